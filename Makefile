@@ -1,0 +1,52 @@
+# Every target sets up what it needs first (scripts/setup); a second run starts at once.
+#   make demo                      the stack, a live stream, a clip: everything to see
+#   make up                        the stack alone; Ctrl-C stops it
+#   make test PYTEST_ARGS="-k rtmp -x"
+PYTEST_ARGS ?=
+BENCH ?=
+BIN := .venv/bin
+export PYTHON
+
+.PHONY: help setup demo up test lint format bench contracts soak clean
+
+help:
+	@sed -n '2,4s/^# \{0,1\}//p' Makefile
+	@echo "targets: demo up test lint format bench contracts soak clean"
+
+setup:
+	@scripts/setup
+
+demo: setup
+	@$(BIN)/reelay demo
+
+up: setup
+	@$(BIN)/reelay up
+
+# Two workers, because half of the suite waits for streams in real time; a file's tests stay together.
+test: setup
+	@$(BIN)/python -m pytest -m "not soak" -n 2 --dist loadfile $(PYTEST_ARGS)
+
+# Long runs, by hand.
+soak: setup
+	@$(BIN)/python -m pytest -m soak --timeout=0 $(PYTEST_ARGS)
+
+lint: setup
+	@failed=0; $(BIN)/ruff check . || failed=1; $(BIN)/ruff format --check . || failed=1; \
+	$(BIN)/mypy || failed=1; exit $$failed
+
+format: setup
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+# Regenerates contracts/schemas and contracts/openapi.json from the code.
+contracts: setup
+	@$(BIN)/python -m shared.contracts_gen
+
+# Every program tests/bench/bench_*.py, or one: make bench BENCH=ingest
+bench: setup
+	@scripts/bench $(BENCH)
+
+# Everything that the targets above made; recordings (data/) stay.
+clean:
+	@rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

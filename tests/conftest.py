@@ -1,0 +1,18 @@
+"""Fixtures that every layer may use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.nats import NatsServer, nats_server
+
+
+@pytest.fixture(scope="module")
+def nats(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+    """A fresh, provisioned nats-server for the module."""
+    folder: Path = tmp_path_factory.mktemp("nats")
+    with nats_server(folder) as server:
+        yield server

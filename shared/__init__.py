@@ -1,0 +1,1 @@
+"""What more than one Reelay service needs, and nothing else."""

@@ -1,0 +1,57 @@
+"""The tree of errors that services raise; its branches decide what happens to the message in hand.
+
+```
+ReelayError
+├── Transient            worth another try: the message comes again after a growing delay
+│   ├── Unavailable      the broker, the store or another part of Reelay does not answer
+│   └── NotYet           what the message needs is not there yet; carries when to look again
+├── Permanent            no later try can succeed: the message goes to the dead letters
+│   ├── Rejected         the request cannot be served as it is asked (the asker's doing)
+│   └── MediaError       the media cannot be read or cut
+└── DestinationFailed    the user's own destination failed; retried, then reported as theirs
+```
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+
+class ReelayError(Exception):
+    """The root of everything Reelay raises itself."""
+
+
+class Transient(ReelayError):  # noqa: N818  the branch names what to do, not a thing
+    """Another try may succeed."""
+
+
+class Unavailable(Transient):
+    """The broker, the store or another part of Reelay does not answer."""
+
+
+class NotYet(Transient):
+    """What is asked for is not there yet; look again after `delay`. Does not count as a failure."""
+
+    def __init__(self, message: str, delay: timedelta) -> None:
+        super().__init__(message)
+        self.delay = delay
+
+
+class Permanent(ReelayError):  # noqa: N818  as above
+    """No later try can succeed."""
+
+
+class Rejected(Permanent):
+    """The request cannot be served as asked; the message is written for the asker."""
+
+
+class MediaError(Permanent):
+    """The media cannot be read, joined or cut."""
+
+
+class DestinationFailed(ReelayError):  # noqa: N818  as above
+    """The user's own destination failed; `final` when another try cannot help (a refused password, say)."""
+
+    def __init__(self, message: str, *, final: bool = False) -> None:
+        super().__init__(message)
+        self.final = final

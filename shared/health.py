@@ -1,0 +1,42 @@
+"""GET /healthz (the process runs) and GET /readyz (it can do its work) on REELAY_HEALTH_PORT."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Final
+
+Probe = Callable[[], Awaitable[dict[str, str]]]
+_LONGEST_REQUEST: Final = 8192
+
+
+async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ready: Probe) -> None:
+    try:
+        async with asyncio.timeout(5):
+            request = await reader.readuntil(b"\r\n\r\n")
+            path = request.split(b" ", 2)[1] if request.count(b" ") >= 2 else b""
+            faults = await ready() if path == b"/readyz" else {}
+            known = path in {b"/healthz", b"/readyz"}
+            status = "404 Not Found" if not known else "503 Service Unavailable" if faults else "200 OK"
+            body = json.dumps({"status": "fail" if faults or not known else "pass", **faults}).encode()
+            fields = f"Content-Type: application/health+json\r\nContent-Length: {len(body)}\r\nConnection: close"
+            head = f"HTTP/1.1 {status}\r\n{fields}\r\n\r\n"
+            writer.write(head.encode() + body)
+            await writer.drain()
+    except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+        pass  # a prober that does not speak HTTP gets nothing
+    finally:
+        writer.close()
+
+
+@contextlib.asynccontextmanager
+async def health_server(host: str, port: int, ready: Probe) -> AsyncIterator[None]:
+    """Answer probes while the block runs; `ready` gives what is wrong, by part. Port 0: no server."""
+    if port == 0:
+        yield
+        return
+    server = await asyncio.start_server(lambda r, w: _answer(r, w, ready), host, port, limit=_LONGEST_REQUEST)
+    async with server:
+        yield

@@ -1,0 +1,169 @@
+"""Typed buckets: values are records, writes are compare-and-set on the revision."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from nats.errors import TimeoutError as NatsTimeout
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from nats.js.errors import APIError, KeyNotFoundError, KeyWrongLastSequenceError
+from nats.js.kv import KV_MARKER_REASON, KV_OP, KeyValue
+from pydantic import ValidationError
+
+from shared.errors import Unavailable
+from shared.logging import get_logger
+from shared.messages.base import Record
+
+log = get_logger()
+R = TypeVar("R", bound=Record)
+_FAULTS = (NatsError, APIError, TimeoutError, OSError)
+TRIES: Final = 40
+STEP_ASIDE_S: Final = 0.01
+PAGE: Final = 500
+READ_TIMEOUT_S: Final = 5.0
+READER_LIFE_S: Final = 30.0
+REMOVED: Final = frozenset({KV_OP, KV_MARKER_REASON})
+
+
+@dataclass(frozen=True, slots=True)
+class Stored(Generic[R]):
+    """A value with the revision it was read at."""
+
+    key: str
+    value: R
+    revision: int
+
+
+class Conflict(Unavailable):
+    """Somebody else wrote the key in between; read again."""
+
+
+class Bucket(Generic[R]):
+    """One bucket (or the part of it under `prefix`) that holds records of one type; Unavailable when it fails."""
+
+    def __init__(self, jetstream: Callable[[], JetStreamContext], name: str, model: type[R]) -> None:
+        self._jetstream = jetstream
+        self._name = name
+        self._model = model
+        self._kv: KeyValue | None = None
+
+    async def _bucket(self) -> KeyValue:
+        if self._kv is None:
+            self._kv = await self._jetstream().key_value(self._name)
+        return self._kv
+
+    async def get(self, key: str) -> Stored[R] | None:
+        """Read a key; None when it is not there."""
+        try:
+            entry = await (await self._bucket()).get(key)
+        except KeyNotFoundError:
+            return None
+        except _FAULTS as error:
+            raise self._fault(error) from error
+        return Stored(key, self._model.model_validate_json(entry.value or b""), entry.revision or 0)
+
+    async def create(self, key: str, value: R) -> int:
+        """Write a key that must not be there; Conflict when it is. Gives the revision."""
+        try:
+            return await (await self._bucket()).create(key, value.model_dump_json().encode())
+        except KeyWrongLastSequenceError as error:
+            raise Conflict(f"{self._name}/{key} exists") from error
+        except _FAULTS as error:
+            raise self._fault(error) from error
+
+    async def replace(self, stored: Stored[R], value: R) -> Stored[R]:
+        """Write over the revision that was read; Conflict when it has changed since."""
+        try:
+            revision = await (await self._bucket()).update(
+                stored.key, value.model_dump_json().encode(), stored.revision
+            )
+        except KeyWrongLastSequenceError as error:
+            raise Conflict(f"{self._name}/{stored.key} has changed") from error
+        except _FAULTS as error:
+            raise self._fault(error) from error
+        return Stored(stored.key, value, revision)
+
+    async def change(self, key: str, how: Callable[[R | None], R | None]) -> R | None:
+        """Apply `how` to the value under compare-and-set, again on conflict; None from `how` leaves it as it is."""
+        for conflicts in range(TRIES):
+            stored = await self.get(key)
+            value = how(stored.value if stored else None)
+            if value is None:
+                return stored.value if stored else None
+            try:
+                if stored is None:
+                    await self.create(key, value)
+                else:
+                    await self.replace(stored, value)
+            except Conflict:
+                await asyncio.sleep(random.random() * min(conflicts, 10) * STEP_ASIDE_S)
+                continue
+            return value
+        raise Conflict(f"{self._name}/{key} keeps changing")
+
+    async def delete(self, key: str) -> None:
+        """Remove a key and its history."""
+        try:
+            await (await self._bucket()).purge(key)
+        except _FAULTS as error:
+            raise self._fault(error) from error
+
+    async def items(self, prefix: str = "") -> list[Stored[R]]:
+        """Read all values under a key prefix of whole tokens ("" for all) or a pattern with `*`, in one pass.
+
+        Each key comes once, with a revision that it had during the call. A value that cannot be read is passed over.
+        """
+        pattern = prefix if "*" in prefix else f"{prefix}.>" if prefix else ">"
+        found: dict[str, Stored[R]] = {}
+        try:
+            async for message in self._last_of_each(pattern):
+                key = message.subject.split(".", 2)[2]
+                found.pop(key, None)
+                if (message.headers or {}).keys().isdisjoint(REMOVED) and (stored := self._read(key, message)):
+                    found[key] = stored
+        except _FAULTS as error:
+            raise self._fault(error) from error
+        return list(found.values())
+
+    async def _last_of_each(self, pattern: str) -> AsyncIterator[Msg]:
+        """Give each key's last message, by a consumer of the call's own, which is removed at once."""
+        js, stream = self._jetstream(), f"KV_{self._name}"
+        config = ConsumerConfig(
+            filter_subject=f"$KV.{self._name}.{pattern}", deliver_policy=DeliverPolicy.LAST_PER_SUBJECT,
+            ack_policy=AckPolicy.NONE, mem_storage=True, num_replicas=1, inactive_threshold=READER_LIFE_S,
+        )  # fmt: skip
+        reader = await js.add_consumer(stream, config)
+        pending = reader.num_pending or 0
+        subscription = await js.pull_subscribe_bind(consumer=reader.name, stream=stream)
+        try:
+            while pending:
+                try:
+                    messages = await subscription.fetch(min(pending, PAGE), timeout=READ_TIMEOUT_S)
+                except NatsTimeout:  # what was pending may have been removed meanwhile
+                    pending = (await subscription.consumer_info()).num_pending or 0
+                    continue
+                for message in messages:
+                    yield message
+                pending = messages[-1].metadata.num_pending
+        finally:
+            with contextlib.suppress(*_FAULTS):
+                await subscription.unsubscribe()
+                await js.delete_consumer(stream, reader.name)
+
+    def _read(self, key: str, message: Msg) -> Stored[R] | None:
+        try:
+            return Stored(key, self._model.model_validate_json(message.data), message.metadata.sequence.stream)
+        except ValidationError:
+            log.error("kv.unreadable", bucket=self._name, key=key)
+            return None
+
+    def _fault(self, error: BaseException) -> Unavailable:
+        return Unavailable(f"bucket {self._name}: {type(error).__name__}")

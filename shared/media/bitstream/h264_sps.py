@@ -1,0 +1,188 @@
+"""H.264 sequence parameter sets: reading one, and making an encoder's agree with the stream that it joins.
+
+Source: ITU-T H.264, 7.3.2.1.1 (SPS), E.1.1 (VUI), table A-1 (levels).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shared.media.bitstream.bits import BitWriter, bits_between, escape
+from shared.media.bitstream.errors import BitstreamError
+from shared.media.mp4.bits import BitReader, unescape
+from shared.media.mp4.params import HIGH_PROFILES
+
+# Table A-1: MaxDpbMbs by level_idc; a level that is not listed takes the next higher one.
+_MAX_DPB_MBS = (
+    (10, 396), (11, 900), (13, 2376), (20, 2376), (21, 4752), (22, 8100), (30, 8100), (31, 18000), (32, 20480),
+    (41, 32768), (42, 34816), (50, 110400), (51, 184320), (52, 184320), (255, 696320),
+)  # fmt: skip
+# Bits before seq_parameter_set_id: NAL header, profile_idc, constraint flags, level_idc.
+_FIXED_HEAD = 32
+
+
+@dataclass(frozen=True, slots=True)
+class H264Sps:
+    """What joining needs of an SPS. `vui_at` is the bit position of vui_parameters_present_flag.
+
+    `look` holds the VUI's bits from aspect ratio to timing as (value, count); `dpb` and `reorder` are in frames,
+    None where the SPS leaves them open.
+    """
+
+    profile: int
+    level: int
+    set_id: int
+    references: int
+    macroblocks: int
+    frames_only: bool
+    vui_at: int
+    look: tuple[int, int] = (0, 5)
+    motion: tuple[int, int, int, int, int] = (1, 0, 0, 15, 15)
+    reorder: int | None = None
+    dpb: int | None = None
+
+    @property
+    def effective_dpb(self) -> int:
+        """Frames that a decoder keeps: as told, or the most that the level allows (A.3.1, MaxDpbFrames)."""
+        if self.dpb is not None:
+            return self.dpb
+        limit = next(mbs for level, mbs in _MAX_DPB_MBS if self.level <= level)
+        return max(min(limit // max(self.macroblocks, 1), 16), self.references)
+
+
+def parse_h264_sps(nal: bytes) -> H264Sps:
+    """Read an SPS unit; BitstreamError when it is cut short."""
+    payload = unescape(nal)
+    if len(payload) < 5:
+        raise BitstreamError("SPS is too short")
+    reader = BitReader(payload)
+    total = reader.left
+    reader.bits(_FIXED_HEAD)
+    set_id = reader.ue()
+    if payload[1] in HIGH_PROFILES:
+        _skip_chroma(reader)
+    reader.ue()  # log2_max_frame_num_minus4
+    _skip_picture_order(reader)
+    references = reader.ue()
+    reader.flag()  # gaps_in_frame_num_value_allowed_flag
+    macroblocks = (reader.ue() + 1) * (reader.ue() + 1)
+    frames_only = reader.flag()
+    if not frames_only:
+        reader.flag()  # mb_adaptive_frame_field_flag
+        macroblocks *= 2
+    reader.flag()  # direct_8x8_inference_flag
+    if reader.flag():
+        for _ in range(4):
+            reader.ue()  # frame_crop offsets
+    base = H264Sps(payload[1], payload[3], set_id, references, macroblocks, frames_only, total - reader.left)
+    return _with_vui(base, reader, payload) if reader.flag() else base
+
+
+def join_h264_sps(ours: bytes, theirs: H264Sps, reorder: int) -> bytes:
+    """Rewrite an encoder's SPS `ours` so that a decoder sees no change where it meets the stream of `theirs`.
+
+    Level, colour, aspect, timing and the size of the decoder's picture buffer become those of `theirs` (a
+    changed buffer lets a decoder drop pictures not yet shown, C.4.5.3); `reorder` is the most pictures that
+    are shown later than decoded, in either.
+    """
+    own = parse_h264_sps(ours)
+    payload = unescape(ours)
+    reader = BitReader(payload)
+    out = BitWriter()
+    out.copy(reader, 8)
+    same_syntax = (own.profile in HIGH_PROFILES) == (theirs.profile in HIGH_PROFILES)
+    out.bits(theirs.profile if same_syntax and theirs.profile > own.profile else own.profile, 8)
+    reader.bits(8)
+    out.copy(reader, 8)  # constraint flags are promises: only the encoder can make them
+    out.bits(max(own.level, theirs.level), 8)
+    reader.bits(8)
+    out.copy(reader, own.vui_at - _FIXED_HEAD)
+    out.flag(value=True)
+    out.bits(*theirs.look)
+    out.bits(0b0001, 4)  # no NAL HRD, no VCL HRD, no picture structure SEI; bitstream restriction follows
+    out.flag(value=bool(own.motion[0]))
+    depth = max(own.reorder or 0, theirs.reorder or 0, reorder)
+    for number in (*own.motion[1:], depth, max(own.effective_dpb, theirs.effective_dpb, depth)):
+        out.ue(number)
+    return escape(out.payload())
+
+
+def _skip_chroma(reader: BitReader) -> None:
+    chroma = reader.ue()
+    if chroma == 3:
+        reader.flag()
+    reader.ue()
+    reader.ue()
+    reader.flag()
+    if not reader.flag():
+        return
+    for index in range(12 if chroma == 3 else 8):
+        if reader.flag():
+            _skip_scaling_list(reader, 16 if index < 6 else 64)
+
+
+def _skip_scaling_list(reader: BitReader, size: int) -> None:
+    last = following = 8
+    for _ in range(size):
+        if following:
+            following = (last + reader.se()) % 256
+        last = following or last
+
+
+def _skip_picture_order(reader: BitReader) -> None:
+    kind = reader.ue()
+    if kind == 0:
+        reader.ue()
+    elif kind == 1:
+        reader.flag()
+        reader.se()
+        reader.se()
+        for _ in range(min(reader.ue(), 255)):
+            reader.se()
+
+
+def _skip_hrd(reader: BitReader) -> bool:
+    if not reader.flag():
+        return False
+    count = reader.ue() + 1
+    reader.bits(8)
+    for _ in range(min(count, 32)):
+        reader.ue()
+        reader.ue()
+        reader.flag()
+    reader.bits(20)
+    return True
+
+
+def _with_vui(base: H264Sps, reader: BitReader, payload: bytes) -> H264Sps:
+    start = reader.left
+    skip_look(reader)
+    if reader.flag():
+        reader.bits(65)  # num_units_in_tick, time_scale, fixed_frame_rate_flag
+    look = bits_between(payload, start, reader.left)
+    if sum(_skip_hrd(reader) for _ in range(2)):
+        reader.flag()  # low_delay_hrd_flag
+    reader.flag()  # pic_struct_present_flag
+    motion, reorder, dpb = base.motion, None, None
+    if reader.flag():
+        motion = (int(reader.flag()), reader.ue(), reader.ue(), reader.ue(), reader.ue())
+        reorder, dpb = reader.ue(), reader.ue()
+    return H264Sps(
+        base.profile, base.level, base.set_id, base.references, base.macroblocks, base.frames_only, base.vui_at,
+        look, motion, reorder, dpb,
+    )  # fmt: skip
+
+
+def skip_look(reader: BitReader) -> None:
+    """Skip a VUI's fields from aspect ratio to chroma location, the same in H.264 and HEVC."""
+    if reader.flag() and reader.bits(8) == 255:
+        reader.bits(32)
+    if reader.flag():
+        reader.flag()  # overscan_appropriate_flag
+    if reader.flag():
+        reader.bits(4)  # video_format, full range
+        if reader.flag():
+            reader.bits(24)  # primaries, transfer, matrix
+    if reader.flag():
+        reader.ue()
+        reader.ue()

@@ -1,0 +1,111 @@
+"""NAL units inside MP4 samples: splitting, joining, and telling how a picture can be entered.
+
+Sources: ITU-T H.264 (table 7-1, D.1), ITU-T H.265 (table 7-1, 7.4.2.2), ISO/IEC 14496-15 (4.3.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum
+
+from shared.media.bitstream.errors import BitstreamError
+from shared.media.model import VideoCodec
+from shared.media.mp4.params import nal_type, set_types
+
+H264_SLICE, H264_IDR, H264_SEI, H264_AUD = 1, 5, 6, 9
+HEVC_CRA, HEVC_BLA_N_LP, HEVC_AUD, HEVC_SEI_PREFIX, HEVC_SEI_SUFFIX = 21, 18, 35, 39, 40
+HEVC_BLA = frozenset((16, 17, 18))
+HEVC_IDR = frozenset((19, 20))
+# Payload types of SEI messages: captions are content, the two HDR messages describe the colour (D.1.1).
+SEI_CAPTIONS, SEI_MASTERING_DISPLAY, SEI_CONTENT_LIGHT = 4, 137, 144
+
+
+class Entry(Enum):
+    """What a decoder finds that starts at a picture."""
+
+    CLEAN = "idr"  # nothing after it needs anything before it
+    LEADING = "cra"  # pictures shown before it may need what came before
+    RECOVERY = "recovery"  # an H.264 I picture that is no IDR: the frame numbers go on from before it
+    NONE = "none"
+
+
+def split_sample(sample: bytes, length_size: int) -> list[bytes]:
+    """Split a sample of length-prefixed NAL units; BitstreamError when a length runs past its end."""
+    nals: list[bytes] = []
+    at = 0
+    while at < len(sample):
+        size = int.from_bytes(sample[at : at + length_size], "big")
+        at += length_size
+        if at + size > len(sample):
+            raise BitstreamError(f"NAL unit of {size} bytes runs past its sample of {len(sample)}")
+        if size:
+            nals.append(sample[at : at + size])
+        at += size
+    return nals
+
+
+def join_sample(nals: Iterable[bytes], length_size: int) -> bytes:
+    """Join NAL units into a sample; BitstreamError when one is too long for its length field."""
+    try:
+        return b"".join(len(nal).to_bytes(length_size, "big") + nal for nal in nals)
+    except OverflowError as error:
+        raise BitstreamError(f"NAL unit does not fit a length of {length_size} bytes") from error
+
+
+def is_slice(codec: VideoCodec, nal: bytes) -> bool:
+    """Tell whether a NAL unit carries picture data."""
+    kind = nal_type(codec, nal)
+    return H264_SLICE <= kind <= H264_IDR if codec == "h264" else kind < 32
+
+
+def entry_of(codec: VideoCodec, nals: Iterable[bytes]) -> Entry:
+    """Tell how a decoder can enter at the picture made of `nals`."""
+    first = next((nal for nal in nals if is_slice(codec, nal)), None)
+    if first is None:
+        return Entry.NONE
+    kind = nal_type(codec, first)
+    if codec == "h264":
+        return Entry.CLEAN if kind == H264_IDR else Entry.RECOVERY
+    if kind in HEVC_IDR or kind in HEVC_BLA:
+        return Entry.CLEAN
+    return Entry.LEADING if kind == HEVC_CRA else Entry.NONE
+
+
+def break_link(nals: Iterable[bytes]) -> list[bytes]:
+    """Turn an HEVC CRA picture, its leading pictures gone, into a BLA picture (the standard's own splice mark).
+
+    Only the type in the NAL header changes: a BLA resets the picture order count and forgets all references,
+    so that what stands before it no longer matters (H.265 8.1.3).
+    """
+    out = []
+    for nal in nals:
+        is_cra = nal_type("hevc", nal) == HEVC_CRA
+        out.append(bytes((nal[0] & 0x81 | HEVC_BLA_N_LP << 1,)) + nal[1:] if is_cra else nal)
+    return out
+
+
+def sei_type(codec: VideoCodec, nal: bytes) -> int | None:
+    """Read the payload type of an SEI unit's first message; None when the unit is no SEI."""
+    kinds = (H264_SEI,) if codec == "h264" else (HEVC_SEI_PREFIX, HEVC_SEI_SUFFIX)
+    if nal_type(codec, nal) not in kinds:
+        return None
+    kind = 0
+    for byte in nal[1 if codec == "h264" else 2 :]:
+        kind += byte
+        if byte != 0xFF:
+            break
+    return kind
+
+
+def encoder_nals(codec: VideoCodec, nals: Iterable[bytes]) -> list[bytes]:
+    """Keep an encoder's pictures and captions; drop parameter sets, delimiters and its signature (SEI)."""
+    delimiter = H264_AUD if codec == "h264" else HEVC_AUD
+    unwanted = {delimiter, *set_types(codec)}
+    return [
+        nal for nal in nals if nal_type(codec, nal) not in unwanted and sei_type(codec, nal) in (None, SEI_CAPTIONS)
+    ]
+
+
+def static_sei(codec: VideoCodec, nals: Iterable[bytes]) -> list[bytes]:
+    """Find the SEI units that describe the colour of a whole scene (HDR); what joins the stream repeats them."""
+    return [nal for nal in nals if sei_type(codec, nal) in (SEI_MASTERING_DISPLAY, SEI_CONTENT_LIGHT)]

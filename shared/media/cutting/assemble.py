@@ -1,0 +1,114 @@
+"""Putting parts, copied and encoded, on one time line: the sample tables of the clip's tracks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from shared.media.cutting.plan import Span
+from shared.media.cutting.source import reorder_depth
+from shared.media.model import Bools, Int64s, SampleTable, TrackConfig
+from shared.media.mp4.movie import Edit, MovieTrack
+
+# Ticks per second where frames are not on a steady rate, or where 90 kHz holds that rate's frames exactly.
+USUAL_TIMESCALE = 90_000
+VIDEO_TRACK, AUDIO_TRACK = 1, 2
+
+
+@dataclass(frozen=True, eq=False)
+class VideoPart:
+    """Frames of one span in decode order; `at` counts units of the span's video, `source` indexes `files`."""
+
+    kind: Literal["copy", "encode"]
+    span: Span
+    at: Int64s
+    sync: Bools
+    size: Int64s
+    offset: Int64s
+    source: Int64s
+    files: tuple[Path, ...]
+    entry: int = 0
+
+
+def copied_part(span: Span, rows: Int64s, entry: int = 0) -> VideoPart:
+    """Take recorded frames as they are."""
+    table = span.video.table
+    return VideoPart(
+        "copy", span, span.video.at[rows], table.sync[rows], table.size[rows], table.offset[rows], table.source[rows],
+        table.files, entry,
+    )  # fmt: skip
+
+
+def steady_rate(spans: Sequence[Span]) -> Fraction | None:
+    """Tell the frame rate that all spans share; None when one of them varies or differs."""
+    rates = {span.video.rate for span in spans}
+    return rates.pop() if len(rates) == 1 else None
+
+
+def video_track(
+    parts: Sequence[VideoPart], spans: Sequence[Span], config: TrackConfig, extra_entries: tuple[bytes, ...] = ()
+) -> MovieTrack:
+    """Lay video parts out from time 0 on.
+
+    Decode times are made anew, as the presentation times in order, moved back by the deepest reordering of all
+    parts; so they rise steadily over every seam, whatever delay each encoder had.
+    """
+    timescale, shown, usual = _shown_times(parts, spans)
+    order = np.sort(shown)
+    depth = reorder_depth(shown)
+    lead = order[0] - usual * np.arange(depth, 0, -1)
+    dts = np.append(lead, order)[: len(order)]
+    length = round(sum((span.end - span.start for span in spans), Fraction(0)) * timescale)
+    last = max(int(order[0]) + length - int(order[-1]), 1)
+    durations = np.append(np.diff(dts), last)
+    files, sources = merge_files([(part.files, part.source) for part in parts])
+    table = SampleTable(
+        dts,
+        shown,
+        durations,
+        np.concatenate([part.size for part in parts]),
+        np.concatenate([part.sync for part in parts]),
+        np.concatenate([part.offset for part in parts]),
+        sources,
+        files,
+    )
+    entry = np.concatenate([np.full(len(part.at), part.entry, np.int64) for part in parts])
+    config = replace(config, track_id=VIDEO_TRACK, timescale=timescale)
+    edits = (Edit(int(order[0]), length),)
+    return MovieTrack(config, table, extra_entries, entry if extra_entries else None, edits)
+
+
+def _shown_times(parts: Sequence[VideoPart], spans: Sequence[Span]) -> tuple[int, Int64s, int]:
+    """Give the timescale, every frame's presentation time in it, and a frame's usual duration."""
+    rate = steady_rate(spans)
+    timescale = USUAL_TIMESCALE
+    if rate is not None and (timescale / rate).denominator != 1:
+        timescale = rate.numerator
+    starts: dict[int, tuple[int, int]] = {}
+    clip_time = Fraction(0)
+    for span in spans:
+        starts[id(span)] = (round(clip_time * timescale), int(span.video.at[span.frames].min()))
+        clip_time += span.end - span.start
+    shown = [_scaled(part, *starts[id(part.span)], timescale) for part in parts]
+    video = spans[0].video
+    return timescale, np.concatenate(shown), max(round(video.typical * video.unit * timescale), 1)
+
+
+def _scaled(part: VideoPart, start: int, first: int, timescale: int) -> Int64s:
+    unit = part.span.video.unit * timescale
+    return start + ((part.at - first) * unit.numerator + unit.denominator // 2) // unit.denominator
+
+
+def merge_files(parts: Sequence[tuple[tuple[Path, ...], Int64s]]) -> tuple[tuple[Path, ...], Int64s]:
+    """Give the files of all parts, each once, and the parts' sources in it."""
+    index: dict[Path, int] = {}
+    sources = []
+    for files, source in parts:
+        known = np.array([index.setdefault(path, len(index)) for path in files], np.int64)
+        sources.append(known[source])
+    return tuple(index), np.concatenate(sources)

@@ -1,0 +1,82 @@
+"""Decoding chosen frames of recorded video."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from threading import Event
+from typing import NamedTuple
+
+import av
+import numpy as np
+
+from shared.media.cutting.errors import CutError, Stopped
+from shared.media.cutting.gops import decode_start
+from shared.media.cutting.samples import SampleReader
+from shared.media.cutting.source import Video
+from shared.media.model import Int64s, TrackConfig
+from shared.media.mp4.entries import codec_record
+
+
+class Decoded(NamedTuple):
+    """A frame at its position; where the recording is damaged, the one before it, and None when there is none."""
+
+    at: int
+    frame: av.VideoFrame | None
+    whole: bool
+
+
+def decode_rows(
+    video: Video, rows: Int64s, reader: SampleReader, stop: Event, *, strict: bool = False
+) -> Iterator[Decoded]:
+    """Decode the frames `rows` in order of presentation; Stopped when `stop` is set.
+
+    A `strict` decoder gives up a frame at the first error in it, as a player might, instead of hiding it.
+    """
+    wanted = np.sort(video.at[rows]).tolist()
+    decoder = _open(video.config, strict=strict)
+    first = decode_start(video, wanted[0], reader)
+    spoiled: set[int] = set()
+    frames = _decoded(decoder, video, range(first, int(rows.max()) + 1), reader, spoiled, stop)
+    before: av.VideoFrame | None = None
+    upcoming = next(frames, None)
+    for position in wanted:
+        while upcoming is not None and upcoming[0] <= position:
+            at, before = upcoming
+            upcoming = next(frames, None)
+            if at == position:
+                yield Decoded(position, before, not before.is_corrupt and at not in spoiled)
+                break
+        else:
+            yield Decoded(position, before, whole=False)
+
+
+def _open(config: TrackConfig, *, strict: bool) -> av.VideoCodecContext:
+    decoder = av.CodecContext.create(config.codec, "r")
+    if not isinstance(decoder, av.VideoCodecContext):
+        raise CutError(f"no video decoder for {config.codec}")
+    decoder.extradata = codec_record(config)
+    decoder.thread_type = "SLICE"  # with frame threads FFmpeg's decoders can wait for ever on a damaged picture
+    if strict:
+        decoder.options = {"err_detect": "explode"}
+    return decoder
+
+
+def _decoded(
+    decoder: av.VideoCodecContext, video: Video, rows: range, reader: SampleReader, spoiled: set[int], stop: Event
+) -> Iterator[tuple[int, av.VideoFrame]]:
+    """Decode adjacent rows and yield (position, frame) as the decoder shows them; `spoiled` gets what fails."""
+    for row in rows:
+        if stop.is_set():
+            raise Stopped("stopped while decoding")
+        packet = av.Packet(reader.read(row))
+        packet.pts = int(video.at[row])
+        try:
+            shown = decoder.decode(packet)
+        except av.error.FFmpegError:
+            spoiled.add(packet.pts)  # what follows may still be whole
+            continue
+        yield from ((frame.pts, frame) for frame in shown if frame.pts is not None)
+    try:
+        yield from ((frame.pts, frame) for frame in decoder.decode(None) if frame.pts is not None)
+    except av.error.FFmpegError:
+        return

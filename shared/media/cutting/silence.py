@@ -1,0 +1,69 @@
+"""Coded silence, for the moments of a clip that have pictures but no recorded sound.
+
+Times alone could tell of such a hole, but players that count samples would let sound run ahead of the pictures.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from functools import cache
+
+import av
+import numpy as np
+from av.codec.context import Flags
+
+from shared.media.model import TrackConfig
+from shared.media.mp4.entries import codec_record, read_aac
+
+AAC_FRAME = 1024
+_LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1"}
+# TOC byte by samples of a frame at 48 kHz (RFC 6716, 3.1: CELT, full band, one frame); the rest codes silence.
+_OPUS_TOC = {120: 0xE0, 240: 0xE8, 480: 0xF0, 960: 0xF8}
+_OPUS_SILENCE = b"\xff\xfe"
+
+
+def layout_of(channels: int) -> str | None:
+    """Name the usual channel layout for a number of channels; None when there is no one usual."""
+    return _LAYOUTS.get(channels)
+
+
+def silent_packet(config: TrackConfig, length: int) -> bytes | None:
+    """Make a packet of `length` samples of silence for an audio track; None when that cannot be done."""
+    if config.codec == "opus":
+        toc = _OPUS_TOC.get(length)
+        return bytes((toc,)) + _OPUS_SILENCE if toc is not None and config.channels <= 2 else None
+    meaning = read_aac(codec_record(config))
+    layout = layout_of(meaning.channels)
+    if meaning.frame != length or length % AAC_FRAME or layout is None:
+        return None
+    return _silent_aac(meaning.rate * AAC_FRAME // length, layout)
+
+
+def open_aac(rate: int, layout: str, bitrate: int) -> av.AudioCodecContext:
+    """Make an AAC-LC encoder that signs nothing into its packets; frames are planar floats of 1024 samples."""
+    context = av.CodecContext.create("aac", "w")
+    if not isinstance(context, av.AudioCodecContext):
+        raise TypeError("aac is no audio encoder")
+    context.sample_rate = rate
+    context.layout = layout
+    context.format = "fltp"
+    context.bit_rate = bitrate
+    context.time_base = Fraction(1, rate)
+    context.flags |= Flags.global_header | Flags.bitexact
+    context.open()
+    return context
+
+
+@cache
+def _silent_aac(rate: int, layout: str) -> bytes:
+    context = open_aac(rate, layout, 64_000)
+    frame = av.AudioFrame.from_ndarray(
+        np.zeros((len(context.layout.channels), AAC_FRAME), np.float32), format="fltp", layout=layout
+    )
+    frame.sample_rate = rate
+    packets: list[bytes] = []
+    for number in range(4):
+        frame.pts = number * AAC_FRAME
+        packets += [bytes(packet) for packet in context.encode(frame)]
+    packets += [bytes(packet) for packet in context.encode(None)]
+    return packets[-1]

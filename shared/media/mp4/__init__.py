@@ -1,0 +1,1 @@
+"""ISO BMFF as Reelay writes and reads it: init segments, fragments, and progressive movies."""

@@ -1,0 +1,72 @@
+"""Writing fragments: a part is `moof mdat` (ISO/IEC 14496-12, 8.8), its base at its own moof."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from shared.media.model import TrackConfig
+from shared.media.mp4.read import FragmentTables, read_fragments
+
+__all__ = ["FragmentTables", "FragmentWriter", "Sample", "read_fragments"]
+
+SYNC, NON_SYNC = 0x02000000, 0x01010000  # sample flags: depends on none; depends on others and is no sync sample
+TFHD_BASE_IS_MOOF, TFHD_FLAGS = 0x020000, 0x20
+TRUN_OFFSET, TRUN_DURATION, TRUN_SIZE, TRUN_FLAGS, TRUN_CTS = 0x1, 0x100, 0x200, 0x400, 0x800
+VIDEO_RUN = TRUN_OFFSET | TRUN_DURATION | TRUN_SIZE | TRUN_FLAGS | TRUN_CTS
+AUDIO_RUN = TRUN_OFFSET | TRUN_DURATION | TRUN_SIZE
+
+
+class Sample(NamedTuple):
+    """One coded frame; times are ticks of its track's timescale, the payload is as MP4 stores it."""
+
+    dts: int
+    pts: int
+    duration: int
+    sync: bool
+    payload: bytes
+
+
+class FragmentWriter:
+    """Makes parts of fixed tracks, numbered on from `sequence`."""
+
+    def __init__(self, tracks: Sequence[TrackConfig], sequence: int = 1) -> None:
+        self._tracks = [(t.track_id, t.kind == "video") for t in tracks]
+        self.sequence = sequence
+
+    def part(self, samples: Mapping[int, Sequence[Sample]]) -> bytes:
+        """Build one part; `samples` by track id, in decode order, each track without holes inside the part.
+
+        A track without samples gets no traf. The mdat holds the tracks in the order they were declared.
+        """
+        present = [(track, video, samples[track]) for track, video in self._tracks if samples.get(track)]
+        rows = sum((64 if video else 68) + (16 if video else 8) * len(run) for _, video, run in present)
+        moof_size = 24 + rows
+        body = [s.payload for _, _, run in present for s in run]
+        media = sum(map(len, body))
+        out = [struct.pack(">I4sI4sII", moof_size, b"moof", 16, b"mfhd", 0, self.sequence)]
+        offset = moof_size + 8
+        for track, video, run in present:
+            out.append(_traf(track, run, offset, video=video))
+            offset += sum(len(s.payload) for s in run)
+        self.sequence = (self.sequence + 1) & 0xFFFFFFFF
+        return b"".join((*out, struct.pack(">I4s", media + 8, b"mdat"), *body))
+
+
+def _traf(track: int, run: Sequence[Sample], offset: int, *, video: bool) -> bytes:
+    """Build a traf of one run: 64 bytes and 16 a sample for video, 68 and 8 for audio."""
+    count = len(run)
+    if video:
+        rows = [v for dts, pts, duration, sync, payload in run
+                for v in (duration, len(payload), SYNC if sync else NON_SYNC, (pts - dts) & 0xFFFFFFFF)]  # fmt: skip
+        tfhd = struct.pack(">I4sII", 16, b"tfhd", TFHD_BASE_IS_MOOF, track)
+        flags = 0x01000000 | VIDEO_RUN
+    else:
+        rows = [v for s in run for v in (s.duration, len(s.payload))]
+        tfhd = struct.pack(">I4sIII", 20, b"tfhd", TFHD_BASE_IS_MOOF | TFHD_FLAGS, track, SYNC)
+        flags = 0x01000000 | AUDIO_RUN
+    size = 48 + len(tfhd) + 4 * len(rows)
+    head = struct.pack(">I4s", size, b"traf") + tfhd + struct.pack(">I4sIQ", 20, b"tfdt", 0x01000000, run[0].dts)
+    trun = struct.pack(">I4sIIi", 20 + 4 * len(rows), b"trun", flags, count, offset)
+    return head + trun + struct.pack(f">{len(rows)}I", *rows)

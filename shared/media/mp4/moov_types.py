@@ -1,0 +1,32 @@
+"""What a movie is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shared.media.model import Int64s, SampleTable, TrackConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One line of an edit list: present the track from presentation time `start` (ticks as in the table).
+
+    `start` None presents nothing. `duration` is in ticks of the track.
+    """
+
+    start: int | None
+    duration: int
+
+
+@dataclass(frozen=True, slots=True)
+class MovieTrack:
+    """One track: how it is decoded, its samples, and its edit list when the window alone does not say it.
+
+    `entry` names for each sample its sample entry: 0 is the config's, 1 the first of `extra_entries`.
+    """
+
+    config: TrackConfig
+    samples: SampleTable
+    extra_entries: tuple[bytes, ...] = ()
+    entry: Int64s | None = None
+    edits: tuple[Edit, ...] | None = None

@@ -1,0 +1,198 @@
+"""Stream time and wall clock of a recording, exactly, and where it has gaps: the one place that converts.
+
+Stream time: seconds since the event's first frame. Wall clock: seconds since the epoch, UTC. Both are Fractions.
+A frame shown at tick t lies at stream time `origin_ms / 1000 + (t - zero) / timescale`, and a segment that
+begins (by decode time) at tick t at `origin_ms / 1000 + t / timescale`. Its wall clock runs at real speed from
+`wall_start_ms`; the next segment's `wall_start_ms` takes the encoder's drift out again.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Final, NamedTuple, Protocol
+
+from shared.errors import MediaError
+from shared.messages.clips import Gap, Selection
+from shared.messages.media import SegmentWritten, Track
+
+# Holes up to this long are the encoder's jitter (audio frames, variable rates), not missing content.
+TOLERANCE: Final = Fraction(1, 10)
+
+
+class Identity(NamedTuple):
+    """What makes a segment the same one."""
+
+    session: str
+    track: Track
+    sequence: int
+
+
+class Joinable(Protocol):
+    """What tells whether two segments play without a seam; fields as in SegmentWritten."""
+
+    @property
+    def session(self) -> str: ...  # noqa: D102  the class says it
+    @property
+    def track(self) -> Track: ...  # noqa: D102
+    @property
+    def sequence(self) -> int: ...  # noqa: D102
+    @property
+    def init_key(self) -> str: ...  # noqa: D102
+    @property
+    def start(self) -> int: ...  # noqa: D102
+    @property
+    def duration(self) -> int: ...  # noqa: D102
+    @property
+    def timescale(self) -> int: ...  # noqa: D102
+    @property
+    def discontinuity(self) -> bool: ...  # noqa: D102
+
+
+class Span(NamedTuple):
+    """A part of stream time, start included, end excluded, in s."""
+
+    start: Fraction
+    end: Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A segment with its place: stream time in s, wall clock of its start in s since the epoch."""
+
+    segment: SegmentWritten
+    start: Fraction
+    end: Fraction
+    wall: Fraction
+
+    @property
+    def wall_end(self) -> Fraction:
+        """Wall clock of its end, at real speed."""
+        return self.wall + self.end - self.start
+
+
+def identity(segment: SegmentWritten) -> Identity:
+    """Give what tells a segment from all others of its event."""
+    return Identity(segment.session, segment.track, segment.sequence)
+
+
+def place(segment: SegmentWritten) -> Placed:
+    """Find the segment's place."""
+    origin = Fraction(segment.origin_ms, 1000)  # decode starts `zero` before presentation, and so do segments
+    start = origin + Fraction(segment.start, segment.timescale)
+    end = origin + Fraction(segment.start + segment.duration, segment.timescale)
+    return Placed(segment, start, end, Fraction(segment.wall_start_ms, 1000))
+
+
+def joins(before: Joinable, after: Joinable) -> bool:
+    """Tell whether `after` continues `before` without a seam: same session, track and init, next in line, no hole."""
+    return (
+        before.session == after.session
+        and before.track == after.track
+        and before.init_key == after.init_key
+        and before.sequence + 1 == after.sequence
+        and before.timescale == after.timescale
+        and not after.discontinuity
+        and abs(after.start - before.start - before.duration) * TOLERANCE.denominator <= after.timescale
+    )
+
+
+class Timeline:
+    """Segments of one track in the order of stream time, each once."""
+
+    def __init__(self, segments: Iterable[SegmentWritten]) -> None:
+        unique = {identity(segment): segment for segment in segments}
+        placed = [place(segment) for segment in unique.values()]
+        placed.sort(key=lambda p: (p.start, p.segment.wall_start_ms, p.segment.session, p.segment.sequence))
+        self._take(placed)
+
+    def part(self, span: Span) -> Timeline:
+        """Give the timeline of the segments that have a part in `span` alone."""
+        made = Timeline(())
+        made._take(self.overlapping(span))
+        return made
+
+    def _take(self, placed: Sequence[Placed]) -> None:
+        self.placed: tuple[Placed, ...] = tuple(placed)
+        self._starts = [p.start for p in placed]
+        self._reach: list[Fraction] = []
+        for p in placed:
+            self._reach.append(max(self._reach[-1], p.end) if self._reach else p.end)
+        self._walls: list[Fraction] = []
+        for p in placed:
+            self._walls.append(max(self._walls[-1], p.wall) if self._walls else p.wall)
+
+    def __bool__(self) -> bool:
+        """Tell whether there is any segment."""
+        return bool(self.placed)
+
+    @property
+    def span(self) -> Span:
+        """From the first frame's stream time to the last frame's end; MediaError when there is no segment."""
+        self._need()
+        return Span(self._starts[0], self._reach[-1])
+
+    def to_wall(self, stream: Fraction) -> Fraction:
+        """Convert stream time (s) to wall clock (s since the epoch); beyond the ends, at real speed."""
+        self._need()
+        at = max(bisect_right(self._starts, stream) - 1, 0)
+        wall = self._walls[at] + stream - self._starts[at]
+        return min(wall, self._walls[at + 1]) if at + 1 < len(self._walls) else wall
+
+    def to_stream(self, wall: Fraction) -> Fraction:
+        """Convert wall clock (s since the epoch) to stream time (s); beyond the ends, at real speed."""
+        self._need()
+        at = max(bisect_right(self._walls, wall) - 1, 0)
+        stream = self._starts[at] + wall - self._walls[at]
+        return min(stream, self._starts[at + 1]) if at + 1 < len(self._starts) else stream
+
+    def resolve(self, selection: Selection) -> Span:
+        """Give a selection by either clock as stream time; MediaError when there is no segment to tell it by."""
+        if selection.clock == "stream":
+            return Span(selection.start, selection.end)
+        return Span(self.to_stream(selection.start), self.to_stream(selection.end))
+
+    def overlapping(self, span: Span) -> tuple[Placed, ...]:
+        """Give the segments that have a part in `span`."""
+        return tuple(p for p in self.placed if p.start < span.end and p.end > span.start)
+
+    def covered(self) -> tuple[Span, ...]:
+        """Give what was recorded as spans with a hole between each two."""
+        spans: list[Span] = []
+        for p in self.placed:
+            if spans and p.start - spans[-1].end <= TOLERANCE:
+                spans[-1] = Span(spans[-1].start, max(spans[-1].end, p.end))
+            else:
+                spans.append(Span(p.start, p.end))
+        return tuple(spans)
+
+    def gaps(self, span: Span) -> tuple[Gap, ...]:
+        """Give the parts of `span` that were not recorded, those at its ends too; none shorter than TOLERANCE."""
+        gaps: list[Gap] = []
+        at = span.start
+        for part in self.covered():
+            _note(gaps, at, min(part.start, span.end))
+            at = max(at, part.end)
+        _note(gaps, at, span.end)
+        return tuple(gaps)
+
+    def runs(self) -> tuple[tuple[Placed, ...], ...]:
+        """Give the segments in groups that play without a seam."""
+        runs: list[list[Placed]] = []
+        for p in self.placed:
+            if runs and joins(runs[-1][-1].segment, p.segment):
+                runs[-1].append(p)
+            else:
+                runs.append([p])
+        return tuple(tuple(run) for run in runs)
+
+    def _need(self) -> None:
+        if not self.placed:
+            raise MediaError("nothing was recorded")
+
+
+def _note(gaps: list[Gap], start: Fraction, end: Fraction) -> None:
+    if end - start > TOLERANCE:
+        gaps.append(Gap(start=start, duration=end - start))

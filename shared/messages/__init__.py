@@ -1,0 +1,1 @@
+"""Every message of Reelay, a file per domain."""

@@ -1,0 +1,44 @@
+"""What every message has."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+AccountId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
+HexId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+Millis = Annotated[int, Field(description="Wall clock, ms since the epoch, UTC")]
+Ticks = Annotated[int, Field(ge=0, description="Media time in ticks of the track's timescale")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+StoreKey = Annotated[
+    str,
+    StringConstraints(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$", max_length=512),
+]
+
+
+class Record(BaseModel):
+    """A part of a message, or a value in a bucket. Unknown fields are ignored, so that old readers read new writers."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Message(Record):
+    """A command or an event. `channel` names its channel in contracts/asyncapi.yaml.
+
+    The subject is `<channel>.<account>.<subject id>`.
+    """
+
+    channel: ClassVar[str]
+
+    account: AccountId
+
+    @property
+    def subject_id(self) -> str:
+        """The id that ends the subject: that of the resource which the message is about."""
+        raise NotImplementedError  # each message says it
+
+    @property
+    def dedup_id(self) -> str:
+        """The deterministic Nats-Msg-Id: equal for a retry of the same fact, different for another fact."""
+        raise NotImplementedError  # each message says it

@@ -1,0 +1,203 @@
+"""Messages about clips. Times are exact: a Fraction travels as the string "n/d"."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from fractions import Fraction
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
+
+from shared.messages.base import HexId, Message, Millis, Record, Sha256, StoreKey
+
+
+def _fraction(value: Any) -> Fraction:
+    if isinstance(value, (str, int, Fraction)) and not isinstance(value, bool):
+        return Fraction(value)
+    msg = "a fraction is a string n/d"
+    raise ValueError(msg)
+
+
+Seconds = Annotated[
+    Fraction,
+    BeforeValidator(_fraction),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": r"^-?\d+(/\d+)?$", "description": "Exact seconds, n or n/d"}),
+]
+Accuracy = Literal["segment", "frame"]
+VodState = Literal[
+    "waiting_finish_live",
+    "waiting",
+    "processing",
+    "creating_asset",
+    "finished",
+    "cancelling",
+    "cancelled",
+    "failed",
+    "error",
+]
+NotifyEvent = Literal["first_segment_uploaded", "output_finished", "state_changed"]
+LONGEST_CLIP = timedelta(hours=48)
+
+
+class Notification(Record):
+    """Whom to tell about this one clip."""
+
+    url: str = Field(max_length=3072, description="Sealed by shared.webhooks: many receivers' URLs hold a token")
+    event: NotifyEvent = "state_changed"
+    credentials: str | None = Field(None, max_length=128)
+
+
+class Selection(Record):
+    """Which part of a recording: either clock, in point included, out point excluded."""
+
+    clock: Literal["stream", "wall"]
+    start: Seconds
+    end: Seconds
+
+
+class ClipMessage(Message):
+    """About one clip."""
+
+    clip: HexId
+
+    @property
+    def subject_id(self) -> str:
+        """The clip."""
+        return self.clip
+
+
+class ClipCreate(ClipMessage):
+    """Cut a clip: the fast file at once, then the exact one."""
+
+    channel: ClassVar[str] = "clips.create"
+
+    event: HexId
+    label: str = Field("", max_length=512)
+    selection: Selection
+    requested_ms: Millis
+    live: bool = Field(description="The job was live when the clip was asked for")
+    asked_duration: Seconds
+    wait: bool = False
+    destination: Literal["library"] = "library"
+    file_name: str = Field(max_length=255, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    notifications: tuple[Notification, ...] = Field((), max_length=16)
+    due_ms: Millis = Field(0, description="When it was to be taken up again, its end being in the future; 0: never")
+
+    @property
+    def dedup_id(self) -> str:
+        """One per clip, and one per time that it was put off to."""
+        return f"clip-create-{self.clip}-{self.due_ms}" if self.due_ms else f"clip-create-{self.clip}"
+
+
+class ClipRefine(ClipMessage):
+    """Cut the frame-accurate file of a clip whose fast file is there."""
+
+    channel: ClassVar[str] = "clips.refine"
+
+    @property
+    def dedup_id(self) -> str:
+        """One per clip."""
+        return f"clip-refine-{self.clip}"
+
+
+class ClipCancel(ClipMessage):
+    """Stop the work on a clip."""
+
+    channel: ClassVar[str] = "clips.cancel"
+
+    at_ms: Millis
+
+    @property
+    def dedup_id(self) -> str:
+        """One per request."""
+        return f"clip-cancel-{self.clip}"
+
+
+class Gap(Record):
+    """A part of the selection that was never recorded."""
+
+    start: Seconds
+    duration: Seconds
+
+
+class ClipFile(Record):
+    """A made file of a clip."""
+
+    accuracy: Accuracy
+    method: Literal["copy", "smart", "reencode"]
+    key: StoreKey
+    bytes: int = Field(ge=0)
+    sha256: Sha256 | None = None
+    in_point: Seconds = Field(description="Stream time of the first frame")
+    out_point: Seconds = Field(description="Stream time of the end of the last frame")
+    duration: Seconds
+    frames: int = Field(ge=0)
+    reason: str = Field("", max_length=512, description="Why a re-encode was needed")
+
+
+class ClipRecord(Record):
+    """The state of a clip, in the bucket `clips` under `<account>.<clip>`; written by the clipper alone."""
+
+    account: str
+    clip: HexId
+    request: ClipCreate
+    state: VodState
+    state_revision: int = Field(0, ge=0)
+    created_ms: Millis
+    changed_ms: Millis
+    finished_ms: Millis | None = None
+    file: ClipFile | None = None
+    gaps: tuple[Gap, ...] = ()
+    delivered: Accuracy | None = None
+    location: str = Field("", max_length=2048, description="Where the destination has the file")
+    error: str = Field("", max_length=1024)
+
+
+class ClipEvent(ClipMessage):
+    """What events about a clip share."""
+
+    event: HexId
+    label: str = ""
+    state: VodState
+    at_ms: Millis
+    notifications: tuple[Notification, ...] = ()
+    file: ClipFile | None = None
+    gaps: tuple[Gap, ...] = ()
+    location: str = ""
+    error: str = ""
+
+
+class ClipStateChanged(ClipEvent):
+    """A clip is in another state."""
+
+    channel: ClassVar[str] = "clips.state_changed"
+
+    revision: int = Field(ge=0)
+
+    @property
+    def dedup_id(self) -> str:
+        """One per state change."""
+        return f"clip-state-{self.clip}-{self.revision}"
+
+
+class SegmentAccurateReady(ClipEvent):
+    """The fast file of a clip can be downloaded."""
+
+    channel: ClassVar[str] = "clips.segment_accurate.ready"
+
+    @property
+    def dedup_id(self) -> str:
+        """One per clip."""
+        return f"clip-segment-{self.clip}"
+
+
+class FrameAccurateReady(ClipEvent):
+    """The exact file of a clip has replaced the fast one."""
+
+    channel: ClassVar[str] = "clips.frame_accurate.ready"
+
+    @property
+    def dedup_id(self) -> str:
+        """One per clip."""
+        return f"clip-frame-{self.clip}"

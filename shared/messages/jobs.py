@@ -1,0 +1,163 @@
+"""Records about live jobs, keys and sessions, that one service writes and others read."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from shared.messages.base import AccountId, HexId, Millis, Record, Sha256, StoreKey
+from shared.messages.live import EndReason, JobState, Protocol
+from shared.messages.media import IndexedSegment, Track
+
+Scope = Literal["admin", "jobs:read", "jobs:write", "vods:read", "vods:write", "webhooks", "playback"]
+ENDED_STATES: frozenset[str] = frozenset({"finished", "cancelled", "failed", "error"})
+
+
+class StateChange(Record):
+    """A state that a job entered."""
+
+    state: JobState
+    at_ms: Millis
+
+
+class ClosedSession(Record):
+    """A session that is over."""
+
+    session: HexId
+    at_ms: Millis
+
+
+class JobRecord(Record):
+    """A live job, in the bucket `events` under `<account>.<event>`; written by the gateway alone.
+
+    Stream key and passphrase are encrypted (Vault, purposes "stream-key" and "passphrase").
+    """
+
+    account: AccountId
+    event: HexId
+    name: str = Field("", max_length=512)
+    state: JobState
+    revision: int = Field(0, ge=0)
+    history: tuple[StateChange, ...] = Field((), max_length=1000)
+    created_ms: Millis
+    changed_ms: Millis
+    finished_ms: Millis | None = None
+    reconnect_time_s: int = Field(1800, ge=1, le=7200)
+    event_length_s: int = Field(0, ge=0, le=93_600)
+    dvr_window_s: int = Field(
+        0, ge=0, le=86_400, description="Sliding window of live_dvr_sliding_window_duration; 0: all"
+    )
+    static: bool = False
+    session: HexId | None = Field(None, description="The session that publishes, or published last")
+    open_sessions: tuple[HexId, ...] = Field((), max_length=256, description="Begun and, as far as is known, not over")
+    closed_sessions: tuple[ClosedSession, ...] = Field((), max_length=64, description="The last ones that are over")
+    closed_before_ms: Millis = Field(0, description="Sessions that began before are over unless they are open")
+    media_end_ms: Millis | None = Field(None, description="When the last session ended that is over")
+    announced: int = Field(-1, ge=-1, description="The last revision whose JobStateChanged is known to be out")
+    stream_key: str = Field(description="Encrypted")
+    passphrase: str = Field(description="Encrypted")
+    fields: dict[str, Any] = Field(default_factory=dict, description="Brightcove's own fields, kept as they came")
+
+    @property
+    def ended(self) -> bool:
+        """No publisher is let in any more."""
+        return self.state in ENDED_STATES
+
+    @property
+    def accepts_publisher(self) -> bool:
+        """A publisher may come or go on."""
+        return self.state in {"standby", "waiting", "processing", "disconnected"}
+
+
+class IngestKey(Record):
+    """Finds a job by its stream key: bucket `keys`, under `ingest.<sha256 of the key>`; the gateway's."""
+
+    account: AccountId
+    event: HexId
+
+
+class ApiKeyRecord(Record):
+    """An API key: bucket `keys`, under `api.<sha256 of the key>`; the gateway's."""
+
+    account: AccountId
+    key_id: HexId
+    scopes: tuple[Scope, ...]
+    label: str = Field("", max_length=128)
+    created_ms: Millis
+    expires_ms: Millis | None = None
+    revoked: bool = False
+
+
+class SessionRecord(Record):
+    """An ingest session, in the bucket `sessions` under `<account>.<event>.<session>`; the ingester's."""
+
+    account: AccountId
+    event: HexId
+    session: HexId
+    track: Track = "primary-1"
+    protocol: Protocol
+    instance: str = Field(max_length=64)
+    first_frame_ms: Millis
+    origin_ms: int = Field(ge=0)
+    zero: int = Field(0, ge=0, description="Tick at which the first frame is shown")
+    ended_ms: Millis | None = None
+    reason: EndReason | None = None
+    segments: int = Field(0, ge=0)
+    bytes: int = Field(0, ge=0)
+
+
+class EventClock(Record):
+    """Stream time's zero, in the bucket `sessions` under `clock_key`; made once by the ingester."""
+
+    first_frame_ms: Millis
+
+
+def clock_key(account: str, event: str) -> str:
+    """Give the key of an event's clock: four tokens, so that no pattern for sessions finds it."""
+    return f"_clock.{account}.{event}.zero"
+
+
+class SegmentRun(Record):
+    """Segments of one session and track without a hole, first and last included."""
+
+    session: HexId
+    track: Track
+    first: int = Field(ge=0)
+    last: int = Field(ge=0)
+
+
+class HourSummary(Record):
+    """A closed hour as the recording lists it. Times are the first start and the last end, in ms."""
+
+    hour: int
+    key: StoreKey
+    segments: int
+    bytes: int
+    sha256: Sha256
+    log_sequence: int = Field(ge=0)
+    stream_start_ms: int
+    stream_end_ms: int
+    wall_start_ms: Millis
+    wall_end_ms: Millis
+    longest_ms: int = Field(ge=0, description="Duration of the longest segment")
+    closed: bool = Field(default=False, description="The hour is over, and has been announced as it is")
+    runs: tuple[SegmentRun, ...] | None = Field(None, description="What is in the hour; none when it is in many pieces")
+
+
+class RecordingRecord(Record):
+    """A recording, in the bucket `recordings` under `<account>.<event>`; written by the archiver alone.
+
+    What is not in a closed hour is in SEGMENTS, from `log_sequence` + 1 on. `last` holds each track's newest numbered
+    segment of the closed hours, from which numbering goes on. `expiring` hours are being deleted: nobody reads them.
+    """
+
+    account: AccountId
+    event: HexId
+    hours: tuple[HourSummary, ...] = Field((), max_length=20_000)
+    expiring: tuple[HourSummary, ...] = Field((), max_length=20_000)
+    log_sequence: int = Field(0, ge=0, description="Place in SEGMENTS of the last segment in a closed hour")
+    last: tuple[IndexedSegment, ...] = Field((), max_length=6)
+    longest_ms: int = Field(0, ge=0, description="Duration of the longest segment there ever was in a closed hour")
+    expired_hours: int = Field(0, ge=0)
+    changed_ms: Millis

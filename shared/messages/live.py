@@ -1,0 +1,100 @@
+"""Messages about live events and their ingest sessions."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from shared.messages.base import HexId, Message, Millis
+
+Protocol = Literal["rtmp", "srt"]
+EndReason = Literal["disconnected", "unpublished", "silent", "bad_media", "stopped", "disk_full", "replaced", "killed"]
+JobState = Literal[
+    "standby",
+    "waiting",
+    "processing",
+    "disconnected",
+    "finishing",
+    "finished",
+    "cancelling",
+    "cancelled",
+    "failed",
+    "error",
+]
+
+
+class LiveMessage(Message):
+    """About one live event."""
+
+    event: HexId
+
+    @property
+    def subject_id(self) -> str:
+        """The event."""
+        return self.event
+
+
+class SessionStarted(LiveMessage):
+    """A publisher was let in and its first frame was read."""
+
+    channel: ClassVar[str] = "live.session.started"
+
+    session: HexId
+    protocol: Protocol
+    at_ms: Millis
+    origin_ms: int = Field(ge=0, description="Stream time of the session's first frame")
+
+    @property
+    def dedup_id(self) -> str:
+        """One per session."""
+        return f"started-{self.session}"
+
+
+class SessionEnded(LiveMessage):
+    """A session is over; all its segments have been published before."""
+
+    channel: ClassVar[str] = "live.session.ended"
+
+    session: HexId
+    at_ms: Millis
+    reason: EndReason
+    segments: int = Field(ge=0)
+    bytes: int = Field(ge=0)
+
+    @property
+    def dedup_id(self) -> str:
+        """One per session."""
+        return f"ended-{self.session}"
+
+
+class LiveFinish(LiveMessage):
+    """End the live event, because its encoder stayed away (`session` is then the last one) or its time is over."""
+
+    channel: ClassVar[str] = "live.finish"
+
+    session: HexId | None = None
+    reason: Literal["reconnect_time", "event_length", "first_publish"]
+    at_ms: Millis
+
+    @property
+    def dedup_id(self) -> str:
+        """One per reason and session."""
+        return f"finish-{self.event}-{self.reason}-{self.session or ''}"
+
+
+class JobStateChanged(LiveMessage):
+    """A live job is in another state."""
+
+    channel: ClassVar[str] = "live.job.state_changed"
+
+    state: JobState
+    previous: JobState | None = None
+    at_ms: Millis
+    name: str = Field("", max_length=512)
+    revision: int = Field(ge=0, description="Counts the job's states, from 0")
+
+    @property
+    def dedup_id(self) -> str:
+        """One per state change."""
+        return f"job-{self.event}-{self.revision}"

@@ -1,0 +1,127 @@
+"""Messages about recorded media."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from shared.messages.base import HexId, Message, Millis, Record, Sha256, StoreKey, Ticks
+
+Track = Literal["primary-1", "primary-2", "primary-3", "backup-1", "backup-2", "backup-3"]
+
+
+class SegmentWritten(Message):
+    """A segment lies in the store, whole. Published once per segment to SEGMENTS, the hot DVR log."""
+
+    channel: ClassVar[str] = "media.segment.written"
+
+    event: HexId
+    session: HexId
+    track: Track = "primary-1"
+    sequence: int = Field(ge=0, description="Position within session and track, from 0, without holes")
+    key: StoreKey
+    init_key: StoreKey
+    start: Ticks
+    duration: Ticks
+    timescale: int = Field(gt=0, le=10_000_000)
+    origin_ms: int = Field(ge=0, description="Stream time of the session's first frame, in ms since the event's")
+    zero: int = Field(0, ge=0, description="Tick at which the session's first frame is shown: stream time `origin_ms`")
+    wall_start_ms: Millis
+    timecode: str | None = Field(None, description="SMPTE timecode of the first frame, when the encoder sends one")
+    bytes: int = Field(ge=0)
+    sha256: Sha256
+    keyframes: tuple[int, ...] = Field((), description="Ticks of the keyframes, absolute", max_length=4096)
+    discontinuity: bool = Field(default=False, description="Does not continue the segment before it")
+    recovered: bool = Field(default=False, description="Salvaged after its writer died")
+
+    @property
+    def subject_id(self) -> str:
+        """The event."""
+        return self.event
+
+    @property
+    def dedup_id(self) -> str:
+        """One per session, track and sequence."""
+        return f"seg-{self.session}-{self.track}-{self.sequence}"
+
+
+class IndexedSegment(Record):
+    """A segment with its places: in SEGMENTS, and in its track's live playlist."""
+
+    log: int = Field(ge=0, description="Place in SEGMENTS")
+    number: int | None = Field(
+        None, ge=0, description="Position in the track's recording, from 0; none: recovered too late for one"
+    )
+    discontinuity: int = Field(0, ge=0, description="Discontinuities of the track up to and with this segment")
+    segment: SegmentWritten
+
+
+class IndexHour(Record):
+    """A closed hour of a recording, as it lies beside the media in `live/<event>/index/<hour>-<log sequence>.json`."""
+
+    event: HexId
+    hour: int = Field(description="Hours since the epoch, of the segments' wall-clock start")
+    last_log_sequence: int = Field(ge=0, description="Place in SEGMENTS of the last segment that is included")
+    segments: tuple[IndexedSegment, ...] = Field((), description="In the order of stream time, each once")
+
+
+class RecordingsSweep(Message):
+    """Delete what has passed retention, and close the hours that nobody closed."""
+
+    channel: ClassVar[str] = "recordings.sweep"
+
+    tick_ms: Millis
+
+    @property
+    def subject_id(self) -> str:
+        """The sweep goes over all events."""
+        return "all"
+
+    @property
+    def dedup_id(self) -> str:
+        """One per tick."""
+        return f"sweep-{self.account}-{self.tick_ms}"
+
+
+class RecordingExpired(Message):
+    """A closed hour of a recording has been deleted, bytes and index."""
+
+    channel: ClassVar[str] = "recordings.range.expired"
+
+    event: HexId
+    hour: int
+    segments: int
+    bytes: int
+
+    @property
+    def subject_id(self) -> str:
+        """The event."""
+        return self.event
+
+    @property
+    def dedup_id(self) -> str:
+        """One per hour."""
+        return f"expired-{self.event}-{self.hour}"
+
+
+class HourClosed(Message):
+    """A closed hour of a recording has been compacted into its index object."""
+
+    channel: ClassVar[str] = "recordings.hour.closed"
+
+    event: HexId
+    hour: int
+    key: StoreKey
+    segments: int
+    bytes: int
+
+    @property
+    def subject_id(self) -> str:
+        """The event."""
+        return self.event
+
+    @property
+    def dedup_id(self) -> str:
+        """One per hour and content."""
+        return f"hour-{self.event}-{self.hour}-{self.segments}"

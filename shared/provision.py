@@ -1,0 +1,123 @@
+"""Creates and updates streams, consumers and buckets: the only code that does. Idempotent.
+
+Run as `python -m shared.provision` before the services; each service waits until its own consumers are there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Final
+
+import nats
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+from nats.js.api import (
+    AckPolicy,
+    ConsumerConfig,
+    DeliverPolicy,
+    DiscardPolicy,
+    KeyValueConfig,
+    RetentionPolicy,
+    StorageType,
+    StreamConfig,
+)
+from nats.js.errors import NotFoundError
+
+from shared.logging import configure_logging, get_logger
+from shared.settings import Settings
+from shared.streams import BUCKETS, CONSUMERS, STREAMS, BucketSpec, ConsumerSpec, StreamSpec
+
+log = get_logger()
+BUCKET_WINDOW_S: Final = 120.0
+
+
+def stream_config(spec: StreamSpec, replicas: int) -> StreamConfig:
+    """Translate a table row for the server."""
+    return StreamConfig(
+        name=spec.name,
+        subjects=list(spec.subjects),
+        retention=RetentionPolicy.WORK_QUEUE if spec.retention == "workqueue" else RetentionPolicy.LIMITS,
+        max_age=spec.max_age.total_seconds(),
+        max_bytes=spec.max_bytes,
+        max_msgs_per_subject=spec.max_per_subject,
+        duplicate_window=spec.duplicate_window.total_seconds(),
+        discard=DiscardPolicy.NEW if spec.discard == "new" else DiscardPolicy.OLD,
+        storage=StorageType.FILE,
+        num_replicas=replicas,
+        allow_direct=True,
+        allow_msg_ttl=True,
+        allow_msg_schedules=spec.schedules or None,
+    )
+
+
+def consumer_config(spec: ConsumerSpec) -> ConsumerConfig:
+    """Translate a table row for the server. The middleware counts the tries: to the server, waiting is one, too."""
+    return ConsumerConfig(
+        durable_name=spec.durable,
+        filter_subject=spec.filter,
+        deliver_policy=DeliverPolicy.ALL,
+        ack_policy=AckPolicy.EXPLICIT,
+        ack_wait=spec.ack_wait.total_seconds(),
+        max_deliver=-1,
+        max_ack_pending=spec.max_ack_pending,
+    )
+
+
+async def provision(js: JetStreamContext, replicas: int = 1) -> None:
+    """Make the broker as the tables say; NatsError when it refuses."""
+    for stream in STREAMS:
+        await _stream(js, stream, replicas)
+    for spec in CONSUMERS:
+        await js.add_consumer(spec.stream, consumer_config(spec))
+    for bucket in BUCKETS:
+        await _bucket(js, bucket, replicas)
+
+
+async def _stream(js: JetStreamContext, spec: StreamSpec, replicas: int) -> None:
+    config = stream_config(spec, replicas)
+    try:
+        await js.stream_info(spec.name)
+    except NotFoundError:
+        await js.add_stream(config)
+    else:
+        await js.update_stream(config)
+
+
+async def _bucket(js: JetStreamContext, spec: BucketSpec, replicas: int) -> None:
+    """Make a bucket; of one that is there, age limit and number of copies are brought up to date."""
+    ttl = spec.ttl.total_seconds()
+    try:
+        config = (await js.stream_info(f"KV_{spec.name}")).config
+    except NotFoundError:
+        await js.create_key_value(KeyValueConfig(bucket=spec.name, history=1, ttl=ttl or None, replicas=replicas))
+        return
+    if (config.max_age or 0, config.num_replicas) != (ttl, replicas):
+        window = min(BUCKET_WINDOW_S, ttl or BUCKET_WINDOW_S)  # may not be longer than the age limit
+        await js.update_stream(config.evolve(max_age=ttl, num_replicas=replicas, duplicate_window=window))
+
+
+async def provision_url(url: str, replicas: int) -> None:
+    """Connect to `url`, waiting up to 30 s for it, and provision."""
+    connection = await nats.connect(url, connect_timeout=5, max_reconnect_attempts=60, reconnect_time_wait=0.5)
+    try:
+        await provision(connection.jetstream(timeout=10), replicas)
+    finally:
+        await connection.close()
+
+
+def main() -> int:
+    """Provision the broker of the settings; 0 when done."""
+    settings = Settings()
+    configure_logging("provision", json=settings.log_json, level=settings.log_level)
+    try:
+        asyncio.run(provision_url(settings.broker_url, settings.nats_replicas))
+    except (NatsError, OSError) as error:
+        log.error("provision.failed", error=str(error) or type(error).__name__)
+        return 1
+    log.info("provision.done", streams=len(STREAMS), consumers=len(CONSUMERS), buckets=len(BUCKETS))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,72 @@
+"""Segments as an index in memory holds them: some 500 bytes each, where the message itself takes four times that."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+from shared.messages.media import IndexedSegment, SegmentWritten, Track
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A segment of the index: what playlists need. Ticks as in SegmentWritten; `seams` as IndexedSegment.discontinuity.
+
+    `number` is none for a segment that came too late for one: it is in ranges, and in no live playlist.
+    `independent`: it begins with a keyframe.
+    """
+
+    log: int
+    number: int | None
+    seams: int
+    session: str
+    track: Track
+    sequence: int
+    key: str
+    init_key: str
+    start: int
+    duration: int
+    timescale: int
+    origin_ms: int
+    wall_start_ms: int
+    bytes: int
+    discontinuity: bool
+    independent: bool
+
+    @property
+    def duration_ms(self) -> int:
+        """Duration in ms, rounded up."""
+        return -(-self.duration * 1000 // self.timescale)
+
+    @property
+    def wall_end_ms(self) -> int:
+        """Wall clock of its end, ms."""
+        return self.wall_start_ms + self.duration_ms
+
+
+def entry_of(indexed: IndexedSegment) -> Entry:
+    """Make the entry of an indexed segment; strings that many share are kept once."""
+    segment = indexed.segment
+    return Entry(
+        log=indexed.log,
+        number=indexed.number,
+        seams=indexed.discontinuity,
+        session=sys.intern(segment.session),
+        track=segment.track,
+        sequence=segment.sequence,
+        key=segment.key,
+        init_key=sys.intern(segment.init_key),
+        start=segment.start,
+        duration=segment.duration,
+        timescale=segment.timescale,
+        origin_ms=segment.origin_ms,
+        wall_start_ms=segment.wall_start_ms,
+        bytes=segment.bytes,
+        discontinuity=segment.discontinuity,
+        independent=_is_independent(segment),
+    )
+
+
+def _is_independent(segment: SegmentWritten) -> bool:
+    """Tell whether its first frame is a keyframe: shown no later than pictures are reordered, half a second at most."""
+    return bool(segment.keyframes) and (segment.keyframes[0] - segment.start) * 2 <= segment.timescale

@@ -1,0 +1,97 @@
+"""Index objects: a closed hour of a recording as JSON beside its media.
+
+An object is written once, under a key that ends in the place in SEGMENTS up to which it is complete. A segment that
+comes late makes a new object; the record's compare-and-set decides which counts (docs/adr/0003-recording-index.md).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Final
+
+from pydantic import ValidationError
+
+from shared.errors import Permanent
+from shared.media.timeline import identity, place
+from shared.messages.jobs import HourSummary
+from shared.messages.media import IndexedSegment, IndexHour, SegmentWritten
+from shared.recording.numbering import runs_of
+from shared.store.base import MediaStore
+
+HOUR_MS: Final = 3_600_000
+
+
+class IndexDamaged(Permanent):
+    """An index object is not what its record says it is."""
+
+
+def hour_of(wall_ms: int) -> int:
+    """Give the hour since the epoch in which a wall-clock time (ms) lies."""
+    return wall_ms // HOUR_MS
+
+
+def index_folder(event: str) -> str:
+    """Give the key prefix of an event's index objects."""
+    return f"live/{event}/index"
+
+
+def hour_key(event: str, hour: int, log_sequence: int) -> str:
+    """Give the key of an hour's index object that is complete up to a place in SEGMENTS."""
+    return f"{index_folder(event)}/{hour:08}-{log_sequence:012}.json"
+
+
+def log_sequence_of(key: str) -> int | None:
+    """Read the place in SEGMENTS off an index object's key; None for another object's."""
+    parts = key.rsplit("/", 1)[-1].removesuffix(".json").split("-")
+    return int(parts[1]) if len(parts) == 2 and all(part.isdecimal() for part in parts) else None
+
+
+def make_hour(event: str, hour: int, log_sequence: int, segments: Sequence[IndexedSegment]) -> IndexHour:
+    """Make an hour of segments, each once, in the order of stream time."""
+    unique = {identity(indexed.segment): indexed for indexed in reversed(segments)}
+    ordered = sorted(unique.values(), key=lambda i: (place(i.segment).start, i.log))
+    return IndexHour(event=event, hour=hour, last_log_sequence=log_sequence, segments=tuple(ordered))
+
+
+def save_hour(store: MediaStore, hour: IndexHour) -> HourSummary:
+    """Write an hour's object and give its summary; blocks."""
+    body = hour.model_dump_json().encode()
+    key = hour_key(hour.event, hour.hour, hour.last_log_sequence)
+    store.put(key, body)
+    segments = [indexed.segment for indexed in hour.segments]
+    return HourSummary(
+        hour=hour.hour,
+        key=key,
+        segments=len(segments),
+        bytes=sum(segment.bytes for segment in segments),
+        sha256=hashlib.sha256(body).hexdigest(),
+        log_sequence=hour.last_log_sequence,
+        stream_start_ms=min(start_ms(segment) for segment in segments),
+        stream_end_ms=max(start_ms(segment) + length_ms(segment) for segment in segments),
+        wall_start_ms=min(segment.wall_start_ms for segment in segments),
+        wall_end_ms=max(segment.wall_start_ms + length_ms(segment) for segment in segments),
+        longest_ms=max(length_ms(segment) for segment in segments),
+        runs=runs_of(segments),
+    )
+
+
+def load_hour(store: MediaStore, summary: HourSummary) -> IndexHour:
+    """Read an hour's object; ObjectMissing, or IndexDamaged when it is not the one that was written. Blocks."""
+    body = store.get(summary.key)
+    if hashlib.sha256(body).hexdigest() != summary.sha256:
+        raise IndexDamaged(f"{summary.key} has changed since it was written")
+    try:
+        return IndexHour.model_validate_json(body)
+    except ValidationError as error:
+        raise IndexDamaged(f"{summary.key} is not an index") from error
+
+
+def start_ms(segment: SegmentWritten) -> int:
+    """Give the stream time of its start, in ms, rounded down."""
+    return segment.origin_ms + segment.start * 1000 // segment.timescale
+
+
+def length_ms(segment: SegmentWritten) -> int:
+    """Give its duration in ms, rounded up."""
+    return -(-segment.duration * 1000 // segment.timescale)

@@ -1,0 +1,85 @@
+"""Numbers for segments: the position in the track's recording, in the order in which they came, and discontinuities.
+
+Numbers are a fold over SEGMENTS: the same log gives the same numbers to everybody, whenever they begin (at a
+RecordingRecord) and however often they read. They are what EXT-X-MEDIA-SEQUENCE and EXT-X-DISCONTINUITY-SEQUENCE count
+(RFC 8216, 4.3.3.2 and 4.3.3.3), so nothing may come between two that were given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from shared.media.timeline import Identity, identity, joins, place
+from shared.messages.jobs import HourSummary, SegmentRun
+from shared.messages.media import IndexedSegment, SegmentWritten, Track
+from shared.recording.log import Logged
+
+MOST_RUNS = 64
+
+
+class Numbering:
+    """Numbers segments from where closed hours end. `last` holds each track's newest numbered segment."""
+
+    def __init__(self, last: Iterable[IndexedSegment] = (), hours: Iterable[HourSummary] = ()) -> None:
+        self._last: dict[Track, IndexedSegment] = {indexed.segment.track: indexed for indexed in last}
+        self._runs = [run for hour in hours for run in hour.runs or ()]
+        self._sessions = {run.session for run in self._runs}
+        self._seen: set[Identity] = set()
+
+    @property
+    def last(self) -> tuple[IndexedSegment, ...]:
+        """Each track's newest numbered segment."""
+        return tuple(self._last[track] for track in sorted(self._last))
+
+    def add(self, logged: Logged) -> IndexedSegment | None:
+        """Give the log's next segment its number; None when the segment is there already."""
+        segment = logged.segment
+        name = identity(segment)
+        if name in self._seen or self._closed(name):
+            return None
+        self._seen.add(name)
+        before = self._last.get(segment.track)
+        if before is not None and _is_late(before.segment, segment):
+            return IndexedSegment(log=logged.log, discontinuity=before.discontinuity, segment=segment)
+        number = before.number + 1 if before is not None and before.number is not None else 0
+        seams = before.discontinuity if before is not None else 0
+        if before is not None and not joins(before.segment, segment):
+            seams += 1
+        indexed = IndexedSegment(log=logged.log, number=number, discontinuity=seams, segment=segment)
+        self._last[segment.track] = indexed
+        return indexed
+
+    def forget(self, names: Iterable[Identity]) -> None:
+        """Stop remembering segments that a closed hour now lists."""
+        self._seen.difference_update(names)
+
+    def adopt(self, hours: Iterable[HourSummary]) -> None:
+        """Take over the list of closed hours."""
+        self._runs = [run for hour in hours for run in hour.runs or ()]
+        self._sessions = {run.session for run in self._runs}
+
+    def _closed(self, name: Identity) -> bool:
+        return name.session in self._sessions and any(contains(run, name) for run in self._runs)
+
+
+def _is_late(before: SegmentWritten, segment: SegmentWritten) -> bool:
+    """Tell whether a segment belongs before the newest, by its session's count or because it was salvaged."""
+    if before.session == segment.session:
+        return segment.sequence <= before.sequence
+    return segment.recovered and place(segment).start < place(before).start
+
+
+def contains(run: SegmentRun, name: Identity) -> bool:
+    """Tell whether a run has a segment."""
+    return run.session == name.session and run.track == name.track and run.first <= name.sequence <= run.last
+
+
+def runs_of(segments: Sequence[SegmentWritten]) -> tuple[SegmentRun, ...] | None:
+    """Write segments as runs without holes; None when these are too many to list."""
+    runs: list[SegmentRun] = []
+    for name in sorted(identity(segment) for segment in segments):
+        if runs and contains(runs[-1].model_copy(update={"last": runs[-1].last + 1}), name):
+            runs[-1] = runs[-1].model_copy(update={"last": name.sequence})
+        else:
+            runs.append(SegmentRun(session=name.session, track=name.track, first=name.sequence, last=name.sequence))
+    return tuple(runs) if len(runs) <= MOST_RUNS else None

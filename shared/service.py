@@ -1,0 +1,172 @@
+"""Runs a service: settings, logging, broker, health, clean stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from faststream import FastStream
+from faststream.nats import NatsBroker
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+from nats.js.errors import NotFoundError
+
+from shared.bus import Handler, Outbox, jetstream, make_broker, subscribe
+from shared.clock import Clock, SystemClock
+from shared.health import health_server
+from shared.logging import configure_logging, get_logger
+from shared.middleware import Guard, Mourner
+from shared.secrets import Vault, installation_key
+from shared.settings import Settings
+from shared.streams import consumers_of
+
+log = get_logger()
+PROVISION_WAIT_S: Final = 60.0
+Lifespan = Callable[[], contextlib.AbstractAsyncContextManager[None]]
+
+
+@dataclass(slots=True)
+class Service:
+    """What a service's `build` gets, and what it adds: handlers by durable, and what runs beside them."""
+
+    name: str
+    settings: Settings
+    clock: Clock
+    broker: NatsBroker
+    outbox: Outbox
+    vault: Vault
+    instance: str
+    guard: Guard
+    lifespans: list[Lifespan] = field(default_factory=list)
+    started: bool = False
+
+    def handle(self, durable: str, handler: Handler, on_dead: Mourner | None = None) -> None:
+        """Handle the messages of a durable consumer; `on_dead(body, reason)` hears of those that were given up."""
+        subscribe(self.broker, durable, handler)
+        if on_dead:
+            self.guard.on_dead(durable, on_dead)
+
+    def beside(self, lifespan: Lifespan) -> None:
+        """Enter a context once the broker is connected and provisioned, and leave it on stop, last in first out."""
+        self.lifespans.append(lifespan)
+
+    def js(self) -> JetStreamContext:
+        """Give the connected broker's JetStream context."""
+        return jetstream(self.broker)
+
+
+def make_service(name: str, settings: Settings, clock: Clock | None = None) -> Service:
+    """Make the parts of a service; nothing connects yet."""
+    clock = clock or SystemClock()
+    broker, guard = make_broker(settings.broker_url, name, clock)
+    instance = settings.instance or f"{socket.gethostname()}-{os.getpid()}"
+    vault = Vault(installation_key(settings))
+    return Service(name, settings, clock, broker, Outbox(broker, name, clock), vault, instance, guard)
+
+
+async def wait_until_provisioned(service: Service) -> None:
+    """Wait until this service's consumers exist; TimeoutError after a minute."""
+    async with asyncio.timeout(PROVISION_WAIT_S):
+        while faults := await check(service):
+            log.info("service.waiting", **faults)
+            await asyncio.sleep(0.5)
+
+
+async def readiness(service: Service) -> dict[str, str]:
+    """Say what keeps this service from taking work."""
+    return await check(service) if service.started else {"service": "starting or stopping"}
+
+
+async def check(service: Service) -> dict[str, str]:
+    """Say what keeps this service from working, by part; empty when nothing does."""
+    if not await service.broker.ping(timeout=2):
+        return {"broker": "does not answer"}
+    faults: dict[str, str] = {}
+    for spec in consumers_of(service.name):
+        try:
+            await service.js().consumer_info(spec.stream, spec.durable)
+        except NotFoundError:
+            faults[spec.durable] = "consumer is missing"
+        except (NatsError, TimeoutError):
+            faults["broker"] = "does not answer"
+    return faults
+
+
+def application(service: Service, *, signals: bool = False) -> FastStream:
+    """Join the parts to a FastStream application; with `signals`, SIGTERM and SIGINT end it while it starts, too.
+
+    On stop, running handlers are waited for, then what runs beside them is left, then the broker's connection ends.
+    """
+    stack = contextlib.AsyncExitStack()
+    ending = _ended_by_signals if signals else _ended_by_itself
+
+    @contextlib.asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        async with stack:
+            probe = service.settings.health_port
+            await stack.enter_async_context(health_server(service.settings.host, probe, lambda: readiness(service)))
+            with ending(app):
+                await service.broker.connect()
+                await wait_until_provisioned(service)
+                for enter in service.lifespans:
+                    await stack.enter_async_context(enter())
+            service.started = True
+            log.info("service.started", instance=service.instance)
+            yield
+        log.info("service.stopped")
+
+    async def leave() -> None:
+        service.started = False
+        await asyncio.gather(*(subscriber.stop() for subscriber in service.broker.subscribers), return_exceptions=True)
+        await stack.aclose()
+
+    app = FastStream(service.broker, lifespan=lifespan, on_shutdown=[leave], logger=None)
+    return app
+
+
+@contextlib.contextmanager
+def _ended_by_signals(app: FastStream) -> Iterator[None]:
+    """Cancel the running task on a signal while the block runs; FastStream looks at its own flag only once started."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, task.cancel if task else app.exit)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, app.exit)
+
+
+def _ended_by_itself(_app: FastStream) -> contextlib.AbstractContextManager[None]:
+    return contextlib.nullcontext()
+
+
+def run_service(name: str, build: Callable[[Service], None]) -> int:
+    """Run a service until SIGTERM or SIGINT; the process's exit code."""
+    settings = Settings()
+    configure_logging(name, json=settings.log_json, level=settings.log_level)
+    service = make_service(name, settings)
+    build(service)
+    try:
+        asyncio.run(application(service, signals=True).run())
+    except asyncio.CancelledError:
+        log.info("service.stopped")
+    except (TimeoutError, NatsError, OSError) as error:
+        log.error("service.failed", error=f"{type(error).__name__}: {error}")
+        return 1
+    return 0
+
+
+def main(name: str, build: Callable[[Service], None]) -> None:
+    """End the process with the service's exit code, without the interpreter's own long goodbye."""
+    code = run_service(name, build)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,81 @@
+"""Every setting of Reelay: environment variables with the prefix REELAY_."""
+
+from __future__ import annotations
+
+import ipaddress
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def _networks(text: str) -> str:
+    for part in filter(None, (p.strip() for p in text.split(","))):
+        ipaddress.ip_network(part, strict=False)
+    return text
+
+
+def _duration(value: object) -> object:
+    """Take a bare number, which an environment variable gives as text, for seconds."""
+    return timedelta(seconds=int(value)) if isinstance(value, str) and value.isdecimal() else value
+
+
+class Settings(BaseSettings):
+    """What the operator can set; the defaults suit one machine."""
+
+    model_config = SettingsConfigDict(env_prefix="REELAY_", extra="ignore")
+
+    data_dir: Path = Field(Path("data"), description="Everything Reelay keeps on this machine")
+    host: str = Field("127.0.0.1", description="Address that the servers bind")
+    http_port: int = Field(8080, ge=0, le=65535, description="REST API, HLS and downloads")
+    rtmp_port: int = Field(1935, ge=0, le=65535, description="RTMP ingest (TCP)")
+    srt_port: int = Field(8890, ge=0, le=65535, description="SRT ingest (UDP)")
+    health_port: int = Field(0, ge=0, le=65535, description="GET /healthz and /readyz of a service; 0: none")
+    nats_url: str = Field("", description="The broker; unset: `reelay up` starts an embedded one")
+    nats_port: int = Field(4222, ge=0, le=65535, description="Port of the embedded broker")
+    nats_replicas: int = Field(1, ge=1, le=5, description="Copies of each stream and bucket in a cluster")
+    store: str = Field("", description="Where media lies: empty (a folder below DATA_DIR) or s3://bucket/prefix")
+    s3_endpoint: str = Field("", description="Endpoint of an S3 server other than AWS")
+    secret_key: SecretStr = Field(SecretStr(""), description="Encrypts stored secrets; made in DATA_DIR if unset")
+    public_url: str = Field("", description="How clients reach the gateway; default http://HOST:HTTP_PORT")
+    public_host: str = Field("", description="Host in stream and SRT URLs; default that of PUBLIC_URL")
+    allow_nets: Annotated[str, NoDecode, AfterValidator(_networks)] = Field(
+        "", description="CIDRs, with commas, that user-given URLs may reach besides public addresses"
+    )
+    retention: Annotated[timedelta, BeforeValidator(_duration)] = Field(
+        timedelta(days=7), description="How long recordings are kept (seconds, or ISO 8601 as P7D)"
+    )
+    log_json: bool = Field(default=False, description="Log lines as JSON")
+    log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
+    instance: str = Field("", max_length=64, description="Name of this instance; default host name and process id")
+
+    @cached_property
+    def allowed_networks(self) -> tuple[Network, ...]:
+        """The networks of ALLOW_NETS."""
+        parts = (p.strip() for p in self.allow_nets.split(","))
+        return tuple(ipaddress.ip_network(p, strict=False) for p in parts if p)
+
+    @property
+    def media_dir(self) -> Path:
+        """The folder of the local media store."""
+        return self.data_dir / "media"
+
+    @property
+    def library_dir(self) -> Path:
+        """The folder of the local library, a folder an account."""
+        return self.data_dir / "library"
+
+    @property
+    def base_url(self) -> str:
+        """The public URL of the gateway, without a slash at its end."""
+        return (self.public_url or f"http://{self.host}:{self.http_port}").rstrip("/")
+
+    @property
+    def broker_url(self) -> str:
+        """The broker's URL; the embedded one's when none is set."""
+        return self.nats_url or f"nats://127.0.0.1:{self.nats_port}"

@@ -1,0 +1,152 @@
+"""One SRT socket: libsrt's calls with Python's types, errors as exceptions, nothing decided."""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import c_bool, c_int, c_int64
+from typing import Any
+
+from shared.srt import address as addresses
+from shared.srt.address import Address
+from shared.srt.constants import (
+    BOOLEANS,
+    ERROR,
+    INT64S,
+    INVALID_SOCKET,
+    LIVE_PAYLOAD_MAX,
+    Errno,
+    Option,
+    SocketState,
+)
+from shared.srt.errors import SrtRefused
+from shared.srt.library import SrtLibrary
+from shared.srt.stats import PerfMon, SrtStats, from_perfmon
+
+
+class ReadBuffer:
+    """Memory of a fixed size that libsrt writes messages into, one behind the other."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._memory = (ctypes.c_char * size)()
+        self.address = ctypes.addressof(self._memory)
+        self.view = memoryview(self._memory).cast("B")
+
+
+class SrtSocket:
+    """A libsrt socket by its number; not safe for two threads at once, but for `close`."""
+
+    __slots__ = ("_c", "_library", "number")
+
+    def __init__(self, library: SrtLibrary, number: int) -> None:
+        self._library = library
+        self._c: Any = library.c
+        self.number = number
+
+    @classmethod
+    def create(cls, library: SrtLibrary) -> SrtSocket:
+        """Make a new socket, neither bound nor connected."""
+        number = int(library.c.srt_create_socket())
+        if number == INVALID_SOCKET:
+            raise library.last_error("srt socket")
+        return cls(library, number)
+
+    def set(self, option: Option, value: int | bytes) -> None:
+        """Set an option; SrtError when libsrt refuses the value or the moment."""
+        holder: Any
+        if isinstance(value, bytes):
+            holder, size = value, len(value)
+        else:
+            kind = c_bool if option in BOOLEANS else c_int64 if option in INT64S else c_int
+            holder, size = ctypes.byref(kind(value)), ctypes.sizeof(kind)
+        if self._c.srt_setsockflag(self.number, option, holder, size) == ERROR:
+            raise self._library.last_error(f"srt option {option.name}")
+
+    def get(self, option: Option) -> int:
+        """Read a number or a flag (0 or 1)."""
+        kind: Any = c_bool if option in BOOLEANS else c_int64 if option in INT64S else c_int
+        holder = kind()
+        size = c_int(ctypes.sizeof(kind))
+        if self._c.srt_getsockflag(self.number, option, ctypes.byref(holder), ctypes.byref(size)) == ERROR:
+            raise self._library.last_error(f"srt option {option.name}")
+        return int(holder.value)
+
+    def bind(self, host: str, port: int) -> None:
+        """Take a local UDP port (0: any free one); SrtError when another program has it."""
+        try:
+            packed = addresses.resolve(host, port, passive=True)
+        except OSError as error:
+            raise self._library.last_error(f"srt bind {host}:{port}: {error}") from error
+        if self._c.srt_bind(self.number, packed, len(packed)) == ERROR:
+            raise self._library.last_error(f"srt bind {host}:{port}")
+
+    def listen(self, backlog: int, callback: Any) -> None:
+        """Take callers, each asked for by `callback` (a ListenCallback that the caller of this keeps alive)."""
+        if self._c.srt_listen_callback(self.number, callback, None) == ERROR:
+            raise self._library.last_error("srt listen callback")
+        if self._c.srt_listen(self.number, backlog) == ERROR:
+            raise self._library.last_error("srt listen")
+
+    def accept(self) -> SrtSocket | None:
+        """Give the next connected caller; None when there is none (or this socket is closed)."""
+        number = int(self._c.srt_accept(self.number, None, None))
+        return None if number == INVALID_SOCKET else SrtSocket(self._library, number)
+
+    def connect(self, host: str, port: int) -> None:
+        """Call a listener and wait for its answer; SrtRefused with its reason, SrtError, or OSError (name unknown)."""
+        packed = addresses.resolve(host, port)
+        if self._c.srt_connect(self.number, packed, len(packed)) == ERROR:
+            error = self._library.last_error(f"srt connect {host}:{port}")
+            reason = self.reject_reason() if error.code == Errno.ECONNREJ else 0
+            raise SrtRefused(f"{error} (reason {reason})", error.code, reason)
+
+    def send(self, message: bytes) -> None:
+        """Queue one message (at most the payload size); SrtError when broken, or not sent before SNDTIMEO."""
+        if self._c.srt_sendmsg2(self.number, message, len(message), None) == ERROR:
+            raise self._library.last_error("srt send")
+
+    def drain(self, buffer: ReadBuffer) -> tuple[int, int]:
+        """Read what is ready without waiting, from the buffer's start; give bytes read and the code that ended it.
+
+        The code is 0 when the buffer has no room for another message; EASYNCRCV: no more now. RCVSYN must be off.
+        """
+        receive, number = self._c.srt_recvmsg, self.number
+        start = here = buffer.address
+        last = start + buffer.size - LIVE_PAYLOAD_MAX
+        while here <= last:
+            got = receive(number, here, LIVE_PAYLOAD_MAX)
+            if got <= 0:
+                return here - start, self._library.last_code() if got < 0 else Errno.ECONNLOST
+            here += got
+        return here - start, Errno.SUCCESS
+
+    def state(self) -> SocketState:
+        """Tell where the connection stands; a forgotten number is NONEXIST."""
+        return SocketState(self._c.srt_getsockstate(self.number))
+
+    def stats(self) -> SrtStats:
+        """Read the totals; SrtError once the connection has gone."""
+        raw = PerfMon()
+        if self._c.srt_bistats(self.number, ctypes.byref(raw), 0, 1) == ERROR:
+            raise self._library.last_error("srt statistics")
+        return from_perfmon(raw)
+
+    def local_address(self) -> Address:
+        """Give the address this socket is bound to."""
+        raw = ctypes.create_string_buffer(addresses.SOCKADDR_MAX)
+        size = c_int(addresses.SOCKADDR_MAX)
+        if self._c.srt_getsockname(self.number, raw, ctypes.byref(size)) == ERROR:
+            raise self._library.last_error("srt address")
+        return addresses.unpack(raw.raw)
+
+    def reject_reason(self) -> int:
+        """Give the reason of a refused connection, 0 when unknown."""
+        return int(self._c.srt_getrejectreason(self.number))
+
+    def set_reject_reason(self, reason: int) -> None:
+        """Choose the code that the refused caller is told (1000 and above)."""
+        self._c.srt_setrejectreason(self.number, int(reason))
+
+    def close(self) -> None:
+        """End the connection at once; closing again does nothing."""
+        self._c.srt_close(self.number)

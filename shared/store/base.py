@@ -1,0 +1,94 @@
+"""What every store can do. All calls block: run them in threads."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from shared.errors import Permanent, Unavailable
+from shared.settings import Settings
+
+_KEY: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
+LONGEST_KEY: Final = 512
+
+
+class StoreFull(Unavailable):
+    """No room is left; worth another try when retention or the operator has made some."""
+
+
+class ObjectMissing(Permanent):
+    """There is no object under this key."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """An object's key and size in bytes."""
+
+    key: str
+    size: int
+
+
+class MediaStore(ABC):
+    """Objects under keys such as `live/<event>/<session>/<track>/00000000.m4s`; written once, read many times.
+
+    Raises ObjectMissing, StoreFull, or Unavailable when the store does not answer.
+    """
+
+    @abstractmethod
+    def begin(self, key: str) -> Path:
+        """Give the local path to write an object to, piece by piece; its folder exists."""
+
+    @abstractmethod
+    def commit(self, key: str) -> None:
+        """Make what was written under `begin` the object, whole."""
+
+    @abstractmethod
+    def put(self, key: str, data: bytes) -> None:
+        """Write a small object, atomically, over what was there."""
+
+    @abstractmethod
+    def get(self, key: str, *, limit: int = 64 << 20) -> bytes:
+        """Read a small object; Permanent when it is larger than `limit` bytes."""
+
+    @abstractmethod
+    def read(self, key: str, offset: int, length: int, *, chunk: int = 1 << 18) -> Iterator[bytes]:
+        """Read a range piece by piece."""
+
+    @abstractmethod
+    def info(self, key: str) -> ObjectInfo | None:
+        """Look an object up; None when it is not there."""
+
+    @abstractmethod
+    def local(self, key: str) -> AbstractContextManager[Path]:
+        """Give a local file with the object's bytes, to read from within the block."""
+
+    @abstractmethod
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """List the objects below a folder, in the order of their keys."""
+
+    @abstractmethod
+    def delete(self, key: str) -> None:
+        """Remove an object; nothing happens when it is not there."""
+
+
+def check_key(key: str) -> str:
+    """Give the key back; Permanent when it could leave its folder or is too long."""
+    if len(key) > LONGEST_KEY or not _KEY.fullmatch(key):
+        raise Permanent("not a store key")
+    return key
+
+
+def open_store(settings: Settings) -> MediaStore:
+    """Open the store of the settings."""
+    if settings.store.startswith("s3://"):
+        from shared.store.s3 import S3Store  # noqa: PLC0415  boto3 takes 0.3 s to import and is an extra
+
+        return S3Store.from_settings(settings)
+    from shared.store.local import LocalStore  # noqa: PLC0415  the pair of the above
+
+    return LocalStore(Path(settings.store.removeprefix("file://")) if settings.store else settings.media_dir)

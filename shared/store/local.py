@@ -1,0 +1,118 @@
+"""Media in a local folder."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+from shared.errors import Permanent, Unavailable
+from shared.store.base import MediaStore, ObjectInfo, ObjectMissing, StoreFull, check_key
+
+
+@contextlib.contextmanager
+def _translated(key: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise ObjectMissing(f"{key} is not in the store") from error
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise StoreFull("no room is left in the store") from error
+        raise Unavailable(f"the store failed: {os.strerror(error.errno or 0)}") from error
+
+
+class LocalStore(MediaStore):
+    """A folder below which each key is a path."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, key: str) -> Path:
+        """Give the file of a key."""
+        return self.root / check_key(key)
+
+    def begin(self, key: str) -> Path:
+        """Give the file itself: what is written is there at once, part by part."""
+        path = self.path(key)
+        with _translated(key):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def commit(self, key: str) -> None:
+        """Check that the file is there."""
+        if not self.path(key).is_file():
+            raise ObjectMissing(f"{key} is not in the store")
+
+    def put(self, key: str, data: bytes) -> None:
+        """Write beside, then rename over."""
+        path = self.begin(key)
+        draft = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+        with _translated(key):
+            try:
+                draft.write_bytes(data)
+                draft.replace(path)
+            finally:
+                draft.unlink(missing_ok=True)
+
+    def get(self, key: str, *, limit: int = 64 << 20) -> bytes:
+        """Read the whole file."""
+        with _translated(key), self.path(key).open("rb") as file:
+            if os.fstat(file.fileno()).st_size > limit:
+                raise Permanent(f"{key} is larger than {limit} bytes")
+            return file.read()
+
+    def read(self, key: str, offset: int, length: int, *, chunk: int = 1 << 18) -> Iterator[bytes]:
+        """Read a range of the file; it stays readable when it is removed meanwhile."""
+        with _translated(key), self.path(key).open("rb", buffering=0) as file:
+            file.seek(offset)
+            while length > 0 and (piece := file.read(min(chunk, length))):
+                length -= len(piece)
+                yield piece
+
+    def info(self, key: str) -> ObjectInfo | None:
+        """Look the file up."""
+        try:
+            with _translated(key):
+                return ObjectInfo(key, self.path(key).stat().st_size)
+        except ObjectMissing:
+            return None
+
+    @contextlib.contextmanager
+    def local(self, key: str) -> Iterator[Path]:
+        """Give the file itself."""
+        path = self.path(key)
+        if not path.is_file():
+            raise ObjectMissing(f"{key} is not in the store")
+        yield path
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Walk the folder; drafts (names that begin with a dot) are passed over."""
+        base = self.path(prefix)
+        for folder, names, files in os.walk(base):
+            names.sort()
+            for name in sorted(files):
+                if name.startswith("."):
+                    continue
+                file = Path(folder, name)
+                with contextlib.suppress(FileNotFoundError):  # removed since the folder was read
+                    yield ObjectInfo(str(file.relative_to(self.root)), file.stat().st_size)
+
+    def delete(self, key: str) -> None:
+        """Remove the file and the folders that it leaves empty."""
+        path = self.path(key)
+        try:
+            with _translated(key):
+                path.unlink()
+        except ObjectMissing:
+            return
+        for folder in path.parents:
+            if folder == self.root:
+                break
+            try:
+                folder.rmdir()
+            except OSError:  # not empty, or gone
+                break

@@ -1,0 +1,191 @@
+"""Media in an S3 bucket. Credentials come from where boto3 looks for them (AWS_* variables, profile, instance role)."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+import boto3
+from boto3.exceptions import S3UploadFailedError
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from shared.errors import Permanent, Unavailable
+from shared.settings import Settings
+from shared.store.base import MediaStore, ObjectInfo, ObjectMissing, StoreFull, check_key
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+MISSING: Final = frozenset({"404", "NoSuchKey", "NotFound"})
+FULL: Final = frozenset({"QuotaExceeded", "InsufficientCapacity", "XMinioStorageFull", "507"})
+PAST_END: Final = frozenset({"416", "InvalidRange"})
+TRANSFER: Final = TransferConfig(multipart_threshold=32 << 20, multipart_chunksize=16 << 20, max_concurrency=4)
+
+
+class S3Store(MediaStore):
+    """A bucket, or the part of it below `prefix`; objects in the making lie in `spool` until they are committed."""
+
+    def __init__(self, client: S3Client, bucket: str, prefix: str, spool: Path) -> None:
+        self._client = client
+        self._bucket = bucket
+        self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        self._spool = spool
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> S3Store:
+        """Open `s3://bucket/prefix`; S3_ENDPOINT names a server other than AWS. Permanent without a bucket."""
+        parts = urlsplit(settings.store)
+        if not parts.netloc:
+            raise Permanent("REELAY_STORE names no bucket: s3://bucket/prefix")
+        config = Config(
+            connect_timeout=5,
+            read_timeout=30,
+            max_pool_connections=32,
+            retries={"mode": "standard", "max_attempts": 4},
+            s3={"addressing_style": "path" if settings.s3_endpoint else "auto"},
+            # other servers than AWS do not know the checksums that boto3 sends by itself since 1.36
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        )
+        client = boto3.client("s3", endpoint_url=settings.s3_endpoint or None, config=config)
+        return cls(client, parts.netloc, parts.path, settings.data_dir / "spool")
+
+    def begin(self, key: str) -> Path:
+        """Give a local file, the same one each time, so that what a killed writer left can be found."""
+        path = self._spool / check_key(key)
+        with _translated(key):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def commit(self, key: str) -> None:
+        """Upload the local file, then remove it; done already when the object is there and the file is not."""
+        path = self._spool / check_key(key)
+        if not path.is_file():
+            if self.info(key) is None:
+                raise ObjectMissing(f"{key} is not in the store")
+            return
+        with _translated(key):
+            self._client.upload_file(str(path), self._bucket, self._prefix + key, Config=TRANSFER)
+            path.unlink(missing_ok=True)
+
+    def put(self, key: str, data: bytes) -> None:
+        """Write in one request: S3 shows the old object or the new one, never a part."""
+        with _translated(key):
+            self._client.put_object(Bucket=self._bucket, Key=self._prefix + check_key(key), Body=data)
+
+    def get(self, key: str, *, limit: int = 64 << 20) -> bytes:
+        """Read the whole object."""
+        with _translated(key):
+            answer = self._client.get_object(Bucket=self._bucket, Key=self._prefix + check_key(key))
+            with contextlib.closing(answer["Body"]) as body:
+                if answer["ContentLength"] > limit:
+                    raise Permanent(f"{key} is larger than {limit} bytes")
+                return body.read()
+
+    def read(self, key: str, offset: int, length: int, *, chunk: int = 1 << 18) -> Iterator[bytes]:
+        """Read a range in one request, handed on in pieces."""
+        check_key(key)
+        if length <= 0:
+            return
+        try:
+            with _translated(key):
+                answer = self._client.get_object(
+                    Bucket=self._bucket, Key=self._prefix + key, Range=f"bytes={offset}-{offset + length - 1}"
+                )
+        except _PastEnd:
+            return
+        with contextlib.closing(answer["Body"]) as body:
+            while True:
+                with _translated(key):
+                    piece = body.read(chunk)
+                if not piece:
+                    return
+                yield piece
+
+    def info(self, key: str) -> ObjectInfo | None:
+        """Ask for the object's head."""
+        try:
+            with _translated(key):
+                answer = self._client.head_object(Bucket=self._bucket, Key=self._prefix + check_key(key))
+        except ObjectMissing:
+            return None
+        return ObjectInfo(key, answer["ContentLength"])
+
+    @contextlib.contextmanager
+    def local(self, key: str) -> Iterator[Path]:
+        """Download to a file that goes when the block ends."""
+        check_key(key)
+        with _translated(key):
+            self._spool.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(prefix=".local-", dir=self._spool)
+        os.close(handle)
+        path = Path(name)
+        try:
+            with _translated(key):
+                self._client.download_file(self._bucket, self._prefix + key, name, Config=TRANSFER)
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """List page by page, a thousand a request."""
+        below = f"{self._prefix}{check_key(prefix)}/" if prefix else self._prefix
+        with _translated(prefix):
+            pages = iter(self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=below))
+        while True:
+            with _translated(prefix):
+                page = next(pages, None)
+            if page is None:
+                return
+            for entry in page.get("Contents", []):
+                yield ObjectInfo(entry["Key"].removeprefix(self._prefix), entry["Size"])
+
+    def delete(self, key: str) -> None:
+        """Remove the object, and what was begun and not committed."""
+        with _translated(key):
+            self._client.delete_object(Bucket=self._bucket, Key=self._prefix + check_key(key))
+            (self._spool / key).unlink(missing_ok=True)
+        _prune((self._spool / key).parent, self._spool)
+
+
+class _PastEnd(Permanent):
+    """The range begins after the object's end."""
+
+
+@contextlib.contextmanager
+def _translated(key: str) -> Iterator[None]:
+    try:
+        yield
+    except ClientError as error:
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        if code in MISSING:
+            raise ObjectMissing(f"{key} is not in the store") from error
+        if code in PAST_END:
+            raise _PastEnd(f"{key} is shorter") from error
+        if code in FULL:
+            raise StoreFull("no room is left in the store") from error
+        raise Unavailable(f"the store failed: {code}") from error
+    except (BotoCoreError, S3UploadFailedError) as error:
+        raise Unavailable(f"the store failed: {type(error).__name__}") from error
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise StoreFull("no room is left on this machine") from error
+        raise Unavailable(f"the store failed: {os.strerror(error.errno or 0)}") from error
+
+
+def _prune(folder: Path, root: Path) -> None:
+    """Remove the folders that are left empty, up to `root`."""
+    while folder != root and root in folder.parents:
+        try:
+            folder.rmdir()
+        except OSError:  # not empty, or gone
+            return
+        folder = folder.parent

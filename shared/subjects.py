@@ -1,0 +1,90 @@
+"""The registry of channels: subject, payload, stream, and which services publish and receive.
+
+The subject of a message is `<channel>.<account>.<id>`; filters never need to look into payloads.
+contracts/asyncapi.yaml says the same by hand; tests hold the two together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from shared.messages import clips, exports, live, media, notifications, schedules
+from shared.messages.base import Message
+from shared.streams import COMMANDS, EVENTS, SCHEDULES, SEGMENTS
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One kind of message and its way."""
+
+    model: type[Message]
+    kind: Literal["command", "event"]
+    stream: str
+    publishers: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The subject without account and id."""
+        return self.model.channel
+
+    @property
+    def pattern(self) -> str:
+        """The subject with wildcards for account and id."""
+        return f"{self.name}.*.*"
+
+
+CHANNELS: tuple[Channel, ...] = (
+    Channel(clips.ClipCreate, "command", COMMANDS, ("gateway", "scheduler")),
+    Channel(clips.ClipRefine, "command", COMMANDS, ("clipper",)),
+    Channel(clips.ClipCancel, "command", COMMANDS, ("gateway",)),
+    Channel(exports.ExportDeliver, "command", COMMANDS, ("clipper",)),
+    Channel(live.LiveFinish, "command", COMMANDS, ("scheduler", "gateway")),
+    Channel(media.RecordingsSweep, "command", COMMANDS, ("scheduler",)),
+    Channel(notifications.NotificationSend, "command", COMMANDS, ("notifier", "scheduler")),
+    Channel(notifications.NotificationReplay, "command", COMMANDS, ("gateway",)),
+    Channel(media.SegmentWritten, "event", SEGMENTS, ("ingester",)),
+    Channel(media.HourClosed, "event", EVENTS, ("archiver",)),
+    Channel(media.RecordingExpired, "event", EVENTS, ("archiver",)),
+    Channel(live.SessionStarted, "event", EVENTS, ("ingester",)),
+    Channel(live.SessionEnded, "event", EVENTS, ("ingester",)),
+    Channel(live.JobStateChanged, "event", EVENTS, ("gateway",)),
+    Channel(clips.ClipStateChanged, "event", EVENTS, ("clipper",)),
+    Channel(clips.SegmentAccurateReady, "event", EVENTS, ("clipper",)),
+    Channel(clips.FrameAccurateReady, "event", EVENTS, ("clipper",)),
+    Channel(exports.ExportDelivered, "event", EVENTS, ("exporter",)),
+    Channel(exports.ExportFailed, "event", EVENTS, ("exporter",)),
+    Channel(schedules.Due, "event", SCHEDULES, ("gateway", "scheduler", "clipper", "notifier")),
+)
+BY_MODEL: dict[type[Message], Channel] = {channel.model: channel for channel in CHANNELS}
+BY_NAME: dict[str, Channel] = {channel.name: channel for channel in CHANNELS}
+
+
+def channel_of(message: Message | type[Message]) -> Channel:
+    """Find the channel of a message or of its class; KeyError when it has none."""
+    return BY_MODEL[message if isinstance(message, type) else type(message)]
+
+
+def subject_of(message: Message) -> str:
+    """Give the subject that a message is published to."""
+    return f"{message.channel}.{message.account}.{message.subject_id}"
+
+
+def schedule_subject(account: str, name: str) -> str:
+    """Give the subject under which a schedule is set, moved (publish again) and cancelled (purge)."""
+    return f"schedules.{account}.{name}"
+
+
+def segments_subject(account: str, event: str) -> str:
+    """Give the subject of one event's segments."""
+    return f"{media.SegmentWritten.channel}.{account}.{event}"
+
+
+def dead_letter_subject(durable: str, sequence: int) -> str:
+    """Give the subject of a dead letter: the consumer that gave up, and the message's place in its stream."""
+    return f"deadletters.{durable}.{sequence}"
+
+
+def failure_subject(durable: str, sequence: int) -> str:
+    """Give the subject under which the failed tries of one message are remembered."""
+    return f"failures.{durable}.{sequence}"

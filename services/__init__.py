@@ -1,0 +1,1 @@
+"""Reelay's services: independent processes that meet only on NATS JetStream."""

@@ -1,0 +1,1 @@
+"""The ingester: RTMP and SRT in, segments out."""

@@ -1,0 +1,52 @@
+"""The ingester's composition root."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+
+from services.ingester.access import Access
+from services.ingester.doors import Doors
+from services.ingester.feed import Records
+from services.ingester.leases import Lease, Leases
+from services.ingester.recording import Recording
+from services.ingester.salvage import Salvage
+from services.ingester.sessions import Sessions
+from shared.kv import Bucket
+from shared.messages.jobs import EventClock, IngestKey, JobRecord, SessionRecord
+from shared.mirror import Mirror
+from shared.service import Service
+from shared.store import open_store
+
+
+def build(service: Service) -> None:
+    """Join keys, sessions, recorder and servers."""
+    settings, clock, js = service.settings, service.clock, service.js
+    store = open_store(settings)
+    records = Records(Bucket(js, "sessions", SessionRecord), Bucket(js, "sessions", EventClock))
+    leases = Leases(Bucket(js, "leases", Lease), service.instance, socket.gethostname())
+    recording = Recording(store, clock)
+    sessions = Sessions(records, leases, service.outbox, store, clock, recording, service.instance)
+    jobs = Mirror(js, "events", JobRecord, changed=sessions.job_changed)
+    keys = Mirror(js, "keys", IngestKey, pattern="ingest.>")
+    access = Access(jobs, keys, Bucket(js, "events", JobRecord), Bucket(js, "keys", IngestKey), service.vault)
+    doors = Doors(access, sessions, clock)
+    salvage = Salvage(js, records, leases, service.outbox, store, clock, lambda: sessions.active)
+
+    @contextlib.asynccontextmanager
+    async def running() -> AsyncIterator[None]:
+        loop = asyncio.get_running_loop()
+        access.attach(loop)
+        sessions.attach(loop)
+        async with (
+            jobs.running(),
+            keys.running(),
+            leases.renewing(),
+            salvage.running(),  # before anybody comes in: what was lost lies before what is new
+            doors.open(settings.host, settings.rtmp_port, settings.srt_port),
+        ):
+            yield
+
+    service.beside(running)

@@ -1,0 +1,73 @@
+"""The ingest servers: who is let in by RTMP and by SRT, and what becomes of them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Final
+
+from services.ingester.access import Access
+from services.ingester.rtmp import Publication, PublishRequest, RtmpServer
+from services.ingester.sessions import Sessions, Ticket
+from services.ingester.srt import SrtGrant, SrtLimits, SrtListener, SrtPublication, SrtRequest, SrtUnavailable
+from shared.clock import Clock
+from shared.errors import Rejected
+from shared.logging import get_logger
+
+log = get_logger()
+STOP: Final = timedelta(seconds=4)
+DRAIN: Final = timedelta(seconds=4)
+
+
+class Doors:
+    """Opens and closes both servers. Without libsrt, RTMP goes on alone."""
+
+    def __init__(self, access: Access, sessions: Sessions, clock: Clock) -> None:
+        self._access = access
+        self._sessions = sessions
+        self._clock = clock
+
+    def rtmp_request(self, request: PublishRequest) -> Ticket | None:
+        """Find the job of a stream key, which is the stream name; any app will do."""
+        entry = self._access.by_stream_key(request.stream_name)
+        return self._sessions.admit(entry, "rtmp") if entry else None
+
+    def srt_request(self, request: SrtRequest) -> SrtGrant | None:
+        """Find the job of a stream id: the event's id, plain, as the key r, or after `publish:`."""
+        if request.keys.get("m", "publish") != "publish":
+            return None
+        entry = self._access.by_event(request.resource.removeprefix("publish:"))
+        if entry is None:
+            return None
+        return SrtGrant(passphrase=entry.passphrase, context=entry, label=entry.event)
+
+    def _rtmp_publish(self, publication: Publication[Ticket]) -> None:
+        self._sessions.serve(publication, publication.grant)
+
+    def _srt_publish(self, publication: SrtPublication) -> None:
+        try:
+            ticket = self._sessions.admit(publication.grant.context, "srt")
+        except Rejected as error:
+            log.info("srt.publish.refused", job=publication.grant.label, reason=str(error))
+            return
+        self._sessions.serve(publication, ticket)
+
+    @contextlib.asynccontextmanager
+    async def open(self, host: str, rtmp_port: int, srt_port: int) -> AsyncIterator[None]:
+        """Take publishers while the block runs; then end all sessions and publish what they recorded."""
+        rtmp = RtmpServer(host, rtmp_port, self.rtmp_request, self._rtmp_publish, clock=self._clock)
+        srt = SrtListener(host, srt_port, self.srt_request, self._srt_publish, SrtLimits(), self._clock)
+        rtmp.start()
+        try:
+            srt.start()
+        except SrtUnavailable as error:
+            log.warning("srt.unavailable", reason=str(error))
+        try:
+            yield
+        finally:
+            drained, *_ = await asyncio.gather(
+                self._sessions.drain(DRAIN), asyncio.to_thread(rtmp.stop, STOP), asyncio.to_thread(srt.stop, STOP)
+            )
+            log.info("ingester.drained", complete=drained)

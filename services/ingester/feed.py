@@ -1,0 +1,170 @@
+"""Publishes what one session records: in order, until the broker has it, however long the broker is away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from pydantic import ValidationError
+
+from services.ingester.recorder.model import SegmentInfo
+from shared.bus import Outbox
+from shared.clock import Clock
+from shared.errors import Permanent, Transient
+from shared.kv import Bucket, Conflict
+from shared.logging import get_logger
+from shared.messages.jobs import EventClock, SessionRecord, clock_key
+from shared.messages.live import EndReason, SessionEnded, SessionStarted
+from shared.messages.media import SegmentWritten
+from shared.store import MediaStore
+
+log = get_logger()
+FIRST_PAUSE_S: Final = 0.2
+LONGEST_PAUSE_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Where the ingester keeps what it knows of sessions."""
+
+    sessions: Bucket[SessionRecord]
+    clocks: Bucket[EventClock]
+
+
+class Feed:
+    """The one way from a session's thread to the broker. A few hundred bytes wait per unpublished segment."""
+
+    def __init__(
+        self,
+        session: SessionRecord,
+        records: Records,
+        outbox: Outbox,
+        store: MediaStore,
+        clock: Clock,
+        *,
+        recovered: bool = False,
+    ) -> None:
+        self._recovered = recovered
+        self.session = session
+        self._records = records
+        self._outbox = outbox
+        self._store = store
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._waiting: asyncio.Queue[SegmentInfo | EndReason | int] = asyncio.Queue()
+
+    @property
+    def prefix(self) -> str:
+        """The store's folder of this session and track."""
+        return f"live/{self.session.event}/{self.session.session}/{self.session.track}"
+
+    def started(self, first_frame_ms: int) -> None:
+        """Tell when the first frame came; from any thread, before the first segment."""
+        self._loop.call_soon_threadsafe(self._waiting.put_nowait, first_frame_ms)
+
+    def segment(self, info: SegmentInfo) -> None:
+        """Hand a whole segment over; from any thread."""
+        self._loop.call_soon_threadsafe(self._waiting.put_nowait, info)
+
+    def ended(self, reason: EndReason) -> None:
+        """Tell that nothing more will come; from any thread."""
+        self._loop.call_soon_threadsafe(self._waiting.put_nowait, reason)
+
+    async def run(self) -> None:
+        """Publish until the end has been published."""
+        while True:
+            item = await self._waiting.get()
+            if isinstance(item, SegmentInfo):
+                await self._insist(partial(self._publish, item))
+            elif isinstance(item, int):
+                await self._insist(partial(self._start, item))
+            else:
+                await self._insist(partial(self._end, item))
+                return
+
+    async def _insist(self, what: Callable[[], Awaitable[None]]) -> None:
+        pause = FIRST_PAUSE_S
+        while True:
+            try:
+                return await what()
+            except (Permanent, ValidationError) as error:  # this one is lost; what follows must not be
+                log.error("feed.lost", session=self.session.session, error=f"{type(error).__name__}: {error}")
+                return None
+            except Transient as error:
+                log.warning(
+                    "feed.waiting", session=self.session.session, error=str(error), waiting=self._waiting.qsize()
+                )
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE_S)
+
+    async def _start(self, first_frame_ms: int) -> None:
+        zero = await event_zero(self._records.clocks, self.session, first_frame_ms)
+        origin = max(first_frame_ms - zero, 0)
+        self.session = self.session.model_copy(update={"first_frame_ms": first_frame_ms, "origin_ms": origin})
+        await self._save()
+        await self._outbox.emit(
+            SessionStarted(
+                account=self.session.account, event=self.session.event, session=self.session.session,
+                protocol=self.session.protocol, at_ms=first_frame_ms, origin_ms=origin,
+            )
+        )  # fmt: skip
+
+    async def _publish(self, info: SegmentInfo) -> None:
+        if info.sequence == 0 and info.keyframes:
+            self.session = self.session.model_copy(update={"zero": info.keyframes[0]})
+            await self._save()
+        key = f"{self.prefix}/{info.sequence:08d}.m4s"
+        init_key = f"{self.prefix}/init-{info.init_number}.mp4"
+        if info.first_of_init:
+            await asyncio.to_thread(self._store.commit, init_key)
+        await asyncio.to_thread(self._store.commit, key)
+        await self._outbox.emit(segment_message(self.session, info, key, init_key, recovered=self._recovered))
+        self.session = self.session.model_copy(
+            update={"segments": self.session.segments + 1, "bytes": self.session.bytes + info.bytes}
+        )
+
+    async def _end(self, reason: EndReason) -> None:
+        at_ms = self._clock.now_ms()
+        if self.session.first_frame_ms:  # a publisher that sent no frame leaves no trace
+            await self._outbox.emit(session_ended(self.session, reason, at_ms))
+            self.session = self.session.model_copy(update={"ended_ms": at_ms, "reason": reason})
+            await self._save()
+
+    async def _save(self) -> None:
+        session = self.session
+        await self._records.sessions.change(f"{session.account}.{session.event}.{session.session}", lambda _: session)
+
+
+async def event_zero(clocks: Bucket[EventClock], session: SessionRecord, first_frame_ms: int) -> int:
+    """Give the wall clock of the event's first frame; the first session to ask sets it."""
+    key = clock_key(session.account, session.event)
+    try:
+        await clocks.create(key, EventClock(first_frame_ms=first_frame_ms))
+    except Conflict:
+        stored = await clocks.get(key)
+        return stored.value.first_frame_ms if stored else first_frame_ms
+    return first_frame_ms
+
+
+def segment_message(
+    session: SessionRecord, info: SegmentInfo, key: str, init_key: str, *, recovered: bool = False
+) -> SegmentWritten:
+    """Say of a segment what the DVR log keeps."""
+    return SegmentWritten(
+        account=session.account, event=session.event, session=session.session, track=session.track,
+        sequence=info.sequence, key=key, init_key=init_key, start=info.start, duration=info.duration,
+        timescale=info.timescale, origin_ms=session.origin_ms, zero=session.zero, wall_start_ms=info.wall_start_ms,
+        timecode=info.timecode, bytes=info.bytes, sha256=info.sha256, keyframes=tuple(info.keyframes),
+        discontinuity=info.discontinuity, recovered=recovered,
+    )  # fmt: skip
+
+
+def session_ended(session: SessionRecord, reason: EndReason, at_ms: int) -> SessionEnded:
+    """Say how a session ended."""
+    return SessionEnded(
+        account=session.account, event=session.event, session=session.session, at_ms=at_ms, reason=reason,
+        segments=session.segments, bytes=session.bytes,
+    )  # fmt: skip

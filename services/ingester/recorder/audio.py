@@ -1,0 +1,127 @@
+"""Audio frames inside MPEG-TS packets: AAC with ADTS headers, Opus with control headers.
+
+Sources: ISO/IEC 14496-3 (1.A.2.2, adts_frame), RFC 6716 (3.1, TOC byte), ETSI TS 101 154 style Opus mapping
+"Opus in MPEG-2 TS" draft (opus_control_header).
+"""
+
+from __future__ import annotations
+
+import struct
+
+from shared.media.model import TrackConfig
+from shared.media.mp4.entries import aac_config, opus_config
+
+AAC_FRAME = 1024
+MAX_REST = 1 << 16
+# Samples at 48 kHz of one Opus frame by the TOC byte's configuration number.
+_OPUS_FRAMES = ((480, 960, 1920, 2880) * 3) + ((480, 960) * 2) + ((120, 240, 480, 960) * 4)
+# Coupled streams and channel order by number of channels (RFC 7845, 5.1.1.2), from 3 channels on.
+_OPUS_MAPS = {
+    3: (2, 1, (0, 2, 1)), 4: (2, 2, (0, 1, 2, 3)), 5: (3, 2, (0, 4, 1, 2, 3)), 6: (4, 2, (0, 4, 1, 2, 3, 5)),
+    7: (4, 3, (0, 4, 1, 2, 3, 5, 6)), 8: (5, 3, (0, 6, 1, 2, 3, 4, 5, 7))}  # fmt: skip
+
+
+def opus_duration(packet: bytes) -> int:
+    """Tell an Opus packet's samples at 48 kHz; 0 when it is no Opus packet."""
+    if not packet:
+        return 0
+    toc = packet[0]
+    frames = (1, 2, 2, 0)[toc & 3]
+    if not frames:
+        frames = packet[1] & 0x3F if len(packet) > 1 else 0
+    samples = frames * _OPUS_FRAMES[toc >> 3]
+    return samples if samples <= 5760 else 0
+
+
+def opus_head(channels: int) -> bytes:
+    """Build the OpusHead of a stream that has none: no pre-skip, the standard order of channels."""
+    head = b"OpusHead" + struct.pack("<BBHIhB", 1, channels, 0, 48000, 0, 1 if channels > 2 else 0)
+    if channels <= 2:
+        return head
+    streams, coupled, order = _OPUS_MAPS[channels]
+    return head + bytes((streams, coupled, *order))
+
+
+class AdtsSplitter:
+    """Cuts ADTS into raw AAC frames; frames may run over from one packet into the next."""
+
+    def __init__(self) -> None:
+        self.config: TrackConfig | None = None
+        self.lost = 0
+        self._key = -1
+        self._rest = b""
+
+    def reset(self) -> None:
+        """Forget a frame cut short: bytes have been lost."""
+        self._rest = b""
+
+    def split(self, data: bytes) -> tuple[int, list[bytes]]:
+        """Give how many frames began before `data` (0 or 1), and all frames that end in it.
+
+        Mp4Error when a header describes no AAC that can be stored.
+        """
+        before = 1 if self._rest else 0
+        data = self._rest + data
+        frames: list[bytes] = []
+        at, end = 0, len(data)
+        while end - at >= 7:
+            if data[at] != 0xFF or data[at + 1] & 0xF6 != 0xF0:
+                at = self._resync(data, at)
+                before = 0
+                continue
+            size = (data[at + 3] & 3) << 11 | data[at + 4] << 3 | data[at + 5] >> 5
+            head = 7 if data[at + 1] & 1 else 9
+            after = at + size
+            if size <= head or (after + 1 < end and (data[after] != 0xFF or data[after + 1] & 0xF6 != 0xF0)):
+                at, before = self._resync(data, at), 0  # chance looked like a header
+                continue
+            if after > end:
+                break
+            self._configure(data[at + 2], data[at + 3])
+            frames.append(data[at + head : after])
+            at = after
+        self._rest = data[at:] if end - at <= MAX_REST else b""
+        return min(before, len(frames)), frames
+
+    def _resync(self, data: bytes, at: int) -> int:
+        found = data.find(b"\xff", at + 1)
+        found = len(data) if found < 0 else found
+        self.lost += found - at
+        return found
+
+    def _configure(self, second: int, third: int) -> None:
+        """Keep the AudioSpecificConfig that a header's profile, rate and channels amount to."""
+        key = (second & 0xFC) << 1 | (second & 1) << 2 | third >> 6
+        if key != self._key:
+            kind, rate, channels = (second >> 6) + 1, second >> 2 & 15, (second & 1) << 2 | third >> 6
+            self.config = aac_config((kind << 11 | rate << 7 | channels << 3).to_bytes(2, "big"))
+            self._key = key
+
+
+def split_opus(data: bytes) -> list[bytes]:
+    """Give the Opus packets of a PES packet, each behind its opus_control_header."""
+    packets: list[bytes] = []
+    at, end = 0, len(data)
+    while end - at >= 3 and data[at] == 0x7F and data[at + 1] & 0xE0 == 0xE0:
+        flags = data[at + 1]
+        at += 2
+        size = 0
+        while at < end:
+            byte = data[at]
+            size += byte
+            at += 1
+            if byte != 0xFF:
+                break
+        at += 2 * (flags >> 4 & 1) + 2 * (flags >> 3 & 1)  # start trim, end trim
+        if flags & 4 and at < end:  # control extension
+            at += 1 + data[at]
+        if size and at + size <= end:
+            packets.append(data[at : at + size])
+        at += size
+    return packets
+
+
+def opus_track(code: int) -> TrackConfig | None:
+    """Describe an Opus track by its channel_config_code; None for the codes that are not used here."""
+    channels = 2 if code == 0 else code
+    return opus_config(opus_head(channels)) if 1 <= channels <= 8 else None

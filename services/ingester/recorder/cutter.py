@@ -1,0 +1,235 @@
+"""Frames, in order, to parts and segments on disk.
+
+A part holds video and the sound that goes with it by time, whichever came first; a segment's last part waits a little
+for sound that comes late, so that sound and picture of a segment end together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from services.ingester.recorder.cuts import NEAR, Cut, Tracks, segment_end, split_at_gaps, ticks
+from services.ingester.recorder.head import SegmentHead
+from services.ingester.recorder.model import (
+    AUDIO_ID,
+    VIDEO_ID,
+    VIDEO_SCALE,
+    Place,
+    RecorderLimits,
+    SegmentInfo,
+)
+from services.ingester.recorder.writer import OpenSegment, write_init
+from shared.media.mp4.fragments import FragmentWriter, Sample
+
+
+@dataclass(slots=True)
+class _Held:
+    """The newest video frame, whose duration the next one tells."""
+
+    dts: int
+    pts: int
+    sync: bool
+    payload: bytes
+
+
+@dataclass(slots=True)
+class Cutter:
+    """Collects frames of a session whose times are settled, and writes them. Raises StoreFull and Unavailable."""
+
+    place: Place
+    give: Callable[[SegmentInfo], None]
+    limits: RecorderLimits
+    _sequence: int = 0
+    _initial: int = -1
+    _segment: OpenSegment | None = None
+    _tracks: Tracks = field(default_factory=lambda: Tracks(-1, None, None))
+    _cut: Cut | None = None
+    _video: list[Sample] = field(default_factory=list)
+    _after: list[Sample] = field(default_factory=list)
+    _audio: list[Sample] = field(default_factory=list)
+    _held: _Held | None = None
+    _held_bytes: int = 0
+    _video_end: int | None = None
+    _audio_end: int | None = None
+    _start: int = 0
+    _last_video: int = -1
+    _last_audio: int = -1
+    _fragments: FragmentWriter | None = None
+    _part: int = field(init=False)
+    _audio_wait: int = field(init=False)
+    _absent: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        limits = self.limits
+        self._part, self._audio_wait, self._absent = map(ticks, (limits.part, limits.audio_wait, limits.absent))
+
+    @property
+    def start(self) -> int:
+        """Where the newest segment begins (90 kHz), be it still waiting for the last sound of the one before."""
+        return self._cut.start if self._cut else self._start
+
+    @property
+    def size(self) -> int:
+        """Bytes of the newest segment so far."""
+        written = self._segment.size if self._segment and not self._cut else 0
+        return written + self._held_bytes
+
+    @property
+    def has_video(self) -> bool:
+        """Whether the newest segment has video."""
+        return self._last_video >= self.start
+
+    def cut(self, cut: Cut) -> None:
+        """Begin a segment."""
+        if self._cut is not None:
+            self._close()
+        if self._held is not None:
+            self._release(cut.last_frame or max(cut.end - self._held.dts, 1))
+        self._cut = cut
+        self._held_bytes = 0
+        if self._segment is None or cut.tracks is not self._tracks:
+            self._close()
+
+    def video(self, dts: int, pts: int, *, sync: bool, payload: bytes) -> None:
+        """Take a video frame (90 kHz)."""
+        if self._held is not None:
+            self._release(dts - self._held.dts)
+        self._held = _Held(dts, pts, sync, payload)
+        self._held_bytes += len(payload)
+        self._last_video = dts
+        self._settle()
+
+    def audio(self, dts: int, duration: int, payload: bytes) -> None:
+        """Take an audio frame (ticks of the sample rate)."""
+        if self._audio:
+            last = self._audio[-1]
+            if 0 < abs(dts - last.dts - last.duration) <= 2:  # the grid was pulled
+                self._audio[-1] = last._replace(duration=dts - last.dts)
+        self._audio.append(Sample(dts, dts, duration, True, payload))
+        self._last_audio = self._video_ticks(dts)
+        self._held_bytes += len(payload)
+        self._settle()
+
+    def finish(self, typical: int) -> None:
+        """Write all that is there and close the last segment."""
+        if self._cut is not None:
+            self._close()
+        if self._held is not None:
+            self._release(typical)
+        if self._segment is not None:
+            self._write(self._video, self._audio)
+            self._hand_over(segment_end(self._start, self._video_end, self._audio_end))
+
+    def abandon(self) -> None:
+        """After a failed write: hand over what the disk has taken of the segment in hand."""
+        if self._segment is not None:
+            self._hand_over(segment_end(self._start, self._video_end, self._audio_end))
+
+    def release(self) -> None:
+        """Close the file in hand, if any; what it holds is left to recovery."""
+        if self._segment is not None:
+            self._segment.release()
+
+    def _release(self, duration: int) -> None:
+        """Let the held frame go on its way, now that its duration is known."""
+        held = self._held
+        if held is not None:
+            samples = self._video if self._cut is None else self._after
+            samples.append(Sample(held.dts, held.pts, duration, held.sync, held.payload))
+            self._held = None
+
+    def _settle(self) -> None:
+        """Write what is due: the end of a segment, or a part."""
+        if self._cut is not None:
+            if self._is_complete(self._cut):
+                self._close()
+            return
+        part = self._part
+        video = self._video
+        if video:
+            end = video[-1].dts + video[-1].duration
+            if end - video[0].dts >= part or self._held_bytes >= self.limits.part_bytes:
+                self._write_until(end)
+                return
+        waiting = self._last_audio - self._video_ticks(self._audio[0].dts) if self._audio else 0
+        if waiting >= part and self.is_without_video:
+            self._write(video, self._audio)
+
+    def _is_complete(self, cut: Cut) -> bool:
+        """Tell whether all sound of the segment before the cut is there, or is not worth waiting for."""
+        if self._tracks.audio is None or self._last_video - cut.start >= self._audio_wait:
+            return True
+        return self._last_audio >= cut.start or cut.start - self._last_audio > self._absent
+
+    @property
+    def is_without_video(self) -> bool:
+        """Whether there is no video, or none has come for long while sound went on."""
+        return self._tracks.video is None or self._last_audio - self._last_video > self._absent
+
+    def _video_ticks(self, at: int) -> int:
+        """Turn audio ticks into 90 kHz ticks."""
+        return at * VIDEO_SCALE // self._tracks.audio.timescale if self._tracks.audio else 0
+
+    def _write_until(self, end: int) -> None:
+        """Write the video in hand, and the sound before `end` (90 kHz)."""
+        limit = self._tracks.audio_ticks(end)
+        count = sum(1 for sample in self._audio if sample.dts < limit)
+        self._write(self._video, self._audio[:count], kept=self._audio[count:])
+
+    def _write(self, video: list[Sample], audio: list[Sample], kept: list[Sample] | None = None) -> None:
+        """Write parts: one, and one more after each gap in the sound."""
+        self._video, self._audio = [], kept or []
+        self._held_bytes = sum(len(s.payload) for s in self._audio) + (len(self._held.payload) if self._held else 0)
+        segment = self._segment
+        if segment is None or not (video or audio):
+            return
+        runs = split_at_gaps(audio)
+        for index, run in enumerate(runs or [[]]):
+            segment.write({VIDEO_ID: video if not index else [], AUDIO_ID: run})
+            if run and self._tracks.audio:
+                self._audio_end = self._video_ticks(run[-1].dts + run[-1].duration)
+            if video and not index:
+                self._video_end = video[-1].dts + video[-1].duration
+                segment.keyframes += [s.pts for s in video if s.sync]
+
+    def _close(self) -> None:
+        """End the current segment at the pending cut, and begin the next one there."""
+        cut = self._cut
+        if cut is None:
+            return
+        if self._segment is not None:
+            self._write_until(cut.start)
+            end = segment_end(self._start, self._video_end, self._audio_end)
+            self._hand_over(end if cut.end - end > NEAR else cut.end)
+        self._cut = None
+        if cut.tracks.audio is not self._tracks.audio:
+            self._audio = []
+        self._begin(cut)
+        self._video, self._after = self._after, []
+        self._held_bytes = sum(len(s.payload) for s in (*self._video, *self._audio))
+
+    def _begin(self, cut: Cut) -> None:
+        tracks = cut.tracks
+        if tracks is not self._tracks:
+            write_init(self.place, tracks.number, tracks.all)
+            self._fragments = FragmentWriter(tracks.all, self._fragments.sequence if self._fragments else 1)
+        fragments = self._fragments or FragmentWriter(tracks.all)
+        start = tracks.ticks(cut.start)
+        head = SegmentHead(
+            self._sequence, tracks.number, start, tracks.scale, cut.wall_ms, cut.discontinuity,
+            VIDEO_ID if tracks.video else AUDIO_ID)  # fmt: skip
+        self._segment = OpenSegment(self.place, fragments, head, tracks.scale, start, tracks.number != self._initial)
+        self._tracks = tracks
+        self._start, self._video_end, self._audio_end = cut.start, None, None
+
+    def _hand_over(self, end: int) -> None:
+        """Close the file, and give the segment away."""
+        segment, self._segment = self._segment, None
+        if segment is None:
+            return
+        info = segment.close(max(self._tracks.ticks(end) - segment.start, 1))
+        if info is not None:
+            self._sequence += 1
+            self._initial = info.init_number
+            self.give(info)

@@ -1,0 +1,167 @@
+"""Reading FLV: classic H.264 and AAC, and HEVC and Opus in the enhanced form.
+
+Formats: Adobe, "Video File Format 10.1", annex E; Veovera, "Enhanced RTMP v2". Sequence headers are the avcC, hvcC,
+AudioSpecificConfig and OpusHead that MP4 stores, and frames are as MP4 stores them.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Literal
+
+from services.ingester.recorder.audio import opus_duration
+from services.ingester.recorder.model import MAX_OFFSET, Frame, NotMedia
+from services.ingester.recorder.pictures import LengthPrefixed
+from services.ingester.recorder.unwrap import Unwrapper
+from shared.media.model import TrackConfig, VideoCodec
+from shared.media.mp4.boxes import Mp4Error
+from shared.media.mp4.entries import aac_config, opus_config, read_aac
+
+AUDIO_TAG, VIDEO_TAG, SCRIPT_TAG = 8, 9, 18
+AUDIO_FLAG, VIDEO_FLAG = 4, 1
+MS = 90  # 90 kHz ticks
+_HEADER = struct.Struct(">IIxxx")
+_SIZE = struct.Struct(">I")
+_FOURCC: dict[bytes, VideoCodec] = {b"avc1": "h264", b"hvc1": "hevc"}
+_CODEC_ID: dict[int, VideoCodec] = {7: "h264", 12: "hevc"}
+_AAC, _EX_AUDIO, _COMMAND = 10, 9, 5
+_START, _FRAMES, _FRAMES_X = 0, 1, 3
+
+
+class FlvDemuxer:
+    """Demuxes one FLV stream; configurations and the clock go on in the one that `next_run` gives."""
+
+    def __init__(self) -> None:
+        self.unsupported: set[str] = set()
+        self.damaged = 0
+        self._clock = Unwrapper(32)
+        self._pictures = LengthPrefixed()
+        self._audio: TrackConfig | None = None
+        self._frame = 0
+        self._rest = b""
+        self._begun = False
+        self._flags = 0
+
+    def next_run(self) -> None:
+        """Expect a new file header: the stream goes on with other parameters."""
+        self._rest, self._begun = b"", False
+
+    def expects(self, kind: Literal["video", "audio"]) -> bool:
+        """Tell whether the header or a sequence header has announced a track that can be recorded."""
+        if kind == "video":
+            return self._pictures.config is not None or self._announces(VIDEO_FLAG, "video")
+        return self._audio is not None or self._announces(AUDIO_FLAG, "audio")
+
+    def _announces(self, flag: int, kind: str) -> bool:
+        return bool(self._flags & flag) and not any(name.startswith(kind) for name in self.unsupported)
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """Take bytes, give the frames that end in them; NotMedia when the tags do not add up."""
+        data = self._rest + data if self._rest else data
+        at, end = 0, len(data)
+        if not self._begun:
+            if end < 13:
+                self._rest = data
+                return []
+            at = self._begin(data)
+        frames: list[Frame] = []
+        while end - at >= 11:
+            word, stamp = _HEADER.unpack_from(data, at)
+            kind, size = word >> 24, word & 0xFFFFFF
+            body = at + 11
+            after = body + size
+            if kind not in (AUDIO_TAG, VIDEO_TAG, SCRIPT_TAG):
+                raise NotMedia(f"FLV tag of type {kind}")
+            if after + 4 > end:
+                break
+            if _SIZE.unpack_from(data, after)[0] != size + 11:
+                raise NotMedia("FLV tag whose size is not repeated after it")
+            if size > 1 and kind != SCRIPT_TAG:
+                time = (stamp >> 8) | (stamp & 0xFF) << 24
+                read = self._video if kind == VIDEO_TAG else self._sound
+                frame = read(data, body, after, time)
+                if frame is not None:
+                    frames.append(frame)
+            at = after + 4
+        self._rest = data[at:]
+        return frames
+
+    def flush(self) -> list[Frame]:
+        """Give nothing: a tag is whole or useless."""
+        self._rest = b""
+        return []
+
+    def _begin(self, data: bytes) -> int:
+        if data[:3] != b"FLV" or not 9 <= (head := _SIZE.unpack_from(data, 5)[0]) <= 64:
+            raise NotMedia("no FLV header")
+        if len(data) < head + 4:
+            raise NotMedia("FLV header of an unknown form")
+        self._begun, self._flags = True, data[4]
+        return int(head) + 4
+
+    def _video(self, data: bytes, at: int, end: int, time: int) -> Frame | None:
+        first = data[at]
+        offset = 0
+        if first & 0x80:
+            packet, codec = first & 0x0F, _FOURCC.get(data[at + 1 : at + 5])
+            name = data[at + 1 : at + 5].decode("latin-1")
+            start = at + 5
+            composed = packet == _FRAMES
+            packet = _FRAMES if packet == _FRAMES_X else packet
+        else:
+            codec, packet, start = _CODEC_ID.get(first & 0x0F), data[at + 1], at + 2
+            name = str(first & 0x0F)
+            composed = True
+        if codec is None:
+            self.unsupported.add(f"video-{name}")
+            return None
+        if composed:
+            offset = int.from_bytes(data[start : start + 3], "big", signed=True)
+            start += 3
+        if packet > _FRAMES or first >> 4 & 7 == _COMMAND or start >= end:
+            return None
+        try:
+            if packet == _START:
+                self._pictures.configure(codec, data[start:end])
+                return None
+            sync = first >> 4 & 7 == 1
+            picture = self._pictures.take(data[start:end], sync=sync)
+        except Mp4Error:
+            picture = None
+            self.damaged += 1
+        if picture is None:
+            return None
+        if abs(offset * MS) > MAX_OFFSET:
+            self.damaged += 1
+            return None
+        return Frame(picture.config, self._clock.take(time) * MS, offset * MS, sync, picture.payload)
+
+    def _sound(self, data: bytes, at: int, end: int, time: int) -> Frame | None:
+        kind, packet = data[at] >> 4, data[at + 1]
+        start, codec = at + 2, b"mp4a"
+        if kind == _EX_AUDIO:
+            packet, start, codec = data[at] & 0x0F, at + 5, data[at + 1 : at + 5]
+        if kind not in (_AAC, _EX_AUDIO) or codec not in (b"mp4a", b"Opus"):
+            self.unsupported.add(f"audio-{kind if kind != _EX_AUDIO else codec.decode('latin-1')}")
+            return None
+        if packet == _START:
+            self._configure_sound(codec, data[start:end])
+        elif packet == _FRAMES and self._audio is not None and end > start:
+            payload = data[start:end]
+            duration = self._frame or opus_duration(payload)
+            if duration:
+                return Frame(self._audio, self._clock.take(time) * MS, 0, True, payload, duration)
+            self.damaged += 1
+        return None
+
+    def _configure_sound(self, codec: bytes, header: bytes) -> None:
+        try:
+            if codec == b"Opus":
+                config, frame = opus_config(header), 0
+            else:
+                config, frame = aac_config(header), read_aac(header).frame
+        except Mp4Error:
+            self.damaged += 1
+            return
+        if config != self._audio:
+            self._audio, self._frame = config, frame

@@ -1,0 +1,161 @@
+"""What the recorder takes and gives."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol
+
+from shared.errors import MediaError
+from shared.media.model import TrackConfig
+
+VIDEO_ID, AUDIO_ID = 1, 2
+"""Track ids in every init segment."""
+VIDEO_SCALE = 90000
+"""Ticks a second of video, of both demuxers' times, and of the session's own time line."""
+MAX_OFFSET = 10 * VIDEO_SCALE
+"""No picture is shown longer after its decoding than this."""
+
+Place = Callable[[str], Path]
+"""Gives the path to write `init-<n>.mp4` or `<sequence>.m4s` to; its folder exists."""
+EndReason = Literal["ended", "stopped"]
+
+
+class NotMedia(MediaError):  # noqa: N818  the tree of errors names what is wrong
+    """The bytes are not the container that the source claims, or hold nothing that can be recorded."""
+
+
+class Source(Protocol):
+    """An encoder's bytes; an FLV source may have `next_run() -> bool`, which goes on after an end with a new header."""
+
+    @property
+    def format(self) -> str:
+        """Name the container: "flv" or "mpegts"."""
+        ...
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Wait for 1 to `size` bytes; b"" is the end."""
+        ...
+
+
+class Sink(Protocol):
+    """Hears of a session's progress, in the recorder's thread; what it raises ends the recording."""
+
+    def started(self, first_frame_ms: int) -> None:
+        """Tell the wall clock (ms) of the session's tick 0, once, before the first segment."""
+        ...
+
+    def segment(self, info: SegmentInfo) -> None:
+        """Take a segment that lies whole on disk; its init segment does too."""
+        ...
+
+
+class Stop(Protocol):
+    """An event that ends a recording, as threading.Event does."""
+
+    def is_set(self) -> bool:
+        """Tell whether to stop."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentInfo:
+    """A whole segment. `start`, `duration` and `keyframes` are ticks of `timescale` on the session's time line.
+
+    The timescale is the video's, or the audio's where the init segment has no video. `keyframes` are presentation
+    times; a segment without one first is not to be entered. `discontinuity`: it does not continue the one before.
+    """
+
+    sequence: int
+    path: Path
+    init_number: int
+    first_of_init: bool
+    start: int
+    duration: int
+    timescale: int
+    wall_start_ms: int
+    bytes: int
+    sha256: str
+    keyframes: tuple[int, ...] = ()
+    discontinuity: bool = False
+    timecode: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RecorderLimits:
+    """How segments are cut, and what is waited for."""
+
+    target: timedelta = timedelta(seconds=2)
+    """A segment ends at the first keyframe after so long."""
+    part: timedelta = timedelta(milliseconds=500)
+    """What is written at once, and lost when the process is killed."""
+    longest: timedelta = timedelta(seconds=20)
+    """A segment without a further keyframe ends after so long all the same."""
+    largest: int = 64 << 20
+    """Likewise in bytes."""
+    part_bytes: int = 8 << 20
+    """A part of so many bytes is written before its time."""
+    audio_wait: timedelta = timedelta(milliseconds=500)
+    """How far video may run ahead of a segment's end before the segment closes without its last audio."""
+    absent: timedelta = timedelta(seconds=2)
+    """A track so far behind the other one is not waited for."""
+    first_video: timedelta = timedelta(seconds=10)
+    """How long audio waits for the first keyframe of an announced video track."""
+    first_audio: timedelta = timedelta(seconds=1)
+    """How long video waits for the first frame of an announced audio track."""
+    hole: timedelta = timedelta(seconds=2)
+    """Missing content longer than this (and than ten frames) is a hole when a keyframe follows it."""
+    jump: timedelta = timedelta(seconds=2)
+    """Timestamps that run ahead of time by more than this have jumped."""
+    undecided_bytes: int = 16 << 20
+    """So many bytes without a track that can be recorded end the session."""
+
+
+class Frame(NamedTuple):
+    """A frame as a demuxer gives it: `dts` in 90 kHz ticks of the encoder's clock without wraps, `offset` to its pts.
+
+    `payload` is as MP4 stores it; `duration` is known of audio alone (ticks of the config's timescale).
+    """
+
+    config: TrackConfig
+    dts: int
+    offset: int
+    sync: bool
+    payload: bytes
+    duration: int = 0
+
+
+class Demuxer(Protocol):
+    """Turns a container's bytes into frames."""
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """Take the next bytes; raises NotMedia when they are not the container's."""
+        ...
+
+    def flush(self) -> list[Frame]:
+        """Give what is whole at the end of the bytes."""
+        ...
+
+    def expects(self, kind: Literal["video", "audio"]) -> bool:
+        """Tell whether the container has announced a track of this kind that can be recorded."""
+        ...
+
+
+@dataclass(slots=True)
+class Summary:
+    """How a recording went."""
+
+    reason: EndReason = "ended"
+    segments: int = 0
+    bytes: int = 0
+    damaged: int = 0
+    jumps: int = 0
+    unsupported: frozenset[str] = field(default_factory=frozenset)
+
+
+def never() -> threading.Event:
+    """Give a stop event that nobody sets."""
+    return threading.Event()

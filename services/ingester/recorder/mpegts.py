@@ -1,0 +1,244 @@
+"""Reading MPEG-TS (ISO/IEC 13818-1): H.264 and HEVC video, AAC in ADTS and Opus sound, of the first program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+
+from services.ingester.recorder.audio import AdtsSplitter, opus_duration, opus_track, split_opus
+from services.ingester.recorder.model import MAX_OFFSET, VIDEO_SCALE, Frame, NotMedia
+from services.ingester.recorder.pes import START, Pes, payload_of
+from services.ingester.recorder.pictures import ByteStream
+from services.ingester.recorder.psi import Sections, Stream, read_pat, read_pmt
+from services.ingester.recorder.unwrap import Unwrapper
+from shared.media.model import TrackConfig, VideoCodec
+from shared.media.mp4.boxes import Mp4Error
+from shared.media.mp4.entries import codec_record, read_aac
+
+PACKET, SYNC = 188, 0x47
+MAX_SKIPPED = 1 << 20
+LOCKED = 5
+"""So many packets in a row are no chance."""
+LOOK = LOCKED * PACKET
+VIDEO_CODECS: dict[str, VideoCodec] = {"h264": "h264", "hevc": "hevc"}
+AUDIO_CODECS = ("aac", "opus")
+# Of a packet's first four bytes as a number (2.4.3.2).
+SYNC_AND_ERROR, START_AND_CONTROL, PAYLOAD_ONLY = 0xFF800000, 0x004000F0, 0x10
+
+Take = Callable[[int, bytes, int], None]
+
+
+class TsDemuxer:
+    """Demuxes one MPEG-TS stream. Frames with lost bytes are dropped and counted in `damaged`."""
+
+    def __init__(self) -> None:
+        self.unsupported: set[str] = set()
+        self._frames: list[Frame] = []
+        self._rest = b""
+        self._skipped = 0
+        self._handlers: dict[int, Take] = {0: self._table(Sections(), self._associate)}
+        self._streams: dict[int, tuple[Stream, _Track]] = {}
+        self._map_pid: int | None = None
+        self._clock = Unwrapper(33)
+        self._dropped = 0
+
+    @property
+    def damaged(self) -> int:
+        """Count the frames dropped."""
+        return self._dropped + sum(track.damaged for _, track in self._streams.values())
+
+    def expects(self, kind: Literal["video", "audio"]) -> bool:
+        """Tell whether the program's map names a track that can be recorded."""
+        codecs = VIDEO_CODECS if kind == "video" else AUDIO_CODECS
+        return any(stream.codec in codecs for stream, _ in self._streams.values())
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """Take bytes, give the frames that end in them; NotMedia when no packets are among them for long."""
+        data = self._rest + data if self._rest else data
+        at = 0
+        while (count := (len(data) - at) // PACKET) > 0:
+            good = self._packets(data, at, count)
+            at += good * PACKET
+            if good < count:
+                at = self._past_bad(data, at)
+        self._rest = data[at:]
+        frames, self._frames = self._frames, []
+        return frames
+
+    def _packets(self, data: bytes, at: int, count: int) -> int:
+        """Take the packets from `at` on up to the first that is none; give how many those are.
+
+        Consecutive packets of one PID that hold nothing but payload, which most are, go on in one piece.
+        """
+        rows = np.frombuffer(data, np.uint8, count * PACKET, at).reshape(count, PACKET)
+        words = np.frombuffer(data, ">u4", count * PACKET // 4, at).reshape(count, PACKET // 4)[:, 0].astype(np.int64)
+        bad = np.flatnonzero((words & SYNC_AND_ERROR) != SYNC << 24)
+        if len(bad):
+            count = int(bad[0])
+            words = words[:count]
+        if not count:
+            return 0
+        self._skipped = 0 if count >= LOCKED else self._skipped + count * PACKET
+        plain = (words & START_AND_CONTROL) == PAYLOAD_ONLY
+        follows = (words[1:] >> 4 == words[:-1] >> 4) & ((words[1:] - words[:-1]) & 15 == 1) & plain[1:] & plain[:-1]
+        starts = np.append(0, np.flatnonzero(~follows) + 1)
+        ends = [*starts[1:].tolist(), count]
+        for start, end, word in zip(starts.tolist(), ends, words[starts].tolist(), strict=True):
+            handler = self._handlers.get(word >> 8 & 0x1FFF)
+            if handler is not None:
+                handler(word, rows[start:end, 4:].tobytes(), end - start)
+        return count
+
+    def _past_bad(self, data: bytes, at: int) -> int:
+        """Skip a packet that the link has marked as damaged, or bytes that are no packet."""
+        return at + PACKET if data[at] == SYNC else self._resync(data, at)
+
+    def flush(self) -> list[Frame]:
+        """Give the frames that the end of the stream completes."""
+        for _, track in self._streams.values():
+            track.finish(at_end=True)
+        frames, self._frames = self._frames, []
+        return frames
+
+    def _resync(self, data: bytes, at: int) -> int:
+        """Find where packets go on."""
+        found = data.find(SYNC, at + 1)
+        while found >= 0 and any(data[ahead] != SYNC for ahead in range(found, min(found + LOOK, len(data)), PACKET)):
+            found = data.find(SYNC, found + 1)
+        found = len(data) if found < 0 else found
+        self._skipped += found - at
+        if self._skipped > MAX_SKIPPED:
+            raise NotMedia("no MPEG-TS packets in a mebibyte")
+        return found
+
+    def _table(self, sections: Sections, use: Callable[[bytes], None]) -> Take:
+        def take(word: int, body: bytes, _count: int) -> None:
+            payload = payload_of(word, body)
+            section = sections.take(payload, start=bool(word & START)) if payload else None
+            if section is not None:
+                use(section)
+
+        return take
+
+    def _associate(self, section: bytes) -> None:
+        pid = read_pat(section)
+        if pid is None or pid == self._map_pid:
+            return
+        if self._map_pid is not None:
+            self._handlers.pop(self._map_pid, None)
+        self._map_pid = pid
+        self._handlers[pid] = self._table(Sections(), self._map)
+
+    def _map(self, section: bytes) -> None:
+        """Follow the first video and the first sound of the program; tracks that stay go on undisturbed."""
+        streams = read_pmt(section)
+        if streams is None:
+            return
+        self.unsupported.update(s.codec for s in streams if s.codec not in (*VIDEO_CODECS, *AUDIO_CODECS))
+        chosen = [next((s for s in streams if s.codec in codecs), None) for codecs in (VIDEO_CODECS, AUDIO_CODECS)]
+        wanted = {s.pid: s for s in chosen if s is not None and s.pid not in (0, self._map_pid)}
+        for pid, (stream, track) in list(self._streams.items()):
+            if wanted.get(pid) != stream:
+                track.finish(at_end=True)
+                self._dropped += track.damaged
+                del self._streams[pid], self._handlers[pid]
+        for pid, stream in wanted.items():
+            if pid not in self._streams:
+                track = _track(stream, self._clock, self._frames_append)
+                self._streams[pid] = (stream, track)
+                self._handlers[pid] = track.take
+
+    def _frames_append(self, frame: Frame) -> None:
+        self._frames.append(frame)
+
+
+def _track(stream: Stream, clock: Unwrapper, give: Callable[[Frame], None]) -> _Track:
+    if stream.codec in VIDEO_CODECS:
+        return _VideoTrack(VIDEO_CODECS[stream.codec], clock, give)
+    if stream.codec == "opus":
+        return _OpusTrack(opus_track(stream.channels), clock, give)
+    return _AacTrack(clock, give)
+
+
+class _Track(Pes):
+    """A track's PES packets on their way to frames."""
+
+    def __init__(self, clock: Unwrapper, give: Callable[[Frame], None]) -> None:
+        super().__init__()
+        self._clock = clock
+        self._give = give
+
+
+class _VideoTrack(_Track):
+    def __init__(self, codec: VideoCodec, clock: Unwrapper, give: Callable[[Frame], None]) -> None:
+        super().__init__(clock, give)
+        self._pictures = ByteStream(codec)
+
+    def packet(self, pts: int | None, dts: int | None, data: bytes, at: int) -> None:
+        if pts is None or dts is None:
+            self.damaged += 1
+            return
+        try:
+            picture = self._pictures.take(data, at)
+        except Mp4Error:
+            self.damaged += 1
+            return
+        offset = ((pts - dts + (1 << 32)) & ((1 << 33) - 1)) - (1 << 32)
+        if abs(offset) > MAX_OFFSET:
+            self.damaged += 1
+        elif picture is not None:
+            self._give(Frame(picture.config, self._clock.take(dts), offset, picture.sync, picture.payload))
+
+
+class _AacTrack(_Track):
+    def __init__(self, clock: Unwrapper, give: Callable[[Frame], None]) -> None:
+        super().__init__(clock, give)
+        self._splitter = AdtsSplitter()
+        self._config: TrackConfig | None = None
+        self._duration = 0
+        self._next: int | None = None
+
+    def lost(self) -> None:
+        self._splitter.reset()
+
+    def packet(self, pts: int | None, dts: int | None, data: bytes, at: int) -> None:  # noqa: ARG002  sound has none
+        try:
+            before, frames = self._splitter.split(data[at:])
+        except Mp4Error:
+            self.damaged += 1
+            self._splitter.reset()
+            return
+        config = self._splitter.config
+        if config is None or not frames:
+            return
+        if config is not self._config:
+            self._config, self._duration = config, read_aac(codec_record(config)).frame
+        step = self._duration * VIDEO_SCALE / config.timescale
+        first = self._clock.take(pts) if pts is not None else self._next
+        if first is None:
+            return
+        if before and self._next is not None:  # the time stamp is that of the first frame that begins here
+            first -= round(before * step)
+        for index, frame in enumerate(frames):
+            self._give(Frame(config, first + round(index * step), 0, True, frame, self._duration))
+        self._next = first + round(len(frames) * step)
+
+
+class _OpusTrack(_Track):
+    def __init__(self, config: TrackConfig | None, clock: Unwrapper, give: Callable[[Frame], None]) -> None:
+        super().__init__(clock, give)
+        self._config = config
+
+    def packet(self, pts: int | None, dts: int | None, data: bytes, at: int) -> None:  # noqa: ARG002  sound has none
+        if pts is None or self._config is None:
+            return
+        time = self._clock.take(pts)
+        for packet in split_opus(data[at:]):
+            duration = opus_duration(packet)
+            if not duration:
+                self.damaged += 1
+                continue
+            self._give(Frame(self._config, time, 0, True, packet, duration))
+            time += duration * VIDEO_SCALE // self._config.timescale

@@ -1,0 +1,116 @@
+"""Program tables of MPEG-TS: which packets carry the video and the sound (ISO/IEC 13818-1, 2.4.4)."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+PAT_TABLE, PMT_TABLE = 0x00, 0x02
+MAX_SECTION = 1024
+# stream_type: table 2-34; private data (6) says by descriptors what it is.
+KINDS: dict[int, Literal["h264", "hevc", "aac"]] = {0x1B: "h264", 0x24: "hevc", 0x0F: "aac"}
+OTHERS = {
+    0x01: "mpeg1video", 0x02: "mpeg2video", 0x03: "mp3", 0x04: "mp2", 0x10: "mpeg4", 0x11: "aac-latm", 0x33: "vvc",
+    0x80: "lpcm", 0x81: "ac3", 0x82: "dts", 0x84: "eac3", 0x87: "eac3"}  # fmt: skip
+PRIVATE = 0x06
+REGISTRATION, EXTENSION, OPUS_EXTENSION = 0x05, 0x7F, 0x80
+
+
+class Stream(NamedTuple):
+    """A program's track: `codec` is one of ours, or the name of another; `channels` is Opus's channel code."""
+
+    pid: int
+    codec: str
+    channels: int = 0
+
+
+def _table() -> tuple[int, ...]:
+    rows = []
+    for index in range(256):
+        value = index << 24
+        for _ in range(8):
+            value = (value << 1) ^ (0x04C11DB7 if value & 0x80000000 else 0)
+        rows.append(value & 0xFFFFFFFF)
+    return tuple(rows)
+
+
+_CRC = _table()
+
+
+def crc32(data: bytes) -> int:
+    """Compute the CRC of annex A; 0 over a section that includes its own."""
+    value = 0xFFFFFFFF
+    for byte in data:
+        value = (value << 8 & 0xFFFFFFFF) ^ _CRC[value >> 24 ^ byte]
+    return value
+
+
+class Sections:
+    """Collects the sections of one PID; each is given once, and again only when it has changed."""
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+        self._last = b""
+
+    def take(self, payload: bytes, *, start: bool) -> bytes | None:
+        """Take a packet's payload; give a whole, sound section that differs from the last one."""
+        if start:
+            pointer = payload[0] + 1 if payload else 1
+            self._data = bytearray(payload[pointer:])
+        elif self._data:
+            self._data += payload
+        if len(self._data) < 3:
+            return None
+        size = 3 + ((self._data[1] & 0x0F) << 8 | self._data[2])
+        if size > MAX_SECTION or len(self._data) < size:
+            if size > MAX_SECTION or len(self._data) > MAX_SECTION:
+                self._data.clear()
+            return None
+        section = bytes(self._data[:size])
+        self._data.clear()
+        if section == self._last or size < 12 or crc32(section):
+            return None
+        self._last = section
+        return section
+
+
+def read_pat(section: bytes) -> int | None:
+    """Give the PID of the first program's map; None when there is none (or it is not in force yet)."""
+    if section[0] != PAT_TABLE or not section[5] & 1:
+        return None
+    for at in range(8, len(section) - 7, 4):
+        if section[at] or section[at + 1]:
+            return (section[at + 2] & 0x1F) << 8 | section[at + 3]
+    return None
+
+
+def read_pmt(section: bytes) -> list[Stream] | None:
+    """List a program's tracks; None when the section is no map in force."""
+    if section[0] != PMT_TABLE or not section[5] & 1:
+        return None
+    streams = []
+    end = len(section) - 4
+    at = 12 + ((section[10] & 0x0F) << 8 | section[11])
+    while at + 5 <= end:
+        kind, pid = section[at], (section[at + 1] & 0x1F) << 8 | section[at + 2]
+        after = at + 5 + ((section[at + 3] & 0x0F) << 8 | section[at + 4])
+        streams.append(_stream(kind, pid, section[at + 5 : min(after, end)]))
+        at = after
+    return streams
+
+
+def _stream(kind: int, pid: int, descriptors: bytes) -> Stream:
+    if kind in KINDS:
+        return Stream(pid, KINDS[kind])
+    name, channels = "", -1
+    at = 0
+    while at + 2 <= len(descriptors):
+        tag, size = descriptors[at], descriptors[at + 1]
+        content = descriptors[at + 2 : at + 2 + size]
+        if tag == REGISTRATION:
+            name = content[:4].decode("latin-1")
+        elif tag == EXTENSION and size >= 2 and content[:1] == bytes((OPUS_EXTENSION,)):
+            channels = content[1]
+        at += 2 + size
+    if kind == PRIVATE and name == "Opus":
+        return Stream(pid, "opus", max(channels, 0))
+    return Stream(pid, OTHERS.get(kind, f"type-{kind:02x}"))

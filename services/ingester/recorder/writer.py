@@ -1,0 +1,112 @@
+"""Segments on disk: written part by part without a buffer, so that a killed process loses only the part in hand."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from services.ingester.recorder.head import SegmentHead, build_head
+from services.ingester.recorder.model import Place, SegmentInfo
+from shared.errors import Unavailable
+from shared.media.model import TrackConfig
+from shared.media.mp4.fragments import FragmentWriter, Sample
+from shared.media.mp4.init import build_init
+from shared.store.base import StoreFull
+
+FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+
+
+def store_error(error: OSError) -> Unavailable:
+    """Turn what the disk says into an error of ours: StoreFull when it is full."""
+    if error.errno in FULL:
+        return StoreFull("no room left for recording")
+    return Unavailable(f"recording cannot be written: {error.strerror}")
+
+
+def write_init(place: Place, number: int, tracks: Sequence[TrackConfig]) -> None:
+    """Write `init-<number>.mp4` whole; raises StoreFull or Unavailable."""
+    path = place(f"init-{number}.mp4")
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        temporary.write_bytes(build_init(tracks))
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise store_error(error) from error
+
+
+@dataclass(slots=True)
+class OpenSegment:
+    """The segment being written. It comes into being with its first part."""
+
+    place: Place
+    fragments: FragmentWriter
+    head: SegmentHead
+    timescale: int
+    start: int
+    first_of_init: bool
+    size: int = 0
+    keyframes: list[int] = field(default_factory=list)
+    _fd: int = -1
+    _path: Path = field(default_factory=Path)
+    _digest: hashlib._Hash = field(default_factory=hashlib.sha256)
+
+    def write(self, samples: Mapping[int, Sequence[Sample]]) -> None:
+        """Write one part; on StoreFull or Unavailable the file still holds its whole parts."""
+        data = self.fragments.part(samples)
+        try:
+            if self._fd < 0:
+                self._path = self.place(f"{self.head.sequence:08d}.m4s")
+                self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+                data = build_head(self.head) + data
+            self._write(data)
+        except OSError as error:
+            self._undo()
+            raise store_error(error) from error
+        self._digest.update(data)
+        self.size += len(data)
+
+    def _write(self, data: bytes) -> None:
+        done = os.write(self._fd, data)
+        while done < len(data):
+            done += os.write(self._fd, memoryview(data)[done:])
+
+    def _undo(self) -> None:
+        if self._fd >= 0:
+            with suppress(OSError):  # recovery truncates it later all the same
+                os.ftruncate(self._fd, self.size)
+            if not self.size:
+                with suppress(OSError):
+                    self._path.unlink()
+
+    def release(self) -> None:
+        """Close the file, if it is open."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def close(self, duration: int) -> SegmentInfo | None:
+        """Close the file; None when nothing was written."""
+        self.release()
+        if not self.size:
+            return None
+        return SegmentInfo(
+            sequence=self.head.sequence,
+            path=self._path,
+            init_number=self.head.init_number,
+            first_of_init=self.first_of_init,
+            start=self.start,
+            duration=duration,
+            timescale=self.timescale,
+            wall_start_ms=self.head.wall_start_ms,
+            bytes=self.size,
+            sha256=self._digest.hexdigest(),
+            keyframes=tuple(self.keyframes),
+            discontinuity=self.head.discontinuity,
+        )

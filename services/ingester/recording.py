@@ -1,0 +1,74 @@
+"""Records a publication, and tells why it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from services.ingester.feed import Feed
+from services.ingester.recorder.loop import record
+from services.ingester.recorder.model import NotMedia, never
+from services.ingester.sessions import Publication, Ticket
+from shared.clock import Clock
+from shared.errors import Unavailable
+from shared.logging import get_logger
+from shared.messages.live import EndReason
+from shared.store import MediaStore, StoreFull
+
+log = get_logger()
+# What the servers call the ends that they see.
+_REASONS: Final[Mapping[str, EndReason]] = {
+    "unpublished": "unpublished",
+    "silent": "silent",
+    "protocol": "bad_media",
+    "limit": "bad_media",
+    "not_mpegts": "bad_media",
+    "closed": "stopped",
+}
+
+
+class Tap:
+    """A publication whose last sign of life can be asked for from any thread."""
+
+    def __init__(self, publication: Publication, clock: Clock) -> None:
+        self._publication = publication
+        self._clock = clock
+        self.heard_ns = clock.monotonic_ns()
+
+    def __getattr__(self, name: str) -> Any:
+        """Give what else the publication has: its format, and an FLV source's `next_run`."""
+        return getattr(self._publication, name)
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Wait for bytes."""
+        data = self._publication.read(size)
+        if data:
+            self.heard_ns = self._clock.monotonic_ns()
+        return data
+
+
+class Recording:
+    """Runs the recorder in a publication's thread."""
+
+    def __init__(self, store: MediaStore, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    def __call__(self, publication: Publication, feed: Feed, ticket: Ticket) -> EndReason:
+        """Record until the publication ends; whatever happens, what was recorded is kept."""
+        tap = Tap(publication, self._clock)
+        ticket.heard_ns = lambda: tap.heard_ns
+        prefix = feed.prefix
+        try:
+            record(tap, feed, lambda name: self._store.begin(f"{prefix}/{name}"), self._clock, never())
+        except NotMedia as error:
+            log.warning("session.bad_media", session=ticket.session, error=str(error))
+            return "bad_media"
+        except StoreFull as error:
+            log.error("session.disk_full", session=ticket.session, error=str(error))
+            return "disk_full"
+        except Unavailable as error:
+            log.error("session.store_failed", session=ticket.session, error=str(error))
+            return "disk_full"
+        seen = getattr(publication, "end_reason", None) or getattr(publication, "reason", None)
+        return _REASONS.get(str(seen), "disconnected")

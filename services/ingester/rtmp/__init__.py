@@ -1,0 +1,20 @@
+"""RTMP ingest: a server whose publications are files of FLV bytes."""
+
+from __future__ import annotations
+
+from services.ingester.rtmp.errors import PublishRefused, RtmpError
+from services.ingester.rtmp.limits import RtmpLimits
+from services.ingester.rtmp.metadata import DataEvent
+from services.ingester.rtmp.publication import Publication
+from services.ingester.rtmp.request import PublishRequest
+from services.ingester.rtmp.server import RtmpServer
+
+__all__ = [
+    "DataEvent",
+    "Publication",
+    "PublishRefused",
+    "PublishRequest",
+    "RtmpError",
+    "RtmpLimits",
+    "RtmpServer",
+]

@@ -1,0 +1,165 @@
+"""One connection, from accept to close, in its own thread."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from services.ingester.rtmp import handshake
+from services.ingester.rtmp.admission import Admission
+from services.ingester.rtmp.errors import PeerGone, PeerTimeout, RtmpError
+from services.ingester.rtmp.limits import RtmpLimits
+from services.ingester.rtmp.link import Link
+from services.ingester.rtmp.negotiation import Asked, Negotiation
+from services.ingester.rtmp.publication import Publication
+from services.ingester.rtmp.request import PublishRequest
+from services.ingester.rtmp.transport import TlsTransport, Transport
+from shared.clock import Clock
+from shared.errors import ReelayError, Rejected
+from shared.logging import get_logger
+
+log = get_logger()
+
+Grant = TypeVar("Grant")
+_NS = 1_000_000_000
+_DRAIN = 64 * 1024
+_MAX_DRAINED = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Service(Generic[Grant]):
+    """What all connections of a server share."""
+
+    authorize: Callable[[PublishRequest], Grant | None]
+    on_publish: Callable[[Publication[Grant]], None]
+    limits: RtmpLimits
+    clock: Clock
+    admission: Admission
+    tls: ssl.SSLContext | None
+
+
+class Connection(Generic[Grant]):
+    """Serves one peer; `run` is the whole life, `abort` ends it from any thread."""
+
+    def __init__(self, service: Service[Grant], sock: socket.socket, address: str, port: int) -> None:
+        self.address = address
+        self.asking = False
+        self.peer = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+        self._service = service
+        self._limits = service.limits
+        self._clock = service.clock
+        self._publication: Publication[Grant] | None = None
+        self._aborted = False
+        tick = min(self._limits.part, self._limits.setup, self._limits.silence)
+        tick_ns = int(tick.total_seconds() * _NS)
+        self._transport: Transport
+        if service.tls is None:
+            self._transport = Transport(sock, tick_ns=tick_ns, outbox=self._limits.outbox)
+        else:
+            self._transport = TlsTransport(sock, service.tls, tick_ns=tick_ns, outbox=self._limits.outbox)
+        self._link = Link(self._transport, self._limits, self._clock)
+        self._negotiation = Negotiation(self._link, self._limits, peer=self.peer)
+        self._deadline_ns = self._clock.monotonic_ns() + int(self._limits.setup.total_seconds() * _NS)
+
+    def abort(self) -> None:
+        """End the connection at once; a publication reads as ended."""
+        self._aborted = True
+        if self._publication is not None:
+            self._publication.close()
+        self._transport.abort()
+
+    def run(self) -> None:
+        """Serve the peer until it or we end it; nothing that it does raises."""
+        try:
+            self._serve()
+            self._linger()
+        except PeerGone as error:
+            log.debug("rtmp.connection.gone", peer=self.peer, reason=str(error))
+        except RtmpError as error:
+            log.info("rtmp.connection.ended", peer=self.peer, reason=str(error), error=type(error).__name__)
+        finally:
+            self._transport.close()
+            self._service.admission.leave(self)
+
+    def _serve(self) -> None:
+        self._shake_hands()
+        asked = None
+        while asked is None:
+            messages = self._link.receive()
+            asked = self._negotiation.take(messages or [])
+            self._check_deadline()
+        self.asking = True  # and until the end: no one with a grant is ended to make room
+        grant = self._ask(asked)
+        if grant is not None:
+            self._service.admission.publish(self)
+            self._publish(asked, grant)
+
+    def _shake_hands(self) -> None:
+        client = self._read(1 + handshake.SIZE)
+        self._transport.send(handshake.answer(client, time_ms=self._clock.monotonic_ns() // 1_000_000))
+        self._read(handshake.SIZE)  # C2, which says nothing that we need
+
+    def _read(self, count: int) -> bytes:
+        """Read just `count` bytes of the handshake."""
+        data = bytearray(count)
+        view, filled = memoryview(data), 0
+        while filled < count:
+            received = self._transport.receive(view[filled:])
+            if received == 0:
+                raise PeerGone("closed in the handshake")
+            filled += received or 0
+            if filled and data[0] != handshake.VERSION and count > handshake.SIZE:
+                break  # not RTMP at all: do not wait for the rest
+            self._check_deadline()
+        return bytes(data)
+
+    def _check_deadline(self) -> None:
+        if self._clock.monotonic_ns() > self._deadline_ns:
+            raise PeerTimeout("no publish in time")
+
+    def _ask(self, asked: Asked) -> Grant | None:
+        """Let `authorize` decide; a refused publisher is told so."""
+        reason, grant = "not authorized", None
+        try:
+            grant = self._service.authorize(asked.request)
+        except Rejected as error:
+            reason = str(error)
+        except ReelayError as error:
+            reason = f"could not be decided ({type(error).__name__})"
+        finally:
+            if grant is None:
+                log.warning("rtmp.publish.refused", peer=self.peer, app=asked.request.label, reason=reason)
+                self._negotiation.refuse(asked.stream_id, f"Publishing was refused: {reason}.")
+        return grant
+
+    def _publish(self, asked: Asked, grant: Grant) -> None:
+        publication = Publication(self._link, grant, asked.request, self._limits, self._clock)
+        self._publication = publication
+        if self._aborted:
+            publication.close()
+        log.info("rtmp.publish.accepted", peer=self.peer, app=asked.request.label)
+        self._link.publishing()
+        publication.begin(lambda: self._negotiation.accept(asked.stream_id), asked.rest)
+        try:
+            self._service.on_publish(publication)
+        except ReelayError as error:
+            log.warning("rtmp.publish.failed", peer=self.peer, error=type(error).__name__, reason=str(error))
+        finally:
+            publication.finish()
+            if publication.end_reason == "unpublished":
+                self._negotiation.end(asked.stream_id)
+
+    def _linger(self) -> None:
+        """Let the peer read the last answer: a close with bytes unread would reset the connection."""
+        self._transport.set_low_water(1)
+        self._transport.finish_writing()
+        until_ns = self._clock.monotonic_ns() + int(self._limits.linger.total_seconds() * _NS)
+        scrap, drained = memoryview(bytearray(_DRAIN)), 0
+        while drained < _MAX_DRAINED and self._clock.monotonic_ns() < until_ns:
+            received = self._transport.receive(scrap)
+            if received == 0:
+                return
+            drained += received or 0

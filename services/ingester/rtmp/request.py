@@ -1,0 +1,65 @@
+"""What a publisher asks for, read from the three places where encoders put it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from urllib.parse import parse_qsl
+
+from services.ingester.rtmp.errors import ProtocolError
+
+_MAX_TEXT = 4096
+_MAX_ARGS = 64
+_MAX_LABEL = 64
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class PublishRequest:
+    """A wish to publish; its repr holds no key.
+
+    `app` and `stream_name` come without query and outer slashes. `args` unites the query arguments of the tcUrl, the
+    app and the stream name; of one given twice the last of these wins. `tc_url` is as it came. `peer` is
+    `address:port`. `secure` says that the connection is RTMPS.
+    """
+
+    app: str
+    stream_name: str
+    args: Mapping[str, str]
+    tc_url: str
+    peer: str
+    secure: bool = False
+
+    @property
+    def label(self) -> str:
+        """What a log may show: the first part of the app, unless that could be the key itself."""
+        return self.app.partition("/")[0][:_MAX_LABEL] if self.stream_name else ""
+
+    def __repr__(self) -> str:
+        return f"PublishRequest(app={self.label!r}, args={sorted(self.args)!r}, peer={self.peer!r})"
+
+
+def make_request(app: str, stream_name: str, tc_url: str, *, peer: str, secure: bool) -> PublishRequest:
+    """Unite what connect and publish said; raises ProtocolError when it is too long."""
+    if max(len(app), len(stream_name), len(tc_url)) > _MAX_TEXT:
+        raise ProtocolError("publish URL is too long")
+    app_path, _, app_query = app.partition("?")
+    name, _, name_query = stream_name.partition("?")
+    args: dict[str, str] = {}
+    for query in (tc_url.partition("?")[2], app_query, name_query):
+        args.update(_arguments(query))
+    return PublishRequest(
+        app=app_path.strip("/"),
+        stream_name=name.strip("/"),
+        args=MappingProxyType(args),
+        tc_url=tc_url,
+        peer=peer,
+        secure=secure,
+    )
+
+
+def _arguments(query: str) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(query, keep_blank_values=True, max_num_fields=_MAX_ARGS)
+    except ValueError as error:
+        raise ProtocolError("publish URL has too many arguments") from error

@@ -1,0 +1,207 @@
+"""The sessions of this instance: who may begin one, what each records, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import uuid
+from collections.abc import Callable, Coroutine
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Final, Protocol
+
+from services.ingester.access import Entry
+from services.ingester.feed import Feed, Records
+from services.ingester.leases import Leases
+from shared.bus import Outbox
+from shared.clock import Clock
+from shared.errors import ReelayError, Rejected
+from shared.logging import get_logger
+from shared.messages.jobs import JobRecord, SessionRecord
+from shared.messages.live import EndReason
+from shared.messages.live import Protocol as IngestProtocol
+from shared.store import MediaStore
+
+log = get_logger()
+HALF_OPEN: Final = timedelta(seconds=3)
+OPENING_S: Final = 10.0
+
+
+class Publication(Protocol):
+    """What both ingest servers hand over: a blocking file of media bytes."""
+
+    def read(self, size: int = -1) -> bytes:
+        """Wait for bytes; b"" at the end."""
+        ...
+
+    def close(self) -> None:
+        """End it at once, from any thread."""
+        ...
+
+
+@dataclass(eq=False, slots=True)
+class Ticket:
+    """Leave for one publisher to begin a session."""
+
+    entry: Entry
+    protocol: IngestProtocol
+    heard_ns: Callable[[], int]
+    session: str = field(default_factory=lambda: uuid.uuid4().hex)
+    publication: Publication | None = None
+    stop_reason: EndReason | None = None
+
+
+Record = Callable[[Publication, Feed, Ticket], EndReason]
+
+
+class Sessions:
+    """Admits publishers, one per event, and runs a session in each publication's thread."""
+
+    def __init__(
+        self,
+        records: Records,
+        leases: Leases,
+        outbox: Outbox,
+        store: MediaStore,
+        clock: Clock,
+        record: Record,
+        instance: str,
+    ) -> None:
+        self._records = records
+        self._leases = leases
+        self._outbox = outbox
+        self._store = store
+        self._clock = clock
+        self._record = record
+        self._instance = instance
+        self._lock = threading.Lock()
+        self._tickets: dict[str, Ticket] = {}  # by event
+        self._feeds: set[asyncio.Task[None]] = set()
+        self._publishing: frozenset[str] = frozenset()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def attach(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Say which loop publishes."""
+        self._loop = loop
+        self._leases.on_lost(self._lost)
+
+    @property
+    def active(self) -> frozenset[str]:
+        """The sessions that this instance holds, those included whose last segments are still being published."""
+        with self._lock:
+            return frozenset(ticket.session for ticket in self._tickets.values()) | self._publishing
+
+    def admit(self, entry: Entry, protocol: IngestProtocol) -> Ticket:
+        """Let a publisher in; Rejected while another one publishes to the event.
+
+        A publisher that has been silent for 3 s is taken for a dead connection and makes room.
+        """
+        now_ns = self._clock.monotonic_ns()
+        ticket = Ticket(entry, protocol, heard_ns=lambda: now_ns)
+        with self._lock:
+            other = self._tickets.get(entry.event)
+            if other and not self._is_half_open(other):
+                raise Rejected("another publisher is at this event")
+            self._tickets[entry.event] = ticket
+        if other:
+            log.info("session.replaced", job=entry.event, session=other.session)
+            self._stop(other, "replaced")
+        return ticket
+
+    def _is_half_open(self, ticket: Ticket) -> bool:
+        silent_ns = self._clock.monotonic_ns() - ticket.heard_ns()
+        return silent_ns > HALF_OPEN.total_seconds() * 1e9
+
+    def withdraw(self, ticket: Ticket) -> None:
+        """Free the event again for another publisher."""
+        with self._lock:
+            if self._tickets.get(ticket.entry.event) is ticket:
+                del self._tickets[ticket.entry.event]
+
+    def serve(self, publication: Publication, ticket: Ticket) -> None:
+        """Run the session in the publication's thread, from admission to end."""
+        ticket.publication = publication
+        if ticket.stop_reason:  # replaced or stopped before it began
+            self.withdraw(ticket)
+            return
+        try:
+            feed = self._call(self._open(ticket))
+        except (ReelayError, FutureTimeoutError) as error:
+            log.warning("session.refused", job=ticket.entry.event, error=str(error) or "no answer")
+            self.withdraw(ticket)
+            return
+        reason: EndReason = "bad_media"
+        try:
+            reason = self._record(publication, feed, ticket)
+        finally:
+            feed.ended(ticket.stop_reason or reason)
+            self.withdraw(ticket)
+
+    async def _open(self, ticket: Ticket) -> Feed:
+        """Take the event's lease and begin to publish; Rejected while another instance holds it."""
+        entry = ticket.entry
+        await self._leases.take(entry.account, entry.event, ticket.session)
+        session = SessionRecord(
+            account=entry.account, event=entry.event, session=ticket.session, protocol=ticket.protocol,
+            instance=self._instance, first_frame_ms=0, origin_ms=0,
+        )  # fmt: skip
+        feed = Feed(session, self._records, self._outbox, self._store, self._clock)
+        task = asyncio.create_task(self._publish(feed), name=f"feed-{ticket.session}")
+        self._feeds.add(task)
+        task.add_done_callback(self._feeds.discard)
+        log.info("session.opened", job=entry.event, session=ticket.session, protocol=ticket.protocol)
+        return feed
+
+    async def _publish(self, feed: Feed) -> None:
+        self._publishing |= {feed.session.session}
+        try:
+            await feed.run()
+        finally:
+            self._publishing -= {feed.session.session}
+        session = feed.session
+        await self._leases.release(session.account, session.event, session.session)
+        log.info("session.closed", job=session.event, session=session.session, reason=session.reason)
+
+    def job_changed(self, key: str, job: JobRecord | None) -> None:
+        """End the session of a job that takes no publisher any more, or is there no more (`<account>.<event>`)."""
+        if job is not None and job.accepts_publisher:
+            return
+        account, _, event = key.partition(".")
+        with self._lock:
+            ticket = self._tickets.get(event)
+        if ticket and ticket.entry.account == account:
+            self._stop(ticket, "stopped")
+
+    def _lost(self, session: str) -> None:
+        with self._lock:
+            ticket = next((t for t in self._tickets.values() if t.session == session), None)
+        if ticket:
+            self._stop(ticket, "replaced")
+
+    def _stop(self, ticket: Ticket, reason: EndReason) -> None:
+        ticket.stop_reason = reason
+        if ticket.publication is not None:
+            ticket.publication.close()
+
+    async def drain(self, patience: timedelta) -> bool:
+        """End all sessions and publish what they recorded; False when the broker did not take it in time."""
+        with self._lock:
+            tickets = list(self._tickets.values())
+        for ticket in tickets:
+            self._stop(ticket, "stopped")
+        if not self._feeds:
+            return True
+        _, waiting = await asyncio.wait(self._feeds, timeout=patience.total_seconds())
+        return not waiting
+
+    def _call(self, work: Coroutine[Any, Any, Feed]) -> Feed:
+        if self._loop is None:
+            work.close()
+            raise Rejected("the ingester is starting")
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result(OPENING_S)
+        except FutureTimeoutError:
+            future.cancel()  # or it would open a session that nobody ends
+            raise

@@ -1,0 +1,122 @@
+"""Who may come in: decided inside libsrt's handshake, on libsrt's own thread.
+
+libsrt asks before it answers a caller's handshake. An accepted caller still has to prove that it has the
+passphrase; when it cannot, libsrt refuses it without telling us: its entry here is simply never collected.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from services.ingester.srt.answers import AnswerLate, Answers, Authorize
+from services.ingester.srt.budget import RefusalBudget
+from services.ingester.srt.model import SrtGrant, SrtLimits, SrtRequest
+from shared.clock import Clock
+from shared.logging import get_logger
+from shared.srt.address import Address
+from shared.srt.caller import check_passphrase
+from shared.srt.constants import Option, Reject, SocketState
+from shared.srt.sockets import SrtSocket
+from shared.srt.streamid import StreamId, parse
+
+log = get_logger()
+
+_COLLECT_WITHIN_NS: Final = 3_000_000_000  # the handshake ends in the call that asks us: this is plenty
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A caller that was granted and is not connected yet."""
+
+    socket: SrtSocket
+    request: SrtRequest
+    grant: SrtGrant
+    since_ns: int
+
+
+class Gate:
+    """Judges callers, and remembers the granted ones until they are collected or have failed."""
+
+    def __init__(self, authorize: Authorize, limits: SrtLimits, clock: Clock, room: Callable[[], bool]) -> None:
+        self._answers = Answers(authorize, limits.answer_within, clock)
+        self._limits = limits
+        self._clock = clock
+        self._room = room
+        self._budget = RefusalBudget(limits.refusals, limits.refusals_regained, clock)
+        self._pending: dict[int, Pending] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def waiting(self) -> int:
+        """How many granted callers are not connected yet."""
+        return len(self._pending)
+
+    def judge(self, socket: SrtSocket, peer: Address, raw: bytes) -> bool:
+        """Say whether the handshake of `socket` may go on; sets its passphrase or its reject reason."""
+        socket.set_reject_reason(Reject.INTERNAL)  # what the caller is told if anything below raises
+        with self._lock:
+            if self._budget.spent(peer.host):
+                socket.set_reject_reason(Reject.OVERLOAD)
+                return False
+        reason, why, streamid = self._admit(socket, peer, raw)
+        if reason is None:
+            return True
+        socket.set_reject_reason(reason)
+        self._refused(peer, why, streamid)
+        return False
+
+    def _admit(self, socket: SrtSocket, peer: Address, raw: bytes) -> tuple[Reject | None, str, StreamId | None]:
+        try:
+            streamid = parse(raw.decode())
+        except ValueError:  # not UTF-8 is one too
+            return Reject.BAD_REQUEST, "stream_id", None
+        if streamid.mode != "publish":
+            return Reject.BAD_MODE, "mode", streamid
+        if not self._room() or self.waiting >= self._limits.max_pending:
+            return Reject.OVERLOAD, "full", streamid
+        request = SrtRequest(streamid, peer)
+        try:
+            grant = self._answers.ask(request)
+        except AnswerLate:
+            return Reject.DOWN, "answer_late", streamid
+        if grant is None:
+            return Reject.FORBIDDEN, "unknown", streamid
+        if grant.passphrase is not None:
+            socket.set(Option.PBKEYLEN, self._limits.key_length)
+            socket.set(Option.PASSPHRASE, check_passphrase(grant.passphrase))
+        with self._lock:
+            self._pending[socket.number] = Pending(socket, request, grant, self._clock.monotonic_ns())
+        return None, "", streamid
+
+    def close(self) -> None:
+        """Ask nobody any more."""
+        self._answers.close()
+
+    def collect(self, number: int) -> Pending | None:
+        """Take the entry of a socket that is now connected."""
+        with self._lock:
+            return self._pending.pop(number, None)
+
+    def sweep(self) -> None:
+        """Drop granted callers that never connected: they did not have the passphrase, or have gone."""
+        oldest = self._clock.monotonic_ns() - _COLLECT_WITHIN_NS
+        with self._lock:
+            gone = [
+                number
+                for number, entry in self._pending.items()
+                if entry.since_ns < oldest or entry.socket.state() > SocketState.CONNECTED
+            ]
+            failed = [self._pending.pop(number) for number in gone]
+        for entry in failed:
+            self._refused(entry.request.peer, "passphrase", entry.request.streamid)
+
+    def _refused(self, peer: Address, why: str, streamid: StreamId | None) -> None:
+        with self._lock:
+            last = self._budget.refuse(peer.host)
+        stream = streamid.fingerprint if streamid else ""
+        log.warning("srt.publish.refused", peer=str(peer), reason=why, stream=stream)
+        if last:
+            log.warning("srt.peer.throttled", host=peer.host)

@@ -1,0 +1,163 @@
+"""One caller's stream: MPEG-TS bytes, as they come, behind a blocking read.
+
+Reading is paced, not woken: libsrt keeps what has come, and every `drain_interval` the reader takes all of it.
+libsrt could wake the reader for each message; five hundred times a second for a stream of 5 Mbps, that alone
+costs more than all the rest of the reading.
+"""
+
+from __future__ import annotations
+
+import threading
+from datetime import timedelta
+from typing import ClassVar, Final
+
+from services.ingester.srt.model import SrtGrant, SrtLimits
+from shared.clock import Clock
+from shared.srt.address import Address
+from shared.srt.caller import ms
+from shared.srt.constants import Errno, Option
+from shared.srt.errors import SrtError
+from shared.srt.sockets import ReadBuffer, SrtSocket
+from shared.srt.stats import SrtStats
+
+_BUFFER: Final = 256 * 1024  # what one drain takes at most: 200 ms of 10 Mbps; more is taken at once, in turns
+_NS: Final = 1_000_000
+_TAIL_STEP_S: Final = 0.01
+_PACKET: Final = 188  # ISO/IEC 13818-1, 2.4.3.2: a packet is 188 bytes and begins with 0x47
+_SYNC: Final = 0x47
+_PROBE: Final = 5 * _PACKET
+
+
+class SrtPublication:
+    """A caller's stream. `read` belongs to one thread; `close` and `stats` to any.
+
+    After the end, `reason` is one of: disconnected, silent, not_mpegts, closed.
+    """
+
+    format: ClassVar[str] = "mpegts"
+
+    def __init__(self, socket: SrtSocket, grant: SrtGrant, peer: Address, limits: SrtLimits, clock: Clock) -> None:
+        self.grant = grant
+        self.peer = peer
+        self.reason = ""
+        self.bytes_read = 0
+        self._socket = socket
+        self._clock = clock
+        self._interval_ns = ms(limits.drain_interval) * _NS
+        self._silence_ns = ms(limits.silence) * _NS
+        self._tail_ns = (socket.get(Option.RCVLATENCY) + 1000) * _NS
+        self._buffer = ReadBuffer(_BUFFER)
+        self._start = self._end = 0  # what of the buffer is not handed out yet
+        self._lock = threading.Lock()  # libsrt frees a closed socket a second later: never close amid a call
+        self._ending = threading.Event()
+        now = clock.monotonic_ns()
+        self._next_drain = now
+        self._last_data = now
+        self._broken_since: int | None = None
+        self._stats = SrtStats()
+        self._proven = False
+
+    def read(self, size: int = -1) -> bytes:
+        """Give from 1 to `size` bytes of MPEG-TS, waiting for them; b"" at the end, whatever ended it."""
+        if self._start == self._end and not self._fill():
+            return b""
+        stop = self._end if size < 0 else min(self._end, self._start + size)
+        data = bytes(self._buffer.view[self._start : stop])
+        self._start = stop
+        self.bytes_read += len(data)
+        return data
+
+    def stats(self) -> SrtStats:
+        """Totals so far; after the end, those of the last drain."""
+        with self._lock:
+            self._sample()
+            return self._stats
+
+    def close(self) -> None:
+        """Disconnect the caller at once; a read that waits gives b""."""
+        self._end_with("closed")
+
+    def _fill(self) -> bool:
+        while not self._ending.is_set():
+            wait = self._next_drain - self._clock.monotonic_ns()
+            if wait > 0 and self._ending.wait(wait / 1e9):
+                break
+            got, code = self._drain()
+            if got and self._accept(got):
+                return True
+            self._judge(code)
+        return False
+
+    def _drain(self) -> tuple[int, int]:
+        with self._lock:
+            if self._ending.is_set():
+                return 0, Errno.SUCCESS
+            got, code = self._socket.drain(self._buffer)
+            now = self._clock.monotonic_ns()
+            self._sample()
+        if got:
+            self._last_data = now
+        # A full buffer means there is more; a broken connection still holds what has not reached its time.
+        if code == Errno.EASYNCRCV:
+            self._next_drain = now + self._interval_ns
+        return got, code
+
+    def _accept(self, got: int) -> bool:
+        self._start, self._end = 0, got
+        if not self._proven and got >= _PROBE:
+            self._proven = looks_like_mpegts(bytes(self._buffer.view[:got]))
+            if not self._proven:
+                self._start = self._end = 0
+                self._end_with("not_mpegts")
+                return False
+        return True
+
+    def _judge(self, code: int) -> None:
+        now = self._clock.monotonic_ns()
+        if code in (Errno.SUCCESS, Errno.EASYNCRCV):
+            if now - self._last_data > self._silence_ns:
+                self._end_with("silent")
+            return
+        # The caller is gone. What it sent last waits in libsrt until its latency has passed.
+        self._broken_since = self._broken_since or now
+        if now - self._broken_since > self._tail_ns or not self._holds_data():
+            self._end_with("disconnected")
+            return
+        self._ending.wait(_TAIL_STEP_S)
+
+    def _holds_data(self) -> bool:
+        with self._lock:
+            try:
+                return not self._ending.is_set() and self._socket.get(Option.RCVDATA) > 0
+            except SrtError:  # libsrt has dropped the socket
+                return False
+
+    def _sample(self) -> None:
+        if self._ending.is_set():
+            return
+        try:
+            self._stats = self._socket.stats()
+        except SrtError:  # the connection is gone: the last sample stays
+            return
+
+    def _end_with(self, reason: str) -> None:
+        with self._lock:
+            if self._ending.is_set():
+                return
+            self._sample()
+            self.reason = reason
+            self._ending.set()
+            self._socket.close()
+
+
+def looks_like_mpegts(data: bytes) -> bool:
+    """Tell whether five packets in a row begin somewhere in the data's first packet (any start will do)."""
+    return any(
+        all(data[at] == _SYNC for at in range(offset, offset + _PROBE - _PACKET + 1, _PACKET))
+        for offset in range(min(_PACKET, len(data) - _PROBE + 1))
+    )
+
+
+def seconds(duration: timedelta) -> float:
+    """Seconds for the waiting functions of threading, which know no other unit."""
+    return duration / timedelta(seconds=1)

@@ -1,0 +1,6 @@
+"""`python -m services.archiver`."""
+
+from services.archiver.app import build
+from shared.service import main
+
+main("archiver", build)

@@ -1,0 +1,24 @@
+"""The archiver's composition root."""
+
+from __future__ import annotations
+
+from services.archiver.compaction import Compactor
+from services.archiver.handlers import make_job_changed, make_segment_written, make_sweep
+from services.archiver.records import Records
+from services.archiver.retention import Retention
+from services.archiver.slots import Slots
+from services.archiver.sweep import Sweeper
+from shared.service import Service
+from shared.store import open_store
+
+
+def build(service: Service) -> None:
+    """Join store, records and handlers."""
+    store = open_store(service.settings)
+    records = Records(service.js)
+    compactor = Compactor(service.js, store, records, service.outbox, service.clock)
+    retention = Retention(service.js, store, records, service.outbox, service.clock, keep=service.settings.retention)
+    sweeper = Sweeper(service.js, records, compactor, retention, service.clock)
+    service.handle("archiver-segments", make_segment_written(compactor, Slots(service.clock)))
+    service.handle("archiver-jobs", make_job_changed(compactor, records, service.clock))
+    service.handle("archiver-sweep", make_sweep(sweeper))

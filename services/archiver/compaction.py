@@ -1,0 +1,151 @@
+"""Compaction: the log's oldest part goes into hours' index objects, then the record says so.
+
+Order: objects first, under new keys; then the record by compare-and-set, which makes them count; then the announcement.
+Killed anywhere, the next compaction begins at the record and does the same again. Two archivers at once write objects
+that do not disturb each other, and one record wins (docs/adr/0003-recording-index.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from nats.js import JetStreamContext
+
+from services.archiver.records import Records
+from services.archiver.slots import slot_of
+from shared.bus import Outbox
+from shared.clock import Clock
+from shared.kv import Conflict, Stored
+from shared.logging import get_logger
+from shared.messages.jobs import HourSummary, RecordingRecord
+from shared.messages.media import HourClosed, IndexedSegment
+from shared.recording.hours import IndexDamaged, hour_of, load_hour, make_hour, save_hour
+from shared.recording.log import Logged, read_log
+from shared.recording.numbering import Numbering
+from shared.store.base import MediaStore, ObjectMissing
+
+log = get_logger()
+MOST: Final = 20_000
+ROUNDS: Final = 50
+
+
+class Compactor:
+    """Moves segments from the log into index objects; keeps nothing between calls."""
+
+    def __init__(
+        self, js: Callable[[], JetStreamContext], store: MediaStore, records: Records, outbox: Outbox, clock: Clock
+    ) -> None:
+        self._js = js
+        self._store = store
+        self._records = records
+        self._outbox = outbox
+        self._clock = clock
+
+    async def compact(self, account: str, event: str, *, everything: bool = False) -> None:
+        """Compact the event's slots that are over, or all there is; announce hours that are over.
+
+        Unavailable when broker or store do not answer, Conflict when the record keeps changing.
+        """
+        missed: int | None = None
+        for _ in range(ROUNDS):
+            stored = await self._records.recording(account, event)
+            record = stored.value if stored else RecordingRecord(account=account, event=event, changed_ms=0)
+            tail = await read_log(self._js(), account, event, after=record.log_sequence, most=MOST)
+            ripe = list(tail) if everything else ripe_part(tail)
+            if not ripe and len(tail) == MOST:
+                ripe = tail
+            if not ripe:
+                if stored is not None:
+                    await self._announce(stored, {hour_of(logged.segment.wall_start_ms) for logged in tail})
+                return
+            revision = stored.revision if stored else 0
+            try:
+                updated = await asyncio.to_thread(self._closed, record, ripe, lost=missed == revision)
+                await self._records.write(stored, updated)
+            except Conflict:  # another archiver was here first
+                continue
+            except ObjectMissing:  # likewise, unless the record still lists it
+                missed = revision
+                continue
+            log.info("recording.compacted", event_id=event, segments=len(ripe), log_sequence=updated.log_sequence)
+        raise Conflict(f"the recording of {event} keeps changing")
+
+    def _closed(self, record: RecordingRecord, ripe: Sequence[Logged], *, lost: bool) -> RecordingRecord:
+        """Write the objects of the hours that `ripe` touches, and give the record that lists them. Blocks.
+
+        ObjectMissing when a listed object is not there and is not known to be `lost`.
+        """
+        numbering = Numbering(record.last, record.hours)
+        gained: dict[int, list[IndexedSegment]] = {}
+        for logged in ripe:
+            indexed = numbering.add(logged)
+            if indexed is not None:
+                gained.setdefault(hour_of(logged.segment.wall_start_ms), []).append(indexed)
+        hours = {summary.hour: summary for summary in record.hours}
+        place = ripe[-1].log
+        for hour, segments in gained.items():
+            there = self._there(hours[hour], lost=lost) if hour in hours else ()
+            hours[hour] = save_hour(self._store, make_hour(record.event, hour, place, [*there, *segments]))
+        changes = {
+            "hours": tuple(hours[hour] for hour in sorted(hours)),
+            "log_sequence": place,
+            "last": numbering.last,
+            "longest_ms": max([record.longest_ms, *(summary.longest_ms for summary in hours.values())]),
+            "changed_ms": self._clock.now_ms(),
+        }
+        return record.model_copy(update=changes)
+
+    def _there(self, summary: HourSummary, *, lost: bool) -> tuple[IndexedSegment, ...]:
+        """Read what an hour holds. What cannot be read is given up: it must not hold up all that follows."""
+        try:
+            return load_hour(self._store, summary).segments
+        except IndexDamaged as error:
+            log.error("recording.hour.damaged", key=summary.key, error=str(error))
+        except ObjectMissing:
+            if not lost:
+                raise
+            log.error("recording.hour.lost", key=summary.key)
+        return ()
+
+    async def _announce(self, stored: Stored[RecordingRecord], open_hours: set[int]) -> None:
+        """Announce the hours that are over and were not, or not as they are now; Conflict leaves it to the next."""
+        record = stored.value
+        fresh = [hour for hour in record.hours if not hour.closed and hour.hour not in open_hours]
+        if any(hour.hour >= hour_of(self._clock.now_ms()) for hour in fresh) and not await self._records.ended(
+            record.account, record.event
+        ):
+            fresh = [hour for hour in fresh if hour.hour < hour_of(self._clock.now_ms())]
+        if not fresh:
+            return
+        for hour in fresh:
+            await self._outbox.emit(_hour_closed(record, hour))
+        keys = {hour.key for hour in fresh}
+        hours = tuple(hour.model_copy(update={"closed": True}) if hour.key in keys else hour for hour in record.hours)
+        await self._records.write(stored, record.model_copy(update={"hours": hours}))
+
+
+def ripe_part(tail: Sequence[Logged]) -> list[Logged]:
+    """Give the log's oldest part up to the slot that is being written: that of its newest segment in order."""
+    newest = next((logged for logged in reversed(tail) if not logged.segment.recovered), None)
+    if newest is None:
+        return []
+    current = slot_of(newest.segment.wall_start_ms)
+    ripe: list[Logged] = []
+    for logged in tail:
+        if slot_of(logged.segment.wall_start_ms) == current:
+            break
+        ripe.append(logged)
+    return ripe
+
+
+def _hour_closed(record: RecordingRecord, hour: HourSummary) -> HourClosed:
+    return HourClosed(
+        account=record.account,
+        event=record.event,
+        hour=hour.hour,
+        key=hour.key,
+        segments=hour.segments,
+        bytes=hour.bytes,
+    )

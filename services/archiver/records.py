@@ -1,0 +1,50 @@
+"""The buckets that the archiver reads, and the one that it writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from nats.js import JetStreamContext
+
+from shared.kv import Bucket, Conflict, Stored
+from shared.messages.jobs import JobRecord, RecordingRecord, SessionRecord
+
+
+class Records:
+    """Recordings by compare-and-set; jobs and sessions as others left them."""
+
+    def __init__(self, js: Callable[[], JetStreamContext]) -> None:
+        self._recordings = Bucket(js, "recordings", RecordingRecord)
+        self._jobs = Bucket(js, "events", JobRecord)
+        self._sessions = Bucket(js, "sessions", SessionRecord)
+
+    async def recording(self, account: str, event: str) -> Stored[RecordingRecord] | None:
+        """Read a recording's record."""
+        return await self._recordings.get(f"{account}.{event}")
+
+    async def recordings(self) -> list[RecordingRecord]:
+        """Read all records."""
+        return [stored.value for stored in await self._recordings.items()]
+
+    async def write(self, stored: Stored[RecordingRecord] | None, record: RecordingRecord) -> Stored[RecordingRecord]:
+        """Write over what was read, or what was not there; Conflict when somebody else was first."""
+        if stored is not None:
+            return await self._recordings.replace(stored, record)
+        key = f"{record.account}.{record.event}"
+        return Stored(key, record, await self._recordings.create(key, record))
+
+    async def remove(self, stored: Stored[RecordingRecord]) -> None:
+        """Remove a recording's record."""
+        await self._recordings.delete(stored.key)
+
+    async def ended(self, account: str, event: str) -> bool:
+        """Tell whether an event's job is over, or gone."""
+        job = await self._jobs.get(f"{account}.{event}")
+        return job is None or job.value.ended
+
+    async def publishing(self, account: str, event: str) -> bool:
+        """Tell whether a session of the event has not ended yet."""
+        return any(stored.value.ended_ms is None for stored in await self._sessions.items(f"{account}.{event}"))
+
+
+__all__ = ["Conflict", "Records"]

@@ -1,0 +1,189 @@
+"""Retention: hours that are too old go, bytes, index and record, in steps that a kill may part.
+
+1. The record moves the hour from `hours` to `expiring`: from here on nobody lists, plays or cuts it.
+2. Its segments' bytes go; where a session has nothing left, its whole folder, init segments too.
+3. Its index object goes, and what the log still has of it.
+4. RecordingExpired is announced.
+5. The record forgets the hour.
+Whatever is found in `expiring` is taken up again at step 2.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
+from typing import Final
+
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+from nats.js.errors import APIError
+
+from services.archiver.records import Records
+from shared.bus import Outbox
+from shared.clock import Clock
+from shared.errors import Unavailable
+from shared.kv import Conflict, Stored
+from shared.logging import get_logger
+from shared.messages.jobs import HourSummary, RecordingRecord, SegmentRun
+from shared.messages.media import RecordingExpired, SegmentWritten
+from shared.recording.hours import HOUR_MS, IndexDamaged, index_folder, load_hour, log_sequence_of
+from shared.recording.log import read_log
+from shared.store.base import MediaStore, ObjectMissing
+from shared.streams import SEGMENTS
+from shared.subjects import segments_subject
+
+log = get_logger()
+AT_ONCE: Final = 16
+ROUNDS: Final = 20
+
+
+class Retention:
+    """Deletes what is older than `keep`."""
+
+    def __init__(
+        self,
+        js: Callable[[], JetStreamContext],
+        store: MediaStore,
+        records: Records,
+        outbox: Outbox,
+        clock: Clock,
+        *,
+        keep: timedelta,
+    ) -> None:
+        self._js = js
+        self._store = store
+        self._records = records
+        self._outbox = outbox
+        self._clock = clock
+        self._keep_ms = keep // timedelta(milliseconds=1)
+
+    async def expire(self, account: str, event: str) -> None:
+        """Delete the recording's hours that have passed retention, and finish what was begun before."""
+        stored = await self._hide(account, event)
+        if stored is None:
+            return
+        record = stored.value
+        for place, hour in enumerate(record.expiring):
+            await self._delete(record, hour, (*record.hours, *record.expiring[place + 1 :]))
+            await self._outbox.emit(
+                RecordingExpired(account=account, event=event, hour=hour.hour, segments=hour.segments, bytes=hour.bytes)
+            )
+            await self._forget(account, event, hour)
+            log.info("recording.hour.expired", event_id=event, hour=hour.hour, segments=hour.segments)
+
+    async def tidy(self, account: str, event: str) -> None:
+        """Remove index objects that no record lists any more, and the record of a recording that is all gone."""
+        found = await asyncio.to_thread(lambda: [o.key for o in self._store.list(index_folder(event))])
+        stored = await self._records.recording(account, event)
+        if stored is None:
+            return
+        record = stored.value
+        listed = {hour.key for hour in (*record.hours, *record.expiring)}
+        # Another archiver may have written an object for its next record: that one is complete beyond this record.
+        stale = [k for k in found if k not in listed and _is_complete(k, record.log_sequence)]
+        await self._remove(stale)
+        if not record.hours and not record.expiring and await self._records.ended(account, event):
+            if await read_log(self._js(), account, event, after=record.log_sequence, most=1):
+                return
+            await self._purge(account, event, record.log_sequence)
+            await self._records.remove(stored)
+            log.info("recording.gone", event_id=event)
+
+    async def _hide(self, account: str, event: str) -> Stored[RecordingRecord] | None:
+        """Take hours that are too old out of the list; gives the record when any is expiring."""
+        for _ in range(ROUNDS):
+            stored = await self._records.recording(account, event)
+            if stored is None:
+                return None
+            old = tuple(hour for hour in stored.value.hours if self._is_old(hour))
+            if not old:
+                return stored if stored.value.expiring else None
+            kept = tuple(hour for hour in stored.value.hours if hour not in old)
+            changes = {
+                "hours": kept, "expiring": (*stored.value.expiring, *old), "changed_ms": self._clock.now_ms(),
+            }  # fmt: skip
+            try:
+                return await self._records.write(stored, stored.value.model_copy(update=changes))
+            except Conflict:
+                continue
+        raise Conflict(f"the recording of {event} keeps changing")
+
+    def _is_old(self, hour: HourSummary) -> bool:
+        end_ms = max((hour.hour + 1) * HOUR_MS, hour.wall_end_ms)
+        return end_ms + self._keep_ms <= self._clock.now_ms()
+
+    async def _delete(self, record: RecordingRecord, hour: HourSummary, others: Sequence[HourSummary]) -> None:
+        """Delete an hour's bytes, then its object; an hour whose object is gone has no bytes left."""
+        try:
+            keys, folders = await asyncio.to_thread(self._contents, record.event, hour)
+        except ObjectMissing:
+            return
+        await self._remove(keys)
+        tail = await read_log(self._js(), record.account, record.event, after=record.log_sequence)
+        folders -= {_folder(record.event, logged.segment) for logged in tail}
+        for other in others if folders else ():
+            folders -= await asyncio.to_thread(self._folders, record.event, other)
+        for folder in folders:  # nothing of that session's track is left: init segments and leftovers go too
+            await self._remove(await asyncio.to_thread(lambda f: [o.key for o in self._store.list(f)], folder))
+        await self._remove([hour.key])
+        await self._purge(record.account, record.event, hour.log_sequence)
+
+    def _contents(self, event: str, hour: HourSummary) -> tuple[list[str], set[str]]:
+        """Give the keys of an hour's segments, and their sessions' folders; ObjectMissing. Blocks."""
+        try:
+            segments = [indexed.segment for indexed in load_hour(self._store, hour).segments]
+        except IndexDamaged as error:  # its segments go with their sessions' folders
+            log.error("recording.hour.damaged", key=hour.key, error=str(error))
+            return [], {_folder(event, run) for run in hour.runs or ()}
+        return [segment.key for segment in segments], {_folder(event, segment) for segment in segments}
+
+    def _folders(self, event: str, hour: HourSummary) -> set[str]:
+        if hour.runs is not None:
+            return {_folder(event, run) for run in hour.runs}
+        try:
+            return self._contents(event, hour)[1]
+        except ObjectMissing:
+            return set()
+
+    async def _remove(self, keys: Iterable[str]) -> None:
+        """Delete objects, several at once: a remote store takes some 20 ms for each."""
+        every = list(keys)
+
+        def some(start: int) -> None:
+            for key in every[start::AT_ONCE]:
+                self._store.delete(key)
+
+        await asyncio.gather(*(asyncio.to_thread(some, start) for start in range(min(AT_ONCE, len(every)))))
+
+    async def _purge(self, account: str, event: str, log_sequence: int) -> None:
+        """Take the event's messages up to a place out of the log."""
+        try:
+            await self._js().purge_stream(SEGMENTS, subject=segments_subject(account, event), seq=log_sequence + 1)
+        except (NatsError, APIError, TimeoutError, OSError) as error:
+            raise Unavailable(f"SEGMENTS: {type(error).__name__}") from error
+
+    async def _forget(self, account: str, event: str, hour: HourSummary) -> None:
+        for _ in range(ROUNDS):
+            stored = await self._records.recording(account, event)
+            if stored is None or hour.key not in {other.key for other in stored.value.expiring}:
+                return
+            left = tuple(other for other in stored.value.expiring if other.key != hour.key)
+            changes = {
+                "expiring": left, "expired_hours": stored.value.expired_hours + 1, "changed_ms": self._clock.now_ms(),
+            }  # fmt: skip
+            try:
+                await self._records.write(stored, stored.value.model_copy(update=changes))
+            except Conflict:
+                continue
+            return
+        raise Conflict(f"the recording of {event} keeps changing")
+
+
+def _is_complete(key: str, log_sequence: int) -> bool:
+    place = log_sequence_of(key)
+    return place is not None and place <= log_sequence
+
+
+def _folder(event: str, part: SegmentWritten | SegmentRun) -> str:
+    return f"live/{event}/{part.session}/{part.track}"

@@ -1,0 +1,57 @@
+"""When an event's log is compacted: each time a segment shows that ten more minutes are over."""
+
+from __future__ import annotations
+
+import zlib
+from collections import OrderedDict
+from typing import Final
+
+from shared.clock import Clock
+from shared.messages.media import SegmentWritten
+
+SLOT_MS: Final = 600_000
+# Segments of other sessions and tracks come a little later; events take turns, so that a hundred do not come at once.
+GRACE_MS: Final = 10_000
+SPREAD_MS: Final = 60_000
+MOST_EVENTS: Final = 20_000
+RETRY_NS: Final = 30_000_000_000
+
+
+def slot_of(wall_ms: int) -> int:
+    """Give the ten minutes since the epoch in which a wall-clock time (ms) lies."""
+    return wall_ms // SLOT_MS
+
+
+class Slots:
+    """The slot that each event was last seen in: a cache, whose loss costs one look at the log an event."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._seen: OrderedDict[str, int] = OrderedDict()
+        self._retry_ns: dict[str, int] = {}
+
+    def is_new(self, segment: SegmentWritten) -> bool:
+        """Tell whether the segment is the first of a slot, and so the slots before it may be over."""
+        pause = self._retry_ns.get(segment.event)
+        if pause is not None and self._clock.monotonic_ns() < pause:
+            return False
+        slot = self._slot(segment)
+        seen = self._seen.get(segment.event)
+        return seen is None or slot > seen
+
+    def done(self, segment: SegmentWritten) -> None:
+        """Remember that the slots before the segment's were compacted."""
+        self._retry_ns.pop(segment.event, None)
+        self._seen[segment.event] = self._slot(segment)
+        self._seen.move_to_end(segment.event)
+        while len(self._seen) > MOST_EVENTS:
+            self._retry_ns.pop(self._seen.popitem(last=False)[0], None)
+
+    def failed(self, segment: SegmentWritten) -> None:
+        """Leave the event alone for a while."""
+        self._seen.setdefault(segment.event, self._slot(segment) - 1)
+        self._retry_ns[segment.event] = self._clock.monotonic_ns() + RETRY_NS
+
+    @staticmethod
+    def _slot(segment: SegmentWritten) -> int:
+        return slot_of(segment.wall_start_ms - GRACE_MS - zlib.crc32(segment.event.encode()) % SPREAD_MS)

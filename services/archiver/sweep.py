@@ -1,0 +1,71 @@
+"""The hourly round over all recordings: closes what nobody closed, deletes what has passed retention."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+from nats.js.errors import APIError
+
+from services.archiver.compaction import Compactor
+from services.archiver.records import Records
+from services.archiver.retention import Retention
+from services.archiver.slots import GRACE_MS, slot_of
+from shared.clock import Clock
+from shared.errors import Permanent, Unavailable
+from shared.logging import get_logger
+from shared.messages.media import SegmentWritten
+from shared.recording.log import newest
+from shared.streams import SEGMENTS
+
+log = get_logger()
+
+
+class Sweeper:
+    """Goes over every recording that has a record, or segments in the log."""
+
+    def __init__(
+        self,
+        js: Callable[[], JetStreamContext],
+        records: Records,
+        compactor: Compactor,
+        retention: Retention,
+        clock: Clock,
+    ) -> None:
+        self._js = js
+        self._records = records
+        self._compactor = compactor
+        self._retention = retention
+        self._clock = clock
+
+    async def sweep(self) -> None:
+        """Make the round; a recording that fails holds up no other, and Unavailable is raised at the end."""
+        recordings = {(record.account, record.event) for record in await self._records.recordings()}
+        recordings |= await self._logged()
+        failed = 0
+        for account, event in sorted(recordings):
+            try:
+                await self._sweep(account, event)
+            except (Unavailable, Permanent) as error:
+                failed += 1
+                log.warning("recording.sweep.failed", event_id=event, error=str(error))
+        log.info("recording.sweep.done", recordings=len(recordings), failed=failed)
+        if failed:
+            raise Unavailable(f"{failed} of {len(recordings)} recordings could not be swept")
+
+    async def _sweep(self, account: str, event: str) -> None:
+        last = await newest(self._js(), account, event)
+        quiet = last is not None and slot_of(last.segment.wall_start_ms) < slot_of(self._clock.now_ms() - GRACE_MS)
+        await self._compactor.compact(account, event, everything=quiet or await self._records.ended(account, event))
+        await self._retention.expire(account, event)
+        await self._retention.tidy(account, event)
+
+    async def _logged(self) -> set[tuple[str, str]]:
+        """Find the events that have segments in the log."""
+        try:
+            info = await self._js().stream_info(SEGMENTS, subjects_filter=f"{SegmentWritten.channel}.>")
+        except (NatsError, APIError, TimeoutError, OSError) as error:
+            raise Unavailable(f"SEGMENTS: {type(error).__name__}") from error
+        parts = [subject.split(".") for subject in info.state.subjects or {}]
+        return {(part[-2], part[-1]) for part in parts}

@@ -1,0 +1,47 @@
+"""The clipper's handlers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.clipper.work import ClipWork
+from shared.messages.clips import ClipCancel, ClipCreate, ClipRefine
+from shared.messages.exports import ExportDelivered, ExportFailed
+
+
+@dataclass(frozen=True, slots=True)
+class Handlers:
+    """One method a durable consumer."""
+
+    work: ClipWork
+
+    async def create(self, message: ClipCreate) -> None:
+        """`clips.create`."""
+        await self.work.create(message)
+
+    async def refine(self, message: ClipRefine) -> None:
+        """`clips.refine`."""
+        await self.work.refine(message)
+
+    async def cancel(self, message: ClipCancel) -> None:
+        """`clips.cancel`."""
+        await self.work.cancel(message)
+
+    async def delivered(self, message: ExportDelivered) -> None:
+        """`exports.delivered`."""
+        await self.work.delivered(message)
+
+    async def undelivered(self, message: ExportFailed) -> None:
+        """`exports.failed`."""
+        await self.work.undelivered(message)
+
+    async def create_died(self, body: bytes, reason: str) -> None:
+        """Fail the clip whose creation was given up."""
+        order = ClipCreate.model_validate_json(body)
+        await self.work.clips.begin(order, "processing")
+        await self.work.fail(order.account, order.clip, reason)
+
+    async def refine_died(self, body: bytes, reason: str) -> None:
+        """Fail the clip whose exact cut was given up."""
+        order = ClipRefine.model_validate_json(body)
+        await self.work.fail(order.account, order.clip, reason)

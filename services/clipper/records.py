@@ -1,0 +1,53 @@
+"""The clips' records, and the events that follow their changes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.clipper.state import Change, begun, state_event
+from shared.bus import Outbox
+from shared.clock import Clock
+from shared.errors import Permanent
+from shared.kv import Bucket, Conflict
+from shared.messages.clips import ClipCreate, ClipRecord, VodState
+
+
+@dataclass(frozen=True, slots=True)
+class Clips:
+    """Changes records by compare-and-set and says each state; a repeated event is dropped by its id."""
+
+    bucket: Bucket[ClipRecord]
+    outbox: Outbox
+    clock: Clock
+
+    async def begin(self, order: ClipCreate, state: VodState) -> ClipRecord:
+        """Write the record of a new clip, or give the one that is there."""
+        key = f"{order.account}.{order.clip}"
+        record = begun(order, state, self.clock.now_ms())
+        try:
+            await self.bucket.create(key, record)
+        except Conflict:
+            record = await self.get(order.account, order.clip)
+        await self.outbox.emit(state_event(record))
+        return record
+
+    async def get(self, account: str, clip: str) -> ClipRecord:
+        """Read a record; Permanent when there is none."""
+        stored = await self.bucket.get(f"{account}.{clip}")
+        if stored is None:
+            raise Permanent("there is no such clip")
+        return stored.value
+
+    async def change(self, account: str, clip: str, change: Change) -> ClipRecord:
+        """Apply a change and say the state that the clip is in after it."""
+
+        def apply(record: ClipRecord | None) -> ClipRecord | None:
+            if record is None:
+                raise Permanent("there is no such clip")
+            return change(record)
+
+        record = await self.bucket.change(f"{account}.{clip}", apply)
+        if record is None:
+            raise Permanent("there is no such clip")
+        await self.outbox.emit(state_event(record))
+        return record

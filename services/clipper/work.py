@@ -1,0 +1,179 @@
+"""The two lanes of a clip: the fast file, then the exact one. Every step may run again after a kill."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from services.clipper.cutter import Cutter, Made, sha256_of
+from services.clipper.records import Clips
+from services.clipper.source import Source
+from services.clipper.state import ENDED, entering, ready_event, with_delivery, with_file
+from shared.bus import Outbox
+from shared.errors import MediaError, NotYet, Permanent, Rejected, Unavailable
+from shared.logging import get_logger
+from shared.media.cutting import MixedConfigs
+from shared.messages.clips import Accuracy, ClipCancel, ClipCreate, ClipFile, ClipRecord, ClipRefine
+from shared.messages.exports import ExportDeliver, ExportDelivered, ExportFailed
+from shared.store.base import ObjectMissing
+
+log = get_logger()
+LOOK_S: Final = 1.0
+AWAY: Final = timedelta(seconds=30)
+SOON: Final = timedelta(seconds=1)
+# A cancellation whose clip never comes up is given up after so long.
+LOST: Final = timedelta(days=2)
+
+
+@dataclass(frozen=True, slots=True)
+class ClipWork:
+    """What the clipper does with each message."""
+
+    clips: Clips
+    source: Source
+    cutter: Cutter
+    outbox: Outbox
+
+    async def create(self, order: ClipCreate) -> None:
+        """Make the fast file and hand the clip on; wait for an end that lies in the future by a schedule."""
+        delay = await self.source.until_over(order)
+        record = await self.clips.begin(order, "waiting" if delay else "processing")
+        if record.state in ENDED:
+            return
+        if delay > AWAY:
+            at_ms = self.clips.clock.now_ms() + int(delay.total_seconds() * 1000)
+            await self.outbox.schedule(f"clip-{order.clip}", at_ms, order.model_copy(update={"due_ms": at_ms}))
+            return
+        if delay:
+            raise NotYet("the end of the clip lies in the future", delay)
+        record = await self._change(record, entering("processing", self.clips.clock.now_ms()))
+        if record.file is None:
+            record = await self._take(record, "segment")
+        if record.state in ENDED:
+            return
+        if record.file is not None:
+            await self._announce(record)
+        await self.outbox.emit(ClipRefine(account=record.account, clip=record.clip))
+        await self._add_hash(record)
+
+    async def refine(self, order: ClipRefine) -> None:
+        """Make the exact file, which replaces the fast one."""
+        record = await self.clips.get(order.account, order.clip)
+        if record.state in ENDED:
+            return
+        if record.file is None or record.file.accuracy != "frame":
+            record = await self._take(record, "frame")
+        if record.state not in ENDED:
+            await self._announce(record)
+
+    async def cancel(self, order: ClipCancel) -> None:
+        """End a clip where it is; a cut that runs notices within a second."""
+        stored = await self.clips.bucket.get(f"{order.account}.{order.clip}")
+        if stored is None:
+            waited = timedelta(milliseconds=self.clips.clock.now_ms() - order.at_ms)
+            if waited > LOST:
+                raise Permanent("there is no such clip")
+            raise NotYet("the clip has not been begun", max(SOON, waited / 4))
+        await self.outbox.unschedule(order.account, f"clip-{order.clip}")
+        await self._change(stored.value, entering("cancelled", self.clips.clock.now_ms()))
+
+    async def delivered(self, event: ExportDelivered) -> None:
+        """Note where the file is; the exact one's delivery finishes the clip."""
+        record = await self.clips.change(event.account, event.clip, with_delivery(event))
+        if event.accuracy == "frame":
+            await self._change(record, entering("finished", self.clips.clock.now_ms()))
+            await asyncio.to_thread(self.cutter.store.delete, file_key(record, "segment"))
+
+    async def undelivered(self, event: ExportFailed) -> None:
+        """Fail the clip, unless it was its less exact file that could not be delivered."""
+        record = await self.clips.get(event.account, event.clip)
+        if record.file and record.file.accuracy == event.accuracy:
+            await self.fail(event.account, event.clip, f"not delivered: {event.error}")
+
+    async def fail(self, account: str, clip: str, reason: str) -> None:
+        """Say that the clip will not be made, and why."""
+        log.warning("clip.failed", clip=clip, reason=reason)
+        await self.clips.change(account, clip, entering("failed", self.clips.clock.now_ms(), reason))
+
+    async def _change(self, record: ClipRecord, change: Callable[[ClipRecord], ClipRecord | None]) -> ClipRecord:
+        return await self.clips.change(record.account, record.clip, change)
+
+    async def _take(self, record: ClipRecord, accuracy: Accuracy) -> ClipRecord:
+        """Cut a file into the record. Without one, the clip has ended, or can be cut in the exact way only."""
+        made = await self._make(record, accuracy)
+        if made is None:
+            return await self.clips.get(record.account, record.clip)
+        return await self._change(record, with_file(made.file, made.gaps, self.clips.clock.now_ms()))
+
+    async def _make(self, record: ClipRecord, accuracy: Accuracy) -> Made | None:
+        cut = self.cutter.fast if accuracy == "segment" else self.cutter.exact
+        try:
+            recorded = await self.source.load(record.request, complete=accuracy == "frame")
+            key = file_key(record, accuracy)
+            return await self._watched(record, lambda stop: cut(*recorded.range, key, stop))
+        except MixedConfigs:
+            if accuracy == "frame":
+                raise
+            return None
+        except (Rejected, MediaError) as error:
+            await self.fail(record.account, record.clip, str(error))
+            return None
+        except ObjectMissing as error:
+            await self.fail(record.account, record.clip, f"a part of the recording has been lost: {error}")
+            return None
+
+    async def _watched(self, record: ClipRecord, work: Callable[[threading.Event], Made]) -> Made | None:
+        """Run `work` in a thread, and stop it when the clip has ended or this service stops."""
+        stop = threading.Event()
+        task = asyncio.create_task(asyncio.to_thread(work, stop))
+        try:
+            while not (await asyncio.wait({task}, timeout=LOOK_S))[0]:
+                with contextlib.suppress(Unavailable):  # the cut goes on while the broker is away
+                    stored = await self.clips.bucket.get(f"{record.account}.{record.clip}")
+                    if stored is None or stored.value.state in ENDED:
+                        stop.set()
+            if stop.is_set():
+                task.exception()  # it says that it was stopped, which is known
+                return None
+            return task.result()
+        finally:
+            stop.set()
+
+    async def _announce(self, record: ClipRecord) -> None:
+        file = record.file
+        if file is None:
+            raise Permanent("a clip without a file cannot be announced")
+        await self.outbox.emit(ready_event(record))
+        await self.outbox.emit(
+            ExportDeliver(
+                account=record.account, export=record.clip, clip=record.clip, accuracy=file.accuracy,
+                source_key=file.key, bytes=file.bytes, destination=record.request.destination,
+                file_name=record.request.file_name,
+            )
+        )  # fmt: skip
+
+    async def _add_hash(self, record: ClipRecord) -> None:
+        """Hash the fast file once it is announced: an hour's takes seconds, and nobody should wait for it."""
+        file = record.file
+        if file is None or file.accuracy != "segment" or file.sha256:
+            return
+        try:
+            digest = await asyncio.to_thread(self._hash, file.key)
+        except ObjectMissing:  # the exact one has replaced it
+            return
+        hashed: ClipFile = file.model_copy(update={"sha256": digest})
+        await self._change(record, lambda r: r.model_copy(update={"file": hashed}) if r.file == file else None)
+
+    def _hash(self, key: str) -> str | None:
+        with self.cutter.store.local(key) as path:
+            return sha256_of(path)
+
+
+def file_key(record: ClipRecord, accuracy: Accuracy) -> str:
+    """Give the store key of a clip's file."""
+    return f"clips/{record.account}/{record.clip}/{accuracy}.mp4"

@@ -1,0 +1,1 @@
+"""The exporter: files to the places where users want them."""

@@ -1,0 +1,23 @@
+"""The exporter's composition root."""
+
+from __future__ import annotations
+
+from services.exporter.deliver import Deliverer
+from services.exporter.handlers import make_deliver, make_give_up
+from services.exporter.library import Library
+from shared.kv import Bucket
+from shared.messages.exports import ExportRecord
+from shared.service import Service
+from shared.store import open_store
+
+
+def build(service: Service) -> None:
+    """Join store, records, destinations and handlers."""
+    deliverer = Deliverer(
+        store=open_store(service.settings),
+        exports=Bucket(service.js, "exports", ExportRecord),
+        destinations={"library": Library(service.settings.library_dir)},
+        outbox=service.outbox,
+        clock=service.clock,
+    )
+    service.handle("exporter-deliver", make_deliver(deliverer), make_give_up(deliverer))

@@ -1,0 +1,101 @@
+"""Delivers a file, and keeps its record: never a less exact file over a more exact one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from services.exporter.destination import Destination
+from shared.bus import Outbox
+from shared.clock import Clock
+from shared.kv import Bucket
+from shared.messages.clips import Accuracy
+from shared.messages.exports import ExportDeliver, ExportDelivered, ExportFailed, ExportRecord
+from shared.store import MediaStore
+
+_RANK: Final[Mapping[Accuracy, int]] = {"segment": 0, "frame": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Deliverer:
+    """Delivers by the adapters it is given."""
+
+    store: MediaStore
+    exports: Bucket[ExportRecord]
+    destinations: Mapping[str, Destination]
+    outbox: Outbox
+    clock: Clock
+
+    async def deliver(self, order: ExportDeliver) -> ExportDelivered | None:
+        """Put the file at its destination; None when a more exact one is there already.
+
+        DestinationFailed when the destination fails, Permanent when the source is gone.
+        """
+        destination = self.destinations[order.destination]
+        async with AsyncExitStack() as stack:
+            lock = destination.exclusive(order.account, order.file_name)
+            await asyncio.to_thread(lock.__enter__)
+            stack.push_async_exit(lambda *exc: asyncio.to_thread(lock.__exit__, *exc))
+            return await self._deliver_alone(destination, order)
+
+    async def _deliver_alone(self, destination: Destination, order: ExportDeliver) -> ExportDelivered | None:
+        key = f"{order.account}.{order.export}"
+        stored = await self.exports.get(key)
+        before = stored.value if stored else None
+        if _yields(order, before):
+            return None
+        done = before is not None and before.state == "delivered" and before.accuracy == order.accuracy
+        if before and done and await self._is_there(destination, order):
+            return self._delivered(order, before.location)
+        await self._record(order, "delivering")
+        location = await asyncio.to_thread(self._put, destination, order)
+        await self._record(order, "delivered", location=location)
+        return self._delivered(order, location)
+
+    async def _is_there(self, destination: Destination, order: ExportDeliver) -> bool:
+        return await asyncio.to_thread(destination.holds, order.account, order.file_name, order.bytes)
+
+    def _put(self, destination: Destination, order: ExportDeliver) -> str:
+        with self.store.local(order.source_key) as source:
+            return destination.put(Path(source), order.account, order.file_name)
+
+    async def fail(self, order: ExportDeliver, reason: str) -> ExportFailed:
+        """Record that no further try will be made."""
+        await self._record(order, "failed", error=reason[:1024])
+        return ExportFailed(
+            account=order.account, export=order.export, clip=order.clip, accuracy=order.accuracy,
+            error=reason[:1024], at_ms=self.clock.now_ms(),
+        )  # fmt: skip
+
+    async def _record(
+        self,
+        order: ExportDeliver,
+        state: Literal["delivering", "delivered", "failed"],
+        *,
+        location: str = "",
+        error: str = "",
+    ) -> None:
+        def write(before: ExportRecord | None) -> ExportRecord | None:
+            if _yields(order, before):
+                return None
+            return ExportRecord(
+                account=order.account, export=order.export, clip=order.clip, state=state, accuracy=order.accuracy,
+                location=location, error=error, changed_ms=self.clock.now_ms(),
+            )  # fmt: skip
+
+        await self.exports.change(f"{order.account}.{order.export}", write)
+
+    def _delivered(self, order: ExportDeliver, location: str) -> ExportDelivered:
+        return ExportDelivered(
+            account=order.account, export=order.export, clip=order.clip, accuracy=order.accuracy,
+            location=location, bytes=order.bytes, at_ms=self.clock.now_ms(),
+        )  # fmt: skip
+
+
+def _yields(order: ExportDeliver, before: ExportRecord | None) -> bool:
+    """Tell whether a more exact file is there, or may be: one whose delivery has begun and has not failed."""
+    return before is not None and before.state != "failed" and _RANK[before.accuracy] > _RANK[order.accuracy]

@@ -1,0 +1,89 @@
+"""The local library: a folder an account below DATA_DIR, which the gateway serves."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+from shared.errors import DestinationFailed, NotYet
+
+LOCKS: Final = ".locks"
+
+
+class Library:
+    """Puts files into `<root>/<account>/<name>`."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    @contextlib.contextmanager
+    def exclusive(self, account: str, name: str) -> Iterator[None]:
+        """Hold a lock file; NotYet when another process holds it. The lock ends with its process."""
+        folder = self._root / account / LOCKS
+        with _failing():
+            folder.mkdir(parents=True, exist_ok=True)
+            handle = os.open(folder / _short(name), os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise NotYet(f"{name} is being delivered elsewhere", timedelta(seconds=1)) from error
+            yield
+        finally:
+            os.close(handle)
+
+    def put(self, source: Path, account: str, name: str) -> str:
+        """Link the file, or copy it from another file system, then rename it over what had its name.
+
+        A name has one draft, as `exclusive` lets one delivery in at a time; what a killed one left is written over.
+        """
+        target = self._root / account / name
+        draft = target.with_name(f".draft-{_short(name)}")
+        with _failing():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                draft.unlink(missing_ok=True)
+                _link_or_copy(source, draft)
+                draft.replace(target)
+            finally:
+                draft.unlink(missing_ok=True)
+        return f"library/{account}/{name}"
+
+    def holds(self, account: str, name: str, size: int) -> bool:
+        """Compare the size of what lies there."""
+        try:
+            return (self._root / account / name).stat().st_size == size
+        except OSError:
+            return False
+
+
+def _short(name: str) -> str:
+    """Name a file's draft and lock: a name of 255 characters leaves no room for more."""
+    return hashlib.sha256(name.encode()).hexdigest()[:32]
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP}:
+            raise
+        shutil.copyfile(source, target)
+        with target.open("rb") as file:
+            os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def _failing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DestinationFailed(f"the library could not take the file: {os.strerror(error.errno or 0)}") from error

@@ -1,0 +1,6 @@
+"""`python -m services.notifier`."""
+
+from services.notifier.app import build
+from shared.service import main
+
+main("notifier", build)

@@ -1,0 +1,91 @@
+"""Where deliveries go: the account's endpoints, which the gateway keeps, and their secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+from nats.js.errors import APIError
+
+from services.notifier.events import Happening
+from services.notifier.sender import Target
+from shared.errors import DestinationFailed, Unavailable
+from shared.kv import Bucket
+from shared.logging import get_logger
+from shared.messages.clips import ClipEvent
+from shared.messages.notifications import DeliveryRecord, WebhookEndpoint
+from shared.secrets import SecretUnreadable, Vault
+from shared.webhooks import VAULT_PURPOSE, account_secret, open_url, seal_url
+
+log = get_logger()
+BUCKET = "webhooks"
+
+
+class Addresses:
+    """Reads endpoints. A list is kept until the bucket changes, so an endpoint that was just made is never missed."""
+
+    def __init__(self, jetstream: Callable[[], JetStreamContext], vault: Vault) -> None:
+        self._jetstream = jetstream
+        self._vault = vault
+        self._bucket = Bucket(jetstream, BUCKET, WebhookEndpoint)
+        self._lists: dict[str, list[WebhookEndpoint]] = {}
+        self._revision = -1
+
+    async def endpoints(self, account: str) -> list[WebhookEndpoint]:
+        """Give an account's endpoints. Unavailable."""
+        revision = await self._last_revision()
+        if revision != self._revision:
+            self._lists, self._revision = {}, revision
+        if account not in self._lists:
+            stored = [stored.value for stored in await self._bucket.items(account)]
+            self._lists[account] = [e.model_copy(update={"url": url}) for e in stored if (url := self._opened(e.url))]
+        return self._lists[account]
+
+    def told_by(self, happening: Happening) -> Happening:
+        """Open the URLs of those whom the event itself names; an unreadable one is left out."""
+        event = happening.event
+        if not isinstance(event, ClipEvent) or not event.notifications:
+            return happening
+        wishes = tuple(n.model_copy(update={"url": url}) for n in event.notifications if (url := self._opened(n.url)))
+        return replace(happening, event=event.model_copy(update={"notifications": wishes}))
+
+    def sealed(self, url: str) -> str:
+        """Give a URL as it is stored."""
+        return seal_url(self._vault, url)
+
+    def _opened(self, sealed: str) -> str:
+        try:
+            return open_url(self._vault, sealed)
+        except SecretUnreadable:
+            log.warning("webhook.url.unreadable")
+            return ""
+
+    async def _last_revision(self) -> int:
+        try:
+            status = await (await self._jetstream().key_value(BUCKET)).status()
+        except (NatsError, APIError, TimeoutError, OSError) as error:
+            raise Unavailable(f"bucket {BUCKET}: {type(error).__name__}") from error
+        return status.stream_info.state.last_seq
+
+    async def target(self, record: DeliveryRecord) -> Target:
+        """Give where a delivery goes now; DestinationFailed when its endpoint is no more, or is switched off.
+
+        A one-off receiver's requests are signed with the secret of its account.
+        """
+        if record.endpoint is None:
+            url = self._opened(record.target)
+            if not url:
+                raise DestinationFailed("the receiver's URL can't be read", final=True)
+            return Target(url, account_secret(self._vault, record.account))
+        stored = await self._bucket.get(f"{record.account}.{record.endpoint}")
+        if stored is None:
+            raise DestinationFailed("the endpoint was deleted", final=True)
+        if not stored.value.enabled:
+            raise DestinationFailed("the endpoint is disabled", final=True)
+        try:
+            secret = self._vault.decrypt(stored.value.secret, VAULT_PURPOSE)
+            return Target(open_url(self._vault, stored.value.url), secret)
+        except SecretUnreadable as error:
+            raise DestinationFailed("the endpoint's secret can't be read", final=True) from error

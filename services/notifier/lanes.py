@@ -1,0 +1,109 @@
+"""Lanes: what waits for one receiver about one resource, in the order of the events.
+
+A lane is sent from by whoever has written a token into it, for as long as one try may take; if that one dies, the
+token runs out. Every change is compare-and-set, so two instances can't take the same lane.
+"""
+
+from __future__ import annotations
+
+import bisect
+from typing import Final
+
+from shared.errors import Permanent
+from shared.kv import Bucket
+from shared.messages.notifications import LaneEntry, LaneRecord
+
+LONGEST_LANE: Final = 1000
+BUSY_WAIT_MS: Final = 250
+
+
+class LaneFull(Permanent):
+    """Too much waits for this receiver already."""
+
+
+def lane_key(account: str, lane: str) -> str:
+    """Give the key of a lane in the bucket `deliveries`."""
+    return f"_lane.{account}.{lane}"
+
+
+def wait_ms(lane: LaneRecord, now_ms: int) -> int:
+    """Give how long to wait before the lane may be sent from; 0: now."""
+    if lane.holder and lane.held_until_ms > now_ms:
+        return BUSY_WAIT_MS
+    return max(lane.next_ms - now_ms, 0)
+
+
+def appended(lane: LaneRecord, entry: LaneEntry) -> LaneRecord | None:
+    """Put an entry in its place; None when it is there already. LaneFull."""
+    if any(entry.delivery == waiting.delivery for waiting in lane.pending):
+        return None
+    if len(lane.pending) >= LONGEST_LANE:
+        raise LaneFull(f"{LONGEST_LANE} deliveries wait for this receiver already")
+    pending = list(lane.pending)
+    bisect.insort(pending, entry, key=lambda e: e.position)
+    return lane.model_copy(update={"pending": tuple(pending)})
+
+
+class Lanes:
+    """The lanes in their bucket."""
+
+    def __init__(self, bucket: Bucket[LaneRecord]) -> None:
+        self._bucket = bucket
+
+    async def get(self, account: str, lane: str) -> LaneRecord | None:
+        """Read a lane; None when nothing ever waited in it."""
+        stored = await self._bucket.get(lane_key(account, lane))
+        return stored.value if stored else None
+
+    async def add(self, account: str, lane: str, entry: LaneEntry, *, now: bool = False) -> None:
+        """Let a delivery wait; `now`: the lane does not wait for its next try. LaneFull."""
+
+        def how(old: LaneRecord | None) -> LaneRecord | None:
+            base = old or LaneRecord(account=account, lane=lane)
+            base = base.model_copy(update={"next_ms": 0}) if now else base
+            return appended(base, entry) or (base if now else None)
+
+        await self._bucket.change(lane_key(account, lane), how)
+
+    async def hold(self, lane: LaneRecord, token: str, now_ms: int, until_ms: int) -> bool:
+        """Take the lane for one try of its first delivery; False when it is taken, or another one is first by now."""
+        first = lane.pending[0].delivery
+
+        def how(old: LaneRecord | None) -> LaneRecord | None:
+            if old is None or wait_ms(old, now_ms) or not old.pending or old.pending[0].delivery != first:
+                return None
+            return old.model_copy(update={"holder": token, "held_until_ms": until_ms})
+
+        taken = await self._bucket.change(lane_key(lane.account, lane.lane), how)
+        return taken is not None and taken.holder == token
+
+    async def release(self, account: str, lane: str, token: str, *, done: str = "", next_ms: int = 0) -> None:
+        """Give the lane back: without the delivery `done`, or not to be sent from before `next_ms`."""
+
+        def how(old: LaneRecord | None) -> LaneRecord | None:
+            if old is None or old.holder != token:
+                return None  # it took too long, and the lane went to another
+            pending = tuple(entry for entry in old.pending if entry.delivery != done)
+            free = {"pending": pending, "holder": "", "held_until_ms": 0, "next_ms": next_ms}
+            return old.model_copy(update=free)
+
+        await self._bucket.change(lane_key(account, lane), how)
+
+    async def drop(self, account: str, lane: str, delivery: str) -> None:
+        """Take out a delivery that need not be sent."""
+
+        def how(old: LaneRecord | None) -> LaneRecord | None:
+            if old is None or all(entry.delivery != delivery for entry in old.pending):
+                return None
+            pending = tuple(entry for entry in old.pending if entry.delivery != delivery)
+            return old.model_copy(update={"pending": pending, "next_ms": 0})
+
+        await self._bucket.change(lane_key(account, lane), how)
+
+    async def rest(self, account: str, lane: str, until_ms: int) -> None:
+        """Send nothing from the lane before `until_ms`."""
+
+        def how(old: LaneRecord | None) -> LaneRecord | None:
+            return None if old is None or old.next_ms >= until_ms else old.model_copy(update={"next_ms": until_ms})
+
+        await self._bucket.change(lane_key(account, lane), how)

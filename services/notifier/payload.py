@@ -1,0 +1,50 @@
+"""What a receiver reads: `{"type", "timestamp", "data"}`, as Standard Webhooks recommends."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from services.notifier.events import Happening
+from services.notifier.receivers import Receiver
+from shared.messages.clips import ClipEvent
+
+MOST_GAPS: Final = 100
+# Other receivers' addresses, and the names of things inside.
+_PRIVATE: Final[dict[str, Any]] = {"notifications": True, "key": True, "file": {"key"}}
+
+
+def payload(happening: Happening, receiver: Receiver, base_url: str) -> dict[str, Any]:
+    """Make the body of a delivery; a one-off receiver's also has the clip as GET /v1/vods/{jvod_id} names it."""
+    data = happening.event.model_dump(mode="json", exclude=_PRIVATE)
+    if len(data.get("gaps", ())) > MOST_GAPS:
+        data["gaps"] = data["gaps"][:MOST_GAPS]
+    body: dict[str, Any] = {"type": happening.type, "timestamp": iso(happening.at_ms), "data": data}
+    if receiver.notify and isinstance(happening.event, ClipEvent):
+        body |= {"event": receiver.notify} | _vod(happening.event, base_url)
+    return body
+
+
+def _vod(event: ClipEvent, base_url: str) -> dict[str, Any]:
+    file = event.file
+    return {
+        "jvod_id": event.clip,
+        "job_id": event.event,
+        "label": event.label,
+        "jvod_state": event.state,
+        "jvod_type": "library",
+        "jvod_url": f"{base_url}/v1/vods/{event.clip}/media.mp4" if file else None,
+        "jvod_last_state_change_at": event.at_ms,
+        "jvod_reported_duration_s": float(round(file.duration, 9)) if file else None,  # for JSON only
+        "accuracy": file.accuracy if file else None,
+        "bytes": file.bytes if file else None,
+        "sha256": file.sha256 if file else None,
+        "location": event.location,
+        "error": event.error,
+    }  # fmt: skip
+
+
+def iso(at_ms: int) -> str:
+    """Write a wall-clock time as RFC 3339, in UTC with ms."""
+    seconds, millis = divmod(at_ms, 1000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{millis:03d}Z"

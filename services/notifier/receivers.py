@@ -1,0 +1,69 @@
+"""Who is told of an event: the account's endpoints that chose it, and receivers named in the clip's own request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from services.notifier.events import Happening, digest
+from shared.messages.clips import ClipEvent, ClipStateChanged, NotifyEvent, SegmentAccurateReady
+from shared.messages.notifications import WebhookEndpoint
+
+OUTPUT_FINISHED = frozenset({"finished", "cancelled", "failed", "error"})
+
+
+@dataclass(frozen=True, slots=True)
+class Receiver:
+    """A receiver of one event. `notify` is what a one-off receiver asked for; None: a registered endpoint."""
+
+    url: str
+    endpoint: str | None = None
+    notify: NotifyEvent | None = None
+
+    @property
+    def identity(self) -> str:
+        """What makes it the same receiver in the next event."""
+        return f"endpoint {self.endpoint}" if self.endpoint else f"url {self.url}"
+
+    def lane(self, happening: Happening) -> str:
+        """Name the lane in which this resource's events go to this receiver, one after the other."""
+        return digest(happening.event.account, self.identity, happening.resource)
+
+    def delivery(self, happening: Happening) -> str:
+        """Name the delivery: the same however often the event is read or published."""
+        event = happening.event
+        return digest(event.account, self.identity, self.notify or "", event.channel, event.dedup_id)
+
+
+def chosen(patterns: Iterable[str], channel: str) -> bool:
+    """Tell whether a channel is named, or begins as a pattern that ends in `*` does."""
+    return any(channel == p or (p.endswith("*") and channel.startswith(p[:-1])) for p in patterns)
+
+
+def receivers_of(happening: Happening, endpoints: Iterable[WebhookEndpoint]) -> list[Receiver]:
+    """Give everyone who is told of an event, each once."""
+    registered = (
+        Receiver(endpoint.url, endpoint=endpoint.endpoint)
+        for endpoint in endpoints
+        if endpoint.enabled and chosen(endpoint.events, happening.type)
+    )
+    return list(dict.fromkeys((*registered, *_one_off(happening))))
+
+
+def _one_off(happening: Happening) -> Iterator[Receiver]:
+    event = happening.event
+    if not isinstance(event, ClipEvent):
+        return
+    happened = _notify_events(event)
+    for wish in event.notifications:
+        if wish.event in happened:
+            yield Receiver(wish.url, notify=wish.event)
+
+
+def _notify_events(event: ClipEvent) -> set[NotifyEvent]:
+    """Name an event as clip requests do."""
+    if isinstance(event, SegmentAccurateReady):
+        return {"first_segment_uploaded"}
+    if not isinstance(event, ClipStateChanged):
+        return set()
+    return {"state_changed", "output_finished"} if event.state in OUTPUT_FINISHED else {"state_changed"}

@@ -1,0 +1,103 @@
+"""One HTTP request to a receiver."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, Final
+
+import httpx
+
+from services.notifier.retries import Outcome, Policy
+from services.notifier.signature import headers
+from shared.clock import Clock
+from shared.errors import ReelayError
+from shared.netguard.http import GuardedTransport, read_at_most
+
+AGENT: Final = "Reelay-Webhooks/1"
+BODY_LIMIT: Final = 16 * 1024
+LONGEST_RETRY_AFTER: Final = timedelta(hours=4)
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a delivery goes, and the secret that signs it."""
+
+    url: str
+    secret: str
+
+
+def encode(payload: dict[str, Any]) -> bytes:
+    """Write the body; the same bytes on every try."""
+    return json.dumps(payload, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+class Sender:
+    """Posts payloads. Follows no redirect, keeps no cookie and no connection, reads no long answer."""
+
+    def __init__(self, transport: GuardedTransport, clock: Clock, policy: Policy) -> None:
+        self._transport = transport
+        self._clock = clock
+        self._policy = policy
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Close what is open at the end."""
+        async with self._transport:
+            yield
+
+    async def send(self, target: Target, delivery: str, payload: dict[str, Any]) -> Outcome:
+        """Try once; whatever the receiver does, an Outcome says it."""
+        began = self._clock.monotonic_ns()
+        outcome = await self._try(target, delivery, encode(payload))
+        took = (self._clock.monotonic_ns() - began) // 1_000_000
+        return Outcome(outcome.status, outcome.error, outcome.retry_after, took)
+
+    async def _try(self, target: Target, delivery: str, body: bytes) -> Outcome:
+        seconds = self._policy.whole.total_seconds()
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._post(target, delivery, body)
+        except TimeoutError:
+            return Outcome(error=f"no answer within {seconds:g} s")
+        except httpx.ConnectTimeout:
+            return Outcome(error=f"no connection within {self._policy.connect.total_seconds():g} s")
+        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+            return Outcome(error=f"{type(error).__name__}: {error}"[:300].rstrip(": "))
+        except ReelayError as error:  # refused by netguard, or the name is not found
+            return Outcome(error=str(error)[:300])
+
+    async def _post(self, target: Target, delivery: str, body: bytes) -> Outcome:
+        fields = {
+            "content-type": "application/json",
+            "user-agent": AGENT,
+            "accept": "*/*",
+            "accept-encoding": "identity",
+            "connection": "close",
+        }
+        signed = headers(target.secret, delivery, self._clock.now_ms(), body)
+        times = httpx.Timeout(self._policy.whole.total_seconds(), connect=self._policy.connect.total_seconds())
+        request = httpx.Request(
+            "POST", target.url, headers=fields | signed, content=body, extensions={"timeout": times.as_dict()}
+        )
+        response = await self._transport.handle_async_request(request)
+        try:
+            with contextlib.suppress(httpx.HTTPError, TimeoutError):  # the status has been said
+                async with asyncio.timeout(1):
+                    await read_at_most(response, BODY_LIMIT)
+        finally:
+            await response.aclose()
+        return _outcome(response)
+
+
+def _outcome(response: httpx.Response) -> Outcome:
+    status = response.status_code
+    if 200 <= status < 300:
+        return Outcome(status)
+    after = response.headers.get("retry-after", "")
+    pause = min(timedelta(seconds=int(after)), LONGEST_RETRY_AFTER) if after.isdecimal() and len(after) < 9 else None
+    return Outcome(status, f"HTTP {status}", pause)

@@ -1,0 +1,1 @@
+"""The gateway: REST API, media downloads, HLS, webhooks' registration, API keys."""

@@ -1,0 +1,71 @@
+"""The gateway's composition root."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from services.gateway.admin_key import ensure_admin_key
+from services.gateway.clips import Clips
+from services.gateway.deps import Deps
+from services.gateway.handlers import make_ended, make_finish, make_started
+from services.gateway.http.server import listen, serving
+from services.gateway.jobs import Jobs
+from services.gateway.keys import Keys
+from services.gateway.web import make_web
+from services.gateway.webhooks import Webhooks
+from shared.kv import Bucket
+from shared.logging import get_logger
+from shared.messages.notifications import DeliveryRecord
+from shared.service import Lifespan, Service, check
+from shared.store import open_store
+
+log = get_logger()
+
+
+def make_deps(service: Service) -> Deps:
+    """Join the gateway's parts."""
+    jobs = Jobs(service.js, service.outbox, service.vault, service.clock)
+    return Deps(
+        settings=service.settings,
+        clock=service.clock,
+        vault=service.vault,
+        outbox=service.outbox,
+        js=service.js,
+        connected=lambda: bool(service.broker.config.connection_state.connection.is_connected),
+        ready=lambda: check(service),
+        store=open_store(service.settings),
+        keys=Keys(service.js, service.clock),
+        jobs=jobs,
+        clips=Clips(service.js, service.outbox, jobs, service.vault, service.settings, service.clock),
+        webhooks=Webhooks(service.js, service.vault, service.clock),
+        deliveries=Bucket(service.js, "deliveries", DeliveryRecord),
+        base_url=service.settings.base_url,
+    )
+
+
+def serve(service: Service, deps: Deps) -> Lifespan:
+    """Let the service handle what happens to jobs, and give the HTTP server to run beside it."""
+    service.handle("gateway-started", make_started(deps.jobs))
+    service.handle("gateway-ended", make_ended(deps.jobs))
+    service.handle("gateway-finish", make_finish(deps.jobs))
+
+    @contextlib.asynccontextmanager
+    async def http() -> AsyncIterator[None]:
+        settings = service.settings
+        with listen(settings.host, settings.http_port) as bound:
+            if not settings.public_url and settings.http_port == 0:
+                deps.base_url = f"http://{settings.host}:{bound.getsockname()[1]}"
+            async with deps.keys.running():
+                await ensure_admin_key(settings.data_dir, deps.keys)
+                await deps.jobs.announce_all()
+                async with serving(make_web(deps), bound):
+                    log.info("gateway.listening", url=deps.base_url)
+                    yield
+
+    return http
+
+
+def build(service: Service) -> None:
+    """Join the parts and serve."""
+    service.beside(serve(service, make_deps(service)))

@@ -1,0 +1,77 @@
+"""Who calls: API keys, scopes, accounts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from fastapi import Request
+
+from services.gateway.deps import Deps
+from services.gateway.http.problems import ApiError
+from shared.messages.jobs import Scope
+
+ACCOUNT_HEADER: Final = "X-Reelay-Account"
+_ACCOUNT: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+_IMPLIED: Final[dict[Scope, frozenset[Scope]]] = {
+    "jobs:read": frozenset({"jobs:write"}),
+    "vods:read": frozenset({"vods:write"}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A request's account, and what its key may do."""
+
+    account: str
+    key_id: str
+    scopes: frozenset[Scope]
+
+    def may(self, scope: Scope) -> bool:
+        """Tell whether the key has a scope: itself, by a scope that implies it, or as an admin key."""
+        return bool(self.scopes & ({scope, "admin"} | _IMPLIED.get(scope, frozenset())))
+
+
+def deps_of(request: Request) -> Deps:
+    """Give the gateway's parts."""
+    deps: Deps = request.app.state.deps
+    return deps
+
+
+def key_text(request: Request) -> str:
+    """Read the key from `X-API-KEY`, or from `Authorization: Bearer`; empty when there is none."""
+    if given := request.headers.get("x-api-key"):
+        return given.strip()
+    kind, _, given = request.headers.get("authorization", "").partition(" ")
+    return given.strip() if kind.lower() == "bearer" else ""
+
+
+async def identify(request: Request) -> Caller:
+    """Find the caller by its key; 401 without a good one, 403 for an account that is not the key's."""
+    text = key_text(request)
+    record = await deps_of(request).keys.find(text) if text else None
+    if record is None:
+        message = "the API key is unknown, expired or revoked" if text else "an API key is needed (X-API-KEY or Bearer)"
+        raise ApiError(401, message, headers={"WWW-Authenticate": 'Bearer realm="reelay"'})
+    account = request.headers.get(ACCOUNT_HEADER, record.account)
+    if account != record.account and "admin" not in record.scopes:
+        raise ApiError(403, f"{ACCOUNT_HEADER}: this key acts for its own account only")
+    if not _ACCOUNT.fullmatch(account):
+        raise ApiError(400, f"{ACCOUNT_HEADER}: an account is 1 to 32 of a-z, 0-9 and -")
+    structlog.contextvars.bind_contextvars(account=account)
+    return Caller(account, record.key_id, frozenset(record.scopes))
+
+
+def require(*scopes: Scope) -> Callable[[Request], Awaitable[Caller]]:
+    """Make the dependency that lets in callers with any one of the scopes; 401 and 403 for others."""
+
+    async def caller(request: Request) -> Caller:
+        found = await identify(request)
+        if not any(found.may(scope) for scope in scopes):
+            raise ApiError(403, f"this needs a key with the scope {' or '.join(scopes)}")
+        return found
+
+    return caller

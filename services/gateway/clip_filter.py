@@ -1,0 +1,61 @@
+"""Filters of the list of clips."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from fastapi import Query
+
+from services.gateway.clips import Known
+from services.gateway.http.problems import bad_field
+from shared.messages.clips import VodState
+
+VodType = Literal["s3", "ftp", "videocloud", "library"]
+_TIME_HELP = "ms since the epoch: `from`, or `from-to`; either end may be empty"
+
+
+def _span(name: str, text: str | None) -> tuple[int, int] | None:
+    """Read `from`, `from-to`, `from-` or `-to`."""
+    if text is None:
+        return None
+    first, dash, last = text.partition("-")
+    parts = (first, last)
+    if not all(p == "" or (p.isascii() and p.isdigit() and len(p) <= 15) for p in parts) or not any(parts):
+        raise bad_field(name, f"is not {_TIME_HELP}")
+    return int(first or 0), int(last or 10**15) if dash else 10**15
+
+
+class ClipFilter:
+    """The filter parameters of a list of clips; several must all hold."""
+
+    def __init__(
+        self,
+        jvod_state: Annotated[VodState | None, Query()] = None,
+        jvod_type: Annotated[VodType | None, Query()] = None,
+        label: Annotated[str | None, Query(max_length=512)] = None,
+        created_at: Annotated[str | None, Query(description=_TIME_HELP)] = None,
+        modified_at: Annotated[str | None, Query(description=_TIME_HELP)] = None,
+    ) -> None:
+        self.state = jvod_state
+        self.type = jvod_type
+        self.label = label
+        self.created = _span("created_at", created_at)
+        self.modified = _span("modified_at", modified_at)
+
+    def takes(self, known: Known) -> bool:
+        """Tell whether a clip passes."""
+        record, request = known.record, known.request
+        state = record.state if record else "waiting"
+        created = record.created_ms if record else request.requested_ms
+        changed = record.changed_ms if record else request.requested_ms
+        return (
+            self.state in {None, state}
+            and self.type in {None, request.destination}
+            and self.label in {None, request.label}
+            and _within(self.created, created)
+            and _within(self.modified, changed)
+        )
+
+
+def _within(span: tuple[int, int] | None, at_ms: int) -> bool:
+    return span is None or span[0] <= at_ms <= span[1]

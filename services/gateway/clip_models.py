@@ -1,0 +1,163 @@
+"""What clients send and get about clips; names are Brightcove's."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from services.gateway.http.bodies import ExactSeconds
+from shared.messages.clips import Accuracy, NotifyEvent, VodState
+
+
+class NotificationAsk(BaseModel):
+    """Whom to tell; a plain string is its url."""
+
+    url: str = Field(min_length=1, max_length=2048)
+    event: NotifyEvent = "state_changed"
+    credentials: None = Field(None, description="Not supported yet")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        return {"url": value} if isinstance(value, str) else value
+
+    @field_validator("credentials", mode="before")
+    @classmethod
+    def _no_credentials(cls, value: Any) -> Any:
+        if value is not None:
+            raise ValueError("credentials of notifications are not supported yet")
+        return value
+
+
+class Output(BaseModel):
+    """One clip: which part of the recording, and where it goes. All times in s."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    label: str = Field("", max_length=512)
+    stream_start_time: ExactSeconds | None = Field(None, description="From the stream's first frame")
+    stream_end_time: ExactSeconds | None = Field(None, description="From the stream's first frame")
+    start_time: ExactSeconds | None = Field(None, description="Since the epoch")
+    end_time: ExactSeconds | None = Field(None, description="Since the epoch")
+    duration: ExactSeconds | None = Field(None, description="Alone: the last seconds; or with any one of the others")
+    stream_start_timecode: Any = Field(None, description="Not supported yet")
+    stream_end_timecode: Any = Field(None, description="Not supported yet")
+    wait: bool = Field(default=False, description="Take an end in the future, and complete the clip when it has come")
+    url: Any = Field(None, description="Not supported yet: clips go to the library")
+    videocloud: Any = Field(None, description="Not supported yet: clips go to the library")
+    credentials: str | None = Field(None, max_length=128, description="Not used by the library")
+    notifications: list[NotificationAsk] = Field([], max_length=16)
+
+    @field_validator("stream_start_timecode", "stream_end_timecode")
+    @classmethod
+    def _no_timecodes(cls, value: Any) -> Any:
+        if value is not None:
+            raise ValueError("timecodes are not supported yet; use stream_start_time or start_time")
+        return value
+
+    @field_validator("url", "videocloud")
+    @classmethod
+    def _library_only(cls, value: Any) -> Any:
+        if value is not None:
+            raise ValueError("this destination is not supported yet; without one the clip goes to the library")
+        return value
+
+
+class ClipsAsk(BaseModel):
+    """Clips of a live job, an output each."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    outputs: list[Output] = Field(min_length=1, max_length=100)
+    notifications: list[NotificationAsk] = Field([], max_length=16, description="Told of every output")
+
+
+class VodCreate(ClipsAsk):
+    """Clips of a live job."""
+
+    live_job_id: str = Field(min_length=1, max_length=64)
+
+
+class JobVodCreate(ClipsAsk):
+    """Clips of the job in the path."""
+
+    live_job_id: str | None = Field(None, max_length=64, description="If given, the job in the path")
+
+
+class VodRef(BaseModel):
+    """A clip that has been accepted."""
+
+    jvod_id: str
+    label: str
+
+
+class VodsCreated(BaseModel):
+    """The answer to a request for clips: an entry per output, in their order."""
+
+    vod_jobs: list[VodRef]
+    live_job_id: str
+
+
+class AskedRange(BaseModel):
+    """The range as it was asked for, in s of its clock (stream: from the first frame; wall: since the epoch)."""
+
+    clock: Literal["stream", "wall"]
+    start: float
+    end: float
+    duration: float
+
+
+class MadeRange(BaseModel):
+    """The range of the file, in s from the stream's first frame: in point included, out point excluded."""
+
+    in_point: float
+    out_point: float
+    duration: float
+    frames: int
+    exact_in_point: str = Field(description="As a fraction n or n/d")
+    exact_out_point: str = Field(description="As a fraction n or n/d")
+
+
+class MissingRange(BaseModel):
+    """A part of the range that was never recorded, in s from the stream's first frame."""
+
+    start: float
+    duration: float
+
+
+class VodView(BaseModel):
+    """A clip. Times are ms since the epoch unless the name says s."""
+
+    jvod_id: str
+    job_id: str
+    label: str
+    user_id: str = Field(description="The account")
+    jvod_state: VodState
+    jvod_type: Literal["library"] = "library"
+    jvod_url: str | None = Field(None, description="The MP4, once the fast file exists; the exact one replaces it here")
+    signed_url: str | None = Field(None, description="The same without an API key, for 24 hours")
+    jvod_created_at: int
+    jvod_last_state_change_at: int
+    jvod_finished_at: int | None = None
+    jvod_duration_s: float = Field(description="Asked")
+    jvod_reported_duration_s: float | None = Field(None, description="Made")
+    accuracy: Accuracy | None = Field(None, description="Of the file that jvod_url gives now")
+    method: Literal["copy", "smart", "reencode"] | None = Field(None, description="How that file was made")
+    method_reason: str = Field("", description="Why it had to be encoded again as a whole")
+    asked: AskedRange
+    made: MadeRange | None = None
+    gaps: list[MissingRange] = []
+    bytes: int | None = None
+    sha256: str | None = None
+    delivered: Accuracy | None = Field(None, description="The file that is at the destination")
+    location: str = Field("", description="Where the destination has the file")
+    wait: bool = False
+    error: str = ""
+
+
+class VodList(BaseModel):
+    """A page of clips."""
+
+    vod_jobs: list[VodView]
+    next_token: str | None = Field(None, description="start_token of the next page; null on the last one")

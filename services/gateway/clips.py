@@ -1,0 +1,191 @@
+"""Clips: from a request to commands, and from commands and records back to what a client sees."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+from nats.js.errors import APIError, NotFoundError
+
+from services.gateway.clip_models import ClipsAsk, NotificationAsk, Output
+from services.gateway.clip_window import BadWindow, Recording, Window, resolve
+from services.gateway.http.problems import ApiError, FieldError, bad_field, bad_fields, not_found
+from services.gateway.jobs import Jobs
+from services.gateway.urls import receiver_url
+from shared.bus import Outbox
+from shared.clock import Clock
+from shared.errors import Unavailable
+from shared.kv import Bucket
+from shared.messages.clips import ClipCreate, ClipRecord, Notification
+from shared.messages.jobs import EventClock, JobRecord, clock_key
+from shared.secrets import Vault
+from shared.settings import Settings
+from shared.streams import COMMANDS
+from shared.webhooks import seal_url
+
+REMEMBERED_CLOCKS: Final = 10_000
+NOTIFICATIONS: Final = 16
+_UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of a clip: the clipper's record, or, until it has written one, the command."""
+
+    request: ClipCreate
+    record: ClipRecord | None
+
+
+def file_name(label: str, clip: str) -> str:
+    """Name a clip's file after its label, safely and uniquely."""
+    slug = _UNSAFE.sub("-", label).strip("-._")[:80].rstrip("-._")
+    return f"{slug}-{clip}.mp4" if slug else f"{clip}.mp4"
+
+
+class Clips:
+    """Accepts clips and finds them."""
+
+    def __init__(
+        self,
+        jetstream: Callable[[], JetStreamContext],
+        outbox: Outbox,
+        jobs: Jobs,
+        vault: Vault,
+        settings: Settings,
+        clock: Clock,
+    ) -> None:
+        self._jetstream = jetstream
+        self._outbox = outbox
+        self._jobs = jobs
+        self._vault = vault
+        self._settings = settings
+        self._clock = clock
+        self._records = Bucket(jetstream, "clips", ClipRecord)
+        self._clocks = Bucket(jetstream, "sessions", EventClock)
+        self._first_frames: OrderedDict[str, int] = OrderedDict()
+
+    async def create(self, account: str, job_id: str, asked: ClipsAsk, ids: Callable[[int], str]) -> list[ClipCreate]:
+        """Check all outputs, then order all clips; ApiError 404 or 400 orders none."""
+        job = await self._jobs.get(account, job_id)
+        recording = await self._recording(job)
+        windows = _resolve_all(asked.outputs, recording)
+        receivers = self._all_receivers(asked)
+        now = self._clock.now_ms()
+        commands = []
+        for position, (output, window) in enumerate(zip(asked.outputs, windows, strict=True)):
+            clip = ids(position)
+            command = ClipCreate(
+                account=account,
+                clip=clip,
+                event=job_id,
+                label=output.label,
+                selection=window.selection,
+                requested_ms=now,
+                live=not job.ended,  # of a static job between two streams too: nothing from after the request is its
+                asked_duration=window.asked_duration,
+                wait=window.wait,
+                file_name=file_name(output.label, clip),
+                notifications=receivers[position],
+            )
+            commands.append(command)
+        await asyncio.gather(*(self._outbox.emit(command) for command in commands))
+        return commands
+
+    def _all_receivers(self, asked: ClipsAsk) -> list[tuple[Notification, ...]]:
+        """Check the receivers' URLs and give each output's, sealed, those of the whole request included."""
+        shared = self._receivers("", asked.notifications)
+        found = []
+        for position, output in enumerate(asked.outputs):
+            field = f"outputs[{position}].notifications"
+            receivers = list(dict.fromkeys(self._receivers(f"outputs[{position}].", output.notifications) + shared))
+            if len(receivers) > NOTIFICATIONS:
+                raise bad_field(field, f"a clip has at most {NOTIFICATIONS}")
+            sealed = (one.model_copy(update={"url": seal_url(self._vault, one.url)}) for one in receivers)
+            found.append(tuple(sealed))
+        return found
+
+    def _receivers(self, prefix: str, asked: list[NotificationAsk]) -> list[Notification]:
+        named = ((f"{prefix}notifications[{position}].url", one) for position, one in enumerate(asked))
+        return [Notification(url=receiver_url(name, one.url, self._settings), event=one.event) for name, one in named]
+
+    async def _recording(self, job: JobRecord) -> Recording:
+        first = await self._first_frame(job)
+        if first is None:
+            raise ApiError(400, "nothing has been published to this job yet", code="STREAM_NOT_STARTED")
+        now = self._clock.now_ms()
+        publishing = bool(job.open_sessions) or job.media_end_ms is None
+        live = not job.ended and job.state != "waiting"
+        end = now if publishing and not job.ended else job.finished_ms or job.media_end_ms or now
+        if not live and now - end > self._settings.retention.total_seconds() * 1000:
+            raise ApiError(400, "the recording of this job is no longer kept", code="RECORDING_EXPIRED")
+        return Recording(job.created_ms, first, end, live)
+
+    async def _first_frame(self, job: JobRecord) -> int | None:
+        """Read when the event's first frame came; it never changes."""
+        if found := self._first_frames.get(job.event):
+            return found
+        stored = await self._clocks.get(clock_key(job.account, job.event))
+        if stored is None:
+            return None
+        self._first_frames[job.event] = stored.value.first_frame_ms
+        if len(self._first_frames) > REMEMBERED_CLOCKS:
+            self._first_frames.popitem(last=False)
+        return stored.value.first_frame_ms
+
+    async def find(self, account: str, clip: str) -> Known:
+        """Find an account's clip; ApiError 404 when it has none of this id."""
+        place = f"{account}.{clip}"
+        if stored := await self._records.get(place):
+            return Known(stored.value.request, stored.value)
+        pending = await self._pending(account, clip)
+        if stored := await self._records.get(place):  # written between the two looks
+            return Known(stored.value.request, stored.value)
+        if pending is None:
+            raise not_found("clip")
+        return Known(pending, None)
+
+    async def _pending(self, account: str, clip: str) -> ClipCreate | None:
+        subject = f"{ClipCreate.channel}.{account}.{clip}"
+        try:
+            message = await self._jetstream().get_last_msg(COMMANDS, subject)
+        except NotFoundError:
+            return None
+        except (NatsError, APIError, TimeoutError, OSError) as error:
+            raise Unavailable(f"commands: {type(error).__name__}") from error
+        return ClipCreate.model_validate_json(message.data or b"")
+
+    async def all_of(self, account: str) -> list[Known]:
+        """Find all clips of an account."""
+        pending = await self._all_pending(account)
+        records = {s.value.clip: s.value for s in await self._records.items(account)}
+        waiting = [Known(command, None) for command in pending if command.clip not in records]
+        return [Known(record.request, record) for record in records.values()] + waiting
+
+    async def _all_pending(self, account: str) -> list[ClipCreate]:
+        """Read the commands that no clipper has taken up; at most the first thousand."""
+        try:
+            info = await self._jetstream().stream_info(COMMANDS, subjects_filter=f"{ClipCreate.channel}.{account}.*")
+        except (NatsError, APIError, TimeoutError, OSError) as error:
+            raise Unavailable(f"commands: {type(error).__name__}") from error
+        ids = [subject.rsplit(".", 1)[1] for subject in list(info.state.subjects or {})[:1000]]
+        found = await asyncio.gather(*(self._pending(account, clip) for clip in ids))
+        return [command for command in found if command]
+
+
+def _resolve_all(outputs: list[Output], recording: Recording) -> list[Window]:
+    windows: list[Window] = []
+    errors: list[FieldError] = []
+    for position, output in enumerate(outputs):
+        try:
+            windows.append(resolve(output, recording))
+        except BadWindow as error:
+            errors.append(FieldError(field=f"outputs[{position}].{error.field}", message=str(error)))
+    if errors:
+        raise bad_fields(errors)
+    return windows

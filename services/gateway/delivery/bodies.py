@@ -1,0 +1,58 @@
+"""Finished playlists, kept so that many players of one event cost one rendering."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Hashable
+from dataclasses import dataclass
+from typing import Final
+
+MOST_BYTES: Final = 64 << 20
+WORTH_PACKING: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A playlist's bytes, packed as well when that is worth it, and its entity tag."""
+
+    plain: bytes
+    packed: bytes | None
+    tag: str
+
+    @property
+    def size(self) -> int:
+        """Bytes in memory."""
+        return len(self.plain) + len(self.packed or b"")
+
+
+def make_body(text: str) -> Body:
+    """Encode a playlist; blocks for some 10 ms when it is of megabytes."""
+    plain = text.encode()
+    packed = gzip.compress(plain, 5, mtime=0) if len(plain) >= WORTH_PACKING else None
+    return Body(plain, packed, f'"{hashlib.sha256(plain).hexdigest()[:32]}"')
+
+
+class Bodies:
+    """The last used bodies, each with the stamp of the state that it was made from."""
+
+    def __init__(self, most_bytes: int = MOST_BYTES) -> None:
+        self._most = most_bytes
+        self._kept: OrderedDict[Hashable, tuple[Hashable, Body]] = OrderedDict()
+        self._bytes = 0
+
+    async def get(self, key: Hashable, stamp: Hashable, make: Callable[[], Awaitable[Body]]) -> Body:
+        """Give the body of a key, made anew when the stamp is another than before."""
+        kept = self._kept.get(key)
+        if kept is not None and kept[0] == stamp:
+            self._kept.move_to_end(key)
+            return kept[1]
+        body = await make()
+        if (old := self._kept.pop(key, None)) is not None:
+            self._bytes -= old[1].size
+        self._kept[key] = (stamp, body)
+        self._bytes += body.size
+        while self._bytes > self._most and len(self._kept) > 1:
+            self._bytes -= self._kept.popitem(last=False)[1][1].size
+        return body

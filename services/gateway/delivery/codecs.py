@@ -1,0 +1,45 @@
+"""The CODECS attribute of an HLS rendition (RFC 6381), read off its init segment.
+
+avc1: RFC 6381, 3.3. hvc1: ISO/IEC 14496-15, annex E.3. mp4a.40: the audio object type of ISO/IEC 14496-3, 1.6.2.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from shared.media.model import TrackConfig
+from shared.media.mp4.boxes import Mp4Error
+from shared.media.mp4.entries import codec_record
+
+
+def codecs_of(tracks: Iterable[TrackConfig]) -> str:
+    """Name the codecs of all tracks, with commas; empty when any cannot be told."""
+    try:
+        return ",".join(_name(track) for track in tracks)
+    except (Mp4Error, IndexError):
+        return ""
+
+
+def _name(track: TrackConfig) -> str:
+    if track.codec == "opus":
+        return "opus"
+    record = codec_record(track)
+    if track.codec == "h264":
+        return f"avc1.{record[1:4].hex()}"
+    if track.codec == "hevc":
+        return hevc_name(record)
+    kind = record[0] >> 3
+    if kind == 31:  # escape: six more bits
+        kind = 32 + ((record[0] & 7) << 3 | record[1] >> 5)
+    return f"mp4a.40.{kind}"
+
+
+def hevc_name(record: bytes) -> str:
+    """Name an hvcC record: profile, compatibility in reversed bit order, tier and level, constraints without zeros."""
+    if len(record) < 13:
+        raise Mp4Error("hvcC is cut short")
+    space = ("", "A", "B", "C")[record[1] >> 6]
+    flags = int(f"{int.from_bytes(record[2:6], 'big'):032b}"[::-1], 2)
+    tier = "H" if record[1] & 0x20 else "L"
+    constraints = "".join(f".{byte:x}" for byte in record[6:12].rstrip(b"\0"))
+    return f"hvc1.{space}{record[1] & 0x1F}.{flags:x}.{tier}{record[12]}{constraints}"

@@ -1,0 +1,87 @@
+"""Segments and init segments as HTTP answers: ranges, entity tags, and caching for good."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from collections.abc import AsyncIterator, Generator, Iterator
+from typing import Final, get_args
+
+from fastapi import Request
+from starlette.responses import Response, StreamingResponse
+
+from services.gateway.delivery.parts import Delivery
+from services.gateway.http.ids import is_id
+from services.gateway.http.problems import ApiError, not_found
+from services.gateway.http.ranges import Unsatisfiable, matches, wanted
+from shared.messages.media import Track
+from shared.recording.live import IndexChanged, LiveIndex
+from shared.store.base import ObjectInfo, ObjectMissing
+
+PIECE: Final = 1 << 18
+TRIES: Final = 3
+TRACKS: Final[dict[str, Track]] = {track: track for track in get_args(Track)}
+_SEGMENT: Final = re.compile(r"(\d{8,12})\.m4s")
+_INIT: Final = re.compile(r"init-\d{1,6}\.mp4")
+
+
+async def find_object(delivery: Delivery, index: LiveIndex, session: str, track: str, name: str) -> ObjectInfo:
+    """Find a segment or init segment that has been announced; ApiError 404 for anything else.
+
+    What lies in the store but is not in the index is still being written, or is not for players.
+    """
+    segment = _SEGMENT.fullmatch(name)
+    if not is_id(session) or track not in TRACKS or not (segment or _INIT.fullmatch(name)):
+        raise not_found("segment")
+    if not await _announced(index, session, TRACKS[track], int(segment[1]) if segment else None):
+        raise not_found("segment")
+    info = await asyncio.to_thread(delivery.store.info, f"live/{index.event}/{session}/{track}/{name}")
+    if info is None:
+        raise not_found("segment")
+    return info
+
+
+async def _announced(index: LiveIndex, session: str, track: Track, sequence: int | None) -> bool:
+    for _ in range(TRIES):
+        try:
+            return await index.has(session, track, sequence)
+        except IndexChanged:
+            continue
+    raise IndexChanged("the recording's index keeps changing")
+
+
+async def send_object(request: Request, delivery: Delivery, info: ObjectInfo, cache: str) -> Response:
+    """Answer GET and HEAD with 200, 206, 304, or ApiError 416; an object is written once, so its key is its tag."""
+    tag = f'"{hashlib.sha256(f"{info.key}/{info.size}".encode()).hexdigest()[:32]}"'
+    headers = {"ETag": tag, "Accept-Ranges": "bytes", "Cache-Control": cache}
+    if matches(request.headers.get("if-none-match"), tag):
+        return Response(status_code=304, headers=headers)
+    try:
+        span = wanted(request.headers.get("range"), request.headers.get("if-range"), tag, info.size)
+    except Unsatisfiable as error:
+        outside = {"Content-Range": f"bytes */{info.size}", "ETag": tag}
+        raise ApiError(416, f"the segment has {info.size} bytes", headers=outside) from error
+    headers["Content-Length"] = str(span.length)
+    if span.part:
+        headers["Content-Range"] = f"bytes {span.offset}-{span.offset + span.length - 1}/{info.size}"
+    status = 206 if span.part else 200
+    if request.method == "HEAD" or not span.length:
+        return Response(status_code=status, headers=headers, media_type="video/mp4")
+    pieces = delivery.store.read(info.key, span.offset, span.length, chunk=PIECE)
+    try:
+        first = await asyncio.to_thread(next, pieces, b"")
+    except ObjectMissing as error:
+        raise not_found("segment") from error
+    return StreamingResponse(_all(first, pieces), status_code=status, headers=headers, media_type="video/mp4")
+
+
+async def _all(first: bytes, pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    try:
+        piece = first
+        while piece:
+            yield piece
+            piece = await asyncio.to_thread(next, pieces, b"")
+    finally:
+        if isinstance(pieces, Generator):
+            pieces.close()

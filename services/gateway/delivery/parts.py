@@ -1,0 +1,101 @@
+"""What delivery works with, and the view of one event that its routes answer from."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+from fastapi import Request
+from nats.js import JetStreamContext
+
+from services.gateway.delivery.bodies import Bodies
+from services.gateway.http.problems import not_found
+from shared.clock import Clock
+from shared.errors import MediaError, Unavailable
+from shared.kv import Bucket
+from shared.media.model import TrackConfig
+from shared.media.mp4.init import parse_init
+from shared.messages.jobs import JobRecord
+from shared.recording.live import PATIENCE_S, RETRY_NS, LiveIndex, Shelf
+from shared.secrets import Vault
+from shared.store.base import MediaStore, ObjectMissing
+
+JOB_FRESH_NS: Final = 1_000_000_000
+MOST_JOBS: Final = 4096
+MOST_INITS: Final = 1024
+LARGEST_INIT: Final = 1 << 20
+
+
+@dataclass(slots=True)
+class Delivery:
+    """The parts of delivery; routes reach them as `request.app.state.delivery`.
+
+    `base_url` gives the gateway's public URL without a slash at its end.
+    """
+
+    js: Callable[[], JetStreamContext]
+    store: MediaStore
+    vault: Vault
+    clock: Clock
+    base_url: Callable[[], str]
+    shelf: Shelf = field(init=False)
+    bodies: Bodies = field(init=False, default_factory=Bodies)
+    _jobs: Bucket[JobRecord] = field(init=False)
+    _known_jobs: OrderedDict[str, tuple[int, JobRecord]] = field(init=False, default_factory=OrderedDict)
+    _inits: OrderedDict[str, tuple[TrackConfig, ...]] = field(init=False, default_factory=OrderedDict)
+
+    def __post_init__(self) -> None:
+        self.shelf = Shelf(self.js, self.store, self.clock)
+        self._jobs = Bucket(self.js, "events", JobRecord)
+
+    async def job(self, account: str, event: str) -> JobRecord:
+        """Read an event's job, at most a second old; ApiError 404 when the account has none of that id."""
+        key = f"{account}.{event}"
+        now = self.clock.monotonic_ns()
+        known = self._known_jobs.get(key)
+        if known is not None and now - known[0] <= JOB_FRESH_NS:
+            return known[1]
+        try:
+            async with asyncio.timeout(None if known is None else PATIENCE_S):
+                stored = await self._jobs.get(key)
+        except (Unavailable, TimeoutError):
+            if known is None:
+                raise
+            self._known_jobs[key] = (now + RETRY_NS, known[1])
+            return known[1]
+        if stored is None:
+            raise not_found("job")
+        self._known_jobs[key] = (now, stored.value)
+        self._known_jobs.move_to_end(key)
+        while len(self._known_jobs) > MOST_JOBS:
+            self._known_jobs.popitem(last=False)
+        return stored.value
+
+    async def index(self, account: str, event: str) -> LiveIndex:
+        """Give the event's index, up to date."""
+        return await self.shelf.index(account, event)
+
+    async def tracks_of(self, init_key: str) -> tuple[TrackConfig, ...]:
+        """Read what an init segment describes; nothing when it is gone or not readable."""
+        known = self._inits.get(init_key)
+        if known is None:
+            try:
+                data = await asyncio.to_thread(self.store.get, init_key, limit=LARGEST_INIT)
+                known = tuple(parse_init(data))
+            except ObjectMissing:
+                return ()
+            except MediaError:
+                known = ()
+            self._inits[init_key] = known
+            while len(self._inits) > MOST_INITS:
+                self._inits.popitem(last=False)
+        return known
+
+
+def delivery_of(request: Request) -> Delivery:
+    """Give the parts of delivery."""
+    delivery: Delivery = request.app.state.delivery
+    return delivery

@@ -1,0 +1,118 @@
+"""Writing HLS playlists (RFC 8216) from index entries: pure text.
+
+A media playlist's URIs are relative to `<tree>/<event>/`, where the playlists themselves lie. Segments are the objects
+of the store, whose keys begin `live/<event>/`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, Literal
+
+from shared.media.timeline import joins
+from shared.recording.entries import Entry
+
+VERSION: Final = 6  # EXT-X-MAP without I-frames only (RFC 8216, 7)
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What stands above a media playlist's segments."""
+
+    target_s: int
+    number: int
+    seams: int
+    kind: Literal["EVENT", "VOD"] | None = None
+    independent: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A rendition as the multivariant playlist names it; rates in bit/s."""
+
+    uri: str
+    bandwidth: int
+    average: int
+    codecs: str
+    width: int = 0
+    height: int = 0
+
+
+def target_duration(longest_ms: int) -> int:
+    """Give EXT-X-TARGETDURATION: the longest segment's duration, rounded to whole seconds (4.3.3.1)."""
+    return max((longest_ms + 500) // 1000, 1)
+
+
+def head(header: Header) -> str:
+    """Write the lines above the segments."""
+    lines = ["#EXTM3U", f"#EXT-X-VERSION:{VERSION}", f"#EXT-X-TARGETDURATION:{header.target_s}"]
+    lines.append(f"#EXT-X-MEDIA-SEQUENCE:{header.number}")
+    if header.seams:
+        lines.append(f"#EXT-X-DISCONTINUITY-SEQUENCE:{header.seams}")
+    if header.kind:
+        lines.append(f"#EXT-X-PLAYLIST-TYPE:{header.kind}")
+    if header.independent:
+        lines.append("#EXT-X-INDEPENDENT-SEGMENTS")
+    return "\n".join(lines) + "\n"
+
+
+def body(entries: Iterable[Entry], before: Entry | None = None) -> str:
+    """Write segments that follow `before` (None: the first of their playlist)."""
+    lines: list[str] = []
+    expected_ms = 0  # wall clock, ms times 1000
+    for entry in entries:
+        seam = before is not None and not joins(before, entry)
+        if seam:
+            lines.append("#EXT-X-DISCONTINUITY")
+        if before is None or before.init_key != entry.init_key:
+            lines.append(f'#EXT-X-MAP:URI="{uri(entry.init_key)}"')
+        # A date once in a run is enough (4.3.2.6) while the segments' durations tell the rest.
+        if before is None or seam or not expected_ms or abs(entry.wall_start_ms * 1000 - expected_ms) > 1000:
+            lines.append(f"#EXT-X-PROGRAM-DATE-TIME:{date_time(entry.wall_start_ms)}")
+            expected_ms = entry.wall_start_ms * 1000
+        micros = (entry.duration * 2_000_000 // entry.timescale + 1) // 2
+        expected_ms += micros
+        lines.append(f"#EXTINF:{micros // 1_000_000}.{micros % 1_000_000:06},")
+        lines.append(uri(entry.key))
+        before = entry
+    return "\n".join(lines) + "\n" if lines else ""
+
+
+END: Final = "#EXT-X-ENDLIST\n"
+
+
+def uri(key: str) -> str:
+    """Give a store key relative to the event's tree."""
+    return key.split("/", 2)[2]
+
+
+def date_time(wall_ms: int) -> str:
+    """Write a wall clock as ISO 8601 with ms, UTC."""
+    seconds, millis = divmod(wall_ms, 1000)
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{millis:03d}Z"
+
+
+def multivariant(variants: Sequence[Variant]) -> str:
+    """Write the playlist of renditions, best first."""
+    lines = ["#EXTM3U", f"#EXT-X-VERSION:{VERSION}"]
+    for variant in variants:
+        fields = [f"BANDWIDTH={variant.bandwidth}", f"AVERAGE-BANDWIDTH={variant.average}"]
+        if variant.codecs:
+            fields.append(f'CODECS="{variant.codecs}"')
+        if variant.width and variant.height:
+            fields.append(f"RESOLUTION={variant.width}x{variant.height}")
+        lines += [f"#EXT-X-STREAM-INF:{','.join(fields)}", variant.uri]
+    return "\n".join(lines) + "\n"
+
+
+def rates(entries: Sequence[Entry]) -> tuple[int, int]:
+    """Measure the peak and the average rate in bit/s of segments (4.3.4.2); a cut-off one does not count as a peak."""
+    total_ms = sum(entry.duration_ms for entry in entries)
+    total = sum(entry.bytes for entry in entries)
+    average = total * 8000 // total_ms if total_ms else 0
+    longest = max((entry.duration_ms for entry in entries), default=0)
+    whole = [entry for entry in entries if entry.duration_ms * 2 >= longest and entry.duration_ms]
+    peak = max((entry.bytes * 8000 // entry.duration_ms for entry in whole), default=0)
+    return max(peak, average, 1), max(average, 1)

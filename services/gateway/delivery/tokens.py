@@ -1,0 +1,67 @@
+"""Playback URLs: `/play/<token>/<event>/...`, where the token names account and end, and is signed for one event.
+
+All URIs in playlists are relative, so that the token of the first one opens the whole tree and nothing beside it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final, Literal
+
+from shared.clock import Clock
+from shared.secrets import Vault
+
+PURPOSE: Final = "playback"
+LIFETIME: Final = timedelta(hours=24)
+SHORTEST_S: Final = 60
+LONGEST_S: Final = 30 * 86_400
+_STEP_S: Final = 3600
+_TOKEN: Final = re.compile(r"([0-9a-f]{1,10})\.([a-z0-9][a-z0-9-]{0,31})\.([A-Za-z0-9_-]{43})")
+_PATH: Final = re.compile(r"^/play/[^/]*")
+Kind = Literal["index", "dvr"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """What a good token says: whose event, and until when (s since the epoch)."""
+
+    account: str
+    expires_s: int
+
+
+def make_token(vault: Vault, account: str, event: str, expires_s: int) -> str:
+    """Make the token that opens an event's tree until `expires_s`."""
+    return f"{expires_s:x}.{account}.{vault.sign(_signed(account, event, expires_s), PURPOSE)}"
+
+
+def read_token(vault: Vault, clock: Clock, token: str, event: str) -> Pass | None:
+    """Check a token for an event, in constant time; None when it is not ours, another event's or expired."""
+    match = _TOKEN.fullmatch(token)
+    if match is None:
+        return None
+    expires_s, account, signature = int(match[1], 16), match[2], match[3]
+    if not vault.verify(_signed(account, event, expires_s), signature, PURPOSE):
+        return None
+    return Pass(account, expires_s) if clock.now_ms() < expires_s * 1000 else None
+
+
+def playback_url(
+    vault: Vault, clock: Clock, base_url: str, account: str, event: str, *, kind: Kind = "index", expires_s: int = 0
+) -> str:
+    """Give the URL at which a player finds an event: its live edge ("index") or its whole DVR window ("dvr").
+
+    Without `expires_s` it lasts about 24 h, rounded up to the hour, so that it stays the same over repeated reads.
+    """
+    end = expires_s or -(-(clock.now_ms() // 1000 + LIFETIME // timedelta(seconds=1)) // _STEP_S) * _STEP_S
+    return f"{base_url}/play/{make_token(vault, account, event, end)}/{event}/{kind}.m3u8"
+
+
+def redact_path(path: str) -> str:
+    """Take the token out of a request's path, so that it can be logged."""
+    return _PATH.sub("/play/***", path)
+
+
+def _signed(account: str, event: str, expires_s: int) -> str:
+    return f"{account}/{event}/{expires_s}"

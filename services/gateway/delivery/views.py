@@ -1,0 +1,175 @@
+"""Which segments each playlist of an event shows, and how it is written."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from services.gateway.delivery.bodies import Body, make_body
+from services.gateway.delivery.codecs import codecs_of
+from services.gateway.delivery.parts import Delivery
+from services.gateway.delivery.playlists import END, Header, Variant, body, head, multivariant, rates, target_duration
+from services.gateway.http.problems import ApiError
+from shared.messages.jobs import JobRecord
+from shared.messages.media import Track
+from shared.recording.entries import Entry
+from shared.recording.live import IndexChanged, LiveIndex
+
+Kind = Literal["live", "dvr", "range"]
+EDGE_MS: Final = 30_000
+EDGE_SEGMENTS: Final = 4
+TRIES: Final = 3
+# How long after its end a moment may still arrive: the longest segment, and the way through the broker.
+PATIENCE_MS: Final = 15_000
+FROM_THE_START: Final = "#EXT-X-START:TIME-OFFSET=0\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What a playlist covers; `start_ms` and `end_ms` (wall clock; no end: the live edge) are those of a range."""
+
+    kind: Kind
+    start_ms: int = 0
+    end_ms: int | None = None
+
+    @property
+    def query(self) -> str:
+        """The range as a query, with its question mark."""
+        if self.kind != "range":
+            return ""
+        end = "" if self.end_ms is None else f"&end={_seconds(self.end_ms)}"
+        return f"?start={_seconds(self.start_ms)}{end}"
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Segments of a playlist; `complete`: no more will come."""
+
+    entries: Sequence[Entry]
+    complete: bool
+    header: Header
+
+
+class View:
+    """One event as it is now: its job and its index."""
+
+    def __init__(self, delivery: Delivery, job: JobRecord, index: LiveIndex) -> None:
+        self._delivery = delivery
+        self._job = job
+        self._index = index
+
+    @property
+    def ended(self) -> bool:
+        """Tell whether the job is over."""
+        return self._job.ended
+
+    async def media(self, track: Track, window: Window) -> Body:
+        """Write the media playlist of a track; ApiError 404 while it would be empty."""
+        key = (self._job.account, self._job.event, track, window)
+        stamp = (self._index.version, self._job.ended, self._over(window))
+
+        async def make() -> Body:
+            shown = await self._steady(track, window)
+            return await asyncio.to_thread(_render, shown, window)
+
+        return await self._delivery.bodies.get(key, stamp, make)
+
+    async def variants(self, window: Window) -> Body:
+        """Write the multivariant playlist; ApiError 404 while there is no segment."""
+        tracks = [track for track in self._index.tracks if track.startswith("primary")] or self._index.tracks
+        variants: list[Variant] = []
+        for track in tracks:
+            shown = await self._steady(track, window)
+            variants.append(await self._variant(track, window, shown.entries))
+        if not variants:
+            raise nothing_yet(self._job)
+        variants.sort(key=lambda variant: -variant.bandwidth)
+        return make_body(multivariant(variants))
+
+    async def _variant(self, track: Track, window: Window, entries: Sequence[Entry]) -> Variant:
+        # Where codecs change inside a playlist, the newest are named: those a player will need for longest.
+        tracks = await self._delivery.tracks_of(entries[-1].init_key)
+        peak, average = rates(entries)
+        video = next((t for t in tracks if t.kind == "video"), None)
+        return Variant(
+            uri=f"{track}-{window.kind}.m3u8{window.query}",
+            bandwidth=peak,
+            average=average,
+            codecs=codecs_of(tracks),
+            width=video.width if video else 0,
+            height=video.height if video else 0,
+        )
+
+    async def _steady(self, track: Track, window: Window) -> Shown:
+        """Choose segments, again when the index was rewritten meanwhile; ApiError 404 when there are none."""
+        for _ in range(TRIES):
+            try:
+                shown = await self._choose(track, window)
+            except IndexChanged:
+                continue
+            if not shown.entries:
+                raise nothing_yet(self._job)
+            return shown
+        raise IndexChanged("the recording's index keeps changing")
+
+    async def _choose(self, track: Track, window: Window) -> Shown:
+        if window.kind == "live":
+            entries = await self._index.latest(track, EDGE_MS, EDGE_SEGMENTS)
+            return self._shown(entries, None, complete=self._job.ended)
+        if window.kind == "dvr":
+            return await self._dvr(track)
+        complete = self._over(window)
+        end_ms = window.end_ms if window.end_ms is not None else self._delivery.clock.now_ms() + PATIENCE_MS
+        entries = await self._index.between(track, window.start_ms, end_ms)
+        if not complete:  # it grows: nothing may come between what a player has seen
+            entries = sorted((e for e in entries if e.number is not None), key=lambda e: e.number or 0)
+        return self._shown(entries, "VOD" if complete else "EVENT", complete=complete)
+
+    async def _dvr(self, track: Track) -> Shown:
+        entries = await self._index.numbered(track)
+        if self._job.dvr_window_s and entries:
+            since = entries[-1].wall_end_ms - self._job.dvr_window_s * 1000
+            entries = [entry for entry in entries if entry.wall_end_ms > since]
+        elif self._job.ended and entries:
+            every = await self._index.between(track, 0, 1 << 62)
+            entries = every if any(entry.number is None for entry in every) else entries
+        grows = not self._job.dvr_window_s and not self._index.expired_hours
+        return self._shown(entries, "EVENT" if grows else None, complete=self._job.ended)
+
+    def _shown(self, entries: list[Entry], kind: Literal["EVENT", "VOD"] | None, *, complete: bool) -> Shown:
+        first = next((entry for entry in entries if entry.number is not None), None)
+        longest = self._index.longest_ms
+        if kind == "VOD":
+            longest = max((entry.duration_ms for entry in entries), default=0)
+        number, seams = (first.number or 0, first.seams) if first else (0, 0)
+        independent = all(entry.independent for entry in entries)
+        return Shown(entries, complete, Header(target_duration(longest), number, seams, kind, independent))
+
+    def _over(self, window: Window) -> bool:
+        """Tell whether nothing will be added to a range any more."""
+        if self._job.ended:
+            return True
+        if window.kind != "range" or window.end_ms is None:
+            return False
+        return self._delivery.clock.now_ms() > window.end_ms + PATIENCE_MS
+
+
+def _render(shown: Shown, window: Window) -> Body:
+    text = head(shown.header)
+    if window.kind == "range" and window.end_ms is None and not shown.complete:
+        text += FROM_THE_START
+    return make_body(text + body(shown.entries) + (END if shown.complete else ""))
+
+
+def nothing_yet(job: JobRecord) -> ApiError:
+    """Make the answer while there is no segment to show; a player asks again."""
+    if job.ended:
+        return ApiError(404, "nothing was recorded here")
+    return ApiError(404, "nothing has been recorded here yet", code="NOT_READY", headers={"Retry-After": "1"})
+
+
+def _seconds(at_ms: int) -> str:
+    seconds, millis = divmod(at_ms, 1000)
+    return f"{seconds}.{millis:03}" if millis else str(seconds)

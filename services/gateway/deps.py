@@ -1,0 +1,46 @@
+"""What routes and handlers of the gateway are given."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nats.js import JetStreamContext
+
+from shared.bus import Outbox
+from shared.clock import Clock
+from shared.kv import Bucket
+from shared.messages.notifications import DeliveryRecord
+from shared.secrets import Vault
+from shared.settings import Settings
+from shared.store import MediaStore
+
+if TYPE_CHECKING:
+    from services.gateway.clips import Clips
+    from services.gateway.jobs import Jobs
+    from services.gateway.keys import Keys
+    from services.gateway.webhooks import Webhooks
+
+
+@dataclass(slots=True)
+class Deps:
+    """The gateway's parts, as app.py joins them; routes reach them as `request.app.state.deps`.
+
+    `base_url` is the gateway's public URL without a slash at its end, known once the port is bound.
+    """
+
+    settings: Settings
+    clock: Clock
+    vault: Vault
+    outbox: Outbox
+    js: Callable[[], JetStreamContext]
+    connected: Callable[[], bool]
+    ready: Callable[[], Awaitable[dict[str, str]]]
+    store: MediaStore
+    keys: Keys
+    jobs: Jobs
+    clips: Clips
+    webhooks: Webhooks
+    deliveries: Bucket[DeliveryRecord]
+    base_url: str

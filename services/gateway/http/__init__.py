@@ -1,0 +1,1 @@
+"""What every route shares: problem bodies, JSON bodies, limits, paging, the server."""

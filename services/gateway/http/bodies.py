@@ -1,0 +1,158 @@
+"""JSON bodies: numbers stay exact, malformed text is answered with its place, models name the bad field."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Awaitable, Callable
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
+from typing import Annotated, Any, Final, NoReturn, TypeVar
+
+from fastapi import Request
+from pydantic import BaseModel, BeforeValidator, PlainSerializer, ValidationError, WithJsonSchema
+
+from services.gateway.http.problems import ApiError, bad_fields, field_errors
+
+M = TypeVar("M", bound=BaseModel)
+DEEPEST: Final = 24
+LONGEST_NUMBER: Final = 400
+LARGEST_EXPONENT: Final = 308  # a double's; making an integer of 1E+10000000 takes 20 s
+_DECIMAL: Final = re.compile(r"[+-]?\d{1,15}(\.\d{1,40})?")
+_MOST_DIGITS: Final = 15
+_FINEST: Final = Decimal("1E-12")
+_NO_NUMBER: Final = "must be a finite decimal number of seconds, with at most 15 digits before the point"
+
+
+class Malformed(ValueError):  # noqa: N818  names what is wrong
+    """The text is not JSON that we take."""
+
+
+def parse_json(raw: bytes) -> Any:
+    """Parse JSON with decimal fractions as Decimal; Malformed says what is wrong and where."""
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError as error:
+        raise Malformed(f"the body is not UTF-8 (byte {error.start})") from error
+    try:
+        value = json.loads(text, parse_float=_number, parse_constant=_refuse)
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno} column {error.colno}"
+        raise Malformed(f"malformed JSON at {place}: {error.msg}") from error
+    except RecursionError as error:
+        raise Malformed("malformed JSON: nested too deeply") from error
+    except Malformed:
+        raise
+    except ValueError as error:  # an integer of more than 4300 digits
+        raise Malformed("malformed JSON: a number is too long") from error
+    _check(value, DEEPEST)
+    return value
+
+
+def _number(text: str) -> Decimal:
+    if len(text) > LONGEST_NUMBER:
+        raise Malformed("malformed JSON: a number is too long")
+    try:
+        value = Decimal(text)
+    except InvalidOperation as error:  # an exponent of more than 18 digits
+        raise Malformed("malformed JSON: a number is out of range") from error
+    if abs(value.adjusted()) > LARGEST_EXPONENT:
+        raise Malformed("malformed JSON: a number is out of range")
+    return value
+
+
+def _refuse(name: str) -> NoReturn:
+    raise Malformed(f"malformed JSON: {name} is not a JSON number")
+
+
+def _check(value: Any, levels: int) -> None:
+    if levels == 0:
+        raise Malformed("malformed JSON: nested too deeply")
+    if isinstance(value, str):
+        _check_text(value)
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            _check_text(key)
+            _check(inner, levels - 1)
+    elif isinstance(value, list):
+        for inner in value:
+            _check(inner, levels - 1)
+
+
+def _check_text(text: str) -> None:
+    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise Malformed("malformed JSON: half of a surrogate pair in a string")
+
+
+def exact(value: Any) -> Fraction:
+    """Read a number, or a string with one, exactly to 12 places; ValueError for what is no plain decimal number.
+
+    At most 15 digits before the point. What is behind the 12th place is what a client's floats leave over
+    (0.1 + 0.2 is 0.30000000000000004), and would move a point past a frame: it is rounded off.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | Decimal | str):
+        raise ValueError("must be a number of seconds, or a string with one")  # noqa: TRY004  pydantic takes ValueError
+    number = value if isinstance(value, Decimal) else _decimal(str(value).strip())
+    if not number.is_finite() or number.adjusted() >= _MOST_DIGITS:
+        raise ValueError(_NO_NUMBER)
+    return Fraction(number.quantize(_FINEST))
+
+
+def _decimal(text: str) -> Decimal:
+    if not text.isascii() or not _DECIMAL.fullmatch(text):
+        raise ValueError(_NO_NUMBER)
+    return Decimal(text)
+
+
+ExactSeconds = Annotated[
+    Fraction,
+    BeforeValidator(exact),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema({"type": ["number", "string"], "description": "Seconds; a number, or a string with one"}),
+]
+
+
+def no_boolean(value: Any) -> Any:
+    """Refuse true and false as a number (ValueError), for a field's validator that runs before."""
+    if isinstance(value, bool):  # pydantic takes true as 1
+        raise ValueError("must be a whole number")  # noqa: TRY004  pydantic takes ValueError
+    return value
+
+
+def plain(value: Any) -> Any:
+    """Give parsed JSON with Decimal as float, for keeping what we do not compute with."""
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, dict):
+        return {key: plain(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [plain(inner) for inner in value]
+    return value
+
+
+def json_body(model: type[M]) -> Callable[[Request], Awaitable[M]]:
+    """Make the dependency that reads a request's body as `model`."""
+
+    async def read(request: Request) -> M:
+        try:
+            value = parse_json(await request.body())
+        except Malformed as error:
+            raise ApiError(400, str(error), code="MALFORMED_JSON") from error
+        if not isinstance(value, dict):
+            raise ApiError(400, "the body must be a JSON object")
+        try:
+            return model.model_validate(value)
+        except ValidationError as error:
+            raise bad_fields(field_errors(error.errors(include_url=False, include_input=False))) from error
+
+    return read
+
+
+def documents(model: type[BaseModel]) -> dict[str, Any]:
+    """Give the OpenAPI part that says a route takes `model` as its body."""
+    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
+    DOCUMENTED[model.__name__] = model
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+DOCUMENTED: Final[dict[str, type[BaseModel]]] = {}

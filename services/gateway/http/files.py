@@ -1,0 +1,87 @@
+"""Sending objects and files: ETag, ranges, HEAD; bytes are read in threads, piece by piece."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import quote
+
+from fastapi import Request
+from starlette.responses import Response, StreamingResponse
+
+from services.gateway.http.problems import ApiError
+from services.gateway.http.ranges import Unsatisfiable, matches, wanted
+
+PIECE: Final = 1 << 19
+LONGEST_NAME: Final = 150
+_UNQUOTABLE: Final = re.compile(r"[^ !#-\[\]-~]")
+_SEPARATORS: Final = re.compile(r"[\x00-\x1f\x7f/\\:]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """Bytes to send. `tag` names them (other bytes, another tag); `read(offset, length)` gives them, in a thread."""
+
+    size: int
+    tag: str
+    name: str
+    read: Callable[[int, int], Iterator[bytes]]
+    media_type: str = "video/mp4"
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+def tag_of(*parts: object) -> str:
+    """Make an entity tag from what names the bytes."""
+    return f'"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}"'
+
+
+def disposition(name: str) -> str:
+    """Give the Content-Disposition that saves under `name` (RFC 6266): in ASCII, and in full."""
+    stem, dot, ending = _SEPARATORS.sub(" ", name).strip().rpartition(".")
+    safe = f"{stem[:LONGEST_NAME]}{dot}{ending}"
+    return f"attachment; filename=\"{_UNQUOTABLE.sub('_', safe)}\"; filename*=UTF-8''{quote(safe, safe='')}"
+
+
+async def send(request: Request, content: Content) -> Response:
+    """Answer a GET or HEAD: 200, 206, 304, or ApiError 416. What the first read raises comes out of here."""
+    asked = request.headers
+    headers = {
+        "ETag": content.tag,
+        "Accept-Ranges": "bytes",
+        "Cache-Control": "private, no-cache",
+        "Content-Disposition": disposition(content.name),
+        **dict(content.headers),
+    }
+    if matches(asked.get("if-none-match"), content.tag):
+        return Response(status_code=304, headers=headers)
+    try:
+        span = wanted(asked.get("range"), asked.get("if-range"), content.tag, content.size)
+    except Unsatisfiable as error:
+        outside = {"Content-Range": f"bytes */{content.size}", "ETag": content.tag}
+        raise ApiError(416, f"the file has {content.size} bytes", headers=outside) from error
+    headers["Content-Length"] = str(span.length)
+    if span.part:
+        headers["Content-Range"] = f"bytes {span.offset}-{span.offset + span.length - 1}/{content.size}"
+    status = 206 if span.part else 200
+    if request.method == "HEAD" or span.length == 0:
+        return Response(status_code=status, headers=headers, media_type=content.media_type)
+    pieces = content.read(span.offset, span.length)
+    first = await asyncio.to_thread(next, pieces, b"")
+    return StreamingResponse(
+        _threaded(first, pieces), status_code=status, headers=headers, media_type=content.media_type
+    )
+
+
+async def _threaded(first: bytes, pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    try:
+        piece = first
+        while piece:
+            yield piece
+            piece = await asyncio.to_thread(next, pieces, b"")
+    finally:
+        if isinstance(pieces, Generator):
+            pieces.close()

@@ -1,0 +1,160 @@
+"""Errors as answers: RFC 9457 problem bodies that also carry Brightcove's error, error_code and message."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from shared.errors import Rejected, Unavailable
+from shared.logging import get_logger
+
+log = get_logger()
+RETRY_AFTER_S: Final = 2
+_CODES: Final = {
+    401: "UNAUTHORIZED",
+    403: "FORBIDDEN",
+    404: "RESOURCE_NOT_FOUND",
+    405: "METHOD_NOT_ALLOWED",
+    408: "REQUEST_TIMEOUT",
+    409: "CONFLICT",
+    413: "BODY_TOO_LARGE",
+    416: "RANGE_NOT_SATISFIABLE",
+    500: "INTERNAL_ERROR",
+    503: "SERVICE_UNAVAILABLE",
+}
+
+
+class FieldError(BaseModel):
+    """What is wrong with one field of the request."""
+
+    field: str
+    message: str
+
+
+class Problem(BaseModel):
+    """The body of every error answer, as application/problem+json."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldError] = []
+    error: str
+    error_code: str
+    message: str
+
+
+class ApiError(Exception):
+    """An answer other than success; `code` is for programs, `message` for people."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        code: str = "",
+        fields: Sequence[FieldError] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.code = code or _CODES.get(status, "BAD_REQUEST")
+        self.fields = tuple(fields)
+        self.headers = dict(headers or {})
+
+
+def not_found(what: str) -> ApiError:
+    """Make the answer for an id that is unknown to the account."""
+    return ApiError(404, f"there is no such {what}")
+
+
+def bad_field(field: str, message: str, *, code: str = "BAD_REQUEST") -> ApiError:
+    """Make the answer for one bad field."""
+    return ApiError(400, f"{field}: {message}", code=code, fields=[FieldError(field=field, message=message)])
+
+
+def bad_fields(fields: Sequence[FieldError]) -> ApiError:
+    """Make the answer for several bad fields; the message tells the first."""
+    return ApiError(400, f"{fields[0].field}: {fields[0].message}", fields=fields)
+
+
+def answer(error: ApiError) -> JSONResponse:
+    """Write an error as a problem body."""
+    body = Problem(
+        title=HTTPStatus(error.status).phrase,
+        status=error.status,
+        detail=error.message,
+        errors=list(error.fields),
+        error=error.message,
+        error_code=error.code,
+        message=error.message,
+    )
+    return JSONResponse(
+        body.model_dump(), status_code=error.status, headers=error.headers, media_type="application/problem+json"
+    )
+
+
+def field_path(location: Sequence[int | str]) -> str:
+    """Name a field as its sender knows it: `outputs[0].start_time`."""
+    text = ""
+    for part in location:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text or "body"
+
+
+def field_errors(errors: Sequence[Mapping[str, Any]], *, skip: int = 0) -> list[FieldError]:
+    """Translate pydantic's errors, at most 20; the first `skip` parts of each place are not the sender's."""
+    return [
+        FieldError(field=field_path(e["loc"][skip:])[:200], message=str(e["msg"]).removeprefix("Value error, ")[:300])
+        for e in errors[:20]
+    ]
+
+
+async def _api_error(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, ApiError)  # noqa: S101  registered for it alone
+    return answer(error)
+
+
+async def _http_error(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101  registered for it alone
+    messages = {404: "there is nothing at this path", 405: "this path does not take that method"}
+    message = messages.get(error.status_code, str(error.detail))
+    return answer(ApiError(error.status_code, message, headers=error.headers))
+
+
+async def _parameters(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101  registered for it alone
+    return answer(bad_fields(field_errors(error.errors(), skip=1)))
+
+
+async def _unavailable(_: Request, error: Exception) -> JSONResponse:
+    log.warning("request.unavailable", error=str(error))
+    return answer(ApiError(503, "try again in a moment", headers={"Retry-After": str(RETRY_AFTER_S)}))
+
+
+async def _rejected(_: Request, error: Exception) -> JSONResponse:
+    return answer(ApiError(400, str(error)))
+
+
+async def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    route = request.scope.get("route")  # its template: a path may hold a token
+    log.error("request.failed", route=getattr(route, "path", ""), error=type(error).__name__)
+    return answer(ApiError(500, "something went wrong on our side"))
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of an app a problem body."""
+    app.add_exception_handler(ApiError, _api_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _parameters)
+    app.add_exception_handler(Unavailable, _unavailable)
+    app.add_exception_handler(Rejected, _rejected)
+    app.add_exception_handler(Exception, _unexpected)

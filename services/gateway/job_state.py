@@ -1,0 +1,165 @@
+"""The states of a live job: pure rules from a record and what happened to the next record.
+
+```
+standby ──started──> processing ──all ended──> disconnected ──started──> processing
+                         │stop                      │reconnect_time, stop
+                         └─> finishing ──ended──────┴─────────────> finished (static by reconnect_time: waiting)
+any before ──cancel──> cancelling (while a session is open) ──ended──> cancelled
+```
+
+Sessions form two sets, begun and over, so that duplicates and any order of their events give the same record.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from shared.errors import Rejected
+from shared.messages.jobs import ClosedSession, JobRecord, StateChange
+from shared.messages.live import JobState, JobStateChanged, LiveFinish, SessionEnded, SessionStarted
+
+REMEMBERED_SESSIONS: Final = 64
+OPEN_SESSIONS: Final = 256
+HISTORY: Final = 500
+_PUBLISHABLE: Final = frozenset({"standby", "waiting", "disconnected"})
+
+
+class WrongState(Rejected):
+    """The job's state does not allow what is asked."""
+
+
+def started(job: JobRecord, event: SessionStarted) -> JobRecord:
+    """Apply that a session began; nothing changes when it is known, over, or older than all that is remembered."""
+    if job.ended or event.session in job.open_sessions or _is_over(job, event):
+        return job
+    sessions = (*job.open_sessions, event.session)[-OPEN_SESSIONS:]
+    job = _with(job, open_sessions=sessions, session=event.session)
+    return enter(job, "processing", event.at_ms) if job.state in _PUBLISHABLE else job
+
+
+def _is_over(job: JobRecord, event: SessionStarted) -> bool:
+    return event.at_ms < job.closed_before_ms or any(c.session == event.session for c in job.closed_sessions)
+
+
+def ended(job: JobRecord, event: SessionEnded) -> JobRecord:
+    """Apply that a session is over, also when its beginning has not been heard of yet."""
+    if job.ended or any(c.session == event.session for c in job.closed_sessions):
+        return job
+    if event.at_ms < job.closed_before_ms and event.session not in job.open_sessions:
+        return job  # over since long
+    if job.state in _PUBLISHABLE and event.session not in job.open_sessions and not job.open_sessions:
+        job = enter(_with(job, session=event.session), "processing", event.at_ms)
+    job = _close(job, event.session, event.at_ms)
+    return _when_quiet(job, event.at_ms)
+
+
+def _close(job: JobRecord, session: str, at_ms: int) -> JobRecord:
+    closed = sorted((*job.closed_sessions, ClosedSession(session=session, at_ms=at_ms)), key=lambda c: c.at_ms)
+    forgotten, closed = closed[:-REMEMBERED_SESSIONS], closed[-REMEMBERED_SESSIONS:]
+    return _with(
+        job,
+        open_sessions=tuple(s for s in job.open_sessions if s != session),
+        closed_sessions=tuple(closed),
+        closed_before_ms=max([job.closed_before_ms, *(c.at_ms for c in forgotten)]),
+        media_end_ms=max(job.media_end_ms or 0, at_ms),
+    )
+
+
+def _when_quiet(job: JobRecord, at_ms: int) -> JobRecord:
+    """Move on when no session is open any more."""
+    following: dict[str, JobState] = {
+        "processing": "disconnected",
+        "finishing": "finished",
+        "cancelling": "cancelled",
+    }
+    if job.open_sessions or job.state not in following:
+        return job
+    return enter(job, following[job.state], at_ms)
+
+
+def finish(job: JobRecord, command: LiveFinish, live: frozenset[str] = frozenset()) -> JobRecord:
+    """Apply the end of a wait. `live` are the sessions that the ingester's records show as going on.
+
+    reconnect_time ends the job unless another session than the command's goes on, or ended later; event_length stops
+    it; first_publish ends a job that never had a session.
+    """
+    if job.ended:
+        return job
+    if command.reason == "event_length":
+        return stop(job, command.at_ms)
+    if command.reason == "first_publish":
+        return job if job.session else enter(job, "finished", command.at_ms)
+    if job.state not in {"finishing", "cancelling"} and (set(job.open_sessions) | live) - {command.session}:
+        return job
+    closed = {c.session: c.at_ms for c in job.closed_sessions}
+    if command.session in closed and closed[command.session] < (job.media_end_ms or 0) and job.state == "disconnected":
+        return job  # the wait after an earlier session; the later one has its own
+    if command.session and command.session not in closed:
+        job = _close(job, command.session, command.at_ms)
+    return _end(_with(job, open_sessions=()), command.at_ms)
+
+
+def _end(job: JobRecord, at_ms: int) -> JobRecord:
+    if job.state == "cancelling":
+        return enter(job, "cancelled", at_ms)
+    if job.static and job.state != "finishing":
+        return enter(job, "waiting", at_ms)
+    return enter(job, "finished", at_ms)
+
+
+def stop(job: JobRecord, at_ms: int) -> JobRecord:
+    """Finish the job: at once without an open session, else when it has ended; WrongState when it was cancelled."""
+    if job.state in {"finishing", "finished"}:
+        return job
+    if job.ended or job.state == "cancelling":
+        raise WrongState(f"the job is {job.state}")
+    return enter(job, "finishing" if job.open_sessions else "finished", at_ms)
+
+
+def cancel(job: JobRecord, at_ms: int) -> JobRecord:
+    """Cancel the job: at once without an open session, else when it has ended; WrongState when it has finished."""
+    if job.state in {"cancelling", "cancelled"}:
+        return job
+    if job.ended:
+        raise WrongState(f"the job is {job.state}")
+    return enter(job, "cancelling" if job.open_sessions else "cancelled", at_ms)
+
+
+def enter(job: JobRecord, state: JobState, at_ms: int) -> JobRecord:
+    """Enter a state: the next revision, one more line of history; nothing changes when the job is in it."""
+    if job.state == state:
+        return job
+    at_ms = max(at_ms, job.changed_ms)
+    over = state in {"finished", "cancelled", "failed", "error"}
+    return _with(
+        job,
+        state=state,
+        revision=job.revision + 1,
+        history=(*job.history, StateChange(state=state, at_ms=at_ms))[-HISTORY:],
+        changed_ms=at_ms,
+        finished_ms=(job.media_end_ms or at_ms) if over else None,
+    )
+
+
+def unannounced(job: JobRecord) -> tuple[JobStateChanged, ...]:
+    """Give the events, oldest first, of the revisions that are not known to be out; equal on every call."""
+    first = job.revision - len(job.history) + 1
+    events = []
+    for number in range(max(job.announced + 1, first), job.revision + 1):
+        at = number - first
+        events.append(
+            JobStateChanged(
+                account=job.account,
+                event=job.event,
+                state=job.history[at].state,
+                previous=job.history[at - 1].state if at else None,
+                at_ms=job.history[at].at_ms,
+                name=job.name,
+                revision=number,
+            )
+        )
+    return tuple(events)
+
+
+def _with(job: JobRecord, **changes: Any) -> JobRecord:
+    return job.model_copy(update=changes)

@@ -1,0 +1,109 @@
+"""Routes of clips."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Request
+
+from services.gateway.auth import Caller, deps_of, require
+from services.gateway.clip_filter import ClipFilter
+from services.gateway.clip_models import ClipsAsk, JobVodCreate, VodCreate, VodList, VodRef, VodsCreated, VodView
+from services.gateway.clips import Known
+from services.gateway.http.bodies import documents, json_body
+from services.gateway.http.broker import broker_here
+from services.gateway.http.idempotency import id_maker
+from services.gateway.http.ids import HexPath, is_id
+from services.gateway.http.paging import Paging
+from services.gateway.http.problems import ApiError, bad_field, not_found
+from services.gateway.vod_view import view
+from shared.messages.clips import ClipCancel
+
+router: Final = APIRouter(prefix="/v1", tags=["vods"], dependencies=[Depends(broker_here)])
+Reader = Annotated[Caller, Depends(require("vods:read"))]
+Writer = Annotated[Caller, Depends(require("vods:write"))]
+_OVER: Final = frozenset({"finished", "failed", "error"})
+
+
+async def _create(request: Request, caller: Caller, job_id: str, asked: ClipsAsk) -> VodsCreated:
+    ids = await id_maker(request, caller.account)
+    commands = await deps_of(request).clips.create(caller.account, job_id, asked, ids)
+    return VodsCreated(vod_jobs=[VodRef(jvod_id=c.clip, label=c.label) for c in commands], live_job_id=job_id)
+
+
+@router.post("/vods", status_code=201, openapi_extra=documents(VodCreate))
+async def create_vods(
+    request: Request, caller: Writer, asked: Annotated[VodCreate, Depends(json_body(VodCreate))]
+) -> VodsCreated:
+    """Cut clips from a live job, an output each: first a fast file, then the exact one in its place."""
+    if not is_id(asked.live_job_id):
+        raise not_found("job")
+    return await _create(request, caller, asked.live_job_id, asked)
+
+
+@router.post("/jobs/{job_id}/vods", status_code=201, openapi_extra=documents(JobVodCreate))
+async def create_job_vods(
+    request: Request,
+    caller: Writer,
+    job_id: HexPath,
+    asked: Annotated[JobVodCreate, Depends(json_body(JobVodCreate))],
+) -> VodsCreated:
+    """Cut clips from the job in the path."""
+    if asked.live_job_id not in {None, job_id}:
+        raise bad_field("live_job_id", "is not the job in the path")
+    return await _create(request, caller, job_id, asked)
+
+
+def _page(request: Request, clips: list[Known], paging: Paging) -> VodList:
+    def place(known: Known) -> tuple[int, str]:
+        record, request = known.record, known.request
+        changed = record.changed_ms if record else request.requested_ms
+        created = record.created_ms if record else request.requested_ms
+        return (changed if paging.sort == "modified_at" else created), request.clip
+
+    page = paging.apply(clips, place)
+    deps = deps_of(request)
+    return VodList(vod_jobs=[view(deps, known) for known in page.items], next_token=page.next_token)
+
+
+@router.get("/vods")
+async def list_vods(
+    request: Request,
+    caller: Reader,
+    paging: Annotated[Paging, Depends()],
+    wanted: Annotated[ClipFilter, Depends()],
+) -> VodList:
+    """List the account's clips."""
+    found = await deps_of(request).clips.all_of(caller.account)
+    return _page(request, [known for known in found if wanted.takes(known)], paging)
+
+
+@router.get("/jobs/{job_id}/vods")
+async def list_job_vods(
+    request: Request, caller: Reader, job_id: HexPath, paging: Annotated[Paging, Depends()]
+) -> VodList:
+    """List the clips of a job."""
+    deps = deps_of(request)
+    await deps.jobs.get(caller.account, job_id)
+    found = await deps.clips.all_of(caller.account)
+    return _page(request, [known for known in found if known.request.event == job_id], paging)
+
+
+@router.get("/vods/{jvod_id}")
+async def get_vod(request: Request, caller: Reader, jvod_id: HexPath) -> VodView:
+    """Read a clip."""
+    deps = deps_of(request)
+    return view(deps, await deps.clips.find(caller.account, jvod_id))
+
+
+@router.put("/vods/{jvod_id}/cancel", status_code=202)
+async def cancel_vod(request: Request, caller: Writer, jvod_id: HexPath) -> VodView:
+    """Stop the work on a clip; what it had is no longer replaced."""
+    deps = deps_of(request)
+    known = await deps.clips.find(caller.account, jvod_id)
+    if known.record and known.record.state in _OVER:
+        raise ApiError(409, f"the clip is {known.record.state}")
+    if not known.record or known.record.state != "cancelled":
+        now = deps.clock.now_ms()
+        await deps.outbox.emit(ClipCancel(account=caller.account, clip=jvod_id, at_ms=now))
+    return view(deps, await deps.clips.find(caller.account, jvod_id))

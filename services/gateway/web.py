@@ -1,0 +1,54 @@
+"""The HTTP application: routes and what stands round them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+
+from services.gateway import jobs_api, keys_api, library_api, media_api, vods_api, webhooks_api
+from services.gateway.delivery import Delivery
+from services.gateway.delivery import router as delivery_router
+from services.gateway.deps import Deps
+from services.gateway.http import problems
+from services.gateway.http.limits import BodyLimit
+
+HEALTH: Final = "application/health+json"
+
+
+async def healthz() -> JSONResponse:
+    """Tell that the process runs."""
+    return JSONResponse({"status": "pass"}, media_type=HEALTH)
+
+
+async def readyz(request: Request) -> JSONResponse:
+    """Tell whether the gateway can do its work; 503 names what is missing."""
+    faults = await request.app.state.deps.ready()
+    return JSONResponse(
+        {"status": "fail" if faults else "pass", **faults}, status_code=503 if faults else 200, media_type=HEALTH
+    )
+
+
+def make_web(deps: Deps) -> FastAPI:
+    """Make the application on its parts."""
+    app = FastAPI(
+        title="Reelay",
+        version="1",
+        description="Live streams in, clips out.",
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,  # the redirect would name the Host header's host, before any key is asked for
+        generate_unique_id_function=lambda route: route.name,
+    )
+    app.state.deps = deps
+    app.add_middleware(BodyLimit)
+    problems.install(app)
+    app.add_api_route("/healthz", healthz, tags=["health"])
+    app.add_api_route("/readyz", readyz, tags=["health"])
+    for api in (jobs_api, vods_api, media_api, library_api, webhooks_api, keys_api):
+        app.include_router(api.router)
+    app.state.delivery = Delivery(deps.js, deps.store, deps.vault, deps.clock, lambda: deps.base_url)
+    app.include_router(delivery_router)
+    return app

@@ -1,0 +1,107 @@
+"""The nats-server of a stack that has no other: its configuration, its start, its readiness.
+
+It listens on loopback only, for one user with a generated password. JetStream's files are flushed to disk every
+SYNC_INTERVAL: what it has acknowledged survives a kill -9 of the server at once (the page cache is the kernel's), and
+a loss of power costs that interval at the most. Flushing at each message would cost every REST call a disk flush.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import sysconfig
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+from services.cli.errors import StackError
+from services.cli.supervisor import Program
+from shared.clock import Clock
+from shared.secrets import write_private
+
+NAME: Final = "nats"
+USER: Final = "reelay"
+HOST: Final = "127.0.0.1"
+SYNC_INTERVAL: Final = "1s"
+# Fixed, because the default (three quarters of the free disk) shrinks as the disk fills and would then refuse streams.
+MAX_FILE_STORE: Final = 64 << 30
+MAX_MEMORY_STORE: Final = 256 << 20
+# Some forty lines a start that nobody needs to see, and a warning about our own generated password.
+QUIET: Final = (b" [INF] ", b"Plaintext passwords detected")
+
+
+class EmbeddedBroker:
+    """A nats-server with its files in `folder`, on `port`."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self._folder, self._port = folder, port
+        self._password = ""
+
+    @property
+    def url(self) -> str:
+        """The URL that services connect to, password and all."""
+        return f"nats://{USER}:{self._password}@{HOST}:{self._port}"
+
+    def prepare(self, *, verbose: bool) -> Program:
+        """Write the configuration and say what to run; StackError when there is no nats-server."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        secret = self._folder / "password"
+        write_private(secret, secrets.token_urlsafe(24))
+        self._password = secret.read_text().strip()
+        configuration = self._folder / "nats-server.conf"
+        configuration.unlink(missing_ok=True)
+        write_private(configuration, json.dumps(self._configuration(), indent=1))
+        return Program(
+            name=NAME,
+            command=(find_server(), "-c", str(configuration)),
+            environment=dict(os.environ),
+            keep_line=lambda line: verbose or not any(part in line for part in QUIET),
+        )
+
+    def _configuration(self) -> dict[str, object]:
+        """Give the server's configuration; JSON is valid in its language."""
+        return {
+            "server_name": "reelay",
+            "host": HOST,
+            "port": self._port,
+            "authorization": {"user": USER, "password": self._password},
+            "jetstream": {
+                "store_dir": str(self._folder / "store"),
+                "sync_interval": SYNC_INTERVAL,
+                "max_file_store": MAX_FILE_STORE,
+                "max_memory_store": MAX_MEMORY_STORE,
+            },
+        }
+
+    async def wait_until_ready(self, clock: Clock, limit: timedelta) -> None:
+        """Wait until the server answers, which it does once its streams are recovered; StackError after `limit`."""
+        deadline = clock.monotonic_ns() + limit // timedelta(microseconds=1) * 1000
+        while clock.monotonic_ns() < deadline:
+            if await self._greets():
+                return
+            await asyncio.sleep(0.05)
+        raise StackError(f"nats-server did not answer within {limit.total_seconds():.0f} s; its lines above say why")
+
+    async def _greets(self) -> bool:
+        """Read the INFO line that a server sends first (the NATS client protocol)."""
+        with contextlib.suppress(OSError, TimeoutError, ValueError):
+            async with asyncio.timeout(2):
+                reader, writer = await asyncio.open_connection(HOST, self._port)
+                try:
+                    line = await reader.readline()
+                finally:
+                    writer.close()
+            return line.startswith(b"INFO ") and bool(json.loads(line[5:]).get("jetstream"))
+        return False
+
+
+def find_server() -> str:
+    """Find nats-server: the wheel's, beside our Python, or one on the PATH; StackError when there is none."""
+    ours = shutil.which("nats-server", path=sysconfig.get_path("scripts"))
+    if found := ours or shutil.which("nats-server"):
+        return str(Path(found).resolve())
+    raise StackError("nats-server is not installed: run scripts/setup, or set REELAY_NATS_URL to a broker of yours")

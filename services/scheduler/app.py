@@ -1,0 +1,27 @@
+"""The scheduler's composition root."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from services.scheduler.due import DueWork
+from services.scheduler.handlers import Handlers
+from services.scheduler.keeper import Keeper
+from services.scheduler.sweep import HOURLY, Sweep
+from shared.kv import Bucket
+from shared.messages.jobs import JobRecord
+from shared.messages.schedules import EventTimers
+from shared.service import Service
+
+
+def build(service: Service, sweep_every: timedelta = HOURLY) -> None:
+    """Join timers, sweep and handlers."""
+    timers = Bucket(service.js, "schedules", EventTimers)
+    keeper = Keeper(timers, Bucket(service.js, "events", JobRecord), service.outbox)
+    sweep = Sweep(service.outbox, service.js, service.clock, sweep_every)
+    handlers = Handlers(keeper, DueWork(service.outbox, sweep, service.js))
+    service.beside(sweep.begun)
+    service.handle("scheduler-started", handlers.started)
+    service.handle("scheduler-ended", handlers.ended)
+    service.handle("scheduler-jobs", handlers.job)
+    service.handle("scheduler-due", handlers.due)

@@ -1,0 +1,53 @@
+"""What is done when a schedule's time has come."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+from nats.js.errors import APIError
+
+from services.scheduler.sweep import Sweep
+from shared.bus import Outbox
+from shared.errors import Permanent
+from shared.logging import get_logger
+from shared.messages.base import Message
+from shared.messages.schedules import Due
+from shared.streams import SCHEDULES
+from shared.subjects import BY_NAME
+
+log = get_logger()
+
+
+def command_of(due: Due) -> Message:
+    """Give the command whose time has come; Permanent when it is none, not ours to publish, or another account's."""
+    channel = BY_NAME.get(due.target)
+    if channel is None or channel.kind != "command" or "scheduler" not in channel.publishers:
+        raise Permanent(f"{due.target} is no command that the scheduler publishes")
+    command = channel.model.model_validate(due.body)
+    if command.account != due.account:
+        raise Permanent(f"schedule {due.name} of {due.account} holds a command of {command.account}")
+    return command
+
+
+@dataclass(slots=True)
+class DueWork:
+    """Publishes commands that are due. Their own ids are deterministic, so a second time is dropped or harmless."""
+
+    outbox: Outbox
+    sweep: Sweep
+    jetstream: Callable[[], JetStreamContext]
+
+    async def fire(self, due: Due, place: int) -> None:
+        """Publish the command, then take the due message, at `place` in its stream, out of it. Unavailable."""
+        command = command_of(due)
+        if self.sweep.is_tick(due):
+            await self.sweep.set_next(due.at_ms)
+        await self.outbox.emit(command)
+        log.info("schedule.due", name=due.name, target=due.target)
+        # The stream keeps the last message of each name for ever; one that stays by a fault only takes up room.
+        with contextlib.suppress(NatsError, APIError, TimeoutError):
+            await self.jetstream().delete_msg(SCHEDULES, place)

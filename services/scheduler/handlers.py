@@ -1,0 +1,36 @@
+"""The scheduler's handlers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from faststream.nats.annotations import NatsMessage
+
+from services.scheduler.due import DueWork
+from services.scheduler.keeper import Keeper
+from shared.messages.live import JobStateChanged, SessionEnded, SessionStarted
+from shared.messages.schedules import Due
+
+
+@dataclass(frozen=True, slots=True)
+class Handlers:
+    """One method a durable consumer."""
+
+    keeper: Keeper
+    work: DueWork
+
+    async def started(self, event: SessionStarted) -> None:
+        """`live.session.started`."""
+        await self.keeper.session_started(event)
+
+    async def ended(self, event: SessionEnded) -> None:
+        """`live.session.ended`."""
+        await self.keeper.session_ended(event)
+
+    async def job(self, event: JobStateChanged) -> None:
+        """`live.job.state_changed`."""
+        await self.keeper.job_changed(event)
+
+    async def due(self, due: Due, message: NatsMessage) -> None:
+        """`due`."""
+        await self.work.fire(due, message.raw_message.metadata.sequence.stream)

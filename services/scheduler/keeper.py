@@ -1,0 +1,93 @@
+"""Keeps the broker's schedules equal to what the events' timers must be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from services.scheduler.timers import ended, names, started, wanted
+from shared.bus import Outbox
+from shared.kv import Bucket, Conflict
+from shared.logging import get_logger
+from shared.messages.jobs import JobRecord
+from shared.messages.live import JobStateChanged, LiveFinish, LiveMessage, SessionEnded, SessionStarted
+from shared.messages.schedules import EventTimers
+
+log = get_logger()
+MOST_ROUNDS: Final = 20
+Change = Callable[[EventTimers], EventTimers | None]
+
+
+def timers_key(account: str, event: str) -> str:
+    """Give the key of an event's timers in the bucket `schedules`, and of its job in `events`."""
+    return f"{account}.{event}"
+
+
+@dataclass(slots=True)
+class Keeper:
+    """Takes in what happens to events, and sets and cancels their timers. Unavailable when the broker is."""
+
+    timers: Bucket[EventTimers]
+    jobs: Bucket[JobRecord]
+    outbox: Outbox
+
+    async def session_started(self, event: SessionStarted) -> None:
+        """Cancel the wait for a reconnect; the event's length begins with its first session."""
+        await self._take_in(event, lambda known: started(known, event.session, event.at_ms))
+
+    async def session_ended(self, event: SessionEnded) -> None:
+        """Let the encoder come back within the job's reconnect time, and end the event after it."""
+        await self._take_in(event, lambda known: ended(known, event.session, event.at_ms))
+
+    async def job_changed(self, event: JobStateChanged) -> None:
+        """Cancel the timers of an event that has ended; that is read from the job, this message may be an old one."""
+        await self._keep(event.account, event.event)
+
+    async def _take_in(self, message: LiveMessage, change: Change) -> None:
+        fresh = EventTimers(account=message.account, event=message.event)
+
+        def how(old: EventTimers | None) -> EventTimers | None:
+            return change(old or fresh)
+
+        await self.timers.change(timers_key(message.account, message.event), how)
+        await self._keep(message.account, message.event)
+
+    async def _keep(self, account: str, event: str) -> None:
+        """Set what must be set, again until nobody has changed it meanwhile: the last to act acts on the newest."""
+        key = timers_key(account, event)
+        for _ in range(MOST_ROUNDS):
+            stored = await self.timers.get(key)
+            job = await self.jobs.get(key)
+            if job is None or job.value.ended:
+                await self._forget(account, event, known=stored is not None)
+                return
+            if stored is None:
+                return
+            must = wanted(stored.value, job.value)
+            if must != stored.value.timers:
+                try:
+                    stored = await self.timers.replace(stored, stored.value.model_copy(update={"timers": must}))
+                except Conflict:
+                    continue
+            await self._set(stored.value)
+            after = await self.timers.get(key)
+            if after is not None and after.revision == stored.revision:
+                return
+        raise Conflict(f"the timers of {event} keep changing")
+
+    async def _set(self, timers: EventTimers) -> None:
+        due = {timer.name: timer for timer in timers.timers}
+        for name in names(timers.event):
+            if timer := due.get(name):
+                await self.outbox.schedule(name, timer.at_ms, LiveFinish.model_validate(timer.body))
+            else:
+                await self.outbox.unschedule(timers.account, name)
+        log.info("timers.set", live=timers.event, timers={t.name.split("-")[0]: t.at_ms for t in timers.timers})
+
+    async def _forget(self, account: str, event: str, *, known: bool) -> None:
+        for name in names(event):
+            await self.outbox.unschedule(account, name)
+        if known:
+            await self.timers.delete(timers_key(account, event))
+            log.info("timers.forgotten", live=event)

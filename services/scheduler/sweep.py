@@ -1,0 +1,68 @@
+"""The recordings' hourly sweep: one chain of schedules, however many instances run and however often they start.
+
+There is one chain because there is one subject: setting the next tick replaces what is set. It is set before the
+current one is published, so that a process which dies in between breaks nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+from nats.js.errors import APIError, NotFoundError
+
+from shared.bus import Outbox
+from shared.clock import Clock
+from shared.errors import Unavailable
+from shared.logging import get_logger
+from shared.messages.media import RecordingsSweep
+from shared.messages.schedules import Due
+from shared.streams import SCHEDULES
+from shared.subjects import schedule_subject
+
+log = get_logger()
+ACCOUNT: Final = "system"
+NAME: Final = "recordings-sweep"
+HOURLY: Final = timedelta(hours=1)
+
+
+@dataclass(slots=True)
+class Sweep:
+    """Sets the sweep's ticks, at whole multiples of `every` since the epoch."""
+
+    outbox: Outbox
+    jetstream: Callable[[], JetStreamContext]
+    clock: Clock
+    every: timedelta = HOURLY
+
+    def is_tick(self, due: Due) -> bool:
+        """Tell whether a schedule is the sweep's."""
+        return (due.account, due.name) == (ACCOUNT, NAME)
+
+    async def set_next(self, after_ms: int = 0) -> None:
+        """Set the next tick: later than now, and than `after_ms` where the broker's clock is ahead. Unavailable."""
+        step = self.every // timedelta(milliseconds=1)
+        tick = (max(self.clock.now_ms(), after_ms) // step + 1) * step
+        await self.outbox.schedule(NAME, tick, RecordingsSweep(account=ACCOUNT, tick_ms=tick))
+
+    @contextlib.asynccontextmanager
+    async def begun(self) -> AsyncIterator[None]:
+        """Begin the chain unless it runs."""
+        if not await self._is_set():
+            await self.set_next()
+            log.info("sweep.begun")
+        yield
+
+    async def _is_set(self) -> bool:
+        try:
+            await self.jetstream().get_last_msg(SCHEDULES, schedule_subject(ACCOUNT, NAME))
+        except NotFoundError:
+            return False
+        except (NatsError, APIError, TimeoutError, OSError) as error:
+            raise Unavailable("the schedules can't be read") from error
+        return True

@@ -1,0 +1,96 @@
+"""Which timers a live event has, by what is known of its sessions. Pure, and the same in whatever order that came."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from shared.messages.jobs import JobRecord
+from shared.messages.live import LiveFinish
+from shared.messages.schedules import EventTimers, SessionSpan, Timer
+
+KEPT_SESSIONS: Final = 32
+
+
+def reconnect_name(event: str) -> str:
+    """Name the timer that ends an event whose encoder stays away."""
+    return f"reconnect-{event}"
+
+
+def length_name(event: str) -> str:
+    """Name the timer that ends an event when its time is over."""
+    return f"length-{event}"
+
+
+def names(event: str) -> tuple[str, ...]:
+    """Name every timer that an event can have."""
+    return reconnect_name(event), length_name(event)
+
+
+def started(timers: EventTimers, session: str, at_ms: int) -> EventTimers | None:
+    """Take in that a session began; None when that is known."""
+    first = at_ms if timers.first_ms is None else min(timers.first_ms, at_ms)
+    merged = _merged(timers, SessionSpan(session=session, started_ms=at_ms))
+    new = (merged or timers).model_copy(update={"first_ms": first})
+    return None if new == timers else new
+
+
+def ended(timers: EventTimers, session: str, at_ms: int) -> EventTimers | None:
+    """Take in that a session is over; None when that is known."""
+    return _merged(timers, SessionSpan(session=session, ended_ms=at_ms))
+
+
+def wanted(timers: EventTimers, job: JobRecord) -> tuple[Timer, ...]:
+    """Give the timers that must be set: after the last session `reconnect_time`, after the first `event_length`.
+
+    An event that has ended has none; while a session is live there is nothing to wait for.
+    """
+    if job.ended:
+        return ()
+    found = []
+    over = [span for span in timers.sessions if span.ended_ms is not None]
+    if over and len(over) == len(timers.sessions):
+        last = max(over, key=lambda span: span.ended_ms or 0)
+        at_ms = (last.ended_ms or 0) + job.reconnect_time_s * 1000
+        finish = LiveFinish(
+            account=job.account, event=job.event, session=last.session, reason="reconnect_time", at_ms=at_ms
+        )
+        found.append(_timer(reconnect_name(job.event), finish))
+    if job.event_length_s and timers.first_ms is not None:
+        at_ms = timers.first_ms + job.event_length_s * 1000
+        finish = LiveFinish(account=job.account, event=job.event, reason="event_length", at_ms=at_ms)
+        found.append(_timer(length_name(job.event), finish))
+    return tuple(found)
+
+
+def _timer(name: str, finish: LiveFinish) -> Timer:
+    return Timer(name=name, at_ms=finish.at_ms, target=finish.channel, body=finish.model_dump(mode="json"))
+
+
+def _merged(timers: EventTimers, news: SessionSpan) -> EventTimers | None:
+    known = {span.session: span for span in timers.sessions}
+    old = known.get(news.session)
+    if old is None and (news.started_ms or news.ended_ms or 0) <= timers.forgotten_ms:
+        return None  # a late copy about a session that was over long ago
+    span = news if old is None else _joined(old, news)
+    if span == old:
+        return None
+    return _bounded(timers, {**known, news.session: span})
+
+
+def _joined(old: SessionSpan, news: SessionSpan) -> SessionSpan:
+    """Join what is known; the first word about a moment stays."""
+    return SessionSpan(
+        session=old.session,
+        started_ms=news.started_ms if old.started_ms is None else old.started_ms,
+        ended_ms=news.ended_ms if old.ended_ms is None else old.ended_ms,
+    )
+
+
+def _bounded(timers: EventTimers, spans: dict[str, SessionSpan]) -> EventTimers:
+    """Forget the oldest sessions when there are too many, those that are over first."""
+    forgotten = timers.forgotten_ms
+    oldest = sorted(spans.values(), key=lambda s: (s.ended_ms is None, s.ended_ms or s.started_ms or 0))
+    for span in oldest[: max(len(spans) - KEPT_SESSIONS, 0)]:
+        forgotten = max(forgotten, span.started_ms or span.ended_ms or 0)
+        del spans[span.session]
+    return timers.model_copy(update={"sessions": tuple(spans.values()), "forgotten_ms": forgotten})

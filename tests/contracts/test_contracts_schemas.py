@@ -1,0 +1,40 @@
+"""Schemas regenerate unchanged, and the golden examples validate and survive a round trip."""
+
+import json
+
+import jsonschema
+import pytest
+
+from shared.contracts_gen import CONTRACTS, schema_files
+from shared.subjects import CHANNELS, Channel
+
+
+def test_schemas_regenerate_unchanged() -> None:
+    committed = {file.name: file.read_text() for file in (CONTRACTS / "schemas").glob("*.json")}
+    assert committed == schema_files(), "run `make contracts`"
+
+
+@pytest.mark.parametrize("channel", CHANNELS, ids=lambda c: c.name)
+def test_example_validates(channel: Channel) -> None:
+    name = f"{channel.model.__name__}.json"
+    example = json.loads((CONTRACTS / "examples" / name).read_text())
+    schema = json.loads((CONTRACTS / "schemas" / name).read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.Draft202012Validator(schema).validate(example)
+    assert channel.model.model_validate(example).model_dump(mode="json") == example
+
+
+@pytest.mark.parametrize("channel", CHANNELS, ids=lambda c: c.name)
+def test_broken_example_is_refused(channel: Channel) -> None:
+    """The check can fail: an example without its account does not validate."""
+    name = f"{channel.model.__name__}.json"
+    example = json.loads((CONTRACTS / "examples" / name).read_text())
+    schema = json.loads((CONTRACTS / "schemas" / name).read_text())
+    del example["account"]
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.Draft202012Validator(schema).validate(example)
+
+
+def test_no_stray_examples() -> None:
+    names = {f"{channel.model.__name__}.json" for channel in CHANNELS}
+    assert {file.name for file in (CONTRACTS / "examples").glob("*.json")} == names

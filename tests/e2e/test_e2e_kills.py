@@ -1,0 +1,81 @@
+"""kill -9 of each part while a stream is being recorded and a clip is cut: nothing acknowledged is lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from shared.media.mp4.fragments import read_fragments
+from tests.support import framecode
+from tests.support.stack import StackUnderTest, publisher, until
+
+RATE = 30
+OTHERS = [
+    "nats-server",
+    "clipper",
+    "exporter",
+    "archiver",
+    "gateway",
+    "scheduler",
+    "notifier",
+    "proxy-encoder",
+    "restreamer",
+]
+
+
+def recorded_frames(live: StackUnderTest, job: str) -> int:
+    """Count the pictures that lie whole on disk."""
+    files = sorted((live.folder / "media" / "live" / job).rglob("*.m4s"))
+    return sum(len(table) for file in files for track, table in read_fragments(file).tables.items() if track == 1)
+
+
+def name_of(live: StackUnderTest, part: str) -> str:
+    return next(name for name in live.run["processes"] if name in {part, part.removesuffix("-server")})
+
+
+@pytest.mark.parametrize("victim", OTHERS)
+def test_killed_while_recording_and_cutting(live: StackUnderTest, programme: Path, tmp_path: Path, victim: str) -> None:
+    name = name_of(live, victim)
+    job = live.job(name=f"kill {victim}")
+    with publisher(programme, f"{job['stream_url']}/{job['stream_name']}", "flv"):
+        until(lambda: recorded_frames(live, job["id"]) > 5 * RATE, "five seconds to be recorded")
+        clip = live.clip(job["id"], stream_start_time="0.5", stream_end_time="4.5")
+        former = live.kill9(name)
+        live.wait_restarted(name, former)
+        made = live.finished(clip, 90)
+        assert made["accuracy"] == "frame"
+        file = live.download(clip, tmp_path / "clip.mp4")
+        assert framecode.play(file).numbers == list(range(15, 135))
+        until(lambda: recorded_frames(live, job["id"]) > 10 * RATE, "the recording to go on")
+        whole = live.clip(job["id"], stream_start_time=0, stream_end_time=10)
+        assert live.finished(whole, 90)["gaps"] == []
+    numbers = framecode.play(live.download(whole, tmp_path / "whole.mp4")).numbers
+    assert numbers == list(range(10 * RATE))
+
+
+def test_ingester_killed_misses_at_most_the_part_being_written(
+    live: StackUnderTest, programme: Path, tmp_path: Path
+) -> None:
+    job = live.job(name="kill ingester")
+    url = f"{job['stream_url']}/{job['stream_name']}"
+    with publisher(programme, url, "flv"):
+        until(lambda: recorded_frames(live, job["id"]) > 5 * RATE, "five seconds to be recorded")
+        clip = live.clip(job["id"], stream_start_time="0.5", stream_end_time="3.5")
+        former = live.kill9("ingester")
+        kept = recorded_frames(live, job["id"])
+        live.wait_restarted("ingester", former)
+    until(lambda: live.state(job["id"]) == "disconnected", "the end of the session to be noticed", 90)
+    assert framecode.play(live.download(live.finished(clip)["jvod_id"], tmp_path / "a.mp4")).numbers == list(
+        range(15, 105)
+    )
+    with publisher(programme, url, "flv"):
+        until(lambda: recorded_frames(live, job["id"]) > kept + 3 * RATE, "the second session to be recorded", 90)
+        both = live.clip(job["id"], duration=600)
+        made = live.finished(both, 90)
+    numbers = framecode.play(live.download(both, tmp_path / "both.mp4")).numbers
+    assert len(made["gaps"]) == 1, "what was never recorded is known"
+    second = numbers.index(0, 1)
+    assert numbers[:second] == list(range(second))
+    assert second >= kept, "everything that lay whole on disk is in the recording"
+    assert numbers[second:] == list(range(len(numbers) - second))

@@ -1,0 +1,251 @@
+"""Who may hold an event: one publisher an instance, one instance an event; and what a feed publishes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nats.js import JetStreamContext
+
+from services.ingester import leases as leases_module
+from services.ingester.access import Entry
+from services.ingester.feed import Feed, Records
+from services.ingester.leases import RENEW_S, Lease, Leases
+from services.ingester.recorder.model import SegmentInfo
+from services.ingester.salvage import Salvage
+from services.ingester.sessions import Sessions
+from shared.errors import Rejected, Unavailable
+from shared.kv import Bucket
+from shared.messages.base import Message
+from shared.messages.jobs import EventClock, JobRecord, SessionRecord
+from shared.messages.media import SegmentWritten
+from shared.settings import Settings
+from shared.store import MediaStore, open_store
+from shared.store.local import LocalStore
+from tests.support.media_recording import SteppedClock
+from tests.support.nats import NatsServer
+from tests.support.recordings import connected, until
+from tests.support.s3 import s3_server
+from tests.support.shared_bus import new_id
+
+ACCOUNT = "main"
+
+
+class Spy:
+    """An outbox that remembers, and fails when it is told to."""
+
+    def __init__(self) -> None:
+        self.sent: list[Message] = []
+        self.fail = 0
+        self.look: Any = lambda _message: None
+
+    async def emit(self, message: Message) -> int:
+        if self.fail:
+            self.fail -= 1
+            raise Unavailable("away")
+        self.look(message)
+        self.sent.append(message)
+        return len(self.sent)
+
+
+def leases(js: JetStreamContext, instance: str, host: str = "") -> Leases:
+    return Leases(Bucket(lambda: js, "leases", Lease), instance, host or f"host-{instance}")
+
+
+def records(js: JetStreamContext) -> Records:
+    return Records(Bucket(lambda: js, "sessions", SessionRecord), Bucket(lambda: js, "sessions", EventClock))
+
+
+def begun(session: str, event: str) -> SessionRecord:
+    return SessionRecord(
+        account=ACCOUNT, event=event, session=session, protocol="rtmp", instance="a", first_frame_ms=1000, origin_ms=0
+    )
+
+
+async def test_one_instance_an_event(nats: NatsServer) -> None:
+    async with connected(nats.url) as js:
+        event, first, second = new_id(), new_id(), new_id()
+        a, b = leases(js, "a"), leases(js, "b")
+        await a.take(ACCOUNT, event, first)
+        with pytest.raises(Rejected):
+            await b.take(ACCOUNT, event, second)
+        assert await b.holder(ACCOUNT, event, first) == "lives"
+        assert await b.holder(ACCOUNT, event, second) == "unknown"
+        await a.take(ACCOUNT, event, second)  # its own publisher has been replaced
+        await a.release(ACCOUNT, event, first)
+        assert await b.holder(ACCOUNT, event, second) == "lives"
+        await a.release(ACCOUNT, event, second)
+        await b.take(ACCOUNT, event, first)
+
+
+def dead_process() -> int:
+    """Give the id of a process that was."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+async def test_a_killed_instance_of_this_host_holds_nothing(nats: NatsServer) -> None:
+    async with connected(nats.url) as js:
+        event, session = new_id(), new_id()
+        left = Lease(session=session, instance="a", host="here", pid=await asyncio.to_thread(dead_process))
+        await Bucket(lambda: js, "leases", Lease).create(f"{ACCOUNT}.{event}", left)
+        elsewhere, here = leases(js, "b", "there"), leases(js, "c", "here")
+        assert await elsewhere.holder(ACCOUNT, event, session) == "lives"
+        assert await here.holder(ACCOUNT, event, session) == "dead"
+        with pytest.raises(Rejected):
+            await elsewhere.take(ACCOUNT, event, new_id())
+        await here.take(ACCOUNT, event, new_id())
+
+
+async def test_a_lease_that_ran_out_is_not_taken_back_from_the_next_one(
+    nats: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases_module, "RENEW_S", 0.05)
+    async with connected(nats.url) as js:
+        event, mine, theirs, other = new_id(), new_id(), new_id(), new_id()
+        a, b = leases(js, "a"), leases(js, "b")
+        lost: list[str] = []
+        a.on_lost(lost.append)
+        bucket = Bucket(lambda: js, "leases", Lease)
+        await a.take(ACCOUNT, event, mine)
+        await a.take(ACCOUNT, other, new_id())
+        await bucket.delete(f"{ACCOUNT}.{event}")  # as its age does, while the broker is away from one of them
+        await bucket.delete(f"{ACCOUNT}.{other}")
+        await b.take(ACCOUNT, event, theirs)
+        async with a.renewing(), b.renewing():
+            await until(lambda: asyncio.sleep(0, lost))
+            await until(lambda: bucket.get(f"{ACCOUNT}.{other}"))  # nobody has taken that one
+        assert lost == [mine]
+        assert await a.holder(ACCOUNT, event, theirs) == "lives"
+
+
+def sessions(js: JetStreamContext, clock: SteppedClock, store: MediaStore) -> Sessions:
+    made: Any = Sessions(records(js), leases(js, "a"), Spy(), store, clock, lambda *_: "disconnected", "a")  # type: ignore[arg-type]
+    return made  # type: ignore[no-any-return]
+
+
+class Line:
+    """A publication without media."""
+
+    closed = False
+
+    def read(self, size: int = -1) -> bytes:
+        return b""
+
+    def close(self) -> None:
+        self.closed = True
+
+
+async def test_one_publisher_an_event_and_a_dead_line_makes_room(nats: NatsServer, tmp_path: Path) -> None:
+    async with connected(nats.url) as js:
+        clock = SteppedClock()
+        made = sessions(js, clock, LocalStore(tmp_path))
+        made.attach(asyncio.get_running_loop())
+        entry = Entry(ACCOUNT, new_id(), None)
+        first = made.admit(entry, "rtmp")
+        first.publication = Line()
+        with pytest.raises(Rejected):
+            made.admit(entry, "srt")
+        made.admit(Entry(ACCOUNT, new_id(), None), "srt")
+        clock.pass_ms(3001)
+        second = made.admit(entry, "srt")
+        assert first.publication.closed
+        assert first.stop_reason == "replaced"
+        await asyncio.to_thread(made.serve, Line(), first)  # too late
+        with pytest.raises(Rejected):
+            made.admit(entry, "rtmp")
+        job = JobRecord(
+            account=ACCOUNT, event=entry.event, state="cancelled", created_ms=0, changed_ms=0, stream_key="",
+            passphrase="",
+        )  # fmt: skip
+        made.job_changed(f"other.{entry.event}", job)
+        assert second.stop_reason is None
+        made.job_changed(f"{ACCOUNT}.{entry.event}", None)
+        assert second.stop_reason == "stopped"
+        await asyncio.to_thread(made.serve, Line(), second)  # stopped before it began: the event is free again
+        third = made.admit(entry, "rtmp")
+        await asyncio.to_thread(made.serve, Line(), third)
+        await until(lambda: asyncio.sleep(0, third.session not in made.active))
+
+
+async def test_a_session_without_a_lease_gets_the_time_to_write_it_again(nats: NatsServer, tmp_path: Path) -> None:
+    """After an outage of the broker all leases are gone; the holders of open sessions live."""
+    async with connected(nats.url) as js:
+        event, session = new_id(), new_id()
+        clock, spy, known = SteppedClock(), Spy(), records(js)
+        await known.sessions.create(f"{ACCOUNT}.{event}.{session}", begun(session, event))
+        a, b = leases(js, "a"), leases(js, "b")
+        store = LocalStore(tmp_path)
+        salvage = Salvage(lambda: js, known, b, spy, store, clock, frozenset)  # type: ignore[arg-type]
+        store.put(f"live/{event}/{session}/primary-1/something", b"")
+        await salvage.run_once()
+        assert not spy.sent
+        await a.take(ACCOUNT, event, session)
+        clock.pass_ms(60_000)
+        await salvage.run_once()
+        assert not spy.sent
+        await a.release(ACCOUNT, event, session)
+        await salvage.run_once()
+        assert not spy.sent
+        clock.pass_ms(int(RENEW_S * 2000) + 1)
+        await salvage.run_once()
+        assert [message.channel for message in spy.sent] == ["live.session.started", "live.session.ended"]
+
+
+def info(store: MediaStore, prefix: str, sequence: int, data: bytes = b"bytes") -> SegmentInfo:
+    path = store.begin(f"{prefix}/{sequence:08d}.m4s")
+    path.write_bytes(data)
+    if sequence == 0:
+        store.begin(f"{prefix}/init-0.mp4").write_bytes(b"init")
+    return SegmentInfo(
+        sequence=sequence, path=path, init_number=0, first_of_init=sequence == 0, start=sequence * 180_000,
+        duration=180_000, timescale=90_000, wall_start_ms=sequence * 2000, bytes=len(data), sha256="0" * 64,
+        keyframes=(sequence * 180_000,),
+    )  # fmt: skip
+
+
+@asynccontextmanager
+async def feeding(js: JetStreamContext, store: MediaStore, spy: Spy) -> AsyncIterator[Feed]:
+    feed = Feed(begun(new_id(), new_id()), records(js), spy, store, SteppedClock())  # type: ignore[arg-type]
+    feed.started(1000)
+    yield feed
+    feed.ended("disconnected")
+    await asyncio.wait_for(feed.run(), 60)
+
+
+async def test_a_segment_that_is_lost_ends_no_feed(nats: NatsServer, tmp_path: Path) -> None:
+    async with connected(nats.url) as js:
+        store, spy = LocalStore(tmp_path), Spy()
+        async with feeding(js, store, spy) as feed:
+            for sequence in range(3):
+                feed.segment(info(store, feed.prefix, sequence))
+            store.delete(f"{feed.prefix}/00000001.m4s")
+            spy.fail = 2
+        kinds = [m.sequence if isinstance(m, SegmentWritten) else m.channel for m in spy.sent]
+        assert kinds == ["live.session.started", 0, 2, "live.session.ended"]
+
+
+async def test_bytes_are_in_a_bucket_before_anybody_hears_of_them(nats: NatsServer, tmp_path: Path) -> None:
+    with s3_server("media") as endpoint:
+        store = open_store(Settings(data_dir=tmp_path, store="s3://media/reelay", s3_endpoint=endpoint))
+        async with connected(nats.url) as js:
+            spy = Spy()
+
+            def look(message: Message) -> None:
+                if isinstance(message, SegmentWritten):
+                    assert store.get(message.init_key) == b"init"
+                    assert store.get(message.key) == f"bytes of {message.sequence}".encode()
+
+            spy.look = look
+            async with feeding(js, store, spy) as feed:
+                for sequence in range(3):
+                    feed.segment(info(store, feed.prefix, sequence, f"bytes of {sequence}".encode()))
+        assert [m.sequence for m in spy.sent if isinstance(m, SegmentWritten)] == [0, 1, 2]
+        assert not [p for p in (tmp_path / "spool").rglob("*") if p.is_file()]

@@ -1,0 +1,46 @@
+"""A mirror follows its bucket over a kill -9 of the broker."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from shared.kv import Bucket
+from shared.messages.jobs import IngestKey
+from shared.mirror import Mirror
+from shared.service import make_service
+from shared.settings import Settings
+from tests.support.nats import nats_server
+
+EVENT = "0" * 32
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110  what is waited for has no event of its own
+            await asyncio.sleep(0.02)
+
+
+async def test_mirror_follows_and_survives_the_broker(tmp_path: Path) -> None:
+    with nats_server(tmp_path / "nats") as server:
+        service = make_service("gateway", Settings(data_dir=tmp_path, nats_url=server.url))
+        await service.broker.connect()
+        bucket = Bucket(service.js, "keys", IngestKey)
+        await bucket.create("ingest.a", IngestKey(account="main", event=EVENT))
+        changes: list[tuple[str, bool]] = []
+        mirror = Mirror(
+            service.js, "keys", IngestKey, pattern="ingest.>", changed=lambda k, v: changes.append((k, v is not None))
+        )
+        async with mirror.running():
+            await asyncio.wait_for(mirror.wait_current(), 10)
+            assert mirror.get("ingest.a") == IngestKey(account="main", event=EVENT)
+            await bucket.create("ingest.b", IngestKey(account="main", event=EVENT))
+            await bucket.delete("ingest.a")
+            await until(lambda: set(mirror.values()) == {"ingest.b"})
+            server.kill()
+            assert mirror.get("ingest.b") is not None, "readable while the broker is away"
+            server.start()
+            await until(lambda: service.js()._nc.stats["reconnects"] == 1)
+            await bucket.create("ingest.c", IngestKey(account="main", event=EVENT))
+            await until(lambda: set(mirror.values()) == {"ingest.b", "ingest.c"})
+        assert changes == [("ingest.a", True), ("ingest.b", True), ("ingest.a", False), ("ingest.c", True)]
+        await service.broker.stop()

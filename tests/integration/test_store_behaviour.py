@@ -1,0 +1,131 @@
+"""What every store does, tried on a local folder and on a real S3 server."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from shared.errors import Permanent, Unavailable
+from shared.settings import Settings
+from shared.store import MediaStore, ObjectInfo, open_store
+from shared.store.base import ObjectMissing
+from tests.support.s3 import s3_server
+
+KEY = "live/aa/bb/primary-1/00000000.m4s"
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    with s3_server("media") as endpoint:
+        yield endpoint
+
+
+@pytest.fixture(params=["local", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> MediaStore:
+    if request.param == "local":
+        return open_store(Settings(data_dir=tmp_path))
+    endpoint = request.getfixturevalue("s3")
+    return open_store(Settings(data_dir=tmp_path, store=f"s3://media/{tmp_path.name}/deep/", s3_endpoint=endpoint))
+
+
+def write(store: MediaStore, key: str, data: bytes) -> None:
+    store.begin(key).write_bytes(data)
+    store.commit(key)
+
+
+def test_what_was_written_in_pieces_is_read_back_whole_and_in_ranges(store: MediaStore) -> None:
+    data = bytes(range(256)) * 3000
+    path = store.begin(KEY)
+    with path.open("wb") as file:
+        for at in range(0, len(data), 100_000):
+            file.write(data[at : at + 100_000])
+    store.commit(KEY)
+    assert store.info(KEY) == ObjectInfo(KEY, len(data))
+    assert store.get(KEY) == data
+    assert b"".join(store.read(KEY, 1000, 600_001, chunk=65_536)) == data[1000:601_001]
+    assert b"".join(store.read(KEY, len(data) - 5, 100)) == data[-5:]
+    assert b"".join(store.read(KEY, len(data) + 5, 100)) == b""
+    assert b"".join(store.read(KEY, 0, 0)) == b""
+    with store.local(KEY) as local:
+        assert local.read_bytes() == data
+
+
+def test_a_commit_again_changes_nothing_and_one_without_bytes_is_refused(store: MediaStore) -> None:
+    write(store, KEY, b"moof")
+    store.commit(KEY)
+    assert store.get(KEY) == b"moof"
+    with pytest.raises(ObjectMissing):
+        store.commit("live/aa/bb/primary-1/00000001.m4s")
+
+
+def test_an_unfinished_object_keeps_its_path_for_whoever_salvages_it(store: MediaStore) -> None:
+    store.begin(KEY).write_bytes(b"half")
+    assert store.begin(KEY).read_bytes() == b"half"
+
+
+def test_put_replaces(store: MediaStore) -> None:
+    store.put("live/aa/index/1.json", b"one")
+    store.put("live/aa/index/1.json", b"two")
+    assert store.get("live/aa/index/1.json") == b"two"
+
+
+def test_a_missing_object_is_told_apart_from_a_failure(store: MediaStore) -> None:
+    assert store.info(KEY) is None
+    with pytest.raises(ObjectMissing):
+        store.get(KEY)
+    with pytest.raises(ObjectMissing):
+        list(store.read(KEY, 0, 10))
+    with pytest.raises(ObjectMissing), store.local(KEY):
+        pass
+    store.delete(KEY)
+
+
+def test_an_object_larger_than_expected_is_not_read_into_memory(store: MediaStore) -> None:
+    store.put(KEY, b"x" * 100)
+    with pytest.raises(Permanent):
+        store.get(KEY, limit=99)
+
+
+def test_a_folder_lists_what_lies_below_it_and_nothing_beside_it(store: MediaStore) -> None:
+    for key in ("live/aa/bb/2.m4s", "live/aa/bb/1.m4s", "live/aab/1.m4s", "live/ab/1.m4s"):
+        store.put(key, key.encode())
+    assert [found.key for found in store.list("live/aa")] == ["live/aa/bb/1.m4s", "live/aa/bb/2.m4s"]
+    assert [found.size for found in store.list("live/aab")] == [14]
+    assert list(store.list("live/zz")) == []
+
+
+def test_a_deleted_object_is_gone_and_deleting_it_again_is_fine(store: MediaStore) -> None:
+    write(store, KEY, b"moof")
+    store.delete(KEY)
+    store.delete(KEY)
+    assert store.info(KEY) is None
+    assert list(store.list("live")) == []
+
+
+@pytest.mark.parametrize("key", ["../x", "/etc/passwd", "live/../../x", "live//x", ".hidden", "a" * 600, "", "a\nb"])
+def test_a_key_cannot_leave_the_store(store: MediaStore, key: str) -> None:
+    for call in (store.begin, store.commit, store.get, store.info, store.delete):
+        with pytest.raises(Permanent):
+            call(key)
+    with pytest.raises(Permanent):
+        store.put(key, b"")
+
+
+def test_a_store_that_does_not_answer_is_unavailable(tmp_path: Path, s3: str) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        store = open_store(Settings(data_dir=tmp_path, store="s3://media", s3_endpoint=endpoint))
+        with pytest.raises(Unavailable):
+            store.info(KEY)
+    nowhere = open_store(Settings(data_dir=tmp_path, store="s3://nowhere", s3_endpoint=s3))
+    with pytest.raises(Unavailable):
+        nowhere.put(KEY, b"")
+
+
+def test_a_store_without_a_bucket_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Permanent):
+        open_store(Settings(data_dir=tmp_path, store="s3:///prefix"))

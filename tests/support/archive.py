@@ -1,0 +1,188 @@
+"""An archiver in the test's own process: its parts by hand, or its handlers on the broker; and ways to kill it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+
+from services.archiver.app import build
+from services.archiver.compaction import Compactor
+from services.archiver.records import Records
+from services.archiver.retention import Retention
+from services.archiver.sweep import Sweeper
+from shared.clock import SystemClock
+from shared.kv import Bucket
+from shared.messages.jobs import JobRecord, RecordingRecord
+from shared.messages.live import JobState
+from shared.recording.live import LiveIndex, Shelf
+from shared.service import Service, make_service
+from shared.settings import Settings
+from shared.store import MediaStore, ObjectInfo
+from shared.store.local import LocalStore
+from tests.support.recordings import ACCOUNT, HOUR_START_MS
+
+
+class Killed(BaseException):
+    """The process dies here: nothing catches it."""
+
+
+class MortalStore(LocalStore):
+    """A local store that dies before its n-th write or deletion."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.die_at: int | None = None
+        self.steps = 0
+
+    def _step(self) -> None:
+        self.steps += 1
+        if self.die_at is not None and self.steps >= self.die_at:
+            raise Killed
+
+    def put(self, key: str, data: bytes) -> None:
+        self._step()
+        super().put(key, data)
+
+    def delete(self, key: str) -> None:
+        self._step()
+        super().delete(key)
+
+
+class MortalRecords(Records):
+    """Records whose writes die, before or after the bucket has taken them."""
+
+    def __init__(self, js: Any) -> None:
+        super().__init__(js)
+        self.die_at: int | None = None
+        self.after = False
+        self.steps = 0
+
+    async def write(self, stored: Any, record: RecordingRecord) -> Any:
+        self.steps += 1
+        dies = self.die_at is not None and self.steps >= self.die_at
+        if dies and not self.after:
+            raise Killed
+        written = await super().write(stored, record)
+        if dies:
+            raise Killed
+        return written
+
+
+class SetClock(SystemClock):
+    """A wall clock that stands where it is set, and a monotonic one that makes nothing look fresh."""
+
+    at_ms = HOUR_START_MS
+    _ns = 0
+
+    def now_ms(self) -> int:
+        return self.at_ms
+
+    def monotonic_ns(self) -> int:
+        self._ns += 60_000_000_000
+        return self._ns
+
+
+@dataclass
+class Archive:
+    """The archiver's parts over one broker and one folder."""
+
+    service: Service
+    clock: SetClock
+    store: MortalStore
+    records: MortalRecords
+    compactor: Compactor
+    retention: Retention
+    sweeper: Sweeper
+
+    @property
+    def js(self) -> JetStreamContext:
+        return self.service.js()
+
+    async def job(self, event: str, state: JobState = "processing") -> None:
+        job = JobRecord(
+            account=ACCOUNT, event=event, state=state, created_ms=0, changed_ms=0, stream_key="", passphrase=""
+        )
+        await Bucket(self.service.js, "events", JobRecord).change(f"{ACCOUNT}.{event}", lambda _: job)
+
+    async def record(self, event: str) -> RecordingRecord | None:
+        stored = await self.records.recording(ACCOUNT, event)
+        return stored.value if stored else None
+
+    async def index(self, event: str) -> LiveIndex:
+        """Make a new index, as a gateway that has just started."""
+        return await Shelf(self.service.js, self.store, self.clock).index(ACCOUNT, event)
+
+    def objects(self, event: str) -> list[str]:
+        """All keys of an event in the store, without the folder that they share."""
+        prefix = f"live/{event}"
+        return [found.key.removeprefix(f"{prefix}/") for found in self.store.list(prefix)]
+
+    def immortal(self) -> None:
+        self.store.die_at = self.records.die_at = None
+
+    async def announced(self, channel: str, event: str) -> list[dict[str, Any]]:
+        """Give the events of a channel about a recording, in order."""
+        info = await self.js.add_consumer(
+            "EVENTS",
+            ConsumerConfig(
+                filter_subject=f"{channel}.{ACCOUNT}.{event}", ack_policy=AckPolicy.NONE, mem_storage=True,
+                deliver_policy=DeliverPolicy.ALL, inactive_threshold=5,
+            ),
+        )  # fmt: skip
+        if not info.num_pending:
+            return []
+        reader = await self.js.pull_subscribe_bind(consumer=info.name, stream="EVENTS")
+        return [json.loads(message.data) for message in await reader.fetch(info.num_pending, timeout=5)]
+
+
+@contextlib.asynccontextmanager
+async def archive(nats_url: str, folder: Path, keep: timedelta = timedelta(days=7)) -> AsyncIterator[Archive]:
+    """Join an archiver's parts, without its handlers."""
+    settings = Settings(data_dir=folder, nats_url=nats_url)
+    clock = SetClock()
+    service = make_service("archiver", settings, clock)
+    await service.broker.connect()
+    try:
+        yield parts(service, clock, MortalStore(settings.media_dir), keep)
+    finally:
+        await service.broker.stop()
+
+
+def parts(service: Service, clock: SetClock, store: Any, keep: timedelta = timedelta(days=7)) -> Archive:
+    """Make an archiver's parts; a second set over the same service and store is a second archiver."""
+    records = MortalRecords(service.js)
+    compactor = Compactor(service.js, store, records, service.outbox, clock)
+    retention = Retention(service.js, store, records, service.outbox, clock, keep=keep)
+    sweeper = Sweeper(service.js, records, compactor, retention, clock)
+    return Archive(service, clock, store, records, compactor, retention, sweeper)
+
+
+@contextlib.asynccontextmanager
+async def running_archiver(nats_url: str, folder: Path, clock: SystemClock) -> AsyncIterator[Service]:
+    """Run the archiver with its handlers on the broker."""
+    service = make_service("archiver", Settings(data_dir=folder, nats_url=nats_url), clock)
+    build(service)
+    await service.broker.start()
+    try:
+        yield service
+    finally:
+        await service.broker.stop()
+
+
+def put_media(store: MediaStore, segments: Any) -> None:
+    """Put a few bytes for each segment and init segment into the store."""
+    for segment in segments:
+        store.put(segment.key, segment.key.encode())
+        store.put(segment.init_key, b"init")
+
+
+def listed(objects: Iterator[ObjectInfo]) -> list[str]:
+    return [found.key for found in objects]

@@ -1,0 +1,37 @@
+"""The clipper, which kills itself once in each of its cuts: `python -m tests.support.clipper_child FOLDER`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from services.clipper import cutter
+from services.clipper.app import build
+from shared.service import main
+from tests.support.shared_bus import hasten
+
+
+def once(name: str) -> Any:
+    real = getattr(cutter, name)
+
+    def cut(plan: Any, out: Path, stop: Any) -> Any:
+        died = Path(sys.argv[1]) / f"died-{name}"
+        if not died.exists():
+            died.touch()
+            out.write_bytes(b"half a file")
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(plan, out, stop)
+
+    return cut
+
+
+if __name__ == "__main__":
+    for durable in ("clipper-create", "clipper-refine"):
+        hasten(durable, ack_wait=timedelta(seconds=1))
+    for function in ("cut_fast", "cut_exact"):
+        setattr(cutter, function, once(function))
+    main("clipper", build)

@@ -1,0 +1,132 @@
+"""Recordings that a clipper can cut: real segments in a local store, announced as an ingester announces them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+
+from shared.clock import SystemClock
+from shared.kv import Bucket
+from shared.messages.clips import ClipCreate, ClipRecord, Selection
+from shared.messages.jobs import JobRecord
+from shared.messages.live import JobState
+from shared.messages.media import SegmentWritten
+from shared.settings import Settings
+from shared.store.local import LocalStore
+from tests.support.framecode_record import Recording
+from tests.support.nats import NatsServer
+from tests.support.recordings import connected, until
+from tests.support.shared_bus import idle, new_id, send, settings_for
+
+ACCOUNT = "main"
+LANES = ("clipper-create", "clipper-refine", "clipper-cancel", "clipper-delivered", "clipper-undelivered")
+ENDED = {"finished", "cancelled", "failed", "error"}
+
+
+async def read_all(js: JetStreamContext, stream: str, pattern: str) -> list[tuple[str, dict[str, Any]]]:
+    """Read channel and body of all messages of a stream, in order."""
+    config = ConsumerConfig(
+        filter_subject=pattern, ack_policy=AckPolicy.NONE, mem_storage=True, deliver_policy=DeliverPolicy.ALL,
+        inactive_threshold=5,
+    )  # fmt: skip
+    info = await js.add_consumer(stream, config)
+    if not info.num_pending:
+        return []
+    reader = await js.pull_subscribe_bind(consumer=info.name, stream=stream)
+    messages = await reader.fetch(info.num_pending, timeout=5)
+    return [(m.subject.rsplit(".", 2)[0], json.loads(m.data)) for m in messages]
+
+
+@dataclass
+class Desk:
+    """One live event: what its ingester, its gateway and its viewers do and see."""
+
+    js: JetStreamContext
+    settings: Settings
+    event: str = field(default_factory=new_id)
+    begun_ms: int = field(default_factory=lambda: SystemClock().now_ms() - 60_000)
+
+    @property
+    def store(self) -> LocalStore:
+        return LocalStore(self.settings.media_dir)
+
+    async def job(self, state: JobState) -> None:
+        record = JobRecord(
+            account=ACCOUNT, event=self.event, state=state, created_ms=0, changed_ms=0, stream_key="", passphrase=""
+        )
+        await Bucket(lambda: self.js, "events", JobRecord).change(f"{ACCOUNT}.{self.event}", lambda _: record)
+
+    def session(self, recording: Recording, origin_ms: int = 0) -> list[SegmentWritten]:
+        """Put a recording's files into the store as a session's; gives what its ingester would say."""
+        session = new_id()
+        prefix = f"live/{self.event}/{session}/primary-1"
+        os.link(recording.init, self.store.begin(f"{prefix}/init-0.mp4"))
+        zero = int(recording.shown[0] * 90000)
+        found = []
+        for sequence, segment in enumerate(recording.segments):
+            key = f"{prefix}/{sequence:08d}.m4s"
+            os.link(segment.path, self.store.begin(key))
+            data = segment.path.read_bytes()
+            found.append(SegmentWritten(
+                account=ACCOUNT, event=self.event, session=session, sequence=sequence, key=key,
+                init_key=f"{prefix}/init-0.mp4", start=segment.start, duration=segment.duration, timescale=90000,
+                origin_ms=origin_ms, zero=zero, wall_start_ms=self.begun_ms + origin_ms + segment.start // 90,
+                bytes=len(data), sha256=hashlib.sha256(data).hexdigest(),
+                keyframes=(segment.start + zero,),
+            ))  # fmt: skip
+        return found
+
+    async def announce(self, segments: Sequence[SegmentWritten]) -> None:
+        for segment in segments:
+            await send(self.js, segment)
+
+    def order(self, start: Fraction | int, end: Fraction | int, *, clock: str = "stream", **more: Any) -> ClipCreate:
+        clip = new_id()
+        moved = Fraction(self.begun_ms, 1000) if clock == "wall" else 0
+        fields = {
+            "account": ACCOUNT, "clip": clip, "event": self.event, "requested_ms": SystemClock().now_ms(),
+            "selection": Selection(clock=clock, start=start + moved, end=end + moved),  # type: ignore[arg-type]
+            "live": False, "asked_duration": Fraction(end) - start, "file_name": f"{clip}.mp4",
+        }  # fmt: skip
+        return ClipCreate.model_validate(fields | more)
+
+    async def record(self, clip: str) -> ClipRecord | None:
+        stored = await Bucket(lambda: self.js, "clips", ClipRecord).get(f"{ACCOUNT}.{clip}")
+        return stored.value if stored else None
+
+    async def ended(self, clip: str, seconds: float = 60) -> ClipRecord:
+        """Wait until a clip has ended, has said so, and has cleaned up: nothing is left to do for the clipper."""
+
+        async def look() -> ClipRecord | None:
+            record = await self.record(clip)
+            busy = [lane for lane in LANES if not await idle(self.js, lane)]
+            return record if record and record.state in ENDED and not busy else None
+
+        found: ClipRecord = await until(look, seconds)
+        return found
+
+    async def told(self, clip: str) -> list[str]:
+        """Give what was said of a clip, in order: states by their names, other events by their channels."""
+        said = await read_all(self.js, "EVENTS", f"clips.*.{ACCOUNT}.{clip}")
+        said += await read_all(self.js, "EVENTS", f"clips.*.*.{ACCOUNT}.{clip}")
+        said.sort(key=lambda event: (event[1]["at_ms"], event[1].get("revision", 99)))
+        return [body["state"] if channel == "clips.state_changed" else channel for channel, body in said]
+
+    def file(self, clip: str) -> Path:
+        return self.settings.library_dir / ACCOUNT / f"{clip}.mp4"
+
+
+@asynccontextmanager
+async def desk(nats: NatsServer, folder: Path) -> AsyncIterator[Desk]:
+    async with connected(nats.url) as js:
+        yield Desk(js, settings_for(nats, folder))

@@ -1,0 +1,207 @@
+"""Recordings of numbered pictures and beeps, made by real encoders and cut as a recorder cuts them."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import wave
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import av
+
+from shared.media.cutting import CutSource, Run, Segment
+from shared.media.model import TrackConfig
+from shared.media.mp4.fragments import FragmentWriter, Sample
+from shared.media.mp4.init import aac_config, build_init, opus_config, video_config
+from tests.support.framecode import AUDIO_RATE, HEIGHT, WIDTH, Seen, beeps, ffmpeg, paint, play
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What to record; `stamps`: "ms" (rounded as RTMP does), "90k", or "vfr" for a rate that wavers."""
+
+    codec: str = "h264"
+    rate: Fraction = Fraction(30)
+    bframes: int = 2
+    gop: int = 60
+    seconds: Fraction = Fraction(6)
+    stamps: str = "ms"
+    audio: str | None = "aac"
+    pixels: str = "yuv420p"
+    video: bool = True
+    encoder: str = ""
+    options: tuple[str, ...] = ()
+    first_number: int = 0
+    silent: tuple[Fraction, Fraction] | None = None  # a stretch in which no sound is received
+
+    @property
+    def frames(self) -> int:
+        return int(self.seconds * self.rate)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Segments as a recorder writes them; frame n (from 0) is shown at `shown[n]` seconds of stream time.
+
+    On a steady rate that is the exact time, not the rounded one of the time stamp.
+    """
+
+    spec: Spec
+    init: Path
+    segments: tuple[Segment, ...]
+    shown: tuple[Fraction, ...]
+
+    def run(self, origin: Fraction = Fraction(0)) -> Run:
+        return Run(self.init, self.segments, origin, "a" * 32)
+
+    def source(self) -> CutSource:
+        return CutSource((self.run(),))
+
+    def time(self, frame: int) -> Fraction:
+        """Tell when a frame is shown; the frame after the last stands for the end."""
+        return self.shown[frame] if frame < len(self.shown) else self.shown[-1] + 1 / self.spec.rate
+
+
+def encode(spec: Spec, out: Path) -> None:
+    """Encode the pictures and beeps of `spec` with a real ffmpeg into a Matroska or MP4 file."""
+    sound = out.with_suffix(".wav")
+    with wave.open(str(sound), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(AUDIO_RATE)
+        file.writeframes(beeps(spec.seconds + Fraction(1, 4)).tobytes())  # pictures come out later than sound
+    command = [ffmpeg(), "-v", "error", "-y"]
+    if spec.video:
+        command += ["-f", "rawvideo", "-pix_fmt", "gray", "-s", f"{WIDTH}x{HEIGHT}", "-r", str(spec.rate), "-i", "-"]
+    if spec.audio:
+        command += ["-i", str(sound), "-c:a", {"aac": "aac", "opus": "libopus"}[spec.audio], "-b:a", "96k"]
+    if not spec.audio:
+        command += ["-an"]
+    if spec.video:
+        command += ["-pix_fmt", spec.pixels, "-r", str(spec.rate), *_video_options(spec)]
+    frames = b"".join(paint(spec.first_number + n).tobytes() for n in range(spec.frames)) if spec.video else b""
+    subprocess.run([*command, *spec.options, str(out)], input=frames, check=True, timeout=120)
+
+
+def _video_options(spec: Spec) -> list[str]:
+    common = f"keyint={spec.gop}:min-keyint={spec.gop}:scenecut=0:bframes={spec.bframes}:{spec.encoder}".rstrip(":")
+    if spec.codec == "h264":
+        return ["-c:v", "libx264", "-preset", "superfast", "-crf", "26", "-x264-params", common]
+    common += ":log-level=error:pools=2" + ("" if "open-gop" in spec.encoder else ":open-gop=0")
+    return ["-c:v", "libx265", "-preset", "ultrafast", "-crf", "26", "-tag:v", "hvc1", "-x265-params", common]
+
+
+def record(spec: Spec, folder: Path) -> Recording:
+    """Encode, then cut into fragmented segments of about 2 s with parts of half a second, as a recorder does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    encoded = folder / "encoded.mp4"
+    encode(spec, encoded)
+    with av.open(str(encoded)) as container:
+        configs, samples, delay = _samples(spec, container)
+    init = folder / "init-0.mp4"
+    init.write_bytes(build_init(list(configs.values())))
+    lead = 1 if spec.video else 2
+    segments = []
+    writer = FragmentWriter(list(configs.values()))
+    bounds = _bounds(samples[lead], configs[lead].timescale)
+    for number, (start, end) in enumerate(bounds):
+        path = folder / f"{number:08d}.m4s"
+        until = end if number + 1 < len(bounds) else None
+        path.write_bytes(b"".join(_parts(writer, configs, samples, configs[lead].timescale, start, until)))
+        segments.append(Segment(path, start, end - start))
+    if spec.stamps == "vfr":
+        shown = sorted(Fraction(sample.pts, 90000) for sample in samples[1])
+    else:
+        shown = [delay + n / spec.rate for n in range(spec.frames)]
+    return Recording(spec, init, tuple(segments), tuple(shown))
+
+
+def _samples(
+    spec: Spec, container: av.container.InputContainer
+) -> tuple[dict[int, TrackConfig], dict[int, list[Sample]], Fraction]:
+    """Read the encoder's packets with a recorder's time stamps: from 0 at the first video packet's decode time."""
+    configs: dict[int, TrackConfig] = {}
+    raw: dict[int, list[tuple[Fraction, Fraction, bool, bytes]]] = {}
+    for stream in container.streams:
+        extradata = bytes(stream.codec_context.extradata or b"")
+        if stream.type == "video":
+            configs[1] = video_config("h264" if spec.codec == "h264" else "hevc", extradata, 90000)
+            raw[1] = []
+        else:
+            configs[2] = aac_config(extradata) if spec.audio == "aac" else opus_config(extradata)
+            raw[2] = []
+    for packet in container.demux():
+        if packet.dts is None or packet.pts is None:
+            continue
+        base = packet.time_base
+        row = (packet.dts * base, packet.pts * base, packet.is_keyframe, bytes(packet))
+        raw[1 if packet.stream.type == "video" else 2].append(row)
+    lead = raw[1] if spec.video else raw[2]
+    zero = lead[0][0]
+    delay = lead[0][1] - zero
+    samples = {track: _stamped(spec, rows, configs[track], zero) for track, rows in raw.items()}
+    return configs, samples, delay
+
+
+def _stamped(
+    spec: Spec, rows: list[tuple[Fraction, Fraction, bool, bytes]], config: TrackConfig, zero: Fraction
+) -> list[Sample]:
+    scale = config.timescale
+
+    def ticks(moment: Fraction) -> int:
+        if spec.stamps == "vfr" and config.kind == "video":
+            moment += Fraction(round(8000 * math.sin(float(7 * (moment - zero)))), 1_000_000)
+        if spec.stamps == "ms" and config.kind == "video":
+            return round((moment - zero) * 1000) * (scale // 1000)
+        return round((moment - zero) * scale)
+
+    times = [ticks(dts) for dts, _, _, _ in rows]
+    steps = [after - before for before, after in pairwise(times)]
+    last = (steps or [1])[-1]
+    return [
+        Sample(time, ticks(pts), step, sync, payload)
+        for time, step, (_, pts, sync, payload) in zip(times, [*steps, last], rows, strict=True)
+        if time >= 0 and not (config.kind == "audio" and _lost(spec, time))
+    ]
+
+
+def _lost(spec: Spec, time: int) -> bool:
+    return spec.silent is not None and spec.silent[0] <= Fraction(time, AUDIO_RATE) < spec.silent[1]
+
+
+def _bounds(samples: list[Sample], scale: int) -> list[tuple[int, int]]:
+    """Cut at sync samples that are 2 s or more (less half a frame) after the last cut."""
+    starts: list[int] = []
+    for sample in samples:
+        if sample.sync and (not starts or sample.dts - starts[-1] >= 2 * scale - scale // 50):
+            starts.append(sample.dts)
+    ends = [*starts[1:], samples[-1].dts + samples[-1].duration]
+    return list(zip(starts, ends, strict=True))
+
+
+def _parts(
+    writer: FragmentWriter, configs: dict[int, TrackConfig], samples: dict[int, list[Sample]], scale: int,
+    start: int, end: int | None,
+) -> Iterator[bytes]:  # fmt: skip
+    """Write what is decoded from `start` to `end` (None: all that is left), half a second at a time."""
+    rows = {
+        track: [s for s in run if s.dts * scale >= start * configs[track].timescale] for track, run in samples.items()
+    }
+    at = start
+    while any(rows.values()) and (end is None or at < end):
+        at = at + scale // 2 if end is None else min(at + scale // 2, end)
+        part = {track: [s for s in run if s.dts * scale < at * configs[track].timescale] for track, run in rows.items()}
+        rows = {track: run[len(part[track]) :] for track, run in rows.items()}
+        if any(part.values()):
+            yield writer.part(part)
+
+
+def play_recording(recording: Recording, folder: Path) -> Seen:
+    """Decode the recording's own segments with ffmpeg."""
+    whole = folder / "whole.mp4"
+    whole.write_bytes(recording.init.read_bytes() + b"".join(s.path.read_bytes() for s in recording.segments))
+    return play(whole, audio=False)

@@ -1,0 +1,122 @@
+"""An RTMP server that keeps what is published to it."""
+
+from __future__ import annotations
+
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+
+from services.ingester.rtmp import Publication, PublishRequest, RtmpLimits, RtmpServer
+from shared.clock import Clock, SystemClock
+from tests.support.rtmp_client import frames_of
+
+HOUR = timedelta(hours=1)
+QUICK = RtmpLimits(setup=HOUR, silence=HOUR, part=timedelta(milliseconds=50), linger=timedelta(milliseconds=200))
+"""No time-out of a slow machine ends a connection; a SteppedClock brings them about."""
+PATIENT = RtmpLimits(setup=HOUR, silence=HOUR)
+"""The defaults otherwise."""
+LIMIT = timedelta(seconds=20)
+
+
+class SteppedClock(SystemClock):
+    """A clock that a test sets forward."""
+
+    def __init__(self) -> None:
+        self.ahead_ns = 0
+
+    def monotonic_ns(self) -> int:
+        """Give the machine's time and what it was set forward."""
+        return super().monotonic_ns() + self.ahead_ns
+
+    def step(self, by: timedelta) -> None:
+        """Set it forward."""
+        self.ahead_ns += int(by.total_seconds() * 1e9)
+
+
+@dataclass
+class Stream:
+    """One publication: the bytes of each run, and how it ended."""
+
+    key: str
+    publication: Publication[str]
+    runs: list[bytearray] = field(default_factory=list)
+    done: threading.Event = field(default_factory=threading.Event)
+
+    def wait(self) -> Stream:
+        """Wait until it has ended."""
+        assert self.done.wait(60), "the publication did not end"
+        return self
+
+
+class Ingest:
+    """Consumer and authorizer of a test's server; all keys but "wrong..." may publish."""
+
+    def __init__(self, record: Callable[[Stream], None] | None = None) -> None:
+        self.asked: list[PublishRequest] = []
+        self.streams: list[Stream] = []
+        self._record = record or record_bytes
+        self._changed = threading.Condition()
+
+    def authorize(self, request: PublishRequest) -> str | None:
+        """Decide by the key."""
+        self.asked.append(request)
+        return None if request.stream_name.startswith("wrong") else request.stream_name
+
+    def on_publish(self, publication: Publication[str]) -> None:
+        """Read a publication to its end."""
+        stream = Stream(publication.grant, publication)
+        with self._changed:
+            self.streams.append(stream)
+            self._changed.notify_all()
+        try:
+            self._record(stream)
+        finally:
+            stream.done.set()
+
+    def stream(self, key: str = "key") -> Stream:
+        """Wait for the latest publication with a key."""
+
+        def find() -> Stream | None:
+            return next((stream for stream in reversed(self.streams) if stream.key == key), None)
+
+        with self._changed:
+            found = self._changed.wait_for(find, timeout=30)
+        assert found is not None, f"nothing was published to {key}"
+        return found
+
+
+def record_bytes(stream: Stream) -> None:
+    """Keep the bytes of all runs."""
+    while True:
+        run = bytearray()
+        stream.runs.append(run)
+        while data := stream.publication.read(65536):
+            run += data
+        if not stream.publication.next_run():
+            return
+
+
+def last_frame(stream: Stream) -> int:
+    """Give the number of the frame read last, -1 before the first one."""
+    return frames_of(bytes(stream.runs[0]))[-1][1] if stream.runs and stream.runs[0] else -1
+
+
+@contextmanager
+def rtmp_server(
+    limits: RtmpLimits = QUICK,
+    *,
+    record: Callable[[Stream], None] | None = None,
+    tls: ssl.SSLContext | None = None,
+    clock: Clock | None = None,
+) -> Iterator[tuple[RtmpServer[str], Ingest]]:
+    """Run a server on a free port; stop it in the end, and see that nothing is left."""
+    ingest = Ingest(record)
+    server = RtmpServer("127.0.0.1", 0, ingest.authorize, ingest.on_publish, limits, clock, tls=tls)
+    server.start()
+    try:
+        yield server, ingest
+    finally:
+        assert server.stop(LIMIT), "a thread is left"

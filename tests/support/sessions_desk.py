@@ -1,0 +1,90 @@
+"""An ingester in a process of its own with real RTMP publishers, and what it leaves in broker and store."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nats.js import JetStreamContext
+
+from shared.clock import SystemClock
+from shared.kv import Bucket
+from shared.messages.jobs import IngestKey, JobRecord, SessionRecord
+from shared.messages.live import JobState
+from shared.messages.media import SegmentWritten
+from shared.secrets import Vault, hash_token
+from shared.settings import Settings
+from shared.store.local import LocalStore
+from tests.support.clipper_desk import read_all
+from tests.support.nats import NatsServer
+from tests.support.recordings import connected
+from tests.support.rtmp_encoder import publish_command
+from tests.support.shared_bus import SECRET, child, free_port, new_id, settings_for
+
+ACCOUNT = "main"
+
+
+@dataclass
+class Desk:
+    """A live event, its gateway's part, and its encoder."""
+
+    js: JetStreamContext
+    settings: Settings
+    source: Path
+    event: str = field(default_factory=new_id)
+    key: str = field(default_factory=new_id)
+    rtmp: int = field(default_factory=free_port)
+
+    @property
+    def store(self) -> LocalStore:
+        return LocalStore(self.settings.media_dir)
+
+    async def job(self, state: JobState = "standby") -> None:
+        vault = Vault(SECRET.encode())
+        record = JobRecord(
+            account=ACCOUNT, event=self.event, state=state, created_ms=SystemClock().now_ms(), changed_ms=0,
+            stream_key=vault.encrypt(self.key, "stream-key"), passphrase=vault.encrypt(self.key, "passphrase"),
+        )  # fmt: skip
+        await Bucket(lambda: self.js, "events", JobRecord).change(f"{ACCOUNT}.{self.event}", lambda _: record)
+        ingest = IngestKey(account=ACCOUNT, event=self.event)
+        keys = Bucket(lambda: self.js, "keys", IngestKey)
+        await keys.change(f"ingest.{hash_token(self.key)}", lambda _: ingest)
+
+    @contextlib.contextmanager
+    def ingester(self, log: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+        ports = {"REELAY_RTMP_PORT": str(self.rtmp), "REELAY_SRT_PORT": "0"}
+        with child(self.settings, log, "services.ingester", **ports, **environment) as process:
+            yield process
+
+    def encoder(self, *, real_time: bool = True, key: str = "") -> subprocess.Popen[bytes]:
+        url = f"rtmp://127.0.0.1:{self.rtmp}/live/{key or self.key}"
+        command = publish_command(self.source, url, real_time=real_time)
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    async def segments(self) -> list[SegmentWritten]:
+        """Read the log of the event."""
+        found = await read_all(self.js, "SEGMENTS", f"media.segment.written.{ACCOUNT}.{self.event}")
+        return [SegmentWritten.model_validate(body) for _, body in found]
+
+    async def sessions(self) -> list[SessionRecord]:
+        stored = await Bucket(lambda: self.js, "sessions", SessionRecord).items(f"{ACCOUNT}.{self.event}")
+        return sorted((s.value for s in stored), key=lambda s: s.first_frame_ms)
+
+    async def ended(self, count: int = 1) -> list[SessionRecord] | None:
+        """Give the sessions once so many have ended."""
+        sessions = await self.sessions()
+        return sessions if sum(s.ended_ms is not None for s in sessions) >= count else None
+
+    async def said(self) -> list[str]:
+        """Give what was said of sessions, in order; an end with its reason."""
+        found = await read_all(self.js, "EVENTS", f"live.session.*.{ACCOUNT}.{self.event}")
+        return [body.get("reason", "started") for _, body in found]
+
+
+@contextlib.asynccontextmanager
+async def desk(nats: NatsServer, folder: Path, source: Path) -> AsyncIterator[Desk]:
+    async with connected(nats.url) as js:
+        yield Desk(js, settings_for(nats, folder), source)

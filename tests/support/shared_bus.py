@@ -1,0 +1,141 @@
+"""A service with a test's own handlers, in this process or another, and what lies in the broker afterwards."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from nats.js import JetStreamContext
+from nats.js.errors import NotFoundError
+
+from shared import streams
+from shared.bus import headers_of
+from shared.clock import SystemClock
+from shared.messages.base import Message
+from shared.messages.clips import ClipRefine
+from shared.provision import consumer_config
+from shared.service import Service, application, make_service
+from shared.settings import Settings
+from shared.streams import COMMANDS, DEADLETTERS, consumer
+from shared.subjects import channel_of, dead_letter_subject, subject_of
+from tests.support.nats import NatsServer
+
+SECRET = "shared-tests"
+
+
+def free_port() -> int:
+    """Give a TCP port that nobody has now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def new_id() -> str:
+    return uuid4().hex
+
+
+def settings_for(server: NatsServer, folder: Path, **more: Any) -> Settings:
+    return Settings(data_dir=folder, nats_url=server.url, secret_key=SECRET, **more)  # type: ignore[arg-type]
+
+
+def hasten(durable: str, **changes: Any) -> None:
+    """Change a row of the table of consumers; give it back with `monkeypatch.setattr(streams, "CONSUMERS", ...)`."""
+    streams.CONSUMERS = tuple(replace(c, **changes) if c.durable == durable else c for c in streams.CONSUMERS)
+
+
+async def apply(js: JetStreamContext, durable: str, ack_wait: timedelta) -> None:
+    """Shorten a consumer's ack_wait at the server."""
+    spec = consumer(durable)
+    await js.add_consumer(spec.stream, consumer_config(replace(spec, ack_wait=ack_wait)))
+
+
+@contextlib.asynccontextmanager
+async def running(service: Service) -> AsyncIterator[Service]:
+    """Run a built service as its process would."""
+    app = application(service)
+    async with app.lifespan_context():
+        await app.start()
+        try:
+            yield service
+        finally:
+            await app.stop()
+
+
+@contextlib.asynccontextmanager
+async def served(
+    name: str, build: Callable[[Service], None], settings: Settings, clock: Any = None
+) -> AsyncIterator[Service]:
+    """Make a service, and run it."""
+    service = make_service(name, settings, clock)
+    build(service)
+    async with running(service):
+        yield service
+
+
+@contextlib.contextmanager
+def child(settings: Settings, log: Path, *module: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `python -m module ...` with a service's settings; it is killed at the end."""
+    given = {
+        "REELAY_NATS_URL": settings.nats_url, "REELAY_DATA_DIR": str(settings.data_dir), "REELAY_SECRET_KEY": SECRET,
+        **environment,
+    }  # fmt: skip
+    with log.open("ab") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *module], env=os.environ | given, stdin=subprocess.DEVNULL, stdout=out, stderr=out
+        )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+        process.wait(10)
+
+
+async def send(js: JetStreamContext, message: Message, *, times: int = 1, dedup: bool = False) -> int:
+    """Publish a message, by default past the server's check for duplicates; gives its (last) place."""
+    place = 0
+    for _ in range(times):
+        headers = headers_of(message, "test", SystemClock())
+        if not dedup:
+            del headers["Nats-Msg-Id"]
+        body = message.model_dump_json().encode()
+        place = (await js.publish(subject_of(message), body, stream=channel_of(message).stream, headers=headers)).seq
+    return place
+
+
+async def refine(js: JetStreamContext, body: bytes | None = None) -> tuple[str, int]:
+    """Publish a ClipRefine (or garbage in its place); gives clip and place."""
+    clip = new_id()
+    message = ClipRefine(account="main", clip=clip)
+    if body is None:
+        return clip, await send(js, message)
+    return clip, (await js.publish(subject_of(message), body, stream=COMMANDS)).seq
+
+
+async def letter(js: JetStreamContext, durable: str, place: int) -> dict[str, Any] | None:
+    """Read a dead letter."""
+    try:
+        found = await js.get_last_msg(DEADLETTERS, dead_letter_subject(durable, place))
+    except NotFoundError:
+        return None
+    read: dict[str, Any] = json.loads(found.data or b"")
+    return read | {"body": base64.b64decode(read["body"])}
+
+
+async def idle(js: JetStreamContext, durable: str, place: int = 0) -> bool:
+    """Tell whether a consumer has nothing more to do, and is past a place in its stream."""
+    info = await js.consumer_info(consumer(durable).stream, durable)
+    past = info.ack_floor is not None and info.ack_floor.stream_seq >= place
+    return past and not info.num_pending and not info.num_ack_pending

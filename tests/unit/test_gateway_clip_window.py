@@ -1,0 +1,153 @@
+"""Which part of a recording an output asks for."""
+
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from services.gateway.clip_models import Output
+from services.gateway.clip_window import BadWindow, Recording, Window, resolve
+
+CREATED = 1_700_000_000_250
+FIRST = CREATED + 10_000
+NOW = FIRST + 600_000
+LIVE = Recording(CREATED, FIRST, NOW, live=True)
+ENDED = Recording(CREATED, FIRST, NOW, live=False)
+EPOCH = FIRST // 1000
+
+
+def window(recording: Recording = LIVE, **fields: Any) -> Window:
+    return resolve(Output.model_validate(fields), recording)
+
+
+def refused(recording: Recording = LIVE, **fields: Any) -> str:
+    with pytest.raises(BadWindow) as caught:
+        window(recording, **fields)
+    return caught.value.field
+
+
+@pytest.mark.parametrize(
+    ("fields", "clock", "start", "end"),
+    [
+        ({"stream_start_time": 4, "stream_end_time": 14}, "stream", 4, 14),
+        ({"stream_start_time": "4", "stream_end_time": "14.5"}, "stream", 4, Fraction(29, 2)),
+        ({"stream_start_time": 300, "duration": 60}, "stream", 300, 360),
+        ({"stream_end_time": 360, "duration": 60}, "stream", 300, 360),
+        ({"start_time": EPOCH + 10, "end_time": EPOCH + 20}, "wall", EPOCH + 10, EPOCH + 20),
+        ({"start_time": str(EPOCH + 10), "duration": "10"}, "wall", EPOCH + 10, EPOCH + 20),
+        ({"end_time": EPOCH + 20, "duration": 10}, "wall", EPOCH + 10, EPOCH + 20),
+        ({"duration": 60}, "wall", Fraction(NOW, 1000) - 60, Fraction(NOW, 1000)),
+    ],
+)
+def test_each_combination_of_the_vendor_gives_its_range(
+    fields: dict[str, Any], clock: str, start: Fraction, end: Fraction
+) -> None:
+    for recording in (LIVE, ENDED):
+        found = window(recording, **fields)
+        assert (found.selection.clock, found.selection.start, found.selection.end) == (clock, start, end)
+        assert found.asked_duration == end - start
+        assert not found.wait
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({}, "duration"),
+        ({"duration": 0}, "duration"),
+        ({"duration": -1}, "duration"),
+        ({"stream_start_time": 1, "duration": 0}, "duration"),
+        ({"stream_start_time": 14, "stream_end_time": 4}, "stream_end_time"),
+        ({"stream_start_time": 4, "stream_end_time": 4}, "stream_end_time"),
+        ({"stream_start_time": -1, "stream_end_time": 4}, "stream_start_time"),
+        ({"stream_end_time": 0, "duration": 4}, "stream_end_time"),
+        ({"stream_start_time": 4}, "stream_end_time"),
+        ({"stream_end_time": 4}, "stream_start_time"),
+        ({"start_time": EPOCH + 1}, "end_time"),
+        ({"end_time": EPOCH + 1}, "start_time"),
+        ({"stream_start_time": 4, "stream_end_time": 9, "duration": 5}, "duration"),
+        ({"stream_start_time": 4, "end_time": EPOCH + 9}, "end_time"),
+        ({"start_time": EPOCH, "stream_end_time": 9}, "start_time"),
+        ({"start_time": EPOCH, "end_time": EPOCH + 5, "stream_end_time": 9, "stream_start_time": 1}, "end_time"),
+        ({"duration": 48 * 3600 + 1}, "duration"),
+        ({"stream_start_time": 0, "stream_end_time": 48 * 3600 + 1}, "stream_end_time"),
+        ({"stream_start_time": 600, "duration": 10}, "stream_start_time"),
+        ({"stream_start_time": 700, "stream_end_time": 800}, "stream_start_time"),
+        ({"start_time": NOW // 1000 + 100, "duration": 10}, "start_time"),
+        ({"end_time": NOW // 1000 + 100, "duration": 10}, "end_time"),
+        ({"start_time": EPOCH, "end_time": NOW // 1000 + 2}, "end_time"),
+        ({"start_time": CREATED // 1000 - 1, "end_time": EPOCH + 5}, "start_time"),
+        ({"start_time": CREATED // 1000, "end_time": FIRST // 1000 - 1}, "end_time"),
+        ({"end_time": EPOCH - 1, "duration": 4}, "end_time"),
+    ],
+)
+def test_a_range_that_cannot_be_served_names_its_field(fields: dict[str, Any], field: str) -> None:
+    assert refused(LIVE, **fields) == field
+    assert refused(ENDED, **fields) == field
+
+
+def test_what_reaches_beyond_the_recording_is_not_padded_but_taken() -> None:
+    assert window(stream_start_time=0, duration=5000).selection.end == 5000
+    assert window(stream_end_time=5, duration=10).selection.start == 0
+    assert window(duration=5000).asked_duration == 5000
+
+
+def test_a_future_end_is_waited_for_only_while_live() -> None:
+    assert window(stream_start_time=590, duration=60, wait=True).wait
+    assert window(stream_start_time=700, duration=60, wait=True).wait
+    assert window(start_time=EPOCH, end_time=NOW // 1000 + 100, wait=True).wait
+    assert not window(stream_start_time=5, duration=60, wait=True).wait
+    assert not window(ENDED, stream_start_time=590, duration=60, wait=True).wait
+    assert refused(ENDED, stream_start_time=700, duration=60, wait=True) == "stream_start_time"
+
+
+def test_a_wait_is_at_most_a_week() -> None:
+    with pytest.raises(BadWindow, match="7 days"):
+        window(stream_start_time=8 * 86_400, duration=60, wait=True)
+
+
+@pytest.mark.parametrize(
+    "value", ["NaN", "inf", "-Infinity", "1e3", "1_000", "0x10", "", " ", "1/3", "四", True, [], {}]
+)
+@pytest.mark.parametrize("field", ["duration", "start_time", "stream_end_time"])
+def test_only_plain_decimal_numbers_are_numbers(field: str, value: Any) -> None:
+    with pytest.raises(ValidationError):
+        Output.model_validate({field: value})
+
+
+@pytest.mark.parametrize("field", ["stream_start_timecode", "stream_end_timecode", "url", "videocloud"])
+def test_what_is_not_supported_yet_is_said(field: str) -> None:
+    with pytest.raises(ValidationError, match="not supported yet"):
+        Output.model_validate({field: "01:00:00:00", "duration": 5})
+
+
+numbers = st.none() | st.decimals(-10, 10**12, places=6, allow_nan=False) | st.integers(-5, 2_000_000_000).map(str)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.fixed_dictionaries(
+        dict.fromkeys(("stream_start_time", "stream_end_time", "start_time", "end_time", "duration"), numbers)
+    ),
+    st.booleans(),
+    st.sampled_from([LIVE, ENDED]),
+)
+def test_whatever_is_asked_gives_a_sound_range_or_names_a_field(
+    fields: dict[str, Any], wait: bool, recording: Recording
+) -> None:
+    output = Output.model_validate({**fields, "wait": wait})
+    field, found = None, None
+    try:
+        found = resolve(output, recording)
+    except BadWindow as error:
+        field = error.field
+    assert (found is None) == (field in fields)
+    if found is None:
+        return
+    assert found.selection.start < found.selection.end
+    assert 0 < found.asked_duration <= 48 * 3600
+    last = recording.end_ms - (recording.first_frame_ms if found.selection.clock == "stream" else 0)
+    assert found.wait or found.selection.start * 1000 < last
+    assert not (found.wait and not recording.live)

@@ -1,0 +1,154 @@
+"""Bodies, ranges, pages, names of files."""
+
+import json
+from decimal import Decimal
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from services.gateway.clips import file_name
+from services.gateway.http.bodies import Malformed, exact, parse_json
+from services.gateway.http.files import disposition
+from services.gateway.http.paging import Paging
+from services.gateway.http.problems import ApiError
+from services.gateway.http.ranges import Span, Unsatisfiable, matches, wanted
+from services.gateway.job_models import JobCreate
+
+
+def test_fractions_stay_exact() -> None:
+    value = parse_json(b'{"a": 4.033333333, "b": 0.1, "c": 1.5e2, "d": 7}')
+    assert exact(value["a"]) == Fraction(4_033_333_333, 10**9)
+    assert exact(value["b"]) == Fraction(1, 10)
+    assert exact(value["c"]) == 150
+    assert exact(value["d"]) == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        (b"", "line 1 column 1"),
+        (b"{", "line 1 column 2"),
+        (b'{\n  "a": 1,\n}', "line [23] column"),
+        (b'{"outputs": [}', "line 1 column 14"),
+        (b'{"a": NaN}', "NaN"),
+        (b'{"a": -Infinity}', "-Infinity"),
+        (b'{"a": "\xff"}', "UTF-8"),
+        (b'{"a": "\\ud800"}', "surrogate"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b"[" * 50 + b"]" * 50, "nested too deeply"),
+        (b"1" * 5000, "too long"),
+        (b"0." + b"1" * 5000, "too long"),
+        (b'{"event_length": 1E+100000000}', "out of range"),
+        (b'{"event_length": 1E-100000000}', "out of range"),
+        (b'{"kept": 1e400}', "out of range"),
+        (b'{"kept": 1E-999999999999999999999}', "out of range"),
+    ],
+)
+def test_malformed_json_is_told_with_its_place(text: bytes, place: str) -> None:
+    with pytest.raises(Malformed, match=place):
+        parse_json(text)
+
+
+def test_true_is_no_number_of_seconds() -> None:
+    with pytest.raises(ValidationError, match="whole number"):
+        JobCreate.model_validate({"reconnect_time": True})
+    assert JobCreate.model_validate({"reconnect_time": "30", "event_length": Decimal("1e2")}).event_length == 100
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists, max_leaves=10))
+def test_json_that_is_well_formed_is_read_as_written(value: object) -> None:
+    assert parse_json(json.dumps(value).encode()) == value
+
+
+@given(st.text() | st.decimals() | st.integers())
+def test_a_number_is_read_exactly_or_refused(value: str | Decimal | int) -> None:
+    try:
+        found = exact(value)
+    except ValueError:
+        return
+    assert found == round(Fraction(str(value).strip()), 12)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        (b"0.30000000000000004", Fraction(3, 10)),
+        (b'"0.6000000000000001"', Fraction(3, 5)),
+        (b"63.480000000000004", Fraction(6348, 100)),
+        (b"5.551115123125783e-17", Fraction(0)),
+        (b"-5.551115123125783e-17", Fraction(0)),
+        (b"1795229355.6756654", Fraction(17952293556756654, 10**7)),
+    ],
+)
+def test_what_floats_leave_over_moves_no_point(text: bytes, seconds: Fraction) -> None:
+    assert exact(parse_json(text)) == seconds
+
+
+SIZE = 1000
+
+
+@pytest.mark.parametrize(
+    ("header", "span"),
+    [
+        (None, Span(0, SIZE, part=False)),
+        ("bytes=0-99", Span(0, 100, part=True)),
+        ("bytes=900-", Span(900, 100, part=True)),
+        ("bytes=-100", Span(900, 100, part=True)),
+        ("bytes=-5000", Span(0, SIZE, part=True)),
+        ("bytes=990-5000", Span(990, 10, part=True)),
+        ("bytes=5-4", Span(0, SIZE, part=False)),
+        ("bytes=0-1,5-6", Span(0, SIZE, part=False)),
+        ("lines=0-1", Span(0, SIZE, part=False)),
+        ("bytes=-", Span(0, SIZE, part=False)),
+        ("bytes=abc", Span(0, SIZE, part=False)),
+    ],
+)
+def test_a_range_is_served_or_ignored(header: str | None, span: Span) -> None:
+    assert wanted(header, None, '"a"', SIZE) == span
+
+
+@pytest.mark.parametrize("header", ["bytes=1000-", "bytes=-0", "bytes=99999999999999999-"])
+def test_a_range_outside_the_file_cannot_be_served(header: str) -> None:
+    with pytest.raises(Unsatisfiable):
+        wanted(header, None, '"a"', SIZE)
+
+
+def test_a_range_of_another_version_gives_the_whole_file() -> None:
+    assert wanted("bytes=5-", '"a"', '"a"', SIZE).part
+    assert not wanted("bytes=5-", '"b"', '"a"', SIZE).part
+    assert not wanted("bytes=5-", 'W/"a"', '"a"', SIZE).part
+    assert matches('W/"x", "a"', '"a"')
+    assert not matches('"b"', '"a"')
+
+
+def test_names_cannot_leave_their_header_or_folder() -> None:
+    shown = disposition('a"b\r\nSet-Cookie: x/../é.mp4')
+    assert "\r" not in shown
+    assert "\n" not in shown
+    assert "/" not in shown
+    assert shown.isascii()
+    assert file_name("../../Half time: 1–0!", "f" * 32) == f"Half-time-1-0-{'f' * 32}.mp4"
+    assert file_name("…", "f" * 32) == f"{'f' * 32}.mp4"
+
+
+@given(st.sets(st.tuples(st.integers(0, 50), st.text("abcdef", min_size=3, max_size=3))), st.integers(1, 7))
+def test_pages_joined_are_the_list(items: set[tuple[int, str]], size: int) -> None:
+    for direction in ("asc", "desc"):
+        seen: list[tuple[int, str]] = []
+        token = None
+        while True:
+            page = Paging(token, size, "created_at", direction).apply(items, lambda item: item)
+            seen += page.items
+            token = page.next_token
+            if token is None:
+                break
+        assert seen == sorted(items, reverse=direction == "desc")
+
+
+@pytest.mark.parametrize("token", ["%%%", "AAAA", "é", "MTI", "=" * 5])
+def test_a_made_up_token_is_refused(token: str) -> None:
+    with pytest.raises(ApiError):
+        Paging(token, 10, "created_at", "asc")

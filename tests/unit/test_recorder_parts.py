@@ -1,0 +1,227 @@
+"""The recorder's parts by themselves: clocks, tables and headers, from good input and from bad."""
+
+from __future__ import annotations
+
+import itertools
+import struct
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from services.ingester.recorder.audio import AdtsSplitter, opus_duration, opus_head, opus_track, split_opus
+from services.ingester.recorder.flv import FlvDemuxer
+from services.ingester.recorder.head import SegmentHead, build_head, read_head
+from services.ingester.recorder.model import Frame, NotMedia
+from services.ingester.recorder.mpegts import TsDemuxer
+from services.ingester.recorder.pictures import ByteStream, has_recovery_point
+from services.ingester.recorder.psi import Sections, crc32, read_pat, read_pmt
+from services.ingester.recorder.timing import AudioGrid, TimeLine
+from services.ingester.recorder.unwrap import Unwrapper
+from services.ingester.recorder.wall import WallClock
+from shared.media.mp4.boxes import Mp4Error
+from shared.media.mp4.entries import aac_config
+from tests.unit.test_mp4_boxes import PPS, SPS, VIDEO
+
+AAC = aac_config(bytes.fromhex("1190"))
+SECOND = 90_000
+TS_PAT = bytes.fromhex("00b00d0001c100000001f0002ab104b2")
+
+
+@settings(deadline=None)
+@given(st.integers(0, (1 << 33) - 1), st.lists(st.integers(-(1 << 31), 1 << 31), max_size=20))
+def test_wraps_are_taken_out(start: int, steps: list[int]) -> None:
+    clock, real = Unwrapper(33), start
+    assert clock.take(start) == start
+    for step in steps:
+        real += step
+        assert clock.take(real % (1 << 33)) == real
+
+
+def frame(time: int, kind: str = "video") -> Frame:
+    return Frame(VIDEO if kind == "video" else AAC, time, 0, True, b"x")
+
+
+stamps = st.tuples(st.sampled_from(["video", "audio"]), st.integers(-(1 << 34), 1 << 34), st.integers(0, 10**11))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(stamps, max_size=60))
+def test_times_rise_whatever_an_encoder_says(said: list[tuple[str, int, int]]) -> None:
+    line = TimeLine(2 * SECOND)
+    line.begin(0)
+    last: dict[str, int] = {}
+    came: dict[str, int] = {}
+    now = 0
+    for kind, stamp, passed in said:
+        now += passed
+        dts = line.place(frame(stamp, kind), now).dts
+        if last.get(kind, -1) >= 0:
+            assert dts > last[kind]
+            ahead = dts - max(last.values())
+            assert ahead <= (now - came[kind]) * 9 // 100_000 + 8 * SECOND, "hardly ahead of time itself"
+        last[kind], came[kind] = dts, now
+
+
+def test_a_jump_settles_both_tracks_alike() -> None:
+    line = TimeLine(2 * SECOND)
+    line.begin(1000)
+    for at in range(0, SECOND, 3000):
+        assert line.place(frame(1000 + at), 0).dts == at
+        assert line.place(frame(1500 + at, "audio"), 0).dts == at + 500
+    jumped = line.place(frame(77_000_000), 0)
+    assert (jumped.dts, jumped.jumped) == (SECOND, True)
+    assert line.place(frame(77_000_500, "audio"), 0) == (SECOND + 500, False)
+    assert line.jumps == 1
+
+
+def test_sound_stays_on_its_grid_and_follows_drift() -> None:
+    grid = AudioGrid(48_000)
+    rounded = [grid.place(round(i * 1024 / 48) * 90, 1024) for i in range(500)]
+    assert rounded == [1024 * i for i in range(500)], "ms stamps do not shake it"
+    fast = AudioGrid(48_000)
+    placed = [fast.place(i * 1921, 1024) for i in range(3000)]  # stamps 0.05 % further apart than samples say
+    assert all(p is not None for p in placed)
+    assert abs((placed[-1] or 0) - 2999 * 1921 * 48 // 90) < 200
+    slow = AudioGrid(48_000)
+    kept = [p for i in range(3000) if (p := slow.place(i * 1900, 1024)) is not None]  # 1 % too much sound
+    assert 2950 < len(kept) < 2990
+    assert all(b - a >= 1022 for a, b in itertools.pairwise(kept))
+    gap = AudioGrid(48_000)
+    assert [gap.place(0, 1024), gap.place(SECOND, 1024)] == [0, 48_000]
+
+
+def test_the_wall_clock_is_corrected_by_a_millisecond_a_second() -> None:
+    wall = WallClock(1_000_000)
+    assert wall.at(0, 1_000_000) == 1_000_000
+    assert wall.at(2 * SECOND, 1_002_500) == 1_002_002
+    assert wall.at(4 * SECOND, 1_004_001) == 1_004_001
+    assert wall.at(6 * SECOND, 1_000_000) == 1_005_999
+
+
+words = st.integers(1, 1 << 31)
+heads = st.builds(
+    SegmentHead,
+    words,
+    words,
+    st.integers(0, 1 << 60),
+    words,
+    st.integers(946_684_800_000, 4_000_000_000_000),
+    st.booleans(),
+    words,
+)
+
+
+@settings(deadline=None)
+@given(heads, st.binary(max_size=60))
+def test_a_segment_head_reads_back(head: SegmentHead, garbage: bytes) -> None:
+    assert read_head(build_head(head)) == head
+    with pytest.raises(Mp4Error):
+        read_head(garbage)
+
+
+def section(table: int, body: bytes) -> bytes:
+    head = bytes((table, 0xB0 | (len(body) + 4) >> 8, (len(body) + 4) & 0xFF))
+    whole = head + body
+    return whole + struct.pack(">I", crc32(whole))
+
+
+def test_tables_are_read_once_and_damaged_ones_not_at_all() -> None:
+    assert crc32(TS_PAT) == 0
+    assert read_pat(TS_PAT) == 0x1000
+    sections = Sections()
+    assert sections.take(b"\0" + TS_PAT + b"\xff" * 100, start=True) == TS_PAT
+    assert sections.take(b"\0" + TS_PAT, start=True) is None
+    broken = bytearray(TS_PAT)
+    broken[10] ^= 1
+    assert sections.take(b"\0" + broken, start=True) is None
+    streams = b"\x1b\xe1\0\xf0\0\x0f\xe1\1\xf0\0\x06\xe1\2\xf0\x0a\x05\x04Opus\x7f\x02\x80\x06\x02\xe1\3\xf0\0"
+    pmt = section(2, b"\0\1\xc1\0\0\xe1\0\xf0\0" + streams)
+    wide = Sections()
+    assert wide.take(b"\0" + pmt[:20], start=True) is None
+    assert wide.take(pmt[20:], start=False) == pmt
+    found = read_pmt(pmt)
+    assert found is not None
+    assert [(s.pid, s.codec, s.channels) for s in found] == [
+        (0x100, "h264", 0), (0x101, "aac", 0), (0x102, "opus", 6), (0x103, "mpeg2video", 0)]  # fmt: skip
+
+
+def adts(payload: bytes) -> bytes:
+    size = len(payload) + 7
+    return bytes((0xFF, 0xF1, 0x4C, 0x80 | size >> 11, size >> 3 & 0xFF, (size & 7) << 5 | 0x1F, 0xFC)) + payload
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.binary(min_size=1, max_size=50).map(lambda b: b.replace(b"\xff", b"\0")), min_size=1, max_size=8),
+    st.data(),
+)
+def test_adts_frames_may_run_over_packets(payloads: list[bytes], data: st.DataObject) -> None:
+    stream = b"".join(map(adts, payloads))
+    splitter, found = AdtsSplitter(), []
+    while stream:
+        size = data.draw(st.integers(1, len(stream)))
+        found += splitter.split(stream[:size])[1]
+        stream = stream[size:]
+    assert found == payloads
+    assert splitter.config == AAC
+
+
+def test_sound_out_of_step_is_found_again() -> None:
+    splitter = AdtsSplitter()
+    before, frames = splitter.split(b"\xff\x00noise\xff" + adts(b"one") + adts(b"two"))
+    assert (before, frames) == (0, [b"one", b"two"])
+
+
+def test_opus_packets_are_measured_and_unwrapped() -> None:
+    assert [opus_duration(bytes((toc, 2))) for toc in (0xFC, 0xFD, 0xFF, 0x00, 0x1B)] == [960, 1920, 1920, 480, 5760]
+    assert opus_duration(b"") == opus_duration(b"\xff") == 0
+    body = b"\xfc" + b"x" * 299
+    packet = b"\x7f\xe0\xff\x2d" + body
+    trimmed = b"\x7f\xf8\x03\0\1\0\2" + b"\xfcab"
+    assert split_opus(packet + trimmed) == [body, b"\xfcab"]
+    assert split_opus(b"\x7f\xe0\xff") == split_opus(b"junk") == []
+    assert [track.channels for code in (0, 1, 2, 8) if (track := opus_track(code))] == [2, 1, 2, 8]
+    assert opus_track(9) is None
+    assert len(opus_head(6)) == 27
+
+
+def test_a_recovery_point_is_a_place_to_begin() -> None:
+    assert has_recovery_point(b"\x06\x06\x01\xc4\x80")
+    assert has_recovery_point(b"\x06\x05\x02ab\x06\x01\x84\x80")
+    assert not has_recovery_point(b"\x06\x06\x01\x44\x80")
+    assert not has_recovery_point(b"\x06\x05\xff")
+    stream = ByteStream("h264")
+    start = b"\0\0\0\1"
+    entry = stream.take(
+        start + b"\x09\xf0" + start + SPS + start + PPS + start + b"\x06\x06\x01\xc4\x80" + start + b"\x41\x9a"
+    )
+    assert entry is not None
+    assert entry.sync
+    assert entry.payload == b"\0\0\0\2\x09\xf0" + b"\0\0\0\5\x06\x06\x01\xc4\x80" + b"\0\0\0\2\x41\x9a"
+    assert entry.config == VIDEO
+    following = stream.take(start + b"\x41\x9a\x01")
+    assert following is not None
+    assert not following.sync
+    assert following.config is entry.config
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(st.binary(max_size=400), max_size=8))
+def test_demuxers_survive_garbage(chunks: list[bytes]) -> None:
+    for prefix in (
+        b"",
+        b"FLV\1\5\0\0\0\x09\0\0\0\0",
+        b"FLV\1\5\0\0\0\x09\0\0\0\0\x09\0\0\5\0\0\0\0\0\0\0\x17\0\0\0\0\0\0\0\x10",
+    ):
+        demuxer = FlvDemuxer()
+        try:
+            for chunk in (prefix, *chunks):
+                demuxer.feed(chunk)
+        except NotMedia:
+            pass
+    stream = TsDemuxer()
+    for chunk in chunks:
+        padded = chunk[:184].ljust(184, b"\0")
+        stream.feed(b"\x47\x40\0\x10" + padded + b"\x47\x41\0\x30" + padded + chunk)
+    stream.flush()

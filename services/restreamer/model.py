@@ -1,0 +1,135 @@
+"""The terms that sources, playout and targets share (ADR 14). Times are flicks: 1/705,600,000 s."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Literal, Protocol
+
+from shared.messages.restreams import FLICKS, Place, TargetStatus
+
+__all__ = ["FLICKS"]
+
+Kind = Literal["video", "audio"]
+VideoCodec = Literal["h264", "hevc", "vp8", "vp9", "av1"]
+AudioCodec = Literal["aac", "mp3", "opus"]
+How = Literal["copied", "conformed", "transcoded"]
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """How a stream of packets is decoded. Equal tracks join without a new configuration.
+
+    `config` is avcC, hvcC, vpcC or av1C without box header, an AudioSpecificConfig, an OpusHead, or nothing (mp3, vp8).
+    `codec` may be one that no target takes (vorbis, mpeg4 ...): what can be decoded can be encoded anew.
+    """
+
+    kind: Kind
+    codec: str
+    config: bytes
+    width: int = 0
+    height: int = 0
+    pixels: str = ""
+    rate: Fraction | None = None
+    sample_rate: int = 0
+    channels: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """One coded picture or sound frame of a file, in decode order; times from the file's own zero.
+
+    H.264 and HEVC are length-prefixed (4 bytes), AAC is raw.
+    """
+
+    kind: Kind
+    dts: int
+    pts: int
+    duration: int
+    key: bool
+    data: bytes
+
+
+class Media(Protocol):
+    """An opened file. One thread uses it; `stop` given at opening ends its waits."""
+
+    video: Track | None
+    audio: Track | None
+    duration: int | None
+    wall_start_ms: int | None
+    """Wall clock of the file's zero, where it is known (recordings, creation_time)."""
+
+    def packets(self, start: int) -> Iterator[Packet]:
+        """Give packets from the last keyframe at or before `start`, both kinds, by decode time. SourceError."""
+        ...
+
+    def close(self) -> None:
+        """Give back what it holds."""
+        ...
+
+
+class SourceError(Exception):
+    """A source cannot be read; the message is for people and holds no secret. `lasting`: another try is vain."""
+
+    def __init__(self, text: str, *, lasting: bool = True) -> None:
+        super().__init__(text)
+        self.lasting = lasting
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One packet on the output's timeline. Decode times never fall within a kind, and pts >= dts >= 0.
+
+    `track` is set where a decoder must be configured anew, which is at a keyframe. `clean`: nothing that is shown
+    before the end of what was sent up to here is missing. `place` is the picture that follows this unit.
+    """
+
+    kind: Kind
+    dts: int
+    pts: int
+    duration: int
+    key: bool
+    data: bytes
+    track: Track | None = None
+    clean: bool = True
+    place: Place | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TargetSpec:
+    """A target with its URL opened. `tries` calls follow each other quickly, then pauses grow."""
+
+    target: str
+    url: str = field(repr=False)
+    shown: str
+    tries: int = 3
+
+
+class Outputs(Protocol):
+    """All targets of one restream. Every call is the pacer's and returns at once, whatever the targets do."""
+
+    def feed(self, units: Sequence[Unit]) -> None:
+        """Send units whose time has come."""
+        ...
+
+    def tick(self) -> None:
+        """Take answers, finish connecting, retry; at least ten times a second."""
+        ...
+
+    def set_targets(self, targets: Sequence[TargetSpec]) -> None:
+        """Add what is new, end what is no longer named."""
+        ...
+
+    def states(self) -> tuple[TargetStatus, ...]:
+        """Tell how each is."""
+        ...
+
+    def close(self) -> None:
+        """Say goodbye to all, within a second."""
+        ...
+
+
+def to_flicks(ticks: int, timescale: Fraction) -> int:
+    """Convert ticks of `timescale` seconds each, to the nearest flick."""
+    return round(ticks * timescale * FLICKS)

@@ -1,0 +1,290 @@
+"""Messages about restreams: recordings played out as live channels (ADR 13).
+
+URLs travel sealed (shared.webhooks.seal_url), beside a form for people. Positions in files are flicks:
+1/705,600,000 s, of which every common frame and sample duration is a whole number.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, StringConstraints
+
+from shared.messages.base import AccountId, HexId, Message, Millis, Record
+
+FLICKS = 705_600_000  # a second
+MOST_ITEMS = 500
+MOST_TARGETS = 32
+MOST_RANGES = 64
+
+Sealed = Annotated[str, StringConstraints(max_length=3072)]
+Shown = Annotated[str, StringConstraints(max_length=2048)]
+Flicks = Annotated[int, Field(ge=0, le=FLICKS * 86_400 * 366, description="1/705,600,000 s")]
+TargetId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
+Corner = Literal[
+    "TOP_LEFT", "TOP_CENTER", "TOP_RIGHT", "CENTER_LEFT", "CENTER", "CENTER_RIGHT",
+    "BOTTOM_LEFT", "BOTTOM_CENTER", "BOTTOM_RIGHT",
+]  # fmt: skip
+State = Literal["scheduled", "starting", "playing", "paused", "stopped", "ended", "failed"]
+TargetState = Literal["connecting", "live", "waiting", "failed", "removed"]
+Verb = Literal[
+    "start", "stop", "update", "resume", "pause", "unpause", "skip", "seek", "targets", "begin", "finish"
+]  # fmt: skip
+
+
+class Source(Record):
+    """Where a file is: a sealed http(s) URL, s3://bucket/key, a library path, a clip's or a live event's id."""
+
+    kind: Literal["url", "s3", "library", "clip", "recording"]
+    place: Sealed
+    shown: Shown = Field(description="For people: without password, query or token")
+    credentials: str = Field("", max_length=128, description="Name of stored credentials, for s3")
+
+
+class Range(Record):
+    """A part of a file: either flicks from its start, or wall clock; the end None is the file's."""
+
+    clock: Literal["file", "wall"] = "file"
+    start: int = Field(0, ge=0, description="Flicks, or ms since the epoch on the wall clock")
+    end: int | None = Field(None, gt=0)
+
+
+class Watermark(Record):
+    """A picture laid over the video; margin in pixels, scale in percent of the picture's width (0: its own size)."""
+
+    source: Source
+    corner: Corner = "TOP_LEFT"
+    margin: int = Field(16, ge=0, le=1024)
+    scale: int = Field(0, ge=0, le=100)
+    opacity: int = Field(100, ge=1, le=100, description="Percent")
+
+
+class Item(Record):
+    """A file of the list, and which parts of it play, in order; none: all of it."""
+
+    source: Source
+    ranges: tuple[Range, ...] = Field((), max_length=MOST_RANGES)
+    watermark: Watermark | None = None
+
+
+class Target(Record):
+    """Where to: rtmp(s)://, srt:// (mode=listener in the query waits for a caller)."""
+
+    target: TargetId = Field(description="Hash of the URL")
+    url: Sealed
+    shown: Shown
+
+
+class Encoding(Record):
+    """What all output is encoded to; None of a value: as the first file."""
+
+    video: Literal["libx264", "libx265", "libvpx", "libvpx-vp9"] = "libx264"
+    audio: Literal["aac", "libmp3lame", "libopus"] = "aac"
+    kbps: int | None = Field(None, ge=50, le=100_000)
+    width: int | None = Field(None, ge=16, le=7680)
+    height: int | None = Field(None, ge=16, le=4320)
+    rate_num: int | None = Field(None, ge=1, le=240_000)
+    rate_den: int = Field(1, ge=1, le=1001)
+
+
+class LiveInsert(Record):
+    """While this event of ours is live, it plays in place of the list; `back`: the list goes on after it."""
+
+    event: HexId
+    back: bool = True
+
+
+class Callback(Record):
+    """Whom to tell in the CDNetworks API's form, and what every call repeats."""
+
+    url: Sealed
+    id: str = Field(max_length=256, description="The customer's own id")
+    cmd: Literal["1", "2", "3", "5"]
+    srcurl: str = Field(max_length=400_000, description="The src list as it was sent, a JSON string, sealed")
+    files: bool = Field(default=False, description="callBackFileInfo")
+
+
+class RestreamSpec(Record):
+    """What a restream plays, and to whom."""
+
+    name: str = Field("", max_length=256)
+    items: tuple[Item, ...] = Field(min_length=1, max_length=MOST_ITEMS)
+    targets: tuple[Target, ...] = Field(min_length=1, max_length=MOST_TARGETS)
+    loops: int = Field(0, ge=0, le=1_000_000, description="How often the list plays; 0: until it is stopped")
+    first: int = Field(0, ge=0, lt=MOST_ITEMS, description="Index of the item that the first loop begins with")
+    start_ms: Millis | None = None
+    end_ms: Millis | None = None
+    encoding: Encoding | None = None
+    live: LiveInsert | None = None
+    tries: int = Field(3, ge=0, le=100, description="Calls to a target before it is paused for longer")
+    callback: Callback | None = None
+
+
+class Place(Record):
+    """Which picture is next: item, range in it, loop (0-based), and flicks from the file's start."""
+
+    item: int = Field(0, ge=0)
+    range: int = Field(0, ge=0)
+    loop: int = Field(0, ge=0)
+    at: Flicks = 0
+
+
+class Move(Record):
+    """A wish to play from another place; numbered, so that each is done once. Item -1: the next one (skip)."""
+
+    number: int = Field(ge=0)
+    item: int = Field(-1, ge=-1)
+    at: Flicks = 0
+
+
+class RestreamMessage(Message):
+    """About one restream."""
+
+    restream: HexId
+
+    @property
+    def subject_id(self) -> str:
+        """The restream."""
+        return self.restream
+
+
+class RestreamCommand(RestreamMessage):
+    """A wish of a client or of the clock. Which fields count depends on the verb."""
+
+    channel: ClassVar[str] = "restreams.command"
+
+    command: HexId = Field(description="Random for a client's wish; derived from run and verb for the clock's")
+    verb: Verb
+    at_ms: Millis
+    spec: RestreamSpec | None = Field(None, description="start, update, resume")
+    wait_current: bool = Field(default=False, description="update: after the file that plays (waitCrtUrlFinish)")
+    targets: tuple[Target, ...] = Field((), max_length=MOST_TARGETS, description="targets: the new set")
+    only: tuple[TargetId, ...] = Field((), max_length=MOST_TARGETS, description="stop: these; none: all")
+    reset: dict[TargetId, Target] = Field(default_factory=dict, description="resume: another URL for a target")
+    item: int = Field(-1, ge=-1, description="seek: which item; skip: -1, the next")
+    at: Flicks = Field(0, description="seek: where in the file")
+    run: int | None = Field(None, description="begin, finish: the run that it is for")
+
+    @property
+    def dedup_id(self) -> str:
+        """One per wish."""
+        return f"restream-{self.command}"
+
+
+class TargetStatus(Record):
+    """How one target is."""
+
+    target: TargetId
+    shown: Shown
+    state: TargetState
+    since_ms: Millis
+    error: str = Field("", max_length=512)
+    connects: int = 0
+    sent_bytes: int = 0
+    dropped: int = Field(0, description="Units that it did not take in time")
+
+
+class RestreamRecord(Record):
+    """What is wanted of a restream: bucket `restreams`, under `<account>.<restream>`; the restreamer's."""
+
+    account: AccountId
+    restream: HexId
+    run: int = Field(1, ge=1, description="Counts starts and resumes")
+    spec: RestreamSpec
+    spec_number: int = Field(0, ge=0, description="Counts updates of the list")
+    wait_current: bool = False
+    state: State
+    reason: str = Field("", max_length=512, description="Why it is in this state")
+    paused: bool = False
+    move: Move = Move(number=0)
+    begin_at: Place = Field(default_factory=Place, description="Where this run began")
+    resumed: bool = Field(default=False, description="This run goes on where an earlier one was stopped")
+    created_ms: Millis
+    changed_ms: Millis
+    started_ms: Millis | None = None
+    finished_ms: Millis | None = None
+    commands: tuple[HexId, ...] = Field((), max_length=64, description="The last ones applied")
+
+
+class PlaceRecord(Record):
+    """What a restream does: bucket `places`, under `<account>.<restream>`; its holder writes it, which is the lease."""
+
+    account: AccountId
+    restream: HexId
+    run: int
+    holder: str = Field(description="The instance; empty: nobody")
+    host: str = ""
+    pid: int = 0
+    place: Place
+    spec_number: int = 0
+    moved: int = Field(0, description="The last move that was done")
+    played_ms: int = Field(0, ge=0, description="Programme sent in this run")
+    at_ms: Millis
+    file: str = Field("", max_length=2048, description="What plays, for people")
+    how: str = Field("", max_length=64, description="copied, conformed or transcoded")
+    live: bool = Field(default=False, description="The live event plays")
+    targets: tuple[TargetStatus, ...] = ()
+
+
+class RestreamEvent(RestreamMessage):
+    """Something happened to a restream; `number` grows with each event of its run."""
+
+    run: int
+    number: int = Field(ge=0)
+    at_ms: Millis
+    callback: Callback | None = None
+
+    @property
+    def dedup_id(self) -> str:
+        """One per event of a run."""
+        return f"{self.channel}-{self.restream}-{self.run}-{self.number}"
+
+
+class RestreamStateChanged(RestreamEvent):
+    """A restream has another state."""
+
+    channel: ClassVar[str] = "restreams.state_changed"
+
+    name: str = ""
+    state: State
+    reason: str = Field("", max_length=512)
+    targets: tuple[Target, ...] = Field((), description="Whom it concerns")
+
+
+class RestreamTargetChanged(RestreamEvent):
+    """A target has another state."""
+
+    channel: ClassVar[str] = "restreams.target.state_changed"
+
+    status: TargetStatus
+    target: Target
+
+
+class RestreamFileStarted(RestreamEvent):
+    """The next file of the list plays."""
+
+    channel: ClassVar[str] = "restreams.file.started"
+
+    item: int
+    loop: int
+    shown: Shown
+    how: Literal["copied", "conformed", "transcoded"]
+    reason: str = Field("", max_length=512, description="Why it is not copied")
+    video: str = Field("", max_length=64)
+    audio: str = Field("", max_length=64)
+    width: int = 0
+    height: int = 0
+    rate: str = Field("", description="Frames per second, n or n/d")
+    duration: Flicks | None = None
+    targets: tuple[Target, ...] = Field((), description="Whom it concerns")
+
+
+class RestreamWarned(RestreamEvent):
+    """Something went wrong that did not end the restream."""
+
+    channel: ClassVar[str] = "restreams.warned"
+
+    item: int | None = None
+    shown: Shown = ""
+    text: str = Field(max_length=512)
+    targets: tuple[Target, ...] = Field((), description="Whom it concerns")

@@ -15,6 +15,8 @@ from typing import Final, Literal, Protocol
 from shared.messages.clips import LONGEST_CLIP, Selection
 
 LONGEST_WAIT: Final = timedelta(days=7)
+# Less than a frame at 60 a second, which every range that is not a slip of the pen holds or touches.
+SHORTEST_CLIP: Final = Fraction(1, 100)
 Clock = Literal["stream", "wall"]
 FAMILIES: Final[tuple[tuple[Clock, str, str], ...]] = (
     ("stream", "stream_start_time", "stream_end_time"),
@@ -104,12 +106,14 @@ def _ends(asked: Asked, start_name: str, end_name: str) -> tuple[Fraction, Fract
     if start is not None:
         return start, start + asked.duration, asked.duration, "duration"
     assert end is not None  # noqa: S101  the family is used
-    if end == 0:
-        raise BadWindow(end_name, "must be more than 0")
+    if end < SHORTEST_CLIP:
+        raise BadWindow(end_name, f"must be at least {float(SHORTEST_CLIP)}")
     return max(end - asked.duration, Fraction(0)), end, asked.duration, "duration"
 
 
 def _check_length(name: str, length: Fraction) -> None:
+    if length < SHORTEST_CLIP:
+        raise BadWindow(name, f"a clip is at least {float(SHORTEST_CLIP)} s long")
     if length > LONGEST_CLIP // timedelta(seconds=1):
         raise BadWindow(name, "a clip is at most 48 hours long")
 

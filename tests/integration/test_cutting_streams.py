@@ -11,7 +11,7 @@ import av
 import pytest
 
 from shared.media.bitstream.nal import sei_type, split_sample
-from shared.media.cutting import cut_exact, plan_cut, verify_clip
+from shared.media.cutting import EmptyCut, cut_exact, plan_cut, verify_clip
 from shared.media.mp4.init import parse_init
 from shared.media.mp4.params import nal_type, set_types
 from tests.support.framecode import payloads, play
@@ -62,6 +62,21 @@ def test_any_stream_is_cut_by_the_frame(name: str, tmp_path: Path) -> None:
         assert result.duration == pytest.approx(float(recording.time(last) - recording.time(17)), abs=0.02)
     else:
         assert (result.rate, result.duration) == (spec.rate, (last - 17) / spec.rate)
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+@pytest.mark.parametrize("frame", [0, 17, 30, 59])
+def test_a_range_in_which_no_frame_begins_gives_the_one_on_show(codec: str, frame: int, tmp_path: Path) -> None:
+    recording = record(Spec(codec, gop=30, seconds=Fraction(2)), tmp_path / "recording")
+    inside = recording.time(frame) + Fraction(1, 90)
+    plan = plan_cut(recording.source(), inside, inside + Fraction(1, 100))
+    result = cut_exact(plan, tmp_path / "clip.mp4")
+    verify_clip(result, plan)
+    seen = play(result.path)
+    assert (seen.numbers, seen.warnings) == ([frame], "")
+    assert (result.start, result.end) == (recording.time(frame), recording.time(frame) + Fraction(1, 30))
+    with pytest.raises(EmptyCut):
+        plan_cut(recording.source(), recording.time(60), recording.time(60) + Fraction(1, 100))
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc"])

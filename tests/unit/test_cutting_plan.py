@@ -87,9 +87,11 @@ def test_points_between_frames(start: str, end: str, first: str, frames: int, tm
     assert float(plan.exact.start) == pytest.approx(float(first), abs=0.0001)
 
 
-def test_range_between_two_frames_is_empty(tmp_path: Path) -> None:
-    with pytest.raises(EmptyCut):
-        plan_cut(_source(tmp_path, Fraction(30), 10), Fraction("4.01"), Fraction("4.02"))
+def test_range_between_two_frames_is_the_frame_on_show(tmp_path: Path) -> None:
+    plan = plan_cut(_source(tmp_path, Fraction(30), 10), Fraction("4.01"), Fraction("4.02"))
+    assert (plan.exact.start, plan.exact.end, plan.exact.frames) == (4, Fraction(121, 30), 1)
+    with pytest.raises(EmptyCut):  # after the last frame
+        plan_cut(_source(tmp_path, Fraction(30), 10), Fraction("10.01"), Fraction("10.02"))
 
 
 def test_fast_range_is_the_whole_segments(tmp_path: Path) -> None:

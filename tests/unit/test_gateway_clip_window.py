@@ -59,6 +59,11 @@ def test_each_combination_of_the_vendor_gives_its_range(
         ({"duration": 0}, "duration"),
         ({"duration": -1}, "duration"),
         ({"stream_start_time": 1, "duration": 0}, "duration"),
+        ({"duration": "0.009"}, "duration"),
+        ({"stream_start_time": 1, "duration": "0.000001"}, "duration"),
+        ({"stream_start_time": 4, "stream_end_time": "4.009"}, "stream_end_time"),
+        ({"stream_end_time": "0.009", "duration": 4}, "stream_end_time"),
+        ({"start_time": EPOCH + 10, "end_time": str(EPOCH + 10) + ".001"}, "end_time"),
         ({"stream_start_time": 14, "stream_end_time": 4}, "stream_end_time"),
         ({"stream_start_time": 4, "stream_end_time": 4}, "stream_end_time"),
         ({"stream_start_time": -1, "stream_end_time": 4}, "stream_start_time"),
@@ -92,6 +97,10 @@ def test_what_reaches_beyond_the_recording_is_not_padded_but_taken() -> None:
     assert window(stream_start_time=0, duration=5000).selection.end == 5000
     assert window(stream_end_time=5, duration=10).selection.start == 0
     assert window(duration=5000).asked_duration == 5000
+
+
+def test_less_than_a_frame_is_taken_when_it_is_no_slip() -> None:
+    assert window(stream_start_time="4.001", duration="0.01").asked_duration == Fraction(1, 100)
 
 
 def test_a_future_end_is_waited_for_only_while_live() -> None:
@@ -146,8 +155,8 @@ def test_whatever_is_asked_gives_a_sound_range_or_names_a_field(
     assert (found is None) == (field in fields)
     if found is None:
         return
-    assert found.selection.start < found.selection.end
-    assert 0 < found.asked_duration <= 48 * 3600
+    assert Fraction(1, 100) <= found.asked_duration <= 48 * 3600
+    assert found.selection.end - found.selection.start >= Fraction(1, 100)
     last = recording.end_ms - (recording.first_frame_ms if found.selection.clock == "stream" else 0)
     assert found.wait or found.selection.start * 1000 < last
     assert not (found.wait and not recording.live)

@@ -19,6 +19,8 @@ from shared.media.mp4.init import parse_init
 
 # A hole between two segments' times that is longer than this is missing content; a shorter one is jitter.
 HOLE = Fraction(1, 10)
+# Segments end by decode time; reordered pictures are shown later than that, by no more than this.
+SHOWN_LATER = Fraction(1, 2)
 # Packets that are this many samples off their grid at most were placed with care: they follow a drifting clock.
 SMOOTH = 4
 
@@ -29,6 +31,8 @@ def load_pieces(source: CutSource, start: Fraction, end: Fraction) -> list[Piece
     SegmentUnreadable for a segment or init segment that does not hold what it should.
     """
     pieces = [piece for run in source.runs for piece in _load_run(run, start, end)]
+    if not pieces:  # the last pictures of a stream are shown after its last segment's end
+        pieces = [piece for run in source.runs for piece in _load_run(run, start - SHOWN_LATER, end)]
     return sorted(pieces, key=lambda piece: piece.start)
 
 

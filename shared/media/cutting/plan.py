@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from math import ceil
+from math import ceil, floor
 
 import numpy as np
 
@@ -96,14 +96,14 @@ class CutPlan:
 def plan_cut(source: CutSource, in_point: Fraction, out_point: Fraction) -> CutPlan:
     """Choose the frames from `in_point` up to before `out_point`, both seconds of stream time.
 
-    What lies outside the recording is left away. EmptyCut when nothing was recorded in the range,
-    SegmentUnreadable when a segment in it cannot be read.
+    A range in which no frame begins gives the one that is on show in it. What lies outside the recording is left
+    away. EmptyCut when nothing was recorded in the range, SegmentUnreadable when a segment in it cannot be read.
     """
     if not in_point < out_point:
         raise CutError("the out point must lie after the in point")
     pieces = load_pieces(source, in_point, out_point)
     if any(piece.video is not None for piece in pieces):
-        spans = _video_spans(pieces, in_point, out_point)
+        spans = _video_spans(pieces, in_point, out_point) or _on_show(pieces, in_point)
     else:
         spans = _audio_spans(pieces, in_point, out_point)
     if not spans:
@@ -134,6 +134,22 @@ def _video_spans(pieces: Sequence[Piece], in_point: Fraction, out_point: Fractio
         if len(rows):
             spans.append(_span(piece, video, rows))
     return spans
+
+
+def _on_show(pieces: Sequence[Piece], moment: Fraction) -> list[Span]:
+    """Choose the one frame that a player would show at `moment`; none where nothing was recorded."""
+    for piece in pieces:
+        video = piece.video
+        if video is None:
+            continue
+        at = floor((moment - video.base) / video.unit)
+        rows = np.flatnonzero((video.at >= _first_shown(video)) & (video.at <= at))
+        if not len(rows):
+            continue
+        span = _span(piece, video, rows[[np.argmax(video.at[rows])]])
+        if moment < span.end:
+            return [span]
+    return []
 
 
 def _first_shown(video: Video) -> int:

@@ -117,6 +117,10 @@ async def test_a_playback_url_is_minted_for_the_time_asked(server: HlsServer) ->
     assert (await server.http.get(made["dvr_url"])).status_code == 200
     server.clock.at_ms = made["expires_at"]
     assert (await server.http.get(made["url"])).status_code == 403
+    bare = await server.http.post(url, headers=headers)
+    assert bare.status_code == 201
+    assert bare.json()["expires_at"] > server.clock.now_ms() + 3_600_000
+    assert (await server.http.get(bare.json()["url"])).status_code == 200
     for bad in (0, -1, 59, 10**9, "soon", None, 1.5):
         answer = await server.http.post(url, json={"expires_in": bad}, headers=headers)
         assert answer.status_code == 400

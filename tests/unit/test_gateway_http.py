@@ -1,19 +1,21 @@
 """Bodies, ranges, pages, names of files."""
 
 import json
+from datetime import date
 from decimal import Decimal
 from fractions import Fraction
+from typing import Annotated, Any, Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from services.gateway.clips import file_name
 from services.gateway.http.bodies import Malformed, exact, parse_json
 from services.gateway.http.files import disposition
 from services.gateway.http.paging import Paging
-from services.gateway.http.problems import ApiError
+from services.gateway.http.problems import ApiError, field_errors
 from services.gateway.http.ranges import Span, Unsatisfiable, matches, wanted
 from services.gateway.job_models import JobCreate
 
@@ -35,6 +37,8 @@ def test_fractions_stay_exact() -> None:
         (b'{"outputs": [}', "line 1 column 14"),
         (b'{"a": NaN}', "NaN"),
         (b'{"a": -Infinity}', "-Infinity"),
+        (b'{"a": 1, "b": {"a": 2, "c": 3, "a": 2}}', 'key "a" comes twice'),
+        (b'{"\\ud800": 1, "\\ud800": 2}', r'key "\\ud800" comes twice'),
         (b'{"a": "\xff"}', "UTF-8"),
         (b'{"a": "\\ud800"}', "surrogate"),
         (b"[" * 100_000, "nested too deeply"),
@@ -56,6 +60,51 @@ def test_true_is_no_number_of_seconds() -> None:
     with pytest.raises(ValidationError, match="whole number"):
         JobCreate.model_validate({"reconnect_time": True})
     assert JobCreate.model_validate({"reconnect_time": "30", "event_length": Decimal("1e2")}).event_length == 100
+
+
+class _Sample(BaseModel):
+    text: Annotated[str, Field(min_length=1, max_length=3)] = "x"
+    number: Annotated[int, Field(ge=1, le=9)] = 1
+    share: Annotated[float, Field(gt=0, lt=1, allow_inf_nan=False)] = 0.5
+    yes: bool = True
+    always: Literal[True] = True
+    order: Literal["asc", "desc"] = "asc"
+    many: Annotated[list[int], Field(min_length=1, max_length=2)] = [1]
+    inner: JobCreate | None = None
+    table: dict[str, int] = {}
+    day: date | None = None
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"text": ""}, "text: must have at least 1 character"),
+        ({"text": "four"}, "text: must have at most 3 characters"),
+        ({"text": 3}, "text: must be a string"),
+        ({"number": 0}, "number: must be at least 1"),
+        ({"number": 10}, "number: must be at most 9"),
+        ({"number": "x"}, "number: must be a whole number"),
+        ({"number": Decimal("1.5")}, "number: must be a whole number"),
+        ({"number": None}, "number: must be a whole number"),
+        ({"share": 0}, "share: must be more than 0.0"),
+        ({"share": 1}, "share: must be less than 1.0"),
+        ({"share": []}, "share: must be a number"),
+        ({"yes": "maybe"}, "yes: must be true or false"),
+        ({"always": False}, "always: must be true"),
+        ({"order": "up"}, "order: must be 'asc' or 'desc'"),
+        ({"many": []}, "many: must have at least 1 entry"),
+        ({"many": [1, 2, 3]}, "many: must have at most 2 entries"),
+        ({"many": {}}, "many: must be a list"),
+        ({"inner": 7}, "inner: must be an object"),
+        ({"table": 7}, "table: must be an object"),
+        ({"day": "soon"}, "day: Input should be a valid date or datetime, input is too short"),
+    ],
+)
+def test_a_bad_field_is_told_in_plain_words(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        _Sample.model_validate(fields)
+    error = field_errors(caught.value.errors())[0]
+    assert f"{error.field}: {error.message}" == message
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists, max_leaves=10))

@@ -213,7 +213,7 @@ async def mint(
     request: Request,
     event: HexPath,
     caller: Annotated[Caller, Depends(require("playback", "jobs:read"))],
-    asked: Annotated[PlaybackCreate, Depends(json_body(PlaybackCreate))],
+    asked: Annotated[PlaybackCreate, Depends(json_body(PlaybackCreate, optional=True))],
 ) -> PlaybackView:
     """Make URLs that play the event without an API key and expire."""
     delivery = delivery_of(request)
@@ -233,7 +233,7 @@ def make_router() -> APIRouter:
     made = APIRouter()
     made.add_api_route(
         "/v1/jobs/{event}/playback", mint, methods=["POST"], status_code=201, tags=["playback"],
-        openapi_extra=documents(PlaybackCreate), operation_id="create_playback",
+        openapi_extra=documents(PlaybackCreate, optional=True), operation_id="create_playback",
     )  # fmt: skip
     made.include_router(tree("/play/{token}/{event}", by_token, "play"))
     made.include_router(tree("/v1/jobs/{event}/hls", by_key, "job_hls"))

@@ -35,7 +35,7 @@ def parse_json(raw: bytes) -> Any:
     except UnicodeDecodeError as error:
         raise Malformed(f"the body is not UTF-8 (byte {error.start})") from error
     try:
-        value = json.loads(text, parse_float=_number, parse_constant=_refuse)
+        value = json.loads(text, parse_float=_number, parse_constant=_refuse, object_pairs_hook=_object)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno} column {error.colno}"
         raise Malformed(f"malformed JSON at {place}: {error.msg}") from error
@@ -58,6 +58,15 @@ def _number(text: str) -> Decimal:
         raise Malformed("malformed JSON: a number is out of range") from error
     if abs(value.adjusted()) > LARGEST_EXPONENT:
         raise Malformed("malformed JSON: a number is out of range")
+    return value
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse a key that comes twice: readers differ in which of the two counts (RFC 8259, 4)."""
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        twice = next(key for position, (key, _) in enumerate(pairs) if key in dict(pairs[:position]))
+        raise Malformed(f"malformed JSON: the key {json.dumps(twice)[:200]} comes twice in one object")
     return value
 
 
@@ -130,12 +139,13 @@ def plain(value: Any) -> Any:
     return value
 
 
-def json_body(model: type[M]) -> Callable[[Request], Awaitable[M]]:
-    """Make the dependency that reads a request's body as `model`."""
+def json_body(model: type[M], *, optional: bool = False) -> Callable[[Request], Awaitable[M]]:
+    """Make the dependency that reads a request's body as `model`; no body at all is {} where it is `optional`."""
 
     async def read(request: Request) -> M:
         try:
-            value = parse_json(await request.body())
+            raw = await request.body()
+            value = {} if optional and not raw else parse_json(raw)
         except Malformed as error:
             raise ApiError(400, str(error), code="MALFORMED_JSON") from error
         if not isinstance(value, dict):
@@ -148,11 +158,11 @@ def json_body(model: type[M]) -> Callable[[Request], Awaitable[M]]:
     return read
 
 
-def documents(model: type[BaseModel]) -> dict[str, Any]:
+def documents(model: type[BaseModel], *, optional: bool = False) -> dict[str, Any]:
     """Give the OpenAPI part that says a route takes `model` as its body."""
     schema = {"$ref": f"#/components/schemas/{model.__name__}"}
     DOCUMENTED[model.__name__] = model
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+    return {"requestBody": {"required": not optional, "content": {"application/json": {"schema": schema}}}}
 
 
 DOCUMENTED: Final[dict[str, type[BaseModel]]] = {}

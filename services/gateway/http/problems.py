@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
+from services.gateway.http.wording import plain_words
 from shared.errors import Rejected, Unavailable
 from shared.logging import get_logger
 
@@ -112,10 +113,7 @@ def field_path(location: Sequence[int | str]) -> str:
 
 def field_errors(errors: Sequence[Mapping[str, Any]], *, skip: int = 0) -> list[FieldError]:
     """Translate pydantic's errors, at most 20; the first `skip` parts of each place are not the sender's."""
-    return [
-        FieldError(field=field_path(e["loc"][skip:])[:200], message=str(e["msg"]).removeprefix("Value error, ")[:300])
-        for e in errors[:20]
-    ]
+    return [FieldError(field=field_path(e["loc"][skip:])[:200], message=plain_words(e)) for e in errors[:20]]
 
 
 async def _api_error(_: Request, error: Exception) -> JSONResponse:

@@ -45,6 +45,8 @@ _CLOSED_V6: Final = tuple(
     )
 )
 
+HOW_TO_ALLOW: Final = "the setting REELAY_ALLOW_NETS opens networks"
+
 
 class AddressRefused(Rejected):
     """The host has no address that may be reached; which ones it has is not told."""

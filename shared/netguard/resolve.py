@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from shared.errors import DestinationFailed, Unavailable
-from shared.netguard.addresses import Address, AddressRefused, Networks, is_reachable
+from shared.netguard.addresses import HOW_TO_ALLOW, Address, AddressRefused, Networks, is_reachable
 
 LOOKUP_TIMEOUT: Final = 5.0
 MOST_ADDRESSES: Final = 8
@@ -38,7 +38,7 @@ async def resolve_checked(
     addresses = dict.fromkeys(ipaddress.ip_address(text) for text in found)
     reachable = tuple(address for address in addresses if is_reachable(address, networks))
     if not reachable:
-        raise AddressRefused(f"{host} has no address that may be reached from here")
+        raise AddressRefused(f"{host} has no address that may be reached from here; {HOW_TO_ALLOW}")
     return reachable[:MOST_ADDRESSES]
 
 

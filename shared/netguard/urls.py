@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, quote, urlsplit
 import idna
 
 from shared.errors import Rejected
-from shared.netguard.addresses import Address, AddressRefused, Networks, is_reachable
+from shared.netguard.addresses import HOW_TO_ALLOW, Address, AddressRefused, Networks, is_reachable
 
 LONGEST_URL: Final = 2048
 DEFAULT_PORTS: Final = {"http": 80, "https": 443, "ftp": 21, "ftps": 990, "rtmp": 1935, "rtmps": 443}
@@ -128,7 +128,7 @@ def _check_literal(host: str, address: Address | None, allowed: Networks) -> Non
     local = host == "localhost" or host.endswith(".localhost")  # RFC 6761, 6.3: always loopback
     candidates = _LOOPBACK if local else (address,) if address else ()
     if candidates and not any(is_reachable(candidate, allowed) for candidate in candidates):
-        raise AddressRefused("the URL points to an address that may not be reached from here")
+        raise AddressRefused(f"the URL points to an address that may not be reached from here; {HOW_TO_ALLOW}")
 
 
 def _escaped(text: str) -> str:

@@ -82,6 +82,8 @@ async def test_bad_webhooks_name_their_field(api: Gateway) -> None:
     for body, field in cases:
         answer = await api.http.post("/v1/webhooks", json=body)
         assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, field), body
+    private = await api.http.post("/v1/webhooks", json={"url": "http://10.0.0.1/x"})
+    assert "REELAY_ALLOW_NETS" in private.json()["detail"]
 
 
 async def test_deliveries_are_listed_and_replayed(api: Gateway) -> None:

@@ -65,7 +65,7 @@ STREAMS: tuple[StreamSpec, ...] = (
         COMMANDS,
         (
             "clips.create.>", "clips.refine.>", "clips.cancel.>", "exports.deliver.>", "live.finish.>",
-            "recordings.sweep.>", "notifications.send.>", "notifications.replay.>",
+            "recordings.sweep.>", "notifications.send.>", "notifications.replay.>", "restreams.command.>",
         ),
         "workqueue", timedelta(0), 1 << 30, discard="new",
     ),
@@ -74,7 +74,8 @@ STREAMS: tuple[StreamSpec, ...] = (
         (
             "live.session.started.>", "live.session.ended.>", "live.job.state_changed.>", "recordings.hour.closed.>",
             "recordings.range.expired.>", "clips.state_changed.>", "clips.segment_accurate.ready.>",
-            "clips.frame_accurate.ready.>", "exports.delivered.>", "exports.failed.>",
+            "clips.frame_accurate.ready.>", "exports.delivered.>", "exports.failed.>", "restreams.state_changed.>",
+            "restreams.target.state_changed.>", "restreams.file.started.>", "restreams.warned.>",
         ),
         "limits", timedelta(days=8), 2 << 30,
     ),
@@ -104,10 +105,12 @@ CONSUMERS: tuple[ConsumerSpec, ...] = (
     ConsumerSpec("archiver-segments", "archiver", SEGMENTS, "media.segment.written.>", max_deliver=50, workers=2),
     ConsumerSpec("archiver-jobs", "archiver", EVENTS, "live.job.state_changed.>", max_deliver=50),
     ConsumerSpec("archiver-sweep", "archiver", COMMANDS, "recordings.sweep.>"),
+    ConsumerSpec("restreamer-command", "restreamer", COMMANDS, "restreams.command.>", timedelta(seconds=10), 8, 1),
     ConsumerSpec("notifier-clips", "notifier", EVENTS, "clips.>", timedelta(seconds=10), 10, 1),
     ConsumerSpec("notifier-live", "notifier", EVENTS, "live.>", timedelta(seconds=10), 10, 1),
     ConsumerSpec("notifier-exports", "notifier", EVENTS, "exports.>", timedelta(seconds=10), 10, 1),
     ConsumerSpec("notifier-recordings", "notifier", EVENTS, "recordings.>", timedelta(seconds=10), 10, 1),
+    ConsumerSpec("notifier-restreams", "notifier", EVENTS, "restreams.>", timedelta(seconds=10), 10, 1),
     ConsumerSpec(
         "notifier-send", "notifier", COMMANDS, "notifications.send.>", max_deliver=-1, max_ack_pending=20_000
     ),
@@ -125,6 +128,7 @@ BUCKETS: tuple[BucketSpec, ...] = (
     BucketSpec("clips", "clipper"),
     BucketSpec("exports", "exporter"),
     BucketSpec("restreams", "restreamer"),
+    BucketSpec("places", "restreamer", ttl=timedelta(hours=48)),
     BucketSpec("deliveries", "notifier", ttl=timedelta(days=30)),
     BucketSpec("schedules", "scheduler"),
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from shared.messages import clips, exports, live, media, notifications, schedules
+from shared.messages import clips, exports, live, media, notifications, restreams, schedules
 from shared.messages.base import Message
 from shared.streams import COMMANDS, EVENTS, SCHEDULES, SEGMENTS
 
@@ -43,6 +43,7 @@ CHANNELS: tuple[Channel, ...] = (
     Channel(media.RecordingsSweep, "command", COMMANDS, ("scheduler",)),
     Channel(notifications.NotificationSend, "command", COMMANDS, ("notifier", "scheduler")),
     Channel(notifications.NotificationReplay, "command", COMMANDS, ("gateway",)),
+    Channel(restreams.RestreamCommand, "command", COMMANDS, ("gateway", "scheduler")),
     Channel(media.SegmentWritten, "event", SEGMENTS, ("ingester",)),
     Channel(media.HourClosed, "event", EVENTS, ("archiver",)),
     Channel(media.RecordingExpired, "event", EVENTS, ("archiver",)),
@@ -54,7 +55,11 @@ CHANNELS: tuple[Channel, ...] = (
     Channel(clips.FrameAccurateReady, "event", EVENTS, ("clipper",)),
     Channel(exports.ExportDelivered, "event", EVENTS, ("exporter",)),
     Channel(exports.ExportFailed, "event", EVENTS, ("exporter",)),
-    Channel(schedules.Due, "event", SCHEDULES, ("gateway", "scheduler", "clipper", "notifier")),
+    Channel(restreams.RestreamStateChanged, "event", EVENTS, ("restreamer",)),
+    Channel(restreams.RestreamTargetChanged, "event", EVENTS, ("restreamer",)),
+    Channel(restreams.RestreamFileStarted, "event", EVENTS, ("restreamer",)),
+    Channel(restreams.RestreamWarned, "event", EVENTS, ("restreamer",)),
+    Channel(schedules.Due, "event", SCHEDULES, ("gateway", "scheduler", "clipper", "notifier", "restreamer")),
 )
 BY_MODEL: dict[type[Message], Channel] = {channel.model: channel for channel in CHANNELS}
 BY_NAME: dict[str, Channel] = {channel.name: channel for channel in CHANNELS}

@@ -33,7 +33,7 @@ def build(service: Service, policy: Policy = DEFAULT) -> None:
     fanout = Fanout(deliveries, lanes, addresses, service.outbox, service.clock, policy, service.settings.base_url)
     handlers = Handlers(fanout, courier)
     service.beside(sender.running)
-    for durable in ("notifier-clips", "notifier-live", "notifier-exports", "notifier-recordings"):
+    for durable in ("notifier-clips", "notifier-live", "notifier-exports", "notifier-recordings", "notifier-restreams"):
         service.handle(durable, handlers.event)
     service.handle("notifier-replay", handlers.replay)
     _handle_many(service, "notifier-send", handlers.send, PLACES)

@@ -11,7 +11,10 @@ from shared.messages.clips import ClipEvent
 
 MOST_GAPS: Final = 100
 # Other receivers' addresses, and the names of things inside.
-_PRIVATE: Final[dict[str, Any]] = {"notifications": True, "key": True, "file": {"key"}}
+_PRIVATE: Final[dict[str, Any]] = {
+    "notifications": True, "key": True, "file": {"key"},
+    "callback": True, "target": {"url"}, "targets": {"__all__": {"url"}},
+}  # fmt: skip
 
 
 def payload(happening: Happening, receiver: Receiver, base_url: str) -> dict[str, Any]:

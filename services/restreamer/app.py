@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from services.restreamer.handlers import Handlers
 from shared.service import Service
 
 
 def build(service: Service) -> None:
-    """Register nothing: connected, healthy and without work, until its capability is built."""
-    assert service.name == "restreamer"  # noqa: S101  a wrong start is a programming error
+    """Join the handlers."""
+    handlers = Handlers()
+    service.handle("restreamer-command", handlers.command)

@@ -184,28 +184,6 @@ class TargetStatus(Record):
     dropped: int = Field(0, description="Units that it did not take in time")
 
 
-class RestreamRecord(Record):
-    """What is wanted of a restream: bucket `restreams`, under `<account>.<restream>`; the restreamer's."""
-
-    account: AccountId
-    restream: HexId
-    run: int = Field(1, ge=1, description="Counts starts and resumes")
-    spec: RestreamSpec
-    spec_number: int = Field(0, ge=0, description="Counts updates of the list")
-    wait_current: bool = False
-    state: State
-    reason: str = Field("", max_length=512, description="Why it is in this state")
-    paused: bool = False
-    move: Move = Move(number=0)
-    begin_at: Place = Field(default_factory=Place, description="Where this run began")
-    resumed: bool = Field(default=False, description="This run goes on where an earlier one was stopped")
-    created_ms: Millis
-    changed_ms: Millis
-    started_ms: Millis | None = None
-    finished_ms: Millis | None = None
-    commands: tuple[HexId, ...] = Field((), max_length=64, description="The last ones applied")
-
-
 class PlaceRecord(Record):
     """What a restream does: bucket `places`, under `<account>.<restream>`; its holder writes it, which is the lease."""
 
@@ -218,8 +196,12 @@ class PlaceRecord(Record):
     place: Place
     spec_number: int = 0
     moved: int = Field(0, description="The last move that was done")
+    source: str = Field(
+        "", max_length=64, description="Keyed hash of the file's source, by which a list is searched for it"
+    )
     played_ms: int = Field(0, ge=0, description="Programme sent in this run")
     at_ms: Millis
+    number: int = Field(0, description="Of the holder's last event")
     file: str = Field("", max_length=2048, description="What plays, for people")
     how: str = Field("", max_length=64, description="copied, conformed or transcoded")
     live: bool = Field(default=False, description="The live event plays")
@@ -227,7 +209,7 @@ class PlaceRecord(Record):
 
 
 class RestreamEvent(RestreamMessage):
-    """Something happened to a restream; `number` grows with each event of its run."""
+    """Something happened to a restream; `number` grows with each event of one channel and run."""
 
     run: int
     number: int = Field(ge=0)
@@ -288,3 +270,26 @@ class RestreamWarned(RestreamEvent):
     shown: Shown = ""
     text: str = Field(max_length=512)
     targets: tuple[Target, ...] = Field((), description="Whom it concerns")
+
+
+class RestreamRecord(Record):
+    """What is wanted of a restream: bucket `restreams`, under `<account>.<restream>`; the restreamer's."""
+
+    account: AccountId
+    restream: HexId
+    run: int = Field(1, ge=1, description="Counts starts and resumes")
+    spec: RestreamSpec
+    spec_number: int = Field(0, ge=0, description="Counts updates of the list")
+    wait_current: bool = False
+    state: State
+    reason: str = Field("", max_length=512, description="Why it is in this state")
+    paused: bool = False
+    move: Move = Move(number=0)
+    chain: int = Field(1, ge=1, description="The first of the runs that this one resumes; its own number: none")
+    created_ms: Millis
+    changed_ms: Millis
+    started_ms: Millis | None = None
+    finished_ms: Millis | None = None
+    commands: tuple[HexId, ...] = Field((), max_length=64, description="The last ones applied")
+    number: int = Field(0, description="Of the last event about its state")
+    untold: tuple[RestreamStateChanged, ...] = Field((), description="Events that are still to be published")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Any
@@ -12,13 +13,14 @@ from services.notifier.events import Happening, read_event
 from services.notifier.payload import MOST_GAPS, payload
 from services.notifier.receivers import Receiver, chosen, receivers_of
 from services.notifier.sender import encode
+from shared.contracts_gen import CONTRACTS
 from shared.errors import Permanent
 from shared.messages.clips import ClipEvent, ClipFile, ClipStateChanged, Gap, Notification, SegmentAccurateReady
 from shared.messages.exports import ExportDelivered
 from shared.messages.live import SessionStarted
 from shared.messages.media import HourClosed
 from shared.messages.notifications import WebhookEndpoint
-from shared.subjects import subject_of
+from shared.subjects import CHANNELS, Channel, subject_of
 
 CLIP, EVENT, FIRST, SECOND = "c" * 32, "e" * 32, "1" * 32, "2" * 32
 URL = "https://example.com/hook?token=1"
@@ -162,3 +164,11 @@ def test_events_are_read_by_their_subject(event: ClipEvent) -> None:
 def test_a_subject_that_is_no_event_is_refused(subject: str) -> None:
     with pytest.raises(Permanent):
         read_event(subject, {}, 1, datetime.fromtimestamp(0, UTC))
+
+
+@pytest.mark.parametrize("channel", [c for c in CHANNELS if c.kind == "event"], ids=lambda c: c.name)
+def test_no_payload_holds_what_is_sealed(channel: Channel) -> None:
+    event = channel.model.model_validate_json((CONTRACTS / f"examples/{channel.model.__name__}.json").read_text())
+    body = payload(Happening(event, 1, 2), Receiver(URL, endpoint=FIRST), "")
+    assert "sealed:" not in json.dumps(body)
+    assert body["data"]["account"] == event.account

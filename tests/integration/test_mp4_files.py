@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import fcntl
+import hashlib
 import itertools
 import os
 from fractions import Fraction
@@ -15,7 +17,7 @@ import pytest
 
 from shared.media.model import SampleTable
 from shared.media.mp4.boxes import Mp4Error, children, need
-from shared.media.mp4.copying import METHODS, Range, copy_ranges
+from shared.media.mp4.copying import Range, write_ranges
 from shared.media.mp4.entries import codec_record
 from shared.media.mp4.fragments import FragmentWriter, Sample, read_fragments
 from shared.media.mp4.init import build_init, parse_init, video_config
@@ -175,24 +177,58 @@ def test_a_file_cut_anywhere_keeps_its_whole_parts(tmp_path: Path) -> None:
             assert not len(table) or int((table.offset + table.size).max()) <= found.valid[0]
 
 
-def test_every_way_of_copying_gives_the_same_bytes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("way", ["past the page cache", "flag refused", "write refused"])
+@pytest.mark.parametrize("length", [0, 1, 4096, 8192, 8193, 70_000, 2_500_000])
+def test_ranges_make_the_same_bytes_and_hash_however_the_disk_takes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str, length: int
+) -> None:
     blocks = [os.urandom(100_000), os.urandom(3_000_000)]
     files = [tmp_path / "a", tmp_path / "b"]
     for path, block in zip(files, blocks, strict=True):
         path.write_bytes(block)
-    ranges = [Range(files[0], 5, 70_000), Range(files[1], 1, 2_500_000), Range(files[0], 0, 3)]
-    wanted = b"".join(blocks[files.index(r.path)][r.offset : r.offset + r.length] for r in ranges)
+    ranges = [Range(files[0], 5, length % 90_000), Range(files[1], 1, length), Range(files[0], 0, min(length, 3))]
+    head = os.urandom(length % 10_000)
+    wanted = head + b"".join(blocks[files.index(r.path)][r.offset : r.offset + r.length] for r in ranges)
+    asked: list[int] = []
+    control, write = fcntl.fcntl, os.write
 
-    def refuse(*_: int) -> int:
-        raise OSError(errno.EXDEV, "no")
+    def no_flag(fd: int, command: int, flags: int = 0) -> int:
+        if command == fcntl.F_SETFL and flags & os.O_DIRECT:
+            raise OSError(errno.EINVAL, "no such thing here")
+        return control(fd, command, flags)
 
-    for methods in [*((m,) for m in METHODS), (refuse, lambda *_: 0, METHODS[2])]:
-        out = tmp_path / "out"
-        with out.open("wb") as file:
-            assert copy_ranges(file.fileno(), ranges, methods=methods) == len(wanted)
-        assert out.read_bytes() == wanted
-    with (tmp_path / "out").open("wb") as file, pytest.raises(Mp4Error, match="ends before"):
-        copy_ranges(file.fileno(), [Range(files[0], 99_999, 2)])
+    def no_write(fd: int, data: memoryview) -> int:
+        asked.append(len(data))
+        if control(fd, fcntl.F_GETFL) & os.O_DIRECT:
+            raise OSError(errno.EINVAL, "not aligned well enough")
+        return write(fd, data)
+
+    if way == "flag refused":
+        monkeypatch.setattr("shared.media.mp4.copying.fcntl.fcntl", no_flag)
+    elif way == "write refused":
+        monkeypatch.setattr("shared.media.mp4.copying.os.write", no_write)
+    told: list[int] = []
+    with (tmp_path / "out").open("wb") as file:
+        digest = write_ranges(file.fileno(), head, ranges, told.append, block=8192)
+    monkeypatch.undo()
+    assert (tmp_path / "out").read_bytes() == wanted
+    assert digest == hashlib.sha256(wanted).hexdigest()
+    assert told == [len(head) + sum(r.length for r in ranges[: n + 1]) for n in range(3)]
+    assert way != "write refused" or not wanted or asked
+
+
+def test_a_source_that_has_shrunk_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(bytes(100_000))
+    with (tmp_path / "out").open("wb") as file, pytest.raises(Mp4Error, match="a ends before"):
+        write_ranges(file.fileno(), b"", [Range(tmp_path / "a", 99_999, 2)])
+
+
+def test_a_disk_that_is_full_is_an_error_wherever_in_the_file(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(bytes(100_000))
+    for length in (100, 10_000, 100_000):
+        with Path("/dev/full").open("wb", buffering=0) as file, pytest.raises(OSError, match="space") as raised:
+            write_ranges(file.fileno(), b"", [Range(tmp_path / "a", 0, length)], block=8192)
+        assert raised.value.errno == errno.ENOSPC
 
 
 def test_a_full_disk_or_a_stop_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -50,6 +50,7 @@ class CutResult:
     duration: Fraction
     gaps: tuple[tuple[Fraction, Fraction], ...]
     bytes: int
+    sha256: str
     frames: int
     encoded: int = 0
     damaged: int = 0
@@ -119,6 +120,7 @@ def _result(selection: Selection, rendered: Rendered | None, movie: Movie, packe
         selection.duration,
         selection.gaps,
         movie.bytes,
+        movie.sha256,
         selection.frames,
         encoded,
         rendered.damaged if rendered is not None else 0,

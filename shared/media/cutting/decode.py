@@ -16,6 +16,10 @@ from shared.media.cutting.source import Video
 from shared.media.model import Int64s, TrackConfig
 from shared.media.mp4.entries import codec_record
 
+# Before the first wanted frame only what others refer to is decoded, but for the last few frames: from them the decoder
+# learns how deep the stream reorders, where its headers do not say.
+LEARN = 16
+
 
 class Decoded(NamedTuple):
     """A frame at its position; where the recording is damaged, the one before it, and None when there is none."""
@@ -36,7 +40,8 @@ def decode_rows(
     decoder = _open(video.config, strict=strict)
     first = decode_start(video, wanted[0], reader)
     spoiled: set[int] = set()
-    frames = _decoded(decoder, video, range(first, int(rows.max()) + 1), reader, spoiled, stop)
+    whole = wanted[0] - LEARN * video.typical
+    frames = _decoded(decoder, video, range(first, int(rows.max()) + 1), whole, reader, spoiled, stop)
     before: av.VideoFrame | None = None
     upcoming = next(frames, None)
     for position in wanted:
@@ -48,6 +53,11 @@ def decode_rows(
                 break
         else:
             yield Decoded(position, before, whole=False)
+
+
+def skip_unused(decoder: av.VideoCodecContext, *, before: bool) -> None:
+    """Leave out the next picture if it lies `before` what is wanted and no other refers to it (H.264 marks these)."""
+    decoder.skip_frame = "NONREF" if before and decoder.name == "h264" else "DEFAULT"
 
 
 def _open(config: TrackConfig, *, strict: bool) -> av.VideoCodecContext:
@@ -62,14 +72,24 @@ def _open(config: TrackConfig, *, strict: bool) -> av.VideoCodecContext:
 
 
 def _decoded(
-    decoder: av.VideoCodecContext, video: Video, rows: range, reader: SampleReader, spoiled: set[int], stop: Event
+    decoder: av.VideoCodecContext,
+    video: Video,
+    rows: range,
+    whole: int,
+    reader: SampleReader,
+    spoiled: set[int],
+    stop: Event,
 ) -> Iterator[tuple[int, av.VideoFrame]]:
-    """Decode adjacent rows and yield (position, frame) as the decoder shows them; `spoiled` gets what fails."""
+    """Decode adjacent rows and yield (position, frame) as the decoder shows them; `spoiled` gets what fails.
+
+    Before position `whole`, frames to which no other refers are left out.
+    """
     for row in rows:
         if stop.is_set():
             raise Stopped("stopped while decoding")
         packet = av.Packet(reader.read(row))
         packet.pts = int(video.at[row])
+        skip_unused(decoder, before=packet.pts < whole)
         try:
             shown = decoder.decode(packet)
         except av.error.FFmpegError:

@@ -139,7 +139,7 @@ class JoiningEncoder:
         sps = self._theirs if isinstance(self._theirs, H264Sps) else None
         depth = self._style.depth
         settings = {
-            "sps-id": self._sps_id, "annexb": 1, "repeat-headers": 0, "force-cfr": 1, "rc-lookahead": 20,
+            "sps-id": self._sps_id, "annexb": 1, "repeat-headers": 0, "force-cfr": 1, "rc-lookahead": 10,
             "bframes": 3 if depth else 0, "b-pyramid": "normal" if depth > 1 else "none",
             "ref": max(min(sps.references if sps else 3, 3), 2 if depth else 1), **self._rate_options(),
         }  # fmt: skip

@@ -12,7 +12,7 @@ import av.container
 import numpy as np
 
 from shared.media.cutting.cut import CutPart, CutResult
-from shared.media.cutting.decode import decode_rows
+from shared.media.cutting.decode import LEARN, decode_rows, skip_unused
 from shared.media.cutting.errors import ClipFaulty, Stopped
 from shared.media.cutting.layout import TrackLayout
 from shared.media.cutting.plan import Selection
@@ -100,12 +100,14 @@ class _Look:
         """
         stream = self.container.streams.video[0]
         spoiled: set[int | None] = set()
+        whole = first - LEARN * int(np.median(self.video.steps))
         self.container.seek(max(first - margin, 0), stream=stream, backward=True)
         for packet in self.container.demux(stream):
             if self.stop.is_set():
                 raise Stopped("stopped while checking")
             if alone and packet.pts is not None and not first <= packet.pts <= last:
                 continue
+            skip_unused(stream.codec_context, before=packet.pts is not None and packet.pts < whole)
             for pts, frame in _strict(packet, spoiled):
                 yield pts, frame
                 if pts >= last:

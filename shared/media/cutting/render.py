@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from threading import Event
@@ -137,7 +138,8 @@ class _Renderer:
         codec = video_codec(video.config)
         first = decode_start(video, int(shown[0]), reader)
         scene = static_sei(codec, nals_at(video, first, reader))
-        pictures = encoder.encode(self._frames(span, rows, target, reader), scene if codec == target.codec else ())
+        frames = _ahead(self._frames(span, rows, target, reader))
+        pictures = encoder.encode(frames, scene if codec == target.codec else ())
         order, sizes, offsets, sync = [], [], [], []
         for picture in pictures:
             offsets.append(self.spool.append(picture.payload))
@@ -180,6 +182,15 @@ class _Renderer:
             frame = _fitted(found.frame or _black(span.video.config), target)
             if number in ends:
                 self.prints.append(Print(number, fingerprint(frame)))
+            yield frame
+
+
+def _ahead(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+    """Decode each frame in a thread while the one before it is encoded."""
+    with ThreadPoolExecutor(1, "cut-decode") as pool:
+        upcoming = pool.submit(next, frames, None)
+        while (frame := upcoming.result()) is not None:
+            upcoming = pool.submit(next, frames, None)
             yield frame
 
 

@@ -1,20 +1,29 @@
-"""Copying byte ranges between files inside the kernel where it can."""
+"""Writing a file out of byte ranges of others: past the page cache where that can be, and hashed on the way.
+
+A clip of an hour has 2.3 GB. Through the page cache each byte takes a page of memory, which costs more than the disk
+does and drives out the segments that are being recorded; and hashing it later reads it all again.
+"""
 
 from __future__ import annotations
 
 import errno
+import fcntl
+import hashlib
+import mmap
 import os
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from types import TracebackType
+from typing import Final, NamedTuple, Self
 
 from shared.media.mp4.boxes import Mp4Error
 
-OPEN_FILES = 32
-STEP = 16 << 20  # a call copies this much at most, so that progress is told and a stop is noticed
-# The kernel or the file system does not do this kind of copy; another way may work.
-UNSUPPORTED = frozenset((errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EPERM))
+OPEN_FILES: Final = 32
+BLOCK: Final = 8 << 20
+BUFFERS: Final = 2  # one is filled and hashed while the other is written
+ALIGN: Final = 4096  # what O_DIRECT asks of offsets and lengths, on any disk; mmap gives aligned memory
 
 
 class Range(NamedTuple):
@@ -25,20 +34,27 @@ class Range(NamedTuple):
     length: int
 
 
-def _by_range(out: int, source: int, offset: int, count: int) -> int:
-    return os.copy_file_range(source, out, count, offset)
+def write_ranges(
+    out: int, head: bytes, ranges: Iterable[Range], tick: Callable[[int], None] | None = None, *, block: int = BLOCK
+) -> str:
+    """Write `head`, then the ranges, to the empty file `out`; give the sha256 of all, in hex.
 
-
-def _by_sendfile(out: int, source: int, offset: int, count: int) -> int:
-    return os.sendfile(out, source, offset, count)
-
-
-def _by_hand(out: int, source: int, offset: int, count: int) -> int:
-    return os.write(out, os.pread(source, min(count, 1 << 20), offset))
-
-
-Method = Callable[[int, int, int, int], int]
-METHODS: tuple[Method, ...] = (_by_range, _by_sendfile, _by_hand)
+    `tick` hears the bytes taken so far; what it raises ends the work. `block` bytes, a multiple of 4096, are written
+    at a time. Raises Mp4Error when a source is shorter than its range, and OSError from the disk.
+    """
+    with _Sources() as sources, _Sink(out, block) as sink:
+        sink.add(head)
+        for path, offset, length in ranges:
+            at, end = offset, offset + length
+            while at < end:
+                done = os.preadv(sources.fd(path), [sink.room(end - at)], at)
+                if not done:
+                    raise Mp4Error(f"{path.name} ends before byte {end}")
+                sink.took(done)
+                at += done
+            if tick is not None:
+                tick(sink.taken)
+        return sink.finish()
 
 
 class _Sources:
@@ -46,6 +62,15 @@ class _Sources:
 
     def __init__(self) -> None:
         self._open: OrderedDict[Path, int] = OrderedDict()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        while self._open:
+            os.close(self._open.popitem()[1])
 
     def fd(self, path: Path) -> int:
         if path in self._open:
@@ -56,44 +81,84 @@ class _Sources:
         self._open[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         return self._open[path]
 
-    def close(self) -> None:
-        while self._open:
-            os.close(self._open.popitem()[1])
+
+class _Sink:
+    """Collects bytes in blocks; a thread of its own writes each, while the caller hashes it and fills the next."""
+
+    def __init__(self, out: int, block: int) -> None:
+        self.taken = 0
+        self._out = out
+        self._buffers = [memoryview(mmap.mmap(-1, block)) for _ in range(BUFFERS)]
+        self._writes: deque[Future[None]] = deque()
+        self._writer = ThreadPoolExecutor(1, "mp4-write")
+        self._digest = hashlib.sha256()
+        self._filled = 0
+        _set_direct(out, on=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._writer.shutdown(cancel_futures=True)
+        _set_direct(self._out, on=False)
+
+    def room(self, most: int) -> memoryview:
+        """Give memory to fill, `most` bytes or fewer; `took` says how much was."""
+        return self._buffers[0][self._filled : self._filled + most]
+
+    def took(self, count: int) -> None:
+        self.taken += count
+        self._filled += count
+        if self._filled == len(self._buffers[0]):
+            self._write()
+
+    def add(self, data: bytes) -> None:
+        left = memoryview(data)
+        while left:
+            room = self.room(len(left))
+            room[:] = left[: len(room)]
+            left = left[len(room) :]
+            self.took(len(room))
+
+    def finish(self) -> str:
+        """Write what is left; give the hash."""
+        if self._filled:
+            self._write()
+        while self._writes:
+            self._writes.popleft().result()
+        return self._digest.hexdigest()
+
+    def _write(self) -> None:
+        block = self._buffers[0][: self._filled]
+        self._writes.append(self._writer.submit(_write_all, self._out, block))
+        self._digest.update(block)
+        while len(self._writes) >= BUFFERS:  # the next buffer is free when its write is done
+            self._writes.popleft().result()
+        self._buffers.append(self._buffers.pop(0))
+        self._filled = 0
 
 
-def copy_ranges(
-    out: int,
-    ranges: Iterable[Range],
-    tick: Callable[[int], None] | None = None,
-    methods: tuple[Method, ...] = METHODS,
-) -> int:
-    """Append the ranges to file descriptor `out`; give the bytes copied.
+def _write_all(out: int, block: memoryview) -> None:
+    if len(block) % ALIGN:  # the last one
+        _set_direct(out, on=False)
+    while block:
+        try:
+            block = block[os.write(out, block) :]
+        except OSError as error:  # some file systems take the flag and then refuse the write
+            if error.errno != errno.EINVAL or not _set_direct(out, on=False):
+                raise
 
-    `tick` hears the bytes copied so far. Raises Mp4Error when a source is shorter than its range, and
-    OSError from the disk.
-    """
-    sources, total = _Sources(), 0
-    usable = list(methods)
+
+def _set_direct(out: int, *, on: bool) -> bool:
+    """Turn O_DIRECT on or off, unless the file system has no such thing; tell whether that changed anything."""
+    flags = fcntl.fcntl(out, fcntl.F_GETFL)
+    wanted = flags | os.O_DIRECT if on else flags & ~os.O_DIRECT
     try:
-        for path, offset, length in ranges:
-            at, end = offset, offset + length
-            while at < end:
-                try:
-                    done = usable[0](out, sources.fd(path), at, min(STEP, end - at))
-                except OSError as error:
-                    if error.errno not in UNSUPPORTED or len(usable) == 1:
-                        raise
-                    usable.pop(0)
-                    continue
-                if not done and len(usable) > 1:  # some file systems answer 0 for what they cannot do
-                    usable.pop(0)
-                    continue
-                if not done:
-                    raise Mp4Error(f"{path.name} ends before byte {end}")
-                at += done
-                total += done
-            if tick is not None:
-                tick(total)
-    finally:
-        sources.close()
-    return total
+        fcntl.fcntl(out, fcntl.F_SETFL, wanted)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return False
+    return wanted != flags

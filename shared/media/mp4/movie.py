@@ -13,13 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from shared.media.mp4.boxes import Mp4Error
-from shared.media.mp4.copying import Range, copy_ranges
+from shared.media.mp4.copying import Range, write_ranges
 from shared.media.mp4.layout import Chunks, chunk_track, interleave
 from shared.media.mp4.moov import Edit, MovieTrack, build_moov, check_track, movie_timescale
 
 __all__ = ["Edit", "Movie", "MovieTrack", "Plan", "plan_movie", "write_movie"]
 
-WRITE_BACK = 8 << 20
 FTYP = struct.pack(">I4s4sI12s", 28, b"ftyp", b"isom", 0x200, b"isomiso2mp41")
 
 
@@ -35,10 +34,11 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Movie:
-    """What was written: bytes of the file, its duration in seconds, and ranges copied."""
+    """What was written: bytes of the file, their sha256 in hex, its duration in seconds, and ranges copied."""
 
     path: Path
     bytes: int
+    sha256: str
     duration: Fraction
     ranges: int
 
@@ -54,20 +54,20 @@ def write_movie(
     """Write `out` with the samples of `tracks`, whose tables share one time line and may mix source files.
 
     `window` is what is presented, [start, end) in seconds on that time line; without it all is, from the
-    earliest sample on. `tick` is called with the bytes copied so far; what it raises ends the work. The file
+    earliest sample on. `tick` is called with the bytes written so far; what it raises ends the work. The file
     appears whole under its name or not at all. Raises Mp4Error for tables that cannot be written or sources
     that have shrunk, OSError (ENOSPC for instance) from the disk.
     """
     plan = plan_movie(tracks, window=window)
     temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}.part")
     try:
-        _write(temporary, plan, tick, durable=durable)
+        digest = _write(temporary, plan, tick, durable=durable)
         temporary.replace(out)
     finally:
         temporary.unlink(missing_ok=True)
     if durable:
         _sync_folder(out.parent)
-    return Movie(out, plan.bytes, plan.duration, len(plan.ranges))
+    return Movie(out, plan.bytes, digest, plan.duration, len(plan.ranges))
 
 
 def plan_movie(tracks: Sequence[MovieTrack], *, window: tuple[Fraction, Fraction] | None = None) -> Plan:
@@ -141,29 +141,16 @@ def _ranges(tracks: Sequence[MovieTrack], chunks: Sequence[Chunks], order: Seque
     return ranges
 
 
-def _write(path: Path, plan: Plan, tick: Callable[[int], None] | None, *, durable: bool) -> None:
-    """Write head and ranges to a new file; a durable one goes to the disk while it is still being copied."""
-    started = 0
-
-    def progress(copied: int) -> None:
-        nonlocal started
-        if tick is not None:
-            tick(copied)
-        if durable and copied - started >= WRITE_BACK:
-            # Starts writing these pages; being dirty, they stay in the cache. The fsync then has little left.
-            os.posix_fadvise(fd, len(plan.head) + started, copied - started, os.POSIX_FADV_DONTNEED)
-            started = copied
-
+def _write(path: Path, plan: Plan, tick: Callable[[int], None] | None, *, durable: bool) -> str:
+    """Write head and ranges to a new file, and give its sha256."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     try:
-        view = memoryview(plan.head)
-        while view:
-            view = view[os.write(fd, view) :]
-        copy_ranges(fd, plan.ranges, progress)
+        digest = write_ranges(fd, plan.head, plan.ranges, tick)
         if durable:
             os.fsync(fd)
     finally:
         os.close(fd)
+    return digest
 
 
 def _sync_folder(folder: Path) -> None:

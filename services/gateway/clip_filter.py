@@ -44,16 +44,12 @@ class ClipFilter:
 
     def takes(self, known: Known) -> bool:
         """Tell whether a clip passes."""
-        record, request = known.record, known.request
-        state = record.state if record else "waiting"
-        created = record.created_ms if record else request.requested_ms
-        changed = record.changed_ms if record else request.requested_ms
         return (
-            self.state in {None, state}
-            and self.type in {None, request.destination}
-            and self.label in {None, request.label}
-            and _within(self.created, created)
-            and _within(self.modified, changed)
+            self.state in {None, known.state}
+            and self.type in {None, known.request.destination}
+            and self.label in {None, known.request.label}
+            and _within(self.created, known.created_ms)
+            and _within(self.modified, known.changed_ms)
         )
 
 

@@ -7,7 +7,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
@@ -22,7 +22,7 @@ from shared.bus import Outbox
 from shared.clock import Clock
 from shared.errors import Unavailable
 from shared.kv import Bucket
-from shared.messages.clips import ClipCreate, ClipRecord, Notification
+from shared.messages.clips import ClipCancel, ClipCreate, ClipRecord, Notification, VodState
 from shared.messages.jobs import EventClock, JobRecord, clock_key
 from shared.secrets import Vault
 from shared.settings import Settings
@@ -31,15 +31,38 @@ from shared.webhooks import seal_url
 
 REMEMBERED_CLOCKS: Final = 10_000
 NOTIFICATIONS: Final = 16
+ENDED: Final[frozenset[VodState]] = frozenset({"finished", "cancelled", "failed", "error"})
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
+C = TypeVar("C", ClipCreate, ClipCancel)
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is known of a clip: the clipper's record, or, until it has written one, the command."""
+    """What is known of a clip: the clipper's record, or, until it has written one, the command.
+
+    `cancelling`: the clipper has not come to the cancellation yet.
+    """
 
     request: ClipCreate
     record: ClipRecord | None
+    cancelling: bool = False
+
+    @property
+    def state(self) -> VodState:
+        """The state that clients see."""
+        if self.record and self.record.state in ENDED:
+            return self.record.state
+        return "cancelling" if self.cancelling else self.record.state if self.record else "waiting"
+
+    @property
+    def created_ms(self) -> int:
+        """When it was asked for."""
+        return self.record.created_ms if self.record else self.request.requested_ms
+
+    @property
+    def changed_ms(self) -> int:
+        """When it changed last."""
+        return self.record.changed_ms if self.record else self.request.requested_ms
 
 
 def file_name(label: str, clip: str) -> str:
@@ -141,41 +164,47 @@ class Clips:
     async def find(self, account: str, clip: str) -> Known:
         """Find an account's clip; ApiError 404 when it has none of this id."""
         place = f"{account}.{clip}"
-        if stored := await self._records.get(place):
+        stored = await self._records.get(place)
+        if stored and stored.value.state in ENDED:
             return Known(stored.value.request, stored.value)
-        pending = await self._pending(account, clip)
-        if stored := await self._records.get(place):  # written between the two looks
-            return Known(stored.value.request, stored.value)
+        pending, cancelling = await asyncio.gather(
+            self._pending(ClipCreate, account, clip), self._pending(ClipCancel, account, clip)
+        )
+        if stored := await self._records.get(place):  # a command that is gone now has been written into it
+            return Known(stored.value.request, stored.value, cancelling is not None)
         if pending is None:
             raise not_found("clip")
-        return Known(pending, None)
+        return Known(pending, None, cancelling is not None)
 
-    async def _pending(self, account: str, clip: str) -> ClipCreate | None:
-        subject = f"{ClipCreate.channel}.{account}.{clip}"
+    async def _pending(self, command: type[C], account: str, clip: str) -> C | None:
+        """Read a command that no clipper has done yet."""
         try:
-            message = await self._jetstream().get_last_msg(COMMANDS, subject)
+            message = await self._jetstream().get_last_msg(COMMANDS, f"{command.channel}.{account}.{clip}")
         except NotFoundError:
             return None
         except (NatsError, APIError, TimeoutError, OSError) as error:
             raise Unavailable(f"commands: {type(error).__name__}") from error
-        return ClipCreate.model_validate_json(message.data or b"")
+        return command.model_validate_json(message.data or b"")
 
     async def all_of(self, account: str) -> list[Known]:
         """Find all clips of an account."""
-        pending = await self._all_pending(account)
+        waiting, cancelling = await self._all_pending(account)
         records = {s.value.clip: s.value for s in await self._records.items(account)}
-        waiting = [Known(command, None) for command in pending if command.clip not in records]
-        return [Known(record.request, record) for record in records.values()] + waiting
+        taken = [Known(record.request, record, clip in cancelling) for clip, record in records.items()]
+        return taken + [Known(c, None, c.clip in cancelling) for c in waiting if c.clip not in records]
 
-    async def _all_pending(self, account: str) -> list[ClipCreate]:
-        """Read the commands that no clipper has taken up; at most the first thousand."""
+    async def _all_pending(self, account: str) -> tuple[list[ClipCreate], set[str]]:
+        """Read the commands that no clipper has taken up, at most the first thousand, and whose cancellations wait."""
+        domain = ClipCreate.channel.partition(".")[0]
         try:
-            info = await self._jetstream().stream_info(COMMANDS, subjects_filter=f"{ClipCreate.channel}.{account}.*")
+            info = await self._jetstream().stream_info(COMMANDS, subjects_filter=f"{domain}.*.{account}.*")
         except (NatsError, APIError, TimeoutError, OSError) as error:
             raise Unavailable(f"commands: {type(error).__name__}") from error
-        ids = [subject.rsplit(".", 1)[1] for subject in list(info.state.subjects or {})[:1000]]
-        found = await asyncio.gather(*(self._pending(account, clip) for clip in ids))
-        return [command for command in found if command]
+        named = [tuple(subject.rsplit(f".{account}.", 1)) for subject in info.state.subjects or {}]
+        ids = [clip for channel, clip in named if channel == ClipCreate.channel][:1000]
+        found = await asyncio.gather(*(self._pending(ClipCreate, account, clip) for clip in ids))
+        cancelling = {clip for channel, clip in named if channel == ClipCancel.channel}
+        return [command for command in found if command], cancelling
 
 
 def _resolve_all(outputs: list[Output], recording: Recording) -> list[Window]:

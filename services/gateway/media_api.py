@@ -62,9 +62,8 @@ async def download_vod(
 
 
 def _no_file(known: Known) -> ApiError:
-    state = known.record.state if known.record else "waiting"
-    if state in {"failed", "cancelled", "error"}:
-        return ApiError(404, f"the clip has no file: it is {state}")
+    if known.state in {"failed", "cancelling", "cancelled", "error"}:
+        return ApiError(404, f"the clip has no file: it is {known.state}")
     return ApiError(404, "the clip has no file yet", code="NOT_READY", headers={"Retry-After": "1"})
 
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Request
 from services.gateway.auth import Caller, deps_of, require
 from services.gateway.clip_filter import ClipFilter
 from services.gateway.clip_models import ClipsAsk, JobVodCreate, VodCreate, VodList, VodRef, VodsCreated, VodView
-from services.gateway.clips import Known
+from services.gateway.clips import ENDED, Known
 from services.gateway.http.bodies import documents, json_body
 from services.gateway.http.broker import broker_here
 from services.gateway.http.idempotency import id_maker
@@ -22,7 +22,6 @@ from shared.messages.clips import ClipCancel
 router: Final = APIRouter(prefix="/v1", tags=["vods"], dependencies=[Depends(broker_here)])
 Reader = Annotated[Caller, Depends(require("vods:read"))]
 Writer = Annotated[Caller, Depends(require("vods:write"))]
-_OVER: Final = frozenset({"finished", "failed", "error"})
 
 
 async def _create(request: Request, caller: Caller, job_id: str, asked: ClipsAsk) -> VodsCreated:
@@ -56,10 +55,7 @@ async def create_job_vods(
 
 def _page(request: Request, clips: list[Known], paging: Paging) -> VodList:
     def place(known: Known) -> tuple[int, str]:
-        record, request = known.record, known.request
-        changed = record.changed_ms if record else request.requested_ms
-        created = record.created_ms if record else request.requested_ms
-        return (changed if paging.sort == "modified_at" else created), request.clip
+        return (known.changed_ms if paging.sort == "modified_at" else known.created_ms), known.request.clip
 
     page = paging.apply(clips, place)
     deps = deps_of(request)
@@ -101,9 +97,9 @@ async def cancel_vod(request: Request, caller: Writer, jvod_id: HexPath) -> VodV
     """Stop the work on a clip; what it had is no longer replaced."""
     deps = deps_of(request)
     known = await deps.clips.find(caller.account, jvod_id)
-    if known.record and known.record.state in _OVER:
-        raise ApiError(409, f"the clip is {known.record.state}")
-    if not known.record or known.record.state != "cancelled":
+    if known.state in ENDED - {"cancelled"}:
+        raise ApiError(409, f"the clip is {known.state}")
+    if known.state != "cancelled":
         now = deps.clock.now_ms()
         await deps.outbox.emit(ClipCancel(account=caller.account, clip=jvod_id, at_ms=now))
     return view(deps, await deps.clips.find(caller.account, jvod_id))

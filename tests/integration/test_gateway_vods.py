@@ -238,7 +238,15 @@ async def test_clips_are_listed_filtered_and_paged_before_and_after_a_clipper_ha
 async def test_cancelling_tells_the_clipper_and_not_what_is_over(api: Gateway) -> None:
     job = await live_job(api)
     command = await clip_of(api, job)
-    assert (await api.http.put(f"/v1/vods/{command.clip}/cancel")).status_code == 202
+    cancelled = await api.http.put(f"/v1/vods/{command.clip}/cancel")
+    assert (cancelled.status_code, cancelled.json()["jvod_state"]) == (202, "cancelling")
+    for record in (None, "processing", "cancelled"):  # not taken up yet, taken up, and the clipper has done it
+        if record:
+            await api.write_clip(command, state=record)
+        shown = (await api.http.get(f"/v1/vods/{command.clip}")).json()["jvod_state"]
+        listed = (await api.http.get("/v1/vods", params={"jvod_state": shown, "page_size": 1000})).json()["vod_jobs"]
+        assert shown == ("cancelled" if record == "cancelled" else "cancelling")
+        assert command.clip in [one["jvod_id"] for one in listed]
     sent = await api.deps.js().get_last_msg(COMMANDS, f"{ClipCancel.channel}.main.{command.clip}")
     assert json.loads(sent.data or b"")["clip"] == command.clip
     await api.write_clip(command, state="finished")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from services.ingester.rtmp.chunks import VIDEO
+from shared.rtmp.chunks import VIDEO
 from tests.support.media_streams import encode
 from tests.support.rtmp_certificate import make_contexts
 from tests.support.rtmp_client import RtmpClient

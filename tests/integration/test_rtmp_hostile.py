@@ -10,8 +10,8 @@ from datetime import timedelta
 import psutil
 import pytest
 
-from services.ingester.rtmp.amf import encode
-from services.ingester.rtmp.chunks import (
+from shared.rtmp.amf import encode
+from shared.rtmp.chunks import (
     AUDIO,
     DATA_AMF0,
     USER_CONTROL,

@@ -12,8 +12,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from services.ingester.rtmp import Publication, PublishRefused, PublishRequest, RtmpServer
-from services.ingester.rtmp.amf import encode
-from services.ingester.rtmp.chunks import (
+from services.ingester.rtmp.flv import tag
+from shared.rtmp.amf import encode
+from shared.rtmp.chunks import (
     ACKNOWLEDGEMENT,
     AGGREGATE,
     AUDIO,
@@ -25,7 +26,6 @@ from services.ingester.rtmp.chunks import (
     VIDEO,
     WINDOW_ACK_SIZE,
 )
-from services.ingester.rtmp.flv import tag
 from tests.support.rtmp_certificate import make_contexts
 from tests.support.rtmp_client import (
     AAC_HEADER,

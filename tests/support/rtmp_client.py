@@ -6,8 +6,8 @@ import socket
 from collections.abc import Iterable
 from typing import Self
 
-from services.ingester.rtmp.amf import EcmaArray, decode, encode
-from services.ingester.rtmp.chunks import (
+from shared.rtmp.amf import EcmaArray, decode, encode
+from shared.rtmp.chunks import (
     ABORT,
     AUDIO,
     COMMAND_AMF0,

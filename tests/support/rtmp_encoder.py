@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import av
 
-from services.ingester.rtmp.amf import encode
-from services.ingester.rtmp.chunks import DATA_AMF0
+from shared.rtmp.amf import encode
+from shared.rtmp.chunks import DATA_AMF0
 from tests.support.media_streams import FFMPEG
 from tests.support.rtmp_client import RtmpClient, chunked, read_flv, set_chunk_size
 from tests.support.rtmp_server import Stream

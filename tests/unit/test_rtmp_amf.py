@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.ingester.rtmp.amf import EcmaArray, decode, encode
-from services.ingester.rtmp.errors import LimitExceeded, ProtocolError
+from shared.rtmp.amf import EcmaArray, decode, encode
+from shared.rtmp.errors import LimitExceeded, ProtocolError
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)

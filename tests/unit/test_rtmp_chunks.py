@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.ingester.rtmp.chunks import (
+from shared.rtmp.chunks import (
     AUDIO,
     COMMAND_AMF0,
     VIDEO,
@@ -14,7 +14,7 @@ from services.ingester.rtmp.chunks import (
     ChunkParser,
     write_message,
 )
-from services.ingester.rtmp.errors import LimitExceeded, ProtocolError
+from shared.rtmp.errors import LimitExceeded, ProtocolError
 from tests.support.rtmp_client import abort, chunked, set_chunk_size
 
 LIMITS = ChunkLimits(message=1 << 20, unfinished=1 << 20, streams=8)

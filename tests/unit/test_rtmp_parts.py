@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import pytest
 
-from services.ingester.rtmp import handshake
 from services.ingester.rtmp.admission import Admission
-from services.ingester.rtmp.errors import ProtocolError
 from services.ingester.rtmp.lowwater import LowWater
 from services.ingester.rtmp.request import PublishRequest, make_request
+from shared.rtmp import handshake
+from shared.rtmp.errors import ProtocolError
 
 SECOND = 1_000_000_000
 ARGS = "p=102&e=0_abc&i=0&t=secret%2Ftoken"

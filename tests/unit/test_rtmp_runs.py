@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.ingester.rtmp.aggregate import split_aggregate
-from services.ingester.rtmp.amf import encode
-from services.ingester.rtmp.chunks import AGGREGATE, AUDIO, VIDEO, Message
-from services.ingester.rtmp.errors import LimitExceeded, ProtocolError
 from services.ingester.rtmp.flv import tag
 from services.ingester.rtmp.metadata import read_data, sanitise
 from services.ingester.rtmp.runs import FlvRuns
 from services.ingester.rtmp.tags import read_media
+from shared.rtmp.amf import encode
+from shared.rtmp.chunks import AGGREGATE, AUDIO, VIDEO, Message
+from shared.rtmp.errors import LimitExceeded, ProtocolError
 from tests.support.rtmp_client import AAC_HEADER, AVC_HEADER, audio_frame, frames_of, read_flv, video_frame
 
 SECOND = 1_000_000_000

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from services.ingester.rtmp.chunks import AUDIO, DATA_AMF0, VIDEO, Message
-from services.ingester.rtmp.errors import ProtocolError
+from shared.rtmp.chunks import AUDIO, DATA_AMF0, VIDEO, Message
+from shared.rtmp.errors import ProtocolError
 
 _HEADER, _BACK_POINTER = 11, 4
 _INNER = frozenset({AUDIO, VIDEO, DATA_AMF0})

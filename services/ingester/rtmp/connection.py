@@ -8,9 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from services.ingester.rtmp import handshake
 from services.ingester.rtmp.admission import Admission
-from services.ingester.rtmp.errors import PeerGone, PeerTimeout, RtmpError
 from services.ingester.rtmp.limits import RtmpLimits
 from services.ingester.rtmp.link import Link
 from services.ingester.rtmp.negotiation import Asked, Negotiation
@@ -20,6 +18,8 @@ from services.ingester.rtmp.transport import TlsTransport, Transport
 from shared.clock import Clock
 from shared.errors import ReelayError, Rejected
 from shared.logging import get_logger
+from shared.rtmp import handshake
+from shared.rtmp.errors import PeerGone, PeerTimeout, RtmpError
 
 log = get_logger()
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from services.ingester.rtmp import chunks
-from services.ingester.rtmp.amf import encode
-from services.ingester.rtmp.chunks import ChunkLimits, ChunkParser, Message, write_message
-from services.ingester.rtmp.cursor import Value
-from services.ingester.rtmp.errors import LimitExceeded, PeerGone, ProtocolError
 from services.ingester.rtmp.limits import RtmpLimits
 from services.ingester.rtmp.lowwater import LowWater
 from services.ingester.rtmp.transport import Transport
 from shared.clock import Clock
+from shared.rtmp import chunks
+from shared.rtmp.amf import encode
+from shared.rtmp.chunks import ChunkLimits, ChunkParser, Message, write_message
+from shared.rtmp.cursor import Value
+from shared.rtmp.errors import LimitExceeded, PeerGone, ProtocolError
 
 CHUNK_SIZE = 65536
 """What we send in, and by that ask for: FFmpeg mirrors it."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from services.ingester.rtmp.cursor import Value
+from shared.rtmp.cursor import Value
 
 _NUMBERS = frozenset({
     "width", "height", "framerate", "fps", "videodatarate", "audiodatarate", "videocodecid", "audiocodecid",

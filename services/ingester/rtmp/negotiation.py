@@ -6,15 +6,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
-from services.ingester.rtmp import chunks
-from services.ingester.rtmp.chunks import Message
-from services.ingester.rtmp.commands import Command, connect_result, read_command, status
-from services.ingester.rtmp.errors import PeerGone, ProtocolError
+from services.ingester.rtmp.commands import connect_result, status
 from services.ingester.rtmp.limits import RtmpLimits
 from services.ingester.rtmp.link import Link
 from services.ingester.rtmp.request import PublishRequest, make_request
+from shared.rtmp.chunks import Message
+from shared.rtmp.commands import COMMANDS, Command, read_command
+from shared.rtmp.errors import PeerGone, ProtocolError
 
-COMMANDS = (chunks.COMMAND_AMF0, chunks.COMMAND_AMF3)
 _MAX_STREAMS = 8
 _ACKNOWLEDGED = frozenset({"releaseStream", "getStreamLength", "_checkbw"})
 
@@ -43,7 +42,7 @@ class Negotiation:
         for index, message in enumerate(messages):
             if message.kind not in COMMANDS:
                 continue
-            command = read_command(message, self._limits)
+            command = read_command(message, depth=self._limits.amf_depth, values=self._limits.amf_values)
             if command.name == "publish":
                 return self._publish(command, messages[index + 1 :])
             self._answer(command)

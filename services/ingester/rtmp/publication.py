@@ -7,11 +7,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Generic, Literal, TypeVar
 
-from services.ingester.rtmp import chunks
 from services.ingester.rtmp.aggregate import split_aggregate
-from services.ingester.rtmp.chunks import Message
-from services.ingester.rtmp.commands import read_values
-from services.ingester.rtmp.errors import LimitExceeded, PeerGone, ProtocolError
 from services.ingester.rtmp.limits import RtmpLimits
 from services.ingester.rtmp.link import Link
 from services.ingester.rtmp.metadata import DataEvent, read_data, sanitise
@@ -19,6 +15,11 @@ from services.ingester.rtmp.request import PublishRequest
 from services.ingester.rtmp.runs import FlvRuns
 from shared.clock import Clock
 from shared.logging import get_logger
+from shared.rtmp import chunks
+from shared.rtmp.chunks import Message
+from shared.rtmp.commands import COMMANDS, read_values
+from shared.rtmp.cursor import Value
+from shared.rtmp.errors import LimitExceeded, PeerGone, ProtocolError
 
 log = get_logger()
 
@@ -226,11 +227,15 @@ class Publication(Generic[Grant]):
         """Take a data message or command; False when it ends the publication. No bad one ends a live stream."""
         if message.kind in (chunks.DATA_AMF0, chunks.DATA_AMF3):
             if len(message.payload) <= self._limits.data:
-                self._data(read_data(message.timestamp, read_values(message, self._limits, strict=False)))
-        elif message.kind in (chunks.COMMAND_AMF0, chunks.COMMAND_AMF3):
-            values = read_values(message, self._limits, strict=False)
+                self._data(read_data(message.timestamp, self._values(message)))
+        elif message.kind in COMMANDS:
+            values = self._values(message)
             return not values or values[0] not in _ENDING
         return True
+
+    def _values(self, message: Message) -> list[Value]:
+        limits = self._limits
+        return read_values(message, depth=limits.amf_depth, values=limits.amf_values, strict=False)
 
     def _data(self, event: DataEvent | None) -> None:
         if event is None:

@@ -7,11 +7,16 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from urllib.parse import parse_qsl
 
-from services.ingester.rtmp.errors import ProtocolError
+from shared.errors import Rejected
+from shared.rtmp.errors import ProtocolError
 
 _MAX_TEXT = 4096
 _MAX_ARGS = 64
 _MAX_LABEL = 64
+
+
+class PublishRefused(Rejected):
+    """`authorize` may raise it (or any ReelayError): this publisher may not publish."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)

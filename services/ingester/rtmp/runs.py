@@ -6,12 +6,12 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from services.ingester.rtmp.amf import EcmaArray, encode
-from services.ingester.rtmp.chunks import AUDIO, VIDEO, Payload
-from services.ingester.rtmp.cursor import Value
-from services.ingester.rtmp.errors import LimitExceeded
 from services.ingester.rtmp.flv import SCRIPT, back_pointer, file_header, tag, tag_header
 from services.ingester.rtmp.tags import NEEDS_CONFIG, Media, read_media
+from shared.rtmp.amf import EcmaArray, encode
+from shared.rtmp.chunks import AUDIO, VIDEO, Payload
+from shared.rtmp.cursor import Value
+from shared.rtmp.errors import LimitExceeded
 
 _MAX_CONFIG = 64 * 1024
 

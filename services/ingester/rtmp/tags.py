@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from services.ingester.rtmp.chunks import VIDEO, Payload
+from shared.rtmp.chunks import VIDEO, Payload
 
 Role = Literal["config", "extra", "frame"]
 

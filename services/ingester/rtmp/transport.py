@@ -7,7 +7,7 @@ import ssl
 import struct
 from contextlib import suppress
 
-from services.ingester.rtmp.errors import LimitExceeded, PeerGone, ProtocolError
+from shared.rtmp.errors import LimitExceeded, PeerGone, ProtocolError
 
 _TIMEVAL = struct.Struct("@ll")
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 
-from services.ingester.rtmp.amf3 import Amf3Reader
-from services.ingester.rtmp.cursor import Cursor, Value
-from services.ingester.rtmp.errors import LimitExceeded, ProtocolError
+from shared.rtmp.amf3 import Amf3Reader
+from shared.rtmp.cursor import Cursor, Value
+from shared.rtmp.errors import LimitExceeded, ProtocolError
 
 NUMBER, BOOLEAN, STRING, OBJECT, NULL, UNDEFINED, REFERENCE = 0, 1, 2, 3, 5, 6, 7
 ECMA_ARRAY, OBJECT_END, STRICT_ARRAY, DATE, LONG_STRING = 8, 9, 10, 11, 12

@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import os
 
-from services.ingester.rtmp.errors import ProtocolError
+from shared.rtmp.errors import ProtocolError
 
 SIZE = 1536
 VERSION = 3
@@ -23,6 +23,11 @@ _CLIENT_NAME = b"Genuine Adobe Flash Player 001"
 _SERVER_VERSION = bytes((5, 0, 17, 1))
 _SCHEMES = (8, 772)
 """Where the four bytes stand whose sum says where the digest is."""
+
+
+def hello(*, time_ms: int) -> bytes:
+    """Give C0 and C1 of a plain handshake (1537 bytes); C2 is then the S1 that came."""
+    return bytes((VERSION,)) + (time_ms & 0xFFFFFFFF).to_bytes(4, "big") + bytes(4) + os.urandom(SIZE - 8)
 
 
 def answer(client: bytes, *, time_ms: int) -> bytes:

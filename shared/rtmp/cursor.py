@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 
-from services.ingester.rtmp.errors import LimitExceeded, ProtocolError
+from shared.rtmp.errors import LimitExceeded, ProtocolError
 
 Value = None | bool | float | str | bytes | Sequence["Value"] | Mapping[str, "Value"]
 """What AMF can say."""

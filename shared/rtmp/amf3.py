@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from services.ingester.rtmp.cursor import Cursor, Value
-from services.ingester.rtmp.errors import LimitExceeded, ProtocolError
+from shared.rtmp.cursor import Cursor, Value
+from shared.rtmp.errors import LimitExceeded, ProtocolError
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shared.errors import ReelayError, Rejected
+from shared.errors import ReelayError
 
 
 class RtmpError(ReelayError):
@@ -23,7 +23,3 @@ class PeerTimeout(RtmpError):  # noqa: N818  as above
 
 class PeerGone(RtmpError):  # noqa: N818  as above
     """The peer closed or lost the connection."""
-
-
-class PublishRefused(Rejected):
-    """`authorize` may raise it (or any ReelayError): this publisher may not publish."""

@@ -13,7 +13,7 @@ from typing import Any, Final
 from shared.subjects import CHANNELS
 
 CONTRACTS: Final = Path(__file__).resolve().parent.parent / "contracts"
-OPENAPI_MODULE: Final = "services.gateway.openapi"  # by name: shared never imports services
+OPENAPI_MODULE: Final = "services.gateway.app"  # by name: shared never imports services
 
 
 def schema_files() -> dict[str, str]:

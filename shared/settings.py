@@ -11,6 +11,8 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from shared.reachable import in_url, reachable_host
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -73,7 +75,7 @@ class Settings(BaseSettings):
     @property
     def base_url(self) -> str:
         """The public URL of the gateway, without a slash at its end."""
-        return (self.public_url or f"http://{self.host}:{self.http_port}").rstrip("/")
+        return (self.public_url or f"http://{in_url(reachable_host(self.host))}:{self.http_port}").rstrip("/")
 
     @property
     def broker_url(self) -> str:

@@ -11,6 +11,7 @@ import sys
 
 from services.cli.errors import StackError
 from services.cli.stack import Output, Programs, Stack
+from shared.reachable import in_url, reachable_host
 from shared.settings import Settings
 
 ADMIN_KEY = "admin.key"
@@ -86,8 +87,9 @@ async def _start(stack: Stack, output: Output, *, new_key: bool) -> None:
     await stack.start()
     await stack.wait_until_ready()
     settings, ports = stack.settings, {name: port.number for name, port in stack.ports.items()}
-    base = settings.public_url or f"http://{settings.host}:{ports['http']}"
-    stack.say(f"ready: {base}  rtmp://{settings.host}:{ports['rtmp']}  srt://{settings.host}:{ports['srt']}")
+    host = in_url(reachable_host(settings.host))
+    base = settings.public_url or f"http://{host}:{ports['http']}"
+    stack.say(f"ready: {base}  rtmp://{host}:{ports['rtmp']}  srt://{host}:{ports['srt']}")
     key_file = settings.data_dir / ADMIN_KEY
     if not key_file.exists():
         return

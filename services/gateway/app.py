@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
+
+from pydantic import SecretStr
 
 from services.gateway.admin_key import ensure_admin_key
 from services.gateway.clips import Clips
@@ -12,12 +15,15 @@ from services.gateway.handlers import make_ended, make_finish, make_started
 from services.gateway.http.server import listen, serving
 from services.gateway.jobs import Jobs
 from services.gateway.keys import Keys
+from services.gateway.openapi import document_of
 from services.gateway.web import make_web
 from services.gateway.webhooks import Webhooks
 from shared.kv import Bucket
 from shared.logging import get_logger
 from shared.messages.notifications import DeliveryRecord
-from shared.service import Lifespan, Service, check
+from shared.reachable import in_url, is_any, reachable_host
+from shared.service import Lifespan, Service, check, make_service
+from shared.settings import Settings
 from shared.store import open_store
 
 log = get_logger()
@@ -55,7 +61,9 @@ def serve(service: Service, deps: Deps) -> Lifespan:
         settings = service.settings
         with listen(settings.host, settings.http_port) as bound:
             if not settings.public_url and settings.http_port == 0:
-                deps.base_url = f"http://{settings.host}:{bound.getsockname()[1]}"
+                deps.base_url = f"http://{in_url(reachable_host(settings.host))}:{bound.getsockname()[1]}"
+            if not settings.public_url and is_any(settings.host):
+                log.warning("gateway.public_url.guessed", url=deps.base_url, better="set REELAY_PUBLIC_URL")
             async with deps.keys.running():
                 await ensure_admin_key(settings.data_dir, deps.keys)
                 await deps.jobs.announce_all()
@@ -64,6 +72,12 @@ def serve(service: Service, deps: Deps) -> Lifespan:
                     yield
 
     return http
+
+
+def openapi_document() -> dict[str, Any]:
+    """Make the OpenAPI document without a connection."""
+    service = make_service("gateway", Settings(secret_key=SecretStr("for the document alone")))
+    return document_of(make_web(make_deps(service)))
 
 
 def build(service: Service) -> None:

@@ -19,6 +19,7 @@ from services.gateway.job_models import JobCreate, JobList, JobView, StateEntry
 from shared.logging import get_logger
 from shared.messages.jobs import JobRecord
 from shared.messages.live import JobState
+from shared.reachable import in_url
 from shared.secrets import SecretUnreadable
 
 log = get_logger()
@@ -29,8 +30,7 @@ Writer = Annotated[Caller, Depends(require("jobs:write"))]
 
 def public_host(deps: Deps) -> str:
     """Give the host that encoders connect to, with brackets round an IPv6 address."""
-    host = deps.settings.public_host or urlsplit(deps.base_url).hostname or deps.settings.host
-    return f"[{host}]" if ":" in host else host
+    return in_url(deps.settings.public_host or urlsplit(deps.base_url).hostname or deps.settings.host)
 
 
 def _playback(deps: Deps, job: JobRecord, kind: Literal["index", "dvr"]) -> str:

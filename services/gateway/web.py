@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 from typing import Final
 
 from fastapi import FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 
 from services.gateway import jobs_api, keys_api, library_api, media_api, vods_api, webhooks_api
 from services.gateway.delivery import Delivery
@@ -13,6 +15,7 @@ from services.gateway.delivery import router as delivery_router
 from services.gateway.deps import Deps
 from services.gateway.http import problems
 from services.gateway.http.limits import BodyLimit
+from services.gateway.openapi import PATH, document_of
 
 HEALTH: Final = "application/health+json"
 
@@ -30,6 +33,15 @@ async def readyz(request: Request) -> JSONResponse:
     )
 
 
+async def openapi(request: Request) -> Response:
+    """Describe this API (OpenAPI 3.1)."""
+    state = request.app.state
+    if state.document is None:
+        document = await asyncio.to_thread(document_of, request.app)
+        state.document = json.dumps(document, separators=(",", ":")).encode()
+    return Response(state.document, media_type="application/json")
+
+
 def make_web(deps: Deps) -> FastAPI:
     """Make the application on its parts."""
     app = FastAPI(
@@ -43,10 +55,12 @@ def make_web(deps: Deps) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
     )
     app.state.deps = deps
+    app.state.document = None
     app.add_middleware(BodyLimit)
     problems.install(app)
     app.add_api_route("/healthz", healthz, tags=["health"])
     app.add_api_route("/readyz", readyz, tags=["health"])
+    app.add_api_route(PATH, openapi, tags=["health"], response_class=JSONResponse)
     for api in (jobs_api, vods_api, media_api, library_api, webhooks_api, keys_api):
         app.include_router(api.router)
     app.state.delivery = Delivery(deps.js, deps.store, deps.vault, deps.clock, lambda: deps.base_url)

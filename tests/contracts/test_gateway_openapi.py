@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from services.gateway.openapi import openapi_document
+from services.gateway.app import openapi_document
 
 COMMITTED = Path(__file__).resolve().parents[2] / "contracts" / "openapi.json"
 

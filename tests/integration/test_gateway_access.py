@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import socket
 import stat
 from collections.abc import AsyncIterator, Iterator
@@ -23,6 +24,8 @@ from shared.messages.jobs import ApiKeyRecord
 from shared.settings import Settings
 from tests.support.api_gateway import Gateway, gateway, until
 from tests.support.nats import NatsServer, nats_server
+
+CONTRACTS = Path(__file__).resolve().parents[2] / "contracts"
 
 
 @pytest.fixture
@@ -92,6 +95,11 @@ async def test_without_a_good_key_there_is_nothing(api: Gateway) -> None:
         assert good.status_code == 200
         assert (await nobody.get("/healthz")).json() == {"status": "pass"}
         assert (await nobody.get("/readyz")).status_code == 200
+
+
+async def test_the_api_s_description_needs_no_key(api: Gateway) -> None:
+    answer = await api.http.get("/v1/openapi.json", headers={"X-API-KEY": ""})
+    assert answer.json() == json.loads((CONTRACTS / "openapi.json").read_text())
 
 
 async def test_scopes_open_what_they_name(api: Gateway) -> None:

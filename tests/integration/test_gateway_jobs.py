@@ -5,10 +5,13 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+import structlog
 
 from shared.messages.live import JobStateChanged, LiveFinish
+from shared.settings import Settings
 from shared.streams import EVENTS, SCHEDULES
 from shared.subjects import schedule_subject, subject_of
 from tests.support.api_gateway import Gateway, gateway, until
@@ -213,3 +216,14 @@ async def test_another_account_s_job_is_not_there(api: Gateway) -> None:
     for bad in ("nope", "0" * 32, "..%2f..", "A" * 32, job + "0"):
         assert (await api.http.get(f"/v1/jobs/{bad}")).status_code == 404
     assert (await until(lambda: api.http.get(f"/v1/jobs/{job}"))).status_code == 200
+
+
+async def test_a_gateway_bound_to_every_address_names_one_that_can_be_reached(nats: NatsServer, tmp_path: Path) -> None:
+    with structlog.testing.capture_logs() as logged:
+        async with gateway(nats, tmp_path, host="0.0.0.0") as api:
+            job = await api.job()  # by way of base_url
+            named = {urlsplit(job[name]).hostname for name in ("stream_url", "srt_url", "playback_url")}
+            assert named == {urlsplit(api.deps.base_url).hostname}
+            assert not named & {"0.0.0.0", None}
+    assert urlsplit(Settings(host="::").base_url).hostname not in {"::", None}
+    assert [line["log_level"] for line in logged if line["event"] == "gateway.public_url.guessed"] == ["warning"]

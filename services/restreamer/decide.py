@@ -1,0 +1,226 @@
+"""What a command makes of a restream's record, and what the clock and its holder do. Pure; time is passed in (ADR 13).
+
+A verb's function gives the new record, or says in words why nothing changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, Final
+
+from shared.messages.restreams import (
+    MOST_TARGETS,
+    Move,
+    RestreamCommand,
+    RestreamRecord,
+    RestreamSpec,
+    RestreamStateChanged,
+    State,
+    Target,
+    Verb,
+)
+
+RESUMABLE: Final = timedelta(hours=48)
+WANTED: Final[frozenset[State]] = frozenset({"starting", "playing", "paused"})
+ACTIVE: Final[frozenset[State]] = WANTED | {"scheduled"}
+KEPT_COMMANDS: Final = 64
+MOST_UNTOLD: Final = 8
+_MS: Final = timedelta(milliseconds=1)
+Outcome = RestreamRecord | str
+
+
+def apply(record: RestreamRecord | None, command: RestreamCommand, now_ms: int) -> Outcome:
+    """Give the record after a command, or why it changes nothing."""
+    if record and command.command in record.commands:
+        return "the command was applied before"
+    if record is None and command.verb not in {"start", "resume"}:
+        return "the restream is not known"
+    made = _begin(record, command, now_ms) if record is None else _VERBS[command.verb](record, command, now_ms)
+    if isinstance(made, str):
+        return made
+    return made.model_copy(update={"commands": (*made.commands, command.command)[-KEPT_COMMANDS:]})
+
+
+def entered(record: RestreamRecord, state: State, now_ms: int, reason: str = "") -> RestreamRecord:
+    """Put a record into a state, with the event that tells it."""
+    number, callback = max(now_ms, record.number + 1), record.spec.callback
+    if callback and state == "stopped":
+        callback = callback.model_copy(update={"cmd": "2"})
+    news = RestreamStateChanged(
+        account=record.account, restream=record.restream, run=record.run, number=number, at_ms=now_ms,
+        callback=callback, name=record.spec.name, state=state, reason=reason[:512], targets=record.spec.targets,
+    )  # fmt: skip
+    changes: dict[str, Any] = {"state": state, "reason": news.reason, "changed_ms": now_ms, "number": number}
+    changes["untold"] = (*record.untold, news)[-MOST_UNTOLD:]
+    changes["finished_ms"] = None if state in ACTIVE else now_ms
+    if state == "playing" and record.started_ms is None:
+        changes["started_ms"] = now_ms
+    return record.model_copy(update=changes)
+
+
+def playing(record: RestreamRecord | None, run: int, now_ms: int) -> RestreamRecord | None:
+    """Take in that the first picture of a run left; None when that is known, or the run is over."""
+    if record is None or record.run != run or record.state != "starting":
+        return None
+    return entered(record, "playing", now_ms)
+
+
+def over(record: RestreamRecord | None, run: int, state: State, reason: str, now_ms: int) -> RestreamRecord | None:
+    """Take in that a run has ended or failed; None when it was over before."""
+    if record is None or record.run != run or record.state not in ACTIVE:
+        return None
+    return entered(record, state, now_ms, reason)
+
+
+def clock_commands(record: RestreamRecord) -> dict[str, RestreamCommand | None]:
+    """Give the restream's two schedules by name, with the command that each carries; None: not set."""
+    spec, scheduled = record.spec, record.state == "scheduled"
+    begin = _clocked(record, "begin", spec.start_ms) if scheduled and spec.start_ms else None
+    finish = _clocked(record, "finish", spec.end_ms) if record.state in ACTIVE and spec.end_ms else None
+    return {f"restream-begin-{record.restream}": begin, f"restream-finish-{record.restream}": finish}
+
+
+def _clocked(record: RestreamRecord, verb: Verb, at_ms: int) -> RestreamCommand:
+    words = f"{record.account} {record.restream} {record.run} {verb} {at_ms}"
+    command = hashlib.sha256(words.encode()).hexdigest()[:32]
+    return RestreamCommand(
+        account=record.account, restream=record.restream, command=command, verb=verb, at_ms=at_ms, run=record.run
+    )
+
+
+def _begin(record: RestreamRecord | None, command: RestreamCommand, now_ms: int) -> Outcome:
+    """Begin a run at the list's beginning; one that is on ends first."""
+    spec = command.spec or (record.spec if record and command.verb == "resume" else None)
+    if spec is None:
+        return "the command names no list"
+    if record and record.state in ACTIVE:
+        record = entered(record, "stopped", now_ms, "started anew")
+    return _run(record, command, _reset(spec, command), now_ms, chain=None)
+
+
+def _run(
+    record: RestreamRecord | None, command: RestreamCommand, spec: RestreamSpec, now_ms: int, chain: int | None
+) -> RestreamRecord:
+    """Make the record of the next run; `chain` is the first of those that it goes on from."""
+    run = record.run + 1 if record else 1
+    fresh = RestreamRecord(
+        account=command.account, restream=command.restream, run=run, chain=chain or run, spec=spec, state="starting",
+        created_ms=record.created_ms if record else now_ms, changed_ms=now_ms,
+        commands=record.commands if record else (), number=record.number if record else 0,
+        untold=record.untold if record else (),
+    )  # fmt: skip
+    return entered(fresh, "scheduled" if (spec.start_ms or 0) > now_ms else "starting", now_ms)
+
+
+def _resume(record: RestreamRecord, command: RestreamCommand, now_ms: int) -> Outcome:
+    """Go on where a stop was, within 48 h; after an end of its own, or later, from the list's beginning."""
+    given = _reset(command.spec or record.spec, command)
+    if record.state in ACTIVE:
+        targets = (*record.spec.targets, *given.targets)
+        return _retarget(record, targets) if len(_distinct(targets)) > len(record.spec.targets) else "it plays already"
+    changes: dict[str, Any] = {}
+    stopped_ms = record.finished_ms or 0
+    going_on = record.state == "stopped" and now_ms - stopped_ms <= RESUMABLE // _MS
+    if command.spec is None:
+        end = given.end_ms if (given.end_ms or 0) > now_ms else None
+        changes |= {"start_ms": None, "end_ms": end}
+    elif going_on:  # what a resume cannot say stays as it was
+        changes |= {"loops": record.spec.loops, "first": record.spec.first}
+    spec = given.model_copy(update=changes)
+    return _run(record, command, spec, now_ms, chain=record.chain if going_on else None)
+
+
+def _stop(record: RestreamRecord, command: RestreamCommand, now_ms: int) -> Outcome:
+    """End all of it, or some targets; without any it ends, too."""
+    if record.state not in ACTIVE:
+        return f"it is {record.state}"
+    left = tuple(t for t in record.spec.targets if t.target not in command.only)
+    if command.only and len(left) == len(record.spec.targets):
+        return "it has none of these targets"
+    if command.only and left:
+        return _retarget(record, left)
+    return entered(record, "stopped", now_ms, "stopped")
+
+
+def _update(record: RestreamRecord, command: RestreamCommand, now_ms: int) -> Outcome:
+    """Take another list; clock and encoding stay unless they are named."""
+    if record.state not in ACTIVE:
+        return f"it is {record.state}"
+    if command.spec is None:
+        return "the command names no list"
+    old, new = record.spec, command.spec
+    kept = ("start_ms", "end_ms", "encoding", "live", "callback")
+    changes: dict[str, Any] = {name: getattr(old, name) for name in kept if getattr(new, name) is None}
+    spec = new.model_copy(update={**changes, "name": new.name or old.name})
+    made = record.model_copy(
+        update={"spec": spec, "spec_number": record.spec_number + 1, "wait_current": command.wait_current}
+    )
+    due = record.state == "scheduled" and (spec.start_ms or 0) <= now_ms
+    return entered(made, "starting", now_ms) if due else made
+
+
+def _targets(record: RestreamRecord, command: RestreamCommand, _now_ms: int) -> Outcome:
+    if record.state not in ACTIVE:
+        return f"it is {record.state}"
+    return _retarget(record, command.targets) if command.targets else "no target is left"
+
+
+def _retarget(record: RestreamRecord, targets: tuple[Target, ...]) -> Outcome:
+    wanted = _distinct(targets)
+    if len(wanted) > MOST_TARGETS:
+        return "it would have too many targets"
+    return record.model_copy(update={"spec": record.spec.model_copy(update={"targets": wanted})})
+
+
+def _reset(spec: RestreamSpec, command: RestreamCommand) -> RestreamSpec:
+    """Give the list with the targets that get another URL."""
+    targets = _distinct(tuple(command.reset.get(t.target, t) for t in spec.targets))
+    return spec.model_copy(update={"targets": targets})
+
+
+def _distinct(targets: tuple[Target, ...]) -> tuple[Target, ...]:
+    return tuple({t.target: t for t in targets}.values())
+
+
+def _pause(record: RestreamRecord, _command: RestreamCommand, now_ms: int) -> Outcome:
+    if record.state not in {"starting", "playing"}:
+        return f"it is {record.state}"
+    return entered(record.model_copy(update={"paused": True}), "paused", now_ms)
+
+
+def _unpause(record: RestreamRecord, _command: RestreamCommand, now_ms: int) -> Outcome:
+    if record.state != "paused":
+        return f"it is {record.state}"
+    back: State = "starting" if record.started_ms is None else "playing"
+    return entered(record.model_copy(update={"paused": False}), back, now_ms)
+
+
+def _move(record: RestreamRecord, command: RestreamCommand, _now_ms: int) -> Outcome:
+    """Skip or seek."""
+    if record.state not in WANTED:
+        return f"it is {record.state}"
+    if command.item >= len(record.spec.items) or (command.verb == "seek" and command.item < 0):
+        return "the list has no such file"
+    number = record.move.number + 1
+    return record.model_copy(update={"move": Move(number=number, item=command.item, at=command.at)})
+
+
+def _due_begin(record: RestreamRecord, command: RestreamCommand, now_ms: int) -> Outcome:
+    if command.run != record.run or record.state != "scheduled" or command.at_ms < (record.spec.start_ms or 0):
+        return "its time has not come, or is over"
+    return entered(record, "starting", now_ms)
+
+
+def _due_finish(record: RestreamRecord, command: RestreamCommand, now_ms: int) -> Outcome:
+    end = record.spec.end_ms
+    if command.run != record.run or record.state not in ACTIVE or end is None or command.at_ms < end:
+        return "its time has not come, or is over"
+    return entered(record, "ended", now_ms, "its time is over")
+
+
+_VERBS: Final[dict[Verb, Callable[[RestreamRecord, RestreamCommand, int], Outcome]]] = {
+    "start": _begin, "resume": _resume, "stop": _stop, "update": _update, "targets": _targets, "pause": _pause,
+    "unpause": _unpause, "skip": _move, "seek": _move, "begin": _due_begin, "finish": _due_finish,
+}  # fmt: skip

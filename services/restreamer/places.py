@@ -1,0 +1,53 @@
+"""Where a run begins: at its list's beginning, at the last place of its holder, or where an earlier run was stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from shared.messages.restreams import Item, Place, PlaceRecord, RestreamRecord, Source
+from shared.secrets import Vault
+from shared.webhooks import open_url
+
+PURPOSE = "restream-source"
+
+
+def mark(vault: Vault, source: Source) -> str:
+    """Give a keyed hash by which a source is known again, though its URL is sealed anew each time."""
+    return vault.sign(f"{source.kind} {open_url(vault, source.place)}", PURPOSE)
+
+
+def beginning(record: RestreamRecord, last: PlaceRecord | None, marks: Callable[[], Sequence[str]]) -> Place:
+    """Give the place that a holder begins at; `marks` gives those of the record's items."""
+    first = Place(item=record.spec.first if record.spec.first < len(record.spec.items) else 0)
+    if last is None or last.run < record.chain:
+        return first
+    if last.run == record.run and last.spec_number == record.spec_number:
+        return last.place
+    if last.run == record.run and not record.wait_current:
+        return first  # the list was changed at once while nobody played
+    return _found(record, last, marks()) or first
+
+
+def _found(record: RestreamRecord, last: PlaceRecord, marks: Sequence[str]) -> Place | None:
+    """Find the file again that played: at its index, or the first of the same source; None when it is gone."""
+    old, spec = last.place, record.spec
+    if last.source not in marks:
+        return None
+    item = old.item if old.item < len(marks) and marks[old.item] == last.source else marks.index(last.source)
+    loop = min(old.loop, spec.loops - 1) if spec.loops else old.loop
+    number = _range(spec.items[item], old)
+    return Place(item=item, loop=loop) if number is None else Place(item=item, range=number, loop=loop, at=old.at)
+
+
+def _range(item: Item, old: Place) -> int | None:
+    """Find the range that a place lies in, first of all its own; None when it is in none."""
+    if not item.ranges:
+        return 0
+    numbers: list[int] = [old.range, *range(len(item.ranges))]
+    for number in numbers:
+        if number < len(item.ranges):
+            part = item.ranges[number]
+            begun = number == old.range or part.start <= old.at
+            if part.clock == "wall" or (begun and (part.end is None or old.at <= part.end)):
+                return number
+    return None

@@ -1,0 +1,220 @@
+"""What commands, the clock and holders make of a restream's record."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from services.restreamer.decide import RESUMABLE, apply, clock_commands, over, playing
+from shared.messages.restreams import (
+    Callback,
+    Encoding,
+    Item,
+    RestreamCommand,
+    RestreamRecord,
+    RestreamSpec,
+    Source,
+    Target,
+    Verb,
+)
+
+NOW = 1_800_000_000_000
+MINUTE = 60_000
+RESTREAM = "4" * 32
+numbers = itertools.count(1)
+
+
+def target(name: str) -> Target:
+    shown = f"rtmp://127.0.0.1/live/{name}"
+    return Target(target=hashlib.sha256(name.encode()).hexdigest()[:16], url=f"sealed:{name}", shown=shown)
+
+
+A, B, C = target("a"), target("b"), target("c")
+
+
+def item(name: str) -> Item:
+    return Item(source=Source(kind="url", place=f"http://127.0.0.1/{name}", shown=name))
+
+
+def spec(*names: str, **fields: Any) -> RestreamSpec:
+    return RestreamSpec(**{"items": [item(n) for n in names or ("one", "two")], "targets": (A, B), **fields})
+
+
+def command(verb: Verb, now: int = NOW, **fields: Any) -> RestreamCommand:
+    return RestreamCommand(
+        account="main", restream=RESTREAM, command=f"{next(numbers):032x}", verb=verb, at_ms=now, **fields
+    )
+
+
+def made(record: RestreamRecord | None, verb: Verb, now: int = NOW, **fields: Any) -> RestreamRecord:
+    """Apply a command that must change something; twice, of which the second time changes nothing."""
+    wish = command(verb, now, **fields)
+    outcome = apply(record, wish, now)
+    assert isinstance(outcome, RestreamRecord), outcome
+    assert isinstance(apply(outcome, wish, now + 1), str)
+    return RestreamRecord.model_validate_json(outcome.model_dump_json())
+
+
+def refused(record: RestreamRecord | None, verb: Verb, now: int = NOW, **fields: Any) -> str:
+    outcome = apply(record, command(verb, now, **fields), now)
+    assert isinstance(outcome, str)
+    return outcome
+
+
+def started(**fields: Any) -> RestreamRecord:
+    record = playing(made(None, "start", spec=spec(**fields)), 1, NOW + 500)
+    assert record is not None
+    return record
+
+
+def states(record: RestreamRecord) -> list[tuple[int, str]]:
+    return [(event.run, event.state) for event in record.untold]
+
+
+def test_a_start_plays_and_its_events_are_in_order() -> None:
+    record = started()
+    assert (record.state, record.run, record.started_ms, record.created_ms) == ("playing", 1, NOW + 500, NOW)
+    assert states(record) == [(1, "starting"), (1, "playing")]
+    assert playing(record, 1, NOW + 600) is None
+    again = playing(made(record, "start", NOW + 400, spec=spec("three")), 2, NOW + 400)  # a clock that went back
+    assert again is not None
+    ordered = [event.number for event in again.untold]
+    assert ordered == sorted(set(ordered))
+
+
+def test_a_start_over_a_running_one_ends_that_one_first() -> None:
+    record = made(started(callback=Callback(url="x", id="1", cmd="1", srcurl="[]")), "start", spec=spec("three"))
+    assert (record.run, record.chain, record.state) == (2, 2, "starting")
+    assert states(record)[-2:] == [(1, "stopped"), (2, "starting")]
+    ended = record.untold[-2]
+    assert ended.callback is not None
+    assert (ended.callback.cmd, ended.reason) == ("2", "started anew")
+    assert over(record, 1, "ended", "", NOW) is None  # the old holder's last word comes too late
+
+
+def test_what_cannot_be_done_says_why() -> None:
+    everything: tuple[Verb, ...] = ("stop", "update", "pause", "unpause", "skip", "seek", "targets", "begin", "finish")
+    assert {refused(None, verb) for verb in everything} == {"the restream is not known"}
+    stopped = made(started(), "stop")
+    for verb in everything[:-2]:
+        assert refused(stopped, verb, spec=spec(), targets=(A,)) == "it is stopped"
+    assert refused(None, "start") == "the command names no list"
+    assert refused(started(), "seek", item=2) == refused(started(), "seek") == "the list has no such file"
+    assert refused(started(), "stop", only=(C.target,)) == "it has none of these targets"
+
+
+def test_stopping_some_targets_and_then_the_last() -> None:
+    record = made(started(), "stop", only=(A.target, C.target))
+    assert (record.state, record.spec.targets) == ("playing", (B,))
+    record = made(record, "stop", only=(B.target,))
+    assert (record.state, record.spec.targets, record.finished_ms) == ("stopped", (B,), NOW)
+
+
+def test_targets_are_set_and_doubled_ones_are_one() -> None:
+    assert made(started(), "targets", targets=(B, C, B)).spec.targets == (B, C)
+    many = tuple(target(str(n)) for n in range(31))
+    assert refused(started(), "resume", spec=spec(targets=many)) == "it would have too many targets"
+
+
+def test_pause_and_unpause() -> None:
+    record = made(started(), "pause")
+    assert (record.state, record.paused) == ("paused", True)
+    assert refused(record, "pause") == "it is paused"
+    assert playing(record, 1, NOW) is None
+    assert made(record, "unpause").state == "playing"
+    early = made(made(None, "start", spec=spec()), "pause")
+    assert made(early, "unpause").state == "starting"
+
+
+def test_moves_are_numbered() -> None:
+    record = made(made(started(), "skip"), "seek", item=1, at=7)
+    assert (record.move.number, record.move.item, record.move.at) == (2, 1, 7)
+
+
+def test_an_update_keeps_what_it_does_not_name() -> None:
+    encoding = Encoding(kbps=500)
+    record = made(started(encoding=encoding, end_ms=NOW + MINUTE), "update", spec=spec("new"), wait_current=True)
+    assert [i.source.shown for i in record.spec.items] == ["new"]
+    assert (record.spec_number, record.wait_current, record.spec.encoding) == (1, True, encoding)
+    assert (record.spec.end_ms, record.state) == (NOW + MINUTE, "playing")
+
+
+def test_a_start_by_the_clock() -> None:
+    scheduled = made(None, "start", spec=spec(start_ms=NOW + MINUTE, end_ms=NOW + 9 * MINUTE))
+    assert scheduled.state == "scheduled"
+    begin, finish = clock_commands(scheduled).values()
+    assert begin is not None
+    assert finish is not None
+    assert (begin.at_ms, finish.at_ms, begin.run) == (NOW + MINUTE, NOW + 9 * MINUTE, 1)
+    assert isinstance(apply(scheduled, begin.model_copy(update={"run": 2}), NOW + MINUTE), str)
+    begun = apply(scheduled, begin, NOW + MINUTE - 3)  # the broker's clock is ahead by 3 ms
+    assert isinstance(begun, RestreamRecord)
+    assert begun.state == "starting"
+    assert clock_commands(begun) == {f"restream-begin-{RESTREAM}": None, f"restream-finish-{RESTREAM}": finish}
+    ended = apply(begun, finish, NOW + 9 * MINUTE)
+    assert isinstance(ended, RestreamRecord)
+    assert (ended.state, ended.reason) == ("ended", "its time is over")
+    assert set(clock_commands(ended).values()) == {None}
+
+
+def test_a_start_in_the_past_is_now() -> None:
+    assert made(None, "start", spec=spec(start_ms=NOW)).state == "starting"
+
+
+def test_the_clock_of_an_older_time_or_run_does_nothing() -> None:
+    first = made(None, "start", spec=spec(end_ms=NOW + MINUTE))
+    old = next(c for c in clock_commands(first).values() if c)
+    moved = made(first, "update", spec=spec(end_ms=NOW + 2 * MINUTE))
+    assert isinstance(apply(moved, old, NOW + MINUTE), str)
+    new = next(c for c in clock_commands(moved).values() if c)
+    assert new.command != old.command
+    assert new.dedup_id != old.dedup_id
+    anew = made(moved, "start", spec=spec())
+    assert isinstance(apply(anew, new, NOW + 2 * MINUTE), str)
+
+
+def test_an_update_before_the_start_and_a_stop_of_what_never_began() -> None:
+    scheduled = made(None, "start", spec=spec(start_ms=NOW + MINUTE))
+    changed = made(scheduled, "update", spec=spec("new"))
+    assert (changed.state, changed.spec.start_ms) == ("scheduled", NOW + MINUTE)
+    assert made(changed, "update", spec=spec("new", start_ms=NOW - 1)).state == "starting"
+    stopped = made(changed, "stop")
+    assert stopped.state == "stopped"
+    assert set(clock_commands(stopped).values()) == {None}
+
+
+def test_a_resume_goes_on_for_48_hours_after_a_stop() -> None:
+    stopped = made(started(loops=3, first=1), "stop")
+    limit = NOW + RESUMABLE // timedelta(milliseconds=1)
+    resumed = made(stopped, "resume", limit, spec=spec("two", "one"), reset={B.target: C})
+    assert (resumed.run, resumed.chain, resumed.state) == (2, 1, "starting")
+    assert (resumed.spec.targets, resumed.spec.loops, resumed.spec.first) == ((A, C), 3, 1)
+    again = made(made(resumed, "stop", limit), "resume", limit)
+    assert (again.run, again.chain) == (3, 1)
+    late = made(stopped, "resume", limit + 1, spec=spec("two"))
+    assert (late.run, late.chain, late.spec.loops) == (2, 2, 0)
+
+
+@pytest.mark.parametrize("end", ["ended", "failed"])
+def test_a_resume_after_an_end_of_its_own_is_a_start(end: Any) -> None:
+    ended = over(started(), 1, end, "", NOW)
+    assert ended is not None
+    record = made(ended, "resume", NOW + 1)
+    assert (record.run, record.chain, record.state) == (2, 2, "starting")
+
+
+def test_a_resume_of_what_plays_or_is_not_known() -> None:
+    assert refused(started(), "resume") == "it plays already"
+    assert made(made(started(), "stop", only=(A.target,)), "resume", spec=spec()).spec.targets == (B, A)
+    assert made(None, "resume", spec=spec(), reset={A.target: C}).spec.targets == (C, B)
+    assert refused(None, "resume") == "the command names no list"
+
+
+def test_a_resume_without_a_list_forgets_times_that_are_over() -> None:
+    stopped = made(started(start_ms=NOW - 5, end_ms=NOW + MINUTE), "stop")
+    soon, late = made(stopped, "resume", NOW + 1), made(stopped, "resume", NOW + MINUTE)
+    assert (soon.spec.start_ms, soon.spec.end_ms, late.spec.end_ms) == (None, NOW + MINUTE, None)

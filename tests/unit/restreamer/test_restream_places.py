@@ -1,0 +1,77 @@
+"""Where a run begins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from services.restreamer.places import beginning, mark
+from shared.messages.restreams import Item, Place, PlaceRecord, Range, RestreamRecord, RestreamSpec, Source, Target
+from shared.secrets import Vault
+from shared.webhooks import seal_url
+
+VAULT = Vault(b"places")
+ANYWHERE = Target(target="a" * 16, url="rtmp://x/y", shown="rtmp://x/y")
+
+
+def source(name: str) -> Source:
+    return Source(kind="url", place=seal_url(VAULT, f"https://example.com/{name}?token=1"), shown=name)
+
+
+def record(names: str, *, run: int = 2, chain: int = 1, number: int = 0, **fields: Any) -> RestreamRecord:
+    ranges = fields.pop("ranges", ())
+    wait = fields.pop("wait_current", False)
+    items = [Item(source=source(n), ranges=ranges) for n in names]
+    return RestreamRecord(
+        account="main", restream="4" * 32, run=run, chain=chain, spec_number=number, wait_current=wait,
+        spec=RestreamSpec(items=items, targets=(ANYWHERE,), **fields), state="starting", created_ms=1, changed_ms=1,
+    )  # fmt: skip
+
+
+def last(name: str, place: Place, *, run: int = 1, number: int = 0) -> PlaceRecord:
+    return PlaceRecord(
+        account="main", restream="4" * 32, run=run, holder="", place=place, spec_number=number, at_ms=1,
+        source=mark(VAULT, source(name)),
+    )  # fmt: skip
+
+
+def begins(wanted: RestreamRecord, was: PlaceRecord | None) -> Place:
+    return beginning(wanted, was, lambda: [mark(VAULT, item.source) for item in wanted.spec.items])
+
+
+def test_a_source_is_known_again_though_it_is_sealed_anew() -> None:
+    assert source("a").place != source("a").place
+    assert mark(VAULT, source("a")) == mark(VAULT, source("a")) != mark(VAULT, source("b"))
+
+
+def test_the_list_s_beginning() -> None:
+    assert begins(record("abc", first=2), None) == Place(item=2)
+    assert begins(record("abc", first=7), None) == Place()
+    assert begins(record("abc", run=3, chain=3), last("b", Place(item=1, at=5), run=2)) == Place()
+
+
+def test_a_takeover_goes_on_at_the_very_place() -> None:
+    at = Place(item=1, range=0, loop=4, at=99)
+    assert begins(record("abc", run=1), last("b", at)) == at
+
+
+def test_a_list_that_changed_while_nobody_played() -> None:
+    was = last("b", Place(item=1, at=5), number=0)
+    assert begins(record("xb", run=1, number=1), was) == Place()
+    assert begins(record("bx", run=1, number=1, wait_current=True), was) == Place(item=0, at=5)
+
+
+def test_a_resume_finds_the_file_again() -> None:
+    at = Place(item=1, loop=2, at=99)
+    assert begins(record("abb"), last("b", at)) == at
+    assert begins(record("xxb"), last("b", at)) == Place(item=2, loop=2, at=99)
+    assert begins(record("xxx"), last("b", at)) == Place()
+    assert begins(record("ab", loops=2), last("b", at)).loop == 1
+
+
+def test_a_resume_finds_the_range_again() -> None:
+    parts = (Range(start=10, end=20), Range(start=50, end=60))
+    assert begins(record("a", ranges=parts), last("a", Place(range=1, at=55))) == Place(range=1, at=55)
+    assert begins(record("a", ranges=parts), last("a", Place(range=1, at=0))) == Place(range=1, at=0)
+    assert begins(record("a", ranges=parts), last("a", Place(range=3, at=15))) == Place(range=0, at=15)
+    assert begins(record("a", ranges=parts), last("a", Place(range=3, at=30))) == Place()
+    assert begins(record("a"), last("a", Place(range=3, at=30))) == Place(at=30)

@@ -52,13 +52,20 @@ class Packet:
 
 
 class Media(Protocol):
-    """An opened file. One thread uses it; `stop` given at opening ends its waits."""
+    """An opened file. One thread uses it; `stop` given at opening ends its waits.
+
+    A file's zero is its first picture (its first sound when it has none); a recording's is its event's first frame.
+    Times before zero are of what is decoded or heard before it.
+    """
 
     video: Track | None
     audio: Track | None
     duration: int | None
     wall_start_ms: int | None
     """Wall clock of the file's zero, where it is known (recordings, creation_time)."""
+    resumes: int | None
+    """Set when packets() has ended at a seam (a gap, another codec or size, an HLS discontinuity): play on as if
+    another file followed, from packets() at this time; video and audio are the new ones by then. None: the end."""
 
     def packets(self, start: int) -> Iterator[Packet]:
         """Give packets from the last keyframe at or before `start`, both kinds, by decode time. SourceError."""

@@ -6,6 +6,7 @@ import jsonschema
 import pytest
 
 from shared.contracts_gen import CONTRACTS, schema_files
+from shared.recording.hours import hour_key, log_sequence_of
 from shared.subjects import CHANNELS, Channel
 
 
@@ -33,6 +34,13 @@ def test_broken_example_is_refused(channel: Channel) -> None:
     del example["account"]
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.Draft202012Validator(schema).validate(example)
+
+
+def test_the_example_of_an_hour_has_a_key_as_they_are_made() -> None:
+    example = json.loads((CONTRACTS / "examples" / "HourClosed.json").read_text())
+    place = log_sequence_of(example["key"])
+    assert place
+    assert example["key"] == hour_key(example["event"], example["hour"], place)
 
 
 def test_no_stray_examples() -> None:

@@ -1,0 +1,79 @@
+"""What playout asks of its surroundings, and what it tells them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import Event
+from typing import Protocol
+
+from services.restreamer.model import How, Media, Track
+from shared.messages.restreams import Item, Place, Source, TargetStatus
+
+
+class Library(Protocol):
+    """Where files come from. Calls block, come from several threads, and end soon after `stop` is set."""
+
+    def open(self, source: Source, stop: Event) -> Media:
+        """Open a file; `stop` also ends the waits of the media given. SourceError."""
+        ...
+
+    def picture(self, source: Source, stop: Event) -> bytes:
+        """Give a watermark picture, checked and cached, as the bytes of a PNG or JPEG file. SourceError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The first unit was given to a target that is live."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileStarted:
+    """A file's first picture was sent. `live`: it is the live event, and `item` is None."""
+
+    place: Place
+    item: Item | None
+    how: How
+    reason: str
+    video: Track
+    audio: Track | None
+    duration: int | None
+    live: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Warned:
+    """Something went wrong that does not end the playout; `shown` is the file, for people."""
+
+    text: str
+    item: int | None = None
+    shown: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """All is played, the end's time has come, or nothing of the list can be played (`failed`). Comes once, last."""
+
+    failed: bool = False
+    reason: str = ""
+
+
+Report = Started | FileStarted | Warned | Ended
+Reporter = Callable[[Report], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Where playout is. `place` is of list `spec_number`; `moved` is the number of the last move done."""
+
+    place: Place
+    spec_number: int = 0
+    moved: int = 0
+    played_ms: int = 0
+    file: str = ""
+    how: How | None = None
+    live: bool = False
+    paused: bool = False
+    ended: bool = False
+    targets: tuple[TargetStatus, ...] = ()

@@ -92,6 +92,7 @@ CONSUMERS: tuple[ConsumerSpec, ...] = (
     ConsumerSpec("clipper-create", "clipper", COMMANDS, "clips.create.>", workers=3),
     ConsumerSpec("clipper-refine", "clipper", COMMANDS, "clips.refine.>", max_deliver=5, workers=1),
     ConsumerSpec("clipper-cancel", "clipper", COMMANDS, "clips.cancel.>"),
+    ConsumerSpec("clipper-jobs", "clipper", EVENTS, "live.job.state_changed.>"),
     ConsumerSpec("clipper-delivered", "clipper", EVENTS, "exports.delivered.>"),
     ConsumerSpec("clipper-undelivered", "clipper", EVENTS, "exports.failed.>"),
     ConsumerSpec("exporter-deliver", "exporter", COMMANDS, "exports.deliver.>", workers=4),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from services.clipper.cutter import Cutter
 from services.clipper.handlers import Handlers
+from services.clipper.leftovers import sweeping
 from services.clipper.records import Clips
 from services.clipper.source import Source
 from services.clipper.work import ClipWork
 from shared.kv import Bucket
 from shared.messages.clips import ClipRecord
-from shared.messages.jobs import JobRecord
+from shared.messages.jobs import JobRecord, SessionRecord
 from shared.service import Service
 from shared.store import open_store
 
@@ -18,10 +19,13 @@ def build(service: Service) -> None:
     """Join store, records, cutter and handlers."""
     store = open_store(service.settings)
     clips = Clips(Bucket(service.js, "clips", ClipRecord), service.outbox, service.clock)
-    source = Source(service.js, store, Bucket(service.js, "events", JobRecord), service.clock)
+    jobs, sessions = Bucket(service.js, "events", JobRecord), Bucket(service.js, "sessions", SessionRecord)
+    source = Source(service.js, store, jobs, sessions, service.clock)
     handlers = Handlers(ClipWork(clips, source, Cutter(store), service.outbox))
+    service.beside(lambda: sweeping(store, service.clock))
     service.handle("clipper-create", handlers.create, handlers.create_died)
     service.handle("clipper-refine", handlers.refine, handlers.refine_died)
     service.handle("clipper-cancel", handlers.cancel)
+    service.handle("clipper-jobs", handlers.job)
     service.handle("clipper-delivered", handlers.delivered)
     service.handle("clipper-undelivered", handlers.undelivered)

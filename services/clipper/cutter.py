@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Final
 
 from shared.logging import get_logger
-from shared.media.cutting import CutResult, CutSource, Run, Segment, cut_exact, cut_fast, plan_cut, verify_clip
+from shared.media.cutting import (
+    CutResult,
+    CutSource,
+    Run,
+    Segment,
+    SegmentUnreadable,
+    cut_exact,
+    cut_fast,
+    plan_cut,
+    verify_clip,
+)
 from shared.media.timeline import place
 from shared.messages.clips import Accuracy, ClipFile, Gap
 from shared.messages.media import SegmentWritten
@@ -21,7 +29,6 @@ from shared.store import MediaStore
 from shared.store.base import ObjectMissing
 
 log = get_logger()
-HASH_CHUNK: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,25 +51,24 @@ class Cutter:
         """Copy the whole segments that hold [start, end) of stream time to one MP4."""
         with local_source(self.store, segments, start, end) as source:
             result = cut_fast(plan_cut(source, start, end), self.store.begin(key), stop)
-        return self._made(result, "segment", key, sha256=None)
+        return self._made(result, "segment", key)
 
     def exact(
         self, segments: Sequence[SegmentWritten], start: Fraction, end: Fraction, key: str, stop: threading.Event
     ) -> Made:
         """Cut [start, end) of stream time to the frame, and check the file before it is anybody's."""
         with local_source(self.store, segments, start, end) as source:
-            path = self.store.begin(key)
             plan = plan_cut(source, start, end)
-            result = cut_exact(plan, path, stop)
+            result = cut_exact(plan, self.store.begin(key), stop)
             verify_clip(result, plan, stop)
-            digest = sha256_of(path, stop)
-        return self._made(result, "frame", key, digest)
+        return self._made(result, "frame", key)
 
-    def _made(self, result: CutResult, accuracy: Accuracy, key: str, sha256: str | None) -> Made:
+    def _made(self, result: CutResult, accuracy: Accuracy, key: str) -> Made:
         self.store.commit(key)
         file = ClipFile(
-            accuracy=accuracy, method=result.method, key=key, bytes=result.bytes, sha256=sha256, in_point=result.start,
-            out_point=result.end, duration=result.duration, frames=result.frames, reason=result.reason[:512],
+            accuracy=accuracy, method=result.method, key=key, bytes=result.bytes, sha256=result.sha256,
+            in_point=result.start, out_point=result.end, duration=result.duration, frames=result.frames,
+            reason=result.reason[:512],
         )  # fmt: skip
         return Made(file, tuple(Gap(start=start, duration=duration) for start, duration in result.gaps))
 
@@ -73,7 +79,8 @@ def local_source(
 ) -> Iterator[CutSource]:
     """Give the segments as local files, in runs of one session and init segment.
 
-    ObjectMissing when one of [start, end) is not in the store; a lost one beside that range is done without.
+    ObjectMissing when one of [start, end) is not in the store, or is deleted within the block; a lost one beside that
+    range is done without.
     """
     with ExitStack() as stack:
         inits: dict[str, Path] = {}
@@ -96,7 +103,13 @@ def local_source(
                 head = group[0]
                 origin = Fraction(head.origin_ms, 1000) - Fraction(head.zero, head.timescale)
                 runs.append(Run(inits[head.init_key], tuple(files), origin, head.session))
-        yield CutSource(tuple(runs))
+        try:
+            yield CutSource(tuple(runs))
+        except (FileNotFoundError, SegmentUnreadable) as error:
+            path = Path(error.path if isinstance(error, SegmentUnreadable) else error.filename or "")
+            if path.exists() or path not in {*inits.values(), *(file.path for run in runs for file in run.segments)}:
+                raise
+            raise ObjectMissing(f"{path.name} was deleted while the clip was cut") from error
 
 
 def _runs(segments: Sequence[SegmentWritten]) -> list[list[SegmentWritten]]:
@@ -107,14 +120,3 @@ def _runs(segments: Sequence[SegmentWritten]) -> list[list[SegmentWritten]]:
         else:
             groups.append([segment])
     return groups
-
-
-def sha256_of(path: Path, stop: threading.Event | None = None) -> str | None:
-    """Hash a file; None when told to stop."""
-    digest = hashlib.sha256()
-    with path.open("rb", buffering=0) as file:
-        while piece := file.read(HASH_CHUNK):
-            if stop is not None and stop.is_set():
-                return None
-            digest.update(piece)
-    return digest.hexdigest()

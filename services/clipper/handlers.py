@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from services.clipper.work import ClipWork
 from shared.messages.clips import ClipCancel, ClipCreate, ClipRefine
 from shared.messages.exports import ExportDelivered, ExportFailed
+from shared.messages.live import JobStateChanged
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,10 @@ class Handlers:
     async def cancel(self, message: ClipCancel) -> None:
         """`clips.cancel`."""
         await self.work.cancel(message)
+
+    async def job(self, event: JobStateChanged) -> None:
+        """`live.job.state_changed`."""
+        await self.work.job_changed(event)
 
     async def delivered(self, message: ExportDelivered) -> None:
         """`exports.delivered`."""

@@ -6,25 +6,30 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
-from services.clipper.cutter import Cutter, Made, sha256_of
+from services.clipper.cutter import Cutter, Made
+from services.clipper.leftovers import sweep
 from services.clipper.records import Clips
-from services.clipper.source import Source
+from services.clipper.source import OVER_STATES, Recorded, Source
 from services.clipper.state import ENDED, entering, ready_event, with_delivery, with_file
 from shared.bus import Outbox
 from shared.errors import MediaError, NotYet, Permanent, Rejected, Unavailable
 from shared.logging import get_logger
 from shared.media.cutting import MixedConfigs
-from shared.messages.clips import Accuracy, ClipCancel, ClipCreate, ClipFile, ClipRecord, ClipRefine
+from shared.messages.clips import Accuracy, ClipCancel, ClipCreate, ClipRecord, ClipRefine
 from shared.messages.exports import ExportDeliver, ExportDelivered, ExportFailed
+from shared.messages.live import JobStateChanged
 from shared.store.base import ObjectMissing
 
 log = get_logger()
 LOOK_S: Final = 1.0
-AWAY: Final = timedelta(seconds=30)
+# A clip comes again some 20 s after its clipper was killed; what another still writes to is younger than this.
+UNTOUCHED: Final = timedelta(seconds=10)
+# An end that is further away than this is waited for by a schedule, which the job's end brings forward.
+AWAY: Final = timedelta(seconds=2)
 SOON: Final = timedelta(seconds=1)
 # A cancellation whose clip never comes up is given up after so long.
 LOST: Final = timedelta(days=2)
@@ -47,8 +52,10 @@ class ClipWork:
             return
         if delay > AWAY:
             at_ms = self.clips.clock.now_ms() + int(delay.total_seconds() * 1000)
-            await self.outbox.schedule(f"clip-{order.clip}", at_ms, order.model_copy(update={"due_ms": at_ms}))
-            return
+            await self._put_off(order, at_ms)
+            delay = await self.source.until_over(order)
+            if delay:  # otherwise its job ended before the record could say that this clip waits for it
+                return
         if delay:
             raise NotYet("the end of the clip lies in the future", delay)
         record = await self._change(record, entering("processing", self.clips.clock.now_ms()))
@@ -59,7 +66,6 @@ class ClipWork:
         if record.file is not None:
             await self._announce(record)
         await self.outbox.emit(ClipRefine(account=record.account, clip=record.clip))
-        await self._add_hash(record)
 
     async def refine(self, order: ClipRefine) -> None:
         """Make the exact file, which replaces the fast one."""
@@ -70,6 +76,14 @@ class ClipWork:
             record = await self._take(record, "frame")
         if record.state not in ENDED:
             await self._announce(record)
+
+    async def job_changed(self, event: JobStateChanged) -> None:
+        """Take up the clips that wait for an end which will not come: their job has ended, or its broadcast."""
+        if event.state not in OVER_STATES:
+            return
+        for stored in await self.clips.bucket.items(event.account):
+            if stored.value.state == "waiting" and stored.value.request.event == event.event:
+                await self._put_off(stored.value.request, self.clips.clock.now_ms())
 
     async def cancel(self, order: ClipCancel) -> None:
         """End a clip where it is; a cut that runs notices within a second."""
@@ -100,6 +114,10 @@ class ClipWork:
         log.warning("clip.failed", clip=clip, reason=reason)
         await self.clips.change(account, clip, entering("failed", self.clips.clock.now_ms(), reason))
 
+    async def _put_off(self, order: ClipCreate, at_ms: int) -> None:
+        """Have a clip's command come again at a time, instead of at the time set before."""
+        await self.outbox.schedule(f"clip-{order.clip}", at_ms, order.model_copy(update={"due_ms": at_ms}))
+
     async def _change(self, record: ClipRecord, change: Callable[[ClipRecord], ClipRecord | None]) -> ClipRecord:
         return await self.clips.change(record.account, record.clip, change)
 
@@ -111,11 +129,9 @@ class ClipWork:
         return await self._change(record, with_file(made.file, made.gaps, self.clips.clock.now_ms()))
 
     async def _make(self, record: ClipRecord, accuracy: Accuracy) -> Made | None:
-        cut = self.cutter.fast if accuracy == "segment" else self.cutter.exact
         try:
-            recorded = await self.source.load(record.request, complete=accuracy == "frame")
-            key = file_key(record, accuracy)
-            return await self._watched(record, lambda stop: cut(*recorded.range, key, stop))
+            recorded = await self._load(record, accuracy)
+            return await self._cut(record, accuracy, recorded)
         except MixedConfigs:
             if accuracy == "frame":
                 raise
@@ -126,6 +142,23 @@ class ClipWork:
         except ObjectMissing as error:
             await self.fail(record.account, record.clip, f"a part of the recording has been lost: {error}")
             return None
+
+    async def _load(self, record: ClipRecord, accuracy: Accuracy) -> Recorded:
+        return await self.source.load(record.request, complete=accuracy == "frame", since_ms=record.changed_ms)
+
+    async def _cut(self, record: ClipRecord, accuracy: Accuracy, recorded: Recorded) -> Made | None:
+        """Cut a file; NotYet when a part of the recording expired meanwhile, ObjectMissing when one is lost."""
+        cut = self.cutter.fast if accuracy == "segment" else self.cutter.exact
+        key = file_key(record, accuracy)
+        now_ms = self.clips.clock.now_ms()
+        await asyncio.to_thread(sweep, self.cutter.store, key.rpartition("/")[0], now_ms, older=UNTOUCHED)
+        try:
+            made = await self._watched(record, lambda stop: cut(*recorded.range, key, stop))
+        except ObjectMissing as error:
+            if recorded.keys <= (await self._load(record, accuracy)).keys:
+                raise
+            raise NotYet("a part of the recording has expired", SOON) from error
+        return replace(made, gaps=recorded.missing(made.file, made.gaps)) if made else None
 
     async def _watched(self, record: ClipRecord, work: Callable[[threading.Event], Made]) -> Made | None:
         """Run `work` in a thread, and stop it when the clip has ended or this service stops."""
@@ -156,22 +189,6 @@ class ClipWork:
                 file_name=record.request.file_name,
             )
         )  # fmt: skip
-
-    async def _add_hash(self, record: ClipRecord) -> None:
-        """Hash the fast file once it is announced: an hour's takes seconds, and nobody should wait for it."""
-        file = record.file
-        if file is None or file.accuracy != "segment" or file.sha256:
-            return
-        try:
-            digest = await asyncio.to_thread(self._hash, file.key)
-        except ObjectMissing:  # the exact one has replaced it
-            return
-        hashed: ClipFile = file.model_copy(update={"sha256": digest})
-        await self._change(record, lambda r: r.model_copy(update={"file": hashed}) if r.file == file else None)
-
-    def _hash(self, key: str) -> str | None:
-        with self.cutter.store.local(key) as path:
-            return sha256_of(path)
 
 
 def file_key(record: ClipRecord, accuracy: Accuracy) -> str:

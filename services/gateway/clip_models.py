@@ -120,7 +120,7 @@ class MadeRange(BaseModel):
 
 
 class MissingRange(BaseModel):
-    """A part of the range that was never recorded, in s from the stream's first frame."""
+    """A part of the range that the file lacks, in s from the stream's first frame."""
 
     start: float
     duration: float

@@ -115,7 +115,7 @@ class ClipCancel(ClipMessage):
 
 
 class Gap(Record):
-    """A part of the selection that was never recorded."""
+    """A part of the selection that the file lacks."""
 
     start: Seconds
     duration: Seconds

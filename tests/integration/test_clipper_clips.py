@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import threading
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from fractions import Fraction
 from pathlib import Path
@@ -14,23 +11,18 @@ from typing import Any
 
 import pytest
 
-from services.clipper import app as clipper
 from services.clipper import work
 from services.clipper.cutter import Cutter
-from services.exporter import app as exporter
-from services.scheduler import app as scheduler
 from shared import middleware
 from shared.clock import SystemClock
-from shared.messages.clips import ClipCancel, ClipFile, ClipRecord, ClipRefine
+from shared.messages.clips import ClipCancel, ClipRefine
 from shared.messages.exports import ExportDelivered
-from tests.support.clipper_desk import ACCOUNT, Desk, desk
+from tests.support.clipper_desk import ACCOUNT, Desk, check, desk, frames, serving
 from tests.support.framecode import play
 from tests.support.framecode_record import Recording, Spec, record
 from tests.support.nats import NatsServer
 from tests.support.recordings import until
-from tests.support.shared_bus import apply, child, idle, new_id, send, served
-
-RATE = 30
+from tests.support.shared_bus import apply, child, idle, new_id, send
 
 
 @pytest.fixture(scope="module")
@@ -49,34 +41,6 @@ def second(tmp_path_factory: pytest.TempPathFactory) -> Recording:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(middleware, "backoff", lambda _tries: timedelta(milliseconds=10))
     monkeypatch.setattr(work, "LOOK_S", 0.05)
-
-
-@asynccontextmanager
-async def serving(at: Desk, *names: str) -> AsyncIterator[None]:
-    builds: dict[str, Any] = {"clipper": clipper.build, "exporter": exporter.build, "scheduler": scheduler.build}
-    async with AsyncExitStack() as stack:
-        for name in names or ("clipper", "exporter"):
-            await stack.enter_async_context(served(name, builds[name], at.settings))
-        yield
-
-
-def check(at: Desk, record: ClipRecord, numbers: list[int]) -> ClipFile:
-    """Hold a finished clip's file and record against what was asked."""
-    assert (record.state, record.error) == ("finished", "")
-    file = record.file
-    assert file is not None
-    assert (file.accuracy, file.frames, record.delivered) == ("frame", len(numbers), "frame")
-    made = at.file(record.clip)
-    assert file.sha256 == hashlib.sha256(made.read_bytes()).hexdigest()
-    assert made.read_bytes() == (at.store.path(file.key)).read_bytes()
-    seen = play(made)
-    assert (seen.numbers, seen.warnings) == (numbers, "")
-    assert sorted(p.name for p in at.store.path(file.key).parent.iterdir()) == ["frame.mp4"]
-    return file
-
-
-def frames(start: Fraction | int, end: Fraction | int) -> list[int]:
-    return list(range(int(start * RATE), int(end * RATE)))
 
 
 async def test_fast_then_exact_then_finished(nats: NatsServer, tmp_path: Path, first: Recording) -> None:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from services.clipper import cutter
+from services.clipper import cutter, work
 from services.clipper.app import build
 from shared.service import main
 from tests.support.shared_bus import hasten
@@ -22,7 +22,7 @@ def once(name: str) -> Any:
         died = Path(sys.argv[1]) / f"died-{name}"
         if not died.exists():
             died.touch()
-            out.write_bytes(b"half a file")
+            out.with_name(f".{out.name}.0badcafe.part").write_bytes(b"half a file")
             os.kill(os.getpid(), signal.SIGKILL)
         return real(plan, out, stop)
 
@@ -32,6 +32,7 @@ def once(name: str) -> Any:
 if __name__ == "__main__":
     for durable in ("clipper-create", "clipper-refine"):
         hasten(durable, ack_wait=timedelta(seconds=1))
+    work.UNTOUCHED = timedelta(milliseconds=100)
     for function in ("cut_fast", "cut_exact"):
         setattr(cutter, function, once(function))
     main("clipper", build)

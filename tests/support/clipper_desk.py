@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -15,21 +15,29 @@ from typing import Any
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
+from services.clipper import app as clipper
+from services.exporter import app as exporter
+from services.scheduler import app as scheduler
 from shared.clock import SystemClock
 from shared.kv import Bucket
-from shared.messages.clips import ClipCreate, ClipRecord, Selection
-from shared.messages.jobs import JobRecord
+from shared.media.mp4.fragments import read_fragments
+from shared.messages.clips import ClipCreate, ClipFile, ClipRecord, Selection
+from shared.messages.jobs import JobRecord, SessionRecord
 from shared.messages.live import JobState
 from shared.messages.media import SegmentWritten
 from shared.settings import Settings
 from shared.store.local import LocalStore
+from tests.support.framecode import play
 from tests.support.framecode_record import Recording
 from tests.support.nats import NatsServer
 from tests.support.recordings import connected, until
-from tests.support.shared_bus import idle, new_id, send, settings_for
+from tests.support.shared_bus import idle, new_id, send, served, settings_for
 
 ACCOUNT = "main"
-LANES = ("clipper-create", "clipper-refine", "clipper-cancel", "clipper-delivered", "clipper-undelivered")
+RATE = 30
+LANES = (
+    "clipper-create", "clipper-refine", "clipper-cancel", "clipper-jobs", "clipper-delivered", "clipper-undelivered",
+)  # fmt: skip
 ENDED = {"finished", "cancelled", "failed", "error"}
 
 
@@ -45,6 +53,12 @@ async def read_all(js: JetStreamContext, stream: str, pattern: str) -> list[tupl
     reader = await js.pull_subscribe_bind(consumer=info.name, stream=stream)
     messages = await reader.fetch(info.num_pending, timeout=5)
     return [(m.subject.rsplit(".", 2)[0], json.loads(m.data)) for m in messages]
+
+
+def keyframes(path: Path) -> tuple[int, ...]:
+    """Read when a segment's keyframes are shown, in ticks; for one that has only sound, none."""
+    table = read_fragments(path).tables.get(1)
+    return () if table is None else tuple(table.pts[table.sync].tolist())
 
 
 @dataclass
@@ -82,9 +96,20 @@ class Desk:
                 init_key=f"{prefix}/init-0.mp4", start=segment.start, duration=segment.duration, timescale=90000,
                 origin_ms=origin_ms, zero=zero, wall_start_ms=self.begun_ms + origin_ms + segment.start // 90,
                 bytes=len(data), sha256=hashlib.sha256(data).hexdigest(),
-                keyframes=(segment.start + zero,),
+                keyframes=keyframes(segment.path),
             ))  # fmt: skip
         return found
+
+    async def publishing(self, segments: Sequence[SegmentWritten], *, ended: bool = False) -> None:
+        """Say of the segments' session that it is open, or over, as its ingester does."""
+        one = segments[0]
+        record = SessionRecord(
+            account=ACCOUNT, event=self.event, session=one.session, protocol="rtmp", instance="test",
+            first_frame_ms=self.begun_ms + one.origin_ms, origin_ms=one.origin_ms, zero=one.zero,
+            ended_ms=SystemClock().now_ms() if ended else None,
+        )  # fmt: skip
+        key = f"{ACCOUNT}.{self.event}.{one.session}"
+        await Bucket(lambda: self.js, "sessions", SessionRecord).change(key, lambda _: record)
 
     async def announce(self, segments: Sequence[SegmentWritten]) -> None:
         for segment in segments:
@@ -130,3 +155,31 @@ class Desk:
 async def desk(nats: NatsServer, folder: Path) -> AsyncIterator[Desk]:
     async with connected(nats.url) as js:
         yield Desk(js, settings_for(nats, folder))
+
+
+@asynccontextmanager
+async def serving(at: Desk, *names: str) -> AsyncIterator[None]:
+    builds: dict[str, Any] = {"clipper": clipper.build, "exporter": exporter.build, "scheduler": scheduler.build}
+    async with AsyncExitStack() as stack:
+        for name in names or ("clipper", "exporter"):
+            await stack.enter_async_context(served(name, builds[name], at.settings))
+        yield
+
+
+def check(at: Desk, record: ClipRecord, numbers: list[int]) -> ClipFile:
+    """Hold a finished clip's file and record against what was asked."""
+    assert (record.state, record.error) == ("finished", "")
+    file = record.file
+    assert file is not None
+    assert (file.accuracy, file.frames, record.delivered) == ("frame", len(numbers), "frame")
+    made = at.file(record.clip)
+    assert file.sha256 == hashlib.sha256(made.read_bytes()).hexdigest()
+    assert made.read_bytes() == (at.store.path(file.key)).read_bytes()
+    seen = play(made)
+    assert (seen.numbers, seen.warnings) == (numbers, "")
+    assert sorted(p.name for p in at.store.path(file.key).parent.iterdir()) == ["frame.mp4"]
+    return file
+
+
+def frames(start: Fraction | int, end: Fraction | int) -> list[int]:
+    return list(range(int(start * RATE), int(end * RATE)))

@@ -37,6 +37,7 @@ class Spec:
     options: tuple[str, ...] = ()
     first_number: int = 0
     silent: tuple[Fraction, Fraction] | None = None  # a stretch in which no sound is received
+    longest: Fraction | None = None  # a segment ends after so many seconds, keyframe or not
 
     @property
     def frames(self) -> int:
@@ -107,7 +108,7 @@ def record(spec: Spec, folder: Path) -> Recording:
     lead = 1 if spec.video else 2
     segments = []
     writer = FragmentWriter(list(configs.values()))
-    bounds = _bounds(samples[lead], configs[lead].timescale)
+    bounds = _bounds(samples[lead], configs[lead].timescale, spec.longest)
     for number, (start, end) in enumerate(bounds):
         path = folder / f"{number:08d}.m4s"
         until = end if number + 1 < len(bounds) else None
@@ -173,11 +174,13 @@ def _lost(spec: Spec, time: int) -> bool:
     return spec.silent is not None and spec.silent[0] <= Fraction(time, AUDIO_RATE) < spec.silent[1]
 
 
-def _bounds(samples: list[Sample], scale: int) -> list[tuple[int, int]]:
-    """Cut at sync samples that are 2 s or more (less half a frame) after the last cut."""
+def _bounds(samples: list[Sample], scale: int, longest: Fraction | None) -> list[tuple[int, int]]:
+    """Cut at sync samples that are 2 s or more (less half a frame) after the last cut, at others after `longest`."""
     starts: list[int] = []
     for sample in samples:
-        if sample.sync and (not starts or sample.dts - starts[-1] >= 2 * scale - scale // 50):
+        since = sample.dts - starts[-1] if starts else None
+        due = since is None or (sample.sync and since >= 2 * scale - scale // 50)
+        if due or (longest is not None and since is not None and since >= longest * scale):
             starts.append(sample.dts)
     ends = [*starts[1:], samples[-1].dts + samples[-1].duration]
     return list(zip(starts, ends, strict=True))

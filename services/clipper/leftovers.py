@@ -1,0 +1,50 @@
+"""Removes what a killed clipper left half written: nobody else will."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Final
+
+from shared.clock import Clock
+from shared.logging import get_logger
+from shared.store import MediaStore
+from shared.tasks import beside
+
+log = get_logger()
+FOLDER: Final = "clips"
+PATTERN: Final = ".*.part"
+# A file that is being written changes all the time; one that has not for so long is nobody's.
+OLD: Final = timedelta(minutes=10)
+EVERY_S: Final = 3600.0
+
+
+def sweep(store: MediaStore, folder: str, now_ms: int, *, older: timedelta = OLD) -> int:
+    """Remove the drafts below a folder that nobody has written to for `older`; gives their number. Blocks."""
+    removed = 0
+    before_s = now_ms / 1000 - older.total_seconds()
+    for draft in store.begin(f"{folder}/x").parent.rglob(PATTERN):
+        with contextlib.suppress(FileNotFoundError):  # renamed to what it was to be, or removed by another
+            if draft.stat().st_mtime < before_s:
+                draft.unlink()
+                removed += 1
+    return removed
+
+
+@contextlib.asynccontextmanager
+async def sweeping(store: MediaStore, clock: Clock) -> AsyncIterator[None]:
+    """Sweep all clips' folders at the start of the block and every hour in it."""
+
+    async def work() -> None:
+        while True:
+            try:
+                if removed := await asyncio.to_thread(sweep, store, FOLDER, clock.now_ms()):
+                    log.info("clip.leftovers.removed", files=removed)
+            except OSError as error:
+                log.warning("clip.leftovers.kept", error=str(error))
+            await asyncio.sleep(EVERY_S)
+
+    async with beside(work()):
+        yield

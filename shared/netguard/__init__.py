@@ -2,8 +2,8 @@
 
 Two checks, both needed. `check_url` refuses at request time what can be seen in the URL itself. At connect time the
 name is resolved, every address is checked, and the connection goes to exactly the address that was checked, so that a
-name which points elsewhere a moment later (DNS rebinding) gains nothing: `resolve_checked` for any protocol,
-`shared.netguard.http.GuardedTransport` for HTTP.
+name which points elsewhere a moment later (DNS rebinding) gains nothing: `resolve_checked` for any protocol
+(`shared.netguard.blocking` for threads), `shared.netguard.http.GuardedTransport` for HTTP.
 """
 
 from shared.netguard.addresses import Address, AddressRefused, Networks, is_reachable

@@ -6,7 +6,7 @@ import asyncio
 import ipaddress
 import socket
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 from shared.errors import DestinationFailed, Unavailable
@@ -29,11 +29,16 @@ async def resolve_checked(
     """
     try:
         async with asyncio.timeout(within):
-            found = [host] if _is_address(host) else await (lookup or system_lookup)(host, port)
+            found = [host] if is_address(host) else await (lookup or system_lookup)(host, port)
     except TimeoutError as error:
         raise DestinationFailed(f"{host}: the name look-up took too long") from error
     except (OSError, UnicodeError) as error:
         raise DestinationFailed(f"{host}: the name was not found") from error
+    return keep_reachable(host, found, allowed)
+
+
+def keep_reachable(host: str, found: Iterable[str], allowed: Networks) -> tuple[Address, ...]:
+    """Give those of a host's addresses that may be reached; AddressRefused when there are only others."""
     networks = tuple(allowed)
     addresses = dict.fromkeys(ipaddress.ip_address(text) for text in found)
     reachable = tuple(address for address in addresses if is_reachable(address, networks))
@@ -42,7 +47,8 @@ async def resolve_checked(
     return reachable[:MOST_ADDRESSES]
 
 
-def _is_address(host: str) -> bool:
+def is_address(host: str) -> bool:
+    """Tell whether a host is written as an address."""
     try:
         ipaddress.ip_address(host)
     except ValueError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import ipaddress
+import socket
 import ssl
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from shared.errors import DestinationFailed, Rejected
 from shared.netguard import AddressRefused, resolve_checked
+from shared.netguard.blocking import connect_now
 from shared.netguard.http import GuardedTransport, guarded_client, read_at_most
 from shared.netguard.resolve import Lookup
 from tests.support.webhook_receiver import Reply, webhook_receiver
@@ -160,3 +162,15 @@ def certificate(folder: Path, name: str) -> tuple[ssl.SSLContext, ssl.SSLContext
     server.load_cert_chain(file)
     trust = ssl.create_default_context(cadata=pem.decode())
     return server, trust
+
+
+def test_a_thread_connects_to_checked_addresses_only() -> None:
+    within = dt.timedelta(seconds=10)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with connect_now(NAME, port, allowed=LOOPBACK, within=within, lookup=lambda *_: ["10.0.0.1", "127.0.0.1"]) as s:
+            assert s.getpeername() == ("127.0.0.1", port)
+        with pytest.raises(AddressRefused):
+            connect_now(NAME, port, allowed=(), within=within, lookup=lambda *_: ["127.0.0.1"])
+    with pytest.raises(DestinationFailed, match="could not be reached"):
+        connect_now("127.0.0.1", port, allowed=LOOPBACK, within=within)

@@ -7,12 +7,16 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from typing import Final
 
+from pydantic import ValidationError
+
 from shared.errors import Unavailable
 from shared.kv import Bucket
+from shared.logging import get_logger
 from shared.messages.jobs import IngestKey, JobRecord
 from shared.mirror import Mirror
 from shared.secrets import SecretUnreadable, Vault, hash_token
 
+log = get_logger()
 LOOK_UP_S: Final = 1.5
 
 
@@ -92,7 +96,7 @@ class Access:
         return found[0].value if found else None
 
     def _ask(self, bucket: Bucket[JobRecord] | Bucket[IngestKey], key: str) -> JobRecord | IngestKey | None:
-        """Ask the broker from a server's thread; None when it does not answer in time."""
+        """Ask the broker from a server's thread; None when it does not answer in time, or has an unreadable record."""
         if self._loop is None:
             return None
         future = asyncio.run_coroutine_threadsafe(bucket.get(key), self._loop)
@@ -100,5 +104,8 @@ class Access:
             stored = future.result(LOOK_UP_S)
         except (Unavailable, FutureTimeoutError):
             future.cancel()
+            return None
+        except ValidationError:
+            log.error("access.record.unreadable", key=key)
             return None
         return stored.value if stored else None

@@ -31,7 +31,7 @@ from nats.js.errors import NotFoundError
 from pydantic import ValidationError
 
 from shared.clock import Clock
-from shared.errors import NotYet, Permanent, Transient
+from shared.errors import NotYet, Permanent, ReelayError, Transient
 from shared.heartbeat import heartbeat
 from shared.logging import get_logger
 from shared.streams import DEADLETTERS, ConsumerSpec, consumer
@@ -115,7 +115,7 @@ class _GuardMiddleware(BaseMiddleware):
             except HandlerException:
                 raise
             except NotYet as error:
-                log.info("message.not_yet", reason=str(error), delay_s=error.delay.total_seconds())
+                log.debug("message.not_yet", reason=str(error), delay_s=error.delay.total_seconds())
                 await self._remember(raw, spec, waited=True)
                 raise NackMessage(delay=error.delay.total_seconds()) from error
             except (Permanent, *UNPARSEABLE) as error:
@@ -138,7 +138,9 @@ class _GuardMiddleware(BaseMiddleware):
         if 0 < spec.max_deliver <= tries:
             await self._bury(raw, spec, _describe(error))
         delay = backoff(tries)
-        log.warning("message.failed", error=_describe(error), delay_s=round(delay.total_seconds(), 1), exc_info=error)
+        # a fault that was foreseen says all in a line; of any other, the place matters
+        trace = None if isinstance(error, ReelayError) else error
+        log.warning("message.failed", error=_describe(error), delay_s=round(delay.total_seconds(), 1), exc_info=trace)
         await self._remember(raw, spec, error=_describe(error))
         raise NackMessage(delay=delay.total_seconds()) from error
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import structlog
 
 from shared import middleware, streams
 from shared.errors import NotYet, Permanent, Unavailable
@@ -78,6 +79,21 @@ async def test_a_failure_comes_again_with_growing_pauses_until_it_succeeds(
         assert await letter(js, LANE, place) is None
 
 
+async def test_a_fault_that_was_foreseen_is_one_line_and_another_has_its_trace(
+    nats: NatsServer, tmp_path: Path
+) -> None:
+    lane = Lane(nats, tmp_path)
+    lane.faults = [NotYet("later", timedelta(milliseconds=5)), Unavailable("a"), ValueError("b")]
+    with structlog.testing.capture_logs() as logged:
+        async with running(lane.service), connected(nats.url) as js:
+            _, place = await refine(js)
+            await until(lambda: idle(js, LANE, place))
+    lines = {line.get("reason") or line.get("error"): line for line in logged if line["event"].startswith("message.")}
+    assert lines["later"]["log_level"] == "debug"
+    assert lines["Unavailable: a"]["exc_info"] is None
+    assert isinstance(lines["ValueError: b"]["exc_info"], ValueError)
+
+
 async def test_waiting_is_no_failure_however_often(nats: NatsServer, tmp_path: Path) -> None:
     """More waits than there are tries, then a failure, then success."""
     lane = Lane(nats, tmp_path)
@@ -114,13 +130,13 @@ async def test_the_last_try_goes_to_the_dead_letters_with_its_history(nats: Nats
 
 async def test_the_history_spans_instances(nats: NatsServer, tmp_path: Path) -> None:
     one, two = Lane(nats, tmp_path / "1"), Lane(nats, tmp_path / "2")
-    one.faults = [Unavailable("in the first")]
+    turn = NotYet("the other one's turn", timedelta(milliseconds=10))
+    one.faults = [Unavailable("in the first"), *[turn] * 1000]
     two.faults = [Unavailable("in the second"), Permanent("enough")]
     async with connected(nats.url) as js:
         async with running(one.service):
             clip, place = await refine(js)
             await until(lambda: asyncio.sleep(0, one.seen))
-            one.faults = [NotYet("the other one's turn", timedelta(milliseconds=10))] * 5
         async with running(two.service):
             await until(lambda: idle(js, LANE, place))
         found = await letter(js, LANE, place)

@@ -5,7 +5,7 @@ They have its picture format, its decoder limits and its colour, and parameter s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -78,21 +78,18 @@ class JoiningEncoder:
 
         `first_sei` are units to repeat before the first picture. CutError when the encoder fails.
         """
-        context: av.VideoCodecContext | None = None
-        lead = list(first_sei)
-        for number, frame in enumerate(frames):
-            if context is None:
-                context = self._open(frame)
-            frame.pict_type = PictureType.NONE  # otherwise the encoder would repeat the source's own choice
-            frame.time_base = 1 / self._style.rate
-            frame.pts = number
-            for packet in context.encode(frame):
-                yield self._sample(packet, lead)
-                lead = []
-        if context is not None:
-            for packet in context.encode(None):
-                yield self._sample(packet, lead)
-                lead = []
+        seam = self.seam(first_sei)
+        for frame in frames:
+            yield from seam.push(frame)
+        yield from seam.finish()
+
+    def seam(self, first_sei: Iterable[bytes] = ()) -> Seam:
+        """Begin frames that are encoded as `encode` does, one by one as they come."""
+        return Seam(self._open, self._sample, 1 / self._style.rate, list(first_sei))
+
+    def prepare(self, frame: av.VideoFrame) -> None:
+        """Know `sets` before anything is encoded; `frame` is like those to come. CutError, MediaError."""
+        self._open(frame)
 
     def _join(self, known: Sequence[bytes]) -> None:
         """Read the stream's limits and choose ids that it does not use."""
@@ -181,6 +178,41 @@ class JoiningEncoder:
         if packet.pts is None:
             raise CutError("encoder lost a picture's time")
         return Encoded(join_sample([*lead, *nals], self._length_size), packet.pts, packet.is_keyframe)
+
+
+class Seam:
+    """Frames of one seam on their way through an encoder; made by JoiningEncoder.seam."""
+
+    def __init__(
+        self,
+        open_context: Callable[[av.VideoFrame], av.VideoCodecContext],
+        sample: Callable[[av.Packet[av.VideoStream], list[bytes]], Encoded],
+        unit: Fraction,
+        lead: list[bytes],
+    ) -> None:
+        self._open, self._sample, self._unit, self._lead = open_context, sample, unit, lead
+        self._context: av.VideoCodecContext | None = None
+        self._count = 0
+
+    def push(self, frame: av.VideoFrame) -> Iterator[Encoded]:
+        """Encode the next frame in order of presentation; gives what is ready."""
+        if self._context is None:
+            self._context = self._open(frame)
+        frame.pict_type = PictureType.NONE  # otherwise the encoder would repeat the source's own choice
+        frame.time_base = self._unit
+        frame.pts = self._count
+        self._count += 1
+        return self._samples(frame)
+
+    def finish(self) -> Iterator[Encoded]:
+        """Give all that is left."""
+        return self._samples(None)
+
+    def _samples(self, frame: av.VideoFrame | None) -> Iterator[Encoded]:
+        packets = self._context.encode(frame) if self._context is not None else []
+        for packet in packets:
+            yield self._sample(packet, self._lead)
+            self._lead = []
 
 
 def _joined_options(settings: Mapping[str, object]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -52,6 +54,25 @@ def test_killed_while_recording_and_cutting(live: StackUnderTest, programme: Pat
         assert live.finished(whole, 90)["gaps"] == []
     numbers = framecode.play(live.download(whole, tmp_path / "whole.mp4")).numbers
     assert numbers == list(range(10 * RATE))
+
+
+def test_a_clip_is_whole_after_the_broker_stood_still(live: StackUnderTest, programme: Path, tmp_path: Path) -> None:
+    """Its end comes, and passes by far, while the segments lie on disk and cannot be announced."""
+    job = live.job(name="broker stands still")
+    with publisher(programme, f"{job['stream_url']}/{job['stream_name']}", "flv"):
+        until(lambda: recorded_frames(live, job["id"]) > 2 * RATE, "two seconds to be recorded")
+        clip = live.clip(job["id"], stream_start_time="0.5", stream_end_time=8, wait=True)
+        until(lambda: live.get(f"/v1/vods/{clip}")["jvod_state"] == "waiting", "the clip to wait for its end")
+        broker = live.pid(name_of(live, "nats-server"))
+        os.kill(broker, signal.SIGSTOP)
+        try:
+            until(lambda: recorded_frames(live, job["id"]) > 22 * RATE, "the end to be long past", 90)
+        finally:
+            os.kill(broker, signal.SIGCONT)
+        made = live.finished(clip, 90)
+    assert made["gaps"] == []
+    numbers = framecode.play(live.download(clip, tmp_path / "clip.mp4")).numbers
+    assert numbers == list(range(RATE // 2, 8 * RATE))
 
 
 def test_ingester_killed_misses_at_most_the_part_being_written(

@@ -8,17 +8,24 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, SecretStr, TypeAdapter
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.reachable import in_url, reachable_host
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_BYTES = TypeAdapter(ByteSize)
 
 
 def _networks(text: str) -> str:
     for part in filter(None, (p.strip() for p in text.split(","))):
         ipaddress.ip_network(part, strict=False)
+    return text
+
+
+def _bytes(text: str) -> str:
+    if text:
+        _BYTES.validate_python(text)
     return text
 
 
@@ -43,6 +50,9 @@ class Settings(BaseSettings):
     nats_replicas: int = Field(1, ge=1, le=5, description="Copies of each stream and bucket in a cluster")
     store: str = Field("", description="Where media lies: empty (a folder below DATA_DIR) or s3://bucket/prefix")
     s3_endpoint: str = Field("", description="Endpoint of an S3 server other than AWS")
+    disk_reserve: Annotated[str, AfterValidator(_bytes)] = Field(
+        "", description="Room that recordings leave free on the local store's file system: bytes, or as 2GiB; 0: none"
+    )
     secret_key: SecretStr = Field(SecretStr(""), description="Encrypts stored secrets; made in DATA_DIR if unset")
     public_url: str = Field("", description="How clients reach the gateway; default http://HOST:HTTP_PORT")
     public_host: str = Field("", description="Host in stream and SRT URLs; default that of PUBLIC_URL")
@@ -61,6 +71,11 @@ class Settings(BaseSettings):
         """The networks of ALLOW_NETS."""
         parts = (p.strip() for p in self.allow_nets.split(","))
         return tuple(ipaddress.ip_network(p, strict=False) for p in parts if p)
+
+    @property
+    def disk_reserve_bytes(self) -> int | None:
+        """DISK_RESERVE in bytes; None when it is unset."""
+        return int(_BYTES.validate_python(self.disk_reserve)) if self.disk_reserve else None
 
     @property
     def media_dir(self) -> Path:

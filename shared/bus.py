@@ -17,6 +17,7 @@ from shared.errors import Unavailable
 from shared.messages.base import Message
 from shared.messages.schedules import Due
 from shared.middleware import Guard
+from shared.readiness import Writes
 from shared.streams import SCHEDULES, consumer
 from shared.subjects import CHANNELS, channel_of, schedule_subject, subject_of
 
@@ -65,8 +66,9 @@ def subscribe(broker: NatsBroker, durable: str, handler: Handler) -> None:
 class Outbox:
     """Publishes a service's messages: to their channel's stream, acknowledged, with a deterministic id."""
 
-    def __init__(self, broker: NatsBroker, service: str, clock: Clock) -> None:
+    def __init__(self, broker: NatsBroker, service: str, clock: Clock, writes: Writes) -> None:
         self._broker = broker
+        self._writes = writes
         self._service = service
         self._clock = clock
         self._publishers = {
@@ -92,7 +94,9 @@ class Outbox:
                 timeout=ACK_TIMEOUT,
             )
         except (NatsError, APIError, TimeoutError, OSError) as error:
+            self._writes.note(subject_of(message), error)
             raise Unavailable(f"{message.channel} was not accepted: {type(error).__name__}") from error
+        self._writes.note(subject_of(message))
         return int(ack.seq)
 
     async def schedule(self, name: str, at_ms: int, command: Message) -> None:

@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -18,23 +18,28 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
-from shared.bus import Handler, Outbox, jetstream, make_broker, subscribe
+from shared.bus import ACK_TIMEOUT, Handler, Outbox, make_broker, subscribe
 from shared.clock import Clock, SystemClock
 from shared.health import health_server
 from shared.logging import configure_logging, get_logger
 from shared.middleware import Guard, Mourner
+from shared.readiness import NotingJetStream, WriteProbe, Writes
 from shared.secrets import Vault, installation_key
 from shared.settings import Settings
 from shared.streams import consumers_of
 
 log = get_logger()
 PROVISION_WAIT_S: Final = 60.0
+ANSWER_S: Final = 2.0
 Lifespan = Callable[[], contextlib.AbstractAsyncContextManager[None]]
 
 
 @dataclass(slots=True)
 class Service:
-    """What a service's `build` gets, and what it adds: handlers by durable, and what runs beside them."""
+    """What a service's `build` gets, and what it adds: handlers by durable, what runs beside them, and probes.
+
+    A probe says what keeps the service from taking work, by part, besides the broker.
+    """
 
     name: str
     settings: Settings
@@ -44,7 +49,10 @@ class Service:
     vault: Vault
     instance: str
     guard: Guard
+    writes: Writes
+    write_probe: WriteProbe
     lifespans: list[Lifespan] = field(default_factory=list)
+    probes: list[Callable[[], Mapping[str, str]]] = field(default_factory=list)
     started: bool = False
 
     def handle(self, durable: str, handler: Handler, on_dead: Mourner | None = None) -> None:
@@ -58,8 +66,10 @@ class Service:
         self.lifespans.append(lifespan)
 
     def js(self) -> JetStreamContext:
-        """Give the connected broker's JetStream context."""
-        return jetstream(self.broker)
+        """Give the connected broker's JetStream context, with a patient time-out."""
+        context = NotingJetStream(self.broker.config.connection_state.connection, timeout=ACK_TIMEOUT)
+        context.writes = self.writes
+        return context
 
 
 def make_service(name: str, settings: Settings, clock: Clock | None = None) -> Service:
@@ -68,7 +78,10 @@ def make_service(name: str, settings: Settings, clock: Clock | None = None) -> S
     broker, guard = make_broker(settings.broker_url, name, clock)
     instance = settings.instance or f"{socket.gethostname()}-{os.getpid()}"
     vault = Vault(installation_key(settings))
-    return Service(name, settings, clock, broker, Outbox(broker, name, clock), vault, instance, guard)
+    writes = Writes(clock)
+    outbox = Outbox(broker, name, clock, writes)
+    probe = WriteProbe(guard.jetstream, name, clock)
+    return Service(name, settings, clock, broker, outbox, vault, instance, guard, writes, probe)
 
 
 async def wait_until_provisioned(service: Service) -> None:
@@ -81,12 +94,25 @@ async def wait_until_provisioned(service: Service) -> None:
 
 async def readiness(service: Service) -> dict[str, str]:
     """Say what keeps this service from taking work."""
-    return await check(service) if service.started else {"service": "starting or stopping"}
+    if not service.started:
+        return {"service": "starting or stopping"}
+    faults = await check(service)
+    for probe in service.probes:
+        faults |= probe()
+    return faults
 
 
 async def check(service: Service) -> dict[str, str]:
-    """Say what keeps this service from working, by part; empty when nothing does."""
-    if not await service.broker.ping(timeout=2):
+    """Say within about 2 s what keeps this service from working, by part; empty when nothing does."""
+    try:
+        async with asyncio.timeout(ANSWER_S):
+            return await _faults(service)
+    except TimeoutError:
+        return {"broker": "does not answer"}
+
+
+async def _faults(service: Service) -> dict[str, str]:
+    if not await service.broker.ping(timeout=ANSWER_S):
         return {"broker": "does not answer"}
     faults: dict[str, str] = {}
     for spec in consumers_of(service.name):
@@ -94,8 +120,12 @@ async def check(service: Service) -> dict[str, str]:
             await service.js().consumer_info(spec.stream, spec.durable)
         except NotFoundError:
             faults[spec.durable] = "consumer is missing"
-        except (NatsError, TimeoutError):
-            faults["broker"] = "does not answer"
+        except NatsError:
+            return {"broker": "does not answer"}
+    if fault := await service.write_probe():
+        faults["broker"] = fault
+    elif refused := service.writes.refused():
+        faults["broker"] = f"did not take {', '.join(refused)}"
     return faults
 
 

@@ -1,0 +1,93 @@
+"""Whether the broker really takes messages: by what became of the last ones, and by a write of readiness's own.
+
+Both are needed. A stream whose file could not be written takes nothing more, but is read as ever, and others go on; so
+only a write into that stream tells. And a service that has nothing to write would not know that the broker is stuck.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+from nats.js.api import PubAck
+from nats.js.errors import APIError
+
+from shared.clock import Clock
+from shared.streams import DEADLETTERS
+from shared.subjects import failure_subject
+
+KEPT_NS: Final = 3_000_000_000
+WRITE_S: Final = 1.5
+TTL: Final = "10m"
+REMEMBERED_NS: Final = 15_000_000_000
+UNAVAILABLE: Final = 503
+
+
+class Writes:
+    """Remembers which messages the broker did not take, for 15 s or until it takes one of that kind."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._failed_ns: dict[str, int] = {}
+
+    def note(self, subject: str, error: Exception | None = None) -> None:
+        """Note what became of a message; one that the broker judged and sent back has been taken."""
+        kind = ".".join(subject.split(".")[:2])
+        if error is None or (isinstance(error, APIError) and error.code != UNAVAILABLE):
+            self._failed_ns.pop(kind, None)
+        else:
+            self._failed_ns[kind] = self._clock.monotonic_ns()
+
+    def refused(self) -> list[str]:
+        """Name what was not taken, by the beginning of its subject."""
+        oldest = self._clock.monotonic_ns() - REMEMBERED_NS
+        return sorted(kind for kind, at_ns in self._failed_ns.items() if at_ns > oldest)
+
+
+class NotingJetStream(JetStreamContext):
+    """A JetStream context that notes what becomes of its messages, those of buckets too."""
+
+    writes: Writes
+
+    async def publish(self, subject: str, *args: Any, **kwargs: Any) -> PubAck:
+        """Publish as ever."""
+        try:
+            ack = await super().publish(subject, *args, **kwargs)
+        except (NatsError, OSError) as error:
+            self.writes.note(subject, error)
+            raise
+        self.writes.note(subject)
+        return ack
+
+
+class WriteProbe:
+    """Writes one message a service, over the last one, where services note failed tries and no consumer reads."""
+
+    def __init__(self, jetstream: Callable[[], JetStreamContext], service: str, clock: Clock) -> None:
+        self._jetstream = jetstream
+        self._subject = failure_subject(f"{service}-readiness", 0)
+        self._clock = clock
+        self._lock = asyncio.Lock()
+        self._good_ns: int | None = None
+
+    async def __call__(self) -> str:
+        """Say what is wrong, "" when nothing is; a good answer serves for 3 s."""
+        async with self._lock:
+            now_ns = self._clock.monotonic_ns()
+            if self._good_ns is not None and now_ns - self._good_ns < KEPT_NS:
+                return ""
+            fault = await self._write()
+            self._good_ns = None if fault else now_ns
+            return fault
+
+    async def _write(self) -> str:
+        try:
+            await self._jetstream().publish(
+                self._subject, b"{}", timeout=WRITE_S, stream=DEADLETTERS, headers={"Nats-TTL": TTL}
+            )
+        except (NatsError, TimeoutError, OSError):
+            return "does not take messages"
+        return ""

@@ -11,6 +11,7 @@ from services.clipper.work import ClipWork
 from shared.kv import Bucket
 from shared.messages.clips import ClipRecord
 from shared.messages.jobs import JobRecord, SessionRecord
+from shared.reserve import store_reserve
 from shared.service import Service
 from shared.store import open_store
 
@@ -21,7 +22,7 @@ def build(service: Service) -> None:
     clips = Clips(Bucket(service.js, "clips", ClipRecord), service.outbox, service.clock)
     jobs, sessions = Bucket(service.js, "events", JobRecord), Bucket(service.js, "sessions", SessionRecord)
     source = Source(service.js, store, jobs, sessions, service.clock)
-    handlers = Handlers(ClipWork(clips, source, Cutter(store), service.outbox))
+    handlers = Handlers(ClipWork(clips, source, Cutter(store), service.outbox, store_reserve(service.settings)))
     service.beside(lambda: sweeping(store, service.clock))
     service.handle("clipper-create", handlers.create, handlers.create_died)
     service.handle("clipper-refine", handlers.refine, handlers.refine_died)

@@ -22,6 +22,7 @@ from shared.media.cutting import MixedConfigs
 from shared.messages.clips import Accuracy, ClipCancel, ClipCreate, ClipRecord, ClipRefine
 from shared.messages.exports import ExportDeliver, ExportDelivered, ExportFailed
 from shared.messages.live import JobStateChanged
+from shared.reserve import Reserve
 from shared.store.base import ObjectMissing
 
 log = get_logger()
@@ -43,6 +44,7 @@ class ClipWork:
     source: Source
     cutter: Cutter
     outbox: Outbox
+    reserve: Reserve
 
     async def create(self, order: ClipCreate) -> None:
         """Make the fast file and hand the clip on; wait for an end that lies in the future by a schedule."""
@@ -131,6 +133,7 @@ class ClipWork:
     async def _make(self, record: ClipRecord, accuracy: Accuracy) -> Made | None:
         try:
             recorded = await self._load(record, accuracy)
+            self.reserve.require(sum(segment.bytes for segment in recorded.segments))
             return await self._cut(record, accuracy, recorded)
         except MixedConfigs:
             if accuracy == "frame":

@@ -7,16 +7,18 @@ from services.exporter.handlers import make_deliver, make_give_up
 from services.exporter.library import Library
 from shared.kv import Bucket
 from shared.messages.exports import ExportRecord
+from shared.reserve import Reserve
 from shared.service import Service
 from shared.store import open_store
 
 
 def build(service: Service) -> None:
     """Join store, records, destinations and handlers."""
+    folder = service.settings.library_dir
     deliverer = Deliverer(
         store=open_store(service.settings),
         exports=Bucket(service.js, "exports", ExportRecord),
-        destinations={"library": Library(service.settings.library_dir)},
+        destinations={"library": Library(folder, Reserve(folder, service.settings.disk_reserve_bytes))},
         outbox=service.outbox,
         clock=service.clock,
     )

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from shared.errors import DestinationFailed, NotYet
+from shared.reserve import Reserve
 
 LOCKS: Final = ".locks"
 
@@ -21,8 +22,9 @@ LOCKS: Final = ".locks"
 class Library:
     """Puts files into `<root>/<account>/<name>`."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, reserve: Reserve) -> None:
         self._root = root
+        self._reserve = reserve
 
     @contextlib.contextmanager
     def exclusive(self, account: str, name: str) -> Iterator[None]:
@@ -43,6 +45,7 @@ class Library:
     def put(self, source: Path, account: str, name: str) -> str:
         """Link the file, or copy it from another file system, then rename it over what had its name.
 
+        StoreFull when a copy would leave too little room.
         A name has one draft, as `exclusive` lets one delivery in at a time; what a killed one left is written over.
         """
         target = self._root / account / name
@@ -51,11 +54,22 @@ class Library:
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
                 draft.unlink(missing_ok=True)
-                _link_or_copy(source, draft)
+                self._link_or_copy(source, draft)
                 draft.replace(target)
             finally:
                 draft.unlink(missing_ok=True)
         return f"library/{account}/{name}"
+
+    def _link_or_copy(self, source: Path, target: Path) -> None:
+        try:
+            os.link(source, target)
+        except OSError as error:
+            if error.errno not in {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP}:
+                raise
+            self._reserve.require(source.stat().st_size)
+            shutil.copyfile(source, target)
+            with target.open("rb") as file:
+                os.fsync(file.fileno())
 
     def holds(self, account: str, name: str, size: int) -> bool:
         """Compare the size of what lies there."""
@@ -68,17 +82,6 @@ class Library:
 def _short(name: str) -> str:
     """Name a file's draft and lock: a name of 255 characters leaves no room for more."""
     return hashlib.sha256(name.encode()).hexdigest()[:32]
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError as error:
-        if error.errno not in {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP}:
-            raise
-        shutil.copyfile(source, target)
-        with target.open("rb") as file:
-            os.fsync(file.fileno())
 
 
 @contextlib.contextmanager

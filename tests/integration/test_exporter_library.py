@@ -6,7 +6,6 @@ import asyncio
 import errno
 import os
 import shutil
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from shared.messages.clips import Accuracy
 from shared.messages.exports import ExportDeliver, ExportDelivered, ExportFailed, ExportRecord
 from shared.settings import Settings
 from shared.store import open_store
+from tests.support.disk import small_disk
 from tests.support.nats import NatsServer
 from tests.support.recordings import connected, until
 from tests.support.shared_bus import apply, child, idle, letter, new_id, send, served, settings_for
@@ -223,33 +223,23 @@ async def test_a_library_that_comes_back_gets_the_file(
         assert at.names() == [f"{export}.mp4"]
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(folder)], capture_output=True, check=False
-    )
-    if mounted.returncode:
-        pytest.skip("this user may not mount a file system")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
+@pytest.mark.parametrize(("reserve", "reason"), [("0", "No space left"), ("", "too little room is left")])
 async def test_a_full_disk_keeps_the_old_file_and_leaves_no_part(
-    nats: NatsServer, tmp_path: Path, small_disk: Path
+    nats: NatsServer, tmp_path: Path, reserve: str, reason: str
 ) -> None:
-    async with desk(nats, small_disk, store=str(tmp_path / "media")) as at, served("exporter", build, at.settings):
-        export = new_id()
-        await at.done(await send(at.js, at.order(export, "segment", bytes(50_000))))
-        place = await send(at.js, at.order(export, "frame", bytes(1 << 20)))
-        await at.done(place)
-        assert await at.events(export) == [("delivered", "segment"), ("failed", "frame")]
-        assert (at.folder / f"{export}.mp4").stat().st_size == 50_000
-        assert at.names() == [f"{export}.mp4"]
-        found = await letter(at.js, LANE, place)
-        assert found is not None
-        assert "No space left" in found["error"]
+    with small_disk(tmp_path, "256k") as disk:
+        changed = {"store": str(tmp_path / "media"), "disk_reserve": reserve}
+        async with desk(nats, disk.root, **changed) as at, served("exporter", build, at.settings):
+            export = new_id()
+            await at.done(await send(at.js, at.order(export, "segment", bytes(50_000))))
+            place = await send(at.js, at.order(export, "frame", bytes(1 << 20)))
+            await at.done(place)
+            assert await at.events(export) == [("delivered", "segment"), ("failed", "frame")]
+            assert (at.folder / f"{export}.mp4").stat().st_size == 50_000
+            assert at.names() == [f"{export}.mp4"]
+            found = await letter(at.js, LANE, place)
+            assert found is not None
+            assert reason in found["error"]
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import socket
 from collections.abc import AsyncIterator
 
 from services.ingester.access import Access
+from services.ingester.disk import Disk
 from services.ingester.doors import Doors
 from services.ingester.feed import Records
 from services.ingester.leases import Lease, Leases
@@ -17,6 +18,7 @@ from services.ingester.sessions import Sessions
 from shared.kv import Bucket
 from shared.messages.jobs import EventClock, IngestKey, JobRecord, SessionRecord
 from shared.mirror import Mirror
+from shared.reserve import store_reserve
 from shared.service import Service
 from shared.store import open_store
 
@@ -32,7 +34,8 @@ def build(service: Service) -> None:
     jobs = Mirror(js, "events", JobRecord, changed=sessions.job_changed)
     keys = Mirror(js, "keys", IngestKey, pattern="ingest.>")
     access = Access(jobs, keys, Bucket(js, "events", JobRecord), Bucket(js, "keys", IngestKey), service.vault)
-    doors = Doors(access, sessions, clock)
+    disk = Disk(store_reserve(settings), lambda: sessions.end_all("disk_full"))
+    doors = Doors(access, sessions, disk, clock)
     salvage = Salvage(js, records, leases, service.outbox, store, clock, lambda: sessions.active)
 
     @contextlib.asynccontextmanager
@@ -45,8 +48,10 @@ def build(service: Service) -> None:
             keys.running(),
             leases.renewing(),
             salvage.running(),  # before anybody comes in: what was lost lies before what is new
+            disk.watching(),
             doors.open(settings.host, settings.rtmp_port, settings.srt_port),
         ):
             yield
 
     service.beside(running)
+    service.probes.append(disk.faults)

@@ -9,12 +9,14 @@ from datetime import timedelta
 from typing import Final
 
 from services.ingester.access import Access
+from services.ingester.disk import Disk
 from services.ingester.rtmp import Publication, PublishRequest, RtmpServer
 from services.ingester.sessions import Sessions, Ticket
 from services.ingester.srt import SrtGrant, SrtLimits, SrtListener, SrtPublication, SrtRequest, SrtUnavailable
 from shared.clock import Clock
 from shared.errors import Rejected
 from shared.logging import get_logger
+from shared.store import StoreFull
 
 log = get_logger()
 STOP: Final = timedelta(seconds=4)
@@ -24,23 +26,31 @@ DRAIN: Final = timedelta(seconds=4)
 class Doors:
     """Opens and closes both servers. Without libsrt, RTMP goes on alone."""
 
-    def __init__(self, access: Access, sessions: Sessions, clock: Clock) -> None:
+    def __init__(self, access: Access, sessions: Sessions, disk: Disk, clock: Clock) -> None:
         self._access = access
         self._sessions = sessions
+        self._disk = disk
         self._clock = clock
 
     def rtmp_request(self, request: PublishRequest) -> Ticket | None:
         """Find the job of a stream key, which is the stream name; any app will do."""
         entry = self._access.by_stream_key(request.stream_name)
-        return self._sessions.admit(entry, "rtmp") if entry else None
+        if entry is None:
+            return None
+        try:
+            self._disk.require()
+        except StoreFull as error:
+            raise Rejected(str(error)) from error
+        return self._sessions.admit(entry, "rtmp")
 
     def srt_request(self, request: SrtRequest) -> SrtGrant | None:
-        """Find the job of a stream id: the event's id, plain, as the key r, or after `publish:`."""
+        """Find the job of a stream id: the event's id, plain, as the key r, or after `publish:`; StoreFull."""
         if request.keys.get("m", "publish") != "publish":
             return None
         entry = self._access.by_event(request.resource.removeprefix("publish:"))
         if entry is None:
             return None
+        self._disk.require()
         return SrtGrant(passphrase=entry.passphrase, context=entry, label=entry.event)
 
     def _rtmp_publish(self, publication: Publication[Ticket]) -> None:

@@ -173,6 +173,14 @@ class Sessions:
         if ticket and ticket.entry.account == account:
             self._stop(ticket, "stopped")
 
+    def end_all(self, reason: EndReason) -> None:
+        """End all sessions; what they recorded is kept and published."""
+        with self._lock:
+            tickets = [ticket for ticket in self._tickets.values() if ticket.stop_reason is None]
+        for ticket in tickets:
+            log.info("session.ending", job=ticket.entry.event, session=ticket.session, reason=reason)
+            self._stop(ticket, reason)
+
     def _lost(self, session: str) -> None:
         with self._lock:
             ticket = next((t for t in self._tickets.values() if t.session == session), None)
@@ -186,10 +194,7 @@ class Sessions:
 
     async def drain(self, patience: timedelta) -> bool:
         """End all sessions and publish what they recorded; False when the broker did not take it in time."""
-        with self._lock:
-            tickets = list(self._tickets.values())
-        for ticket in tickets:
-            self._stop(ticket, "stopped")
+        self.end_all("stopped")
         if not self._feeds:
             return True
         _, waiting = await asyncio.wait(self._feeds, timeout=patience.total_seconds())

@@ -125,3 +125,4 @@ class Reject(IntEnum):
     CONFLICT = 1409
     INTERNAL = 1500
     DOWN = 1503
+    NO_ROOM = 1507

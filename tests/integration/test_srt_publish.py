@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from services.ingester.srt import SrtLimits
+from services.ingester.srt import SrtGrant, SrtLimits, SrtRequest
 from shared.srt.caller import CallOptions, SrtCaller
 from shared.srt.constants import Reject
 from shared.srt.errors import SrtRefused
+from shared.store import StoreFull
 from tests.support.srt_ingest import (
     HANG_UP,
     PASSPHRASE,
@@ -114,6 +115,22 @@ def test_a_refusal_tells_its_reason(running: Ingest, streamid: str, passphrase: 
         call(running.port, streamid, passphrase)
     assert refused.value.reason == reason
     assert len(running.received) == before
+
+
+def test_a_caller_is_told_that_there_is_no_room_for_its_recording() -> None:
+    class Full(Ingest):
+        def authorize(self, request: SrtRequest) -> SrtGrant | None:
+            raise StoreFull(f"no room for {request.resource}")
+
+    server = Full({}, SrtLimits())
+    server.listener.start()
+    try:
+        with capture_logs() as lines, pytest.raises(SrtRefused) as refused:
+            call(server.port, "open")
+        assert refused.value.reason == Reject.NO_ROOM
+        assert [line["reason"] for line in lines if line["event"] == "srt.publish.refused"] == ["disk_full"]
+    finally:
+        assert server.listener.stop(timedelta(seconds=60))
 
 
 def test_no_secret_reaches_the_log(source: Path) -> None:

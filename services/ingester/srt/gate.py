@@ -21,6 +21,7 @@ from shared.srt.caller import check_passphrase
 from shared.srt.constants import Option, Reject, SocketState
 from shared.srt.sockets import SrtSocket
 from shared.srt.streamid import StreamId, parse
+from shared.store import StoreFull
 
 log = get_logger()
 
@@ -80,8 +81,9 @@ class Gate:
         request = SrtRequest(streamid, peer)
         try:
             grant = self._answers.ask(request)
-        except AnswerLate:
-            return Reject.DOWN, "answer_late", streamid
+        except (AnswerLate, StoreFull) as error:
+            full = isinstance(error, StoreFull)
+            return Reject.NO_ROOM if full else Reject.DOWN, "disk_full" if full else "answer_late", streamid
         if grant is None:
             return Reject.FORBIDDEN, "unknown", streamid
         if grant.passphrase is not None:

@@ -1,0 +1,67 @@
+"""Whether there is room to record: below the reserve everything ends, until there is clearly more again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Callable
+from typing import Final
+
+from shared.logging import get_logger
+from shared.reserve import MIB, Reserve
+from shared.store import StoreFull
+from shared.tasks import beside
+
+log = get_logger()
+LOOK_S: Final = 1.0
+
+
+class Disk:
+    """Watches the store's file system; asked from any thread. `on_full` ends what is being recorded."""
+
+    def __init__(self, reserve: Reserve, on_full: Callable[[], None]) -> None:
+        self._reserve = reserve
+        self._on_full = on_full
+        self._lock = threading.Lock()
+        self._fault = ""
+
+    def look(self) -> str:
+        """Measure, and say why nothing can be recorded; "" when it can."""
+        try:
+            room = self._reserve.room()
+        except OSError as error:  # the store itself will say what that means for a recording
+            log.warning("disk.not_measured", error=error.strerror)
+            return self._fault
+        free, kept, ample = room.free, self._reserve.kept(room), self._reserve.ample(room)
+        with self._lock:
+            was_full = bool(self._fault)
+            full = free < (ample if was_full else kept)
+            self._fault = f"full: {free // MIB} MiB are free, recording needs {ample // MIB} MiB" if full else ""
+            if full and not was_full:
+                log.error("disk.full", free_mib=free // MIB, reserve_mib=kept // MIB, records_again_mib=ample // MIB)
+            elif was_full and not full:
+                log.info("disk.room_again", free_mib=free // MIB)
+            return self._fault
+
+    def require(self) -> None:
+        """Let a publisher in; StoreFull when there is no room for one."""
+        if fault := self.look():
+            raise StoreFull(f"the disk is {fault}")
+
+    def faults(self) -> dict[str, str]:
+        """Say what readiness tells of the disk."""
+        return {"disk": self._fault} if self._fault else {}
+
+    @contextlib.asynccontextmanager
+    async def watching(self) -> AsyncIterator[None]:
+        """Look every second while the block runs."""
+        await asyncio.to_thread(self.look)
+        async with beside(self._watch()):
+            yield
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_S)
+            if await asyncio.to_thread(self.look):
+                self._on_full()  # each time: a publisher may have come in while the first one was told to go

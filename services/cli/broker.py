@@ -14,13 +14,17 @@ import os
 import secrets
 import shutil
 import sysconfig
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
+from structlog.typing import FilteringBoundLogger
+
 from services.cli.errors import StackError
 from services.cli.supervisor import Program
 from shared.clock import Clock
+from shared.reserve import Reserve
 from shared.secrets import write_private
 
 NAME: Final = "nats"
@@ -32,6 +36,10 @@ MAX_FILE_STORE: Final = 64 << 30
 MAX_MEMORY_STORE: Final = 256 << 20
 # Some forty lines a start that nobody needs to see, and a warning about our own generated password.
 QUIET: Final = (b" [INF] ", b"Plaintext passwords detected")
+ERRORS: Final = (b" [ERR] ", b" [WRN] ", b" [FTL] ")
+FAILED_WRITES: Final = (b"rite error", b"no space left on device", b"disk quota exceeded", b"will be DISABLED")
+LEAST_ROOM: Final = 4 << 20
+LOOK_S: Final = 1.0
 
 
 class EmbeddedBroker:
@@ -46,7 +54,7 @@ class EmbeddedBroker:
         """The URL that services connect to, password and all."""
         return f"nats://{USER}:{self._password}@{HOST}:{self._port}"
 
-    def prepare(self, *, verbose: bool) -> Program:
+    def prepare(self, on_line: Callable[[bytes], None], *, verbose: bool) -> Program:
         """Write the configuration and say what to run; StackError when there is no nats-server."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         secret = self._folder / "password"
@@ -60,6 +68,7 @@ class EmbeddedBroker:
             command=(find_server(), "-c", str(configuration)),
             environment=dict(os.environ),
             keep_line=lambda line: verbose or not any(part in line for part in QUIET),
+            on_line=on_line,
         )
 
     def _configuration(self) -> dict[str, object]:
@@ -97,6 +106,46 @@ class EmbeddedBroker:
                     writer.close()
             return line.startswith(b"INFO ") and bool(json.loads(line[5:]).get("jetstream"))
         return False
+
+
+def says_write_failed(line: bytes) -> bool:
+    """Tell whether nats-server says that it could not write: `[ERR] Filestore [EVENTS] Critical write error: ...`.
+
+    It says so once. What could not be written was not acknowledged, but the stream takes nothing more, although
+    JetStream runs on (`/healthz?js-enabled-only=true` answers 200), until the server is started again.
+    """
+    return any(level in line for level in ERRORS) and any(part in line for part in FAILED_WRITES)
+
+
+class BrokerCare:
+    """Starts nats-server again after a failed write, once there is room for it."""
+
+    def __init__(self, reserve: Reserve, restart: Callable[[], Awaitable[None]], log: FilteringBoundLogger) -> None:
+        self._reserve, self._restart, self._log = reserve, restart, log
+        self._failed = False
+
+    def line(self, line: bytes) -> None:
+        """Hear a line of nats-server's output."""
+        if not self._failed and says_write_failed(line):
+            self._failed = True
+            self._log.error("broker.write_failed", hint="it is started again once the disk has room")
+
+    def has_room(self) -> bool:
+        """Tell whether half the reserve is free: recordings stop before that, so something else has filled the disk."""
+        try:
+            room = self._reserve.room()
+        except OSError:
+            return False
+        return room.free >= max(self._reserve.kept(room) // 2, LEAST_ROOM)
+
+    async def run(self) -> None:
+        """Look after the broker for ever."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            if self._failed and self.has_room():
+                self._log.info("broker.restarting")
+                await self._restart()
+                self._failed = False  # what the old one still said while it ended counts no more
 
 
 def find_server() -> str:

@@ -16,16 +16,18 @@ from structlog.typing import FilteringBoundLogger
 
 import services
 from services.cli import ports
-from services.cli.broker import HOST, NAME, EmbeddedBroker
+from services.cli.broker import HOST, NAME, BrokerCare, EmbeddedBroker
 from services.cli.datadir import DataDirLock, RunFile, remove_run_file, write_run_file
 from services.cli.errors import StackError
 from services.cli.health import ready
 from services.cli.lines import LineStyle, LineWriter
 from services.cli.ports import Port
-from services.cli.supervisor import Program, Supervisor
+from services.cli.supervisor import BROKER_GRACE, Program, Supervisor
 from shared.clock import Clock, SystemClock
+from shared.reserve import Reserve
 from shared.secrets import installation_key
 from shared.settings import Settings
+from shared.tasks import end_task
 
 # Those that only answer come first, those that let work in come last; a stop goes the other way.
 SERVICES: Final = (
@@ -84,6 +86,7 @@ class Stack:
         self.supervisor = Supervisor(self._writer.line, self.log, self._clock)
         self.supervisor.on_change = self._write_run_file
         self._lock: DataDirLock | None = None
+        self._care: asyncio.Task[None] | None = None
 
     def say(self, text: str) -> None:
         """Write a line for the person at the terminal."""
@@ -119,6 +122,8 @@ class Stack:
 
     async def stop(self) -> None:
         """End everything within 10 s, the broker last, and let another stack use the folder."""
+        if self._care is not None:
+            await end_task(self._care)
         await self.supervisor.stop(last=(NAME,))
         self.close()
 
@@ -154,8 +159,12 @@ class Stack:
             await asyncio.sleep(0.1)
 
     async def _start_broker(self) -> None:
-        broker = EmbeddedBroker(self.settings.data_dir / "nats", self.ports["nats"].number)
-        self.supervisor.start(broker.prepare(verbose=self.settings.log_level.upper() == "DEBUG"))
+        folder = self.settings.data_dir / "nats"
+        broker = EmbeddedBroker(folder, self.ports["nats"].number)
+        reserve = Reserve(folder, self.settings.disk_reserve_bytes)
+        care = BrokerCare(reserve, lambda: keeper.restart(BROKER_GRACE), self.log)
+        keeper = self.supervisor.start(broker.prepare(care.line, verbose=self.settings.log_level.upper() == "DEBUG"))
+        self._care = asyncio.create_task(care.run(), name="broker-care")
         self.nats_url = broker.url
         await broker.wait_until_ready(self._clock, BROKER_START)
 

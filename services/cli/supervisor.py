@@ -24,13 +24,17 @@ BROKER_GRACE: Final = timedelta(seconds=2)
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What to run. `health`: give it a free REELAY_HEALTH_PORT. `keep_line` tells which output lines are shown."""
+    """What to run. `health`: give it a free REELAY_HEALTH_PORT.
+
+    `on_line` hears each line of its output; `keep_line` tells which are shown.
+    """
 
     name: str
     command: tuple[str, ...]
     environment: Mapping[str, str]
     health: bool = False
     keep_line: Callable[[bytes], bool] = lambda _line: True
+    on_line: Callable[[bytes], None] = lambda _line: None
 
 
 class Keeper:
@@ -74,6 +78,15 @@ class Keeper:
         if self.process is not None:
             self.process.kill()
 
+    async def restart(self, grace: timedelta) -> None:
+        """End the program as `stop` does, but have it started again, after a pause as at any other end."""
+        process = self.process
+        if process is None:
+            return
+        process.terminate()
+        await asyncio.wait([process.exited], timeout=grace.total_seconds())
+        process.kill()  # nothing happens when it has ended
+
     async def _keep(self) -> None:
         while not self._stopping.is_set():
             started = self._supervisor.clock.monotonic_ns()
@@ -108,6 +121,7 @@ class Keeper:
             self.process = None
 
     def _line(self, line: bytes) -> None:
+        self.program.on_line(line)
         if self.program.keep_line(line):
             self._supervisor.sink(self.program.name, line)
 

@@ -7,33 +7,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from shared.media.tracks import AudioCodec, TrackConfig, VideoCodec
+
+__all__ = ["AudioCodec", "Bools", "Int64s", "SampleTable", "TrackConfig", "VideoCodec"]
 Int64s = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
-VideoCodec = Literal["h264", "hevc"]
-AudioCodec = Literal["aac", "opus"]
-
-
-@dataclass(frozen=True, slots=True)
-class TrackConfig:
-    """How one track is decoded; two equal configs can be joined without a seam.
-
-    `sample_entry` is the whole child box of stsd (avc1, hvc1, mp4a or Opus), verbatim.
-    """
-
-    track_id: int
-    kind: Literal["video", "audio"]
-    codec: Literal["h264", "hevc", "aac", "opus"]
-    timescale: int
-    sample_entry: bytes
-    width: int = 0
-    height: int = 0
-    sample_rate: int = 0
-    channels: int = 0
 
 
 @dataclass(frozen=True, slots=True)

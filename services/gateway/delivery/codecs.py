@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from shared.media.model import TrackConfig
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.mp4.entries import codec_record
+from shared.media.tracks import TrackConfig
 
 
 def codecs_of(tracks: Iterable[TrackConfig]) -> str:

@@ -16,8 +16,8 @@ from services.gateway.http.problems import not_found
 from shared.clock import Clock
 from shared.errors import MediaError, Unavailable
 from shared.kv import Bucket
-from shared.media.model import TrackConfig
 from shared.media.mp4.init import parse_init
+from shared.media.tracks import TrackConfig
 from shared.messages.jobs import JobRecord
 from shared.recording.live import PATIENCE_S, RETRY_NS, LiveIndex, Shelf
 from shared.secrets import Vault

@@ -10,10 +10,10 @@ import struct
 from dataclasses import dataclass
 from typing import Literal
 
-from shared.media.model import TrackConfig
 from shared.media.mp4.bits import BitReader
 from shared.media.mp4.boxes import Box, Mp4Error, box, children, full_box, read_header, unpack
 from shared.media.mp4.params import VideoCodec, build_avcc, build_hvcc, read_sps, record_sets, split_annexb
+from shared.media.tracks import TrackConfig
 
 KINDS: dict[bytes, Literal["h264", "hevc", "aac", "opus"]] = {
     b"avc1": "h264", b"avc3": "h264", b"hvc1": "hevc", b"hev1": "hevc", b"mp4a": "aac", b"Opus": "opus"}  # fmt: skip

@@ -5,9 +5,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 
-from shared.media.model import TrackConfig
 from shared.media.mp4.boxes import Box, Mp4Error, box, children, find, full_box, need, unpack
 from shared.media.mp4.entries import aac_config, opus_config, read_entry, video_config
+from shared.media.tracks import TrackConfig
 
 __all__ = ["aac_config", "build_init", "media_header", "opus_config", "parse_init", "video_config"]
 

@@ -1,0 +1,27 @@
+"""How a track is decoded; apart from sample tables, because those who only read init segments need no numpy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+VideoCodec = Literal["h264", "hevc"]
+AudioCodec = Literal["aac", "opus"]
+
+
+@dataclass(frozen=True, slots=True)
+class TrackConfig:
+    """How one track is decoded; two equal configs can be joined without a seam.
+
+    `sample_entry` is the whole child box of stsd (avc1, hvc1, mp4a or Opus), verbatim.
+    """
+
+    track_id: int
+    kind: Literal["video", "audio"]
+    codec: Literal["h264", "hevc", "aac", "opus"]
+    timescale: int
+    sample_entry: bytes
+    width: int = 0
+    height: int = 0
+    sample_rate: int = 0
+    channels: int = 0

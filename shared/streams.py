@@ -123,6 +123,7 @@ BUCKETS: tuple[BucketSpec, ...] = (
     BucketSpec("keys", "gateway"),
     BucketSpec("credentials", "gateway"),
     BucketSpec("webhooks", "gateway"),
+    BucketSpec("nonces", "gateway", ttl=timedelta(days=1)),
     BucketSpec("sessions", "ingester"),
     BucketSpec("leases", "ingester", ttl=timedelta(seconds=15)),
     BucketSpec("recordings", "archiver"),

@@ -9,13 +9,16 @@ from typing import Any
 from pydantic import SecretStr
 
 from services.gateway.admin_key import ensure_admin_key
+from services.gateway.cdnetworks.accounts import CdnAccounts
 from services.gateway.clips import Clips
+from services.gateway.credentials import Credentials
 from services.gateway.deps import Deps
 from services.gateway.handlers import make_ended, make_finish, make_started
 from services.gateway.http.server import listen, serving
 from services.gateway.jobs import Jobs
 from services.gateway.keys import Keys
 from services.gateway.openapi import document_of
+from services.gateway.restreams import Restreams
 from services.gateway.web import make_web
 from services.gateway.webhooks import Webhooks
 from shared.kv import Bucket
@@ -44,6 +47,9 @@ def make_deps(service: Service) -> Deps:
         keys=Keys(service.js, service.clock),
         jobs=jobs,
         clips=Clips(service.js, service.outbox, jobs, service.vault, service.settings, service.clock),
+        restreams=Restreams(service.js, service.outbox, jobs, service.vault, service.settings, service.clock),
+        cdn_accounts=CdnAccounts(service.js, service.vault, service.clock),
+        credentials=Credentials(service.js, service.vault, service.clock),
         webhooks=Webhooks(service.js, service.vault, service.clock),
         deliveries=Bucket(service.js, "deliveries", DeliveryRecord),
         base_url=service.settings.base_url,

@@ -19,6 +19,7 @@ _ACCOUNT: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _IMPLIED: Final[dict[Scope, frozenset[Scope]]] = {
     "jobs:read": frozenset({"jobs:write"}),
     "vods:read": frozenset({"vods:write"}),
+    "restreams:read": frozenset({"restreams:write"}),
 }
 
 

@@ -17,9 +17,12 @@ from shared.settings import Settings
 from shared.store import MediaStore
 
 if TYPE_CHECKING:
+    from services.gateway.cdnetworks.accounts import CdnAccounts
     from services.gateway.clips import Clips
+    from services.gateway.credentials import Credentials
     from services.gateway.jobs import Jobs
     from services.gateway.keys import Keys
+    from services.gateway.restreams import Restreams
     from services.gateway.webhooks import Webhooks
 
 
@@ -41,6 +44,9 @@ class Deps:
     keys: Keys
     jobs: Jobs
     clips: Clips
+    restreams: Restreams
+    cdn_accounts: CdnAccounts
+    credentials: Credentials
     webhooks: Webhooks
     deliveries: Bucket[DeliveryRecord]
     base_url: str

@@ -9,7 +9,17 @@ from typing import Final
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
-from services.gateway import jobs_api, keys_api, library_api, media_api, vods_api, webhooks_api
+from services.gateway import (
+    credentials_api,
+    jobs_api,
+    keys_api,
+    library_api,
+    media_api,
+    restreams_api,
+    vods_api,
+    webhooks_api,
+)
+from services.gateway.cdnetworks import api as cdnetworks_api
 from services.gateway.delivery import Delivery
 from services.gateway.delivery import router as delivery_router
 from services.gateway.deps import Deps
@@ -61,7 +71,8 @@ def make_web(deps: Deps) -> FastAPI:
     app.add_api_route("/healthz", healthz, tags=["health"])
     app.add_api_route("/readyz", readyz, tags=["health"])
     app.add_api_route(PATH, openapi, tags=["health"], response_class=JSONResponse)
-    for api in (jobs_api, vods_api, media_api, library_api, webhooks_api, keys_api):
+    native = (jobs_api, vods_api, media_api, library_api, restreams_api, credentials_api, webhooks_api, keys_api)
+    for api in (*native, cdnetworks_api):
         app.include_router(api.router)
     app.state.delivery = Delivery(deps.js, deps.store, deps.vault, deps.clock, lambda: deps.base_url)
     app.include_router(delivery_router)

@@ -10,7 +10,10 @@ from shared.messages.base import AccountId, HexId, Millis, Record, Sha256, Store
 from shared.messages.live import EndReason, JobState, Protocol
 from shared.messages.media import IndexedSegment, Track
 
-Scope = Literal["admin", "jobs:read", "jobs:write", "vods:read", "vods:write", "webhooks", "playback"]
+Scope = Literal[
+    "admin", "jobs:read", "jobs:write", "vods:read", "vods:write", "restreams:read", "restreams:write", "credentials",
+    "webhooks", "playback",
+]  # fmt: skip
 ENDED_STATES: frozenset[str] = frozenset({"finished", "cancelled", "failed", "error"})
 
 

@@ -1,0 +1,143 @@
+"""Routes of the CDNetworks API and of its accounts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field, ValidationError
+
+from services.gateway.auth import Caller, deps_of, require
+from services.gateway.cdnetworks.accounts import Refused
+from services.gateway.cdnetworks.models import Answer, ForwardRequest
+from services.gateway.cdnetworks.translate import Translator
+from services.gateway.deps import Deps
+from services.gateway.http.bodies import Malformed, documents, json_body, parse_json, plain
+from services.gateway.http.broker import broker_here
+from services.gateway.http.problems import ApiError, bad_fields, field_errors, not_found
+from shared.errors import Rejected, Unavailable
+from shared.logging import get_logger
+
+log = get_logger()
+router: Final = APIRouter(tags=["cdnetworks"])
+Admin = Annotated[Caller, Depends(require("admin"))]
+Short = Annotated[str, Query(max_length=64)]
+
+
+class CdnAccountCreate(BaseModel):
+    """A new account of the CDNetworks API."""
+
+    account: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$", description="Its name there, n")
+
+
+class CdnAccountMade(BaseModel):
+    """What signs requests: k = md5(r + key). The key is told here only."""
+
+    n: str
+    key: str
+
+
+class CdnAccountView(BaseModel):
+    """An account of the API, without its key."""
+
+    n: str
+    created_at: int
+
+
+class CdnAccountList(BaseModel):
+    """The accounts of the API that act for the caller's account."""
+
+    accounts: list[CdnAccountView]
+
+
+@router.post(
+    "/v1/cdn-accounts",
+    status_code=201,
+    dependencies=[Depends(broker_here)],
+    openapi_extra=documents(CdnAccountCreate),
+)
+async def create_cdn_account(
+    request: Request, caller: Admin, asked: Annotated[CdnAccountCreate, Depends(json_body(CdnAccountCreate))]
+) -> CdnAccountMade:
+    """Make an account of the CDNetworks API; its restreams belong to the caller's account."""
+    key = await deps_of(request).cdn_accounts.create(caller.account, asked.account)
+    return CdnAccountMade(n=asked.account, key=key)
+
+
+@router.get("/v1/cdn-accounts", dependencies=[Depends(broker_here)])
+async def list_cdn_accounts(request: Request, caller: Admin) -> CdnAccountList:
+    """List the accounts of the CDNetworks API."""
+    found = await deps_of(request).cdn_accounts.all_of(caller.account)
+    return CdnAccountList(accounts=[CdnAccountView(n=a.name, created_at=a.created_ms) for a in found])
+
+
+@router.delete("/v1/cdn-accounts/{name}", status_code=204, dependencies=[Depends(broker_here)])
+async def delete_cdn_account(request: Request, caller: Admin, name: str) -> None:
+    """Remove an account of the CDNetworks API, at once."""
+    if not await deps_of(request).cdn_accounts.delete(caller.account, name):
+        raise not_found("account")
+
+
+@router.post("/api/cdn/v2/forwardRequest.action", response_model=Answer, openapi_extra=documents(ForwardRequest))
+async def forward_request(request: Request, n: Short = "", r: Short = "", k: Short = "") -> JSONResponse:
+    """Start (cmd 1), end (2), update (3) or resume (5) VoD streaming, signed by n, r and k = md5(r + key)."""
+    deps = deps_of(request)
+    try:
+        await broker_here(request)
+        account = await deps.cdn_accounts.verify(n, r, k)
+        await _obey(deps, account, await request.body())
+    except Refused as error:
+        log.warning("cdn.refused", n=n, reason=str(error))
+        return _answer(deps, 403, f"no request permission: {error}")
+    except ApiError as error:
+        return _answer(deps, error.status, error.message)
+    except Rejected as error:
+        return _answer(deps, 400, str(error))
+    except Unavailable as error:
+        log.warning("request.unavailable", error=str(error))
+        return _answer(deps, 503, "try again in a moment")
+    return _answer(deps, 200, "receive task success!")
+
+
+async def _obey(deps: Deps, account: str, body: bytes) -> None:
+    raw = _read(body)
+    asked = _model(raw)
+    restreams = deps.restreams
+    translator = Translator(account, restreams.parts, deps.vault, deps.settings, restreams.command, deps.clock.now_ms())
+    commands = translator.commands(asked, raw)
+    for position, command in enumerate(commands):
+        if command.verb in {"stop", "update"}:
+            await _known(deps, account, f"list[{position}].id", command.restream)
+        if command.spec and command.spec.live:
+            await deps.jobs.get(account, command.spec.live.event)
+    await restreams.order(*commands)
+
+
+async def _known(deps: Deps, account: str, field: str, restream: str) -> None:
+    try:
+        await deps.restreams.find(account, restream)
+    except ApiError as error:
+        raise ApiError(400, f"{field}: there is no such task") from error
+
+
+def _read(body: bytes) -> dict[str, Any]:
+    try:
+        raw = plain(parse_json(body))
+    except Malformed as error:
+        raise ApiError(400, str(error)) from error
+    if not isinstance(raw, dict):
+        raise ApiError(400, "the body must be a JSON object")
+    return raw
+
+
+def _model(raw: dict[str, Any]) -> ForwardRequest:
+    try:
+        return ForwardRequest.model_validate(raw)
+    except ValidationError as error:
+        raise bad_fields(field_errors(error.errors(include_url=False, include_input=False))) from error
+
+
+def _answer(deps: Deps, status: int, message: str) -> JSONResponse:
+    body = Answer(http_code=str(status), msg=message, call_time=deps.clock.now_ms())
+    return JSONResponse(body.model_dump(), status_code=status)

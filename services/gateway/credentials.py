@@ -1,0 +1,56 @@
+"""Stored credentials of users' own buckets: the bucket `credentials`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from nats.js import JetStreamContext
+
+from services.gateway.http.problems import ApiError, not_found
+from shared.clock import Clock
+from shared.kv import Bucket
+from shared.messages.credentials import CREDENTIAL_PURPOSE, CredentialRecord, credential_id, credential_key
+from shared.secrets import Vault
+
+MOST: Final = 100
+
+
+class Credentials:
+    """An account's credentials by name; secrets are stored encrypted and never given out."""
+
+    def __init__(self, jetstream: Callable[[], JetStreamContext], vault: Vault, clock: Clock) -> None:
+        self._bucket = Bucket(jetstream, "credentials", CredentialRecord)
+        self._vault = vault
+        self._clock = clock
+
+    async def put(  # a field each
+        self, account: str, name: str, *, endpoint: str, region: str, access_key: str, secret: str
+    ) -> CredentialRecord:
+        """Make or replace credentials; ApiError 409 when the account has 100 others."""
+        now = self._clock.now_ms()
+        stored = await self.all_of(account)
+        if len(stored) >= MOST and all(one.name != name for one in stored):
+            raise ApiError(409, f"an account has at most {MOST} credentials")
+        encrypted = self._vault.encrypt(secret, CREDENTIAL_PURPOSE)
+
+        def change(old: CredentialRecord | None) -> CredentialRecord:
+            return CredentialRecord(
+                account=account, credential=credential_id(name), name=name, endpoint=endpoint, region=region,
+                access_key=access_key, secret=encrypted, created_ms=old.created_ms if old else now, changed_ms=now,
+            )  # fmt: skip
+
+        changed = await self._bucket.change(credential_key(account, name), change)
+        assert changed is not None  # noqa: S101  `change` never gives None
+        return changed
+
+    async def all_of(self, account: str) -> list[CredentialRecord]:
+        """List an account's credentials by name."""
+        return sorted((s.value for s in await self._bucket.items(account)), key=lambda c: c.name)
+
+    async def delete(self, account: str, name: str) -> None:
+        """Remove credentials; ApiError 404."""
+        key = credential_key(account, name)
+        if await self._bucket.get(key) is None:
+            raise not_found("credential")
+        await self._bucket.delete(key)

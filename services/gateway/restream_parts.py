@@ -1,0 +1,122 @@
+"""From what users write of files and targets to the parts of a restream: checked, sealed, and redacted for people."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Collection, Iterable
+from fractions import Fraction
+from ipaddress import ip_network
+from typing import Final
+from urllib.parse import parse_qs, urlsplit
+
+from services.gateway.http.ids import is_id
+from services.gateway.http.problems import bad_field
+from shared.errors import Rejected
+from shared.messages.restreams import FLICKS, MOST_TARGETS, Range, Source, Target
+from shared.netguard import check_url
+from shared.netguard.addresses import Networks
+from shared.secrets import Vault, redact_url
+from shared.settings import Settings
+from shared.webhooks import seal_url
+
+FILE_SCHEMES: Final = frozenset({"http", "https"})
+TARGET_SCHEMES: Final = frozenset({"rtmp", "rtmps", "srt"})
+LONGEST_RANGE: Final = Fraction(366 * 86_400)
+_OWN: Final = re.compile(r"reelay:(clip|recording|library)/(.+)")
+_BUCKET_FILE: Final = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[^\x00-\x1f\x7f]{1,1024}")
+_PATH: Final = re.compile(r"[^\x00-\x1f\x7f\\]{1,1024}")
+_EVERYWHERE: Final = (ip_network("0.0.0.0/0"), ip_network("::/0"))
+
+
+def restream_id(account: str, name: str) -> str:
+    """Give the id of the restream that a customer of the CDNetworks API calls `name`."""
+    return hashlib.sha256(f"cdn\0{account}\0{name}".encode()).hexdigest()[:32]
+
+
+class Parts:
+    """Makes sources and targets; ApiError 400 names the field of a bad one."""
+
+    def __init__(self, vault: Vault, settings: Settings) -> None:
+        self._vault = vault
+        self._settings = settings
+
+    def source(self, field: str, url: str, credentials: str = "") -> Source:
+        """Read where a file is: http(s), s3://bucket/key, or reelay: clip/<id>, recording/<id>, library/<path>."""
+        if own := _OWN.fullmatch(url):
+            return _own(field, own[1], own[2])
+        if url.lower().startswith("s3://"):
+            return _bucket_file(field, url, credentials)
+        checked = self._checked(field, url, FILE_SCHEMES, self._settings.allowed_networks)
+        return Source(kind="url", place=seal_url(self._vault, checked), shown=redact_url(checked))
+
+    def target(self, field: str, url: str) -> Target:
+        """Read where a stream goes: rtmp(s)://host/app/key, or srt:// (mode=listener waits for a caller)."""
+        listens = url.lower().startswith("srt:") and _mode(url) == "listener"
+        checked = self._checked(field, url, TARGET_SCHEMES, _EVERYWHERE if listens else self._settings.allowed_networks)
+        if checked.startswith("rtmp") and len(_steps(checked)) < 2:
+            raise bad_field(field, "an RTMP target is rtmp://host/application/stream")
+        ident = hashlib.sha256(checked.encode()).hexdigest()[:16]
+        return Target(target=ident, url=seal_url(self._vault, checked), shown=shown_target(checked))
+
+    def targets(self, named: Iterable[tuple[str, str]]) -> tuple[Target, ...]:
+        """Read (field, URL) of several targets; each counts once."""
+        found = {target.target: target for field, url in named for target in (self.target(field, url),)}
+        if len(found) > MOST_TARGETS:
+            raise bad_field("targets", f"a restream has at most {MOST_TARGETS}")
+        return tuple(found.values())
+
+    def _checked(self, field: str, url: str, schemes: Collection[str], allowed: Networks) -> str:
+        try:
+            return check_url(url, schemes=schemes, allowed=allowed).url
+        except Rejected as error:
+            raise bad_field(field, str(error)) from error
+
+
+def file_range(field: str, start: Fraction, end: Fraction | None) -> Range:
+    """Make a part of a file from seconds; ApiError 400."""
+    if not 0 <= start <= LONGEST_RANGE or (end is not None and not start < end <= LONGEST_RANGE):
+        raise bad_field(field, "must begin at 0 s or later, and end after its beginning")
+    return Range(start=round(start * FLICKS), end=None if end is None else round(end * FLICKS))
+
+
+def wall_range(field: str, start_ms: int, end_ms: int) -> Range:
+    """Make a part of a recording by wall clock; ApiError 400."""
+    if not 0 <= start_ms < end_ms:
+        raise bad_field(field, "must end after its beginning")
+    return Range(clock="wall", start=start_ms, end=end_ms)
+
+
+def shown_target(url: str) -> str:
+    """Give a target's URL for people: the last step of an RTMP path is its stream key."""
+    shown = redact_url(url)
+    return f"{shown.rpartition('/')[0]}/***" if shown.startswith("rtmp") else shown
+
+
+def _steps(url: str) -> list[str]:
+    return [step for step in urlsplit(url).path.split("/") if step]
+
+
+def _mode(url: str) -> str:
+    try:
+        return parse_qs(urlsplit(url).query).get("mode", [""])[0]
+    except ValueError:
+        return ""
+
+
+def _own(field: str, kind: str, place: str) -> Source:
+    if kind == "library":
+        if not _PATH.fullmatch(place) or any(step in {"", ".", ".."} for step in place.split("/")):
+            raise bad_field(field, "is not a path in the library")
+        return Source(kind="library", place=place, shown=f"reelay:library/{place}")
+    if not is_id(place):
+        raise bad_field(field, f"reelay:{kind}/ is followed by an id of 32 hex digits")
+    return Source(kind="clip" if kind == "clip" else "recording", place=place, shown=f"reelay:{kind}/{place}")
+
+
+def _bucket_file(field: str, url: str, credentials: str) -> Source:
+    if not _BUCKET_FILE.fullmatch(url):
+        raise bad_field(field, "must be s3://bucket/key")
+    if not credentials:
+        raise bad_field(field, "an s3:// file needs the name of stored credentials (PUT /v1/credentials/{name})")
+    return Source(kind="s3", place=url, shown=url, credentials=credentials)

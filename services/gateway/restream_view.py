@@ -1,0 +1,63 @@
+"""What a client sees of a restream."""
+
+from __future__ import annotations
+
+from services.gateway.restream_models import PositionView, RestreamView, TargetView
+from services.gateway.restreams import Known
+from shared.messages.restreams import FLICKS, PlaceRecord, RestreamRecord, Target, TargetStatus
+
+
+def view(known: Known) -> RestreamView:
+    """Show a restream; URLs without keys and queries."""
+    record, spec = known.record, known.record.spec
+    told = {status.target: status for status in known.place.targets} if known.place else {}
+    return RestreamView(
+        id=record.restream,
+        name=spec.name,
+        account_id=record.account,
+        state=record.state,
+        reason=record.reason,
+        run=record.run,
+        sources=[item.source.shown for item in spec.items],
+        targets=[_target(target, told.get(target.target)) for target in spec.targets],
+        position=_position(known.place) if known.place else None,
+        loop=spec.loops,
+        start_time=spec.start_ms,
+        end_time=spec.end_ms,
+        created_at=record.created_ms,
+        modified_at=changed_ms(record),
+        started_at=record.started_ms,
+        finished_at=record.finished_ms,
+    )
+
+
+def changed_ms(record: RestreamRecord) -> int:
+    """When it changed last."""
+    return max(record.changed_ms, record.created_ms)
+
+
+def _target(target: Target, status: TargetStatus | None) -> TargetView:
+    return TargetView(
+        id=target.target,
+        url=target.shown,
+        state=status.state if status else "waiting",
+        since=status.since_ms if status else None,
+        error=status.error if status else "",
+        connects=status.connects if status else 0,
+        sent_bytes=status.sent_bytes if status else 0,
+        dropped=status.dropped if status else 0,
+    )
+
+
+def _position(place: PlaceRecord) -> PositionView:
+    return PositionView(
+        source=place.place.item + 1,
+        range=place.place.range + 1,
+        loop=place.place.loop + 1,
+        position=round(place.place.at / FLICKS, 6),  # for JSON only
+        file=place.file,
+        how=place.how,
+        live=place.live,
+        played=place.played_ms / 1000,
+        at=place.at_ms,
+    )

@@ -1,0 +1,222 @@
+"""Restreams: from a request to commands, and from records back to what a client sees."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any, Final
+
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+from nats.js.errors import APIError, NotFoundError
+
+from services.gateway.http.problems import ApiError, bad_field, not_found
+from services.gateway.jobs import Jobs
+from services.gateway.restream_models import EncodingAsk, RangeAsk, RestreamCreate, SourceAsk
+from services.gateway.restream_parts import Parts, file_range, wall_range
+from shared.bus import Outbox
+from shared.clock import Clock
+from shared.errors import Unavailable
+from shared.kv import Bucket
+from shared.messages.restreams import (
+    Encoding,
+    Item,
+    LiveInsert,
+    PlaceRecord,
+    Range,
+    RestreamCommand,
+    RestreamRecord,
+    RestreamSpec,
+    Verb,
+    Watermark,
+)
+from shared.secrets import Vault
+from shared.settings import Settings
+from shared.streams import COMMANDS
+
+LARGEST_COMMAND: Final = 700_000  # below the broker's max_payload of 1 MiB, and the record repeats it
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What is known of a restream; before a restreamer has taken it up, only its first command."""
+
+    record: RestreamRecord
+    place: PlaceRecord | None
+
+
+class Restreams:
+    """Orders restreams and finds them."""
+
+    def __init__(
+        self,
+        jetstream: Callable[[], JetStreamContext],
+        outbox: Outbox,
+        jobs: Jobs,
+        vault: Vault,
+        settings: Settings,
+        clock: Clock,
+    ) -> None:
+        self._jetstream = jetstream
+        self._outbox = outbox
+        self._jobs = jobs
+        self._clock = clock
+        self.parts = Parts(vault, settings)
+        self._records = Bucket(jetstream, "restreams", RestreamRecord)
+        self._places = Bucket(jetstream, "places", PlaceRecord)
+
+    async def spec_of(self, account: str, asked: RestreamCreate) -> RestreamSpec:
+        """Check a request and give what it asks for; ApiError 400 or 404."""
+        now = self._clock.now_ms()
+        if asked.end_time is not None and asked.end_time <= max(now, asked.start_time or 0):
+            raise bad_field("end_time", "must lie in the future, and after start_time")
+        live = None
+        if asked.live:
+            await self._jobs.get(account, asked.live.job_id)
+            live = LiveInsert(event=asked.live.job_id, back=asked.live.back)
+        named = [(f"targets[{n}].url", t.url) for n, t in enumerate(asked.targets)]
+        return RestreamSpec(
+            name=asked.name,
+            items=self.items(asked.sources),
+            targets=self.parts.targets(named),
+            loops=asked.loop,
+            first=first_of(asked.index, len(asked.sources)),
+            start_ms=asked.start_time,
+            end_ms=asked.end_time,
+            encoding=_encoding(asked.encoding) if asked.encoding else None,
+            live=live,
+            tries=asked.retries,
+        )
+
+    def items(self, sources: list[SourceAsk]) -> tuple[Item, ...]:
+        """Check a list of files; ApiError 400."""
+        return tuple(self._item(f"sources[{number}]", source) for number, source in enumerate(sources))
+
+    def _item(self, field: str, asked: SourceAsk) -> Item:
+        mark = asked.watermark
+        return Item(
+            source=self.parts.source(f"{field}.url", asked.url, asked.credentials),
+            ranges=tuple(_range(f"{field}.ranges[{n}]", r) for n, r in enumerate(asked.ranges)),
+            watermark=mark
+            and Watermark(
+                source=self.parts.source(f"{field}.watermark.url", mark.url, mark.credentials),
+                corner=mark.position,
+                margin=mark.margin,
+                scale=mark.scale,
+                opacity=mark.opacity,
+            ),
+        )
+
+    def command(self, account: str, restream: str, verb: Verb, **fields: Any) -> RestreamCommand:
+        """Make a command; ApiError 413 when its list is too long to travel."""
+        made = RestreamCommand(
+            account=account,
+            restream=restream,
+            command=fields.pop("command", None) or uuid.uuid4().hex,
+            verb=verb,
+            at_ms=self._clock.now_ms(),
+            **fields,
+        )
+        if made.spec is not None and len(made.model_dump_json()) > LARGEST_COMMAND:
+            raise ApiError(413, "the list is too long; use fewer or shorter URLs")
+        return made
+
+    async def order(self, *commands: RestreamCommand) -> None:
+        """Publish commands, one after the other: their order counts. Unavailable."""
+        for command in commands:
+            await self._outbox.emit(command)
+
+    async def find(self, account: str, restream: str) -> Known:
+        """Find an account's restream; ApiError 404."""
+        key = f"{account}.{restream}"
+        stored = await self._records.get(key)
+        if stored is None:
+            pending = await self._pending(account, restream)
+            stored = await self._records.get(key)  # a command that is gone now has been written into it
+            if stored is None:
+                if pending is None or pending.spec is None:
+                    raise not_found("restream")
+                return Known(expected(pending, pending.spec), None)
+        place = await self._places.get(key)
+        current = place is not None and place.value.run == stored.value.run
+        return Known(stored.value, place.value if place and current else None)
+
+    async def all_of(self, account: str) -> list[Known]:
+        """Find all restreams of an account."""
+        places = {s.key: s.value for s in await self._places.items(account)}
+        found = []
+        for stored in await self._records.items(account):
+            place = places.get(stored.key)
+            found.append(Known(stored.value, place if place and place.run == stored.value.run else None))
+        return found
+
+    async def _pending(self, account: str, restream: str) -> RestreamCommand | None:
+        """Read the first command about a restream that no restreamer has applied yet."""
+        subject = f"{RestreamCommand.channel}.{account}.{restream}"
+        try:
+            message = await self._jetstream().get_msg(COMMANDS, seq=1, subject=subject, next=True)
+        except NotFoundError:
+            return None
+        except (NatsError, APIError, TimeoutError, OSError) as error:
+            raise Unavailable(f"commands: {type(error).__name__}") from error
+        return RestreamCommand.model_validate_json(message.data or b"")
+
+
+def expected(command: RestreamCommand, spec: RestreamSpec) -> RestreamRecord:
+    """Give the record as it will be once a start is taken up."""
+    later = (spec.start_ms or 0) > command.at_ms
+    return RestreamRecord(
+        account=command.account,
+        restream=command.restream,
+        spec=spec,
+        state="scheduled" if later else "starting",
+        created_ms=command.at_ms,
+        changed_ms=command.at_ms,
+    )
+
+
+def first_of(index: int, count: int) -> int:
+    """Give the 0-based first item; ApiError 400 when the list is shorter."""
+    if index > count:
+        raise bad_field("index", f"the list has {count} files")
+    return index - 1
+
+
+def _range(field: str, asked: RangeAsk) -> Range:
+    if asked.wall_start is None and asked.wall_end is None:
+        return file_range(field, asked.start or Fraction(0), asked.end)
+    if asked.start is not None or asked.end is not None:
+        raise bad_field(field, "is either start and end, or wall_start and wall_end")
+    if asked.wall_start is None or asked.wall_end is None:
+        raise bad_field(field, "needs wall_start and wall_end")
+    return wall_range(field, asked.wall_start, asked.wall_end)
+
+
+def frame_rate(field: str, text: str) -> Fraction:
+    """Read frames per second, 29.97 and its like as the exact rate they stand for; ApiError 400."""
+    try:
+        rate = Fraction(text) if "/" in text else Fraction(Decimal(text))
+    except (ZeroDivisionError, ArithmeticError, ValueError) as error:
+        raise bad_field(field, "is not a frame rate") from error
+    ntsc = Fraction(round(rate * Fraction(1001, 1000)) * 1000, 1001)
+    if rate.denominator != 1 and abs(rate - ntsc) < Fraction(1, 100):
+        rate = ntsc
+    if not 1 <= rate <= 240 or rate.numerator > 240_000 or rate.denominator > 1001:
+        raise bad_field(field, "must be from 1 to 240 frames per second")
+    return rate
+
+
+def _encoding(asked: EncodingAsk) -> Encoding:
+    rate = frame_rate("encoding.frame_rate", asked.frame_rate) if asked.frame_rate else None
+    return Encoding(
+        video=asked.video_codec,
+        audio=asked.audio_codec,
+        kbps=asked.kbps,
+        width=asked.width,
+        height=asked.height,
+        rate_num=rate.numerator if rate else None,
+        rate_den=rate.denominator if rate else 1,
+    )

@@ -1,0 +1,283 @@
+"""CDNetworks' API over HTTP: who may call, what each sample of its page does, and what is refused."""
+
+import hashlib
+import itertools
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from nats.js.errors import NotFoundError
+
+from services.gateway.cdnetworks.accounts import signature
+from services.gateway.restream_parts import restream_id
+from shared.messages.restreams import FLICKS, RestreamCommand
+from shared.streams import COMMANDS
+from shared.webhooks import open_url
+from tests.support.api_gateway import Gateway, gateway
+from tests.support.nats import NatsServer
+
+SAMPLES = Path(__file__).parents[1] / "support" / "cdn_samples"
+PATH = "/api/cdn/v2/forwardRequest.action"
+PUSH1, PUSH2, PUSH3 = (
+    hashlib.sha256(url.encode()).hexdigest()[:16]
+    for url in (
+        "rtmp://www.push1.com/live/test",
+        "rtmp://www.push2.com/live/test2",
+        "rtmp://www.push3.com/live/test3",
+    )
+)
+
+
+class Customer:
+    """A customer of the API with an account of its own."""
+
+    def __init__(self, api: Gateway, name: str, key: str) -> None:
+        self.api, self.name, self.key = api, name, key
+        self._count = itertools.count(1_409_284_800)
+
+    async def send(self, body: bytes | str | dict[str, Any], **query: str) -> httpx.Response:
+        random = query.get("r", str(next(self._count)))
+        signed = {"n": self.name, "r": random, "k": signature(random, self.key), **query}
+        content = json.dumps(body) if isinstance(body, dict) else body
+        bare = {"X-API-KEY": "", "Content-Type": "application/json"}
+        return await self.api.http.post(PATH, params=signed, content=content, headers=bare)
+
+    async def command(self, ident: str = "123") -> RestreamCommand | None:
+        """Read the last command about a task."""
+        subject = f"restreams.command.main.{restream_id('main', ident)}"
+        try:
+            message = await self.api.deps.js().get_last_msg(COMMANDS, subject)
+        except NotFoundError:
+            return None
+        return RestreamCommand.model_validate_json(message.data or b"")
+
+
+@pytest.fixture
+async def customer(nats: NatsServer, tmp_path: Path) -> AsyncIterator[Customer]:
+    async with gateway(nats, tmp_path) as api:
+        made = await api.http.post("/v1/cdn-accounts", json={"account": f"league-{tmp_path.name}"[:60]})
+        assert made.status_code == 201, made.text
+        yield Customer(api, made.json()["n"], made.json()["key"])
+        await api.deps.js().purge_stream(COMMANDS, subject="restreams.command.>")
+
+
+def sample(name: str) -> str:
+    return (SAMPLES / f"{name}.json").read_text()
+
+
+def a_start(ident: str = "t1", **fields: Any) -> dict[str, Any]:
+    task = {
+        "id": ident,
+        "src": [{"url": "http://example.com/a.mp4"}],
+        "forward": [{"url": "rtmp://example.com/live/key"}],
+        **fields,
+    }
+    return {"cmd": "1", "type": "video", "list": [task]}
+
+
+def test_the_page_s_own_example_of_a_signature() -> None:
+    assert signature("1409284800", "012f37a3f2952") == "b9fed80be752551834eec3e52fa94115"
+
+
+# Each sample of the page as it stands, in the order of the page: status, then what became of it.
+OUTCOMES = {
+    "start": (200, "start"),
+    "terminate": (200, "stop"),
+    "timed_start": (400, "end must be more than 5 minutes later"),  # its times are of 2018
+    "timed_terminate": (200, "stop"),
+    "update": (200, "update"),
+    "resume": (200, "resume"),
+    "transcode": (200, "start"),
+}
+
+
+async def test_every_sample_of_the_page_is_taken_as_it_stands(customer: Customer) -> None:
+    assert OUTCOMES.keys() == {path.stem for path in SAMPLES.glob("*.json")}
+    for name, (status, outcome) in OUTCOMES.items():
+        answer = await customer.send(sample(name))
+        body = answer.json()
+        assert (answer.status_code, body["http_code"]) == (status, str(status)), (name, body)
+        assert body.keys() == {"http_code", "msg", "call_time"}
+        assert abs(body["call_time"] - customer.api.clock.now_ms()) < 60_000
+        if status == 200:
+            assert body["msg"] == "receive task success!"
+            command = await customer.command()
+            assert command is not None
+            assert command.verb == outcome
+        else:
+            assert outcome in body["msg"].replace("list[0].end: must", "end must")
+
+
+async def test_a_start_says_all_that_its_sample_says(customer: Customer) -> None:
+    await customer.send(sample("start"))
+    command = await customer.command()
+    assert command is not None
+    spec = command.spec
+    assert spec is not None
+    vault = customer.api.deps.vault
+    assert [open_url(vault, item.source.place) for item in spec.items] == [
+        "http://www.video.com/live/abc.mp4",
+        "http://www.video.com/live/1.flv",
+        "http://www.video.com/live/2.mp4",
+    ]
+    assert [(r.clock, r.start, r.end) for r in spec.items[1].ranges] == [("wall", 1540222200000, 1540223400000)]
+    assert [(r.clock, r.start, r.end) for r in spec.items[2].ranges] == [("file", 300 * FLICKS, 500 * FLICKS)]
+    assert [t.target for t in spec.targets] == [PUSH1, PUSH2]
+    assert (spec.loops, spec.first, spec.encoding) == (1, 0, None)
+    assert spec.callback is not None
+    assert open_url(vault, spec.callback.url) == "http://www.callback.com/api"
+    assert json.loads(open_url(vault, spec.callback.srcurl)) == json.loads(sample("start"))["list"][0]["src"]
+    assert (spec.callback.id, spec.callback.cmd, spec.callback.files) == ("123", "1", False)
+    text = command.model_dump_json()
+    assert "live/test" not in text  # stream keys travel sealed
+    assert "callback.com" not in text
+
+
+async def test_resuming_and_transcoding_say_all_that_their_samples_say(customer: Customer) -> None:
+    await customer.send(sample("resume"))
+    command = await customer.command()
+    assert command is not None
+    assert {old: new.target for old, new in command.reset.items()} == {PUSH2: PUSH3}
+    await customer.send(sample("transcode"))
+    command = await customer.command()
+    assert command is not None
+    assert command.spec is not None
+    encoding, mark = command.spec.encoding, command.spec.items[0].watermark
+    assert encoding is not None
+    # res and fps are exchanged in the sample, and a watermark means libx264, whatever vcodec says
+    assert (encoding.video, encoding.audio, encoding.kbps) == ("libx264", "libmp3lame", 1200)
+    assert (encoding.width, encoding.height, encoding.rate_num, encoding.rate_den) == (1280, 640, 25, 1)
+    assert mark is not None
+    assert mark.corner == "TOP_LEFT"
+    assert command.spec.items[1].watermark is None
+
+
+async def test_who_is_not_let_in(customer: Customer) -> None:
+    body = json.dumps(a_start())
+    assert (await customer.send(body, r="abc")).status_code == 200
+    for query, why in (
+        ({"r": "abc"}, "used before"),
+        ({"k": "0" * 32}, "n or k is wrong"),
+        ({"n": "nobody"}, "n or k is wrong"),
+        ({"r": ""}, "r must have"),
+        ({"r": "12345678901"}, "r must have"),
+    ):
+        answer = await customer.send(body, **query)
+        assert answer.status_code == 403, query
+        assert answer.json()["http_code"] == "403"
+        assert why in answer.json()["msg"]
+    upper = signature("up", customer.key).upper()
+    assert (await customer.send(body, r="up", k=upper)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"cmd": "4"}, "cmd"),
+        ({"type": "audio"}, "type"),
+        ({"list": []}, "list"),
+        ({"transcallbackurl": "http://127.0.0.1/x"}, "transcallbackurl"),
+    ],
+)
+async def test_bad_calls_name_the_field(customer: Customer, change: dict[str, Any], why: str) -> None:
+    answer = await customer.send(a_start() | change)
+    assert answer.status_code == 400
+    assert answer.json()["msg"].startswith(why)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"id": ""}, "list[0].id"),
+        ({"src": []}, "list[0].src"),
+        ({"src": [{"url": "ftp://example.com/a.mp4"}]}, "list[0].src[0].url"),
+        ({"src": [{"url": "http://10.0.0.1/a.mp4"}]}, "list[0].src[0].url"),
+        ({"src": [{"url": "http://e.com/a", "relofftime": "500-300"}]}, "list[0].src[0].relofftime"),
+        ({"src": [{"url": "http://e.com/a", "relofftime": "1-2;x"}]}, "list[0].src[0].relofftime"),
+        ({"src": [{"url": "http://e.com/a", "absofftime": "20181322153000-20181322155000"}]}, "list[0].src[0].abs"),
+        ({"forward": []}, "list[0].forward"),
+        ({"forward": [{"url": "http://e.com/live/x"}]}, "list[0].forward[0].url"),
+        ({"forward": [{"url": "rtmp://e.com/live"}]}, "list[0].forward[0].url"),
+        ({"extendParam": {"loop": "x"}}, "list[0].extendParam.loop"),
+        ({"extendParam": {"index": "2"}}, "index"),
+        ({"fops": {"bps": "1200"}}, "list[0].fops.vcodec"),
+        ({"fops": {"vcodec": "libtheora"}}, "list[0].fops.vcodec"),
+        ({"fops": {"vcodec": "libx264", "acodec": "libvorbis"}}, "list[0].fops.acodec"),
+        ({"start": "2018"}, "list[0].start"),
+        ({"end": "1540220400000"}, "list[0].end"),
+    ],
+)
+async def test_bad_tasks_name_the_field(customer: Customer, change: dict[str, Any], why: str) -> None:
+    answer = await customer.send(a_start("bad", **change))
+    assert answer.status_code == 400
+    assert answer.json()["msg"].startswith(why), answer.json()
+    assert await customer.command("bad") is None
+
+
+async def test_malformed_and_foreign_bodies_are_refused(customer: Customer) -> None:
+    for body in (b"", b"{", b"[]", b'{"cmd": NaN}', b"\xff"):
+        answer = await customer.send(body)
+        assert answer.status_code == 400, body
+        assert answer.json()["http_code"] == "400"
+
+
+async def test_what_is_given_as_numbers_or_lists_counts_the_same(customer: Customer) -> None:
+    body = a_start("numbers", extendParam=[{"loop": 3, "index": 1, "callBackFileInfo": 1}])
+    body["cmd"] = 1
+    body["list"][0]["src"][0]["relofftime"] = "1.5-2.5;10-"
+    end = customer.api.clock.now_ms() + 301_000
+    body["list"][0] |= {"start": 1540216800000, "end": end}
+    answer = await customer.send(body)
+    assert answer.status_code == 200, answer.text
+    command = await customer.command("numbers")
+    assert command is not None
+    assert command.spec is not None
+    assert (command.spec.loops, command.spec.start_ms, command.spec.end_ms) == (3, 1540216800000, end)
+    assert [(r.start, r.end) for r in command.spec.items[0].ranges] == [
+        (FLICKS * 3 // 2, FLICKS * 5 // 2),
+        (10 * FLICKS, None),
+    ]
+
+
+async def test_the_five_minutes_are_counted_from_the_later_of_start_and_now(customer: Customer) -> None:
+    now = customer.api.clock.now_ms()
+    late = {"start": str(now + 600_000), "end": str(now + 899_000)}
+    assert (await customer.send(a_start("late", **late))).status_code == 400
+    late["end"] = str(now + 901_000)
+    assert (await customer.send(a_start("late", **late))).status_code == 200
+
+
+async def test_an_unknown_task_cannot_be_ended_or_updated(customer: Customer) -> None:
+    for cmd in ("2", "3"):
+        answer = await customer.send(a_start("nothing") | {"cmd": cmd})
+        assert answer.status_code == 400
+        assert answer.json()["msg"] == "list[0].id: there is no such task"
+    resume = a_start("nothing", fops={"vcodec": "libx264"}) | {"cmd": "5"}
+    assert "takes no fops" in (await customer.send(resume)).json()["msg"]
+    resume = a_start("nothing", extendParam={"loop": "1"}) | {"cmd": "5"}
+    assert "takes resetUrl alone" in (await customer.send(resume)).json()["msg"]
+
+
+async def test_one_bad_task_of_several_starts_none(customer: Customer) -> None:
+    body = a_start("good")
+    body["list"].append(a_start("worse", forward=[{"url": "rtmp://192.168.0.1/live/x"}])["list"][0])
+    answer = await customer.send(body)
+    assert answer.status_code == 400
+    assert answer.json()["msg"].startswith("list[1].forward[0].url")
+    assert await customer.command("good") is None
+
+
+async def test_accounts_are_made_listed_and_removed(customer: Customer) -> None:
+    api = customer.api
+    assert (await api.http.post("/v1/cdn-accounts", json={"account": customer.name})).status_code == 409
+    listed = (await api.http.get("/v1/cdn-accounts")).json()["accounts"]
+    assert customer.name in [a["n"] for a in listed]
+    assert customer.key not in json.dumps(listed)
+    elsewhere = {"X-Reelay-Account": "other"}
+    gone = await api.http.delete(f"/v1/cdn-accounts/{customer.name}", headers=elsewhere)
+    assert gone.status_code == 404
+    assert (await api.http.delete(f"/v1/cdn-accounts/{customer.name}")).status_code == 204
+    assert (await customer.send(a_start())).status_code == 403

@@ -1,0 +1,192 @@
+"""Restreams over the native API: what is asked becomes commands, what is known is shown without secrets."""
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shared.kv import Bucket
+from shared.messages.credentials import CREDENTIAL_PURPOSE, CredentialRecord
+from shared.messages.restreams import (
+    FLICKS,
+    Place,
+    PlaceRecord,
+    RestreamCommand,
+    RestreamRecord,
+    TargetStatus,
+)
+from shared.streams import COMMANDS
+from tests.support.api_gateway import Gateway, gateway
+from tests.support.nats import NatsServer
+
+ASKED: dict[str, Any] = {
+    "name": "best of",
+    "sources": [
+        {"url": "https://example.com/a.mp4?token=hush", "ranges": [{"start": 1.5, "end": "4"}]},
+        {"url": "reelay:clip/" + "0" * 32},
+        {"url": "s3://bucket/b.mp4", "credentials": "ours", "watermark": {"url": "https://example.com/logo.png"}},
+    ],
+    "targets": [{"url": "rtmp://example.com/live/secretkey"}, {"url": "srt://example.com:9000?passphrase=0123456789"}],
+    "loop": 2,
+    "index": 2,
+    "encoding": {"kbps": 900, "frame_rate": "29.97"},
+}
+
+
+@pytest.fixture
+async def api(nats: NatsServer, tmp_path: Path) -> AsyncIterator[Gateway]:
+    async with gateway(nats, tmp_path) as running:
+        yield running
+        await running.deps.js().purge_stream(COMMANDS, subject="restreams.command.>")
+
+
+async def last_command(api: Gateway, ident: str) -> RestreamCommand:
+    message = await api.deps.js().get_last_msg(COMMANDS, f"restreams.command.main.{ident}")
+    return RestreamCommand.model_validate_json(message.data or b"")
+
+
+async def taken_up(api: Gateway, ident: str, **changes: Any) -> RestreamRecord:
+    """Play the restreamer: write the record that the start asks for."""
+    command = await last_command(api, ident)
+    assert command.spec is not None
+    record = RestreamRecord(
+        account="main", restream=ident, spec=command.spec, state="playing", created_ms=command.at_ms,
+        changed_ms=command.at_ms, started_ms=command.at_ms,
+    ).model_copy(update=changes)  # fmt: skip
+    await Bucket(api.deps.js, "restreams", RestreamRecord).change(f"main.{ident}", lambda _: record)
+    return record
+
+
+async def test_a_restream_is_ordered_with_all_that_was_asked(api: Gateway) -> None:
+    answer = await api.http.post("/v1/restreams", json=ASKED)
+    assert answer.status_code == 201, answer.text
+    shown = answer.json()
+    assert shown["state"] == "starting"
+    assert "hush" not in answer.text
+    assert "secretkey" not in answer.text
+    assert "0123456789" not in answer.text
+    assert [t["url"] for t in shown["targets"]] == ["rtmp://example.com/live/***", "srt://example.com:9000?***"]
+    command = await last_command(api, shown["id"])
+    spec = command.spec
+    assert spec is not None
+    assert (command.verb, spec.loops, spec.first, spec.tries) == ("start", 2, 1, 3)
+    assert [(r.start, r.end) for r in spec.items[0].ranges] == [(FLICKS * 3 // 2, 4 * FLICKS)]
+    assert [item.source.kind for item in spec.items] == ["url", "clip", "s3"]
+    assert spec.encoding is not None
+    assert (spec.encoding.kbps, spec.encoding.rate_num, spec.encoding.rate_den) == (900, 30000, 1001)
+    assert "secretkey" not in command.model_dump_json()
+    again = (await api.http.get(f"/v1/restreams/{shown['id']}")).json()  # nobody has taken it up
+    assert again == shown
+
+
+async def test_it_is_shown_with_its_place_and_its_targets(api: Gateway) -> None:
+    ident = (await api.http.post("/v1/restreams", json=ASKED)).json()["id"]
+    record = await taken_up(api, ident)
+    first = record.spec.targets[0]
+    place = PlaceRecord(
+        account="main", restream=ident, run=1, holder="one", place=Place(item=2, loop=1, at=FLICKS * 5 // 2),
+        at_ms=record.created_ms, played_ms=12_500, file="s3://bucket/b.mp4", how="copied",
+        targets=(TargetStatus(target=first.target, shown=first.shown, state="live", since_ms=1, connects=1),),
+    )  # fmt: skip
+    await Bucket(api.deps.js, "places", PlaceRecord).create(f"main.{ident}", place)
+    shown = (await api.http.get(f"/v1/restreams/{ident}")).json()
+    assert (shown["state"], [t["state"] for t in shown["targets"]]) == ("playing", ["live", "waiting"])
+    expected = {"source": 3, "range": 1, "loop": 2, "position": 2.5, "played": 12.5, "how": "copied", "live": False}
+    assert expected.items() <= shown["position"].items()
+    listed = (await api.http.get("/v1/restreams", params={"state": "playing"})).json()["restreams"]
+    assert shown in listed
+    elsewhere = {"X-Reelay-Account": "other"}
+    assert (await api.http.get(f"/v1/restreams/{ident}", headers=elsewhere)).status_code == 404
+    assert (await api.http.put(f"/v1/restreams/{ident}/stop", headers=elsewhere)).status_code == 404
+
+
+async def test_every_wish_becomes_its_command(api: Gateway) -> None:
+    ident = (await api.http.post("/v1/restreams", json=ASKED)).json()["id"]
+    await taken_up(api, ident)
+    for path, body, verb in (
+        ("pause", None, "pause"),
+        ("skip", None, "skip"),
+        ("seek", {"source": 3, "position": "7.25"}, "seek"),
+        ("targets", {"targets": [{"url": "rtmp://example.com/live/other"}]}, "targets"),
+        ("sources", {"sources": [{"url": "https://example.com/c.mp4"}], "wait_current": True}, "update"),
+        ("resume", None, "unpause"),
+        ("stop", None, "stop"),
+    ):
+        answer = await api.http.put(f"/v1/restreams/{ident}/{path}", json=body)
+        assert answer.status_code == 202, answer.text
+        command = await last_command(api, ident)
+        assert command.verb == verb
+        if verb == "seek":
+            assert (command.item, command.at) == (2, FLICKS * 29 // 4)
+        if verb == "update":
+            assert command.spec is not None
+            assert command.wait_current
+            assert len(command.spec.items) == 1
+            assert len(command.spec.targets) == 2
+    await taken_up_again(api, ident)
+    assert (await api.http.put(f"/v1/restreams/{ident}/pause")).status_code == 409
+    assert (await api.http.put(f"/v1/restreams/{ident}/resume")).status_code == 202
+    assert (await last_command(api, ident)).verb == "resume"
+
+
+async def taken_up_again(api: Gateway, ident: str) -> None:
+    """Play the restreamer: the run is over."""
+    bucket = Bucket(api.deps.js, "restreams", RestreamRecord)
+    await bucket.change(f"main.{ident}", lambda old: old and old.model_copy(update={"state": "stopped"}))
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"sources": []}, "sources"),
+        ({"targets": []}, "targets"),
+        ({"sources": [{"url": "s3://bucket/b.mp4"}]}, "sources[0].url"),
+        ({"sources": [{"url": "reelay:library/../../etc/passwd"}]}, "sources[0].url"),
+        ({"sources": [{"url": "reelay:clip/12"}]}, "sources[0].url"),
+        ({"sources": [{"url": "file:///etc/passwd"}]}, "sources[0].url"),
+        ({"sources": [{"url": "https://e.com/a", "ranges": [{"start": 5, "end": 5}]}]}, "sources[0].ranges[0]"),
+        ({"sources": [{"url": "https://e.com/a", "ranges": [{"start": 5, "wall_start": 5}]}]}, "sources[0].ranges[0]"),
+        ({"targets": [{"url": "rtmp://127.0.0.1/live/x"}]}, "targets[0].url"),
+        ({"targets": [{"url": "rtmp://user:pw@e.com/live/x"}]}, "targets[0].url"),
+        ({"index": 4}, "index"),
+        ({"encoding": {"frame_rate": "0/0"}}, "encoding.frame_rate"),
+        ({"encoding": {"width": 641}}, "encoding.width"),
+        ({"end_time": 1000}, "end_time"),
+        ({"live": {"job_id": "x"}}, "live.job_id"),
+    ],
+)
+async def test_what_is_bad_is_named(api: Gateway, change: dict[str, Any], why: str) -> None:
+    answer = await api.http.post("/v1/restreams", json=ASKED | change)
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["errors"][0]["field"] == why
+
+
+async def test_a_live_job_of_nobody_s_is_a_404(api: Gateway) -> None:
+    answer = await api.http.post("/v1/restreams", json=ASKED | {"live": {"job_id": "0" * 32}})
+    assert answer.status_code == 404
+
+
+async def test_the_same_request_with_the_same_key_is_one_restream(api: Gateway) -> None:
+    once = {"Idempotency-Key": "again"}
+    first, second = [(await api.http.post("/v1/restreams", json=ASKED, headers=once)).json() for _ in range(2)]
+    assert first["id"] == second["id"]
+    info = await api.deps.js().stream_info(COMMANDS, subjects_filter=f"restreams.command.main.{first['id']}")
+    assert (info.state.subjects or {}) == {f"restreams.command.main.{first['id']}": 1}
+
+
+async def test_credentials_are_kept_without_being_given_out(api: Gateway) -> None:
+    body = {"access_key": "AK", "secret_key": "very-hush", "endpoint": "https://s3.example.com"}
+    answer = await api.http.put("/v1/credentials/ours", json=body)
+    assert answer.status_code == 200, answer.text
+    listed = await api.http.get("/v1/credentials")
+    assert [c["name"] for c in listed.json()["credentials"]] == ["ours"]
+    assert "very-hush" not in answer.text + listed.text
+    stored = (await Bucket(api.deps.js, "credentials", CredentialRecord).items("main"))[0].value
+    assert "very-hush" not in json.dumps(stored.model_dump())
+    assert api.deps.vault.decrypt(stored.secret, CREDENTIAL_PURPOSE) == "very-hush"
+    private = body | {"endpoint": "http://169.254.169.254/"}
+    assert (await api.http.put("/v1/credentials/ours", json=private)).status_code == 400
+    assert (await api.http.delete("/v1/credentials/ours")).status_code == 204
+    assert (await api.http.delete("/v1/credentials/ours")).status_code == 404

@@ -15,10 +15,11 @@ from services.ingester.recorder.head import SegmentHead, build_head, read_head
 from services.ingester.recorder.model import Frame, NotMedia
 from services.ingester.recorder.mpegts import TsDemuxer
 from services.ingester.recorder.pictures import ByteStream, has_recovery_point
-from services.ingester.recorder.psi import Sections, crc32, read_pat, read_pmt
+from services.ingester.recorder.psi import Sections, read_pat, read_pmt
 from services.ingester.recorder.timing import AudioGrid, TimeLine
 from services.ingester.recorder.unwrap import Unwrapper
 from services.ingester.recorder.wall import WallClock
+from shared.media.crc import crc32
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.mp4.entries import aac_config
 from tests.unit.test_mp4_boxes import PPS, SPS, VIDEO

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from shared.media.crc import crc32
+
 PAT_TABLE, PMT_TABLE = 0x00, 0x02
 MAX_SECTION = 1024
 # stream_type: table 2-34; private data (6) says by descriptors what it is.
@@ -21,27 +23,6 @@ class Stream(NamedTuple):
     pid: int
     codec: str
     channels: int = 0
-
-
-def _table() -> tuple[int, ...]:
-    rows = []
-    for index in range(256):
-        value = index << 24
-        for _ in range(8):
-            value = (value << 1) ^ (0x04C11DB7 if value & 0x80000000 else 0)
-        rows.append(value & 0xFFFFFFFF)
-    return tuple(rows)
-
-
-_CRC = _table()
-
-
-def crc32(data: bytes) -> int:
-    """Compute the CRC of annex A; 0 over a section that includes its own."""
-    value = 0xFFFFFFFF
-    for byte in data:
-        value = (value << 8 & 0xFFFFFFFF) ^ _CRC[value >> 24 ^ byte]
-    return value
 
 
 class Sections:

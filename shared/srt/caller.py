@@ -23,6 +23,7 @@ class CallOptions:
 
     streamid: str = field(default="", repr=False)
     passphrase: str | None = field(default=None, repr=False)
+    key_length: int = 16
     latency: timedelta = timedelta(milliseconds=120)
     connect_timeout: timedelta = timedelta(seconds=3)
     send_timeout: timedelta = timedelta(seconds=10)
@@ -42,6 +43,22 @@ def check_passphrase(passphrase: str) -> bytes:
     return raw
 
 
+def prepare(socket: SrtSocket, options: CallOptions) -> None:
+    """Set up a socket that is going to send; SrtError, ValueError for a bad passphrase."""
+    socket.set(Option.RCVLATENCY, ms(options.latency))
+    socket.set(Option.PEERLATENCY, ms(options.latency))
+    socket.set(Option.CONNTIMEO, ms(options.connect_timeout))
+    socket.set(Option.SNDTIMEO, ms(options.send_timeout))
+    # 0: the rate is that of what is sent, plus the overhead: a burst of resending stays within bounds.
+    socket.set(Option.MAXBW, 0)
+    socket.set(Option.OHEADBW, options.overhead)
+    if options.streamid:
+        socket.set(Option.STREAMID, options.streamid.encode())
+    if options.passphrase is not None:
+        socket.set(Option.PBKEYLEN, options.key_length)
+        socket.set(Option.PASSPHRASE, check_passphrase(options.passphrase))
+
+
 class SrtCaller:
     """A connection to a listener that bytes are sent to; one thread sends, any may close."""
 
@@ -50,25 +67,11 @@ class SrtCaller:
         options = options or CallOptions()
         self._socket = SrtSocket.create(load())
         try:
-            self._prepare(options)
+            prepare(self._socket, options)
             self._socket.connect(host, port)
         except BaseException:
             self._socket.close()
             raise
-
-    def _prepare(self, options: CallOptions) -> None:
-        put = self._socket.set
-        put(Option.RCVLATENCY, ms(options.latency))
-        put(Option.PEERLATENCY, ms(options.latency))
-        put(Option.CONNTIMEO, ms(options.connect_timeout))
-        put(Option.SNDTIMEO, ms(options.send_timeout))
-        # 0: the rate is that of what is sent, plus the overhead: a burst of resending stays within bounds.
-        put(Option.MAXBW, 0)
-        put(Option.OHEADBW, options.overhead)
-        if options.streamid:
-            put(Option.STREAMID, options.streamid.encode())
-        if options.passphrase is not None:
-            put(Option.PASSPHRASE, check_passphrase(options.passphrase))
 
     def send(self, data: bytes) -> None:
         """Send bytes in messages of seven MPEG-TS packets; SrtError when the connection is gone or stuck."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from ctypes import c_bool, c_int, c_int64
 from typing import Any
 
@@ -104,6 +105,17 @@ class SrtSocket:
         """Queue one message (at most the payload size); SrtError when broken, or not sent before SNDTIMEO."""
         if self._c.srt_sendmsg2(self.number, message, len(message), None) == ERROR:
             raise self._library.last_error("srt send")
+
+    def offer(self, messages: Sequence[bytes], begin: int) -> int:
+        """Send messages from number `begin` on until no more fit; give how many went. SNDSYN must be off; SrtError."""
+        send, number = self._c.srt_sendmsg2, self.number
+        for place in range(begin, len(messages)):
+            message = messages[place]
+            if send(number, message, len(message), None) == ERROR:
+                if self._library.last_code() != Errno.EASYNCSND:
+                    raise self._library.last_error("srt send")
+                return place - begin
+        return len(messages) - begin
 
     def drain(self, buffer: ReadBuffer) -> tuple[int, int]:
         """Read what is ready without waiting, from the buffer's start; give bytes read and the code that ended it.

@@ -1,0 +1,6 @@
+"""Targets: RTMP, RTMPS and SRT, fed from one reading (ADR 14)."""
+
+from services.restreamer.targets.outputs import Targets
+from services.restreamer.targets.rules import TargetRules
+
+__all__ = ["TargetRules", "Targets"]

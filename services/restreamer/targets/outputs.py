@@ -1,0 +1,121 @@
+"""All targets of a restream (ADR 14): `Targets` is what playout knows as `Outputs`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final
+
+from services.restreamer.model import TargetSpec, Unit
+from services.restreamer.targets.call import Opener
+from services.restreamer.targets.lane import Lane, Recent
+from services.restreamer.targets.places import RtmpPlace, SrtPlace, read_place
+from services.restreamer.targets.rtmp.call import call_rtmp
+from services.restreamer.targets.rtmp.pack import RtmpPacker
+from services.restreamer.targets.rules import TargetRules, ns
+from services.restreamer.targets.srt.line import await_srt, call_srt
+from services.restreamer.targets.srt.ts import TsPacker
+from services.restreamer.targets.target import Target
+from services.restreamer.targets.terms import Packer, TargetError
+from shared.clock import Clock
+from shared.messages.restreams import TargetStatus
+
+_PACKERS: Final[dict[str, Callable[[], Packer]]] = {"rtmp": RtmpPacker, "srt": TsPacker}
+_STEP_S: Final = 0.01
+
+
+class Targets:
+    """Sends to targets. Made with `partial(Targets, rules, clock)`, one a restream; one thread calls, the pacer.
+
+    No call waits for a target, but for `close`, which takes up to `rules.farewell`. Calls to targets run in threads
+    of their own, at most one a target.
+    """
+
+    def __init__(self, rules: TargetRules, clock: Clock) -> None:
+        self._rules = rules
+        self._clock = clock
+        self._recent = Recent()
+        self._lanes: dict[str, Lane] = {}
+        self._targets: dict[str, Target] = {}
+        self._leaving: list[Target] = []
+        self._removed: dict[str, tuple[TargetStatus, int]] = {}
+
+    def feed(self, units: Sequence[Unit]) -> None:
+        """Pack units once a format and send them; a picture and what comes with it are best given at once."""
+        now_ns = self._clock.monotonic_ns()
+        self._recent.add(units)
+        packed = {lane: lane.feed(units) for lane in self._lanes.values()}
+        for target in self._targets.values():
+            if blocks := packed[target.lane]:
+                target.put(blocks, now_ns)
+
+    def tick(self) -> None:
+        """Take answers, finish calls, call again, send what waits."""
+        now_ns = self._clock.monotonic_ns()
+        for target in self._targets.values():
+            target.tick(now_ns)
+        self._leaving = [target for target in self._leaving if not target.left(now_ns)]
+        shown_ns = ns(self._rules.shown_removed)
+        for name in [name for name, (_, since_ns) in self._removed.items() if now_ns - since_ns > shown_ns]:
+            del self._removed[name]
+
+    def set_targets(self, targets: Sequence[TargetSpec]) -> None:
+        """Begin to call what is new, say goodbye to what is no longer named."""
+        now_ns = self._clock.monotonic_ns()
+        wanted = {spec.target: spec for spec in targets}
+        for name in self._targets.keys() - wanted.keys():
+            self._remove(self._targets.pop(name), now_ns)
+        for name, spec in wanted.items():
+            if name in self._targets:
+                self._targets[name].spec = spec
+            else:
+                self._removed.pop(name, None)
+                self._targets[name] = self._add(spec)
+        self._targets = {name: self._targets[name] for name in wanted}
+        used = {target.lane for target in self._targets.values()}
+        self._lanes = {form: lane for form, lane in self._lanes.items() if lane in used}
+
+    def states(self) -> tuple[TargetStatus, ...]:
+        """Tell how each is, in the order given; then those that were removed within the last minute."""
+        removed = (status for status, _ in self._removed.values())
+        return (*(target.status() for target in self._targets.values()), *removed)
+
+    def close(self) -> None:
+        """Say goodbye to all, and wait a little until they have heard it."""
+        self.set_targets(())
+        for _ in range(int(self._rules.farewell.total_seconds() / _STEP_S)):
+            self.tick()
+            if not self._leaving:
+                return
+            time.sleep(_STEP_S)
+        late_ns = self._clock.monotonic_ns() + ns(self._rules.farewell) * 2
+        self._leaving = [target for target in self._leaving if not target.left(late_ns)]
+
+    def _add(self, spec: TargetSpec) -> Target:
+        opener: Opener | None = None
+        refusal, form = "", "srt" if spec.url[:4].lower() == "srt:" else "rtmp"
+        try:
+            place = read_place(spec.url, allowed=self._rules.allowed, srt_ports=self._rules.srt_ports)
+            opener = _opener(place, self._rules, self._clock)
+        except TargetError as error:
+            refusal = str(error)
+        return Target(spec, self._lane(form), opener, self._rules, self._clock, refusal)
+
+    def _lane(self, form: str) -> Lane:
+        """Give a format's lane; a new one begins with what the others have packed since the last keyframe."""
+        if form not in self._lanes:
+            lane = self._lanes[form] = Lane(_PACKERS[form](), self._recent.tracks)
+            lane.feed(self._recent.units)
+        return self._lanes[form]
+
+    def _remove(self, target: Target, now_ns: int) -> None:
+        target.leave(now_ns)
+        self._leaving.append(target)
+        self._removed[target.spec.target] = (target.status(), now_ns)
+
+
+def _opener(place: RtmpPlace | SrtPlace, rules: TargetRules, clock: Clock) -> Opener:
+    if isinstance(place, RtmpPlace):
+        return partial(call_rtmp, place, rules, clock)
+    return partial(await_srt if place.mode == "listener" else call_srt, place, rules, clock)

@@ -1,0 +1,129 @@
+"""Target URLs: where to connect, and what to ask for there."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final, Literal
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from services.restreamer.targets.terms import TargetError
+from shared.errors import Rejected
+from shared.netguard import check_url
+from shared.netguard.addresses import Networks
+from shared.srt.caller import check_passphrase
+from shared.srt.constants import STREAMID_MAX
+
+_DEFAULT_PORTS: Final = {"rtmp": 1935, "rtmps": 443}
+_MOST_ARGUMENTS: Final = 64
+_LATENCY: Final = timedelta(milliseconds=120)
+_LONGEST_LATENCY: Final = timedelta(seconds=8)
+_KEY_LENGTHS: Final = (16, 24, 32)
+
+
+@dataclass(frozen=True, slots=True)
+class RtmpPlace:
+    """An RTMP server, its application, and the stream's name there, each with the query that belongs to it."""
+
+    host: str
+    port: int
+    secure: bool
+    app: str = field(repr=False)
+    name: str = field(repr=False)
+    tc_url: str = field(repr=False)
+    secrets: tuple[str, ...] = field(repr=False)
+    """What no text for people may hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class SrtPlace:
+    """An SRT listener to call, or a port of ours on which to wait for a caller."""
+
+    mode: Literal["caller", "listener"]
+    host: str
+    port: int
+    streamid: str = field(repr=False)
+    passphrase: str | None = field(repr=False)
+    key_length: int
+    latency: timedelta
+
+
+def read_place(url: str, *, allowed: Networks, srt_ports: tuple[range, ...]) -> RtmpPlace | SrtPlace:
+    """Read a target's URL; TargetError when it cannot be one."""
+    scheme = url.partition(":")[0].lower()
+    try:
+        if scheme == "srt":
+            return _srt(url, allowed, srt_ports)
+        if scheme in _DEFAULT_PORTS:
+            return _rtmp(url, allowed)
+    except (Rejected, ValueError) as error:
+        raise TargetError(str(error), refused=True) from error
+    raise TargetError("a target is an rtmp://, rtmps:// or srt:// URL", refused=True)
+
+
+def _rtmp(url: str, allowed: Networks) -> RtmpPlace:
+    """Split as encoders do: the stream's name is what follows the last slash, with the query.
+
+    `/app/?args/name` keeps the arguments with the application, as some platforms write it.
+    """
+    checked = check_url(url, schemes=_DEFAULT_PORTS, allowed=allowed)
+    parts = urlsplit(checked.url)
+    path, query = parts.path.lstrip("/"), f"?{parts.query}" if parts.query else ""
+    app, _, name = path.rpartition("/")
+    name += query
+    if path.endswith("/") and "/" in query:
+        head, _, name = query.rpartition("/")
+        app = f"{path}{head}"
+    if not app or not name.partition("?")[0]:
+        raise ValueError("an RTMP target is rtmp://host/application/stream")
+    port = checked.port or _DEFAULT_PORTS[checked.scheme]
+    host = f"[{checked.host}]" if ":" in checked.host else checked.host
+    shown = host if port == _DEFAULT_PORTS[checked.scheme] else f"{host}:{port}"
+    values = [value for _, value in parse_qsl(parts.query, max_num_fields=_MOST_ARGUMENTS)]
+    plain = name.partition("?")[0]
+    secrets = tuple(dict.fromkeys((name, plain, unquote(plain), *values, *map(unquote, values))))
+    tc_url = f"{checked.scheme}://{shown}/{app}"
+    return RtmpPlace(checked.host, port, checked.scheme == "rtmps", app, name, tc_url, secrets)
+
+
+def _srt(url: str, allowed: Networks, ports: tuple[range, ...]) -> SrtPlace:
+    parts = urlsplit(url)
+    asked = dict(parse_qsl(parts.query, max_num_fields=_MOST_ARGUMENTS))
+    mode = asked.get("mode", "caller")
+    if parts.port is None or not 0 < parts.port < 65536:
+        raise ValueError("an SRT target names its port: srt://host:port")
+    streamid, passphrase = asked.get("streamid", ""), asked.get("passphrase")
+    if len(streamid.encode()) > STREAMID_MAX:
+        raise ValueError(f"an SRT stream id has at most {STREAMID_MAX} bytes")
+    if passphrase is not None:
+        check_passphrase(passphrase)
+    key_length = int(asked.get("pbkeylen") or _KEY_LENGTHS[0])
+    if key_length not in _KEY_LENGTHS:
+        raise ValueError(f"pbkeylen is one of {', '.join(map(str, _KEY_LENGTHS))}")
+    latency = _latency(asked.get("latency", ""))
+    if mode == "listener":
+        if not any(parts.port in span for span in ports):
+            raise ValueError(_refused_port(parts.port, ports))
+        return SrtPlace("listener", parts.hostname or "", parts.port, streamid, passphrase, key_length, latency)
+    if mode != "caller":
+        raise ValueError("the mode of an SRT target is caller or listener")
+    host = check_url(url, schemes=("srt",), allowed=allowed).host
+    return SrtPlace("caller", host, parts.port, streamid, passphrase, key_length, latency)
+
+
+def _refused_port(port: int, ports: tuple[range, ...]) -> str:
+    if not ports:
+        return "SRT targets cannot wait for callers here: the setting REELAY_SRT_OUT_PORTS names no ports"
+    spans = ", ".join(f"{span.start}-{span.stop - 1}" for span in ports)
+    return f"port {port} is not one of those on which SRT targets may wait ({spans})"
+
+
+def _latency(text: str) -> timedelta:
+    """Read ms; FFmpeg counts microseconds, so that what would be longer than 8 s in ms is in those."""
+    if not text:
+        return _LATENCY
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise ValueError("the latency of an SRT target is a number of ms")
+    latency = timedelta(milliseconds=int(text))
+    return min(latency if latency <= _LONGEST_LATENCY else latency / 1000, _LONGEST_LATENCY)

@@ -1,0 +1,1 @@
+"""RTMP and RTMPS targets."""

@@ -1,0 +1,204 @@
+"""Calling an RTMP server: connection, handshake and commands up to the answer that publishing may begin.
+
+RTMP 1.0, sections 5.2 and 7.2; releaseStream and FCPublish as FFmpeg and librtmp send them; fourCcList as in Enhanced
+RTMP. Runs in a thread of its own, and blocks.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Iterator, Mapping
+
+from services.restreamer.targets.places import RtmpPlace
+from services.restreamer.targets.rtmp.line import RtmpLine, new_parser
+from services.restreamer.targets.rtmp.pack import CHUNK_SIZE
+from services.restreamer.targets.rtmp.tags import CLASSIC, FOURCCS
+from services.restreamer.targets.rules import NS, TargetRules, ns
+from services.restreamer.targets.terms import TargetError, redact
+from shared.clock import Clock
+from shared.errors import DestinationFailed, Rejected
+from shared.netguard.blocking import connect_now
+from shared.rtmp import chunks, handshake
+from shared.rtmp.amf import encode
+from shared.rtmp.chunks import Message, write_message
+from shared.rtmp.commands import COMMANDS, Command, read_command
+from shared.rtmp.cursor import Value
+from shared.rtmp.errors import RtmpError
+
+_CONTROL, _COMMANDS, _PUBLISH = 2, 3, 8  # chunk streams, as FFmpeg numbers them
+_CONNECT, _RELEASE, _FC_PUBLISH, _CREATE, _PUBLISH_ID = 1.0, 2.0, 3.0, 4.0, 5.0
+_FIRST_CHUNKS = 128
+_VERSION = "FMLE/3.0 (compatible; Reelay)"
+_WINDOW = 2_500_000
+_ENHANCED = [fourcc for codec, fourcc in FOURCCS.items() if codec not in CLASSIC]
+
+
+def call_rtmp(place: RtmpPlace, rules: TargetRules, clock: Clock) -> RtmpLine:
+    """Connect and ask to publish; TargetError when that fails or takes too long."""
+    until_ns = clock.monotonic_ns() + ns(rules.call_within)
+    try:
+        sock = connect_now(place.host, place.port, allowed=rules.allowed, within=rules.call_within, lookup=rules.lookup)
+    except (Rejected, DestinationFailed) as error:
+        raise TargetError(str(error), refused=isinstance(error, Rejected)) from error
+    talk = _Talk(sock, clock, until_ns)
+    try:
+        return _publish(talk, place, rules)
+    except BaseException:
+        talk.sock.close()
+        raise
+
+
+def _publish(talk: _Talk, place: RtmpPlace, rules: TargetRules) -> RtmpLine:
+    try:
+        if place.secure:
+            talk.secure(rules.tls or ssl.create_default_context(), place.host)
+        talk.shake_hands()
+        known = talk.connect(place)
+        stream_id = talk.create_stream(place.name)
+        talk.publish(place.name, stream_id)
+    except ssl.SSLCertVerificationError as error:
+        raise TargetError(f"the TLS certificate is not trusted: {error.verify_message}", refused=True) from error
+    except TimeoutError as error:
+        raise TargetError("did not answer in time") from error
+    except ssl.SSLError as error:
+        raise TargetError(f"TLS failed: {error.reason or 'unknown'}") from error
+    except OSError as error:
+        raise TargetError(f"the connection failed: {error.strerror or 'closed'}") from error
+    except RtmpError as error:
+        raise TargetError(f"does not speak RTMP: {error}") from error
+    except _RefusedError as error:
+        raise TargetError(redact(str(error), place.secrets), refused=True) from error
+    return RtmpLine(talk.sock, talk.parser, stream_id, place, known)
+
+
+class _RefusedError(Exception):
+    """The server said no, in words that may hold a key."""
+
+
+class _Talk:
+    """A blocking conversation with a server, which ends at a deadline."""
+
+    def __init__(self, sock: socket.socket, clock: Clock, until_ns: int) -> None:
+        self.sock = sock
+        self.parser = new_parser()
+        self._clock = clock
+        self._until_ns = until_ns
+        self._messages = self._receive()
+
+    def _patience(self) -> float:
+        left = self._until_ns - self._clock.monotonic_ns()
+        if left <= 0:
+            raise TimeoutError
+        return left / NS
+
+    def secure(self, context: ssl.SSLContext, name: str) -> None:
+        """Begin TLS; the certificate has to be the name's."""
+        self.sock.settimeout(self._patience())
+        self.sock = context.wrap_socket(self.sock, server_hostname=name)
+
+    def shake_hands(self) -> None:
+        """Do the plain handshake."""
+        self._send(handshake.hello(time_ms=self._clock.monotonic_ns() // 1_000_000))
+        answer = b""
+        while len(answer) < 1 + 2 * handshake.SIZE:
+            self.sock.settimeout(self._patience())
+            part = self.sock.recv(1 + 2 * handshake.SIZE - len(answer))
+            if not part:
+                raise TargetError("closed the connection in the handshake")
+            answer += part
+            if answer[0] != handshake.VERSION:
+                raise TargetError("does not speak RTMP")
+        self._send(answer[1 : 1 + handshake.SIZE])
+
+    def connect(self, place: RtmpPlace) -> frozenset[str]:
+        """Ask for the application; give the codecs (FOURCCs) that the server says it takes, if it says so."""
+        wishes: dict[str, Value] = {
+            "app": place.app, "type": "nonprivate", "flashVer": _VERSION, "tcUrl": place.tc_url,
+            "fourCcList": _ENHANCED,
+        }  # fmt: skip
+        self._command("connect", _CONNECT, wishes, size=_FIRST_CHUNKS)
+        answer = self._result(_CONNECT, "connect")
+        sizes = ((chunks.SET_CHUNK_SIZE, CHUNK_SIZE), (chunks.WINDOW_ACK_SIZE, _WINDOW))
+        for kind, size in sizes:
+            self._send(write_message(_CONTROL, kind, 0, size.to_bytes(4, "big"), chunk_size=_FIRST_CHUNKS))
+        return _codecs({**answer.mapping(0), **answer.mapping(1)})
+
+    def create_stream(self, name: str) -> int:
+        """Announce the stream's name and get a message stream for it."""
+        self._command("releaseStream", _RELEASE, None, name)
+        self._command("FCPublish", _FC_PUBLISH, None, name)
+        self._command("createStream", _CREATE, None)
+        values = self._result(_CREATE, "createStream").values
+        number = values[1] if len(values) > 1 else None
+        if not isinstance(number, float) or not 0 < number < 1 << 32:
+            raise TargetError("gave no message stream")
+        return int(number)
+
+    def publish(self, name: str, stream_id: int) -> None:
+        """Ask to publish and wait for the answer."""
+        body = encode("publish", _PUBLISH_ID, None, name, "live")
+        self._send(write_message(_PUBLISH, chunks.COMMAND_AMF0, stream_id, body, chunk_size=CHUNK_SIZE))
+        for command in self._commands():
+            if command.name == "onStatus" and command.mapping(1).get("code") == "NetStream.Publish.Start":
+                return
+            if command.name == "_error" and command.transaction == _PUBLISH_ID:
+                raise _RefusedError(_reason("publish", command))
+
+    def _command(self, *values: Value, size: int = CHUNK_SIZE) -> None:
+        self._send(write_message(_COMMANDS, chunks.COMMAND_AMF0, 0, encode(*values), chunk_size=size))
+
+    def _send(self, data: bytes) -> None:
+        self.sock.settimeout(self._patience())
+        self.sock.sendall(data)
+
+    def _result(self, transaction: float, what: str) -> Command:
+        for command in self._commands():
+            if command.transaction != transaction:
+                continue
+            if command.name == "_result":
+                return command
+            if command.name == "_error":
+                raise _RefusedError(_reason(what, command))
+        raise TargetError("closed the connection")
+
+    def _commands(self) -> Iterator[Command]:
+        """Give commands as they come; a status that is an error ends the talk."""
+        for message in self._messages:
+            if message.kind not in COMMANDS:
+                continue
+            command = read_command(message)
+            if command.name == "onStatus" and command.mapping(1).get("level") == "error":
+                raise _RefusedError(_reason("publish", command))
+            if command.name == "close":
+                raise _RefusedError("refused: the server closes the connection")
+            yield command
+
+    def _receive(self) -> Iterator[Message]:
+        """Give messages, each while its payload is valid; raises at the end of the connection."""
+        while True:
+            self.sock.settimeout(self._patience())
+            count = self.sock.recv_into(self.parser.room())
+            if not count:
+                raise TargetError("closed the connection before publishing could begin")
+            yield from self.parser.parse(count)
+
+
+def _reason(what: str, command: Command) -> str:
+    """Tell what an error says: its code and description."""
+    info: Mapping[str, Value] = {**command.mapping(0), **command.mapping(1)}
+    said = [text for name in ("code", "description") if isinstance(text := info.get(name), str) and text]
+    return f"refused {what}: {': '.join(said) or 'without a reason'}"
+
+
+def _codecs(info: Mapping[str, Value]) -> frozenset[str]:
+    """Read the enhanced codecs of a connect result: a list, or maps by FOURCC; "*" is all."""
+    found: set[str] = set()
+    listed = info.get("fourCcList")
+    if isinstance(listed, list):
+        found.update(item for item in listed if isinstance(item, str))
+    for name in ("videoFourCcInfoMap", "audioFourCcInfoMap"):
+        listed = info.get(name)
+        if isinstance(listed, Mapping):
+            found.update(listed)
+    return frozenset(() if "*" in found else found)

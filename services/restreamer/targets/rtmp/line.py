@@ -1,0 +1,168 @@
+"""A connection that publishes: bytes go out without waiting, answers are read in between."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from contextlib import suppress
+from itertools import islice
+
+from services.restreamer.targets.places import RtmpPlace
+from services.restreamer.targets.rtmp.pack import CHUNK_SIZE, USUAL_STREAM, patched
+from services.restreamer.targets.rtmp.tags import CLASSIC, FOURCCS
+from services.restreamer.targets.terms import Block, Queue, TargetError, Tracks, redact
+from shared.rtmp import chunks
+from shared.rtmp.amf import encode
+from shared.rtmp.chunks import ChunkLimits, ChunkParser, Message, write_message
+from shared.rtmp.commands import COMMANDS, read_command
+from shared.rtmp.errors import RtmpError
+
+_ANSWERS = ChunkLimits(message=64 * 1024, unfinished=64 * 1024, streams=64)
+_CONTROL, _COMMANDS = 2, 3
+_PING_REQUEST, _PING_RESPONSE = b"\x00\x06", b"\x00\x07"
+_MOST_PARTS = 64
+_TLS_RECORD = 16 * 1024
+_UNACKNOWLEDGED_MS = 10_000
+_LOST = frozenset({"NetStream.Unpublish.Success", "NetConnection.Connect.Closed", "NetConnection.Connect.Rejected"})
+_WAIT = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+
+def new_parser() -> ChunkParser:
+    """Make a parser for a server's answers."""
+    return ChunkParser(_ANSWERS)
+
+
+class RtmpLine:
+    """Publishes to one server; the pacer's alone."""
+
+    def __init__(
+        self, sock: socket.socket, parser: ChunkParser, stream_id: int, place: RtmpPlace, known: frozenset[str]
+    ) -> None:
+        self.queue = Queue()
+        self.sent = 0
+        self._sock = sock
+        self._parser = parser
+        self._stream_id = stream_id
+        self._place = place
+        self._known = known
+        self._offset = 0  # how much of the queue's first block is sent
+        self._received = self._acknowledged = self._window = 0
+        self._leaving = self._shut = False
+        self._secure = isinstance(sock, ssl.SSLSocket)
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED_MS)
+
+    def ready(self) -> str:
+        """Say nothing: the server waits for media."""
+        return ""
+
+    def accept(self, tracks: Tracks) -> None:
+        """Raise TargetError when the server names the codecs that it takes and these are others."""
+        for track in (tracks.video, tracks.audio):
+            if track is None or track.codec in CLASSIC or not self._known or FOURCCS[track.codec] in self._known:
+                continue
+            raise TargetError(f"the server does not take {track.codec}", refused=True)
+
+    def put(self, block: Block, now_ns: int) -> None:
+        """Queue a block."""
+        self.queue.put(block if self._stream_id == USUAL_STREAM else patched(block, self._stream_id), now_ns)
+
+    def flush(self, now_ns: int) -> None:  # noqa: ARG002  the form that all lines have
+        """Send what the socket takes."""
+        try:
+            while self.queue.blocks:
+                size, sent = self._send()
+                self._advance(sent)
+                if sent < size:
+                    return
+        except _WAIT:
+            return
+        except OSError as error:
+            raise TargetError(f"the connection was lost: {error.strerror or 'closed'}") from error
+
+    def _send(self) -> tuple[int, int]:
+        """Send once; give how much was offered and how much was taken."""
+        blocks = self.queue.blocks
+        first = memoryview(blocks[0][0].data)[self._offset :]
+        if self._secure:
+            part = first[:_TLS_RECORD]  # asked again with the same bytes when the socket is full (SSL_write)
+            return len(part), self._sock.send(part)
+        if len(blocks) == 1:
+            return len(first), self._sock.send(first)
+        parts: list[bytes | memoryview] = [first]
+        parts += [block.data for block, _ in islice(blocks, 1, _MOST_PARTS)]
+        return sum(map(len, parts)), self._sock.sendmsg(parts)
+
+    def _advance(self, sent: int) -> None:
+        self.sent += sent
+        sent += self._offset
+        blocks = self.queue.blocks
+        while blocks and sent >= len(blocks[0][0].data):
+            sent -= len(blocks[0][0].data)
+            self.queue.pop()
+        self._offset = sent
+
+    def listen(self, now_ns: int) -> None:
+        """Read answers; TargetError when one of them is the end, or the server has closed."""
+        try:
+            while count := self._sock.recv_into(self._parser.room()):
+                self._received += count
+                for message in self._parser.parse(count):
+                    self._answer(message, now_ns)
+        except _WAIT:
+            if self._window and self._received - self._acknowledged >= self._window // 2:
+                self._acknowledged = self._received
+                total = (self._received & 0xFFFFFFFF).to_bytes(4, "big")
+                self._control(chunks.ACKNOWLEDGEMENT, total, now_ns)
+            return
+        except OSError as error:
+            raise TargetError(f"the connection was lost: {error.strerror or 'closed'}") from error
+        except RtmpError as error:
+            raise TargetError(f"does not speak RTMP: {error}") from error
+        raise TargetError("closed the connection")
+
+    def _answer(self, message: Message, now_ns: int) -> None:
+        payload = bytes(message.payload[:6])
+        if message.kind == chunks.WINDOW_ACK_SIZE and len(payload) >= 4:
+            self._window = int.from_bytes(payload[:4], "big")
+        elif message.kind == chunks.USER_CONTROL and payload[:2] == _PING_REQUEST:
+            self._control(chunks.USER_CONTROL, _PING_RESPONSE + payload[2:], now_ns)
+        elif message.kind in COMMANDS:
+            self._heed(message)
+
+    def _heed(self, message: Message) -> None:
+        command = read_command(message)
+        info = command.mapping(1)
+        code, level = info.get("code"), info.get("level")
+        if command.name == "close" or (command.name == "onStatus" and (level == "error" or code in _LOST)):
+            said = [text for text in (code, info.get("description")) if isinstance(text, str) and text]
+            text = redact(": ".join(said), self._place.secrets) or "closed the connection"
+            raise TargetError(f"ended the stream: {text}")
+
+    def _control(self, kind: int, payload: bytes, now_ns: int) -> None:
+        self._enqueue(write_message(_CONTROL, kind, 0, payload, chunk_size=CHUNK_SIZE), now_ns)
+
+    def _enqueue(self, data: bytes, now_ns: int) -> None:
+        """Put a message behind those that wait: they are whole, so that it comes between two."""
+        self.queue.put(Block(data, 0, 0), now_ns)
+
+    def farewell(self, now_ns: int) -> None:
+        """Say that the stream ends."""
+        self._leaving = True
+        wishes = (("FCUnpublish", 6.0, None, self._place.name), ("deleteStream", 7.0, None, float(self._stream_id)))
+        for wish in wishes:
+            body = encode(*wish)
+            self._enqueue(write_message(_COMMANDS, chunks.COMMAND_AMF0, 0, body, chunk_size=CHUNK_SIZE), now_ns)
+
+    def drained(self) -> bool:
+        """Tell whether the server has everything and has closed; until then it may still be reading."""
+        if self._leaving and not self.queue.blocks and not self._shut:
+            self._shut = True
+            with suppress(OSError):
+                self._sock.shutdown(socket.SHUT_WR)
+        return False
+
+    def close(self) -> None:
+        """End the connection."""
+        self._sock.close()

@@ -1,0 +1,117 @@
+"""Units to RTMP chunks, the same bytes for all targets (RTMP 1.0, section 5.3).
+
+Every message has a header of format 0, so that any target can begin at any message; times are the programme's, in ms
+modulo 2**32; chunks have 65536 bytes; the message stream is 1, which all known servers give out first.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from services.restreamer.model import FLICKS, Track, Unit
+from services.restreamer.targets.rtmp import tags
+from services.restreamer.targets.terms import Block, Tracks
+from shared.rtmp.chunks import AUDIO, DATA_AMF0, EXTENDED, VIDEO
+
+CHUNK_SIZE = 65536
+USUAL_STREAM = 1
+_AUDIO_CHUNKS, _VIDEO_CHUNKS = 4, 6  # as FFmpeg numbers them
+_LONGEST = 0xFFFFFF
+_FLICKS_A_MS = FLICKS // 1000
+_HEADER = struct.Struct(">II4s")
+_EXTENDED_HEADER = struct.Struct(">II4sI")
+_STREAM_ID = USUAL_STREAM.to_bytes(4, "little")
+_STREAM_ID_AT = 8
+
+
+def to_ms(flicks: int) -> int:
+    """Round to ms; each time by itself, so that no error adds up."""
+    return (flicks + _FLICKS_A_MS // 2) // _FLICKS_A_MS
+
+
+@dataclass(slots=True)
+class _Writer:
+    """Bytes of messages, and where their stream ids lie."""
+
+    parts: list[bytes | memoryview]
+    heads: list[int]
+    size: int = 0
+
+    def message(self, chunk_stream: int, kind: int, ms: int, prefix: bytes, data: bytes) -> None:
+        """Write a message of `prefix` and `data`."""
+        length, stamp = len(prefix) + len(data), ms & 0xFFFFFFFF
+        if length > _LONGEST:
+            return
+        if stamp < EXTENDED:
+            header = _HEADER.pack(chunk_stream << 24 | stamp, length << 8 | kind, _STREAM_ID)
+            joint = bytes((0xC0 | chunk_stream,))
+        else:
+            # 5.3.1.3: where the header has an extended timestamp, each further chunk repeats it.
+            header = _EXTENDED_HEADER.pack(chunk_stream << 24 | EXTENDED, length << 8 | kind, _STREAM_ID, stamp)
+            joint = struct.pack(">BI", 0xC0 | chunk_stream, stamp)
+        self.heads.append(self.size + _STREAM_ID_AT)
+        first = CHUNK_SIZE - len(prefix)
+        self.parts += (header, prefix, data[:first]) if length > CHUNK_SIZE else (header, prefix, data)
+        self.size += len(header) + length
+        for at in range(first, len(data), CHUNK_SIZE):
+            self.parts += (joint, memoryview(data)[at : at + CHUNK_SIZE])
+            self.size += len(joint)
+
+    def block(self, units: int, at: int) -> Block:
+        """Give all that was written."""
+        return Block(b"".join(self.parts), units, at, heads=tuple(self.heads))
+
+
+class RtmpPacker:
+    """Packs for all RTMP targets of a restream."""
+
+    def __init__(self) -> None:
+        self._prefixers: dict[str, tags.Prefixer] = {}
+
+    def unfit(self, track: Track) -> str:
+        """Say why RTMP cannot carry a track; empty: it can."""
+        return tags.unfit(track)
+
+    def head(self, tracks: Tracks, at: int) -> Block:
+        """Write metadata and sequence headers."""
+        return self._headers(tracks, ("video", "audio"), at)
+
+    def configure(self, tracks: Tracks, fresh: Collection[str], at: int) -> Block:
+        """Use these tracks from now on; write metadata, and sequence headers of what is fresh."""
+        for track in (tracks.video, tracks.audio):
+            if track is not None:
+                self._prefixers[track.kind] = tags.prefixer(track)
+        return self._headers(tracks, fresh, at)
+
+    def _headers(self, tracks: Tracks, kinds: Collection[str], at: int) -> Block:
+        writer, ms = _Writer([], []), to_ms(at)
+        writer.message(_AUDIO_CHUNKS, DATA_AMF0, ms, tags.metadata_body(tracks), b"")
+        for track, chunk_stream, kind in (
+            (tracks.video, _VIDEO_CHUNKS, VIDEO),
+            (tracks.audio, _AUDIO_CHUNKS, AUDIO),
+        ):
+            if track is not None and track.kind in kinds and (body := tags.config_body(track)):
+                writer.message(chunk_stream, kind, ms, body, b"")
+        return writer.block(0, at)
+
+    def pack(self, units: list[Unit]) -> Block:
+        """Write units."""
+        writer = _Writer([], [])
+        for unit in units:
+            ms = to_ms(unit.dts)
+            prefix = self._prefixers[unit.kind](unit, to_ms(unit.pts) - ms)
+            if unit.kind == "video":
+                writer.message(_VIDEO_CHUNKS, VIDEO, ms, prefix, unit.data)
+            else:
+                writer.message(_AUDIO_CHUNKS, AUDIO, ms, prefix, unit.data)
+        return writer.block(len(units), units[0].dts)
+
+
+def patched(block: Block, stream_id: int) -> Block:
+    """Give a block for a target whose message stream has another number."""
+    data, number = bytearray(block.data), stream_id.to_bytes(4, "little")
+    for at in block.heads:
+        data[at : at + 4] = number
+    return Block(bytes(data), block.units, block.at, heads=block.heads)

@@ -1,0 +1,251 @@
+"""SRT connections that send: calls to listeners, and callers that came to us (libsrt's API, docs/API of libsrt 1.5)."""
+
+from __future__ import annotations
+
+import hmac
+from typing import Final
+
+from services.restreamer.targets.places import SrtPlace
+from services.restreamer.targets.rules import TargetRules
+from services.restreamer.targets.terms import Block, Queue, TargetError, Tracks
+from shared.clock import Clock
+from shared.errors import DestinationFailed, Rejected
+from shared.netguard.blocking import resolve_now
+from shared.srt.caller import CallOptions, prepare
+from shared.srt.constants import ERROR, Errno, Option, Reject, SocketState
+from shared.srt.errors import SrtError, SrtRefused, SrtUnavailable
+from shared.srt.guard import CallbackGuard
+from shared.srt.library import ListenCallback, load
+from shared.srt.sockets import SrtSocket
+
+_CATCH_UP: Final = 4
+"""How much faster than it plays the beginning is sent: SRT drops what a burst delays beyond its latency."""
+_FLICKS_IN_NS: Final = (441, 625)  # 705.6 in 1000
+_MARGIN_NS: Final = 50_000_000
+_REASONS: Final = {
+    Reject.BADSECRET: "the passphrase is wrong", Reject.UNSECURE: "a passphrase is needed, or is not wanted",
+    Reject.UNAUTHORIZED: "not authorized", Reject.FORBIDDEN: "forbidden", Reject.NOT_FOUND: "not found",
+    Reject.CONFLICT: "somebody else is publishing", Reject.OVERLOAD: "overloaded", Reject.BAD_MODE: "wrong mode",
+    Reject.BAD_REQUEST: "bad stream id", Reject.VERSION: "its SRT version does not fit", Reject.TIMEOUT: "timed out",
+}  # fmt: skip
+
+
+def call_srt(place: SrtPlace, rules: TargetRules, clock: Clock) -> SrtLine:
+    """Call a listener and wait for its answer; TargetError when it does not take the call."""
+    try:
+        address = resolve_now(place.host, place.port, allowed=rules.allowed, lookup=rules.lookup)[0]
+        socket = SrtSocket.create(load())
+    except (Rejected, DestinationFailed, SrtUnavailable) as error:
+        raise TargetError(str(error), refused=isinstance(error, Rejected)) from error
+    try:
+        prepare(socket, _options(place, rules))
+        socket.connect(str(address), place.port)
+        return SrtLine(socket, clock)
+    except SrtRefused as error:
+        socket.close()
+        raise _refused(error) from error
+    except (SrtError, OSError) as error:
+        socket.close()
+        raise TargetError(f"could not be called: {error}") from error
+
+
+def _options(place: SrtPlace, rules: TargetRules) -> CallOptions:
+    return CallOptions(
+        streamid=place.streamid if place.mode == "caller" else "",
+        passphrase=place.passphrase,
+        key_length=place.key_length,
+        latency=place.latency,
+        connect_timeout=rules.call_within,
+    )
+
+
+def _refused(error: SrtRefused) -> TargetError:
+    if error.code == Errno.ENOSERVER:
+        return TargetError("nobody answered")
+    why = _REASONS.get(Reject(error.reason), "") if error.reason in Reject._value2member_map_ else ""
+    return TargetError(f"refused: {why or f'reason {error.reason}'}", refused=error.reason != Reject.TIMEOUT)
+
+
+class SrtLine:
+    """Sends to one peer; the pacer's alone."""
+
+    def __init__(self, socket: SrtSocket, clock: Clock) -> None:
+        self.queue = Queue()
+        self.sent = 0
+        self._socket = socket
+        self._clock = clock
+        self._piece = 0  # how many datagrams of the queue's first block are sent
+        self._began: tuple[int, int] | None = None
+        self._through_ns = 0  # when the peer had acknowledged all
+        socket.set(Option.SNDSYN, 0)
+        socket.set(Option.RCVSYN, 0)
+
+    def ready(self) -> str:
+        """Say nothing: the peer takes media."""
+        return ""
+
+    def accept(self, tracks: Tracks) -> None:
+        """Take all that MPEG-TS carries: SRT does not know."""
+
+    def put(self, block: Block, now_ns: int) -> None:
+        """Queue a block; the first one begins the programme for this peer."""
+        if self._began is None:
+            self._began = (block.at, now_ns)
+        self.queue.put(block, now_ns)
+
+    def flush(self, now_ns: int) -> None:
+        """Send what libsrt takes and whose time has come."""
+        if self._began is None:
+            return
+        at, since = self._began
+        many, few = _FLICKS_IN_NS
+        until = at + (now_ns - since) * _CATCH_UP * many // few
+        blocks = self.queue.blocks
+        try:
+            while blocks and blocks[0][0].at <= until:
+                block = blocks[0][0]
+                self._piece += self._socket.offer(block.pieces, self._piece)
+                if self._piece < len(block.pieces):
+                    return
+                self._piece = 0
+                self.sent += len(block.data)
+                self.queue.pop()
+        except SrtError as error:
+            raise TargetError("the connection was lost") from error
+
+    def listen(self, now_ns: int) -> None:  # noqa: ARG002  the form that all lines have
+        """Notice the end of the connection."""
+        if self._socket.state() != SocketState.CONNECTED:
+            raise TargetError("the connection was lost")
+
+    def farewell(self, now_ns: int) -> None:
+        """Nothing to say: what waits is sent, then the connection is closed."""
+
+    def drained(self) -> bool:
+        """Tell whether the peer has everything, and had the time to show it: a close throws away what it holds back."""
+        try:
+            if self.queue.blocks or self._socket.get(Option.SNDDATA):
+                return False
+            held_ns = self._socket.get(Option.PEERLATENCY) * 1_000_000
+        except SrtError:
+            return True
+        self._through_ns = self._through_ns or self._clock.monotonic_ns()
+        return self._clock.monotonic_ns() - self._through_ns > held_ns + _MARGIN_NS
+
+    def close(self) -> None:
+        """End the connection."""
+        self._socket.close()
+
+
+def await_srt(place: SrtPlace, rules: TargetRules, clock: Clock) -> SrtDoor:
+    """Listen on a port of ours; TargetError when that cannot be."""
+    try:
+        socket = SrtSocket.create(load())
+    except SrtUnavailable as error:
+        raise TargetError(str(error)) from error
+    try:
+        prepare(socket, _options(place, rules))
+        socket.set(Option.ENFORCEDENCRYPTION, 1)
+        socket.set(Option.RCVSYN, 0)
+        socket.bind(place.host, place.port)
+        return SrtDoor(socket, place, clock)
+    except SrtError as error:
+        socket.close()
+        raise TargetError(f"port {place.port} cannot be listened on: {error}") from error
+
+
+class SrtDoor:
+    """A port of ours that one caller at a time is served on."""
+
+    def __init__(self, socket: SrtSocket, place: SrtPlace, clock: Clock) -> None:
+        self._socket = socket
+        self._place = place
+        self._clock = clock
+        self._guest: SrtLine | None = None
+        self._idle = Queue()
+        self._gone = 0  # bytes that earlier callers took
+        self._parted = False  # a caller has gone, and nobody has been told
+        self._callback = ListenCallback(self._judge)  # libsrt holds a bare pointer to it
+        socket.listen(1, self._callback)
+
+    @property
+    def queue(self) -> Queue:
+        """What the caller has not taken yet."""
+        return self._idle if self._guest is None else self._guest.queue
+
+    @property
+    def sent(self) -> int:
+        """Bytes that all callers took."""
+        return self._gone + (0 if self._guest is None else self._guest.sent)
+
+    def _judge(self, _opaque: object, number: int, _version: int, _peer: int, streamid: bytes) -> int:
+        """Decide in libsrt's thread: one caller, and with a stream id in the URL just who gives it."""
+        accepted = False
+        with CallbackGuard("srt.target.handshake"):
+            wanted = self._place.streamid.encode()
+            known = not wanted or hmac.compare_digest(streamid or b"", wanted)
+            accepted = known and self._guest is None
+            if not accepted:
+                SrtSocket(load(), number).set_reject_reason(Reject.CONFLICT if known else Reject.FORBIDDEN)
+        return 0 if accepted else ERROR
+
+    def ready(self) -> str:
+        """Take a caller who has come; say so while there is none."""
+        if self._parted:
+            self._parted = False
+            return "the caller has gone"
+        while self._guest is None:
+            socket = self._socket.accept()
+            if socket is None:
+                return "nobody has called yet" if not self._gone else "the caller has gone"
+            self._welcome(socket)
+        return ""
+
+    def _welcome(self, socket: SrtSocket) -> None:
+        try:
+            self._guest = SrtLine(socket, self._clock)
+        except SrtError:  # gone again
+            socket.close()
+
+    def accept(self, tracks: Tracks) -> None:
+        """Take all that MPEG-TS carries."""
+
+    def put(self, block: Block, now_ns: int) -> None:
+        """Queue a block for the caller."""
+        if self._guest is not None:
+            self._guest.put(block, now_ns)
+
+    def flush(self, now_ns: int) -> None:
+        """Send what is taken; a caller who has gone makes room for the next."""
+        self._for_guest(now_ns, sending=True)
+
+    def listen(self, now_ns: int) -> None:
+        """Notice that the caller has gone."""
+        self._for_guest(now_ns, sending=False)
+
+    def _for_guest(self, now_ns: int, *, sending: bool) -> None:
+        guest = self._guest
+        if guest is None:
+            return
+        try:
+            if sending:
+                guest.flush(now_ns)
+            else:
+                guest.listen(now_ns)
+        except TargetError:
+            self._gone += guest.sent
+            guest.close()
+            self._guest, self._parted = None, True
+
+    def farewell(self, now_ns: int) -> None:
+        """Nothing to say."""
+
+    def drained(self) -> bool:
+        """Tell whether the caller has everything."""
+        return self._guest is None or self._guest.drained()
+
+    def close(self) -> None:
+        """Send the caller away and give the port back."""
+        if self._guest is not None:
+            self._guest.close()
+        self._socket.close()

@@ -1,0 +1,210 @@
+"""One target: when it is called, when it is given up, and how it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from services.restreamer.model import TargetSpec
+from services.restreamer.targets.call import Call, Opener
+from services.restreamer.targets.lane import Lane
+from services.restreamer.targets.rules import TargetRules, ns
+from services.restreamer.targets.terms import Block, Line, TargetError
+from shared.clock import Clock
+from shared.logging import get_logger
+from shared.messages.restreams import TargetState, TargetStatus
+
+log = get_logger()
+
+_LONGEST_ERROR = 512
+
+
+class Target:
+    """A target's life, in the pacer's thread.
+
+    connecting (called for the first time, or again) -> live -> waiting (lost; called again soon) -> failed (it said no,
+    or has failed too often). A target that failed is called again after growing pauses, and stays failed until it is
+    live. `refusal` says that it never can be called.
+    """
+
+    def __init__(
+        self, spec: TargetSpec, lane: Lane, opener: Opener | None, rules: TargetRules, clock: Clock, refusal: str = ""
+    ) -> None:
+        self.spec = spec
+        self.lane = lane
+        self._opener = opener
+        self._rules = rules
+        self._clock = clock
+        self._state: TargetState = "connecting"
+        self._error = ""
+        self._since_ms = clock.now_ms()
+        self._connects = self._sent = self._dropped = 0
+        self._call: Call | None = None
+        self._until_ns = 0  # of the call; 0: it was given up
+        self._line: Line | None = None
+        self._begun = False
+        self._configured = 0
+        self._failures = self._pauses = 0
+        self._due_ns = clock.monotonic_ns()
+        self._live_ns = 0
+        if refusal:
+            self._become("failed", refusal)
+
+    def status(self) -> TargetStatus:
+        """Tell how it is."""
+        return TargetStatus(
+            target=self.spec.target,
+            shown=self.spec.shown,
+            state=self._state,
+            since_ms=self._since_ms,
+            error=self._error[:_LONGEST_ERROR],
+            connects=self._connects,
+            sent_bytes=self._sent + (self._line.sent if self._line is not None else 0),
+            dropped=self._dropped,
+        )
+
+    def tick(self, now_ns: int) -> None:
+        """Call, take answers, send what waits, give up."""
+        if self._call is not None:
+            self._await(self._call, now_ns)
+        if self.lane.unfit:
+            if self._state != "failed" or self._error != self.lane.unfit:
+                self._leave_line()
+                self._become("failed", self.lane.unfit)
+            self._due_ns = now_ns
+        elif self._line is not None:
+            self._guard(self._line, now_ns, ())
+        elif self._call is None and self._opener is not None and now_ns >= self._due_ns:
+            self._dial(self._opener, now_ns)
+
+    def put(self, blocks: Sequence[Block], now_ns: int) -> None:
+        """Send blocks that were just packed."""
+        if self._line is not None and not self.lane.unfit:
+            self._guard(self._line, now_ns, blocks)
+
+    def _dial(self, opener: Opener, now_ns: int) -> None:
+        self._until_ns = now_ns + ns(self._rules.call_within)
+        if self._state != "failed":
+            self._become("connecting", self._error)
+        self._call = Call(opener)
+
+    def _await(self, call: Call, now_ns: int) -> None:
+        if call.running:
+            if self._until_ns and now_ns > self._until_ns:
+                # Its thread may hang in a name look-up: nothing is called anew before it has ended.
+                self._until_ns = 0
+                call.give_up()
+                self._fail(TargetError("did not answer in time"), now_ns)
+            return
+        self._call = None
+        if not self._until_ns:
+            return
+        try:
+            self._line = call.result()
+        except TargetError as error:
+            self._fail(error, now_ns)
+            return
+        self._connects += 1
+        self._begun, self._live_ns = False, now_ns
+
+    def _guard(self, line: Line, now_ns: int, blocks: Sequence[Block]) -> None:
+        """Work on the line; what goes wrong there is its end."""
+        try:
+            if blocks:
+                self._send(line, blocks, now_ns)
+            else:
+                line.listen(now_ns)
+                self._look(line, now_ns)
+            line.flush(now_ns)
+            self._check(line, now_ns)
+        except TargetError as error:
+            if now_ns - self._live_ns >= ns(self._rules.steady):
+                self._failures = self._pauses = 0
+            self._leave_line()
+            self._fail(error, now_ns)
+
+    def _look(self, line: Line, now_ns: int) -> None:
+        """See whether it takes media; begin when it does."""
+        why = line.ready()
+        if why:
+            self._begun = False
+            if (self._state, self._error) != ("waiting", why):
+                self._become("waiting", why)
+            return
+        if self._state != "live":
+            self._become("live", "")
+        if not self._begun and (blocks := self.lane.start()):
+            line.accept(self.lane.tracks)
+            self._begun, self._configured = True, self.lane.number
+            for block in blocks:
+                line.put(block, now_ns)
+
+    def _send(self, line: Line, blocks: Sequence[Block], now_ns: int) -> None:
+        if not self._begun:
+            self._look(line, now_ns)  # what it begins with holds these blocks
+            return
+        if self._configured != self.lane.number:
+            line.accept(self.lane.tracks)
+            self._configured = self.lane.number
+        for block in blocks:
+            line.put(block, now_ns)
+
+    def _check(self, line: Line, now_ns: int) -> None:
+        if line.queue.waits_ns(now_ns) > ns(self._rules.stuck_after):
+            raise TargetError(f"took too little for {self._rules.stuck_after.total_seconds():g} s")
+        if line.queue.bytes > self._rules.queue_bytes:
+            raise TargetError(f"took too little: more than {self._rules.queue_bytes >> 20} MiB wait")
+
+    def _fail(self, error: TargetError, now_ns: int) -> None:
+        rules = self._rules
+        self._failures += 1
+        if error.refused or self._failures >= max(self.spec.tries, 1):
+            pause = min(ns(rules.shortest) << min(self._pauses, 16), ns(rules.longest))
+            self._pauses += 1
+            self._become("failed", str(error))
+        else:
+            pause = ns(rules.quick)
+            self._become("waiting", str(error))
+        self._due_ns = now_ns + pause
+
+    def _leave_line(self) -> None:
+        if self._line is not None:
+            self._sent += self._line.sent
+            self._dropped += self._line.queue.units
+            self._line.close()
+            self._line = None
+
+    def _become(self, state: TargetState, error: str) -> None:
+        if state != self._state:
+            self._since_ms = self._clock.now_ms()
+            tell = log.warning if state == "failed" else log.info
+            tell("restream.target.changed", target=self.spec.target, shown=self.spec.shown, state=state, reason=error)
+        self._state, self._error = state, error
+
+    def leave(self, now_ns: int) -> None:
+        """Say goodbye; `left` looks after it."""
+        self._become("removed", "")
+        if self._call is not None:
+            self._call.give_up()
+            self._call = None
+        if self._line is not None:
+            try:
+                self._line.farewell(now_ns)
+            except TargetError:
+                self._leave_line()
+        self._due_ns = now_ns + ns(self._rules.farewell)
+
+    def left(self, now_ns: int) -> bool:
+        """Send the rest of the goodbye; tell whether it is over."""
+        line = self._line
+        if line is None:
+            return True
+        try:
+            line.flush(now_ns)
+            line.listen(now_ns)
+            over = line.drained()
+        except TargetError:
+            over = True
+        if over or now_ns >= self._due_ns:
+            self._leave_line()
+            return True
+        return False

@@ -1,0 +1,62 @@
+"""Units as playout makes them, read from a file by PyAV."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+import av
+
+from services.restreamer.model import FLICKS, Track, Unit
+from shared.media.mp4.params import split_annexb
+
+
+def _track(stream: av.VideoStream | av.AudioStream) -> Track:
+    context = stream.codec_context
+    codec = {"mp3float": "mp3", "libdav1d": "av1", "libvpx-vp9": "vp9"}.get(context.name, context.name)
+    config = bytes(context.extradata or b"")
+    if isinstance(stream, av.VideoStream):
+        rate = stream.average_rate
+        size = (stream.codec_context.width, stream.codec_context.height)
+        return Track("video", codec, config, *size, "yuv420p", Fraction(rate) if rate else None)
+    return Track(
+        "audio", codec, config, sample_rate=stream.codec_context.sample_rate, channels=stream.codec_context.channels
+    )
+
+
+def _sample(packet: av.Packet) -> bytes:
+    data = bytes(packet)
+    if packet.stream.codec_context.name in ("h264", "hevc") and data[:4] == b"\0\0\0\1":
+        return b"".join(len(nal).to_bytes(4, "big") + nal for nal in split_annexb(data))
+    return data
+
+
+def units_of(path: Path, *, start: int = 0, loops: int = 1) -> Iterator[Unit]:
+    """Give a file's packets as units in order of decode time, from `start` flicks on, `loops` times without a gap."""
+    for _ in range(loops):
+        end = start
+        for unit in _once(path, start):
+            end = max(end, unit.dts + unit.duration)
+            yield unit
+        start = end
+
+
+def _once(path: Path, start: int) -> Iterator[Unit]:
+    units = []
+    with av.open(str(path)) as container:
+        streams = [*container.streams.video, *container.streams.audio]
+        fresh = {stream.index: _track(stream) for stream in streams}
+        for packet in container.demux(streams):
+            if packet.dts is not None and packet.size:
+                dts, pts, duration = (round(t * packet.time_base * FLICKS) for t in _times(packet))
+                track = fresh.pop(packet.stream_index, None)
+                units.append(Unit(packet.stream.type, dts, pts, duration, packet.is_keyframe, _sample(packet), track))
+    zero = min(unit.dts for unit in units)
+    for unit in sorted(units, key=lambda unit: unit.dts):
+        yield replace(unit, dts=unit.dts - zero + start, pts=unit.pts - zero + start)
+
+
+def _times(packet: av.Packet) -> tuple[int, int, int]:
+    return packet.dts, packet.pts, packet.duration

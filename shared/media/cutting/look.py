@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import Event
@@ -34,9 +35,16 @@ def check_pictures(result: CutResult, selection: Selection, video: TrackLayout, 
 
     A copied picture that does not decode is accepted when the recording's own does not either.
     """
-    try:
+    windows = _windows(result)
+
+    def look(share: Sequence[tuple[int, int]]) -> None:
         with av.open(str(result.path)) as container:
-            _Look(container, result, selection, video, stop).run()
+            _Look(container, result, selection, video, stop).run(share)
+
+    try:
+        with ThreadPoolExecutor(2, "cut-look") as pool:
+            for done in [pool.submit(look, share) for share in (windows[::2], windows[1::2]) if share]:
+                done.result()
     except av.error.FFmpegError as error:
         raise ClipFaulty(f"cannot be read: {error.strerror}") from error
 
@@ -66,7 +74,7 @@ class _Look:
     video: TrackLayout
     stop: Event
 
-    def run(self) -> None:
+    def run(self, windows: Sequence[tuple[int, int]]) -> None:
         times = np.sort(self.video.shown)
         stream = self.container.streams.video[0]
         stream.thread_type = "SLICE"  # see decode.py
@@ -74,7 +82,7 @@ class _Look:
         order = {time: number for number, time in enumerate(times.tolist())}
         prints = {found.number: found.cells for found in self.result.prints}
         margin = REORDER * int(np.median(self.video.steps))
-        for first, end in _windows(self.result):
+        for first, end in windows:
             missing = set(range(first, end))
             for pts, frame in self._decode(int(times[first]), int(times[end - 1]), margin):
                 number = order.get(pts)

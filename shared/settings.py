@@ -29,6 +29,23 @@ def _bytes(text: str) -> str:
     return text
 
 
+def _spans(text: str) -> tuple[range, ...]:
+    """Read ports and spans of ports; ValueError for what is none."""
+    spans = []
+    for part in filter(None, (p.strip() for p in text.split(","))):
+        first, dash, last = part.partition("-")
+        span = range(int(first), int(last if dash else first) + 1)
+        if not span or span.start < 1 or span.stop > 65536:
+            raise ValueError(f"{part} is not a port or a span of ports")
+        spans.append(span)
+    return tuple(spans)
+
+
+def _ports(text: str) -> str:
+    _spans(text)
+    return text
+
+
 def _duration(value: object) -> object:
     """Take a bare number, which an environment variable gives as text, for seconds."""
     return timedelta(seconds=int(value)) if isinstance(value, str) and value.isdecimal() else value
@@ -59,9 +76,16 @@ class Settings(BaseSettings):
     allow_nets: Annotated[str, NoDecode, AfterValidator(_networks)] = Field(
         "", description="CIDRs, with commas, that user-given URLs may reach besides public addresses"
     )
+    srt_out_ports: Annotated[str, AfterValidator(_ports)] = Field(
+        "", description="Ports, as 9000-9100,9200, on which SRT targets of restreams may wait for callers; empty: none"
+    )
+    target_pause: Annotated[timedelta, BeforeValidator(_duration)] = Field(
+        timedelta(seconds=60), description="The longest pause before a restream's target that fails is called again"
+    )
     retention: Annotated[timedelta, BeforeValidator(_duration)] = Field(
         timedelta(days=7), description="How long recordings are kept (seconds, or ISO 8601 as P7D)"
     )
+    restreams: int = Field(40, ge=0, le=1000, description="How many restreams an instance plays at once")
     log_json: bool = Field(default=False, description="Log lines as JSON")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
     instance: str = Field("", max_length=64, description="Name of this instance; default host name and process id")
@@ -71,6 +95,11 @@ class Settings(BaseSettings):
         """The networks of ALLOW_NETS."""
         parts = (p.strip() for p in self.allow_nets.split(","))
         return tuple(ipaddress.ip_network(p, strict=False) for p in parts if p)
+
+    @property
+    def srt_out_spans(self) -> tuple[range, ...]:
+        """The ports of SRT_OUT_PORTS."""
+        return _spans(self.srt_out_ports)
 
     @property
     def disk_reserve_bytes(self) -> int | None:

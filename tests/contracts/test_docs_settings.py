@@ -18,7 +18,8 @@ SET_UP = {"REELAY_SETUP_APT"}
 
 def shown(default: Any) -> str:
     if isinstance(default, timedelta):
-        return f"P{default // timedelta(days=1)}D"
+        days, rest = divmod(default, timedelta(days=1))
+        return f"P{days}D" if not rest else f"PT{default // timedelta(seconds=1)}S"
     if isinstance(default, SecretStr):
         return default.get_secret_value()
     return str(default).lower() if isinstance(default, bool) else str(default)

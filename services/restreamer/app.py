@@ -2,11 +2,47 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import socket
+from collections.abc import AsyncIterator
+
+from services.restreamer import inserts, records
 from services.restreamer.handlers import Handlers
+from services.restreamer.holder import MakePlayout, Tools
+from services.restreamer.inserts import Inserts
+from services.restreamer.leases import Me, Sights
+from services.restreamer.manager import Manager
+from services.restreamer.playout import Playout, Reporter
+from services.restreamer.records import Records
+from shared.kv import Bucket
+from shared.messages.jobs import JobRecord
+from shared.messages.restreams import PlaceRecord, RestreamRecord
+from shared.mirror import Mirror
 from shared.service import Service
 
+PLACES = "places"
 
-def build(service: Service) -> None:
-    """Join the handlers."""
-    handlers = Handlers()
-    service.handle("restreamer-command", handlers.command)
+
+def build(service: Service, make: MakePlayout | None = None) -> None:
+    """Join records, leases, playout and handlers."""
+    js, clock = service.js, service.clock
+    me = Me(service.instance, socket.gethostname(), os.getpid())
+    kept = Records(Bucket(js, records.BUCKET, RestreamRecord), service.outbox, clock)
+    watched = Inserts(Bucket(js, inserts.BUCKET, JobRecord))
+    tools = Tools(kept, Bucket(js, PLACES, PlaceRecord), watched, service.vault, clock, me, make or _nothing)
+    manager = Manager(tools, Sights(me, clock), service.settings.restreams if make else 0)
+    wanted = Mirror(js, records.BUCKET, RestreamRecord, changed=manager.record_changed)
+    places = Mirror(js, PLACES, PlaceRecord, changed=manager.place_changed)
+
+    @contextlib.asynccontextmanager
+    async def running() -> AsyncIterator[None]:
+        async with manager.running(), places.running(), wanted.running():
+            yield
+
+    service.beside(running)
+    service.handle("restreamer-command", Handlers(kept).command)
+
+
+def _nothing(_record: RestreamRecord, _report: Reporter) -> Playout:
+    raise NotImplementedError

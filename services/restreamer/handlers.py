@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 
-from shared.errors import NotYet
+from services.restreamer.records import Records
 from shared.messages.restreams import RestreamCommand
 
 
@@ -13,6 +12,8 @@ from shared.messages.restreams import RestreamCommand
 class Handlers:
     """One method a durable consumer."""
 
+    records: Records
+
     async def command(self, command: RestreamCommand) -> None:
         """`restreams.command`."""
-        raise NotYet(f"nobody applies {command.verb} yet", timedelta(seconds=5))
+        await self.records.apply(command)

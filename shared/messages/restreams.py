@@ -249,6 +249,7 @@ class RestreamFileStarted(RestreamEvent):
 
     item: int
     loop: int
+    live: bool = Field(default=False, description="It is the live event, in the list's place")
     shown: Shown
     how: Literal["copied", "conformed", "transcoded"]
     reason: str = Field("", max_length=512, description="Why it is not copied")

@@ -1,0 +1,255 @@
+"""One run that this instance plays: it follows the record, writes the place, and tells what happens (ADR 13)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final
+
+from services.restreamer.decide import WANTED, over, playing
+from services.restreamer.inserts import Inserts
+from services.restreamer.leases import Me
+from services.restreamer.model import TargetSpec
+from services.restreamer.places import mark
+from services.restreamer.playout import Ended, FileStarted, Playout, Report, Reporter, Snapshot, Started, Warned
+from services.restreamer.records import Records, restream_key
+from services.restreamer.telling import Telling
+from shared.clock import Clock
+from shared.errors import Unavailable
+from shared.kv import Bucket, Conflict, Stored
+from shared.logging import get_logger
+from shared.messages.restreams import Item, Place, PlaceRecord, RestreamRecord, State
+from shared.secrets import SecretUnreadable, Vault
+from shared.webhooks import open_url
+
+log = get_logger()
+LOOK_S: Final = 0.2
+WRITE_EVERY_NS: Final = 1_000_000_000
+WRITE_S: Final = 1.0
+JOIN_S: Final = 3.0
+LAST_WORDS_S: Final = 3.0
+
+
+MakePlayout = Callable[[RestreamRecord, Reporter], Playout]
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What every holder of an instance shares."""
+
+    records: Records
+    places: Bucket[PlaceRecord]
+    inserts: Inserts
+    vault: Vault
+    clock: Clock
+    me: Me
+    make: MakePlayout
+
+
+@dataclass(slots=True)
+class Holder:
+    """Holds a run from its claim, which wrote `lease`, to its end, its loss, or `leave`."""
+
+    tools: Tools
+    record: RestreamRecord
+    lease: Stored[PlaceRecord]
+    telling: Telling
+    _woken: asyncio.Event = field(default_factory=asyncio.Event)
+    _wishes: list[RestreamRecord] = field(default_factory=list)
+    _reports: list[Report] = field(default_factory=list)
+    _lists: dict[int, tuple[Item, ...]] = field(default_factory=dict)
+    _marks: dict[tuple[int, int], str] = field(default_factory=dict)
+    _lost: bool = False
+    _leaving: bool = False
+    _written_ns: int = 0
+    _played_before_ms: int = 0
+    _goes_on: Place | None = None
+
+    @property
+    def key(self) -> str:
+        """The restream's key."""
+        return restream_key(self.record.account, self.record.restream)
+
+    def follow(self, record: RestreamRecord | None) -> None:
+        """Take in what is wanted now. The run's own record stays when another run, or none, is wanted."""
+        if record is None or record.run != self.record.run or record.state not in WANTED:
+            self._leaving = True
+        else:
+            self.record = record
+            self._wishes.append(record)
+        self._woken.set()
+
+    def leave(self) -> None:
+        """Hand the run over to whoever takes it."""
+        self._leaving = True
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Play until the run is over, lost or handed over."""
+        loop = asyncio.get_running_loop()
+
+        def report(what: Report) -> None:
+            loop.call_soon_threadsafe(self._reported, what)
+
+        begun = self.record
+        player = self.tools.make(begun, report)
+        async with self.telling.running():
+            try:
+                await self._play(player, begun)
+            finally:
+                player.stop()
+                ended = await asyncio.to_thread(player.join, JOIN_S)
+                log.info("restream.left", restream=begun.restream, run=begun.run, lost=self._lost, ended=ended)
+            if not self._lost:
+                await self._let_go(player)
+
+    def _reported(self, what: Report) -> None:
+        self._reports.append(what)
+        self._woken.set()
+
+    async def _play(self, player: Playout, begun: RestreamRecord) -> None:
+        place, targets = self.lease.value, self._opened(begun)
+        self._played_before_ms, self._goes_on = place.played_ms, place.place if place.source else None
+        if not targets:
+            self._finish("failed", "no target's URL can be read")
+        else:
+            player.start(
+                begun.spec, targets, place.place,
+                spec_number=begun.spec_number, moved=place.moved, paused=begun.paused,
+            )  # fmt: skip
+        self._lists[begun.spec_number] = begun.spec.items
+        self._wishes.insert(0, begun)
+        acted = begun.model_copy(update={"move": begun.move.model_copy(update={"number": place.moved})})
+        async with self.tools.inserts.watched(player.live) as watch:
+            while not (self._leaving or self._lost):
+                while self._wishes:
+                    acted = self._act(player, acted, self._wishes.pop(0))
+                watch.follow(self.record.account, self.record.spec.live)
+                self._take_reports()
+                self.telling.targets(self.record, player.snapshot().targets)
+                await self._write(player, holder=self.tools.me.instance)
+                self._woken.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(LOOK_S):
+                        await self._woken.wait()
+
+    def _act(self, player: Playout, acted: RestreamRecord, wanted: RestreamRecord) -> RestreamRecord:
+        """Have the player do what is wanted and was not before; gives the record that it acts by from now on."""
+        if wanted.spec_number != acted.spec_number:
+            self._lists[wanted.spec_number] = wanted.spec.items
+            player.update(wanted.spec, wanted.spec_number, wait_current=wanted.wait_current)
+        if (wanted.spec.targets, wanted.spec.tries) != (acted.spec.targets, acted.spec.tries):
+            player.set_targets(self._opened(wanted))
+        if wanted.move.number > acted.move.number:
+            player.move(wanted.move)
+        if wanted.paused != acted.paused:
+            (player.pause if wanted.paused else player.unpause)()
+        return wanted
+
+    def _take_reports(self) -> None:
+        reports, self._reports = self._reports, []
+        run = self.record.run
+        for report in reports:
+            match report:
+                case Started():
+                    self._change(partial(playing, run=run, now_ms=self.tools.clock.now_ms()))
+                case FileStarted():
+                    self._file_started(report)
+                case Warned():
+                    self.telling.warned(self.record, report)
+                case Ended():
+                    self._finish("failed" if report.failed else "ended", report.reason)
+
+    def _file_started(self, report: FileStarted) -> None:
+        """Tell of a file, unless it is the one that the holder before had begun."""
+        at, before = report.place, self._goes_on
+        if not report.live:
+            self._goes_on = None
+            if before and (at.item, at.loop, at.range) == (before.item, before.loop, before.range):
+                return
+        self.telling.file(self.record, report)
+
+    def _finish(self, state: State, reason: str) -> None:
+        """Say in the record that the run is over; the lease is kept until that is written."""
+        run, now_ms = self.record.run, self.tools.clock.now_ms()
+        self._change(lambda old: over(old, run, state, reason, now_ms))
+        self.telling.add(self._ended)
+
+    async def _ended(self) -> None:
+        self.leave()
+
+    def _change(self, how: Callable[[RestreamRecord | None], RestreamRecord | None]) -> None:
+        self.telling.add(partial(self.tools.records.change, self.key, how))
+
+    def _opened(self, record: RestreamRecord) -> list[TargetSpec]:
+        """Open the targets' URLs; one that cannot be read is left out, and told."""
+        found = []
+        for target in record.spec.targets:
+            try:
+                url = open_url(self.tools.vault, target.url)
+            except SecretUnreadable:
+                self.telling.warned(record, Warned(f"the URL of target {target.shown} can't be read"))
+                continue
+            found.append(TargetSpec(target.target, url, target.shown, record.spec.tries))
+        return found
+
+    async def _let_go(self, player: Playout) -> None:
+        """Write the last place, which nobody holds, after the last words are out."""
+        self._take_reports()
+        self.telling.targets(self.record, player.snapshot().targets)
+        told = await self.telling.finished(LAST_WORDS_S)
+        self._written_ns = 0
+        await self._write(player, holder="")
+        log.info("restream.let_go", restream=self.record.restream, run=self.record.run, told=told)
+
+    async def _write(self, player: Playout, holder: str) -> None:
+        """Write the place when a second is over. A write that the broker does not take is left to the next one."""
+        now_ns = self.tools.clock.monotonic_ns()
+        if self._written_ns and now_ns - self._written_ns < WRITE_EVERY_NS:
+            return
+        self._written_ns = now_ns
+        value = self._place(player.snapshot(), holder)
+        try:
+            async with asyncio.timeout(WRITE_S):
+                await self._replace(value)
+        except (Unavailable, TimeoutError) as error:
+            log.info("restream.place.not_written", restream=self.record.restream, error=type(error).__name__)
+
+    async def _replace(self, value: PlaceRecord) -> None:
+        try:
+            self.lease = await self.tools.places.replace(self.lease, value)
+        except Conflict:
+            await self._regain(value)
+
+    async def _regain(self, value: PlaceRecord) -> None:
+        """After a conflict: an earlier write of ours may have arrived unseen; otherwise the run is another's."""
+        stored = await self.tools.places.get(self.key)
+        if stored is None:
+            revision = await self.tools.places.create(self.key, value)
+            self.lease = Stored(self.key, value, revision)
+        elif self.tools.me.owns(stored.value) and stored.value.run == self.record.run:
+            self.lease = await self.tools.places.replace(stored, value)
+        else:
+            log.warning("restream.lost", restream=self.record.restream, run=self.record.run, to=stored.value.holder)
+            self._lost = True
+
+    def _place(self, snap: Snapshot, holder: str) -> PlaceRecord:
+        earlier = self.lease.value
+        changes: dict[str, Any] = {
+            "holder": holder, "place": snap.place, "spec_number": snap.spec_number, "moved": snap.moved,
+            "source": self._mark(snap), "played_ms": self._played_before_ms + snap.played_ms,
+            "at_ms": self.tools.clock.now_ms(),
+            "number": self.telling.number, "file": snap.file, "how": snap.how or "", "live": snap.live,
+            "targets": snap.targets,
+        }  # fmt: skip
+        return earlier.model_copy(update=changes)
+
+    def _mark(self, snap: Snapshot) -> str:
+        """Give the keyed hash of the source at a place."""
+        items, at = self._lists.get(snap.spec_number, ()), (snap.spec_number, snap.place.item)
+        if at not in self._marks and snap.place.item < len(items):
+            self._marks[at] = mark(self.tools.vault, items[snap.place.item].source)
+        return self._marks.get(at, "")

@@ -1,0 +1,76 @@
+"""Whether the live event that a restream names is live, read from its job once a second."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from shared.errors import Unavailable
+from shared.kv import Bucket
+from shared.logging import get_logger
+from shared.messages.jobs import JobRecord
+from shared.messages.restreams import LiveInsert, Source
+from shared.tasks import beside
+
+log = get_logger()
+BUCKET: Final = "events"
+LOOK_S: Final = 1.0
+
+
+class Tell(Protocol):
+    """Switches to a live event, or back."""
+
+    def __call__(self, source: Source | None, *, back: bool = True) -> None: ...  # noqa: D102
+
+
+@dataclass(slots=True)
+class Watch:
+    """Watches the event of one restream. While the broker is away, what was known stays."""
+
+    jobs: Bucket[JobRecord]
+    tell: Tell
+    account: str = ""
+    insert: LiveInsert | None = None
+    _session: str | None = None
+
+    def follow(self, account: str, insert: LiveInsert | None) -> None:
+        """Watch this event from now on; None: no more."""
+        self.account, self.insert = account, insert
+
+    async def run(self) -> None:
+        """Look once a second."""
+        while True:
+            with contextlib.suppress(Unavailable):
+                await self._look()
+            await asyncio.sleep(LOOK_S)
+
+    async def _look(self) -> None:
+        insert = self.insert
+        stored = await self.jobs.get(f"{self.account}.{insert.event}") if insert else None
+        session = stored.value.session if stored and stored.value.state == "processing" else None
+        if session == self._session:
+            return
+        if self._session is not None:
+            self.tell(None, back=insert.back if insert else True)
+        self._session = session
+        if insert and session is not None:
+            shown = f"live event {insert.event}"
+            self.tell(Source(kind="recording", place=insert.event, shown=shown), back=insert.back)
+        log.info("restream.live", live=insert.event if insert else "", session=session)
+
+
+@dataclass(frozen=True, slots=True)
+class Inserts:
+    """Makes watches."""
+
+    jobs: Bucket[JobRecord]
+
+    @contextlib.asynccontextmanager
+    async def watched(self, tell: Tell) -> AsyncIterator[Watch]:
+        """Watch for one restream while the block runs; `tell` hears of each change."""
+        watch = Watch(self.jobs, tell)
+        async with beside(watch.run()):
+            yield watch

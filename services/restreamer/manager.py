@@ -1,0 +1,152 @@
+"""Takes the runs that nobody plays, as many as this instance has room for, and hands them over at its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from nats.errors import Error as NatsError
+
+from services.restreamer.decide import WANTED
+from services.restreamer.holder import Holder, Tools
+from services.restreamer.leases import Sights
+from services.restreamer.places import beginning, mark
+from services.restreamer.records import is_left_behind
+from services.restreamer.telling import Telling
+from shared.errors import Unavailable
+from shared.kv import Stored
+from shared.logging import get_logger
+from shared.messages.restreams import PlaceRecord, RestreamRecord
+from shared.tasks import beside
+
+log = get_logger()
+LOOK_S: Final = 0.25
+ASK_S: Final = 0.5
+ANSWER_S: Final = 1.0
+SWEEP_S: Final = 5.0
+NUMBERS_LEFT_OUT: Final = 10_000
+
+
+@dataclass(slots=True)
+class Manager:
+    """Follows both buckets' mirrors, whose `changed` it is."""
+
+    tools: Tools
+    sights: Sights
+    room: int
+    _records: dict[str, RestreamRecord] = field(default_factory=dict)
+    _wanted: set[str] = field(default_factory=set)
+    _held: dict[str, tuple[Holder, asyncio.Task[None]]] = field(default_factory=dict)
+    _woken: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def record_changed(self, key: str, record: RestreamRecord | None) -> None:
+        """Take in a restream's record; None: it was removed."""
+        if record is None:
+            self._records.pop(key, None)
+        else:
+            self._records[key] = record
+        if record is not None and record.state in WANTED:
+            self._wanted.add(key)
+        else:
+            self._wanted.discard(key)
+        if held := self._held.get(key):
+            held[0].follow(record)
+        self._woken.set()
+
+    def place_changed(self, key: str, place: PlaceRecord | None) -> None:
+        """Take in a place."""
+        self.sights.seen(key, place)
+        if place is not None and not place.holder:
+            self._woken.set()
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Hold runs while the block runs."""
+        try:
+            async with beside(self._take()), beside(self._ask()), beside(self._sweep()):
+                yield
+        finally:
+            await self._hand_over()
+
+    async def _take(self) -> None:
+        while True:
+            self._woken.clear()
+            self._collect()
+            for key in [k for k in self._wanted if k not in self._held and self.sights.free(k)]:
+                if len(self._held) >= self.room:
+                    log.info("restream.no_room", room=self.room)
+                    break
+                with contextlib.suppress(Unavailable):  # also: another was quicker
+                    await self._claim(key)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_S):
+                    await self._woken.wait()
+
+    async def _claim(self, key: str) -> None:
+        """Take a run by compare-and-set, unless its place is not the one that was seen to be free."""
+        stored = await self.tools.places.get(key)
+        self.sights.seen(key, stored.value if stored else None)
+        if not self.sights.free(key) or (record := self._records.get(key)) is None or key not in self._wanted:
+            return
+        mine = self._mine(record, stored.value if stored else None)
+        if stored is None:
+            lease = Stored(key, mine, await self.tools.places.create(key, mine))
+        else:
+            lease = await self.tools.places.replace(stored, mine)
+        telling = Telling(self.tools.records.outbox, self.tools.clock, mine.number)
+        holder = Holder(self.tools, record, lease, telling)
+        task = asyncio.create_task(holder.run())
+        task.add_done_callback(lambda _: self._woken.set())
+        self._held[key] = (holder, task)
+        holder.follow(self._records.get(key))
+        log.info("restream.taken", restream=record.restream, run=record.run, place=mine.place.model_dump())
+
+    def _mine(self, record: RestreamRecord, last: PlaceRecord | None) -> PlaceRecord:
+        me, same = self.tools.me, last if last and last.run == record.run else None
+        place = beginning(record, last, lambda: [mark(self.tools.vault, item.source) for item in record.spec.items])
+        return PlaceRecord(
+            account=record.account, restream=record.restream, run=record.run, holder=me.instance, host=me.host,
+            pid=me.pid, place=place, spec_number=record.spec_number, moved=same.moved if same else 0,
+            played_ms=same.played_ms if same else 0, at_ms=self.tools.clock.now_ms(),
+            number=same.number + NUMBERS_LEFT_OUT if same else 0, source=same.source if same else "",
+            targets=same.targets if same else (),
+        )  # fmt: skip
+
+    def _collect(self) -> None:
+        """Let go of holders that have ended; one that broke has its run taken when its lease is over."""
+        for key, (holder, task) in list(self._held.items()):
+            if task.done():
+                del self._held[key]
+                if not task.cancelled() and (error := task.exception()):
+                    log.error("restream.holder.broke", restream=holder.record.restream, exc_info=error)
+
+    async def _ask(self) -> None:
+        """Ask the broker again and again, to know whether silence means anything."""
+        while True:
+            try:
+                async with asyncio.timeout(ANSWER_S):
+                    await self.tools.places.get("none.none")
+            except (Unavailable, NatsError, TimeoutError):
+                self.sights.answering(well=False)
+            else:
+                self.sights.answering(well=True)
+            await asyncio.sleep(ASK_S)
+
+    async def _sweep(self) -> None:
+        """See to records whose writer died before it did what follows."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            now_ms = self.tools.clock.now_ms()
+            for key in [k for k, record in self._records.items() if is_left_behind(record, now_ms)]:
+                log.info("restream.left_behind", key=key)
+                with contextlib.suppress(Unavailable):
+                    await self.tools.records.keep(key)
+
+    async def _hand_over(self) -> None:
+        """Have every run let go, so that another instance takes it at once."""
+        for holder, _ in self._held.values():
+            holder.leave()
+        await asyncio.gather(*(task for _, task in self._held.values()), return_exceptions=True)

@@ -1,0 +1,109 @@
+"""The record of each restream, and what must follow from it: schedules and events.
+
+None of that is one step with the record's write. So schedules are set by what the record says afterwards, again until
+it has not changed meanwhile (ADR 6), and events lie in the record until they are known to be published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from services.restreamer.decide import ACTIVE, apply, clock_commands
+from shared.bus import Outbox
+from shared.clock import Clock
+from shared.kv import Bucket, Conflict
+from shared.logging import get_logger
+from shared.messages.restreams import RestreamCommand, RestreamRecord
+
+log = get_logger()
+BUCKET: Final = "restreams"
+MOST_ROUNDS: Final = 20
+LATE: Final = timedelta(seconds=10)
+Change = Callable[[RestreamRecord | None], RestreamRecord | None]
+
+
+def restream_key(account: str, restream: str) -> str:
+    """Give a restream's key in the buckets `restreams` and `places`."""
+    return f"{account}.{restream}"
+
+
+def is_left_behind(record: RestreamRecord, now_ms: int) -> bool:
+    """Tell whether somebody died between a write and what follows, or a schedule did not fire."""
+    before = now_ms - LATE // timedelta(milliseconds=1)
+    spec = record.spec
+    late_start = record.state == "scheduled" and (spec.start_ms or before) < before
+    late_end = record.state in ACTIVE and (spec.end_ms or before) < before
+    return late_start or late_end or (bool(record.untold) and record.changed_ms < before)
+
+
+@dataclass(slots=True)
+class Records:
+    """Applies commands and changes, and does what follows. Unavailable when the broker is."""
+
+    bucket: Bucket[RestreamRecord]
+    outbox: Outbox
+    clock: Clock
+
+    async def apply(self, command: RestreamCommand) -> None:
+        """Apply a command; one that changes nothing is logged, and what follows is still seen to."""
+        key, said = restream_key(command.account, command.restream), ""
+
+        def how(old: RestreamRecord | None) -> RestreamRecord | None:
+            nonlocal said
+            outcome = apply(old, command, self.clock.now_ms())
+            said = outcome if isinstance(outcome, str) else ""
+            return None if isinstance(outcome, str) else outcome
+
+        record = await self.bucket.change(key, how)
+        about = {"restream": command.restream, "verb": command.verb, "command": command.command}
+        if said or record is None:
+            log.info("restream.command.nothing", reason=said, **about)
+        else:
+            log.info("restream.command.applied", state=record.state, run=record.run, **about)
+        if record is not None:
+            await self.keep(key)
+
+    async def change(self, key: str, how: Change) -> None:
+        """Change a record, and do what follows."""
+        before: list[RestreamRecord | None] = []
+
+        def noted(old: RestreamRecord | None) -> RestreamRecord | None:
+            before[:] = [old]
+            return how(old)
+
+        after = await self.bucket.change(key, noted)
+        if after is not None and (after is not before[0] or after.untold):
+            await self.keep(key)
+
+    async def keep(self, key: str) -> None:
+        """Set the schedules as the record wants them, and publish its events."""
+        for _ in range(MOST_ROUNDS):
+            stored = await self.bucket.get(key)
+            if stored is None:
+                return
+            must = clock_commands(stored.value)
+            for name, command in must.items():
+                if command:
+                    await self.outbox.schedule(name, command.at_ms, command)
+                else:
+                    await self.outbox.unschedule(stored.value.account, name)
+            await self._tell(key, stored.value)
+            latest = await self.bucket.get(key)
+            if latest is None or (clock_commands(latest.value) == must and not latest.value.untold):
+                return
+        raise Conflict(f"restream {key} keeps changing")
+
+    async def _tell(self, key: str, record: RestreamRecord) -> None:
+        for event in record.untold:
+            await self.outbox.emit(event)
+        told = {event.dedup_id for event in record.untold}
+
+        def rest(old: RestreamRecord | None) -> RestreamRecord | None:
+            left = tuple(e for e in old.untold if e.dedup_id not in told) if old else ()
+            return old.model_copy(update={"untold": left}) if old and len(left) < len(old.untold) else None
+
+        if told:
+            await self.bucket.change(key, rest)

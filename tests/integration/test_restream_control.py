@@ -1,0 +1,326 @@
+"""Commands, holders and the clock of restreams, on a real broker; every command is sent twice."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nats.js.errors import NotFoundError
+
+from services.restreamer.playout import Ended, Warned
+from services.scheduler.app import build as scheduler
+from shared.kv import Stored
+from shared.messages.jobs import JobRecord
+from shared.messages.restreams import FLICKS, LiveInsert, Place, PlaceRecord, RestreamRecord, RestreamStateChanged
+from shared.streams import SCHEDULES
+from shared.subjects import schedule_subject
+from tests.support.nats import NatsServer, nats_server
+from tests.support.restream_desk import CLOCK, CountingPlayout, Desk, Stage, desk, stage
+from tests.support.shared_bus import child, served, settings_for
+from tests.support.webhook_stack import eventually
+
+
+async def begun(of: Stage, at: Desk, count: int = 1) -> CountingPlayout:
+    """Wait until a restream was begun so often; gives the last."""
+
+    async def so() -> bool:
+        return len(of.of(at.restream)) >= count
+
+    await eventually(so)
+    assert len(of.of(at.restream)) == count
+    return of.of(at.restream)[-1]
+
+
+async def called(playout: CountingPlayout, *calls: str) -> None:
+    """Wait for so many calls; they must be these."""
+
+    async def so() -> bool:
+        return len(playout.calls) >= len(calls)
+
+    await eventually(so)
+    assert playout.calls == list(calls)
+
+
+async def test_a_life(nats: NatsServer, tmp_path: Path) -> None:
+    async with desk(nats) as at, stage(nats, tmp_path) as one:
+        await at.send("start", spec=at.spec("a.mp4", "b.mp4", to=("rtmp://h/a/1", "rtmp://h/a/2")))
+        await at.state("playing")
+        playout = await begun(one, at)
+        assert [t.url for t in playout.targets] == ["rtmp://h/a/1", "rtmp://h/a/2"]
+        update = {"spec": at.spec("c.mp4", to=("rtmp://h/a/3",)), "wait_current": True}
+        wishes: list[tuple[Any, dict[str, Any], list[str]]] = [
+            ("pause", {}, ["pause"]),
+            ("unpause", {}, ["unpause"]),
+            ("seek", {"item": 1, "at": 2 * FLICKS}, [f"move 1 {2 * FLICKS}"]),
+            ("skip", {}, ["move -1 0"]),
+            ("stop", {"only": (at.target("rtmp://h/a/1").target,)}, ["targets 1"]),
+            ("update", update, ["update 1 True", "targets 1"]),
+        ]
+        expected: list[str] = []
+        for verb, fields, calls in wishes:
+            await at.send(verb, **fields)
+            expected += calls
+            await called(playout, *expected)
+        playout.report(Warned("a file was left out", item=0, shown="c.mp4"))
+        await at.send("stop")
+        await at.state("stopped")
+        place = await at.held("")
+        assert playout.stopped
+        assert (place.place, place.spec_number, place.moved) == (playout.snapshot().place, 1, 2)
+        assert place.place.at > 0
+        states = ["starting", "playing", "paused", "playing", "stopped"]
+        assert await at.told() == [(1, state) for state in states]
+        told = await at.events()
+        targets = [(b["status"]["shown"][-1], b["status"]["state"]) for c, b in told if c == "target.state_changed"]
+        assert targets == [("1", "live"), ("2", "live"), ("1", "removed"), ("3", "live"), ("2", "removed")]
+        assert [b["shown"] for c, b in told if c == "file.started"] == ["a.mp4"]
+        assert [b["text"] for c, b in told if c == "warned"] == ["a file was left out"]
+        numbers = [b["number"] for c, b in told if c == "target.state_changed"]
+        assert numbers == sorted(set(numbers))
+
+
+async def test_a_stop_and_a_resume_at_the_place(nats: NatsServer, tmp_path: Path) -> None:
+    async with desk(nats) as at, stage(nats, tmp_path) as one:
+        await at.send("start", spec=at.spec("a.mp4", "b.mp4"))
+        await at.state("playing")
+        playout = await begun(one, at)
+        await at.send("seek", item=1, at=9 * FLICKS)
+        await called(playout, f"move 1 {9 * FLICKS}")
+        await at.send("stop")
+        await at.send("resume", spec=at.spec("x.mp4", "a.mp4", "b.mp4"))  # before the holder can have let go
+        await at.state("playing", run=2)
+        resumed = await begun(one, at, 2)
+        assert resumed.begun == playout.snapshot().place.model_copy(update={"item": 2})
+        await at.send("start", spec=at.spec("c.mp4"))  # over the running one
+        await at.state("playing", run=3)
+        anew = await begun(one, at, 3)
+        assert resumed.stopped
+        assert anew.begun == Place()
+        assert (await at.told())[-4:] == [(2, "playing"), (2, "stopped"), (3, "starting"), (3, "playing")]
+
+
+async def test_the_end_of_the_list_and_a_list_that_cannot_be_played(nats: NatsServer, tmp_path: Path) -> None:
+    for report, state in ((Ended(), "ended"), (Ended(failed=True, reason="no file"), "failed")):
+        async with desk(nats) as at, stage(nats, tmp_path) as one:
+            await at.send("start", spec=at.spec())
+            await at.state("playing")
+            (await begun(one, at)).report(report)
+            over = await at.state(state)  # type: ignore[arg-type]
+            assert over.reason == report.reason
+            await at.held("")
+            assert await at.told() == [(1, "starting"), (1, "playing"), (1, state)]
+
+
+async def test_a_clean_stop_hands_over_at_once(tmp_path: Path) -> None:
+    with nats_server(tmp_path / "nats") as server:
+        async with desk(server) as at, desk(server) as other, contextlib.AsyncExitStack() as stack:
+            one = await stack.enter_async_context(stage(server, tmp_path, "one", restreams=1))
+            await at.send("start", spec=at.spec())
+            await at.state("playing")
+            async with stage(server, tmp_path, "two", restreams=1) as two:
+                await other.send("start", spec=other.spec())  # one has no room
+                await other.held("two")
+                await other.send("stop")
+                await other.held("")
+                first = await begun(one, at)
+                await stack.aclose()
+                await at.held("two")
+                second = await begun(two, at)
+                assert first.stopped
+                assert second.begun == first.snapshot().place
+                assert [c for c, _ in await at.events()].count("file.started") == 1, "the same file goes on"
+                assert await at.told() == [(1, "starting"), (1, "playing")]
+
+
+async def test_a_holder_that_is_silent_or_dead_is_followed(nats: NatsServer, tmp_path: Path) -> None:
+    """A silent one after 3 s, one of this host whose process is no more at once."""
+    gone = await asyncio.create_subprocess_exec(sys.executable, "-c", "")
+    await gone.wait()
+    holders = {"elsewhere": ("far", os.getpid()), "killed": (socket.gethostname(), gone.pid)}
+    began, took = {}, {}
+    async with desk(nats) as alive, contextlib.AsyncExitStack() as stack:
+        desks = {name: await stack.enter_async_context(desk(nats)) for name in holders}
+        async with stage(nats, tmp_path, "zero", restreams=0):
+            for at in (alive, *desks.values()):
+                await at.send("start", spec=at.spec("a.mp4", "b.mp4"))
+                await at.state("starting")
+        place = Place(item=1, loop=3, at=7 * FLICKS)
+        for name, (host, pid) in holders.items():
+            at = desks[name]
+            held = PlaceRecord(
+                account=at.account, restream=at.restream, run=1, holder=name, host=host, pid=pid, place=place, at_ms=1
+            )
+            await at.places.create(at.key, held)
+        lives = held.model_copy(update={"account": alive.account, "restream": alive.restream, "host": "far"})
+        revision = await alive.places.create(alive.key, lives)
+        async with stage(nats, tmp_path, "one") as one:
+            for name in ("killed", "elsewhere"):
+                began[name] = CLOCK.monotonic_ns()
+                while one.of(desks[name].restream) == []:
+                    beat = lives.model_copy(update={"at_ms": CLOCK.now_ms()})
+                    revision = (await alive.places.replace(Stored(alive.key, lives, revision), beat)).revision
+                    await asyncio.sleep(0.1)
+                took[name] = (CLOCK.monotonic_ns() - began[name]) // 1_000_000
+                assert one.of(desks[name].restream)[0].begun == place
+            assert one.of(alive.restream) == [], "a holder that writes is left alone"
+    print("took over after ms:", took)
+
+
+async def test_a_holder_that_lost_its_run_stops_and_writes_nothing_more(nats: NatsServer, tmp_path: Path) -> None:
+    async with desk(nats) as at, stage(nats, tmp_path) as one:
+        await at.send("start", spec=at.spec())
+        await at.state("playing")
+        playout = await begun(one, at)
+
+        def taken(old: PlaceRecord | None) -> PlaceRecord | None:
+            return old.model_copy(update={"holder": "thief", "host": "far"}) if old else None
+
+        await at.places.change(at.key, taken)
+
+        async def stopped() -> bool:
+            return playout.stopped
+
+        await eventually(stopped)
+        assert (await at.place()).holder == "thief"
+
+
+async def test_the_playout_goes_on_without_the_broker(tmp_path: Path) -> None:
+    with nats_server(tmp_path / "nats") as server:
+        async with desk(server) as at, desk(server) as other, stage(server, tmp_path, "one") as one:
+            for each in (at, other):
+                await each.send("start", spec=each.spec())
+                await each.state("playing")
+            playout, ended = await begun(one, at), await begun(one, other)
+            async with stage(server, tmp_path, "two") as two:
+                before = await at.place()
+                server.kill()
+                ended.report(Warned("said while the broker was away"))
+                ended.report(Ended())
+                await asyncio.sleep(2)  # longer than a holder's write waits
+                await asyncio.to_thread(server.start)
+
+                async def written() -> bool:
+                    return (await at.place()).at_ms > before.at_ms + 2000
+
+                await eventually(written, 60)
+                assert (await at.place()).holder == "one"
+                assert not playout.stopped
+                assert (await at.record()).state == "playing"
+                await other.state("ended")
+                await other.held("")
+                assert "warned" in [channel for channel, _ in await other.events()]
+                assert two.played == []
+
+
+async def set_for(at: Desk, name: str) -> int | None:
+    """Tell when a schedule of a restream is due."""
+    try:
+        found = await at.js.get_last_msg(SCHEDULES, schedule_subject(at.account, f"restream-{name}-{at.restream}"))
+    except NotFoundError:
+        return None
+    return int(json.loads(found.data or b"")["at_ms"])
+
+
+async def test_schedules_are_set_moved_and_cancelled(nats: NatsServer, tmp_path: Path) -> None:
+    async with desk(nats) as at, stage(nats, tmp_path):
+        start, end = CLOCK.now_ms() + 600_000, CLOCK.now_ms() + 1_200_000
+        await at.send("start", spec=at.spec(start_ms=start, end_ms=end))
+        await at.idle()
+        assert [await set_for(at, "begin"), await set_for(at, "finish")] == [start, end]
+        await at.send("update", spec=at.spec("c.mp4", start_ms=start + 1, end_ms=end + 1))
+        await at.idle()
+        assert [await set_for(at, "begin"), await set_for(at, "finish")] == [start + 1, end + 1]
+        await at.send("stop")
+        await at.idle()
+        assert [await set_for(at, "begin"), await set_for(at, "finish")] == [None, None]
+        assert await at.told() == [(1, "scheduled"), (1, "stopped")]
+
+
+async def test_start_and_end_by_the_clock_with_everything_restarted(tmp_path: Path) -> None:
+    with nats_server(tmp_path / "nats") as server:
+        settings = settings_for(server, tmp_path)
+        async with desk(server) as at, desk(server) as other, desk(server) as missed:
+            async with stage(server, tmp_path, "one"):
+                now = CLOCK.now_ms()
+                await at.send("start", spec=at.spec(start_ms=now + 600_000, end_ms=now + 900_000))
+                await other.send("start", spec=other.spec(start_ms=now + 1500))
+                await other.send("stop")
+                await missed.send("start", spec=missed.spec(start_ms=now + 1500, end_ms=now + 2000))
+                start = CLOCK.now_ms() + 5000
+                await at.send("update", spec=at.spec("c.mp4", start_ms=start, end_ms=start + 2000))
+                await missed.idle()
+                server.kill()
+                await asyncio.to_thread(server.start)
+                await missed.send("pause")  # nothing to pause
+                await missed.idle()
+                await missed.state("scheduled")  # nobody acts on schedules yet
+            async with stage(server, tmp_path, "two") as two:
+                with child(settings, tmp_path / "log", "services.scheduler"):
+                    await missed.state("ended")
+                    playing = await at.state("playing")
+                with child(settings, tmp_path / "log", "services.scheduler"):
+                    ended = await at.state("ended")
+                assert (await other.record()).state == "stopped"
+                assert (await begun(two, at)).stopped
+                assert [i.source.shown for i in playing.spec.items] == ["c.mp4"]
+                late = (playing.started_ms or 0) - start, (ended.finished_ms or 0) - start - 2000
+                assert min(late) >= 0
+                print("late by ms:", late)
+
+
+async def test_what_a_dead_writer_left_is_done(nats: NatsServer, tmp_path: Path) -> None:
+    """Its event is published; a schedule that is not there is set, and acts at once."""
+    async with desk(nats) as at:
+        spec = at.spec(start_ms=1)
+        news = RestreamStateChanged(
+            account=at.account, restream=at.restream, run=1, number=5, at_ms=5, state="scheduled", targets=spec.targets
+        )
+        record = RestreamRecord(
+            account=at.account, restream=at.restream, spec=spec, state="scheduled", created_ms=1, changed_ms=1,
+            number=5, untold=(news,),
+        )  # fmt: skip
+        await at.records.create(at.key, record)
+        async with stage(nats, tmp_path), served("scheduler", scheduler, settings_for(nats, tmp_path)):
+            await at.state("playing")
+        assert await at.told() == [(1, "scheduled"), (1, "starting"), (1, "playing")]
+        assert (await at.record()).untold == ()
+
+
+async def test_a_live_event_is_switched_to_while_it_is_live(nats: NatsServer, tmp_path: Path) -> None:
+    event = "e" * 32
+    async with desk(nats) as at, stage(nats, tmp_path) as one:
+
+        async def job(state: Any, session: str) -> None:
+            record = JobRecord(
+                account=at.account, event=event, state=state, session=session, created_ms=1, changed_ms=1,
+                stream_key="-", passphrase="-",
+            )  # fmt: skip
+            await at.jobs.change(f"{at.account}.{event}", lambda _: record)
+
+        await at.send("start", spec=at.spec(live=LiveInsert(event=event)))
+        await at.state("playing")
+        playout = await begun(one, at)
+        await job("processing", "1" * 32)
+        calls = [f"live {event} True"]
+        await called(playout, *calls)
+        await job("processing", "2" * 32)  # the encoder came back with a session of its own
+        calls += ["live None True", f"live {event} True"]
+        await called(playout, *calls)
+        await job("disconnected", "2" * 32)
+        await called(playout, *calls, "live None True")
+
+
+@pytest.mark.parametrize("verb", ["stop", "update", "pause", "seek"])
+async def test_a_command_for_nobody_is_done_with(nats: NatsServer, tmp_path: Path, verb: Any) -> None:
+    async with desk(nats) as at, stage(nats, tmp_path):
+        await at.send(verb)
+        await at.idle()
+        assert await at.records.get(at.key) is None
+        assert await at.events() == []

@@ -1,0 +1,253 @@
+"""A restreamer with a playout that only counts, in this process, and what a test needs to talk to it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import nats
+from nats.js import JetStreamContext
+
+from services.restreamer.app import build
+from services.restreamer.model import TargetSpec, Track
+from services.restreamer.playout import FileStarted, Playout, Report, Reporter, Snapshot, Started
+from shared.clock import SystemClock
+from shared.kv import Bucket
+from shared.messages.jobs import JobRecord
+from shared.messages.restreams import (
+    FLICKS,
+    Item,
+    Move,
+    Place,
+    PlaceRecord,
+    RestreamCommand,
+    RestreamRecord,
+    RestreamSpec,
+    Source,
+    State,
+    Target,
+    TargetStatus,
+    Verb,
+)
+from shared.secrets import Vault
+from shared.service import Service
+from shared.streams import COMMANDS, EVENTS
+from shared.webhooks import seal_url
+from tests.support.clipper_desk import read_all
+from tests.support.nats import NatsServer
+from tests.support.shared_bus import SECRET, new_id, send, served, settings_for
+from tests.support.webhook_stack import eventually
+
+CLOCK = SystemClock()
+VIDEO = Track("video", "h264", b"", 320, 180)
+
+
+class CountingPlayout(Playout):
+    """Plays nothing, at the pace of the clock: its place goes on by itself, its targets are live at once."""
+
+    def __init__(self, report: Reporter) -> None:
+        self.report_one = report
+        self.calls: list[str] = []
+        self.stopped = False
+        self.begun = Place()
+        self.targets: tuple[TargetSpec, ...] = ()
+        self.now = Snapshot(Place())
+        self._since_ns = CLOCK.monotonic_ns()
+
+    def report(self, what: Report) -> None:
+        """Report as playout's threads do."""
+        asyncio.get_running_loop().run_in_executor(None, self.report_one, what)
+
+    def start(
+        self,
+        spec: RestreamSpec,
+        targets: Sequence[TargetSpec],
+        place: Place | None = None,
+        *,
+        spec_number: int = 0,
+        moved: int = 0,
+        paused: bool = False,
+    ) -> None:
+        self.begun = place or Place(item=spec.first)
+        self.targets = tuple(targets)
+        self.now = Snapshot(self.begun, spec_number, moved, how="copied", paused=paused)
+        self.report_one(Started())
+        self.report_one(FileStarted(self.begun, spec.items[self.begun.item], "copied", "", VIDEO, None, None))
+
+    def update(self, spec: RestreamSpec, spec_number: int, *, wait_current: bool) -> None:
+        self.calls.append(f"update {spec_number} {wait_current}")
+        self._jump(Place(item=spec.first), spec_number=spec_number)
+
+    def pause(self) -> None:
+        self.calls.append("pause")
+        self._jump(self.snapshot().place, paused=True)
+
+    def unpause(self) -> None:
+        self.calls.append("unpause")
+        self._jump(self.snapshot().place, paused=False)
+
+    def move(self, move: Move) -> None:
+        self.calls.append(f"move {move.item} {move.at}")
+        self._jump(Place(item=max(move.item, 0), at=move.at), moved=move.number)
+
+    def set_targets(self, targets: Sequence[TargetSpec]) -> None:
+        self.calls.append(f"targets {len(targets)}")
+        self.targets = tuple(targets)
+
+    def live(self, source: Source | None, *, back: bool = True) -> None:
+        self.calls.append(f"live {source.place if source else None} {back}")
+
+    def snapshot(self) -> Snapshot:
+        place, still = self.now.place, self.now.paused or self.stopped
+        gone_ns = 0 if still else CLOCK.monotonic_ns() - self._since_ns
+        at = place.model_copy(update={"at": place.at + gone_ns * FLICKS // 1_000_000_000})
+        told = tuple(TargetStatus(target=t.target, shown=t.shown, state="live", since_ms=1) for t in self.targets)
+        return self._with(place=at, targets=told, played_ms=gone_ns // 1_000_000)
+
+    def stop(self) -> None:
+        self._jump(self.snapshot().place)
+        self.stopped = True
+
+    def join(self, seconds: float) -> bool:
+        return self.stopped
+
+    def _jump(self, place: Place, **changes: Any) -> None:
+        self.now = self._with(place=place, **changes)
+        self._since_ns = CLOCK.monotonic_ns()
+
+    def _with(self, **changes: Any) -> Snapshot:
+        return Snapshot(**{name: getattr(self.now, name) for name in Snapshot.__dataclass_fields__} | changes)
+
+
+@dataclass
+class Stage:
+    """An instance and what it plays or played, in order."""
+
+    service: Service
+    played: list[tuple[RestreamRecord, CountingPlayout]]
+
+    def of(self, restream: str) -> list[CountingPlayout]:
+        return [playout for record, playout in self.played if record.restream == restream]
+
+
+@contextlib.asynccontextmanager
+async def stage(server: NatsServer, folder: Path, name: str = "one", **settings: Any) -> AsyncIterator[Stage]:
+    """Run a restreamer."""
+    played: list[tuple[RestreamRecord, CountingPlayout]] = []
+
+    def make(record: RestreamRecord, report: Reporter) -> Playout:
+        played.append((record, CountingPlayout(report)))
+        return played[-1][1]
+
+    given = settings_for(server, folder, instance=name, **settings)
+    async with served("restreamer", lambda service: build(service, make), given) as service:
+        yield Stage(service, played)
+
+
+@dataclass
+class Desk:
+    """A restream, as the gateway sees it."""
+
+    js: JetStreamContext
+    account: str = field(default_factory=lambda: f"a{uuid.uuid4().hex[:12]}")
+    restream: str = field(default_factory=new_id)
+    vault: Vault = field(default_factory=lambda: Vault(SECRET.encode()))
+
+    @property
+    def key(self) -> str:
+        return f"{self.account}.{self.restream}"
+
+    @property
+    def records(self) -> Bucket[RestreamRecord]:
+        return Bucket(lambda: self.js, "restreams", RestreamRecord)
+
+    @property
+    def places(self) -> Bucket[PlaceRecord]:
+        return Bucket(lambda: self.js, "places", PlaceRecord)
+
+    @property
+    def jobs(self) -> Bucket[JobRecord]:
+        return Bucket(lambda: self.js, "events", JobRecord)
+
+    def item(self, path: str) -> Item:
+        return Item(source=Source(kind="library", place=path, shown=path))
+
+    def target(self, url: str) -> Target:
+        digest = uuid.uuid5(uuid.NAMESPACE_URL, url).hex[:16]
+        return Target(target=digest, url=seal_url(self.vault, url), shown=url)
+
+    def spec(self, *paths: str, to: Sequence[str] = ("rtmp://127.0.0.1/live/x",), **fields: Any) -> RestreamSpec:
+        items = [self.item(path) for path in paths or ("one.mp4", "two.mp4")]
+        return RestreamSpec(items=items, targets=[self.target(url) for url in to], **fields)
+
+    async def send(self, verb: Verb, **fields: Any) -> RestreamCommand:
+        """Send a command twice."""
+        command = RestreamCommand(
+            account=self.account, restream=self.restream, command=new_id(), verb=verb, at_ms=CLOCK.now_ms(), **fields
+        )
+        await send(self.js, command, times=2)
+        return command
+
+    async def idle(self) -> None:
+        """Wait until all commands are applied."""
+
+        async def done() -> bool:
+            info = await self.js.consumer_info(COMMANDS, "restreamer-command")
+            return not info.num_pending and not info.num_ack_pending
+
+        await eventually(done)
+
+    async def record(self) -> RestreamRecord:
+        stored = await self.records.get(self.key)
+        assert stored is not None
+        return stored.value
+
+    async def place(self) -> PlaceRecord:
+        stored = await self.places.get(self.key)
+        assert stored is not None
+        return stored.value
+
+    async def state(self, state: State, run: int = 1) -> RestreamRecord:
+        """Wait for a state of a run."""
+
+        async def is_so() -> RestreamRecord | None:
+            stored = await self.records.get(self.key)
+            same = stored and (stored.value.state, stored.value.run) == (state, run)
+            return stored.value if stored and same else None
+
+        return await eventually(is_so)
+
+    async def held(self, by: str, run: int = 1) -> PlaceRecord:
+        """Wait until an instance holds the run ("": nobody)."""
+
+        async def is_so() -> PlaceRecord | None:
+            stored = await self.places.get(self.key)
+            same = stored and (stored.value.holder, stored.value.run) == (by, run)
+            return stored.value if stored and same else None
+
+        return await eventually(is_so, 60)
+
+    async def events(self) -> list[tuple[str, dict[str, Any]]]:
+        """Give what was told, by the last words of its channel."""
+        found = await read_all(self.js, EVENTS, f"restreams.*.{self.account}.{self.restream}")
+        found += await read_all(self.js, EVENTS, f"restreams.*.*.{self.account}.{self.restream}")
+        return [(channel.removeprefix("restreams."), body) for channel, body in found]
+
+    async def told(self) -> list[tuple[int, str]]:
+        """Give run and state of each state's event."""
+        return [(body["run"], body["state"]) for channel, body in await self.events() if channel == "state_changed"]
+
+
+@contextlib.asynccontextmanager
+async def desk(server: NatsServer) -> AsyncIterator[Desk]:
+    """Connect, with an account of the test's own."""
+    connection = await nats.connect(server.url, max_reconnect_attempts=-1, reconnect_time_wait=0.1)
+    try:
+        yield Desk(connection.jetstream(timeout=10))
+    finally:
+        await connection.close()

@@ -86,7 +86,6 @@ class Settings(BaseSettings):
         timedelta(days=7), description="How long recordings are kept (seconds, or ISO 8601 as P7D)"
     )
     restreams: int = Field(40, ge=0, le=1000, description="How many restreams an instance plays at once")
-    restreams: int = Field(40, ge=0, le=1000, description="How many restreams an instance plays at once")
     log_json: bool = Field(default=False, description="Log lines as JSON")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
     instance: str = Field("", max_length=64, description="Name of this instance; default host name and process id")

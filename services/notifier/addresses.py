@@ -16,6 +16,7 @@ from shared.kv import Bucket
 from shared.logging import get_logger
 from shared.messages.clips import ClipEvent
 from shared.messages.notifications import DeliveryRecord, WebhookEndpoint
+from shared.messages.restreams import RestreamEvent
 from shared.secrets import SecretUnreadable, Vault
 from shared.webhooks import VAULT_PURPOSE, account_secret, open_url, seal_url
 
@@ -40,22 +41,27 @@ class Addresses:
             self._lists, self._revision = {}, revision
         if account not in self._lists:
             stored = [stored.value for stored in await self._bucket.items(account)]
-            self._lists[account] = [e.model_copy(update={"url": url}) for e in stored if (url := self._opened(e.url))]
+            self._lists[account] = [e.model_copy(update={"url": url}) for e in stored if (url := self.opened(e.url))]
         return self._lists[account]
 
     def told_by(self, happening: Happening) -> Happening:
         """Open the URLs of those whom the event itself names; an unreadable one is left out."""
         event = happening.event
+        if isinstance(event, RestreamEvent) and event.callback:
+            url = self.opened(event.callback.url)
+            callback = event.callback.model_copy(update={"url": url}) if url else None
+            return replace(happening, event=event.model_copy(update={"callback": callback}))
         if not isinstance(event, ClipEvent) or not event.notifications:
             return happening
-        wishes = tuple(n.model_copy(update={"url": url}) for n in event.notifications if (url := self._opened(n.url)))
+        wishes = tuple(n.model_copy(update={"url": url}) for n in event.notifications if (url := self.opened(n.url)))
         return replace(happening, event=event.model_copy(update={"notifications": wishes}))
 
     def sealed(self, url: str) -> str:
         """Give a URL as it is stored."""
         return seal_url(self._vault, url)
 
-    def _opened(self, sealed: str) -> str:
+    def opened(self, sealed: str) -> str:
+        """Open what `sealed` made; empty when it was made under another SECRET_KEY."""
         try:
             return open_url(self._vault, sealed)
         except SecretUnreadable:
@@ -75,7 +81,7 @@ class Addresses:
         A one-off receiver's requests are signed with the secret of its account.
         """
         if record.endpoint is None:
-            url = self._opened(record.target)
+            url = self.opened(record.target)
             if not url:
                 raise DestinationFailed("the receiver's URL can't be read", final=True)
             return Target(url, account_secret(self._vault, record.account))

@@ -12,7 +12,7 @@ from services.notifier.addresses import Addresses
 from services.notifier.fanout import delivery_key
 from services.notifier.lanes import BUSY_WAIT_MS, Lanes, wait_ms
 from services.notifier.retries import Outcome, Policy, abandoned, replayed, settled
-from services.notifier.sender import Sender, Target
+from services.notifier.sender import Sender, Target, encode
 from services.notifier.traffic import Traffic
 from shared.bus import Outbox
 from shared.clock import Clock
@@ -110,12 +110,15 @@ class Courier:
             token = uuid.uuid4().hex
             if not await self.lanes.hold(lane, token, now, now + self.policy.hold // _MS):
                 return BUSY_WAIT_MS
-            outcome = await self.sender.send(target, record.delivery, record.payload)
+            outcome = await self.sender.send(target, record.delivery, self._body(record), record.form)
         finally:
             self.traffic.leave(account, target.url)
         now = self.clock.now_ms()
         self.traffic.learn(account, target.url, failed=not outcome.delivered, took_ms=outcome.took_ms, now_ms=now)
         return await self._settle(record, outcome, token, now)
+
+    def _body(self, record: DeliveryRecord) -> bytes:
+        return self.addresses.opened(record.sealed).encode() if record.sealed else encode(record.payload)
 
     async def _settle(self, record: DeliveryRecord, outcome: Outcome, token: str, now: int) -> int:
         def how(old: DeliveryRecord | None) -> DeliveryRecord | None:

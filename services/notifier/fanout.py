@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 from services.notifier.addresses import Addresses
+from services.notifier.cdnetworks import callback_body, shown_body
 from services.notifier.events import Happening
 from services.notifier.lanes import LaneFull, Lanes
 from services.notifier.payload import payload
@@ -16,6 +18,7 @@ from shared.clock import Clock
 from shared.kv import Bucket, Conflict
 from shared.logging import get_logger
 from shared.messages.notifications import DeliveryRecord, LaneEntry, NotificationSend
+from shared.messages.restreams import RestreamEvent
 from shared.secrets import redact_url
 
 log = get_logger()
@@ -82,6 +85,9 @@ class Fanout:
 
     def _record(self, happening: Happening, receiver: Receiver) -> DeliveryRecord:
         now = self._clock.now_ms()
+        content: dict[str, Any] = {"payload": payload(happening, receiver, self._base_url)}
+        if receiver.form == "cdnetworks":
+            content = self._callback(happening)
         return DeliveryRecord(
             account=happening.event.account,
             delivery=receiver.delivery(happening),
@@ -92,8 +98,17 @@ class Fanout:
             target="" if receiver.endpoint else self._addresses.sealed(receiver.url),
             type=happening.type,
             resource=happening.resource,
-            payload=payload(happening, receiver, self._base_url),
+            form=receiver.form,
+            **content,
             state="pending",
             created_ms=now,
             deadline_ms=now + self._policy.lifetime // _MS,
         )
+
+    def _callback(self, happening: Happening) -> dict[str, Any]:
+        """Give a callback of the CDNetworks API: what is posted, sealed, and what people see of it."""
+        event = happening.event
+        assert isinstance(event, RestreamEvent)  # noqa: S101  only these have callbacks
+        assert event.callback is not None  # noqa: S101  likewise
+        body = json.dumps(callback_body(event, event.callback, self._addresses.opened), ensure_ascii=False)
+        return {"payload": shown_body(event, event.callback), "sealed": self._addresses.sealed(body)}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
+from services.notifier.cdnetworks import callback_of
 from services.notifier.events import Happening, digest
 from shared.messages.clips import ClipEvent, ClipStateChanged, NotifyEvent, SegmentAccurateReady
 from shared.messages.notifications import WebhookEndpoint
@@ -14,11 +16,15 @@ OUTPUT_FINISHED = frozenset({"finished", "cancelled", "failed", "error"})
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """A receiver of one event. `notify` is what a one-off receiver asked for; None: a registered endpoint."""
+    """A receiver of one event. `notify` is what a one-off receiver of clips asked for.
+
+    `form` is how it is told: by Standard Webhooks, or as the CDNetworks API's callbacks.
+    """
 
     url: str
     endpoint: str | None = None
     notify: NotifyEvent | None = None
+    form: Literal["standard", "cdnetworks"] = "standard"
 
     @property
     def identity(self) -> str:
@@ -52,6 +58,8 @@ def receivers_of(happening: Happening, endpoints: Iterable[WebhookEndpoint]) -> 
 
 def _one_off(happening: Happening) -> Iterator[Receiver]:
     event = happening.event
+    if callback := callback_of(event):
+        yield Receiver(callback.url, form="cdnetworks")
     if not isinstance(event, ClipEvent):
         return
     happened = _notify_events(event)

@@ -86,6 +86,8 @@ class DeliveryRecord(Record):
     type: str = Field(description="The event's channel")
     resource: str = Field(description="The id of what the event is about")
     payload: dict[str, Any]
+    form: Literal["standard", "cdnetworks"] = Field("standard", description="How it is posted, and what counts as read")
+    sealed: str = Field("", description="The body that is posted in place of the payload, sealed: it names secret URLs")
     state: Literal["pending", "delivered", "dead"]
     attempts: tuple[Attempt, ...] = Field((), max_length=64, description="The last ones")
     tries: int = Field(0, ge=0, description="Attempts since it was created or replayed")

@@ -1,0 +1,123 @@
+"""Callbacks of the CDNetworks API: their form, their secrets, and what counts as read."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from functools import partial
+from pathlib import Path
+
+from services.notifier.app import build
+from services.scheduler.app import build as build_scheduler
+from shared.messages.restreams import (
+    Callback,
+    RestreamEvent,
+    RestreamFileStarted,
+    RestreamStateChanged,
+    RestreamTargetChanged,
+    RestreamWarned,
+    Target,
+    TargetStatus,
+)
+from shared.secrets import Vault
+from shared.webhooks import seal_url
+from tests.support.nats import NatsServer
+from tests.support.webhook_receiver import Reply, webhook_receiver
+from tests.support.webhook_stack import KEY, QUICK, Desk, desk, running, settings_for
+
+VAULT = Vault(KEY.encode())
+SRC = '[{"url":"http://www.video.com/live/abc.mp4?token=hush"}]'
+URLS = ("rtmp://www.push1.com/live/key1", "rtmp://www.push2.com/live/key2")
+TARGETS = tuple(
+    Target(target=f"{n:016x}", url=seal_url(VAULT, url), shown=url.rpartition("/")[0] + "/***")
+    for n, url in enumerate(URLS)
+)
+
+
+def events_of(of: Desk, callback: Callback) -> list[RestreamEvent]:
+    """Give a restream's life, an event of each kind, with what is not told among them."""
+    about = {"account": of.account, "restream": uuid.uuid4().hex, "run": 1, "at_ms": 1, "callback": callback}
+
+    def target(state: str, number: int, error: str = "", connects: int = 1) -> RestreamTargetChanged:
+        status = TargetStatus(
+            target=TARGETS[0].target, shown=TARGETS[0].shown, state=state, since_ms=1, error=error, connects=connects
+        )  # type: ignore[arg-type]  # one of its states
+        return RestreamTargetChanged(**about, number=number, status=status, target=TARGETS[0])
+
+    ended = callback.model_copy(update={"cmd": "2"})
+    return [
+        RestreamStateChanged(**about, number=1, state="starting", targets=TARGETS),
+        target("connecting", 2),
+        target("live", 3),
+        RestreamFileStarted(
+            **about, number=4, item=0, loop=0, shown="http://www.video.com/live/abc.mp4", how="copied",
+            video="h264", audio="aac", width=1280, height=720, rate="25", duration=705_600_000, targets=TARGETS,
+        ),
+        RestreamWarned(**about, number=5, text="the file cannot be read: 404", targets=TARGETS),
+        target("waiting", 6, "the connection was reset"),
+        target("failed", 7, "refused"),
+        RestreamStateChanged(**{**about, "callback": ended}, number=8, state="stopped", targets=TARGETS),
+    ]  # fmt: skip
+
+
+async def test_callbacks_have_the_page_s_form_and_keep_secrets_from_people(nats: NatsServer, tmp_path: Path) -> None:
+    settings = settings_for(nats, tmp_path)
+    async with (
+        desk(nats) as of,
+        webhook_receiver() as receiver,
+        running("notifier", partial(build, policy=QUICK), settings),
+    ):
+        url = receiver.url("/callback?secret=1")
+        callback = Callback(url=seal_url(VAULT, url), id="124", cmd="1", srcurl=seal_url(VAULT, SRC), files=True)
+        for event in events_of(of, callback):
+            await of.publish(event)
+            await of.publish(event, again=True)
+        await receiver.until(lambda: len(receiver.requests) >= 6)
+        deliveries = await of.settled(6)
+        bodies = [request.json for request in receiver.requests]
+        assert bodies[0] == {
+            "msg": "Start pushing!", "code": "0", "srcurl": SRC, "cmd": "1", "id": "124", "forwardurl": URLS[0],
+        }  # fmt: skip
+        assert [(b["code"], b["cmd"]) for b in bodies] == [
+            ("0", "1"), ("0", "1"), ("2", "1"), ("2", "1"), ("1", "1"), ("0", "2"),
+        ]  # fmt: skip
+        assert bodies[1]["file"]["fps"] == "25"
+        assert json.loads(bodies[-1]["forwardurl"]) == list(URLS)
+        assert all(isinstance(b[name], str) for b in bodies for name in ("msg", "code", "srcurl", "id", "forwardurl"))
+        kept = json.dumps([record.model_dump() for record in deliveries])
+        assert "hush" not in kept
+        assert "key1" not in kept
+        assert "secret=1" not in kept
+
+
+async def test_files_are_told_only_to_those_who_asked(nats: NatsServer, tmp_path: Path) -> None:
+    settings = settings_for(nats, tmp_path)
+    async with (
+        desk(nats) as of,
+        webhook_receiver() as receiver,
+        running("notifier", partial(build, policy=QUICK), settings),
+    ):
+        callback = Callback(url=seal_url(VAULT, receiver.url()), id="1", cmd="1", srcurl=seal_url(VAULT, SRC))
+        for event in events_of(of, callback):
+            await of.publish(event)
+        await of.settled(5)
+        assert all("file" not in request.json for request in receiver.requests)
+
+
+async def test_only_a_200_with_a_body_is_read(nats: NatsServer, tmp_path: Path) -> None:
+    settings = settings_for(nats, tmp_path)
+    async with (
+        desk(nats) as of,
+        webhook_receiver() as receiver,
+        running("scheduler", build_scheduler, settings),
+        running("notifier", partial(build, policy=QUICK), settings),
+    ):
+        receiver.script = [Reply(body=b""), Reply(status=204, body=b""), Reply(status=201), Reply(status=500)]
+        callback = Callback(url=seal_url(VAULT, receiver.url()), id="1", cmd="1", srcurl=seal_url(VAULT, SRC))
+        await of.publish(events_of(of, callback)[4])
+        (record,) = await of.settled(1)
+        assert record.state == "delivered"
+        assert [attempt.error for attempt in record.attempts] == [
+            "HTTP 200 without a body", "HTTP 204", "HTTP 201", "HTTP 500", "",
+        ]  # fmt: skip
+        assert len({request.body for request in receiver.requests}) == 1

@@ -18,6 +18,7 @@ from shared.messages.restreams import (
     RestreamSpec,
     RestreamStateChanged,
     State,
+    StateNews,
     Target,
     Verb,
 )
@@ -32,11 +33,16 @@ Outcome = RestreamRecord | str
 
 
 def apply(record: RestreamRecord | None, command: RestreamCommand, now_ms: int) -> Outcome:
-    """Give the record after a command, or why it changes nothing."""
+    """Give the record after a command, or why it changes nothing.
+
+    A start over a running restream first gives one that is stopped, on which the command is to be applied again.
+    """
     if record and command.command in record.commands:
         return "the command was applied before"
     if record is None and command.verb not in {"start", "resume"}:
         return "the restream is not known"
+    if record and record.state in ACTIVE and command.verb == "start" and command.spec:
+        return entered(record, "stopped", now_ms, "started anew")
     made = _begin(record, command, now_ms) if record is None else _VERBS[command.verb](record, command, now_ms)
     if isinstance(made, str):
         return made
@@ -44,20 +50,26 @@ def apply(record: RestreamRecord | None, command: RestreamCommand, now_ms: int) 
 
 
 def entered(record: RestreamRecord, state: State, now_ms: int, reason: str = "") -> RestreamRecord:
-    """Put a record into a state, with the event that tells it."""
-    number, callback = max(now_ms, record.number + 1), record.spec.callback
-    if callback and state == "stopped":
-        callback = callback.model_copy(update={"cmd": "2"})
-    news = RestreamStateChanged(
-        account=record.account, restream=record.restream, run=record.run, number=number, at_ms=now_ms,
-        callback=callback, name=record.spec.name, state=state, reason=reason[:512], targets=record.spec.targets,
-    )  # fmt: skip
+    """Put a record into a state, and note that it is to be told."""
+    number = max(now_ms, record.number + 1)
+    news = StateNews(number=number, state=state, reason=reason[:512], at_ms=now_ms)
     changes: dict[str, Any] = {"state": state, "reason": news.reason, "changed_ms": now_ms, "number": number}
     changes["untold"] = (*record.untold, news)[-MOST_UNTOLD:]
     changes["finished_ms"] = None if state in ACTIVE else now_ms
     if state == "playing" and record.started_ms is None:
         changes["started_ms"] = now_ms
     return record.model_copy(update=changes)
+
+
+def event_of(record: RestreamRecord, news: StateNews) -> RestreamStateChanged:
+    """Give the event that tells a state of the record's run."""
+    callback = record.spec.callback
+    if callback and news.state == "stopped":
+        callback = callback.model_copy(update={"cmd": "2"})
+    return RestreamStateChanged(
+        account=record.account, restream=record.restream, run=record.run, number=news.number, at_ms=news.at_ms,
+        callback=callback, name=record.spec.name, state=news.state, reason=news.reason, targets=record.spec.targets,
+    )  # fmt: skip
 
 
 def playing(record: RestreamRecord | None, run: int, now_ms: int) -> RestreamRecord | None:
@@ -91,12 +103,10 @@ def _clocked(record: RestreamRecord, verb: Verb, at_ms: int) -> RestreamCommand:
 
 
 def _begin(record: RestreamRecord | None, command: RestreamCommand, now_ms: int) -> Outcome:
-    """Begin a run at the list's beginning; one that is on ends first."""
+    """Begin a run at the list's beginning."""
     spec = command.spec or (record.spec if record and command.verb == "resume" else None)
     if spec is None:
         return "the command names no list"
-    if record and record.state in ACTIVE:
-        record = entered(record, "stopped", now_ms, "started anew")
     return _run(record, command, _reset(spec, command), now_ms, chain=None)
 
 
@@ -109,7 +119,6 @@ def _run(
         account=command.account, restream=command.restream, run=run, chain=chain or run, spec=spec, state="starting",
         created_ms=record.created_ms if record else now_ms, changed_ms=now_ms,
         commands=record.commands if record else (), number=record.number if record else 0,
-        untold=record.untold if record else (),
     )  # fmt: skip
     return entered(fresh, "scheduled" if (spec.start_ms or 0) > now_ms else "starting", now_ms)
 

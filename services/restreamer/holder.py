@@ -64,6 +64,7 @@ class Holder:
     _marks: dict[tuple[int, int], str] = field(default_factory=dict)
     _lost: bool = False
     _leaving: bool = False
+    _handing_over: bool = False
     _written_ns: int = 0
     _played_before_ms: int = 0
     _goes_on: Place | None = None
@@ -82,9 +83,9 @@ class Holder:
             self._wishes.append(record)
         self._woken.set()
 
-    def leave(self) -> None:
-        """Hand the run over to whoever takes it."""
-        self._leaving = True
+    def hand_over(self) -> None:
+        """Let go of a run that others are to go on with."""
+        self._handing_over = self._leaving = True
         self._woken.set()
 
     async def run(self) -> None:
@@ -179,7 +180,8 @@ class Holder:
         self.telling.add(self._ended)
 
     async def _ended(self) -> None:
-        self.leave()
+        self._leaving = True
+        self._woken.set()
 
     def _change(self, how: Callable[[RestreamRecord | None], RestreamRecord | None]) -> None:
         self.telling.add(partial(self.tools.records.change, self.key, how))
@@ -199,7 +201,8 @@ class Holder:
     async def _let_go(self, player: Playout) -> None:
         """Write the last place, which nobody holds, after the last words are out."""
         self._take_reports()
-        self.telling.targets(self.record, player.snapshot().targets)
+        if not self._handing_over:  # otherwise targets are only without it for a moment
+            self.telling.targets(self.record, player.snapshot().targets)
         told = await self.telling.finished(LAST_WORDS_S)
         self._written_ns = 0
         await self._write(player, holder="")

@@ -148,5 +148,5 @@ class Manager:
     async def _hand_over(self) -> None:
         """Have every run let go, so that another instance takes it at once."""
         for holder, _ in self._held.values():
-            holder.leave()
+            holder.hand_over()
         await asyncio.gather(*(task for _, task in self._held.values()), return_exceptions=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from services.restreamer.decide import ACTIVE, apply, clock_commands
+from services.restreamer.decide import ACTIVE, apply, clock_commands, event_of
 from shared.bus import Outbox
 from shared.clock import Clock
 from shared.kv import Bucket, Conflict
@@ -49,15 +49,27 @@ class Records:
 
     async def apply(self, command: RestreamCommand) -> None:
         """Apply a command; one that changes nothing is logged, and what follows is still seen to."""
-        key, said = restream_key(command.account, command.restream), ""
+        key = restream_key(command.account, command.restream)
+        while await self._applied(key, command):
+            log.info("restream.ended.first", restream=command.restream)
+
+    async def _applied(self, key: str, command: RestreamCommand) -> bool:
+        """Apply a command, and do what follows; tell whether it is to be applied again."""
+        said, untold = "", False
 
         def how(old: RestreamRecord | None) -> RestreamRecord | None:
-            nonlocal said
+            nonlocal said, untold
+            untold = bool(old and old.untold and command.verb in {"start", "resume"})
+            if untold:
+                return None  # the next run's record would forget it
             outcome = apply(old, command, self.clock.now_ms())
             said = outcome if isinstance(outcome, str) else ""
             return None if isinstance(outcome, str) else outcome
 
         record = await self.bucket.change(key, how)
+        if untold:
+            await self.keep(key)
+            return True
         about = {"restream": command.restream, "verb": command.verb, "command": command.command}
         if said or record is None:
             log.info("restream.command.nothing", reason=said, **about)
@@ -65,6 +77,7 @@ class Records:
             log.info("restream.command.applied", state=record.state, run=record.run, **about)
         if record is not None:
             await self.keep(key)
+        return not said and record is not None and command.command not in record.commands
 
     async def change(self, key: str, how: Change) -> None:
         """Change a record, and do what follows."""
@@ -97,12 +110,12 @@ class Records:
         raise Conflict(f"restream {key} keeps changing")
 
     async def _tell(self, key: str, record: RestreamRecord) -> None:
-        for event in record.untold:
-            await self.outbox.emit(event)
-        told = {event.dedup_id for event in record.untold}
+        for news in record.untold:
+            await self.outbox.emit(event_of(record, news))
+        told = {news.number for news in record.untold}
 
         def rest(old: RestreamRecord | None) -> RestreamRecord | None:
-            left = tuple(e for e in old.untold if e.dedup_id not in told) if old else ()
+            left = tuple(n for n in old.untold if n.number not in told) if old else ()
             return old.model_copy(update={"untold": left}) if old and len(left) < len(old.untold) else None
 
         if told:

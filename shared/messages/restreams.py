@@ -273,6 +273,15 @@ class RestreamWarned(RestreamEvent):
     targets: tuple[Target, ...] = Field((), description="Whom it concerns")
 
 
+class StateNews(Record):
+    """A state that was entered and whose event is still to be published."""
+
+    number: int
+    state: State
+    reason: str = Field("", max_length=512)
+    at_ms: Millis
+
+
 class RestreamRecord(Record):
     """What is wanted of a restream: bucket `restreams`, under `<account>.<restream>`; the restreamer's."""
 
@@ -293,4 +302,4 @@ class RestreamRecord(Record):
     finished_ms: Millis | None = None
     commands: tuple[HexId, ...] = Field((), max_length=64, description="The last ones applied")
     number: int = Field(0, description="Of the last event about its state")
-    untold: tuple[RestreamStateChanged, ...] = Field((), description="Events that are still to be published")
+    untold: tuple[StateNews, ...] = Field((), max_length=8)

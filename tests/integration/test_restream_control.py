@@ -18,7 +18,7 @@ from services.restreamer.playout import Ended, Warned
 from services.scheduler.app import build as scheduler
 from shared.kv import Stored
 from shared.messages.jobs import JobRecord
-from shared.messages.restreams import FLICKS, LiveInsert, Place, PlaceRecord, RestreamRecord, RestreamStateChanged
+from shared.messages.restreams import FLICKS, LiveInsert, Place, PlaceRecord, RestreamRecord, StateNews
 from shared.streams import SCHEDULES
 from shared.subjects import schedule_subject
 from tests.support.nats import NatsServer, nats_server
@@ -279,9 +279,7 @@ async def test_what_a_dead_writer_left_is_done(nats: NatsServer, tmp_path: Path)
     """Its event is published; a schedule that is not there is set, and acts at once."""
     async with desk(nats) as at:
         spec = at.spec(start_ms=1)
-        news = RestreamStateChanged(
-            account=at.account, restream=at.restream, run=1, number=5, at_ms=5, state="scheduled", targets=spec.targets
-        )
+        news = StateNews(number=5, state="scheduled", at_ms=5)
         record = RestreamRecord(
             account=at.account, restream=at.restream, spec=spec, state="scheduled", created_ms=1, changed_ms=1,
             number=5, untold=(news,),

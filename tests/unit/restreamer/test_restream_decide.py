@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from services.restreamer.decide import RESUMABLE, apply, clock_commands, over, playing
+from services.restreamer.decide import RESUMABLE, apply, clock_commands, event_of, over, playing
 from shared.messages.restreams import (
     Callback,
     Encoding,
@@ -72,7 +72,7 @@ def started(**fields: Any) -> RestreamRecord:
 
 
 def states(record: RestreamRecord) -> list[tuple[int, str]]:
-    return [(event.run, event.state) for event in record.untold]
+    return [(record.run, news.state) for news in record.untold]
 
 
 def test_a_start_plays_and_its_events_are_in_order() -> None:
@@ -80,19 +80,24 @@ def test_a_start_plays_and_its_events_are_in_order() -> None:
     assert (record.state, record.run, record.started_ms, record.created_ms) == ("playing", 1, NOW + 500, NOW)
     assert states(record) == [(1, "starting"), (1, "playing")]
     assert playing(record, 1, NOW + 600) is None
-    again = playing(made(record, "start", NOW + 400, spec=spec("three")), 2, NOW + 400)  # a clock that went back
-    assert again is not None
-    ordered = [event.number for event in again.untold]
+    back = made(record, "pause", NOW + 400)  # a clock that went back
+    ordered = [news.number for news in back.untold]
     assert ordered == sorted(set(ordered))
 
 
 def test_a_start_over_a_running_one_ends_that_one_first() -> None:
-    record = made(started(callback=Callback(url="x", id="1", cmd="1", srcurl="[]")), "start", spec=spec("three"))
-    assert (record.run, record.chain, record.state) == (2, 2, "starting")
-    assert states(record)[-2:] == [(1, "stopped"), (2, "starting")]
-    ended = record.untold[-2]
-    assert ended.callback is not None
-    assert (ended.callback.cmd, ended.reason) == ("2", "started anew")
+    running = started(callback=Callback(url="x", id="1", cmd="1", srcurl="[]"))
+    wish = command("start", spec=spec("three"))
+    stopped = apply(running, wish, NOW)
+    assert isinstance(stopped, RestreamRecord)
+    assert (states(stopped)[-1], stopped.reason) == ((1, "stopped"), "started anew")
+    told = event_of(stopped, stopped.untold[-1]).callback
+    assert told is not None
+    assert told.cmd == "2"
+    record = apply(stopped, wish, NOW)
+    assert isinstance(record, RestreamRecord)
+    assert (record.run, record.chain, states(record)) == (2, 2, [(2, "starting")])
+    assert record.number > stopped.number
     assert over(record, 1, "ended", "", NOW) is None  # the old holder's last word comes too late
 
 
@@ -173,7 +178,7 @@ def test_the_clock_of_an_older_time_or_run_does_nothing() -> None:
     new = next(c for c in clock_commands(moved).values() if c)
     assert new.command != old.command
     assert new.dedup_id != old.dedup_id
-    anew = made(moved, "start", spec=spec())
+    anew = made(made(moved, "stop"), "start", spec=spec())
     assert isinstance(apply(anew, new, NOW + 2 * MINUTE), str)
 
 

@@ -57,19 +57,26 @@ def test_killed_while_recording_and_cutting(live: StackUnderTest, programme: Pat
 
 
 def test_a_clip_is_whole_after_the_broker_stood_still(live: StackUnderTest, programme: Path, tmp_path: Path) -> None:
-    """Its end comes, and passes by far, while the segments lie on disk and cannot be announced."""
+    """Its end passes by far while segments lie on disk; taken up before they are announced, it waits for them."""
     job = live.job(name="broker stands still")
+    broker, ingester = live.pid(name_of(live, "nats-server")), live.pid("ingester")
     with publisher(programme, f"{job['stream_url']}/{job['stream_name']}", "flv"):
-        until(lambda: recorded_frames(live, job["id"]) > 2 * RATE, "two seconds to be recorded")
+        until(lambda: recorded_frames(live, job["id"]) > 4 * RATE, "four seconds to be recorded")
         clip = live.clip(job["id"], stream_start_time="0.5", stream_end_time=8, wait=True)
         until(lambda: live.get(f"/v1/vods/{clip}")["jvod_state"] == "waiting", "the clip to wait for its end")
-        broker = live.pid(name_of(live, "nats-server"))
         os.kill(broker, signal.SIGSTOP)
         try:
-            until(lambda: recorded_frames(live, job["id"]) > 22 * RATE, "the end to be long past", 90)
-        finally:
+            until(lambda: recorded_frames(live, job["id"]) > 21 * RATE, "the end to be long past", 90)
+            os.kill(ingester, signal.SIGSTOP)
             os.kill(broker, signal.SIGCONT)
+            until(lambda: live.get(f"/v1/vods/{clip}")["accuracy"], "the fast file", 60)
+            early = live.get(f"/v1/vods/{clip}")
+            live.finished(live.clip(job["id"], stream_start_time="0.5", stream_end_time="1.5"))  # by the same lane
+        finally:
+            for process in (broker, ingester):
+                os.kill(process, signal.SIGCONT)
         made = live.finished(clip, 90)
+    assert (early["made"]["out_point"] < 8, early["accuracy"], len(early["gaps"])) == (True, "segment", 1)
     assert made["gaps"] == []
     numbers = framecode.play(live.download(clip, tmp_path / "clip.mp4")).numbers
     assert numbers == list(range(RATE // 2, 8 * RATE))

@@ -1,0 +1,22 @@
+"""Sources of restreams: from what a list names to packets on a file's own time (docs/adr/0014-playout.md).
+
+`open_media` opens any of them; `Access` is what that takes. FFmpeg demuxes and never opens anything itself.
+"""
+
+from services.restreamer.sources.access import Access, Limits, Stopped
+from services.restreamer.sources.opening import Sources, open_live, open_media, open_picture
+from services.restreamer.sources.pictures import Picture, PictureCache
+from services.restreamer.sources.ranges import resolve_range
+
+__all__ = [
+    "Access",
+    "Limits",
+    "Picture",
+    "PictureCache",
+    "Sources",
+    "Stopped",
+    "open_live",
+    "open_media",
+    "open_picture",
+    "resolve_range",
+]

@@ -1,0 +1,135 @@
+"""What opening a source needs, and waits that end when the reader is to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from threading import Event, Thread
+from typing import Final, TypeVar
+
+from nats.js import JetStreamContext
+from pydantic import ValidationError
+
+from services.restreamer.model import SourceError
+from shared.clock import Clock
+from shared.errors import ReelayError, Transient
+from shared.kv import Bucket
+from shared.messages.credentials import CredentialRecord, credential_key
+from shared.netguard import Networks
+from shared.secrets import Vault
+from shared.store import MediaStore
+from shared.store.base import ObjectMissing
+
+T = TypeVar("T")
+LOOK_S: Final = 0.1  # how often a wait looks whether it is to end
+
+
+class Stopped(SourceError):  # noqa: N818  it names what happened, and is no fault
+    """The reader is to stop; nobody need be told."""
+
+    def __init__(self) -> None:
+        super().__init__("stopped", lasting=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long and how much: `tries` of `patience` each without progress; sizes in bytes.
+
+    `block` is read at a time where jumps go to and fro, `ahead` blocks where reading goes on; `blocks` are kept.
+    """
+
+    patience: timedelta = timedelta(seconds=10)
+    tries: int = 3
+    pause: timedelta = timedelta(milliseconds=300)
+    redirects: int = 5
+    block: int = 1 << 18
+    ahead: int = 4
+    blocks: int = 8
+    playlist: int = 8 << 20
+    segments: int = 50_000
+    picture: int = 5 << 20
+    side: int = 4096
+    live_return: timedelta = timedelta(seconds=5)
+    live_silence: timedelta = timedelta(seconds=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What an account's sources are opened with. `js` is used on `loop`, from the threads that read."""
+
+    account: str
+    vault: Vault
+    allowed: Networks
+    store: MediaStore
+    library: Path
+    js: Callable[[], JetStreamContext]
+    loop: asyncio.AbstractEventLoop
+    clock: Clock
+    limits: Limits = Limits()
+
+    def ask(self, question: Coroutine[object, object, T], stop: Event) -> T:
+        """Run a coroutine on the loop and wait for its answer; SourceError when broker or store do not answer."""
+        asked = asyncio.run_coroutine_threadsafe(question, self.loop)
+        try:
+            return waited(asked, stop, self.limits.patience)
+        except ReelayError as error:
+            raise SourceError(str(error), lasting=not isinstance(error, Transient)) from error
+        except ValidationError as error:
+            raise SourceError("a record of it cannot be read") from error
+        finally:
+            asked.cancel()
+
+    def credentials(self, name: str, stop: Event) -> CredentialRecord:
+        """Look credentials up by their owner's name for them; SourceError when there are none."""
+        bucket = Bucket(self.js, "credentials", CredentialRecord)
+        stored = self.ask(bucket.get(credential_key(self.account, name)), stop)
+        if stored is None:
+            raise SourceError("the credentials named for this source do not exist")
+        return stored.value
+
+
+def waited(answer: Future[T], stop: Event, within: timedelta) -> T:
+    """Wait for an answer; Stopped, or SourceError when none comes in time."""
+    end = time.monotonic() + within.total_seconds()
+    while True:
+        try:
+            return answer.result(LOOK_S)
+        except TimeoutError:
+            if answer.done():  # the answer itself is that something took too long
+                raise SourceError("it took too long to answer", lasting=False) from None
+        if stop.is_set():
+            raise Stopped
+        if time.monotonic() > end:
+            raise SourceError("it took too long to answer", lasting=False)
+
+
+def stored(read: Callable[[], T], stop: Event, within: timedelta) -> T:
+    """Read from the media store in a thread that is left behind when the wait ends. SourceError."""
+    answer: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            answer.set_result(read())
+        except (ReelayError, OSError) as error:
+            answer.set_exception(error)
+        finally:
+            answer.cancel()  # whatever else it was, nobody waits any longer
+
+    Thread(target=work, name="source-store", daemon=True).start()
+    try:
+        return waited(answer, stop, within)
+    except ObjectMissing as error:
+        raise SourceError("its file is no longer in the store", lasting=False) from error
+    except (ReelayError, OSError, CancelledError) as error:
+        raise SourceError("the media store does not answer", lasting=False) from error
+
+
+def rest(stop: Event, pause: timedelta) -> None:
+    """Wait a while; Stopped."""
+    if stop.wait(pause.total_seconds()):
+        raise Stopped

@@ -1,0 +1,197 @@
+"""FFmpeg's demuxers over our own files: the demuxer is named, and it opens nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple, NoReturn
+
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.packet import Packet as AvPacket
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from services.restreamer.model import FLICKS, Kind, SourceError, Track
+from services.restreamer.sources.files import Readable
+from services.restreamer.sources.payloads import payload_of
+from services.restreamer.sources.sniff import Container
+from services.restreamer.sources.tracks import audio_track, rate_of, video_track
+
+BUFFER: Final = 1 << 16
+_OPTIONS: Final[dict[str, dict[str, str]]] = {
+    "mp4": {"enable_drefs": "0", "use_absolute_path": "0", "ignore_chapters": "1"},
+}
+
+
+class Raw(NamedTuple):
+    """A frame with its times in flicks as the file has them; a dts may be missing. `track`: its track is new."""
+
+    kind: Kind
+    dts: int | None
+    pts: int
+    duration: int
+    key: bool
+    data: bytes
+    track: Track | None
+
+
+class Demuxer:
+    """An opened container: its first video and sound, and their frames. SourceError from all it does."""
+
+    def __init__(self, file: Readable, container: Container) -> None:
+        self.container: Container = container
+        self._input = _opened(file, container)
+        try:
+            self._video_stream, self._audio_stream = _chosen(self._input)
+            self._payloads = {
+                stream.index: payload_of(stream.codec_context.name, bytes(stream.codec_context.extradata or b""))
+                for stream in (self._video_stream, self._audio_stream)
+                if stream is not None
+            }
+        except BaseException:
+            self._input.close()
+            raise
+
+    @property
+    def has_video(self) -> bool:
+        """Tell whether there is a video track."""
+        return self._video_stream is not None
+
+    @property
+    def has_audio(self) -> bool:
+        """Tell whether there is a sound track."""
+        return self._audio_stream is not None
+
+    @property
+    def end(self) -> int | None:
+        """Give when the file ends, as the container tells or FFmpeg estimates."""
+        length = self._input.duration
+        if not length or length < 0:
+            return None
+        return ((self._input.start_time or 0) + length) * FLICKS // av.time_base
+
+    @property
+    def shown_from(self) -> int | None:
+        """Give when an mp4 begins to be shown, its edit list applied; others do not say."""
+        stream = self._video_stream or self._audio_stream
+        if self.container != "mp4" or stream is None or stream.start_time is None:
+            return None
+        return max(_flicks(stream.start_time, stream), 0)
+
+    @property
+    def video_end(self) -> int | None:
+        """Give when an mp4's video ends by its index."""
+        stream = self._video_stream
+        if self.container != "mp4" or stream is None or not stream.duration:
+            return None
+        return _flicks((stream.start_time or 0) + stream.duration, stream)
+
+    @property
+    def created_ms(self) -> int | None:
+        """Give the wall clock of its creation, where the file tells one."""
+        text = self._input.metadata.get("creation_time", "")
+        try:
+            made = datetime.fromisoformat(text)
+        except ValueError:
+            return None
+        made = made if made.tzinfo else made.replace(tzinfo=UTC)
+        return int(made.timestamp() * 1000) if made.year > 1971 else None  # 0 of 1904 or 1970: not set
+
+    def seek(self, at: int) -> bool:
+        """Go to about `at` or before; False when the file does not let itself be sought in."""
+        stream = self._video_stream or self._audio_stream
+        if stream is None or stream.time_base is None:
+            return False
+        base = stream.time_base
+        try:
+            self._input.seek(at * base.denominator // (FLICKS * base.numerator), stream=stream)
+        except (av.FFmpegError, OSError):
+            return False
+        return True
+
+    def frames(self) -> Iterator[Raw]:
+        """Give the frames as they come, from where the last `seek` went."""
+        streams = [s for s in (self._video_stream, self._audio_stream) if s is not None]
+        described: dict[int, bytes] = {}
+        for packet in _read(self._input, streams):
+            stream = packet.stream
+            payload = self._payloads[stream.index]
+            if packet.has_sidedata("new_extradata"):
+                news = bytes(packet.get_sidedata("new_extradata"))
+                if news != payload.config:
+                    payload = self._payloads[stream.index] = payload_of(stream.codec_context.name, news)
+            pts = packet.pts if packet.pts is not None else packet.dts
+            data = payload.take(bytes(packet), key=packet.is_keyframe)
+            if not data or pts is None:
+                continue
+            track = None
+            if described.get(stream.index) != payload.config:
+                described[stream.index] = payload.config
+                track = _described(stream, payload.config)
+            dts = None if packet.dts is None else _flicks(packet.dts, stream)
+            length = _flicks(packet.duration or 0, stream)
+            kind: Kind = "video" if isinstance(stream, VideoStream) else "audio"
+            yield Raw(kind, dts, _flicks(pts, stream), length, packet.is_keyframe or kind == "audio", data, track)
+
+    def close(self) -> None:
+        """Close the container; the file is its maker's."""
+        self._input.close()
+
+
+def _opened(file: Readable, container: Container) -> InputContainer:
+    options = {"protocol_whitelist": "none", **_OPTIONS.get(container, {})}
+    try:
+        return av.open(file, "r", format=container, options=options, buffer_size=BUFFER, io_open=_refuse)
+    except (av.FFmpegError, ValueError) as error:
+        raise SourceError(f"the {container} cannot be read: {_words(error)}") from error
+
+
+def _refuse(*_: Any) -> NoReturn:
+    raise SourceError("the file refers to another file")
+
+
+def _chosen(opened: InputContainer) -> tuple[VideoStream | None, AudioStream | None]:
+    """Choose the first video that is no cover picture, and the first sound, that there is a decoder for."""
+    videos = [s for s in opened.streams.video if not s.disposition & Disposition.attached_pic and _known(s)]
+    sounds = [s for s in opened.streams.audio if _known(s)]
+    if not videos and not sounds:
+        raise SourceError("the file has neither video nor sound that can be decoded")
+    return videos[0] if videos else None, sounds[0] if sounds else None
+
+
+def _known(stream: VideoStream | AudioStream) -> bool:
+    return stream.codec_context is not None and bool(stream.codec_context.name) and stream.time_base is not None
+
+
+def _read(opened: InputContainer, streams: list[VideoStream | AudioStream]) -> Iterator[AvPacket[Any]]:
+    packets = opened.demux(streams)
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.FFmpegError as error:
+            raise SourceError(f"the file cannot be read on: {_words(error)}") from error
+        if packet is None:
+            return
+        if packet.size and not packet.is_corrupt:
+            yield packet
+
+
+def _described(stream: VideoStream | AudioStream, config: bytes) -> Track:
+    codec = stream.codec_context.name
+    if isinstance(stream, VideoStream):
+        return video_track(codec, config, rate_of(stream), stream)
+    return audio_track(codec, config, stream)
+
+
+def _flicks(ticks: int, stream: VideoStream | AudioStream) -> int:
+    base = stream.time_base
+    if base is None:
+        raise SourceError("the file has no time base")
+    return (ticks * FLICKS * base.numerator + base.denominator // 2) // base.denominator
+
+
+def _words(error: Exception) -> str:
+    """Say what FFmpeg found without what it was called with."""
+    return str(getattr(error, "strerror", "") or type(error).__name__)

@@ -1,0 +1,222 @@
+"""A file as a Media: its packets from any time on, from its own zero."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from itertools import chain
+from typing import Final
+
+from services.restreamer.model import FLICKS, Kind, Packet, SourceError, Track
+from services.restreamer.sources.demux import Demuxer
+from services.restreamer.sources.files import Readable
+from services.restreamer.sources.sniff import Container, index_comes_late
+from services.restreamer.sources.timing import MOST_BYTES, Steady, Timed, complete, merged, timed
+
+BACKS: Final = (0, 3 * FLICKS, 15 * FLICKS, 60 * FLICKS)
+SHORT: Final = FLICKS  # an mp4 that ends so much before its index says is cut short
+SOUND_BEFORE: Final = 64  # frames of sound that may come before the picture that they are heard with
+LOOK_AHEAD: Final = 2000  # packets until a track that is announced must have come
+
+
+class FileMedia:
+    """One file. `again` opens it from its start once more, where it cannot be sought in.
+
+    A `part` of a stream begins with its first picture wherever that is, is read once, and may end anywhere.
+    """
+
+    def __init__(
+        self,
+        file: Readable,
+        container: Container,
+        *,
+        again: Callable[[], Readable] | None = None,
+        part: bool = False,
+        release: Callable[[], None] | None = None,
+    ) -> None:
+        self.video: Track | None = None
+        self.audio: Track | None = None
+        self.resumes: int | None = None
+        self._file = file
+        self._again = again
+        self._release = release
+        self._seekable = again is None and not part
+        self._steady = Steady()
+        self._jumped = False
+        if again is not None and container == "mp4" and index_comes_late(file.head()):
+            raise SourceError("the server sends no ranges, and the mp4's index (moov) is at its end")
+        self._demuxer = Demuxer(file, container)
+        try:
+            flow = self._flow()
+            self._ahead = self._look(flow)
+        except BaseException:
+            self._demuxer.close()
+            raise
+        self._flow_on: Iterator[Timed] | None = flow
+        first = next(packet for packet, _ in self._ahead if packet.kind == "video" or not self._demuxer.has_video)
+        self._first = first.pts
+        shown = None if part else self._demuxer.shown_from
+        self.zero = first.pts if shown is None else shown
+        self._told_end = None if part else self._demuxer.video_end
+        self._first_dts = min(packet.dts for packet, _ in self._ahead)
+        end = self._demuxer.end
+        self.duration = None if end is None else end - self.zero
+        self.wall_start_ms = self._demuxer.created_ms
+        self._held: Iterator[Timed] | None = None
+
+    def packets(self, start: int) -> Iterator[Packet]:
+        """Give packets from the last keyframe at or before `start`."""
+        at, self.resumes = self.resumes, None
+        if at == start and self._held is not None:
+            flow: Iterable[Timed] = self._held
+        elif self._flow_on is not None and (start <= self._first - self.zero or not self._seekable):
+            flow = chain(self._ahead, self._flow_on)
+        else:
+            flow = self._sought(start)
+        self._flow_on = self._held = None
+        self._ahead = []
+        moved = ((_moved(packet, -self.zero), track) for packet, track in flow)
+        yield from self._played(entered(moved, start, video=self._demuxer.has_video))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._demuxer.close()
+        self._file.close()
+        if self._release is not None:
+            self._release()
+
+    def _flow(self) -> Iterator[Timed]:
+        """Give all frames from where the demuxer stands, with good times on the file's own clock."""
+        demuxer = self._demuxer
+        raws = complete(demuxer.frames())
+        if demuxer.container in {"flv", "mpegts"}:
+            self._steady = Steady()
+            raws = self._steady.run(raws)
+        tracks: dict[Kind, Track | None] = {"video": self.video, "audio": self.audio}
+        return merged(timed(raws, tracks), demuxer.has_video + demuxer.has_audio)
+
+    def _look(self, flow: Iterator[Timed]) -> list[Timed]:
+        """Read until a picture can be decoded and all tracks are known, or are not to be expected any more."""
+        ahead = self._to_key(flow)
+        if not ahead:
+            raise SourceError("the file has no picture that can be decoded")
+        size = 0
+        while self.audio is None and self._demuxer.has_audio and len(ahead) < LOOK_AHEAD and size < MOST_BYTES:
+            pair = next(flow, None)
+            if pair is None:
+                break
+            ahead.append(pair)
+            size += len(pair[0].data)
+            if pair[1] is not None and pair[0].kind == "audio":
+                self.audio = pair[1]
+        return ahead
+
+    def _to_key(self, flow: Iterator[Timed]) -> list[Timed]:
+        """Read up to the first frame that can be decoded; give it, after the sound that is heard with it."""
+        before: deque[Timed] = deque(maxlen=SOUND_BEFORE)
+        for packet, track in flow:
+            if track is not None:
+                self._learn(track)
+            if packet.key and (packet.kind == "video" or not self._demuxer.has_video):
+                heard = [pair for pair in before if pair[0].pts + pair[0].duration > packet.pts]
+                return [*heard, (packet, track)]
+            if packet.kind == "audio":
+                before.append((packet, track))
+        return []
+
+    def _learn(self, track: Track) -> None:
+        if track.kind == "video":
+            self.video = track
+        else:
+            self.audio = track
+
+    def _played(self, flow: Iterator[Timed]) -> Iterator[Packet]:
+        """Give packets until a track changes; note where that is. SourceError when the file is cut short."""
+        given: set[Kind] = set()
+        changed: Track | None = None
+        end = 0
+        for pair in flow:
+            packet, track = pair
+            if track is not None and track != (self.video if packet.kind == "video" else self.audio):
+                if packet.kind not in given:
+                    self._learn(track)
+                else:
+                    changed = track
+            if changed is not None:
+                if packet.key and (packet.kind == "video" or not self._demuxer.has_video):
+                    self._learn(changed)
+                    if track is not None:
+                        self._learn(track)
+                    self.resumes = packet.pts
+                    self._held = ((_moved(p, self.zero), t) for p, t in chain([pair], flow))
+                    return
+                if packet.kind == changed.kind:
+                    continue  # nobody could decode it as what came before it
+            given.add(packet.kind)
+            if packet.kind == "video":
+                end = max(end, packet.dts + packet.duration)
+            yield packet
+        self._jumped = self._jumped or self._steady.jumped
+        if self._told_end is not None and self._told_end - self.zero - end > SHORT:
+            raise SourceError("the file is cut short: it ends before its time")
+
+    def _sought(self, start: int) -> Iterator[Timed]:
+        """Give frames from a keyframe at or before `start`, as near as the file's index leads."""
+        self._jumped = self._jumped or self._steady.jumped
+        if self._seekable and not self._jumped:
+            for back in BACKS:
+                target = max(self.zero + start - back, self._first_dts)
+                if not self._demuxer.seek(target):
+                    break
+                flow = self._flow()
+                found = self._to_key(flow)
+                if found and found[-1][0].pts - self.zero <= max(start, 0):
+                    return chain(found, flow)
+        return self._rewound()
+
+    def _rewound(self) -> Iterator[Timed]:
+        """Open the file anew."""
+        container = self._demuxer.container
+        self._demuxer.close()
+        if self._again is not None:
+            self._file.close()
+            self._file = self._again()
+        elif hasattr(self._file, "seek"):
+            self._file.seek(0)
+        self._demuxer = Demuxer(self._file, container)
+        return self._flow()
+
+
+def entered(flow: Iterable[Timed], start: int, *, video: bool) -> Iterator[Timed]:
+    """Leave away what comes before the last keyframe at or before `start`, and sound that ends before that."""
+    if not video:
+        yield from (pair for pair in flow if pair[0].pts + pair[0].duration > start)
+        return
+    flow = iter(flow)
+    held: list[Timed] = []
+    tracks: dict[Kind, Track] = {}
+    size, has_key = 0, False
+    for pair in flow:
+        packet, track = pair
+        if track is not None and packet.kind == "video" and not has_key:
+            tracks[packet.kind] = track
+        if packet.kind == "video" and packet.key and (not has_key or packet.pts <= start):
+            has_key = True
+            for before, its in held:
+                if its is not None:
+                    tracks[before.kind] = its
+            held = [p for p in held if p[0].kind == "audio" and p[0].pts + p[0].duration > packet.pts]
+            size = 0
+        if has_key or packet.kind == "audio":
+            held.append(pair)
+            size += len(packet.data)
+        if has_key and ((packet.kind == "video" and packet.dts > start) or size > MOST_BYTES):
+            break
+    for packet, track in chain(held, flow):
+        earlier = tracks.pop(packet.kind, None)
+        yield packet, track or earlier
+
+
+def _moved(packet: Packet, by: int) -> Packet:
+    return replace(packet, dts=packet.dts + by, pts=packet.pts + by) if by else packet

@@ -1,0 +1,193 @@
+"""HTTP for threads: connections to checked addresses only, and waits that end a tenth of a second after a stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import functools
+import select
+import socket
+import ssl
+import time
+from collections.abc import Iterable
+from threading import Event
+from typing import Any, Final
+
+import httpcore
+import httpx
+
+from services.restreamer.sources.access import Limits, Stopped
+from shared.netguard import Address, Networks, resolve_checked
+
+SLICE_S: Final = 0.1
+DEFAULT_S: Final = 10.0
+_UNDER_WAY: Final = frozenset({errno.EINPROGRESS, errno.EALREADY})
+_Options = Iterable[httpcore.SOCKET_OPTION]
+
+
+class _Stream(httpcore.NetworkStream):
+    """A connection whose reads and writes wait in slices."""
+
+    def __init__(self, sock: socket.socket, stop: Event) -> None:
+        self._sock = sock
+        self._stop = stop
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        """Read what has come."""
+        end = time.monotonic() + (DEFAULT_S if timeout is None else timeout)
+        while self._slice(end, httpcore.ReadTimeout):
+            try:
+                return self._sock.recv(max_bytes)
+            except TimeoutError:
+                continue
+            except OSError as error:
+                raise httpcore.ReadError(str(error)) from error
+        return b""
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        """Write all; a request is small, and in one piece for the most part."""
+        end = time.monotonic() + (DEFAULT_S if timeout is None else timeout)
+        while buffer and self._slice(end, httpcore.WriteTimeout):
+            try:
+                buffer = buffer[self._sock.send(buffer) :]
+            except TimeoutError:
+                continue
+            except OSError as error:
+                raise httpcore.WriteError(str(error)) from error
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._sock.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        """Begin TLS under the name that was asked for."""
+        end = time.monotonic() + (DEFAULT_S if timeout is None else timeout)
+        try:
+            wrapped = ssl_context.wrap_socket(
+                self._sock, server_hostname=server_hostname, do_handshake_on_connect=False
+            )
+        except OSError as error:
+            raise httpcore.ConnectError(str(error)) from error
+        secured = _Stream(wrapped, self._stop)
+        try:
+            secured._shake_hands(end)
+        except BaseException:
+            wrapped.close()
+            raise
+        return secured
+
+    def _shake_hands(self, end: float) -> None:
+        sock = self._sock
+        while isinstance(sock, ssl.SSLSocket) and self._slice(end, httpcore.ConnectTimeout):
+            try:
+                sock.do_handshake()
+            except TimeoutError:
+                continue
+            except OSError as error:
+                raise httpcore.ConnectError(str(error)) from error
+            return
+
+    def get_extra_info(self, info: str) -> Any:
+        """Tell what httpcore asks."""
+        if info == "ssl_object":
+            return self._sock if isinstance(self._sock, ssl.SSLSocket) else None
+        if info == "is_readable":
+            self._sock.settimeout(0)
+            try:
+                self._sock.recv(1)
+            except (BlockingIOError, ssl.SSLWantReadError):
+                return False
+            except OSError:
+                return True
+            return True  # bytes that nobody asked for, or the end: of no more use
+        return self._sock if info == "socket" else None
+
+    def _slice(self, end: float, late: type[Exception]) -> bool:
+        """Let the socket wait for one more slice."""
+        if self._stop.is_set():
+            raise Stopped
+        left = end - time.monotonic()
+        if left <= 0:
+            raise late()
+        self._sock.settimeout(min(left, SLICE_S))
+        return True
+
+
+class _Backend(httpcore.NetworkBackend):
+    """Opens connections to addresses that were checked at that moment; TLS and Host keep the name."""
+
+    def __init__(self, allowed: Networks, stop: Event) -> None:
+        self._allowed = tuple(allowed)
+        self._stop = stop
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,  # noqa: ARG002  httpcore's own signature
+        socket_options: _Options | None = None,  # noqa: ARG002
+    ) -> httpcore.NetworkStream:
+        """Resolve, check, connect; the addresses share the time, so that a dead one hides no other."""
+        end = time.monotonic() + (DEFAULT_S if timeout is None else timeout)
+        addresses = asyncio.run(self._resolve(host, port))
+        for place, address in enumerate(addresses):
+            until = time.monotonic() + max(end - time.monotonic(), 0.05) / (len(addresses) - place)
+            try:
+                return _Stream(self._connect(address, port, until), self._stop)
+            except (TimeoutError, OSError) as error:
+                failure = error
+        raise httpcore.ConnectError(str(failure))
+
+    async def _resolve(self, host: str, port: int) -> tuple[Address, ...]:
+        task = asyncio.create_task(resolve_checked(host, port, allowed=self._allowed))
+        while not (await asyncio.wait({task}, timeout=SLICE_S))[0]:
+            if self._stop.is_set():
+                task.cancel()
+                raise Stopped
+        return task.result()
+
+    def _connect(self, address: Address, port: int, until: float) -> socket.socket:
+        with contextlib.ExitStack() as stack:
+            sock = socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET, socket.SOCK_STREAM)
+            stack.callback(sock.close)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setblocking(False)
+            code = sock.connect_ex((str(address), port))
+            while code in _UNDER_WAY:
+                if self._stop.is_set():
+                    raise Stopped
+                if time.monotonic() > until:
+                    raise TimeoutError("timed out")
+                code = _settled(sock)
+            if code:
+                raise OSError(code, "cannot connect")
+            stack.pop_all()
+        return sock
+
+
+def _settled(sock: socket.socket) -> int:
+    """Wait a slice for a connection; give its error code, 0 when it stands."""
+    poll = select.poll()
+    poll.register(sock, select.POLLOUT)
+    if not poll.poll(SLICE_S * 1000):
+        return errno.EINPROGRESS
+    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+
+
+def guarded_client(allowed: Networks, limits: Limits, stop: Event) -> httpx.Client:
+    """Make a client that one thread reads one source with; follows no redirects, heeds no proxy settings."""
+    transport = httpx.HTTPTransport(verify=_tls())
+    transport._pool = httpcore.ConnectionPool(  # noqa: SLF001  httpx takes no network backend
+        ssl_context=_tls(), max_connections=2, max_keepalive_connections=1, network_backend=_Backend(allowed, stop)
+    )
+    timeout = httpx.Timeout(limits.patience.total_seconds())
+    return httpx.Client(transport=transport, timeout=timeout, follow_redirects=False, trust_env=False)
+
+
+@functools.cache
+def _tls() -> ssl.SSLContext:
+    return httpx.create_ssl_context()

@@ -1,0 +1,232 @@
+"""From a source of a restream to an opened Media."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import stat
+from collections.abc import Callable
+from functools import partial
+from threading import Event
+from typing import Final
+from urllib.parse import quote, unquote, urljoin, urlsplit
+
+import httpx
+
+from services.restreamer.model import Media, SourceError
+from services.restreamer.sources.access import Access
+from services.restreamer.sources.file_media import FileMedia
+from services.restreamer.sources.files import BlockFile, LocalFile, Readable, SequentialFile
+from services.restreamer.sources.hls import PlaylistMedia
+from services.restreamer.sources.http import guarded_client
+from services.restreamer.sources.live import LiveMedia
+from services.restreamer.sources.origin import StoreOrigin
+from services.restreamer.sources.pictures import Picture, PictureCache
+from services.restreamer.sources.playlist import Bytes, parse_playlist
+from services.restreamer.sources.recordings import RecordingMedia
+from services.restreamer.sources.remote import HttpOrigin
+from services.restreamer.sources.s3 import signer, split_place
+from services.restreamer.sources.sniff import sniff
+from shared.kv import Bucket
+from shared.messages.clips import ClipRecord
+from shared.messages.restreams import Source
+from shared.secrets import SecretUnreadable
+from shared.store.base import check_key
+from shared.store.local import LocalStore
+from shared.webhooks import open_url
+
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
+ID: Final = re.compile(r"[0-9a-f]{32}")
+
+
+def open_media(source: Source, access: Access, stop: Event) -> Media:
+    """Open a source for the thread that calls; `stop` ends its waits. SourceError, which holds no secret."""
+    place = _place(source, access)
+    if source.kind == "recording":
+        return RecordingMedia(_id(place), access, stop)
+    if source.kind in {"url", "s3"}:
+        return _Remote(source, place, access, stop).media()
+    file = _local(source, place, access, stop)
+    with contextlib.ExitStack() as stack:
+        stack.callback(file.close)
+        container = sniff(file.head())
+        if container == "m3u8":
+            raise SourceError("wrong type: playlists are read from http(s) and s3 only")
+        media = FileMedia(file, container)
+        stack.pop_all()
+    return media
+
+
+def open_live(event: str, access: Access, stop: Event) -> Media:
+    """Open a running event from its newest keyframe on; it ends when the event does. SourceError."""
+    return LiveMedia(_id(event), access, stop)
+
+
+def open_picture(source: Source, access: Access, stop: Event, cache: PictureCache) -> Picture:
+    """Fetch a watermark, once a place. SourceError."""
+    place = _place(source, access)
+    name = f"{access.account} {source.kind} {source.credentials} {place}"
+    known = cache.known(name)
+    if known is not None:
+        return known
+    if source.kind in {"url", "s3"}:
+        data = _Remote(source, place, access, stop).small(access.limits.picture)
+    else:
+        file = _local(source, place, access, stop)
+        data = _all(file, access.limits.picture)
+    return cache.add(name, data, access.limits.side)
+
+
+class _Remote:
+    """A file by URL or in a bucket, and the client that reads it and what it refers to."""
+
+    def __init__(self, source: Source, place: str, access: Access, stop: Event) -> None:
+        self._access = access
+        self._stop = stop
+        self._client: httpx.Client = guarded_client(access.allowed, access.limits, stop)
+        try:
+            self._bucket, self._key = split_place(place) if source.kind == "s3" else ("", "")
+            self._sign = signer(access, source.credentials, stop) if self._bucket else None
+        except BaseException:
+            self._client.close()
+            raise
+        self._url = place
+        self._where = place
+
+    def media(self) -> Media:
+        """Open it as what its first bytes say."""
+        try:
+            return self._opened()
+        except BaseException:
+            self._client.close()
+            raise
+
+    def small(self, most: int) -> bytes:
+        """Read all of it, and close."""
+        try:
+            return _all(SequentialFile(self._origin()), most)
+        finally:
+            self._client.close()
+
+    def _opened(self) -> Media:
+        limits = self._access.limits
+        origin = self._origin(first=limits.block)
+        self._where = origin.where
+        seekable = origin.ranged and origin.size is not None
+        file: Readable = BlockFile(origin, limits) if seekable else SequentialFile(origin)
+        try:
+            container = sniff(file.head())
+            if container != "m3u8":
+                again = None if seekable else self._again
+                return FileMedia(file, container, again=again, release=self._client.close)
+            text = _all(file, limits.playlist).decode("utf-8", "replace")
+            segments = parse_playlist(text, limits.segments)
+            return PlaylistMedia(segments, self._part, release=self._client.close)
+        except BaseException:
+            file.close()
+            raise
+
+    def _again(self) -> Readable:
+        return SequentialFile(self._origin())
+
+    def _origin(self, first: int | None = None) -> HttpOrigin:
+        return HttpOrigin(
+            partial(self._address, self._key) if self._sign else lambda: self._url,
+            self._client, self._access.allowed, self._access.limits, self._stop, first=first,
+        )  # fmt: skip
+
+    def _address(self, key: str) -> str:
+        return self._sign(self._bucket, key) if self._sign else ""
+
+    def _part(self, place: Bytes) -> HttpOrigin:
+        """Open what a playlist names, by its place relative to the playlist's."""
+        url: Callable[[], str]
+        if self._sign:
+            path = urlsplit(urljoin(f"http://bucket/{quote(self._key)}", place.uri))
+            if path.netloc != "bucket":
+                raise SourceError("a playlist in a bucket may name objects of this bucket only")
+            url = partial(self._address, unquote(path.path).removeprefix("/"))
+        else:
+            address = urljoin(self._where, place.uri)
+            url = lambda: address  # noqa: E731
+        return HttpOrigin(
+            url, self._client, self._access.allowed, self._access.limits, self._stop,
+            start=place.start, first=place.length,
+        )  # fmt: skip
+
+
+def _place(source: Source, access: Access) -> str:
+    try:
+        return open_url(access.vault, source.place)
+    except SecretUnreadable as error:
+        raise SourceError("the source's place does not open with this SECRET_KEY") from error
+
+
+def _id(text: str) -> str:
+    if not ID.fullmatch(text):
+        raise SourceError("an id has 32 hex digits")
+    return text
+
+
+def _local(source: Source, place: str, access: Access, stop: Event) -> Readable:
+    """Open a file of the library, or a clip's current file."""
+    if source.kind == "library":
+        if not NAME.fullmatch(place):
+            raise SourceError("there is no such file in the library")
+        return LocalFile(_open(access.library / access.account / place, "there is no such file in the library"))
+    clips = Bucket(access.js, "clips", ClipRecord)
+    found = access.ask(clips.get(f"{access.account}.{_id(place)}"), stop)
+    if found is None:
+        raise SourceError("there is no such clip")
+    if found.value.file is None:
+        raise SourceError("the clip has no file yet", lasting=found.value.state in {"failed", "cancelled", "error"})
+    key = check_key(found.value.file.key)
+    if isinstance(access.store, LocalStore):
+        return LocalFile(_open(access.store.path(key), "the clip's file is gone"))
+    return BlockFile(StoreOrigin(access.store, key, access.limits, stop), access.limits)
+
+
+def _open(path: os.PathLike[str], otherwise: str) -> int:
+    """Open a plain file, whose name is no link."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise SourceError(otherwise) from error
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise SourceError(otherwise)
+    return handle
+
+
+def _all(file: Readable, most: int) -> bytes:
+    """Read a whole file of at most `most` bytes; it is closed."""
+    data = bytearray()
+    try:
+        while piece := file.read(1 << 16):
+            data += piece
+            if len(data) > most:
+                raise SourceError(f"the file is larger than {most} bytes")
+    finally:
+        file.close()
+    return bytes(data)
+
+
+class Sources:
+    """All sources of an account, for playout."""
+
+    def __init__(self, access: Access, pictures: PictureCache) -> None:
+        self._access = access
+        self._pictures = pictures
+
+    def open(self, source: Source, stop: Event) -> Media:
+        """Open a file."""
+        return open_media(source, self._access, stop)
+
+    def open_live(self, event: str, stop: Event) -> Media:
+        """Open a running event."""
+        return open_live(event, self._access, stop)
+
+    def picture(self, source: Source, stop: Event) -> Picture:
+        """Give a watermark."""
+        return open_picture(source, self._access, stop, self._pictures)

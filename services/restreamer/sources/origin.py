@@ -1,0 +1,66 @@
+"""Where a file's bytes come from, whatever it is: read from any byte on, in pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from threading import Event
+from typing import Final, Protocol
+
+from services.restreamer.model import SourceError
+from services.restreamer.sources.access import Limits, stored
+from shared.store import MediaStore
+
+PIECE: Final = 1 << 18
+
+
+class Origin(Protocol):
+    """Bytes of one unchanging file. `size` is None where it is not known, `ranged` whether reading may begin anywhere.
+
+    Where it may not, `stream` begins at 0 only; SourceError from both.
+    """
+
+    size: int | None
+    ranged: bool
+
+    def stream(self, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """Give the bytes from `start` to before `end`, or to the file's end."""
+        ...
+
+    def close(self) -> None:
+        """Give back what it holds."""
+        ...
+
+
+class StoreOrigin:
+    """An object of a media store that is not on this machine."""
+
+    ranged = True
+
+    def __init__(self, store: MediaStore, key: str, limits: Limits, stop: Event) -> None:
+        self._store = store
+        self._key = key
+        self._limits = limits
+        self._stop = stop
+        info = stored(lambda: store.info(key), stop, limits.patience)
+        if info is None:
+            raise SourceError("its file is no longer in the store")
+        self.size: int | None = info.size
+
+    def stream(self, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """Read piece by piece, a request each."""
+        last = (self.size or 0) if end is None else min(end, self.size or 0)
+        while start < last:
+            piece = self._read(start, min(PIECE * 4, last - start))
+            if not piece:
+                raise SourceError("its file is shorter than the store said", lasting=False)
+            start += len(piece)
+            yield piece
+
+    def _read(self, start: int, length: int) -> bytes:
+        def read() -> bytes:
+            return b"".join(self._store.read(self._key, start, length))
+
+        return stored(read, self._stop, self._limits.patience)
+
+    def close(self) -> None:
+        """Nothing is held."""

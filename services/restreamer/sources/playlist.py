@@ -1,0 +1,194 @@
+"""Reading m3u8 media playlists (RFC 8216, and 8216bis where encoders use it). What is not played is refused by name."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from fractions import Fraction
+from typing import Final
+
+from services.restreamer.model import FLICKS, SourceError
+
+LONGEST_SEGMENT: Final = 3600
+LONGEST: Final = 31 * 86_400
+NESTED: Final = "the playlist refers to other playlists; give the URL of one of these"
+_ATTRIBUTE: Final = re.compile(r'([A-Z0-9-]+)=("[^"]*"|[^",]*)(?:,|$)')
+_NUMBER: Final = re.compile(r"\d{1,6}(\.\d{1,12})?")
+_BYTES: Final = re.compile(r"(\d{1,15})(?:@(\d{1,15}))?")
+_MASTER: Final = frozenset({"#EXT-X-STREAM-INF", "#EXT-X-I-FRAME-STREAM-INF", "#EXT-X-MEDIA", "#EXT-X-SESSION-KEY"})
+
+
+@dataclass(frozen=True, slots=True)
+class Bytes:
+    """A file, or `length` bytes of it from `start` on."""
+
+    uri: str
+    start: int = 0
+    length: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """An AES-128 key; without an `iv` the segment's sequence number is it."""
+
+    uri: str
+    iv: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A segment. `start` in flicks from the list's start; `run` counts the discontinuities before it."""
+
+    bytes: Bytes
+    start: int
+    duration: int
+    sequence: int
+    run: int
+    first: Bytes | None = None
+    key: Key | None = None
+    wall_ms: int | None = None
+
+
+@dataclass(slots=True)
+class _State:
+    """What holds for the segment that comes next."""
+
+    number: int = 0
+    at: Fraction = Fraction(0)
+    duration: Fraction | None = None
+    run: int = 0
+    first: Bytes | None = None
+    key: Key | None = None
+    wall_ms: int | None = None
+    bytes: tuple[int, int | None] | None = None
+    gap: bool = False
+    reached: dict[str, int] = field(default_factory=dict)
+    segments: list[Segment] = field(default_factory=list)
+
+
+def parse_playlist(text: str, most: int) -> tuple[Segment, ...]:
+    """Read a media playlist of at most `most` segments. SourceError for a master playlist and for what is not played.
+
+    One without EXT-X-ENDLIST is what it holds now.
+    """
+    state = _State()
+    lines = [line.strip() for line in text.removeprefix("\ufeff").splitlines()]
+    if not lines or lines[0] != "#EXTM3U":
+        raise SourceError("the playlist does not begin with #EXTM3U")
+    for line in lines[1:]:
+        if line.startswith("#EXT"):
+            _tag(state, *line.partition(":")[::2])
+        elif line and not line.startswith("#"):
+            _segment(state, line)
+        if len(state.segments) > most:
+            raise SourceError(f"the playlist has more than {most} segments")
+    if not state.segments:
+        raise SourceError("the playlist has no segments")
+    return tuple(state.segments)
+
+
+def _tag(state: _State, name: str, value: str) -> None:
+    if name in _MASTER:
+        raise SourceError(NESTED)
+    if name == "#EXTINF":
+        state.duration = _seconds(value.split(",", 1)[0].strip())
+    elif name == "#EXT-X-DISCONTINUITY":
+        state.run += 1
+    elif name == "#EXT-X-GAP":
+        state.gap = True
+    elif name == "#EXT-X-DEFINE":
+        raise SourceError("the playlist uses variables (EXT-X-DEFINE), which are not served")
+    else:
+        _valued(state, name, value)
+
+
+def _valued(state: _State, name: str, value: str) -> None:
+    if name == "#EXT-X-MEDIA-SEQUENCE" and value.isdecimal():
+        state.number = int(value[:18])
+    elif name == "#EXT-X-BYTERANGE":
+        state.bytes = _range(value)
+    elif name == "#EXT-X-MAP":
+        _map(state, value)
+    elif name == "#EXT-X-KEY":
+        state.key = _key(_attributes(value))
+    elif name == "#EXT-X-PROGRAM-DATE-TIME":
+        state.wall_ms = _wall(value)
+
+
+def _segment(state: _State, uri: str) -> None:
+    if re.search(r"\.m3u8?$", uri.split("?", 1)[0].split("#", 1)[0], re.IGNORECASE):
+        raise SourceError(NESTED)
+    if state.duration is None:
+        raise SourceError("the playlist has a segment without a duration (EXTINF)")
+    place = Bytes(uri)
+    if state.bytes is not None:
+        length, start = state.bytes
+        start = state.reached.get(uri, 0) if start is None else start
+        place = Bytes(uri, start, length)
+        state.reached[uri] = start + length
+    if not state.gap:
+        state.segments.append(Segment(
+            place, round(state.at * FLICKS), round(state.duration * FLICKS), state.number, state.run,
+            state.first, state.key, state.wall_ms))  # fmt: skip
+    else:
+        state.run += 1
+    state.at += state.duration
+    if state.at > LONGEST:
+        raise SourceError(f"the playlist is longer than {LONGEST // 86_400} days")
+    if state.wall_ms is not None:
+        state.wall_ms += round(state.duration * 1000)
+    state.number += 1
+    state.duration, state.bytes, state.gap = None, None, False
+
+
+def _map(state: _State, value: str) -> None:
+    found = _attributes(value)
+    if "URI" not in found:
+        raise SourceError("the playlist has an EXT-X-MAP without a URI")
+    place = Bytes(found["URI"])
+    if "BYTERANGE" in found:
+        length, start = _range(found["BYTERANGE"])
+        place = Bytes(found["URI"], start or 0, length)
+    if state.first is not None and state.first != place and state.segments:
+        state.run += 1
+    state.first = place
+
+
+def _key(found: dict[str, str]) -> Key | None:
+    method = found.get("METHOD", "NONE")
+    if method == "NONE":
+        return None
+    if method != "AES-128" or "URI" not in found or found.get("KEYFORMAT", "identity") != "identity":
+        raise SourceError(f"the playlist's segments are encrypted in a way that is not served ({method[:32]})")
+    if "IV" not in found:
+        return Key(found["URI"], None)
+    try:
+        return Key(found["URI"], int(found["IV"], 16).to_bytes(16, "big"))
+    except (ValueError, OverflowError) as error:
+        raise SourceError("the playlist has a broken IV") from error
+
+
+def _attributes(value: str) -> dict[str, str]:
+    return {name: text.strip('"') for name, text in _ATTRIBUTE.findall(value)}
+
+
+def _seconds(text: str) -> Fraction:
+    if not _NUMBER.fullmatch(text) or Fraction(text) > LONGEST_SEGMENT:
+        raise SourceError("the playlist has a segment whose duration (EXTINF) makes no sense")
+    return Fraction(text)
+
+
+def _range(text: str) -> tuple[int, int | None]:
+    found = _BYTES.fullmatch(text.strip())
+    if found is None or not int(found[1]):
+        raise SourceError("the playlist has a byte range that makes no sense")
+    return int(found[1]), None if found[2] is None else int(found[2])
+
+
+def _wall(text: str) -> int | None:
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        return None
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)

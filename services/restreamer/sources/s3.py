@@ -1,0 +1,84 @@
+"""Objects in users' buckets: boto3 signs a URL for each request, and the guarded HTTP client reads it by ranges.
+
+So a bucket's endpoint is checked at each connection as every other host is.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from threading import Event
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+import boto3
+from botocore import UNSIGNED
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError
+
+from services.restreamer.model import SourceError
+from services.restreamer.sources.access import Access
+from shared.messages.credentials import CREDENTIAL_PURPOSE
+from shared.secrets import SecretUnreadable
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+LASTS_S: Final = 3600
+SCHEME: Final = "s3"
+
+
+def split_place(place: str) -> tuple[str, str]:
+    """Give bucket and key of s3://bucket/key; SourceError."""
+    parts = urlsplit(place)
+    key = parts.path.removeprefix("/") + (f"?{parts.query}" if parts.query else "")
+    if parts.scheme != SCHEME or not parts.hostname or not key:
+        raise SourceError("an S3 source is written s3://bucket/key")
+    return parts.netloc, key
+
+
+def signer(access: Access, name: str, stop: Event) -> Callable[[str, str], str]:
+    """Give what makes URLs of buckets and keys, with the credentials of that name; without a name, of public ones."""
+    client = _client(access, name, stop)
+
+    def sign(bucket: str, key: str) -> str:
+        try:
+            params = {"Bucket": bucket, "Key": key}
+            return str(client.generate_presigned_url("get_object", Params=params, ExpiresIn=LASTS_S))
+        except (BotoCoreError, ValueError) as error:
+            raise SourceError("the bucket or its key cannot be used") from error
+
+    return sign
+
+
+def _client(access: Access, name: str, stop: Event) -> S3Client:
+    if not name:
+        return _make("", "us-east-1", None)
+    record = access.credentials(name, stop)
+    try:
+        secret = access.vault.decrypt(record.secret, CREDENTIAL_PURPOSE)
+    except SecretUnreadable as error:
+        raise SourceError("the credentials named for this source cannot be opened with this SECRET_KEY") from error
+    return _make(record.endpoint, record.region, (record.access_key, secret))
+
+
+@functools.lru_cache(maxsize=32)
+def _make(endpoint: str, region: str, keys: tuple[str, str] | None) -> S3Client:
+    """Make a client, which only signs; that takes a tenth of a second, so the last ones are kept."""
+    config = Config(
+        signature_version="s3v4" if keys else UNSIGNED,
+        s3={"addressing_style": "path" if endpoint else "auto"},
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
+    try:
+        return boto3.client(
+            "s3",
+            endpoint_url=endpoint or None,
+            region_name=region,
+            aws_access_key_id=keys[0] if keys else None,
+            aws_secret_access_key=keys[1] if keys else None,
+            config=config,
+        )
+    except (BotoCoreError, ValueError) as error:
+        raise SourceError("the credentials' endpoint or region cannot be used") from error

@@ -1,0 +1,126 @@
+"""Times that a player can rely on: each frame has both, none falls back, jumps are taken out, both kinds in order."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Final
+
+from services.restreamer.model import FLICKS, Kind, Packet, Track
+from services.restreamer.sources.demux import Raw
+from services.restreamer.sources.tracks import frame_duration
+
+USUAL: Final = FLICKS // 30
+BACK: Final = FLICKS // 2
+FORWARD: Final = 10 * FLICKS
+APART: Final = 3 * FLICKS  # how far sound and picture may be apart after a jump
+LONGEST_WAIT: Final = 10 * FLICKS
+MOST_BYTES: Final = 32 << 20
+
+
+def complete(raws: Iterable[Raw]) -> Iterator[Raw]:
+    """Give every frame a decode time that is after the one before it, and none after it is shown."""
+    waiting: dict[Kind, list[Raw]] = {"video": [], "audio": []}
+    last: dict[Kind, int] = {}
+    for raw in raws:
+        held = waiting[raw.kind]
+        if raw.dts is None and raw.kind not in last and raw.kind == "video" and len(held) < 64:
+            held.append(raw)  # decode times are known some frames later: these lie before them
+            continue
+        dts = raw.dts if raw.dts is not None else min(raw.pts, last.get(raw.kind, raw.pts - 1) + (raw.duration or 1))
+        yield from _backwards(held, dts)
+        held.clear()
+        last[raw.kind] = dts
+        yield raw._replace(dts=min(dts, raw.pts))
+    for held in waiting.values():
+        yield from _backwards(held, max((raw.pts for raw in held), default=0) + USUAL)
+
+
+def _backwards(held: list[Raw], until: int) -> Iterator[Raw]:
+    """Count decode times of frames without one back from the next that has one."""
+    for left, raw in zip(range(len(held), 0, -1), held, strict=True):
+        yield raw._replace(dts=min(until - left * (raw.duration or USUAL), raw.pts))
+
+
+class Steady:
+    """Takes jumps out of times. Sound and picture jump at different places, and then go on together."""
+
+    def __init__(self) -> None:
+        self.jumped = False
+        self._shift: dict[Kind, int] = {}
+        self._newest = 0
+        self._end: dict[Kind, int] = {}
+
+    def run(self, raws: Iterable[Raw]) -> Iterator[Raw]:
+        """Give the frames on one steady time line."""
+        for raw in raws:
+            dts = raw.dts or 0
+            shift = self._shift.setdefault(raw.kind, self._newest)
+            expected = self._end.get(raw.kind)
+            if expected is not None and not -BACK < dts + shift - expected < FORWARD:
+                shift = self._shift[raw.kind] = self._after_jump(dts, expected)
+            self._end[raw.kind] = dts + shift + (raw.duration or 1)
+            yield raw._replace(dts=dts + shift, pts=raw.pts + shift)
+
+    def _after_jump(self, dts: int, expected: int) -> int:
+        """Join what the other kind has done already, or begin a new time line where this kind's old one ended."""
+        self.jumped = True
+        if abs(dts + self._newest - expected) >= APART:
+            self._newest = expected - dts
+        return self._newest
+
+
+def timed(raws: Iterable[Raw], tracks: dict[Kind, Track | None]) -> Iterator[tuple[Packet, Track | None]]:
+    """Make packets: a picture lasts until the next one is decoded, sound as long as its codec says.
+
+    Each comes with its track, where that is new. Decode times never fall within a kind.
+    """
+    held: dict[Kind, tuple[Packet, Track | None]] = {}
+    exact: dict[Kind, int | None] = {"video": None, "audio": None}
+    usual: dict[Kind, int] = {"video": USUAL, "audio": USUAL}
+    for kind, track in tracks.items():
+        exact[kind] = frame_duration(track) if track is not None else None
+    for raw in raws:
+        kind = raw.kind
+        if raw.track is not None:
+            exact[kind] = frame_duration(raw.track)
+        before = held.get(kind)
+        dts = raw.dts or 0
+        if before is not None:
+            dts = max(dts, before[0].dts + 1)
+            length = dts - before[0].dts if kind == "video" else exact[kind] or before[0].duration
+            usual[kind] = length = length or dts - before[0].dts
+            yield replace(before[0], duration=length), before[1]
+        packet = Packet(kind, dts, max(raw.pts, dts), raw.duration, raw.key, raw.data)
+        held[kind] = packet, raw.track
+    for packet, track in sorted(held.values(), key=lambda pair: pair[0].dts):
+        yield replace(packet, duration=exact[packet.kind] or packet.duration or usual[packet.kind]), track
+
+
+Timed = tuple[Packet, Track | None]
+
+
+def merged(pairs: Iterable[Timed], kinds: int) -> Iterator[Timed]:
+    """Put both kinds in the order of their decode times, as far as a bounded look ahead can."""
+    queues: dict[Kind, deque[Timed]] = {"video": deque(), "audio": deque()}
+    size = 0
+    for pair in pairs:
+        queues[pair[0].kind].append(pair)
+        size += len(pair[0].data)
+        while (first := _first(queues, kinds, size)) is not None:
+            size -= len(first[0].data)
+            yield first
+    yield from sorted((pair for queue in queues.values() for pair in queue), key=lambda pair: pair[0].dts)
+
+
+def _first(queues: dict[Kind, deque[Timed]], kinds: int, size: int) -> Timed | None:
+    """Take the frame that is next for certain, or has waited for long."""
+    filled = [queue for queue in queues.values() if queue]
+    if not filled:
+        return None
+    queue = min(filled, key=lambda queue: queue[0][0].dts)
+    waits = queue[-1][0].dts - queue[0][0].dts < LONGEST_WAIT and size < MOST_BYTES
+    if len(filled) < kinds and waits:
+        return None
+    return queue.popleft()

@@ -1,0 +1,79 @@
+"""Opening sources in tests, and looking at what comes out of them."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import timedelta
+from fractions import Fraction
+from pathlib import Path
+from threading import Event
+
+import av
+
+from services.restreamer.model import FLICKS, Media, Packet, Track
+from services.restreamer.sources import Access, Limits, open_media
+from shared.clock import SystemClock
+from shared.messages.restreams import Source
+from shared.secrets import Vault
+from shared.store.local import LocalStore
+from shared.webhooks import seal_url
+from tests.support.framecode import read_number
+
+ACCOUNT = "main"
+LOCAL = (ipaddress.ip_network("127.0.0.0/8"),)
+QUICK = Limits(patience=timedelta(seconds=1), pause=timedelta(milliseconds=20))
+VAULT = Vault(b"a key of tests")
+
+
+def _no_broker() -> object:
+    raise AssertionError("there is no broker in this test")
+
+
+def access_to(folder: Path, **changes: object) -> Access:
+    """Give what sources of local servers are opened with; no broker."""
+    made = Access(
+        ACCOUNT, VAULT, LOCAL, LocalStore(folder / "media"), folder / "library", _no_broker,  # type: ignore[arg-type]
+        asyncio.new_event_loop(), SystemClock(), QUICK,
+    )  # fmt: skip
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def source(kind: str, place: str, credentials: str = "") -> Source:
+    """Name a source, sealed as a message has it."""
+    return Source(kind=kind, place=seal_url(VAULT, place), shown="it", credentials=credentials)  # type: ignore[arg-type]
+
+
+def opened(kind: str, place: str, access: Access, stop: Event | None = None) -> Media:
+    """Open a source."""
+    return open_media(source(kind, place), access, stop or Event())
+
+
+def numbers(track: Track | None, packets: Iterable[Packet]) -> list[int]:
+    """Decode pictures and read the numbers on them, in the order in which they are shown."""
+    assert track is not None
+    decoder = av.CodecContext.create(track.codec, "r")
+    decoder.extradata = track.config or None
+    found: list[int] = []
+    for packet in [*(p for p in packets if p.kind == "video"), None]:
+        coded = None
+        if packet is not None:
+            coded = av.Packet(packet.data)
+            coded.pts, coded.dts, coded.time_base = packet.pts, packet.dts, Fraction(1, FLICKS)
+        found += [read_number(frame.to_ndarray(format="gray")) for frame in decoder.decode(coded)]
+    return found
+
+
+def check_times(packets: list[Packet]) -> None:
+    """Hold against what the model promises: decode times grow, and nothing is shown before it is decoded."""
+    for kind in ("video", "audio"):
+        times = [p.dts for p in packets if p.kind == kind]
+        assert times == sorted(set(times))
+    assert all(p.pts >= p.dts and p.duration > 0 and p.data for p in packets)
+
+
+def seconds(count: float | Fraction) -> int:
+    """Turn seconds into flicks."""
+    return round(count * FLICKS)

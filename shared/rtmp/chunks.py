@@ -65,20 +65,22 @@ class ChunkParser:
         self._current: _ChunkStream | None = None  # the stream of a chunk that is not read to its end
         self._need = 0  # how much of that chunk is missing
         self._unfinished = 0
-        self._start = 0  # where the next received byte goes: behind the rest of a cut header
-        self._buffer = bytearray(buffer)
+        # Bytes are received behind room for a header: the rest of one that was cut is moved in front of them, where it
+        # overwrites no payload that was given out.
+        self._rest = 0
+        self._buffer = bytearray(_LARGEST_HEADER + buffer)
         self._view = memoryview(self._buffer)
 
     def resize(self, buffer: int) -> None:
         """Receive up to `buffer` bytes at once from now on (larger than now)."""
-        rest = self._buffer[: self._start]
-        self._buffer = bytearray(buffer)
-        self._buffer[: len(rest)] = rest
+        rest = self._buffer[:_LARGEST_HEADER]
+        self._buffer = bytearray(_LARGEST_HEADER + buffer)
+        self._buffer[:_LARGEST_HEADER] = rest
         self._view = memoryview(self._buffer)
 
     def room(self) -> memoryview:
         """Where to receive."""
-        return self._view[self._start :]
+        return self._view[_LARGEST_HEADER:]
 
     def parse(self, count: int) -> list[Message]:
         """Take the `count` bytes just received into `room()`; give the messages that end in them.
@@ -86,14 +88,14 @@ class ChunkParser:
         Raises ProtocolError or LimitExceeded; the connection cannot go on then.
         """
         messages: list[Message] = []
-        pos, end = 0, self._start + count
-        self._start = 0
+        pos, end = _LARGEST_HEADER - self._rest, _LARGEST_HEADER + count
+        self._rest = 0
         while pos < end:
             if self._current is None:
                 begin = self._header(pos, end)
                 if begin < 0:
-                    self._start = end - pos
-                    self._buffer[: self._start] = self._buffer[pos:end]
+                    self._rest = end - pos
+                    self._buffer[_LARGEST_HEADER - self._rest : _LARGEST_HEADER] = self._buffer[pos:end]
                     break
                 pos = begin
             pos = self._body(pos, end, messages)

@@ -193,3 +193,9 @@ def test_garbage_ends_in_a_known_error_or_waits(data: bytes, steps: list[int]) -
     except (ProtocolError, LimitExceeded):
         return
     assert sum(len(m[3]) for m in found) <= len(data)
+
+
+def test_a_cut_header_overwrites_no_payload_that_came_before_it() -> None:
+    """The first read ends behind a header, the second in the middle of one: its rest must not land on the payload."""
+    first, second = chunked(VIDEO, 1, b"v" * 100), chunked(VIDEO, 2, b"w" * 100)
+    assert parse(first + second, [12, 100 + 11]) == [(VIDEO, 1, 1, b"v" * 100), (VIDEO, 2, 1, b"w" * 100)]

@@ -161,7 +161,8 @@ def main() -> None:
             found += rows("60 s", timed, MINUTE)
             found.append(["ffmpeg, 60 s encoded anew", 1, peer, peer, peer, peer, "", ""])
             notes += [
-                f"exact clips of 60 s: {method}; ffmpeg: libx264 {PRESET}, CRF {QUALITY}, {peer / MINUTE:.2f} of real time"
+                f"exact clips of 60 s: {method}; ffmpeg: libx264 {PRESET}, CRF {QUALITY}, "
+                f"{peer / MINUTE:.2f} of real time"
             ]
         if arguments.hour:
             timed, method = hours(live, stream, arguments.hour_clips)

@@ -1,0 +1,117 @@
+"""RTMP receivers for benches, in processes of their own: `python -m tests.bench.common_sink watch|drain FILE`.
+
+The port is the first line of FILE. `watch` then adds a line a video message: arrival on the machine's monotonic clock
+in ns, timestamp in ms, stream key. `drain` reads and forgets.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from services.ingester.rtmp import Publication, RtmpLimits, RtmpServer
+from tests.bench.common import running
+from tests.support.stack import until
+
+VIDEO = 9
+PROMPT = RtmpLimits(part=timedelta(milliseconds=1), low_water=1)
+
+
+class Arrivals(NamedTuple):
+    """Video messages of one stream, as they came."""
+
+    at_ns: np.ndarray
+    stamp_ms: np.ndarray
+
+    @property
+    def late_ms(self) -> np.ndarray:
+        """How late each came, beside the median of all."""
+        late = self.at_ns / 1e6 - self.stamp_ms
+        return late - np.median(late)
+
+    @property
+    def drift_ms_an_hour(self) -> float:
+        """How the delay grows."""
+        slope, _ = np.polyfit(self.stamp_ms, self.at_ns / 1e6 - self.stamp_ms, 1)
+        return float(slope * 3_600_000)
+
+
+def watch(publication: Publication[str], out: object) -> None:
+    """Write down each video tag of an FLV run when it has come whole."""
+    while True:
+        buffer, offset = bytearray(), 9 + 4
+        while data := publication.read(1 << 20):
+            now = time.monotonic_ns()
+            buffer += data
+            while len(buffer) >= offset + 11:
+                size = int.from_bytes(buffer[offset + 1 : offset + 4], "big")
+                if len(buffer) < offset + 15 + size:
+                    break
+                if buffer[offset] == VIDEO and buffer[offset + 12] == 1:  # a frame, no sequence header
+                    stamp = int.from_bytes(buffer[offset + 4 : offset + 7], "big") | buffer[offset + 7] << 24
+                    print(now, stamp, publication.grant, file=out, flush=True)  # type: ignore[call-overload]
+                offset += 15 + size
+            del buffer[:offset]
+            offset = 0
+        if not publication.next_run():
+            return
+
+
+def serve(manner: str, file: Path) -> None:
+    """Serve until the process is ended."""
+    with file.open("w") as out:
+
+        def take(publication: Publication[str]) -> None:
+            if manner == "watch":
+                watch(publication, out)
+            while publication.read(1 << 20) or publication.next_run():
+                pass
+
+        limits = PROMPT if manner == "watch" else RtmpLimits()
+        server = RtmpServer("127.0.0.1", 0, lambda request: request.stream_name, take, limits)
+        server.start()
+        print(server.port, file=out, flush=True)
+        while True:
+            time.sleep(60)
+
+
+class Sink(NamedTuple):
+    """A running receiver."""
+
+    file: Path
+    port: int
+
+    def url(self, key: str) -> str:
+        """Give where to publish."""
+        return f"rtmp://127.0.0.1:{self.port}/live/{key}"
+
+    def lines(self, key: str) -> list[tuple[int, int]]:
+        """Read what has come of a stream."""
+        rows = [line.split() for line in self.file.read_text().splitlines()[1:]]
+        return [(int(row[0]), int(row[1])) for row in rows if len(row) == 3 and row[2] == key]
+
+    def arrivals(self, key: str) -> Arrivals:
+        """Give what has come of a stream, as arrays."""
+        rows = np.array(self.lines(key), np.float64)
+        return Arrivals(rows[:, 0], rows[:, 1])
+
+
+@contextlib.contextmanager
+def sink(folder: Path, manner: str) -> Iterator[Sink]:
+    """Run a receiver in a process of its own."""
+    file = folder / f"{manner}-{time.monotonic_ns()}.txt"
+    command = [sys.executable, "-m", "tests.bench.common_sink", manner, str(file)]
+    with running([command], folder / "sinks.log"):
+        until(lambda: file.exists() and file.read_text().count("\n") >= 1, "a receiver to listen")
+        yield Sink(file, int(file.read_text().splitlines()[0]))
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1], Path(sys.argv[2]))

@@ -239,7 +239,13 @@ class Desk:
         return [(channel.removeprefix("restreams."), body) for channel, body in found]
 
     async def told(self) -> list[tuple[int, str]]:
-        """Give run and state of each state's event."""
+        """Give run and state of each state's event, once none is still to come."""
+        await self.idle()
+
+        async def all_told() -> bool:
+            return not (await self.record()).untold
+
+        await eventually(all_told)
         return [(body["run"], body["state"]) for channel, body in await self.events() if channel == "state_changed"]
 
 

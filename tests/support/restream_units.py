@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import av
 
+from services.ingester.rtmp.flv import SCRIPT, file_header, tag
 from services.restreamer.model import FLICKS, Track, Unit
+from services.restreamer.targets import Targets
+from services.restreamer.targets.rtmp.pack import CHUNK_SIZE
+from services.restreamer.targets.terms import Block
+from shared.clock import SystemClock
 from shared.media.mp4.params import split_annexb
+from shared.rtmp.amf import encode
+from shared.rtmp.chunks import SET_CHUNK_SIZE, ChunkLimits, ChunkParser, Message, write_message
+
+_SET_DATA_FRAME = encode("@setDataFrame")
 
 
 def _track(stream: av.VideoStream | av.AudioStream) -> Track:
@@ -60,3 +70,41 @@ def _once(path: Path, start: int) -> Iterator[Unit]:
 
 def _times(packet: av.Packet) -> tuple[int, int, int]:
     return packet.dts, packet.pts, packet.duration
+
+
+def play(targets: Targets, units: Iterable[Unit], *, speed: int = 1) -> None:
+    """Feed units when their time has come, `speed` times as fast as they play."""
+    clock = SystemClock()
+    began_ns = clock.monotonic_ns()
+    for unit in units:
+        due_ns = began_ns + unit.dts * 625 // 441 // speed
+        targets.tick()
+        while clock.monotonic_ns() < due_ns:
+            time.sleep(0.002)
+            targets.tick()
+        targets.feed([unit])
+
+
+def flv_of(blocks: Iterable[Block]) -> bytes:
+    """Read RTMP blocks as a server does, and write what they say as FLV."""
+    out = [file_header(video=True, audio=True)]
+    for message in messages_of(blocks):
+        script = message.kind == SCRIPT
+        body = bytes(message.payload)[len(_SET_DATA_FRAME) if script else 0 :]
+        out.append(tag(message.kind, 0 if script else message.timestamp, body))
+    return b"".join(out)
+
+
+def messages_of(blocks: Iterable[Block]) -> list[Message]:
+    """Read RTMP blocks as a server does."""
+    size = write_message(2, SET_CHUNK_SIZE, 0, CHUNK_SIZE.to_bytes(4, "big"), chunk_size=128)
+    data = memoryview(size + b"".join(block.data for block in blocks))
+    parser = ChunkParser(ChunkLimits(message=1 << 24, unfinished=1 << 25, streams=8))
+    found: list[Message] = []
+    while data:
+        room = parser.room()
+        count = min(len(room), len(data))
+        room[:count] = data[:count]
+        data = data[count:]
+        found += [message._replace(payload=bytearray(message.payload)) for message in parser.parse(count)]
+    return found[1:]

@@ -160,9 +160,9 @@ def main() -> None:
             timed, peer, method = minutes(live, stream, folder, arguments.clips)
             found += rows("60 s", timed, MINUTE)
             found.append(["ffmpeg, 60 s encoded anew", 1, peer, peer, peer, peer, "", ""])
+            speed = peer / MINUTE
             notes += [
-                f"exact clips of 60 s: {method}; ffmpeg: libx264 {PRESET}, CRF {QUALITY}, "
-                f"{peer / MINUTE:.2f} of real time"
+                f"exact clips of 60 s: {method}; ffmpeg: libx264 {PRESET}, CRF {QUALITY}, {speed:.2f} of real time"
             ]
         if arguments.hour:
             timed, method = hours(live, stream, arguments.hour_clips)

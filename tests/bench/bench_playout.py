@@ -4,7 +4,7 @@
 
 A whole stack runs; restreams play a 1080p30 5 Mbps file of 16 s (H.264, AAC, B-frames, GOPs of 2 s) from the library,
 over and over, to RTMP receivers that only read. CPU is the restreamer's user + system time in percent of one core, less
-what it takes when idle. Beside it `ffmpeg -re -stream_loop -1 -c copy -f flv`, one process a task, to the same receivers.
+what it takes when idle. Beside it `ffmpeg -re -stream_loop -1 -c copy -f flv`, a process a task, to the same receivers.
 Pace: how late each picture comes at a receiver, by its timestamp, beside the median; joins are those of the loop.
 First frame: from before the POST to the first picture at the receiver.
 """

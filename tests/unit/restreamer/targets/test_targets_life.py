@@ -1,0 +1,295 @@
+"""When targets are called, given up and called again: by a clock that the test moves."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+import pytest
+from structlog.testing import capture_logs
+
+from services.restreamer.model import FLICKS, TargetSpec, Track, Unit
+from services.restreamer.targets.lane import Lane
+from services.restreamer.targets.rtmp.pack import RtmpPacker
+from services.restreamer.targets.rules import TargetRules
+from services.restreamer.targets.target import Target
+from services.restreamer.targets.terms import Block, Line, Queue, TargetError, Tracks
+from shared.messages.restreams import TargetStatus
+from tests.support.waiting import wait_until
+
+MS = FLICKS // 1000
+AVC = Track("video", "h264", b"\x01\x42\x00\x1e\xff\xe1\x00\x02\x67\x42\x01\x00\x02\x68\xce", 320, 180)
+AAC = Track("audio", "aac", b"\x11\x90", sample_rate=48000, channels=2)
+RULES = TargetRules()
+
+
+class SetClock:
+    """A clock that stands until it is moved."""
+
+    def __init__(self) -> None:
+        self.ns = 0
+
+    def now_ms(self) -> int:
+        return self.ns // 1_000_000
+
+    def monotonic_ns(self) -> int:
+        return self.ns
+
+    def step(self, seconds: float) -> None:
+        self.ns += int(seconds * 1e9)
+
+
+@dataclass
+class FakeLine:
+    """A connection that takes all or nothing."""
+
+    takes: bool = True
+    fault: TargetError | None = None
+    unwilling: str = ""
+    queue: Queue = field(default_factory=Queue)
+    sent: int = 0
+    closed: bool = False
+    taken: list[Block] = field(default_factory=list)
+    goodbyes: int = 0
+
+    def ready(self) -> str:
+        return self.unwilling
+
+    def accept(self, tracks: Tracks) -> None:
+        assert tracks.video
+
+    def put(self, block: Block, now_ns: int) -> None:
+        self.queue.put(block, now_ns)
+
+    def flush(self, now_ns: int) -> None:
+        while self.takes and self.queue.blocks:
+            self.taken.append(self.queue.blocks[0][0])
+            self.sent += len(self.taken[-1].data)
+            self.queue.pop()
+
+    def listen(self, now_ns: int) -> None:
+        if self.fault is not None:
+            raise self.fault
+
+    def farewell(self, now_ns: int) -> None:
+        self.goodbyes += 1
+
+    def drained(self) -> bool:
+        return not self.queue.blocks
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Scene:
+    """One target with made-up calls, its lane and its clock."""
+
+    def __init__(self, answer: Callable[[], Line], *, tries: int = 3, rules: TargetRules = RULES) -> None:
+        self.clock = SetClock()
+        self.lane = Lane(RtmpPacker(), Tracks(AVC, AAC))
+        self.calls = 0
+        self.answer = answer
+        spec = TargetSpec("0123456789abcdef", "rtmp://a/b/secret", "rtmp://a/b/***", tries)
+        self.target = Target(spec, self.lane, self._open, rules, self.clock)
+
+    def _open(self) -> Line:
+        self.calls += 1
+        return self.answer()
+
+    @property
+    def status(self) -> TargetStatus:
+        return self.target.status()
+
+    def tick(self, seconds: float = 0) -> TargetStatus:
+        """Move the clock, tick, and let a call that this begins come back."""
+        self.clock.step(seconds)
+        before = self.calls
+        self.target.tick(self.clock.ns)
+        if self.calls != before or self.target._call is not None:
+            call = self.target._call
+            wait_until(lambda: call is None or not call.running)
+            self.target.tick(self.clock.ns)
+        return self.status
+
+    def feed(self, *units: Unit) -> None:
+        blocks = self.lane.feed(units)
+        if blocks:
+            self.target.put(blocks, self.clock.ns)
+
+
+def picture(at_ms: int, *, key: bool = False, size: int = 100) -> Unit:
+    return Unit("video", at_ms * MS, at_ms * MS, 40 * MS, key, bytes(size), AVC if key else None)
+
+
+def refuse(*, refused: bool = False) -> Callable[[], Line]:
+    def fail() -> Line:
+        raise TargetError("no", refused=refused)
+
+    return fail
+
+
+def test_calls_follow_quickly_then_pauses_grow_up_to_the_longest() -> None:
+    scene = Scene(refuse(), tries=3)
+    assert scene.tick().state == "waiting"
+    assert (scene.tick(0.9).state, scene.calls) == ("waiting", 1)
+    assert (scene.tick(0.2).state, scene.calls) == ("waiting", 2)
+    assert (scene.tick(1.1).state, scene.calls) == ("failed", 3)
+    for pause in (2, 4, 8, 16, 32, 60, 60):
+        calls = scene.calls
+        assert scene.tick(pause - 0.1).state == "failed"
+        assert scene.calls == calls
+        assert scene.tick(0.2).state == "failed"
+        assert scene.calls == calls + 1
+    assert scene.status.error == "no"
+
+
+def test_who_says_no_is_not_called_quickly_and_stays_failed_until_live() -> None:
+    scene = Scene(refuse(refused=True))
+    with capture_logs() as logs:
+        assert scene.tick().state == "failed"
+        assert (scene.tick(1.5).state, scene.calls) == ("failed", 1)
+        assert (scene.tick(1).state, scene.calls) == ("failed", 2)
+        scene.answer = FakeLine
+        assert (scene.tick(4).state, scene.status.error, scene.status.connects) == ("live", "", 1)
+    assert [entry["state"] for entry in logs] == ["failed", "live"]
+    assert "secret" not in str(logs)
+
+
+def test_who_accepts_and_drops_at_once_is_not_called_quickly_for_ever() -> None:
+    line = FakeLine(fault=TargetError("gone"))
+    scene = Scene(lambda: replace(line, queue=Queue(), taken=[]), tries=3)
+    states = [scene.tick(0 if n == 0 else 1.1).state for n in range(3)]
+    assert states == ["waiting", "waiting", "failed"]
+
+
+def test_who_was_live_for_long_is_called_quickly_again() -> None:
+    lines: list[FakeLine] = []
+
+    def connect() -> Line:
+        lines.append(FakeLine())
+        return lines[-1]
+
+    scene = Scene(connect, tries=1)
+    scene.tick()
+    for number in range(3):
+        assert scene.tick(60).state == "live"
+        lines[-1].fault = TargetError("the connection was lost")
+        assert scene.tick().state == "failed"  # one try is allowed, and it was the call that failed
+        assert scene.tick(2.1).state == "live"  # after the shortest pause each time
+        assert len(lines) == number + 2
+
+
+def test_a_call_without_an_answer_is_given_up_and_what_comes_late_is_closed() -> None:
+    line, answered = FakeLine(), threading.Event()
+
+    def hang() -> Line:
+        assert answered.wait(60)
+        return line
+
+    scene = Scene(hang)
+    scene.target.tick(scene.clock.ns)
+    call = scene.target._call
+    assert call is not None
+    scene.clock.step(10.1)
+    scene.target.tick(scene.clock.ns)
+    assert (scene.status.state, scene.status.error) == ("waiting", "did not answer in time")
+    scene.clock.step(5)
+    scene.target.tick(scene.clock.ns)
+    assert scene.calls == 1  # not two threads for one target
+    answered.set()
+    wait_until(lambda: line.closed and not call.running)
+    scene.answer = FakeLine
+    assert scene.tick().state == "live"
+    assert scene.calls == 2
+
+
+def test_a_line_that_takes_nothing_holds_up_nobody_and_is_given_up() -> None:
+    line = FakeLine(takes=False)
+    scene = Scene(lambda: line)
+    scene.tick()
+    scene.feed(picture(0, key=True))
+    for second in range(1, 11):
+        scene.feed(picture(second * 1000))
+        assert scene.tick(0.99).state == "live"
+    scene.answer = FakeLine
+    assert scene.tick(0.2).state == "waiting"
+    assert "took too little for 10 s" in scene.status.error
+    assert scene.status.dropped == 11
+    assert line.closed
+    assert scene.tick(1.1).state == "live"
+
+
+def test_a_queue_is_bounded_in_bytes() -> None:
+    line = FakeLine(takes=False)
+    scene = Scene(lambda: line, rules=replace(RULES, queue_bytes=1 << 20))
+    scene.tick()
+    scene.feed(picture(0, key=True), *(picture(40 * n, size=100_000) for n in range(1, 9)))
+    assert scene.status.state == "live"
+    scene.feed(*(picture(40 * n, size=100_000) for n in range(9, 12)))
+    assert (scene.status.state, scene.status.dropped) == ("waiting", 12)
+    assert "more than 1 MiB wait" in scene.status.error
+
+
+def test_every_line_begins_with_configuration_and_a_keyframe() -> None:
+    first, second = FakeLine(), FakeLine()
+    scene = Scene(lambda: first)
+    scene.tick()
+    scene.feed(picture(0))
+    assert not first.taken
+    scene.feed(picture(40, key=True), picture(80))
+    assert [block.units for block in first.taken] == [0, 2]
+    first.fault, scene.answer = TargetError("gone"), lambda: second
+    scene.tick()
+    scene.feed(picture(120))
+    scene.tick(1.1)
+    scene.feed(picture(160))
+    assert [block.units for block in second.taken] == [0, 2, 1, 1]
+    assert (scene.status.connects, scene.status.sent_bytes) == (2, first.sent + second.sent)
+
+
+def test_a_line_that_nobody_has_called_waits_and_begins_anew_with_each_caller() -> None:
+    line = FakeLine(unwilling="nobody has called yet")
+    scene = Scene(lambda: line)
+    assert (scene.tick().state, scene.status.error) == ("waiting", "nobody has called yet")
+    scene.feed(picture(0, key=True))
+    assert not line.taken
+    for _ in range(2):
+        line.taken.clear()
+        line.unwilling = ""
+        assert scene.tick().state == "live"
+        assert [block.units for block in line.taken] == [0, 1]
+        line.unwilling = "the caller has gone"
+        assert scene.tick(100).state == "waiting"
+    assert scene.calls == 1
+
+
+def test_a_programme_that_the_format_cannot_carry_fails_until_it_can() -> None:
+    line = FakeLine()
+    scene = Scene(lambda: line)
+    scene.tick()
+    scene.feed(picture(0, key=True))
+    scene.feed(replace(picture(40, key=True), track=replace(AVC, codec="theora")))
+    assert (scene.tick().state, scene.status.error) == ("failed", "RTMP does not carry theora")
+    assert line.closed
+    scene.feed(picture(80))
+    scene.tick(100)
+    assert scene.calls == 1
+    scene.answer = FakeLine
+    scene.feed(picture(120, key=True))
+    assert scene.tick().state == "live"
+
+
+@pytest.mark.parametrize("stuck", [False, True])
+def test_who_is_removed_hears_a_goodbye_for_a_second_at_most(stuck: bool) -> None:
+    line = FakeLine(takes=not stuck)
+    scene = Scene(lambda: line)
+    scene.tick()
+    scene.feed(picture(0, key=True))
+    scene.target.leave(scene.clock.ns)
+    assert (scene.status.state, line.goodbyes) == ("removed", 1)
+    assert scene.target.left(scene.clock.ns) is not stuck
+    scene.clock.step(RULES.farewell / timedelta(seconds=1))
+    assert scene.target.left(scene.clock.ns)
+    assert line.closed

@@ -60,22 +60,34 @@ def installation_key(settings: Settings) -> bytes:
 
 
 class Vault:
-    """Encrypts and signs with keys derived from the installation's; one purpose cannot be used for another."""
+    """Encrypts and signs with keys derived from the installation's; one purpose cannot be used for another.
+
+    There are few purposes, named in the code: what is derived for them is kept.
+    """
 
     def __init__(self, key: bytes) -> None:
         self._key = key
+        self._derived: dict[str, bytes] = {}
+        self._ciphers: dict[str, Fernet] = {}
 
     def _derive(self, purpose: str) -> bytes:
-        return hmac.digest(self._key, f"reelay/{purpose}".encode(), "sha256")
+        if purpose not in self._derived:
+            self._derived[purpose] = hmac.digest(self._key, f"reelay/{purpose}".encode(), "sha256")
+        return self._derived[purpose]
+
+    def _cipher(self, purpose: str) -> Fernet:
+        if purpose not in self._ciphers:
+            self._ciphers[purpose] = Fernet(base64.urlsafe_b64encode(self._derive(purpose)))
+        return self._ciphers[purpose]
 
     def encrypt(self, text: str, purpose: str) -> str:
         """Encrypt for storage."""
-        return Fernet(base64.urlsafe_b64encode(self._derive(purpose))).encrypt(text.encode()).decode()
+        return self._cipher(purpose).encrypt(text.encode()).decode()
 
     def decrypt(self, token: str, purpose: str) -> str:
         """Open what `encrypt` made; SecretUnreadable when key or purpose is another."""
         try:
-            return Fernet(base64.urlsafe_b64encode(self._derive(purpose))).decrypt(token.encode()).decode()
+            return self._cipher(purpose).decrypt(token.encode()).decode()
         except InvalidToken as error:
             raise SecretUnreadable(f"a stored {purpose} does not open with this SECRET_KEY") from error
 

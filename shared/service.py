@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -31,6 +32,7 @@ from shared.streams import consumers_of
 log = get_logger()
 PROVISION_WAIT_S: Final = 60.0
 ANSWER_S: Final = 2.0
+LoopMaker = Callable[[], asyncio.AbstractEventLoop]
 Lifespan = Callable[[], contextlib.AbstractAsyncContextManager[None]]
 
 
@@ -148,6 +150,7 @@ def application(service: Service, *, signals: bool = False) -> FastStream:
                 for enter in service.lifespans:
                     await stack.enter_async_context(enter())
             service.started = True
+            gc.freeze()  # what a started service holds, it keeps: looking through it again takes up to 60 ms each time
             log.info("service.started", instance=service.instance)
             yield
         log.info("service.stopped")
@@ -178,14 +181,15 @@ def _ended_by_itself(_app: FastStream) -> contextlib.AbstractContextManager[None
     return contextlib.nullcontext()
 
 
-def run_service(name: str, build: Callable[[Service], None]) -> int:
-    """Run a service until SIGTERM or SIGINT; the process's exit code."""
+def run_service(name: str, build: Callable[[Service], None], make_loop: LoopMaker | None = None) -> int:
+    """Run a service until SIGTERM or SIGINT, on asyncio's own loop unless another is given; the process's exit code."""
     settings = Settings()
     configure_logging(name, json=settings.log_json, level=settings.log_level)
     service = make_service(name, settings)
     build(service)
     try:
-        asyncio.run(application(service, signals=True).run())
+        with asyncio.Runner(loop_factory=make_loop) as runner:
+            runner.run(application(service, signals=True).run())
     except asyncio.CancelledError:
         log.info("service.stopped")
     except (TimeoutError, NatsError, OSError) as error:
@@ -194,9 +198,9 @@ def run_service(name: str, build: Callable[[Service], None]) -> int:
     return 0
 
 
-def main(name: str, build: Callable[[Service], None]) -> None:
+def main(name: str, build: Callable[[Service], None], make_loop: LoopMaker | None = None) -> None:
     """End the process with the service's exit code, without the interpreter's own long goodbye."""
-    code = run_service(name, build)
+    code = run_service(name, build, make_loop)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -1,6 +1,8 @@
 """`python -m services.gateway`."""
 
+import uvloop
+
 from services.gateway.app import build
 from shared.service import main
 
-main("gateway", build)
+main("gateway", build, uvloop.new_event_loop)

@@ -18,7 +18,7 @@ PIECE = 1 << 16
 
 @dataclass
 class Served:
-    """A file, and how it is served. `cut` sends half of what it says; `reset` breaks every answer in its middle.
+    """A file, and how it is served. `cut` sends half of what it says; `reset` breaks every longer answer in its middle.
 
     `flaky` breaks the first answers, `times` of them; `plain` knows no ranges; `slow` trickles; `silent` says nothing.
     """
@@ -118,7 +118,7 @@ def _send(handler: BaseHTTPRequestHandler, state: Server, file: Served) -> None:
 
 
 def _body(handler: BaseHTTPRequestHandler, state: Server, file: Served, start: int, end: int) -> None:
-    broken = file.mode == "reset" or (file.mode == "flaky" and file.times > 0)
+    broken = (file.mode == "reset" and end - start > PIECE // 16) or (file.mode == "flaky" and file.times > 0)
     if file.mode == "flaky":
         file.times -= 1
     until = (start + end) // 2 if broken or file.mode == "cut" else end

@@ -24,6 +24,7 @@ up: setup
 
 # Two workers, because half of the suite waits for streams in real time; a file's tests stay together.
 test: setup
+	@$(BIN)/python scripts/setup_peers.py
 	@$(BIN)/python -m pytest -m "not soak" -n 2 --dist loadfile $(PYTEST_ARGS)
 
 # Long runs, by hand.

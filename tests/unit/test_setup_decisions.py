@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from shared.srt.library import SONAMES
-from tests.support.setup_scripts import FakeHost, setup_env, setup_host
+from tests.support.setup_scripts import FakeHost, setup_env, setup_host, setup_peers
 
 APT = ("apt-get", "apt-cache", "dpkg-deb")
 VENV = setup_env.venv_package()
@@ -215,3 +215,15 @@ def test_who_may_not_install_is_told_how_and_set_up_goes_on(
 
 def test_set_up_looks_for_libsrt_under_the_names_that_the_ingester_loads() -> None:
     assert set(setup_host.LIBSRT_NAMES) == set(SONAMES)
+
+
+def test_the_tests_server_is_fetched_but_never_installed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    host = FakeHost({"apt-get": ""}, programs=APT, root=True)
+    assert setup_peers.fetch_nginx(host, setup_host.Apt(host), tmp_path)
+    assert not host.commands  # it is there
+    host.exists = lambda path: False  # type: ignore[method-assign]
+    assert not setup_peers.fetch_nginx(host, setup_host.Apt(host), tmp_path)
+    assert host.did("download nginx")
+    assert not host.did(" install ")
+    assert capsys.readouterr().err.strip().endswith("apt-get install -y nginx libnginx-mod-rtmp")
+    assert not list(tmp_path.iterdir())

@@ -17,7 +17,7 @@ from services.restreamer.model import FLICKS, Kind, SourceError, Track
 from services.restreamer.sources.files import Readable
 from services.restreamer.sources.payloads import payload_of
 from services.restreamer.sources.sniff import Container
-from services.restreamer.sources.tracks import audio_track, rate_of, video_track
+from services.restreamer.sources.tracks import audio_track, frame_duration, rate_of, video_track
 
 BUFFER: Final = 1 << 16
 _OPTIONS: Final[dict[str, dict[str, str]]] = {
@@ -115,6 +115,8 @@ class Demuxer:
         """Give the frames as they come, from where the last `seek` went."""
         streams = [s for s in (self._video_stream, self._audio_stream) if s is not None]
         described: dict[int, bytes] = {}
+        lengths: dict[int, int] = {}
+        following: dict[int, int] = {}
         for packet in _read(self._input, streams):
             stream = packet.stream
             payload = self._payloads[stream.index]
@@ -122,18 +124,21 @@ class Demuxer:
                 news = bytes(packet.get_sidedata("new_extradata"))
                 if news != payload.config:
                     payload = self._payloads[stream.index] = payload_of(stream.codec_context.name, news)
-            pts = packet.pts if packet.pts is not None else packet.dts
             data = payload.take(bytes(packet), key=packet.is_keyframe)
+            dts = None if packet.dts is None else _flicks(packet.dts, stream)
+            pts = dts if packet.pts is None else _flicks(packet.pts, stream)
+            pts = following.get(stream.index) if pts is None else pts  # a PES packet dates its first frame only
             if not data or pts is None:
                 continue
             track = None
             if described.get(stream.index) != payload.config:
                 described[stream.index] = payload.config
                 track = _described(stream, payload.config)
-            dts = None if packet.dts is None else _flicks(packet.dts, stream)
-            length = _flicks(packet.duration or 0, stream)
+                lengths[stream.index] = frame_duration(track) or 0
+            length = lengths.get(stream.index) or _flicks(packet.duration or 0, stream)
+            following[stream.index] = pts + length
             kind: Kind = "video" if isinstance(stream, VideoStream) else "audio"
-            yield Raw(kind, dts, _flicks(pts, stream), length, packet.is_keyframe or kind == "audio", data, track)
+            yield Raw(kind, dts, pts, length, packet.is_keyframe or kind == "audio", data, track)
 
     def close(self) -> None:
         """Close the container; the file is its maker's."""

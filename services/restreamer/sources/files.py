@@ -10,7 +10,7 @@ from services.restreamer.model import SourceError
 from services.restreamer.sources.access import Limits
 from services.restreamer.sources.origin import Origin
 
-HEAD: Final = 1 << 16
+HEAD: Final = 1 << 12
 
 
 class Readable(Protocol):

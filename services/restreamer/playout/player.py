@@ -3,11 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from threading import RLock
 
-from services.restreamer.model import Outputs, TargetSpec
-from services.restreamer.playout.terms import Library, Reporter, Snapshot
+from services.restreamer.model import FLICKS, Outputs, TargetSpec
+from services.restreamer.playout.ahead import Listing
+from services.restreamer.playout.course import Course
+from services.restreamer.playout.pacer import Pacer
+from services.restreamer.playout.programme import Programme
+from services.restreamer.playout.reader import Reader
+from services.restreamer.playout.ring import Bounds, Ring
+from services.restreamer.playout.shape import formats_of
+from services.restreamer.playout.terms import Ended, Library, Report, Reporter, Snapshot
+from services.restreamer.playout.wishes import Insert, Jump, NewList
 from shared.clock import Clock
 from shared.messages.restreams import Move, Place, RestreamSpec, Source
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How far to read ahead, and the first pause after a whole list of failures; it doubles up to a minute."""
+
+    bounds: Bounds = field(default_factory=Bounds)
+    first_pause: timedelta = timedelta(seconds=1)
 
 
 class Playout:
@@ -16,8 +35,18 @@ class Playout:
     `report` is called from playout's threads and must return at once.
     """
 
-    def __init__(self, library: Library, outputs: Outputs, report: Reporter, clock: Clock) -> None:
-        raise NotImplementedError
+    def __init__(
+        self, library: Library, outputs: Outputs, report: Reporter, clock: Clock, settings: Settings | None = None
+    ) -> None:
+        self._library, self._report_to = library, report
+        self._settings = settings or Settings()
+        self._ring = Ring(self._settings.bounds)
+        self._pacer = Pacer(self._ring, outputs, self._report, clock)
+        self._reader: Reader | None = None
+        self._begin = Place()
+        self._spec_number = self._moved = 0
+        self._telling = RLock()
+        self._silent = False
 
     def start(
         self,
@@ -30,35 +59,88 @@ class Playout:
         paused: bool = False,
     ) -> None:
         """Begin at `place`, or where the list begins. Moves up to number `moved` count as done."""
+        listing = Listing(Programme.of(spec), spec_number, spec.encoding)
+        self._begin, self._spec_number, self._moved = listing.programme.known(place), spec_number, moved
+        course = Course(self._library, self._report, self._opened, listing, moved, self._settings.first_pause)
+        reader = Reader(course, self._ring, self._report, formats_of(target.url for target in targets))
+        self._reader = reader
+        self._pacer.end_ms, self._pacer.paused = spec.end_ms, paused
+        self._pacer.set_targets(targets)
+        reader.start(self._begin)
+        self._pacer.start()
 
     def update(self, spec: RestreamSpec, spec_number: int, *, wait_current: bool) -> None:
         """Play another list: at once, or after the file that plays. Its `end_ms` counts from now on."""
+        self._pacer.end_ms = spec.end_ms
+        if self._reader is not None:
+            listing = Listing(Programme.of(spec), spec_number, spec.encoding)
+            self._reader.wish(NewList(listing, wait_current))
 
     def pause(self) -> None:
         """Send nothing until `unpause`."""
+        self._pacer.paused = True
 
     def unpause(self) -> None:
         """Go on where `pause` stopped."""
+        self._pacer.paused = False
 
     def move(self, move: Move) -> None:
         """Skip or seek; a number that was done already changes nothing."""
+        if self._reader is not None:
+            self._reader.wish(Jump(move))
 
     def set_targets(self, targets: Sequence[TargetSpec]) -> None:
         """Send to these targets from now on."""
+        self._pacer.set_targets(targets)
+        if self._reader is not None:
+            self._reader.takes = formats_of(target.url for target in targets)
 
     def live(self, source: Source | None, *, back: bool = True) -> None:
         """Play a live event from its newest keyframe in place of the list; None: leave it.
 
         When it ends or is left, the list goes on where it was (`back`), or the playout ends.
         """
+        if self._reader is not None:
+            self._reader.wish(Insert(source, back))
 
     def snapshot(self) -> Snapshot:
         """Tell where it is and how its targets are."""
-        raise NotImplementedError
+        view, place = self._pacer.view, self._ring.sent.place
+        part = view.part
+        played = max(view.sent, 0) * 1000 // FLICKS
+        if part is None:
+            return Snapshot(
+                self._begin, self._spec_number, self._moved, paused=self._pacer.paused, ended=view.ended,
+                targets=view.targets,
+            )  # fmt: skip
+        return Snapshot(
+            place or part.place, part.spec_number, part.moved, played, part.item.source.shown if part.item else "",
+            part.how, part.live, self._pacer.paused, view.ended, view.targets,
+        )  # fmt: skip
 
     def stop(self) -> None:
         """End soon: say goodbye to targets, close files. Reports nothing more."""
+        with self._telling:
+            self._silent = True
+        self._pacer.stop()
+        if self._reader is not None:
+            self._reader.stop()
 
     def join(self, seconds: float) -> bool:
         """Wait for both threads to end; tell whether they did. Blocks."""
-        raise NotImplementedError
+        ended = self._pacer.join(seconds)
+        return (self._reader is None or self._reader.join(seconds)) and ended
+
+    def _opened(self) -> None:
+        if self._reader is not None:
+            self._reader.opened()
+
+    def _report(self, report: Report) -> None:
+        """Pass a report on; nothing after the last."""
+        with self._telling:
+            if self._silent:
+                return
+            self._silent = isinstance(report, Ended)
+            self._report_to(report)
+        if isinstance(report, Ended) and self._reader is not None:
+            self._reader.stop()

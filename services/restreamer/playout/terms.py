@@ -7,8 +7,20 @@ from dataclasses import dataclass
 from threading import Event
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from services.restreamer.model import How, Media, Track
 from shared.messages.restreams import Item, Place, Source, TargetStatus
+
+
+class Picture(Protocol):
+    """A decoded picture."""
+
+    @property
+    def pixels(self) -> npt.NDArray[np.uint8]:
+        """Height x width x RGBA."""
+        ...
 
 
 class Library(Protocol):
@@ -18,8 +30,8 @@ class Library(Protocol):
         """Open a file; `stop` also ends the waits of the media given. SourceError."""
         ...
 
-    def picture(self, source: Source, stop: Event) -> bytes:
-        """Give a watermark picture, checked and cached, as the bytes of a PNG or JPEG file. SourceError."""
+    def picture(self, source: Source, stop: Event) -> Picture:
+        """Give a watermark picture, checked and cached. SourceError."""
         ...
 
 

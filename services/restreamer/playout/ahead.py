@@ -1,0 +1,196 @@
+"""Opening what comes next while something else plays: the first file from a place on that can be opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from threading import Event, Thread
+
+from services.restreamer.model import Media, SourceError
+from services.restreamer.playout.picture_graph import Mark, read_mark
+from services.restreamer.playout.programme import Programme, Span, locate, spans_of
+from services.restreamer.playout.terms import Library, Reporter, Warned
+from shared.messages.restreams import Encoding, Item, Place, Source
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A list in play, its number, and what it is encoded to."""
+
+    programme: Programme
+    number: int = 0
+    encoding: Encoding | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A file ready to play at `place`; a live event has no item. `stop` ends its reads."""
+
+    media: Media
+    place: Place
+    spans: tuple[Span, ...]
+    span: Span
+    listing: Listing
+    stop: Event
+    item: Item | None = None
+    mark: Mark | None = None
+
+    @property
+    def more(self) -> bool:
+        """Tell whether ranges of the file follow."""
+        return self.place.range + 1 < len(self.spans)
+
+    def following(self) -> Opened | None:
+        """Give the rest of the range after a seam in the file, or the file's next range; None after the last."""
+        seam = self.media.resumes
+        if seam is not None and (self.span.end is None or seam < self.span.end):
+            place = self.place.model_copy(update={"at": max(seam, 0)})
+            return replace(self, place=place, span=Span(seam, self.span.end))
+        if self.item is None:
+            return None
+        found = locate(self.spans[self.place.range + 1 :], Place(), self.media.duration)
+        if found is None:
+            return None
+        number = self.place.range + 1 + found[0]
+        place = self.place.model_copy(update={"range": number, "at": found[1].start})
+        return replace(self, place=place, span=found[1])
+
+
+@dataclass(slots=True)
+class Failures:
+    """Files that failed since one was played."""
+
+    count: int = 0
+    text: str = ""
+    rounds: int = 0
+    played: bool = False
+
+    def add(self, text: str) -> None:
+        """Count one more."""
+        self.count, self.text = self.count + 1, text
+
+    def clear(self) -> None:
+        """Something plays."""
+        self.count = self.rounds = 0
+        self.played = True
+
+
+@dataclass(slots=True)
+class Ahead:
+    """One search for a file to play, in a thread of its own. `ready` is called at its end, from that thread.
+
+    When `done` and nothing is `opened`, the list is over, or nothing in it can be played (`failed`).
+    """
+
+    library: Library
+    report: Reporter
+    ready: Callable[[], None]
+    failures: Failures
+    listing: Listing
+    place: Place | None
+    live: Source | None = None
+    first_pause: timedelta = timedelta(seconds=1)
+    longest_pause: timedelta = timedelta(minutes=1)
+    opened: Opened | None = None
+    failed: bool = False
+    done: bool = False
+    stop: Event = field(default_factory=Event)
+
+    def start(self) -> Ahead:
+        """Begin to search."""
+        Thread(target=self._run, name="restream-open", daemon=True).start()
+        return self
+
+    def cancel(self) -> None:
+        """Want it no more."""
+        self.stop.set()
+        if self.done and self.opened is not None:
+            self.opened.media.close()
+
+    def _run(self) -> None:
+        opened = self._open_live(self.live) if self.live is not None else self._search()
+        if self.stop.is_set() and opened is not None:
+            opened.media.close()
+            opened = None
+        self.opened, self.done = opened, True
+        self.ready()
+
+    def _search(self) -> Opened | None:
+        """Try files in order of play."""
+        while self.place is not None and not self.stop.is_set():
+            if self._gives_up():
+                return None
+            item = self.listing.programme.items[self.place.item]
+            try:
+                opened = self._open(item, self.place)
+            except SourceError as error:
+                self._warn(str(error), item)
+            else:
+                if opened is not None:
+                    return opened
+            self.place = self.listing.programme.after_item(self.place)
+        self.failed = self.failures.count > 0 and (self._all_failed() or not self.failures.played)
+        return None
+
+    def _open(self, item: Item, place: Place) -> Opened | None:
+        """Open a file; None when nothing of it is left to play at the place. SourceError."""
+        mark = None
+        if item.watermark is not None:
+            mark = read_mark(item.watermark, self.library.picture(item.watermark.source, self.stop))
+        media = self.library.open(item.source, self.stop)
+        try:
+            spans, found = _found(item, media, place)
+        except SourceError:
+            media.close()
+            raise
+        if found is None:
+            media.close()
+            return None
+        at = place.model_copy(update={"range": found[0], "at": found[1].start})
+        return Opened(media, at, spans, found[1], self.listing, self.stop, item, mark)
+
+    def _open_live(self, source: Source) -> Opened | None:
+        try:
+            media = self.library.open(source, self.stop)
+        except SourceError as error:
+            self.report(Warned(f"the live event cannot be played: {error}", shown=source.shown))
+            return None
+        if media.video is None:
+            media.close()
+            self.report(Warned("the live event has no pictures", shown=source.shown))
+            return None
+        span = Span(media.duration or 0, None)
+        return Opened(media, self.place or Place(), (span,), span, self.listing, self.stop)
+
+    def _warn(self, text: str, item: Item) -> None:
+        if self.stop.is_set() or self.place is None:
+            return
+        self.failures.add(text)
+        self.report(Warned(text, self.place.item, item.source.shown))
+
+    def _all_failed(self) -> bool:
+        return self.failures.count >= len(self.listing.programme.items)
+
+    def _gives_up(self) -> bool:
+        """After a whole list of failures: fail, or wait for the next loop when they are endless."""
+        if not self._all_failed():
+            return False
+        if self.listing.programme.loops:
+            self.failed = True
+            return True
+        pause = min(self.first_pause * 2 ** min(self.failures.rounds, 16), self.longest_pause)
+        self.failures.count, self.failures.rounds = 0, self.failures.rounds + 1
+        self.stop.wait(pause.total_seconds())
+        return False
+
+
+def _found(item: Item, media: Media, place: Place) -> tuple[tuple[Span, ...], tuple[int, Span] | None]:
+    """Find an item's ranges and where to begin in them. SourceError where there is nothing to play."""
+    if media.video is None:
+        raise SourceError("the file has no pictures")
+    spans = tuple(spans_of(item, media))
+    found = locate(spans, place, media.duration)
+    if found is None and not place.at:
+        raise SourceError("the file ends before its ranges begin")
+    return spans, found

@@ -1,0 +1,81 @@
+"""Decoding pictures and sound of packets, past what is damaged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+import av
+
+from services.restreamer.model import Packet, SourceError, Track
+
+DECODE_THREADS = 2
+
+
+class PictureDecoder:
+    """Gives frames in order of presentation, their `pts` in flicks. SourceError where there is no such decoder."""
+
+    def __init__(self, track: Track) -> None:
+        context = _open(track)
+        assert isinstance(context, av.VideoCodecContext)  # noqa: S101  a video track's
+        self._context = context
+        self.damaged = 0
+
+    def push(self, packet: Packet) -> Iterator[av.VideoFrame]:
+        """Decode the next packet."""
+        coded = av.Packet(packet.data)
+        coded.pts, coded.dts = packet.pts, packet.dts
+        return self._decode(coded)
+
+    @property
+    def aspect(self) -> Fraction:
+        """The pixels' aspect."""
+        return self._context.sample_aspect_ratio or Fraction(1)
+
+    def finish(self) -> Iterator[av.VideoFrame]:
+        """Give the frames that the decoder still holds."""
+        return self._decode(None)
+
+    def _decode(self, coded: av.Packet[Any] | None) -> Iterator[av.VideoFrame]:
+        try:
+            frames = self._context.decode(coded)
+        except av.error.FFmpegError:
+            self.damaged += 1  # what follows may still be whole
+            return
+        yield from (frame for frame in frames if frame.pts is not None)
+
+
+class SoundDecoder:
+    """Gives frames of sound; a packet that cannot be decoded gives none."""
+
+    def __init__(self, track: Track) -> None:
+        context = _open(track)
+        assert isinstance(context, av.AudioCodecContext)  # noqa: S101  an audio track's
+        if track.sample_rate:
+            context.sample_rate = track.sample_rate
+        self._context = context
+
+    def push(self, packet: Packet) -> list[av.AudioFrame]:
+        """Decode the next packet."""
+        coded = av.Packet(packet.data)
+        coded.pts = coded.dts = packet.pts
+        try:
+            return self._context.decode(coded)
+        except av.error.FFmpegError:
+            return []
+
+
+def _open(track: Track) -> av.CodecContext:
+    try:
+        context = av.CodecContext.create(track.codec, "r")
+        if track.config:
+            context.extradata = track.config
+        if isinstance(context, av.VideoCodecContext):
+            # With frame threads FFmpeg's decoders can wait for ever on a damaged picture.
+            context.thread_type = "SLICE"
+            context.thread_count = DECODE_THREADS
+        context.open(strict=False)
+    except (ValueError, av.error.FFmpegError) as error:
+        raise SourceError(f"{track.codec} cannot be decoded") from error
+    return context

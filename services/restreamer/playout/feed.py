@@ -1,0 +1,161 @@
+"""One range of a file on its way into the splicer: packets in, shots and sound out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from itertools import chain
+
+from services.restreamer.model import FLICKS, Packet, SourceError, Track
+from services.restreamer.playout.ahead import Opened
+from services.restreamer.playout.copied import CopiedVideo
+from services.restreamer.playout.evener import Evener
+from services.restreamer.playout.measure import Sample, look_ahead, measure
+from services.restreamer.playout.programme import TOLERANCE
+from services.restreamer.playout.recoded import RecodedVideo
+from services.restreamer.playout.seams import make_seams
+from services.restreamer.playout.shape import Found, Shape, Verdict, decide, encoded_whole
+from services.restreamer.playout.sound_encoder import SoundRun
+from services.restreamer.playout.sound_frames import track_for, usual_samples
+from services.restreamer.playout.sounds import CopiedSound, EncodedSound, NoSound, Sound
+from services.restreamer.playout.splice import DEEPEST, Part, Shot, Splicer
+from shared.messages.restreams import Place
+
+
+@dataclass(slots=True)
+class Feed:
+    """Plays one range. `open` reads its beginning and decides; then `begin`, `play` to its end, `end`. SourceError."""
+
+    opened: Opened
+    stream: Shape | None
+    takes: frozenset[str]
+    verdict: Verdict = field(init=False)
+    reached: int = 0
+    """The file's time up to which packets were taken."""
+    shown: bool = False
+    _packets: Iterator[Packet] = field(init=False)
+    _sample: Sample = field(init=False)
+    _video: CopiedVideo | RecodedVideo = field(init=False)
+    _sound: Sound = field(init=False)
+    _splicer: Splicer = field(init=False)
+    _evener: Evener = field(default_factory=Evener)
+
+    @property
+    def track(self) -> Track:
+        """The file's pictures."""
+        if self.opened.media.video is None:
+            raise SourceError("the file has no pictures")
+        return self.opened.media.video
+
+    @property
+    def live(self) -> bool:
+        """Tell whether it is a live event, which begins at a keyframe."""
+        return self.opened.item is None
+
+    def open(self) -> None:
+        """Read the first packets, and decide what becomes of them. SourceError, CutError, FFmpegError."""
+        span, media, marked = self.opened.span, self.opened.media, self.opened.mark is not None
+        self._packets = media.packets(span.start)
+        first = look_ahead(self._packets)
+        self._sample = sample = measure(first, self.track)  # only now the media knows what track it is
+        key = sample.first_key
+        if key is None:
+            raise SourceError("no picture can be read")
+        found = Found(self.track, media.audio, sample.rate, sample.deep)
+        self.verdict = decide(found, self.stream, self.takes, self.opened.listing.encoding, marked=marked)
+        start = key.pts if self.live else span.start
+        seams = None
+        inside = key.pts < start - TOLERANCE
+        if self.verdict.video == "copy" and (inside or (span.end is not None and sample.depth)):
+            seams, why = make_seams(self.track, sample, tail=not inside)
+            if seams is None:
+                self.verdict = encoded_whole(self.verdict, why)
+        if self.verdict.video == "copy":
+            self._video = CopiedVideo(self.track, start, span.end, seams, self._reread)
+        else:
+            self._video = RecodedVideo(self.track, self.verdict.shape, start, span.end, self.opened.mark)
+
+    def part(self, file: int, moved: int) -> Part:
+        """Describe what plays."""
+        opened, media = self.opened, self.opened.media
+        return Part(
+            file, opened.place, self.verdict.how, self.verdict.reason, opened.item, media.video, media.audio,
+            media.duration, opened.listing.number, moved, self.live,
+        )  # fmt: skip
+
+    def begin(self, splicer: Splicer, part: Part, run: SoundRun | None) -> SoundRun | None:
+        """Join what was played before; gives the run of encoded sound that goes on. SourceError, CutError."""
+        self._splicer = splicer
+        audio, shape = self.opened.media.audio, self.verdict.shape
+        if run is not None and (self.verdict.audio == "copy" or run.shape.audio != shape.audio):
+            run.finish()
+            run = None
+        rate, reorder = self._sample.rate, DEEPEST
+        if isinstance(self._video, RecodedVideo):
+            rate, reorder = shape.rate, self._video.depth + 1
+        splicer.begin(part, reorder=reorder, typical=FLICKS * rate.denominator // rate.numerator)
+        if audio is None:
+            track = splicer.lane.track or track_for(shape)
+            if track.codec != shape.audio or track.sample_rate != shape.sample_rate:
+                track = track_for(shape)
+            self._sound = NoSound(splicer, track, usual_samples(track), run)
+        elif self.verdict.audio == "copy":
+            self._sound = CopiedSound(audio, splicer)
+        else:
+            run = run or SoundRun(shape, splicer.lane)
+            self._sound = EncodedSound(audio, splicer, run)
+        return run
+
+    def play(self) -> Iterator[None]:
+        """Take packet after packet up to the out point or the file's end; yields after each."""
+        for packet in chain(self._sample.packets, self._packets):
+            self.reached = packet.dts
+            self._take(self._even(packet))
+            yield
+            if self._complete(packet):
+                break
+        self.flush()
+        if not self.shown:
+            raise SourceError("the file has nothing to show there")
+
+    def flush(self) -> None:
+        """Play what is held back, because no packet follows."""
+        self._packets = iter(())  # what reads the file again may do so only when this is over
+        self._shots(self._video.finish())
+
+    def end(self, after: Place | None) -> None:
+        """End with what came; `after` is the place that follows."""
+        self._splicer.end(after)
+        self._sound.finish()
+
+    def _take(self, packet: Packet) -> None:
+        if packet.kind == "video":
+            self._shots(self._video.push(packet))
+            self._sound.advance(packet.dts)
+        elif self._video.limit is None or packet.pts < self._video.limit - TOLERANCE:
+            self._sound.push(packet)
+
+    def _complete(self, packet: Packet) -> bool:
+        """Tell whether pictures and sound have reached the out point."""
+        end = self.opened.span.end
+        return self._video.done and (self.opened.media.audio is None or end is None or packet.dts >= end)
+
+    def _even(self, packet: Packet) -> Packet:
+        before = self._evener.shift
+        packet = self._evener.even(packet)
+        if self._evener.shift != before:
+            self._video.shift = self._evener.shift
+            if self.opened.span.end is not None:
+                self._video.limit = self.opened.span.end + self._evener.shift
+        return packet
+
+    def _shots(self, shots: list[Shot]) -> None:
+        for shot in shots:
+            self.shown = True
+            self._splicer.shot(shot)
+
+    def _reread(self, at: int) -> Iterator[Packet]:
+        """Give the file's packets again, from the keyframe before the part's time `at`."""
+        shift = self._evener.shift
+        for packet in self.opened.media.packets(max(at - shift, 0)):
+            yield replace(packet, dts=packet.dts + shift, pts=packet.pts + shift)

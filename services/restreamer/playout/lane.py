@@ -1,0 +1,65 @@
+"""The output's sound: packet after packet without a hole, as near to its pictures as whole packets allow (ADR 14)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from services.restreamer.model import Track, Unit
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """A packet that sounds like nothing, `duration` flicks long."""
+
+    data: bytes
+    duration: int
+
+
+@dataclass(slots=True)
+class Lane:
+    """Sound units in order; `end` is where the next one begins. Each begins exactly where the one before ends."""
+
+    end: int
+    units: deque[Unit] = field(default_factory=deque)
+    track: Track | None = None
+    _announce: bool = True
+
+    def join(self, track: Track) -> None:
+        """Configure decoders anew at the next unit, for `track`."""
+        self.track, self._announce = track, True
+
+    def append(self, data: bytes, duration: int) -> None:
+        """Put a packet behind the last one."""
+        track = self.track if self._announce else None
+        self._announce = False
+        self.units.append(Unit("audio", self.end, self.end, duration, key=True, data=data, track=track))
+        self.end += duration
+
+    def lay(self, at: int, data: bytes, duration: int, silence: Silence | None) -> None:
+        """Put a packet that belongs at `at`: not where it overlaps by more than half, behind silence after a hole."""
+        if at < self.end - duration // 2:
+            return
+        if at > self.end + duration:
+            self.fill(at, silence)
+            if silence is None:
+                self.end = at
+        self.append(data, duration)
+
+    def fill(self, until: int, silence: Silence | None) -> None:
+        """Put as many silent packets as fit before `until`."""
+        while silence is not None and self.end + silence.duration <= until:
+            self.append(silence.data, silence.duration)
+
+    def trim(self, until: int) -> None:
+        """Take back waiting packets that lie after `until` by more than half."""
+        while self.units and self.units[-1].pts + self.units[-1].duration // 2 > until:
+            last = self.units.pop()
+            self.end = last.pts
+            self._announce = self._announce or last.track is not None
+
+    def reset(self, end: int, kept: Iterable[Unit]) -> None:
+        """Go back to `end`, with `kept` units still to be sent before it."""
+        self.end, self._announce = end, True
+        self.units = deque(kept)

@@ -1,0 +1,113 @@
+"""The order of play: items, their ranges, and loops over the list."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+from services.restreamer.model import FLICKS, Media, SourceError
+from shared.messages.restreams import Item, Move, Place, RestreamSpec
+
+TOLERANCE = FLICKS // 2000
+"""A picture counts as at or after a point when it is less than this before it: points are rounded, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A part of a file, in flicks from its start; `end` is the first moment outside, None where the file ends."""
+
+    start: int
+    end: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Programme:
+    """A list as an order of places; `loops` 0 never ends. The first loop begins with item `first`."""
+
+    items: tuple[Item, ...]
+    loops: int = 0
+    first: int = 0
+
+    @classmethod
+    def of(cls, spec: RestreamSpec) -> Self:
+        """Take what a restream's list says."""
+        return cls(spec.items, spec.loops, min(spec.first, len(spec.items) - 1))
+
+    def begin(self) -> Place:
+        """Give the place that all begins with."""
+        return Place(item=self.first)
+
+    def known(self, place: Place | None) -> Place:
+        """Give `place` where this list has it, otherwise the list's beginning."""
+        if place is None or place.item >= len(self.items) or (self.loops and place.loop >= self.loops):
+            return self.begin()
+        return place if place.range < self._ranges(place) else Place(item=place.item, loop=place.loop)
+
+    def after(self, place: Place) -> Place | None:
+        """Give the place that follows a range's end; None after the last."""
+        if place.range + 1 < self._ranges(place):
+            return Place(item=place.item, range=place.range + 1, loop=place.loop)
+        return self.after_item(place)
+
+    def after_item(self, place: Place) -> Place | None:
+        """Give the place that follows an item's end; None after the last."""
+        if place.item + 1 < len(self.items):
+            return Place(item=place.item + 1, loop=place.loop)
+        if self.loops and place.loop + 1 >= self.loops:
+            return None
+        return Place(loop=place.loop + 1)
+
+    def moved(self, place: Place, move: Move) -> Place | None:
+        """Give the place that a move at `place` leads to; None past the end, ValueError for an unknown item."""
+        if move.item < 0:
+            return self.after_item(place)
+        if move.item >= len(self.items):
+            raise ValueError(f"the list has no item {move.item}")
+        return Place(item=move.item, loop=place.loop, at=move.at)
+
+    def _ranges(self, place: Place) -> int:
+        return max(len(self.items[place.item].ranges), 1)
+
+
+def spans_of(item: Item, media: Media) -> list[Span]:
+    """Find an item's ranges in its file. SourceError when they are on the wall clock and the file tells none."""
+    if not item.ranges:
+        return [Span(0, None)]
+    spans = []
+    for part in item.ranges:
+        origin, scale = 0, 1
+        if part.clock == "wall":
+            if media.wall_start_ms is None:
+                raise SourceError("the file does not tell its wall clock, which its ranges need")
+            origin, scale = media.wall_start_ms, FLICKS // 1000
+        end = None if part.end is None else (part.end - origin) * scale
+        spans.append(Span(max((part.start - origin) * scale, 0), end))
+    return spans
+
+
+def locate(spans: Sequence[Span], place: Place, duration: int | None) -> tuple[int, Span] | None:
+    """Find the range to play at `place`, begun where it says; None when nothing of the file is left to play."""
+    if not spans:
+        return None
+    limits = [_end(span, duration) for span in spans]
+    first = min(place.range, len(spans) - 1)
+    order = list(range(first, len(spans)))
+    if place.at and not place.range:  # a wish to seek names no range: the one that holds it, wherever in the list
+        inside = (number for number in order if spans[number].start <= place.at and _within(place.at, limits[number]))
+        order = list(range(next(inside, first), len(spans)))
+    for number in order:
+        wanted = place.at if number == order[0] else 0
+        start = max(spans[number].start, wanted)
+        if _within(start, limits[number]):
+            return number, Span(start, spans[number].end)
+    return None
+
+
+def _end(span: Span, duration: int | None) -> int | None:
+    ends = [end for end in (span.end, duration) if end is not None]
+    return min(ends) if ends else None
+
+
+def _within(at: int, end: int | None) -> bool:
+    return end is None or at < end - TOLERANCE

@@ -1,0 +1,242 @@
+"""The reader's thread: file after file from a list into the ring, and whatever else is wished for (ADR 14)."""
+
+from __future__ import annotations
+
+from collections import deque
+from threading import Event, Thread
+
+import av
+
+from services.restreamer.model import FLICKS, SourceError
+from services.restreamer.playout.ahead import Ahead, Opened
+from services.restreamer.playout.course import Course
+from services.restreamer.playout.feed import Feed
+from services.restreamer.playout.ring import Ring
+from services.restreamer.playout.shape import Shape
+from services.restreamer.playout.sound_encoder import SoundRun
+from services.restreamer.playout.splice import Cut, Splicer
+from services.restreamer.playout.terms import Ended, Reporter, Warned
+from services.restreamer.playout.wishes import Insert, Jump, NewList, Wish
+from shared.errors import MediaError
+from shared.messages.restreams import Place
+
+MARGIN = FLICKS * 4 // 10
+"""How far ahead of what was sent a cut is made: the new file's first picture needs as long."""
+EARLY = 15 * FLICKS
+"""How long before a file's end the next one is opened."""
+
+
+class _Interrupted(Exception):  # noqa: N818  names what happened
+    """Something else is to be played now."""
+
+
+class Reader:
+    """Reads what is to be played. `takes`, `start`, `wish`, `stop` and `join` are for other threads."""
+
+    def __init__(self, course: Course, ring: Ring, report: Reporter, takes: frozenset[str]) -> None:
+        self.takes = takes
+        self._course, self._ring, self._report = course, ring, report
+        self._splicer = Splicer()
+        self._run: SoundRun | None = None
+        self._shape: Shape | None = None
+        self._current: Opened | None = None
+        self._files = 0
+        self._wishes: deque[Wish] = deque()
+        self._stop = Event()
+        self._thread = Thread(target=self._work, name="restream-read", daemon=True)
+
+    def start(self, place: Place) -> None:
+        """Begin to read at a place of the list."""
+        self._course.seek(place, urgent=False)
+        self._thread.start()
+
+    def wish(self, wish: Wish) -> None:
+        """Ask for something; it is done soon."""
+        with self._ring.changed:
+            self._wishes.append(wish)
+            self._ring.changed.notify_all()
+
+    def opened(self) -> None:
+        """Take notice that the search for the next file is done."""
+        current, ahead = self._current, self._course.next
+        if self._course.urgent and current is not None and ahead is not None and ahead.opened is not None:
+            current.stop.set()  # a read that waits for its source would hold up what is wished for
+        with self._ring.changed:
+            self._ring.changed.notify_all()
+
+    def stop(self) -> None:
+        """End soon."""
+        self._stop.set()
+        for holder in (self._current, self._course.next):
+            if holder is not None:
+                holder.stop.set()
+        with self._ring.changed:
+            self._ring.changed.notify_all()
+
+    def join(self, seconds: float) -> bool:
+        """Wait for the thread's end; tell whether it came."""
+        if self._thread.ident is not None:
+            self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def _work(self) -> None:
+        try:
+            while not self._stop.is_set():
+                opened = self._await_next()
+                if opened is not None:
+                    self._play(opened)
+        except BaseException:
+            self._ring.finish(Ended(failed=True, reason="the reader broke"))
+            raise
+        finally:
+            self._course.forget()
+
+    def _await_next(self) -> Opened | None:
+        """Wait for a file to play, or for something else to happen."""
+        course = self._course
+        with self._ring.changed:
+            self._ring.changed.wait_for(lambda: self._stop.is_set() or bool(self._wishes) or course.ready())
+        self._heed()
+        ahead = course.next
+        if ahead is None or not ahead.done or self._stop.is_set():
+            return None
+        course.next = None
+        if ahead.opened is None:
+            self._over(ahead)
+        return ahead.opened
+
+    def _over(self, ahead: Ahead) -> None:
+        """Find nothing more to play, unless something is wished for later."""
+        if ahead.live is not None:
+            self._course.seek(self._course.back, urgent=False)
+            return
+        if self._course.urgent:
+            self._cut()
+        self._course.urgent = False
+        self._ring.put(self._splicer.take(rest=True))
+        failed = f"nothing of the list can be played: {self._course.failures.text}" if ahead.failed else ""
+        self._ring.finish(Ended(failed=ahead.failed, reason=failed))
+
+    def _play(self, opened: Opened) -> None:
+        """Play a file, range by range."""
+        self._files += 1
+        part: Opened | None = opened
+        while part is not None:
+            self._current = part
+            try:
+                self._play_range(part)
+            except _Interrupted:
+                break
+            except SourceError as error:
+                self._leave(part, str(error))
+                break
+            except (MediaError, av.error.FFmpegError) as error:
+                self._leave(part, f"the file cannot be encoded: {error}")
+                break
+            part = part.following()
+        self._close(opened)
+
+    def _close(self, opened: Opened) -> None:
+        self._current = None
+        opened.stop.set()
+        opened.media.close()
+        if self._course.next is None and not self._stop.is_set():
+            self._course.seek(self._course.after(opened), urgent=self._course.urgent)
+
+    def _leave(self, opened: Opened, text: str) -> None:
+        """Tell why a file is not played further, unless that was wished for."""
+        if self._stop.is_set() or self._course.interrupts():
+            return
+        self._course.failures.add(text)
+        item = opened.item
+        self._report(Warned(text, opened.place.item if item else None, item.source.shown if item else ""))
+
+    def _play_range(self, opened: Opened) -> None:
+        feed = Feed(opened, self._shape, self.takes)
+        feed.open()
+        self._make_way(feed)
+        self._shape = feed.verdict.shape
+        self._run = feed.begin(self._splicer, feed.part(self._files, self._course.moved), self._run)
+        try:
+            for _ in feed.play():
+                if feed.shown:
+                    self._course.failures.clear()
+                self._look_ahead(feed)
+                self._hand_over()
+        except SourceError:
+            feed.flush()
+            raise
+        finally:
+            following = opened.following()
+            feed.end(following.place if following is not None else self._course.after(opened))
+        self._hand_over()
+
+    def _make_way(self, feed: Feed) -> None:
+        """Cut what was to be played otherwise."""
+        if self._course.urgent:
+            place = self._cut()
+            if feed.live:
+                self._course.back = place or self._course.back
+        self._course.urgent = False
+
+    def _hand_over(self) -> None:
+        """Put what is ready into the ring, and wait while it is full."""
+        entries = self._splicer.take()
+        if entries:
+            self._ring.put(entries)
+        while True:
+            self._heed()
+            if self._stop.is_set() or self._course.interrupts():
+                raise _Interrupted
+            if entries:
+                self._ring.wait_for_room(self._attention)
+            if not entries or not self._attention():
+                return
+
+    def _attention(self) -> bool:
+        """Tell whether waiting for room must end."""
+        return self._stop.is_set() or bool(self._wishes) or self._course.interrupts()
+
+    def _look_ahead(self, feed: Feed) -> None:
+        """Open the next file in time."""
+        opened = feed.opened
+        if self._course.next is not None or feed.live or opened.more:
+            return
+        ends = [end for end in (opened.span.end, opened.media.duration) if end is not None]
+        if not ends or feed.reached > min(ends) - EARLY:
+            self._course.seek(self._course.after(opened), urgent=False)
+
+    def _cut(self) -> Place | None:
+        """Cut the output near what is sent now; gives the place that would have followed."""
+        cut, place = self._ring.cut(MARGIN)
+        self._go_on(cut)
+        return place
+
+    def _go_on(self, cut: Cut) -> None:
+        self._splicer.cut(cut)
+        self._run = None
+
+    def _heed(self) -> None:
+        """Take up what is wished for."""
+        while self._wishes and not self._stop.is_set():
+            wish = self._wishes.popleft()
+            if isinstance(wish, NewList):
+                self._new_list(wish)
+            elif isinstance(wish, Jump):
+                self._course.jump(wish, self._ring.playing, self._current)
+            elif isinstance(wish, Insert):
+                self._course.insert(wish, self._current)
+
+    def _new_list(self, wish: NewList) -> None:
+        """Play another list at once, or after the file that plays, which may be one before the file being read."""
+        if self._course.renew(wish.listing, self._current):
+            return
+        begin, playing = wish.listing.programme.begin(), self._ring.playing
+        if not wish.wait_current and playing is not None:
+            self._course.seek(begin, urgent=True)
+            return
+        self._course.seek(begin, urgent=False)
+        if playing is not None and playing.file != self._files:
+            self._go_on(self._ring.cut_file(playing.file))
+            if self._current is not None:
+                raise _Interrupted

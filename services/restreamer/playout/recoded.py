@@ -1,0 +1,75 @@
+"""Encoded pictures: a file's frames from in to out point, in the output's shape and rate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import av
+
+from services.restreamer.model import Packet, Track
+from services.restreamer.playout.decoding import PictureDecoder
+from services.restreamer.playout.picture_encoder import Coded, PictureEncoder
+from services.restreamer.playout.picture_graph import Mark, PictureGraph
+from services.restreamer.playout.programme import TOLERANCE
+from services.restreamer.playout.shape import Shape
+from services.restreamer.playout.slots import Slots
+from services.restreamer.playout.splice import Shot
+
+
+class RecodedVideo:
+    """Gives a file's pictures from `start` up to `limit`, encoded; `shift` turns the part's times into the file's.
+
+    SourceError, CutError, FFmpegError.
+    """
+
+    def __init__(self, track: Track, shape: Shape, start: int, limit: int | None, mark: Mark | None = None) -> None:
+        self.start, self.limit = start, limit
+        self.shift = 0
+        self.done = False
+        self._decoder = PictureDecoder(track)
+        self._encoder = PictureEncoder(shape)
+        self._graph = PictureGraph(shape, self._encoder.pixels, mark)
+        self._slots: Slots[av.VideoFrame] = Slots(shape.rate)
+        self._fresh = True
+
+    @property
+    def depth(self) -> int:
+        """How many pictures at most are out of order."""
+        return self._encoder.depth
+
+    def push(self, packet: Packet) -> list[Shot]:
+        """Take the next packet in decode order."""
+        return [] if self.done else self._frames(self._decoder.push(packet))
+
+    def finish(self) -> list[Shot]:
+        """Take the file's end, or what `done` told."""
+        shots = [] if self.done else self._frames(self._decoder.finish())
+        self.done = True
+        for slot, frame in self._slots.finish():
+            shots += self._shots(self._encoder.push(slot, self._graph.fit(frame, self._decoder.aspect)))
+        return shots + self._shots(self._encoder.finish())
+
+    def _frames(self, frames: Iterator[av.VideoFrame]) -> list[Shot]:
+        shots: list[Shot] = []
+        for frame in frames:
+            at = frame.pts or 0
+            if at < self.start - TOLERANCE or self.done:
+                continue
+            if self.limit is not None and at >= self.limit - TOLERANCE:
+                self.done = True
+                break
+            for slot, held in self._slots.push(at, frame):
+                shots += self._shots(self._encoder.push(slot, self._graph.fit(held, self._decoder.aspect)))
+        return shots
+
+    def _shots(self, pictures: Iterator[Coded]) -> list[Shot]:
+        return [self._shot(picture) for picture in pictures]
+
+    def _shot(self, picture: Coded) -> Shot:
+        pts = self._slots.time(picture.slot)
+        shot = Shot(pts, pts - self.shift, 0, picture.key, picture.data)
+        if self._fresh:
+            self._fresh = False
+            return replace(shot, track=self._encoder.track)
+        return shot

@@ -1,0 +1,56 @@
+"""Frames of any rate onto the slots of a steady one: each slot shows the frame that is on at its time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Generic, TypeVar
+
+from services.restreamer.model import FLICKS
+
+Frame = TypeVar("Frame")
+
+
+@dataclass(slots=True)
+class Slots(Generic[Frame]):
+    """Gives (slot, frame) in order; slot 0 is the first frame's time, `first`."""
+
+    rate: Fraction
+    first: int | None = None
+    _next: int = 0
+    _held: Frame | None = None
+    _step: int = 0
+    _at: int = 0
+
+    def push(self, at: int, frame: Frame) -> Iterator[tuple[int, Frame]]:
+        """Take the next frame, shown from `at` (flicks) on; gives the slots of the one before it."""
+        if self.first is None:
+            self.first = at
+        slot = max(self._slot(at), 0)
+        if self._held is not None:
+            self._step = max(at - self._at, 1)
+            yield from self._until(slot)
+        self._held, self._at = frame, at
+
+    def finish(self) -> Iterator[tuple[int, Frame]]:
+        """Give the last frame's slots: as long as the one before it, once at least."""
+        if self._held is None:
+            return
+        length = min(self._step, 2 * FLICKS) if self._step else int(FLICKS / self.rate)
+        yield from self._until(max(self._slot(self._at + length), self._next or 1))
+        self._held = None
+
+    def time(self, slot: int) -> int:
+        """Tell the time of a slot."""
+        return (self.first or 0) + slot * FLICKS * self.rate.denominator // self.rate.numerator
+
+    def _slot(self, at: int) -> int:
+        """Find the slot nearest to a time."""
+        return round((at - (self.first or 0)) * self.rate / FLICKS)
+
+    def _until(self, slot: int) -> Iterator[tuple[int, Frame]]:
+        assert self._held is not None  # noqa: S101  asked for before
+        while self._next < slot:
+            yield self._next, self._held
+            self._next += 1

@@ -1,0 +1,188 @@
+"""A part's sound on its way to the lane: copied, encoded, or silence in its place."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Protocol
+
+import av
+import numpy as np
+
+from services.restreamer.model import FLICKS, Packet, Track
+from services.restreamer.playout.decoding import SoundDecoder
+from services.restreamer.playout.lane import Silence
+from services.restreamer.playout.programme import TOLERANCE
+from services.restreamer.playout.sound_encoder import Samples, SoundRun
+from services.restreamer.playout.sound_frames import samples_of, silence_for
+from services.restreamer.playout.splice import Splicer
+
+LATE = FLICKS // 5
+"""How much later than the pictures' packets sound may come before it counts as missing."""
+_CONTIGUOUS = FLICKS * 40 // 1000
+_MOST_HELD = 4096
+
+
+class Sound(Protocol):
+    """Takes a part's packets of sound in order, and moves with its pictures."""
+
+    def push(self, packet: Packet) -> None:
+        """Take the next packet; times are the part's."""
+        ...
+
+    def advance(self, reached: int) -> None:
+        """Fill what is missing: packets up to the part's time `reached` have come."""
+        ...
+
+    def finish(self) -> None:
+        """End with the part's pictures, whose end is known now."""
+        ...
+
+
+class CopiedSound:
+    """Lays packets as they are."""
+
+    def __init__(self, track: Track, splicer: Splicer) -> None:
+        self._track, self._splicer = track, splicer
+        self._early: deque[Packet] = deque(maxlen=_MOST_HELD)
+        self._silence: Silence | None = None
+        splicer.lane.join(track)
+
+    def push(self, packet: Packet) -> None:
+        """Lay a packet, or keep it until the first picture is known."""
+        self._early.append(packet)
+        if self._splicer.zero is None:
+            return
+        while self._early:
+            self._lay(self._early.popleft())
+
+    def advance(self, reached: int) -> None:
+        """Lay what was kept, fill holes with silent packets."""
+        if self._splicer.zero is None:
+            return
+        while self._early:
+            self._lay(self._early.popleft())
+        self._splicer.lane.fill(min(self._splicer.out(reached) - LATE, self._splicer.shown), self._quiet())
+
+    def finish(self) -> None:
+        """Fill up to the pictures' end, or take back what is beyond it."""
+        lane, end = self._splicer.lane, self._splicer.picture_end
+        lane.trim(end)
+        lane.fill(end, self._quiet())
+
+    def _quiet(self) -> Silence | None:
+        if self._silence is None:
+            self._silence = silence_for(self._track, samples_of(self._track, b"", 0))
+        return self._silence
+
+    def _lay(self, packet: Packet) -> None:
+        samples = samples_of(self._track, packet.data, packet.duration)
+        if samples <= 0 or not self._track.sample_rate:
+            return
+        duration = samples * FLICKS // self._track.sample_rate
+        if self._silence is None or self._silence.duration != duration:
+            self._silence = silence_for(self._track, samples)
+        self._splicer.lane.lay(self._splicer.out(packet.pts), packet.data, duration, self._silence)
+
+
+class NoSound:
+    """Silence: packets of it, or what an encoder that runs already makes of it."""
+
+    def __init__(self, splicer: Splicer, track: Track, samples: int, run: SoundRun | None) -> None:
+        self._splicer, self._run = splicer, run
+        self._silence = silence_for(track, samples)
+        splicer.lane.join(run.track if run is not None else track)
+
+    def push(self, packet: Packet) -> None:
+        """Nothing comes."""
+
+    def advance(self, reached: int) -> None:
+        """Be silent up to there."""
+        if self._splicer.zero is not None:
+            self._until(min(self._splicer.out(reached), self._splicer.shown))
+
+    def finish(self) -> None:
+        """Be silent up to the pictures' end."""
+        self._until(self._splicer.picture_end)
+
+    def _until(self, out: int) -> None:
+        if self._run is not None:
+            self._run.pad(self._run.position(out))
+        else:
+            self._splicer.lane.fill(out, self._silence)
+
+
+class EncodedSound:
+    """Decodes, resamples and writes to a run, each sample where it belongs."""
+
+    def __init__(self, track: Track, splicer: Splicer, run: SoundRun) -> None:
+        self._splicer, self._run = splicer, run
+        self._decoder = SoundDecoder(track)
+        self._resampler: av.AudioResampler | None = None
+        self._expected: int | None = None
+        self._stretch = 0  # the part's time at which the samples without a hole began
+        self._count = 0  # of its samples, after resampling
+        self._held: deque[tuple[int, int, Samples]] = deque()
+        splicer.lane.join(run.track)
+
+    def push(self, packet: Packet) -> None:
+        """Decode a packet."""
+        for frame in self._decoder.push(packet):
+            at = frame.pts if frame.pts is not None else packet.pts
+            if self._expected is None or abs(at - self._expected) > _CONTIGUOUS:
+                self._flush()
+                self._stretch = self._expected = at
+                self._count = 0
+            self._expected += frame.samples * FLICKS // (frame.sample_rate or self._run.rate)
+            self._resample(frame)
+
+    def advance(self, reached: int) -> None:
+        """Write what the pictures that came so far need."""
+        if self._splicer.zero is None:
+            return
+        self._write(self._splicer.shown)
+        missing = min(self._splicer.out(reached) - 2 * LATE, self._splicer.shown)
+        if not self._held:
+            self._run.pad(self._run.position(missing))
+
+    def finish(self) -> None:
+        """End with the pictures to the sample."""
+        self._flush()
+        end = self._splicer.picture_end
+        if self._splicer.zero is not None:
+            self._write(end)
+        self._held.clear()
+        self._run.pad(self._run.position(end))
+
+    def _resample(self, frame: av.AudioFrame | None) -> None:
+        if self._resampler is None:
+            self._resampler = av.AudioResampler("fltp", self._run.layout, self._run.rate)
+        if frame is not None:
+            frame.pts = None
+        for part in self._resampler.resample(frame):
+            self._held.append((self._stretch, self._count, part.to_ndarray().astype(np.float32, copy=False)))
+            self._count += part.samples
+
+    def _flush(self) -> None:
+        if self._resampler is not None:
+            self._resample(None)
+            self._resampler = None
+
+    def _write(self, until: int) -> None:
+        """Write held samples that come before the output time `until`."""
+        last = self._run.position(until)
+        while self._held:
+            stretch, count, samples = self._held.popleft()
+            position = self._run.position(self._splicer.out(stretch)) + count
+            room = last - position
+            if room <= 0:
+                self._held.appendleft((stretch, count, samples))
+                return
+            self._run.write(position, samples[:, :room])
+            if room < samples.shape[1]:
+                self._held.appendleft((stretch, count + room, samples[:, room:]))
+                return
+
+
+def before_end(packet: Packet, limit: int | None) -> bool:
+    """Tell whether a packet of sound begins before the out point."""
+    return limit is None or packet.pts < limit - TOLERANCE

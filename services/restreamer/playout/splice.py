@@ -1,0 +1,172 @@
+"""The splicer: pictures and sound of one file after another on the output's endless timeline (ADR 14).
+
+Decode times are made anew: the n-th picture decoded has the n-th presentation time, LEAD earlier. So they rise over
+every join at the pace of the pictures, whatever delay each file's encoder had.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from heapq import heappop, heappush
+
+from services.restreamer.model import How, Track, Unit
+from services.restreamer.playout.lane import Lane
+from services.restreamer.playout.shape import LEAD
+from shared.messages.restreams import Item, Place
+
+DEEPEST = 17
+"""More pictures than a decoder may hold back (H.264 A.3.1, H.265 A.4.2: 16)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """A coded picture in decode order; `pts` in the part's time, `at` in the file's, both flicks."""
+
+    pts: int
+    at: int
+    duration: int
+    key: bool
+    data: bytes
+    track: Track | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A range of a file in play, and what there is to tell of it. `file` counts the files played."""
+
+    file: int
+    place: Place
+    how: How
+    reason: str = ""
+    item: Item | None = None
+    video: Track | None = None
+    audio: Track | None = None
+    duration: int | None = None
+    spec_number: int = 0
+    moved: int = 0
+    live: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A unit, the part that it is of, and where the pictures up to it end."""
+
+    unit: Unit
+    part: Part
+    picture_end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """Where the output was cut: its pictures' end, last decode time, sound's end, sound not yet sent."""
+
+    picture_end: int
+    last_dts: int
+    sound_end: int
+    kept: tuple[Entry, ...] = ()
+
+
+class Splicer:
+    """Takes the shots of a part in decode order and gives entries in order of decode time."""
+
+    def __init__(self) -> None:
+        self.picture_end = LEAD
+        self.lane = Lane(LEAD)
+        self._last_dts = self._floor = self._highest = -1
+        self._part: Part | None = None
+        self._ready: deque[Entry] = deque()
+        self._zero: int | None = None
+        self._base = self._latest = LEAD
+        self._window, self._typical = DEEPEST, LEAD
+        self._waiting: deque[Shot] = deque()
+        self._order: list[tuple[int, int]] = []
+
+    @property
+    def zero(self) -> int | None:
+        """The part's time that its first picture has; None before it."""
+        return self._zero
+
+    def out(self, at: int) -> int:
+        """Turn a part's time into the output's; only after its first picture."""
+        return self._base + at - (self._zero or 0)
+
+    @property
+    def shown(self) -> int:
+        """Where the pictures that came so far end, in output time; at least."""
+        return max(self._base, self._latest)
+
+    def begin(self, part: Part, *, reorder: int = DEEPEST, typical: int = LEAD) -> None:
+        """Join a part whose pictures lie `reorder` out of order at most, and usually last `typical`."""
+        self._clear()
+        self._part, self._window, self._typical = part, reorder, typical
+        self._base = self.picture_end
+
+    def shot(self, shot: Shot) -> None:
+        """Take the next picture in decode order."""
+        if self._zero is None:
+            self._zero = shot.pts
+        self._waiting.append(shot)
+        heappush(self._order, (self.out(shot.pts), shot.at))
+        end = self.out(shot.pts) + self._length(shot)
+        self._latest = max(self._latest, end)
+        if len(self._waiting) > self._window:
+            self._place(None)
+
+    def end(self, after: Place | None) -> None:
+        """End the part; `after` is the place that follows its last picture."""
+        while self._waiting:
+            self._place(after)
+        self.picture_end = max(self.picture_end, self._latest)
+        self._floor = self.picture_end - LEAD
+
+    def take(self, *, rest: bool = False) -> list[Entry]:
+        """Give what is in order; `rest`: all there is."""
+        out: list[Entry] = []
+        while True:
+            floor = self._ready[0].unit.dts if self._ready else self._floor
+            sound = self.lane.units
+            if sound and self._part is not None and (sound[0].dts <= floor or rest):
+                out.append(Entry(sound.popleft(), self._part, self.picture_end))
+            elif self._ready and (self.lane.end >= floor or rest):
+                out.append(self._ready.popleft())
+            else:
+                return out
+
+    def cut(self, cut: Cut) -> None:
+        """Go on from where the output was cut."""
+        self._ready.clear()
+        self._clear()
+        self.picture_end, self._last_dts = cut.picture_end, cut.last_dts
+        self._floor = cut.picture_end - LEAD
+        self.lane.reset(cut.sound_end, (entry.unit for entry in cut.kept))
+
+    def _clear(self) -> None:
+        self._zero = None
+        self._base = self._latest = self.picture_end
+        self._waiting.clear()
+        self._order.clear()
+        self._highest = -1
+
+    def _length(self, shot: Shot) -> int:
+        """Tell how long a picture is shown: as usual where its own duration is rounded, or missing."""
+        rounded = abs(shot.duration - self._typical) <= self._typical // 8
+        return self._typical if rounded or shot.duration <= 0 else min(shot.duration, 25 * LEAD)
+
+    def _place(self, after: Place | None) -> None:
+        """Give the longest waiting shot its times."""
+        shot, part = self._waiting.popleft(), self._part
+        assert part is not None  # noqa: S101  shots come after begin
+        low = heappop(self._order)[0]
+        pts = self.out(shot.pts)
+        dts = max(min(low - LEAD, pts), self._last_dts + 1)
+        self._last_dts = self._floor = dts
+        self._highest = max(self._highest, pts)
+        clean = self._highest <= low
+        length = self._length(shot)
+        self.picture_end = max(self.picture_end, pts + length)
+        place = None
+        if clean:
+            place = part.place.model_copy(update={"at": max(self._order[0][1], 0)}) if self._order else after
+        unit = Unit("video", dts, max(pts, dts), length, shot.key, shot.data, shot.track, clean=clean, place=place)
+        self._ready.append(Entry(unit, part, self.picture_end))

@@ -4,7 +4,7 @@
 """
 
 from services.restreamer.sources.access import Access, Limits, Stopped
-from services.restreamer.sources.opening import Sources, open_live, open_media, open_picture
+from services.restreamer.sources.opening import Sources, open_media, open_picture
 from services.restreamer.sources.pictures import Picture, PictureCache
 from services.restreamer.sources.ranges import resolve_range
 
@@ -15,7 +15,6 @@ __all__ = [
     "PictureCache",
     "Sources",
     "Stopped",
-    "open_live",
     "open_media",
     "open_picture",
     "resolve_range",

@@ -45,6 +45,8 @@ def open_media(source: Source, access: Access, stop: Event) -> Media:
     place = _place(source, access)
     if source.kind == "recording":
         return RecordingMedia(_id(place), access, stop)
+    if source.kind == "live":
+        return LiveMedia(_id(place), access, stop)
     if source.kind in {"url", "s3"}:
         return _Remote(source, place, access, stop).media()
     file = _local(source, place, access, stop)
@@ -56,11 +58,6 @@ def open_media(source: Source, access: Access, stop: Event) -> Media:
         media = FileMedia(file, container)
         stack.pop_all()
     return media
-
-
-def open_live(event: str, access: Access, stop: Event) -> Media:
-    """Open a running event from its newest keyframe on; it ends when the event does. SourceError."""
-    return LiveMedia(_id(event), access, stop)
 
 
 def open_picture(source: Source, access: Access, stop: Event, cache: PictureCache) -> Picture:
@@ -222,10 +219,6 @@ class Sources:
     def open(self, source: Source, stop: Event) -> Media:
         """Open a file."""
         return open_media(source, self._access, stop)
-
-    def open_live(self, event: str, stop: Event) -> Media:
-        """Open a running event."""
-        return open_live(event, self._access, stop)
 
     def picture(self, source: Source, stop: Event) -> Picture:
         """Give a watermark."""

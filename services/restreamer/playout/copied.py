@@ -148,14 +148,12 @@ class CopiedVideo:
     def _encode_tail(self, seams: Seams) -> list[Shot]:
         """Decode again from the last keyframe, and encode the last pictures, whose order the out point cuts."""
         first = min(packet.pts for packet in self._tail)
-        last = max(packet.pts for packet in self._tail)
+        limit = max(packet.pts for packet in self._tail) + 2 * TOLERANCE
         pictures: list[tuple[int, bool, bytes]] = []
-        waiting: deque[Packet] = deque()
         for packet in self.reread(first):
             if packet.kind != "video":
                 continue
-            waiting.append(packet)
-            pictures += seams.decode([packet], first, last + 1)
-            if seams.past(last + 1):
+            pictures += seams.decode([packet], first, limit)
+            if seams.past(limit - TOLERANCE):
                 break
-        return self._shots([*pictures, *seams.close(last + 1)])
+        return self._shots([*pictures, *seams.close(limit)])

@@ -7,16 +7,19 @@ every join at the pace of the pictures, whatever delay each file's encoder had.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 
-from services.restreamer.model import How, Track, Unit
+from services.restreamer.model import FLICKS, How, Track, Unit
 from services.restreamer.playout.lane import Lane
 from services.restreamer.playout.shape import LEAD
 from shared.messages.restreams import Item, Place
 
 DEEPEST = 17
 """More pictures than a decoder may hold back (H.264 A.3.1, H.265 A.4.2: 16)."""
+
+ROUNDING = FLICKS // 990
+"""Two times that are rounded to ms are as much off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,7 @@ class Splicer:
         """Take the next picture in decode order."""
         if self._zero is None:
             self._zero = shot.pts
+        shot = self._steadied(shot, self._zero)
         self._waiting.append(shot)
         heappush(self._order, (self.out(shot.pts), shot.at))
         end = self.out(shot.pts) + self._length(shot)
@@ -147,6 +151,11 @@ class Splicer:
         self._waiting.clear()
         self._order.clear()
         self._highest = -1
+
+    def _steadied(self, shot: Shot, zero: int) -> Shot:
+        """Put a picture whose time was rounded, as FLV's are to ms, on its steady rate."""
+        steady = zero + (shot.pts - zero + self._typical // 2) // self._typical * self._typical
+        return replace(shot, pts=steady) if 0 < abs(steady - shot.pts) <= ROUNDING else shot
 
     def _length(self, shot: Shot) -> int:
         """Tell how long a picture is shown: as usual where its own duration is rounded, or missing."""

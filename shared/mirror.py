@@ -19,7 +19,7 @@ from shared.tasks import beside
 
 R = TypeVar("R", bound=Record)
 log = get_logger()
-IDLE_S: Final = 5.0
+IDLE_S: Final = 1.0  # a broker that was away is noticed so soon
 REREAD_S: Final = 300.0
 PAUSE_S: Final = 0.5
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import socket
@@ -15,11 +16,14 @@ from services.restreamer.leases import Me, Sights
 from services.restreamer.manager import Manager
 from services.restreamer.playout import Playout, Reporter
 from services.restreamer.records import Records
+from services.restreamer.sources import Access, PictureCache, Sources
+from services.restreamer.targets import TargetRules, Targets
 from shared.kv import Bucket
 from shared.messages.jobs import JobRecord
 from shared.messages.restreams import PlaceRecord, RestreamRecord
 from shared.mirror import Mirror
 from shared.service import Service
+from shared.store import open_store
 
 PLACES = "places"
 
@@ -30,8 +34,8 @@ def build(service: Service, make: MakePlayout | None = None) -> None:
     me = Me(service.instance, socket.gethostname(), os.getpid())
     kept = Records(Bucket(js, records.BUCKET, RestreamRecord), service.outbox, clock)
     watched = Inserts(Bucket(js, inserts.BUCKET, JobRecord))
-    tools = Tools(kept, Bucket(js, PLACES, PlaceRecord), watched, service.vault, clock, me, make or _nothing)
-    manager = Manager(tools, Sights(me, clock), service.settings.restreams if make else 0)
+    tools = Tools(kept, Bucket(js, PLACES, PlaceRecord), watched, service.vault, clock, me, make or _playouts(service))
+    manager = Manager(tools, Sights(me, clock), service.settings.restreams)
     wanted = Mirror(js, records.BUCKET, RestreamRecord, changed=manager.record_changed)
     places = Mirror(js, PLACES, PlaceRecord, changed=manager.place_changed)
 
@@ -44,5 +48,16 @@ def build(service: Service, make: MakePlayout | None = None) -> None:
     service.handle("restreamer-command", Handlers(kept).command)
 
 
-def _nothing(_record: RestreamRecord, _report: Reporter) -> Playout:
-    raise NotImplementedError
+def _playouts(service: Service) -> MakePlayout:
+    settings, clock, store, pictures = service.settings, service.clock, open_store(service.settings), PictureCache()
+    allowed = settings.allowed_networks
+    rules = TargetRules(allowed=allowed, srt_ports=settings.srt_out_spans, longest=settings.target_pause)
+
+    def make(record: RestreamRecord, report: Reporter) -> Playout:
+        access = Access(
+            record.account, service.vault, allowed, store, settings.library_dir, service.js,
+            asyncio.get_running_loop(), clock,
+        )  # fmt: skip
+        return Playout(Sources(access, pictures), Targets(rules, clock), report, clock)
+
+    return make

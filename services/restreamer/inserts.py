@@ -58,7 +58,7 @@ class Watch:
         self._session = session
         if insert and session is not None:
             shown = f"live event {insert.event}"
-            self.tell(Source(kind="recording", place=insert.event, shown=shown), back=insert.back)
+            self.tell(Source(kind="live", place=insert.event, shown=shown), back=insert.back)
         log.info("restream.live", live=insert.event if insert else "", session=session)
 
 

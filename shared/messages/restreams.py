@@ -33,9 +33,12 @@ Verb = Literal[
 
 
 class Source(Record):
-    """Where a file is: a sealed http(s) URL, s3://bucket/key, a library path, a clip's or a live event's id."""
+    """Where a file is: a sealed http(s) URL, s3://bucket/key, a library path, an id: of a clip, or of a live event.
 
-    kind: Literal["url", "s3", "library", "clip", "recording"]
+    `recording` plays an event from its first frame, `live` a running one from its newest keyframe.
+    """
+
+    kind: Literal["url", "s3", "library", "clip", "recording", "live"]
     place: Sealed
     shown: Shown = Field(description="For people: without password, query or token")
     credentials: str = Field("", max_length=128, description="Name of stored credentials, for s3")

@@ -250,10 +250,15 @@ class Desk:
 
 
 @contextlib.asynccontextmanager
-async def desk(server: NatsServer) -> AsyncIterator[Desk]:
-    """Connect, with an account of the test's own."""
-    connection = await nats.connect(server.url, max_reconnect_attempts=-1, reconnect_time_wait=0.1)
+async def connected_desk(url: str, **fields: Any) -> AsyncIterator[Desk]:
+    """Connect to a broker."""
+    connection = await nats.connect(url, max_reconnect_attempts=-1, reconnect_time_wait=0.1)
     try:
-        yield Desk(connection.jetstream(timeout=10))
+        yield Desk(connection.jetstream(timeout=10), **fields)
     finally:
         await connection.close()
+
+
+def desk(server: NatsServer) -> contextlib.AbstractAsyncContextManager[Desk]:
+    """Connect, with an account of the test's own."""
+    return connected_desk(server.url)

@@ -19,7 +19,11 @@ _FLUSH_STEP: Final = timedelta(milliseconds=10)
 
 @dataclass(frozen=True, slots=True)
 class CallOptions:
-    """How to call. `latency` is what both sides then use at least; `overhead` is % of the rate for resending."""
+    """How to call. `latency` is what both sides then use at least.
+
+    `paced`: libsrt spreads datagrams over time, at the rate of what is sent and `overhead` % for resending, which
+    wakes a thread for each; otherwise they go out as they are given.
+    """
 
     streamid: str = field(default="", repr=False)
     passphrase: str | None = field(default=None, repr=False)
@@ -27,6 +31,7 @@ class CallOptions:
     latency: timedelta = timedelta(milliseconds=120)
     connect_timeout: timedelta = timedelta(seconds=3)
     send_timeout: timedelta = timedelta(seconds=10)
+    paced: bool = True
     overhead: int = 25
 
 
@@ -49,8 +54,8 @@ def prepare(socket: SrtSocket, options: CallOptions) -> None:
     socket.set(Option.PEERLATENCY, ms(options.latency))
     socket.set(Option.CONNTIMEO, ms(options.connect_timeout))
     socket.set(Option.SNDTIMEO, ms(options.send_timeout))
-    # 0: the rate is that of what is sent, plus the overhead: a burst of resending stays within bounds.
-    socket.set(Option.MAXBW, 0)
+    # 0: the rate is that of what is sent, plus the overhead: a burst of resending stays within bounds. -1: any.
+    socket.set(Option.MAXBW, 0 if options.paced else -1)
     socket.set(Option.OHEADBW, options.overhead)
     if options.streamid:
         socket.set(Option.STREAMID, options.streamid.encode())

@@ -106,16 +106,16 @@ class SrtSocket:
         if self._c.srt_sendmsg2(self.number, message, len(message), None) == ERROR:
             raise self._library.last_error("srt send")
 
-    def offer(self, messages: Sequence[bytes], begin: int) -> int:
-        """Send messages from number `begin` on until no more fit; give how many went. SNDSYN must be off; SrtError."""
+    def offer(self, messages: Sequence[bytes], begin: int, end: int) -> int:
+        """Send messages `begin` to `end` until no more fit; give how many went. SNDSYN must be off; SrtError."""
         send, number = self._c.srt_sendmsg2, self.number
-        for place in range(begin, len(messages)):
+        for place in range(begin, end):
             message = messages[place]
             if send(number, message, len(message), None) == ERROR:
                 if self._library.last_code() != Errno.EASYNCSND:
                     raise self._library.last_error("srt send")
                 return place - begin
-        return len(messages) - begin
+        return end - begin
 
     def drain(self, buffer: ReadBuffer) -> tuple[int, int]:
         """Read what is ready without waiting, from the buffer's start; give bytes read and the code that ended it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import threading
 from typing import Final
 
 from services.restreamer.targets.places import SrtPlace
@@ -12,7 +13,7 @@ from shared.clock import Clock
 from shared.errors import DestinationFailed, Rejected
 from shared.netguard.blocking import resolve_now
 from shared.srt.caller import CallOptions, prepare
-from shared.srt.constants import ERROR, Errno, Option, Reject, SocketState
+from shared.srt.constants import ERROR, LIVE_PAYLOAD, Errno, Option, Reject, SocketState
 from shared.srt.errors import SrtError, SrtRefused, SrtUnavailable
 from shared.srt.guard import CallbackGuard
 from shared.srt.library import ListenCallback, load
@@ -21,6 +22,7 @@ from shared.srt.sockets import SrtSocket
 _CATCH_UP: Final = 4
 """How much faster than it plays the beginning is sent: SRT drops what a burst delays beyond its latency."""
 _FLICKS_IN_NS: Final = (441, 625)  # 705.6 in 1000
+_BURST: Final = 64  # datagrams
 _MARGIN_NS: Final = 50_000_000
 _REASONS: Final = {
     Reject.BADSECRET: "the passphrase is wrong", Reject.UNSECURE: "a passphrase is needed, or is not wanted",
@@ -39,6 +41,7 @@ def call_srt(place: SrtPlace, rules: TargetRules, clock: Clock) -> SrtLine:
         raise TargetError(str(error), refused=isinstance(error, Rejected)) from error
     try:
         prepare(socket, _options(place, rules))
+        _ports.bind(socket, address.version)
         socket.connect(str(address), place.port)
         return SrtLine(socket, clock)
     except SrtRefused as error:
@@ -49,6 +52,32 @@ def call_srt(place: SrtPlace, rules: TargetRules, clock: Clock) -> SrtLine:
         raise TargetError(f"could not be called: {error}") from error
 
 
+class _Ports:
+    """Lets all calls leave by one UDP port an IP version: libsrt runs two threads a port."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._ports: dict[int, int] = {}
+
+    def bind(self, socket: SrtSocket, version: int) -> None:
+        """Bind a socket to the port that the others use; to a new one when that has been given back. SrtError."""
+        host = "0.0.0.0" if version == 4 else "::"  # noqa: S104  the port of a caller
+        if version == 6:
+            socket.set(Option.IPV6ONLY, 1)  # libsrt wants it said for a wildcard
+        with self._lock:
+            port = self._ports.get(version, 0)
+            try:
+                socket.bind(host, port)
+            except SrtError:
+                if not port:
+                    raise
+                socket.bind(host, 0)
+            self._ports[version] = socket.local_address().port
+
+
+_ports = _Ports()
+
+
 def _options(place: SrtPlace, rules: TargetRules) -> CallOptions:
     return CallOptions(
         streamid=place.streamid if place.mode == "caller" else "",
@@ -56,6 +85,7 @@ def _options(place: SrtPlace, rules: TargetRules) -> CallOptions:
         key_length=place.key_length,
         latency=place.latency,
         connect_timeout=rules.call_within,
+        paced=False,  # it costs twice the CPU; `flush` spreads large pictures
     )
 
 
@@ -101,10 +131,15 @@ class SrtLine:
         many, few = _FLICKS_IN_NS
         until = at + (now_ns - since) * _CATCH_UP * many // few
         blocks = self.queue.blocks
+        # A burst of all that a large keyframe needs would overflow small buffers on the way.
+        burst = max(_BURST, self.queue.bytes // LIVE_PAYLOAD // 2)
         try:
             while blocks and blocks[0][0].at <= until:
                 block = blocks[0][0]
-                self._piece += self._socket.offer(block.pieces, self._piece)
+                room = min(len(block.pieces), self._piece + burst)
+                sent = self._socket.offer(block.pieces, self._piece, room)
+                self._piece += sent
+                burst -= sent
                 if self._piece < len(block.pieces):
                     return
                 self._piece = 0
@@ -147,6 +182,8 @@ def await_srt(place: SrtPlace, rules: TargetRules, clock: Clock) -> SrtDoor:
         prepare(socket, _options(place, rules))
         socket.set(Option.ENFORCEDENCRYPTION, 1)
         socket.set(Option.RCVSYN, 0)
+        if ":" in place.host:
+            socket.set(Option.IPV6ONLY, 0)
         socket.bind(place.host, place.port)
         return SrtDoor(socket, place, clock)
     except SrtError as error:

@@ -6,6 +6,7 @@ One program of a video and an audio track. A keyframe is preceded by the tables,
 from __future__ import annotations
 
 from collections.abc import Collection
+from itertools import cycle, islice
 from typing import Final, NamedTuple
 
 from services.restreamer.model import FLICKS, Track, Unit
@@ -46,7 +47,7 @@ class TsPacker:
         self._tables: tuple[tuple[int, bytes], ...] = ()
         self._lanes: dict[str, _Lane] = {}
         self._clocked = self._tabled = -FLICKS
-        self._parts: list[bytes | memoryview] = []
+        self._parts: list[bytes] = []
 
     def unfit(self, track: Track) -> str:
         """Say why MPEG-TS cannot carry a track; empty: it can."""
@@ -124,15 +125,17 @@ class TsPacker:
             parts += (_head(pid, self._next(pid), start=True, adapted=True), _filled(field, _BODY - at), pes[:at])
         else:
             parts += (_head(pid, self._next(pid), start=True), pes[:at])
-        view, heads, count = memoryview(pes), self._heads[pid], self._counters[pid]
         full = size - (size - at) % _BODY
-        for begin in range(at, full, _BODY):
-            parts += (heads[count], view[begin : begin + _BODY])
-            count = count + 1 & 15
-        self._counters[pid] = count
-        if full < size and at < size:
+        if full > at:
+            count, packets = self._counters[pid], (full - at) // _BODY
+            both: list[bytes] = [b""] * (2 * packets)
+            both[0::2] = islice(cycle(self._heads[pid]), count, count + packets)
+            both[1::2] = [pes[begin : begin + _BODY] for begin in range(at, full, _BODY)]
+            parts += both
+            self._counters[pid] = count + packets & 15
+        if full < size:
             rest = size - full
-            parts += (_head(pid, self._next(pid), adapted=True), _filled(b"", _BODY - rest), view[full:])
+            parts += (_head(pid, self._next(pid), adapted=True), _filled(b"", _BODY - rest), pes[full:])
 
 
 def _head(pid: int, count: int, *, start: bool = False, adapted: bool = False) -> bytes:

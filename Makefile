@@ -39,7 +39,7 @@ format: setup
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-# Regenerates contracts/schemas and contracts/openapi.json from the code.
+# Regenerates contracts/schemas, contracts/openapi.json and compose/nats/users.conf from the code.
 contracts: setup
 	@$(BIN)/python -m shared.contracts_gen
 

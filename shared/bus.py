@@ -19,7 +19,7 @@ from shared.messages.schedules import Due
 from shared.middleware import Guard
 from shared.readiness import Writes
 from shared.streams import SCHEDULES, consumer
-from shared.subjects import CHANNELS, channel_of, schedule_subject, subject_of
+from shared.subjects import CHANNELS, channel_of, inbox_prefix, pull_inbox, schedule_subject, subject_of
 
 ACK_TIMEOUT: Final = 5.0
 FETCH_TIMEOUT: Final = 5.0
@@ -31,6 +31,7 @@ def make_broker(url: str, service: str, clock: Clock) -> tuple[NatsBroker, Guard
     broker = NatsBroker(
         url,
         name=service,
+        inbox_prefix=inbox_prefix(service),
         max_reconnect_attempts=-1,
         reconnect_time_wait=1,
         connect_timeout=5,
@@ -57,6 +58,7 @@ def subscribe(broker: NatsBroker, durable: str, handler: Handler) -> None:
             durable=spec.durable,
             stream=JStream(spec.stream, declare=False),
             pull_sub=PullSub(batch_size=1, timeout=FETCH_TIMEOUT),
+            inbox_prefix=pull_inbox(spec.service),
             ack_policy=AckPolicy.NACK_ON_ERROR,
             title=spec.durable if worker == 0 else f"{spec.durable}-{worker}",
             include_in_schema=worker == 0,

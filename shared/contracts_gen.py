@@ -1,4 +1,4 @@
-"""Writes what in contracts/ is generated: a JSON Schema per message, and the gateway's OpenAPI document.
+"""Writes what is generated: a JSON Schema per message, the gateway's OpenAPI document, and the broker's users.
 
 Run as `python -m shared.contracts_gen`; tests fail when the committed files differ from what it would write.
 """
@@ -10,9 +10,12 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
+from shared.permissions import users_conf
 from shared.subjects import CHANNELS
 
-CONTRACTS: Final = Path(__file__).resolve().parent.parent / "contracts"
+ROOT: Final = Path(__file__).resolve().parent.parent
+CONTRACTS: Final = ROOT / "contracts"
+USERS: Final = ROOT / "compose" / "nats" / "users.conf"
 OPENAPI_MODULE: Final = "services.gateway.app"  # by name: shared never imports services
 
 
@@ -37,6 +40,7 @@ def main() -> None:
         stale.unlink()
     for name, text in files.items():
         (folder / name).write_text(text)
+    USERS.write_text(users_conf())
     document: dict[str, Any] = importlib.import_module(OPENAPI_MODULE).openapi_document()
     (CONTRACTS / "openapi.json").write_text(json.dumps(document, indent=2, sort_keys=True) + "\n")
 

@@ -27,8 +27,10 @@ from nats.js.errors import NotFoundError
 from shared.logging import configure_logging, get_logger
 from shared.settings import Settings
 from shared.streams import BUCKETS, CONSUMERS, STREAMS, BucketSpec, ConsumerSpec, StreamSpec
+from shared.subjects import inbox_prefix
 
 log = get_logger()
+USER: Final = "provision"
 BUCKET_WINDOW_S: Final = 120.0
 
 
@@ -99,7 +101,9 @@ async def _bucket(js: JetStreamContext, spec: BucketSpec, replicas: int) -> None
 
 async def provision_url(url: str, replicas: int) -> None:
     """Connect to `url`, waiting up to 30 s for it, and provision."""
-    connection = await nats.connect(url, connect_timeout=5, max_reconnect_attempts=60, reconnect_time_wait=0.5)
+    connection = await nats.connect(
+        url, connect_timeout=5, max_reconnect_attempts=60, reconnect_time_wait=0.5, inbox_prefix=inbox_prefix(USER)
+    )
     try:
         await provision(connection.jetstream(timeout=10), replicas)
     finally:

@@ -63,12 +63,17 @@ class NotingJetStream(JetStreamContext):
         return ack
 
 
+def probe_name(service: str) -> str:
+    """Name what a service's own write stands under, where consumers note failed tries."""
+    return f"{service}-readiness"
+
+
 class WriteProbe:
     """Writes one message a service, over the last one, where services note failed tries and no consumer reads."""
 
     def __init__(self, jetstream: Callable[[], JetStreamContext], service: str, clock: Clock) -> None:
         self._jetstream = jetstream
-        self._subject = failure_subject(f"{service}-readiness", 0)
+        self._subject = failure_subject(probe_name(service), 0)
         self._clock = clock
         self._lock = asyncio.Lock()
         self._good_ns: int | None = None

@@ -17,6 +17,7 @@ DEADLETTERS = "DEADLETTERS"
 class StreamSpec:
     """A JetStream stream; `max_age` zero keeps messages until they are acknowledged or replaced.
 
+    `readers` look messages up besides the consumers, `pruners` remove some.
     What a full one does: `discard` "old" drops its oldest message, "new" refuses the newest.
     """
 
@@ -29,6 +30,8 @@ class StreamSpec:
     max_per_subject: int = -1
     schedules: bool = False
     discard: Literal["old", "new"] = "old"
+    readers: tuple[str, ...] = ()
+    pruners: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +56,12 @@ class ConsumerSpec:
 
 @dataclass(frozen=True, slots=True)
 class BucketSpec:
-    """A key-value bucket and its one writer."""
+    """A key-value bucket, its one writer, and who reads it besides."""
 
     name: str
     owner: str
     ttl: timedelta = timedelta(0)
+    readers: tuple[str, ...] = ()
 
 
 STREAMS: tuple[StreamSpec, ...] = (
@@ -67,7 +71,7 @@ STREAMS: tuple[StreamSpec, ...] = (
             "clips.create.>", "clips.refine.>", "clips.cancel.>", "exports.deliver.>", "live.finish.>",
             "recordings.sweep.>", "notifications.send.>", "notifications.replay.>", "restreams.command.>",
         ),
-        "workqueue", timedelta(0), 1 << 30, discard="new",
+        "workqueue", timedelta(0), 1 << 30, discard="new", readers=("gateway",),
     ),
     StreamSpec(
         EVENTS,
@@ -79,9 +83,13 @@ STREAMS: tuple[StreamSpec, ...] = (
         ),
         "limits", timedelta(days=8), 2 << 30,
     ),
-    StreamSpec(SEGMENTS, ("media.segment.written.>",), "limits", timedelta(hours=48), 4 << 30),
     StreamSpec(
-        SCHEDULES, ("schedules.>", "due.>"), "limits", timedelta(0), 1 << 30, max_per_subject=1, schedules=True
+        SEGMENTS, ("media.segment.written.>",), "limits", timedelta(hours=48), 4 << 30,
+        readers=("gateway", "archiver", "clipper", "restreamer"), pruners=("archiver",),
+    ),
+    StreamSpec(
+        SCHEDULES, ("schedules.>", "due.>"), "limits", timedelta(0), 1 << 30, max_per_subject=1, schedules=True,
+        readers=("scheduler",), pruners=("scheduler",),
     ),
     StreamSpec(
         DEADLETTERS, ("deadletters.>", "failures.>"), "limits", timedelta(days=30), 1 << 30, max_per_subject=1
@@ -119,19 +127,19 @@ CONSUMERS: tuple[ConsumerSpec, ...] = (
 )  # fmt: skip
 
 BUCKETS: tuple[BucketSpec, ...] = (
-    BucketSpec("events", "gateway"),
-    BucketSpec("keys", "gateway"),
-    BucketSpec("credentials", "gateway"),
-    BucketSpec("webhooks", "gateway"),
+    BucketSpec("events", "gateway", readers=("ingester", "archiver", "clipper", "scheduler", "restreamer")),
+    BucketSpec("keys", "gateway", readers=("ingester",)),
+    BucketSpec("credentials", "gateway", readers=("restreamer",)),
+    BucketSpec("webhooks", "gateway", readers=("notifier",)),
     BucketSpec("nonces", "gateway", ttl=timedelta(days=1)),
-    BucketSpec("sessions", "ingester"),
+    BucketSpec("sessions", "ingester", readers=("gateway", "archiver", "clipper", "restreamer")),
     BucketSpec("leases", "ingester", ttl=timedelta(seconds=15)),
-    BucketSpec("recordings", "archiver"),
-    BucketSpec("clips", "clipper"),
+    BucketSpec("recordings", "archiver", readers=("gateway", "clipper", "restreamer")),
+    BucketSpec("clips", "clipper", readers=("gateway", "restreamer")),
     BucketSpec("exports", "exporter"),
-    BucketSpec("restreams", "restreamer"),
-    BucketSpec("places", "restreamer", ttl=timedelta(hours=48)),
-    BucketSpec("deliveries", "notifier", ttl=timedelta(days=30)),
+    BucketSpec("restreams", "restreamer", readers=("gateway",)),
+    BucketSpec("places", "restreamer", ttl=timedelta(hours=48), readers=("gateway",)),
+    BucketSpec("deliveries", "notifier", ttl=timedelta(days=30), readers=("gateway",)),
     BucketSpec("schedules", "scheduler"),
 )
 

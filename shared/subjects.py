@@ -85,11 +85,21 @@ def segments_subject(account: str, event: str) -> str:
     return f"{media.SegmentWritten.channel}.{account}.{event}"
 
 
-def dead_letter_subject(durable: str, sequence: int) -> str:
+def dead_letter_subject(durable: str, sequence: int | Literal["*"]) -> str:
     """Give the subject of a dead letter: the consumer that gave up, and the message's place in its stream."""
     return f"deadletters.{durable}.{sequence}"
 
 
-def failure_subject(durable: str, sequence: int) -> str:
+def failure_subject(durable: str, sequence: int | Literal["*"]) -> str:
     """Give the subject under which the failed tries of one message are remembered."""
     return f"failures.{durable}.{sequence}"
+
+
+def inbox_prefix(user: str) -> str:
+    """Give the beginning of the subjects to which a user of the broker gets its answers."""
+    return f"_INBOX_{user}"
+
+
+def pull_inbox(user: str) -> bytes:
+    """Give the same for a pull consumer's messages, as nats-py's subscriptions take it."""
+    return f"{inbox_prefix(user)}.".encode()

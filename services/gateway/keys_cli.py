@@ -19,6 +19,7 @@ from shared.errors import ReelayError, Rejected, Unavailable
 from shared.messages.base import AccountId
 from shared.messages.jobs import ApiKeyRecord, Scope
 from shared.settings import Settings
+from shared.subjects import inbox_prefix
 
 DAY_MS: Final = 86_400_000
 CONNECT_S: Final = 5.0
@@ -116,7 +117,9 @@ async def _quiet(_: Exception) -> None:
 @contextlib.asynccontextmanager
 async def _keys(settings: Settings) -> AsyncIterator[Keys]:
     async with asyncio.timeout(CONNECT_S):  # nats-py alone would go on trying for two minutes
-        connection = await nats.connect(settings.broker_url, allow_reconnect=False, error_cb=_quiet)
+        connection = await nats.connect(
+            settings.broker_url, allow_reconnect=False, error_cb=_quiet, inbox_prefix=inbox_prefix("gateway")
+        )
     try:
         yield Keys(lambda: connection.jetstream(timeout=5), SystemClock())
     finally:

@@ -19,6 +19,7 @@ from shared.messages.notifications import DeliveryRecord, LaneRecord
 from shared.netguard.http import GuardedTransport
 from shared.service import Service
 from shared.streams import consumer
+from shared.subjects import pull_inbox
 
 BUCKET = "deliveries"
 
@@ -51,6 +52,7 @@ def _handle_many(service: Service, durable: str, handler: Handler, places: int) 
         durable=spec.durable,
         stream=JStream(spec.stream, declare=False),
         pull_sub=PullSub(batch_size=1, timeout=FETCH_TIMEOUT),
+        inbox_prefix=pull_inbox(spec.service),
         ack_policy=AckPolicy.NACK_ON_ERROR,
         max_workers=places,
         title=spec.durable,

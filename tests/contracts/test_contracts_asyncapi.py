@@ -66,7 +66,9 @@ def test_streams_equal_the_tables() -> None:
 
 
 def test_buckets_equal_the_tables() -> None:
-    assert CONTRACT["x-jetstream-buckets"] == {b.name: {"writer": b.owner, "ttl": span(b.ttl)} for b in BUCKETS}
+    assert CONTRACT["x-jetstream-buckets"] == {
+        b.name: {"writer": b.owner, "readers": list(b.readers), "ttl": span(b.ttl)} for b in BUCKETS
+    }
 
 
 def test_consumers_equal_the_tables() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from shared.permissions import OPERATOR, USERS, password_variable
 from shared.settings import Settings
 from shared.streams import CONSUMERS
 
@@ -55,7 +56,18 @@ def test_commands_name_modules_that_exist() -> None:
 def test_every_variable_is_a_setting() -> None:
     named = {key for s in COMPOSE["services"].values() for key in s.get("environment", {})}
     named |= set(re.findall(r"\b(REELAY_\w+)=", DOCKERFILE))
+    named -= set(COMPOSE["services"]["nats"]["environment"])
     assert named - FOREIGN_VARIABLES <= settings_variables()
+
+
+def test_each_service_connects_as_its_own_user_and_the_broker_knows_their_passwords() -> None:
+    users = {name: service["environment"]["REELAY_NATS_URL"] for name, service in ours().items()}
+    assert users == {name: f"nats://{name}:${{{password_variable(name)}}}@nats:4222" for name in users}
+    broker = COMPOSE["services"]["nats"]
+    assert broker["environment"] == {v: f"${{{v}:?}}" for v in map(password_variable, USERS)}
+    assert set(users) == set(USERS) - {OPERATOR}
+    assert broker["command"] == ["-c", "/etc/reelay/server.conf", "-sd", "/data"]
+    assert "./nats:/etc/reelay:ro" in broker["volumes"]
 
 
 def test_ports_are_the_defaults() -> None:
@@ -78,7 +90,8 @@ def test_health_paths_exist() -> None:
 def test_volumes_and_dependencies_exist() -> None:
     for service in COMPOSE["services"].values():
         for volume in service.get("volumes", []):
-            assert volume.split(":")[0] in COMPOSE["volumes"]
+            source = volume.split(":")[0]
+            assert (ROOT / "compose" / source).is_dir() if source.startswith(".") else source in COMPOSE["volumes"]
         for dependency in service.get("depends_on", {}):
             assert dependency in COMPOSE["services"]
     assert COMPOSE["services"]["s3"]["profiles"] == ["s3"]

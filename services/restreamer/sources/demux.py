@@ -179,12 +179,13 @@ def _read(opened: InputContainer, streams: list[VideoStream | AudioStream]) -> I
             raise SourceError(f"the file cannot be read on: {_words(error)}") from error
         if packet is None:
             return
-        if packet.size and not packet.is_corrupt:
+        # Of MPEG-TS a frame counts as corrupt after any break in its counters, as where files were put together.
+        if packet.size and (not packet.is_corrupt or opened.format.name == "mpegts"):
             yield packet
 
 
 def _described(stream: VideoStream | AudioStream, config: bytes) -> Track:
-    codec = stream.codec_context.name
+    codec = stream.codec_context.codec.canonical_name
     if isinstance(stream, VideoStream):
         return video_track(codec, config, rate_of(stream), stream)
     return audio_track(codec, config, stream)

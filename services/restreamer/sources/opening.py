@@ -26,7 +26,6 @@ from services.restreamer.sources.pictures import Picture, PictureCache
 from services.restreamer.sources.playlist import Bytes, parse_playlist
 from services.restreamer.sources.recordings import RecordingMedia
 from services.restreamer.sources.remote import HttpOrigin
-from services.restreamer.sources.s3 import signer, split_place
 from services.restreamer.sources.sniff import sniff
 from shared.kv import Bucket
 from shared.messages.clips import ClipRecord
@@ -38,6 +37,7 @@ from shared.webhooks import open_url
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 ID: Final = re.compile(r"[0-9a-f]{32}")
+Sign = Callable[[str, str], str]
 
 
 def open_media(source: Source, access: Access, stop: Event) -> Media:
@@ -83,8 +83,10 @@ class _Remote:
         self._stop = stop
         self._client: httpx.Client = guarded_client(access.allowed, access.limits, stop)
         try:
-            self._bucket, self._key = split_place(place) if source.kind == "s3" else ("", "")
-            self._sign = signer(access, source.credentials, stop) if self._bucket else None
+            self._bucket, self._key = "", ""
+            self._sign: Sign | None = None
+            if source.kind == "s3":
+                self._bucket, self._key, self._sign = _bucket_of(source, access, place, stop)
         except BaseException:
             self._client.close()
             raise
@@ -151,6 +153,13 @@ class _Remote:
             url, self._client, self._access.allowed, self._access.limits, self._stop,
             start=place.start, first=place.length,
         )  # fmt: skip
+
+
+def _bucket_of(source: Source, access: Access, place: str, stop: Event) -> tuple[str, str, Sign]:
+    """Give bucket, key, and what signs URLs for them."""
+    from services.restreamer.sources.s3 import signer, split_place  # noqa: PLC0415  boto3 takes 0.3 s to import
+
+    return *split_place(place), signer(access, source.credentials, stop)
 
 
 def _place(source: Source, access: Access) -> str:

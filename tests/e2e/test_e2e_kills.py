@@ -11,6 +11,7 @@ import pytest
 from shared.media.mp4.fragments import read_fragments
 from tests.support import framecode
 from tests.support.stack import StackUnderTest, publisher, until
+from tests.support.waiting import freeze
 
 RATE = 30
 OTHERS = [
@@ -64,10 +65,10 @@ def test_a_clip_is_whole_after_the_broker_stood_still(live: StackUnderTest, prog
         until(lambda: recorded_frames(live, job["id"]) > 4 * RATE, "four seconds to be recorded")
         clip = live.clip(job["id"], stream_start_time="0.5", stream_end_time=8, wait=True)
         until(lambda: live.get(f"/v1/vods/{clip}")["jvod_state"] == "waiting", "the clip to wait for its end")
-        os.kill(broker, signal.SIGSTOP)
+        freeze(broker)
         try:
             until(lambda: recorded_frames(live, job["id"]) > 21 * RATE, "the end to be long past", 90)
-            os.kill(ingester, signal.SIGSTOP)
+            freeze(ingester)
             os.kill(broker, signal.SIGCONT)
             until(lambda: live.get(f"/v1/vods/{clip}")["accuracy"], "the fast file", 60)
             early = live.get(f"/v1/vods/{clip}")

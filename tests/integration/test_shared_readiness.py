@@ -18,6 +18,7 @@ from shared.streams import COMMANDS, DEADLETTERS
 from tests.support.nats import NatsServer, nats_server
 from tests.support.recordings import connected, until
 from tests.support.shared_bus import new_id, running, settings_for
+from tests.support.waiting import freeze
 
 
 class SetClock(SystemClock):
@@ -40,7 +41,7 @@ async def test_a_frozen_broker_is_told_of_before_anybody_stops_asking(tmp_path: 
             async def ready() -> bool:
                 return await readiness(service) == {}
 
-            os.kill(server.process.pid, signal.SIGSTOP)
+            freeze(server.process.pid)
             try:
                 clock.ns += 10**10  # the last good answer is old
                 request = asyncio.create_task(service.js().account_info())

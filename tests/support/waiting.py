@@ -1,6 +1,7 @@
 """Waiting for conditions of other processes."""
 
 import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,3 +22,16 @@ def is_running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_bytes().rsplit(b")", 1)[1].split()[0] != b"Z"
     except (ProcessLookupError, FileNotFoundError):
         return False
+
+
+def freeze(pid: int) -> None:
+    """Stop a process (SIGSTOP) and wait until each of its threads has stopped; the signal alone does not wait."""
+    os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: all(_state(stat) == b"T" for stat in Path(f"/proc/{pid}/task").glob("*/stat")))
+
+
+def _state(stat: Path) -> bytes:
+    try:
+        return stat.read_bytes().rsplit(b")", 1)[1].split()[0]
+    except (ProcessLookupError, FileNotFoundError):  # a thread that has ended meanwhile
+        return b"T"

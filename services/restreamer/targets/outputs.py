@@ -55,6 +55,11 @@ class Targets:
         now_ns = self._clock.monotonic_ns()
         for target in self._targets.values():
             target.tick(now_ns)
+        if self._removed or self._leaving:
+            self._part(now_ns)
+
+    def _part(self, now_ns: int) -> None:
+        """Go on with goodbyes; forget who has been gone for long."""
         self._leaving = [target for target in self._leaving if not target.left(now_ns)]
         shown_ns = ns(self._rules.shown_removed)
         for name in [name for name, (_, since_ns) in self._removed.items() if now_ns - since_ns > shown_ns]:

@@ -114,8 +114,9 @@ class Target:
             else:
                 line.listen(now_ns)
                 self._look(line, now_ns)
-            line.flush(now_ns)
-            self._check(line, now_ns)
+            if line.queue.blocks:
+                line.flush(now_ns)
+                self._check(line, now_ns)
         except TargetError as error:
             if now_ns - self._live_ns >= ns(self._rules.steady):
                 self._failures = self._pauses = 0

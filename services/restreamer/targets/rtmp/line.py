@@ -22,6 +22,7 @@ _CONTROL, _COMMANDS = 2, 3
 _PING_REQUEST, _PING_RESPONSE = b"\x00\x06", b"\x00\x07"
 _MOST_PARTS = 64
 _TLS_RECORD = 16 * 1024
+_LISTEN_EVERY_NS = 100_000_000
 _UNACKNOWLEDGED_MS = 10_000
 _LOST = frozenset({"NetStream.Unpublish.Success", "NetConnection.Connect.Closed", "NetConnection.Connect.Rejected"})
 _WAIT = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
@@ -47,6 +48,7 @@ class RtmpLine:
         self._known = known
         self._offset = 0  # how much of the queue's first block is sent
         self._received = self._acknowledged = self._window = 0
+        self._listen_ns = 0
         self._leaving = self._shut = False
         self._secure = isinstance(sock, ssl.SSLSocket)
         sock.setblocking(False)
@@ -104,7 +106,10 @@ class RtmpLine:
         self._offset = sent
 
     def listen(self, now_ns: int) -> None:
-        """Read answers; TargetError when one of them is the end, or the server has closed."""
+        """Read answers, ten times a second; TargetError when one of them is the end, or the server has closed."""
+        if now_ns < self._listen_ns and not self._leaving:
+            return
+        self._listen_ns = now_ns + _LISTEN_EVERY_NS
         try:
             while count := self._sock.recv_into(self._parser.room()):
                 self._received += count

@@ -33,7 +33,7 @@ def build(service: Service, make: MakePlayout | None = None) -> None:
     js, clock = service.js, service.clock
     me = Me(service.instance, socket.gethostname(), os.getpid())
     kept = Records(Bucket(js, records.BUCKET, RestreamRecord), service.outbox, clock)
-    watched = Inserts(Bucket(js, inserts.BUCKET, JobRecord))
+    watched = Inserts(js, Bucket(js, inserts.BUCKET, JobRecord))
     tools = Tools(kept, Bucket(js, PLACES, PlaceRecord), watched, service.vault, clock, me, make or _playouts(service))
     manager = Manager(tools, Sights(me, clock), service.settings.restreams)
     wanted = Mirror(js, records.BUCKET, RestreamRecord, changed=manager.record_changed)

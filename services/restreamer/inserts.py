@@ -1,18 +1,21 @@
-"""Whether the live event that a restream names is live, read from its job once a second."""
+"""Whether the live event that a restream names is live, read from its job and its log once a second."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
+
+from nats.js import JetStreamContext
 
 from shared.errors import Unavailable
 from shared.kv import Bucket
 from shared.logging import get_logger
 from shared.messages.jobs import JobRecord
 from shared.messages.restreams import LiveInsert, Source
+from shared.recording.log import newest
 from shared.tasks import beside
 
 log = get_logger()
@@ -30,6 +33,7 @@ class Tell(Protocol):
 class Watch:
     """Watches the event of one restream. While the broker is away, what was known stays."""
 
+    js: Callable[[], JetStreamContext]
     jobs: Bucket[JobRecord]
     tell: Tell
     account: str = ""
@@ -51,7 +55,7 @@ class Watch:
         insert = self.insert
         stored = await self.jobs.get(f"{self.account}.{insert.event}") if insert else None
         session = stored.value.session if stored and stored.value.state == "processing" else None
-        if session == self._session:
+        if session == self._session or (insert and session and not await self._recorded(insert.event, session)):
             return
         if self._session is not None:
             self.tell(None, back=insert.back if insert else True)
@@ -61,16 +65,22 @@ class Watch:
             self.tell(Source(kind="live", place=insert.event, shown=shown), back=insert.back)
         log.info("restream.live", live=insert.event if insert else "", session=session)
 
+    async def _recorded(self, event: str, session: str) -> bool:
+        """Tell whether there is a segment of the session, which is what playing begins with."""
+        last = await newest(self.js(), self.account, event)
+        return last is not None and last.segment.session == session
+
 
 @dataclass(frozen=True, slots=True)
 class Inserts:
     """Makes watches."""
 
+    js: Callable[[], JetStreamContext]
     jobs: Bucket[JobRecord]
 
     @contextlib.asynccontextmanager
     async def watched(self, tell: Tell) -> AsyncIterator[Watch]:
         """Watch for one restream while the block runs; `tell` hears of each change."""
-        watch = Watch(self.jobs, tell)
+        watch = Watch(self.js, self.jobs, tell)
         async with beside(watch.run()):
             yield watch

@@ -22,8 +22,9 @@ from shared.messages.restreams import FLICKS, LiveInsert, Place, PlaceRecord, Re
 from shared.streams import SCHEDULES
 from shared.subjects import schedule_subject
 from tests.support.nats import NatsServer, nats_server
+from tests.support.recordings import Session
 from tests.support.restream_desk import CLOCK, CountingPlayout, Desk, Stage, desk, stage
-from tests.support.shared_bus import child, served, settings_for
+from tests.support.shared_bus import child, send, served, settings_for
 from tests.support.webhook_stack import eventually
 
 
@@ -305,10 +306,14 @@ async def test_a_live_event_is_switched_to_while_it_is_live(nats: NatsServer, tm
         await at.send("start", spec=at.spec(live=LiveInsert(event=event)))
         await at.state("playing")
         playout = await begun(one, at)
+        recording = Session(event, session="1" * 32)
         await job("processing", "1" * 32)
+        await send(at.js, recording.segment(0).model_copy(update={"account": at.account}))
         calls = [f"live {event} True"]
         await called(playout, *calls)
-        await job("processing", "2" * 32)  # the encoder came back with a session of its own
+        recording.session = "2" * 32  # the encoder came back
+        await send(at.js, recording.segment(0).model_copy(update={"account": at.account}))
+        await job("processing", "2" * 32)
         calls += ["live None True", f"live {event} True"]
         await called(playout, *calls)
         await job("disconnected", "2" * 32)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from services.restreamer.model import FLICKS, Media, Packet, SourceError
-from services.restreamer.sources import Access, resolve_range
+from services.restreamer.sources import Access, flv_seek, resolve_range
 from shared.messages.restreams import Range
 from tests.support.framecode import ffmpeg
 from tests.support.framecode_record import Spec, encode
@@ -137,6 +137,19 @@ def test_another_size_within_a_file_is_a_seam(access: Access) -> None:
     assert len(pictures(after)) == 180
     assert pictures(after)[0].pts == seam
     assert media.resumes is None
+    media.close()
+
+
+def test_a_time_in_an_flv_is_found_by_halving(access: Access, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flv_seek, "NEAR", 1 << 12)
+    monkeypatch.setattr(flv_seek, "BEFORE_MS", 100)
+    media = open_bytes(access, make(access, "a.flv", Spec(seconds=Fraction(20))))
+    for start in (19.9, 12.0, 7.5, 0.0, 2.1):
+        packets = list(media.packets(seconds(start)))
+        check_times(packets)
+        first = int(start) // 2 * 60
+        assert numbers(media.video, packets) == list(range(first, 600))
+        assert abs(pictures(packets)[0].pts - seconds(Fraction(first, 30))) <= FLICKS // 1000
     media.close()
 
 

@@ -20,7 +20,7 @@ from shared.messages.media import SegmentWritten
 from shared.messages.restreams import Range
 from tests.support.clipper_desk import ACCOUNT, Desk
 from tests.support.framecode_record import Recording, Spec, record
-from tests.support.nats import NatsServer
+from tests.support.nats import NatsServer, nats_server
 from tests.support.recordings import connected, until
 from tests.support.shared_bus import settings_for
 from tests.support.sources import QUICK, access_to, check_times, numbers, opened, seconds
@@ -237,3 +237,18 @@ async def test_a_stop_ends_the_wait_for_a_running_event(desk: Desk, recordings: 
     stop.set()
     await asyncio.to_thread(viewer.thread.join, 10)
     assert not viewer.thread.is_alive()
+
+
+async def test_a_broker_that_is_away_delays_a_recording(tmp_path: Path, recordings: dict[str, Recording]) -> None:
+    with nats_server(tmp_path) as server:
+        async with connected(server.url) as js:
+            desk = Desk(js, settings_for(server, tmp_path))
+            await desk.announce(desk.session(recordings["first"]))
+            access = access_of(desk)
+            media = await asyncio.to_thread(opened, "recording", desk.event, access)
+            await asyncio.to_thread(server.kill)
+            reading = asyncio.create_task(read(media, 0))
+            done, _ = await asyncio.wait({reading}, timeout=0.5)
+            assert not done
+            await asyncio.to_thread(server.start)
+            assert numbers(media.video, await reading) == list(range(180))

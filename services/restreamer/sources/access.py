@@ -36,11 +36,19 @@ class Stopped(SourceError):  # noqa: N818  it names what happened, and is no fau
         super().__init__("stopped", lasting=False)
 
 
+class Gone(SourceError):  # noqa: N818  as above
+    """What was there is not any more, or is broken; something else may be there in its place."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, lasting=False)
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """How long and how much: `tries` of `patience` each without progress; sizes in bytes.
 
     `block` is read at a time where jumps go to and fro, `ahead` blocks where reading goes on; `blocks` are kept.
+    `outage` is how long broker and store may be away while a recording is read.
     """
 
     patience: timedelta = timedelta(seconds=10)
@@ -54,6 +62,7 @@ class Limits:
     segments: int = 50_000
     picture: int = 5 << 20
     side: int = 4096
+    outage: timedelta = timedelta(seconds=60)
     live_return: timedelta = timedelta(seconds=5)
     live_silence: timedelta = timedelta(seconds=30)
 
@@ -72,9 +81,13 @@ class Access:
     clock: Clock
     limits: Limits = Limits()
 
-    def ask(self, question: Coroutine[object, object, T], stop: Event) -> T:
+    def ask(self, question: Callable[[JetStreamContext], Coroutine[object, object, T]], stop: Event) -> T:
         """Run a coroutine on the loop and wait for its answer; SourceError when broker or store do not answer."""
-        asked = asyncio.run_coroutine_threadsafe(question, self.loop)
+
+        async def put() -> T:
+            return await question(self.js())
+
+        asked = asyncio.run_coroutine_threadsafe(put(), self.loop)
         try:
             return waited(asked, stop, self.limits.patience)
         except ReelayError as error:
@@ -84,10 +97,22 @@ class Access:
         finally:
             asked.cancel()
 
+    def patiently(self, work: Callable[[], T], stop: Event) -> T:
+        """Do work that broker or store may be away for; SourceError when they stay away."""
+        began = self.clock.monotonic_ns()
+        while True:
+            try:
+                return work()
+            except SourceError as error:
+                waited = timedelta(microseconds=(self.clock.monotonic_ns() - began) // 1000)
+                if error.lasting or isinstance(error, (Stopped, Gone)) or waited > self.limits.outage:
+                    raise
+            rest(stop, self.limits.pause)
+
     def credentials(self, name: str, stop: Event) -> CredentialRecord:
         """Look credentials up by their owner's name for them; SourceError when there are none."""
         bucket = Bucket(self.js, "credentials", CredentialRecord)
-        stored = self.ask(bucket.get(credential_key(self.account, name)), stop)
+        stored = self.ask(lambda _: bucket.get(credential_key(self.account, name)), stop)
         if stored is None:
             raise SourceError("the credentials named for this source do not exist")
         return stored.value
@@ -124,7 +149,7 @@ def stored(read: Callable[[], T], stop: Event, within: timedelta) -> T:
     try:
         return waited(answer, stop, within)
     except ObjectMissing as error:
-        raise SourceError("its file is no longer in the store", lasting=False) from error
+        raise Gone("its file is no longer in the store") from error
     except (ReelayError, OSError, CancelledError) as error:
         raise SourceError("the media store does not answer", lasting=False) from error
 

@@ -11,6 +11,7 @@ from typing import Final
 from services.restreamer.model import FLICKS, Kind, Packet, SourceError, Track
 from services.restreamer.sources.demux import Demuxer
 from services.restreamer.sources.files import Readable
+from services.restreamer.sources.flv_seek import Seekable, flv_from
 from services.restreamer.sources.sniff import Container, index_comes_late
 from services.restreamer.sources.timing import MOST_BYTES, Steady, Timed, complete, merged, timed
 
@@ -119,7 +120,7 @@ class FileMedia:
             if track is not None:
                 self._learn(track)
             if packet.key and (packet.kind == "video" or not self._demuxer.has_video):
-                heard = [pair for pair in before if pair[0].pts + pair[0].duration > packet.pts]
+                heard = [pair for pair in before if _heard(pair[0], packet.pts)]
                 return [*heard, (packet, track)]
             if packet.kind == "audio":
                 before.append((packet, track))
@@ -166,14 +167,26 @@ class FileMedia:
         self._jumped = self._jumped or self._steady.jumped
         if self._seekable and not self._jumped:
             for back in BACKS:
-                target = max(self.zero + start - back, self._first_dts)
-                if not self._demuxer.seek(target):
+                if not self._seek(max(self.zero + start - back, self._first_dts)):
                     break
                 flow = self._flow()
                 found = self._to_key(flow)
                 if found and found[-1][0].pts - self.zero <= max(start, 0):
                     return chain(found, flow)
         return self._rewound()
+
+    def _seek(self, target: int) -> bool:
+        """Go to about a time on the file's own clock, or before; False where that cannot be."""
+        if self._demuxer.container != "flv":
+            return self._demuxer.seek(target)
+        if target <= self._first_dts or not isinstance(self._file, Seekable):
+            return False
+        file = flv_from(self._file, target)
+        if file is None:
+            return False
+        self._demuxer.close()
+        self._demuxer = Demuxer(file, "flv")
+        return True
 
     def _rewound(self) -> Iterator[Timed]:
         """Open the file anew."""
@@ -182,7 +195,7 @@ class FileMedia:
         if self._again is not None:
             self._file.close()
             self._file = self._again()
-        elif hasattr(self._file, "seek"):
+        elif isinstance(self._file, Seekable):
             self._file.seek(0)
         self._demuxer = Demuxer(self._file, container)
         return self._flow()
@@ -206,7 +219,7 @@ def entered(flow: Iterable[Timed], start: int, *, video: bool) -> Iterator[Timed
             for before, its in held:
                 if its is not None:
                     tracks[before.kind] = its
-            held = [p for p in held if p[0].kind == "audio" and p[0].pts + p[0].duration > packet.pts]
+            held = [p for p in held if p[0].kind == "audio" and _heard(p[0], packet.pts)]
             size = 0
         if has_key or packet.kind == "audio":
             held.append(pair)
@@ -216,6 +229,11 @@ def entered(flow: Iterable[Timed], start: int, *, video: bool) -> Iterator[Timed
     for packet, track in chain(held, flow):
         earlier = tracks.pop(packet.kind, None)
         yield packet, track or earlier
+
+
+def _heard(packet: Packet, at: int) -> bool:
+    """Tell whether sound is needed from `at` on: the frame before the first one heard completes it (overlap)."""
+    return packet.pts + 2 * packet.duration > at
 
 
 def _moved(packet: Packet, by: int) -> Packet:

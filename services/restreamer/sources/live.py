@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Iterator
 from threading import Event
 from typing import Final
 
 from services.restreamer.model import FLICKS, Packet, SourceError, Track
-from services.restreamer.sources.access import LOOK_S, Access, Stopped
+from services.restreamer.sources.access import LOOK_S, Access, Gone, Stopped
 from services.restreamer.sources.recordings import TRACK, Opened, SegmentReader
 from services.restreamer.sources.segments import Row
 from shared.kv import Bucket
@@ -36,7 +37,7 @@ class LiveMedia:
         self._stop = stop
         self._reader = SegmentReader(access, stop)
         self._coming: deque[SegmentWritten] = deque()
-        last = access.ask(newest(access.js(), access.account, event), stop)
+        last = access.ask(lambda js: newest(js, access.account, event), stop)
         if last is None:
             raise SourceError("nothing is recorded of the live event yet", lasting=False)
         self._log = last.log
@@ -114,12 +115,8 @@ class LiveMedia:
             segment = self._coming.popleft()
             if _is_old(self._opened.segment, segment):
                 continue
-            try:
+            with contextlib.suppress(Gone):
                 return self._reader.open(segment)
-            except Stopped:
-                raise
-            except SourceError:
-                continue
         grown = self._growing()
         if grown is None:
             return None
@@ -128,9 +125,9 @@ class LiveMedia:
 
     def _read_log(self) -> None:
         access = self._access
-        gained: list[Logged] = access.ask(
-            read_log(access.js(), access.account, self._event, after=self._log), self._stop
-        )
+        gained: list[Logged] = []
+        with self._broker_away():
+            gained = access.ask(lambda js: read_log(js, access.account, self._event, after=self._log), self._stop)
         for logged in gained:
             self._log = max(self._log, logged.log)
             if logged.segment.track == TRACK and not logged.segment.recovered:
@@ -149,9 +146,7 @@ class LiveMedia:
             if seen == self._seen or store.path(changed).exists():
                 return None
             opened = self._reader.open(after)
-        except Stopped:
-            raise
-        except (SourceError, OSError):
+        except (Gone, OSError):
             return None
         self._seen = seen
         if after is now:
@@ -163,8 +158,21 @@ class LiveMedia:
         session = self._opened.segment.session
         bucket = Bucket(self._access.js, "sessions", SessionRecord)
         key = f"{self._access.account}.{self._event}.{session}"
-        stored = self._access.ask(bucket.get(key), self._stop)
-        return stored is None or stored.value.ended_ms is not None
+        with self._broker_away():
+            stored = self._access.ask(lambda _: bucket.get(key), self._stop)
+            return stored is None or stored.value.ended_ms is not None
+        return False
+
+    @contextlib.contextmanager
+    def _broker_away(self) -> Iterator[None]:
+        """Let a question go unanswered: it is asked again."""
+        try:
+            yield
+        except Stopped:
+            raise
+        except SourceError as error:
+            if error.lasting:
+                raise
 
 
 UNFINISHED: Final = "0" * 64  # stands for the hash of a segment that is still being written

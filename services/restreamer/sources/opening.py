@@ -181,8 +181,8 @@ def _local(source: Source, place: str, access: Access, stop: Event) -> Readable:
         if not NAME.fullmatch(place):
             raise SourceError("there is no such file in the library")
         return LocalFile(_open(access.library / access.account / place, "there is no such file in the library"))
-    clips = Bucket(access.js, "clips", ClipRecord)
-    found = access.ask(clips.get(f"{access.account}.{_id(place)}"), stop)
+    clips, key = Bucket(access.js, "clips", ClipRecord), f"{access.account}.{_id(place)}"
+    found = access.ask(lambda _: clips.get(key), stop)
     if found is None:
         raise SourceError("there is no such clip")
     if found.value.file is None:

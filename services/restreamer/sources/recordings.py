@@ -5,15 +5,17 @@ The index is read some minutes at a time, so that a recording of days costs no m
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Coroutine, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 from fractions import Fraction
 from threading import Event
 from typing import Final
 
+from nats.js import JetStreamContext
+
 from services.restreamer.model import FLICKS, Packet, SourceError, Track
-from services.restreamer.sources.access import Access, Stopped, stored
+from services.restreamer.sources.access import Access, Gone, Stopped, stored
 from services.restreamer.sources.file_media import entered
 from services.restreamer.sources.segments import Clock, Init, Row, local_file, read_packets, read_rows
 from shared.errors import MediaError
@@ -30,7 +32,6 @@ TRACK: Final = "primary-1"
 WINDOW: Final = Fraction(600)
 LONGEST_WINDOW: Final = Fraction(86_400)
 MARGIN: Final = Fraction(20)  # before a moment, the segment that holds its keyframe
-A_SECOND: Final = timedelta(seconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,10 @@ class SegmentReader:
         self._rate: Fraction | None = None
 
     def open(self, segment: SegmentWritten) -> Opened:
-        """Read a segment's tables; SourceError when it is gone or broken."""
+        """Read a segment's tables; Gone when it is gone or broken, SourceError when the store stays away."""
+        return self.access.patiently(lambda: self._open(segment), self.stop)
+
+    def _open(self, segment: SegmentWritten) -> Opened:
         store, limits = self.access.store, self.access.limits
         if segment.init_key != self._key:
             data = stored(lambda: store.get(segment.init_key), self.stop, limits.patience)
@@ -69,9 +73,9 @@ class SegmentReader:
             with local_file(store, segment.key, limits, self.stop) as path:
                 rows, rate = read_rows(path, self._init, Clock.of(segment).shift)
         except (MediaError, OSError) as error:
-            raise SourceError("a segment of the recording cannot be read", lasting=False) from error
+            raise Gone("a segment of the recording cannot be read") from error
         if not rows:
-            raise SourceError("a segment of the recording is empty", lasting=False)
+            raise Gone("a segment of the recording is empty")
         self._rate = self._rate or rate  # one rate a run: a segment too many would change the track
         return Opened(segment, rows, *self._init.tracks(self._rate))
 
@@ -93,7 +97,7 @@ class RecordingMedia:
         self._access = access
         self._reader = SegmentReader(access, stop)
         self._stop = stop
-        self._begin = access.ask(self._first(), stop)
+        self._begin = access.ask(self._first, stop)
         self._segments: Iterator[SegmentWritten] | None = None
         self._next: Opened | None = None
         part = self._load(self._begin, WINDOW)
@@ -135,12 +139,16 @@ class RecordingMedia:
     def _run(self, opened: Opened) -> Iterator[Packet]:
         """Give the packets of segments that follow each other; note the seam after them."""
         while True:
-            yield from self._reader.packets(opened, opened.rows)
+            lost = False
+            try:
+                yield from self._reader.packets(opened, opened.rows)
+            except Gone:  # retention was quicker
+                lost = True
             following = self._openable(self._segments or iter(()))
             if following is None:
                 return
             same = (following.video, following.audio) == (opened.video, opened.audio)
-            if not same or not joins(opened.segment, following.segment):
+            if lost or not same or not joins(opened.segment, following.segment):
                 self._next, self.resumes = following, following.first
                 self.video, self.audio = following.video, following.audio
                 return
@@ -149,12 +157,8 @@ class RecordingMedia:
     def _openable(self, segments: Iterator[SegmentWritten]) -> Opened | None:
         """Open the next segment that can be; what cannot is a gap."""
         for segment in segments:
-            try:
+            with contextlib.suppress(Gone):
                 return self._reader.open(segment)
-            except Stopped:
-                raise
-            except SourceError:
-                continue
         return None
 
     def _from(self, start: Fraction) -> Iterator[SegmentWritten]:
@@ -186,12 +190,15 @@ class RecordingMedia:
 
     def _part(self, selection: Selection) -> RecordingPart:
         access = self._access
-        question = load_range(
-            access.js(), access.store, access.account, self._event, selection=selection, margin=MARGIN, track=TRACK
-        )
-        return access.ask(question, self._stop)
 
-    async def _first(self) -> Fraction:
+        def load(js: JetStreamContext) -> Coroutine[object, object, RecordingPart]:
+            return load_range(
+                js, access.store, access.account, self._event, selection=selection, margin=MARGIN, track=TRACK
+            )
+
+        return access.patiently(lambda: access.ask(load, self._stop), self._stop)
+
+    async def _first(self, js: JetStreamContext) -> Fraction:
         """Find where the recording begins that is left, in s of stream time."""
         access = self._access
         stored_record = await Bucket(access.js, RECORDINGS, RecordingRecord).get(f"{access.account}.{self._event}")
@@ -199,9 +206,9 @@ class RecordingMedia:
         if record is not None and record.hours:
             return Fraction(min(hour.stream_start_ms for hour in record.hours), 1000)
         after = record.log_sequence if record is not None else 0
-        if await newest(access.js(), access.account, self._event) is None:
+        if await newest(js, access.account, self._event) is None:
             raise SourceError("there is no such recording")
-        tail = await read_log(access.js(), access.account, self._event, after=after)
+        tail = await read_log(js, access.account, self._event, after=after)
         return min((place(logged.segment).start for logged in tail), default=Fraction(0))
 
 

@@ -13,8 +13,8 @@ from threading import Event
 
 import numpy as np
 
-from services.restreamer.model import FLICKS, Packet, SourceError, Track
-from services.restreamer.sources.access import Limits, stored
+from services.restreamer.model import FLICKS, Packet, Track
+from services.restreamer.sources.access import Gone, Limits, stored
 from services.restreamer.sources.tracks import audio_track, video_track
 from shared.errors import MediaError
 from shared.media.cutting.grid import find_grid
@@ -68,11 +68,11 @@ class Init:
 
     @classmethod
     def read(cls, data: bytes) -> Init:
-        """Read an init segment; SourceError."""
+        """Read an init segment; Gone when it is broken."""
         try:
             tracks = parse_init(data)
         except MediaError as error:
-            raise SourceError("the recording's init segment cannot be read") from error
+            raise Gone("the recording's init segment cannot be read") from error
         return cls(
             next((t for t in tracks if t.kind == "video"), None), next((t for t in tracks if t.kind == "audio"), None)
         )
@@ -83,7 +83,7 @@ class Init:
             video = video_track(self.video.codec, codec_record(self.video), rate) if self.video else None
             audio = _audio(self.audio) if self.audio else None
         except MediaError as error:
-            raise SourceError("the recording's init segment cannot be read") from error
+            raise Gone("the recording's init segment cannot be read") from error
         return video, audio
 
 
@@ -133,15 +133,15 @@ def read_packets(path: Path, rows: Sequence[Row]) -> Iterator[Packet]:
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        raise SourceError("a segment of the recording cannot be read", lasting=False) from error
+        raise Gone("a segment of the recording cannot be read") from error
     try:
         for row in rows:
             data = os.pread(handle, row.size, row.offset)
             if len(data) < row.size:
-                raise SourceError("a segment of the recording is cut short", lasting=False)
+                raise Gone("a segment of the recording is cut short")
             yield Packet("audio" if row.kind else "video", row.dts, row.pts, row.duration, row.key, data)
     except OSError as error:
-        raise SourceError("a segment of the recording cannot be read", lasting=False) from error
+        raise Gone("a segment of the recording cannot be read") from error
     finally:
         os.close(handle)
 

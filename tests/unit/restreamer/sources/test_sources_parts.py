@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import secrets
 from dataclasses import dataclass
 
 import pytest
 
 from services.restreamer.model import FLICKS, Packet, SourceError, Track
 from services.restreamer.sources.demux import Raw
+from services.restreamer.sources.flv_seek import flv_from
 from services.restreamer.sources.payloads import Adts, ByteStream, Relengthed
 from services.restreamer.sources.playlist import Bytes, parse_playlist
 from services.restreamer.sources.ranges import resolve_range
@@ -172,6 +175,35 @@ def test_adts_headers_become_a_configuration() -> None:
     assert adts.take(frame, key=True) == b"xyz"
     assert adts.config == b"\x11\x88"  # AAC-LC, 48 kHz, one channel
     assert adts.take(b"not adts at all", key=True) == b""
+
+
+def test_little_of_an_flv_is_read_to_find_a_time() -> None:
+    tags = [b"\x09" + b"\x27\1\0\0\0" + secrets.token_bytes(4000)] * 5000
+    head = b"FLV\1\5\0\0\0\x09\0\0\0\0"
+    whole = head + b"".join(
+        tag[:1] + (len(tag) - 1).to_bytes(3, "big") + (ms & 0xFFFFFF).to_bytes(3, "big") + b"\0\0\0\0" + tag[1:]
+        + (len(tag) + 10).to_bytes(4, "big")
+        for ms, tag in zip(range(0, 5000 * 40, 40), tags, strict=True)
+    )  # fmt: skip
+    file = Counted(whole)
+    found = flv_from(file, 100 * FLICKS)
+    assert found is not None
+    assert found.read(13) == head
+    tag = found.read(11)
+    assert tag[0] == 9
+    assert 85_000 < int.from_bytes(tag[4:7], "big") <= 97_000
+    assert file.count < 1 << 20
+
+
+class Counted(io.BytesIO):
+    """A file that counts what is read."""
+
+    count = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        self.count += len(data)
+        return data
 
 
 @dataclass

@@ -1,0 +1,152 @@
+"""Finding a time in an FLV file, which has no index of its own: by halving it, for tags carry their times.
+
+Source: Adobe, "Video File Format 10.1", annex E.4.1 (tags); each tag's size is repeated after it.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from typing import Final, NamedTuple, Protocol, runtime_checkable
+
+from services.restreamer.model import FLICKS
+
+TAG: Final = 11
+WINDOW: Final = 1 << 19
+STEP: Final = 1 << 15
+NEAR: Final = 1 << 20  # from so near on, reading is as quick as looking
+BEFORE_MS: Final = 3000  # a keyframe is likely to come in this time
+LONGEST_HEAD: Final = 4 << 20
+_KINDS: Final = frozenset({8, 9, 18})
+_HEADER: Final = struct.Struct(">II3x")
+
+
+@runtime_checkable
+class Seekable(Protocol):
+    """A file that can be read anywhere."""
+
+    def read(self, size: int) -> bytes: ...  # noqa: D102
+    def seek(self, offset: int, whence: int = 0) -> int: ...  # noqa: D102
+
+
+class _Tag(NamedTuple):
+    at: int
+    kind: int
+    size: int
+    ms: int
+
+    @property
+    def end(self) -> int:
+        return self.at + TAG + self.size + 4
+
+
+class FlvFrom:
+    """An FLV whose tags begin at `offset` of a file, after the header and what configures its decoders."""
+
+    def __init__(self, file: Seekable, head: bytes, offset: int) -> None:
+        self._file = file
+        self._head = head
+        file.seek(offset)
+
+    def read(self, size: int) -> bytes:
+        """Read what comes next."""
+        if self._head:
+            piece, self._head = self._head[:size], self._head[size:]
+            return piece
+        return self._file.read(size)
+
+    def head(self) -> bytes:
+        """Give the first bytes."""
+        return self._head
+
+    def close(self) -> None:
+        """Leave the file open: it is its maker's."""
+
+
+def flv_from(file: Seekable, at: int) -> FlvFrom | None:
+    """Begin a file some seconds before `at` (flicks, its own clock); None when its tags make no sense."""
+    size = file.seek(0, 2)
+    found = _configuration(file)
+    if found is None:
+        return None
+    head, low = found
+    high, wanted = size, at * 1000 // FLICKS - BEFORE_MS
+    while high - low > NEAR:
+        middle = (low + high) // 2
+        tag = _tag_after(file, middle, high)
+        if tag is None or tag.ms > wanted:
+            high = middle
+        else:
+            low = tag.at
+    return FlvFrom(file, head, low)
+
+
+def _configuration(file: Seekable) -> tuple[bytes, int] | None:
+    """Give the file's header with its sequence headers' tags, and where the first frame's tag is."""
+    data = _read(file, 0, 13)
+    if data[:3] != b"FLV" or len(data) < 13:
+        return None
+    at = int.from_bytes(data[5:9], "big") + 4
+    kept = [data[:at]]
+    while at < LONGEST_HEAD:
+        data = _read(file, at, TAG + 16)
+        tag = _tag(data, 0, at)
+        if tag is None:
+            return None
+        if tag.kind != 18 and not _configures(data[TAG:], tag.kind):
+            return b"".join(kept), at
+        if tag.kind != 18:
+            kept.append(_read(file, at, tag.end - at))
+        at = tag.end
+    return None
+
+
+def _configures(body: bytes, kind: int) -> bool:
+    """Tell a sequence header: packet type 0 of AVC or AAC, and of the enhanced forms (Enhanced RTMP v2)."""
+    if kind == 9:
+        return body[0] & 0x0F == 0 if body[0] & 0x80 else body[0] & 0x0F in {7, 12} and body[1] == 0
+    return body[0] & 0x0F == 0 if body[0] >> 4 == 9 else body[0] >> 4 == 10 and body[1] == 0
+
+
+def _tag_after(file: Seekable, at: int, limit: int) -> _Tag | None:
+    """Find the first tag that begins at `at` or after it, within one window: one that another one follows."""
+    data, until, looked = b"", min(at + WINDOW, limit), 8
+    while at + len(data) < until:
+        data += _read(file, at + len(data), STEP)
+        for place in _candidates(data, looked):
+            tag = _tag(data, place, at)
+            if tag is not None and _is_followed(file, tag):
+                return tag
+        looked = len(data) - TAG
+    return None
+
+
+def _is_followed(file: Seekable, tag: _Tag) -> bool:
+    after = _read(file, tag.end - 4, 4 + TAG)
+    return after[:4] == (tag.size + TAG).to_bytes(4, "big") and _tag(after, 4, 0) is not None
+
+
+def _candidates(data: bytes, start: int) -> Iterator[int]:
+    """Give where tags may begin: their stream id is three zeros."""
+    at = data.find(b"\0\0\0", start)
+    while at >= 0:
+        yield at - 8
+        at = data.find(b"\0\0\0", at + 1)
+
+
+def _tag(data: bytes, place: int, base: int) -> _Tag | None:
+    if len(data) < place + TAG:
+        return None
+    word, stamp = _HEADER.unpack_from(data, place)
+    kind, size = word >> 24, word & 0xFFFFFF
+    if kind not in _KINDS or not size or data[place + 8 : place + TAG] != b"\0\0\0":
+        return None
+    return _Tag(base + place, kind, size, stamp >> 8 | (stamp & 0xFF) << 24)
+
+
+def _read(file: Seekable, at: int, count: int) -> bytes:
+    file.seek(at)
+    data = b""
+    while len(data) < count and (piece := file.read(count - len(data))):
+        data += piece
+    return data

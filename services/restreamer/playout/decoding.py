@@ -52,8 +52,6 @@ class SoundDecoder:
     def __init__(self, track: Track) -> None:
         context = _open(track)
         assert isinstance(context, av.AudioCodecContext)  # noqa: S101  an audio track's
-        if track.sample_rate:
-            context.sample_rate = track.sample_rate
         self._context = context
 
     def push(self, packet: Packet) -> list[av.AudioFrame]:
@@ -75,6 +73,8 @@ def _open(track: Track) -> av.CodecContext:
             # With frame threads FFmpeg's decoders can wait for ever on a damaged picture.
             context.thread_type = "SLICE"
             context.thread_count = DECODE_THREADS
+        elif isinstance(context, av.AudioCodecContext) and track.sample_rate:
+            context.sample_rate = track.sample_rate
         context.open(strict=False)
     except (ValueError, av.error.FFmpegError) as error:
         raise SourceError(f"{track.codec} cannot be decoded") from error

@@ -60,7 +60,7 @@ def measure(packets: tuple[Packet, ...], track: Track) -> Sample:
     size = sum(len(packet.data) for packet in video)
     return Sample(
         packets,
-        track.rate if track.rate is not None and _fits(track.rate) else _rate(order),
+        track.rate if track.rate in RATES else _rate(order),
         reorder_depth(times),
         bool(len(times)) and int((order - LEAD - times).max()) > 0,
         size * 8 * FLICKS // span if span else USUAL_BITRATE,

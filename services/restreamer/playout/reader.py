@@ -112,7 +112,9 @@ class Reader:
             return
         if self._course.urgent:
             self._cut()
-        self._course.urgent = False
+        elif self._run is not None:
+            self._run.finish()
+        self._run, self._course.urgent = None, False
         self._ring.put(self._splicer.take(rest=True))
         failed = f"nothing of the list can be played: {self._course.failures.text}" if ahead.failed else ""
         self._ring.finish(Ended(failed=ahead.failed, reason=failed))

@@ -21,7 +21,8 @@ Samples = npt.NDArray[np.float32]
 LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 # Samples by which what a decoder gives lags behind what the encoder was given, at its own sample rate.
 _DELAYS = {"aac": 1024, "mp3": 1105, "opus": 312}
-_BITRATE = 64_000  # a channel
+# A channel. With 64 kbps FFmpeg's AAC encoder breaks up in pure tones, such as broadcasters line up with.
+_BITRATE = 128_000
 _FORMATS = {"aac": "fltp", "mp3": "fltp", "opus": "flt"}
 
 

@@ -73,8 +73,8 @@ def _split(url: str) -> SplitResult:
         raise UrlRefused("the URL must not contain blanks, control characters or backslashes")
     try:
         parts = urlsplit(url)
-    except ValueError as error:
-        raise UrlRefused(f"not a URL: {error}") from error
+    except ValueError:  # its words hold parts of the URL
+        raise UrlRefused("not a URL: scheme://host... is expected") from None
     if not parts.netloc:
         raise UrlRefused("not a URL: scheme://host... is expected")
     return parts

@@ -19,7 +19,7 @@ _DEFAULT_PORTS: Final = {"rtmp": 1935, "rtmps": 443}
 _MOST_ARGUMENTS: Final = 64
 _LATENCY: Final = timedelta(milliseconds=120)
 _LONGEST_LATENCY: Final = timedelta(seconds=8)
-_KEY_LENGTHS: Final = (16, 24, 32)
+_KEY_LENGTHS: Final = {"0": 16, "16": 16, "24": 24, "32": 32}  # libsrt's 0: its default
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,36 +80,45 @@ def _rtmp(url: str, allowed: Networks) -> RtmpPlace:
     port = checked.port or _DEFAULT_PORTS[checked.scheme]
     host = f"[{checked.host}]" if ":" in checked.host else checked.host
     shown = host if port == _DEFAULT_PORTS[checked.scheme] else f"{host}:{port}"
-    values = [value for _, value in parse_qsl(parts.query, max_num_fields=_MOST_ARGUMENTS)]
     plain = name.partition("?")[0]
-    secrets = tuple(dict.fromkeys((name, plain, unquote(plain), *values, *map(unquote, values))))
+    secrets = tuple(dict.fromkeys((name, plain, unquote(plain), *_values(app), *_values(name))))
     tc_url = f"{checked.scheme}://{shown}/{app}"
     return RtmpPlace(checked.host, port, checked.scheme == "rtmps", app, name, tc_url, secrets)
 
 
+def _values(text: str) -> list[str]:
+    """Give the values of the arguments behind a "?", as they are written and as they are meant."""
+    written = [pair.partition("=")[2] for pair in text.partition("?")[2].split("&")]
+    return [*written, *map(unquote, written)]
+
+
 def _srt(url: str, allowed: Networks, ports: tuple[range, ...]) -> SrtPlace:
-    parts = urlsplit(url)
-    asked = dict(parse_qsl(parts.query, max_num_fields=_MOST_ARGUMENTS))
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+        asked = dict(parse_qsl(parts.query, max_num_fields=_MOST_ARGUMENTS))
+    except ValueError:  # its words hold parts of the URL
+        raise ValueError("an SRT target is written srt://host:port?name=value&...") from None
     mode = asked.get("mode", "caller")
-    if parts.port is None or not 0 < parts.port < 65536:
+    if not port:
         raise ValueError("an SRT target names its port: srt://host:port")
     streamid, passphrase = asked.get("streamid", ""), asked.get("passphrase")
     if len(streamid.encode()) > STREAMID_MAX:
         raise ValueError(f"an SRT stream id has at most {STREAMID_MAX} bytes")
     if passphrase is not None:
         check_passphrase(passphrase)
-    key_length = int(asked.get("pbkeylen") or _KEY_LENGTHS[0])
-    if key_length not in _KEY_LENGTHS:
-        raise ValueError(f"pbkeylen is one of {', '.join(map(str, _KEY_LENGTHS))}")
+    key_length = _KEY_LENGTHS.get(asked.get("pbkeylen", "0"))
+    if key_length is None:
+        raise ValueError("pbkeylen is one of 16, 24, 32")
     latency = _latency(asked.get("latency", ""))
     if mode == "listener":
-        if not any(parts.port in span for span in ports):
-            raise ValueError(_refused_port(parts.port, ports))
-        return SrtPlace("listener", parts.hostname or "", parts.port, streamid, passphrase, key_length, latency)
+        if not any(port in span for span in ports):
+            raise ValueError(_refused_port(port, ports))
+        return SrtPlace("listener", parts.hostname or "", port, streamid, passphrase, key_length, latency)
     if mode != "caller":
         raise ValueError("the mode of an SRT target is caller or listener")
     host = check_url(url, schemes=("srt",), allowed=allowed).host
-    return SrtPlace("caller", host, parts.port, streamid, passphrase, key_length, latency)
+    return SrtPlace("caller", host, port, streamid, passphrase, key_length, latency)
 
 
 def _refused_port(port: int, ports: tuple[range, ...]) -> str:

@@ -67,8 +67,8 @@ class Target:
         if self._call is not None:
             self._await(self._call, now_ns)
         if self.lane.unfit:
+            self._leave_line()
             if self._state != "failed" or self._error != self.lane.unfit:
-                self._leave_line()
                 self._become("failed", self.lane.unfit)
             self._due_ns = now_ns
         elif self._line is not None:

@@ -23,6 +23,8 @@ _PING_REQUEST, _PING_RESPONSE = b"\x00\x06", b"\x00\x07"
 _MOST_PARTS = 64
 _TLS_RECORD = 16 * 1024
 _LISTEN_EVERY_NS = 100_000_000
+_MOST_READS = 4
+"""A server that says more at once has to wait: no target holds up another."""
 _UNACKNOWLEDGED_MS = 10_000
 _LOST = frozenset({"NetStream.Unpublish.Success", "NetConnection.Connect.Closed", "NetConnection.Connect.Rejected"})
 _WAIT = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
@@ -50,6 +52,7 @@ class RtmpLine:
         self._received = self._acknowledged = self._window = 0
         self._listen_ns = 0
         self._leaving = self._shut = False
+        self._doubt = ""  # what may be why it ends
         self._secure = isinstance(sock, ssl.SSLSocket)
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -60,11 +63,15 @@ class RtmpLine:
         return ""
 
     def accept(self, tracks: Tracks) -> None:
-        """Raise TargetError when the server names the codecs that it takes and these are others."""
-        for track in (tracks.video, tracks.audio):
-            if track is None or track.codec in CLASSIC or not self._known or FOURCCS[track.codec] in self._known:
-                continue
-            raise TargetError(f"the server does not take {track.codec}", refused=True)
+        """Raise TargetError when the server names the codecs that it takes and these are others.
+
+        Many that take them name none (Enhanced RTMP v1 has no such answer): those are tried.
+        """
+        modern = [t.codec for t in (tracks.video, tracks.audio) if t is not None and t.codec not in CLASSIC]
+        for codec in modern:
+            if self._known and FOURCCS[codec] not in self._known:
+                raise TargetError(f"the server does not take {codec}", refused=True)
+        self._doubt = "" if self._known or not modern else f" (it has not said that it takes {' and '.join(modern)})"
 
     def put(self, block: Block, now_ns: int) -> None:
         """Queue a block."""
@@ -81,7 +88,7 @@ class RtmpLine:
         except _WAIT:
             return
         except OSError as error:
-            raise TargetError(f"the connection was lost: {error.strerror or 'closed'}") from error
+            raise TargetError(f"the connection was lost: {error.strerror or 'closed'}{self._doubt}") from error
 
     def _send(self) -> tuple[int, int]:
         """Send once; give how much was offered and how much was taken."""
@@ -111,21 +118,25 @@ class RtmpLine:
             return
         self._listen_ns = now_ns + _LISTEN_EVERY_NS
         try:
-            while count := self._sock.recv_into(self._parser.room()):
-                self._received += count
-                for message in self._parser.parse(count):
-                    self._answer(message, now_ns)
-        except _WAIT:
-            if self._window and self._received - self._acknowledged >= self._window // 2:
-                self._acknowledged = self._received
-                total = (self._received & 0xFFFFFFFF).to_bytes(4, "big")
-                self._control(chunks.ACKNOWLEDGEMENT, total, now_ns)
-            return
+            with suppress(*_WAIT):
+                self._hear(now_ns)
         except OSError as error:
-            raise TargetError(f"the connection was lost: {error.strerror or 'closed'}") from error
+            raise TargetError(f"the connection was lost: {error.strerror or 'closed'}{self._doubt}") from error
         except RtmpError as error:
             raise TargetError(f"does not speak RTMP: {error}") from error
-        raise TargetError("closed the connection")
+        if self._window and self._received - self._acknowledged >= self._window // 2:
+            self._acknowledged = self._received
+            total = (self._received & 0xFFFFFFFF).to_bytes(4, "big")
+            self._control(chunks.ACKNOWLEDGEMENT, total, now_ns)
+
+    def _hear(self, now_ns: int) -> None:
+        for _ in range(_MOST_READS):
+            count = self._sock.recv_into(self._parser.room())
+            if not count:
+                raise TargetError(f"closed the connection{self._doubt}")
+            self._received += count
+            for message in self._parser.parse(count):
+                self._answer(message, now_ns)
 
     def _answer(self, message: Message, now_ns: int) -> None:
         payload = bytes(message.payload[:6])
@@ -143,7 +154,7 @@ class RtmpLine:
         if command.name == "close" or (command.name == "onStatus" and (level == "error" or code in _LOST)):
             said = [text for text in (code, info.get("description")) if isinstance(text, str) and text]
             text = redact(": ".join(said), self._place.secrets) or "closed the connection"
-            raise TargetError(f"ended the stream: {text}")
+            raise TargetError(f"ended the stream: {text}{self._doubt}")
 
     def _control(self, kind: int, payload: bytes, now_ns: int) -> None:
         self._enqueue(write_message(_CONTROL, kind, 0, payload, chunk_size=CHUNK_SIZE), now_ns)

@@ -221,6 +221,23 @@ def test_a_line_that_takes_nothing_holds_up_nobody_and_is_given_up() -> None:
     assert scene.tick(1.1).state == "live"
 
 
+def test_who_takes_less_than_comes_is_given_up_when_the_oldest_has_waited_too_long() -> None:
+    line = FakeLine(takes=False)
+    scene = Scene(lambda: line)
+    scene.tick()
+    scene.feed(picture(0, key=True))
+    states = []
+    for second in range(1, 40):
+        scene.feed(picture(second * 1000))
+        if not second % 2 and line.queue.blocks:  # one picture in two seconds
+            line.queue.pop()
+        states.append(scene.tick(1).state)
+        if states[-1] != "live":
+            break
+    assert 15 < len(states) < 25
+    assert "took too little for 10 s" in scene.status.error
+
+
 def test_a_queue_is_bounded_in_bytes() -> None:
     line = FakeLine(takes=False)
     scene = Scene(lambda: line, rules=replace(RULES, queue_bytes=1 << 20))
@@ -279,6 +296,26 @@ def test_a_programme_that_the_format_cannot_carry_fails_until_it_can() -> None:
     scene.answer = FakeLine
     scene.feed(picture(120, key=True))
     assert scene.tick().state == "live"
+
+
+def test_a_connection_that_comes_when_the_format_does_not_fit_any_more_is_not_kept() -> None:
+    line, answer = FakeLine(), threading.Event()
+
+    def late() -> Line:
+        assert answer.wait(60)
+        return line
+
+    scene = Scene(late)
+    scene.target.tick(scene.clock.ns)
+    call = scene.target._call
+    assert call is not None
+    scene.feed(replace(picture(0, key=True), track=replace(AVC, codec="theora")))
+    scene.target.tick(scene.clock.ns)
+    assert scene.status.state == "failed"
+    answer.set()
+    wait_until(lambda: not call.running)
+    scene.target.tick(scene.clock.ns)
+    assert line.closed
 
 
 @pytest.mark.parametrize("stuck", [False, True])

@@ -61,6 +61,10 @@ def test_srt_urls_say_how_to_call() -> None:
         ("srt://in.example.com:1?mode=rendezvous", "caller or listener"),
         ("srt://in.example.com:1?passphrase=secret", "10 to 79 characters"),
         ("srt://in.example.com:1?latency=-3", "number of ms"),
+        ("srt://in.example.com:secret", "srt://host:port"),
+        ("srt://me:secr℀et@in.example.com:1", "srt://host:port"),
+        ("rtmp://me:secr℀et@in.example.com/live/key", "not a URL"),
+        ("srt://in.example.com:1?pbkeylen=secret", "16, 24, 32"),
         ("srt://10.0.0.1:9000", "may not be reached"),
         ("srt://:8080?mode=listener", r"port 8080 is not one of those.*9000-9010, 9200-9200"),
         ("https://a.example.com/live/secretkey", "rtmp://, rtmps:// or srt://"),
@@ -70,7 +74,7 @@ def test_what_cannot_be_a_target_is_refused_in_plain_words(url: str, why: str) -
     with pytest.raises(TargetError, match=why) as refused:
         read(url)
     assert refused.value.refused
-    assert "secret" not in str(refused.value)
+    assert "secr" not in str(refused.value)
 
 
 def test_listeners_need_ports_of_the_operator() -> None:
@@ -86,3 +90,10 @@ def test_what_a_peer_says_is_shown_without_secrets() -> None:
     assert all(secret not in shown for secret in ("my-key", "my%2Dkey", "abc"))
     assert shown.isprintable()
     assert len(shown) <= 200
+
+
+def test_arguments_of_the_application_are_secrets_too() -> None:
+    place = read("rtmp://a.example.com/kLive/?p=1&t=tok%2Den/0_x_1")
+    assert isinstance(place, RtmpPlace)
+    shown = redact("no application kLive/?p=1&t=tok%2Den (tok-en)", place.secrets)
+    assert "tok" not in shown

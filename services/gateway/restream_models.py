@@ -7,10 +7,11 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, Field, StringConstraints, field_validator
 
 from services.gateway.http.bodies import ExactSeconds, no_boolean
-from shared.messages.restreams import MOST_ITEMS, MOST_RANGES, MOST_TARGETS, Corner, State, TargetState
+from shared.messages.restreams import HIGHEST, MOST_ITEMS, MOST_RANGES, MOST_TARGETS, WIDEST, Corner, State, TargetState
 
 Url = Annotated[str, StringConstraints(min_length=1, max_length=2048)]
-Rate = Annotated[str, StringConstraints(pattern=r"^\d{1,6}(/\d{1,4}|\.\d{1,3})?$")]
+RATE: Final = r"^[0-9]{1,6}(/[0-9]{1,4}|\.[0-9]{1,3})?$"
+Rate = Annotated[str, StringConstraints(pattern=RATE)]
 LATEST: Final = 10**14
 
 
@@ -59,8 +60,8 @@ class EncodingAsk(BaseModel):
     video_codec: Literal["libx264", "libx265", "libvpx", "libvpx-vp9"] = "libx264"
     audio_codec: Literal["aac", "libmp3lame", "libopus"] = "aac"
     kbps: int | None = Field(None, ge=50, le=100_000)
-    width: int | None = Field(None, ge=16, le=7680, multiple_of=2)
-    height: int | None = Field(None, ge=16, le=4320, multiple_of=2)
+    width: int | None = Field(None, ge=16, le=WIDEST, multiple_of=2)
+    height: int | None = Field(None, ge=16, le=HIGHEST, multiple_of=2)
     frame_rate: Rate | None = Field(None, description="As 25, 29.97 or 30000/1001")
 
 

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 from services.gateway.http.ids import is_id
 from services.gateway.http.problems import bad_field
 from shared.errors import Rejected
-from shared.messages.restreams import FLICKS, MOST_TARGETS, Range, Source, Target
+from shared.messages.restreams import FLICKS, LONGEST, MOST_TARGETS, Range, Source, Target
 from shared.netguard import check_url
 from shared.netguard.addresses import Networks
 from shared.secrets import Vault, redact_url
@@ -22,7 +22,6 @@ from shared.webhooks import seal_url
 
 FILE_SCHEMES: Final = frozenset({"http", "https"})
 TARGET_SCHEMES: Final = frozenset({"rtmp", "rtmps", "srt"})
-LONGEST_RANGE: Final = Fraction(366 * 86_400)
 _OWN: Final = re.compile(r"reelay:(clip|recording|library)/(.+)")
 _BUCKET_FILE: Final = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[^\x00-\x1f\x7f]{1,1024}")
 _PATH: Final = re.compile(r"[^\x00-\x1f\x7f\\]{1,1024}")
@@ -75,9 +74,17 @@ class Parts:
 
 def file_range(field: str, start: Fraction, end: Fraction | None) -> Range:
     """Make a part of a file from seconds; ApiError 400."""
-    if not 0 <= start <= LONGEST_RANGE or (end is not None and not start < end <= LONGEST_RANGE):
-        raise bad_field(field, "must begin at 0 s or later, and end after its beginning")
-    return Range(start=round(start * FLICKS), end=None if end is None else round(end * FLICKS))
+    first, last = position(field, start), None if end is None else position(field, end)
+    if last is not None and last <= first:
+        raise bad_field(field, "must end after its beginning")
+    return Range(start=first, end=last)
+
+
+def position(field: str, seconds: Fraction) -> int:
+    """Give the flicks from a file's start; ApiError 400."""
+    if not 0 <= seconds <= LONGEST:
+        raise bad_field(field, f"must be from 0 to {LONGEST} s")
+    return round(seconds * FLICKS)
 
 
 def wall_range(field: str, start_ms: int, end_ms: int) -> Range:

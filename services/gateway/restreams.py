@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from nats.js.errors import APIError, NotFoundError
 
 from services.gateway.http.problems import ApiError, bad_field, not_found
 from services.gateway.jobs import Jobs
-from services.gateway.restream_models import EncodingAsk, RangeAsk, RestreamCreate, SourceAsk
+from services.gateway.restream_models import RATE, EncodingAsk, RangeAsk, RestreamCreate, SourceAsk
 from services.gateway.restream_parts import Parts, file_range, wall_range
 from shared.bus import Outbox
 from shared.clock import Clock
@@ -37,6 +37,7 @@ from shared.secrets import Vault
 from shared.settings import Settings
 from shared.streams import COMMANDS
 
+_RATE: Final = re.compile(RATE, re.ASCII)
 LARGEST_COMMAND: Final = 700_000  # below the broker's max_payload of 1 MiB, and the record repeats it
 
 
@@ -178,10 +179,10 @@ def expected(command: RestreamCommand, spec: RestreamSpec) -> RestreamRecord:
     )
 
 
-def first_of(index: int, count: int) -> int:
-    """Give the 0-based first item; ApiError 400 when the list is shorter."""
+def first_of(index: int, count: int, field: str = "index") -> int:
+    """Give the 0-based item; ApiError 400 when the list is shorter."""
     if index > count:
-        raise bad_field("index", f"the list has {count} files")
+        raise bad_field(field, f"the list has {count} file{'s' if count > 1 else ''}")
     return index - 1
 
 
@@ -198,9 +199,9 @@ def _range(field: str, asked: RangeAsk) -> Range:
 def frame_rate(field: str, text: str) -> Fraction:
     """Read frames per second, 29.97 and its like as the exact rate they stand for; ApiError 400."""
     try:
-        rate = Fraction(text) if "/" in text else Fraction(Decimal(text))
-    except (ZeroDivisionError, ArithmeticError, ValueError) as error:
-        raise bad_field(field, "is not a frame rate") from error
+        rate = Fraction(text) if _RATE.fullmatch(text) else Fraction(0)
+    except ZeroDivisionError:
+        rate = Fraction(0)
     ntsc = Fraction(round(rate * Fraction(1001, 1000)) * 1000, 1001)
     if rate.denominator != 1 and abs(rate - ntsc) < Fraction(1, 100):
         rate = ntsc

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Request
@@ -12,7 +13,7 @@ from services.gateway.http.broker import broker_here
 from services.gateway.http.idempotency import id_maker
 from services.gateway.http.ids import HexPath
 from services.gateway.http.paging import Paging
-from services.gateway.http.problems import ApiError, bad_field
+from services.gateway.http.problems import ApiError
 from services.gateway.restream_models import (
     ListUpdate,
     RestreamCreate,
@@ -21,14 +22,16 @@ from services.gateway.restream_models import (
     SeekAsk,
     TargetsUpdate,
 )
+from services.gateway.restream_parts import position
 from services.gateway.restream_view import changed_ms, view
 from services.gateway.restreams import Known, expected, first_of
-from shared.messages.restreams import FLICKS, State, Verb
+from shared.messages.restreams import RestreamSpec, State, Verb
 
 router: Final = APIRouter(prefix="/v1/restreams", tags=["restreams"], dependencies=[Depends(broker_here)])
 Reader = Annotated[Caller, Depends(require("restreams:read"))]
 Writer = Annotated[Caller, Depends(require("restreams:write"))]
 OVER: Final[frozenset[State]] = frozenset({"stopped", "ended", "failed"})
+PLAYS: Final[frozenset[Verb]] = frozenset({"pause", "skip", "seek"})
 
 
 @router.post("", status_code=201, openapi_extra=documents(RestreamCreate))
@@ -64,12 +67,19 @@ async def get_restream(request: Request, caller: Reader, restream_id: HexPath) -
 
 
 async def _order(request: Request, caller: Caller, restream: str, verb: Verb, **fields: Any) -> RestreamView:
-    """Publish a command to a restream that is there; the answer shows it as it is before the command."""
+    """Publish a command to a restream that is there; the answer shows it as it is before the command.
+
+    What is over needs no stop. A repeated request with an Idempotency-Key is one command.
+    """
     restreams = deps_of(request).restreams
+    ids = await id_maker(request, caller.account)
     known = await restreams.find(caller.account, restream)
-    if known.record.state in OVER and verb != "resume":
-        raise ApiError(409, f"the restream is {known.record.state}")
-    await restreams.order(restreams.command(caller.account, restream, verb, **fields))
+    state = known.record.state
+    if state in OVER and verb == "stop":
+        return view(known)
+    if (state in OVER and verb != "resume") or (state == "scheduled" and verb in PLAYS):
+        raise ApiError(409, f"the restream is {state}")
+    await restreams.order(restreams.command(caller.account, restream, verb, command=ids(0), **fields))
     return view(known)
 
 
@@ -83,12 +93,12 @@ async def update_sources(
     """Play another list, at once or after the file that plays."""
     restreams = deps_of(request).restreams
     known = await restreams.find(caller.account, restream_id)
-    changes = {
-        "items": restreams.items(asked.sources),
-        "loops": asked.loop,
-        "first": first_of(asked.index, len(asked.sources)),
-    }
-    spec = known.record.spec.model_copy(update=changes)
+    spec = RestreamSpec(
+        items=restreams.items(asked.sources),
+        targets=known.record.spec.targets,
+        loops=asked.loop,
+        first=first_of(asked.index, len(asked.sources)),
+    )
     return await _order(request, caller, restream_id, "update", spec=spec, wait_current=asked.wait_current)
 
 
@@ -114,8 +124,7 @@ async def pause_restream(request: Request, caller: Writer, restream_id: HexPath)
 @router.put("/{restream_id}/resume", status_code=202)
 async def resume_restream(request: Request, caller: Writer, restream_id: HexPath) -> RestreamView:
     """Go on after a pause, or, within 48 h, at the picture where it was stopped."""
-    known = await deps_of(request).restreams.find(caller.account, restream_id)
-    return await _order(request, caller, restream_id, "resume" if known.record.state in OVER else "unpause")
+    return await _order(request, caller, restream_id, "resume")
 
 
 @router.put("/{restream_id}/skip", status_code=202)
@@ -130,12 +139,9 @@ async def seek_restream(
 ) -> RestreamView:
     """Go on at a place in a file of the list."""
     known = await deps_of(request).restreams.find(caller.account, restream_id)
-    if asked.source > len(known.record.spec.items):
-        raise bad_field("source", f"the list has {len(known.record.spec.items)} files")
-    at = round((asked.position or 0) * FLICKS)
-    if at < 0:
-        raise bad_field("position", "must not be negative")
-    return await _order(request, caller, restream_id, "seek", item=asked.source - 1, at=at)
+    item = first_of(asked.source, len(known.record.spec.items), "source")
+    at = position("position", asked.position or Fraction(0))
+    return await _order(request, caller, restream_id, "seek", item=item, at=at)
 
 
 @router.put("/{restream_id}/stop", status_code=202)

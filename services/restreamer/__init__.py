@@ -1,1 +1,1 @@
-"""The restreamer: recordings played out as live channels. It takes no work yet."""
+"""The restreamer: recordings played out as live channels."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import socket
 from collections.abc import AsyncIterator
 
 from services.restreamer import inserts, records
@@ -31,7 +29,7 @@ PLACES = "places"
 def build(service: Service, make: MakePlayout | None = None) -> None:
     """Join records, leases, playout and handlers."""
     js, clock = service.js, service.clock
-    me = Me(service.instance, socket.gethostname(), os.getpid())
+    me = Me.here(service.instance)
     kept = Records(Bucket(js, records.BUCKET, RestreamRecord), service.outbox, clock)
     watched = Inserts(js, Bucket(js, inserts.BUCKET, JobRecord))
     tools = Tools(kept, Bucket(js, PLACES, PlaceRecord), watched, service.vault, clock, me, make or _playouts(service))

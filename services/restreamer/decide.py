@@ -12,11 +12,13 @@ from typing import Any, Final
 
 from shared.messages.restreams import (
     MOST_TARGETS,
+    Callback,
     Move,
     RestreamCommand,
     RestreamRecord,
     RestreamSpec,
     RestreamStateChanged,
+    RestreamWarned,
     State,
     StateNews,
     Target,
@@ -28,6 +30,8 @@ WANTED: Final[frozenset[State]] = frozenset({"starting", "playing", "paused"})
 ACTIVE: Final[frozenset[State]] = WANTED | {"scheduled"}
 KEPT_COMMANDS: Final = 64
 MOST_UNTOLD: Final = 8
+MOST_BYTES: Final = 900_000  # below the broker's max_payload of 1 MiB, in records and in events about them
+BEFORE: Final = "the command was applied before"
 _MS: Final = timedelta(milliseconds=1)
 Outcome = RestreamRecord | str
 
@@ -38,7 +42,7 @@ def apply(record: RestreamRecord | None, command: RestreamCommand, now_ms: int) 
     A start over a running restream first gives one that is stopped, on which the command is to be applied again.
     """
     if record and command.command in record.commands:
-        return "the command was applied before"
+        return BEFORE
     if record is None and command.verb not in {"start", "resume"}:
         return "the restream is not known"
     if record and record.state in ACTIVE and command.verb == "start" and command.spec:
@@ -46,6 +50,8 @@ def apply(record: RestreamRecord | None, command: RestreamCommand, now_ms: int) 
     made = _begin(record, command, now_ms) if record is None else _VERBS[command.verb](record, command, now_ms)
     if isinstance(made, str):
         return made
+    if len(made.model_dump_json()) > MOST_BYTES:
+        return "the list and what it says to callbacks are too long together"
     return made.model_copy(update={"commands": (*made.commands, command.command)[-KEPT_COMMANDS:]})
 
 
@@ -72,11 +78,24 @@ def event_of(record: RestreamRecord, news: StateNews) -> RestreamStateChanged:
     )  # fmt: skip
 
 
+def refusal_of(record: RestreamRecord, command: RestreamCommand, why: str) -> RestreamWarned | None:
+    """Give the event that tells a client of a command that changed nothing; None when it need not be told."""
+    if why == BEFORE or command.verb in {"begin", "finish"}:
+        return None
+    said = command.callback or (command.spec.callback if command.spec else None)
+    return RestreamWarned(
+        account=record.account, restream=record.restream, run=record.run, number=command.at_ms, at_ms=command.at_ms,
+        callback=said, text=f"The command {command.verb} changed nothing: {why}", targets=record.spec.targets,
+    )  # fmt: skip
+
+
 def playing(record: RestreamRecord | None, run: int, now_ms: int) -> RestreamRecord | None:
     """Take in that the first picture of a run left; None when that is known, or the run is over."""
-    if record is None or record.run != run or record.state != "starting":
+    if record is None or record.run != run:
         return None
-    return entered(record, "playing", now_ms)
+    if record.state == "paused" and record.started_ms is None:  # it was paused while that was on its way
+        return record.model_copy(update={"started_ms": now_ms})
+    return entered(record, "playing", now_ms) if record.state == "starting" else None
 
 
 def over(record: RestreamRecord | None, run: int, state: State, reason: str, now_ms: int) -> RestreamRecord | None:
@@ -104,10 +123,9 @@ def _clocked(record: RestreamRecord, verb: Verb, at_ms: int) -> RestreamCommand:
 
 def _begin(record: RestreamRecord | None, command: RestreamCommand, now_ms: int) -> Outcome:
     """Begin a run at the list's beginning."""
-    spec = command.spec or (record.spec if record and command.verb == "resume" else None)
-    if spec is None:
+    if command.spec is None:
         return "the command names no list"
-    return _run(record, command, _reset(spec, command), now_ms, chain=None)
+    return _run(record, command, _reset(command.spec, command), now_ms, chain=None)
 
 
 def _run(
@@ -125,27 +143,43 @@ def _run(
 
 def _resume(record: RestreamRecord, command: RestreamCommand, now_ms: int) -> Outcome:
     """Go on where a stop was, within 48 h; after an end of its own, or later, from the list's beginning."""
-    given = _reset(command.spec or record.spec, command)
     if record.state in ACTIVE:
-        targets = (*record.spec.targets, *given.targets)
-        return _retarget(record, targets) if len(_distinct(targets)) > len(record.spec.targets) else "it plays already"
-    changes: dict[str, Any] = {}
-    stopped_ms = record.finished_ms or 0
-    going_on = record.state == "stopped" and now_ms - stopped_ms <= RESUMABLE // _MS
-    if command.spec is None:
-        end = given.end_ms if (given.end_ms or 0) > now_ms else None
-        changes |= {"start_ms": None, "end_ms": end}
-    elif going_on:  # what a resume cannot say stays as it was
-        changes |= {"loops": record.spec.loops, "first": record.spec.first}
-    spec = given.model_copy(update=changes)
-    return _run(record, command, spec, now_ms, chain=record.chain if going_on else None)
+        return _go_on(record, command, now_ms)
+    old, new = record.spec, command.spec
+    end = old.end_ms if (old.end_ms or 0) > now_ms else None
+    changes: dict[str, Any] = {"loops": old.loops, "first": old.first, "live": old.live, "tries": old.tries}
+    changes["start_ms"] = new.start_ms if new else None
+    changes["end_ms"] = (new.end_ms if new else None) or end
+    changes["callback"] = _merged(old.callback, new.callback if new else None)
+    spec = (new or old).model_copy(update=changes)  # what a resume cannot say stays as it was
+    here = record.state == "stopped" and now_ms - (record.finished_ms or 0) <= RESUMABLE // _MS
+    return _run(record, command, _reset(spec, command), now_ms, chain=record.chain if here else None)
+
+
+def _go_on(record: RestreamRecord, command: RestreamCommand, now_ms: int) -> Outcome:
+    """End a pause; give targets that were ended back to what plays, and others instead of some."""
+    wanted = _distinct((*record.spec.targets, *(command.spec.targets if command.spec else ())))
+    made = _retarget(record, _reset(record.spec.model_copy(update={"targets": wanted}), command).targets)
+    if record.state != "paused" or isinstance(made, str):
+        return "it plays already" if isinstance(made, RestreamRecord) and made == record else made
+    back: State = "starting" if record.started_ms is None else "playing"
+    return entered(made.model_copy(update={"paused": False}), back, now_ms)
+
+
+def _merged(old: Callback | None, new: Callback | None) -> Callback | None:
+    """Give whom to tell after a resume, which cannot say whether files are told."""
+    return new.model_copy(update={"files": old.files}) if old and new else new or old
 
 
 def _stop(record: RestreamRecord, command: RestreamCommand, now_ms: int) -> Outcome:
     """End all of it, or some targets; without any it ends, too."""
     if record.state not in ACTIVE:
         return f"it is {record.state}"
-    left = tuple(t for t in record.spec.targets if t.target not in command.only)
+    old, told = record.spec.callback, command.callback
+    if told:  # the list that callbacks repeat is the start's
+        callback = old.model_copy(update={"url": told.url}) if old else told.model_copy(update={"cmd": "1"})
+        record = record.model_copy(update={"spec": record.spec.model_copy(update={"callback": callback})})
+    left = tuple(t for t in record.spec.targets if {t.target, t.instead_of}.isdisjoint(command.only))
     if command.only and len(left) == len(record.spec.targets):
         return "it has none of these targets"
     if command.only and left:
@@ -154,15 +188,16 @@ def _stop(record: RestreamRecord, command: RestreamCommand, now_ms: int) -> Outc
 
 
 def _update(record: RestreamRecord, command: RestreamCommand, now_ms: int) -> Outcome:
-    """Take another list; clock and encoding stay unless they are named."""
+    """Take another list; clock, encoding, live event and callback stay unless they are named, targets always."""
     if record.state not in ACTIVE:
         return f"it is {record.state}"
     if command.spec is None:
         return "the command names no list"
-    old, new = record.spec, command.spec
-    kept = ("start_ms", "end_ms", "encoding", "live", "callback")
-    changes: dict[str, Any] = {name: getattr(old, name) for name in kept if getattr(new, name) is None}
-    spec = new.model_copy(update={**changes, "name": new.name or old.name})
+    new = command.spec
+    changes: dict[str, Any] = {"items": new.items, "loops": new.loops, "first": new.first}
+    named = {name: getattr(new, name) for name in ("start_ms", "end_ms", "encoding", "live", "callback")}
+    changes |= {name: value for name, value in named.items() if value is not None}
+    spec = record.spec.model_copy(update=changes)
     made = record.model_copy(
         update={"spec": spec, "spec_number": record.spec_number + 1, "wait_current": command.wait_current}
     )
@@ -185,8 +220,8 @@ def _retarget(record: RestreamRecord, targets: tuple[Target, ...]) -> Outcome:
 
 def _reset(spec: RestreamSpec, command: RestreamCommand) -> RestreamSpec:
     """Give the list with the targets that get another URL."""
-    targets = _distinct(tuple(command.reset.get(t.target, t) for t in spec.targets))
-    return spec.model_copy(update={"targets": targets})
+    other = {old: new.model_copy(update={"instead_of": old}) for old, new in command.reset.items()}
+    return spec.model_copy(update={"targets": _distinct(tuple(other.get(t.target, t) for t in spec.targets))})
 
 
 def _distinct(targets: tuple[Target, ...]) -> tuple[Target, ...]:
@@ -197,13 +232,6 @@ def _pause(record: RestreamRecord, _command: RestreamCommand, now_ms: int) -> Ou
     if record.state not in {"starting", "playing"}:
         return f"it is {record.state}"
     return entered(record.model_copy(update={"paused": True}), "paused", now_ms)
-
-
-def _unpause(record: RestreamRecord, _command: RestreamCommand, now_ms: int) -> Outcome:
-    if record.state != "paused":
-        return f"it is {record.state}"
-    back: State = "starting" if record.started_ms is None else "playing"
-    return entered(record.model_copy(update={"paused": False}), back, now_ms)
 
 
 def _move(record: RestreamRecord, command: RestreamCommand, _now_ms: int) -> Outcome:
@@ -231,5 +259,5 @@ def _due_finish(record: RestreamRecord, command: RestreamCommand, now_ms: int) -
 
 _VERBS: Final[dict[Verb, Callable[[RestreamRecord, RestreamCommand, int], Outcome]]] = {
     "start": _begin, "resume": _resume, "stop": _stop, "update": _update, "targets": _targets, "pause": _pause,
-    "unpause": _unpause, "skip": _move, "seek": _move, "begin": _due_begin, "finish": _due_finish,
+    "skip": _move, "seek": _move, "begin": _due_begin, "finish": _due_finish,
 }  # fmt: skip

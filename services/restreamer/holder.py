@@ -61,7 +61,7 @@ class Holder:
     _wishes: list[RestreamRecord] = field(default_factory=list)
     _reports: list[Report] = field(default_factory=list)
     _lists: dict[int, tuple[Item, ...]] = field(default_factory=dict)
-    _marks: dict[tuple[int, int], str] = field(default_factory=dict)
+    _marked: tuple[tuple[int, int], str] = ((-1, -1), "")
     _lost: bool = False
     _leaving: bool = False
     _handing_over: bool = False
@@ -140,6 +140,8 @@ class Holder:
     def _act(self, player: Playout, acted: RestreamRecord, wanted: RestreamRecord) -> RestreamRecord:
         """Have the player do what is wanted and was not before; gives the record that it acts by from now on."""
         if wanted.spec_number != acted.spec_number:
+            now = player.snapshot().spec_number
+            self._lists = {number: items for number, items in self._lists.items() if number >= now}
             self._lists[wanted.spec_number] = wanted.spec.items
             player.update(wanted.spec, wanted.spec_number, wait_current=wanted.wait_current)
         if (wanted.spec.targets, wanted.spec.tries) != (acted.spec.targets, acted.spec.tries):
@@ -253,6 +255,7 @@ class Holder:
     def _mark(self, snap: Snapshot) -> str:
         """Give the keyed hash of the source at a place."""
         items, at = self._lists.get(snap.spec_number, ()), (snap.spec_number, snap.place.item)
-        if at not in self._marks and snap.place.item < len(items):
-            self._marks[at] = mark(self.tools.vault, items[snap.place.item].source)
-        return self._marks.get(at, "")
+        if self._marked[0] != at:
+            known = snap.place.item < len(items)
+            self._marked = at, mark(self.tools.vault, items[snap.place.item].source) if known else ""
+        return self._marked[1]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Final
 
 from shared.clock import Clock
@@ -13,6 +15,7 @@ from shared.messages.restreams import PlaceRecord
 SILENT: Final = timedelta(seconds=3)
 SETTLING: Final = timedelta(seconds=7)
 _NS: Final = 1000
+_PIDS: Final = Path("/proc/self/ns/pid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,12 @@ class Me:
     instance: str
     host: str
     pid: int
+
+    @classmethod
+    def here(cls, instance: str) -> Me:
+        """Name this process. Containers may share a host's name; pid_namespaces(7) tells them apart."""
+        numbered = _PIDS.readlink().name if _PIDS.is_symlink() else ""
+        return cls(instance, f"{socket.gethostname()} {numbered}".rstrip(), os.getpid())
 
     def owns(self, place: PlaceRecord) -> bool:
         """Tell whether this very process wrote it as its holder."""

@@ -40,6 +40,7 @@ class Manager:
     _records: dict[str, RestreamRecord] = field(default_factory=dict)
     _wanted: set[str] = field(default_factory=set)
     _held: dict[str, tuple[Holder, asyncio.Task[None]]] = field(default_factory=dict)
+    _waiting: int = 0
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
 
     def record_changed(self, key: str, record: RestreamRecord | None) -> None:
@@ -75,15 +76,20 @@ class Manager:
         while True:
             self._woken.clear()
             self._collect()
-            for key in [k for k in self._wanted if k not in self._held and self.sights.free(k)]:
-                if len(self._held) >= self.room:
-                    log.info("restream.no_room", room=self.room)
-                    break
+            free = [k for k in self._wanted if k not in self._held and self.sights.free(k)]
+            self._note_room(len(free) + len(self._held) - self.room)
+            for key in free[: max(self.room - len(self._held), 0)]:
                 with contextlib.suppress(Unavailable):  # also: another was quicker
                     await self._claim(key)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_S):
                     await self._woken.wait()
+
+    def _note_room(self, waiting: int) -> None:
+        """Say once how many runs have no room here."""
+        if waiting > self._waiting:
+            log.warning("restream.no_room", room=self.room, waiting=waiting)
+        self._waiting = max(waiting, 0)
 
     async def _claim(self, key: str) -> None:
         """Take a run by compare-and-set, unless its place is not the one that was seen to be free."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from services.restreamer.decide import ACTIVE, apply, clock_commands, event_of
+from services.restreamer.decide import ACTIVE, apply, clock_commands, event_of, refusal_of
 from shared.bus import Outbox
 from shared.clock import Clock
 from shared.kv import Bucket, Conflict
@@ -73,6 +73,8 @@ class Records:
         about = {"restream": command.restream, "verb": command.verb, "command": command.command}
         if said or record is None:
             log.info("restream.command.nothing", reason=said, **about)
+            if record is not None and (event := refusal_of(record, command, said)):
+                await self.outbox.emit(event)
         else:
             log.info("restream.command.applied", state=record.state, run=record.run, **about)
         if record is not None:

@@ -16,10 +16,13 @@ FLICKS = 705_600_000  # a second
 MOST_ITEMS = 500
 MOST_TARGETS = 32
 MOST_RANGES = 64
+MOST_SRCURL = 400_000
+WIDEST, HIGHEST = 7680, 4320
+LONGEST = 86_400 * 366  # s
 
 Sealed = Annotated[str, StringConstraints(max_length=3072)]
 Shown = Annotated[str, StringConstraints(max_length=2048)]
-Flicks = Annotated[int, Field(ge=0, le=FLICKS * 86_400 * 366, description="1/705,600,000 s")]
+Flicks = Annotated[int, Field(ge=0, le=FLICKS * LONGEST, description="1/705,600,000 s")]
 TargetId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
 Corner = Literal[
     "TOP_LEFT", "TOP_CENTER", "TOP_RIGHT", "CENTER_LEFT", "CENTER", "CENTER_RIGHT",
@@ -28,7 +31,7 @@ Corner = Literal[
 State = Literal["scheduled", "starting", "playing", "paused", "stopped", "ended", "failed"]
 TargetState = Literal["connecting", "live", "waiting", "failed", "removed"]
 Verb = Literal[
-    "start", "stop", "update", "resume", "pause", "unpause", "skip", "seek", "targets", "begin", "finish"
+    "start", "stop", "update", "resume", "pause", "skip", "seek", "targets", "begin", "finish"
 ]  # fmt: skip
 
 
@@ -76,6 +79,7 @@ class Target(Record):
     target: TargetId = Field(description="Hash of the URL")
     url: Sealed
     shown: Shown
+    instead_of: TargetId | None = Field(None, description="The target whose name it answers to besides (resetUrl)")
 
 
 class Encoding(Record):
@@ -84,8 +88,8 @@ class Encoding(Record):
     video: Literal["libx264", "libx265", "libvpx", "libvpx-vp9"] = "libx264"
     audio: Literal["aac", "libmp3lame", "libopus"] = "aac"
     kbps: int | None = Field(None, ge=50, le=100_000)
-    width: int | None = Field(None, ge=16, le=7680)
-    height: int | None = Field(None, ge=16, le=4320)
+    width: int | None = Field(None, ge=16, le=WIDEST)
+    height: int | None = Field(None, ge=16, le=HIGHEST)
     rate_num: int | None = Field(None, ge=1, le=240_000)
     rate_den: int = Field(1, ge=1, le=1001)
 
@@ -103,7 +107,7 @@ class Callback(Record):
     url: Sealed
     id: str = Field(max_length=256, description="The customer's own id")
     cmd: Literal["1", "2", "3", "5"]
-    srcurl: str = Field(max_length=400_000, description="The src list as it was sent, a JSON string, sealed")
+    srcurl: str = Field(max_length=MOST_SRCURL, description="The src list as it was sent, a JSON string, sealed")
     files: bool = Field(default=False, description="callBackFileInfo")
 
 
@@ -159,7 +163,10 @@ class RestreamCommand(RestreamMessage):
     command: HexId = Field(description="Random for a client's wish; derived from run and verb for the clock's")
     verb: Verb
     at_ms: Millis
-    spec: RestreamSpec | None = Field(None, description="start, update, resume")
+    spec: RestreamSpec | None = Field(
+        None, description="start, resume; update: the list, and of clock, encoding, live event and callback what is set"
+    )
+    callback: Callback | None = Field(None, description="stop: whom to tell")
     wait_current: bool = Field(default=False, description="update: after the file that plays (waitCrtUrlFinish)")
     targets: tuple[Target, ...] = Field((), max_length=MOST_TARGETS, description="targets: the new set")
     only: tuple[TargetId, ...] = Field((), max_length=MOST_TARGETS, description="stop: these; none: all")

@@ -164,6 +164,8 @@ async def test_who_is_not_let_in(customer: Customer) -> None:
         ({"n": "nobody"}, "n or k is wrong"),
         ({"r": ""}, "r must have"),
         ({"r": "12345678901"}, "r must have"),
+        ({"n": "x" * 1000}, "n or k is wrong"),
+        ({"k": "\u00e9" * 32}, "n or k is wrong"),
     ):
         answer = await customer.send(body, **query)
         assert answer.status_code == 403, query
@@ -202,10 +204,16 @@ async def test_bad_calls_name_the_field(customer: Customer, change: dict[str, An
         ({"forward": [{"url": "http://e.com/live/x"}]}, "list[0].forward[0].url"),
         ({"forward": [{"url": "rtmp://e.com/live"}]}, "list[0].forward[0].url"),
         ({"extendParam": {"loop": "x"}}, "list[0].extendParam.loop"),
-        ({"extendParam": {"index": "2"}}, "index"),
+        ({"extendParam": {"index": "2"}}, "list[0].extendParam.index"),
+        ({"extendParam": {"callBackFileInfo": "2"}}, "list[0].extendParam.callBackFileInfo"),
+        ({"src": [{"url": "http://e.com/a", "wmimage": "ftp://e.com/a"}]}, "list[0].src[0].wmimage"),
+        ({"src": [{"url": "http://e.com/a", "wmimage": "http://e.com/p", "wmposition": "TOP"}]}, "list[0].src[0].wmp"),
         ({"fops": {"bps": "1200"}}, "list[0].fops.vcodec"),
         ({"fops": {"vcodec": "libtheora"}}, "list[0].fops.vcodec"),
         ({"fops": {"vcodec": "libx264", "acodec": "libvorbis"}}, "list[0].fops.acodec"),
+        ({"fops": {"vcodec": "libx264", "res": "1080x7680"}}, "list[0].fops.res"),
+        ({"fops": {"vcodec": "libx264", "res": "1280x720", "fps": "640x360"}}, "list[0].fops.fps"),
+        ({"fops": {"vcodec": "libx264", "fps": "1e99999999"}}, "list[0].fops.fps"),  # would take minutes to compute
         ({"start": "2018"}, "list[0].start"),
         ({"end": "1540220400000"}, "list[0].end"),
     ],
@@ -242,6 +250,68 @@ async def test_what_is_given_as_numbers_or_lists_counts_the_same(customer: Custo
     ]
 
 
+async def test_what_is_empty_is_absent(customer: Customer) -> None:
+    """An empty list is how PHP writes an empty object."""
+    empty = {"start": "", "end": "", "fops": [], "extendParam": {"loop": "", "index": "", "callBackFileInfo": ""}}
+    for fields in (empty, {"extendParam": [], "fops": {}}, {"extendParam": None, "fops": None}):
+        answer = await customer.send(a_start("empty", **fields))
+        assert answer.status_code == 200, answer.text
+        command = await customer.command("empty")
+        assert command is not None
+        assert command.spec is not None
+        spec = command.spec
+        assert (spec.loops, spec.first, spec.start_ms, spec.encoding) == (0, 0, None, None)
+
+
+@pytest.mark.parametrize(
+    "written", ["http://e.com/p?a=1&b=2", "http://e.com/p?a=1%26b=2", "http%3A%2F%2Fe.com%2Fp%3Fa%3D1%26b%3D2"]
+)
+async def test_a_picture_s_address_may_be_escaped(customer: Customer, written: str) -> None:
+    """The page: "if there is & in url, then url character escaping is needed"."""
+    await customer.send(a_start("mark", src=[{"url": "http://e.com/a.mp4?a=1%26b=2", "wmimage": written}]))
+    command = await customer.command("mark")
+    assert command is not None
+    assert command.spec is not None
+    item, vault = command.spec.items[0], customer.api.deps.vault
+    assert open_url(vault, item.source.place) == "http://e.com/a.mp4?a=1%26b=2"
+    assert item.watermark is not None
+    assert open_url(vault, item.watermark.source.place) == "http://e.com/p?a=1&b=2"
+
+
+async def test_a_termination_says_whom_to_tell_and_takes_no_times(customer: Customer) -> None:
+    await customer.send(a_start("over"))
+    answer = await customer.send(a_start("over", start="1540216800000") | {"cmd": "2"})
+    assert (answer.status_code, answer.json()["msg"][:13]) == (400, "list[0].start")
+    told = {"cmd": "2", "transcallbackurl": "http://www.callback.com/over"}
+    assert (await customer.send(a_start("over") | told)).status_code == 200
+    command = await customer.command("over")
+    assert command is not None
+    assert command.callback is not None
+    assert open_url(customer.api.deps.vault, command.callback.url) == "http://www.callback.com/over"
+
+
+async def test_updates_and_resumes_may_move_the_clock(customer: Customer) -> None:
+    now = customer.api.clock.now_ms()
+    await customer.send(a_start("clock"))
+    for cmd in ("3", "5"):
+        late = a_start("clock", start=str(now + 60_000), end=str(now + 300_000)) | {"cmd": cmd}
+        assert "5 minutes" in (await customer.send(late)).json()["msg"]
+        late["list"][0]["end"] = str(now + 400_000)
+        assert (await customer.send(late)).status_code == 200
+        command = await customer.command("clock")
+        assert command is not None
+        assert command.spec is not None
+        assert (command.spec.start_ms, command.spec.end_ms) == (now + 60_000, now + 400_000)
+
+
+async def test_a_list_that_is_too_long_says_so(customer: Customer) -> None:
+    src = [{"url": "http://example.com/" + "a" * 1500}] * 400
+    for whom in ({"transcallbackurl": "http://example.com/"}, {}):
+        answer = await customer.send(a_start("long", src=src) | whom)
+        assert (answer.status_code, answer.json()["http_code"]) == (413, "413")
+    assert await customer.command("long") is None
+
+
 async def test_the_five_minutes_are_counted_from_the_later_of_start_and_now(customer: Customer) -> None:
     now = customer.api.clock.now_ms()
     late = {"start": str(now + 600_000), "end": str(now + 899_000)}
@@ -276,6 +346,10 @@ async def test_accounts_are_made_listed_and_removed(customer: Customer) -> None:
     listed = (await api.http.get("/v1/cdn-accounts")).json()["accounts"]
     assert customer.name in [a["n"] for a in listed]
     assert customer.key not in json.dumps(listed)
+    name, key = f"{customer.name[:50]}-old", "012f37a3f2952"  # one that its clients have already
+    brought = await api.http.post("/v1/cdn-accounts", json={"account": name, "key": key})
+    assert brought.json() == {"n": name, "key": key}
+    assert (await Customer(api, name, key).send(a_start())).status_code == 200
     elsewhere = {"X-Reelay-Account": "other"}
     gone = await api.http.delete(f"/v1/cdn-accounts/{customer.name}", headers=elsewhere)
     assert gone.status_code == 404

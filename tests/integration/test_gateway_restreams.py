@@ -111,7 +111,7 @@ async def test_every_wish_becomes_its_command(api: Gateway) -> None:
         ("seek", {"source": 3, "position": "7.25"}, "seek"),
         ("targets", {"targets": [{"url": "rtmp://example.com/live/other"}]}, "targets"),
         ("sources", {"sources": [{"url": "https://example.com/c.mp4"}], "wait_current": True}, "update"),
-        ("resume", None, "unpause"),
+        ("resume", None, "resume"),
         ("stop", None, "stop"),
     ):
         answer = await api.http.put(f"/v1/restreams/{ident}/{path}", json=body)
@@ -124,11 +124,70 @@ async def test_every_wish_becomes_its_command(api: Gateway) -> None:
             assert command.spec is not None
             assert command.wait_current
             assert len(command.spec.items) == 1
-            assert len(command.spec.targets) == 2
     await taken_up_again(api, ident)
     assert (await api.http.put(f"/v1/restreams/{ident}/pause")).status_code == 409
     assert (await api.http.put(f"/v1/restreams/{ident}/resume")).status_code == 202
     assert (await last_command(api, ident)).verb == "resume"
+
+
+async def test_what_the_state_does_not_allow_is_a_409_and_a_second_stop_is_none(api: Gateway) -> None:
+    late = ASKED | {"start_time": api.clock.now_ms() + 600_000}
+    ident = (await api.http.post("/v1/restreams", json=late)).json()["id"]
+    for path, body in (("pause", None), ("skip", None), ("seek", {"source": 1})):
+        answer = await api.http.put(f"/v1/restreams/{ident}/{path}", json=body)
+        assert (answer.status_code, answer.json()["detail"]) == (409, "the restream is scheduled")
+    assert (await last_command(api, ident)).verb == "start"
+    await taken_up(api, ident, state="stopped")
+    answer = await api.http.put(f"/v1/restreams/{ident}/stop")
+    assert (answer.status_code, answer.json()["state"]) == (202, "stopped")
+    assert (await last_command(api, ident)).verb == "start"
+
+
+async def test_a_repeated_skip_with_a_key_is_one(api: Gateway) -> None:
+    ident = (await api.http.post("/v1/restreams", json=ASKED)).json()["id"]
+    once = {"Idempotency-Key": "again"}
+    for headers in (once, once, {}):
+        assert (await api.http.put(f"/v1/restreams/{ident}/skip", headers=headers)).status_code == 202
+    info = await api.deps.js().stream_info(COMMANDS, subjects_filter=f"restreams.command.main.{ident}")
+    assert (info.state.subjects or {}) == {f"restreams.command.main.{ident}": 3}  # the start, and two
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "why"),
+    [
+        ("seek", {"source": 4}, "source"),
+        ("seek", {"source": 0}, "source"),
+        ("seek", {"source": 1, "position": -1}, "position"),
+        ("seek", {"source": 1, "position": 99_999_999_999}, "position"),
+        ("sources", {"sources": [{"url": "https://e.com/a"}], "index": 2}, "index"),
+        ("sources", {"sources": []}, "sources"),
+        ("targets", {"targets": []}, "targets"),
+        ("targets", {"targets": [{"url": "http://e.com/live/x"}]}, "targets[0].url"),
+    ],
+)
+async def test_what_is_bad_in_a_wish_is_named(api: Gateway, path: str, body: dict[str, Any], why: str) -> None:
+    ident = (await api.http.post("/v1/restreams", json=ASKED)).json()["id"]
+    answer = await api.http.put(f"/v1/restreams/{ident}/{path}", json=body)
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["errors"][0]["field"] == why
+
+
+async def test_scopes_decide_who_may_read_and_order(api: Gateway) -> None:
+    ident = (await api.http.post("/v1/restreams", json=ASKED)).json()["id"]
+    for scopes, read, write in (
+        (["restreams:read"], 200, 403),
+        (["restreams:write"], 200, 202),
+        (["vods:write"], 403, 403),
+    ):
+        key = (await api.http.post("/v1/keys", json={"scopes": scopes})).json()["key"]
+        headers = {"X-API-KEY": key}
+        assert (await api.http.get(f"/v1/restreams/{ident}", headers=headers)).status_code == read
+        assert (await api.http.get("/v1/restreams", headers=headers)).status_code == read
+        for path in ("skip", "stop"):
+            assert (await api.http.put(f"/v1/restreams/{ident}/{path}", headers=headers)).status_code == write
+        made = await api.http.post("/v1/restreams", json=ASKED, headers=headers)
+        assert made.status_code == (201 if write == 202 else 403)
+    assert (await api.http.get("/v1/restreams", headers={"X-API-KEY": ""})).status_code == 401
 
 
 async def taken_up_again(api: Gateway, ident: str) -> None:

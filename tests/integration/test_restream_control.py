@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import os
-import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 from nats.js.errors import NotFoundError
 
+from services.restreamer.leases import Me
 from services.restreamer.playout import Ended, Warned
 from services.scheduler.app import build as scheduler
 from shared.kv import Stored
@@ -55,14 +55,15 @@ async def test_a_life(nats: NatsServer, tmp_path: Path) -> None:
         await at.state("playing")
         playout = await begun(one, at)
         assert [t.url for t in playout.targets] == ["rtmp://h/a/1", "rtmp://h/a/2"]
-        update = {"spec": at.spec("c.mp4", to=("rtmp://h/a/3",)), "wait_current": True}
+        update = {"spec": at.spec("c.mp4"), "wait_current": True}
         wishes: list[tuple[Any, dict[str, Any], list[str]]] = [
             ("pause", {}, ["pause"]),
-            ("unpause", {}, ["unpause"]),
+            ("resume", {}, ["unpause"]),
             ("seek", {"item": 1, "at": 2 * FLICKS}, [f"move 1 {2 * FLICKS}"]),
             ("skip", {}, ["move -1 0"]),
             ("stop", {"only": (at.target("rtmp://h/a/1").target,)}, ["targets 1"]),
-            ("update", update, ["update 1 True", "targets 1"]),
+            ("update", update, ["update 1 True"]),
+            ("targets", {"targets": (at.target("rtmp://h/a/3"),)}, ["targets 1"]),
         ]
         expected: list[str] = []
         for verb, fields, calls in wishes:
@@ -144,7 +145,7 @@ async def test_a_holder_that_is_silent_or_dead_is_followed(nats: NatsServer, tmp
     """A silent one after 3 s, one of this host whose process is no more at once."""
     gone = await asyncio.create_subprocess_exec(sys.executable, "-c", "")
     await gone.wait()
-    holders = {"elsewhere": ("far", os.getpid()), "killed": (socket.gethostname(), gone.pid)}
+    holders = {"elsewhere": ("far", os.getpid()), "killed": (Me.here("killed").host, gone.pid)}
     began, took = {}, {}
     async with desk(nats) as alive, contextlib.AsyncExitStack() as stack:
         desks = {name: await stack.enter_async_context(desk(nats)) for name in holders}

@@ -58,9 +58,9 @@ class CdnAccounts:
         self._vault = vault
         self._clock = clock
 
-    async def create(self, account: str, name: str) -> str:
+    async def create(self, account: str, name: str, key: str | None = None) -> str:
         """Make an account and give its key, which is told here only; ApiError 409 when the name is taken."""
-        key = secrets.token_hex(16)
+        key = key or secrets.token_hex(16)
         record = CdnAccount(
             account=account,
             name=name,

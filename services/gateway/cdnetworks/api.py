@@ -22,13 +22,16 @@ from shared.logging import get_logger
 log = get_logger()
 router: Final = APIRouter(tags=["cdnetworks"])
 Admin = Annotated[Caller, Depends(require("admin"))]
-Short = Annotated[str, Query(max_length=64)]
+Sent = Annotated[str, Query()]
 
 
 class CdnAccountCreate(BaseModel):
     """A new account of the CDNetworks API."""
 
     account: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$", description="Its name there, n")
+    key: str | None = Field(
+        None, pattern=r"^[!-~]{12,64}$", description="A key that clients have already; absent: made"
+    )
 
 
 class CdnAccountMade(BaseModel):
@@ -61,7 +64,7 @@ async def create_cdn_account(
     request: Request, caller: Admin, asked: Annotated[CdnAccountCreate, Depends(json_body(CdnAccountCreate))]
 ) -> CdnAccountMade:
     """Make an account of the CDNetworks API; its restreams belong to the caller's account."""
-    key = await deps_of(request).cdn_accounts.create(caller.account, asked.account)
+    key = await deps_of(request).cdn_accounts.create(caller.account, asked.account, asked.key)
     return CdnAccountMade(n=asked.account, key=key)
 
 
@@ -80,7 +83,7 @@ async def delete_cdn_account(request: Request, caller: Admin, name: str) -> None
 
 
 @router.post("/api/cdn/v2/forwardRequest.action", response_model=Answer, openapi_extra=documents(ForwardRequest))
-async def forward_request(request: Request, n: Short = "", r: Short = "", k: Short = "") -> JSONResponse:
+async def forward_request(request: Request, n: Sent = "", r: Sent = "", k: Sent = "") -> JSONResponse:
     """Start (cmd 1), end (2), update (3) or resume (5) VoD streaming, signed by n, r and k = md5(r + key)."""
     deps = deps_of(request)
     try:
@@ -88,7 +91,7 @@ async def forward_request(request: Request, n: Short = "", r: Short = "", k: Sho
         account = await deps.cdn_accounts.verify(n, r, k)
         await _obey(deps, account, await request.body())
     except Refused as error:
-        log.warning("cdn.refused", n=n, reason=str(error))
+        log.warning("cdn.refused", n=n[:64], reason=str(error))
         return _answer(deps, 403, f"no request permission: {error}")
     except ApiError as error:
         return _answer(deps, error.status, error.message)

@@ -20,8 +20,8 @@ def _text(value: Any) -> Any:
 
 
 def _one(value: Any) -> Any:
-    """Take a list of one object for the object."""
-    return value[0] if isinstance(value, list) and len(value) == 1 else value
+    """Take a list of one object for the object, and an empty one, as PHP writes an empty object, for none."""
+    return (value[0] if value else None) if isinstance(value, list) and len(value) < 2 else value
 
 
 def _digits(value: Any) -> Any:
@@ -36,9 +36,9 @@ def _digits(value: Any) -> Any:
 Text = Annotated[str, BeforeValidator(_text), StringConstraints(max_length=256)]
 Url = Annotated[str, StringConstraints(max_length=2048, strip_whitespace=True)]
 Ranges = Annotated[str, StringConstraints(max_length=4096, strip_whitespace=True)]
-Count = Annotated[int | None, BeforeValidator(_digits), Field(ge=0, le=1_000_000)]
+Count = Annotated[Annotated[int, Field(ge=0, le=1_000_000)] | None, BeforeValidator(_digits)]
 Flag = Annotated[Literal[0, 1] | None, BeforeValidator(_digits)]
-Moment = Annotated[int | None, BeforeValidator(_digits), Field(ge=10**12, lt=10**13)]
+Moment = Annotated[Annotated[int, Field(ge=10**12, lt=10**13)] | None, BeforeValidator(_digits)]
 
 
 class Src(BaseModel):

@@ -9,15 +9,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import Any, Final, cast, get_args
+from urllib.parse import unquote
 
 from services.gateway.cdnetworks.models import ExtendParam, Fops, ForwardRequest, Src, Task
 from services.gateway.http.ids import is_id
-from services.gateway.http.problems import bad_field
+from services.gateway.http.problems import ApiError, bad_field
 from services.gateway.restream_parts import Parts, file_range, restream_id, wall_range
 from services.gateway.restreams import first_of, frame_rate
 from services.gateway.urls import receiver_url
 from shared.messages.restreams import (
+    HIGHEST,
     MOST_RANGES,
+    MOST_SRCURL,
+    WIDEST,
     Callback,
     Corner,
     Encoding,
@@ -66,12 +70,13 @@ class Translator:
         ]
 
     def _start(self, field: str, task: Task, callback: Callback | None) -> RestreamCommand:
-        start, end = self._times(field, task)
-        spec = self._spec(field, task, callback).model_copy(update={"start_ms": start, "end_ms": end})
-        return self._order(task, "start", spec=spec)
+        return self._order(task, "start", spec=self._spec(field, task, callback))
 
-    def _stop(self, field: str, task: Task, _callback: Callback | None) -> RestreamCommand:
-        return self._order(task, "stop", only=tuple(t.target for t in self._targets(field, task)))
+    def _stop(self, field: str, task: Task, callback: Callback | None) -> RestreamCommand:
+        for name in ("start", "end"):
+            if getattr(task, name) is not None:
+                raise bad_field(f"{field}.{name}", "is not contained in a termination")
+        return self._order(task, "stop", only=tuple(t.target for t in self._targets(field, task)), callback=callback)
 
     def _update(self, field: str, task: Task, callback: Callback | None) -> RestreamCommand:
         extra = task.extendParam or ExtendParam()
@@ -101,12 +106,15 @@ class Translator:
         if not task.src:
             raise bad_field(f"{field}.src", "must name at least one file")
         extra = task.extendParam or ExtendParam()
+        start, end = self._times(field, task)
         return RestreamSpec(
             name=task.id,
             items=tuple(self._item(f"{field}.src[{n}]", src) for n, src in enumerate(task.src)),
             targets=self._targets(field, task),
             loops=extra.loop or 0,
-            first=first_of(extra.index or 1, len(task.src)),
+            first=first_of(extra.index or 1, len(task.src), f"{field}.extendParam.index"),
+            start_ms=start,
+            end_ms=end,
             encoding=_encoding(f"{field}.fops", task),
             live=_live(f"{field}.extendParam", extra),
             callback=callback,
@@ -128,7 +136,7 @@ class Translator:
             if value is not None and not (name == "opacity") <= value <= (1024 if name == "margin" else 100):
                 raise bad_field(f"{field}.wm{name}", "is out of range")
         return Watermark(
-            source=self.parts.source(f"{field}.wmimage", src.wmimage),
+            source=self.parts.source(f"{field}.wmimage", _unescaped(src.wmimage)),
             corner=cast("Corner", corner),
             **{name: value for name, value in extras.items() if value is not None},
         )
@@ -148,13 +156,21 @@ class Translator:
         url = receiver_url("transcallbackurl", asked.transcallbackurl, self.settings)
         srcurl = json.dumps(raw.get("src", []), separators=(",", ":"), ensure_ascii=False)
         extra = task.extendParam or ExtendParam()
+        sealed = seal_url(self.vault, srcurl)
+        if len(sealed) > MOST_SRCURL:
+            raise ApiError(413, "src is too long for callbacks; use fewer or shorter URLs, or no transcallbackurl")
         return Callback(
             url=seal_url(self.vault, url),
             id=task.id,
             cmd=asked.cmd,
-            srcurl=seal_url(self.vault, srcurl),
+            srcurl=sealed,
             files=extra.callBackFileInfo == 1,
         )
+
+
+def _unescaped(url: str) -> str:
+    """Undo what the page asks of a wmimage: "if there is & in url, then url character escaping is needed"."""
+    return unquote(url) if "://" not in url else re.sub("%26|&amp;", "&", url)
 
 
 def _ranges(field: str, src: Src) -> tuple[Range, ...]:
@@ -229,10 +245,13 @@ def _size_and_rate(field: str, fops: Fops) -> tuple[tuple[int, int] | None, Frac
     for name, text in (("res", fops.res), ("fps", fops.fps)):
         if not text:
             continue
-        if found := _SIZE.fullmatch(text):
+        found = _SIZE.fullmatch(text)
+        if (size if found else rate) is not None:
+            raise bad_field(f"{field}.{name}", f"is a second {'size' if found else 'frame rate'}")
+        if found:
             size = (int(found[1]), int(found[2]))
-            if any(not 16 <= side <= 4320 * 2 or side % 2 for side in size):
-                raise bad_field(f"{field}.{name}", "must have even sides of at least 16 pixels")
+            if not (16 <= size[0] <= WIDEST and 16 <= size[1] <= HIGHEST) or size[0] % 2 or size[1] % 2:
+                raise bad_field(f"{field}.{name}", f"must have even sides, from 16x16 to {WIDEST}x{HIGHEST}")
         else:
             rate = frame_rate(f"{field}.{name}", text)
     return size, rate

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from services.restreamer.decide import RESUMABLE, apply, clock_commands, event_of, over, playing
+from services.restreamer.decide import BEFORE, RESUMABLE, apply, clock_commands, event_of, over, playing, refusal_of
 from shared.messages.restreams import (
     Callback,
     Encoding,
@@ -102,7 +102,7 @@ def test_a_start_over_a_running_one_ends_that_one_first() -> None:
 
 
 def test_what_cannot_be_done_says_why() -> None:
-    everything: tuple[Verb, ...] = ("stop", "update", "pause", "unpause", "skip", "seek", "targets", "begin", "finish")
+    everything: tuple[Verb, ...] = ("stop", "update", "pause", "skip", "seek", "targets", "begin", "finish")
     assert {refused(None, verb) for verb in everything} == {"the restream is not known"}
     stopped = made(started(), "stop")
     for verb in everything[:-2]:
@@ -119,20 +119,51 @@ def test_stopping_some_targets_and_then_the_last() -> None:
     assert (record.state, record.spec.targets, record.finished_ms) == ("stopped", (B,), NOW)
 
 
+def test_a_stop_says_whom_to_tell() -> None:
+    told = Callback(url="there", id="1", cmd="2", srcurl='[{"url":""}]')
+    before = told.model_copy(update={"url": "here", "cmd": "1", "srcurl": "[1]"})
+    record = made(started(callback=before), "stop", only=(A.target,), callback=told)
+    assert record.spec.callback == before.model_copy(update={"url": "there"})
+    record = made(started(), "stop", only=(A.target,), callback=told)
+    assert record.spec.callback == told.model_copy(update={"cmd": "1"})
+    record = made(started(), "stop", callback=told)
+    assert event_of(record, record.untold[-1]).callback == told
+
+
+def test_a_client_is_told_of_a_command_that_changes_nothing_once() -> None:
+    told = Callback(url="there", id="1", cmd="2", srcurl="[]")
+    record, wish = started(), command("stop", only=(C.target,), callback=told)
+    event = refusal_of(record, wish, refused(record, "stop", only=(C.target,)))
+    assert event is not None
+    assert (event.callback, event.text) == (told, "The command stop changed nothing: it has none of these targets")
+    assert refusal_of(record, wish, BEFORE) is None
+    assert refusal_of(record, command("finish"), "its time has not come, or is over") is None
+
+
+def test_what_the_broker_would_not_take_is_refused() -> None:
+    long = Callback(url="x", id="1", cmd="1", srcurl="x" * 400_000)
+    many = [item(f"{n}").model_copy(update={"source": item("x" * 2000).source}) for n in range(200)]
+    assert "too long together" in refused(started(callback=long), "update", spec=spec(items=many))
+
+
 def test_targets_are_set_and_doubled_ones_are_one() -> None:
     assert made(started(), "targets", targets=(B, C, B)).spec.targets == (B, C)
     many = tuple(target(str(n)) for n in range(31))
     assert refused(started(), "resume", spec=spec(targets=many)) == "it would have too many targets"
 
 
-def test_pause_and_unpause() -> None:
+def test_a_pause_and_its_end() -> None:
     record = made(started(), "pause")
     assert (record.state, record.paused) == ("paused", True)
     assert refused(record, "pause") == "it is paused"
     assert playing(record, 1, NOW) is None
-    assert made(record, "unpause").state == "playing"
+    ended = made(record, "resume")
+    assert (ended.state, ended.paused, ended.run) == ("playing", False, 1)
     early = made(made(None, "start", spec=spec()), "pause")
-    assert made(early, "unpause").state == "starting"
+    assert made(early, "resume").state == "starting"
+    begun = playing(early, 1, NOW)  # the first picture had left when the pause came
+    assert begun is not None
+    assert (begun.state, made(begun, "resume").state) == ("paused", "playing")
 
 
 def test_moves_are_numbered() -> None:
@@ -142,10 +173,13 @@ def test_moves_are_numbered() -> None:
 
 def test_an_update_keeps_what_it_does_not_name() -> None:
     encoding = Encoding(kbps=500)
-    record = made(started(encoding=encoding, end_ms=NOW + MINUTE), "update", spec=spec("new"), wait_current=True)
-    assert [i.source.shown for i in record.spec.items] == ["new"]
-    assert (record.spec_number, record.wait_current, record.spec.encoding) == (1, True, encoding)
-    assert (record.spec.end_ms, record.state) == (NOW + MINUTE, "playing")
+    was = started(encoding=encoding, end_ms=NOW + MINUTE, name="it", tries=9)
+    record = made(was, "update", spec=spec("new", targets=(C,), loops=2), wait_current=True)
+    assert record.spec == was.spec.model_copy(update={"items": (item("new"),), "loops": 2})
+    assert (record.spec_number, record.wait_current, record.state) == (1, True, "playing")
+    told = Callback(url="x", id="1", cmd="3", srcurl="[]")
+    record = made(record, "update", spec=spec("new", end_ms=NOW + 2 * MINUTE, callback=told))
+    assert (record.spec.end_ms, record.spec.callback) == (NOW + 2 * MINUTE, told)
 
 
 def test_a_start_by_the_clock() -> None:
@@ -193,15 +227,21 @@ def test_an_update_before_the_start_and_a_stop_of_what_never_began() -> None:
 
 
 def test_a_resume_goes_on_for_48_hours_after_a_stop() -> None:
-    stopped = made(started(loops=3, first=1), "stop")
+    told = Callback(url="x", id="1", cmd="1", srcurl="[]", files=True)
+    was = {"loops": 3, "first": 1, "callback": told, "end_ms": NOW * 2, "encoding": Encoding()}
+    stopped = made(started(**was), "stop")
     limit = NOW + RESUMABLE // timedelta(milliseconds=1)
     resumed = made(stopped, "resume", limit, spec=spec("two", "one"), reset={B.target: C})
     assert (resumed.run, resumed.chain, resumed.state) == (2, 1, "starting")
-    assert (resumed.spec.targets, resumed.spec.loops, resumed.spec.first) == ((A, C), 3, 1)
+    c = C.model_copy(update={"instead_of": B.target})
+    assert (resumed.spec.targets, resumed.spec.loops, resumed.spec.first) == ((A, c), 3, 1)
+    assert (resumed.spec.callback, resumed.spec.end_ms, resumed.spec.encoding) == (told, NOW * 2, None)
+    newly = made(stopped, "resume", spec=spec(end_ms=NOW * 3, callback=told.model_copy(update={"files": False})))
+    assert (newly.spec.callback, newly.spec.end_ms) == (told, NOW * 3)
     again = made(made(resumed, "stop", limit), "resume", limit)
     assert (again.run, again.chain) == (3, 1)
     late = made(stopped, "resume", limit + 1, spec=spec("two"))
-    assert (late.run, late.chain, late.spec.loops) == (2, 2, 0)
+    assert (late.run, late.chain, late.spec.loops) == (2, 2, 3)
 
 
 @pytest.mark.parametrize("end", ["ended", "failed"])
@@ -215,7 +255,12 @@ def test_a_resume_after_an_end_of_its_own_is_a_start(end: Any) -> None:
 def test_a_resume_of_what_plays_or_is_not_known() -> None:
     assert refused(started(), "resume") == "it plays already"
     assert made(made(started(), "stop", only=(A.target,)), "resume", spec=spec()).spec.targets == (B, A)
-    assert made(None, "resume", spec=spec(), reset={A.target: C}).spec.targets == (C, B)
+    c = C.model_copy(update={"instead_of": A.target})
+    assert made(None, "resume", spec=spec(), reset={A.target: C}).spec.targets == (c, B)
+    reset = made(started(), "resume", spec=spec(), reset={A.target: C})
+    assert reset.spec.targets == (c, B)
+    assert made(reset, "stop", only=(A.target,)).spec.targets == (B,), "by the name that the start gave it"
+    assert made(reset, "stop", only=(C.target,)).spec.targets == (B,)
     assert refused(None, "resume") == "the command names no list"
 
 

@@ -14,11 +14,12 @@ import pytest
 from nats.js.errors import NotFoundError
 
 from services.restreamer.leases import Me
+from services.restreamer.places import mark
 from services.restreamer.playout import Ended, Warned
 from services.scheduler.app import build as scheduler
 from shared.kv import Stored
 from shared.messages.jobs import JobRecord
-from shared.messages.restreams import FLICKS, LiveInsert, Place, PlaceRecord, RestreamRecord, StateNews
+from shared.messages.restreams import FLICKS, Callback, LiveInsert, Place, PlaceRecord, RestreamRecord, StateNews
 from shared.streams import SCHEDULES
 from shared.subjects import schedule_subject
 from tests.support.nats import NatsServer, nats_server
@@ -142,10 +143,14 @@ async def test_a_clean_stop_hands_over_at_once(tmp_path: Path) -> None:
 
 
 async def test_a_holder_that_is_silent_or_dead_is_followed(nats: NatsServer, tmp_path: Path) -> None:
-    """A silent one after 3 s, one of this host whose process is no more at once."""
+    """A silent one after 3 s, one of this host whose process is no more at once: playing, paused, or over by now."""
     gone = await asyncio.create_subprocess_exec(sys.executable, "-c", "")
     await gone.wait()
-    holders = {"elsewhere": ("far", os.getpid()), "killed": (Me.here("killed").host, gone.pid)}
+    here = Me.here("").host
+    holders = {
+        "elsewhere": ("far", os.getpid()), "killed": (here, gone.pid), "paused": (here, gone.pid),
+        "stopped": (here, gone.pid),
+    }  # fmt: skip
     began, took = {}, {}
     async with desk(nats) as alive, contextlib.AsyncExitStack() as stack:
         desks = {name: await stack.enter_async_context(desk(nats)) for name in holders}
@@ -153,17 +158,23 @@ async def test_a_holder_that_is_silent_or_dead_is_followed(nats: NatsServer, tmp
             for at in (alive, *desks.values()):
                 await at.send("start", spec=at.spec("a.mp4", "b.mp4"))
                 await at.state("starting")
+            await desks["paused"].send("pause")
+            await desks["stopped"].send("stop")
+            await alive.idle()
         place = Place(item=1, loop=3, at=7 * FLICKS)
         for name, (host, pid) in holders.items():
             at = desks[name]
             held = PlaceRecord(
-                account=at.account, restream=at.restream, run=1, holder=name, host=host, pid=pid, place=place, at_ms=1
-            )
+                account=at.account, restream=at.restream, run=1, holder=name, host=host, pid=pid, place=place, at_ms=1,
+                source=mark(at.vault, at.item("b.mp4").source),
+            )  # fmt: skip
             await at.places.create(at.key, held)
         lives = held.model_copy(update={"account": alive.account, "restream": alive.restream, "host": "far"})
         revision = await alive.places.create(alive.key, lives)
         async with stage(nats, tmp_path, "one") as one:
-            for name in ("killed", "elsewhere"):
+            assert one.of(desks["stopped"].restream) == []
+            await desks["stopped"].send("resume")
+            for name in ("killed", "paused", "stopped", "elsewhere"):
                 began[name] = CLOCK.monotonic_ns()
                 while one.of(desks[name].restream) == []:
                     beat = lives.model_copy(update={"at_ms": CLOCK.now_ms()})
@@ -171,7 +182,10 @@ async def test_a_holder_that_is_silent_or_dead_is_followed(nats: NatsServer, tmp
                     await asyncio.sleep(0.1)
                 took[name] = (CLOCK.monotonic_ns() - began[name]) // 1_000_000
                 assert one.of(desks[name].restream)[0].begun == place
+                assert one.of(desks[name].restream)[0].now.paused == (name == "paused")
             assert one.of(alive.restream) == [], "a holder that writes is left alone"
+            await desks["paused"].send("resume")
+            await desks["paused"].state("playing")
     print("took over after ms:", took)
 
 
@@ -219,6 +233,50 @@ async def test_the_playout_goes_on_without_the_broker(tmp_path: Path) -> None:
                 await other.held("")
                 assert "warned" in [channel for channel, _ in await other.events()]
                 assert two.played == []
+
+
+async def test_no_instance_plays_more_than_it_has_room_for(tmp_path: Path) -> None:
+    with nats_server(tmp_path / "nats") as server:
+        async with contextlib.AsyncExitStack() as stack:
+            desks = [await stack.enter_async_context(desk(server)) for _ in range(5)]
+            stages = [
+                await stack.enter_async_context(stage(server, tmp_path, name, restreams=2)) for name in ("one", "two")
+            ]
+            for at in desks:
+                await at.send("start", spec=at.spec())
+            await desks[0].idle()
+
+            async def four_play() -> list[Desk]:
+                playing = [at for at in desks if (await at.record()).state == "playing"]
+                return playing if len(playing) == 4 else []
+
+            playing = await eventually(four_play)
+            assert [len(of.played) for of in stages] == [2, 2]
+            (left,) = (at for at in desks if at not in playing)
+            assert (await left.record()).state == "starting"
+            await playing[0].send("stop")
+            await left.state("playing")
+
+
+async def test_commands_that_waited_are_applied_in_their_order(tmp_path: Path) -> None:
+    """The last one over a start counts, and one that comes too late is told once, to whom it says."""
+    with nats_server(tmp_path / "nats") as server:
+        async with desk(server) as at, desk(server) as other:
+            for each in (at, other):
+                await each.send("start", spec=each.spec("a.mp4"))
+                await each.send("stop")
+            told = Callback(url="sealed", id="1", cmd="2", srcurl="sealed")
+            late = await at.send("stop", callback=told)
+            await other.send("resume", spec=other.spec("a.mp4", "b.mp4"))
+            await other.send("update", spec=other.spec("c.mp4", to=("rtmp://h/never",)))
+            async with stage(server, tmp_path) as one:
+                playing = await other.state("playing", run=2)
+                assert [i.source.shown for i in playing.spec.items] == ["c.mp4"]
+                assert [t.url for t in one.of(other.restream)[-1].targets] == ["rtmp://127.0.0.1/live/x"]
+                await at.state("stopped")
+                (warned,) = [b for c, b in await at.events() if c == "warned"]
+        assert (warned["text"], warned["at_ms"]) == ("The command stop changed nothing: it is stopped", late.at_ms)
+        assert warned["callback"] == told.model_dump()
 
 
 async def set_for(at: Desk, name: str) -> int | None:

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -21,7 +22,9 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.errors import KeyNotFoundError
 
-from services.cli.demo_cast import receiver
+from services.cli.demo_cast import Receiver, receiver
+from services.gateway.cdnetworks.accounts import signature
+from services.gateway.restream_parts import restream_id
 from shared.messages.clips import ClipCreate
 from shared.permissions import SERVICES, USERS, password_variable
 from shared.provision import USER
@@ -153,9 +156,40 @@ async def refusals(broker: Guarded) -> None:
             pass
 
 
+def a_restream(live: StackUnderTest, hooks: Receiver, clip: str, job: str) -> None:
+    """Play a clip, a live job, a bucket that is not there and a recording into another job, by clock and call."""
+    to = live.job()
+    assert live.api.put("/v1/credentials/none", json={"access_key": "a", "secret_key": "b"}).is_success
+    key = live.post("/v1/cdn-accounts", {"account": "league"})["key"]
+    about = {"id": "x", "forward": [{"url": f"{to['stream_url']}/{to['stream_name']}"}]}
+
+    def call(cmd: str, **task: object) -> None:
+        query = {"n": "league", "r": cmd, "k": signature(cmd, key)}
+        body = {"cmd": cmd, "type": "video", "transcallbackurl": hooks.url, "list": [about | task]}
+        answer = live.api.post("/api/cdn/v2/forwardRequest.action", params=query, json=body)
+        assert answer.status_code == 200, answer.text
+
+    now = int(time.time() * 1000)
+    call("1", src=[{"url": f"reelay:clip/{clip}"}], start=now + 2000, end=now + 600_000)
+    path = f"/v1/restreams/{restream_id('main', 'x')}"
+    until(lambda: live.state(to["id"]) == "processing", "the clip to be played out")
+    call("3", src=[{"url": f"reelay:recording/{job}"}], extendParam={"liveEvent": job})
+    until(lambda: (live.get(path)["position"] or {}).get("live"), "the live job to be played out")
+    unknown = {"url": "s3://bucket/a.mp4", "credentials": "none"}
+    update = {"sources": [unknown, {"url": f"reelay:recording/{job}"}]}
+    assert live.api.put(f"{path}/sources", json=update).status_code == 202
+    assert live.api.put(f"/v1/jobs/{job}/stop").status_code == 200
+    until(lambda: "recording" in live.get(path)["position"]["file"], "the recording to be played out")
+    call("2")
+    until(lambda: live.get(path)["state"] == "stopped", "the restream to be stopped")
+    assert hooks.wait("restreams.state_changed", 20, "stopped")
+    assert hooks.wait("restreams.warned", 20)
+    assert live.api.put(f"/v1/jobs/{to['id']}/stop").status_code == 200
+
+
 def test_every_service_works_as_its_own_user_and_does_nothing_else(programme: Path, tmp_path: Path) -> None:
     with guarded(tmp_path / "broker") as broker, served(broker, tmp_path) as live, receiver() as hooks:
-        hooks.secret = live.post("/v1/webhooks", {"url": hooks.url, "events": ["clips.*"]})["secret"]
+        hooks.secret = live.post("/v1/webhooks", {"url": hooks.url, "events": ["clips.*", "restreams.*"]})["secret"]
         job = live.job()
         with publisher(programme, f"{job['stream_url']}/{job['stream_name']}", "flv"):
             until(lambda: live.state(job["id"]) == "processing", "the stream to be live")
@@ -166,7 +200,7 @@ def test_every_service_works_as_its_own_user_and_does_nothing_else(programme: Pa
             assert live.api.get(job["playback_url"]).status_code == 200
             assert hooks.wait("clips.frame_accurate.ready", 20)
             assert live.get("/v1/webhooks/deliveries")["deliveries"]
-            assert live.api.put(f"/v1/jobs/{job['id']}/stop").status_code == 200
+            a_restream(live, hooks, clip, job["id"])
             until(lambda: live.state(job["id"]) == "finished", "the job to end")
         until(lambda: live.get(f"/v1/vods/{late}")["jvod_state"] == "cancelled", "the clip to be cancelled")
         assert {vod["jvod_id"] for vod in live.get("/v1/vods")["vod_jobs"]} == {clip, late}

@@ -104,17 +104,13 @@ def ffmpegs(options: Options, out: Sink, tasks: int) -> list[object]:
     return ["ffmpeg a task", tasks, tasks, cpu / tasks, cpu, after.resident]
 
 
-def pace(name: str, out: Sink, key: str, seconds: int) -> tuple[list[object], str]:
-    """Look how evenly pictures come, from when they flow."""
-    until(lambda: len(out.lines(key)) > 30 * WARM_S, "pictures", 60)
-    skip = len(out.lines(key))
-    time.sleep(seconds)
+def pace(name: str, out: Sink, key: str, skip: int) -> list[object]:
+    """Tell how evenly pictures came, after the first `skip`."""
     rows = np.array(out.lines(key)[skip:], np.float64)
     found = out.arrivals(key)._replace(at_ns=rows[:, 0], stamp_ms=rows[:, 1])
     off, steps, gaps = np.abs(found.late_ms), np.diff(found.stamp_ms), np.diff(found.at_ns) / 1e6
     row = [name, len(rows), float(np.quantile(off, 0.5)), float(np.quantile(off, 0.99)), float(off.max())]
-    row += [float(gaps.max()), float(steps.min()), float(steps.max()), found.drift_ms_an_hour]
-    return row, f"{name}: {len(rows)} pictures in {seconds} s"
+    return [*row, float(gaps.max()), float(steps.min()), float(steps.max()), found.drift_ms_an_hour]
 
 
 @contextlib.contextmanager
@@ -179,8 +175,9 @@ def main() -> None:
 def costs(live: StackUnderTest, options: Options, out: Sink, tasks: int, most: int) -> None:
     """Print what tasks and targets cost."""
     pid = live.pid("restreamer")
-    looks = [spent([pid]), time.sleep(10), spent([pid])]
-    idle = load(looks[0], looks[2]).both  # type: ignore[arg-type]
+    before = spent([pid])
+    time.sleep(10)
+    idle = load(before, spent([pid])).both
     rows = [ours(live, options, out, tasks, 1, idle), ours(live, options, out, 1, 1, idle)]
     rows += [ours(live, options, out, 1, 11, idle), ffmpegs(options, out, tasks)]
     if most:
@@ -194,13 +191,27 @@ def costs(live: StackUnderTest, options: Options, out: Sink, tasks: int, most: i
 
 
 def paces(live: StackUnderTest, options: Options, out: Sink, seconds: int) -> None:
-    """Print how evenly pictures come, ours and ffmpeg's."""
-    ident = start(live, library(live, options.source), [out.url("ours")])
-    rows = [pace("reelay", out, "ours", seconds)[0]]
+    """Print how evenly pictures come, ours and ffmpeg's at the same time."""
+    ident = start(live, library(live, options.source), [out.url("reelay")])
+    play = [
+        *QUIET,
+        "-re",
+        "-stream_loop",
+        "-1",
+        "-i",
+        str(options.source),
+        "-c",
+        "copy",
+        "-f",
+        "flv",
+        out.url("ffmpeg"),
+    ]
+    with running([[*play, out.url("ffmpeg")]], options.folder / "peers.log"):
+        until(lambda: all(len(out.lines(key)) > 30 * WARM_S for key in ("reelay", "ffmpeg")), "pictures", 60)
+        skips = {key: len(out.lines(key)) for key in ("reelay", "ffmpeg")}
+        time.sleep(seconds)
+        rows = [pace(key, out, key, skip) for key, skip in skips.items()]
     stop(live, [ident])
-    play = [*QUIET, "-re", "-stream_loop", "-1", "-i", str(options.source), "-c", "copy", "-f", "flv", out.url("peer")]
-    with running([play], options.folder / "peers.log"):
-        rows += [pace("ffmpeg", out, "peer", seconds)[0]]
     head = ("pace", "pictures", "p50 ms off", "p99", "most", "longest gap", "least step", "largest step", "drift ms/h")
     print(table(head, rows), flush=True)
 

@@ -155,6 +155,10 @@ class RestreamView(BaseModel):
     targets: list[TargetView]
     position: PositionView | None
     loop: int
+    index: int
+    encoding: EncodingAsk | None
+    live: LiveAsk | None
+    retries: int
     start_time: int | None
     end_time: int | None
     created_at: int

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from services.gateway.restream_models import PositionView, RestreamView, TargetView
+from fractions import Fraction
+
+from services.gateway.restream_models import EncodingAsk, LiveAsk, PositionView, RestreamView, TargetView
 from services.gateway.restreams import Known
-from shared.messages.restreams import FLICKS, PlaceRecord, RestreamRecord, Target, TargetStatus
+from shared.messages.restreams import FLICKS, Encoding, PlaceRecord, RestreamRecord, Target, TargetStatus
 
 
 def view(known: Known) -> RestreamView:
@@ -22,6 +24,10 @@ def view(known: Known) -> RestreamView:
         targets=[_target(target, told.get(target.target)) for target in spec.targets],
         position=_position(known.place) if known.place else None,
         loop=spec.loops,
+        index=spec.first + 1,
+        encoding=_encoding(spec.encoding) if spec.encoding else None,
+        live=LiveAsk(job_id=spec.live.event, back=spec.live.back) if spec.live else None,
+        retries=spec.tries,
         start_time=spec.start_ms,
         end_time=spec.end_ms,
         created_at=record.created_ms,
@@ -46,6 +52,18 @@ def _target(target: Target, status: TargetStatus | None) -> TargetView:
         connects=status.connects if status else 0,
         sent_bytes=status.sent_bytes if status else 0,
         dropped=status.dropped if status else 0,
+    )
+
+
+def _encoding(encoding: Encoding) -> EncodingAsk:
+    rate = Fraction(encoding.rate_num, encoding.rate_den) if encoding.rate_num else None
+    return EncodingAsk(
+        video_codec=encoding.video,
+        audio_codec=encoding.audio,
+        kbps=encoding.kbps,
+        width=encoding.width,
+        height=encoding.height,
+        frame_rate=str(rate) if rate else None,
     )
 
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from shared.messages.restreams import Item, Place, PlaceRecord, RestreamRecord, Source
-from shared.secrets import Vault
+from shared.secrets import SecretUnreadable, Vault
 from shared.webhooks import open_url
 
 PURPOSE = "restream-source"
 
 
 def mark(vault: Vault, source: Source) -> str:
-    """Give a keyed hash by which a source is known again, though its URL is sealed anew each time."""
-    return vault.sign(f"{source.kind} {open_url(vault, source.place)}", PURPOSE)
+    """Give a keyed hash by which a source is known again, though its URL is sealed anew each time; "": unreadable."""
+    try:
+        return vault.sign(f"{source.kind} {open_url(vault, source.place)}", PURPOSE)
+    except SecretUnreadable:
+        return ""
 
 
 def beginning(record: RestreamRecord, last: PlaceRecord | None, marks: Callable[[], Sequence[str]]) -> Place:
@@ -31,7 +34,7 @@ def beginning(record: RestreamRecord, last: PlaceRecord | None, marks: Callable[
 def _found(record: RestreamRecord, last: PlaceRecord, marks: Sequence[str]) -> Place | None:
     """Find the file again that played: at its index, or the first of the same source; None when it is gone."""
     old, spec = last.place, record.spec
-    if last.source not in marks:
+    if not last.source or last.source not in marks:
         return None
     item = old.item if old.item < len(marks) and marks[old.item] == last.source else marks.index(last.source)
     loop = min(old.loop, spec.loops - 1) if spec.loops else old.loop

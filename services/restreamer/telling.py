@@ -39,7 +39,7 @@ class Telling:
         self._outbox = outbox
         self._clock = clock
         self.number = number
-        self._jobs: asyncio.Queue[Job] = asyncio.Queue(MOST_WAITING)
+        self._jobs: asyncio.Queue[Job] = asyncio.Queue()
         self._named: dict[str, Target] = {}
         self._last: dict[str, TargetStatus] = {}
 
@@ -51,10 +51,7 @@ class Telling:
 
     def add(self, job: Job) -> None:
         """Do `job` when what came before is done."""
-        try:
-            self._jobs.put_nowait(job)
-        except asyncio.QueueFull:
-            log.warning("restream.event.dropped")
+        self._jobs.put_nowait(job)
 
     async def finished(self, seconds: float) -> bool:
         """Wait until all is done; False when it is not in time."""
@@ -84,7 +81,11 @@ class Telling:
                 return
 
     def _emit(self, event: RestreamEvent) -> None:
-        self.add(lambda: self._outbox.emit(event))
+        """Publish an event; not when the broker has been away for so long that too many wait."""
+        if self._jobs.qsize() < MOST_WAITING:
+            self.add(lambda: self._outbox.emit(event))
+        else:
+            log.warning("restream.event.dropped", restream=event.restream, channel=event.channel)
 
     def _about(self, record: RestreamRecord) -> dict[str, Any]:
         now_ms = self._clock.now_ms()

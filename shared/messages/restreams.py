@@ -16,7 +16,7 @@ FLICKS = 705_600_000  # a second
 MOST_ITEMS = 500
 MOST_TARGETS = 32
 MOST_RANGES = 64
-MOST_SRCURL = 400_000
+MOST_SRCURL = 100_000  # every event of a restream carries it
 WIDEST, HIGHEST = 7680, 4320
 LONGEST = 86_400 * 366  # s
 

@@ -68,6 +68,8 @@ async def test_a_restream_is_ordered_with_all_that_was_asked(api: Gateway) -> No
     assert "secretkey" not in answer.text
     assert "0123456789" not in answer.text
     assert [t["url"] for t in shown["targets"]] == ["rtmp://example.com/live/***", "srt://example.com:9000?***"]
+    assert (shown["loop"], shown["index"], shown["retries"], shown["live"]) == (2, 2, 3, None)
+    assert (shown["encoding"]["kbps"], shown["encoding"]["frame_rate"]) == (900, "30000/1001")
     command = await last_command(api, shown["id"])
     spec = command.spec
     assert spec is not None

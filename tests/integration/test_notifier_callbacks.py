@@ -104,7 +104,7 @@ async def test_files_are_told_only_to_those_who_asked(nats: NatsServer, tmp_path
         assert all("file" not in request.json for request in receiver.requests)
 
 
-async def test_only_a_200_with_a_body_is_read(nats: NatsServer, tmp_path: Path) -> None:
+async def test_only_a_200_with_a_body_is_read_and_the_next_waits_for_it(nats: NatsServer, tmp_path: Path) -> None:
     settings = settings_for(nats, tmp_path)
     async with (
         desk(nats) as of,
@@ -114,10 +114,13 @@ async def test_only_a_200_with_a_body_is_read(nats: NatsServer, tmp_path: Path) 
     ):
         receiver.script = [Reply(body=b""), Reply(status=204, body=b""), Reply(status=201), Reply(status=500)]
         callback = Callback(url=seal_url(VAULT, receiver.url()), id="1", cmd="1", srcurl=seal_url(VAULT, SRC))
-        await of.publish(events_of(of, callback)[4])
-        (record,) = await of.settled(1)
-        assert record.state == "delivered"
-        assert [attempt.error for attempt in record.attempts] == [
+        warned, ended = (event for number, event in enumerate(events_of(of, callback)) if number in {4, 7})
+        await of.publish(warned)
+        await of.publish(ended)
+        records = {record.type: record for record in await of.settled(2)}
+        assert {record.state for record in records.values()} == {"delivered"}
+        assert [attempt.error for attempt in records["restreams.warned"].attempts] == [
             "HTTP 200 without a body", "HTTP 204", "HTTP 201", "HTTP 500", "",
         ]  # fmt: skip
-        assert len({request.body for request in receiver.requests}) == 1
+        assert [request.json["cmd"] for request in receiver.requests] == ["1"] * 5 + ["2"]
+        assert len({request.body for request in receiver.requests[:5]}) == 1

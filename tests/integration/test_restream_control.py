@@ -270,6 +270,7 @@ async def test_commands_that_waited_are_applied_in_their_order(tmp_path: Path) -
             await other.send("resume", spec=other.spec("a.mp4", "b.mp4"))
             await other.send("update", spec=other.spec("c.mp4", to=("rtmp://h/never",)))
             async with stage(server, tmp_path) as one:
+                await other.idle()
                 playing = await other.state("playing", run=2)
                 assert [i.source.shown for i in playing.spec.items] == ["c.mp4"]
                 assert [t.url for t in one.of(other.restream)[-1].targets] == ["rtmp://127.0.0.1/live/x"]

@@ -141,8 +141,9 @@ def test_a_client_is_told_of_a_command_that_changes_nothing_once() -> None:
 
 
 def test_what_the_broker_would_not_take_is_refused() -> None:
-    long = Callback(url="x", id="1", cmd="1", srcurl="x" * 400_000)
-    many = [item(f"{n}").model_copy(update={"source": item("x" * 2000).source}) for n in range(200)]
+    long = Callback(url="x", id="1", cmd="1", srcurl="x" * 100_000)
+    many = [item(f"{n}" + "x" * 1000) for n in range(400)]
+    assert made(started(), "update", spec=spec(items=many))
     assert "too long together" in refused(started(callback=long), "update", spec=spec(items=many))
 
 

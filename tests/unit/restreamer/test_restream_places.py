@@ -43,6 +43,13 @@ def test_a_source_is_known_again_though_it_is_sealed_anew() -> None:
     assert mark(VAULT, source("a")) == mark(VAULT, source("a")) != mark(VAULT, source("b"))
 
 
+def test_a_source_that_cannot_be_read_is_not_taken_for_another() -> None:
+    elsewhere = Vault(b"before the key was changed")
+    assert mark(elsewhere, source("a")) == ""
+    was = last("a", Place(item=1, at=5)).model_copy(update={"source": ""})
+    assert beginning(record("ab"), was, lambda: ["", ""]) == Place()
+
+
 def test_the_list_s_beginning() -> None:
     assert begins(record("abc", first=2), None) == Place(item=2)
     assert begins(record("abc", first=7), None) == Place()

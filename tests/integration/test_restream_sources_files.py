@@ -140,6 +140,73 @@ def test_another_size_within_a_file_is_a_seam(access: Access) -> None:
     media.close()
 
 
+@pytest.mark.parametrize("kinds", [("h264", "hevc"), ("hevc", "h264")])
+def test_another_codec_within_a_transport_stream_is_a_seam(access: Access, kinds: tuple[str, str]) -> None:
+    first = make(access, "a.ts", Spec(codec=kinds[0]))
+    media = open_bytes(access, first + make(access, "b.ts", Spec(codec=kinds[1], first_number=180)))
+    before = media.video
+    seen = numbers(before, media.packets(0))
+    assert seen[:177] == ALL[:177]  # the last ones are lost in FFmpeg's parser
+    assert media.resumes is not None
+    after = list(media.packets(media.resumes))
+    assert (before and before.codec, media.video and media.video.codec) == kinds
+    assert numbers(media.video, after) == list(range(180, 360))
+    assert any(p.kind == "audio" for p in after)
+    media.close()
+
+
+@pytest.mark.parametrize("change", ["video", "audio"])
+def test_another_codec_within_an_flv_is_told_when_all_before_it_was_played(access: Access, change: str) -> None:
+    first = make(access, "a.flv")
+    codec = {"video": ("-c:v", "flv1"), "audio": ("-c:a", "libmp3lame", "-ar", "44100")}[change]
+    media = open_bytes(access, first + make(access, "b.flv", Spec(options=codec))[13:])
+    packets: list[Packet] = []
+    with pytest.raises(SourceError, match=f"{change} codec changes"):
+        packets.extend(media.packets(0))
+    seen = numbers(media.video, packets)
+    assert seen[:180] == ALL
+    media.close()
+
+
+def test_sound_that_begins_late_in_an_flv_is_not_heard_and_breaks_nothing(access: Access) -> None:
+    silent = make(access, "a.flv", Spec(audio=None))
+    media = open_bytes(access, silent + make(access, "b.flv", Spec(first_number=180))[13:])
+    assert media.audio is None
+    packets = list(media.packets(0))
+    assert numbers(media.video, packets) == list(range(360))
+    media.close()
+
+
+def test_broken_tags_in_an_flv_are_not_taken_for_another_codec(access: Access) -> None:
+    whole = make(access, "a.flv")
+    half = len(whole) // 2
+    media = open_bytes(access, whole[:half] + whole[13:])  # the tag at the break is a mixture
+    packets = list(media.packets(0))
+    assert numbers(media.video, packets)[-180:] == ALL
+    media.close()
+
+
+def test_an_flv_that_changed_its_size_is_entered_from_its_start(
+    access: Access, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flv_seek, "NEAR", 1 << 12)
+    monkeypatch.setattr(flv_seek, "BEFORE_MS", 100)
+    first = make(access, "a.flv")
+    large = Spec(first_number=180, options=("-vf", "scale=640:360:flags=neighbor", "-output_ts_offset", "6.3"))
+    media = open_bytes(access, first + make(access, "b.flv", large)[13:])
+    small = media.video
+    assert numbers(small, media.packets(0)) == ALL
+    seam = media.resumes
+    assert seam is not None
+    assert len(pictures(list(media.packets(seam)))) == 180
+    assert media.video is not None
+    assert media.video.width == 640
+    again = pictures(list(media.packets(seam + seconds(4.5))))  # its first configuration is that of the small pictures
+    assert (media.video.width, again[0].pts) == (640, seam + seconds(4))
+    assert numbers(media.video and small, media.packets(seconds(2))) == ALL[60:]
+    media.close()
+
+
 def test_a_time_in_an_flv_is_found_by_halving(access: Access, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flv_seek, "NEAR", 1 << 12)
     monkeypatch.setattr(flv_seek, "BEFORE_MS", 100)

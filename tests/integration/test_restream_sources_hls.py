@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from services.restreamer.model import FLICKS, Packet, SourceError
 from services.restreamer.sources import Access, resolve_range
@@ -149,6 +150,55 @@ def test_a_live_list_is_what_it_holds_now(server: Server, lists: Path, access: A
     server.put("/x/list.m3u8", "#EXTINF".join(text.split("#EXTINF")[:3]).encode())
     found = opened("url", url, access)
     assert numbers(found.video, found.packets(0)) == ALL[:120]
+    found.close()
+
+
+def test_large_segments_of_a_second_run_are_entered_at_once(server: Server, lists: Path, access: Access) -> None:
+    """The segment in play, the one that is sought and its run's first are open together."""
+    url = serve(server, lists / "ts")
+    stuffing = (bytes((0x47, 0x1F, 0xFF, 0x10)) + bytes(184)) * 50_000
+    for path, file in server.files.items():
+        file.data += stuffing if path.endswith(".ts") else b""
+    text = server.files["/x/list.m3u8"].data.decode()
+    again = text.split("#EXTM3U\n", 1)[1]
+    server.put("/x/list.m3u8", text.replace("#EXT-X-ENDLIST", f"#EXT-X-DISCONTINUITY\n{again}").encode())
+    found = opened("url", url, access)
+    first = next(p for p in found.packets(seconds(17)) if p.kind == "video")
+    assert abs(first.pts - seconds(16)) < FLICKS // 1000
+    found.close()
+
+
+@pytest.mark.parametrize("sealed", [True, False])
+def test_a_key_before_the_init_segment_seals_that_too(
+    server: Server, lists: Path, access: Access, *, sealed: bool
+) -> None:
+    url, key, vector = serve(server, lists / "fmp4"), secrets.token_bytes(16), secrets.token_bytes(16)
+    server.put("/x/key", key)
+    for path, file in server.files.items():
+        if path.endswith(".m4s") or (sealed and path.endswith(".mp4")):
+            pad = 16 - len(file.data) % 16
+            cipher = Cipher(algorithms.AES128(key), modes.CBC(vector)).encryptor()
+            file.data = cipher.update(file.data + bytes((pad,)) * pad) + cipher.finalize()
+    text = server.files["/x/list.m3u8"].data.decode()
+    line = f'#EXT-X-KEY:METHOD=AES-128,URI="key",IV=0x{vector.hex()}\n'
+    server.put("/x/list.m3u8", text.replace("#EXT-X-MAP", f"{line}#EXT-X-MAP").encode())
+    found = opened("url", url, access)
+    assert numbers(found.video, found.packets(0)) == ALL
+    found.close()
+
+
+def test_of_thousands_of_segments_those_are_read_that_are_played(server: Server, lists: Path, access: Access) -> None:
+    url = serve(server, lists / "ts")
+    parts = [f"#EXTINF:2.0,\nlist{n % 5}.ts\n" for n in range(20_000)]
+    head = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n"
+    runs = "#EXT-X-DISCONTINUITY\n".join("".join(parts[at : at + 5]) for at in range(0, len(parts), 5))
+    server.put("/x/list.m3u8", f"{head}{runs}#EXT-X-ENDLIST\n".encode())
+    found = opened("url", url, access)
+    assert found.duration == seconds(40_000)
+    server.requests.clear()
+    packets = found.packets(seconds(35_006.5))
+    assert abs(next(p for p in packets if p.kind == "video").pts - seconds(35_006)) < FLICKS // 1000
+    assert len(server.requests) < 4
     found.close()
 
 

@@ -158,6 +158,22 @@ async def test_an_object_of_a_user_s_bucket_is_read_with_stored_credentials(
             await asyncio.to_thread(look, f"s3://{BUCKET}/folder/a film.mp4", "My films", elsewhere)
 
 
+async def test_a_bucket_that_refuses_our_keys_is_named_without_them(
+    nats: NatsServer, tmp_path: Path, server: Server
+) -> None:
+    async with connected(nats.url) as js:
+        access = access_to(tmp_path, js=lambda: js, loop=asyncio.get_running_loop())
+        record = CredentialRecord(
+            account=ACCOUNT, credential=credential_id("Wrong"), name="Wrong", endpoint=server.url(""),
+            access_key="hidden-id", secret=VAULT.encrypt("hidden-key", CREDENTIAL_PURPOSE), created_ms=0, changed_ms=0,
+        )  # fmt: skip
+        await Bucket(lambda: js, "credentials", CredentialRecord).create(credential_key(ACCOUNT, "Wrong"), record)
+        server.put(f"/{BUCKET}/a.mp4", b"", "forbidden")
+        with pytest.raises(SourceError, match="access to it was refused") as caught:
+            await asyncio.to_thread(open_media, source("s3", f"s3://{BUCKET}/a.mp4", "Wrong"), access, Event())
+        assert all(secret not in str(caught.value) for secret in ("hidden", "Signature"))
+
+
 def picture(kind: str, width: int = 64, height: int = 48) -> bytes:
     """Encode a picture whose left half is red."""
     pixels = np.zeros((height, width, 3), np.uint8)

@@ -45,7 +45,7 @@ class Gone(SourceError):  # noqa: N818  as above
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long and how much: `tries` of `patience` each without progress; sizes in bytes.
+    """How long and how much: `tries` of `patience` each without progress, which is `least`; sizes in bytes.
 
     `block` is read at a time where jumps go to and fro, `ahead` blocks where reading goes on; `blocks` are kept.
     `outage` is how long broker and store may be away while a recording is read.
@@ -54,6 +54,7 @@ class Limits:
     patience: timedelta = timedelta(seconds=10)
     tries: int = 3
     pause: timedelta = timedelta(milliseconds=300)
+    least: int = 1 << 14
     redirects: int = 5
     block: int = 1 << 18
     ahead: int = 4

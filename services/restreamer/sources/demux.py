@@ -15,7 +15,8 @@ from av.video.stream import VideoStream
 
 from services.restreamer.model import FLICKS, Kind, SourceError, Track
 from services.restreamer.sources.files import Readable
-from services.restreamer.sources.payloads import payload_of
+from services.restreamer.sources.memory import bound_allocations
+from services.restreamer.sources.payloads import ByteStream, Payload, payload_of
 from services.restreamer.sources.sniff import Container
 from services.restreamer.sources.tracks import audio_track, frame_duration, rate_of, video_track
 
@@ -133,7 +134,7 @@ class Demuxer:
             track = None
             if described.get(stream.index) != payload.config:
                 described[stream.index] = payload.config
-                track = _described(stream, payload.config)
+                track = _described(stream, payload)
                 lengths[stream.index] = frame_duration(track) or 0
             length = lengths.get(stream.index) or _flicks(packet.duration or 0, stream)
             following[stream.index] = pts + length
@@ -146,6 +147,7 @@ class Demuxer:
 
 
 def _opened(file: Readable, container: Container) -> InputContainer:
+    bound_allocations()
     options = {"protocol_whitelist": "none", **_OPTIONS.get(container, {})}
     try:
         return av.open(file, "r", format=container, options=options, buffer_size=BUFFER, io_open=_refuse)
@@ -177,6 +179,8 @@ def _read(opened: InputContainer, streams: list[VideoStream | AudioStream]) -> I
             packet = next(packets, None)
         except av.FFmpegError as error:
             raise SourceError(f"the file cannot be read on: {_words(error)}") from error
+        except IndexError:  # at the end, PyAV stumbles over tracks that came up after the file was opened
+            return
         if packet is None:
             return
         # Of MPEG-TS a frame counts as corrupt after any break in its counters, as where files were put together.
@@ -184,11 +188,11 @@ def _read(opened: InputContainer, streams: list[VideoStream | AudioStream]) -> I
             yield packet
 
 
-def _described(stream: VideoStream | AudioStream, config: bytes) -> Track:
-    codec = stream.codec_context.codec.canonical_name
+def _described(stream: VideoStream | AudioStream, payload: Payload) -> Track:
+    codec = payload.codec if isinstance(payload, ByteStream) else stream.codec_context.codec.canonical_name
     if isinstance(stream, VideoStream):
-        return video_track(codec, config, rate_of(stream), stream)
-    return audio_track(codec, config, stream)
+        return video_track(codec, payload.config, rate_of(stream), stream)
+    return audio_track(codec, payload.config, stream)
 
 
 def _flicks(ticks: int, stream: VideoStream | AudioStream) -> int:

@@ -12,6 +12,7 @@ from services.restreamer.model import FLICKS, Kind, Packet, SourceError, Track
 from services.restreamer.sources.demux import Demuxer
 from services.restreamer.sources.files import Readable
 from services.restreamer.sources.flv_seek import Seekable, flv_from
+from services.restreamer.sources.flv_watch import FlvWatch
 from services.restreamer.sources.sniff import Container, index_comes_late
 from services.restreamer.sources.timing import MOST_BYTES, Steady, Timed, complete, merged, timed
 
@@ -45,9 +46,10 @@ class FileMedia:
         self._seekable = again is None and not part
         self._steady = Steady()
         self._jumped = False
+        self._watch: FlvWatch | None = None
         if again is not None and container == "mp4" and index_comes_late(file.head()):
             raise SourceError("the server sends no ranges, and the mp4's index (moov) is at its end")
-        self._demuxer = Demuxer(file, container)
+        self._demuxer = self._demux(file, container)
         try:
             flow = self._flow()
             self._ahead = self._look(flow)
@@ -86,6 +88,10 @@ class FileMedia:
         self._file.close()
         if self._release is not None:
             self._release()
+
+    def _demux(self, file: Readable, container: Container) -> Demuxer:
+        self._watch = FlvWatch(file) if container == "flv" else None
+        return Demuxer(self._watch or file, container)
 
     def _flow(self) -> Iterator[Timed]:
         """Give all frames from where the demuxer stands, with good times on the file's own clock."""
@@ -150,6 +156,7 @@ class FileMedia:
                     if track is not None:
                         self._learn(track)
                     self.resumes = packet.pts
+                    self._jumped = self._jumped or self._watch is not None  # an FLV tells of it but once
                     self._held = ((_moved(p, self.zero), t) for p, t in chain([pair], flow))
                     return
                 if packet.kind == changed.kind:
@@ -159,6 +166,12 @@ class FileMedia:
                 end = max(end, packet.dts + packet.duration)
             yield packet
         self._jumped = self._jumped or self._steady.jumped
+        self._check_end(end)
+
+    def _check_end(self, end: int) -> None:
+        """Raise SourceError when the packets have ended before the file has."""
+        if self._watch is not None and self._watch.changed:
+            raise SourceError(f"the file's {self._watch.changed} codec changes, which is not followed in FLV")
         if self._told_end is not None and self._told_end - self.zero - end > SHORT:
             raise SourceError("the file is cut short: it ends before its time")
 
@@ -185,7 +198,7 @@ class FileMedia:
         if file is None:
             return False
         self._demuxer.close()
-        self._demuxer = Demuxer(file, "flv")
+        self._demuxer = self._demux(file, "flv")
         return True
 
     def _rewound(self) -> Iterator[Timed]:
@@ -197,7 +210,7 @@ class FileMedia:
             self._file = self._again()
         elif isinstance(self._file, Seekable):
             self._file.seek(0)
-        self._demuxer = Demuxer(self._file, container)
+        self._demuxer = self._demux(self._file, container)
         return self._flow()
 
 

@@ -17,7 +17,7 @@ STEP: Final = 1 << 15
 NEAR: Final = 1 << 20  # from so near on, reading is as quick as looking
 BEFORE_MS: Final = 3000  # a keyframe is likely to come in this time
 LONGEST_HEAD: Final = 4 << 20
-_KINDS: Final = frozenset({8, 9, 18})
+KINDS: Final = frozenset({8, 9, 18})
 _HEADER: Final = struct.Struct(">II3x")
 
 
@@ -139,7 +139,7 @@ def _tag(data: bytes, place: int, base: int) -> _Tag | None:
         return None
     word, stamp = _HEADER.unpack_from(data, place)
     kind, size = word >> 24, word & 0xFFFFFF
-    if kind not in _KINDS or not size or data[place + 8 : place + TAG] != b"\0\0\0":
+    if kind not in KINDS or not size or data[place + 8 : place + TAG] != b"\0\0\0":
         return None
     return _Tag(base + place, kind, size, stamp >> 8 | (stamp & 0xFF) << 24)
 

@@ -20,6 +20,7 @@ from services.restreamer.sources.sniff import is_playlist, sniff
 # FFmpeg remembers every sample of a fragmented mp4: after so much of it a new demuxer goes on.
 LONGEST_MP4: Final = 900 * FLICKS
 STRAY: Final = 30 * FLICKS
+LONGEST_INIT: Final = 1 << 20
 KEY: Final = 16
 Opener = Callable[[Bytes], Origin]
 
@@ -38,9 +39,9 @@ class _Joined:
 
     def stream(self, start: int = 0, end: int | None = None) -> Iterator[bytes]:  # noqa: ARG002  all, from its start
         """Give everything."""
-        first = self._segments[0].first
-        if first is not None:
-            yield from self._bytes(first)
+        begin = self._segments[0]
+        if begin.first is not None:
+            yield self._init(begin.first, begin.first_key)
         for segment in self._segments:
             pieces = self._bytes(segment.bytes)
             yield from pieces if segment.key is None else self._deciphered(pieces, segment.key, segment.sequence)
@@ -50,6 +51,17 @@ class _Joined:
         if self._open is not None:
             self._open.close()
             self._open = None
+
+    def _init(self, place: Bytes, key: Key | None) -> bytes:
+        """Read an init segment. A key that stands before it seals it (RFC 8216, 4.3.2.4); some leave it open."""
+        data = bytearray()
+        for piece in self._bytes(place):
+            data += piece
+            if len(data) > LONGEST_INIT:
+                raise SourceError("the playlist's init segment (EXT-X-MAP) is too large")
+        if key is None or bytes(data[4:8]) in {b"ftyp", b"styp", b"moov", b"free"}:
+            return bytes(data)
+        return b"".join(self._deciphered(iter([bytes(data)]), key, 0))
 
     def _bytes(self, place: Bytes) -> Iterator[bytes]:
         self._open = origin = self._opener(place)

@@ -17,36 +17,51 @@ from typing import Any, Final
 import httpcore
 import httpx
 
+from services.restreamer.model import SourceError
 from services.restreamer.sources.access import Limits, Stopped
 from shared.netguard import Address, Networks, resolve_checked
 
 SLICE_S: Final = 0.1
 DEFAULT_S: Final = 10.0
+CONNECTIONS: Final = 4  # of a playlist: the segment in play, the one that is sought, the first of that one's run, a key
 _UNDER_WAY: Final = frozenset({errno.EINPROGRESS, errno.EALREADY})
 _Options = Iterable[httpcore.SOCKET_OPTION]
 
 
 class _Stream(httpcore.NetworkStream):
-    """A connection whose reads and writes wait in slices."""
+    """A connection whose reads and writes wait in slices.
 
-    def __init__(self, sock: socket.socket, stop: Event) -> None:
+    A read's time-out is that of `least` bytes since the request: who sends a byte now and then is silent, too.
+    """
+
+    def __init__(self, sock: socket.socket, stop: Event, least: int) -> None:
         self._sock = sock
         self._stop = stop
+        self._least = least
+        self._got = 0
+        self._waited = 0.0
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """Read what has come."""
-        end = time.monotonic() + (DEFAULT_S if timeout is None else timeout)
+        began = time.monotonic()
+        end = began + (DEFAULT_S if timeout is None else timeout) - self._waited
         while self._slice(end, httpcore.ReadTimeout):
             try:
-                return self._sock.recv(max_bytes)
+                data = self._sock.recv(max_bytes)
             except TimeoutError:
                 continue
             except OSError as error:
                 raise httpcore.ReadError(str(error)) from error
+            self._got += len(data)
+            self._waited += time.monotonic() - began
+            if self._got >= self._least:
+                self._got, self._waited = 0, 0.0
+            return data
         return b""
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Write all; a request is small, and in one piece for the most part."""
+        self._got, self._waited = 0, 0.0
         end = time.monotonic() + (DEFAULT_S if timeout is None else timeout)
         while buffer and self._slice(end, httpcore.WriteTimeout):
             try:
@@ -71,7 +86,7 @@ class _Stream(httpcore.NetworkStream):
             )
         except OSError as error:
             raise httpcore.ConnectError(str(error)) from error
-        secured = _Stream(wrapped, self._stop)
+        secured = _Stream(wrapped, self._stop, self._least)
         try:
             secured._shake_hands(end)
         except BaseException:
@@ -86,6 +101,8 @@ class _Stream(httpcore.NetworkStream):
                 sock.do_handshake()
             except TimeoutError:
                 continue
+            except ssl.SSLCertVerificationError as error:
+                raise SourceError(f"its TLS certificate is not trusted: {error.verify_message}") from error
             except OSError as error:
                 raise httpcore.ConnectError(str(error)) from error
             return
@@ -119,8 +136,9 @@ class _Stream(httpcore.NetworkStream):
 class _Backend(httpcore.NetworkBackend):
     """Opens connections to addresses that were checked at that moment; TLS and Host keep the name."""
 
-    def __init__(self, allowed: Networks, stop: Event) -> None:
+    def __init__(self, allowed: Networks, limits: Limits, stop: Event) -> None:
         self._allowed = tuple(allowed)
+        self._least = limits.least
         self._stop = stop
 
     def connect_tcp(
@@ -137,7 +155,7 @@ class _Backend(httpcore.NetworkBackend):
         for place, address in enumerate(addresses):
             until = time.monotonic() + max(end - time.monotonic(), 0.05) / (len(addresses) - place)
             try:
-                return _Stream(self._connect(address, port, until), self._stop)
+                return _Stream(self._connect(address, port, until), self._stop, self._least)
             except (TimeoutError, OSError) as error:
                 failure = error
         raise httpcore.ConnectError(str(failure))
@@ -182,7 +200,10 @@ def guarded_client(allowed: Networks, limits: Limits, stop: Event) -> httpx.Clie
     """Make a client that one thread reads one source with; follows no redirects, heeds no proxy settings."""
     transport = httpx.HTTPTransport(verify=_tls())
     transport._pool = httpcore.ConnectionPool(  # noqa: SLF001  httpx takes no network backend
-        ssl_context=_tls(), max_connections=2, max_keepalive_connections=1, network_backend=_Backend(allowed, stop)
+        ssl_context=_tls(),
+        max_connections=CONNECTIONS,
+        max_keepalive_connections=1,
+        network_backend=_Backend(allowed, limits, stop),
     )
     timeout = httpx.Timeout(limits.patience.total_seconds())
     return httpx.Client(transport=transport, timeout=timeout, follow_redirects=False, trust_env=False)

@@ -17,6 +17,8 @@ from shared.media.mp4.params import build_avcc, build_hvcc, length_size, nal_typ
 LENGTH: Final = 4
 _LENGTH_AT: Final[dict[VideoCodec, int]] = {"h264": 4, "hevc": 21}  # the record's byte that ends in lengthSizeMinusOne
 ADTS_HEAD: Final = 7
+# How a NAL unit begins that only a stream of the other codec has: HEVC's VPS, H.264's SPS.
+_OTHERS: Final[dict[VideoCodec, tuple[bytes, VideoCodec]]] = {"h264": (b"\x40\x01", "hevc"), "hevc": (b"\x67", "h264")}
 
 
 def with_nals(codec: str) -> VideoCodec | None:
@@ -62,23 +64,33 @@ class Relengthed:
 
 
 class ByteStream:
-    """Pictures with start codes. Parameter sets go into the configuration, which may change at a keyframe."""
+    """Pictures with start codes. Parameter sets go into the configuration, which may change at a keyframe.
+
+    Even `codec` may: MPEG-TS changes it within a stream, and FFmpeg's demuxer does not say so.
+    """
 
     def __init__(self, codec: VideoCodec, sets: bytes) -> None:
+        self._begin(codec)
+        for nal in split_annexb(sets):
+            self._learn(nal)
+
+    def _begin(self, codec: VideoCodec) -> None:
+        self.codec: VideoCodec = codec
         self.config = b""
-        self._codec = codec
         self._delimiter = H264_AUD if codec == "h264" else HEVC_AUD
         self._kinds = set_types(codec)
         self._sets: dict[tuple[int, int], bytes] = {}
         self._fresh = False
-        for nal in split_annexb(sets):
-            self._learn(nal)
 
     def take(self, data: bytes, *, key: bool) -> bytes:
         """Give the picture; at a keyframe the configuration is brought up to date."""
         kept: list[bytes] = []
-        for nal in split_annexb(data):
-            kind = nal_type(self._codec, nal)
+        nals = split_annexb(data)
+        mark, other = _OTHERS[self.codec]
+        if key and any(nal.startswith(mark) for nal in nals):
+            self._begin(other)
+        for nal in nals:
+            kind = nal_type(self.codec, nal)
             if kind in self._kinds:
                 self._learn(nal)
             elif kind != self._delimiter:
@@ -89,7 +101,7 @@ class ByteStream:
 
     def _learn(self, nal: bytes) -> None:
         try:
-            name = (nal_type(self._codec, nal), set_id(self._codec, nal))
+            name = (nal_type(self.codec, nal), set_id(self.codec, nal))
         except Mp4Error:
             return
         if self._sets.get(name) != nal:
@@ -103,7 +115,7 @@ class ByteStream:
             kept[:0] = sets if self.config else []
             return
         try:
-            self.config = build_avcc(sets) if self._codec == "h264" else build_hvcc(sets)
+            self.config = build_avcc(sets) if self.codec == "h264" else build_hvcc(sets)
         except Mp4Error:
             return  # some are still to come
         self._fresh = False

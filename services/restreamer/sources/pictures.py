@@ -22,6 +22,7 @@ from services.restreamer.model import SourceError
 Kind: TypeAlias = Literal["png", "jpeg", "webp", "gif"]
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 MOST: Final = 32
+MOST_BYTES: Final = 160 << 20  # two of the largest
 _DEMUXERS: Final[dict[Kind, str]] = {"png": "png_pipe", "jpeg": "jpeg_pipe", "webp": "webp_pipe", "gif": "gif"}
 _SOF: Final = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 
@@ -33,6 +34,11 @@ class Picture:
     kind: Kind
     data: bytes
     pixels: Pixels
+
+    @property
+    def size(self) -> int:
+        """Count the bytes that it takes."""
+        return len(self.data) + self.pixels.nbytes
 
 
 class PictureCache:
@@ -60,9 +66,10 @@ class PictureCache:
         with self._lock:
             self._pictures[digest] = picture
             self._places[_digest(place.encode())] = digest
-            for kept in (self._pictures, self._places):
-                while len(kept) > MOST:
-                    kept.popitem(last=False)
+            while len(self._places) > MOST:
+                self._places.popitem(last=False)
+            while len(self._pictures) > MOST or sum(p.size for p in self._pictures.values()) > MOST_BYTES:
+                self._pictures.popitem(last=False)
         return picture
 
 

@@ -38,7 +38,10 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A segment. `start` in flicks from the list's start; `run` counts the discontinuities before it."""
+    """A segment. `start` in flicks from the list's start; `run` counts the discontinuities before it.
+
+    `first` is its init segment (EXT-X-MAP), and `first_key` the key that stood before that.
+    """
 
     bytes: Bytes
     start: int
@@ -48,6 +51,7 @@ class Segment:
     first: Bytes | None = None
     key: Key | None = None
     wall_ms: int | None = None
+    first_key: Key | None = None
 
 
 @dataclass(slots=True)
@@ -59,6 +63,7 @@ class _State:
     duration: Fraction | None = None
     run: int = 0
     first: Bytes | None = None
+    first_key: Key | None = None
     key: Key | None = None
     wall_ms: int | None = None
     bytes: tuple[int, int | None] | None = None
@@ -130,7 +135,7 @@ def _segment(state: _State, uri: str) -> None:
     if not state.gap:
         state.segments.append(Segment(
             place, round(state.at * FLICKS), round(state.duration * FLICKS), state.number, state.run,
-            state.first, state.key, state.wall_ms))  # fmt: skip
+            state.first, state.key, state.wall_ms, state.first_key))  # fmt: skip
     else:
         state.run += 1
     state.at += state.duration
@@ -152,7 +157,7 @@ def _map(state: _State, value: str) -> None:
         place = Bytes(found["URI"], start or 0, length)
     if state.first is not None and state.first != place and state.segments:
         state.run += 1
-    state.first = place
+    state.first, state.first_key = place, state.key
 
 
 def _key(found: dict[str, str]) -> Key | None:

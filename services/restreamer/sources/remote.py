@@ -90,19 +90,22 @@ class HttpOrigin:
             end = self.size if end is None else min(end, self.size)
         faults = 0
         while end is None or start < end:
+            began, fault = start, None
             try:
                 with contextlib.closing(self._taken(start, end)) as response:
                     for piece in self._body(response, start, end):
                         start += len(piece)
-                        faults = 0
                         yield piece
             except _Broken as error:
-                faults = self._again(faults, error)
-                continue
-            if end is None:  # the server did not say how long it is
+                fault = error
+            if end is None and fault is None:  # the server did not say how long it is
                 return
-            if start < end:
-                faults = self._again(faults, _Broken("it sends less than it says"))
+            if start - began >= self._limits.least:  # a server may answer with less than was asked for
+                faults = 0
+            elif fault is None and end is not None and start < end:
+                fault = _Broken("it sends less than it says")
+            if fault is not None:
+                faults = self._again(faults, fault)
 
     def close(self) -> None:
         """Let the answer go that nobody has read; the client is its maker's."""
@@ -223,7 +226,7 @@ class HttpOrigin:
                 if left == 0 and not exact:  # a body that is read to its end leaves the connection for the next
                     return
         except httpx.TimeoutException as error:
-            raise _Broken(f"nothing came for {self._limits.patience.total_seconds():g} s") from error
+            raise _Broken(f"next to nothing came for {self._limits.patience.total_seconds():g} s") from error
         except (httpx.HTTPError, httpx.StreamError) as error:
             raise _Broken("the connection broke") from error
 

@@ -72,7 +72,7 @@ def _make(endpoint: str, region: str, keys: tuple[str, str] | None) -> S3Client:
         response_checksum_validation="when_required",
     )
     try:
-        return boto3.client(
+        return boto3.Session().client(  # one of its own: threads cannot share one while it makes clients
             "s3",
             endpoint_url=endpoint or None,
             region_name=region,

@@ -109,10 +109,11 @@ class Bucket(Generic[R]):
             return value
         raise Conflict(f"{self._name}/{key} keeps changing")
 
-    async def delete(self, key: str) -> None:
-        """Remove a key and its history."""
+    async def delete(self, key: str, revision: int | None = None) -> None:
+        """Remove a key and its history; with a revision, only when that is still the last one (else Unavailable)."""
         try:
-            await (await self._bucket()).purge(key)
+            bucket = await self._bucket()
+            await (bucket.purge(key) if revision is None else bucket.delete(key, last=revision))
         except _FAULTS as error:
             raise self._fault(error) from error
 

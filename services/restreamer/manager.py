@@ -14,7 +14,7 @@ from services.restreamer.decide import WANTED
 from services.restreamer.holder import Holder, Tools
 from services.restreamer.leases import Sights
 from services.restreamer.places import beginning, mark
-from services.restreamer.records import is_left_behind
+from services.restreamer.records import is_forgotten, is_left_behind
 from services.restreamer.telling import Telling
 from shared.errors import Unavailable
 from shared.kv import Stored
@@ -142,14 +142,17 @@ class Manager:
             await asyncio.sleep(ASK_S)
 
     async def _sweep(self) -> None:
-        """See to records whose writer died before it did what follows."""
+        """See to records whose writer died before it did what follows, and to those that are to be forgotten."""
         while True:
             await asyncio.sleep(SWEEP_S)
             now_ms = self.tools.clock.now_ms()
-            for key in [k for k, record in self._records.items() if is_left_behind(record, now_ms)]:
-                log.info("restream.left_behind", key=key)
+            for key, record in list(self._records.items()):
                 with contextlib.suppress(Unavailable):
-                    await self.tools.records.keep(key)
+                    if is_left_behind(record, now_ms):
+                        log.info("restream.left_behind", key=key)
+                        await self.tools.records.keep(key)
+                    elif is_forgotten(record, now_ms):
+                        await self.tools.records.forget(key)
 
     async def _hand_over(self) -> None:
         """Have every run let go, so that another instance takes it at once."""

@@ -22,6 +22,7 @@ log = get_logger()
 BUCKET: Final = "restreams"
 MOST_ROUNDS: Final = 20
 LATE: Final = timedelta(seconds=10)
+KEPT: Final = timedelta(days=30)
 Change = Callable[[RestreamRecord | None], RestreamRecord | None]
 
 
@@ -37,6 +38,12 @@ def is_left_behind(record: RestreamRecord, now_ms: int) -> bool:
     late_start = record.state == "scheduled" and (spec.start_ms or before) < before
     late_end = record.state in ACTIVE and (spec.end_ms or before) < before
     return late_start or late_end or (bool(record.untold) and record.changed_ms < before)
+
+
+def is_forgotten(record: RestreamRecord, now_ms: int) -> bool:
+    """Tell whether a restream has been over for so long that its record goes."""
+    over_ms = None if record.state in ACTIVE or record.untold else record.finished_ms
+    return over_ms is not None and over_ms < now_ms - KEPT // timedelta(milliseconds=1)
 
 
 @dataclass(slots=True)
@@ -110,6 +117,13 @@ class Records:
             if latest is None or (clock_commands(latest.value) == must and not latest.value.untold):
                 return
         raise Conflict(f"restream {key} keeps changing")
+
+    async def forget(self, key: str) -> None:
+        """Remove a record unless it has come to life again."""
+        stored = await self.bucket.get(key)
+        if stored and is_forgotten(stored.value, self.clock.now_ms()):
+            await self.bucket.delete(key, stored.revision)
+            log.info("restream.forgotten", key=key)
 
     async def _tell(self, key: str, record: RestreamRecord) -> None:
         for news in record.untold:

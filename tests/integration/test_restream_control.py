@@ -337,8 +337,15 @@ async def test_start_and_end_by_the_clock_with_everything_restarted(tmp_path: Pa
 
 
 async def test_what_a_dead_writer_left_is_done(nats: NatsServer, tmp_path: Path) -> None:
-    """Its event is published; a schedule that is not there is set, and acts at once."""
-    async with desk(nats) as at:
+    """Its event is published; a schedule that is not there is set, and acts at once. What is long over is forgotten."""
+    async with desk(nats) as at, desk(nats) as old, desk(nats) as lately:
+        for each, days in ((old, 31), (lately, 29)):
+            over_ms = CLOCK.now_ms() - days * 86_400_000
+            gone = RestreamRecord(
+                account=each.account, restream=each.restream, spec=each.spec(), state="ended", created_ms=1,
+                changed_ms=over_ms, finished_ms=over_ms,
+            )  # fmt: skip
+            await each.records.create(each.key, gone)
         spec = at.spec(start_ms=1)
         news = StateNews(number=5, state="scheduled", at_ms=5)
         record = RestreamRecord(
@@ -348,8 +355,15 @@ async def test_what_a_dead_writer_left_is_done(nats: NatsServer, tmp_path: Path)
         await at.records.create(at.key, record)
         async with stage(nats, tmp_path), served("scheduler", scheduler, settings_for(nats, tmp_path)):
             await at.state("playing")
+
+            async def forgotten() -> bool:
+                return await old.records.get(old.key) is None
+
+            await eventually(forgotten)
+            assert await old.records.items(old.account) == []
         assert await at.told() == [(1, "scheduled"), (1, "starting"), (1, "playing")]
         assert (await at.record()).untold == ()
+        assert await lately.record()
 
 
 async def test_a_live_event_is_switched_to_while_it_is_live(nats: NatsServer, tmp_path: Path) -> None:

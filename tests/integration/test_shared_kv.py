@@ -43,7 +43,12 @@ async def test_writes_are_compare_and_set(js: JetStreamContext) -> None:
     newer = await bucket.replace(stored, at(2))
     with pytest.raises(Conflict):
         await bucket.replace(stored, at(3))
+    with pytest.raises(Unavailable):
+        await bucket.delete(key, revision)
     assert await bucket.get(key) == newer
+    await bucket.delete(key, newer.revision)
+    assert await bucket.get(key) is None
+    newer = Stored(key, at(3), await bucket.create(key, at(3)))
     await bucket.delete(key)
     assert await bucket.get(key) is None
     with pytest.raises(Conflict):

@@ -21,7 +21,7 @@ from services.restreamer.playout import Ended, FileStarted, Playout, Report, War
 from services.restreamer.playout.player import Settings
 from services.restreamer.sources.file_media import FileMedia
 from services.restreamer.sources.files import LocalFile
-from services.restreamer.sources.sniff import sniff
+from services.restreamer.sources.sniff import Container, sniff
 from shared.clock import SystemClock
 from shared.messages.restreams import Item, Range, RestreamSpec, Source, Target, TargetStatus, Watermark
 from tests.support.framecode import AUDIO_RATE, HEIGHT, WIDTH, Sound, beeps, ffmpeg, paint, read_number
@@ -90,6 +90,12 @@ def tone(hertz: int, seconds: Fraction) -> Sound:
     return (0.5 * 32767 * np.sin(2 * np.pi * hertz * at / AUDIO_RATE)).astype(np.int16)
 
 
+def opened(path: Path | str) -> tuple[LocalFile, Container]:
+    """Open a file, and find what it is."""
+    file = LocalFile(os.open(path, os.O_RDONLY))
+    return file, sniff(file.head())
+
+
 class Shelf:
     """A library of local files, by path. What `broken` says comes instead of a file, as often as it is asked for."""
 
@@ -106,10 +112,9 @@ class Shelf:
         if source.place in self.broken:
             raise SourceError(self.broken[source.place])
         try:
-            file = LocalFile(os.open(source.place, os.O_RDONLY))
+            return FileMedia(*opened(source.place))
         except OSError as error:
             raise SourceError("there is no such file") from error
-        return FileMedia(file, sniff(file.head()))
 
     def picture(self, source: Source, stop: Event) -> Still:
         return Still(self.pictures[source.place])

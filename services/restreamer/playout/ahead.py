@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 
 from services.restreamer.model import Media, SourceError
 from services.restreamer.playout.picture_graph import Mark, read_mark
@@ -45,7 +45,7 @@ class Opened:
         """Give the rest of the range after a seam in the file, or the file's next range; None after the last."""
         seam = self.media.resumes
         if seam is not None and (self.span.end is None or seam < self.span.end):
-            place = self.place.model_copy(update={"at": max(seam, 0)})
+            place = self.place.model_copy(update={"at": max(seam, 0)}) if self.item is not None else self.place
             return replace(self, place=place, span=Span(seam, self.span.end))
         if self.item is None:
             return None
@@ -96,6 +96,7 @@ class Ahead:
     failed: bool = False
     done: bool = False
     stop: Event = field(default_factory=Event)
+    _lock: Lock = field(default_factory=Lock)
 
     def start(self) -> Ahead:
         """Begin to search."""
@@ -104,17 +105,25 @@ class Ahead:
 
     def cancel(self) -> None:
         """Want it no more."""
-        self.stop.set()
-        if self.done and self.opened is not None:
-            self.opened.media.close()
+        with self._lock:
+            self.stop.set()
+            opened = self.opened
+        if opened is not None:
+            opened.media.close()
 
     def _run(self) -> None:
-        opened = self._open_live(self.live) if self.live is not None else self._search()
-        if self.stop.is_set() and opened is not None:
-            opened.media.close()
-            opened = None
-        self.opened, self.done = opened, True
-        self.ready()
+        try:
+            opened = self._open_live(self.live) if self.live is not None else self._search()
+            with self._lock:
+                self.opened = None if self.stop.is_set() else opened
+            if self.opened is None and opened is not None:
+                opened.media.close()
+        except BaseException:
+            self.failed = True
+            raise
+        finally:
+            self.done = True
+            self.ready()
 
     def _search(self) -> Opened | None:
         """Try files in order of play."""

@@ -33,6 +33,7 @@ class CopiedVideo:
     reread: Reread
     shift: int = 0
     done: bool = False
+    """Whether the out point was reached."""
     _state: Literal["begin", "head", "copy"] = "begin"
     _ahead: deque[Packet] = field(default_factory=deque)
     _group: list[Packet] = field(default_factory=list)
@@ -57,7 +58,6 @@ class CopiedVideo:
             shots += self._leave_head(None)
         if self._tail and self.seams is not None:
             shots += self._encode_tail(self.seams)
-        self.done = True
         return shots
 
     def _next(self) -> list[Shot]:
@@ -117,12 +117,14 @@ class CopiedVideo:
         """Collect packets until none that comes later is shown before them; give them, up to the out point."""
         if packet.pts < self._floor:
             return []
+        if self.limit is None:
+            return [self._shot(packet)]
         self._group.append(packet)
         self._highest = max(self._highest, packet.pts)
         if any(self._floor <= other.pts < self._highest for other in self._ahead):
             return []
         group, self._group = self._group, []
-        if self.limit is None or self._highest < self.limit - TOLERANCE:
+        if self._highest < self.limit - TOLERANCE:
             return [self._shot(other) for other in group]
         self._tail = [other for other in group if other.pts < self.limit - TOLERANCE]
         self.done = True

@@ -74,10 +74,13 @@ class Course:
         """Skip or seek from what plays, or what is about to."""
         if wish.move.number <= self.moved:
             return
-        self.moved = wish.move.number
         programme, base = self.listing.programme, self._base(playing, current)
+        self.moved = wish.move.number
         try:
-            place = programme.begin() if base is None else programme.moved(base, wish.move)
+            if base is None and wish.move.item < 0:
+                place: Place | None = programme.begin()
+            else:
+                place = programme.moved(base or programme.begin(), wish.move)
         except ValueError as error:
             self._report(Warned(str(error)))
             return
@@ -90,8 +93,8 @@ class Course:
         """Begin to open a live event, or leave it."""
         self._returns = wish.back
         if wish.source is not None:
-            if current is None and self.next is not None and self.next.live is None:
-                self.back = self.next.place
+            if current is None and (self.next is None or self.next.live is None):
+                self.back = self.next.place if self.next is not None else None
             self.forget()
             self.urgent = True
             self._start(
@@ -103,6 +106,8 @@ class Course:
             self.seek(self.after(current), urgent=True)
         elif self._inserted(current):
             self.forget()
+            if current is None:
+                self.seek(self.back, urgent=False)
 
     def _base(self, playing: Part | None, current: Opened | None) -> Place | None:
         """Find the place that a move counts from; None where it is of another list."""
@@ -110,9 +115,11 @@ class Course:
             return self.back
         if self.urgent and self.next is not None:
             return self.next.place
-        if playing is None or playing.spec_number != self.listing.number:
-            return None
-        return playing.place
+        if playing is not None and (playing.spec_number, playing.moved) == (self.listing.number, self.moved):
+            return playing.place
+        if current is not None and current.listing is self.listing:
+            return current.place  # it was wished for last, and is still to be played
+        return self.next.place if playing is None and self.next is not None else None
 
     def _inserted(self, current: Opened | None) -> bool:
         """Tell whether a live event plays, or is about to."""

@@ -8,6 +8,9 @@ from services.restreamer.model import FLICKS, Packet
 
 LONGEST_HOLE = 2 * FLICKS
 BACKWARD = FLICKS // 2
+LONGEST_DELAY = 10 * FLICKS
+"""Of a picture's presentation behind its decoding; what is told beyond it is an error of the file."""
+LONGEST_STILL = 600 * FLICKS
 
 
 @dataclass(slots=True)
@@ -20,6 +23,8 @@ class Evener:
 
     def even(self, packet: Packet) -> Packet:
         """Give the packet with its times on the line without jumps."""
+        if packet.pts - packet.dts > LONGEST_DELAY:
+            packet = replace(packet, pts=packet.dts)
         dts = packet.dts + self.shift
         if self._reach is not None:
             last = self._last.get(packet.kind, dts)
@@ -27,5 +32,5 @@ class Evener:
                 self.shift += max(self._reach, last) - dts
                 dts = packet.dts + self.shift
         self._last[packet.kind] = dts
-        self._reach = max(dts + max(packet.duration, 0), self._reach or 0)
+        self._reach = max(dts + min(max(packet.duration, 0), LONGEST_STILL), self._reach or 0)
         return replace(packet, dts=dts, pts=packet.pts + self.shift) if self.shift else packet

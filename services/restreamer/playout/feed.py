@@ -22,6 +22,10 @@ from services.restreamer.playout.splice import DEEPEST, Part, Shot, Splicer
 from shared.messages.restreams import Place
 
 
+class NothingThereError(SourceError):
+    """A range has no picture: it is shorter than a frame, or behind the file's last one."""
+
+
 @dataclass(slots=True)
 class Feed:
     """Plays one range. `open` reads its beginning and decides; then `begin`, `play` to its end, `end`. SourceError."""
@@ -34,18 +38,14 @@ class Feed:
     """The file's time up to which packets were taken."""
     shown: bool = False
     _packets: Iterator[Packet] = field(init=False)
+    _track: Track = field(init=False)
+    _audio: Track | None = field(init=False)
     _sample: Sample = field(init=False)
     _video: CopiedVideo | RecodedVideo = field(init=False)
     _sound: Sound = field(init=False)
     _splicer: Splicer = field(init=False)
     _evener: Evener = field(default_factory=Evener)
-
-    @property
-    def track(self) -> Track:
-        """The file's pictures."""
-        if self.opened.media.video is None:
-            raise SourceError("the file has no pictures")
-        return self.opened.media.video
+    _flushed: bool = False
 
     @property
     def live(self) -> bool:
@@ -56,37 +56,42 @@ class Feed:
         """Read the first packets, and decide what becomes of them. SourceError, CutError, FFmpegError."""
         span, media, marked = self.opened.span, self.opened.media, self.opened.mark is not None
         self._packets = media.packets(span.start)
-        first = look_ahead(self._packets)
-        self._sample = sample = measure(first, self.track)  # only now the media knows what track it is
+        begin = look_ahead(media, self._packets)
+        if begin.video is None:
+            raise SourceError("the file has no pictures")
+        self._track, self._audio = begin.video, begin.audio
+        self._sample = sample = measure(begin.packets, self._track)
         key = sample.first_key
         if key is None:
             raise SourceError("no picture can be read")
-        found = Found(self.track, media.audio, sample.rate, sample.deep)
+        found = Found(self._track, self._audio, sample.rate, sample.deep)
         self.verdict = decide(found, self.stream, self.takes, self.opened.listing.encoding, marked=marked)
         start = key.pts if self.live else span.start
         seams = None
         inside = key.pts < start - TOLERANCE
-        if self.verdict.video == "copy" and (inside or (span.end is not None and sample.depth)):
-            seams, why = make_seams(self.track, sample, tail=not inside)
-            if seams is None:
+        if self.verdict.video == "copy" and (inside or span.end is not None):
+            seams, why = make_seams(self._track, sample, tail=not inside)
+            if seams is None and (inside or sample.depth):
                 self.verdict = encoded_whole(self.verdict, why)
         if self.verdict.video == "copy":
-            self._video = CopiedVideo(self.track, start, span.end, seams, self._reread)
+            self._video = CopiedVideo(self._track, start, span.end, seams, self._reread)
         else:
-            self._video = RecodedVideo(self.track, self.verdict.shape, start, span.end, self.opened.mark)
+            self._video = RecodedVideo(
+                self._track, self.verdict.shape, start, span.end, hole=sample.hole, mark=self.opened.mark
+            )
 
     def part(self, file: int, moved: int) -> Part:
         """Describe what plays."""
         opened, media = self.opened, self.opened.media
         return Part(
-            file, opened.place, self.verdict.how, self.verdict.reason, opened.item, media.video, media.audio,
+            file, opened.place, self.verdict.how, self.verdict.reason, opened.item, self._track, self._audio,
             media.duration, opened.listing.number, moved, self.live,
         )  # fmt: skip
 
     def begin(self, splicer: Splicer, part: Part, run: SoundRun | None) -> SoundRun | None:
         """Join what was played before; gives the run of encoded sound that goes on. SourceError, CutError."""
         self._splicer = splicer
-        audio, shape = self.opened.media.audio, self.verdict.shape
+        audio, shape = self._audio, self.verdict.shape
         if run is not None and (self.verdict.audio == "copy" or run.shape.audio != shape.audio):
             run.finish()
             run = None
@@ -107,38 +112,46 @@ class Feed:
         return run
 
     def play(self) -> Iterator[None]:
-        """Take packet after packet up to the out point or the file's end; yields after each."""
+        """Take packet after packet up to the out point or the file's end; yields after each, and between pictures."""
         for packet in chain(self._sample.packets, self._packets):
             self.reached = packet.dts
-            self._take(self._even(packet))
-            yield
+            yield from self._take(self._even(packet))
             if self._complete(packet):
                 break
         self.flush()
         if not self.shown:
-            raise SourceError("the file has nothing to show there")
+            raise NothingThereError("the file has nothing to show there")
 
     def flush(self) -> None:
         """Play what is held back, because no packet follows."""
+        if self._flushed:
+            return
+        self._flushed = True
         self._packets = iter(())  # what reads the file again may do so only when this is over
-        self._shots(self._video.finish())
+        for shot in self._video.finish():
+            self._shot(shot)
 
     def end(self, after: Place | None) -> None:
         """End with what came; `after` is the place that follows."""
-        self._splicer.end(after)
+        video = self._video
+        self._splicer.end(after, video.limit if video.done else None)
         self._sound.finish()
 
-    def _take(self, packet: Packet) -> None:
+    def _take(self, packet: Packet) -> Iterator[None]:
         if packet.kind == "video":
-            self._shots(self._video.push(packet))
+            for number, shot in enumerate(self._video.push(packet)):
+                if number:  # a picture that stays on for long becomes many
+                    yield
+                self._shot(shot)
             self._sound.advance(packet.dts)
         elif self._video.limit is None or packet.pts < self._video.limit - TOLERANCE:
             self._sound.push(packet)
+        yield
 
     def _complete(self, packet: Packet) -> bool:
         """Tell whether pictures and sound have reached the out point."""
         end = self.opened.span.end
-        return self._video.done and (self.opened.media.audio is None or end is None or packet.dts >= end)
+        return self._video.done and (self._audio is None or end is None or packet.dts >= end)
 
     def _even(self, packet: Packet) -> Packet:
         before = self._evener.shift
@@ -149,10 +162,9 @@ class Feed:
                 self._video.limit = self.opened.span.end + self._evener.shift
         return packet
 
-    def _shots(self, shots: list[Shot]) -> None:
-        for shot in shots:
-            self.shown = True
-            self._splicer.shot(shot)
+    def _shot(self, shot: Shot) -> None:
+        self.shown = True
+        self._splicer.shot(shot)
 
     def _reread(self, at: int) -> Iterator[Packet]:
         """Give the file's packets again, from the keyframe before the part's time `at`."""

@@ -43,13 +43,14 @@ class Lane:
             return
         if at > self.end + duration:
             self.fill(at, silence)
-            if silence is None:
-                self.end = at
         self.append(data, duration)
 
     def fill(self, until: int, silence: Silence | None) -> None:
-        """Put as many silent packets as fit before `until`."""
-        while silence is not None and self.end + silence.duration <= until:
+        """Put as many silent packets as fit before `until`; a hole where there is no such packet."""
+        if silence is None:
+            self.end = max(self.end, until)
+            return
+        while self.end + silence.duration <= until:
             self.append(silence.data, silence.duration)
 
     def trim(self, until: int) -> None:

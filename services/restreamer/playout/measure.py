@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from services.restreamer.model import FLICKS, Packet, Track
+from services.restreamer.model import FLICKS, Media, Packet, Track
 from services.restreamer.playout.shape import FASTEST, LEAD, USUAL_RATE
 from services.restreamer.playout.splice import DEEPEST
 from shared.media.cutting.grid import RATES, find_grid
@@ -30,16 +30,35 @@ class Sample:
     bitrate: int
 
     @property
+    def hole(self) -> int:
+        """Flicks from one picture to the next from which on the first one counts as staying on."""
+        return 3 * FLICKS * self.rate.denominator // (2 * self.rate.numerator)
+
+    @property
     def first_key(self) -> Packet | None:
         """The keyframe that decoding begins with."""
         return next((packet for packet in self.packets if packet.kind == "video" and packet.key), None)
 
 
-def look_ahead(packets: Iterator[Packet]) -> tuple[Packet, ...]:
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """First packets and their tracks; the media may know others already, those after a seam."""
+
+    packets: tuple[Packet, ...]
+    video: Track | None
+    audio: Track | None
+
+
+def look_ahead(media: Media, packets: Iterator[Packet]) -> Beginning:
     """Read packets until enough pictures are there, from the first keyframe on. SourceError from the file."""
     taken: list[Packet] = []
+    tracks = {"video": media.video, "audio": media.audio}
+    told: set[str] = set()
     pictures = size = 0
     for packet in packets:
+        if packet.kind not in told:
+            told.add(packet.kind)
+            tracks[packet.kind] = media.video if packet.kind == "video" else media.audio
         if packet.kind == "video":
             if not pictures and not packet.key:
                 continue
@@ -48,7 +67,7 @@ def look_ahead(packets: Iterator[Packet]) -> tuple[Packet, ...]:
         size += len(packet.data)
         if pictures > 2 * DEEPEST or size > _MOST_BYTES:
             break
-    return tuple(taken)
+    return Beginning(tuple(taken), tracks["video"], tracks["audio"])
 
 
 def measure(packets: tuple[Packet, ...], track: Track) -> Sample:

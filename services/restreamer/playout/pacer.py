@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Event, Lock, Thread
 
@@ -39,17 +39,21 @@ def to_flicks(ns: int) -> int:
 class View:
     """What the pacer knows, for other threads."""
 
-    part: Part | None = None
     sent: int = -1
     targets: tuple[TargetStatus, ...] = ()
     ended: bool = False
 
 
 class Pacer:
-    """Sends what is in the ring. `step` is the whole of it; the thread only waits between steps."""
+    """Sends what is in the ring. `step` is the whole of it; the thread only waits between steps.
 
-    def __init__(self, ring: Ring, outputs: Outputs, report: Reporter, clock: Clock) -> None:
-        self._ring, self._outputs, self._report, self._clock = ring, outputs, report, clock
+    `dry` is called while there is nothing to send.
+    """
+
+    def __init__(
+        self, ring: Ring, outputs: Outputs, report: Reporter, clock: Clock, dry: Callable[[], None] = lambda: None
+    ) -> None:
+        self._ring, self._outputs, self._report, self._clock, self._dry = ring, outputs, report, clock, dry
         self.view = View()
         self.end_ms: int | None = None
         self.paused = False
@@ -139,6 +143,8 @@ class Pacer:
         head = self._ring.head()
         if head is None:
             self._starved = self._starved or (self._anchor_ns is not None and now >= self._end_ns)
+            if self._starved or self._anchor_ns is None:
+                self._dry()
             return False
         if self._anchor_ns is None:
             if not self._reached(now):
@@ -197,7 +203,7 @@ class Pacer:
 
     def _publish(self, *, ended: bool = False) -> None:
         sent = -1 if self._last is None else self._last.unit.dts + self._last.unit.duration
-        self.view = View(self._last.part if self._last is not None else None, sent, self._states, ended)
+        self.view = View(sent, self._states, ended)
 
     def _next(self, now: int) -> int:
         """Choose when to look again: with the next unit, but not before a tick has passed."""

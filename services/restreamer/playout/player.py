@@ -41,7 +41,7 @@ class Playout:
         self._library, self._report_to = library, report
         self._settings = settings or Settings()
         self._ring = Ring(self._settings.bounds)
-        self._pacer = Pacer(self._ring, outputs, self._report, clock)
+        self._pacer = Pacer(self._ring, outputs, self._report, clock, self._dry)
         self._reader: Reader | None = None
         self._begin = Place()
         self._spec_number = self._moved = 0
@@ -105,8 +105,8 @@ class Playout:
 
     def snapshot(self) -> Snapshot:
         """Tell where it is and how its targets are."""
-        view, place = self._pacer.view, self._ring.sent.place
-        part = view.part
+        view, sent = self._pacer.view, self._ring.sent
+        part = sent.video.part if sent.video is not None else None
         played = max(view.sent, 0) * 1000 // FLICKS
         if part is None:
             return Snapshot(
@@ -114,7 +114,7 @@ class Playout:
                 targets=view.targets,
             )  # fmt: skip
         return Snapshot(
-            place or part.place, part.spec_number, part.moved, played, part.item.source.shown if part.item else "",
+            sent.place or part.place, part.spec_number, part.moved, played, part.item.source.shown if part.item else "",
             part.how, part.live, self._pacer.paused, view.ended, view.targets,
         )  # fmt: skip
 
@@ -130,6 +130,10 @@ class Playout:
         """Wait for both threads to end; tell whether they did. Blocks."""
         ended = self._pacer.join(seconds)
         return (self._reader is None or self._reader.join(seconds)) and ended
+
+    def _dry(self) -> None:
+        if self._reader is not None:
+            self._reader.hurry()
 
     def _opened(self) -> None:
         if self._reader is not None:

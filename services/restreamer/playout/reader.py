@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
+from dataclasses import replace
 from threading import Event, Thread
 
 import av
@@ -10,7 +12,7 @@ import av
 from services.restreamer.model import FLICKS, SourceError
 from services.restreamer.playout.ahead import Ahead, Opened
 from services.restreamer.playout.course import Course
-from services.restreamer.playout.feed import Feed
+from services.restreamer.playout.feed import Feed, NothingThereError
 from services.restreamer.playout.ring import Ring
 from services.restreamer.playout.shape import Shape
 from services.restreamer.playout.sound_encoder import SoundRun
@@ -41,6 +43,7 @@ class Reader:
         self._shape: Shape | None = None
         self._current: Opened | None = None
         self._files = 0
+        self._begun = 0  # where the file's first picture is
         self._wishes: deque[Wish] = deque()
         self._stop = Event()
         self._thread = Thread(target=self._work, name="restream-read", daemon=True)
@@ -55,6 +58,14 @@ class Reader:
         with self._ring.changed:
             self._wishes.append(wish)
             self._ring.changed.notify_all()
+
+    def hurry(self) -> None:
+        """Leave a file whose source keeps the output waiting, when something else is wished for."""
+        with self._ring.changed:
+            leave = any(not isinstance(wish, NewList) or not wish.wait_current for wish in self._wishes)
+        current = self._current
+        if leave and current is not None:
+            current.stop.set()
 
     def opened(self) -> None:
         """Take notice that the search for the next file is done."""
@@ -111,7 +122,7 @@ class Reader:
             self._course.seek(self._course.back, urgent=False)
             return
         if self._course.urgent:
-            self._cut()
+            self._go_on(self._ring.cut(MARGIN))
         elif self._run is not None:
             self._run.finish()
         self._run, self._course.urgent = None, False
@@ -122,13 +133,20 @@ class Reader:
     def _play(self, opened: Opened) -> None:
         """Play a file, range by range."""
         self._files += 1
+        self._begun = self._splicer.picture_end
         part: Opened | None = opened
+        left = False
         while part is not None:
             self._current = part
+            if self._stop.is_set():
+                part.stop.set()  # `stop` may have come before it could see what is current
             try:
                 self._play_range(part)
             except _Interrupted:
+                left = True
                 break
+            except NothingThereError as error:
+                self._leave(part, str(error))
             except SourceError as error:
                 self._leave(part, str(error))
                 break
@@ -136,20 +154,28 @@ class Reader:
                 self._leave(part, f"the file cannot be encoded: {error}")
                 break
             part = part.following()
-        self._close(opened)
+        self._close(opened, left=left)
 
-    def _close(self, opened: Opened) -> None:
+    def _close(self, opened: Opened, *, left: bool) -> None:
+        """Look for what follows a file, unless that was `left` for something else."""
         self._current = None
         opened.stop.set()
         opened.media.close()
-        if self._course.next is None and not self._stop.is_set():
+        if self._stop.is_set():
+            return
+        if self._course.next is None:
             self._course.seek(self._course.after(opened), urgent=self._course.urgent)
+        elif self._course.next.live is not None and opened.item is not None:
+            self._course.back = opened.place if left else self._course.after(opened)
 
     def _leave(self, opened: Opened, text: str) -> None:
         """Tell why a file is not played further, unless that was wished for."""
-        if self._stop.is_set() or self._course.interrupts():
+        with contextlib.suppress(_Interrupted):
+            self._heed()
+        if self._stop.is_set() or self._course.urgent:
             return
-        self._course.failures.add(text)
+        if self._splicer.picture_end - self._begun < FLICKS:
+            self._course.failures.add(text)
         item = opened.item
         self._report(Warned(text, opened.place.item if item else None, item.source.shown if item else ""))
 
@@ -174,12 +200,16 @@ class Reader:
         self._hand_over()
 
     def _make_way(self, feed: Feed) -> None:
-        """Cut what was to be played otherwise."""
-        if self._course.urgent:
-            place = self._cut()
-            if feed.live:
-                self._course.back = place or self._course.back
-        self._course.urgent = False
+        """Cut what was to be played otherwise. A live event comes back to where the list was cut."""
+        course = self._course
+        if course.urgent:
+            cut = self._ring.cut(MARGIN)
+            self._go_on(cut)
+            if feed.live and cut.part is not None and not cut.part.live:
+                course.back = cut.place
+        course.urgent = False
+        if feed.live:
+            feed.opened = replace(feed.opened, place=course.back or feed.opened.place)
 
     def _hand_over(self) -> None:
         """Put what is ready into the ring, and wait while it is full."""
@@ -202,20 +232,15 @@ class Reader:
     def _look_ahead(self, feed: Feed) -> None:
         """Open the next file in time."""
         opened = feed.opened
-        if self._course.next is not None or feed.live or opened.more:
+        if self._course.next is not None or feed.live or opened.more or not feed.shown:
             return
         ends = [end for end in (opened.span.end, opened.media.duration) if end is not None]
         if not ends or feed.reached > min(ends) - EARLY:
             self._course.seek(self._course.after(opened), urgent=False)
 
-    def _cut(self) -> Place | None:
-        """Cut the output near what is sent now; gives the place that would have followed."""
-        cut, place = self._ring.cut(MARGIN)
-        self._go_on(cut)
-        return place
-
     def _go_on(self, cut: Cut) -> None:
         self._splicer.cut(cut)
+        self._begun = cut.picture_end
         self._run = None
 
     def _heed(self) -> None:
@@ -228,17 +253,16 @@ class Reader:
                 self._course.jump(wish, self._ring.playing, self._current)
             elif isinstance(wish, Insert):
                 self._course.insert(wish, self._current)
+            if self._course.next is not None:
+                self._ring.reopen()
 
     def _new_list(self, wish: NewList) -> None:
         """Play another list at once, or after the file that plays, which may be one before the file being read."""
         if self._course.renew(wish.listing, self._current):
             return
         begin, playing = wish.listing.programme.begin(), self._ring.playing
-        if not wish.wait_current and playing is not None:
-            self._course.seek(begin, urgent=True)
-            return
-        self._course.seek(begin, urgent=False)
-        if playing is not None and playing.file != self._files:
+        self._course.seek(begin, urgent=not wish.wait_current)
+        if wish.wait_current and playing is not None and playing.file != self._files:
             self._go_on(self._ring.cut_file(playing.file))
             if self._current is not None:
                 raise _Interrupted

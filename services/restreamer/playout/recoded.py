@@ -20,13 +20,18 @@ from services.restreamer.playout.splice import Shot
 class RecodedVideo:
     """Gives a file's pictures from `start` up to `limit`, encoded; `shift` turns the part's times into the file's.
 
-    SourceError, CutError, FFmpegError.
+    A picture that is on at `start` is shown when the next one comes later than `hole` after it. `done` tells that
+    `limit` was reached. SourceError, CutError, FFmpegError.
     """
 
-    def __init__(self, track: Track, shape: Shape, start: int, limit: int | None, mark: Mark | None = None) -> None:
+    def __init__(
+        self, track: Track, shape: Shape, start: int, limit: int | None, *, hole: int, mark: Mark | None = None
+    ) -> None:
         self.start, self.limit = start, limit
         self.shift = 0
         self.done = False
+        self._hole = hole
+        self._before: av.VideoFrame | None = None
         self._decoder = PictureDecoder(track)
         self._encoder = PictureEncoder(shape)
         self._graph = PictureGraph(shape, self._encoder.pixels, mark)
@@ -38,33 +43,35 @@ class RecodedVideo:
         """How many pictures at most are out of order."""
         return self._encoder.depth
 
-    def push(self, packet: Packet) -> list[Shot]:
+    def push(self, packet: Packet) -> Iterator[Shot]:
         """Take the next packet in decode order."""
-        return [] if self.done else self._frames(self._decoder.push(packet))
+        if not self.done:
+            yield from self._frames(self._decoder.push(packet))
 
-    def finish(self) -> list[Shot]:
+    def finish(self) -> Iterator[Shot]:
         """Take the file's end, or what `done` told."""
-        shots = [] if self.done else self._frames(self._decoder.finish())
-        self.done = True
-        for slot, frame in self._slots.finish():
-            shots += self._shots(self._encoder.push(slot, self._graph.fit(frame, self._decoder.aspect)))
-        return shots + self._shots(self._encoder.finish())
+        if not self.done:
+            yield from self._frames(self._decoder.finish())
+        yield from self._encoded(self._slots.finish(self.limit if self.done else None))
+        yield from map(self._shot, self._encoder.finish())
 
-    def _frames(self, frames: Iterator[av.VideoFrame]) -> list[Shot]:
-        shots: list[Shot] = []
+    def _frames(self, frames: Iterator[av.VideoFrame]) -> Iterator[Shot]:
         for frame in frames:
             at = frame.pts or 0
-            if at < self.start - TOLERANCE or self.done:
+            if at < self.start - TOLERANCE:
+                self._before = frame
                 continue
+            before, self._before = self._before, None
+            if before is not None and at - self.start > self._hole:
+                yield from self._encoded(self._slots.push(self.start, before))
             if self.limit is not None and at >= self.limit - TOLERANCE:
                 self.done = True
-                break
-            for slot, held in self._slots.push(at, frame):
-                shots += self._shots(self._encoder.push(slot, self._graph.fit(held, self._decoder.aspect)))
-        return shots
+                return
+            yield from self._encoded(self._slots.push(at, frame))
 
-    def _shots(self, pictures: Iterator[Coded]) -> list[Shot]:
-        return [self._shot(picture) for picture in pictures]
+    def _encoded(self, slots: Iterator[tuple[int, av.VideoFrame]]) -> Iterator[Shot]:
+        for slot, frame in slots:
+            yield from map(self._shot, self._encoder.push(slot, self._graph.fit(frame, self._decoder.aspect)))
 
     def _shot(self, picture: Coded) -> Shot:
         pts = self._slots.time(picture.slot)

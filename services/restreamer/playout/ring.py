@@ -69,7 +69,8 @@ class Ring:
 
     def head(self) -> Entry | None:
         """Give the next entry."""
-        return self._entries[0] if self._entries else None
+        with self.changed:
+            return self._entries[0] if self._entries else None
 
     def due(self, until: int) -> list[Entry]:
         """Take the entries whose decode time is at most `until`."""
@@ -95,14 +96,19 @@ class Ring:
         with self.changed:
             self._over = end
 
+    def reopen(self) -> None:
+        """Take back what `finish` told: more is looked for."""
+        with self.changed:
+            self._over = None
+
     @property
     def over(self) -> Ended | None:
         """Tell whether all was taken and nothing follows, and why."""
         with self.changed:
             return None if self._entries else self._over
 
-    def cut(self, margin: int) -> tuple[Cut, Place | None]:
-        """Throw away what lies behind the first clean picture at least `margin` ahead; tell what follows that one."""
+    def cut(self, margin: int) -> Cut:
+        """Throw away what lies behind the first clean picture at least `margin` ahead."""
         with self.changed:
             first = (self.sent.video.unit.dts if self.sent.video is not None else 0) + margin
             clean = [
@@ -119,9 +125,9 @@ class Ring:
                 for index, entry in enumerate(self._entries)
                 if entry.unit.kind == "video" and entry.part.file == file
             ]
-            return self._cut_behind(own[-1] if own else None)[0]
+            return self._cut_behind(own[-1] if own else None)
 
-    def _cut_behind(self, index: int | None) -> tuple[Cut, Place | None]:
+    def _cut_behind(self, index: int | None) -> Cut:
         """Cut behind entry `index`, or behind what was sent."""
         entries = list(self._entries)
         count = 0 if index is None else index + 1
@@ -137,8 +143,9 @@ class Ring:
         self._over = None
         sound_end = ends[-1] if ends else self.sent.sound_end
         if lead is None:
-            return Cut(LEAD, -1, sound_end), None
-        return Cut(lead.picture_end, lead.unit.dts, sound_end, tuple(kept)), lead.unit.place or self.sent.place
+            return Cut(LEAD, -1, sound_end)
+        place = self.sent.place if index is None else lead.unit.place
+        return Cut(lead.picture_end, lead.unit.dts, sound_end, tuple(kept), lead.part, place)
 
     def _above(self, numerator: int, denominator: int) -> bool:
         if not self._entries:

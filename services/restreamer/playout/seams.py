@@ -37,6 +37,8 @@ class Seams:
         self._seam: Seam | None = None
         self._times: list[int] = []
         self._latest = self._start = -1
+        self._hole = sample.hole
+        self._before: av.VideoFrame | None = None
         if tail:
             self._prepare(sample)
 
@@ -68,6 +70,8 @@ class Seams:
         if self._decoder is None or self._seam is None:
             return []
         coded = self._encode(self._decoder.finish(), self._start, limit)
+        if limit is not None:
+            coded += self._staying(limit, self._start)
         coded += self._coded(self._seam.finish())
         self._decoder = self._seam = None
         return coded
@@ -79,19 +83,30 @@ class Seams:
             lead = static_sei(codec, split_sample(packet.data, 4))
         except BitstreamError:
             lead = []
-        self._seam, self._times, self._latest = self._encoder.seam(lead), [], -1
+        self._seam, self._times, self._latest, self._before = self._encoder.seam(lead), [], -1, None
 
     def _encode(self, frames: Iterator[av.VideoFrame], start: int, limit: int | None) -> list[Coded]:
-        assert self._seam is not None  # noqa: S101  begun before
         coded: list[Coded] = []
         for frame in frames:
             at = frame.pts or 0
             self._latest = max(self._latest, at)
-            if at < start - TOLERANCE or (limit is not None and at >= limit - TOLERANCE):
+            if at < start - TOLERANCE:
+                self._before = frame
                 continue
-            self._times.append(at)
-            coded += self._coded(self._seam.push(frame))
+            coded += self._staying(at, start)
+            if limit is None or at < limit - TOLERANCE:
+                coded += self._push(at, frame)
         return coded
+
+    def _staying(self, at: int, start: int) -> list[Coded]:
+        """Encode the picture that is on at `start`, when the next one comes as late as `at`."""
+        before, self._before = self._before, None
+        return self._push(start, before) if before is not None and at - start > self._hole else []
+
+    def _push(self, at: int, frame: av.VideoFrame) -> list[Coded]:
+        assert self._seam is not None  # noqa: S101  begun before
+        self._times.append(at)
+        return self._coded(self._seam.push(frame))
 
     def _coded(self, pictures: Iterator[Encoded]) -> list[Coded]:
         return [(self._times[picture.frame], picture.sync, picture.payload) for picture in pictures]

@@ -33,12 +33,13 @@ class Slots(Generic[Frame]):
             yield from self._until(slot)
         self._held, self._at = frame, at
 
-    def finish(self) -> Iterator[tuple[int, Frame]]:
-        """Give the last frame's slots: as long as the one before it, once at least."""
+    def finish(self, until: int | None = None) -> Iterator[tuple[int, Frame]]:
+        """Give the last frame's slots, once at least: up to `until`, or as long as the one before it."""
         if self._held is None:
             return
-        length = min(self._step, 2 * FLICKS) if self._step else int(FLICKS / self.rate)
-        yield from self._until(max(self._slot(self._at + length), self._next or 1))
+        if until is None:
+            until = self._at + (min(self._step, 2 * FLICKS) if self._step else int(FLICKS / self.rate))
+        yield from self._until(max(self._slot(until), self._next or 1))
         self._held = None
 
     def time(self, slot: int) -> int:

@@ -118,6 +118,7 @@ class EncodedSound:
         self._splicer, self._run = splicer, run
         self._decoder = SoundDecoder(track)
         self._resampler: av.AudioResampler | None = None
+        self._form: tuple[str, str, int] | None = None
         self._expected: int | None = None
         self._stretch = 0  # the part's time at which the samples without a hole began
         self._count = 0  # of its samples, after resampling
@@ -128,8 +129,10 @@ class EncodedSound:
         """Decode a packet."""
         for frame in self._decoder.push(packet):
             at = frame.pts if frame.pts is not None else packet.pts
-            if self._expected is None or abs(at - self._expected) > _CONTIGUOUS:
+            form = (frame.format.name, frame.layout.name, frame.sample_rate)
+            if self._expected is None or abs(at - self._expected) > _CONTIGUOUS or form != self._form:
                 self._flush()
+                self._form = form
                 self._stretch = self._expected = at
                 self._count = 0
             self._expected += frame.samples * FLICKS // (frame.sample_rate or self._run.rate)

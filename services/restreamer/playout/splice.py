@@ -62,12 +62,17 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Where the output was cut: its pictures' end, last decode time, sound's end, sound not yet sent."""
+    """Where the output was cut: its pictures' end, last decode time, sound's end, sound not yet sent.
+
+    `part` is what played there, if anything did, and `place` what would have followed; None: nothing.
+    """
 
     picture_end: int
     last_dts: int
     sound_end: int
     kept: tuple[Entry, ...] = ()
+    part: Part | None = None
+    place: Place | None = None
 
 
 class Splicer:
@@ -109,16 +114,17 @@ class Splicer:
         """Take the next picture in decode order."""
         if self._zero is None:
             self._zero = shot.pts
-        shot = self._steadied(shot, self._zero)
+        shot = replace(self._steadied(shot, self._zero), duration=self._length(shot))
         self._waiting.append(shot)
         heappush(self._order, (self.out(shot.pts), shot.at))
-        end = self.out(shot.pts) + self._length(shot)
-        self._latest = max(self._latest, end)
+        self._latest = max(self._latest, self.out(shot.pts) + shot.duration)
         if len(self._waiting) > self._window:
             self._place(None)
 
-    def end(self, after: Place | None) -> None:
-        """End the part; `after` is the place that follows its last picture."""
+    def end(self, after: Place | None, until: int | None = None) -> None:
+        """End the part; `after` is the place that follows its last picture, which is shown up to `until`."""
+        if until is not None and self._waiting:
+            self._last_until(self.out(until))
         while self._waiting:
             self._place(after)
         self.picture_end = max(self.picture_end, self._latest)
@@ -162,6 +168,21 @@ class Splicer:
         rounded = abs(shot.duration - self._typical) <= self._typical // 8
         return self._typical if rounded or shot.duration <= 0 else min(shot.duration, 25 * LEAD)
 
+    def _last_until(self, end: int) -> None:
+        """Show the last picture up to `end`: one frame long, or longer where rates vary and it stays on."""
+        last = max(self._waiting, key=lambda shot: shot.pts)
+        frame = self.out(last.pts) + self._typical
+        end = end if end - frame > self._typical // 2 else frame
+        for number, shot in enumerate(self._waiting):
+            room = end - self.out(shot.pts)
+            self._waiting[number] = replace(shot, duration=room if shot is last else min(shot.duration, room))
+        self._latest = end
+
+    @staticmethod
+    def _following(part: Part, at: int) -> Place:
+        """Give a place within a part; of a live event it is where the list goes on."""
+        return part.place if part.live else part.place.model_copy(update={"at": max(at, 0)})
+
     def _place(self, after: Place | None) -> None:
         """Give the longest waiting shot its times."""
         shot, part = self._waiting.popleft(), self._part
@@ -172,10 +193,11 @@ class Splicer:
         self._last_dts = self._floor = dts
         self._highest = max(self._highest, pts)
         clean = self._highest <= low
-        length = self._length(shot)
-        self.picture_end = max(self.picture_end, pts + length)
+        self.picture_end = max(self.picture_end, pts + shot.duration)
         place = None
         if clean:
-            place = part.place.model_copy(update={"at": max(self._order[0][1], 0)}) if self._order else after
-        unit = Unit("video", dts, max(pts, dts), length, shot.key, shot.data, shot.track, clean=clean, place=place)
+            place = self._following(part, self._order[0][1]) if self._order else after
+        unit = Unit(
+            "video", dts, max(pts, dts), shot.duration, shot.key, shot.data, shot.track, clean=clean, place=place
+        )
         self._ready.append(Entry(unit, part, self.picture_end))

@@ -1,0 +1,112 @@
+"""Playout of odd files: other pictures midway, rates that vary, reordering that begins late, damage, short ranges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from av.video.frame import PictureType
+
+from services.restreamer.model import FLICKS
+from services.restreamer.playout import Ended
+from shared.messages.restreams import Encoding
+from tests.support.framecode import HEIGHT, WIDTH, paint
+from tests.support.playout_stage import Clip, Stage, item, make, spec
+
+RATE = 30
+
+
+def drawn(path: Path, times: list[int], kinds: Callable[[int], PictureType], options: str) -> Path:
+    """Encode numbered pictures with given times (in 1/30 s) and kinds, without sound."""
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=RATE)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.options = {"preset": "superfast", "x264-params": options}
+        stream.codec_context.time_base = Fraction(1, RATE)
+        for number, at in enumerate(times):
+            frame = av.VideoFrame.from_ndarray(paint(number), format="gray").reformat(format="yuv420p")
+            frame.pict_type, frame.pts, frame.time_base = kinds(number), at, Fraction(1, RATE)
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return path
+
+
+def joined(folder: Path, first: Clip, second: Clip) -> Path:
+    """Make an MPEG-TS of two, the second one's times behind the first one's."""
+    later = ("-output_ts_offset", str(float(first.frames / first.rate) + 0.1))
+    clips = replace(first, suffix=".ts"), replace(second, suffix=".ts", options=later)
+    parts = [make(clip, folder / f"part{number}").read_bytes() for number, clip in enumerate(clips)]
+    path = folder / "joined.ts"
+    path.write_bytes(b"".join(parts))
+    return path
+
+
+@pytest.mark.parametrize("frames", [20, 60])
+def test_another_size_midway_is_conformed(frames: int, tmp_path: Path) -> None:
+    path = joined(tmp_path, Clip(frames, gop=10), Clip(60, 100, size=(640, 360)))
+    stage = Stage(speed=16)
+    stage.play(spec(item(path)))
+    assert stage.numbers() == [*range(frames), *range(100, 160)]
+    assert {unit.track.width for unit in stage.pictures if unit.track} == {WIDTH}
+    stage.check()
+
+
+def test_sound_that_changes_its_channels_unannounced_is_encoded_through(tmp_path: Path) -> None:
+    path = joined(tmp_path, Clip(60, audio="libmp3lame"), Clip(60, 100, audio="libmp3lame", channels=2))
+    stage = Stage(speed=16)
+    stage.play(spec(item(path), encoding=Encoding()))
+    assert not stage.warnings()
+    assert stage.numbers()[0] == 0
+    assert stage.numbers()[-1] == 159
+    stage.check()
+
+
+def test_a_range_without_a_picture_is_left_out(tmp_path: Path) -> None:
+    stage = Stage(speed=32)
+    path = make(Clip(120), tmp_path / "file")
+    stage.play(spec(item(path, (1, 1.5), (1.01, 1.02), (1.5, 2), (1.2, 1.8), (3.9, None)), loops=2))
+    assert stage.numbers() == [*range(30, 60), *range(36, 54), *range(117, 120)] * 2
+    assert stage.warnings() == ["the file has nothing to show there"] * 2
+    assert stage.reports[-1] == Ended()
+    stage.check()
+
+
+def test_a_list_that_played_in_part_has_not_failed(tmp_path: Path) -> None:
+    stage = Stage(speed=8)
+    stage.shelf.broken["gone"] = "it is gone"
+    stage.play(spec(item("gone"), item(make(Clip(30), tmp_path / "file"))))
+    assert stage.warnings() == ["it is gone"]
+    assert stage.reports[-1] == Ended()
+
+
+def test_an_out_point_is_exact_where_reordering_begins_late(tmp_path: Path) -> None:
+    path = drawn(
+        tmp_path / "late.mp4", list(range(120)), lambda number: PictureType.P if 0 < number < 60 else PictureType.NONE,
+        "bframes=3:b-adapt=0:scenecut=0",
+    )  # fmt: skip
+    stage = Stage(speed=32)
+    stage.play(spec(item(path, *((0, Fraction(end, RATE)) for end in (100, 101, 102, 103)))))
+    assert stage.numbers() == [number for end in (100, 101, 102, 103) for number in range(end)]
+    assert [file.how for file in stage.files()] == ["copied"]
+
+
+@pytest.mark.parametrize("encoding", [None, Encoding(rate_num=25)])
+def test_pictures_that_stay_on_last_from_in_to_out_point(encoding: Encoding | None, tmp_path: Path) -> None:
+    slides = drawn(tmp_path / "slides.mp4", [0, 300, 330, 450, 456], lambda _: PictureType.NONE, "bframes=0")
+    stage = Stage(speed=32)
+    ranges = [(0, 5), (0, 3), (5, 12)]
+    stage.play(spec(item(slides, *ranges), encoding=encoding))
+    begins = [unit.pts for unit in stage.pictures if unit.track]
+    lengths = [Fraction(after - before, FLICKS) for before, after in pairwise(begins)]
+    assert lengths == [5, 3]
+    assert max(unit.pts + unit.duration for unit in stage.pictures) - begins[0] == 15 * FLICKS
+    seen = stage.numbers()
+    assert seen == [0, 0, 0, 1, 2] if encoding is None else seen[:200] == [0] * 200
+    assert [seen.index(1), seen.index(2)] == ([3, 4] if encoding is None else [325, 350])
+    assert np.all(np.diff(seen) >= 0)

@@ -1,0 +1,97 @@
+"""Small parts of the playout: sound without silence, times that make no sense, searches that are called off."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from threading import Event
+
+import pytest
+
+from services.restreamer.model import FLICKS, Media, Packet, SourceError
+from services.restreamer.playout.ahead import Ahead, Failures, Listing
+from services.restreamer.playout.evener import Evener
+from services.restreamer.playout.lane import Lane
+from services.restreamer.playout.programme import Programme
+from services.restreamer.playout.slots import Slots
+from services.restreamer.playout.terms import Picture
+from shared.messages.restreams import Item, Place, Source
+from tests.support.waiting import wait_until
+
+FRAME = FLICKS // 25
+
+
+def test_sound_goes_on_in_time_where_its_codec_has_no_silence() -> None:
+    lane = Lane(0)
+    lane.fill(10 * FRAME, None)
+    assert lane.end == 10 * FRAME  # pictures wait for sound up to here
+    lane.lay(20 * FRAME, b"sound", FRAME, None)
+    assert [unit.pts for unit in lane.units] == [20 * FRAME]
+
+
+def test_a_time_that_makes_no_sense_does_not_last() -> None:
+    evener = Evener()
+    far = 3600 * FLICKS
+    times = [(0, 0), (FRAME, FRAME + far), (2 * FRAME, 2 * FRAME)]
+    even = [evener.even(Packet("video", dts, pts, FRAME, key=False, data=b"")) for dts, pts in times]
+    assert [packet.pts for packet in even] == [0, FRAME, 2 * FRAME]
+    evener.even(Packet("video", 3 * FRAME, 3 * FRAME, far, key=False, data=b""))
+    after = evener.even(Packet("video", 3 * FRAME + far, 3 * FRAME + far, FRAME, key=False, data=b""))
+    assert after.pts < far // 2
+
+
+def test_a_frame_stays_on_up_to_the_out_point() -> None:
+    slots: Slots[str] = Slots(Fraction(25))
+    shown = [*slots.push(0, "a"), *slots.push(FRAME, "b"), *slots.finish(10 * FRAME)]
+    assert [frame for _, frame in shown] == ["a"] + 9 * ["b"]
+
+
+class Closing:
+    """A file that was opened after it was no longer wanted."""
+
+    closed = False
+    video = audio = duration = wall_start_ms = resumes = None
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Late:
+    """A library whose file comes when `gate` is open."""
+
+    def __init__(self, media: Closing, error: Exception | None = None) -> None:
+        self.media, self.error, self.gate = media, error, Event()
+
+    def open(self, source: Source, stop: Event) -> Media:
+        self.gate.wait(30)
+        if self.error is not None:
+            raise self.error
+        return self.media  # type: ignore[return-value]  it is only closed
+
+    def picture(self, source: Source, stop: Event) -> Picture:
+        raise SourceError("there is none")
+
+
+def search(library: Late) -> Ahead:
+    source = Source(kind="library", place="a", shown="a")
+    listing = Listing(Programme((Item(source=source),), loops=1))
+    return Ahead(library, lambda _: None, lambda: None, Failures(), listing, Place(), live=source)
+
+
+def test_a_file_that_opens_too_late_is_closed() -> None:
+    library = Late(Closing())
+    ahead = search(library).start()
+    ahead.cancel()
+    library.gate.set()
+    wait_until(lambda: ahead.done)
+    assert ahead.opened is None
+    assert library.media.closed
+
+
+def test_a_search_that_breaks_is_over() -> None:
+    library = Late(Closing(), ZeroDivisionError())
+    library.gate.set()
+    ahead = search(library)
+    with pytest.raises(ZeroDivisionError):
+        ahead._run()
+    assert ahead.done
+    assert ahead.failed

@@ -62,14 +62,16 @@ def _said(event: RestreamEvent) -> tuple[str, str, str | None] | None:
         return _target_said(event)
     if isinstance(event, RestreamStateChanged):
         return {
-            "ended": (SUCCESS, f"Task ended: {event.reason}", None),
+            "ended": (SUCCESS, f"Task ended: {event.reason}" if event.reason else "Task ended!", None),
             "stopped": (SUCCESS, "Task terminated!", _TERMINATE),
             "failed": (FAILURE, f"Task failed: {event.reason}", None),
         }.get(event.state)
     if isinstance(event, RestreamFileStarted):
         told = event.callback is not None and event.callback.files
         return (SUCCESS, f"Start playing file: {event.shown}", None) if told else None
-    return (WARNING, event.text, None) if isinstance(event, RestreamWarned) else None
+    if isinstance(event, RestreamWarned):
+        return (WARNING, f"{event.text} ({event.shown})" if event.shown else event.text, None)
+    return None
 
 
 def _target_said(event: RestreamTargetChanged) -> tuple[str, str, str | None] | None:

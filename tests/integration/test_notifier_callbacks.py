@@ -53,7 +53,7 @@ def events_of(of: Desk, callback: Callback) -> list[RestreamEvent]:
             **about, number=4, item=0, loop=0, shown="http://www.video.com/live/abc.mp4", how="copied",
             video="h264", audio="aac", width=1280, height=720, rate="25", duration=705_600_000, targets=TARGETS,
         ),
-        RestreamWarned(**about, number=5, text="the file cannot be read: 404", targets=TARGETS),
+        RestreamWarned(**about, number=5, text="it cannot be read: 404", shown="http://e.com/abc.mp4", targets=TARGETS),
         target("waiting", 6, "the connection was reset"),
         target("failed", 7, "refused"),
         RestreamStateChanged(**{**about, "callback": ended}, number=8, state="stopped", targets=TARGETS),
@@ -82,6 +82,7 @@ async def test_callbacks_have_the_page_s_form_and_keep_secrets_from_people(nats:
             ("0", "1"), ("0", "1"), ("2", "1"), ("2", "1"), ("1", "1"), ("0", "2"),
         ]  # fmt: skip
         assert bodies[1]["file"]["fps"] == "25"
+        assert bodies[2]["msg"] == "it cannot be read: 404 (http://e.com/abc.mp4)"
         assert json.loads(bodies[-1]["forwardurl"]) == list(URLS)
         assert all(isinstance(b[name], str) for b in bodies for name in ("msg", "code", "srcurl", "id", "forwardurl"))
         kept = json.dumps([record.model_dump() for record in deliveries])

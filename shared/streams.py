@@ -138,7 +138,7 @@ BUCKETS: tuple[BucketSpec, ...] = (
     BucketSpec("clips", "clipper", readers=("gateway", "restreamer")),
     BucketSpec("exports", "exporter"),
     BucketSpec("restreams", "restreamer", readers=("gateway",)),
-    BucketSpec("places", "restreamer", ttl=timedelta(hours=48), readers=("gateway",)),
+    BucketSpec("places", "restreamer", ttl=timedelta(hours=72), readers=("gateway",)),
     BucketSpec("deliveries", "notifier", ttl=timedelta(days=30), readers=("gateway",)),
     BucketSpec("schedules", "scheduler"),
 )

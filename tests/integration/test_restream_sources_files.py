@@ -177,6 +177,24 @@ def test_sound_that_begins_late_in_an_flv_is_not_heard_and_breaks_nothing(access
     media.close()
 
 
+@pytest.mark.parametrize("name", ["a.mp4", "a.flv", "a.mkv"])
+def test_a_title_in_an_old_encoding_is_no_fault(access: Access, name: str) -> None:
+    whole = make(access, name, Spec(options=("-metadata", "title=Kueche")))
+    assert whole.count(b"Kueche") == 1
+    media = open_bytes(access, whole.replace(b"Kueche", b"K\xfcche "))
+    assert numbers(media.video, media.packets(0)) == ALL
+    media.close()
+
+
+def test_one_broken_tag_is_not_another_codec(access: Access) -> None:
+    whole = bytearray(make(access, "a.flv"))
+    at = whole.index(b"\xaf\1", len(whole) // 2)  # a frame of sound
+    whole[at] = 0x2F
+    media = open_bytes(access, bytes(whole))
+    assert numbers(media.video, media.packets(0)) == ALL
+    media.close()
+
+
 def test_broken_tags_in_an_flv_are_not_taken_for_another_codec(access: Access) -> None:
     whole = make(access, "a.flv")
     half = len(whole) // 2

@@ -150,7 +150,9 @@ def _opened(file: Readable, container: Container) -> InputContainer:
     bound_allocations()
     options = {"protocol_whitelist": "none", **_OPTIONS.get(container, {})}
     try:
-        return av.open(file, "r", format=container, options=options, buffer_size=BUFFER, io_open=_refuse)
+        return av.open(
+            file, "r", format=container, options=options, metadata_errors="replace", buffer_size=BUFFER, io_open=_refuse
+        )
     except (av.FFmpegError, ValueError) as error:
         raise SourceError(f"the {container} cannot be read: {_words(error)}") from error
 

@@ -23,6 +23,7 @@ class FlvWatch:
         self.changed = ""
         self._file = file
         self._codecs: dict[int, int | bytes] = {}
+        self._newest: dict[int, int | bytes] = {}
         self._next = int.from_bytes(file.head()[5:9], "big") + 4  # where the next tag begins
         self._at = 0  # where reading goes on
         self._tail = b""  # what was read before that, if a tag may begin in it
@@ -71,10 +72,11 @@ class FlvWatch:
             if self._lost:
                 return
             if kind in _NAMES and size:
-                codec = _codec(kind, tag[TAG:])
-                if self._codecs.setdefault(kind, codec) != codec:
+                codec, before = _codec(kind, tag[TAG:]), self._newest.get(kind)
+                if self._codecs.setdefault(kind, codec) != codec == before:  # one tag alone is broken
                     self.changed = _NAMES[kind]
                     return
+                self._newest[kind] = codec
             self._next += TAG + size + 4
         self._tail = data[self._next - base :] if base <= self._next < self._at else b""
 

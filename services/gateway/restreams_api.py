@@ -24,7 +24,7 @@ from services.gateway.restream_models import (
 )
 from services.gateway.restream_parts import position
 from services.gateway.restream_view import changed_ms, view
-from services.gateway.restreams import Known, expected, first_of
+from services.gateway.restreams import first_of
 from shared.messages.restreams import RestreamSpec, State, Verb
 
 router: Final = APIRouter(prefix="/v1/restreams", tags=["restreams"], dependencies=[Depends(broker_here)])
@@ -44,7 +44,7 @@ async def create_restream(
     spec = await restreams.spec_of(caller.account, asked)
     command = restreams.command(caller.account, ids(0), "start", spec=spec, command=ids(1))
     await restreams.order(command)
-    return view(Known(expected(command, spec), None))
+    return view(await restreams.find(caller.account, command.restream))  # a repeated request shows how it is by now
 
 
 @router.get("")

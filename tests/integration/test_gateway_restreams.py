@@ -235,6 +235,8 @@ async def test_the_same_request_with_the_same_key_is_one_restream(api: Gateway) 
     assert first["id"] == second["id"]
     info = await api.deps.js().stream_info(COMMANDS, subjects_filter=f"restreams.command.main.{first['id']}")
     assert (info.state.subjects or {}) == {f"restreams.command.main.{first['id']}": 1}
+    await taken_up(api, first["id"], state="stopped")
+    assert (await api.http.post("/v1/restreams", json=ASKED, headers=once)).json()["state"] == "stopped"
 
 
 async def test_credentials_are_kept_without_being_given_out(api: Gateway) -> None:

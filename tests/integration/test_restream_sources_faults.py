@@ -129,6 +129,13 @@ def test_a_name_of_a_private_address_is_not_called(
     assert asked == ["inside.example.com", "there.example.com"]
 
 
+def test_a_redirect_to_what_is_no_url_is_named(server: Server, access: Access) -> None:
+    url = server.put("/a.mp4", b"", "redirect", location="http://[hidden/b.mp4")
+    with pytest.raises(SourceError, match="no URL") as caught:
+        opened("url", url, access)
+    assert "hidden" not in str(caught.value)
+
+
 def test_an_index_of_a_thousand_million_frames_takes_no_memory(film: bytes, tmp_path: Path) -> None:
     """Twelve bytes of an mp4 say how many frames it has; FFmpeg makes an entry of 40 bytes for each."""
     access = access_to(tmp_path)

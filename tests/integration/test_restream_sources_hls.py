@@ -207,13 +207,14 @@ NESTED = "#EXTM3U\n#EXTINF:2,\nother.m3u8?x=1\n"
 HIDDEN = "#EXTM3U\n#EXTINF:2,\nsegment.ts\n"
 AWAY = "#EXTM3U\n#EXTINF:2,\nhttp://10.1.2.3/a.ts\n"
 LOCAL = "#EXTM3U\n#EXTINF:2,\nfile:///etc/passwd\n"
+ODD = "#EXTM3U\n#EXTINF:2,\nhttp://[a/b.ts\n"
 DRM = '#EXTM3U\n#EXT-X-KEY:METHOD=SAMPLE-AES,URI="k"\n#EXTINF:2,\na.ts\n'
 
 
 @pytest.mark.parametrize(
     ("text", "why"),
     [(MASTER, "other playlists"), (NESTED, "other playlists"), (HIDDEN, "other playlists"), (AWAY, "not be reached"),
-     (LOCAL, "refused"), (DRM, "encrypted")],
+     (LOCAL, "refused"), (DRM, "encrypted"), (ODD, "no URL")],
 )  # fmt: skip
 def test_what_a_playlist_may_not_refer_to(server: Server, access: Access, text: str, why: str) -> None:
     server.put("/segment.ts", MASTER.encode())

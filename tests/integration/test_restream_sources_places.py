@@ -149,6 +149,7 @@ async def test_an_object_of_a_user_s_bucket_is_read_with_stored_credentials(
         for place, name, text in (
             (f"s3://{BUCKET}/none.mp4", "My films", "not found"),
             (f"s3://{BUCKET}", "My films", "s3://bucket/key"),
+            ("s3://[films/a", "My films", "s3://bucket/key"),
             (f"s3://{BUCKET}/folder/a film.mp4", "Others", "do not exist"),
         ):
             with pytest.raises(SourceError, match=text):

@@ -127,8 +127,11 @@ class LocalFile:
             raise SourceError(f"the file cannot be read: {os.strerror(error.errno or 0)}") from error
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a byte."""
-        return self._file.seek(offset, whence)
+        """Go to a byte; SourceError when there is none, as where a broken index leads."""
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, OverflowError) as error:
+            raise SourceError("the file refers to a place that it does not have") from error
 
     def tell(self) -> int:
         """Tell the byte that is read next."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from threading import Event
 from typing import Final
-from urllib.parse import quote, unquote, urljoin, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import httpx
 
@@ -25,7 +25,7 @@ from services.restreamer.sources.origin import StoreOrigin
 from services.restreamer.sources.pictures import Picture, PictureCache
 from services.restreamer.sources.playlist import Bytes, parse_playlist
 from services.restreamer.sources.recordings import RecordingMedia
-from services.restreamer.sources.remote import HttpOrigin
+from services.restreamer.sources.remote import HttpOrigin, resolved
 from services.restreamer.sources.sniff import sniff
 from shared.kv import Bucket
 from shared.messages.clips import ClipRecord
@@ -142,12 +142,12 @@ class _Remote:
         """Open what a playlist names, by its place relative to the playlist's."""
         url: Callable[[], str]
         if self._sign:
-            path = urlsplit(urljoin(f"http://bucket/{quote(self._key)}", place.uri))
+            path = urlsplit(resolved(f"http://bucket/{quote(self._key)}", place.uri))
             if path.netloc != "bucket":
                 raise SourceError("a playlist in a bucket may name objects of this bucket only")
             url = partial(self._address, unquote(path.path).removeprefix("/"))
         else:
-            address = urljoin(self._where, place.uri)
+            address = resolved(self._where, place.uri)
             url = lambda: address  # noqa: E731
         return HttpOrigin(
             url, self._client, self._access.allowed, self._access.limits, self._stop,

@@ -33,6 +33,14 @@ _REASONS: Final = {
 }
 
 
+def resolved(base: str, reference: str) -> str:
+    """Give the URL that another one refers to; SourceError."""
+    try:
+        return urljoin(base, reference)
+    except ValueError:  # its words hold parts of the URL
+        raise SourceError("it refers to something that is no URL") from None
+
+
 class _Broken(Exception):  # noqa: N818  a state of the transfer, shown to nobody
     """The transfer failed in a way that another try may mend; the text is for people."""
 
@@ -145,8 +153,8 @@ class HttpOrigin:
             if response.status_code not in _REDIRECTS or "location" not in response.headers:
                 self.where = url
                 return self._accepted(response, start)
-            url = urljoin(url, response.headers["location"])
             response.close()
+            url = resolved(url, response.headers["location"])
         raise SourceError(f"{self._host()}: more than {self._limits.redirects} redirects")
 
     def _checked(self, url: str) -> str:

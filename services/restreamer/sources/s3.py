@@ -30,7 +30,10 @@ SCHEME: Final = "s3"
 
 def split_place(place: str) -> tuple[str, str]:
     """Give bucket and key of s3://bucket/key; SourceError."""
-    parts = urlsplit(place)
+    try:
+        parts = urlsplit(place)
+    except ValueError:
+        raise SourceError("an S3 source is written s3://bucket/key") from None
     key = parts.path.removeprefix("/") + (f"?{parts.query}" if parts.query else "")
     if parts.scheme != SCHEME or not parts.hostname or not key:
         raise SourceError("an S3 source is written s3://bucket/key")

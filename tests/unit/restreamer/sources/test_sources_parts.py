@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import os
 import secrets
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from services.restreamer.model import FLICKS, Packet, SourceError, Track
 from services.restreamer.sources.demux import Raw
+from services.restreamer.sources.files import LocalFile
 from services.restreamer.sources.flv_seek import flv_from
 from services.restreamer.sources.payloads import Adts, ByteStream, Relengthed
 from services.restreamer.sources.playlist import Bytes, parse_playlist
@@ -193,6 +196,15 @@ def test_little_of_an_flv_is_read_to_find_a_time() -> None:
     assert tag[0] == 9
     assert 85_000 < int.from_bytes(tag[4:7], "big") <= 97_000
     assert file.count < 1 << 20
+
+
+@pytest.mark.parametrize("offset", [-1, 1 << 63, -(1 << 63)])
+def test_a_place_that_a_file_does_not_have_is_a_fault_of_the_file(tmp_path: Path, offset: int) -> None:
+    (tmp_path / "file").write_bytes(b"data")
+    file = LocalFile(os.open(tmp_path / "file", os.O_RDONLY))
+    with pytest.raises(SourceError, match="place that it does not have"):
+        file.seek(offset)
+    file.close()
 
 
 class Counted(io.BytesIO):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
@@ -15,8 +16,10 @@ from av.video.frame import PictureType
 
 from services.restreamer.model import FLICKS
 from services.restreamer.playout import Ended
+from services.restreamer.playout.lane import Lane
+from services.restreamer.playout.sounds import EncodedSound
 from shared.messages.restreams import Encoding
-from tests.support.framecode import HEIGHT, WIDTH, paint
+from tests.support.framecode import HEIGHT, WIDTH, ffmpeg, paint
 from tests.support.playout_stage import Clip, Stage, item, make, spec
 
 RATE = 30
@@ -110,3 +113,30 @@ def test_pictures_that_stay_on_last_from_in_to_out_point(encoding: Encoding | No
     assert seen == [0, 0, 0, 1, 2] if encoding is None else seen[:200] == [0] * 200
     assert [seen.index(1), seen.index(2)] == ([3, 4] if encoding is None else [325, 350])
     assert np.all(np.diff(seen) >= 0)
+
+
+@pytest.mark.parametrize("encoding", [None, Encoding()])
+def test_sound_that_goes_on_without_pictures_is_not_kept(
+    encoding: Encoding | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures, path = make(Clip(60, audio=None), tmp_path / "pictures"), tmp_path / "long.mp4"
+    sound = ("-f", "lavfi", "-i", "anullsrc=r=8000:cl=mono", "-t", "1800", "-c:v", "copy", "-c:a", "aac")
+    subprocess.run([ffmpeg(), "-v", "error", "-i", str(pictures), *sound, str(path)], check=True, timeout=120)
+    kept = [0]
+    trim, write = Lane.trim, EncodedSound._write
+
+    def trimmed(lane: Lane, until: int) -> None:
+        kept.append(lane.end - until)
+        trim(lane, until)
+
+    def written(sound: EncodedSound, until: int) -> None:
+        kept.append(sum(samples.shape[1] for _, _, samples in sound._held) * FLICKS // 48_000)
+        write(sound, until)
+
+    monkeypatch.setattr(Lane, "trim", trimmed)
+    monkeypatch.setattr(EncodedSound, "_write", written)
+    stage = Stage(speed=32)
+    stage.play(spec(item(path), item(pictures), encoding=encoding))
+    assert stage.numbers() == [*range(60), *range(60)]
+    assert max(kept) < 700 * FLICKS
+    stage.check()

@@ -11,6 +11,7 @@ BACKWARD = FLICKS // 2
 LONGEST_DELAY = 10 * FLICKS
 """Of a picture's presentation behind its decoding; what is told beyond it is an error of the file."""
 LONGEST_STILL = 600 * FLICKS
+"""How long a picture stays on at most."""
 
 
 @dataclass(slots=True)

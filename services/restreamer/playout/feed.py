@@ -9,7 +9,7 @@ from itertools import chain
 from services.restreamer.model import FLICKS, Packet, SourceError, Track
 from services.restreamer.playout.ahead import Opened
 from services.restreamer.playout.copied import CopiedVideo
-from services.restreamer.playout.evener import Evener
+from services.restreamer.playout.evener import LONGEST_STILL, Evener
 from services.restreamer.playout.measure import Sample, look_ahead, measure
 from services.restreamer.playout.programme import TOLERANCE
 from services.restreamer.playout.recoded import RecodedVideo
@@ -46,6 +46,7 @@ class Feed:
     _splicer: Splicer = field(init=False)
     _evener: Evener = field(default_factory=Evener)
     _flushed: bool = False
+    _pictures_end: int = field(init=False)
 
     @property
     def live(self) -> bool:
@@ -60,6 +61,7 @@ class Feed:
         if begin.video is None:
             raise SourceError("the file has no pictures")
         self._track, self._audio = begin.video, begin.audio
+        self._pictures_end = span.start
         self._sample = sample = measure(begin.packets, self._track)
         key = sample.first_key
         if key is None:
@@ -143,7 +145,10 @@ class Feed:
                 if number:  # a picture that stays on for long becomes many
                     yield
                 self._shot(shot)
+            self._pictures_end = packet.dts + packet.duration
             self._sound.advance(packet.dts)
+        elif packet.dts - self._pictures_end > LONGEST_STILL:
+            pass  # no picture comes for it, or too late
         elif self._video.limit is None or packet.pts < self._video.limit - TOLERANCE:
             self._sound.push(packet)
         yield

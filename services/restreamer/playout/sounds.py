@@ -20,6 +20,8 @@ LATE = FLICKS // 5
 """How much later than the pictures' packets sound may come before it counts as missing."""
 _CONTIGUOUS = FLICKS * 40 // 1000
 _MOST_HELD = 4096
+MOST_DECODED = 60 * FLICKS
+"""How much sound is decoded ahead of its pictures; what is later is not heard."""
 
 
 class Sound(Protocol):
@@ -127,6 +129,8 @@ class EncodedSound:
 
     def push(self, packet: Packet) -> None:
         """Decode a packet."""
+        if self._splicer.zero is not None and self._splicer.out(packet.pts) - self._splicer.shown > MOST_DECODED:
+            return
         for frame in self._decoder.push(packet):
             at = frame.pts if frame.pts is not None else packet.pts
             form = (frame.format.name, frame.layout.name, frame.sample_rate)

@@ -136,7 +136,7 @@ class Splicer:
         while True:
             floor = self._ready[0].unit.dts if self._ready else self._floor
             sound = self.lane.units
-            if sound and self._part is not None and (sound[0].dts <= floor or rest):
+            if sound and self._part is not None and (sound[0].dts <= floor or (rest and not self._ready)):
                 out.append(Entry(sound.popleft(), self._part, self.picture_end))
             elif self._ready and (self.lane.end >= floor or rest):
                 out.append(self._ready.popleft())

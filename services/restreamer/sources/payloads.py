@@ -18,7 +18,10 @@ LENGTH: Final = 4
 _LENGTH_AT: Final[dict[VideoCodec, int]] = {"h264": 4, "hevc": 21}  # the record's byte that ends in lengthSizeMinusOne
 ADTS_HEAD: Final = 7
 # How a NAL unit begins that only a stream of the other codec has: HEVC's VPS, H.264's SPS.
-_OTHERS: Final[dict[VideoCodec, tuple[bytes, VideoCodec]]] = {"h264": (b"\x40\x01", "hevc"), "hevc": (b"\x67", "h264")}
+_OTHERS: Final[dict[VideoCodec, tuple[tuple[bytes, ...], VideoCodec]]] = {
+    "h264": ((b"\x40\x01",), "hevc"),
+    "hevc": ((b"\x67", b"\x47", b"\x27"), "h264"),
+}
 
 
 def with_nals(codec: str) -> VideoCodec | None:
@@ -86,8 +89,8 @@ class ByteStream:
         """Give the picture; at a keyframe the configuration is brought up to date."""
         kept: list[bytes] = []
         nals = split_annexb(data)
-        mark, other = _OTHERS[self.codec]
-        if key and any(nal.startswith(mark) for nal in nals):
+        marks, other = _OTHERS[self.codec]
+        if key and any(nal.startswith(marks) for nal in nals):
             self._begin(other)
         for nal in nals:
             kind = nal_type(self.codec, nal)

@@ -11,7 +11,7 @@ from threading import Event
 from services.restreamer.model import FLICKS, Packet, SourceError
 from services.restreamer.sources.file_media import FileMedia
 from shared.messages.restreams import Move, Source
-from tests.support.playout_stage import TARGET, Clip, Stage, item, make, opened, spec, until
+from tests.support.playout_stage import TARGET, Clip, Stage, item, make, opened, spec, steps, until
 
 LIVE = Source(kind="live", place="live", shown="live")
 CLIPS = 150
@@ -99,6 +99,18 @@ def test_a_seek_goes_to_the_list_that_waits(tmp_path: Path) -> None:
     stage.wait_for_end()
     assert order(stage) == [0, 3]
     assert stage.numbers()[-120:] == list(range(3 * CLIPS + 30, 4 * CLIPS))
+
+
+def test_a_list_follows_what_plays_while_the_next_file_is_read(tmp_path: Path) -> None:
+    short, long, other = (make(Clip(90, CLIPS * n), tmp_path / str(n)) for n in range(3))
+    stage = Stage(speed=2)
+    stage.player.start(spec(item(short), item(long), item(long)), (TARGET,))
+    until(lambda: reading(stage) == 1 and stage.player._reader._splicer.picture_end > 4 * FLICKS)
+    stage.player.update(spec(item(other)), 1, wait_current=True)
+    stage.wait_for_end()
+    assert stage.numbers() == [*range(90), *range(2 * CLIPS, 2 * CLIPS + 90)]
+    assert steps(stage.pictures) == {FLICKS // 30}
+    stage.check()
 
 
 def test_a_list_that_opens_slowly_follows_one_that_is_over(tmp_path: Path) -> None:

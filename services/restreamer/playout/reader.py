@@ -122,7 +122,7 @@ class Reader:
             self._course.seek(self._course.back, urgent=False)
             return
         if self._course.urgent:
-            self._go_on(self._ring.cut(MARGIN))
+            self._cut()
         elif self._run is not None:
             self._run.finish()
         self._run, self._course.urgent = None, False
@@ -203,8 +203,7 @@ class Reader:
         """Cut what was to be played otherwise. A live event comes back to where the list was cut."""
         course = self._course
         if course.urgent:
-            cut = self._ring.cut(MARGIN)
-            self._go_on(cut)
+            cut = self._cut()
             if feed.live and cut.part is not None and not cut.part.live:
                 course.back = cut.place
         course.urgent = False
@@ -237,6 +236,13 @@ class Reader:
         ends = [end for end in (opened.span.end, opened.media.duration) if end is not None]
         if not ends or feed.reached > min(ends) - EARLY:
             self._course.seek(self._course.after(opened), urgent=False)
+
+    def _cut(self) -> Cut:
+        """Cut the output near what is sent now."""
+        self._ring.put(self._splicer.take(rest=True))  # it ends clean, what was put may not
+        cut = self._ring.cut(MARGIN)
+        self._go_on(cut)
+        return cut
 
     def _go_on(self, cut: Cut) -> None:
         self._splicer.cut(cut)

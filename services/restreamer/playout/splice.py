@@ -146,8 +146,8 @@ class Splicer:
     def cut(self, cut: Cut) -> None:
         """Go on from where the output was cut."""
         self._ready.clear()
-        self._clear()
         self.picture_end, self._last_dts = cut.picture_end, cut.last_dts
+        self._clear()
         self._floor = cut.picture_end - LEAD
         self.lane.reset(cut.sound_end, (entry.unit for entry in cut.kept))
 

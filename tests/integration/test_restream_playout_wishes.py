@@ -61,9 +61,10 @@ def test_each_skip_counts_before_the_last_one_is_seen(tmp_path: Path) -> None:
     stage = Stage(speed=1)
     stage.player.start(spec(*map(item, clips(tmp_path, 4))), (TARGET,))
     stage.wait_for(10)
-    for number in (1, 2):
-        stage.player.move(Move(number=number))
-        until(lambda number=number: reading(stage) == number, 10)
+    with stage.clock.held():
+        for number in (1, 2):
+            stage.player.move(Move(number=number))
+            until(lambda number=number: reading(stage) == number, 10)
     until(lambda: stage.player.snapshot().place.item == 2, 20)
     assert stage.player.snapshot().moved == 2
     stage.stop()
@@ -71,8 +72,11 @@ def test_each_skip_counts_before_the_last_one_is_seen(tmp_path: Path) -> None:
 
 
 def test_a_skip_before_the_first_picture_counts(tmp_path: Path) -> None:
+    files, gate = clips(tmp_path, 2, 60), Event()
     stage = Stage(speed=8)
-    stage.player.start(spec(*map(item, clips(tmp_path, 2, 60))), (TARGET,))
+    stage.shelf.lives["slow"] = lambda stop: Slow(files[0], stop, gate)
+    stage.player.start(spec(item("slow"), item(files[1])), (TARGET,))
+    until(lambda: stage.shelf.opened == ["slow"])
     stage.player.move(Move(number=1))
     stage.wait_for_end()
     assert order(stage) == [1]
@@ -94,8 +98,9 @@ def test_a_seek_goes_to_the_list_that_waits(tmp_path: Path) -> None:
     stage = Stage(speed=4)
     stage.player.start(spec(item(first)), (TARGET,))
     stage.wait_for(10)
-    stage.player.update(spec(*map(item, others)), 1, wait_current=True)
-    stage.player.move(Move(number=1, item=2, at=FLICKS))
+    with stage.clock.held():
+        stage.player.update(spec(*map(item, others)), 1, wait_current=True)
+        stage.player.move(Move(number=1, item=2, at=FLICKS))
     stage.wait_for_end()
     assert order(stage) == [0, 3]
     assert stage.numbers()[-120:] == list(range(3 * CLIPS + 30, 4 * CLIPS))
@@ -105,8 +110,10 @@ def test_a_list_follows_what_plays_while_the_next_file_is_read(tmp_path: Path) -
     short, long, other = (make(Clip(90, CLIPS * n), tmp_path / str(n)) for n in range(3))
     stage = Stage(speed=2)
     stage.player.start(spec(item(short), item(long), item(long)), (TARGET,))
-    until(lambda: reading(stage) == 1 and stage.player._reader._splicer.picture_end > 4 * FLICKS)
-    stage.player.update(spec(item(other)), 1, wait_current=True)
+    stage.wait_for(20)
+    with stage.clock.held():
+        until(lambda: reading(stage) == 1 and stage.player._reader._splicer.picture_end > 4 * FLICKS)
+        stage.player.update(spec(item(other)), 1, wait_current=True)
     stage.wait_for_end()
     assert stage.numbers() == [*range(90), *range(2 * CLIPS, 2 * CLIPS + 90)]
     assert steps(stage.pictures) == {FLICKS // 30}
@@ -155,8 +162,9 @@ def test_the_list_goes_on_where_live_events_cut_it(tmp_path: Path) -> None:
     place = stage.player.snapshot().place
     stage.wait_for(len(stage.pictures) + 15)
     assert stage.player.snapshot().place == place  # that of the list, whatever the event's own time is
-    stage.player.live(None)
-    stage.player.live(LIVE)
+    with stage.clock.held():
+        stage.player.live(None)
+        stage.player.live(LIVE)
     until(lambda: len(stage.files()) == 3, 20)
     stage.player.live(None)
     stage.wait_for_end()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import wave
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
@@ -157,18 +158,30 @@ class Recorder:
 
 
 class FastClock:
-    """Runs `speed` times as fast as the machine's clock, so that a playout takes less time."""
+    """Runs `speed` times as fast as the machine's clock, so that a playout takes less time; stands still when held."""
 
     def __init__(self, speed: int = 1) -> None:
         self.speed = speed
         self._clock = SystemClock()
-        self._began = self._clock.monotonic_ns()
+        self._began = self._then = self._clock.monotonic_ns()
+        self._held: int | None = None
 
     def now_ms(self) -> int:
         return self._clock.now_ms() + (self.monotonic_ns() - self._clock.monotonic_ns()) // 1_000_000
 
     def monotonic_ns(self) -> int:
-        return self._began + (self._clock.monotonic_ns() - self._began) * self.speed
+        held, began, then = self._held, self._began, self._then
+        return began + (self._clock.monotonic_ns() - then) * self.speed if held is None else held
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Let no time pass, so that what is done happens at once for the playout."""
+        self._held = self.monotonic_ns()
+        try:
+            yield
+        finally:
+            self._began, self._then = self._held, self._clock.monotonic_ns()
+            self._held = None
 
 
 def item(

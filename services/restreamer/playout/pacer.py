@@ -15,6 +15,8 @@ from shared.messages.restreams import TargetStatus
 
 TICK_NS = 20_000_000
 """Units are sent in batches, half a tick early at most."""
+SOUND_NS = 40_000_000
+"""Sound leaves with the picture before it, so much early at most: one sending a picture, not one a unit."""
 IDLE_NS = 100_000_000
 LOOK_NS = 200_000_000
 BEHIND_NS = 1_000_000_000
@@ -170,7 +172,8 @@ class Pacer:
 
     def _send(self, now: int) -> None:
         assert self._anchor_ns is not None  # noqa: S101  set by _resume
-        entries = self._ring.due(to_flicks(now - self._anchor_ns + TICK_NS // 2))
+        until = now - self._anchor_ns + TICK_NS // 2
+        entries = self._ring.due(to_flicks(until), to_flicks(until + SOUND_NS))
         if not entries:
             return
         self._outputs.feed([entry.unit for entry in entries])

@@ -72,12 +72,15 @@ class Ring:
         with self.changed:
             return self._entries[0] if self._entries else None
 
-    def due(self, until: int) -> list[Entry]:
-        """Take the entries whose decode time is at most `until`."""
+    def due(self, until: int, sound_until: int) -> list[Entry]:
+        """Take the entries whose decode time is at most `until`, and sound right behind them up to `sound_until`."""
         out: list[Entry] = []
         with self.changed:
             video, sound_end, place = self.sent.video, self.sent.sound_end, self.sent.place
-            while self._entries and self._entries[0].unit.dts <= until:
+            while self._entries:
+                unit = self._entries[0].unit
+                if unit.dts > (until if unit.kind == "video" or not out else sound_until):
+                    break
                 entry = self._entries.popleft()
                 self._size -= len(entry.unit.data)
                 out.append(entry)

@@ -193,19 +193,7 @@ def costs(live: StackUnderTest, options: Options, out: Sink, tasks: int, most: i
 def paces(live: StackUnderTest, options: Options, out: Sink, seconds: int) -> None:
     """Print how evenly pictures come, ours and ffmpeg's at the same time."""
     ident = start(live, library(live, options.source), [out.url("reelay")])
-    play = [
-        *QUIET,
-        "-re",
-        "-stream_loop",
-        "-1",
-        "-i",
-        str(options.source),
-        "-c",
-        "copy",
-        "-f",
-        "flv",
-        out.url("ffmpeg"),
-    ]
+    play = [*QUIET, "-re", "-stream_loop", "-1", "-i", str(options.source), "-c", "copy", "-f", "flv"]
     with running([[*play, out.url("ffmpeg")]], options.folder / "peers.log"):
         until(lambda: all(len(out.lines(key)) > 30 * WARM_S for key in ("reelay", "ffmpeg")), "pictures", 60)
         skips = {key: len(out.lines(key)) for key in ("reelay", "ffmpeg")}

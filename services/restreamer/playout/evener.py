@@ -34,4 +34,4 @@ class Evener:
                 dts = packet.dts + self.shift
         self._last[packet.kind] = dts
         self._reach = max(dts + min(max(packet.duration, 0), LONGEST_STILL), self._reach or 0)
-        return replace(packet, dts=dts, pts=packet.pts + self.shift) if self.shift else packet
+        return packet.later(self.shift)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import chain
 
 from services.restreamer.model import FLICKS, Packet, SourceError, Track
@@ -175,4 +175,4 @@ class Feed:
         """Give the file's packets again, from the keyframe before the part's time `at`."""
         shift = self._evener.shift
         for packet in self.opened.media.packets(max(at - shift, 0)):
-            yield replace(packet, dts=packet.dts + shift, pts=packet.pts + shift)
+            yield packet.later(shift)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from threading import Condition
+from threading import Condition, RLock
 
 from services.restreamer.model import FLICKS
 from services.restreamer.playout.shape import LEAD
@@ -36,7 +36,8 @@ class Ring:
 
     def __init__(self, bounds: Bounds | None = None) -> None:
         self._bounds = bounds or Bounds()
-        self.changed = Condition()
+        self._guard = RLock()  # taken a hundred times a second, which a Condition's own methods make dear
+        self.changed = Condition(self._guard)
         self._entries: deque[Entry] = deque()
         self._size = 0
         self._full = False
@@ -69,13 +70,13 @@ class Ring:
 
     def head(self) -> Entry | None:
         """Give the next entry."""
-        with self.changed:
+        with self._guard:
             return self._entries[0] if self._entries else None
 
     def due(self, until: int, sound_until: int) -> list[Entry]:
         """Take the entries whose decode time is at most `until`, and sound right behind them up to `sound_until`."""
         out: list[Entry] = []
-        with self.changed:
+        with self._guard:
             video, sound_end, place = self.sent.video, self.sent.sound_end, self.sent.place
             while self._entries:
                 unit = self._entries[0].unit
@@ -107,7 +108,7 @@ class Ring:
     @property
     def over(self) -> Ended | None:
         """Tell whether all was taken and nothing follows, and why."""
-        with self.changed:
+        with self._guard:
             return None if self._entries else self._over
 
     def cut(self, margin: int) -> Cut:

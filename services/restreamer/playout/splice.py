@@ -114,7 +114,8 @@ class Splicer:
         """Take the next picture in decode order."""
         if self._zero is None:
             self._zero = shot.pts
-        shot = replace(self._steadied(shot, self._zero), duration=self._length(shot))
+        pts = self._steadied(shot.pts, self._zero)
+        shot = Shot(pts, shot.at, self._length(shot), shot.key, shot.data, shot.track)
         self._waiting.append(shot)
         heappush(self._order, (self.out(shot.pts), shot.at))
         self._latest = max(self._latest, self.out(shot.pts) + shot.duration)
@@ -158,10 +159,10 @@ class Splicer:
         self._order.clear()
         self._highest = -1
 
-    def _steadied(self, shot: Shot, zero: int) -> Shot:
+    def _steadied(self, pts: int, zero: int) -> int:
         """Put a picture whose time was rounded, as FLV's are to ms, on its steady rate."""
-        steady = zero + (shot.pts - zero + self._typical // 2) // self._typical * self._typical
-        return replace(shot, pts=steady) if 0 < abs(steady - shot.pts) <= ROUNDING else shot
+        steady = zero + (pts - zero + self._typical // 2) // self._typical * self._typical
+        return steady if abs(steady - pts) <= ROUNDING else pts
 
     def _length(self, shot: Shot) -> int:
         """Tell how long a picture is shown: as usual where its own duration is rounded, or missing."""

@@ -79,7 +79,7 @@ class Demuxer:
         stream = self._video_stream or self._audio_stream
         if self.container != "mp4" or stream is None or stream.start_time is None:
             return None
-        return max(_flicks(stream.start_time, stream), 0)
+        return max(_flicks(stream.start_time, _scale(stream)), 0)
 
     @property
     def video_end(self) -> int | None:
@@ -87,7 +87,7 @@ class Demuxer:
         stream = self._video_stream
         if self.container != "mp4" or stream is None or not stream.duration:
             return None
-        return _flicks((stream.start_time or 0) + stream.duration, stream)
+        return _flicks((stream.start_time or 0) + stream.duration, _scale(stream))
 
     @property
     def created_ms(self) -> int | None:
@@ -117,27 +117,29 @@ class Demuxer:
         streams = [s for s in (self._video_stream, self._audio_stream) if s is not None]
         described: dict[int, bytes] = {}
         lengths: dict[int, int] = {}
+        scales = {stream.index: _scale(stream) for stream in streams}
         following: dict[int, int] = {}
         for packet in _read(self._input, streams):
             stream = packet.stream
-            payload = self._payloads[stream.index]
+            index = stream.index
+            scale, payload = scales[index], self._payloads[index]
             if packet.has_sidedata("new_extradata"):
                 news = bytes(packet.get_sidedata("new_extradata"))
                 if news != payload.config:
-                    payload = self._payloads[stream.index] = payload_of(stream.codec_context.name, news)
+                    payload = self._payloads[index] = payload_of(stream.codec_context.name, news)
             data = payload.take(bytes(packet), key=packet.is_keyframe)
-            dts = None if packet.dts is None else _flicks(packet.dts, stream)
-            pts = dts if packet.pts is None else _flicks(packet.pts, stream)
-            pts = following.get(stream.index) if pts is None else pts  # a PES packet dates its first frame only
+            dts = None if packet.dts is None else _flicks(packet.dts, scale)
+            pts = dts if packet.pts is None else _flicks(packet.pts, scale)
+            pts = following.get(index) if pts is None else pts  # a PES packet dates its first frame only
             if not data or pts is None:
                 continue
             track = None
-            if described.get(stream.index) != payload.config:
-                described[stream.index] = payload.config
+            if described.get(index) != payload.config:
+                described[index] = payload.config
                 track = _described(stream, payload)
-                lengths[stream.index] = frame_duration(track) or 0
-            length = lengths.get(stream.index) or _flicks(packet.duration or 0, stream)
-            following[stream.index] = pts + length
+                lengths[index] = frame_duration(track) or 0
+            length = lengths.get(index) or _flicks(packet.duration or 0, scale)
+            following[index] = pts + length
             kind: Kind = "video" if isinstance(stream, VideoStream) else "audio"
             yield Raw(kind, dts, pts, length, packet.is_keyframe or kind == "audio", data, track)
 
@@ -197,11 +199,17 @@ def _described(stream: VideoStream | AudioStream, payload: Payload) -> Track:
     return audio_track(codec, payload.config, stream)
 
 
-def _flicks(ticks: int, stream: VideoStream | AudioStream) -> int:
+def _scale(stream: VideoStream | AudioStream) -> tuple[int, int]:
+    """Give a tick's length as flicks, as numerator and denominator; PyAV makes a Fraction whenever it is asked."""
     base = stream.time_base
     if base is None:
         raise SourceError("the file has no time base")
-    return (ticks * FLICKS * base.numerator + base.denominator // 2) // base.denominator
+    return FLICKS * base.numerator, base.denominator
+
+
+def _flicks(ticks: int, scale: tuple[int, int]) -> int:
+    numerator, denominator = scale
+    return (ticks * numerator + denominator // 2) // denominator
 
 
 def _words(error: Exception) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from itertools import chain
 from typing import Final
 
@@ -79,7 +78,7 @@ class FileMedia:
             flow = self._sought(start)
         self._flow_on = self._held = None
         self._ahead = []
-        moved = ((_moved(packet, -self.zero), track) for packet, track in flow)
+        moved = ((packet.later(-self.zero), track) for packet, track in flow)
         yield from self._played(entered(moved, start, video=self._demuxer.has_video))
 
     def close(self) -> None:
@@ -157,7 +156,7 @@ class FileMedia:
                         self._learn(track)
                     self.resumes = packet.pts
                     self._jumped = self._jumped or self._watch is not None  # an FLV tells of it but once
-                    self._held = ((_moved(p, self.zero), t) for p, t in chain([pair], flow))
+                    self._held = ((p.later(self.zero), t) for p, t in chain([pair], flow))
                     return
                 if packet.kind == changed.kind:
                     continue  # nobody could decode it as what came before it
@@ -247,7 +246,3 @@ def entered(flow: Iterable[Timed], start: int, *, video: bool) -> Iterator[Timed
 def _heard(packet: Packet, at: int) -> bool:
     """Tell whether sound is needed from `at` on: the frame before the first one heard completes it (overlap)."""
     return packet.pts + 2 * packet.duration > at
-
-
-def _moved(packet: Packet, by: int) -> Packet:
-    return replace(packet, dts=packet.dts + by, pts=packet.pts + by) if by else packet

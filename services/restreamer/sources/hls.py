@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
@@ -158,7 +158,7 @@ class PlaylistMedia:
         part, media = self._part, self._part.media
         part.used = True
         for packet in media.packets(start - part.offset):
-            yield replace(packet, dts=packet.dts + part.offset, pts=packet.pts + part.offset)
+            yield packet.later(part.offset)
         self.video, self.audio = media.video, media.audio
         if media.resumes is not None:
             self.resumes = media.resumes + part.offset

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from typing import Final
 
 from services.restreamer.model import FLICKS, Kind, Packet, Track
@@ -32,7 +31,7 @@ def complete(raws: Iterable[Raw]) -> Iterator[Raw]:
         yield from _backwards(held, dts)
         held.clear()
         last[raw.kind] = dts
-        yield raw._replace(dts=min(dts, raw.pts))
+        yield raw if raw.dts == dts <= raw.pts else raw._replace(dts=min(dts, raw.pts))
     for held in waiting.values():
         yield from _backwards(held, max((raw.pts for raw in held), default=0) + USUAL)
 
@@ -61,7 +60,7 @@ class Steady:
             if expected is not None and not -BACK < dts + shift - expected < FORWARD:
                 shift = self._shift[raw.kind] = self._after_jump(dts, expected)
             self._end[raw.kind] = dts + shift + (raw.duration or 1)
-            yield raw._replace(dts=dts + shift, pts=raw.pts + shift)
+            yield raw._replace(dts=dts + shift, pts=raw.pts + shift) if shift or raw.dts is None else raw
 
     def _after_jump(self, dts: int, expected: int) -> int:
         """Join what the other kind has done already, or begin a new time line where this kind's old one ended."""
@@ -76,7 +75,7 @@ def timed(raws: Iterable[Raw], tracks: dict[Kind, Track | None]) -> Iterator[tup
 
     Each comes with its track, where that is new. Decode times never fall within a kind.
     """
-    held: dict[Kind, tuple[Packet, Track | None]] = {}
+    held: dict[Kind, tuple[int, Raw]] = {}
     exact: dict[Kind, int | None] = {"video": None, "audio": None}
     usual: dict[Kind, int] = {"video": USUAL, "audio": USUAL}
     for kind, track in tracks.items():
@@ -85,17 +84,20 @@ def timed(raws: Iterable[Raw], tracks: dict[Kind, Track | None]) -> Iterator[tup
         kind = raw.kind
         if raw.track is not None:
             exact[kind] = frame_duration(raw.track)
-        before = held.get(kind)
         dts = raw.dts or 0
-        if before is not None:
-            dts = max(dts, before[0].dts + 1)
-            length = dts - before[0].dts if kind == "video" else exact[kind] or before[0].duration
-            usual[kind] = length = length or dts - before[0].dts
-            yield replace(before[0], duration=length), before[1]
-        packet = Packet(kind, dts, max(raw.pts, dts), raw.duration, raw.key, raw.data)
-        held[kind] = packet, raw.track
-    for packet, track in sorted(held.values(), key=lambda pair: pair[0].dts):
-        yield replace(packet, duration=exact[packet.kind] or packet.duration or usual[packet.kind]), track
+        if kind in held:
+            began, before = held[kind]
+            dts = max(dts, began + 1)
+            length = dts - began if kind == "video" else exact[kind] or before.duration
+            usual[kind] = length = length or dts - began
+            yield _packet(began, before, length), before.track
+        held[kind] = dts, raw
+    for dts, raw in sorted(held.values(), key=lambda pair: pair[0]):
+        yield _packet(dts, raw, exact[raw.kind] or raw.duration or usual[raw.kind]), raw.track
+
+
+def _packet(dts: int, raw: Raw, length: int) -> Packet:
+    return Packet(raw.kind, dts, max(raw.pts, dts), length, raw.key, raw.data)
 
 
 Timed = tuple[Packet, Track | None]
@@ -116,11 +118,11 @@ def merged(pairs: Iterable[Timed], kinds: int) -> Iterator[Timed]:
 
 def _first(queues: dict[Kind, deque[Timed]], kinds: int, size: int) -> Timed | None:
     """Take the frame that is next for certain, or has waited for long."""
-    filled = [queue for queue in queues.values() if queue]
-    if not filled:
+    video, audio = queues["video"], queues["audio"]
+    if video and audio:
+        return (video if video[0][0].dts <= audio[0][0].dts else audio).popleft()
+    queue = video or audio
+    if not queue:
         return None
-    queue = min(filled, key=lambda queue: queue[0][0].dts)
-    waits = queue[-1][0].dts - queue[0][0].dts < LONGEST_WAIT and size < MOST_BYTES
-    if len(filled) < kinds and waits:
-        return None
-    return queue.popleft()
+    waits = kinds > 1 and size < MOST_BYTES and queue[-1][0].dts - queue[0][0].dts < LONGEST_WAIT
+    return None if waits else queue.popleft()

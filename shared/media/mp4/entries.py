@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from shared.media.mp4.bits import BitReader
@@ -90,6 +91,7 @@ def _descriptor(tag: int, content: bytes) -> bytes:
     return bytes([tag, *(0x80 | size >> shift & 0x7F for shift in (21, 14, 7)), size & 0x7F]) + content
 
 
+@lru_cache(maxsize=64)
 def read_aac(config: bytes) -> AacConfig:
     """Read an AudioSpecificConfig; explicit SBR doubles the output rate and the frame. Mp4Error on garbage."""
     reader = BitReader(config[:64])

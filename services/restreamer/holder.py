@@ -26,7 +26,7 @@ from shared.secrets import SecretUnreadable, Vault
 from shared.webhooks import open_url
 
 log = get_logger()
-LOOK_S: Final = 0.2
+LOOK_S: Final = 0.5
 WRITE_EVERY_NS: Final = 1_000_000_000
 WRITE_S: Final = 1.0
 JOIN_S: Final = 3.0

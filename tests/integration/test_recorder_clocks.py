@@ -15,7 +15,7 @@ from shared.media.mp4.init import parse_init
 from tests.support import media_flv as flv
 from tests.support import media_streams as media
 from tests.support.media_flv import AUDIO, VIDEO, Tag
-from tests.support.media_recording import Recorded, pieces
+from tests.support.media_recording import Recorded, pieces, undated
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def check_time_line(recorded: Recorded) -> None:
     for before, after in itertools.pairwise(recorded.segments):
         if before.timescale == after.timescale:
             assert before.start + before.duration <= after.start
-    assert recover(recorded.folder) == recorded.segments
+    assert undated(recover(recorded.folder)) == undated(recorded.segments)
 
 
 def plain(tags: list[Tag], folder: Path) -> Recorded:
@@ -194,7 +194,9 @@ def test_a_track_that_comes_late_begins_a_new_init_segment(tags: list[Tag], tmp_
         ]
         changed = next(s for s in recorded.segments if s.init_number == 1)
         assert changed.discontinuity
-        assert 2.9 < changed.start / changed.timescale < 5.1
+        assert changed.start / changed.timescale < 5.1
+        first = read_fragments(changed.path).tables[2 if late == AUDIO else 1].dts[0]
+        assert 2.9 < first / (48_000 if late == AUDIO else 90_000) < 3.1, "nothing is lost up to the next keyframe"
         for number in (0, 1):
             joined = recorded.joined(s for s in recorded.segments if s.init_number == number)
             assert media.warnings(joined) == ""
@@ -218,6 +220,7 @@ def test_stamps_that_repeat_or_step_back_a_little_keep_their_order(tags: list[Ta
     assert recorded.run("flv", live(shaky)).jumps == 0
     assert len(frames(recorded)) >= 239
     sound = np.concatenate([read_fragments(s.path).tables[2].dts for s in recorded.segments])
-    assert np.diff(sound).min() >= 1022, "sound stays on its grid"
-    assert np.diff(sound).max() <= 1026
+    steps = np.diff(sound)[1:]  # the first stamp is an odd one, and nothing comes before it that says so
+    assert steps.min() >= 1023, "sound stays on its grid"
+    assert steps.max() <= 1025
     check_time_line(recorded)

@@ -19,7 +19,7 @@ from shared.media.mp4.fragments import read_fragments
 from shared.media.mp4.init import parse_init
 from tests.support import media_flv as flv
 from tests.support import media_streams as media
-from tests.support.media_recording import START_MS, Recorded, pieces
+from tests.support.media_recording import START_MS, Recorded, pieces, undated
 
 CASES = [
     ("h264", "aac", "flv"),
@@ -85,7 +85,10 @@ def test_segments_say_what_they_are(source: Path, tmp_path: Path) -> None:
     segments = recorded.segments
     assert [s.sequence for s in segments] == list(range(3))
     assert [s.first_of_init for s in segments] == [True, False, False]
-    assert recorded.first_frame_ms == [START_MS]
+    end = segments[-1].start + segments[-1].duration
+    began = START_MS - end // 90  # all came at once: the last frame was made just then, the others before it
+    assert len(recorded.first_frame_ms) == 1
+    assert abs(recorded.first_frame_ms[0] - began) <= 200
     assert segments[0].start == 0
     assert all(a.start + a.duration == b.start for a, b in itertools.pairwise(segments))
     assert all(abs(s.duration - 180_000) <= 90 for s in segments[:-1]), "2 s, as the encoder rounds it"
@@ -107,7 +110,7 @@ def test_segments_say_what_they_are(source: Path, tmp_path: Path) -> None:
         alone.write_bytes(recorded.init().read_bytes() + data)
         assert media.warnings(alone) == ""
     assert [c.track_id for c in parse_init(recorded.init().read_bytes())] == [1, 2]
-    assert recover(tmp_path) == segments, "the boxes alone say all of it"
+    assert undated(recover(tmp_path)) == undated(segments), "the boxes alone say all of it"
 
 
 @pytest.mark.parametrize("suffix", ["flv", "ts"])
@@ -126,7 +129,7 @@ def test_picture_alone_and_sound_alone(tmp_path: Path, suffix: str) -> None:
         assert all(
             a.start + a.duration == b.start for a, b in zip(recorded.segments, recorded.segments[1:], strict=False)
         )
-        assert recover(recorded.folder) == recorded.segments
+        assert undated(recover(recorded.folder)) == undated(recorded.segments)
 
 
 def test_bytes_may_come_in_any_pieces(tmp_path: Path) -> None:
@@ -191,7 +194,7 @@ def test_parameters_that_change_begin_a_new_init_segment(tmp_path: Path) -> None
             assert made == wanted
         assert abs(sum(s.duration for s in recorded.segments) / 90_000 - 6) < 0.2
         assert summary.damaged == 0
-        assert recover(recorded.folder) == recorded.segments
+        assert undated(recover(recorded.folder)) == undated(recorded.segments)
 
 
 def test_the_wall_clock_follows_an_encoder_that_drifts(tmp_path: Path) -> None:
@@ -204,7 +207,8 @@ def test_the_wall_clock_follows_an_encoder_that_drifts(tmp_path: Path) -> None:
     recorded = Recorded(tmp_path / "out")
     recorded.run("flv", fed)
     walls = [s.wall_start_ms - recorded.first_frame_ms[0] for s in recorded.segments]
-    assert walls == [0, 2002, 4004, 6006], "at most 1 ms a second"
+    assert all(2000 * n <= wall <= 2002 * n for n, wall in enumerate(walls)), "at most 1 ms a second"
+    assert walls[-1] > 6000
 
 
 class Runs:
@@ -262,7 +266,7 @@ def test_slides_with_sound_keep_every_picture(tmp_path: Path, gop: int) -> None:
     assert [t - made[0][0] for t, _ in made] == [t - wanted[0][0] for t, _ in wanted]
     assert not any(s.discontinuity for s in recorded.segments)
     assert sum(s.duration for s in recorded.segments) == pytest.approx(15 * 90_000, abs=9000)
-    assert recover(recorded.folder) == recorded.segments
+    assert undated(recover(recorded.folder)) == undated(recorded.segments)
 
 
 def test_segments_play_as_hls(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import struct
 
 import pytest
@@ -12,20 +11,17 @@ from hypothesis import strategies as st
 from services.ingester.recorder.audio import AdtsSplitter, opus_duration, opus_head, opus_track, split_opus
 from services.ingester.recorder.flv import FlvDemuxer
 from services.ingester.recorder.head import SegmentHead, build_head, read_head
-from services.ingester.recorder.model import Frame, NotMedia
+from services.ingester.recorder.model import NotMedia
 from services.ingester.recorder.mpegts import TsDemuxer
 from services.ingester.recorder.pictures import ByteStream, has_recovery_point
 from services.ingester.recorder.psi import Sections, read_pat, read_pmt
-from services.ingester.recorder.timing import AudioGrid, TimeLine
 from services.ingester.recorder.unwrap import Unwrapper
-from services.ingester.recorder.wall import WallClock
 from shared.media.crc import crc32
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.mp4.entries import aac_config
 from tests.unit.test_mp4_boxes import PPS, SPS, VIDEO
 
 AAC = aac_config(bytes.fromhex("1190"))
-SECOND = 90_000
 TS_PAT = bytes.fromhex("00b00d0001c100000001f0002ab104b2")
 
 
@@ -37,67 +33,6 @@ def test_wraps_are_taken_out(start: int, steps: list[int]) -> None:
     for step in steps:
         real += step
         assert clock.take(real % (1 << 33)) == real
-
-
-def frame(time: int, kind: str = "video") -> Frame:
-    return Frame(VIDEO if kind == "video" else AAC, time, 0, True, b"x")
-
-
-stamps = st.tuples(st.sampled_from(["video", "audio"]), st.integers(-(1 << 34), 1 << 34), st.integers(0, 10**11))
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(stamps, max_size=60))
-def test_times_rise_whatever_an_encoder_says(said: list[tuple[str, int, int]]) -> None:
-    line = TimeLine(2 * SECOND)
-    line.begin(0)
-    last: dict[str, int] = {}
-    came: dict[str, int] = {}
-    now = 0
-    for kind, stamp, passed in said:
-        now += passed
-        dts = line.place(frame(stamp, kind), now).dts
-        if last.get(kind, -1) >= 0:
-            assert dts > last[kind]
-            ahead = dts - max(last.values())
-            assert ahead <= (now - came[kind]) * 9 // 100_000 + 8 * SECOND, "hardly ahead of time itself"
-        last[kind], came[kind] = dts, now
-
-
-def test_a_jump_settles_both_tracks_alike() -> None:
-    line = TimeLine(2 * SECOND)
-    line.begin(1000)
-    for at in range(0, SECOND, 3000):
-        assert line.place(frame(1000 + at), 0).dts == at
-        assert line.place(frame(1500 + at, "audio"), 0).dts == at + 500
-    jumped = line.place(frame(77_000_000), 0)
-    assert (jumped.dts, jumped.jumped) == (SECOND, True)
-    assert line.place(frame(77_000_500, "audio"), 0) == (SECOND + 500, False)
-    assert line.jumps == 1
-
-
-def test_sound_stays_on_its_grid_and_follows_drift() -> None:
-    grid = AudioGrid(48_000)
-    rounded = [grid.place(round(i * 1024 / 48) * 90, 1024) for i in range(500)]
-    assert rounded == [1024 * i for i in range(500)], "ms stamps do not shake it"
-    fast = AudioGrid(48_000)
-    placed = [fast.place(i * 1921, 1024) for i in range(3000)]  # stamps 0.05 % further apart than samples say
-    assert all(p is not None for p in placed)
-    assert abs((placed[-1] or 0) - 2999 * 1921 * 48 // 90) < 200
-    slow = AudioGrid(48_000)
-    kept = [p for i in range(3000) if (p := slow.place(i * 1900, 1024)) is not None]  # 1 % too much sound
-    assert 2950 < len(kept) < 2990
-    assert all(b - a >= 1022 for a, b in itertools.pairwise(kept))
-    gap = AudioGrid(48_000)
-    assert [gap.place(0, 1024), gap.place(SECOND, 1024)] == [0, 48_000]
-
-
-def test_the_wall_clock_is_corrected_by_a_millisecond_a_second() -> None:
-    wall = WallClock(1_000_000)
-    assert wall.at(0, 1_000_000) == 1_000_000
-    assert wall.at(2 * SECOND, 1_002_500) == 1_002_002
-    assert wall.at(4 * SECOND, 1_004_001) == 1_004_001
-    assert wall.at(6 * SECOND, 1_000_000) == 1_005_999
 
 
 words = st.integers(1, 1 << 31)

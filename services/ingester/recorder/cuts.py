@@ -49,15 +49,20 @@ class Tracks:
 class Cut:
     """A segment begins at `start` (90 kHz); the one before it ends at `end`, and so does its last video frame.
 
-    Where that frame was the last for long, `last_frame` is its duration instead.
+    `paused`: nothing was sent between `end` and `start`.
     """
 
     start: int
     end: int
-    last_frame: int | None
+    paused: bool
     wall_ms: int
     tracks: Tracks
     discontinuity: bool
+
+    @property
+    def sound_until(self) -> int:
+        """Where the sound of the segment before it ends; what comes later goes with the new segment."""
+        return (self.end + self.start) // 2 if self.paused else self.start
 
 
 def segment_end(start: int, video_end: int | None, audio_end: int | None) -> int:

@@ -7,7 +7,7 @@ for sound that comes late, so that sound and picture of a segment end together.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from services.ingester.recorder.cuts import NEAR, Cut, Tracks, segment_end, split_at_gaps, ticks
 from services.ingester.recorder.head import SegmentHead
@@ -85,11 +85,22 @@ class Cutter:
         if self._cut is not None:
             self._close()
         if self._held is not None:
-            self._release(cut.last_frame or max(cut.end - self._held.dts, 1))
+            self._release(max(cut.end - self._held.dts, 1))
         self._cut = cut
         self._held_bytes = 0
         if self._segment is None or cut.tracks is not self._tracks:
             self._close()
+
+    def add_sound(self, tracks: Tracks) -> None:
+        """Give the segment in hand, of pictures alone so far, sound from now on, under a new init segment."""
+        segment = self._segment
+        if segment is None:
+            return
+        write_init(self.place, tracks.number, tracks.all)
+        self._fragments = FragmentWriter(tracks.all, self._fragments.sequence if self._fragments else 1)
+        self._tracks = tracks
+        broken = segment.head.discontinuity or self._sequence > 0
+        segment.amend(self._fragments, replace(segment.head, init_number=tracks.number, discontinuity=broken))
 
     def video(self, dts: int, pts: int, *, sync: bool, payload: bytes) -> None:
         """Take a video frame (90 kHz)."""
@@ -199,7 +210,7 @@ class Cutter:
         if cut is None:
             return
         if self._segment is not None:
-            self._write_until(cut.start)
+            self._write_until(cut.sound_until)
             end = segment_end(self._start, self._video_end, self._audio_end)
             self._hand_over(end if cut.end - end > NEAR else cut.end)
         self._cut = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from services.ingester.recorder.flv import FlvDemuxer
 from services.ingester.recorder.model import (
+    Arrival,
     Frame,
     NotMedia,
     Place,
@@ -14,7 +15,7 @@ from services.ingester.recorder.model import (
     Summary,
 )
 from services.ingester.recorder.mpegts import TsDemuxer
-from services.ingester.recorder.session import Arrival, Session
+from services.ingester.recorder.session import Session
 from shared.clock import Clock
 from shared.errors import ReelayError, Unavailable
 from shared.logging import get_logger

@@ -105,13 +105,22 @@ class RecorderLimits:
     first_video: timedelta = timedelta(seconds=10)
     """How long audio waits for the first keyframe of an announced video track."""
     first_audio: timedelta = timedelta(seconds=1)
-    """How long video waits for the first frame of an announced audio track."""
+    """How long video waits for the first frame of an announced audio track. One that comes later joins it then."""
+    still: timedelta = timedelta(seconds=10)
+    """A picture may stand still for so long before segments are cut by the sound alone."""
     hole: timedelta = timedelta(seconds=2)
     """Missing content longer than this (and than ten frames) is a hole when a keyframe follows it."""
     jump: timedelta = timedelta(seconds=2)
     """Timestamps that run ahead of time by more than this have jumped."""
     undecided_bytes: int = 16 << 20
     """So many bytes without a track that can be recorded end the session."""
+
+
+class Arrival(NamedTuple):
+    """When bytes have come: the monotonic clock in ns, the wall clock in ms."""
+
+    ns: int
+    ms: int
 
 
 class Frame(NamedTuple):

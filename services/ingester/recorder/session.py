@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import Final, Literal, NamedTuple
+from dataclasses import replace
+from typing import Final, NamedTuple
 
 from services.ingester.recorder.cuts import Cut, Tracks, ticks
 from services.ingester.recorder.cutter import Cutter
-from services.ingester.recorder.model import VIDEO_SCALE, Frame, Place, RecorderLimits, SegmentInfo, Sink
-from services.ingester.recorder.timing import AudioGrid, TimeLine
+from services.ingester.recorder.model import VIDEO_SCALE, Arrival, Frame, Place, RecorderLimits, SegmentInfo, Sink
+from services.ingester.recorder.sound_grid import OnGrid, Packet, SoundGrid
+from services.ingester.recorder.timing import Placed, TimeLine
 from services.ingester.recorder.wall import WallClock
 from shared.logging import get_logger
 from shared.media.model import TrackConfig
@@ -16,14 +18,16 @@ from shared.media.model import TrackConfig
 log = get_logger()
 EARLY: Final = VIDEO_SCALE // 10
 """A keyframe this much before the target ends a segment too: encoders' clocks are rounded."""
-LONG_GAP: Final = 10 * VIDEO_SCALE
+SETTLE_NS: Final = 1_000_000_000
+"""Segments are given away when the session is this old: until then a burst may still tell when it truly began."""
+UNCLEAR_NS: Final = 2_000_000_000
 
 
-class Arrival(NamedTuple):
-    """When bytes have come: the monotonic clock in ns, the wall clock in ms."""
+class _Given(NamedTuple):
+    """A segment on its way to the sink."""
 
-    ns: int
-    ms: int
+    info: SegmentInfo
+    start: int
 
 
 class Session:
@@ -37,16 +41,23 @@ class Session:
         self._cutter = Cutter(place, self._give, limits)
         self._line = TimeLine(ticks(limits.jump))
         self._target, self._longest, self._hole = map(ticks, (limits.target, limits.longest, limits.hole))
+        self._still = ticks(limits.still)
         self._waiting: deque[tuple[Frame, Arrival]] = deque()
         self._waiting_bytes = 0
+        self._no_entry = 0  # pictures before the first with which decoding can begin
+        self._given: deque[_Given] = deque()
         self._tracks = Tracks(-1, None, None)
         self._audio: TrackConfig | None = None
-        self._grid: AudioGrid | None = None
+        self._grid: SoundGrid | None = None
         self._wall: WallClock | None = None
+        self._settled = False
+        self._began_ns = 0
+        self._given_start = 0
         self._entry = 0
         self._last_video: int | None = None
+        self._sound_end: int | None = None
+        self._sound_alone_for = 0  # 90 kHz ticks of sound since the last picture
         self._broken = False
-        self._need_key = False
 
     @property
     def jumps(self) -> int:
@@ -72,20 +83,46 @@ class Session:
             if origin is None:
                 return
             self._begin(*origin)
+        for placed in self._line.flush():
+            self._take(placed)
+        if self._grid is not None and self._audio is not None:
+            for packet in self._grid.flush():
+                self._packet(packet, self._audio)
         self._cutter.finish(self._line.typical("video"))
+        self._give_away()
 
     def abandon(self) -> None:
         """Hand over what is on the disk after a failed write."""
         self._cutter.abandon()
+        self._give_away()
 
     def release(self) -> None:
         """Close what is still open, after any end."""
         self._cutter.release()
 
     def _give(self, info: SegmentInfo) -> None:
-        self.segments += 1
-        self.bytes += info.bytes
-        self._sink.segment(info)
+        self._given.append(_Given(info, info.start * VIDEO_SCALE // info.timescale))
+
+    def _give_away(self, now: Arrival | None = None) -> None:
+        """Give whole segments away whose wall clock is clear by `now`; all of them at the end."""
+        if self._wall is None:
+            return
+        if not self._settled:
+            if now is not None and now.ns - self._began_ns < SETTLE_NS:
+                return
+            self._settled = True
+            self._sink.started(self._wall.at(0))
+        while self._given:
+            info, start = self._given[0]
+            if now is not None and not self._wall.is_clear(start, now.ns - UNCLEAR_NS):
+                return
+            self._given.popleft()
+            steps = bool(info.keyframes) and self.segments > 0 and self._wall.steps(self._given_start, start)
+            self._given_start = start
+            self.segments += 1
+            self.bytes += info.bytes
+            wall_ms = self._wall.at(start)
+            self._sink.segment(replace(info, wall_start_ms=wall_ms, discontinuity=info.discontinuity or steps))
 
     def _origin(self, *, expects_video: bool, expects_audio: bool) -> tuple[Frame, Arrival] | None:
         """Choose the frame that the session begins with, once it need not wait any longer."""
@@ -96,6 +133,7 @@ class Session:
         first_key = next(keys, None)
         if first_key is None and newest.config.kind == "video":
             self._waiting.pop()  # cannot be decoded
+            self._no_entry += 1
             newest, arrival = self._waiting[-1] if self._waiting else (newest, arrival)
         sound = next((w for w in self._waiting if w[0].config.kind == "audio"), None)
         if first_key is not None:
@@ -112,12 +150,14 @@ class Session:
         """Let tick 0 be the decoding of `first`, and go on with what has waited."""
         audio = [f for f, _ in self._waiting if f.config.kind == "audio"]
         video = first.config if first.config.kind == "video" else None
+        if video is None and self._no_entry:
+            log.warning("recorder.video.no_entry", pictures=self._no_entry)
         self._audio = audio[-1].config if audio else None
         self._tracks = Tracks(0, video, self._audio)
         self._line.begin(first.dts)
-        self._wall = WallClock(arrival.ms)
-        self._sink.started(arrival.ms)
-        self._cut(0, arrival, end=0)
+        self._wall = WallClock(0, arrival)
+        self._began_ns = arrival.ns
+        self._cut(0, end=0)
         waiting, self._waiting = self._waiting, deque()
         begun = False
         for frame, came in waiting:
@@ -126,42 +166,50 @@ class Session:
                 self._route(frame, came)
 
     def _route(self, frame: Frame, arrival: Arrival) -> None:
-        moment = self._line.place(frame, arrival.ns)
-        self._broken = self._broken or moment.jumped
-        if frame.config.kind == "video":
-            self._video(frame, moment.dts, arrival)
-        else:
-            self._sound(frame, moment.dts, arrival)
+        for placed in self._line.place(frame, arrival):
+            self._take(placed)
+        if self._given or not self._settled:
+            self._give_away(arrival)
 
-    def _video(self, frame: Frame, dts: int, arrival: Arrival) -> None:
+    def _take(self, placed: Placed) -> None:
+        frame, arrival, dts, jumped = placed
+        self._broken = self._broken or jumped
+        if self._wall is not None:
+            self._wall.note(dts, arrival)
+        if frame.config.kind == "video":
+            self._video(frame, dts)
+        elif dts >= 0:
+            self._sound(frame, dts)
+
+    def _video(self, frame: Frame, dts: int) -> None:
         fresh = frame.config is not self._tracks.video and frame.config != self._tracks.video
         pts = dts + frame.offset
-        gap = self._gap(dts)
-        if gap == "long" and not frame.sync:
-            self._need_key = True
-        if not frame.sync and (fresh or self._need_key):
+        if (fresh and not frame.sync) or min(pts, dts) < 0:
             return
-        if min(pts, dts) < 0:
-            return
-        if frame.sync and (fresh or self._broken or self._need_key or gap or self._is_due(dts)):
-            if fresh or self._need_key or gap or self._last_video is None:
+        hole = self._is_hole(dts)
+        if frame.sync and (fresh or self._broken or hole or self._is_due(dts)):
+            if fresh or hole or self._last_video is None:
                 self._entry = pts
-            self._enter(frame, dts, arrival, hole=gap is not None, fresh=fresh)
+            self._enter(frame, dts, hole=hole, fresh=fresh)
         elif pts < self._entry:
             return  # shown before the keyframe that decoding began with: what it refers to is not there
+        elif hole and self._sound_end is not None:
+            self._broken = True
+            self._cut(dts, end=(self._last_video or 0) + self._line.typical("video"), paused=True)
         elif self._is_overdue(dts):
-            self._cut(dts, arrival, end=dts)
+            self._cut(dts, end=dts)
         self._last_video = dts
+        self._sound_alone_for = 0
         self._cutter.video(dts, pts, sync=frame.sync, payload=frame.payload)
 
-    def _gap(self, dts: int) -> Literal["hole", "long"] | None:
-        """Tell whether content is missing before a video frame."""
+    def _is_hole(self, dts: int) -> bool:
+        """Tell whether content is missing before a video frame: while sound went on, the picture stood still."""
         if self._last_video is None:
-            return None
-        step, usual = dts - self._last_video, 10 * self._line.typical("video")
-        if step > max(LONG_GAP, usual):
-            return "long"
-        return "hole" if step > max(self._hole, usual) else None
+            return False
+        step = dts - self._last_video
+        if step <= max(self._hole, 10 * self._line.typical("video")):
+            return False
+        return self._sound_end is None or self._sound_end < self._last_video + step // 2
 
     def _is_due(self, dts: int) -> bool:
         return not self._cutter.has_video or dts - self._cutter.start >= self._target - EARLY
@@ -170,59 +218,65 @@ class Session:
         past = dts - self._cutter.start
         return past >= self._longest or self._cutter.size >= self._limits.largest
 
-    def _enter(self, frame: Frame, dts: int, arrival: Arrival, *, hole: bool, fresh: bool) -> None:
+    def _enter(self, frame: Frame, dts: int, *, hole: bool, fresh: bool) -> None:
         """Begin a segment at a keyframe, with new tracks when they have changed."""
         if fresh or self._audio is not self._tracks.audio:
-            self._tracks = Tracks(self._tracks.number + 1, frame.config, self._audio)
+            self._change_tracks(frame.config)
             self._broken = True
-            log.info("recorder.tracks.changed", init=self._tracks.number, codecs=[t.codec for t in self._tracks.all])
-        last = self._line.typical("video") if hole or self._need_key else None
-        end = dts if last is None or self._last_video is None else self._last_video + last
         if not self._cutter.has_video:
-            end, last = dts, self._line.typical("video")
-        self._broken = self._broken or hole or self._need_key
-        self._need_key = False
-        self._cut(dts, arrival, end=end, last_frame=last)
+            hole = False
+        self._broken = self._broken or hole
+        end = (self._last_video or 0) + self._line.typical("video") if hole else dts
+        self._cut(dts, end=end, paused=hole)
 
-    def _sound(self, frame: Frame, dts: int, arrival: Arrival) -> None:
-        if dts < 0:
-            return
+    def _change_tracks(self, video: TrackConfig | None) -> None:
+        self._tracks = Tracks(self._tracks.number + 1, video, self._audio)
+        log.info("recorder.tracks.changed", init=self._tracks.number, codecs=[t.codec for t in self._tracks.all])
+
+    def _sound(self, frame: Frame, dts: int) -> None:
         config = frame.config
         if config is not self._audio and config != self._audio:
             self._audio = self._tracks.audio if config == self._tracks.audio else config
-            self._grid, self._broken = None, True
+            self._grid = None
+            self._broken = self._broken or self._tracks.audio is not None
         if self._grid is None:
-            self._grid = AudioGrid(config.timescale)
-        at = self._grid.place(dts, frame.duration)
-        if at is None:
-            return
-        time = at * VIDEO_SCALE // config.timescale
-        if self._is_sound_alone(time):
-            self._sound_alone(time, arrival)
-        if self._audio is self._tracks.audio:
-            self._cutter.audio(at, frame.duration, frame.payload)
+            self._grid = SoundGrid(config.timescale)
+        for packet in self._grid.place(Packet(dts, frame.duration, frame.payload)):
+            self._packet(packet, config)
 
-    def _is_sound_alone(self, time: int) -> bool:
-        """Tell whether there is no video, or none comes any more: not a slide that is shown for long."""
+    def _packet(self, placed: OnGrid, config: TrackConfig) -> None:
+        at, packet = placed
+        time = at * VIDEO_SCALE // config.timescale
+        length = packet.duration * VIDEO_SCALE // config.timescale
+        self._sound_alone_for += length
+        if self._tracks.video is not None and self._tracks.audio is None and time >= self._cutter.start:
+            self._change_tracks(self._tracks.video)
+            self._cutter.add_sound(self._tracks)
+        if self._is_sound_alone():
+            self._sound_alone(time)
+        if self._audio is self._tracks.audio:
+            self._sound_end = time + length
+            self._cutter.audio(at, packet.duration, packet.payload)
+
+    def _is_sound_alone(self) -> bool:
+        """Tell whether there is no video, or none comes any more: not a picture that stands still for some seconds."""
         if self._tracks.video is None or self._last_video is None:
             return True
-        return time - self._last_video > max(2 * ticks(self._limits.absent), 4 * self._line.typical("video"))
+        return self._sound_alone_for > max(self._still, 4 * self._line.typical("video"))
 
-    def _sound_alone(self, time: int, arrival: Arrival) -> None:
+    def _sound_alone(self, time: int) -> None:
         """Cut by time while there is no video, and at once when the sound itself changes."""
         changed = self._audio is not self._tracks.audio
         if not changed and time - self._cutter.start < self._target:
             return
         if changed:
-            self._tracks = Tracks(self._tracks.number + 1, self._tracks.video, self._audio)
-            log.info("recorder.tracks.changed", init=self._tracks.number, codecs=[t.codec for t in self._tracks.all])
-        self._need_key = self._tracks.video is not None
-        self._cut(time, arrival, end=time, last_frame=self._line.typical("video"))
+            self._change_tracks(self._tracks.video)
+        self._cut(time, end=time)
 
-    def _cut(self, at: int, arrival: Arrival, *, end: int, last_frame: int | None = None) -> None:
+    def _cut(self, at: int, *, end: int, paused: bool = False) -> None:
+        """Begin a segment at `at`; the one before it ends at `end`, long before it where the encoder `paused`."""
         if self._wall is not None:
-            wall_ms = self._wall.at(at, arrival.ms)
-            self._cutter.cut(Cut(at, end, last_frame, wall_ms, self._tracks, self._broken))
+            self._cutter.cut(Cut(at, end, paused, self._wall.at(at), self._tracks, self._broken))
             self._broken = False
 
 

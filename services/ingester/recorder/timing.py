@@ -1,48 +1,97 @@
-"""Encoders' clocks on a session's one time line: wraps are gone already, jumps are taken out here.
+"""The encoder's clock on a session's one time line: wraps are gone already, jumps are taken out here.
 
-All times are 90 kHz ticks. Each jump gives an epoch: an offset between the encoder's clock and the session's. Video
-and audio pass from one epoch to the next each when its own frames do, so that they stay in step.
+All times are 90 kHz ticks. One offset maps the stamps of all tracks to the session's time. Being late in the multiplex
+changes nothing: a track that arrives 0.7 s behind the other is placed by its stamps. A frame that is out of line
+waits until the next ones say what it was:
+
+- the next one is where it would have been without it: an odd frame, placed between its neighbours;
+- the next ones go on from it, and as much time has passed, or the other track has come as far: a gap;
+- the next ones go on from it, and the other track jumps as well, or there is none: the clock has jumped, and both
+  tracks get a new offset (an epoch), each with its own first frame after the jump;
+- the other track goes on as before: this track alone was stamped anew. Up to `jump` its stamps are believed, since they
+  say what belongs together; beyond that it gets an offset of its own.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Literal, NamedTuple
 
-from services.ingester.recorder.model import VIDEO_SCALE, Frame
+from services.ingester.recorder.model import VIDEO_SCALE, Arrival, Frame
 
 Kind = Literal["video", "audio"]
-SLACK = VIDEO_SCALE // 10  # a step back of up to 0.1 s is disorder, not a jump
+SLACK = VIDEO_SCALE // 10
+"""A step of this length or less is no reason to wait; one back by so much is disorder."""
 KEPT_EPOCHS = 4
 USUAL, LONGEST_USUAL = VIDEO_SCALE // 30, 10 * VIDEO_SCALE
+MOST_ODD = 8
+"""So many frames in a row that fit nothing are no odd ones any more."""
+FIRST_APART = 3 * VIDEO_SCALE
+"""A track whose first frame is this far from the other track has a clock of its own."""
+LAG = 3 * VIDEO_SCALE // 2
+"""How far the other track goes on before it is clear that it does not jump."""
+PATIENCE = 2 * VIDEO_SCALE
+LONE = VIDEO_SCALE // 2
+"""A single frame that fits the other track is not waited for longer."""
+BURST = VIDEO_SCALE
+"""Frames that arrive within this time of each other need not have been made so."""
+MOST_HELD = 16 << 20
 _TICK_NS = 1_000_000_000 // VIDEO_SCALE
 
 
-class Moment(NamedTuple):
-    """When a frame is due on the session's time line; `jumped` for the first frame after the encoder's clock jumped."""
+class Placed(NamedTuple):
+    """A frame with its time on the session's line; `jumped` for the first one after the encoder's clock jumped."""
 
+    frame: Frame
+    arrival: Arrival
     dts: int
-    jumped: bool
+    jumped: bool = False
 
 
-class _Progress:
-    """How far one track has come."""
+class _Track:
+    """How far one track has come, and what of it waits."""
 
-    __slots__ = ("arrival_ns", "dts", "offset", "typical")
+    __slots__ = ("arrival_ns", "held", "kind", "last", "offset", "other_at", "typical")
 
-    def __init__(self, dts: int, offset: int, arrival_ns: int) -> None:
-        self.dts = dts
+    def __init__(self, kind: Kind, offset: int) -> None:
+        self.kind = kind
         self.offset = offset
-        self.arrival_ns = arrival_ns
+        self.last: int | None = None
+        self.arrival_ns = 0
         self.typical = 0
+        self.held: list[tuple[Frame, Arrival]] = []
+        self.other_at: int | None = None  # where the other track was when this one began to wait
 
-    def advance(self, step: int, arrival_ns: int) -> None:
-        """Go on by a step, and learn what steps are usual: the first one is, a single long one hardly is."""
-        if self.typical:
-            self.typical += (min(step, 4 * self.typical + USUAL) - self.typical) // 8
-        else:
+    @property
+    def usual(self) -> int:
+        """The usual step between frames."""
+        return self.typical or USUAL
+
+    @property
+    def near(self) -> int:
+        """The longest step that is taken without a second look."""
+        return max(3 * self.typical, SLACK)
+
+    def learn(self, step: int) -> None:
+        """Learn what steps are usual: the first one is, a single long one hardly is."""
+        if not self.typical:
             self.typical = min(step, LONGEST_USUAL)
-        self.dts += step
-        self.arrival_ns = arrival_ns
+        else:
+            self.typical += (min(step, 4 * self.typical + USUAL) - self.typical) // 8
+
+    def chain(self, longest: int) -> int:
+        """Return the index in `held` from which on the frames follow each other, by steps of at most `longest`.
+
+        Or by such as the first one came by: pictures may change every few seconds.
+        """
+        stamps = [frame.dts for frame, _ in self.held]
+        first = stamps[0] + self.offset - (stamps[0] if self.last is None else self.last)
+        longest = max(longest, self.near, min(2 * first, LONGEST_USUAL))
+        at = len(stamps) - 1
+        while at > 0 and 0 < stamps[at] - stamps[at - 1] <= longest:
+            at -= 1
+        return at
 
 
 class TimeLine:
@@ -51,93 +100,202 @@ class TimeLine:
     def __init__(self, jump: int) -> None:
         self.jumps = 0
         self._jump = jump
-        self._offsets = [0]
-        self._tracks: dict[Kind, _Progress] = {}
+        self._epochs = [0]
+        self._tracks: dict[Kind, _Track] = {}
 
     def begin(self, origin: int) -> None:
         """Let the session begin at time `origin` of the encoder's clock."""
-        self._offsets = [-origin]
+        self._epochs = [-origin]
         self._tracks.clear()
 
-    def place(self, frame: Frame, now_ns: int) -> Moment:
-        """Place a frame that has arrived at `now_ns`; a track's times always rise."""
+    def place(self, frame: Frame, arrival: Arrival) -> Sequence[Placed]:
+        """Place a frame; return what is settled by it: mostly just that frame, none while it is unclear.
+
+        A video track's times always rise. Those of sound may step back, where the encoder sent sound twice.
+        """
         kind: Kind = frame.config.kind
         track = self._tracks.get(kind)
         if track is None:
-            return self._first(kind, frame.dts, now_ns)
-        jumped = False
-        step = frame.dts + track.offset - track.dts
-        if not 0 < step <= self._jump and not self._is_gap(track, step, now_ns):
-            before = self.jumps
-            track.offset = self._resettle(track, frame.dts, now_ns)
-            step = frame.dts + track.offset - track.dts
-            jumped = self.jumps > before
-        track.advance(max(step, 1), now_ns)
-        return Moment(track.dts, jumped)
+            track = self._tracks[kind] = _Track(kind, self._epochs[-1])
+        if not track.held and self._is_in_line(track, frame, arrival):
+            placed = [self._put(track, frame, arrival)]
+        else:
+            if not track.held:
+                other = self._other(track)
+                track.other_at = other.last if other else None
+            track.held.append((frame, arrival))
+            placed = self._judge(track, arrival)
+        for other in self._tracks.values():
+            if other is not track and other.held:
+                placed += self._judge(other, arrival)
+        return placed
+
+    def flush(self) -> Sequence[Placed]:
+        """Place what still waits, at the end of the stream."""
+        placed: list[Placed] = []
+        for track in self._tracks.values():
+            if track.held:
+                placed += self._judge(track, track.held[-1][1], last=True)
+        return placed
 
     def typical(self, kind: Kind) -> int:
-        """Give a track's usual step between frames."""
+        """Return the track's usual step between frames."""
         track = self._tracks.get(kind)
-        return track.typical or USUAL if track else USUAL
+        return track.usual if track else USUAL
 
-    def _first(self, kind: Kind, time: int, now_ns: int) -> Moment:
-        offset = self._offsets[-1]
-        other = next(iter(self._tracks.values()), None)
-        jumped = False
-        if other is not None and abs(time + offset - other.dts) > 2 * self._jump:
-            expected = other.dts + (now_ns - other.arrival_ns) // _TICK_NS
-            if abs(time + offset - expected) > 2 * self._jump:  # a clock of its own
-                offset = expected - time
-        self._tracks[kind] = _Progress(max(time + offset, 0), offset, now_ns)
-        return Moment(time + offset, jumped)
+    def _other(self, track: _Track) -> _Track | None:
+        return next((other for other in self._tracks.values() if other is not track), None)
 
-    def _is_gap(self, track: _Progress, step: int, now_ns: int) -> bool:
+    def _is_in_line(self, track: _Track, frame: Frame, arrival: Arrival) -> bool:
+        time = frame.dts + track.offset
+        if track.last is not None:
+            return 0 < time - track.last <= track.near
+        expected = self._expected(track, arrival)
+        return expected is None or abs(time - expected) <= FIRST_APART
+
+    def _expected(self, track: _Track, arrival: Arrival) -> int | None:
+        """Return where the other track is by now; None when there is none."""
+        other = self._other(track)
+        if other is None or other.last is None:
+            return None
+        return other.last + (arrival.ns - other.arrival_ns) // _TICK_NS
+
+    def _put(
+        self, track: _Track, frame: Frame, arrival: Arrival, *, time: int | None = None, jumped: bool = False
+    ) -> Placed:
+        """Place a frame at `time`, or where its stamp says."""
+        dts = frame.dts + track.offset if time is None else time
+        if track.last is not None:
+            step = dts - track.last
+            if track.kind == "video" and step < 1:
+                dts, step = track.last + 1, 1
+            if step > 0 and not jumped:
+                track.learn(step)
+        track.last, track.arrival_ns = dts, arrival.ns
+        return Placed(frame, arrival, dts, jumped)
+
+    def _judge(self, track: _Track, now: Arrival, *, last: bool = False) -> list[Placed]:
+        """Settle what waits on a track, if it is clear by now; `last`: it has to be."""
+        if track.last is None:
+            return self._judge_first(track, last=last)
+        held = track.held
+        times = [frame.dts + track.offset - track.last for frame, _ in held]
+        in_line = 0 < times[-1] <= track.near * len(held)
+        if in_line and not all(0 < time < times[-1] for time in times[:-1]):
+            return self._settle(track, len(held) - 1, track.offset)
+        at = track.chain(self._jump)
+        if len(held) - at < 2:
+            if last:  # an odd end
+                return [self._put(track, *held.pop(0), time=track.last + track.usual) for _ in range(len(held))]
+            if len(held) < MOST_ODD and not self._is_enough(track, now):
+                return []
+        offset = self._offset(track, at, now, forced=last or len(held) >= MOST_ODD)
+        return [] if offset is None else self._settle(track, at, offset)
+
+    def _is_enough(self, track: _Track, now: Arrival) -> bool:
+        """Tell whether a single frame has waited for long enough: one that the other track agrees with, or in vain."""
+        waited = (now.ns - track.held[0][1].ns) // _TICK_NS
+        other = self._other(track)
+        if other is not None and other.last is not None and track.other_at is not None:
+            waited = max(waited, other.last - track.other_at)
+        if waited > PATIENCE:
+            return True
+        if other is None or other.last is None or other.held or waited < LONE:
+            return False
+        return abs(track.held[-1][0].dts + track.offset - other.last) <= self._jump
+
+    def _judge_first(self, track: _Track, *, last: bool) -> list[Placed]:
+        """Settle a track's first frames, which are far from the other track."""
+        held = track.held
+        frame, came = held[-1]
+        if self._is_in_line(track, frame, came):  # those before it were odd, and nothing tells where they belong
+            held.clear()
+            return [self._put(track, frame, came)]
+        at = track.chain(self._jump)
+        if len(held) - at < 2 and not last:
+            del held[:-MOST_ODD]
+            return []
+        first, arrived = held[at]
+        expected = self._expected(track, arrived)
+        track.offset = (expected or 0) - first.dts
+        placed = [self._put(track, each, came) for each, came in held[at:]]
+        held.clear()
+        return placed
+
+    def _settle(self, track: _Track, at: int, offset: int) -> list[Placed]:
+        """Place all that waits: the frames that follow each other by `offset`, odd ones evenly before them."""
+        held, start = track.held, track.last or 0
+        jumped = offset != track.offset and self._is_news(track, offset)
+        times = [frame.dts + track.offset for frame, _ in held[:at]]
+        end = held[at][0].dts + offset
+        if any(not before < after for before, after in pairwise((start, *times, end))):
+            step = min(track.usual, max(end - start, 0) // (at + 1))
+            times = [start + step * number for number in range(1, at + 1)]
+        placed = [self._put(track, *one, time=time) for one, time in zip(held[:at], times, strict=True)]
+        track.offset = offset
+        for number, (frame, came) in enumerate(held[at:]):
+            placed.append(self._put(track, frame, came, jumped=jumped and not number))
+        held.clear()
+        return placed
+
+    def _is_news(self, track: _Track, offset: int) -> bool:
+        """Tell whether nobody has gone over to an offset yet, and count the jump; sound on its own makes none."""
+        alone = offset not in self._epochs
+        if any(t.offset == offset for t in self._tracks.values()) or (alone and track.kind == "audio"):
+            return False
+        self.jumps += 1
+        return True
+
+    def _offset(self, track: _Track, at: int, now: Arrival, *, forced: bool) -> int | None:
+        """Return the offset by which a track goes on from `held[at]`; None while it is unclear."""
+        frame, came = track.held[at]
+        start = track.last or 0
+        if (known := self._known_epoch(track, frame.dts - start)) is not None:
+            return known
+        step = frame.dts + track.offset - start
+        if -SLACK <= step <= SLACK or self._is_gap(track, step, came):
+            return track.offset
+        small = 0 < step <= self._jump
+        other = self._other(track)
+        if other is not None and other.last is not None and now.ns - other.arrival_ns <= PATIENCE * _TICK_NS:
+            if other.held and not small:
+                return self._epoch([(track, at), (other, other.chain(self._jump))])
+            if track.other_at is not None and other.last - track.other_at >= LAG:
+                return track.offset if abs(step) <= self._jump else self._after(track, at)
+            held = sum(len(each.payload) for each, _ in track.held)
+            if not forced and now.ns - track.held[0][1].ns <= PATIENCE * _TICK_NS and held <= MOST_HELD:
+                return None
+        return track.offset if small else self._epoch([(track, at)])
+
+    def _known_epoch(self, track: _Track, stamp: int) -> int | None:
+        """Return the epoch into which the other track has gone before, if a stamp (from the last time on) fits it."""
+        back = SLACK if track.kind == "video" else self._jump
+        for epoch in reversed(self._epochs):
+            if epoch != track.offset and -back < stamp + epoch <= 2 * self._jump:
+                return epoch
+        return None
+
+    def _is_gap(self, track: _Track, step: int, came: Arrival) -> bool:
         """Tell a pause from a jump: as much time has passed by arrival, or the other track has come as far."""
         if step <= 0:
-            return step > -SLACK
-        passed = (now_ns - track.arrival_ns) // _TICK_NS
-        if step - passed <= self._jump:
+            return False
+        early = min(self._jump, step // 3)
+        if step - (came.ns - track.arrival_ns) // _TICK_NS <= early:
             return True
-        return any(
-            other is not track and other.offset == track.offset and abs(track.dts + step - other.dts) <= self._jump
-            for other in self._tracks.values()
-        )
+        other = self._other(track)
+        if other is None or other.last is None or other.offset != track.offset:
+            return False
+        return abs((track.last or 0) + step - other.last) <= early
 
-    def _resettle(self, track: _Progress, time: int, now_ns: int) -> int:
-        """Find the epoch that a frame after a jump belongs to, or begin a new one by its arrival."""
-        for offset in reversed(self._offsets):
-            if offset != track.offset and -SLACK < time + offset - track.dts <= 2 * self._jump:
-                return offset
-        passed = (now_ns - track.arrival_ns) // _TICK_NS
-        offset = track.dts + max(min(track.typical or USUAL, self._jump), passed) - time
-        self._offsets = [*self._offsets[1 - KEPT_EPOCHS :], offset]
-        self.jumps += 1
+    def _after(self, track: _Track, at: int) -> int:
+        """Return the offset by which `held[at]` follows the track's last frame, after as much time as has passed."""
+        frame, came = track.held[at]
+        passed = (came.ns - track.arrival_ns) // _TICK_NS
+        step = track.usual if passed < BURST else max(passed, track.usual)
+        return (track.last or 0) + step - frame.dts
+
+    def _epoch(self, jumping: Sequence[tuple[_Track, int]]) -> int:
+        """Begin an epoch in which no track that jumps overlaps what it had before."""
+        offset = max(self._after(track, at) for track, at in jumping)
+        self._epochs = [*self._epochs[1 - KEPT_EPOCHS :], offset]
         return offset
-
-
-class AudioGrid:
-    """Audio frames side by side on the sample grid, though their time stamps are rounded or shaky.
-
-    A stamp within 3 ms of where the last frame ended says nothing new. One that is further off pulls the grid
-    by two ticks a frame, which follows any sound card's drift; beyond 0.1 s it is a gap, or sound too much.
-    """
-
-    def __init__(self, scale: int) -> None:
-        self._scale = scale
-        self._near = scale * 3 // 1000
-        self._far = scale // 10
-        self._next: int | None = None
-
-    def place(self, dts: int, duration: int) -> int | None:
-        """Give a frame's tick (of the sample rate), given its time (90 kHz); None to leave the frame out."""
-        due = (dts * self._scale + VIDEO_SCALE // 2) // VIDEO_SCALE
-        at = due if self._next is None else self._next
-        error = due - at
-        if error < -self._far:
-            return None
-        if error > self._far:
-            at = due
-        elif abs(error) > self._near:
-            at += 2 if error > 0 else -2
-        self._next = at + duration
-        return at

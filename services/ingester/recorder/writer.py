@@ -72,6 +72,17 @@ class OpenSegment:
         self._digest.update(data)
         self.size += len(data)
 
+    def amend(self, fragments: FragmentWriter, head: SegmentHead) -> None:
+        """Go on under another init segment, of which what has been written is a part; Unavailable from the disk."""
+        self.fragments, self.head, self.first_of_init = fragments, head, True
+        if self._fd < 0:
+            return
+        try:
+            os.pwrite(self._fd, build_head(head), 0)  # as long as before
+            self._digest = hashlib.sha256(self._path.read_bytes())
+        except OSError as error:
+            raise store_error(error) from error
+
     def _write(self, data: bytes) -> None:
         done = os.write(self._fd, data)
         while done < len(data):

@@ -42,8 +42,9 @@ class FlvRuns:
     """Takes media messages, gives FLV streams.
 
     A run starts with its first frame, once both tracks are known, or the metadata says that there is only one, or
-    `track_wait_ns` has passed, or `hold` bytes have come. Its header flags name just its tracks; metadata and all
-    sequence headers follow. A sequence header that says something new, a new codec or a new track ends it.
+    `track_wait_ns` has passed, or `hold` bytes have come. Its header flags name its tracks and those that the metadata
+    promises; metadata and all sequence headers follow. A sequence header that says something new, a new codec or a new
+    track ends it.
     """
 
     def __init__(self, *, track_wait_ns: int, hold: int, most: int) -> None:
@@ -172,7 +173,8 @@ class FlvRuns:
     def _start(self, run: _Run) -> None:
         run.started = True
         self._first = False
-        head = [file_header(video=VIDEO in self._tracks, audio=AUDIO in self._tracks)]
+        tracks = self._announced | self._tracks.keys()
+        head = [file_header(video=VIDEO in tracks, audio=AUDIO in tracks)]
         if self._metadata:
             head.append(_script(self._metadata))
         for kind in (VIDEO, AUDIO):

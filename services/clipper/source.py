@@ -114,6 +114,7 @@ class Source:
             raise Rejected("nothing was recorded in the selected range, or it is no longer kept")
         if coming or not _is_over(job):
             until = part.timeline.to_stream(Fraction(self.clock.now_ms() if order.wait else order.requested_ms, 1000))
+            until = max(until, order.recorded_to or until)
         else:
             until = max(place(part.newest).end if part.newest else touched[-1].end, touched[-1].end)
         return Recorded(near(part.timeline, Span(start, end)), start, end, min(end, until))
@@ -130,14 +131,18 @@ class Source:
             margin = min(margin * 10, FURTHEST)
 
     def _bounds(self, order: ClipCreate, job: JobRecord | None, part: RecordingPart) -> tuple[Fraction, Fraction]:
-        """Give in and out points; without `wait`, nothing after the request belongs to the clip."""
+        """Give in and out points; without `wait`, nothing after the request belongs to the clip.
+
+        What was recorded by then does, though the wall clock may say that it is yet to come.
+        """
         start, end = part.span
         asked = order.selection.end - order.selection.start
         if abs(end - start - asked) < CLOCK_DRIFT:  # ten seconds of wall clock are ten seconds of frames
             start = end - asked
         was_over = job is not None and job.ended and job.changed_ms <= order.requested_ms
         if part.timeline and not (order.wait or was_over):
-            end = min(end, part.timeline.to_stream(Fraction(order.requested_ms, 1000)) + AHEAD)
+            present = part.timeline.to_stream(Fraction(order.requested_ms, 1000)) + AHEAD
+            end = min(end, max(present, order.recorded_to or present))
         return max(start, Fraction(0)), end
 
     async def _is_coming(self, order: ClipCreate, job: JobRecord | None, part: RecordingPart, span: Span) -> bool:

@@ -18,6 +18,7 @@ LONGEST_WAIT: Final = timedelta(days=7)
 # Less than a frame at 60 a second, which every range that is not a slip of the pen holds or touches.
 SHORTEST_CLIP: Final = Fraction(1, 100)
 Clock = Literal["stream", "wall"]
+Held = Literal["both", "start", "end"]
 FAMILIES: Final[tuple[tuple[Clock, str, str], ...]] = (
     ("stream", "stream_start_time", "stream_end_time"),
     ("wall", "start_time", "end_time"),
@@ -37,12 +38,17 @@ class Asked(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """The times of a recording, ms since the epoch: `end_ms` is the end of what there is; `live`: more may come."""
+    """The times of a recording, ms since the epoch: `end_ms` is the end of what there is; `live`: more may come.
+
+    `stream_end` is that end in stream time (s). While an encoder `publishes`, both are the present.
+    """
 
     created_ms: int
     first_frame_ms: int
     end_ms: int
+    stream_end: Fraction
     live: bool
+    publishes: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +77,22 @@ def resolve(asked: Asked, recording: Recording) -> Window:
         if asked.duration is None:
             raise BadWindow("duration", "is needed, alone or with one of the start and end fields")
         _check_length("duration", asked.duration)
-        end = Fraction(recording.end_ms, 1000)
-        return Window(Selection(clock="wall", start=end - asked.duration, end=end), asked.duration, wait=False)
+        return Window(_last(recording, asked.duration), asked.duration, wait=False)
     clock, start_name, end_name = family
     start, end, length, named = _ends(asked, start_name, end_name)
     _check_length(named, length)
     wait = _place(asked, recording, clock, (start_name, start), (end_name, end))
-    return Window(Selection(clock=clock, start=start, end=end), length, wait)
+    held: Held = "both" if asked.duration is None else "end" if getattr(asked, start_name) is None else "start"
+    return Window(Selection(clock=clock, start=start, end=end, held=held), length, wait)
+
+
+def _last(recording: Recording, duration: Fraction) -> Selection:
+    """Select the last seconds: before the present by the wall clock, or of what there is when nobody publishes."""
+    if recording.publishes:
+        end = Fraction(recording.end_ms, 1000)
+        return Selection(clock="wall", start=end - duration, end=end, held="end")
+    end = max(recording.stream_end, SHORTEST_CLIP)
+    return Selection(clock="stream", start=max(end - duration, Fraction(0)), end=end, held="end")
 
 
 def _family(asked: Asked) -> tuple[Clock, str, str] | None:
@@ -123,7 +138,7 @@ def _place(
 ) -> bool:
     """Hold the range against the recording; True when its end must be waited for."""
     first_ms = 0 if clock == "stream" else recording.first_frame_ms
-    last_ms = recording.end_ms - recording.first_frame_ms if clock == "stream" else recording.end_ms
+    last_ms = int(recording.stream_end * 1000) if clock == "stream" else recording.end_ms
     wait = asked.wait and recording.live and end[1] * 1000 > last_ms
     if wait and end[1] * 1000 > last_ms + LONGEST_WAIT // timedelta(milliseconds=1):
         raise BadWindow(end[0], "is more than 7 days ahead")
@@ -149,7 +164,7 @@ def _beyond(recording: Recording) -> str:
 
 def _check_epoch_pair(recording: Recording, start: Fraction, end: Fraction, *, wait: bool) -> None:
     """Both ends must lie within the job's life, to the whole second."""
-    if start < recording.created_ms // 1000:
+    if start < min(recording.created_ms, recording.first_frame_ms) // 1000:
         raise BadWindow("start_time", "is before the job's created_at")
     if end > -(-recording.end_ms // 1000) and not wait:
         limit = "the request; with wait: true the clip is completed later" if recording.live else "the stream's end"

@@ -6,7 +6,8 @@ import asyncio
 import re
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Final, TypeVar
 
 from nats.errors import Error as NatsError
@@ -22,8 +23,11 @@ from shared.bus import Outbox
 from shared.clock import Clock
 from shared.errors import Unavailable
 from shared.kv import Bucket
+from shared.media.timeline import place
 from shared.messages.clips import ClipCancel, ClipCreate, ClipRecord, Notification, VodState
 from shared.messages.jobs import EventClock, JobRecord, clock_key
+from shared.messages.media import SegmentWritten
+from shared.recording import last_segment
 from shared.secrets import Vault
 from shared.settings import Settings
 from shared.streams import COMMANDS
@@ -96,7 +100,8 @@ class Clips:
     async def create(self, account: str, job_id: str, asked: ClipsAsk, ids: Callable[[int], str]) -> list[ClipCreate]:
         """Check all outputs, then order all clips; ApiError 404 or 400 orders none."""
         job = await self._jobs.get(account, job_id)
-        recording = await self._recording(job)
+        last = await last_segment(self._jetstream(), account, job_id)
+        recording = await self._recording(job, last)
         windows = _resolve_all(asked.outputs, recording)
         receivers = self._all_receivers(asked)
         now = self._clock.now_ms()
@@ -112,6 +117,7 @@ class Clips:
                 requested_ms=now,
                 live=not job.ended,  # of a static job between two streams too: nothing from after the request is its
                 asked_duration=window.asked_duration,
+                recorded_to=place(last).end if last else None,
                 wait=window.wait,
                 file_name=file_name(output.label, clip),
                 notifications=receivers[position],
@@ -137,17 +143,26 @@ class Clips:
         named = ((f"{prefix}notifications[{position}].url", one) for position, one in enumerate(asked))
         return [Notification(url=receiver_url(name, one.url, self._settings), event=one.event) for name, one in named]
 
-    async def _recording(self, job: JobRecord) -> Recording:
+    async def _recording(self, job: JobRecord, last: SegmentWritten | None) -> Recording:
         first = await self._first_frame(job)
         if first is None:
             raise ApiError(400, "nothing has been published to this job yet", code="STREAM_NOT_STARTED")
         now = self._clock.now_ms()
-        publishing = bool(job.open_sessions) or job.media_end_ms is None
+        publishing = not job.ended and (bool(job.open_sessions) or job.media_end_ms is None)
         live = not job.ended and job.state != "waiting"
-        end = now if publishing and not job.ended else job.finished_ms or job.media_end_ms or now
+        end = now if publishing else job.finished_ms or job.media_end_ms or now
         if not live and now - end > self._settings.retention.total_seconds() * 1000:
             raise ApiError(400, "the recording of this job is no longer kept", code="RECORDING_EXPIRED")
-        return Recording(job.created_ms, first, end, live)
+        return self._up_to(Recording(job.created_ms, first, end, Fraction(0), live, publishing), last)
+
+    def _up_to(self, recording: Recording, last: SegmentWritten | None) -> Recording:
+        """Say in stream time where the recording ends; an encoder's clock and ours part within hours."""
+        if last is None:
+            return replace(recording, stream_end=Fraction(recording.end_ms - recording.first_frame_ms, 1000))
+        placed = place(last)
+        end_ms = max(recording.end_ms, int(placed.wall_end * 1000))
+        since = Fraction(end_ms, 1000) - placed.wall_end if recording.publishes else Fraction(0)
+        return replace(recording, end_ms=end_ms, stream_end=placed.end + max(since, Fraction(0)))
 
     async def _first_frame(self, job: JobRecord) -> int | None:
         """Read when the event's first frame came; it never changes."""

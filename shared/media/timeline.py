@@ -149,10 +149,17 @@ class Timeline:
         return min(stream, self._starts[at + 1]) if at + 1 < len(self._starts) else stream
 
     def resolve(self, selection: Selection) -> Span:
-        """Give a selection by either clock as stream time; MediaError when there is no segment to tell it by."""
+        """Give a selection by either clock as stream time; MediaError when there is no segment to tell it by.
+
+        A duration with one point of the wall clock is so much stream time, though that clock may step in between.
+        """
         if selection.clock == "stream":
             return Span(selection.start, selection.end)
-        return Span(self.to_stream(selection.start), self.to_stream(selection.end))
+        length = selection.end - selection.start
+        start, end = self.to_stream(selection.start), self.to_stream(selection.end)
+        if selection.held == "end":
+            return Span(end - length, end)
+        return Span(start, start + length if selection.held == "start" else end)
 
     def overlapping(self, span: Span) -> tuple[Placed, ...]:
         """Give the segments that have a part in `span`."""

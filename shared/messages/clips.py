@@ -54,6 +54,9 @@ class Selection(Record):
     clock: Literal["stream", "wall"]
     start: Seconds
     end: Seconds
+    held: Literal["both", "start", "end"] = Field(
+        "both", description="The point that counts where the wall clock steps in between: a duration goes with it"
+    )
 
 
 class ClipMessage(Message):
@@ -78,6 +81,7 @@ class ClipCreate(ClipMessage):
     requested_ms: Millis
     live: bool = Field(description="The job was live when the clip was asked for")
     asked_duration: Seconds
+    recorded_to: Seconds | None = Field(None, description="Stream time up to which there was a recording by then")
     wait: bool = False
     destination: Literal["library"] = "library"
     file_name: str = Field(max_length=255, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")

@@ -74,6 +74,15 @@ async def load_range(
     raise Unavailable("the recording's index keeps changing")
 
 
+async def last_segment(js: JetStreamContext, account: str, event: str) -> SegmentWritten | None:
+    """Read the last segment of a recording; None when nothing was recorded. Unavailable without the broker."""
+    bucket = Bucket(lambda: js, RECORDINGS, RecordingRecord)
+    stored, last = await asyncio.gather(bucket.get(f"{account}.{event}"), newest(js, account, event))
+    if stored is None:
+        return last.segment if last else None
+    return _newest(stored.value, last)
+
+
 @dataclass(frozen=True, slots=True)
 class _Want:
     """What is wanted with its margin, in ms of the selection's clock, and about when that was by the wall clock."""

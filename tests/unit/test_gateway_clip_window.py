@@ -14,8 +14,8 @@ from services.gateway.clip_window import BadWindow, Recording, Window, resolve
 CREATED = 1_700_000_000_250
 FIRST = CREATED + 10_000
 NOW = FIRST + 600_000
-LIVE = Recording(CREATED, FIRST, NOW, live=True)
-ENDED = Recording(CREATED, FIRST, NOW, live=False)
+LIVE = Recording(CREATED, FIRST, NOW, Fraction(600), live=True)
+ENDED = Recording(CREATED, FIRST, NOW, Fraction(600), live=False, publishes=False)
 EPOCH = FIRST // 1000
 
 
@@ -46,6 +46,8 @@ def test_each_combination_of_the_vendor_gives_its_range(
     fields: dict[str, Any], clock: str, start: Fraction, end: Fraction
 ) -> None:
     for recording in (LIVE, ENDED):
+        if recording is ENDED and fields == {"duration": 60}:
+            clock, start, end = "stream", Fraction(540), Fraction(600)
         found = window(recording, **fields)
         assert (found.selection.clock, found.selection.start, found.selection.end) == (clock, start, end)
         assert found.asked_duration == end - start
@@ -91,6 +93,33 @@ def test_each_combination_of_the_vendor_gives_its_range(
 def test_a_range_that_cannot_be_served_names_its_field(fields: dict[str, Any], field: str) -> None:
     assert refused(LIVE, **fields) == field
     assert refused(ENDED, **fields) == field
+
+
+def test_a_duration_goes_with_the_point_that_is_named() -> None:
+    """Ten seconds from or up to a moment are ten seconds of frames, though dates may step in between."""
+    assert window(start_time=EPOCH + 10, duration=10).selection.held == "start"
+    assert window(end_time=EPOCH + 20, duration=10).selection.held == "end"
+    assert window(duration=10).selection.held == "end"
+    assert window(start_time=EPOCH + 10, end_time=EPOCH + 20).selection.held == "both"
+
+
+def test_what_lies_recorded_counts_and_not_what_the_wall_clock_says() -> None:
+    """A minute sent in six seconds; an encoder whose clock lost 20 s in six hours."""
+    burst = Recording(CREATED, FIRST, FIRST + 6000, Fraction(60), live=True)
+    assert window(burst, stream_start_time=20, stream_end_time=50).selection.end == 50
+    assert refused(burst, stream_start_time=60, duration=5) == "stream_start_time"
+    slow = Recording(CREATED, FIRST, FIRST + 21_600_000, Fraction(21_580), live=False, publishes=False)
+    last = window(slow, duration=10).selection
+    assert (last.clock, last.start, last.end) == ("stream", 21_570, 21_580)
+    assert refused(slow, stream_start_time=21_581, duration=5) == "stream_start_time"
+    fast = Recording(CREATED, FIRST, FIRST + 21_600_000, Fraction(21_620), live=False, publishes=False)
+    assert window(fast, stream_start_time=21_610, duration=5).selection.end == 21_615
+
+
+def test_more_than_there_is_gives_all_there_is() -> None:
+    short = Recording(CREATED, FIRST, FIRST + 300_000, Fraction(300), live=False, publishes=False)
+    found = window(short, duration=350)
+    assert (found.selection.start, found.selection.end, found.asked_duration) == (0, 300, 350)
 
 
 def test_what_reaches_beyond_the_recording_is_not_padded_but_taken() -> None:
@@ -157,6 +186,6 @@ def test_whatever_is_asked_gives_a_sound_range_or_names_a_field(
         return
     assert Fraction(1, 100) <= found.asked_duration <= 48 * 3600
     assert found.selection.end - found.selection.start >= Fraction(1, 100)
-    last = recording.end_ms - (recording.first_frame_ms if found.selection.clock == "stream" else 0)
-    assert found.wait or found.selection.start * 1000 < last
+    last = recording.stream_end if found.selection.clock == "stream" else Fraction(recording.end_ms, 1000)
+    assert found.wait or found.selection.start < last
     assert not (found.wait and not recording.live)

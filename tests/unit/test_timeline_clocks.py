@@ -48,6 +48,19 @@ def test_an_encoder_that_runs_slow_is_followed_by_the_wall_clock_of_each_segment
     assert timeline.to_stream(WALL + Fraction(2005, 1000)) == 2
 
 
+def test_a_duration_is_stream_time_where_the_dates_step() -> None:
+    """The encoder stood still for 7 s after 4 s, and went on with its clock."""
+    session = Session(new_event())
+    stood = [session.segment(n, wall_start_ms=HOUR_START_MS + n * 2000 + (7000 if n >= 2 else 0)) for n in range(5)]
+    timeline = Timeline(stood)
+    assert timeline.to_stream(WALL + 8) == 4, "nothing was made then"
+    start, end = WALL + 3, WALL + 13
+    for held, wanted in (("both", Span(Fraction(3), Fraction(6))), ("end", Span(Fraction(-4), Fraction(6))),
+                         ("start", Span(Fraction(3), Fraction(13)))):  # fmt: skip
+        selection = Selection.model_validate({"clock": "wall", "start": start, "end": end, "held": held})
+        assert timeline.resolve(selection) == wanted
+
+
 def test_a_moment_in_a_gap_lies_between_what_is_before_and_after() -> None:
     event = new_event()
     before, after = Session(event), Session(event, origin_ms=20_000)

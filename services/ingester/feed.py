@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 from pydantic import ValidationError
 
@@ -34,6 +34,13 @@ class Records:
     clocks: Bucket[EventClock]
 
 
+class Started(NamedTuple):
+    """When a session's first frame was made, and its tick."""
+
+    first_frame_ms: int
+    lead: int
+
+
 class Feed:
     """The one way from a session's thread to the broker. A few hundred bytes wait per unpublished segment."""
 
@@ -54,16 +61,16 @@ class Feed:
         self._store = store
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._waiting: asyncio.Queue[SegmentInfo | EndReason | int] = asyncio.Queue()
+        self._waiting: asyncio.Queue[SegmentInfo | EndReason | Started] = asyncio.Queue()
 
     @property
     def prefix(self) -> str:
         """The store's folder of this session and track."""
         return f"live/{self.session.event}/{self.session.session}/{self.session.track}"
 
-    def started(self, first_frame_ms: int) -> None:
-        """Tell when the first frame came; from any thread, before the first segment."""
-        self._loop.call_soon_threadsafe(self._waiting.put_nowait, first_frame_ms)
+    def started(self, first_frame_ms: int, lead: int) -> None:
+        """Tell when the first frame was made, and its tick; from any thread, before the first segment."""
+        self._loop.call_soon_threadsafe(self._waiting.put_nowait, Started(first_frame_ms, lead))
 
     def segment(self, info: SegmentInfo) -> None:
         """Hand a whole segment over; from any thread."""
@@ -79,7 +86,7 @@ class Feed:
             item = await self._waiting.get()
             if isinstance(item, SegmentInfo):
                 await self._insist(partial(self._publish, item))
-            elif isinstance(item, int):
+            elif isinstance(item, Started):
                 await self._insist(partial(self._start, item))
             else:
                 await self._insist(partial(self._end, item))
@@ -100,15 +107,16 @@ class Feed:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE_S)
 
-    async def _start(self, first_frame_ms: int) -> None:
+    async def _start(self, began: Started) -> None:
+        first_frame_ms, lead = began
         zero = await event_zero(self._records.clocks, self.session, first_frame_ms)
-        origin = max(first_frame_ms - zero, 0)
-        self.session = self.session.model_copy(update={"first_frame_ms": first_frame_ms, "origin_ms": origin})
+        known = {"first_frame_ms": first_frame_ms, "origin_ms": max(first_frame_ms - zero, 0), "lead": lead}
+        self.session = self.session.model_copy(update=known)
         await self._save()
         await self._outbox.emit(
             SessionStarted(
                 account=self.session.account, event=self.session.event, session=self.session.session,
-                protocol=self.session.protocol, at_ms=first_frame_ms, origin_ms=origin,
+                protocol=self.session.protocol, at_ms=first_frame_ms, origin_ms=self.session.origin_ms,
             )
         )  # fmt: skip
 
@@ -156,8 +164,9 @@ def segment_message(
     return SegmentWritten(
         account=session.account, event=session.event, session=session.session, track=session.track,
         sequence=info.sequence, key=key, init_key=init_key, start=info.start, duration=info.duration,
-        timescale=info.timescale, origin_ms=session.origin_ms, zero=session.zero, wall_start_ms=info.wall_start_ms,
-        timecode=info.timecode, bytes=info.bytes, sha256=info.sha256, keyframes=tuple(info.keyframes),
+        timescale=info.timescale, origin_ms=session.origin_ms, zero=session.zero, lead=session.lead,
+        wall_start_ms=info.wall_start_ms, timecode=info.timecode, bytes=info.bytes,
+        sha256=info.sha256, keyframes=tuple(info.keyframes),
         discontinuity=info.discontinuity, recovered=recovered,
     )  # fmt: skip
 

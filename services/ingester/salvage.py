@@ -82,7 +82,7 @@ class Salvage:
         published = [entry.segment.sequence for entry in known if entry.segment.session == session.session]
         found = await asyncio.to_thread(recover, Path(folder), max(published, default=-1))
         feed.session = session.model_copy(update={"segments": len(published)})
-        feed.started(session.first_frame_ms)
+        feed.started(session.first_frame_ms, session.lead)
         for info in found:
             feed.segment(info)
         feed.ended("killed")

@@ -2,7 +2,7 @@
 
 Stream time: seconds since the event's first frame. Wall clock: seconds since the epoch, UTC. Both are Fractions.
 A frame shown at tick t lies at stream time `origin_ms / 1000 + (t - zero) / timescale`, and a segment that
-begins (by decode time) at tick t at `origin_ms / 1000 + t / timescale`. Its wall clock runs at real speed from
+begins (by decode time) at tick t at `origin_ms / 1000 + (t - lead) / timescale`. Its wall clock runs at real speed from
 `wall_start_ms`; the next segment's `wall_start_ms` takes the encoder's drift out again.
 """
 
@@ -81,8 +81,8 @@ def identity(segment: SegmentWritten) -> Identity:
 def place(segment: SegmentWritten) -> Placed:
     """Find the segment's place."""
     origin = Fraction(segment.origin_ms, 1000)  # decode starts `zero` before presentation, and so do segments
-    start = origin + Fraction(segment.start, segment.timescale)
-    end = origin + Fraction(segment.start + segment.duration, segment.timescale)
+    start = origin + Fraction(segment.start - segment.lead, segment.timescale)
+    end = origin + Fraction(segment.start - segment.lead + segment.duration, segment.timescale)
     return Placed(segment, start, end, Fraction(segment.wall_start_ms, 1000))
 
 

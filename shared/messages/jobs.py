@@ -104,6 +104,7 @@ class SessionRecord(Record):
     first_frame_ms: Millis
     origin_ms: int = Field(ge=0)
     zero: int = Field(0, ge=0, description="Tick at which the first frame is shown")
+    lead: int = Field(0, ge=0, description="Tick at which the first frame is decoded; before it lies sound alone")
     ended_ms: Millis | None = None
     reason: EndReason | None = None
     segments: int = Field(0, ge=0)

@@ -27,6 +27,9 @@ class SegmentWritten(Message):
     timescale: int = Field(gt=0, le=10_000_000)
     origin_ms: int = Field(ge=0, description="Stream time of the session's first frame, in ms since the event's")
     zero: int = Field(0, ge=0, description="Tick at which the session's first frame is shown: stream time `origin_ms`")
+    lead: int = Field(
+        0, ge=0, description="Tick at which the session's first frame is decoded; before it lies sound alone"
+    )
     wall_start_ms: Millis
     timecode: str | None = Field(None, description="SMPTE timecode of the first frame, when the encoder sends one")
     bytes: int = Field(ge=0)

@@ -191,7 +191,8 @@ async def test_a_clip_of_an_ended_job_counts_from_its_end_and_only_as_long_as_it
     ended_ms = (await api.deps.jobs.get("main", job)).media_end_ms
     api.clock.ahead_ms = 60_000
     while_away = await clip_of(api, job, stream_start_time=None, duration=10)
-    assert while_away.selection.end * 1000 == ended_ms
+    assert while_away.selection.clock == "stream"
+    assert while_away.selection.end * 1000 == ended_ms - api.deps.clips._first_frames[job]
     await api.http.put(f"/v1/jobs/{job}/stop")
     after = await clip_of(api, job, stream_start_time=None, duration=10)
     assert after.selection == while_away.selection

@@ -60,7 +60,7 @@ class Recorded:
     clock: SteppedClock = field(default_factory=SteppedClock)
     stop: threading.Event = field(default_factory=threading.Event)
 
-    def started(self, first_frame_ms: int) -> None:
+    def started(self, first_frame_ms: int, lead: int) -> None:
         self.first_frame_ms.append(first_frame_ms)
 
     def segment(self, info: SegmentInfo) -> None:

@@ -44,8 +44,11 @@ class Source(Protocol):
 class Sink(Protocol):
     """Hears of a session's progress, in the recorder's thread; what it raises ends the recording."""
 
-    def started(self, first_frame_ms: int) -> None:
-        """Tell the wall clock (ms) of the session's tick 0, once, before the first segment."""
+    def started(self, first_frame_ms: int, lead: int) -> None:
+        """Tell the wall clock (ms) of the session's first frame and its tick, once, before the first segment.
+
+        Before that tick (90 kHz) lies sound that a decoder needs to begin with.
+        """
         ...
 
     def segment(self, info: SegmentInfo) -> None:

@@ -21,6 +21,9 @@ EARLY: Final = VIDEO_SCALE // 10
 SETTLE_NS: Final = 1_000_000_000
 """Segments are given away when the session is this old: until then a burst may still tell when it truly began."""
 UNCLEAR_NS: Final = 2_000_000_000
+OPUS_PREROLL: Final = VIDEO_SCALE * 80 // 1000
+AAC_PREROLL: Final = 2
+"""What decoders need before their output is right: 80 ms of Opus (RFC 7845, 4.6), packets of AAC (two with SBR)."""
 
 
 class _Given(NamedTuple):
@@ -52,10 +55,10 @@ class Session:
         self._wall: WallClock | None = None
         self._settled = False
         self._began_ns = 0
+        self._lead = 0
         self._given_start = 0
         self._entry = 0
         self._last_video: int | None = None
-        self._sound_end: int | None = None
         self._sound_alone_for = 0  # 90 kHz ticks of sound since the last picture
         self._broken = False
 
@@ -111,7 +114,7 @@ class Session:
             if now is not None and now.ns - self._began_ns < SETTLE_NS:
                 return
             self._settled = True
-            self._sink.started(self._wall.at(0))
+            self._sink.started(self._wall.at(self._lead), self._lead)
         while self._given:
             info, start = self._given[0]
             if now is not None and not self._wall.is_clear(start, now.ns - UNCLEAR_NS):
@@ -147,23 +150,34 @@ class Session:
         return None
 
     def _begin(self, first: Frame, arrival: Arrival) -> None:
-        """Let tick 0 be the decoding of `first`, and go on with what has waited."""
+        """Begin with `first`, and with as much sound before it as its decoder needs; go on with what has waited."""
         audio = [f for f, _ in self._waiting if f.config.kind == "audio"]
         video = first.config if first.config.kind == "video" else None
         if video is None and self._no_entry:
             log.warning("recorder.video.no_entry", pictures=self._no_entry)
         self._audio = audio[-1].config if audio else None
         self._tracks = Tracks(0, video, self._audio)
-        self._line.begin(first.dts)
-        self._wall = WallClock(0, arrival)
+        self._lead = self._sound_before(first)
+        self._line.begin(first.dts - self._lead)
+        self._wall = WallClock(self._lead, arrival)
         self._began_ns = arrival.ns
         self._cut(0, end=0)
         waiting, self._waiting = self._waiting, deque()
         begun = False
         for frame, came in waiting:
             begun = begun or frame is first
-            if begun or (frame.config.kind == "audio" and frame.dts >= first.dts):
+            if begun or (frame.config.kind == "audio" and frame.dts >= first.dts - self._lead):
                 self._route(frame, came)
+
+    def _sound_before(self, first: Frame) -> int:
+        """Return how long before the first picture (90 kHz) sound is kept, so that what is heard with it is right."""
+        before = [f for f, _ in self._waiting if f.config is self._audio and f.dts < first.dts]
+        if self._audio is None or first.config.kind == "audio" or not before:
+            return 0
+        packet = before[-1].duration * VIDEO_SCALE // self._audio.timescale
+        most = OPUS_PREROLL if self._audio.codec == "opus" else AAC_PREROLL * packet
+        kept = [first.dts - f.dts for f in before if first.dts - f.dts <= most + packet]
+        return max(kept, default=0)
 
     def _route(self, frame: Frame, arrival: Arrival) -> None:
         for placed in self._line.place(frame, arrival):
@@ -187,13 +201,15 @@ class Session:
         if (fresh and not frame.sync) or min(pts, dts) < 0:
             return
         hole = self._is_hole(dts)
-        if frame.sync and (fresh or self._broken or hole or self._is_due(dts)):
+        if self._last_video is None and not fresh:
+            self._entry = pts  # the session's first picture, whose segment has been begun
+        elif frame.sync and (fresh or self._broken or hole or self._is_due(dts)):
             if fresh or hole or self._last_video is None:
                 self._entry = pts
             self._enter(frame, dts, hole=hole, fresh=fresh)
         elif pts < self._entry:
             return  # shown before the keyframe that decoding began with: what it refers to is not there
-        elif hole and self._sound_end is not None:
+        elif hole and self._tracks.audio is not None:
             self._broken = True
             self._cut(dts, end=(self._last_video or 0) + self._line.typical("video"), paused=True)
         elif self._is_overdue(dts):
@@ -209,7 +225,7 @@ class Session:
         step = dts - self._last_video
         if step <= max(self._hole, 10 * self._line.typical("video")):
             return False
-        return self._sound_end is None or self._sound_end < self._last_video + step // 2
+        return self._sound_alone_for < step // 2
 
     def _is_due(self, dts: int) -> bool:
         return not self._cutter.has_video or dts - self._cutter.start >= self._target - EARLY
@@ -255,7 +271,6 @@ class Session:
         if self._is_sound_alone():
             self._sound_alone(time)
         if self._audio is self._tracks.audio:
-            self._sound_end = time + length
             self._cutter.audio(at, packet.duration, packet.payload)
 
     def _is_sound_alone(self) -> bool:

@@ -13,10 +13,12 @@ from services.ingester.recorder.flv import FlvDemuxer
 from services.ingester.recorder.head import SegmentHead, build_head, read_head
 from services.ingester.recorder.model import NotMedia
 from services.ingester.recorder.mpegts import TsDemuxer
-from services.ingester.recorder.pictures import ByteStream, has_recovery_point
+from services.ingester.recorder.pictures import has_recovery_point
 from services.ingester.recorder.psi import Sections, read_pat, read_pmt
+from services.ingester.recorder.units import AccessUnits
 from services.ingester.recorder.unwrap import Unwrapper
 from shared.media.crc import crc32
+from shared.media.model import VideoCodec
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.mp4.entries import aac_config
 from tests.unit.test_mp4_boxes import PPS, SPS, VIDEO
@@ -122,24 +124,36 @@ def test_opus_packets_are_measured_and_unwrapped() -> None:
     assert len(opus_head(6)) == 27
 
 
+@pytest.mark.parametrize(
+    ("codec", "sei", "found"),
+    [
+        ("h264", "0606 01c4 80", True),
+        ("h264", "0605 026162 0601 84 80", True),
+        ("h264", "0606 0144 80", True),  # recovery_frame_cnt 1: all is right a frame later
+        ("h264", "0606 0204 80 80", True),
+        ("h264", "0605 ff", False),
+        ("h264", "0605 0106 80", False),
+        ("h264", "0606 00 80", False),
+        ("hevc", "4e01 0601 d0 80", True),
+        ("hevc", "4e01 0602 1060 80", True),
+        ("hevc", "4e01 0106 80", False),
+        ("hevc", "4e01", False),
+    ],
+)
+def test_recovery_points_are_found(codec: VideoCodec, sei: str, found: bool) -> None:
+    assert has_recovery_point(codec, bytes.fromhex(sei)) is found
+
+
 def test_a_recovery_point_is_a_place_to_begin() -> None:
-    assert has_recovery_point(b"\x06\x06\x01\xc4\x80")
-    assert has_recovery_point(b"\x06\x05\x02ab\x06\x01\x84\x80")
-    assert not has_recovery_point(b"\x06\x06\x01\x44\x80")
-    assert not has_recovery_point(b"\x06\x05\xff")
-    stream = ByteStream("h264")
+    units = AccessUnits("h264")
     start = b"\0\0\0\1"
-    entry = stream.take(
-        start + b"\x09\xf0" + start + SPS + start + PPS + start + b"\x06\x06\x01\xc4\x80" + start + b"\x41\x9a"
-    )
-    assert entry is not None
-    assert entry.sync
-    assert entry.payload == b"\0\0\0\2\x09\xf0" + b"\0\0\0\5\x06\x06\x01\xc4\x80" + b"\0\0\0\2\x41\x9a"
-    assert entry.config == VIDEO
-    following = stream.take(start + b"\x41\x9a\x01")
-    assert following is not None
-    assert not following.sync
-    assert following.config is entry.config
+    entry = start + b"\x09\xf0" + start + SPS + start + PPS + start + b"\x06\x06\x01\xc4\x80" + start + b"\x41\x9a\x02"
+    assert units.take(entry, 0, (6, 5)) == []
+    (first,) = units.take(start + b"\x09\xf0" + start + b"\x41\x9a\x01", 0, (8, 7))
+    assert (first.sync, first.clean, first.stamp, first.config) == (True, False, (6, 5), VIDEO)
+    assert first.payload == b"\0\0\0\2\x09\xf0" + b"\0\0\0\5\x06\x06\x01\xc4\x80" + b"\0\0\0\3\x41\x9a\x02"
+    (following,) = units.finish()
+    assert (following.sync, following.stamp, following.config is first.config) == (False, (8, 7), True)
 
 
 @settings(max_examples=80, deadline=None)

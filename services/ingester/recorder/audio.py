@@ -51,6 +51,11 @@ class AdtsSplitter:
         self._key = -1
         self._rest = b""
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether a frame has begun that goes on in the next packet."""
+        return bool(self._rest)
+
     def reset(self) -> None:
         """Forget a frame cut short: bytes have been lost."""
         self._rest = b""

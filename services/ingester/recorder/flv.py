@@ -124,8 +124,7 @@ class FlvDemuxer:
             if packet == _START:
                 self._pictures.configure(codec, data[start:end])
                 return None
-            sync = first >> 4 & 7 == 1
-            picture = self._pictures.take(data[start:end], sync=sync)
+            picture = self._pictures.take(data[start:end])
         except Mp4Error:
             picture = None
             self.damaged += 1
@@ -134,7 +133,8 @@ class FlvDemuxer:
         if abs(offset * MS) > MAX_OFFSET:
             self.damaged += 1
             return None
-        return Frame(picture.config, self._clock.take(time) * MS, offset * MS, sync, picture.payload)
+        stamp = self._clock.take(time) * MS
+        return Frame(picture.config, stamp, offset * MS, picture.sync, picture.payload, clean=picture.clean)
 
     def _sound(self, data: bytes, at: int, end: int, time: int) -> Frame | None:
         kind, packet = data[at] >> 4, data[at + 1]

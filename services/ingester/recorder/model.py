@@ -129,7 +129,8 @@ class Arrival(NamedTuple):
 class Frame(NamedTuple):
     """A frame as a demuxer gives it: `dts` in 90 kHz ticks of the encoder's clock without wraps, `offset` to its pts.
 
-    `payload` is as MP4 stores it; `duration` is known of audio alone (ticks of the config's timescale).
+    `sync`: a decoder can begin here, at an IDR or IRAP picture (`clean`) or at a recovery point. `payload` is as MP4
+    stores it; `duration` is known of audio alone (ticks of the config's timescale).
     """
 
     config: TrackConfig
@@ -138,6 +139,7 @@ class Frame(NamedTuple):
     sync: bool
     payload: bytes
     duration: int = 0
+    clean: bool = True
 
 
 class Demuxer(Protocol):

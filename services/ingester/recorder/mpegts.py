@@ -10,8 +10,9 @@ import numpy as np
 from services.ingester.recorder.audio import AdtsSplitter, opus_duration, opus_track, split_opus
 from services.ingester.recorder.model import MAX_OFFSET, VIDEO_SCALE, Frame, NotMedia
 from services.ingester.recorder.pes import START, Pes, payload_of
-from services.ingester.recorder.pictures import ByteStream
 from services.ingester.recorder.psi import Sections, Stream, read_pat, read_pmt
+from services.ingester.recorder.stamps import Placed, Stamps
+from services.ingester.recorder.units import AccessUnits, Unit
 from services.ingester.recorder.unwrap import Unwrapper
 from shared.media.model import TrackConfig, VideoCodec
 from shared.media.mp4.boxes import Mp4Error
@@ -47,7 +48,7 @@ class TsDemuxer:
     @property
     def damaged(self) -> int:
         """Count the frames dropped."""
-        return self._dropped + sum(track.damaged for _, track in self._streams.values())
+        return self._dropped + sum(track.damage for _, track in self._streams.values())
 
     def expects(self, kind: Literal["video", "audio"]) -> bool:
         """Tell whether the program's map names a track that can be recorded."""
@@ -98,7 +99,7 @@ class TsDemuxer:
     def flush(self) -> list[Frame]:
         """Give the frames that the end of the stream completes."""
         for _, track in self._streams.values():
-            track.finish(at_end=True)
+            track.end()
         frames, self._frames = self._frames, []
         return frames
 
@@ -141,8 +142,8 @@ class TsDemuxer:
         wanted = {s.pid: s for s in chosen if s is not None and s.pid not in (0, self._map_pid)}
         for pid, (stream, track) in list(self._streams.items()):
             if wanted.get(pid) != stream:
-                track.finish(at_end=True)
-                self._dropped += track.damaged
+                track.end()
+                self._dropped += track.damage
                 del self._streams[pid], self._handlers[pid]
         for pid, stream in wanted.items():
             if pid not in self._streams:
@@ -170,26 +171,52 @@ class _Track(Pes):
         self._clock = clock
         self._give = give
 
+    def end(self) -> None:
+        """Give what the end of the stream, or of the track, completes."""
+        self.finish(at_end=True)
+
 
 class _VideoTrack(_Track):
     def __init__(self, codec: VideoCodec, clock: Unwrapper, give: Callable[[Frame], None]) -> None:
         super().__init__(clock, give)
-        self._pictures = ByteStream(codec)
+        self._units = AccessUnits(codec)
+        self._stamps = Stamps(self._units.order)
+
+    @property
+    def damage(self) -> int:
+        """Count packets, units and times that were of no use."""
+        return self.damaged + self._units.damaged + self._stamps.damaged
+
+    def begins(self, data: bytes, at: int) -> None:
+        self._take(self._units.announce(data, at))
 
     def packet(self, pts: int | None, dts: int | None, data: bytes, at: int) -> None:
-        if pts is None or dts is None:
-            self.damaged += 1
-            return
-        try:
-            picture = self._pictures.take(data, at)
-        except Mp4Error:
-            self.damaged += 1
-            return
-        offset = ((pts - dts + (1 << 32)) & ((1 << 33) - 1)) - (1 << 32)
-        if abs(offset) > MAX_OFFSET:
-            self.damaged += 1
-        elif picture is not None:
-            self._give(Frame(picture.config, self._clock.take(dts), offset, picture.sync, picture.payload))
+        self._take(self._units.take(data, at, None if pts is None or dts is None else (pts, dts)))
+
+    def lost(self, *, torn: bool, counted: bool) -> None:
+        self._take(self._units.lost(torn=torn, counted=counted))
+        self._show(self._stamps.lost())
+
+    def end(self) -> None:
+        super().end()
+        self._take(self._units.finish())
+        self._show(self._stamps.finish())
+
+    def _take(self, units: list[Unit]) -> None:
+        for unit in units:
+            if unit.stamp is None:
+                self._show(self._stamps.unstamped(unit))
+                continue
+            pts, dts = unit.stamp
+            offset = ((pts - dts + (1 << 32)) & ((1 << 33) - 1)) - (1 << 32)
+            if abs(offset) > MAX_OFFSET:
+                self.damaged += 1
+            else:
+                self._show(self._stamps.stamped(unit, self._clock.take(dts), offset))
+
+    def _show(self, placed: list[Placed]) -> None:
+        for (config, payload, sync, clean, *_), dts, offset in placed:
+            self._give(Frame(config, dts, offset, sync, payload, clean=clean))
 
 
 class _AacTrack(_Track):
@@ -200,30 +227,41 @@ class _AacTrack(_Track):
         self._duration = 0
         self._next: int | None = None
 
-    def lost(self) -> None:
+    def lost(self, *, torn: bool, counted: bool) -> None:  # noqa: ARG002  what has ended is whole
         self._splitter.reset()
+        self._next = None
 
     def packet(self, pts: int | None, dts: int | None, data: bytes, at: int) -> None:  # noqa: ARG002  sound has none
+        continues = self._splitter.is_cut
         try:
             before, frames = self._splitter.split(data[at:])
         except Mp4Error:
             self.damaged += 1
             self._splitter.reset()
             return
+        # The stamp is that of the first frame that begins here.
+        stamp = self._clock.take(pts) if pts is not None and (frames or not continues) else None
         config = self._splitter.config
         if config is None or not frames:
+            self._next = self._next if stamp is None else stamp
             return
         if config is not self._config:
             self._config, self._duration = config, read_aac(codec_record(config)).frame
+        self._frames(config, before, frames, stamp)
+
+    def _frames(self, config: TrackConfig, before: int, frames: list[bytes], stamp: int | None) -> None:
+        """Give frames, the first of which began in the packet before (1) or not (0); without any time, drop them."""
         step = self._duration * VIDEO_SCALE / config.timescale
-        first = self._clock.take(pts) if pts is not None else self._next
-        if first is None:
+        if stamp is None and self._next is not None:
+            stamp = round(self._next + before * step)
+        if stamp is None:
+            self.damaged += 1
             return
-        if before and self._next is not None:  # the time stamp is that of the first frame that begins here
-            first -= round(before * step)
+        first = self._next if before and self._next is not None else stamp - round(before * step)
         for index, frame in enumerate(frames):
-            self._give(Frame(config, first + round(index * step), 0, True, frame, self._duration))
-        self._next = first + round(len(frames) * step)
+            time = stamp + round((index - before) * step) if index or not before else first
+            self._give(Frame(config, time, 0, True, frame, self._duration))
+        self._next = stamp + round((len(frames) - before) * step)
 
 
 class _OpusTrack(_Track):

@@ -28,7 +28,7 @@ def is_stuffed(body: bytes) -> bool:
 
 
 class Pes(ABC):
-    """Puts the PES packets of one PID together; one that lost bytes is dropped and counted in `damaged`."""
+    """Puts the PES packets of one PID together; `damaged` counts where bytes are missing or make no sense."""
 
     def __init__(self) -> None:
         self.damaged = 0
@@ -36,14 +36,30 @@ class Pes(ABC):
         self._size = 0
         self._wanted = 0
         self._counter = -1
+        self._newest = b""
         self._stuffed = False
+        self._headless = False
 
     @abstractmethod
     def packet(self, pts: int | None, dts: int | None, data: bytes, at: int) -> None:
-        """Take a whole PES packet whose payload begins at `at`, with its time stamps (90 kHz, 33 bits)."""
+        """Take a PES packet whose payload begins at `at`, with its time stamps (90 kHz, 33 bits).
 
-    def lost(self) -> None:  # noqa: B027  most tracks have nothing to forget
-        """Hear that bytes have been lost."""
+        Where bytes are missing, `lost` comes between what is there of it before and behind the gap.
+        """
+
+    @property
+    def damage(self) -> int:
+        """Count what was dropped."""
+        return self.damaged
+
+    def begins(self, data: bytes, at: int) -> None:  # noqa: B027  only video waits for it
+        """Hear how the payload begins, at `at`, of a PES packet whose end is still to come."""
+
+    def lost(self, *, torn: bool, counted: bool) -> None:  # noqa: B027  some tracks have nothing to forget
+        """Hear that bytes have been lost: in the packet just taken (`torn`) or, for all one can tell, behind it.
+
+        `counted`: the damage has been counted.
+        """
 
     def take(self, word: int, body: bytes, count: int) -> None:
         """Take a TS packet: its first four bytes as a number, and the rest; or the rests of `count` that follow it."""
@@ -52,16 +68,17 @@ class Pes(ABC):
         if not payload:
             return
         if counter != (self._counter + 1) & 15 and self._counter >= 0:
-            if not self._is_repeated(counter, payload):
-                self._drop()
+            if not (counter == self._counter and self._newest.endswith(payload[:PAYLOAD])):
+                self._gap(start=bool(word & START))
             elif count == 1:
-                return
+                return  # sent twice (2.4.3.3)
             else:
                 payload, counter, count = payload[PAYLOAD:], counter + 1, count - 1
         self._counter = (counter + count - 1) & 15
+        self._newest = payload
         if word & START:
             self._begin(payload)
-        elif not self._parts:
+        elif not self._parts and not self._headless:
             return
         self._parts.append(payload)
         self._size += len(payload)
@@ -71,23 +88,22 @@ class Pes(ABC):
         elif self._size > MAX_PES:
             self._parts.clear()
             self._size = 0
-            self.damaged += 1
-
-    def _is_repeated(self, counter: int, payload: bytes) -> bool:
-        """Tell a packet sent twice (2.4.3.3) from one that comes after a loss."""
-        return counter == self._counter and bool(self._parts) and self._parts[-1].endswith(payload[:PAYLOAD])
+            self._spoiled(torn=True)
 
     def _begin(self, payload: bytes) -> None:
         """End the PES packet before, and read how long the new one is; 0 when it does not say."""
         self.finish()
         size = payload[4] << 8 | payload[5] if len(payload) > 6 else 0
         self._wanted = size + 6 if size else 0
+        if len(payload) > 9 and payload[:3] == b"\0\0\1":
+            self.begins(payload, 9 + payload[8])
 
     def finish(self, *, at_end: bool = False) -> None:
         """End the PES packet in hand.
 
         At the end of the stream one of unknown length is whole only when its last TS packet was stuffed.
         """
+        headless, self._headless = self._headless, False
         if not self._parts:
             return
         whole = self._size >= self._wanted if self._wanted else self._stuffed or not at_end
@@ -97,18 +113,34 @@ class Pes(ABC):
         self._parts.clear()
         self._size = 0
         header = 9 + data[8] if len(data) > 9 and data[:3] == b"\0\0\1" and data[6] & 0xC0 == 0x80 else 0
-        if not whole or not header or len(data) <= header:
-            self.damaged += 1
-            return
-        flags = data[7] >> 6
-        pts = _stamp(data, 9) if flags & 2 and header >= 14 else None
-        dts = _stamp(data, 14) if flags == 3 and header >= 19 else pts
-        self.packet(pts, dts, data, header)
+        if headless:
+            self.packet(None, None, data, 0)
+        elif not header or len(data) < header:
+            self._spoiled(torn=False)
+        elif len(data) > header:
+            flags = data[7] >> 6
+            pts = _stamp(data, 9) if flags & 2 and header >= 14 else None
+            dts = _stamp(data, 14) if flags == 3 and header >= 19 else pts
+            self.packet(pts, dts, data, header)
+        if not whole:
+            self._spoiled(torn=True)
 
-    def _drop(self) -> None:
-        """Hear that bytes are missing; the PES packet in hand may still be whole."""
+    def _gap(self, *, start: bool) -> None:
+        """Hear that bytes are missing before a TS packet (`start`: a PES packet begins in it).
+
+        The PES packet in hand may be whole all the same; and where a new one begins, perhaps nothing was lost of any.
+        """
+        before = self.damaged
         self.finish(at_end=True)
-        self.lost()
+        if self.damaged == before:
+            self.damaged += not start
+            self.lost(torn=False, counted=not start)
+        self._headless, self._wanted = not start, 0
+
+    def _spoiled(self, *, torn: bool) -> None:
+        """Hear that a PES packet lacks something, or makes no sense."""
+        self.damaged += 1
+        self.lost(torn=torn, counted=True)
 
 
 def _stamp(data: bytes, at: int) -> int:

@@ -1,6 +1,6 @@
 """Coded pictures on their way into MP4: length prefixes, and parameter sets in the sample entry alone.
 
-Sources: ITU-T H.264 (7.3.1, 7.4.1.2, D.1.8 recovery point), ITU-T H.265 (7.3.1, table 7-1), ISO/IEC 14496-15.
+Sources: ITU-T H.264 (7.3.1, 7.4.1.2, D.1.8 recovery point), ITU-T H.265 (7.3.1, table 7-1, D.2.8), ISO/IEC 14496-15.
 """
 
 from __future__ import annotations
@@ -9,23 +9,25 @@ from typing import NamedTuple
 
 from services.ingester.recorder.model import VIDEO_SCALE
 from shared.media.model import TrackConfig, VideoCodec
+from shared.media.mp4.bits import unescape
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.mp4.entries import video_config
 from shared.media.mp4.params import build_avcc, build_hvcc, length_size, nal_type, record_sets, set_id, set_types
 
 H264_IDR, H264_SEI = 5, 6
-HEVC_IRAP = range(16, 24)
+H264_SLICES = range(1, 6)
+HEVC_IRAP, HEVC_SEI = range(16, 24), 39
+HEVC_SLICES = range(32)
 SEI_RECOVERY_POINT = 6
-START = b"\0\0\1"
-MAX_UNITS = 4096
 
 
 class Picture(NamedTuple):
-    """One picture as MP4 stores it, and the description that it needs."""
+    """One picture as MP4 stores it, and the description that it needs; `sync` and `clean` as in Frame."""
 
     config: TrackConfig
     payload: bytes
     sync: bool
+    clean: bool
 
 
 class ParameterSets:
@@ -37,6 +39,11 @@ class ParameterSets:
         self._sets: list[bytes] = []
         self._known: frozenset[bytes] = frozenset()
         self._record = b""
+
+    @property
+    def known(self) -> frozenset[bytes]:
+        """The parameter sets themselves."""
+        return self._known
 
     def adopt(self, record: bytes) -> None:
         """Take an avcC or hvcC record as it is; Mp4Error when it makes no sense.
@@ -93,13 +100,37 @@ class LengthPrefixed:
         sets.adopt(record)
         self._sets, self._length = sets, length_size(codec, record)
 
-    def take(self, data: bytes, *, sync: bool) -> Picture | None:
-        """Check a picture; a keyframe's own parameter sets move into the description. Mp4Error when it is cut short."""
-        if self._sets is None or self._sets.config is None:
+    def take(self, data: bytes) -> Picture | None:
+        """Check a picture; its parameter sets, if any, move into the description. Mp4Error when it is cut short."""
+        sets = self._sets
+        if sets is None or sets.config is None:
             return None
-        if sync:
-            data = self._strip(data, self._sets)
-        return Picture(self._sets.config, data, sync) if data else None
+        clean, recovers, bare = self._look(data, sets.codec)
+        if clean or recovers or not bare:
+            data = self._strip(data, sets)
+        return Picture(sets.config, data, clean or recovers, clean) if data else None
+
+    def _look(self, data: bytes, codec: VideoCodec) -> tuple[bool, bool, bool]:
+        """Look at what comes up to the first slice: (IDR or IRAP, recovery point, no parameter sets)."""
+        hevc = codec == "hevc"
+        slices, sei, sets = (
+            (HEVC_SLICES, HEVC_SEI, set_types(codec)) if hevc else (H264_SLICES, H264_SEI, set_types(codec))
+        )
+        size, at, end = self._length, 0, len(data)
+        recovers, bare = False, True
+        while at + size < end:
+            start = at + size
+            at = start + int.from_bytes(data[at:start], "big")
+            kind = data[start] >> 1 & 0x3F if hevc else data[start] & 0x1F
+            if at > end:
+                raise Mp4Error("NAL unit runs past its picture")
+            if at == start:
+                continue
+            if kind in slices:
+                return kind in HEVC_IRAP if hevc else kind == H264_IDR, recovers, bare
+            recovers = recovers or (kind == sei and has_recovery_point(codec, data[start:at]))
+            bare = bare and kind not in sets
+        return False, False, bare
 
     def _strip(self, data: bytes, sets: ParameterSets) -> bytes:
         size, kinds = self._length, set_types(sets.codec)
@@ -107,15 +138,16 @@ class LengthPrefixed:
         kept: list[bytes] = []
         found: list[bytes] = []
         while at < end:
-            after = at + size + int.from_bytes(data[at : at + size], "big")
-            if after > end or after == at + size:
+            start = at + size
+            after = start + int.from_bytes(data[at:start], "big")
+            if after > end or start >= end:
                 raise Mp4Error("NAL unit runs past its picture")
-            head = data[at + size]
-            kind = head & 0x1F if sets.codec == "h264" else head >> 1 & 0x3F
-            if kind in kinds:
-                found.append(data[at + size : after])
-            else:
-                kept.append(data[at:after])
+            if after > start:
+                kind = data[start] & 0x1F if sets.codec == "h264" else data[start] >> 1 & 0x3F
+                if kind in kinds:
+                    found.append(data[start:after])
+                else:
+                    kept.append(data[at:after])
             at = after
         if not found:
             return data
@@ -124,70 +156,27 @@ class LengthPrefixed:
         return b"".join(kept)
 
 
-class ByteStream:
-    """Pictures with start codes (MPEG-TS)."""
+def has_recovery_point(codec: VideoCodec, sei: bytes) -> bool:
+    """Tell whether an SEI unit marks a picture at which a decoder can begin (H.264 D.2.8, H.265 D.3.8).
 
-    def __init__(self, codec: VideoCodec) -> None:
-        self._sets = ParameterSets(codec)
-        self._kinds = frozenset(set_types(codec))
-
-    @property
-    def config(self) -> TrackConfig | None:
-        """Describe the track, once all parameter sets have come."""
-        return self._sets.config
-
-    def take(self, data: bytes, at: int = 0) -> Picture | None:
-        """Turn an access unit into a sample; None before the parameter sets, Mp4Error when those make no sense."""
-        view = memoryview(data)
-        hevc = self._sets.codec == "hevc"
-        pieces: list[bytes | memoryview] = []
-        found: list[bytes] = []
-        sync = recovery = False
-        at = data.find(START, at) + 3
-        if at < 3:
-            return None
-        end = len(data)
-        while at < end:
-            following = data.find(START, at)
-            stop = following if following >= 0 else end
-            after = stop + 3
-            while stop > at and not data[stop - 1]:
-                stop -= 1
-            if stop > at:
-                kind = data[at] >> 1 & 0x3F if hevc else data[at] & 0x1F
-                if kind in self._kinds:
-                    found.append(data[at:stop])
-                else:
-                    sync = sync or (kind in HEVC_IRAP if hevc else kind == H264_IDR)
-                    recovery = recovery or (kind == H264_SEI and not hevc and has_recovery_point(data[at:stop]))
-                    pieces.append((stop - at).to_bytes(4, "big"))
-                    pieces.append(view[at:stop])
-            if following < 0:
-                break
-            at = after
-        if found:
-            self._sets.update(found)
-        if self._sets.config is None or not pieces or len(pieces) > MAX_UNITS:
-            return None
-        return Picture(self._sets.config, b"".join(pieces), sync or recovery)
-
-
-def has_recovery_point(sei: bytes) -> bool:
-    """Tell whether an H.264 SEI unit marks a picture from which decoding can start at once (D.2.8)."""
-    at, end = 1, len(sei)
+    Where it counts frames or pictures until all is right, those are to come first: a stream of gradual refreshes has
+    no other place to begin.
+    """
+    data = unescape(sei)
+    at, end = 1 if codec == "h264" else 2, len(data)
     while end - at > 2:
         kind = size = 0
-        while at < end and sei[at] == 0xFF:
+        while at < end and data[at] == 0xFF:
             kind, at = kind + 255, at + 1
         if at >= end:
             return False
-        kind, at = kind + sei[at], at + 1
-        while at < end and sei[at] == 0xFF:
+        kind, at = kind + data[at], at + 1
+        while at < end and data[at] == 0xFF:
             size, at = size + 255, at + 1
         if at >= end:
             return False
-        size, at = size + sei[at], at + 1
+        size, at = size + data[at], at + 1
         if kind == SEI_RECOVERY_POINT:
-            return at < end and bool(sei[at] & 0x80)  # recovery_frame_cnt is ue(v) 0
+            return at + size <= end and size > 0
         at += size
     return False

@@ -24,8 +24,26 @@ ASPECTS = ((0, 0), (1, 1), (12, 11), (10, 11), (16, 11), (40, 33), (24, 11), (20
 
 
 @dataclass(frozen=True, slots=True)
+class PictureOrder:
+    """The widths and kinds of the fields by which slices tell pictures apart (H.264 7.3.3, H.265 7.3.6.1).
+
+    `kind` is H.264's pic_order_cnt_type; `poc_bits` 0 where slices hold no picture order count.
+    """
+
+    frame_bits: int = 0
+    kind: int = 0
+    poc_bits: int = 0
+    fixed: bool = False
+    frames_only: bool = True
+    planes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Picture:
-    """What an SPS says of the picture: cropped size in pixels, sample aspect, chroma and depth."""
+    """What an SPS says of the picture: cropped size in pixels, sample aspect, chroma and depth.
+
+    `order`: how slices tell pictures apart.
+    """
 
     width: int
     height: int
@@ -35,6 +53,7 @@ class Picture:
     depth_chroma: int = 8
     layers: int = 1
     nested: bool = True
+    order: PictureOrder = PictureOrder()
 
 
 def split_annexb(data: bytes) -> list[bytes]:
@@ -108,8 +127,8 @@ def _h264_sps(sps: bytes) -> Picture:
         reader.flag()
         if reader.flag():
             _skip_scaling_lists(reader, chroma)
-    reader.ue()  # log2_max_frame_num
-    _skip_order_count(reader)
+    frame_bits = 4 + reader.ue()  # log2_max_frame_num
+    kind, poc_bits, fixed = _order_count(reader)
     reader.ue()  # max_num_ref_frames
     reader.flag()
     width, units = (reader.ue() + 1) * 16, reader.ue() + 1
@@ -124,19 +143,23 @@ def _h264_sps(sps: bytes) -> Picture:
         width -= (reader.ue() + reader.ue()) * step_x
         height -= (reader.ue() + reader.ue()) * step_y
     aspect = _aspect(reader) if reader.left and reader.flag() else (1, 1)
-    return Picture(width, height, aspect, chroma, luma_depth, chroma_depth)
+    order = PictureOrder(frame_bits, kind, poc_bits, fixed, frames_only, planes)
+    return Picture(width, height, aspect, chroma, luma_depth, chroma_depth, order=order)
 
 
-def _skip_order_count(reader: BitReader) -> None:
-    kind = reader.ue()  # pic_order_cnt_type
+def _order_count(reader: BitReader) -> tuple[int, int, bool]:
+    """Read how pictures are ordered: (pic_order_cnt_type, bits of the count in slices, no differences in slices)."""
+    kind = reader.ue()
+    fixed = False
     if kind == 0:
-        reader.ue()
-    elif kind == 1:
-        reader.flag()
+        return kind, 4 + reader.ue(), fixed
+    if kind == 1:
+        fixed = reader.flag()
         reader.se()
         reader.se()
         for _ in range(min(reader.ue(), 255)):
             reader.se()
+    return kind, 0, fixed
 
 
 def _aspect(reader: BitReader) -> tuple[int, int]:
@@ -173,7 +196,9 @@ def _hevc_sps(sps: bytes) -> Picture:
         step_y = 2 if chroma == 1 and not planes else 1
         width -= (reader.ue() + reader.ue()) * step_x
         height -= (reader.ue() + reader.ue()) * step_y
-    return Picture(width, height, (1, 1), chroma, 8 + reader.ue(), 8 + reader.ue(), layers, nested)
+    luma_depth, chroma_depth = 8 + reader.ue(), 8 + reader.ue()
+    order = PictureOrder(poc_bits=4 + reader.ue(), planes=planes)
+    return Picture(width, height, (1, 1), chroma, luma_depth, chroma_depth, layers, nested, order)
 
 
 def build_avcc(sets: list[bytes]) -> bytes:

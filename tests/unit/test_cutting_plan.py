@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from shared.media.cutting import CutError, CutSource, EmptyCut, Run, Segment, SegmentUnreadable, plan_cut
 from shared.media.cutting.audio import lay_audio
-from shared.media.cutting.load import _steady
+from shared.media.cutting.packets import place_packets
 from shared.media.cutting.plan import Span
 from shared.media.cutting.silence import silent_packet
 from shared.media.cutting.sound import _holes
@@ -218,5 +218,5 @@ def test_packets_on_a_drifting_clock_are_left_where_they_are() -> None:
     whole, same = np.ones(5000, np.bool_), np.zeros(5000, np.int64)
     for at, expected in ((drifting, 2), (rounded, 0)):
         table = SampleTable(at, at, lengths, same + 1, whole, same, same, (Path("x"),))
-        steps = np.diff(_steady(table, 48000)) - PACKET
+        steps = np.diff(place_packets(table, 48000)[1]) - PACKET
         assert set(steps.tolist()) == {expected}

@@ -18,7 +18,8 @@ from shared.store.base import ObjectMissing
 def reaches(store: MediaStore, segment: SegmentWritten, moment: Fraction) -> bool:
     """Tell whether a segment holds all pictures and all sound up to a moment of stream time.
 
-    False if it cannot be read. Segments end by decode time: their sound ends with that, and pictures that are decoded later may be shown before it.
+    False if it cannot be read. Segments end by decode time: their sound ends with that, and pictures that are decoded
+    later may be shown before it.
     """
     origin = Fraction(segment.origin_ms, 1000) - Fraction(segment.zero, segment.timescale)
     try:

@@ -184,7 +184,8 @@ def test_preroll_of_each_codec() -> None:
 def test_holes_are_counted_against_the_clock() -> None:
     assert _holes(np.array([-1024, 0, 1024]), PACKET).tolist() == []
     assert _holes(np.array([0, 1024, 5120]), PACKET).tolist() == [2048, 3072, 4096]
-    assert _holes(np.array([3000, 4024]), PACKET).tolist() == [0, 1024, 2048]
+    assert _holes(np.array([3000, 4024]), PACKET).tolist() == [-72, 952, 1976]
+    assert _holes(np.array([10, 1034]), PACKET).tolist() == [-1014]
     assert _holes(np.array([0, 1400, 2800, 4200]), PACKET).tolist() == [1400 + 1024]
 
 

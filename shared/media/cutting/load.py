@@ -42,12 +42,15 @@ def _load_run(run: Run, start: Fraction, end: Fraction) -> Iterator[Piece]:
         starts = [run.origin + Fraction(segment.start, lead.timescale) for segment in group]
         ends = [run.origin + Fraction(segment.start + segment.duration, lead.timescale) for segment in group]
         wanted = [index for index in range(len(group)) if ends[index] > start and starts[index] < end]
+        beside = [index for index in range(len(group)) if ends[index] <= start < ends[index] + BEYOND][-1:]
+        if wanted and beside and starts[wanted[0]] - start > HOLE:
+            wanted = [*beside, *wanted]
         if wanted:
             yield _load_near(run, tracks, lead, group, (wanted[0], wanted[-1] + 1))
-        elif ends[-1] <= start < ends[-1] + BEYOND:
+        elif beside:
             with suppress(SegmentUnreadable):  # by its time it is not needed
-                piece = _load_near(run, tracks, lead, group, (len(group) - 1, len(group)))
-                if any(stretch.end > start for stretch in piece.stretches):
+                piece = _load_near(run, tracks, lead, group, (beside[0], beside[0] + 1))
+                if any(stretch.start < end and stretch.end > start for stretch in piece.stretches):
                     yield piece
 
 
@@ -61,11 +64,11 @@ def _tracks(init: Path) -> list[TrackConfig]:
 
 
 def _adjacent(segments: Sequence[Segment], timescale: int) -> Iterator[list[Segment]]:
-    """Group segments, in order of time, between which nothing is missing."""
+    """Group segments, in order of time, between which no more is missing than sound may fill."""
     ordered = sorted(segments, key=lambda segment: segment.start)
     group = ordered[:1]
     for before, after in pairwise(ordered):
-        if after.start - (before.start + before.duration) > HOLE * timescale:
+        if after.start - (before.start + before.duration) > BEYOND * timescale:
             yield group
             group = []
         group.append(after)

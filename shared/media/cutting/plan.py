@@ -108,23 +108,24 @@ def _pictures_missing(span: Span) -> Iterator[Missing]:
     """Find where sound goes on without pictures."""
     video = span.piece.video
     shown = video.stretches if video is not None else ()
-    yield from (Missing(start, end - start, "video") for start, end in _between(span, shown, HOLE))
+    yield from (Missing(start, end - start, "video") for start, end in _between(span, shown))
 
 
 def _sound_missing(span: Span) -> Iterator[Missing]:
     """Find where pictures go on without sound: for longer than a packet or, where sound begins and ends, a moment."""
     audio = span.piece.audio
     heard = audio.stretches if audio is not None else ()
-    yield from (Missing(start, end - start, "audio") for start, end in _between(span, heard, HOLE))
+    yield from (Missing(start, end - start, "audio") for start, end in _between(span, heard))
 
 
-def _between(span: Span, there: Sequence[Stretch], edge: Fraction) -> Iterator[Stretch]:
-    """Give what a span lacks beside the stretches that are there; before and after them all, what exceeds `edge`."""
-    bounds = [Stretch(span.start, span.start), *there, Stretch(span.end, span.end)]
+def _between(span: Span, there: Sequence[Stretch]) -> Iterator[Stretch]:
+    """Give what a span lacks beside the stretches that its piece has of a track."""
+    whole = Stretch(min(span.start, span.piece.stretches[0].start), max(span.end, span.piece.stretches[-1].end))
+    bounds = [Stretch(whole.start, whole.start), *there, Stretch(whole.end, whole.end)]
     for number, (before, after) in enumerate(pairwise(bounds)):
-        hole = Stretch(max(before.end, span.start), min(after.start, span.end))
         inner = 0 < number < len(there)
-        if hole.end - hole.start > (POINT_TOLERANCE if inner else edge):
+        hole = Stretch(max(before.end, span.start), min(after.start, span.end))
+        if (inner or after.start - before.end > HOLE) and hole.end - hole.start > POINT_TOLERANCE:
             yield hole
 
 

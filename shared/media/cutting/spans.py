@@ -80,7 +80,7 @@ def _chosen(pieces: Sequence[Piece], in_point: Fraction, out_point: Fraction, *,
             wish = _Wish(in_point, in_point - POINT_TOLERANCE, out_point, sole)
             if spans:  # where sessions overlap, the earlier one goes on to the end of its pictures
                 before = spans[-1]
-                shown = before.pictures_end if len(before.frames) else before.end
+                shown = before.pictures_end
                 wish = replace(wish, start=max(in_point, shown), frames=max(wish.frames, shown - slack(before)))
             span = _span(piece, island, wish)
             if span is None:

@@ -70,7 +70,7 @@ class Cutter:
             in_point=result.start, out_point=result.end, duration=result.duration, frames=result.frames,
             reason=result.reason[:512],
         )  # fmt: skip
-        return Made(file, tuple(Gap(start=start, duration=duration) for start, duration in result.gaps))
+        return Made(file, tuple(Gap(start=gap.start, duration=gap.duration, track=gap.track) for gap in result.gaps))
 
 
 @contextlib.contextmanager
@@ -102,7 +102,7 @@ def local_source(
             if files:
                 head = group[0]
                 origin = Fraction(head.origin_ms, 1000) - Fraction(head.zero, head.timescale)
-                runs.append(Run(inits[head.init_key], tuple(files), origin, head.session))
+                runs.append(Run(inits[head.init_key], tuple(files), origin, head.session, head.zero))
         try:
             yield CutSource(tuple(runs))
         except (FileNotFoundError, SegmentUnreadable) as error:

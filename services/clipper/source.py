@@ -6,6 +6,7 @@ and one that was cancelled meanwhile ends.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -14,11 +15,12 @@ from typing import Final
 
 from nats.js import JetStreamContext
 
+from services.clipper.extent import reaches
 from services.clipper.reach import FURTHEST, MARGIN, entry, near
 from shared.clock import Clock
 from shared.errors import NotYet, Rejected
 from shared.kv import Bucket
-from shared.media.timeline import TOLERANCE, Span, place
+from shared.media.timeline import TOLERANCE, Placed, Span, place
 from shared.messages.clips import ClipCreate, ClipFile, Gap
 from shared.messages.jobs import ENDED_STATES, JobRecord, SessionRecord
 from shared.messages.media import SegmentWritten
@@ -149,14 +151,23 @@ class Source:
         """Tell whether more of the range is to come: from sessions that are open and have not been read beyond it."""
         sessions = [stored.value for stored in await self.sessions.items(f"{order.account}.{order.event}")]
         open_ones = [session for session in sessions if session.ended_ms is None]
+        adding = [session for session in open_ones if _may_add(session, sessions, part, span)]
         if open_ones:
-            return any(_may_add(session, sessions, part, span) for session in open_ones)
+            return not await asyncio.to_thread(self._are_there, adding, part, span.end)
         if job is None or job.state != "processing" or _reaches(part, span.end):
             return False
         over = part.timeline.to_wall(span.end) if part.timeline else _wall_of(part.newest, span.end)
         if part.newest is None and order.selection.clock == "stream":
             over = Fraction(order.requested_ms, 1000)
         return self.clock.now_ms() < over * 1000 + PATIENCE_MS
+
+    def _are_there(self, sessions: Sequence[SessionRecord], part: RecordingPart, end: Fraction) -> bool:
+        """Tell whether the sessions' last segments hold everything up to a moment, though more could come."""
+        newest: dict[str, Placed] = {}
+        for placed in part.timeline.placed:
+            newest[placed.segment.session] = placed
+        last = [newest.get(session.session) for session in sessions]
+        return all(at is not None and at.end >= end and reaches(self.store, at.segment, end) for at in last)
 
     async def _job(self, order: ClipCreate) -> JobRecord | None:
         job = await self.jobs.get(f"{order.account}.{order.event}")
@@ -177,11 +188,24 @@ def _may_add(session: SessionRecord, sessions: Sequence[SessionRecord], part: Re
 
 
 def _reaches(part: RecordingPart, end: Fraction, session: str | None = None) -> bool:
-    """Tell whether the log (of one session, if named) has been written up to a moment."""
+    """Tell whether the log (of one session, if named: an open one) has been written up to a moment.
+
+    Segments end by decode time. An open session's must reach further: the sound up to the moment, and pictures that are
+    decoded after others shown later, may be in the next one.
+    """
     known = list(part.timeline.placed)
     if part.newest is not None:
         known.append(place(part.newest))
-    return any(placed.end >= end for placed in known if session in {None, placed.segment.session})
+    return any(
+        placed.end >= end + (_delay(placed.segment) if session else 0)
+        for placed in known
+        if session in {None, placed.segment.session}
+    )
+
+
+def _delay(segment: SegmentWritten) -> Fraction:
+    """How much later than it is decoded a session's first picture is shown."""
+    return Fraction(segment.zero, segment.timescale)
 
 
 def _wall_of(segment: SegmentWritten | None, stream: Fraction) -> Fraction:

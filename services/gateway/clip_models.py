@@ -124,6 +124,7 @@ class MissingRange(BaseModel):
 
     start: float
     duration: float
+    track: Literal["all", "video", "audio"] = "all"
 
 
 class VodView(BaseModel):

@@ -57,7 +57,7 @@ def view(deps: Deps, known: Known) -> VodView:
         ),
         made=_made(file) if file else None,
         gaps=[
-            MissingRange(start=shown_seconds(g.start), duration=shown_seconds(g.duration))
+            MissingRange(start=shown_seconds(g.start), duration=shown_seconds(g.duration), track=g.track)
             for g in (record.gaps if record else ())
         ],
         bytes=file.bytes if file else None,

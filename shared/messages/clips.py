@@ -119,10 +119,14 @@ class ClipCancel(ClipMessage):
 
 
 class Gap(Record):
-    """A part of the selection that the file lacks."""
+    """A part of the selection that the file lacks: all of it (what follows moves up), or one track alone.
+
+    Where video alone is missing the last picture stays on show, where audio alone is there is silence.
+    """
 
     start: Seconds
     duration: Seconds
+    track: Literal["all", "video", "audio"] = "all"
 
 
 class ClipFile(Record):

@@ -20,7 +20,8 @@ from shared.messages.clips import ClipCancel, ClipRecord
 from shared.messages.live import JobState, JobStateChanged
 from shared.streams import SEGMENTS
 from shared.subjects import segments_subject
-from tests.support.clipper_desk import ACCOUNT, Desk, check, desk, frames, serving
+from tests.support.clipper_desk import ACCOUNT, RATE, Desk, check, desk, frames, serving
+from tests.support.framecode import AUDIO_RATE, play
 from tests.support.framecode_record import Recording, Spec, record
 from tests.support.nats import NatsServer
 from tests.support.recordings import until
@@ -92,6 +93,33 @@ async def test_a_clip_whose_end_is_on_its_way_delays_no_other_and_ends_when_it_i
         await send(at.js, ClipCancel(account=ACCOUNT, clip=hopeful.clip, at_ms=SystemClock().now_ms()))
         ended = await at.ended(hopeful.clip)
         assert (ended.state, ended.file and ended.file.accuracy) == ("cancelled", "segment")
+
+
+async def test_an_out_point_among_pictures_still_to_be_shown_waits_for_their_sound(
+    nats: NatsServer, tmp_path: Path, first: Recording
+) -> None:
+    """By decode time the second segment reaches 4 s; its sound ends with that, 67 ms before its last picture's end."""
+    async with desk(nats, tmp_path) as at, serving(at):
+        await at.job("processing")
+        segments = at.session(first)
+        await at.publishing(segments)
+        await at.announce(segments[:2])
+        orders = [at.order(1, 4 - Fraction(frame, RATE)) for frame in (0, 1)]
+        for order in orders:
+            await send(at.js, order)
+            assert (await made(at, order.clip)).file is not None
+
+        async def looked() -> bool:
+            return (await at.js.consumer_info("COMMANDS", "clipper-refine")).num_redelivered == len(orders)
+
+        await until(looked)
+        await at.announce(segments[2:])
+        for number, order in enumerate(orders):
+            ended = await at.ended(order.clip)
+            check(at, ended, frames(1, 4)[: 90 - number])
+            assert gaps(ended) == []
+            heard = len(play(at.file(order.clip)).sound)
+            assert abs(heard - (90 - number) * AUDIO_RATE // RATE) <= 1
 
 
 @pytest.mark.parametrize("then", ["the rest comes", "the encoder leaves", "the job ends", "nothing more is heard"])

@@ -67,7 +67,7 @@ def test_gap_between_sessions_is_told_and_not_padded(first: Recording, second: R
     start, end = first.time(50), second.time(70) + 10
     result, seen = _cut(source, start, end, tmp_path / "clip.mp4")
     assert seen.numbers == [*range(50, FRAMES), *range(300, 370)]
-    assert result.gaps == ((first.time(FRAMES), second.time(0) + 10 - first.time(FRAMES)),)
+    assert result.gaps == ((first.time(FRAMES), second.time(0) + 10 - first.time(FRAMES), "all"),)
     assert result.duration == Fraction(70 + 70, 30)
     assert (result.start, result.end) == (start, end)
     # The second session's beeps come at its frames 0, 30 and 60: by the clock exactly, by counting within a packet.
@@ -91,7 +91,7 @@ def test_missing_segment_is_a_gap(first: Recording, tmp_path: Path) -> None:
     longer = Run(first.init, first.segments, Fraction(6))
     result, seen = _cut(CutSource((run, longer)), first.time(10), first.time(20) + 6, tmp_path / "clip.mp4")
     assert seen.numbers == [*range(10, 60), *range(20)]
-    assert result.gaps == ((first.time(60), first.time(0) + 6 - first.time(60)),)
+    assert result.gaps == ((first.time(60), first.time(0) + 6 - first.time(60), "all"),)
 
 
 def test_overlapping_sessions_show_no_moment_twice(first: Recording, second: Recording, tmp_path: Path) -> None:

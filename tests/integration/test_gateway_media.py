@@ -52,6 +52,40 @@ async def test_ranges_validators_and_heads(api: Gateway) -> None:
     assert (stale.status_code, len(stale.content)) == (200, len(DATA))
 
 
+GONE = "Wed, 21 Oct 2015 07:28:00 GMT"
+CONDITIONS = [
+    ({"If-Match": "{tag}"}, 200),
+    ({"If-Match": "*"}, 200),
+    ({"If-Match": '"other"'}, 412),
+    ({"If-Match": "W/{tag}"}, 412),
+    ({"If-Match": '"other"', "If-None-Match": "{tag}", "Range": "bytes=0-1"}, 412),
+    ({"If-Match": "{tag}", "If-None-Match": "{tag}"}, 304),
+    ({"If-None-Match": "{tag}", "Range": "bytes=0-1"}, 304),
+    ({"If-Match": "{tag}", "Range": "bytes=0-1"}, 206),
+    ({"If-Range": "W/{tag}", "Range": "bytes=0-1"}, 200),
+    ({"If-Range": GONE, "Range": "bytes=0-1"}, 200),
+    ({"If-Unmodified-Since": GONE}, 200),
+    ({"If-Modified-Since": "Wed, 21 Oct 2099 07:28:00 GMT"}, 200),
+    ({"Range": "bytes=99999999999-"}, 416),
+]
+
+
+@pytest.mark.parametrize(("headers", "status"), CONDITIONS)
+async def test_conditions_for_get_and_head(api: Gateway, headers: dict[str, str], status: int) -> None:
+    """A HEAD is answered as a GET without a range would be."""
+    command = await clip(api)
+    await api.write_clip(command, file=api.put_file(command, DATA))
+    url = f"/v1/vods/{command.clip}/media.mp4"
+    tag = (await api.http.head(url)).headers["etag"]
+    asked = {name: value.replace("{tag}", tag) for name, value in headers.items()}
+    assert (await api.http.get(url, headers=asked)).status_code == status
+    head = await api.http.head(url, headers=asked)
+    assert head.status_code == (200 if status in {206, 416} else status)
+    assert "content-range" not in head.headers
+    if head.status_code == 200:
+        assert head.headers["content-length"] == str(len(DATA))
+
+
 async def test_a_download_goes_on_while_its_file_is_replaced_and_removed(api: Gateway) -> None:
     command = await clip(api)
     fast = api.put_file(command, DATA)

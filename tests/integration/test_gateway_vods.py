@@ -97,12 +97,12 @@ async def test_a_clip_is_seen_from_its_request_to_its_end(api: Gateway) -> None:
     assert (fast["jvod_state"], fast["accuracy"], fast["method"]) == ("processing", "segment", "copy")
     assert fast["made"]["frames"] == 300
     exact = api.put_file(command, b"exact!", "frame", method="smart", sha256="a" * 64)
-    gap = Gap(start=Fraction(5), duration=Fraction(1, 2))
+    gap = Gap(start=Fraction(5), duration=Fraction(1, 2), track="video")
     await api.write_clip(command, file=exact, state="finished", finished_ms=api.clock.now_ms(), gaps=(gap,))
     done = (await api.http.get(path)).json()
     assert done["jvod_url"] == fast["jvod_url"]
     assert (done["accuracy"], done["sha256"], done["bytes"]) == ("frame", "a" * 64, 6)
-    assert done["gaps"] == [{"start": 5.0, "duration": 0.5}]
+    assert done["gaps"] == [{"start": 5.0, "duration": 0.5, "track": "video"}]
     assert (await api.http.get(done["jvod_url"])).content == b"exact!"
 
 

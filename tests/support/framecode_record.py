@@ -38,6 +38,8 @@ class Spec:
     first_number: int = 0
     silent: tuple[Fraction, Fraction] | None = None  # a stretch in which no sound is received
     longest: Fraction | None = None  # a segment ends after so many seconds, keyframe or not
+    lost: tuple[Fraction, Fraction] | None = None  # no pictures are received, and none to the next keyframe
+    held: tuple[Fraction, Fraction] | None = None  # no pictures are sent: the one before lasts so long (no B-frames)
 
     @property
     def frames(self) -> int:
@@ -108,10 +110,10 @@ def record(spec: Spec, folder: Path) -> Recording:
     lead = 1 if spec.video else 2
     segments = []
     writer = FragmentWriter(list(configs.values()))
-    bounds = _bounds(samples[lead], configs[lead].timescale, spec.longest)
+    bounds = _bounds(samples[lead], configs[lead].timescale, spec.longest, sounds=2 in samples)
     for number, (start, end) in enumerate(bounds):
         path = folder / f"{number:08d}.m4s"
-        until = end if number + 1 < len(bounds) else None
+        until = bounds[number + 1][0] if number + 1 < len(bounds) else None
         path.write_bytes(b"".join(_parts(writer, configs, samples, configs[lead].timescale, start, until)))
         segments.append(Segment(path, start, end - start))
     if spec.stamps == "vfr":
@@ -145,6 +147,8 @@ def _samples(
     zero = lead[0][0]
     delay = lead[0][1] - zero
     samples = {track: _stamped(spec, rows, configs[track], zero) for track, rows in raw.items()}
+    if 1 in samples:
+        samples[1] = _received(spec, samples[1])
     return configs, samples, delay
 
 
@@ -170,20 +174,42 @@ def _stamped(
     ]
 
 
+def _received(spec: Spec, samples: list[Sample]) -> list[Sample]:
+    """Leave out pictures that were lost or never sent, as a recorder does."""
+    found: list[Sample] = []
+    waiting = False
+    for sample in samples:
+        time = Fraction(sample.dts, 90000)
+        if spec.held and spec.held[0] <= time < spec.held[1]:
+            found[-1] = found[-1]._replace(duration=sample.dts + sample.duration - found[-1].dts)
+            continue
+        waiting = bool(spec.lost and spec.lost[0] <= time < spec.lost[1]) or (waiting and not sample.sync)
+        if not waiting:
+            found.append(sample)
+    return found
+
+
 def _lost(spec: Spec, time: int) -> bool:
     return spec.silent is not None and spec.silent[0] <= Fraction(time, AUDIO_RATE) < spec.silent[1]
 
 
-def _bounds(samples: list[Sample], scale: int, longest: Fraction | None) -> list[tuple[int, int]]:
-    """Cut at sync samples that are 2 s or more (less half a frame) after the last cut, at others after `longest`."""
+def _bounds(samples: list[Sample], scale: int, longest: Fraction | None, *, sounds: bool) -> list[tuple[int, int]]:
+    """Cut at sync samples that are 2 s or more (less half a frame) after the last cut, at others after `longest`.
+
+    After lost pictures too: a segment before them ends with its own, or with its sound when that goes on for 2 s.
+    """
     starts: list[int] = []
+    ends: list[int] = []
+    end = samples[0].dts
     for sample in samples:
         since = sample.dts - starts[-1] if starts else None
-        due = since is None or (sample.sync and since >= 2 * scale - scale // 50)
+        hole = sample.dts - end > scale // 10
+        due = since is None or (sample.sync and (hole or since >= 2 * scale - scale // 50))
         if due or (longest is not None and since is not None and since >= longest * scale):
             starts.append(sample.dts)
-    ends = [*starts[1:], samples[-1].dts + samples[-1].duration]
-    return list(zip(starts, ends, strict=True))
+            ends.append(sample.dts if sounds and sample.dts - end > 2 * scale else end)
+        end = sample.dts + sample.duration
+    return list(zip(starts, [*ends[1:], end], strict=True))
 
 
 def _parts(
@@ -199,8 +225,19 @@ def _parts(
         at = at + scale // 2 if end is None else min(at + scale // 2, end)
         part = {track: [s for s in run if s.dts * scale < at * configs[track].timescale] for track, run in rows.items()}
         rows = {track: run[len(part[track]) :] for track, run in rows.items()}
-        if any(part.values()):
-            yield writer.part(part)
+        runs = {track: _unbroken(run) for track, run in part.items()}
+        for number in range(max(map(len, runs.values()))):
+            yield writer.part({track: found[number] for track, found in runs.items() if number < len(found)})
+
+
+def _unbroken(samples: list[Sample]) -> list[list[Sample]]:
+    """Split samples where one does not begin where the one before ended: a part holds no hole."""
+    runs: list[list[Sample]] = []
+    for sample in samples:
+        if not runs or sample.dts != runs[-1][-1].dts + runs[-1][-1].duration:
+            runs.append([])
+        runs[-1].append(sample)
+    return runs
 
 
 def play_recording(recording: Recording, folder: Path) -> Seen:

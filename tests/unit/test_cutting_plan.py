@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from shared.media.cutting import CutError, CutSource, EmptyCut, Run, Segment, SegmentUnreadable, plan_cut
 from shared.media.cutting.audio import lay_audio
-from shared.media.cutting.load import _steady
+from shared.media.cutting.packets import place_packets
 from shared.media.cutting.plan import Span
 from shared.media.cutting.silence import silent_packet
 from shared.media.cutting.sound import _holes
@@ -184,7 +184,8 @@ def test_preroll_of_each_codec() -> None:
 def test_holes_are_counted_against_the_clock() -> None:
     assert _holes(np.array([-1024, 0, 1024]), PACKET).tolist() == []
     assert _holes(np.array([0, 1024, 5120]), PACKET).tolist() == [2048, 3072, 4096]
-    assert _holes(np.array([3000, 4024]), PACKET).tolist() == [0, 1024, 2048]
+    assert _holes(np.array([3000, 4024]), PACKET).tolist() == [-72, 952, 1976]
+    assert _holes(np.array([10, 1034]), PACKET).tolist() == [-1014]
     assert _holes(np.array([0, 1400, 2800, 4200]), PACKET).tolist() == [1400 + 1024]
 
 
@@ -218,5 +219,5 @@ def test_packets_on_a_drifting_clock_are_left_where_they_are() -> None:
     whole, same = np.ones(5000, np.bool_), np.zeros(5000, np.int64)
     for at, expected in ((drifting, 2), (rounded, 0)):
         table = SampleTable(at, at, lengths, same + 1, whole, same, same, (Path("x"),))
-        steps = np.diff(_steady(table, 48000)) - PACKET
+        steps = np.diff(place_packets(table, 48000)[1]) - PACKET
         assert set(steps.tolist()) == {expected}

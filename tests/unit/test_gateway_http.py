@@ -16,7 +16,7 @@ from services.gateway.http.bodies import Malformed, exact, parse_json
 from services.gateway.http.files import disposition
 from services.gateway.http.paging import Paging
 from services.gateway.http.problems import ApiError, field_errors
-from services.gateway.http.ranges import Span, Unsatisfiable, matches, wanted
+from services.gateway.http.ranges import Span, Unsatisfiable, matches, meets, wanted
 from services.gateway.job_models import JobCreate
 
 
@@ -153,6 +153,8 @@ SIZE = 1000
         ("lines=0-1", Span(0, SIZE, part=False)),
         ("bytes=-", Span(0, SIZE, part=False)),
         ("bytes=abc", Span(0, SIZE, part=False)),
+        ("Bytes=0-99", Span(0, 100, part=True)),
+        ("bytes=٣-5", Span(0, SIZE, part=False)),
     ],
 )
 def test_a_range_is_served_or_ignored(header: str | None, span: Span) -> None:
@@ -171,6 +173,16 @@ def test_a_range_of_another_version_gives_the_whole_file() -> None:
     assert not wanted("bytes=5-", 'W/"a"', '"a"', SIZE).part
     assert matches('W/"x", "a"', '"a"')
     assert not matches('"b"', '"a"')
+
+
+@pytest.mark.parametrize(
+    ("header", "met"),
+    [
+        (None, True), ('"a"', True), ("*", True), ('"b", "a"', True), ('"b"', False), ('W/"a"', False), ("", False),
+    ],
+)  # fmt: skip
+def test_if_match_compares_strongly(header: str | None, met: bool) -> None:
+    assert meets(header, '"a"') is met
 
 
 def test_names_cannot_leave_their_header_or_folder() -> None:

@@ -14,7 +14,7 @@ from fastapi import Request
 from starlette.responses import Response, StreamingResponse
 
 from services.gateway.http.problems import ApiError
-from services.gateway.http.ranges import Unsatisfiable, matches, wanted
+from services.gateway.http.ranges import Unsatisfiable, matches, meets, wanted
 
 PIECE: Final = 1 << 19
 LONGEST_NAME: Final = 150
@@ -47,8 +47,13 @@ def disposition(name: str) -> str:
 
 
 async def send(request: Request, content: Content) -> Response:
-    """Answer a GET or HEAD: 200, 206, 304, or ApiError 416. What the first read raises comes out of here."""
-    asked = request.headers
+    """Answer a GET or HEAD: 200, 206, 304, or ApiError 412, 416. What the first read raises comes out of here.
+
+    The order of conditions is that of RFC 9110, 13.2.2. There are no dates of modification, so what asks by date is
+    passed over (13.1.4). Ranges are defined for GET alone (14.2).
+    """
+    if not meets(_joined(request, "if-match"), content.tag):
+        raise ApiError(412, "the file is another one by now", headers={"ETag": content.tag})
     headers = {
         "ETag": content.tag,
         "Accept-Ranges": "bytes",
@@ -56,10 +61,11 @@ async def send(request: Request, content: Content) -> Response:
         "Content-Disposition": disposition(content.name),
         **dict(content.headers),
     }
-    if matches(asked.get("if-none-match"), content.tag):
+    if matches(_joined(request, "if-none-match"), content.tag):
         return Response(status_code=304, headers=headers)
+    asked = request.headers.get("range") if request.method == "GET" else None
     try:
-        span = wanted(asked.get("range"), asked.get("if-range"), content.tag, content.size)
+        span = wanted(asked, request.headers.get("if-range"), content.tag, content.size)
     except Unsatisfiable as error:
         outside = {"Content-Range": f"bytes */{content.size}", "ETag": content.tag}
         raise ApiError(416, f"the file has {content.size} bytes", headers=outside) from error
@@ -74,6 +80,12 @@ async def send(request: Request, content: Content) -> Response:
     return StreamingResponse(
         _threaded(first, pieces), status_code=status, headers=headers, media_type=content.media_type
     )
+
+
+def _joined(request: Request, name: str) -> str | None:
+    """Give a header that holds a list, be it in several lines."""
+    lines = request.headers.getlist(name)
+    return ", ".join(lines) if lines else None
 
 
 async def _threaded(first: bytes, pieces: Iterator[bytes]) -> AsyncIterator[bytes]:

@@ -1,4 +1,4 @@
-"""Range requests: RFC 9110 sections 13.1.5 and 14, for one range."""
+"""Range requests and conditions: RFC 9110 sections 13.1 and 14, for one range."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-_RANGE: Final = re.compile(r"bytes=(\d{0,19})-(\d{0,19})")
+_RANGE: Final = re.compile(r"bytes=(\d{0,19})-(\d{0,19})", re.IGNORECASE | re.ASCII)
 
 
 class Unsatisfiable(Exception):  # noqa: N818  RFC 9110's word
@@ -28,7 +28,7 @@ def wanted(header: str | None, if_range: str | None, etag: str, size: int) -> Sp
     if header is None or (if_range is not None and if_range.strip() != etag):
         return whole
     match = _RANGE.fullmatch(header.strip().replace(" ", ""))
-    if match is None or match[0] == "bytes=-":
+    if match is None or not any(match.groups()):
         return whole
     first, last = match.groups()
     if not first:
@@ -43,6 +43,14 @@ def wanted(header: str | None, if_range: str | None, etag: str, size: int) -> Sp
     if start >= size:
         raise Unsatisfiable
     return Span(start, end - start + 1, part=True)
+
+
+def meets(header: str | None, etag: str) -> bool:
+    """Tell whether the file is one that If-Match asks for (strong comparison), or nothing is asked for."""
+    if header is None:
+        return True
+    tags = [tag.strip() for tag in header.split(",")]
+    return "*" in tags or etag in tags
 
 
 def matches(header: str | None, etag: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -46,7 +46,7 @@ def copied_part(span: Span, rows: Int64s, entry: int = 0) -> VideoPart:
 
 def steady_rate(spans: Sequence[Span]) -> Fraction | None:
     """Tell the frame rate that all spans share; None when one of them varies or differs."""
-    rates = {span.video.rate for span in spans}
+    rates = {span.video.rate for span in spans if len(span.frames)}
     return rates.pop() if len(rates) == 1 else None
 
 
@@ -89,19 +89,27 @@ def _shown_times(parts: Sequence[VideoPart], spans: Sequence[Span]) -> tuple[int
     timescale = USUAL_TIMESCALE
     if rate is not None and (timescale / rate).denominator != 1:
         timescale = rate.numerator
-    starts: dict[int, tuple[int, int]] = {}
+    shown: list[Int64s] = []
     clip_time = Fraction(0)
     for span in spans:
-        starts[id(span)] = (round(clip_time * timescale), int(span.video.at[span.frames].min()))
+        mine = [part for part in parts if part.span is span]
+        if mine:  # before the first picture nothing else can be shown
+            shown += _placed(span, mine, clip_time if shown else Fraction(0), clip_time, timescale)
         clip_time += span.end - span.start
-    shown = [_scaled(part, *starts[id(part.span)], timescale) for part in parts]
-    video = spans[0].video
+    video = parts[0].span.video
     return timescale, np.concatenate(shown), max(round(video.typical * video.unit * timescale), 1)
 
 
-def _scaled(part: VideoPart, start: int, first: int, timescale: int) -> Int64s:
-    unit = part.span.video.unit * timescale
-    return start + ((part.at - first) * unit.numerator + unit.denominator // 2) // unit.denominator
+def _placed(
+    span: Span, parts: Sequence[VideoPart], begin: Fraction, clip_time: Fraction, timescale: int
+) -> Iterator[Int64s]:
+    """Give the ticks at which a span's frames are shown: the first one at `begin`, the others by their own times."""
+    first = int(span.video.at[span.frames].min())
+    start = round((clip_time + span.video.time(first) - span.start) * timescale)
+    unit = span.video.unit * timescale
+    for part in parts:
+        ticks = start + ((part.at - first) * unit.numerator + unit.denominator // 2) // unit.denominator
+        yield np.where(part.at == first, round(begin * timescale), ticks)
 
 
 def merge_files(parts: Sequence[tuple[tuple[Path, ...], Int64s]]) -> tuple[tuple[Path, ...], Int64s]:

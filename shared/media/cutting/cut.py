@@ -11,7 +11,7 @@ from typing import Literal
 
 from shared.media.cutting.assemble import VideoPart, copied_part, steady_rate, video_track
 from shared.media.cutting.errors import CutError, MixedConfigs, Stopped
-from shared.media.cutting.plan import CutPlan, Selection
+from shared.media.cutting.plan import CutPlan, Missing, Selection
 from shared.media.cutting.prints import Print
 from shared.media.cutting.render import Rendered, render
 from shared.media.cutting.samples import Spool
@@ -48,7 +48,7 @@ class CutResult:
     start: Fraction
     end: Fraction
     duration: Fraction
-    gaps: tuple[tuple[Fraction, Fraction], ...]
+    gaps: tuple[Missing, ...]
     bytes: int
     sha256: str
     frames: int
@@ -66,11 +66,11 @@ def cut_fast(plan: CutPlan, out: Path, stop: Event | None = None) -> CutResult:
     `out` appears complete or not at all. Stopped when `stop` is set, MixedConfigs when the range joins streams
     of different codecs, OSError from the disk.
     """
-    spans = plan.fast.spans
-    if len({span.video.config.codec for span in spans if span.chosen is not None}) > 1 or sound_differs(spans):
+    spans = plan.fast.pictured
+    if len({span.video.config.codec for span in spans}) > 1 or sound_differs(plan.fast.spans):
         raise MixedConfigs("the range joins streams of different codecs")
     with Spool(out.parent) as spool:
-        if spans[0].chosen is None:
+        if not spans:
             return _write(plan.fast, None, out, spool, stop or Event())
         configs = [span.video.config for span in spans]
         entries = list(dict.fromkeys(config.sample_entry for config in configs))
@@ -87,7 +87,7 @@ def cut_exact(plan: CutPlan, out: Path, stop: Event | None = None) -> CutResult:
     """
     stop = stop or Event()
     with Spool(out.parent) as spool:
-        rendered = None if plan.exact.spans[0].chosen is None else render(plan.exact.spans, spool, stop)
+        rendered = render(plan.exact.pictured, spool, stop) if plan.exact.frames else None
         return replace(_write(plan.exact, rendered, out, spool, stop), exact=True)
 
 

@@ -21,19 +21,31 @@ RATES = (
     Fraction(15000, 1001), Fraction(15), Fraction(25, 2), Fraction(10), Fraction(5), Fraction(1),
 )  # fmt: skip
 _NEAR = Fraction(7, 100)  # a rate measured on millisecond steps is up to 6 % off at 60 fps
+# Stamps that differ from their grid by less than this many ticks were never rounded to milliseconds. Of those that
+# were, a part of a session need not show the worst: the first frame's may differ by so much more (s).
+_FINE, _ROUNDED = 2, Fraction(1, 4000)
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Frames at `phase` ticks + n / `rate` seconds; `index` is n for each timestamp."""
+    """Frames at `phase` ticks + n / `rate` seconds; `index` is n for each timestamp.
+
+    `late`: the session's first frame has a stamp that lies so many ticks behind its place (rounding, or truncation).
+    """
 
     rate: Fraction
     phase: Fraction
     index: Int64s
+    late: Fraction = Fraction(0)
 
 
-def find_grid(pts: Int64s, timescale: int) -> Grid | None:
-    """Fit presentation times (ticks, any order, no two alike) to a steady rate; None when none fits all."""
+def find_grid(pts: Int64s, timescale: int, first: int = 0) -> Grid | None:
+    """Fit presentation times (ticks, any order, no two alike) to a steady rate; None when none fits all.
+
+    `first` is the stamp of the session's first frame. Where that lies on the grid, as nearly as the others do, frames
+    are counted from it, and it stays where it is: so all parts of a session give a frame the same place, n / `rate`
+    from the first one's, whatever each part's own rounding makes of it.
+    """
     if len(pts) < 3:
         return None
     steps = np.diff(np.sort(pts))
@@ -43,24 +55,44 @@ def find_grid(pts: Int64s, timescale: int) -> Grid | None:
     estimate = Fraction(timescale, typical)
     rates = {rate for rate in (*RATES, Fraction(round(estimate))) if rate and abs(rate / estimate - 1) < _NEAR}
     fits = [fit for rate in sorted(rates) if (fit := _fit(pts, timescale, rate)) is not None]
-    return min(fits, key=lambda fit: fit[0])[1] if fits else None
+    return _from_first(min(fits, key=lambda fit: fit.high - fit.low), timescale, first) if fits else None
 
 
-def _fit(pts: Int64s, timescale: int, rate: Fraction) -> tuple[Fraction, Grid] | None:
-    """Give the spread of the residuals, in ticks, and the grid; None when the rate does not fit."""
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """A rate that fits: frames at `phase` + n / `rate`; the stamps' distances from there are `low` to `high` ticks."""
+
+    rate: Fraction
+    phase: Fraction
+    index: Int64s
+    low: Fraction
+    high: Fraction
+
+
+def _fit(pts: Int64s, timescale: int, rate: Fraction) -> _Fit | None:
+    """Count stamps on a rate's grid whose phase is the middle of their residuals; None when the rate does not fit.
+
+    Each stamp, rounded to a step of r, allows true phases within r / 2 of its residual: the middle of the lowest and
+    the highest residual is the middle of what all allow. With truncation it is off by a constant, the same for all.
+    """
     scale, step = rate.numerator, rate.denominator * timescale
-    first = int(pts[0])
-    index, residual = _nearest((pts - first) * scale, step)
+    index, residual = _nearest((pts - pts[0]) * scale, step)
     low, high = int(residual.min()), int(residual.max())
     spread = Fraction(high - low, scale)
     if spread > 2 * TOLERANCE * timescale or not _distinct(index):
         return None
-    if spread > 2:
-        # Rounded timestamps: their true grid is most likely the one that holds tick 0, the session's start.
-        whole, off = _nearest(pts * scale, step)
-        if int(np.abs(off).max()) <= TOLERANCE * timescale * scale and _distinct(whole):
-            return spread, Grid(rate, Fraction(0), whole)
-    return spread, Grid(rate, first + Fraction(high + low, 2 * scale), index)
+    return _Fit(rate, int(pts[0]) + Fraction(high + low, 2 * scale), index, -spread / 2, spread / 2)
+
+
+def _from_first(fit: _Fit, timescale: int, first: int) -> Grid:
+    """Count from the session's first frame where its stamp belongs to the others'."""
+    frame = timescale / fit.rate
+    number = round((first - fit.phase) / frame)
+    late = first - fit.phase - number * frame
+    slack = 1 if fit.high - fit.low <= _FINE else _ROUNDED * timescale
+    if not fit.low - slack <= late <= fit.high + slack:
+        return Grid(fit.rate, fit.phase, fit.index)  # the encoder's clock has jumped or drifted since
+    return Grid(fit.rate, Fraction(first), fit.index - number, late)
 
 
 def _nearest(values: Int64s, step: int) -> tuple[Int64s, Int64s]:

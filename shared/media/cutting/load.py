@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -11,18 +13,15 @@ import numpy as np
 
 from shared.media.cutting.errors import CutError, SegmentUnreadable
 from shared.media.cutting.grid import find_grid
-from shared.media.cutting.source import Audio, CutSource, Piece, Run, Segment, Video
+from shared.media.cutting.packets import place_packets
+from shared.media.cutting.source import HOLE, Audio, CutSource, Piece, Run, Segment, Video
 from shared.media.model import Int64s, SampleTable, TrackConfig
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.mp4.fragments import read_fragments
 from shared.media.mp4.init import parse_init
 
-# A hole between two segments' times that is longer than this is missing content; a shorter one is jitter.
-HOLE = Fraction(1, 10)
-# Segments end by decode time; reordered pictures are shown later than that, by no more than this.
-SHOWN_LATER = Fraction(1, 2)
-# Packets that are this many samples off their grid at most were placed with care: they follow a drifting clock.
-SMOOTH = 4
+# Segments end by the decode time of their pictures. These are shown later, and sound may go on beyond them; no further.
+BEYOND = Fraction(4)
 
 
 def load_pieces(source: CutSource, start: Fraction, end: Fraction) -> list[Piece]:
@@ -31,8 +30,6 @@ def load_pieces(source: CutSource, start: Fraction, end: Fraction) -> list[Piece
     SegmentUnreadable for a segment or init segment that does not hold what it should.
     """
     pieces = [piece for run in source.runs for piece in _load_run(run, start, end)]
-    if not pieces:  # the last pictures of a stream are shown after its last segment's end
-        pieces = [piece for run in source.runs for piece in _load_run(run, start - SHOWN_LATER, end)]
     return sorted(pieces, key=lambda piece: piece.start)
 
 
@@ -42,14 +39,19 @@ def _load_run(run: Run, start: Fraction, end: Fraction) -> Iterator[Piece]:
     tracks = _tracks(run.init)
     lead = next((t for t in tracks if t.kind == "video"), tracks[0])
     for group in _adjacent(run.segments, lead.timescale):
-        wanted = [
-            index
-            for index, segment in enumerate(group)
-            if run.origin + Fraction(segment.start + segment.duration, lead.timescale) > start
-            and run.origin + Fraction(segment.start, lead.timescale) < end
-        ]
+        starts = [run.origin + Fraction(segment.start, lead.timescale) for segment in group]
+        ends = [run.origin + Fraction(segment.start + segment.duration, lead.timescale) for segment in group]
+        wanted = [index for index in range(len(group)) if ends[index] > start and starts[index] < end]
+        beside = [index for index in range(len(group)) if ends[index] <= start < ends[index] + BEYOND][-1:]
+        if wanted and beside and starts[wanted[0]] - start > HOLE:
+            wanted = [*beside, *wanted]
         if wanted:
             yield _load_near(run, tracks, lead, group, (wanted[0], wanted[-1] + 1))
+        elif beside:
+            with suppress(SegmentUnreadable):  # by its time it is not needed
+                piece = _load_near(run, tracks, lead, group, (beside[0], beside[0] + 1))
+                if any(stretch.start < end and stretch.end > start for stretch in piece.stretches):
+                    yield piece
 
 
 def _tracks(init: Path) -> list[TrackConfig]:
@@ -62,11 +64,11 @@ def _tracks(init: Path) -> list[TrackConfig]:
 
 
 def _adjacent(segments: Sequence[Segment], timescale: int) -> Iterator[list[Segment]]:
-    """Group segments, in order of time, between which nothing is missing."""
+    """Group segments, in order of time, between which no more is missing than sound may fill."""
     ordered = sorted(segments, key=lambda segment: segment.start)
     group = ordered[:1]
     for before, after in pairwise(ordered):
-        if after.start - (before.start + before.duration) > HOLE * timescale:
+        if after.start - (before.start + before.duration) > BEYOND * timescale:
             yield group
             group = []
         group.append(after)
@@ -94,19 +96,28 @@ def _load_near(
                 raise
             reach = 0
             continue
-        if not first or not reach or _enters(piece.video, wanted[0] - first):
+        if not first or not reach or lead.kind == "audio":
+            return piece
+        if _enters(piece.video, wanted[0] - first, group[wanted[0]].start):
             return piece
         reach *= 2
         first = max(first - reach, 0)
 
 
-def _enters(video: Video | None, number: int) -> bool:
-    """Tell whether a decoder can enter at the start of file `number` of a piece, or before it."""
+def _enters(video: Video | None, number: int, start: int) -> bool:
+    """Tell whether there is a picture to show from tick `start` on, where file `number` of a piece begins.
+
+    A decoder must be able to enter there or before; where sound comes first, an earlier picture is still on show.
+    """
     if video is None:
-        return True
+        return False
     syncs = np.flatnonzero(video.table.sync)
-    starts = np.flatnonzero(video.table.source >= number)
-    return bool(len(syncs)) and bool(len(starts)) and bool(syncs[0] <= starts[0])
+    inside = np.flatnonzero(video.table.source >= number)
+    if not len(syncs) or not len(inside):
+        return bool(len(syncs))
+    first = int(inside[0])
+    late = int(video.table.dts[first]) - start > HOLE * video.config.timescale
+    return bool(syncs[0] < first + (not late))
 
 
 def _load(run: Run, tracks: Sequence[TrackConfig], lead: TrackConfig, group: Sequence[Segment]) -> Piece:
@@ -114,14 +125,17 @@ def _load(run: Run, tracks: Sequence[TrackConfig], lead: TrackConfig, group: Seq
     tables = _read(paths)
     _check_whole(tables, tracks, group, lead.timescale)
     video = audio = None
+    late = Fraction(0)
     for track in tracks:
         table = tables.get(track.track_id)
         if table is None or not len(table):
             continue
         if track.kind == "video" and video is None:
-            video = _video(track, table, run.origin)
+            video, late = _video(track, table, run)
         elif track.kind == "audio" and audio is None:
-            audio = Audio(track, table, _steady(table, track.timescale), run.origin)
+            audio = _audio(track, table, run.origin)
+    if audio is not None and late:  # pictures were counted from a first stamp that is late: so is all sound against it
+        audio = replace(audio, base=audio.base + late)
     first, last = group[0], group[-1]
     return Piece(
         run.session,
@@ -163,12 +177,14 @@ def _check_whole(
             raise SegmentUnreadable(segment.path, "ends before its time")
 
 
-def _video(config: TrackConfig, table: SampleTable, origin: Fraction) -> Video:
+def _video(config: TrackConfig, table: SampleTable, run: Run) -> tuple[Video, Fraction]:
+    """Place the frames; gives also by how much (s) the session's first stamp is late on the encoder's clock."""
     shown = _distinct(table.pts)
-    grid = find_grid(shown, config.timescale)
+    grid = find_grid(shown, config.timescale, run.zero)
     if grid is None:
-        return Video(config, table, shown, Fraction(1, config.timescale), origin, None)
-    return Video(config, table, grid.index, 1 / grid.rate, origin + grid.phase / config.timescale, grid.rate)
+        return Video(config, table, shown, Fraction(1, config.timescale), run.origin, None), Fraction(0)
+    base = run.origin + grid.phase / config.timescale
+    return Video(config, table, grid.index, 1 / grid.rate, base, grid.rate), grid.late / config.timescale
 
 
 def _distinct(pts: Int64s) -> Int64s:
@@ -180,24 +196,13 @@ def _distinct(pts: Int64s) -> Int64s:
     return apart
 
 
-def _steady(table: SampleTable, rate: int) -> Int64s:
-    """Undo the rounding of packet times: packets without a jump between them follow each other exactly."""
-    wobble = rate * 2 // 1000
-    usual = int(np.median(table.duration))
-    lengths = np.where(np.abs(table.duration - usual) <= wobble, usual, table.duration)
-    counted = np.cumsum(lengths) - lengths
-    at = table.dts.copy()
-    off_steps = np.abs(np.diff(table.dts) - lengths[:-1])
-    todo = list(pairwise((0, *(np.flatnonzero(off_steps > wobble) + 1).tolist(), len(table))))
-    while todo:
-        first, end = todo.pop()
-        if int(off_steps[first : end - 1].max(initial=0)) <= SMOOTH:
-            continue
-        off = at[first:end] - counted[first:end]
-        low, high = int(off.min()), int(off.max())
-        if high - low <= 2 * wobble:
-            at[first:end] = counted[first:end] + (low + high) // 2
-        else:  # the sender's two clocks drift apart: follow them in shorter stretches
-            middle = (first + end) // 2
-            todo += [(first, middle), (middle, end)]
-    return at
+def _audio(config: TrackConfig, table: SampleTable, base: Fraction) -> Audio:
+    rows, at = place_packets(table, config.timescale)
+    return Audio(config, table if len(rows) == len(table) else _chosen(table, rows), at, base)
+
+
+def _chosen(table: SampleTable, rows: Int64s) -> SampleTable:
+    times = table.dts[rows], table.pts[rows], table.duration[rows]
+    return SampleTable(
+        *times, table.size[rows], table.sync[rows], table.offset[rows], table.source[rows], table.files
+    )  # fmt: skip

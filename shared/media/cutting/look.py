@@ -136,7 +136,7 @@ class _Look:
         """
         found: list[int] = []
         first = 0
-        for span in self.selection.spans:
+        for span in self.selection.pictured:
             video, count = span.video, len(span.frames)
             inside = [n for n in lost if first <= n < first + count]
             if inside:

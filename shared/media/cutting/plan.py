@@ -6,45 +6,30 @@ second is 300 frames. A clip is never padded: where the recording has gaps, what
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from math import ceil, floor
+from itertools import pairwise
+from math import ceil
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from shared.media.cutting.errors import CutError, EmptyCut
 from shared.media.cutting.load import load_pieces
-from shared.media.cutting.source import CutSource, Piece, Video
+from shared.media.cutting.source import HOLE, CutSource, Stretch
+from shared.media.cutting.spans import POINT_TOLERANCE, Span, choose_spans, slack
 from shared.media.model import Int64s
 
-# A frame counts as at or after a point when it is less than this before it: users' points are rounded, too.
-POINT_TOLERANCE = Fraction(1, 2000)
+__all__ = ["POINT_TOLERANCE", "CutPlan", "Missing", "Selection", "Span", "plan_cut"]
 
 
-@dataclass(frozen=True, eq=False)
-class Span:
-    """A stretch of a clip without a hole, shown from stream time `start` to `end`.
+class Missing(NamedTuple):
+    """A part of stream time that a clip lacks, in s: everything (what follows moves up), or one track alone."""
 
-    `chosen` are rows of the piece's video table in decode order; None in a clip that has only sound.
-    """
-
-    piece: Piece = field(repr=False)
     start: Fraction
-    end: Fraction
-    chosen: Int64s | None = field(default=None, repr=False)
-
-    @property
-    def video(self) -> Video:
-        """The video that the frames are chosen from; CutError where there is none."""
-        if self.piece.video is None:
-            raise CutError("span has no video")
-        return self.piece.video
-
-    @property
-    def frames(self) -> Int64s:
-        """Rows of the chosen frames, in decode order; none in a clip that has only sound."""
-        return np.zeros(0, np.int64) if self.chosen is None else self.chosen
+    duration: Fraction
+    track: Literal["all", "video", "audio"] = "all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +51,23 @@ class Selection:
         return sum(len(span.frames) for span in self.spans)
 
     @property
-    def gaps(self) -> tuple[tuple[Fraction, Fraction], ...]:
-        """List (start, duration) in stream time of what is missing between start and end."""
-        return tuple(
-            (before.end, after.start - before.end)
-            for before, after in zip(self.spans, self.spans[1:], strict=False)
-            if after.start - before.end > _slack(before)
-        )
+    def pictured(self) -> tuple[Span, ...]:
+        """The spans that have frames."""
+        return tuple(span for span in self.spans if len(span.frames))
+
+    @property
+    def gaps(self) -> tuple[Missing, ...]:
+        """List what is missing between start and end, in order of stream time."""
+        found = [
+            Missing(before.end, after.start - before.end)
+            for before, after in pairwise(self.spans)
+            if after.start - before.end > slack(before)
+        ]
+        if self.frames:
+            found += [hole for span in self.spans for hole in _pictures_missing(span)]
+        if any(span.piece.audio is not None for span in self.spans):
+            found += [hole for span in self.spans for hole in _sound_missing(span)]
+        return tuple(sorted(found))
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +83,8 @@ class CutPlan:
     fast: Selection
 
     @property
-    def gaps(self) -> tuple[tuple[Fraction, Fraction], ...]:
-        """List (start, duration) in stream time of what the exact clip misses."""
+    def gaps(self) -> tuple[Missing, ...]:
+        """List what the exact clip misses, in stream time."""
         return self.exact.gaps
 
 
@@ -101,11 +96,7 @@ def plan_cut(source: CutSource, in_point: Fraction, out_point: Fraction) -> CutP
     """
     if not in_point < out_point:
         raise CutError("the out point must lie after the in point")
-    pieces = load_pieces(source, in_point, out_point)
-    if any(piece.video is not None for piece in pieces):
-        spans = _video_spans(pieces, in_point, out_point) or _on_show(pieces, in_point)
-    else:
-        spans = _audio_spans(pieces, in_point, out_point)
+    spans = choose_spans(load_pieces(source, in_point, out_point), in_point, out_point)
     if not spans:
         raise EmptyCut("nothing was recorded in the range")
     exact = Selection(spans[0].start, spans[-1].end, tuple(spans))
@@ -113,95 +104,65 @@ def plan_cut(source: CutSource, in_point: Fraction, out_point: Fraction) -> CutP
     return CutPlan(in_point, out_point, exact, Selection(whole[0].start, whole[-1].end, whole))
 
 
-def _slack(span: Span) -> Fraction:
-    """How far apart two spans may lie and still join: half a frame, or 20 ms of sound."""
+def _pictures_missing(span: Span) -> Iterator[Missing]:
+    """Find where sound goes on without pictures."""
     video = span.piece.video
-    return Fraction(1, 50) if video is None else video.typical * video.unit / 2
+    shown = video.stretches if video is not None else ()
+    yield from (Missing(start, end - start, "video") for start, end in _between(span, shown))
 
 
-def _video_spans(pieces: Sequence[Piece], in_point: Fraction, out_point: Fraction) -> list[Span]:
-    spans: list[Span] = []
-    for piece in pieces:
-        video = piece.video
-        if video is None:
-            continue
-        start = in_point - POINT_TOLERANCE
-        if spans:  # where sessions overlap, the earlier one goes on to its end
-            start = max(start, spans[-1].end - _slack(spans[-1]))
-        first = ceil((start - video.base) / video.unit)
-        end = ceil((out_point - POINT_TOLERANCE - video.base) / video.unit)
-        rows = np.flatnonzero((video.at >= max(first, _first_shown(video))) & (video.at < end))
-        if len(rows):
-            spans.append(_span(piece, video, rows))
-    return spans
+def _sound_missing(span: Span) -> Iterator[Missing]:
+    """Find where pictures go on without sound: for longer than a packet or, where sound begins and ends, a moment."""
+    audio = span.piece.audio
+    heard = audio.stretches if audio is not None else ()
+    yield from (Missing(start, end - start, "audio") for start, end in _between(span, heard))
 
 
-def _on_show(pieces: Sequence[Piece], moment: Fraction) -> list[Span]:
-    """Choose the one frame that a player would show at `moment`; none where nothing was recorded."""
-    for piece in pieces:
-        video = piece.video
-        if video is None:
-            continue
-        at = floor((moment - video.base) / video.unit)
-        rows = np.flatnonzero((video.at >= _first_shown(video)) & (video.at <= at))
-        if not len(rows):
-            continue
-        span = _span(piece, video, rows[[np.argmax(video.at[rows])]])
-        if moment < span.end:
-            return [span]
-    return []
-
-
-def _first_shown(video: Video) -> int:
-    """Find the first frame that can be decoded: the first sync sample, in order of presentation."""
-    syncs = np.flatnonzero(video.table.sync)
-    if not len(syncs):
-        return int(video.at.max()) + 1
-    return int(video.at[syncs[0]])
-
-
-def _span(piece: Piece, video: Video, rows: Int64s) -> Span:
-    shown = video.at[rows]
-    last = int(shown.max())
-    later = video.at[video.at > last]
-    end = min(last + video.typical, int(later.min())) if len(later) else last + video.typical
-    return Span(piece, video.time(int(shown.min())), video.time(end), rows)
-
-
-def _audio_spans(pieces: Sequence[Piece], in_point: Fraction, out_point: Fraction) -> list[Span]:
-    spans: list[Span] = []
-    for piece in pieces:
-        audio = piece.audio
-        if audio is None:
-            continue
-        rate = audio.config.timescale
-        first = audio.base + Fraction(int(audio.at[0]), rate)
-        last = audio.base + Fraction(int(audio.at[-1] + audio.table.duration[-1]), rate)
-        start, end = max(in_point, first, spans[-1].end if spans else first), min(out_point, last)
-        if start < end:
-            spans.append(Span(piece, start, end))
-    return spans
+def _between(span: Span, there: Sequence[Stretch]) -> Iterator[Stretch]:
+    """Give what a span lacks beside the stretches that its piece has of a track."""
+    whole = Stretch(min(span.start, span.piece.stretches[0].start), max(span.end, span.piece.stretches[-1].end))
+    bounds = [Stretch(whole.start, whole.start), *there, Stretch(whole.end, whole.end)]
+    for number, (before, after) in enumerate(pairwise(bounds)):
+        inner = 0 < number < len(there)
+        hole = Stretch(max(before.end, span.start), min(after.start, span.end))
+        if (inner or after.start - before.end > HOLE) and hole.end - hole.start > POINT_TOLERANCE:
+            yield hole
 
 
 def _whole_segments(spans: Sequence[Span]) -> list[Span]:
     """Widen the spans to the segments that hold their frames; pictures that need earlier ones stay out."""
     wide: list[Span] = []
-    for span in spans:
-        video = span.piece.video
-        if video is None:
+    for number, span in enumerate(spans):
+        if not len(span.frames):
             wide.append(span)
             continue
-        source = video.table.source
-        syncs = np.flatnonzero(video.table.sync)
-        before = syncs[video.at[syncs] <= video.at[span.frames].min()]
-        entry = before[-1] if len(before) else span.frames[0]
-        used = (source >= source[entry]) & (source <= source[span.frames].max())
-        entries = np.flatnonzero(used & video.table.sync)
-        if wide:  # where sessions overlap, begin at the first picture of its own that needs no other
-            from_there = ceil((wide[-1].end - _slack(wide[-1]) - video.base) / video.unit)
-            later = entries[video.at[entries] >= from_there]
-            entries = later if len(later) else entries
-        floor = video.at[entries[0]] if len(entries) else video.at[span.frames].min()
-        rows = np.flatnonzero(used & (video.at >= floor))
-        wide.append(_span(span.piece, video, rows if len(rows) else span.frames))
+        video = span.video
+        rows = _widened(span, wide[-1] if wide else None, spans[number + 1] if number + 1 < len(spans) else None)
+        first, last = int(video.at[rows].min()), int(rows[np.argmax(video.at[rows])])
+        own = video.time(int(video.at[span.frames].min()))  # before it only sound, if anything, was recorded
+        start = min(span.start, own) if first == video.at[span.frames].min() and span.start < own else video.time(first)
+        end = video.time(int(video.until[last]))
+        if span.end > end or (number + 1 < len(spans) and end > spans[number + 1].start):
+            end = span.end
+        wide.append(Span(span.piece, start, end, rows))
     return wide
+
+
+def _widened(span: Span, before: Span | None, after: Span | None) -> Int64s:
+    """Give the rows of a span's whole segments, from where a decoder can enter, beside those of its neighbours."""
+    video = span.video
+    source = video.table.source
+    syncs = np.flatnonzero(video.table.sync)
+    earlier = syncs[video.at[syncs] <= video.at[span.frames].min()]
+    entry = earlier[-1] if len(earlier) else span.frames[0]
+    used = (source >= source[entry]) & (source <= source[span.frames].max())
+    if after is not None and after.piece is span.piece:
+        used &= video.at <= video.at[span.frames].max()
+    entries = np.flatnonzero(used & video.table.sync)
+    if before is not None:  # where sessions overlap, begin at the first picture of its own that needs no other
+        from_there = ceil((before.end - slack(before) - video.base) / video.unit)
+        later = entries[video.at[entries] >= from_there]
+        entries = later if len(later) else entries
+    floor = video.at[entries[0]] if len(entries) else video.at[span.frames].min()
+    rows = np.flatnonzero(used & (video.at >= floor))
+    return rows if len(rows) else span.frames

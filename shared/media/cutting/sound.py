@@ -65,8 +65,8 @@ def _track(parts: Sequence[AudioPart], spool: Spool) -> MovieTrack:
 def _holes(at: Int64s, usual: int) -> Int64s:
     """Find the times at which packets are missing, so that counted packets stay within half of one of the clock."""
     times: list[Int64s] = []
-    if at[0] > usual // 2:
-        times.append(usual * np.arange(round(int(at[0]) / usual)))
+    if at[0] > 0:  # from before the clip's start on, so that all last as long as they should
+        times.append(at[0] - usual * np.arange(-(-int(at[0]) // usual), 0, -1))
     steps = np.diff(at)
     ahead = 0
     for index in np.flatnonzero(steps != usual).tolist():

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from shared.media.model import Int64s, SampleTable, TrackConfig
 from shared.media.mp4.entries import codec_record
+
+# A hole that is longer than this, in s, is missing content; a shorter one is jitter, or a frame that was dropped.
+HOLE = Fraction(1, 10)
+
+
+class Stretch(NamedTuple):
+    """A part of stream time in which nothing is missing."""
+
+    start: Fraction
+    end: Fraction
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +37,16 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Segments of one session that share an init segment; `origin` is the stream time of tick 0, in seconds."""
+    """Segments of one session that share an init segment; `origin` is the stream time of tick 0, in seconds.
+
+    `zero` is the (video) tick at which the session's first frame is shown.
+    """
 
     init: Path
     segments: tuple[Segment, ...]
     origin: Fraction
     session: str = ""
+    zero: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +83,55 @@ class Video:
         return max(int(np.median(steps)), 1) if len(steps) else max(int(self.table.duration[0]), 1)
 
     @cached_property
+    def first_shown(self) -> int:
+        """The position of the first frame that can be decoded: the first sync sample."""
+        syncs = np.flatnonzero(self.table.sync)
+        return int(self.at[syncs[0]]) if len(syncs) else int(self.at.max()) + 1
+
+    @cached_property
+    def until(self) -> Int64s:
+        """Where each frame stops being on show: where the next one is shown or, before a hole, its duration ends."""
+        order = np.argsort(self.at, kind="stable")
+        until = np.empty_like(self.at)
+        until[order[:-1]] = self.at[order[1:]]
+        until[order[-1]] = np.iinfo(np.int64).max
+        for first, end in self._runs:
+            last = first + int(np.argmax(self.at[first:end]))
+            until[last] = min(int(until[last]), int(self.at[last]) + self._lasting(first, end, last))
+        return until
+
+    @cached_property
+    def stretches(self) -> tuple[Stretch, ...]:
+        """The parts of stream time in which a frame of its own is on show, in order."""
+        found: list[Stretch] = []
+        for first, end in self._runs:
+            rows = np.arange(first, end)
+            rows = rows[self.at[rows] >= self.first_shown]
+            if len(rows):
+                found.append(Stretch(self.time(int(self.at[rows].min())), self.time(int(self.until[rows].max()))))
+        return joined(found)
+
+    @cached_property
+    def _runs(self) -> list[tuple[int, int]]:
+        """Rows, [first, end), between which samples last until the next one, as the recorder tells."""
+        table = self.table
+        hole = table.dts[1:] - table.dts[:-1] - table.duration[:-1] > int(HOLE * self.config.timescale)
+        return list(pairwise((0, *(np.flatnonzero(hole) + 1).tolist(), len(table))))
+
+    def _lasting(self, first: int, end: int, last: int) -> int:
+        """How long the `last` shown frame of a run of rows is on show, by the durations of its samples."""
+        table = self.table
+        if not self.depth:
+            count = round(int(table.duration[last]) / (self.unit * self.config.timescale))
+            return count if 2 * count > self.typical else self.typical
+        entries = first + np.flatnonzero(table.sync[first:end])
+        delay = int((table.pts[entries] - table.dts[entries]).min()) if len(entries) else 0
+        ticks = int(table.dts[end - 1] + table.duration[end - 1]) + delay - int(table.pts[last])
+        count = round(ticks / (self.unit * self.config.timescale))
+        # leading pictures of an open GOP make the delay look longer than it is
+        return count if count - self.typical > max(int(HOLE / self.unit), 8 * self.typical) else self.typical
+
+    @cached_property
     def depth(self) -> int:
         """How many frames at most are decoded before a frame that is shown before them."""
         return reorder_depth(self.at)
@@ -85,6 +151,22 @@ class Audio:
     at: Int64s
     base: Fraction
 
+    @cached_property
+    def usual(self) -> int:
+        """A packet's usual duration, in ticks."""
+        return int(np.median(self.table.duration))
+
+    @cached_property
+    def stretches(self) -> tuple[Stretch, ...]:
+        """The parts of stream time in which nothing longer than a packet is missing, in order."""
+        ends = self.at + self.table.duration
+        holes = np.flatnonzero(self.at[1:] - ends[:-1] > self.usual + self.usual // 2) + 1
+        rate = self.config.timescale
+        return tuple(
+            Stretch(self.base + Fraction(int(self.at[first]), rate), self.base + Fraction(int(ends[end - 1]), rate))
+            for first, end in pairwise((0, *holes.tolist(), len(self.at)))
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Piece:
@@ -96,6 +178,23 @@ class Piece:
     video: Video | None
     audio: Audio | None
     files: tuple[Path, ...] = field(repr=False)
+
+    @cached_property
+    def stretches(self) -> tuple[Stretch, ...]:
+        """The parts of stream time in which there are pictures, sound, or both."""
+        tracks = (self.video, self.audio)
+        return joined(stretch for track in tracks if track is not None for stretch in track.stretches)
+
+
+def joined(stretches: Iterable[Stretch]) -> tuple[Stretch, ...]:
+    """Join stretches, of any tracks, between which there is no hole."""
+    found: list[Stretch] = []
+    for stretch in sorted(stretches):
+        if found and stretch.start - found[-1].end <= HOLE:
+            found[-1] = Stretch(found[-1].start, max(found[-1].end, stretch.end))
+        else:
+            found.append(stretch)
+    return tuple(found)
 
 
 def reorder_depth(shown: Int64s) -> int:

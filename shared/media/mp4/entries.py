@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
+from shared.media.bitstream.look import Look, read_look
 from shared.media.mp4.bits import BitReader
 from shared.media.mp4.boxes import Box, Mp4Error, box, children, full_box, read_header, unpack
 from shared.media.mp4.params import VideoCodec, build_avcc, build_hvcc, read_sps, record_sets, split_annexb
@@ -46,13 +47,22 @@ def video_config(codec: VideoCodec, extradata: bytes, timescale: int, track_id: 
     if sps is None:
         raise Mp4Error(f"{codec} record without an SPS")
     picture = read_sps(codec, sps)
-    extra = b"" if picture.aspect == (1, 1) else box(b"pasp", struct.pack(">II", *picture.aspect))
+    extra = _look_boxes(read_look(codec, sps))
     kind, child = (b"avc1", b"avcC") if codec == "h264" else (b"hvc1", b"hvcC")
     fixed = struct.pack(
         ">6xH16xHHIIIH32xHh", 1, picture.width, picture.height, 0x480000, 0x480000, 0, 1, 24, -1)  # fmt: skip
     entry = box(kind, fixed, box(child, record), extra)
     return TrackConfig(
         track_id, "video", codec, timescale, entry, width=picture.width, height=picture.height)  # fmt: skip
+
+
+def _look_boxes(look: Look) -> bytes:
+    """Build pasp and colr (ISO/IEC 14496-12, 12.1.4 and 12.1.5) where they say more than nothing."""
+    pixel = b"" if look.aspect == (1, 1) else box(b"pasp", struct.pack(">II", *look.aspect))
+    if look.colour is None:
+        return pixel
+    primaries, transfer, matrix, full = look.colour
+    return pixel + box(b"colr", b"nclx", struct.pack(">HHHB", primaries, transfer, matrix, full << 7))
 
 
 def aac_config(config: bytes, track_id: int = 2) -> TrackConfig:

@@ -56,18 +56,19 @@ def build_moov(
 ) -> bytes:
     """Build moov; `offsets` are the chunks' places in the file, `span` the window and the movie's timescale."""
     start, end, scale = span
-    duration = round((end - start) * scale)
+    traks = [_trak(t, c, o, span, wide=wide) for t, c, o in zip(tracks, chunks, offsets, strict=True)]
+    duration = max(round((end - start) * scale), *(length for length, _ in traks))
     layout, version = (">QQIQ", 1) if duration > LIMIT32 else (">IIII", 0)
     header = full_box(b"mvhd", version, 0, struct.pack(layout, 0, 0, scale, duration),
                       struct.pack(">IH10x", 0x10000, 0x100), MATRIX, bytes(24),
                       struct.pack(">I", max(t.config.track_id for t in tracks) + 1))  # fmt: skip
-    traks = [_trak(t, c, o, span, wide=wide) for t, c, o in zip(tracks, chunks, offsets, strict=True)]
-    return box(b"moov", header, *traks)
+    return box(b"moov", header, *(trak for _, trak in traks))
 
 
 def _trak(
     track: MovieTrack, chunks: Chunks, offsets: Int64s, span: tuple[Fraction, Fraction, int], *, wide: bool
-) -> bytes:
+) -> tuple[int, bytes]:
+    """Build trak; gives its duration (movie ticks) with it."""
     samples, scale = track.samples, span[2]
     edits = _edits(track, span[0], span[1]) if track.edits is None else track.edits
     shift = -int((samples.pts - samples.dts).min())  # composition offsets are stored from 0 on
@@ -78,8 +79,11 @@ def _trak(
     whole = places == [0] and edits[0].duration == media
     table = _sample_table(track, chunks, offsets, shift, wide=wide)
     information = box(b"minf", *media_info(track.config), table)
-    return box(b"trak", track_header(track.config, duration), b"" if whole else _edit_list(lengths, places),
-               box(b"mdia", *media_header(track.config, media), information))  # fmt: skip
+    parts = (
+        b"" if whole else _edit_list(lengths, places),
+        box(b"mdia", *media_header(track.config, media), information),
+    )
+    return duration, box(b"trak", track_header(track.config, duration), *parts)
 
 
 def _edits(track: MovieTrack, start: Fraction, end: Fraction) -> tuple[Edit, ...]:

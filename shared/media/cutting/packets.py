@@ -1,0 +1,78 @@
+"""Where packets of sound lie, to the sample, whatever their rounded time stamps say.
+
+Packets of one run follow each other without a hole, so all their stamps together tell the run's place. A hole stays a
+hole, and what comes twice is left out.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from shared.media.model import Int64s, SampleTable
+
+# Packets that are this many samples off their grid at most were placed with care: they follow a drifting clock.
+SMOOTH = 4
+# Time stamps of packets without a hole between them differ from their durations by less than this, in ms.
+WOBBLE_MS = 2
+# A hole that differs from whole packets by less than this, in ms, is of lost packets: the encoder's samples went on.
+LOST_MS = 1
+
+
+def place_packets(table: SampleTable, rate: int) -> tuple[Int64s, Int64s]:
+    """Give the rows of the packets that sound, and the tick (`rate` a second) at which each begins."""
+    wobble = rate * WOBBLE_MS // 1000
+    usual = int(np.median(table.duration))
+    lengths = np.where(np.abs(table.duration - usual) <= wobble, usual, table.duration)
+    at = _steady(table, lengths, wobble)
+    rows = np.arange(len(table))
+    off = at[1:] - at[:-1] - lengths[:-1]
+    breaks = (np.flatnonzero(np.abs(off) > wobble) + 1).tolist()
+    kept = np.ones(len(table), np.bool_)
+    end = int(at[breaks[0] - 1] + lengths[breaks[0] - 1]) if breaks else 0
+    for first, after in pairwise((*breaks, len(table))):
+        begin = _begin(at[first:after], end, usual, rate * LOST_MS // 1000)
+        kept[first : first + begin.skipped] = False
+        at[first:after] += begin.shift
+        if begin.skipped < after - first:
+            end = int(at[after - 1] + lengths[after - 1])
+    return rows[kept], at[kept]
+
+
+class _Begin(NamedTuple):
+    """How a run begins behind the one before: so many packets left out, and all moved by `shift` ticks."""
+
+    skipped: int
+    shift: int
+
+
+def _begin(at: Int64s, end: int, usual: int, near: int) -> _Begin:
+    """Join a run of packets to what ended at `end`."""
+    skipped = int(np.searchsorted(at, end - near))
+    if skipped == len(at):
+        return _Begin(skipped, 0)
+    hole = int(at[skipped]) - end
+    lost = (hole + usual // 2) // usual * usual
+    return _Begin(skipped, lost - hole if abs(hole - lost) <= near else 0)
+
+
+def _steady(table: SampleTable, lengths: Int64s, wobble: int) -> Int64s:
+    """Undo the rounding of packet times: packets without a jump between them follow each other exactly."""
+    counted = np.cumsum(lengths) - lengths
+    at = table.dts.copy()
+    off_steps = np.abs(np.diff(table.dts) - lengths[:-1])
+    todo = list(pairwise((0, *(np.flatnonzero(off_steps > wobble) + 1).tolist(), len(table))))
+    while todo:
+        first, end = todo.pop()
+        if int(off_steps[first : end - 1].max(initial=0)) <= SMOOTH:
+            continue
+        off = at[first:end] - counted[first:end]
+        low, high = int(off.min()), int(off.max())
+        if high - low <= 2 * wobble:
+            at[first:end] = counted[first:end] + (low + high) // 2
+        else:  # the sender's two clocks drift apart: follow them in shorter stretches
+            middle = (first + end) // 2
+            todo += [(first, middle), (middle, end)]
+    return at

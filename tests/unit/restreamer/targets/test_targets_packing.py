@@ -17,6 +17,7 @@ from services.restreamer.targets.rtmp.pack import CHUNK_SIZE, RtmpPacker, patche
 from services.restreamer.targets.srt.ts import PACKET, TsPacker
 from services.restreamer.targets.terms import Packer, Tracks
 from shared.media.crc import crc32
+from shared.media.mp4.params import record_sets
 from shared.rtmp.chunks import AUDIO, VIDEO
 from tests.support.media_streams import encode, frame_hashes, run, warnings
 from tests.support.restream_units import flv_of, messages_of, units_of
@@ -91,7 +92,9 @@ def test_large_messages_keep_time_and_bytes_where_timestamps_grow_or_wrap(around
     frames = [message for message in found if message.payload[1] == 1]
     assert [message.timestamp for message in frames] == [unit.dts // MS % (1 << 32) for unit in units]
     heads = {AUDIO: 2, VIDEO: 5}
-    assert [bytes(message.payload[heads[message.kind] :]) for message in frames] == [unit.data for unit in units]
+    sets = b"".join(len(nal).to_bytes(4, "big") + nal for nal in record_sets("h264", AVC.config))
+    sent = [(sets if unit.track is AVC else b"") + unit.data for unit in units]
+    assert [bytes(message.payload[heads[message.kind] :]) for message in frames] == sent
     offsets = {int.from_bytes(m.payload[2:5], "big", signed=True) for m in frames[2:] if m.kind == VIDEO}
     assert offsets == {60}
 

@@ -72,6 +72,8 @@ class RtmpPacker:
     def __init__(self) -> None:
         self._framers: dict[str, tags.Framer] = {}
         self._metadata = b""
+        self._shown = False  # pictures are dated with when they are shown
+        self._newest = 0
 
     def unfit(self, track: Track) -> str:
         """Say why RTMP cannot carry a track; empty: it can."""
@@ -89,8 +91,10 @@ class RtmpPacker:
         for track in (tracks.video, tracks.audio):
             if track is not None:
                 self._framers[track.kind] = tags.framer(track)
+        self._shown = tracks.video is not None and tracks.video.codec not in tags.REORDERED
         before, self._metadata = self._metadata, tags.metadata_body(tracks)
         told = "video" not in fresh and before == self._metadata
+        at = max(at, self._newest) if self._shown else at
         return self._headers(tracks, fresh, at, b"" if told else self._metadata)
 
     def _headers(self, tracks: Tracks, kinds: Collection[str], at: int, metadata: bytes) -> Block:
@@ -109,9 +113,11 @@ class RtmpPacker:
         """Write units."""
         writer = _Writer([], [])
         for unit in units:
-            ms = to_ms(unit.dts)
+            video = unit.kind == "video"
+            ms = to_ms(unit.pts if video and self._shown else unit.dts)
             prefix, data = self._framers[unit.kind](unit, to_ms(unit.pts) - ms)
-            if unit.kind == "video":
+            if video:
+                self._newest = max(self._newest, unit.pts)
                 writer.message(_VIDEO_CHUNKS, VIDEO, ms, prefix, data)
             else:
                 writer.message(_AUDIO_CHUNKS, AUDIO, ms, prefix, data)

@@ -17,6 +17,8 @@ FOURCCS = {
     "h264": "avc1", "hevc": "hvc1", "av1": "av01", "vp9": "vp09", "vp8": "vp08",
     "aac": "mp4a", "mp3": ".mp3", "opus": "Opus",
 }  # fmt: skip
+REORDERED = frozenset(("h264", "hevc"))
+"""Codecs whose messages tell, beside their time, how much later a picture is shown; of others their time is that."""
 CLASSIC = {"h264": 7, "aac": 10, "mp3": 2}
 _KEY, _INTER, _EX_HEADER, _EX_AUDIO = 1, 2, 0x80, 9
 _SEQUENCE_START, _CODED_FRAMES, _CODED_FRAMES_X = 0, 1, 3

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal, Protocol
 
+from services.restreamer.turns import TURNS, Turn
 from shared.messages.restreams import FLICKS, Place, TargetStatus
 
 __all__ = ["FLICKS"]
@@ -34,6 +35,24 @@ class Track:
     rate: Fraction | None = None
     sample_rate: int = 0
     channels: int = 0
+    aspect: Fraction = Fraction(1)
+    """The pixels' aspect as they are to be shown, before a turn."""
+    own_aspect: Fraction = Fraction(1)
+    """The aspect that the pictures themselves tell; what only the container says is lost where they are copied."""
+    turn: Turn = ""
+    colours: tuple[int, int, int, int] = (0, 2, 2, 2)
+    """Range, matrix, primaries and transfer as the container tells them (H.273), where the pictures do not."""
+    tag: str = ""
+    """The codec's tag in the file, which some decoders need."""
+    layout: str = ""
+    """Which speakers the channels are for, where the codec's own data do not tell."""
+
+    @property
+    def upright(self) -> tuple[int, int, Fraction]:
+        """Width, height and pixels' aspect as they are once the picture was turned."""
+        if self.turn and TURNS[self.turn].swaps:
+            return self.height, self.width, 1 / self.aspect
+        return self.width, self.height, self.aspect
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,18 +20,19 @@ class PictureDecoder:
         context = _open(track)
         assert isinstance(context, av.VideoCodecContext)  # noqa: S101  a video track's
         self._context = context
+        self._told = track.aspect if track.aspect != track.own_aspect else None
         self.damaged = 0
 
     def push(self, packet: Packet) -> Iterator[av.VideoFrame]:
         """Decode the next packet."""
         coded = av.Packet(packet.data)
-        coded.pts, coded.dts = packet.pts, packet.dts
+        coded.pts, coded.dts, coded.is_keyframe = packet.pts, packet.dts, packet.key
         return self._decode(coded)
 
     @property
     def aspect(self) -> Fraction:
-        """The pixels' aspect."""
-        return self._context.sample_aspect_ratio or Fraction(1)
+        """The pixels' aspect: the container's where it tells another one, otherwise that of the pictures."""
+        return self._told or self._context.sample_aspect_ratio or Fraction(1)
 
     def finish(self) -> Iterator[av.VideoFrame]:
         """Give the frames that the decoder still holds."""
@@ -69,12 +70,21 @@ def _open(track: Track) -> av.CodecContext:
         context = av.CodecContext.create(track.codec, "r")
         if track.config:
             context.extradata = track.config
+        if track.tag:
+            context.codec_tag = track.tag
         if isinstance(context, av.VideoCodecContext):
             # With frame threads FFmpeg's decoders can wait for ever on a damaged picture.
             context.thread_type = "SLICE"
             context.thread_count = DECODE_THREADS
-        elif isinstance(context, av.AudioCodecContext) and track.sample_rate:
-            context.sample_rate = track.sample_rate
+            context.width, context.height = track.width, track.height
+            context.color_range, context.colorspace, context.color_primaries, context.color_trc = track.colours
+            if track.codec == "rawvideo":
+                context.pix_fmt = track.pixels
+        elif isinstance(context, av.AudioCodecContext):
+            if track.sample_rate:
+                context.sample_rate = track.sample_rate
+            if track.layout:
+                context.layout = track.layout
         context.open(strict=False)
     except (ValueError, av.error.FFmpegError) as error:
         raise SourceError(f"{track.codec} cannot be decoded") from error

@@ -11,6 +11,7 @@ from av.codec.context import Flags
 from av.video.frame import PictureType
 
 from services.restreamer.model import Track
+from services.restreamer.playout.colours import LIMITED, Colours
 from services.restreamer.playout.shape import VIDEO_ENCODERS, Shape
 from shared.media.bitstream.nal import encoder_nals, join_sample
 from shared.media.cutting.errors import CutError
@@ -38,15 +39,16 @@ class Coded:
 class PictureEncoder:
     """Encodes frames of one part, beginning with a keyframe. CutError, FFmpegError."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, colours: Colours) -> None:
         self._shape = shape
-        name = VIDEO_ENCODERS[shape.video]
-        self.pixels = _pixels(name, shape.pixels)
-        context = av.CodecContext.create(name, "w")
+        self.pixels = pixels_of(shape)
+        context = av.CodecContext.create(VIDEO_ENCODERS[shape.video], "w")
         assert isinstance(context, av.VideoCodecContext)  # noqa: S101  a video encoder's
         context.width, context.height, context.pix_fmt = shape.width, shape.height, self.pixels
         context.framerate, context.time_base = shape.rate, 1 / shape.rate
-        context.sample_aspect_ratio = Fraction(1)
+        context.sample_aspect_ratio = shape.aspect
+        context.color_range, context.colorspace = LIMITED, colours.matrix
+        context.color_primaries, context.color_trc = colours.primaries, colours.transfer
         bitrate = shape.bitrate or usual_bitrate(shape)
         context.bit_rate = bitrate
         context.gop_size = max(round(KEYFRAME_SECONDS * shape.rate), 1)
@@ -57,11 +59,6 @@ class PictureEncoder:
         self._context = context
         self._nal_codec: VideoCodec | None = _NAL_CODECS.get(shape.video)
         self.track = self._track(bytes(context.extradata or b""))
-
-    @property
-    def depth(self) -> int:
-        """How many pictures at most are out of order."""
-        return _b_frames(self._shape)
 
     def push(self, slot: int, frame: av.VideoFrame) -> Iterator[Coded]:
         """Encode the next frame in order of presentation; gives what is ready."""
@@ -87,7 +84,10 @@ class PictureEncoder:
         if codec is not None:
             sets = [nal for nal in split_annexb(extra) if nal_type(codec, nal) in set_types(codec)]
             config = build_avcc(sets) if codec == "h264" else build_hvcc(sets)
-        return Track("video", shape.video, config, shape.width, shape.height, self.pixels, shape.rate)
+        return Track(
+            "video", shape.video, config, shape.width, shape.height, self.pixels, shape.rate,
+            aspect=shape.aspect, own_aspect=shape.aspect,
+        )  # fmt: skip
 
 
 def usual_bitrate(shape: Shape) -> int:
@@ -95,12 +95,14 @@ def usual_bitrate(shape: Shape) -> int:
     return min(max(int(shape.width * shape.height * shape.rate * _BITS_PER_PIXEL), _LEAST), _MOST)
 
 
-def _pixels(encoder: str, wanted: str) -> str:
-    formats = av.codec.Codec(encoder, "w").video_formats or ()
-    return wanted if wanted in {form.name for form in formats} else "yuv420p"
+def pixels_of(shape: Shape) -> str:
+    """Name the pixel format that a shape is encoded in."""
+    formats = av.codec.Codec(VIDEO_ENCODERS[shape.video], "w").video_formats or ()
+    return shape.pixels if shape.pixels in {form.name for form in formats} else "yuv420p"
 
 
-def _b_frames(shape: Shape) -> int:
+def depth_of(shape: Shape) -> int:
+    """Tell how many pictures at most are out of order."""
     return 1 if shape.video in ("h264", "hevc") and shape.rate >= _REORDERED_FROM else 0
 
 
@@ -108,11 +110,11 @@ def _options(shape: Shape, bitrate: int, gop: int) -> dict[str, str]:
     top = {"maxrate": str(bitrate), "bufsize": str(2 * bitrate)}
     if shape.video == "h264":
         parameters = f"annexb=1:force-cfr=1:scenecut=0:keyint={gop}:min-keyint={gop}:rc-lookahead=10:b-pyramid=none"
-        parameters += f":bframes={_b_frames(shape)}:sync-lookahead=0"
+        parameters += f":bframes={depth_of(shape)}:sync-lookahead=0"
         return {"preset": "superfast", "x264-params": parameters, **top}
     if shape.video == "hevc":
         parameters = f"log-level=none:info=0:open-gop=0:scenecut=0:keyint={gop}:min-keyint={gop}:rc-lookahead=10"
-        parameters += f":bframes={_b_frames(shape)}:b-pyramid=0:pools={ENCODE_THREADS}:frame-threads=1"
+        parameters += f":bframes={depth_of(shape)}:b-pyramid=0:pools={ENCODE_THREADS}:frame-threads=1"
         rates = f":vbv-maxrate={bitrate // 1000}:vbv-bufsize={2 * bitrate // 1000}"
         return {"preset": "ultrafast", "x265-params": parameters + rates}
     options = {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0", "auto-alt-ref": "0", **top}

@@ -8,8 +8,10 @@ from dataclasses import replace
 import av
 
 from services.restreamer.model import Packet, Track
+from services.restreamer.playout.colours import Colours
 from services.restreamer.playout.decoding import PictureDecoder
-from services.restreamer.playout.picture_encoder import Coded, PictureEncoder
+from services.restreamer.playout.deinterlace import Deinterlacer
+from services.restreamer.playout.picture_encoder import Coded, PictureEncoder, depth_of, pixels_of
 from services.restreamer.playout.picture_graph import Mark, PictureGraph
 from services.restreamer.playout.programme import TOLERANCE
 from services.restreamer.playout.shape import Shape
@@ -32,16 +34,18 @@ class RecodedVideo:
         self.done = False
         self._hole = hole
         self._before: av.VideoFrame | None = None
+        self._shape = shape
         self._decoder = PictureDecoder(track)
-        self._encoder = PictureEncoder(shape)
-        self._graph = PictureGraph(shape, self._encoder.pixels, mark)
+        self._deinterlacer = Deinterlacer()
+        self._encoder: PictureEncoder | None = None
+        self._graph = PictureGraph(shape, pixels_of(shape), mark, track.turn)
         self._slots: Slots[av.VideoFrame] = Slots(shape.rate)
         self._fresh = True
 
     @property
     def depth(self) -> int:
         """How many pictures at most are out of order."""
-        return self._encoder.depth
+        return depth_of(self._shape)
 
     def push(self, packet: Packet) -> Iterator[Shot]:
         """Take the next packet in decode order."""
@@ -52,10 +56,18 @@ class RecodedVideo:
         """Take the file's end, or what `done` told."""
         if not self.done:
             yield from self._frames(self._decoder.finish())
+            yield from self._shown(self._deinterlacer.finish())
         yield from self._encoded(self._slots.finish(self.limit if self.done else None))
-        yield from map(self._shot, self._encoder.finish())
+        if self._encoder is not None:
+            yield from map(self._shot, self._encoder.finish())
 
     def _frames(self, frames: Iterator[av.VideoFrame]) -> Iterator[Shot]:
+        for frame in frames:
+            yield from self._shown(self._deinterlacer.push(frame))
+            if self.done:
+                return
+
+    def _shown(self, frames: Iterator[av.VideoFrame]) -> Iterator[Shot]:
         for frame in frames:
             at = frame.pts or 0
             if at < self.start - TOLERANCE:
@@ -71,12 +83,15 @@ class RecodedVideo:
 
     def _encoded(self, slots: Iterator[tuple[int, av.VideoFrame]]) -> Iterator[Shot]:
         for slot, frame in slots:
-            yield from map(self._shot, self._encoder.push(slot, self._graph.fit(frame, self._decoder.aspect)))
+            fitted = self._graph.fit(frame, self._decoder.aspect)
+            if self._encoder is None:
+                self._encoder = PictureEncoder(self._shape, self._graph.colours or Colours())
+            yield from map(self._shot, self._encoder.push(slot, fitted))
 
     def _shot(self, picture: Coded) -> Shot:
         pts = self._slots.time(picture.slot)
         shot = Shot(pts, pts - self.shift, 0, picture.key, picture.data)
-        if self._fresh:
+        if self._fresh and self._encoder is not None:
             self._fresh = False
             return replace(shot, track=self._encoder.track)
         return shot

@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Literal
 
 from services.restreamer.model import FLICKS, How, Track
+from services.restreamer.turns import TURNS
 from shared.messages.restreams import Encoding
 
 LEAD = FLICKS * 160 // 1000
@@ -27,7 +28,7 @@ FASTEST = 120
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What stays the same over all files of an output; bit/s only where it is asked for."""
+    """What stays the same over all files of an output; bit/s only where it is asked for. `aspect` is the pixels'."""
 
     video: str
     width: int
@@ -38,6 +39,12 @@ class Shape:
     sample_rate: int = 48_000
     channels: int = 2
     bitrate: int | None = None
+    aspect: Fraction = Fraction(1)
+
+    @property
+    def shown(self) -> Fraction:
+        """Tell the picture's width as it is shown, over its height."""
+        return Fraction(self.width, self.height) * self.aspect
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,16 +110,13 @@ def _usable(stream: Shape, takes: frozenset[str]) -> bool:
 
 def _own_shape(found: Found, takes: frozenset[str], *, marked: bool) -> Shape:
     video, audio = found.video, found.audio
-    codec = video.codec if video.codec in takes and not marked else "h264"
-    pixels = plain_pixels(video.pixels) or "yuv420p"
-    kept = codec == video.codec
-    shape = Shape(
-        codec,
-        video.width if kept else _even(video.width),
-        video.height if kept else _even(video.height),
-        pixels if kept else "yuv420p",
-        min(found.rate, Fraction(FASTEST)),
-    )
+    fps = min(found.rate, Fraction(FASTEST))
+    if video.codec in takes and not marked and not _as_told(video):
+        pixels = plain_pixels(video.pixels) or "yuv420p"
+        shape = Shape(video.codec, video.width, video.height, pixels, fps, aspect=video.aspect)
+    else:
+        codec = video.codec if video.codec in takes and not marked and video.codec in VIDEO_ENCODERS else "h264"
+        shape = Shape(codec, *_squared(*video.upright), "yuv420p", fps)
     if audio is None or not audio.sample_rate or not audio.channels:
         return shape
     if audio.codec in takes:
@@ -130,7 +134,7 @@ def _asked(shape: Shape, takes: frozenset[str], encoding: Encoding | None) -> Sh
     rate = shape.sample_rate
     if audio == "opus" or (audio == "mp3" and rate not in (32_000, 44_100, 48_000)):
         rate = 48_000
-    width, height = _size(shape, encoding)
+    width, height = _size(*_squared(shape.width, shape.height, shape.aspect), encoding)
     return Shape(
         video, width, height, "yuv420p",
         Fraction(encoding.rate_num, encoding.rate_den) if encoding.rate_num else min(shape.rate, Fraction(60)),
@@ -138,16 +142,30 @@ def _asked(shape: Shape, takes: frozenset[str], encoding: Encoding | None) -> Sh
     )  # fmt: skip
 
 
-def _size(shape: Shape, encoding: Encoding) -> tuple[int, int]:
+def _size(own_width: int, own_height: int, encoding: Encoding) -> tuple[int, int]:
     """Give the size asked for; a side that is not asked for keeps the first file's aspect."""
     width, height = encoding.width, encoding.height
     if width is None and height is None:
-        return _even(shape.width), _even(shape.height)
+        return own_width, own_height
     if width is None:
-        width = round(Fraction(shape.width, shape.height) * (height or 2))
+        width = round(Fraction(own_width, own_height) * (height or 2))
     if height is None:
-        height = round(Fraction(shape.height, shape.width) * width)
+        height = round(Fraction(own_height, own_width) * width)
     return _even(width), _even(height)
+
+
+def _squared(width: int, height: int, aspect: Fraction) -> tuple[int, int]:
+    """Give a size of square pixels, even on both sides, that no side is made smaller for."""
+    if alike(aspect, Fraction(1)):
+        return _even(width), _even(height)
+    if aspect > 1:
+        return _even(round(width * aspect)), _even(height)
+    return _even(width), _even(round(height / aspect))
+
+
+def alike(one: Fraction, other: Fraction) -> bool:
+    """Tell whether nobody sees the difference of two aspects: scaling leaves such as 1281:1280."""
+    return abs(one / other - 1) < Fraction(1, 100)
 
 
 def _even(length: int) -> int:
@@ -166,7 +184,16 @@ def _why_video(found: Found, stream: Shape, takes: frozenset[str], encoding: Enc
     return _unlike(found, track, stream)
 
 
+def _as_told(track: Track) -> str:
+    """Say what only a file's container tells of its pictures: it is lost where they are copied."""
+    if track.turn:
+        return TURNS[track.turn].text
+    return "" if alike(track.aspect, track.own_aspect) else "only its container tells its pixels' aspect"
+
+
 def _unlike(found: Found, track: Track, stream: Shape) -> Why:
+    if told := _as_told(track):
+        return "conformed", told
     if found.deep:
         return "conformed", "its pictures are reordered over more than 160 ms"
     own = (track.codec, track.width, track.height, plain_pixels(track.pixels) or stream.pixels)
@@ -174,6 +201,9 @@ def _unlike(found: Found, track: Track, stream: Shape) -> Why:
         return "conformed", f"{track.codec} in a stream of {stream.video}"
     if own[1:3] != (stream.width, stream.height):
         return "conformed", f"{track.width}x{track.height} in a stream of {stream.width}x{stream.height}"
+    if not alike(track.aspect, stream.aspect):
+        own_aspect, other = (f"{a.numerator}:{a.denominator}" for a in (track.aspect, stream.aspect))
+        return "conformed", f"pixels of {own_aspect} in a stream of {other}"
     return ("conformed", f"{own[3]} in a stream of {stream.pixels}") if own[3] != stream.pixels else ("copied", "")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, NoReturn
 
@@ -18,9 +19,12 @@ from services.restreamer.sources.files import Readable
 from services.restreamer.sources.memory import bound_allocations
 from services.restreamer.sources.payloads import ByteStream, Payload, payload_of
 from services.restreamer.sources.sniff import Container
-from services.restreamer.sources.tracks import audio_track, frame_duration, rate_of, video_track
+from services.restreamer.sources.tracks import audio_track, frame_duration, rate_of, told_colours, video_track
+from services.restreamer.turns import Turn, told_by
 
 BUFFER: Final = 1 << 16
+_TURNING: Final = frozenset(("mp4", "matroska"))
+"""Containers that say how pictures are turned, and what their colours are."""
 _OPTIONS: Final[dict[str, dict[str, str]]] = {
     "mp4": {"enable_drefs": "0", "use_absolute_path": "0", "ignore_chapters": "1"},
 }
@@ -43,6 +47,7 @@ class Demuxer:
 
     def __init__(self, file: Readable, container: Container) -> None:
         self.container: Container = container
+        self._turn: Turn | None = None if container in _TURNING else ""  # known with the first keyframe
         self._input = _opened(file, container)
         try:
             self._video_stream, self._audio_stream = _chosen(self._input)
@@ -134,13 +139,18 @@ class Demuxer:
             if not data or pts is None:
                 continue
             track = None
-            if described.get(index) != payload.config:
+            video = isinstance(stream, VideoStream)
+            if video and self._turn is None and packet.is_keyframe:
+                self._turn = _turn(stream, packet)
+            if described.get(index) != payload.config and not (video and self._turn is None):
                 described[index] = payload.config
-                track = _described(stream, payload)
+                track = _described(stream, payload, self._turn or "")
+                if self.container in _TURNING and isinstance(stream, VideoStream):
+                    track = replace(track, colours=told_colours(stream))
                 lengths[index] = frame_duration(track) or 0
             length = lengths.get(index) or _flicks(packet.duration or 0, scale)
             following[index] = pts + length
-            kind: Kind = "video" if isinstance(stream, VideoStream) else "audio"
+            kind: Kind = "video" if video else "audio"
             yield Raw(kind, dts, pts, length, packet.is_keyframe or kind == "audio", data, track)
 
     def close(self) -> None:
@@ -192,10 +202,21 @@ def _read(opened: InputContainer, streams: list[VideoStream | AudioStream]) -> I
             yield packet
 
 
-def _described(stream: VideoStream | AudioStream, payload: Payload) -> Track:
+def _turn(stream: VideoStream, packet: AvPacket[Any]) -> Turn:
+    """Read how pictures are turned: FFmpeg tells it with a decoded picture alone."""
+    context = stream.codec_context
+    try:
+        context.thread_count = 1
+        frames = [*context.decode(packet), *context.decode(None)]
+    except (av.FFmpegError, ValueError):
+        return ""
+    return told_by(frames[0]) if frames else ""
+
+
+def _described(stream: VideoStream | AudioStream, payload: Payload, turn: Turn) -> Track:
     codec = payload.codec if isinstance(payload, ByteStream) else stream.codec_context.codec.canonical_name
     if isinstance(stream, VideoStream):
-        return video_track(codec, payload.config, rate_of(stream), stream)
+        return video_track(codec, payload.config, rate_of(stream), stream, turn)
     return audio_track(codec, payload.config, stream)
 
 

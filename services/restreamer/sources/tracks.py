@@ -5,6 +5,7 @@ Sources: VP Codec ISO Media File Format Binding 1.0 (vpcC, levels).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from typing import Final
 
@@ -13,13 +14,19 @@ from av.video.stream import VideoStream
 
 from services.restreamer.model import FLICKS, SourceError, Track
 from services.restreamer.sources.payloads import with_nals
+from services.restreamer.turns import Turn
+from shared.media.bitstream.errors import BitstreamError
+from shared.media.bitstream.hevc_sets import parse_hevc_sps
 from shared.media.cutting.grid import RATES
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.mp4.entries import read_aac
-from shared.media.mp4.params import H264_SPS, HEVC_SPS, nal_type, read_sps, record_sets
+from shared.media.mp4.params import ASPECTS, H264_SPS, HEVC_SPS, nal_type, read_sps, record_sets
 
 FASTEST: Final = 240
 _NEAR: Final = Fraction(1, 4000)
+_LEAST_ASPECT: Final = Fraction(1, 20)
+_EXTENDED_ASPECT: Final = 255
+_SQUARE: Final = frozenset(("vp8", "vp9", "av1"))
 _CHROMA: Final = {0: "gray", 1: "yuv420p", 2: "yuv422p", 3: "yuv444p"}
 # Level, luma samples a second, luma samples a picture: the most of each.
 _VP9_LEVELS: Final = (
@@ -30,9 +37,12 @@ _VP9_LEVELS: Final = (
 )  # fmt: skip
 
 
-def video_track(codec: str, config: bytes, rate: Fraction | None, stream: VideoStream | None = None) -> Track:
+def video_track(
+    codec: str, config: bytes, rate: Fraction | None, stream: VideoStream | None = None, turn: Turn = ""
+) -> Track:
     """Describe a video track. SourceError when it has no size."""
     named = with_nals(codec)
+    shown = _aspect(stream.sample_aspect_ratio) if stream is not None else None
     if config and named is not None:
         kind = H264_SPS if named == "h264" else HEVC_SPS
         try:
@@ -40,16 +50,53 @@ def video_track(codec: str, config: bytes, rate: Fraction | None, stream: VideoS
             picture = read_sps(named, sps)
         except (Mp4Error, StopIteration) as error:
             raise SourceError("the video's configuration is broken") from error
+        own = Fraction(*picture.aspect) if named == "h264" else _hevc_aspect(sps)
         deep = f"{picture.depth_luma}le" if picture.depth_luma > 8 else ""
         pixels = _CHROMA[picture.chroma & 3] + deep
-        return Track("video", codec, config, picture.width, picture.height, pixels, rate)
+        track = Track("video", codec, config, picture.width, picture.height, pixels, rate)
+        return replace(track, aspect=shown or own, own_aspect=own, turn=turn)
     if stream is None or not stream.codec_context.width or not stream.codec_context.height:
         raise SourceError("the video has no size")
     context = stream.codec_context
     pixels = (context.pix_fmt or "yuv420p").replace("yuvj", "yuv")
     if codec == "vp9" and not config:
         config = _vpcc(context.width, context.height, rate or Fraction(30), pixels, context.profile or "")
-    return Track("video", codec, config, context.width, context.height, pixels, rate)
+    # What VP8, VP9 and AV1 can say of their pixels' aspect, players do not heed.
+    own = Fraction(1) if codec in _SQUARE else _aspect(context.sample_aspect_ratio) or Fraction(1)
+    track = Track("video", codec, config, context.width, context.height, pixels, rate, tag=_tag(context.codec_tag))
+    return replace(track, aspect=shown or own, own_aspect=own, turn=turn)
+
+
+def told_colours(stream: VideoStream) -> tuple[int, int, int, int]:
+    """Read what a container says of the colours."""
+    context = stream.codec_context
+    return int(context.color_range), int(context.colorspace), int(context.color_primaries), int(context.color_trc)
+
+
+def _aspect(told: Fraction | None) -> Fraction | None:
+    return Fraction(told) if told and _LEAST_ASPECT <= told <= 1 / _LEAST_ASPECT else None
+
+
+def _hevc_aspect(sps: bytes) -> Fraction:
+    """Read the pixels' aspect from an HEVC SPS (E.2.1); square where it says nothing."""
+    try:
+        look, count = parse_hevc_sps(sps).look
+    except (BitstreamError, Mp4Error, IndexError):
+        return Fraction(1)
+    bits = f"{look:0{count}b}"
+    if bits[0] != "1":
+        return Fraction(1)
+    index = int(bits[1:9], 2)
+    if index == _EXTENDED_ASPECT:
+        wide, high = int(bits[9:25], 2), int(bits[25:41], 2)
+    else:
+        wide, high = ASPECTS[index] if index < len(ASPECTS) else (1, 1)
+    return Fraction(wide, high) if wide and high else Fraction(1)
+
+
+def _tag(text: str) -> str:
+    """Give a codec's tag where it is one of four printable characters."""
+    return text if len(text) == 4 and text.isprintable() else ""
 
 
 def audio_track(codec: str, config: bytes, stream: AudioStream | None = None) -> Track:
@@ -61,9 +108,12 @@ def audio_track(codec: str, config: bytes, stream: AudioStream | None = None) ->
             raise SourceError("the sound's configuration is broken") from error
         if meaning.channels:
             return Track("audio", codec, config, sample_rate=meaning.rate, channels=meaning.channels)
-    context = stream.codec_context if stream is not None else None
-    rate = 48000 if codec == "opus" else context.sample_rate if context else 0
-    return Track("audio", codec, config, sample_rate=rate, channels=context.layout.nb_channels if context else 2)
+    if stream is None:
+        return Track("audio", codec, config, sample_rate=48000 if codec == "opus" else 0, channels=2)
+    context = stream.codec_context
+    rate = 48000 if codec == "opus" else context.sample_rate
+    track = Track("audio", codec, config, sample_rate=rate, channels=context.layout.nb_channels)
+    return replace(track, tag=_tag(context.codec_tag), layout=context.layout.name)
 
 
 def frame_duration(track: Track) -> int | None:

@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import Final
 
 from services.restreamer.model import FLICKS, Unit
+from services.restreamer.targets.backlog import BACKLOG_BYTES, Backlog
 from services.restreamer.targets.terms import Block, Packer, Tracks
 
-BACKLOG_BYTES: Final = 8 << 20
-BACKLOG_TIME: Final = 30 * FLICKS
+__all__ = ["BACKLOG_BYTES", "Lane", "Recent", "is_entry"]
 _SOUND_WITHIN: Final = FLICKS // 2
 """How much of the programme's beginning waits for its sound, so that targets hear of both tracks at once."""
 
@@ -26,10 +26,13 @@ class Recent:
     def __init__(self) -> None:
         self.tracks = Tracks()
         """As they were at that keyframe."""
-        self.units: list[Unit] = []
         self._now = Tracks()
-        self._bytes = 0
-        self._whole = False
+        self._backlog: Backlog[Unit] = Backlog()
+
+    @property
+    def units(self) -> list[Unit]:
+        """Give them, the keyframe first."""
+        return self._backlog.kept
 
     def add(self, units: Iterable[Unit]) -> None:
         """Take more."""
@@ -37,13 +40,10 @@ class Recent:
             if unit.track is not None:
                 self._now.learn(unit.track)
             if is_entry(unit):
-                self.tracks, self.units, self._bytes, self._whole = self._now.copy(), [], 0, True
-            if self._whole:
-                self.units.append(unit)
-                self._bytes += len(unit.data)
-            if self._bytes > BACKLOG_BYTES or (self.units and unit.dts - self.units[0].dts > BACKLOG_TIME):
-                self.units, self._bytes, self._whole = [], 0, False
-            if not self._whole:
+                self._backlog.begin()
+                self.tracks = self._now.copy()
+            self._backlog.add(unit, len(unit.data))
+            if not self._backlog.whole:
                 self.tracks = self._now
 
 
@@ -60,9 +60,7 @@ class Lane:
         self._fresh = {track.kind for track in (tracks.video, tracks.audio) if track is not None}
         self._first: list[Unit] | None = None if len(self._fresh) == 2 else []
         self._open = False
-        self._backlog: list[Block] = []
-        self._bytes = 0
-        self._whole = False
+        self._backlog: Backlog[Block] = Backlog()
         self._entry = Tracks()
         self._judge()
 
@@ -77,10 +75,11 @@ class Lane:
 
     def start(self) -> list[Block]:
         """Give what a target begins with: configuration and the current GOP; nothing when there is none whole."""
-        if not self._backlog:
+        blocks = self._backlog.kept
+        if not blocks:
             return []
-        head = self._packer.head(self._entry, self._backlog[0].at)
-        return [head, *self._backlog] if head.data else list(self._backlog)
+        head = self._packer.head(self._entry, blocks[0].at)
+        return [head, *blocks] if head.data else list(blocks)
 
     def _hold(self, first: list[Unit], units: Iterable[Unit]) -> Sequence[Unit]:
         for unit in units:
@@ -107,13 +106,12 @@ class Lane:
             self._judge()
         entry = is_entry(first)
         if self.unfit or not (entry or self._open):
-            self._open = self._whole = False
-            self._backlog.clear()
+            self._open = False
+            self._backlog.forget()
             return
         self._open = True
         if entry:
-            self._backlog.clear()
-            self._bytes, self._whole = 0, True
+            self._backlog.begin()
         if self._fresh:
             blocks.append(self._packer.configure(self.tracks.copy(), self._fresh, first.dts))
             self._fresh.clear()
@@ -126,14 +124,9 @@ class Lane:
         self._keep(blocks[-1])
 
     def _keep(self, block: Block) -> None:
-        """Add to the backlog; one that grows too large is forgotten, and targets wait for the next keyframe."""
-        if not self._whole or not block.data:
-            return
-        self._bytes += len(block.data)
-        self._backlog.append(block)
-        if self._bytes > BACKLOG_BYTES or block.at - self._backlog[0].at > BACKLOG_TIME:
-            self._backlog.clear()
-            self._whole = False
+        """Add to the backlog; while one that grew too large is forgotten, targets wait for the next keyframe."""
+        if block.data:
+            self._backlog.add(block, len(block.data))
 
 
 def _batches(units: Iterable[Unit]) -> list[list[Unit]]:

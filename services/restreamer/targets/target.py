@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from services.restreamer.model import TargetSpec
+from services.restreamer.targets.backlog import OWN_BYTES
 from services.restreamer.targets.call import Call, Opener
 from services.restreamer.targets.lane import Lane
 from services.restreamer.targets.rules import TargetRules, ns
-from services.restreamer.targets.terms import Block, Line, TargetError
+from services.restreamer.targets.terms import Block, Line, Queue, TargetError
 from shared.clock import Clock
 from shared.logging import get_logger
 from shared.messages.restreams import TargetState, TargetStatus
@@ -16,6 +18,23 @@ from shared.messages.restreams import TargetState, TargetStatus
 log = get_logger()
 
 _LONGEST_ERROR = 512
+
+
+@dataclass(slots=True)
+class Start:
+    """What a target began with, given at once: a GOP of a minute takes its time, but some of it is always taken."""
+
+    bytes: int
+    blocks: int
+    popped: int
+    moved_ns: int
+
+    def over(self, queue: Queue, now_ns: int, soon_ns: int) -> bool:
+        """Tell whether all of it was sent, and what follows waits no longer than `soon_ns`."""
+        moved = queue.popped - self.popped
+        if moved:
+            self.popped, self.blocks, self.moved_ns = queue.popped, self.blocks - moved, now_ns
+        return self.blocks <= 0 and queue.waits_ns(now_ns) <= soon_ns
 
 
 class Target:
@@ -42,6 +61,7 @@ class Target:
         self._until_ns = 0  # of the call; 0: it was given up
         self._line: Line | None = None
         self._begun = False
+        self._start: Start | None = None
         self._configured = 0
         self._failures = self._pauses = 0
         self._due_ns = clock.monotonic_ns()
@@ -104,7 +124,7 @@ class Target:
             self._fail(error, now_ns)
             return
         self._connects += 1
-        self._begun, self._live_ns = False, now_ns
+        self._begun, self._start, self._live_ns = False, None, now_ns
 
     def _guard(self, line: Line, now_ns: int, blocks: Sequence[Block]) -> None:
         """Work on the line; what goes wrong there is its end."""
@@ -136,6 +156,7 @@ class Target:
         if not self._begun and (blocks := self.lane.start()):
             line.accept(self.lane.tracks)
             self._begun, self._configured = True, self.lane.number
+            self._start = Start(sum(len(block.data) for block in blocks), len(blocks), line.queue.popped, now_ns)
             for block in blocks:
                 line.put(block, now_ns)
 
@@ -150,10 +171,16 @@ class Target:
             line.put(block, now_ns)
 
     def _check(self, line: Line, now_ns: int) -> None:
-        if line.queue.waits_ns(now_ns) > ns(self._rules.stuck_after):
+        queue, most, waits_ns = line.queue, self._rules.queue_bytes, line.queue.waits_ns(now_ns)
+        if self._start is not None and self._start.over(queue, now_ns, ns(self._rules.stuck_after) // 2):
+            self._start = None
+        if self._start is not None:
+            most = most + self._start.bytes if self._start.bytes > OWN_BYTES else most
+            waits_ns = now_ns - self._start.moved_ns
+        if waits_ns > ns(self._rules.stuck_after):
             raise TargetError(f"took too little for {self._rules.stuck_after.total_seconds():g} s")
-        if line.queue.bytes > self._rules.queue_bytes:
-            raise TargetError(f"took too little: more than {self._rules.queue_bytes >> 20} MiB wait")
+        if queue.bytes > most:
+            raise TargetError(f"took too little: more than {most >> 20} MiB wait")
 
     def _fail(self, error: TargetError, now_ns: int) -> None:
         rules = self._rules

@@ -83,6 +83,8 @@ class Queue:
     blocks: deque[tuple[Block, int]] = field(default_factory=deque)
     bytes: int = 0
     units: int = 0
+    popped: int = 0
+    """Counts the blocks that were sent."""
 
     def put(self, block: Block, now_ns: int) -> None:
         """Add one at the end."""
@@ -93,6 +95,7 @@ class Queue:
     def pop(self) -> None:
         """Take the first away: all of it was sent."""
         block, _ = self.blocks.popleft()
+        self.popped += 1
         self.bytes -= len(block.data)
         self.units -= block.units
 

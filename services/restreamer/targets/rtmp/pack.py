@@ -52,6 +52,8 @@ class _Writer:
             header = _EXTENDED_HEADER.pack(chunk_stream << 24 | EXTENDED, length << 8 | kind, _STREAM_ID, stamp)
             joint = struct.pack(">BI", 0xC0 | chunk_stream, stamp)
         self.heads.append(self.size + _STREAM_ID_AT)
+        if len(prefix) > CHUNK_SIZE:  # parameter sets, in a broken stream alone
+            prefix, data = b"", prefix + data
         first = CHUNK_SIZE - len(prefix)
         self.parts += (header, prefix, data[:first]) if length > CHUNK_SIZE else (header, prefix, data)
         self.size += len(header) + length
@@ -68,7 +70,10 @@ class RtmpPacker:
     """Packs for all RTMP targets of a restream."""
 
     def __init__(self) -> None:
-        self._prefixers: dict[str, tags.Prefixer] = {}
+        self._framers: dict[str, tags.Framer] = {}
+        self._metadata = b""
+        self._shown = False  # pictures are dated with when they are shown
+        self._newest = 0
 
     def unfit(self, track: Track) -> str:
         """Say why RTMP cannot carry a track; empty: it can."""
@@ -76,18 +81,26 @@ class RtmpPacker:
 
     def head(self, tracks: Tracks, at: int) -> Block:
         """Write metadata and sequence headers."""
-        return self._headers(tracks, ("video", "audio"), at)
+        return self._headers(tracks, ("video", "audio"), at, tags.metadata_body(tracks))
 
     def configure(self, tracks: Tracks, fresh: Collection[str], at: int) -> Block:
-        """Use these tracks from now on; write metadata, and sequence headers of what is fresh."""
+        """Use these tracks from now on; write metadata, and sequence headers of what is fresh.
+
+        A join's sound comes after its picture: metadata follow again only where it says something new.
+        """
         for track in (tracks.video, tracks.audio):
             if track is not None:
-                self._prefixers[track.kind] = tags.prefixer(track)
-        return self._headers(tracks, fresh, at)
+                self._framers[track.kind] = tags.framer(track)
+        self._shown = tracks.video is not None and tracks.video.codec not in tags.REORDERED
+        before, self._metadata = self._metadata, tags.metadata_body(tracks)
+        told = "video" not in fresh and before == self._metadata
+        at = max(at, self._newest) if self._shown else at
+        return self._headers(tracks, fresh, at, b"" if told else self._metadata)
 
-    def _headers(self, tracks: Tracks, kinds: Collection[str], at: int) -> Block:
+    def _headers(self, tracks: Tracks, kinds: Collection[str], at: int, metadata: bytes) -> Block:
         writer, ms = _Writer([], []), to_ms(at)
-        writer.message(_AUDIO_CHUNKS, DATA_AMF0, ms, tags.metadata_body(tracks), b"")
+        if metadata:
+            writer.message(_AUDIO_CHUNKS, DATA_AMF0, ms, metadata, b"")
         for track, chunk_stream, kind in (
             (tracks.video, _VIDEO_CHUNKS, VIDEO),
             (tracks.audio, _AUDIO_CHUNKS, AUDIO),
@@ -100,12 +113,14 @@ class RtmpPacker:
         """Write units."""
         writer = _Writer([], [])
         for unit in units:
-            ms = to_ms(unit.dts)
-            prefix = self._prefixers[unit.kind](unit, to_ms(unit.pts) - ms)
-            if unit.kind == "video":
-                writer.message(_VIDEO_CHUNKS, VIDEO, ms, prefix, unit.data)
+            video = unit.kind == "video"
+            ms = to_ms(unit.pts if video and self._shown else unit.dts)
+            prefix, data = self._framers[unit.kind](unit, to_ms(unit.pts) - ms)
+            if video:
+                self._newest = max(self._newest, unit.pts)
+                writer.message(_VIDEO_CHUNKS, VIDEO, ms, prefix, data)
             else:
-                writer.message(_AUDIO_CHUNKS, AUDIO, ms, prefix, unit.data)
+                writer.message(_AUDIO_CHUNKS, AUDIO, ms, prefix, data)
         return writer.block(len(units), units[0].dts)
 
 

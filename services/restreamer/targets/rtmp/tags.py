@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from services.restreamer.model import Track, Unit
+from services.restreamer.targets.sets import lead_of
 from services.restreamer.targets.terms import Tracks
 from shared.rtmp.amf import EcmaArray, encode
 
@@ -16,6 +17,8 @@ FOURCCS = {
     "h264": "avc1", "hevc": "hvc1", "av1": "av01", "vp9": "vp09", "vp8": "vp08",
     "aac": "mp4a", "mp3": ".mp3", "opus": "Opus",
 }  # fmt: skip
+REORDERED = frozenset(("h264", "hevc"))
+"""Codecs whose messages tell, beside their time, how much later a picture is shown; of others their time is that."""
 CLASSIC = {"h264": 7, "aac": 10, "mp3": 2}
 _KEY, _INTER, _EX_HEADER, _EX_AUDIO = 1, 2, 0x80, 9
 _SEQUENCE_START, _CODED_FRAMES, _CODED_FRAMES_X = 0, 1, 3
@@ -23,7 +26,8 @@ _SEQUENCE_START, _CODED_FRAMES, _CODED_FRAMES_X = 0, 1, 3
 _PLAIN_VP = bytes((0, 0, 0x82, 2, 2, 2, 0, 0))
 _FULL_BOX = b"\x01\0\0\0"
 
-Prefixer = Callable[[Unit, int], bytes]
+Framer = Callable[[Unit, int], tuple[bytes, bytes]]
+"""Of a unit and its composition time offset in ms: what stands before its data, and the data."""
 
 
 def unfit(track: Track) -> str:
@@ -56,11 +60,28 @@ def _video_config(track: Track) -> bytes:
     return track.config.removeprefix(_FULL_BOX) or _PLAIN_VP
 
 
-def prefixer(track: Track) -> Prefixer:
-    """Give the function that writes what stands before a unit's data, given its composition time offset in ms."""
+def framer(track: Track) -> Framer:
+    """Give the function that writes a unit.
+
+    A keyframe comes with the parameter sets: many receivers, among them FFmpeg where it copies, keep what the first
+    sequence header says over all that follow.
+    """
     if track.kind == "audio":
         fixed = _audio_prefix(track)
-        return lambda _unit, _offset: fixed
+        return lambda unit, _offset: (fixed, unit.data)
+    prefix, lead = _video_prefix(track), lead_of(track)
+
+    def frame(unit: Unit, offset: int) -> tuple[bytes, bytes]:
+        before = prefix(unit, offset)
+        if lead is None or not unit.key:
+            return before, unit.data
+        sets, replaced = lead(unit.data)
+        return before + sets, unit.data[replaced:]
+
+    return frame
+
+
+def _video_prefix(track: Track) -> Callable[[Unit, int], bytes]:
     fourcc = FOURCCS[track.codec].encode()
     if track.codec == "h264":
         return lambda unit, offset: (b"\x17\x01" if unit.key else b"\x27\x01") + _signed24(offset)

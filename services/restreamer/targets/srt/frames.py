@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from services.restreamer.model import Track, Unit
+from services.restreamer.targets.sets import lead_of
 from shared.media.mp4.bits import BitReader
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.mp4.params import VideoCodec, record_sets
@@ -38,16 +39,17 @@ def unfit(track: Track) -> str:
 def framer(track: Track) -> Framer:
     """Give the function that writes a unit's payload; ValueError, Mp4Error or IndexError for a track that has none."""
     if track.codec in _DELIMITERS:
-        return _annex_b("hevc" if track.codec == "hevc" else "h264", track.config)
+        return _annex_b("hevc" if track.codec == "hevc" else "h264", track)
     if track.codec == "aac":
         return _adts(track.config)
     return _opus if track.codec == "opus" else lambda unit: unit.data
 
 
-def _annex_b(codec: VideoCodec, record: bytes) -> Framer:
-    """Start codes for lengths, a delimiter first, parameter sets before each keyframe."""
-    delimiter, sets = _DELIMITERS[codec], b"".join(_START + nal for nal in record_sets(codec, record))
-    if not sets:
+def _annex_b(codec: VideoCodec, track: Track) -> Framer:
+    """Start codes for lengths, a delimiter first, parameter sets before each keyframe that comes without."""
+    delimiter, sets = _DELIMITERS[codec], b"".join(_START + nal for nal in record_sets(codec, track.config))
+    lead = lead_of(track)
+    if lead is None:
         raise ValueError(f"the {codec} track comes without parameter sets")
     kind = delimiter[4]
 
@@ -61,7 +63,7 @@ def _annex_b(codec: VideoCodec, record: bytes) -> Framer:
                 skip = 4 + size  # it has a delimiter of its own
             at += 4 + size
         body = memoryview(data)[skip:]
-        return b"".join((delimiter, sets, body) if unit.key else (delimiter, body))
+        return b"".join((delimiter, sets, body) if unit.key and lead(unit.data)[0] else (delimiter, body))
 
     return frame
 

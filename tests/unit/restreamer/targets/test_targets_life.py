@@ -238,6 +238,23 @@ def test_who_takes_less_than_comes_is_given_up_when_the_oldest_has_waited_too_lo
     assert "took too little for 10 s" in scene.status.error
 
 
+@pytest.mark.parametrize(("pieces", "state"), [(1, "live"), (0, "waiting")], ids=["slow", "stuck"])
+def test_a_long_gop_that_a_target_begins_with_may_take_its_time(pieces: int, state: str) -> None:
+    """A minute's GOP of 40 MB, taken at 2 MB a second while 0.5 MB/s come; or not taken at all."""
+    line = FakeLine(takes=False)
+    scene = Scene(lambda: line)
+    scene.feed(picture(0, key=True), *(picture(at * 1000, size=1 << 20) for at in range(1, 40)))
+    scene.tick()
+    for second in range(40, 80):
+        scene.feed(picture(second * 1000, size=1 << 19))
+        for _ in range(min(2 * pieces, len(line.queue.blocks))):
+            line.queue.pop()
+        if scene.tick(1).state != "live":
+            break
+    assert scene.status.state == state
+    assert bool(scene.status.error) == (state == "waiting")
+
+
 def test_a_queue_is_bounded_in_bytes() -> None:
     line = FakeLine(takes=False)
     scene = Scene(lambda: line, rules=replace(RULES, queue_bytes=1 << 20))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from dataclasses import replace
 from fractions import Fraction
@@ -12,11 +13,13 @@ import pytest
 
 from services.ingester.rtmp.tags import read_media
 from services.restreamer.model import FLICKS, Track, Unit
+from services.restreamer.targets.backlog import OWN_BYTES, Backlog, Pool
 from services.restreamer.targets.lane import BACKLOG_BYTES, Lane, Recent
 from services.restreamer.targets.rtmp.pack import CHUNK_SIZE, RtmpPacker, patched
 from services.restreamer.targets.srt.ts import PACKET, TsPacker
 from services.restreamer.targets.terms import Packer, Tracks
 from shared.media.crc import crc32
+from shared.media.mp4.params import record_sets
 from shared.rtmp.chunks import AUDIO, VIDEO
 from tests.support.media_streams import encode, frame_hashes, run, warnings
 from tests.support.restream_units import flv_of, messages_of, units_of
@@ -91,7 +94,9 @@ def test_large_messages_keep_time_and_bytes_where_timestamps_grow_or_wrap(around
     frames = [message for message in found if message.payload[1] == 1]
     assert [message.timestamp for message in frames] == [unit.dts // MS % (1 << 32) for unit in units]
     heads = {AUDIO: 2, VIDEO: 5}
-    assert [bytes(message.payload[heads[message.kind] :]) for message in frames] == [unit.data for unit in units]
+    sets = b"".join(len(nal).to_bytes(4, "big") + nal for nal in record_sets("h264", AVC.config))
+    sent = [(sets if unit.track is AVC else b"") + unit.data for unit in units]
+    assert [bytes(message.payload[heads[message.kind] :]) for message in frames] == sent
     offsets = {int.from_bytes(m.payload[2:5], "big", signed=True) for m in frames[2:] if m.kind == VIDEO}
     assert offsets == {60}
 
@@ -181,6 +186,37 @@ def test_a_gop_that_grows_too_large_is_not_kept() -> None:
     recent.add([picture(240, key=True)])
     assert lane.start()
     assert len(recent.units) == 1
+
+
+def test_a_minute_s_gop_is_kept_whole() -> None:
+    lane, recent = made(RtmpPacker()), Recent()
+    units = [picture(0, key=True), sound(0, track=AAC)]
+    units += [picture(at, size=40_000) for at in range(40, 60_000, 40)]  # 8 Mbps
+    for unit in units:
+        lane.feed([unit])
+        recent.add([unit])
+    assert sum(block.units for block in lane.start()) == len(units)
+    assert len(recent.units) == len(units)
+
+
+def test_backlogs_of_a_process_share_what_is_beyond_their_own() -> None:
+    pool = Pool(100)
+    backlogs: list[Backlog[int]] = [Backlog(pool) for _ in range(3)]
+    for backlog in backlogs:
+        backlog.begin()
+        backlog.add(0, OWN_BYTES)
+    backlogs[0].add(1, 60)
+    assert pool.left == 40
+    backlogs[1].add(1, 30)
+    backlogs[1].add(2, 30)  # more than there is: it keeps nothing, and gives back what it had
+    assert [len(backlog.kept) for backlog in backlogs] == [2, 0, 1]
+    assert pool.left == 40
+    backlogs[1].begin()
+    backlogs[1].add(0, OWN_BYTES + 40)
+    assert (backlogs[1].kept, pool.left) == ([0], 0)
+    del backlog, backlogs[0]  # a restream that ends gives back what it has
+    gc.collect()
+    assert pool.left == 60
 
 
 def test_the_beginning_waits_for_the_sound_but_not_for_long() -> None:

@@ -1,0 +1,37 @@
+"""FFmpeg's filters, linked one by one; frames come with all that filters have to know of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+import av
+from av.filter import Graph
+from av.filter.context import FilterContext
+
+TICK = Fraction(1, 25)
+
+
+def source(graph: Graph, frame: av.VideoFrame, tick: Fraction = TICK) -> FilterContext:
+    """Give where frames like this one go in; their times are in `tick`."""
+    colours = f"colorspace={int(frame.colorspace)}:range={int(frame.color_range)}"
+    form = f"video_size={frame.width}x{frame.height}:pix_fmt={frame.format.name}"
+    return graph.add("buffer", f"{form}:time_base={tick.numerator}/{tick.denominator}:{colours}")
+
+
+def then(graph: Graph, last: FilterContext, name: str, arguments: str = "") -> FilterContext:
+    """Put a filter behind the last one."""
+    following = graph.add(name, arguments) if arguments else graph.add(name)
+    last.link_to(following)
+    return following
+
+
+def pulled(sink: FilterContext) -> Iterator[av.VideoFrame]:
+    """Give what has come out."""
+    while True:
+        try:
+            frame = sink.pull()
+        except (BlockingIOError, EOFError):
+            return
+        assert isinstance(frame, av.VideoFrame)  # noqa: S101  the graph has pictures only
+        yield frame

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from decimal import Decimal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, Field, StringConstraints, field_validator
+from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, WithJsonSchema, field_validator
 
 from services.gateway.http.bodies import ExactSeconds, no_boolean
 from shared.messages.restreams import HIGHEST, MOST_ITEMS, MOST_RANGES, MOST_TARGETS, WIDEST, Corner, State, TargetState
 
 Url = Annotated[str, StringConstraints(min_length=1, max_length=2048)]
-RATE: Final = r"^[0-9]{1,6}(/[0-9]{1,4}|\.[0-9]{1,3})?$"
-Rate = Annotated[str, StringConstraints(pattern=RATE)]
+RATE: Final = r"^[0-9]{1,6}( ?/ ?[0-9]{1,6}|\.[0-9]{1,12})?$"
+
+
+def _rate(value: Any) -> Any:
+    """Take a number for the text of one."""
+    return str(value) if isinstance(value, int | Decimal) and not isinstance(value, bool) else value
+
+
+Rate = Annotated[
+    str,
+    BeforeValidator(_rate),
+    StringConstraints(pattern=RATE, strip_whitespace=True),
+    WithJsonSchema({"type": ["string", "number"], "description": "As 25, 29.97 or 30000/1001"}),
+]
 LATEST: Final = 10**14
 
 
@@ -62,7 +75,7 @@ class EncodingAsk(BaseModel):
     kbps: int | None = Field(None, ge=50, le=100_000)
     width: int | None = Field(None, ge=16, le=WIDEST, multiple_of=2)
     height: int | None = Field(None, ge=16, le=HIGHEST, multiple_of=2)
-    frame_rate: Rate | None = Field(None, description="As 25, 29.97 or 30000/1001")
+    frame_rate: Rate | None = None
 
 
 class LiveAsk(BaseModel):

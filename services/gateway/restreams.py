@@ -9,17 +9,15 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Final
 
-from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
-from nats.js.errors import APIError, NotFoundError
 
 from services.gateway.http.problems import ApiError, bad_field, not_found
 from services.gateway.jobs import Jobs
 from services.gateway.restream_models import RATE, EncodingAsk, RangeAsk, RestreamCreate, SourceAsk
 from services.gateway.restream_parts import Parts, file_range, wall_range
+from services.gateway.restream_pending import Pending, foreseen
 from shared.bus import Outbox
 from shared.clock import Clock
-from shared.errors import Unavailable
 from shared.kv import Bucket
 from shared.messages.restreams import (
     Encoding,
@@ -35,7 +33,6 @@ from shared.messages.restreams import (
 )
 from shared.secrets import Vault
 from shared.settings import Settings
-from shared.streams import COMMANDS
 
 _RATE: Final = re.compile(RATE, re.ASCII)
 LARGEST_COMMAND: Final = 700_000  # below the broker's max_payload of 1 MiB, and the record repeats it
@@ -61,11 +58,11 @@ class Restreams:
         settings: Settings,
         clock: Clock,
     ) -> None:
-        self._jetstream = jetstream
         self._outbox = outbox
         self._jobs = jobs
         self._clock = clock
         self.parts = Parts(vault, settings)
+        self._pending = Pending(jetstream)
         self._records = Bucket(jetstream, "restreams", RestreamRecord)
         self._places = Bucket(jetstream, "places", PlaceRecord)
 
@@ -133,50 +130,26 @@ class Restreams:
     async def find(self, account: str, restream: str) -> Known:
         """Find an account's restream; ApiError 404."""
         key = f"{account}.{restream}"
+        waiting = await self._pending.of(account, restream)
         stored = await self._records.get(key)
-        if stored is None:
-            pending = await self._pending(account, restream)
-            stored = await self._records.get(key)  # a command that is gone now has been written into it
-            if stored is None:
-                if pending is None or pending.spec is None:
-                    raise not_found("restream")
-                return Known(expected(pending, pending.spec), None)
+        record = foreseen(stored.value if stored else None, waiting)
+        if record is None:
+            raise not_found("restream")
         place = await self._places.get(key)
-        current = place is not None and place.value.run == stored.value.run
-        return Known(stored.value, place.value if place and current else None)
+        return _known(record, place.value if place else None)
 
     async def all_of(self, account: str) -> list[Known]:
-        """Find all restreams of an account."""
-        places = {s.key: s.value for s in await self._places.items(account)}
-        found = []
-        for stored in await self._records.items(account):
-            place = places.get(stored.key)
-            found.append(Known(stored.value, place if place and place.run == stored.value.run else None))
-        return found
-
-    async def _pending(self, account: str, restream: str) -> RestreamCommand | None:
-        """Read the first command about a restream that no restreamer has applied yet."""
-        subject = f"{RestreamCommand.channel}.{account}.{restream}"
-        try:
-            message = await self._jetstream().get_msg(COMMANDS, seq=1, subject=subject, next=True)
-        except NotFoundError:
-            return None
-        except (NatsError, APIError, TimeoutError, OSError) as error:
-            raise Unavailable(f"commands: {type(error).__name__}") from error
-        return RestreamCommand.model_validate_json(message.data or b"")
+        """Find all restreams of an account, those that are not taken up yet among them."""
+        waiting = await self._pending.all_of(account)
+        records = {s.value.restream: s.value for s in await self._records.items(account)}
+        places = {s.value.restream: s.value for s in await self._places.items(account)}
+        names = dict.fromkeys((*records, *waiting))
+        expected = (foreseen(records.get(name), waiting.get(name, ())) for name in names)
+        return [_known(record, places.get(record.restream)) for record in expected if record]
 
 
-def expected(command: RestreamCommand, spec: RestreamSpec) -> RestreamRecord:
-    """Give the record as it will be once a start is taken up."""
-    later = (spec.start_ms or 0) > command.at_ms
-    return RestreamRecord(
-        account=command.account,
-        restream=command.restream,
-        spec=spec,
-        state="scheduled" if later else "starting",
-        created_ms=command.at_ms,
-        changed_ms=command.at_ms,
-    )
+def _known(record: RestreamRecord, place: PlaceRecord | None) -> Known:
+    return Known(record, place if place and place.run == record.run else None)
 
 
 def first_of(index: int, count: int, field: str = "index") -> int:
@@ -198,6 +171,7 @@ def _range(field: str, asked: RangeAsk) -> Range:
 
 def frame_rate(field: str, text: str) -> Fraction:
     """Read frames per second, 29.97 and its like as the exact rate they stand for; ApiError 400."""
+    text = text.replace(" ", "")
     try:
         rate = Fraction(text) if _RATE.fullmatch(text) else Fraction(0)
     except ZeroDivisionError:
@@ -205,8 +179,9 @@ def frame_rate(field: str, text: str) -> Fraction:
     ntsc = Fraction(round(rate * Fraction(1001, 1000)) * 1000, 1001)
     if rate.denominator != 1 and abs(rate - ntsc) < Fraction(1, 100):
         rate = ntsc
-    if not 1 <= rate <= 240 or rate.numerator > 240_000 or rate.denominator > 1001:
-        raise bad_field(field, "must be from 1 to 240 frames per second")
+    rate = rate.limit_denominator(1001)
+    if not 1 <= rate <= 240:
+        raise bad_field(field, "must be from 1 to 240 frames per second, as 25, 29.97 or 30000/1001")
     return rate
 
 

@@ -23,6 +23,7 @@ from services.gateway.restream_models import (
     TargetsUpdate,
 )
 from services.gateway.restream_parts import position
+from services.gateway.restream_pending import OVER
 from services.gateway.restream_view import changed_ms, view
 from services.gateway.restreams import first_of
 from shared.messages.restreams import RestreamSpec, State, Verb
@@ -30,7 +31,6 @@ from shared.messages.restreams import RestreamSpec, State, Verb
 router: Final = APIRouter(prefix="/v1/restreams", tags=["restreams"], dependencies=[Depends(broker_here)])
 Reader = Annotated[Caller, Depends(require("restreams:read"))]
 Writer = Annotated[Caller, Depends(require("restreams:write"))]
-OVER: Final[frozenset[State]] = frozenset({"stopped", "ended", "failed"})
 PLAYS: Final[frozenset[Verb]] = frozenset({"pause", "skip", "seek"})
 
 

@@ -114,24 +114,26 @@ class Courier:
         finally:
             self.traffic.leave(account, target.url)
         now = self.clock.now_ms()
-        self.traffic.learn(account, target.url, failed=not outcome.delivered, took_ms=outcome.took_ms, now_ms=now)
-        return await self._settle(record, outcome, token, now)
+        self.traffic.learn(account, target.url, failed=outcome.failed, took_ms=outcome.took_ms, now_ms=now)
+        return await self._settle(lane, record, outcome, token, now)
 
     def _body(self, record: DeliveryRecord) -> bytes:
         return self.addresses.opened(record.sealed).encode() if record.sealed else encode(record.payload)
 
-    async def _settle(self, record: DeliveryRecord, outcome: Outcome, token: str, now: int) -> int:
+    async def _settle(self, lane: LaneRecord, record: DeliveryRecord, outcome: Outcome, token: str, now: int) -> int:
         def how(old: DeliveryRecord | None) -> DeliveryRecord | None:
             if old and old.state != "pending" and not outcome.delivered:
                 return None  # the lane went to another meanwhile, who said more
-            return settled(old or record, outcome, now, self.policy)
+            return settled(old or record, outcome, now, self.policy, lane.deaf)
 
         after = await self.deliveries.change(delivery_key(record.account, record.delivery), how) or record
         done = after.state != "pending"
         self._say(after, outcome)
+        deaf = _deaf(lane, after, outcome, self.policy)
         await self.lanes.release(
-            record.account, record.lane, token, done=record.delivery if done else "", next_ms=after.next_ms or 0
-        )
+            record.account, record.lane, token, done=record.delivery if done else "", next_ms=after.next_ms or 0,
+            deaf=deaf,
+        )  # fmt: skip
         return 0 if done else max((after.next_ms or now) - now, 1)
 
     async def _give_up(self, record: DeliveryRecord, reason: str) -> None:
@@ -155,3 +157,12 @@ class Courier:
             log.warning("webhook.dead", reason=record.error, **about)
         else:
             log.info("webhook.failed", error=outcome.error, next_ms=record.next_ms, **about)
+
+
+def _deaf(lane: LaneRecord, after: DeliveryRecord, outcome: Outcome, policy: Policy) -> int:
+    """Count the callbacks in a row that a receiver was reached with and that were given up."""
+    if after.state == "pending" or after.form != "cdnetworks":
+        return lane.deaf
+    if outcome.delivered:
+        return 0
+    return min(lane.deaf + 1, policy.callback_tries) if outcome.reached else lane.deaf

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
-from typing import Any, Final
+from typing import Any
 
 from services.notifier.addresses import Addresses
 from services.notifier.cdnetworks import callback_body, shown_body
@@ -22,7 +21,6 @@ from shared.messages.restreams import RestreamEvent
 from shared.secrets import redact_url
 
 log = get_logger()
-_MS: Final = timedelta(milliseconds=1)
 
 
 def delivery_key(account: str, delivery: str) -> str:
@@ -102,7 +100,7 @@ class Fanout:
             **content,
             state="pending",
             created_ms=now,
-            deadline_ms=now + self._policy.lifetime // _MS,
+            deadline_ms=self._policy.deadline_ms(receiver.form, now),
         )
 
     def _callback(self, happening: Happening) -> dict[str, Any]:

@@ -77,14 +77,16 @@ class Lanes:
         taken = await self._bucket.change(lane_key(lane.account, lane.lane), how)
         return taken is not None and taken.holder == token
 
-    async def release(self, account: str, lane: str, token: str, *, done: str = "", next_ms: int = 0) -> None:
+    async def release(
+        self, account: str, lane: str, token: str, *, done: str = "", next_ms: int = 0, deaf: int = 0
+    ) -> None:
         """Give the lane back: without the delivery `done`, or not to be sent from before `next_ms`."""
 
         def how(old: LaneRecord | None) -> LaneRecord | None:
             if old is None or old.holder != token:
                 return None  # it took too long, and the lane went to another
             pending = tuple(entry for entry in old.pending if entry.delivery != done)
-            free = {"pending": pending, "holder": "", "held_until_ms": 0, "next_ms": next_ms}
+            free = {"pending": pending, "holder": "", "held_until_ms": 0, "next_ms": next_ms, "deaf": deaf}
             return old.model_copy(update=free)
 
         await self._bucket.change(lane_key(account, lane), how)

@@ -6,19 +6,18 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import httpx
 
-from services.notifier.retries import Outcome, Policy
+from services.notifier.retries import Form, Outcome, Policy
 from services.notifier.signature import headers
 from shared.clock import Clock
 from shared.errors import ReelayError
 from shared.netguard.http import GuardedTransport, read_at_most
 
-Form = Literal["standard", "cdnetworks"]
 AGENT: Final = "Reelay-Webhooks/1"
 BODY_LIMIT: Final = 16 * 1024
 LONGEST_RETRY_AFTER: Final = timedelta(hours=4)
@@ -56,7 +55,7 @@ class Sender:
         began = self._clock.monotonic_ns()
         outcome = await self._try(target, delivery, body, form)
         took = (self._clock.monotonic_ns() - began) // 1_000_000
-        return Outcome(outcome.status, outcome.error, outcome.retry_after, took)
+        return replace(outcome, took_ms=took)
 
     async def _try(self, target: Target, delivery: str, body: bytes, form: Form) -> Outcome:
         seconds = self._policy.whole.total_seconds()
@@ -66,11 +65,13 @@ class Sender:
         except TimeoutError:
             return Outcome(error=f"no answer within {seconds:g} s")
         except httpx.ConnectTimeout:
-            return Outcome(error=f"no connection within {self._policy.connect.total_seconds():g} s")
+            return Outcome(error=f"no connection within {self._policy.connect.total_seconds():g} s", reached=False)
+        except httpx.ConnectError as error:
+            return Outcome(error=f"no connection: {error}"[:300].rstrip(": "), reached=False)
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             return Outcome(error=f"{type(error).__name__}: {error}"[:300].rstrip(": "))
         except ReelayError as error:  # refused by netguard, or the name is not found
-            return Outcome(error=str(error)[:300])
+            return Outcome(error=str(error)[:300], reached=False)
 
     async def _post(self, target: Target, delivery: str, body: bytes, form: Form) -> Outcome:
         fields = {
@@ -98,9 +99,10 @@ class Sender:
 
 def _callback_outcome(response: httpx.Response, said: bytes) -> Outcome:
     """Count only a 200 with a body as read, as the CDNetworks API does."""
-    if response.status_code == 200:
-        return Outcome(200) if said.strip() else Outcome(error="HTTP 200 without a body")
-    return Outcome(error=f"HTTP {response.status_code}")
+    status = response.status_code
+    if status == 200 and said.strip():
+        return Outcome(200, accepted=True)
+    return Outcome(status, "HTTP 200 without a body" if status == 200 else f"HTTP {status}", accepted=False)
 
 
 def _outcome(response: httpx.Response) -> Outcome:

@@ -135,7 +135,7 @@ def _run(
     run = record.run + 1 if record else 1
     fresh = RestreamRecord(
         account=command.account, restream=command.restream, run=run, chain=chain or run, spec=spec, state="starting",
-        created_ms=record.created_ms if record else now_ms, changed_ms=now_ms,
+        created_ms=record.created_ms if record else command.at_ms, changed_ms=now_ms,
         commands=record.commands if record else (), number=record.number if record else 0,
     )  # fmt: skip
     return entered(fresh, "scheduled" if (spec.start_ms or 0) > now_ms else "starting", now_ms)

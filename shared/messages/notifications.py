@@ -91,6 +91,7 @@ class DeliveryRecord(Record):
     state: Literal["pending", "delivered", "dead"]
     attempts: tuple[Attempt, ...] = Field((), max_length=64, description="The last ones")
     tries: int = Field(0, ge=0, description="Attempts since it was created or replayed")
+    heard: int = Field(0, ge=0, description="Those of them that reached the receiver")
     created_ms: Millis
     deadline_ms: Millis = Field(description="When it is given up")
     next_ms: Millis | None = Field(None, description="When the next try is due, after a failed one")
@@ -118,3 +119,4 @@ class LaneRecord(Record):
     holder: str = ""
     held_until_ms: Millis = 0
     next_ms: Millis = Field(0, description="Nothing is sent before")
+    deaf: int = Field(0, ge=0, description="Callbacks in a row that reached the receiver and were given up")

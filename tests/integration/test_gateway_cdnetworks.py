@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import AsyncIterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from nats.js.errors import NotFoundError
 
 from services.gateway.cdnetworks.accounts import signature
 from services.gateway.restream_parts import restream_id
-from shared.messages.restreams import FLICKS, RestreamCommand
+from shared.kv import Bucket
+from shared.messages.restreams import FLICKS, RestreamCommand, RestreamRecord
 from shared.streams import COMMANDS
 from shared.webhooks import open_url
 from tests.support.api_gateway import Gateway, gateway
@@ -178,9 +180,15 @@ async def test_who_is_not_let_in(customer: Customer) -> None:
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"cmd": "4"}, "cmd"),
-        ({"type": "audio"}, "type"),
-        ({"list": []}, "list"),
+        ({"cmd": "4"}, "cmd: must be one of 1 (start), 2 (terminate), 3 (update), 5 (resume)"),
+        ({"cmd": ""}, "cmd: must be one of"),
+        ({"cmd": True}, "cmd: must be one of"),
+        ({"cmd": None}, "cmd: must be one of"),
+        ({"type": "audio"}, "type: must be 'video'"),
+        ({"list": []}, "list: must have at least 1 entry"),
+        ({"list": {}}, "list: must be a list"),
+        ({"list": None}, "list: must be a list"),
+        ({"list": [{"id": "1"}] * 65}, "list: must have at most 64 entries"),
         ({"transcallbackurl": "http://127.0.0.1/x"}, "transcallbackurl"),
     ],
 )
@@ -193,7 +201,13 @@ async def test_bad_calls_name_the_field(customer: Customer, change: dict[str, An
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"id": ""}, "list[0].id"),
+        ({"id": ""}, "list[0].id: must not be empty: it names the task"),
+        ({"id": " "}, "list[0].id: must not be empty"),
+        ({"id": None}, "list[0].id: must not be empty"),
+        ({"id": "x" * 257}, "list[0].id: must have at most 256 characters"),
+        ({"src": [{"url": "http://e.com/" + "x" * 2048}]}, "list[0].src[0].url: must have at most 2048 characters"),
+        ({"src": [{"url": "http://example.com/a.mp4"}] * 501}, "list[0].src: must have at most 500 entries"),
+        ({"forward": [{"url": "rtmp://example.com/live/k"}] * 33}, "list[0].forward: must have at most 32 entries"),
         ({"src": []}, "list[0].src"),
         ({"src": [{"url": "ftp://example.com/a.mp4"}]}, "list[0].src[0].url"),
         ({"src": [{"url": "http://10.0.0.1/a.mp4"}]}, "list[0].src[0].url"),
@@ -214,7 +228,17 @@ async def test_bad_calls_name_the_field(customer: Customer, change: dict[str, An
         ({"fops": {"vcodec": "libx264", "res": "1080x7680"}}, "list[0].fops.res"),
         ({"fops": {"vcodec": "libx264", "res": "1280x720", "fps": "640x360"}}, "list[0].fops.fps"),
         ({"fops": {"vcodec": "libx264", "fps": "1e99999999"}}, "list[0].fops.fps"),  # would take minutes to compute
-        ({"start": "2018"}, "list[0].start"),
+        ({"fops": {"vcodec": "libx264", "fps": 1000}}, "list[0].fops.fps: must be from 1 to 240 frames per second"),
+        ({"fops": {"vcodec": "libx264", "fps": "30/0"}}, "list[0].fops.fps: must be from 1 to 240"),
+        ({"fops": {"vcodec": "libx264", "fps": True}}, "list[0].fops.fps: must be a string"),
+        ({"fops": {"vcodec": "libx264", "res": "720p"}}, "list[0].fops.res: must be width x height, as 1280x720"),
+        ({"fops": {"vcodec": "libx264", "res": "1281x720"}}, "list[0].fops.res: must have even sides"),
+        ({"fops": {"vcodec": "libx264", "bps": "1.5M"}}, "list[0].fops.bps: must be a bit rate in kbit/s"),
+        ({"extendParam": {"loop": True}}, "list[0].extendParam.loop: must be a whole number"),
+        ({"extendParam": {"loop": -1}}, "list[0].extendParam.loop: must be at least 0"),
+        ({"extendParam": {"callBackFileInfo": "yes"}}, "list[0].extendParam.callBackFileInfo: must be 0 or 1"),
+        ({"start": "2018"}, "list[0].start: must be a UNIX time of 13 digits: milliseconds since 1970"),
+        ({"start": "1540216800"}, "list[0].start: must be a UNIX time of 13 digits"),
         ({"end": "1540220400000"}, "list[0].end"),
     ],
 )
@@ -355,3 +379,139 @@ async def test_accounts_are_made_listed_and_removed(customer: Customer) -> None:
     assert gone.status_code == 404
     assert (await api.http.delete(f"/v1/cdn-accounts/{customer.name}")).status_code == 204
     assert (await customer.send(a_start())).status_code == 403
+
+
+# What is written for a frame rate, as a string or as a number of JSON, and the rate that it means.
+RATES = [
+    ("25", 25), (25, 25), (25.0, 25), ("25.00", 25), (" 25 ", 25), ("30/1", 30), ("50/2", 25), ("12.5", "25/2"),
+    ("29.97", "30000/1001"), (29.97, "30000/1001"), ("29.970", "30000/1001"), (29.97002997, "30000/1001"),
+    ("30000/1001", "30000/1001"), ("30000 / 1001", "30000/1001"), (23.976, "24000/1001"), ("23.98", "24000/1001"),
+    ("23.976023976", "24000/1001"), (59.94, "60000/1001"), ("119.88", "120000/1001"), (29.5, "59/2"),
+]  # fmt: skip
+
+
+async def test_a_frame_rate_may_be_a_number_or_a_string(customer: Customer) -> None:
+    for written, meant in RATES:
+        answer = await customer.send(a_start("rate", fops={"vcodec": "libx264", "fps": written}))
+        assert answer.status_code == 200, answer.text
+        command = await customer.command("rate")
+        assert command is not None
+        assert command.spec is not None
+        assert command.spec.encoding is not None
+        assert Fraction(command.spec.encoding.rate_num or 0, command.spec.encoding.rate_den) == Fraction(meant)
+        native = {"sources": [{"url": "https://e.com/a.mp4"}], "targets": [{"url": "rtmp://e.com/live/k"}]}
+        made = await customer.api.http.post("/v1/restreams", json=native | {"encoding": {"frame_rate": written}})
+        assert made.status_code == 201, made.text
+        assert Fraction(made.json()["encoding"]["frame_rate"]) == Fraction(meant)
+
+
+async def test_a_size_may_be_written_with_any_times_sign(customer: Customer) -> None:
+    sizes = ["1280x720", "1280X720", "1280*720", "1280 x 720", " 1280x720 ", "1280\u00d7720"]
+    for name, written in itertools.product(("res", "fps"), sizes):  # the page's own sample has them exchanged
+        answer = await customer.send(a_start("size", fops={"vcodec": "libx264", name: written}))
+        assert answer.status_code == 200, answer.text
+        command = await customer.command("size")
+        assert command is not None
+        assert command.spec is not None
+        assert command.spec.encoding is not None
+        assert (command.spec.encoding.width, command.spec.encoding.height) == (1280, 720)
+
+
+async def test_a_switch_may_be_written_in_any_way(customer: Customer) -> None:
+    yes, no = [1, "1", " 1 ", 1.0, True, "true", "TRUE"], [0, "0", 0.0, False, "false", "", None]
+    for written, meant in [(w, True) for w in yes] + [(w, False) for w in no]:
+        extra = {"loop": " 2 ", "index": "1", "callBackFileInfo": written}
+        whom = {"transcallbackurl": "http://example.com/", "cmd": " 1 ", "type": "Video"}
+        answer = await customer.send(a_start("switch", extendParam=extra) | whom)
+        assert answer.status_code == 200, answer.text
+        command = await customer.command("switch")
+        assert command is not None
+        assert command.spec is not None
+        assert command.spec.callback is not None
+        assert (command.spec.callback.files, command.spec.loops) == (meant, 2)
+
+
+async def test_any_text_or_number_may_be_an_id(customer: Customer) -> None:
+    for ident in ("\u8d5b\u4e8b-1", "\U0001f3c0", "a b", "x" * 256, "a/b?c=%20", 12, 1.5):
+        whom = {"transcallbackurl": "http://example.com/"}
+        assert (await customer.send(a_start(ident) | whom)).status_code == 200
+        command = await customer.command(str(ident))
+        assert command is not None
+        assert command.spec is not None
+        assert command.spec.callback is not None
+        assert (command.spec.name, command.spec.callback.id) == (str(ident), str(ident))
+        assert (await customer.send(a_start(ident) | {"cmd": "2"})).status_code == 200
+        command = await customer.command(str(ident))
+        assert command is not None
+        assert command.verb == "stop"
+
+
+@pytest.mark.parametrize(("cmd", "verb"), [("2", "stop"), ("3", "update")])
+async def test_each_known_task_is_obeyed_and_the_unknown_ones_are_named(
+    customer: Customer, cmd: str, verb: str
+) -> None:
+    for ident in ("one", "two"):
+        await customer.send(a_start(ident))
+    tasks = [a_start(ident)["list"][0] for ident in ("gone", "one", "never", "two")]
+    answer = await customer.send({"cmd": cmd, "type": "video", "list": tasks})
+    assert (answer.status_code, answer.json()["http_code"]) == (200, "200")
+    assert answer.json()["msg"] == (
+        "receive task success! But list[0].id: there is no such task: gone; "
+        "list[2].id: there is no such task: never"
+    )  # fmt: skip
+    for ident in ("one", "two"):
+        command = await customer.command(ident)
+        assert command is not None
+        assert command.verb == verb
+    answer = await customer.send({"cmd": cmd, "type": "video", "list": [tasks[0], tasks[2]]})
+    assert (answer.status_code, answer.json()["http_code"]) == (400, "400")
+    assert "gone" in answer.json()["msg"]
+    assert "never" in answer.json()["msg"]
+
+
+async def test_the_same_id_twice_in_one_call_is_two_calls_in_their_order(customer: Customer) -> None:
+    body = a_start("twice")
+    body["list"] += a_start("twice", src=[{"url": "http://example.com/b.mp4"}])["list"]
+    assert (await customer.send(body)).status_code == 200
+    command = await customer.command("twice")
+    assert command is not None
+    assert command.spec is not None
+    assert command.spec.items[0].source.shown == "http://example.com/b.mp4"
+
+
+async def test_tasks_that_nobody_has_taken_up_yet_are_listed_and_found(customer: Customer) -> None:
+    names = [f"t{number}" for number in range(25)]
+    for name in names:
+        assert (await customer.send(a_start(name))).status_code == 200
+    api, token, seen = customer.api, "", []
+    while True:
+        query = {"page_size": "10", "sort_dir": "asc"} | ({"start_token": token} if token else {})
+        page = (await api.http.get("/v1/restreams", params=query)).json()
+        seen += [(r["name"], r["state"]) for r in page["restreams"]]
+        token = page["next_token"]
+        if not token:
+            break
+    assert [name for name, _ in seen] == names, "in the order in which they were asked for, none twice"
+    assert {state for _, state in seen} == {"starting"}
+    found = (await api.http.get(f"/v1/restreams/{restream_id('main', 't7')}")).json()
+    assert (found["name"], found["state"], found["targets"][0]["state"]) == ("t7", "starting", "waiting")
+
+
+async def test_a_task_that_is_started_again_is_shown_as_it_will_be(customer: Customer) -> None:
+    await customer.send(a_start("again"))
+    command, api = await customer.command("again"), customer.api
+    assert command is not None
+    assert command.spec is not None
+    over = RestreamRecord(
+        account="main", restream=command.restream, spec=command.spec, state="ended", created_ms=command.at_ms,
+        changed_ms=command.at_ms, finished_ms=command.at_ms, commands=(command.command,),
+    )  # fmt: skip
+    await Bucket(api.deps.js, "restreams", RestreamRecord).create(f"main.{command.restream}", over)
+    path = f"/v1/restreams/{command.restream}"
+    assert (await api.http.get(path)).json()["state"] == "ended", "the start was applied, though it still lies there"
+    api.clock.ahead_ms = 1000
+    await customer.send(a_start("again", src=[{"url": "http://example.com/b.mp4"}]))
+    for shown in ((await api.http.get(path)).json(), (await api.http.get("/v1/restreams")).json()["restreams"][0]):
+        assert (shown["state"], shown["run"], shown["finished_at"]) == ("starting", 2, None)
+        assert shown["sources"] == ["http://example.com/b.mp4"]
+        assert shown["created_at"] == command.at_ms

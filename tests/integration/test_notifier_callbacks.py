@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import uuid
+from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
+import pytest
+
 from services.notifier.app import build
 from services.scheduler.app import build as build_scheduler
+from shared.messages.notifications import NotificationReplay
 from shared.messages.restreams import (
     Callback,
     RestreamEvent,
@@ -22,8 +28,9 @@ from shared.messages.restreams import (
 from shared.secrets import Vault
 from shared.webhooks import seal_url
 from tests.support.nats import NatsServer
+from tests.support.restream_targets import free_port
 from tests.support.webhook_receiver import Reply, webhook_receiver
-from tests.support.webhook_stack import KEY, QUICK, Desk, desk, running, settings_for
+from tests.support.webhook_stack import KEY, QUICK, Desk, desk, eventually, running, settings_for
 
 VAULT = Vault(KEY.encode())
 SRC = '[{"url":"http://www.video.com/live/abc.mp4?token=hush"}]'
@@ -113,7 +120,7 @@ async def test_only_a_200_with_a_body_is_read_and_the_next_waits_for_it(nats: Na
         running("scheduler", build_scheduler, settings),
         running("notifier", partial(build, policy=QUICK), settings),
     ):
-        receiver.script = [Reply(body=b""), Reply(status=204, body=b""), Reply(status=201), Reply(status=500)]
+        receiver.script = [Reply(body=b""), Reply(status=204, body=b""), Reply(status=201)]
         callback = Callback(url=seal_url(VAULT, receiver.url()), id="1", cmd="1", srcurl=seal_url(VAULT, SRC))
         warned, ended = (event for number, event in enumerate(events_of(of, callback)) if number in {4, 7})
         await of.publish(warned)
@@ -121,7 +128,82 @@ async def test_only_a_200_with_a_body_is_read_and_the_next_waits_for_it(nats: Na
         records = {record.type: record for record in await of.settled(2)}
         assert {record.state for record in records.values()} == {"delivered"}
         assert [attempt.error for attempt in records["restreams.warned"].attempts] == [
-            "HTTP 200 without a body", "HTTP 204", "HTTP 201", "HTTP 500", "",
+            "HTTP 200 without a body", "HTTP 204", "HTTP 201", "",
         ]  # fmt: skip
-        assert [request.json["cmd"] for request in receiver.requests] == ["1"] * 5 + ["2"]
-        assert len({request.body for request in receiver.requests[:5]}) == 1
+        assert [request.json["cmd"] for request in receiver.requests] == ["1"] * 4 + ["2"]
+        assert len({request.body for request in receiver.requests[:4]}) == 1
+
+
+# What a receiver may answer to every callback that does not count as read, and how a try then ends.
+DEAF = {
+    "204": (Reply(status=204, body=b""), "HTTP 204"),
+    "an empty body": (Reply(body=b""), "HTTP 200 without a body"),
+    "blanks": (Reply(body=b" \r\n"), "HTTP 200 without a body"),
+    "an error": (Reply(status=500), "HTTP 500"),
+    "a redirect": (Reply(status=302, headers={"Location": "http://127.0.0.1:9/"}), "HTTP 302"),
+    "gone": (Reply(status=410), "HTTP 410"),
+    "a close": (Reply(silent=True), "RemoteProtocolError"),
+    "silence": (Reply(wait=asyncio.Event()), "no answer within"),
+}
+
+
+@pytest.mark.parametrize(("reply", "error"), DEAF.values(), ids=DEAF)
+async def test_a_receiver_that_never_says_it_has_read_gets_every_event_in_order(
+    nats: NatsServer, tmp_path: Path, reply: Reply, error: str
+) -> None:
+    spared = reply.silent or reply.wait is not None  # pauses of up to a minute
+    settings = settings_for(nats, tmp_path)
+    policy = replace(QUICK, whole=timedelta(milliseconds=300)) if reply.wait else QUICK
+    async with (
+        desk(nats) as of,
+        webhook_receiver() as receiver,
+        running("scheduler", build_scheduler, settings),
+        running("notifier", partial(build, policy=policy), settings),
+    ):
+        receiver.by_path = {"/deaf": reply}
+        deaf, other = (
+            Callback(url=seal_url(VAULT, receiver.url(path)), id="1", cmd="1", srcurl=seal_url(VAULT, SRC))
+            for path in ("/deaf", "/other")
+        )
+        told, elsewhere = (events_of(of, whom)[: 5 if spared else 8] for whom in (deaf, other))
+        number = 2 if spared else 5
+        for event in (*told, *elsewhere):
+            await of.publish(event)
+        records = await of.settled(2 * number, 90)
+        came = [(r.json["msg"], r.json["cmd"]) for r in receiver.to("/deaf")]
+        once = [told for place, told in enumerate(came) if not place or told != came[place - 1]]
+        whole = [(r.json["msg"], r.json["cmd"]) for r in receiver.to("/other")]
+        assert once == whole, "every event, in order"
+        assert len(whole) == number, "another receiver is told at once, and once"
+        assert [came.count(told) for told in once] == [4, 3, 2, 2, 2][:number], "fewer tries while none is read"
+        dead = [r for r in records if r.state == "dead"]
+        assert len(dead) == number
+        assert all(r.error.startswith(f"not accepted in {len(r.attempts)} tries; at last: {error}") for r in dead)
+        receiver.by_path = {}
+        wish = NotificationReplay(account=of.account, lane=dead[0].lane, delivery=dead[0].delivery, at_ms=2)
+        await of.publish(wish)
+        again = (await receiver.count(len(came) + 1, "/deaf"))[-1]
+        assert again.json["msg"] == whole[0][0], "nothing is lost: it can be sent again"
+
+
+async def test_a_receiver_that_comes_back_is_told_what_happened_meanwhile(nats: NatsServer, tmp_path: Path) -> None:
+    settings = settings_for(nats, tmp_path)
+    async with (
+        desk(nats) as of,
+        running("scheduler", build_scheduler, settings),
+        running("notifier", partial(build, policy=QUICK), settings),
+    ):
+        port = free_port()
+        url = seal_url(VAULT, f"http://127.0.0.1:{port}/back")
+        told = events_of(of, Callback(url=url, id="1", cmd="1", srcurl=seal_url(VAULT, SRC)))
+        for event in told:
+            await of.publish(event)
+
+        async def tried_often() -> bool:
+            return any(len(record.attempts) > QUICK.callback_tries for record in await of.all())
+
+        await eventually(tried_often, 60)
+        async with webhook_receiver(port=port) as receiver:
+            records = await of.settled(5, 90)
+            assert {record.state for record in records} == {"delivered"}
+            assert [r.json["code"] for r in receiver.requests] == ["0", "2", "2", "1", "0"]

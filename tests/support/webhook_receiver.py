@@ -123,8 +123,8 @@ class Receiver:
 
 
 @contextlib.asynccontextmanager
-async def webhook_receiver(tls: ssl.SSLContext | None = None) -> AsyncIterator[Receiver]:
-    """Run a receiver on a free port of 127.0.0.1."""
+async def webhook_receiver(tls: ssl.SSLContext | None = None, port: int = 0) -> AsyncIterator[Receiver]:
+    """Run a receiver on 127.0.0.1; 0: on a free port."""
     receiver = Receiver()
     receiver.tls = tls is not None
     tasks: set[asyncio.Task[None]] = set()
@@ -134,7 +134,7 @@ async def webhook_receiver(tls: ssl.SSLContext | None = None) -> AsyncIterator[R
         tasks.add(task)
         task.add_done_callback(tasks.discard)
 
-    server = await asyncio.start_server(accept, "127.0.0.1", 0, ssl=tls)
+    server = await asyncio.start_server(accept, "127.0.0.1", port, ssl=tls)
     receiver.port = server.sockets[0].getsockname()[1]
     try:
         yield receiver

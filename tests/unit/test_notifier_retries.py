@@ -88,3 +88,56 @@ def test_the_history_is_bounded() -> None:
         one = settled(one, Outcome(error="x" * 2000), T0, SHARP)
     assert (len(one.attempts), one.tries) == (KEPT_ATTEMPTS, KEPT_ATTEMPTS + 5)
     assert len(one.attempts[-1].error) == 512
+
+
+def callback() -> DeliveryRecord:
+    return record().model_copy(update={"form": "cdnetworks", "deadline_ms": SHARP.deadline_ms("cdnetworks", T0)})
+
+
+def tried(one: DeliveryRecord, outcome: Outcome, deaf: int = 0) -> tuple[DeliveryRecord, list[int]]:
+    """Try until it is over; gives what came of it, and the pauses in s."""
+    now, pauses = T0, []
+    while one.state == "pending":
+        one = settled(one, outcome, now, SHARP, deaf)
+        if one.next_ms is not None:
+            pauses.append((one.next_ms - now) // 1000)
+            now = one.next_ms
+    return one, pauses
+
+
+UNREAD = [
+    Outcome(204, "HTTP 204", accepted=False), Outcome(200, "HTTP 200 without a body", accepted=False),
+    Outcome(500, "HTTP 500", accepted=False), Outcome(410, "HTTP 410", accepted=False),
+    Outcome(error="no answer within 15 s"), Outcome(429, "HTTP 429", timedelta(hours=1), accepted=False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("outcome", UNREAD, ids=lambda o: o.error)
+@pytest.mark.parametrize(("deaf", "tries"), [(0, 4), (1, 3), (2, 2), (3, 2), (99, 2)])
+def test_a_callback_that_reaches_its_receiver_is_tried_a_few_times(outcome: Outcome, deaf: int, tries: int) -> None:
+    one, pauses = tried(callback(), outcome, deaf)
+    assert (one.state, one.tries) == ("dead", tries)
+    assert one.error == f"not accepted in {tries} tries; at last: {outcome.error}"
+    assert sum(pauses) <= 90
+    assert all(later >= earlier for earlier, later in itertools.pairwise(pauses))
+
+
+def test_a_callback_is_called_for_longer_while_its_receiver_cannot_be_reached() -> None:
+    one, pauses = tried(callback(), Outcome(error="no connection", reached=False))
+    assert one.finished_ms == T0 + HOUR
+    assert max(pauses) == 30
+    assert "not delivered in time; at last: no connection" in one.error
+
+
+def test_a_callback_that_is_sent_again_has_all_its_tries_again() -> None:
+    one, _ = tried(callback(), UNREAD[0])
+    again = replayed(one, T0 + HOUR, T0 + HOUR, SHARP)
+    assert again is not None
+    assert (again.deadline_ms, again.heard) == (T0 + 2 * HOUR, 0)
+    assert tried(again, UNREAD[0])[0].tries == 4
+
+
+def test_who_says_no_to_a_callback_is_not_spared_as_one_that_fails() -> None:
+    assert [outcome.failed for outcome in UNREAD] == [False, False, False, False, True, False]
+    assert [Outcome(status).failed for status in (200, 204, 500, None)] == [False, False, True, True]
+    assert not any(outcome.delivered for outcome in UNREAD)

@@ -21,6 +21,7 @@ from shared.logging import get_logger
 
 log = get_logger()
 router: Final = APIRouter(tags=["cdnetworks"])
+RECEIVED: Final = "receive task success!"
 Admin = Annotated[Caller, Depends(require("admin"))]
 Sent = Annotated[str, Query()]
 
@@ -89,7 +90,7 @@ async def forward_request(request: Request, n: Sent = "", r: Sent = "", k: Sent 
     try:
         await broker_here(request)
         account = await deps.cdn_accounts.verify(n, r, k)
-        await _obey(deps, account, await request.body())
+        unknown = await _obey(deps, account, await request.body())
     except Refused as error:
         log.warning("cdn.refused", n=n[:64], reason=str(error))
         return _answer(deps, 403, f"no request permission: {error}")
@@ -100,28 +101,38 @@ async def forward_request(request: Request, n: Sent = "", r: Sent = "", k: Sent 
     except Unavailable as error:
         log.warning("request.unavailable", error=str(error))
         return _answer(deps, 503, "try again in a moment")
-    return _answer(deps, 200, "receive task success!")
+    return _answer(deps, 200, f"{RECEIVED} But {'; '.join(unknown)}" if unknown else RECEIVED)
 
 
-async def _obey(deps: Deps, account: str, body: bytes) -> None:
+async def _obey(deps: Deps, account: str, body: bytes) -> list[str]:
+    """Order what is asked; gives what could not be, because there is no such task. ApiError when nothing could."""
     raw = _read(body)
     asked = _model(raw)
     restreams = deps.restreams
     translator = Translator(account, restreams.parts, deps.vault, deps.settings, restreams.command, deps.clock.now_ms())
     commands = translator.commands(asked, raw)
-    for position, command in enumerate(commands):
-        if command.verb in {"stop", "update"}:
-            await _known(deps, account, f"list[{position}].id", command.restream)
+    known, unknown = [], []
+    for position, (command, task) in enumerate(zip(commands, asked.list, strict=True)):
+        if command.verb in {"stop", "update"} and not await _is_known(deps, account, command.restream):
+            unknown.append(f"list[{position}].id: there is no such task{f': {task.id}' if len(commands) > 1 else ''}")
+            continue
         if command.spec and command.spec.live:
             await deps.jobs.get(account, command.spec.live.event)
-    await restreams.order(*commands)
+        known.append(command)
+    if not known:
+        raise ApiError(400, "; ".join(unknown))
+    await restreams.order(*known)
+    return unknown
 
 
-async def _known(deps: Deps, account: str, field: str, restream: str) -> None:
+async def _is_known(deps: Deps, account: str, restream: str) -> bool:
     try:
         await deps.restreams.find(account, restream)
     except ApiError as error:
-        raise ApiError(400, f"{field}: there is no such task") from error
+        if error.status == 404:
+            return False
+        raise
+    return True
 
 
 def _read(body: bytes) -> dict[str, Any]:

@@ -7,16 +7,46 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, StringConstraints
 
 from shared.messages.restreams import MOST_ITEMS, MOST_TARGETS
 
 MOST_TASKS: Final = 64
 
 
+_YES: Final = {"1": 1, "true": 1, "0": 0, "false": 0, "": None}
+_COMMANDS: Final = {"1": "start", "2": "terminate", "3": "update", "5": "resume"}
+
+
 def _text(value: Any) -> Any:
-    """Take a whole number where a string stands in the page."""
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    """Take a number where a string stands in the page, 25.0 as 25; null is nothing."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    return "" if value is None else value
+
+
+def _trimmed(value: Any) -> Any:
+    text = _text(value)
+    return text.strip() if isinstance(text, str) else text
+
+
+def _named(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be empty: it names the task in later calls and callbacks")
+    return text
+
+
+def _command(value: Any) -> Any:
+    text = _trimmed(value)
+    if text not in _COMMANDS:
+        raise ValueError(f"must be one of {', '.join(f'{cmd} ({verb})' for cmd, verb in _COMMANDS.items())}")
+    return text
+
+
+def _kind(value: Any) -> Any:
+    return value.strip().lower() if isinstance(value, str) else value
 
 
 def _one(value: Any) -> Any:
@@ -25,20 +55,37 @@ def _one(value: Any) -> Any:
 
 
 def _digits(value: Any) -> Any:
-    """Read a whole number from a string."""
-    if isinstance(value, str) and value.strip().isascii() and value.strip().isdigit():
-        return int(value.strip()) if len(value) < 20 else value
+    """Read a whole number from a string; an empty one is none."""
     if isinstance(value, bool):
         raise ValueError("must be a whole number")  # noqa: TRY004  pydantic takes ValueError
-    return None if value == "" else value
+    text = _trimmed(value)
+    if text == "":
+        return None
+    return int(text) if isinstance(text, str) and text.isascii() and text.isdigit() and len(text) < 20 else text
 
 
-Text = Annotated[str, BeforeValidator(_text), StringConstraints(max_length=256)]
-Url = Annotated[str, StringConstraints(max_length=2048, strip_whitespace=True)]
-Ranges = Annotated[str, StringConstraints(max_length=4096, strip_whitespace=True)]
+def _flag(value: Any) -> Any:
+    """Read 0 or 1, however it is written."""
+    text = str(value).lower() if isinstance(value, bool) else _trimmed(value)
+    if not isinstance(text, str) or text.lower() not in _YES:
+        raise ValueError("must be 0 or 1")
+    return _YES[text.lower()]
+
+
+def _moment(value: int | None) -> int | None:
+    if value is not None and not 10**12 <= value < 10**13:
+        raise ValueError("must be a UNIX time of 13 digits: milliseconds since 1970")
+    return value
+
+
+Text = Annotated[Annotated[str, StringConstraints(max_length=256)], BeforeValidator(_trimmed)]
+Url = Annotated[Annotated[str, StringConstraints(max_length=2048)], BeforeValidator(_trimmed)]
+Ranges = Annotated[Annotated[str, StringConstraints(max_length=4096)], BeforeValidator(_trimmed)]
+Corner = Annotated[Annotated[str, StringConstraints(max_length=16, to_upper=True)], BeforeValidator(_trimmed)]
+Name = Annotated[Annotated[str, StringConstraints(max_length=256)], AfterValidator(_named), BeforeValidator(_text)]
 Count = Annotated[Annotated[int, Field(ge=0, le=1_000_000)] | None, BeforeValidator(_digits)]
-Flag = Annotated[Literal[0, 1] | None, BeforeValidator(_digits)]
-Moment = Annotated[Annotated[int, Field(ge=10**12, lt=10**13)] | None, BeforeValidator(_digits)]
+Flag = Annotated[Literal[0, 1] | None, BeforeValidator(_flag)]
+Moment = Annotated[int | None, AfterValidator(_moment), BeforeValidator(_digits)]
 
 
 class Src(BaseModel):
@@ -48,7 +95,7 @@ class Src(BaseModel):
     absofftime: Ranges = ""
     relofftime: Ranges = ""
     wmimage: Url = ""
-    wmposition: Annotated[str, StringConstraints(max_length=16, to_upper=True, strip_whitespace=True)] = ""
+    wmposition: Corner = ""
     wmmargin: Count = None
     wmscale: Count = None
     wmopacity: Count = None
@@ -86,7 +133,7 @@ class Fops(BaseModel):
 class Task(BaseModel):
     """One restream."""
 
-    id: Annotated[str, BeforeValidator(_text), StringConstraints(min_length=1, max_length=256)]
+    id: Name
     src: list[Src] = Field([], max_length=MOST_ITEMS)
     forward: list[Forward] = Field(min_length=1, max_length=MOST_TARGETS)
     extendParam: Annotated[ExtendParam | None, BeforeValidator(_one)] = None  # noqa: N815  the API's name
@@ -99,8 +146,8 @@ class ForwardRequest(BaseModel):
     """The body of a call."""
 
     transcallbackurl: Url = ""
-    cmd: Annotated[Literal["1", "2", "3", "5"], BeforeValidator(_text)]
-    type: Literal["video"]
+    cmd: Annotated[Literal["1", "2", "3", "5"], BeforeValidator(_command)]
+    type: Annotated[Literal["video"], BeforeValidator(_kind)]
     list: Annotated[list[Task], Field(min_length=1, max_length=MOST_TASKS)]
 
 

@@ -40,9 +40,10 @@ from shared.webhooks import seal_url
 LEAST_LENGTH: Final = timedelta(minutes=5)
 _MS: Final = timedelta(milliseconds=1)
 _CORNERS: Final = frozenset(get_args(Corner))
-_SIZE: Final = re.compile(r"(\d{2,4})x(\d{2,4})")
-_SECONDS: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)-(\d{1,9}(?:\.\d{1,9})?)?")
-_STAMPS: Final = re.compile(r"(\d{14})-(\d{14})")
+_SIZE: Final = re.compile(r"(\d{1,6})\s*[xX*\u00d7]\s*(\d{1,6})", re.ASCII)
+_SECONDS: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*-\s*(\d{1,9}(?:\.\d{1,9})?)?", re.ASCII)
+_STAMPS: Final = re.compile(r"(\d{14})\s*-\s*(\d{14})", re.ASCII)
+_PLAIN: Final = re.compile(r"[0-9][0-9./ ]*$", re.ASCII)
 _VIDEO: Final = {"libx264": "libx264", "libx265": "libx265", "libvpx": "libvpx", "libvpx-vp9": "libvpx-vp9"}
 _AUDIO: Final = {
     "libfaac": "aac", "libfdk_aac": "aac", "aac": "aac", "libmp3lame": "libmp3lame", "libopus": "libopus",
@@ -252,6 +253,8 @@ def _size_and_rate(field: str, fops: Fops) -> tuple[tuple[int, int] | None, Frac
             size = (int(found[1]), int(found[2]))
             if not (16 <= size[0] <= WIDEST and 16 <= size[1] <= HIGHEST) or size[0] % 2 or size[1] % 2:
                 raise bad_field(f"{field}.{name}", f"must have even sides, from 16x16 to {WIDEST}x{HIGHEST}")
+        elif name == "res" and not _PLAIN.match(text):
+            raise bad_field(f"{field}.res", "must be width x height, as 1280x720")
         else:
             rate = frame_rate(f"{field}.{name}", text)
     return size, rate
@@ -261,5 +264,5 @@ def _kbps(field: str, text: str) -> int | None:
     if not text:
         return None
     if not text.isascii() or not text.isdigit() or not 50 <= int(text[:9]) <= 100_000:
-        raise bad_field(field, "must be a bit rate from 50 to 100000 (kbit/s)")
+        raise bad_field(field, "must be a bit rate in kbit/s, a whole number from 50 to 100000")
     return int(text)

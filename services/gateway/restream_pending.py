@@ -1,0 +1,78 @@
+"""Commands about restreams that no restreamer has applied yet, and what they will make of a restream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+from nats.js.errors import APIError, NotFoundError
+
+from shared.errors import Unavailable
+from shared.messages.restreams import RestreamCommand, RestreamRecord, State
+from shared.streams import COMMANDS
+
+OVER: Final[frozenset[State]] = frozenset({"stopped", "ended", "failed"})
+MOST_OF_ONE: Final = 64
+AT_ONCE: Final = 100
+_FAULTS: Final = (NatsError, APIError, TimeoutError, OSError)
+
+
+class Pending:
+    """Reads them. Ask before the records: a command that is gone by then has been written into one."""
+
+    def __init__(self, jetstream: Callable[[], JetStreamContext]) -> None:
+        self._jetstream = jetstream
+
+    async def of(self, account: str, restream: str, most: int = MOST_OF_ONE) -> list[RestreamCommand]:
+        """Give up to `most` that wait about one restream, in order. Unavailable."""
+        subject, after = f"{RestreamCommand.channel}.{account}.{restream}", 1
+        found: list[RestreamCommand] = []
+        try:
+            while len(found) < most:
+                message = await self._jetstream().get_msg(COMMANDS, seq=after, subject=subject, next=True)
+                after = (message.seq or 0) + 1
+                found.append(RestreamCommand.model_validate_json(message.data or b""))
+        except NotFoundError:
+            return found
+        except _FAULTS as error:
+            raise Unavailable(f"commands: {type(error).__name__}") from error
+        return found
+
+    async def all_of(self, account: str) -> dict[str, list[RestreamCommand]]:
+        """Give all that wait about an account's restreams, in order, by restream. Unavailable."""
+        prefix = f"{RestreamCommand.channel}.{account}."
+        try:
+            info = await self._jetstream().stream_info(COMMANDS, subjects_filter=f"{prefix}*")
+        except _FAULTS as error:
+            raise Unavailable(f"commands: {type(error).__name__}") from error
+        waiting = [(subject.removeprefix(prefix), count) for subject, count in (info.state.subjects or {}).items()]
+        found: dict[str, list[RestreamCommand]] = {}
+        for first in range(0, len(waiting), AT_ONCE):
+            some = waiting[first : first + AT_ONCE]
+            read = await asyncio.gather(*(self.of(account, restream, count) for restream, count in some))
+            found |= {restream: commands for (restream, _), commands in zip(some, read, strict=True)}
+        return found
+
+
+def foreseen(record: RestreamRecord | None, pending: Iterable[RestreamCommand]) -> RestreamRecord | None:
+    """Give the record as a start, or a resume with a list, that waits will make it; None when nothing is known."""
+    for command in pending:
+        if record is not None and (command.command in record.commands or command.at_ms <= record.changed_ms):
+            continue
+        spec, over = command.spec, record is None or record.state in OVER
+        if spec is None or not (command.verb == "start" or (command.verb == "resume" and over)):
+            continue
+        later = (spec.start_ms or 0) > command.at_ms
+        record = RestreamRecord(
+            account=command.account,
+            restream=command.restream,
+            run=record.run + 1 if record else 1,
+            spec=spec,
+            state="scheduled" if later else "starting",
+            created_ms=record.created_ms if record else command.at_ms,
+            changed_ms=command.at_ms,
+        )
+    return record

@@ -14,9 +14,10 @@ from typing import Any, Final, Protocol
 from services.ingester.access import Entry
 from services.ingester.feed import Feed, Records
 from services.ingester.leases import Leases
+from services.ingester.refusals import taken
 from shared.bus import Outbox
 from shared.clock import Clock
-from shared.errors import ReelayError, Rejected
+from shared.errors import ReelayError, Rejected, Unavailable
 from shared.logging import get_logger
 from shared.messages.jobs import JobRecord, SessionRecord
 from shared.messages.live import EndReason
@@ -26,6 +27,7 @@ from shared.store import MediaStore
 log = get_logger()
 HALF_OPEN: Final = timedelta(seconds=3)
 OPENING_S: Final = 10.0
+ELSEWHERE_S: Final = 1.0
 
 
 class Publication(Protocol):
@@ -93,7 +95,7 @@ class Sessions:
             return frozenset(ticket.session for ticket in self._tickets.values()) | self._publishing
 
     def admit(self, entry: Entry, protocol: IngestProtocol) -> Ticket:
-        """Let a publisher in; Rejected while another one publishes to the event.
+        """Let a publisher in; PublishRefused while another one publishes to the event.
 
         A publisher that has been silent for 3 s is taken for a dead connection and makes room.
         """
@@ -102,12 +104,32 @@ class Sessions:
         with self._lock:
             other = self._tickets.get(entry.event)
             if other and not self._is_half_open(other):
-                raise Rejected("another publisher is at this event")
+                raise taken()
             self._tickets[entry.event] = ticket
         if other:
             log.info("session.replaced", job=entry.event, session=other.session)
             self._stop(other, "replaced")
         return ticket
+
+    def check(self, entry: Entry) -> None:
+        """Say what `admit` would, and change nothing: whether a caller has the passphrase is not known yet."""
+        with self._lock:
+            other = self._tickets.get(entry.event)
+            if other and not self._is_half_open(other):
+                raise taken()
+
+    def check_elsewhere(self, entry: Entry) -> None:
+        """Refuse one whose event another instance holds, before it is told to send; unless the broker is away."""
+        if self._loop is None:
+            return
+        future = asyncio.run_coroutine_threadsafe(self._leases.is_elsewhere(entry.account, entry.event), self._loop)
+        try:
+            elsewhere = future.result(ELSEWHERE_S)
+        except (Unavailable, FutureTimeoutError):
+            future.cancel()
+            return
+        if elsewhere:
+            raise taken()
 
     def _is_half_open(self, ticket: Ticket) -> bool:
         silent_ns = self._clock.monotonic_ns() - ticket.heard_ns()

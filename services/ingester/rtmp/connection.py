@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from services.ingester.refusals import PublishRefused, Why
 from services.ingester.rtmp.admission import Admission
 from services.ingester.rtmp.limits import RtmpLimits
 from services.ingester.rtmp.link import Link
@@ -123,16 +124,19 @@ class Connection(Generic[Grant]):
     def _ask(self, asked: Asked) -> Grant | None:
         """Let `authorize` decide; a refused publisher is told so."""
         reason, grant = "not authorized", None
+        why: Why = "unknown"
         try:
             grant = self._service.authorize(asked.request)
+        except PublishRefused as error:
+            reason, why = str(error), error.why
         except Rejected as error:
             reason = str(error)
         except ReelayError as error:
-            reason = f"could not be decided ({type(error).__name__})"
+            reason, why = f"could not be decided ({type(error).__name__})", "later"
         finally:
             if grant is None:
-                log.warning("rtmp.publish.refused", peer=self.peer, app=asked.request.label, reason=reason)
-                self._negotiation.refuse(asked.stream_id, f"Publishing was refused: {reason}.")
+                log.warning("rtmp.publish.refused", peer=self.peer, app=asked.request.label, why=why, reason=reason)
+                self._negotiation.refuse(asked.stream_id, f"Publishing was refused: {reason}.", why)
         return grant
 
     def _publish(self, asked: Asked, grant: Grant) -> None:

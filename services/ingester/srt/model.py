@@ -14,10 +14,11 @@ from shared.srt.streamid import StreamId
 
 @dataclass(frozen=True, slots=True)
 class SrtRequest:
-    """A caller at the door: its stream id and its address. No value of the id shows in a repr."""
+    """A caller at the door: its stream id, its address, and the job that it wants. No value shows in a repr."""
 
     streamid: StreamId
     peer: Address
+    event: str = field(default="", repr=False)
 
     @property
     def raw(self) -> str:

@@ -45,7 +45,8 @@ class Doors:
         entry = self._access.by_event(request.event)
         self._require_room()
         self._sessions.check(entry)
-        return SrtGrant(passphrase=entry.passphrase, context=entry, label=entry.event)
+        fields = {"job": entry.event, "account": entry.account}
+        return SrtGrant(passphrase=entry.passphrase, context=entry, label=entry.event, fields=fields)
 
     def _require_room(self) -> None:
         try:
@@ -61,8 +62,9 @@ class Doors:
         try:
             ticket = self._sessions.admit(publication.grant.context, "srt")
         except Rejected as error:
-            log.info("srt.publish.refused", job=publication.grant.label, reason=str(error))
+            log.info("srt.publish.refused", peer=str(publication.peer), reason=str(error))
             return
+        publication.session = ticket.session
         self._sessions.serve(publication, ticket)
 
     @contextlib.asynccontextmanager

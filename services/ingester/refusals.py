@@ -6,7 +6,7 @@ from typing import Literal
 
 from shared.errors import Rejected
 
-Why = Literal["no_key", "ambiguous", "unknown", "over", "taken", "disk_full", "later"]
+Why = Literal["no_key", "ambiguous", "unknown", "over", "taken", "disk_full", "later", "unsupported"]
 
 
 class PublishRefused(Rejected):

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import subprocess
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from shared.messages.live import JobState
 from shared.srt.caller import CallOptions, SrtCaller
 from shared.srt.constants import Reject
 from shared.srt.errors import SrtRefused
+from tests.support.ingest_desk import another, ingesting
 from tests.support.media_streams import FFMPEG, encode
 from tests.support.nats import NatsServer
 from tests.support.recordings import until
 from tests.support.rtmp_client import RtmpClient
-from tests.support.sessions_desk import Desk, desk
-from tests.support.shared_bus import free_port, new_id
+from tests.support.sessions_desk import Desk
+from tests.support.shared_bus import new_id
 
 DENIED, BAD_NAME = "NetStream.Publish.Denied", "NetStream.Publish.BadName"
 
@@ -29,30 +26,6 @@ DENIED, BAD_NAME = "NetStream.Publish.Denied", "NetStream.Publish.BadName"
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return encode(tmp_path_factory.mktemp("doors") / "source.flv", seconds=40, gop=30)
-
-
-@asynccontextmanager
-async def ingesting(nats: NatsServer, folder: Path, source: Path) -> AsyncIterator[tuple[Desk, int]]:
-    """Run an ingester whose ports answer; give the SRT port too."""
-    srt = free_port()
-    async with desk(nats, folder, source) as at:
-        with at.ingester(folder / "log", REELAY_SRT_PORT=str(srt)):
-
-            async def look() -> bool:
-                with socket.socket() as probe:
-                    return probe.connect_ex(("127.0.0.1", at.rtmp)) == 0
-
-            await until(look, 60)
-            await until(lambda: asyncio.sleep(0, "srt.listening" in (folder / "log").read_text()), 60)
-            yield at, srt
-        log = (folder / "log").read_text()
-        assert at.key not in log
-        assert at.key.upper() not in log
-
-
-async def another(at: Desk, state: JobState = "standby") -> None:
-    at.event, at.key = new_id(), new_id()
-    await at.job(state)
 
 
 def ask(at: Desk, app: str, name: str) -> dict[str, object]:

@@ -34,11 +34,13 @@ def connect_result(encoding: Value) -> tuple[Mapping[str, Value], Mapping[str, V
 def refusal_code(why: Why) -> str:
     """Give the code under which encoders show a refusal as what it is.
 
-    OBS and librtmp end at once by Denied and Failed alone, GStreamer reads Denied as "not authorized" and BadName as
+    OBS ends at once by Denied, Rejected and Failed alone, GStreamer reads Denied as "not authorized" and BadName as
     "stream already exists", FFmpeg shows the description of any.
     """
     if why == "taken":
         return "NetStream.Publish.BadName"
+    if why == "unsupported":
+        return "NetStream.Publish.Rejected"
     return "NetStream.Failed" if why in {"disk_full", "later"} else "NetStream.Publish.Denied"
 
 

@@ -6,6 +6,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Generic, TypeVar
 
 from services.ingester.refusals import PublishRefused, Why
@@ -16,9 +17,10 @@ from services.ingester.rtmp.negotiation import Asked, Negotiation
 from services.ingester.rtmp.publication import Publication
 from services.ingester.rtmp.request import PublishRequest
 from services.ingester.rtmp.transport import TlsTransport, Transport
+from services.ingester.spoken import spoken
 from shared.clock import Clock
 from shared.errors import ReelayError, Rejected
-from shared.logging import get_logger
+from shared.logging import bound, get_logger
 from shared.rtmp import handshake
 from shared.rtmp.errors import PeerGone, PeerTimeout, RtmpError
 
@@ -54,6 +56,7 @@ class Connection(Generic[Grant]):
         self._clock = service.clock
         self._publication: Publication[Grant] | None = None
         self._aborted = False
+        self._explains = False
         tick = min(self._limits.part, self._limits.setup, self._limits.silence)
         tick_ns = int(tick.total_seconds() * _NS)
         self._transport: Transport
@@ -76,7 +79,7 @@ class Connection(Generic[Grant]):
         """Serve the peer until it or we end it; nothing that it does raises."""
         try:
             self._serve()
-            self._linger()
+            self._linger(self._limits.explain if self._explains else self._limits.linger)
         except PeerGone as error:
             log.debug("rtmp.connection.gone", peer=self.peer, reason=str(error))
         except RtmpError as error:
@@ -96,7 +99,8 @@ class Connection(Generic[Grant]):
         grant = self._ask(asked)
         if grant is not None:
             self._service.admission.publish(self)
-            self._publish(asked, grant)
+            with bound(**getattr(grant, "fields", {})):
+                self._publish(asked, grant)
 
     def _shake_hands(self) -> None:
         client = self._read(1 + handshake.SIZE)
@@ -155,12 +159,16 @@ class Connection(Generic[Grant]):
             publication.finish()
             if publication.end_reason == "unpublished":
                 self._negotiation.end(asked.stream_id)
+            elif publication.end_reason == "unsupported":
+                self._explains = True
+                tracks = ", ".join(map(spoken, publication.unfit)) or "this stream"
+                self._negotiation.refuse(asked.stream_id, f"{tracks} cannot be recorded.", "unsupported")
 
-    def _linger(self) -> None:
+    def _linger(self, patience: timedelta) -> None:
         """Let the peer read the last answer: a close with bytes unread would reset the connection."""
         self._transport.set_low_water(1)
         self._transport.finish_writing()
-        until_ns = self._clock.monotonic_ns() + int(self._limits.linger.total_seconds() * _NS)
+        until_ns = self._clock.monotonic_ns() + int(patience.total_seconds() * _NS)
         scrap, drained = memoryview(bytearray(_DRAIN)), 0
         while drained < _MAX_DRAINED and self._clock.monotonic_ns() < until_ns:
             received = self._transport.receive(scrap)

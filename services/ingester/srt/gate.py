@@ -35,6 +35,7 @@ _REASONS: Final[Mapping[Why, Reject]] = {
     "taken": Reject.CONFLICT,
     "disk_full": Reject.NO_ROOM,
     "later": Reject.DOWN,
+    "unsupported": Reject.UNSUPPORTED_MEDIA,
 }
 _COLLECT_WITHIN_NS: Final = 3_000_000_000  # the handshake ends in the call that asks us: this is plenty
 

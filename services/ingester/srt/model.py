@@ -38,11 +38,15 @@ class SrtRequest:
 
 @dataclass(frozen=True, slots=True)
 class SrtGrant:
-    """Leave to publish. `passphrase` None: the caller must not encrypt. `label` names the stream in logs (public)."""
+    """Leave to publish. `passphrase` None: the caller must not encrypt. `label` names the stream in logs (public).
+
+    `fields` is what every log line of the publisher carries.
+    """
 
     passphrase: str | None = field(default=None, repr=False)
     context: Any = field(default=None, repr=False)
     label: str = ""
+    fields: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

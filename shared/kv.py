@@ -134,6 +134,15 @@ class Bucket(Generic[R]):
             raise self._fault(error) from error
         return list(found.values())
 
+    async def keys(self, prefix: str) -> list[str]:
+        """List the keys under a prefix of whole tokens, in one request; some may have been removed."""
+        subject = f"$KV.{self._name}."
+        try:
+            info = await self._jetstream().stream_info(f"KV_{self._name}", subjects_filter=f"{subject}{prefix}.>")
+        except _FAULTS as error:
+            raise self._fault(error) from error
+        return sorted(name.removeprefix(subject) for name in info.state.subjects or {})
+
     async def _last_of_each(self, pattern: str) -> AsyncIterator[Msg]:
         """Give each key's last message, by a consumer of the call's own, which is removed at once."""
         js, stream = self._jetstream(), f"KV_{self._name}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import AbstractContextManager
 from typing import Any, cast
 
 import structlog
@@ -12,6 +13,11 @@ import structlog
 def get_logger() -> structlog.stdlib.BoundLogger:
     """Give a logger whose calls take an event name and fields: `log.info("clip.cut.done", clip=id)`."""
     return cast("structlog.stdlib.BoundLogger", structlog.get_logger())
+
+
+def bound(**fields: str) -> AbstractContextManager[None]:
+    """Give every line of this thread or task the fields, while the block runs; tasks that it starts keep them."""
+    return structlog.contextvars.bound_contextvars(**fields)
 
 
 def configure_logging(service: str, *, json: bool, level: str = "INFO") -> None:
@@ -23,6 +29,7 @@ def configure_logging(service: str, *, json: bool, level: str = "INFO") -> None:
     )
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
+        lambda _logger, _method, line: {"service": service, **line},  # threads begin with an empty context
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
@@ -34,7 +41,6 @@ def configure_logging(service: str, *, json: bool, level: str = "INFO") -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    structlog.contextvars.bind_contextvars(service=service)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=[
         structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer], foreign_pre_chain=shared))  # fmt: skip

@@ -76,7 +76,8 @@ STREAMS: tuple[StreamSpec, ...] = (
     StreamSpec(
         EVENTS,
         (
-            "live.session.started.>", "live.session.ended.>", "live.job.state_changed.>", "recordings.hour.closed.>",
+            "live.session.started.>", "live.session.ended.>", "live.session.warned.>", "live.job.state_changed.>",
+            "recordings.hour.closed.>",
             "recordings.range.expired.>", "clips.state_changed.>", "clips.segment_accurate.ready.>",
             "clips.frame_accurate.ready.>", "exports.delivered.>", "exports.failed.>", "restreams.state_changed.>",
             "restreams.target.state_changed.>", "restreams.file.started.>", "restreams.warned.>",

@@ -49,6 +49,7 @@ CHANNELS: tuple[Channel, ...] = (
     Channel(media.RecordingExpired, "event", EVENTS, ("archiver",)),
     Channel(live.SessionStarted, "event", EVENTS, ("ingester",)),
     Channel(live.SessionEnded, "event", EVENTS, ("ingester",)),
+    Channel(live.SessionWarned, "event", EVENTS, ("ingester",)),
     Channel(live.JobStateChanged, "event", EVENTS, ("gateway",)),
     Channel(clips.ClipStateChanged, "event", EVENTS, ("clipper",)),
     Channel(clips.SegmentAccurateReady, "event", EVENTS, ("clipper",)),

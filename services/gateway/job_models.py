@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from services.gateway.http.bodies import no_boolean, plain
 from services.gateway.jobs import NewJob
+from services.gateway.publishers import PublisherView
 from shared.messages.live import JobState
 
 LARGEST_EXTRA: Final = 64 * 1024
@@ -88,6 +89,9 @@ class JobView(BaseModel):
     reconnect_time: int
     event_length: int
     live_dvr_sliding_window_duration: int | None = None
+    publishers: list[PublisherView] | None = Field(
+        None, description="Who publishes, then who did, 16 at most; null in lists"
+    )
 
 
 class JobList(BaseModel):

@@ -14,6 +14,7 @@ from nats.js import JetStreamContext
 
 from services.gateway import job_state
 from services.gateway.http.problems import ApiError, not_found
+from services.gateway.publishers import Publishers
 from shared.bus import Outbox
 from shared.clock import Clock
 from shared.errors import Permanent
@@ -45,6 +46,7 @@ class Jobs:
     def __init__(self, jetstream: Callable[[], JetStreamContext], outbox: Outbox, vault: Vault, clock: Clock) -> None:
         self.bucket = Bucket(jetstream, "events", JobRecord)
         self._keys = Bucket(jetstream, "keys", IngestKey)
+        self.publishers = Publishers(jetstream, clock)
         self._sessions = Bucket(jetstream, "sessions", SessionRecord)
         self._outbox = outbox
         self._vault = vault

@@ -75,6 +75,12 @@ def _show_secrets(deps: Deps, job: JobRecord, shown: JobView, host: str) -> None
     shown.srt_url = f"srt://{host}:{deps.settings.srt_port}?{query}"
 
 
+async def _whole(deps: Deps, caller: Caller, job: JobRecord) -> JobView:
+    shown = view(deps, caller, job)
+    shown.publishers = await deps.jobs.publishers.of(job.account, job.event)
+    return shown
+
+
 @router.post("", status_code=201, openapi_extra=documents(JobCreate))
 async def create_job(
     request: Request, caller: Writer, asked: Annotated[JobCreate, Depends(json_body(JobCreate))]
@@ -82,7 +88,7 @@ async def create_job(
     """Make a live job: an encoder can publish to it at once."""
     deps = deps_of(request)
     ident = (await id_maker(request, caller.account))(0)
-    return view(deps, caller, await deps.jobs.create(caller.account, ident, asked.to_new_job()))
+    return await _whole(deps, caller, await deps.jobs.create(caller.account, ident, asked.to_new_job()))
 
 
 @router.get("")
@@ -99,20 +105,20 @@ async def list_jobs(
 
 @router.get("/{job_id}")
 async def get_job(request: Request, caller: Reader, job_id: HexPath) -> JobView:
-    """Read a live job."""
+    """Read a live job, and what its publishers do."""
     deps = deps_of(request)
-    return view(deps, caller, await deps.jobs.get(caller.account, job_id))
+    return await _whole(deps, caller, await deps.jobs.get(caller.account, job_id))
 
 
 @router.put("/{job_id}/stop")
 async def stop_job(request: Request, caller: Writer, job_id: HexPath) -> JobView:
     """Finish a live job: its encoder is disconnected, its recording is kept."""
     deps = deps_of(request)
-    return view(deps, caller, await deps.jobs.stop(caller.account, job_id))
+    return await _whole(deps, caller, await deps.jobs.stop(caller.account, job_id))
 
 
 @router.put("/{job_id}/cancel")
 async def cancel_job(request: Request, caller: Writer, job_id: HexPath) -> JobView:
     """Cancel a live job."""
     deps = deps_of(request)
-    return view(deps, caller, await deps.jobs.cancel(caller.account, job_id))
+    return await _whole(deps, caller, await deps.jobs.cancel(caller.account, job_id))

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 
+from services.ingester.forms import DIGITS, LONGEST, unknown
+from services.ingester.refusals import PublishRefused, later
 from shared.errors import Unavailable
-from shared.kv import Bucket
+from shared.kv import Bucket, Stored
 from shared.logging import get_logger
+from shared.messages.base import Record
 from shared.messages.jobs import IngestKey, JobRecord
 from shared.mirror import Mirror
 from shared.secrets import SecretUnreadable, Vault, hash_token
 
 log = get_logger()
 LOOK_UP_S: Final = 1.5
+R = TypeVar("R", bound=Record)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,58 +60,60 @@ class Access:
         """Say which loop the buckets are asked in."""
         self._loop = loop
 
-    def by_stream_key(self, stream_key: str) -> Entry | None:
-        """Find the job of an RTMP stream key; None when it has none, or takes no publisher now."""
-        if not stream_key or len(stream_key) > 256:
-            return None
+    def by_stream_key(self, stream_key: str) -> Entry:
+        """Find the job of an RTMP stream key; PublishRefused when it has none, or takes no publisher now."""
+        if not stream_key or len(stream_key) > LONGEST:
+            raise unknown("")
         name = f"ingest.{hash_token(stream_key)}"
         found = self._keys.get(name) or self._ask(self._key_bucket, name)
-        return self._entry(f"{found.account}.{found.event}") if isinstance(found, IngestKey) else None
-
-    def by_event(self, event: str) -> Entry | None:
-        """Find a job by its id, for SRT, where the passphrase is the secret."""
-        if len(event) != 32 or not event.isalnum():
-            return None
-        for key in self._jobs.values():
-            if key.endswith(f".{event}"):
-                return self._entry(key)
-        return self._entry_of(self._ask_event(event))
-
-    def _entry(self, key: str) -> Entry | None:
+        if found is None:
+            raise unknown(stream_key)
+        key = f"{found.account}.{found.event}"
         job = self._jobs.get(key) or self._ask(self._job_bucket, key)
-        return self._entry_of(job if isinstance(job, JobRecord) else None)
+        if job is None:
+            raise unknown(stream_key)
+        return self._entry(job)
 
-    def _entry_of(self, job: JobRecord | None) -> Entry | None:
-        if job is None or not job.accepts_publisher:
-            return None
+    def by_event(self, event: str) -> Entry:
+        """Find a job by its id, for SRT, where the passphrase is the secret; PublishRefused as above."""
+        if len(event) != DIGITS or not event.isalnum():
+            raise PublishRefused("no job has this id")
+        job = next((job for key, job in self._jobs.values().items() if key.endswith(f".{event}")), None)
+        if job is None:
+            found = self._wait(self._job_bucket.items(f"*.{event}"))
+            job = found[0].value if found else None
+        if job is None:
+            raise PublishRefused("no job has this id")
+        return self._entry(job)
+
+    def _entry(self, job: JobRecord) -> Entry:
+        if not job.accepts_publisher:
+            stage = job.state if job.ended else "being stopped"
+            raise PublishRefused(f"the job is {stage} and takes no publisher any more", "over")
         try:
             passphrase = self._vault.decrypt(job.passphrase, "passphrase")
         except SecretUnreadable:
-            return None
+            log.error("access.secret.unreadable", job=job.event, account=job.account)
+            raise PublishRefused("the job's secrets cannot be read by this server") from None
         return Entry(job.account, job.event, passphrase)
 
-    def _ask_event(self, event: str) -> JobRecord | None:
-        if self._loop is None:
-            return None
-        future = asyncio.run_coroutine_threadsafe(self._job_bucket.items(f"*.{event}"), self._loop)
+    def _ask(self, bucket: Bucket[R], key: str) -> R | None:
+        """Ask the broker from a server's thread; None when it has nothing there that can be read."""
         try:
-            found = future.result(LOOK_UP_S)
-        except (Unavailable, FutureTimeoutError):
-            future.cancel()
-            return None
-        return found[0].value if found else None
-
-    def _ask(self, bucket: Bucket[JobRecord] | Bucket[IngestKey], key: str) -> JobRecord | IngestKey | None:
-        """Ask the broker from a server's thread; None when it does not answer in time, or has an unreadable record."""
-        if self._loop is None:
-            return None
-        future = asyncio.run_coroutine_threadsafe(bucket.get(key), self._loop)
-        try:
-            stored = future.result(LOOK_UP_S)
-        except (Unavailable, FutureTimeoutError):
-            future.cancel()
-            return None
+            stored: Stored[R] | None = self._wait(bucket.get(key))
         except ValidationError:
             log.error("access.record.unreadable", key=key)
             return None
         return stored.value if stored else None
+
+    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        """Wait for the broker's answer; PublishRefused "later" when there is none in time."""
+        if self._loop is None:
+            work.close()
+            raise later()
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result(LOOK_UP_S)
+        except (Unavailable, FutureTimeoutError):
+            future.cancel()
+            raise later() from None

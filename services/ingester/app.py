@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator
+from functools import partial
 
 from services.ingester.access import Access
 from services.ingester.disk import Disk
@@ -16,7 +17,7 @@ from services.ingester.recording import Recording
 from services.ingester.salvage import Salvage
 from services.ingester.sessions import Sessions
 from shared.kv import Bucket
-from shared.messages.jobs import EventClock, IngestKey, JobRecord, SessionRecord
+from shared.messages.jobs import EventClock, IngestKey, JobRecord, PublisherStatus, SessionRecord
 from shared.mirror import Mirror
 from shared.reserve import store_reserve
 from shared.service import Service
@@ -27,7 +28,8 @@ def build(service: Service) -> None:
     """Join keys, sessions, recorder and servers."""
     settings, clock, js = service.settings, service.clock, service.js
     store = open_store(settings)
-    records = Records(Bucket(js, "sessions", SessionRecord), Bucket(js, "sessions", EventClock))
+    sessions_of = partial(Bucket, js, "sessions")
+    records = Records(sessions_of(SessionRecord), sessions_of(EventClock), sessions_of(PublisherStatus))
     leases = Leases(Bucket(js, "leases", Lease), service.instance, socket.gethostname())
     recording = Recording(store, clock)
     sessions = Sessions(records, leases, service.outbox, store, clock, recording, service.instance)

@@ -10,6 +10,7 @@ from typing import Final
 
 from services.ingester.access import Access
 from services.ingester.disk import Disk
+from services.ingester.refusals import disk_full
 from services.ingester.rtmp import Publication, PublishRequest, RtmpServer
 from services.ingester.sessions import Sessions, Ticket
 from services.ingester.srt import SrtGrant, SrtLimits, SrtListener, SrtPublication, SrtRequest, SrtUnavailable
@@ -33,25 +34,26 @@ class Doors:
         self._clock = clock
 
     def rtmp_request(self, request: PublishRequest) -> Ticket | None:
-        """Find the job of a stream key, which is the stream name; any app will do."""
-        entry = self._access.by_stream_key(request.stream_name)
-        if entry is None:
-            return None
-        try:
-            self._disk.require()
-        except StoreFull as error:
-            raise Rejected(str(error)) from error
+        """Find the job of the stream key; any app will do. PublishRefused says why a publisher is not let in."""
+        entry = self._access.by_stream_key(request.stream_key())
+        self._require_room()
+        self._sessions.check_elsewhere(entry)
         return self._sessions.admit(entry, "rtmp")
 
     def srt_request(self, request: SrtRequest) -> SrtGrant | None:
-        """Find the job of a stream id: the event's id, plain, as the key r, or after `publish:`; StoreFull."""
-        if request.keys.get("m", "publish") != "publish":
-            return None
-        entry = self._access.by_event(request.resource.removeprefix("publish:"))
-        if entry is None:
-            return None
-        self._disk.require()
-        return SrtGrant(passphrase=entry.passphrase, context=entry, label=entry.event)
+        """Find the job of a stream id; PublishRefused as above."""
+        entry = self._access.by_event(request.event)
+        self._require_room()
+        self._sessions.check(entry)
+        fields = {"job": entry.event, "account": entry.account}
+        return SrtGrant(passphrase=entry.passphrase, context=entry, label=entry.event, fields=fields)
+
+    def _require_room(self) -> None:
+        try:
+            self._disk.require()
+        except StoreFull as error:
+            log.warning("publish.disk_full", reason=str(error))
+            raise disk_full() from error
 
     def _rtmp_publish(self, publication: Publication[Ticket]) -> None:
         self._sessions.serve(publication, publication.grant)
@@ -60,8 +62,9 @@ class Doors:
         try:
             ticket = self._sessions.admit(publication.grant.context, "srt")
         except Rejected as error:
-            log.info("srt.publish.refused", job=publication.grant.label, reason=str(error))
+            log.info("srt.publish.refused", peer=str(publication.peer), reason=str(error))
             return
+        publication.session = ticket.session
         self._sessions.serve(publication, ticket)
 
     @contextlib.asynccontextmanager

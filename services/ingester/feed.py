@@ -16,8 +16,8 @@ from shared.clock import Clock
 from shared.errors import Permanent, Transient
 from shared.kv import Bucket, Conflict
 from shared.logging import get_logger
-from shared.messages.jobs import EventClock, SessionRecord, clock_key
-from shared.messages.live import EndReason, SessionEnded, SessionStarted
+from shared.messages.jobs import EventClock, PublisherStatus, SessionRecord, clock_key
+from shared.messages.live import EndReason, SessionEnded, SessionStarted, SessionWarned
 from shared.messages.media import SegmentWritten
 from shared.store import MediaStore
 
@@ -32,6 +32,15 @@ class Records:
 
     sessions: Bucket[SessionRecord]
     clocks: Bucket[EventClock]
+    statuses: Bucket[PublisherStatus]
+
+
+@dataclass(frozen=True, slots=True)
+class Unsupported:
+    """Tracks that a publisher sends and that cannot be recorded; `recorded`: others of it are."""
+
+    tracks: tuple[str, ...]
+    recorded: bool
 
 
 class Started(NamedTuple):
@@ -61,7 +70,8 @@ class Feed:
         self._store = store
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._waiting: asyncio.Queue[SegmentInfo | EndReason | Started] = asyncio.Queue()
+        self.reason: EndReason | None = None
+        self._waiting: asyncio.Queue[SegmentInfo | Unsupported | EndReason | Started] = asyncio.Queue()
 
     @property
     def prefix(self) -> str:
@@ -76,6 +86,10 @@ class Feed:
         """Hand a whole segment over; from any thread."""
         self._loop.call_soon_threadsafe(self._waiting.put_nowait, info)
 
+    def warned(self, tracks: tuple[str, ...], *, recorded: bool) -> None:
+        """Tell of tracks that cannot be recorded; from any thread."""
+        self._loop.call_soon_threadsafe(self._waiting.put_nowait, Unsupported(tracks, recorded))
+
     def ended(self, reason: EndReason) -> None:
         """Tell that nothing more will come; from any thread."""
         self._loop.call_soon_threadsafe(self._waiting.put_nowait, reason)
@@ -88,7 +102,10 @@ class Feed:
                 await self._insist(partial(self._publish, item))
             elif isinstance(item, Started):
                 await self._insist(partial(self._start, item))
+            elif isinstance(item, Unsupported):
+                await self._insist(partial(self._warn, item))
             else:
+                self.reason = item
                 await self._insist(partial(self._end, item))
                 return
 
@@ -133,6 +150,15 @@ class Feed:
         self.session = self.session.model_copy(
             update={"segments": self.session.segments + 1, "bytes": self.session.bytes + info.bytes}
         )
+
+    async def _warn(self, found: Unsupported) -> None:
+        session = self.session
+        await self._outbox.emit(
+            SessionWarned(
+                account=session.account, event=session.event, session=session.session, protocol=session.protocol,
+                at_ms=self._clock.now_ms(), tracks=found.tracks, recorded=found.recorded,
+            )
+        )  # fmt: skip
 
     async def _end(self, reason: EndReason) -> None:
         at_ms = self._clock.now_ms()

@@ -8,7 +8,8 @@ import os
 from collections.abc import AsyncIterator, Callable
 from typing import Final, Literal
 
-from shared.errors import Rejected, Unavailable
+from services.ingester.refusals import taken
+from shared.errors import Unavailable
 from shared.kv import Bucket, Conflict
 from shared.logging import get_logger
 from shared.messages.base import Record
@@ -42,7 +43,7 @@ class Leases:
         self._lost = lost
 
     async def take(self, account: str, event: str, session: str) -> None:
-        """Take an event for a session; Rejected while a live instance holds it for another."""
+        """Take an event for a session; PublishRefused while a live instance holds it for another."""
         key = f"{account}.{event}"
         lease = Lease(session=session, instance=self._instance, host=self._host, pid=os.getpid())
         with contextlib.suppress(Unavailable):  # the broker is away: an encoder at the door counts for more
@@ -54,11 +55,16 @@ class Leases:
                     elif self.is_dead(stored.value) or stored.value.instance == self._instance:
                         await self._bucket.replace(stored, lease)
                     else:
-                        raise Rejected("another publisher is at this event")
+                        raise taken()
                     break
                 except Conflict:
                     continue
         self._held[key] = lease
+
+    async def is_elsewhere(self, account: str, event: str) -> bool:
+        """Tell whether a live instance other than this one holds an event; Unavailable."""
+        stored = await self._bucket.get(f"{account}.{event}")
+        return stored is not None and stored.value.instance != self._instance and not self.is_dead(stored.value)
 
     async def release(self, account: str, event: str, session: str) -> None:
         """Give an event up, when the session still holds it."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from services.ingester.feed import Feed
-from services.ingester.recorder.loop import record
+from services.ingester.recorder.loop import NothingRecordable, record
 from services.ingester.recorder.model import NotMedia, never
+from services.ingester.recorder.stats import PublisherStats
 from services.ingester.sessions import Publication, Ticket
 from shared.clock import Clock
 from shared.errors import Unavailable
@@ -23,6 +24,7 @@ _REASONS: Final[Mapping[str, EndReason]] = {
     "protocol": "bad_media",
     "limit": "bad_media",
     "not_mpegts": "bad_media",
+    "unsupported": "bad_media",
     "closed": "stopped",
 }
 
@@ -58,17 +60,33 @@ class Recording:
         """Record until the publication ends; whatever happens, what was recorded is kept."""
         tap = Tap(publication, self._clock)
         ticket.heard_ns = lambda: tap.heard_ns
-        prefix = feed.prefix
+        prefix, stats = feed.prefix, ticket.stats
+
+        def warn(tracks: tuple[str, ...], *, recorded: bool = True) -> None:
+            log.warning("session.unsupported", tracks=tracks, recorded=recorded)
+            feed.warned(tracks, recorded=recorded)
+
+        stats.warn = warn
         try:
-            record(tap, feed, lambda name: self._store.begin(f"{prefix}/{name}"), self._clock, never())
+            record(tap, feed, lambda name: self._store.begin(f"{prefix}/{name}"), self._clock, never(), stats=stats)
+        except NothingRecordable:
+            warn(stats.unsupported, recorded=False)
+            return "bad_media"
         except NotMedia as error:
-            log.warning("session.bad_media", session=ticket.session, error=str(error))
+            log.warning("session.bad_media", error=str(error))
             return "bad_media"
         except StoreFull as error:
-            log.error("session.disk_full", session=ticket.session, error=str(error))
+            log.error("session.disk_full", error=str(error))
             return "disk_full"
         except Unavailable as error:
-            log.error("session.store_failed", session=ticket.session, error=str(error))
+            log.error("session.store_failed", error=str(error))
             return "disk_full"
+        return self._ended(publication, stats, warn)
+
+    def _ended(self, publication: Publication, stats: PublisherStats, warn: Callable[..., None]) -> EndReason:
+        """Tell how the server saw the end; it may have ended what cannot be recorded before a byte was read."""
         seen = getattr(publication, "end_reason", None) or getattr(publication, "reason", None)
+        if seen == "unsupported":
+            stats.meet(getattr(publication, "unfit", ()), warn=False)
+            warn(stats.unsupported, recorded=False)
         return _REASONS.get(str(seen), "disconnected")

@@ -14,6 +14,7 @@ from nats.js import JetStreamContext
 from services.ingester.feed import Feed, Records
 from services.ingester.leases import RENEW_S, Leases
 from services.ingester.recorder.recover import recover
+from services.ingester.status import Statuses
 from shared.bus import Outbox
 from shared.clock import Clock
 from shared.errors import ReelayError, Unavailable
@@ -87,10 +88,14 @@ class Salvage:
             feed.segment(info)
         feed.ended("killed")
         await feed.run()
+        await Statuses(self.records.statuses).lost(session, "killed", feed.session.ended_ms or self.clock.now_ms())
         self.missing_since_ns.pop(session.session, None)
         self.unheld_since_ns.pop(session.session, None)
         await self.leases.forget(session.account, session.event, session.session)
-        log.warning("session.salvaged", session=session.session, job=session.event, segments=len(found))
+        log.warning(
+            "session.salvaged", job=session.event, session=session.session, account=session.account,
+            reason="killed", segments=len(found),
+        )  # fmt: skip
 
     def _away_for_long(self, session: SessionRecord) -> bool:
         now_ns = self.clock.monotonic_ns()

@@ -14,18 +14,23 @@ from typing import Any, Final, Protocol
 from services.ingester.access import Entry
 from services.ingester.feed import Feed, Records
 from services.ingester.leases import Leases
+from services.ingester.recorder.stats import PublisherStats
+from services.ingester.refusals import taken
+from services.ingester.status import Monitor, Statuses
 from shared.bus import Outbox
 from shared.clock import Clock
-from shared.errors import ReelayError, Rejected
-from shared.logging import get_logger
+from shared.errors import ReelayError, Rejected, Unavailable
+from shared.logging import bound, get_logger
 from shared.messages.jobs import JobRecord, SessionRecord
 from shared.messages.live import EndReason
 from shared.messages.live import Protocol as IngestProtocol
 from shared.store import MediaStore
+from shared.tasks import beside
 
 log = get_logger()
 HALF_OPEN: Final = timedelta(seconds=3)
 OPENING_S: Final = 10.0
+ELSEWHERE_S: Final = 1.0
 
 
 class Publication(Protocol):
@@ -50,6 +55,12 @@ class Ticket:
     session: str = field(default_factory=lambda: uuid.uuid4().hex)
     publication: Publication | None = None
     stop_reason: EndReason | None = None
+    stats: PublisherStats = field(default_factory=PublisherStats)
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """What every log line of the publisher carries."""
+        return {"job": self.entry.event, "session": self.session, "account": self.entry.account}
 
 
 Record = Callable[[Publication, Feed, Ticket], EndReason]
@@ -74,6 +85,7 @@ class Sessions:
         self._store = store
         self._clock = clock
         self._record = record
+        self._statuses = Statuses(records.statuses)
         self._instance = instance
         self._lock = threading.Lock()
         self._tickets: dict[str, Ticket] = {}  # by event
@@ -93,7 +105,7 @@ class Sessions:
             return frozenset(ticket.session for ticket in self._tickets.values()) | self._publishing
 
     def admit(self, entry: Entry, protocol: IngestProtocol) -> Ticket:
-        """Let a publisher in; Rejected while another one publishes to the event.
+        """Let a publisher in; PublishRefused while another one publishes to the event.
 
         A publisher that has been silent for 3 s is taken for a dead connection and makes room.
         """
@@ -102,12 +114,32 @@ class Sessions:
         with self._lock:
             other = self._tickets.get(entry.event)
             if other and not self._is_half_open(other):
-                raise Rejected("another publisher is at this event")
+                raise taken()
             self._tickets[entry.event] = ticket
         if other:
-            log.info("session.replaced", job=entry.event, session=other.session)
+            log.info("session.replaced", **other.fields, by=ticket.session)
             self._stop(other, "replaced")
         return ticket
+
+    def check(self, entry: Entry) -> None:
+        """Say what `admit` would, and change nothing: whether a caller has the passphrase is not known yet."""
+        with self._lock:
+            other = self._tickets.get(entry.event)
+            if other and not self._is_half_open(other):
+                raise taken()
+
+    def check_elsewhere(self, entry: Entry) -> None:
+        """Refuse one whose event another instance holds, before it is told to send; unless the broker is away."""
+        if self._loop is None:
+            return
+        future = asyncio.run_coroutine_threadsafe(self._leases.is_elsewhere(entry.account, entry.event), self._loop)
+        try:
+            elsewhere = future.result(ELSEWHERE_S)
+        except (Unavailable, FutureTimeoutError):
+            future.cancel()
+            return
+        if elsewhere:
+            raise taken()
 
     def _is_half_open(self, ticket: Ticket) -> bool:
         silent_ns = self._clock.monotonic_ns() - ticket.heard_ns()
@@ -121,6 +153,10 @@ class Sessions:
 
     def serve(self, publication: Publication, ticket: Ticket) -> None:
         """Run the session in the publication's thread, from admission to end."""
+        with bound(**ticket.fields):
+            self._serve(publication, ticket)
+
+    def _serve(self, publication: Publication, ticket: Ticket) -> None:
         ticket.publication = publication
         if ticket.stop_reason:  # replaced or stopped before it began
             self.withdraw(ticket)
@@ -128,7 +164,7 @@ class Sessions:
         try:
             feed = self._call(self._open(ticket))
         except (ReelayError, FutureTimeoutError) as error:
-            log.warning("session.refused", job=ticket.entry.event, error=str(error) or "no answer")
+            log.warning("session.refused", error=str(error) or "no answer")
             self.withdraw(ticket)
             return
         reason: EndReason = "bad_media"
@@ -147,21 +183,26 @@ class Sessions:
             instance=self._instance, first_frame_ms=0, origin_ms=0,
         )  # fmt: skip
         feed = Feed(session, self._records, self._outbox, self._store, self._clock)
-        task = asyncio.create_task(self._publish(feed), name=f"feed-{ticket.session}")
+        monitor = Monitor(session, ticket.publication, ticket.stats, self._clock)
+        task = asyncio.create_task(self._publish(feed, monitor), name=f"feed-{ticket.session}")
         self._feeds.add(task)
         task.add_done_callback(self._feeds.discard)
-        log.info("session.opened", job=entry.event, session=ticket.session, protocol=ticket.protocol)
+        log.info("session.opened", **ticket.fields, protocol=ticket.protocol)
         return feed
 
-    async def _publish(self, feed: Feed) -> None:
+    async def _publish(self, feed: Feed, monitor: Monitor) -> None:
+        """Publish until the end; the task has the log fields of the publication's thread."""
         self._publishing |= {feed.session.session}
         try:
-            await feed.run()
+            async with beside(self._statuses.follow(monitor)):
+                await feed.run()
         finally:
             self._publishing -= {feed.session.session}
         session = feed.session
         await self._leases.release(session.account, session.event, session.session)
-        log.info("session.closed", job=session.event, session=session.session, reason=session.reason)
+        reason = feed.reason or "disconnected"
+        log.info("session.closed", reason=reason, recorded=bool(session.first_frame_ms), segments=session.segments)
+        await self._statuses.close(monitor, reason)
 
     def job_changed(self, key: str, job: JobRecord | None) -> None:
         """End the session of a job that takes no publisher any more, or is there no more (`<account>.<event>`)."""
@@ -178,7 +219,7 @@ class Sessions:
         with self._lock:
             tickets = [ticket for ticket in self._tickets.values() if ticket.stop_reason is None]
         for ticket in tickets:
-            log.info("session.ending", job=ticket.entry.event, session=ticket.session, reason=reason)
+            log.info("session.ending", **ticket.fields, reason=reason)
             self._stop(ticket, reason)
 
     def _lost(self, session: str) -> None:

@@ -111,6 +111,52 @@ class SessionRecord(Record):
     bytes: int = Field(0, ge=0)
 
 
+class PublisherStatus(Record):
+    """What one publisher does, in numbers: bucket `sessions` under `status_key`; the ingester writes it now and then.
+
+    It says how things stood at `updated_ms`, and after the session's end how they were last, until a later one of the
+    job takes the place.
+    """
+
+    account: AccountId
+    event: HexId
+    session: HexId
+    protocol: Protocol
+    peer: str = Field("", max_length=64, description="Address and port")
+    since_ms: Millis
+    updated_ms: Millis
+    ended_ms: Millis | None = None
+    reason: EndReason | None = None
+    video_codec: str = ""
+    audio_codec: str = ""
+    width: int = Field(0, ge=0)
+    height: int = Field(0, ge=0)
+    frame_rate: float = Field(0, ge=0, description="Pictures a second by their time stamps, of the last seconds")
+    sample_rate: int = Field(0, ge=0)
+    channels: int = Field(0, ge=0)
+    bitrate: int = Field(0, ge=0, description="Bits a second, of the last seconds")
+    bytes: int = Field(0, ge=0)
+    frames: int = Field(0, ge=0, description="Pictures")
+    keyframes: int = Field(0, ge=0)
+    last_keyframe_ms: Millis | None = None
+    jumps: int = Field(0, ge=0, description="Jumps of the encoder's time stamps")
+    damaged_frames: int = Field(0, ge=0, description="Frames that came incomplete or out of place, and were left out")
+    dropped_frames: int = Field(0, ge=0, description="RTMP: frames before the sequence header that they need")
+    lost_packets: int = Field(0, ge=0, description="SRT: packets that never came in time")
+    unsupported: tuple[str, ...] = Field((), max_length=8, description="Tracks that cannot be recorded, for people")
+    warnings: tuple[str, ...] = Field((), max_length=8, description="What is wrong, for people")
+
+
+def status_key(account: str, event: str, number: int) -> str:
+    """Give the key of one of a job's last publishers: four tokens, so that no pattern for sessions finds it."""
+    return f"{status_prefix(account, event)}.{number}"
+
+
+def status_prefix(account: str, event: str) -> str:
+    """Give what the keys of an event's publishers begin with."""
+    return f"_status.{account}.{event}"
+
+
 class EventClock(Record):
     """Stream time's zero, in the bucket `sessions` under `clock_key`; made once by the ingester."""
 

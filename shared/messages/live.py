@@ -68,6 +68,23 @@ class SessionEnded(LiveMessage):
         return f"ended-{self.session}"
 
 
+class SessionWarned(LiveMessage):
+    """A publisher sends tracks that cannot be recorded; without others its session ends at once."""
+
+    channel: ClassVar[str] = "live.session.warned"
+
+    session: HexId
+    protocol: Protocol
+    at_ms: Millis
+    tracks: tuple[str, ...] = Field(max_length=8, description="What is not recorded, for people: `AV1 video`")
+    recorded: bool = Field(description="The session's other tracks are recorded; false: it has none")
+
+    @property
+    def dedup_id(self) -> str:
+        """One per session and number of tracks: they only become more."""
+        return f"warned-{self.session}-{len(self.tracks)}-{self.recorded}"
+
+
 class LiveFinish(LiveMessage):
     """End the live event, because its encoder stayed away (`session` is then the last one) or its time is over."""
 

@@ -123,6 +123,7 @@ class Reject(IntEnum):
     NOT_FOUND = 1404
     BAD_MODE = 1405
     CONFLICT = 1409
+    UNSUPPORTED_MEDIA = 1415
     INTERNAL = 1500
     DOWN = 1503
     NO_ROOM = 1507

@@ -7,6 +7,7 @@ import socket
 import threading
 import uuid
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from services.ingester.leases import Lease, Leases
 from services.ingester.recorder.loop import record
 from shared.clock import SystemClock
 from shared.kv import Bucket
-from shared.messages.jobs import EventClock, SessionRecord
+from shared.messages.jobs import EventClock, PublisherStatus, SessionRecord
 from shared.service import make_service
 from shared.settings import Settings
 from shared.store import open_store
@@ -66,7 +67,8 @@ async def feed(folder: Path, nats_url: str, job: dict[str, Any], stream: Stream,
     store = open_store(settings)
     await service.broker.connect()
     try:
-        records = Records(Bucket(service.js, "sessions", SessionRecord), Bucket(service.js, "sessions", EventClock))
+        kept = partial(Bucket, service.js, "sessions")
+        records = Records(kept(SessionRecord), kept(EventClock), kept(PublisherStatus))
         leases = Leases(Bucket(service.js, "leases", Lease), service.instance, socket.gethostname())
         session = SessionRecord(
             account=job["account_id"], event=job["id"], session=uuid.uuid4().hex, protocol="rtmp",

@@ -10,12 +10,15 @@ from urllib.parse import urlsplit
 import pytest
 import structlog
 
+from shared.kv import Bucket
+from shared.messages.jobs import PublisherStatus, SessionRecord, status_key
 from shared.messages.live import JobStateChanged, LiveFinish
 from shared.settings import Settings
 from shared.streams import EVENTS, SCHEDULES
 from shared.subjects import schedule_subject, subject_of
 from tests.support.api_gateway import Gateway, gateway, until
 from tests.support.nats import NatsServer
+from tests.support.shared_bus import new_id
 
 
 @pytest.fixture
@@ -227,3 +230,33 @@ async def test_a_gateway_bound_to_every_address_names_one_that_can_be_reached(na
             assert not named & {"0.0.0.0", None}
     assert urlsplit(Settings(host="::").base_url).hostname not in {"::", None}
     assert [line["log_level"] for line in logged if line["event"] == "gateway.public_url.guessed"] == ["warning"]
+
+
+async def test_a_job_tells_of_its_publishers(api: Gateway) -> None:
+    job = await api.job()
+    assert (await api.http.get(f"/v1/jobs/{job['id']}")).json()["publishers"] == []
+    bucket = Bucket(api.deps.js, "sessions", PublisherStatus)
+    now = api.deps.clock.now_ms()
+    common: dict[str, Any] = {"account": "main", "event": job["id"], "protocol": "rtmp", "peer": "192.0.2.1:5000"}
+    live = PublisherStatus(
+        **common, session=new_id(), since_ms=now - 9000, updated_ms=now, video_codec="h264", width=1280, height=720,
+        frame_rate=29.97, bitrate=3_000_000, last_keyframe_ms=now - 500, jumps=1, unsupported=("MP3 audio",),
+        warnings=("MP3 audio cannot be recorded",),
+    )  # fmt: skip
+    over = PublisherStatus(**common, session=new_id(), since_ms=now - 99_000, updated_ms=now - 50_000,
+                           ended_ms=now - 50_000, reason="silent")  # fmt: skip
+    away = PublisherStatus(**common, session=new_id(), since_ms=now - 70_000, updated_ms=now - 40_000)
+    for number, status in enumerate((over, away, live)):
+        await bucket.create(status_key("main", job["id"], number), status)
+    shown = (await api.http.get(f"/v1/jobs/{job['id']}")).json()["publishers"]
+    assert [(p["session"], p["state"]) for p in shown] == [
+        (live.session, "live"), (away.session, "lost"), (over.session, "ended"),
+    ]  # fmt: skip
+    assert shown[0]["frame_rate"] == 29.97
+    assert (shown[0]["width"], shown[0]["height"], shown[0]["peer"]) == (1280, 720, "192.0.2.1:5000")
+    assert shown[0]["unsupported"] == ["MP3 audio"]
+    assert shown[2]["reason"] == "silent"
+    assert shown[2]["video_codec"] is None
+    [listed] = [j for j in (await api.http.get("/v1/jobs")).json()["jobs"] if j["id"] == job["id"]]
+    assert listed["publishers"] is None
+    assert [s.value.event for s in await Bucket(api.deps.js, "sessions", SessionRecord).items("*.*.*")] == []

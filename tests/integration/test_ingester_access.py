@@ -3,9 +3,11 @@
 import asyncio
 import secrets
 
+import pytest
 import structlog
 
 from services.ingester.access import Access
+from services.ingester.refusals import PublishRefused
 from shared.kv import Bucket
 from shared.messages.jobs import IngestKey, JobRecord
 from shared.mirror import Mirror
@@ -36,9 +38,10 @@ async def test_a_record_that_cannot_be_read_lets_nobody_in_and_breaks_nothing(na
         await (await js.key_value("keys")).put(f"ingest.{hash_token(keyless)}", b"[]")
         with structlog.testing.capture_logs() as logged:
             for stream_key in (named[damaged], keyless):
-                assert await asyncio.to_thread(access.by_stream_key, stream_key) is None
-            assert await asyncio.to_thread(access.by_event, damaged) is None
+                with pytest.raises(PublishRefused):
+                    await asyncio.to_thread(access.by_stream_key, stream_key)
+            with pytest.raises(PublishRefused):
+                await asyncio.to_thread(access.by_event, damaged)
         assert [line["event"] for line in logged].count("access.record.unreadable") == 2
         found = await asyncio.to_thread(access.by_stream_key, named[event])
-        assert found is not None
         assert (found.event, found.passphrase) == (event, "y")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from services.ingester.refusals import Why
 from services.ingester.rtmp import Publication, PublishRefused, PublishRequest, RtmpServer
 from services.ingester.rtmp.flv import tag
 from shared.rtmp.amf import encode
@@ -65,8 +66,9 @@ def test_connect_tells_what_the_server_takes() -> None:
         assert client.wait_for(SET_CHUNK_SIZE) == (65536).to_bytes(4, "big")
         info = client.answer("_result")[3]
         assert info["code"] == "NetConnection.Connect.Success"
-        assert {"hvc1", "av01", "Opus"} <= set(info["fourCcList"])
-        assert info["videoFourCcInfoMap"]["hvc1"]
+        assert info["fourCcList"] == ["avc1", "hvc1", "mp4a", "Opus"]  # what is recorded, and nothing else
+        assert set(info["videoFourCcInfoMap"]) == {"avc1", "hvc1"}
+        assert set(info["audioFourCcInfoMap"]) == {"mp4a", "Opus"}
         assert info["capsEx"] == 4.0
         client.command("_checkbw", 2.0, None)
         assert client.answer("_result")[1] == 2.0
@@ -75,7 +77,7 @@ def test_connect_tells_what_the_server_takes() -> None:
 def test_a_wrong_key_is_refused_before_media_and_never_logged() -> None:
     with capture_logs() as lines, rtmp_server() as (server, ingest), RtmpClient(server.port) as client:
         info = client.ask("wrong-secret?t=token-secret", tc_url="rtmp://h/live?t=url-secret")
-        assert (info["level"], info["code"]) == ("error", "NetStream.Publish.BadName")
+        assert (info["level"], info["code"]) == ("error", "NetStream.Publish.Denied")
         assert client.is_closed()
         assert ingest.streams == []
         assert ingest.asked[0].stream_name == "wrong-secret"
@@ -83,15 +85,25 @@ def test_a_wrong_key_is_refused_before_media_and_never_logged() -> None:
     assert "rtmp.publish.refused" in {line["event"] for line in lines}
 
 
-def test_the_reason_of_a_refusal_is_told() -> None:
+@pytest.mark.parametrize(
+    ("why", "code"),
+    [
+        ("no_key", "NetStream.Publish.Denied"), ("ambiguous", "NetStream.Publish.Denied"),
+        ("unknown", "NetStream.Publish.Denied"), ("over", "NetStream.Publish.Denied"),
+        ("taken", "NetStream.Publish.BadName"), ("disk_full", "NetStream.Failed"), ("later", "NetStream.Failed"),
+    ],
+)  # fmt: skip
+def test_the_reason_of_a_refusal_is_told(why: Why, code: str) -> None:
     def authorize(_: PublishRequest) -> str:
-        raise PublishRefused("the event is over")
+        raise PublishRefused("the event is over", why)
 
     server = RtmpServer("127.0.0.1", 0, authorize, lambda _: None, QUICK)
     server.start()
     try:
         with RtmpClient(server.port) as client:
-            assert "the event is over" in str(client.ask()["description"])
+            info = client.ask()
+            assert "the event is over" in str(info["description"])
+            assert (info["level"], info["code"]) == ("error", code)
             assert client.is_closed()
     finally:
         assert server.stop(LIMIT)
@@ -108,7 +120,7 @@ def test_a_broken_authorizer_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     server.start()
     try:
         with RtmpClient(server.port) as client:
-            assert client.ask()["code"] == "NetStream.Publish.BadName"
+            assert client.ask()["code"] == "NetStream.Publish.Denied"
             assert client.is_closed()
     finally:
         assert server.stop(LIMIT)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from services.ingester.sessions import Sessions
 from shared.errors import Rejected, Unavailable
 from shared.kv import Bucket
 from shared.messages.base import Message
-from shared.messages.jobs import EventClock, JobRecord, SessionRecord
+from shared.messages.jobs import EventClock, JobRecord, PublisherStatus, SessionRecord
 from shared.messages.media import SegmentWritten
 from shared.settings import Settings
 from shared.store import MediaStore, open_store
@@ -59,7 +60,8 @@ def leases(js: JetStreamContext, instance: str, host: str = "") -> Leases:
 
 
 def records(js: JetStreamContext) -> Records:
-    return Records(Bucket(lambda: js, "sessions", SessionRecord), Bucket(lambda: js, "sessions", EventClock))
+    kept = partial(Bucket, lambda: js, "sessions")
+    return Records(kept(SessionRecord), kept(EventClock), kept(PublisherStatus))
 
 
 def begun(session: str, event: str) -> SessionRecord:

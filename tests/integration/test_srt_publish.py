@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
+from services.ingester.refusals import PublishRefused, Why
 from services.ingester.srt import SrtGrant, SrtLimits, SrtRequest
 from shared.srt.caller import CallOptions, SrtCaller
 from shared.srt.constants import Reject
@@ -115,6 +116,30 @@ def test_a_refusal_tells_its_reason(running: Ingest, streamid: str, passphrase: 
         call(running.port, streamid, passphrase)
     assert refused.value.reason == reason
     assert len(running.received) == before
+
+
+@pytest.mark.parametrize(
+    ("why", "reason"),
+    [
+        ("unknown", Reject.NOT_FOUND), ("over", Reject.FORBIDDEN), ("taken", Reject.CONFLICT),
+        ("disk_full", Reject.NO_ROOM), ("later", Reject.DOWN), ("ambiguous", Reject.BAD_REQUEST),
+    ],
+)  # fmt: skip
+def test_every_refusal_has_its_reason(why: Why, reason: Reject) -> None:
+    class Refusing(Ingest):
+        def authorize(self, request: SrtRequest) -> SrtGrant | None:
+            raise PublishRefused(f"not {request.event}", why)
+
+    server = Refusing({}, SrtLimits())
+    server.listener.start()
+    try:
+        with capture_logs() as lines, pytest.raises(SrtRefused) as refused:
+            call(server.port, "live/0123456789abcdef0123456789abcdef")
+        assert refused.value.reason == reason
+        assert [line["reason"] for line in lines if line["event"] == "srt.publish.refused"] == [why]
+        assert "0123456789abcdef" not in repr(lines)
+    finally:
+        assert server.listener.stop(timedelta(seconds=60))
 
 
 def test_a_caller_is_told_that_there_is_no_room_for_its_recording() -> None:

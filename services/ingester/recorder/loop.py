@@ -16,38 +16,63 @@ from services.ingester.recorder.model import (
 )
 from services.ingester.recorder.mpegts import TsDemuxer
 from services.ingester.recorder.session import Session
+from services.ingester.recorder.stats import PublisherStats
 from shared.clock import Clock
 from shared.errors import ReelayError, Unavailable
 from shared.logging import get_logger
 
 log = get_logger()
 READ = 1 << 17
+HOPELESS_NS = 2_000_000_000
+"""For so long a container that names only what cannot be recorded may come to name more."""
+
+
+class NothingRecordable(NotMedia):
+    """The container holds tracks, and none that can be recorded."""
 
 
 def record(
-    source: Source, sink: Sink, place: Place, clock: Clock, stop: Stop, limits: RecorderLimits | None = None
+    source: Source,
+    sink: Sink,
+    place: Place,
+    clock: Clock,
+    stop: Stop,
+    limits: RecorderLimits | None = None,
+    *,
+    stats: PublisherStats | None = None,
 ) -> Summary:
     """Record until the source ends or `stop` is set, and tell how it went; blocks its thread.
 
-    `place` says where files go; `sink` hears of each segment once it lies there whole. Whatever ends the recording, all
+    `place` says where files go; `sink` hears of each segment once it lies there whole; `stats` is kept current.
+    Whatever ends the recording, all
     that was whole before is handed over. Raises NotMedia for bytes that are not the container or hold no track
     that can be recorded, StoreFull when the disk is full, Unavailable when it fails otherwise, and what `sink` raises.
     """
     demuxer = FlvDemuxer() if source.format == "flv" else TsDemuxer()
-    recording = _Recording(source, demuxer, Session(place, sink, limits or RecorderLimits()), clock)
+    session = Session(place, sink, limits or RecorderLimits())
+    recording = _Recording(source, demuxer, session, clock, stats or PublisherStats())
     recording.undecided = (limits or RecorderLimits()).undecided_bytes
     return recording.run(stop)
 
 
 class _Recording:
-    def __init__(self, source: Source, demuxer: FlvDemuxer | TsDemuxer, session: Session, clock: Clock) -> None:
+    def __init__(
+        self,
+        source: Source,
+        demuxer: FlvDemuxer | TsDemuxer,
+        session: Session,
+        clock: Clock,
+        stats: PublisherStats,
+    ) -> None:
         self.undecided = 0
         self._source = source
         self._demuxer = demuxer
         self._session = session
         self._clock = clock
+        self._stats = stats
         self._seen = 0
         self._framed = False
+        self._hopeless_since_ns: int | None = None
 
     def run(self, stop: Stop) -> Summary:
         try:
@@ -70,6 +95,7 @@ class _Recording:
             data = self._source.read(READ)
             if data:
                 self._seen += len(data)
+                self._stats.bytes = self._seen
                 self._take(self._demuxer.feed(data))
                 self._check()
             elif not self._goes_on():
@@ -90,16 +116,32 @@ class _Recording:
         arrival = Arrival(self._clock.monotonic_ns(), self._clock.now_ms())
         video, audio = self._demuxer.expects("video"), self._demuxer.expects("audio")
         for frame in frames:
+            self._stats.take(frame, arrival.ms)
             self._session.take(frame, arrival, expects_video=video, expects_audio=audio)
+        self._stats.jumps, self._stats.damaged = self._session.jumps, self._demuxer.damaged
 
     def _check(self, *, at_end: bool = False) -> None:
-        """End a recording that has nothing to record."""
-        if self._framed or (not at_end and self._seen < self.undecided):
+        """Tell of tracks that cannot be recorded; end a recording that has nothing else."""
+        others = self._demuxer.unsupported
+        if self._framed:
+            if others:
+                self._stats.meet(others)
             return
-        others = ", ".join(sorted(self._demuxer.unsupported))
-        if at_end and not others:
-            return  # nothing was sent, or not enough to tell
-        raise NotMedia(f"no track that can be recorded{' among ' + others if others else ''}")
+        hopeless = bool(others) and (at_end or self._is_hopeless())
+        if hopeless or (not at_end and self._seen >= self.undecided):
+            self._stats.meet(others, warn=False)
+            among = ", ".join(self._stats.unsupported)
+            kind = NothingRecordable if others else NotMedia
+            raise kind(f"no track that can be recorded{' among ' + among if among else ''}")
+
+    def _is_hopeless(self) -> bool:
+        """Tell whether for a while nothing has been announced that can be recorded."""
+        if self._demuxer.expects("video") or self._demuxer.expects("audio"):
+            self._hopeless_since_ns = None
+            return False
+        now_ns = self._clock.monotonic_ns()
+        self._hopeless_since_ns = self._hopeless_since_ns or now_ns
+        return now_ns - self._hopeless_since_ns >= HOPELESS_NS
 
     def _summary(self, stop: Stop) -> Summary:
         summary = Summary(

@@ -15,6 +15,9 @@ OTHERS = {
     0x80: "lpcm", 0x81: "ac3", 0x82: "dts", 0x84: "eac3", 0x87: "eac3"}  # fmt: skip
 PRIVATE = 0x06
 REGISTRATION, EXTENSION, OPUS_EXTENSION = 0x05, 0x7F, 0x80
+# What private data is by its registration, or by a descriptor of ETSI EN 300 468, annex D: none of it is recorded.
+PRIVATE_NAMES = {"AV01": "av01", "VP09": "vp09", "VP08": "vp08", "AC-3": "ac3", "EAC3": "eac3", "DTS1": "dts"}
+PRIVATE_AUDIO = {0x6A: "ac3", 0x7A: "eac3", 0x7B: "dts"}
 
 
 class Stream(NamedTuple):
@@ -82,10 +85,11 @@ def read_pmt(section: bytes) -> list[Stream] | None:
 def _stream(kind: int, pid: int, descriptors: bytes) -> Stream:
     if kind in KINDS:
         return Stream(pid, KINDS[kind])
-    name, channels = "", -1
+    name, channels, tags = "", -1, list[int]()
     at = 0
     while at + 2 <= len(descriptors):
         tag, size = descriptors[at], descriptors[at + 1]
+        tags.append(tag)
         content = descriptors[at + 2 : at + 2 + size]
         if tag == REGISTRATION:
             name = content[:4].decode("latin-1")
@@ -94,4 +98,7 @@ def _stream(kind: int, pid: int, descriptors: bytes) -> Stream:
         at += 2 + size
     if kind == PRIVATE and name == "Opus":
         return Stream(pid, "opus", max(channels, 0))
+    other = next((PRIVATE_AUDIO[tag] for tag in tags if tag in PRIVATE_AUDIO), PRIVATE_NAMES.get(name))
+    if kind == PRIVATE and other:
+        return Stream(pid, other)
     return Stream(pid, OTHERS.get(kind, f"type-{kind:02x}"))

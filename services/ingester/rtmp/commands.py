@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from services.ingester.refusals import Why
 from shared.rtmp.cursor import Value
 
-VIDEO_FOURCCS = ("avc1", "hvc1", "av01", "vp09")
-AUDIO_FOURCCS = ("mp4a", "Opus", "fLaC", "ac-3", "ec-3", ".mp3")
+VIDEO_FOURCCS = ("avc1", "hvc1")
+AUDIO_FOURCCS = ("mp4a", "Opus")
+"""What is recorded, and no more: a client that reads these lists sends what they hold."""
 _CAN_FORWARD = 4.0
 _CAPS_MOD_EX = 4.0
 
@@ -27,6 +29,19 @@ def connect_result(encoding: Value) -> tuple[Mapping[str, Value], Mapping[str, V
         "capsEx": _CAPS_MOD_EX,
     }
     return properties, info
+
+
+def refusal_code(why: Why) -> str:
+    """Give the code under which encoders show a refusal as what it is.
+
+    OBS ends at once by Denied, Rejected and Failed alone, GStreamer reads Denied as "not authorized" and BadName as
+    "stream already exists", FFmpeg shows the description of any.
+    """
+    if why == "taken":
+        return "NetStream.Publish.BadName"
+    if why == "unsupported":
+        return "NetStream.Publish.Rejected"
+    return "NetStream.Failed" if why in {"disk_full", "later"} else "NetStream.Publish.Denied"
 
 
 def status(level: str, code: str, description: str) -> dict[str, Value]:

@@ -6,8 +6,10 @@ import socket
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Generic, TypeVar
 
+from services.ingester.refusals import PublishRefused, Why
 from services.ingester.rtmp.admission import Admission
 from services.ingester.rtmp.limits import RtmpLimits
 from services.ingester.rtmp.link import Link
@@ -15,9 +17,10 @@ from services.ingester.rtmp.negotiation import Asked, Negotiation
 from services.ingester.rtmp.publication import Publication
 from services.ingester.rtmp.request import PublishRequest
 from services.ingester.rtmp.transport import TlsTransport, Transport
+from services.ingester.spoken import spoken
 from shared.clock import Clock
 from shared.errors import ReelayError, Rejected
-from shared.logging import get_logger
+from shared.logging import bound, get_logger
 from shared.rtmp import handshake
 from shared.rtmp.errors import PeerGone, PeerTimeout, RtmpError
 
@@ -53,6 +56,7 @@ class Connection(Generic[Grant]):
         self._clock = service.clock
         self._publication: Publication[Grant] | None = None
         self._aborted = False
+        self._explains = False
         tick = min(self._limits.part, self._limits.setup, self._limits.silence)
         tick_ns = int(tick.total_seconds() * _NS)
         self._transport: Transport
@@ -75,7 +79,7 @@ class Connection(Generic[Grant]):
         """Serve the peer until it or we end it; nothing that it does raises."""
         try:
             self._serve()
-            self._linger()
+            self._linger(self._limits.explain if self._explains else self._limits.linger)
         except PeerGone as error:
             log.debug("rtmp.connection.gone", peer=self.peer, reason=str(error))
         except RtmpError as error:
@@ -95,7 +99,8 @@ class Connection(Generic[Grant]):
         grant = self._ask(asked)
         if grant is not None:
             self._service.admission.publish(self)
-            self._publish(asked, grant)
+            with bound(**getattr(grant, "fields", {})):
+                self._publish(asked, grant)
 
     def _shake_hands(self) -> None:
         client = self._read(1 + handshake.SIZE)
@@ -123,16 +128,19 @@ class Connection(Generic[Grant]):
     def _ask(self, asked: Asked) -> Grant | None:
         """Let `authorize` decide; a refused publisher is told so."""
         reason, grant = "not authorized", None
+        why: Why = "unknown"
         try:
             grant = self._service.authorize(asked.request)
+        except PublishRefused as error:
+            reason, why = str(error), error.why
         except Rejected as error:
             reason = str(error)
         except ReelayError as error:
-            reason = f"could not be decided ({type(error).__name__})"
+            reason, why = f"could not be decided ({type(error).__name__})", "later"
         finally:
             if grant is None:
-                log.warning("rtmp.publish.refused", peer=self.peer, app=asked.request.label, reason=reason)
-                self._negotiation.refuse(asked.stream_id, f"Publishing was refused: {reason}.")
+                log.warning("rtmp.publish.refused", peer=self.peer, app=asked.request.label, why=why, reason=reason)
+                self._negotiation.refuse(asked.stream_id, f"Publishing was refused: {reason}.", why)
         return grant
 
     def _publish(self, asked: Asked, grant: Grant) -> None:
@@ -151,12 +159,16 @@ class Connection(Generic[Grant]):
             publication.finish()
             if publication.end_reason == "unpublished":
                 self._negotiation.end(asked.stream_id)
+            elif publication.end_reason == "unsupported":
+                self._explains = True
+                tracks = ", ".join(map(spoken, publication.unfit)) or "this stream"
+                self._negotiation.refuse(asked.stream_id, f"{tracks} cannot be recorded.", "unsupported")
 
-    def _linger(self) -> None:
+    def _linger(self, patience: timedelta) -> None:
         """Let the peer read the last answer: a close with bytes unread would reset the connection."""
         self._transport.set_low_water(1)
         self._transport.finish_writing()
-        until_ns = self._clock.monotonic_ns() + int(self._limits.linger.total_seconds() * _NS)
+        until_ns = self._clock.monotonic_ns() + int(patience.total_seconds() * _NS)
         scrap, drained = memoryview(bytearray(_DRAIN)), 0
         while drained < _MAX_DRAINED and self._clock.monotonic_ns() < until_ns:
             received = self._transport.receive(scrap)

@@ -25,6 +25,8 @@ class RtmpLimits:
     """A publisher without a whole media message for so long has gone: its stream ends."""
     linger: timedelta = timedelta(seconds=1)
     """How long a close waits for the peer to read the last answer."""
+    explain: timedelta = timedelta(seconds=10)
+    """How long it waits when a stream is refused that had begun: encoders read with their next write alone."""
     part: timedelta = timedelta(milliseconds=500)
     """Received bytes are never left unread for longer."""
     low_water: int = 64 * KIB

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import NamedTuple
 
-from services.ingester.rtmp.commands import connect_result, status
+from services.ingester.refusals import Why
+from services.ingester.rtmp.commands import connect_result, refusal_code, status
 from services.ingester.rtmp.limits import RtmpLimits
 from services.ingester.rtmp.link import Link
 from services.ingester.rtmp.request import PublishRequest, make_request
@@ -16,6 +18,8 @@ from shared.rtmp.errors import PeerGone, ProtocolError
 
 _MAX_STREAMS = 8
 _ACKNOWLEDGED = frozenset({"releaseStream", "getStreamLength", "_checkbw"})
+_NAMING = frozenset({"releaseStream", "FCPublish"})
+_MAX_ANNOUNCED = 4
 
 
 class Asked(NamedTuple):
@@ -36,6 +40,7 @@ class Negotiation:
         self._connected = False
         self._app = self._tc_url = ""
         self._streams = 0
+        self._announced: deque[str] = deque(maxlen=_MAX_ANNOUNCED)
 
     def take(self, messages: list[Message]) -> Asked | None:
         """Answer messages; give the wish to publish when there is one. Raises ProtocolError."""
@@ -48,9 +53,9 @@ class Negotiation:
             self._answer(command)
         return None
 
-    def refuse(self, stream_id: int, description: str) -> None:
+    def refuse(self, stream_id: int, description: str, why: Why) -> None:
         """Tell the publisher that it may not publish."""
-        info = status("error", "NetStream.Publish.BadName", description)
+        info = status("error", refusal_code(why), description)
         self._link.send_command("onStatus", 0.0, None, info, stream_id=stream_id)
 
     def accept(self, stream_id: int) -> None:
@@ -67,6 +72,8 @@ class Negotiation:
 
     def _answer(self, command: Command) -> None:
         handler = _HANDLERS.get(command.name)
+        if command.name in _NAMING and command.text(1):
+            self._announced.append(command.text(1))
         if command.name == "connect":
             self._connect(command)
         elif not self._connected:
@@ -114,6 +121,7 @@ class Negotiation:
             self._tc_url,
             peer=self._peer,
             secure=self._link.transport.secure,
+            announced=self._announced,
         )
         return Asked(request, command.stream_id, rest)
 

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Generic, Literal, TypeVar
 
 from services.ingester.rtmp.aggregate import split_aggregate
+from services.ingester.rtmp.codecs import CodecWatch
 from services.ingester.rtmp.limits import RtmpLimits
 from services.ingester.rtmp.link import Link
 from services.ingester.rtmp.metadata import DataEvent, read_data, sanitise
@@ -24,7 +25,7 @@ from shared.rtmp.errors import LimitExceeded, PeerGone, ProtocolError
 log = get_logger()
 
 Grant = TypeVar("Grant")
-EndReason = Literal["unpublished", "disconnected", "silent", "closed", "protocol", "limit", "consumer"]
+EndReason = Literal["unpublished", "disconnected", "silent", "closed", "protocol", "limit", "consumer", "unsupported"]
 
 _ENDING = ("FCUnpublish", "deleteStream", "closeStream")
 _NS = 1_000_000_000
@@ -61,6 +62,7 @@ class Publication(Generic[Grant]):
         self.events: deque[DataEvent] = deque(maxlen=limits.events)
         """Timed data messages (onCuePoint, onFI ...), oldest first; take them with popleft."""
         self._link = link
+        self._codecs = CodecWatch(int(limits.track_wait.total_seconds() * _NS))
         self._limits = limits
         self._clock = clock
         self._closed = False
@@ -89,6 +91,11 @@ class Publication(Generic[Grant]):
     def codecs(self) -> tuple[str, ...]:
         """Codecs of the tracks known so far, video first, as FOURCCs (avc1, hvc1, mp4a, Opus ...)."""
         return self._runs.codecs
+
+    @property
+    def unfit(self) -> tuple[str, ...]:
+        """Tracks that cannot be recorded, as `video-av01`."""
+        return self._codecs.unfit
 
     @property
     def dropped_frames(self) -> int:
@@ -214,6 +221,9 @@ class Publication(Generic[Grant]):
         for message in messages:
             kind = message.kind
             if kind in (chunks.VIDEO, chunks.AUDIO):
+                if self._codecs.look(kind, message.payload, now_ns):
+                    self._end("unsupported", ", ".join(self.unfit))
+                    return
                 if self._runs.media(kind, message.timestamp, message.payload, now_ns):
                     self._heard_ns, self._quiet_ns = now_ns, 0
             elif kind == chunks.AGGREGATE:
@@ -241,6 +251,8 @@ class Publication(Generic[Grant]):
         if event is None:
             return
         if event.name == "onMetaData":
-            self._runs.metadata(sanitise(event))
+            described = sanitise(event)
+            self._codecs.announce(described)
+            self._runs.metadata(described)
         else:
             self.events.append(event)

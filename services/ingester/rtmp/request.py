@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from urllib.parse import parse_qsl
 
-from shared.errors import Rejected
+from services.ingester.forms import looks_secret, stream_key
 from shared.rtmp.errors import ProtocolError
 
 _MAX_TEXT = 4096
 _MAX_ARGS = 64
-_MAX_LABEL = 64
-
-
-class PublishRefused(Rejected):
-    """`authorize` may raise it (or any ReelayError): this publisher may not publish."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -25,7 +20,8 @@ class PublishRequest:
 
     `app` and `stream_name` come without query and outer slashes. `args` unites the query arguments of the tcUrl, the
     app and the stream name; of one given twice the last of these wins. `tc_url` is as it came. `peer` is
-    `address:port`. `secure` says that the connection is RTMPS.
+    `address:port`. `secure` says that the connection is RTMPS. `raw_app`, `raw_name` and `announced` (what
+    releaseStream and FCPublish named) are as they came.
     """
 
     app: str
@@ -34,19 +30,30 @@ class PublishRequest:
     tc_url: str
     peer: str
     secure: bool = False
+    raw_app: str = ""
+    raw_name: str = ""
+    announced: tuple[str, ...] = ()
+
+    def stream_key(self) -> str:
+        """Give the stream key, in whatever form it was sent; raises PublishRefused when there is not just one."""
+        return stream_key(self.raw_app, self.raw_name, self.tc_url, self.announced)
 
     @property
     def label(self) -> str:
         """What a log may show: the first part of the app, unless that could be the key itself."""
-        return self.app.partition("/")[0][:_MAX_LABEL] if self.stream_name else ""
+        shown = self.app.partition("/")[0]
+        return shown if self.stream_name and not looks_secret(shown) else ""
 
     def __repr__(self) -> str:
         return f"PublishRequest(app={self.label!r}, args={sorted(self.args)!r}, peer={self.peer!r})"
 
 
-def make_request(app: str, stream_name: str, tc_url: str, *, peer: str, secure: bool) -> PublishRequest:
+def make_request(
+    app: str, stream_name: str, tc_url: str, *, peer: str, secure: bool, announced: Iterable[str] = ()
+) -> PublishRequest:
     """Unite what connect and publish said; raises ProtocolError when it is too long."""
-    if max(len(app), len(stream_name), len(tc_url)) > _MAX_TEXT:
+    announced = tuple(announced)
+    if max(map(len, (app, stream_name, tc_url, *announced))) > _MAX_TEXT:
         raise ProtocolError("publish URL is too long")
     app_path, _, app_query = app.partition("?")
     name, _, name_query = stream_name.partition("?")
@@ -60,6 +67,9 @@ def make_request(app: str, stream_name: str, tc_url: str, *, peer: str, secure: 
         tc_url=tc_url,
         peer=peer,
         secure=secure,
+        raw_app=app,
+        raw_name=stream_name,
+        announced=announced,
     )
 
 

@@ -33,7 +33,8 @@ class RtmpServer(Generic[Grant]):
     ReelayError, refuses; the text of a `Rejected` is told to the peer. Whether a second publisher of a key may come
     is its decision too. `on_publish(publication)` records the stream in the same thread. It is called just once for
     every grant, even if the peer has gone meanwhile; the connection ends when it returns. `port` 0 takes a free
-    one; host `::` takes IPv4 and IPv6.
+    one; host `::` takes IPv4 and IPv6. What a grant has as `fields` (text by name), every log line of its publisher
+    carries.
     """
 
     def __init__(

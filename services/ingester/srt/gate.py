@@ -7,10 +7,12 @@ passphrase; when it cannot, libsrt refuses it without telling us: its entry here
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from services.ingester.forms import Wish, plain, wish
+from services.ingester.refusals import PublishRefused, Why
 from services.ingester.srt.answers import AnswerLate, Answers, Authorize
 from services.ingester.srt.budget import RefusalBudget
 from services.ingester.srt.model import SrtGrant, SrtLimits, SrtRequest
@@ -25,6 +27,16 @@ from shared.store import StoreFull
 
 log = get_logger()
 
+_REASONS: Final[Mapping[Why, Reject]] = {
+    "no_key": Reject.BAD_REQUEST,
+    "ambiguous": Reject.BAD_REQUEST,
+    "unknown": Reject.NOT_FOUND,
+    "over": Reject.FORBIDDEN,
+    "taken": Reject.CONFLICT,
+    "disk_full": Reject.NO_ROOM,
+    "later": Reject.DOWN,
+    "unsupported": Reject.UNSUPPORTED_MEDIA,
+}
 _COLLECT_WITHIN_NS: Final = 3_000_000_000  # the handshake ends in the call that asks us: this is plenty
 
 
@@ -36,6 +48,21 @@ class Pending:
     request: SrtRequest
     grant: SrtGrant
     since_ns: int
+
+
+class _Refused(Exception):  # noqa: N818  names what happened; never leaves this module
+    def __init__(self, reason: Reject, why: str) -> None:
+        super().__init__(why)
+        self.reason = reason
+        self.why = why
+
+
+def _read(raw: bytes) -> tuple[StreamId, Wish]:
+    try:
+        text = plain(raw.decode())
+        return parse(text), wish(text)
+    except ValueError as error:  # not UTF-8 is one too
+        raise _Refused(Reject.BAD_REQUEST, "stream_id") from error
 
 
 class Gate:
@@ -62,36 +89,38 @@ class Gate:
             if self._budget.spent(peer.host):
                 socket.set_reject_reason(Reject.OVERLOAD)
                 return False
-        reason, why, streamid = self._admit(socket, peer, raw)
-        if reason is None:
+        streamid: StreamId | None = None
+        try:
+            streamid, asked = _read(raw)
+            self._admit(socket, SrtRequest(streamid, peer, asked.event), asked.mode)
+        except _Refused as refused:
+            reason, why = refused.reason, refused.why
+        except PublishRefused as error:
+            reason, why = _REASONS[error.why], error.why
+        except StoreFull:
+            reason, why = Reject.NO_ROOM, "disk_full"
+        except AnswerLate:
+            reason, why = Reject.DOWN, "answer_late"
+        else:
             return True
         socket.set_reject_reason(reason)
         self._refused(peer, why, streamid)
         return False
 
-    def _admit(self, socket: SrtSocket, peer: Address, raw: bytes) -> tuple[Reject | None, str, StreamId | None]:
-        try:
-            streamid = parse(raw.decode())
-        except ValueError:  # not UTF-8 is one too
-            return Reject.BAD_REQUEST, "stream_id", None
-        if streamid.mode != "publish":
-            return Reject.BAD_MODE, "mode", streamid
+    def _admit(self, socket: SrtSocket, request: SrtRequest, mode: str) -> None:
+        """Let a caller in; raises what `judge` knows otherwise."""
+        if mode != "publish":
+            raise _Refused(Reject.BAD_MODE, "mode")
         if not self._room() or self.waiting >= self._limits.max_pending:
-            return Reject.OVERLOAD, "full", streamid
-        request = SrtRequest(streamid, peer)
-        try:
-            grant = self._answers.ask(request)
-        except (AnswerLate, StoreFull) as error:
-            full = isinstance(error, StoreFull)
-            return Reject.NO_ROOM if full else Reject.DOWN, "disk_full" if full else "answer_late", streamid
+            raise _Refused(Reject.OVERLOAD, "full")
+        grant = self._answers.ask(request)
         if grant is None:
-            return Reject.FORBIDDEN, "unknown", streamid
+            raise _Refused(Reject.FORBIDDEN, "unknown")
         if grant.passphrase is not None:
             socket.set(Option.PBKEYLEN, self._limits.key_length)
             socket.set(Option.PASSPHRASE, check_passphrase(grant.passphrase))
         with self._lock:
             self._pending[socket.number] = Pending(socket, request, grant, self._clock.monotonic_ns())
-        return None, "", streamid
 
     def close(self) -> None:
         """Ask nobody any more."""

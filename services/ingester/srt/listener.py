@@ -14,7 +14,7 @@ from services.ingester.srt.gate import Gate
 from services.ingester.srt.model import SrtLimits
 from services.ingester.srt.publication import SrtPublication, seconds
 from shared.clock import Clock
-from shared.logging import get_logger
+from shared.logging import bound, get_logger
 from shared.srt import address
 from shared.srt.caller import ms
 from shared.srt.constants import ERROR, Option
@@ -166,7 +166,7 @@ class SrtListener:
         thread = threading.Thread(target=self._publish, args=(publication,), name="srt-read", daemon=True)
         with self._lock:
             self._publications[publication] = thread
-        log.info("srt.publish.accepted", peer=str(peer), label=entry.grant.label)
+        log.info("srt.publish.accepted", peer=str(peer), label=entry.grant.label, **entry.grant.fields)
         try:
             thread.start()
         except RuntimeError:  # the system gives no more threads
@@ -174,10 +174,11 @@ class SrtListener:
             self._forget(publication)
 
     def _publish(self, publication: SrtPublication) -> None:
-        try:
-            self._on_publish(publication)
-        finally:
-            self._forget(publication)
+        with bound(**publication.grant.fields):
+            try:
+                self._on_publish(publication)
+            finally:
+                self._forget(publication)
 
     def _forget(self, publication: SrtPublication) -> None:
         publication.close()
@@ -188,6 +189,7 @@ class SrtListener:
             "srt.publish.ended",
             peer=str(publication.peer),
             label=publication.grant.label,
+            session=publication.session,
             reason=publication.reason,
             bytes=publication.bytes_read,
             lost=stats.packets_lost,

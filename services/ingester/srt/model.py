@@ -14,10 +14,11 @@ from shared.srt.streamid import StreamId
 
 @dataclass(frozen=True, slots=True)
 class SrtRequest:
-    """A caller at the door: its stream id and its address. No value of the id shows in a repr."""
+    """A caller at the door: its stream id, its address, and the job that it wants. No value shows in a repr."""
 
     streamid: StreamId
     peer: Address
+    event: str = field(default="", repr=False)
 
     @property
     def raw(self) -> str:
@@ -37,11 +38,15 @@ class SrtRequest:
 
 @dataclass(frozen=True, slots=True)
 class SrtGrant:
-    """Leave to publish. `passphrase` None: the caller must not encrypt. `label` names the stream in logs (public)."""
+    """Leave to publish. `passphrase` None: the caller must not encrypt. `label` names the stream in logs (public).
+
+    `fields` is what every log line of the publisher carries.
+    """
 
     passphrase: str | None = field(default=None, repr=False)
     context: Any = field(default=None, repr=False)
     label: str = ""
+    fields: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ class SrtPublication:
         self.peer = peer
         self.reason = ""
         self.bytes_read = 0
+        self.session = ""  # what the consumer calls it, for the log
         self._socket = socket
         self._clock = clock
         self._interval_ns = ms(limits.drain_interval) * _NS

@@ -1,0 +1,159 @@
+"""The forms in which people and encoders write a stream key or an SRT id (docs/ingest.md has them as tables).
+
+Keys and ids of ours are 32 hexadecimal digits, so that one is found wherever it was written. At most one is ever looked
+up for a connection: two that differ are refused unread, or a guess would cost an attacker less than a connection.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final, Literal
+from urllib.parse import unquote
+
+from services.ingester.refusals import PublishRefused
+
+ROUNDS: Final = 2
+"""So often are percent signs decoded: an address that was escaped twice is read, no more."""
+LONGEST: Final = 256
+DIGITS: Final = 32
+_SHAPE: Final = re.compile(r"(?<![0-9A-Za-z_-])[0-9A-Fa-f]{32}(?![0-9A-Za-z_-])")
+_SEGMENT: Final = re.compile(r"[/\\?&#;,\s]")
+_KEY_NAMES: Final = frozenset({"key", "streamkey", "streamname", "stream", "name", "k", "id", "streamid"})
+_PREFIX: Final = re.compile(r"^[A-Za-z0-9]{2,5}:(?!//)")
+_SUFFIX: Final = re.compile(r"\.(?:flv|f4v|mp4|m4v|mov|sdp|stream|m3u8|ts)$", re.IGNORECASE)
+_HOST: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:([^/?#\s]*)@)?[^/?#\s]*")
+_HEX: Final = re.compile(r"[0-9A-Fa-f]{16,64}")
+_QUOTES: Final = "\"'`<>“”„‘’«»"
+_MODES: Final[dict[str, str]] = {
+    "publish": "publish", "push": "publish", "write": "publish", "input": "publish", "request": "request",
+    "read": "request", "play": "request", "pull": "request", "subscribe": "request", "bidirectional": "bidirectional",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a caller of the SRT port wants: to do `mode` with the job of this id (empty: it names none)."""
+
+    event: str = field(repr=False)
+    mode: str
+
+
+def plain(text: str) -> str:
+    """Take off what nobody sees or means: blanks and quotes round it, invisible characters, percent-encoding."""
+    for _ in range(ROUNDS):
+        if "%" not in text:
+            break
+        text = unquote(text)
+    text = unicodedata.normalize("NFKC", text)
+    visible = "".join(char for char in text if unicodedata.category(char) != "Cf")
+    return visible.strip().strip(_QUOTES).strip()
+
+
+def stream_key(app: str, name: str, tc_url: str = "", announced: Iterable[str] = ()) -> str:
+    """Read the stream key from connect's app and tcUrl, publish's name, and the names announced before.
+
+    Raises PublishRefused when there is none, or when two differ.
+    """
+    said = [plain(text) for text in (name, app, tc_url)]
+    strong = [key for text in said for key, named in _shaped(text) if named != "other"]
+    weak = [key for text in said for key, named in _shaped(text) if named == "other"]
+    earlier = [key for text in announced for key, _ in _shaped(plain(text))]
+    for found in (strong, weak, earlier):
+        if len(set(found)) > 1:
+            raise PublishRefused("two different stream keys were sent, send one", "ambiguous")
+        if found:
+            return found[0]
+    return _unshaped(said[0], said[1])
+
+
+def unknown(key: str) -> PublishRefused:
+    """Give the refusal of a key that no job has; it says what may be wrong with the key, and nothing of it."""
+    if len(key) != DIGITS and _HEX.fullmatch(key):
+        return PublishRefused(f"no job has this stream key: it has {len(key)} digits, a whole one has {DIGITS}")
+    return PublishRefused("no job has this stream key")
+
+
+def looks_secret(text: str) -> bool:
+    """Tell whether a text may hold a key, or a part of one, so that no log shows it."""
+    return bool(_HEX.search(plain(text))) or len(text) > 64 or "%" in text
+
+
+def _shaped(text: str) -> list[tuple[str, Literal["path", "key", "other"]]]:
+    """Give what has a key's shape, and whether it stands in a path, as an argument of a key's name, or of another."""
+    found: list[tuple[str, Literal["path", "key", "other"]]] = []
+    text = _HOST.sub(r"/?login=\1/", text)  # names of hosts have such labels, too
+    for match in _SHAPE.finditer(text):
+        before = _SEGMENT.split(text[: match.start()])[-1]
+        name, equals, _ = before.rpartition("=")
+        own = re.sub(r"[^a-z]", "", name.lower()) in _KEY_NAMES
+        found.append((match.group().lower(), "path" if not equals else "key" if own else "other"))
+    return found
+
+
+def _unshaped(name: str, app: str) -> str:
+    """Give the one thing that may be a key of another shape: it is looked up as it was written."""
+    key = _last(name) or _argument(name) or _argument(app) or (_last(app) if "/" in app.strip("/") else "")
+    if not key:
+        raise PublishRefused("no stream key was sent, write it into the encoder's field for it", "no_key")
+    if len(key) > LONGEST:
+        raise PublishRefused("no job has this stream key: it is too long", "unknown")
+    return key
+
+
+def _last(text: str) -> str:
+    path = re.split(r"[?&#]", text, maxsplit=1)[0]
+    segment = re.split(r"[/\\]", path.rstrip("/\\"))[-1].strip()
+    return _SUFFIX.sub("", _PREFIX.sub("", segment))
+
+
+def _argument(text: str) -> str:
+    for part in re.split(r"[?&#;]", text)[1:]:
+        name, _, value = part.partition("=")
+        if re.sub(r"[^a-z]", "", name.lower()) in _KEY_NAMES and value:
+            return _last(value)
+    return ""
+
+
+def wish(text: str) -> Wish:
+    """Read an SRT stream id that was made `plain`.
+
+    Raises PublishRefused when it names two jobs, ValueError when it misuses the syntax of `#!::`.
+    """
+    if text.startswith("#!"):
+        return _by_access_control(text)
+    if (at := text.lower().find("streamid=")) >= 0:  # a whole srt:// URL in the field for the id
+        return wish(plain(re.split(r"[&;\s]", text[at + 9 :], maxsplit=1)[0]))
+    head, colon, rest = text.partition(":")
+    mode = _MODES.get(head.strip().lower(), "") if colon and not rest.startswith("//") else ""
+    path, *arguments = re.split(r"[?&;,]", rest if mode else text, maxsplit=1)
+    asked = re.search(r"(?:^|[&;,])(?:mode|m)=([a-z]+)", "".join(arguments).lower())
+    mode = mode or (_MODES.get(asked[1], asked[1]) if asked else "publish")
+    # What follows the path behind a colon is a user's name and password.
+    ends = re.search(r":(?!//)(?=[^/]*$)", path) if "://" not in path else None
+    return Wish(_one(path[: ends.start()] if ends else path) or _one(text), mode)
+
+
+def _by_access_control(text: str) -> Wish:
+    if not text.startswith("#!::"):
+        raise ValueError("only the form #!::key=value,... is understood")
+    keys: dict[str, str] = {}
+    for part in text[4:].split(","):
+        name, equals, value = part.partition("=")
+        name = name.strip().lower()
+        if not equals or not name or name in keys or len(keys) == 32:
+            raise ValueError("a part of the stream id is not key=value, or comes twice")
+        keys[name] = plain(value)
+    mode = keys.get("m", "").lower()
+    inner = wish(keys["r"]) if keys.get("r") and not keys["r"].startswith("#!") else Wish("", "publish")
+    event = inner.event or _one(keys.get("u", "")) or _one(keys.get("h", "")) or _one(keys.get("s", ""))
+    return Wish(event, _MODES.get(mode, mode) if mode else inner.mode)
+
+
+def _one(text: str) -> str:
+    found = {key for key, _ in _shaped(text)}
+    if len(found) > 1:
+        raise PublishRefused("two different ids were sent, send one", "ambiguous")
+    return found.pop() if found else ""

@@ -1,0 +1,66 @@
+"""What a recording counts while it runs: plain numbers that its thread writes and others read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from services.ingester.recorder.model import VIDEO_SCALE, Frame
+from services.ingester.spoken import is_media, spoken
+
+MOST_TRACKS: Final = 8
+_LONGEST_STEP: Final = 2 * VIDEO_SCALE
+"""More between two frames is a pause or a jump, and says nothing of the frame rate."""
+
+
+@dataclass(slots=True)
+class PublisherStats:
+    """Counters of one session. `warn` is called in the recording's thread when there is a track it cannot record."""
+
+    bytes: int = 0
+    video_codec: str = ""
+    audio_codec: str = ""
+    width: int = 0
+    height: int = 0
+    sample_rate: int = 0
+    channels: int = 0
+    frames: int = 0
+    keyframes: int = 0
+    last_keyframe_ms: int | None = None
+    steps: int = 0
+    """Steps from one picture to the next, and how long they took together (90 kHz)."""
+    step_ticks: int = 0
+    jumps: int = 0
+    damaged: int = 0
+    unsupported: tuple[str, ...] = ()
+    warn: Callable[[tuple[str, ...]], None] | None = None
+    _last_dts: int | None = None
+    _known: set[str] = field(default_factory=set)
+
+    def take(self, frame: Frame, at_ms: int) -> None:
+        """Count a frame that came at a wall-clock time."""
+        config = frame.config
+        if config.kind == "audio":
+            self.audio_codec, self.sample_rate, self.channels = config.codec, config.sample_rate, config.channels
+            return
+        self.video_codec, self.width, self.height = config.codec, config.width, config.height
+        self.frames += 1
+        if frame.sync:
+            self.keyframes += 1
+            self.last_keyframe_ms = at_ms
+        if self._last_dts is not None and 0 < frame.dts - self._last_dts < _LONGEST_STEP:
+            self.steps += 1
+            self.step_ticks += frame.dts - self._last_dts
+        self._last_dts = frame.dts
+
+    def meet(self, names: Iterable[str], *, warn: bool = True) -> None:
+        """Note tracks that cannot be recorded; those that are new are warned of."""
+        if len(self.unsupported) >= MOST_TRACKS:
+            return
+        self._known |= {spoken(name) for name in names if is_media(name)}
+        found = tuple(sorted(self._known))[:MOST_TRACKS]
+        if found != self.unsupported:
+            self.unsupported = found
+            if warn and self.warn is not None:
+                self.warn(found)

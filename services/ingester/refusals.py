@@ -1,0 +1,32 @@
+"""Why a publisher is not let in: one word for the protocols' codes, and words for the person at the encoder."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from shared.errors import Rejected
+
+Why = Literal["no_key", "ambiguous", "unknown", "over", "taken", "disk_full", "later", "unsupported"]
+
+
+class PublishRefused(Rejected):
+    """A publisher may not publish. The message is told to it, and holds nothing of what it sent."""
+
+    def __init__(self, message: str, why: Why = "unknown") -> None:
+        super().__init__(message)
+        self.why: Why = why
+
+
+def taken() -> PublishRefused:
+    """Give the refusal of one who comes while another publishes."""
+    return PublishRefused("another publisher is at this job", "taken")
+
+
+def later() -> PublishRefused:
+    """Give the refusal of one about whom nothing can be found out now."""
+    return PublishRefused("the key cannot be looked up now, try again in some seconds", "later")
+
+
+def disk_full() -> PublishRefused:
+    """Give the refusal of one whose stream could not be stored."""
+    return PublishRefused("the server's disk is full, nothing can be recorded now", "disk_full")

@@ -1,0 +1,70 @@
+"""Which of a publisher's tracks can be recorded: looked at before media is kept, so that the publisher can be told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from services.ingester.rtmp.tags import read_media
+from shared.rtmp.chunks import AUDIO, VIDEO, Payload
+from shared.rtmp.cursor import Value
+
+RECORDED: Final = frozenset({"avc1", "hvc1", "mp4a", "Opus"})
+_PATIENCE: Final = 10
+"""So many times longer is a track waited for that was announced."""
+_IDS: Final[Mapping[int, tuple[str, int]]] = {VIDEO: ("videocodecid", 0x0F), AUDIO: ("audiocodecid", 0xF0)}
+
+
+class CodecWatch:
+    """Sees every media message; `hopeless` once all that is sent, or was announced, cannot be recorded."""
+
+    def __init__(self, wait_ns: int) -> None:
+        self._wait_ns = wait_ns
+        self._announced: set[int] = set()
+        self._marks: dict[int, bytes] = {}
+        self._codecs: dict[int, str] = {}
+        self._unfit_since_ns: int | None = None
+        self._fit = False
+
+    @property
+    def unfit(self) -> tuple[str, ...]:
+        """Name the tracks that cannot be recorded, video first: `video-av01`."""
+        names = ((VIDEO, "video"), (AUDIO, "audio"))
+        found = ((name, self._codecs.get(kind, "")) for kind, name in names)
+        return tuple(f"{name}-{codec}" for name, codec in found if codec and codec not in RECORDED)
+
+    def announce(self, metadata: Mapping[str, Value]) -> None:
+        """Take what onMetaData says of tracks."""
+        self._announced = {kind for kind, (name, _) in _IDS.items() if metadata.get(name) not in (None, 0.0)}
+
+    def look(self, kind: int, payload: Payload, now_ns: int) -> bool:
+        """Take a message; True when nothing of the stream can be recorded."""
+        if self._fit:
+            return False
+        if len(payload) > 1:
+            self._mark(kind, payload, now_ns)
+        if self._fit or self._unfit_since_ns is None:
+            return False
+        missing = self._announced - self._codecs.keys()
+        if (self._announced and not missing) or len(self._codecs) == 2:
+            return True
+        return now_ns - self._unfit_since_ns >= self._wait_ns * (_PATIENCE if missing else 1)
+
+    def _mark(self, kind: int, payload: Payload, now_ns: int) -> None:
+        """Read what a message holds when its codec is not the one before's."""
+        mark = bytes(payload[1:5]) if _is_enhanced(kind, payload[0]) else bytes((payload[0] & _IDS[kind][1],))
+        if self._marks.get(kind) == mark:
+            return
+        media = read_media(kind, payload)
+        if media is None:
+            return
+        self._marks[kind] = mark
+        self._codecs[kind] = media.codec
+        if media.codec in RECORDED:
+            self._fit = True
+        elif self._unfit_since_ns is None:
+            self._unfit_since_ns = now_ns
+
+
+def _is_enhanced(kind: int, first: int) -> bool:
+    return bool(first & 0x80) if kind == VIDEO else first >> 4 == 9

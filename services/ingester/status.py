@@ -1,0 +1,144 @@
+"""What an operator sees of a publisher: its numbers, written to the broker a few seconds apart."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any, Final
+
+from services.ingester.recorder.stats import PublisherStats
+from shared.clock import Clock
+from shared.errors import Unavailable
+from shared.kv import Bucket, Stored
+from shared.logging import get_logger
+from shared.messages.jobs import PublisherStatus, SessionRecord, status_key, status_prefix
+from shared.messages.live import EndReason
+
+log = get_logger()
+FIRST_S: Final = 1.0
+EVERY_S: Final = 5.0
+KEPT: Final = 16
+"""Publishers of a job that are shown; of earlier ones the session's record tells."""
+OLD_KEYFRAME_MS: Final = 15_000
+_NS: Final = 1_000_000_000
+_VIDEO_SCALE: Final = 90_000
+
+
+@dataclass(slots=True)
+class _Counted:
+    """What had been counted at a monotonic time."""
+
+    at_ns: int
+    bytes: int
+    steps: int
+    ticks: int
+
+
+class Monitor:
+    """Makes a publisher's status of the counters that its thread keeps; used by the event loop alone."""
+
+    def __init__(self, session: SessionRecord, publication: Any, stats: PublisherStats, clock: Clock) -> None:
+        self._session = session
+        self._publication = publication
+        self._stats = stats
+        self._clock = clock
+        self._since_ms = clock.now_ms()
+        self._before = self._count()
+        self._rates = (0.0, 0)
+        self.job = (session.account, session.event)
+        self.key = ""
+        """Where the status is kept, once a place has been found."""
+
+    def look(self, reason: EndReason | None = None) -> PublisherStatus:
+        """Give the status; rates are of the time since the look before. With a reason it is the last one."""
+        stats, now_ms = self._stats, self._clock.now_ms()
+        frame_rate, bitrate = self._measure()
+        shares = getattr(self._publication, "stats", None)
+        lost = shares().packets_dropped if shares is not None else 0
+        status = PublisherStatus(
+            account=self._session.account, event=self._session.event, session=self._session.session,
+            protocol=self._session.protocol, peer=str(getattr(self._publication, "peer", "")), since_ms=self._since_ms,
+            updated_ms=now_ms, ended_ms=now_ms if reason else None, reason=reason,
+            video_codec=stats.video_codec, audio_codec=stats.audio_codec, width=stats.width, height=stats.height,
+            frame_rate=frame_rate, sample_rate=stats.sample_rate, channels=stats.channels, bitrate=bitrate,
+            bytes=stats.bytes, frames=stats.frames, keyframes=stats.keyframes, last_keyframe_ms=stats.last_keyframe_ms,
+            jumps=stats.jumps, damaged_frames=stats.damaged,
+            dropped_frames=getattr(self._publication, "dropped_frames", 0), lost_packets=lost,
+            unsupported=stats.unsupported,
+        )  # fmt: skip
+        return status.model_copy(update={"warnings": warnings_of(status)})
+
+    def _count(self) -> _Counted:
+        stats = self._stats
+        return _Counted(self._clock.monotonic_ns(), stats.bytes, stats.steps, stats.step_ticks)
+
+    def _measure(self) -> tuple[float, int]:
+        """Give pictures and bits a second since the look before; at once after it, those of then."""
+        now, before = self._count(), self._before
+        if now.at_ns - before.at_ns >= _NS // 2:
+            ticks = now.ticks - before.ticks
+            frame_rate = round((now.steps - before.steps) * _VIDEO_SCALE / ticks, 3) if ticks else 0.0
+            self._rates = (frame_rate, (now.bytes - before.bytes) * 8 * _NS // (now.at_ns - before.at_ns))
+            self._before = now
+        return self._rates
+
+
+def warnings_of(status: PublisherStatus) -> tuple[str, ...]:
+    """Say what is wrong with a stream, for people."""
+    found = [f"{track} cannot be recorded" for track in status.unsupported]
+    since = status.last_keyframe_ms or status.since_ms
+    if status.video_codec and status.updated_ms - since > OLD_KEYFRAME_MS:
+        found.append(f"no keyframe for {(status.updated_ms - since) // 1000} s: playback and clips begin at keyframes")
+    if status.jumps:
+        found.append(f"the encoder's time stamps jumped ({status.jumps} times)")
+    if status.damaged_frames:
+        found.append(f"{status.damaged_frames} frames came damaged and were left out")
+    if status.lost_packets:
+        found.append(f"{status.lost_packets} packets were lost on the way: a larger latency may help")
+    return tuple(found[:8])
+
+
+class Statuses:
+    """Writes them. While the broker is away nothing is written, and nothing waits."""
+
+    def __init__(self, bucket: Bucket[PublisherStatus]) -> None:
+        self._bucket = bucket
+
+    async def follow(self, monitor: Monitor) -> None:
+        """Write a publisher's status until the task is cancelled."""
+        pause = FIRST_S
+        while True:
+            await asyncio.sleep(pause)
+            await self._write(monitor, monitor.look())
+            pause = EVERY_S
+
+    async def close(self, monitor: Monitor, reason: EndReason) -> None:
+        """Write the last one."""
+        await self._write(monitor, monitor.look(reason))
+
+    async def lost(self, session: SessionRecord, reason: EndReason, at_ms: int) -> None:
+        """Note the end of a session whose ingester was killed; Unavailable."""
+        for stored in await self._kept(session.account, session.event):
+            if stored.value.session == session.session and stored.value.ended_ms is None:
+                ended = stored.value.model_copy(update={"ended_ms": at_ms, "reason": reason})
+                await self._bucket.change(stored.key, lambda _, ended=ended: ended)  # type: ignore[misc]
+
+    async def _kept(self, account: str, event: str) -> list[Stored[PublisherStatus]]:
+        keys = await self._bucket.keys(status_prefix(account, event))
+        found = await asyncio.gather(*map(self._bucket.get, keys))
+        return [stored for stored in found if stored is not None]
+
+    async def _write(self, monitor: Monitor, status: PublisherStatus) -> None:
+        try:
+            monitor.key = monitor.key or await self._place(monitor)
+            await self._bucket.change(monitor.key, lambda _: status)
+        except Unavailable as error:
+            log.info("status.not_written", error=str(error))
+
+    async def _place(self, monitor: Monitor) -> str:
+        """Find a free key, or the one of the job's publisher that came longest ago."""
+        kept = await self._kept(*monitor.job)
+        if len(kept) >= KEPT:
+            return min(kept, key=lambda stored: stored.value.since_ms).key
+        taken = {stored.key for stored in kept}
+        return next(key for number in range(KEPT) if (key := status_key(*monitor.job, number)) not in taken)

@@ -1,0 +1,120 @@
+"""What cannot be recorded: who sends nothing else is told at once, the rest of a stream is recorded, all is told."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from shared.messages.jobs import PublisherStatus
+from tests.support.ingest_desk import another, ingesting, lines, statuses, warned
+from tests.support.media_streams import FFMPEG
+from tests.support.nats import NatsServer
+from tests.support.recordings import until
+from tests.support.sessions_desk import Desk
+
+AV1 = ("-c:v", "libsvtav1", "-preset", "12")
+VP9 = ("-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8")
+H264 = ("-c:v", "libx264", "-preset", "ultrafast", "-g", "15")
+MPEG2, SORENSON = ("-c:v", "mpeg2video", "-g", "15"), ("-c:v", "flv1", "-g", "15")
+NO_VIDEO, NO_SOUND = ("-vn",), ("-an",)
+AAC, MP3, MP2, AC3 = ("-c:a", "aac"), ("-c:a", "libmp3lame"), ("-c:a", "mp2"), ("-c:a", "ac3")
+
+
+@contextmanager
+def encoder(url: str, form: str, *codecs: str) -> Iterator[subprocess.Popen[str]]:
+    """Encode a minute in real time."""
+    command = [
+        FFMPEG, "-hide_banner", "-v", "error", "-re", "-f", "lavfi", "-i", "testsrc2=s=160x90:r=15:d=60", "-re",
+        "-f", "lavfi", "-i", "sine=r=44100:d=60", *codecs, "-f", form, url,
+    ]  # fmt: skip
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+async def last(at: Desk) -> PublisherStatus:
+    """Wait until the job's publisher has ended; give what was told last."""
+
+    async def look() -> PublisherStatus | None:
+        found = await statuses(at)
+        return found[0] if found and found[0].ended_ms is not None else None
+
+    status: PublisherStatus = await until(look)
+    return status
+
+
+async def test_rtmp_without_anything_to_record_is_refused_in_words(nats: NatsServer, tmp_path: Path) -> None:
+    cases: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
+        ((*AV1, *NO_SOUND), ("AV1 video",)),
+        ((*VP9, *NO_SOUND), ("VP9 video",)),
+        ((*AV1, *MP3), ("AV1 video", "MP3 audio")),
+        ((*SORENSON, *NO_SOUND), ("Sorenson H.263 video",)),
+        ((*NO_VIDEO, *MP3), ("MP3 audio",)),
+    ]
+    async with ingesting(nats, tmp_path, tmp_path) as (at, _):
+        for codecs, tracks in cases:
+            await another(at)
+            with encoder(f"rtmp://127.0.0.1:{at.rtmp}/live/{at.key}", "flv", *codecs) as process:
+                _, said = await asyncio.to_thread(process.communicate, timeout=60)
+            assert process.returncode != 0
+            assert f"Server error: {', '.join(tracks)} cannot be recorded." in said, codecs
+            [event] = await until(lambda: warned(at))
+            assert (event.tracks, event.recorded, event.protocol) == (tracks, False, "rtmp")
+            status = await last(at)
+            assert (status.unsupported, status.reason) == (tracks, "bad_media")
+            assert await at.segments() == []
+
+
+async def test_rtmp_is_recorded_as_far_as_it_can_be(nats: NatsServer, tmp_path: Path) -> None:
+    cases = [((*AV1, *AAC), "AV1 video", "aac"), ((*H264, *MP3), "MP3 audio", "h264")]
+    async with ingesting(nats, tmp_path, tmp_path) as (at, _):
+        for codecs, track, kept in cases:
+            await another(at)
+            with encoder(f"rtmp://127.0.0.1:{at.rtmp}/live/{at.key}", "flv", *codecs):
+                await until(at.segments, 60)
+                [event] = await until(lambda: warned(at))
+                assert (event.tracks, event.recorded) == ((track,), True)
+            status = await last(at)
+            assert (status.unsupported, status.reason) == ((track,), "disconnected")
+            assert f"{track} cannot be recorded" in status.warnings
+            assert kept in (status.video_codec, status.audio_codec)
+            told = [line for line in lines(tmp_path) if line.get("session") == status.session]
+            assert {"session.unsupported", "session.closed", "rtmp.publish.ended"} <= {line["event"] for line in told}
+            assert {(line["job"], line["account"], line["service"]) for line in told} == {
+                (at.event, "main", "ingester")
+            }
+
+
+async def test_srt_is_recorded_as_far_as_it_can_be(nats: NatsServer, tmp_path: Path) -> None:
+    cases: list[tuple[tuple[str, ...], tuple[str, ...], str]] = [
+        ((*MPEG2, *MP2), ("MP2 or MP3", "MPEG-2"), ""),
+        ((*NO_VIDEO, *AC3), ("AC-3",), ""),
+        ((*H264, *MP2), ("MP2 or MP3",), "h264"),
+        ((*H264, *AC3), ("AC-3",), "h264"),
+        ((*MPEG2, *AAC), ("MPEG-2",), "aac"),
+    ]
+    async with ingesting(nats, tmp_path, tmp_path) as (at, srt):
+        for codecs, tracks, kept in cases:
+            await another(at)
+            query = f"pkt_size=1316&connect_timeout=20000&streamid={at.event}&passphrase={at.key}"
+            with encoder(f"srt://127.0.0.1:{srt}?{query}", "mpegts", *codecs) as process:
+                [event] = await until(lambda: warned(at), 60)
+                assert (event.tracks, event.recorded, event.protocol) == (tracks, bool(kept), "srt")
+                if kept:
+                    await until(at.segments, 60)
+                else:
+                    assert await asyncio.to_thread(process.wait, 60) != 0  # it is disconnected
+            status = await last(at)
+            assert status.unsupported == tracks
+            assert kept in (status.video_codec, status.audio_codec)
+            assert status.reason == ("disconnected" if kept else "bad_media")
+            told = [line for line in lines(tmp_path) if line.get("session") == status.session]
+            assert {"srt.publish.ended", "session.closed"} <= {line["event"] for line in told}
+            assert {(line["job"], line["account"]) for line in told} == {(at.event, "main")}

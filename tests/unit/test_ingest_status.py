@@ -1,0 +1,127 @@
+"""What is told of a publisher: its tracks that cannot be recorded, its numbers, and what is wrong with it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from services.gateway.publishers import view
+from services.ingester.recorder.model import Frame
+from services.ingester.recorder.stats import MOST_TRACKS, PublisherStats
+from services.ingester.rtmp.codecs import CodecWatch
+from services.ingester.spoken import spoken
+from services.ingester.status import Monitor
+from shared.media.tracks import TrackConfig
+from shared.messages.jobs import SessionRecord
+from shared.rtmp.chunks import AUDIO, VIDEO
+from tests.support.media_recording import SteppedClock
+from tests.support.rtmp_client import AAC_HEADER, AVC_HEADER
+from tests.support.shared_bus import new_id
+
+S = 1_000_000_000
+AV1, AV1_FRAME, VP9 = b"\x90av01\x81\x00", b"\xa1av01\x12\x00", b"\x91vp09\x00\x00"
+HEVC, OPUS, FLAC, AC3 = b"\x90hvc1\x01\x02", b"\x90OpusOpusHead", b"\x90fLaC\x00\x00", b"\x91ac-3\x0b\x77"
+MP3, H263 = b"\x2f\xff\xfb", b"\x12\x00\x00"
+ALL: dict[str, Any] = {"videocodecid": 1635135537.0, "audiocodecid": 10.0}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "messages", "hopeless_at", "unfit"),
+    [
+        ({"videocodecid": 1.0}, [(VIDEO, AV1, 0)], 0, ("video-av01",)),
+        ({"videocodecid": 1.0}, [(VIDEO, VP9, 0)], 0, ("video-vp09",)),
+        ({}, [(VIDEO, AV1, 0), (VIDEO, AV1_FRAME, S // 2), (VIDEO, AV1_FRAME, S)], 2, ("video-av01",)),
+        ({}, [(VIDEO, AV1, 0), (AUDIO, FLAC, 1)], 1, ("video-av01", "audio-fLaC")),
+        ({}, [(AUDIO, AC3, 0), (VIDEO, H263, 1)], 1, ("video-flv1", "audio-ac-3")),
+        ({"audiocodecid": 2.0}, [(AUDIO, MP3, 0)], 0, ("audio-.mp3",)),
+        (ALL, [(VIDEO, AV1, 0), (VIDEO, AV1_FRAME, 9 * S), (VIDEO, AV1_FRAME, 10 * S)], 2, ("video-av01",)),
+        (ALL, [(VIDEO, AV1, 0), (AUDIO, AAC_HEADER, 0), (VIDEO, AV1_FRAME, 60 * S)], None, ("video-av01",)),
+        (ALL, [(VIDEO, AV1, 0), (AUDIO, OPUS, 5 * S), (VIDEO, AV1_FRAME, 60 * S)], None, ("video-av01",)),
+        ({}, [(AUDIO, MP3, 0), (VIDEO, AVC_HEADER, S // 2), (AUDIO, MP3, 9 * S)], None, ("audio-.mp3",)),
+        ({}, [(VIDEO, HEVC, 0), (AUDIO, MP3, 9 * S)], None, ()),
+        ({}, [(VIDEO, b"", 0), (VIDEO, b"\x90", S), (VIDEO, b"\x57\x00", 9 * S)], None, ()),
+    ],
+)
+def test_a_publisher_is_hopeless_when_nothing_of_it_can_be_recorded(
+    metadata: dict[str, Any], messages: list[tuple[int, bytes, int]], hopeless_at: int | None, unfit: tuple[str, ...]
+) -> None:
+    watch = CodecWatch(S)
+    watch.announce(metadata)
+    said = [watch.look(*message) for message in messages]
+    assert said == [hopeless_at is not None and at >= hopeless_at for at in range(len(messages))]
+    assert watch.unfit == unfit
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("video-av01", "AV1 video"), ("video-vp09", "VP9 video"), ("video-2", "Sorenson H.263 video"),
+        ("mp2", "MP2 or MP3"),
+        ("audio-.mp3", "MP3 audio"), ("audio-2", "MP3 audio"), ("audio-fLaC", "FLAC audio"), ("mpeg2video", "MPEG-2"),
+        ("aac-latm", "AAC in LATM"), ("audio-ec-3", "E-AC-3 audio"), ("audio-7", "G.711 audio"),
+        ("video-\x00\x1b[2", "[2 video"), ("video-\xff\xff", "unknown video"), ("type-42", "type-42"),
+    ],
+)  # fmt: skip
+def test_tracks_are_named_for_people(name: str, told: str) -> None:
+    assert spoken(name) == told
+
+
+def frame(dts: int, *, sync: bool = False, kind: str = "video") -> Frame:
+    codec: Any = "h264" if kind == "video" else "aac"
+    config = TrackConfig(1, kind, codec, 90000, b"", 640, 360, 48000, 2)  # type: ignore[arg-type]
+    return Frame(config, dts, 0, sync, b"x" * 100)
+
+
+def test_a_warning_comes_once_for_each_new_track_and_not_for_data() -> None:
+    stats, warned = PublisherStats(), []
+    stats.warn = warned.append
+    for names in (
+        {"mp2"},
+        {"mp2"},
+        {"mp2", "type-06", "type-86"},
+        {"mp2", "ac3"},
+        {f"video-{n:04}" for n in range(99)},
+    ):
+        stats.meet(names)
+    assert warned[:2] == [("MP2 or MP3",), ("AC-3", "MP2 or MP3")]
+    assert len(warned) == 3
+    assert len(stats.unsupported) == MOST_TRACKS
+
+
+def test_a_status_tells_how_things_stand() -> None:
+    clock, stats = SteppedClock(), PublisherStats()
+    session = SessionRecord(account="main", event=new_id(), session=new_id(), protocol="srt", instance="a",
+                            first_frame_ms=1, origin_ms=0)  # fmt: skip
+    line = SimpleNamespace(peer="192.0.2.1:5", stats=lambda: SimpleNamespace(packets_dropped=3))
+    monitor = Monitor(session, line, stats, clock)
+    empty = monitor.look()
+    assert (empty.frame_rate, empty.bitrate, empty.warnings) == (
+        0.0,
+        0,
+        ("3 packets were lost on the way: a larger latency may help",),
+    )
+    began = clock.now_ms()
+    for number in range(125):
+        clock.pass_ms(40)
+        stats.bytes += 5000
+        jumped = 900_000 if number > 100 else 0  # and no rate of 0.1 pictures a second comes of it
+        stats.take(frame(number * 3600 + jumped, sync=number % 50 == 0), clock.now_ms())
+        stats.take(frame(number * 3600, kind="audio"), clock.now_ms())
+    stats.jumps = 1
+    status = monitor.look()
+    assert (status.video_codec, status.audio_codec, status.width, status.height) == ("h264", "aac", 640, 360)
+    assert (status.frame_rate, status.bitrate, status.frames, status.keyframes) == (25.0, 1_000_000, 125, 3)
+    assert status.last_keyframe_ms == began + 101 * 40
+    assert status.peer == "192.0.2.1:5"
+    assert "the encoder's time stamps jumped (1 times)" in status.warnings
+    assert monitor.look().frame_rate == 25.0  # at once after it
+    clock.pass_ms(20_000)
+    late = monitor.look()
+    assert (late.frame_rate, late.bitrate) == (0.0, 0)
+    assert any("no keyframe for 20 s" in text for text in late.warnings)
+    last = monitor.look("disconnected")
+    assert (last.ended_ms, last.reason) == (clock.now_ms(), "disconnected")
+    shown = [view(status, status.updated_ms + ms).state for status, ms in ((late, 0), (late, 31_000), (last, 99_999))]
+    assert shown == ["live", "lost", "ended"]

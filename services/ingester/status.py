@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,6 +21,8 @@ EVERY_S: Final = 5.0
 KEPT: Final = 16
 """Publishers of a job that are shown; of earlier ones the session's record tells."""
 OLD_KEYFRAME_MS: Final = 15_000
+SHOWN_UP_MS: Final = 8_000
+"""An announced track has shown up by then."""
 _NS: Final = 1_000_000_000
 _VIDEO_SCALE: Final = 90_000
 
@@ -66,7 +69,7 @@ class Monitor:
             dropped_frames=getattr(self._publication, "dropped_frames", 0), lost_packets=lost,
             unsupported=stats.unsupported,
         )  # fmt: skip
-        return status.model_copy(update={"warnings": warnings_of(status)})
+        return status.model_copy(update={"warnings": warnings_of(status, stats.announced)})
 
     def _count(self) -> _Counted:
         stats = self._stats
@@ -83,9 +86,14 @@ class Monitor:
         return self._rates
 
 
-def warnings_of(status: PublisherStatus) -> tuple[str, ...]:
-    """Say what is wrong with a stream, for people."""
+def warnings_of(status: PublisherStatus, announced: Sequence[str] = ()) -> tuple[str, ...]:
+    """Say what is wrong with a stream, of which these kinds of track are `announced`, for people."""
     found = [f"{track} cannot be recorded" for track in status.unsupported]
+    if status.updated_ms - status.since_ms > SHOWN_UP_MS:
+        if "video" in announced and not status.video_codec:
+            found.append("no picture: none came that decoding can begin with (a keyframe with its parameter sets)")
+        if "audio" in announced and not status.audio_codec:
+            found.append("no sound, though the stream announces some")
     since = status.last_keyframe_ms or status.since_ms
     if status.video_codec and status.updated_ms - since > OLD_KEYFRAME_MS:
         found.append(f"no keyframe for {(status.updated_ms - since) // 1000} s: playback and clips begin at keyframes")

@@ -115,6 +115,7 @@ class _Recording:
         self._framed = True
         arrival = Arrival(self._clock.monotonic_ns(), self._clock.now_ms())
         video, audio = self._demuxer.expects("video"), self._demuxer.expects("audio")
+        self._stats.announced = ("video",) * video + ("audio",) * audio
         for frame in frames:
             self._stats.take(frame, arrival.ms)
             self._session.take(frame, arrival, expects_video=video, expects_audio=audio)

@@ -34,6 +34,8 @@ class PublisherStats:
     jumps: int = 0
     damaged: int = 0
     unsupported: tuple[str, ...] = ()
+    announced: tuple[str, ...] = ()
+    """The kinds of track that the container promises, and that can be recorded."""
     warn: Callable[[tuple[str, ...]], None] | None = None
     _last_dts: int | None = None
     _known: set[str] = field(default_factory=set)

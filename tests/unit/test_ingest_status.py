@@ -125,3 +125,24 @@ def test_a_status_tells_how_things_stand() -> None:
     assert (last.ended_ms, last.reason) == (clock.now_ms(), "disconnected")
     shown = [view(status, status.updated_ms + ms).state for status, ms in ((late, 0), (late, 31_000), (last, 99_999))]
     assert shown == ["live", "lost", "ended"]
+
+
+@pytest.mark.parametrize(
+    ("announced", "came", "told"),
+    [
+        (("video", "audio"), "audio", ["no picture"]),
+        (("video", "audio"), "video", ["no sound"]),
+        (("audio",), "audio", []),
+        (("video",), "video", []),
+    ],
+)
+def test_an_announced_track_that_does_not_come_is_told(announced: tuple[str, ...], came: str, told: list[str]) -> None:
+    clock, stats = SteppedClock(), PublisherStats()
+    session = SessionRecord(account="main", event=new_id(), session=new_id(), protocol="srt", instance="a",
+                            first_frame_ms=1, origin_ms=0)  # fmt: skip
+    monitor = Monitor(session, SimpleNamespace(), stats, clock)
+    stats.announced = announced
+    stats.take(frame(0, kind=came, sync=True), clock.now_ms())
+    assert monitor.look().warnings == (), "it may still come"
+    clock.pass_ms(9000)
+    assert [text[: len(start)] for text, start in zip(monitor.look().warnings, told, strict=True)] == told

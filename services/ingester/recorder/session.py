@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from services.ingester.recorder.cuts import Cut, Tracks, ticks
@@ -33,6 +33,14 @@ class _Given(NamedTuple):
     start: int
 
 
+@dataclass(slots=True)
+class _Latest:
+    """The latest frame's tick among those that came at once."""
+
+    tick: int = 0
+    arrival: Arrival | None = None
+
+
 class Session:
     """Takes frames as they are demuxed. Raises StoreFull and Unavailable from the disk."""
 
@@ -53,6 +61,7 @@ class Session:
         self._audio: TrackConfig | None = None
         self._grid: SoundGrid | None = None
         self._wall: WallClock | None = None
+        self._latest = _Latest()
         self._settled = False
         self._began_ns = 0
         self._lead = 0
@@ -91,6 +100,8 @@ class Session:
         if self._grid is not None and self._audio is not None:
             for packet in self._grid.flush():
                 self._packet(packet, self._audio)
+        if self._wall is not None and self._latest.arrival is not None:
+            self._wall.note(self._latest.tick, self._latest.arrival)
         self._cutter.finish(self._line.typical("video"))
         self._give_away()
 
@@ -188,12 +199,22 @@ class Session:
     def _take(self, placed: Placed) -> None:
         frame, arrival, dts, jumped = placed
         self._broken = self._broken or jumped
-        if self._wall is not None:
-            self._wall.note(dts, arrival)
+        if arrival is not self._latest.arrival:
+            self._note(dts, arrival)
+        elif dts > self._latest.tick:
+            self._latest.tick = dts
         if frame.config.kind == "video":
             self._video(frame, dts)
         elif dts >= 0:
             self._sound(frame, dts)
+
+    def _note(self, dts: int, arrival: Arrival) -> None:
+        """Let the wall clock know of the last frame that came with the one before, and of the first with a new one."""
+        latest, self._latest = self._latest, _Latest(dts, arrival)
+        if self._wall is not None:
+            if latest.arrival is not None:
+                self._wall.note(latest.tick, latest.arrival)
+            self._wall.note(dts, arrival)
 
     def _video(self, frame: Frame, dts: int) -> None:
         fresh = frame.config is not self._tracks.video and frame.config != self._tracks.video

@@ -56,6 +56,7 @@ class SoundGrid:
     def __init__(self, rate: int) -> None:
         self.dropped = 0
         self._rate = rate
+        self._drift = rate // DRIFT_PER_S
         self._next: int | None = None
         self._held: Packet | None = None
         self._blocks: deque[_Block] = deque(maxlen=BLOCKS)
@@ -67,6 +68,8 @@ class SoundGrid:
         """Return the packets whose place is clear by now: mostly this one, none while it is odd."""
         if self._next is None:
             self._next = self._due(packet)
+        elif self._is_usual(packet):
+            return (self._put(packet, self._next),)
         if self._overlaps:
             return self._after_overlap(packet)
         if self._held is None:
@@ -88,6 +91,22 @@ class SoundGrid:
 
     def _due(self, packet: Packet) -> int:
         return (packet.stamp * self._rate + VIDEO_SCALE // 2) // VIDEO_SCALE
+
+    def _is_usual(self, packet: Packet) -> bool:
+        """Tell whether a packet's stamp says nothing new, as nearly always once the grid has settled."""
+        block = self._block
+        if self._held is not None or self._overlaps or block is None or self._seen < 4 * SETTLED:
+            return False
+        error = self._due(packet) - (self._next or 0)
+        if not block.low <= error <= block.high or block.count >= BLOCK or abs(self._middle) > self._drift:
+            return False
+        block.count += 1
+        self._seen += 1
+        return True
+
+    @property
+    def _block(self) -> _Block | None:
+        return self._blocks[-1] if self._blocks else None
 
     def _is_odd(self, packet: Packet, at: int) -> bool:
         return abs(self._due(packet) - at - self._middle) > max(packet.duration // 2, self._spread)
@@ -127,7 +146,7 @@ class SoundGrid:
             self._note(self._due(packet) - at)
         self._seen += 1
         settling = SETTLED // 4 <= self._seen < SETTLED * 4
-        if abs(self._middle) > (1 if settling else self._rate // DRIFT_PER_S):
+        if abs(self._middle) > (1 if settling else self._drift):
             step = 1 if self._middle > 0 else -1
             at += step
             self._middle -= step

@@ -52,7 +52,7 @@ class Placed(NamedTuple):
 class _Track:
     """How far one track has come, and what of it waits."""
 
-    __slots__ = ("arrival_ns", "held", "kind", "last", "offset", "other_at", "typical")
+    __slots__ = ("arrival_ns", "held", "kind", "last", "near", "offset", "other_at", "typical")
 
     def __init__(self, kind: Kind, offset: int) -> None:
         self.kind = kind
@@ -60,6 +60,7 @@ class _Track:
         self.last: int | None = None
         self.arrival_ns = 0
         self.typical = 0
+        self.near = SLACK  # the longest step that is taken without a second look
         self.held: list[tuple[Frame, Arrival]] = []
         self.other_at: int | None = None  # where the other track was when this one began to wait
 
@@ -68,17 +69,13 @@ class _Track:
         """The usual step between frames."""
         return self.typical or USUAL
 
-    @property
-    def near(self) -> int:
-        """The longest step that is taken without a second look."""
-        return max(3 * self.typical, SLACK)
-
     def learn(self, step: int) -> None:
         """Learn what steps are usual: the first one is, a single long one hardly is."""
         if not self.typical:
             self.typical = min(step, LONGEST_USUAL)
         else:
             self.typical += (min(step, 4 * self.typical + USUAL) - self.typical) // 8
+        self.near = max(3 * self.typical, SLACK)
 
     def chain(self, longest: int) -> int:
         """Return the index in `held` from which on the frames follow each other, by steps of at most `longest`.
@@ -101,12 +98,14 @@ class TimeLine:
         self.jumps = 0
         self._jump = jump
         self._epochs = [0]
+        self._holding = False
         self._tracks: dict[Kind, _Track] = {}
 
     def begin(self, origin: int) -> None:
         """Let the session begin at time `origin` of the encoder's clock."""
         self._epochs = [-origin]
         self._tracks.clear()
+        self._holding = False
 
     def place(self, frame: Frame, arrival: Arrival) -> Sequence[Placed]:
         """Place a frame; return what is settled by it: mostly just that frame, none while it is unclear.
@@ -117,6 +116,19 @@ class TimeLine:
         track = self._tracks.get(kind)
         if track is None:
             track = self._tracks[kind] = _Track(kind, self._epochs[-1])
+        elif not self._holding and track.last is not None:  # as nearly always
+            step = frame.dts + track.offset - track.last
+            if 0 < step <= track.near:
+                if step != track.typical:
+                    track.learn(step)
+                track.last += step
+                track.arrival_ns = arrival.ns
+                return (Placed(frame, arrival, track.last),)
+        placed = self._place(track, frame, arrival)
+        self._holding = any(each.held for each in self._tracks.values())
+        return placed
+
+    def _place(self, track: _Track, frame: Frame, arrival: Arrival) -> Sequence[Placed]:
         if not track.held and self._is_in_line(track, frame, arrival):
             placed = [self._put(track, frame, arrival)]
         else:

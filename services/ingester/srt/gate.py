@@ -27,7 +27,7 @@ from shared.store import StoreFull
 
 log = get_logger()
 
-_REASONS: Final[Mapping[Why, Reject]] = {
+REASONS: Final[Mapping[Why, Reject]] = {
     "no_key": Reject.BAD_REQUEST,
     "ambiguous": Reject.BAD_REQUEST,
     "unknown": Reject.NOT_FOUND,
@@ -97,7 +97,7 @@ class Gate:
         except _Refused as refused:
             reason, why = refused.reason, refused.why
         except PublishRefused as error:
-            reason, why, fields = _REASONS[error.why], error.why, error.fields
+            reason, why, fields = REASONS[error.why], error.why, error.fields
         except StoreFull:
             reason, why = Reject.NO_ROOM, "disk_full"
         except AnswerLate:

@@ -16,6 +16,7 @@ from shared.errors import Rejected
 from shared.messages.restreams import FLICKS, LONGEST, MOST_TARGETS, Range, Source, Target
 from shared.netguard import check_url
 from shared.netguard.addresses import Networks
+from shared.rtmp.address import split_rtmp
 from shared.secrets import Vault, redact_url
 from shared.settings import Settings
 from shared.webhooks import seal_url
@@ -51,12 +52,24 @@ class Parts:
 
     def target(self, field: str, url: str) -> Target:
         """Read where a stream goes: rtmp(s)://host/app/key, or srt:// (mode=listener waits for a caller)."""
+        url = url.strip()
+        if url.lower().startswith("rtmp"):
+            return self._rtmp_target(field, url)
         listens = url.lower().startswith("srt:") and _mode(url) == "listener"
         checked = self._checked(field, url, TARGET_SCHEMES, _EVERYWHERE if listens else self._settings.allowed_networks)
-        if checked.startswith("rtmp") and len(_steps(checked)) < 2:
-            raise bad_field(field, "an RTMP target is rtmp://host/application/stream")
-        ident = hashlib.sha256(checked.encode()).hexdigest()[:16]
-        return Target(target=ident, url=seal_url(self._vault, checked), shown=shown_target(checked))
+        return self._target(checked, redact_url(checked))
+
+    def _rtmp_target(self, field: str, url: str) -> Target:
+        checked = self._checked(field, url, TARGET_SCHEMES, self._settings.allowed_networks, credentials=True)
+        try:
+            found = split_rtmp(checked)
+        except ValueError as error:
+            raise bad_field(field, str(error)) from error
+        return self._target(found.url, found.shown)
+
+    def _target(self, url: str, shown: str) -> Target:
+        ident = hashlib.sha256(url.encode()).hexdigest()[:16]
+        return Target(target=ident, url=seal_url(self._vault, url), shown=shown)
 
     def targets(self, named: Iterable[tuple[str, str]]) -> tuple[Target, ...]:
         """Read (field, URL) of several targets; each counts once."""
@@ -65,9 +78,11 @@ class Parts:
             raise bad_field("targets", f"a restream has at most {MOST_TARGETS}")
         return tuple(found.values())
 
-    def _checked(self, field: str, url: str, schemes: Collection[str], allowed: Networks) -> str:
+    def _checked(
+        self, field: str, url: str, schemes: Collection[str], allowed: Networks, *, credentials: bool = False
+    ) -> str:
         try:
-            return check_url(url, schemes=schemes, allowed=allowed).url
+            return check_url(url, schemes=schemes, allowed=allowed, credentials=credentials).url
         except Rejected as error:
             raise bad_field(field, str(error)) from error
 
@@ -92,16 +107,6 @@ def wall_range(field: str, start_ms: int, end_ms: int) -> Range:
     if not 0 <= start_ms < end_ms:
         raise bad_field(field, "must end after its beginning")
     return Range(clock="wall", start=start_ms, end=end_ms)
-
-
-def shown_target(url: str) -> str:
-    """Give a target's URL for people: the last step of an RTMP path is its stream key."""
-    shown = redact_url(url)
-    return f"{shown.rpartition('/')[0]}/***" if shown.startswith("rtmp") else shown
-
-
-def _steps(url: str) -> list[str]:
-    return [step for step in urlsplit(url).path.split("/") if step]
 
 
 def _mode(url: str) -> str:

@@ -89,7 +89,9 @@ class Access:
     def _entry(self, job: JobRecord) -> Entry:
         if not job.accepts_publisher:
             stage = job.state if job.ended else "being stopped"
-            raise PublishRefused(f"the job is {stage} and takes no publisher any more", "over")
+            raise PublishRefused(f"the job is {stage} and takes no publisher any more", "over").about(
+                job.account, job.event
+            )
         try:
             passphrase = self._vault.decrypt(job.passphrase, "passphrase")
         except SecretUnreadable:

@@ -10,7 +10,7 @@ from typing import Final
 
 from services.ingester.access import Access
 from services.ingester.disk import Disk
-from services.ingester.refusals import disk_full
+from services.ingester.refusals import PublishRefused, disk_full
 from services.ingester.rtmp import Publication, PublishRequest, RtmpServer
 from services.ingester.sessions import Sessions, Ticket
 from services.ingester.srt import SrtGrant, SrtLimits, SrtListener, SrtPublication, SrtRequest, SrtUnavailable
@@ -36,15 +36,21 @@ class Doors:
     def rtmp_request(self, request: PublishRequest) -> Ticket | None:
         """Find the job of the stream key; any app will do. PublishRefused says why a publisher is not let in."""
         entry = self._access.by_stream_key(request.stream_key())
-        self._require_room()
-        self._sessions.check_elsewhere(entry)
-        return self._sessions.admit(entry, "rtmp")
+        try:
+            self._require_room()
+            self._sessions.check_elsewhere(entry)
+            return self._sessions.admit(entry, "rtmp")
+        except PublishRefused as error:
+            raise error.about(entry.account, entry.event) from error
 
     def srt_request(self, request: SrtRequest) -> SrtGrant | None:
         """Find the job of a stream id; PublishRefused as above."""
         entry = self._access.by_event(request.event)
-        self._require_room()
-        self._sessions.check(entry)
+        try:
+            self._require_room()
+            self._sessions.check(entry)
+        except PublishRefused as error:
+            raise error.about(entry.account, entry.event) from error
         fields = {"job": entry.event, "account": entry.account}
         return SrtGrant(passphrase=entry.passphrase, context=entry, label=entry.event, fields=fields)
 

@@ -15,6 +15,13 @@ class PublishRefused(Rejected):
     def __init__(self, message: str, why: Why = "unknown") -> None:
         super().__init__(message)
         self.why: Why = why
+        self.fields: dict[str, str] = {}
+        """What a log line says of the job, when it is known."""
+
+    def about(self, account: str, event: str) -> PublishRefused:
+        """Name the job."""
+        self.fields = {"job": event, "account": account}
+        return self
 
 
 def taken() -> PublishRefused:

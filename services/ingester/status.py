@@ -60,8 +60,8 @@ class Monitor:
         lost = shares().packets_dropped if shares is not None else 0
         status = PublisherStatus(
             account=self._session.account, event=self._session.event, session=self._session.session,
-            protocol=self._session.protocol, peer=str(getattr(self._publication, "peer", "")), since_ms=self._since_ms,
-            updated_ms=now_ms, ended_ms=now_ms if reason else None, reason=reason,
+            protocol=self._session.protocol, peer=str(getattr(self._publication, "peer", ""))[:64],
+            since_ms=self._since_ms, updated_ms=now_ms, ended_ms=now_ms if reason else None, reason=reason,
             video_codec=stats.video_codec, audio_codec=stats.audio_codec, width=stats.width, height=stats.height,
             frame_rate=frame_rate, sample_rate=stats.sample_rate, channels=stats.channels, bitrate=bitrate,
             bytes=stats.bytes, frames=stats.frames, keyframes=stats.keyframes, last_keyframe_ms=stats.last_keyframe_ms,

@@ -121,14 +121,14 @@ def test_packets_sent_twice_and_bytes_between_packets_change_nothing(sources: di
 def test_a_stream_without_a_usable_track_is_an_error(tmp_path: Path) -> None:
     sound = media.encode(tmp_path / "s.flv", video=None, audio="aac", seconds=1)
     body = [t._replace(body=b"\x2f" + t.body[1:]) for t in flv.split(sound.read_bytes()) if t.kind == flv.AUDIO]
-    with pytest.raises(NotMedia, match="audio-2"):
+    with pytest.raises(NotMedia, match="MP3 audio"):
         Recorded(tmp_path / "mp3").run("flv", pieces(flv.join(body, 4)))
     mpeg2 = tmp_path / "mpeg2.ts"
     media.run("-v", "error", "-f", "lavfi", "-i", "testsrc2=size=64x64", "-t", "1", "-c:v", "mpeg2video", mpeg2)
-    with pytest.raises(NotMedia, match="mpeg2video"):
+    with pytest.raises(NotMedia, match="MPEG-2"):
         Recorded(tmp_path / "mpeg2").run("mpegts", pieces(mpeg2.read_bytes()))
     endless = [flv.header(1), *(flv.encode(flv.Tag(flv.VIDEO, 40 * i, b"\x22" + bytes(60_000))) for i in range(20))]
-    with pytest.raises(NotMedia, match="video-2"):
+    with pytest.raises(NotMedia, match=r"H\.263 video"):
         Recorded(tmp_path / "endless").run("flv", endless, RecorderLimits(undecided_bytes=1 << 20))
 
 

@@ -216,7 +216,7 @@ def info(store: MediaStore, prefix: str, sequence: int, data: bytes = b"bytes") 
 @asynccontextmanager
 async def feeding(js: JetStreamContext, store: MediaStore, spy: Spy) -> AsyncIterator[Feed]:
     feed = Feed(begun(new_id(), new_id()), records(js), spy, store, SteppedClock())  # type: ignore[arg-type]
-    feed.started(1000)
+    feed.started(1000, 0)
     yield feed
     feed.ended("disconnected")
     await asyncio.wait_for(feed.run(), 60)

@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.ingester.forms import plain, stream_key, wish
-from services.ingester.refusals import PublishRefused
+from services.ingester.refusals import PublishRefused, Why
+from services.ingester.rtmp.commands import refusal_code
 from services.ingester.rtmp.request import make_request
+from services.ingester.srt.gate import REASONS
 
 KEY = "0123456789abcdef0123456789abcdef"
 OTHER = "fedcba9876543210fedcba9876543210"
@@ -62,6 +64,32 @@ def test_the_documented_forms_of_an_srt_id(raw: str, tells: str) -> None:
     assert found.event == KEY
     assert found.mode == tells
     assert KEY not in repr(found)
+
+
+WHYS: dict[str, tuple[Why, ...]] = {
+    "no job has": ("unknown",), "no key was sent": ("no_key", "ambiguous"), "the job is finished": ("over",),
+    "another publisher": ("taken",), "the disk is full": ("disk_full",), "nothing can be looked up": ("later",),
+}  # fmt: skip
+
+
+def test_the_documented_refusals_are_those_that_are_sent() -> None:
+    rows = {row[0]: row[1:] for row in table("Refusals")}
+    for begins, whys in WHYS.items():
+        [(rtmp, srt)] = [cells for said, cells in rows.items() if said.startswith(begins)]
+        for why in whys:
+            assert (refusal_code(why), str(int(REASONS[why]))) == (rtmp, srt)
+    [unfit] = [cells for said, cells in rows.items() if said.startswith("nothing of the stream")]
+    assert unfit[0].startswith(f"{refusal_code('unsupported')}`")
+
+
+@pytest.mark.parametrize(
+    ("tc_url", "app"),
+    [(f"rtmp://h:1935/live?key={KEY}", "live"), (f"rtmp://h/live/{KEY}", "live"), (f"rtmps://h:443/{KEY}", ""),
+     (f"rtmp://h/live?x=1/{KEY}", "live?x=1"), (f"rtmp://h:1935/live/{KEY}?a=b", f"live/{KEY}?a=b")],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["", "stream"])
+def test_a_key_in_the_url_of_the_server_counts(tc_url: str, app: str, name: str) -> None:
+    assert stream_key(app, name, tc_url) == KEY
 
 
 @pytest.mark.parametrize(

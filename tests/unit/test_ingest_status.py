@@ -24,18 +24,30 @@ S = 1_000_000_000
 AV1, AV1_FRAME, VP9 = b"\x90av01\x81\x00", b"\xa1av01\x12\x00", b"\x91vp09\x00\x00"
 HEVC, OPUS, FLAC, AC3 = b"\x90hvc1\x01\x02", b"\x90OpusOpusHead", b"\x90fLaC\x00\x00", b"\x91ac-3\x0b\x77"
 MP3, H263 = b"\x2f\xff\xfb", b"\x12\x00\x00"
+PICTURE: dict[str, Any] = {"videocodecid": 1635135537.0}
 ALL: dict[str, Any] = {"videocodecid": 1635135537.0, "audiocodecid": 10.0}
 
 
 @pytest.mark.parametrize(
     ("metadata", "messages", "hopeless_at", "unfit"),
     [
-        ({"videocodecid": 1.0}, [(VIDEO, AV1, 0)], 0, ("video-av01",)),
-        ({"videocodecid": 1.0}, [(VIDEO, VP9, 0)], 0, ("video-vp09",)),
-        ({}, [(VIDEO, AV1, 0), (VIDEO, AV1_FRAME, S // 2), (VIDEO, AV1_FRAME, S)], 2, ("video-av01",)),
+        (
+            {"videocodecid": 1.0},
+            [(VIDEO, AV1, 0), (VIDEO, AV1_FRAME, S // 4), (VIDEO, AV1_FRAME, S)],
+            2,
+            ("video-av01",),
+        ),
+        (
+            {"videocodecid": 1.0},
+            [(VIDEO, VP9, 0), (AUDIO, AAC_HEADER, S // 4), (VIDEO, VP9, 9 * S)],
+            None,
+            ("video-vp09",),
+        ),
+        ({}, [(VIDEO, AV1, 0), (VIDEO, AV1_FRAME, S), (VIDEO, AV1_FRAME, 3 * S)], 2, ("video-av01",)),
+        ({}, [(AUDIO, MP3, 0), (VIDEO, AVC_HEADER, 2 * S), (AUDIO, MP3, 9 * S)], None, ("audio-.mp3",)),
         ({}, [(VIDEO, AV1, 0), (AUDIO, FLAC, 1)], 1, ("video-av01", "audio-fLaC")),
         ({}, [(AUDIO, AC3, 0), (VIDEO, H263, 1)], 1, ("video-flv1", "audio-ac-3")),
-        ({"audiocodecid": 2.0}, [(AUDIO, MP3, 0)], 0, ("audio-.mp3",)),
+        ({"audiocodecid": 2.0}, [(AUDIO, MP3, 0), (AUDIO, MP3, S)], 1, ("audio-.mp3",)),
         (ALL, [(VIDEO, AV1, 0), (VIDEO, AV1_FRAME, 9 * S), (VIDEO, AV1_FRAME, 10 * S)], 2, ("video-av01",)),
         (ALL, [(VIDEO, AV1, 0), (AUDIO, AAC_HEADER, 0), (VIDEO, AV1_FRAME, 60 * S)], None, ("video-av01",)),
         (ALL, [(VIDEO, AV1, 0), (AUDIO, OPUS, 5 * S), (VIDEO, AV1_FRAME, 60 * S)], None, ("video-av01",)),
@@ -47,7 +59,7 @@ ALL: dict[str, Any] = {"videocodecid": 1635135537.0, "audiocodecid": 10.0}
 def test_a_publisher_is_hopeless_when_nothing_of_it_can_be_recorded(
     metadata: dict[str, Any], messages: list[tuple[int, bytes, int]], hopeless_at: int | None, unfit: tuple[str, ...]
 ) -> None:
-    watch = CodecWatch(S)
+    watch = CodecWatch()
     watch.announce(metadata)
     said = [watch.look(*message) for message in messages]
     assert said == [hopeless_at is not None and at >= hopeless_at for at in range(len(messages))]

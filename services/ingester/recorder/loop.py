@@ -23,7 +23,7 @@ from shared.logging import get_logger
 
 log = get_logger()
 READ = 1 << 17
-HOPELESS_NS = 2_000_000_000
+HOPELESS_NS = 3_000_000_000
 """For so long a container that names only what cannot be recorded may come to name more."""
 
 

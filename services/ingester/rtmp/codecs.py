@@ -10,16 +10,15 @@ from shared.rtmp.chunks import AUDIO, VIDEO, Payload
 from shared.rtmp.cursor import Value
 
 RECORDED: Final = frozenset({"avc1", "hvc1", "mp4a", "Opus"})
-_PATIENCE: Final = 10
-"""So many times longer is a track waited for that was announced."""
+_TOLD_NS, _UNTOLD_NS, _MISSING_NS = 500_000_000, 3_000_000_000, 10_000_000_000
+"""How long another track is waited for: one of which metadata says nothing, where there is none, one it has named."""
 _IDS: Final[Mapping[int, tuple[str, int]]] = {VIDEO: ("videocodecid", 0x0F), AUDIO: ("audiocodecid", 0xF0)}
 
 
 class CodecWatch:
     """Sees every media message; `hopeless` once all that is sent, or was announced, cannot be recorded."""
 
-    def __init__(self, wait_ns: int) -> None:
-        self._wait_ns = wait_ns
+    def __init__(self) -> None:
         self._announced: set[int] = set()
         self._marks: dict[int, bytes] = {}
         self._codecs: dict[int, str] = {}
@@ -45,10 +44,13 @@ class CodecWatch:
             self._mark(kind, payload, now_ns)
         if self._fit or self._unfit_since_ns is None:
             return False
-        missing = self._announced - self._codecs.keys()
-        if (self._announced and not missing) or len(self._codecs) == 2:
+        if len(self._codecs) == 2:
             return True
-        return now_ns - self._unfit_since_ns >= self._wait_ns * (_PATIENCE if missing else 1)
+        if not self._announced:
+            patience = _UNTOLD_NS
+        else:
+            patience = _MISSING_NS if self._announced - self._codecs.keys() else _TOLD_NS
+        return now_ns - self._unfit_since_ns >= patience
 
     def _mark(self, kind: int, payload: Payload, now_ns: int) -> None:
         """Read what a message holds when its codec is not the one before's."""

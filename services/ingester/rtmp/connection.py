@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Generic, TypeVar
@@ -129,17 +129,20 @@ class Connection(Generic[Grant]):
         """Let `authorize` decide; a refused publisher is told so."""
         reason, grant = "not authorized", None
         why: Why = "unknown"
+        fields: Mapping[str, str] = {}
         try:
             grant = self._service.authorize(asked.request)
         except PublishRefused as error:
-            reason, why = str(error), error.why
+            reason, why, fields = str(error), error.why, error.fields
         except Rejected as error:
             reason = str(error)
         except ReelayError as error:
             reason, why = f"could not be decided ({type(error).__name__})", "later"
         finally:
             if grant is None:
-                log.warning("rtmp.publish.refused", peer=self.peer, app=asked.request.label, why=why, reason=reason)
+                log.warning(
+                    "rtmp.publish.refused", peer=self.peer, app=asked.request.label, why=why, reason=reason, **fields
+                )
                 self._negotiation.refuse(asked.stream_id, f"Publishing was refused: {reason}.", why)
         return grant
 

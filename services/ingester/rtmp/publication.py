@@ -62,7 +62,7 @@ class Publication(Generic[Grant]):
         self.events: deque[DataEvent] = deque(maxlen=limits.events)
         """Timed data messages (onCuePoint, onFI ...), oldest first; take them with popleft."""
         self._link = link
-        self._codecs = CodecWatch(int(limits.track_wait.total_seconds() * _NS))
+        self._codecs = CodecWatch()
         self._limits = limits
         self._clock = clock
         self._closed = False

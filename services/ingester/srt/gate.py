@@ -27,7 +27,7 @@ from shared.store import StoreFull
 
 log = get_logger()
 
-_REASONS: Final[Mapping[Why, Reject]] = {
+REASONS: Final[Mapping[Why, Reject]] = {
     "no_key": Reject.BAD_REQUEST,
     "ambiguous": Reject.BAD_REQUEST,
     "unknown": Reject.NOT_FOUND,
@@ -90,13 +90,14 @@ class Gate:
                 socket.set_reject_reason(Reject.OVERLOAD)
                 return False
         streamid: StreamId | None = None
+        fields: Mapping[str, str] = {}
         try:
             streamid, asked = _read(raw)
             self._admit(socket, SrtRequest(streamid, peer, asked.event), asked.mode)
         except _Refused as refused:
             reason, why = refused.reason, refused.why
         except PublishRefused as error:
-            reason, why = _REASONS[error.why], error.why
+            reason, why, fields = REASONS[error.why], error.why, error.fields
         except StoreFull:
             reason, why = Reject.NO_ROOM, "disk_full"
         except AnswerLate:
@@ -104,7 +105,7 @@ class Gate:
         else:
             return True
         socket.set_reject_reason(reason)
-        self._refused(peer, why, streamid)
+        self._refused(peer, why, streamid, fields)
         return False
 
     def _admit(self, socket: SrtSocket, request: SrtRequest, mode: str) -> None:
@@ -142,12 +143,12 @@ class Gate:
             ]
             failed = [self._pending.pop(number) for number in gone]
         for entry in failed:
-            self._refused(entry.request.peer, "passphrase", entry.request.streamid)
+            self._refused(entry.request.peer, "passphrase", entry.request.streamid, entry.grant.fields)
 
-    def _refused(self, peer: Address, why: str, streamid: StreamId | None) -> None:
+    def _refused(self, peer: Address, why: str, streamid: StreamId | None, fields: Mapping[str, str]) -> None:
         with self._lock:
             last = self._budget.refuse(peer.host)
         stream = streamid.fingerprint if streamid else ""
-        log.warning("srt.publish.refused", peer=str(peer), reason=why, stream=stream)
+        log.warning("srt.publish.refused", peer=str(peer), reason=why, stream=stream, **fields)
         if last:
             log.warning("srt.peer.throttled", host=peer.host)

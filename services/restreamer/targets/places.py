@@ -12,6 +12,7 @@ from services.restreamer.targets.terms import TargetError
 from shared.errors import Rejected
 from shared.netguard import check_url
 from shared.netguard.addresses import Networks
+from shared.rtmp.address import split_rtmp
 from shared.srt.caller import check_passphrase
 from shared.srt.constants import STREAMID_MAX
 
@@ -34,6 +35,8 @@ class RtmpPlace:
     tc_url: str = field(repr=False)
     secrets: tuple[str, ...] = field(repr=False)
     """What no text for people may hold."""
+    user: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,27 +66,18 @@ def read_place(url: str, *, allowed: Networks, srt_ports: tuple[range, ...]) -> 
 
 
 def _rtmp(url: str, allowed: Networks) -> RtmpPlace:
-    """Split as encoders do: the stream's name is what follows the last slash, with the query.
-
-    `/app/?args/name` keeps the arguments with the application, as some platforms write it.
-    """
-    checked = check_url(url, schemes=_DEFAULT_PORTS, allowed=allowed)
-    parts = urlsplit(checked.url)
-    path, query = parts.path.lstrip("/"), f"?{parts.query}" if parts.query else ""
-    app, _, name = path.rpartition("/")
-    name += query
-    if path.endswith("/") and "/" in query:
-        head, _, name = query.rpartition("/")
-        app = f"{path}{head}"
-    if not app or not name.partition("?")[0]:
-        raise ValueError("an RTMP target is rtmp://host/application/stream")
+    checked = check_url(url, schemes=_DEFAULT_PORTS, allowed=allowed, credentials=True)
+    found = split_rtmp(checked.url)
+    app, name = found.app, found.name
     port = checked.port or _DEFAULT_PORTS[checked.scheme]
     host = f"[{checked.host}]" if ":" in checked.host else checked.host
     shown = host if port == _DEFAULT_PORTS[checked.scheme] else f"{host}:{port}"
     plain = name.partition("?")[0]
-    secrets = tuple(dict.fromkeys((name, plain, unquote(plain), *_values(app), *_values(name))))
+    told = (name, plain, unquote(plain), *_values(app), *_values(name), found.login, found.password, found.user)
+    secrets = tuple(dict.fromkeys(filter(None, told)))
     tc_url = f"{checked.scheme}://{shown}/{app}"
-    return RtmpPlace(checked.host, port, checked.scheme == "rtmps", app, name, tc_url, secrets)
+    secure = checked.scheme == "rtmps"
+    return RtmpPlace(checked.host, port, secure, app, name, tc_url, secrets, found.user, found.password)
 
 
 def _values(text: str) -> list[str]:

@@ -11,6 +11,8 @@ import ssl
 from collections.abc import Iterator, Mapping
 
 from services.restreamer.targets.places import RtmpPlace
+from services.restreamer.targets.rtmp import auth
+from services.restreamer.targets.rtmp.auth import AuthError
 from services.restreamer.targets.rtmp.line import RtmpLine, new_parser
 from services.restreamer.targets.rtmp.pack import CHUNK_SIZE
 from services.restreamer.targets.rtmp.tags import CLASSIC, FOURCCS
@@ -29,6 +31,7 @@ from shared.rtmp.errors import RtmpError
 _CONTROL, _COMMANDS, _PUBLISH = 2, 3, 8  # chunk streams, as FFmpeg numbers them
 _CONNECT, _RELEASE, _FC_PUBLISH, _CREATE, _PUBLISH_ID = 1.0, 2.0, 3.0, 4.0, 5.0
 _FIRST_CHUNKS = 128
+_CALLS = 3  # unknown, with the user, with the answer to the challenge
 _VERSION = "FMLE/3.0 (compatible; Reelay)"
 _WINDOW = 2_500_000
 _ENHANCED = [fourcc for codec, fourcc in FOURCCS.items() if codec not in CLASSIC]
@@ -37,24 +40,32 @@ _ENHANCED = [fourcc for codec, fourcc in FOURCCS.items() if codec not in CLASSIC
 def call_rtmp(place: RtmpPlace, rules: TargetRules, clock: Clock) -> RtmpLine:
     """Connect and ask to publish; TargetError when that fails or takes too long."""
     until_ns = clock.monotonic_ns() + ns(rules.call_within)
-    try:
-        sock = connect_now(place.host, place.port, allowed=rules.allowed, within=rules.call_within, lookup=rules.lookup)
-    except (Rejected, DestinationFailed) as error:
-        raise TargetError(str(error), refused=isinstance(error, Rejected)) from error
-    talk = _Talk(sock, clock, until_ns)
-    try:
-        return _publish(talk, place, rules)
-    except BaseException:
-        talk.sock.close()
-        raise
+    login = ""
+    for _ in range(_CALLS):
+        try:
+            sock = connect_now(
+                place.host, place.port, allowed=rules.allowed, within=rules.call_within, lookup=rules.lookup
+            )
+        except (Rejected, DestinationFailed) as error:
+            raise TargetError(str(error), refused=isinstance(error, Rejected)) from error
+        talk = _Talk(sock, clock, until_ns)
+        try:
+            return _publish(talk, place, rules, login)
+        except _AskedError as asked:
+            talk.sock.close()
+            login = asked.login
+        except BaseException:
+            talk.sock.close()
+            raise
+    raise TargetError("the server does not take this user and password", refused=True)
 
 
-def _publish(talk: _Talk, place: RtmpPlace, rules: TargetRules) -> RtmpLine:
+def _publish(talk: _Talk, place: RtmpPlace, rules: TargetRules, login: str) -> RtmpLine:
     try:
         if place.secure:
             talk.secure(rules.tls or ssl.create_default_context(), place.host)
         talk.shake_hands()
-        known = talk.connect(place)
+        known = talk.connect(place, login)
         stream_id = talk.create_stream(place.name)
         talk.publish(place.name, stream_id)
     except ssl.SSLCertVerificationError as error:
@@ -69,11 +80,21 @@ def _publish(talk: _Talk, place: RtmpPlace, rules: TargetRules) -> RtmpLine:
         raise TargetError(f"does not speak RTMP: {error}") from error
     except _RefusedError as error:
         raise TargetError(redact(str(error), place.secrets), refused=True) from error
+    except AuthError as error:
+        raise TargetError(str(error), refused=True) from error
     return RtmpLine(talk.sock, talk.parser, stream_id, place, known)
 
 
 class _RefusedError(Exception):
     """The server said no, in words that may hold a key."""
+
+
+class _AskedError(Exception):
+    """The server wants to be called again, with this in the application's query."""
+
+    def __init__(self, login: str) -> None:
+        super().__init__("authentication")
+        self.login = login
 
 
 class _Talk:
@@ -111,14 +132,22 @@ class _Talk:
                 raise TargetError("does not speak RTMP")
         self._send(answer[1 : 1 + handshake.SIZE])
 
-    def connect(self, place: RtmpPlace) -> frozenset[str]:
-        """Ask for the application; give the codecs (FOURCCs) that the server says it takes, if it says so."""
+    def connect(self, place: RtmpPlace, login: str) -> frozenset[str]:
+        """Ask for the application; give the codecs (FOURCCs) that the server says it takes, if it says so.
+
+        Raises _AskedError when it wants to know who we are.
+        """
         wishes: dict[str, Value] = {
-            "app": place.app, "type": "nonprivate", "flashVer": _VERSION, "tcUrl": place.tc_url,
+            "app": place.app + login, "type": "nonprivate", "flashVer": _VERSION, "tcUrl": place.tc_url + login,
             "fourCcList": _ENHANCED,
         }  # fmt: skip
         self._command("connect", _CONNECT, wishes, size=_FIRST_CHUNKS)
-        answer = self._result(_CONNECT, "connect")
+        try:
+            answer = self._result(_CONNECT, "connect")
+        except _RefusedError as error:
+            if again := auth.answer(str(error), place.user, place.password, place.app):
+                raise _AskedError(again) from error
+            raise
         sizes = ((chunks.SET_CHUNK_SIZE, CHUNK_SIZE), (chunks.WINDOW_ACK_SIZE, _WINDOW))
         for kind, size in sizes:
             self._send(write_message(_CONTROL, kind, 0, size.to_bytes(4, "big"), chunk_size=_FIRST_CHUNKS))

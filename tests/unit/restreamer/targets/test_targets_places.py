@@ -23,6 +23,10 @@ def read(url: str, ports: tuple[range, ...] = PORTS) -> RtmpPlace | SrtPlace:
     [
         ("rtmp://a.example.com/live2/key-1", "live2", "key-1", "rtmp://a.example.com/live2"),
         ("rtmp://a.example.com:1936/app/inst/key?x=1&y=/z", "app/inst", "key?x=1&y=/z", "rtmp://a.example.com:1936/app/inst"),
+        ("rtmp://a.example.com/live2?backup=1/key", "live2?backup=1", "key", "rtmp://a.example.com/live2?backup=1"),
+        ("rtmp://a.example.com//live/key/", "live", "key", "rtmp://a.example.com/live"),
+        ("rtmp://me:pw@a.example.com/live/key", "live", "key", "rtmp://a.example.com/live"),
+        ("rtmps://[2a00:1450::1]/live/key", "live", "key", "rtmps://[2a00:1450::1]/live"),
         ("rtmps://a.example.com:443/rtmp/k", "rtmp", "k", "rtmps://a.example.com/rtmp"),
         ("rtmp://a.example.com/kLive/?p=1&e=0_x&t=tok/0_x_1", "kLive/?p=1&e=0_x&t=tok", "0_x_1",
          "rtmp://a.example.com/kLive/?p=1&e=0_x&t=tok"),
@@ -56,7 +60,8 @@ def test_srt_urls_say_how_to_call() -> None:
     [
         ("rtmp://a.example.com/only", "rtmp://host/application/stream"),
         ("rtmp://10.0.0.1/live/secretkey", "may not be reached"),
-        ("rtmp://u:pw-secret@a.example.com/live/key", "must not carry a user"),
+        ("rtmp://secretuser@a.example.com/live/key", "comes with a password"),
+        ("srt://u:pw-secret@a.example.com:9000", "must not carry a user"),
         ("srt://in.example.com?streamid=x", "names its port"),
         ("srt://in.example.com:1?mode=rendezvous", "caller or listener"),
         ("srt://in.example.com:1?passphrase=secret", "10 to 79 characters"),
@@ -90,6 +95,15 @@ def test_what_a_peer_says_is_shown_without_secrets() -> None:
     assert all(secret not in shown for secret in ("my-key", "my%2Dkey", "abc"))
     assert shown.isprintable()
     assert len(shown) <= 200
+
+
+def test_a_login_is_read_and_never_shown() -> None:
+    place = read("rtmp://editor:p%3Aw-secret@a.example.com/live/key")
+    assert isinstance(place, RtmpPlace)
+    assert (place.user, place.password, place.port) == ("editor", "p:w-secret", 1935)
+    assert "secret" not in repr(place)
+    shown = redact("no editor:p%3Aw-secret, p:w-secret is wrong for key", place.secrets)
+    assert all(secret not in shown for secret in ("editor", "secret", "key"))
 
 
 def test_arguments_of_the_application_are_secrets_too() -> None:

@@ -1,0 +1,75 @@
+"""RTMP URLs of servers that we publish to: application, stream name, and who we are there.
+
+No standard says where the application ends. What encoders and platforms write is read so:
+
+- the stream's name is the last step of the path, with the query behind it: `/app/instance/name?token=1`;
+- where the path has one step, or ends in a slash, a query with a slash in it belongs to the application, and the name
+  follows that slash: `/live2?backup=1/name` (YouTube), `/kLive/?p=1&t=2/name` (Kaltura);
+- slashes at the end, and doubled ones, mean nothing;
+- what is percent-encoded is sent as it is written, but for blanks at the name's ends.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+FORM: Final = "an RTMP target is rtmp://host/application/stream"
+_BLANKS: Final = re.compile(r"^(?:%20|%09|%0[ad]|\+)+|(?:%20|%09|%0[ad]|\+)+$", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class RtmpUrl:
+    """An RTMP URL taken apart; `app` and `name` with the query that belongs to each, user and password decoded."""
+
+    scheme: str
+    place: str
+    """Host and port, as written."""
+    app: str = field(repr=False)
+    name: str = field(repr=False)
+    user: str = field(default="", repr=False)
+    password: str = field(default="", repr=False)
+    login: str = field(default="", repr=False)
+    """Both, as written."""
+
+    @property
+    def url(self) -> str:
+        """The URL in the one spelling in which it is kept."""
+        login = f"{self.login}@" if self.login else ""
+        return f"{self.scheme}://{login}{self.place}/{self.app}/{self.name}"
+
+    @property
+    def shown(self) -> str:
+        """The URL for people: without stream name, arguments, user and password."""
+        login = "***@" if self.login else ""
+        app = "/".join(step for step in self.app.partition("?")[0].split("/") if step)
+        return f"{self.scheme}://{login}{self.place}/{app}/***"
+
+
+def split_rtmp(url: str) -> RtmpUrl:
+    """Take apart a URL that netguard has checked; ValueError, in words that hold nothing of it."""
+    parts = urlsplit(url)
+    login, at, place = parts.netloc.rpartition("@")
+    user, _, password = login.partition(":")
+    if at and not (user and password):
+        raise ValueError("a user of an RTMP target comes with a password: rtmp://user:password@host/application/stream")
+    steps = [step for step in parts.path.split("/") if step]
+    head, slash, name = _behind_query(parts.query)
+    if slash and steps and (len(steps) == 1 or parts.path.endswith("/")):
+        app = "/".join(steps) + ("/?" if parts.path.endswith("/") else "?") + head
+    else:
+        if len(steps) < 2:
+            raise ValueError(FORM)
+        app, name = "/".join(steps[:-1]), _BLANKS.sub("", steps[-1]) + (f"?{parts.query}" if parts.query else "")
+    if not name.partition("?")[0]:
+        raise ValueError(FORM)
+    return RtmpUrl(parts.scheme, place, app, name, unquote(user), unquote(password), login)
+
+
+def _behind_query(query: str) -> tuple[str, str, str]:
+    """Split a query of the application from the stream's name behind it, which may have a query of its own."""
+    first, mark, rest = query.rstrip("/").partition("?")
+    head, slash, name = first.rpartition("/")
+    return head, slash, f"{_BLANKS.sub('', name)}{mark}{rest}"

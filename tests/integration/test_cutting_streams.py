@@ -15,7 +15,7 @@ from shared.media.cutting import EmptyCut, cut_exact, plan_cut, verify_clip
 from shared.media.mp4.init import parse_init
 from shared.media.mp4.params import nal_type, set_types
 from tests.support.framecode import payloads, play
-from tests.support.framecode_record import Spec, record
+from tests.support.framecode_record import Spec, play_recording, record
 
 LENGTH = Fraction(4)
 KINDS = {
@@ -29,7 +29,19 @@ KINDS = {
         "smart",
     ),
     "h264 deep references": (Spec(gop=30, seconds=LENGTH, bframes=7, encoder="ref=6:b-pyramid=normal"), "smart"),
-    "h264 open gop": (Spec(gop=30, seconds=LENGTH, encoder="open-gop=1"), "reencode"),
+    "h264 open gop": (Spec(gop=30, seconds=LENGTH, encoder="open-gop=1"), "smart"),
+    "h264 open gop, deep": (Spec(gop=30, seconds=LENGTH, bframes=5, encoder="open-gop=1:ref=5:b-adapt=0"), "smart"),
+    "h264 open gop, no pyramid": (Spec(gop=30, seconds=LENGTH, encoder="open-gop=1:b-pyramid=none"), "smart"),
+    "h264 open gop, no b": (Spec(gop=30, seconds=LENGTH, bframes=0, encoder="open-gop=1"), "smart"),
+    "h264 open gop, main, cavlc, slices": (
+        Spec(gop=30, seconds=LENGTH, encoder="open-gop=1:cabac=0:slices=3", options=("-profile:v", "main")),
+        "smart",
+    ),
+    "h264 open gop, strict pyramid": (
+        Spec(gop=30, seconds=LENGTH, bframes=3, encoder="open-gop=1:b-pyramid=strict:b-adapt=0"),
+        "smart",
+    ),
+    "h264 intra refresh": (Spec(gop=30, seconds=LENGTH, bframes=0, encoder="intra-refresh=1"), "reencode"),
     "hevc open gop": (Spec("hevc", gop=30, bframes=4, seconds=LENGTH, encoder="open-gop=1"), "smart"),
     "hevc leading pictures": (Spec("hevc", gop=30, bframes=4, seconds=LENGTH, encoder="radl=2:open-gop=0"), "smart"),
     "hevc slices": (Spec("hevc", gop=30, seconds=LENGTH, encoder="slices=2:weightp=1:wpp=1"), "smart"),
@@ -62,6 +74,22 @@ def test_any_stream_is_cut_by_the_frame(name: str, tmp_path: Path) -> None:
         assert result.duration == pytest.approx(float(recording.time(last) - recording.time(17)), abs=0.02)
     else:
         assert (result.rate, result.duration) == (spec.rate, (last - 17) / spec.rate)
+
+
+@pytest.mark.parametrize("options", ["open-gop=1", "open-gop=1:cabac=0:ref=4", "open-gop=1:b-pyramid=none:slices=2"])
+def test_open_gop_is_copied_bit_for_bit_from_any_point_on(options: str, tmp_path: Path) -> None:
+    """Pictures behind an I picture that became an IDR picture decode to the recording's own."""
+    recording = record(Spec(gop=30, seconds=LENGTH, bframes=3, encoder=options), tmp_path / "recording")
+    original = play_recording(recording, tmp_path).digests
+    for first, end in ((0, 100), (1, 77), (14, 31), (29, 95), (30, 62), (31, 111), (32, 93), (44, 119), (61, 118)):
+        plan = plan_cut(recording.source(), recording.time(first), recording.time(end))
+        result = cut_exact(plan, tmp_path / "clip.mp4")
+        verify_clip(result, plan)
+        seen = play(result.path)
+        assert (seen.numbers, seen.warnings) == (list(range(first, end)), "")
+        copied = [n for part in result.parts if part.kind == "copy" for n in range(part.first, part.first + part.count)]
+        assert [seen.digests[n] for n in copied] == [original[first + n] for n in copied]
+        assert result.encoded <= 34 + 4
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc"])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from fractions import Fraction
+from math import log10
 from pathlib import Path
+from threading import Event
 from typing import Literal
 
 import av
@@ -12,6 +14,8 @@ import pytest
 
 from shared.media.bitstream.nal import sei_type, split_sample
 from shared.media.cutting import EmptyCut, cut_exact, plan_cut, verify_clip
+from shared.media.cutting.decode import decode_rows
+from shared.media.cutting.samples import SampleReader
 from shared.media.mp4.init import parse_init
 from shared.media.mp4.params import nal_type, set_types
 from tests.support.framecode import payloads, play
@@ -105,6 +109,27 @@ def test_a_range_in_which_no_frame_begins_gives_the_one_on_show(codec: str, fram
     assert (result.start, result.end) == (recording.time(frame), recording.time(frame) + Fraction(1, 30))
     with pytest.raises(EmptyCut):
         plan_cut(recording.source(), recording.time(60), recording.time(60) + Fraction(1, 100))
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+@pytest.mark.parametrize(("noise", "least"), [(0, 42), (20, 42), (100, 38)])
+def test_encoded_edges_look_like_the_recording(codec: str, noise: int, least: int, tmp_path: Path) -> None:
+    bound = ("-b:v", "1M", "-maxrate", "1M", "-bufsize", "1M")
+    filters = ("-vf", f"noise=alls={noise}:allf=t") if noise else ()
+    recording = record(Spec(codec, gop=30, seconds=LENGTH, options=(*bound, *filters)), tmp_path / "recording")
+    plan = plan_cut(recording.source(), recording.time(17), recording.time(100))
+    result = cut_exact(plan, tmp_path / "clip.mp4")
+    with SampleReader(plan.exact.spans[0].video.table) as reader:
+        (span,) = plan.exact.spans
+        shown = decode_rows(span.video, span.frames, reader, Event())
+        frames = [found.frame.to_ndarray(format="gray").astype(float) for found in shown if found.frame]
+    with av.open(str(result.path)) as container:
+        made = [frame.to_ndarray(format="gray").astype(float) for frame in container.decode(video=0)]
+    edges = [n for p in result.parts if p.kind == "encode" for n in range(p.first, p.first + p.count)]
+    errors = [float(((frames[n] - made[n]) ** 2).mean()) for n in edges]
+    ratios = [10 * log10(255**2 / max(error, 1e-9)) for error in errors]
+    assert sum(ratios) / len(ratios) >= least
+    assert min(ratios) >= least - 2
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from threading import Event
 
 import av
@@ -23,7 +22,7 @@ from shared.media.cutting.gops import NOTHING, Split, decode_start, nals_at, spl
 from shared.media.cutting.plan import Span
 from shared.media.cutting.prints import Print, fingerprint
 from shared.media.cutting.samples import SampleReader, Spool
-from shared.media.cutting.source import same_stream
+from shared.media.cutting.source import Video, same_stream
 from shared.media.model import Int64s, TrackConfig
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.mp4.params import H264_SPS, HEVC_SPS, nal_type, read_sps, set_types
@@ -97,12 +96,9 @@ class _Renderer:
 
     def _style(self, target: TrackConfig) -> Style:
         alike = [span.video for span in self.spans if same_stream(span.video.config, target)]
-        size = sum(int(video.table.size.sum()) for video in alike)
-        seconds = sum(
-            (video.unit * int(video.at.max() - video.at.min() + video.typical) for video in alike), Fraction(0)
-        )
         rate = steady_rate(self.spans) or max(video.nominal for video in alike).limit_denominator(1001)
-        return Style(target, rate, max(video.depth for video in alike), int(8 * size / seconds))
+        depth, busiest = max(video.depth for video in alike), max(map(_peak, alike))
+        return Style(target, rate, depth, busiest, live=False)
 
     def _span(self, span: Span, target: TrackConfig, encoder: JoiningEncoder, reader: SampleReader) -> None:
         split = self._split(span, target, reader)
@@ -206,6 +202,13 @@ class _Renderer:
             if number in ends:
                 self.prints.append(Print(number, fingerprint(frame)))
             yield frame
+
+
+def _peak(video: Video) -> int:
+    """Find the most bits that a second of a video has."""
+    count = max(min(round(video.nominal), len(video.at)), 1)
+    reached = np.cumsum(np.append(0, video.table.size))
+    return int(8 * (reached[count:] - reached[:-count]).max() * video.nominal / count)
 
 
 def _ahead(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:

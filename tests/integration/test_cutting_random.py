@@ -26,6 +26,7 @@ RATES = {
 }  # fmt: skip
 FRAMES = 180
 CLIPS = 3000
+OPUS_PRESKIP = 312
 KINDS = [
     Spec(codec, rate, bframes, gop, FRAMES / rate, stamps)
     for codec, gop, rate, bframes, stamps in product(
@@ -70,6 +71,8 @@ class Truth:
         self.sound: Sound = play(whole, video=False).sound
         # Sound's first sample, in samples after the first frame: the encoder's clock is exact where stamps are not.
         self.first_sample = Fraction(int(tables[2].dts[0])) - self.recording.shown[0] * AUDIO_RATE
+        if spec.audio == "opus":  # without an edit list ffmpeg leaves out the encoder's own warm-up
+            self.first_sample += OPUS_PRESKIP
 
     def check(self, start: Fraction, end: Fraction, out: Path) -> None:
         plan = plan_cut(self.source, start, end)

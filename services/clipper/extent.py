@@ -29,13 +29,7 @@ def reaches(store: MediaStore, segment: SegmentWritten, moment: Fraction) -> boo
     except (ObjectMissing, MediaError, OSError):
         return False
     known = [(track, table) for track in tracks if (table := tables.get(track.track_id)) is not None and len(table)]
-    return bool(known) and all(
-        origin + _end(track, table) >= moment - _usual(track, table) / 2 for track, table in known
-    )
-
-
-def _usual(track: TrackConfig, table: SampleTable) -> Fraction:
-    return Fraction(int(np.median(table.duration)), track.timescale) if track.kind == "video" else Fraction(0)
+    return bool(known) and all(origin + _end(track, table) >= moment for track, table in known)
 
 
 def _end(track: TrackConfig, table: SampleTable) -> Fraction:

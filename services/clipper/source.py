@@ -205,7 +205,7 @@ def _reaches(part: RecordingPart, end: Fraction, session: str | None = None) -> 
 
 def _delay(segment: SegmentWritten) -> Fraction:
     """How much later than it is decoded a session's first picture is shown."""
-    return Fraction(segment.zero, segment.timescale)
+    return Fraction(segment.zero - segment.lead, segment.timescale)
 
 
 def _wall_of(segment: SegmentWritten | None, stream: Fraction) -> Fraction:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from fractions import Fraction
+from math import log10
 from pathlib import Path
+from threading import Event
 from typing import Literal
 
 import av
@@ -12,10 +14,12 @@ import pytest
 
 from shared.media.bitstream.nal import sei_type, split_sample
 from shared.media.cutting import EmptyCut, cut_exact, plan_cut, verify_clip
+from shared.media.cutting.decode import decode_rows
+from shared.media.cutting.samples import SampleReader
 from shared.media.mp4.init import parse_init
 from shared.media.mp4.params import nal_type, set_types
 from tests.support.framecode import payloads, play
-from tests.support.framecode_record import Spec, record
+from tests.support.framecode_record import Spec, play_recording, record
 
 LENGTH = Fraction(4)
 KINDS = {
@@ -29,7 +33,19 @@ KINDS = {
         "smart",
     ),
     "h264 deep references": (Spec(gop=30, seconds=LENGTH, bframes=7, encoder="ref=6:b-pyramid=normal"), "smart"),
-    "h264 open gop": (Spec(gop=30, seconds=LENGTH, encoder="open-gop=1"), "reencode"),
+    "h264 open gop": (Spec(gop=30, seconds=LENGTH, encoder="open-gop=1"), "smart"),
+    "h264 open gop, deep": (Spec(gop=30, seconds=LENGTH, bframes=5, encoder="open-gop=1:ref=5:b-adapt=0"), "smart"),
+    "h264 open gop, no pyramid": (Spec(gop=30, seconds=LENGTH, encoder="open-gop=1:b-pyramid=none"), "smart"),
+    "h264 open gop, no b": (Spec(gop=30, seconds=LENGTH, bframes=0, encoder="open-gop=1"), "smart"),
+    "h264 open gop, main, cavlc, slices": (
+        Spec(gop=30, seconds=LENGTH, encoder="open-gop=1:cabac=0:slices=3", options=("-profile:v", "main")),
+        "smart",
+    ),
+    "h264 open gop, strict pyramid": (
+        Spec(gop=30, seconds=LENGTH, bframes=3, encoder="open-gop=1:b-pyramid=strict:b-adapt=0"),
+        "smart",
+    ),
+    "h264 intra refresh": (Spec(gop=30, seconds=LENGTH, bframes=0, encoder="intra-refresh=1"), "reencode"),
     "hevc open gop": (Spec("hevc", gop=30, bframes=4, seconds=LENGTH, encoder="open-gop=1"), "smart"),
     "hevc leading pictures": (Spec("hevc", gop=30, bframes=4, seconds=LENGTH, encoder="radl=2:open-gop=0"), "smart"),
     "hevc slices": (Spec("hevc", gop=30, seconds=LENGTH, encoder="slices=2:weightp=1:wpp=1"), "smart"),
@@ -64,6 +80,22 @@ def test_any_stream_is_cut_by_the_frame(name: str, tmp_path: Path) -> None:
         assert (result.rate, result.duration) == (spec.rate, (last - 17) / spec.rate)
 
 
+@pytest.mark.parametrize("options", ["open-gop=1", "open-gop=1:cabac=0:ref=4", "open-gop=1:b-pyramid=none:slices=2"])
+def test_open_gop_is_copied_bit_for_bit_from_any_point_on(options: str, tmp_path: Path) -> None:
+    """Pictures behind an I picture that became an IDR picture decode to the recording's own."""
+    recording = record(Spec(gop=30, seconds=LENGTH, bframes=3, encoder=options), tmp_path / "recording")
+    original = play_recording(recording, tmp_path).digests
+    for first, end in ((0, 100), (1, 77), (14, 31), (29, 95), (30, 62), (31, 111), (32, 93), (44, 119), (61, 118)):
+        plan = plan_cut(recording.source(), recording.time(first), recording.time(end))
+        result = cut_exact(plan, tmp_path / "clip.mp4")
+        verify_clip(result, plan)
+        seen = play(result.path)
+        assert (seen.numbers, seen.warnings) == (list(range(first, end)), "")
+        copied = [n for part in result.parts if part.kind == "copy" for n in range(part.first, part.first + part.count)]
+        assert [seen.digests[n] for n in copied] == [original[first + n] for n in copied]
+        assert result.encoded <= 34 + 4
+
+
 @pytest.mark.parametrize("codec", ["h264", "hevc"])
 @pytest.mark.parametrize("frame", [0, 17, 30, 59])
 def test_a_range_in_which_no_frame_begins_gives_the_one_on_show(codec: str, frame: int, tmp_path: Path) -> None:
@@ -77,6 +109,27 @@ def test_a_range_in_which_no_frame_begins_gives_the_one_on_show(codec: str, fram
     assert (result.start, result.end) == (recording.time(frame), recording.time(frame) + Fraction(1, 30))
     with pytest.raises(EmptyCut):
         plan_cut(recording.source(), recording.time(60), recording.time(60) + Fraction(1, 100))
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+@pytest.mark.parametrize(("noise", "least"), [(0, 42), (20, 42), (100, 38)])
+def test_encoded_edges_look_like_the_recording(codec: str, noise: int, least: int, tmp_path: Path) -> None:
+    bound = ("-b:v", "1M", "-maxrate", "1M", "-bufsize", "1M")
+    filters = ("-vf", f"noise=alls={noise}:allf=t") if noise else ()
+    recording = record(Spec(codec, gop=30, seconds=LENGTH, options=(*bound, *filters)), tmp_path / "recording")
+    plan = plan_cut(recording.source(), recording.time(17), recording.time(100))
+    result = cut_exact(plan, tmp_path / "clip.mp4")
+    with SampleReader(plan.exact.spans[0].video.table) as reader:
+        (span,) = plan.exact.spans
+        shown = decode_rows(span.video, span.frames, reader, Event())
+        frames = [found.frame.to_ndarray(format="gray").astype(float) for found in shown if found.frame]
+    with av.open(str(result.path)) as container:
+        made = [frame.to_ndarray(format="gray").astype(float) for frame in container.decode(video=0)]
+    edges = [n for p in result.parts if p.kind == "encode" for n in range(p.first, p.first + p.count)]
+    errors = [float(((frames[n] - made[n]) ** 2).mean()) for n in edges]
+    ratios = [10 * log10(255**2 / max(error, 1e-9)) for error in errors]
+    assert sum(ratios) / len(ratios) >= least
+    assert min(ratios) >= least - 2
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -179,6 +180,12 @@ def test_preroll_of_each_codec() -> None:
     opus = Audio(OPUS, table, opus.at, opus.base)
     assert len(lay_audio([_span(opus, Fraction(1), Fraction(2))])[0].rows) == len(aac.rows) + 3
     assert lay_audio([_span(_sound(3), Fraction(1), Fraction(2))]) == []
+    # HE-AAC, said explicitly (SBR at 48 kHz over a core of 24 kHz): its frames are 2048 samples long.
+    sbr = Audio(
+        aac_config(bytes.fromhex("2b118800")), replace(table, duration=table.duration * 2), opus.at * 2, opus.base
+    )
+    (part,) = lay_audio([_span(sbr, Fraction(1), Fraction(2))])
+    assert part.at[:3].tolist() == [(23 - n) * 2 * PACKET - 48000 for n in (2, 1, 0)]
 
 
 def test_holes_are_counted_against_the_clock() -> None:

@@ -33,6 +33,11 @@ class BitWriter:
         """Append the next `count` bits of `reader`."""
         self.bits(reader.bits(count), count)
 
+    def aligned(self) -> bytes:
+        """End with ones up to a whole byte (cabac_alignment_one_bit)."""
+        padding = -self._count % 8
+        return ((self._value + 1 << padding) - 1).to_bytes((self._count + padding) // 8, "big")
+
     def payload(self) -> bytes:
         """End with the stop bit and zeros up to a whole byte (rbsp_trailing_bits)."""
         padding = -(self._count + 1) % 8

@@ -5,7 +5,7 @@ Source: ITU-T H.264, 7.3.2.1.1 (SPS), E.1.1 (VUI), table A-1 (levels).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from shared.media.bitstream.bits import BitWriter, bits_between, escape
 from shared.media.bitstream.errors import BitstreamError
@@ -26,7 +26,8 @@ class H264Sps:
     """What joining needs of an SPS. `vui_at` is the bit position of vui_parameters_present_flag.
 
     `look` holds the VUI's bits from aspect ratio to timing as (value, count); `dpb` and `reorder` are in frames,
-    None where the SPS leaves them open.
+    None where the SPS leaves them open. `counts`: bits of frame_num, pic_order_cnt_type, bits of pic_order_cnt_lsb;
+    `gaps_at` is the bit position of gaps_in_frame_num_value_allowed_flag.
     """
 
     profile: int
@@ -40,6 +41,10 @@ class H264Sps:
     motion: tuple[int, int, int, int, int] = (1, 0, 0, 15, 15)
     reorder: int | None = None
     dpb: int | None = None
+    counts: tuple[int, int, int] = (4, 0, 4)
+    gaps_at: int = 0
+    chroma: int = 1
+    planes: bool = False
 
     @property
     def effective_dpb(self) -> int:
@@ -59,11 +64,11 @@ def parse_h264_sps(nal: bytes) -> H264Sps:
     total = reader.left
     reader.bits(_FIXED_HEAD)
     set_id = reader.ue()
-    if payload[1] in HIGH_PROFILES:
-        _skip_chroma(reader)
-    reader.ue()  # log2_max_frame_num_minus4
-    _skip_picture_order(reader)
+    chroma, planes = _read_chroma(reader) if payload[1] in HIGH_PROFILES else (1, False)
+    frame_num_bits = reader.ue() + 4
+    counts = (frame_num_bits, *_read_picture_order(reader))
     references = reader.ue()
+    gaps_at = total - reader.left
     reader.flag()  # gaps_in_frame_num_value_allowed_flag
     macroblocks = (reader.ue() + 1) * (reader.ue() + 1)
     frames_only = reader.flag()
@@ -74,7 +79,10 @@ def parse_h264_sps(nal: bytes) -> H264Sps:
     if reader.flag():
         for _ in range(4):
             reader.ue()  # frame_crop offsets
-    base = H264Sps(payload[1], payload[3], set_id, references, macroblocks, frames_only, total - reader.left)
+    base = H264Sps(
+        payload[1], payload[3], set_id, references, macroblocks, frames_only, total - reader.left, counts=counts,
+        gaps_at=gaps_at, chroma=chroma, planes=planes,
+    )  # fmt: skip
     return _with_vui(base, reader, payload) if reader.flag() else base
 
 
@@ -107,18 +115,27 @@ def join_h264_sps(ours: bytes, theirs: H264Sps, reorder: int) -> bytes:
     return escape(out.payload())
 
 
-def _skip_chroma(reader: BitReader) -> None:
+def allow_gaps(nal: bytes) -> bytes:
+    """Say in an SPS that reference pictures may be missing: a decoder then counts over them (8.2.5.2)."""
+    payload = unescape(nal)
+    at = parse_h264_sps(nal).gaps_at
+    flagged = bytes((payload[at // 8] | 0x80 >> at % 8,))
+    return escape(payload[: at // 8] + flagged + payload[at // 8 + 1 :])
+
+
+def _read_chroma(reader: BitReader) -> tuple[int, bool]:
+    """Read what high profiles add: chroma_format_idc, and whether colour planes are coded apart."""
     chroma = reader.ue()
-    if chroma == 3:
-        reader.flag()
+    planes = reader.flag() if chroma == 3 else False
     reader.ue()
     reader.ue()
     reader.flag()
     if not reader.flag():
-        return
+        return chroma, planes
     for index in range(12 if chroma == 3 else 8):
         if reader.flag():
             _skip_scaling_list(reader, 16 if index < 6 else 64)
+    return chroma, planes
 
 
 def _skip_scaling_list(reader: BitReader, size: int) -> None:
@@ -129,16 +146,18 @@ def _skip_scaling_list(reader: BitReader, size: int) -> None:
         last = following or last
 
 
-def _skip_picture_order(reader: BitReader) -> None:
+def _read_picture_order(reader: BitReader) -> tuple[int, int]:
+    """Read pic_order_cnt_type, and the bits of pic_order_cnt_lsb where pictures have it."""
     kind = reader.ue()
     if kind == 0:
-        reader.ue()
-    elif kind == 1:
+        return kind, reader.ue() + 4
+    if kind == 1:
         reader.flag()
         reader.se()
         reader.se()
-        for _ in range(min(reader.ue(), 255)):
+        for _ in range(reader.ue()):
             reader.se()
+    return kind, 0
 
 
 def _skip_hrd(reader: BitReader) -> bool:
@@ -167,10 +186,7 @@ def _with_vui(base: H264Sps, reader: BitReader, payload: bytes) -> H264Sps:
     if reader.flag():
         motion = (int(reader.flag()), reader.ue(), reader.ue(), reader.ue(), reader.ue())
         reorder, dpb = reader.ue(), reader.ue()
-    return H264Sps(
-        base.profile, base.level, base.set_id, base.references, base.macroblocks, base.frames_only, base.vui_at,
-        look, motion, reorder, dpb,
-    )  # fmt: skip
+    return replace(base, look=look, motion=motion, reorder=reorder, dpb=dpb)
 
 
 def skip_look(reader: BitReader) -> None:

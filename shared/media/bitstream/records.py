@@ -9,6 +9,7 @@ import struct
 from collections.abc import Sequence
 
 from shared.media.bitstream.errors import BitstreamError
+from shared.media.bitstream.h264_sps import allow_gaps
 from shared.media.model import TrackConfig, VideoCodec
 from shared.media.mp4.entries import codec_record, with_record
 from shared.media.mp4.params import H264_PPS, H264_SPS, HEVC_SPS, HEVC_VPS, length_size, nal_type, record_sets
@@ -44,6 +45,13 @@ def with_sets(config: TrackConfig, sets: Sequence[bytes], *, keep: bool) -> byte
         kept = [nal for nal in kept if needed and nal_type(codec, nal) == HEVC_VPS]
     sets = [*kept, *sets]
     return with_record(config, _avcc(record, sets) if codec == "h264" else _hvcc(record, sets))
+
+
+def with_gaps(config: TrackConfig) -> bytes:
+    """Give an H.264 sample entry whose parameter sets allow gaps in the count of reference pictures."""
+    record = codec_record(config)
+    sets = [allow_gaps(nal) if nal_type("h264", nal) == H264_SPS else nal for nal in record_sets("h264", record)]
+    return with_record(config, _avcc(record, sets))
 
 
 def _avcc(record: bytes, sets: Sequence[bytes]) -> bytes:

@@ -17,9 +17,13 @@ import numpy as np
 from shared.media.cutting.plan import Span
 from shared.media.cutting.source import Audio
 from shared.media.model import Int64s
+from shared.media.mp4.entries import codec_record, read_aac
 
-# What a decoder needs before its output is right: AAC overlaps two frames; Opus converges in 80 ms (RFC 7845, 4.6).
+# What a decoder needs before its output is right: AAC overlaps two frames, and its SBR tool looks one more back
+# (ISO/IEC 14496-3, 4.6.18); Opus converges in 80 ms (RFC 7845, 4.6).
 OPUS_PREROLL = Fraction(80, 1000)
+AAC_PREROLL, SBR_PREROLL = 1, 2
+AAC_FRAME = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,11 +68,18 @@ def _place(span: Span, clip_time: Fraction) -> AudioPart | None:
     return AudioPart(audio, rows, audio.at[rows] + round(clip_time * rate - start))
 
 
+def preroll(audio: Audio) -> int:
+    """Count the packets that only warm a decoder up."""
+    if audio.config.codec == "opus":
+        return ceil(OPUS_PREROLL * audio.config.timescale / audio.usual)
+    return SBR_PREROLL if read_aac(codec_record(audio.config)).frame > AAC_FRAME else AAC_PREROLL
+
+
 def _with_preroll(part: AudioPart) -> AudioPart:
     """Put the packets before the first, where they follow each other, in front."""
     audio, first = part.audio, int(part.rows[0])
-    usual = int(np.median(audio.table.duration))
-    count = ceil(OPUS_PREROLL * audio.config.timescale / usual) if audio.config.codec == "opus" else 1
+    usual = audio.usual
+    count = preroll(audio)
     begin = first
     while begin > 0 and first - begin < count and audio.at[begin] - audio.at[begin - 1] < 2 * usual:
         begin -= 1
@@ -79,7 +90,7 @@ def _with_preroll(part: AudioPart) -> AudioPart:
 
 def _join(before: AudioPart, after: AudioPart, carry: int) -> tuple[AudioPart, AudioPart, int]:
     """Leave out packets where two spans meet; give both, and the new carry."""
-    usual = int(np.median(before.audio.table.duration))
+    usual = before.audio.usual
     end = int(before.at[-1] + before.audio.table.duration[before.rows[-1]])
     surplus = end + carry - int(after.at[0])
     if surplus < -usual:

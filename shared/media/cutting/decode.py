@@ -37,7 +37,7 @@ def decode_rows(
     A `strict` decoder gives up a frame at the first error in it, as a player might, instead of hiding it.
     """
     wanted = np.sort(video.at[rows]).tolist()
-    decoder = _open(video.config, strict=strict)
+    decoder = open_decoder(video.config, strict=strict)
     first = decode_start(video, wanted[0], reader)
     spoiled: set[int] = set()
     whole = wanted[0] - LEARN * video.typical
@@ -60,7 +60,8 @@ def skip_unused(decoder: av.VideoCodecContext, *, before: bool) -> None:
     decoder.skip_frame = "NONREF" if before and decoder.name == "h264" else "DEFAULT"
 
 
-def _open(config: TrackConfig, *, strict: bool) -> av.VideoCodecContext:
+def open_decoder(config: TrackConfig, *, strict: bool) -> av.VideoCodecContext:
+    """Make a decoder for a track's samples."""
     decoder = av.CodecContext.create(config.codec, "r")
     if not isinstance(decoder, av.VideoCodecContext):
         raise CutError(f"no video decoder for {config.codec}")

@@ -33,6 +33,9 @@ _ENCODERS = {"h264": "libx264", "hevc": "libx265"}
 # profile_idc to the name that x264 takes; of the others, x264 chooses by what the picture format needs.
 _H264_PROFILES = {66: "baseline", 88: "baseline", 77: "main", 100: "high"}
 QUALITY = 16  # CRF: seams are short, so they may cost more than what they replace
+# In files nobody waits for a seam as long as it plays: noise gets as many bits as it takes (qcomp), up to a bound.
+FILE_QUALITY, FILE_EVENNESS = 13, 1.0
+LIVE_HEADROOM, FILE_HEADROOM = 3, 12
 KEYFRAME_SECONDS = 2
 
 
@@ -47,12 +50,16 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """What encoded frames must look like: the track that they join, its frame rate, reorder depth and bit/s."""
+    """What encoded frames must look like: the track that they join, its frame rate, reorder depth and bit/s.
+
+    `live`: what is encoded is sent as it plays, and may not flood anyone; otherwise `bitrate` is the track's highest.
+    """
 
     config: TrackConfig
     rate: Fraction
     depth: int
     bitrate: int
+    live: bool = True
 
 
 class JoiningEncoder:
@@ -126,11 +133,19 @@ class JoiningEncoder:
         self.sets = sets
         return context
 
-    def _rate_options(self) -> dict[str, int]:
+    def _rate_options(self) -> dict[str, float]:
         """Bound the bitrate by the source's own, so that no seam floods a player."""
-        cap = max(3 * self._style.bitrate, 1_500_000) // 1000
+        live = self._style.live
+        cap = max((LIVE_HEADROOM if live else FILE_HEADROOM) * self._style.bitrate, 1_500_000) // 1000
         keyframes = max(round(KEYFRAME_SECONDS * self._style.rate), 1)
-        return {"keyint": keyframes, "vbv-maxrate": cap, "vbv-bufsize": cap}
+        bounds: dict[str, float] = {"keyint": keyframes}
+        if live or self._codec == "h264":  # bounded, x265 spoils a first picture full of noise
+            bounds |= {"vbv-maxrate": cap, "vbv-bufsize": cap if live else 2 * cap}
+        return bounds if live else bounds | {"qcomp": FILE_EVENNESS}
+
+    @property
+    def _quality(self) -> str:
+        return str(QUALITY if self._style.live else FILE_QUALITY)
 
     def _h264_options(self) -> dict[str, str]:
         sps = self._theirs if isinstance(self._theirs, H264Sps) else None
@@ -141,7 +156,7 @@ class JoiningEncoder:
             "bframes": 3 if depth else 0, "b-pyramid": "normal" if depth > 1 else "none",
             "ref": 2 if depth > 1 else 1, "cabac": int(sps is None), **self._rate_options(),
         }  # fmt: skip
-        options = {"preset": "superfast", "crf": str(QUALITY), "x264-params": _joined_options(settings)}
+        options = {"preset": "superfast", "crf": self._quality, "x264-params": _joined_options(settings)}
         if sps is not None and sps.profile in _H264_PROFILES:
             options["profile"] = _H264_PROFILES[sps.profile]
         return options
@@ -154,7 +169,7 @@ class JoiningEncoder:
             "bframes": 3 if depth else 0, "b-pyramid": int(depth > 1), "temporal-layers": 0,
             "ref": max(min(sps.limits[0] - depth if sps else 3, 3), 1), **self._rate_options(),
         }  # fmt: skip
-        return {"preset": "ultrafast", "crf": str(QUALITY), "x265-params": _joined_options(settings)}
+        return {"preset": "ultrafast", "crf": self._quality, "x265-params": _joined_options(settings)}
 
     def _joined(self, sets: Iterable[bytes]) -> list[bytes]:
         """Make the encoder's parameter sets agree with the stream's."""

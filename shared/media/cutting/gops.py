@@ -8,17 +8,19 @@ group, and none where decode order is presentation order.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from shared.media.bitstream.errors import BitstreamError
+from shared.media.bitstream.h264_entry import is_intra, recovery_count
 from shared.media.bitstream.nal import Entry, entry_of, split_sample
 from shared.media.bitstream.records import length_size_of, video_codec
 from shared.media.cutting.plan import Span
 from shared.media.cutting.samples import SampleReader
 from shared.media.cutting.source import Video
 from shared.media.model import Int64s
+from shared.media.mp4.boxes import Mp4Error
 
 NOTHING = np.zeros(0, np.int64)
 
@@ -28,6 +30,7 @@ class Split:
     """Rows of a span's frames, each in decode order: encoded head, copied middle, encoded tail.
 
     `broken`: the first copied picture is an HEVC CRA, to be marked as such when anything comes before it.
+    `entered`: it is an H.264 I picture that is no IDR, from which the ones behind it are to be counted.
     """
 
     head: Int64s
@@ -35,26 +38,37 @@ class Split:
     tail: Int64s
     broken: bool = False
     reason: str = ""
+    entered: bool = False
 
 
-def split_span(span: Span, reader: SampleReader) -> Split:
-    """Find the longest stretch of a span that can be copied bit for bit."""
+def split_span(span: Span, reader: SampleReader, *, recovery: bool = True) -> Split:
+    """Find the longest stretch of a span that can be copied; `recovery`: from an I picture that is no IDR, too."""
     video, chosen = span.video, span.frames
     open_entries = 0
     for row, entry in _entries(video, chosen, reader):
-        if entry in (Entry.CLEAN, Entry.LEADING):
+        entered = recovery and entry is Entry.RECOVERY and is_entry(video, row, reader)
+        if entered or entry in (Entry.CLEAN, Entry.LEADING):
             split = _split_at(video, chosen, row)
             if split is not None:
-                reason = "open GOP at the in point" if open_entries else ""
-                return Split(split.head, split.copy, split.tail, entry is Entry.LEADING, reason)
+                reason = "open GOP at the in point" if entered or open_entries else ""
+                return replace(split, broken=entry is Entry.LEADING, reason=reason, entered=entered)
         open_entries += 1
-    reason = "no IDR picture in the range" if open_entries else "the range lies within one GOP"
+    reason = "no picture in the range can be entered at once" if open_entries else "the range lies within one GOP"
     return Split(chosen, NOTHING, NOTHING, reason=reason)
 
 
 def entry_at(video: Video, row: int, reader: SampleReader) -> Entry:
     """Tell how a decoder can enter at sample `row`; a damaged sample is no entry."""
     return entry_of(video_codec(video.config), nals_at(video, row, reader))
+
+
+def is_entry(video: Video, row: int, reader: SampleReader) -> bool:
+    """Tell whether an H.264 picture that is no IDR is right at once: an I picture with its recovery point there."""
+    nals = nals_at(video, row, reader)
+    try:
+        return recovery_count(nals) == 0 and is_intra(nals)
+    except Mp4Error:
+        return False
 
 
 def nals_at(video: Video, row: int, reader: SampleReader) -> list[bytes]:

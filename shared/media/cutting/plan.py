@@ -158,6 +158,8 @@ def _widened(span: Span, before: Span | None, after: Span | None) -> Int64s:
     used = (source >= source[entry]) & (source <= source[span.frames].max())
     if after is not None and after.piece is span.piece:
         used &= video.at <= video.at[span.frames].max()
+    if before is not None and before.piece is span.piece and len(before.frames):  # it goes on from there
+        return np.flatnonzero(used & (video.at > video.at[before.frames].max()))
     entries = np.flatnonzero(used & video.table.sync)
     if before is not None:  # where sessions overlap, begin at the first picture of its own that needs no other
         from_there = ceil((before.end - slack(before) - video.base) / video.unit)

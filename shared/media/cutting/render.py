@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from threading import Event
 
 import av
@@ -13,16 +12,17 @@ import numpy as np
 
 from shared.media.bitstream.errors import BitstreamError
 from shared.media.bitstream.nal import break_link, join_sample, static_sei
-from shared.media.bitstream.records import length_size_of, sets_of, video_codec, with_sets
+from shared.media.bitstream.records import length_size_of, sets_of, video_codec, with_gaps, with_sets
 from shared.media.cutting.assemble import VideoPart, copied_part, steady_rate
 from shared.media.cutting.decode import decode_rows
 from shared.media.cutting.encode import JoiningEncoder, Style
+from shared.media.cutting.entering import check_entry, counted_rows, counted_samples
 from shared.media.cutting.errors import CutError
 from shared.media.cutting.gops import NOTHING, Split, decode_start, nals_at, split_span
 from shared.media.cutting.plan import Span
 from shared.media.cutting.prints import Print, fingerprint
 from shared.media.cutting.samples import SampleReader, Spool
-from shared.media.cutting.source import same_stream
+from shared.media.cutting.source import Video, same_stream
 from shared.media.model import Int64s, TrackConfig
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.mp4.params import H264_SPS, HEVC_SPS, nal_type, read_sps, set_types
@@ -65,6 +65,7 @@ class _Renderer:
     reasons: list[str] = field(default_factory=list)
     damaged: int = 0
     done: int = 0
+    counted: bool = False
 
     def run(self) -> Rendered:
         target = main_config(self.spans)
@@ -72,6 +73,8 @@ class _Renderer:
         for span in self.spans:
             with SampleReader(span.video.table) as reader:
                 self._span(span, target, encoder, reader)
+        if self.counted:
+            target = replace(target, sample_entry=with_gaps(target))
         copied = any(part.kind == "copy" for part in self.parts)
         entry = with_sets(target, encoder.sets, keep=copied) if encoder.sets else target.sample_entry
         reasons = "; ".join(dict.fromkeys(reason for reason in self.reasons if reason))
@@ -93,20 +96,12 @@ class _Renderer:
 
     def _style(self, target: TrackConfig) -> Style:
         alike = [span.video for span in self.spans if same_stream(span.video.config, target)]
-        size = sum(int(video.table.size.sum()) for video in alike)
-        seconds = sum(
-            (video.unit * int(video.at.max() - video.at.min() + video.typical) for video in alike), Fraction(0)
-        )
         rate = steady_rate(self.spans) or max(video.nominal for video in alike).limit_denominator(1001)
-        return Style(target, rate, max(video.depth for video in alike), int(8 * size / seconds))
+        depth, busiest = max(video.depth for video in alike), max(map(_peak, alike))
+        return Style(target, rate, depth, busiest, live=False)
 
     def _span(self, span: Span, target: TrackConfig, encoder: JoiningEncoder, reader: SampleReader) -> None:
-        if self.alone:
-            split = Split(span.frames, NOTHING, NOTHING, reason=self.alone)
-        elif not same_stream(span.video.config, target):
-            split = Split(span.frames, NOTHING, NOTHING, reason="the streams of the range differ")
-        else:
-            split = split_span(span, reader)
+        split = self._split(span, target, reader)
         if len(split.head) or len(split.tail):
             self.reasons.append(split.reason or "a point lies inside a GOP")
         self._encode(span, split.head, target, encoder, reader)
@@ -114,9 +109,33 @@ class _Renderer:
         if split.broken and len(rows) and self.parts:
             self._broken(span, rows[:1], reader)
             rows = rows[1:]
+        if split.entered:
+            counted = counted_rows(span, rows, reader)
+            self._counted(span, counted, reader)
+            rows = rows[len(counted) :]
         if len(rows):
             self._add(copied_part(span, rows))
         self._encode(span, split.tail, target, encoder, reader)
+
+    def _split(self, span: Span, target: TrackConfig, reader: SampleReader) -> Split:
+        """Say what of a span is copied."""
+        if self.alone:
+            return Split(span.frames, NOTHING, NOTHING, reason=self.alone)
+        if not same_stream(span.video.config, target):
+            return Split(span.frames, NOTHING, NOTHING, reason="the streams of the range differ")
+        split = split_span(span, reader)
+        if split.entered:
+            try:
+                check_entry(span, counted_rows(span, split.copy, reader), reader, self.stop)
+            except (BitstreamError, Mp4Error):
+                return split_span(span, reader, recovery=False)
+        return split
+
+    def _counted(self, span: Span, rows: Int64s, reader: SampleReader) -> None:
+        """Copy pictures whose count begins anew with the first of them."""
+        at, sync = span.video.at[rows], span.video.table.sync[rows].tolist()
+        self._add(self._spooled(span, "copy", at, counted_samples(span, rows, reader, self.stop), sync))
+        self.counted = True
 
     def _add(self, part: VideoPart) -> None:
         self.parts.append(part)
@@ -161,16 +180,16 @@ class _Renderer:
             )
         )
 
-    def _spooled(self, span: Span, kind: str, at: Int64s, samples: Sequence[bytes], sync: Sequence[bool]) -> VideoPart:
-        offsets = [self.spool.append(sample) for sample in samples]
+    def _spooled(self, span: Span, kind: str, at: Int64s, samples: Iterable[bytes], sync: Sequence[bool]) -> VideoPart:
+        places = [(self.spool.append(sample), len(sample)) for sample in samples]
         return VideoPart(
             "copy" if kind == "copy" else "encode",
             span,
             at,
             np.array(sync, np.bool_),
-            np.array([len(sample) for sample in samples], np.int64),
-            np.array(offsets, np.int64),
-            np.zeros(len(offsets), np.int64),
+            np.array([size for _, size in places], np.int64),
+            np.array([offset for offset, _ in places], np.int64),
+            np.zeros(len(places), np.int64),
             (self.spool.path,),
         )
 
@@ -183,6 +202,13 @@ class _Renderer:
             if number in ends:
                 self.prints.append(Print(number, fingerprint(frame)))
             yield frame
+
+
+def _peak(video: Video) -> int:
+    """Find the most bits that a second of a video has."""
+    count = max(min(round(video.nominal), len(video.at)), 1)
+    reached = np.cumsum(np.append(0, video.table.size))
+    return int(8 * (reached[count:] - reached[:-count]).max() * video.nominal / count)
 
 
 def _ahead(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:

@@ -27,8 +27,8 @@ class Served:
     """A file, and how it is served. `cut` sends half of what it says; `reset` breaks every longer answer in its middle.
 
     `flaky` breaks the first answers, `times` of them; `plain` knows no ranges; `slow` trickles; `silent` says nothing;
-    `drip` sends a byte now and then, `drip-head` of the answer's head. `halves` counts the next answers that end in
-    their middle; `most` is the longest range that is sent, whatever was asked for; `surplus` comes after each body.
+    `drip` sends `drop` bytes every `pause`, `drip-head` of the answer's head. `halves` counts the next answers that end
+    in their middle; `most` is the longest range that is sent, whatever was asked for; `surplus` comes after each body.
     `breaks_at` is the byte at which the whole server goes down, once; `waits_at` one at which an answer waits for `go`.
     `expired` says no; `gzip` packs all; `unknown` gives parts of `*` bytes; `no-parts` answers 416; `chunked` tells no
     length; `old` speaks HTTP/1.0 without one. `query` is what a request must bring, or be forbidden.
@@ -45,6 +45,8 @@ class Served:
     breaks_at: int | None = None
     waits_at: int | None = None
     go: threading.Event = field(default_factory=threading.Event)
+    pause: float = 0.02
+    drop: int = 1
     query: str = ""
     changed: str = ""
 
@@ -61,6 +63,7 @@ class Server:
     stop: threading.Event = field(default_factory=threading.Event)
     down: bool = False
     refused: int = 0
+    dripped: int = 0
 
     def url(self, path: str) -> str:
         host = "localhost" if self.scheme == "https" else "127.0.0.1"
@@ -123,7 +126,7 @@ def _serve(handler: BaseHTTPRequestHandler, state: Server, file: Served | None) 
     elif file.mode in {"forbidden", "expired"}:
         _answer(handler, 403, b"<Error><Code>SignatureDoesNotMatch</Code></Error>")
     elif file.mode == "drip-head":
-        _drip(handler, state, b"HTTP/1.1 200 OK\r\nX: " + bytes(1000))
+        _drip(handler, state, b"HTTP/1.1 200 OK\r\nX: " + bytes(1000), file)
     elif file.mode == "html":
         _answer(handler, 200, b"<!DOCTYPE html><html>sign in</html>")
     elif file.mode == "redirect":
@@ -206,7 +209,7 @@ def _body(handler: BaseHTTPRequestHandler, state: Server, file: Served, start: i
     halved, file.halves = file.halves > 0, max(file.halves - 1, 0)
     until = (start + end) // 2 if broken or halved or file.mode == "cut" else end
     if file.mode == "drip":
-        _drip(handler, state, file.data[start:until])
+        _drip(handler, state, file.data[start:until], file)
         return
     with contextlib.suppress(OSError):
         stops = sorted(
@@ -229,12 +232,12 @@ def _body(handler: BaseHTTPRequestHandler, state: Server, file: Served, start: i
                 _reset(handler.connection)
 
 
-def _drip(handler: BaseHTTPRequestHandler, state: Server, data: bytes) -> None:
+def _drip(handler: BaseHTTPRequestHandler, state: Server, data: bytes, file: Served) -> None:
     handler.close_connection = True
     with contextlib.suppress(OSError):
-        for byte in data:
-            handler.wfile.write(bytes((byte,)))
-            if state.stop.wait(0.02):
+        for at in range(0, len(data), file.drop):
+            state.dripped += handler.wfile.write(data[at : at + file.drop])
+            if state.stop.wait(file.pause):
                 return
 
 

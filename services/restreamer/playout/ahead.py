@@ -152,9 +152,7 @@ class Ahead:
 
     def _search(self) -> Opened | None:
         """Try files in order of play."""
-        while self.place is not None and not self.stop.is_set():
-            if self._gives_up():
-                return None
+        while not self.stop.is_set() and not self._gives_up() and self.place is not None:
             item = self.listing.programme.items[self.place.item]
             self.opening = item
             try:
@@ -248,8 +246,8 @@ class Ahead:
         return False
 
     def _hopeless(self) -> bool:
-        """Tell whether a list that ends some time has never played, and will not: it says so at once."""
-        return not self.failures.played and (self.failures.lasting or self.listing.programme.loops == 1)
+        """Tell whether a list that ends is to say so at once: it plays once only, or never played and never will."""
+        return self.listing.programme.loops == 1 or (self.failures.lasting and not self.failures.played)
 
 
 def _found(item: Item, media: Media, place: Place) -> tuple[tuple[Span, ...], tuple[int, Span] | None]:

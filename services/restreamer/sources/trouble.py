@@ -28,8 +28,9 @@ class Broken(Exception):  # noqa: N818  a state of the transfer, shown to nobody
 class Trouble:
     """Counts the faults of one origin since it last sent something.
 
-    It is asked again and again, with pauses that grow to a fifth of `patience`, for `tries` times `patience` in which
-    next to nothing came; for one `patience` where it said no. Time in which nobody waits for it does not count.
+    It is asked again at once, then again and again, with pauses that grow to a fifth of `patience`, for `tries` times
+    `patience` in which next to nothing came; for one `patience` from when it said no. Time in which nobody waits for
+    it does not count.
     """
 
     def __init__(self, limits: Limits, stop: Event, restream: str = "") -> None:
@@ -39,6 +40,7 @@ class Trouble:
         self._mark = time.monotonic()
         self._waited = 0.0
         self._tries = self._got = 0
+        self._refused: float | None = None  # how long it had been waited for when it said no
         self._first = ""
 
     def waits(self) -> None:
@@ -54,10 +56,10 @@ class Trouble:
 
     def over(self, url: str) -> None:
         """Note that all is well."""
-        if self._tries:
+        if self._tries > 1:
             self._say("source.resumed", url)
         self._tries = self._got = 0
-        self._waited = 0.0
+        self._waited, self._refused = 0.0, None
 
     def failed(self, fault: Broken, url: str, host: str) -> None:
         """Count a fault, and wait; SourceError when that was the last try."""
@@ -65,11 +67,16 @@ class Trouble:
         patience = self._limits.patience.total_seconds()
         self._first = self._first if self._tries else str(fault)
         self._tries += 1
-        left = patience * (1 if fault.brief else self._limits.tries) - self._waited
+        if fault.brief and self._refused is None:
+            self._refused = 0.0 if self._tries == 1 else self._waited
+        end = patience * self._limits.tries if self._refused is None else self._refused + patience
+        left = end - self._waited
         if left <= 0:
             self._say("source.given_up", url, last=str(fault))
             raise SourceError(f"{host}: {fault}", lasting=fault.brief) from fault
-        pause = min(self._limits.pause.total_seconds() * 2 ** min(self._tries - 1, 16), patience / 5)
+        pause = min(self._limits.pause.total_seconds() * 2 ** min(max(self._tries - 2, 0), 16), patience / 5)
+        if self._tries == 1:
+            pause = 0  # as it may be but a connection that the server has closed between two requests
         rest(self._stop, min(max(pause, fault.after), left))
         self._count()
 

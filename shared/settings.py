@@ -82,6 +82,10 @@ class Settings(BaseSettings):
     target_pause: Annotated[timedelta, BeforeValidator(_duration)] = Field(
         timedelta(seconds=60), description="The longest pause before a restream's target that fails is called again"
     )
+    source_spool: Annotated[str, AfterValidator(_bytes)] = Field(
+        "4GiB",
+        description="The largest source of a restream that is fetched whole, where it cannot play before; 0: none",
+    )
     retention: Annotated[timedelta, BeforeValidator(_duration)] = Field(
         timedelta(days=7), description="How long recordings are kept (seconds, or ISO 8601 as P7D)"
     )
@@ -105,6 +109,11 @@ class Settings(BaseSettings):
     def disk_reserve_bytes(self) -> int | None:
         """DISK_RESERVE in bytes; None when it is unset."""
         return int(_BYTES.validate_python(self.disk_reserve)) if self.disk_reserve else None
+
+    @property
+    def source_spool_bytes(self) -> int:
+        """SOURCE_SPOOL in bytes."""
+        return int(_BYTES.validate_python(self.source_spool)) if self.source_spool else 0
 
     @property
     def media_dir(self) -> Path:

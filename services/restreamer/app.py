@@ -14,16 +14,18 @@ from services.restreamer.leases import Me, Sights
 from services.restreamer.manager import Manager
 from services.restreamer.playout import Playout, Reporter
 from services.restreamer.records import Records
-from services.restreamer.sources import Access, PictureCache, Sources
+from services.restreamer.sources import Access, Limits, PictureCache, Sources, Spool
 from services.restreamer.targets import TargetRules, Targets
 from shared.kv import Bucket
 from shared.messages.jobs import JobRecord
 from shared.messages.restreams import PlaceRecord, RestreamRecord
 from shared.mirror import Mirror
+from shared.reserve import Reserve
 from shared.service import Service
 from shared.store import open_store
 
 PLACES = "places"
+SPOOL = "spool"
 
 
 def build(service: Service, make: MakePlayout | None = None) -> None:
@@ -49,12 +51,14 @@ def build(service: Service, make: MakePlayout | None = None) -> None:
 def _playouts(service: Service) -> MakePlayout:
     settings, clock, store, pictures = service.settings, service.clock, open_store(service.settings), PictureCache()
     allowed = settings.allowed_networks
+    folder, limits = settings.data_dir / SPOOL, Limits(spool=settings.source_spool_bytes)
+    spool = Spool(folder, Reserve(folder, settings.disk_reserve_bytes))
     rules = TargetRules(allowed=allowed, srt_ports=settings.srt_out_spans, longest=settings.target_pause)
 
     def make(record: RestreamRecord, report: Reporter) -> Playout:
         access = Access(
             record.account, service.vault, allowed, store, settings.library_dir, service.js,
-            asyncio.get_running_loop(), clock,
+            asyncio.get_running_loop(), clock, limits, spool, record.restream,
         )  # fmt: skip
         return Playout(Sources(access, pictures), Targets(rules, clock), report, clock)
 

@@ -79,16 +79,6 @@ def test_bytes_behind_an_answer_are_nobody_s(server: Server, film: bytes, access
     assert seen(opened("url", server.put("/a.mp4", film, surplus=b"HTTP/1.1 200 OK\r\n"), small)) == ALL
 
 
-def test_a_server_that_has_no_ranges_any_more_is_not_believed(server: Server, film: bytes, access: Access) -> None:
-    small = replace(access, limits=replace(QUICK, block=1 << 14, ahead=1, blocks=2))
-    found = opened("url", server.put("/a.mp4", film), small)
-    server.put("/a.mp4", film, "plain")
-    with pytest.raises(SourceError, match="changed") as caught:
-        list(found.packets(0))
-    assert not caught.value.lasting
-    found.close()
-
-
 @pytest.mark.parametrize(
     ("data", "why"), [(b"PK\3\4" + bytes(999), "a ZIP"), (b"", "empty"), (b"\n<!DOCTYPE html>", "a web page")]
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
-from services.restreamer.model import FLICKS, Packet, SourceError
+from services.restreamer.model import FLICKS, SourceError
 from services.restreamer.sources import Access, resolve_range
 from shared.messages.restreams import Range
 from tests.support.framecode_record import Spec, encode
@@ -220,14 +220,3 @@ def test_what_a_playlist_may_not_refer_to(server: Server, access: Access, text: 
     server.put("/segment.ts", MASTER.encode())
     with pytest.raises(SourceError, match=why):
         opened("url", server.put("/list.m3u8", text.encode()), access)
-
-
-def test_a_missing_segment_is_told(server: Server, lists: Path, access: Access) -> None:
-    url = serve(server, lists / "ts")
-    del server.files["/x/list2.ts"]
-    found = opened("url", url, access)
-    packets: list[Packet] = []
-    with pytest.raises(SourceError, match="not found"):
-        packets.extend(found.packets(0))
-    assert numbers(found.video, packets)[:100] == ALL[:100]
-    found.close()

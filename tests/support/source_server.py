@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import re
 import socket
 import ssl
@@ -11,11 +12,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from typing import Literal
 
 Mode = Literal[
     "", "plain", "missing", "forbidden", "slow", "silent", "drip", "drip-head", "cut", "reset", "flaky", "html",
-    "redirect", "busy",
+    "redirect", "busy", "expired", "gzip", "unknown", "no-parts", "chunked", "old",
 ]  # fmt: skip
 PIECE = 1 << 16
 
@@ -25,8 +27,11 @@ class Served:
     """A file, and how it is served. `cut` sends half of what it says; `reset` breaks every longer answer in its middle.
 
     `flaky` breaks the first answers, `times` of them; `plain` knows no ranges; `slow` trickles; `silent` says nothing;
-    `drip` sends a byte now and then, `drip-head` of the answer's head. `halves` counts the next answers that end in
-    their middle; `most` is the longest range that is sent, whatever was asked for; `surplus` comes after each body.
+    `drip` sends `drop` bytes every `pause`, `drip-head` of the answer's head. `halves` counts the next answers that end
+    in their middle; `most` is the longest range that is sent, whatever was asked for; `surplus` comes after each body.
+    `breaks_at` is the byte at which the whole server goes down, once; `waits_at` one at which an answer waits for `go`.
+    `expired` says no; `gzip` packs all; `unknown` gives parts of `*` bytes; `no-parts` answers 416; `chunked` tells no
+    length; `old` speaks HTTP/1.0 without one. `query` is what a request must bring, or be forbidden.
     """
 
     data: bytes
@@ -37,6 +42,13 @@ class Served:
     halves: int = 0
     most: int = 1 << 40
     surplus: bytes = b""
+    breaks_at: int | None = None
+    waits_at: int | None = None
+    go: threading.Event = field(default_factory=threading.Event)
+    pause: float = 0.02
+    drop: int = 1
+    query: str = ""
+    changed: str = ""
 
 
 @dataclass
@@ -49,6 +61,9 @@ class Server:
     requests: list[tuple[str, str]] = field(default_factory=list)
     sent: int = 0
     stop: threading.Event = field(default_factory=threading.Event)
+    down: bool = False
+    refused: int = 0
+    dripped: int = 0
 
     def url(self, path: str) -> str:
         host = "localhost" if self.scheme == "https" else "127.0.0.1"
@@ -68,14 +83,28 @@ def source_server(tls: ssl.SSLContext | None = None) -> Iterator[Server]:
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            path = self.path.split("?", 1)[0]
+            path, _, query = self.path.partition("?")
             state.requests.append((path, self.headers.get("Range", "")))
-            _serve(self, state, state.files.get(path))
+            file = state.files.get(path)
+            if file is not None and file.query and file.query not in query:
+                _answer(self, 403, b"no token")
+            else:
+                _serve(self, state, file)
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Listener(ThreadingHTTPServer):
+        def verify_request(self, request: socket.socket, _: object) -> bool:
+            if state.down:
+                state.refused += 1
+                _reset(request)
+            return not state.down
+
+        def handle_error(self, *_: object) -> None:
+            """Say nothing of clients that went away."""
+
+    server = Listener(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     state.port = server.server_port
     if tls is not None:
@@ -94,10 +123,10 @@ def source_server(tls: ssl.SSLContext | None = None) -> Iterator[Server]:
 def _serve(handler: BaseHTTPRequestHandler, state: Server, file: Served | None) -> None:
     if file is None or file.mode == "missing":
         _answer(handler, 404, b"<html>no such file</html>")
-    elif file.mode == "forbidden":
+    elif file.mode in {"forbidden", "expired"}:
         _answer(handler, 403, b"<Error><Code>SignatureDoesNotMatch</Code></Error>")
     elif file.mode == "drip-head":
-        _drip(handler, state, b"HTTP/1.1 200 OK\r\nX: " + bytes(1000))
+        _drip(handler, state, b"HTTP/1.1 200 OK\r\nX: " + bytes(1000), file)
     elif file.mode == "html":
         _answer(handler, 200, b"<!DOCTYPE html><html>sign in</html>")
     elif file.mode == "redirect":
@@ -112,7 +141,45 @@ def _serve(handler: BaseHTTPRequestHandler, state: Server, file: Served | None) 
         _send(handler, state, file)
 
 
+def _reset(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    connection.close()
+
+
+def _send_oddly(handler: BaseHTTPRequestHandler, file: Served) -> bool:
+    """Answer as modes say that are about the form of an answer."""
+    wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", handler.headers.get("Range", ""))
+    if file.mode == "no-parts" and wanted:
+        _answer(handler, 416, b"")
+    elif file.mode == "gzip":
+        _answer(handler, 200, gzip.compress(file.data), {"Content-Encoding": "gzip"})
+    elif file.mode == "unknown" and wanted:
+        start, end = int(wanted[1]), min(int(wanted[2] or len(file.data)), len(file.data) - 1)
+        body = file.data[start : end + 1]
+        handler.send_response(206)
+        handler.send_header("Content-Range", f"bytes {start}-{end}/*")
+        handler.send_header("Content-Length", str(len(body)))
+        handler.end_headers()
+        handler.wfile.write(body)
+    elif file.mode == "chunked":
+        handler.send_response(200)
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        for at in range(0, len(file.data), PIECE // 16):
+            piece = file.data[at : at + PIECE // 16]
+            handler.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+        handler.wfile.write(b"0\r\n\r\n")
+    elif file.mode == "old":
+        handler.close_connection = True
+        handler.wfile.write(b"HTTP/1.0 200 OK\r\n\r\n" + file.data)
+    else:
+        return False
+    return True
+
+
 def _send(handler: BaseHTTPRequestHandler, state: Server, file: Served) -> None:
+    if _send_oddly(handler, file):
+        return
     size = len(file.data)
     wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", handler.headers.get("Range", ""))
     unchanged = handler.headers.get("If-Range", file.tag) == file.tag
@@ -127,6 +194,8 @@ def _send(handler: BaseHTTPRequestHandler, state: Server, file: Served) -> None:
     handler.send_header("Content-Length", str(end - start))
     if file.tag:
         handler.send_header("ETag", file.tag)
+    if file.changed:
+        handler.send_header("Last-Modified", file.changed)
     if status == 206:
         handler.send_header("Content-Range", f"bytes {start}-{end - 1}/{size}")
     handler.end_headers()
@@ -140,28 +209,35 @@ def _body(handler: BaseHTTPRequestHandler, state: Server, file: Served, start: i
     halved, file.halves = file.halves > 0, max(file.halves - 1, 0)
     until = (start + end) // 2 if broken or halved or file.mode == "cut" else end
     if file.mode == "drip":
-        _drip(handler, state, file.data[start:until])
+        _drip(handler, state, file.data[start:until], file)
         return
     with contextlib.suppress(OSError):
-        for at in range(start, until, PIECE):
+        stops = sorted(
+            {*range(start, until, PIECE), *(s for s in (file.breaks_at, file.waits_at) if s is not None), until}
+        )
+        for at, following in pairwise([s for s in stops if start <= s <= until]):
             if file.mode == "slow":
                 time.sleep(0.05)
-            state.sent += handler.wfile.write(file.data[at : min(at + PIECE, until)])
+            if at == file.waits_at:
+                file.go.wait(60)
+            if at == file.breaks_at:
+                file.breaks_at, state.down = None, True
+                handler.close_connection = True
+                return
+            state.sent += handler.wfile.write(file.data[at:following])
         handler.wfile.write(file.surplus)
         if until < end:
             handler.close_connection = True
             if broken:  # a reset, not an end
-                linger = b"\1\0\0\0\0\0\0\0"
-                handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-                handler.connection.close()
+                _reset(handler.connection)
 
 
-def _drip(handler: BaseHTTPRequestHandler, state: Server, data: bytes) -> None:
+def _drip(handler: BaseHTTPRequestHandler, state: Server, data: bytes, file: Served) -> None:
     handler.close_connection = True
     with contextlib.suppress(OSError):
-        for byte in data:
-            handler.wfile.write(bytes((byte,)))
-            if state.stop.wait(0.02):
+        for at in range(0, len(data), file.drop):
+            state.dripped += handler.wfile.write(data[at : at + file.drop])
+            if state.stop.wait(file.pause):
                 return
 
 

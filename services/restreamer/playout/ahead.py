@@ -10,7 +10,7 @@ from threading import Event, Lock, Thread
 from services.restreamer.model import Media, SourceError
 from services.restreamer.playout.picture_graph import Mark, read_mark
 from services.restreamer.playout.programme import Programme, Span, locate, spans_of
-from services.restreamer.playout.terms import Library, Reporter, Warned
+from services.restreamer.playout.terms import Library, Reporter, Telling, Warned
 from shared.messages.restreams import Encoding, Item, Place, Source
 
 
@@ -57,23 +57,46 @@ class Opened:
         return replace(self, place=place, span=found[1])
 
 
+MOST_ROUNDS = 10
+"""How often a list that ends some time, and of which nothing can be played any more, is tried."""
+
+
 @dataclass(slots=True)
 class Failures:
-    """Files that failed since one was played."""
+    """Files that failed since one was played: the first of them is at `first`. `rounds`: lists of which all failed.
+
+    `waited`: a search has taken its time, and the next one may, too. `unmarked`: items that play without watermark.
+    """
 
     count: int = 0
     text: str = ""
     rounds: int = 0
     played: bool = False
+    lasting: bool = True
+    first: Place | None = None
+    waited: bool = False
+    unmarked: set[int] = field(default_factory=set)
 
-    def add(self, text: str) -> None:
-        """Count one more."""
-        self.count, self.text = self.count + 1, text
+    def add(self, text: str, place: Place, *, lasting: bool) -> None:
+        """Count one more. `lasting`: another try is vain."""
+        if not self.count:
+            self.first, self.lasting = place, True
+        self.count, self.text, self.lasting = self.count + 1, text, self.lasting and lasting
+        self.waited = self.waited or not lasting
 
-    def clear(self) -> None:
-        """Something plays."""
+    def shown(self) -> None:
+        """Note that something is shown."""
+        self.count, self.played = 0, True
+
+    def over(self) -> None:
+        """Note that all is well: a file plays for a while, or was played to its end."""
+        self.shown()
+        self.rounds = 0
+
+    def forget(self) -> None:
+        """Begin anew, as something else is to be played."""
         self.count = self.rounds = 0
-        self.played = True
+        self.unmarked.clear()
 
 
 @dataclass(slots=True)
@@ -96,6 +119,8 @@ class Ahead:
     failed: bool = False
     done: bool = False
     stop: Event = field(default_factory=Event)
+    opening: Item | None = None
+    """The file that is being opened."""
     _lock: Lock = field(default_factory=Lock)
 
     def start(self) -> Ahead:
@@ -127,27 +152,29 @@ class Ahead:
 
     def _search(self) -> Opened | None:
         """Try files in order of play."""
-        while self.place is not None and not self.stop.is_set():
-            if self._gives_up():
-                return None
+        while not self.stop.is_set() and not self._gives_up() and self.place is not None:
             item = self.listing.programme.items[self.place.item]
+            self.opening = item
             try:
                 opened = self._open(item, self.place)
             except SourceError as error:
-                self._warn(str(error), item)
+                self._failed(error, item)
             else:
                 if opened is not None:
                     return opened
+            finally:
+                self.opening = None
             self.place = self.listing.programme.after_item(self.place)
         self.failed = self.failures.count > 0 and (self._all_failed() or not self.failures.played)
         return None
 
     def _open(self, item: Item, place: Place) -> Opened | None:
         """Open a file; None when nothing of it is left to play at the place. SourceError."""
-        mark = None
-        if item.watermark is not None:
-            mark = read_mark(item.watermark, self.library.picture(item.watermark.source, self.stop))
-        media = self.library.open(item.source, self.stop)
+        mark = self._mark(item, place)
+        library = self.library
+        if isinstance(library, Telling):
+            library = library.telling(self._teller(item, place))
+        media = library.open(item.source, self.stop)
         try:
             spans, found = _found(item, media, place)
         except SourceError:
@@ -158,6 +185,20 @@ class Ahead:
             return None
         at = place.model_copy(update={"range": found[0], "at": found[1].start})
         return Opened(media, at, spans, found[1], self.listing, self.stop, item, mark)
+
+    def _mark(self, item: Item, place: Place) -> Mark | None:
+        """Fetch a file's watermark; without one it plays, too, which is told once."""
+        if item.watermark is None:
+            return None
+        try:
+            mark = read_mark(item.watermark, self.library.picture(item.watermark.source, self.stop))
+        except SourceError as error:
+            if place.item not in self.failures.unmarked:
+                self.failures.unmarked.add(place.item)
+                self._teller(item, place)(f"its watermark is left out: {error}")
+            return None
+        self.failures.unmarked.discard(place.item)
+        return mark
 
     def _open_live(self, source: Source) -> Opened | None:
         try:
@@ -172,26 +213,41 @@ class Ahead:
         span = Span(media.duration or 0, None)
         return Opened(media, self.place or Place(), (span,), span, self.listing, self.stop)
 
-    def _warn(self, text: str, item: Item) -> None:
+    def _failed(self, error: SourceError, item: Item) -> None:
         if self.stop.is_set() or self.place is None:
             return
-        self.failures.add(text)
-        self.report(Warned(text, self.place.item, item.source.shown))
+        self.failures.add(str(error), self.place, lasting=error.lasting)
+        self.report(Warned(str(error), self.place.item, item.source.shown))
+
+    def _teller(self, item: Item, place: Place) -> Callable[[str], None]:
+        """Give what is told of a file until it is closed."""
+
+        def tell(text: str) -> None:
+            if not self.stop.is_set():
+                self.report(Warned(text, place.item, item.source.shown))
+
+        return tell
 
     def _all_failed(self) -> bool:
         return self.failures.count >= len(self.listing.programme.items)
 
     def _gives_up(self) -> bool:
-        """After a whole list of failures: fail, or wait for the next loop when they are endless."""
+        """After a whole list of failures: fail, or wait and try it from where they began; nothing of it is used up."""
+        failures = self.failures
         if not self._all_failed():
             return False
-        if self.listing.programme.loops:
+        if self.listing.programme.loops and (failures.rounds + 1 >= MOST_ROUNDS or self._hopeless()):
             self.failed = True
             return True
-        pause = min(self.first_pause * 2 ** min(self.failures.rounds, 16), self.longest_pause)
-        self.failures.count, self.failures.rounds = 0, self.failures.rounds + 1
+        pause = min(self.first_pause * 2 ** min(failures.rounds, 16), self.longest_pause)
+        failures.count, failures.rounds = 0, failures.rounds + 1
+        self.place = failures.first or self.place
         self.stop.wait(pause.total_seconds())
         return False
+
+    def _hopeless(self) -> bool:
+        """Tell whether a list that ends is to say so at once: it plays once only, or never played and never will."""
+        return self.listing.programme.loops == 1 or (self.failures.lasting and not self.failures.played)
 
 
 def _found(item: Item, media: Media, place: Place) -> tuple[tuple[Span, ...], tuple[int, Span] | None]:

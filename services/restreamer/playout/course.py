@@ -65,6 +65,7 @@ class Course:
     def renew(self, listing: Listing, current: Opened | None) -> bool:
         """Take another list; tell whether a live event keeps it waiting."""
         self.listing = listing
+        self.failures.forget()
         if not self._inserted(current):
             return False
         self.back = listing.programme.begin()
@@ -75,6 +76,7 @@ class Course:
         if wish.move.number <= self.moved:
             return
         programme, base = self.listing.programme, self._base(playing, current)
+        self.failures.forget()
         self.moved = wish.move.number
         try:
             if base is None and wish.move.item < 0:

@@ -19,6 +19,7 @@ from services.restreamer.playout.sound_encoder import SoundRun
 from services.restreamer.playout.sound_frames import track_for, usual_samples
 from services.restreamer.playout.sounds import CopiedSound, EncodedSound, NoSound, Sound
 from services.restreamer.playout.splice import DEEPEST, Part, Shot, Splicer
+from services.restreamer.playout.waits import Metered
 from shared.messages.restreams import Place
 
 
@@ -37,7 +38,7 @@ class Feed:
     reached: int = 0
     """The file's time up to which packets were taken."""
     shown: bool = False
-    _packets: Iterator[Packet] = field(init=False)
+    _packets: Metered = field(default_factory=lambda: Metered(iter(())))
     _track: Track = field(init=False)
     _audio: Track | None = field(init=False)
     _sample: Sample = field(init=False)
@@ -49,6 +50,11 @@ class Feed:
     _pictures_end: int = field(init=False)
 
     @property
+    def reading(self) -> bool:
+        """Tell whether the file's source is being waited for; for other threads."""
+        return self._packets.reading
+
+    @property
     def live(self) -> bool:
         """Tell whether it is a live event, which begins at a keyframe."""
         return self.opened.item is None
@@ -56,7 +62,7 @@ class Feed:
     def open(self) -> None:
         """Read the first packets, and decide what becomes of them. SourceError, CutError, FFmpegError."""
         span, media, marked = self.opened.span, self.opened.media, self.opened.mark is not None
-        self._packets = media.packets(span.start)
+        self._packets = Metered(media.packets(span.start))
         begin = look_ahead(media, self._packets)
         if begin.video is None:
             raise SourceError("the file has no pictures")
@@ -129,7 +135,7 @@ class Feed:
         if self._flushed:
             return
         self._flushed = True
-        self._packets = iter(())  # what reads the file again may do so only when this is over
+        self._packets = Metered(iter(()))  # what reads the file again may do so only when this is over
         for shot in self._video.finish():
             self._shot(shot)
 

@@ -49,11 +49,11 @@ class View:
 class Pacer:
     """Sends what is in the ring. `step` is the whole of it; the thread only waits between steps.
 
-    `dry` is called while there is nothing to send.
+    `dry` is called, with the time, while there is nothing to send.
     """
 
     def __init__(
-        self, ring: Ring, outputs: Outputs, report: Reporter, clock: Clock, dry: Callable[[], None] = lambda: None
+        self, ring: Ring, outputs: Outputs, report: Reporter, clock: Clock, dry: Callable[[int], None] = lambda _: None
     ) -> None:
         self._ring, self._outputs, self._report, self._clock, self._dry = ring, outputs, report, clock, dry
         self.view = View()
@@ -146,7 +146,7 @@ class Pacer:
         if head is None:
             self._starved = self._starved or (self._anchor_ns is not None and now >= self._end_ns)
             if self._starved or self._anchor_ns is None:
-                self._dry()
+                self._dry(now)
             return False
         if self._anchor_ns is None:
             if not self._reached(now):

@@ -131,9 +131,9 @@ class Playout:
         ended = self._pacer.join(seconds)
         return (self._reader is None or self._reader.join(seconds)) and ended
 
-    def _dry(self) -> None:
+    def _dry(self, now: int) -> None:
         if self._reader is not None:
-            self._reader.hurry()
+            self._reader.hurry(now)
 
     def _opened(self) -> None:
         if self._reader is not None:

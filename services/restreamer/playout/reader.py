@@ -18,6 +18,7 @@ from services.restreamer.playout.shape import Shape
 from services.restreamer.playout.sound_encoder import SoundRun
 from services.restreamer.playout.splice import Cut, Splicer
 from services.restreamer.playout.terms import Ended, Reporter, Warned
+from services.restreamer.playout.waits import Waits
 from services.restreamer.playout.wishes import Insert, Jump, NewList, Wish
 from shared.errors import MediaError
 from shared.messages.restreams import Place
@@ -26,6 +27,10 @@ MARGIN = FLICKS * 4 // 10
 """How far ahead of what was sent a cut is made: the new file's first picture needs as long."""
 EARLY = 15 * FLICKS
 """How long before a file's end the next one is opened."""
+EARLIER = 45 * FLICKS
+"""The same where a file of the list kept its search waiting."""
+SHORT = FLICKS
+"""A file that was left before it had played so long counts as not played."""
 
 
 class _Interrupted(Exception):  # noqa: N818  names what happened
@@ -42,6 +47,8 @@ class Reader:
         self._run: SoundRun | None = None
         self._shape: Shape | None = None
         self._current: Opened | None = None
+        self._feed: Feed | None = None
+        self._waits = Waits(report)
         self._files = 0
         self._begun = 0  # where the file's first picture is
         self._wishes: deque[Wish] = deque()
@@ -59,13 +66,23 @@ class Reader:
             self._wishes.append(wish)
             self._ring.changed.notify_all()
 
-    def hurry(self) -> None:
-        """Leave a file whose source keeps the output waiting, when something else is wished for."""
+    def hurry(self, now: int) -> None:
+        """Leave a file whose source keeps the output waiting, when something else is wished for; tell that it does."""
+        self._note_wait(now)
         with self._ring.changed:
             leave = any(not isinstance(wish, NewList) or not wish.wait_current for wish in self._wishes)
         current = self._current
         if leave and current is not None:
             current.stop.set()
+
+    def _note_wait(self, now: int) -> None:
+        """Take notice that nothing is there to send at `now` (ns)."""
+        current, feed, ahead = self._current, self._feed, self._course.next
+        if current is not None:
+            if feed is not None and feed.reading:
+                self._waits.note(now, current.media, current.item, current.place, opening=False)
+        elif ahead is not None and ahead.opening is not None:
+            self._waits.note(now, ahead.opening, ahead.opening, ahead.place, opening=True)
 
     def opened(self) -> None:
         """Take notice that the search for the next file is done."""
@@ -127,7 +144,9 @@ class Reader:
             self._run.finish()
         self._run, self._course.urgent = None, False
         self._ring.put(self._splicer.take(rest=True))
-        failed = f"nothing of the list can be played: {self._course.failures.text}" if ahead.failed else ""
+        failures = self._course.failures
+        more = " any more" if failures.played else ""
+        failed = f"nothing of the list can be played{more}: {failures.text}" if ahead.failed else ""
         self._ring.finish(Ended(failed=ahead.failed, reason=failed))
 
     def _play(self, opened: Opened) -> None:
@@ -148,7 +167,7 @@ class Reader:
             except NothingThereError as error:
                 self._leave(part, str(error))
             except SourceError as error:
-                self._leave(part, str(error))
+                self._leave(part, str(error), lasting=error.lasting)
                 break
             except (MediaError, av.error.FFmpegError) as error:
                 self._leave(part, f"the file cannot be encoded: {error}")
@@ -158,7 +177,7 @@ class Reader:
 
     def _close(self, opened: Opened, *, left: bool) -> None:
         """Look for what follows a file, unless that was `left` for something else."""
-        self._current = None
+        self._current = self._feed = None
         opened.stop.set()
         opened.media.close()
         if self._stop.is_set():
@@ -168,29 +187,29 @@ class Reader:
         elif self._course.next.live is not None and opened.item is not None:
             self._course.back = opened.place if left else self._course.after(opened)
 
-    def _leave(self, opened: Opened, text: str) -> None:
+    def _leave(self, opened: Opened, text: str, *, lasting: bool = True) -> None:
         """Tell why a file is not played further, unless that was wished for."""
         with contextlib.suppress(_Interrupted):
             self._heed()
         if self._stop.is_set() or self._course.urgent:
             return
-        if self._splicer.picture_end - self._begun < FLICKS:
-            self._course.failures.add(text)
+        if self._splicer.picture_end - self._begun < SHORT:
+            self._course.failures.add(text, opened.place, lasting=lasting)
         item = opened.item
         self._report(Warned(text, opened.place.item if item else None, item.source.shown if item else ""))
 
     def _play_range(self, opened: Opened) -> None:
-        feed = Feed(opened, self._shape, self.takes)
+        feed = self._feed = Feed(opened, self._shape, self.takes)
         feed.open()
         self._make_way(feed)
         self._shape = feed.verdict.shape
         self._run = feed.begin(self._splicer, feed.part(self._files, self._course.moved), self._run)
         try:
             for _ in feed.play():
-                if feed.shown:
-                    self._course.failures.clear()
+                self._note_shown(feed, whole=False)
                 self._look_ahead(feed)
                 self._hand_over()
+            self._note_shown(feed, whole=True)
         except SourceError:
             feed.flush()
             raise
@@ -198,6 +217,13 @@ class Reader:
             following = opened.following()
             feed.end(following.place if following is not None else self._course.after(opened))
         self._hand_over()
+
+    def _note_shown(self, feed: Feed, *, whole: bool) -> None:
+        """Take notice that a file plays. `whole`: to its end, which may be all of a short one."""
+        if feed.shown and (whole or self._splicer.picture_end - self._begun >= SHORT):
+            self._course.failures.over()
+        elif feed.shown:
+            self._course.failures.shown()
 
     def _make_way(self, feed: Feed) -> None:
         """Cut what was to be played otherwise. A live event comes back to where the list was cut."""
@@ -234,7 +260,7 @@ class Reader:
         if self._course.next is not None or feed.live or opened.more or not feed.shown:
             return
         ends = [end for end in (opened.span.end, opened.media.duration) if end is not None]
-        if not ends or feed.reached > min(ends) - EARLY:
+        if not ends or feed.reached > min(ends) - (EARLIER if self._course.failures.waited else EARLY):
             self._course.seek(self._course.after(opened), urgent=False)
 
     def _cut(self) -> Cut:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Event
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +32,15 @@ class Library(Protocol):
 
     def picture(self, source: Source, stop: Event) -> Picture:
         """Give a watermark picture, checked and cached. SourceError."""
+        ...
+
+
+@runtime_checkable
+class Telling(Protocol):
+    """A library that says what is wrong with a file and does not end it."""
+
+    def telling(self, tell: Callable[[str], None]) -> Library:
+        """Give the library whose files say so to `tell`, when they are opened and later, from any thread."""
         ...
 
 

@@ -3,7 +3,7 @@
 `open_media` opens any of them; `Access` is what that takes. FFmpeg demuxes and never opens anything itself.
 """
 
-from services.restreamer.sources.access import Access, Limits, Stopped
+from services.restreamer.sources.access import Access, Limits, Spool, Stopped
 from services.restreamer.sources.opening import Sources, open_media, open_picture
 from services.restreamer.sources.pictures import Picture, PictureCache
 from services.restreamer.sources.ranges import resolve_range
@@ -14,6 +14,7 @@ __all__ = [
     "Picture",
     "PictureCache",
     "Sources",
+    "Spool",
     "Stopped",
     "open_media",
     "open_picture",

@@ -21,6 +21,7 @@ from shared.errors import ReelayError, Transient
 from shared.kv import Bucket
 from shared.messages.credentials import CredentialRecord, credential_key
 from shared.netguard import Networks
+from shared.reserve import Reserve
 from shared.secrets import Vault
 from shared.store import MediaStore
 from shared.store.base import ObjectMissing
@@ -45,9 +46,10 @@ class Gone(SourceError):  # noqa: N818  as above
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long and how much: `tries` of `patience` each without progress, which is `least`; sizes in bytes.
+    """How long and how much: tries go on for `tries` times `patience` without progress, which is `least`; in bytes.
 
-    `block` is read at a time where jumps go to and fro, `ahead` blocks where reading goes on; `blocks` are kept.
+    `block` is read at a time where jumps go to and fro, and `blocks` are kept. `skip` is read through where a server
+    forgets ranges; `spool` is the largest file that is fetched whole because it cannot be read in any other way.
     `outage` is how long broker and store may be away while a recording is read.
     """
 
@@ -58,6 +60,8 @@ class Limits:
     redirects: int = 5
     block: int = 1 << 18
     ahead: int = 4
+    skip: int = 256 << 20
+    spool: int = 4 << 30
     blocks: int = 8
     playlist: int = 8 << 20
     segments: int = 50_000
@@ -69,8 +73,22 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Spool:
+    """Where files are put that must be fetched whole, and the room that stays free there; the system's own otherwise.
+
+    They have no name from the start, so that the kernel forgets them with the process.
+    """
+
+    folder: Path | None = None
+    reserve: Reserve | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Access:
-    """What an account's sources are opened with. `js` is used on `loop`, from the threads that read."""
+    """What an account's sources are opened with. `js` is used on `loop`, from the threads that read.
+
+    `restream` names in log lines what they are opened for.
+    """
 
     account: str
     vault: Vault
@@ -81,6 +99,8 @@ class Access:
     loop: asyncio.AbstractEventLoop
     clock: Clock
     limits: Limits = Limits()
+    spool: Spool = Spool()
+    restream: str = ""
 
     def ask(self, question: Callable[[JetStreamContext], Coroutine[object, object, T]], stop: Event) -> T:
         """Run a coroutine on the loop and wait for its answer; SourceError when broker or store do not answer."""
@@ -108,7 +128,7 @@ class Access:
                 waited = timedelta(microseconds=(self.clock.monotonic_ns() - began) // 1000)
                 if error.lasting or isinstance(error, (Stopped, Gone)) or waited > self.limits.outage:
                     raise
-            rest(stop, self.limits.pause)
+            rest(stop, self.limits.pause.total_seconds())
 
     def credentials(self, name: str, stop: Event) -> CredentialRecord:
         """Look credentials up by their owner's name for them; SourceError when there are none."""
@@ -155,7 +175,7 @@ def stored(read: Callable[[], T], stop: Event, within: timedelta) -> T:
         raise SourceError("the media store does not answer", lasting=False) from error
 
 
-def rest(stop: Event, pause: timedelta) -> None:
+def rest(stop: Event, pause: float) -> None:
     """Wait a while; Stopped."""
-    if stop.wait(pause.total_seconds()):
+    if stop.wait(pause):
         raise Stopped

@@ -16,6 +16,7 @@ from av.video.stream import VideoStream
 
 from services.restreamer.model import FLICKS, Kind, SourceError, Track
 from services.restreamer.sources.files import Readable
+from services.restreamer.sources.guarded import Guarded
 from services.restreamer.sources.memory import bound_allocations
 from services.restreamer.sources.payloads import ByteStream, Payload, payload_of
 from services.restreamer.sources.sniff import Container
@@ -43,12 +44,16 @@ class Raw(NamedTuple):
 
 
 class Demuxer:
-    """An opened container: its first video and sound, and their frames. SourceError from all it does."""
+    """An opened container: its first video and sound, and their frames. SourceError from all it does.
+
+    Where the file breaks off, all whole frames before that are given, and `broken` says why none follow.
+    """
 
     def __init__(self, file: Readable, container: Container) -> None:
         self.container: Container = container
         self._turn: Turn | None = None if container in _TURNING else ""  # known with the first keyframe
-        self._input = _opened(file, container)
+        self._file = Guarded(file)
+        self._input = _opened(self._file, container)
         try:
             self._video_stream, self._audio_stream = _chosen(self._input)
             self._payloads = {
@@ -59,6 +64,11 @@ class Demuxer:
         except BaseException:
             self._input.close()
             raise
+
+    @property
+    def broken(self) -> SourceError | None:
+        """Give what the file broke off with."""
+        return self._file.error
 
     @property
     def has_video(self) -> bool:
@@ -124,7 +134,7 @@ class Demuxer:
         lengths: dict[int, int] = {}
         scales = {stream.index: _scale(stream) for stream in streams}
         following: dict[int, int] = {}
-        for packet in _read(self._input, streams):
+        for packet in _read(self._input, streams, self._file):
             stream = packet.stream
             index = stream.index
             scale, payload = scales[index], self._payloads[index]
@@ -158,7 +168,7 @@ class Demuxer:
         self._input.close()
 
 
-def _opened(file: Readable, container: Container) -> InputContainer:
+def _opened(file: Guarded, container: Container) -> InputContainer:
     bound_allocations()
     options = {"protocol_whitelist": "none", **_OPTIONS.get(container, {})}
     try:
@@ -166,7 +176,7 @@ def _opened(file: Readable, container: Container) -> InputContainer:
             file, "r", format=container, options=options, metadata_errors="replace", buffer_size=BUFFER, io_open=_refuse
         )
     except (av.FFmpegError, ValueError) as error:
-        raise SourceError(f"the {container} cannot be read: {_words(error)}") from error
+        raise file.error or SourceError(f"the {container} cannot be read: {_words(error)}") from error
 
 
 def _refuse(*_: Any) -> NoReturn:
@@ -186,19 +196,28 @@ def _known(stream: VideoStream | AudioStream) -> bool:
     return stream.codec_context is not None and bool(stream.codec_context.name) and stream.time_base is not None
 
 
-def _read(opened: InputContainer, streams: list[VideoStream | AudioStream]) -> Iterator[AvPacket[Any]]:
+def _read(opened: InputContainer, streams: list[VideoStream | AudioStream], file: Guarded) -> Iterator[AvPacket[Any]]:
+    """Give whole packets to the end, or to where the file breaks off."""
     packets = opened.demux(streams)
+    last: dict[int, AvPacket[Any]] = {}
     while True:
         try:
             packet = next(packets, None)
         except av.FFmpegError as error:
+            if file.error is not None:
+                return
             raise SourceError(f"the file cannot be read on: {_words(error)}") from error
         except IndexError:  # at the end, PyAV stumbles over tracks that came up after the file was opened
             return
         if packet is None:
             return
         # Of MPEG-TS a frame counts as corrupt after any break in its counters, as where files were put together.
-        if packet.size and (not packet.is_corrupt or opened.format.name == "mpegts"):
+        if not packet.size or (packet.is_corrupt and opened.format.name != "mpegts"):
+            continue
+        if file.torn:  # the last of each track is not whole, and FFmpeg does not say so
+            index = packet.stream.index
+            last[index], packet = packet, last.get(index)
+        if packet is not None:
             yield packet
 
 

@@ -12,7 +12,7 @@ from services.restreamer.sources.demux import Demuxer
 from services.restreamer.sources.files import Readable
 from services.restreamer.sources.flv_seek import Seekable, flv_from
 from services.restreamer.sources.flv_watch import FlvWatch
-from services.restreamer.sources.sniff import Container, index_comes_late
+from services.restreamer.sources.sniff import Container
 from services.restreamer.sources.timing import MOST_BYTES, Steady, Timed, complete, merged, timed
 
 BACKS: Final = (0, 3 * FLICKS, 15 * FLICKS, 60 * FLICKS)
@@ -46,8 +46,6 @@ class FileMedia:
         self._steady = Steady()
         self._jumped = False
         self._watch: FlvWatch | None = None
-        if again is not None and container == "mp4" and index_comes_late(file.head()):
-            raise SourceError("the server sends no ranges, and the mp4's index (moov) is at its end")
         self._demuxer = self._demux(file, container)
         try:
             flow = self._flow()
@@ -106,7 +104,7 @@ class FileMedia:
         """Read until a picture can be decoded and all tracks are known, or are not to be expected any more."""
         ahead = self._to_key(flow)
         if not ahead:
-            raise SourceError("the file has no picture that can be decoded")
+            raise self._demuxer.broken or SourceError("the file has no picture that can be decoded")
         size = 0
         while self.audio is None and self._demuxer.has_audio and len(ahead) < LOOK_AHEAD and size < MOST_BYTES:
             pair = next(flow, None)
@@ -169,6 +167,8 @@ class FileMedia:
 
     def _check_end(self, end: int) -> None:
         """Raise SourceError when the packets have ended before the file has."""
+        if self._demuxer.broken is not None:
+            raise self._demuxer.broken
         if self._watch is not None and self._watch.changed:
             raise SourceError(f"the file's {self._watch.changed} codec changes, which is not followed in FLV")
         if self._told_end is not None and self._told_end - self.zero - end > SHORT:
@@ -183,8 +183,12 @@ class FileMedia:
                     break
                 flow = self._flow()
                 found = self._to_key(flow)
+                if self._demuxer.broken is not None:
+                    break
                 if found and found[-1][0].pts - self.zero <= max(start, 0):
                     return chain(found, flow)
+        if self._demuxer.broken is not None:
+            raise self._demuxer.broken
         return self._rewound()
 
     def _seek(self, target: int) -> bool:

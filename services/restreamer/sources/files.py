@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections import OrderedDict
+from collections.abc import Generator
 from typing import Final, Protocol
 
 from services.restreamer.model import SourceError
-from services.restreamer.sources.access import Limits
+from services.restreamer.sources.access import Limits, Stopped
 from services.restreamer.sources.origin import Origin
 
 HEAD: Final = 1 << 12
+MOST_RUNS: Final = 3  # answers that are held of a file
 
 
 class Readable(Protocol):
@@ -29,8 +32,37 @@ class Readable(Protocol):
         ...
 
 
+class _Run:
+    """An answer being read: `at` is the byte that comes next, `end` the first that it does not bring."""
+
+    def __init__(self, origin: Origin, at: int, end: int) -> None:
+        self.at, self.end = at, end
+        self._pieces = origin.stream(at, end)
+        self._rest = b""
+
+    def take(self, most: int) -> bytes:
+        """Read what comes next, which may be nothing yet; SourceError when the origin ends before its size."""
+        come = self._rest or next(self._pieces, None)
+        if come is None:
+            raise SourceError("the file ends before its size", lasting=False)
+        piece, self._rest = come[:most], come[most:]
+        self.at += len(piece)
+        if self.at == self.end:
+            next(self._pieces, None)  # so that the connection is free for the next answer
+        return piece
+
+    def close(self) -> None:
+        """Let the answer go."""
+        if isinstance(self._pieces, Generator):
+            self._pieces.close()
+
+
 class BlockFile:
-    """Reads anywhere in an origin of known size. Keeps the last blocks; reading on takes several in one request."""
+    """Reads anywhere in an origin of known size, and gives what has come. Keeps the last blocks.
+
+    A jump asks for a block. Reading on asks for all that follows, once: who holds that answer needs no leave to ask
+    again, as URLs expire. Few answers are held, more than one because sound and picture of an mp4 may lie far apart.
+    """
 
     def __init__(self, origin: Origin, limits: Limits) -> None:
         if origin.size is None:
@@ -38,15 +70,20 @@ class BlockFile:
         self._origin = origin
         self._limits = limits
         self._size = origin.size
-        self._blocks: OrderedDict[int, bytes] = OrderedDict()
+        self._blocks: OrderedDict[int, bytearray] = OrderedDict()  # the beginning of each, or all of it
+        self._runs: list[_Run] = []  # the one that was used last is the last
+        self._refused = False
         self._at = 0
 
     def read(self, size: int) -> bytes:
-        """Read what one block has from here on."""
+        """Read what has come from here on, and is in one block; nothing at the end."""
         if self._at >= self._size:
             return b""
         number, offset = divmod(self._at, self._limits.block)
-        piece = self._block(number)[offset : offset + size]
+        while len(self._blocks.get(number, b"")) <= offset:
+            self._extend(number)
+        self._blocks.move_to_end(number)
+        piece = bytes(self._blocks[number][offset : offset + size])
         self._at += len(piece)
         return piece
 
@@ -62,27 +99,78 @@ class BlockFile:
 
     def head(self) -> bytes:
         """Give the first bytes."""
-        return self._block(0)[:HEAD] if self._size else b""
+        least = min(HEAD, self._limits.block, self._size)
+        while len(self._blocks.get(0, b"")) < least:
+            self._extend(0)
+        return bytes(self._blocks[0][:HEAD]) if least else b""
+
+    def hold(self) -> None:
+        """Ask at once for what will be read on from here, because later the URL may have expired."""
+        number = self._at // self._limits.block
+        while self._have(number) == (number + 1) * self._limits.block:
+            number += 1
+        at = self._have(number)
+        if at < self._size and all(run.at != at or run.at == run.end for run in self._runs):
+            with contextlib.suppress(SourceError):  # who reads on finds it out
+                self._ask(at, self._size)
 
     def close(self) -> None:
         """Close the origin."""
+        while self._runs:
+            self._runs.pop().close()
         self._origin.close()
 
-    def _block(self, number: int) -> bytes:
-        if number not in self._blocks:
-            self._fetch(number, self._limits.ahead if number - 1 in self._blocks else 1)
-        self._blocks.move_to_end(number)
-        return self._blocks[number]
+    def _have(self, number: int) -> int:
+        """Give the first byte of a block that is not there."""
+        return number * self._limits.block + len(self._blocks.get(number, b""))
 
-    def _fetch(self, number: int, count: int) -> None:
-        """Read blocks, in one go; SourceError when the origin ends before its size."""
-        length = self._limits.block
-        start, end = number * length, min((number + count) * length, self._size)
-        data = b"".join(self._origin.stream(start, end))
-        if len(data) != end - start:
-            raise SourceError("the file ends before its size", lasting=False)
-        for index in range(0, len(data), length):
-            self._blocks[number + index // length] = data[index : index + length]
+    def _extend(self, number: int) -> None:
+        """Read some more of a block, or of what lies shortly before it."""
+        begin, at = number * self._limits.block, self._have(number)
+        near = -1 if self._refused else begin - self._limits.ahead * self._limits.block
+        run = next((run for run in reversed(self._runs) if run.at == at or near <= run.at < begin), None)
+        if run is not None and run.at < run.end:
+            self._take(run)
+            return
+        reads_on = run is not None or at > begin or number - 1 in self._blocks
+        try:
+            self._ask(at, self._size if reads_on else min(begin + self._limits.block, self._size))
+        except Stopped:
+            raise
+        except SourceError:  # an answer that is held and leads there is read through
+            self._refused = True
+            if not any(run.at < at < run.end for run in self._runs):
+                raise
+
+    def _ask(self, at: int, end: int) -> None:
+        """Ask for bytes, and take the first of them."""
+        run = _Run(self._origin, at, end)
+        piece = run.take(self._left(at))
+        self._runs = [other for other in self._runs if other.at < other.end and other.at != at]
+        while len(self._runs) >= MOST_RUNS:
+            self._runs.pop(0).close()
+        self._runs.append(run)
+        self._store(at, piece)
+
+    def _take(self, run: _Run) -> None:
+        """Read what comes next of an answer."""
+        self._runs.remove(run)  # one that fails is of no more use
+        at = run.at
+        piece = run.take(self._left(at))
+        self._runs.append(run)
+        self._store(at, piece)
+
+    def _left(self, at: int) -> int:
+        """Give how much there is from a byte to its block's end."""
+        return self._limits.block - at % self._limits.block
+
+    def _store(self, at: int, piece: bytes) -> None:
+        """Keep bytes in their block; they are left away when its beginning is not there any more."""
+        number, offset = divmod(at, self._limits.block)
+        block = self._blocks.get(number) if offset else self._blocks.setdefault(number, bytearray())
+        if block is not None and len(block) >= offset:
+            block += piece[len(block) - offset :]
+            self._blocks.move_to_end(number)
         while len(self._blocks) > self._limits.blocks:
             self._blocks.popitem(last=False)
 

@@ -1,95 +1,30 @@
-"""An m3u8 media playlist as a Media: the segments of a run are one stream of bytes, a discontinuity is a seam."""
+"""An m3u8 media playlist as a Media: the segments of a run are one stream of bytes, a discontinuity is a seam.
+
+A segment that cannot be had is left out: what follows it is a run of its own, at its own time.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-
 from services.restreamer.model import FLICKS, Packet, SourceError, Track
+from services.restreamer.sources.access import Stopped
 from services.restreamer.sources.file_media import FileMedia
 from services.restreamer.sources.files import SequentialFile
+from services.restreamer.sources.holes import Holes
+from services.restreamer.sources.joined import Joined, Missing
 from services.restreamer.sources.origin import Origin
-from services.restreamer.sources.playlist import NESTED, Bytes, Key, Segment
-from services.restreamer.sources.sniff import is_playlist, sniff
+from services.restreamer.sources.playlist import Bytes, Segment
+from services.restreamer.sources.runs import Runs
+from services.restreamer.sources.sniff import sniff
 
 # FFmpeg remembers every sample of a fragmented mp4: after so much of it a new demuxer goes on.
 LONGEST_MP4: Final = 900 * FLICKS
 STRAY: Final = 30 * FLICKS
-LONGEST_INIT: Final = 1 << 20
-KEY: Final = 16
-Opener = Callable[[Bytes], Origin]
-
-
-class _Joined:
-    """The bytes of segments one after the other, their init segment first."""
-
-    ranged = False
-
-    def __init__(self, segments: Sequence[Segment], opener: Opener, keys: dict[str, bytes]) -> None:
-        self.size: int | None = None
-        self._segments = segments
-        self._opener = opener
-        self._keys = keys
-        self._open: Origin | None = None
-
-    def stream(self, start: int = 0, end: int | None = None) -> Iterator[bytes]:  # noqa: ARG002  all, from its start
-        """Give everything."""
-        begin = self._segments[0]
-        if begin.first is not None:
-            yield self._init(begin.first, begin.first_key)
-        for segment in self._segments:
-            pieces = self._bytes(segment.bytes)
-            yield from pieces if segment.key is None else self._deciphered(pieces, segment.key, segment.sequence)
-
-    def close(self) -> None:
-        """Close what is open."""
-        if self._open is not None:
-            self._open.close()
-            self._open = None
-
-    def _init(self, place: Bytes, key: Key | None) -> bytes:
-        """Read an init segment. A key that stands before it seals it (RFC 8216, 4.3.2.4); some leave it open."""
-        data = bytearray()
-        for piece in self._bytes(place):
-            data += piece
-            if len(data) > LONGEST_INIT:
-                raise SourceError("the playlist's init segment (EXT-X-MAP) is too large")
-        if key is None or bytes(data[4:8]) in {b"ftyp", b"styp", b"moov", b"free"}:
-            return bytes(data)
-        return b"".join(self._deciphered(iter([bytes(data)]), key, 0))
-
-    def _bytes(self, place: Bytes) -> Iterator[bytes]:
-        self._open = origin = self._opener(place)
-        begun = False
-        try:
-            for piece in origin.stream(place.start, None if place.length is None else place.start + place.length):
-                if not begun and is_playlist(piece):
-                    raise SourceError(NESTED)
-                begun = True
-                yield piece
-        finally:
-            origin.close()
-
-    def _deciphered(self, pieces: Iterator[bytes], key: Key, sequence: int) -> Iterator[bytes]:
-        """Decrypt a segment: AES-128 in CBC mode, padded as PKCS7 says (RFC 8216, 4.3.2.4)."""
-        if key.uri not in self._keys:
-            self._keys[key.uri] = b"".join(self._bytes(Bytes(key.uri, 0, KEY)))
-        secret, vector = self._keys[key.uri], key.iv or sequence.to_bytes(KEY, "big")
-        if len(secret) != KEY:
-            raise SourceError("the playlist's key has not 16 bytes")
-        cipher = Cipher(algorithms.AES128(secret), modes.CBC(vector)).decryptor()
-        last = b""
-        for piece in pieces:
-            last += cipher.update(piece)
-            if len(last) > KEY:
-                yield last[:-KEY]
-                last = last[-KEY:]
-        yield last[: -last[-1]] if last and 1 <= last[-1] < KEY else b""
+Opener = Callable[[Bytes, bool], Origin]
 
 
 @dataclass(slots=True)
@@ -97,6 +32,7 @@ class _Part:
     """Segments `first` to before `end`, opened; its first picture is at `offset`."""
 
     media: FileMedia
+    joined: Joined
     first: int
     end: int
     offset: int
@@ -104,30 +40,34 @@ class _Part:
 
 
 class PlaylistMedia:
-    """A playlist's segments. `opener` opens what a URI in it names."""
+    """A playlist's segments.
+
+    `opener` opens what a URI in it names, in a hurry or not; `tell` hears of what is missing.
+    """
 
     def __init__(
-        self, segments: tuple[Segment, ...], opener: Opener, release: Callable[[], None] | None = None
+        self,
+        segments: tuple[Segment, ...],
+        opener: Opener,
+        release: Callable[[], None] | None = None,
+        tell: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._release = release
         self.resumes: int | None = None
         self.duration: int | None = segments[-1].start + segments[-1].duration
-        dated = next((s for s in segments if s.wall_ms is not None), None)
-        self.wall_start_ms = None if dated is None else (dated.wall_ms or 0) - dated.start * 1000 // FLICKS
-        self._segments = segments
+        self._list = Runs(segments)
+        self.wall_start_ms = self._list.wall_start_ms
+        self._holes = Holes(tell)
         self._opener = opener
         self._keys: dict[str, bytes] = {}
-        self._firsts = {s.run: n for n, s in reversed(list(enumerate(segments)))}
-        self._zeros: dict[int, int] = {}
-        self._bases: dict[int, int] = {}
-        self._part = self._open(0)
+        self._part = self._open_some(0)
         self.video: Track | None = self._part.media.video
         self.audio: Track | None = self._part.media.audio
 
     def packets(self, start: int) -> Iterator[Packet]:
         """Give packets from the last keyframe at or before `start`; a run's end is a seam."""
         at, self.resumes = self.resumes, None
-        fresh = not self._part.used and self._part.first == self._index(start)
+        fresh = not self._part.used and self._part.first == self._list.present(self._list.index(start))
         if not fresh and (at is None or at != start):
             self._take(self._enter(start))
             self.video, self.audio = self._part.media.video, self._part.media.audio
@@ -142,10 +82,7 @@ class PlaylistMedia:
 
     def from_wall(self, wall_ms: int) -> int:
         """Give the time of a wall-clock moment (ms), by the segment that it falls into."""
-        dated = [s for s in self._segments if s.wall_ms is not None and s.wall_ms <= wall_ms]
-        segment = dated[-1] if dated else self._segments[0]
-        began = segment.wall_ms if dated and segment.wall_ms is not None else self.wall_start_ms or 0
-        return self._time(segment) + (wall_ms - began) * FLICKS // 1000
+        return self._list.from_wall(wall_ms)
 
     def close(self) -> None:
         """Close what is open."""
@@ -154,30 +91,35 @@ class PlaylistMedia:
             self._release()
 
     def _packets(self, start: int) -> Iterator[Packet]:
-        """Give a part's packets; where it has a seam itself, so have we."""
+        """Give a part's packets; where it has a seam itself, so have we. It ends where a segment is missing."""
         part, media = self._part, self._part.media
         part.used = True
-        for packet in media.packets(start - part.offset):
-            yield packet.later(part.offset)
+        try:
+            for packet in media.packets(start - part.offset):
+                yield packet.later(part.offset)
+        except SourceError:
+            if part.joined.missing is None:
+                raise
+            part.end = self._leave_out(part.first, part.joined.missing)
         self.video, self.audio = media.video, media.audio
         if media.resumes is not None:
             self.resumes = media.resumes + part.offset
 
     def _follow(self, end: int) -> bool:
         """Open the part that comes next; tell whether it goes on without a seam."""
-        number = self._part.end
-        if number == len(self._segments):
+        before = max(self._part.end - 1, self._part.first)
+        part = self._open(max(self._part.end, before + 1))
+        if part is None:
             return False
-        run = self._segments[number].run
-        seam = run != self._segments[number - 1].run
+        seam = self._list.join(before, part.first, end)
         if seam:
-            self._bases[run] = end
-        self._take(self._open(number))
-        media = self._part.media
+            part.offset = self._list.base(self._list.segments[part.first].run)
+        self._take(part)
+        media = part.media
         if not seam and (media.video, media.audio) == (self.video, self.audio):
             return True
         self.video, self.audio = media.video, media.audio
-        self.resumes = self._part.offset
+        self.resumes = part.offset
         return False
 
     def _take(self, part: _Part) -> None:
@@ -186,54 +128,102 @@ class PlaylistMedia:
 
     def _enter(self, start: int) -> _Part:
         """Open a part whose first picture is not after `start`; a run's first one where none is."""
-        index = self._index(start)
-        back, first = 0, self._firsts[self._segments[index].run]
+        index, back = self._list.index(start), 0
         while True:
-            part = self._open(max(index - back, first))
-            if part.offset <= start or part.first == first:
+            first = self._list.first(self._list.segments[index].run)
+            part = self._open_some(max(index - back, first))
+            if part.offset <= start or part.first == first or part.first > index:
                 return part
             part.media.close()
             back = 2 * back or 1
 
-    def _open(self, number: int) -> _Part:
-        """Open the segments from `number` on, to the end of their run."""
-        segment = self._segments[number]
-        longest = LONGEST_MP4 if segment.first is not None else self.duration or 0
-        end = number + 1
-        while end < len(self._segments) and self._segments[end].run == segment.run:
-            if self._segments[end].start - segment.start >= longest:
-                break
-            end += 1
-        media = self._media(number, end)
-        if number == self._firsts[segment.run]:
-            self._zeros[segment.run] = media.zero
-        elif segment.run not in self._zeros:
-            first = self._media(self._firsts[segment.run], number)
-            self._zeros[segment.run] = first.zero
-            first.close()
-        told = self._time(segment)
-        offset = self._base(segment.run) + media.zero - self._zeros[segment.run]
+    def _open_some(self, number: int) -> _Part:
+        """Open a part from a segment on; SourceError when there is none."""
+        part = self._open(number)
+        if part is None:
+            raise self._holes.last or SourceError("the playlist has no segments")
+        return part
+
+    def _open(self, number: int) -> _Part | None:
+        """Open the segments from `number` on, without those that cannot be had; None when nothing is left."""
+        while (number := self._list.present(number)) < len(self._list.segments):
+            end = self._list.end(number, self._longest(number))
+            joined = Joined(self._list.segments[number:end], self._open_uri, self._keys)
+            try:
+                part = self._opened(number, end, joined)
+            except Stopped:
+                raise
+            except SourceError:
+                if joined.missing is not None:
+                    self._leave_out(number, joined.missing)
+                elif self._list.is_out(end):  # too little came before what is missing
+                    self._list.leave_out(number, end)
+                else:
+                    raise
+            else:
+                self._holes.none()
+                return part
+        return None
+
+    def _leave_out(self, first: int, missing: Missing) -> int:
+        """Leave out what is missing of a part that begins with segment `first`; give its number. SourceError."""
+        segments, number = self._list.segments, first + missing.number
+        end = self._list.end(number, len(segments) * LONGEST_MP4) if missing.init else number + 1
+        if missing.number:
+            self._holes.none()
+        self._holes.add(segments, number, end - number, missing, init=missing.init)
+        self._list.leave_out(number, end)
+        return number
+
+    def _opened(self, number: int, end: int, joined: Joined) -> _Part:
+        """Open segments, and find when their first picture is shown."""
+        media = _media(joined)
+        segment = self._list.segments[number]
+        try:
+            while segment.run not in self._list.zeros:
+                self._learn_zero(number, media)
+                segment = self._list.segments[number]  # its run may begin elsewhere now
+        except BaseException:
+            media.close()
+            raise
+        told = self._list.time(segment)
+        offset = self._list.base(segment.run) + media.zero - self._list.zeros[segment.run]
         strays = abs(offset - told) > max(STRAY, told // 10)  # the run's clock jumps without a word
-        return _Part(media, number, end, told if strays else offset)
+        return _Part(media, joined, number, end, told if strays else offset)
 
-    def _media(self, number: int, end: int) -> FileMedia:
-        joined = _Joined(self._segments[number:end], self._opener, self._keys)
-        file = SequentialFile(joined)
-        with contextlib.ExitStack() as stack:
-            stack.callback(file.close)
-            container = sniff(file.head())
-            if container not in {"mpegts", "mp4"}:
-                raise SourceError("wrong type: the playlist's segments are neither MPEG-TS nor fragmented mp4")
-            media = FileMedia(file, container, part=True)
-            stack.pop_all()
-        return media
+    def _learn_zero(self, number: int, media: FileMedia) -> None:
+        """Find out what time the clock of a segment's run begins with."""
+        run = self._list.segments[number].run
+        first = self._list.first(run)
+        if first == number:
+            self._list.zeros[run] = media.zero
+            return
+        joined = Joined(self._list.segments[first:number], self._open_uri, self._keys)
+        try:
+            begin = _media(joined)
+        except SourceError:
+            if joined.missing is None:
+                raise
+            self._leave_out(first, joined.missing)
+        else:
+            self._list.zeros[run] = begin.zero
+            begin.close()
 
-    def _base(self, run: int) -> int:
-        return self._bases.get(run, self._segments[self._firsts[run]].start)
+    def _open_uri(self, place: Bytes) -> Origin:
+        return self._opener(place, self._holes.hurried)
 
-    def _time(self, segment: Segment) -> int:
-        """Give when a segment begins, as far as is known."""
-        return self._base(segment.run) + segment.start - self._segments[self._firsts[segment.run]].start
+    def _longest(self, number: int) -> int:
+        """Give how much is read as one from a segment on."""
+        return LONGEST_MP4 if self._list.segments[number].first is not None else self.duration or 0
 
-    def _index(self, at: int) -> int:
-        return max(bisect_right(self._segments, at, key=self._time) - 1, 0)
+
+def _media(joined: Joined) -> FileMedia:
+    file = SequentialFile(joined)
+    with contextlib.ExitStack() as stack:
+        stack.callback(file.close)
+        container = sniff(file.head())
+        if container not in {"mpegts", "mp4"}:
+            raise SourceError("wrong type: the playlist's segments are neither MPEG-TS nor fragmented mp4")
+        media = FileMedia(file, container, part=True)
+        stack.pop_all()
+    return media

@@ -6,16 +6,20 @@ import contextlib
 import os
 import re
 import stat
+import time
 from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from threading import Event
 from typing import Final
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 import httpx
 
 from services.restreamer.model import Media, SourceError
-from services.restreamer.sources.access import Access
+from services.restreamer.sources.access import Access, Limits
+from services.restreamer.sources.answers import Refused
 from services.restreamer.sources.file_media import FileMedia
 from services.restreamer.sources.files import BlockFile, LocalFile, Readable, SequentialFile
 from services.restreamer.sources.hls import PlaylistMedia
@@ -26,7 +30,9 @@ from services.restreamer.sources.pictures import Picture, PictureCache
 from services.restreamer.sources.playlist import Bytes, parse_playlist
 from services.restreamer.sources.recordings import RecordingMedia
 from services.restreamer.sources.remote import HttpOrigin, resolved
-from services.restreamer.sources.sniff import sniff
+from services.restreamer.sources.sniff import index_comes_late, sniff
+from services.restreamer.sources.spool import fetched
+from services.restreamer.sources.trouble import Trouble
 from shared.kv import Bucket
 from shared.messages.clips import ClipRecord
 from shared.messages.restreams import Source
@@ -38,17 +44,21 @@ from shared.webhooks import open_url
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 ID: Final = re.compile(r"[0-9a-f]{32}")
 Sign = Callable[[str, str], str]
+Tell = Callable[[str], None]
 
 
-def open_media(source: Source, access: Access, stop: Event) -> Media:
-    """Open a source for the thread that calls; `stop` ends its waits. SourceError, which holds no secret."""
+def open_media(source: Source, access: Access, stop: Event, tell: Tell = lambda _: None) -> Media:
+    """Open a source for the thread that calls; `stop` ends its waits. SourceError, which holds no secret.
+
+    `tell` hears in words of what is wrong with it and does not end it, until it is closed.
+    """
     place = _place(source, access)
     if source.kind == "recording":
         return RecordingMedia(_id(place), access, stop)
     if source.kind == "live":
         return LiveMedia(_id(place), access, stop)
     if source.kind in {"url", "s3"}:
-        return _Remote(source, place, access, stop).media()
+        return _Remote(source, place, access, stop, tell).media()
     file = _local(source, place, access, stop)
     with contextlib.ExitStack() as stack:
         stack.callback(file.close)
@@ -78,8 +88,9 @@ def open_picture(source: Source, access: Access, stop: Event, cache: PictureCach
 class _Remote:
     """A file by URL or in a bucket, and the client that reads it and what it refers to."""
 
-    def __init__(self, source: Source, place: str, access: Access, stop: Event) -> None:
+    def __init__(self, source: Source, place: str, access: Access, stop: Event, tell: Tell = lambda _: None) -> None:
         self._access = access
+        self._tell = tell
         self._stop = stop
         self._client: httpx.Client = guarded_client(access.allowed, access.limits, stop)
         try:
@@ -92,6 +103,7 @@ class _Remote:
             raise
         self._url = place
         self._where = place
+        self._carries = False  # what a playlist names is asked for with the playlist's query
 
     def media(self) -> Media:
         """Open it as what its first bytes say."""
@@ -104,7 +116,7 @@ class _Remote:
     def small(self, most: int) -> bytes:
         """Read all of it, and close."""
         try:
-            return _all(SequentialFile(self._origin()), most)
+            return _all(SequentialFile(self._origin()), most, self._access.limits.patience)
         finally:
             self._client.close()
 
@@ -116,15 +128,25 @@ class _Remote:
         file: Readable = BlockFile(origin, limits) if seekable else SequentialFile(origin)
         try:
             container = sniff(file.head())
-            if container != "m3u8":
-                again = None if seekable else self._again
-                return FileMedia(file, container, again=again, release=self._client.close)
-            text = _all(file, limits.playlist).decode("utf-8", "replace")
-            segments = parse_playlist(text, limits.segments)
-            return PlaylistMedia(segments, self._part, release=self._client.close)
+            if container == "m3u8":
+                text = _all(file, limits.playlist).decode("utf-8", "replace")
+                segments = parse_playlist(text, limits.segments)
+                return PlaylistMedia(segments, self._part, self._client.close, self._tell)
+            if not seekable and container == "mp4" and index_comes_late(file.head()):
+                file, seekable = self._fetched(file, origin.size), True
+            media = FileMedia(file, container, again=None if seekable else self._again, release=self._client.close)
+            if isinstance(file, BlockFile):
+                file.hold()
         except BaseException:
             file.close()
             raise
+        return media
+
+    def _fetched(self, file: Readable, size: int | None) -> Readable:
+        """Fetch a file whole that has its index at its end, from a server that cannot be asked for it."""
+        shown = "" if size is None else f" ({max(size >> 20, 1)} MiB)"
+        self._tell(f"the server sends no ranges, and the mp4's index (moov) is at its end: it is fetched whole{shown}")
+        return fetched(file, size, self._access.spool, self._access.limits.spool)
 
     def _again(self) -> Readable:
         return SequentialFile(self._origin())
@@ -132,27 +154,51 @@ class _Remote:
     def _origin(self, first: int | None = None) -> HttpOrigin:
         return HttpOrigin(
             partial(self._address, self._key) if self._sign else lambda: self._url,
-            self._client, self._access.allowed, self._access.limits, self._stop, first=first,
+            self._client, self._access.allowed, self._access.limits, self._trouble(self._access.limits), first=first,
         )  # fmt: skip
 
     def _address(self, key: str) -> str:
         return self._sign(self._bucket, key) if self._sign else ""
 
-    def _part(self, place: Bytes) -> HttpOrigin:
+    def _part(self, place: Bytes, hurried: bool) -> HttpOrigin:
         """Open what a playlist names, by its place relative to the playlist's."""
-        url: Callable[[], str]
         if self._sign:
             path = urlsplit(resolved(f"http://bucket/{quote(self._key)}", place.uri))
             if path.netloc != "bucket":
                 raise SourceError("a playlist in a bucket may name objects of this bucket only")
-            url = partial(self._address, unquote(path.path).removeprefix("/"))
-        else:
-            address = resolved(self._where, place.uri)
-            url = lambda: address  # noqa: E731
+            return self._asked(partial(self._address, unquote(path.path).removeprefix("/")), place, hurried=hurried)
+        address = resolved(self._where, place.uri)
+        signed = with_query_of(self._where, address)
+        first, other = (signed, address) if self._carries else (address, signed)
+        try:
+            return self._asked(lambda: first, place, hurried=hurried)
+        except Refused:
+            if other == first:
+                raise
+        found = self._asked(lambda: other, place, hurried=hurried)
+        self._carries = not self._carries
+        return found
+
+    def _asked(self, url: Callable[[], str], place: Bytes, *, hurried: bool) -> HttpOrigin:
+        limits = replace(self._access.limits, tries=1) if hurried else self._access.limits
         return HttpOrigin(
-            url, self._client, self._access.allowed, self._access.limits, self._stop,
+            url, self._client, self._access.allowed, limits, self._trouble(limits),
             start=place.start, first=place.length,
         )  # fmt: skip
+
+    def _trouble(self, limits: Limits) -> Callable[[], Trouble]:
+        return partial(Trouble, limits, self._stop, self._access.restream)
+
+
+def with_query_of(playlist: str, address: str) -> str:
+    """Give the URL of what a playlist names with the playlist's query, where it has none and is on the same server.
+
+    Some servers ask for the token with which the playlist was asked for.
+    """
+    own, other = urlsplit(playlist), urlsplit(address)
+    if not own.query or other.query or (own.scheme, own.netloc) != (other.scheme, other.netloc):
+        return address
+    return urlunsplit(other._replace(query=own.query))
 
 
 def _bucket_of(source: Source, access: Access, place: str, stop: Event) -> tuple[str, str, Sign]:
@@ -205,12 +251,15 @@ def _open(path: os.PathLike[str], otherwise: str) -> int:
     return handle
 
 
-def _all(file: Readable, most: int) -> bytes:
-    """Read a whole file of at most `most` bytes; it is closed."""
+def _all(file: Readable, most: int, within: timedelta | None = None) -> bytes:
+    """Read a whole file of at most `most` bytes, in about the time given; it is closed."""
     data = bytearray()
+    began = time.monotonic()
     try:
         while piece := file.read(1 << 16):
             data += piece
+            if within is not None and time.monotonic() - began > within.total_seconds():
+                raise SourceError(f"it did not come within {within.total_seconds():g} s", lasting=False)
             if len(data) > most:
                 raise SourceError(f"the file is larger than {most} bytes")
     finally:
@@ -221,13 +270,18 @@ def _all(file: Readable, most: int) -> bytes:
 class Sources:
     """All sources of an account, for playout."""
 
-    def __init__(self, access: Access, pictures: PictureCache) -> None:
+    def __init__(self, access: Access, pictures: PictureCache, tell: Tell = lambda _: None) -> None:
         self._access = access
         self._pictures = pictures
+        self._tell = tell
+
+    def telling(self, tell: Tell) -> Sources:
+        """Give the same sources, of which `tell` hears what is wrong and does not end them."""
+        return Sources(self._access, self._pictures, tell)
 
     def open(self, source: Source, stop: Event) -> Media:
         """Open a file."""
-        return open_media(source, self._access, stop)
+        return open_media(source, self._access, stop, self._tell)
 
     def picture(self, source: Source, stop: Event) -> Picture:
         """Give a watermark."""

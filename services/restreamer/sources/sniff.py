@@ -52,6 +52,11 @@ def is_playlist(head: bytes) -> bool:
     return head.removeprefix(b"\xef\xbb\xbf")[:7] == b"#EXTM3U"
 
 
+def is_page(head: bytes) -> bool:
+    """Tell a web page, XML or JSON, which some servers send in place of a file."""
+    return head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in {b"<", b"{"}
+
+
 def _is_ts(head: bytes) -> bool:
     """Look for packets of 188 bytes, or of 192 with a time before each, that all begin with the sync byte."""
     for stride in (TS_PACKET, TS_PACKET + 4):

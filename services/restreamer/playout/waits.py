@@ -1,0 +1,56 @@
+"""What is told when the output waits for a source: a file that comes too slowly, or takes long to open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from services.restreamer.model import Packet
+from services.restreamer.playout.terms import Reporter, Warned
+from shared.messages.restreams import Item, Place
+
+SLOW_NS: Final = 2_000_000_000
+OPENING_NS: Final = 5_000_000_000
+GAP_NS: Final = 1_000_000_000
+
+
+class Metered:
+    """Gives packets, and tells meanwhile whether the next one is being waited for."""
+
+    def __init__(self, packets: Iterator[Packet]) -> None:
+        self._packets = packets
+        self.reading = False
+
+    def __iter__(self) -> Metered:
+        return self
+
+    def __next__(self) -> Packet:
+        self.reading = True
+        try:
+            return next(self._packets)
+        finally:
+            self.reading = False
+
+
+class Waits:
+    """Adds up how long the output has waited for each file, and tells it once. Called by the sending thread."""
+
+    def __init__(self, report: Reporter) -> None:
+        self._report = report
+        self._about: object = None
+        self._waited = 0
+        self._last = 0
+        self._told = False
+
+    def note(self, now: int, about: object, item: Item | None, place: Place | None, *, opening: bool) -> None:
+        """Take notice that at `now` (ns) there is nothing to send, as `about`, a file of the list, is waited for."""
+        if about is not self._about:
+            self._about, self._waited, self._told = about, 0, False
+        elif now - self._last < GAP_NS:
+            self._waited += now - self._last
+        self._last = now
+        if self._told or item is None or self._waited < (OPENING_NS if opening else SLOW_NS):
+            return
+        self._told = True
+        text = "the source answers slowly" if opening else "the source is slower than real time"
+        self._report(Warned(f"{text}: the output waits for it", place.item if place else None, item.source.shown))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, replace
-from typing import Final, NamedTuple
+from typing import Final
 
 from services.ingester.recorder.cuts import Cut, Tracks, ticks
 from services.ingester.recorder.cutter import Cutter
+from services.ingester.recorder.handover import HandOver
 from services.ingester.recorder.model import VIDEO_SCALE, Arrival, Frame, Place, RecorderLimits, SegmentInfo, Sink
 from services.ingester.recorder.sound_grid import OnGrid, Packet, SoundGrid
 from services.ingester.recorder.timing import Placed, TimeLine
@@ -18,35 +18,15 @@ from shared.media.model import TrackConfig
 log = get_logger()
 EARLY: Final = VIDEO_SCALE // 10
 """A keyframe this much before the target ends a segment too: encoders' clocks are rounded."""
-SETTLE_NS: Final = 1_000_000_000
-"""Segments are given away when the session is this old: until then a burst may still tell when it truly began."""
-UNCLEAR_NS: Final = 2_000_000_000
 OPUS_PREROLL: Final = VIDEO_SCALE * 80 // 1000
 AAC_PREROLL: Final = 2
 """What decoders need before their output is right: 80 ms of Opus (RFC 7845, 4.6), packets of AAC (two with SBR)."""
-
-
-class _Given(NamedTuple):
-    """A segment on its way to the sink."""
-
-    info: SegmentInfo
-    start: int
-
-
-@dataclass(slots=True)
-class _Latest:
-    """The latest frame's tick among those that came at once."""
-
-    tick: int = 0
-    arrival: Arrival | None = None
 
 
 class Session:
     """Takes frames as they are demuxed. Raises StoreFull and Unavailable from the disk."""
 
     def __init__(self, place: Place, sink: Sink, limits: RecorderLimits) -> None:
-        self.segments = 0
-        self.bytes = 0
         self._sink = sink
         self._limits = limits
         self._cutter = Cutter(place, self._give, limits)
@@ -56,20 +36,24 @@ class Session:
         self._waiting: deque[tuple[Frame, Arrival]] = deque()
         self._waiting_bytes = 0
         self._no_entry = 0  # pictures before the first with which decoding can begin
-        self._given: deque[_Given] = deque()
         self._tracks = Tracks(-1, None, None)
         self._audio: TrackConfig | None = None
         self._grid: SoundGrid | None = None
-        self._wall: WallClock | None = None
-        self._latest = _Latest()
-        self._settled = False
-        self._began_ns = 0
-        self._lead = 0
-        self._given_start = 0
+        self._over: HandOver | None = None  # from the session's beginning on
         self._entry = 0
         self._last_video: int | None = None
         self._sound_alone_for = 0  # 90 kHz ticks of sound since the last picture
         self._broken = False
+
+    @property
+    def segments(self) -> int:
+        """Count the segments handed over."""
+        return self._over.segments if self._over else 0
+
+    @property
+    def bytes(self) -> int:
+        """Count their bytes."""
+        return self._over.bytes if self._over else 0
 
     @property
     def jumps(self) -> int:
@@ -78,7 +62,7 @@ class Session:
 
     def take(self, frame: Frame, arrival: Arrival, *, expects_video: bool, expects_audio: bool) -> None:
         """Take a frame; until the session has begun, frames wait for what the demuxer `expects`."""
-        if self._wall is not None:
+        if self._over is not None:
             self._route(frame, arrival)
             return
         self._waiting.append((frame, arrival))
@@ -90,7 +74,7 @@ class Session:
 
     def finish(self) -> None:
         """Write and hand over everything."""
-        if self._wall is None:
+        if self._over is None:
             origin = self._origin(expects_video=False, expects_audio=False)
             if origin is None:
                 return
@@ -100,43 +84,23 @@ class Session:
         if self._grid is not None and self._audio is not None:
             for packet in self._grid.flush():
                 self._packet(packet, self._audio)
-        if self._wall is not None and self._latest.arrival is not None:
-            self._wall.note(self._latest.tick, self._latest.arrival)
         self._cutter.finish(self._line.typical("video"))
-        self._give_away()
+        if self._over is not None:
+            self._over.finish()
 
     def abandon(self) -> None:
         """Hand over what is on the disk after a failed write."""
         self._cutter.abandon()
-        self._give_away()
+        if self._over is not None:
+            self._over.finish()
 
     def release(self) -> None:
         """Close what is still open, after any end."""
         self._cutter.release()
 
     def _give(self, info: SegmentInfo) -> None:
-        self._given.append(_Given(info, info.start * VIDEO_SCALE // info.timescale))
-
-    def _give_away(self, now: Arrival | None = None) -> None:
-        """Give whole segments away whose wall clock is clear by `now`; all of them at the end."""
-        if self._wall is None:
-            return
-        if not self._settled:
-            if now is not None and now.ns - self._began_ns < SETTLE_NS:
-                return
-            self._settled = True
-            self._sink.started(self._wall.at(self._lead), self._lead)
-        while self._given:
-            info, start = self._given[0]
-            if now is not None and not self._wall.is_clear(start, now.ns - UNCLEAR_NS):
-                return
-            self._given.popleft()
-            steps = bool(info.keyframes) and self.segments > 0 and self._wall.steps(self._given_start, start)
-            self._given_start = start
-            self.segments += 1
-            self.bytes += info.bytes
-            wall_ms = self._wall.at(start)
-            self._sink.segment(replace(info, wall_start_ms=wall_ms, discontinuity=info.discontinuity or steps))
+        if self._over is not None:
+            self._over.take(info)
 
     def _origin(self, *, expects_video: bool, expects_audio: bool) -> tuple[Frame, Arrival] | None:
         """Choose the frame that the session begins with, once it need not wait any longer."""
@@ -168,16 +132,15 @@ class Session:
             log.warning("recorder.video.no_entry", pictures=self._no_entry)
         self._audio = audio[-1].config if audio else None
         self._tracks = Tracks(0, video, self._audio)
-        self._lead = self._sound_before(first)
-        self._line.begin(first.dts - self._lead)
-        self._wall = WallClock(self._lead, arrival)
-        self._began_ns = arrival.ns
+        lead = self._sound_before(first)
+        self._line.begin(first.dts - lead)
+        self._over = HandOver(self._sink, WallClock(lead, arrival), lead, arrival.ns)
         self._cut(0, end=0)
         waiting, self._waiting = self._waiting, deque()
         begun = False
         for frame, came in waiting:
             begun = begun or frame is first
-            if begun or (frame.config.kind == "audio" and frame.dts >= first.dts - self._lead):
+            if begun or (frame.config.kind == "audio" and frame.dts >= first.dts - lead):
                 self._route(frame, came)
 
     def _sound_before(self, first: Frame) -> int:
@@ -193,28 +156,18 @@ class Session:
     def _route(self, frame: Frame, arrival: Arrival) -> None:
         for placed in self._line.place(frame, arrival):
             self._take(placed)
-        if self._given or not self._settled:
-            self._give_away(arrival)
+        if self._over is not None and self._over.waits:
+            self._over.hand_over(arrival)
 
     def _take(self, placed: Placed) -> None:
         frame, arrival, dts, jumped = placed
         self._broken = self._broken or jumped
-        if arrival is not self._latest.arrival:
-            self._note(dts, arrival)
-        elif dts > self._latest.tick:
-            self._latest.tick = dts
+        if self._over is not None:
+            self._over.note(dts, arrival)
         if frame.config.kind == "video":
             self._video(frame, dts)
         elif dts >= 0:
             self._sound(frame, dts)
-
-    def _note(self, dts: int, arrival: Arrival) -> None:
-        """Let the wall clock know of the last frame that came with the one before, and of the first with a new one."""
-        latest, self._latest = self._latest, _Latest(dts, arrival)
-        if self._wall is not None:
-            if latest.arrival is not None:
-                self._wall.note(latest.tick, latest.arrival)
-            self._wall.note(dts, arrival)
 
     def _video(self, frame: Frame, dts: int) -> None:
         fresh = frame.config is not self._tracks.video and frame.config != self._tracks.video
@@ -311,8 +264,8 @@ class Session:
 
     def _cut(self, at: int, *, end: int, paused: bool = False) -> None:
         """Begin a segment at `at`; the one before it ends at `end`, long before it where the encoder `paused`."""
-        if self._wall is not None:
-            self._cutter.cut(Cut(at, end, paused, self._wall.at(at), self._tracks, self._broken))
+        if self._over is not None:
+            self._cutter.cut(Cut(at, end, paused, self._over.date(at), self._tracks, self._broken))
             self._broken = False
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from services.ingester.recorder.head import SegmentHead, build_head
 from services.ingester.recorder.model import NotMedia, RecorderLimits
 from services.ingester.recorder.recover import recover
 from shared.media.mp4.fragments import read_fragments
@@ -25,6 +26,7 @@ from tests.support import media_streams as media
 from tests.support.media_recording import Recorded, pieces, undated
 
 ROOT = Path(__file__).parents[2]
+HEAD = SegmentHead(0, 0, 0, 1, 0, discontinuity=False)
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +116,7 @@ def test_packets_sent_twice_and_bytes_between_packets_change_nothing(sources: di
     ):
         recorded = Recorded(tmp_path / name)
         recorded.run("mpegts", pieces(changed))
-        results.append([s.sha256 for s in recorded.segments])
+        results.append([s.path.read_bytes()[len(build_head(HEAD)) :] for s in recorded.segments])  # dates lie before
     assert results[0] == results[1] == results[2]
 
 

@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from services.gateway.delivery.codecs import codecs_of
 from shared.media.cutting.silence import silent_packet
 from shared.media.mp4.aac import read_aac
 from shared.media.mp4.entries import aac_config, codec_record
-from shared.media.mp4.fragments import FragmentWriter, Sample
+from shared.media.mp4.fragments import FragmentWriter, Sample, read_fragments
 from shared.media.mp4.init import build_init, parse_init
 from tests.support import media_streams as media
 from tests.support.media_recording import Recorded, pieces
@@ -91,3 +92,59 @@ def insert_sbr(frame: bytes, content: bytes) -> bytes:
     value, count = value << 3 | 7, count + 3
     pad = -count % 8
     return (value << pad).to_bytes((count + pad) // 8, "big")
+
+
+SBR = bytes((0xD8, *b"upper half", 0x12, 0x00))  # EXT_SBR_DATA, and no PS at its end
+WITH_PS = SBR[:-1] + bytes((0b1_0011_10_0, 0, 0, 0))  # bs_extended_data of three bytes, with bs_extension_id 2
+
+
+def low_rate(folder: Path, suffix: str, channels: int, extension: bytes | None) -> Path:
+    """Make a stream with AAC of 24 kHz whose frames carry an extension that the container does not tell of."""
+    aac = folder / "sound.aac"
+    sine = "sine=frequency=440:sample_rate=24000:duration=4"
+    media.run("-v", "error", "-f", "lavfi", "-i", sine, "-ac", str(channels), "-c:a", "aac", aac)
+    data, out = aac.read_bytes(), b""
+    while data:
+        size = (data[3] & 3) << 11 | data[4] << 3 | data[5] >> 5
+        frame = data[7:size] if extension is None else insert_sbr(data[7:size], extension)
+        length = len(frame) + 7
+        out += data[:3] + bytes((data[3] & 0xFC | length >> 11, length >> 3 & 255, (length & 7) << 5 | 31, 0xFC))
+        out += frame
+        data = data[size:]
+    aac.write_bytes(out)
+    path = folder / f"source.{suffix}"
+    picture = "color=size=64x64:rate=25:duration=4"
+    media.run("-v", "error", "-f", "lavfi", "-i", picture, "-i", aac, "-c:v", "libx264", "-g", "25", "-bf", "0", "-c:a",
+              "copy", path)  # fmt: skip
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["flv", "ts"])
+@pytest.mark.parametrize(
+    ("channels", "extension", "rate", "heard_channels", "named"),
+    [
+        (2, SBR, 48000, 2, "mp4a.40.5"),
+        (1, SBR, 48000, 1, "mp4a.40.5"),
+        (1, WITH_PS, 48000, 2, "mp4a.40.29"),
+        (2, None, 24000, 2, "mp4a.40.2"),
+        (1, None, 24000, 1, "mp4a.40.2"),
+    ],
+    ids=["sbr", "sbr-mono", "ps", "plain", "plain-mono"],
+)
+def test_he_aac_that_does_not_say_so_is_described_as_it_is(
+    tmp_path: Path, suffix: str, channels: int, extension: bytes | None, rate: int, heard_channels: int, named: str
+) -> None:
+    source = low_rate(tmp_path, suffix, channels, extension)
+    recorded = Recorded(tmp_path / "out")
+    summary = recorded.run(CONTAINER[suffix], pieces(source.read_bytes(), 1316))
+    assert summary.damaged == 0
+    tracks = parse_init(recorded.init().read_bytes())
+    assert (tracks[1].timescale, tracks[1].sample_rate, tracks[1].channels) == (rate, rate, heard_channels)
+    assert codecs_of(tracks[1:]) == named
+    tables = [read_fragments(s.path).tables[2] for s in recorded.segments]
+    ticks = np.concatenate([t.dts for t in tables])
+    assert set(np.diff(ticks).tolist()) == {1024 * rate // 24000}
+    assert 3.8 < len(ticks) * 1024 / 24000 <= 4.1, "the frames that were looked at are there too"
+    assert len({s.init_number for s in recorded.segments}) == 1
+    with av.open(str(recorded.joined())) as container:
+        assert container.streams.audio[0].codec_context.sample_rate == rate

@@ -7,9 +7,8 @@ Sources: ISO/IEC 14496-3 (1.A.2.2, adts_frame), RFC 6716 (3.1, TOC byte), ETSI T
 from __future__ import annotations
 
 import struct
-from fractions import Fraction
 
-from services.ingester.recorder.model import Frame
+from services.ingester.recorder.model import VIDEO_SCALE, Frame
 from services.ingester.recorder.sbr import SbrWatch
 from shared.media.model import TrackConfig
 from shared.media.mp4.aac import Program, build_aac, frame_program, read_aac
@@ -50,7 +49,7 @@ class AacSound:
     """Frames of AAC whose configuration may leave it open how they decode; the first ones wait until that is known."""
 
     def __init__(self) -> None:
-        self.seconds = Fraction(0)
+        self.step = 0.0  # 90 kHz ticks of a frame
         self.config: TrackConfig | None = None
         self._told = b""
         self._watch: SbrWatch | None = None
@@ -63,7 +62,7 @@ class AacSound:
             return []
         meaning = read_aac(config)
         given = self.finish()
-        self.seconds = Fraction(meaning.frame, meaning.rate)
+        self.step = meaning.frame * VIDEO_SCALE / meaning.rate
         self._told, self._watch = config, SbrWatch(config)
         self._settle()
         return given

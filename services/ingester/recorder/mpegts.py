@@ -271,7 +271,7 @@ class _AacTrack(_Track):
 
     def _time(self, before: int, frames: list[bytes], stamp: int | None) -> None:
         """Time frames, the first of which began in the packet before (1) or not (0); without any time, drop them."""
-        step = self._sound.seconds * VIDEO_SCALE
+        step = self._sound.step
         if stamp is None and self._next is not None:
             stamp = round(self._next + before * step)
         if stamp is None:

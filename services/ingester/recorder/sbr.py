@@ -18,6 +18,7 @@ NEEDED_PS = 10
 _END, _FILL = 7, 6
 _FILL_HEAD, _LONG_HEAD, _LONG = 7, 15, 15
 _EXTENSIONS = (13, 14)  # EXT_SBR_DATA, EXT_SBR_DATA_CRC
+_OTHERS = (0, 1, 2, 11)  # stuffing, data, dynamic range: they may come behind
 _PS = 2
 
 
@@ -59,13 +60,13 @@ def may_hide(meaning: AacConfig) -> bool:
 def sbr_payloads(frame: bytes) -> Iterator[tuple[int, int]]:
     """Find what may be the SBR data at a frame's end: as a number, and its bytes."""
     value = int.from_bytes(frame, "big")
-    after = (value & -value).bit_length() - 1  # zeros that fill the last byte
-    if 0 <= after < 8 and value >> after & 7 == _END:
-        yield from _fills(value, len(frame) * 8, after + 3, 2)
+    for after in range(8):  # bits that fill the last byte, not all of them zeros
+        if value >> after & 7 == _END:
+            yield from _fills(value, len(frame) * 8, after + 3, 2)
 
 
 def _fills(value: int, bits: int, end: int, depth: int) -> Iterator[tuple[int, int]]:
-    """Find fill elements that end `end` bits before the frame's end; stuffing may come behind the one in search."""
+    """Find fill elements that end `end` bits before the frame's end; others may come behind the one in search."""
     for size in range(270):
         long = size >= _LONG - 1
         at = end + 8 * size
@@ -79,7 +80,7 @@ def _fills(value: int, bits: int, end: int, depth: int) -> Iterator[tuple[int, i
         content = value >> end & (1 << 8 * size) - 1
         if size > 1 and content >> 8 * size - 4 in _EXTENSIONS:
             yield content, size
-        elif depth and (not content or not size):
+        elif depth and (not size or content >> 8 * size - 4 in _OTHERS):
             yield from _fills(value, bits, at + (_LONG_HEAD if long else _FILL_HEAD), depth - 1)
 
 

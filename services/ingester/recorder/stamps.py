@@ -63,13 +63,10 @@ class Stamps:
     def stamped(self, unit: Unit, dts: int, offset: int) -> list[Placed]:
         """Take a unit whose times are known; give it behind those that have waited for it."""
         following = _Anchor(unit, dts, offset, self._order(unit) if self._partial else None)
-        before = self._anchor
-        if self._waiting:
-            placed = self._settle(following)
-        else:
-            placed = []
-            if before is not None and not self._torn and 0 < dts - before.dts <= LONGEST:
-                self._step = dts - before.dts
+        before, torn = self._anchor, self._torn
+        placed = self._settle(following) if self._waiting else []
+        if not placed and before is not None and not torn and 0 < dts - before.dts <= LONGEST:
+            self._step = dts - before.dts
         self._anchor, self._torn = following, False
         placed.append(Placed(unit, dts, offset))
         return placed

@@ -81,7 +81,7 @@ def test_tables_are_read_once_and_damaged_ones_not_at_all() -> None:
     found = read_pmt(pmt)
     assert found is not None
     assert [(s.pid, s.codec, s.channels) for s in found] == [
-        (0x100, "h264", 0), (0x101, "aac", 0), (0x102, "opus", 6), (0x103, "video: MPEG-2", 0)]  # fmt: skip
+        (0x100, "h264", 0), (0x101, "aac", 0), (0x102, "opus", 6), (0x103, "MPEG-2 video", 0)]  # fmt: skip
 
 
 def adts(payload: bytes) -> bytes:

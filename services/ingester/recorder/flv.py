@@ -57,7 +57,7 @@ class FlvDemuxer:
         return self._sounds or self._announces(AUDIO_FLAG, "audio")
 
     def _announces(self, flag: int, kind: str) -> bool:
-        return bool(self._flags & flag) and not any(name.startswith(kind) for name in self.unsupported)
+        return bool(self._flags & flag) and not any(name.endswith(kind) for name in self.unsupported)
 
     def feed(self, data: bytes) -> list[Frame]:
         """Take bytes, give the frames that end in them; NotMedia when the tags do not add up."""

@@ -23,7 +23,7 @@ MAX_SKIPPED = 1 << 20
 LOCKED = 5
 """So many packets in a row are no chance."""
 LOOK = LOCKED * PACKET
-UNTOLD = "audio: AAC whose channels are not told"
+UNTOLD = "AAC of unknown channels audio"
 VIDEO_CODECS: dict[str, VideoCodec] = {"h264": "h264", "hevc": "hevc"}
 AUDIO_CODECS = ("aac", "opus")
 # Of a packet's first four bytes as a number (2.4.3.2).
@@ -48,7 +48,7 @@ class TsDemuxer:
 
     @property
     def unsupported(self) -> set[str]:
-        """Name what is there that cannot be recorded, such as "video: AV1"."""
+        """Name what is there that cannot be recorded, such as "AV1 video"."""
         return self._unsupported.union(*(track.unsupported for _, track in self._streams.values()))
 
     @property
@@ -134,7 +134,7 @@ class TsDemuxer:
         if pid is None or pid == self._map_pid:
             return
         if has_further_programs(section):
-            self._unsupported.add("data: a further program")
+            self._unsupported.add("further program data")
         if self._map_pid is not None:
             self._handlers.pop(self._map_pid, None)
         self._map_pid = pid

@@ -1,4 +1,4 @@
-"""Names of what is not recorded, for people: "video: AV1", "audio: MP3", "subtitles: DVB", "data: SCTE-35".
+"""Names of what is not recorded, for people: "AV1 video", "MP3 audio", "DVB subtitles", "SCTE-35 data".
 
 Sources: Adobe, "Video File Format 10.1" (E.4.2.1, E.4.3.1), Veovera, "Enhanced RTMP v2", ISO/IEC 13818-1 (table 2-34),
 ETSI EN 300 468 (table 12), the SMPTE registry of format identifiers.
@@ -8,10 +8,10 @@ from __future__ import annotations
 
 FLV_VIDEO = {
     2: "Sorenson H.263",
-    3: "Screen Video",
+    3: "Flash Screen",
     4: "VP6",
     5: "VP6 with alpha",
-    6: "Screen Video 2",
+    6: "Flash Screen 2",
     8: "H.263",
     9: "MPEG-4 Visual",
     13: "AV1",
@@ -28,7 +28,7 @@ FLV_AUDIO = {
     8: "G.711 mu-law",
     11: "Speex",
     14: "MP3",
-    15: "of a device's own",
+    15: "device-specific",
 }
 FOURCC = {
     b"av01": "AV1",
@@ -46,104 +46,109 @@ FOURCC = {
     b"Opus": "Opus",
 }
 STREAM_TYPES = {
-    0x01: "video: MPEG-1",
-    0x02: "video: MPEG-2",
-    0x03: "audio: MP2 or MP3",
-    0x04: "audio: MP2 or MP3",
-    0x05: "data: private tables",
-    0x0A: "data: DSM-CC",
-    0x0B: "data: DSM-CC",
-    0x0C: "data: DSM-CC",
-    0x0D: "data: DSM-CC",
-    0x10: "video: MPEG-4 Visual",
-    0x11: "audio: AAC in LATM",
-    0x15: "data: timed metadata",
-    0x1C: "audio: raw AAC",
-    0x1F: "video: H.264 SVC",
-    0x20: "video: H.264 MVC",
-    0x21: "video: JPEG 2000",
-    0x2D: "audio: MPEG-H",
-    0x2E: "audio: MPEG-H",
-    0x32: "video: JPEG XS",
-    0x33: "video: VVC",
-    0x42: "video: AVS",
-    0x80: "audio: LPCM",
-    0x81: "audio: AC-3",
-    0x82: "audio: DTS",
-    0x83: "audio: TrueHD",
-    0x84: "audio: E-AC-3",
-    0x85: "audio: DTS-HD",
-    0x86: "data: SCTE-35",
-    0x87: "audio: E-AC-3",
-    0x88: "audio: DTS",
-    0x8A: "audio: DTS",
-    0x90: "subtitles: PGS",
-    0xC1: "audio: encrypted AC-3",
-    0xC2: "audio: encrypted E-AC-3",
-    0xCF: "audio: encrypted AAC",
-    0xD1: "video: Dirac",
-    0xD2: "video: AVS2",
-    0xD4: "video: AVS3",
-    0xDB: "video: encrypted H.264",
-    0xEA: "video: VC-1",
+    0x01: "MPEG-1 video",
+    0x02: "MPEG-2 video",
+    0x03: "MP2 or MP3 audio",
+    0x04: "MP2 or MP3 audio",
+    0x05: "private data",
+    0x0A: "DSM-CC data",
+    0x0B: "DSM-CC data",
+    0x0C: "DSM-CC data",
+    0x0D: "DSM-CC data",
+    0x10: "MPEG-4 Visual video",
+    0x11: "AAC in LATM audio",
+    0x15: "timed metadata data",
+    0x1C: "raw AAC audio",
+    0x1F: "H.264 SVC video",
+    0x20: "H.264 MVC video",
+    0x21: "JPEG 2000 video",
+    0x2D: "MPEG-H audio",
+    0x2E: "MPEG-H audio",
+    0x32: "JPEG XS video",
+    0x33: "VVC video",
+    0x42: "AVS video",
+    0x80: "LPCM audio",
+    0x81: "AC-3 audio",
+    0x82: "DTS audio",
+    0x83: "TrueHD audio",
+    0x84: "E-AC-3 audio",
+    0x85: "DTS-HD audio",
+    0x86: "SCTE-35 data",
+    0x87: "E-AC-3 audio",
+    0x88: "DTS audio",
+    0x8A: "DTS audio",
+    0x90: "PGS subtitles",
+    0xC1: "encrypted AC-3 audio",
+    0xC2: "encrypted E-AC-3 audio",
+    0xCF: "encrypted AAC audio",
+    0xD1: "Dirac video",
+    0xD2: "AVS2 video",
+    0xD4: "AVS3 video",
+    0xDB: "encrypted H.264 video",
+    0xEA: "VC-1 video",
 }
 REGISTERED = {
-    b"AV01": "video: AV1",
-    b"av01": "video: AV1",
-    b"VP08": "video: VP8",
-    b"VP09": "video: VP9",
-    b"vp09": "video: VP9",
-    b"VVC ": "video: VVC",
-    b"VC-1": "video: VC-1",
-    b"drac": "video: Dirac",
-    b"avs2": "video: AVS2",
-    b"AVSV": "video: AVS2",
-    b"avs3": "video: AVS3",
-    b"AC-3": "audio: AC-3",
-    b"EAC3": "audio: E-AC-3",
-    b"AC-4": "audio: AC-4",
-    b"DTS1": "audio: DTS",
-    b"DTS2": "audio: DTS",
-    b"DTS3": "audio: DTS",
-    b"BSSD": "audio: SMPTE 302M",
-    b"fLaC": "audio: FLAC",
-    b"mlpa": "audio: TrueHD",
-    b"KLVA": "data: KLV",
-    b"ID3 ": "data: ID3",
-    b"CUEI": "data: SCTE-35",
+    b"AV01": "AV1 video",
+    b"av01": "AV1 video",
+    b"VP08": "VP8 video",
+    b"VP09": "VP9 video",
+    b"vp09": "VP9 video",
+    b"VVC ": "VVC video",
+    b"VC-1": "VC-1 video",
+    b"drac": "Dirac video",
+    b"avs2": "AVS2 video",
+    b"AVSV": "AVS2 video",
+    b"avs3": "AVS3 video",
+    b"AC-3": "AC-3 audio",
+    b"EAC3": "E-AC-3 audio",
+    b"AC-4": "AC-4 audio",
+    b"DTS1": "DTS audio",
+    b"DTS2": "DTS audio",
+    b"DTS3": "DTS audio",
+    b"BSSD": "SMPTE 302M audio",
+    b"fLaC": "FLAC audio",
+    b"mlpa": "TrueHD audio",
+    b"KLVA": "KLV data",
+    b"ID3 ": "ID3 data",
+    b"CUEI": "SCTE-35 data",
 }
 DESCRIPTORS = {
-    0x46: "subtitles: teletext",
-    0x56: "subtitles: teletext",
-    0x59: "subtitles: DVB",
-    0x6A: "audio: AC-3",
-    0x7A: "audio: E-AC-3",
-    0x7B: "audio: DTS",
+    0x46: "teletext subtitles",
+    0x56: "teletext subtitles",
+    0x59: "DVB subtitles",
+    0x6A: "AC-3 audio",
+    0x7A: "E-AC-3 audio",
+    0x7B: "DTS audio",
 }
-EXTENSIONS = {0x0E: "audio: DTS-HD", 0x15: "audio: AC-4", 0x20: "subtitles: TTML"}
-OURS = {"h264": "video: H.264", "hevc": "video: HEVC", "aac": "audio: AAC", "opus": "audio: Opus"}
+EXTENSIONS = {0x0E: "DTS-HD audio", 0x15: "AC-4 audio", 0x20: "TTML subtitles"}
+OURS = {"h264": "H.264 video", "hevc": "HEVC video", "aac": "AAC audio", "opus": "Opus audio"}
 
 
 def video_name(number: int, fourcc: bytes) -> str:
     """Name an FLV video codec by its number, or by its FOURCC if it has one."""
-    return f"video: {_fourcc(fourcc) if fourcc else FLV_VIDEO.get(number, f'codec {number}')}"
+    return f"{_fourcc(fourcc) if fourcc else FLV_VIDEO.get(number, f'codec {number}')} video"
 
 
 def audio_name(number: int, fourcc: bytes) -> str:
     """Name an FLV sound format by its number, or by its FOURCC if it has one."""
-    return f"audio: {_fourcc(fourcc) if fourcc else FLV_AUDIO.get(number, f'format {number}')}"
+    return f"{_fourcc(fourcc) if fourcc else FLV_AUDIO.get(number, f'format {number}')} audio"
 
 
 def stream_name(kind: int) -> str:
     """Name an MPEG-TS stream by its stream_type."""
-    return STREAM_TYPES.get(kind, f"data: stream type 0x{kind:02x}")
+    return STREAM_TYPES.get(kind, f"type 0x{kind:02x} data")
 
 
 def further(codec: str) -> str:
     """Name a track of a codec that is recorded, but not twice."""
-    return f"{OURS[codec]}, a further track"
+    return f"further {OURS[codec]}"
+
+
+def is_media(name: str) -> bool:
+    """Tell whether a name means pictures or sound."""
+    return name.endswith((" video", " audio"))
 
 
 def _fourcc(code: bytes) -> str:
     text = code.decode("latin-1")
-    return FOURCC.get(code) or (text if text.isascii() and text.isprintable() else "an unknown codec")
+    return FOURCC.get(code) or (text if text.isascii() and text.isprintable() else "unknown")

@@ -112,5 +112,5 @@ def _plain(kind: int, name: str) -> str:
     """Name a stream by its type; types that nobody has defined, by what its descriptors say, if anything."""
     told = stream_name(kind)
     if kind == PRIVATE:
-        return "data: private"
+        return "private data"
     return name or told if kind >= USER_PRIVATE else told

@@ -27,6 +27,7 @@ CODINGS: dict[str, tuple[tuple[str, ...], bool]] = {
     "open": ((*X264, "-bf", "2", "-x264-params", "open-gop=1"), False),
     "refresh": ((*X264, "-bf", "0", "-x264-params", "intra-refresh=1"), False),
     "hevc": ((*X265, "-x265-params", "log-level=error:open-gop=0"), True),
+    "hevc-deep": (("-c:v", "libx265", "-x265-params", "log-level=error:open-gop=0:bframes=8:rc-lookahead=20"), True),
     "hevc-open": ((*X265, "-bf", "3", "-x265-params", "log-level=error:open-gop=1:bframes=3"), True),
     "hevc-refresh": ((*X265, "-x265-params", "log-level=error:intra-refresh=1:bframes=0"), False),
 }

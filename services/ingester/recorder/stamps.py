@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
 
-from services.ingester.recorder.model import VIDEO_SCALE
+from services.ingester.recorder.model import MAX_OFFSET, VIDEO_SCALE
 from services.ingester.recorder.slices import Slice
 from services.ingester.recorder.units import Unit
 
@@ -129,7 +129,8 @@ class Stamps:
             known = next((a for a in near if a.order and order and a.order.sequence == order.sequence), None)
             offset = near[0].offset
             if known is not None and known.order and order and self._scale:
-                offset = known.dts + known.offset + round((order.place - known.order.place) * self._scale) - dts
+                told = known.dts + known.offset + round((order.place - known.order.place) * self._scale) - dts
+                offset = told if abs(told) <= MAX_OFFSET else offset  # a damaged count
             placed.append(Placed(unit, dts, offset))
         return placed
 

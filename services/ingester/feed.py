@@ -193,7 +193,7 @@ def segment_message(
         timescale=info.timescale, origin_ms=session.origin_ms, zero=session.zero, lead=session.lead,
         wall_start_ms=info.wall_start_ms, timecode=info.timecode, bytes=info.bytes,
         sha256=info.sha256, keyframes=tuple(info.keyframes),
-        discontinuity=info.discontinuity, recovered=recovered,
+        discontinuity=info.discontinuity, recovered=recovered, independent=info.independent,
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from services.ingester.recorder.loop import NothingRecordable, record
 from services.ingester.recorder.model import NotMedia, never
 from services.ingester.recorder.stats import PublisherStats
 from services.ingester.sessions import Publication, Ticket
+from services.ingester.spoken import spoken
 from shared.clock import Clock
 from shared.errors import Unavailable
 from shared.logging import get_logger
@@ -87,6 +88,6 @@ class Recording:
         """Tell how the server saw the end; it may have ended what cannot be recorded before a byte was read."""
         seen = getattr(publication, "end_reason", None) or getattr(publication, "reason", None)
         if seen == "unsupported":
-            stats.meet(getattr(publication, "unfit", ()), warn=False)
+            stats.meet(map(spoken, getattr(publication, "unfit", ())), warn=False)
             warn(stats.unsupported, recorded=False)
         return _REASONS.get(str(seen), "disconnected")

@@ -37,6 +37,9 @@ class SegmentWritten(Message):
     keyframes: tuple[int, ...] = Field((), description="Ticks of the keyframes, absolute", max_length=4096)
     discontinuity: bool = Field(default=False, description="Does not continue the segment before it")
     recovered: bool = Field(default=False, description="Salvaged after its writer died")
+    independent: bool = Field(
+        default=True, description="Does not begin at a recovery point, whose pictures may need some from before"
+    )
 
     @property
     def subject_id(self) -> str:

@@ -13,7 +13,7 @@ class Entry:
     """A segment of the index: what playlists need. Ticks as in SegmentWritten; `seams` as IndexedSegment.discontinuity.
 
     `number` is none for a segment that came too late for one: it is in ranges, and in no live playlist.
-    `independent`: it begins with a keyframe.
+    `independent`: it begins with a keyframe that needs nothing from before it.
     """
 
     log: int
@@ -68,5 +68,9 @@ def entry_of(indexed: IndexedSegment) -> Entry:
 
 
 def _is_independent(segment: SegmentWritten) -> bool:
-    """Tell whether its first frame is a keyframe: shown no later than pictures are reordered, half a second at most."""
-    return bool(segment.keyframes) and (segment.keyframes[0] - segment.start) * 2 <= segment.timescale
+    """Tell whether it begins with an IDR or IRAP picture: shown no later than pictures are reordered, half a second."""
+    return (
+        segment.independent
+        and bool(segment.keyframes)
+        and (segment.keyframes[0] - segment.start) * 2 <= segment.timescale
+    )

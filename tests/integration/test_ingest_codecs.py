@@ -94,11 +94,11 @@ async def test_rtmp_is_recorded_as_far_as_it_can_be(nats: NatsServer, tmp_path: 
 
 async def test_srt_is_recorded_as_far_as_it_can_be(nats: NatsServer, tmp_path: Path) -> None:
     cases: list[tuple[tuple[str, ...], tuple[str, ...], str]] = [
-        ((*MPEG2, *MP2), ("MP2 or MP3", "MPEG-2"), ""),
-        ((*NO_VIDEO, *AC3), ("AC-3",), ""),
-        ((*H264, *MP2), ("MP2 or MP3",), "h264"),
-        ((*H264, *AC3), ("AC-3",), "h264"),
-        ((*MPEG2, *AAC), ("MPEG-2",), "aac"),
+        ((*MPEG2, *MP2), ("MP2 or MP3 audio", "MPEG-2 video"), ""),
+        ((*NO_VIDEO, *AC3), ("AC-3 audio",), ""),
+        ((*H264, *MP2), ("MP2 or MP3 audio",), "h264"),
+        ((*H264, *AC3), ("AC-3 audio",), "h264"),
+        ((*MPEG2, *AAC), ("MPEG-2 video",), "aac"),
     ]
     async with ingesting(nats, tmp_path, tmp_path) as (at, srt):
         for codecs, tracks, kept in cases:

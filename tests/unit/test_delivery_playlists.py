@@ -122,6 +122,8 @@ def test_a_segment_knows_whether_it_begins_with_a_keyframe() -> None:
     shown = [(start,), (start + 7200, start + 90_000), (start + 90_000,), ()]
     entries = entries_of(session.segment(2, keyframes=ticks, session=new_event()) for ticks in shown)
     assert [entry.independent for entry in entries] == [True, True, False, False]
+    (recovery,) = entries_of([session.segment(2, keyframes=(start,), independent=False)])
+    assert not recovery.independent, "a recovery point is no such keyframe"
 
 
 def test_rates_are_measured_and_a_cut_off_segment_is_no_peak() -> None:

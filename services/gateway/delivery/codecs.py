@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from shared.media.mp4.aac import read_aac
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.mp4.entries import codec_record
 from shared.media.tracks import TrackConfig
@@ -28,10 +29,7 @@ def _name(track: TrackConfig) -> str:
         return f"avc1.{record[1:4].hex()}"
     if track.codec == "hevc":
         return hevc_name(record)
-    kind = record[0] >> 3
-    if kind == 31:  # escape: six more bits
-        kind = 32 + ((record[0] & 7) << 3 | record[1] >> 5)
-    return f"mp4a.40.{kind}"
+    return f"mp4a.40.{read_aac(record).kind}"
 
 
 def hevc_name(record: bytes) -> str:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import struct
 
+from services.ingester.recorder.model import VIDEO_SCALE, Frame
+from services.ingester.recorder.sbr import SbrWatch
 from shared.media.model import TrackConfig
+from shared.media.mp4.aac import Program, build_aac, frame_program, read_aac
 from shared.media.mp4.entries import aac_config, opus_config
 
 AAC_FRAME = 1024
@@ -42,13 +45,70 @@ def opus_head(channels: int) -> bytes:
     return head + bytes((streams, coupled, *order))
 
 
+class AacSound:
+    """Frames of AAC whose configuration may leave it open how they decode; the first ones wait until that is known."""
+
+    def __init__(self) -> None:
+        self.step = 0.0  # 90 kHz ticks of a frame
+        self.config: TrackConfig | None = None
+        self._told = b""
+        self._watch: SbrWatch | None = None
+        self._waiting: list[tuple[int, bytes]] = []
+        self._duration = 0
+
+    def configure(self, config: bytes) -> list[Frame]:
+        """Take an AudioSpecificConfig, or the same again; give what has waited under the last. Mp4Error on garbage."""
+        if config == self._told:
+            return []
+        meaning = read_aac(config)
+        given = self.finish()
+        self.step = meaning.frame * VIDEO_SCALE / meaning.rate
+        self._told, self._watch = config, SbrWatch(config)
+        self._settle()
+        return given
+
+    def ready(self, time: int, frame: bytes) -> Frame | None:
+        """Make a frame, given its time (90 kHz); None while it must `wait`, or there is no configuration."""
+        if self._watch is not None or self.config is None:
+            return None
+        return Frame(self.config, time, 0, True, frame, self._duration)
+
+    def wait(self, time: int, frame: bytes) -> list[Frame]:
+        """Let a frame wait; give those that need not any more."""
+        if self._watch is None:
+            return []
+        self._waiting.append((time, frame))
+        self._watch.look(frame)
+        return self._settle()
+
+    def finish(self) -> list[Frame]:
+        """Give what waits."""
+        if self._watch is not None:
+            self._watch.decide()
+        return self._settle()
+
+    def _settle(self) -> list[Frame]:
+        """Describe the track once all is known of it."""
+        if self._watch is None or self._watch.config is None:
+            return []
+        config = aac_config(self._watch.config)
+        if config != self.config:
+            self.config = config
+        self._duration = read_aac(self._watch.config).frame
+        self._watch = None
+        waiting, self._waiting = self._waiting, []
+        return [Frame(self.config, time, 0, True, frame, self._duration) for time, frame in waiting]
+
+
 class AdtsSplitter:
     """Cuts ADTS into raw AAC frames; frames may run over from one packet into the next."""
 
     def __init__(self) -> None:
-        self.config: TrackConfig | None = None
+        self.config: bytes | None = None
         self.lost = 0
+        self.untold = False
         self._key = -1
+        self._program: Program | None = None
         self._rest = b""
 
     @property
@@ -82,8 +142,9 @@ class AdtsSplitter:
                 continue
             if after > end:
                 break
-            self._configure(data[at + 2], data[at + 3])
-            frames.append(data[at + head : after])
+            frame = self._frame(data, at, head, after)
+            if frame:
+                frames.append(frame)
             at = after
         self._rest = data[at:] if end - at <= MAX_REST else b""
         return min(before, len(frames)), frames
@@ -94,13 +155,25 @@ class AdtsSplitter:
         self.lost += found - at
         return found
 
-    def _configure(self, second: int, third: int) -> None:
-        """Keep the AudioSpecificConfig that a header's profile, rate and channels amount to."""
-        key = (second & 0xFC) << 1 | (second & 1) << 2 | third >> 6
-        if key != self._key:
-            kind, rate, channels = (second >> 6) + 1, second >> 2 & 15, (second & 1) << 2 | third >> 6
-            self.config = aac_config((kind << 11 | rate << 7 | channels << 3).to_bytes(2, "big"))
-            self._key = key
+    def _frame(self, data: bytes, at: int, head: int, after: int) -> bytes:
+        """Give a frame without its header; nothing of one whose channels nobody has told.
+
+        Where the header leaves the channels open, the stream's first frames begin with a program config element; it
+        goes into the configuration. FFmpeg writes it once, at the very start.
+        """
+        second, third = data[at + 2], data[at + 3]
+        kind, rate, channels = (second >> 6) + 1, second >> 2 & 15, (second & 1) << 2 | third >> 6
+        frame = data[at + head : after]
+        program, key = self._program, kind << 7 | rate << 3 | channels
+        if not channels and (found := frame_program(frame)) is not None:
+            program, frame = found
+        if key != self._key or program != self._program:
+            self.untold = not channels and program is None
+            config = None if self.untold else build_aac(kind, rate, channels, program)
+            if config is not None:
+                read_aac(config)
+            self.config, self._key, self._program = config, key, program
+        return b"" if self.untold else frame
 
 
 def split_opus(data: bytes) -> list[bytes]:

@@ -49,7 +49,7 @@ class Tracks:
 class Cut:
     """A segment begins at `start` (90 kHz); the one before it ends at `end`, and so does its last video frame.
 
-    `paused`: nothing was sent between `end` and `start`.
+    `paused`: nothing was sent between `end` and `start`. `clean`: its first picture, if any, is an IDR or IRAP one.
     """
 
     start: int
@@ -58,6 +58,7 @@ class Cut:
     wall_ms: int
     tracks: Tracks
     discontinuity: bool
+    clean: bool = True
 
     @property
     def sound_until(self) -> int:

@@ -229,7 +229,7 @@ class Cutter:
         start = tracks.ticks(cut.start)
         head = SegmentHead(
             self._sequence, tracks.number, start, tracks.scale, cut.wall_ms, cut.discontinuity,
-            VIDEO_ID if tracks.video else AUDIO_ID)  # fmt: skip
+            VIDEO_ID if tracks.video else AUDIO_ID, cut.clean)  # fmt: skip
         self._segment = OpenSegment(self.place, fragments, head, tracks.scale, start, tracks.number != self._initial)
         self._tracks = tracks
         self._start, self._video_end, self._audio_end = cut.start, None, None

@@ -9,17 +9,19 @@ from __future__ import annotations
 import struct
 from typing import Literal
 
-from services.ingester.recorder.audio import opus_duration
+from services.ingester.recorder.audio import AacSound, opus_duration
 from services.ingester.recorder.model import MAX_OFFSET, Frame, NotMedia
+from services.ingester.recorder.names import audio_name, video_name
 from services.ingester.recorder.pictures import LengthPrefixed
 from services.ingester.recorder.unwrap import Unwrapper
 from shared.media.model import TrackConfig, VideoCodec
 from shared.media.mp4.boxes import Mp4Error
-from shared.media.mp4.entries import aac_config, opus_config, read_aac
+from shared.media.mp4.entries import opus_config
 
 AUDIO_TAG, VIDEO_TAG, SCRIPT_TAG = 8, 9, 18
 AUDIO_FLAG, VIDEO_FLAG = 4, 1
 MS = 90  # 90 kHz ticks
+MAX_NAMES = 32
 _HEADER = struct.Struct(">IIxxx")
 _SIZE = struct.Struct(">I")
 _FOURCC: dict[bytes, VideoCodec] = {b"avc1": "h264", b"hvc1": "hevc"}
@@ -36,8 +38,10 @@ class FlvDemuxer:
         self.damaged = 0
         self._clock = Unwrapper(32)
         self._pictures = LengthPrefixed()
-        self._audio: TrackConfig | None = None
-        self._frame = 0
+        self._aac = AacSound()
+        self._opus: TrackConfig | None = None
+        self._sounds = False
+        self._frames: list[Frame] = []
         self._rest = b""
         self._begun = False
         self._flags = 0
@@ -50,10 +54,10 @@ class FlvDemuxer:
         """Tell whether the header or a sequence header has announced a track that can be recorded."""
         if kind == "video":
             return self._pictures.config is not None or self._announces(VIDEO_FLAG, "video")
-        return self._audio is not None or self._announces(AUDIO_FLAG, "audio")
+        return self._sounds or self._announces(AUDIO_FLAG, "audio")
 
     def _announces(self, flag: int, kind: str) -> bool:
-        return bool(self._flags & flag) and not any(name.startswith(kind) for name in self.unsupported)
+        return bool(self._flags & flag) and not any(name.endswith(kind) for name in self.unsupported)
 
     def feed(self, data: bytes) -> list[Frame]:
         """Take bytes, give the frames that end in them; NotMedia when the tags do not add up."""
@@ -64,7 +68,6 @@ class FlvDemuxer:
                 self._rest = data
                 return []
             at = self._begin(data)
-        frames: list[Frame] = []
         while end - at >= 11:
             word, stamp = _HEADER.unpack_from(data, at)
             kind, size = word >> 24, word & 0xFFFFFF
@@ -79,17 +82,20 @@ class FlvDemuxer:
             if size > 1 and kind != SCRIPT_TAG:
                 time = (stamp >> 8) | (stamp & 0xFF) << 24
                 read = self._video if kind == VIDEO_TAG else self._sound
-                frame = read(data, body, after, time)
-                if frame is not None:
-                    frames.append(frame)
+                read(data, body, after, time)
             at = after + 4
         self._rest = data[at:]
-        return frames
+        return self._given()
 
     def flush(self) -> list[Frame]:
-        """Give nothing: a tag is whole or useless."""
+        """Give what has waited; a tag is whole or useless."""
         self._rest = b""
-        return []
+        self._frames += self._aac.finish()
+        return self._given()
+
+    def _given(self) -> list[Frame]:
+        frames, self._frames = self._frames, []
+        return frames
 
     def _begin(self, data: bytes) -> int:
         if data[:3] != b"FLV" or not 9 <= (head := _SIZE.unpack_from(data, 5)[0]) <= 64:
@@ -99,69 +105,79 @@ class FlvDemuxer:
         self._begun, self._flags = True, data[4]
         return int(head) + 4
 
-    def _video(self, data: bytes, at: int, end: int, time: int) -> Frame | None:
+    def _video(self, data: bytes, at: int, end: int, time: int) -> None:
         first = data[at]
         offset = 0
         if first & 0x80:
             packet, codec = first & 0x0F, _FOURCC.get(data[at + 1 : at + 5])
-            name = data[at + 1 : at + 5].decode("latin-1")
             start = at + 5
             composed = packet == _FRAMES
             packet = _FRAMES if packet == _FRAMES_X else packet
         else:
             codec, packet, start = _CODEC_ID.get(first & 0x0F), data[at + 1], at + 2
-            name = str(first & 0x0F)
             composed = True
         if codec is None:
-            self.unsupported.add(f"video-{name}")
-            return None
+            self._cannot(video_name(first & 0x0F, b"" if first < 0x80 else data[at + 1 : at + 5]))
+            return
         if composed:
             offset = int.from_bytes(data[start : start + 3], "big", signed=True)
             start += 3
         if packet > _FRAMES or first >> 4 & 7 == _COMMAND or start >= end:
-            return None
+            return
         try:
             if packet == _START:
                 self._pictures.configure(codec, data[start:end])
-                return None
+                return
             picture = self._pictures.take(data[start:end])
         except Mp4Error:
             picture = None
             self.damaged += 1
         if picture is None:
-            return None
+            return
         if abs(offset * MS) > MAX_OFFSET:
             self.damaged += 1
-            return None
-        stamp = self._clock.take(time) * MS
-        return Frame(picture.config, stamp, offset * MS, picture.sync, picture.payload, clean=picture.clean)
+            return
+        config, payload, sync, clean = picture
+        self._frames.append(Frame(config, self._clock.take(time) * MS, offset * MS, sync, payload, clean=clean))
 
-    def _sound(self, data: bytes, at: int, end: int, time: int) -> Frame | None:
+    def _cannot(self, name: str) -> None:
+        """Remember what cannot be recorded; garbage may make up many names."""
+        if len(self.unsupported) < MAX_NAMES:
+            self.unsupported.add(name)
+
+    def _sound(self, data: bytes, at: int, end: int, time: int) -> None:
         kind, packet = data[at] >> 4, data[at + 1]
         start, codec = at + 2, b"mp4a"
         if kind == _EX_AUDIO:
             packet, start, codec = data[at] & 0x0F, at + 5, data[at + 1 : at + 5]
         if kind not in (_AAC, _EX_AUDIO) or codec not in (b"mp4a", b"Opus"):
-            self.unsupported.add(f"audio-{kind if kind != _EX_AUDIO else codec.decode('latin-1')}")
-            return None
-        if packet == _START:
+            self._cannot(audio_name(kind, codec if kind == _EX_AUDIO else b""))
+        elif packet == _START:
             self._configure_sound(codec, data[start:end])
-        elif packet == _FRAMES and self._audio is not None and end > start:
-            payload = data[start:end]
-            duration = self._frame or opus_duration(payload)
-            if duration:
-                return Frame(self._audio, self._clock.take(time) * MS, 0, True, payload, duration)
-            self.damaged += 1
-        return None
+        elif packet == _FRAMES and self._sounds and end > start:
+            self._sound_frame(self._clock.take(time) * MS, data[start:end])
+
+    def _sound_frame(self, time: int, payload: bytes) -> None:
+        if self._opus is None:
+            frame = self._aac.ready(time, payload)
+            if frame is None:
+                self._frames += self._aac.wait(time, payload)
+        else:
+            duration = opus_duration(payload)
+            frame = Frame(self._opus, time, 0, True, payload, duration) if duration else None
+            self.damaged += not duration
+        if frame is not None:
+            self._frames.append(frame)
 
     def _configure_sound(self, codec: bytes, header: bytes) -> None:
         try:
             if codec == b"Opus":
-                config, frame = opus_config(header), 0
+                config = opus_config(header)
+                self._opus = self._opus if config == self._opus else config
             else:
-                config, frame = aac_config(header), read_aac(header).frame
+                self._frames += self._aac.configure(header)
+                self._opus = None
         except Mp4Error:
             self.damaged += 1
             return
-        if config != self._audio:
-            self._audio, self._frame = config, frame
+        self._sounds = True

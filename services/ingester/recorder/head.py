@@ -1,7 +1,8 @@
 """What a segment says of itself before its first part, so that it can be recovered from its bytes alone.
 
 A `styp` (ISO/IEC 14496-12, 8.16.2), a `prft` with the wall clock of its start (8.16.5), and a `uuid` box of ours with
-sequence, init number, start, timescale and discontinuity. Players skip what they do not know.
+sequence, init number, start, timescale, and flags: 1 for a discontinuity, 2 for a segment that is not independent.
+Players skip what they do not know.
 """
 
 from __future__ import annotations
@@ -30,14 +31,16 @@ class SegmentHead:
     wall_start_ms: int
     discontinuity: bool
     track_id: int = 1
+    independent: bool = True
 
 
 def build_head(head: SegmentHead) -> bytes:
     """Build the boxes before a segment's first part."""
     since_1900 = head.wall_start_ms + _NTP_EPOCH_MS
     ntp = since_1900 // 1000 % _ERA_S << 32 | ((since_1900 % 1000 << 32) + 500) // 1000
+    flags = head.discontinuity | (not head.independent) << 1
     prft = full_box(b"prft", 1, 0, struct.pack(">IQQ", head.track_id, ntp, head.start))
-    ours = _OURS.pack(UUID, head.sequence, head.init_number, head.start, head.timescale, head.discontinuity)
+    ours = _OURS.pack(UUID, head.sequence, head.init_number, head.start, head.timescale, flags)
     return STYP + prft + box(b"uuid", ours)
 
 
@@ -52,7 +55,7 @@ def read_head(data: bytes) -> SegmentHead:
             seconds += _ERA_S if seconds < _YEAR_2000_S else 0
             wall_ms = seconds * 1000 + ((ntp & 0xFFFFFFFF) * 1000 + (1 << 31) >> 32) - _NTP_EPOCH_MS
         elif found.kind == b"uuid" and found.end - found.body == _OURS.size and wall_ms is not None:
-            name, sequence, init, start, scale, broken = _OURS.unpack_from(data, found.body)
+            name, sequence, init, start, scale, flags = _OURS.unpack_from(data, found.body)
             if name == UUID and scale:
-                return SegmentHead(sequence, init, start, scale, wall_ms, bool(broken), track_id)
+                return SegmentHead(sequence, init, start, scale, wall_ms, bool(flags & 1), track_id, not flags & 2)
     raise Mp4Error("segment without a head of ours")

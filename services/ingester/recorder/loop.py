@@ -15,6 +15,7 @@ from services.ingester.recorder.model import (
     Summary,
 )
 from services.ingester.recorder.mpegts import TsDemuxer
+from services.ingester.recorder.names import is_media
 from services.ingester.recorder.session import Session
 from services.ingester.recorder.stats import PublisherStats
 from shared.clock import Clock
@@ -128,21 +129,21 @@ class _Recording:
             if others:
                 self._stats.meet(others)
             return
-        hopeless = bool(others) and (at_end or self._is_hopeless())
+        hopeless = any(map(is_media, others)) and self._is_hopeless(at_end=at_end)
         if hopeless or (not at_end and self._seen >= self.undecided):
             self._stats.meet(others, warn=False)
             among = ", ".join(self._stats.unsupported)
             kind = NothingRecordable if others else NotMedia
             raise kind(f"no track that can be recorded{' among ' + among if among else ''}")
 
-    def _is_hopeless(self) -> bool:
-        """Tell whether for a while nothing has been announced that can be recorded."""
+    def _is_hopeless(self, *, at_end: bool) -> bool:
+        """Tell whether nothing has been announced that can be recorded, for a while or until the end."""
         if self._demuxer.expects("video") or self._demuxer.expects("audio"):
             self._hopeless_since_ns = None
             return False
         now_ns = self._clock.monotonic_ns()
         self._hopeless_since_ns = self._hopeless_since_ns or now_ns
-        return now_ns - self._hopeless_since_ns >= HOPELESS_NS
+        return at_end or now_ns - self._hopeless_since_ns >= HOPELESS_NS
 
     def _summary(self, stop: Stop) -> Summary:
         summary = Summary(

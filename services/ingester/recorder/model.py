@@ -70,6 +70,7 @@ class SegmentInfo:
 
     The timescale is the video's, or the audio's where the init segment has no video. `keyframes` are presentation
     times; a segment without one first is not to be entered. `discontinuity`: it does not continue the one before.
+    `independent`: it does not begin at a recovery point, whose pictures may need some from before.
     """
 
     sequence: int
@@ -85,6 +86,7 @@ class SegmentInfo:
     keyframes: tuple[int, ...] = ()
     discontinuity: bool = False
     timecode: str | None = None
+    independent: bool = True
 
 
 @dataclass(frozen=True, slots=True)

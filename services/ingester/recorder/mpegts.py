@@ -7,22 +7,23 @@ from typing import Literal
 
 import numpy as np
 
-from services.ingester.recorder.audio import AdtsSplitter, opus_duration, opus_track, split_opus
+from services.ingester.recorder.audio import AacSound, AdtsSplitter, opus_duration, opus_track, split_opus
 from services.ingester.recorder.model import MAX_OFFSET, VIDEO_SCALE, Frame, NotMedia
+from services.ingester.recorder.names import OURS, further
 from services.ingester.recorder.pes import START, Pes, payload_of
-from services.ingester.recorder.psi import Sections, Stream, read_pat, read_pmt
+from services.ingester.recorder.psi import Sections, Stream, has_further_programs, read_pat, read_pmt
 from services.ingester.recorder.stamps import Placed, Stamps
 from services.ingester.recorder.units import AccessUnits, Unit
 from services.ingester.recorder.unwrap import Unwrapper
 from shared.media.model import TrackConfig, VideoCodec
 from shared.media.mp4.boxes import Mp4Error
-from shared.media.mp4.entries import codec_record, read_aac
 
 PACKET, SYNC = 188, 0x47
 MAX_SKIPPED = 1 << 20
 LOCKED = 5
 """So many packets in a row are no chance."""
 LOOK = LOCKED * PACKET
+UNTOLD = "AAC of unknown channels audio"
 VIDEO_CODECS: dict[str, VideoCodec] = {"h264": "h264", "hevc": "hevc"}
 AUDIO_CODECS = ("aac", "opus")
 # Of a packet's first four bytes as a number (2.4.3.2).
@@ -35,7 +36,7 @@ class TsDemuxer:
     """Demuxes one MPEG-TS stream. Frames with lost bytes are dropped and counted in `damaged`."""
 
     def __init__(self) -> None:
-        self.unsupported: set[str] = set()
+        self._unsupported: set[str] = set()
         self._frames: list[Frame] = []
         self._rest = b""
         self._skipped = 0
@@ -44,6 +45,11 @@ class TsDemuxer:
         self._map_pid: int | None = None
         self._clock = Unwrapper(33)
         self._dropped = 0
+
+    @property
+    def unsupported(self) -> set[str]:
+        """Name what is there that cannot be recorded, such as "AV1 video"."""
+        return self._unsupported.union(*(track.unsupported for _, track in self._streams.values()))
 
     @property
     def damaged(self) -> int:
@@ -127,6 +133,8 @@ class TsDemuxer:
         pid = read_pat(section)
         if pid is None or pid == self._map_pid:
             return
+        if has_further_programs(section):
+            self._unsupported.add("further program data")
         if self._map_pid is not None:
             self._handlers.pop(self._map_pid, None)
         self._map_pid = pid
@@ -137,8 +145,9 @@ class TsDemuxer:
         streams = read_pmt(section)
         if streams is None:
             return
-        self.unsupported.update(s.codec for s in streams if s.codec not in (*VIDEO_CODECS, *AUDIO_CODECS))
+        self._unsupported.update(s.codec for s in streams if s.codec not in (*VIDEO_CODECS, *AUDIO_CODECS))
         chosen = [next((s for s in streams if s.codec in codecs), None) for codecs in (VIDEO_CODECS, AUDIO_CODECS)]
+        self._unsupported.update(further(s.codec) for s in streams if s.codec in OURS and s not in chosen)
         wanted = {s.pid: s for s in chosen if s is not None and s.pid not in (0, self._map_pid)}
         for pid, (stream, track) in list(self._streams.items()):
             if wanted.get(pid) != stream:
@@ -170,6 +179,11 @@ class _Track(Pes):
         super().__init__()
         self._clock = clock
         self._give = give
+
+    @property
+    def unsupported(self) -> frozenset[str]:
+        """Name what of the track cannot be recorded."""
+        return frozenset()
 
     def end(self) -> None:
         """Give what the end of the stream, or of the track, completes."""
@@ -223,13 +237,20 @@ class _AacTrack(_Track):
     def __init__(self, clock: Unwrapper, give: Callable[[Frame], None]) -> None:
         super().__init__(clock, give)
         self._splitter = AdtsSplitter()
-        self._config: TrackConfig | None = None
-        self._duration = 0
+        self._sound = AacSound()
         self._next: int | None = None
+
+    @property
+    def unsupported(self) -> frozenset[str]:
+        return frozenset((UNTOLD,) if self._splitter.untold else ())
 
     def lost(self, *, torn: bool, counted: bool) -> None:  # noqa: ARG002  what has ended is whole
         self._splitter.reset()
         self._next = None
+
+    def end(self) -> None:
+        super().end()
+        self._hand_over(self._sound.finish())
 
     def packet(self, pts: int | None, dts: int | None, data: bytes, at: int) -> None:  # noqa: ARG002  sound has none
         continues = self._splitter.is_cut
@@ -245,13 +266,12 @@ class _AacTrack(_Track):
         if config is None or not frames:
             self._next = self._next if stamp is None else stamp
             return
-        if config is not self._config:
-            self._config, self._duration = config, read_aac(codec_record(config)).frame
-        self._frames(config, before, frames, stamp)
+        self._hand_over(self._sound.configure(config))
+        self._time(before, frames, stamp)
 
-    def _frames(self, config: TrackConfig, before: int, frames: list[bytes], stamp: int | None) -> None:
-        """Give frames, the first of which began in the packet before (1) or not (0); without any time, drop them."""
-        step = self._duration * VIDEO_SCALE / config.timescale
+    def _time(self, before: int, frames: list[bytes], stamp: int | None) -> None:
+        """Time frames, the first of which began in the packet before (1) or not (0); without any time, drop them."""
+        step = self._sound.step
         if stamp is None and self._next is not None:
             stamp = round(self._next + before * step)
         if stamp is None:
@@ -260,8 +280,16 @@ class _AacTrack(_Track):
         first = self._next if before and self._next is not None else stamp - round(before * step)
         for index, frame in enumerate(frames):
             time = stamp + round((index - before) * step) if index or not before else first
-            self._give(Frame(config, time, 0, True, frame, self._duration))
+            ready = self._sound.ready(time, frame)
+            if ready is not None:
+                self._give(ready)
+            else:
+                self._hand_over(self._sound.wait(time, frame))
         self._next = stamp + round((len(frames) - before) * step)
+
+    def _hand_over(self, frames: list[Frame]) -> None:
+        for frame in frames:
+            self._give(frame)
 
 
 class _OpusTrack(_Track):

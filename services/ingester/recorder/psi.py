@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from services.ingester.recorder.names import DESCRIPTORS, EXTENSIONS, REGISTERED, stream_name
 from shared.media.crc import crc32
 
 PAT_TABLE, PMT_TABLE = 0x00, 0x02
 MAX_SECTION = 1024
 # stream_type: table 2-34; private data (6) says by descriptors what it is.
 KINDS: dict[int, Literal["h264", "hevc", "aac"]] = {0x1B: "h264", 0x24: "hevc", 0x0F: "aac"}
-OTHERS = {
-    0x01: "mpeg1video", 0x02: "mpeg2video", 0x03: "mp3", 0x04: "mp2", 0x10: "mpeg4", 0x11: "aac-latm", 0x33: "vvc",
-    0x80: "lpcm", 0x81: "ac3", 0x82: "dts", 0x84: "eac3", 0x87: "eac3"}  # fmt: skip
-PRIVATE = 0x06
+PRIVATE, USER_PRIVATE = 0x06, 0x80
 REGISTRATION, EXTENSION, OPUS_EXTENSION = 0x05, 0x7F, 0x80
-# What private data is by its registration, or by a descriptor of ETSI EN 300 468, annex D: none of it is recorded.
-PRIVATE_NAMES = {"AV01": "av01", "VP09": "vp09", "VP08": "vp08", "AC-3": "ac3", "EAC3": "eac3", "DTS1": "dts"}
-PRIVATE_AUDIO = {0x6A: "ac3", 0x7A: "eac3", 0x7B: "dts"}
+AVC_DESCRIPTOR, HEVC_DESCRIPTOR = 0x28, 0x38
+REGISTERED_OURS = {b"Opus": "opus", b"HEVC": "hevc", b"H264": "h264"}
 
 
 class Stream(NamedTuple):
-    """A program's track: `codec` is one of ours, or the name of another; `channels` is Opus's channel code."""
+    """A program's track: `codec` is one of ours, or the name of another for people; `channels`: Opus's channel code."""
 
     pid: int
     codec: str
@@ -82,23 +79,38 @@ def read_pmt(section: bytes) -> list[Stream] | None:
     return streams
 
 
+def has_further_programs(section: bytes) -> bool:
+    """Tell whether a PAT has more than one program."""
+    return sum(1 for at in range(8, len(section) - 7, 4) if section[at] or section[at + 1]) > 1
+
+
 def _stream(kind: int, pid: int, descriptors: bytes) -> Stream:
     if kind in KINDS:
         return Stream(pid, KINDS[kind])
-    name, channels, tags = "", -1, list[int]()
+    codec, name, channels = "", "", 0
     at = 0
     while at + 2 <= len(descriptors):
         tag, size = descriptors[at], descriptors[at + 1]
-        tags.append(tag)
         content = descriptors[at + 2 : at + 2 + size]
-        if tag == REGISTRATION:
-            name = content[:4].decode("latin-1")
-        elif tag == EXTENSION and size >= 2 and content[:1] == bytes((OPUS_EXTENSION,)):
-            channels = content[1]
         at += 2 + size
-    if kind == PRIVATE and name == "Opus":
-        return Stream(pid, "opus", max(channels, 0))
-    other = next((PRIVATE_AUDIO[tag] for tag in tags if tag in PRIVATE_AUDIO), PRIVATE_NAMES.get(name))
-    if kind == PRIVATE and other:
-        return Stream(pid, other)
-    return Stream(pid, OTHERS.get(kind, f"type-{kind:02x}"))
+        if tag == REGISTRATION:
+            codec = codec or REGISTERED_OURS.get(content[:4], "")
+            name = name or REGISTERED.get(content[:4], "")
+        elif tag == EXTENSION and content[:1] == bytes((OPUS_EXTENSION,)):
+            channels = content[1] if size >= 2 and len(content) > 1 else 0
+        elif tag == EXTENSION and content:
+            name = name or EXTENSIONS.get(content[0], "")
+        else:
+            codec = codec or {AVC_DESCRIPTOR: "h264", HEVC_DESCRIPTOR: "hevc"}.get(tag, "")
+            name = name or DESCRIPTORS.get(tag, "")
+    if kind == PRIVATE and codec:
+        return Stream(pid, codec, channels)
+    return Stream(pid, (name if kind == PRIVATE else "") or _plain(kind, name))
+
+
+def _plain(kind: int, name: str) -> str:
+    """Name a stream by its type; types that nobody has defined, by what its descriptors say, if anything."""
+    told = stream_name(kind)
+    if kind == PRIVATE:
+        return "private data"
+    return name or told if kind >= USER_PRIVATE else told

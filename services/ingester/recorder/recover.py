@@ -91,6 +91,7 @@ def _describe(
         sha256=_digest(path),
         keyframes=() if video is None else tuple(int(t) for t in video.pts[video.sync]),
         discontinuity=head.discontinuity,
+        independent=head.independent,
     )
 
 

@@ -41,6 +41,7 @@ class Session:
         self._grid: SoundGrid | None = None
         self._over: HandOver | None = None  # from the session's beginning on
         self._entry = 0
+        self._shown: int | None = None  # when the segment's first picture is shown
         self._last_video: int | None = None
         self._sound_alone_for = 0  # 90 kHz ticks of sound since the last picture
         self._broken = False
@@ -135,7 +136,7 @@ class Session:
         lead = self._sound_before(first)
         self._line.begin(first.dts - lead)
         self._over = HandOver(self._sink, WallClock(lead, arrival), lead, arrival.ns)
-        self._cut(0, end=0)
+        self._cut(0, end=0, clean=first.clean)
         waiting, self._waiting = self._waiting, deque()
         begun = False
         for frame, came in waiting:
@@ -177,7 +178,7 @@ class Session:
         hole = self._is_hole(dts)
         if self._last_video is None and not fresh:
             self._entry = pts  # the session's first picture, whose segment has been begun
-        elif frame.sync and (fresh or self._broken or hole or self._is_due(dts)):
+        elif frame.sync and (fresh or self._broken or hole or self._is_due(dts, pts)):
             if fresh or hole or self._last_video is None:
                 self._entry = pts
             self._enter(frame, dts, hole=hole, fresh=fresh)
@@ -185,10 +186,11 @@ class Session:
             return  # shown before the keyframe that decoding began with: what it refers to is not there
         elif hole and self._tracks.audio is not None:
             self._broken = True
-            self._cut(dts, end=(self._last_video or 0) + self._line.typical("video"), paused=True)
+            self._cut(dts, end=(self._last_video or 0) + self._line.typical("video"), paused=True, clean=False)
         elif self._is_overdue(dts):
-            self._cut(dts, end=dts)
+            self._cut(dts, end=dts, clean=False)
         self._last_video = dts
+        self._shown = pts if self._shown is None else self._shown
         self._sound_alone_for = 0
         self._cutter.video(dts, pts, sync=frame.sync, payload=frame.payload)
 
@@ -201,8 +203,10 @@ class Session:
             return False
         return self._sound_alone_for < step // 2
 
-    def _is_due(self, dts: int) -> bool:
-        return not self._cutter.has_video or dts - self._cutter.start >= self._target - EARLY
+    def _is_due(self, dts: int, pts: int) -> bool:
+        """Tell whether a segment is long enough; x265 decodes its first pictures faster than it shows them."""
+        long = max(dts - self._cutter.start, 0 if self._shown is None else pts - self._shown)
+        return not self._cutter.has_video or long >= self._target - EARLY
 
     def _is_overdue(self, dts: int) -> bool:
         past = dts - self._cutter.start
@@ -217,7 +221,7 @@ class Session:
             hole = False
         self._broken = self._broken or hole
         end = (self._last_video or 0) + self._line.typical("video") if hole else dts
-        self._cut(dts, end=end, paused=hole)
+        self._cut(dts, end=end, paused=hole, clean=frame.clean)
 
     def _change_tracks(self, video: TrackConfig | None) -> None:
         self._tracks = Tracks(self._tracks.number + 1, video, self._audio)
@@ -262,11 +266,15 @@ class Session:
             self._change_tracks(self._tracks.video)
         self._cut(time, end=time)
 
-    def _cut(self, at: int, *, end: int, paused: bool = False) -> None:
-        """Begin a segment at `at`; the one before it ends at `end`, long before it where the encoder `paused`."""
+    def _cut(self, at: int, *, end: int, paused: bool = False, clean: bool = True) -> None:
+        """Begin a segment at `at`; the one before it ends at `end`, long before it where the encoder `paused`.
+
+        `clean`: its first picture is no mere recovery point, nor none at all.
+        """
         if self._over is not None:
-            self._cutter.cut(Cut(at, end, paused, self._over.date(at), self._tracks, self._broken))
+            self._cutter.cut(Cut(at, end, paused, self._over.date(at), self._tracks, self._broken, clean))
             self._broken = False
+            self._shown = None
 
 
 def _waited(since: tuple[Frame, Arrival], newest: Frame, arrival: Arrival) -> int:

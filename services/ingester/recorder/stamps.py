@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
 
-from services.ingester.recorder.model import VIDEO_SCALE
+from services.ingester.recorder.model import MAX_OFFSET, VIDEO_SCALE
 from services.ingester.recorder.slices import Slice
 from services.ingester.recorder.units import Unit
 
@@ -63,13 +63,10 @@ class Stamps:
     def stamped(self, unit: Unit, dts: int, offset: int) -> list[Placed]:
         """Take a unit whose times are known; give it behind those that have waited for it."""
         following = _Anchor(unit, dts, offset, self._order(unit) if self._partial else None)
-        before = self._anchor
-        if self._waiting:
-            placed = self._settle(following)
-        else:
-            placed = []
-            if before is not None and not self._torn and 0 < dts - before.dts <= LONGEST:
-                self._step = dts - before.dts
+        before, torn = self._anchor, self._torn
+        placed = self._settle(following) if self._waiting else []
+        if not placed and before is not None and not torn and 0 < dts - before.dts <= LONGEST:
+            self._step = dts - before.dts
         self._anchor, self._torn = following, False
         placed.append(Placed(unit, dts, offset))
         return placed
@@ -132,7 +129,8 @@ class Stamps:
             known = next((a for a in near if a.order and order and a.order.sequence == order.sequence), None)
             offset = near[0].offset
             if known is not None and known.order and order and self._scale:
-                offset = known.dts + known.offset + round((order.place - known.order.place) * self._scale) - dts
+                told = known.dts + known.offset + round((order.place - known.order.place) * self._scale) - dts
+                offset = told if abs(told) <= MAX_OFFSET else offset  # a damaged count
             placed.append(Placed(unit, dts, offset))
         return placed
 

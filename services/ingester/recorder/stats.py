@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from services.ingester.recorder.model import VIDEO_SCALE, Frame
-from services.ingester.spoken import is_media, spoken
+from services.ingester.recorder.names import is_media
 
 MOST_TRACKS: Final = 8
 _LONGEST_STEP: Final = 2 * VIDEO_SCALE
@@ -60,7 +60,7 @@ class PublisherStats:
         """Note tracks that cannot be recorded; those that are new are warned of."""
         if len(self.unsupported) >= MOST_TRACKS:
             return
-        self._known |= {spoken(name) for name in names if is_media(name)}
+        self._known |= {name for name in names if is_media(name)}
         found = tuple(sorted(self._known))[:MOST_TRACKS]
         if found != self.unsupported:
             self.unsupported = found

@@ -199,7 +199,8 @@ class AccessUnits:
         """Take a whole NAL unit."""
         role = self._role(data, at, stop)
         if role and (not self._inside or self._last) and self._begins(role, data, at):
-            self._end()
+            if self._inside:
+                self._end()
             self._inside = True
             if at - 3 < self._edge:
                 self._own, self._stamp = self._stamp, None

@@ -120,4 +120,5 @@ class OpenSegment:
             sha256=self._digest.hexdigest(),
             keyframes=tuple(self.keyframes),
             discontinuity=self.head.discontinuity,
+            independent=self.head.independent,
         )

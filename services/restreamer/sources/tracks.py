@@ -18,8 +18,8 @@ from services.restreamer.turns import Turn
 from shared.media.bitstream.errors import BitstreamError
 from shared.media.bitstream.hevc_sets import parse_hevc_sps
 from shared.media.cutting.grid import RATES
+from shared.media.mp4.aac import read_aac
 from shared.media.mp4.boxes import Mp4Error
-from shared.media.mp4.entries import read_aac
 from shared.media.mp4.params import ASPECTS, H264_SPS, HEVC_SPS, nal_type, read_sps, record_sets
 
 FASTEST: Final = 240

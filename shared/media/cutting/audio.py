@@ -17,7 +17,8 @@ import numpy as np
 from shared.media.cutting.plan import Span
 from shared.media.cutting.source import Audio
 from shared.media.model import Int64s
-from shared.media.mp4.entries import codec_record, read_aac
+from shared.media.mp4.aac import read_aac
+from shared.media.mp4.entries import codec_record
 
 # What a decoder needs before its output is right: AAC overlaps two frames, and its SBR tool looks one more back
 # (ISO/IEC 14496-3, 4.6.18); Opus converges in 80 ms (RFC 7845, 4.6).

@@ -6,14 +6,13 @@ Times alone could tell of such a hole, but players that count samples would let 
 from __future__ import annotations
 
 from fractions import Fraction
-from functools import cache
 
 import av
-import numpy as np
 from av.codec.context import Flags
 
 from shared.media.model import TrackConfig
-from shared.media.mp4.entries import codec_record, read_aac
+from shared.media.mp4.aac import read_aac, silence
+from shared.media.mp4.entries import codec_record
 
 AAC_FRAME = 1024
 _LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1"}
@@ -32,11 +31,8 @@ def silent_packet(config: TrackConfig, length: int) -> bytes | None:
     if config.codec == "opus":
         toc = _OPUS_TOC.get(length)
         return bytes((toc,)) + _OPUS_SILENCE if toc is not None and config.channels <= 2 else None
-    meaning = read_aac(codec_record(config))
-    layout = layout_of(meaning.channels)
-    if meaning.frame != length or length % AAC_FRAME or layout is None:
-        return None
-    return _silent_aac(meaning.rate * AAC_FRAME // length, layout)
+    record = codec_record(config)
+    return silence(record) if read_aac(record).frame == length else None
 
 
 def open_aac(rate: int, layout: str, bitrate: int) -> av.AudioCodecContext:
@@ -52,18 +48,3 @@ def open_aac(rate: int, layout: str, bitrate: int) -> av.AudioCodecContext:
     context.flags |= Flags.global_header | Flags.bitexact
     context.open()
     return context
-
-
-@cache
-def _silent_aac(rate: int, layout: str) -> bytes:
-    context = open_aac(rate, layout, 64_000)
-    frame = av.AudioFrame.from_ndarray(
-        np.zeros((len(context.layout.channels), AAC_FRAME), np.float32), format="fltp", layout=layout
-    )
-    frame.sample_rate = rate
-    packets: list[bytes] = []
-    for number in range(4):
-        frame.pts = number * AAC_FRAME
-        packets += [bytes(packet) for packet in context.encode(frame)]
-    packets += [bytes(packet) for packet in context.encode(None)]
-    return packets[-1]

@@ -7,12 +7,10 @@ Sources: ISO/IEC 14496-12 (8.5.2, 12.1.4), 14496-14 (esds), 14496-15 (avc1, hvc1
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import Literal
 
 from shared.media.bitstream.look import Look, read_look
-from shared.media.mp4.bits import BitReader
+from shared.media.mp4.aac import read_aac
 from shared.media.mp4.boxes import Box, Mp4Error, box, children, full_box, read_header, unpack
 from shared.media.mp4.params import VideoCodec, build_avcc, build_hvcc, read_sps, record_sets, split_annexb
 from shared.media.tracks import TrackConfig
@@ -20,17 +18,7 @@ from shared.media.tracks import TrackConfig
 KINDS: dict[bytes, Literal["h264", "hevc", "aac", "opus"]] = {
     b"avc1": "h264", b"avc3": "h264", b"hvc1": "hevc", b"hev1": "hevc", b"mp4a": "aac", b"Opus": "opus"}  # fmt: skip
 VISUAL_BODY, AUDIO_BODY = 78, 28  # bytes of a visual and an audio sample entry before its child boxes
-AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 OPUS_RATE = 48000
-
-
-@dataclass(frozen=True, slots=True)
-class AacConfig:
-    """An AudioSpecificConfig's meaning: output rate in Hz, channels, and output samples per frame."""
-
-    rate: int
-    channels: int
-    frame: int
 
 
 def video_config(codec: VideoCodec, extradata: bytes, timescale: int, track_id: int = 1) -> TrackConfig:
@@ -99,38 +87,6 @@ def _descriptor(tag: int, content: bytes) -> bytes:
     """Build an MPEG-4 descriptor with the four-byte length form that all readers accept."""
     size = len(content)
     return bytes([tag, *(0x80 | size >> shift & 0x7F for shift in (21, 14, 7)), size & 0x7F]) + content
-
-
-@lru_cache(maxsize=64)
-def read_aac(config: bytes) -> AacConfig:
-    """Read an AudioSpecificConfig; explicit SBR doubles the output rate and the frame. Mp4Error on garbage."""
-    reader = BitReader(config[:64])
-    kind, rate = _object_type(reader), _rate(reader)
-    channels = reader.bits(4)
-    core = rate
-    if kind in (5, 29):  # SBR, PS
-        rate = _rate(reader)
-        channels = 2 if kind == 29 and channels == 1 else channels
-        kind = _object_type(reader)
-    short = kind in (1, 2, 3, 4, 6, 7, 17, 19, 20, 22, 23) and reader.left > 0 and reader.flag()
-    if not rate or not core or rate % core:
-        raise Mp4Error("AAC sample rate makes no sense")
-    frame = 480 if kind in (23, 39) and short else 512 if kind in (23, 39) else 960 if short else 1024
-    return AacConfig(rate, {0: 2, 7: 8}.get(channels, channels), frame * (rate // core))
-
-
-def _object_type(reader: BitReader) -> int:
-    kind = reader.bits(5)
-    return 32 + reader.bits(6) if kind == 31 else kind
-
-
-def _rate(reader: BitReader) -> int:
-    index = reader.bits(4)
-    if index == 15:
-        return reader.bits(24)
-    if index >= len(AAC_RATES):
-        raise Mp4Error("AAC sample rate index is reserved")
-    return AAC_RATES[index]
 
 
 def entry_child(entry: bytes, kind: bytes) -> Box | None:

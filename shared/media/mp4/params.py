@@ -23,6 +23,10 @@ ASPECTS = ((0, 0), (1, 1), (12, 11), (10, 11), (16, 11), (40, 33), (24, 11), (20
            (18, 11), (15, 11), (64, 33), (160, 99), (4, 3), (3, 2), (2, 1))  # fmt: skip
 
 
+MAX_DEPTH = 16  # H.264 7.4.2.1.1 (14), H.265 7.4.3.2.1
+MAX_SET = 0xFFFF  # bytes: a record has 16 bits for it
+
+
 @dataclass(frozen=True, slots=True)
 class PictureOrder:
     """The widths and kinds of the fields by which slices tell pictures apart (H.264 7.3.3, H.265 7.3.6.1).
@@ -100,6 +104,8 @@ def read_sps(codec: VideoCodec, sps: bytes) -> Picture:
     picture = _h264_sps(sps) if codec == "h264" else _hevc_sps(sps)
     if not (0 < picture.width <= 16384 and 0 < picture.height <= 16384):
         raise Mp4Error(f"picture of {picture.width}x{picture.height}")
+    if picture.chroma > 3 or max(picture.depth_luma, picture.depth_chroma) > MAX_DEPTH:
+        raise Mp4Error("picture of an unknown format")
     return picture
 
 
@@ -207,6 +213,7 @@ def build_avcc(sets: list[bytes]) -> bytes:
     pics = [nal for nal in sets if nal_type("h264", nal) == H264_PPS]
     if not seqs or not pics or len(seqs[0]) < 4 or len(seqs) > 31 or len(pics) > 255:
         raise Mp4Error("H.264 needs an SPS and a PPS")
+    _check_sizes(sets)
     out = [b"\1", seqs[0][1:4], b"\xff", bytes([0xE0 | len(seqs)])]
     out += [struct.pack(">H", len(nal)) + nal for nal in seqs]
     out.append(bytes([len(pics)]))
@@ -222,6 +229,7 @@ def build_hvcc(sets: list[bytes]) -> bytes:
     by_type = {kind: [nal for nal in sets if nal_type("hevc", nal) == kind] for kind in set_types("hevc")}
     if not all(by_type.values()):
         raise Mp4Error("HEVC needs a VPS, an SPS and a PPS")
+    _check_sizes(sets)
     sps = by_type[HEVC_SPS][0]
     picture = read_sps("hevc", sps)
     general = unescape(sps[:32])[3:15]
@@ -232,6 +240,11 @@ def build_hvcc(sets: list[bytes]) -> bytes:
         out.append(struct.pack(">BH", 0x80 | kind, len(nals)))
         out += [struct.pack(">H", len(nal)) + nal for nal in nals]
     return b"".join(out)
+
+
+def _check_sizes(sets: list[bytes]) -> None:
+    if len(sets) > MAX_SET or any(len(nal) > MAX_SET for nal in sets):
+        raise Mp4Error("parameter set is too long")
 
 
 def record_sets(codec: VideoCodec, record: bytes) -> list[bytes]:

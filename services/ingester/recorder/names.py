@@ -1,0 +1,154 @@
+"""Names of what is not recorded, for people: "AV1 video", "MP3 audio", "DVB subtitles", "SCTE-35 data".
+
+Sources: Adobe, "Video File Format 10.1" (E.4.2.1, E.4.3.1), Veovera, "Enhanced RTMP v2", ISO/IEC 13818-1 (table 2-34),
+ETSI EN 300 468 (table 12), the SMPTE registry of format identifiers.
+"""
+
+from __future__ import annotations
+
+FLV_VIDEO = {
+    2: "Sorenson H.263",
+    3: "Flash Screen",
+    4: "VP6",
+    5: "VP6 with alpha",
+    6: "Flash Screen 2",
+    8: "H.263",
+    9: "MPEG-4 Visual",
+    13: "AV1",
+}
+FLV_AUDIO = {
+    0: "PCM",
+    1: "ADPCM",
+    2: "MP3",
+    3: "PCM",
+    4: "Nellymoser",
+    5: "Nellymoser",
+    6: "Nellymoser",
+    7: "G.711 A-law",
+    8: "G.711 mu-law",
+    11: "Speex",
+    14: "MP3",
+    15: "device-specific",
+}
+FOURCC = {
+    b"av01": "AV1",
+    b"vp08": "VP8",
+    b"vp09": "VP9",
+    b"vvc1": "VVC",
+    b"avc1": "H.264",
+    b"hvc1": "HEVC",
+    b"mp4v": "MPEG-4 Visual",
+    b"ac-3": "AC-3",
+    b"ec-3": "E-AC-3",
+    b".mp3": "MP3",
+    b"fLaC": "FLAC",
+    b"mp4a": "AAC",
+    b"Opus": "Opus",
+}
+STREAM_TYPES = {
+    0x01: "MPEG-1 video",
+    0x02: "MPEG-2 video",
+    0x03: "MP2 or MP3 audio",
+    0x04: "MP2 or MP3 audio",
+    0x05: "private data",
+    0x0A: "DSM-CC data",
+    0x0B: "DSM-CC data",
+    0x0C: "DSM-CC data",
+    0x0D: "DSM-CC data",
+    0x10: "MPEG-4 Visual video",
+    0x11: "AAC in LATM audio",
+    0x15: "timed metadata data",
+    0x1C: "raw AAC audio",
+    0x1F: "H.264 SVC video",
+    0x20: "H.264 MVC video",
+    0x21: "JPEG 2000 video",
+    0x2D: "MPEG-H audio",
+    0x2E: "MPEG-H audio",
+    0x32: "JPEG XS video",
+    0x33: "VVC video",
+    0x42: "AVS video",
+    0x80: "LPCM audio",
+    0x81: "AC-3 audio",
+    0x82: "DTS audio",
+    0x83: "TrueHD audio",
+    0x84: "E-AC-3 audio",
+    0x85: "DTS-HD audio",
+    0x86: "SCTE-35 data",
+    0x87: "E-AC-3 audio",
+    0x88: "DTS audio",
+    0x8A: "DTS audio",
+    0x90: "PGS subtitles",
+    0xC1: "encrypted AC-3 audio",
+    0xC2: "encrypted E-AC-3 audio",
+    0xCF: "encrypted AAC audio",
+    0xD1: "Dirac video",
+    0xD2: "AVS2 video",
+    0xD4: "AVS3 video",
+    0xDB: "encrypted H.264 video",
+    0xEA: "VC-1 video",
+}
+REGISTERED = {
+    b"AV01": "AV1 video",
+    b"av01": "AV1 video",
+    b"VP08": "VP8 video",
+    b"VP09": "VP9 video",
+    b"vp09": "VP9 video",
+    b"VVC ": "VVC video",
+    b"VC-1": "VC-1 video",
+    b"drac": "Dirac video",
+    b"avs2": "AVS2 video",
+    b"AVSV": "AVS2 video",
+    b"avs3": "AVS3 video",
+    b"AC-3": "AC-3 audio",
+    b"EAC3": "E-AC-3 audio",
+    b"AC-4": "AC-4 audio",
+    b"DTS1": "DTS audio",
+    b"DTS2": "DTS audio",
+    b"DTS3": "DTS audio",
+    b"BSSD": "SMPTE 302M audio",
+    b"fLaC": "FLAC audio",
+    b"mlpa": "TrueHD audio",
+    b"KLVA": "KLV data",
+    b"ID3 ": "ID3 data",
+    b"CUEI": "SCTE-35 data",
+}
+DESCRIPTORS = {
+    0x46: "teletext subtitles",
+    0x56: "teletext subtitles",
+    0x59: "DVB subtitles",
+    0x6A: "AC-3 audio",
+    0x7A: "E-AC-3 audio",
+    0x7B: "DTS audio",
+}
+EXTENSIONS = {0x0E: "DTS-HD audio", 0x15: "AC-4 audio", 0x20: "TTML subtitles"}
+OURS = {"h264": "H.264 video", "hevc": "HEVC video", "aac": "AAC audio", "opus": "Opus audio"}
+
+
+def video_name(number: int, fourcc: bytes) -> str:
+    """Name an FLV video codec by its number, or by its FOURCC if it has one."""
+    return f"{_fourcc(fourcc) if fourcc else FLV_VIDEO.get(number, f'codec {number}')} video"
+
+
+def audio_name(number: int, fourcc: bytes) -> str:
+    """Name an FLV sound format by its number, or by its FOURCC if it has one."""
+    return f"{_fourcc(fourcc) if fourcc else FLV_AUDIO.get(number, f'format {number}')} audio"
+
+
+def stream_name(kind: int) -> str:
+    """Name an MPEG-TS stream by its stream_type."""
+    return STREAM_TYPES.get(kind, f"type 0x{kind:02x} data")
+
+
+def further(codec: str) -> str:
+    """Name a track of a codec that is recorded, but not twice."""
+    return f"further {OURS[codec]}"
+
+
+def is_media(name: str) -> bool:
+    """Tell whether a name means pictures or sound."""
+    return name.endswith((" video", " audio"))
+
+
+def _fourcc(code: bytes) -> str:
+    text = code.decode("latin-1")
+    return FOURCC.get(code) or (text if text.isascii() and text.isprintable() else "unknown")

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from services.ingester.leases import Lease
+from shared.kv import Bucket
 from shared.srt.caller import CallOptions, SrtCaller
 from shared.srt.constants import Reject
 from shared.srt.errors import SrtRefused
@@ -90,6 +92,11 @@ async def test_each_refusal_says_what_it_is(nats: NatsServer, tmp_path: Path, so
             assert at.key[:-1] not in str(info)
         assert await asyncio.to_thread(refusal, srt, new_id(), at.key) == Reject.NOT_FOUND
         assert await asyncio.to_thread(refusal, srt, f"{new_id()}/{new_id()}", at.key) == Reject.BAD_REQUEST
+        await another(at)
+        lease = Lease(session=new_id(), instance="elsewhere", host="another-host", pid=1)
+        await Bucket(lambda: at.js, "leases", Lease).create(f"main.{at.event}", lease)
+        info = await asyncio.to_thread(ask, at, "live", "KEY")
+        assert info["code"] == BAD_NAME, "another instance has it"
         await another(at)
         process = at.encoder()
         try:

@@ -136,8 +136,8 @@ class _Recording:
             raise kind(f"no track that can be recorded{' among ' + among if among else ''}")
 
     def _is_hopeless(self) -> bool:
-        """Tell whether for a while nothing has been announced that can be recorded."""
-        if self._demuxer.expects("video") or self._demuxer.expects("audio"):
+        """Tell whether for a while nothing has been announced that can be recorded; of RTMP its server judges."""
+        if not isinstance(self._demuxer, TsDemuxer) or self._demuxer.expects("video") or self._demuxer.expects("audio"):
             self._hopeless_since_ns = None
             return False
         now_ns = self._clock.monotonic_ns()

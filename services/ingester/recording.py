@@ -9,6 +9,7 @@ from services.ingester.feed import Feed
 from services.ingester.recorder.loop import NothingRecordable, record
 from services.ingester.recorder.model import NotMedia, never
 from services.ingester.recorder.stats import PublisherStats
+from services.ingester.refusals import PublishRefused
 from services.ingester.sessions import Publication, Ticket
 from services.ingester.spoken import spoken
 from shared.clock import Clock
@@ -72,6 +73,7 @@ class Recording:
             record(tap, feed, lambda name: self._store.begin(f"{prefix}/{name}"), self._clock, never(), stats=stats)
         except NothingRecordable:
             warn(stats.unsupported, recorded=False)
+            ticket.refusal = PublishRefused(f"{', '.join(stats.unsupported)} cannot be recorded", "unsupported")
             return "bad_media"
         except NotMedia as error:
             log.warning("session.bad_media", error=str(error))

@@ -15,7 +15,7 @@ from services.ingester.access import Entry
 from services.ingester.feed import Feed, Records
 from services.ingester.leases import Leases
 from services.ingester.recorder.stats import PublisherStats
-from services.ingester.refusals import taken
+from services.ingester.refusals import PublishRefused, later, taken
 from services.ingester.status import Monitor, Statuses
 from shared.bus import Outbox
 from shared.clock import Clock
@@ -56,6 +56,8 @@ class Ticket:
     publication: Publication | None = None
     stop_reason: EndReason | None = None
     stats: PublisherStats = field(default_factory=PublisherStats)
+    refusal: PublishRefused | None = None
+    """Why it was not let in after all."""
 
     @property
     def fields(self) -> dict[str, str]:
@@ -165,6 +167,7 @@ class Sessions:
             feed = self._call(self._open(ticket))
         except (ReelayError, FutureTimeoutError) as error:
             log.warning("session.refused", error=str(error) or "no answer")
+            ticket.refusal = error if isinstance(error, PublishRefused) else later()
             self.withdraw(ticket)
             return
         reason: EndReason = "bad_media"

@@ -81,8 +81,10 @@ class SessionWarned(LiveMessage):
 
     @property
     def dedup_id(self) -> str:
-        """One per session and number of tracks: they only become more."""
-        return f"warned-{self.session}-{len(self.tracks)}-{self.recorded}"
+        """One per session and number of tracks: they only become more; of a job's refused ones, one in 10 minutes."""
+        if self.recorded:
+            return f"warned-{self.session}-{len(self.tracks)}"
+        return f"warned-{self.event}-{len(self.tracks)}-{self.at_ms // 600_000}"
 
 
 class LiveFinish(LiveMessage):

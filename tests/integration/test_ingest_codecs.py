@@ -64,7 +64,7 @@ async def test_rtmp_without_anything_to_record_is_refused_in_words(nats: NatsSer
             with encoder(f"rtmp://127.0.0.1:{at.rtmp}/live/{at.key}", "flv", *codecs) as process:
                 _, said = await asyncio.to_thread(process.communicate, timeout=60)
             assert process.returncode != 0
-            assert f"Server error: {', '.join(tracks)} cannot be recorded." in said, codecs
+            assert f"Server error: Publishing was refused: {', '.join(tracks)} cannot be recorded." in said, codecs
             [event] = await until(lambda: warned(at))
             assert (event.tracks, event.recorded, event.protocol) == (tracks, False, "rtmp")
             status = await last(at)

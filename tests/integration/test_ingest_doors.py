@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from services.ingester.leases import Lease
+from shared.kv import Bucket
 from shared.srt.caller import CallOptions, SrtCaller
 from shared.srt.constants import Reject
 from shared.srt.errors import SrtRefused
 from tests.support.ingest_desk import another, ingesting
 from tests.support.media_streams import FFMPEG, encode
-from tests.support.nats import NatsServer
+from tests.support.nats import NatsServer, nats_server
 from tests.support.recordings import until
 from tests.support.rtmp_client import RtmpClient
 from tests.support.sessions_desk import Desk
@@ -91,6 +93,11 @@ async def test_each_refusal_says_what_it_is(nats: NatsServer, tmp_path: Path, so
         assert await asyncio.to_thread(refusal, srt, new_id(), at.key) == Reject.NOT_FOUND
         assert await asyncio.to_thread(refusal, srt, f"{new_id()}/{new_id()}", at.key) == Reject.BAD_REQUEST
         await another(at)
+        lease = Lease(session=new_id(), instance="elsewhere", host="another-host", pid=1)
+        await Bucket(lambda: at.js, "leases", Lease).create(f"main.{at.event}", lease)
+        info = await asyncio.to_thread(ask, at, "live", "KEY")
+        assert info["code"] == BAD_NAME, "another instance has it"
+        await another(at)
         process = at.encoder()
         try:
             await until(at.segments, 60)
@@ -111,3 +118,23 @@ def second_encoder(at: Desk) -> str:
     result = subprocess.run(command, capture_output=True, timeout=60, check=False, text=True)
     assert result.returncode != 0
     return result.stderr
+
+
+async def test_while_the_broker_is_away_a_known_key_is_let_in_and_another_is_not_called_wrong(
+    tmp_path: Path, source: Path
+) -> None:
+    with nats_server(tmp_path / "nats") as server:
+        async with ingesting(server, tmp_path, source) as (at, srt):
+            await another(at)
+            info = await asyncio.to_thread(ask, at, "live", "KEY")  # from now on it is known
+            assert info["code"] == "NetStream.Publish.Start"
+            server.kill()
+            info = await asyncio.to_thread(ask, at, "live", new_id())
+            assert (info["code"], "try again" in str(info["description"])) == ("NetStream.Failed", True)
+            assert await asyncio.to_thread(refusal, srt, new_id(), at.key) == Reject.DOWN
+
+            async def let_in() -> bool:
+                return (await asyncio.to_thread(ask, at, "live", "KEY"))["code"] == "NetStream.Publish.Start"
+
+            await until(let_in, 60)
+            server.start()

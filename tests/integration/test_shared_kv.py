@@ -161,3 +161,17 @@ async def answered(bucket: Bucket[EventClock], key: str) -> bool:
     except Unavailable:
         return False
     return True
+
+
+async def test_keys_under_a_prefix(js: JetStreamContext) -> None:
+    bucket, first, second = clocks(js), new_id(), new_id()
+    assert await bucket.keys(f"_status.main.{first}") == []
+    for number in (0, 1, 10):
+        await bucket.create(f"_status.main.{first}.{number}", at(number))
+    await bucket.create(f"_status.main.{second}.0", at(1))
+    await bucket.create(f"_status.main.{first}", at(1))
+    assert await bucket.keys(f"_status.main.{first}") == [f"_status.main.{first}.{number}" for number in (0, 1, 10)]
+    assert await bucket.keys("_status.main") == sorted(
+        [f"_status.main.{first}.{number}" for number in (0, 1, 10)]
+        + [f"_status.main.{second}.0", f"_status.main.{first}"]
+    )

@@ -137,8 +137,12 @@ class _Recording:
             raise kind(f"no track that can be recorded{' among ' + among if among else ''}")
 
     def _is_hopeless(self, *, at_end: bool) -> bool:
-        """Tell whether nothing has been announced that can be recorded, for a while or until the end."""
-        if self._demuxer.expects("video") or self._demuxer.expects("audio"):
+        """Tell whether nothing has been announced that can be recorded, for a while or until the end.
+
+        Of RTMP its server judges, but at the end.
+        """
+        told = at_end or isinstance(self._demuxer, TsDemuxer)
+        if not told or self._demuxer.expects("video") or self._demuxer.expects("audio"):
             self._hopeless_since_ns = None
             return False
         now_ns = self._clock.monotonic_ns()

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from services.ingester.rtmp.commands import AUDIO_FOURCCS, VIDEO_FOURCCS
 from services.ingester.rtmp.tags import read_media
 from shared.rtmp.chunks import AUDIO, VIDEO, Payload
 from shared.rtmp.cursor import Value
 
-RECORDED: Final = frozenset({"avc1", "hvc1", "mp4a", "Opus"})
+RECORDED: Final = frozenset({*VIDEO_FOURCCS, *AUDIO_FOURCCS})
 _TOLD_NS, _UNTOLD_NS, _MISSING_NS = 500_000_000, 3_000_000_000, 10_000_000_000
 """How long another track is waited for: one of which metadata says nothing, where there is none, one it has named."""
 _IDS: Final[Mapping[int, tuple[str, int]]] = {VIDEO: ("videocodecid", 0x0F), AUDIO: ("audiocodecid", 0xF0)}

@@ -34,8 +34,8 @@ def connect_result(encoding: Value) -> tuple[Mapping[str, Value], Mapping[str, V
 def refusal_code(why: Why) -> str:
     """Give the code under which encoders show a refusal as what it is.
 
-    OBS ends at once by Denied, Rejected and Failed alone, GStreamer reads Denied as "not authorized" and BadName as
-    "stream already exists", FFmpeg shows the description of any.
+    GStreamer reads Denied as "not authorized" and BadName as "stream already exists"; librtmp's descendants end at once
+    by these, Rejected and Failed; OBS and GStreamer show code and description, FFmpeg the description of any.
     """
     if why == "taken":
         return "NetStream.Publish.BadName"

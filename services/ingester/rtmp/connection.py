@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Generic, TypeVar
@@ -160,12 +161,20 @@ class Connection(Generic[Grant]):
             log.warning("rtmp.publish.failed", peer=self.peer, error=type(error).__name__, reason=str(error))
         finally:
             publication.finish()
-            if publication.end_reason == "unpublished":
-                self._negotiation.end(asked.stream_id)
-            elif publication.end_reason == "unsupported":
-                self._explains = True
-                tracks = ", ".join(map(spoken, publication.unfit)) or "this stream"
-                self._negotiation.refuse(asked.stream_id, f"{tracks} cannot be recorded.", "unsupported")
+            self._say_farewell(asked.stream_id, publication)
+
+    def _say_farewell(self, stream_id: int, publication: Publication[Grant]) -> None:
+        """Tell the publisher of an end that it has brought about, or of why it may not go on."""
+        refusal: PublishRefused | None = getattr(publication.grant, "refusal", None)
+        if publication.end_reason == "unpublished":
+            self._negotiation.end(stream_id)
+        elif publication.end_reason == "unsupported":
+            tracks = ", ".join(map(spoken, publication.unfit)) or "this stream"
+            refusal = PublishRefused(f"{tracks} cannot be recorded", "unsupported")
+        if refusal is not None:
+            self._explains = True
+            with suppress(PeerGone):
+                self._negotiation.refuse(stream_id, f"Publishing was refused: {refusal}.", refusal.why)
 
     def _linger(self, patience: timedelta) -> None:
         """Let the peer read the last answer: a close with bytes unread would reset the connection."""

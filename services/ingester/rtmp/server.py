@@ -34,7 +34,7 @@ class RtmpServer(Generic[Grant]):
     is its decision too. `on_publish(publication)` records the stream in the same thread. It is called just once for
     every grant, even if the peer has gone meanwhile; the connection ends when it returns. `port` 0 takes a free
     one; host `::` takes IPv4 and IPv6. What a grant has as `fields` (text by name), every log line of its publisher
-    carries.
+    carries; when it has a `refusal` after `on_publish`, the publisher is told that.
     """
 
     def __init__(

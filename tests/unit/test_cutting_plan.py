@@ -218,6 +218,17 @@ def test_long_gop_over_many_segments_is_entered_at_its_keyframe(tmp_path: Path) 
         plan_cut(source, Fraction(19), Fraction(20))
 
 
+def test_a_run_begins_where_it_settles() -> None:
+    """A recorder moves by a sample a packet until it knows where sound lies; a slow drift later on is followed."""
+    lengths = np.full(600, PACKET, np.int64)
+    whole, same = np.ones(600, np.bool_), np.zeros(600, np.int64)
+    counted = np.arange(600) * PACKET
+    settling, drift = np.minimum(np.arange(600), 17), np.maximum(np.arange(600) - 300, 0) // 100
+    for off, expected in ((settling, same + 17), (settling - drift, 17 - drift), (drift, drift)):
+        table = SampleTable(counted + off, counted + off, lengths, same + 1, whole, same, same, (Path("x"),))
+        assert np.abs(place_packets(table, 48000)[1] - counted - expected).max() <= 3
+
+
 def test_packets_on_a_drifting_clock_are_left_where_they_are() -> None:
     """A recorder that follows a sound card two samples a frame has done what can be done; rounding is undone."""
     lengths = np.full(5000, PACKET, np.int64)

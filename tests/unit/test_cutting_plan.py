@@ -95,6 +95,22 @@ def test_range_between_two_frames_is_the_frame_on_show(tmp_path: Path) -> None:
         plan_cut(_source(tmp_path, Fraction(30), 10), Fraction("10.01"), Fraction("10.02"))
 
 
+@pytest.mark.parametrize(
+    ("rate", "start", "end", "made", "frames"),
+    [
+        (Fraction(1), Fraction(21, 2), Fraction(25, 2), (Fraction(11), Fraction(13)), 2),
+        (Fraction(1, 5), Fraction(21, 2), Fraction(25, 2), (Fraction(21, 2), Fraction(25, 2)), 1),
+        (Fraction(1, 5), Fraction(12), Fraction(27), (Fraction(12), Fraction(27)), 4),
+        (Fraction(1, 5), Fraction(15), Fraction(20), (Fraction(15), Fraction(20)), 1),
+    ],
+)
+def test_frames_of_a_second_are_whole_and_longer_ones_are_held(
+    rate: Fraction, start: Fraction, end: Fraction, made: tuple[Fraction, Fraction], frames: int, tmp_path: Path
+) -> None:
+    plan = plan_cut(_source(tmp_path, rate, int(60 / rate)), start, end)
+    assert (plan.exact.start, plan.exact.end, plan.exact.frames, plan.gaps) == (*made, frames, ())
+
+
 def test_fast_range_is_the_whole_segments(tmp_path: Path) -> None:
     plan = plan_cut(_source(tmp_path, Fraction(25), 20), Fraction(3), Fraction(5))
     assert (plan.fast.start, plan.fast.end) == (Fraction(60, 25), Fraction(180, 25))

@@ -37,6 +37,8 @@ LATEST: Final = timedelta(minutes=10)
 CLOCK_DRIFT: Final = Fraction(1, 4)
 # Encoders send a burst when they begin: what is recorded may be ahead of the wall clock by so much.
 AHEAD: Final = Fraction(1)
+# Frames are shown whole, those that last for longer are held: points within them are kept.
+LONGEST_FRAME: Final = Fraction(1)
 FIRST_LOOK: Final = timedelta(milliseconds=300)
 LONGEST_LOOK: Final = timedelta(seconds=3)
 
@@ -65,7 +67,8 @@ class Recorded:
 
     def missing(self, file: ClipFile, within: Sequence[Gap]) -> tuple[Gap, ...]:
         """Give all that a file lacks of the clip: `within` it, and before and after it."""
-        slack = max(TOLERANCE, file.duration / file.frames if file.frames else TOLERANCE)
+        frame = file.duration / file.frames if file.frames else TOLERANCE
+        slack = max(TOLERANCE, min(frame, LONGEST_FRAME))
         gaps = list(within)
         if file.in_point - self.start > slack:
             gaps.insert(0, Gap(start=self.start, duration=file.in_point - self.start))

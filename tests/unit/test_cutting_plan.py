@@ -95,6 +95,22 @@ def test_range_between_two_frames_is_the_frame_on_show(tmp_path: Path) -> None:
         plan_cut(_source(tmp_path, Fraction(30), 10), Fraction("10.01"), Fraction("10.02"))
 
 
+@pytest.mark.parametrize(
+    ("rate", "start", "end", "made", "frames"),
+    [
+        (Fraction(1), Fraction(21, 2), Fraction(25, 2), (Fraction(11), Fraction(13)), 2),
+        (Fraction(1, 5), Fraction(21, 2), Fraction(25, 2), (Fraction(21, 2), Fraction(25, 2)), 1),
+        (Fraction(1, 5), Fraction(12), Fraction(27), (Fraction(12), Fraction(27)), 4),
+        (Fraction(1, 5), Fraction(15), Fraction(20), (Fraction(15), Fraction(20)), 1),
+    ],
+)
+def test_frames_of_a_second_are_whole_and_longer_ones_are_held(
+    rate: Fraction, start: Fraction, end: Fraction, made: tuple[Fraction, Fraction], frames: int, tmp_path: Path
+) -> None:
+    plan = plan_cut(_source(tmp_path, rate, int(60 / rate)), start, end)
+    assert (plan.exact.start, plan.exact.end, plan.exact.frames, plan.gaps) == (*made, frames, ())
+
+
 def test_fast_range_is_the_whole_segments(tmp_path: Path) -> None:
     plan = plan_cut(_source(tmp_path, Fraction(25), 20), Fraction(3), Fraction(5))
     assert (plan.fast.start, plan.fast.end) == (Fraction(60, 25), Fraction(180, 25))
@@ -216,6 +232,17 @@ def test_long_gop_over_many_segments_is_entered_at_its_keyframe(tmp_path: Path) 
     last.path.write_bytes(b"garbage")
     with pytest.raises(SegmentUnreadable):
         plan_cut(source, Fraction(19), Fraction(20))
+
+
+def test_a_run_begins_where_it_settles() -> None:
+    """A recorder moves by a sample a packet until it knows where sound lies; a slow drift later on is followed."""
+    lengths = np.full(600, PACKET, np.int64)
+    whole, same = np.ones(600, np.bool_), np.zeros(600, np.int64)
+    counted = np.arange(600) * PACKET
+    settling, drift = np.minimum(np.arange(600), 17), np.maximum(np.arange(600) - 300, 0) // 100
+    for off, expected in ((settling, same + 17), (settling - drift, 17 - drift), (drift, drift)):
+        table = SampleTable(counted + off, counted + off, lengths, same + 1, whole, same, same, (Path("x"),))
+        assert np.abs(place_packets(table, 48000)[1] - counted - expected).max() <= 3
 
 
 def test_packets_on_a_drifting_clock_are_left_where_they_are() -> None:

@@ -15,6 +15,8 @@ from shared.media.model import Int64s, SampleTable
 
 # Packets that are this many samples off their grid at most were placed with care: they follow a drifting clock.
 SMOOTH = 4
+# A run's place is found from so many packets at most.
+SETTLING = 256
 # Time stamps of packets without a hole between them differ from their durations by less than this, in ms.
 WOBBLE_MS = 2
 # A hole that differs from whole packets by less than this, in ms, is of lost packets: the encoder's samples went on.
@@ -58,6 +60,15 @@ def _begin(at: Int64s, end: int, usual: int, near: int) -> _Begin:
     return _Begin(skipped, lost - hole if abs(hole - lost) <= near else 0)
 
 
+def _settle(at: Int64s, counted: Int64s) -> None:
+    """Let a run begin where it settled: a recorder finds a run's place from its first packets, moving by and by."""
+    off = at - counted
+    place = int(np.median(off[len(off) // 2 :]))
+    moving = np.flatnonzero(np.abs(off - place) > SMOOTH // 2)
+    if len(moving) and moving[-1] < min(SETTLING, len(off) // 2):
+        at[: moving[-1] + 1] = counted[: moving[-1] + 1] + place
+
+
 def _steady(table: SampleTable, lengths: Int64s, wobble: int) -> Int64s:
     """Undo the rounding of packet times: packets without a jump between them follow each other exactly."""
     counted = np.cumsum(lengths) - lengths
@@ -67,6 +78,7 @@ def _steady(table: SampleTable, lengths: Int64s, wobble: int) -> Int64s:
     while todo:
         first, end = todo.pop()
         if int(off_steps[first : end - 1].max(initial=0)) <= SMOOTH:
+            _settle(at[first:end], counted[first:end])
             continue
         off = at[first:end] - counted[first:end]
         low, high = int(off.min()), int(off.max())

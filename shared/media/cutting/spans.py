@@ -23,6 +23,8 @@ POINT_TOLERANCE = Fraction(11, 20000)
 # Sound that begins so much before the first picture, or ends so much after the last one, is left out with no word:
 # tracks begin and end apart by an encoder's delay.
 EDGE = Fraction(1, 2)
+# A frame that is on show for longer than this is held, however slow the others are: points in it are kept.
+LONGEST_USUAL = Fraction(1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +127,7 @@ def _span(piece: Piece, island: Stretch, wish: _Wish) -> Span | None:
     if video is None:
         return Span(piece, start, end, np.zeros(0, np.int64))
     rows = _begun(video, island, wish)
-    usual = max(HOLE, video.typical * video.unit)
+    usual = max(HOLE, min(video.typical * video.unit, LONGEST_USUAL))
     first = video.time(int(video.at[rows].min())) if len(rows) else end
     if first - start > usual or (wish.sole and not len(rows)):
         before = _on_show(video, island, start)

@@ -410,6 +410,29 @@ def test_an_outage_in_a_playlist_is_waited_for(server: Server, lists: Path, acce
     back.join()
 
 
+@pytest.mark.parametrize("redirected", [False, True])
+def test_a_playlist_whose_segments_have_expired_is_read_anew(
+    server: Server, lists: Path, brief: Access, redirected: bool
+) -> None:
+    url = serve(server, lists / "ts")
+    text = server.files["/x/list.m3u8"].data
+    if redirected:
+        url = server.put("/list", b"", "redirect", location="/x/list.m3u8")
+    told: list[str] = []
+    found = open_media(source("url", url), brief, Event(), told.append)
+    for name in names(lists, "ts"):
+        data = server.files[f"/x/{name}"].data
+        server.put(f"/x/{name}", data, "expired")
+        server.put(f"/y/{name}", data)
+    if redirected:
+        server.put("/y/list.m3u8", text)
+        server.files["/list"].location = "/y/list.m3u8"
+    else:
+        server.put("/x/list.m3u8", text.replace(b"list", b"../y/list"))
+    assert seen(found) == LISTED
+    assert told == []
+
+
 @pytest.mark.parametrize("kind", ["ts", "fmp4"])
 def test_a_playlist_s_query_goes_with_its_segments_where_it_must(
     server: Server, lists: Path, brief: Access, kind: str

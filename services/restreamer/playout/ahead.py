@@ -193,6 +193,7 @@ class Ahead:
         try:
             mark = read_mark(item.watermark, self.library.picture(item.watermark.source, self.stop))
         except SourceError as error:
+            self.failures.waited = self.failures.waited or not error.lasting
             if place.item not in self.failures.unmarked:
                 self.failures.unmarked.add(place.item)
                 self._teller(item, place)(f"its watermark is left out: {error}")

@@ -52,5 +52,5 @@ class Waits:
         if self._told or item is None or self._waited < (OPENING_NS if opening else SLOW_NS):
             return
         self._told = True
-        text = "the source answers slowly" if opening else "the source is slower than real time"
+        text = "the source answers slowly" if opening else "the source is slower than real time, or down"
         self._report(Warned(f"{text}: the output waits for it", place.item if place else None, item.source.shown))

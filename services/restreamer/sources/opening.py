@@ -13,21 +13,21 @@ from datetime import timedelta
 from functools import partial
 from threading import Event
 from typing import Final
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import httpx
 
 from services.restreamer.model import Media, SourceError
 from services.restreamer.sources.access import Access, Limits
-from services.restreamer.sources.answers import Refused
 from services.restreamer.sources.file_media import FileMedia
 from services.restreamer.sources.files import BlockFile, LocalFile, Readable, SequentialFile
 from services.restreamer.sources.hls import PlaylistMedia
 from services.restreamer.sources.http import guarded_client
+from services.restreamer.sources.listed import Listed
 from services.restreamer.sources.live import LiveMedia
 from services.restreamer.sources.origin import StoreOrigin
 from services.restreamer.sources.pictures import Picture, PictureCache
-from services.restreamer.sources.playlist import Bytes, parse_playlist
+from services.restreamer.sources.playlist import Bytes, Segment, parse_playlist
 from services.restreamer.sources.recordings import RecordingMedia
 from services.restreamer.sources.remote import HttpOrigin, resolved
 from services.restreamer.sources.sniff import index_comes_late, sniff
@@ -78,7 +78,12 @@ def open_picture(source: Source, access: Access, stop: Event, cache: PictureCach
     if known is not None:
         return known
     if source.kind in {"url", "s3"}:
-        data = _Remote(source, place, access, stop).small(access.limits.picture)
+        cache.check(name)
+        try:
+            data = _Remote(source, place, access, stop).small(access.limits.picture)
+        except SourceError as error:
+            cache.failed(name, error)
+            raise
     else:
         file = _local(source, place, access, stop)
         data = _all(file, access.limits.picture)
@@ -102,8 +107,6 @@ class _Remote:
             self._client.close()
             raise
         self._url = place
-        self._where = place
-        self._carries = False  # what a playlist names is asked for with the playlist's query
 
     def media(self) -> Media:
         """Open it as what its first bytes say."""
@@ -114,24 +117,26 @@ class _Remote:
             raise
 
     def small(self, most: int) -> bytes:
-        """Read all of it, and close."""
+        """Read all of it, which is not worth a long wait, and close."""
         try:
-            return _all(SequentialFile(self._origin()), most, self._access.limits.patience)
+            return _all(SequentialFile(self._origin(hurried=True)), most, self._access.limits.patience)
         finally:
             self._client.close()
 
     def _opened(self) -> Media:
         limits = self._access.limits
         origin = self._origin(first=limits.block)
-        self._where = origin.where
         seekable = origin.ranged and origin.size is not None
         file: Readable = BlockFile(origin, limits) if seekable else SequentialFile(origin)
         try:
             container = sniff(file.head())
             if container == "m3u8":
-                text = _all(file, limits.playlist).decode("utf-8", "replace")
-                segments = parse_playlist(text, limits.segments)
-                return PlaylistMedia(segments, self._part, self._client.close, self._tell)
+                segments = self._segments(file)
+                listed = Listed(
+                    origin.where, segments, lambda url, *more: self._asked(lambda: url, *more), self._playlist
+                )  # fmt: skip
+                opener = self._part if self._sign else listed.open
+                return PlaylistMedia(segments, opener, self._client.close, self._tell)
             if not seekable and container == "mp4" and index_comes_late(file.head()):
                 file, seekable = self._fetched(file, origin.size), True
             media = FileMedia(file, container, again=None if seekable else self._again, release=self._client.close)
@@ -151,35 +156,30 @@ class _Remote:
     def _again(self) -> Readable:
         return SequentialFile(self._origin())
 
-    def _origin(self, first: int | None = None) -> HttpOrigin:
-        return HttpOrigin(
-            partial(self._address, self._key) if self._sign else lambda: self._url,
-            self._client, self._access.allowed, self._access.limits, self._trouble(self._access.limits), first=first,
-        )  # fmt: skip
+    def _origin(self, first: int | None = None, *, hurried: bool = False) -> HttpOrigin:
+        url = partial(self._address, self._key) if self._sign else lambda: self._url
+        return self._asked(url, Bytes("", 0, first), hurried)
 
     def _address(self, key: str) -> str:
         return self._sign(self._bucket, key) if self._sign else ""
 
     def _part(self, place: Bytes, hurried: bool) -> HttpOrigin:
-        """Open what a playlist names, by its place relative to the playlist's."""
-        if self._sign:
-            path = urlsplit(resolved(f"http://bucket/{quote(self._key)}", place.uri))
-            if path.netloc != "bucket":
-                raise SourceError("a playlist in a bucket may name objects of this bucket only")
-            return self._asked(partial(self._address, unquote(path.path).removeprefix("/")), place, hurried=hurried)
-        address = resolved(self._where, place.uri)
-        signed = with_query_of(self._where, address)
-        first, other = (signed, address) if self._carries else (address, signed)
-        try:
-            return self._asked(lambda: first, place, hurried=hurried)
-        except Refused:
-            if other == first:
-                raise
-        found = self._asked(lambda: other, place, hurried=hurried)
-        self._carries = not self._carries
-        return found
+        """Open what a playlist in a bucket names, by its place relative to the playlist's."""
+        path = urlsplit(resolved(f"http://bucket/{quote(self._key)}", place.uri))
+        if path.netloc != "bucket":
+            raise SourceError("a playlist in a bucket may name objects of this bucket only")
+        return self._asked(partial(self._address, unquote(path.path).removeprefix("/")), place, hurried)
 
-    def _asked(self, url: Callable[[], str], place: Bytes, *, hurried: bool) -> HttpOrigin:
+    def _playlist(self) -> tuple[str, tuple[Segment, ...]]:
+        """Read a playlist anew, and where it is now."""
+        origin = self._origin()
+        return origin.where, self._segments(SequentialFile(origin))
+
+    def _segments(self, file: Readable) -> tuple[Segment, ...]:
+        limits = self._access.limits
+        return parse_playlist(_all(file, limits.playlist).decode("utf-8", "replace"), limits.segments)
+
+    def _asked(self, url: Callable[[], str], place: Bytes, hurried: bool) -> HttpOrigin:
         limits = replace(self._access.limits, tries=1) if hurried else self._access.limits
         return HttpOrigin(
             url, self._client, self._access.allowed, limits, self._trouble(limits),
@@ -188,17 +188,6 @@ class _Remote:
 
     def _trouble(self, limits: Limits) -> Callable[[], Trouble]:
         return partial(Trouble, limits, self._stop, self._access.restream)
-
-
-def with_query_of(playlist: str, address: str) -> str:
-    """Give the URL of what a playlist names with the playlist's query, where it has none and is on the same server.
-
-    Some servers ask for the token with which the playlist was asked for.
-    """
-    own, other = urlsplit(playlist), urlsplit(address)
-    if not own.query or other.query or (own.scheme, own.netloc) != (other.scheme, other.netloc):
-        return address
-    return urlunsplit(other._replace(query=own.query))
 
 
 def _bucket_of(source: Source, access: Access, place: str, stop: Event) -> tuple[str, str, Sign]:

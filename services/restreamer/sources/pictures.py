@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import struct
+import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from threading import Lock
@@ -18,10 +19,12 @@ import numpy as np
 import numpy.typing as npt
 
 from services.restreamer.model import SourceError
+from services.restreamer.sources.access import Stopped
 
 Kind: TypeAlias = Literal["png", "jpeg", "webp", "gif"]
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 MOST: Final = 32
+LATER_S: Final = 60.0
 MOST_BYTES: Final = 160 << 20  # two of the largest
 _DEMUXERS: Final[dict[Kind, str]] = {"png": "png_pipe", "jpeg": "jpeg_pipe", "webp": "webp_pipe", "gif": "gif"}
 _SOF: Final = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
@@ -48,6 +51,22 @@ class PictureCache:
         self._lock = Lock()
         self._pictures: OrderedDict[str, Picture] = OrderedDict()
         self._places: OrderedDict[str, str] = OrderedDict()
+        self._slow: OrderedDict[str, tuple[float, str]] = OrderedDict()
+
+    def failed(self, place: str, error: SourceError) -> None:
+        """Note that a place gave no picture. One that took its time is not asked again for a while."""
+        if not (error.lasting or isinstance(error, Stopped)):
+            with self._lock:
+                self._slow[_digest(place.encode())] = (time.monotonic() + LATER_S, str(error))
+                while len(self._slow) > MOST:
+                    self._slow.popitem(last=False)
+
+    def check(self, place: str) -> None:
+        """Raise SourceError when a place took its time for nothing a short while ago."""
+        with self._lock:
+            until, text = self._slow.get(_digest(place.encode()), (0.0, ""))
+        if time.monotonic() < until:
+            raise SourceError(text, lasting=False)
 
     def known(self, place: str) -> Picture | None:
         """Give the picture that came from a place."""

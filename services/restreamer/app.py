@@ -60,6 +60,7 @@ def _playouts(service: Service) -> MakePlayout:
             record.account, service.vault, allowed, store, settings.library_dir, service.js,
             asyncio.get_running_loop(), clock, limits, spool, record.restream,
         )  # fmt: skip
-        return Playout(Sources(access, pictures), Targets(rules, clock), report, clock)
+        about = {"account": record.account, "restream": record.restream, "run": record.run}
+        return Playout(Sources(access, pictures), Targets(rules, clock, about), report, clock)
 
     return make

@@ -46,7 +46,7 @@ class Telling(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The first unit was given to a target that is live."""
+    """The first unit was sent to a target."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from threading import Event, Lock, Thread
 
 from services.restreamer.model import Media, SourceError
 from services.restreamer.playout.picture_graph import Mark, read_mark
-from services.restreamer.playout.programme import Programme, Span, locate, spans_of
+from services.restreamer.playout.programme import Programme, Span, locate, nothing_there, spans_of
 from services.restreamer.playout.terms import Library, Reporter, Telling, Warned
 from shared.messages.restreams import Encoding, Item, Place, Source
 
@@ -257,5 +257,5 @@ def _found(item: Item, media: Media, place: Place) -> tuple[tuple[Span, ...], tu
     spans = tuple(spans_of(item, media))
     found = locate(spans, place, media.duration)
     if found is None and not place.at:
-        raise SourceError("the file ends before its ranges begin")
+        raise SourceError(nothing_there(spans, media))
     return spans, found

@@ -16,6 +16,7 @@ from shared.messages.restreams import Item, Place, Range, Source
 
 BEGAN_MS = 1_540_222_200_000  # 2018-10-22 15:30:00 UTC
 MINUTE_MS = 60_000
+VIDEO = Track("video", "h264", b"", 320, 180)
 
 
 @dataclass
@@ -24,7 +25,7 @@ class Film:
 
     wall_start_ms: int | None
     duration: int | None = 60 * FLICKS
-    video: Track | None = Track("video", "h264", b"", 320, 180)
+    video: Track | None = VIDEO
     audio: Track | None = None
     resumes: int | None = None
 

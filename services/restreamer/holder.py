@@ -69,6 +69,8 @@ class Holder:
     _written_ns: int = 0
     _played_before_ms: int = 0
     _goes_on: Place | None = None
+    _sending: bool = False
+    _early: FileStarted | None = None
 
     @property
     def log(self) -> BoundLogger:
@@ -175,11 +177,12 @@ class Holder:
 
     def _take_reports(self, player: Playout) -> None:
         reports, self._reports = ([] if self._over else self._reports), []  # nothing is told after the end
-        run = self.record.run
         for report in reports:
             match report:
                 case Started():
-                    self._change(partial(playing, run=run, now_ms=self.tools.clock.now_ms()))
+                    self._started(player)
+                case FileStarted() if not self._sending:
+                    self._early = report  # it plays to nobody yet
                 case FileStarted():
                     self._file_started(report)
                 case Warned():
@@ -196,6 +199,15 @@ class Holder:
 
     def _note(self, statuses: Sequence[TargetStatus]) -> None:
         self._change(partial(told, run=self.record.run, statuses=tuple(statuses)))
+
+    def _started(self, player: Playout) -> None:
+        """Tell that media is sent, and to whom; then which file it is of."""
+        self._sending = True
+        self._change(partial(playing, run=self.record.run, now_ms=self.tools.clock.now_ms()))
+        self._tell_targets(player)
+        early, self._early = self._early, None
+        if early is not None:
+            self._file_started(early)
 
     def _file_started(self, report: FileStarted) -> None:
         """Tell of a file, unless it is the one that the holder before had begun."""

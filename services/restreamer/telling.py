@@ -54,7 +54,7 @@ class Telling:
         self._news: dict[str, TargetNews] = {}
         self._last: dict[str, TargetStatus] = {}
         self.sent = set(sent)
-        self._faults = Repeats()
+        self._repeats = Repeats()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -109,11 +109,13 @@ class Telling:
         }  # fmt: skip
 
     def warned(self, record: RestreamRecord, report: Warned) -> None:
-        """Tell of a fault; log each, a file that is not played, or not to its end, among them."""
+        """Tell of a fault, a file that is not played, or not to its end, among them."""
         job = job_of(record, report.item) if report.shown else None
+        news = self._repeats.is_news((report.item, report.shown, report.text), self._clock.monotonic_ns())
+        tell = self.log.warning if news else self.log.debug
         said = "restream.warned" if report.item is None else "restream.file.skipped"
-        self.log.warning(said, file=report.shown, item=report.item, job=job, reason=report.text)
-        if not self._faults.is_news((report.item, report.shown, report.text), self._clock.monotonic_ns()):
+        tell(said, file=report.shown, item=report.item, job=job, reason=report.text)
+        if not news:
             return
         event = RestreamWarned(
             **self._about(record), item=report.item, shown=report.shown, text=report.text[:512],
@@ -126,7 +128,9 @@ class Telling:
         video, audio, at = report.video, report.audio, report.place
         job = job_of(record, None if report.live else at.item)
         file = report.item.source.shown if report.item else ""
-        self.log.info("restream.file.started", file=file, item=at.item, loop=at.loop, job=job, how=report.how)
+        news = self._repeats.is_news((at.item, file, report.how, "started"), self._clock.monotonic_ns())
+        tell = self.log.info if news else self.log.debug
+        tell("restream.file.started", file=file, item=at.item, loop=at.loop, job=job, how=report.how)
         event = RestreamFileStarted(
             **self._about(record), item=at.item, loop=at.loop, live=report.live, shown=file, how=report.how,
             reason=report.reason[:512], job=job,

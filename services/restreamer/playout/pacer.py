@@ -200,11 +200,11 @@ class Pacer:
             return
         self._looked_ns = now
         self._see()
-        self._publish()
 
     def _see(self) -> None:
         """Ask how the targets are; tell when the first of them is sent to."""
         self._states = self._outputs.states()
+        self._publish()
         sent = any(status.state == "live" and not status.unsent for status in self._states)
         if not self._started and self._last is not None and sent:
             self._started = True

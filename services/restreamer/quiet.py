@@ -21,39 +21,46 @@ def quiet_ns(times: int) -> int:
     """Give how long nothing is told after the `times`-th repetition: 30 s, doubling to an hour; 0 after none."""
     if not times:
         return 0
-    quiet = min(FIRST_QUIET * (1 << min(times - 1, 16)), LONGEST_QUIET)
-    return quiet // timedelta(microseconds=1) * 1000
+    return _ns(min(FIRST_QUIET * (1 << min(times - 1, 16)), LONGEST_QUIET))
+
+
+def _ns(duration: timedelta) -> int:
+    return duration // timedelta(microseconds=1) * 1000
 
 
 @dataclass(slots=True)
 class TargetNews:
     """Which of a target's states are told.
 
-    On the way to a connection only the first is: a target that waits, or has failed, stays so until media is sent.
-    Its first break and its recovery are told at once. Each further one is followed by a longer silence, after which
-    it is told how it is by then; ten minutes without a break end that.
+    On the way to a connection only the first is: a target that waits, or has failed, stays so until media is sent. What
+    is sent to one that reads nothing looks well for a while. So the first break and the recovery from it are told at
+    once, and from the second on a recovery only when it has lasted, for 30 s, then twice as long each time. Ten minutes
+    are always enough, and end that.
     """
 
     told: TargetState | None = None
     _breaks: int = 0
     _told_ns: int = 0
-    _quiet_until_ns: int = 0
+    _live_ns: int | None = None
 
     def is_news(self, state: TargetState, now_ns: int) -> bool:
         """Take in a state, and tell whether it is to be told."""
         known = self.told
-        if state == known or (state in _ON_THE_WAY and known is not None) or not self._may(state, now_ns):
+        if state != "live":
+            self._live_ns = None
+        elif self._live_ns is None:
+            self._live_ns = now_ns
+        still_broken = known == "failed" and state == "waiting"
+        if state == known or still_broken or (state in _ON_THE_WAY and known is not None) or not self._lasts(now_ns):
             return False
         if state in _BROKEN and known == "live":
-            steady = now_ns - self._told_ns >= STEADY // timedelta(microseconds=1) * 1000
-            self._breaks = 1 if steady else self._breaks + 1
-            self._quiet_until_ns = now_ns + quiet_ns(self._breaks - 1)
+            self._breaks = 1 if now_ns - self._told_ns >= _ns(STEADY) else self._breaks + 1
         self.told, self._told_ns = state, now_ns
         return True
 
-    def _may(self, state: TargetState, now_ns: int) -> bool:
-        worse = state == "failed" and self.told == "waiting"
-        return worse or state == "removed" or now_ns >= self._quiet_until_ns
+    def _lasts(self, now_ns: int) -> bool:
+        """Tell whether a recovery, if it is one, has lasted for long enough."""
+        return self._live_ns is None or now_ns - self._live_ns >= min(quiet_ns(max(self._breaks - 1, 0)), _ns(STEADY))
 
 
 @dataclass(slots=True)

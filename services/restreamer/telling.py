@@ -113,7 +113,7 @@ class Telling:
         job = job_of(record, report.item) if report.shown else None
         news = self._repeats.is_news((report.item, report.shown, report.text), self._clock.monotonic_ns())
         tell = self.log.warning if news else self.log.debug
-        said = "restream.warned" if report.item is None else "restream.file.skipped"
+        said = "restream.file.skipped" if report.skipped else "restream.warned"
         tell(said, file=report.shown, item=report.item, job=job, reason=report.text)
         if not news:
             return

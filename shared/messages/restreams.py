@@ -255,7 +255,7 @@ class RestreamStateChanged(RestreamEvent):
 
 
 class RestreamTargetChanged(RestreamEvent):
-    """A target has another state. One that breaks again and again is told after growing silences only."""
+    """A target has another state. When it breaks again and again, it is told to be live once that lasts."""
 
     channel: ClassVar[str] = "restreams.target.state_changed"
 

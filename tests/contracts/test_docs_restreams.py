@@ -99,6 +99,7 @@ def test_what_is_tried_again_is_told_with_its_numbers() -> None:
     assert "called for an hour" in read
     assert f"{quiet.FIRST_QUIET.seconds} s, doubling to an hour" in read
     assert quiet.LONGEST_QUIET == HOURS
+    assert f"sent for {quiet.FIRST_QUIET.seconds} s without a break" in read
     assert quiet.STEADY == 10 * MINUTES
 
 

@@ -217,7 +217,7 @@ class Ahead:
         if self.stop.is_set() or self.place is None:
             return
         self.failures.add(str(error), self.place, lasting=error.lasting)
-        self.report(Warned(str(error), self.place.item, item.source.shown))
+        self.report(Warned(str(error), self.place.item, item.source.shown, skipped=True))
 
     def _teller(self, item: Item, place: Place) -> Callable[[str], None]:
         """Give what is told of a file until it is closed."""

@@ -33,21 +33,32 @@ LIVES: dict[str, tuple[list[tuple[float, TargetState]], list[TargetState]]] = {
     ),
     "it recovers": ([(0, "live"), (60, "waiting"), (61, "connecting"), (62, "live")], ["live", "waiting", "live"]),
     "it fails for good": ([(0, "live"), (9, "waiting"), (12, "failed")], ["live", "waiting", "failed"]),
-    "a second break is told, and what follows after a silence": (
-        [(0, "live"), (1, "waiting"), (2, "live"), (3, "waiting"), (4, "live"), (5, "waiting"), (6, "live"),
-         (32.9, "live"), (33, "live")],
+    "from the second break on a recovery is told when it has lasted": (
+        [(0, "live"), (1, "waiting"), (2, "live"), (3, "waiting"), (4, "live"), (33.9, "live"), (34, "live")],
         ["live", "waiting", "live", "waiting", "live"],
     ),
-    "that it failed is told in a silence, too": (
-        [(0, "live"), (1, "waiting"), (2, "live"), (3, "waiting"), (4, "failed"), (5, "live"), (40, "live")],
+    "and then for twice as long": (
+        [(0, "live"), (1, "waiting"), (2, "live"), (3, "waiting"), (4, "live"), (34, "live"), (35, "waiting"),
+         (36, "live"), (95, "live"), (96, "live")],
+        ["live", "waiting", "live", "waiting", "live", "waiting", "live"],
+    ),
+    "a recovery that does not last is not told, nor its end": (
+        [(0, "live"), (1, "waiting"), (2, "live"), (3, "waiting"), (4, "live"), (30, "waiting"), (31, "connecting"),
+         (32, "live"), (61, "waiting")],
+        ["live", "waiting", "live", "waiting"],
+    ),
+    "that it has failed is told after that it was lost, and once": (
+        [(0, "live"), (1, "waiting"), (2, "live"), (3, "waiting"), (4, "failed"), (5, "live"), (6, "waiting"),
+         (7, "failed"), (8, "live"), (9, "failed"), (10, "live"), (40, "live")],
         ["live", "waiting", "live", "waiting", "failed", "live"],
     ),
-    "its removal is told in a silence, too": (
-        [(0, "live"), (1, "waiting"), (2, "live"), (3, "waiting"), (4, "removed"), (5, "removed")],
+    "its removal is always told": (
+        [(0, "live"), (1, "waiting"), (2, "live"), (3, "waiting"), (4, "live"), (5, "removed"), (6, "removed")],
         ["live", "waiting", "live", "waiting", "removed"],
     ),
     "ten minutes without a break are a new beginning": (
-        [(0, "live"), (1, "waiting"), (2, "live"), (3, "waiting"), (40, "live"), (641, "waiting"), (642, "live")],
+        [(0, "live"), (1, "waiting"), (2, "live"), (3, "waiting"), (4, "live"), (34, "live"), (634, "waiting"),
+         (635, "live")],
         ["live", "waiting", "live", "waiting", "live", "waiting", "live"],
     ),
 }  # fmt: skip
@@ -60,12 +71,13 @@ def test_which_states_of_a_target_are_told(
     assert told(*states) == expected
 
 
-@pytest.mark.parametrize("period", [0.5, 1, 5, 13, 59, 73])
-def test_a_target_that_breaks_for_ever_is_told_a_bounded_number_of_times(period: float) -> None:
-    day = [(n * period / 2, ("waiting" if n % 2 else "live")) for n in range(int(86_400 * 2 / period))]
+@pytest.mark.parametrize(("lives", "most"), [(1, 4), (13, 4), (31, 6), (73, 8), (400, 12), (599, 14)])
+def test_a_target_that_breaks_for_ever_is_told_a_bounded_number_of_times(lives: int, most: int) -> None:
+    """It lives for so many s each time, and is gone for one."""
+    day = [(second, "waiting" if second % (lives + 1) == lives else "live") for second in range(86_400)]
     found = told(*day)  # type: ignore[arg-type]  # both are states
-    assert len(found) <= 2 * (4 + 8 + 24), "two at a time: at once, while the silences double, then hourly"
-    assert found[:3] == ["live", "waiting", "live"]
+    assert len(found) <= most
+    assert found[:4] == ["live", "waiting", "live", "waiting"], "the last is that it is broken"
 
 
 def test_silences_double_to_an_hour() -> None:

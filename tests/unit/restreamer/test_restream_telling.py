@@ -128,7 +128,7 @@ async def test_a_fault_that_comes_again_is_logged_each_time_and_told_now_and_the
         async with said.running():
             for second in range(20):
                 clock.ns = second * 1_000_000_000
-                said.warned(record, Warned("it is gone", 0, recording.source.shown))
+                said.warned(record, Warned("it is gone", 0, recording.source.shown, skipped=True))
             assert await said.finished(20)
     assert [(event.text, event.job) for event in outbox.events] == [("it is gone", "e" * 32)]
     assert {(line["event"], line["reason"], line["job"]) for line in logs} == {

@@ -103,7 +103,9 @@ def test_what_is_tried_again_is_told_with_its_numbers() -> None:
     assert quiet.STEADY == 10 * MINUTES
 
 
-@pytest.mark.parametrize("name", ["allow_nets", "ca_file", "srt_out_ports", "target_pause", "restreams"])
+@pytest.mark.parametrize(
+    "name", ["allow_nets", "ca_file", "srt_out_ports", "target_pause", "restreams", "source_spool"]
+)
 def test_every_setting_of_restreams_is_named(name: str) -> None:
     assert name in Settings.model_fields
     assert f"REELAY_{name.upper()}" in PAGE

@@ -23,6 +23,12 @@ def _networks(text: str) -> str:
     return text
 
 
+def _existing(text: str) -> str:
+    if text and not Path(text).is_file():
+        raise ValueError(f"there is no file {text}")
+    return text
+
+
 def _bytes(text: str) -> str:
     if text:
         _BYTES.validate_python(text)
@@ -75,6 +81,9 @@ class Settings(BaseSettings):
     public_host: str = Field("", description="Host in stream and SRT URLs; default that of PUBLIC_URL")
     allow_nets: Annotated[str, NoDecode, AfterValidator(_networks)] = Field(
         "", description="CIDRs, with commas, that user-given URLs may reach besides public addresses"
+    )
+    ca_file: Annotated[str, AfterValidator(_existing)] = Field(
+        "", description="PEM file of authorities that are trusted besides the usual ones, by what calls out over TLS"
     )
     srt_out_ports: Annotated[str, AfterValidator(_ports)] = Field(
         "", description="Ports, as 9000-9100,9200, on which SRT targets of restreams may wait for callers; empty: none"

@@ -42,12 +42,15 @@ class Parts:
         self._settings = settings
 
     def source(self, field: str, url: str, credentials: str = "") -> Source:
-        """Read where a file is: http(s), s3://bucket/key, or reelay: clip/<id>, recording/<id>, library/<path>."""
+        """Read where a file is: http(s), s3://bucket/key, or reelay: clip/<id>, recording/<id>, library/<path>.
+
+        The user and password of an http(s) URL become Basic authentication.
+        """
         if own := _OWN.fullmatch(url):
             return _own(field, own[1], own[2])
         if url.lower().startswith("s3://"):
             return _bucket_file(field, url, credentials)
-        checked = self._checked(field, url, FILE_SCHEMES, self._settings.allowed_networks)
+        checked = self._checked(field, url, FILE_SCHEMES, self._settings.allowed_networks, credentials=True)
         return Source(kind="url", place=seal_url(self._vault, checked), shown=redact_url(checked))
 
     def target(self, field: str, url: str) -> Target:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from services.gateway.restream_models import EncodingAsk, LiveAsk, PositionView, RestreamView, TargetView
+from services.gateway.restream_pending import OVER
 from services.gateway.restreams import Known
 from shared.messages.restreams import FLICKS, Encoding, PlaceRecord, RestreamRecord, Target, TargetStatus
 
@@ -21,7 +22,7 @@ def view(known: Known) -> RestreamView:
         reason=record.reason,
         run=record.run,
         sources=[item.source.shown for item in spec.items],
-        targets=[_target(target, told.get(target.target)) for target in spec.targets],
+        targets=[_target(target, told.get(target.target), over=record.state in OVER) for target in spec.targets],
         position=_position(known.place) if known.place else None,
         loop=spec.loops,
         index=spec.first + 1,
@@ -42,11 +43,14 @@ def changed_ms(record: RestreamRecord) -> int:
     return max(record.changed_ms, record.created_ms)
 
 
-def _target(target: Target, status: TargetStatus | None) -> TargetView:
+def _target(target: Target, status: TargetStatus | None, *, over: bool) -> TargetView:
+    state = status.state if status else "waiting"
+    if over and state != "failed":  # whatever its last holder could still write
+        state = "removed"
     return TargetView(
         id=target.target,
         url=target.shown,
-        state=status.state if status else "waiting",
+        state=state,
         since=status.since_ms if status else None,
         error=status.error if status else "",
         connects=status.connects if status else 0,

@@ -17,6 +17,7 @@ from shared.bus import FETCH_TIMEOUT, Handler
 from shared.kv import Bucket
 from shared.messages.notifications import DeliveryRecord, LaneRecord
 from shared.netguard.http import GuardedTransport
+from shared.netguard.tls import trusting
 from shared.service import Service
 from shared.streams import consumer
 from shared.subjects import pull_inbox
@@ -29,7 +30,9 @@ def build(service: Service, policy: Policy = DEFAULT) -> None:
     deliveries = Bucket(service.js, BUCKET, DeliveryRecord)
     lanes = Lanes(Bucket(service.js, BUCKET, LaneRecord))
     addresses = Addresses(service.js, service.vault)
-    sender = Sender(GuardedTransport(service.settings.allowed_networks), service.clock, policy)
+    settings = service.settings
+    transport = GuardedTransport(settings.allowed_networks, verify=trusting(settings.ca_file))
+    sender = Sender(transport, service.clock, policy)
     courier = Courier(deliveries, lanes, addresses, sender, Traffic(), service.outbox, service.clock, policy)
     fanout = Fanout(deliveries, lanes, addresses, service.outbox, service.clock, policy, service.settings.base_url)
     handlers = Handlers(fanout, courier)

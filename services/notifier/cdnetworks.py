@@ -61,8 +61,9 @@ def _said(event: RestreamEvent) -> tuple[str, str, str | None] | None:
     if isinstance(event, RestreamTargetChanged):
         return _target_said(event)
     if isinstance(event, RestreamStateChanged):
+        if event.state == "ended":
+            return _end_said(event)
         return {
-            "ended": (SUCCESS, f"Task ended: {event.reason}" if event.reason else "Task ended!", None),
             "stopped": (SUCCESS, "Task terminated!", _TERMINATE),
             "failed": (FAILURE, f"Task failed: {event.reason}", None),
         }.get(event.state)
@@ -74,11 +75,26 @@ def _said(event: RestreamEvent) -> tuple[str, str, str | None] | None:
     return None
 
 
+def _end_said(event: RestreamStateChanged) -> tuple[str, str, None]:
+    """Tell of an end: a failure when nothing was pushed to anybody, a warning when somebody missed some of it."""
+    how = f"Task ended: {event.reason}" if event.reason else "Task ended"
+    names = {target.target: target.shown for target in event.targets}
+    missed, broken = ([names[name] for name in some if name in names] for some in (event.missed, event.broken))
+    if names and len(missed) == len(names):
+        return FAILURE, f"{how}, but nothing was pushed to any address", None
+    faults = [f"nothing was pushed to {shown}" for shown in missed]
+    faults += [f"the push to {shown} was interrupted" for shown in broken]
+    if faults:
+        return WARNING, f"{how}, but {', '.join(faults)}", None
+    return SUCCESS, how if event.reason else f"{how}!", None
+
+
 def _target_said(event: RestreamTargetChanged) -> tuple[str, str, str | None] | None:
     status = event.status
+    broken = "Push interrupted" if event.again else "Push not possible yet"
     return {
-        "live": (SUCCESS, "Start pushing!" if status.connects <= 1 else "Pushing again!", None),
-        "waiting": (WARNING, f"Push interrupted, trying again: {status.error}", None),
+        "live": (SUCCESS, "Pushing again!" if event.again else "Start pushing!", None),
+        "waiting": (WARNING, f"{broken}, trying again: {status.error}", None),
         "failed": (FAILURE, f"Push failed: {status.error}", None),
         "removed": (SUCCESS, "Stop pushing!", _TERMINATE),
     }.get(status.state)

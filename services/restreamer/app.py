@@ -20,6 +20,7 @@ from shared.kv import Bucket
 from shared.messages.jobs import JobRecord
 from shared.messages.restreams import PlaceRecord, RestreamRecord
 from shared.mirror import Mirror
+from shared.netguard.tls import trusting
 from shared.reserve import Reserve
 from shared.service import Service
 from shared.store import open_store
@@ -53,13 +54,15 @@ def _playouts(service: Service) -> MakePlayout:
     allowed = settings.allowed_networks
     folder, limits = settings.data_dir / SPOOL, Limits(spool=settings.source_spool_bytes)
     spool = Spool(folder, Reserve(folder, settings.disk_reserve_bytes))
-    rules = TargetRules(allowed=allowed, srt_ports=settings.srt_out_spans, longest=settings.target_pause)
+    tls = trusting(settings.ca_file)
+    rules = TargetRules(allowed=allowed, srt_ports=settings.srt_out_spans, tls=tls, longest=settings.target_pause)
 
     def make(record: RestreamRecord, report: Reporter) -> Playout:
         access = Access(
             record.account, service.vault, allowed, store, settings.library_dir, service.js,
-            asyncio.get_running_loop(), clock, limits, spool, record.restream,
+            asyncio.get_running_loop(), clock, limits, spool, record.restream, tls,
         )  # fmt: skip
-        return Playout(Sources(access, pictures), Targets(rules, clock), report, clock)
+        about = {"account": record.account, "restream": record.restream, "run": record.run}
+        return Playout(Sources(access, pictures), Targets(rules, clock, about), report, clock)
 
     return make

@@ -6,7 +6,7 @@ A verb's function gives the new record, or says in words why nothing changes.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ from shared.messages.restreams import (
     State,
     StateNews,
     Target,
+    TargetStatus,
     Verb,
 )
 
@@ -30,6 +31,7 @@ WANTED: Final[frozenset[State]] = frozenset({"starting", "playing", "paused"})
 ACTIVE: Final[frozenset[State]] = WANTED | {"scheduled"}
 KEPT_COMMANDS: Final = 64
 MOST_UNTOLD: Final = 8
+MOST_KNOWN: Final = 256  # targets of a run, those that were ended or replaced among them
 MOST_BYTES: Final = 900_000  # below the broker's max_payload of 1 MiB, in records and in events about them
 BEFORE: Final = "the command was applied before"
 _MS: Final = timedelta(milliseconds=1)
@@ -72,9 +74,12 @@ def event_of(record: RestreamRecord, news: StateNews) -> RestreamStateChanged:
     callback = record.spec.callback
     if callback and news.state == "stopped":
         callback = callback.model_copy(update={"cmd": "2"})
+    named = () if news.state in ACTIVE else tuple(target.target for target in record.spec.targets)
     return RestreamStateChanged(
         account=record.account, restream=record.restream, run=record.run, number=news.number, at_ms=news.at_ms,
         callback=callback, name=record.spec.name, state=news.state, reason=news.reason, targets=record.spec.targets,
+        missed=tuple(name for name in named if name not in record.reached),
+        broken=tuple(name for name in named if name in record.broken),
     )  # fmt: skip
 
 
@@ -98,10 +103,33 @@ def playing(record: RestreamRecord | None, run: int, now_ms: int) -> RestreamRec
     return entered(record, "playing", now_ms) if record.state == "starting" else None
 
 
-def over(record: RestreamRecord | None, run: int, state: State, reason: str, now_ms: int) -> RestreamRecord | None:
-    """Take in that a run has ended or failed; None when it was over before."""
+def told(record: RestreamRecord | None, run: int, statuses: Sequence[TargetStatus]) -> RestreamRecord | None:
+    """Take in how targets are; None when nothing follows from that, or the run is over."""
     if record is None or record.run != run or record.state not in ACTIVE:
         return None
+    live = {status.target for status in statuses if status.state == "live"}
+    gone = {status.target for status in statuses if status.state == "removed"}
+    known = tuple(name for name in record.reached if name not in gone)
+    reached = (*known, *sorted(live - set(known)))[-MOST_KNOWN:]
+    lost = {status.target for status in statuses if status.state in {"waiting", "failed"}}
+    broken = tuple(name for name in reached if name in lost or (name in record.broken and name not in live))
+    if (reached, broken) == (record.reached, record.broken):
+        return None
+    return record.model_copy(update={"reached": reached, "broken": broken})
+
+
+def over(
+    record: RestreamRecord | None, run: int, state: State, reason: str, now_ms: int, why: str = ""
+) -> RestreamRecord | None:
+    """Take in that a run has ended or failed; None when it was over before.
+
+    One whose whole list was played to nobody has failed; `why` says what was wrong with the targets. One whose time is
+    over has ended, whatever came of it: its event says whom nothing was sent to.
+    """
+    if record is None or record.run != run or record.state not in ACTIVE:
+        return None
+    if state == "ended" and not reason and not record.reached and record.started_ms is None:
+        state, reason = "failed", f"nothing was sent to any target{f': {why}' if why else ''}"
     return entered(record, state, now_ms, reason)
 
 
@@ -254,7 +282,7 @@ def _due_finish(record: RestreamRecord, command: RestreamCommand, now_ms: int) -
     end = record.spec.end_ms
     if command.run != record.run or record.state not in ACTIVE or end is None or command.at_ms < end:
         return "its time has not come, or is over"
-    return entered(record, "ended", now_ms, "its time is over")
+    return over(record, record.run, "ended", "its time is over", now_ms) or "it is over"
 
 
 _VERBS: Final[dict[Verb, Callable[[RestreamRecord, RestreamCommand, int], Outcome]]] = {

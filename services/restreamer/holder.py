@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
-from services.restreamer.decide import WANTED, over, playing
+from structlog.stdlib import BoundLogger
+
+from services.restreamer.decide import WANTED, over, playing, told
 from services.restreamer.inserts import Inserts
 from services.restreamer.leases import Me
 from services.restreamer.model import TargetSpec
 from services.restreamer.places import mark
 from services.restreamer.playout import Ended, FileStarted, Playout, Report, Reporter, Snapshot, Started, Warned
 from services.restreamer.records import Records, restream_key
-from services.restreamer.telling import Telling
+from services.restreamer.telling import Telling, at_the_end, shown
 from shared.clock import Clock
 from shared.errors import Unavailable
 from shared.kv import Bucket, Conflict, Stored
-from shared.logging import get_logger
-from shared.messages.restreams import Item, Place, PlaceRecord, RestreamRecord, State
+from shared.messages.restreams import Item, Place, PlaceRecord, RestreamRecord, State, TargetStatus
 from shared.secrets import SecretUnreadable, Vault
 from shared.webhooks import open_url
 
-log = get_logger()
 LOOK_S: Final = 0.5
 WRITE_EVERY_NS: Final = 1_000_000_000
 WRITE_S: Final = 1.0
@@ -65,9 +65,17 @@ class Holder:
     _lost: bool = False
     _leaving: bool = False
     _handing_over: bool = False
+    _over: tuple[State, str] | None = None
     _written_ns: int = 0
     _played_before_ms: int = 0
     _goes_on: Place | None = None
+    _sending: bool = False
+    _early: FileStarted | None = None
+
+    @property
+    def log(self) -> BoundLogger:
+        """The run's log."""
+        return self.telling.log
 
     @property
     def key(self) -> str:
@@ -76,12 +84,18 @@ class Holder:
 
     def follow(self, record: RestreamRecord | None) -> None:
         """Take in what is wanted now. The run's own record stays when another run, or none, is wanted."""
-        if record is None or record.run != self.record.run or record.state not in WANTED:
-            self._leaving = True
+        if record is None or record.run != self.record.run:
+            self._leave(("stopped", "another run is wanted" if record else "it was removed"))
+        elif record.state not in WANTED:
+            self._leave((record.state, record.reason))
         else:
             self.record = record
             self._wishes.append(record)
         self._woken.set()
+
+    def _leave(self, over: tuple[State, str]) -> None:
+        self._over = self._over or over
+        self._leaving = True
 
     def hand_over(self) -> None:
         """Let go of a run that others are to go on with."""
@@ -102,10 +116,19 @@ class Holder:
                 await self._play(player, begun)
             finally:
                 player.stop()
-                ended = await asyncio.to_thread(player.join, JOIN_S)
-                log.info("restream.left", restream=begun.restream, run=begun.run, lost=self._lost, ended=ended)
+                closed = await asyncio.to_thread(player.join, JOIN_S)
+                state, reason = self._why()
+                self.log.info("restream.left", state=state, reason=reason, closed=closed)
             if not self._lost:
                 await self._let_go(player)
+
+    def _why(self) -> tuple[str, str]:
+        """Give the state that the run is left in, and why."""
+        if self._lost:
+            return "lost", "another instance has taken it"
+        if self._over:
+            return self._over
+        return self.record.state, "handed over" if self._handing_over else "the holder broke"
 
     def _reported(self, what: Report) -> None:
         self._reports.append(what)
@@ -124,13 +147,13 @@ class Holder:
         self._lists[begun.spec_number] = begun.spec.items
         self._wishes.insert(0, begun)
         acted = begun.model_copy(update={"move": begun.move.model_copy(update={"number": place.moved})})
-        async with self.tools.inserts.watched(player.live) as watch:
+        async with self.tools.inserts.watched(player.live, self.log) as watch:
             while not (self._leaving or self._lost):
                 while self._wishes:
                     acted = self._act(player, acted, self._wishes.pop(0))
                 watch.follow(self.record.account, self.record.spec.live)
-                self._take_reports()
-                self.telling.targets(self.record, player.snapshot().targets)
+                self._take_reports(player)
+                self._tell_targets(player)
                 await self._write(player, holder=self.tools.me.instance)
                 self._woken.clear()
                 with contextlib.suppress(TimeoutError):
@@ -152,19 +175,39 @@ class Holder:
             (player.pause if wanted.paused else player.unpause)()
         return wanted
 
-    def _take_reports(self) -> None:
-        reports, self._reports = self._reports, []
-        run = self.record.run
+    def _take_reports(self, player: Playout) -> None:
+        reports, self._reports = ([] if self._over else self._reports), []  # nothing is told after the end
         for report in reports:
             match report:
                 case Started():
-                    self._change(partial(playing, run=run, now_ms=self.tools.clock.now_ms()))
+                    self._started(player)
+                case FileStarted() if not self._sending:
+                    self._early = report  # it plays to nobody yet
                 case FileStarted():
                     self._file_started(report)
                 case Warned():
                     self.telling.warned(self.record, report)
                 case Ended():
-                    self._finish("failed" if report.failed else "ended", report.reason)
+                    self._finish("failed" if report.failed else "ended", report.reason, _targets(player))
+
+    def _tell_targets(self, player: Playout) -> None:
+        """Tell of targets, and note in the record to which media was sent; not after the run's end."""
+        if self._leaving or self._over:
+            return
+        if news := self.telling.targets(self.record, _targets(player)):
+            self._note(news)
+
+    def _note(self, statuses: Sequence[TargetStatus]) -> None:
+        self._change(partial(told, run=self.record.run, statuses=tuple(statuses)))
+
+    def _started(self, player: Playout) -> None:
+        """Tell that media is sent, and to whom; then which file it is of."""
+        self._sending = True
+        self._change(partial(playing, run=self.record.run, now_ms=self.tools.clock.now_ms()))
+        self._tell_targets(player)
+        early, self._early = self._early, None
+        if early is not None:
+            self._file_started(early)
 
     def _file_started(self, report: FileStarted) -> None:
         """Tell of a file, unless it is the one that the holder before had begun."""
@@ -175,10 +218,20 @@ class Holder:
                 return
         self.telling.file(self.record, report)
 
-    def _finish(self, state: State, reason: str) -> None:
-        """Say in the record that the run is over; the lease is kept until that is written."""
+    def _finish(self, state: State, reason: str, statuses: Sequence[TargetStatus] = ()) -> None:
+        """Say in the record that the run is over, after how its targets were; the lease is kept until it is written."""
         run, now_ms = self.record.run, self.tools.clock.now_ms()
-        self._change(lambda old: over(old, run, state, reason, now_ms))
+        why = next((f"{status.shown}: {status.error}" for status in statuses if status.error), "")
+        self._over = state, reason
+        self._note(statuses)
+
+        def ended(old: RestreamRecord | None) -> RestreamRecord | None:
+            made = over(old, run, state, reason, now_ms, why)
+            if made is not None:
+                self._over = made.state, made.reason or "all of the list was played"
+            return made
+
+        self._change(ended)
         self.telling.add(self._ended)
 
     async def _ended(self) -> None:
@@ -202,13 +255,11 @@ class Holder:
 
     async def _let_go(self, player: Playout) -> None:
         """Write the last place, which nobody holds, after the last words are out."""
-        self._take_reports()
-        if not self._handing_over:  # otherwise targets are only without it for a moment
-            self.telling.targets(self.record, player.snapshot().targets)
-        told = await self.telling.finished(LAST_WORDS_S)
+        self._take_reports(player)
+        said = await self.telling.finished(LAST_WORDS_S)
         self._written_ns = 0
         await self._write(player, holder="")
-        log.info("restream.let_go", restream=self.record.restream, run=self.record.run, told=told)
+        self.log.info("restream.let_go", told=said)
 
     async def _write(self, player: Playout, holder: str) -> None:
         """Write the place when a second is over. A write that the broker does not take is left to the next one."""
@@ -221,7 +272,7 @@ class Holder:
             async with asyncio.timeout(WRITE_S):
                 await self._replace(value)
         except (Unavailable, TimeoutError) as error:
-            log.info("restream.place.not_written", restream=self.record.restream, error=type(error).__name__)
+            self.log.info("restream.place.not_written", error=type(error).__name__)
 
     async def _replace(self, value: PlaceRecord) -> None:
         try:
@@ -238,7 +289,7 @@ class Holder:
         elif self.tools.me.owns(stored.value) and stored.value.run == self.record.run:
             self.lease = await self.tools.places.replace(stored, value)
         else:
-            log.warning("restream.lost", restream=self.record.restream, run=self.record.run, to=stored.value.holder)
+            self.log.warning("restream.lost", to=stored.value.holder)
             self._lost = True
 
     def _place(self, snap: Snapshot, holder: str) -> PlaceRecord:
@@ -248,9 +299,15 @@ class Holder:
             "source": self._mark(snap), "played_ms": self._played_before_ms + snap.played_ms,
             "at_ms": self.tools.clock.now_ms(),
             "number": self.telling.number, "file": snap.file, "how": snap.how or "", "live": snap.live,
-            "targets": snap.targets,
+            "targets": self._shown(snap),
         }  # fmt: skip
         return earlier.model_copy(update=changes)
+
+    def _shown(self, snap: Snapshot) -> tuple[TargetStatus, ...]:
+        """Give how targets are; after the run, how they ended."""
+        if self._over and self._leaving:
+            return tuple(at_the_end(shown(status), self.telling.sent) for status in snap.targets)
+        return tuple(map(shown, snap.targets))
 
     def _mark(self, snap: Snapshot) -> str:
         """Give the keyed hash of the source at a place."""
@@ -259,3 +316,7 @@ class Holder:
             known = snap.place.item < len(items)
             self._marked = at, mark(self.tools.vault, items[snap.place.item].source) if known else ""
         return self._marked[1]
+
+
+def _targets(player: Playout) -> list[TargetStatus]:
+    return [shown(status) for status in player.snapshot().targets]

@@ -9,16 +9,15 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from nats.js import JetStreamContext
+from structlog.stdlib import BoundLogger
 
 from shared.errors import Unavailable
 from shared.kv import Bucket
-from shared.logging import get_logger
 from shared.messages.jobs import JobRecord
 from shared.messages.restreams import LiveInsert, Source
 from shared.recording.log import newest
 from shared.tasks import beside
 
-log = get_logger()
 BUCKET: Final = "events"
 LOOK_S: Final = 1.0
 
@@ -36,6 +35,7 @@ class Watch:
     js: Callable[[], JetStreamContext]
     jobs: Bucket[JobRecord]
     tell: Tell
+    log: BoundLogger
     account: str = ""
     insert: LiveInsert | None = None
     _session: str | None = None
@@ -63,7 +63,7 @@ class Watch:
         if insert and session is not None:
             shown = f"live event {insert.event}"
             self.tell(Source(kind="live", place=insert.event, shown=shown), back=insert.back)
-        log.info("restream.live", live=insert.event if insert else "", session=session)
+        self.log.info("restream.live", job=insert.event if insert else "", session=session)
 
     async def _recorded(self, event: str, session: str) -> bool:
         """Tell whether there is a segment of the session, which is what playing begins with."""
@@ -79,8 +79,8 @@ class Inserts:
     jobs: Bucket[JobRecord]
 
     @contextlib.asynccontextmanager
-    async def watched(self, tell: Tell) -> AsyncIterator[Watch]:
-        """Watch for one restream while the block runs; `tell` hears of each change."""
-        watch = Watch(self.js, self.jobs, tell)
+    async def watched(self, tell: Tell, log: BoundLogger) -> AsyncIterator[Watch]:
+        """Watch for one restream, whose log it is, while the block runs; `tell` hears of each change."""
+        watch = Watch(self.js, self.jobs, tell, log)
         async with beside(watch.run()):
             yield watch

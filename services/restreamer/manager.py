@@ -102,13 +102,14 @@ class Manager:
             lease = Stored(key, mine, await self.tools.places.create(key, mine))
         else:
             lease = await self.tools.places.replace(stored, mine)
-        telling = Telling(self.tools.records.outbox, self.tools.clock, mine.number)
+        own = log.bind(account=record.account, restream=record.restream, run=record.run)
+        telling = Telling(self.tools.records.outbox, self.tools.clock, mine.number, record.reached, own)
         holder = Holder(self.tools, record, lease, telling)
         task = asyncio.create_task(holder.run())
         task.add_done_callback(lambda _: self._woken.set())
         self._held[key] = (holder, task)
         holder.follow(self._records.get(key))
-        log.info("restream.taken", restream=record.restream, run=record.run, place=mine.place.model_dump())
+        holder.log.info("restream.taken", place=mine.place.model_dump())
 
     def _mine(self, record: RestreamRecord, last: PlaceRecord | None) -> PlaceRecord:
         me, same = self.tools.me, last if last and last.run == record.run else None
@@ -127,7 +128,7 @@ class Manager:
             if task.done():
                 del self._held[key]
                 if not task.cancelled() and (error := task.exception()):
-                    log.error("restream.holder.broke", restream=holder.record.restream, exc_info=error)
+                    holder.log.error("restream.holder.broke", exc_info=error)
 
     async def _ask(self) -> None:
         """Ask the broker again and again, to know whether silence means anything."""
@@ -149,7 +150,7 @@ class Manager:
             for key, record in list(self._records.items()):
                 with contextlib.suppress(Unavailable):
                     if is_left_behind(record, now_ms):
-                        log.info("restream.left_behind", key=key)
+                        log.info("restream.left_behind", account=record.account, restream=record.restream)
                         await self.tools.records.keep(key)
                     elif is_forgotten(record, now_ms):
                         await self.tools.records.forget(key)

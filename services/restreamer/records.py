@@ -58,7 +58,7 @@ class Records:
         """Apply a command; one that changes nothing is logged, and what follows is still seen to."""
         key = restream_key(command.account, command.restream)
         while await self._applied(key, command):
-            log.info("restream.ended.first", restream=command.restream)
+            log.info("restream.ended.first", account=command.account, restream=command.restream)
 
     async def _applied(self, key: str, command: RestreamCommand) -> bool:
         """Apply a command, and do what follows; tell whether it is to be applied again."""
@@ -77,13 +77,14 @@ class Records:
         if untold:
             await self.keep(key)
             return True
-        about = {"restream": command.restream, "verb": command.verb, "command": command.command}
+        about = {"account": command.account, "restream": command.restream, "verb": command.verb}
+        about["command"] = command.command
         if said or record is None:
             log.info("restream.command.nothing", reason=said, **about)
             if record is not None and (event := refusal_of(record, command, said)):
                 await self.outbox.emit(event)
         else:
-            log.info("restream.command.applied", state=record.state, run=record.run, **about)
+            log.info("restream.command.applied", state=record.state, reason=record.reason, run=record.run, **about)
         if record is not None:
             await self.keep(key)
         return not said and record is not None and command.command not in record.commands
@@ -123,7 +124,7 @@ class Records:
         stored = await self.bucket.get(key)
         if stored and is_forgotten(stored.value, self.clock.now_ms()):
             await self.bucket.delete(key, stored.revision)
-            log.info("restream.forgotten", key=key)
+            log.info("restream.forgotten", account=stored.value.account, restream=stored.value.restream)
 
     async def _tell(self, key: str, record: RestreamRecord) -> None:
         for news in record.untold:

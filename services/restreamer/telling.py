@@ -1,13 +1,19 @@
-"""What a holder tells of its run: events from playout's reports and targets' states, published in order."""
+"""What a holder tells of its run: events from playout's reports and targets' states, published in order.
+
+What repeats itself is told after growing silences, so that no target or file floods whoever is told (`quiet.py`).
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from typing import Any, Final
 
+from structlog.stdlib import BoundLogger
+
 from services.restreamer.playout import FileStarted, Warned
+from services.restreamer.quiet import Repeats, TargetNews
 from shared.bus import Outbox
 from shared.clock import Clock
 from shared.errors import Unavailable
@@ -32,16 +38,23 @@ Job = Callable[[], Awaitable[object]]
 class Telling:
     """One run's events, numbered, and other work that must be done in their order; all again until the broker takes it.
 
-    `number` is that of the last event; a holder begins beyond those that the one before may have used.
+    `number` is that of the last event; a holder begins beyond those that the one before may have used. `sent` are the
+    targets that media was sent to before.
     """
 
-    def __init__(self, outbox: Outbox, clock: Clock, number: int) -> None:
+    def __init__(
+        self, outbox: Outbox, clock: Clock, number: int, sent: Iterable[str] = (), own: BoundLogger | None = None
+    ) -> None:
+        self.log = own or log
         self._outbox = outbox
         self._clock = clock
         self.number = number
         self._jobs: asyncio.Queue[Job] = asyncio.Queue()
         self._named: dict[str, Target] = {}
+        self._news: dict[str, TargetNews] = {}
         self._last: dict[str, TargetStatus] = {}
+        self.sent = set(sent)
+        self._repeats = Repeats()
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -75,7 +88,7 @@ class Telling:
             try:
                 await job()
             except Unavailable as error:
-                log.info("restream.event.later", reason=str(error))
+                self.log.info("restream.event.later", reason=str(error))
                 await asyncio.sleep(AGAIN_S)
             else:
                 return
@@ -85,7 +98,7 @@ class Telling:
         if self._jobs.qsize() < MOST_WAITING:
             self.add(lambda: self._outbox.emit(event))
         else:
-            log.warning("restream.event.dropped", restream=event.restream, channel=event.channel)
+            self.log.warning("restream.event.dropped", channel=event.channel)
 
     def _about(self, record: RestreamRecord) -> dict[str, Any]:
         now_ms = self._clock.now_ms()
@@ -96,31 +109,76 @@ class Telling:
         }  # fmt: skip
 
     def warned(self, record: RestreamRecord, report: Warned) -> None:
-        """Tell of a fault."""
-        about = self._about(record)
+        """Tell of a fault, a file that is not played, or not to its end, among them."""
+        job = job_of(record, report.item) if report.shown else None
+        news = self._repeats.is_news((report.item, report.shown, report.text), self._clock.monotonic_ns())
+        tell = self.log.warning if news else self.log.debug
+        said = "restream.file.skipped" if report.skipped else "restream.warned"
+        tell(said, file=report.shown, item=report.item, job=job, reason=report.text)
+        if not news:
+            return
         event = RestreamWarned(
-            **about, item=report.item, shown=report.shown, text=report.text[:512], targets=record.spec.targets
-        )
+            **self._about(record), item=report.item, shown=report.shown, text=report.text[:512],
+            job=job, targets=record.spec.targets,
+        )  # fmt: skip
         self._emit(event)
 
     def file(self, record: RestreamRecord, report: FileStarted) -> None:
         """Tell of the next file."""
-        video, audio = report.video, report.audio
+        video, audio, at = report.video, report.audio, report.place
+        job = job_of(record, None if report.live else at.item)
+        file = report.item.source.shown if report.item else ""
+        news = self._repeats.is_news((at.item, file, report.how, "started"), self._clock.monotonic_ns())
+        tell = self.log.info if news else self.log.debug
+        tell("restream.file.started", file=file, item=at.item, loop=at.loop, job=job, how=report.how)
         event = RestreamFileStarted(
-            **self._about(record), item=report.place.item, loop=report.place.loop, live=report.live,
-            shown=report.item.source.shown if report.item else "", how=report.how, reason=report.reason[:512],
+            **self._about(record), item=at.item, loop=at.loop, live=report.live, shown=file, how=report.how,
+            reason=report.reason[:512], job=job,
             video=video.codec, audio=audio.codec if audio else "", width=video.width, height=video.height,
             rate=str(video.rate or ""), duration=report.duration, targets=record.spec.targets,
         )  # fmt: skip
         self._emit(event)
 
-    def targets(self, record: RestreamRecord, statuses: Sequence[TargetStatus]) -> None:
-        """Tell of targets whose state changed, and of those that are no longer there."""
+    def targets(self, record: RestreamRecord, statuses: Sequence[TargetStatus]) -> list[TargetStatus]:
+        """Tell of targets whose state changed, and of those that are no longer there; gives what was told."""
         self._named |= {target.target: target for target in record.spec.targets}
         now = {status.target: status for status in statuses}
         gone = [s.model_copy(update={"state": "removed"}) for name, s in self._last.items() if name not in now]
-        for status in (*statuses, *gone):
-            old, target = self._last.get(status.target), self._named.get(status.target)
-            if target and (old is None or old.state != status.state):
-                self._emit(RestreamTargetChanged(**self._about(record), status=status, target=target))
         self._last = now
+        return [status for status in (*statuses, *gone) if self._tell(record, status)]
+
+    def _tell(self, record: RestreamRecord, status: TargetStatus) -> bool:
+        name, target = status.target, self._named.get(status.target)
+        news = self._news.get(name)
+        if news is None or (news.told == "removed" and status.state != "removed"):
+            news = self._news[name] = TargetNews()
+        if target is None or not news.is_news(status.state, self._clock.monotonic_ns()):
+            return False
+        self._emit(RestreamTargetChanged(**self._about(record), status=status, target=target, again=name in self.sent))
+        if status.state == "live":
+            self.sent.add(name)
+        elif status.state == "removed":
+            self.sent.discard(name)  # if it is named again, that is another beginning
+        return True
+
+
+def job_of(record: RestreamRecord, item: int | None) -> str | None:
+    """Give the live job that a file is a recording of, or that plays in place of the list (None)."""
+    if item is None:
+        return record.spec.live.event if record.spec.live else None
+    source = record.spec.items[item].source if item < len(record.spec.items) else None
+    return source.place if source and source.kind == "recording" else None
+
+
+def shown(status: TargetStatus) -> TargetStatus:
+    """Give a target's state for all to see: it is live once media has left for it."""
+    return status.model_copy(update={"state": "ready"}) if status.state == "live" and status.unsent else status
+
+
+def at_the_end(status: TargetStatus, reached: Collection[str]) -> TargetStatus:
+    """Give a target's state after its run: failed, when nothing was sent to it, or removed."""
+    if status.state in {"failed", "removed"}:
+        return status
+    if status.target in reached or status.state == "live":
+        return status.model_copy(update={"state": "removed"})
+    return status.model_copy(update={"state": "failed", "error": status.error or "nothing was sent to it"})

@@ -29,7 +29,7 @@ Corner = Literal[
     "BOTTOM_LEFT", "BOTTOM_CENTER", "BOTTOM_RIGHT",
 ]  # fmt: skip
 State = Literal["scheduled", "starting", "playing", "paused", "stopped", "ended", "failed"]
-TargetState = Literal["connecting", "live", "waiting", "failed", "removed"]
+TargetState = Literal["connecting", "ready", "live", "waiting", "failed", "removed"]
 Verb = Literal[
     "start", "stop", "update", "resume", "pause", "skip", "seek", "targets", "begin", "finish"
 ]  # fmt: skip
@@ -182,7 +182,11 @@ class RestreamCommand(RestreamMessage):
 
 
 class TargetStatus(Record):
-    """How one target is."""
+    """How one target is.
+
+    `connecting`; `ready`: it takes media, and none was sent yet; `live`: media is sent to it; `waiting`: it was lost,
+    or not reached, and is called again soon; `failed`: called again after long pauses; `removed`.
+    """
 
     target: TargetId
     shown: Shown
@@ -192,6 +196,7 @@ class TargetStatus(Record):
     connects: int = 0
     sent_bytes: int = 0
     dropped: int = Field(0, description="Units that it did not take in time")
+    unsent: bool = Field(default=False, description="Nothing was sent over this connection yet")
 
 
 class PlaceRecord(Record):
@@ -241,15 +246,22 @@ class RestreamStateChanged(RestreamEvent):
     state: State
     reason: str = Field("", max_length=512)
     targets: tuple[Target, ...] = Field((), description="Whom it concerns")
+    missed: tuple[TargetId, ...] = Field(
+        (), max_length=MOST_TARGETS, description="At a run's end: targets to which nothing was sent"
+    )
+    broken: tuple[TargetId, ...] = Field(
+        (), max_length=MOST_TARGETS, description="At a run's end: targets that were lost, and not reached again"
+    )
 
 
 class RestreamTargetChanged(RestreamEvent):
-    """A target has another state."""
+    """A target has another state. When it breaks again and again, it is told to be live once that lasts."""
 
     channel: ClassVar[str] = "restreams.target.state_changed"
 
     status: TargetStatus
     target: Target
+    again: bool = Field(default=False, description="Media was sent to it before in this run")
 
 
 class RestreamFileStarted(RestreamEvent):
@@ -269,6 +281,7 @@ class RestreamFileStarted(RestreamEvent):
     height: int = 0
     rate: str = Field("", description="Frames per second, n or n/d")
     duration: Flicks | None = None
+    job: HexId | None = Field(None, description="The live job that it is, or is a recording of")
     targets: tuple[Target, ...] = Field((), description="Whom it concerns")
 
 
@@ -280,6 +293,7 @@ class RestreamWarned(RestreamEvent):
     item: int | None = None
     shown: Shown = ""
     text: str = Field(max_length=512)
+    job: HexId | None = Field(None, description="The live job whose recording it concerns")
     targets: tuple[Target, ...] = Field((), description="Whom it concerns")
 
 
@@ -311,5 +325,7 @@ class RestreamRecord(Record):
     started_ms: Millis | None = None
     finished_ms: Millis | None = None
     commands: tuple[HexId, ...] = Field((), max_length=64, description="The last ones applied")
+    reached: tuple[TargetId, ...] = Field((), max_length=256, description="Targets to which media was sent in this run")
+    broken: tuple[TargetId, ...] = Field((), max_length=256, description="Those of them that were lost since")
     number: int = Field(0, description="Of the last event about its state")
     untold: tuple[StateNews, ...] = Field((), max_length=8)

@@ -18,6 +18,7 @@ from shared.messages.restreams import (
     TargetStatus,
 )
 from shared.streams import COMMANDS
+from shared.webhooks import open_url
 from tests.support.api_gateway import Gateway, gateway
 from tests.support.nats import NatsServer
 
@@ -256,3 +257,43 @@ async def test_credentials_are_kept_without_being_given_out(api: Gateway) -> Non
     assert (await api.http.put("/v1/credentials/ours", json=private)).status_code == 400
     assert (await api.http.delete("/v1/credentials/ours")).status_code == 204
     assert (await api.http.delete("/v1/credentials/ours")).status_code == 404
+
+
+async def test_a_source_s_user_and_password_are_taken_and_shown_to_nobody(api: Gateway) -> None:
+    url = "https://ann%40league:pass%3Aword@example.com/a.mp4?token=hush"
+    asked = ASKED | {
+        "index": 1,
+        "sources": [{"url": url, "watermark": {"url": "http://bob:pass@example.com/logo.png"}}],
+    }
+    answer = await api.http.post("/v1/restreams", json=asked)
+    assert answer.status_code == 201, answer.text
+    assert answer.json()["sources"] == ["https://***@example.com/a.mp4?***"]
+    command = await last_command(api, answer.json()["id"])
+    assert command.spec is not None
+    assert open_url(api.deps.vault, command.spec.items[0].source.place) == url
+    shown = answer.text + command.model_dump_json() + (await api.http.get("/v1/restreams")).text
+    assert not any(secret in shown for secret in ("ann", "pass", "bob", "hush"))
+    for ftp in ("ftp://ann:pass@example.com/a.mp4", "file://ann:pass@example.com/a.mp4"):
+        refused = await api.http.post("/v1/restreams", json=ASKED | {"index": 1, "sources": [{"url": ftp}]})
+        assert refused.status_code == 400
+        assert "pass" not in refused.text
+
+
+async def test_every_target_of_a_task_that_is_over_is_over(api: Gateway) -> None:
+    ident = (await api.http.post("/v1/restreams", json=ASKED)).json()["id"]
+    waiting = (await api.http.get(f"/v1/restreams/{ident}")).json()["targets"]
+    assert {target["state"] for target in waiting} == {"waiting"}
+    record = await taken_up(api, ident)
+    first, second = record.spec.targets
+    place = PlaceRecord(
+        account="main", restream=ident, run=1, holder="killed", place=Place(), at_ms=record.created_ms,
+        targets=(
+            TargetStatus(target=first.target, shown=first.shown, state="live", since_ms=1, sent_bytes=7),
+            TargetStatus(target=second.target, shown=second.shown, state="failed", since_ms=1, error="refused"),
+        ),
+    )  # fmt: skip
+    await Bucket(api.deps.js, "places", PlaceRecord).create(f"main.{ident}", place)
+    for state in ("ended", "stopped", "failed"):
+        await taken_up(api, ident, state=state, finished_ms=record.created_ms)
+        told = (await api.http.get(f"/v1/restreams/{ident}")).json()["targets"]
+        assert [(t["state"], t["error"]) for t in told] == [("removed", ""), ("failed", "refused")]

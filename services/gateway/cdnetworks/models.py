@@ -51,7 +51,13 @@ def _kind(value: Any) -> Any:
 
 def _one(value: Any) -> Any:
     """Take a list of one object for the object, and an empty one, as PHP writes an empty object, for none."""
-    return (value[0] if value else None) if isinstance(value, list) and len(value) < 2 else value
+    value = value or None
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
+
+
+def _some(value: Any) -> Any:
+    """Take null for an empty list."""
+    return [] if value is None else value
 
 
 def _digits(value: Any) -> Any:
@@ -134,7 +140,7 @@ class Task(BaseModel):
     """One restream."""
 
     id: Name
-    src: list[Src] = Field([], max_length=MOST_ITEMS)
+    src: Annotated[list[Src], Field(max_length=MOST_ITEMS), BeforeValidator(_some)] = []
     forward: list[Forward] = Field(min_length=1, max_length=MOST_TARGETS)
     extendParam: Annotated[ExtendParam | None, BeforeValidator(_one)] = None  # noqa: N815  the API's name
     fops: Annotated[Fops | None, BeforeValidator(_one)] = None

@@ -155,7 +155,7 @@ class Translator:
         if not asked.transcallbackurl:
             return None
         url = receiver_url("transcallbackurl", asked.transcallbackurl, self.settings)
-        srcurl = json.dumps(raw.get("src", []), separators=(",", ":"), ensure_ascii=False)
+        srcurl = json.dumps(raw.get("src") or [], separators=(",", ":"), ensure_ascii=False)
         extra = task.extendParam or ExtendParam()
         sealed = seal_url(self.vault, srcurl)
         if len(sealed) > MOST_SRCURL:

@@ -9,7 +9,7 @@ from threading import Event, Lock, Thread
 
 from services.restreamer.model import Media, SourceError
 from services.restreamer.playout.picture_graph import Mark, read_mark
-from services.restreamer.playout.programme import Programme, Span, locate, spans_of
+from services.restreamer.playout.programme import Programme, Span, locate, nothing_there, spans_of
 from services.restreamer.playout.terms import Library, Reporter, Telling, Warned
 from shared.messages.restreams import Encoding, Item, Place, Source
 
@@ -218,7 +218,7 @@ class Ahead:
         if self.stop.is_set() or self.place is None:
             return
         self.failures.add(str(error), self.place, lasting=error.lasting)
-        self.report(Warned(str(error), self.place.item, item.source.shown))
+        self.report(Warned(str(error), self.place.item, item.source.shown, skipped=True))
 
     def _teller(self, item: Item, place: Place) -> Callable[[str], None]:
         """Give what is told of a file until it is closed."""
@@ -258,5 +258,5 @@ def _found(item: Item, media: Media, place: Place) -> tuple[tuple[Span, ...], tu
     spans = tuple(spans_of(item, media))
     found = locate(spans, place, media.duration)
     if found is None and not place.at:
-        raise SourceError("the file ends before its ranges begin")
+        raise SourceError(nothing_there(spans, media))
     return spans, found

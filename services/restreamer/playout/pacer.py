@@ -133,6 +133,7 @@ class Pacer:
         return over if over is not None and now >= self._end_ns else None
 
     def _finish(self, end: Ended) -> None:
+        self._see()
         self._publish(ended=True)
         self._report(end)
 
@@ -198,9 +199,14 @@ class Pacer:
         if self._looked_ns >= 0 and now - self._looked_ns < LOOK_NS:
             return
         self._looked_ns = now
+        self._see()
+
+    def _see(self) -> None:
+        """Ask how the targets are; tell when the first of them is sent to."""
         self._states = self._outputs.states()
         self._publish()
-        if not self._started and self._last is not None and any(status.state == "live" for status in self._states):
+        sent = any(status.state == "live" and not status.unsent for status in self._states)
+        if not self._started and self._last is not None and sent:
             self._started = True
             self._report(Started())
 

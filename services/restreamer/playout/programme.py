@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Self
 
 from services.restreamer.model import FLICKS, Media, SourceError
@@ -102,6 +103,28 @@ def locate(spans: Sequence[Span], place: Place, duration: int | None) -> tuple[i
         if _within(start, limits[number]):
             return number, Span(start, spans[number].end)
     return None
+
+
+def nothing_there(spans: Sequence[Span], media: Media) -> str:
+    """Say in which way all ranges miss a file; its times are told as wall clock where it knows that."""
+    one = len(spans) == 1
+    ranges = "the range lies" if one else "all ranges lie"
+    thing = "file" if media.wall_start_ms is None else "recording"
+    if all(span.end is not None and span.end <= 0 for span in spans):
+        return f"{ranges} before the {thing} begins ({_moment(media, 0)})"
+    if media.duration is None:
+        return f"{ranges} outside the {thing}"
+    if all(span.start >= media.duration - TOLERANCE for span in spans):
+        return f"{ranges} after the {thing}'s end ({_moment(media, media.duration)})"
+    return f"{ranges} outside the {thing} ({_moment(media, 0)} to {_moment(media, media.duration)})"
+
+
+def _moment(media: Media, at: int) -> str:
+    """Write a moment of a file for people."""
+    if media.wall_start_ms is None:
+        return f"{at / FLICKS:.3f}".rstrip("0").rstrip(".") + " s"
+    seconds = media.wall_start_ms // 1000 + at // FLICKS
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _end(span: Span, duration: int | None) -> int | None:

@@ -196,7 +196,8 @@ class Reader:
         if self._splicer.picture_end - self._begun < SHORT:
             self._course.failures.add(text, opened.place, lasting=lasting)
         item = opened.item
-        self._report(Warned(text, opened.place.item if item else None, item.source.shown if item else ""))
+        shown = item.source.shown if item else ""
+        self._report(Warned(text, opened.place.item if item else None, shown, skipped=item is not None))
 
     def _play_range(self, opened: Opened) -> None:
         feed = self._feed = Feed(opened, self._shape, self.takes)

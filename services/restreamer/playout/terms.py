@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Event
 from typing import Protocol, runtime_checkable
 
@@ -46,7 +46,7 @@ class Telling(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The first unit was given to a target that is live."""
+    """The first unit was sent to a target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +65,15 @@ class FileStarted:
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """Something went wrong that does not end the playout; `shown` is the file, for people."""
+    """Something went wrong that does not end the playout; `shown` is the file, for people.
+
+    `skipped`: it is not played, or not to its end.
+    """
 
     text: str
     item: int | None = None
     shown: str = ""
+    skipped: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

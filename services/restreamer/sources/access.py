@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import CancelledError, Future
@@ -101,6 +102,8 @@ class Access:
     limits: Limits = Limits()
     spool: Spool = Spool()
     restream: str = ""
+    tls: ssl.SSLContext | None = None
+    """Whom to trust; None: the usual authorities."""
 
     def ask(self, question: Callable[[JetStreamContext], Coroutine[object, object, T]], stop: Event) -> T:
         """Run a coroutine on the loop and wait for its answer; SourceError when broker or store do not answer."""

@@ -196,11 +196,12 @@ def _settled(sock: socket.socket) -> int:
     return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
 
-def guarded_client(allowed: Networks, limits: Limits, stop: Event) -> httpx.Client:
+def guarded_client(allowed: Networks, limits: Limits, stop: Event, tls: ssl.SSLContext | None = None) -> httpx.Client:
     """Make a client that one thread reads one source with; follows no redirects, heeds no proxy settings."""
-    transport = httpx.HTTPTransport(verify=_tls())
+    tls = tls or _tls()
+    transport = httpx.HTTPTransport(verify=tls)
     transport._pool = httpcore.ConnectionPool(  # noqa: SLF001  httpx takes no network backend
-        ssl_context=_tls(),
+        ssl_context=tls,
         max_connections=CONNECTIONS,
         max_keepalive_connections=1,
         network_backend=_Backend(allowed, limits, stop),

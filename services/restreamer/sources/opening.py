@@ -97,7 +97,7 @@ class _Remote:
         self._access = access
         self._tell = tell
         self._stop = stop
-        self._client: httpx.Client = guarded_client(access.allowed, access.limits, stop)
+        self._client: httpx.Client = guarded_client(access.allowed, access.limits, stop, access.tls)
         try:
             self._bucket, self._key = "", ""
             self._sign: Sign | None = None

@@ -22,11 +22,19 @@ _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 
 def resolved(base: str, reference: str) -> str:
-    """Give the URL that another one refers to; SourceError."""
+    """Give the URL that another one refers to, with its user and password on the same server. SourceError."""
     try:
-        return urljoin(base, reference)
+        joined = urljoin(base, reference)
+        mine, theirs = urlsplit(base), urlsplit(joined)
+        same = (mine.scheme, mine.hostname, mine.port) == (theirs.scheme, theirs.hostname, theirs.port)
     except ValueError:  # its words hold parts of the URL
         raise SourceError("it refers to something that is no URL") from None
+    user, at, _ = mine.netloc.rpartition("@")
+    return (
+        theirs._replace(netloc=f"{user}@{theirs.netloc}").geturl()
+        if at and same and "@" not in theirs.netloc
+        else joined
+    )
 
 
 class HttpOrigin:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -26,13 +26,14 @@ _STEP_S: Final = 0.01
 
 
 class Targets:
-    """Sends to targets. Made with `partial(Targets, rules, clock)`, one a restream; one thread calls, the pacer.
+    """Sends to targets. One a restream, which `about` names in log lines; one thread calls, the pacer.
 
     No call waits for a target, but for `close`, which takes up to `rules.farewell`. Calls to targets run in threads
     of their own, at most one a target.
     """
 
-    def __init__(self, rules: TargetRules, clock: Clock) -> None:
+    def __init__(self, rules: TargetRules, clock: Clock, about: Mapping[str, object] | None = None) -> None:
+        self._about = about
         self._rules = rules
         self._clock = clock
         self._recent = Recent()
@@ -105,7 +106,7 @@ class Targets:
             opener = _opener(place, self._rules, self._clock)
         except TargetError as error:
             refusal = str(error)
-        return Target(spec, self._lane(form), opener, self._rules, self._clock, refusal)
+        return Target(spec, self._lane(form), opener, self._rules, self._clock, refusal, self._about)
 
     def _lane(self, form: str) -> Lane:
         """Give a format's lane; a new one begins with what the others have packed since the last keyframe."""

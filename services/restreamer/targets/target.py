@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from services.restreamer.model import TargetSpec
@@ -18,6 +18,8 @@ from shared.messages.restreams import TargetState, TargetStatus
 log = get_logger()
 
 _LONGEST_ERROR = 512
+_BUFFERED = 32 << 20
+"""More than what both ends of a connection buffer: whoever took that has read some."""
 
 
 @dataclass(slots=True)
@@ -46,8 +48,16 @@ class Target:
     """
 
     def __init__(
-        self, spec: TargetSpec, lane: Lane, opener: Opener | None, rules: TargetRules, clock: Clock, refusal: str = ""
+        self,
+        spec: TargetSpec,
+        lane: Lane,
+        opener: Opener | None,
+        rules: TargetRules,
+        clock: Clock,
+        refusal: str = "",
+        about: Mapping[str, object] | None = None,
     ) -> None:
+        self._about = about or {}
         self.spec = spec
         self.lane = lane
         self._opener = opener
@@ -62,6 +72,7 @@ class Target:
         self._line: Line | None = None
         self._begun = False
         self._start: Start | None = None
+        self._before = 0  # bytes that the line had sent when media began
         self._configured = 0
         self._failures = self._pauses = 0
         self._due_ns = clock.monotonic_ns()
@@ -80,7 +91,12 @@ class Target:
             connects=self._connects,
             sent_bytes=self._sent + (self._line.sent if self._line is not None else 0),
             dropped=self._dropped,
+            unsent=self._state == "live" and not self._sends(),
         )
+
+    def _sends(self) -> bool:
+        """Tell whether media has left over this connection."""
+        return self._begun and self._line is not None and self._line.sent > self._before
 
     def tick(self, now_ns: int) -> None:
         """Call, take answers, send what waits, give up."""
@@ -138,7 +154,8 @@ class Target:
                 line.flush(now_ns)
                 self._check(line, now_ns)
         except TargetError as error:
-            if now_ns - self._live_ns >= ns(self._rules.steady):
+            steady = now_ns - self._live_ns >= ns(self._rules.steady)
+            if steady and (not error.stuck or line.sent > _BUFFERED):
                 self._failures = self._pauses = 0
             self._leave_line()
             self._fail(error, now_ns)
@@ -155,7 +172,7 @@ class Target:
             self._become("live", "")
         if not self._begun and (blocks := self.lane.start()):
             line.accept(self.lane.tracks)
-            self._begun, self._configured = True, self.lane.number
+            self._begun, self._before, self._configured = True, line.sent, self.lane.number
             self._start = Start(sum(len(block.data) for block in blocks), len(blocks), line.queue.popped, now_ns)
             for block in blocks:
                 line.put(block, now_ns)
@@ -178,9 +195,9 @@ class Target:
             most = most + self._start.bytes if self._start.bytes > OWN_BYTES else most
             waits_ns = now_ns - self._start.moved_ns
         if waits_ns > ns(self._rules.stuck_after):
-            raise TargetError(f"took too little for {self._rules.stuck_after.total_seconds():g} s")
+            raise TargetError(f"took too little for {self._rules.stuck_after.total_seconds():g} s", stuck=True)
         if queue.bytes > most:
-            raise TargetError(f"took too little: more than {most >> 20} MiB wait")
+            raise TargetError(f"took too little: more than {most >> 20} MiB wait", stuck=True)
 
     def _fail(self, error: TargetError, now_ns: int) -> None:
         rules = self._rules
@@ -205,7 +222,8 @@ class Target:
         if state != self._state:
             self._since_ms = self._clock.now_ms()
             tell = log.warning if state == "failed" else log.info
-            tell("restream.target.changed", target=self.spec.target, shown=self.spec.shown, state=state, reason=error)
+            which = {"target": self.spec.target, "shown": self.spec.shown, **self._about}
+            tell("restream.target.changed", state=state, reason=error, **which)
         self._state, self._error = state, error
 
     def leave(self, now_ns: int) -> None:

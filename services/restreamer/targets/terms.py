@@ -29,12 +29,14 @@ class Block:
 class TargetError(Exception):
     """A target cannot be called, or was lost; the text is for people and holds no secret.
 
-    `refused`: the other side said no, or what was asked is wrong; another call at once is vain.
+    `refused`: the other side said no, or what was asked is wrong; another call at once is vain. `stuck`: it takes too
+    little.
     """
 
-    def __init__(self, text: str, *, refused: bool = False) -> None:
+    def __init__(self, text: str, *, refused: bool = False, stuck: bool = False) -> None:
         super().__init__(text)
         self.refused = refused
+        self.stuck = stuck
 
 
 @dataclass(slots=True)

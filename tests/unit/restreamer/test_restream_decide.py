@@ -9,7 +9,17 @@ from typing import Any
 
 import pytest
 
-from services.restreamer.decide import BEFORE, RESUMABLE, apply, clock_commands, event_of, over, playing, refusal_of
+from services.restreamer.decide import (
+    BEFORE,
+    RESUMABLE,
+    apply,
+    clock_commands,
+    event_of,
+    over,
+    playing,
+    refusal_of,
+    told,
+)
 from shared.messages.restreams import (
     Callback,
     Encoding,
@@ -19,6 +29,8 @@ from shared.messages.restreams import (
     RestreamSpec,
     Source,
     Target,
+    TargetState,
+    TargetStatus,
     Verb,
 )
 
@@ -269,3 +281,64 @@ def test_a_resume_without_a_list_forgets_times_that_are_over() -> None:
     stopped = made(started(start_ms=NOW - 5, end_ms=NOW + MINUTE), "stop")
     soon, late = made(stopped, "resume", NOW + 1), made(stopped, "resume", NOW + MINUTE)
     assert (soon.spec.start_ms, soon.spec.end_ms, late.spec.end_ms) == (None, NOW + MINUTE, None)
+
+
+def status(target: Target, state: TargetState) -> TargetStatus:
+    return TargetStatus(target=target.target, shown=target.shown, state=state, since_ms=1)
+
+
+# How targets were one after the other, and which were then missed, or broken, when the run ended.
+TARGETS: list[tuple[list[dict[str, TargetState]], list[str], list[str]]] = [
+    ([], ["a", "b"], []),
+    ([{"a": "live", "b": "live"}], [], []),
+    ([{"a": "live", "b": "failed"}], ["b"], []),
+    ([{"a": "ready", "b": "connecting"}], ["a", "b"], []),
+    ([{"a": "live"}, {"a": "waiting"}, {"b": "live"}], [], ["a"]),
+    ([{"a": "live"}, {"a": "failed"}, {"a": "live"}], ["b"], []),
+    ([{"a": "live", "b": "live"}, {"a": "failed", "b": "waiting"}], [], ["a", "b"]),
+    ([{"a": "live", "b": "live"}, {"b": "removed"}], ["b"], []),  # and given back, to no avail
+]
+
+
+@pytest.mark.parametrize(("ways", "missed", "broken"), TARGETS)
+def test_an_end_says_which_targets_missed_it(
+    ways: list[dict[str, TargetState]], missed: list[str], broken: list[str]
+) -> None:
+    named, record = {"a": A, "b": B}, started()
+    for way in ways:
+        statuses = [status(named[name], state) for name, state in way.items()]
+        record = told(record, 1, statuses) or record
+        assert told(record, 1, statuses) is None
+    ended = over(record, 1, "ended", "", NOW)
+    assert ended is not None
+    news = event_of(ended, ended.untold[-1])
+    assert news.missed == tuple(named[name].target for name in missed)
+    assert news.broken == tuple(named[name].target for name in broken)
+    assert event_of(record, record.untold[-1]).missed == ()
+    assert told(ended, 1, [status(A, "live")]) is None
+    assert told(record, 2, [status(A, "live")]) is None
+
+
+def test_a_list_that_was_played_to_nobody_has_failed_and_one_whose_time_is_over_has_ended() -> None:
+    starting = made(None, "start", spec=spec(end_ms=NOW + 9 * MINUTE))
+    failed = over(starting, 1, "ended", "", NOW, "rtmp://h/a/***: refused")
+    assert failed is not None
+    assert (failed.state, failed.reason) == ("failed", "nothing was sent to any target: rtmp://h/a/***: refused")
+    by_time = over(starting, 1, "ended", "its end's time has come", NOW, "refused")
+    assert by_time is not None
+    assert (by_time.state, event_of(by_time, by_time.untold[-1]).missed) == ("ended", (A.target, B.target))
+    assert over(told(starting, 1, [status(A, "live")]), 1, "ended", "", NOW).state == "ended"  # type: ignore[union-attr]
+
+
+def test_a_run_that_is_resumed_begins_with_no_target_reached() -> None:
+    reached = told(started(), 1, [status(A, "live")])
+    assert reached is not None
+    assert reached.reached == (A.target,)
+    resumed = made(made(reached, "stop"), "resume")
+    assert (resumed.run, resumed.reached, resumed.created_ms) == (2, (), NOW)
+
+
+def test_a_restream_is_as_old_as_its_first_command() -> None:
+    record = apply(None, command("start", NOW - 5000, spec=spec()), NOW)
+    assert isinstance(record, RestreamRecord)
+    assert (record.created_ms, record.changed_ms) == (NOW - 5000, NOW)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import ssl
 from contextlib import suppress
@@ -88,7 +89,7 @@ class RtmpLine:
         except _WAIT:
             return
         except OSError as error:
-            raise TargetError(f"the connection was lost: {error.strerror or 'closed'}{self._doubt}") from error
+            raise self._lost(error) from error
 
     def _send(self) -> tuple[int, int]:
         """Send once; give how much was offered and how much was taken."""
@@ -121,13 +122,18 @@ class RtmpLine:
             with suppress(*_WAIT):
                 self._hear(now_ns)
         except OSError as error:
-            raise TargetError(f"the connection was lost: {error.strerror or 'closed'}{self._doubt}") from error
+            raise self._lost(error) from error
         except RtmpError as error:
             raise TargetError(f"does not speak RTMP: {error}") from error
         if self._window and self._received - self._acknowledged >= self._window // 2:
             self._acknowledged = self._received
             total = (self._received & 0xFFFFFFFF).to_bytes(4, "big")
             self._control(chunks.ACKNOWLEDGEMENT, total, now_ns)
+
+    def _lost(self, error: OSError) -> TargetError:
+        """Say that the connection is over; one that timed out took nothing for as long (TCP_USER_TIMEOUT)."""
+        text = f"the connection was lost: {error.strerror or 'closed'}{self._doubt}"
+        return TargetError(text, stuck=error.errno == errno.ETIMEDOUT)
 
     def _hear(self, now_ns: int) -> None:
         for _ in range(_MOST_READS):

@@ -347,3 +347,58 @@ def test_who_is_removed_hears_a_goodbye_for_a_second_at_most(stuck: bool) -> Non
     scene.clock.step(RULES.farewell / timedelta(seconds=1))
     assert scene.target.left(scene.clock.ns)
     assert line.closed
+
+
+def test_nothing_was_sent_before_media_has_left() -> None:
+    line = FakeLine(sent=700)  # what the call itself took
+    scene = Scene(lambda: line)
+    scene.tick()
+    assert (scene.status.state, scene.status.unsent) == ("live", True)
+    line.takes = False
+    scene.feed(picture(0, key=True))
+    assert scene.status.unsent
+    line.takes = True
+    scene.tick()
+    assert (scene.status.state, scene.status.unsent) == ("live", False)
+    line.fault = TargetError("gone")
+    scene.answer = FakeLine
+    assert not scene.tick().unsent
+    scene.tick(1.1)
+    scene.feed(picture(40))
+    assert not scene.tick().unsent, "the picture group that it begins with was sent"
+
+
+def test_a_target_that_reads_nothing_fails_as_one_that_says_no_and_is_called_less_and_less() -> None:
+    """What the buffers on the way take looks like media for 20 s each time."""
+    lines: list[FakeLine] = []
+
+    def connect() -> Line:
+        lines.append(FakeLine())
+        return lines[-1]
+
+    scene, at, waits = Scene(connect, tries=3), 0, []
+    scene.tick()
+    for _ in range(2 * 3600):
+        at += 500
+        scene.feed(picture(at, key=not at % 2000))
+        count = len(lines)
+        if lines[-1].sent > 2000:
+            lines[-1].takes = False
+        scene.tick(0.5)
+        waits.append(len(lines) > count)
+    assert len(lines) < 70, "called every 75 s in the end, not every 13"
+    assert scene.status.connects == len(lines)
+
+
+def test_a_target_that_is_stuck_once_in_a_long_time_is_called_quickly_again() -> None:
+    line = FakeLine(sent=0)
+    scene = Scene(lambda: line, tries=1)
+    scene.tick()
+    for _ in range(3):
+        line.takes, line.sent = True, 64 << 20
+        scene.feed(picture(0, key=True))
+        line.takes = False
+        scene.feed(picture(40))
+        assert scene.tick(11).state == "failed"
+        line.queue = Queue()
+        assert scene.tick(2.1).state == "live", "after the shortest pause each time"

@@ -66,10 +66,9 @@ class Sender:
             return Outcome(error=f"no answer within {seconds:g} s")
         except httpx.ConnectTimeout:
             return Outcome(error=f"no connection within {self._policy.connect.total_seconds():g} s", reached=False)
-        except httpx.ConnectError as error:
-            return Outcome(error=f"no connection: {error}"[:300].rstrip(": "), reached=False)
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-            return Outcome(error=f"{type(error).__name__}: {error}"[:300].rstrip(": "))
+            reached = not isinstance(error, httpx.ConnectError)
+            return Outcome(error=f"{type(error).__name__}: {error}"[:300].rstrip(": "), reached=reached)
         except ReelayError as error:  # refused by netguard, or the name is not found
             return Outcome(error=str(error)[:300], reached=False)
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -19,6 +20,7 @@ from shared.media.cutting.silence import silent_packet
 from shared.media.cutting.sound import _holes
 from shared.media.cutting.source import Audio, Piece
 from shared.media.model import SampleTable
+from shared.media.mp4.entries import codec_record
 from shared.media.mp4.fragments import FragmentWriter, Sample
 from shared.media.mp4.init import aac_config, build_init, opus_config, video_config
 
@@ -213,7 +215,14 @@ def test_holes_are_counted_against_the_clock() -> None:
 
 
 def test_silence_is_made_for_usual_formats() -> None:
-    assert silent_packet(AUDIO, 1024) == bytes.fromhex("211004608c1c")
+    packet = silent_packet(AUDIO, 1024)
+    decoder = av.CodecContext.create("aac", "r")
+    assert packet is not None
+    assert isinstance(decoder, av.AudioCodecContext)
+    decoder.extradata = codec_record(AUDIO)
+    sounds = [frame.to_ndarray() for _ in range(3) for frame in decoder.decode(av.Packet(packet))]
+    assert [sound.shape for sound in sounds] == [(2, 1024)] * 3
+    assert not any(sound.any() for sound in sounds)
     assert silent_packet(OPUS, 960) == b"\xf8\xff\xfe"
     assert silent_packet(OPUS, 2880) is None
     assert silent_packet(AUDIO, 960) is None

@@ -43,15 +43,14 @@ def _load_run(run: Run, start: Fraction, end: Fraction) -> Iterator[Piece]:
         ends = [run.origin + Fraction(segment.start + segment.duration, lead.timescale) for segment in group]
         wanted = [index for index in range(len(group)) if ends[index] > start and starts[index] < end]
         beside = [index for index in range(len(group)) if ends[index] <= start < ends[index] + BEYOND][-1:]
-        if wanted and beside and starts[wanted[0]] - start > HOLE:
-            wanted = [*beside, *wanted]
-        if wanted:
-            yield _load_near(run, tracks, lead, group, (wanted[0], wanted[-1] + 1))
-        elif beside:
-            with suppress(SegmentUnreadable):  # by its time it is not needed
-                piece = _load_near(run, tracks, lead, group, (beside[0], beside[0] + 1))
-                if any(stretch.start < end and stretch.end > start for stretch in piece.stretches):
-                    yield piece
+        piece = None
+        if beside and (not wanted or starts[wanted[0]] - start > HOLE):
+            with suppress(SegmentUnreadable):  # by its time it is not needed, but what it holds may go on
+                piece = _load_near(run, tracks, lead, group, (beside[0], max(beside[0], *wanted, 0) + 1))
+        if piece is None and wanted:
+            piece = _load_near(run, tracks, lead, group, (wanted[0], wanted[-1] + 1))
+        if piece is not None and any(part.start < end and part.end > start for part in piece.stretches):
+            yield piece
 
 
 def _tracks(init: Path) -> list[TrackConfig]:

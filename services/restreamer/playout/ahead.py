@@ -10,6 +10,7 @@ from threading import Event, Lock, Thread
 from services.restreamer.model import Media, SourceError
 from services.restreamer.playout.picture_graph import Mark, read_mark
 from services.restreamer.playout.programme import Programme, Span, locate, nothing_there, spans_of
+from services.restreamer.playout.still import StillMedia
 from services.restreamer.playout.terms import Library, Reporter, Telling, Warned
 from shared.messages.restreams import Encoding, Item, Place, Source
 
@@ -175,6 +176,8 @@ class Ahead:
         if isinstance(library, Telling):
             library = library.telling(self._teller(item, place))
         media = library.open(item.source, self.stop)
+        if media.video is None and media.audio is not None:
+            media = StillMedia(media)
         try:
             spans, found = _found(item, media, place)
         except SourceError:
@@ -254,7 +257,7 @@ class Ahead:
 def _found(item: Item, media: Media, place: Place) -> tuple[tuple[Span, ...], tuple[int, Span] | None]:
     """Find an item's ranges and where to begin in them. SourceError where there is nothing to play."""
     if media.video is None:
-        raise SourceError("the file has no pictures")
+        raise SourceError("the file has neither pictures nor sound")
     spans = tuple(spans_of(item, media))
     found = locate(spans, place, media.duration)
     if found is None and not place.at:

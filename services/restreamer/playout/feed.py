@@ -19,6 +19,7 @@ from services.restreamer.playout.sound_encoder import SoundRun
 from services.restreamer.playout.sound_frames import track_for, usual_samples
 from services.restreamer.playout.sounds import CopiedSound, EncodedSound, NoSound, Sound
 from services.restreamer.playout.splice import DEEPEST, Part, Shot, Splicer
+from services.restreamer.playout.still import StillMedia
 from services.restreamer.playout.waits import Metered
 from shared.messages.restreams import Place
 
@@ -72,7 +73,7 @@ class Feed:
         key = sample.first_key
         if key is None:
             raise SourceError("no picture can be read")
-        found = Found(self._track, self._audio, sample.rate, sample.deep)
+        found = Found(self._track, self._audio, sample.rate, sample.deep, isinstance(media, StillMedia))
         self.verdict = decide(found, self.stream, self.takes, self.opened.listing.encoding, marked=marked)
         start = key.pts if self.live else span.start
         seams = None

@@ -12,12 +12,14 @@ from services.restreamer.sources.demux import Demuxer
 from services.restreamer.sources.files import Readable
 from services.restreamer.sources.flv_seek import Seekable, flv_from
 from services.restreamer.sources.flv_watch import FlvWatch
+from services.restreamer.sources.pictures import Picture, decode
 from services.restreamer.sources.sniff import Container
 from services.restreamer.sources.timing import MOST_BYTES, Steady, Timed, complete, merged, timed
 
 BACKS: Final = (0, 3 * FLICKS, 15 * FLICKS, 60 * FLICKS)
 SHORT: Final = FLICKS  # an mp4 that ends so much before its index says is cut short
 SOUND_BEFORE: Final = 64  # frames of sound that may come before the picture that they are heard with
+LARGEST_COVER: Final = 4096  # pixels a side
 LOOK_AHEAD: Final = 2000  # packets until a track that is announced must have come
 
 
@@ -47,7 +49,9 @@ class FileMedia:
         self._jumped = False
         self._watch: FlvWatch | None = None
         self._demuxer = self._demux(file, container)
+        self.cover: Picture | None = None
         try:
+            self.cover = _cover(self._demuxer.cover())
             flow = self._flow()
             self._ahead = self._look(flow)
         except BaseException:
@@ -215,6 +219,16 @@ class FileMedia:
             self._file.seek(0)
         self._demuxer = self._demux(self._file, container)
         return self._flow()
+
+
+def _cover(data: bytes | None) -> Picture | None:
+    """Decode a cover; none where it is not fit."""
+    if data is None:
+        return None
+    try:
+        return decode(data, LARGEST_COVER)
+    except SourceError:
+        return None
 
 
 def entered(flow: Iterable[Timed], start: int, *, video: bool) -> Iterator[Timed]:

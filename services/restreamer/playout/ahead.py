@@ -47,7 +47,7 @@ class Opened:
         seam = self.media.resumes
         if seam is not None and (self.span.end is None or seam < self.span.end):
             place = self.place.model_copy(update={"at": max(seam, 0)}) if self.item is not None else self.place
-            return replace(self, place=place, span=Span(seam, self.span.end))
+            return replace(self, place=place, span=Span(max(seam, self.span.start), self.span.end))
         if self.item is None:
             return None
         found = locate(self.spans[self.place.range + 1 :], Place(), self.media.duration)

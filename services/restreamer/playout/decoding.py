@@ -11,6 +11,7 @@ import av
 from services.restreamer.model import Packet, SourceError, Track
 
 DECODE_THREADS = 2
+_DECODERS = {"av1": "libdav1d"}  # FFmpeg's own decoder of that name needs hardware
 
 
 class PictureDecoder:
@@ -67,7 +68,7 @@ class SoundDecoder:
 
 def _open(track: Track) -> av.CodecContext:
     try:
-        context = av.CodecContext.create(track.codec, "r")
+        context = av.CodecContext.create(_DECODERS.get(track.codec, track.codec), "r")
         if track.config:
             context.extradata = track.config
         if track.tag:

@@ -11,14 +11,17 @@ from services.restreamer.model import FLICKS, Kind, Packet, SourceError, Track
 from services.restreamer.sources.demux import Demuxer
 from services.restreamer.sources.files import Readable
 from services.restreamer.sources.flv_seek import Seekable, flv_from
-from services.restreamer.sources.flv_watch import FlvWatch
+from services.restreamer.sources.flv_watch import FlvFinder
 from services.restreamer.sources.pictures import Picture, decode
 from services.restreamer.sources.sniff import Container
-from services.restreamer.sources.timing import MOST_BYTES, Steady, Timed, complete, merged, timed
+from services.restreamer.sources.timing import BACK, FORWARD, MOST_BYTES, Steady, Timed, complete, merged, timed
+from services.restreamer.sources.ts_watch import TsFinder
+from services.restreamer.sources.watch import Finder, Watch
 
 BACKS: Final = (0, 3 * FLICKS, 15 * FLICKS, 60 * FLICKS)
 SHORT: Final = FLICKS  # an mp4 that ends so much before its index says is cut short
 SOUND_BEFORE: Final = 64  # frames of sound that may come before the picture that they are heard with
+_FINDERS: Final[dict[Container, Callable[[bytes], Finder]]] = {"flv": FlvFinder, "mpegts": TsFinder}
 LARGEST_COVER: Final = 4096  # pixels a side
 LOOK_AHEAD: Final = 2000  # packets until a track that is announced must have come
 
@@ -47,7 +50,8 @@ class FileMedia:
         self._seekable = again is None and not part
         self._steady = Steady()
         self._jumped = False
-        self._watch: FlvWatch | None = None
+        self._watch: Watch | None = None
+        self._ended = False  # the flow that is read has given all
         self._demuxer = self._demux(file, container)
         self.cover: Picture | None = None
         try:
@@ -65,9 +69,11 @@ class FileMedia:
         self._told_end = None if part else self._demuxer.video_end
         self._first_dts = min(packet.dts for packet, _ in self._ahead)
         end = self._demuxer.end
-        self.duration = None if end is None else end - self.zero
+        changes = self._watch is not None and bool(self._watch.changed)
+        self.duration = None if end is None or changes else end - self.zero
         self.wall_start_ms = self._demuxer.created_ms
         self._held: Iterator[Timed] | None = None
+        self._end = 0
 
     def packets(self, start: int) -> Iterator[Packet]:
         """Give packets from the last keyframe at or before `start`."""
@@ -80,8 +86,43 @@ class FileMedia:
             flow = self._sought(start)
         self._flow_on = self._held = None
         self._ahead = []
-        moved = ((packet.later(-self.zero), track) for packet, track in flow)
-        yield from self._played(entered(moved, start, video=self._demuxer.has_video))
+        yield from self._played(self._reached(flow, start))
+
+    def _reached(self, flow: Iterable[Timed], start: int) -> Iterator[Timed]:
+        """Give packets from the last keyframe at or before `start`, behind as many changes of codec as that lies."""
+        while True:
+            self._ended, self._end = False, 0
+            pulled = entered(self._moved(flow), start, video=self._demuxer.has_video)
+            first = next(pulled, None)
+            beyond = self._ended and self._end <= start and self._watch is not None and bool(self._watch.changed)
+            if not beyond:
+                return pulled if first is None else chain([first], pulled)
+            self._follow(self._end)
+            flow, self._held, self.resumes = self._held or (), None, None
+
+    def _moved(self, flow: Iterable[Timed]) -> Iterator[Timed]:
+        """Give packets with times from the file's zero."""
+        for packet, track in flow:
+            if packet.kind == "video" or not self._demuxer.has_video:
+                self._end = max(self._end, packet.pts + packet.duration - self.zero)
+            yield packet.later(-self.zero), track
+        self._ended = True
+
+    def _follow(self, end: int) -> None:
+        """Open what comes behind a change of codec: it plays on where what came before has ended."""
+        assert self._watch is not None  # noqa: S101  it has seen the change
+        container, rest = self._demuxer.container, self._watch.rest()
+        self._demuxer.close()
+        self.video = self.audio = self.duration = None
+        self._demuxer = self._demux(rest, container)
+        flow = self._flow()
+        ahead = self._look(flow)
+        first = next(packet for packet, _ in ahead if packet.kind == "video" or not self._demuxer.has_video)
+        gap = first.pts - self.zero - end
+        shift = 0 if -BACK < gap < FORWARD else -gap
+        self.resumes = first.pts + shift - self.zero
+        self._jumped = True
+        self._held = ((packet.later(shift), track) for packet, track in chain(ahead, flow))
 
     def close(self) -> None:
         """Close the file."""
@@ -91,7 +132,8 @@ class FileMedia:
             self._release()
 
     def _demux(self, file: Readable, container: Container) -> Demuxer:
-        self._watch = FlvWatch(file) if container == "flv" else None
+        finder = _FINDERS.get(container)
+        self._watch = Watch(file, finder(file.head())) if finder is not None else None
         return Demuxer(self._watch or file, container)
 
     def _flow(self) -> Iterator[Timed]:
@@ -157,7 +199,7 @@ class FileMedia:
                     if track is not None:
                         self._learn(track)
                     self.resumes = packet.pts
-                    self._jumped = self._jumped or self._watch is not None  # an FLV tells of it but once
+                    self._jumped = self._jumped or self._demuxer.container == "flv"  # it tells of it but once
                     self._held = ((p.later(self.zero), t) for p, t in chain([pair], flow))
                     return
                 if packet.kind == changed.kind:
@@ -167,14 +209,15 @@ class FileMedia:
                 end = max(end, packet.dts + packet.duration)
             yield packet
         self._jumped = self._jumped or self._steady.jumped
-        self._check_end(end)
+        if self._watch is not None and self._watch.changed:
+            self._follow(self._end)
+        else:
+            self._check_end(end)
 
     def _check_end(self, end: int) -> None:
         """Raise SourceError when the packets have ended before the file has."""
         if self._demuxer.broken is not None:
             raise self._demuxer.broken
-        if self._watch is not None and self._watch.changed:
-            raise SourceError(f"the file's {self._watch.changed} codec changes, which is not followed in FLV")
         if self._told_end is not None and self._told_end - self.zero - end > SHORT:
             raise SourceError("the file is cut short: it ends before its time")
 
@@ -198,7 +241,10 @@ class FileMedia:
     def _seek(self, target: int) -> bool:
         """Go to about a time on the file's own clock, or before; False where that cannot be."""
         if self._demuxer.container != "flv":
-            return self._demuxer.seek(target)
+            found = self._demuxer.seek(target)
+            if found and self._watch is not None:
+                self._watch.look_on()
+            return found
         if target <= self._first_dts or not isinstance(self._file, Seekable):
             return False
         file = flv_from(self._file, target)

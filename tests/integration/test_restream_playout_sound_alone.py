@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -118,3 +119,22 @@ def test_pictures_alone_come_with_silence(encoding: Encoding | None, tmp_path: P
     stage.check()
     assert stage.numbers() == list(range(60))
     assert not np.any(sound_of(stage.sounds)[1])
+
+
+def test_sound_that_cannot_be_decoded_is_silence_and_is_told(tmp_path: Path) -> None:
+    stage = Stage(speed=32)
+    stage.play(spec(item(make(Clip(60, audio="wmav2", suffix=".mkv"), tmp_path / "file"))))
+    stage.check()
+    assert not stage.warnings()
+    assert [(file.how, file.reason) for file in stage.files()] == [("copied", "its sound (wmav2) cannot be decoded")]
+    assert stage.numbers() == list(range(60))
+
+
+@pytest.mark.parametrize("rate", [1, 2, 5])
+def test_a_file_of_few_pictures_a_second_is_whole_with_its_sound(rate: int, tmp_path: Path) -> None:
+    stage = Stage(speed=32)
+    stage.play(spec(item(make(Clip(4 * rate, rate=Fraction(rate)), tmp_path / "file"))))
+    stage.check()
+    assert not stage.warnings()
+    assert stage.numbers() == list(range(4 * rate))
+    assert len(beep_starts(sound_of(stage.sounds)[1])) == 4

@@ -66,6 +66,15 @@ class SoundDecoder:
             return []
 
 
+def can_decode(track: Track) -> bool:
+    """Tell whether there is a decoder that takes a track."""
+    try:
+        _open(track)
+    except SourceError:
+        return False
+    return True
+
+
 def _open(track: Track) -> av.CodecContext:
     try:
         context = av.CodecContext.create(_DECODERS.get(track.codec, track.codec), "r")

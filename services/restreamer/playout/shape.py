@@ -59,6 +59,10 @@ class Verdict:
     how: How
     reason: str = ""
 
+    def told(self, more: str) -> Verdict:
+        """Give it with one more thing to tell."""
+        return replace(self, reason="; ".join(text for text in (self.reason, more) if text)) if more else self
+
 
 @dataclass(frozen=True, slots=True)
 class Found:

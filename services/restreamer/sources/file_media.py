@@ -185,7 +185,6 @@ class FileMedia:
         """Give packets until a track changes; note where that is. SourceError when the file is cut short."""
         given: set[Kind] = set()
         changed: Track | None = None
-        end = 0
         for pair in flow:
             packet, track = pair
             if track is not None and track != (self.video if packet.kind == "video" else self.audio):
@@ -205,14 +204,12 @@ class FileMedia:
                 if packet.kind == changed.kind:
                     continue  # nobody could decode it as what came before it
             given.add(packet.kind)
-            if packet.kind == "video":
-                end = max(end, packet.dts + packet.duration)
             yield packet
         self._jumped = self._jumped or self._steady.jumped
         if self._watch is not None and self._watch.changed:
             self._follow(self._end)
         else:
-            self._check_end(end)
+            self._check_end(self._end)
 
     def _check_end(self, end: int) -> None:
         """Raise SourceError when the packets have ended before the file has."""

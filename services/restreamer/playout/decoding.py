@@ -88,6 +88,8 @@ def _open(track: Track) -> av.CodecContext:
             context.thread_count = DECODE_THREADS
             context.width, context.height = track.width, track.height
             context.color_range, context.colorspace, context.color_primaries, context.color_trc = track.colours
+            if track.bits:
+                context.bits_per_coded_sample = track.bits
             if track.codec == "rawvideo":
                 context.pix_fmt = track.pixels
         elif isinstance(context, av.AudioCodecContext):

@@ -125,9 +125,8 @@ def _own_shape(found: Found, takes: frozenset[str], *, marked: bool) -> Shape:
         pixels = plain_pixels(video.pixels) or "yuv420p"
         shape = Shape(video.codec, video.width, video.height, pixels, fps, aspect=video.aspect)
     else:
-        codec = video.codec if video.codec in takes and not marked and video.codec in VIDEO_ENCODERS else "h264"
         size = STILL_SIZE if found.still else _squared(*video.upright)
-        shape = Shape(codec, *size, "yuv420p", fps)
+        shape = Shape("h264", *size, "yuv420p", fps)
     if audio is None or not audio.sample_rate or not audio.channels:
         return shape
     if audio.codec in takes:

@@ -9,6 +9,7 @@ from typing import Final
 
 from services.restreamer.model import FLICKS, Kind, Packet, SourceError, Track
 from services.restreamer.sources.demux import Demuxer
+from services.restreamer.sources.entering import entered, heard
 from services.restreamer.sources.files import Readable
 from services.restreamer.sources.flv_seek import Seekable, flv_from
 from services.restreamer.sources.flv_watch import FlvFinder
@@ -56,8 +57,7 @@ class FileMedia:
         self.cover: Picture | None = None
         try:
             self.cover = _cover(self._demuxer.cover())
-            flow = self._flow()
-            self._ahead = self._look(flow)
+            flow, self._ahead = self._start()
         except BaseException:
             self._demuxer.close()
             raise
@@ -115,8 +115,7 @@ class FileMedia:
         self._demuxer.close()
         self.video = self.audio = self.duration = None
         self._demuxer = self._demux(rest, container)
-        flow = self._flow()
-        ahead = self._look(flow)
+        flow, ahead = self._start()
         first = next(packet for packet, _ in ahead if packet.kind == "video" or not self._demuxer.has_video)
         gap = first.pts - self.zero - end
         shift = 0 if -BACK < gap < FORWARD else -gap
@@ -132,9 +131,33 @@ class FileMedia:
             self._release()
 
     def _demux(self, file: Readable, container: Container) -> Demuxer:
+        """Open a demuxer; what is too short to be opened, before a change of codec, is passed over."""
         finder = _FINDERS.get(container)
-        self._watch = Watch(file, finder(file.head())) if finder is not None else None
-        return Demuxer(self._watch or file, container)
+        if finder is None:
+            self._watch = None
+            return Demuxer(file, container)
+        while True:
+            watch = self._watch = Watch(file, finder(file.head()))
+            try:
+                return Demuxer(watch, container)
+            except SourceError:
+                if not watch.changed:
+                    raise
+                file = watch.rest()
+
+    def _start(self) -> tuple[Iterator[Timed], list[Timed]]:
+        """Read up to the first picture that can be decoded, which may come behind a change of codec."""
+        while True:
+            flow = self._flow()
+            try:
+                return flow, self._look(flow)
+            except SourceError:
+                if self._watch is None or not self._watch.changed:
+                    raise
+                rest, container = self._watch.rest(), self._demuxer.container
+                self._demuxer.close()
+                self.video = self.audio = None
+                self._demuxer = self._demux(rest, container)
 
     def _flow(self) -> Iterator[Timed]:
         """Give all frames from where the demuxer stands, with good times on the file's own clock."""
@@ -169,8 +192,8 @@ class FileMedia:
             if track is not None:
                 self._learn(track)
             if packet.key and (packet.kind == "video" or not self._demuxer.has_video):
-                heard = [pair for pair in before if _heard(pair[0], packet.pts)]
-                return [*heard, (packet, track)]
+                needed = [pair for pair in before if heard(pair[0], packet.pts)]
+                return [*needed, (packet, track)]
             if packet.kind == "audio":
                 before.append((packet, track))
         return []
@@ -272,38 +295,3 @@ def _cover(data: bytes | None) -> Picture | None:
         return decode(data, LARGEST_COVER)
     except SourceError:
         return None
-
-
-def entered(flow: Iterable[Timed], start: int, *, video: bool) -> Iterator[Timed]:
-    """Leave away what comes before the last keyframe at or before `start`, and sound that ends before that."""
-    if not video:
-        yield from (pair for pair in flow if pair[0].pts + pair[0].duration > start)
-        return
-    flow = iter(flow)
-    held: list[Timed] = []
-    tracks: dict[Kind, Track] = {}
-    size, has_key = 0, False
-    for pair in flow:
-        packet, track = pair
-        if track is not None and packet.kind == "video" and not has_key:
-            tracks[packet.kind] = track
-        if packet.kind == "video" and packet.key and (not has_key or packet.pts <= start):
-            has_key = True
-            for before, its in held:
-                if its is not None:
-                    tracks[before.kind] = its
-            held = [p for p in held if p[0].kind == "audio" and _heard(p[0], packet.pts)]
-            size = 0
-        if has_key or packet.kind == "audio":
-            held.append(pair)
-            size += len(packet.data)
-        if has_key and ((packet.kind == "video" and packet.dts > start) or size > MOST_BYTES):
-            break
-    for packet, track in chain(held, flow):
-        earlier = tracks.pop(packet.kind, None)
-        yield packet, track or earlier
-
-
-def _heard(packet: Packet, at: int) -> bool:
-    """Tell whether sound is needed from `at` on: the frame before the first one heard completes it (overlap)."""
-    return packet.pts + 2 * packet.duration > at

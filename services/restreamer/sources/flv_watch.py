@@ -66,7 +66,9 @@ class FlvFinder:
                 self._next += whole
         if self.doubt is not None and not self.changed:
             self._give_up(end - self.doubt)
-        return self._next if self.doubt is None else self.doubt
+        if self.doubt is not None:
+            return self.doubt
+        return end if self._lost or self._next < base else self._next
 
     def _judge(self, kind: int, body: bytes) -> None:
         """See whether a tag is of the codec that its kind has had."""

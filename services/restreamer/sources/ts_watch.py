@@ -15,7 +15,7 @@ _PAT, _PMT = 0, 2
 _PRIVATE: Final = 6
 _VIDEO: Final = frozenset((0x01, 0x02, 0x10, 0x1B, 0x24, 0x33, 0x42, 0xD1, 0xEA))
 _AUDIO: Final = frozenset((0x03, 0x04, 0x0F, 0x11, 0x1C, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87))
-Streams = tuple[tuple[int, int, bytes], ...]
+Streams = dict[str, tuple[int, int, bytes]]
 
 
 class TsFinder:
@@ -27,7 +27,7 @@ class TsFinder:
         self._stride, self._start = _packets(head)
         self._pmt: int | None = None
         self._tables = b""
-        self._streams: Streams | None = None
+        self._streams: Streams = {}
         self._next = self._start
 
     def head(self) -> bytes:
@@ -79,15 +79,11 @@ class TsFinder:
                 self._pmt, self._tables = int.from_bytes(first[2:], "big") & 0x1FFF, packet
         elif section[0] == _PMT:
             streams = _streams(section)
-            if self._streams is None:
-                self._streams = streams
-            elif streams and streams != self._streams:
-                self.doubt, self.changed = at, _what(self._streams, streams)
-
-
-def _what(before: Streams, after: Streams) -> str:
-    same_video = [s for s in before if s[1] in _VIDEO] == [s for s in after if s[1] in _VIDEO]
-    return "audio" if same_video else "video"
+            other = [name for name, stream in streams.items() if self._streams.get(name, stream) != stream]
+            if other:
+                self.doubt, self.changed = at, "video" if "video" in other else "audio"
+            else:  # one more, which FFmpeg finds where it comes soon, or one that pauses
+                self._streams.update(streams)
 
 
 def _packets(head: bytes) -> tuple[int, int]:
@@ -116,7 +112,7 @@ def _section(packet: bytes) -> bytes | None:
 def _streams(section: bytes) -> Streams:
     """List a program's first video and first sound: PID, type, and descriptors where these tell the codec."""
     at = 12 + (int.from_bytes(section[10:12], "big") & 0xFFF)
-    found: dict[str, tuple[int, int, bytes]] = {}
+    found: Streams = {}
     while at + 5 <= len(section) - 4:
         kind, pid = section[at], int.from_bytes(section[at + 1 : at + 3], "big") & 0x1FFF
         size = int.from_bytes(section[at + 3 : at + 5], "big") & 0xFFF
@@ -127,7 +123,7 @@ def _streams(section: bytes) -> Streams:
             found.setdefault("audio", (pid, kind, codec))
         elif name:
             found.setdefault(name, (pid, kind, b""))
-    return tuple(found.values())
+    return found
 
 
 def _private(descriptors: bytes) -> bytes:

@@ -69,7 +69,7 @@ class Watch:
 
     def __init__(self, file: Readable, finder: Finder) -> None:
         self._file, self._finder = file, finder
-        self._at = self._looked = 0  # where reading goes on, and looking
+        self._at = self._looked = self._safe = 0  # where reading goes on, and looking; up to where all is clear
         self._held = b""  # read, and not given yet; it ends at `_at`
         self._tail = b""  # as above, what is looked at again
         self._over = False
@@ -124,15 +124,19 @@ class Watch:
 
     def look_on(self) -> None:
         """Look from here on: a demuxer has gone elsewhere."""
-        self._looked, self._tail = self._at, b""
+        self._looked = self._safe = self._at
+        self._tail = b""
         self._finder.skip(self._at)
 
     def _room(self) -> int:
-        """Count the bytes that may be given: those before a change, or what may be one."""
+        """Count the bytes that may be given: those before a change, what may be one, and what is not looked at yet."""
         doubt, begin = self._finder.doubt, self.tell()
-        if doubt is None or begin > doubt or (self._over and not self.changed):
+        if self._over and not self.changed:
             return len(self._held)
-        return min(doubt - begin, len(self._held))
+        ends = [self._safe] if begin <= self._looked else []
+        if doubt is not None and begin <= doubt:
+            ends.append(doubt)
+        return min([len(self._held), *(end - begin for end in ends)])
 
     def _fill(self, size: int) -> None:
         data = self._file.read(size)
@@ -147,3 +151,4 @@ class Watch:
         self._looked = self._at
         wanted = self._finder.look(fresh, base)
         self._tail = fresh[max(wanted - base, 0) :] if wanted < self._at else b""
+        self._safe = min(wanted, self._at)

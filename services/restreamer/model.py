@@ -43,7 +43,8 @@ class Track:
     colours: tuple[int, int, int, int] = (0, 2, 2, 2)
     """Range, matrix, primaries and transfer as the container tells them (H.273), where the pictures do not."""
     tag: str = ""
-    """The codec's tag in the file, which some decoders need."""
+    """The codec's tag in the file, and its bits a pixel, which some decoders need."""
+    bits: int = 0
     layout: str = ""
     """Which speakers the channels are for, where the codec's own data do not tell."""
 

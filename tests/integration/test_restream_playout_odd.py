@@ -60,6 +60,40 @@ def test_another_size_midway_is_conformed(frames: int, tmp_path: Path) -> None:
     stage.check()
 
 
+CODERS = {
+    "hevc": Clip(60, 100, codec="libx265", options=("-x265-params", "log-level=none")),
+    "av1": Clip(60, 100, codec="libsvtav1", options=("-preset", "12", "-b:v", "2M")),
+    "flv1": Clip(60, 100, codec="flv", audio_rate=44_100, options=("-q:v", "3")),
+    "mp3": Clip(60, 100, audio="libmp3lame", audio_rate=44_100),
+}
+
+
+@pytest.mark.parametrize("name", CODERS)
+def test_another_codec_midway_is_conformed_and_back(name: str, tmp_path: Path) -> None:
+    clips = [Clip(60), CODERS[name], Clip(60, 200)]
+    parts = [make(replace(clip, suffix=".flv"), tmp_path / str(n)).read_bytes() for n, clip in enumerate(clips)]
+    path = tmp_path / "joined.flv"
+    path.write_bytes(parts[0] + b"".join(part[13:] for part in parts[1:]))
+    stage = Stage(speed=16)
+    stage.play(spec(item(path), item(path, (3, 5))))
+    assert not stage.warnings()
+    whole = [*range(60), *range(100, 160), *range(200, 260)]
+    numbers = stage.numbers()
+    assert numbers[:180] == whole
+    assert numbers[180] in (129, 130, 131)  # FLV's times are rounded, and say little of where a file ended
+    assert numbers[181:] == whole[whole.index(numbers[180]) + 1 :][: len(numbers) - 181]
+    assert 58 <= len(numbers) - 180 <= 62
+    assert {unit.track.codec for unit in stage.pictures if unit.track} == {"h264"}
+    stage.check()
+
+
+def test_av1_joins_a_stream_of_h264(tmp_path: Path) -> None:
+    stage = Stage(speed=16)
+    stage.play(spec(*(item(make(clip, tmp_path / str(n))) for n, clip in enumerate((Clip(60), CODERS["av1"])))))
+    assert [file.how for file in stage.files()] == ["copied", "conformed"]
+    assert stage.numbers() == [*range(60), *range(100, 160)]
+
+
 def test_sound_that_changes_its_channels_unannounced_is_encoded_through(tmp_path: Path) -> None:
     path = joined(tmp_path, Clip(60, audio="libmp3lame"), Clip(60, 100, audio="libmp3lame", channels=2))
     stage = Stage(speed=16)

@@ -219,6 +219,23 @@ def test_a_full_range_file_is_right_between_others(tmp_path: Path) -> None:
         assert np.abs(seen.rgb[180, 320].astype(int) - (0x20, 0x30, 0x80)).max() <= 4
 
 
+ALPHA = {
+    "prores.mov": ("-c:v", "prores_ks", "-profile:v", "4", "-pix_fmt", "yuva444p10le"),
+    "png.mov": ("-c:v", "png"),
+    "qtrle.mov": ("-c:v", "qtrle", "-pix_fmt", "argb"),
+}
+
+
+@pytest.mark.parametrize("name", ALPHA)
+def test_what_is_transparent_is_black(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    source = "color=red:s=320x180:r=25,format=rgba,geq=r=200:g=60:b=40:a='if(lt(X,160),255,0)'"
+    run("-f", "lavfi", "-i", source, "-t", 1, *ALPHA[name], path)
+    rgb = shown(play(path).pictures)[10].rgb.astype(int)
+    assert np.abs(rgb[90, 80] - (200, 60, 40)).max() <= 6
+    assert rgb[90, 240].max() <= 6
+
+
 CODECS = {
     "prores-sowt.mov": ("-c:v", "prores_ks", "-c:a", "pcm_s16le"),
     "prores4444-in24.mov": ("-c:v", "prores_ks", "-profile:v", "4", "-pix_fmt", "yuva444p10le", "-c:a", "pcm_s24be"),

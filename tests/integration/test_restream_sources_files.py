@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -155,16 +156,63 @@ def test_another_codec_within_a_transport_stream_is_a_seam(access: Access, kinds
     media.close()
 
 
-@pytest.mark.parametrize("change", ["video", "audio"])
-def test_another_codec_within_an_flv_is_told_when_all_before_it_was_played(access: Access, change: str) -> None:
+OTHERS = {
+    "flv1": ("-c:v", "flv1", "-q:v", "3"), "hevc": ("-c:v", "libx265", "-x265-params", "log-level=none"),
+    "av1": ("-c:v", "libsvtav1", "-preset", "12"), "mp3": ("-c:a", "libmp3lame", "-ar", "44100"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["once", "back"])
+@pytest.mark.parametrize("change", OTHERS)
+def test_another_codec_within_an_flv_is_a_seam(access: Access, change: str, *, again: bool) -> None:
+    """The second part's times begin anew, as where an encoder was started again."""
     first = make(access, "a.flv")
-    codec = {"video": ("-c:v", "flv1"), "audio": ("-c:a", "libmp3lame", "-ar", "44100")}[change]
-    media = open_bytes(access, first + make(access, "b.flv", Spec(options=codec))[13:])
-    packets: list[Packet] = []
-    with pytest.raises(SourceError, match=f"{change} codec changes"):
-        packets.extend(media.packets(0))
-    seen = numbers(media.video, packets)
-    assert seen[:180] == ALL
+    second = make(access, "b.flv", Spec(first_number=180, options=OTHERS[change]))
+    data = first + second[13:]
+    if again:
+        data += make(access, "c.flv", Spec(first_number=360))[13:]
+    media = open_bytes(access, data)
+    codecs = []
+    resumes: int | None = 0
+    for part in range(2 + again):
+        assert resumes is not None
+        assert abs(resumes - part * 6 * FLICKS) < FLICKS // 5
+        track = media.video
+        codecs.append((media.video and media.video.codec, media.audio and media.audio.codec))
+        packets = list(media.packets(resumes))
+        resumes = media.resumes
+        assert numbers(track, packets) == list(range(part * 180, part * 180 + 180))
+        assert any(packet.kind == "audio" for packet in packets)
+    assert media.resumes is None
+    other = ("h264", "mp3") if change == "mp3" else (change, "aac")
+    assert codecs == [("h264", "aac"), other, ("h264", "aac")][: 2 + again]
+    # And once more from behind the change, from before it, and from the start.
+    for start, wanted in ((9, 180), (5, 0), (0, 0)):
+        flow = media.packets(start * FLICKS)
+        packets, track = [next(flow)], media.video
+        packets += flow
+        seen = numbers(track, packets)
+        assert wanted <= seen[0] <= wanted + start * 30 % 180
+        assert seen[-1] == wanted + 179
+    media.close()
+
+
+@pytest.mark.parametrize("kinds", [("h264", "mpeg2video"), ("mpeg2video", "hevc"), ("h264", "h264")])
+def test_another_codec_or_pid_within_a_transport_stream_is_a_seam(access: Access, kinds: tuple[str, str]) -> None:
+    coded = {"mpeg2video": {"options": ("-c:v", "mpeg2video", "-q:v", "3", "-c:a", "mp2")}}
+    specs = [Spec(**coded.get(kind, {"codec": kind})) for kind in kinds]
+    other = (*(specs[1].options or ()), "-streamid", "0:300", "-streamid", "1:301")
+    first = make(access, "a.ts", specs[0])
+    media = open_bytes(access, first + make(access, "b.ts", replace(specs[1], first_number=180, options=other)))
+    before = media.video
+    seen = numbers(before, list(media.packets(0)))
+    assert seen[:177] == ALL[:177]
+    assert media.resumes is not None
+    after = list(media.packets(media.resumes))
+    assert media.video is not None
+    assert media.video.codec == kinds[1]
+    assert numbers(media.video, after) == list(range(180, 360))
+    assert any(p.kind == "audio" for p in after)
     media.close()
 
 

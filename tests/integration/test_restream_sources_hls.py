@@ -220,3 +220,36 @@ def test_what_a_playlist_may_not_refer_to(server: Server, access: Access, text: 
     server.put("/segment.ts", MASTER.encode())
     with pytest.raises(SourceError, match=why):
         opened("url", server.put("/list.m3u8", text.encode()), access)
+
+
+@pytest.mark.parametrize("pids", [(), ("-streamid", "0:300", "-streamid", "1:301")], ids=["same", "other"])
+def test_another_codec_without_a_word_in_the_playlist_is_a_seam(
+    server: Server, lists: Path, access: Access, pids: tuple[str, ...], tmp_path: Path
+) -> None:
+    options = (
+        "-f",
+        "hls",
+        "-hls_time",
+        "2",
+        "-hls_playlist_type",
+        "vod",
+        "-hls_segment_filename",
+        str(tmp_path / "b%d.ts"),
+    )
+    encode(Spec(seconds=Fraction(4), codec="hevc", first_number=300, options=(*options, *pids)), tmp_path / "b.m3u8")
+    segments = [path for folder in (lists / "ts", tmp_path) for path in sorted(folder.glob("*.ts"))]
+    lines = ["#EXTM3U", "#EXT-X-TARGETDURATION:3"]
+    for path in segments:
+        server.put(f"/x/{path.name}", path.read_bytes())
+        lines += ["#EXTINF:2.0,", path.name]
+    server.put("/x/list.m3u8", "\n".join([*lines, "#EXT-X-ENDLIST", ""]).encode())
+    found = opened("url", server.url("/x/list.m3u8"), access)
+    before = found.video
+    assert numbers(before, list(found.packets(0)))[:297] == ALL[:297]
+    assert found.resumes is not None
+    assert abs(found.resumes - 10 * FLICKS) < FLICKS // 5
+    packets = list(found.packets(found.resumes))
+    assert (before and before.codec, found.video and found.video.codec) == ("h264", "hevc")
+    assert numbers(found.video, packets) == list(range(300, 420))
+    assert any(packet.kind == "audio" for packet in packets)
+    found.close()

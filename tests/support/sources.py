@@ -54,7 +54,7 @@ def opened(kind: str, place: str, access: Access, stop: Event | None = None) -> 
 def numbers(track: Track | None, packets: Iterable[Packet]) -> list[int]:
     """Decode pictures and read the numbers on them, in the order in which they are shown."""
     assert track is not None
-    decoder = av.CodecContext.create(track.codec, "r")
+    decoder = av.CodecContext.create("libdav1d" if track.codec == "av1" else track.codec, "r")
     decoder.extradata = track.config or None
     found: list[int] = []
     for packet in [*(p for p in packets if p.kind == "video"), None]:

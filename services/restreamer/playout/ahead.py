@@ -10,6 +10,7 @@ from threading import Event, Lock, Thread
 from services.restreamer.model import Media, SourceError
 from services.restreamer.playout.picture_graph import Mark, read_mark
 from services.restreamer.playout.programme import Programme, Span, locate, nothing_there, spans_of
+from services.restreamer.playout.still import StillMedia
 from services.restreamer.playout.terms import Library, Reporter, Telling, Warned
 from shared.messages.restreams import Encoding, Item, Place, Source
 
@@ -46,7 +47,7 @@ class Opened:
         seam = self.media.resumes
         if seam is not None and (self.span.end is None or seam < self.span.end):
             place = self.place.model_copy(update={"at": max(seam, 0)}) if self.item is not None else self.place
-            return replace(self, place=place, span=Span(seam, self.span.end))
+            return replace(self, place=place, span=Span(max(seam, self.span.start), self.span.end))
         if self.item is None:
             return None
         found = locate(self.spans[self.place.range + 1 :], Place(), self.media.duration)
@@ -175,6 +176,8 @@ class Ahead:
         if isinstance(library, Telling):
             library = library.telling(self._teller(item, place))
         media = library.open(item.source, self.stop)
+        if media.video is None and media.audio is not None:
+            media = StillMedia(media)
         try:
             spans, found = _found(item, media, place)
         except SourceError:
@@ -254,7 +257,7 @@ class Ahead:
 def _found(item: Item, media: Media, place: Place) -> tuple[tuple[Span, ...], tuple[int, Span] | None]:
     """Find an item's ranges and where to begin in them. SourceError where there is nothing to play."""
     if media.video is None:
-        raise SourceError("the file has no pictures")
+        raise SourceError("the file has neither pictures nor sound")
     spans = tuple(spans_of(item, media))
     found = locate(spans, place, media.duration)
     if found is None and not place.at:

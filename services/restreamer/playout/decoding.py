@@ -11,6 +11,7 @@ import av
 from services.restreamer.model import Packet, SourceError, Track
 
 DECODE_THREADS = 2
+_DECODERS = {"av1": "libdav1d"}  # FFmpeg's own decoder of that name needs hardware
 
 
 class PictureDecoder:
@@ -65,9 +66,18 @@ class SoundDecoder:
             return []
 
 
+def can_decode(track: Track) -> bool:
+    """Tell whether there is a decoder that takes a track."""
+    try:
+        _open(track)
+    except SourceError:
+        return False
+    return True
+
+
 def _open(track: Track) -> av.CodecContext:
     try:
-        context = av.CodecContext.create(track.codec, "r")
+        context = av.CodecContext.create(_DECODERS.get(track.codec, track.codec), "r")
         if track.config:
             context.extradata = track.config
         if track.tag:
@@ -78,6 +88,8 @@ def _open(track: Track) -> av.CodecContext:
             context.thread_count = DECODE_THREADS
             context.width, context.height = track.width, track.height
             context.color_range, context.colorspace, context.color_primaries, context.color_trc = track.colours
+            if track.bits:
+                context.bits_per_coded_sample = track.bits
             if track.codec == "rawvideo":
                 context.pix_fmt = track.pixels
         elif isinstance(context, av.AudioCodecContext):

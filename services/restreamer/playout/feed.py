@@ -9,6 +9,7 @@ from itertools import chain
 from services.restreamer.model import FLICKS, Packet, SourceError, Track
 from services.restreamer.playout.ahead import Opened
 from services.restreamer.playout.copied import CopiedVideo
+from services.restreamer.playout.decoding import can_decode
 from services.restreamer.playout.evener import LONGEST_STILL, Evener
 from services.restreamer.playout.measure import Sample, look_ahead, measure
 from services.restreamer.playout.programme import TOLERANCE
@@ -19,6 +20,7 @@ from services.restreamer.playout.sound_encoder import SoundRun
 from services.restreamer.playout.sound_frames import track_for, usual_samples
 from services.restreamer.playout.sounds import CopiedSound, EncodedSound, NoSound, Sound
 from services.restreamer.playout.splice import DEEPEST, Part, Shot, Splicer
+from services.restreamer.playout.still import StillMedia
 from services.restreamer.playout.waits import Metered
 from shared.messages.restreams import Place
 
@@ -67,13 +69,16 @@ class Feed:
         if begin.video is None:
             raise SourceError("the file has no pictures")
         self._track, self._audio = begin.video, begin.audio
+        mute = ""
+        if self._audio is not None and self._audio.codec not in self.takes and not can_decode(self._audio):
+            mute, self._audio = f"its sound ({self._audio.codec}) cannot be decoded", None
         self._pictures_end = span.start
         self._sample = sample = measure(begin.packets, self._track)
         key = sample.first_key
         if key is None:
             raise SourceError("no picture can be read")
-        found = Found(self._track, self._audio, sample.rate, sample.deep)
-        self.verdict = decide(found, self.stream, self.takes, self.opened.listing.encoding, marked=marked)
+        found = Found(self._track, self._audio, sample.rate, sample.deep, isinstance(media, StillMedia))
+        self.verdict = decide(found, self.stream, self.takes, self.opened.listing.encoding, marked=marked).told(mute)
         start = key.pts if self.live else span.start
         seams = None
         inside = key.pts < start - TOLERANCE

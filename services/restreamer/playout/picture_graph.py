@@ -19,6 +19,8 @@ from shared.messages.restreams import Watermark
 _COLUMNS = {"LEFT": "{margin}", "CENTER": "(W-w)/2", "RIGHT": "W-w-{margin}"}
 _ROWS = {"TOP": "{margin}", "CENTER": "(H-h)/2", "BOTTOM": "H-h-{margin}"}
 
+_WITH_ALPHA = "yuva420p|yuva422p|yuva444p|yuva420p10le|yuva422p10le|yuva444p10le|yuva444p12le|gbrap|gbrap10le|gbrap12le"
+
 
 @dataclass(frozen=True, slots=True)
 class Mark:
@@ -29,7 +31,7 @@ class Mark:
 
     def sized(self, shape: Shape) -> av.VideoFrame:
         """Give the picture as large as it is asked for, and no larger than the output."""
-        width, height = self.picture.width, self.picture.height
+        width, height = Fraction(self.picture.width) / shape.aspect, self.picture.height
         factor = Fraction(shape.width * self.how.scale, 100 * width) if self.how.scale else Fraction(1)
         factor = min(factor, Fraction(shape.width, width), Fraction(shape.height, height))
         wide, high = max(int(width * factor), 1), max(int(height * factor), 1)
@@ -110,6 +112,8 @@ class PictureGraph:
                 last = then(graph, last, name, arguments)
             if turn.swaps:
                 width, height, aspect = height, width, 1 / aspect
+        if any(part.is_alpha for part in frame.format.components):  # over black
+            last = then(graph, then(graph, last, "format", _WITH_ALPHA), "premultiply", "inplace=1")
         if self.colours is None:
             self.colours = own.encoded(shape.video, height, shape.height)
         wide, high = fitted_size(width, height, aspect, shape)

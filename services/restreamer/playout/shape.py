@@ -24,6 +24,8 @@ _TAKES: dict[str, frozenset[str]] = {
 }
 USUAL_RATE = Fraction(25)
 FASTEST = 120
+STILL_SIZE = (1280, 720)
+"""Of an output whose first file has no pictures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,15 +59,23 @@ class Verdict:
     how: How
     reason: str = ""
 
+    def told(self, more: str) -> Verdict:
+        """Give it with one more thing to tell."""
+        return replace(self, reason="; ".join(text for text in (self.reason, more) if text)) if more else self
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What decides about a file: its tracks, its pictures' rate, and whether decode times leave room (LEAD)."""
+    """What decides about a file: its tracks, its pictures' rate, and whether decode times leave room (LEAD).
+
+    `still`: its pictures are no file's, but ours for sound that comes without.
+    """
 
     video: Track
     audio: Track | None
     rate: Fraction = USUAL_RATE
     deep: bool = False
+    still: bool = False
 
 
 def formats_of(urls: Iterable[str]) -> frozenset[str]:
@@ -115,8 +125,8 @@ def _own_shape(found: Found, takes: frozenset[str], *, marked: bool) -> Shape:
         pixels = plain_pixels(video.pixels) or "yuv420p"
         shape = Shape(video.codec, video.width, video.height, pixels, fps, aspect=video.aspect)
     else:
-        codec = video.codec if video.codec in takes and not marked and video.codec in VIDEO_ENCODERS else "h264"
-        shape = Shape(codec, *_squared(*video.upright), "yuv420p", fps)
+        size = STILL_SIZE if found.still else _squared(*video.upright)
+        shape = Shape("h264", *size, "yuv420p", fps)
     if audio is None or not audio.sample_rate or not audio.channels:
         return shape
     if audio.codec in takes:
@@ -179,6 +189,8 @@ def _why_video(found: Found, stream: Shape, takes: frozenset[str], encoding: Enc
     track = found.video
     if encoding is not None or marked:
         return "transcoded", "an encoding is asked for" if encoding is not None else "a watermark is asked for"
+    if found.still:
+        return "conformed", "it has no pictures: a still goes with its sound"
     if track.codec not in takes:
         return "transcoded", f"targets do not take {track.codec}"
     return _unlike(found, track, stream)

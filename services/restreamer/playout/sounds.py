@@ -52,24 +52,25 @@ class CopiedSound:
     def push(self, packet: Packet) -> None:
         """Lay a packet, or keep it until the first picture is known."""
         self._early.append(packet)
-        if self._splicer.zero is None:
-            return
-        while self._early:
-            self._lay(self._early.popleft())
+        self._lay_early()
 
     def advance(self, reached: int) -> None:
         """Lay what was kept, fill holes with silent packets."""
         if self._splicer.zero is None:
             return
-        while self._early:
-            self._lay(self._early.popleft())
+        self._lay_early()
         self._splicer.lane.fill(min(self._splicer.out(reached) - LATE, self._splicer.shown), self._quiet())
 
     def finish(self) -> None:
         """Fill up to the pictures' end, or take back what is beyond it."""
+        self._lay_early()
         lane, end = self._splicer.lane, self._splicer.picture_end
         lane.trim(end)
         lane.fill(end, self._quiet())
+
+    def _lay_early(self) -> None:
+        while self._early and self._splicer.zero is not None:
+            self._lay(self._early.popleft())
 
     def _quiet(self) -> Silence | None:
         if self._silence is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple, NoReturn
@@ -115,6 +115,14 @@ class Demuxer:
         made = made if made.tzinfo else made.replace(tzinfo=UTC)
         return int(made.timestamp() * 1000) if made.year > 1971 else None  # 0 of 1904 or 1970: not set
 
+    def cover(self) -> bytes | None:
+        """Read the picture that comes with sound alone; before all frames."""
+        covers = [s for s in self._input.streams.video if s.disposition & Disposition.attached_pic]
+        if self._video_stream is not None or not covers:
+            return None
+        packet = next(_read(self._input, covers[:1], self._file), None)
+        return bytes(packet) if packet is not None else None
+
     def seek(self, at: int) -> bool:
         """Go to about `at` or before; False when the file does not let itself be sought in."""
         stream = self._video_stream or self._audio_stream
@@ -196,7 +204,9 @@ def _known(stream: VideoStream | AudioStream) -> bool:
     return stream.codec_context is not None and bool(stream.codec_context.name) and stream.time_base is not None
 
 
-def _read(opened: InputContainer, streams: list[VideoStream | AudioStream], file: Guarded) -> Iterator[AvPacket[Any]]:
+def _read(
+    opened: InputContainer, streams: Sequence[VideoStream | AudioStream], file: Guarded
+) -> Iterator[AvPacket[Any]]:
     """Give whole packets to the end, or to where the file breaks off."""
     packets = opened.demux(streams)
     last: dict[int, AvPacket[Any]] = {}

@@ -9,15 +9,21 @@ from typing import Final
 
 from services.restreamer.model import FLICKS, Kind, Packet, SourceError, Track
 from services.restreamer.sources.demux import Demuxer
+from services.restreamer.sources.entering import entered, heard
 from services.restreamer.sources.files import Readable
 from services.restreamer.sources.flv_seek import Seekable, flv_from
-from services.restreamer.sources.flv_watch import FlvWatch
+from services.restreamer.sources.flv_watch import FlvFinder
+from services.restreamer.sources.pictures import Picture, decode
 from services.restreamer.sources.sniff import Container
-from services.restreamer.sources.timing import MOST_BYTES, Steady, Timed, complete, merged, timed
+from services.restreamer.sources.timing import BACK, FORWARD, MOST_BYTES, Steady, Timed, complete, merged, timed
+from services.restreamer.sources.ts_watch import TsFinder
+from services.restreamer.sources.watch import Finder, Watch
 
 BACKS: Final = (0, 3 * FLICKS, 15 * FLICKS, 60 * FLICKS)
 SHORT: Final = FLICKS  # an mp4 that ends so much before its index says is cut short
 SOUND_BEFORE: Final = 64  # frames of sound that may come before the picture that they are heard with
+_FINDERS: Final[dict[Container, Callable[[bytes], Finder]]] = {"flv": FlvFinder, "mpegts": TsFinder}
+LARGEST_COVER: Final = 4096  # pixels a side
 LOOK_AHEAD: Final = 2000  # packets until a track that is announced must have come
 
 
@@ -45,11 +51,13 @@ class FileMedia:
         self._seekable = again is None and not part
         self._steady = Steady()
         self._jumped = False
-        self._watch: FlvWatch | None = None
+        self._watch: Watch | None = None
+        self._ended = False  # the flow that is read has given all
         self._demuxer = self._demux(file, container)
+        self.cover: Picture | None = None
         try:
-            flow = self._flow()
-            self._ahead = self._look(flow)
+            self.cover = _cover(self._demuxer.cover())
+            flow, self._ahead = self._start()
         except BaseException:
             self._demuxer.close()
             raise
@@ -61,9 +69,11 @@ class FileMedia:
         self._told_end = None if part else self._demuxer.video_end
         self._first_dts = min(packet.dts for packet, _ in self._ahead)
         end = self._demuxer.end
-        self.duration = None if end is None else end - self.zero
+        changes = self._watch is not None and bool(self._watch.changed)
+        self.duration = None if end is None or changes else end - self.zero
         self.wall_start_ms = self._demuxer.created_ms
         self._held: Iterator[Timed] | None = None
+        self._end = 0
 
     def packets(self, start: int) -> Iterator[Packet]:
         """Give packets from the last keyframe at or before `start`."""
@@ -76,8 +86,42 @@ class FileMedia:
             flow = self._sought(start)
         self._flow_on = self._held = None
         self._ahead = []
-        moved = ((packet.later(-self.zero), track) for packet, track in flow)
-        yield from self._played(entered(moved, start, video=self._demuxer.has_video))
+        yield from self._played(self._reached(flow, start))
+
+    def _reached(self, flow: Iterable[Timed], start: int) -> Iterator[Timed]:
+        """Give packets from the last keyframe at or before `start`, behind as many changes of codec as that lies."""
+        while True:
+            self._ended, self._end = False, 0
+            pulled = entered(self._moved(flow), start, video=self._demuxer.has_video)
+            first = next(pulled, None)
+            beyond = self._ended and self._end <= start and self._watch is not None and bool(self._watch.changed)
+            if not beyond:
+                return pulled if first is None else chain([first], pulled)
+            self._follow(self._end)
+            flow, self._held, self.resumes = self._held or (), None, None
+
+    def _moved(self, flow: Iterable[Timed]) -> Iterator[Timed]:
+        """Give packets with times from the file's zero."""
+        for packet, track in flow:
+            if packet.kind == "video" or not self._demuxer.has_video:
+                self._end = max(self._end, packet.pts + packet.duration - self.zero)
+            yield packet.later(-self.zero), track
+        self._ended = True
+
+    def _follow(self, end: int) -> None:
+        """Open what comes behind a change of codec: it plays on where what came before has ended."""
+        assert self._watch is not None  # noqa: S101  it has seen the change
+        container, rest = self._demuxer.container, self._watch.rest()
+        self._demuxer.close()
+        self.video = self.audio = self.duration = None
+        self._demuxer = self._demux(rest, container)
+        flow, ahead = self._start()
+        first = next(packet for packet, _ in ahead if packet.kind == "video" or not self._demuxer.has_video)
+        gap = first.pts - self.zero - end
+        shift = 0 if -BACK < gap < FORWARD else -gap
+        self.resumes = first.pts + shift - self.zero
+        self._jumped = True
+        self._held = ((packet.later(shift), track) for packet, track in chain(ahead, flow))
 
     def close(self) -> None:
         """Close the file."""
@@ -87,8 +131,33 @@ class FileMedia:
             self._release()
 
     def _demux(self, file: Readable, container: Container) -> Demuxer:
-        self._watch = FlvWatch(file) if container == "flv" else None
-        return Demuxer(self._watch or file, container)
+        """Open a demuxer; what is too short to be opened, before a change of codec, is passed over."""
+        finder = _FINDERS.get(container)
+        if finder is None:
+            self._watch = None
+            return Demuxer(file, container)
+        while True:
+            watch = self._watch = Watch(file, finder(file.head()))
+            try:
+                return Demuxer(watch, container)
+            except SourceError:
+                if not watch.changed:
+                    raise
+                file = watch.rest()
+
+    def _start(self) -> tuple[Iterator[Timed], list[Timed]]:
+        """Read up to the first picture that can be decoded, which may come behind a change of codec."""
+        while True:
+            flow = self._flow()
+            try:
+                return flow, self._look(flow)
+            except SourceError:
+                if self._watch is None or not self._watch.changed:
+                    raise
+                rest, container = self._watch.rest(), self._demuxer.container
+                self._demuxer.close()
+                self.video = self.audio = None
+                self._demuxer = self._demux(rest, container)
 
     def _flow(self) -> Iterator[Timed]:
         """Give all frames from where the demuxer stands, with good times on the file's own clock."""
@@ -123,8 +192,8 @@ class FileMedia:
             if track is not None:
                 self._learn(track)
             if packet.key and (packet.kind == "video" or not self._demuxer.has_video):
-                heard = [pair for pair in before if _heard(pair[0], packet.pts)]
-                return [*heard, (packet, track)]
+                needed = [pair for pair in before if heard(pair[0], packet.pts)]
+                return [*needed, (packet, track)]
             if packet.kind == "audio":
                 before.append((packet, track))
         return []
@@ -139,7 +208,6 @@ class FileMedia:
         """Give packets until a track changes; note where that is. SourceError when the file is cut short."""
         given: set[Kind] = set()
         changed: Track | None = None
-        end = 0
         for pair in flow:
             packet, track = pair
             if track is not None and track != (self.video if packet.kind == "video" else self.audio):
@@ -153,24 +221,23 @@ class FileMedia:
                     if track is not None:
                         self._learn(track)
                     self.resumes = packet.pts
-                    self._jumped = self._jumped or self._watch is not None  # an FLV tells of it but once
+                    self._jumped = self._jumped or self._demuxer.container == "flv"  # it tells of it but once
                     self._held = ((p.later(self.zero), t) for p, t in chain([pair], flow))
                     return
                 if packet.kind == changed.kind:
                     continue  # nobody could decode it as what came before it
             given.add(packet.kind)
-            if packet.kind == "video":
-                end = max(end, packet.dts + packet.duration)
             yield packet
         self._jumped = self._jumped or self._steady.jumped
-        self._check_end(end)
+        if self._watch is not None and self._watch.changed:
+            self._follow(self._end)
+        else:
+            self._check_end(self._end)
 
     def _check_end(self, end: int) -> None:
         """Raise SourceError when the packets have ended before the file has."""
         if self._demuxer.broken is not None:
             raise self._demuxer.broken
-        if self._watch is not None and self._watch.changed:
-            raise SourceError(f"the file's {self._watch.changed} codec changes, which is not followed in FLV")
         if self._told_end is not None and self._told_end - self.zero - end > SHORT:
             raise SourceError("the file is cut short: it ends before its time")
 
@@ -194,7 +261,10 @@ class FileMedia:
     def _seek(self, target: int) -> bool:
         """Go to about a time on the file's own clock, or before; False where that cannot be."""
         if self._demuxer.container != "flv":
-            return self._demuxer.seek(target)
+            found = self._demuxer.seek(target)
+            if found and self._watch is not None:
+                self._watch.look_on()
+            return found
         if target <= self._first_dts or not isinstance(self._file, Seekable):
             return False
         file = flv_from(self._file, target)
@@ -217,36 +287,11 @@ class FileMedia:
         return self._flow()
 
 
-def entered(flow: Iterable[Timed], start: int, *, video: bool) -> Iterator[Timed]:
-    """Leave away what comes before the last keyframe at or before `start`, and sound that ends before that."""
-    if not video:
-        yield from (pair for pair in flow if pair[0].pts + pair[0].duration > start)
-        return
-    flow = iter(flow)
-    held: list[Timed] = []
-    tracks: dict[Kind, Track] = {}
-    size, has_key = 0, False
-    for pair in flow:
-        packet, track = pair
-        if track is not None and packet.kind == "video" and not has_key:
-            tracks[packet.kind] = track
-        if packet.kind == "video" and packet.key and (not has_key or packet.pts <= start):
-            has_key = True
-            for before, its in held:
-                if its is not None:
-                    tracks[before.kind] = its
-            held = [p for p in held if p[0].kind == "audio" and _heard(p[0], packet.pts)]
-            size = 0
-        if has_key or packet.kind == "audio":
-            held.append(pair)
-            size += len(packet.data)
-        if has_key and ((packet.kind == "video" and packet.dts > start) or size > MOST_BYTES):
-            break
-    for packet, track in chain(held, flow):
-        earlier = tracks.pop(packet.kind, None)
-        yield packet, track or earlier
-
-
-def _heard(packet: Packet, at: int) -> bool:
-    """Tell whether sound is needed from `at` on: the frame before the first one heard completes it (overlap)."""
-    return packet.pts + 2 * packet.duration > at
+def _cover(data: bytes | None) -> Picture | None:
+    """Decode a cover; none where it is not fit."""
+    if data is None:
+        return None
+    try:
+        return decode(data, LARGEST_COVER)
+    except SourceError:
+        return None

@@ -93,7 +93,7 @@ def _configuration(file: Seekable) -> tuple[bytes, int] | None:
         tag = _tag(data, 0, at)
         if tag is None:
             return None
-        if tag.kind != 18 and not _configures(data[TAG:], tag.kind):
+        if tag.kind != 18 and not configures(data[TAG:], tag.kind):
             return b"".join(kept), at
         if tag.kind != 18:
             kept.append(_read(file, at, tag.end - at))
@@ -101,7 +101,7 @@ def _configuration(file: Seekable) -> tuple[bytes, int] | None:
     return None
 
 
-def _configures(body: bytes, kind: int) -> bool:
+def configures(body: bytes, kind: int) -> bool:
     """Tell a sequence header: packet type 0 of AVC or AAC, and of the enhanced forms (Enhanced RTMP v2)."""
     if kind == 9:
         return body[0] & 0x0F == 0 if body[0] & 0x80 else body[0] & 0x0F in {7, 12} and body[1] == 0

@@ -1,87 +1,111 @@
-"""Where an FLV file's codecs change: FFmpeg's demuxer opens another track there, of which nobody would hear.
+"""Where an FLV file's codecs change, by its tags.
 
 Sources: Adobe, "Video File Format 10.1", annex E.4 (tags); Veovera, "Enhanced RTMP v2" (FOURCCs).
 """
 
 from __future__ import annotations
 
-import os
 from typing import Final
 
-from services.restreamer.sources.files import Readable
-from services.restreamer.sources.flv_seek import KINDS, TAG, Seekable
+from services.restreamer.sources.flv_seek import KINDS, TAG, configures
+from services.restreamer.sources.watch import MOST_DOUBTED
 
-_LOOK: Final = TAG + 5  # a tag's header, and as much of its body as names the codec
+_LOOK: Final = TAG + 16  # a tag's header, and as much of its body as names the codec
 _NAMES: Final = {8: "audio", 9: "video"}
 _FOURCCS: Final = {b"avc1": 7, b"mp4a": 10, b".mp3": 2}  # of what has a number, too
+_CODED: Final = frozenset((1, 3))  # enhanced packet types that are pictures
+_WITH_TYPE: Final = frozenset((7, 12))  # codecs whose next byte is 1 for pictures
+_MOST_TAGS: Final = 64
+_LARGEST_HEADER: Final = 1 << 16
+Codec = int | bytes
 
 
-class FlvWatch:
-    """Reads an FLV up to the tag at which the codec of its pictures or its sound changes; `changed` names which."""
+class FlvFinder:
+    """Follows the tags. One tag alone of another codec is broken; at the second one, the codec has changed.
 
-    def __init__(self, file: Readable) -> None:
+    An encoder that begins anew does so with metadata, a sequence header or a keyframe, before what tells its codecs:
+    from there on all is in doubt, until sound and pictures of what was before have come.
+    """
+
+    def __init__(self, head: bytes) -> None:
+        self.doubt: int | None = None
         self.changed = ""
-        self._file = file
-        self._codecs: dict[int, int | bytes] = {}
-        self._newest: dict[int, int | bytes] = {}
-        self._next = int.from_bytes(file.head()[5:9], "big") + 4  # where the next tag begins
-        self._at = 0  # where reading goes on
-        self._tail = b""  # what was read before that, if a tag may begin in it
+        self._file_head = head[: int.from_bytes(head[5:9], "big")] + bytes(4)
+        self._next = int.from_bytes(head[5:9], "big") + 4  # where the next tag begins
+        self._codecs: dict[int, Codec] = {}
+        self._seen: set[int] = set()  # the kinds that are as they were, since the doubt began
+        self._tags = 0
+        self._other: tuple[int, Codec] | None = None
+        self._headers: dict[int, bytes] = {}
         self._lost = False  # where tags make no sense FFmpeg looks for the next that does, and is not followed
 
-    def read(self, size: int) -> bytes:
-        """Read on."""
-        if self.changed:
-            return b""
-        data = self._file.read(size)
-        self._at += len(data)
-        if not self._lost:
-            self._look(self._tail + data)
-        return data[: max(len(data) - (self._at - self._next), 0)] if self.changed else data
-
-    def seekable(self) -> bool:
-        """Tell whether the file can be read anywhere."""
-        return isinstance(self._file, Seekable)
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a byte, where the file is seekable."""
-        assert isinstance(self._file, Seekable)  # noqa: S101  see `seekable`
-        self._tail = b""
-        self._at = self._file.seek(offset, whence)
-        return self._at
-
-    def tell(self) -> int:
-        """Tell the byte that is read next."""
-        return self._at
-
     def head(self) -> bytes:
-        """Give the file's first bytes."""
-        return self._file.head()
+        """Give the file's header, and what configures the decoder of what has not changed."""
+        kept = (tag for kind, tag in self._headers.items() if _NAMES[kind] != self.changed)
+        return b"".join((self._file_head, *kept))
 
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-    def _look(self, data: bytes) -> None:
-        """Go from tag to tag through what was read last; what is read elsewhere, now and then, is left alone."""
-        base = self._at - len(data)
-        while base <= self._next <= self._at - _LOOK:
-            tag = data[self._next - base : self._next - base + _LOOK]
-            kind, size = tag[0], int.from_bytes(tag[1:4], "big")
-            self._lost = kind not in KINDS or tag[8:TAG] != b"\0\0\0"
-            if self._lost:
-                return
+    def look(self, data: bytes, base: int) -> int:
+        """Go from tag to tag."""
+        end = base + len(data)
+        while not self._lost and not self.changed and base <= self._next <= end - _LOOK:
+            at = self._next - base
+            kind, size = data[at], int.from_bytes(data[at + 1 : at + 4], "big")
+            self._lost = kind not in KINDS or data[at + 8 : at + TAG] != b"\0\0\0"
+            body, whole = data[at + TAG : at + _LOOK], TAG + size + 4
+            header = kind in _NAMES and configures(body, kind) and size < _LARGEST_HEADER
+            if self._lost or (header and self._next + whole > end):
+                break
+            if self.doubt is None and (header or kind not in _NAMES or _is_key(kind, body)):
+                self.doubt, self._tags = self._next, 0
+                self._seen.clear()
             if kind in _NAMES and size:
-                codec, before = _codec(kind, tag[TAG:]), self._newest.get(kind)
-                if self._codecs.setdefault(kind, codec) != codec == before:  # one tag alone is broken
-                    self.changed = _NAMES[kind]
-                    return
-                self._newest[kind] = codec
-            self._next += TAG + size + 4
-        self._tail = data[self._next - base :] if base <= self._next < self._at else b""
+                self._judge(kind, body)
+            if header and self._other is None:
+                self._headers[kind] = data[at : at + whole]
+            if not self.changed:
+                self._next += whole
+        if self.doubt is not None and not self.changed:
+            self._give_up(end - self.doubt)
+        if self.doubt is not None:
+            return self.doubt
+        return end if self._lost or self._next < base else self._next
+
+    def _judge(self, kind: int, body: bytes) -> None:
+        """See whether a tag is of the codec that its kind has had."""
+        codec = _codec(kind, body)
+        self._tags += 1
+        if self._codecs.setdefault(kind, codec) == codec:
+            self._seen.add(kind)
+            if self._other is not None and self._other[0] == kind:
+                self._other = None
+            if self._other is None and self._seen >= self._codecs.keys():
+                self.doubt = None
+        elif self._other is None:
+            self._other = kind, codec
+            self.doubt = self._next if self.doubt is None else self.doubt
+        elif self._other == (kind, codec):
+            self.changed = _NAMES[kind]
+
+    def _give_up(self, size: int) -> None:
+        """Doubt no longer what cannot be told: a kind has ended, or nothing makes sense."""
+        if self._lost or size > MOST_DOUBTED:
+            self.doubt = self._other = None
+            self._lost = True
+        elif self._other is None and self._tags > _MOST_TAGS:
+            self.doubt = None
+
+    def skip(self, to: int) -> None:  # noqa: ARG002  the form that all finders have
+        """Follow no more: where tags begin is not known."""
+        self._lost = True
 
 
-def _codec(kind: int, body: bytes) -> int | bytes:
+def _is_key(kind: int, body: bytes) -> bool:
+    if kind != 9 or body[0] >> 4 & 7 != 1:
+        return False
+    return body[0] & 15 in _CODED if body[0] & 0x80 else body[0] & 15 not in _WITH_TYPE or body[1] == 1
+
+
+def _codec(kind: int, body: bytes) -> Codec:
     enhanced = body[0] & 0x80 if kind == 9 else body[0] >> 4 == 9
     if enhanced:
         return _FOURCCS.get(body[1:5], body[1:5])

@@ -16,7 +16,7 @@ from nats.js import JetStreamContext
 
 from services.restreamer.model import FLICKS, Packet, SourceError, Track
 from services.restreamer.sources.access import Access, Gone, Stopped, stored
-from services.restreamer.sources.file_media import entered
+from services.restreamer.sources.entering import entered
 from services.restreamer.sources.segments import Clock, Init, Row, local_file, read_packets, read_rows
 from shared.errors import MediaError
 from shared.kv import Bucket

@@ -64,7 +64,8 @@ def video_track(
     # What VP8, VP9 and AV1 can say of their pixels' aspect, players do not heed.
     own = Fraction(1) if codec in _SQUARE else _aspect(context.sample_aspect_ratio) or Fraction(1)
     track = Track("video", codec, config, context.width, context.height, pixels, rate, tag=_tag(context.codec_tag))
-    return replace(track, aspect=shown or own, own_aspect=own, turn=turn)
+    bits = int(context.bits_per_coded_sample or 0)
+    return replace(track, aspect=shown or own, own_aspect=own, turn=turn, bits=bits)
 
 
 def told_colours(stream: VideoStream) -> tuple[int, int, int, int]:

@@ -1,0 +1,44 @@
+"""Where reading begins: the last keyframe before a time, and the sound that is heard with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+
+from services.restreamer.model import Kind, Packet, Track
+from services.restreamer.sources.timing import MOST_BYTES, Timed
+
+
+def entered(flow: Iterable[Timed], start: int, *, video: bool) -> Iterator[Timed]:
+    """Leave away what comes before the last keyframe at or before `start`, and sound that ends before that."""
+    if not video:
+        yield from (pair for pair in flow if pair[0].pts + pair[0].duration > start)
+        return
+    flow = iter(flow)
+    held: list[Timed] = []
+    tracks: dict[Kind, Track] = {}
+    size, has_key = 0, False
+    for pair in flow:
+        packet, track = pair
+        if track is not None and packet.kind == "video" and not has_key:
+            tracks[packet.kind] = track
+        if packet.kind == "video" and packet.key and (not has_key or packet.pts <= start):
+            has_key = True
+            for before, its in held:
+                if its is not None:
+                    tracks[before.kind] = its
+            held = [p for p in held if p[0].kind == "audio" and heard(p[0], packet.pts)]
+            size = 0
+        if has_key or packet.kind == "audio":
+            held.append(pair)
+            size += len(packet.data)
+        if has_key and ((packet.kind == "video" and packet.dts > start) or size > MOST_BYTES):
+            break
+    for packet, track in chain(held, flow):
+        earlier = tracks.pop(packet.kind, None)
+        yield packet, track or earlier
+
+
+def heard(packet: Packet, at: int) -> bool:
+    """Tell whether sound is needed from `at` on: the frame before the first one heard completes it (overlap)."""
+    return packet.pts + 2 * packet.duration > at

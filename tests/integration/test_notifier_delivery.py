@@ -288,7 +288,7 @@ async def test_an_address_that_may_not_be_reached_is_a_failed_try(nats: NatsServ
         by_url = {r.url: r for r in await of.settled(4)}
         assert "may be reached from here" in by_url["http://10.0.0.1/"].attempts[0].error
         assert "may be reached from here" in by_url["http://[::1]/"].attempts[0].error
-        assert "no connection" in by_url["http://127.0.0.1:1/"].attempts[0].error
+        assert "ConnectError" in by_url["http://127.0.0.1:1/"].attempts[0].error
         assert by_url[receiver.url(host="localhost")].state == "delivered"
 
 

@@ -57,11 +57,13 @@ class Recorded:
     folder: Path
     segments: list[SegmentInfo] = field(default_factory=list)
     first_frame_ms: list[int] = field(default_factory=list)
+    lead: int = 0
     clock: SteppedClock = field(default_factory=SteppedClock)
     stop: threading.Event = field(default_factory=threading.Event)
 
     def started(self, first_frame_ms: int, lead: int) -> None:
         self.first_frame_ms.append(first_frame_ms)
+        self.lead = lead
 
     def segment(self, info: SegmentInfo) -> None:
         self.segments.append(info)

@@ -10,13 +10,14 @@ from typing import NamedTuple
 import av
 import pytest
 
+from services.ingester.recorder.mpegts import TsDemuxer
 from shared.media.bitstream.nal import is_slice, split_sample
 from shared.media.model import VideoCodec
 from shared.media.mp4.fragments import read_fragments
 from tests.support import fields
 from tests.support import media_streams as media
 from tests.support.media_recording import Recorded, pieces
-from tests.support.ts_layouts import LAYOUTS, several
+from tests.support.ts_layouts import LAYOUTS, chunks, several
 from tests.support.ts_mux import LEAD, Coded, Pes, coded, mux
 
 SOURCES: dict[str, tuple[VideoCodec, tuple[str, ...]]] = {
@@ -173,3 +174,15 @@ def test_sound_may_run_over_packets(layout: str, sources: dict[str, Path], tmp_p
     assert found == wanted[-len(found) :]
     assert len(found) > len(wanted) - 6, "only what came before the first picture is left out"
     assert {b - a for a, b in itertools.pairwise(ticks)} == {1024}
+
+
+@pytest.mark.parametrize("source", ["reordered", "hevc"])
+def test_stamps_stay_with_their_pictures_wherever_packets_are_cut(sources: dict[str, Path], source: str) -> None:
+    """A start code may lie across packets: its unit began in the first, whose stamp it has."""
+    codec = SOURCES[source][0]
+    units = coded(sources[source], codec)
+    for size in range(190, 230):
+        demuxer = TsDemuxer()
+        frames = [*demuxer.feed(bytes(mux(codec, chunks(size)(units), bounded=True))), *demuxer.flush()]
+        assert demuxer.damaged == 0
+        assert [(f.dts, f.dts + f.offset) for f in frames] == [(u.dts, u.pts) for u in units], size

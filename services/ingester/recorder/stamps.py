@@ -57,6 +57,7 @@ class Stamps:
         self._partial = False  # units without stamps have been seen
         self._step = 0
         self._scale: Fraction | None = None  # ticks of one picture order count
+        self._first: int | None = None  # how much later than decoded the last IDR picture was shown
         self._sequence = 0
         self._count = 0
 
@@ -68,6 +69,8 @@ class Stamps:
         if not placed and before is not None and not torn and 0 < dts - before.dts <= LONGEST:
             self._step = dts - before.dts
         self._anchor, self._torn = following, False
+        if unit.clean:
+            self._first = offset
         placed.append(Placed(unit, dts, offset))
         return placed
 
@@ -125,9 +128,13 @@ class Stamps:
     def _place(self, times: Sequence[int], near: Sequence[_Anchor]) -> list[Placed]:
         """Tell when the units that wait are shown, given when they are decoded and what is known near them."""
         placed = []
+        anchors = list(near)
         for (unit, order), dts in zip(self._waiting, times, strict=True):
-            known = next((a for a in near if a.order and order and a.order.sequence == order.sequence), None)
+            known = next((a for a in anchors if a.order and order and a.order.sequence == order.sequence), None)
             offset = near[0].offset
+            if known is None and unit.clean and order and self._first is not None:  # as far behind as the last such
+                known = _Anchor(unit, dts, self._first, order)
+                anchors.append(known)
             if known is not None and known.order and order and self._scale:
                 told = known.dts + known.offset + round((order.place - known.order.place) * self._scale) - dts
                 offset = told if abs(told) <= MAX_OFFSET else offset  # a damaged count

@@ -62,7 +62,8 @@ class AccessUnits:
         self._ready: list[Unit] = []
         self._open: list[bytes] = []  # the last NAL unit of the packet before, from `_open_at`: it may go on
         self._open_at = self._open_size = 0
-        self._stamp: Stamp | None = None  # of the packet before
+        self._stamp: Stamp | None = None  # of the packet before, or the one in which the open NAL unit began
+        self._tail: tuple[Stamp | None, ...] = ()  # of the packet before, where the open NAL unit began earlier
         self._next: Stamp | None = None  # of the packet in hand, from `_edge` on
         self._edge = 0
         self._leading = False
@@ -91,14 +92,19 @@ class AccessUnits:
             self._spread = True
             if first < 0 and START not in self._open[-1][-2:] + data[at : at + 2]:
                 self._keep(data[at:])
+                self._tail = (stamp,)
                 return self._given()
             head = b"".join(self._open)
-            data, edge, first = head + data[at:], len(head), self._open_at - 3
+            data, edge = head + data[at:], len(head)
+            first = data.find(START, self._open_at)
             self._open.clear()
+            self._whole(data, self._open_at, first)
         elif self._open:
             # A unit whose start code begins in the packet before begins there too; elsewhere a zero only fills up.
             edge += self._spread and first == at and self._open[-1].endswith(b"\0")
             self._close()
+        if self._tail:  # what begins at the very end of the packet before has its stamp
+            self._stamp, self._tail = self._tail[0], ()
         self._next, self._edge = stamp, edge
         if first >= 0:
             self._scan(data, first + 3)
@@ -128,7 +134,7 @@ class AccessUnits:
             self._close()
             self._end()
         self._open.clear()
-        self._stamp = None
+        self._stamp, self._tail = None, ()
         self._reset()
         return self._unpair()
 
@@ -167,7 +173,10 @@ class AccessUnits:
             return
         data = self._open[0] if len(self._open) == 1 else b"".join(self._open)
         self._open.clear()
-        at, stop = self._open_at, len(data)
+        self._whole(data, self._open_at, len(data))
+
+    def _whole(self, data: bytes, at: int, stop: int) -> None:
+        """Take a NAL unit that ends before `stop`, but for zeros."""
         while stop > at and not data[stop - 1]:
             stop -= 1
         if stop > at:
@@ -176,11 +185,7 @@ class AccessUnits:
     def _scan(self, data: bytes, at: int) -> None:
         """Take the NAL units that end in `data`; the last one, which begins at `at` or later, stays open."""
         while (following := data.find(START, at)) >= 0:
-            stop = following
-            while stop > at and not data[stop - 1]:
-                stop -= 1
-            if stop > at:
-                self._nal(data, at, stop)
+            self._whole(data, at, following)
             at = following + 3
         self._open.append(data)
         self._open_at, self._open_size = at, len(data) - at

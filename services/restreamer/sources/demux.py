@@ -26,8 +26,14 @@ from services.restreamer.turns import Turn, told_by
 BUFFER: Final = 1 << 16
 _TURNING: Final = frozenset(("mp4", "matroska"))
 """Containers that say how pictures are turned, and what their colours are."""
+_DECODED: Final = ",".join(sorted(name for name in av.codecs_available if not name.startswith(("h264", "hevc"))))
+"""FFmpeg decodes a track's first pictures to describe it, 25 ms of a core for 1080p. These tell all in their parameter
+sets, unless their container leaves decode times away (Matroska), which FFmpeg makes up from what a decoder holds back.
+"""
 _OPTIONS: Final[dict[str, dict[str, str]]] = {
-    "mp4": {"enable_drefs": "0", "use_absolute_path": "0", "ignore_chapters": "1"},
+    "mp4": {"enable_drefs": "0", "use_absolute_path": "0", "ignore_chapters": "1", "codec_whitelist": _DECODED},
+    "flv": {"codec_whitelist": _DECODED},
+    "mpegts": {"codec_whitelist": _DECODED},
 }
 
 
@@ -146,7 +152,7 @@ class Demuxer:
             stream = packet.stream
             index = stream.index
             scale, payload = scales[index], self._payloads[index]
-            if packet.has_sidedata("new_extradata"):
+            if next(packet.iter_sidedata(), None) is not None and packet.has_sidedata("new_extradata"):
                 news = bytes(packet.get_sidedata("new_extradata"))
                 if news != payload.config:
                     payload = self._payloads[index] = payload_of(stream.codec_context.name, news)

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from structlog.stdlib import BoundLogger
 
+from services.restreamer.beats import until_beat
 from services.restreamer.decide import WANTED, over, playing, told
 from services.restreamer.inserts import Inserts
 from services.restreamer.leases import Me
@@ -27,7 +28,7 @@ from shared.secrets import SecretUnreadable, Vault
 from shared.webhooks import open_url
 
 LOOK_S: Final = 0.5
-WRITE_EVERY_NS: Final = 1_000_000_000
+WRITE_EVERY_NS: Final = 900_000_000  # with every second look
 WRITE_S: Final = 1.0
 JOIN_S: Final = 3.0
 LAST_WORDS_S: Final = 3.0
@@ -157,7 +158,7 @@ class Holder:
                 await self._write(player, holder=self.tools.me.instance)
                 self._woken.clear()
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(LOOK_S):
+                    async with asyncio.timeout(until_beat(LOOK_S)):
                         await self._woken.wait()
 
     def _act(self, player: Playout, acted: RestreamRecord, wanted: RestreamRecord) -> RestreamRecord:

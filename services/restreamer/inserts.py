@@ -11,6 +11,7 @@ from typing import Final, Protocol
 from nats.js import JetStreamContext
 from structlog.stdlib import BoundLogger
 
+from services.restreamer.beats import until_beat
 from shared.errors import Unavailable
 from shared.kv import Bucket
 from shared.messages.jobs import JobRecord
@@ -49,7 +50,7 @@ class Watch:
         while True:
             with contextlib.suppress(Unavailable):
                 await self._look()
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(until_beat(LOOK_S))
 
     async def _look(self) -> None:
         insert = self.insert

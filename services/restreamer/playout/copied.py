@@ -46,8 +46,14 @@ class CopiedVideo:
         """Take the next packet in decode order."""
         if self.done:
             return []
-        self._ahead.append(packet)
-        return self._next() if len(self._ahead) > DEEPEST else []
+        ahead = self._ahead
+        ahead.append(packet)
+        if len(ahead) <= DEEPEST:
+            return []
+        if self._state == "copy" and self.limit is None:
+            packet = ahead.popleft()
+            return [] if packet.pts < self._floor else [self._shot(packet)]
+        return self._next()
 
     def finish(self) -> list[Shot]:
         """Take the file's end, or what `done` told; encodes the pictures before the out point."""
@@ -136,8 +142,10 @@ class CopiedVideo:
 
     def _configure(self, key: bool) -> Track | None:
         """Give the track where it changes."""
+        if not key:
+            return None
         track = self.seams.track if self.seams is not None else self.track
-        if not key or track == self._told:
+        if track == self._told:
             return None
         self._told = track
         return track

@@ -26,12 +26,14 @@ class Evener:
         """Give the packet with its times on the line without jumps."""
         if packet.pts - packet.dts > LONGEST_DELAY:
             packet = replace(packet, pts=packet.dts)
-        dts = packet.dts + self.shift
-        if self._reach is not None:
+        dts, reach = packet.dts + self.shift, self._reach
+        if reach is not None:
             last = self._last.get(packet.kind, dts)
-            if dts > self._reach + LONGEST_HOLE or dts < last - BACKWARD:
-                self.shift += max(self._reach, last) - dts
+            if dts > reach + LONGEST_HOLE or dts < last - BACKWARD:
+                self.shift += max(reach, last) - dts
                 dts = packet.dts + self.shift
         self._last[packet.kind] = dts
-        self._reach = max(dts + min(max(packet.duration, 0), LONGEST_STILL), self._reach or 0)
-        return packet.later(self.shift)
+        length = packet.duration
+        end = dts + (length if 0 <= length <= LONGEST_STILL else min(max(length, 0), LONGEST_STILL))
+        self._reach = end if reach is None or end > reach else reach
+        return packet.later(self.shift) if self.shift else packet

@@ -128,8 +128,18 @@ class Feed:
         """Take packet after packet up to the out point or the file's end; yields after each, and between pictures."""
         for packet in chain(self._sample.packets, self._packets):
             self.reached = packet.dts
-            yield from self._take(self._even(packet))
-            if self._complete(packet):
+            even = self._even(packet)
+            if even.kind == "video":
+                for number, shot in enumerate(self._video.push(even)):
+                    if number:  # a picture that stays on for long becomes many
+                        yield
+                    self._shot(shot)
+                self._pictures_end = even.dts + even.duration
+                self._sound.advance(even.dts)
+            else:
+                self._hear(even)
+            yield
+            if self._video.done and self._complete(packet):
                 break
         self.flush()
         if not self.shown:
@@ -150,19 +160,11 @@ class Feed:
         self._splicer.end(after, video.limit if video.done else None)
         self._sound.finish()
 
-    def _take(self, packet: Packet) -> Iterator[None]:
-        if packet.kind == "video":
-            for number, shot in enumerate(self._video.push(packet)):
-                if number:  # a picture that stays on for long becomes many
-                    yield
-                self._shot(shot)
-            self._pictures_end = packet.dts + packet.duration
-            self._sound.advance(packet.dts)
-        elif packet.dts - self._pictures_end > LONGEST_STILL:
-            pass  # no picture comes for it, or too late
-        elif self._video.limit is None or packet.pts < self._video.limit - TOLERANCE:
+    def _hear(self, packet: Packet) -> None:
+        if packet.dts - self._pictures_end > LONGEST_STILL:
+            return  # no picture comes for it, or too late
+        if self._video.limit is None or packet.pts < self._video.limit - TOLERANCE:
             self._sound.push(packet)
-        yield
 
     def _complete(self, packet: Packet) -> bool:
         """Tell whether pictures and sound have reached the out point."""

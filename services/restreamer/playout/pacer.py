@@ -1,4 +1,4 @@
-"""The pacer's thread: gives each unit to the outputs when its decode time has come (ADR 14)."""
+"""The pacer: gives each unit to the outputs when its decode time has come (ADR 14)."""
 
 from __future__ import annotations
 
@@ -7,14 +7,19 @@ from dataclasses import dataclass
 from threading import Event, Lock, Thread
 
 from services.restreamer.model import FLICKS, Outputs, TargetSpec
+from services.restreamer.playout.pace import PACE, Pace, in_step
 from services.restreamer.playout.ring import Ring
 from services.restreamer.playout.splice import Entry, Part
 from services.restreamer.playout.terms import Ended, FileStarted, Reporter, Started
 from shared.clock import Clock
 from shared.messages.restreams import TargetStatus
 
+EARLY_NS = 10_000_000
+"""Units are sent so much early, and with them those that would follow soon."""
+LEAST_NS = 5_000_000
+"""A pause between two steps at least."""
 TICK_NS = 20_000_000
-"""Units are sent in batches, half a tick early at most."""
+"""The pause while there is nothing to send."""
 SOUND_NS = 40_000_000
 """Sound leaves with the picture before it, so much early at most: one sending a picture, not one a unit."""
 IDLE_NS = 100_000_000
@@ -47,16 +52,22 @@ class View:
 
 
 class Pacer:
-    """Sends what is in the ring. `step` is the whole of it; the thread only waits between steps.
+    """Sends what is in the ring. `step` is the whole of it; `pace` comes back for the next one.
 
     `dry` is called, with the time, while there is nothing to send.
     """
 
     def __init__(
-        self, ring: Ring, outputs: Outputs, report: Reporter, clock: Clock, dry: Callable[[int], None] = lambda _: None
+        self,
+        ring: Ring,
+        outputs: Outputs,
+        report: Reporter,
+        clock: Clock,
+        dry: Callable[[int], None] = lambda _: None,
+        pace: Pace = PACE,
     ) -> None:
         self._ring, self._outputs, self._report, self._clock, self._dry = ring, outputs, report, clock, dry
-        self.view = View()
+        self._pace = pace
         self.end_ms: int | None = None
         self.paused = False
         self._lock = Lock()
@@ -68,41 +79,59 @@ class Pacer:
         self._file = 0
         self._last: Entry | None = None
         self._end_ns = 0
-        self._stop = Event()
-        self._thread = Thread(target=self._work, name="restream-send", daemon=True)
+        self._stopped = self._over = self._ended = False
+        self._left = Event()
+        self._left.set()
 
     def start(self) -> None:
         """Begin to send."""
-        self._thread.start()
+        self._left.clear()
+        self._pace.call(self)
 
     def stop(self) -> None:
         """End soon, without a report."""
-        self._stop.set()
+        self._stopped = True
+        if not self._left.is_set():
+            self._pace.call(self)
 
     def join(self, seconds: float) -> bool:
-        """Wait for the thread's end; tell whether it came."""
-        if self._thread.ident is not None:
-            self._thread.join(seconds)
-        return not self._thread.is_alive()
+        """Wait until the outputs are closed; tell whether they are."""
+        return self._left.wait(seconds)
+
+    @property
+    def view(self) -> View:
+        """Tell how things are."""
+        last = self._last
+        return View(-1 if last is None else last.unit.dts + last.unit.duration, self._states, self._ended)
 
     def set_targets(self, targets: Sequence[TargetSpec]) -> None:
         """Send to these from the next step on."""
         with self._lock:
             self._targets = tuple(targets)
 
-    def _work(self) -> None:
+    def run(self) -> int | None:
+        """Make a step for the pace."""
+        if self._over:
+            return None
+        wake: int | None = None
         try:
-            while not self._stop.is_set():
-                now = self._clock.monotonic_ns()
-                wake = self.step(now)
-                if wake is None:
-                    break
-                self._stop.wait(max(wake - self._clock.monotonic_ns(), 0) / _NS)
+            if not self._stopped:
+                wake = self.step(self._clock.monotonic_ns())
         except BaseException:
             self._finish(Ended(failed=True, reason="the sender broke"))
             raise
         finally:
+            if wake is None:
+                self._over = True
+                Thread(target=self._leave, name="restream-leave", daemon=True).start()
+        return None if wake is None else max(wake - self._clock.monotonic_ns(), 0)
+
+    def _leave(self) -> None:
+        """Say goodbye to targets, which may take a second."""
+        try:
             self._outputs.close()
+        finally:
+            self._left.set()
 
     def step(self, now: int) -> int | None:
         """Send what is due at `now` (monotonic, ns); gives when to come again, None when all is over."""
@@ -120,6 +149,8 @@ class Pacer:
         return self._next(now)
 
     def _take_targets(self) -> None:
+        if self._targets is None:
+            return
         with self._lock:
             targets, self._targets = self._targets, None
         if targets is not None:
@@ -134,14 +165,14 @@ class Pacer:
 
     def _finish(self, end: Ended) -> None:
         self._see()
-        self._publish(ended=True)
+        self._ended = True
         self._report(end)
 
     def _resume(self, now: int) -> bool:
         """Set the clock's anchor where sending begins or goes on; tell whether it may."""
         if self._paused_ns >= 0:
             if self._anchor_ns is not None:
-                self._anchor_ns += now - self._paused_ns
+                self._anchor_ns = self._in_step(self._anchor_ns + now - self._paused_ns, self._last)
             self._paused_ns = -1
         head = self._ring.head()
         if head is None:
@@ -152,12 +183,20 @@ class Pacer:
         if self._anchor_ns is None:
             if not self._reached(now):
                 return False
-            self._anchor_ns = now - to_ns(head.unit.dts)
+            self._anchor_ns = self._in_step(now - to_ns(head.unit.dts), head)
         late = now - self._anchor_ns - to_ns(head.unit.dts)
         if late > BEHIND_NS or (self._starved and late > 0):
-            self._anchor_ns += late
+            self._anchor_ns = self._in_step(self._anchor_ns + late, head)
         self._starved = False
         return True
+
+    def _in_step(self, anchor: int, head: Entry | None) -> int:
+        """Give an anchor at or shortly after this one, so that pictures leave together with those of others."""
+        known = head if head is not None and head.unit.kind == "video" else self._last or head
+        if known is None:
+            return anchor
+        due = anchor + to_ns(known.unit.dts)
+        return anchor + in_step(due, known.unit.duration) - due
 
     def _reached(self, now: int) -> bool:
         """Tell whether the targets are ready for the first unit, or have had their time."""
@@ -173,7 +212,7 @@ class Pacer:
 
     def _send(self, now: int) -> None:
         assert self._anchor_ns is not None  # noqa: S101  set by _resume
-        until = now - self._anchor_ns + TICK_NS // 2
+        until = now - self._anchor_ns + EARLY_NS
         entries = self._ring.due(to_flicks(until), to_flicks(until + SOUND_NS))
         if not entries:
             return
@@ -182,12 +221,12 @@ class Pacer:
             if entry.unit.kind == "video":
                 self._last = entry
                 self._end_ns = self._anchor_ns + to_ns(entry.unit.dts + entry.unit.duration)
-                self._tell(entry.part)
-        self._publish()
+                if entry.part.file != self._file:
+                    self._tell(entry.part)
 
     def _tell(self, part: Part) -> None:
         """Tell that a file begins."""
-        if part.file == self._file or part.video is None:
+        if part.video is None:
             return
         self._file = part.file
         self._report(
@@ -204,20 +243,15 @@ class Pacer:
     def _see(self) -> None:
         """Ask how the targets are; tell when the first of them is sent to."""
         self._states = self._outputs.states()
-        self._publish()
         sent = any(status.state == "live" and not status.unsent for status in self._states)
         if not self._started and self._last is not None and sent:
             self._started = True
             self._report(Started())
 
-    def _publish(self, *, ended: bool = False) -> None:
-        sent = -1 if self._last is None else self._last.unit.dts + self._last.unit.duration
-        self.view = View(sent, self._states, ended)
-
     def _next(self, now: int) -> int:
-        """Choose when to look again: with the next unit, but not before a tick has passed."""
+        """Choose when to look again: with the next unit."""
         head = self._ring.head()
         if self.paused or self._anchor_ns is None or head is None:
             return now + (IDLE_NS if self.paused else TICK_NS)
-        due = self._anchor_ns + to_ns(head.unit.dts) - TICK_NS // 2
-        return min(max(due, now + TICK_NS), now + IDLE_NS)
+        due = self._anchor_ns + to_ns(head.unit.dts) - EARLY_NS + 1  # `to_ns` rounds down
+        return min(max(due, now + LEAST_NS), now + IDLE_NS)

@@ -1,4 +1,4 @@
-"""Playout as its control sees it: one object a restream, two threads behind it (ADR 14)."""
+"""Playout as its control sees it: one object a restream; a thread reads, and one sends for all (ADR 14)."""
 
 from __future__ import annotations
 

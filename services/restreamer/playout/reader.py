@@ -25,6 +25,8 @@ from shared.messages.restreams import Place
 
 MARGIN = FLICKS * 4 // 10
 """How far ahead of what was sent a cut is made: the new file's first picture needs as long."""
+TOGETHER = 8
+"""Packets that are handed over at once while the output has enough."""
 EARLY = 15 * FLICKS
 """How long before a file's end the next one is opened."""
 EARLIER = 45 * FLICKS
@@ -49,7 +51,7 @@ class Reader:
         self._current: Opened | None = None
         self._feed: Feed | None = None
         self._waits = Waits(report)
-        self._files = 0
+        self._files = self._passed = 0
         self._begun = 0  # where the file's first picture is
         self._wishes: deque[Wish] = deque()
         self._stop = Event()
@@ -209,7 +211,9 @@ class Reader:
             for _ in feed.play():
                 self._note_shown(feed, whole=False)
                 self._look_ahead(feed)
-                self._hand_over()
+                self._passed += 1
+                if self._passed % TOGETHER == 0 or not self._ring.ample or self._attention():
+                    self._hand_over()
             self._note_shown(feed, whole=True)
         except SourceError:
             feed.flush()

@@ -7,28 +7,35 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Condition, RLock
 
-from services.restreamer.model import FLICKS
+from services.restreamer.model import FLICKS, value
 from services.restreamer.playout.shape import LEAD
 from services.restreamer.playout.splice import Cut, Entry, Part
 from services.restreamer.playout.terms import Ended
 from shared.messages.restreams import Place
 
+AMPLE = FLICKS
+
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How far to read ahead, in flicks and bytes; when full, reading goes on below three quarters."""
+    """How far to read ahead, in flicks and bytes; when full, reading goes on below three fifths, to be woken rarely."""
 
-    length: int = 4 * FLICKS
+    length: int = 5 * FLICKS
     size: int = 32 << 20
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Sent:
-    """What the pacer took: the last video entry, where sound ends, and the last place known to follow."""
+    """What the pacer took: the last video entry, where sound ends, and the last entry that leads on."""
 
     video: Entry | None = None
     sound_end: int = LEAD
-    place: Place | None = None
+    leads: Entry | None = None
+
+    @property
+    def place(self) -> Place | None:
+        """Give the last place known to follow."""
+        return self.leads.place if self.leads is not None else None
 
 
 class Ring:
@@ -52,46 +59,62 @@ class Ring:
                 return self.sent.video.part
             return self._entries[0].part if self._entries else None
 
+    @property
+    def ample(self) -> bool:
+        """Tell, roughly, whether there is so much that what comes next need not be put at once."""
+        entries = self._entries
+        try:
+            return entries[-1].unit.dts - entries[0].unit.dts > AMPLE
+        except IndexError:
+            return False
+
     def put(self, entries: Sequence[Entry]) -> None:
         """Add entries; never waits."""
-        with self.changed:
+        size = 0
+        for entry in entries:
+            size += len(entry.unit.data)
+        with self._guard:
             self._entries.extend(entries)
-            self._size += sum(len(entry.unit.data) for entry in entries)
+            self._size += size
             self._over = None
 
     def wait_for_room(self, until: Callable[[], bool]) -> None:
         """Wait while there is enough, and `until` gives false; it is asked whenever something changes."""
-        with self.changed:
+        with self._guard:
             if not self._above(1, 1):
                 return
+        with self.changed:
             self._full = True
-            self.changed.wait_for(lambda: not self._above(3, 4) or until())
+            self.changed.wait_for(lambda: not self._above(3, 5) or until())
             self._full = False
 
     def head(self) -> Entry | None:
-        """Give the next entry."""
-        with self._guard:
-            return self._entries[0] if self._entries else None
+        """Give the next entry. For the pacer alone: what it does not take stays, or is gone with the whole queue."""
+        entries = self._entries
+        return entries[0] if entries else None
 
     def due(self, until: int, sound_until: int) -> list[Entry]:
         """Take the entries whose decode time is at most `until`, and sound right behind them up to `sound_until`."""
         out: list[Entry] = []
         with self._guard:
-            video, sound_end, place = self.sent.video, self.sent.sound_end, self.sent.place
-            while self._entries:
-                unit = self._entries[0].unit
-                if unit.dts > (until if unit.kind == "video" or not out else sound_until):
+            video, sound_end, leads = self.sent.video, self.sent.sound_end, self.sent.leads
+            entries = self._entries
+            while entries:
+                entry = entries[0]
+                unit = entry.unit
+                is_video = unit.kind == "video"
+                if unit.dts > (until if is_video or not out else sound_until):
                     break
-                entry = self._entries.popleft()
-                self._size -= len(entry.unit.data)
+                entries.popleft()
+                self._size -= len(unit.data)
                 out.append(entry)
-                if entry.unit.kind == "video":
-                    video, place = entry, entry.unit.place or place
+                if is_video:
+                    video, leads = entry, entry if entry.leads else leads
                 else:
-                    sound_end = entry.unit.pts + entry.unit.duration
+                    sound_end = unit.pts + unit.duration
             if out:
-                self.sent = Sent(video, sound_end, place)
-            if self._full and not self._above(3, 4):
+                self.sent = Sent(video, sound_end, leads)
+            if self._full and not self._above(3, 5):
                 self.changed.notify_all()
         return out
 
@@ -108,8 +131,8 @@ class Ring:
     @property
     def over(self) -> Ended | None:
         """Tell whether all was taken and nothing follows, and why."""
-        with self._guard:
-            return None if self._entries else self._over
+        over = self._over  # looked at first: nothing follows it
+        return None if self._entries else over
 
     def cut(self, margin: int) -> Cut:
         """Throw away what lies behind the first clean picture at least `margin` ahead."""
@@ -148,7 +171,7 @@ class Ring:
         sound_end = ends[-1] if ends else self.sent.sound_end
         if lead is None:
             return Cut(LEAD, -1, sound_end)
-        place = self.sent.place if index is None else lead.unit.place
+        place = self.sent.place if index is None else lead.place
         return Cut(lead.picture_end, lead.unit.dts, sound_end, tuple(kept), lead.part, place)
 
     def _above(self, numerator: int, denominator: int) -> bool:

@@ -10,7 +10,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 
-from services.restreamer.model import FLICKS, How, Track, Unit
+from services.restreamer.model import FLICKS, How, Track, Unit, value
 from services.restreamer.playout.lane import Lane
 from services.restreamer.playout.shape import LEAD
 from shared.messages.restreams import Item, Place
@@ -22,7 +22,7 @@ ROUNDING = FLICKS // 990
 """Two times that are rounded to ms are as much off."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Shot:
     """A coded picture in decode order; `pts` in the part's time, `at` in the file's, both flicks."""
 
@@ -51,13 +51,30 @@ class Part:
     live: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Entry:
-    """A unit, the part that it is of, and where the pictures up to it end."""
+    """A unit, the part that it is of, and where the pictures up to it end.
+
+    What follows a clean picture is told by the file's time of it, or by the place after the part.
+    """
 
     unit: Unit
     part: Part
     picture_end: int
+    next_at: int | None = None
+    after: Place | None = None
+
+    @property
+    def leads(self) -> bool:
+        """Tell whether it is known what follows it."""
+        return self.next_at is not None or self.after is not None
+
+    @property
+    def place(self) -> Place | None:
+        """Give what follows; within a live event it is where the list goes on. Made when asked for: it is dear."""
+        if self.next_at is None:
+            return self.after
+        return self.part.place if self.part.live else self.part.place.model_copy(update={"at": max(self.next_at, 0)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +131,11 @@ class Splicer:
         """Take the next picture in decode order."""
         if self._zero is None:
             self._zero = shot.pts
-        pts = self._steadied(shot.pts, self._zero)
-        shot = Shot(pts, shot.at, self._length(shot), shot.key, shot.data, shot.track)
-        self._waiting.append(shot)
-        heappush(self._order, (self.out(shot.pts), shot.at))
-        self._latest = max(self._latest, self.out(shot.pts) + shot.duration)
+        pts, length = self._steadied(shot.pts, self._zero), self._length(shot)
+        self._waiting.append(Shot(pts, shot.at, length, shot.key, shot.data, shot.track))
+        out = self.out(pts)
+        heappush(self._order, (out, shot.at))
+        self._latest = max(self._latest, out + length)
         if len(self._waiting) > self._window:
             self._place(None)
 
@@ -134,13 +151,13 @@ class Splicer:
     def take(self, *, rest: bool = False) -> list[Entry]:
         """Give what is in order; `rest`: all there is."""
         out: list[Entry] = []
+        ready, lane, part = self._ready, self.lane, self._part
         while True:
-            floor = self._ready[0].unit.dts if self._ready else self._floor
-            sound = self.lane.units
-            if sound and self._part is not None and (sound[0].dts <= floor or (rest and not self._ready)):
-                out.append(Entry(sound.popleft(), self._part, self.picture_end))
-            elif self._ready and (self.lane.end >= floor or rest):
-                out.append(self._ready.popleft())
+            floor, sound = ready[0].unit.dts if ready else self._floor, lane.units
+            if sound and part is not None and (sound[0].dts <= floor or (rest and not ready)):
+                out.append(Entry(sound.popleft(), part, self.picture_end))
+            elif ready and (lane.end >= floor or rest):
+                out.append(ready.popleft())
             else:
                 return out
 
@@ -179,11 +196,6 @@ class Splicer:
             self._waiting[number] = replace(shot, duration=room if shot is last else min(shot.duration, room))
         self._latest = end
 
-    @staticmethod
-    def _following(part: Part, at: int) -> Place:
-        """Give a place within a part; of a live event it is where the list goes on."""
-        return part.place if part.live else part.place.model_copy(update={"at": max(at, 0)})
-
     def _place(self, after: Place | None) -> None:
         """Give the longest waiting shot its times."""
         shot, part = self._waiting.popleft(), self._part
@@ -195,10 +207,6 @@ class Splicer:
         self._highest = max(self._highest, pts)
         clean = self._highest <= low
         self.picture_end = max(self.picture_end, pts + shot.duration)
-        place = None
-        if clean:
-            place = self._following(part, self._order[0][1]) if self._order else after
-        unit = Unit(
-            "video", dts, max(pts, dts), shot.duration, shot.key, shot.data, shot.track, clean=clean, place=place
-        )
-        self._ready.append(Entry(unit, part, self.picture_end))
+        next_at = self._order[0][1] if clean and self._order else None
+        unit = Unit("video", dts, max(pts, dts), shot.duration, shot.key, shot.data, shot.track, clean)
+        self._ready.append(Entry(unit, part, self.picture_end, next_at, after if clean and next_at is None else None))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import Any, Final, NoReturn
 
 import av
 from av.audio.stream import AudioStream
@@ -14,7 +14,7 @@ from av.packet import Packet as AvPacket
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from services.restreamer.model import FLICKS, Kind, SourceError, Track
+from services.restreamer.model import FLICKS, Kind, SourceError, Track, value
 from services.restreamer.sources.files import Readable
 from services.restreamer.sources.guarded import Guarded
 from services.restreamer.sources.memory import bound_allocations
@@ -37,7 +37,8 @@ _OPTIONS: Final[dict[str, dict[str, str]]] = {
 }
 
 
-class Raw(NamedTuple):
+@value
+class Raw:
     """A frame with its times in flicks as the file has them; a dts may be missing. `track`: its track is new."""
 
     kind: Kind

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Final
 
 from services.restreamer.model import FLICKS, Kind, Packet, Track
@@ -27,11 +28,14 @@ def complete(raws: Iterable[Raw]) -> Iterator[Raw]:
         if raw.dts is None and raw.kind not in last and raw.kind == "video" and len(held) < 64:
             held.append(raw)  # decode times are known some frames later: these lie before them
             continue
-        dts = raw.dts if raw.dts is not None else min(raw.pts, last.get(raw.kind, raw.pts - 1) + (raw.duration or 1))
-        yield from _backwards(held, dts)
-        held.clear()
+        dts = raw.dts
+        if dts is None:
+            dts = min(raw.pts, last.get(raw.kind, raw.pts - 1) + (raw.duration or 1))
+        if held:
+            yield from _backwards(held, dts)
+            held.clear()
         last[raw.kind] = dts
-        yield raw if raw.dts == dts <= raw.pts else raw._replace(dts=min(dts, raw.pts))
+        yield raw if raw.dts == dts <= raw.pts else replace(raw, dts=min(dts, raw.pts))
     for held in waiting.values():
         yield from _backwards(held, max((raw.pts for raw in held), default=0) + USUAL)
 
@@ -39,7 +43,7 @@ def complete(raws: Iterable[Raw]) -> Iterator[Raw]:
 def _backwards(held: list[Raw], until: int) -> Iterator[Raw]:
     """Count decode times of frames without one back from the next that has one."""
     for left, raw in zip(range(len(held), 0, -1), held, strict=True):
-        yield raw._replace(dts=min(until - left * (raw.duration or USUAL), raw.pts))
+        yield replace(raw, dts=min(until - left * (raw.duration or USUAL), raw.pts))
 
 
 class Steady:
@@ -53,14 +57,17 @@ class Steady:
 
     def run(self, raws: Iterable[Raw]) -> Iterator[Raw]:
         """Give the frames on one steady time line."""
+        shifts, ends = self._shift, self._end
         for raw in raws:
-            dts = raw.dts or 0
-            shift = self._shift.setdefault(raw.kind, self._newest)
-            expected = self._end.get(raw.kind)
+            kind, dts = raw.kind, raw.dts or 0
+            shift = shifts.setdefault(kind, self._newest)
+            expected = ends.get(kind)
             if expected is not None and not -BACK < dts + shift - expected < FORWARD:
-                shift = self._shift[raw.kind] = self._after_jump(dts, expected)
-            self._end[raw.kind] = dts + shift + (raw.duration or 1)
-            yield raw._replace(dts=dts + shift, pts=raw.pts + shift) if shift or raw.dts is None else raw
+                shift = shifts[kind] = self._after_jump(dts, expected)
+            ends[kind] = dts + shift + (raw.duration or 1)
+            if shift or raw.dts is None:
+                raw = Raw(kind, dts + shift, raw.pts + shift, raw.duration, raw.key, raw.data, raw.track)  # noqa: PLW2901
+            yield raw
 
     def _after_jump(self, dts: int, expected: int) -> int:
         """Join what the other kind has done already, or begin a new time line where this kind's old one ended."""
@@ -90,14 +97,12 @@ def timed(raws: Iterable[Raw], tracks: dict[Kind, Track | None]) -> Iterator[tup
             dts = max(dts, began + 1)
             length = dts - began if kind == "video" else exact[kind] or before.duration
             usual[kind] = length = length or dts - began
-            yield _packet(began, before, length), before.track
+            shown = max(before.pts, began)
+            yield Packet(kind, began, shown, length, before.key, before.data), before.track
         held[kind] = dts, raw
     for dts, raw in sorted(held.values(), key=lambda pair: pair[0]):
-        yield _packet(dts, raw, exact[raw.kind] or raw.duration or usual[raw.kind]), raw.track
-
-
-def _packet(dts: int, raw: Raw, length: int) -> Packet:
-    return Packet(raw.kind, dts, max(raw.pts, dts), length, raw.key, raw.data)
+        length = exact[raw.kind] or raw.duration or usual[raw.kind]
+        yield Packet(raw.kind, dts, max(raw.pts, dts), length, raw.key, raw.data), raw.track
 
 
 Timed = tuple[Packet, Track | None]
@@ -105,24 +110,20 @@ Timed = tuple[Packet, Track | None]
 
 def merged(pairs: Iterable[Timed], kinds: int) -> Iterator[Timed]:
     """Put both kinds in the order of their decode times, as far as a bounded look ahead can."""
-    queues: dict[Kind, deque[Timed]] = {"video": deque(), "audio": deque()}
+    video: deque[Timed] = deque()
+    audio: deque[Timed] = deque()
     size = 0
     for pair in pairs:
-        queues[pair[0].kind].append(pair)
-        size += len(pair[0].data)
-        while (first := _first(queues, kinds, size)) is not None:
+        packet = pair[0]
+        (video if packet.kind == "video" else audio).append(pair)
+        size += len(packet.data)
+        while video and audio:
+            first = (video if video[0][0].dts <= audio[0][0].dts else audio).popleft()
             size -= len(first[0].data)
             yield first
-    yield from sorted((pair for queue in queues.values() for pair in queue), key=lambda pair: pair[0].dts)
-
-
-def _first(queues: dict[Kind, deque[Timed]], kinds: int, size: int) -> Timed | None:
-    """Take the frame that is next for certain, or has waited for long."""
-    video, audio = queues["video"], queues["audio"]
-    if video and audio:
-        return (video if video[0][0].dts <= audio[0][0].dts else audio).popleft()
-    queue = video or audio
-    if not queue:
-        return None
-    waits = kinds > 1 and size < MOST_BYTES and queue[-1][0].dts - queue[0][0].dts < LONGEST_WAIT
-    return None if waits else queue.popleft()
+        queue = video or audio
+        while queue and not (kinds > 1 and size < MOST_BYTES and queue[-1][0].dts - queue[0][0].dts < LONGEST_WAIT):
+            first = queue.popleft()  # the frame that is next for certain, or has waited for long
+            size -= len(first[0].data)
+            yield first
+    yield from sorted((*video, *audio), key=lambda pair: pair[0].dts)

@@ -23,6 +23,8 @@ from shared.messages.restreams import TargetStatus
 
 _PACKERS: Final[dict[str, Callable[[], Packer]]] = {"rtmp": RtmpPacker, "srt": TsPacker}
 _STEP_S: Final = 0.01
+_LOOK_NS: Final = 50_000_000
+"""Targets that take what they are given are looked at so often."""
 
 
 class Targets:
@@ -41,6 +43,7 @@ class Targets:
         self._targets: dict[str, Target] = {}
         self._leaving: list[Target] = []
         self._removed: dict[str, tuple[TargetStatus, int]] = {}
+        self._look_ns = 0
 
     def feed(self, units: Sequence[Unit]) -> None:
         """Pack units once a format and send them; a picture and what comes with it are best given at once."""
@@ -54,8 +57,12 @@ class Targets:
     def tick(self) -> None:
         """Take answers, finish calls, call again, send what waits."""
         now_ns = self._clock.monotonic_ns()
+        everyone = now_ns >= self._look_ns
+        if everyone:
+            self._look_ns = now_ns + _LOOK_NS
         for target in self._targets.values():
-            target.tick(now_ns)
+            if everyone or not target.content:
+                target.tick(now_ns)
         if self._removed or self._leaving:
             self._part(now_ns)
 

@@ -94,6 +94,11 @@ class Target:
             unsent=self._state == "live" and not self._sends(),
         )
 
+    @property
+    def content(self) -> bool:
+        """Tell whether it takes media and has taken all, so that it need not be looked at in each tick."""
+        return self._begun and self._line is not None and not self._line.queue.blocks
+
     def _sends(self) -> bool:
         """Tell whether media has left over this connection."""
         return self._begun and self._line is not None and self._line.sent > self._before
@@ -152,7 +157,8 @@ class Target:
                 self._look(line, now_ns)
             if line.queue.blocks:
                 line.flush(now_ns)
-                self._check(line, now_ns)
+                if line.queue.blocks:
+                    self._check(line, now_ns)
         except TargetError as error:
             steady = now_ns - self._live_ns >= ns(self._rules.steady)
             if steady and (not error.stuck or line.sent > _BUFFERED):

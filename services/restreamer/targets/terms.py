@@ -7,12 +7,12 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from services.restreamer.model import Track, Unit
+from services.restreamer.model import Track, Unit, value
 
 SHORTEST_SECRET = 3
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Block:
     """Packed units, made once and sent to all targets of a format; `at` is the first one's decode time in flicks.
 

@@ -147,7 +147,12 @@ DEAF = {
 }
 
 
-@pytest.mark.parametrize(("reply", "error"), DEAF.values(), ids=DEAF)
+# Half a minute each: the notifier spares a receiver that it cannot talk to.
+SLOW = ("a close", "silence")
+CASES = [pytest.param(*DEAF[name], id=name, marks=[pytest.mark.soak] if name in SLOW else []) for name in DEAF]
+
+
+@pytest.mark.parametrize(("reply", "error"), CASES)
 async def test_a_receiver_that_never_says_it_has_read_gets_every_event_in_order(
     nats: NatsServer, tmp_path: Path, reply: Reply, error: str
 ) -> None:

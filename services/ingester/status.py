@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from services.ingester.recorder.stats import PublisherStats
@@ -129,7 +130,7 @@ class Statuses:
         for stored in await self._kept(session.account, session.event):
             if stored.value.session == session.session and stored.value.ended_ms is None:
                 ended = stored.value.model_copy(update={"ended_ms": at_ms, "reason": reason})
-                await self._bucket.change(stored.key, lambda _, ended=ended: ended)  # type: ignore[misc]
+                await self._bucket.change(stored.key, partial(_instead, ended))
 
     async def _kept(self, account: str, event: str) -> list[Stored[PublisherStatus]]:
         keys = await self._bucket.keys(status_prefix(account, event))
@@ -150,3 +151,8 @@ class Statuses:
             return min(kept, key=lambda stored: stored.value.since_ms).key
         taken = {stored.key for stored in kept}
         return next(key for number in range(KEPT) if (key := status_key(*monitor.job, number)) not in taken)
+
+
+def _instead(status: PublisherStatus, _before: PublisherStatus | None) -> PublisherStatus:
+    """Write a status, whatever was there."""
+    return status

@@ -66,8 +66,9 @@ class Steady:
                 shift = shifts[kind] = self._after_jump(dts, expected)
             ends[kind] = dts + shift + (raw.duration or 1)
             if shift or raw.dts is None:
-                raw = Raw(kind, dts + shift, raw.pts + shift, raw.duration, raw.key, raw.data, raw.track)  # noqa: PLW2901
-            yield raw
+                yield Raw(kind, dts + shift, raw.pts + shift, raw.duration, raw.key, raw.data, raw.track)
+            else:
+                yield raw
 
     def _after_jump(self, dts: int, expected: int) -> int:
         """Join what the other kind has done already, or begin a new time line where this kind's old one ended."""

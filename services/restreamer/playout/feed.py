@@ -40,7 +40,7 @@ class Feed:
     reached: int = 0
     """The file's time up to which packets were taken."""
     shown: bool = False
-    _packets: Metered = field(default_factory=lambda: Metered(iter(())))
+    _packets: Metered = field(default_factory=Metered)
     _track: Track = field(init=False)
     _audio: Track | None = field(init=False)
     _sample: Sample = field(init=False)
@@ -65,7 +65,7 @@ class Feed:
         """Read the first packets, and decide what becomes of them. SourceError, CutError, FFmpegError."""
         span, media, marked = self.opened.span, self.opened.media, self.opened.mark is not None
         self._packets = Metered(media.packets(span.start))
-        begin = look_ahead(media, self._packets)
+        begin = look_ahead(media, iter(self._packets))
         if begin.video is None:
             raise SourceError("the file has no pictures")
         self._track, self._audio = begin.video, begin.audio
@@ -126,20 +126,23 @@ class Feed:
 
     def play(self) -> Iterator[None]:
         """Take packet after packet up to the out point or the file's end; yields after each, and between pictures."""
+        video, sound = self._video, self._sound
         for packet in chain(self._sample.packets, self._packets):
             self.reached = packet.dts
-            even = self._even(packet)
+            even = self._evener.even(packet)
+            if self._evener.shift != video.shift:
+                self._follow_shift()
             if even.kind == "video":
-                for number, shot in enumerate(self._video.push(even)):
+                for number, shot in enumerate(video.push(even)):
                     if number:  # a picture that stays on for long becomes many
                         yield
                     self._shot(shot)
                 self._pictures_end = even.dts + even.duration
-                self._sound.advance(even.dts)
+                sound.advance(even.dts)
             else:
                 self._hear(even)
             yield
-            if self._video.done and self._complete(packet):
+            if video.done and self._complete(packet):
                 break
         self.flush()
         if not self.shown:
@@ -150,7 +153,7 @@ class Feed:
         if self._flushed:
             return
         self._flushed = True
-        self._packets = Metered(iter(()))  # what reads the file again may do so only when this is over
+        self._packets.close()  # what reads the file again may do so only when this is over
         for shot in self._video.finish():
             self._shot(shot)
 
@@ -171,14 +174,11 @@ class Feed:
         end = self.opened.span.end
         return self._video.done and (self._audio is None or end is None or packet.dts >= end)
 
-    def _even(self, packet: Packet) -> Packet:
-        before = self._evener.shift
-        packet = self._evener.even(packet)
-        if self._evener.shift != before:
-            self._video.shift = self._evener.shift
-            if self.opened.span.end is not None:
-                self._video.limit = self.opened.span.end + self._evener.shift
-        return packet
+    def _follow_shift(self) -> None:
+        """Move the part's times with those of its packets, after a jump."""
+        self._video.shift = self._evener.shift
+        if self.opened.span.end is not None:
+            self._video.limit = self.opened.span.end + self._evener.shift
 
     def _shot(self, shot: Shot) -> None:
         self.shown = True

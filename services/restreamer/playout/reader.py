@@ -209,11 +209,12 @@ class Reader:
         self._run = feed.begin(self._splicer, feed.part(self._files, self._course.moved), self._run)
         try:
             for _ in feed.play():
+                self._passed += 1
+                if self._passed % TOGETHER and self._ring.ample and not self._attention():
+                    continue
                 self._note_shown(feed, whole=False)
                 self._look_ahead(feed)
-                self._passed += 1
-                if self._passed % TOGETHER == 0 or not self._ring.ample or self._attention():
-                    self._hand_over()
+                self._hand_over()
             self._note_shown(feed, whole=True)
         except SourceError:
             feed.flush()

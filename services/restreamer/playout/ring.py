@@ -99,19 +99,22 @@ class Ring:
         with self._guard:
             video, sound_end, leads = self.sent.video, self.sent.sound_end, self.sent.leads
             entries = self._entries
+            size = 0
             while entries:
                 entry = entries[0]
                 unit = entry.unit
                 is_video = unit.kind == "video"
                 if unit.dts > (until if is_video or not out else sound_until):
                     break
-                entries.popleft()
-                self._size -= len(unit.data)
-                out.append(entry)
+                out.append(entries.popleft())
+                size += len(unit.data)
                 if is_video:
-                    video, leads = entry, entry if entry.leads else leads
+                    video = entry
+                    if entry.next_at is not None or entry.after is not None:  # it leads
+                        leads = entry
                 else:
                     sound_end = unit.pts + unit.duration
+            self._size -= size
             if out:
                 self.sent = Sent(video, sound_end, leads)
             if self._full and not self._above(3, 5):

@@ -51,14 +51,18 @@ class CopiedSound:
 
     def push(self, packet: Packet) -> None:
         """Lay a packet, or keep it until the first picture is known."""
-        self._early.append(packet)
-        self._lay_early()
+        if self._early or self._splicer.zero is None:
+            self._early.append(packet)
+            self._lay_early()
+        else:
+            self._lay(packet)
 
     def advance(self, reached: int) -> None:
         """Lay what was kept, fill holes with silent packets."""
         if self._splicer.zero is None:
             return
-        self._lay_early()
+        if self._early:
+            self._lay_early()
         self._splicer.lane.fill(min(self._splicer.out(reached) - LATE, self._splicer.shown), self._quiet())
 
     def finish(self) -> None:

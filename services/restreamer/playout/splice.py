@@ -7,7 +7,7 @@ every join at the pace of the pictures, whatever delay each file's encoder had.
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from heapq import heappop, heappush
 
 from services.restreamer.model import FLICKS, How, Track, Unit, value
@@ -104,7 +104,7 @@ class Splicer:
         self._zero: int | None = None
         self._base = self._latest = LEAD
         self._window, self._typical = DEEPEST, LEAD
-        self._waiting: deque[Shot] = deque()
+        self._waiting: deque[tuple[int, int, Shot]] = deque()  # pictures with their output time, and how long they last
         self._order: list[tuple[int, int]] = []
 
     @property
@@ -129,11 +129,11 @@ class Splicer:
 
     def shot(self, shot: Shot) -> None:
         """Take the next picture in decode order."""
+        pts = shot.pts
         if self._zero is None:
-            self._zero = shot.pts
-        pts, length = self._steadied(shot.pts, self._zero), self._length(shot)
-        self._waiting.append(Shot(pts, shot.at, length, shot.key, shot.data, shot.track))
-        out = self.out(pts)
+            self._zero = pts
+        out, length = self._base + self._steadied(pts, self._zero) - self._zero, self._length(shot.duration)
+        self._waiting.append((out, length, shot))
         heappush(self._order, (out, shot.at))
         self._latest = max(self._latest, out + length)
         if len(self._waiting) > self._window:
@@ -181,32 +181,31 @@ class Splicer:
         steady = zero + (pts - zero + self._typical // 2) // self._typical * self._typical
         return steady if abs(steady - pts) <= ROUNDING else pts
 
-    def _length(self, shot: Shot) -> int:
+    def _length(self, told: int) -> int:
         """Tell how long a picture is shown: as usual where its own duration is rounded, or missing."""
-        rounded = abs(shot.duration - self._typical) <= self._typical // 8
-        return self._typical if rounded or shot.duration <= 0 else min(shot.duration, 25 * LEAD)
+        usual = self._typical
+        return usual if told <= 0 or abs(told - usual) <= usual // 8 else min(told, 25 * LEAD)
 
     def _last_until(self, end: int) -> None:
         """Show the last picture up to `end`: one frame long, or longer where rates vary and it stays on."""
-        last = max(self._waiting, key=lambda shot: shot.pts)
-        frame = self.out(last.pts) + self._typical
+        last = max(out for out, _, _ in self._waiting)
+        frame = last + self._typical
         end = end if end - frame > self._typical // 2 else frame
-        for number, shot in enumerate(self._waiting):
-            room = end - self.out(shot.pts)
-            self._waiting[number] = replace(shot, duration=room if shot is last else min(shot.duration, room))
+        for number, (out, length, shot) in enumerate(self._waiting):
+            self._waiting[number] = out, end - out if out == last else min(length, end - out), shot
         self._latest = end
 
     def _place(self, after: Place | None) -> None:
         """Give the longest waiting shot its times."""
-        shot, part = self._waiting.popleft(), self._part
-        assert part is not None  # noqa: S101  shots come after begin
-        low = heappop(self._order)[0]
-        pts = self.out(shot.pts)
+        pts, length, shot = self._waiting.popleft()
+        assert self._part is not None  # noqa: S101  shots come after begin
+        low, order = heappop(self._order)[0], self._order
         dts = max(min(low - LEAD, pts), self._last_dts + 1)
         self._last_dts = self._floor = dts
         self._highest = max(self._highest, pts)
         clean = self._highest <= low
-        self.picture_end = max(self.picture_end, pts + shot.duration)
-        next_at = self._order[0][1] if clean and self._order else None
-        unit = Unit("video", dts, max(pts, dts), shot.duration, shot.key, shot.data, shot.track, clean)
-        self._ready.append(Entry(unit, part, self.picture_end, next_at, after if clean and next_at is None else None))
+        self.picture_end = max(self.picture_end, pts + length)
+        next_at = order[0][1] if clean and order else None
+        unit = Unit("video", dts, max(pts, dts), length, shot.key, shot.data, shot.track, clean)
+        last = after if clean and next_at is None else None
+        self._ready.append(Entry(unit, self._part, self.picture_end, next_at, last))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import Final
 
 from services.restreamer.model import Packet
@@ -17,17 +17,24 @@ GAP_NS: Final = 1_000_000_000
 class Metered:
     """Gives packets, and tells meanwhile whether the next one is being waited for."""
 
-    def __init__(self, packets: Iterator[Packet]) -> None:
-        self._packets = packets
+    def __init__(self, packets: Iterable[Packet] = ()) -> None:
         self.reading = False
+        self._flow = self._read(packets)
 
-    def __iter__(self) -> Metered:
-        return self
+    def __iter__(self) -> Iterator[Packet]:
+        return self._flow
 
-    def __next__(self) -> Packet:
-        self.reading = True
+    def close(self) -> None:
+        """Give no more, and let go of where they come from."""
+        self._flow.close()
+
+    def _read(self, packets: Iterable[Packet]) -> Generator[Packet, None, None]:
         try:
-            return next(self._packets)
+            self.reading = True
+            for packet in packets:
+                self.reading = False
+                yield packet
+                self.reading = True
         finally:
             self.reading = False
 

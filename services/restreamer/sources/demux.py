@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final, NoReturn
 
@@ -18,7 +18,7 @@ from services.restreamer.model import FLICKS, Kind, SourceError, Track, value
 from services.restreamer.sources.files import Readable
 from services.restreamer.sources.guarded import Guarded
 from services.restreamer.sources.memory import bound_allocations
-from services.restreamer.sources.payloads import ByteStream, Payload, payload_of
+from services.restreamer.sources.payloads import AsIs, ByteStream, Payload, payload_of
 from services.restreamer.sources.sniff import Container
 from services.restreamer.sources.tracks import audio_track, frame_duration, rate_of, told_colours, video_track
 from services.restreamer.turns import Turn, told_by
@@ -48,6 +48,25 @@ class Raw:
     key: bool
     data: bytes
     track: Track | None
+
+
+@dataclass(slots=True)
+class _Flow:
+    """A track's frames: how long a tick is in flicks, and what the last frame told."""
+
+    stream: VideoStream | AudioStream
+    numerator: int
+    denominator: int
+    half: int = 0
+    kind: Kind = "audio"
+    described: bytes | None = None
+    length: int = 0
+    """Of each frame, where its codec fixes one."""
+    following: int | None = None
+
+    def __post_init__(self) -> None:
+        self.half = self.denominator // 2
+        self.kind = "video" if isinstance(self.stream, VideoStream) else "audio"
 
 
 class Demuxer:
@@ -145,38 +164,48 @@ class Demuxer:
     def frames(self) -> Iterator[Raw]:
         """Give the frames as they come, from where the last `seek` went."""
         streams = [s for s in (self._video_stream, self._audio_stream) if s is not None]
-        described: dict[int, bytes] = {}
-        lengths: dict[int, int] = {}
-        scales = {stream.index: _scale(stream) for stream in streams}
-        following: dict[int, int] = {}
+        flows = {stream.index: _Flow(stream, *_scale(stream)) for stream in streams}
         for packet in _read(self._input, streams, self._file):
-            stream = packet.stream
-            index = stream.index
-            scale, payload = scales[index], self._payloads[index]
+            flow = flows[packet.stream_index]
+            payload, key = self._payloads[packet.stream_index], packet.is_keyframe
             if next(packet.iter_sidedata(), None) is not None and packet.has_sidedata("new_extradata"):
-                news = bytes(packet.get_sidedata("new_extradata"))
-                if news != payload.config:
-                    payload = self._payloads[index] = payload_of(stream.codec_context.name, news)
-            data = payload.take(bytes(packet), key=packet.is_keyframe)
-            dts = None if packet.dts is None else _flicks(packet.dts, scale)
-            pts = dts if packet.pts is None else _flicks(packet.pts, scale)
-            pts = following.get(index) if pts is None else pts  # a PES packet dates its first frame only
+                payload = self._renewed(flow, payload, bytes(packet.get_sidedata("new_extradata")))
+            data = bytes(packet) if payload.__class__ is AsIs else payload.take(bytes(packet), key=key)
+            dts, pts = packet.dts, packet.pts
+            if dts is not None:
+                dts = (dts * flow.numerator + flow.half) // flow.denominator
+            if pts is not None:
+                pts = (pts * flow.numerator + flow.half) // flow.denominator
+            else:  # a PES packet dates its first frame only
+                pts = flow.following if dts is None else dts
             if not data or pts is None:
                 continue
             track = None
-            video = isinstance(stream, VideoStream)
-            if video and self._turn is None and packet.is_keyframe:
-                self._turn = _turn(stream, packet)
-            if described.get(index) != payload.config and not (video and self._turn is None):
-                described[index] = payload.config
-                track = _described(stream, payload, self._turn or "")
-                if self.container in _TURNING and isinstance(stream, VideoStream):
-                    track = replace(track, colours=told_colours(stream))
-                lengths[index] = frame_duration(track) or 0
-            length = lengths.get(index) or _flicks(packet.duration or 0, scale)
-            following[index] = pts + length
-            kind: Kind = "video" if video else "audio"
-            yield Raw(kind, dts, pts, length, packet.is_keyframe or kind == "audio", data, track)
+            if flow.described is not payload.config and flow.described != payload.config:
+                track = self._track_of(flow, payload, packet)
+            length = flow.length or _flicks(packet.duration or 0, (flow.numerator, flow.denominator))
+            flow.following = pts + length
+            yield Raw(flow.kind, dts, pts, length, key or flow.kind == "audio", data, track)
+
+    def _renewed(self, flow: _Flow, payload: Payload, news: bytes) -> Payload:
+        """Take a configuration that comes with a frame."""
+        if news != payload.config:
+            payload = self._payloads[flow.stream.index] = payload_of(flow.stream.codec_context.name, news)
+        return payload
+
+    def _track_of(self, flow: _Flow, payload: Payload, packet: AvPacket[Any]) -> Track | None:
+        """Describe a track by its configuration, which is new; not before it is known how its pictures are turned."""
+        stream = flow.stream
+        if isinstance(stream, VideoStream) and self._turn is None:
+            if not packet.is_keyframe:
+                return None
+            self._turn = _turn(stream, packet)
+        flow.described = payload.config
+        track = _described(stream, payload, self._turn or "")
+        if self.container in _TURNING and isinstance(stream, VideoStream):
+            track = replace(track, colours=told_colours(stream))
+        flow.length = frame_duration(track) or 0
+        return track
 
     def close(self) -> None:
         """Close the container; the file is its maker's."""

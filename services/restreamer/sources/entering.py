@@ -34,9 +34,16 @@ def entered(flow: Iterable[Timed], start: int, *, video: bool) -> Iterator[Timed
             size += len(packet.data)
         if has_key and ((packet.kind == "video" and packet.dts > start) or size > MOST_BYTES):
             break
-    for packet, track in chain(held, flow):
+    yield from _with_tracks(chain(held, flow), tracks)
+
+
+def _with_tracks(pairs: Iterator[Timed], tracks: dict[Kind, Track]) -> Iterator[Timed]:
+    """Give all; the first of a kind comes with the track that was told before it."""
+    while tracks and (pair := next(pairs, None)) is not None:
+        packet, track = pair
         earlier = tracks.pop(packet.kind, None)
         yield packet, track or earlier
+    yield from pairs
 
 
 def heard(packet: Packet, at: int) -> bool:

@@ -102,10 +102,12 @@ class FileMedia:
 
     def _moved(self, flow: Iterable[Timed]) -> Iterator[Timed]:
         """Give packets with times from the file's zero."""
+        zero, ends = self.zero, "video" if self._demuxer.has_video else "audio"
         for packet, track in flow:
-            if packet.kind == "video" or not self._demuxer.has_video:
-                self._end = max(self._end, packet.pts + packet.duration - self.zero)
-            yield packet.later(-self.zero), track
+            moved = packet.later(-zero)
+            if packet.kind == ends:
+                self._end = max(self._end, moved.pts + moved.duration)
+            yield moved, track
         self._ended = True
 
     def _follow(self, end: int) -> None:
@@ -210,6 +212,9 @@ class FileMedia:
         changed: Track | None = None
         for pair in flow:
             packet, track = pair
+            if track is None and changed is None and packet.kind in given:
+                yield packet
+                continue
             if track is not None and track != (self.video if packet.kind == "video" else self.audio):
                 if packet.kind not in given:
                     self._learn(track)

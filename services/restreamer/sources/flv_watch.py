@@ -5,6 +5,7 @@ Sources: Adobe, "Video File Format 10.1", annex E.4 (tags); Veovera, "Enhanced R
 
 from __future__ import annotations
 
+import struct
 from typing import Final
 
 from services.restreamer.sources.flv_seek import KINDS, TAG, configures
@@ -12,6 +13,7 @@ from services.restreamer.sources.watch import MOST_DOUBTED
 
 _LOOK: Final = TAG + 16  # a tag's header, and as much of its body as names the codec
 _NAMES: Final = {8: "audio", 9: "video"}
+_BEGIN: Final = struct.Struct(">I4x3s2s")  # kind and size, stream id, the body's first bytes
 _FOURCCS: Final = {b"avc1": 7, b"mp4a": 10, b".mp3": 2}  # of what has a number, too
 _CODED: Final = frozenset((1, 3))  # enhanced packet types that are pictures
 _WITH_TYPE: Final = frozenset((7, 12))  # codecs whose next byte is 1 for pictures
@@ -34,6 +36,7 @@ class FlvFinder:
         self._next = int.from_bytes(head[5:9], "big") + 4  # where the next tag begins
         self._codecs: dict[int, Codec] = {}
         self._seen: set[int] = set()  # the kinds that are as they were, since the doubt began
+        self._usual: set[tuple[int, bytes]] = set()  # kinds and first bytes of tags that say nothing new
         self._tags = 0
         self._other: tuple[int, Codec] | None = None
         self._headers: dict[int, bytes] = {}
@@ -47,19 +50,23 @@ class FlvFinder:
     def look(self, data: bytes, base: int) -> int:
         """Go from tag to tag."""
         end = base + len(data)
-        while not self._lost and not self.changed and base <= self._next <= end - _LOOK:
+        while self._goes_on(data, base):
             at = self._next - base
-            kind, size = data[at], int.from_bytes(data[at + 1 : at + 4], "big")
-            self._lost = kind not in KINDS or data[at + 8 : at + TAG] != b"\0\0\0"
+            first, stream, begin = _BEGIN.unpack_from(data, at)
+            kind, size = first >> 24, first & 0xFFFFFF
+            self._lost = kind not in KINDS or stream != b"\0\0\0"
             body, whole = data[at + TAG : at + _LOOK], TAG + size + 4
             header = kind in _NAMES and configures(body, kind) and size < _LARGEST_HEADER
             if self._lost or (header and self._next + whole > end):
                 break
-            if self.doubt is None and (header or kind not in _NAMES or _is_key(kind, body)):
+            begins = header or kind not in _NAMES or _is_key(kind, body)
+            if self.doubt is None and begins:
                 self.doubt, self._tags = self._next, 0
                 self._seen.clear()
             if kind in _NAMES and size:
                 self._judge(kind, body)
+                if self.doubt is None and not begins and not _is_enhanced(kind, body):
+                    self._usual.add((kind, begin))
             if header and self._other is None:
                 self._headers[kind] = data[at : at + whole]
             if not self.changed:
@@ -69,6 +76,21 @@ class FlvFinder:
         if self.doubt is not None:
             return self.doubt
         return end if self._lost or self._next < base else self._next
+
+    def _goes_on(self, data: bytes, base: int) -> bool:
+        """Pass over tags that say nothing new, which are nearly all; tell whether there is one to look at."""
+        if self._lost or self.changed or self._next < base:
+            return False
+        at, last = self._next - base, len(data) - _LOOK
+        if self.doubt is None:
+            while at <= last:
+                first, stream, begin = _BEGIN.unpack_from(data, at)
+                size = first & 0xFFFFFF
+                if (first >> 24, begin) not in self._usual or size < len(begin) or stream != b"\0\0\0":
+                    break
+                at += TAG + size + 4
+            self._next = base + at
+        return at <= last
 
     def _judge(self, kind: int, body: bytes) -> None:
         """See whether a tag is of the codec that its kind has had."""
@@ -105,8 +127,11 @@ def _is_key(kind: int, body: bytes) -> bool:
     return body[0] & 15 in _CODED if body[0] & 0x80 else body[0] & 15 not in _WITH_TYPE or body[1] == 1
 
 
+def _is_enhanced(kind: int, body: bytes) -> bool:
+    return bool(body[0] & 0x80) if kind == 9 else body[0] >> 4 == 9
+
+
 def _codec(kind: int, body: bytes) -> Codec:
-    enhanced = body[0] & 0x80 if kind == 9 else body[0] >> 4 == 9
-    if enhanced:
+    if _is_enhanced(kind, body):
         return _FOURCCS.get(body[1:5], body[1:5])
     return body[0] & 0x0F if kind == 9 else body[0] >> 4

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Final, Generic, TypeVar
@@ -86,13 +87,18 @@ class Backlog(Generic[Kept]):
 
     def add(self, thing: Kept, size: int) -> None:
         """Keep one more, if all before it was kept."""
+        self.extend((thing,), size)
+
+    def extend(self, things: Sequence[Kept], size: int) -> None:
+        """Keep more, `size` bytes together, if all before them was kept."""
         if not self.whole:
             return
         self._bytes += size
-        if self._bytes > BACKLOG_BYTES or not self._loan.grow(self._bytes - OWN_BYTES):
+        own = self._bytes <= OWN_BYTES
+        if not own and (self._bytes > BACKLOG_BYTES or not self._loan.grow(self._bytes - OWN_BYTES)):
             self.forget()
             return
-        self.kept.append(thing)
+        self.kept.extend(things)
 
     def forget(self) -> None:
         """Keep nothing until the next `begin`."""

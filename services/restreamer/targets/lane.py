@@ -36,13 +36,14 @@ class Recent:
 
     def add(self, units: Iterable[Unit]) -> None:
         """Take more."""
-        for unit in units:
-            if unit.track is not None:
-                self._now.learn(unit.track)
-            if is_entry(unit):
+        for batch in _batches(units):
+            first = batch[0]
+            if first.track is not None:
+                self._now.learn(first.track)
+            if is_entry(first):
                 self._backlog.begin()
                 self.tracks = self._now.copy()
-            self._backlog.add(unit, len(unit.data))
+            self._backlog.extend(batch, sum([len(unit.data) for unit in batch]))
             if not self._backlog.whole:
                 self.tracks = self._now
 
@@ -131,9 +132,11 @@ class Lane:
 
 def _batches(units: Iterable[Unit]) -> list[list[Unit]]:
     """Split before every unit that is an entry or brings a configuration."""
+    batch: list[Unit] = []
     found: list[list[Unit]] = []
     for unit in units:
-        if not found or unit.track is not None or is_entry(unit):
-            found.append([])
-        found[-1].append(unit)
+        if not batch or unit.track is not None or (unit.key and unit.kind == "video"):
+            batch = []
+            found.append(batch)
+        batch.append(unit)
     return found

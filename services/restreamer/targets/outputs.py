@@ -23,7 +23,7 @@ from shared.messages.restreams import TargetStatus
 
 _PACKERS: Final[dict[str, Callable[[], Packer]]] = {"rtmp": RtmpPacker, "srt": TsPacker}
 _STEP_S: Final = 0.01
-_LOOK_NS: Final = 50_000_000
+_LOOK_NS: Final = 200_000_000
 """Targets that take what they are given are looked at so often."""
 
 

@@ -114,7 +114,7 @@ class RtmpLine:
         self._offset = sent
 
     def listen(self, now_ns: int) -> None:
-        """Read answers, ten times a second; TargetError when one of them is the end, or the server has closed."""
+        """Read answers, now and then; TargetError when one of them is the end, or the server has closed."""
         if now_ns < self._listen_ns and not self._leaving:
             return
         self._listen_ns = now_ns + _LISTEN_EVERY_NS

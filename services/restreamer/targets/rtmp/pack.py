@@ -55,8 +55,11 @@ class _Writer:
         if len(prefix) > CHUNK_SIZE:  # parameter sets, in a broken stream alone
             prefix, data = b"", prefix + data
         first = CHUNK_SIZE - len(prefix)
-        self.parts += (header, prefix, data[:first]) if length > CHUNK_SIZE else (header, prefix, data)
         self.size += len(header) + length
+        if length <= CHUNK_SIZE:
+            self.parts += (header, prefix, data)
+            return
+        self.parts += (header, prefix, data[:first])
         for at in range(first, len(data), CHUNK_SIZE):
             self.parts += (joint, memoryview(data)[at : at + CHUNK_SIZE])
             self.size += len(joint)
@@ -111,16 +114,16 @@ class RtmpPacker:
 
     def pack(self, units: list[Unit]) -> Block:
         """Write units."""
-        writer = _Writer([], [])
+        writer, framers = _Writer([], []), self._framers
         for unit in units:
-            video = unit.kind == "video"
-            ms = to_ms(unit.pts if video and self._shown else unit.dts)
-            prefix, data = self._framers[unit.kind](unit, to_ms(unit.pts) - ms)
-            if video:
-                self._newest = max(self._newest, unit.pts)
-                writer.message(_VIDEO_CHUNKS, VIDEO, ms, prefix, data)
-            else:
-                writer.message(_AUDIO_CHUNKS, AUDIO, ms, prefix, data)
+            if unit.kind == "audio":
+                ms = to_ms(unit.dts)
+                writer.message(_AUDIO_CHUNKS, AUDIO, ms, *framers["audio"](unit, to_ms(unit.pts) - ms))
+                continue
+            shown = to_ms(unit.pts)
+            ms = shown if self._shown else to_ms(unit.dts)
+            self._newest = max(self._newest, unit.pts)
+            writer.message(_VIDEO_CHUNKS, VIDEO, ms, *framers["video"](unit, shown - ms))
         return writer.block(len(units), units[0].dts)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from threading import Event, Lock, Thread
 
 from services.restreamer.model import FLICKS, Outputs, TargetSpec
@@ -29,17 +30,17 @@ BEHIND_NS = 1_000_000_000
 CONNECT_NS = 3_000_000_000
 """How long the first unit waits for targets that are being called."""
 SETTLE_NS = 300_000_000
-_NS = 1_000_000_000
+_MANY, _FEW = Fraction(1_000_000_000, FLICKS).as_integer_ratio()
 
 
 def to_ns(flicks: int) -> int:
     """Turn flicks into nanoseconds."""
-    return flicks * _NS // FLICKS
+    return flicks * _MANY // _FEW
 
 
 def to_flicks(ns: int) -> int:
     """Turn nanoseconds into flicks."""
-    return ns * FLICKS // _NS
+    return ns * _FEW // _MANY
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,22 +136,25 @@ class Pacer:
 
     def step(self, now: int) -> int | None:
         """Send what is due at `now` (monotonic, ns); gives when to come again, None when all is over."""
-        self._take_targets()
-        end = self._ending(now)
-        if end is not None:
-            self._finish(end)
-            return None
-        if not self.paused and self._resume(now):
+        if self._targets is not None:
+            self._take_targets()
+        head = self._ring.head()
+        if head is None or self.end_ms is not None:
+            end = self._ending(now)
+            if end is not None:
+                self._finish(end)
+                return None
+        if not self.paused and self._resume(now, head):
             self._send(now)
         elif self.paused and self._paused_ns < 0:
             self._paused_ns = now
         self._outputs.tick()
-        self._look(now)
+        if now - self._looked_ns >= LOOK_NS or self._looked_ns < 0:
+            self._looked_ns = now
+            self._see()
         return self._next(now)
 
     def _take_targets(self) -> None:
-        if self._targets is None:
-            return
         with self._lock:
             targets, self._targets = self._targets, None
         if targets is not None:
@@ -168,13 +172,12 @@ class Pacer:
         self._ended = True
         self._report(end)
 
-    def _resume(self, now: int) -> bool:
+    def _resume(self, now: int, head: Entry | None) -> bool:
         """Set the clock's anchor where sending begins or goes on; tell whether it may."""
         if self._paused_ns >= 0:
             if self._anchor_ns is not None:
                 self._anchor_ns = self._in_step(self._anchor_ns + now - self._paused_ns, self._last)
             self._paused_ns = -1
-        head = self._ring.head()
         if head is None:
             self._starved = self._starved or (self._anchor_ns is not None and now >= self._end_ns)
             if self._starved or self._anchor_ns is None:
@@ -232,13 +235,6 @@ class Pacer:
         self._report(
             FileStarted(part.place, part.item, part.how, part.reason, part.video, part.audio, part.duration, part.live)
         )
-
-    def _look(self, now: int) -> None:
-        """See how the targets are, now and then."""
-        if self._looked_ns >= 0 and now - self._looked_ns < LOOK_NS:
-            return
-        self._looked_ns = now
-        self._see()
 
     def _see(self) -> None:
         """Ask how the targets are; tell when the first of them is sent to."""

@@ -34,9 +34,9 @@ class Recent:
         """Give them, the keyframe first."""
         return self._backlog.kept
 
-    def add(self, units: Iterable[Unit]) -> None:
+    def add(self, units: Sequence[Unit]) -> None:
         """Take more."""
-        for batch in _batches(units):
+        for batch in [units] if _plain(units) else _batches(units):
             first = batch[0]
             if first.track is not None:
                 self._now.learn(first.track)
@@ -69,6 +69,10 @@ class Lane:
         """Pack units for targets that have begun; the first block may hold nothing but configuration."""
         if self._first is not None:
             units = self._hold(self._first, units)
+        elif self._open and not self._fresh and _plain(units):
+            block = self._packer.pack(units)
+            self._keep(block)
+            return [block]
         blocks: list[Block] = []
         for batch in _batches(units):
             self._take(batch, blocks)
@@ -98,7 +102,7 @@ class Lane:
         tracks = (track for track in (self.tracks.video, self.tracks.audio) if track is not None)
         self.unfit = next((why for track in tracks if (why := self._packer.unfit(track))), "")
 
-    def _take(self, batch: list[Unit], blocks: list[Block]) -> None:
+    def _take(self, batch: Sequence[Unit], blocks: list[Block]) -> None:
         """Pack units of which only the first can be an entry or bring a configuration."""
         first = batch[0]
         if first.track is not None:
@@ -130,10 +134,18 @@ class Lane:
             self._backlog.add(block, len(block.data))
 
 
-def _batches(units: Iterable[Unit]) -> list[list[Unit]]:
+def _plain(units: Sequence[Unit]) -> bool:
+    """Tell whether none of them is an entry or brings a configuration."""
+    for unit in units:
+        if unit.track is not None or (unit.key and unit.kind == "video"):
+            return False
+    return bool(units)
+
+
+def _batches(units: Iterable[Unit]) -> list[Sequence[Unit]]:
     """Split before every unit that is an entry or brings a configuration."""
     batch: list[Unit] = []
-    found: list[list[Unit]] = []
+    found: list[Sequence[Unit]] = []
     for unit in units:
         if not batch or unit.track is not None or (unit.key and unit.kind == "video"):
             batch = []

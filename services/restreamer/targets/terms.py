@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -73,7 +73,7 @@ class Packer(Protocol):
         """Write what targets need where the programme changes to `tracks`; `fresh` are the kinds that changed."""
         ...
 
-    def pack(self, units: list[Unit]) -> Block:
+    def pack(self, units: Sequence[Unit]) -> Block:
         """Write units; their configuration was written before."""
         ...
 

@@ -80,8 +80,13 @@ class RtmpLine:
 
     def flush(self, now_ns: int) -> None:  # noqa: ARG002  the form that all lines have
         """Send what the socket takes."""
+        blocks = self.queue.blocks
         try:
-            while self.queue.blocks:
+            if len(blocks) == 1 and not self._offset and not self._secure:  # as nearly always
+                sent = self._sock.send(blocks[0][0].data)
+                self._advance(sent)
+                return
+            while blocks:
                 size, sent = self._send()
                 self._advance(sent)
                 if sent < size:
@@ -98,8 +103,6 @@ class RtmpLine:
         if self._secure:
             part = first[:_TLS_RECORD]  # asked again with the same bytes when the socket is full (SSL_write)
             return len(part), self._sock.send(part)
-        if len(blocks) == 1:
-            return len(first), self._sock.send(first)
         parts: list[bytes | memoryview] = [first]
         parts += [block.data for block, _ in islice(blocks, 1, _MOST_PARTS)]
         return sum(map(len, parts)), self._sock.sendmsg(parts)

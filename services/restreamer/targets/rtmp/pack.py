@@ -7,7 +7,7 @@ modulo 2**32; chunks have 65536 bytes; the message stream is 1, which all known 
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from services.restreamer.model import FLICKS, Track, Unit
@@ -112,7 +112,7 @@ class RtmpPacker:
                 writer.message(chunk_stream, kind, ms, body, b"")
         return writer.block(0, at)
 
-    def pack(self, units: list[Unit]) -> Block:
+    def pack(self, units: Sequence[Unit]) -> Block:
         """Write units."""
         writer, framers = _Writer([], []), self._framers
         for unit in units:

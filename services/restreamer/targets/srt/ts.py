@@ -5,7 +5,7 @@ One program of a video and an audio track. A keyframe is preceded by the tables,
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from itertools import cycle, islice
 from typing import Final, NamedTuple
 
@@ -73,7 +73,7 @@ class TsPacker:
         self._write_tables(at)
         return self._block(0, at)
 
-    def pack(self, units: list[Unit]) -> Block:
+    def pack(self, units: Sequence[Unit]) -> Block:
         """Write units."""
         for unit in units:
             video = unit.kind == "video"

@@ -14,7 +14,8 @@ from nats.js.errors import NotFoundError
 
 from services.gateway.cdnetworks.accounts import signature
 from services.gateway.restream_parts import restream_id
-from shared.messages.restreams import RestreamCommand
+from shared.kv import Bucket
+from shared.messages.restreams import RestreamCommand, RestreamRecord
 from shared.streams import COMMANDS
 from tests.support.api_gateway import Gateway, gateway
 from tests.support.nats import NatsServer
@@ -48,12 +49,15 @@ class Customer:
 
 @contextlib.asynccontextmanager
 async def customer_of(nats: NatsServer, folder: Path) -> AsyncIterator[Customer]:
-    """Run a gateway, and give a customer of it; no command is left in the end."""
+    """Run a gateway, and give a customer of it; neither command nor restream is left in the end."""
     async with gateway(nats, folder) as api:
         made = await api.http.post("/v1/cdn-accounts", json={"account": f"league-{folder.name}"[:60]})
         assert made.status_code == 201, made.text
         yield Customer(api, made.json()["n"], made.json()["key"])
         await api.deps.js().purge_stream(COMMANDS, subject="restreams.command.>")
+        kept = Bucket(api.deps.js, "restreams", RestreamRecord)
+        for stored in await kept.items("main"):
+            await kept.delete(stored.key)
 
 
 def a_start(ident: str = "t1", **fields: Any) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from shared.srt.errors import SrtError
 from shared.srt.sockets import ReadBuffer, SrtSocket
 from shared.srt.stats import PerfMon, SrtStats, from_perfmon
 
-_BUFFER: Final = 256 * 1024  # what one drain takes at most: 200 ms of 10 Mbps; more is taken at once, in turns
+_BUFFER: Final = 512 * 1024  # what one drain takes at most: 400 ms of 10 Mbps; more is taken at once, in turns
 _NS: Final = 1_000_000
 _TAIL_STEP_S: Final = 0.01
 _PACKET: Final = 188  # ISO/IEC 13818-1, 2.4.3.2: a packet is 188 bytes and begins with 0x47

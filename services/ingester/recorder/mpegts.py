@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from services.ingester.recorder.audio import AacSound, AdtsSplitter, opus_duration, opus_track, split_opus
 from services.ingester.recorder.model import MAX_OFFSET, VIDEO_SCALE, Frame, NotMedia
 from services.ingester.recorder.names import OURS, further
-from services.ingester.recorder.pes import ADAPTED, HAS_PAYLOAD, PAYLOAD, SCRAMBLED, START, Pes, payload_of
+from services.ingester.recorder.pes import PAYLOAD, START, Pes, payload_of
 from services.ingester.recorder.psi import Sections, Stream, has_further_programs, read_pat, read_pmt
 from services.ingester.recorder.stamps import Placed, Stamps
 from services.ingester.recorder.units import AccessUnits, Unit
@@ -27,12 +27,17 @@ LOOK = LOCKED * PACKET
 UNTOLD = "AAC of unknown channels audio"
 VIDEO_CODECS: dict[str, VideoCodec] = {"h264": "h264", "hevc": "hevc"}
 AUDIO_CODECS = ("aac", "opus")
-# Of a packet's first four bytes as a number (2.4.3.2).
-SYNC_AND_ERROR, PID_AND_COUNTER = 0xFF800000, 0x001FFFCF
+SYNCS = bytes((SYNC,))
+# A packet's second byte without the mark that a PES packet or a section begins, and that mark alone (2.4.3.2).
+UNSTARTED, STARTED = bytes(b & ~0x40 for b in range(256)), bytes((b & 0x40) >> 1 for b in range(256))
+# Its fourth byte without the mark of an adaptation field; that mark alone, as STARTED has its own; and the fourth byte
+# of the packet that goes on with the payload, 0xFF behind one that has none or is scrambled.
+UNADAPTED, ADAPTATION = bytes(b & ~0x20 for b in range(256)), bytes(b & 0x20 for b in range(256))
+FOLLOWING = bytes(0x10 | (b + 1 & 15) if b & 0xD0 == 0x10 else 0xFF for b in range(256))
+_marked = re.compile(rb"[^\0]").finditer
 
-Words = NDArray[np.int64]
 Take = Callable[[int, int, bytes], None]
-"""Takes a run of packets: the first and the last one's first four bytes as numbers, and all their other bytes."""
+"""Takes a run of packets: what marks the first and the last one (see pes.py), and their bodies one behind another."""
 
 
 class TsDemuxer:
@@ -81,25 +86,22 @@ class TsDemuxer:
 
         Those of one PES packet that come one behind another, which most do, go on in one piece.
         """
-        words = np.ndarray((count,), ">u4", data, at, (PACKET,)).astype(np.int64)
-        bad = ((words & SYNC_AND_ERROR) != SYNC << 24).nonzero()[0]
-        if len(bad):
-            count = int(bad[0])
-            words = words[:count]
+        end = at + count * PACKET
+        # The packets' first four bytes in columns; numpy would need many functions, each of them slow to begin with.
+        syncs, highs, lows, controls = (data[at + place : end : PACKET] for place in range(4))
+        count = min(count - len(syncs.lstrip(SYNCS)), _until_error(highs))
         if not count:
             return 0
         self._skipped = 0 if count >= LOCKED else self._skipped + count * PACKET
         bodies = np.ndarray((count, PAYLOAD), np.uint8, data, at + PACKET - PAYLOAD, (PACKET, 1))
-        ends = _ends(words)
-        lasts = words[ends].tolist()
-        ends += 1
-        firsts = words[ends[:-1]].tolist()
         start = 0
-        for end, first, last in zip(ends.tolist(), [int(words[0]), *firsts], lasts, strict=True):
-            handler = self._handlers.get(first >> 8 & 0x1FFF)
+        for stop in _run_ends(highs[:count], lows[:count], controls[:count]):
+            high = highs[start]
+            handler = self._handlers.get((high & 0x1F) << 8 | lows[start])
             if handler is not None:
-                handler(first, last, bodies[start:end].tobytes())
-            start = end
+                first = high << 16 | controls[start]
+                handler(first, first if stop - start == 1 else controls[stop - 1], bodies[start:stop].tobytes())
+            start = stop
         return count
 
     def _past_bad(self, data: bytes, at: int) -> int:
@@ -169,17 +171,27 @@ class TsDemuxer:
                 self._handlers[pid] = track.take
 
 
-def _ends(words: Words) -> Words:
-    """Tell which packets end a run: packets of one PID with payload, of which only the first begins something.
+def _until_error(highs: bytes) -> int:
+    """Count the packets before the first one that the link has marked as damaged, given their second bytes."""
+    return len(highs) if highs.isascii() else next(at for at, high in enumerate(highs) if high & 0x80)
 
-    Only that one and the last may be adapted. What is scrambled or without payload is alone.
+
+def _run_ends(highs: bytes, lows: bytes, controls: bytes) -> list[int]:
+    """Tell where runs end: packets of one PID with payload, of which only the first begins something.
+
+    Only that one and the last may be adapted. What is scrambled or without payload is alone. Given are the packets'
+    second, third and fourth bytes; all are looked at together, as digits of long numbers.
     """
-    numbers = words & PID_AND_COUNTER
-    step = numbers[1:] - numbers[:-1]
-    goes_on = (words & (START | SCRAMBLED | HAS_PAYLOAD)) == HAS_PAYLOAD
-    leads = ((words & (START | ADAPTED)) != ADAPTED) & ((words & (SCRAMBLED | HAS_PAYLOAD)) == HAS_PAYLOAD)
-    follows = ((step == 1) | (step == -15)) & goes_on[1:] & leads[:-1]
-    return np.append((~follows).nonzero()[0], len(words) - 1)
+    high = _number(highs[1:]) ^ _number(highs[:-1].translate(UNSTARTED))
+    low = _number(lows[1:]) ^ _number(lows[:-1])
+    control = _number(controls[1:].translate(UNADAPTED)) ^ _number(controls[:-1].translate(FOLLOWING))
+    adapted = _number(controls[:-1].translate(ADAPTATION)) & ~_number(highs[:-1].translate(STARTED))
+    marks = (high | low | control | adapted).to_bytes(len(controls) - 1, "little")
+    return [*(found.end() for found in _marked(marks)), len(controls)]
+
+
+def _number(digits: bytes) -> int:
+    return int.from_bytes(digits, "little")
 
 
 def _track(stream: Stream, clock: Unwrapper, give: Callable[[Frame], None]) -> _Track:

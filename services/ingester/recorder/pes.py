@@ -6,22 +6,23 @@ from abc import ABC, abstractmethod
 
 MAX_PES = 16 << 20
 PAYLOAD = 184
-# Of a packet's first four bytes as a number (2.4.3.2).
+# What marks a packet: its second byte (times 65536) and its fourth (2.4.3.2).
 START, SCRAMBLED, ADAPTED, HAS_PAYLOAD = 0x400000, 0xC0, 0x20, 0x10
 
 
 def payload_of(first: int, last: int, bodies: bytes) -> bytes:
-    """Give a run's payload without the adaptation fields, of which none is in the middle; nothing of a scrambled one.
+    """Give a run's payload without the adaptation fields, of which none is in the middle.
 
-    `first` and `last` are the first four bytes of its first and last packet, `bodies` is all but those of all packets.
+    Nothing of a scrambled one, and of one with an adaptation field that leaves no room for the payload that it says.
+    `first` and `last` mark its first and last packet; `bodies` is all but the first four bytes of each.
     """
     if first & SCRAMBLED or not first & HAS_PAYLOAD:
         return b""
-    begin = min(1 + bodies[0], PAYLOAD) if first & ADAPTED else 0
-    end = len(bodies) - PAYLOAD
-    if end and last & ADAPTED:
-        return bodies[begin:end] + bodies[end + 1 + bodies[end] :]
-    return bodies[begin:]
+    begin, end = 1 + bodies[0] if first & ADAPTED else 0, len(bodies) - PAYLOAD
+    behind = 1 + bodies[end] if end and last & ADAPTED else 0
+    if begin >= PAYLOAD or behind >= PAYLOAD:
+        return b""
+    return bodies[begin:end] + bodies[end + behind :] if behind else bodies[begin:]
 
 
 def is_stuffed(body: bytes) -> bool:

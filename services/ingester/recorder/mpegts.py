@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Literal
 
@@ -11,6 +10,7 @@ import numpy as np
 from services.ingester.recorder.audio import AacSound, AdtsSplitter, opus_duration, opus_track, split_opus
 from services.ingester.recorder.model import MAX_OFFSET, VIDEO_SCALE, Frame, NotMedia
 from services.ingester.recorder.names import OURS, further
+from services.ingester.recorder.packets import run_ends, until_error
 from services.ingester.recorder.pes import PAYLOAD, START, Pes, payload_of
 from services.ingester.recorder.psi import Sections, Stream, has_further_programs, read_pat, read_pmt
 from services.ingester.recorder.stamps import Placed, Stamps
@@ -28,13 +28,6 @@ UNTOLD = "AAC of unknown channels audio"
 VIDEO_CODECS: dict[str, VideoCodec] = {"h264": "h264", "hevc": "hevc"}
 AUDIO_CODECS = ("aac", "opus")
 SYNCS = bytes((SYNC,))
-# A packet's second byte without the mark that a PES packet or a section begins, and that mark alone (2.4.3.2).
-UNSTARTED, STARTED = bytes(b & ~0x40 for b in range(256)), bytes((b & 0x40) >> 1 for b in range(256))
-# Its fourth byte without the mark of an adaptation field; that mark alone, as STARTED has its own; and the fourth byte
-# of the packet that goes on with the payload, 0xFF behind one that has none or is scrambled.
-UNADAPTED, ADAPTATION = bytes(b & ~0x20 for b in range(256)), bytes(b & 0x20 for b in range(256))
-FOLLOWING = bytes(0x10 | (b + 1 & 15) if b & 0xD0 == 0x10 else 0xFF for b in range(256))
-_marked = re.compile(rb"[^\0]").finditer
 
 Take = Callable[[int, int, bytes], None]
 """Takes a run of packets: what marks the first and the last one (see pes.py), and their bodies one behind another."""
@@ -89,13 +82,13 @@ class TsDemuxer:
         end = at + count * PACKET
         # The packets' first four bytes in columns; numpy would need many functions, each of them slow to begin with.
         syncs, highs, lows, controls = (data[at + place : end : PACKET] for place in range(4))
-        count = min(count - len(syncs.lstrip(SYNCS)), _until_error(highs))
+        count = min(count - len(syncs.lstrip(SYNCS)), until_error(highs))
         if not count:
             return 0
         self._skipped = 0 if count >= LOCKED else self._skipped + count * PACKET
         bodies = np.ndarray((count, PAYLOAD), np.uint8, data, at + PACKET - PAYLOAD, (PACKET, 1))
         start = 0
-        for stop in _run_ends(highs[:count], lows[:count], controls[:count]):
+        for stop in run_ends(highs[:count], lows[:count], controls[:count]):
             high = highs[start]
             handler = self._handlers.get((high & 0x1F) << 8 | lows[start])
             if handler is not None:
@@ -169,29 +162,6 @@ class TsDemuxer:
                 track = _track(stream, self._clock, self._frames.append)
                 self._streams[pid] = (stream, track)
                 self._handlers[pid] = track.take
-
-
-def _until_error(highs: bytes) -> int:
-    """Count the packets before the first one that the link has marked as damaged, given their second bytes."""
-    return len(highs) if highs.isascii() else next(at for at, high in enumerate(highs) if high & 0x80)
-
-
-def _run_ends(highs: bytes, lows: bytes, controls: bytes) -> list[int]:
-    """Tell where runs end: packets of one PID with payload, of which only the first begins something.
-
-    Only that one and the last may be adapted. What is scrambled or without payload is alone. Given are the packets'
-    second, third and fourth bytes; all are looked at together, as digits of long numbers.
-    """
-    high = _number(highs[1:]) ^ _number(highs[:-1].translate(UNSTARTED))
-    low = _number(lows[1:]) ^ _number(lows[:-1])
-    control = _number(controls[1:].translate(UNADAPTED)) ^ _number(controls[:-1].translate(FOLLOWING))
-    adapted = _number(controls[:-1].translate(ADAPTATION)) & ~_number(highs[:-1].translate(STARTED))
-    marks = (high | low | control | adapted).to_bytes(len(controls) - 1, "little")
-    return [*(found.end() for found in _marked(marks)), len(controls)]
-
-
-def _number(digits: bytes) -> int:
-    return int.from_bytes(digits, "little")
 
 
 def _track(stream: Stream, clock: Unwrapper, give: Callable[[Frame], None]) -> _Track:

@@ -207,7 +207,7 @@ class AccessUnits:
         """Take a NAL unit that ends before `stop`, but for zeros."""
         while stop > at and not data[stop - 1]:
             stop -= 1
-        if stop == at:
+        if stop <= at:
             return
         role = self._role(data, at, stop)
         if role & (OPENS | SLICE) and (not self._inside or self._last) and self._begins(role, data, at):

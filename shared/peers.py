@@ -73,6 +73,11 @@ class Waiting(Generic[G]):
         busiest = max(self._networks.values(), key=len)
         return self._take(next(iter(busiest if len(busiest) > 1 else self._all)))
 
+    @property
+    def busiest(self) -> int:
+        """How many the network has that has most of them."""
+        return max(map(len, self._networks.values()), default=0)
+
     def everyone(self) -> list[G]:
         """Give all, the oldest first."""
         return list(self._all)

@@ -98,6 +98,26 @@ async def test_without_a_good_key_there_is_nothing(api: Gateway) -> None:
         assert (await nobody.get("/readyz")).status_code == 200
 
 
+async def test_however_many_ask_whether_it_is_ready_the_broker_is_asked_once_at_a_time(api: Gateway) -> None:
+    asked, going, most = 0, 0, 0
+    ready = api.deps.ready
+
+    async def counted() -> dict[str, str]:
+        nonlocal asked, going, most
+        asked, going = asked + 1, going + 1
+        most = max(most, going)
+        try:
+            return await ready()
+        finally:
+            going -= 1
+
+    api.deps.ready = counted
+    answers = await asyncio.gather(*(api.http.get("/readyz") for _ in range(50)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert most == 1
+    assert asked < 50
+
+
 async def test_the_api_s_description_needs_no_key(api: Gateway) -> None:
     answer = await api.http.get("/v1/openapi.json", headers={"X-API-KEY": ""})
     assert answer.json() == json.loads((CONTRACTS / "openapi.json").read_text())

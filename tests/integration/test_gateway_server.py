@@ -372,6 +372,27 @@ async def test_who_takes_an_answer_byte_by_byte_is_let_go(serve: Serve) -> None:
     assert await quick.status() == 200
 
 
+async def test_who_does_not_take_its_answer_shuts_out_nobody(serve: Serve) -> None:
+    server = await serve(limits(connections=12))
+    held = [await server.call(b"GET /held HTTP/1.1\r\n\r\n") for _ in range(2)]
+    await until(lambda: _true(server.begun == 2))
+    slow = []
+    for number in range(10):
+        one = socket.create_connection(("127.0.0.1", server.port))
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        one.sendall(b"GET /large HTTP/1.1\r\n\r\n")
+        slow.append(one)
+        await until(lambda number=number: _true(sum(p.flow.write_paused for p in server.connections) > number))
+    others = []
+    for _ in range(5):
+        others.append(await server.call(b"GET /nothing HTTP/1.1\r\n\r\n"))
+        assert await others[-1].status() == 404
+    server.gate.set()
+    assert [await call.status() for call in held] == [200, 200]
+    for one in slow:
+        one.close()
+
+
 async def test_another_protocol_is_not_taken_up(serve: Serve) -> None:
     server = await serve(PATIENT)
     call = await server.call(

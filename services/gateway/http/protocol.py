@@ -308,8 +308,10 @@ class BoundedProtocol(HttpToolsProtocol):
         """Begin to watch whether the peer reads on."""
         super().pause_writing()
         self._wire.watch()
+        self._crowd.stall(self)
 
     def resume_writing(self) -> None:
         """Stop watching."""
         self._wire.unwatch()
+        self._crowd.flow(self)
         super().resume_writing()

@@ -102,6 +102,12 @@ class Settings(BaseSettings):
         timedelta(days=7), description="How long recordings are kept (seconds, or ISO 8601 as P7D)"
     )
     restreams: int = Field(40, ge=0, le=1000, description="How many restreams an instance plays at once")
+    account_rate: int = Field(100, ge=0, le=100_000, description="Requests a second of an account; 0: any number")
+    account_jobs: int = Field(1000, ge=0, description="Live jobs of an account that have not ended; 0: any number")
+    account_clips: int = Field(1000, ge=0, description="Clips of an account that are in work; 0: any number")
+    account_restreams: int = Field(200, ge=0, description="Restreams of an account that are not over; 0: any number")
+    account_webhooks: int = Field(100, ge=0, description="Receivers of webhooks of an account; 0: any number")
+    outputs: int = Field(100, ge=0, le=100, description="Clips that one request may ask for; 0: as many as it can, 100")
     log_json: bool = Field(default=False, description="Log lines as JSON")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
     instance: str = Field("", max_length=64, description="Name of this instance; default host name and process id")

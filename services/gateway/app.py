@@ -18,6 +18,7 @@ from services.gateway.http.server import listen, serving
 from services.gateway.jobs import Jobs
 from services.gateway.keys import Keys
 from services.gateway.openapi import document_of
+from services.gateway.quotas import Quotas
 from services.gateway.restreams import Restreams
 from services.gateway.web import make_web
 from services.gateway.webhooks import Webhooks
@@ -34,7 +35,8 @@ log = get_logger()
 
 def make_deps(service: Service) -> Deps:
     """Join the gateway's parts."""
-    jobs = Jobs(service.js, service.outbox, service.vault, service.clock)
+    quotas = Quotas(service.settings, service.clock)
+    jobs = Jobs(service.js, service.outbox, service.vault, service.clock, quotas)
     return Deps(
         settings=service.settings,
         clock=service.clock,
@@ -46,12 +48,13 @@ def make_deps(service: Service) -> Deps:
         store=open_store(service.settings),
         keys=Keys(service.js, service.clock),
         jobs=jobs,
-        clips=Clips(service.js, service.outbox, jobs, service.vault, service.settings, service.clock),
-        restreams=Restreams(service.js, service.outbox, jobs, service.vault, service.settings, service.clock),
+        clips=Clips(service.js, service.outbox, jobs, service.vault, service.settings, service.clock, quotas),
+        restreams=Restreams(service.js, service.outbox, jobs, service.vault, service.settings, service.clock, quotas),
         cdn_accounts=CdnAccounts(service.js, service.vault, service.clock, service.settings.cdn_window),
         credentials=Credentials(service.js, service.vault, service.clock),
-        webhooks=Webhooks(service.js, service.vault, service.clock),
+        webhooks=Webhooks(service.js, service.vault, service.clock, quotas),
         deliveries=Bucket(service.js, "deliveries", DeliveryRecord),
+        quotas=quotas,
         base_url=service.settings.base_url,
     )
 
@@ -70,7 +73,8 @@ def serve(service: Service, deps: Deps) -> Lifespan:
                 deps.base_url = f"http://{in_url(reachable_host(settings.host))}:{bound.getsockname()[1]}"
             if not settings.public_url and is_any(settings.host):
                 log.warning("gateway.public_url.guessed", url=deps.base_url, better="set REELAY_PUBLIC_URL")
-            async with deps.keys.running():
+            tallies = deps.jobs.going, deps.clips.going, deps.restreams.going
+            async with deps.keys.running(), tallies[0].running(), tallies[1].running(), tallies[2].running():
                 await ensure_admin_key(settings.data_dir, deps.keys)
                 await deps.jobs.announce_all()
                 async with serving(make_web(deps), bound):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from services.gateway.credentials import Credentials
     from services.gateway.jobs import Jobs
     from services.gateway.keys import Keys
+    from services.gateway.quotas import Quotas
     from services.gateway.restreams import Restreams
     from services.gateway.webhooks import Webhooks
 
@@ -49,4 +50,5 @@ class Deps:
     credentials: Credentials
     webhooks: Webhooks
     deliveries: Bucket[DeliveryRecord]
+    quotas: Quotas
     base_url: str

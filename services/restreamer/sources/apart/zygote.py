@@ -141,7 +141,8 @@ def _warm() -> None:
 class _Nothing:
     """An origin of nothing."""
 
-    size, ranged = 0, False
+    size: int | None = None
+    ranged = False
 
     def stream(self, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         del start, end

@@ -22,10 +22,11 @@ demo: setup
 up: setup
 	@$(BIN)/reelay up
 
-# Two workers, because half of the suite waits for streams in real time; a file's tests stay together.
+# Three workers on two cores, because half of the suite waits for streams in real time. A file's tests stay together,
+# and files come in the order of their folders: long ones (e2e) early, so that short ones (unit) fill up the end.
 test: setup
 	@$(BIN)/python scripts/setup_peers.py
-	@$(BIN)/python -m pytest -m "not soak" -n 2 --dist loadfile $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -m "not soak" -n 3 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 # Long runs, by hand.
 soak: setup

@@ -91,6 +91,9 @@ class Settings(BaseSettings):
     target_pause: Annotated[timedelta, BeforeValidator(_duration)] = Field(
         timedelta(seconds=60), description="The longest pause before a restream's target that fails is called again"
     )
+    cdn_window: Annotated[timedelta, BeforeValidator(_duration)] = Field(
+        timedelta(0), description="The r of a CDNetworks request must be the time in s, this near to now; 0: anything"
+    )
     source_spool: Annotated[str, AfterValidator(_bytes)] = Field(
         "4GiB",
         description="The largest source of a restream that is fetched whole, where it cannot play before; 0: none",

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
+from shared.errors import Rejected
 from shared.logging import get_logger
 from shared.media.cutting import (
     CutResult,
     CutSource,
+    EmptyCut,
     Run,
     Segment,
     SegmentUnreadable,
@@ -22,7 +24,7 @@ from shared.media.cutting import (
     plan_cut,
     verify_clip,
 )
-from shared.media.timeline import place
+from shared.media.timeline import Span, place
 from shared.messages.clips import Accuracy, ClipFile, Gap
 from shared.messages.media import SegmentWritten
 from shared.store import MediaStore
@@ -41,27 +43,62 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class Cutter:
-    """Makes clip files in the store."""
+    """Makes clip files in the store.
+
+    What a damaged segment held is a gap. One that is not in the store is one, too, when `lost` says that it will not
+    come again; otherwise it is an ObjectMissing.
+    """
 
     store: MediaStore
 
     def fast(
-        self, segments: Sequence[SegmentWritten], start: Fraction, end: Fraction, key: str, stop: threading.Event
-    ) -> Made:
+        self, segments: Sequence[SegmentWritten], start: Fraction, end: Fraction, key: str, stop: threading.Event,
+        *, lost: bool = False,
+    ) -> Made:  # fmt: skip
         """Copy the whole segments that hold [start, end) of stream time to one MP4."""
-        with local_source(self.store, segments, start, end) as source:
-            result = cut_fast(plan_cut(source, start, end), self.store.begin(key), stop)
-        return self._made(result, "segment", key)
+
+        def cut(source: CutSource) -> CutResult:
+            return cut_fast(plan_cut(source, start, end), self.store.begin(key), stop)
+
+        return self._made(self._cut(segments, Span(start, end), cut, lost=lost), "segment", key)
 
     def exact(
-        self, segments: Sequence[SegmentWritten], start: Fraction, end: Fraction, key: str, stop: threading.Event
-    ) -> Made:
+        self, segments: Sequence[SegmentWritten], start: Fraction, end: Fraction, key: str, stop: threading.Event,
+        *, lost: bool = False,
+    ) -> Made:  # fmt: skip
         """Cut [start, end) of stream time to the frame, and check the file before it is anybody's."""
-        with local_source(self.store, segments, start, end) as source:
+
+        def cut(source: CutSource) -> CutResult:
             plan = plan_cut(source, start, end)
             result = cut_exact(plan, self.store.begin(key), stop)
             verify_clip(result, plan, stop)
-        return self._made(result, "frame", key)
+            return result
+
+        return self._made(self._cut(segments, Span(start, end), cut, lost=lost), "frame", key)
+
+    def _cut(
+        self, segments: Sequence[SegmentWritten], span: Span, cut: Callable[[CutSource], CutResult], *, lost: bool
+    ) -> CutResult:
+        """Cut what can be read, each time without one more of what cannot be."""
+        sound = list(segments)
+        for _ in range(len(segments) + 1):
+            try:
+                with local_source(self.store, sound, span, lost=lost) as (source, owners):
+                    return cut(source)
+            except SegmentUnreadable as error:
+                owned = owners.get(error.path, frozenset())
+                if not owned:
+                    raise
+                log.warning("clip.segment_unreadable", keys=sorted(owned)[:10], reason=str(error))
+                sound = [segment for segment in sound if segment.key not in owned]
+            except EmptyCut as error:
+                if len(sound) == len(segments) and not lost:
+                    raise
+                raise Rejected("what was recorded in the selected range has been lost") from error
+            except ObjectMissing:
+                if not lost:
+                    raise
+        raise Rejected("the recording vanishes while it is read")
 
     def _made(self, result: CutResult, accuracy: Accuracy, key: str) -> Made:
         self.store.commit(key)
@@ -73,17 +110,22 @@ class Cutter:
         return Made(file, tuple(Gap(start=gap.start, duration=gap.duration, track=gap.track) for gap in result.gaps))
 
 
+Owners = Mapping[Path, frozenset[str]]
+"""The keys of the segments that need a local file."""
+
+
 @contextlib.contextmanager
 def local_source(
-    store: MediaStore, segments: Sequence[SegmentWritten], start: Fraction, end: Fraction
-) -> Iterator[CutSource]:
-    """Give the segments as local files, in runs of one session and init segment.
+    store: MediaStore, segments: Sequence[SegmentWritten], span: Span, *, lost: bool = False
+) -> Iterator[tuple[CutSource, Owners]]:
+    """Give the segments as local files, in runs of one session and init segment, and who needs which file.
 
-    ObjectMissing when one of [start, end) is not in the store, or is deleted within the block; a lost one beside that
-    range is done without.
+    ObjectMissing when one of the span is not in the store, or is deleted within the block; a lost one beside it, or any
+    where `lost` is set, is done without.
     """
     with ExitStack() as stack:
         inits: dict[str, Path] = {}
+        owners: dict[Path, frozenset[str]] = {}
         runs: list[Run] = []
         for group in _runs(segments):
             files: list[Segment] = []
@@ -94,20 +136,23 @@ def local_source(
                         inits[segment.init_key] = stack.enter_context(store.local(segment.init_key))
                     path = stack.enter_context(store.local(segment.key))
                 except ObjectMissing:
-                    if placed.start < end and placed.end > start:
+                    if not lost and placed.start < span.end and placed.end > span.start:
                         raise
-                    log.warning("clip.neighbour_lost", key=segment.key)
+                    log.warning("clip.segment_lost", key=segment.key)
                 else:
                     files.append(Segment(path, segment.start, segment.duration))
+                    owners[path] = frozenset((segment.key,))
             if files:
                 head = group[0]
+                init = inits[head.init_key]
+                owners[init] = owners.get(init, frozenset()) | {segment.key for segment in group}
                 origin = Fraction(head.origin_ms, 1000) - Fraction(head.zero, head.timescale)
-                runs.append(Run(inits[head.init_key], tuple(files), origin, head.session, head.zero))
+                runs.append(Run(init, tuple(files), origin, head.session, head.zero))
         try:
-            yield CutSource(tuple(runs))
+            yield CutSource(tuple(runs)), owners
         except (FileNotFoundError, SegmentUnreadable) as error:
             path = Path(error.path if isinstance(error, SegmentUnreadable) else error.filename or "")
-            if path.exists() or path not in {*inits.values(), *(file.path for run in runs for file in run.segments)}:
+            if path.exists() or path not in owners:
                 raise
             raise ObjectMissing(f"{path.name} was deleted while the clip was cut") from error
 

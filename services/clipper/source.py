@@ -143,7 +143,8 @@ class Source:
         start, end = part.span
         asked = order.selection.end - order.selection.start
         if abs(end - start - asked) < CLOCK_DRIFT:  # ten seconds of wall clock are ten seconds of frames
-            start = end - asked
+            newest = place(part.newest).end if part.newest else end
+            start, end = (start, start + asked) if start + asked <= max(newest, end) else (end - asked, end)
         was_over = job is not None and job.ended and job.changed_ms <= order.requested_ms
         if part.timeline and not (order.wait or was_over):
             present = part.timeline.to_stream(Fraction(order.requested_ms, 1000)) + AHEAD

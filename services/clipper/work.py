@@ -150,7 +150,7 @@ class ClipWork:
         return await self.source.load(record.request, complete=accuracy == "frame", since_ms=record.changed_ms)
 
     async def _cut(self, record: ClipRecord, accuracy: Accuracy, recorded: Recorded) -> Made | None:
-        """Cut a file; NotYet when a part of the recording expired meanwhile, ObjectMissing when one is lost."""
+        """Cut a file; NotYet when a part of the recording expired meanwhile. What is lost for good is a gap."""
         cut = self.cutter.fast if accuracy == "segment" else self.cutter.exact
         key = file_key(record, accuracy)
         now_ms = self.clips.clock.now_ms()
@@ -158,9 +158,9 @@ class ClipWork:
         try:
             made = await self._watched(record, lambda stop: cut(*recorded.range, key, stop))
         except ObjectMissing as error:
-            if recorded.keys <= (await self._load(record, accuracy)).keys:
-                raise
-            raise NotYet("a part of the recording has expired", SOON) from error
+            if not recorded.keys <= (await self._load(record, accuracy)).keys:
+                raise NotYet("a part of the recording has expired", SOON) from error
+            made = await self._watched(record, lambda stop: cut(*recorded.range, key, stop, lost=True))
         return replace(made, gaps=recorded.missing(made.file, made.gaps)) if made else None
 
     async def _watched(self, record: ClipRecord, work: Callable[[threading.Event], Made]) -> Made | None:

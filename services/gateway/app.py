@@ -48,7 +48,7 @@ def make_deps(service: Service) -> Deps:
         jobs=jobs,
         clips=Clips(service.js, service.outbox, jobs, service.vault, service.settings, service.clock),
         restreams=Restreams(service.js, service.outbox, jobs, service.vault, service.settings, service.clock),
-        cdn_accounts=CdnAccounts(service.js, service.vault, service.clock),
+        cdn_accounts=CdnAccounts(service.js, service.vault, service.clock, service.settings.cdn_window),
         credentials=Credentials(service.js, service.vault, service.clock),
         webhooks=Webhooks(service.js, service.vault, service.clock),
         deliveries=Bucket(service.js, "deliveries", DeliveryRecord),

@@ -14,16 +14,12 @@ from tests.support.stack import StackUnderTest, publisher, until
 from tests.support.waiting import freeze
 
 RATE = 30
-OTHERS = [
-    "nats-server",
-    "clipper",
-    "exporter",
-    "archiver",
-    "gateway",
-    "scheduler",
-    "notifier",
-    "proxy-encoder",
-    "restreamer",
+ON_THE_WAY = ("nats-server", "clipper", "archiver", "gateway")
+BESIDE = ("exporter", "scheduler", "notifier", "proxy-encoder", "restreamer")
+CASES = [
+    *(pytest.param((name,), id=name) for name in ON_THE_WAY),
+    pytest.param(BESIDE, id="all others at once"),
+    *(pytest.param((name,), id=name, marks=pytest.mark.soak) for name in BESIDE),
 ]
 
 
@@ -37,15 +33,18 @@ def name_of(live: StackUnderTest, part: str) -> str:
     return next(name for name in live.run["processes"] if name in {part, part.removesuffix("-server")})
 
 
-@pytest.mark.parametrize("victim", OTHERS)
-def test_killed_while_recording_and_cutting(live: StackUnderTest, programme: Path, tmp_path: Path, victim: str) -> None:
-    name = name_of(live, victim)
-    job = live.job(name=f"kill {victim}")
+@pytest.mark.parametrize("victims", CASES)
+def test_killed_while_recording_and_cutting(
+    live: StackUnderTest, programme: Path, tmp_path: Path, victims: tuple[str, ...]
+) -> None:
+    names = [name_of(live, victim) for victim in victims]
+    job = live.job(name=f"kill {victims[0]}")
     with publisher(programme, f"{job['stream_url']}/{job['stream_name']}", "flv"):
         until(lambda: recorded_frames(live, job["id"]) > 5 * RATE, "five seconds to be recorded")
         clip = live.clip(job["id"], stream_start_time="0.5", stream_end_time="4.5")
-        former = live.kill9(name)
-        live.wait_restarted(name, former)
+        former = {name: live.kill9(name) for name in names}
+        for name in names:
+            live.wait_restarted(name, former[name])
         made = live.finished(clip, 90)
         assert made["accuracy"] == "frame"
         file = live.download(clip, tmp_path / "clip.mp4")

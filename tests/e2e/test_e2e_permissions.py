@@ -31,6 +31,7 @@ from shared.provision import USER
 from shared.streams import COMMANDS
 from shared.subjects import inbox_prefix
 from tests.support.shared_bus import free_port
+from tests.support.source_server import Server, source_server
 from tests.support.stack import StackUnderTest, publisher, until
 
 SERVER_CONF = Path(__file__).resolve().parents[2] / "compose/nats/server.conf"
@@ -156,10 +157,11 @@ async def refusals(broker: Guarded) -> None:
             pass
 
 
-def a_restream(live: StackUnderTest, hooks: Receiver, clip: str, job: str) -> None:
+def a_restream(live: StackUnderTest, hooks: Receiver, empty: Server, clip: str, job: str) -> None:
     """Play a clip, a live job, a bucket that is not there and a recording into another job, by clock and call."""
     to = live.job()
-    assert live.api.put("/v1/credentials/none", json={"access_key": "a", "secret_key": "b"}).is_success
+    keys = {"endpoint": empty.url(""), "access_key": "a", "secret_key": "b"}
+    assert live.api.put("/v1/credentials/none", json=keys).is_success
     key = live.post("/v1/cdn-accounts", {"account": "league"})["key"]
     about = {"id": "x", "forward": [{"url": f"{to['stream_url']}/{to['stream_name']}"}]}
 
@@ -200,7 +202,8 @@ def test_every_service_works_as_its_own_user_and_does_nothing_else(programme: Pa
             assert live.api.get(job["playback_url"]).status_code == 200
             assert hooks.wait("clips.frame_accurate.ready", 20)
             assert live.get("/v1/webhooks/deliveries")["deliveries"]
-            a_restream(live, hooks, clip, job["id"])
+            with source_server() as empty:
+                a_restream(live, hooks, empty, clip, job["id"])
             until(lambda: live.state(job["id"]) == "finished", "the job to end")
         until(lambda: live.get(f"/v1/vods/{late}")["jvod_state"] == "cancelled", "the clip to be cancelled")
         assert {vod["jvod_id"] for vod in live.get("/v1/vods")["vod_jobs"]} == {clip, late}

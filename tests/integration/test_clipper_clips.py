@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Callable
 from datetime import timedelta
 from fractions import Fraction
 from pathlib import Path
@@ -103,13 +104,18 @@ async def test_a_gap_across_two_sessions_is_told_and_never_padded(
         assert [(gap.start, gap.duration) for gap in ended.gaps] == [(6, 3)]
 
 
-async def test_what_was_not_recorded_and_what_was_lost(nats: NatsServer, tmp_path: Path, first: Recording) -> None:
+async def test_what_was_not_recorded(nats: NatsServer, tmp_path: Path, first: Recording) -> None:
     """A clip that cannot be made fails with a reason, and no other clip suffers."""
     async with desk(nats, tmp_path) as at, serving(at):
         segments = at.session(first)
         await at.announce(segments)
         at.store.delete(segments[1].key)
-        nothing, lost, never, good = at.order(20, 30), at.order(1, 3), at.order(0, 1, event=new_id()), at.order(4, 5)
+        nothing, lost, never, good = (
+            at.order(20, 30),
+            at.order(Fraction(5, 2), 3),
+            at.order(0, 1, event=new_id()),
+            at.order(4, 5),
+        )
         for order in (nothing, lost, never, good):
             await send(at.js, order)
         check(at, await at.ended(good.clip), frames(4, 5))
@@ -119,6 +125,55 @@ async def test_what_was_not_recorded_and_what_was_lost(nats: NatsServer, tmp_pat
             assert reason in ended.error
             assert not at.file(order.clip).exists()
             assert await at.told(order.clip) == ["processing", "failed"]
+
+
+def zeros_at_the_end(data: bytes) -> bytes:
+    """What a power cut leaves where a file's length reached the disk before its bytes."""
+    return data[: len(data) * 2 // 3] + bytes(len(data) - len(data) * 2 // 3)
+
+
+def zeroed_media(data: bytes) -> bytes:
+    """All boxes stand, and what they are of is gone."""
+    made, at = bytearray(data), 0
+    while at < len(data):
+        size = int.from_bytes(data[at : at + 4], "big")
+        if data[at + 4 : at + 8] == b"mdat":
+            made[at + 8 : at + size] = bytes(size - 8)
+        at += size
+    return bytes(made)
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes] | None] = {
+    "gone": None,
+    "empty": lambda _: b"",
+    "zeroed": lambda data: bytes(len(data)),
+    "zeros at its end": zeros_at_the_end,
+    "its media zeroed": zeroed_media,
+    "cut short": lambda data: data[: len(data) // 2],
+    "rubbish": lambda _: b"\0\1garbage" * 5000,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("where", [0, 1, 2])
+async def test_what_was_lost_is_a_gap(
+    nats: NatsServer, tmp_path: Path, first: Recording, damage: str, where: int
+) -> None:
+    """Of three segments of 2 s, one at a time: the rest is cut to the frame, fast file and exact one."""
+    async with desk(nats, tmp_path) as at, serving(at):
+        segments = at.session(first)
+        await at.announce(segments)
+        path, how = at.store.path(segments[where].key), DAMAGES[damage]
+        data = path.read_bytes()
+        path.unlink()
+        if how is not None:
+            path.write_bytes(how(data))
+        order = at.order(1, 5)
+        await send(at.js, order)
+        ended = await at.ended(order.clip)
+        lost = (max(2 * where, 1), min(2 * where + 2, 5))
+        check(at, ended, [n for n in frames(1, 5) if n not in frames(*lost)])
+        assert [(gap.start, gap.duration) for gap in ended.gaps if gap.track == "all"] == [(lost[0], lost[1] - lost[0])]
 
 
 async def test_at_the_live_edge_what_still_comes_is_waited_for(

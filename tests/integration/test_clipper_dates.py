@@ -33,6 +33,11 @@ def stood_still(n: int) -> int:
     return 2000 * n - 10_000 - (0 if n >= 2 else 7000)
 
 
+def slow(n: int) -> int:
+    """The encoder's clock gains 4 ms a segment on ours."""
+    return 1996 * n - 10_000
+
+
 CASES: list[tuple[Callable[[int], int], dict[str, Any], list[int]]] = [
     (burst, {"clock": "stream", "start": 0, "end": 10}, frames(0, 10)),
     (burst, {"clock": "stream", "start": 3, "end": 9}, frames(3, 9)),
@@ -40,6 +45,8 @@ CASES: list[tuple[Callable[[int], int], dict[str, Any], list[int]]] = [
     (stood_still, {"clock": "wall", "start": -8, "end": 0, "held": "end"}, frames(2, 10)),
     (stood_still, {"clock": "wall", "start": -15, "end": -9, "held": "start"}, frames(2, 8)),
     (stood_still, {"clock": "wall", "start": -15, "end": -9}, frames(2, 4)),
+    (slow, {"clock": "wall", "start": Fraction("-8.004"), "end": Fraction("-2.004")}, frames(2, 8)),
+    (slow, {"clock": "wall", "start": Fraction("-10"), "end": Fraction("-4")}, frames(0, 6)),
 ]
 
 

@@ -34,6 +34,19 @@ def still(tmp_path_factory: pytest.TempPathFactory) -> Recording:
     return record(Spec(**USUAL, held=HOLE), tmp_path_factory.mktemp("still"))  # type: ignore[arg-type]
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Recording:
+    """Nothing is missing."""
+    return record(Spec(**USUAL), tmp_path_factory.mktemp("whole"))  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module", params=[0, 2])
+def beyond(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Recording:
+    """No pictures from about 3 to 5 s; with B-frames and without."""
+    spec = Spec(gop=RATE, seconds=LENGTH, bframes=request.param, stamps="90k", lost=(Fraction(3), Fraction("4.5")))
+    return record(spec, tmp_path_factory.mktemp("beyond"))
+
+
 def _clips(source: CutSource, start: Fraction, end: Fraction, folder: Path) -> tuple[CutResult, CutResult]:
     """Cut a range both ways and check both files."""
     plan = plan_cut(source, start, end)
@@ -116,14 +129,11 @@ def test_a_picture_held_for_long_is_no_gap(
 
 @pytest.mark.parametrize("end", [Fraction("3.5"), Fraction("4.5"), Fraction(7)])
 @pytest.mark.parametrize("start", [Fraction(1), Fraction("3.2"), Fraction("3.4")])
-@pytest.mark.parametrize("bframes", [0, 2])
-def test_sound_beyond_the_segments_own_time(bframes: int, start: Fraction, end: Fraction, tmp_path: Path) -> None:
-    """No pictures from about 3 to 5 s: the segment before ends with its pictures, the sound beyond lies in it too."""
-    spec = Spec(gop=RATE, seconds=LENGTH, bframes=bframes, stamps="90k", lost=(Fraction(3), Fraction("4.5")))
-    recording = record(spec, tmp_path / "recording")
-    zero = recording.shown[0]
-    assert any(after.start - before.start - before.duration for before, after in pairwise(recording.segments))
-    exact, fast = _clips(recording.source(), zero + start, zero + end, tmp_path)
+def test_sound_beyond_the_segments_own_time(beyond: Recording, start: Fraction, end: Fraction, tmp_path: Path) -> None:
+    """The segment before the hole ends with its pictures, the sound beyond lies in it too."""
+    zero, bframes = beyond.shown[0], beyond.spec.bframes
+    assert any(after.start - before.start - before.duration for before, after in pairwise(beyond.segments))
+    exact, fast = _clips(beyond.source(), zero + start, zero + end, tmp_path)
     for result in (exact, fast):
         assert [gap.track for gap in result.gaps] == ["video"]
     told = exact.gaps[0]
@@ -172,9 +182,8 @@ def test_where_both_are_missing_what_follows_moves_up(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("packets", [1, 2, 3, 40])
-def test_lost_packets_of_sound_are_silence_in_their_place(packets: int, tmp_path: Path) -> None:
+def test_lost_packets_of_sound_are_silence_in_their_place(whole: Recording, packets: int, tmp_path: Path) -> None:
     """What follows is at the same sample as without the loss; a hole longer than a packet is told."""
-    whole = record(Spec(**USUAL), tmp_path / "whole")  # type: ignore[arg-type]
     begin = 150 * PACKET  # a packet of the whole recording begins here
     spec = Spec(**USUAL, silent=(begin, begin + packets * PACKET))  # type: ignore[arg-type]
     holed = record(spec, tmp_path / "holed")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from shared.messages.jobs import PublisherStatus
-from tests.support.ingest_desk import another, ingesting, lines, statuses, warned
+from tests.support.ingest_desk import ingesting, lines, statuses, warned
 from tests.support.media_streams import FFMPEG
 from tests.support.nats import NatsServer
 from tests.support.recordings import until
@@ -50,6 +51,13 @@ async def last(at: Desk) -> PublisherStatus:
     return status
 
 
+async def side_by_side(cases: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Run all at once: each is a job of its own, and most of its time is the stream's."""
+    async with asyncio.TaskGroup() as group:
+        for case in cases:
+            group.create_task(case)
+
+
 async def test_rtmp_without_anything_to_record_is_refused_in_words(nats: NatsServer, tmp_path: Path) -> None:
     cases: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
         ((*AV1, *NO_SOUND), ("AV1 video",)),
@@ -58,38 +66,42 @@ async def test_rtmp_without_anything_to_record_is_refused_in_words(nats: NatsSer
         ((*SORENSON, *NO_SOUND), ("Sorenson H.263 video",)),
         ((*NO_VIDEO, *MP3), ("MP3 audio",)),
     ]
+
+    async def check(at: Desk, codecs: tuple[str, ...], tracks: tuple[str, ...]) -> None:
+        await at.job()
+        with encoder(f"rtmp://127.0.0.1:{at.rtmp}/live/{at.key}", "flv", *codecs) as process:
+            _, said = await asyncio.to_thread(process.communicate, timeout=60)
+        assert process.returncode != 0
+        assert f"Server error: Publishing was refused: {', '.join(tracks)} cannot be recorded." in said, codecs
+        [event] = await until(lambda: warned(at))
+        assert (event.tracks, event.recorded, event.protocol) == (tracks, False, "rtmp")
+        status = await last(at)
+        assert (status.unsupported, status.reason) == (tracks, "bad_media")
+        assert await at.segments() == []
+
     async with ingesting(nats, tmp_path, tmp_path) as (at, _):
-        for codecs, tracks in cases:
-            await another(at)
-            with encoder(f"rtmp://127.0.0.1:{at.rtmp}/live/{at.key}", "flv", *codecs) as process:
-                _, said = await asyncio.to_thread(process.communicate, timeout=60)
-            assert process.returncode != 0
-            assert f"Server error: Publishing was refused: {', '.join(tracks)} cannot be recorded." in said, codecs
-            [event] = await until(lambda: warned(at))
-            assert (event.tracks, event.recorded, event.protocol) == (tracks, False, "rtmp")
-            status = await last(at)
-            assert (status.unsupported, status.reason) == (tracks, "bad_media")
-            assert await at.segments() == []
+        await side_by_side(check(at.next(), *case) for case in cases)
 
 
 async def test_rtmp_is_recorded_as_far_as_it_can_be(nats: NatsServer, tmp_path: Path) -> None:
     cases = [((*AV1, *AAC), "AV1 video", "aac"), ((*H264, *MP3), "MP3 audio", "h264")]
+
+    async def check(at: Desk, codecs: tuple[str, ...], track: str, kept: str) -> None:
+        await at.job()
+        with encoder(f"rtmp://127.0.0.1:{at.rtmp}/live/{at.key}", "flv", *codecs):
+            await until(at.segments, 60)
+            [event] = await until(lambda: warned(at))
+            assert (event.tracks, event.recorded) == ((track,), True)
+        status = await last(at)
+        assert (status.unsupported, status.reason) == ((track,), "disconnected")
+        assert f"{track} cannot be recorded" in status.warnings
+        assert kept in (status.video_codec, status.audio_codec)
+        told = [line for line in lines(tmp_path) if line.get("session") == status.session]
+        assert {"session.unsupported", "session.closed", "rtmp.publish.ended"} <= {line["event"] for line in told}
+        assert {(line["job"], line["account"], line["service"]) for line in told} == {(at.event, "main", "ingester")}
+
     async with ingesting(nats, tmp_path, tmp_path) as (at, _):
-        for codecs, track, kept in cases:
-            await another(at)
-            with encoder(f"rtmp://127.0.0.1:{at.rtmp}/live/{at.key}", "flv", *codecs):
-                await until(at.segments, 60)
-                [event] = await until(lambda: warned(at))
-                assert (event.tracks, event.recorded) == ((track,), True)
-            status = await last(at)
-            assert (status.unsupported, status.reason) == ((track,), "disconnected")
-            assert f"{track} cannot be recorded" in status.warnings
-            assert kept in (status.video_codec, status.audio_codec)
-            told = [line for line in lines(tmp_path) if line.get("session") == status.session]
-            assert {"session.unsupported", "session.closed", "rtmp.publish.ended"} <= {line["event"] for line in told}
-            assert {(line["job"], line["account"], line["service"]) for line in told} == {
-                (at.event, "main", "ingester")
-            }
+        await side_by_side(check(at.next(), *case) for case in cases)
 
 
 async def test_srt_is_recorded_as_far_as_it_can_be(nats: NatsServer, tmp_path: Path) -> None:
@@ -100,21 +112,24 @@ async def test_srt_is_recorded_as_far_as_it_can_be(nats: NatsServer, tmp_path: P
         ((*H264, *AC3), ("AC-3 audio",), "h264"),
         ((*MPEG2, *AAC), ("MPEG-2 video",), "aac"),
     ]
+
+    async def check(at: Desk, srt: int, codecs: tuple[str, ...], tracks: tuple[str, ...], kept: str) -> None:
+        await at.job()
+        query = f"pkt_size=1316&connect_timeout=20000&streamid={at.event}&passphrase={at.key}"
+        with encoder(f"srt://127.0.0.1:{srt}?{query}", "mpegts", *codecs) as process:
+            [event] = await until(lambda: warned(at), 60)
+            assert (event.tracks, event.recorded, event.protocol) == (tracks, bool(kept), "srt")
+            if kept:
+                await until(at.segments, 60)
+            else:
+                assert await asyncio.to_thread(process.wait, 60) != 0  # it is disconnected
+        status = await last(at)
+        assert status.unsupported == tracks
+        assert kept in (status.video_codec, status.audio_codec)
+        assert status.reason == ("disconnected" if kept else "bad_media")
+        told = [line for line in lines(tmp_path) if line.get("session") == status.session]
+        assert {"srt.publish.ended", "session.closed"} <= {line["event"] for line in told}
+        assert {(line["job"], line["account"]) for line in told} == {(at.event, "main")}
+
     async with ingesting(nats, tmp_path, tmp_path) as (at, srt):
-        for codecs, tracks, kept in cases:
-            await another(at)
-            query = f"pkt_size=1316&connect_timeout=20000&streamid={at.event}&passphrase={at.key}"
-            with encoder(f"srt://127.0.0.1:{srt}?{query}", "mpegts", *codecs) as process:
-                [event] = await until(lambda: warned(at), 60)
-                assert (event.tracks, event.recorded, event.protocol) == (tracks, bool(kept), "srt")
-                if kept:
-                    await until(at.segments, 60)
-                else:
-                    assert await asyncio.to_thread(process.wait, 60) != 0  # it is disconnected
-            status = await last(at)
-            assert status.unsupported == tracks
-            assert kept in (status.video_codec, status.audio_codec)
-            assert status.reason == ("disconnected" if kept else "bad_media")
-            told = [line for line in lines(tmp_path) if line.get("session") == status.session]
-            assert {"srt.publish.ended", "session.closed"} <= {line["event"] for line in told}
-            assert {(line["job"], line["account"]) for line in told} == {(at.event, "main")}
+        await side_by_side(check(at.next(), srt, *case) for case in cases)

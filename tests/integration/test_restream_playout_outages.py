@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -70,8 +71,12 @@ def ended(stage: Stage) -> Ended:
     return last
 
 
-@pytest.mark.parametrize("mode", ["", "plain"])
-@pytest.mark.parametrize("refusals", [2, 8])
+def crossed(*cases: tuple[object, object], always: set[tuple[object, object]]) -> list[object]:
+    """Give all pairs; those that are not run always are for `make soak`."""
+    return [pytest.param(*case, marks=[] if case in always else [pytest.mark.soak]) for case in cases]
+
+
+@pytest.mark.parametrize(("refusals", "mode"), crossed(*product((2, 8), ("", "plain")), always={(8, ""), (2, "plain")}))
 def test_an_outage_in_mid_file_pauses_the_output_and_loses_nothing(
     server: Server, film: bytes, tmp_path: Path, mode: Mode, refusals: int
 ) -> None:
@@ -104,8 +109,9 @@ def test_after_an_outage_that_lasts_the_next_file_plays(
     stage.check()
 
 
-@pytest.mark.parametrize("loops", [0, 24])
-@pytest.mark.parametrize("mode", ["missing", "busy"])
+@pytest.mark.parametrize(
+    ("mode", "loops"), crossed(*product(("missing", "busy"), (0, 24)), always={("missing", 24), ("busy", 0)})
+)
 def test_a_list_of_which_nothing_can_be_had_for_a_while_waits_and_uses_up_no_loop(
     server: Server, short: bytes, tmp_path: Path, loops: int, mode: Mode
 ) -> None:

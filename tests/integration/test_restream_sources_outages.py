@@ -25,6 +25,8 @@ LISTED = list(range(300))
 PATIENT = replace(QUICK, patience=timedelta(seconds=20), block=1 << 12, ahead=1)
 BRIEF = replace(QUICK, block=1 << 12, ahead=1)
 """Small blocks, so that a small file takes several requests."""
+HASTY = replace(BRIEF, patience=timedelta(milliseconds=400))
+"""For what stays away: it is soon given up, after many tries all the same."""
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +64,11 @@ def access(tmp_path: Path) -> Access:
 @pytest.fixture
 def brief(tmp_path: Path) -> Access:
     return access_to(tmp_path, limits=BRIEF)
+
+
+@pytest.fixture
+def hasty(tmp_path: Path) -> Access:
+    return access_to(tmp_path, limits=HASTY)
 
 
 def seen(found: Media, start: float = 0) -> list[int]:
@@ -119,10 +126,10 @@ def test_an_origin_that_is_down_when_a_file_is_opened_is_waited_for(
 
 
 def test_an_origin_that_stays_away_is_given_up_with_one_line_and_no_traceback(
-    server: Server, media: dict[str, bytes], brief: Access, capfd: pytest.CaptureFixture[str]
+    server: Server, media: dict[str, bytes], hasty: Access, capfd: pytest.CaptureFixture[str]
 ) -> None:
     url = server.put("/a.mp4", media["fast.mp4"], breaks_at=len(media["fast.mp4"]) * 3 // 4) + "?token=hidden"
-    found = opened("url", url, brief)
+    found = opened("url", url, hasty)
     with pytest.raises(SourceError, match="connection") as caught:
         list(found.packets(0))
     assert not caught.value.lasting
@@ -137,10 +144,10 @@ def test_an_origin_that_stays_away_is_given_up_with_one_line_and_no_traceback(
 
 @pytest.mark.parametrize("kind", ["fast.mp4", "ts", "flv", "mkv"])
 def test_all_whole_pictures_before_a_break_are_given(
-    server: Server, media: dict[str, bytes], brief: Access, kind: str
+    server: Server, media: dict[str, bytes], hasty: Access, kind: str
 ) -> None:
     data = media[kind]
-    found = opened("url", server.put("/a", data, "plain", breaks_at=len(data) * 3 // 4), brief)
+    found = opened("url", server.put("/a", data, "plain", breaks_at=len(data) * 3 // 4), hasty)
     packets: list[Packet] = []
     with pytest.raises(SourceError, match="connection"):
         collect(found.packets(0), packets)
@@ -339,14 +346,14 @@ def without(*gone: int) -> list[int]:
 )  # fmt: skip
 @pytest.mark.parametrize("kind", ["ts", "fmp4"])
 def test_only_segments_that_cannot_be_had_are_left_out(
-    server: Server, lists: Path, brief: Access, kind: str, gone: tuple[int, ...], mode: Mode
+    server: Server, lists: Path, hasty: Access, kind: str, gone: tuple[int, ...], mode: Mode
 ) -> None:
     url = serve(server, lists / kind)
     for number in gone:
         server.files[f"/x/{names(lists, kind)[number]}"].mode = mode
         server.files[f"/x/{names(lists, kind)[number]}"].times = 1000
     told: list[str] = []
-    found = open_media(source("url", url), brief, Event(), told.append)
+    found = open_media(source("url", url), hasty, Event(), told.append)
     assert seen(found) == without(*gone)
     assert len(told) == len(gone)
     assert all(
@@ -373,12 +380,12 @@ def test_what_follows_a_hole_keeps_its_time(server: Server, lists: Path, brief: 
 @pytest.mark.parametrize("kind", ["ts", "fmp4"])
 @pytest.mark.parametrize("gone", [0, 2, 4])
 def test_a_segment_that_breaks_off_for_good_gives_its_whole_pictures(
-    server: Server, lists: Path, brief: Access, kind: str, gone: int
+    server: Server, lists: Path, hasty: Access, kind: str, gone: int
 ) -> None:
     url = serve(server, lists / kind)
     data = server.files[f"/x/{names(lists, kind)[gone]}"].data
     server.put(f"/x/{names(lists, kind)[gone]}", data, "plain", halves=1000)
-    got = seen(opened("url", url, brief))
+    got = seen(opened("url", url, hasty))
     rest = [number for number in got if number // 60 == gone]
     assert [number for number in got if number // 60 != gone] == without(gone)
     assert rest[:-3] == list(range(gone * 60, gone * 60 + len(rest) - 3))
@@ -391,12 +398,12 @@ def test_a_missing_init_segment_is_named(server: Server, lists: Path, brief: Acc
         opened("url", url, brief)
 
 
-def test_too_many_missing_segments_in_a_row_are_as_good_as_none(server: Server, lists: Path, brief: Access) -> None:
+def test_too_many_missing_segments_in_a_row_are_as_good_as_none(server: Server, lists: Path, hasty: Access) -> None:
     url = serve(server, lists / "ts")
     many = "".join(f"#EXTINF:2,\ngone{n}.ts\n" for n in range(30))
     text = server.files["/x/list.m3u8"].data.decode().replace("#EXT-X-ENDLIST\n", many)
     server.put("/x/list.m3u8", text.encode())
-    found = opened("url", url, brief)
+    found = opened("url", url, hasty)
     with pytest.raises(SourceError, match=r"segment 16 of the playlist \(gone10.ts\)"):
         seen(found)
 

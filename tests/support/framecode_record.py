@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import subprocess
+import tempfile
 import wave
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -70,7 +72,22 @@ class Recording:
 
 
 def encode(spec: Spec, out: Path) -> None:
-    """Encode the pictures and beeps of `spec` with a real ffmpeg into a Matroska or MP4 file."""
+    """Encode the pictures and beeps of `spec` with a real ffmpeg, in the form of the file's name; the same one once."""
+    if out.suffix == ".m3u8":  # not one file alone
+        _encode(spec, out)
+    else:
+        out.write_bytes(_encoded(spec, out.suffix))
+
+
+@functools.lru_cache(maxsize=64)
+def _encoded(spec: Spec, suffix: str) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / f"file{suffix}"
+        _encode(spec, out)
+        return out.read_bytes()
+
+
+def _encode(spec: Spec, out: Path) -> None:
     sound = out.with_suffix(".wav")
     with wave.open(str(sound), "wb") as file:
         file.setnchannels(1)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import subprocess
+import tempfile
 import wave
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -52,18 +54,31 @@ class Clip:
 
 
 def make(clip: Clip, path: Path) -> Path:
-    """Encode a file with a real ffmpeg."""
+    """Encode a file with a real ffmpeg; the same one is encoded once."""
     out = path.with_suffix(clip.suffix)
+    if clip.suffix == ".m3u8":  # not one file alone
+        return _encode(clip, out)
+    out.write_bytes(_encoded(clip))
+    return out
+
+
+@functools.lru_cache(maxsize=64)
+def _encoded(clip: Clip) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        return _encode(clip, Path(folder) / f"file{clip.suffix}").read_bytes()
+
+
+def _encode(clip: Clip, out: Path) -> Path:
     seconds = clip.frames / clip.rate
     command = [ffmpeg(), "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "gray", "-s", f"{WIDTH}x{HEIGHT}"]
     command += ["-r", str(clip.rate), "-i", "-"]
     if clip.audio:
-        with wave.open(str(path.with_suffix(".wav")), "wb") as file:
+        with wave.open(str(out.with_suffix(".wav")), "wb") as file:
             file.setnchannels(1)
             file.setsampwidth(2)
             file.setframerate(AUDIO_RATE)
             file.writeframes((tone(clip.tone, seconds) if clip.tone else beeps(seconds)).tobytes())
-        command += ["-i", str(path.with_suffix(".wav")), "-c:a", clip.audio]
+        command += ["-i", str(out.with_suffix(".wav")), "-c:a", clip.audio]
         command += ["-ar", str(clip.audio_rate), "-ac", str(clip.channels), "-b:a", "96k"]
     command += video_options(clip)
     if clip.size != (WIDTH, HEIGHT):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from nats.js import JetStreamContext
@@ -29,7 +29,7 @@ ACCOUNT = "main"
 
 @dataclass
 class Desk:
-    """A live event, its gateway's part, and its encoder."""
+    """A live event, its gateway's part, and its encoder. `keys` are those of all jobs made here, of `next` ones too."""
 
     js: JetStreamContext
     settings: Settings
@@ -37,12 +37,18 @@ class Desk:
     event: str = field(default_factory=new_id)
     key: str = field(default_factory=new_id)
     rtmp: int = field(default_factory=free_port)
+    keys: set[str] = field(default_factory=set)
 
     @property
     def store(self) -> LocalStore:
         return LocalStore(self.settings.media_dir)
 
+    def next(self) -> Desk:
+        """Give the desk of another event at the same ingester."""
+        return replace(self, event=new_id(), key=new_id())
+
     async def job(self, state: JobState = "standby") -> None:
+        self.keys.add(self.key)
         vault = Vault(SECRET.encode())
         record = JobRecord(
             account=ACCOUNT, event=self.event, state=state, created_ms=SystemClock().now_ms(), changed_ms=0,

@@ -58,9 +58,10 @@ class SrtLimits:
     `latency`: the least receiver delay; the larger of it and the caller's own wish holds. In it lost packets are
     asked for again; what still misses afterwards is skipped (SRTO_TLPKTDROP). `buffered`: how long a stream of
     `bitrate` (bits/s) fits the receive buffer: latency, plus the time a reader may be late.
-    `drain_interval`: how often a reader takes what has come. `in_order`: wait for lost packets for ever instead
-    of skipping them, and deliver at once instead of after the latency (SRTO_TSBPDMODE off): nothing is missing
-    and a quarter of the CPU is saved, but callers that insist on timed delivery (gosrt) refuse to connect.
+    `drain_interval`: how often a reader takes what has come: every waking costs something, and delays less.
+    `in_order`: wait for lost packets for ever instead of skipping them, and deliver at once instead of after the
+    latency (SRTO_TSBPDMODE off): nothing is missing and a quarter of the CPU is saved, but callers that insist on timed
+    delivery (gosrt) refuse to connect.
     """
 
     max_publications: int = 200
@@ -71,7 +72,7 @@ class SrtLimits:
     latency: timedelta = timedelta(milliseconds=120)
     buffered: timedelta = timedelta(seconds=10)
     bitrate: int = 20_000_000
-    drain_interval: timedelta = timedelta(milliseconds=200)
+    drain_interval: timedelta = timedelta(milliseconds=400)
     key_length: int = 16
     in_order: bool = False
     refusals: int = 20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -22,6 +23,8 @@ from shared.media.mp4.init import parse_init
 
 # Segments end by the decode time of their pictures. These are shown later, and sound may go on beyond them; no further.
 BEYOND = Fraction(4)
+# No picture begins with so many zeros: they are a NAL unit's length and header, or an OBU's, or a frame's.
+_TOLD = 5
 
 
 def load_pieces(source: CutSource, start: Fraction, end: Fraction) -> list[Piece]:
@@ -123,6 +126,8 @@ def _load(run: Run, tracks: Sequence[TrackConfig], lead: TrackConfig, group: Seq
     paths = tuple(segment.path for segment in group)
     tables = _read(paths)
     _check_whole(tables, tracks, group, lead.timescale)
+    if lead.kind == "video" and lead.track_id in tables:
+        _check_filled(tables[lead.track_id])
     video = audio = None
     late = Fraction(0)
     for track in tracks:
@@ -174,6 +179,20 @@ def _check_whole(
             raise SegmentUnreadable(segment.path, "holds no samples")
         if segment.start + segment.duration - int(end) > HOLE * lead:
             raise SegmentUnreadable(segment.path, "ends before its time")
+
+
+def _check_filled(table: SampleTable) -> None:
+    """Make sure that no file's first or last picture is zeros, which a power cut leaves where nothing was written."""
+    edges = np.flatnonzero(np.diff(table.source, prepend=-1, append=-1))
+    for row in sorted({*edges[:-1].tolist(), *(edges[1:] - 1).tolist()}):
+        path = table.files[int(table.source[row])]
+        try:
+            with path.open("rb", buffering=0) as file:
+                begin = os.pread(file.fileno(), min(_TOLD, int(table.size[row])), int(table.offset[row]))
+        except OSError as error:
+            raise SegmentUnreadable(path, error.strerror or "cannot be read") from error
+        if not any(begin):
+            raise SegmentUnreadable(path, "holds zeros")
 
 
 def _video(config: TrackConfig, table: SampleTable, run: Run) -> tuple[Video, Fraction]:

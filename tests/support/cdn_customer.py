@@ -1,0 +1,70 @@
+"""A customer of the CDNetworks API, at a gateway in the test's own process."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+from nats.js.errors import NotFoundError
+
+from services.gateway.cdnetworks.accounts import signature
+from services.gateway.restream_parts import restream_id
+from shared.kv import Bucket
+from shared.messages.restreams import RestreamCommand, RestreamRecord
+from shared.streams import COMMANDS
+from tests.support.api_gateway import Gateway, gateway
+from tests.support.nats import NatsServer
+
+PATH = "/api/cdn/v2/forwardRequest.action"
+
+
+class Customer:
+    """A customer of the API with an account of its own."""
+
+    def __init__(self, api: Gateway, name: str, key: str) -> None:
+        self.api, self.name, self.key = api, name, key
+        self._count = itertools.count(1_409_284_800)
+
+    async def send(self, body: bytes | str | dict[str, Any], **query: str) -> httpx.Response:
+        random = query.get("r", str(next(self._count)))
+        signed = {"n": self.name, "r": random, "k": signature(random, self.key), **query}
+        content = json.dumps(body) if isinstance(body, dict) else body
+        bare = {"X-API-KEY": "", "Content-Type": "application/json"}
+        return await self.api.http.post(PATH, params=signed, content=content, headers=bare)
+
+    async def command(self, ident: str = "123") -> RestreamCommand | None:
+        """Read the last command about a task."""
+        subject = f"restreams.command.main.{restream_id('main', ident)}"
+        try:
+            message = await self.api.deps.js().get_last_msg(COMMANDS, subject)
+        except NotFoundError:
+            return None
+        return RestreamCommand.model_validate_json(message.data or b"")
+
+
+@contextlib.asynccontextmanager
+async def customer_of(nats: NatsServer, folder: Path) -> AsyncIterator[Customer]:
+    """Run a gateway, and give a customer of it; neither command nor restream is left in the end."""
+    async with gateway(nats, folder) as api:
+        made = await api.http.post("/v1/cdn-accounts", json={"account": f"league-{folder.name}"[:60]})
+        assert made.status_code == 201, made.text
+        yield Customer(api, made.json()["n"], made.json()["key"])
+        await api.deps.js().purge_stream(COMMANDS, subject="restreams.command.>")
+        kept = Bucket(api.deps.js, "restreams", RestreamRecord)
+        for stored in await kept.items("main"):
+            await kept.delete(stored.key)
+
+
+def a_start(ident: str = "t1", **fields: Any) -> dict[str, Any]:
+    task = {
+        "id": ident,
+        "src": [{"url": "http://example.com/a.mp4"}],
+        "forward": [{"url": "rtmp://example.com/live/key"}],
+        **fields,
+    }
+    return {"cmd": "1", "type": "video", "list": [task]}

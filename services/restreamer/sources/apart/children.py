@@ -28,6 +28,10 @@ SILENT_S: Final = 60.0  # longer than a child may compute, on a machine that is 
 FATE_S: Final = 2.0
 _BUFFER: Final = wire.HEAD.size + wire.BATCH + (1 << 16)
 _WAIT: Final = struct.pack("ll", 0, LOOK_MS * 1000)
+_TUNED: Final = {  # no threads; and memory that is freed is kept, as what is read next takes it again
+    "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": str(16 << 20),
+    "MALLOC_MMAP_THRESHOLD_": str(4 << 20), "MALLOC_TOP_PAD_": str(1 << 20),
+}  # fmt: skip
 _CRASHES: Final = frozenset(
     {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, signal.SIGSYS}
 )
@@ -203,7 +207,7 @@ class Children:
         with theirs:
             self._zygote = subprocess.Popen(  # noqa: S603  ours
                 [sys.executable, "-m", "services.restreamer.sources.apart", str(theirs.fileno())],
-                env={**known, "PYTHONPATH": roots, "OPENBLAS_NUM_THREADS": "1"},
+                env={**known, **_TUNED, "PYTHONPATH": roots},
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),), start_new_session=True,
             )  # fmt: skip

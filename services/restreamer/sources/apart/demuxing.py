@@ -18,6 +18,8 @@ from services.restreamer.sources.guarded import Guarded
 from services.restreamer.sources.sniff import Container
 
 LARGEST_READ: Final = 1 << 20
+MOST_IDLE: Final = 1 << 20
+"""How often a child may ask for more of the file before a frame comes of it."""
 _FILES: Final = frozenset({Said.READ, Said.JUMP})
 
 
@@ -27,6 +29,7 @@ class Apart:
     def __init__(self, file: Readable, container: Container, *, stop: Event, family: Children | None = None) -> None:
         self.container: Container = container
         self._file = Guarded(file)
+        self._idle = 0
         self._asked: Message | None = None  # what is to be answered before frames go on
         self._child = (family or children()).child(stop)
         try:
@@ -78,7 +81,7 @@ class Apart:
         self._halt()
         self._child.order(Order.FRAMES)
         while True:
-            message = self._child.answer()
+            message = self._heard()
             self._told = message.told
             going_on = message.said in _FILES or message.said is Said.GIVEN
             self._asked = message if going_on else None
@@ -99,15 +102,25 @@ class Apart:
         message, self._asked = self._asked, None
         while message is not None and (message.said in _FILES or message.said is Said.GIVEN):
             self._reply(message, wire.HALT)
-            message = self._child.answer()
+            message = self._heard()
 
     def _ordered(self, order: Order, *, flags: int = 0, number: int = 0) -> Message:
         """Have an order carried out; the child reads what it needs for it."""
+        self._idle = 0
         self._child.order(order, flags=flags, number=number)
-        while (message := self._child.answer()).said in _FILES:
+        while (message := self._heard()).said in _FILES:
             self._reply(message)
         if message.said is not Said.DONE:
             raise self._error(message)
+        return message
+
+    def _heard(self) -> Message:
+        """Hear what the child says; SourceError when it goes on asking, and nothing comes of it."""
+        message = self._child.answer()
+        self._idle = 0 if message.frames else self._idle + 1
+        if self._idle > MOST_IDLE:
+            self._child.close()
+            raise SourceError("reading it takes too long")
         return message
 
     def _reply(self, message: Message, flags: int = 0) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Callable
 from typing import Final, Never
 
@@ -16,6 +17,7 @@ from services.restreamer.sources.picture_files import KINDS, decode_pixels
 
 OUT_OF_MEMORY: Final = 75
 """How a child ends that cannot even say so."""
+_RENEW_S: Final = 0.2
 _TOLD_AGAIN: Final = 64  # messages after which a container is taken to have told what it knows
 
 
@@ -82,13 +84,14 @@ class Inside:
         self._told = Told()
         self._messages = 0
         self._halted = False
+        self._renewed = 0.0
 
     def serve(self) -> None:
         """Serve until the parent closes the line."""
         try:
             while True:
                 order, flags, number, data = self._take()
-                renew(self._bounds)
+                self._renew()
                 try:
                     self._carry_out(order, flags, number, data)
                 except (SourceError, Nonsense, MemoryError) as error:
@@ -138,7 +141,7 @@ class Inside:
             if self._batch.full:
                 self._say(Said.GIVEN)
                 self._halted = bool(self._take()[1] & wire.HALT)
-                renew(self._bounds)
+                self._renew()
             if self._halted:
                 break
         self._say(Said.ENDED)
@@ -149,9 +152,16 @@ class Inside:
         self._say(said, flags=flags, number=number)
         _, flags, number, data = self._take()
         if moved:
-            renew(self._bounds)
+            self._renew()
         self._halted = self._halted or bool(flags & wire.HALT)
         return flags, number, data
+
+    def _renew(self) -> None:
+        """Take new time to compute, where more than a little was taken of the last."""
+        now = time.process_time()
+        if now - self._renewed > _RENEW_S or not self._renewed:
+            self._renewed = now
+            renew(self._bounds)
 
     def _fail(self, error: SourceError | Nonsense | MemoryError) -> None:
         text, flags = str(error), wire.LASTING

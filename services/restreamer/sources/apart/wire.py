@@ -26,6 +26,7 @@ LARGEST: Final = 64 << 20
 MOST_BODY: Final = LARGEST + BATCH + (2 << 20)
 LONGEST_CONFIG: Final = 1 << 18
 LONGEST_TEXT: Final = 200
+LONGEST_NAME: Final = 1000  # a layout names each of its speakers
 LARGEST_SIDE: Final = 1 << 16
 CONTAINERS: Final[tuple[Container, ...]] = get_args(Container)
 
@@ -142,7 +143,7 @@ class Batch:
         if len(raw.data) > LARGEST:
             raise Nonsense(f"a frame of it has more than {LARGEST >> 20} MiB")
         try:
-            self.rows += _ROW.pack(flags, raw.dts or 0, raw.pts, raw.duration, len(raw.data))
+            self.rows += _ROW.pack(flags, raw.dts or 0, raw.pts, max(raw.duration, 0), len(raw.data))
         except struct.error:
             raise Nonsense("its times make no sense") from None
         if raw.track is not None:
@@ -257,7 +258,7 @@ def unpack_track(data: bytes, at: int) -> tuple[Track, int]:
 
 
 def _fits(text: str) -> bool:
-    return len(text) <= LONGEST_TEXT and (text.isprintable() or not text)
+    return len(text) <= LONGEST_NAME and text.isprintable()
 
 
 def _ratio(pair: Sequence[int]) -> Fraction:

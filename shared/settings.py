@@ -98,6 +98,14 @@ class Settings(BaseSettings):
         "4GiB",
         description="The largest source of a restream that is fetched whole, where it cannot play before; 0: none",
     )
+    source_memory: Annotated[str, AfterValidator(_bytes)] = Field(
+        "512MiB", min_length=1, description="The most memory that reading one stranger's file in a restream may take"
+    )
+    source_cpu: Annotated[timedelta, BeforeValidator(_duration)] = Field(
+        timedelta(seconds=10),
+        ge=timedelta(seconds=1),
+        description="How long a core may work on a stranger's file before something comes of it",
+    )
     retention: Annotated[timedelta, BeforeValidator(_duration)] = Field(
         timedelta(days=7), description="How long recordings are kept (seconds, or ISO 8601 as P7D)"
     )
@@ -132,6 +140,11 @@ class Settings(BaseSettings):
     def source_spool_bytes(self) -> int:
         """SOURCE_SPOOL in bytes."""
         return int(_BYTES.validate_python(self.source_spool)) if self.source_spool else 0
+
+    @property
+    def source_memory_bytes(self) -> int:
+        """SOURCE_MEMORY in bytes."""
+        return int(_BYTES.validate_python(self.source_memory))
 
     @property
     def media_dir(self) -> Path:

@@ -15,6 +15,8 @@ from services.restreamer.manager import Manager
 from services.restreamer.playout import Playout, Reporter
 from services.restreamer.records import Records, restream_key
 from services.restreamer.sources import Access, Limits, PictureCache, Sources, Spool
+from services.restreamer.sources.apart.children import children
+from services.restreamer.sources.apart.confined import Bounds
 from services.restreamer.targets import TargetRules, Targets
 from services.restreamer.trail import Trails
 from shared.kv import Bucket
@@ -59,6 +61,7 @@ def _playouts(service: Service, trails: Trails) -> MakePlayout:
     folder, limits = settings.data_dir / SPOOL, Limits(spool=settings.source_spool_bytes)
     spool = Spool(folder, Reserve(folder, settings.disk_reserve_bytes))
     tls = trusting(settings.ca_file)
+    children().start(Bounds(settings.source_memory_bytes, int(settings.source_cpu.total_seconds())))
     rules = TargetRules(allowed=allowed, srt_ports=settings.srt_out_spans, tls=tls, longest=settings.target_pause)
 
     def make(record: RestreamRecord, report: Reporter) -> Playout:

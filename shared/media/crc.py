@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
+import zlib
+from typing import Final
 
-def _table() -> tuple[int, ...]:
-    rows = []
-    for index in range(256):
-        value = index << 24
-        for _ in range(8):
-            value = (value << 1) ^ (0x04C11DB7 if value & 0x80000000 else 0)
-        rows.append(value & 0xFFFFFFFF)
-    return tuple(rows)
-
-
-_CRC = _table()
+_REVERSED: Final = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 def crc32(data: bytes) -> int:
-    """Compute the CRC; 0 over a section that includes its own."""
-    value = 0xFFFFFFFF
-    for byte in data:
-        value = (value << 8 & 0xFFFFFFFF) ^ _CRC[value >> 24 ^ byte]
-    return value
+    """Compute the CRC; 0 over a section that includes its own.
+
+    That of zlib has the same polynomial, goes through each byte from its other end, and inverts the result.
+    """
+    return int(f"{zlib.crc32(data.translate(_REVERSED)) ^ 0xFFFFFFFF:032b}"[::-1], 2)

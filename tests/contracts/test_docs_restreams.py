@@ -104,7 +104,17 @@ def test_what_is_tried_again_is_told_with_its_numbers() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["allow_nets", "ca_file", "srt_out_ports", "target_pause", "restreams", "source_spool"]
+    "name",
+    [
+        "allow_nets",
+        "ca_file",
+        "srt_out_ports",
+        "target_pause",
+        "restreams",
+        "source_spool",
+        "source_memory",
+        "source_cpu",
+    ],
 )
 def test_every_setting_of_restreams_is_named(name: str) -> None:
     assert name in Settings.model_fields

@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from services.restreamer.model import Media, SourceError
@@ -152,7 +153,7 @@ def test_an_index_of_a_thousand_million_frames_takes_no_memory(film: bytes, tmp_
 
 def test_kept_watermarks_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     def decode(data: bytes, _side: int) -> pictures.Picture:
-        return pictures.Picture("png", data, pictures.np.zeros((10, 10, 4), pictures.np.uint8))
+        return pictures.Picture("png", data, np.zeros((10, 10, 4), np.uint8))
 
     monkeypatch.setattr(pictures, "decode", decode)
     monkeypatch.setattr(pictures, "MOST_BYTES", 1000)

@@ -1,4 +1,4 @@
-"""Decoding pictures and sound of packets, past what is damaged."""
+"""Decoding pictures and sound of packets, past what is damaged, and within bounds: they are strangers'."""
 
 from __future__ import annotations
 
@@ -11,6 +11,16 @@ import av
 from services.restreamer.model import Packet, SourceError, Track
 
 DECODE_THREADS = 2
+LARGEST_SIDE = 16_384
+MOST_PIXELS = 35_651_584
+"""Of a picture: what H.264's and VP9's highest levels have, 8K with room (H.264 table A-1, 6.2)."""
+MOST_CHANNELS = 64
+FASTEST = 768_000
+MOST_SAMPLES = 1 << 20
+"""Of a frame of sound, in each channel."""
+LARGEST_PACKET = 64 << 20
+_BOUNDS = {"max_pixels": str(MOST_PIXELS), "max_samples": str(MOST_SAMPLES)}
+"""FFmpeg heeds them where the coded data say something else than their container (libavcodec/options_table.h)."""
 _DECODERS = {"av1": "libdav1d"}  # FFmpeg's own decoder of that name needs hardware
 
 
@@ -26,6 +36,9 @@ class PictureDecoder:
 
     def push(self, packet: Packet) -> Iterator[av.VideoFrame]:
         """Decode the next packet."""
+        if len(packet.data) > LARGEST_PACKET:
+            self.damaged += 1
+            return iter(())
         coded = av.Packet(packet.data)
         coded.pts, coded.dts, coded.is_keyframe = packet.pts, packet.dts, packet.key
         return self._decode(coded)
@@ -58,6 +71,8 @@ class SoundDecoder:
 
     def push(self, packet: Packet) -> list[av.AudioFrame]:
         """Decode the next packet."""
+        if len(packet.data) > LARGEST_PACKET:
+            return []
         coded = av.Packet(packet.data)
         coded.pts = coded.dts = packet.pts
         try:
@@ -75,9 +90,24 @@ def can_decode(track: Track) -> bool:
     return True
 
 
+def check(track: Track) -> None:
+    """Raise SourceError for what no decoder is opened for."""
+    if max(track.width, track.height) > LARGEST_SIDE or track.width * track.height > MOST_PIXELS:
+        raise SourceError(
+            f"its pictures have {track.width}x{track.height} pixels; "
+            f"at most {LARGEST_SIDE} a side, and {MOST_PIXELS} in all, are decoded"
+        )
+    if track.channels > MOST_CHANNELS:
+        raise SourceError(f"its sound has {track.channels} channels; at most {MOST_CHANNELS} are decoded")
+    if track.sample_rate > FASTEST:
+        raise SourceError(f"its sound has {track.sample_rate} samples a second; at most {FASTEST} are decoded")
+
+
 def _open(track: Track) -> av.CodecContext:
+    check(track)
     try:
         context = av.CodecContext.create(_DECODERS.get(track.codec, track.codec), "r")
+        context.options = dict(_BOUNDS)
         if track.config:
             context.extradata = track.config
         if track.tag:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, Protocol
 
 import av
 from av.audio.stream import AudioStream
@@ -67,6 +67,35 @@ class _Flow:
     def __post_init__(self) -> None:
         self.half = self.denominator // 2
         self.kind = "video" if isinstance(self.stream, VideoStream) else "audio"
+
+
+class Demuxing(Protocol):
+    """What a Demuxer is to those who read by it."""
+
+    container: Container
+
+    @property
+    def broken(self) -> SourceError | None: ...  # noqa: D102
+    @property
+    def has_video(self) -> bool: ...  # noqa: D102
+    @property
+    def has_audio(self) -> bool: ...  # noqa: D102
+    @property
+    def end(self) -> int | None: ...  # noqa: D102
+    @property
+    def shown_from(self) -> int | None: ...  # noqa: D102
+    @property
+    def video_end(self) -> int | None: ...  # noqa: D102
+    @property
+    def created_ms(self) -> int | None: ...  # noqa: D102
+    def cover(self) -> bytes | None: ...  # noqa: D102
+    def seek(self, at: int) -> bool: ...  # noqa: D102
+    def frames(self) -> Iterator[Raw]: ...  # noqa: D102
+    def close(self) -> None: ...  # noqa: D102
+
+
+Demux = Callable[[Readable, Container], Demuxing]
+"""Opens a container: a Demuxer, or one that is elsewhere. SourceError."""
 
 
 class Demuxer:
@@ -141,9 +170,17 @@ class Demuxer:
         made = made if made.tzinfo else made.replace(tzinfo=UTC)
         return int(made.timestamp() * 1000) if made.year > 1971 else None  # 0 of 1904 or 1970: not set
 
+    @property
+    def has_cover(self) -> bool:
+        """Tell whether there is a picture that comes with sound alone."""
+        return self._video_stream is None and bool(self._covers())
+
+    def _covers(self) -> list[VideoStream]:
+        return [s for s in self._input.streams.video if s.disposition & Disposition.attached_pic]
+
     def cover(self) -> bytes | None:
         """Read the picture that comes with sound alone; before all frames."""
-        covers = [s for s in self._input.streams.video if s.disposition & Disposition.attached_pic]
+        covers = self._covers()
         if self._video_stream is not None or not covers:
             return None
         packet = next(_read(self._input, covers[:1], self._file), None)

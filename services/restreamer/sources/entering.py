@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import chain
+from typing import Final
 
 from services.restreamer.model import Kind, Packet, Track
 from services.restreamer.sources.timing import MOST_BYTES, Timed
+
+MOST_EARLY: Final = 1 << 12
+A_PACKET: Final = 1 << 7  # what an empty one counts for
 
 
 def entered(flow: Iterable[Timed], start: int, *, video: bool) -> Iterator[Timed]:
@@ -15,6 +20,7 @@ def entered(flow: Iterable[Timed], start: int, *, video: bool) -> Iterator[Timed
         yield from (pair for pair in flow if pair[0].pts + pair[0].duration > start)
         return
     flow = iter(flow)
+    early: deque[Timed] = deque()  # sound from before the keyframe that is heard with it
     held: list[Timed] = []
     tracks: dict[Kind, Track] = {}
     size, has_key = 0, False
@@ -24,17 +30,18 @@ def entered(flow: Iterable[Timed], start: int, *, video: bool) -> Iterator[Timed
             tracks[packet.kind] = track
         if packet.kind == "video" and packet.key and (not has_key or packet.pts <= start):
             has_key = True
-            for before, its in held:
-                if its is not None:
-                    tracks[before.kind] = its
-            held = [p for p in held if p[0].kind == "audio" and heard(p[0], packet.pts)]
+            early.extend(p for p in held if p[0].kind == "audio")
+            tracks.update((before.kind, its) for before, its in held if its is not None)
+            held.clear()
+            while early and (len(early) > MOST_EARLY or not heard(early[0][0], packet.pts)):
+                early.popleft()
             size = 0
         if has_key or packet.kind == "audio":
             held.append(pair)
-            size += len(packet.data)
+            size += len(packet.data) + A_PACKET
         if has_key and ((packet.kind == "video" and packet.dts > start) or size > MOST_BYTES):
             break
-    yield from _with_tracks(chain(held, flow), tracks)
+    yield from _with_tracks(chain(early, held, flow), tracks)
 
 
 def _with_tracks(pairs: Iterator[Timed], tracks: dict[Kind, Track]) -> Iterator[Timed]:

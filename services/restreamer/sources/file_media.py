@@ -8,7 +8,7 @@ from itertools import chain
 from typing import Final
 
 from services.restreamer.model import FLICKS, Kind, Packet, SourceError, Track
-from services.restreamer.sources.demux import Demuxer
+from services.restreamer.sources.demux import Demux, Demuxer, Demuxing
 from services.restreamer.sources.entering import entered, heard
 from services.restreamer.sources.files import Readable
 from services.restreamer.sources.flv_seek import Seekable, flv_from
@@ -30,7 +30,8 @@ LOOK_AHEAD: Final = 2000  # packets until a track that is announced must have co
 class FileMedia:
     """One file. `again` opens it from its start once more, where it cannot be sought in.
 
-    A `part` of a stream begins with its first picture wherever that is, is read once, and may end anywhere.
+    A `part` of a stream begins with its first picture wherever that is, is read once, and may end anywhere. `demux`
+    opens its container: a stranger's in another process.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class FileMedia:
         again: Callable[[], Readable] | None = None,
         part: bool = False,
         release: Callable[[], None] | None = None,
+        demux: Demux = Demuxer,
     ) -> None:
         self.video: Track | None = None
         self.audio: Track | None = None
@@ -48,6 +50,7 @@ class FileMedia:
         self._file = file
         self._again = again
         self._release = release
+        self._open = demux
         self._seekable = again is None and not part
         self._steady = Steady()
         self._jumped = False
@@ -132,16 +135,16 @@ class FileMedia:
         if self._release is not None:
             self._release()
 
-    def _demux(self, file: Readable, container: Container) -> Demuxer:
+    def _demux(self, file: Readable, container: Container) -> Demuxing:
         """Open a demuxer; what is too short to be opened, before a change of codec, is passed over."""
         finder = _FINDERS.get(container)
         if finder is None:
             self._watch = None
-            return Demuxer(file, container)
+            return self._open(file, container)
         while True:
             watch = self._watch = Watch(file, finder(file.head()))
             try:
-                return Demuxer(watch, container)
+                return self._open(watch, container)
             except SourceError:
                 if not watch.changed:
                     raise

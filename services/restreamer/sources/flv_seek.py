@@ -17,6 +17,9 @@ STEP: Final = 1 << 15
 NEAR: Final = 1 << 20  # from so near on, reading is as quick as looking
 BEFORE_MS: Final = 3000  # a keyframe is likely to come in this time
 LONGEST_HEAD: Final = 4 << 20
+MOST_TAGS: Final = 4096  # before the first frame's
+MOST_CANDIDATES: Final = 1 << 13  # in a window
+MOST_FOLLOWED: Final = 64  # of these, by a look at where the next tag would be
 KINDS: Final = frozenset({8, 9, 18})
 _HEADER: Final = struct.Struct(">II3x")
 
@@ -88,13 +91,15 @@ def _configuration(file: Seekable) -> tuple[bytes, int] | None:
         return None
     at = int.from_bytes(data[5:9], "big") + 4
     kept = [data[:at]]
-    while at < LONGEST_HEAD:
+    for _ in range(MOST_TAGS):
         data = _read(file, at, TAG + 16)
         tag = _tag(data, 0, at)
         if tag is None:
             return None
         if tag.kind != 18 and not configures(data[TAG:], tag.kind):
             return b"".join(kept), at
+        if tag.end > LONGEST_HEAD:
+            return None
         if tag.kind != 18:
             kept.append(_read(file, at, tag.end - at))
         at = tag.end
@@ -111,12 +116,16 @@ def configures(body: bytes, kind: int) -> bool:
 def _tag_after(file: Seekable, at: int, limit: int) -> _Tag | None:
     """Find the first tag that begins at `at` or after it, within one window: one that another one follows."""
     data, until, looked = b"", min(at + WINDOW, limit), 8
+    candidates = followed = 0
     while at + len(data) < until:
         data += _read(file, at + len(data), STEP)
         for place in _candidates(data, looked):
             tag = _tag(data, place, at)
+            candidates, followed = candidates + 1, followed + (tag is not None)
             if tag is not None and _is_followed(file, tag):
                 return tag
+            if candidates > MOST_CANDIDATES or followed > MOST_FOLLOWED:
+                return None
         looked = len(data) - TAG
     return None
 
@@ -146,7 +155,7 @@ def _tag(data: bytes, place: int, base: int) -> _Tag | None:
 
 def _read(file: Seekable, at: int, count: int) -> bytes:
     file.seek(at)
-    data = b""
+    data = bytearray()
     while len(data) < count and (piece := file.read(count - len(data))):
         data += piece
-    return data
+    return bytes(data)

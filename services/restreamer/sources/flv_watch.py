@@ -47,7 +47,7 @@ class FlvFinder:
         kept = (tag for kind, tag in self._headers.items() if _NAMES[kind] != self.changed)
         return b"".join((self._file_head, *kept))
 
-    def look(self, data: bytes, base: int) -> int:
+    def look(self, data: bytes | bytearray, base: int) -> int:
         """Go from tag to tag."""
         end = base + len(data)
         while self._goes_on(data, base):
@@ -55,7 +55,7 @@ class FlvFinder:
             first, stream, begin = _BEGIN.unpack_from(data, at)
             kind, size = first >> 24, first & 0xFFFFFF
             self._lost = kind not in KINDS or stream != b"\0\0\0"
-            body, whole = data[at + TAG : at + _LOOK], TAG + size + 4
+            body, whole = bytes(data[at + TAG : at + _LOOK]), TAG + size + 4
             header = kind in _NAMES and configures(body, kind) and size < _LARGEST_HEADER
             if self._lost or (header and self._next + whole > end):
                 break
@@ -68,7 +68,7 @@ class FlvFinder:
                 if self.doubt is None and not begins and not _is_enhanced(kind, body):
                     self._usual.add((kind, begin))
             if header and self._other is None:
-                self._headers[kind] = data[at : at + whole]
+                self._headers[kind] = bytes(data[at : at + whole])
             if not self.changed:
                 self._next += whole
         if self.doubt is not None and not self.changed:
@@ -77,7 +77,7 @@ class FlvFinder:
             return self.doubt
         return end if self._lost or self._next < base else self._next
 
-    def _goes_on(self, data: bytes, base: int) -> bool:
+    def _goes_on(self, data: bytes | bytearray, base: int) -> bool:
         """Pass over tags that say nothing new, which are nearly all; tell whether there is one to look at."""
         if self._lost or self.changed or self._next < base:
             return False

@@ -12,6 +12,7 @@ from typing import Final
 
 from services.restreamer.model import FLICKS, Packet, SourceError, Track
 from services.restreamer.sources.access import Stopped
+from services.restreamer.sources.demux import Demux, Demuxer
 from services.restreamer.sources.file_media import FileMedia
 from services.restreamer.sources.files import SequentialFile
 from services.restreamer.sources.holes import Holes
@@ -51,7 +52,9 @@ class PlaylistMedia:
         opener: Opener,
         release: Callable[[], None] | None = None,
         tell: Callable[[str], None] = lambda _: None,
+        demux: Demux = Demuxer,
     ) -> None:
+        self._demux = demux
         self._release = release
         self.resumes: int | None = None
         self.duration: int | None = segments[-1].start + segments[-1].duration
@@ -177,7 +180,7 @@ class PlaylistMedia:
 
     def _opened(self, number: int, end: int, joined: Joined) -> _Part:
         """Open segments, and find when their first picture is shown."""
-        media = _media(joined)
+        media = _media(joined, self._demux)
         segment = self._list.segments[number]
         try:
             while segment.run not in self._list.zeros:
@@ -200,7 +203,7 @@ class PlaylistMedia:
             return
         joined = Joined(self._list.segments[first:number], self._open_uri, self._keys)
         try:
-            begin = _media(joined)
+            begin = _media(joined, self._demux)
         except SourceError:
             if joined.missing is None:
                 raise
@@ -217,13 +220,13 @@ class PlaylistMedia:
         return LONGEST_MP4 if self._list.segments[number].first is not None else self.duration or 0
 
 
-def _media(joined: Joined) -> FileMedia:
+def _media(joined: Joined, demux: Demux) -> FileMedia:
     file = SequentialFile(joined)
     with contextlib.ExitStack() as stack:
         stack.callback(file.close)
         container = sniff(file.head())
         if container not in {"mpegts", "mp4"}:
             raise SourceError("wrong type: the playlist's segments are neither MPEG-TS nor fragmented mp4")
-        media = FileMedia(file, container, part=True)
+        media = FileMedia(file, container, part=True, demux=demux)
         stack.pop_all()
     return media

@@ -19,6 +19,7 @@ import httpx
 
 from services.restreamer.model import Media, SourceError
 from services.restreamer.sources.access import Access, Limits
+from services.restreamer.sources.apart.demuxing import apart
 from services.restreamer.sources.file_media import FileMedia
 from services.restreamer.sources.files import BlockFile, LocalFile, Readable, SequentialFile
 from services.restreamer.sources.hls import PlaylistMedia
@@ -136,10 +137,11 @@ class _Remote:
                     origin.where, segments, lambda url, *more: self._asked(lambda: url, *more), self._playlist
                 )  # fmt: skip
                 opener = self._part if self._sign else listed.open
-                return PlaylistMedia(segments, opener, self._client.close, self._tell)
+                return PlaylistMedia(segments, opener, self._client.close, self._tell, apart(self._stop))
             if not seekable and container == "mp4" and index_comes_late(file.head()):
                 file, seekable = self._fetched(file, origin.size), True
-            media = FileMedia(file, container, again=None if seekable else self._again, release=self._client.close)
+            again = None if seekable else self._again
+            media = FileMedia(file, container, again=again, release=self._client.close, demux=apart(self._stop))
             if isinstance(file, BlockFile):
                 file.hold()
         except BaseException:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -13,10 +14,16 @@ from services.restreamer.model import FLICKS, SourceError
 LONGEST_SEGMENT: Final = 3600
 LONGEST: Final = 31 * 86_400
 NESTED: Final = "the playlist refers to other playlists; give the URL of one of these"
-_ATTRIBUTE: Final = re.compile(r'([A-Z0-9-]+)=("[^"]*"|[^",]*)(?:,|$)')
+LONGEST_LINE: Final = 16_384
+MOST_ATTRIBUTES: Final = 32
+LINES_A_SEGMENT: Final = 8  # that are not empty, where a playlist has as many segments as it may
+_LINE: Final = re.compile(r"[^\r\n]+")
 _NUMBER: Final = re.compile(r"\d{1,6}(\.\d{1,12})?")
 _BYTES: Final = re.compile(r"(\d{1,15})(?:@(\d{1,15}))?")
 _MASTER: Final = frozenset({"#EXT-X-STREAM-INF", "#EXT-X-I-FRAME-STREAM-INF", "#EXT-X-MEDIA", "#EXT-X-SESSION-KEY"})
+_READ: Final = frozenset(
+    {"#EXTINF", "#EXT-X-MEDIA-SEQUENCE", "#EXT-X-BYTERANGE", "#EXT-X-MAP", "#EXT-X-KEY", "#EXT-X-PROGRAM-DATE-TIME"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +85,10 @@ def parse_playlist(text: str, most: int) -> tuple[Segment, ...]:
     One without EXT-X-ENDLIST is what it holds now.
     """
     state = _State()
-    lines = [line.strip() for line in text.removeprefix("\ufeff").splitlines()]
-    if not lines or lines[0] != "#EXTM3U":
+    lines = _lines(text.removeprefix("\ufeff"), (most + 1) * LINES_A_SEGMENT)
+    if next(lines, "") != "#EXTM3U":
         raise SourceError("the playlist does not begin with #EXTM3U")
-    for line in lines[1:]:
+    for line in lines:
         if line.startswith("#EXT"):
             _tag(state, *line.partition(":")[::2])
         elif line and not line.startswith("#"):
@@ -91,6 +98,21 @@ def parse_playlist(text: str, most: int) -> tuple[Segment, ...]:
     if not state.segments:
         raise SourceError("the playlist has no segments")
     return tuple(state.segments)
+
+
+def _lines(text: str, most: int) -> Iterator[str]:
+    """Give the lines that are not empty, without blanks at their ends. What is done with one takes time by its length.
+
+    A comment, or a tag that nobody looks at, may be of any length, and is cut.
+    """
+    for number, found in enumerate(_LINE.finditer(text)):
+        if number > most:
+            raise SourceError(f"the playlist has more than {most} lines")
+        begin, end = found.span()
+        line = text[begin : min(end, begin + LONGEST_LINE)]
+        if end - begin > LONGEST_LINE and (not line.startswith("#") or line.partition(":")[0] in _READ):
+            raise SourceError(f"the playlist has a line of more than {LONGEST_LINE} characters")
+        yield line.strip()
 
 
 def _tag(state: _State, name: str, value: str) -> None:
@@ -122,7 +144,7 @@ def _valued(state: _State, name: str, value: str) -> None:
 
 
 def _segment(state: _State, uri: str) -> None:
-    if re.search(r"\.m3u8?$", uri.split("?", 1)[0].split("#", 1)[0], re.IGNORECASE):
+    if uri.partition("?")[0].partition("#")[0].lower().endswith((".m3u8", ".m3u")):
         raise SourceError(NESTED)
     if state.duration is None:
         raise SourceError("the playlist has a segment without a duration (EXTINF)")
@@ -175,7 +197,25 @@ def _key(found: dict[str, str]) -> Key | None:
 
 
 def _attributes(value: str) -> dict[str, str]:
-    return {name: text.strip('"') for name, text in _ATTRIBUTE.findall(value)}
+    """Read an attribute list (4.2), from its beginning to its end once; what is none ends it."""
+    found: dict[str, str] = {}
+    at = 0
+    while len(found) < MOST_ATTRIBUTES and (equals := value.find("=", at)) >= 0:
+        name = value[at:equals].strip()
+        begin = equals + 1
+        if value.startswith('"', begin):
+            close = value.find('"', begin + 1)
+            if close < 0:
+                break
+            text, end = value[begin + 1 : close], value.find(",", close)
+        else:
+            end = value.find(",", begin)
+            text = value[begin : end if end >= 0 else len(value)]
+        found[name] = text
+        if end < 0:
+            break
+        at = end + 1
+    return found
 
 
 def _seconds(text: str) -> Fraction:

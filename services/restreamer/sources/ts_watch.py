@@ -5,6 +5,7 @@ Source: ISO/IEC 13818-1, 2.4.3.2 (packets), 2.4.4.3 (PAT), 2.4.4.8 (PMT), table 
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from services.restreamer.sources.sniff import TS_PACKET
@@ -26,6 +27,7 @@ class TsFinder:
         self.changed = ""
         self._stride, self._start = _packets(head)
         self._pmt: int | None = None
+        self._begins = _begins(0)
         self._tables = b""
         self._streams: Streams = {}
         self._next = self._start
@@ -34,19 +36,20 @@ class TsFinder:
         """Give the packet of the table that names the program's."""
         return self._tables
 
-    def look(self, data: bytes, base: int) -> int:
-        """Search the packets of tables; all others are passed over."""
-        if not self._stride:
+    def look(self, data: bytes | bytearray, base: int) -> int:
+        """Search the packets of tables, once each; all others are passed over."""
+        stride = self._stride
+        if not stride:
             return base + len(data)
-        whole = self._next + max(base + len(data) - self._next, 0) // self._stride * self._stride
-        at = self._next
-        while at < whole and not self.changed:
-            found = self._find(data, at - base)
-            if found is None or base + found + TS_PACKET > whole:
-                break
-            self._take(data[found : found + TS_PACKET], base + found)
-            at = base + found + self._stride
-        self._next = max(whole, self._next)
+        begin = self._next - base if self._next >= base else (self._next - base) % stride
+        count = max(len(data) - begin, 0) // stride
+        syncs, firsts, seconds = (bytes(data[begin + n : begin + count * stride : stride]) for n in range(3))
+        number = 0
+        while not self.changed and (number := self._find(syncs, firsts, seconds, number)) < count:
+            at = begin + number * stride
+            self._take(bytes(data[at : at + TS_PACKET]), base + at)
+            number += 1
+        self._next = max(base + begin + count * stride, self._next)
         return self._next if self.doubt is None else self.doubt
 
     def skip(self, to: int) -> None:
@@ -54,19 +57,14 @@ class TsFinder:
         if self._stride:
             self._next = to + (self._start - to) % self._stride
 
-    def _find(self, data: bytes, start: int) -> int | None:
-        """Find the next packet in which a table begins."""
-        marks = [b"\x47\x40\x00"]
-        if self._pmt is not None:
-            marks.append(bytes((_SYNC, 0x40 | self._pmt >> 8, self._pmt & 0xFF)))
-        best: int | None = None
-        for mark in marks:
-            at = data.find(mark, start, None if best is None else best + len(mark))
-            while at >= 0 and (at - start) % self._stride:
-                at = data.find(mark, at + 1, None if best is None else best + len(mark))
-            if at >= 0 and (best is None or at < best):
-                best = at
-        return best
+    def _find(self, syncs: bytes, firsts: bytes, seconds: bytes, number: int) -> int:
+        """Find the next packet in which a table begins, by the first three bytes of all."""
+        for found in self._begins.finditer(firsts, number):
+            number = found.start()
+            pid = (firsts[number] & 0x1F) << 8 | seconds[number]
+            if pid in (0, self._pmt) and syncs[number] == _SYNC:
+                return number
+        return len(firsts)
 
     def _take(self, packet: bytes, at: int) -> None:
         section = _section(packet)
@@ -77,6 +75,7 @@ class TsFinder:
             first = next((p for p in programs if p[:2] != b"\0\0"), None)
             if first is not None:
                 self._pmt, self._tables = int.from_bytes(first[2:], "big") & 0x1FFF, packet
+                self._begins = _begins(0, self._pmt)
         elif section[0] == _PMT:
             streams = _streams(section)
             other = [name for name, stream in streams.items() if self._streams.get(name, stream) != stream]
@@ -84,6 +83,11 @@ class TsFinder:
                 self.doubt, self.changed = at, "video" if "video" in other else "audio"
             else:  # one more, which FFmpeg finds where it comes soon, or one that pauses
                 self._streams.update(streams)
+
+
+def _begins(*pids: int) -> re.Pattern[bytes]:
+    """Give what finds the second bytes of packets in which something of these PIDs may begin."""
+    return re.compile(b"[" + b"".join(re.escape(bytes((0x40 | pid >> 8,))) for pid in pids) + b"]")
 
 
 def _packets(head: bytes) -> tuple[int, int]:

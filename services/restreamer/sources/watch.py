@@ -12,24 +12,30 @@ from services.restreamer.sources.files import HEAD, Readable
 from services.restreamer.sources.flv_seek import Seekable
 
 
+def cut_off(held: bytearray, size: int) -> bytes:
+    """Take bytes from the beginning of others, which are not moved for it."""
+    piece = bytes(memoryview(held)[:size])
+    del held[:size]
+    return piece
+
+
 class Rest:
     """What follows a change: `head`, which was read already, and the rest of a file."""
 
     def __init__(self, head: bytes, file: Readable) -> None:
-        self._head, self._file = head, file
+        self._head, self._file = bytearray(head), file
 
     def read(self, size: int) -> bytes:
         """Read on."""
         if self._head:
-            piece, self._head = self._head[:size], self._head[size:]
-            return piece
+            return cut_off(self._head, size)
         return self._file.read(size)
 
     def head(self) -> bytes:
         """Give the first bytes, before anything is read."""
         while len(self._head) < HEAD and (piece := self._file.read(HEAD)):
             self._head += piece
-        return self._head[:HEAD]
+        return bytes(self._head[:HEAD])
 
     def close(self) -> None:
         """Leave the file open: it is its maker's."""
@@ -38,7 +44,7 @@ class Rest:
 class Finder(Protocol):
     """Looks through a file's bytes in order."""
 
-    def look(self, data: bytes, base: int) -> int:
+    def look(self, data: bytes | bytearray, base: int) -> int:
         """Look at bytes, which begin at `base`; tell from where on they are wanted again, with those that follow."""
         ...
 
@@ -70,8 +76,9 @@ class Watch:
     def __init__(self, file: Readable, finder: Finder) -> None:
         self._file, self._finder = file, finder
         self._at = self._looked = self._safe = 0  # where reading goes on, and looking; up to where all is clear
-        self._held = b""  # read, and not given yet; it ends at `_at`
-        self._tail = b""  # as above, what is looked at again
+        # Grown and cut at their ends only: what is in doubt may be long, and come byte by byte.
+        self._held = bytearray()  # read, and not given yet; it ends at `_at`
+        self._tail = bytearray()  # as above, what is looked at again
         self._over = False
 
     @property
@@ -85,8 +92,7 @@ class Watch:
             if self._over or (self.changed and self.tell() == self._finder.doubt):
                 return b""
             self._fill(size)
-        piece, self._held = self._held[: min(size, room)], self._held[min(size, room) :]
-        return piece
+        return cut_off(self._held, min(size, room))
 
     def seekable(self) -> bool:
         """Tell whether the file can be read anywhere."""
@@ -97,7 +103,8 @@ class Watch:
         assert isinstance(self._file, Seekable)  # noqa: S101  see `seekable`
         if whence == os.SEEK_CUR:
             offset, whence = self.tell() + offset, os.SEEK_SET
-        self._held, self._over = b"", False
+        self._held.clear()
+        self._over = False
         self._at = self._file.seek(offset, whence)
         return self._at
 
@@ -120,12 +127,12 @@ class Watch:
         begin = self._looked - len(self._tail)
         if self._at != self._looked and isinstance(self._file, Seekable):  # a demuxer has looked elsewhere meanwhile
             self._file.seek(self._looked)
-        return Rest(self._finder.head() + self._tail[doubt - begin :], self._file)
+        return Rest(self._finder.head() + bytes(self._tail[doubt - begin :]), self._file)
 
     def look_on(self) -> None:
         """Look from here on: a demuxer has gone elsewhere."""
         self._looked = self._safe = self._at
-        self._tail = b""
+        self._tail.clear()
         self._finder.skip(self._at)
 
     def _room(self) -> int:
@@ -146,9 +153,9 @@ class Watch:
         begin = self._at - len(data)
         if not data or begin > self._looked or self._at <= self._looked:
             return  # what is read elsewhere, now and then, is left alone
-        fresh = self._tail + data[self._looked - begin :]
         base = self._looked - len(self._tail)
+        self._tail += memoryview(data)[self._looked - begin :]
         self._looked = self._at
-        wanted = self._finder.look(fresh, base)
-        self._tail = fresh[max(wanted - base, 0) :] if wanted < self._at else b""
+        wanted = self._finder.look(self._tail, base)
+        del self._tail[: max(wanted - base, 0)]
         self._safe = min(wanted, self._at)

@@ -1,0 +1,229 @@
+"""Starting children for strangers' files, and talking to them; a child that breaks is an error of its file alone."""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from threading import Event, Lock
+from typing import Final
+
+from services.restreamer.model import SourceError
+from services.restreamer.sources.access import Stopped
+from services.restreamer.sources.apart import wire
+from services.restreamer.sources.apart.confined import Bounds
+from services.restreamer.sources.apart.inside import OUT_OF_MEMORY, no_memory
+from services.restreamer.sources.apart.wire import Message, Nonsense, Order
+from services.restreamer.sources.apart.zygote import FATE, NOT_FORKED
+from shared.logging import get_logger
+
+log = get_logger()
+LOOK_MS: Final = 100  # how often a wait looks whether it is to end
+SILENT_S: Final = 60.0  # longer than a child may compute, on a machine that is busy
+FATE_S: Final = 2.0
+_BUFFER: Final = wire.HEAD.size + wire.BATCH + (1 << 16)
+_WAIT: Final = struct.pack("ll", 0, LOOK_MS * 1000)
+_TUNED: Final = {  # no threads; and memory that is freed is kept, as what is read next takes it again
+    "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": str(16 << 20),
+    "MALLOC_MMAP_THRESHOLD_": str(4 << 20), "MALLOC_TOP_PAD_": str(1 << 20),
+}  # fmt: skip
+_CRASHES: Final = frozenset(
+    {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, signal.SIGSYS}
+)
+
+
+class Child:
+    """A process that reads one stranger's file after the other. One thread uses it at a time; `stop` ends its waits."""
+
+    def __init__(self, line: socket.socket, fate: socket.socket, bounds: Bounds, stop: Event) -> None:
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            line.setsockopt(socket.SOL_SOCKET, option, _WAIT)
+        fate.settimeout(FATE_S)
+        self._line, self._fate = line, fate
+        self._bounds = bounds
+        self._stop = stop
+        self._buffer = bytearray(_BUFFER)
+
+    def order(self, order: Order, *, flags: int = 0, number: int = 0, data: bytes = b"") -> None:
+        """Say something; SourceError when nobody takes it."""
+        pieces = [wire.ORDER.pack(order, flags, number, len(data)), data]
+        left = memoryview(b"".join(pieces))
+        end = time.monotonic() + SILENT_S
+        while left:
+            try:
+                left = left[self._line.send(left, socket.MSG_NOSIGNAL) :]
+            except BlockingIOError:
+                self._look(end)
+            except OSError as error:
+                raise self._dead() from error
+
+    def answer(self) -> Message:
+        """Hear what it says; SourceError when that is nothing, or nonsense."""
+        size, body = 0, 0
+        end = time.monotonic() + SILENT_S
+        while size < wire.HEAD.size or size < wire.HEAD.size + body:
+            wanted = wire.HEAD.size + body if body else len(self._buffer)
+            try:
+                count = self._line.recv_into(memoryview(self._buffer)[size:wanted])
+            except BlockingIOError:
+                self._look(end)
+                continue
+            except OSError as error:
+                raise self._dead() from error
+            if not count:
+                raise self._dead()
+            size += count
+            if not body and size >= wire.HEAD.size:
+                body = self._body(size)
+        return self._read(size)
+
+    def _body(self, size: int) -> int:
+        """Find how much follows a head, and make room for it."""
+        try:
+            body = wire.body_size(self._buffer)
+        except Nonsense as error:
+            raise self._nonsense(error) from error
+        if size > wire.HEAD.size + body:
+            raise self._nonsense(Nonsense("it says more than it announces"))
+        if len(self._buffer) < wire.HEAD.size + body:
+            self._buffer += bytes(wire.HEAD.size + body - len(self._buffer))
+        return body
+
+    def _read(self, size: int) -> Message:
+        try:
+            message = wire.unpack(memoryview(self._buffer)[:size])
+        except Nonsense as error:
+            raise self._nonsense(error) from error
+        if len(self._buffer) > _BUFFER:
+            self._buffer = bytearray(_BUFFER)
+        return message
+
+    def close(self) -> None:
+        """End it at once."""
+        self._line.close()
+        self._fate.close()
+
+    def _look(self, end: float) -> None:
+        """Look whether a wait is to end."""
+        if self._stop.is_set():
+            raise Stopped
+        if time.monotonic() > end:
+            self.close()
+            raise SourceError("reading it takes too long")
+
+    def _nonsense(self, error: Nonsense) -> SourceError:
+        """Say that a child is not to be trusted any more."""
+        self.close()
+        log.warning("source.child.nonsense", what=str(error))
+        return SourceError("the file makes its reader talk nonsense")
+
+    def _dead(self) -> SourceError:
+        """Say how a child ended."""
+        try:
+            data = self._fate.recv(FATE.size)
+        except OSError:
+            data = b""
+        self.close()
+        if len(data) < FATE.size:
+            return SourceError("its reader could not be started", lasting=False)
+        status = FATE.unpack(data)[0]
+        log.warning("source.child.ended", status=status)
+        return _told(status, self._bounds)
+
+
+def _told(status: int, bounds: Bounds) -> SourceError:
+    """Put the end of a child into words."""
+    if status == NOT_FORKED:
+        return SourceError("its reader could not be started", lasting=False)
+    if os.WIFEXITED(status):
+        if os.WEXITSTATUS(status) == OUT_OF_MEMORY:
+            return SourceError(no_memory(bounds))
+        return SourceError("the file makes its reader fail")
+    ended = os.WTERMSIG(status)
+    if ended == signal.SIGXCPU:
+        return SourceError(f"reading it takes more than the {bounds.cpu_s} s of computing that a file may")
+    if ended in _CRASHES:
+        return SourceError("the file makes its reader crash")
+    return SourceError("its reader was killed", lasting=False)
+
+
+class Children:
+    """Starts children, by way of a zygote that is started once, and again when it has ended. Thread-safe."""
+
+    def __init__(self, bounds: Bounds = Bounds()) -> None:  # noqa: B008  frozen
+        self._bounds = bounds
+        self._lock = Lock()
+        self._zygote: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+
+    @property
+    def zygote(self) -> int | None:
+        """Give the zygote's process id."""
+        return self._zygote.pid if self._zygote is not None else None
+
+    def start(self, bounds: Bounds | None = None) -> None:
+        """Start the zygote, which takes a second until it is of use; with other bounds from now on."""
+        with self._lock:
+            self._bounds = bounds or self._bounds
+            self._started()
+
+    def child(self, stop: Event) -> Child:
+        """Start a child. SourceError when there is no room for one."""
+        try:
+            line, theirs = socket.socketpair()
+            fate, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        except OSError as error:
+            raise SourceError("there is no room for its reader", lasting=False) from error
+        with theirs, its, self._lock:
+            bounds = self._bounds
+            for last in (False, True):
+                try:
+                    socket.send_fds(self._started(), [bounds.pack()], [theirs.fileno(), its.fileno()])
+                    break
+                except OSError as error:
+                    self._forget()
+                    if last:
+                        raise SourceError("its reader could not be started", lasting=False) from error
+        return Child(line, fate, bounds, stop)
+
+    def close(self) -> None:
+        """End the zygote and all children."""
+        with self._lock:
+            self._forget()
+
+    def _started(self) -> socket.socket:
+        if self._control is not None and self._zygote is not None and self._zygote.poll() is None:
+            return self._control
+        self._forget()
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        # Nothing of our environment is handed on: there are secrets in it.
+        known = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH") if name in os.environ}
+        roots = os.pathsep.join(os.path.abspath(path) for path in sys.path)  # noqa: PTH100  "" is a folder, too
+        with theirs:
+            self._zygote = subprocess.Popen(  # noqa: S603  ours
+                [sys.executable, "-m", "services.restreamer.sources.apart", str(theirs.fileno())],
+                env={**known, **_TUNED, "PYTHONPATH": roots},
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),), start_new_session=True,
+            )  # fmt: skip
+        return self._control
+
+    def _forget(self) -> None:
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+        if self._zygote is not None:
+            self._zygote.kill()  # its children end with it
+            self._zygote.wait()
+            self._zygote = None
+
+
+@functools.cache
+def children() -> Children:
+    """Give the children of this process."""
+    return Children()

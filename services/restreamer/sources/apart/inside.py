@@ -1,0 +1,211 @@
+"""What a child does: it opens and demuxes files of which it asks its parent for every byte, and decodes pictures."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable
+from typing import Final, Never
+
+from services.restreamer.model import SourceError
+from services.restreamer.sources.apart import wire
+from services.restreamer.sources.apart.confined import Bounds, renew
+from services.restreamer.sources.apart.wire import Batch, Nonsense, Order, Said, Told
+from services.restreamer.sources.demux import Demuxer
+from services.restreamer.sources.picture_files import KINDS, decode_pixels
+
+OUT_OF_MEMORY: Final = 75
+"""How a child ends that cannot even say so."""
+_RENEW_S: Final = 0.2
+_TOLD_AGAIN: Final = 64  # messages after which a container is taken to have told what it knows
+
+
+class _YoursError(SourceError):
+    """The file broke off; whoever reads it knows why."""
+
+    def __init__(self, *, torn: bool) -> None:
+        super().__init__("the file breaks off")
+        self.torn = torn
+
+
+class _Closed(Exception):  # noqa: N818  it names what happened
+    """The parent wants no more."""
+
+
+class _File:
+    """The parent's file, byte by byte."""
+
+    def __init__(self, ask: Callable[[Said, int, int], tuple[int, int, bytes]], *, seekable: bool) -> None:
+        self._ask = ask
+        self._seekable = seekable
+        self._at = 0
+
+    def read(self, size: int) -> bytes:
+        flags, _, data = self._ask(Said.READ, size, 0)
+        self._check(flags)
+        self._at += len(data)
+        return data
+
+    def seekable(self) -> bool:
+        return self._seekable
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        if whence == os.SEEK_CUR:
+            offset, whence = self._at + offset, os.SEEK_SET
+        if whence != os.SEEK_SET or offset != self._at:
+            flags, number, _ = self._ask(Said.JUMP, offset, whence)
+            self._check(flags)
+            self._at = number
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def head(self) -> Never:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        pass
+
+    def _check(self, flags: int) -> None:
+        if flags & wire.BROKEN:
+            raise _YoursError(torn=bool(flags & wire.TORN))
+
+
+class Inside:
+    """Carries out what the parent orders, one order after the other."""
+
+    def __init__(self, line: socket.socket, bounds: Bounds) -> None:
+        self._line = line
+        self._bounds = bounds
+        self._demuxer: Demuxer | None = None
+        self._batch = Batch()
+        self._told = Told()
+        self._messages = 0
+        self._halted = False
+        self._renewed = 0.0
+
+    def serve(self) -> None:
+        """Serve until the parent closes the line."""
+        try:
+            while True:
+                order, flags, number, data = self._take()
+                self._renew()
+                try:
+                    self._carry_out(order, flags, number, data)
+                except (SourceError, Nonsense, MemoryError) as error:
+                    self._fail(error)
+        except _Closed:
+            pass
+        except MemoryError:
+            os._exit(OUT_OF_MEMORY)
+
+    def _carry_out(self, order: int, flags: int, number: int, data: bytes) -> None:
+        self._halted = False
+        self._batch = Batch()
+        if order == Order.OPEN:
+            self._open(flags, number)
+        elif order == Order.CLOSE:
+            self._close()
+            self._say(Said.DONE)
+        elif order == Order.PICTURE:
+            pixels = decode_pixels(KINDS[number & 0xFF], data, number >> 8)
+            self._say(Said.DONE, number=pixels.shape[0] << 32 | pixels.shape[1], data=pixels.tobytes())
+        elif self._demuxer is None:
+            raise SourceError("nothing is open")
+        elif order == Order.COVER:
+            self._say(Said.DONE, data=self._demuxer.cover() or b"")
+        elif order == Order.SEEK:
+            self._say(Said.DONE, number=self._demuxer.seek(number))
+        else:
+            self._frames(self._demuxer)
+
+    def _open(self, flags: int, number: int) -> None:
+        self._close()
+        self._told, self._messages = Told(), 0
+        file = _File(self._ask, seekable=bool(flags & wire.SEEKABLE))
+        self._demuxer = demuxer = Demuxer(file, wire.CONTAINERS[number])
+        self._say(Said.DONE, flags=wire.COVERED * demuxer.has_cover)
+
+    def _close(self) -> None:
+        if self._demuxer is not None:
+            self._demuxer.close()
+            self._demuxer = None
+
+    def _frames(self, demuxer: Demuxer) -> None:
+        for raw in demuxer.frames():
+            if self._halted:
+                break
+            self._batch.add(raw)
+            if self._batch.full:
+                self._say(Said.GIVEN)
+                self._halted = bool(self._take()[1] & wire.HALT)
+                self._renew()
+            if self._halted:
+                break
+        self._say(Said.ENDED)
+
+    def _ask(self, said: Said, number: int, flags: int) -> tuple[int, int, bytes]:
+        """Ask the parent about its file; what was demuxed before goes with the question."""
+        moved = self._batch.count
+        self._say(said, flags=flags, number=number)
+        _, flags, number, data = self._take()
+        if moved:
+            self._renew()
+        self._halted = self._halted or bool(flags & wire.HALT)
+        return flags, number, data
+
+    def _renew(self) -> None:
+        """Take new time to compute, where more than a little was taken of the last."""
+        now = time.process_time()
+        if now - self._renewed > _RENEW_S or not self._renewed:
+            self._renewed = now
+            renew(self._bounds)
+
+    def _fail(self, error: SourceError | Nonsense | MemoryError) -> None:
+        text, flags = str(error), wire.LASTING
+        if isinstance(error, _YoursError):
+            flags |= wire.YOURS
+        elif isinstance(error, MemoryError) or isinstance(error.__cause__, MemoryError):
+            text = no_memory(self._bounds)
+        elif isinstance(error, SourceError) and not error.lasting:
+            flags = 0
+        self._say(Said.FAILED, flags=flags, data=text.encode()[: 4 * wire.LONGEST_TEXT])
+
+    def _say(self, said: Said, *, flags: int = 0, number: int = 0, data: bytes = b"") -> None:
+        batch, self._batch = self._batch, Batch()
+        pieces = wire.pack(
+            said, self._tell(), Batch() if self._halted else batch, flags=flags, number=number, data=data
+        )
+        pieces = [piece for piece in pieces if piece]
+        sent = self._line.sendmsg(pieces)
+        if sent < sum(map(len, pieces)):
+            self._line.sendall(memoryview(b"".join(pieces))[sent:])
+
+    def _tell(self) -> Told:
+        """Tell what the container knows of itself by now."""
+        demuxer = self._demuxer
+        if demuxer is not None and self._messages < _TOLD_AGAIN:
+            self._messages += 1
+            self._told = Told(
+                demuxer.has_video, demuxer.has_audio, demuxer.end, demuxer.shown_from, demuxer.video_end,
+                demuxer.created_ms,
+            )  # fmt: skip
+        return self._told
+
+    def _take(self) -> tuple[int, int, int, bytes]:
+        head = self._received(wire.ORDER.size)
+        order, flags, number, size = wire.ORDER.unpack(head)
+        return order, flags, number, self._received(size) if size else b""
+
+    def _received(self, size: int) -> bytes:
+        data = self._line.recv(size, socket.MSG_WAITALL)
+        if len(data) < size:
+            raise _Closed
+        return data
+
+
+def no_memory(bounds: Bounds) -> str:
+    """Say that a file takes too much."""
+    return f"reading it takes more memory than a file may ({bounds.memory >> 20} MiB)"

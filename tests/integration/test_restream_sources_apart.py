@@ -1,0 +1,374 @@
+"""Strangers' files in children: read as in process, each bounded, and what breaks one is an error of its file alone."""
+
+from __future__ import annotations
+
+import gc
+import os
+import resource
+import signal
+import socket
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from services.restreamer.model import FLICKS, SourceError
+from services.restreamer.sources.access import Stopped
+from services.restreamer.sources.apart.children import Child, Children, children
+from services.restreamer.sources.apart.confined import Bounds
+from services.restreamer.sources.apart.demuxing import Apart
+from services.restreamer.sources.apart.wire import HEAD, Order
+from services.restreamer.sources.apart.zygote import FATE
+from services.restreamer.sources.demux import Demuxer, Raw
+from services.restreamer.sources.files import LocalFile
+from services.restreamer.sources.pictures import decode
+from services.restreamer.sources.sniff import Container
+from shared.media.mp4.boxes import box, full_box
+from tests.support.framecode_record import Spec, encode
+from tests.support.source_server import Server, source_server
+from tests.support.sources import access_to, numbers, opened
+from tests.support.waiting import wait_until
+
+FORMS: dict[Container, str] = {"mp4": "mp4", "flv": "flv", "mpegts": "ts", "matroska": "mkv"}
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> dict[Container, Path]:
+    """Six seconds in each container."""
+    folder = tmp_path_factory.mktemp("films")
+    made = {container: folder / f"film.{ending}" for container, ending in FORMS.items()}
+    for path in made.values():
+        encode(Spec(), path)
+    return made
+
+
+@pytest.fixture
+def family() -> Iterator[Children]:
+    """Children that no other test has."""
+    made = Children()
+    made.start()
+    yield made
+    made.close()
+
+
+def local(path: Path) -> LocalFile:
+    return LocalFile(os.open(path, os.O_RDONLY))
+
+
+def pids(family: Children) -> list[int]:
+    """List the processes of a family."""
+    zygote = family.zygote
+    assert zygote is not None
+    return [int(pid) for pid in Path(f"/proc/{zygote}/task/{zygote}/children").read_text().split()]
+
+
+def only(family: Children) -> int:
+    (pid,) = pids(family)
+    return pid
+
+
+def facts(demuxer: Demuxer | Apart) -> tuple[object, ...]:
+    return (
+        demuxer.container, demuxer.has_video, demuxer.has_audio, demuxer.end, demuxer.shown_from, demuxer.video_end,
+        demuxer.created_ms, demuxer.broken, demuxer.cover(),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("container", FORMS)
+def test_a_child_gives_what_a_demuxer_gives(films: dict[Container, Path], container: Container) -> None:
+    ours, theirs = Demuxer(local(films[container]), container), Apart(local(films[container]), container, stop=Event())
+    assert facts(ours) == facts(theirs)
+    assert list(ours.frames()) == list(theirs.frames())
+    for at in (3, 1, 5):
+        assert ours.seek(at * FLICKS) == theirs.seek(at * FLICKS)
+        first, its = ours.frames(), theirs.frames()
+        for _ in range(at * 20):  # and leave the rest, which a child may be in the midst of
+            assert next(first, None) == next(its, None)
+    ours.close()
+    theirs.close()
+
+
+@pytest.mark.parametrize("container", FORMS)
+def test_frames_come_before_the_bytes_that_follow_them_are_waited_for(
+    films: dict[Container, Path], container: Container
+) -> None:
+    given: list[Raw] = []
+
+    class Slow(LocalFile):
+        asked = 0
+
+        def read(self, size: int) -> bytes:
+            if given:
+                self.asked += 1
+            assert len(given) >= 10 * self.asked  # with 4 KiB at a time some come of each few
+            return super().read(min(size, 1 << 15))
+
+    demuxer = Apart(Slow(os.open(films[container], os.O_RDONLY)), container, stop=Event())
+    for frame in demuxer.frames():
+        given.append(frame)
+        if len(given) == 30:
+            break
+    demuxer.close()
+
+
+def test_a_child_has_no_descriptor_but_its_line_and_no_right_to_more(
+    films: dict[Container, Path], family: Children
+) -> None:
+    demuxer = Apart(local(films["mp4"]), "mp4", stop=Event(), family=family)
+    process = Path(f"/proc/{only(family)}")
+    links = {link.name: str(link.readlink()) for link in (process / "fd").iterdir()}
+    assert {name for name in links if links[name] != "/dev/null"} == {"3"}
+    assert links["3"].startswith("socket:")
+    limits = {line[:26].strip(): line[26:47].strip() for line in (process / "limits").read_text().splitlines()}
+    for name in ("Max open files", "Max file size", "Max core file size", "Max processes"):
+        assert limits[name] == "0"
+    for name in ("Max address space", "Max data size"):
+        assert 512 * MIB < int(limits[name]) < 2048 * MIB
+    assert int(limits["Max cpu time"]) <= 20
+    status = (process / "status").read_text()
+    assert "NoNewPrivs:\t1" in status
+    assert "Uid:\t0" not in status
+    assert (process / "oom_score_adj").read_text().strip() == "1000"
+    assert b"REELAY" not in Path(f"/proc/{family.zygote}/environ").read_bytes()
+    demuxer.close()
+
+
+def test_a_child_that_is_killed_is_an_error_of_its_file_alone(films: dict[Container, Path], family: Children) -> None:
+    demuxer = Apart(local(films["mpegts"]), "mpegts", stop=Event(), family=family)
+    other = Apart(local(films["mpegts"]), "mpegts", stop=Event(), family=family)
+    frames = demuxer.frames()
+    next(frames)
+    os.kill(pids(family)[0], signal.SIGKILL)
+    with pytest.raises(SourceError, match="its reader was killed") as failed:
+        list(frames)
+    assert not failed.value.lasting
+    assert len(list(other.frames())) > 100
+    demuxer.close()
+    other.close()
+    wait_until(lambda: not pids(family))
+
+
+def test_a_zygote_that_is_killed_is_started_anew(films: dict[Container, Path], family: Children) -> None:
+    demuxer = Apart(local(films["mp4"]), "mp4", stop=Event(), family=family)
+    child = only(family)
+    assert family.zygote is not None
+    os.kill(family.zygote, signal.SIGKILL)
+    with pytest.raises(SourceError):
+        list(demuxer.frames())
+    wait_until(lambda: not is_alive(child))
+    assert list(Apart(local(films["mp4"]), "mp4", stop=Event(), family=family).frames())
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return "Z (zombie)" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+def test_no_child_outlives_its_parent(films: dict[Container, Path]) -> None:
+    script = (
+        "import os, sys, time; from threading import Event\n"
+        "from services.restreamer.sources.apart.children import children\n"
+        "from services.restreamer.sources.apart.demuxing import Apart\n"
+        "from services.restreamer.sources.files import LocalFile\n"
+        "opened = Apart(LocalFile(os.open(sys.argv[1], os.O_RDONLY)), 'mp4', stop=Event())\n"
+        "zygote = children().zygote\n"
+        "print(zygote, open(f'/proc/{zygote}/task/{zygote}/children').read(), flush=True)\n"
+        "Event().wait()\n"
+    )
+    command = [sys.executable, "-c", script, str(films["mp4"])]
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as parent:
+        assert parent.stdout is not None
+        found = [int(pid) for pid in parent.stdout.readline().split()]
+        assert len(found) == 2
+        assert all(map(is_alive, found))
+        parent.kill()
+    wait_until(lambda: not any(map(is_alive, found)))
+
+
+def test_forty_children_at_once_leave_nothing_behind(films: dict[Container, Path], family: Children) -> None:
+    Apart(local(films["mp4"]), "mp4", stop=Event(), family=family).close()
+    wait_until(lambda: not pids(family))
+    gc.collect()  # what other tests have left open
+    handles = len(list(Path("/proc/self/fd").iterdir()))
+    files = [local(films["mp4"]) for _ in range(40)]
+    demuxers = [Apart(file, "mp4", stop=Event(), family=family) for file in files]
+    flows = [demuxer.frames() for demuxer in demuxers]
+    assert len(pids(family)) == 40
+    for _ in range(50):
+        assert len({next(flow).pts for flow in flows}) == 1
+    for demuxer, file in zip(demuxers, files, strict=True):
+        demuxer.close()
+        file.close()
+    wait_until(lambda: not pids(family))
+    assert len(list(Path("/proc/self/fd").iterdir())) == handles
+    assert len(list(Path(f"/proc/{family.zygote}/fd").iterdir())) < 10
+
+
+def bomb(tracks: int, samples: int) -> bytes:
+    """Make an mp4 of some kB whose tracks claim millions of samples of constant size."""
+    matrix = struct.pack(">9I", 0x10000, 0, 0, 0, 0x10000, 0, 0, 0, 0x40000000)
+    entry = struct.pack(">6xH16xHHIIIH32xHh", 1, 320, 180, 0x480000, 0x480000, 0, 1, 24, -1)
+    record = bytes.fromhex("0142c01effe1001c6742c01ed9014016ec04400000030040000007a3c58b9201000468cb83cb")
+    table = box(
+        b"stbl",
+        full_box(b"stsd", 0, 0, struct.pack(">I", 1), box(b"avc1", entry, box(b"avcC", record))),
+        full_box(b"stts", 0, 0, struct.pack(">III", 1, samples, 1)),
+        full_box(b"stsc", 0, 0, struct.pack(">IIII", 1, 1, samples, 1)),
+        full_box(b"stsz", 0, 0, struct.pack(">II", 1, samples)),
+        full_box(b"stco", 0, 0, struct.pack(">II", 1, 0x2000)),
+    )
+    url = full_box(b"url ", 0, 1)
+    info = box(
+        b"minf", full_box(b"vmhd", 0, 1, bytes(8)),
+        box(b"dinf", full_box(b"dref", 0, 0, struct.pack(">I", 1), url)), table,
+    )  # fmt: skip
+    media = box(
+        b"mdia", full_box(b"mdhd", 0, 0, struct.pack(">IIII", 0, 0, 90000, samples), b"\x55\xc4\0\0"),
+        full_box(b"hdlr", 0, 0, bytes(4), b"vide", bytes(12), b"x\0"), info,
+    )  # fmt: skip
+    shown = struct.pack(">8xHHH2x", 0, 0, 0) + matrix + struct.pack(">II", 320 << 16, 180 << 16)
+    boxes = [
+        box(b"trak", full_box(b"tkhd", 0, 3, struct.pack(">III4xI", 0, 0, n + 1, samples), shown), media)
+        for n in range(tracks)
+    ]
+    head = struct.pack(">IIIIIH10x", 0, 0, 90000, samples, 0x10000, 0x100)
+    moov = box(b"moov", full_box(b"mvhd", 0, 0, head, matrix, bytes(24), struct.pack(">I", tracks + 1)), *boxes)
+    return box(b"ftyp", b"isom", struct.pack(">I", 1), b"isommp42") + moov + box(b"mdat", bytes(4096))
+
+
+def test_an_index_that_no_memory_holds_costs_its_child_alone(tmp_path: Path) -> None:
+    with source_server() as server:
+        url = server.put("/a.mp4", bomb(12, 10_000_000))
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        with pytest.raises(SourceError):
+            opened("url", url, access_to(tmp_path))
+        assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10  # KiB
+
+
+def test_a_picture_that_no_memory_holds_costs_its_child_alone(family: Children) -> None:
+    del family
+
+    def part(kind: int, body: bytes) -> bytes:
+        return bytes((0xFF, kind)) + struct.pack(">H", len(body) + 2) + body
+
+    def frame(kind: int, side: int) -> bytes:
+        return part(kind, struct.pack(">BHHB", 8, side, side, 3) + b"".join(bytes((n, 0x11, 0)) for n in (1, 2, 3)))
+
+    tables = part(0xDB, b"\0" + b"\1" * 64) + part(0xC4, b"\0" + bytes((0, 1) + (0,) * 14) + b"\0")
+    tables += part(0xC4, b"\x10" + bytes((0, 1) + (0,) * 14) + b"\0")
+    scan = part(0xDA, bytes((3, 1, 0, 2, 0, 3, 0, 0, 63, 0))) + bytes(2000)
+    end = b"\xff\xd9"
+    for kind in (0xC0, 0xC2):
+        with pytest.raises(SourceError, match="two sizes"):
+            decode(b"\xff\xd8" + tables + frame(0xC0, 64) + frame(kind, 16000) + scan + end, 4096)
+        with pytest.raises(SourceError, match="two sizes"):  # behind the first one's scan
+            decode(b"\xff\xd8" + tables + frame(0xC0, 64) + scan + frame(kind, 16000) + scan + end, 4096)
+    with pytest.raises(SourceError, match="at most 4096"):
+        decode(b"\xff\xd8" + tables + frame(0xC2, 16000) + scan + end, 4096)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    children().start(Bounds(memory=64 * MIB))
+    try:
+        with pytest.raises(SourceError):
+            decode(b"\xff\xd8" + tables + frame(0xC2, 4000) + scan + end, 4096)
+    finally:
+        children().start(Bounds())
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10  # KiB
+
+
+def test_a_child_that_computes_for_too_long_is_ended(films: dict[Container, Path], tmp_path: Path) -> None:
+    endless = tmp_path / "endless.mkv"  # whose clusters are looked for, byte by byte, where there are none
+    endless.write_bytes(films["matroska"].read_bytes()[: 1 << 16])
+    os.truncate(endless, 1 << 42)
+    family = Children(Bounds(cpu_s=1))
+    try:
+        demuxer = Apart(local(endless), "matroska", stop=Event(), family=family)
+        with pytest.raises(SourceError, match="computing"):
+            list(demuxer.frames())
+        demuxer.close()
+    finally:
+        family.close()
+
+
+@pytest.fixture
+def puppet() -> Iterator[tuple[Child, socket.socket, socket.socket, Event]]:
+    """A child that says what the test has it say."""
+    (line, its), (fate, zygote) = socket.socketpair(), socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    stop = Event()
+    child = Child(line, fate, Bounds(), stop)
+    with its, zygote:
+        yield child, its, zygote, stop
+    child.close()
+
+
+Puppet = tuple[Child, socket.socket, socket.socket, Event]
+
+
+def test_a_child_that_talks_nonsense_is_not_heard_any_more(puppet: Puppet) -> None:
+    child, its, _, _ = puppet
+    its.sendall(b"\xff" * HEAD.size)
+    with pytest.raises(SourceError, match="nonsense"):
+        child.answer()
+    assert its.recv(1) == b""
+
+
+def test_a_wait_for_a_child_ends_with_stop(puppet: Puppet) -> None:
+    child, its, _, stop = puppet
+    its.sendall(b"\x01")
+    stop.set()
+    with pytest.raises(Stopped):
+        child.answer()
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(signal.SIGKILL, "was killed"), (signal.SIGSEGV, "crash"), (signal.SIGXCPU, "computing"), (75 << 8, "memory")],
+)
+def test_how_a_child_ended_is_told_in_words(puppet: Puppet, status: int, words: str) -> None:
+    child, its, zygote, _ = puppet
+    zygote.send(FATE.pack(status))
+    its.close()
+    with pytest.raises(SourceError, match=words):
+        child.answer()
+
+
+def test_a_child_that_is_not_there_takes_no_order() -> None:
+    child = Child(*closed(), Bounds(), Event())
+    with pytest.raises(SourceError, match="could not be started"):
+        child.order(Order.FRAMES)
+
+
+def closed() -> tuple[socket.socket, socket.socket]:
+    """Give a line and a fate of which nobody holds the other end."""
+    (line, its), (fate, zygote) = socket.socketpair(), socket.socketpair()
+    its.close()
+    zygote.close()
+    return line, fate
+
+
+def test_what_a_file_by_url_plays_after_its_reader_was_killed(films: dict[Container, Path], tmp_path: Path) -> None:
+    with source_server() as server:
+        check_killed_and_played(server, films, tmp_path)
+
+
+def check_killed_and_played(server: Server, films: dict[Container, Path], tmp_path: Path) -> None:
+    url = server.put("/a.ts", films["mpegts"].read_bytes())
+    media = opened("url", url, access_to(tmp_path))
+    packets = media.packets(0)
+    assert next(packets)
+    for pid in pids(children()):
+        os.kill(pid, signal.SIGKILL)
+    with pytest.raises(SourceError, match="was killed"):
+        list(packets)
+    media.close()
+    again = opened("url", url, access_to(tmp_path))
+    assert numbers(again.video, again.packets(0)) == list(range(180))
+    again.close()
+    wait_until(lambda: not pids(children()))

@@ -7,7 +7,9 @@ standby ──started──> processing ──all ended──> disconnected ─�
 any before ──cancel──> cancelling (while a session is open) ──ended──> cancelled
 ```
 
-Sessions form two sets, begun and over, so that duplicates and any order of their events give the same record.
+Sessions form two sets, begun and over, so that duplicates and any order of their events give the same record. One that
+was declared over and goes on after all (its ingester had been cut off) says so with a higher `resumed`, which voids all
+that was said with a lower one.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from shared.errors import Rejected
-from shared.messages.jobs import ClosedSession, JobRecord, StateChange
+from shared.messages.jobs import ClosedSession, JobRecord, Resumption, StateChange
 from shared.messages.live import JobState, JobStateChanged, LiveFinish, SessionEnded, SessionStarted
 
 REMEMBERED_SESSIONS: Final = 64
@@ -30,7 +32,10 @@ class WrongState(Rejected):
 
 def started(job: JobRecord, event: SessionStarted) -> JobRecord:
     """Apply that a session began; nothing changes when it is known, over, or older than all that is remembered."""
-    if job.ended or event.session in job.open_sessions or _is_over(job, event):
+    if job.ended or _is_void(job, event):
+        return job
+    job = _resumed(job, event)
+    if event.session in job.open_sessions or _is_over(job, event):
         return job
     sessions = (*job.open_sessions, event.session)[-OPEN_SESSIONS:]
     job = _with(job, open_sessions=sessions, session=event.session)
@@ -41,9 +46,30 @@ def _is_over(job: JobRecord, event: SessionStarted) -> bool:
     return event.at_ms < job.closed_before_ms or any(c.session == event.session for c in job.closed_sessions)
 
 
+def _is_void(job: JobRecord, event: SessionStarted | SessionEnded | LiveFinish) -> bool:
+    """Tell whether a session went on after what is told of it, a wait after an end that was none, say."""
+    return any(known.session == event.session and known.epoch > event.resumed for known in job.resumptions)
+
+
+def _resumed(job: JobRecord, event: SessionStarted | SessionEnded) -> JobRecord:
+    """Forget that a session was over when its news are of a later time than that."""
+    known = next((known.epoch for known in job.resumptions if known.session == event.session), 0)
+    if event.resumed <= known:
+        return job
+    others = (known for known in job.resumptions if known.session != event.session)
+    return _with(
+        job,
+        resumptions=(*others, Resumption(session=event.session, epoch=event.resumed))[-REMEMBERED_SESSIONS:],
+        closed_sessions=tuple(closed for closed in job.closed_sessions if closed.session != event.session),
+    )
+
+
 def ended(job: JobRecord, event: SessionEnded) -> JobRecord:
     """Apply that a session is over, also when its beginning has not been heard of yet."""
-    if job.ended or any(c.session == event.session for c in job.closed_sessions):
+    if job.ended or _is_void(job, event):
+        return job
+    job = _resumed(job, event)
+    if any(c.session == event.session for c in job.closed_sessions):
         return job
     if event.at_ms < job.closed_before_ms and event.session not in job.open_sessions:
         return job  # over since long
@@ -89,7 +115,9 @@ def finish(job: JobRecord, command: LiveFinish, live: frozenset[str] = frozenset
         return stop(job, command.at_ms)
     if command.reason == "first_publish":
         return job if job.session else enter(job, "finished", command.at_ms)
-    if job.state not in {"finishing", "cancelling"} and (set(job.open_sessions) | live) - {command.session}:
+    if job.state not in {"finishing", "cancelling"} and (
+        _is_void(job, command) or (set(job.open_sessions) | live) - {command.session}
+    ):
         return job
     closed = {c.session: c.at_ms for c in job.closed_sessions}
     if command.session in closed and closed[command.session] < (job.media_end_ms or 0) and job.state == "disconnected":

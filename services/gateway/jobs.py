@@ -131,8 +131,11 @@ class Jobs:
 
     async def finish(self, command: LiveFinish) -> None:
         """Take in that a wait is over; Permanent when there is no such job."""
-        sessions = await self._sessions.items(_place(command.account, command.event))
-        live = frozenset(s.value.session for s in sessions if s.value.ended_ms is None)
+        stored = await self._sessions.items(_place(command.account, command.event))
+        sessions = [s.value for s in stored if s.value.ended_ms is None]
+        if any(s.session == command.session and s.resumed > command.resumed for s in sessions):
+            return  # it goes on after all, and says so any moment
+        live = frozenset(session.session for session in sessions)
         await self._apply(command.account, command.event, lambda job: job_state.finish(job, command, live))
 
     async def announce_all(self) -> None:

@@ -34,11 +34,11 @@ class Keeper:
 
     async def session_started(self, event: SessionStarted) -> None:
         """Cancel the wait for a reconnect; the event's length begins with its first session."""
-        await self._take_in(event, lambda known: started(known, event.session, event.at_ms))
+        await self._take_in(event, lambda known: started(known, event.session, event.at_ms, event.resumed))
 
     async def session_ended(self, event: SessionEnded) -> None:
         """Let the encoder come back within the job's reconnect time, and end the event after it."""
-        await self._take_in(event, lambda known: ended(known, event.session, event.at_ms))
+        await self._take_in(event, lambda known: ended(known, event.session, event.at_ms, event.resumed))
 
     async def job_changed(self, event: JobStateChanged) -> None:
         """Cancel the timers of an event that has ended; that is read from the job, this message may be an old one."""

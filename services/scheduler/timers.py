@@ -26,17 +26,17 @@ def names(event: str) -> tuple[str, ...]:
     return reconnect_name(event), length_name(event)
 
 
-def started(timers: EventTimers, session: str, at_ms: int) -> EventTimers | None:
-    """Take in that a session began; None when that is known."""
+def started(timers: EventTimers, session: str, at_ms: int, resumed: int = 0) -> EventTimers | None:
+    """Take in that a session began, or went on after all; None when that is known."""
     first = at_ms if timers.first_ms is None else min(timers.first_ms, at_ms)
-    merged = _merged(timers, SessionSpan(session=session, started_ms=at_ms))
+    merged = _merged(timers, SessionSpan(session=session, started_ms=at_ms, resumed=resumed))
     new = (merged or timers).model_copy(update={"first_ms": first})
     return None if new == timers else new
 
 
-def ended(timers: EventTimers, session: str, at_ms: int) -> EventTimers | None:
+def ended(timers: EventTimers, session: str, at_ms: int, resumed: int = 0) -> EventTimers | None:
     """Take in that a session is over; None when that is known."""
-    return _merged(timers, SessionSpan(session=session, ended_ms=at_ms))
+    return _merged(timers, SessionSpan(session=session, ended_ms=at_ms, resumed=resumed))
 
 
 def wanted(timers: EventTimers, job: JobRecord) -> tuple[Timer, ...]:
@@ -52,8 +52,9 @@ def wanted(timers: EventTimers, job: JobRecord) -> tuple[Timer, ...]:
         last = max(over, key=lambda span: span.ended_ms or 0)
         at_ms = (last.ended_ms or 0) + job.reconnect_time_s * 1000
         finish = LiveFinish(
-            account=job.account, event=job.event, session=last.session, reason="reconnect_time", at_ms=at_ms
-        )
+            account=job.account, event=job.event, session=last.session, reason="reconnect_time", at_ms=at_ms,
+            resumed=last.resumed,
+        )  # fmt: skip
         found.append(_timer(reconnect_name(job.event), finish))
     if job.event_length_s and timers.first_ms is not None:
         at_ms = timers.first_ms + job.event_length_s * 1000
@@ -78,9 +79,12 @@ def _merged(timers: EventTimers, news: SessionSpan) -> EventTimers | None:
 
 
 def _joined(old: SessionSpan, news: SessionSpan) -> SessionSpan:
-    """Join what is known; the first word about a moment stays."""
+    """Join what is known; the first word about a moment stays, until a session goes on after all."""
+    if news.resumed != old.resumed:
+        return max(old, news, key=lambda span: span.resumed)
     return SessionSpan(
         session=old.session,
+        resumed=old.resumed,
         started_ms=news.started_ms if old.started_ms is None else old.started_ms,
         ended_ms=news.ended_ms if old.ended_ms is None else old.ended_ms,
     )

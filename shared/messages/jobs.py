@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from shared.lease import Holder
 from shared.messages.base import AccountId, HexId, Millis, Record, Sha256, StoreKey
 from shared.messages.live import EndReason, JobState, Protocol
 from shared.messages.media import IndexedSegment, Track
@@ -29,6 +30,13 @@ class ClosedSession(Record):
 
     session: HexId
     at_ms: Millis
+
+
+class Resumption(Record):
+    """A session that went on after it had been declared over."""
+
+    session: HexId
+    epoch: int = Field(description="`resumed` of its events since")
 
 
 class JobRecord(Record):
@@ -55,6 +63,7 @@ class JobRecord(Record):
     session: HexId | None = Field(None, description="The session that publishes, or published last")
     open_sessions: tuple[HexId, ...] = Field((), max_length=256, description="Begun and, as far as is known, not over")
     closed_sessions: tuple[ClosedSession, ...] = Field((), max_length=64, description="The last ones that are over")
+    resumptions: tuple[Resumption, ...] = Field((), max_length=64, description="The last ones that were told of")
     closed_before_ms: Millis = Field(0, description="Sessions that began before are over unless they are open")
     media_end_ms: Millis | None = Field(None, description="When the last session ended that is over")
     announced: int = Field(-1, ge=-1, description="The last revision whose JobStateChanged is known to be out")
@@ -101,6 +110,9 @@ class SessionRecord(Record):
     track: Track = "primary-1"
     protocol: Protocol
     instance: str = Field(max_length=64)
+    holder: Holder | None = Field(None, description="Whose it was last")
+    epoch: int = Field(0, ge=0, description="Of the last writer's lease; whoever holds a lower one may not write")
+    resumed: int = Field(0, ge=0, description="The epoch at which it went on after it had been declared over")
     first_frame_ms: Millis
     origin_ms: int = Field(ge=0)
     zero: int = Field(0, ge=0, description="Tick at which the first frame is shown")

@@ -192,3 +192,23 @@ def test_every_revision_is_announced_in_order_until_it_is_known_to_be_out() -> N
 def test_time_never_goes_back_in_the_history() -> None:
     job = apply(new_job(), begins(ONE, 5000), ends(ONE, 4000))
     assert [c.at_ms for c in job.history] == [1000, 5000, 5000]
+
+
+def again(fact: SessionStarted | SessionEnded, resumed: int) -> SessionStarted | SessionEnded:
+    return fact.model_copy(update={"resumed": resumed})
+
+
+def test_a_session_that_was_declared_over_and_goes_on_heals_its_job() -> None:
+    dead = ends(ONE, 3000)
+    back, really = again(begins(ONE, 4000), 7), again(ends(ONE, 9000), 7)
+    for order in itertools.permutations([begins(ONE, 2000), dead, back]):
+        job = apply(new_job(), *order)
+        assert (job.state, job.open_sessions) == ("processing", (ONE,))
+        assert apply(job, begins(ONE, 2000), dead, back) is job
+        assert job_state.finish(job, waited(ONE, 3500)) is job, "the wait after an end that was none"
+    for last in itertools.permutations([begins(ONE, 2000), dead, back, really]):
+        over = apply(new_job(), *last)
+        assert (over.state, over.open_sessions, over.media_end_ms) == ("disconnected", (), 9000)
+        wait = waited(ONE, 9500).model_copy(update={"resumed": 7})
+        assert job_state.finish(over, wait).state == "finished"
+        assert job_state.finish(over, waited(ONE, 3500)) is over

@@ -26,6 +26,8 @@ from services.gateway.deps import Deps
 from services.gateway.http import problems
 from services.gateway.http.limits import BodyLimit
 from services.gateway.openapi import PATH, document_of
+from shared.health import standing
+from shared.readiness import notes_on
 
 HEALTH: Final = "application/health+json"
 
@@ -37,9 +39,11 @@ async def healthz() -> JSONResponse:
 
 async def readyz(request: Request) -> JSONResponse:
     """Tell whether the gateway can do its work; 503 names what is missing."""
-    faults = await request.app.state.deps.ready()
+    deps = request.app.state.deps
+    faults = await deps.ready()
+    said = {**notes_on(deps.clock), **faults}
     return JSONResponse(
-        {"status": "fail" if faults else "pass", **faults}, status_code=503 if faults else 200, media_type=HEALTH
+        {"status": standing(said, failed=bool(faults)), **said}, status_code=503 if faults else 200, media_type=HEALTH
     )
 
 

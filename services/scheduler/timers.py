@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from typing import Final
 
+from shared.clock import TOLERATED_MS
 from shared.messages.jobs import JobRecord
 from shared.messages.live import LiveFinish
 from shared.messages.schedules import EventTimers, SessionSpan, Timer
 
 KEPT_SESSIONS: Final = 32
+
+
+def by_the_broker(at_ms: int, taken_ms: int) -> int:
+    """Give an event's time, or when the broker took it where the two are more than a second apart.
+
+    Then the publisher's clock is off, or the broker was away: what waits from there on is not over at once.
+    """
+    return at_ms if abs(at_ms - taken_ms) <= TOLERATED_MS else taken_ms
 
 
 def reconnect_name(event: str) -> str:

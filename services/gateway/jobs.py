@@ -43,7 +43,15 @@ class NewJob:
 class Jobs:
     """The bucket `events`; each change of state is written first, then announced, and again if that is in doubt."""
 
-    def __init__(self, jetstream: Callable[[], JetStreamContext], outbox: Outbox, vault: Vault, clock: Clock) -> None:
+    def __init__(
+        self,
+        jetstream: Callable[[], JetStreamContext],
+        outbox: Outbox,
+        vault: Vault,
+        clock: Clock,
+        goes_on: job_state.GoesOn,
+    ) -> None:
+        self._goes_on = goes_on
         self.bucket = Bucket(jetstream, "events", JobRecord)
         self._keys = Bucket(jetstream, "keys", IngestKey)
         self.publishers = Publishers(jetstream, clock)
@@ -123,11 +131,11 @@ class Jobs:
 
     async def started(self, event: SessionStarted) -> None:
         """Take in that a session began; Permanent when there is no such job."""
-        await self._apply(event.account, event.event, lambda job: job_state.started(job, event))
+        await self._apply(event.account, event.event, lambda job: job_state.started(job, event, self._goes_on))
 
     async def ended(self, event: SessionEnded) -> None:
         """Take in that a session is over; Permanent when there is no such job."""
-        await self._apply(event.account, event.event, lambda job: job_state.ended(job, event))
+        await self._apply(event.account, event.event, lambda job: job_state.ended(job, event, self._goes_on))
 
     async def finish(self, command: LiveFinish) -> None:
         """Take in that a wait is over; Permanent when there is no such job."""

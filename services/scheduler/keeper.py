@@ -8,7 +8,7 @@ from typing import Final
 
 from services.scheduler.timers import by_the_broker, ended, names, started, wanted
 from shared.bus import Outbox
-from shared.kv import Bucket, Conflict
+from shared.kv import Bucket, Conflict, Stored
 from shared.logging import get_logger
 from shared.messages.jobs import JobRecord
 from shared.messages.live import JobStateChanged, LiveFinish, LiveMessage, SessionEnded, SessionStarted
@@ -70,7 +70,7 @@ class Keeper:
             stored = await self.timers.get(key)
             job = await self.jobs.get(key)
             if job is None or job.value.ended:
-                await self._forget(account, event, known=stored is not None)
+                await self._forget(account, event, known=stored is not None and not _goes_on(stored.value, job))
                 return
             if stored is None:
                 return
@@ -101,3 +101,10 @@ class Keeper:
         if known:
             await self.timers.delete(timers_key(account, event))
             log.info("timers.forgotten", live=event)
+
+
+def _goes_on(timers: EventTimers, job: Stored[JobRecord] | None) -> bool:
+    """Tell whether a session has begun since the job ended: it may be taken up again, which is told later."""
+    return job is not None and any(
+        span.ended_ms is None and (span.started_ms or 0) >= job.value.changed_ms for span in timers.sessions
+    )

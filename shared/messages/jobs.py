@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any, Literal
 
 from pydantic import Field
@@ -10,11 +11,13 @@ from shared.lease import Holder
 from shared.messages.base import AccountId, HexId, Millis, Record, Sha256, StoreKey
 from shared.messages.live import EndReason, JobState, Protocol
 from shared.messages.media import IndexedSegment, Track
+from shared.settings import TakeUp
 
 Scope = Literal[
     "admin", "jobs:read", "jobs:write", "vods:read", "vods:write", "restreams:read", "restreams:write", "credentials",
     "webhooks", "playback",
 ]  # fmt: skip
+Ending = Literal["", "away", "asked", "length"]
 ENDED_STATES: frozenset[str] = frozenset({"finished", "cancelled", "failed", "error"})
 
 
@@ -54,6 +57,9 @@ class JobRecord(Record):
     created_ms: Millis
     changed_ms: Millis
     finished_ms: Millis | None = None
+    ending: Ending = Field(
+        "", description="Why it finished: its encoder stayed away, it was asked to, or its length was over"
+    )
     reconnect_time_s: int = Field(1800, ge=1, le=7200)
     event_length_s: int = Field(0, ge=0, le=93_600)
     dvr_window_s: int = Field(
@@ -80,6 +86,15 @@ class JobRecord(Record):
     def accepts_publisher(self) -> bool:
         """A publisher may come or go on."""
         return self.state in {"standby", "waiting", "processing", "disconnected"}
+
+    def may_go_on(self, take_up: TakeUp, kept: timedelta, at_ms: int) -> bool:
+        """Tell whether an encoder that comes at a time takes a finished job up again, while its recording is kept.
+
+        `away`: one that ended because its encoder stayed away; `any`: whatever ended it, but never a cancelled one.
+        """
+        if self.state != "finished" or take_up == "never" or (take_up == "away" and self.ending != "away"):
+            return False
+        return at_ms - self.changed_ms < kept // timedelta(milliseconds=1)
 
 
 class IngestKey(Record):

@@ -196,6 +196,19 @@ async def test_a_timer_that_was_moved_while_it_fired_ends_nothing(nats: NatsServ
         assert [f.at_ms for f in await live.finishes(1)] == [7]
 
 
+async def test_a_job_that_is_taken_up_again_gets_its_timers(nats: NatsServer, tmp_path: Path) -> None:
+    """The scheduler hears of the session before the gateway has taken the job up."""
+    async with desk(nats) as of, running("scheduler", build, settings_for(nats, tmp_path)):
+        live, at = Live(of), now()
+        await live.job("finished", reconnect=600, length=3600)
+        await live.tell(live.started(live.second, at))
+        assert await live.set_for(length_name(live.event)) is None
+        await live.job("processing", reconnect=600, length=3600)
+        change = JobStateChanged(account=live.account, event=live.event, state="processing", at_ms=at, revision=6)
+        await live.tell(change)
+        assert await live.set_for(length_name(live.event)) == at + 3_600_000
+
+
 async def test_a_schedule_in_the_past_fires_at_once_and_leaves_nothing_behind(nats: NatsServer, tmp_path: Path) -> None:
     async with desk(nats) as of, running("scheduler", build, settings_for(nats, tmp_path)) as service:
         live = Live(of)

@@ -22,13 +22,15 @@ from shared.kv import Bucket
 from shared.media.mp4.fragments import read_fragments
 from shared.media.timeline import Timeline
 from shared.messages.jobs import JobRecord
+from shared.messages.live import LiveFinish
 from shared.messages.media import SegmentWritten
+from shared.settings import TakeUp
 from tests.support.cut_line import CutLine
 from tests.support.media_streams import encode
 from tests.support.nats import NatsServer, nats_server
 from tests.support.recordings import until
 from tests.support.sessions_desk import ACCOUNT, Desk, desk
-from tests.support.shared_bus import free_port, served
+from tests.support.shared_bus import free_port, send, served
 from tests.support.waiting import freeze
 
 LEASE_S = 6.0
@@ -48,12 +50,12 @@ async def shorten_leases(js: JetStreamContext) -> None:
 
 
 @contextlib.asynccontextmanager
-async def broker(tmp_path: Path, source: Path) -> AsyncIterator[tuple[NatsServer, Desk]]:
+async def broker(tmp_path: Path, source: Path, take_up: TakeUp = "never") -> AsyncIterator[tuple[NatsServer, Desk]]:
     """Run a broker with gateway and scheduler."""
     with nats_server(tmp_path / "nats") as server:
         async with desk(server, tmp_path, source) as at:
             await shorten_leases(at.js)
-            settings = at.settings.model_copy(update={"http_port": free_port()})
+            settings = at.settings.model_copy(update={"http_port": free_port(), "take_up": take_up})
             async with served("gateway", gateway, settings), served("scheduler", scheduler, settings):
                 await at.job()
                 yield server, at
@@ -186,3 +188,39 @@ async def test_a_session_declared_over_while_its_ingester_was_cut_off_goes_on(tm
             assert [c.state for c in (await job_of(at)).history][-4:] == [
                 "processing", "disconnected", "processing", "disconnected",
             ]  # fmt: skip
+
+
+@pytest.mark.parametrize("take_up", ["never", "away"])
+async def test_a_job_finished_too_early_is_taken_up_by_its_encoder(
+    tmp_path: Path, source: Path, take_up: TakeUp
+) -> None:
+    async with broker(tmp_path, source, take_up) as (_, at):
+        with at.ingester(tmp_path / "log", REELAY_TAKE_UP=take_up):
+            await until(lambda: asyncio.to_thread(listens, at.rtmp), 60)
+            with ending(at.encoder()):
+                await recorded(at, 2)
+            [first] = await until(at.ended)
+            await until(lambda: is_in(at, "disconnected"))
+            waited = LiveFinish(
+                account=ACCOUNT, event=at.event, session=first.session, reason="reconnect_time", at_ms=first.ended_ms
+            )
+            await send(at.js, waited)
+            await until(lambda: is_in(at, "finished"))
+            before = len(await at.segments())
+            with ending(at.encoder()) as encoder:
+                if take_up == "never":
+                    assert await asyncio.to_thread(encoder.wait, 60) != 0
+                    assert await is_in(at, "finished")
+                    return
+                await recorded_in_all(at, before + 2)
+                await until(lambda: is_in(at, "processing"))
+            await until(lambda: at.ended(2))
+            await until(lambda: is_in(at, "disconnected"))
+            assert len({s.origin_ms for s in await at.segments()}) == 2, "one recording, with a gap"
+
+
+async def recorded_in_all(at: Desk, count: int) -> None:
+    async def look() -> bool:
+        return len(await at.segments()) >= count
+
+    await until(look, 60)

@@ -70,18 +70,21 @@ def is_gone(holder: Holder) -> bool:
 
     False says nothing of one in another machine or another numbering of processes.
     """
-    if not is_local(holder):
-        return False
+    return is_local(holder) and has_ended(holder.pid, holder.started)
+
+
+def has_ended(pid: int, started: int) -> bool:
+    """Tell for sure that a process of this machine that started then (0: not known) is no more."""
     try:
-        os.kill(holder.pid, 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
         return True
     except PermissionError:
         pass  # another user's: there is a process of this number
-    found = _stat(Path(f"/proc/{holder.pid}")) if _numbers_match() else None
+    found = _stat(Path(f"/proc/{pid}")) if _numbers_match() else None
     if found is None:
         return False
-    return found[_STATE] in _GONE_STATES or (holder.started != 0 and int(found[_START]) != holder.started)
+    return found[_STATE] in _GONE_STATES or (started != 0 and int(found[_START]) != started)
 
 
 def _numbers_match() -> bool:

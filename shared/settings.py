@@ -6,13 +6,14 @@ import ipaddress
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, SecretStr, TypeAdapter
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.reachable import in_url, reachable_host
 
+TakeUp = Literal["never", "away", "any"]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _BYTES = TypeAdapter(ByteSize)
 
@@ -108,6 +109,10 @@ class Settings(BaseSettings):
     )
     retention: Annotated[timedelta, BeforeValidator(_duration)] = Field(
         timedelta(days=7), description="How long recordings are kept (seconds, or ISO 8601 as P7D)"
+    )
+    take_up: TakeUp = Field(
+        "never",
+        description="Which finished jobs their encoder takes up again within RETENTION: never, away, any",
     )
     restreams: int = Field(40, ge=0, le=1000, description="How many restreams an instance plays at once")
     account_rate: int = Field(100, ge=0, le=100_000, description="Requests a second of an account; 0: any number")

@@ -24,6 +24,7 @@ from services.gateway.web import make_web
 from services.gateway.webhooks import Webhooks
 from shared.kv import Bucket
 from shared.logging import get_logger
+from shared.messages.jobs import JobRecord
 from shared.messages.notifications import DeliveryRecord
 from shared.reachable import in_url, is_any, reachable_host
 from shared.service import Lifespan, Service, check, make_service
@@ -35,8 +36,13 @@ log = get_logger()
 
 def make_deps(service: Service) -> Deps:
     """Join the gateway's parts."""
-    quotas = Quotas(service.settings, service.clock)
-    jobs = Jobs(service.js, service.outbox, service.vault, service.clock, quotas)
+    settings = service.settings
+    quotas = Quotas(settings, service.clock)
+
+    def goes_on(job: JobRecord, at_ms: int) -> bool:
+        return job.may_go_on(settings.take_up, settings.retention, at_ms)
+
+    jobs = Jobs(service.js, service.outbox, service.vault, service.clock, quotas, goes_on)
     return Deps(
         settings=service.settings,
         clock=service.clock,

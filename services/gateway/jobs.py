@@ -46,10 +46,16 @@ class Jobs:
     """The bucket `events`; each change of state is written first, then announced, and again if that is in doubt."""
 
     def __init__(
-        self, jetstream: Callable[[], JetStreamContext], outbox: Outbox, vault: Vault, clock: Clock, quotas: Quotas
+        self,
+        jetstream: Callable[[], JetStreamContext],
+        outbox: Outbox,
+        vault: Vault,
+        clock: Clock,
+        quotas: Quotas,
+        goes_on: job_state.GoesOn,
     ) -> None:
         self.going = Tally(jetstream, "events", ENDED_STATES)
-        self._quotas = quotas
+        self._quotas, self._goes_on = quotas, goes_on
         self.bucket = Bucket(jetstream, "events", JobRecord)
         self._keys = Bucket(jetstream, "keys", IngestKey)
         self.publishers = Publishers(jetstream, clock)
@@ -143,16 +149,19 @@ class Jobs:
 
     async def started(self, event: SessionStarted) -> None:
         """Take in that a session began; Permanent when there is no such job."""
-        await self._apply(event.account, event.event, lambda job: job_state.started(job, event))
+        await self._apply(event.account, event.event, lambda job: job_state.started(job, event, self._goes_on))
 
     async def ended(self, event: SessionEnded) -> None:
         """Take in that a session is over; Permanent when there is no such job."""
-        await self._apply(event.account, event.event, lambda job: job_state.ended(job, event))
+        await self._apply(event.account, event.event, lambda job: job_state.ended(job, event, self._goes_on))
 
     async def finish(self, command: LiveFinish) -> None:
         """Take in that a wait is over; Permanent when there is no such job."""
-        sessions = await self._sessions.items(_place(command.account, command.event))
-        live = frozenset(s.value.session for s in sessions if s.value.ended_ms is None)
+        stored = await self._sessions.items(_place(command.account, command.event))
+        sessions = [s.value for s in stored if s.value.ended_ms is None]
+        if any(s.session == command.session and s.resumed > command.resumed for s in sessions):
+            return  # it goes on after all, and says so any moment
+        live = frozenset(session.session for session in sessions)
         await self._apply(command.account, command.event, lambda job: job_state.finish(job, command, live))
 
     async def announce_all(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from datetime import timedelta
@@ -58,7 +58,9 @@ class Access:
         key_bucket: Bucket[IngestKey],
         vault: Vault,
         clock: Clock,
+        takes: Callable[[JobRecord], bool] = lambda job: job.accepts_publisher,
     ) -> None:
+        self._takes = takes
         self._jobs = jobs
         self._keys = keys
         self._job_bucket = job_bucket
@@ -112,7 +114,7 @@ class Access:
         return self._entry(job)
 
     def _entry(self, job: JobRecord) -> Entry:
-        if not job.accepts_publisher:
+        if not self._takes(job):
             stage = job.state if job.ended else "being stopped"
             raise PublishRefused(f"the job is {stage} and takes no publisher any more", "over").about(
                 job.account, job.event

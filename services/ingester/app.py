@@ -32,16 +32,21 @@ def build(service: Service) -> None:
     records = Records(sessions_of(SessionRecord), sessions_of(EventClock), sessions_of(PublisherStatus))
     leases = Leases(Bucket(js, "leases", Lease), service.instance, socket.gethostname())
     recording = Recording(store, clock)
+
+    def takes(job: JobRecord) -> bool:
+        return job.accepts_publisher or job.may_go_on(settings.take_up, settings.retention, clock.now_ms())
+
     sessions = Sessions(records, leases, service.outbox, store, clock, recording, service.instance)
 
-    def job_changed(key: str, job: JobRecord | None) -> None:
+    def changed(key: str, job: JobRecord | None) -> None:
         access.job_changed(key, job)
-        sessions.job_changed(key, job)
+        if job is None or not takes(job):
+            sessions.job_changed(key, job)
 
-    jobs = Mirror(js, "events", JobRecord, changed=job_changed)
+    jobs = Mirror(js, "events", JobRecord, changed=changed)
     keys = Mirror(js, "keys", IngestKey, pattern="ingest.>")
     buckets = Bucket(js, "events", JobRecord), Bucket(js, "keys", IngestKey)
-    access = Access(jobs, keys, *buckets, service.vault, clock)
+    access = Access(jobs, keys, *buckets, service.vault, clock, takes)
     disk = Disk(store_reserve(settings), lambda: sessions.end_all("disk_full"))
     doors = Doors(access, sessions, disk, clock)
     salvage = Salvage(js, records, leases, service.outbox, store, clock, lambda: sessions.active)

@@ -48,8 +48,9 @@ class SegmentWritten(Message):
 
     @property
     def dedup_id(self) -> str:
-        """One per session, track and sequence."""
-        return f"seg-{self.session}-{self.track}-{self.sequence}"
+        """One per session, track and sequence; a salvaged one does not keep the whole out that may follow."""
+        salvaged = f"-{self.bytes}" if self.recovered else ""
+        return f"seg-{self.session}-{self.track}-{self.sequence}{salvaged}"
 
 
 class IndexedSegment(Record):

@@ -13,7 +13,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from shared.errors import Permanent
-from shared.media.timeline import identity, place
+from shared.media.timeline import Identity, identity, place
 from shared.messages.jobs import HourSummary
 from shared.messages.media import IndexedSegment, IndexHour, SegmentWritten
 from shared.recording.numbering import runs_of
@@ -49,7 +49,11 @@ def log_sequence_of(key: str) -> int | None:
 
 def make_hour(event: str, hour: int, log_sequence: int, segments: Sequence[IndexedSegment]) -> IndexHour:
     """Make an hour of segments, each once, in the order of stream time."""
-    unique = {identity(indexed.segment): indexed for indexed in reversed(segments)}
+    unique: dict[Identity, IndexedSegment] = {}
+    for indexed in segments:
+        known = unique.setdefault(identity(indexed.segment), indexed)
+        if known.segment.recovered and indexed.segment.bytes > known.segment.bytes:  # it was salvaged short
+            unique[identity(indexed.segment)] = indexed
     ordered = sorted(unique.values(), key=lambda i: (place(i.segment).start, i.log))
     return IndexHour(event=event, hour=hour, last_log_sequence=log_sequence, segments=tuple(ordered))
 

@@ -46,6 +46,8 @@ class Salvage:
     ours: Callable[[], frozenset[str]]
     missing_since_ns: dict[str, int] = field(default_factory=dict)
     unheld_since_ns: dict[str, int] = field(default_factory=dict)
+    open: dict[str, SessionRecord] = field(default_factory=dict)
+    seen: int = 0
 
     async def run_once(self, *, first: bool = False) -> None:
         """Salvage every dead session that can be; one that cannot hinders no other.
@@ -53,15 +55,30 @@ class Salvage:
         A lease may be missing because the broker was away: then its holder gets the time to write it again, except at
         this instance's start, when the dead one was most likely itself.
         """
-        for stored in await self.records.sessions.items("*.*.*"):
-            session = stored.value
-            if session.ended_ms is not None or session.session in self.ours():
+        await self._refresh()
+        for session in list(self.open.values()):
+            if session.session in self.ours():
                 continue
             try:
                 if await self._is_dead(session, first=first):
                     await self._end(session)
             except (ReelayError, OSError) as error:
                 log.error("salvage.failed", session=session.session, error=f"{type(error).__name__}: {error}")
+
+    async def _refresh(self) -> None:
+        """Bring `open` up to date: all that is in the bucket is read once, then what has been written since."""
+        last = await self.records.sessions.last_revision()
+        if last < self.seen:  # another broker, or an older state of this one
+            self.open, self.seen = {}, 0
+        if last == self.seen:
+            return
+        async for changes in self.records.sessions.changes("*.*.*", self.seen):
+            for change in changes:
+                self.open.pop(change.key, None)
+                if change.value is not None and change.value.ended_ms is None:
+                    self.open[change.key] = change.value
+                self.seen = max(self.seen, change.revision)
+        self.seen = max(self.seen, last)
 
     async def _is_dead(self, session: SessionRecord, *, first: bool) -> bool:
         holder = await self.leases.holder(session.account, session.event, session.session)

@@ -16,8 +16,11 @@ from nats.js.errors import APIError, NotFoundError
 
 from services.gateway.clip_models import ClipsAsk, NotificationAsk, Output
 from services.gateway.clip_window import BadWindow, Recording, Window, resolve
+from services.gateway.http.paging import Page, Paging
 from services.gateway.http.problems import ApiError, FieldError, bad_field, bad_fields, not_found
 from services.gateway.jobs import Jobs
+from services.gateway.lists import clips_list
+from services.gateway.orders import Time, Wanted
 from services.gateway.urls import receiver_url
 from shared.bus import Outbox
 from shared.clock import Clock
@@ -94,6 +97,7 @@ class Clips:
         self._settings = settings
         self._clock = clock
         self._records = Bucket(jetstream, "clips", ClipRecord)
+        self.list = clips_list(jetstream)
         self._clocks = Bucket(jetstream, "sessions", EventClock)
         self._first_frames: OrderedDict[str, int] = OrderedDict()
 
@@ -201,12 +205,26 @@ class Clips:
             raise Unavailable(f"commands: {type(error).__name__}") from error
         return command.model_validate_json(message.data or b"")
 
-    async def all_of(self, account: str) -> list[Known]:
-        """Find all clips of an account."""
+    async def page(self, account: str, wanted: Wanted, takes: Callable[[Known], bool], paging: Paging) -> Page[Known]:
+        """Give a page of an account's clips: those in order, and among them the few that have commands waiting."""
+        loose = await self._loose(account)
+        count = paging.page_size + 1
+        entries = await self.list.find(account, wanted, paging, count + len(loose))
+        settled = [entry.ident for entry in entries if entry.ident not in loose][:count]
+        records = await self.list.read(account, settled)
+        if len(records) < len(settled):  # some are gone, and forgotten by now
+            return await self.page(account, wanted, takes, paging)
+        found = [Known(record.request, record) for record in records.values()]
+        return paging.apply([*found, *filter(takes, loose.values())], lambda k: _time(k, paging))
+
+    async def _loose(self, account: str) -> dict[str, Known]:
+        """Find the clips that no clipper has taken up, and those whose cancellations wait."""
         waiting, cancelling = await self._all_pending(account)
-        records = {s.value.clip: s.value for s in await self._records.items(account)}
-        taken = [Known(record.request, record, clip in cancelling) for clip, record in records.items()]
-        return taken + [Known(c, None, c.clip in cancelling) for c in waiting if c.clip not in records]
+        known = await self.list.current(account)
+        ids = [command.clip for command in waiting if command.clip in known] + sorted(cancelling)
+        records = await self.list.read(account, [clip for clip in dict.fromkeys(ids) if clip in known])
+        found = {c.clip: Known(c, None, c.clip in cancelling) for c in waiting if c.clip not in records}
+        return found | {clip: Known(r.request, r, clip in cancelling) for clip, r in records.items()}
 
     async def _all_pending(self, account: str) -> tuple[list[ClipCreate], set[str]]:
         """Read the commands that no clipper has taken up, at most the first thousand, and whose cancellations wait."""
@@ -220,6 +238,10 @@ class Clips:
         found = await asyncio.gather(*(self._pending(ClipCreate, account, clip) for clip in ids))
         cancelling = {clip for channel, clip in named if channel == ClipCancel.channel}
         return [command for command in found if command], cancelling
+
+
+def _time(known: Known, paging: Paging) -> Time:
+    return (known.changed_ms if paging.sort == "modified_at" else known.created_ms), known.request.clip
 
 
 def _resolve_all(outputs: list[Output], recording: Recording) -> list[Window]:

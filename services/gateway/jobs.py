@@ -14,6 +14,8 @@ from nats.js import JetStreamContext
 
 from services.gateway import job_state
 from services.gateway.http.problems import ApiError, not_found
+from services.gateway.lists import JOB_UNTOLD, UNTOLD, jobs_list
+from services.gateway.orders import Wanted
 from services.gateway.publishers import Publishers
 from shared.bus import Outbox
 from shared.clock import Clock
@@ -45,6 +47,7 @@ class Jobs:
 
     def __init__(self, jetstream: Callable[[], JetStreamContext], outbox: Outbox, vault: Vault, clock: Clock) -> None:
         self.bucket = Bucket(jetstream, "events", JobRecord)
+        self.list = jobs_list(jetstream)
         self._keys = Bucket(jetstream, "keys", IngestKey)
         self.publishers = Publishers(jetstream, clock)
         self._sessions = Bucket(jetstream, "sessions", SessionRecord)
@@ -102,10 +105,6 @@ class Jobs:
             raise not_found("job")
         return stored.value
 
-    async def all_of(self, account: str) -> list[JobRecord]:
-        """Read all jobs of an account."""
-        return [s.value for s in await self.bucket.items(account)]
-
     async def stop(self, account: str, event: str) -> JobRecord:
         """Finish a job; ApiError 404, or 409 when it was cancelled."""
         return await self._asked(account, event, job_state.stop)
@@ -137,9 +136,11 @@ class Jobs:
 
     async def announce_all(self) -> None:
         """Send what a killed gateway has written but not announced."""
-        for stored in await self.bucket.items():
-            if stored.value.announced < stored.value.revision:
-                await self._announce(stored.value)
+        for account in await self.list.accounts():
+            untold = await self.list.idents(account, Wanted({JOB_UNTOLD: UNTOLD}))
+            for job in (await self.list.read(account, untold)).values():
+                if job.announced < job.revision:
+                    await self._announce(job)
 
     async def _apply(self, account: str, event: str, how: Callable[[JobRecord], JobRecord]) -> JobRecord:
         def change(job: JobRecord | None) -> JobRecord | None:

@@ -16,6 +16,8 @@ from services.gateway.http.idempotency import id_maker
 from services.gateway.http.ids import HexPath
 from services.gateway.http.paging import Paging
 from services.gateway.job_models import JobCreate, JobList, JobView, StateEntry
+from services.gateway.lists import JOB_STATE
+from services.gateway.orders import Wanted
 from shared.logging import get_logger
 from shared.messages.jobs import JobRecord
 from shared.messages.live import JobState
@@ -97,9 +99,7 @@ async def list_jobs(
 ) -> JobList:
     """List the account's live jobs."""
     deps = deps_of(request)
-    jobs = [job for job in await deps.jobs.all_of(caller.account) if state in {None, job.state}]
-    by_change = paging.sort == "modified_at"
-    page = paging.apply(jobs, lambda job: (job.changed_ms if by_change else job.created_ms, job.event))
+    page = await deps.jobs.list.page(caller.account, Wanted({JOB_STATE: state} if state else {}), paging)
     return JobList(jobs=[view(deps, caller, job) for job in page.items], next_token=page.next_token)
 
 

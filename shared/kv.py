@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from nats.errors import TimeoutError as NatsTimeout
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import APIError, KeyNotFoundError, KeyWrongLastSequenceError
@@ -181,19 +181,17 @@ class Bucket(Generic[R]):
         )  # fmt: skip
         reader = await js.add_consumer(stream, config)
         pending = reader.num_pending or 0
-        subscription = await js.pull_subscribe_bind(consumer=reader.name, stream=stream)
         try:
-            while pending:
-                try:
-                    messages = await subscription.fetch(min(pending, PAGE), timeout=READ_TIMEOUT_S)
-                except NatsTimeout:  # what was pending may have been removed meanwhile
-                    pending = (await subscription.consumer_info()).num_pending or 0
-                    continue
-                yield messages
-                pending = messages[-1].metadata.num_pending
+            async with _pulling(js, f"{stream}.{reader.name}") as pull:
+                while pending:
+                    messages = await pull(min(pending, PAGE))
+                    if messages:
+                        yield messages
+                        pending = messages[-1].metadata.num_pending
+                    else:  # what was pending may have been removed meanwhile
+                        pending = (await js.consumer_info(stream, reader.name)).num_pending or 0
         finally:
             with contextlib.suppress(*_FAULTS):
-                await subscription.unsubscribe()
                 await js.delete_consumer(stream, reader.name)
 
     def _change(self, message: Msg) -> Change[R]:
@@ -210,3 +208,39 @@ class Bucket(Generic[R]):
 
     def _fault(self, error: BaseException) -> Unavailable:
         return Unavailable(f"bucket {self._name}: {type(error).__name__}")
+
+
+@contextlib.asynccontextmanager
+async def _pulling(js: JetStreamContext, consumer: str) -> AsyncIterator[Callable[[int], Awaitable[list[Msg]]]]:
+    """Give a way to take so many of a consumer's messages, or fewer: a call-back costs a third of nats-py's `fetch`."""
+    client = js._nc  # noqa: SLF001  a context gives its connection nowhere else
+    inbox = client.new_inbox()
+    taken: list[Msg] = []
+    enough = asyncio.Event()
+    wanted = 0
+
+    async def collect(message: Msg) -> None:
+        if message.subject == inbox:  # a status: there are no more
+            enough.set()
+            return
+        taken.append(message)
+        if len(taken) >= wanted:
+            enough.set()
+
+    async def pull(count: int) -> list[Msg]:
+        nonlocal wanted
+        wanted = count
+        taken.clear()
+        enough.clear()
+        request = {"batch": count, "expires": int(READ_TIMEOUT_S * 1e9)}
+        subject = f"{js._prefix}.CONSUMER.MSG.NEXT.{consumer}"  # noqa: SLF001  as above
+        await client.publish(subject, json.dumps(request).encode(), reply=inbox)
+        await asyncio.wait_for(enough.wait(), 2 * READ_TIMEOUT_S)
+        return list(taken)
+
+    subscription = await client.subscribe(inbox, cb=collect)
+    try:
+        yield pull
+    finally:
+        with contextlib.suppress(*_FAULTS):
+            await subscription.unsubscribe()

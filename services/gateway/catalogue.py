@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -154,4 +155,5 @@ class Catalogue(Generic[R, F]):
                 for _ in orders.sort_some():
                     await asyncio.sleep(0)
             self._accounts = accounts
+            gc.freeze()  # there are many, and they stay: the collector need not look at them again and again
         self._seen = seen

@@ -24,6 +24,7 @@ from shared.messages.base import Record
 from shared.messages.clips import ClipCreate, ClipRecord, Selection
 from shared.messages.jobs import JobRecord, StateChange
 from shared.messages.notifications import Attempt, DeliveryRecord
+from shared.tasks import end_task
 from tests.bench.bench_rest import free_port, process
 from tests.support.api_gateway import until
 from tests.support.nats import nats_server
@@ -131,7 +132,7 @@ async def page(client: httpx.AsyncClient, name: str, path: str, tries: int) -> R
             (await client.get(path)).raise_for_status()
             took.append((time.perf_counter() - begun) * 1000)
             await asyncio.sleep(BEAT_S)
-        beating.cancel()
+        await end_task(beating)
     took.sort()
     waits.sort()
     return Row(name, path, took[len(took) // 2], took[-1], waits[len(waits) // 2], waits[-1])
@@ -146,10 +147,10 @@ async def all_pages(base: str, key: str, tries: int) -> tuple[float, float, list
             beating = asyncio.create_task(beat(other, waits))
             for path in ("/v1/jobs", "/v1/vods", "/v1/webhooks/deliveries"):
                 await until(partial(readable, client, path), 120)
-            beating.cancel()
+            await end_task(beating)
         first = time.perf_counter() - begun
         paths = [(name, path.format(job=ident(7))) for name, path in PAGES]
-    return first, max(waits), [await page(client, name, path, tries) for name, path in paths]
+        return first, max(waits), [await page(client, name, path, tries) for name, path in paths]
 
 
 async def bench(folder: Path, options: argparse.Namespace) -> None:

@@ -23,7 +23,8 @@ from shared.errors import Permanent
 from shared.kv import Bucket, Conflict, Stored
 from shared.messages.jobs import IngestKey, JobRecord, SessionRecord, StateChange
 from shared.messages.live import LiveFinish, SessionEnded, SessionStarted
-from shared.secrets import Vault, hash_token
+from shared.messages.media import RecordingDelete
+from shared.secrets import SecretUnreadable, Vault, hash_token
 
 STOP_WAIT: Final = timedelta(seconds=30)
 KEY_PURPOSE: Final = "stream-key"
@@ -112,6 +113,22 @@ class Jobs:
     async def cancel(self, account: str, event: str) -> JobRecord:
         """Cancel a job; ApiError 404, or 409 when it has finished."""
         return await self._asked(account, event, job_state.cancel)
+
+    async def delete(self, account: str, event: str) -> None:
+        """Remove a job that has ended, its stream key and its recording; ApiError 404 or 409."""
+        job = await self.get(account, event)
+        if not job.ended:
+            raise ApiError(409, f"the job is {job.state}: stop or cancel it first")
+        await self.delete_recording(job, None, None)
+        with contextlib.suppress(SecretUnreadable):
+            await self._keys.delete(f"ingest.{hash_token(self.stream_key(job))}")
+        await self.bucket.delete(_place(account, event))
+
+    async def delete_recording(self, job: JobRecord, from_ms: int | None, to_ms: int | None) -> None:
+        """Have a job's recording deleted, or a range of it."""
+        now = self._clock.now_ms()
+        wish = RecordingDelete(account=job.account, event=job.event, from_ms=from_ms, to_ms=to_ms, at_ms=now)
+        await self._outbox.emit(wish)
 
     async def _asked(self, account: str, event: str, how: Callable[[JobRecord, int], JobRecord]) -> JobRecord:
         await self.get(account, event)

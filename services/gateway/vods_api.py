@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Request
+from starlette.responses import Response
 
 from services.gateway.auth import Caller, deps_of, require
 from services.gateway.clip_filter import ClipFilter
@@ -88,6 +89,13 @@ async def get_vod(request: Request, caller: Reader, jvod_id: HexPath) -> VodView
     """Read a clip."""
     deps = deps_of(request)
     return view(deps, await deps.clips.find(caller.account, jvod_id))
+
+
+@router.delete("/vods/{jvod_id}", status_code=204, responses={202: {"description": "It will be, soon"}})
+async def delete_vod(request: Request, caller: Writer, jvod_id: HexPath) -> Response:
+    """Delete a clip that has ended, and its files; what was delivered into the library stays there."""
+    done = await deps_of(request).clips.delete(caller.account, jvod_id)
+    return Response(status_code=204 if done else 202)
 
 
 @router.put("/vods/{jvod_id}/cancel", status_code=202)

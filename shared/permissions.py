@@ -67,7 +67,7 @@ def _of_streams(service: str) -> Iterable[str]:
 
 def _of_buckets(service: str) -> Iterable[str]:
     for spec in BUCKETS:
-        if service == spec.owner:
+        if service in {spec.owner, *spec.removers}:
             yield f"$KV.{spec.name}.>"
         if service in {spec.owner, *spec.readers}:
             stream = f"KV_{spec.name}"

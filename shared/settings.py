@@ -114,6 +114,18 @@ class Settings(BaseSettings):
         "never",
         description="Which finished jobs their encoder takes up again within RETENTION: never, away, any",
     )
+    clip_retention_days: int = Field(0, ge=0, le=36_500, description="Days that clips are kept; 0: until deleted")
+    library_retention_days: int = Field(
+        0, ge=0, le=36_500, description="Days that files of the library are kept; 0: until deleted"
+    )
+    delete_oldest: bool = Field(
+        default=False,
+        description="Delete the oldest hours of recordings before a full disk would end recording",
+    )
+    log_size: Annotated[str, AfterValidator(_bytes)] = Field(
+        "32MiB", description="Size at which `reelay up` begins another file when its output goes to one; 0: never"
+    )
+    log_files: int = Field(4, ge=1, le=100, description="How many of its older log files are kept")
     restreams: int = Field(40, ge=0, le=1000, description="How many restreams an instance plays at once")
     account_rate: int = Field(100, ge=0, le=100_000, description="Requests a second of an account; 0: any number")
     account_jobs: int = Field(1000, ge=0, description="Live jobs of an account that have not ended; 0: any number")
@@ -140,6 +152,11 @@ class Settings(BaseSettings):
     def disk_reserve_bytes(self) -> int | None:
         """DISK_RESERVE in bytes; None when it is unset."""
         return int(_BYTES.validate_python(self.disk_reserve)) if self.disk_reserve else None
+
+    @property
+    def log_size_bytes(self) -> int:
+        """LOG_SIZE in bytes; 0 when there is no limit."""
+        return int(_BYTES.validate_python(self.log_size)) if self.log_size else 0
 
     @property
     def source_spool_bytes(self) -> int:

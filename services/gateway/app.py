@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Final
 
 from pydantic import SecretStr
 
@@ -17,11 +18,13 @@ from services.gateway.handlers import make_ended, make_finish, make_started
 from services.gateway.http.server import listen, serving
 from services.gateway.jobs import Jobs
 from services.gateway.keys import Keys
+from services.gateway.lists import deliveries_list
 from services.gateway.openapi import document_of
 from services.gateway.quotas import Quotas
 from services.gateway.restreams import Restreams
 from services.gateway.web import make_web
 from services.gateway.webhooks import Webhooks
+from shared.errors import Unavailable
 from shared.kv import Bucket
 from shared.logging import get_logger
 from shared.messages.jobs import JobRecord
@@ -30,8 +33,10 @@ from shared.reachable import in_url, is_any, reachable_host
 from shared.service import Lifespan, Service, check, make_service
 from shared.settings import Settings
 from shared.store import open_store
+from shared.tasks import beside
 
 log = get_logger()
+ANNOUNCE_AGAIN_S: Final = 2.0
 
 
 def make_deps(service: Service) -> Deps:
@@ -61,6 +66,7 @@ def make_deps(service: Service) -> Deps:
         webhooks=Webhooks(service.js, service.vault, service.clock, quotas),
         deliveries=Bucket(service.js, "deliveries", DeliveryRecord),
         quotas=quotas,
+        delivery_list=deliveries_list(service.js),
         base_url=service.settings.base_url,
     )
 
@@ -80,14 +86,34 @@ def serve(service: Service, deps: Deps) -> Lifespan:
             if not settings.public_url and is_any(settings.host):
                 log.warning("gateway.public_url.guessed", url=deps.base_url, better="set REELAY_PUBLIC_URL")
             tallies = deps.jobs.going, deps.clips.going, deps.restreams.going
-            async with deps.keys.running(), tallies[0].running(), tallies[1].running(), tallies[2].running():
+            async with (
+                deps.keys.running(), tallies[0].running(), tallies[1].running(), tallies[2].running(), _listing(deps)
+            ):  # fmt: skip
                 await ensure_admin_key(settings.data_dir, deps.keys)
-                await deps.jobs.announce_all()
                 async with serving(make_web(deps), bound):
                     log.info("gateway.listening", url=deps.base_url)
                     yield
 
     return http
+
+
+@contextlib.asynccontextmanager
+async def _listing(deps: Deps) -> AsyncIterator[None]:
+    """Keep the lists in order, and send what a killed gateway did not, while the block runs."""
+    async with contextlib.AsyncExitStack() as stack:
+        for one in (deps.jobs.list, deps.clips.list, deps.delivery_list):
+            await stack.enter_async_context(one.running())
+        await stack.enter_async_context(beside(_announcing(deps)))
+        yield
+
+
+async def _announcing(deps: Deps) -> None:
+    while True:
+        try:
+            return await deps.jobs.announce_all()
+        except Unavailable as error:
+            log.info("gateway.announcing.later", error=str(error))
+            await asyncio.sleep(ANNOUNCE_AGAIN_S)
 
 
 def openapi_document() -> dict[str, Any]:

@@ -17,11 +17,13 @@ from shared.settings import Settings
 from shared.store import MediaStore
 
 if TYPE_CHECKING:
+    from services.gateway.catalogue import Catalogue
     from services.gateway.cdnetworks.accounts import CdnAccounts
     from services.gateway.clips import Clips
     from services.gateway.credentials import Credentials
     from services.gateway.jobs import Jobs
     from services.gateway.keys import Keys
+    from services.gateway.lists import DeliveryFacts
     from services.gateway.quotas import Quotas
     from services.gateway.restreams import Restreams
     from services.gateway.webhooks import Webhooks
@@ -51,4 +53,5 @@ class Deps:
     webhooks: Webhooks
     deliveries: Bucket[DeliveryRecord]
     quotas: Quotas
+    delivery_list: Catalogue[DeliveryRecord, DeliveryFacts]
     base_url: str

@@ -15,6 +15,8 @@ from nats.js import JetStreamContext
 
 from services.gateway import job_state
 from services.gateway.http.problems import ApiError, not_found
+from services.gateway.lists import JOB_UNTOLD, UNTOLD, jobs_list
+from services.gateway.orders import Wanted
 from services.gateway.publishers import Publishers
 from services.gateway.quotas import Quotas, Tally
 from shared.bus import Outbox
@@ -23,7 +25,8 @@ from shared.errors import Permanent
 from shared.kv import Bucket, Conflict, Stored
 from shared.messages.jobs import ENDED_STATES, IngestKey, JobRecord, SessionRecord, StateChange
 from shared.messages.live import LiveFinish, SessionEnded, SessionStarted
-from shared.secrets import Vault, hash_token
+from shared.messages.media import RecordingDelete
+from shared.secrets import SecretUnreadable, Vault, hash_token
 
 STOP_WAIT: Final = timedelta(seconds=30)
 KEY_PURPOSE: Final = "stream-key"
@@ -57,6 +60,7 @@ class Jobs:
         self.going = Tally(jetstream, "events", ENDED_STATES)
         self._quotas, self._goes_on = quotas, goes_on
         self.bucket = Bucket(jetstream, "events", JobRecord)
+        self.list = jobs_list(jetstream)
         self._keys = Bucket(jetstream, "keys", IngestKey)
         self.publishers = Publishers(jetstream, clock)
         self._sessions = Bucket(jetstream, "sessions", SessionRecord)
@@ -128,10 +132,6 @@ class Jobs:
             raise not_found("job")
         return stored.value
 
-    async def all_of(self, account: str) -> list[JobRecord]:
-        """Read all jobs of an account."""
-        return [s.value for s in await self.bucket.items(account)]
-
     async def stop(self, account: str, event: str) -> JobRecord:
         """Finish a job; ApiError 404, or 409 when it was cancelled."""
         return await self._asked(account, event, job_state.stop)
@@ -139,6 +139,22 @@ class Jobs:
     async def cancel(self, account: str, event: str) -> JobRecord:
         """Cancel a job; ApiError 404, or 409 when it has finished."""
         return await self._asked(account, event, job_state.cancel)
+
+    async def delete(self, account: str, event: str) -> None:
+        """Remove a job that has ended, its stream key and its recording; ApiError 404 or 409."""
+        job = await self.get(account, event)
+        if not job.ended:
+            raise ApiError(409, f"the job is {job.state}: stop or cancel it first")
+        await self.delete_recording(job, None, None)
+        with contextlib.suppress(SecretUnreadable):
+            await self._keys.delete(f"ingest.{hash_token(self.stream_key(job))}")
+        await self.bucket.delete(_place(account, event))
+
+    async def delete_recording(self, job: JobRecord, from_ms: int | None, to_ms: int | None) -> None:
+        """Have a job's recording deleted, or a range of it."""
+        now = self._clock.now_ms()
+        wish = RecordingDelete(account=job.account, event=job.event, from_ms=from_ms, to_ms=to_ms, at_ms=now)
+        await self._outbox.emit(wish)
 
     async def _asked(self, account: str, event: str, how: Callable[[JobRecord, int], JobRecord]) -> JobRecord:
         await self.get(account, event)
@@ -166,9 +182,11 @@ class Jobs:
 
     async def announce_all(self) -> None:
         """Send what a killed gateway has written but not announced."""
-        for stored in await self.bucket.items():
-            if stored.value.announced < stored.value.revision:
-                await self._announce(stored.value)
+        for account in await self.list.accounts():
+            untold = await self.list.idents(account, Wanted({JOB_UNTOLD: UNTOLD}))
+            for job in (await self.list.read(account, untold)).values():
+                if job.announced < job.revision:
+                    await self._announce(job)
 
     async def _apply(self, account: str, event: str, how: Callable[[JobRecord], JobRecord]) -> JobRecord:
         def change(job: JobRecord | None) -> JobRecord | None:

@@ -54,6 +54,8 @@ class Salvage:
     ours: Callable[[], frozenset[str]]
     missing_since_ns: dict[str, int] = field(default_factory=dict)
     unheld_since_ns: dict[str, int] = field(default_factory=dict)
+    open: dict[str, Stored[SessionRecord]] = field(default_factory=dict)
+    seen: int = 0
 
     async def run_once(self) -> None:
         """Salvage every dead session that can be; one that cannot hinders no other. Unavailable: nothing is known.
@@ -61,18 +63,33 @@ class Salvage:
         A lease may be missing because the broker was away: then its holder gets the time to write it again.
         """
         try:
-            every = await self.records.sessions.items("*.*.*")
+            await self._refresh()
         except Unavailable:
             self.unheld_since_ns.clear()
             raise
-        for stored in every:
+        for stored in list(self.open.values()):
             session = stored.value
-            if session.ended_ms is not None or session.session in self.ours():
+            if session.session in self.ours():
                 continue
             try:
                 await self._look(stored)
             except (ReelayError, OSError) as error:
                 log.error("salvage.failed", session=session.session, error=f"{type(error).__name__}: {error}")
+
+    async def _refresh(self) -> None:
+        """Bring `open` up to date: all that is in the bucket is read once, then what has been written since."""
+        last = await self.records.sessions.last_revision()
+        if last < self.seen:  # another broker, or an older state of this one
+            self.open, self.seen = {}, 0
+        if last == self.seen:
+            return
+        async for changes in self.records.sessions.changes("*.*.*", self.seen):
+            for change in changes:
+                self.open.pop(change.key, None)
+                if change.value is not None and change.value.ended_ms is None:
+                    self.open[change.key] = Stored(change.key, change.value, change.revision)
+                self.seen = max(self.seen, change.revision)
+        self.seen = max(self.seen, last)
 
     async def _look(self, stored: Stored[SessionRecord]) -> None:
         session = stored.value

@@ -4,14 +4,15 @@
 #   make test PYTEST_ARGS="-k rtmp -x"
 PYTEST_ARGS ?=
 BENCH ?=
+COMPOSE_ARGS ?=
 BIN := .venv/bin
 export PYTHON
 
-.PHONY: help setup demo up test lint format bench contracts soak clean
+.PHONY: help setup demo up test lint format bench contracts soak compose-check clean
 
 help:
 	@sed -n '2,4s/^# \{0,1\}//p' Makefile
-	@echo "targets: demo up test lint format bench contracts soak clean"
+	@echo "targets: demo up test lint format bench contracts soak compose-check clean"
 
 setup:
 	@scripts/setup
@@ -47,6 +48,10 @@ contracts: setup
 # Every program tests/bench/bench_*.py, or one: make bench BENCH=ingest
 bench: setup
 	@scripts/bench $(BENCH)
+
+# The stack of compose/ in containers, with docker or podman, and away again: make compose-check COMPOSE_ARGS="--help"
+compose-check: setup
+	@scripts/compose-check $(COMPOSE_ARGS)
 
 # Everything that the targets above made; recordings (data/) stay.
 clean:

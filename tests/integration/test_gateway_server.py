@@ -355,6 +355,18 @@ async def test_connections_are_bounded_in_all(serve: Serve) -> None:
     assert [await call.status() for call in held] == [200] * 10
 
 
+async def test_who_waits_to_be_asked_for_its_body_is_not_overdue(serve: Serve) -> None:
+    """Expect: 100-continue (RFC 9110, 10.1.1): as long as the application has not asked, the next step is ours."""
+    server = await serve(limits(rate_s=0.05, body_s=0.2))
+    call = await server.call(POST % b"held" + b"Content-Length: 9\r\nExpect: 100-continue\r\n\r\n")
+    overdue = await server.call(POST % b"held" + b"Content-Length: 9\r\n\r\n")
+    assert await overdue.status() == 408  # of the same age, but nothing keeps it from sending
+    again = await server.call(POST % b"held" + b"Content-Length: 9\r\n\r\n")
+    assert await again.status() == 408
+    server.gate.set()
+    assert await call.status() == 200
+
+
 async def test_who_takes_an_answer_byte_by_byte_is_let_go(serve: Serve) -> None:
     server = await serve(limits(stall_s=0.2, stall_bytes=64 * KIB))
     with socket.create_connection(("127.0.0.1", server.port)) as slow:

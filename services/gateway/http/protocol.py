@@ -281,8 +281,8 @@ class BoundedProtocol(HttpToolsProtocol):
             self.finish()
 
     def _comes(self) -> bool:
-        """Tell whether a body may go on: it comes fast enough, or it is us who do not read."""
-        if not self._reading:
+        """Tell whether a body may go on: it comes fast enough, or we do not read, or have not asked for it."""
+        if not self._reading or self.cycle.waiting_for_100_continue:
             self._begun_s += self._limits.rate_s
             return True
         slow = self._received - self._marked < self._limits.rate_bytes

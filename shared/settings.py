@@ -91,6 +91,9 @@ class Settings(BaseSettings):
     target_pause: Annotated[timedelta, BeforeValidator(_duration)] = Field(
         timedelta(seconds=60), description="The longest pause before a restream's target that fails is called again"
     )
+    cdn_window: Annotated[timedelta, BeforeValidator(_duration)] = Field(
+        timedelta(0), description="The r of a CDNetworks request must be the time in s, this near to now; 0: anything"
+    )
     source_spool: Annotated[str, AfterValidator(_bytes)] = Field(
         "4GiB",
         description="The largest source of a restream that is fetched whole, where it cannot play before; 0: none",
@@ -111,6 +114,12 @@ class Settings(BaseSettings):
     )
     log_files: int = Field(4, ge=1, le=100, description="How many of its older log files are kept")
     restreams: int = Field(40, ge=0, le=1000, description="How many restreams an instance plays at once")
+    account_rate: int = Field(100, ge=0, le=100_000, description="Requests a second of an account; 0: any number")
+    account_jobs: int = Field(1000, ge=0, description="Live jobs of an account that have not ended; 0: any number")
+    account_clips: int = Field(1000, ge=0, description="Clips of an account that are in work; 0: any number")
+    account_restreams: int = Field(200, ge=0, description="Restreams of an account that are not over; 0: any number")
+    account_webhooks: int = Field(100, ge=0, description="Receivers of webhooks of an account; 0: any number")
+    outputs: int = Field(100, ge=0, le=100, description="Clips that one request may ask for; 0: as many as it can, 100")
     log_json: bool = Field(default=False, description="Log lines as JSON")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
     instance: str = Field("", max_length=64, description="Name of this instance; default host name and process id")

@@ -137,7 +137,7 @@ BUCKETS: tuple[BucketSpec, ...] = (
     BucketSpec("keys", "gateway", readers=("ingester",)),
     BucketSpec("credentials", "gateway", readers=("restreamer",)),
     BucketSpec("webhooks", "gateway", readers=("notifier",)),
-    BucketSpec("nonces", "gateway", ttl=timedelta(days=1)),
+    BucketSpec("nonces", "gateway"),
     BucketSpec(
         "sessions", "ingester", readers=("gateway", "archiver", "clipper", "restreamer"), removers=("archiver",)
     ),

@@ -20,6 +20,7 @@ from services.gateway.jobs import Jobs
 from services.gateway.keys import Keys
 from services.gateway.lists import deliveries_list
 from services.gateway.openapi import document_of
+from services.gateway.quotas import Quotas
 from services.gateway.restreams import Restreams
 from services.gateway.web import make_web
 from services.gateway.webhooks import Webhooks
@@ -39,7 +40,8 @@ ANNOUNCE_AGAIN_S: Final = 2.0
 
 def make_deps(service: Service) -> Deps:
     """Join the gateway's parts."""
-    jobs = Jobs(service.js, service.outbox, service.vault, service.clock)
+    quotas = Quotas(service.settings, service.clock)
+    jobs = Jobs(service.js, service.outbox, service.vault, service.clock, quotas)
     return Deps(
         settings=service.settings,
         clock=service.clock,
@@ -51,13 +53,14 @@ def make_deps(service: Service) -> Deps:
         store=open_store(service.settings),
         keys=Keys(service.js, service.clock),
         jobs=jobs,
-        clips=Clips(service.js, service.outbox, jobs, service.vault, service.settings, service.clock),
-        restreams=Restreams(service.js, service.outbox, jobs, service.vault, service.settings, service.clock),
-        cdn_accounts=CdnAccounts(service.js, service.vault, service.clock),
+        clips=Clips(service.js, service.outbox, jobs, service.vault, service.settings, service.clock, quotas),
+        restreams=Restreams(service.js, service.outbox, jobs, service.vault, service.settings, service.clock, quotas),
+        cdn_accounts=CdnAccounts(service.js, service.vault, service.clock, service.settings.cdn_window),
         credentials=Credentials(service.js, service.vault, service.clock),
-        webhooks=Webhooks(service.js, service.vault, service.clock),
+        webhooks=Webhooks(service.js, service.vault, service.clock, quotas),
         deliveries=Bucket(service.js, "deliveries", DeliveryRecord),
         delivery_list=deliveries_list(service.js),
+        quotas=quotas,
         base_url=service.settings.base_url,
     )
 
@@ -76,7 +79,9 @@ def serve(service: Service, deps: Deps) -> Lifespan:
                 deps.base_url = f"http://{in_url(reachable_host(settings.host))}:{bound.getsockname()[1]}"
             if not settings.public_url and is_any(settings.host):
                 log.warning("gateway.public_url.guessed", url=deps.base_url, better="set REELAY_PUBLIC_URL")
-            async with deps.keys.running(), _listing(deps):
+            tallies = deps.jobs.going, deps.clips.going, deps.restreams.going
+            running = deps.keys.running(), tallies[0].running(), tallies[1].running(), tallies[2].running()
+            async with running[0], running[1], running[2], running[3], _listing(deps):
                 await ensure_admin_key(settings.data_dir, deps.keys)
                 async with serving(make_web(deps), bound):
                     log.info("gateway.listening", url=deps.base_url)

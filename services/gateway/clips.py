@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from typing import Final, TypeVar, get_args
 
 from nats.errors import Error as NatsError
@@ -21,6 +22,7 @@ from services.gateway.http.problems import ApiError, FieldError, bad_field, bad_
 from services.gateway.jobs import Jobs
 from services.gateway.lists import CLIP_JOB, CLIP_STATE, clips_list
 from services.gateway.orders import Span, Time, Wanted
+from services.gateway.quotas import Quotas, Tally
 from services.gateway.soon import soon
 from services.gateway.urls import receiver_url
 from shared.bus import Outbox
@@ -94,7 +96,10 @@ class Clips:
         vault: Vault,
         settings: Settings,
         clock: Clock,
+        quotas: Quotas,
     ) -> None:
+        self.going = Tally(jetstream, "clips", ENDED)
+        self._quotas = quotas
         self._jetstream = jetstream
         self._outbox = outbox
         self._jobs = jobs
@@ -107,7 +112,8 @@ class Clips:
         self._first_frames: OrderedDict[str, int] = OrderedDict()
 
     async def create(self, account: str, job_id: str, asked: ClipsAsk, ids: Callable[[int], str]) -> list[ClipCreate]:
-        """Check all outputs, then order all clips; ApiError 404 or 400 orders none."""
+        """Check all outputs, then order all clips; ApiError 404, 400 or 429 orders none."""
+        self._quotas.outputs(len(asked.outputs))
         job = await self._jobs.get(account, job_id)
         last = await last_segment(self._jetstream(), account, job_id)
         recording = await self._recording(job, last)
@@ -132,8 +138,15 @@ class Clips:
                 notifications=receivers[position],
             )
             commands.append(command)
-        await asyncio.gather(*(self._outbox.emit(command) for command in commands))
+        ids_made, known = [command.clip for command in commands], partial(self.going.knows, account)
+        async with self._quotas.room(account, "clips in work", partial(self._going, account), ids_made, known):
+            await asyncio.gather(*(self._outbox.emit(command) for command in commands))
         return commands
+
+    async def _going(self, account: str) -> frozenset[str]:
+        """Give the clips that are in work, or that no clipper has taken up."""
+        named = await self._named(account)
+        return self.going.of(account) | {clip for channel, clip in named if channel == ClipCreate.channel}
 
     def _all_receivers(self, asked: ClipsAsk) -> list[tuple[Notification, ...]]:
         """Check the receivers' URLs and give each output's, sealed, those of the whole request included."""
@@ -258,16 +271,20 @@ class Clips:
 
     async def _all_pending(self, account: str) -> tuple[list[ClipCreate], set[str]]:
         """Read the commands that no clipper has taken up, at most the first thousand, and whose cancellations wait."""
+        named = await self._named(account)
+        ids = [clip for channel, clip in named if channel == ClipCreate.channel][:1000]
+        found = await asyncio.gather(*(self._pending(ClipCreate, account, clip) for clip in ids))
+        cancelling = {clip for channel, clip in named if channel == ClipCancel.channel}
+        return [command for command in found if command], cancelling
+
+    async def _named(self, account: str) -> list[tuple[str, ...]]:
+        """List the commands about an account's clips that wait: channel and clip of each."""
         domain = ClipCreate.channel.partition(".")[0]
         try:
             info = await self._jetstream().stream_info(COMMANDS, subjects_filter=f"{domain}.*.{account}.*")
         except (NatsError, APIError, TimeoutError, OSError) as error:
             raise Unavailable(f"commands: {type(error).__name__}") from error
-        named = [tuple(subject.rsplit(f".{account}.", 1)) for subject in info.state.subjects or {}]
-        ids = [clip for channel, clip in named if channel == ClipCreate.channel][:1000]
-        found = await asyncio.gather(*(self._pending(ClipCreate, account, clip) for clip in ids))
-        cancelling = {clip for channel, clip in named if channel == ClipCancel.channel}
-        return [command for command in found if command], cancelling
+        return [tuple(subject.rsplit(f".{account}.", 1)) for subject in info.state.subjects or {}]
 
 
 def _time(known: Known, paging: Paging) -> Time:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from services.gateway.jobs import Jobs
     from services.gateway.keys import Keys
     from services.gateway.lists import DeliveryFacts
+    from services.gateway.quotas import Quotas
     from services.gateway.restreams import Restreams
     from services.gateway.webhooks import Webhooks
 
@@ -52,4 +53,5 @@ class Deps:
     webhooks: Webhooks
     deliveries: Bucket[DeliveryRecord]
     delivery_list: Catalogue[DeliveryRecord, DeliveryFacts]
+    quotas: Quotas
     base_url: str

@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 from nats.js import JetStreamContext
@@ -17,11 +18,12 @@ from services.gateway.http.problems import ApiError, not_found
 from services.gateway.lists import JOB_UNTOLD, UNTOLD, jobs_list
 from services.gateway.orders import Wanted
 from services.gateway.publishers import Publishers
+from services.gateway.quotas import Quotas, Tally
 from shared.bus import Outbox
 from shared.clock import Clock
 from shared.errors import Permanent
 from shared.kv import Bucket, Conflict, Stored
-from shared.messages.jobs import IngestKey, JobRecord, SessionRecord, StateChange
+from shared.messages.jobs import ENDED_STATES, IngestKey, JobRecord, SessionRecord, StateChange
 from shared.messages.live import LiveFinish, SessionEnded, SessionStarted
 from shared.messages.media import RecordingDelete
 from shared.secrets import SecretUnreadable, Vault, hash_token
@@ -46,7 +48,11 @@ class NewJob:
 class Jobs:
     """The bucket `events`; each change of state is written first, then announced, and again if that is in doubt."""
 
-    def __init__(self, jetstream: Callable[[], JetStreamContext], outbox: Outbox, vault: Vault, clock: Clock) -> None:
+    def __init__(
+        self, jetstream: Callable[[], JetStreamContext], outbox: Outbox, vault: Vault, clock: Clock, quotas: Quotas
+    ) -> None:
+        self.going = Tally(jetstream, "events", ENDED_STATES)
+        self._quotas = quotas
         self.bucket = Bucket(jetstream, "events", JobRecord)
         self.list = jobs_list(jetstream)
         self._keys = Bucket(jetstream, "keys", IngestKey)
@@ -57,7 +63,19 @@ class Jobs:
         self._clock = clock
 
     async def create(self, account: str, event: str, asked: NewJob) -> JobRecord:
-        """Make a job in standby; when one of this id is there already (a request repeated), give that one."""
+        """Make a job in standby; when one of this id is there already (a request repeated), give that one.
+
+        ApiError 429 when the account has as many as it may.
+        """
+
+        async def going() -> frozenset[str]:
+            return self.going.of(account)
+
+        known = partial(self.going.knows, account)
+        async with self._quotas.room(account, "live jobs", going, [event], known):
+            return await self._create(account, event, asked)
+
+    async def _create(self, account: str, event: str, asked: NewJob) -> JobRecord:
         stream_key = secrets.token_hex(16)
         now = self._clock.now_ms()
         job = JobRecord(
@@ -82,6 +100,8 @@ class Jobs:
         except Conflict:
             job = await self.get(account, event)
             stream_key = self.stream_key(job)
+        if not job.ended:
+            self.going.note(account, event)
         await asyncio.gather(self._register(job, stream_key), self._announce(job, revision))
         return job
 

@@ -23,6 +23,7 @@ from shared.webhooks import seal_url
 
 FILE_SCHEMES: Final = frozenset({"http", "https"})
 TARGET_SCHEMES: Final = frozenset({"rtmp", "rtmps", "srt"})
+TARGET_PURPOSE: Final = "restream-target"
 _OWN: Final = re.compile(r"reelay:(clip|recording|library)/(.+)")
 _BUCKET_FILE: Final = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/[^\x00-\x1f\x7f]{1,1024}")
 _PATH: Final = re.compile(r"[^\x00-\x1f\x7f\\]{1,1024}")
@@ -71,8 +72,7 @@ class Parts:
         return self._target(found.url, found.shown)
 
     def _target(self, url: str, shown: str) -> Target:
-        ident = hashlib.sha256(url.encode()).hexdigest()[:16]
-        return Target(target=ident, url=seal_url(self._vault, url), shown=shown)
+        return Target(target=self._vault.fingerprint(url, TARGET_PURPOSE), url=seal_url(self._vault, url), shown=shown)
 
     def targets(self, named: Iterable[tuple[str, str]]) -> tuple[Target, ...]:
         """Read (field, URL) of several targets; each counts once."""

@@ -33,9 +33,15 @@ def build(service: Service) -> None:
     leases = Leases(Bucket(js, "leases", Lease), service.instance, socket.gethostname())
     recording = Recording(store, clock)
     sessions = Sessions(records, leases, service.outbox, store, clock, recording, service.instance)
-    jobs = Mirror(js, "events", JobRecord, changed=sessions.job_changed)
+
+    def job_changed(key: str, job: JobRecord | None) -> None:
+        access.job_changed(key, job)
+        sessions.job_changed(key, job)
+
+    jobs = Mirror(js, "events", JobRecord, changed=job_changed)
     keys = Mirror(js, "keys", IngestKey, pattern="ingest.>")
-    access = Access(jobs, keys, Bucket(js, "events", JobRecord), Bucket(js, "keys", IngestKey), service.vault)
+    buckets = Bucket(js, "events", JobRecord), Bucket(js, "keys", IngestKey)
+    access = Access(jobs, keys, *buckets, service.vault, clock)
     disk = Disk(store_reserve(settings), lambda: sessions.end_all("disk_full"))
     doors = Doors(access, sessions, disk, clock)
     salvage = Salvage(js, records, leases, service.outbox, store, clock, lambda: sessions.active)

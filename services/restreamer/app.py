@@ -13,9 +13,10 @@ from services.restreamer.inserts import Inserts
 from services.restreamer.leases import Me, Sights
 from services.restreamer.manager import Manager
 from services.restreamer.playout import Playout, Reporter
-from services.restreamer.records import Records
+from services.restreamer.records import Records, restream_key
 from services.restreamer.sources import Access, Limits, PictureCache, Sources, Spool
 from services.restreamer.targets import TargetRules, Targets
+from services.restreamer.trail import Trails
 from shared.kv import Bucket
 from shared.messages.jobs import JobRecord
 from shared.messages.restreams import PlaceRecord, RestreamRecord
@@ -27,6 +28,7 @@ from shared.store import open_store
 
 PLACES = "places"
 SPOOL = "spool"
+TRAILS = "restreams"
 
 
 def build(service: Service, make: MakePlayout | None = None) -> None:
@@ -35,7 +37,9 @@ def build(service: Service, make: MakePlayout | None = None) -> None:
     me = Me.here(service.instance)
     kept = Records(Bucket(js, records.BUCKET, RestreamRecord), service.outbox, clock)
     watched = Inserts(js, Bucket(js, inserts.BUCKET, JobRecord))
-    tools = Tools(kept, Bucket(js, PLACES, PlaceRecord), watched, service.vault, clock, me, make or _playouts(service))
+    trails = Trails(service.settings.data_dir / TRAILS, clock)
+    made = make or _playouts(service, trails)
+    tools = Tools(kept, Bucket(js, PLACES, PlaceRecord), watched, service.vault, clock, me, made, trails)
     manager = Manager(tools, Sights(me, clock), service.settings.restreams)
     wanted = Mirror(js, records.BUCKET, RestreamRecord, changed=manager.record_changed)
     places = Mirror(js, PLACES, PlaceRecord, changed=manager.place_changed)
@@ -49,7 +53,7 @@ def build(service: Service, make: MakePlayout | None = None) -> None:
     service.handle("restreamer-command", Handlers(kept).command)
 
 
-def _playouts(service: Service) -> MakePlayout:
+def _playouts(service: Service, trails: Trails) -> MakePlayout:
     settings, clock, store, pictures = service.settings, service.clock, open_store(service.settings), PictureCache()
     allowed = settings.allowed_networks
     folder, limits = settings.data_dir / SPOOL, Limits(spool=settings.source_spool_bytes)
@@ -63,6 +67,7 @@ def _playouts(service: Service) -> MakePlayout:
             asyncio.get_running_loop(), clock, limits, spool, record.restream, tls,
         )  # fmt: skip
         about = {"account": record.account, "restream": record.restream, "run": record.run}
-        return Playout(Sources(access, pictures), Targets(rules, clock, about), report, clock)
+        trail = trails.begin(restream_key(record.account, record.restream), record.run)
+        return Playout(Sources(access, pictures), Targets(rules, clock, about), report, clock, notes=trail)
 
     return make

@@ -20,6 +20,7 @@ from services.restreamer.places import mark
 from services.restreamer.playout import Ended, FileStarted, Playout, Report, Reporter, Snapshot, Started, Warned
 from services.restreamer.records import Records, restream_key
 from services.restreamer.telling import Telling, at_the_end, shown
+from services.restreamer.trail import Trails
 from shared.clock import Clock
 from shared.errors import Unavailable
 from shared.kv import Bucket, Conflict, Stored
@@ -48,6 +49,7 @@ class Tools:
     clock: Clock
     me: Me
     make: MakePlayout
+    trails: Trails
 
 
 @dataclass(slots=True)
@@ -120,6 +122,7 @@ class Holder:
                 closed = await asyncio.to_thread(player.join, JOIN_S)
                 state, reason = self._why()
                 self.log.info("restream.left", state=state, reason=reason, closed=closed)
+                self.tools.trails.end(self.key, keep=self._lost)
             if not self._lost:
                 await self._let_go(player)
 

@@ -14,7 +14,7 @@ from services.restreamer.decide import WANTED
 from services.restreamer.holder import Holder, Tools
 from services.restreamer.leases import Sights
 from services.restreamer.places import beginning, mark
-from services.restreamer.records import is_forgotten, is_left_behind
+from services.restreamer.records import is_forgotten, is_left_behind, restream_key
 from services.restreamer.telling import Telling
 from shared.errors import Unavailable
 from shared.kv import Stored
@@ -66,6 +66,7 @@ class Manager:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Hold runs while the block runs."""
+        self.tools.trails.sweep()
         try:
             async with beside(self._take()), beside(self._ask()), beside(self._sweep()):
                 yield
@@ -113,6 +114,9 @@ class Manager:
 
     def _mine(self, record: RestreamRecord, last: PlaceRecord | None) -> PlaceRecord:
         me, same = self.tools.me, last if last and last.run == record.run else None
+        step = self.tools.trails.last(restream_key(record.account, record.restream)) if same else None
+        if same and step and step.continues(same):
+            last = same.model_copy(update={"place": step.place})
         place = beginning(record, last, lambda: [mark(self.tools.vault, item.source) for item in record.spec.items])
         return PlaceRecord(
             account=record.account, restream=record.restream, run=record.run, holder=me.instance, host=me.host,

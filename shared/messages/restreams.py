@@ -76,7 +76,7 @@ class Item(Record):
 class Target(Record):
     """Where to: rtmp(s)://, srt:// (mode=listener in the query waits for a caller)."""
 
-    target: TargetId = Field(description="Hash of the URL")
+    target: TargetId = Field(description="Keyed hash of the URL")
     url: Sealed
     shown: Shown
     instead_of: TargetId | None = Field(None, description="The target whose name it answers to besides (resetUrl)")

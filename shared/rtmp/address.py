@@ -42,9 +42,9 @@ class RtmpUrl:
 
     @property
     def shown(self) -> str:
-        """The URL for people: without stream name, arguments, user and password."""
+        """The URL for people: no more of the path than its first step, since what follows may be a stream key."""
         login = "***@" if self.login else ""
-        app = "/".join(step for step in self.app.partition("?")[0].split("/") if step)
+        app = self.app.partition("?")[0].lstrip("/").partition("/")[0]
         return f"{self.scheme}://{login}{self.place}/{app}/***"
 
 

@@ -25,6 +25,15 @@ def _translated(key: str) -> Iterator[None]:
         raise Unavailable(f"the store failed: {os.strerror(error.errno or 0)}") from error
 
 
+def _sync(path: Path) -> None:
+    """Wait until a file, or a folder's list of names, has reached the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 class LocalStore(MediaStore):
     """A folder below which each key is a path."""
 
@@ -43,9 +52,11 @@ class LocalStore(MediaStore):
         return path
 
     def commit(self, key: str) -> None:
-        """Check that the file is there."""
-        if not self.path(key).is_file():
-            raise ObjectMissing(f"{key} is not in the store")
+        """Have the file on the disk, and its name in the folder, so that no record outlives what it names."""
+        path = self.path(key)
+        with _translated(key):
+            _sync(path)
+            _sync(path.parent)
 
     def put(self, key: str, data: bytes) -> None:
         """Write beside, then rename over."""
@@ -54,7 +65,9 @@ class LocalStore(MediaStore):
         with _translated(key):
             try:
                 draft.write_bytes(data)
+                _sync(draft)
                 draft.replace(path)
+                _sync(path.parent)
             finally:
                 draft.unlink(missing_ok=True)
 

@@ -64,7 +64,7 @@ async def test_kills_of_restreamer_and_broker_while_a_restream_plays(
     print(f"first picture {first_ms} ms after the start's time, the end {late} ms after its own")
     print(f"kill -9: goes on after {took:.2f} s, {gap} pictures left out (less: again)")
     assert all(in_order(each) for each in numbers)
-    assert abs(gap) <= 2 * RATE
+    assert abs(gap) <= 8, "the trail tells the picture, to the reorder depth of the file"
     assert first_ms >= 0
 
 

@@ -3,35 +3,39 @@
 import hashlib
 import itertools
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
+from datetime import timedelta
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
-from services.gateway.cdnetworks.accounts import signature
-from services.gateway.restream_parts import restream_id
+from services.gateway.cdnetworks.accounts import CdnAccounts, Refused, UsedRandom, signature
+from services.gateway.restream_parts import TARGET_PURPOSE, restream_id
 from shared.kv import Bucket
 from shared.messages.restreams import FLICKS, RestreamRecord
 from shared.webhooks import open_url
+from tests.support.archive import SetClock
 from tests.support.cdn_customer import Customer, a_start, customer_of
 from tests.support.nats import NatsServer
 
 SAMPLES = Path(__file__).parents[1] / "support" / "cdn_samples"
 PUSH1, PUSH2, PUSH3 = (
-    hashlib.sha256(url.encode()).hexdigest()[:16]
-    for url in (
-        "rtmp://www.push1.com/live/test",
-        "rtmp://www.push2.com/live/test2",
-        "rtmp://www.push3.com/live/test3",
-    )
-)
+    "rtmp://www.push1.com/live/test", "rtmp://www.push2.com/live/test2", "rtmp://www.push3.com/live/test3"
+)  # fmt: skip
 
 
 @pytest.fixture
 async def customer(nats: NatsServer, tmp_path: Path) -> AsyncIterator[Customer]:
     async with customer_of(nats, tmp_path) as made:
         yield made
+
+
+def named(customer: Customer, url: str) -> str:
+    """Give a target's id, which nobody without the installation's key can find by trying stream keys."""
+    found = customer.api.deps.vault.fingerprint(url, TARGET_PURPOSE)
+    assert found != hashlib.sha256(url.encode()).hexdigest()[:16]
+    return found
 
 
 def sample(name: str) -> str:
@@ -85,7 +89,7 @@ async def test_a_start_says_all_that_its_sample_says(customer: Customer) -> None
     ]
     assert [(r.clock, r.start, r.end) for r in spec.items[1].ranges] == [("wall", 1540222200000, 1540223400000)]
     assert [(r.clock, r.start, r.end) for r in spec.items[2].ranges] == [("file", 300 * FLICKS, 500 * FLICKS)]
-    assert [t.target for t in spec.targets] == [PUSH1, PUSH2]
+    assert [t.target for t in spec.targets] == [named(customer, url) for url in (PUSH1, PUSH2)]
     assert (spec.loops, spec.first, spec.encoding) == (1, 0, None)
     assert spec.callback is not None
     assert open_url(vault, spec.callback.url) == "http://www.callback.com/api"
@@ -100,7 +104,7 @@ async def test_resuming_and_transcoding_say_all_that_their_samples_say(customer:
     await customer.send(sample("resume"))
     command = await customer.command()
     assert command is not None
-    assert {old: new.target for old, new in command.reset.items()} == {PUSH2: PUSH3}
+    assert {old: new.target for old, new in command.reset.items()} == {named(customer, PUSH2): named(customer, PUSH3)}
     await customer.send(sample("transcode"))
     command = await customer.command()
     assert command is not None
@@ -113,6 +117,34 @@ async def test_resuming_and_transcoding_say_all_that_their_samples_say(customer:
     assert mark is not None
     assert mark.corner == "TOP_LEFT"
     assert command.spec.items[1].watermark is None
+
+
+async def test_an_r_is_spent_for_the_keys_life(customer: Customer) -> None:
+    """The bucket has no time after which an old request would be good again; with the name, all of it goes."""
+    js, name = customer.api.deps.js, hashlib.sha256(customer.name.encode()).hexdigest()
+    used = Bucket(js, "nonces", UsedRandom)
+    assert (await customer.send(a_start())).status_code == 200
+    assert not (await (await js().key_value("nonces")).status()).ttl
+    assert len(await used.items(name)) == 1
+    assert (await customer.api.http.delete(f"/v1/cdn-accounts/{customer.name}")).status_code == 204
+    assert not await used.items(name)
+
+
+async def test_with_a_window_r_is_the_present_time(customer: Customer) -> None:
+    clock = SetClock()
+    accounts = CdnAccounts(customer.api.deps.js, customer.api.deps.vault, clock, timedelta(seconds=60))
+    now = clock.now_ms() // 1000
+
+    def verified(r: str, key: str = customer.key) -> Awaitable[str]:
+        return accounts.verify(customer.name, r, signature(r, key))
+
+    for good in (now, now - 60, now + 60):
+        assert await verified(str(good)) == "main"
+    for bad in (str(now - 61), str(now + 61), "abc", "\u0661\u0662"):
+        with pytest.raises(Refused, match="present time"):
+            await verified(bad)
+    with pytest.raises(Refused, match="n or k"):  # who has no key does not learn of the window
+        await verified("abc", "another")
 
 
 async def test_who_is_not_let_in(customer: Customer) -> None:

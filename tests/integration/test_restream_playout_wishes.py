@@ -9,6 +9,8 @@ from pathlib import Path
 from threading import Event
 
 from services.restreamer.model import FLICKS, Packet, SourceError
+from services.restreamer.playout.player import Settings
+from services.restreamer.playout.ring import Bounds
 from services.restreamer.sources.file_media import FileMedia
 from shared.messages.restreams import Move, Source
 from tests.support.playout_stage import TARGET, Clip, Stage, item, make, opened, spec, steps, until
@@ -108,7 +110,7 @@ def test_a_seek_goes_to_the_list_that_waits(tmp_path: Path) -> None:
 
 def test_a_list_follows_what_plays_while_the_next_file_is_read(tmp_path: Path) -> None:
     short, long, other = (make(Clip(90, CLIPS * n), tmp_path / str(n)) for n in range(3))
-    stage = Stage(speed=2)
+    stage = Stage(speed=2, settings=Settings(Bounds(5 * FLICKS)))  # the second file is being read when it is full
     stage.player.start(spec(item(short), item(long), item(long)), (TARGET,))
     stage.wait_for(20)
     with stage.clock.held():

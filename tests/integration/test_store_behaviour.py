@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from shared.errors import Permanent, Unavailable
 from shared.settings import Settings
 from shared.store import MediaStore, ObjectInfo, open_store
 from shared.store.base import ObjectMissing
+from shared.store.local import LocalStore
 from tests.support.s3 import s3_server
 
 KEY = "live/aa/bb/primary-1/00000000.m4s"
@@ -129,3 +131,25 @@ def test_a_store_that_does_not_answer_is_unavailable(tmp_path: Path, s3: str) ->
 def test_a_store_without_a_bucket_is_refused(tmp_path: Path) -> None:
     with pytest.raises(Permanent):
         open_store(Settings(data_dir=tmp_path, store="s3:///prefix"))
+
+
+def test_what_is_told_has_reached_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """File and name are synced before `commit` and `put` return, and an object's bytes before it takes its name."""
+    store = LocalStore(tmp_path)
+    synced: list[tuple[Path, bytes | list[str]]] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        at = Path(f"/proc/self/fd/{descriptor}").readlink()
+        synced.append((at, at.read_bytes() if at.is_file() else sorted(p.name for p in at.iterdir())))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    write(store, KEY, b"moof")
+    path = store.path(KEY)
+    assert synced == [(path, b"moof"), (path.parent, [path.name])]
+    synced.clear()
+    store.put(KEY, b"new!")
+    (draft, data), (folder, names) = synced
+    assert (draft.parent, draft == path, data) == (path.parent, False, b"new!")
+    assert (folder, names) == (path.parent, [path.name])

@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Final
 
 from nats.js import JetStreamContext
@@ -19,6 +20,7 @@ from shared.secrets import SecretUnreadable, Vault
 
 KEY_PURPOSE: Final = "cdn-key"
 LONGEST_RANDOM: Final = 10
+_MS: Final = timedelta(milliseconds=1)
 
 
 class CdnAccount(Record):
@@ -31,7 +33,7 @@ class CdnAccount(Record):
 
 
 class UsedRandom(Record):
-    """An r that was used: bucket `nonces`, under `<sha256 of n>.<sha256 of r>`, for a day."""
+    """An r that was used: bucket `nonces`, under `<sha256 of n>.<sha256 of r>`, as long as n is known."""
 
     at_ms: Millis
 
@@ -49,14 +51,21 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-class CdnAccounts:
-    """Makes accounts of the API and checks who calls."""
+def _is_now(random: str, now_ms: int, window: timedelta) -> bool:
+    return random.isascii() and random.isdecimal() and abs(int(random) * 1000 - now_ms) <= window // _MS
 
-    def __init__(self, jetstream: Callable[[], JetStreamContext], vault: Vault, clock: Clock) -> None:
+
+class CdnAccounts:
+    """Makes accounts of the API and checks who calls; with a `window`, r must be a time no further from now."""
+
+    def __init__(
+        self, jetstream: Callable[[], JetStreamContext], vault: Vault, clock: Clock, window: timedelta = timedelta(0)
+    ) -> None:
         self._bucket = Bucket(jetstream, "keys", CdnAccount)
         self._used = Bucket(jetstream, "nonces", UsedRandom)
         self._vault = vault
         self._clock = clock
+        self._window = window
 
     async def create(self, account: str, name: str, key: str | None = None) -> str:
         """Make an account and give its key, which is told here only; ApiError 409 when the name is taken."""
@@ -85,10 +94,12 @@ class CdnAccounts:
         if stored is None or stored.value.account != account:
             return False
         await self._bucket.delete(key)
+        for used in await self._used.keys(_digest(name)):
+            await self._used.delete(used)
         return True
 
     async def verify(self, name: str, random: str, given: str) -> str:
-        """Give whose request it is. Refused: unknown name, wrong k, or an r that was used within a day."""
+        """Give whose request it is. Refused: unknown name, wrong k, an r that was used, or is not the present time."""
         if not 1 <= len(random) <= LONGEST_RANDOM:
             raise Refused(f"r must have 1 to {LONGEST_RANDOM} characters")
         stored = await self._bucket.get(f"cdn.{_digest(name)}")
@@ -96,8 +107,11 @@ class CdnAccounts:
         matches = hmac.compare_digest(signature(random, key).encode(), given.lower().encode())
         if stored is None or not matches:
             raise Refused("n or k is wrong")
+        now_ms = self._clock.now_ms()
+        if self._window and not _is_now(random, now_ms, self._window):
+            raise Refused(f"r must be the present time in s, to within {self._window.total_seconds():g} s")
         try:
-            await self._used.create(f"{_digest(name)}.{_digest(random)}", UsedRandom(at_ms=self._clock.now_ms()))
+            await self._used.create(f"{_digest(name)}.{_digest(random)}", UsedRandom(at_ms=now_ms))
         except Conflict as error:
             raise Refused("this r was used before") from error
         return stored.value.account

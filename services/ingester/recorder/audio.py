@@ -130,20 +130,23 @@ class AdtsSplitter:
         frames: list[bytes] = []
         at, end = 0, len(data)
         while end - at >= 7:
-            if data[at] != 0xFF or data[at + 1] & 0xF6 != 0xF0:
+            header = int.from_bytes(data[at : at + 6], "big")
+            if header >> 32 & 0xFFF6 != 0xFFF0:
                 at = self._resync(data, at)
                 before = 0
                 continue
-            size = (data[at + 3] & 3) << 11 | data[at + 4] << 3 | data[at + 5] >> 5
-            head = 7 if data[at + 1] & 1 else 9
+            size = header >> 5 & 0x1FFF
+            head = 7 if header >> 32 & 1 else 9
             after = at + size
             if size <= head or (after + 1 < end and (data[after] != 0xFF or data[after + 1] & 0xF6 != 0xF0)):
                 at, before = self._resync(data, at), 0  # chance looked like a header
                 continue
             if after > end:
                 break
-            frame = self._frame(data, at, head, after)
-            if frame:
+            key = header >> 22 & 0x3F7  # kind, rate and channels, without the private bit
+            if key == self._key and key & 7:  # as the frame before, as nearly always
+                frames.append(data[at + head : after])
+            elif frame := self._frame(key, data[at + head : after]):
                 frames.append(frame)
             at = after
         self._rest = data[at:] if end - at <= MAX_REST else b""
@@ -155,16 +158,14 @@ class AdtsSplitter:
         self.lost += found - at
         return found
 
-    def _frame(self, data: bytes, at: int, head: int, after: int) -> bytes:
-        """Give a frame without its header; nothing of one whose channels nobody has told.
+    def _frame(self, key: int, frame: bytes) -> bytes:
+        """Take a frame's configuration; give what of it is sound: nothing of one whose channels nobody has told.
 
         Where the header leaves the channels open, the stream's first frames begin with a program config element; it
         goes into the configuration. FFmpeg writes it once, at the very start.
         """
-        second, third = data[at + 2], data[at + 3]
-        kind, rate, channels = (second >> 6) + 1, second >> 2 & 15, (second & 1) << 2 | third >> 6
-        frame = data[at + head : after]
-        program, key = self._program, kind << 7 | rate << 3 | channels
+        kind, rate, channels = (key >> 8) + 1, key >> 4 & 15, key & 7
+        program = self._program
         if not channels and (found := frame_program(frame)) is not None:
             program, frame = found
         if key != self._key or program != self._program:

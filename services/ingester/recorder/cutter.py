@@ -163,8 +163,7 @@ class Cutter:
             if end - video[0].dts >= part or self._held_bytes >= self.limits.part_bytes:
                 self._write_until(end)
                 return
-        waiting = self._last_audio - self._video_ticks(self._audio[0].dts) if self._audio else 0
-        if waiting >= part and self.is_without_video:
+        if self.is_without_video and self._audio and self._last_audio - self._video_ticks(self._audio[0].dts) >= part:
             self._write(video, self._audio)
 
     def _is_complete(self, cut: Cut) -> bool:

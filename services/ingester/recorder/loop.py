@@ -23,7 +23,8 @@ from shared.errors import ReelayError, Unavailable
 from shared.logging import get_logger
 
 log = get_logger()
-READ = 1 << 17
+READ = 1 << 19
+"""No less than a source has ready at once: each turn costs something of its own."""
 HOPELESS_NS = 3_000_000_000
 """For so long a container that names only what cannot be recorded may come to name more."""
 

@@ -10,7 +10,8 @@ import numpy as np
 from services.ingester.recorder.audio import AacSound, AdtsSplitter, opus_duration, opus_track, split_opus
 from services.ingester.recorder.model import MAX_OFFSET, VIDEO_SCALE, Frame, NotMedia
 from services.ingester.recorder.names import OURS, further
-from services.ingester.recorder.pes import START, Pes, payload_of
+from services.ingester.recorder.packets import run_ends, until_error
+from services.ingester.recorder.pes import PAYLOAD, START, Pes, payload_of
 from services.ingester.recorder.psi import Sections, Stream, has_further_programs, read_pat, read_pmt
 from services.ingester.recorder.stamps import Placed, Stamps
 from services.ingester.recorder.units import AccessUnits, Unit
@@ -26,10 +27,10 @@ LOOK = LOCKED * PACKET
 UNTOLD = "AAC of unknown channels audio"
 VIDEO_CODECS: dict[str, VideoCodec] = {"h264": "h264", "hevc": "hevc"}
 AUDIO_CODECS = ("aac", "opus")
-# Of a packet's first four bytes as a number (2.4.3.2).
-SYNC_AND_ERROR, START_AND_CONTROL, PAYLOAD_ONLY = 0xFF800000, 0x004000F0, 0x10
+SYNCS = bytes((SYNC,))
 
-Take = Callable[[int, bytes, int], None]
+Take = Callable[[int, int, bytes], None]
+"""Takes a run of packets: what marks the first and the last one (see pes.py), and their bodies one behind another."""
 
 
 class TsDemuxer:
@@ -71,31 +72,29 @@ class TsDemuxer:
             if good < count:
                 at = self._past_bad(data, at)
         self._rest = data[at:]
-        frames, self._frames = self._frames, []
-        return frames
+        return self._given()
 
     def _packets(self, data: bytes, at: int, count: int) -> int:
         """Take the packets from `at` on up to the first that is none; give how many those are.
 
-        Consecutive packets of one PID that hold nothing but payload, which most are, go on in one piece.
+        Those of one PES packet that come one behind another, which most do, go on in one piece.
         """
-        rows = np.frombuffer(data, np.uint8, count * PACKET, at).reshape(count, PACKET)
-        words = np.frombuffer(data, ">u4", count * PACKET // 4, at).reshape(count, PACKET // 4)[:, 0].astype(np.int64)
-        bad = np.flatnonzero((words & SYNC_AND_ERROR) != SYNC << 24)
-        if len(bad):
-            count = int(bad[0])
-            words = words[:count]
+        end = at + count * PACKET
+        # The packets' first four bytes in columns; numpy would need many functions, each of them slow to begin with.
+        syncs, highs, lows, controls = (data[at + place : end : PACKET] for place in range(4))
+        count = min(count - len(syncs.lstrip(SYNCS)), until_error(highs))
         if not count:
             return 0
         self._skipped = 0 if count >= LOCKED else self._skipped + count * PACKET
-        plain = (words & START_AND_CONTROL) == PAYLOAD_ONLY
-        follows = (words[1:] >> 4 == words[:-1] >> 4) & ((words[1:] - words[:-1]) & 15 == 1) & plain[1:] & plain[:-1]
-        starts = np.append(0, np.flatnonzero(~follows) + 1)
-        ends = [*starts[1:].tolist(), count]
-        for start, end, word in zip(starts.tolist(), ends, words[starts].tolist(), strict=True):
-            handler = self._handlers.get(word >> 8 & 0x1FFF)
+        bodies = np.ndarray((count, PAYLOAD), np.uint8, data, at + PACKET - PAYLOAD, (PACKET, 1))
+        start = 0
+        for stop in run_ends(highs[:count], lows[:count], controls[:count]):
+            high = highs[start]
+            handler = self._handlers.get((high & 0x1F) << 8 | lows[start])
             if handler is not None:
-                handler(word, rows[start:end, 4:].tobytes(), end - start)
+                first = high << 16 | controls[start]
+                handler(first, first if stop - start == 1 else controls[stop - 1], bodies[start:stop].tobytes())
+            start = stop
         return count
 
     def _past_bad(self, data: bytes, at: int) -> int:
@@ -106,7 +105,11 @@ class TsDemuxer:
         """Give the frames that the end of the stream completes."""
         for _, track in self._streams.values():
             track.end()
-        frames, self._frames = self._frames, []
+        return self._given()
+
+    def _given(self) -> list[Frame]:
+        frames = self._frames.copy()
+        self._frames.clear()
         return frames
 
     def _resync(self, data: bytes, at: int) -> int:
@@ -121,9 +124,9 @@ class TsDemuxer:
         return found
 
     def _table(self, sections: Sections, use: Callable[[bytes], None]) -> Take:
-        def take(word: int, body: bytes, _count: int) -> None:
-            payload = payload_of(word, body)
-            section = sections.take(payload, start=bool(word & START)) if payload else None
+        def take(first: int, last: int, bodies: bytes) -> None:
+            payload = payload_of(first, last, bodies)
+            section = sections.take(payload, start=bool(first & START)) if payload else None
             if section is not None:
                 use(section)
 
@@ -156,12 +159,9 @@ class TsDemuxer:
                 del self._streams[pid], self._handlers[pid]
         for pid, stream in wanted.items():
             if pid not in self._streams:
-                track = _track(stream, self._clock, self._frames_append)
+                track = _track(stream, self._clock, self._frames.append)
                 self._streams[pid] = (stream, track)
                 self._handlers[pid] = track.take
-
-    def _frames_append(self, frame: Frame) -> None:
-        self._frames.append(frame)
 
 
 def _track(stream: Stream, clock: Unwrapper, give: Callable[[Frame], None]) -> _Track:

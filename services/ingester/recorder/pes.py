@@ -6,19 +6,29 @@ from abc import ABC, abstractmethod
 
 MAX_PES = 16 << 20
 PAYLOAD = 184
-# Of a packet's first four bytes as a number (2.4.3.2).
+# What marks a packet: its second byte (times 65536) and its fourth (2.4.3.2).
 START, SCRAMBLED, ADAPTED, HAS_PAYLOAD = 0x400000, 0xC0, 0x20, 0x10
 
 
-def payload_of(word: int, body: bytes) -> bytes:
-    """Give a packet's payload, behind its adaptation field; nothing of a scrambled one."""
-    if word & SCRAMBLED or not word & HAS_PAYLOAD:
+def payload_of(first: int, last: int, bodies: bytes) -> bytes:
+    """Give a run's payload without the adaptation fields, of which none is in the middle.
+
+    Nothing of a scrambled one, and of one with an adaptation field that leaves no room for the payload that it says.
+    `first` and `last` mark its first and last packet; `bodies` is all but the first four bytes of each.
+    """
+    if first & SCRAMBLED or not first & HAS_PAYLOAD:
         return b""
-    return body[1 + body[0] :] if word & ADAPTED else body
+    begin, end = 1 + bodies[0] if first & ADAPTED else 0, len(bodies) - PAYLOAD
+    behind = 1 + bodies[end] if end and last & ADAPTED else 0
+    if begin >= PAYLOAD or behind >= PAYLOAD:
+        return b""
+    return bodies[begin:end] + bodies[end + behind :] if behind else bodies[begin:]
 
 
 def is_stuffed(body: bytes) -> bool:
-    """Tell whether a packet's adaptation field fills up the packet, as it does where a PES packet ends."""
+    """Tell whether a packet's adaptation field, if any, fills it up, as it does where a PES packet ends."""
+    if not body:
+        return False
     size = body[0]
     if not size:
         return True
@@ -37,7 +47,7 @@ class Pes(ABC):
         self._wanted = 0
         self._counter = -1
         self._newest = b""
-        self._stuffed = False
+        self._ending = b""  # the last packet, if it is adapted
         self._headless = False
 
     @abstractmethod
@@ -61,28 +71,29 @@ class Pes(ABC):
         `counted`: the damage has been counted.
         """
 
-    def take(self, word: int, body: bytes, count: int) -> None:
-        """Take a TS packet: its first four bytes as a number, and the rest; or the rests of `count` that follow it."""
-        payload = payload_of(word, body)
-        counter = word & 15
+    def take(self, first: int, last: int, bodies: bytes) -> None:
+        """Take a run of TS packets, as `payload_of` does; only in its first one a PES packet may begin."""
+        payload = payload_of(first, last, bodies)
         if not payload:
             return
+        counter = first & 15
         if counter != (self._counter + 1) & 15 and self._counter >= 0:
-            if not (counter == self._counter and self._newest.endswith(payload[:PAYLOAD])):
-                self._gap(start=bool(word & START))
-            elif count == 1:
+            size = len(payload_of(first, first, bodies[:PAYLOAD]))  # of the first packet
+            if not (counter == self._counter and self._newest.endswith(payload[:size])):
+                self._gap(start=bool(first & START))
+            elif len(bodies) == PAYLOAD:
                 return  # sent twice (2.4.3.3)
             else:
-                payload, counter, count = payload[PAYLOAD:], counter + 1, count - 1
-        self._counter = (counter + count - 1) & 15
+                payload, first = payload[size:], first & ~START
+        self._counter = last & 15
         self._newest = payload
-        if word & START:
+        if first & START:
             self._begin(payload)
         elif not self._parts and not self._headless:
             return
         self._parts.append(payload)
         self._size += len(payload)
-        self._stuffed = word & ADAPTED != 0 and is_stuffed(body)
+        self._ending = bodies[-PAYLOAD:] if last & ADAPTED else b""
         if self._wanted and self._size >= self._wanted:
             self.finish()
         elif self._size > MAX_PES:
@@ -106,7 +117,7 @@ class Pes(ABC):
         headless, self._headless = self._headless, False
         if not self._parts:
             return
-        whole = self._size >= self._wanted if self._wanted else self._stuffed or not at_end
+        whole = self._size >= self._wanted if self._wanted else not at_end or is_stuffed(self._ending)
         data = b"".join(self._parts)
         if self._wanted:
             data = data[: self._wanted]
@@ -145,10 +156,5 @@ class Pes(ABC):
 
 def _stamp(data: bytes, at: int) -> int:
     """Read a time stamp of 33 bits in 5 bytes."""
-    return (
-        (data[at] >> 1 & 7) << 30
-        | data[at + 1] << 22
-        | (data[at + 2] >> 1) << 15
-        | data[at + 3] << 7
-        | data[at + 4] >> 1
-    )
+    bits = int.from_bytes(data[at : at + 5], "big")
+    return bits >> 3 & 0x1C0000000 | bits >> 2 & 0x3FFF8000 | bits >> 1 & 0x7FFF

@@ -162,6 +162,8 @@ def has_recovery_point(codec: VideoCodec, sei: bytes) -> bool:
     Where it counts frames or pictures until all is right, those are to come first: a stream of gradual refreshes has
     no other place to begin.
     """
+    if SEI_RECOVERY_POINT not in sei:  # as in most
+        return False
     data = unescape(sei)
     at, end = 1 if codec == "h264" else 2, len(data)
     while end - at > 2:

@@ -31,9 +31,13 @@ class Sections:
     def __init__(self) -> None:
         self._data = bytearray()
         self._last = b""
+        self._whole = b""  # a payload that holds a whole section and nothing else that counts
 
     def take(self, payload: bytes, *, start: bool) -> bytes | None:
         """Take a packet's payload; give a whole, sound section that differs from the last one."""
+        if start and payload == self._whole:  # as nearly always: the same again
+            self._data.clear()
+            return None
         if start:
             pointer = payload[0] + 1 if payload else 1
             self._data = bytearray(payload[pointer:])
@@ -48,6 +52,7 @@ class Sections:
             return None
         section = bytes(self._data[:size])
         self._data.clear()
+        self._whole = payload if start else b""
         if section == self._last or size < 12 or crc32(section):
             return None
         self._last = section

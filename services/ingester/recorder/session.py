@@ -199,7 +199,7 @@ class Session:
         if self._last_video is None:
             return False
         step = dts - self._last_video
-        if step <= max(self._hole, 10 * self._line.typical("video")):
+        if step <= self._hole or step <= 10 * self._line.typical("video"):
             return False
         return self._sound_alone_for < step // 2
 
@@ -255,7 +255,8 @@ class Session:
         """Tell whether there is no video, or none comes any more: not a picture that stands still for some seconds."""
         if self._tracks.video is None or self._last_video is None:
             return True
-        return self._sound_alone_for > max(self._still, 4 * self._line.typical("video"))
+        alone = self._sound_alone_for
+        return alone > self._still and alone > 4 * self._line.typical("video")
 
     def _sound_alone(self, time: int) -> None:
         """Cut by time while there is no video, and at once when the sound itself changes."""

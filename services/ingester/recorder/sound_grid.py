@@ -94,19 +94,15 @@ class SoundGrid:
 
     def _is_usual(self, packet: Packet) -> bool:
         """Tell whether a packet's stamp says nothing new, as nearly always once the grid has settled."""
-        block = self._block
-        if self._held is not None or self._overlaps or block is None or self._seen < 4 * SETTLED:
+        if self._held is not None or self._overlaps or not self._blocks or self._seen < 4 * SETTLED:
             return False
+        block = self._blocks[-1]
         error = self._due(packet) - (self._next or 0)
         if not block.low <= error <= block.high or block.count >= BLOCK or abs(self._middle) > self._drift:
             return False
         block.count += 1
         self._seen += 1
         return True
-
-    @property
-    def _block(self) -> _Block | None:
-        return self._blocks[-1] if self._blocks else None
 
     def _is_odd(self, packet: Packet, at: int) -> bool:
         return abs(self._due(packet) - at - self._middle) > max(packet.duration // 2, self._spread)

@@ -8,6 +8,7 @@ from typing import Final
 
 from services.ingester.recorder.model import VIDEO_SCALE, Frame
 from services.ingester.recorder.names import is_media
+from shared.media.model import TrackConfig
 
 MOST_TRACKS: Final = 8
 _LONGEST_STEP: Final = 2 * VIDEO_SCALE
@@ -38,15 +39,22 @@ class PublisherStats:
     """The kinds of track that the container promises, and that can be recorded."""
     warn: Callable[[tuple[str, ...]], None] | None = None
     _last_dts: int | None = None
+    _audio: TrackConfig | None = None
+    _video: TrackConfig | None = None
     _known: set[str] = field(default_factory=set)
 
     def take(self, frame: Frame, at_ms: int) -> None:
         """Count a frame that came at a wall-clock time."""
         config = frame.config
+        if config is self._audio:
+            return
         if config.kind == "audio":
             self.audio_codec, self.sample_rate, self.channels = config.codec, config.sample_rate, config.channels
+            self._audio = config
             return
-        self.video_codec, self.width, self.height = config.codec, config.width, config.height
+        if config is not self._video:
+            self.video_codec, self.width, self.height = config.codec, config.width, config.height
+            self._video = config
         self.frames += 1
         if frame.sync:
             self.keyframes += 1

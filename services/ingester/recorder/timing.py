@@ -25,6 +25,8 @@ SLACK = VIDEO_SCALE // 10
 """A step of this length or less is no reason to wait; one back by so much is disorder."""
 KEPT_EPOCHS = 4
 USUAL, LONGEST_USUAL = VIDEO_SCALE // 30, 10 * VIDEO_SCALE
+GRAIN = 8
+"""A step weighs so little among those before it."""
 MOST_ODD = 8
 """So many frames in a row that fit nothing are no odd ones any more."""
 FIRST_APART = 3 * VIDEO_SCALE
@@ -74,7 +76,7 @@ class _Track:
         if not self.typical:
             self.typical = min(step, LONGEST_USUAL)
         else:
-            self.typical += (min(step, 4 * self.typical + USUAL) - self.typical) // 8
+            self.typical += (min(step, 4 * self.typical + USUAL) - self.typical) // GRAIN
         self.near = max(3 * self.typical, SLACK)
 
     def chain(self, longest: int) -> int:
@@ -119,7 +121,7 @@ class TimeLine:
         elif not self._holding and track.last is not None:  # as nearly always
             step = frame.dts + track.offset - track.last
             if 0 < step <= track.near:
-                if step != track.typical:
+                if not 0 <= step - track.typical < GRAIN:
                     track.learn(step)
                 track.last += step
                 track.arrival_ns = arrival.ns

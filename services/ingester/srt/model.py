@@ -58,9 +58,14 @@ class SrtLimits:
     `latency`: the least receiver delay; the larger of it and the caller's own wish holds. In it lost packets are
     asked for again; what still misses afterwards is skipped (SRTO_TLPKTDROP). `buffered`: how long a stream of
     `bitrate` (bits/s) fits the receive buffer: latency, plus the time a reader may be late.
-    `drain_interval`: how often a reader takes what has come. `in_order`: wait for lost packets for ever instead
-    of skipping them, and deliver at once instead of after the latency (SRTO_TSBPDMODE off): nothing is missing
-    and a quarter of the CPU is saved, but callers that insist on timed delivery (gosrt) refuse to connect.
+    `drain_interval`: how often a reader takes what has come: every waking costs something, and delays less.
+    `in_order`: wait for lost packets for ever instead of skipping them, and deliver at once instead of after the
+    latency (SRTO_TSBPDMODE off): nothing is missing and a quarter of the CPU is saved, but callers that insist on timed
+    delivery (gosrt) refuse to connect.
+    `refusals`: how often a stream id may be refused that is asked for from one network (an IPv4 address, a /64 of
+    IPv6), and `guesses`: how often a wrong passphrase may be tried there for it, before it has to wait for
+    `..._regained` each time; other stream ids do not wait with it. `pending_each`: callers of one id and network on
+    their way in at once. `told`: refusals of a network that are logged, and one more each `told_again`.
     """
 
     max_publications: int = 200
@@ -71,11 +76,16 @@ class SrtLimits:
     latency: timedelta = timedelta(milliseconds=120)
     buffered: timedelta = timedelta(seconds=10)
     bitrate: int = 20_000_000
-    drain_interval: timedelta = timedelta(milliseconds=200)
+    drain_interval: timedelta = timedelta(milliseconds=400)
     key_length: int = 16
     in_order: bool = False
+    pending_each: int = 4
     refusals: int = 20
     refusals_regained: timedelta = timedelta(milliseconds=200)
+    guesses: int = 100
+    guesses_regained: timedelta = timedelta(milliseconds=20)
+    told: int = 50
+    told_again: timedelta = timedelta(seconds=1)
 
     @property
     def buffer_packets(self) -> int:

@@ -18,9 +18,9 @@ from shared.srt.caller import ms
 from shared.srt.constants import Errno, Option
 from shared.srt.errors import SrtError
 from shared.srt.sockets import ReadBuffer, SrtSocket
-from shared.srt.stats import SrtStats
+from shared.srt.stats import PerfMon, SrtStats, from_perfmon
 
-_BUFFER: Final = 256 * 1024  # what one drain takes at most: 200 ms of 10 Mbps; more is taken at once, in turns
+_BUFFER: Final = 512 * 1024  # what one drain takes at most: 400 ms of 10 Mbps; more is taken at once, in turns
 _NS: Final = 1_000_000
 _TAIL_STEP_S: Final = 0.01
 _PACKET: Final = 188  # ISO/IEC 13818-1, 2.4.3.2: a packet is 188 bytes and begins with 0x47
@@ -55,7 +55,7 @@ class SrtPublication:
         self._next_drain = now
         self._last_data = now
         self._broken_since: int | None = None
-        self._stats = SrtStats()
+        self._totals = PerfMon()  # of the last drain
         self._proven = False
 
     def read(self, size: int = -1) -> bytes:
@@ -72,7 +72,7 @@ class SrtPublication:
         """Totals so far; after the end, those of the last drain."""
         with self._lock:
             self._sample()
-            return self._stats
+            return from_perfmon(self._totals)
 
     def close(self) -> None:
         """Disconnect the caller at once; a read that waits gives b""."""
@@ -137,7 +137,7 @@ class SrtPublication:
         if self._ending.is_set():
             return
         try:
-            self._stats = self._socket.stats()
+            self._socket.sample(self._totals)
         except SrtError:  # the connection is gone: the last sample stays
             return
 

@@ -11,7 +11,7 @@ from services.restreamer.model import FLICKS, Outputs, TargetSpec
 from services.restreamer.playout.pace import PACE, Pace, in_step
 from services.restreamer.playout.ring import Ring
 from services.restreamer.playout.splice import Entry, Part
-from services.restreamer.playout.terms import Ended, FileStarted, Reporter, Started
+from services.restreamer.playout.terms import Ended, FileStarted, Notes, Reporter, Started
 from shared.clock import Clock
 from shared.messages.restreams import TargetStatus
 
@@ -66,9 +66,11 @@ class Pacer:
         clock: Clock,
         dry: Callable[[int], None] = lambda _: None,
         pace: Pace = PACE,
+        notes: Notes | None = None,
     ) -> None:
         self._ring, self._outputs, self._report, self._clock, self._dry = ring, outputs, report, clock, dry
-        self._pace = pace
+        self._pace, self._notes = pace, notes
+        self._noted: Entry | None = None
         self.end_ms: int | None = None
         self.paused = False
         self._lock = Lock()
@@ -226,6 +228,20 @@ class Pacer:
                 self._end_ns = self._anchor_ns + to_ns(entry.unit.dts + entry.unit.duration)
                 if entry.part.file != self._file:
                     self._tell(entry.part)
+        if self._notes is not None:
+            self._note(self._notes)
+
+    def _note(self, notes: Notes) -> None:
+        """Note what follows, as far as it is known; a live event has no place in the list."""
+        entry = self._ring.sent.leads
+        if entry is None or entry is self._noted or entry.part.live:
+            return
+        self._noted, part, after = entry, entry.part, entry.after
+        if entry.next_at is not None:
+            place = part.place
+            notes.note(part.spec_number, part.moved, (place.item, place.range, place.loop, max(entry.next_at, 0)))
+        elif after is not None:
+            notes.note(part.spec_number, part.moved, (after.item, after.range, after.loop, after.at))
 
     def _tell(self, part: Part) -> None:
         """Tell that a file begins."""

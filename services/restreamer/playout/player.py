@@ -15,7 +15,7 @@ from services.restreamer.playout.programme import Programme
 from services.restreamer.playout.reader import Reader
 from services.restreamer.playout.ring import Bounds, Ring
 from services.restreamer.playout.shape import formats_of
-from services.restreamer.playout.terms import Ended, Library, Report, Reporter, Snapshot
+from services.restreamer.playout.terms import Ended, Library, Notes, Report, Reporter, Snapshot
 from services.restreamer.playout.wishes import Insert, Jump, NewList
 from shared.clock import Clock
 from shared.messages.restreams import Move, Place, RestreamSpec, Source
@@ -36,12 +36,13 @@ class Playout:
     """
 
     def __init__(
-        self, library: Library, outputs: Outputs, report: Reporter, clock: Clock, settings: Settings | None = None
-    ) -> None:
+        self, library: Library, outputs: Outputs, report: Reporter, clock: Clock, settings: Settings | None = None,
+        notes: Notes | None = None,
+    ) -> None:  # fmt: skip
         self._library, self._report_to = library, report
         self._settings = settings or Settings()
         self._ring = Ring(self._settings.bounds)
-        self._pacer = Pacer(self._ring, outputs, self._report, clock, self._dry)
+        self._pacer = Pacer(self._ring, outputs, self._report, clock, self._dry, notes=notes)
         self._reader: Reader | None = None
         self._begin = Place()
         self._spec_number = self._moved = 0

@@ -18,9 +18,9 @@ AMPLE = FLICKS
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How far to read ahead, in flicks and bytes; when full, reading goes on below three fifths, to be woken rarely."""
+    """How far to read ahead, in flicks and bytes; when full, reading goes on below three tenths: a wake is dear."""
 
-    length: int = 5 * FLICKS
+    length: int = 10 * FLICKS
     size: int = 32 << 20
 
 
@@ -85,7 +85,7 @@ class Ring:
                 return
         with self.changed:
             self._full = True
-            self.changed.wait_for(lambda: not self._above(3, 5) or until())
+            self.changed.wait_for(lambda: not self._above(3, 10) or until())
             self._full = False
 
     def head(self) -> Entry | None:
@@ -117,7 +117,7 @@ class Ring:
             self._size -= size
             if out:
                 self.sent = Sent(video, sound_end, leads)
-            if self._full and not self._above(3, 5):
+            if self._full and not self._above(3, 10):
                 self.changed.notify_all()
         return out
 

@@ -44,6 +44,14 @@ class Telling(Protocol):
         ...
 
 
+class Notes(Protocol):
+    """Keeps where the output is. Called for every picture by the thread that sends for all: it must not wait."""
+
+    def note(self, spec_number: int, moved: int, place: tuple[int, int, int, int]) -> None:
+        """Take note of the item, range, loop and flicks of what follows the last picture."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Started:
     """The first unit was sent to a target."""

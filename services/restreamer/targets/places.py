@@ -73,7 +73,10 @@ def _rtmp(url: str, allowed: Networks) -> RtmpPlace:
     host = f"[{checked.host}]" if ":" in checked.host else checked.host
     shown = host if port == _DEFAULT_PORTS[checked.scheme] else f"{host}:{port}"
     plain = name.partition("?")[0]
-    told = (name, plain, unquote(plain), *_values(app), *_values(name), found.login, found.password, found.user)
+    steps = app.partition("?")[0].split("/")[1:]  # a key may stand there, with something behind it
+    told = (
+        name, plain, unquote(plain), *steps, *_values(app), *_values(name), found.login, found.password, found.user
+    )  # fmt: skip
     secrets = tuple(dict.fromkeys(filter(None, told)))
     tc_url = f"{checked.scheme}://{shown}/{app}"
     secure = checked.scheme == "rtmps"

@@ -1,0 +1,126 @@
+"""Where the output is, to the picture, in a file that outlives its process: the place record is up to a second old.
+
+Whoever takes a run up on the same machine goes on from there; another machine, from the record.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from shared.clock import Clock
+from shared.logging import get_logger
+from shared.messages.restreams import Place, PlaceRecord
+
+log = get_logger()
+KEPT: Final = timedelta(hours=72)
+_FORM: Final = struct.Struct("<Q8qQ")  # it begins and ends with the same number, unless it was half written
+
+
+class Step(NamedTuple):
+    """What follows the picture that was sent last, of a run; `at_ms` is when that was."""
+
+    run: int
+    spec_number: int
+    moved: int
+    item: int
+    range: int
+    loop: int
+    at: int
+    at_ms: int
+
+    @property
+    def place(self) -> Place:
+        """Give the place."""
+        return Place(item=self.item, range=self.range, loop=self.loop, at=self.at)
+
+    def continues(self, place: PlaceRecord) -> bool:
+        """Tell whether it was made by the holder that wrote a place, and after it."""
+        named = (place.run, place.spec_number, place.moved)
+        return (self.run, self.spec_number, self.moved) == named and self.at_ms >= place.at_ms and not place.live
+
+
+@dataclass(slots=True)
+class Trail:
+    """Notes the steps of a run; a disk that takes none is left alone."""
+
+    path: Path
+    run: int
+    clock: Clock
+    _number: int = 0
+    _file: int = -1
+    _dead: bool = False
+
+    def note(self, spec_number: int, moved: int, place: tuple[int, int, int, int]) -> None:
+        """Note what follows the picture that was just sent: item, range, loop, flicks. Never raises, hardly waits."""
+        if self._dead:
+            return
+        self._number += 1
+        step = Step(self.run, spec_number, moved, *place, self.clock.now_ms())
+        try:
+            if self._file < 0:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            os.pwrite(self._file, _FORM.pack(self._number, *step, self._number), 0)
+        except (OSError, struct.error) as error:
+            self._dead = True
+            log.warning("restream.trail.none", error=str(error))
+
+    def close(self) -> None:
+        """Let the file go; nothing is noted any more."""
+        self._dead = True
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+
+@dataclass(slots=True)
+class Trails:
+    """The trails of all runs on this machine: a file for each restream that plays, or did when its process died."""
+
+    folder: Path
+    clock: Clock
+    _open: dict[str, Trail] = field(default_factory=dict)
+
+    def begin(self, key: str, run: int) -> Trail:
+        """Give the trail of a run that begins or goes on."""
+        self.end(key, keep=True)
+        trail = self._open[key] = Trail(self.folder / key, run, self.clock)
+        return trail
+
+    def last(self, key: str) -> Step | None:
+        """Read the last step of whoever played a restream here; None where there is none whole."""
+        try:
+            data = (self.folder / key).read_bytes()
+            number, *fields, again = _FORM.unpack(data)
+            step = Step(*fields)
+        except (OSError, struct.error):
+            return None
+        return step if number == again and min(step) >= 0 else None
+
+    def end(self, key: str, *, keep: bool = False) -> None:
+        """Note no more; unless it is to be kept, the file goes."""
+        trail = self._open.pop(key, None)
+        if trail is not None:
+            trail.close()
+        if not keep:
+            with contextlib.suppress(OSError):
+                (self.folder / key).unlink(missing_ok=True)
+
+    def sweep(self) -> None:
+        """Remove what nobody came back for."""
+        for path in self._files():
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime > KEPT.total_seconds():
+                    path.unlink()
+
+    def _files(self) -> Iterator[Path]:
+        with contextlib.suppress(OSError):
+            yield from self.folder.iterdir()

@@ -32,7 +32,7 @@ class Reserve:
     """How much of a folder's file system is kept free. `size` None: chosen by the file system's size; 0: nothing is.
 
     Recordings end below the reserve and begin again above one and a half of it, so that they do not flap. Other
-    writers of media stop there already: the last room is for recordings.
+    writers of media stop far above it, at three times the reserve: the last room is for recordings.
     """
 
     folder: Path
@@ -58,17 +58,21 @@ class Reserve:
 
     def short(self, room: Room) -> int:
         """Bytes below which the oldest recordings go, where the operator wants that: well before anything stops."""
-        return self.kept(room) * 2
+        return self.kept(room) * 4
+
+    def spare(self, room: Room) -> int:
+        """Bytes that writers other than recordings leave free."""
+        return self.kept(room) * 3
 
     def require(self, size: int) -> None:
         """Let a writer other than recordings write `size` bytes; StoreFull when that would leave too little."""
         if self.size == 0:
             return
         room = self.room()
-        if room.free - size < self.ample(room):
+        if room.free - size < self.spare(room):
             raise StoreFull(
                 f"too little room is left: {room.free // MIB} MiB are free, {size // MIB} MiB are needed, "
-                f"{self.ample(room) // MIB} MiB must stay free"
+                f"{self.spare(room) // MIB} MiB must stay free"
             )
 
 

@@ -34,7 +34,7 @@ class RoomMaker:
 
     @property
     def is_short(self) -> bool:
-        """Whether less is free than twice the reserve; OSError when it cannot be measured."""
+        """Whether less is free than four times the reserve; OSError when it cannot be measured."""
         if self.reserve.size == 0:
             return False
         room = self.reserve.room()

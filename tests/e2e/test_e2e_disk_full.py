@@ -13,7 +13,7 @@ from tests.support.disk import MIB, SmallDisk, small_disk
 from tests.support.stack import StackUnderTest, publisher, stack, until
 
 RATE = 30
-SIZE = "96m"  # a quarter, 24 MiB, is the reserve; recording begins again with 36 MiB free
+SIZE = "256m"  # the reserve is 32 MiB; recording begins again with 48 MiB free, clips are cut with 96 MiB
 
 
 @pytest.fixture

@@ -159,12 +159,12 @@ async def test_a_short_disk_takes_the_oldest_hours_of_all(archiver: Archive, tmp
     everything = len(old_segments) + len(new_segments)
 
     def measure(_folder: Path) -> tuple[int, int, int]:
-        """A disk that has twice the reserve free when 100 segments are left."""
+        """A disk that has four times the reserve free when 100 segments are left."""
         left = len(files(archiver, old, old_segments)) + len(files(archiver, new, new_segments))
         return 10_000, 0, 200 + 100 - left
 
     assert everything == 200
-    maker = RoomMaker(Reserve(tmp_path, 100, measure), archiver.records, archiver.retention, archiver.clock)
+    maker = RoomMaker(Reserve(tmp_path, 50, measure), archiver.records, archiver.retention, archiver.clock)
     assert maker.is_short
     await maker.run_once()
     assert not maker.is_short

@@ -18,12 +18,18 @@ SIGNED: Final = {"POST /api/cdn/v2/forwardRequest.action"}
 """Opened by a signature; a key is neither needed nor of use. So is everything below /play/."""
 ROUTES: Final = {
     "jobs:read jobs:write": ["GET /v1/jobs", "GET /v1/jobs/{job_id}"],
-    "jobs:write": ["POST /v1/jobs", "PUT /v1/jobs/{job_id}/stop", "PUT /v1/jobs/{job_id}/cancel"],
+    "jobs:write": [
+        "POST /v1/jobs", "PUT /v1/jobs/{job_id}/stop", "PUT /v1/jobs/{job_id}/cancel", "DELETE /v1/jobs/{job_id}",
+        "DELETE /v1/jobs/{job_id}/recording",
+    ],
     "vods:read vods:write": [
         "GET /v1/vods", "GET /v1/vods/{jvod_id}", "GET /v1/jobs/{job_id}/vods", "GET /v1/library",
         "GET /v1/library/{name}",
     ],
-    "vods:write": ["POST /v1/vods", "POST /v1/jobs/{job_id}/vods", "PUT /v1/vods/{jvod_id}/cancel"],
+    "vods:write": [
+        "POST /v1/vods", "POST /v1/jobs/{job_id}/vods", "PUT /v1/vods/{jvod_id}/cancel", "DELETE /v1/vods/{jvod_id}",
+        "DELETE /v1/library/{name}",
+    ],
     "vods:read vods:write playback": ["GET /v1/vods/{jvod_id}/media.mp4"],
     "jobs:read jobs:write playback": [
         "POST /v1/jobs/{event}/playback", "GET /v1/jobs/{event}/hls/index.m3u8", "GET /v1/jobs/{event}/hls/dvr.m3u8",

@@ -61,12 +61,13 @@ def test_a_folder_that_is_not_made_yet_is_measured_where_it_will_be(tmp_path: Pa
 
 
 def test_other_writers_stop_before_recordings_do() -> None:
-    disk = FakeDisk(10 * GIB, GIB)
+    disk = FakeDisk(10 * GIB, 2 * GIB)
     reserve = Reserve(Path("/"), measure=disk)
-    reserve.require(GIB // 4)
-    with pytest.raises(StoreFull, match="1024 MiB are free, 257 MiB are needed, 768 MiB must stay free"):
-        reserve.require(257 * MIB)
-    disk.free = 700 * MIB
+    reserve.require(GIB // 2)
+    with pytest.raises(StoreFull, match="2048 MiB are free, 513 MiB are needed, 1536 MiB must stay free"):
+        reserve.require(513 * MIB)
+    assert reserve.short(reserve.room()) == 2 * GIB, "the oldest recordings go before that, where they may"
+    disk.free = 1500 * MIB
     with pytest.raises(StoreFull):
         reserve.require(0)
     assert Disk(reserve, lambda: None).look() == ""

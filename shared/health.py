@@ -5,14 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Final
 
 Probe = Callable[[], Awaitable[dict[str, str]]]
+Notes = Callable[[], dict[str, str]]
 _LONGEST_REQUEST: Final = 8192
 
 
-async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ready: Probe) -> None:
+def standing(said: Mapping[str, str], *, failed: bool) -> str:
+    """Give the status of the health format: what is said of parts that work is a warning."""
+    return "fail" if failed else "warn" if said else "pass"
+
+
+async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ready: Probe, notes: Notes) -> None:
     try:
         async with asyncio.timeout(5):
             request = await reader.readuntil(b"\r\n\r\n")
@@ -20,7 +26,8 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, re
             faults = await ready() if path == b"/readyz" else {}
             known = path in {b"/healthz", b"/readyz"}
             status = "404 Not Found" if not known else "503 Service Unavailable" if faults else "200 OK"
-            body = json.dumps({"status": "fail" if faults or not known else "pass", **faults}).encode()
+            said = {**(notes() if path == b"/readyz" else {}), **faults}
+            body = json.dumps({"status": standing(said, failed=bool(faults) or not known), **said}).encode()
             fields = f"Content-Type: application/health+json\r\nContent-Length: {len(body)}\r\nConnection: close"
             head = f"HTTP/1.1 {status}\r\n{fields}\r\n\r\n"
             writer.write(head.encode() + body)
@@ -32,11 +39,14 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, re
 
 
 @contextlib.asynccontextmanager
-async def health_server(host: str, port: int, ready: Probe) -> AsyncIterator[None]:
-    """Answer probes while the block runs; `ready` gives what is wrong, by part. Port 0: no server."""
+async def health_server(host: str, port: int, ready: Probe, notes: Notes = dict) -> AsyncIterator[None]:
+    """Answer probes while the block runs. Port 0: no server.
+
+    `ready` gives what is wrong, by part; `notes` what is to be mended though all works.
+    """
     if port == 0:
         yield
         return
-    server = await asyncio.start_server(lambda r, w: _answer(r, w, ready), host, port, limit=_LONGEST_REQUEST)
+    server = await asyncio.start_server(lambda r, w: _answer(r, w, ready, notes), host, port, limit=_LONGEST_REQUEST)
     async with server:
         yield

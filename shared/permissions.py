@@ -35,7 +35,8 @@ def publishes(service: str) -> list[str]:
     """Give the subjects that a service may publish to."""
     probe = failure_subject(probe_name(service), 0)
     parts = (_of_channels(service), _of_consumers(service), _of_streams(service), _of_buckets(service))
-    return sorted({probe, *chain.from_iterable(parts)})
+    own = f"{API}.DIRECT.GET.{DEADLETTERS}.{probe}"  # to see when the broker took it
+    return sorted({probe, own, *chain.from_iterable(parts)})
 
 
 def _of_channels(service: str) -> Iterable[str]:
@@ -66,7 +67,7 @@ def _of_streams(service: str) -> Iterable[str]:
 
 def _of_buckets(service: str) -> Iterable[str]:
     for spec in BUCKETS:
-        if service == spec.owner:
+        if service in {spec.owner, *spec.removers}:
             yield f"$KV.{spec.name}.>"
         if service in {spec.owner, *spec.readers}:
             stream = f"KV_{spec.name}"

@@ -87,16 +87,17 @@ async def _stream(js: JetStreamContext, spec: StreamSpec, replicas: int) -> None
 
 
 async def _bucket(js: JetStreamContext, spec: BucketSpec, replicas: int) -> None:
-    """Make a bucket; of one that is there, age limit and number of copies are brought up to date."""
+    """Make a bucket; of one that is there, age limits and number of copies are brought up to date."""
     ttl = spec.ttl.total_seconds()
     try:
         config = (await js.stream_info(f"KV_{spec.name}")).config
     except NotFoundError:
         await js.create_key_value(KeyValueConfig(bucket=spec.name, history=1, ttl=ttl or None, replicas=replicas))
         return
-    if (config.max_age or 0, config.num_replicas) != (ttl, replicas):
+    if (config.max_age or 0, config.num_replicas, bool(config.allow_msg_ttl)) != (ttl, replicas, True):
         window = min(BUCKET_WINDOW_S, ttl or BUCKET_WINDOW_S)  # may not be longer than the age limit
-        await js.update_stream(config.evolve(max_age=ttl, num_replicas=replicas, duplicate_window=window))
+        changed = config.evolve(max_age=ttl, num_replicas=replicas, duplicate_window=window, allow_msg_ttl=True)
+        await js.update_stream(changed)
 
 
 async def provision_url(url: str, replicas: int) -> None:

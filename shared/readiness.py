@@ -2,12 +2,15 @@
 
 Both are needed. A stream whose file could not be written takes nothing more, but is read as ever, and others go on; so
 only a write into that stream tells. And a service that has nothing to write would not know that the broker is stuck.
+
+The time that the broker puts on that write also tells how far the machine's clock is off.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, Final
 
 from nats.errors import Error as NatsError
@@ -15,11 +18,14 @@ from nats.js import JetStreamContext
 from nats.js.api import PubAck
 from nats.js.errors import APIError
 
-from shared.clock import Clock
+from shared.clock import BrokerClock, Clock
+from shared.logging import get_logger
 from shared.streams import DEADLETTERS
 from shared.subjects import failure_subject
 
+log = get_logger()
 KEPT_NS: Final = 3_000_000_000
+COMPARE_S: Final = 10.0
 WRITE_S: Final = 1.5
 TTL: Final = "10m"
 REMEMBERED_NS: Final = 15_000_000_000
@@ -77,6 +83,7 @@ class WriteProbe:
         self._clock = clock
         self._lock = asyncio.Lock()
         self._good_ns: int | None = None
+        self._written: tuple[int, int, int] | None = None  # place, and the machine's clock before and after
 
     async def __call__(self) -> str:
         """Say what is wrong, "" when nothing is; a good answer serves for 3 s."""
@@ -89,10 +96,47 @@ class WriteProbe:
             return fault
 
     async def _write(self) -> str:
+        before_ms = self._machine_ms()
         try:
-            await self._jetstream().publish(
+            ack = await self._jetstream().publish(
                 self._subject, b"{}", timeout=WRITE_S, stream=DEADLETTERS, headers={"Nats-TTL": TTL}
             )
         except (NatsError, TimeoutError, OSError):
             return "does not take messages"
+        self._written = (ack.seq, before_ms, self._machine_ms())
         return ""
+
+    def _machine_ms(self) -> int:
+        return self._clock.uncorrected_ms() if isinstance(self._clock, BrokerClock) else 0
+
+    async def compare(self) -> None:
+        """Compare the machine's clock with the time that the broker put on the last write."""
+        clock, written = self._clock, self._written
+        if written is None or not isinstance(clock, BrokerClock):
+            return
+        place, before_ms, after_ms = written
+        try:
+            stored = await self._jetstream().get_last_msg(DEADLETTERS, self._subject, direct=True)
+        except (NatsError, APIError, TimeoutError, OSError):
+            return  # a broker whose users were made by an older version may not allow it, either
+        headers = stored.headers or {}
+        if stored.seq != place or "Nats-Time-Stamp" not in headers:  # another instance has written since
+            return
+        stamp_ms = int(datetime.fromisoformat(headers["Nats-Time-Stamp"]).timestamp() * 1000)
+        if clock.compare(before_ms, stamp_ms, after_ms):
+            log.warning("clock.corrected", ahead_of_broker_ms=clock.skew_ms)
+
+    async def comparing(self) -> None:
+        """Write and compare every 10 s, until the task is cancelled."""
+        while True:
+            await asyncio.sleep(COMPARE_S)
+            await self()
+            await self.compare()
+
+
+def notes_on(clock: Clock) -> dict[str, str]:
+    """Say what an operator should mend though all works: a clock that is more than a second off the broker's."""
+    if not isinstance(clock, BrokerClock) or not clock.skew_ms:
+        return {}
+    side = "ahead of" if clock.skew_ms > 0 else "behind"
+    return {"clock": f"{abs(clock.skew_ms) / 1000:.1f} s {side} the broker's, corrected for"}

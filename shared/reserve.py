@@ -56,6 +56,10 @@ class Reserve:
         """Bytes that are free when writing may begin again."""
         return self.kept(room) * 3 // 2
 
+    def short(self, room: Room) -> int:
+        """Bytes below which the oldest recordings go, where the operator wants that: well before anything stops."""
+        return self.kept(room) * 2
+
     def require(self, size: int) -> None:
         """Let a writer other than recordings write `size` bytes; StoreFull when that would leave too little."""
         if self.size == 0:

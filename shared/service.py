@@ -20,14 +20,15 @@ from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
 from shared.bus import ACK_TIMEOUT, Handler, Outbox, make_broker, subscribe
-from shared.clock import Clock, SystemClock
+from shared.clock import BrokerClock, Clock, SystemClock
 from shared.health import health_server
 from shared.logging import configure_logging, get_logger
 from shared.middleware import Guard, Mourner
-from shared.readiness import NotingJetStream, WriteProbe, Writes
+from shared.readiness import NotingJetStream, WriteProbe, Writes, notes_on
 from shared.secrets import Vault, installation_key
 from shared.settings import Settings
 from shared.streams import consumers_of
+from shared.tasks import beside
 
 log = get_logger()
 PROVISION_WAIT_S: Final = 60.0
@@ -78,7 +79,7 @@ class Service:
 
 def make_service(name: str, settings: Settings, clock: Clock | None = None) -> Service:
     """Make the parts of a service; nothing connects yet."""
-    clock = clock or SystemClock()
+    clock = clock or BrokerClock(SystemClock())
     broker, guard = make_broker(settings.broker_url, name, clock)
     instance = settings.instance or f"{socket.gethostname()}-{os.getpid()}"
     vault = Vault(installation_key(settings))
@@ -145,10 +146,14 @@ def application(service: Service, *, signals: bool = False) -> FastStream:
     async def lifespan() -> AsyncIterator[None]:
         async with stack:
             probe = service.settings.health_port
-            await stack.enter_async_context(health_server(service.settings.host, probe, lambda: readiness(service)))
+            await stack.enter_async_context(
+                health_server(service.settings.host, probe, lambda: readiness(service), lambda: notes_on(service.clock))
+            )
             with ending(app):
                 await service.broker.connect()
                 await wait_until_provisioned(service)
+                await service.write_probe.compare()  # before anything is dated
+                await stack.enter_async_context(beside(service.write_probe.comparing()))
                 for enter in service.lifespans:
                     await stack.enter_async_context(enter())
             service.started = True

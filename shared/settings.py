@@ -6,13 +6,14 @@ import ipaddress
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, SecretStr, TypeAdapter
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.reachable import in_url, reachable_host
 
+TakeUp = Literal["never", "away", "any"]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _BYTES = TypeAdapter(ByteSize)
 
@@ -109,7 +110,29 @@ class Settings(BaseSettings):
     retention: Annotated[timedelta, BeforeValidator(_duration)] = Field(
         timedelta(days=7), description="How long recordings are kept (seconds, or ISO 8601 as P7D)"
     )
+    take_up: TakeUp = Field(
+        "never",
+        description="Which finished jobs their encoder takes up again within RETENTION: never, away, any",
+    )
+    clip_retention_days: int = Field(0, ge=0, le=36_500, description="Days that clips are kept; 0: until deleted")
+    library_retention_days: int = Field(
+        0, ge=0, le=36_500, description="Days that files of the library are kept; 0: until deleted"
+    )
+    delete_oldest: bool = Field(
+        default=False,
+        description="Delete the oldest hours of recordings before a full disk would end recording",
+    )
+    log_size: Annotated[str, AfterValidator(_bytes)] = Field(
+        "32MiB", description="Size at which `reelay up` begins another file when its output goes to one; 0: never"
+    )
+    log_files: int = Field(4, ge=1, le=100, description="How many of its older log files are kept")
     restreams: int = Field(40, ge=0, le=1000, description="How many restreams an instance plays at once")
+    account_rate: int = Field(100, ge=0, le=100_000, description="Requests a second of an account; 0: any number")
+    account_jobs: int = Field(1000, ge=0, description="Live jobs of an account that have not ended; 0: any number")
+    account_clips: int = Field(1000, ge=0, description="Clips of an account that are in work; 0: any number")
+    account_restreams: int = Field(200, ge=0, description="Restreams of an account that are not over; 0: any number")
+    account_webhooks: int = Field(100, ge=0, description="Receivers of webhooks of an account; 0: any number")
+    outputs: int = Field(100, ge=0, le=100, description="Clips that one request may ask for; 0: as many as it can, 100")
     log_json: bool = Field(default=False, description="Log lines as JSON")
     log_level: str = Field("INFO", description="DEBUG, INFO, WARNING or ERROR")
     instance: str = Field("", max_length=64, description="Name of this instance; default host name and process id")
@@ -129,6 +152,11 @@ class Settings(BaseSettings):
     def disk_reserve_bytes(self) -> int | None:
         """DISK_RESERVE in bytes; None when it is unset."""
         return int(_BYTES.validate_python(self.disk_reserve)) if self.disk_reserve else None
+
+    @property
+    def log_size_bytes(self) -> int:
+        """LOG_SIZE in bytes; 0 when there is no limit."""
+        return int(_BYTES.validate_python(self.log_size)) if self.log_size else 0
 
     @property
     def source_spool_bytes(self) -> int:

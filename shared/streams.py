@@ -56,20 +56,22 @@ class ConsumerSpec:
 
 @dataclass(frozen=True, slots=True)
 class BucketSpec:
-    """A key-value bucket, its one writer, and who reads it besides."""
+    """A key-value bucket, its one writer, who reads it besides, and who removes what has come to its end."""
 
     name: str
     owner: str
     ttl: timedelta = timedelta(0)
     readers: tuple[str, ...] = ()
+    removers: tuple[str, ...] = ()
 
 
 STREAMS: tuple[StreamSpec, ...] = (
     StreamSpec(
         COMMANDS,
         (
-            "clips.create.>", "clips.refine.>", "clips.cancel.>", "exports.deliver.>", "live.finish.>",
-            "recordings.sweep.>", "notifications.send.>", "notifications.replay.>", "restreams.command.>",
+            "clips.create.>", "clips.refine.>", "clips.cancel.>", "clips.delete.>", "exports.deliver.>",
+            "library.delete.>", "live.finish.>", "recordings.sweep.>", "recordings.delete.>",
+            "notifications.send.>", "notifications.replay.>", "restreams.command.>",
         ),
         "workqueue", timedelta(0), 1 << 30, discard="new", readers=("gateway",),
     ),
@@ -101,10 +103,12 @@ CONSUMERS: tuple[ConsumerSpec, ...] = (
     ConsumerSpec("clipper-create", "clipper", COMMANDS, "clips.create.>", workers=3),
     ConsumerSpec("clipper-refine", "clipper", COMMANDS, "clips.refine.>", max_deliver=5, workers=1),
     ConsumerSpec("clipper-cancel", "clipper", COMMANDS, "clips.cancel.>"),
+    ConsumerSpec("clipper-delete", "clipper", COMMANDS, "clips.delete.>"),
     ConsumerSpec("clipper-jobs", "clipper", EVENTS, "live.job.state_changed.>"),
     ConsumerSpec("clipper-delivered", "clipper", EVENTS, "exports.delivered.>"),
     ConsumerSpec("clipper-undelivered", "clipper", EVENTS, "exports.failed.>"),
     ConsumerSpec("exporter-deliver", "exporter", COMMANDS, "exports.deliver.>", workers=4),
+    ConsumerSpec("exporter-delete", "exporter", COMMANDS, "library.delete.>"),
     ConsumerSpec("gateway-finish", "gateway", COMMANDS, "live.finish.>"),
     ConsumerSpec("gateway-started", "gateway", EVENTS, "live.session.started.>"),
     ConsumerSpec("gateway-ended", "gateway", EVENTS, "live.session.ended.>"),
@@ -115,6 +119,7 @@ CONSUMERS: tuple[ConsumerSpec, ...] = (
     ConsumerSpec("archiver-segments", "archiver", SEGMENTS, "media.segment.written.>", max_deliver=50, workers=2),
     ConsumerSpec("archiver-jobs", "archiver", EVENTS, "live.job.state_changed.>", max_deliver=50),
     ConsumerSpec("archiver-sweep", "archiver", COMMANDS, "recordings.sweep.>"),
+    ConsumerSpec("archiver-delete", "archiver", COMMANDS, "recordings.delete.>", max_deliver=50),
     ConsumerSpec("restreamer-command", "restreamer", COMMANDS, "restreams.command.>", timedelta(seconds=10), 8, 1),
     ConsumerSpec("notifier-clips", "notifier", EVENTS, "clips.>", timedelta(seconds=10), 10, 1),
     ConsumerSpec("notifier-live", "notifier", EVENTS, "live.>", timedelta(seconds=10), 10, 1),
@@ -133,11 +138,13 @@ BUCKETS: tuple[BucketSpec, ...] = (
     BucketSpec("credentials", "gateway", readers=("restreamer",)),
     BucketSpec("webhooks", "gateway", readers=("notifier",)),
     BucketSpec("nonces", "gateway"),
-    BucketSpec("sessions", "ingester", readers=("gateway", "archiver", "clipper", "restreamer")),
+    BucketSpec(
+        "sessions", "ingester", readers=("gateway", "archiver", "clipper", "restreamer"), removers=("archiver",)
+    ),
     BucketSpec("leases", "ingester", ttl=timedelta(seconds=15)),
     BucketSpec("recordings", "archiver", readers=("gateway", "clipper", "restreamer")),
     BucketSpec("clips", "clipper", readers=("gateway", "restreamer")),
-    BucketSpec("exports", "exporter"),
+    BucketSpec("exports", "exporter", ttl=timedelta(days=30)),
     BucketSpec("restreams", "restreamer", readers=("gateway",)),
     BucketSpec("places", "restreamer", ttl=timedelta(hours=72), readers=("gateway",)),
     BucketSpec("deliveries", "notifier", ttl=timedelta(days=30), readers=("gateway",)),

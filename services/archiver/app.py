@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from services.archiver.compaction import Compactor
-from services.archiver.handlers import make_job_changed, make_segment_written, make_sweep
+from services.archiver.handlers import make_delete, make_job_changed, make_segment_written, make_sweep
 from services.archiver.records import Records
+from services.archiver.removal import Removal
 from services.archiver.retention import Retention
+from services.archiver.room import RoomMaker
 from services.archiver.slots import Slots
 from services.archiver.sweep import Sweeper
+from shared.reserve import store_reserve
 from shared.service import Service
 from shared.store import open_store
 
@@ -19,6 +22,10 @@ def build(service: Service) -> None:
     compactor = Compactor(service.js, store, records, service.outbox, service.clock)
     retention = Retention(service.js, store, records, service.outbox, service.clock, keep=service.settings.retention)
     sweeper = Sweeper(service.js, records, compactor, retention, service.clock)
+    if service.settings.delete_oldest:
+        room = RoomMaker(store_reserve(service.settings), records, retention, service.clock)
+        service.beside(room.running)
     service.handle("archiver-segments", make_segment_written(compactor, Slots(service.clock)))
     service.handle("archiver-jobs", make_job_changed(compactor, records, service.clock))
+    service.handle("archiver-delete", make_delete(Removal(store, compactor, retention)))
     service.handle("archiver-sweep", make_sweep(sweeper))

@@ -8,6 +8,7 @@ from typing import Final
 
 from services.archiver.compaction import Compactor
 from services.archiver.records import Records
+from services.archiver.removal import Removal
 from services.archiver.slots import Slots
 from services.archiver.sweep import Sweeper
 from shared.clock import Clock
@@ -15,7 +16,7 @@ from shared.errors import NotYet, Unavailable
 from shared.logging import get_logger
 from shared.messages.jobs import ENDED_STATES
 from shared.messages.live import JobStateChanged
-from shared.messages.media import RecordingsSweep, SegmentWritten
+from shared.messages.media import RecordingDelete, RecordingsSweep, SegmentWritten
 
 log = get_logger()
 LOOK_AGAIN: Final = timedelta(seconds=10)
@@ -54,6 +55,15 @@ def make_job_changed(
             raise NotYet("a session of the job has not ended yet", LOOK_AGAIN)
 
     return job_changed
+
+
+def make_delete(removal: Removal) -> Callable[[RecordingDelete], Awaitable[None]]:
+    """Make the handler of `recordings.delete`."""
+
+    async def delete(message: RecordingDelete) -> None:
+        await removal.remove(message)
+
+    return delete
 
 
 def make_sweep(sweeper: Sweeper) -> Callable[[RecordingsSweep], Awaitable[None]]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from nats.js import JetStreamContext
 
 from shared.kv import Bucket, Conflict, Stored
-from shared.messages.jobs import JobRecord, RecordingRecord, SessionRecord
+from shared.messages.jobs import EventClock, JobRecord, RecordingRecord, SessionRecord, clock_key, status_prefix
 
 
 class Records:
@@ -17,6 +17,7 @@ class Records:
         self._recordings = Bucket(js, "recordings", RecordingRecord)
         self._jobs = Bucket(js, "events", JobRecord)
         self._sessions = Bucket(js, "sessions", SessionRecord)
+        self._clocks = Bucket(js, "sessions", EventClock)
 
     async def recording(self, account: str, event: str) -> Stored[RecordingRecord] | None:
         """Read a recording's record."""
@@ -41,6 +42,22 @@ class Records:
         """Tell whether an event's job is over, or gone."""
         job = await self._jobs.get(f"{account}.{event}")
         return job is None or job.value.ended
+
+    async def sessions(self, account: str = "*", event: str = "*") -> list[SessionRecord]:
+        """Read the sessions of an event, or of all."""
+        return [stored.value for stored in await self._sessions.items(f"{account}.{event}.*")]
+
+    async def remove_session(self, session: SessionRecord) -> None:
+        """Remove a session's record."""
+        await self._sessions.delete(f"{session.account}.{session.event}.{session.session}")
+
+    async def remove_rest(self, account: str, event: str) -> None:
+        """Remove what else the bucket holds of an event: its clock, and what its publishers did."""
+        for key in await self._sessions.keys(status_prefix(account, event)):
+            await self._sessions.delete(key)
+        key = clock_key(account, event)
+        if await self._clocks.get(key) is not None:
+            await self._clocks.delete(key)
 
     async def publishing(self, account: str, event: str) -> bool:
         """Tell whether a session of the event has not ended yet."""

@@ -38,8 +38,12 @@ AT_ONCE: Final = 16
 ROUNDS: Final = 20
 
 
+# Parts an hour into what stays and what goes; each may be nothing. Blocks.
+Split = Callable[[HourSummary], tuple[HourSummary | None, HourSummary | None]]
+
+
 class Retention:
-    """Deletes what is older than `keep`."""
+    """Deletes what is older than `keep`, and what is asked for."""
 
     def __init__(
         self,
@@ -58,9 +62,12 @@ class Retention:
         self._clock = clock
         self._keep_ms = keep // timedelta(milliseconds=1)
 
-    async def expire(self, account: str, event: str) -> None:
-        """Delete the recording's hours that have passed retention, and finish what was begun before."""
-        stored = await self._hide(account, event)
+    async def expire(self, account: str, event: str, split: Split | None = None) -> None:
+        """Delete the recording's hours that have passed retention, and finish what was begun before.
+
+        Or delete what `split` parts from each hour that it takes.
+        """
+        stored = await self._hide(account, event, split or self._when_old)
         if stored is None:
             return
         record = stored.value
@@ -77,6 +84,7 @@ class Retention:
         found = await asyncio.to_thread(lambda: [o.key for o in self._store.list(index_folder(event))])
         stored = await self._records.recording(account, event)
         if stored is None:
+            await self._tidy_sessions(account, event, RecordingRecord(account=account, event=event, changed_ms=0))
             return
         record = stored.value
         listed = {hour.key for hour in (*record.hours, *record.expiring)}
@@ -89,19 +97,39 @@ class Retention:
             await self._purge(account, event, record.log_sequence)
             await self._records.remove(stored)
             log.info("recording.gone", event_id=event)
+        await self._tidy_sessions(account, event, record)
 
-    async def _hide(self, account: str, event: str) -> Stored[RecordingRecord] | None:
-        """Take hours that are too old out of the list; gives the record when any is expiring."""
+    async def _tidy_sessions(self, account: str, event: str, record: RecordingRecord) -> None:
+        """Remove the records of sessions of which nothing is left; with the last, what else was kept of a job's."""
+        hours = (*record.hours, *record.expiring)
+        if any(hour.runs is None for hour in hours):  # it cannot be told without reading all of them
+            return
+        logged = await read_log(self._js(), account, event, after=record.log_sequence)
+        kept = {run.session for hour in hours for run in hour.runs or ()} | {one.segment.session for one in logged}
+        over = await self._records.ended(account, event)
+        left = 0
+        for session in await self._records.sessions(account, event):
+            old = session.ended_ms is not None and session.ended_ms + self._keep_ms <= self._clock.now_ms()
+            if session.session not in kept and session.ended_ms is not None and (over or old):
+                await self._records.remove_session(session)
+            else:
+                left += 1
+        if over and not left and not hours and not logged:
+            await self._records.remove_rest(account, event)
+
+    async def _hide(self, account: str, event: str, split: Split) -> Stored[RecordingRecord] | None:
+        """Take what goes out of the list; gives the record when any is expiring."""
         for _ in range(ROUNDS):
             stored = await self._records.recording(account, event)
             if stored is None:
                 return None
-            old = tuple(hour for hour in stored.value.hours if self._is_old(hour))
-            if not old:
+            parted = await asyncio.to_thread(list, map(split, stored.value.hours))
+            gone = tuple(part for _, part in parted if part)
+            if not gone:
                 return stored if stored.value.expiring else None
-            kept = tuple(hour for hour in stored.value.hours if hour not in old)
+            kept = tuple(part for part, _ in parted if part)
             changes = {
-                "hours": kept, "expiring": (*stored.value.expiring, *old), "changed_ms": self._clock.now_ms(),
+                "hours": kept, "expiring": (*stored.value.expiring, *gone), "changed_ms": self._clock.now_ms(),
             }  # fmt: skip
             try:
                 return await self._records.write(stored, stored.value.model_copy(update=changes))
@@ -109,9 +137,9 @@ class Retention:
                 continue
         raise Conflict(f"the recording of {event} keeps changing")
 
-    def _is_old(self, hour: HourSummary) -> bool:
+    def _when_old(self, hour: HourSummary) -> tuple[HourSummary | None, HourSummary | None]:
         end_ms = max((hour.hour + 1) * HOUR_MS, hour.wall_end_ms)
-        return end_ms + self._keep_ms <= self._clock.now_ms()
+        return (None, hour) if end_ms + self._keep_ms <= self._clock.now_ms() else (hour, None)
 
     async def _delete(self, record: RecordingRecord, hour: HourSummary, others: Sequence[HourSummary]) -> None:
         """Delete an hour's bytes, then its object; an hour whose object is gone has no bytes left."""

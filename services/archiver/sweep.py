@@ -23,7 +23,7 @@ log = get_logger()
 
 
 class Sweeper:
-    """Goes over every recording that has a record, or segments in the log."""
+    """Goes over every recording that has a record, segments in the log, or sessions."""
 
     def __init__(
         self,
@@ -43,6 +43,7 @@ class Sweeper:
         """Make the round; a recording that fails holds up no other, and Unavailable is raised at the end."""
         recordings = {(record.account, record.event) for record in await self._records.recordings()}
         recordings |= await self._logged()
+        recordings |= {(session.account, session.event) for session in await self._records.sessions()}
         failed = 0
         for account, event in sorted(recordings):
             try:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Final
+
+from services.cli.rotation import Rotation
 
 LONGEST_LINE: Final = 16 * 1024
 LONGEST_BACKLOG: Final = 4_000
@@ -71,8 +74,8 @@ class LineWriter:
     once LONGEST_BACKLOG of them wait.
     """
 
-    def __init__(self, target: int, style: LineStyle) -> None:
-        self._target, self._style = target, style
+    def __init__(self, target: int, style: LineStyle, rotation: Rotation | None = None) -> None:
+        self._target, self._style, self._rotation = target, style, rotation or Rotation()
         self._queue: queue.Queue[bytes | None] = queue.Queue(LONGEST_BACKLOG)
         self._dropped = 0
         self._thread = threading.Thread(target=self._write_all, name="lines", daemon=True)
@@ -102,6 +105,8 @@ class LineWriter:
         while (line := self._queue.get()) is not None:
             rest = line
             try:
+                with contextlib.suppress(OSError):  # then the file goes on growing
+                    self._rotation.look(self._target)
                 while rest:
                     rest = rest[os.write(self._target, rest) :]
             except OSError:

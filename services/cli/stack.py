@@ -22,6 +22,7 @@ from services.cli.errors import StackError
 from services.cli.health import ready
 from services.cli.lines import LineStyle, LineWriter
 from services.cli.ports import Port
+from services.cli.rotation import Rotation
 from services.cli.supervisor import BROKER_GRACE, Program, Supervisor
 from shared.clock import Clock, SystemClock
 from shared.reserve import Reserve
@@ -81,7 +82,8 @@ class Stack:
         self._programs = programs or service_programs
         self._clock = clock or SystemClock()
         style = LineStyle(LINE_NAMES, colour=output.colour, json_lines=output.json_lines)
-        self._writer = LineWriter(output.target, style)
+        rotation = Rotation(settings.log_size_bytes, settings.log_files)
+        self._writer = LineWriter(output.target, style, rotation)
         self.log = self._make_log()
         self.supervisor = Supervisor(self._writer.line, self.log, self._clock)
         self.supervisor.on_change = self._write_run_file

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from services.clipper.cutter import Cutter
 from services.clipper.handlers import Handlers
 from services.clipper.leftovers import sweeping
 from services.clipper.records import Clips
+from services.clipper.removal import Removal
 from services.clipper.source import Source
 from services.clipper.work import ClipWork
 from shared.kv import Bucket
@@ -23,10 +26,13 @@ def build(service: Service) -> None:
     jobs, sessions = Bucket(service.js, "events", JobRecord), Bucket(service.js, "sessions", SessionRecord)
     source = Source(service.js, store, jobs, sessions, service.clock)
     handlers = Handlers(ClipWork(clips, source, Cutter(store), service.outbox, store_reserve(service.settings)))
+    removal = Removal(clips.bucket, store, service.clock, timedelta(days=service.settings.clip_retention_days))
     service.beside(lambda: sweeping(store, service.clock))
+    service.beside(removal.running)
     service.handle("clipper-create", handlers.create, handlers.create_died)
     service.handle("clipper-refine", handlers.refine, handlers.refine_died)
     service.handle("clipper-cancel", handlers.cancel)
+    service.handle("clipper-delete", removal.delete)
     service.handle("clipper-jobs", handlers.job)
     service.handle("clipper-delivered", handlers.delivered)
     service.handle("clipper-undelivered", handlers.undelivered)

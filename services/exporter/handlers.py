@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 from services.exporter.deliver import Deliverer
+from services.exporter.library import Library
 from shared.errors import DestinationFailed, Permanent
-from shared.messages.exports import ExportDeliver
+from shared.messages.exports import ExportDeliver, LibraryDelete
 
 
 def make_deliver(deliverer: Deliverer) -> Callable[[ExportDeliver], Awaitable[None]]:
@@ -23,6 +25,15 @@ def make_deliver(deliverer: Deliverer) -> Callable[[ExportDeliver], Awaitable[No
             await deliverer.outbox.emit(event)
 
     return deliver
+
+
+def make_delete(library: Library) -> Callable[[LibraryDelete], Awaitable[None]]:
+    """Make the handler of `library.delete`."""
+
+    async def delete(message: LibraryDelete) -> None:
+        await asyncio.to_thread(library.remove, message.account, message.file_name)
+
+    return delete
 
 
 def make_give_up(deliverer: Deliverer) -> Callable[[bytes, str], Awaitable[None]]:

@@ -20,27 +20,44 @@ LOCKS: Final = ".locks"
 
 
 class Library:
-    """Puts files into `<root>/<account>/<name>`."""
+    """Puts files into `<root>/<account>/<name>`, and removes them."""
 
     def __init__(self, root: Path, reserve: Reserve) -> None:
         self._root = root
         self._reserve = reserve
 
+    def remove(self, account: str, name: str) -> None:
+        """Remove a file; nothing happens when there is none. NotYet while it is being delivered."""
+        with self.exclusive(account, name), _failing():
+            (self._root / account / name).unlink(missing_ok=True)
+
+    def expire(self, before_s: float) -> int:
+        """Remove the files that were made before a time (s since the epoch; 0: none); gives their number.
+
+        Locks and drafts that nobody holds go, too.
+        """
+        removed = 0
+        for folder in self._root.glob("*/"):
+            for path in folder.iterdir():
+                with contextlib.suppress(FileNotFoundError, NotYet):
+                    if path.is_file() and not path.name.startswith(".") and path.stat().st_mtime < before_s:
+                        self.remove(folder.name, path.name)
+                        removed += 1
+            for lock in (folder / LOCKS).glob("*"):
+                with contextlib.suppress(NotYet), _held(lock):
+                    folder.joinpath(f".draft-{lock.name}").unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # not empty, or gone
+                (folder / LOCKS).rmdir()
+        return removed
+
     @contextlib.contextmanager
     def exclusive(self, account: str, name: str) -> Iterator[None]:
-        """Hold a lock file; NotYet when another process holds it. The lock ends with its process."""
-        folder = self._root / account / LOCKS
-        with _failing():
-            folder.mkdir(parents=True, exist_ok=True)
-            handle = os.open(folder / _short(name), os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise NotYet(f"{name} is being delivered elsewhere", timedelta(seconds=1)) from error
+        """Hold a lock file; NotYet when another process holds it. The lock ends with its process.
+
+        The file goes when it is let go. That of a killed process stays until the name is used again, or `expire`.
+        """
+        with _held(self._root / account / LOCKS / _short(name)):
             yield
-        finally:
-            os.close(handle)
 
     def put(self, source: Path, account: str, name: str) -> str:
         """Link the file, or copy it from another file system, then rename it over what had its name.
@@ -77,6 +94,33 @@ class Library:
             return (self._root / account / name).stat().st_size == size
         except OSError:
             return False
+
+
+@contextlib.contextmanager
+def _held(path: Path) -> Iterator[None]:
+    with _failing():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise NotYet("the file is being delivered elsewhere", timedelta(seconds=1)) from error
+        if not _is(path, handle):  # who held it has removed it since it was opened
+            raise NotYet("the file was being delivered elsewhere", timedelta(milliseconds=10))
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)  # before others can lock it, so that nobody holds a file without a name
+    finally:
+        os.close(handle)
+
+
+def _is(path: Path, handle: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(handle))
+    except FileNotFoundError:
+        return False
 
 
 def _short(name: str) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Final
 
 from pydantic import SecretStr
 
@@ -17,24 +18,36 @@ from services.gateway.handlers import make_ended, make_finish, make_started
 from services.gateway.http.server import listen, serving
 from services.gateway.jobs import Jobs
 from services.gateway.keys import Keys
+from services.gateway.lists import deliveries_list
 from services.gateway.openapi import document_of
+from services.gateway.quotas import Quotas
 from services.gateway.restreams import Restreams
 from services.gateway.web import make_web
 from services.gateway.webhooks import Webhooks
+from shared.errors import Unavailable
 from shared.kv import Bucket
 from shared.logging import get_logger
+from shared.messages.jobs import JobRecord
 from shared.messages.notifications import DeliveryRecord
 from shared.reachable import in_url, is_any, reachable_host
 from shared.service import Lifespan, Service, check, make_service
 from shared.settings import Settings
 from shared.store import open_store
+from shared.tasks import beside
 
 log = get_logger()
+ANNOUNCE_AGAIN_S: Final = 2.0
 
 
 def make_deps(service: Service) -> Deps:
     """Join the gateway's parts."""
-    jobs = Jobs(service.js, service.outbox, service.vault, service.clock)
+    settings = service.settings
+    quotas = Quotas(settings, service.clock)
+
+    def goes_on(job: JobRecord, at_ms: int) -> bool:
+        return job.may_go_on(settings.take_up, settings.retention, at_ms)
+
+    jobs = Jobs(service.js, service.outbox, service.vault, service.clock, quotas, goes_on)
     return Deps(
         settings=service.settings,
         clock=service.clock,
@@ -46,12 +59,14 @@ def make_deps(service: Service) -> Deps:
         store=open_store(service.settings),
         keys=Keys(service.js, service.clock),
         jobs=jobs,
-        clips=Clips(service.js, service.outbox, jobs, service.vault, service.settings, service.clock),
-        restreams=Restreams(service.js, service.outbox, jobs, service.vault, service.settings, service.clock),
+        clips=Clips(service.js, service.outbox, jobs, service.vault, service.settings, service.clock, quotas),
+        restreams=Restreams(service.js, service.outbox, jobs, service.vault, service.settings, service.clock, quotas),
         cdn_accounts=CdnAccounts(service.js, service.vault, service.clock, service.settings.cdn_window),
         credentials=Credentials(service.js, service.vault, service.clock),
-        webhooks=Webhooks(service.js, service.vault, service.clock),
+        webhooks=Webhooks(service.js, service.vault, service.clock, quotas),
         deliveries=Bucket(service.js, "deliveries", DeliveryRecord),
+        quotas=quotas,
+        delivery_list=deliveries_list(service.js),
         base_url=service.settings.base_url,
     )
 
@@ -70,14 +85,35 @@ def serve(service: Service, deps: Deps) -> Lifespan:
                 deps.base_url = f"http://{in_url(reachable_host(settings.host))}:{bound.getsockname()[1]}"
             if not settings.public_url and is_any(settings.host):
                 log.warning("gateway.public_url.guessed", url=deps.base_url, better="set REELAY_PUBLIC_URL")
-            async with deps.keys.running():
+            tallies = deps.jobs.going, deps.clips.going, deps.restreams.going
+            async with (
+                deps.keys.running(), tallies[0].running(), tallies[1].running(), tallies[2].running(), _listing(deps)
+            ):  # fmt: skip
                 await ensure_admin_key(settings.data_dir, deps.keys)
-                await deps.jobs.announce_all()
                 async with serving(make_web(deps), bound):
                     log.info("gateway.listening", url=deps.base_url)
                     yield
 
     return http
+
+
+@contextlib.asynccontextmanager
+async def _listing(deps: Deps) -> AsyncIterator[None]:
+    """Keep the lists in order, and send what a killed gateway did not, while the block runs."""
+    async with contextlib.AsyncExitStack() as stack:
+        for one in (deps.jobs.list, deps.clips.list, deps.delivery_list):
+            await stack.enter_async_context(one.running())
+        await stack.enter_async_context(beside(_announcing(deps)))
+        yield
+
+
+async def _announcing(deps: Deps) -> None:
+    while True:
+        try:
+            return await deps.jobs.announce_all()
+        except Unavailable as error:
+            log.info("gateway.announcing.later", error=str(error))
+            await asyncio.sleep(ANNOUNCE_AGAIN_S)
 
 
 def openapi_document() -> dict[str, Any]:

@@ -53,7 +53,9 @@ def key_text(request: Request) -> str:
 async def identify(request: Request) -> Caller:
     """Find the caller by its key; 401 without a good one, 403 for an account that is not the key's."""
     text = key_text(request)
-    record = await deps_of(request).keys.find(text) if text else None
+    quotas = deps_of(request).quotas
+    address = request.client.host if request.client else ""
+    record = await deps_of(request).keys.find(text, lambda: quotas.stranger(address)) if text else None
     if record is None:
         message = "the API key is unknown, expired or revoked" if text else "an API key is needed (X-API-KEY or Bearer)"
         raise ApiError(401, message, headers={"WWW-Authenticate": 'Bearer realm="reelay"'})
@@ -62,6 +64,7 @@ async def identify(request: Request) -> Caller:
         raise ApiError(403, f"{ACCOUNT_HEADER}: this key acts for its own account only")
     if not _ACCOUNT.fullmatch(account):
         raise ApiError(400, f"{ACCOUNT_HEADER}: an account is 1 to 32 of a-z, 0-9 and -")
+    quotas.request(record.account)
     structlog.contextvars.bind_contextvars(account=account)
     return Caller(account, record.key_id, frozenset(record.scopes))
 

@@ -8,6 +8,8 @@ from fastapi import Query
 
 from services.gateway.clips import Known
 from services.gateway.http.problems import bad_field
+from services.gateway.lists import CLIP_LABEL, CLIP_STATE, CLIP_TYPE
+from services.gateway.orders import ALL_TIME, Wanted
 from shared.messages.clips import VodState
 
 VodType = Literal["s3", "ftp", "videocloud", "library"]
@@ -41,6 +43,13 @@ class ClipFilter:
         self.label = label
         self.created = _span("created_at", created_at)
         self.modified = _span("modified_at", modified_at)
+
+    @property
+    def wanted(self) -> Wanted:
+        """The same for the list that is kept in order."""
+        asked = {CLIP_STATE: self.state, CLIP_LABEL: self.label, CLIP_TYPE: self.type}
+        facets = {number: value for number, value in asked.items() if value is not None}
+        return Wanted(facets, self.created or ALL_TIME, self.modified or ALL_TIME)
 
     def takes(self, known: Known) -> bool:
         """Tell whether a clip passes."""

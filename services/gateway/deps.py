@@ -17,11 +17,14 @@ from shared.settings import Settings
 from shared.store import MediaStore
 
 if TYPE_CHECKING:
+    from services.gateway.catalogue import Catalogue
     from services.gateway.cdnetworks.accounts import CdnAccounts
     from services.gateway.clips import Clips
     from services.gateway.credentials import Credentials
     from services.gateway.jobs import Jobs
     from services.gateway.keys import Keys
+    from services.gateway.lists import DeliveryFacts
+    from services.gateway.quotas import Quotas
     from services.gateway.restreams import Restreams
     from services.gateway.webhooks import Webhooks
 
@@ -49,4 +52,6 @@ class Deps:
     credentials: Credentials
     webhooks: Webhooks
     deliveries: Bucket[DeliveryRecord]
+    quotas: Quotas
+    delivery_list: Catalogue[DeliveryRecord, DeliveryFacts]
     base_url: str

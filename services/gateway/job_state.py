@@ -4,18 +4,22 @@
 standby ──started──> processing ──all ended──> disconnected ──started──> processing
                          │stop                      │reconnect_time, stop
                          └─> finishing ──ended──────┴─────────────> finished (static by reconnect_time: waiting)
+finished ──started──> processing, by the setting TAKE_UP and within the retention
 any before ──cancel──> cancelling (while a session is open) ──ended──> cancelled
 ```
 
-Sessions form two sets, begun and over, so that duplicates and any order of their events give the same record.
+Sessions form two sets, begun and over, so that duplicates and any order of their events give the same record. One that
+was declared over and goes on after all (its ingester had been cut off) says so with a higher `resumed`, which voids all
+that was said with a lower one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from shared.errors import Rejected
-from shared.messages.jobs import ClosedSession, JobRecord, StateChange
+from shared.messages.jobs import ClosedSession, Ending, JobRecord, Resumption, StateChange
 from shared.messages.live import JobState, JobStateChanged, LiveFinish, SessionEnded, SessionStarted
 
 REMEMBERED_SESSIONS: Final = 64
@@ -28,23 +32,63 @@ class WrongState(Rejected):
     """The job's state does not allow what is asked."""
 
 
-def started(job: JobRecord, event: SessionStarted) -> JobRecord:
-    """Apply that a session began; nothing changes when it is known, over, or older than all that is remembered."""
-    if job.ended or event.session in job.open_sessions or _is_over(job, event):
+GoesOn = Callable[[JobRecord, int], bool]
+
+
+def _never(_job: JobRecord, _at_ms: int) -> bool:
+    return False
+
+
+def started(job: JobRecord, event: SessionStarted, goes_on: GoesOn = _never) -> JobRecord:
+    """Apply that a session began; nothing changes when it is known, over, or older than all that is remembered.
+
+    A finished job that `goes_on` at that time is taken up again.
+    """
+    again = goes_on(job, event.at_ms)
+    if (job.ended and not again) or _is_void(job, event):
+        return job
+    job = _resumed(job, event)
+    if event.session in job.open_sessions or _is_over(job, event):
         return job
     sessions = (*job.open_sessions, event.session)[-OPEN_SESSIONS:]
     job = _with(job, open_sessions=sessions, session=event.session)
-    return enter(job, "processing", event.at_ms) if job.state in _PUBLISHABLE else job
+    return enter(job, "processing", event.at_ms) if again or job.state in _PUBLISHABLE else job
 
 
 def _is_over(job: JobRecord, event: SessionStarted) -> bool:
     return event.at_ms < job.closed_before_ms or any(c.session == event.session for c in job.closed_sessions)
 
 
-def ended(job: JobRecord, event: SessionEnded) -> JobRecord:
-    """Apply that a session is over, also when its beginning has not been heard of yet."""
-    if job.ended or any(c.session == event.session for c in job.closed_sessions):
+def _is_void(job: JobRecord, event: SessionStarted | SessionEnded | LiveFinish) -> bool:
+    """Tell whether a session went on after what is told of it, a wait after an end that was none, say."""
+    return any(known.session == event.session and known.epoch > event.resumed for known in job.resumptions)
+
+
+def _resumed(job: JobRecord, event: SessionStarted | SessionEnded) -> JobRecord:
+    """Forget that a session was over when its news are of a later time than that."""
+    known = next((known.epoch for known in job.resumptions if known.session == event.session), 0)
+    if event.resumed <= known:
         return job
+    others = (known for known in job.resumptions if known.session != event.session)
+    return _with(
+        job,
+        resumptions=(*others, Resumption(session=event.session, epoch=event.resumed))[-REMEMBERED_SESSIONS:],
+        closed_sessions=tuple(closed for closed in job.closed_sessions if closed.session != event.session),
+    )
+
+
+def ended(job: JobRecord, event: SessionEnded, goes_on: GoesOn = _never) -> JobRecord:
+    """Apply that a session is over, also when its beginning has not been heard of yet.
+
+    Of a finished job that might be taken up it is only noted: a beginning that is heard of later takes nothing up.
+    """
+    if (job.ended and not goes_on(job, event.at_ms)) or _is_void(job, event):
+        return job
+    job = _resumed(job, event)
+    if any(c.session == event.session for c in job.closed_sessions):
+        return job
+    if job.ended:
+        return _close(job, event.session, event.at_ms)
     if event.at_ms < job.closed_before_ms and event.session not in job.open_sessions:
         return job  # over since long
     if job.state in _PUBLISHABLE and event.session not in job.open_sessions and not job.open_sessions:
@@ -86,10 +130,12 @@ def finish(job: JobRecord, command: LiveFinish, live: frozenset[str] = frozenset
     if job.ended:
         return job
     if command.reason == "event_length":
-        return stop(job, command.at_ms)
+        return stop(job, command.at_ms, "length")
     if command.reason == "first_publish":
-        return job if job.session else enter(job, "finished", command.at_ms)
-    if job.state not in {"finishing", "cancelling"} and (set(job.open_sessions) | live) - {command.session}:
+        return job if job.session else enter(_with(job, ending="away"), "finished", command.at_ms)
+    if job.state not in {"finishing", "cancelling"} and (
+        _is_void(job, command) or (set(job.open_sessions) | live) - {command.session}
+    ):
         return job
     closed = {c.session: c.at_ms for c in job.closed_sessions}
     if command.session in closed and closed[command.session] < (job.media_end_ms or 0) and job.state == "disconnected":
@@ -104,16 +150,16 @@ def _end(job: JobRecord, at_ms: int) -> JobRecord:
         return enter(job, "cancelled", at_ms)
     if job.static and job.state != "finishing":
         return enter(job, "waiting", at_ms)
-    return enter(job, "finished", at_ms)
+    return enter(job if job.ending else _with(job, ending="away"), "finished", at_ms)
 
 
-def stop(job: JobRecord, at_ms: int) -> JobRecord:
+def stop(job: JobRecord, at_ms: int, ending: Ending = "asked") -> JobRecord:
     """Finish the job: at once without an open session, else when it has ended; WrongState when it was cancelled."""
     if job.state in {"finishing", "finished"}:
         return job
     if job.ended or job.state == "cancelling":
         raise WrongState(f"the job is {job.state}")
-    return enter(job, "finishing" if job.open_sessions else "finished", at_ms)
+    return enter(_with(job, ending=ending), "finishing" if job.open_sessions else "finished", at_ms)
 
 
 def cancel(job: JobRecord, at_ms: int) -> JobRecord:
@@ -138,6 +184,7 @@ def enter(job: JobRecord, state: JobState, at_ms: int) -> JobRecord:
         history=(*job.history, StateChange(state=state, at_ms=at_ms))[-HISTORY:],
         changed_ms=at_ms,
         finished_ms=(job.media_end_ms or at_ms) if over else None,
+        ending=job.ending if over or state == "finishing" else "",
     )
 
 

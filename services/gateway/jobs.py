@@ -8,20 +8,25 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final
 
 from nats.js import JetStreamContext
 
 from services.gateway import job_state
 from services.gateway.http.problems import ApiError, not_found
+from services.gateway.lists import JOB_UNTOLD, UNTOLD, jobs_list
+from services.gateway.orders import Wanted
 from services.gateway.publishers import Publishers
+from services.gateway.quotas import Quotas, Tally
 from shared.bus import Outbox
 from shared.clock import Clock
 from shared.errors import Permanent
 from shared.kv import Bucket, Conflict, Stored
-from shared.messages.jobs import IngestKey, JobRecord, SessionRecord, StateChange
+from shared.messages.jobs import ENDED_STATES, IngestKey, JobRecord, SessionRecord, StateChange
 from shared.messages.live import LiveFinish, SessionEnded, SessionStarted
-from shared.secrets import Vault, hash_token
+from shared.messages.media import RecordingDelete
+from shared.secrets import SecretUnreadable, Vault, hash_token
 
 STOP_WAIT: Final = timedelta(seconds=30)
 KEY_PURPOSE: Final = "stream-key"
@@ -43,8 +48,19 @@ class NewJob:
 class Jobs:
     """The bucket `events`; each change of state is written first, then announced, and again if that is in doubt."""
 
-    def __init__(self, jetstream: Callable[[], JetStreamContext], outbox: Outbox, vault: Vault, clock: Clock) -> None:
+    def __init__(
+        self,
+        jetstream: Callable[[], JetStreamContext],
+        outbox: Outbox,
+        vault: Vault,
+        clock: Clock,
+        quotas: Quotas,
+        goes_on: job_state.GoesOn,
+    ) -> None:
+        self.going = Tally(jetstream, "events", ENDED_STATES)
+        self._quotas, self._goes_on = quotas, goes_on
         self.bucket = Bucket(jetstream, "events", JobRecord)
+        self.list = jobs_list(jetstream)
         self._keys = Bucket(jetstream, "keys", IngestKey)
         self.publishers = Publishers(jetstream, clock)
         self._sessions = Bucket(jetstream, "sessions", SessionRecord)
@@ -53,7 +69,19 @@ class Jobs:
         self._clock = clock
 
     async def create(self, account: str, event: str, asked: NewJob) -> JobRecord:
-        """Make a job in standby; when one of this id is there already (a request repeated), give that one."""
+        """Make a job in standby; when one of this id is there already (a request repeated), give that one.
+
+        ApiError 429 when the account has as many as it may.
+        """
+
+        async def going() -> frozenset[str]:
+            return self.going.of(account)
+
+        known = partial(self.going.knows, account)
+        async with self._quotas.room(account, "live jobs", going, [event], known):
+            return await self._create(account, event, asked)
+
+    async def _create(self, account: str, event: str, asked: NewJob) -> JobRecord:
         stream_key = secrets.token_hex(16)
         now = self._clock.now_ms()
         job = JobRecord(
@@ -78,6 +106,8 @@ class Jobs:
         except Conflict:
             job = await self.get(account, event)
             stream_key = self.stream_key(job)
+        if not job.ended:
+            self.going.note(account, event)
         await asyncio.gather(self._register(job, stream_key), self._announce(job, revision))
         return job
 
@@ -102,10 +132,6 @@ class Jobs:
             raise not_found("job")
         return stored.value
 
-    async def all_of(self, account: str) -> list[JobRecord]:
-        """Read all jobs of an account."""
-        return [s.value for s in await self.bucket.items(account)]
-
     async def stop(self, account: str, event: str) -> JobRecord:
         """Finish a job; ApiError 404, or 409 when it was cancelled."""
         return await self._asked(account, event, job_state.stop)
@@ -113,6 +139,22 @@ class Jobs:
     async def cancel(self, account: str, event: str) -> JobRecord:
         """Cancel a job; ApiError 404, or 409 when it has finished."""
         return await self._asked(account, event, job_state.cancel)
+
+    async def delete(self, account: str, event: str) -> None:
+        """Remove a job that has ended, its stream key and its recording; ApiError 404 or 409."""
+        job = await self.get(account, event)
+        if not job.ended:
+            raise ApiError(409, f"the job is {job.state}: stop or cancel it first")
+        await self.delete_recording(job, None, None)
+        with contextlib.suppress(SecretUnreadable):
+            await self._keys.delete(f"ingest.{hash_token(self.stream_key(job))}")
+        await self.bucket.delete(_place(account, event))
+
+    async def delete_recording(self, job: JobRecord, from_ms: int | None, to_ms: int | None) -> None:
+        """Have a job's recording deleted, or a range of it."""
+        now = self._clock.now_ms()
+        wish = RecordingDelete(account=job.account, event=job.event, from_ms=from_ms, to_ms=to_ms, at_ms=now)
+        await self._outbox.emit(wish)
 
     async def _asked(self, account: str, event: str, how: Callable[[JobRecord, int], JobRecord]) -> JobRecord:
         await self.get(account, event)
@@ -123,23 +165,28 @@ class Jobs:
 
     async def started(self, event: SessionStarted) -> None:
         """Take in that a session began; Permanent when there is no such job."""
-        await self._apply(event.account, event.event, lambda job: job_state.started(job, event))
+        await self._apply(event.account, event.event, lambda job: job_state.started(job, event, self._goes_on))
 
     async def ended(self, event: SessionEnded) -> None:
         """Take in that a session is over; Permanent when there is no such job."""
-        await self._apply(event.account, event.event, lambda job: job_state.ended(job, event))
+        await self._apply(event.account, event.event, lambda job: job_state.ended(job, event, self._goes_on))
 
     async def finish(self, command: LiveFinish) -> None:
         """Take in that a wait is over; Permanent when there is no such job."""
-        sessions = await self._sessions.items(_place(command.account, command.event))
-        live = frozenset(s.value.session for s in sessions if s.value.ended_ms is None)
+        stored = await self._sessions.items(_place(command.account, command.event))
+        sessions = [s.value for s in stored if s.value.ended_ms is None]
+        if any(s.session == command.session and s.resumed > command.resumed for s in sessions):
+            return  # it goes on after all, and says so any moment
+        live = frozenset(session.session for session in sessions)
         await self._apply(command.account, command.event, lambda job: job_state.finish(job, command, live))
 
     async def announce_all(self) -> None:
         """Send what a killed gateway has written but not announced."""
-        for stored in await self.bucket.items():
-            if stored.value.announced < stored.value.revision:
-                await self._announce(stored.value)
+        for account in await self.list.accounts():
+            untold = await self.list.idents(account, Wanted({JOB_UNTOLD: UNTOLD}))
+            for job in (await self.list.read(account, untold)).values():
+                if job.announced < job.revision:
+                    await self._announce(job)
 
     async def _apply(self, account: str, event: str, how: Callable[[JobRecord], JobRecord]) -> JobRecord:
         def change(job: JobRecord | None) -> JobRecord | None:

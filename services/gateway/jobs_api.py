@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Annotated, Final, Literal
 from urllib.parse import urlsplit
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Query, Request
+from starlette.responses import Response
 
 from services.gateway.auth import Caller, deps_of, require
 from services.gateway.delivery import playback_url
@@ -15,7 +16,10 @@ from services.gateway.http.broker import broker_here
 from services.gateway.http.idempotency import id_maker
 from services.gateway.http.ids import HexPath
 from services.gateway.http.paging import Paging
+from services.gateway.http.problems import ApiError, bad_field
 from services.gateway.job_models import JobCreate, JobList, JobView, StateEntry
+from services.gateway.lists import JOB_STATE
+from services.gateway.orders import Wanted
 from shared.logging import get_logger
 from shared.messages.jobs import JobRecord
 from shared.messages.live import JobState
@@ -97,9 +101,7 @@ async def list_jobs(
 ) -> JobList:
     """List the account's live jobs."""
     deps = deps_of(request)
-    jobs = [job for job in await deps.jobs.all_of(caller.account) if state in {None, job.state}]
-    by_change = paging.sort == "modified_at"
-    page = paging.apply(jobs, lambda job: (job.changed_ms if by_change else job.created_ms, job.event))
+    page = await deps.jobs.list.page(caller.account, Wanted({JOB_STATE: state} if state else {}), paging)
     return JobList(jobs=[view(deps, caller, job) for job in page.items], next_token=page.next_token)
 
 
@@ -122,3 +124,37 @@ async def cancel_job(request: Request, caller: Writer, job_id: HexPath) -> JobVi
     """Cancel a live job."""
     deps = deps_of(request)
     return await _whole(deps, caller, await deps.jobs.cancel(caller.account, job_id))
+
+
+@router.delete("/{job_id}", status_code=204)
+async def delete_job(request: Request, caller: Writer, job_id: HexPath) -> None:
+    """Delete a job that has ended, with its recording; its clips stay."""
+    deps = deps_of(request)
+    await _unlocked(deps, caller, job_id)
+    await deps.jobs.delete(caller.account, job_id)
+
+
+@router.delete("/{job_id}/recording", status_code=202, response_class=Response)
+async def delete_recording(
+    request: Request,
+    caller: Writer,
+    job_id: HexPath,
+    start: Annotated[int | None, Query(alias="from", ge=0, le=10**15, description="ms since the epoch")] = None,
+    end: Annotated[int | None, Query(alias="to", ge=0, le=10**15, description="ms since the epoch")] = None,
+) -> Response:
+    """Delete the segments that lie whole in a range of a recording; without `from` and `to`, all of an ended job's."""
+    deps = deps_of(request)
+    job = await deps.jobs.get(caller.account, job_id)
+    if start is not None and end is not None and start >= end:
+        raise bad_field("to", "must be after from")
+    if not job.ended and (end is None or end > deps.clock.now_ms()):
+        raise ApiError(409, f"the job is {job.state}: to must lie in the past")
+    await _unlocked(deps, caller, job_id, start, end)
+    await deps.jobs.delete_recording(job, start, end)
+    return Response(status_code=202)
+
+
+async def _unlocked(deps: Deps, caller: Caller, job: str, start: int | None = None, end: int | None = None) -> None:
+    """See to it that no clip in work needs a range of a recording; ApiError 409."""
+    if await deps.clips.in_work(caller.account, job, start or 0, 10**15 if end is None else end):
+        raise ApiError(409, "a clip of it is in work: wait, or cancel it")

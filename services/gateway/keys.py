@@ -51,13 +51,17 @@ class Keys:
         async with self._mirror.running():
             yield
 
-    async def find(self, text: str) -> ApiKeyRecord | None:
-        """Find the record of a usable key; Unavailable when it is not in memory and the broker is away."""
+    async def find(self, text: str, unknown: Callable[[], None] = lambda: None) -> ApiKeyRecord | None:
+        """Find the record of a usable key; Unavailable when it is not in memory and the broker is away.
+
+        `unknown` is called before the broker is asked, and may forbid it by what it raises.
+        """
         if not text or len(text) > _LONGEST_KEY:
             return None
         place = bucket_key(text)
         record = self._mirror.get(place)
         if record is None:  # made a moment ago, or unknown
+            unknown()
             stored = await self._bucket.get(place)
             record = stored.value if stored else None
         if record is None or record.key_id in self._revoked or not active(record, self._clock.now_ms()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import mimetypes
 import os
 import re
@@ -19,10 +20,13 @@ from starlette.responses import Response
 from services.gateway.auth import Caller, deps_of, require
 from services.gateway.http.files import PIECE, Content, send, tag_of
 from services.gateway.http.problems import not_found
+from services.gateway.soon import soon
+from shared.messages.exports import LibraryDelete
 from shared.store.base import ObjectMissing
 
 router: Final = APIRouter(prefix="/v1/library", tags=["library"])
 Reader = Annotated[Caller, Depends(require("vods:read"))]
+Writer = Annotated[Caller, Depends(require("vods:write"))]
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 TRIES: Final = 3
 
@@ -108,6 +112,23 @@ async def download_library_file(request: Request, caller: Reader, name: str) -> 
         except ObjectMissing:
             continue
     raise not_found("file")
+
+
+@router.delete("/{name}", status_code=204, responses={202: {"description": "It will be, soon"}})
+async def delete_library_file(request: Request, caller: Writer, name: str) -> Response:
+    """Delete a file of the library."""
+    deps = deps_of(request)
+    path = deps.settings.library_dir / caller.account / name
+    if not _NAME.fullmatch(name) or await asyncio.to_thread(_look, path) is None:
+        raise not_found("file")
+    file = hashlib.sha256(name.encode()).hexdigest()[:32]
+    now = deps.clock.now_ms()
+    await deps.outbox.emit(LibraryDelete(account=caller.account, file=file, file_name=name, at_ms=now))
+
+    async def is_gone() -> bool:
+        return await asyncio.to_thread(_look, path) is None
+
+    return Response(status_code=204 if await soon(is_gone) else 202)
 
 
 def _read(path: Path, seen: os.stat_result, offset: int, length: int) -> Iterator[bytes]:

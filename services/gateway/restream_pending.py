@@ -41,14 +41,21 @@ class Pending:
             raise Unavailable(f"commands: {type(error).__name__}") from error
         return found
 
-    async def all_of(self, account: str) -> dict[str, list[RestreamCommand]]:
-        """Give all that wait about an account's restreams, in order, by restream. Unavailable."""
+    async def named(self, account: str) -> frozenset[str]:
+        """Give the restreams of an account about which any wait. Unavailable."""
+        return frozenset(await self._counts(account))
+
+    async def _counts(self, account: str) -> dict[str, int]:
         prefix = f"{RestreamCommand.channel}.{account}."
         try:
             info = await self._jetstream().stream_info(COMMANDS, subjects_filter=f"{prefix}*")
         except _FAULTS as error:
             raise Unavailable(f"commands: {type(error).__name__}") from error
-        waiting = [(subject.removeprefix(prefix), count) for subject, count in (info.state.subjects or {}).items()]
+        return {subject.removeprefix(prefix): count for subject, count in (info.state.subjects or {}).items()}
+
+    async def all_of(self, account: str) -> dict[str, list[RestreamCommand]]:
+        """Give all that wait about an account's restreams, in order, by restream. Unavailable."""
+        waiting = list((await self._counts(account)).items())
         found: dict[str, list[RestreamCommand]] = {}
         for first in range(0, len(waiting), AT_ONCE):
             some = waiting[first : first + AT_ONCE]

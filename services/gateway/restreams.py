@@ -7,15 +7,17 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from typing import Any, Final
 
 from nats.js import JetStreamContext
 
 from services.gateway.http.problems import ApiError, bad_field, not_found
 from services.gateway.jobs import Jobs
+from services.gateway.quotas import Quotas, Tally
 from services.gateway.restream_models import RATE, EncodingAsk, RangeAsk, RestreamCreate, SourceAsk
 from services.gateway.restream_parts import Parts, file_range, wall_range
-from services.gateway.restream_pending import Pending, foreseen
+from services.gateway.restream_pending import OVER, Pending, foreseen
 from shared.bus import Outbox
 from shared.clock import Clock
 from shared.kv import Bucket
@@ -57,7 +59,10 @@ class Restreams:
         vault: Vault,
         settings: Settings,
         clock: Clock,
+        quotas: Quotas,
     ) -> None:
+        self.going = Tally(jetstream, "restreams", OVER)
+        self._quotas = quotas
         self._outbox = outbox
         self._jobs = jobs
         self._clock = clock
@@ -123,9 +128,16 @@ class Restreams:
         return made
 
     async def order(self, *commands: RestreamCommand) -> None:
-        """Publish commands, one after the other: their order counts. Unavailable."""
-        for command in commands:
-            await self._outbox.emit(command)
+        """Publish commands of one account, one after the other: their order counts. Unavailable, ApiError 429."""
+        begun = [command.restream for command in commands if command.verb in {"start", "resume"}]
+        account = commands[0].account
+        async with self._quotas.room(account, "restreams", partial(self._going, account), begun):
+            for command in commands:
+                await self._outbox.emit(command)
+
+    async def _going(self, account: str) -> frozenset[str]:
+        """Give the restreams that are not over, or about which a command waits."""
+        return self.going.of(account) | await self._pending.named(account)
 
     async def find(self, account: str, restream: str) -> Known:
         """Find an account's restream; ApiError 404."""

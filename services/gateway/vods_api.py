@@ -5,17 +5,21 @@ from __future__ import annotations
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Request
+from starlette.responses import Response
 
 from services.gateway.auth import Caller, deps_of, require
 from services.gateway.clip_filter import ClipFilter
 from services.gateway.clip_models import ClipsAsk, JobVodCreate, VodCreate, VodList, VodRef, VodsCreated, VodView
 from services.gateway.clips import ENDED, Known
+from services.gateway.deps import Deps
 from services.gateway.http.bodies import documents, json_body
 from services.gateway.http.broker import broker_here
 from services.gateway.http.idempotency import id_maker
 from services.gateway.http.ids import HexPath, is_id
-from services.gateway.http.paging import Paging
+from services.gateway.http.paging import Page, Paging
 from services.gateway.http.problems import ApiError, bad_field, not_found
+from services.gateway.lists import CLIP_JOB
+from services.gateway.orders import Wanted
 from services.gateway.vod_view import view
 from shared.messages.clips import ClipCancel
 
@@ -53,12 +57,7 @@ async def create_job_vods(
     return await _create(request, caller, job_id, asked)
 
 
-def _page(request: Request, clips: list[Known], paging: Paging) -> VodList:
-    def place(known: Known) -> tuple[int, str]:
-        return (known.changed_ms if paging.sort == "modified_at" else known.created_ms), known.request.clip
-
-    page = paging.apply(clips, place)
-    deps = deps_of(request)
+def _shown(deps: Deps, page: Page[Known]) -> VodList:
     return VodList(vod_jobs=[view(deps, known) for known in page.items], next_token=page.next_token)
 
 
@@ -70,8 +69,8 @@ async def list_vods(
     wanted: Annotated[ClipFilter, Depends()],
 ) -> VodList:
     """List the account's clips."""
-    found = await deps_of(request).clips.all_of(caller.account)
-    return _page(request, [known for known in found if wanted.takes(known)], paging)
+    deps = deps_of(request)
+    return _shown(deps, await deps.clips.page(caller.account, wanted.wanted, wanted.takes, paging))
 
 
 @router.get("/jobs/{job_id}/vods")
@@ -81,8 +80,8 @@ async def list_job_vods(
     """List the clips of a job."""
     deps = deps_of(request)
     await deps.jobs.get(caller.account, job_id)
-    found = await deps.clips.all_of(caller.account)
-    return _page(request, [known for known in found if known.request.event == job_id], paging)
+    of_job = Wanted({CLIP_JOB: job_id})
+    return _shown(deps, await deps.clips.page(caller.account, of_job, lambda k: k.request.event == job_id, paging))
 
 
 @router.get("/vods/{jvod_id}")
@@ -90,6 +89,13 @@ async def get_vod(request: Request, caller: Reader, jvod_id: HexPath) -> VodView
     """Read a clip."""
     deps = deps_of(request)
     return view(deps, await deps.clips.find(caller.account, jvod_id))
+
+
+@router.delete("/vods/{jvod_id}", status_code=204, responses={202: {"description": "It will be, soon"}})
+async def delete_vod(request: Request, caller: Writer, jvod_id: HexPath) -> Response:
+    """Delete a clip that has ended, and its files; what was delivered into the library stays there."""
+    done = await deps_of(request).clips.delete(caller.account, jvod_id)
+    return Response(status_code=204 if done else 202)
 
 
 @router.put("/vods/{jvod_id}/cancel", status_code=202)

@@ -26,6 +26,8 @@ from services.gateway.deps import Deps
 from services.gateway.http import problems
 from services.gateway.http.limits import BodyLimit
 from services.gateway.openapi import PATH, document_of
+from shared.health import standing
+from shared.readiness import notes_on
 
 HEALTH: Final = "application/health+json"
 
@@ -37,9 +39,13 @@ async def healthz() -> JSONResponse:
 
 async def readyz(request: Request) -> JSONResponse:
     """Tell whether the gateway can do its work; 503 names what is missing."""
-    faults = await request.app.state.deps.ready()
+    state = request.app.state
+    if state.readiness is None or state.readiness.done():  # however many ask, the broker is asked once at a time
+        state.readiness = asyncio.ensure_future(state.deps.ready())
+    faults = await asyncio.shield(state.readiness)
+    said = {**notes_on(state.deps.clock), **faults}
     return JSONResponse(
-        {"status": "fail" if faults else "pass", **faults}, status_code=503 if faults else 200, media_type=HEALTH
+        {"status": standing(said, failed=bool(faults)), **said}, status_code=503 if faults else 200, media_type=HEALTH
     )
 
 
@@ -66,6 +72,7 @@ def make_web(deps: Deps) -> FastAPI:
     )
     app.state.deps = deps
     app.state.document = None
+    app.state.readiness = None
     app.add_middleware(BodyLimit)
     problems.install(app)
     app.add_api_route("/healthz", healthz, tags=["health"])

@@ -4,34 +4,32 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from nats.js import JetStreamContext
 
-from services.gateway.http.problems import ApiError, not_found
+from services.gateway.http.problems import not_found
+from services.gateway.quotas import Quotas
 from shared.clock import Clock
 from shared.kv import Bucket
 from shared.messages.notifications import WebhookEndpoint
 from shared.secrets import SecretUnreadable, Vault
 from shared.webhooks import VAULT_PURPOSE, account_secret, new_secret, open_url, seal_url
 
-MOST: Final = 100
-
 
 class Webhooks:
     """An account's receivers; URLs and secrets are stored encrypted, secrets told when they are made."""
 
-    def __init__(self, jetstream: Callable[[], JetStreamContext], vault: Vault, clock: Clock) -> None:
+    def __init__(self, jetstream: Callable[[], JetStreamContext], vault: Vault, clock: Clock, quotas: Quotas) -> None:
         self._bucket = Bucket(jetstream, "webhooks", WebhookEndpoint)
+        self._quotas = quotas
         self._vault = vault
         self._clock = clock
 
     async def create(
         self, account: str, url: str, events: tuple[str, ...], description: str, *, enabled: bool
     ) -> tuple[str, WebhookEndpoint]:
-        """Make a receiver; gives its secret too. ApiError 409 when the account has 100."""
-        if len(await self._bucket.items(account)) >= MOST:
-            raise ApiError(409, f"an account has at most {MOST} webhooks")
+        """Make a receiver; gives its secret too. ApiError 429 when the account has as many as it may."""
         secret = new_secret()
         endpoint = WebhookEndpoint(
             account=account,
@@ -43,7 +41,12 @@ class Webhooks:
             description=description,
             created_ms=self._clock.now_ms(),
         )
-        await self._bucket.create(f"{account}.{endpoint.endpoint}", endpoint)
+
+        async def there() -> list[str]:
+            return [stored.value.endpoint for stored in await self._bucket.items(account)]
+
+        async with self._quotas.room(account, "webhooks", there, [endpoint.endpoint]):
+            await self._bucket.create(f"{account}.{endpoint.endpoint}", endpoint)
         return secret, endpoint
 
     async def get(self, account: str, endpoint: str) -> WebhookEndpoint:

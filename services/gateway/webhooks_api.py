@@ -12,6 +12,8 @@ from services.gateway.http.broker import broker_here
 from services.gateway.http.ids import HexPath
 from services.gateway.http.paging import Paging
 from services.gateway.http.problems import not_found
+from services.gateway.lists import DELIVERY_RESOURCE, DELIVERY_STATE, DELIVERY_WEBHOOK
+from services.gateway.orders import Wanted
 from services.gateway.urls import receiver_url
 from services.gateway.webhook_models import (
     AttemptView,
@@ -99,19 +101,10 @@ async def list_deliveries(
     resource: Annotated[str | None, Query(max_length=64, description="About this clip or job")] = None,
 ) -> DeliveryList:
     """List webhooks that were sent, are on their way, or were given up (`dead`)."""
-    stored = [s.value for s in await deps_of(request).deliveries.items(caller.account)]
-    wanted = [
-        d
-        for d in stored
-        if state in {None, d.state} and webhook_id in {None, d.endpoint} and resource in {None, d.resource}
-    ]
-    by_change = paging.sort == "modified_at"
-    page = paging.apply(wanted, lambda d: (_changed(d) if by_change else d.created_ms, d.delivery))
+    asked = {DELIVERY_STATE: state, DELIVERY_WEBHOOK: webhook_id, DELIVERY_RESOURCE: resource}
+    wanted = Wanted({number: value for number, value in asked.items() if value is not None})
+    page = await deps_of(request).delivery_list.page(caller.account, wanted, paging)
     return DeliveryList(deliveries=[_delivery(d) for d in page.items], next_token=page.next_token)
-
-
-def _changed(record: DeliveryRecord) -> int:
-    return record.attempts[-1].at_ms if record.attempts else record.created_ms
 
 
 async def _read(request: Request, caller: Caller, delivery_id: str) -> DeliveryRecord:

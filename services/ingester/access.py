@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import threading
+from collections.abc import Callable, Coroutine
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final, TypeVar
 
 from pydantic import ValidationError
 
 from services.ingester.forms import DIGITS, LONGEST, unknown
 from services.ingester.refusals import PublishRefused, later
+from shared.clock import Clock
 from shared.errors import Unavailable
 from shared.kv import Bucket, Stored
 from shared.logging import get_logger
 from shared.messages.base import Record
 from shared.messages.jobs import IngestKey, JobRecord
 from shared.mirror import Mirror
+from shared.peers import Budget, network_of
 from shared.secrets import SecretUnreadable, Vault, hash_token
 
 log = get_logger()
 LOOK_UP_S: Final = 1.5
+LOOK_UPS: Final = 16
+"""Questions to the broker at once."""
+UNKNOWN: Final = 30
+UNKNOWN_AGAIN: Final = timedelta(milliseconds=200)
 R = TypeVar("R", bound=Record)
 T = TypeVar("T")
 
@@ -38,7 +46,8 @@ class Entry:
 class Access:
     """Answers the ingest servers' threads. A job made a moment ago is asked for at the broker itself.
 
-    While the broker is away, what the mirrors hold goes on being let in.
+    While the broker is away, what the mirrors hold goes on being let in. What they do not hold costs its network one of
+    a budget of questions, so that wrong keys get slow; what they hold is answered whoever else is at that network.
     """
 
     def __init__(
@@ -48,46 +57,64 @@ class Access:
         job_bucket: Bucket[JobRecord],
         key_bucket: Bucket[IngestKey],
         vault: Vault,
+        clock: Clock,
+        takes: Callable[[JobRecord], bool] = lambda job: job.accepts_publisher,
     ) -> None:
+        self._takes = takes
         self._jobs = jobs
         self._keys = keys
         self._job_bucket = job_bucket
         self._key_bucket = key_bucket
         self._vault = vault
+        self._by_event: dict[str, str] = {}
+        self._strangers = Budget(UNKNOWN, UNKNOWN_AGAIN, clock)
+        self._asking = threading.BoundedSemaphore(LOOK_UPS)
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
         """Say which loop the buckets are asked in."""
         self._loop = loop
 
-    def by_stream_key(self, stream_key: str) -> Entry:
+    def job_changed(self, key: str, job: JobRecord | None) -> None:
+        """Take in what the mirror of the jobs has heard (`<account>.<event>`)."""
+        event = key.partition(".")[2]
+        if job is not None:
+            self._by_event[event] = key
+        elif self._by_event.get(event) == key:
+            del self._by_event[event]
+
+    def knows(self, event: str) -> bool:
+        """Tell whether a job's id can be answered from memory."""
+        return event in self._by_event
+
+    def by_stream_key(self, stream_key: str, address: str) -> Entry:
         """Find the job of an RTMP stream key; PublishRefused when it has none, or takes no publisher now."""
         if not stream_key or len(stream_key) > LONGEST:
             raise unknown("")
         name = f"ingest.{hash_token(stream_key)}"
-        found = self._keys.get(name) or self._ask(self._key_bucket, name)
+        found = self._keys.get(name) or self._ask(self._key_bucket, name, address)
         if found is None:
             raise unknown(stream_key)
         key = f"{found.account}.{found.event}"
-        job = self._jobs.get(key) or self._ask(self._job_bucket, key)
+        job = self._jobs.get(key) or self._ask(self._job_bucket, key, address)
         if job is None:
             raise unknown(stream_key)
         return self._entry(job)
 
-    def by_event(self, event: str) -> Entry:
+    def by_event(self, event: str, address: str) -> Entry:
         """Find a job by its id, for SRT, where the passphrase is the secret; PublishRefused as above."""
         if len(event) != DIGITS or not event.isalnum():
             raise PublishRefused("no job has this id")
-        job = next((job for key, job in self._jobs.values().items() if key.endswith(f".{event}")), None)
+        job = self._jobs.get(self._by_event.get(event, ""))
         if job is None:
-            found = self._wait(self._job_bucket.items(f"*.{event}"))
+            found = self._wait(self._job_bucket.items(f"*.{event}"), address)
             job = found[0].value if found else None
         if job is None:
             raise PublishRefused("no job has this id")
         return self._entry(job)
 
     def _entry(self, job: JobRecord) -> Entry:
-        if not job.accepts_publisher:
+        if not self._takes(job):
             stage = job.state if job.ended else "being stopped"
             raise PublishRefused(f"the job is {stage} and takes no publisher any more", "over").about(
                 job.account, job.event
@@ -99,18 +126,21 @@ class Access:
             raise PublishRefused("the job's secrets cannot be read by this server") from None
         return Entry(job.account, job.event, passphrase)
 
-    def _ask(self, bucket: Bucket[R], key: str) -> R | None:
+    def _ask(self, bucket: Bucket[R], key: str, address: str) -> R | None:
         """Ask the broker from a server's thread; None when it has nothing there that can be read."""
         try:
-            stored: Stored[R] | None = self._wait(bucket.get(key))
+            stored: Stored[R] | None = self._wait(bucket.get(key), address)
         except ValidationError:
             log.error("access.record.unreadable", key=key)
             return None
         return stored.value if stored else None
 
-    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
-        """Wait for the broker's answer; PublishRefused "later" when there is none in time."""
-        if self._loop is None:
+    def _wait(self, work: Coroutine[Any, Any, T], address: str) -> T:
+        """Wait for the broker's answer; PublishRefused "later" when there is none in time, or too much is asked."""
+        if self._loop is None or not self._strangers.take(network_of(address)):
+            work.close()
+            raise later()
+        if not self._asking.acquire(blocking=False):
             work.close()
             raise later()
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
@@ -119,3 +149,5 @@ class Access:
         except (Unavailable, FutureTimeoutError):
             future.cancel()
             raise later() from None
+        finally:
+            self._asking.release()

@@ -32,10 +32,21 @@ def build(service: Service) -> None:
     records = Records(sessions_of(SessionRecord), sessions_of(EventClock), sessions_of(PublisherStatus))
     leases = Leases(Bucket(js, "leases", Lease), service.instance, socket.gethostname())
     recording = Recording(store, clock)
+
+    def takes(job: JobRecord) -> bool:
+        return job.accepts_publisher or job.may_go_on(settings.take_up, settings.retention, clock.now_ms())
+
     sessions = Sessions(records, leases, service.outbox, store, clock, recording, service.instance)
-    jobs = Mirror(js, "events", JobRecord, changed=sessions.job_changed)
+
+    def changed(key: str, job: JobRecord | None) -> None:
+        access.job_changed(key, job)
+        if job is None or not takes(job):
+            sessions.job_changed(key, job)
+
+    jobs = Mirror(js, "events", JobRecord, changed=changed)
     keys = Mirror(js, "keys", IngestKey, pattern="ingest.>")
-    access = Access(jobs, keys, Bucket(js, "events", JobRecord), Bucket(js, "keys", IngestKey), service.vault)
+    buckets = Bucket(js, "events", JobRecord), Bucket(js, "keys", IngestKey)
+    access = Access(jobs, keys, *buckets, service.vault, clock, takes)
     disk = Disk(store_reserve(settings), lambda: sessions.end_all("disk_full"))
     doors = Doors(access, sessions, disk, clock)
     salvage = Salvage(js, records, leases, service.outbox, store, clock, lambda: sessions.active)

@@ -35,7 +35,7 @@ class Doors:
 
     def rtmp_request(self, request: PublishRequest) -> Ticket | None:
         """Find the job of the stream key; any app will do. PublishRefused says why a publisher is not let in."""
-        entry = self._access.by_stream_key(request.stream_key())
+        entry = self._access.by_stream_key(request.stream_key(), request.host)
         try:
             self._require_room()
             self._sessions.check_elsewhere(entry)
@@ -45,7 +45,7 @@ class Doors:
 
     def srt_request(self, request: SrtRequest) -> SrtGrant | None:
         """Find the job of a stream id; PublishRefused as above."""
-        entry = self._access.by_event(request.event)
+        entry = self._access.by_event(request.event, request.peer.host)
         try:
             self._require_room()
             self._sessions.check(entry)
@@ -53,6 +53,10 @@ class Doors:
             raise error.about(entry.account, entry.event) from error
         fields = {"job": entry.event, "account": entry.account}
         return SrtGrant(passphrase=entry.passphrase, context=entry, label=entry.event, fields=fields)
+
+    def srt_known(self, request: SrtRequest) -> bool:
+        """Tell whether `srt_request` answers without asking anybody."""
+        return self._access.knows(request.event)
 
     def _require_room(self) -> None:
         try:
@@ -77,7 +81,9 @@ class Doors:
     async def open(self, host: str, rtmp_port: int, srt_port: int) -> AsyncIterator[None]:
         """Take publishers while the block runs; then end all sessions and publish what they recorded."""
         rtmp = RtmpServer(host, rtmp_port, self.rtmp_request, self._rtmp_publish, clock=self._clock)
-        srt = SrtListener(host, srt_port, self.srt_request, self._srt_publish, SrtLimits(), self._clock)
+        srt = SrtListener(
+            host, srt_port, self.srt_request, self._srt_publish, SrtLimits(), self._clock, known=self.srt_known
+        )
         rtmp.start()
         try:
             srt.start()

@@ -13,8 +13,9 @@ from pydantic import ValidationError
 from services.ingester.recorder.model import SegmentInfo
 from shared.bus import Outbox
 from shared.clock import Clock
-from shared.errors import Permanent, Transient
-from shared.kv import Bucket, Conflict
+from shared.errors import Permanent, Transient, Unavailable
+from shared.kv import Bucket, Conflict, Stored
+from shared.lease import EpochPassed
 from shared.logging import get_logger
 from shared.messages.jobs import EventClock, PublisherStatus, SessionRecord, clock_key
 from shared.messages.live import EndReason, SessionEnded, SessionStarted, SessionWarned
@@ -50,8 +51,16 @@ class Started(NamedTuple):
     lead: int
 
 
+class Recheck:
+    """The session's lease had run out and was taken again; it may have been declared over meanwhile."""
+
+
 class Feed:
-    """The one way from a session's thread to the broker. A few hundred bytes wait per unpublished segment."""
+    """The one way from a session's thread to the broker. A few hundred bytes wait per unpublished segment.
+
+    `held` gives the epoch of the session's lease, None when that is another's. A record that was written at a higher
+    epoch is another's; while the lease is held again, the session says that it goes on, and writes on (ADR 17).
+    """
 
     def __init__(
         self,
@@ -62,8 +71,10 @@ class Feed:
         clock: Clock,
         *,
         recovered: bool = False,
+        held: Callable[[], int | None] = lambda: 0,
     ) -> None:
         self._recovered = recovered
+        self._held = held
         self.session = session
         self._records = records
         self._outbox = outbox
@@ -71,7 +82,7 @@ class Feed:
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self.reason: EndReason | None = None
-        self._waiting: asyncio.Queue[SegmentInfo | Unsupported | EndReason | Started] = asyncio.Queue()
+        self._waiting: asyncio.Queue[SegmentInfo | Unsupported | EndReason | Started | Recheck] = asyncio.Queue()
 
     @property
     def prefix(self) -> str:
@@ -90,6 +101,10 @@ class Feed:
         """Tell of tracks that cannot be recorded; from any thread."""
         self._loop.call_soon_threadsafe(self._waiting.put_nowait, Unsupported(tracks, recorded))
 
+    def recheck(self) -> None:
+        """See whether the session has been declared over; in the loop's thread."""
+        self._waiting.put_nowait(Recheck())
+
     def ended(self, reason: EndReason) -> None:
         """Tell that nothing more will come; from any thread."""
         self._loop.call_soon_threadsafe(self._waiting.put_nowait, reason)
@@ -104,25 +119,29 @@ class Feed:
                 await self._insist(partial(self._start, item))
             elif isinstance(item, Unsupported):
                 await self._insist(partial(self._warn, item))
+            elif isinstance(item, Recheck):
+                await self._insist(self._own)
             else:
                 self.reason = item
                 await self._insist(partial(self._end, item))
                 return
 
-    async def _insist(self, what: Callable[[], Awaitable[None]]) -> None:
+    async def _insist(self, what: Callable[[], Awaitable[object]]) -> None:
         pause = FIRST_PAUSE_S
         while True:
             try:
-                return await what()
+                await what()
             except (Permanent, ValidationError) as error:  # this one is lost; what follows must not be
                 log.error("feed.lost", session=self.session.session, error=f"{type(error).__name__}: {error}")
-                return None
+                return
             except Transient as error:
                 log.warning(
                     "feed.waiting", session=self.session.session, error=str(error), waiting=self._waiting.qsize()
                 )
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE_S)
+            else:
+                return
 
     async def _start(self, began: Started) -> None:
         first_frame_ms, lead = began
@@ -134,6 +153,7 @@ class Feed:
             SessionStarted(
                 account=self.session.account, event=self.session.event, session=self.session.session,
                 protocol=self.session.protocol, at_ms=first_frame_ms, origin_ms=self.session.origin_ms,
+                resumed=self.session.resumed,
             )
         )  # fmt: skip
 
@@ -141,7 +161,7 @@ class Feed:
         if info.sequence == 0 and info.keyframes:
             self.session = self.session.model_copy(update={"zero": info.keyframes[0]})
             await self._save()
-        key = f"{self.prefix}/{info.sequence:08d}.m4s"
+        key = f"{self.prefix}/{info.path.name}"
         init_key = f"{self.prefix}/init-{info.init_number}.mp4"
         if info.first_of_init:
             await asyncio.to_thread(self._store.commit, init_key)
@@ -163,13 +183,52 @@ class Feed:
     async def _end(self, reason: EndReason) -> None:
         at_ms = self._clock.now_ms()
         if self.session.first_frame_ms:  # a publisher that sent no frame leaves no trace
+            await self._own()
             await self._outbox.emit(session_ended(self.session, reason, at_ms))
             self.session = self.session.model_copy(update={"ended_ms": at_ms, "reason": reason})
             await self._save()
 
     async def _save(self) -> None:
-        session = self.session
-        await self._records.sessions.change(f"{session.account}.{session.event}.{session.session}", lambda _: session)
+        """Write the session's record; EpochPassed when it is another's, Conflict to look again."""
+        stored = await self._own()
+        if stored is None:
+            await self._records.sessions.create(self._key, self.session)
+        else:
+            await self._records.sessions.replace(stored, self.session)
+
+    @property
+    def _key(self) -> str:
+        return f"{self.session.account}.{self.session.event}.{self.session.session}"
+
+    async def _own(self) -> Stored[SessionRecord] | None:
+        """Read the record and see that it is this one's to write: by its epoch, or by taking the session up again."""
+        stored, epoch = await self._records.sessions.get(self._key), self._held()
+        if stored is None or stored.value.epoch <= self.session.epoch:
+            if epoch is not None and epoch > self.session.epoch:
+                self.session = self.session.model_copy(update={"epoch": epoch})
+            return stored
+        if self._recovered or epoch is None:
+            raise EpochPassed(f"the session is another's since epoch {stored.value.epoch}")
+        if epoch <= stored.value.epoch:
+            raise Unavailable("the lease is not renewed yet")
+        return await self._go_on(stored, epoch)
+
+    async def _go_on(self, stored: Stored[SessionRecord], epoch: int) -> Stored[SessionRecord]:
+        """Say that a session which was declared over is not, and write its record again.
+
+        First the event: whoever dies in between leaves a record that the next one ends under the number told here.
+        """
+        session = self.session.model_copy(update={"epoch": epoch, "resumed": epoch})
+        await self._outbox.emit(
+            SessionStarted(
+                account=session.account, event=session.event, session=session.session, protocol=session.protocol,
+                at_ms=self._clock.now_ms(), origin_ms=session.origin_ms, resumed=epoch,
+            )
+        )  # fmt: skip
+        stored = await self._records.sessions.replace(stored, session)
+        self.session = session
+        log.warning("session.resumed", session=session.session, epoch=epoch)
+        return stored
 
 
 async def event_zero(clocks: Bucket[EventClock], session: SessionRecord, first_frame_ms: int) -> int:
@@ -201,5 +260,5 @@ def session_ended(session: SessionRecord, reason: EndReason, at_ms: int) -> Sess
     """Say how a session ended."""
     return SessionEnded(
         account=session.account, event=session.event, session=session.session, at_ms=at_ms, reason=reason,
-        segments=session.segments, bytes=session.bytes,
+        segments=session.segments, bytes=session.bytes, resumed=session.resumed,
     )  # fmt: skip

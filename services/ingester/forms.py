@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, Literal
@@ -18,13 +19,16 @@ from services.ingester.refusals import PublishRefused
 ROUNDS: Final = 2
 """So often are percent signs decoded: an address that was escaped twice is read, no more."""
 LONGEST: Final = 256
+LONGEST_TEXT: Final = 4096
+"""Made plain, a text is cut there: one letter can become eighteen."""
 DIGITS: Final = 32
 _SHAPE: Final = re.compile(r"(?<![0-9A-Za-z_-])[0-9A-Fa-f]{32}(?![0-9A-Za-z_-])")
 _SEGMENT: Final = re.compile(r"[/\\?&#;,\s]")
 _KEY_NAMES: Final = frozenset({"key", "streamkey", "streamname", "stream", "name", "k", "id", "streamid"})
 _PREFIX: Final = re.compile(r"^[A-Za-z0-9]{2,5}:(?!//)")
 _SUFFIX: Final = re.compile(r"\.(?:flv|f4v|mp4|m4v|mov|sdp|stream|m3u8|ts)$", re.IGNORECASE)
-_HOST: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?:([^/?#\s]*)@)?[^/?#\s]*")
+# The scheme is bounded: a search tries it from every letter, and strangers send texts of nothing but letters.
+_HOST: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,15}://(?:([^/?#\s]*)@)?[^/?#\s]*")
 _HEX: Final = re.compile(r"[0-9A-Fa-f]{16,64}")
 _QUOTES: Final = "\"'`<>“”„‘’«»"
 _MODES: Final[dict[str, str]] = {
@@ -47,7 +51,7 @@ def plain(text: str) -> str:
         if "%" not in text:
             break
         text = unquote(text)
-    text = unicodedata.normalize("NFKC", text)
+    text = unicodedata.normalize("NFKC", text)[:LONGEST_TEXT]
     visible = "".join(char for char in text if unicodedata.category(char) != "Cf")
     return visible.strip().strip(_QUOTES).strip()
 
@@ -85,9 +89,10 @@ def _shaped(text: str) -> list[tuple[str, Literal["path", "key", "other"]]]:
     """Give what has a key's shape, and whether it stands in a path, as an argument of a key's name, or of another."""
     found: list[tuple[str, Literal["path", "key", "other"]]] = []
     text = _HOST.sub(r"/?login=\1/", text)  # names of hosts have such labels, too
+    starts = [0, *(end.end() for end in _SEGMENT.finditer(text))]
     for match in _SHAPE.finditer(text):
-        before = _SEGMENT.split(text[: match.start()])[-1]
-        name, equals, _ = before.rpartition("=")
+        begin = starts[bisect_right(starts, match.start()) - 1]
+        name, equals, _ = text[begin : match.start()].rpartition("=")
         own = re.sub(r"[^a-z]", "", name.lower()) in _KEY_NAMES
         found.append((match.group().lower(), "path" if not equals else "key" if own else "other"))
     return found
@@ -132,8 +137,8 @@ def wish(text: str) -> Wish:
     asked = re.search(r"(?:^|[&;,])(?:mode|m)=([a-z]+)", "".join(arguments).lower())
     mode = mode or (_MODES.get(asked[1], asked[1]) if asked else "publish")
     # What follows the path behind a colon is a user's name and password.
-    ends = re.search(r":(?!//)(?=[^/]*$)", path) if "://" not in path else None
-    return Wish(_one(path[: ends.start()] if ends else path) or _one(text), mode)
+    end = path.find(":", path.rfind("/") + 1) if "://" not in path else -1
+    return Wish(_one(path[:end] if end >= 0 else path) or _one(text), mode)
 
 
 def _by_access_control(text: str) -> Wish:

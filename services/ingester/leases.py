@@ -1,31 +1,42 @@
-"""Leases: one session per event in all instances. A lease that is not renewed ends by itself after 15 s."""
+"""Leases: one session per event in all instances. A lease that is not renewed ends by itself after 15 s (ADR 17)."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from typing import Final, Literal
 
 from services.ingester.refusals import taken
 from shared.errors import Unavailable
-from shared.kv import Bucket, Conflict
+from shared.kv import Bucket, Conflict, Stored
+from shared.lease import Holder, is_gone
 from shared.logging import get_logger
-from shared.messages.base import Record
 from shared.tasks import beside
 
 log = get_logger()
 RENEW_S: Final = 5.0
+AGAIN_S: Final = 1.0
+"""After a failed renewal: the broker may be back any moment, and others wait for this one to show up."""
+TRIES: Final = 3
 
 
-class Lease(Record):
-    """Who holds an event: bucket `leases` under `<account>.<event>`."""
+class Lease(Holder):
+    """Who holds an event for a session: bucket `leases` under `<account>.<event>`.
+
+    Under `<account>.<event>.<session>`: who ends a session whose holder is away.
+    """
 
     session: str
-    instance: str
-    host: str
-    pid: int
+
+
+@dataclass(slots=True)
+class _Held:
+    """A lease of this instance, and its epoch: the revision of its last write; 0 before there was one."""
+
+    lease: Lease
+    epoch: int
 
 
 class Leases:
@@ -33,56 +44,80 @@ class Leases:
 
     def __init__(self, bucket: Bucket[Lease], instance: str, host: str) -> None:
         self._bucket = bucket
-        self._instance = instance
-        self._host = host
-        self._held: dict[str, Lease] = {}
+        self.me = Holder.here(instance, host)
+        self._held: dict[str, _Held] = {}
         self._lost: Callable[[str], None] = lambda _session: None
+        self._back: Callable[[str], None] = lambda _session: None
 
     def on_lost(self, lost: Callable[[str], None]) -> None:
         """Call `lost` with a session whose event another instance has taken meanwhile."""
         self._lost = lost
 
+    def on_back(self, back: Callable[[str], None]) -> None:
+        """Call `back` with a session whose lease had run out and was taken again: it may have been declared over."""
+        self._back = back
+
+    def epoch(self, account: str, event: str, session: str) -> int | None:
+        """Give the epoch of a session's lease, 0 while the broker has been away; None when it is not held."""
+        held = self._held.get(f"{account}.{event}")
+        return held.epoch if held is not None and held.lease.session == session else None
+
     async def take(self, account: str, event: str, session: str) -> None:
         """Take an event for a session; PublishRefused while a live instance holds it for another."""
         key = f"{account}.{event}"
-        lease = Lease(session=session, instance=self._instance, host=self._host, pid=os.getpid())
+        held = _Held(self._lease(session), 0)
         with contextlib.suppress(Unavailable):  # the broker is away: an encoder at the door counts for more
-            for _ in range(3):
+            for _ in range(TRIES):
                 try:
                     stored = await self._bucket.get(key)
-                    if stored is None:
-                        await self._bucket.create(key, lease)
-                    elif self.is_dead(stored.value) or stored.value.instance == self._instance:
-                        await self._bucket.replace(stored, lease)
-                    else:
+                    if stored is not None and self._is_foreign(stored.value):
                         raise taken()
+                    held.epoch = await self._write(key, stored, held.lease)
                     break
                 except Conflict:
                     continue
-        self._held[key] = lease
+        self._held[key] = held
+
+    async def claim(self, account: str, event: str, session: str) -> int | None:
+        """Begin to end a session whose holder is away, and give the epoch; None when another does it. Unavailable."""
+        key = f"{account}.{event}.{session}"
+        stored = await self._bucket.get(key)
+        if stored is not None and self._is_foreign(stored.value):
+            return None
+        try:
+            return await self._write(key, stored, self._lease(session))
+        except Conflict:
+            return None
+
+    async def unclaim(self, account: str, event: str, session: str) -> None:
+        """Be done with a claim."""
+        with contextlib.suppress(Unavailable):  # it ends by itself
+            stored = await self._bucket.get(f"{account}.{event}.{session}")
+            if stored is not None and stored.value.token == self.me.token:
+                await self._bucket.delete(stored.key, stored.revision)
 
     async def is_elsewhere(self, account: str, event: str) -> bool:
         """Tell whether a live instance other than this one holds an event; Unavailable."""
         stored = await self._bucket.get(f"{account}.{event}")
-        return stored is not None and stored.value.instance != self._instance and not self.is_dead(stored.value)
+        return stored is not None and self._is_foreign(stored.value)
 
     async def release(self, account: str, event: str, session: str) -> None:
         """Give an event up, when the session still holds it."""
         key = f"{account}.{event}"
-        lease = self._held.get(key)
-        if lease is None or lease.session != session:
+        held = self._held.get(key)
+        if held is None or held.lease.session != session:
             return
         del self._held[key]
         with contextlib.suppress(Unavailable):  # it ends by itself
             stored = await self._bucket.get(key)
-            if stored and stored.value.session == session:
-                await self._bucket.delete(key)
+            if stored and stored.value.session == session and stored.value.token == self.me.token:
+                await self._bucket.delete(key, stored.revision)
 
     async def forget(self, account: str, event: str, session: str) -> None:
         """Remove the lease of a dead session, if it is the last one's."""
         stored = await self._bucket.get(f"{account}.{event}")
-        if stored and stored.value.session == session:
-            await self._bucket.delete(stored.key)
+        if stored and stored.value.session == session and self.is_dead(stored.value):
+            await self._bucket.delete(stored.key, stored.revision)
 
     async def holder(self, account: str, event: str, session: str) -> Literal["lives", "dead", "unknown"]:
         """Tell of a session's holder; unknown: there is no lease of it, as after 15 s without the broker."""
@@ -91,19 +126,21 @@ class Leases:
             return "unknown"
         return "dead" if self.is_dead(stored.value) else "lives"
 
-    def is_dead(self, lease: Lease) -> bool:
-        """Tell a holder that was killed on this host: its process is gone, or is this very one."""
-        if lease.host != self._host:
-            return False
-        if lease.pid == os.getpid():
-            return all(lease.session != held.session for held in self._held.values())
-        try:
-            os.kill(lease.pid, 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:
-            return False
-        return False
+    def is_dead(self, holder: Holder) -> bool:
+        """Tell a holder that is gone for sure: a process of this machine that has ended."""
+        return is_gone(holder)
+
+    def _is_foreign(self, lease: Lease) -> bool:
+        return lease.token != self.me.token and not self.is_dead(lease)
+
+    def _lease(self, session: str) -> Lease:
+        return Lease(session=session, **self.me.model_dump())
+
+    async def _write(self, key: str, stored: Stored[Lease] | None, lease: Lease) -> int:
+        """Write over what was read, and give the revision; Conflict when somebody else was first."""
+        if stored is None:
+            return await self._bucket.create(key, lease)
+        return (await self._bucket.replace(stored, lease)).revision
 
     @contextlib.asynccontextmanager
     async def renewing(self) -> AsyncIterator[None]:
@@ -112,23 +149,31 @@ class Leases:
             yield
 
     async def _renew(self) -> None:
+        pause = RENEW_S
         while True:
-            await asyncio.sleep(RENEW_S)
-            for key, lease in list(self._held.items()):
-                try:
-                    await self._keep(key, lease)
-                except Unavailable as error:
-                    log.info("lease.not_renewed", lease=key, error=str(error))
+            await asyncio.sleep(pause)
+            try:
+                for key, held in list(self._held.items()):
+                    with contextlib.suppress(Conflict):  # somebody acts on it just now: the next round sees that
+                        await self._keep(key, held)
+                pause = RENEW_S
+            except Unavailable as error:  # the others would have to wait for their time-outs as well
+                log.info("lease.not_renewed", error=str(error))
+                pause = min(AGAIN_S, RENEW_S)
 
-    async def _keep(self, key: str, lease: Lease) -> None:
+    async def _keep(self, key: str, held: _Held) -> None:
         """Write the lease again, unless another live instance has the event: it came while this one was cut off."""
-
-        def renewed(stored: Lease | None) -> Lease | None:
-            foreign = stored is not None and stored.instance != self._instance and not self.is_dead(stored)
-            return None if foreign or self._held.get(key) is not lease else lease
-
-        kept = await self._bucket.change(key, renewed)
-        if kept is not None and kept.session != lease.session and self._held.get(key) is lease:
+        stored = await self._bucket.get(key)
+        if self._held.get(key) is not held:
+            return
+        if stored is not None and self._is_foreign(stored.value):
             del self._held[key]
-            log.warning("lease.lost", lease=key, session=lease.session)
-            self._lost(lease.session)
+            log.warning("lease.lost", lease=key, session=held.lease.session)
+            self._lost(held.lease.session)
+            return
+        held.epoch = await self._write(key, stored, held.lease)
+        if self._held.get(key) is not held:  # released meanwhile
+            await self._bucket.delete(key, held.epoch)
+        elif stored is None or stored.value.session != held.lease.session:
+            log.info("lease.taken_again", lease=key, session=held.lease.session)
+            self._back(held.lease.session)

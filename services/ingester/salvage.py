@@ -1,4 +1,4 @@
-"""Ends the sessions whose ingester was killed, and publishes what it had written and not yet published."""
+"""Ends the sessions whose ingester was killed or is away, and publishes what it had written and not yet published."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Final
 
 from nats.js import JetStreamContext
 
+from services.ingester.beside import is_copy, recover_beside
 from services.ingester.feed import Feed, Records
 from services.ingester.leases import RENEW_S, Leases
 from services.ingester.recorder.recover import recover
@@ -18,6 +19,8 @@ from services.ingester.status import Statuses
 from shared.bus import Outbox
 from shared.clock import Clock
 from shared.errors import ReelayError, Unavailable
+from shared.kv import Stored
+from shared.lease import is_local
 from shared.logging import get_logger
 from shared.messages.jobs import SessionRecord
 from shared.recording.log import read_log
@@ -26,7 +29,8 @@ from shared.tasks import beside
 
 log = get_logger()
 LOOK_S: Final = 5.0
-# A session whose files are on another machine is ended once that machine has been away for so long.
+# A session whose files are on another machine is ended once that machine has been away for so long, and so is one whose
+# process lives here, but has not reached the broker.
 ELSEWHERE_S: Final = 60.0
 # Twice the time in which a holder writes its lease again.
 UNHELD_S: Final = 2 * RENEW_S
@@ -35,7 +39,11 @@ BEFORE_MS: Final = 60_000
 
 @dataclass(slots=True)
 class Salvage:
-    """Looks for open sessions that nobody holds. Doing it twice publishes the same messages, which are dropped."""
+    """Looks for open sessions that nobody holds. Doing it twice publishes the same messages, which are dropped.
+
+    Only a process that is gone for sure writes no more. Of another's files, whole ones are published as they are, and
+    of the newest a copy: it may be the one being written (ADR 17).
+    """
 
     js: Callable[[], JetStreamContext]
     records: Records
@@ -46,51 +54,99 @@ class Salvage:
     ours: Callable[[], frozenset[str]]
     missing_since_ns: dict[str, int] = field(default_factory=dict)
     unheld_since_ns: dict[str, int] = field(default_factory=dict)
+    open: dict[str, Stored[SessionRecord]] = field(default_factory=dict)
+    seen: int = 0
 
-    async def run_once(self, *, first: bool = False) -> None:
-        """Salvage every dead session that can be; one that cannot hinders no other.
+    async def run_once(self) -> None:
+        """Salvage every dead session that can be; one that cannot hinders no other. Unavailable: nothing is known.
 
-        A lease may be missing because the broker was away: then its holder gets the time to write it again, except at
-        this instance's start, when the dead one was most likely itself.
+        A lease may be missing because the broker was away: then its holder gets the time to write it again.
         """
-        for stored in await self.records.sessions.items("*.*.*"):
+        try:
+            await self._refresh()
+        except Unavailable:
+            self.unheld_since_ns.clear()
+            raise
+        for stored in list(self.open.values()):
             session = stored.value
-            if session.ended_ms is not None or session.session in self.ours():
+            if session.session in self.ours():
                 continue
             try:
-                if await self._is_dead(session, first=first):
-                    await self._end(session)
+                await self._look(stored)
             except (ReelayError, OSError) as error:
                 log.error("salvage.failed", session=session.session, error=f"{type(error).__name__}: {error}")
 
-    async def _is_dead(self, session: SessionRecord, *, first: bool) -> bool:
-        holder = await self.leases.holder(session.account, session.event, session.session)
-        if holder != "unknown":
-            self.unheld_since_ns.pop(session.session, None)
-            return holder == "dead"
-        now_ns = self.clock.monotonic_ns()
-        since = self.unheld_since_ns.setdefault(session.session, now_ns)
-        return first or now_ns - since > UNHELD_S * 1e9
+    async def _refresh(self) -> None:
+        """Bring `open` up to date: all that is in the bucket is read once, then what has been written since."""
+        last = await self.records.sessions.last_revision()
+        if last < self.seen:  # another broker, or an older state of this one
+            self.open, self.seen = {}, 0
+        if last == self.seen:
+            return
+        async for changes in self.records.sessions.changes("*.*.*", self.seen):
+            for change in changes:
+                self.open.pop(change.key, None)
+                if change.value is not None and change.value.ended_ms is None:
+                    self.open[change.key] = Stored(change.key, change.value, change.revision)
+                self.seen = max(self.seen, change.revision)
+        self.seen = max(self.seen, last)
 
-    async def _end(self, session: SessionRecord) -> None:
-        feed = Feed(session, self.records, self.outbox, self.store, self.clock, recovered=True)
-        folder = self.store.begin(f"{feed.prefix}/x").parent
+    async def _look(self, stored: Stored[SessionRecord]) -> None:
+        session = stored.value
+        holder = await self.leases.holder(session.account, session.event, session.session)
+        gone = holder == "dead" or (session.holder is not None and self.leases.is_dead(session.holder))
+        if holder == "lives" and not gone:
+            self.unheld_since_ns.pop(session.session, None)
+        elif gone or self._unheld_for_long(session):
+            await self._take_over(stored, gone=gone)
+
+    def _unheld_for_long(self, session: SessionRecord) -> bool:
+        now_ns = self.clock.monotonic_ns()
+        since_ns = self.unheld_since_ns.setdefault(session.session, now_ns)
+        lives_here = session.holder is not None and is_local(session.holder)
+        return now_ns - since_ns > (ELSEWHERE_S if lives_here else UNHELD_S) * 1e9
+
+    async def _take_over(self, stored: Stored[SessionRecord], *, gone: bool) -> None:
+        """End a session at an epoch of this instance's own, which keeps its holder, should it live, from writing on."""
+        session = stored.value
+        folder = self.store.begin(f"live/{session.event}/{session.session}/{session.track}/x").parent
         if not any(folder.iterdir()) and not self._away_for_long(session):
             return
+        epoch = await self.leases.claim(session.account, session.event, session.session)
+        if epoch is None:
+            return
+        try:
+            claimed = session.model_copy(update={"epoch": epoch, "holder": self.leases.me})
+            await self.records.sessions.replace(stored, claimed)
+            if not gone and await self.leases.holder(session.account, session.event, session.session) != "unknown":
+                return  # its holder is back: it finds the epoch passed, and says that it goes on
+            await self._end(claimed, folder, epoch, gone=gone)
+        finally:
+            await self.leases.unclaim(session.account, session.event, session.session)
+
+    async def _end(self, session: SessionRecord, folder: Path, epoch: int, *, gone: bool) -> None:
+        feed = Feed(session, self.records, self.outbox, self.store, self.clock, recovered=True, held=lambda: epoch)
         known = await read_log(
             self.js(), session.account, session.event, since_ms=max(session.first_frame_ms - BEFORE_MS, 0)
         )
-        published = [entry.segment.sequence for entry in known if entry.segment.session == session.session]
-        found = await asyncio.to_thread(recover, Path(folder), max(published, default=-1))
+        published = [
+            entry.segment.sequence
+            for entry in known
+            if entry.segment.session == session.session and not is_copy(entry.segment.key)
+        ]
+        last = max(published, default=-1)
+        found = await asyncio.to_thread(recover if gone else recover_beside, folder, last)
         feed.session = session.model_copy(update={"segments": len(published)})
         feed.started(session.first_frame_ms, session.lead)
         for info in found:
             feed.segment(info)
         feed.ended("killed")
         await feed.run()
-        await Statuses(self.records.statuses).lost(session, "killed", feed.session.ended_ms or self.clock.now_ms())
         self.missing_since_ns.pop(session.session, None)
         self.unheld_since_ns.pop(session.session, None)
+        if feed.session.ended_ms is None:  # it went on meanwhile
+            return
+        await Statuses(self.records.statuses).lost(session, "killed", feed.session.ended_ms)
         await self.leases.forget(session.account, session.event, session.session)
         log.warning(
             "session.salvaged", job=session.event, session=session.session, account=session.account,
@@ -105,7 +161,7 @@ class Salvage:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Salvage once before the block, then every 5 s while it runs."""
-        await self._try(first=True)
+        await self._try()
         async with beside(self._repeat()):
             yield
 
@@ -114,8 +170,8 @@ class Salvage:
             await asyncio.sleep(LOOK_S)
             await self._try()
 
-    async def _try(self, *, first: bool = False) -> None:
+    async def _try(self) -> None:
         try:
-            await self.run_once(first=first)
+            await self.run_once()
         except Unavailable as error:
             log.info("salvage.later", error=str(error))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any, Final, Protocol
 
 from services.ingester.access import Entry
@@ -92,6 +93,7 @@ class Sessions:
         self._lock = threading.Lock()
         self._tickets: dict[str, Ticket] = {}  # by event
         self._feeds: set[asyncio.Task[None]] = set()
+        self._open_feeds: dict[str, Feed] = {}  # by session
         self._publishing: frozenset[str] = frozenset()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -99,6 +101,7 @@ class Sessions:
         """Say which loop publishes."""
         self._loop = loop
         self._leases.on_lost(self._lost)
+        self._leases.on_back(self._back)
 
     @property
     def active(self) -> frozenset[str]:
@@ -183,9 +186,10 @@ class Sessions:
         await self._leases.take(entry.account, entry.event, ticket.session)
         session = SessionRecord(
             account=entry.account, event=entry.event, session=ticket.session, protocol=ticket.protocol,
-            instance=self._instance, first_frame_ms=0, origin_ms=0,
+            instance=self._instance, holder=self._leases.me, first_frame_ms=0, origin_ms=0,
         )  # fmt: skip
-        feed = Feed(session, self._records, self._outbox, self._store, self._clock)
+        held = partial(self._leases.epoch, entry.account, entry.event, ticket.session)
+        feed = Feed(session, self._records, self._outbox, self._store, self._clock, held=held)
         monitor = Monitor(session, ticket.publication, ticket.stats, self._clock)
         task = asyncio.create_task(self._publish(feed, monitor), name=f"feed-{ticket.session}")
         self._feeds.add(task)
@@ -196,11 +200,13 @@ class Sessions:
     async def _publish(self, feed: Feed, monitor: Monitor) -> None:
         """Publish until the end; the task has the log fields of the publication's thread."""
         self._publishing |= {feed.session.session}
+        self._open_feeds[feed.session.session] = feed
         try:
             async with beside(self._statuses.follow(monitor)):
                 await feed.run()
         finally:
             self._publishing -= {feed.session.session}
+            del self._open_feeds[feed.session.session]
         session = feed.session
         await self._leases.release(session.account, session.event, session.session)
         reason = feed.reason or "disconnected"
@@ -224,6 +230,10 @@ class Sessions:
         for ticket in tickets:
             log.info("session.ending", **ticket.fields, reason=reason)
             self._stop(ticket, reason)
+
+    def _back(self, session: str) -> None:
+        if feed := self._open_feeds.get(session):
+            feed.recheck()
 
     def _lost(self, session: str) -> None:
         with self._lock:

@@ -1,21 +1,19 @@
-"""Who holds a run: the place record that its holder writes each second (ADR 13)."""
+"""Who holds a run: the place record that its holder writes each second (ADR 13, 17)."""
 
 from __future__ import annotations
 
-import os
 import socket
 from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
 from typing import Final
 
 from shared.clock import Clock
+from shared.lease import Holder, has_ended
 from shared.messages.restreams import PlaceRecord
 
 SILENT: Final = timedelta(seconds=3)
 SETTLING: Final = timedelta(seconds=7)
 _NS: Final = 1000
-_PIDS: Final = Path("/proc/self/ns/pid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +23,18 @@ class Me:
     instance: str
     host: str
     pid: int
+    started: int = 0
+    token: str = ""
 
     @classmethod
     def here(cls, instance: str) -> Me:
-        """Name this process. Containers may share a host's name; pid_namespaces(7) tells them apart."""
-        numbered = _PIDS.readlink().name if _PIDS.is_symlink() else ""
-        return cls(instance, f"{socket.gethostname()} {numbered}".rstrip(), os.getpid())
+        """Name this process. Hosts and containers may share a name; the boot and pid_namespaces(7) tell them apart."""
+        found = Holder.here(instance, socket.gethostname())
+        return cls(instance, f"{found.host} {found.machine}".rstrip(), found.pid, found.started, found.token)
 
     def owns(self, place: PlaceRecord) -> bool:
         """Tell whether this very process wrote it as its holder."""
-        return (place.holder, place.host, place.pid) == (self.instance, self.host, self.pid)
+        return (place.holder, place.host, place.pid, place.token) == (self.instance, self.host, self.pid, self.token)
 
 
 @dataclass(slots=True)
@@ -83,10 +83,4 @@ def is_gone(place: PlaceRecord, me: Me) -> bool:
         return False
     if place.pid == me.pid:
         return place.holder == me.instance
-    try:
-        os.kill(place.pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        pass  # another user's: it lives
-    return False
+    return has_ended(place.pid, place.started)

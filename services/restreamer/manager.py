@@ -120,7 +120,8 @@ class Manager:
         place = beginning(record, last, lambda: [mark(self.tools.vault, item.source) for item in record.spec.items])
         return PlaceRecord(
             account=record.account, restream=record.restream, run=record.run, holder=me.instance, host=me.host,
-            pid=me.pid, place=place, spec_number=record.spec_number, moved=same.moved if same else 0,
+            pid=me.pid, started=me.started, token=me.token, place=place, spec_number=record.spec_number,
+            moved=same.moved if same else 0,
             played_ms=same.played_ms if same else 0, at_ms=self.tools.clock.now_ms(),
             number=same.number + NUMBERS_LEFT_OUT if same else 0, source=same.source if same else "",
             targets=same.targets if same else (),

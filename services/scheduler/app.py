@@ -19,7 +19,7 @@ def build(service: Service, sweep_every: timedelta = HOURLY) -> None:
     timers = Bucket(service.js, "schedules", EventTimers)
     keeper = Keeper(timers, Bucket(service.js, "events", JobRecord), service.outbox)
     sweep = Sweep(service.outbox, service.js, service.clock, sweep_every)
-    handlers = Handlers(keeper, DueWork(service.outbox, sweep, service.js))
+    handlers = Handlers(keeper, DueWork(service.outbox, sweep, service.js, keeper))
     service.beside(sweep.begun)
     service.handle("scheduler-started", handlers.started)
     service.handle("scheduler-ended", handlers.ended)

@@ -10,11 +10,14 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.errors import APIError
 
+from services.scheduler.keeper import Keeper
 from services.scheduler.sweep import Sweep
+from services.scheduler.timers import names
 from shared.bus import Outbox
 from shared.errors import Permanent
 from shared.logging import get_logger
 from shared.messages.base import Message
+from shared.messages.live import LiveFinish
 from shared.messages.schedules import Due
 from shared.streams import SCHEDULES
 from shared.subjects import BY_NAME
@@ -40,14 +43,30 @@ class DueWork:
     outbox: Outbox
     sweep: Sweep
     jetstream: Callable[[], JetStreamContext]
+    keeper: Keeper
 
     async def fire(self, due: Due, place: int) -> None:
-        """Publish the command, then take the due message, at `place` in its stream, out of it. Unavailable."""
+        """Publish the command, then take the due message, at `place` in its stream, out of it. Unavailable.
+
+        A live event's timer that was moved or cancelled while it fired is none any more.
+        """
         command = command_of(due)
+        if not await self._is_wanted(due, command):
+            log.info("schedule.void", name=due.name, target=due.target)
+            await self._remove(place)
+            return
         if self.sweep.is_tick(due):
             await self.sweep.set_next(due.at_ms)
         await self.outbox.emit(command)
         log.info("schedule.due", name=due.name, target=due.target)
+        await self._remove(place)
+
+    async def _is_wanted(self, due: Due, command: Message) -> bool:
+        if not isinstance(command, LiveFinish) or due.name not in names(command.event):
+            return True
+        return await self.keeper.is_due(command, due.name, due.at_ms)
+
+    async def _remove(self, place: int) -> None:
         # The stream keeps the last message of each name for ever; one that stays by a fault only takes up room.
         with contextlib.suppress(NatsError, APIError, TimeoutError):
             await self.jetstream().delete_msg(SCHEDULES, place)

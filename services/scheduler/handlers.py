@@ -19,13 +19,13 @@ class Handlers:
     keeper: Keeper
     work: DueWork
 
-    async def started(self, event: SessionStarted) -> None:
+    async def started(self, event: SessionStarted, message: NatsMessage) -> None:
         """`live.session.started`."""
-        await self.keeper.session_started(event)
+        await self.keeper.session_started(event, taken_ms(message))
 
-    async def ended(self, event: SessionEnded) -> None:
+    async def ended(self, event: SessionEnded, message: NatsMessage) -> None:
         """`live.session.ended`."""
-        await self.keeper.session_ended(event)
+        await self.keeper.session_ended(event, taken_ms(message))
 
     async def job(self, event: JobStateChanged) -> None:
         """`live.job.state_changed`."""
@@ -34,3 +34,8 @@ class Handlers:
     async def due(self, due: Due, message: NatsMessage) -> None:
         """`due`."""
         await self.work.fire(due, message.raw_message.metadata.sequence.stream)
+
+
+def taken_ms(message: NatsMessage) -> int:
+    """Give the broker's time (ms) at which it took a message."""
+    return int(message.raw_message.metadata.timestamp.timestamp() * 1000)

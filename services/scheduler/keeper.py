@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from services.scheduler.timers import ended, names, started, wanted
+from services.scheduler.timers import by_the_broker, ended, names, started, wanted
 from shared.bus import Outbox
-from shared.kv import Bucket, Conflict
+from shared.kv import Bucket, Conflict, Stored
 from shared.logging import get_logger
 from shared.messages.jobs import JobRecord
 from shared.messages.live import JobStateChanged, LiveFinish, LiveMessage, SessionEnded, SessionStarted
@@ -32,13 +32,23 @@ class Keeper:
     jobs: Bucket[JobRecord]
     outbox: Outbox
 
-    async def session_started(self, event: SessionStarted) -> None:
+    async def session_started(self, event: SessionStarted, taken_ms: int) -> None:
         """Cancel the wait for a reconnect; the event's length begins with its first session."""
-        await self._take_in(event, lambda known: started(known, event.session, event.at_ms))
+        at_ms = by_the_broker(event.at_ms, taken_ms)
+        await self._take_in(event, lambda known: started(known, event.session, at_ms, event.resumed))
 
-    async def session_ended(self, event: SessionEnded) -> None:
+    async def session_ended(self, event: SessionEnded, taken_ms: int) -> None:
         """Let the encoder come back within the job's reconnect time, and end the event after it."""
-        await self._take_in(event, lambda known: ended(known, event.session, event.at_ms))
+        at_ms = by_the_broker(event.at_ms, taken_ms)
+        await self._take_in(event, lambda known: ended(known, event.session, at_ms, event.resumed))
+
+    async def is_due(self, event: LiveFinish, name: str, at_ms: int) -> bool:
+        """Tell whether a timer that fired is one that must be: what is known by now decides. Unavailable."""
+        key = timers_key(event.account, event.event)
+        stored, job = await self.timers.get(key), await self.jobs.get(key)
+        if stored is None or job is None:
+            return job is not None  # the gateway judges; without a job there is nothing to end
+        return any((timer.name, timer.at_ms) == (name, at_ms) for timer in wanted(stored.value, job.value))
 
     async def job_changed(self, event: JobStateChanged) -> None:
         """Cancel the timers of an event that has ended; that is read from the job, this message may be an old one."""
@@ -60,7 +70,7 @@ class Keeper:
             stored = await self.timers.get(key)
             job = await self.jobs.get(key)
             if job is None or job.value.ended:
-                await self._forget(account, event, known=stored is not None)
+                await self._forget(account, event, known=stored is not None and not _goes_on(stored.value, job))
                 return
             if stored is None:
                 return
@@ -91,3 +101,10 @@ class Keeper:
         if known:
             await self.timers.delete(timers_key(account, event))
             log.info("timers.forgotten", live=event)
+
+
+def _goes_on(timers: EventTimers, job: Stored[JobRecord] | None) -> bool:
+    """Tell whether a session has begun since the job ended: it may be taken up again, which is told later."""
+    return job is not None and any(
+        span.ended_ms is None and (span.started_ms or 0) >= job.value.changed_ms for span in timers.sessions
+    )

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from typing import Final
 
+from shared.clock import TOLERATED_MS
 from shared.messages.jobs import JobRecord
 from shared.messages.live import LiveFinish
 from shared.messages.schedules import EventTimers, SessionSpan, Timer
 
 KEPT_SESSIONS: Final = 32
+
+
+def by_the_broker(at_ms: int, taken_ms: int) -> int:
+    """Give an event's time, or when the broker took it where the two are more than a second apart.
+
+    Then the publisher's clock is off, or the broker was away: what waits from there on is not over at once.
+    """
+    return at_ms if abs(at_ms - taken_ms) <= TOLERATED_MS else taken_ms
 
 
 def reconnect_name(event: str) -> str:
@@ -26,17 +35,17 @@ def names(event: str) -> tuple[str, ...]:
     return reconnect_name(event), length_name(event)
 
 
-def started(timers: EventTimers, session: str, at_ms: int) -> EventTimers | None:
-    """Take in that a session began; None when that is known."""
+def started(timers: EventTimers, session: str, at_ms: int, resumed: int = 0) -> EventTimers | None:
+    """Take in that a session began, or went on after all; None when that is known."""
     first = at_ms if timers.first_ms is None else min(timers.first_ms, at_ms)
-    merged = _merged(timers, SessionSpan(session=session, started_ms=at_ms))
+    merged = _merged(timers, SessionSpan(session=session, started_ms=at_ms, resumed=resumed))
     new = (merged or timers).model_copy(update={"first_ms": first})
     return None if new == timers else new
 
 
-def ended(timers: EventTimers, session: str, at_ms: int) -> EventTimers | None:
+def ended(timers: EventTimers, session: str, at_ms: int, resumed: int = 0) -> EventTimers | None:
     """Take in that a session is over; None when that is known."""
-    return _merged(timers, SessionSpan(session=session, ended_ms=at_ms))
+    return _merged(timers, SessionSpan(session=session, ended_ms=at_ms, resumed=resumed))
 
 
 def wanted(timers: EventTimers, job: JobRecord) -> tuple[Timer, ...]:
@@ -52,8 +61,9 @@ def wanted(timers: EventTimers, job: JobRecord) -> tuple[Timer, ...]:
         last = max(over, key=lambda span: span.ended_ms or 0)
         at_ms = (last.ended_ms or 0) + job.reconnect_time_s * 1000
         finish = LiveFinish(
-            account=job.account, event=job.event, session=last.session, reason="reconnect_time", at_ms=at_ms
-        )
+            account=job.account, event=job.event, session=last.session, reason="reconnect_time", at_ms=at_ms,
+            resumed=last.resumed,
+        )  # fmt: skip
         found.append(_timer(reconnect_name(job.event), finish))
     if job.event_length_s and timers.first_ms is not None:
         at_ms = timers.first_ms + job.event_length_s * 1000
@@ -78,9 +88,12 @@ def _merged(timers: EventTimers, news: SessionSpan) -> EventTimers | None:
 
 
 def _joined(old: SessionSpan, news: SessionSpan) -> SessionSpan:
-    """Join what is known; the first word about a moment stays."""
+    """Join what is known; the first word about a moment stays, until a session goes on after all."""
+    if news.resumed != old.resumed:
+        return max(old, news, key=lambda span: span.resumed)
     return SessionSpan(
         session=old.session,
+        resumed=old.resumed,
         started_ms=news.started_ms if old.started_ms is None else old.started_ms,
         ended_ms=news.ended_ms if old.ended_ms is None else old.ended_ms,
     )

@@ -118,6 +118,19 @@ class ClipCancel(ClipMessage):
         return f"clip-cancel-{self.clip}"
 
 
+class ClipDelete(ClipMessage):
+    """Delete a clip that has ended: its files and its record. What was delivered elsewhere stays."""
+
+    channel: ClassVar[str] = "clips.delete"
+
+    at_ms: Millis
+
+    @property
+    def dedup_id(self) -> str:
+        """One per clip."""
+        return f"clip-delete-{self.clip}"
+
+
 class Gap(Record):
     """A part of the selection that the file lacks: all of it (what follows moves up), or one track alone.
 

@@ -39,6 +39,26 @@ class ExportDeliver(ExportMessage):
         return f"export-{self.export}-{self.accuracy}"
 
 
+class LibraryDelete(Message):
+    """Delete a file of the library."""
+
+    channel: ClassVar[str] = "library.delete"
+
+    file: HexId = Field(description="The first 32 digits of the SHA-256 of the name")
+    file_name: str = Field(max_length=255, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    at_ms: Millis
+
+    @property
+    def subject_id(self) -> str:
+        """The file."""
+        return self.file
+
+    @property
+    def dedup_id(self) -> str:
+        """One per wish."""
+        return f"library-delete-{self.account}-{self.file}-{self.at_ms}"
+
+
 class ExportDelivered(ExportMessage):
     """The file is at its destination."""
 

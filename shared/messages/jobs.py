@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any, Literal
 
 from pydantic import Field
 
+from shared.lease import Holder
 from shared.messages.base import AccountId, HexId, Millis, Record, Sha256, StoreKey
 from shared.messages.live import EndReason, JobState, Protocol
 from shared.messages.media import IndexedSegment, Track
+from shared.settings import TakeUp
 
 Scope = Literal[
     "admin", "jobs:read", "jobs:write", "vods:read", "vods:write", "restreams:read", "restreams:write", "credentials",
     "webhooks", "playback",
 ]  # fmt: skip
+Ending = Literal["", "away", "asked", "length"]
 ENDED_STATES: frozenset[str] = frozenset({"finished", "cancelled", "failed", "error"})
 
 
@@ -31,6 +35,13 @@ class ClosedSession(Record):
     at_ms: Millis
 
 
+class Resumption(Record):
+    """A session that went on after it had been declared over."""
+
+    session: HexId
+    epoch: int = Field(description="`resumed` of its events since")
+
+
 class JobRecord(Record):
     """A live job, in the bucket `events` under `<account>.<event>`; written by the gateway alone.
 
@@ -46,6 +57,9 @@ class JobRecord(Record):
     created_ms: Millis
     changed_ms: Millis
     finished_ms: Millis | None = None
+    ending: Ending = Field(
+        "", description="Why it finished: its encoder stayed away, it was asked to, or its length was over"
+    )
     reconnect_time_s: int = Field(1800, ge=1, le=7200)
     event_length_s: int = Field(0, ge=0, le=93_600)
     dvr_window_s: int = Field(
@@ -55,6 +69,7 @@ class JobRecord(Record):
     session: HexId | None = Field(None, description="The session that publishes, or published last")
     open_sessions: tuple[HexId, ...] = Field((), max_length=256, description="Begun and, as far as is known, not over")
     closed_sessions: tuple[ClosedSession, ...] = Field((), max_length=64, description="The last ones that are over")
+    resumptions: tuple[Resumption, ...] = Field((), max_length=64, description="The last ones that were told of")
     closed_before_ms: Millis = Field(0, description="Sessions that began before are over unless they are open")
     media_end_ms: Millis | None = Field(None, description="When the last session ended that is over")
     announced: int = Field(-1, ge=-1, description="The last revision whose JobStateChanged is known to be out")
@@ -71,6 +86,15 @@ class JobRecord(Record):
     def accepts_publisher(self) -> bool:
         """A publisher may come or go on."""
         return self.state in {"standby", "waiting", "processing", "disconnected"}
+
+    def may_go_on(self, take_up: TakeUp, kept: timedelta, at_ms: int) -> bool:
+        """Tell whether an encoder that comes at a time takes a finished job up again, while its recording is kept.
+
+        `away`: one that ended because its encoder stayed away; `any`: whatever ended it, but never a cancelled one.
+        """
+        if self.state != "finished" or take_up == "never" or (take_up == "away" and self.ending != "away"):
+            return False
+        return at_ms - self.changed_ms < kept // timedelta(milliseconds=1)
 
 
 class IngestKey(Record):
@@ -101,6 +125,9 @@ class SessionRecord(Record):
     track: Track = "primary-1"
     protocol: Protocol
     instance: str = Field(max_length=64)
+    holder: Holder | None = Field(None, description="Whose it was last")
+    epoch: int = Field(0, ge=0, description="Of the last writer's lease; whoever holds a lower one may not write")
+    resumed: int = Field(0, ge=0, description="The epoch at which it went on after it had been declared over")
     first_frame_ms: Millis
     origin_ms: int = Field(ge=0)
     zero: int = Field(0, ge=0, description="Tick at which the first frame is shown")

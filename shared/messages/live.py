@@ -24,6 +24,9 @@ JobState = Literal[
 ]
 
 
+RESUMED = "0; when the session went on after it had been declared over, a number that rises each time"
+
+
 class LiveMessage(Message):
     """About one live event."""
 
@@ -44,11 +47,12 @@ class SessionStarted(LiveMessage):
     protocol: Protocol
     at_ms: Millis
     origin_ms: int = Field(ge=0, description="Stream time of the session's first frame")
+    resumed: int = Field(0, ge=0, description=RESUMED)
 
     @property
     def dedup_id(self) -> str:
-        """One per session."""
-        return f"started-{self.session}"
+        """One per session, and per time that it went on after all."""
+        return f"started-{self.session}{_again(self.resumed)}"
 
 
 class SessionEnded(LiveMessage):
@@ -61,11 +65,16 @@ class SessionEnded(LiveMessage):
     reason: EndReason
     segments: int = Field(ge=0)
     bytes: int = Field(ge=0)
+    resumed: int = Field(0, ge=0, description=RESUMED)
 
     @property
     def dedup_id(self) -> str:
-        """One per session."""
-        return f"ended-{self.session}"
+        """One per session, and per time that it went on after all."""
+        return f"ended-{self.session}{_again(self.resumed)}"
+
+
+def _again(resumed: int) -> str:
+    return f"-{resumed}" if resumed else ""
 
 
 class SessionWarned(LiveMessage):
@@ -95,11 +104,12 @@ class LiveFinish(LiveMessage):
     session: HexId | None = None
     reason: Literal["reconnect_time", "event_length", "first_publish"]
     at_ms: Millis
+    resumed: int = Field(0, ge=0, description="Of the session's end: one that went on since then is not over")
 
     @property
     def dedup_id(self) -> str:
-        """One per reason and session."""
-        return f"finish-{self.event}-{self.reason}-{self.session or ''}"
+        """One per reason and session, and per time that it went on after all."""
+        return f"finish-{self.event}-{self.reason}-{self.session or ''}{_again(self.resumed)}"
 
 
 class JobStateChanged(LiveMessage):

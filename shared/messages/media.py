@@ -48,8 +48,9 @@ class SegmentWritten(Message):
 
     @property
     def dedup_id(self) -> str:
-        """One per session, track and sequence."""
-        return f"seg-{self.session}-{self.track}-{self.sequence}"
+        """One per session, track and sequence; a salvaged one does not keep the whole out that may follow."""
+        salvaged = f"-{self.bytes}" if self.recovered else ""
+        return f"seg-{self.session}-{self.track}-{self.sequence}{salvaged}"
 
 
 class IndexedSegment(Record):
@@ -90,8 +91,29 @@ class RecordingsSweep(Message):
         return f"sweep-{self.account}-{self.tick_ms}"
 
 
+class RecordingDelete(Message):
+    """Delete what lies whole in a range of a recording; without a range, the recording and all records of it."""
+
+    channel: ClassVar[str] = "recordings.delete"
+
+    event: HexId
+    from_ms: Millis | None = None
+    to_ms: Millis | None = None
+    at_ms: Millis
+
+    @property
+    def subject_id(self) -> str:
+        """The event."""
+        return self.event
+
+    @property
+    def dedup_id(self) -> str:
+        """One per wish."""
+        return f"recording-delete-{self.event}-{self.from_ms}-{self.to_ms}-{self.at_ms}"
+
+
 class RecordingExpired(Message):
-    """A closed hour of a recording has been deleted, bytes and index."""
+    """A closed hour of a recording has been deleted, or a part of it: bytes and index."""
 
     channel: ClassVar[str] = "recordings.range.expired"
 
@@ -107,8 +129,8 @@ class RecordingExpired(Message):
 
     @property
     def dedup_id(self) -> str:
-        """One per hour."""
-        return f"expired-{self.event}-{self.hour}"
+        """One per hour and content."""
+        return f"expired-{self.event}-{self.hour}-{self.segments}-{self.bytes}"
 
 
 class HourClosed(Message):

@@ -208,6 +208,8 @@ class PlaceRecord(Record):
     holder: str = Field(description="The instance; empty: nobody")
     host: str = ""
     pid: int = 0
+    started: int = Field(0, description="When that process began; 0: not known")
+    token: str = Field("", description="Random, one a process")
     place: Place
     spec_number: int = 0
     moved: int = Field(0, description="The last move that was done")

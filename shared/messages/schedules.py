@@ -36,6 +36,7 @@ class SessionSpan(Record):
     session: HexId
     started_ms: Millis | None = None
     ended_ms: Millis | None = None
+    resumed: int = Field(0, description="Of the newest events about it; older ones are void")
 
 
 class Timer(Record):

@@ -13,7 +13,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from shared.errors import Permanent
-from shared.media.timeline import identity, place
+from shared.media.timeline import Identity, identity, place
 from shared.messages.jobs import HourSummary
 from shared.messages.media import IndexedSegment, IndexHour, SegmentWritten
 from shared.recording.numbering import runs_of
@@ -36,28 +36,33 @@ def index_folder(event: str) -> str:
     return f"live/{event}/index"
 
 
-def hour_key(event: str, hour: int, log_sequence: int) -> str:
-    """Give the key of an hour's index object that is complete up to a place in SEGMENTS."""
-    return f"{index_folder(event)}/{hour:08}-{log_sequence:012}.json"
+def hour_key(event: str, hour: int, log_sequence: int, part: str = "") -> str:
+    """Give the key of an hour's index object that is complete up to a place in SEGMENTS, or of a part of it."""
+    return f"{index_folder(event)}/{hour:08}-{log_sequence:012}{f'-{part}' if part else ''}.json"
 
 
 def log_sequence_of(key: str) -> int | None:
     """Read the place in SEGMENTS off an index object's key; None for another object's."""
     parts = key.rsplit("/", 1)[-1].removesuffix(".json").split("-")
-    return int(parts[1]) if len(parts) == 2 and all(part.isdecimal() for part in parts) else None
+    return int(parts[1]) if len(parts) in {2, 3} and all(part.isdecimal() for part in parts[:2]) else None
 
 
 def make_hour(event: str, hour: int, log_sequence: int, segments: Sequence[IndexedSegment]) -> IndexHour:
     """Make an hour of segments, each once, in the order of stream time."""
-    unique = {identity(indexed.segment): indexed for indexed in reversed(segments)}
+    unique: dict[Identity, IndexedSegment] = {}
+    for indexed in segments:
+        known = unique.setdefault(identity(indexed.segment), indexed)
+        if known.segment.recovered and indexed.segment.bytes > known.segment.bytes:  # it was salvaged short
+            unique[identity(indexed.segment)] = indexed
     ordered = sorted(unique.values(), key=lambda i: (place(i.segment).start, i.log))
     return IndexHour(event=event, hour=hour, last_log_sequence=log_sequence, segments=tuple(ordered))
 
 
-def save_hour(store: MediaStore, hour: IndexHour) -> HourSummary:
-    """Write an hour's object and give its summary; blocks."""
+def save_hour(store: MediaStore, hour: IndexHour, *, part: bool = False) -> HourSummary:
+    """Write an hour's object and give its summary; a `part` of an hour has a key of its own. Blocks."""
     body = hour.model_dump_json().encode()
-    key = hour_key(hour.event, hour.hour, hour.last_log_sequence)
+    mark = hashlib.sha256(body).hexdigest()[:12] if part else ""
+    key = hour_key(hour.event, hour.hour, hour.last_log_sequence, mark)
     store.put(key, body)
     segments = [indexed.segment for indexed in hour.segments]
     return HourSummary(

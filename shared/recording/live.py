@@ -120,8 +120,19 @@ class LiveIndex:
             if indexed is not None:
                 entry = entry_of(indexed)
                 self._longest_ms = max(self._longest_ms, entry.duration_ms)
-                self.tail.append(entry)
+                self._put(entry)
                 self.version = next(_VERSIONS)
+
+    def _put(self, entry: Entry) -> None:
+        """Add an entry, or put it in the place of the same one salvaged short: then its number is an old one."""
+        if entry.number is not None and (newest := self.newest(entry.track)) and entry.number > (newest.number or 0):
+            self.tail.append(entry)
+            return
+        at = next((at for at, known in enumerate(self.tail) if _identity(known) == _identity(entry)), None)
+        if at is None:
+            self.tail.append(entry)
+        else:
+            self.tail[at] = entry
 
     @property
     def longest_ms(self) -> int:

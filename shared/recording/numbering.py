@@ -25,6 +25,7 @@ class Numbering:
         self._runs = [run for hour in hours for run in hour.runs or ()]
         self._sessions = {run.session for run in self._runs}
         self._seen: set[Identity] = set()
+        self._salvaged: dict[Identity, IndexedSegment] = {}
 
     @property
     def last(self) -> tuple[IndexedSegment, ...]:
@@ -32,26 +33,47 @@ class Numbering:
         return tuple(self._last[track] for track in sorted(self._last))
 
     def add(self, logged: Logged) -> IndexedSegment | None:
-        """Give the log's next segment its number; None when the segment is there already."""
+        """Give the log's next segment its number; None when the segment is there already.
+
+        One that was salvaged short is replaced by the whole, should its writer have lived: the same number again.
+        """
         segment = logged.segment
         name = identity(segment)
+        if name in self._salvaged and segment.bytes > self._salvaged[name].segment.bytes:
+            return self._replaced(name, logged)
         if name in self._seen or self._closed(name):
             return None
         self._seen.add(name)
         before = self._last.get(segment.track)
         if before is not None and _is_late(before.segment, segment):
-            return IndexedSegment(log=logged.log, discontinuity=before.discontinuity, segment=segment)
+            return self._noted(
+                name, IndexedSegment(log=logged.log, discontinuity=before.discontinuity, segment=segment)
+            )
         number = before.number + 1 if before is not None and before.number is not None else 0
         seams = before.discontinuity if before is not None else 0
         if before is not None and not joins(before.segment, segment):
             seams += 1
         indexed = IndexedSegment(log=logged.log, number=number, discontinuity=seams, segment=segment)
         self._last[segment.track] = indexed
+        return self._noted(name, indexed)
+
+    def _noted(self, name: Identity, indexed: IndexedSegment) -> IndexedSegment:
+        if indexed.segment.recovered:
+            self._salvaged[name] = indexed
         return indexed
+
+    def _replaced(self, name: Identity, logged: Logged) -> IndexedSegment:
+        short = self._salvaged.pop(name)
+        indexed = short.model_copy(update={"log": logged.log, "segment": logged.segment})
+        if self._last.get(name.track) == short:
+            self._last[name.track] = indexed
+        return self._noted(name, indexed)
 
     def forget(self, names: Iterable[Identity]) -> None:
         """Stop remembering segments that a closed hour now lists."""
-        self._seen.difference_update(names)
+        for name in names:
+            self._seen.discard(name)
+            self._salvaged.pop(name, None)
 
     def adopt(self, hours: Iterable[HourSummary]) -> None:
         """Take over the list of closed hours."""

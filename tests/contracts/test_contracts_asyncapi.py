@@ -67,7 +67,13 @@ def test_streams_equal_the_tables() -> None:
 
 def test_buckets_equal_the_tables() -> None:
     assert CONTRACT["x-jetstream-buckets"] == {
-        b.name: {"writer": b.owner, "readers": list(b.readers), "ttl": span(b.ttl)} for b in BUCKETS
+        b.name: {
+            "writer": b.owner,
+            "readers": list(b.readers),
+            **({"removers": list(b.removers)} if b.removers else {}),
+            "ttl": span(b.ttl),
+        }
+        for b in BUCKETS
     }
 
 

@@ -36,7 +36,9 @@ def test_every_name_in_the_tables_is_a_service() -> None:
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_service_may_publish_and_write_what_is_its_own_alone(service: str) -> None:
     allowed = publishes(service)
-    assert {s.split(".")[1] for s in allowed if s.startswith("$KV.")} == {b.name for b in BUCKETS if b.owner == service}
+    assert {s.split(".")[1] for s in allowed if s.startswith("$KV.")} == {
+        b.name for b in BUCKETS if service in {b.owner, *b.removers}
+    }
     for channel in CHANNELS:
         assert (channel.pattern in allowed) == (service in channel.publishers and channel.stream != "SCHEDULES")
     assert not [s for s in allowed if re.match(r"(\$JS\.API\.)?(>|\*)|\$JS\.API\.STREAM\.(CREATE|UPDATE|DELETE)", s)]

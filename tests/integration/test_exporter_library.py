@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import shutil
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -21,9 +23,11 @@ from pydantic import TypeAdapter
 from services.exporter import library
 from services.exporter.app import build
 from shared import middleware
+from shared.errors import NotYet
 from shared.kv import Bucket
 from shared.messages.clips import Accuracy
-from shared.messages.exports import ExportDeliver, ExportDelivered, ExportFailed, ExportRecord
+from shared.messages.exports import ExportDeliver, ExportDelivered, ExportFailed, ExportRecord, LibraryDelete
+from shared.reserve import Reserve
 from shared.settings import Settings
 from shared.store import open_store
 from tests.support.disk import small_disk
@@ -269,3 +273,60 @@ async def test_killed_in_the_middle_of_a_copy(nats: NatsServer, tmp_path: Path, 
         assert (at.folder / f"{export}.mp4").read_bytes() == (other_disk / order.source_key).read_bytes()
         assert at.names() == [f"{export}.mp4"]
         await apply(at.js, LANE, timedelta(seconds=30))
+
+
+async def test_a_delivery_leaves_no_lock_and_a_deletion_nothing(nats: NatsServer, tmp_path: Path) -> None:
+    async with desk(nats, tmp_path) as at, served("exporter", build, at.settings):
+        export = new_id()
+        await at.done(await send(at.js, at.order(export, "frame")))
+        assert at.names() == [f"{export}.mp4"]
+        assert not list((at.folder / library.LOCKS).glob("*"))
+        wish = LibraryDelete(account=ACCOUNT, file=new_id(), file_name=f"{export}.mp4", at_ms=1)
+        place = await send(at.js, wish, times=2)
+        await until(lambda: idle(at.js, "exporter-delete", place))
+        assert at.names() == []
+        assert not list((at.folder / library.LOCKS).glob("*"))
+
+
+def test_old_files_go_and_locks_that_nobody_holds(tmp_path: Path) -> None:
+    kept = library.Library(tmp_path, Reserve(tmp_path, 0))
+    folder = tmp_path / ACCOUNT
+    (folder / library.LOCKS).mkdir(parents=True)
+    for name, age_s in (("old.mp4", 100), ("new.mp4", 10), ("busy.mp4", 100)):
+        (folder / name).write_bytes(b"x")
+        os.utime(folder / name, (1000 - age_s, 1000 - age_s))
+    (folder / library.LOCKS / ("0" * 32)).touch()  # of a delivery that was killed, with what it had written
+    (folder / f".draft-{'0' * 32}").write_bytes(b"x")
+    assert kept.expire(0) == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["busy.mp4", "new.mp4", "old.mp4"]
+    with kept.exclusive(ACCOUNT, "busy.mp4"):
+        assert kept.expire(950) == 1
+        assert [path.name for path in sorted(folder.glob("*.mp4"))] == ["busy.mp4", "new.mp4"]
+        with pytest.raises(NotYet), kept.exclusive(ACCOUNT, "busy.mp4"):
+            pass
+    assert kept.expire(950) == 1
+    assert [path.name for path in folder.iterdir()] == ["new.mp4"]
+
+
+def test_a_lock_is_held_by_one_however_often_its_file_comes_and_goes(tmp_path: Path) -> None:
+    kept = library.Library(tmp_path, Reserve(tmp_path, 0))
+    inside, most, entered = 0, 0, 0
+    guard = threading.Lock()
+
+    def contend() -> None:
+        nonlocal inside, most, entered
+        for _ in range(300):
+            with contextlib.suppress(NotYet), kept.exclusive(ACCOUNT, "one.mp4"):
+                with guard:
+                    inside, entered = inside + 1, entered + 1
+                    most = max(most, inside)
+                with guard:
+                    inside -= 1
+
+    threads = [threading.Thread(target=contend) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert entered > 100
+    assert most == 1

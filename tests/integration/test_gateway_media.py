@@ -1,12 +1,14 @@
 """Downloads: ranges, validators, replacement under way, signed links, the library."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from services.gateway import library_api
 from shared.messages.clips import ClipCreate
 from tests.support.api_gateway import Gateway, gateway
 from tests.support.nats import NatsServer
@@ -165,3 +167,59 @@ async def test_the_library_shows_an_account_s_files_and_nothing_else(api: Gatewa
     assert (await api.http.head(first["files"][0]["url"])).headers["content-length"] == "50"
     for bad in (".draft.mp4", "link.mp4", "secret.mp4", "..%2f..%2fadmin.key", "%2e%2e", "nope.mp4", ".locks"):
         assert (await api.http.get(f"/v1/library/{bad}")).status_code == 404, bad
+
+
+@pytest.mark.parametrize("swaps", [1, 2, 3])
+@pytest.mark.parametrize("length", [5000, 20_000, 700_000], ids=["shorter", "as long", "longer"])
+async def test_a_library_file_that_is_swapped_between_look_and_open_is_served_as_one(
+    api: Gateway, monkeypatch: pytest.MonkeyPatch, swaps: int, length: int
+) -> None:
+    """Headers of one file never come with bytes of another: the newest is sent whole, or nothing."""
+    folder = api.folder / "library" / "main"
+    folder.mkdir(parents=True, exist_ok=True)
+    name = f"swapped-{swaps}-{length}.mp4"
+    (folder / name).write_bytes(b"old" + bytes(19_997))
+    new = b"new" + bytes(length - 3)
+    look, left = library_api._look, [swaps]
+
+    def swapped(path: Path) -> os.stat_result | None:
+        info = look(path)
+        if left[0]:
+            left[0] -= 1
+            other = path.with_name("other.part")
+            other.write_bytes(new)
+            other.replace(path)
+        return info
+
+    monkeypatch.setattr(library_api, "_look", swapped)
+    answer = await api.http.get(f"/v1/library/{name}")
+    if swaps == library_api.TRIES:
+        assert answer.status_code == 404
+        answer = await api.http.get(f"/v1/library/{name}")
+    assert answer.status_code == 200
+    assert answer.content == new
+    assert int(answer.headers["content-length"]) == length
+    again = await api.http.get(f"/v1/library/{name}", headers={"If-None-Match": answer.headers["etag"]})
+    assert again.status_code == 304
+
+
+async def test_a_library_file_that_becomes_a_link_between_look_and_open_is_not_followed(
+    api: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = api.folder / "library" / "main"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "a.mp4").write_bytes(b"mine")
+    outside = api.folder / "outside"
+    outside.write_bytes(b"secret")
+    look = library_api._look
+
+    def swapped(path: Path) -> os.stat_result | None:
+        info = look(path)
+        path.unlink(missing_ok=True)
+        path.symlink_to(outside)
+        return info
+
+    monkeypatch.setattr(library_api, "_look", swapped)
+    answer = await api.http.get("/v1/library/a.mp4")
+    assert answer.status_code == 404
+    assert b"secret" not in answer.content

@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import random
 import socket
+import threading
+from collections import deque
+from contextlib import suppress
 from datetime import timedelta
 
 import psutil
@@ -181,6 +184,80 @@ def test_idle_connections_make_room_for_publishers() -> None:
             assert connection.is_closed()
         for connection in idle:
             connection.socket.close()
+
+
+def silent_without_end(port: int, stop: threading.Event, hosts: list[str], came: list[int]) -> None:
+    """Open silent connections, again and again, from many addresses."""
+    kept: deque[socket.socket] = deque(maxlen=200)
+    while not stop.is_set():
+        for host in hosts:
+            with suppress(OSError):
+                kept.append(socket.create_connection(("127.0.0.1", port), 10, source_address=(host, 0)))
+                came[0] += 1
+    for connection in kept:
+        connection.close()
+
+
+def test_silent_connections_that_are_renewed_keep_no_publisher_out() -> None:
+    """More of them than may wait, from several addresses, as fast as they can; publishers come from another one."""
+    limits = dataclasses.replace(QUICK, unpublished=16, unpublished_each=16)
+    stop, came = threading.Event(), [0]
+    with rtmp_server(limits) as (server, ingest):
+        hosts = [f"127.0.7.{number}" for number in range(1, 5)]
+        flood = threading.Thread(target=silent_without_end, args=(server.port, stop, hosts, came))
+        flood.start()
+        try:
+            wait_until(lambda: came[0] > 100)
+            for number in range(5):
+                before = came[0]
+                with RtmpClient(server.port) as client:
+                    client.publish(f"key{number}")
+                    client.headers()
+                    client.frames(range(2))
+                    wait_until(lambda before=before: came[0] > before + 32)  # it goes on: the publisher stays
+                    client.frames(range(2, 4))
+                    client.socket.shutdown(socket.SHUT_WR)
+                    assert len(frames_of(bytes(ingest.stream(f"key{number}").wait().runs[0]))) == 4
+        finally:
+            stop.set()
+            flood.join()
+
+
+def test_a_handshake_has_a_deadline_of_its_own() -> None:
+    clock = SteppedClock()
+    limits = dataclasses.replace(QUICK, handshake=timedelta(minutes=1))
+    with rtmp_server(limits, clock=clock) as (server, _), RtmpClient(server.port) as shaken:
+        shaken.connect()
+        with RtmpClient(server.port, timeout_s=0.1) as client:
+            client.send(b"\x03" + bytes(1000))
+
+            def is_closed() -> bool:
+                clock.step(timedelta(seconds=5))  # again and again: it may not even be accepted yet
+                try:
+                    return client.is_closed()
+                except TimeoutError:
+                    return False
+
+            wait_until(is_closed)
+        shaken.command("createStream", 2.0, None)
+        assert shaken.answer("_result")[3] == 1.0
+
+
+PING = chunked(USER_CONTROL, 0, b"\0\6\0\0\0\1", stream=2, message_stream=0)
+
+
+def test_before_a_publish_just_so_many_bytes_are_taken() -> None:
+    """Media costs no allowance of what is not media: the bytes themselves are counted."""
+    limits = dataclasses.replace(QUICK, setup_bytes=40_000)
+    with rtmp_server(limits) as (server, ingest), RtmpClient(server.port) as client:
+        client.connect()
+        room = limits.setup_bytes - 2_000  # of which connect has taken some
+        client.send(b"".join(chunked(AUDIO, 0, bytes(100)) for _ in range(room // 112)) + PING)
+        client.wait_for(USER_CONTROL)
+        assert not ingest.asked
+        with suppress(ConnectionError):
+            client.send(b"".join(chunked(AUDIO, 0, bytes(100)) for _ in range(20)) + PING)
+        assert client.is_closed()
 
 
 def test_connections_are_limited() -> None:

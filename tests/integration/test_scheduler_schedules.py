@@ -17,7 +17,7 @@ from nats.js.errors import NotFoundError
 
 from services.scheduler.app import build
 from services.scheduler.sweep import ACCOUNT, NAME
-from services.scheduler.timers import reconnect_name
+from services.scheduler.timers import length_name, reconnect_name
 from shared.bus import Outbox
 from shared.kv import Bucket
 from shared.messages.jobs import JobRecord
@@ -162,6 +162,51 @@ async def test_an_event_s_length_is_kept_through_reconnects(nats: NatsServer, tm
         await live.tell(live.started(live.first, at), live.ended(live.first, at + 1), live.started(live.second, at + 2))
         (finish,) = await live.finishes(1)
         assert (finish.session, finish.reason, finish.at_ms) == (None, "event_length", at + 1000)
+
+
+@pytest.mark.parametrize("skew_ms", [-3_600_000, 3_600_000])
+async def test_an_ingester_whose_clock_is_off_ends_no_event_early_or_late(
+    nats: NatsServer, tmp_path: Path, skew_ms: int
+) -> None:
+    async with desk(nats) as of, running("scheduler", build, settings_for(nats, tmp_path)):
+        live, before = Live(of), now()
+        await live.job(reconnect=600, length=7200)
+        await live.tell(live.started(live.first, before + skew_ms), live.ended(live.first, before + skew_ms + 5))
+        for name, wait_ms in ((reconnect_name(live.event), 600_000), (length_name(live.event), 7_200_000)):
+            at = await live.set_for(name)
+            assert at is not None
+            assert before <= at - wait_ms <= now()
+
+
+async def test_a_timer_that_was_moved_while_it_fired_ends_nothing(nats: NatsServer, tmp_path: Path) -> None:
+    async with desk(nats) as of, running("scheduler", build, settings_for(nats, tmp_path)) as service:
+        live, at = Live(of), now()
+        await live.job(reconnect=600)
+        await live.tell(live.started(live.first, at), live.ended(live.first, at + 1))
+        finish = LiveFinish(
+            account=live.account, event=live.event, session=live.first, reason="reconnect_time", at_ms=at - 5
+        )
+        await service.outbox.schedule(reconnect_name(live.event), at - 5, finish)
+
+        async def gone() -> bool:
+            return not await stored(live.js, SCHEDULES, f"due.{live.account}.{reconnect_name(live.event)}")
+
+        await eventually(gone)
+        await schedule(service.outbox, live, "after", now() - 1, 7)
+        assert [f.at_ms for f in await live.finishes(1)] == [7]
+
+
+async def test_a_job_that_is_taken_up_again_gets_its_timers(nats: NatsServer, tmp_path: Path) -> None:
+    """The scheduler hears of the session before the gateway has taken the job up."""
+    async with desk(nats) as of, running("scheduler", build, settings_for(nats, tmp_path)):
+        live, at = Live(of), now()
+        await live.job("finished", reconnect=600, length=3600)
+        await live.tell(live.started(live.second, at))
+        assert await live.set_for(length_name(live.event)) is None
+        await live.job("processing", reconnect=600, length=3600)
+        change = JobStateChanged(account=live.account, event=live.event, state="processing", at_ms=at, revision=6)
+        await live.tell(change)
+        assert await live.set_for(length_name(live.event)) == at + 3_600_000
 
 
 async def test_a_schedule_in_the_past_fires_at_once_and_leaves_nothing_behind(nats: NatsServer, tmp_path: Path) -> None:

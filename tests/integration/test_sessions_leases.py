@@ -16,6 +16,7 @@ from nats.js import JetStreamContext
 
 from services.ingester import leases as leases_module
 from services.ingester.access import Entry
+from services.ingester.beside import is_copy, recover_beside
 from services.ingester.feed import Feed, Records
 from services.ingester.leases import RENEW_S, Lease, Leases
 from services.ingester.recorder.model import SegmentInfo
@@ -29,7 +30,8 @@ from shared.messages.media import SegmentWritten
 from shared.settings import Settings
 from shared.store import MediaStore, open_store
 from shared.store.local import LocalStore
-from tests.support.media_recording import SteppedClock
+from tests.support.media_recording import Recorded, SteppedClock, pieces
+from tests.support.media_streams import encode
 from tests.support.nats import NatsServer
 from tests.support.recordings import connected, until
 from tests.support.s3 import s3_server
@@ -96,14 +98,60 @@ def dead_process() -> int:
 async def test_a_killed_instance_of_this_host_holds_nothing(nats: NatsServer) -> None:
     async with connected(nats.url) as js:
         event, session = new_id(), new_id()
-        left = Lease(session=session, instance="a", host="here", pid=await asyncio.to_thread(dead_process))
-        await Bucket(lambda: js, "leases", Lease).create(f"{ACCOUNT}.{event}", left)
-        elsewhere, here = leases(js, "b", "there"), leases(js, "c", "here")
-        assert await elsewhere.holder(ACCOUNT, event, session) == "lives"
-        assert await here.holder(ACCOUNT, event, session) == "dead"
+        bucket, b = Bucket(lambda: js, "leases", Lease), leases(js, "b")
+        left = leases(js, "a").me.model_dump() | {"pid": await asyncio.to_thread(dead_process), "session": session}
+        elsewhere = Lease(**left | {"machine": "another kernel, or numbering of processes"})
+        await bucket.create(f"{ACCOUNT}.{event}", elsewhere)
+        assert await b.holder(ACCOUNT, event, session) == "lives"
         with pytest.raises(Rejected):
-            await elsewhere.take(ACCOUNT, event, new_id())
-        await here.take(ACCOUNT, event, new_id())
+            await b.take(ACCOUNT, event, new_id())
+        await bucket.change(f"{ACCOUNT}.{event}", lambda _: Lease(**left))
+        assert await b.holder(ACCOUNT, event, session) == "dead"
+        await b.take(ACCOUNT, event, new_id())
+
+
+async def test_one_name_and_one_number_are_not_one_instance(nats: NatsServer) -> None:
+    """Containers on a host's network are all process 1 of one host; a restarted one has its dead one's name, too."""
+    async with connected(nats.url) as js:
+        event, session = new_id(), new_id()
+        a, b = leases(js, "node-1", "node"), leases(js, "node-1", "node")
+        a.me = a.me.model_copy(update={"machine": "another numbering"})
+        await a.take(ACCOUNT, event, session)
+        assert (a.me.instance, a.me.host, a.me.pid) == (b.me.instance, b.me.host, b.me.pid)
+        assert await b.holder(ACCOUNT, event, session) == "lives"
+        assert await b.is_elsewhere(ACCOUNT, event)
+        with pytest.raises(Rejected):
+            await b.take(ACCOUNT, event, new_id())
+
+
+async def test_epochs_only_rise(nats: NatsServer) -> None:
+    async with connected(nats.url) as js:
+        event, first, second = new_id(), new_id(), new_id()
+        a, b = leases(js, "a"), leases(js, "b")
+        await a.take(ACCOUNT, event, first)
+        epochs = [a.epoch(ACCOUNT, event, first)]
+        epochs.append(await b.claim(ACCOUNT, event, first))
+        assert await a.claim(ACCOUNT, event, first) is None, "one ends a session"
+        await b.unclaim(ACCOUNT, event, first)
+        await Bucket(lambda: js, "leases", Lease).delete(f"{ACCOUNT}.{event}")  # as its age does
+        await b.take(ACCOUNT, event, second)
+        epochs.append(b.epoch(ACCOUNT, event, second))
+        epochs.append(await a.claim(ACCOUNT, event, first))
+        assert all(epochs)
+        assert epochs == sorted(set(epochs), key=lambda epoch: epoch or 0)
+        assert a.epoch(ACCOUNT, event, second) is None
+
+
+async def test_a_release_after_a_takeover_leaves_the_lease_to_its_holder(nats: NatsServer) -> None:
+    async with connected(nats.url) as js:
+        event, mine, theirs = new_id(), new_id(), new_id()
+        a, b = leases(js, "a"), leases(js, "b")
+        await a.take(ACCOUNT, event, mine)
+        await Bucket(lambda: js, "leases", Lease).delete(f"{ACCOUNT}.{event}")  # as its age does
+        await b.take(ACCOUNT, event, theirs)
+        await a.release(ACCOUNT, event, mine)
+        await a.forget(ACCOUNT, event, mine)
+        assert await a.holder(ACCOUNT, event, theirs) == "lives"
 
 
 async def test_a_lease_that_ran_out_is_not_taken_back_from_the_next_one(
@@ -128,8 +176,27 @@ async def test_a_lease_that_ran_out_is_not_taken_back_from_the_next_one(
         assert await a.holder(ACCOUNT, event, theirs) == "lives"
 
 
-def sessions(js: JetStreamContext, clock: SteppedClock, store: MediaStore) -> Sessions:
-    made: Any = Sessions(records(js), leases(js, "a"), Spy(), store, clock, lambda *_: "disconnected", "a")  # type: ignore[arg-type]
+async def test_a_lost_lease_ends_the_publication(
+    nats: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases_module, "RENEW_S", 0.05)
+    async with connected(nats.url) as js:
+        event, held = new_id(), leases(js, "a")
+        made = sessions(js, SteppedClock(), LocalStore(tmp_path), held)
+        made.attach(asyncio.get_running_loop())
+        ticket = made.admit(Entry(ACCOUNT, event, None), "rtmp")
+        ticket.publication = line = Line()
+        await held.take(ACCOUNT, event, ticket.session)
+        await Bucket(lambda: js, "leases", Lease).delete(f"{ACCOUNT}.{event}")  # as its age does
+        await leases(js, "b").take(ACCOUNT, event, new_id())
+        async with held.renewing():
+            await until(lambda: asyncio.sleep(0, line.closed))
+        assert ticket.stop_reason == "replaced"
+
+
+def sessions(js: JetStreamContext, clock: SteppedClock, store: MediaStore, held: Leases | None = None) -> Sessions:
+    held = held or leases(js, "a")
+    made: Any = Sessions(records(js), held, Spy(), store, clock, lambda *_: "disconnected", "a")  # type: ignore[arg-type]
     return made  # type: ignore[no-any-return]
 
 
@@ -251,3 +318,54 @@ async def test_bytes_are_in_a_bucket_before_anybody_hears_of_them(nats: NatsServ
                     feed.segment(info(store, feed.prefix, sequence, f"bytes of {sequence}".encode()))
         assert [m.sequence for m in spy.sent if isinstance(m, SegmentWritten)] == [0, 1, 2]
         assert not [p for p in (tmp_path / "spool").rglob("*") if p.is_file()]
+
+
+async def test_a_segment_of_a_session_that_went_on_is_told_at_its_epoch(nats: NatsServer, tmp_path: Path) -> None:
+    """Two writers of one session's record: the one whose epoch is passed writes nothing, or takes it up again."""
+    async with connected(nats.url) as js:
+        store, known = LocalStore(tmp_path), records(js)
+        session = begun(new_id(), new_id())
+        key = f"{ACCOUNT}.{session.event}.{session.session}"
+        epochs: list[int | None] = [3]
+        spy = Spy()
+        made = Feed(session, known, spy, store, SteppedClock(), held=lambda: epochs[-1])  # type: ignore[arg-type]
+        made.started(1000, 0)
+        task = asyncio.create_task(made.run())
+        await until(lambda: known.sessions.get(key))
+        other = made.session.model_copy(update={"epoch": 7, "ended_ms": 5000, "reason": "killed"})
+        await known.sessions.change(key, lambda _: other)
+        made.recheck()
+        epochs.append(9)  # the lease was taken again
+        await until(lambda: asyncio.sleep(0, made.session.resumed == 9))
+        stored = await known.sessions.get(key)
+        assert stored is not None
+        assert (stored.value.epoch, stored.value.resumed, stored.value.ended_ms) == (9, 9, None)
+        epochs.append(None)  # another publisher has the event now, and a third instance has ended this session
+        over = stored.value.model_copy(update={"epoch": 11, "ended_ms": 6000})
+        await known.sessions.change(key, lambda _: over)
+        made.ended("replaced")
+        await asyncio.wait_for(task, 30)
+        assert [(m.channel, getattr(m, "resumed", None)) for m in spy.sent] == [
+            ("live.session.started", 0), ("live.session.started", 9),
+        ]  # fmt: skip
+        stored = await known.sessions.get(key)
+        assert stored is not None
+        assert stored.value == over
+
+
+def test_a_writer_that_may_live_is_salvaged_beside(tmp_path: Path) -> None:
+    source = tmp_path / "made"
+    Recorded(source).run("flv", pieces(encode(tmp_path / "source.flv", seconds=9, gop=30).read_bytes()))
+    whole = {path.name: path.read_bytes() for path in source.glob("*.m4s")}
+    newest = source / max(whole)
+    newest.write_bytes(whole[newest.name][:-10])  # its last part is being written
+    torn = newest.read_bytes()
+    found = recover_beside(source)
+    assert [info.sequence for info in found] == list(range(len(whole)))
+    assert newest.read_bytes() == torn
+    assert is_copy(f"live/{found[-1].path.name}")
+    assert found[-1].path.stat().st_size == found[-1].bytes < len(torn)
+    assert [info.path.name for info in found[:-1]] == sorted(whole)[:-1]
+    assert not [path for path in source.iterdir() if path.is_dir()]
+    again = recover_beside(source, found[-2].sequence)
+    assert [(info.path, info.sha256) for info in again] == [(found[-1].path, found[-1].sha256)]

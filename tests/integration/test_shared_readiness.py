@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
+from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx
 import pytest
 
-from shared.clock import SystemClock
+from shared.clock import BrokerClock, SystemClock
 from shared.errors import Unavailable
 from shared.messages.live import LiveFinish
+from shared.permissions import SERVICES
 from shared.provision import provision
 from shared.service import make_service, readiness
 from shared.streams import COMMANDS, DEADLETTERS
 from tests.support.nats import NatsServer, nats_server
 from tests.support.recordings import connected, until
-from tests.support.shared_bus import new_id, running, settings_for
+from tests.support.shared_bus import free_port, new_id, running, settings_for
 from tests.support.waiting import freeze
 
 
@@ -52,6 +56,36 @@ async def test_a_frozen_broker_is_told_of_before_anybody_stops_asking(tmp_path: 
             finally:
                 os.kill(server.process.pid, signal.SIGCONT)
             await until(ready)
+
+
+class HourBehind(SystemClock):
+    """A machine whose wall clock is an hour behind."""
+
+    def now_ms(self) -> int:
+        return super().now_ms() - 3_600_000
+
+
+@pytest.mark.parametrize("name", SERVICES)
+async def test_a_clock_that_is_off_is_corrected_before_work_begins_and_shown(
+    nats: NatsServer, tmp_path: Path, name: str
+) -> None:
+    at_start: list[int] = []
+    clock = BrokerClock(HourBehind())
+
+    @contextlib.asynccontextmanager
+    async def dating() -> AsyncIterator[None]:
+        at_start.append(clock.now_ms() - SystemClock().now_ms())
+        yield
+
+    port = free_port()
+    service = make_service(name, settings_for(nats, tmp_path, health_port=port), clock)
+    service.beside(dating)
+    async with running(service), httpx.AsyncClient() as client:
+        assert abs(at_start[0]) <= 1000
+        answer = await client.get(f"http://127.0.0.1:{port}/readyz")
+        assert answer.status_code == 200
+        assert answer.json()["status"] == "warn"
+        assert "behind the broker" in answer.json()["clock"]
 
 
 async def test_a_message_that_was_not_taken_keeps_a_service_from_being_ready(nats: NatsServer, tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ class Gateway:
         await self.ingester.outbox.emit(
             SessionStarted(account=account, event=job, session=session, protocol="rtmp", at_ms=at_ms, origin_ms=0)
         )
-        await self.until_state(job, "processing")
+        await self.until_state(job, "processing", account=account)
         return session
 
     async def unpublish(self, job: str, session: str, *, account: str = "main") -> None:

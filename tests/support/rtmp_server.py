@@ -14,9 +14,11 @@ from shared.clock import Clock, SystemClock
 from tests.support.rtmp_client import frames_of
 
 HOUR = timedelta(hours=1)
-QUICK = RtmpLimits(setup=HOUR, silence=HOUR, part=timedelta(milliseconds=50), linger=timedelta(milliseconds=200))
+QUICK = RtmpLimits(
+    handshake=HOUR, setup=HOUR, silence=HOUR, part=timedelta(milliseconds=50), linger=timedelta(milliseconds=200)
+)
 """No time-out of a slow machine ends a connection; a SteppedClock brings them about."""
-PATIENT = RtmpLimits(setup=HOUR, silence=HOUR)
+PATIENT = RtmpLimits(handshake=HOUR, setup=HOUR, silence=HOUR)
 """The defaults otherwise."""
 LIMIT = timedelta(seconds=20)
 

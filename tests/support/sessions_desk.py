@@ -60,9 +60,11 @@ class Desk:
         await keys.change(f"ingest.{hash_token(self.key)}", lambda _: ingest)
 
     @contextlib.contextmanager
-    def ingester(self, log: Path, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    def ingester(
+        self, log: Path, module: str = "services.ingester", **environment: str
+    ) -> Iterator[subprocess.Popen[bytes]]:
         ports = {"REELAY_RTMP_PORT": str(self.rtmp), "REELAY_SRT_PORT": "0"}
-        with child(self.settings, log, "services.ingester", **(ports | environment)) as process:
+        with child(self.settings, log, module, **(ports | environment)) as process:
             yield process
 
     def encoder(self, *, real_time: bool = True, key: str = "") -> subprocess.Popen[bytes]:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field, ValidationError
 
 from services.gateway.clips import file_name
-from services.gateway.http.bodies import Malformed, exact, parse_json
+from services.gateway.http import bodies
+from services.gateway.http.bodies import MOST_ITEMS, Malformed, exact, parse_json
 from services.gateway.http.files import disposition
 from services.gateway.http.paging import Paging
 from services.gateway.http.problems import ApiError, field_errors
@@ -43,6 +44,9 @@ def test_fractions_stay_exact() -> None:
         (b'{"a": "\\ud800"}', "surrogate"),
         (b"[" * 100_000, "nested too deeply"),
         (b"[" * 50 + b"]" * 50, "nested too deeply"),
+        (b"[" + b"0," * MOST_ITEMS + b"0]", "more than 20000 values"),
+        (b"[" + b"[]," * MOST_ITEMS + b"0]", "more than 20000 values"),
+        (b'{"a": {' + b",".join(b'"%x": 0' % i for i in range(MOST_ITEMS // 2)) + b"}}", "more than 20000 values"),
         (b"1" * 5000, "too long"),
         (b"0." + b"1" * 5000, "too long"),
         (b'{"event_length": 1E+100000000}', "out of range"),
@@ -54,6 +58,34 @@ def test_fractions_stay_exact() -> None:
 def test_malformed_json_is_told_with_its_place(text: bytes, place: str) -> None:
     with pytest.raises(Malformed, match=place):
         parse_json(text)
+
+
+class _CountedKey(str):
+    """A key that counts how often it is hashed or compared: the steps of whoever looks for it."""
+
+    __slots__ = ()
+
+    steps = 0
+
+    def __hash__(self) -> int:
+        _CountedKey.steps += 1
+        return super().__hash__()
+
+    def __eq__(self, other: object) -> bool:
+        _CountedKey.steps += 1
+        return super().__eq__(other)
+
+
+def test_a_key_that_comes_twice_is_found_in_steps_that_grow_with_the_keys_alone() -> None:
+    """A body of the largest size holds some 150,000 keys of this kind."""
+    steps = []
+    for count in (1_000, 150_000):
+        pairs = [(_CountedKey(f"{i:x}"), 0) for i in range(count)]
+        _CountedKey.steps = 0
+        with pytest.raises(Malformed, match="comes twice"):
+            bodies._object([*pairs, pairs[-1]])
+        steps.append(_CountedKey.steps / count)
+    assert max(steps) < 8, steps
 
 
 def test_true_is_no_number_of_seconds() -> None:

@@ -2,12 +2,15 @@
 
 import itertools
 import uuid
+from datetime import timedelta
+from functools import partial
 
 import pytest
 
 from services.gateway import job_state
 from shared.messages.jobs import JobRecord, StateChange
 from shared.messages.live import LiveFinish, SessionEnded, SessionStarted
+from shared.settings import TakeUp
 
 EVENT = uuid.uuid4().hex
 ONE, TWO, THREE = (uuid.uuid4().hex for _ in range(3))
@@ -192,3 +195,71 @@ def test_every_revision_is_announced_in_order_until_it_is_known_to_be_out() -> N
 def test_time_never_goes_back_in_the_history() -> None:
     job = apply(new_job(), begins(ONE, 5000), ends(ONE, 4000))
     assert [c.at_ms for c in job.history] == [1000, 5000, 5000]
+
+
+def again(fact: SessionStarted | SessionEnded, resumed: int) -> SessionStarted | SessionEnded:
+    return fact.model_copy(update={"resumed": resumed})
+
+
+def test_a_session_that_was_declared_over_and_goes_on_heals_its_job() -> None:
+    dead = ends(ONE, 3000)
+    back, really = again(begins(ONE, 4000), 7), again(ends(ONE, 9000), 7)
+    for order in itertools.permutations([begins(ONE, 2000), dead, back]):
+        job = apply(new_job(), *order)
+        assert (job.state, job.open_sessions) == ("processing", (ONE,))
+        assert apply(job, begins(ONE, 2000), dead, back) is job
+        assert job_state.finish(job, waited(ONE, 3500)) is job, "the wait after an end that was none"
+    for last in itertools.permutations([begins(ONE, 2000), dead, back, really]):
+        over = apply(new_job(), *last)
+        assert (over.state, over.open_sessions, over.media_end_ms) == ("disconnected", (), 9000)
+        wait = waited(ONE, 9500).model_copy(update={"resumed": 7})
+        assert job_state.finish(over, wait).state == "finished"
+        assert job_state.finish(over, waited(ONE, 3500)) is over
+
+
+KEPT = timedelta(hours=1)
+LATER = 10_000
+
+
+def goes_on(take_up: TakeUp) -> job_state.GoesOn:
+    return lambda job, at_ms: job.may_go_on(take_up, KEPT, at_ms)
+
+
+ENDINGS = {
+    "away": job_state.finish(apply(new_job(), begins(ONE, 2000), ends(ONE, 3000)), waited(ONE, 4000)),
+    "asked": apply(job_state.stop(apply(new_job(), begins(ONE, 2000)), 3000), ends(ONE, 4000)),
+    "asked, away": job_state.stop(apply(new_job(), begins(ONE, 2000), ends(ONE, 3000)), 4000),
+    "length": apply(
+        job_state.finish(apply(new_job(), begins(ONE, 2000)), waited(None, 3000, "event_length")), ends(ONE, 4000)
+    ),
+    "cancelled": job_state.cancel(apply(new_job(), begins(ONE, 2000), ends(ONE, 3000)), 4000),
+}  # fmt: skip
+TAKEN_UP: dict[TakeUp, set[str]] = {"never": set(), "away": {"away"}, "any": ENDINGS.keys() - {"cancelled"}}
+
+
+@pytest.mark.parametrize("take_up", TAKEN_UP)
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_finished_job_is_taken_up_again_where_the_setting_says_so(take_up: TakeUp, ending: str) -> None:
+    over = ENDINGS[ending]
+    assert over.ended
+    start = partial(job_state.started, goes_on=goes_on(take_up))
+    job = start(over, begins(TWO, LATER))
+    if ending not in TAKEN_UP[take_up]:
+        assert job is over
+        return
+    assert (job.state, job.open_sessions, job.finished_ms, job.ending) == ("processing", (TWO,), None, "")
+    assert start(job, begins(TWO, LATER)) is job
+    assert start(over, begins(ONE, 2000)) is over, "an old session's news take nothing up"
+    assert start(over, begins(TWO, 4000 + 3_600_000)) is over, "its recording is gone"
+    early = job_state.ended(over, ends(TWO, LATER + 1000), goes_on(take_up))
+    assert early.state == "finished"
+    assert start(early, begins(TWO, LATER)).state == "finished", "it was over before it was heard of"
+    again = job_state.finish(apply(job, ends(TWO, LATER + 1000)), waited(TWO, LATER + 2000))
+    assert (again.state, again.ending) == ("finished", "away")
+
+
+def test_a_session_of_a_cut_off_ingester_takes_up_the_job_that_was_not_waited_for_long_enough() -> None:
+    over = ENDINGS["away"]
+    back = begins(ONE, LATER).model_copy(update={"resumed": 7})
+    assert job_state.started(over, back) is over
+    assert job_state.started(over, back, goes_on("away")).state == "processing"

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.ingester import forms
 from services.ingester.forms import plain, stream_key, wish
 from services.ingester.refusals import PublishRefused, Why
 from services.ingester.rtmp.commands import refusal_code
@@ -168,3 +169,22 @@ def test_any_stream_id_gives_a_wish_or_a_refusal(text: str) -> None:
 @pytest.mark.parametrize("app", [KEY, KEY.upper(), KEY[:20], CODED, "x" * 65])
 def test_no_log_shows_what_may_be_a_key(app: str) -> None:
     assert make_request(app, "name", "", peer="192.0.2.1:5", secure=False).label == ""
+
+
+def test_what_a_search_tries_from_every_letter_is_bounded() -> None:
+    """A repeat without end before `://` would make a text of n letters cost n * n steps, before any key is known."""
+    parse = re._parser.parse  # type: ignore[attr-defined]  # the only one who tells the steps of an expression
+    before = list(parse(forms._HOST.pattern))[:2]
+    assert [str(kind) for kind, _ in before] == ["IN", "MAX_REPEAT"]
+    assert before[1][1][1] <= 16
+
+
+@pytest.mark.parametrize("piece", ["a", "㍱", "a0", "0", "/", ":", "⩴", "%61", "k=", "rtmp://", f"{KEY}/", "é "])
+def test_the_longest_texts_are_read(piece: str) -> None:
+    """The largest that connect and publish may send, seven times; some grow when they are made plain."""
+    text = (piece * 4096)[:4096]
+    assert len(plain(text)) <= 4096
+    with contextlib.suppress(PublishRefused):
+        stream_key(text, text, text, (text,) * 4)
+    with contextlib.suppress(PublishRefused, ValueError):
+        wish(plain(text[:512]))

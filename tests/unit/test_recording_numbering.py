@@ -56,6 +56,22 @@ def test_a_segment_salvaged_after_others_followed_gets_no_number() -> None:
     assert places(fold(log)) == [(0, 0), (1, 0), (2, 1), (3, 1), (None, 1), (4, 1)]
 
 
+def test_a_segment_salvaged_short_is_replaced_by_the_whole_under_its_number() -> None:
+    session = Session(new_event())
+    copy = session.segment(2, recovered=True, bytes=300, duration=45_000, key="live/x/000000000002.m4s")
+    again = session.segment(1)
+    whole, following = session.segments(2, first=2)
+    found = fold([*session.segments(2), copy, again, whole, copy, following])
+    assert places(found) == [(0, 0), (1, 0), (2, 0), (2, 0), (3, 0)]
+    assert [entry.segment for entry in found[2:]] == [copy, whole, following]
+    hour = make_hour(session.event, 0, 9, found)
+    assert [entry.segment for entry in hour.segments] == [*session.segments(2), whole, following]
+    late = Numbering([entry for entry in found if entry.segment == copy])
+    assert late.add(Logged(20, following)) is not None
+    merged = make_hour(session.event, 0, 9, [found[2], IndexedSegment(log=8, segment=whole)])
+    assert [entry.segment for entry in merged.segments] == [whole], "in an hour that was closed with the short one"
+
+
 def test_a_segment_salvaged_in_time_is_numbered_like_any_other() -> None:
     event = new_event()
     killed = Session(event)

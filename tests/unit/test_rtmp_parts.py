@@ -9,10 +9,13 @@ from dataclasses import dataclass
 import pytest
 
 from services.ingester.rtmp.admission import Admission
+from services.ingester.rtmp.limits import RtmpLimits
+from services.ingester.rtmp.link import Link
 from services.ingester.rtmp.lowwater import LowWater
 from services.ingester.rtmp.request import PublishRequest, make_request
+from shared.clock import SystemClock
 from shared.rtmp import handshake
-from shared.rtmp.errors import ProtocolError
+from shared.rtmp.errors import LimitExceeded, ProtocolError
 
 SECOND = 1_000_000_000
 ARGS = "p=102&e=0_abc&i=0&t=secret%2Ftoken"
@@ -81,40 +84,114 @@ def test_other_protocols_are_no_handshake(first: bytes) -> None:
 @dataclass(eq=False)
 class Guest:
     address: str
-    asking: bool = False
     ended: bool = False
 
     def abort(self) -> None:
         self.ended = True
 
 
-def test_a_flooding_address_makes_room_for_others() -> None:
-    admission = Admission(connections=10, unpublished=3)
-    quiet, *flood = Guest("192.0.2.1"), Guest("192.0.2.2"), Guest("192.0.2.2")
-    assert all(admission.enter(guest) for guest in [quiet, *flood])
-    newcomer = Guest("192.0.2.3")
-    assert admission.enter(newcomer)
-    assert [guest.ended for guest in [quiet, *flood]] == [False, True, False]
+def doors(connections: int = 10, unpublished: int = 3, each: int = 3) -> Admission:
+    return Admission(connections=connections, unpublished=unpublished, unpublished_each=each)
 
 
-def test_no_one_who_is_being_decided_about_is_ended() -> None:
-    admission = Admission(connections=10, unpublished=2)
-    asking = [Guest("192.0.2.2", asking=True), Guest("192.0.2.2", asking=True)]
-    assert all(admission.enter(guest) for guest in asking)
-    assert not admission.enter(Guest("192.0.2.3"))
+@pytest.mark.parametrize(
+    ("flood", "other"),
+    [(["192.0.2.2"] * 2, "192.0.2.3"), (["2001:db8::1", "2001:db8::2"], "2001:db8:0:1::1")],
+)
+def test_a_flooding_network_makes_room_for_others(flood: list[str], other: str) -> None:
+    admission = doors()
+    guests = [Guest("192.0.2.1"), *map(Guest, flood)]
+    assert all(admission.enter(guest) for guest in guests)
+    assert admission.enter(Guest(other))
+    assert [guest.ended for guest in guests] == [False, True, False]
+
+
+def test_where_each_network_has_one_the_oldest_makes_room() -> None:
+    admission = doors()
+    guests = [Guest(f"192.0.2.{number}") for number in range(6)]
+    assert all(admission.enter(guest) for guest in guests)
+    assert [guest.ended for guest in guests] == [True] * 3 + [False] * 3
+
+
+def test_a_network_alone_does_not_take_all_the_room() -> None:
+    admission = doors(connections=100, unpublished=50, each=2)
+    guests = [Guest("192.0.2.1") for _ in range(6)]
+    assert all(admission.enter(guest) for guest in guests)
+    assert [guest.ended for guest in guests] == [True] * 4 + [False] * 2
+
+
+def test_no_one_who_is_being_decided_about_is_ended_until_it_is_refused() -> None:
+    admission = doors(connections=10, unpublished=2)
+    asking = [Guest("192.0.2.2"), Guest("192.0.2.2")]
+    for guest in asking:
+        assert admission.enter(guest)
+        assert admission.ask(guest)
+    assert all(admission.enter(Guest("192.0.2.2")) for _ in range(8))
     assert not any(guest.ended for guest in asking)
+    for guest in asking:
+        admission.refuse(guest)
+    assert all(admission.enter(Guest("192.0.2.2")) for _ in range(2))
+    assert all(guest.ended for guest in asking)
 
 
-def test_all_connections_are_limited_until_they_leave() -> None:
-    admission = Admission(connections=2, unpublished=2)
-    one, two, three = Guest("a"), Guest("b"), Guest("c")
-    assert admission.enter(one)
-    admission.publish(one)
-    assert admission.enter(two)
+def test_one_that_had_to_go_is_not_asked_about() -> None:
+    admission = doors(unpublished=1)
+    first, second = Guest("192.0.2.1"), Guest("192.0.2.2")
+    assert admission.enter(first)
+    assert admission.enter(second)
+    assert not admission.ask(first)
+    assert admission.ask(second)
+
+
+def test_all_connections_are_limited_until_they_leave_and_those_who_do_not_publish_make_room() -> None:
+    admission = doors(connections=2, unpublished=2)
+    one, two, three, four = (Guest(name) for name in "abcd")
+    for guest in (one, two):
+        assert admission.enter(guest)
+        assert admission.ask(guest)
     assert not admission.enter(three)
     admission.leave(one)
     assert admission.enter(three)
-    assert set(admission.everyone()) == {two, three}
+    assert admission.enter(four)
+    assert (two.ended, three.ended) == (False, True)
+    assert set(admission.everyone()) == {two, three, four}
+    admission.leave(three)
+    assert set(admission.everyone()) == {two, four}
+
+
+def test_connections_that_were_ended_and_do_not_go_are_limited_too() -> None:
+    admission = doors(connections=5, unpublished=1)
+    assert sum(admission.enter(Guest("192.0.2.1")) for _ in range(50)) == 6
+
+
+class Endless:
+    """A transport whose peer sends the same bytes without end."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.taken = 0
+
+    def receive(self, view: memoryview) -> int:
+        count = min(len(view), len(self.data))
+        view[:count] = self.data[:count]
+        self.taken += count
+        return count
+
+    def send(self, data: bytes) -> None:
+        """Lose it."""
+
+
+@pytest.mark.parametrize("setup_bytes", [10_000, RtmpLimits().setup_bytes])
+def test_before_a_publish_the_bytes_are_bounded(setup_bytes: int) -> None:
+    """By the bound itself, and not by what the messages cost: audio costs nothing."""
+    message = b"\x04" + bytes(3) + (100).to_bytes(3, "big") + b"\x08" + bytes(4) + bytes(100)
+    transport = Endless(message)
+    limits = RtmpLimits(setup_bytes=setup_bytes)
+    link = Link(transport, limits, SystemClock())  # type: ignore[arg-type]  # what Link uses of one
+    with pytest.raises(LimitExceeded, match="too much before publish"):  # noqa: PT012  which read it is, is asked below
+        while True:
+            link.receive()
+    assert setup_bytes < transport.taken <= setup_bytes + len(message)
 
 
 def test_low_water_follows_the_rate_and_stays_within_its_limits() -> None:

@@ -84,6 +84,21 @@ def test_the_order_in_which_events_arrive_makes_no_difference(facts: list[Fact],
         assert due(story(*order, *order), job()) == result  # every message twice
 
 
+def test_a_session_that_goes_on_after_all_is_not_waited_for() -> None:
+    def resumed(at_s: int) -> Fact:
+        return lambda timers: started(timers, FIRST, T0 + at_s * 1000, 7)
+
+    def ended_then(at_s: int) -> Fact:
+        return lambda timers: ended(timers, FIRST, T0 + at_s * 1000, 7)
+
+    facts = [began(FIRST, 0), over(FIRST, 10), resumed(20)]
+    for order in itertools.permutations(facts):
+        assert due(story(*order, *order), job()) == {}
+    for order in itertools.permutations([*facts, ended_then(90)]):
+        (timer,) = wanted(story(*order, *order), job(reconnect=60))
+        assert (timer.at_ms, timer.body["resumed"]) == (T0 + 150_000, 7)
+
+
 @pytest.mark.parametrize("state", ["finished", "cancelled", "failed", "error"])
 def test_an_event_that_has_ended_has_no_timers(state: JobState) -> None:
     assert wanted(story(began(FIRST, 0), over(FIRST, 1)), job(state, length=10)) == ()

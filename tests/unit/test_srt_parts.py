@@ -1,4 +1,4 @@
-"""The pure parts of SRT: stream ids, addresses, the refusal budget, finding libsrt, recognising a transport stream."""
+"""The pure parts of SRT: stream ids, addresses, finding libsrt, recognising a transport stream."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from services.ingester.srt.budget import RefusalBudget
 from services.ingester.srt.model import SrtGrant, SrtLimits, SrtRequest
 from services.ingester.srt.publication import looks_like_mpegts
 from shared.srt import address, library
@@ -20,19 +19,6 @@ from shared.srt.caller import CallOptions, check_passphrase
 from shared.srt.errors import SrtUnavailable
 from shared.srt.guard import CallbackGuard
 from shared.srt.streamid import build, parse
-
-
-class SetClock:
-    """A clock that stands until it is moved."""
-
-    def __init__(self) -> None:
-        self.ns = 0
-
-    def now_ms(self) -> int:
-        return self.ns // 1_000_000
-
-    def monotonic_ns(self) -> int:
-        return self.ns
 
 
 @pytest.mark.parametrize(
@@ -114,30 +100,6 @@ def test_a_mapped_address_is_given_as_ipv4() -> None:
     assert address.unpack(mapped).host == "10.1.2.3"
     assert address.read_pointer(None).host == ""
     assert address.unpack(bytes(28)).host == ""
-
-
-def test_refusals_are_spent_and_regained() -> None:
-    clock = SetClock()
-    budget = RefusalBudget(3, timedelta(seconds=1), clock)
-    assert [budget.refuse("a") for _ in range(3)] == [False, False, True]
-    assert budget.spent("a")
-    assert not budget.spent("b")
-    clock.ns += 999_999_999
-    assert budget.spent("a")
-    clock.ns += 1
-    assert not budget.spent("a")
-    assert budget.refuse("a")
-    clock.ns += 3_600_000_000_000
-    assert not budget.refuse("a")
-
-
-def test_the_table_of_refused_hosts_is_bounded() -> None:
-    budget = RefusalBudget(1, timedelta(hours=1), SetClock())
-    for number in range(5000):
-        budget.refuse(f"host{number}")
-    assert len(budget._spent) <= 1024
-    assert budget.spent("host4999")
-    assert not budget.spent("host0")
 
 
 def test_a_machine_without_libsrt_is_told_what_to_install() -> None:

@@ -90,9 +90,11 @@ async def forward_request(request: Request, n: Sent = "", r: Sent = "", k: Sent 
     try:
         await broker_here(request)
         account = await deps.cdn_accounts.verify(n, r, k)
+        deps.quotas.request(account)
         unknown = await _obey(deps, account, await request.body())
     except Refused as error:
-        log.warning("cdn.refused", n=n[:64], reason=str(error))
+        if deps.quotas.may_log(request.client.host if request.client else ""):
+            log.warning("cdn.refused", n=n[:64], reason=str(error))
         return _answer(deps, 403, f"no request permission: {error}")
     except ApiError as error:
         return _answer(deps, error.status, error.message)

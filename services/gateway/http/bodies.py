@@ -16,9 +16,11 @@ from services.gateway.http.problems import ApiError, bad_fields, field_errors
 
 M = TypeVar("M", bound=BaseModel)
 DEEPEST: Final = 24
+MOST_ITEMS: Final = 20_000  # values and keys of one body, all levels together
 LONGEST_NUMBER: Final = 400
 LARGEST_EXPONENT: Final = 308  # a double's; making an integer of 1E+10000000 takes 20 s
 _DECIMAL: Final = re.compile(r"[+-]?\d{1,15}(\.\d{1,40})?")
+_HALF: Final = re.compile("[\ud800-\udfff]")
 _MOST_DIGITS: Final = 15
 _FINEST: Final = Decimal("1E-12")
 _NO_NUMBER: Final = "must be a finite decimal number of seconds, with at most 15 digits before the point"
@@ -45,7 +47,7 @@ def parse_json(raw: bytes) -> Any:
         raise
     except ValueError as error:  # an integer of more than 4300 digits
         raise Malformed("malformed JSON: a number is too long") from error
-    _check(value, DEEPEST)
+    _check(value)
     return value
 
 
@@ -65,31 +67,48 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Refuse a key that comes twice: readers differ in which of the two counts (RFC 8259, 4)."""
     value = dict(pairs)
     if len(value) != len(pairs):
-        twice = next(key for position, (key, _) in enumerate(pairs) if key in dict(pairs[:position]))
-        raise Malformed(f"malformed JSON: the key {json.dumps(twice)[:200]} comes twice in one object")
+        raise Malformed(f"malformed JSON: the key {json.dumps(_repeated(pairs))[:200]} comes twice in one object")
     return value
+
+
+def _repeated(pairs: list[tuple[str, Any]]) -> str:
+    """Give the first key that has come before; one pass, however many there are."""
+    seen: set[str] = set()
+    for key, _ in pairs:
+        if key in seen:
+            return key
+        seen.add(key)
+    raise AssertionError("no key comes twice")
 
 
 def _refuse(name: str) -> NoReturn:
     raise Malformed(f"malformed JSON: {name} is not a JSON number")
 
 
-def _check(value: Any, levels: int) -> None:
-    if levels == 0:
-        raise Malformed("malformed JSON: nested too deeply")
-    if isinstance(value, str):
-        _check_text(value)
-    elif isinstance(value, dict):
-        for key, inner in value.items():
-            _check_text(key)
-            _check(inner, levels - 1)
-    elif isinstance(value, list):
-        for inner in value:
-            _check(inner, levels - 1)
+def _check(value: Any) -> None:
+    """Bound depth and number of all values, and refuse text that is none; each value is looked at once."""
+    level, depth, count = [value], 0, 0
+    while level:
+        depth += 1
+        count += len(level)
+        if depth > DEEPEST:
+            raise Malformed("malformed JSON: nested too deeply")
+        following: list[Any] = []
+        for inner in level:
+            if isinstance(inner, str):
+                _check_text(inner)
+            elif isinstance(inner, dict):
+                following += inner.keys()
+                following += inner.values()
+            elif isinstance(inner, list):
+                following += inner
+            if count + len(following) > MOST_ITEMS:
+                raise Malformed(f"malformed JSON: more than {MOST_ITEMS} values")
+        level = following
 
 
 def _check_text(text: str) -> None:
-    if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
+    if not text.isascii() and _HALF.search(text):
         raise Malformed("malformed JSON: half of a surrogate pair in a string")
 
 

@@ -38,6 +38,10 @@ class Paging:
         self.sort = sort
         self.descending = sort_dir == "desc"
 
+    def token(self, place: tuple[int, str] | None) -> str | None:
+        """Give the token of the page behind a place."""
+        return _write_token(place) if place else None
+
     def apply(self, items: Iterable[T], place: Callable[[T], tuple[int, str]]) -> Page[T]:
         """Sort items by their place (time in ms, id) and cut the page out."""
         ordered = sorted(items, key=place, reverse=self.descending)

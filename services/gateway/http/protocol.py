@@ -1,91 +1,317 @@
-"""Bounds on connections that uvicorn leaves open: request heads that never end, and readers that have stopped."""
+"""One HTTP connection, bounded in every phase: what uvicorn leaves open is decided here.
+
+A request is parsed when the one before it is answered; until then what came ahead waits unparsed, and no more is read.
+Whatever we wait for has a deadline, and whoever we wait for may have to make room for others.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from enum import Enum, auto
+from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+import httptools
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-LARGEST_HEAD: Final = 64 * 1024
-HEAD_S: Final = 20.0
-STALL_S: Final = 60.0
+from services.gateway.http.crowd import Crowd
+from services.gateway.http.framing import Excess, Framer, HttpLimits
+from services.gateway.http.problems import ApiError, answer
+from services.gateway.http.wire import HeldFlow, Wire
+
+_MALFORMED: Final = "this is not an HTTP request that can be read"
+
+
+class Phase(Enum):
+    """What the connection waits for."""
+
+    IDLE = auto()
+    HEAD = auto()
+    BODY = auto()
+    ANSWER = auto()
+    DRAIN = auto()
+    GONE = auto()
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Closes a connection whose request head is too large or too slow, or whose peer takes no byte for a minute."""
+    """uvicorn's protocol, given one part of a request at a time by a Framer, and watched by a Crowd."""
 
-    _head_bytes = 0
-    _in_head = True
-    _head_timer: asyncio.TimerHandle | None = None
-    _stall_timer: asyncio.TimerHandle | None = None
-    _unsent = 0
+    def __init__(self, *args: Any, crowd: Crowd, limits: HttpLimits, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._crowd = crowd
+        self._limits = limits
+        self._spans = {
+            Phase.IDLE: limits.idle_s,
+            Phase.HEAD: limits.head_s,
+            Phase.BODY: limits.rate_s,
+            Phase.DRAIN: limits.drain_s,
+        }
+        self._framer = Framer(limits)
+        self._pending = b""  # what has come and may not be parsed yet, from `_at` on
+        self._at = 0
+        self._excess: Excess | None = None
+        self._parsing = False
+        self._reading = True
+        self._phase = Phase.IDLE
+        self._received = self._marked = 0
+        self._begun_s = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._ending = False
+        self._wire: Wire
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """Begin to wait for a request."""
-        super().connection_made(transport)
-        self._await_head()
-
-    def on_message_begin(self) -> None:
-        """Begin a request's head."""
-        super().on_message_begin()
-        self._await_head()
-
-    def on_headers_complete(self) -> None:
-        """End a request's head."""
-        self._in_head = False
-        self._disarm_head()
-        super().on_headers_complete()
-
-    def data_received(self, data: bytes) -> None:
-        """Count what belongs to a head."""
-        if self._in_head:
-            self._head_bytes += len(data)
-        super().data_received(data)
-        if self._in_head and self._head_bytes > LARGEST_HEAD:
-            self.transport.close()
+        """Begin to wait for a request, if there is room."""
+        self._wire = Wire(transport, self.finish, self.loop, self._limits)
+        super().connection_made(self._wire)
+        self.flow: FlowControl = HeldFlow(self._wire, self._regulate, self._later)
+        if not self._crowd.enter(self, self.client[0] if self.client else ""):
+            self.abort()
+            return
+        self._arm(self._limits.head_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the timers."""
-        self._disarm_head()
-        self._disarm_stall()
+        """Forget everything."""
+        self._ending = True
+        self._phase = Phase.GONE
+        self._pending = b""
+        self._disarm()
+        self._wire.lost()
+        self._crowd.leave(self)
         super().connection_lost(exc)
+
+    def abort(self) -> None:
+        """End the connection at once: its place is needed."""
+        self._ending = True
+        self._wire.abort()
+
+    # What comes
+
+    def data_received(self, data: bytes) -> None:
+        """Keep what has come, and parse what may be parsed now."""
+        self._received += len(data)
+        if self._ending:
+            if self._received > self._limits.drained:
+                self._wire.abort()
+            return
+        self._pending = self._pending[self._at :] + data
+        self._at = 0
+        self._advance()
+
+    def _later(self) -> None:
+        self.loop.call_soon(self._advance)
+
+    def _advance(self) -> None:
+        """Parse part by part as long as nothing forbids it; what is left waits."""
+        if self._parsing or self._ending:
+            return
+        self._parsing = True
+        try:
+            while self._holds() and self._may_parse():
+                begin, self._at = self._at, self._framer.cut(self._pending, self._at)
+                self._parse(self._pending[begin : self._at])
+        except Excess as excess:
+            self._refuse(excess.status, str(excess))
+        except httptools.HttpParserError:
+            self._refuse(400, _MALFORMED)
+        finally:
+            self._parsing = False
+        if not self._ending:
+            self._settle()
+            self._regulate()
+
+    def _holds(self) -> bool:
+        return self._at < len(self._pending)
+
+    def _may_parse(self) -> bool:
+        if self._ending or self.flow.read_paused:
+            return False
+        if self._framer.whole:
+            if not self._answered:
+                return False
+            self._framer.begin()
+        return True
+
+    @property
+    def _answered(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _parse(self, piece: bytes) -> None:
+        try:
+            self.parser.feed_data(piece)
+        except httptools.HttpParserUpgrade:  # another protocol is asked for: answered as if not, and closed
+            self.cycle.keep_alive = False
+            self._pending = self._pending[: self._at]
+            return
+        if self._excess is not None:
+            raise self._excess
+        if not self._framer.in_head and not self._answered and self._framer.whole is self.cycle.more_body:
+            raise Excess(400, _MALFORMED)  # the parser sees it otherwise: nothing that follows can be trusted
+
+    def on_url(self, url: bytes) -> None:
+        """Take a part of the target."""
+        super().on_url(url)
+        if len(self.url) > self._limits.target:
+            self._excess = Excess(414, f"the request's target has more than {self._limits.target} bytes")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; what comes as a trailer is not kept."""
+        if self._framer.in_head:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Begin to answer."""
+        self._framer.body(self.headers)
+        if self._excess is not None:
+            return
+        self._received, self._begun_s = 0, self.loop.time()
+        super().on_headers_complete()
+
+    # What is answered
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGIApp) -> None:  # type: ignore[override]  # Starlette's word for it
+        super()._start_asgi_task(cycle, self._telling(cycle, app))  # type: ignore[arg-type]  # as above
+
+    def _telling(self, cycle: RequestResponseCycle, app: ASGIApp) -> ASGIApp:
+        """Let an answer say that the connection ends, when much of the request is to come yet."""
+
+        async def told(scope: Scope, receive: Receive, send: Send) -> None:
+            async def sending(message: Message) -> None:
+                if message["type"] == "http.response.start" and cycle.more_body:
+                    left = self._framer.left
+                    if left is None or left > self._limits.kept:
+                        cycle.keep_alive = False
+                await send(message)
+
+            await app(scope, receive, sending)
+
+        return told
+
+    def on_response_complete(self) -> None:
+        """Go on to the next request."""
+        self.server_state.total_requests += 1
+        if not self._ending:
+            self.flow.resume_reading()
+            self._settle()
+
+    def _refuse(self, status: int, message: str) -> None:
+        """Answer what cannot be parsed or waited for, and end the connection."""
+        if not self._answered:
+            started, self.cycle.disconnected = self.cycle.response_started, True
+            self.cycle.message_event.set()
+            if started:
+                self.abort()
+                return
+        elif self._phase is Phase.DRAIN:
+            self.finish()
+            return
+        response = answer(ApiError(status, message, headers={"Connection": "close"}))
+        lines = [STATUS_LINE[status]]
+        for name, value in [*self.server_state.default_headers, *response.raw_headers]:
+            lines += [name, b": ", value, b"\r\n"]
+        self._wire.write(b"".join([*lines, b"\r\n", bytes(response.body)]))
+        self.finish()
+
+    # How it ends
+
+    def finish(self) -> None:
+        """Send what is written, and close; while the peer still sends, some of it is taken first.
+
+        A close with bytes unread would reset the connection, and the answer be lost (RFC 9112, 9.6).
+        """
+        if self._ending:
+            return
+        self._ending = True
+        rest = self._holds() or not (self._framer.whole or self._framer.fresh)
+        self._pending, self._at, self._received = b"", 0, 0
+        self._phase = Phase.GONE
+        self._crowd.wait(self)
+        if rest:
+            self._wire.half_close()
+            self._start_reading()
+            self._arm(self._limits.drain_s)
+        else:
+            self._disarm()
+            self._wire.end()
+
+    def shutdown(self) -> None:
+        """End at once unless a request is under way: the server stops."""
+        if self._ending or self._answered:
+            self._ending = True
+            self._wire.end()
+        else:
+            super().shutdown()
+
+    def _settle(self) -> None:
+        """Find out what is waited for now, and begin to count its time."""
+        if self._answered:
+            fresh = self._framer.whole or self._framer.fresh
+            phase = Phase.IDLE if fresh else Phase.HEAD if self._framer.in_head else Phase.DRAIN
+        else:
+            phase = Phase.ANSWER if self._framer.whole else Phase.BODY
+        if phase is self._phase:
+            return
+        if self._phase is Phase.ANSWER or phase is Phase.ANSWER:
+            (self._crowd.busy if phase is Phase.ANSWER else self._crowd.wait)(self)
+        self._phase, self._marked = phase, 0
+        if phase in self._spans:
+            self._arm(self._spans[phase])
+        else:
+            self._disarm()
+
+    def _arm(self, span_s: float) -> None:
+        self._disarm()
+        self._timer = self.loop.call_later(span_s, self._overdue)
+
+    def _disarm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _overdue(self) -> None:
+        self._timer = None
+        if self._ending:
+            self._wire.end()
+        elif self._phase is Phase.BODY and self._comes():
+            self._marked = self._received
+            self._arm(self._limits.rate_s)
+        elif self._phase in {Phase.HEAD, Phase.BODY}:
+            self._refuse(408, "the request did not arrive in time")
+        else:
+            self.finish()
+
+    def _comes(self) -> bool:
+        """Tell whether a body may go on: it comes fast enough, or it is us who do not read."""
+        if not self._reading:
+            self._begun_s += self._limits.rate_s
+            return True
+        slow = self._received - self._marked < self._limits.rate_bytes
+        return not slow and self.loop.time() - self._begun_s < self._limits.body_s
+
+    def _regulate(self) -> None:
+        """Read on only while nothing lies here that may not be parsed yet."""
+        if self._ending:
+            return
+        if self._holds() or self.flow.read_paused:
+            if self._reading:
+                self._reading = False
+                self._wire.pause_reading()
+        else:
+            self._start_reading()
+
+    def _start_reading(self) -> None:
+        if not self._reading:
+            self._reading = True
+            self._wire.resume_reading()
 
     def pause_writing(self) -> None:
         """Begin to watch whether the peer reads on."""
         super().pause_writing()
-        self._unsent = self.transport.get_write_buffer_size()
-        self._arm_stall()
+        self._wire.watch()
+        self._crowd.stall(self)
 
     def resume_writing(self) -> None:
         """Stop watching."""
-        self._disarm_stall()
+        self._wire.unwatch()
+        self._crowd.flow(self)
         super().resume_writing()
-
-    def _await_head(self) -> None:
-        self._in_head = True
-        self._head_bytes = 0
-        self._disarm_head()
-        self._head_timer = self.loop.call_later(HEAD_S, self.transport.close)
-
-    def _disarm_head(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
-
-    def _arm_stall(self) -> None:
-        self._disarm_stall()
-        self._stall_timer = self.loop.call_later(STALL_S, self._look_at_stall)
-
-    def _disarm_stall(self) -> None:
-        if self._stall_timer is not None:
-            self._stall_timer.cancel()
-            self._stall_timer = None
-
-    def _look_at_stall(self) -> None:
-        unsent = self.transport.get_write_buffer_size()
-        if unsent >= self._unsent:
-            self.transport.abort()
-            return
-        self._unsent = unsent
-        self._arm_stall()

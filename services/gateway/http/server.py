@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import resource
 import socket
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from typing import Final
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from services.gateway.http.crowd import Crowd
+from services.gateway.http.framing import HttpLimits
 from services.gateway.http.protocol import BoundedProtocol
 
 STOP_S: Final = 5
-KEEP_ALIVE_S: Final = 30
 START_S: Final = 10.0
+OWN_FILES: Final = 256
+"""Open files that are not clients' connections."""
+LIMITS: Final = HttpLimits()
 
 
 class _Server(uvicorn.Server):
@@ -35,27 +41,30 @@ def listen(host: str, port: int) -> socket.socket:
     return bound
 
 
-def raise_file_limit() -> None:
+def raise_file_limit() -> int:
     """Let this process hold as many connections as the system allows it; distributions begin with 1024."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 @contextlib.asynccontextmanager
-async def serving(app: ASGIApp, bound: socket.socket) -> AsyncIterator[None]:
+async def serving(app: ASGIApp, bound: socket.socket, limits: HttpLimits | None = None) -> AsyncIterator[None]:
     """Serve `app` on a bound socket while the block runs; requests under way get STOP_S to end."""
-    raise_file_limit()
+    limits = limits or LIMITS
+    most = max(1, raise_file_limit() - OWN_FILES)
+    limits = dataclasses.replace(limits, connections=min(limits.connections, most))
     config = uvicorn.Config(
         app,
-        http=BoundedProtocol,
+        http=partial(BoundedProtocol, crowd=Crowd(limits), limits=limits),  # type: ignore[arg-type]  # any factory will do
+        interface="asgi3",
         ws="none",
         lifespan="off",
         log_config=None,
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=STOP_S,
     )
     server = _Server(config)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
 from typing import Protocol
+
+from shared.peers import Waiting, network_of
 
 
 class Guest(Protocol):
-    """A connection as admission sees it; `asking` from the moment when `authorize` decides about it."""
+    """A connection as admission sees it."""
 
     address: str
-    asking: bool
+
+    def __hash__(self) -> int:
+        """Be itself."""
+        ...
 
     def abort(self) -> None:
         """End the connection at once; from any thread."""
@@ -19,53 +23,62 @@ class Guest(Protocol):
 
 
 class Admission:
-    """Counts connections. An address that floods makes room for others before they are turned away."""
+    """Counts connections. Nobody who may publish is turned away for peers that do not publish.
 
-    def __init__(self, *, connections: int, unpublished: int) -> None:
+    A guest waits until `authorize` is asked about it, and again when it was refused. While too many wait, the oldest of
+    the network that has most of them is ended: that of a flood, or, when each has one, of all.
+    """
+
+    def __init__(self, *, connections: int, unpublished: int, unpublished_each: int) -> None:
         self._connections = connections
-        self._unpublished = unpublished
         self._lock = threading.Lock()
-        self._waiting: dict[Guest, None] = {}  # not publishing yet, oldest first
-        self._others: set[Guest] = set()  # publishing, or told to end
+        self._waiting: Waiting[Guest] = Waiting(unpublished, unpublished_each)
+        self._staying: set[Guest] = set()  # being decided about, or publishing
+        self._leaving: set[Guest] = set()  # told to end
 
     def enter(self, guest: Guest) -> bool:
-        """Let a connection in, or say that there is no room.
-
-        When too many do not publish yet, the oldest of the address that has most of them is ended to make room,
-        unless every address has just one.
-        """
+        """Let a connection in, or say that there is no room: all publish, or those that were ended are not gone yet."""
         with self._lock:
-            if len(self._waiting) + len(self._others) >= self._connections:
+            if len(self._leaving) >= self._connections:
                 return False
-            if len(self._waiting) >= self._unpublished and not self._evict():
+            if len(self._waiting) + len(self._staying) >= self._connections and not self._end(
+                self._waiting.make_room()
+            ):
                 return False
-            self._waiting[guest] = None
+            self._end(self._waiting.add(guest, network_of(guest.address)))
             return True
 
-    def publish(self, guest: Guest) -> None:
-        """Note that a connection publishes from now on."""
+    def ask(self, guest: Guest) -> bool:
+        """Note that `authorize` decides about a connection, which is not ended from now on; False when it was."""
         with self._lock:
-            self._waiting.pop(guest, None)
-            self._others.add(guest)
+            if guest not in self._waiting:
+                return False
+            self._waiting.remove(guest)
+            self._staying.add(guest)
+            return True
+
+    def refuse(self, guest: Guest) -> None:
+        """Note that a connection may not publish; it is here to read why."""
+        with self._lock:
+            if guest in self._staying:
+                self._staying.discard(guest)
+                self._end(self._waiting.add(guest, network_of(guest.address)))
 
     def leave(self, guest: Guest) -> None:
         """Forget a connection."""
         with self._lock:
-            self._waiting.pop(guest, None)
-            self._others.discard(guest)
+            self._waiting.remove(guest)
+            self._staying.discard(guest)
+            self._leaving.discard(guest)
 
     def everyone(self) -> list[Guest]:
         """Give all connections."""
         with self._lock:
-            return [*self._waiting, *self._others]
+            return [*self._waiting.everyone(), *self._staying, *self._leaving]
 
-    def _evict(self) -> bool:
-        idle = [guest for guest in self._waiting if not guest.asking]
-        busiest = Counter(guest.address for guest in idle).most_common(1)
-        if not busiest or busiest[0][1] < 2:
+    def _end(self, guest: Guest | None) -> bool:
+        if guest is None:
             return False
-        oldest = next(guest for guest in idle if guest.address == busiest[0][0])
-        del self._waiting[oldest]
-        self._others.add(oldest)
-        oldest.abort()
+        self._leaving.add(guest)
+        guest.abort()
         return True

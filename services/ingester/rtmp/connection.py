@@ -22,6 +22,7 @@ from services.ingester.spoken import spoken
 from shared.clock import Clock
 from shared.errors import ReelayError, Rejected
 from shared.logging import bound, get_logger
+from shared.peers import Budget, network_of
 from shared.rtmp import handshake
 from shared.rtmp.errors import PeerGone, PeerTimeout, RtmpError
 
@@ -42,6 +43,8 @@ class Service(Generic[Grant]):
     limits: RtmpLimits
     clock: Clock
     admission: Admission
+    told: Budget
+    """Refusals that are logged, by network: one who tries without end fills no log."""
     tls: ssl.SSLContext | None
 
 
@@ -50,7 +53,6 @@ class Connection(Generic[Grant]):
 
     def __init__(self, service: Service[Grant], sock: socket.socket, address: str, port: int) -> None:
         self.address = address
-        self.asking = False
         self.peer = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
         self._service = service
         self._limits = service.limits
@@ -58,7 +60,7 @@ class Connection(Generic[Grant]):
         self._publication: Publication[Grant] | None = None
         self._aborted = False
         self._explains = False
-        tick = min(self._limits.part, self._limits.setup, self._limits.silence)
+        tick = min(self._limits.part, self._limits.handshake, self._limits.setup, self._limits.silence)
         tick_ns = int(tick.total_seconds() * _NS)
         self._transport: Transport
         if service.tls is None:
@@ -67,7 +69,8 @@ class Connection(Generic[Grant]):
             self._transport = TlsTransport(sock, service.tls, tick_ns=tick_ns, outbox=self._limits.outbox)
         self._link = Link(self._transport, self._limits, self._clock)
         self._negotiation = Negotiation(self._link, self._limits, peer=self.peer)
-        self._deadline_ns = self._clock.monotonic_ns() + int(self._limits.setup.total_seconds() * _NS)
+        self._begun_ns = self._clock.monotonic_ns()
+        self._deadline_ns = self._begun_ns + int(self._limits.handshake.total_seconds() * _NS)
 
     def abort(self) -> None:
         """End the connection at once; a publication reads as ended."""
@@ -91,15 +94,18 @@ class Connection(Generic[Grant]):
 
     def _serve(self) -> None:
         self._shake_hands()
+        self._deadline_ns = self._begun_ns + int(self._limits.setup.total_seconds() * _NS)
         asked = None
         while asked is None:
             messages = self._link.receive()
             asked = self._negotiation.take(messages or [])
             self._check_deadline()
-        self.asking = True  # and until the end: no one with a grant is ended to make room
+        if not self._service.admission.ask(self):  # from now on it stays: no one with a grant makes room
+            raise PeerGone("had to make room")
         grant = self._ask(asked)
-        if grant is not None:
-            self._service.admission.publish(self)
+        if grant is None:
+            self._service.admission.refuse(self)
+        else:
             with bound(**getattr(grant, "fields", {})):
                 self._publish(asked, grant)
 
@@ -124,7 +130,7 @@ class Connection(Generic[Grant]):
 
     def _check_deadline(self) -> None:
         if self._clock.monotonic_ns() > self._deadline_ns:
-            raise PeerTimeout("no publish in time")
+            raise PeerTimeout("no handshake or publish in time")
 
     def _ask(self, asked: Asked) -> Grant | None:
         """Let `authorize` decide; a refused publisher is told so."""
@@ -141,9 +147,9 @@ class Connection(Generic[Grant]):
             reason, why = f"could not be decided ({type(error).__name__})", "later"
         finally:
             if grant is None:
-                log.warning(
-                    "rtmp.publish.refused", peer=self.peer, app=asked.request.label, why=why, reason=reason, **fields
-                )
+                if self._service.told.take(network_of(self.address)):
+                    shown = {"peer": self.peer, "app": asked.request.label, "why": why, "reason": reason}
+                    log.warning("rtmp.publish.refused", **shown, **fields)
                 self._negotiation.refuse(asked.stream_id, f"Publishing was refused: {reason}.", why)
         return grant
 

@@ -15,8 +15,12 @@ class RtmpLimits:
 
     connections: int = 512
     """All connections at once; one more is closed at once."""
-    unpublished: int = 64
-    """Connections that do not publish yet; past it the oldest of the busiest address makes room."""
+    unpublished: int = 256
+    """Connections that do not publish yet; past it the oldest of the busiest network makes room."""
+    unpublished_each: int = 64
+    """Of these, in one network: an IPv4 address, a /64 of IPv6."""
+    handshake: timedelta = timedelta(seconds=5)
+    """From accept to the end of the handshake, that of TLS included."""
     setup: timedelta = timedelta(seconds=10)
     """From accept to publish, without the time that `authorize` takes."""
     setup_bytes: int = 64 * KIB

@@ -34,6 +34,11 @@ class PublishRequest:
     raw_name: str = ""
     announced: tuple[str, ...] = ()
 
+    @property
+    def host(self) -> str:
+        """The peer's address alone."""
+        return self.peer.rpartition(":")[0].strip("[]")
+
     def stream_key(self) -> str:
         """Give the stream key, in whatever form it was sent; raises PublishRefused when there is not just one."""
         return stream_key(self.raw_app, self.raw_name, self.tc_url, self.announced)

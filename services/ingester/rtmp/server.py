@@ -18,12 +18,14 @@ from services.ingester.rtmp.publication import Publication
 from services.ingester.rtmp.request import PublishRequest
 from shared.clock import Clock, SystemClock
 from shared.logging import get_logger
+from shared.peers import Budget
 
 log = get_logger()
 
 Grant = TypeVar("Grant")
 _BACKLOG = 128
 _PAUSE_S = 0.2
+_TOLD, _TOLD_AGAIN = 50, timedelta(seconds=1)
 
 
 class RtmpServer(Generic[Grant]):
@@ -50,8 +52,13 @@ class RtmpServer(Generic[Grant]):
     ) -> None:
         limits = limits or RtmpLimits()
         self._address = (host, port)
-        self._admission = Admission(connections=limits.connections, unpublished=limits.unpublished)
-        self._service = Service(authorize, on_publish, limits, clock or SystemClock(), self._admission, tls)
+        self._admission = Admission(
+            connections=limits.connections, unpublished=limits.unpublished, unpublished_each=limits.unpublished_each
+        )
+        clock = clock or SystemClock()
+        told = Budget(_TOLD, _TOLD_AGAIN, clock)
+        self._service = Service(authorize, on_publish, limits, clock, self._admission, told, tls)
+        self._refused = 0
         self._listener: socket.socket | None = None
         self._acceptor: threading.Thread | None = None
         self._threads: set[threading.Thread] = set()
@@ -116,7 +123,10 @@ class RtmpServer(Generic[Grant]):
             sock.close()
             return
         if not self._admission.enter(connection):
-            log.warning("rtmp.connection.refused", peer=connection.peer, reason="too many connections")
+            self._refused += 1
+            if self._refused & (self._refused - 1) == 0:  # a flood fills no log
+                reason = "too many connections"
+                log.warning("rtmp.connection.refused", peer=connection.peer, reason=reason, refused=self._refused)
             sock.close()
             return
         # A consumer that never returns must not keep the process from ending: stop() says so instead.

@@ -14,10 +14,10 @@ from typing import Final
 from services.ingester.forms import Wish, plain, wish
 from services.ingester.refusals import PublishRefused, Why
 from services.ingester.srt.answers import AnswerLate, Answers, Authorize
-from services.ingester.srt.budget import RefusalBudget
 from services.ingester.srt.model import SrtGrant, SrtLimits, SrtRequest
 from shared.clock import Clock
 from shared.logging import get_logger
+from shared.peers import Budget, network_of
 from shared.srt.address import Address
 from shared.srt.caller import check_passphrase
 from shared.srt.constants import Option, Reject, SocketState
@@ -38,6 +38,11 @@ REASONS: Final[Mapping[Why, Reject]] = {
     "unsupported": Reject.UNSUPPORTED_MEDIA,
 }
 _COLLECT_WITHIN_NS: Final = 3_000_000_000  # the handshake ends in the call that asks us: this is plenty
+_FAULTS: Final = frozenset({"stream_id", "mode", "no_key", "ambiguous", "unknown", "over"})
+"""Refusals that are the caller's doing; the others cost it nothing."""
+Known = Callable[[SrtRequest], bool]
+Who = tuple[str, bytes]
+"""What is counted: a network and the stream id that it asks for, so that many behind one address (NAT) stay apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,7 @@ class Pending:
     request: SrtRequest
     grant: SrtGrant
     since_ns: int
+    who: Who
 
 
 class _Refused(Exception):  # noqa: N818  names what happened; never leaves this module
@@ -68,12 +74,18 @@ def _read(raw: bytes) -> tuple[StreamId, Wish]:
 class Gate:
     """Judges callers, and remembers the granted ones until they are collected or have failed."""
 
-    def __init__(self, authorize: Authorize, limits: SrtLimits, clock: Clock, room: Callable[[], bool]) -> None:
-        self._answers = Answers(authorize, limits.answer_within, clock)
+    def __init__(
+        self, authorize: Authorize, limits: SrtLimits, clock: Clock, room: Callable[[], bool], known: Known
+    ) -> None:
+        # Who can be answered at once does not wait behind those whom somebody has to be asked about.
+        self._answers = {at_once: Answers(authorize, limits.answer_within, clock) for at_once in (True, False)}
+        self._known = known
         self._limits = limits
         self._clock = clock
         self._room = room
-        self._budget = RefusalBudget(limits.refusals, limits.refusals_regained, clock)
+        self._refusals = Budget(limits.refusals, limits.refusals_regained, clock)
+        self._guesses = Budget(limits.guesses, limits.guesses_regained, clock)
+        self._told = Budget(limits.told, limits.told_again, clock)
         self._pending: dict[int, Pending] = {}
         self._lock = threading.Lock()
 
@@ -85,15 +97,15 @@ class Gate:
     def judge(self, socket: SrtSocket, peer: Address, raw: bytes) -> bool:
         """Say whether the handshake of `socket` may go on; sets its passphrase or its reject reason."""
         socket.set_reject_reason(Reject.INTERNAL)  # what the caller is told if anything below raises
-        with self._lock:
-            if self._budget.spent(peer.host):
-                socket.set_reject_reason(Reject.OVERLOAD)
-                return False
+        who = (network_of(peer.host), raw)
+        if self._refusals.spent(who) or self._guesses.spent(who):
+            socket.set_reject_reason(Reject.OVERLOAD)
+            return False
         streamid: StreamId | None = None
         fields: Mapping[str, str] = {}
         try:
             streamid, asked = _read(raw)
-            self._admit(socket, SrtRequest(streamid, peer, asked.event), asked.mode)
+            self._admit(socket, SrtRequest(streamid, peer, asked.event), asked.mode, who)
         except _Refused as refused:
             reason, why = refused.reason, refused.why
         except PublishRefused as error:
@@ -105,27 +117,32 @@ class Gate:
         else:
             return True
         socket.set_reject_reason(reason)
-        self._refused(peer, why, streamid, fields)
+        self._refused(who, peer, why, streamid, fields)
         return False
 
-    def _admit(self, socket: SrtSocket, request: SrtRequest, mode: str) -> None:
+    def _admit(self, socket: SrtSocket, request: SrtRequest, mode: str, who: Who) -> None:
         """Let a caller in; raises what `judge` knows otherwise."""
         if mode != "publish":
             raise _Refused(Reject.BAD_MODE, "mode")
         if not self._room() or self.waiting >= self._limits.max_pending:
             raise _Refused(Reject.OVERLOAD, "full")
-        grant = self._answers.ask(request)
+        with self._lock:
+            on_their_way = sum(entry.who == who for entry in self._pending.values())
+        if on_their_way >= self._limits.pending_each:
+            raise _Refused(Reject.OVERLOAD, "full")
+        grant = self._answers[self._known(request)].ask(request)
         if grant is None:
             raise _Refused(Reject.FORBIDDEN, "unknown")
         if grant.passphrase is not None:
             socket.set(Option.PBKEYLEN, self._limits.key_length)
             socket.set(Option.PASSPHRASE, check_passphrase(grant.passphrase))
         with self._lock:
-            self._pending[socket.number] = Pending(socket, request, grant, self._clock.monotonic_ns())
+            self._pending[socket.number] = Pending(socket, request, grant, self._clock.monotonic_ns(), who)
 
     def close(self) -> None:
         """Ask nobody any more."""
-        self._answers.close()
+        for answers in self._answers.values():
+            answers.close()
 
     def collect(self, number: int) -> Pending | None:
         """Take the entry of a socket that is now connected."""
@@ -143,12 +160,13 @@ class Gate:
             ]
             failed = [self._pending.pop(number) for number in gone]
         for entry in failed:
-            self._refused(entry.request.peer, "passphrase", entry.request.streamid, entry.grant.fields)
+            self._refused(entry.who, entry.request.peer, "passphrase", entry.request.streamid, entry.grant.fields)
 
-    def _refused(self, peer: Address, why: str, streamid: StreamId | None, fields: Mapping[str, str]) -> None:
-        with self._lock:
-            last = self._budget.refuse(peer.host)
+    def _refused(self, who: Who, peer: Address, why: str, streamid: StreamId | None, fields: Mapping[str, str]) -> None:
+        last = why in _FAULTS and self._refusals.charge(who)
+        last |= why == "passphrase" and self._guesses.charge(who)
         stream = streamid.fingerprint if streamid else ""
-        log.warning("srt.publish.refused", peer=str(peer), reason=why, stream=stream, **fields)
-        if last:
-            log.warning("srt.peer.throttled", host=peer.host)
+        if self._told.take(who[0]):
+            log.warning("srt.publish.refused", peer=str(peer), reason=why, stream=stream, **fields)
+            if last:
+                log.warning("srt.peer.throttled", host=peer.host, stream=stream)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from services.ingester.srt.answers import Authorize
-from services.ingester.srt.gate import Gate
+from services.ingester.srt.gate import Gate, Known
 from services.ingester.srt.model import SrtLimits
 from services.ingester.srt.publication import SrtPublication, seconds
 from shared.clock import Clock
@@ -42,6 +42,7 @@ class SrtListener:
     `authorize(request)` runs in one thread of its own while the handshake, and with it every stream of the port,
     waits (`answer_within` at most): it must only look things up. `on_publish(publication)` runs in a thread of
     its own for each caller let in; when it returns or raises, the caller is disconnected. Port 0 takes a free one.
+    `known(request)` tells whether `authorize` can answer from memory: such callers never wait behind others.
     """
 
     def __init__(
@@ -52,12 +53,13 @@ class SrtListener:
         on_publish: OnPublish,
         limits: SrtLimits,
         clock: Clock,
+        known: Known = lambda _: False,
     ) -> None:
         self._where = (host, port)
         self._on_publish = on_publish
         self._limits = limits
         self._clock = clock
-        self._gate = Gate(authorize, limits, clock, self._has_room)
+        self._gate = Gate(authorize, limits, clock, self._has_room, known)
         self._publications: dict[SrtPublication, threading.Thread] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()

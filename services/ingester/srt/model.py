@@ -62,6 +62,10 @@ class SrtLimits:
     `in_order`: wait for lost packets for ever instead of skipping them, and deliver at once instead of after the
     latency (SRTO_TSBPDMODE off): nothing is missing and a quarter of the CPU is saved, but callers that insist on timed
     delivery (gosrt) refuse to connect.
+    `refusals`: how often a stream id may be refused that is asked for from one network (an IPv4 address, a /64 of
+    IPv6), and `guesses`: how often a wrong passphrase may be tried there for it, before it has to wait for
+    `..._regained` each time; other stream ids do not wait with it. `pending_each`: callers of one id and network on
+    their way in at once. `told`: refusals of a network that are logged, and one more each `told_again`.
     """
 
     max_publications: int = 200
@@ -75,8 +79,13 @@ class SrtLimits:
     drain_interval: timedelta = timedelta(milliseconds=400)
     key_length: int = 16
     in_order: bool = False
+    pending_each: int = 4
     refusals: int = 20
     refusals_regained: timedelta = timedelta(milliseconds=200)
+    guesses: int = 100
+    guesses_regained: timedelta = timedelta(milliseconds=20)
+    told: int = 50
+    told_again: timedelta = timedelta(seconds=1)
 
     @property
     def buffer_packets(self) -> int:

@@ -213,6 +213,28 @@ def test_a_start_by_the_clock() -> None:
     assert set(clock_commands(ended).values()) == {None}
 
 
+@pytest.mark.parametrize("verb", ["begin", "finish"])
+def test_a_clock_command_of_an_older_start_does_nothing_to_the_next_one(verb: Verb) -> None:
+    """Both runs were given the same times; the first one's command comes late."""
+    timed = spec(start_ms=NOW + MINUTE, end_ms=NOW + 2 * MINUTE)
+    first = made(None, "start", spec=timed)
+    old = next(c for c in clock_commands(first).values() if c and c.verb == verb)
+    second = made(made(first, "stop"), "start", spec=timed)
+    assert (second.run, second.state) == (first.run + 1, "scheduled")
+    assert isinstance(apply(second, old, NOW + 2 * MINUTE), str)
+
+
+def test_a_start_that_was_put_off_is_not_begun_at_its_earlier_time() -> None:
+    first = made(None, "start", spec=spec(start_ms=NOW + MINUTE))
+    old = next(c for c in clock_commands(first).values() if c)
+    later = made(first, "update", spec=spec(start_ms=NOW + 2 * MINUTE))
+    assert isinstance(apply(later, old, NOW + MINUTE), str)
+    new = next(c for c in clock_commands(later).values() if c)
+    begun = apply(later, new, NOW + 2 * MINUTE)
+    assert isinstance(begun, RestreamRecord)
+    assert begun.state == "starting"
+
+
 def test_a_start_in_the_past_is_now() -> None:
     assert made(None, "start", spec=spec(start_ms=NOW)).state == "starting"
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
+from pathlib import Path
 
 from services.restreamer.leases import SETTLING, SILENT, Me, Sights
 from shared.messages.restreams import Place, PlaceRecord
@@ -80,4 +82,23 @@ def test_a_process_of_this_host_that_is_gone_is_not_waited_for() -> None:
     sights.seen(KEY, place("two", 1, "here", os.getppid()))
     assert not sights.free(KEY)
     sights.seen(KEY, place("one", 1, "here", os.getpid()))  # of this name and number before it was started again
+    assert sights.free(KEY)
+
+
+def test_neither_a_host_s_name_nor_a_process_s_number_makes_a_holder_this_one() -> None:
+    me = Me.here("node-1")
+    mine = place("node-1", 1, me.host, me.pid).model_copy(update={"started": me.started, "token": me.token})
+    assert me.owns(mine)
+    assert not me.owns(mine.model_copy(update={"token": "another process"}))
+    assert me.host != Me("node-1", socket.gethostname(), me.pid).host, "the boot tells machines of one name apart"
+
+
+def test_a_number_that_another_process_has_got_since_is_a_dead_holder_s() -> None:
+    parent = os.getppid()
+    began = int(Path(f"/proc/{parent}/stat").read_text().rsplit(")", 1)[1].split()[19])
+    sights = Sights(ME, HandClock())
+    held = place("two", 1, "here", parent)
+    sights.seen(KEY, held.model_copy(update={"started": began}))
+    assert not sights.free(KEY)
+    sights.seen(KEY, held.model_copy(update={"started": began - 1}))
     assert sights.free(KEY)

@@ -1,0 +1,79 @@
+"""Makes room while the disk is short: the oldest hours of all recordings go, before recording would have to end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Final
+
+from services.archiver.records import Records
+from services.archiver.retention import Retention, Split
+from shared.clock import Clock
+from shared.errors import ReelayError
+from shared.logging import get_logger
+from shared.messages.jobs import HourSummary
+from shared.recording.hours import hour_of
+from shared.reserve import Reserve
+from shared.tasks import beside
+
+log = get_logger()
+LOOK_S: Final = 5.0
+
+
+@dataclass(slots=True)
+class RoomMaker:
+    """Looks at the disk now and then. Hours that are being written stay, however short it is."""
+
+    reserve: Reserve
+    records: Records
+    retention: Retention
+    clock: Clock
+    told: bool = False
+
+    @property
+    def is_short(self) -> bool:
+        """Whether less is free than twice the reserve; OSError when it cannot be measured."""
+        if self.reserve.size == 0:
+            return False
+        room = self.reserve.room()
+        return room.free < self.reserve.short(room)
+
+    async def run_once(self) -> int:
+        """Delete hours, the oldest first, until there is room; gives their number."""
+        if not self.is_short:
+            self.told = False
+            return 0
+        now = hour_of(self.clock.now_ms())
+        found = [(hour, record) for record in await self.records.recordings() for hour in record.hours]
+        found = sorted((one for one in found if one[0].hour < now), key=lambda one: (one[0].wall_start_ms, one[0].key))
+        for number, (hour, record) in enumerate(found):
+            await self.retention.expire(record.account, record.event, only(hour))
+            log.warning("recording.hour.deleted_for_room", event_id=record.event, hour=hour.hour, bytes=hour.bytes)
+            if not self.is_short:
+                return number + 1
+        if not self.told:
+            log.error("disk.short", recordings="nothing of them is left that may go")
+            self.told = True
+        return len(found)
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Look every 5 s while the block runs."""
+
+        async def work() -> None:
+            while True:
+                try:
+                    await self.run_once()
+                except (ReelayError, OSError) as error:
+                    log.warning("disk.short.later", error=f"{type(error).__name__}: {error}")
+                await asyncio.sleep(LOOK_S)
+
+        async with beside(work()):
+            yield
+
+
+def only(wanted: HourSummary) -> Split:
+    """Let one hour go."""
+    return lambda hour: (None, hour) if hour.key == wanted.key else (hour, None)

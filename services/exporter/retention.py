@@ -1,0 +1,36 @@
+"""The library's files go when they are older than the setting; locks and drafts of killed deliveries go always."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Final
+
+from services.exporter.library import Library
+from shared.clock import Clock
+from shared.errors import ReelayError
+from shared.logging import get_logger
+from shared.tasks import beside
+
+log = get_logger()
+EVERY_S: Final = 3600.0
+
+
+@contextlib.asynccontextmanager
+async def expiring(library: Library, clock: Clock, keep: timedelta) -> AsyncIterator[None]:
+    """Sweep the library at the start of the block and every hour in it; a `keep` of zero keeps all files."""
+
+    async def work() -> None:
+        while True:
+            before_s = clock.now_ms() / 1000 - keep.total_seconds() if keep else 0
+            try:
+                if removed := await asyncio.to_thread(library.expire, before_s):
+                    log.info("library.expired", files=removed)
+            except (ReelayError, OSError) as error:
+                log.warning("library.retention.later", error=str(error))
+            await asyncio.sleep(EVERY_S)
+
+    async with beside(work()):
+        yield

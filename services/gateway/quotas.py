@@ -1,0 +1,140 @@
+"""What an account may ask for: requests in a time, and how much of a kind at once; so that none takes all there is."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from datetime import timedelta
+from typing import Final, Literal
+
+from nats.js import JetStreamContext
+
+from services.gateway.http.problems import ApiError
+from shared.clock import Clock
+from shared.messages.base import Record
+from shared.mirror import Mirror
+from shared.peers import Budget, network_of
+from shared.settings import Settings
+
+Kind = Literal["live jobs", "clips in work", "restreams", "webhooks"]
+BURST_S: Final = 10
+"""The requests of so many seconds may come at once."""
+UNKNOWN_KEYS: Final = 30
+UNKNOWN_AGAIN: Final = timedelta(milliseconds=200)
+NUMBER_AGAIN_S: Final = 30
+"""When to look again whether something has ended."""
+
+
+class _State(Record):
+    state: str
+
+
+class Tally:
+    """Which of a bucket's records have not ended, by account (`<account>.<id>`), current to some ms."""
+
+    def __init__(self, jetstream: Callable[[], JetStreamContext], bucket: str, ended: Collection[str]) -> None:
+        self._ended = frozenset(ended)
+        self._going: defaultdict[str, set[str]] = defaultdict(set)
+        self._mirror = Mirror(jetstream, bucket, _State, changed=self._changed)
+
+    def of(self, account: str) -> frozenset[str]:
+        """Give the ids."""
+        return frozenset(self._going.get(account, ()))
+
+    def knows(self, account: str, ident: str) -> bool:
+        """Tell whether there is such a record, be it one that has ended."""
+        return self._mirror.get(f"{account}.{ident}") is not None
+
+    def note(self, account: str, ident: str) -> None:
+        """Take in what was made a moment ago."""
+        self._going[account].add(ident)
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Keep it current while the block runs."""
+        async with self._mirror.running():
+            yield
+
+    def _changed(self, key: str, record: _State | None) -> None:
+        account, _, ident = key.partition(".")
+        if record is not None and record.state not in self._ended:
+            self._going[account].add(ident)
+        elif account in self._going:
+            self._going[account].discard(ident)
+            if not self._going[account]:
+                del self._going[account]
+
+
+class Quotas:
+    """Counts requests and things; ApiError 429 says when to come again. A limit of 0 is none."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        rate = settings.account_rate
+        again = timedelta(seconds=1) / max(rate, 1)
+        self._requests = Budget(rate * BURST_S, again, clock) if rate else None
+        self._strangers = Budget(UNKNOWN_KEYS, UNKNOWN_AGAIN, clock)
+        self._most: dict[Kind, int] = {
+            "live jobs": settings.account_jobs,
+            "clips in work": settings.account_clips,
+            "restreams": settings.account_restreams,
+            "webhooks": settings.account_webhooks,
+        }
+        self._outputs = settings.outputs
+        self._coming: Counter[tuple[str, Kind]] = Counter()
+
+    def request(self, account: str) -> None:
+        """Count a request of an account."""
+        if self._requests is not None and not self._requests.take(account):
+            raise _later("RATE_LIMITED", "too many requests", self._requests.wait(account))
+
+    def stranger(self, address: str) -> None:
+        """Count a question about a key that is not in memory."""
+        network = network_of(address)
+        if not self._strangers.take(network):
+            raise _later("RATE_LIMITED", "too many unknown keys from this network", self._strangers.wait(network))
+
+    def may_log(self, address: str) -> bool:
+        """Tell whether one more refusal of a network may be logged: who tries without end fills no log."""
+        return self._strangers.take(network_of(address))
+
+    def outputs(self, count: int) -> None:
+        """Bound what one request may ask for; ApiError 400."""
+        if self._outputs and count > self._outputs:
+            raise ApiError(400, f"outputs: must have at most {self._outputs} entries")
+
+    @contextlib.asynccontextmanager
+    async def room(
+        self,
+        account: str,
+        kind: Kind,
+        there: Callable[[], Awaitable[Collection[str]]],
+        more: Collection[str],
+        known: Callable[[str], bool] = lambda _: False,
+    ) -> AsyncIterator[None]:
+        """Let `more` be made in the block beside what is `there`; what is there already, or `known`, takes no room.
+
+        What others are just making counts too, so that requests at the same time pass no limit together.
+        """
+        most, place = self._most[kind], (account, kind)
+        if not most or not more:
+            yield
+            return
+        self._coming[place] += len(more)
+        try:
+            going = await there()
+            new = sum(ident not in going and not known(ident) for ident in more)
+            others = self._coming[place] - len(more)
+            if new and len(going) + others + new > most:
+                message = f"the account has at most {most} {kind}"
+                raise _later("QUOTA_EXCEEDED", message, timedelta(seconds=NUMBER_AGAIN_S))
+            yield
+        finally:
+            self._coming[place] -= len(more)
+            if not self._coming[place]:
+                del self._coming[place]
+
+
+def _later(code: str, message: str, wait: timedelta) -> ApiError:
+    seconds = max(1, -(-wait // timedelta(seconds=1)))
+    return ApiError(429, message, code=code, headers={"Retry-After": str(seconds)})

@@ -1,0 +1,9 @@
+"""An ingester that takes itself to be on another machine: `python -m tests.support.ingester_elsewhere`."""
+
+from services.ingester.app import build
+from shared import lease
+from shared.service import main
+
+if __name__ == "__main__":
+    lease.machine = lambda: "another machine"
+    main("ingester", build)

@@ -28,6 +28,7 @@ from services.restreamer.sources.sniff import Container, sniff
 from shared.clock import SystemClock
 from shared.messages.restreams import Item, Range, RestreamSpec, Source, Target, TargetStatus, Watermark
 from tests.support.framecode import AUDIO_RATE, HEIGHT, WIDTH, Sound, beeps, ffmpeg, paint, read_number
+from tests.support.sources import ready
 from tests.support.waiting import wait_until as until
 
 TARGET = TargetSpec("0" * 16, "rtmp://example.com/live/key", "rtmp://example.com/live/***")
@@ -227,6 +228,7 @@ class Stage:
     settings: Settings | None = None
 
     def __post_init__(self) -> None:
+        ready()
         self.clock = FastClock(self.speed)
         self.player = Playout(self.shelf, self.out, self.reports.append, self.clock, self.settings)
 

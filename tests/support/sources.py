@@ -15,6 +15,8 @@ import av
 
 from services.restreamer.model import FLICKS, Media, Packet, Track
 from services.restreamer.sources import Access, Limits, open_media
+from services.restreamer.sources.apart.children import children
+from services.restreamer.sources.apart.wire import Order
 from shared.clock import SystemClock
 from shared.messages.restreams import Source
 from shared.secrets import Vault
@@ -26,6 +28,14 @@ ACCOUNT = "main"
 LOCAL = (ipaddress.ip_network("127.0.0.0/8"),)
 QUICK = Limits(patience=timedelta(seconds=1), pause=timedelta(milliseconds=20))
 VAULT = Vault(b"a key of tests")
+
+
+def ready() -> None:
+    """Wait until readers of strangers' files can be forked: a restreamer starts what forks them long before."""
+    child = children().child(Event())
+    child.order(Order.CLOSE)
+    child.answer()
+    child.close()
 
 
 def _no_broker() -> object:

@@ -26,6 +26,8 @@ SECRET_KEY = "REELAY_SECRET_KEY"
 NOT_IN_CONTAINERS = {
     "REELAY_NATS_PORT",  # of the broker that `reelay up` embeds
     "REELAY_INSTANCE",  # each container has its own: its host name
+    "REELAY_LOG_SIZE",  # the engine keeps the logs
+    "REELAY_LOG_FILES",
 }
 FOREIGN_VARIABLES = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "ROOT_ACCESS_KEY", "ROOT_SECRET_KEY", "SERVICE"}
 

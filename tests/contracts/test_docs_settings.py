@@ -13,7 +13,7 @@ from shared.settings import Settings
 ROOT = Path(__file__).resolve().parents[2]
 OPERATIONS = (ROOT / "docs/operations.md").read_text()
 # What the set-up script reads before there are any services.
-SET_UP = {"REELAY_SETUP_APT"}
+SET_UP = {"REELAY_SETUP_APT", "REELAY_IMAGES"}
 
 
 def shown(default: Any) -> str:

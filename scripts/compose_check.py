@@ -63,7 +63,8 @@ class Check:
 
     def run(self) -> None:
         """Do everything; CheckFailed, or an error of HTTP, when something does not work."""
-        self._build()
+        if not self.asked.no_build:
+            self._build()
         one = dict.fromkeys(SCALED, 1)
         try:
             with self.steps.step("up, until all services are ready") as said:
@@ -233,6 +234,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
             f"--{name}", default="", help="image, or `build`: made on the base image; default as compose.yaml"
         )
     parser.add_argument("--engine", default="", choices=["", "docker", "podman"], help="default: whichever answers")
+    parser.add_argument("--no-build", action="store_true", help="take the images of the last run")
     parser.add_argument("--build-options", default="", metavar="OPTIONS", help="more options for the engine's build")
     return parser.parse_args(arguments)
 

@@ -68,7 +68,7 @@ class Check:
         one = dict.fromkeys(SCALED, 1)
         try:
             with self.steps.step("up, until all services are ready") as said:
-                self.stack.up(one)
+                self.stack.up()
                 said.append(self._ready(one))
             with self.steps.step("make a key") as said:
                 said.append(self._make_key())
@@ -78,7 +78,8 @@ class Check:
                     self._record_and_clip(job, encoder, protocol)
             two = dict.fromkeys(SCALED, 2)
             with self.steps.step(f"scale {', '.join(SCALED)} to two") as said:
-                self.stack.up(two)
+                for name, count in two.items():
+                    self.stack.scale(name, count)
                 said.append(self._ready(two))
             jobs = {protocol: self._make_job(f"{protocol}, after") for protocol in ("RTMP", "SRT")}
             with contextlib.ExitStack() as live:

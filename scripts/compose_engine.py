@@ -88,10 +88,13 @@ class Stack:
             options = ["--format", "docker", *options]  # OCI's own knows no health checks
         self._say(self._engine.program, "build", *options, "-f", str(dockerfile), "-t", tag, str(context))
 
-    def up(self, scale: Mapping[str, int]) -> None:
-        """Start what does not run yet, as many of each as `scale` says."""
-        counts = [part for name, count in scale.items() for part in ("--scale", f"{name}={count}")]
-        self._compose("up", "-d", "--no-build", *counts)
+    def up(self) -> None:
+        """Start everything."""
+        self._compose("up", "-d", "--no-build")
+
+    def scale(self, service: str, count: int) -> None:
+        """Have `count` containers of a service; podman-compose takes one `--scale` only, the last."""
+        self._compose("up", "-d", "--no-build", "--no-deps", "--scale", f"{service}={count}", service)
 
     def down(self) -> None:
         """Take everything down, volumes too; what fails is in the log."""

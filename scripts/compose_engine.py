@@ -106,7 +106,8 @@ class Stack:
         """List the running containers of a service, oldest first."""
         filters = [f"label={LABELS['project']}={PROJECT}", f"label={LABELS['service']}={service}", "status=running"]
         command = [part for each in filters for part in ("--filter", each)]
-        return self._ask("ps", "-q", *command).split()[::-1]
+        found = self._ask("ps", "-q", *command).split()
+        return found if self._engine.program == "podman" else found[::-1]  # docker has the newest first
 
     def healthy(self, container: str) -> bool:
         """Tell whether a container's health check passes."""

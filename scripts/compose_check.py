@@ -63,11 +63,12 @@ class Check:
 
     def run(self) -> None:
         """Do everything; CheckFailed, or an error of HTTP, when something does not work."""
-        self._build()
+        if not self.asked.no_build:
+            self._build()
         one = dict.fromkeys(SCALED, 1)
         try:
             with self.steps.step("up, until all services are ready") as said:
-                self.stack.up(one)
+                self.stack.up()
                 said.append(self._ready(one))
             with self.steps.step("make a key") as said:
                 said.append(self._make_key())
@@ -77,7 +78,8 @@ class Check:
                     self._record_and_clip(job, encoder, protocol)
             two = dict.fromkeys(SCALED, 2)
             with self.steps.step(f"scale {', '.join(SCALED)} to two") as said:
-                self.stack.up(two)
+                for name, count in two.items():
+                    self.stack.scale(name, count)
                 said.append(self._ready(two))
             jobs = {protocol: self._make_job(f"{protocol}, after") for protocol in ("RTMP", "SRT")}
             with contextlib.ExitStack() as live:
@@ -233,6 +235,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
             f"--{name}", default="", help="image, or `build`: made on the base image; default as compose.yaml"
         )
     parser.add_argument("--engine", default="", choices=["", "docker", "podman"], help="default: whichever answers")
+    parser.add_argument("--no-build", action="store_true", help="take the images of the last run")
     parser.add_argument("--build-options", default="", metavar="OPTIONS", help="more options for the engine's build")
     return parser.parse_args(arguments)
 

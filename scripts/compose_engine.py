@@ -88,10 +88,13 @@ class Stack:
             options = ["--format", "docker", *options]  # OCI's own knows no health checks
         self._say(self._engine.program, "build", *options, "-f", str(dockerfile), "-t", tag, str(context))
 
-    def up(self, scale: Mapping[str, int]) -> None:
-        """Start what does not run yet, as many of each as `scale` says."""
-        counts = [part for name, count in scale.items() for part in ("--scale", f"{name}={count}")]
-        self._compose("up", "-d", "--no-build", *counts)
+    def up(self) -> None:
+        """Start everything."""
+        self._compose("up", "-d", "--no-build")
+
+    def scale(self, service: str, count: int) -> None:
+        """Have `count` containers of a service; podman-compose takes one `--scale` only, the last."""
+        self._compose("up", "-d", "--no-build", "--no-deps", "--scale", f"{service}={count}", service)
 
     def down(self) -> None:
         """Take everything down, volumes too; what fails is in the log."""
@@ -103,7 +106,8 @@ class Stack:
         """List the running containers of a service, oldest first."""
         filters = [f"label={LABELS['project']}={PROJECT}", f"label={LABELS['service']}={service}", "status=running"]
         command = [part for each in filters for part in ("--filter", each)]
-        return self._ask("ps", "-q", *command).split()[::-1]
+        found = self._ask("ps", "-q", *command).split()
+        return found if self._engine.program == "podman" else found[::-1]  # docker has the newest first
 
     def healthy(self, container: str) -> bool:
         """Tell whether a container's health check passes."""

@@ -6,8 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.support.nats import NatsServer, nats_server
+
+settings.register_profile("reelay", deadline=None)  # a slow machine is no fault
+settings.load_profile("reelay")
 
 
 @pytest.fixture(scope="module")

@@ -146,7 +146,7 @@ class Clips:
     async def _going(self, account: str) -> frozenset[str]:
         """Give the clips that are in work, or that no clipper has taken up."""
         named = await self._named(account)
-        return self.going.of(account) | {clip for channel, clip in named if channel == ClipCreate.channel}
+        return await self.going.of(account) | {clip for channel, clip in named if channel == ClipCreate.channel}
 
     def _all_receivers(self, asked: ClipsAsk) -> list[tuple[Notification, ...]]:
         """Check the receivers' URLs and give each output's, sealed, those of the whole request included."""

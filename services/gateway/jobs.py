@@ -73,12 +73,8 @@ class Jobs:
 
         ApiError 429 when the account has as many as it may.
         """
-
-        async def going() -> frozenset[str]:
-            return self.going.of(account)
-
         known = partial(self.going.knows, account)
-        async with self._quotas.room(account, "live jobs", going, [event], known):
+        async with self._quotas.room(account, "live jobs", partial(self.going.of, account), [event], known):
             return await self._create(account, event, asked)
 
     async def _create(self, account: str, event: str, asked: NewJob) -> JobRecord:
@@ -106,8 +102,6 @@ class Jobs:
         except Conflict:
             job = await self.get(account, event)
             stream_key = self.stream_key(job)
-        if not job.ended:
-            self.going.note(account, event)
         await asyncio.gather(self._register(job, stream_key), self._announce(job, revision))
         return job
 

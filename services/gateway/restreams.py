@@ -137,7 +137,7 @@ class Restreams:
 
     async def _going(self, account: str) -> frozenset[str]:
         """Give the restreams that are not over, or about which a command waits."""
-        return self.going.of(account) | await self._pending.named(account)
+        return await self.going.of(account) | await self._pending.named(account)
 
     async def find(self, account: str, restream: str) -> Known:
         """Find an account's restream; ApiError 404."""

@@ -24,6 +24,7 @@ from services.gateway.delivery import Delivery
 from services.gateway.delivery import router as delivery_router
 from services.gateway.deps import Deps
 from services.gateway.http import problems
+from services.gateway.http.headers import Headers
 from services.gateway.http.limits import BodyLimit
 from services.gateway.openapi import PATH, document_of
 from shared.health import standing
@@ -74,6 +75,7 @@ def make_web(deps: Deps) -> FastAPI:
     app.state.document = None
     app.state.readiness = None
     app.add_middleware(BodyLimit)
+    app.add_middleware(Headers)
     problems.install(app)
     app.add_api_route("/healthz", healthz, tags=["health"])
     app.add_api_route("/readyz", readyz, tags=["health"])

@@ -213,6 +213,12 @@ async def test_a_browser_on_another_site_may_play(server: HlsServer) -> None:
     answer = await server.http.get(server.url(event, segment_path(session)), headers={"Origin": "https://x"})
     assert answer.headers["access-control-allow-origin"] == "*"
     assert "Content-Range" in answer.headers["access-control-expose-headers"]
+    for bad, status in (("index.m3u8?start=x", 400), (f"index.m3u8?live={'x' * 9}&start=", 400), ("nothing.m3u8", 404)):
+        refused = await server.http.get(server.url(event, bad), headers={"Origin": "https://x"})
+        assert (refused.status_code, refused.headers.get("access-control-allow-origin")) == (status, "*"), bad
+        assert refused.headers["x-content-type-options"] == "nosniff"
+        assert refused.headers["cache-control"] == "no-store"
+    assert "no-store" not in answer.headers["cache-control"]
 
 
 @pytest.mark.parametrize(

@@ -123,6 +123,21 @@ async def test_the_api_s_description_needs_no_key(api: Gateway) -> None:
     assert answer.json() == json.loads((CONTRACTS / "openapi.json").read_text())
 
 
+async def test_json_is_kept_by_nobody_and_no_type_is_guessed(api: Gateway) -> None:
+    """Refusals, too; the description of the API holds nothing of anybody's."""
+    for path, key in (
+        ("/v1/jobs", api.admin),
+        ("/v1/jobs", "wrong"),
+        ("/v1/jobs/x", api.admin),
+        ("/nothing", ""),
+        ("/healthz", ""),
+    ):
+        answer = await api.http.get(path, headers={"X-API-KEY": key})
+        assert "json" in answer.headers["content-type"], path
+        told = (answer.headers["x-content-type-options"], answer.headers.get("cache-control"))
+        assert told == ("nosniff", "no-store"), path
+
+
 async def test_scopes_open_what_they_name(api: Gateway) -> None:
     job = await api.job()
     reader = (await make_key(api, "jobs:read"))["key"]

@@ -14,12 +14,15 @@ from nats.js import JetStreamContext
 
 from services.gateway.delivery import Delivery, playback_url, router
 from services.gateway.http import problems
+from services.gateway.http.headers import Headers
 from services.gateway.http.server import listen, serving
+from services.gateway.quotas import Quotas
 from shared.clock import SystemClock
 from shared.kv import Bucket
 from shared.messages.jobs import ApiKeyRecord, JobRecord
 from shared.messages.live import JobState
 from shared.secrets import Vault
+from shared.settings import Settings
 from shared.store import MediaStore
 from shared.store.local import LocalStore
 from tests.support.recordings import ACCOUNT, connected
@@ -46,7 +49,7 @@ class Keys:
     def __init__(self) -> None:
         self.known: dict[str, ApiKeyRecord] = {}
 
-    async def find(self, text: str) -> ApiKeyRecord | None:
+    async def find(self, text: str, _unknown: object = None) -> ApiKeyRecord | None:
         return self.known.get(text)
 
     def add(self, text: str, *scopes: str, account: str = ACCOUNT) -> None:
@@ -93,12 +96,13 @@ async def hls_server(nats_url: str, folder: Path) -> AsyncIterator[HlsServer]:
     async with connected(nats_url) as js, httpx.AsyncClient(timeout=30) as client:
         clock, keys, store = SetClock(), Keys(), LocalStore(folder / "media")
         app = FastAPI()
+        app.add_middleware(Headers)
         problems.install(app)
         app.include_router(router)
         with listen("127.0.0.1", 0) as bound:
             base_url = f"http://127.0.0.1:{bound.getsockname()[1]}"
             delivery = Delivery(lambda: js, store, Vault(b"test"), clock, lambda: base_url)
             app.state.delivery = delivery
-            app.state.deps = SimpleNamespace(keys=keys)
+            app.state.deps = SimpleNamespace(keys=keys, quotas=Quotas(Settings(), clock))
             async with serving(app, bound):
                 yield HlsServer(js, store, clock, keys, delivery, base_url, client)

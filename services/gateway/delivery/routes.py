@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.routing import APIRoute
@@ -43,19 +43,7 @@ _DEFAULT_S: Final = LIFETIME.days * 86_400
 class _OpenRoute(APIRoute):
     """Lets players on other sites read the answers, errors too (Fetch, CORS protocol)."""
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        handle = super().get_route_handler()
-
-        async def opened(request: Request) -> Response:
-            try:
-                answer = await handle(request)
-            except ApiError as error:
-                error.headers.update(CORS)
-                raise
-            answer.headers.update(CORS)
-            return answer
-
-        return opened
+    always = CORS
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,9 +151,9 @@ def test_a_zygote_that_is_killed_is_started_anew(films: dict[Container, Path], f
     child = only(family)
     assert family.zygote is not None
     os.kill(family.zygote, signal.SIGKILL)
+    wait_until(lambda: not is_alive(child))
     with pytest.raises(SourceError):
         list(demuxer.frames())
-    wait_until(lambda: not is_alive(child))
     assert list(Apart(local(films["mp4"]), "mp4", stop=Event(), family=family).frames())
 
 

@@ -42,7 +42,7 @@ async def test_a_look_reads_what_has_changed_and_no_session_that_is_over(nats: N
             await leases(js, "a").take(ACCOUNT, session.event, session.session)
             await known.sessions.create(key(session), session)
         await salvage.run_once()
-        found = {s.session for s in salvage.open.values()}
+        found = {stored.value.session for stored in salvage.open.values()}
         assert {s.session for s in opened} <= found
         assert not found & {s.session for s in ended}
         stats = js._nc.stats
@@ -57,7 +57,7 @@ async def test_a_look_reads_what_has_changed_and_no_session_that_is_over(nats: N
         before = stats["in_msgs"]
         await salvage.run_once()
         assert stats["in_msgs"] - before < quiet + 20
-        found = {s.session for s in salvage.open.values()}
+        found = {stored.value.session for stored in salvage.open.values()}
         assert {s.session for s in (late, *others)} <= found
         assert one.session not in found
 

@@ -155,7 +155,7 @@ def _told(status: int, bounds: Bounds) -> SourceError:
 class Children:
     """Starts children, by way of a zygote that is started once, and again when it has ended. Thread-safe."""
 
-    def __init__(self, bounds: Bounds = Bounds()) -> None:  # noqa: B008  frozen
+    def __init__(self, bounds: Bounds = Bounds()) -> None:  # noqa: B008  it is frozen, so that all may share it
         self._bounds = bounds
         self._lock = Lock()
         self._zygote: subprocess.Popen[bytes] | None = None
@@ -205,7 +205,7 @@ class Children:
         known = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH") if name in os.environ}
         roots = os.pathsep.join(os.path.abspath(path) for path in sys.path)  # noqa: PTH100  "" is a folder, too
         with theirs:
-            self._zygote = subprocess.Popen(  # noqa: S603  ours
+            self._zygote = subprocess.Popen(  # noqa: S603  our own module, by our own interpreter
                 [sys.executable, "-m", "services.restreamer.sources.apart", str(theirs.fileno())],
                 env={**known, **_TUNED, "PYTHONPATH": roots},
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

@@ -63,7 +63,7 @@ class _File:
         return self._at
 
     def head(self) -> Never:
-        raise NotImplementedError
+        raise NotImplementedError  # the parent has read it, to know the container: no demuxer asks
 
     def close(self) -> None:
         pass

@@ -107,7 +107,8 @@ class Stack:
             self.supervisor.start(program)
 
     async def wait_until_ready(self) -> None:
-        """Wait until every service says that it is ready and the HTTP and RTMP ports are open."""
+        """Wait until every program runs, every service says that it is ready, and the HTTP and RTMP ports are open."""
+        await asyncio.gather(*(keeper.begun.wait() for keeper in self.supervisor.keepers.values()))
         opens = {"gateway": self.ports["http"].number, "ingester": self.ports["rtmp"].number}
         waiting = {name for name, keeper in self.supervisor.keepers.items() if keeper.program.health}
         told = self._clock.monotonic_ns()

@@ -45,6 +45,7 @@ class Keeper:
         self.restarts = 0
         self.health_port = 0
         self.process: Process | None = None
+        self.begun = asyncio.Event()  # it was started once, and the listener of changes knows
         self._supervisor = supervisor
         self._delay = supervisor.make_delay()
         self._stopping = asyncio.Event()
@@ -115,6 +116,7 @@ class Keeper:
             self._supervisor.log.error("process.not_started", name=self.program.name, error=error.strerror)
             return -1
         self._supervisor.changed()
+        self.begun.set()
         try:
             return await self.process.exited
         finally:

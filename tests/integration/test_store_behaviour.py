@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from shared.store import MediaStore, ObjectInfo, open_store
 from shared.store.base import ObjectMissing
 from shared.store.local import LocalStore
 from tests.support.s3 import s3_server
+from tests.support.waiting import wait_until
 
 KEY = "live/aa/bb/primary-1/00000000.m4s"
 
@@ -72,6 +75,44 @@ def test_put_replaces(store: MediaStore) -> None:
     store.put("live/aa/index/1.json", b"one")
     store.put("live/aa/index/1.json", b"two")
     assert store.get("live/aa/index/1.json") == b"two"
+
+
+def test_who_reads_while_an_object_is_replaced_has_the_old_or_the_new_one_whole(store: MediaStore) -> None:
+    versions = [bytes([number]) * (1 << 20) for number in range(12)]
+    store.put(KEY, versions[0])
+    seen: list[bytes] = []
+    over = threading.Event()
+
+    def read() -> None:
+        while not over.is_set():
+            seen.append(store.get(KEY))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    try:
+        for version in versions[1:]:
+            before = len(seen)
+            store.put(KEY, version)
+            wait_until(lambda before=before: len(seen) > before or not reader.is_alive())  # type: ignore[misc]
+    finally:
+        over.set()
+        reader.join()
+    assert len(seen) >= len(versions) - 1
+    assert all(data in versions for data in seen)
+
+
+def test_a_write_that_fails_half_way_leaves_what_was_there(tmp_path: Path) -> None:
+    store = open_store(Settings(data_dir=tmp_path))
+    store.put(KEY, b"whole")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8 << 20, before[1]))  # as a disk that fills: the write ends after a part
+    try:
+        with pytest.raises(Unavailable):
+            store.put(KEY, bytes(9 << 20))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert store.get(KEY) == b"whole"
+    assert [found.key for found in store.list("live")] == [KEY]
 
 
 def test_a_missing_object_is_told_apart_from_a_failure(store: MediaStore) -> None:

@@ -55,6 +55,34 @@ def test_a_receiver_that_fails_gets_one_at_a_time_and_then_pauses_that_grow() ->
     assert pauses[-1] == LONGEST_WAIT_MS
 
 
+def test_the_bounds_in_numbers() -> None:
+    """4 at once to a receiver, 64 to an account's; the third failure in a row makes a pause."""
+    traffic = Traffic()
+    assert sum(traffic.enter("main", f"r{n}", NOW) == 0 for n in range(200)) == 64
+    assert sum(traffic.enter("other", "r", NOW) == 0 for n in range(10)) == 4
+    fail(traffic, "a", NOW)
+    fail(traffic, "a", NOW)
+    assert not traffic.failing("main", "a")
+    fail(traffic, "a", NOW)
+    assert traffic.failing("main", "a")
+    fail(traffic, "b", NOW)
+    assert traffic.enter("third", "b", NOW) == 0
+
+
+def test_who_waits_for_a_slow_receiver_asks_again_later_than_who_waits_for_a_fast_one() -> None:
+    def waits(took_ms: int) -> int:
+        traffic = Traffic()
+        for _ in range(PER_RECEIVER):
+            traffic.enter("main", "a", NOW)
+        for _ in range(40):
+            traffic.learn("main", "a", failed=False, took_ms=took_ms, now_ms=NOW)
+        return traffic.enter("main", "a", NOW)
+
+    assert 50 <= waits(1) <= 60
+    assert 2000 / PER_RECEIVER <= waits(2000) <= 1.3 * 2000 / PER_RECEIVER
+    assert 8000 / PER_RECEIVER <= waits(8000) <= 1.3 * 8000 / PER_RECEIVER
+
+
 def test_a_success_ends_the_pause() -> None:
     traffic = Traffic()
     for _ in range(20):

@@ -29,7 +29,10 @@ class NotMedia(MediaError):  # noqa: N818  the tree of errors names what is wron
 
 
 class Source(Protocol):
-    """An encoder's bytes; an FLV source may have `next_run() -> bool`, which goes on after an end with a new header."""
+    """An encoder's bytes; an FLV source may have `next_run() -> bool`, which goes on after an end with a new header.
+
+    It may count in `damaged` what came and could not be read.
+    """
 
     @property
     def format(self) -> str:

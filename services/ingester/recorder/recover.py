@@ -12,7 +12,7 @@ from pathlib import Path
 from services.ingester.recorder.cuts import segment_end
 from services.ingester.recorder.head import SegmentHead, read_head
 from services.ingester.recorder.model import AUDIO_ID, VIDEO_ID, VIDEO_SCALE, SegmentInfo
-from services.ingester.recorder.writer import store_error
+from services.ingester.recorder.writer import MOST_KEYFRAMES, store_error
 from shared.logging import get_logger
 from shared.media.model import SampleTable, TrackConfig
 from shared.media.mp4.boxes import Mp4Error
@@ -89,7 +89,7 @@ def _describe(
         wall_start_ms=head.wall_start_ms,
         bytes=size,
         sha256=_digest(path),
-        keyframes=() if video is None else tuple(int(t) for t in video.pts[video.sync]),
+        keyframes=() if video is None else tuple(int(t) for t in video.pts[video.sync][:MOST_KEYFRAMES]),
         discontinuity=head.discontinuity,
         independent=head.independent,
     )

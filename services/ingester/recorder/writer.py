@@ -18,6 +18,8 @@ from shared.media.mp4.fragments import FragmentWriter, Sample
 from shared.media.mp4.init import build_init
 from shared.store.base import StoreFull
 
+MOST_KEYFRAMES = 4096
+"""More are not told: stamps that hardly rise can make a segment of them. They are in the file all the same."""
 FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 
 
@@ -118,7 +120,7 @@ class OpenSegment:
             wall_start_ms=self.head.wall_start_ms,
             bytes=self.size,
             sha256=self._digest.hexdigest(),
-            keyframes=tuple(self.keyframes),
+            keyframes=tuple(self.keyframes[:MOST_KEYFRAMES]),
             discontinuity=self.head.discontinuity,
             independent=self.head.independent,
         )

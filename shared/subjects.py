@@ -44,6 +44,7 @@ CHANNELS: tuple[Channel, ...] = (
     Channel(live.LiveFinish, "command", COMMANDS, ("scheduler", "gateway")),
     Channel(media.RecordingsSweep, "command", COMMANDS, ("scheduler",)),
     Channel(media.RecordingDelete, "command", COMMANDS, ("gateway",)),
+    Channel(media.RecordingRebuild, "command", COMMANDS, ("gateway", "clipper")),
     Channel(notifications.NotificationSend, "command", COMMANDS, ("notifier", "scheduler")),
     Channel(notifications.NotificationReplay, "command", COMMANDS, ("gateway",)),
     Channel(restreams.RestreamCommand, "command", COMMANDS, ("gateway", "scheduler")),

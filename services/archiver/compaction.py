@@ -13,6 +13,7 @@ from typing import Final
 
 from nats.js import JetStreamContext
 
+from services.archiver.rebuilding import Rebuilder
 from services.archiver.records import Records
 from services.archiver.slots import slot_of
 from shared.bus import Outbox
@@ -42,6 +43,7 @@ class Compactor:
         self._records = records
         self._outbox = outbox
         self._clock = clock
+        self.rebuilder = Rebuilder(js, store, records, clock)
 
     async def compact(self, account: str, event: str, *, everything: bool = False) -> None:
         """Compact the event's slots that are over, or all there is; announce hours that are over.
@@ -62,20 +64,25 @@ class Compactor:
                 return
             revision = stored.revision if stored else 0
             try:
-                updated = await asyncio.to_thread(self._closed, record, ripe, lost=missed == revision)
+                updated = await asyncio.to_thread(self._closed, record, ripe)
                 await self._records.write(stored, updated)
             except Conflict:  # another archiver was here first
                 continue
             except ObjectMissing:  # likewise, unless the record still lists it
+                if missed == revision:
+                    await self._rebuild(record, ripe)
                 missed = revision
+                continue
+            except IndexDamaged:
+                await self._rebuild(record, ripe)
                 continue
             log.info("recording.compacted", event_id=event, segments=len(ripe), log_sequence=updated.log_sequence)
         raise Conflict(f"the recording of {event} keeps changing")
 
-    def _closed(self, record: RecordingRecord, ripe: Sequence[Logged], *, lost: bool) -> RecordingRecord:
+    def _closed(self, record: RecordingRecord, ripe: Sequence[Logged]) -> RecordingRecord:
         """Write the objects of the hours that `ripe` touches, and give the record that lists them. Blocks.
 
-        ObjectMissing when a listed object is not there and is not known to be `lost`.
+        ObjectMissing or IndexDamaged when a listed object cannot be read.
         """
         numbering = Numbering(record.last, record.hours)
         gained: dict[int, list[IndexedSegment]] = {}
@@ -86,7 +93,7 @@ class Compactor:
         hours = {summary.hour: summary for summary in record.hours}
         place = ripe[-1].log
         for hour, segments in gained.items():
-            there = self._there(hours[hour], lost=lost) if hour in hours else ()
+            there = load_hour(self._store, hours[hour]).segments if hour in hours else ()
             hours[hour] = save_hour(self._store, make_hour(record.event, hour, place, [*there, *segments]))
         changes = {
             "hours": tuple(hours[hour] for hour in sorted(hours)),
@@ -97,17 +104,10 @@ class Compactor:
         }
         return record.model_copy(update=changes)
 
-    def _there(self, summary: HourSummary, *, lost: bool) -> tuple[IndexedSegment, ...]:
-        """Read what an hour holds. What cannot be read is given up: it must not hold up all that follows."""
-        try:
-            return load_hour(self._store, summary).segments
-        except IndexDamaged as error:
-            log.error("recording.hour.damaged", key=summary.key, error=str(error))
-        except ObjectMissing:
-            if not lost:
-                raise
-            log.error("recording.hour.lost", key=summary.key)
-        return ()
+    async def _rebuild(self, record: RecordingRecord, ripe: Sequence[Logged]) -> None:
+        """Make those of the hours readable that segments are to join: what they hold must not be lost by that."""
+        hours = {hour_of(logged.segment.wall_start_ms) for logged in ripe}
+        await self.rebuilder.rebuild(record.account, record.event, hours)
 
     async def _announce(self, stored: Stored[RecordingRecord], open_hours: set[int]) -> None:
         """Announce the hours that are over and were not, or not as they are now; Conflict leaves it to the next."""

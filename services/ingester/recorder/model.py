@@ -12,8 +12,6 @@ from typing import Literal, NamedTuple, Protocol
 from shared.errors import MediaError
 from shared.media.model import TrackConfig
 
-VIDEO_ID, AUDIO_ID = 1, 2
-"""Track ids in every init segment."""
 VIDEO_SCALE = 90000
 """Ticks a second of video, of both demuxers' times, and of the session's own time line."""
 MAX_OFFSET = 10 * VIDEO_SCALE

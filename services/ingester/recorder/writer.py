@@ -10,16 +10,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from services.ingester.recorder.head import SegmentHead, build_head
 from services.ingester.recorder.model import Place, SegmentInfo
 from shared.errors import Unavailable
 from shared.media.model import TrackConfig
 from shared.media.mp4.fragments import FragmentWriter, Sample
 from shared.media.mp4.init import build_init
+from shared.media.segment_files import MOST_KEYFRAMES
+from shared.media.segment_head import SegmentHead, build_head
 from shared.store.base import StoreFull
 
-MOST_KEYFRAMES = 4096
-"""More are not told: stamps that hardly rise can make a segment of them. They are in the file all the same."""
 FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 
 

@@ -105,6 +105,11 @@ def inbox_prefix(user: str) -> str:
     return f"_INBOX_{user}"
 
 
+def holder_subject(token: str) -> str:
+    """Give the subject at which an ingester is asked whether it holds a lease: of their inboxes, nobody else's."""
+    return f"{inbox_prefix('ingester')}.holder.{token}"
+
+
 def pull_inbox(user: str) -> bytes:
     """Give the same for a pull consumer's messages, as nats-py's subscriptions take it."""
     return f"{inbox_prefix(user)}.".encode()

@@ -20,11 +20,12 @@ from shared.bus import Outbox
 from shared.clock import Clock
 from shared.kv import Conflict, Stored
 from shared.logging import get_logger
+from shared.media.timeline import identity
 from shared.messages.jobs import HourSummary, RecordingRecord
-from shared.messages.media import HourClosed, IndexedSegment
-from shared.recording.hours import IndexDamaged, hour_of, load_hour, make_hour, save_hour
+from shared.messages.media import HourClosed, IndexedSegment, SegmentWritten
+from shared.recording.hours import IndexDamaged, hour_of, is_whole_of, load_hour, make_hour, save_hour
 from shared.recording.log import Logged, read_log
-from shared.recording.numbering import Numbering
+from shared.recording.numbering import Numbering, contains
 from shared.store.base import MediaStore, ObjectMissing
 
 log = get_logger()
@@ -90,15 +91,20 @@ class Compactor:
             indexed = numbering.add(logged)
             if indexed is not None:
                 gained.setdefault(hour_of(logged.segment.wall_start_ms), []).append(indexed)
+            elif not logged.segment.recovered and (hour := _closed_in(record, logged.segment)) is not None:
+                # There already, or only what was salvaged of it.
+                gained.setdefault(hour, []).append(IndexedSegment(log=logged.log, segment=logged.segment))
         hours = {summary.hour: summary for summary in record.hours}
         place = ripe[-1].log
         for hour, segments in gained.items():
             there = load_hour(self._store, hours[hour]).segments if hour in hours else ()
-            hours[hour] = save_hour(self._store, make_hour(record.event, hour, place, [*there, *segments]))
+            made = make_hour(record.event, hour, place, [*there, *segments])
+            if hour not in hours or made.segments != there:
+                hours[hour] = save_hour(self._store, made)
         changes = {
             "hours": tuple(hours[hour] for hour in sorted(hours)),
             "log_sequence": place,
-            "last": numbering.last,
+            "last": tuple(_whole(last, ripe) for last in numbering.last),
             "longest_ms": max([record.longest_ms, *(summary.longest_ms for summary in hours.values())]),
             "changed_ms": self._clock.now_ms(),
         }
@@ -124,6 +130,20 @@ class Compactor:
         keys = {hour.key for hour in fresh}
         hours = tuple(hour.model_copy(update={"closed": True}) if hour.key in keys else hour for hour in record.hours)
         await self._records.write(stored, record.model_copy(update={"hours": hours}))
+
+
+def _closed_in(record: RecordingRecord, segment: SegmentWritten) -> int | None:
+    """Name the closed hour that lists a segment."""
+    name = identity(segment)
+    return next((hour.hour for hour in record.hours for run in hour.runs or () if contains(run, name)), None)
+
+
+def _whole(last: IndexedSegment, ripe: Sequence[Logged]) -> IndexedSegment:
+    """Put the whole in the place of a track's newest segment that was salvaged short."""
+    for logged in ripe:
+        if identity(logged.segment) == identity(last.segment) and is_whole_of(last.segment, logged.segment):
+            last = last.model_copy(update={"log": logged.log, "segment": logged.segment})
+    return last
 
 
 def ripe_part(tail: Sequence[Logged]) -> list[Logged]:

@@ -21,6 +21,7 @@ SERVICES: Final = (
     "gateway", "scheduler", "ingester", "proxy-encoder", "archiver", "clipper", "exporter", "restreamer", "notifier",
 )  # fmt: skip
 OPERATOR: Final = "operator"  # for people: dead letters, backups
+HOLDER: Final = "ingester"  # its instances ask each other who lives, and answer (shared.subjects.holder_subject)
 USERS: Final = (*SERVICES, USER, OPERATOR)
 API: Final = "$JS.API"
 HEAD: Final = "# Generated from shared/streams.py and shared/subjects.py by `make contracts`; do not edit.\n"
@@ -35,8 +36,9 @@ def publishes(service: str) -> list[str]:
     """Give the subjects that a service may publish to."""
     probe = failure_subject(probe_name(service), 0)
     parts = (_of_channels(service), _of_consumers(service), _of_streams(service), _of_buckets(service))
+    asked = (f"{inbox_prefix(service)}.>",) if service == HOLDER else ()
     own = f"{API}.DIRECT.GET.{DEADLETTERS}.{probe}"  # to see when the broker took it
-    return sorted({probe, own, *chain.from_iterable(parts)})
+    return sorted({probe, own, *asked, *chain.from_iterable(parts)})
 
 
 def _of_channels(service: str) -> Iterable[str]:

@@ -71,6 +71,7 @@ STREAMS: tuple[StreamSpec, ...] = (
         (
             "clips.create.>", "clips.refine.>", "clips.cancel.>", "clips.delete.>", "exports.deliver.>",
             "library.delete.>", "live.finish.>", "recordings.sweep.>", "recordings.delete.>",
+            "recordings.rebuild.>",
             "notifications.send.>", "notifications.replay.>", "restreams.command.>",
         ),
         "workqueue", timedelta(0), 1 << 30, discard="new", readers=("gateway",),
@@ -120,6 +121,7 @@ CONSUMERS: tuple[ConsumerSpec, ...] = (
     ConsumerSpec("archiver-jobs", "archiver", EVENTS, "live.job.state_changed.>", max_deliver=50),
     ConsumerSpec("archiver-sweep", "archiver", COMMANDS, "recordings.sweep.>"),
     ConsumerSpec("archiver-delete", "archiver", COMMANDS, "recordings.delete.>", max_deliver=50),
+    ConsumerSpec("archiver-rebuild", "archiver", COMMANDS, "recordings.rebuild.>", workers=1),
     ConsumerSpec("restreamer-command", "restreamer", COMMANDS, "restreams.command.>", timedelta(seconds=10), 8, 1),
     ConsumerSpec("notifier-clips", "notifier", EVENTS, "clips.>", timedelta(seconds=10), 10, 1),
     ConsumerSpec("notifier-live", "notifier", EVENTS, "live.>", timedelta(seconds=10), 10, 1),

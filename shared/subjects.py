@@ -44,6 +44,7 @@ CHANNELS: tuple[Channel, ...] = (
     Channel(live.LiveFinish, "command", COMMANDS, ("scheduler", "gateway")),
     Channel(media.RecordingsSweep, "command", COMMANDS, ("scheduler",)),
     Channel(media.RecordingDelete, "command", COMMANDS, ("gateway",)),
+    Channel(media.RecordingRebuild, "command", COMMANDS, ("gateway", "clipper")),
     Channel(notifications.NotificationSend, "command", COMMANDS, ("notifier", "scheduler")),
     Channel(notifications.NotificationReplay, "command", COMMANDS, ("gateway",)),
     Channel(restreams.RestreamCommand, "command", COMMANDS, ("gateway", "scheduler")),
@@ -102,6 +103,11 @@ def failure_subject(durable: str, sequence: int | Literal["*"]) -> str:
 def inbox_prefix(user: str) -> str:
     """Give the beginning of the subjects to which a user of the broker gets its answers."""
     return f"_INBOX_{user}"
+
+
+def holder_subject(token: str) -> str:
+    """Give the subject at which an ingester is asked whether it holds a lease: of their inboxes, nobody else's."""
+    return f"{inbox_prefix('ingester')}.holder.{token}"
 
 
 def pull_inbox(user: str) -> bytes:

@@ -13,17 +13,19 @@ from typing import Final
 
 from nats.js import JetStreamContext
 
+from services.archiver.rebuilding import Rebuilder
 from services.archiver.records import Records
 from services.archiver.slots import slot_of
 from shared.bus import Outbox
 from shared.clock import Clock
 from shared.kv import Conflict, Stored
 from shared.logging import get_logger
+from shared.media.timeline import identity
 from shared.messages.jobs import HourSummary, RecordingRecord
-from shared.messages.media import HourClosed, IndexedSegment
-from shared.recording.hours import IndexDamaged, hour_of, load_hour, make_hour, save_hour
+from shared.messages.media import HourClosed, IndexedSegment, SegmentWritten
+from shared.recording.hours import IndexDamaged, hour_of, is_whole_of, load_hour, make_hour, save_hour
 from shared.recording.log import Logged, read_log
-from shared.recording.numbering import Numbering
+from shared.recording.numbering import Numbering, contains
 from shared.store.base import MediaStore, ObjectMissing
 
 log = get_logger()
@@ -42,6 +44,7 @@ class Compactor:
         self._records = records
         self._outbox = outbox
         self._clock = clock
+        self.rebuilder = Rebuilder(js, store, records, clock)
 
     async def compact(self, account: str, event: str, *, everything: bool = False) -> None:
         """Compact the event's slots that are over, or all there is; announce hours that are over.
@@ -62,20 +65,25 @@ class Compactor:
                 return
             revision = stored.revision if stored else 0
             try:
-                updated = await asyncio.to_thread(self._closed, record, ripe, lost=missed == revision)
+                updated = await asyncio.to_thread(self._closed, record, ripe)
                 await self._records.write(stored, updated)
             except Conflict:  # another archiver was here first
                 continue
             except ObjectMissing:  # likewise, unless the record still lists it
+                if missed == revision:
+                    await self._rebuild(record, ripe)
                 missed = revision
+                continue
+            except IndexDamaged:
+                await self._rebuild(record, ripe)
                 continue
             log.info("recording.compacted", event_id=event, segments=len(ripe), log_sequence=updated.log_sequence)
         raise Conflict(f"the recording of {event} keeps changing")
 
-    def _closed(self, record: RecordingRecord, ripe: Sequence[Logged], *, lost: bool) -> RecordingRecord:
+    def _closed(self, record: RecordingRecord, ripe: Sequence[Logged]) -> RecordingRecord:
         """Write the objects of the hours that `ripe` touches, and give the record that lists them. Blocks.
 
-        ObjectMissing when a listed object is not there and is not known to be `lost`.
+        ObjectMissing or IndexDamaged when a listed object cannot be read.
         """
         numbering = Numbering(record.last, record.hours)
         gained: dict[int, list[IndexedSegment]] = {}
@@ -83,31 +91,29 @@ class Compactor:
             indexed = numbering.add(logged)
             if indexed is not None:
                 gained.setdefault(hour_of(logged.segment.wall_start_ms), []).append(indexed)
+            elif not logged.segment.recovered and (hour := _closed_in(record, logged.segment)) is not None:
+                # There already, or only what was salvaged of it.
+                gained.setdefault(hour, []).append(IndexedSegment(log=logged.log, segment=logged.segment))
         hours = {summary.hour: summary for summary in record.hours}
         place = ripe[-1].log
         for hour, segments in gained.items():
-            there = self._there(hours[hour], lost=lost) if hour in hours else ()
-            hours[hour] = save_hour(self._store, make_hour(record.event, hour, place, [*there, *segments]))
+            there = load_hour(self._store, hours[hour]).segments if hour in hours else ()
+            made = make_hour(record.event, hour, place, [*there, *segments])
+            if hour not in hours or made.segments != there:
+                hours[hour] = save_hour(self._store, made)
         changes = {
             "hours": tuple(hours[hour] for hour in sorted(hours)),
             "log_sequence": place,
-            "last": numbering.last,
+            "last": tuple(_whole(last, ripe) for last in numbering.last),
             "longest_ms": max([record.longest_ms, *(summary.longest_ms for summary in hours.values())]),
             "changed_ms": self._clock.now_ms(),
         }
         return record.model_copy(update=changes)
 
-    def _there(self, summary: HourSummary, *, lost: bool) -> tuple[IndexedSegment, ...]:
-        """Read what an hour holds. What cannot be read is given up: it must not hold up all that follows."""
-        try:
-            return load_hour(self._store, summary).segments
-        except IndexDamaged as error:
-            log.error("recording.hour.damaged", key=summary.key, error=str(error))
-        except ObjectMissing:
-            if not lost:
-                raise
-            log.error("recording.hour.lost", key=summary.key)
-        return ()
+    async def _rebuild(self, record: RecordingRecord, ripe: Sequence[Logged]) -> None:
+        """Make those of the hours readable that segments are to join: what they hold must not be lost by that."""
+        hours = {hour_of(logged.segment.wall_start_ms) for logged in ripe}
+        await self.rebuilder.rebuild(record.account, record.event, hours)
 
     async def _announce(self, stored: Stored[RecordingRecord], open_hours: set[int]) -> None:
         """Announce the hours that are over and were not, or not as they are now; Conflict leaves it to the next."""
@@ -124,6 +130,20 @@ class Compactor:
         keys = {hour.key for hour in fresh}
         hours = tuple(hour.model_copy(update={"closed": True}) if hour.key in keys else hour for hour in record.hours)
         await self._records.write(stored, record.model_copy(update={"hours": hours}))
+
+
+def _closed_in(record: RecordingRecord, segment: SegmentWritten) -> int | None:
+    """Name the closed hour that lists a segment."""
+    name = identity(segment)
+    return next((hour.hour for hour in record.hours for run in hour.runs or () if contains(run, name)), None)
+
+
+def _whole(last: IndexedSegment, ripe: Sequence[Logged]) -> IndexedSegment:
+    """Put the whole in the place of a track's newest segment that was salvaged short."""
+    for logged in ripe:
+        if identity(logged.segment) == identity(last.segment) and is_whole_of(last.segment, logged.segment):
+            last = last.model_copy(update={"log": logged.log, "segment": logged.segment})
+    return last
 
 
 def ripe_part(tail: Sequence[Logged]) -> list[Logged]:

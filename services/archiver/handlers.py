@@ -16,7 +16,7 @@ from shared.errors import NotYet, Unavailable
 from shared.logging import get_logger
 from shared.messages.jobs import ENDED_STATES
 from shared.messages.live import JobStateChanged
-from shared.messages.media import RecordingDelete, RecordingsSweep, SegmentWritten
+from shared.messages.media import RecordingDelete, RecordingRebuild, RecordingsSweep, SegmentWritten
 
 log = get_logger()
 LOOK_AGAIN: Final = timedelta(seconds=10)
@@ -64,6 +64,15 @@ def make_delete(removal: Removal) -> Callable[[RecordingDelete], Awaitable[None]
         await removal.remove(message)
 
     return delete
+
+
+def make_rebuild(compactor: Compactor) -> Callable[[RecordingRebuild], Awaitable[None]]:
+    """Make the handler of `recordings.rebuild`."""
+
+    async def rebuild(message: RecordingRebuild) -> None:
+        await compactor.rebuilder.rebuild(message.account, message.event, {message.hour})
+
+    return rebuild
 
 
 def make_sweep(sweeper: Sweeper) -> Callable[[RecordingsSweep], Awaitable[None]]:

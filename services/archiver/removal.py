@@ -27,9 +27,16 @@ class Removal:
     async def remove(self, wish: RecordingDelete) -> None:
         """Delete the segments that lie whole in the range, or everything. Unavailable, Conflict."""
         await self.compactor.compact(wish.account, wish.event, everything=True)
+        await self.compactor.rebuilder.rebuild(wish.account, wish.event, await self._parted(wish))
         await self.retention.expire(wish.account, wish.event, split_by(self.store, wish))
         await self.retention.tidy(wish.account, wish.event)
         log.info("recording.deleted", event_id=wish.event, from_ms=wish.from_ms, to_ms=wish.to_ms)
+
+    async def _parted(self, wish: RecordingDelete) -> set[int]:
+        """Name the hours of which a part goes: what they hold must be known."""
+        found = await self.retention.hours(wish.account, wish.event)
+        edges = {wish.from_ms, wish.to_ms} - {None}
+        return {hour.hour for hour in found for edge in edges if edge and hour.wall_start_ms < edge < hour.wall_end_ms}
 
 
 def split_by(store: MediaStore, wish: RecordingDelete) -> Split:

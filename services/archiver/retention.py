@@ -19,6 +19,7 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.errors import APIError
 
+from services.archiver.finding import files_of
 from services.archiver.records import Records
 from shared.bus import Outbox
 from shared.clock import Clock
@@ -78,6 +79,11 @@ class Retention:
             )
             await self._forget(account, event, hour)
             log.info("recording.hour.expired", event_id=event, hour=hour.hour, segments=hour.segments)
+
+    async def hours(self, account: str, event: str) -> tuple[HourSummary, ...]:
+        """List a recording's closed hours."""
+        stored = await self._records.recording(account, event)
+        return stored.value.hours if stored else ()
 
     async def tidy(self, account: str, event: str) -> None:
         """Remove index objects that no record lists any more, and the record of a recording that is all gone."""
@@ -142,11 +148,8 @@ class Retention:
         return (None, hour) if end_ms + self._keep_ms <= self._clock.now_ms() else (hour, None)
 
     async def _delete(self, record: RecordingRecord, hour: HourSummary, others: Sequence[HourSummary]) -> None:
-        """Delete an hour's bytes, then its object; an hour whose object is gone has no bytes left."""
-        try:
-            keys, folders = await asyncio.to_thread(self._contents, record.event, hour)
-        except ObjectMissing:
-            return
+        """Delete an hour's bytes, then its object."""
+        keys, folders = await asyncio.to_thread(self._contents, record.event, hour)
         await self._remove(keys)
         tail = await read_log(self._js(), record.account, record.event, after=record.log_sequence)
         folders -= {_folder(record.event, logged.segment) for logged in tail}
@@ -158,21 +161,22 @@ class Retention:
         await self._purge(record.account, record.event, hour.log_sequence)
 
     def _contents(self, event: str, hour: HourSummary) -> tuple[list[str], set[str]]:
-        """Give the keys of an hour's segments, and their sessions' folders; ObjectMissing. Blocks."""
+        """Give the keys of an hour's segments, and their sessions' folders. Blocks.
+
+        When its object cannot say it (it goes after the bytes, so it may be gone for that), by its summary and by what
+        lies there.
+        """
         try:
             segments = [indexed.segment for indexed in load_hour(self._store, hour).segments]
-        except IndexDamaged as error:  # its segments go with their sessions' folders
-            log.error("recording.hour.damaged", key=hour.key, error=str(error))
-            return [], {_folder(event, run) for run in hour.runs or ()}
+        except (IndexDamaged, ObjectMissing) as error:
+            log.warning("recording.hour.unreadable", key=hour.key, error=str(error))
+            return files_of(self._store, event, hour), {_folder(event, run) for run in hour.runs or ()}
         return [segment.key for segment in segments], {_folder(event, segment) for segment in segments}
 
     def _folders(self, event: str, hour: HourSummary) -> set[str]:
         if hour.runs is not None:
             return {_folder(event, run) for run in hour.runs}
-        try:
-            return self._contents(event, hour)[1]
-        except ObjectMissing:
-            return set()
+        return self._contents(event, hour)[1]
 
     async def _remove(self, keys: Iterable[str]) -> None:
         """Delete objects, several at once: a remote store takes some 20 ms for each."""

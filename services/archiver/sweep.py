@@ -58,6 +58,9 @@ class Sweeper:
     async def _sweep(self, account: str, event: str) -> None:
         last = await newest(self._js(), account, event)
         quiet = last is not None and slot_of(last.segment.wall_start_ms) < slot_of(self._clock.now_ms() - GRACE_MS)
+        rebuilder = self._compactor.rebuilder
+        if missing := await rebuilder.missing(account, event):
+            await rebuilder.rebuild(account, event, missing)
         await self._compactor.compact(account, event, everything=quiet or await self._records.ended(account, event))
         await self._retention.expire(account, event)
         await self._retention.tidy(account, event)

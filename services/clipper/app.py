@@ -14,6 +14,7 @@ from services.clipper.work import ClipWork
 from shared.kv import Bucket
 from shared.messages.clips import ClipRecord
 from shared.messages.jobs import JobRecord, SessionRecord
+from shared.recording.asking import Asking
 from shared.reserve import store_reserve
 from shared.service import Service
 from shared.store import open_store
@@ -24,7 +25,8 @@ def build(service: Service) -> None:
     store = open_store(service.settings)
     clips = Clips(Bucket(service.js, "clips", ClipRecord), service.outbox, service.clock)
     jobs, sessions = Bucket(service.js, "events", JobRecord), Bucket(service.js, "sessions", SessionRecord)
-    source = Source(service.js, store, jobs, sessions, service.clock)
+    asking = Asking(service.outbox, service.clock)
+    source = Source(service.js, store, jobs, sessions, service.clock, asking)
     handlers = Handlers(ClipWork(clips, source, Cutter(store), service.outbox, store_reserve(service.settings)))
     removal = Removal(clips.bucket, store, service.clock, timedelta(days=service.settings.clip_retention_days))
     service.beside(lambda: sweeping(store, service.clock))

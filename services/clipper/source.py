@@ -25,6 +25,7 @@ from shared.messages.clips import ClipCreate, ClipFile, Gap
 from shared.messages.jobs import ENDED_STATES, JobRecord, SessionRecord
 from shared.messages.media import SegmentWritten
 from shared.recording import RecordingPart, load_range
+from shared.recording.asking import Asking
 from shared.store import MediaStore
 
 # A broadcast is over in these; a static job in `waiting` is between two.
@@ -33,6 +34,8 @@ OVER_STATES: Final = ENDED_STATES | {"waiting"}
 PATIENCE_MS: Final = 12_000
 # An open session that brings nothing is waited for so long; then the clip says what is missing.
 LATEST: Final = timedelta(minutes=10)
+# An hour whose index is being rebuilt is waited for so long; then it is missing in the clip.
+REBUILT_WITHIN: Final = timedelta(seconds=60)
 # Between two segments the wall clock may be corrected by so much against the encoder's.
 CLOCK_DRIFT: Final = Fraction(1, 4)
 # Encoders send a burst when they begin: what is recorded may be ahead of the wall clock by so much.
@@ -86,6 +89,7 @@ class Source:
     jobs: Bucket[JobRecord]
     sessions: Bucket[SessionRecord]
     clock: Clock
+    asking: Asking | None = None
 
     async def until_over(self, order: ClipCreate) -> timedelta:
         """Say how long a clip that may wait has to: until its end by the wall clock, or its job's; else zero."""
@@ -106,13 +110,15 @@ class Source:
         waited for since `since_ms`.
         """
         part = await self._part(order)
+        waited = timedelta(milliseconds=max(self.clock.now_ms() - since_ms, 0))
+        if part.unread and waited < REBUILT_WITHIN:
+            raise NotYet("the recording's index is being rebuilt", FIRST_LOOK)
         job = await self._job(order)
         start, end = self._bounds(order, job, part)
         touched = part.timeline.overlapping(Span(start, end)) if start < end else ()
         coming = False
         if start < end and (complete or not touched):
             coming = await self._is_coming(order, job, part, Span(start, end))
-            waited = timedelta(milliseconds=max(self.clock.now_ms() - since_ms, 0))
             if coming and waited < LATEST:
                 raise NotYet("a part of the clip is on its way", min(max(FIRST_LOOK, waited / 8), LONGEST_LOOK))
         if not touched:
@@ -131,6 +137,9 @@ class Source:
             part = await load_range(
                 self.js(), self.store, order.account, order.event, selection=order.selection, margin=margin
             )
+            if self.asking is not None:
+                for hour in part.unread:
+                    await self.asking.ask(order.account, order.event, hour)
             if margin >= FURTHEST or entry(part.timeline, part.span.start) is not None:
                 return part
             margin = min(margin * 10, FURTHEST)

@@ -29,6 +29,7 @@ from services.gateway.http.limits import BodyLimit
 from services.gateway.openapi import PATH, document_of
 from shared.health import standing
 from shared.readiness import notes_on
+from shared.recording.asking import Asking
 
 HEALTH: Final = "application/health+json"
 
@@ -83,6 +84,7 @@ def make_web(deps: Deps) -> FastAPI:
     native = (jobs_api, vods_api, media_api, library_api, restreams_api, credentials_api, webhooks_api, keys_api)
     for api in (*native, cdnetworks_api):
         app.include_router(api.router)
-    app.state.delivery = Delivery(deps.js, deps.store, deps.vault, deps.clock, lambda: deps.base_url)
+    asking = Asking(deps.outbox, deps.clock)
+    app.state.delivery = Delivery(deps.js, deps.store, deps.vault, deps.clock, lambda: deps.base_url, asking)
     app.include_router(delivery_router)
     return app

@@ -12,6 +12,7 @@ from services.ingester.access import Access
 from services.ingester.disk import Disk
 from services.ingester.doors import Doors
 from services.ingester.feed import Records
+from services.ingester.holders import Holders
 from services.ingester.leases import Lease, Leases
 from services.ingester.recording import Recording
 from services.ingester.salvage import Salvage
@@ -30,7 +31,8 @@ def build(service: Service) -> None:
     store = open_store(settings)
     sessions_of = partial(Bucket, js, "sessions")
     records = Records(sessions_of(SessionRecord), sessions_of(EventClock), sessions_of(PublisherStatus))
-    leases = Leases(Bucket(js, "leases", Lease), service.instance, socket.gethostname())
+    holders = Holders(lambda: service.broker.config.connection_state.connection)
+    leases = Leases(Bucket(js, "leases", Lease), service.instance, socket.gethostname(), holders)
     recording = Recording(store, clock)
 
     def takes(job: JobRecord) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from services.ingester.holders import Holders
 from services.ingester.refusals import taken
 from shared.errors import Unavailable
 from shared.kv import Bucket, Conflict, Stored
@@ -20,6 +21,8 @@ RENEW_S: Final = 5.0
 AGAIN_S: Final = 1.0
 """After a failed renewal: the broker may be back any moment, and others wait for this one to show up."""
 TRIES: Final = 3
+SILENT_S: Final = 3.0
+"""So long a holder that did not answer is not asked again: one publisher is looked at twice."""
 
 
 class Lease(Holder):
@@ -42,8 +45,10 @@ class _Held:
 class Leases:
     """Takes, renews and releases this instance's leases. While the broker is away, recording goes on without."""
 
-    def __init__(self, bucket: Bucket[Lease], instance: str, host: str) -> None:
+    def __init__(self, bucket: Bucket[Lease], instance: str, host: str, holders: Holders | None = None) -> None:
         self._bucket = bucket
+        self._holders = holders
+        self._silent: dict[str, tuple[str, float]] = {}  # by lease: whose holder did not answer, and until when
         self.me = Holder.here(instance, host)
         self._held: dict[str, _Held] = {}
         self._lost: Callable[[str], None] = lambda _session: None
@@ -70,7 +75,7 @@ class Leases:
             for _ in range(TRIES):
                 try:
                     stored = await self._bucket.get(key)
-                    if stored is not None and self._is_foreign(stored.value):
+                    if stored is not None and await self._is_held(key, stored.value):
                         raise taken()
                     held.epoch = await self._write(key, stored, held.lease)
                     break
@@ -98,8 +103,9 @@ class Leases:
 
     async def is_elsewhere(self, account: str, event: str) -> bool:
         """Tell whether a live instance other than this one holds an event; Unavailable."""
-        stored = await self._bucket.get(f"{account}.{event}")
-        return stored is not None and self._is_foreign(stored.value)
+        key = f"{account}.{event}"
+        stored = await self._bucket.get(key)
+        return stored is not None and await self._is_held(key, stored.value)
 
     async def release(self, account: str, event: str, session: str) -> None:
         """Give an event up, when the session still holds it."""
@@ -133,6 +139,26 @@ class Leases:
     def _is_foreign(self, lease: Lease) -> bool:
         return lease.token != self.me.token and not self.is_dead(lease)
 
+    async def _is_held(self, key: str, lease: Lease) -> bool:
+        """Tell whether another instance has a lease and lives: by looking, or by asking it.
+
+        Whoever writes over the lease of one that does not answer does so by compare-and-set: if it has renewed it
+        meanwhile, it is asked again.
+        """
+        if not self._is_foreign(lease):
+            return False
+        if self._holders is None or not lease.token:
+            return True
+        now = asyncio.get_running_loop().time()
+        token, until = self._silent.get(key, ("", 0.0))
+        if token == lease.token and now < until:
+            return False
+        if await self._holders.holds(lease.token, key):
+            return True
+        log.warning("lease.holder.silent", lease=key, instance=lease.instance, session=lease.session)
+        self._silent = {k: v for k, v in self._silent.items() if v[1] > now} | {key: (lease.token, now + SILENT_S)}
+        return False
+
     def _lease(self, session: str) -> Lease:
         return Lease(session=session, **self.me.model_dump())
 
@@ -145,7 +171,10 @@ class Leases:
     @contextlib.asynccontextmanager
     async def renewing(self) -> AsyncIterator[None]:
         """Renew what is held every 5 s while the block runs."""
-        async with beside(self._renew()):
+        async with contextlib.AsyncExitStack() as stack:
+            if self._holders is not None:
+                await stack.enter_async_context(self._holders.answering(self.me.token, lambda key: key in self._held))
+            await stack.enter_async_context(beside(self._renew()))
             yield
 
     async def _renew(self) -> None:
@@ -153,6 +182,8 @@ class Leases:
         while True:
             await asyncio.sleep(pause)
             try:
+                if self._holders is not None:
+                    self._holders.note()
                 for key, held in list(self._held.items()):
                     with contextlib.suppress(Conflict):  # somebody acts on it just now: the next round sees that
                         await self._keep(key, held)

@@ -112,6 +112,27 @@ class RecordingDelete(Message):
         return f"recording-delete-{self.event}-{self.from_ms}-{self.to_ms}-{self.at_ms}"
 
 
+class RecordingRebuild(Message):
+    """Rebuild an hour's index object, which somebody could not read: it is gone, or not what it was."""
+
+    channel: ClassVar[str] = "recordings.rebuild"
+
+    event: HexId
+    hour: int
+    key: StoreKey
+    at_ms: Millis
+
+    @property
+    def subject_id(self) -> str:
+        """The event."""
+        return self.event
+
+    @property
+    def dedup_id(self) -> str:
+        """One per object and minute, however many cannot read it."""
+        return f"rebuild-{self.key}-{self.at_ms // 60_000}"
+
+
 class RecordingExpired(Message):
     """A closed hour of a recording has been deleted, or a part of it: bytes and index."""
 

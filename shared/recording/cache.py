@@ -6,13 +6,11 @@ import asyncio
 from collections import OrderedDict
 from typing import Final
 
-from shared.logging import get_logger
 from shared.messages.jobs import HourSummary
 from shared.recording.entries import Entry, entry_of
-from shared.recording.hours import IndexDamaged, load_hour
+from shared.recording.hours import load_hour
 from shared.store.base import MediaStore, ObjectMissing
 
-log = get_logger()
 MOST_SEGMENTS: Final = 120_000
 
 
@@ -27,7 +25,7 @@ class HourCache:
         self._reading: dict[str, asyncio.Task[tuple[Entry, ...] | None]] = {}
 
     async def get(self, summary: HourSummary) -> tuple[Entry, ...] | None:
-        """Give an hour's entries; None when its object is gone, none (and logged) when it is broken."""
+        """Give an hour's entries; None when its object is gone. Raise IndexDamaged when it is broken."""
         known = self._hours.get(summary.key)
         if known is not None:
             self._hours.move_to_end(summary.key)
@@ -43,9 +41,6 @@ class HourCache:
             entries = await asyncio.to_thread(self._entries, summary)
         except ObjectMissing:
             return None
-        except IndexDamaged as error:
-            log.error("recording.hour.damaged", key=summary.key, error=str(error))
-            entries = ()
         self._hours[summary.key] = entries
         self._count += len(entries)
         while self._count > self._most and len(self._hours) > 1:

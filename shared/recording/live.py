@@ -21,8 +21,10 @@ from shared.logging import get_logger
 from shared.media.timeline import Identity
 from shared.messages.jobs import HourSummary, RecordingRecord
 from shared.messages.media import Track
+from shared.recording.asking import Asking
 from shared.recording.cache import HourCache
 from shared.recording.entries import Entry, entry_of
+from shared.recording.hours import IndexDamaged
 from shared.recording.load import RECORDINGS
 from shared.recording.log import read_log
 from shared.recording.numbering import Numbering, contains
@@ -34,6 +36,7 @@ RECORD_FRESH_NS: Final = 2_000_000_000
 # With the broker away, players are served what is known: they wait this long once in so many ns.
 PATIENCE_S: Final = 1.0
 RETRY_NS: Final = 3_000_000_000
+UNREAD_NS: Final = 2_000_000_000
 _VERSIONS: Final = itertools.count()
 
 
@@ -45,7 +48,13 @@ class LiveIndex:
     """One event's index. Call `refresh` before reading; reads see one consistent state between two awaits."""
 
     def __init__(
-        self, js: Callable[[], JetStreamContext], cache: HourCache, clock: Clock, account: str, event: str
+        self,
+        js: Callable[[], JetStreamContext],
+        cache: HourCache,
+        clock: Clock,
+        account: str,
+        event: str,
+        asking: Asking | None = None,
     ) -> None:
         self.account = account
         self.event = event
@@ -56,6 +65,8 @@ class LiveIndex:
         self._js = js
         self._cache = cache
         self._clock = clock
+        self._asking = asking
+        self._unread: dict[str, int] = {}  # hours that could not be read, and until when nobody tries again (ns)
         self._records = Bucket(js, RECORDINGS, RecordingRecord)
         self._record: RecordingRecord | None = None
         self._numbering = Numbering()
@@ -179,17 +190,31 @@ class LiveIndex:
     async def hour(self, summary: HourSummary) -> tuple[Entry, ...]:
         """Read a closed hour; IndexChanged when it has been rewritten or has expired meanwhile.
 
-        Empty, and logged, when its object is broken or lost.
+        Empty, and told to the archiver, while its object is broken or lost: it will be rebuilt.
         """
-        entries = await self._cache.get(summary)
+        now_ns = self._clock.monotonic_ns()
+        if now_ns < self._unread.get(summary.key, now_ns):
+            return ()
+        try:
+            entries = await self._cache.get(summary)
+        except IndexDamaged as error:
+            return await self._missed(summary, str(error))
         if entries is not None:
+            self._unread.pop(summary.key, None)
             return entries
         async with self._lock:
             await self._read_record()
         if any(hour.key == summary.key for hour in self.hours):
-            log.error("recording.hour.lost", key=summary.key)
-            return ()
+            return await self._missed(summary, "its object is gone")
         raise IndexChanged("the recording's index has changed")
+
+    async def _missed(self, summary: HourSummary, error: str) -> tuple[Entry, ...]:
+        if summary.key not in self._unread:
+            log.error("recording.hour.damaged", key=summary.key, error=error)
+        self._unread[summary.key] = self._clock.monotonic_ns() + UNREAD_NS
+        if self._asking is not None:
+            await self._asking.ask(self.account, self.event, summary)
+        return ()
 
     async def between(self, track: Track, start_ms: int, end_ms: int) -> list[Entry]:
         """Give all segments of a range by wall clock (ms), late ones too, each once, in the order of stream time."""
@@ -242,8 +267,17 @@ def _stream_order(entry: Entry) -> tuple[int, int]:
 class Shelf:
     """The indexes of the events that were asked for last."""
 
-    def __init__(self, js: Callable[[], JetStreamContext], store: MediaStore, clock: Clock, *, most: int = 256) -> None:
+    def __init__(
+        self,
+        js: Callable[[], JetStreamContext],
+        store: MediaStore,
+        clock: Clock,
+        *,
+        most: int = 256,
+        asking: Asking | None = None,
+    ) -> None:
         self._js = js
+        self._asking = asking
         self._clock = clock
         self._cache = HourCache(store)
         self._most = most
@@ -254,7 +288,7 @@ class Shelf:
         key = (account, event)
         index = self._indexes.get(key)
         if index is None:
-            index = self._indexes[key] = LiveIndex(self._js, self._cache, self._clock, account, event)
+            index = self._indexes[key] = LiveIndex(self._js, self._cache, self._clock, account, event, self._asking)
         self._indexes.move_to_end(key)
         while len(self._indexes) > self._most:
             self._indexes.popitem(last=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Final
 
@@ -11,14 +11,16 @@ from nats.js import JetStreamContext
 
 from shared.errors import Unavailable
 from shared.kv import Bucket
+from shared.logging import get_logger
 from shared.media.timeline import Span, Timeline, place
 from shared.messages.clips import Selection
 from shared.messages.jobs import HourSummary, RecordingRecord
 from shared.messages.media import SegmentWritten, Track
-from shared.recording.hours import load_hour
+from shared.recording.hours import IndexDamaged, load_hour
 from shared.recording.log import Logged, newest, read_log
 from shared.store.base import MediaStore, ObjectMissing
 
+log = get_logger()
 RECORDINGS: Final = "recordings"
 TRIES: Final = 4
 # How far a segment's wall clock may lie after the broker's, when the tail is entered by time.
@@ -37,6 +39,8 @@ class RecordingPart:
     timeline: Timeline
     span: Span
     newest: SegmentWritten | None
+    unread: tuple[HourSummary, ...] = ()
+    """Hours that the part touches and whose index objects cannot be read: what they held is missing in it."""
 
     @property
     def segments(self) -> tuple[SegmentWritten, ...]:
@@ -56,21 +60,22 @@ async def load_range(
 ) -> RecordingPart:
     """Read what `selection` and `margin` seconds on either side touch; `span` is the selection in stream time.
 
-    Unavailable when broker or store do not answer, IndexDamaged when an index object is broken.
+    Unavailable when broker or store do not answer.
     """
     bucket = Bucket(lambda: js, RECORDINGS, RecordingRecord)
-    for _ in range(TRIES):
+    for number in range(TRIES):
         stored, last = await asyncio.gather(bucket.get(f"{account}.{event}"), newest(js, account, event))
         record = stored.value if stored else RecordingRecord(account=account, event=event, changed_ms=0)
         want = _Want.of(selection, margin, _newest(record, last))
         try:
-            closed, tail = await asyncio.gather(
-                asyncio.to_thread(_closed, store, record.hours, want), _tail(js, record, want)
+            (closed, unread), tail = await asyncio.gather(
+                asyncio.to_thread(_closed, store, record.hours, want, last=number == TRIES - 1),
+                _tail(js, record, want),
             )
-        except ObjectMissing:  # the hour was rewritten or expired after the record was read
+        except ObjectMissing:  # the hour was rewritten or expired after the record was read, or it is lost
             continue
         every = Timeline(s for s in [*closed, *(logged.segment for logged in tail)] if s.track == track)
-        return _part(account, event, every, selection, margin, _newest(record, last))
+        return replace(_part(account, event, every, selection, margin, _newest(record, last)), unread=unread)
     raise Unavailable("the recording's index keeps changing")
 
 
@@ -119,8 +124,21 @@ def _newest(record: RecordingRecord, last: Logged | None) -> SegmentWritten | No
     return max(ends, key=lambda s: place(s).end) if ends else last.segment if last else None
 
 
-def _closed(store: MediaStore, hours: tuple[HourSummary, ...], want: _Want) -> list[SegmentWritten]:
-    return [indexed.segment for hour in hours if want.touches(hour) for indexed in load_hour(store, hour).segments]
+def _closed(
+    store: MediaStore, hours: tuple[HourSummary, ...], want: _Want, *, last: bool
+) -> tuple[list[SegmentWritten], tuple[HourSummary, ...]]:
+    """Read the hours that are wanted, and name those that cannot be read. ObjectMissing, but on the `last` try."""
+    found: list[SegmentWritten] = []
+    unread: list[HourSummary] = []
+    for hour in filter(want.touches, hours):
+        try:
+            found += [indexed.segment for indexed in load_hour(store, hour).segments]
+        except (IndexDamaged, ObjectMissing) as error:
+            if not last and isinstance(error, ObjectMissing):
+                raise
+            log.error("recording.hour.damaged", key=hour.key, error=str(error))
+            unread.append(hour)
+    return found, tuple(unread)
 
 
 async def _tail(js: JetStreamContext, record: RecordingRecord, want: _Want) -> list[Logged]:

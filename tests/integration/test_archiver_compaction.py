@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from shared.messages.jobs import RecordingRecord
+from shared.messages.media import SegmentWritten
 from shared.recording.hours import HOUR_MS, hour_of, load_hour
 from tests.support.archive import Archive, Killed, archive, parts
 from tests.support.nats import NatsServer
@@ -193,7 +194,7 @@ async def test_an_hour_that_cannot_be_read_does_not_hold_up_what_follows(archive
     await publish(archiver.js, session.segments(40, first=25))
     await archiver.compactor.compact(ACCOUNT, event)
     entries = await (await archiver.index(event)).numbered("primary-1")
-    assert [(entry.sequence, entry.number) for entry in entries] == [(n, n) for n in range(20, 65)]
+    assert [(entry.sequence, entry.number) for entry in entries] == [(n, n) for n in range(65)], "rebuilt from the log"
 
 
 async def test_a_clock_that_jumps_for_a_while_does_not_stop_compaction(archiver: Archive) -> None:
@@ -207,3 +208,54 @@ async def test_a_clock_that_jumps_for_a_while_does_not_stop_compaction(archiver:
     record = await check(archiver, event, list(range(30)))
     assert sum(hour.segments for hour in record.hours) == 20
     assert record.hours[-1].hour == FIRST_HOUR + 400
+
+
+def short(session: Session, sequence: int) -> SegmentWritten:
+    """What was salvaged of a segment whose writer lived after all: a copy, under its number with twelve digits."""
+    folder = f"live/{session.event}/{session.session}/{session.track}"
+    return session.segment(sequence, key=f"{folder}/{sequence:012}.m4s", bytes=9000, duration=20_000, recovered=True)
+
+
+@pytest.mark.parametrize("at", [3, 7], ids=["in the middle of an hour", "the newest of all"])
+async def test_what_was_salvaged_short_is_replaced_by_the_whole_after_its_hour_was_compacted(
+    archiver: Archive, at: int
+) -> None:
+    event = new_event()
+    session = Session(event, first_frame_ms=HOUR_START_MS)
+    log = [short(session, n) if n == at else session.segment(n) for n in range(8)]
+    await publish(archiver.js, log)
+    await archiver.compactor.compact(ACCOUNT, event, everything=True)
+    before = await archiver.record(event)
+    assert before is not None
+    assert [hour.bytes for hour in before.hours] == [7 * 1_250_000 + 9000]
+    index = await archiver.index(event)
+    await publish(archiver.js, [session.segment(at)])
+    await archiver.compactor.compact(ACCOUNT, event, everything=True)
+    await publish(archiver.js, session.segments(2, first=8))
+    await archiver.compactor.compact(ACCOUNT, event, everything=True)
+    after = await archiver.record(event)
+    assert after is not None
+    assert [hour.bytes for hour in after.hours] == [10 * 1_250_000]
+    indexed = load_hour(archiver.store, after.hours[0]).segments
+    assert [(i.segment.sequence, i.number, i.discontinuity) for i in indexed] == [
+        (i.sequence, i.number, i.seams) for i in await (await archiver.index(event)).numbered("primary-1")
+    ]
+    assert [i.number for i in indexed] == list(range(10))
+    assert [i.segment.key for i in indexed] == [session.segment(n).key for n in range(10)]
+    await index.refresh()
+    assert [e.key for e in await index.numbered("primary-1")] == [i.segment.key for i in indexed]
+
+
+async def test_what_is_there_already_writes_no_hour_anew(archiver: Archive) -> None:
+    event = new_event()
+    session = Session(event, first_frame_ms=HOUR_START_MS)
+    await publish(archiver.js, session.segments(5))
+    await archiver.compactor.compact(ACCOUNT, event, everything=True)
+    before = await archiver.record(event)
+    await publish(archiver.js, [session.segment(2), short(session, 3)], dedup=False)
+    await archiver.compactor.compact(ACCOUNT, event, everything=True)
+    after = await archiver.record(event)
+    assert before is not None
+    assert after is not None
+    assert [hour.key for hour in after.hours] == [hour.key for hour in before.hours]
+    assert after.log_sequence > before.log_sequence

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from services.ingester.recorder.head import SegmentHead, build_head
 from services.ingester.recorder.model import NotMedia, RecorderLimits
 from services.ingester.recorder.recover import recover
 from shared.media.mp4.fragments import read_fragments
+from shared.media.segment_head import SegmentHead, build_head
 from shared.store.base import StoreFull
 from tests.support import media_flv as flv
 from tests.support import media_streams as media

@@ -1,107 +1,64 @@
-"""Damaged streams of real encoders: whatever is broken is damage, counted, and never a crash."""
+"""Damaged streams of real encoders: whatever is broken is damage, counted, and never a crash or an end."""
 
 from __future__ import annotations
 
-import contextlib
 import random
+import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from services.ingester.recorder.audio import AacSound, AdtsSplitter
 from services.ingester.recorder.flv import FlvDemuxer
-from services.ingester.recorder.model import MAX_OFFSET, NotMedia
+from services.ingester.recorder.model import MAX_OFFSET, Frame, NotMedia
 from services.ingester.recorder.mpegts import TsDemuxer
+from services.ingester.recorder.pictures import LengthPrefixed
+from services.ingester.recorder.stamps import Stamps
+from services.ingester.recorder.units import AccessUnits
+from shared.errors import ReelayError
 from tests.support import fields
 from tests.support import media_flv as flv
 from tests.support import media_streams as media
+from tests.support.media_recording import Recorded, pieces
+from tests.support.publishers_bytes import LAID, MADE, PARSERS, parsers, streams
+from tests.support.spoil import STREAMS, Dice, some
 from tests.support.ts_layouts import LAYOUTS
-from tests.support.ts_mux import coded, mux
+from tests.support.ts_mux import AUDIO, MAP, VIDEO, mux, section
 
-X264 = ("-c:v", "libx264", "-preset", "veryfast", "-g", "12", "-bf", "2")
-X265 = ("-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=error", "-g", "12")
-MADE = {
-    "h264.ts": (*X264, "-c:a", "aac"),
-    "hevc.ts": (*X265, "-c:a", "libopus"),
-    "program.ts": (*X264, "-af", "pan=2.1|c0=c0|c1=c0|c2=c0", "-c:a", "aac"),
-    "low.ts": (*X264, "-c:a", "aac", "-ar", "24000"),
-    "h264.flv": (*X264, "-c:a", "aac"),
-    "hevc.flv": (*X265, "-c:a", "libopus"),
-    "program.flv": (*X264, "-af", "pan=2.1|c0=c0|c1=c0|c2=c0", "-c:a", "aac"),
-    "low.flv": (*X264, "-c:a", "aac", "-ar", "24000", "-ac", "1"),
-}
-LAID = ("chunks-300", "ten-in-one", "nal-a-packet", "every-tenth-stamped")
-RUNS = 12
-Dice = random.Random
+RUNS = 6
+SMALL_RUNS = 150
 
 
 @pytest.fixture(scope="module")
-def streams(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    folder = tmp_path_factory.mktemp("fuzz")
-
-    def make(name: str, *coding: str) -> Path:
-        picture, sine = "testsrc2=size=96x64:rate=25:duration=1.5", "sine=sample_rate=48000:duration=1.5"
-        media.run("-v", "error", "-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", sine, *coding, folder / name)
-        return folder / name
-
-    found = {name: make(name, *coding).read_bytes() for name, coding in MADE.items()}
-    for codec, coding in (("h264", X264), ("hevc", X265)):
-        units = coded(make(f"{codec}.mp4", *coding, "-an"), "h264" if codec == "h264" else "hevc", delimiters=False)
-        for name in LAID:
-            found[f"{codec}-{name}.ts"] = bytes(mux("h264" if codec == "h264" else "hevc", LAYOUTS[name](units)))
+def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    found = streams(tmp_path_factory.mktemp("fuzz"))
     pairs = fields.frames(12)
     found["fields.ts"] = bytes(mux("h264", LAYOUTS["one"]([unit for pair in pairs for unit in pair])))
     return found
 
 
-def anywhere(data: bytes, dice: Dice) -> bytes:
-    """Change bytes anywhere, and take some out."""
-    out = bytearray(data)
-    for _ in range(dice.choice((1, 5, 50, 300))):
-        out[dice.randrange(len(out))] = dice.choice((0, 255, dice.randrange(256)))
-    if dice.random() < 0.3:
-        at = dice.randrange(len(out))
-        del out[at : at + dice.randrange(1, 3000)]
-    return bytes(out)
+def demux(name: str, data: bytes, dice: Dice) -> tuple[list[Frame], TsDemuxer | FlvDemuxer]:
+    demuxer = TsDemuxer() if name.endswith("ts") else FlvDemuxer()
+    frames: list[Frame] = []
+    at = 0
+    try:
+        while at < len(data):
+            size = dice.choice((188, 1316, 5000, 100_000))
+            frames += demuxer.feed(data[at : at + size])
+            at += size
+    except NotMedia:
+        pass
+    return frames + demuxer.flush(), demuxer
 
 
-def in_heads(data: bytes, dice: Dice) -> bytes:
-    """Change what headers lie in: the first bytes of TS packets, or of FLV tags' bodies, configurations above all."""
-    if data[:3] != b"FLV":
-        out = bytearray(data)
-        for at in range(0, len(out), 188):
-            if dice.random() < 0.05:
-                for _ in range(dice.choice((1, 1, 3))):
-                    out[at + dice.randrange(4, 60)] = dice.choice((0, 1, 255, dice.randrange(256)))
-        return bytes(out)
-    tags = []
-    for tag in flv.split(data):
-        body = bytearray(tag.body)
-        if body and dice.random() < (0.5 if tag.is_config else 0.05):
-            for _ in range(dice.choice((1, 2, 5))):
-                body[dice.randrange(min(len(body), 40))] = dice.choice((0, 255, dice.randrange(256)))
-            body = body[: dice.randrange(len(body) + 1)] if dice.random() < 0.3 else body
-        tags.append(tag._replace(body=bytes(body)))
-    return flv.join(tags)
-
-
-@pytest.mark.parametrize("spoil", [anywhere, in_heads], ids=lambda f: f.__name__)
-@pytest.mark.parametrize(
-    "name", [*MADE, *(f"{codec}-{lay}.ts" for codec in ("h264", "hevc") for lay in LAID), "fields.ts"]
-)
-def test_damage_never_crashes(streams: dict[str, bytes], name: str, spoil: Callable[[bytes, Dice], bytes]) -> None:
+@pytest.mark.parametrize("spoil", STREAMS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("name", [*MADE, *(f"h264-{lay}.ts" for lay in LAID), "fields.ts"])
+def test_damage_never_crashes(made: dict[str, bytes], name: str, spoil: Callable[[bytes, Dice], bytes]) -> None:
     dice = random.Random(f"{name} {spoil.__name__}")
     for _ in range(RUNS):
-        data = spoil(streams[name], dice)
-        demuxer = TsDemuxer() if name.endswith("ts") else FlvDemuxer()
-        frames = []
-        with contextlib.suppress(NotMedia):
-            at = 0
-            while at < len(data):
-                size = dice.choice((188, 1316, 5000, 100_000))
-                frames += demuxer.feed(data[at : at + size])
-                at += size
-        frames += demuxer.flush()
+        frames, demuxer = demux(name, spoil(made[name], dice), dice)
         assert demuxer.damaged >= 0
         for frame in frames:
             assert frame.payload
@@ -109,3 +66,111 @@ def test_damage_never_crashes(streams: dict[str, bytes], name: str, spoil: Calla
             assert frame.config.timescale > 0
             assert frame.duration >= 0
         assert len(demuxer.unsupported) < 50
+
+
+@pytest.mark.parametrize("name", PARSERS)
+def test_a_parser_raises_what_it_documents_and_nothing_else(made: dict[str, bytes], name: str) -> None:
+    parser = next(parser for parser in parsers(made) if parser.name == name)
+    for number in range(SMALL_RUNS):
+        dice = random.Random(f"{name} {number}")
+        data = some(dice.choice(parser.inputs), dice)
+        try:
+            parser.parse(data)
+        except parser.allowed:
+            continue
+
+
+@pytest.fixture(scope="module")
+def longer(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("longer")
+    return {name: media.encode(folder / name, video="h264-b", seconds=5, gop=15, size="96x64").read_bytes()
+            for name in PARTS}  # fmt: skip
+
+
+ERRORS = (
+    ValueError("planted"),
+    KeyError("planted"),
+    IndexError("planted"),
+    struct.error("planted"),
+    ZeroDivisionError(),
+)
+PARTS = {
+    "h264.flv": [(LengthPrefixed, "take"), (AacSound, "ready")],
+    "h264.ts": [(AccessUnits, "take"), (AccessUnits, "announce"), (AdtsSplitter, "split"), (Stamps, "stamped")],
+}
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize(("name", "part"), [(n, p) for n, ps in PARTS.items() for p in ps], ids=str)
+def test_whatever_a_demuxer_raises_is_damage_and_the_recording_goes_on(
+    name: str, part: tuple[type, str], error: Exception, longer: dict[str, bytes], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """A fault of ours in one unit of a hundred costs that unit, not the encoder its recording."""
+    owner, method = part
+    real, calls = getattr(owner, method), [0]
+
+    def sometimes(*arguments: Any, **named: Any) -> Any:
+        calls[0] += 1
+        if calls[0] in {10, 11}:
+            raise error
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(owner, method, sometimes)
+    recorded = Recorded(tmp_path)
+    summary = recorded.run("mpegts" if name.endswith("ts") else "flv", pieces(longer[name], 3000))
+    assert calls[0] > 11
+    assert summary.reason == "ended"
+    assert summary.damaged >= 2
+    last = recorded.segments[-1]
+    assert (last.start + last.duration) / last.timescale > 4.8, "it goes on to the end"
+
+
+def table(kind: int, pids: dict[int, int], version: int) -> bytes:
+    """Give a TS packet with a PAT (0) or a PMT (2) of PIDs (for a PMT: by stream types)."""
+    if kind == 0:
+        rows = b"".join(b"\0\1" + struct.pack(">H", 0xE000 | pid) for pid in pids)
+        body, pid = b"\0\1" + bytes((0xC1 | version << 1,)) + b"\0\0" + rows, 0
+    else:
+        rows = b"".join(struct.pack(">BHH", stream, 0xE000 | pid, 0xF000) for pid, stream in pids.items())
+        body, pid = b"\0\1" + bytes((0xC1 | version << 1,)) + b"\0\0\xe1\0\xf0\0" + rows, MAP
+    data = b"\0" + section(kind, body)
+    return struct.pack(">BHB", 0x47, 0x4000 | pid, 0x10) + data.ljust(184, b"\xff")
+
+
+@pytest.mark.parametrize("wrong", [VIDEO, AUDIO, 0, 1, 0x1FFF], ids=hex)
+def test_a_map_that_takes_a_tracks_place_is_damage(made: dict[str, bytes], wrong: int) -> None:
+    """A damaged PAT names a track's PID, then the right one comes again; the map changes, and changes back."""
+    data = made["h264.ts"]
+    packets = [data[at : at + 188] for at in range(0, len(data), 188)]
+    usual = [packet for packet in packets[:20] if packet[1] & 0x40 and packet[4:6] in (b"\0\0", b"\0\2")][:2]
+    middle = len(packets) // 3
+    spoiled = [table(0, {wrong: 0}, 3), usual[0], table(2, {AUDIO: 0x0F}, 4), usual[1]]
+    frames, _ = demux("h264.ts", b"".join([*packets[:middle], *spoiled, *packets[middle:]]), random.Random(1))
+    plain, _ = demux("h264.ts", data, random.Random(1))
+    pictures = [frame.dts for frame in frames if frame.config.kind == "video"]
+    assert pictures[-1] == [frame.dts for frame in plain if frame.config.kind == "video"][-1]
+    assert len(pictures) >= 10
+
+
+RATE_16M = bytes.fromhex("17ffffff88")  # LC of 16,777,215 Hz, two channels
+HERTZ_1 = bytes.fromhex("178000008880")
+
+
+@pytest.mark.parametrize("config", [RATE_16M, HERTZ_1], ids=["too high", "too low"])
+def test_a_sample_rate_that_no_sound_has_is_damage(config: bytes, made: dict[str, bytes], tmp_path: Path) -> None:
+    """What nothing can be told of would be recorded and never listed."""
+    tags = [tag._replace(body=tag.body[:2] + config) if tag.kind == flv.AUDIO and tag.is_config else tag
+            for tag in flv.split(made["h264.flv"])]  # fmt: skip
+    recorded = Recorded(tmp_path)
+    summary = recorded.run("flv", pieces(flv.join(tags)))
+    assert summary.damaged == 1
+    assert all(segment.timescale == 90_000 for segment in recorded.segments)
+    assert media.warnings(recorded.joined()) == ""
+
+
+def test_errors_of_ours_stay_errors_of_ours() -> None:
+    """NotMedia ends a recording, and is no damage."""
+    assert issubclass(NotMedia, ReelayError)
+    with pytest.raises(NotMedia):
+        TsDemuxer().feed(random.Random(1).randbytes(2 << 20))

@@ -227,6 +227,21 @@ def test_other_forms_of_messages() -> None:
     assert (event.timestamp, event.name, event.values) == (8, "onCuePoint", ({"name": "ad"},))
 
 
+def test_an_aggregate_that_is_cut_short_is_damage() -> None:
+    with rtmp_server() as (server, ingest), RtmpClient(server.port) as client:
+        client.publish()
+        client.headers()
+        client.frames(range(3))
+        parts = b"".join(tag(VIDEO, 500 + n, video_frame(n)) for n in range(3))
+        for cut in (5, len(parts) - 40):
+            client.send(chunked(AGGREGATE, 120, parts[:cut]))
+        client.frames(range(3, 6))
+        client.socket.shutdown(socket.SHUT_WR)
+        stream = ingest.stream().wait()
+    assert [number for _, number in frames_of(bytes(stream.runs[0]))] == list(range(6))
+    assert stream.publication.damaged == 2
+
+
 def test_new_codec_parameters_begin_a_run() -> None:
     with rtmp_server() as (server, ingest), RtmpClient(server.port) as client:
         client.publish()

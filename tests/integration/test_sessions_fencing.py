@@ -35,6 +35,8 @@ from tests.support.waiting import freeze
 
 LEASE_S = 6.0
 RATE = 30
+REAL = [pytest.param(False, id="short"), pytest.param(True, id="real", marks=pytest.mark.soak)]
+"""With leases and outages shortened alike, and as long as they were when they were seen to do harm."""
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +52,14 @@ async def shorten_leases(js: JetStreamContext) -> None:
 
 
 @contextlib.asynccontextmanager
-async def broker(tmp_path: Path, source: Path, take_up: TakeUp = "never") -> AsyncIterator[tuple[NatsServer, Desk]]:
-    """Run a broker with gateway and scheduler."""
+async def broker(
+    tmp_path: Path, source: Path, take_up: TakeUp = "never", *, real: bool = False
+) -> AsyncIterator[tuple[NatsServer, Desk]]:
+    """Run a broker with gateway and scheduler; `real`: leases last as long as they do."""
     with nats_server(tmp_path / "nats") as server:
         async with desk(server, tmp_path, source) as at:
-            await shorten_leases(at.js)
+            if not real:
+                await shorten_leases(at.js)
             settings = at.settings.model_copy(update={"http_port": free_port(), "take_up": take_up})
             async with served("gateway", gateway, settings), served("scheduler", scheduler, settings):
                 await at.job()
@@ -111,18 +116,23 @@ def check_whole(at: Desk, segments: list[SegmentWritten]) -> None:
         assert path.name == f"{p.segment.sequence:08d}.m4s"
 
 
-async def test_a_broker_that_stood_still_longer_than_leases_last_ends_no_session(tmp_path: Path, source: Path) -> None:
+@pytest.mark.parametrize("real", REAL)
+async def test_a_broker_that_stood_still_longer_than_leases_last_ends_no_session(
+    tmp_path: Path, source: Path, real: bool
+) -> None:
     """Another ingester starts while it does, and finds an open session without a lease."""
-    async with broker(tmp_path, source) as (server, at):
+    async with broker(tmp_path, source, real=real) as (server, at):
         with at.ingester(tmp_path / "log"), contextlib.ExitStack() as later:
             await until(lambda: asyncio.to_thread(listens, at.rtmp), 60)
             with ending(at.encoder()) as encoder:
                 before = len(await recorded(at, 2))
                 assert server.process is not None
                 freeze(server.process.pid)
+                thaw_at = asyncio.get_running_loop().time() + (19 if real else 0)
                 try:
                     later.enter_context(at.ingester(tmp_path / "other", REELAY_RTMP_PORT=str(free_port())))
                     await written(at, before + 5)
+                    await asyncio.sleep(thaw_at - asyncio.get_running_loop().time())  # just so long: it is the case
                 finally:
                     os.kill(server.process.pid, signal.SIGCONT)
                 await until(lambda: asyncio.sleep(0, "service.started" in (tmp_path / "other").read_text()), 60)
@@ -139,20 +149,21 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
+@pytest.mark.parametrize("real", REAL)
 async def test_a_living_ingester_of_this_machine_that_is_cut_off_is_not_declared_dead(
-    tmp_path: Path, source: Path
+    tmp_path: Path, source: Path, real: bool
 ) -> None:
-    async with broker(tmp_path, source) as (server, at), CutLine(server.url).running() as line:
+    async with broker(tmp_path, source, real=real) as (server, at), CutLine(server.url).running() as line:
         other = {"REELAY_RTMP_PORT": str(free_port())}
         with at.ingester(tmp_path / "log", REELAY_NATS_URL=line.url), at.ingester(tmp_path / "other", **other):
             await until(lambda: asyncio.to_thread(listens, at.rtmp), 60)
             with ending(at.encoder()) as encoder:
                 before = len(await recorded(at, 2))
                 line.cut()
-                await written(at, before + 12)  # 24 s: leases and patience are over
+                await written(at, before + (15 if real else 12))  # 24 s (30 s): leases and patience are over
                 assert await is_in(at, "processing")
                 line.mend()
-                await recorded(at, before + 14)
+                await recorded(at, before + (17 if real else 14))
                 assert encoder.poll() is None
                 assert await is_in(at, "processing")
             await until(at.ended)
@@ -160,17 +171,21 @@ async def test_a_living_ingester_of_this_machine_that_is_cut_off_is_not_declared
             assert await at.said() == ["started", "disconnected"]
 
 
-async def test_a_session_declared_over_while_its_ingester_was_cut_off_goes_on(tmp_path: Path, source: Path) -> None:
+@pytest.mark.parametrize("real", REAL)
+async def test_a_session_declared_over_while_its_ingester_was_cut_off_goes_on(
+    tmp_path: Path, source: Path, real: bool
+) -> None:
     """Nobody can tell that a process of another machine lives. What lies on a shared disk is left as it is."""
-    async with broker(tmp_path, source) as (server, at), CutLine(server.url).running() as line:
+    async with broker(tmp_path, source, real=real) as (server, at), CutLine(server.url).running() as line:
         other = {"REELAY_RTMP_PORT": str(free_port())}
         first = at.ingester(tmp_path / "log", "tests.support.ingester_elsewhere", REELAY_NATS_URL=line.url)
         with first, at.ingester(tmp_path / "other", **other):
             await until(lambda: asyncio.to_thread(listens, at.rtmp), 60)
             with ending(at.encoder()) as encoder:
-                await recorded(at, 2)
+                before = len(await recorded(at, 2))
                 line.cut()
                 await until(lambda: is_in(at, "disconnected"), 60)
+                await written(at, before + (15 if real else 0))  # 30 s
                 salvaged = await at.segments()
                 short = [s for s in salvaged if len(s.key.rsplit("/", 1)[1]) == len("000000000000.m4s")]
                 assert len(short) == 1, "the one being written is published as a copy"

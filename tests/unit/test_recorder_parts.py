@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from services.ingester.recorder.audio import AdtsSplitter, opus_duration, opus_head, opus_track, split_opus
 from services.ingester.recorder.flv import FlvDemuxer
-from services.ingester.recorder.head import SegmentHead, build_head, read_head
 from services.ingester.recorder.model import NotMedia
 from services.ingester.recorder.mpegts import TsDemuxer
 from services.ingester.recorder.pictures import has_recovery_point
@@ -21,6 +20,7 @@ from shared.media.crc import crc32
 from shared.media.model import VideoCodec
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.mp4.entries import aac_config
+from shared.media.segment_head import SegmentHead, build_head, read_head
 from tests.unit.test_mp4_boxes import PPS, SPS, VIDEO
 
 AAC = aac_config(bytes.fromhex("1190"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncIterator, Generator, Iterator
 from typing import Final, get_args
 
 from fastapi import Request
@@ -13,6 +12,7 @@ from starlette.responses import Response, StreamingResponse
 
 from services.gateway.delivery.parts import Delivery
 from services.gateway.http.ids import is_id
+from services.gateway.http.pieces import in_threads
 from services.gateway.http.problems import ApiError, not_found
 from services.gateway.http.ranges import Unsatisfiable, matches, wanted
 from shared.messages.media import Track
@@ -73,15 +73,4 @@ async def send_object(request: Request, delivery: Delivery, info: ObjectInfo, ca
         first = await asyncio.to_thread(next, pieces, b"")
     except ObjectMissing as error:
         raise not_found("segment") from error
-    return StreamingResponse(_all(first, pieces), status_code=status, headers=headers, media_type="video/mp4")
-
-
-async def _all(first: bytes, pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
-    try:
-        piece = first
-        while piece:
-            yield piece
-            piece = await asyncio.to_thread(next, pieces, b"")
-    finally:
-        if isinstance(pieces, Generator):
-            pieces.close()
+    return StreamingResponse(in_threads(first, pieces), status_code=status, headers=headers, media_type="video/mp4")

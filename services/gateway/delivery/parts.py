@@ -19,6 +19,7 @@ from shared.kv import Bucket
 from shared.media.mp4.init import parse_init
 from shared.media.tracks import TrackConfig
 from shared.messages.jobs import JobRecord
+from shared.recording.asking import Asking
 from shared.recording.live import PATIENCE_S, RETRY_NS, LiveIndex, Shelf
 from shared.secrets import Vault
 from shared.store.base import MediaStore, ObjectMissing
@@ -41,6 +42,7 @@ class Delivery:
     vault: Vault
     clock: Clock
     base_url: Callable[[], str]
+    asking: Asking | None = None
     shelf: Shelf = field(init=False)
     bodies: Bodies = field(init=False, default_factory=Bodies)
     _jobs: Bucket[JobRecord] = field(init=False)
@@ -48,7 +50,7 @@ class Delivery:
     _inits: OrderedDict[str, tuple[TrackConfig, ...]] = field(init=False, default_factory=OrderedDict)
 
     def __post_init__(self) -> None:
-        self.shelf = Shelf(self.js, self.store, self.clock)
+        self.shelf = Shelf(self.js, self.store, self.clock, asking=self.asking)
         self._jobs = Bucket(self.js, "events", JobRecord)
 
     async def job(self, account: str, event: str) -> JobRecord:

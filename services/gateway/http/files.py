@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote
@@ -13,6 +13,7 @@ from urllib.parse import quote
 from fastapi import Request
 from starlette.responses import Response, StreamingResponse
 
+from services.gateway.http.pieces import in_threads
 from services.gateway.http.problems import ApiError
 from services.gateway.http.ranges import Unsatisfiable, matches, meets, wanted
 
@@ -78,7 +79,7 @@ async def send(request: Request, content: Content) -> Response:
     pieces = content.read(span.offset, span.length)
     first = await asyncio.to_thread(next, pieces, b"")
     return StreamingResponse(
-        _threaded(first, pieces), status_code=status, headers=headers, media_type=content.media_type
+        in_threads(first, pieces), status_code=status, headers=headers, media_type=content.media_type
     )
 
 
@@ -86,14 +87,3 @@ def _joined(request: Request, name: str) -> str | None:
     """Give a header that holds a list, be it in several lines."""
     lines = request.headers.getlist(name)
     return ", ".join(lines) if lines else None
-
-
-async def _threaded(first: bytes, pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
-    try:
-        piece = first
-        while piece:
-            yield piece
-            piece = await asyncio.to_thread(next, pieces, b"")
-    finally:
-        if isinstance(pieces, Generator):
-            pieces.close()

@@ -66,13 +66,6 @@ class Cut:
         return (self.end + self.start) // 2 if self.paused else self.start
 
 
-def segment_end(start: int, video_end: int | None, audio_end: int | None) -> int:
-    """Tell where a segment ends whose tracks end apart (90 kHz): with its video, unless that stopped long before."""
-    if video_end is None or (audio_end is not None and audio_end - video_end > 2 * VIDEO_SCALE):
-        return start if audio_end is None else audio_end
-    return video_end
-
-
 def split_at_gaps(samples: list[Sample]) -> list[list[Sample]]:
     """Split samples wherever one does not begin where the last one ended."""
     runs: list[list[Sample]] = []

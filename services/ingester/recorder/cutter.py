@@ -9,11 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from services.ingester.recorder.cuts import NEAR, Cut, Tracks, segment_end, split_at_gaps, ticks
-from services.ingester.recorder.head import SegmentHead
+from services.ingester.recorder.cuts import NEAR, Cut, Tracks, split_at_gaps, ticks
 from services.ingester.recorder.model import (
-    AUDIO_ID,
-    VIDEO_ID,
     VIDEO_SCALE,
     Place,
     RecorderLimits,
@@ -21,6 +18,8 @@ from services.ingester.recorder.model import (
 )
 from services.ingester.recorder.writer import OpenSegment, write_init
 from shared.media.mp4.fragments import FragmentWriter, Sample
+from shared.media.segment_files import AUDIO_ID, VIDEO_ID, segment_end
+from shared.media.segment_head import SegmentHead
 
 
 @dataclass(slots=True)

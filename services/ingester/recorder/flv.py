@@ -10,14 +10,17 @@ import struct
 from typing import Literal
 
 from services.ingester.recorder.audio import AacSound, opus_duration
+from services.ingester.recorder.damage import DAMAGE
 from services.ingester.recorder.model import MAX_OFFSET, Frame, NotMedia
 from services.ingester.recorder.names import audio_name, video_name
 from services.ingester.recorder.pictures import LengthPrefixed
 from services.ingester.recorder.unwrap import Unwrapper
+from shared.logging import get_logger
 from shared.media.model import TrackConfig, VideoCodec
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.mp4.entries import opus_config
 
+log = get_logger()
 AUDIO_TAG, VIDEO_TAG, SCRIPT_TAG = 8, 9, 18
 AUDIO_FLAG, VIDEO_FLAG = 4, 1
 MS = 90  # 90 kHz ticks
@@ -44,7 +47,7 @@ class FlvDemuxer:
         self._frames: list[Frame] = []
         self._rest = b""
         self._begun = False
-        self._flags = 0
+        self._flags = self._failures = 0
 
     def next_run(self) -> None:
         """Expect a new file header: the stream goes on with other parameters."""
@@ -82,15 +85,28 @@ class FlvDemuxer:
             if size > 1 and kind != SCRIPT_TAG:
                 time = (stamp >> 8) | (stamp & 0xFF) << 24
                 read = self._video if kind == VIDEO_TAG else self._sound
-                read(data, body, after, time)
+                try:
+                    read(data, body, after, time)
+                except DAMAGE as error:
+                    self._failed(kind, error)
             at = after + 4
         self._rest = data[at:]
         return self._given()
 
+    def _failed(self, kind: int, error: Exception) -> None:
+        """Count a tag that could not be read as damage."""
+        self.damaged += 1
+        if not self._failures:  # once: damage may come in every tag
+            log.warning("recorder.damaged", tag=kind, error=f"{type(error).__name__}: {error}")
+        self._failures += 1
+
     def flush(self) -> list[Frame]:
         """Give what has waited; a tag is whole or useless."""
         self._rest = b""
-        self._frames += self._aac.finish()
+        try:
+            self._frames += self._aac.finish()
+        except DAMAGE:
+            self.damaged += 1
         return self._given()
 
     def _given(self) -> list[Frame]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from services.ingester.recorder.damage import is_sound
 from services.ingester.recorder.flv import FlvDemuxer
 from services.ingester.recorder.model import (
     Arrival,
@@ -74,6 +75,7 @@ class _Recording:
         self._stats = stats
         self._seen = 0
         self._framed = False
+        self._unsound = 0
         self._hopeless_since_ns: int | None = None
 
     def run(self, stop: Stop) -> Summary:
@@ -99,6 +101,7 @@ class _Recording:
                 self._seen += len(data)
                 self._stats.bytes = self._seen
                 self._take(self._demuxer.feed(data))
+                self._stats.damaged = self._damaged
                 self._check()
             elif not self._goes_on():
                 return
@@ -119,9 +122,17 @@ class _Recording:
         video, audio = self._demuxer.expects("video"), self._demuxer.expects("audio")
         self._stats.announced = ("video",) * video + ("audio",) * audio
         for frame in frames:
+            if not is_sound(frame):
+                self._unsound += 1
+                continue
             self._stats.take(frame, arrival.ms)
             self._session.take(frame, arrival, expects_video=video, expects_audio=audio)
-        self._stats.jumps, self._stats.damaged = self._session.jumps, self._demuxer.damaged
+        self._stats.jumps = self._session.jumps
+
+    @property
+    def _damaged(self) -> int:
+        """Count what could not be read, or not be stored."""
+        return self._demuxer.damaged + self._unsound + int(getattr(self._source, "damaged", 0))
 
     def _check(self, *, at_end: bool = False) -> None:
         """Tell of tracks that cannot be recorded; end a recording that has nothing else."""
@@ -155,7 +166,7 @@ class _Recording:
             reason="stopped" if stop.is_set() else "ended",
             segments=self._session.segments,
             bytes=self._session.bytes,
-            damaged=self._demuxer.damaged,
+            damaged=self._damaged,
             jumps=self._session.jumps,
             unsupported=frozenset(self._demuxer.unsupported),
         )

@@ -12,8 +12,6 @@ from typing import Literal, NamedTuple, Protocol
 from shared.errors import MediaError
 from shared.media.model import TrackConfig
 
-VIDEO_ID, AUDIO_ID = 1, 2
-"""Track ids in every init segment."""
 VIDEO_SCALE = 90000
 """Ticks a second of video, of both demuxers' times, and of the session's own time line."""
 MAX_OFFSET = 10 * VIDEO_SCALE
@@ -29,7 +27,10 @@ class NotMedia(MediaError):  # noqa: N818  the tree of errors names what is wron
 
 
 class Source(Protocol):
-    """An encoder's bytes; an FLV source may have `next_run() -> bool`, which goes on after an end with a new header."""
+    """An encoder's bytes; an FLV source may have `next_run() -> bool`, which goes on after an end with a new header.
+
+    It may count in `damaged` what came and could not be read.
+    """
 
     @property
     def format(self) -> str:

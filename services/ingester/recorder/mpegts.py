@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from services.ingester.recorder.audio import AacSound, AdtsSplitter, opus_duration, opus_track, split_opus
+from services.ingester.recorder.damage import DAMAGE
 from services.ingester.recorder.model import MAX_OFFSET, VIDEO_SCALE, Frame, NotMedia
 from services.ingester.recorder.names import OURS, further
 from services.ingester.recorder.packets import run_ends, until_error
@@ -16,10 +17,14 @@ from services.ingester.recorder.psi import Sections, Stream, has_further_program
 from services.ingester.recorder.stamps import Placed, Stamps
 from services.ingester.recorder.units import AccessUnits, Unit
 from services.ingester.recorder.unwrap import Unwrapper
+from shared.logging import get_logger
 from shared.media.model import TrackConfig, VideoCodec
 from shared.media.mp4.boxes import Mp4Error
 
+log = get_logger()
 PACKET, SYNC = 188, 0x47
+PIDS = range(0x10, 0x1FFF)
+"""Where a program's map and tracks may be: others are for tables, or for nothing (table 2-3)."""
 MAX_SKIPPED = 1 << 20
 LOCKED = 5
 """So many packets in a row are no chance."""
@@ -45,7 +50,7 @@ class TsDemuxer:
         self._streams: dict[int, tuple[Stream, _Track]] = {}
         self._map_pid: int | None = None
         self._clock = Unwrapper(33)
-        self._dropped = 0
+        self._dropped = self._failures = 0
 
     @property
     def unsupported(self) -> set[str]:
@@ -90,10 +95,14 @@ class TsDemuxer:
         start = 0
         for stop in run_ends(highs[:count], lows[:count], controls[:count]):
             high = highs[start]
-            handler = self._handlers.get((high & 0x1F) << 8 | lows[start])
+            pid = (high & 0x1F) << 8 | lows[start]
+            handler = self._handlers.get(pid)
             if handler is not None:
                 first = high << 16 | controls[start]
-                handler(first, first if stop - start == 1 else controls[stop - 1], bodies[start:stop].tobytes())
+                try:
+                    handler(first, first if stop - start == 1 else controls[stop - 1], bodies[start:stop].tobytes())
+                except DAMAGE as error:
+                    self._failed(pid, error)
             start = stop
         return count
 
@@ -103,9 +112,28 @@ class TsDemuxer:
 
     def flush(self) -> list[Frame]:
         """Give the frames that the end of the stream completes."""
-        for _, track in self._streams.values():
-            track.end()
+        for pid, (_, track) in list(self._streams.items()):
+            try:
+                track.end()
+            except DAMAGE as error:
+                self._failed(pid, error)
         return self._given()
+
+    def _failed(self, pid: int, error: Exception) -> None:
+        """Count what could not be read as damage; a track begins anew with its next parameters."""
+        self._dropped += 1
+        if not self._failures:  # once: damage may come in every packet
+            log.warning("recorder.damaged", pid=pid, error=f"{type(error).__name__}: {error}")
+        self._failures += 1
+        if pid in self._streams:
+            stream, track = self._streams[pid]
+            self._dropped += track.damage
+            self._add(stream)
+
+    def _add(self, stream: Stream) -> None:
+        track = _track(stream, self._clock, self._frames.append)
+        self._streams[stream.pid] = (stream, track)
+        self._handlers[stream.pid] = track.take
 
     def _given(self) -> list[Frame]:
         frames = self._frames.copy()
@@ -134,13 +162,15 @@ class TsDemuxer:
 
     def _associate(self, section: bytes) -> None:
         pid = read_pat(section)
-        if pid is None or pid == self._map_pid:
+        if pid is None or pid == self._map_pid or pid not in PIDS:
             return
         if has_further_programs(section):
             self._unsupported.add("further program data")
         if self._map_pid is not None:
             self._handlers.pop(self._map_pid, None)
         self._map_pid = pid
+        if pid in self._streams:  # it was a track's; what the new map says of tracks is still to come
+            self._drop(pid)
         self._handlers[pid] = self._table(Sections(), self._map)
 
     def _map(self, section: bytes) -> None:
@@ -151,17 +181,23 @@ class TsDemuxer:
         self._unsupported.update(s.codec for s in streams if s.codec not in (*VIDEO_CODECS, *AUDIO_CODECS))
         chosen = [next((s for s in streams if s.codec in codecs), None) for codecs in (VIDEO_CODECS, AUDIO_CODECS)]
         self._unsupported.update(further(s.codec) for s in streams if s.codec in OURS and s not in chosen)
-        wanted = {s.pid: s for s in chosen if s is not None and s.pid not in (0, self._map_pid)}
-        for pid, (stream, track) in list(self._streams.items()):
+        wanted = {s.pid: s for s in chosen if s is not None and s.pid in PIDS and s.pid != self._map_pid}
+        for pid, (stream, _) in list(self._streams.items()):
             if wanted.get(pid) != stream:
-                track.end()
-                self._dropped += track.damage
-                del self._streams[pid], self._handlers[pid]
+                self._drop(pid)
         for pid, stream in wanted.items():
             if pid not in self._streams:
-                track = _track(stream, self._clock, self._frames.append)
-                self._streams[pid] = (stream, track)
-                self._handlers[pid] = track.take
+                self._add(stream)
+
+    def _drop(self, pid: int) -> None:
+        """End a track that the program has no more."""
+        _, track = self._streams.pop(pid)
+        del self._handlers[pid]
+        try:
+            track.end()
+        except DAMAGE as error:
+            self._failed(pid, error)
+        self._dropped += track.damage
 
 
 def _track(stream: Stream, clock: Unwrapper, give: Callable[[Frame], None]) -> _Track:

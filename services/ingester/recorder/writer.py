@@ -10,12 +10,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from services.ingester.recorder.head import SegmentHead, build_head
 from services.ingester.recorder.model import Place, SegmentInfo
 from shared.errors import Unavailable
 from shared.media.model import TrackConfig
 from shared.media.mp4.fragments import FragmentWriter, Sample
 from shared.media.mp4.init import build_init
+from shared.media.segment_files import MOST_KEYFRAMES
+from shared.media.segment_head import SegmentHead, build_head
 from shared.store.base import StoreFull
 
 FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
@@ -118,7 +119,7 @@ class OpenSegment:
             wall_start_ms=self.head.wall_start_ms,
             bytes=self.size,
             sha256=self._digest.hexdigest(),
-            keyframes=tuple(self.keyframes),
+            keyframes=tuple(self.keyframes[:MOST_KEYFRAMES]),
             discontinuity=self.head.discontinuity,
             independent=self.head.independent,
         )

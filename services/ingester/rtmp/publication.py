@@ -61,6 +61,8 @@ class Publication(Generic[Grant]):
         self.end_reason: EndReason | None = None
         self.events: deque[DataEvent] = deque(maxlen=limits.events)
         """Timed data messages (onCuePoint, onFI ...), oldest first; take them with popleft."""
+        self.damaged = 0
+        """Messages that could not be read, of which nothing is in the stream."""
         self._link = link
         self._codecs = CodecWatch()
         self._limits = limits
@@ -227,11 +229,19 @@ class Publication(Generic[Grant]):
                 if self._runs.media(kind, message.timestamp, message.payload, now_ns):
                     self._heard_ns, self._quiet_ns = now_ns, 0
             elif kind == chunks.AGGREGATE:
-                self._route(split_aggregate(message))
+                self._route(self._parts(message))
             elif not self._other(message):
                 self._end("unpublished")
                 return
         self._runs.seal()
+
+    def _parts(self, message: Message) -> list[Message]:
+        """Take an aggregate apart; one that is cut short is damage, and no reason to end a live stream."""
+        try:
+            return split_aggregate(message)
+        except ProtocolError:
+            self.damaged += 1
+            return []
 
     def _other(self, message: Message) -> bool:
         """Take a data message or command; False when it ends the publication. No bad one ends a live stream."""

@@ -15,6 +15,8 @@ from shared.media.mp4.bits import BitReader
 from shared.media.mp4.boxes import Mp4Error
 
 AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
+RATES = range(1000, 192_001)
+"""What a rate written in full may be, Hz."""
 LC, SBR, PS = 2, 5, 29
 # Audio object types whose configuration is a GASpecificConfig.
 GENERAL = frozenset((1, 2, 3, 4, 6, 7, 17, 19, 20, 21, 22, 23))
@@ -82,7 +84,7 @@ def read_aac(config: bytes) -> AacConfig:
             named, rate = SBR, _rate(reader)
             if reader.left >= 12 and reader.bits(11) == _SYNC_PS and reader.flag():
                 named = PS
-    if not rate or not core or rate % core:
+    if core not in RATES or rate not in RATES or rate % core:
         raise Mp4Error("AAC sample rate makes no sense")
     frame = (480 if short else 512) if kind in LOW_DELAY else 960 if short else 1024
     count = _channels(element.kind for element in elements) or {13: 24}.get(channels, channels)

@@ -1,0 +1,212 @@
+"""Finds again what a closed hour held, when its index object cannot be read: in the log, and in the files themselves.
+
+The record's summary of the hour names its segments (`runs`), so what cannot be found is known, too. The log has them as
+they were announced, for 48 h; after that a segment's own file says what it is (shared/media/segment_files.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Final, NamedTuple, get_args
+
+from shared.logging import get_logger
+from shared.media.mp4.boxes import Mp4Error
+from shared.media.segment_files import SegmentFile, Tracks, digest, met, read_segment, read_tracks
+from shared.media.segment_head import SegmentHead
+from shared.media.timeline import Identity, identity
+from shared.messages.jobs import HourSummary, SessionRecord
+from shared.messages.media import IndexedSegment, SegmentWritten, Track
+from shared.recording.hours import hour_of
+from shared.recording.log import Logged
+from shared.store.base import MediaStore, ObjectMissing
+
+log = get_logger()
+COPY_DIGITS: Final = 12
+"""Digits of the name of a copy that was salvaged short; the whole, if it is there, counts (ADR 17)."""
+BURST_S: Final = 20
+"""So long after its first frame a session's dates are those of its first frame, and not of each arrival."""
+
+
+@dataclass(slots=True)
+class Found:
+    """An hour's segments as far as they were found, and what was not."""
+
+    logged: dict[Identity, Logged] = field(default_factory=dict)
+    from_files: dict[Identity, SegmentWritten] = field(default_factory=dict)
+    missing: frozenset[Identity] = frozenset()
+
+    @property
+    def names(self) -> frozenset[Identity]:
+        """What was found."""
+        return frozenset(self.logged) | frozenset(self.from_files)
+
+
+class _Clock(NamedTuple):
+    """A session's place in stream time, as SegmentWritten has it, and the wall clock of its first frame."""
+
+    origin_ms: int
+    zero: int
+    lead: int
+    first_frame_ms: int
+
+    def date(self, head: SegmentHead) -> int:
+        """Give the wall clock of a segment's start: what its file says, which was right but for a burst.
+
+        What comes at once when a session begins is dated when it comes, and found to be older by the frames after it.
+        """
+        usual = self.first_frame_ms + (head.start - self.lead) * 1000 // head.timescale
+        young = head.start - self.lead < BURST_S * head.timescale
+        return usual if young and 0 <= head.wall_start_ms - usual <= BURST_S * 1000 else head.wall_start_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Finder:
+    """Looks for one hour of a recording. `known` are segments of other hours, which tell of their sessions."""
+
+    store: MediaStore
+    account: str
+    event: str
+    hour: HourSummary
+    sessions: Mapping[str, SessionRecord]
+    known: Sequence[IndexedSegment]
+
+    def find(self, logged: Iterable[Logged]) -> Found:
+        """Find the hour's segments: those in the log, and of the others the files. Blocks."""
+        wanted = frozenset(names_of(self.hour)) if self.hour.runs is not None else None
+        elsewhere = frozenset(identity(indexed.segment) for indexed in self.known)
+        found = Found()
+        for one in logged:
+            name = identity(one.segment)
+            if name in wanted if wanted is not None else self._is_here(one.segment.wall_start_ms, name, elsewhere):
+                best = found.logged.get(name)
+                if best is None or (best.segment.recovered and one.segment.bytes > best.segment.bytes):
+                    found.logged[name] = one
+        if wanted is None or wanted - found.names:
+            self._look_at_files(found, wanted, elsewhere)
+        found.missing = (wanted or frozenset()) - found.names
+        return found
+
+    def _is_here(self, wall_ms: int, name: Identity, elsewhere: frozenset[Identity]) -> bool:
+        return hour_of(wall_ms) == self.hour.hour and name not in elsewhere
+
+    def _look_at_files(self, found: Found, wanted: frozenset[Identity] | None, elsewhere: frozenset[Identity]) -> None:
+        """Describe segments by their files, folder by folder."""
+        for session, track, keys in self._folders(wanted):
+            files: dict[int, tuple[str, SegmentFile, str]] = {}
+            for sequence, key in sorted(keys.items()):
+                name = Identity(session, track, sequence)
+                taken = name not in found.logged and (wanted is None or name in wanted)
+                if taken and (read := self._read(key)) is not None:
+                    files[sequence] = (key, *read)
+            clock = self._clock(session, track, found, {n: file for n, (_, file, _) in files.items()})
+            for sequence, (key, file, sha256) in files.items():
+                name = Identity(session, track, sequence)
+                if wanted is not None or self._is_here(file.head.wall_start_ms, name, elsewhere):
+                    found.from_files[name] = self._segment(name, key, file, sha256, clock)
+            self._meet(found, session, track)
+
+    def _folders(self, wanted: frozenset[Identity] | None) -> Iterator[tuple[str, Track, dict[int, str]]]:
+        """List the sessions' folders that may hold something of the hour: their segments' keys by number."""
+        if wanted is not None:
+            folders = sorted({(name.session, name.track) for name in wanted})
+        else:
+            parts = [info.key.split("/") for info in self.store.list(f"live/{self.event}")]
+            tracks: dict[str, Track] = {track: track for track in get_args(Track)}
+            folders = sorted({(part[2], tracks[part[3]]) for part in parts if len(part) == 5 and part[3] in tracks})
+        for session, track in folders:
+            keys: dict[int, str] = {}
+            for info in self.store.list(f"live/{self.event}/{session}/{track}"):
+                stem, dot, ending = info.key.rsplit("/", 1)[-1].rpartition(".")
+                if not (dot and ending == "m4s" and stem.isdecimal() and info.size):
+                    continue
+                if len(stem) != COPY_DIGITS or int(stem) not in keys:
+                    keys[int(stem)] = info.key
+            yield session, track, keys
+
+    def _read(self, key: str) -> tuple[SegmentFile, str] | None:
+        def tracks_of(number: int) -> Tracks:
+            try:
+                with self.store.local(_init_key(key, number)) as init:
+                    return read_tracks(init)
+            except ObjectMissing:
+                return ()
+
+        try:
+            with self.store.local(key) as path:
+                read = read_segment(path, tracks_of)
+                return None if read is None else (read, digest(path, read.size))
+        except (ObjectMissing, Mp4Error, OSError) as error:
+            log.warning("recording.segment.unreadable", key=key, error=str(error))
+            return None
+
+    def _clock(self, session: str, track: Track, found: Found, files: Mapping[int, SegmentFile]) -> _Clock:
+        """Tell where a session lies in time: by its record, another segment of it, or what the summary says."""
+        if (record := self.sessions.get(session)) is not None:
+            return _Clock(record.origin_ms, record.zero, record.lead, record.first_frame_ms)
+        others = [indexed.segment for indexed in self.known if indexed.segment.session == session]
+        others += [one.segment for one in found.logged.values() if one.segment.session == session]
+        told = next((s for s in others if s.track == track), next(iter(others), None))
+        if told is not None:
+            first_ms = told.wall_start_ms - (told.start - told.lead) * 1000 // told.timescale
+            return _Clock(told.origin_ms, told.zero, told.lead, first_ms)
+        head = min((file.head for file in files.values()), key=lambda head: head.start, default=None)
+        if head is None:
+            return _Clock(0, 0, 0, 0)
+        # The hour begins with its first session; another one lies as much later as its date is.
+        single = {run.session for run in self.hour.runs or ()} == {session}
+        later_ms = 0 if single else max(head.wall_start_ms - self.hour.wall_start_ms, 0)
+        since_ms = head.start * 1000 // head.timescale
+        zero = files[0].keyframes[0] if 0 in files and files[0].keyframes else 0
+        first_ms = self.hour.wall_start_ms + later_ms - since_ms
+        return _Clock(max(self.hour.stream_start_ms + later_ms - since_ms, 0), zero, 0, first_ms)
+
+    def _segment(self, name: Identity, key: str, file: SegmentFile, sha256: str, clock: _Clock) -> SegmentWritten:
+        """Say what was announced of a segment, as far as its file and its session know it."""
+        head = file.head
+        return SegmentWritten(
+            account=self.account, event=self.event, session=name.session, track=name.track, sequence=name.sequence,
+            key=key, init_key=_init_key(key, head.init_number), start=head.start, duration=file.duration,
+            timescale=head.timescale, origin_ms=clock.origin_ms, zero=clock.zero, lead=clock.lead,
+            wall_start_ms=clock.date(head), bytes=file.size, sha256=sha256, keyframes=file.keyframes,
+            discontinuity=head.discontinuity, independent=head.independent,
+            recovered=len(key.rsplit("/", 1)[-1]) == COPY_DIGITS + 4,
+        )  # fmt: skip
+
+    def _meet(self, found: Found, session: str, track: Track) -> None:
+        """Let segments end where the next ones of their session begin."""
+        every = [indexed.segment for indexed in self.known]
+        every += [one.segment for one in found.logged.values()]
+        every += found.from_files.values()
+        mine = sorted((s for s in every if s.session == session and s.track == track), key=lambda s: s.sequence)
+        for before, after in pairwise(mine):
+            name = identity(before)
+            if name in found.from_files and after.sequence == before.sequence + 1:
+                duration = met(before.start, before.duration, before.timescale, after.start, after.timescale)
+                found.from_files[name] = before.model_copy(update={"duration": duration})
+
+
+def names_of(hour: HourSummary) -> list[Identity]:
+    """List what is in an hour by its summary, in the order of its runs."""
+    return [
+        Identity(run.session, run.track, sequence)
+        for run in hour.runs or ()
+        for sequence in range(run.first, run.last + 1)
+    ]
+
+
+def _init_key(key: str, number: int) -> str:
+    return f"{key.rsplit('/', 1)[0]}/init-{number}.mp4"
+
+
+def files_of(store: MediaStore, event: str, hour: HourSummary) -> list[str]:
+    """List the files of what an hour holds by its summary, when its object cannot say it. Blocks."""
+    wanted = set(names_of(hour))
+    found: list[str] = []
+    for session, track in sorted({(name.session, name.track) for name in wanted}):
+        for info in store.list(f"live/{event}/{session}/{track}"):
+            stem, _, ending = info.key.rsplit("/", 1)[-1].rpartition(".")
+            if ending == "m4s" and stem.isdecimal() and Identity(session, track, int(stem)) in wanted:
+                found.append(info.key)
+    return found

@@ -1,0 +1,132 @@
+"""Rebuilds index objects that are gone or damaged, from the log and from the segments' files (ADR 22).
+
+Order as in compaction: the object first, then the record by compare-and-set, then the announcement. Killed anywhere,
+the next one begins at the record; of two at once one record wins, and both have written the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Sequence
+from typing import Final
+
+from nats.js import JetStreamContext
+
+from services.archiver.finding import Finder, Found
+from services.archiver.records import Records
+from services.archiver.renumbering import Renumbering
+from shared.clock import Clock
+from shared.kv import Conflict
+from shared.logging import get_logger
+from shared.messages.jobs import HourSummary, RecordingRecord, SessionRecord
+from shared.messages.media import IndexedSegment
+from shared.recording.hours import IndexDamaged, index_folder, load_hour, make_hour, restore_hour
+from shared.recording.log import Logged, read_log
+from shared.store.base import MediaStore, ObjectMissing
+
+log = get_logger()
+ROUNDS: Final = 20
+SLACK_MS: Final = 120_000
+
+
+class Rebuilder:
+    """Makes hours readable again; keeps nothing between calls."""
+
+    def __init__(self, js: Callable[[], JetStreamContext], store: MediaStore, records: Records, clock: Clock) -> None:
+        self._js = js
+        self._store = store
+        self._records = records
+        self._clock = clock
+
+    async def rebuild(self, account: str, event: str, hours: Collection[int] | None = None) -> int:
+        """Rebuild those of a recording's hours that cannot be read, or of `hours` alone; gives their number.
+
+        Unavailable when broker or store do not answer, Conflict when the record keeps changing.
+        """
+        for _ in range(ROUNDS):
+            stored = await self._records.recording(account, event)
+            if stored is None:
+                return 0
+            record = stored.value
+            asked = [hour for hour in record.hours if hours is None or hour.hour in hours]
+            broken = [hour for hour in asked if await asyncio.to_thread(self._fault, hour)]
+            if not broken:
+                return 0
+            again = await self._records.recording(account, event)
+            if again is None or again.revision != stored.revision:  # what is gone may be what was replaced
+                continue
+            sessions = {session.session: session for session in await self._records.sessions(account, event)}
+            logged = await self._logged(record, broken)
+            made = [(hour, await asyncio.to_thread(self._made, record, hour, logged, sessions)) for hour in broken]
+            replaced = {old.key: new for old, new in made}
+            kept = tuple(new for hour in record.hours if (new := replaced.get(hour.key, hour)) is not None)
+            if kept == record.hours:
+                return len(broken)
+            try:
+                changes = {"hours": kept, "changed_ms": self._clock.now_ms()}
+                await self._records.write(stored, record.model_copy(update=changes))
+            except Conflict:  # another archiver, or a compaction, was here first
+                continue
+            return len(broken)
+        raise Conflict(f"the recording of {event} keeps changing")
+
+    async def missing(self, account: str, event: str) -> list[int]:
+        """Name the hours whose objects are gone or empty, by one look at the folder."""
+        stored = await self._records.recording(account, event)
+        if stored is None or not stored.value.hours:
+            return []
+        sizes = await asyncio.to_thread(lambda: {o.key: o.size for o in self._store.list(index_folder(event))})
+        return [hour.hour for hour in stored.value.hours if not sizes.get(hour.key)]
+
+    def _fault(self, hour: HourSummary) -> bool:
+        """Tell, and say, that an hour's object cannot be used. Blocks."""
+        try:
+            load_hour(self._store, hour)
+        except (IndexDamaged, ObjectMissing) as error:
+            log.error("recording.hour.damaged", key=hour.key, error=str(error))
+            return True
+        return False
+
+    async def _logged(self, record: RecordingRecord, broken: Sequence[HourSummary]) -> list[Logged]:
+        """Read what the log still has of the time from the first broken hour on."""
+        since_ms = max(min(hour.wall_start_ms for hour in broken) - SLACK_MS, 0)
+        logged = await read_log(self._js(), record.account, record.event, since_ms=since_ms)
+        if not logged or logged[0].segment.wall_start_ms > since_ms:  # the broker's time is another than segments say
+            return await read_log(self._js(), record.account, record.event)
+        return logged
+
+    def _made(
+        self,
+        record: RecordingRecord,
+        hour: HourSummary,
+        logged: Sequence[Logged],
+        sessions: dict[str, SessionRecord],
+    ) -> HourSummary | None:
+        """Write an hour's object anew, and give its summary; None when nothing of it is left. Blocks."""
+        known = self._others(record, hour)
+        upto = [one for one in logged if one.log <= hour.log_sequence]
+        found = Finder(self._store, record.account, record.event, hour, sessions, known).find(upto)
+        self._tell(hour, found)
+        if not found.names:
+            return None
+        segments = Renumbering(record, hour, known).number(found, upto)
+        return restore_hour(self._store, make_hour(record.event, hour.hour, hour.log_sequence, segments), hour)
+
+    def _others(self, record: RecordingRecord, hour: HourSummary) -> list[IndexedSegment]:
+        """Read the hours beside this one, as far as they can be read."""
+        found: list[IndexedSegment] = []
+        beside = sorted(record.hours, key=lambda other: abs(other.hour - hour.hour))[:5]
+        for other in beside if hour.runs is not None else record.hours:
+            if other.key != hour.key:
+                try:
+                    found += load_hour(self._store, other).segments
+                except (IndexDamaged, ObjectMissing):
+                    continue
+        return found
+
+    def _tell(self, hour: HourSummary, found: Found) -> None:
+        say = log.error if found.missing or not found.names else log.warning
+        say(
+            "recording.hour.rebuilt", key=hour.key, from_log=len(found.logged), from_files=len(found.from_files),
+            missing=len(found.missing),
+        )  # fmt: skip

@@ -1,0 +1,93 @@
+"""What a segment's file says of it: its own head, and its samples' times (ADR 2). For salvage, and for a lost index."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from shared.media.model import SampleTable, TrackConfig
+from shared.media.mp4.boxes import Mp4Error
+from shared.media.mp4.fragments import read_fragments
+from shared.media.mp4.init import parse_init
+from shared.media.segment_head import SegmentHead, read_head
+
+VIDEO_ID, AUDIO_ID = 1, 2
+"""Track ids in every init segment."""
+VIDEO_SCALE: Final = 90000
+MOST_KEYFRAMES: Final = 4096
+"""More are not told: stamps that hardly rise can make a segment of them. They are in the file all the same."""
+HASH_STEP: Final = 1 << 20
+NEAR_PER_S: Final = 10
+"""A segment ends where the next one begins when that is within a tenth of a second, as its recorder had it."""
+Tracks = tuple[TrackConfig, ...]
+
+
+class SegmentFile(NamedTuple):
+    """A segment as its file has it. `size` are the bytes of its whole parts, none when there is no such part."""
+
+    head: SegmentHead
+    size: int
+    duration: int
+    keyframes: tuple[int, ...]
+
+
+def read_segment(path: Path, tracks_of: Callable[[int], Tracks]) -> SegmentFile | None:
+    """Read a segment's file; None without a whole part. `tracks_of` gives an init segment's tracks by its number.
+
+    Mp4Error for what is no segment of ours, OSError from the disk.
+    """
+    read = read_fragments(path)
+    size = read.valid[0]
+    if not size:
+        return None
+    head = read_head(read.heads[0])
+    end = _end(head, tracks_of(head.init_number), read.tables)
+    video = read.tables.get(VIDEO_ID)
+    keyframes = () if video is None else tuple(int(tick) for tick in video.pts[video.sync][:MOST_KEYFRAMES])
+    return SegmentFile(head, size, max(end - head.start, 1), keyframes)
+
+
+def read_tracks(init: Path) -> Tracks:
+    """Read an init segment; nothing when it lies there no longer, or is none."""
+    try:
+        return tuple(parse_init(init.read_bytes()))
+    except (FileNotFoundError, Mp4Error):
+        return ()
+
+
+def digest(path: Path, size: int) -> str:
+    """Give the SHA-256 of a file's first `size` bytes."""
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while size > 0 and (block := file.read(min(HASH_STEP, size))):
+            found.update(block)
+            size -= len(block)
+    return found.hexdigest()
+
+
+def met(start: int, duration: int, timescale: int, following: int, following_scale: int) -> int:
+    """Give a segment's duration so that it ends where the next one begins, if that is near."""
+    at = -(-following * timescale // following_scale)
+    near = abs(at - start - duration) * NEAR_PER_S < timescale
+    return at - start if near and at > start else duration
+
+
+def segment_end(start: int, video_end: int | None, audio_end: int | None) -> int:
+    """Tell where a segment ends whose tracks end apart (90 kHz): with its video, unless that stopped long before."""
+    if video_end is None or (audio_end is not None and audio_end - video_end > 2 * VIDEO_SCALE):
+        return start if audio_end is None else audio_end
+    return video_end
+
+
+def _end(head: SegmentHead, known: Tracks, tables: dict[int, SampleTable]) -> int:
+    """Tell where the samples end, in the segment's timescale."""
+    scales = {track.track_id: track.timescale for track in known} or {head.track_id: head.timescale}
+    ends: dict[int, int] = {}
+    for track, table in tables.items():
+        if track in scales and len(table):
+            ends[track] = int(table.dts[-1] + table.duration[-1]) * VIDEO_SCALE // scales[track]
+    start = head.start * VIDEO_SCALE // head.timescale
+    end = segment_end(start, ends.get(VIDEO_ID), ends.get(AUDIO_ID))
+    return -(-end * head.timescale // VIDEO_SCALE)

@@ -1,0 +1,52 @@
+"""Asks the archiver to rebuild an hour's index object, once in a while for each, by whoever cannot read it (ADR 22)."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from shared.clock import Clock
+from shared.errors import Unavailable
+from shared.logging import get_logger
+from shared.messages.base import Message
+from shared.messages.jobs import HourSummary
+from shared.messages.media import RecordingRebuild
+
+log = get_logger()
+PAUSE_NS: Final = 15_000_000_000
+MOST: Final = 1000
+
+
+class Emits(Protocol):
+    """Publishes messages, as shared.bus.Outbox does."""
+
+    async def emit(self, message: Message) -> int:
+        """Publish; Unavailable when the broker does not answer."""
+        ...
+
+
+@dataclass(slots=True)
+class Asking:
+    """Says what cannot be read, in the log and to the archiver."""
+
+    outbox: Emits
+    clock: Clock
+    _asked: OrderedDict[str, int] = field(default_factory=OrderedDict)
+
+    async def ask(self, account: str, event: str, hour: HourSummary) -> None:
+        """Ask for an hour; without the broker it is for the next one to do."""
+        now_ns = self.clock.monotonic_ns()
+        if now_ns - self._asked.get(hour.key, now_ns - PAUSE_NS) < PAUSE_NS:
+            return
+        self._asked[hour.key] = now_ns
+        while len(self._asked) > MOST:
+            self._asked.popitem(last=False)
+        try:
+            await self.outbox.emit(
+                RecordingRebuild(account=account, event=event, hour=hour.hour, key=hour.key, at_ms=self.clock.now_ms())
+            )
+        except Unavailable as error:
+            log.warning("recording.rebuild.not_asked", key=hour.key, error=str(error))
+        else:
+            log.error("recording.rebuild.asked", key=hour.key)

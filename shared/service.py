@@ -24,6 +24,7 @@ from shared.clock import BrokerClock, Clock, SystemClock
 from shared.health import health_server
 from shared.logging import configure_logging, get_logger
 from shared.middleware import Guard, Mourner
+from shared.nodes import NodeWatch, parse_nodes
 from shared.readiness import NotingJetStream, WriteProbe, Writes, notes_on
 from shared.secrets import Vault, installation_key
 from shared.settings import Settings
@@ -56,6 +57,7 @@ class Service:
     guard: Guard
     writes: Writes
     write_probe: WriteProbe
+    nodes: NodeWatch
     lifespans: list[Lifespan] = field(default_factory=list)
     probes: list[Callable[[], Mapping[str, str]]] = field(default_factory=list)
     started: bool = False
@@ -70,6 +72,10 @@ class Service:
         """Enter a context once the broker is connected and provisioned, and leave it on stop, last in first out."""
         self.lifespans.append(lifespan)
 
+    def notes(self) -> dict[str, str]:
+        """Say what is to be mended though all works."""
+        return notes_on(self.clock) | self.nodes.notes()
+
     def js(self) -> JetStreamContext:
         """Give the connected broker's JetStream context, with a patient time-out."""
         context = NotingJetStream(self.broker.config.connection_state.connection, timeout=ACK_TIMEOUT)
@@ -80,13 +86,14 @@ class Service:
 def make_service(name: str, settings: Settings, clock: Clock | None = None) -> Service:
     """Make the parts of a service; nothing connects yet."""
     clock = clock or BrokerClock(SystemClock())
-    broker, guard = make_broker(settings.broker_url, name, clock)
+    nodes = parse_nodes(settings.broker_url)
+    broker, guard = make_broker(nodes, name, clock)
     instance = settings.instance or f"{socket.gethostname()}-{os.getpid()}"
     vault = Vault(installation_key(settings))
     writes = Writes(clock)
     outbox = Outbox(broker, name, clock, writes)
     probe = WriteProbe(guard.jetstream, name, clock)
-    return Service(name, settings, clock, broker, outbox, vault, instance, guard, writes, probe)
+    return Service(name, settings, clock, broker, outbox, vault, instance, guard, writes, probe, NodeWatch(nodes))
 
 
 async def wait_until_provisioned(service: Service) -> None:
@@ -147,9 +154,10 @@ def application(service: Service, *, signals: bool = False) -> FastStream:
         async with stack:
             probe = service.settings.health_port
             await stack.enter_async_context(
-                health_server(service.settings.host, probe, lambda: readiness(service), lambda: notes_on(service.clock))
+                health_server(service.settings.host, probe, lambda: readiness(service), service.notes)
             )
             with ending(app):
+                await stack.enter_async_context(beside(service.nodes.watching()))
                 await service.broker.connect()
                 await wait_until_provisioned(service)
                 await service.write_probe.compare()  # before anything is dated

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, SecretStr, TypeAdapter
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from shared.nodes import parse_nodes
 from shared.reachable import in_url, reachable_host
 
 TakeUp = Literal["never", "away", "any"]
@@ -27,6 +28,12 @@ def _networks(text: str) -> str:
 def _existing(text: str) -> str:
     if text and not Path(text).is_file():
         raise ValueError(f"there is no file {text}")
+    return text
+
+
+def _nodes(text: str) -> str:
+    if text:
+        parse_nodes(text)
     return text
 
 
@@ -61,7 +68,8 @@ def _duration(value: object) -> object:
 class Settings(BaseSettings):
     """What the operator can set; the defaults suit one machine."""
 
-    model_config = SettingsConfigDict(env_prefix="REELAY_", extra="ignore")
+    # Errors do not show what was given: it may be a password.
+    model_config = SettingsConfigDict(env_prefix="REELAY_", extra="ignore", hide_input_in_errors=True)
 
     data_dir: Path = Field(Path("data"), description="Everything Reelay keeps on this machine")
     host: str = Field("127.0.0.1", description="Address that the servers bind")
@@ -69,7 +77,9 @@ class Settings(BaseSettings):
     rtmp_port: int = Field(1935, ge=0, le=65535, description="RTMP ingest (TCP)")
     srt_port: int = Field(8890, ge=0, le=65535, description="SRT ingest (UDP)")
     health_port: int = Field(0, ge=0, le=65535, description="GET /healthz and /readyz of a service; 0: none")
-    nats_url: str = Field("", description="The broker; unset: `reelay up` starts an embedded one")
+    nats_url: Annotated[str, AfterValidator(_nodes)] = Field(
+        "", description="The broker, or the nodes of a cluster, with commas; unset: `reelay up` starts an embedded one"
+    )
     nats_port: int = Field(4222, ge=0, le=65535, description="Port of the embedded broker")
     nats_replicas: int = Field(1, ge=1, le=5, description="Copies of each stream and bucket in a cluster")
     store: str = Field("", description="Where media lies: empty (a folder below DATA_DIR) or s3://bucket/prefix")
@@ -185,5 +195,5 @@ class Settings(BaseSettings):
 
     @property
     def broker_url(self) -> str:
-        """The broker's URL; the embedded one's when none is set."""
+        """The broker's URL, or those of its nodes; the embedded one's when none is set."""
         return self.nats_url or f"nats://127.0.0.1:{self.nats_port}"

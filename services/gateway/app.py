@@ -56,6 +56,7 @@ def make_deps(service: Service) -> Deps:
         js=service.js,
         connected=lambda: bool(service.broker.config.connection_state.connection.is_connected),
         ready=lambda: check(service),
+        notes=service.notes,
         store=open_store(service.settings),
         keys=Keys(service.js, service.clock),
         jobs=jobs,

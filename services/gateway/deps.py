@@ -43,6 +43,7 @@ class Deps:
     js: Callable[[], JetStreamContext]
     connected: Callable[[], bool]
     ready: Callable[[], Awaitable[dict[str, str]]]
+    notes: Callable[[], dict[str, str]]
     store: MediaStore
     keys: Keys
     jobs: Jobs

@@ -18,6 +18,7 @@ from faststream.nats import NatsBroker
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
+from pydantic import ValidationError
 
 from shared.bus import ACK_TIMEOUT, Handler, Outbox, make_broker, subscribe
 from shared.clock import BrokerClock, Clock, SystemClock
@@ -27,7 +28,7 @@ from shared.middleware import Guard, Mourner
 from shared.nodes import NodeWatch, parse_nodes
 from shared.readiness import NotingJetStream, WriteProbe, Writes, notes_on
 from shared.secrets import Vault, installation_key
-from shared.settings import Settings
+from shared.settings import Settings, setting_of
 from shared.streams import consumers_of
 from shared.tasks import beside
 
@@ -199,7 +200,12 @@ def _ended_by_itself(_app: FastStream) -> contextlib.AbstractContextManager[None
 
 def run_service(name: str, build: Callable[[Service], None], make_loop: LoopMaker | None = None) -> int:
     """Run a service until SIGTERM or SIGINT, on asyncio's own loop unless another is given; the process's exit code."""
-    settings = Settings()
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        configure_logging(name, json=False)
+        log.error("settings.refused", **{setting_of(fault): fault["msg"] for fault in error.errors()})
+        return 1
     configure_logging(name, json=settings.log_json, level=settings.log_level)
     service = make_service(name, settings)
     build(service)

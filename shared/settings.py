@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
+import re
+from collections.abc import Mapping
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, SecretStr, TypeAdapter
+from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, SecretStr, TypeAdapter, ValidationInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.nodes import parse_nodes
@@ -16,6 +18,9 @@ from shared.reachable import in_url, reachable_host
 
 TakeUp = Literal["never", "away", "any"]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+ADMIN_KEY: Final = (32, 128, 10)
+"""Least and most characters of an admin key, and how many of them differ."""
+LONGEST_LINE: Final = 4096
 _BYTES = TypeAdapter(ByteSize)
 
 
@@ -23,6 +28,40 @@ def _networks(text: str) -> str:
     for part in filter(None, (p.strip() for p in text.split(","))):
         ipaddress.ip_network(part, strict=False)
     return text
+
+
+def _strong(text: str) -> str:
+    if len(text) < ADMIN_KEY[0]:
+        raise ValueError(f"is too short: an admin key has at least {ADMIN_KEY[0]} characters (openssl rand -hex 24)")
+    if len(text) > ADMIN_KEY[1] or not re.fullmatch(r"[!-~]+", text):
+        raise ValueError(f"an admin key has at most {ADMIN_KEY[1]} characters, those of ASCII without spaces")
+    if len(set(text)) < ADMIN_KEY[2]:
+        raise ValueError(f"is too simple: an admin key has at least {ADMIN_KEY[2]} different characters")
+    return text
+
+
+def _admin_key(text: SecretStr) -> SecretStr:
+    return SecretStr(_strong(text.get_secret_value())) if text.get_secret_value() else text
+
+
+def _admin_key_file(text: str, info: ValidationInfo) -> str:
+    if not text:
+        return text
+    given = info.data.get("admin_key")
+    if given is not None and given.get_secret_value():
+        raise ValueError("REELAY_ADMIN_KEY is set, too: set one of them")
+    try:
+        _strong(_first_line(text))
+    except OSError as error:
+        raise ValueError(f"the file {text} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"the file {text} is not text") from None
+    return text
+
+
+def _first_line(path: str) -> str:
+    with Path(path).open(encoding="ascii") as file:
+        return file.readline(LONGEST_LINE).strip()
 
 
 def _existing(text: str) -> str:
@@ -60,6 +99,11 @@ def _ports(text: str) -> str:
     return text
 
 
+def setting_of(fault: Mapping[str, Any]) -> str:
+    """Name the variable that one of a ValidationError's errors is about."""
+    return "_".join(["REELAY", *(str(part).upper() for part in fault["loc"])])
+
+
 def _duration(value: object) -> object:
     """Take a bare number, which an environment variable gives as text, for seconds."""
     return timedelta(seconds=int(value)) if isinstance(value, str) and value.isdecimal() else value
@@ -88,6 +132,12 @@ class Settings(BaseSettings):
         "", description="Room that recordings leave free on the local store's file system: bytes, or as 2GiB; 0: none"
     )
     secret_key: SecretStr = Field(SecretStr(""), description="Encrypts stored secrets; made in DATA_DIR if unset")
+    admin_key: Annotated[SecretStr, AfterValidator(_admin_key)] = Field(
+        SecretStr(""), description="The admin API key of all gateways; unset: made in DATA_DIR and kept in the broker"
+    )
+    admin_key_file: Annotated[str, AfterValidator(_admin_key_file)] = Field(
+        "", description="File whose first line is ADMIN_KEY: a secret that the container engine mounts"
+    )
     public_url: str = Field("", description="How clients reach the gateway; default http://HOST:HTTP_PORT")
     public_host: str = Field("", description="Host in stream and SRT URLs; default that of PUBLIC_URL")
     allow_nets: Annotated[str, NoDecode, AfterValidator(_networks)] = Field(
@@ -152,6 +202,11 @@ class Settings(BaseSettings):
         """The networks of ALLOW_NETS."""
         parts = (p.strip() for p in self.allow_nets.split(","))
         return tuple(ipaddress.ip_network(p, strict=False) for p in parts if p)
+
+    @property
+    def given_admin_key(self) -> str:
+        """The admin key of ADMIN_KEY or ADMIN_KEY_FILE; "" when neither is set. OSError."""
+        return _first_line(self.admin_key_file) if self.admin_key_file else self.admin_key.get_secret_value()
 
     @property
     def srt_out_spans(self) -> tuple[range, ...]:

@@ -33,6 +33,7 @@ from shared.reachable import in_url, is_any, reachable_host
 from shared.service import Lifespan, Service, check, make_service
 from shared.settings import Settings
 from shared.store import open_store
+from shared.store.library import open_library
 from shared.tasks import beside
 
 log = get_logger()
@@ -42,7 +43,7 @@ ANNOUNCE_AGAIN_S: Final = 2.0
 def make_deps(service: Service) -> Deps:
     """Join the gateway's parts."""
     settings = service.settings
-    quotas = Quotas(settings, service.clock)
+    quotas, store = Quotas(settings, service.clock), open_store(settings)
 
     def goes_on(job: JobRecord, at_ms: int) -> bool:
         return job.may_go_on(settings.take_up, settings.retention, at_ms)
@@ -57,7 +58,8 @@ def make_deps(service: Service) -> Deps:
         connected=lambda: bool(service.broker.config.connection_state.connection.is_connected),
         ready=lambda: check(service),
         notes=service.notes,
-        store=open_store(service.settings),
+        store=store,
+        library=open_library(settings, store),
         keys=Keys(service.js, service.clock),
         jobs=jobs,
         clips=Clips(service.js, service.outbox, jobs, service.vault, service.settings, service.clock, quotas),

@@ -6,7 +6,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -27,10 +27,12 @@ class ObjectMissing(Permanent):
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """An object's key and size in bytes."""
+    """An object's key and size in bytes; where the store tells it, when it was written, and what names its bytes."""
 
     key: str
     size: int
+    modified_ms: int = field(default=0, compare=False)
+    version: str = field(default="", compare=False)
 
 
 class MediaStore(ABC):
@@ -56,8 +58,8 @@ class MediaStore(ABC):
         """Read a small object; Permanent when it is larger than `limit` bytes."""
 
     @abstractmethod
-    def read(self, key: str, offset: int, length: int, *, chunk: int = 1 << 18) -> Iterator[bytes]:
-        """Read a range piece by piece."""
+    def read(self, key: str, offset: int, length: int, *, chunk: int = 1 << 18, version: str = "") -> Iterator[bytes]:
+        """Read a range piece by piece; with a version, ObjectMissing when the object is another by now."""
 
     @abstractmethod
     def info(self, key: str) -> ObjectInfo | None:
@@ -68,8 +70,12 @@ class MediaStore(ABC):
         """Give a local file with the object's bytes, to read from within the block."""
 
     @abstractmethod
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """List the objects below a folder, in the order of their keys."""
+    def copy(self, source: str, key: str) -> None:
+        """Make an object of another one's bytes, whole or not at all, over what was there."""
+
+    @abstractmethod
+    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
+        """List the objects below a folder, in the order of their keys, those behind a key."""
 
     @abstractmethod
     def delete(self, key: str) -> None:

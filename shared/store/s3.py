@@ -7,8 +7,9 @@ import errno
 import os
 import tempfile
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import boto3
@@ -24,7 +25,7 @@ from shared.store.base import MediaStore, ObjectInfo, ObjectMissing, StoreFull, 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-MISSING: Final = frozenset({"404", "NoSuchKey", "NotFound"})
+MISSING: Final = frozenset({"404", "NoSuchKey", "NotFound", "412", "PreconditionFailed"})
 FULL: Final = frozenset({"QuotaExceeded", "InsufficientCapacity", "XMinioStorageFull", "507"})
 PAST_END: Final = frozenset({"416", "InvalidRange"})
 TRANSFER: Final = TransferConfig(multipart_threshold=32 << 20, multipart_chunksize=16 << 20, max_concurrency=4)
@@ -90,19 +91,23 @@ class S3Store(MediaStore):
                     raise Permanent(f"{key} is larger than {limit} bytes")
                 return body.read()
 
-    def read(self, key: str, offset: int, length: int, *, chunk: int = 1 << 18) -> Iterator[bytes]:
+    def read(self, key: str, offset: int, length: int, *, chunk: int = 1 << 18, version: str = "") -> Iterator[bytes]:
         """Read a range in one request, handed on in pieces."""
         check_key(key)
         if length <= 0:
             return
         try:
             with _translated(key):
+                condition: dict[str, Any] = {"IfMatch": version} if version else {}
                 answer = self._client.get_object(
-                    Bucket=self._bucket, Key=self._prefix + key, Range=f"bytes={offset}-{offset + length - 1}"
-                )
+                    Bucket=self._bucket, Key=self._prefix + key, Range=f"bytes={offset}-{offset + length - 1}",
+                    **condition,
+                )  # fmt: skip
         except _PastEnd:
             return
         with contextlib.closing(answer["Body"]) as body:
+            if version and answer["ETag"] != version:  # a server that does not know the condition
+                raise ObjectMissing(f"{key} is another object now")
             while True:
                 with _translated(key):
                     piece = body.read(chunk)
@@ -117,7 +122,7 @@ class S3Store(MediaStore):
                 answer = self._client.head_object(Bucket=self._bucket, Key=self._prefix + check_key(key))
         except ObjectMissing:
             return None
-        return ObjectInfo(key, answer["ContentLength"])
+        return ObjectInfo(key, answer["ContentLength"], _ms(answer["LastModified"]), answer["ETag"])
 
     @contextlib.contextmanager
     def local(self, key: str) -> Iterator[Path]:
@@ -135,18 +140,28 @@ class S3Store(MediaStore):
         finally:
             path.unlink(missing_ok=True)
 
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+    def copy(self, source: str, key: str) -> None:
+        """Have the server copy it, in parts when it is large."""
+        where = {"Bucket": self._bucket, "Key": self._prefix + check_key(source)}
+        with _translated(source):
+            self._client.copy(where, self._bucket, self._prefix + check_key(key), Config=TRANSFER)  # type: ignore[arg-type]
+
+    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
         """List page by page, a thousand a request."""
         below = f"{self._prefix}{check_key(prefix)}/" if prefix else self._prefix
         with _translated(prefix):
-            pages = iter(self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=below))
+            more: dict[str, Any] = {"StartAfter": self._prefix + after} if after else {}
+            pages = iter(
+                self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=below, **more)
+            )
         while True:
             with _translated(prefix):
                 page = next(pages, None)
             if page is None:
                 return
             for entry in page.get("Contents", []):
-                yield ObjectInfo(entry["Key"].removeprefix(self._prefix), entry["Size"])
+                key = entry["Key"].removeprefix(self._prefix)
+                yield ObjectInfo(key, entry["Size"], _ms(entry["LastModified"]), entry["ETag"])
 
     def delete(self, key: str) -> None:
         """Remove the object, and what was begun and not committed."""
@@ -154,6 +169,10 @@ class S3Store(MediaStore):
             self._client.delete_object(Bucket=self._bucket, Key=self._prefix + check_key(key))
             (self._spool / key).unlink(missing_ok=True)
         _prune((self._spool / key).parent, self._spool)
+
+
+def _ms(at: datetime) -> int:
+    return int(at.timestamp() * 1000)
 
 
 class _PastEnd(Permanent):

@@ -25,6 +25,7 @@ from nats.js.api import (
 )
 from nats.js.errors import APIError, NotFoundError
 
+from shared.errors import ReelayError
 from shared.logging import configure_logging, get_logger
 from shared.nodes import parse_nodes
 from shared.settings import Settings
@@ -129,8 +130,22 @@ async def provision_url(url: str, replicas: int) -> None:
         await connection.close()
 
 
+def ensure_bucket(settings: Settings) -> None:
+    """Make the store's bucket when it is missing. Of what fails, the log and each service's readiness tell."""
+    if not settings.store.startswith("s3://"):
+        return
+    from shared.store.s3 import S3Store  # noqa: PLC0415  boto3 takes 0.3 s to import and is an extra
+
+    bucket = settings.store.removeprefix("s3://").partition("/")[0]
+    try:
+        if S3Store.from_settings(settings).ensure_bucket():
+            log.info("provision.bucket.made", bucket=bucket)
+    except ReelayError as error:
+        log.error("provision.bucket.failed", bucket=bucket, error=str(error))
+
+
 def main() -> int:
-    """Provision the broker of the settings; 0 when done."""
+    """Provision the broker of the settings, and the store's bucket; 0 when the broker is done."""
     settings = Settings()
     configure_logging("provision", json=settings.log_json, level=settings.log_level)
     try:
@@ -138,6 +153,7 @@ def main() -> int:
     except (NatsError, OSError, TimeoutError) as error:
         log.error("provision.failed", error=str(error) or type(error).__name__)
         return 1
+    ensure_bucket(settings)
     log.info("provision.done", streams=len(STREAMS), consumers=len(CONSUMERS), buckets=len(BUCKETS))
     return 0
 

@@ -29,6 +29,7 @@ from shared.nodes import NodeWatch, parse_nodes
 from shared.readiness import NotingJetStream, WriteProbe, Writes, notes_on
 from shared.secrets import Vault, installation_key
 from shared.settings import Settings, setting_of
+from shared.store.watch import StoreWatch
 from shared.streams import consumers_of
 from shared.tasks import beside
 
@@ -59,6 +60,7 @@ class Service:
     writes: Writes
     write_probe: WriteProbe
     nodes: NodeWatch
+    store_watch: StoreWatch
     lifespans: list[Lifespan] = field(default_factory=list)
     probes: list[Callable[[], Mapping[str, str]]] = field(default_factory=list)
     started: bool = False
@@ -75,7 +77,7 @@ class Service:
 
     def notes(self) -> dict[str, str]:
         """Say what is to be mended though all works."""
-        return notes_on(self.clock) | self.nodes.notes()
+        return notes_on(self.clock) | self.nodes.notes() | self.store_watch.notes()
 
     def js(self) -> JetStreamContext:
         """Give the connected broker's JetStream context, with a patient time-out."""
@@ -94,7 +96,8 @@ def make_service(name: str, settings: Settings, clock: Clock | None = None) -> S
     writes = Writes(clock)
     outbox = Outbox(broker, name, clock, writes)
     probe = WriteProbe(guard.jetstream, name, clock)
-    return Service(name, settings, clock, broker, outbox, vault, instance, guard, writes, probe, NodeWatch(nodes))
+    watches = NodeWatch(nodes), StoreWatch(name, settings)
+    return Service(name, settings, clock, broker, outbox, vault, instance, guard, writes, probe, *watches)
 
 
 async def wait_until_provisioned(service: Service) -> None:
@@ -109,10 +112,15 @@ async def readiness(service: Service) -> dict[str, str]:
     """Say what keeps this service from taking work."""
     if not service.started:
         return {"service": "starting or stopping"}
-    faults = await check(service)
+    faults = await check_all(service)
     for probe in service.probes:
         faults |= probe()
     return faults
+
+
+async def check_all(service: Service) -> dict[str, str]:
+    """Say what keeps this service from working: of the broker, as `check` does, and of the store."""
+    return await check(service) | service.store_watch.faults()
 
 
 async def check(service: Service) -> dict[str, str]:
@@ -163,6 +171,9 @@ def application(service: Service, *, signals: bool = False) -> FastStream:
                 await wait_until_provisioned(service)
                 await service.write_probe.compare()  # before anything is dated
                 await stack.enter_async_context(beside(service.write_probe.comparing()))
+                if service.store_watch.wanted:
+                    await service.store_watch.look()
+                    await stack.enter_async_context(beside(service.store_watch.watching()))
                 for enter in service.lifespans:
                     await stack.enter_async_context(enter())
             service.started = True

@@ -30,7 +30,7 @@ from shared.logging import get_logger
 from shared.messages.jobs import JobRecord
 from shared.messages.notifications import DeliveryRecord
 from shared.reachable import in_url, is_any, reachable_host
-from shared.service import Lifespan, Service, check, make_service
+from shared.service import Lifespan, Service, check_all, make_service
 from shared.settings import Settings
 from shared.store import open_store
 from shared.store.library import open_library
@@ -56,7 +56,7 @@ def make_deps(service: Service) -> Deps:
         outbox=service.outbox,
         js=service.js,
         connected=lambda: bool(service.broker.config.connection_state.connection.is_connected),
-        ready=lambda: check(service),
+        ready=lambda: check_all(service),
         notes=service.notes,
         store=store,
         library=open_library(settings, store),

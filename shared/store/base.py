@@ -81,6 +81,13 @@ class MediaStore(ABC):
     def delete(self, key: str) -> None:
         """Remove an object; nothing happens when it is not there."""
 
+    @abstractmethod
+    def check(self, name: str, *, writes: bool) -> None:
+        """Look whether the store works: by an object of that name that is written and read back, or by a look into it.
+
+        Unavailable says in words what is wrong.
+        """
+
 
 def check_key(key: str) -> str:
     """Give the key back; Permanent when it could leave its folder or is too long."""
@@ -89,12 +96,12 @@ def check_key(key: str) -> str:
     return key
 
 
-def open_store(settings: Settings) -> MediaStore:
-    """Open the store of the settings."""
+def open_store(settings: Settings, *, hurried: bool = False) -> MediaStore:
+    """Open the store of the settings; `hurried`: one that gives up within seconds."""
     if settings.store.startswith("s3://"):
         from shared.store.s3 import S3Store  # noqa: PLC0415  boto3 takes 0.3 s to import and is an extra
 
-        return S3Store.from_settings(settings)
+        return S3Store.from_settings(settings, hurried=hurried)
     from shared.store.local import LocalStore  # noqa: PLC0415  the pair of the above
 
     return LocalStore(Path(settings.store.removeprefix("file://")) if settings.store else settings.media_dir)

@@ -157,3 +157,19 @@ class LocalStore(MediaStore):
                 folder.rmdir()
             except OSError:  # not empty, or gone
                 break
+
+    def check(self, name: str, *, writes: bool) -> None:
+        """Write, read back and remove a small file, whose name lists pass over; or look into the folder."""
+        key, path = f"ready/{name}", self.root / f".ready-{name}-{secrets.token_hex(4)}"
+        with _translated(key):
+            if not writes:
+                with contextlib.suppress(FileNotFoundError), os.scandir(self.root) as entries:  # nothing recorded yet
+                    next(entries, None)
+                return
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(path.name)
+                if path.read_text() != path.name:
+                    raise Unavailable("the store does not give what it took")
+            finally:
+                path.unlink(missing_ok=True)

@@ -53,6 +53,7 @@ class Check:
         """Make passwords as an operator would, and free ports."""
         made = subprocess.run([ROOT / "compose/make-passwords"], capture_output=True, text=True, check=True).stdout
         passwords = dict(line.split("=", 1) for line in made.split())
+        self.admin = passwords["REELAY_ADMIN_KEY"]
         ports = {f"REELAY_{name}_PORT": str(port) for name, port in self.ports.items()}
         images = {"REELAY_IMAGES": IMAGES, "BASE_IMAGE": self.asked.base}
         for name in ("nats", "haproxy", "nginx"):
@@ -128,8 +129,7 @@ class Check:
         return f"{sum(wanted.values())} containers healthy"
 
     def _make_key(self) -> str:
-        admin = self.stack.read(self.stack.containers("gateway")[0], "/data/admin.key").strip()
-        made = self._post("/v1/keys", {"scopes": SCOPES, "label": "compose-check"}, {"X-API-KEY": admin})
+        made = self._post("/v1/keys", {"scopes": SCOPES, "label": "compose-check"}, {"X-API-KEY": self.admin})
         self.api.headers["X-API-KEY"] = made["key"]
         return f"scopes {', '.join(made['scopes'])}"
 

@@ -122,10 +122,6 @@ class Stack:
         """End a container without a word."""
         self._ask("kill", "--signal", "KILL", container)
 
-    def read(self, container: str, path: str) -> str:
-        """Read a file inside a container."""
-        return self._ask("exec", container, "cat", path)
-
     def _compose(self, *arguments: str) -> None:
         self._say(*self._engine.compose, "-p", PROJECT, "-f", str(FILE), *arguments)
 

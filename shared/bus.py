@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from faststream.middlewares import AckPolicy
 from faststream.nats import JStream, NatsBroker, PullSub
+from faststream.nats.security import NatsSecurity, NatsToken, NatsUserPassword
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.errors import APIError
@@ -17,6 +18,7 @@ from shared.errors import Unavailable
 from shared.messages.base import Message
 from shared.messages.schedules import Due
 from shared.middleware import Guard
+from shared.nodes import CONNECT_S, PING_S, Nodes
 from shared.readiness import Writes
 from shared.streams import SCHEDULES, consumer
 from shared.subjects import CHANNELS, channel_of, inbox_prefix, pull_inbox, schedule_subject, subject_of
@@ -26,22 +28,29 @@ FETCH_TIMEOUT: Final = 5.0
 Handler = Callable[..., Awaitable[Any]]
 
 
-def make_broker(url: str, service: str, clock: Clock) -> tuple[NatsBroker, Guard]:
+def make_broker(nodes: Nodes, service: str, clock: Clock) -> tuple[NatsBroker, Guard]:
     """Make the broker of a service, which reconnects for ever and drains on stop, and the guard of its handlers."""
     broker = NatsBroker(
-        url,
+        list(nodes.urls),
+        security=_security(nodes),
         name=service,
         inbox_prefix=inbox_prefix(service),
         max_reconnect_attempts=-1,
         reconnect_time_wait=1,
-        connect_timeout=5,
-        ping_interval=10,
+        connect_timeout=CONNECT_S[nodes.several],
+        ping_interval=PING_S[nodes.several],
         graceful_timeout=20.0,
         logger=None,
     )
     guard = Guard(lambda: jetstream(broker), clock)
     broker.add_middleware(guard)
     return broker, guard
+
+
+def _security(nodes: Nodes) -> NatsSecurity | None:
+    if not nodes.user:
+        return None
+    return NatsUserPassword(nodes.user, nodes.password) if nodes.password else NatsToken(nodes.user)
 
 
 def jetstream(broker: NatsBroker) -> JetStreamContext:

@@ -7,19 +7,20 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Final, Generic, TypeVar
 
+from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.errors import APIError
-from nats.js.kv import KV_DEL, KV_PURGE
 from pydantic import ValidationError
 
+from shared.follow import following
+from shared.kv import REMOVED
 from shared.logging import get_logger
 from shared.messages.base import Record
 from shared.tasks import beside
 
 R = TypeVar("R", bound=Record)
 log = get_logger()
-IDLE_S: Final = 1.0  # a broker that was away is noticed so soon
 REREAD_S: Final = 300.0
 PAUSE_S: Final = 0.5
 
@@ -76,29 +77,29 @@ class Mirror(Generic[R]):
 
     async def _watch_once(self) -> None:
         """Watch until a reconnect or REREAD_S; what is no longer in the bucket is dropped once all has been read."""
-        js = self._jetstream()
+        js, seen = self._jetstream(), set[str]()
         reconnects = js._nc.stats["reconnects"]  # noqa: SLF001  nats-py tells it nowhere else
-        watcher = await (await js.key_value(self._bucket)).watch(self._pattern)
-        seen: set[str] | None = set()
-        until = asyncio.get_running_loop().time() + REREAD_S
-        try:
-            while asyncio.get_running_loop().time() < until and js._nc.stats["reconnects"] == reconnects:  # noqa: SLF001
-                try:
-                    entry = await watcher.updates(timeout=IDLE_S)  # type: ignore[no-untyped-call]
-                except TimeoutError:
-                    continue
-                if entry is None:
-                    self._finish_reading(seen or set())
-                    seen = None
-                elif entry.operation in {KV_DEL, KV_PURGE}:
-                    self._drop(entry.key)
-                else:
-                    if seen is not None:
-                        seen.add(entry.key)
-                    self._read(entry.key, entry.value or b"")
-        finally:
-            with contextlib.suppress(NatsError):
-                await watcher.stop()  # type: ignore[no-untyped-call]
+        clock = asyncio.get_running_loop().time
+        until, head = clock() + REREAD_S, f"$KV.{self._bucket}."
+        async with following(js, f"KV_{self._bucket}", head + self._pattern) as changes:
+            reading = changes.pending > 0
+            if not reading:
+                self._finish_reading(seen)
+            while clock() < until and js._nc.stats["reconnects"] == reconnects:  # noqa: SLF001
+                message = await changes.next()
+                if message is not None:
+                    key = message.subject.removeprefix(head)
+                    seen.add(key)
+                    self._take(key, message)
+                if reading and (await changes.is_read() if message is None else not message.metadata.num_pending):
+                    self._finish_reading(seen)
+                    reading = False
+
+    def _take(self, key: str, message: Msg) -> None:
+        if (message.headers or {}).keys().isdisjoint(REMOVED):
+            self._read(key, message.data)
+        else:
+            self._drop(key)
 
     def _read(self, key: str, data: bytes) -> None:
         """Take a value; one that cannot be read changes nothing, and ends no watch."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from typing import Final
 
 import nats
@@ -22,9 +23,11 @@ from nats.js.api import (
     StorageType,
     StreamConfig,
 )
-from nats.js.errors import NotFoundError
+from nats.js.errors import APIError, NotFoundError
 
+from shared.errors import ReelayError
 from shared.logging import configure_logging, get_logger
+from shared.nodes import parse_nodes
 from shared.settings import Settings
 from shared.streams import BUCKETS, CONSUMERS, STREAMS, BucketSpec, ConsumerSpec, StreamSpec
 from shared.subjects import inbox_prefix
@@ -32,6 +35,9 @@ from shared.subjects import inbox_prefix
 log = get_logger()
 USER: Final = "provision"
 BUCKET_WINDOW_S: Final = 120.0
+CLUSTER_S: Final = 30.0
+PAUSE_S: Final = 0.5
+NO_CLUSTER: Final = 10074  # JSStreamReplicasNotSupportedErr, nats-server's server/errors.json
 
 
 def stream_config(spec: StreamSpec, replicas: int) -> StreamConfig:
@@ -101,25 +107,53 @@ async def _bucket(js: JetStreamContext, spec: BucketSpec, replicas: int) -> None
 
 
 async def provision_url(url: str, replicas: int) -> None:
-    """Connect to `url`, waiting up to 30 s for it, and provision."""
+    """Connect to `url`, or one of several, waiting up to 30 s for it, and provision.
+
+    A cluster that has just begun has no leader, or not all of its nodes, for some seconds: it is given 30 s, too.
+    """
+    nodes = parse_nodes(url)
     connection = await nats.connect(
-        url, connect_timeout=5, max_reconnect_attempts=60, reconnect_time_wait=0.5, inbox_prefix=inbox_prefix(USER)
+        **nodes.options(), max_reconnect_attempts=60, reconnect_time_wait=0.5, inbox_prefix=inbox_prefix(USER)
     )
+    until = time.monotonic() + (CLUSTER_S if nodes.several or replicas > 1 else 0)
     try:
-        await provision(connection.jetstream(timeout=10), replicas)
+        while True:
+            try:
+                return await provision(connection.jetstream(timeout=10), replicas)
+            except (NatsError, TimeoutError) as error:
+                alone = isinstance(error, APIError) and error.err_code == NO_CLUSTER
+                if alone or time.monotonic() > until:
+                    raise
+                log.info("provision.waiting", error=str(error) or type(error).__name__)
+            await asyncio.sleep(PAUSE_S)
     finally:
         await connection.close()
 
 
+def ensure_bucket(settings: Settings) -> None:
+    """Make the store's bucket when it is missing. Of what fails, the log and each service's readiness tell."""
+    if not settings.store.startswith("s3://"):
+        return
+    from shared.store.s3 import S3Store  # noqa: PLC0415  boto3 takes 0.3 s to import and is an extra
+
+    bucket = settings.store.removeprefix("s3://").partition("/")[0]
+    try:
+        if S3Store.from_settings(settings).ensure_bucket():
+            log.info("provision.bucket.made", bucket=bucket)
+    except ReelayError as error:
+        log.error("provision.bucket.failed", bucket=bucket, error=str(error))
+
+
 def main() -> int:
-    """Provision the broker of the settings; 0 when done."""
+    """Provision the broker of the settings, and the store's bucket; 0 when the broker is done."""
     settings = Settings()
     configure_logging("provision", json=settings.log_json, level=settings.log_level)
     try:
         asyncio.run(provision_url(settings.broker_url, settings.nats_replicas))
-    except (NatsError, OSError) as error:
+    except (NatsError, OSError, TimeoutError) as error:
         log.error("provision.failed", error=str(error) or type(error).__name__)
         return 1
+    ensure_bucket(settings)
     log.info("provision.done", streams=len(STREAMS), consumers=len(CONSUMERS), buckets=len(BUCKETS))
     return 0
 

@@ -18,15 +18,18 @@ from faststream.nats import NatsBroker
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
+from pydantic import ValidationError
 
 from shared.bus import ACK_TIMEOUT, Handler, Outbox, make_broker, subscribe
 from shared.clock import BrokerClock, Clock, SystemClock
 from shared.health import health_server
 from shared.logging import configure_logging, get_logger
 from shared.middleware import Guard, Mourner
+from shared.nodes import NodeWatch, parse_nodes
 from shared.readiness import NotingJetStream, WriteProbe, Writes, notes_on
 from shared.secrets import Vault, installation_key
-from shared.settings import Settings
+from shared.settings import Settings, setting_of
+from shared.store.watch import StoreWatch
 from shared.streams import consumers_of
 from shared.tasks import beside
 
@@ -56,6 +59,8 @@ class Service:
     guard: Guard
     writes: Writes
     write_probe: WriteProbe
+    nodes: NodeWatch
+    store_watch: StoreWatch
     lifespans: list[Lifespan] = field(default_factory=list)
     probes: list[Callable[[], Mapping[str, str]]] = field(default_factory=list)
     started: bool = False
@@ -70,6 +75,10 @@ class Service:
         """Enter a context once the broker is connected and provisioned, and leave it on stop, last in first out."""
         self.lifespans.append(lifespan)
 
+    def notes(self) -> dict[str, str]:
+        """Say what is to be mended though all works."""
+        return notes_on(self.clock) | self.nodes.notes() | self.store_watch.notes()
+
     def js(self) -> JetStreamContext:
         """Give the connected broker's JetStream context, with a patient time-out."""
         context = NotingJetStream(self.broker.config.connection_state.connection, timeout=ACK_TIMEOUT)
@@ -80,13 +89,15 @@ class Service:
 def make_service(name: str, settings: Settings, clock: Clock | None = None) -> Service:
     """Make the parts of a service; nothing connects yet."""
     clock = clock or BrokerClock(SystemClock())
-    broker, guard = make_broker(settings.broker_url, name, clock)
+    nodes = parse_nodes(settings.broker_url)
+    broker, guard = make_broker(nodes, name, clock)
     instance = settings.instance or f"{socket.gethostname()}-{os.getpid()}"
     vault = Vault(installation_key(settings))
     writes = Writes(clock)
     outbox = Outbox(broker, name, clock, writes)
     probe = WriteProbe(guard.jetstream, name, clock)
-    return Service(name, settings, clock, broker, outbox, vault, instance, guard, writes, probe)
+    watches = NodeWatch(nodes), StoreWatch(name, settings)
+    return Service(name, settings, clock, broker, outbox, vault, instance, guard, writes, probe, *watches)
 
 
 async def wait_until_provisioned(service: Service) -> None:
@@ -101,10 +112,15 @@ async def readiness(service: Service) -> dict[str, str]:
     """Say what keeps this service from taking work."""
     if not service.started:
         return {"service": "starting or stopping"}
-    faults = await check(service)
+    faults = await check_all(service)
     for probe in service.probes:
         faults |= probe()
     return faults
+
+
+async def check_all(service: Service) -> dict[str, str]:
+    """Say what keeps this service from working: of the broker, as `check` does, and of the store."""
+    return await check(service) | service.store_watch.faults()
 
 
 async def check(service: Service) -> dict[str, str]:
@@ -147,13 +163,17 @@ def application(service: Service, *, signals: bool = False) -> FastStream:
         async with stack:
             probe = service.settings.health_port
             await stack.enter_async_context(
-                health_server(service.settings.host, probe, lambda: readiness(service), lambda: notes_on(service.clock))
+                health_server(service.settings.host, probe, lambda: readiness(service), service.notes)
             )
             with ending(app):
+                await stack.enter_async_context(beside(service.nodes.watching()))
                 await service.broker.connect()
                 await wait_until_provisioned(service)
                 await service.write_probe.compare()  # before anything is dated
                 await stack.enter_async_context(beside(service.write_probe.comparing()))
+                if service.store_watch.wanted:
+                    await service.store_watch.look()
+                    await stack.enter_async_context(beside(service.store_watch.watching()))
                 for enter in service.lifespans:
                     await stack.enter_async_context(enter())
             service.started = True
@@ -191,7 +211,12 @@ def _ended_by_itself(_app: FastStream) -> contextlib.AbstractContextManager[None
 
 def run_service(name: str, build: Callable[[Service], None], make_loop: LoopMaker | None = None) -> int:
     """Run a service until SIGTERM or SIGINT, on asyncio's own loop unless another is given; the process's exit code."""
-    settings = Settings()
+    try:
+        settings = Settings()
+    except ValidationError as error:
+        configure_logging(name, json=False)
+        log.error("settings.refused", **{setting_of(fault): fault["msg"] for fault in error.errors()})
+        return 1
     configure_logging(name, json=settings.log_json, level=settings.log_level)
     service = make_service(name, settings)
     build(service)

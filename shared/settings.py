@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import ipaddress
+import re
+from collections.abc import Mapping
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, SecretStr, TypeAdapter
+from pydantic import AfterValidator, BeforeValidator, ByteSize, Field, SecretStr, TypeAdapter, ValidationInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from shared.nodes import parse_nodes
 from shared.reachable import in_url, reachable_host
 
 TakeUp = Literal["never", "away", "any"]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+ADMIN_KEY: Final = (32, 128, 10)
+"""Least and most characters of an admin key, and how many of them differ."""
+LONGEST_LINE: Final = 4096
 _BYTES = TypeAdapter(ByteSize)
 
 
@@ -24,9 +30,49 @@ def _networks(text: str) -> str:
     return text
 
 
+def _strong(text: str) -> str:
+    if len(text) < ADMIN_KEY[0]:
+        raise ValueError(f"is too short: an admin key has at least {ADMIN_KEY[0]} characters (openssl rand -hex 24)")
+    if len(text) > ADMIN_KEY[1] or not re.fullmatch(r"[!-~]+", text):
+        raise ValueError(f"an admin key has at most {ADMIN_KEY[1]} characters, those of ASCII without spaces")
+    if len(set(text)) < ADMIN_KEY[2]:
+        raise ValueError(f"is too simple: an admin key has at least {ADMIN_KEY[2]} different characters")
+    return text
+
+
+def _admin_key(text: SecretStr) -> SecretStr:
+    return SecretStr(_strong(text.get_secret_value())) if text.get_secret_value() else text
+
+
+def _admin_key_file(text: str, info: ValidationInfo) -> str:
+    if not text:
+        return text
+    given = info.data.get("admin_key")
+    if given is not None and given.get_secret_value():
+        raise ValueError("REELAY_ADMIN_KEY is set, too: set one of them")
+    try:
+        _strong(_first_line(text))
+    except OSError as error:
+        raise ValueError(f"the file {text} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"the file {text} is not text") from None
+    return text
+
+
+def _first_line(path: str) -> str:
+    with Path(path).open(encoding="ascii") as file:
+        return file.readline(LONGEST_LINE).strip()
+
+
 def _existing(text: str) -> str:
     if text and not Path(text).is_file():
         raise ValueError(f"there is no file {text}")
+    return text
+
+
+def _nodes(text: str) -> str:
+    if text:
+        parse_nodes(text)
     return text
 
 
@@ -53,6 +99,11 @@ def _ports(text: str) -> str:
     return text
 
 
+def setting_of(fault: Mapping[str, Any]) -> str:
+    """Name the variable that one of a ValidationError's errors is about."""
+    return "_".join(["REELAY", *(str(part).upper() for part in fault["loc"])])
+
+
 def _duration(value: object) -> object:
     """Take a bare number, which an environment variable gives as text, for seconds."""
     return timedelta(seconds=int(value)) if isinstance(value, str) and value.isdecimal() else value
@@ -61,7 +112,8 @@ def _duration(value: object) -> object:
 class Settings(BaseSettings):
     """What the operator can set; the defaults suit one machine."""
 
-    model_config = SettingsConfigDict(env_prefix="REELAY_", extra="ignore")
+    # Errors do not show what was given: it may be a password.
+    model_config = SettingsConfigDict(env_prefix="REELAY_", extra="ignore", hide_input_in_errors=True)
 
     data_dir: Path = Field(Path("data"), description="Everything Reelay keeps on this machine")
     host: str = Field("127.0.0.1", description="Address that the servers bind")
@@ -69,7 +121,9 @@ class Settings(BaseSettings):
     rtmp_port: int = Field(1935, ge=0, le=65535, description="RTMP ingest (TCP)")
     srt_port: int = Field(8890, ge=0, le=65535, description="SRT ingest (UDP)")
     health_port: int = Field(0, ge=0, le=65535, description="GET /healthz and /readyz of a service; 0: none")
-    nats_url: str = Field("", description="The broker; unset: `reelay up` starts an embedded one")
+    nats_url: Annotated[str, AfterValidator(_nodes)] = Field(
+        "", description="The broker, or the nodes of a cluster, with commas; unset: `reelay up` starts an embedded one"
+    )
     nats_port: int = Field(4222, ge=0, le=65535, description="Port of the embedded broker")
     nats_replicas: int = Field(1, ge=1, le=5, description="Copies of each stream and bucket in a cluster")
     store: str = Field("", description="Where media lies: empty (a folder below DATA_DIR) or s3://bucket/prefix")
@@ -78,6 +132,12 @@ class Settings(BaseSettings):
         "", description="Room that recordings leave free on the local store's file system: bytes, or as 2GiB; 0: none"
     )
     secret_key: SecretStr = Field(SecretStr(""), description="Encrypts stored secrets; made in DATA_DIR if unset")
+    admin_key: Annotated[SecretStr, AfterValidator(_admin_key)] = Field(
+        SecretStr(""), description="The admin API key of all gateways; unset: made in DATA_DIR and kept in the broker"
+    )
+    admin_key_file: Annotated[str, AfterValidator(_admin_key_file)] = Field(
+        "", description="File whose first line is ADMIN_KEY: a secret that the container engine mounts"
+    )
     public_url: str = Field("", description="How clients reach the gateway; default http://HOST:HTTP_PORT")
     public_host: str = Field("", description="Host in stream and SRT URLs; default that of PUBLIC_URL")
     allow_nets: Annotated[str, NoDecode, AfterValidator(_networks)] = Field(
@@ -144,6 +204,11 @@ class Settings(BaseSettings):
         return tuple(ipaddress.ip_network(p, strict=False) for p in parts if p)
 
     @property
+    def given_admin_key(self) -> str:
+        """The admin key of ADMIN_KEY or ADMIN_KEY_FILE; "" when neither is set. OSError."""
+        return _first_line(self.admin_key_file) if self.admin_key_file else self.admin_key.get_secret_value()
+
+    @property
     def srt_out_spans(self) -> tuple[range, ...]:
         """The ports of SRT_OUT_PORTS."""
         return _spans(self.srt_out_ports)
@@ -185,5 +250,5 @@ class Settings(BaseSettings):
 
     @property
     def broker_url(self) -> str:
-        """The broker's URL; the embedded one's when none is set."""
+        """The broker's URL, or those of its nodes; the embedded one's when none is set."""
         return self.nats_url or f"nats://127.0.0.1:{self.nats_port}"

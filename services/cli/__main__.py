@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from services.cli.keys import run_keys
 from services.cli.up import run_up
 from shared.errors import ReelayError
-from shared.settings import Settings
+from shared.settings import Settings, setting_of
 
 
 def parser() -> argparse.ArgumentParser:
@@ -72,8 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return run(known.command, rest)
     except ValidationError as error:
         for fault in error.errors():
-            setting = "_".join(["REELAY", *(str(part).upper() for part in fault["loc"])])
-            print(f"reelay: {setting}: {fault['msg']}", file=sys.stderr)  # noqa: T201  an answer, too
+            print(f"reelay: {setting_of(fault)}: {fault['msg']}", file=sys.stderr)  # noqa: T201  an answer, too
     except ReelayError as error:
         print(f"reelay: {error}", file=sys.stderr)  # noqa: T201
     except KeyboardInterrupt:

@@ -63,7 +63,7 @@ class Demo:
         with self.console.status("Starting nats-server and nine services ..."):
             run = self.stack.enter_context(running_stack(self.settings))
         base = f"http://127.0.0.1:{run.ports['http']}"
-        key = (self.settings.data_dir / "admin.key").read_text().strip()
+        key = self.settings.given_admin_key or (self.settings.data_dir / "admin.key").read_text().strip()
         self.api = self.stack.enter_context(httpx.Client(base_url=base, headers={"X-API-KEY": key}, timeout=20))
         self.console.print(f"[green]Running[/] at {base} (log: {self.settings.data_dir}/demo.log)", highlight=False)
         hooks = self._hooks()

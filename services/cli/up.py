@@ -91,6 +91,9 @@ async def _start(stack: Stack, output: Output, *, new_key: bool) -> None:
     base = settings.public_url or f"http://{host}:{ports['http']}"
     stack.say(f"ready: {base}  rtmp://{host}:{ports['rtmp']}  srt://{host}:{ports['srt']}")
     key_file = settings.data_dir / ADMIN_KEY
+    if settings.given_admin_key:
+        stack.say("the admin API key is that of the settings (REELAY_ADMIN_KEY)")
+        return
     if not key_file.exists():
         return
     # A key belongs on the terminal of the person who made it, once, and never in a log file.

@@ -5,22 +5,29 @@ from __future__ import annotations
 from datetime import timedelta
 
 from services.exporter.deliver import Deliverer
+from services.exporter.destination import Shelf
 from services.exporter.handlers import make_delete, make_deliver, make_give_up
-from services.exporter.library import Library
+from services.exporter.library import FolderShelf
 from services.exporter.retention import expiring
+from services.exporter.stored import StoreShelf
 from shared.kv import Bucket
 from shared.messages.exports import ExportRecord
 from shared.reserve import Reserve
 from shared.service import Service
 from shared.store import open_store
+from shared.store.local import LocalStore
 
 
 def build(service: Service) -> None:
     """Join store, records, destinations and handlers."""
-    folder = service.settings.library_dir
-    library = Library(folder, Reserve(folder, service.settings.disk_reserve_bytes))
+    settings, store = service.settings, open_store(service.settings)
+    library: Shelf
+    if isinstance(store, LocalStore):
+        library = FolderShelf(settings.library_dir, Reserve(settings.library_dir, settings.disk_reserve_bytes))
+    else:
+        library = StoreShelf(store)
     deliverer = Deliverer(
-        store=open_store(service.settings),
+        store=store,
         exports=Bucket(service.js, "exports", ExportRecord),
         destinations={"library": library},
         outbox=service.outbox,
@@ -28,5 +35,5 @@ def build(service: Service) -> None:
     )
     service.handle("exporter-deliver", make_deliver(deliverer), make_give_up(deliverer))
     service.handle("exporter-delete", make_delete(library))
-    keep = timedelta(days=service.settings.library_retention_days)
+    keep = timedelta(days=settings.library_retention_days)
     service.beside(lambda: expiring(library, service.clock, keep))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Literal
 
 from services.exporter.destination import Destination
@@ -16,6 +16,7 @@ from shared.kv import Bucket
 from shared.messages.clips import Accuracy
 from shared.messages.exports import ExportDeliver, ExportDelivered, ExportFailed, ExportRecord
 from shared.store import MediaStore
+from shared.store.base import ObjectMissing
 
 _RANK: Final[Mapping[Accuracy, int]] = {"segment": 0, "frame": 1}
 
@@ -46,22 +47,38 @@ class Deliverer:
         key = f"{order.account}.{order.export}"
         stored = await self.exports.get(key)
         before = stored.value if stored else None
-        if _yields(order, before):
+        if before and _yields(order, before):
+            await self._put_right(destination, order, before)
             return None
         done = before is not None and before.state == "delivered" and before.accuracy == order.accuracy
         if before and done and await self._is_there(destination, order):
             return self._delivered(order, before.location)
         await self._record(order, "delivering")
-        location = await asyncio.to_thread(self._put, destination, order)
+        location = await asyncio.to_thread(self._put, destination, order, order.source_key)
+        now = None if destination.locks else await self.exports.get(key)
+        if now and _yields(order, now.value):
+            await self._put_right(destination, order, now.value)
+            return None
         await self._record(order, "delivered", location=location)
         return self._delivered(order, location)
 
     async def _is_there(self, destination: Destination, order: ExportDeliver) -> bool:
         return await asyncio.to_thread(destination.holds, order.account, order.file_name, order.bytes)
 
-    def _put(self, destination: Destination, order: ExportDeliver) -> str:
-        with self.store.local(order.source_key) as source:
-            return destination.put(Path(source), order.account, order.file_name)
+    def _put(self, destination: Destination, order: ExportDeliver, key: str) -> str:
+        return destination.put(self.store, key, order.account, order.file_name)
+
+    async def _put_right(self, destination: Destination, order: ExportDeliver, better: ExportRecord) -> None:
+        """Where nothing locks, a less exact file may have come over a more exact one: put that there again.
+
+        Whoever delivers the exact file has written its record before, so one of the two sees the other. A file that
+        is there no more was deleted, and stays so.
+        """
+        if destination.locks or not better.source_key:
+            return
+        if await asyncio.to_thread(destination.holds, order.account, order.file_name, order.bytes):
+            with contextlib.suppress(ObjectMissing):
+                await asyncio.to_thread(self._put, destination, order, better.source_key)
 
     async def fail(self, order: ExportDeliver, reason: str) -> ExportFailed:
         """Record that no further try will be made."""
@@ -84,7 +101,7 @@ class Deliverer:
                 return None
             return ExportRecord(
                 account=order.account, export=order.export, clip=order.clip, state=state, accuracy=order.accuracy,
-                location=location, error=error, changed_ms=self.clock.now_ms(),
+                location=location, error=error, changed_ms=self.clock.now_ms(), source_key=order.source_key,
             )  # fmt: skip
 
         await self.exports.change(f"{order.account}.{order.export}", write)

@@ -1,26 +1,43 @@
-"""What every destination of files can do. Adapters are named for what they touch: library.py, later s3.py, ftp.py."""
+"""What every destination of files can do. Adapters are named for what they touch: library.py, stored.py, ftp.py."""
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Protocol
+
+from shared.store import MediaStore
 
 
 class Destination(Protocol):
     """A place that takes files. Its calls block: they run in threads.
 
+    `locks` says that `exclusive` keeps others out; where it does not, a delivery puts right what it has overtaken.
+
     Raises DestinationFailed when the place itself fails, Busy when another instance is at the same file.
     """
+
+    locks: bool
 
     def exclusive(self, account: str, name: str) -> AbstractContextManager[None]:
         """Keep every other delivery to the same name out while the block runs."""
         ...
 
-    def put(self, source: Path, account: str, name: str) -> str:
-        """Put the file there, whole or not at all, over what had its name; gives where it lies."""
+    def put(self, store: MediaStore, key: str, account: str, name: str) -> str:
+        """Put an object of the store there, whole or not at all, over what had its name; gives where it lies."""
         ...
 
     def holds(self, account: str, name: str, size: int) -> bool:
         """Say whether a file of this name and size is there."""
+        ...
+
+
+class Shelf(Destination, Protocol):
+    """A library: a destination whose files are ours to remove."""
+
+    def remove(self, account: str, name: str) -> None:
+        """Remove a file; nothing happens when there is none. NotYet while it is being delivered."""
+        ...
+
+    def expire(self, before_s: float) -> int:
+        """Remove the files that were made before a time (s since the epoch; 0: none); gives their number."""
         ...

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from services.exporter.deliver import Deliverer
-from services.exporter.library import Library
+from services.exporter.destination import Shelf
 from shared.errors import DestinationFailed, Permanent
 from shared.messages.exports import ExportDeliver, LibraryDelete
 
@@ -27,7 +27,7 @@ def make_deliver(deliverer: Deliverer) -> Callable[[ExportDeliver], Awaitable[No
     return deliver
 
 
-def make_delete(library: Library) -> Callable[[LibraryDelete], Awaitable[None]]:
+def make_delete(library: Shelf) -> Callable[[LibraryDelete], Awaitable[None]]:
     """Make the handler of `library.delete`."""
 
     async def delete(message: LibraryDelete) -> None:

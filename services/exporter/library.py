@@ -1,4 +1,4 @@
-"""The local library: a folder an account below DATA_DIR, which the gateway serves."""
+"""The library on this machine: a folder an account below DATA_DIR, which the gateway serves."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ from typing import Final
 
 from shared.errors import DestinationFailed, NotYet
 from shared.reserve import Reserve
+from shared.store import MediaStore
 
 LOCKS: Final = ".locks"
 
 
-class Library:
+class FolderShelf:
     """Puts files into `<root>/<account>/<name>`, and removes them."""
+
+    locks = True
 
     def __init__(self, root: Path, reserve: Reserve) -> None:
         self._root = root
@@ -59,7 +62,7 @@ class Library:
         with _held(self._root / account / LOCKS / _short(name)):
             yield
 
-    def put(self, source: Path, account: str, name: str) -> str:
+    def put(self, store: MediaStore, key: str, account: str, name: str) -> str:
         """Link the file, or copy it from another file system, then rename it over what had its name.
 
         StoreFull when a copy would leave too little room.
@@ -67,7 +70,7 @@ class Library:
         """
         target = self._root / account / name
         draft = target.with_name(f".draft-{_short(name)}")
-        with _failing():
+        with store.local(key) as source, _failing():
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
                 draft.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Final
 
-from services.exporter.library import Library
+from services.exporter.destination import Shelf
 from shared.clock import Clock
 from shared.errors import ReelayError
 from shared.logging import get_logger
@@ -19,7 +19,7 @@ EVERY_S: Final = 3600.0
 
 
 @contextlib.asynccontextmanager
-async def expiring(library: Library, clock: Clock, keep: timedelta) -> AsyncIterator[None]:
+async def expiring(library: Shelf, clock: Clock, keep: timedelta) -> AsyncIterator[None]:
     """Sweep the library at the start of the block and every hour in it; a `keep` of zero keeps all files."""
 
     async def work() -> None:

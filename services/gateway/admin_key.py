@@ -1,4 +1,4 @@
-"""The admin key of the first start."""
+"""The admin key: that of the settings, or one that the first start makes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Final
 from services.gateway.keys import Keys, new_key_text
 from shared.logging import get_logger
 from shared.secrets import read_private, write_private
+from shared.settings import Settings
 
 log = get_logger()
 ADMIN_FILE: Final = "admin.key"
@@ -22,8 +23,17 @@ def read_or_make(folder: Path) -> tuple[str, bool]:
     return read_private(path), made
 
 
-async def ensure_admin_key(folder: Path, keys: Keys) -> None:
-    """Make the admin key on the first start and print it once; register it, unless it has been revoked."""
+async def ensure_admin_key(settings: Settings, keys: Keys) -> None:
+    """Take the settings' admin key, of which nothing is stored, so that a restart with another one ends it.
+
+    Otherwise make one on the first start and print it once; register it, unless it has been revoked.
+    """
+    folder = settings.data_dir
+    if given := settings.given_admin_key:
+        keys.appoint(given, ADMIN_ACCOUNT)
+        if (folder / ADMIN_FILE).exists():
+            log.warning("gateway.admin_key.two", file=str(folder / ADMIN_FILE), better="revoke the one in the file")
+        return
     text, made = read_or_make(folder)
     await keys.ensure(text, ADMIN_ACCOUNT, ("admin",), "admin")
     if made:

@@ -30,9 +30,10 @@ from shared.logging import get_logger
 from shared.messages.jobs import JobRecord
 from shared.messages.notifications import DeliveryRecord
 from shared.reachable import in_url, is_any, reachable_host
-from shared.service import Lifespan, Service, check, make_service
+from shared.service import Lifespan, Service, check_all, make_service
 from shared.settings import Settings
 from shared.store import open_store
+from shared.store.library import open_library
 from shared.tasks import beside
 
 log = get_logger()
@@ -42,7 +43,7 @@ ANNOUNCE_AGAIN_S: Final = 2.0
 def make_deps(service: Service) -> Deps:
     """Join the gateway's parts."""
     settings = service.settings
-    quotas = Quotas(settings, service.clock)
+    quotas, store = Quotas(settings, service.clock), open_store(settings)
 
     def goes_on(job: JobRecord, at_ms: int) -> bool:
         return job.may_go_on(settings.take_up, settings.retention, at_ms)
@@ -55,8 +56,10 @@ def make_deps(service: Service) -> Deps:
         outbox=service.outbox,
         js=service.js,
         connected=lambda: bool(service.broker.config.connection_state.connection.is_connected),
-        ready=lambda: check(service),
-        store=open_store(service.settings),
+        ready=lambda: check_all(service),
+        notes=service.notes,
+        store=store,
+        library=open_library(settings, store),
         keys=Keys(service.js, service.clock),
         jobs=jobs,
         clips=Clips(service.js, service.outbox, jobs, service.vault, service.settings, service.clock, quotas),
@@ -89,7 +92,7 @@ def serve(service: Service, deps: Deps) -> Lifespan:
             async with (
                 deps.keys.running(), tallies[0].running(), tallies[1].running(), tallies[2].running(), _listing(deps)
             ):  # fmt: skip
-                await ensure_admin_key(settings.data_dir, deps.keys)
+                await ensure_admin_key(settings, deps.keys)
                 async with serving(make_web(deps), bound):
                     log.info("gateway.listening", url=deps.base_url)
                     yield

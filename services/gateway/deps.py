@@ -15,6 +15,7 @@ from shared.messages.notifications import DeliveryRecord
 from shared.secrets import Vault
 from shared.settings import Settings
 from shared.store import MediaStore
+from shared.store.library import Library
 
 if TYPE_CHECKING:
     from services.gateway.catalogue import Catalogue
@@ -43,7 +44,9 @@ class Deps:
     js: Callable[[], JetStreamContext]
     connected: Callable[[], bool]
     ready: Callable[[], Awaitable[dict[str, str]]]
+    notes: Callable[[], dict[str, str]]
     store: MediaStore
+    library: Library
     keys: Keys
     jobs: Jobs
     clips: Clips

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hmac
 import secrets
 import uuid
 from collections.abc import AsyncIterator, Callable
@@ -43,6 +44,7 @@ class Keys:
         self._bucket = Bucket(jetstream, BUCKET, ApiKeyRecord)
         self._mirror = Mirror(jetstream, BUCKET, ApiKeyRecord, pattern="api.>")
         self._clock = clock
+        self._appointed: tuple[str, ApiKeyRecord] | None = None
         self._revoked: set[str] = set()  # by this instance, before its own mirror has heard of it
 
     @contextlib.asynccontextmanager
@@ -59,6 +61,8 @@ class Keys:
         if not text or len(text) > _LONGEST_KEY:
             return None
         place = bucket_key(text)
+        if self._appointed and hmac.compare_digest(place, self._appointed[0]):
+            return self._appointed[1]
         record = self._mirror.get(place)
         if record is None:  # made a moment ago, or unknown
             unknown()
@@ -67,6 +71,14 @@ class Keys:
         if record is None or record.key_id in self._revoked or not active(record, self._clock.now_ms()):
             return None
         return record
+
+    def appoint(self, text: str, account: str) -> None:
+        """Take an admin key that stands in the settings: good while this instance runs, stored nowhere."""
+        ident = hash_token(f"appointed {text}")[:32]  # the same in all gateways; the look-up's hash is another
+        record = ApiKeyRecord(
+            account=account, key_id=ident, scopes=("admin",), label="REELAY_ADMIN_KEY", created_ms=self._clock.now_ms()
+        )
+        self._appointed = bucket_key(text), record
 
     async def create(
         self, account: str, scopes: tuple[Scope, ...], label: str = "", expires_ms: int | None = None

@@ -18,6 +18,7 @@ from shared.clock import SystemClock
 from shared.errors import ReelayError, Rejected, Unavailable
 from shared.messages.base import AccountId
 from shared.messages.jobs import ApiKeyRecord, Scope
+from shared.nodes import parse_nodes
 from shared.settings import Settings
 from shared.subjects import inbox_prefix
 
@@ -107,7 +108,11 @@ async def create_key(settings: Settings, *, scopes: list[str], account: str, nam
         async with _keys(settings) as keys:
             return (await keys.create(account, wanted, name[:128]))[0]
     except (NatsError, OSError, TimeoutError) as error:
-        raise Unavailable(f"the broker at {settings.broker_url} does not answer; is the stack up?") from error
+        raise Unavailable(f"the broker at {_shown(settings)} does not answer; is the stack up?") from error
+
+
+def _shown(settings: Settings) -> str:
+    return parse_nodes(settings.broker_url).shown
 
 
 async def _quiet(_: Exception) -> None:
@@ -117,8 +122,9 @@ async def _quiet(_: Exception) -> None:
 @contextlib.asynccontextmanager
 async def _keys(settings: Settings) -> AsyncIterator[Keys]:
     async with asyncio.timeout(CONNECT_S):  # nats-py alone would go on trying for two minutes
+        nodes = parse_nodes(settings.broker_url)
         connection = await nats.connect(
-            settings.broker_url, allow_reconnect=False, error_cb=_quiet, inbox_prefix=inbox_prefix("gateway")
+            **nodes.options(), allow_reconnect=nodes.several, error_cb=_quiet, inbox_prefix=inbox_prefix("gateway")
         )
     try:
         yield Keys(lambda: connection.jetstream(timeout=5), SystemClock())
@@ -139,7 +145,7 @@ def main(argv: list[str] | None = None) -> int:
         return asyncio.run(_run(asked, settings))
     except (NatsError, OSError, TimeoutError) as error:
         reason = str(error) or type(error).__name__
-        sys.stderr.write(f"reelay: the broker at {settings.broker_url} does not answer ({reason}); is the stack up?\n")
+        sys.stderr.write(f"reelay: the broker at {_shown(settings)} does not answer ({reason}); is the stack up?\n")
     except ReelayError as error:
         sys.stderr.write(f"reelay: {error}\n")
     return 1

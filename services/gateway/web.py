@@ -28,7 +28,6 @@ from services.gateway.http.headers import Headers
 from services.gateway.http.limits import BodyLimit
 from services.gateway.openapi import PATH, document_of
 from shared.health import standing
-from shared.readiness import notes_on
 from shared.recording.asking import Asking
 
 HEALTH: Final = "application/health+json"
@@ -45,7 +44,7 @@ async def readyz(request: Request) -> JSONResponse:
     if state.readiness is None or state.readiness.done():  # however many ask, the broker is asked once at a time
         state.readiness = asyncio.ensure_future(state.deps.ready())
     faults = await asyncio.shield(state.readiness)
-    said = {**notes_on(state.deps.clock), **faults}
+    said = {**state.deps.notes(), **faults}
     return JSONResponse(
         {"status": standing(said, failed=bool(faults)), **said}, status_code=503 if faults else 200, media_type=HEALTH
     )

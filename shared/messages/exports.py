@@ -98,4 +98,5 @@ class ExportRecord(Record):
     accuracy: Accuracy
     location: str = ""
     error: str = ""
+    source_key: str = Field("", description="What is, or is to be, at its destination")
     changed_ms: Millis

@@ -6,7 +6,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -27,10 +27,12 @@ class ObjectMissing(Permanent):
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """An object's key and size in bytes."""
+    """An object's key and size in bytes; where the store tells it, when it was written, and what names its bytes."""
 
     key: str
     size: int
+    modified_ms: int = field(default=0, compare=False)
+    version: str = field(default="", compare=False)
 
 
 class MediaStore(ABC):
@@ -56,8 +58,8 @@ class MediaStore(ABC):
         """Read a small object; Permanent when it is larger than `limit` bytes."""
 
     @abstractmethod
-    def read(self, key: str, offset: int, length: int, *, chunk: int = 1 << 18) -> Iterator[bytes]:
-        """Read a range piece by piece."""
+    def read(self, key: str, offset: int, length: int, *, chunk: int = 1 << 18, version: str = "") -> Iterator[bytes]:
+        """Read a range piece by piece; with a version, ObjectMissing when the object is another by now."""
 
     @abstractmethod
     def info(self, key: str) -> ObjectInfo | None:
@@ -68,12 +70,23 @@ class MediaStore(ABC):
         """Give a local file with the object's bytes, to read from within the block."""
 
     @abstractmethod
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        """List the objects below a folder, in the order of their keys."""
+    def copy(self, source: str, key: str) -> None:
+        """Make an object of another one's bytes, whole or not at all, over what was there."""
+
+    @abstractmethod
+    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
+        """List the objects below a folder, in the order of their keys, those behind a key."""
 
     @abstractmethod
     def delete(self, key: str) -> None:
         """Remove an object; nothing happens when it is not there."""
+
+    @abstractmethod
+    def check(self, name: str, *, writes: bool) -> None:
+        """Look whether the store works: by an object of that name that is written and read back, or by a look into it.
+
+        Unavailable says in words what is wrong.
+        """
 
 
 def check_key(key: str) -> str:
@@ -83,12 +96,12 @@ def check_key(key: str) -> str:
     return key
 
 
-def open_store(settings: Settings) -> MediaStore:
-    """Open the store of the settings."""
+def open_store(settings: Settings, *, hurried: bool = False) -> MediaStore:
+    """Open the store of the settings; `hurried`: one that gives up within seconds."""
     if settings.store.startswith("s3://"):
         from shared.store.s3 import S3Store  # noqa: PLC0415  boto3 takes 0.3 s to import and is an extra
 
-        return S3Store.from_settings(settings)
+        return S3Store.from_settings(settings, hurried=hurried)
     from shared.store.local import LocalStore  # noqa: PLC0415  the pair of the above
 
     return LocalStore(Path(settings.store.removeprefix("file://")) if settings.store else settings.media_dir)

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,11 @@ def _translated(key: str) -> Iterator[None]:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise StoreFull("no room is left in the store") from error
         raise Unavailable(f"the store failed: {os.strerror(error.errno or 0)}") from error
+
+
+def _info(key: str, info: os.stat_result) -> ObjectInfo:
+    version = f"{info.st_ino}-{info.st_size}-{info.st_mtime_ns}"
+    return ObjectInfo(key, info.st_size, info.st_mtime_ns // 1_000_000, version)
 
 
 def _sync(path: Path) -> None:
@@ -78,9 +84,11 @@ class LocalStore(MediaStore):
                 raise Permanent(f"{key} is larger than {limit} bytes")
             return file.read()
 
-    def read(self, key: str, offset: int, length: int, *, chunk: int = 1 << 18) -> Iterator[bytes]:
+    def read(self, key: str, offset: int, length: int, *, chunk: int = 1 << 18, version: str = "") -> Iterator[bytes]:
         """Read a range of the file; it stays readable when it is removed meanwhile."""
         with _translated(key), self.path(key).open("rb", buffering=0) as file:
+            if version and _info(key, os.fstat(file.fileno())).version != version:
+                raise ObjectMissing(f"{key} is another object now")
             file.seek(offset)
             while length > 0 and (piece := file.read(min(chunk, length))):
                 length -= len(piece)
@@ -90,7 +98,7 @@ class LocalStore(MediaStore):
         """Look the file up."""
         try:
             with _translated(key):
-                return ObjectInfo(key, self.path(key).stat().st_size)
+                return _info(key, self.path(key).stat())
         except ObjectMissing:
             return None
 
@@ -102,7 +110,25 @@ class LocalStore(MediaStore):
             raise ObjectMissing(f"{key} is not in the store")
         yield path
 
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+    def copy(self, source: str, key: str) -> None:
+        """Link the file under the other name, as objects do not change; copy it where that is not possible."""
+        path = self.begin(key)
+        draft = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+        with _translated(source):
+            try:
+                try:
+                    os.link(self.path(source), draft)
+                except FileNotFoundError:
+                    raise
+                except OSError:  # another file system, or one without links
+                    shutil.copyfile(self.path(source), draft)
+                    _sync(draft)
+                draft.replace(path)
+                _sync(path.parent)
+            finally:
+                draft.unlink(missing_ok=True)
+
+    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
         """Walk the folder; drafts (names that begin with a dot) are passed over."""
         base = self.path(prefix)
         for folder, names, files in os.walk(base):
@@ -111,8 +137,10 @@ class LocalStore(MediaStore):
                 if name.startswith("."):
                     continue
                 file = Path(folder, name)
-                with contextlib.suppress(FileNotFoundError):  # removed since the folder was read
-                    yield ObjectInfo(str(file.relative_to(self.root)), file.stat().st_size)
+                key = str(file.relative_to(self.root))
+                if key > after:
+                    with contextlib.suppress(FileNotFoundError):  # removed since the folder was read
+                        yield _info(key, file.stat())
 
     def delete(self, key: str) -> None:
         """Remove the file and the folders that it leaves empty."""
@@ -129,3 +157,19 @@ class LocalStore(MediaStore):
                 folder.rmdir()
             except OSError:  # not empty, or gone
                 break
+
+    def check(self, name: str, *, writes: bool) -> None:
+        """Write, read back and remove a small file, whose name lists pass over; or look into the folder."""
+        key, path = f"ready/{name}", self.root / f".ready-{name}-{secrets.token_hex(4)}"
+        with _translated(key):
+            if not writes:
+                with contextlib.suppress(FileNotFoundError), os.scandir(self.root) as entries:  # nothing recorded yet
+                    next(entries, None)
+                return
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(path.name)
+                if path.read_text() != path.name:
+                    raise Unavailable("the store does not give what it took")
+            finally:
+                path.unlink(missing_ok=True)

@@ -7,8 +7,9 @@ import errno
 import os
 import tempfile
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import boto3
@@ -24,9 +25,24 @@ from shared.store.base import MediaStore, ObjectInfo, ObjectMissing, StoreFull, 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-MISSING: Final = frozenset({"404", "NoSuchKey", "NotFound"})
+MISSING: Final = frozenset({"404", "NoSuchKey", "NotFound", "412", "PreconditionFailed"})
 FULL: Final = frozenset({"QuotaExceeded", "InsufficientCapacity", "XMinioStorageFull", "507"})
 PAST_END: Final = frozenset({"416", "InvalidRange"})
+DENIED: Final = frozenset({"403", "AccessDenied"})
+NO_BUCKET: Final = frozenset({"404", "NoSuchBucket"})
+AT_HOME: Final = frozenset({None, "", "us-east-1", "aws-global"})  # these take no LocationConstraint
+READY: Final = "ready"
+WORDS: Final = {
+    "NoSuchBucket": "there is no such bucket",
+    "AccessDenied": "it denies access",
+    "403": "it denies access",
+    "InvalidAccessKeyId": "it does not know the access key",
+    "SignatureDoesNotMatch": "the secret key is wrong",
+    "EndpointConnectionError": "nothing answers at its endpoint",
+    "ConnectTimeoutError": "nothing answers at its endpoint",
+    "ReadTimeoutError": "it does not answer in time",
+    "NoCredentialsError": "there are no credentials for it",
+}
 TRANSFER: Final = TransferConfig(multipart_threshold=32 << 20, multipart_chunksize=16 << 20, max_concurrency=4)
 
 
@@ -40,16 +56,16 @@ class S3Store(MediaStore):
         self._spool = spool
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> S3Store:
+    def from_settings(cls, settings: Settings, *, hurried: bool = False) -> S3Store:
         """Open `s3://bucket/prefix`; S3_ENDPOINT names a server other than AWS. Permanent without a bucket."""
         parts = urlsplit(settings.store)
         if not parts.netloc:
             raise Permanent("REELAY_STORE names no bucket: s3://bucket/prefix")
         config = Config(
-            connect_timeout=5,
-            read_timeout=30,
-            max_pool_connections=32,
-            retries={"mode": "standard", "max_attempts": 4},
+            connect_timeout=2 if hurried else 5,
+            read_timeout=3 if hurried else 30,
+            max_pool_connections=2 if hurried else 32,
+            retries={"mode": "standard", "max_attempts": 1 if hurried else 4},
             s3={"addressing_style": "path" if settings.s3_endpoint else "auto"},
             # other servers than AWS do not know the checksums that boto3 sends by itself since 1.36
             request_checksum_calculation="when_required",
@@ -90,19 +106,23 @@ class S3Store(MediaStore):
                     raise Permanent(f"{key} is larger than {limit} bytes")
                 return body.read()
 
-    def read(self, key: str, offset: int, length: int, *, chunk: int = 1 << 18) -> Iterator[bytes]:
+    def read(self, key: str, offset: int, length: int, *, chunk: int = 1 << 18, version: str = "") -> Iterator[bytes]:
         """Read a range in one request, handed on in pieces."""
         check_key(key)
         if length <= 0:
             return
         try:
             with _translated(key):
+                condition: dict[str, Any] = {"IfMatch": version} if version else {}
                 answer = self._client.get_object(
-                    Bucket=self._bucket, Key=self._prefix + key, Range=f"bytes={offset}-{offset + length - 1}"
-                )
+                    Bucket=self._bucket, Key=self._prefix + key, Range=f"bytes={offset}-{offset + length - 1}",
+                    **condition,
+                )  # fmt: skip
         except _PastEnd:
             return
         with contextlib.closing(answer["Body"]) as body:
+            if version and answer["ETag"] != version:  # a server that does not know the condition
+                raise ObjectMissing(f"{key} is another object now")
             while True:
                 with _translated(key):
                     piece = body.read(chunk)
@@ -117,7 +137,7 @@ class S3Store(MediaStore):
                 answer = self._client.head_object(Bucket=self._bucket, Key=self._prefix + check_key(key))
         except ObjectMissing:
             return None
-        return ObjectInfo(key, answer["ContentLength"])
+        return ObjectInfo(key, answer["ContentLength"], _ms(answer["LastModified"]), answer["ETag"])
 
     @contextlib.contextmanager
     def local(self, key: str) -> Iterator[Path]:
@@ -135,18 +155,28 @@ class S3Store(MediaStore):
         finally:
             path.unlink(missing_ok=True)
 
-    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+    def copy(self, source: str, key: str) -> None:
+        """Have the server copy it, in parts when it is large."""
+        where = {"Bucket": self._bucket, "Key": self._prefix + check_key(source)}
+        with _translated(source):
+            self._client.copy(where, self._bucket, self._prefix + check_key(key), Config=TRANSFER)  # type: ignore[arg-type]
+
+    def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
         """List page by page, a thousand a request."""
         below = f"{self._prefix}{check_key(prefix)}/" if prefix else self._prefix
         with _translated(prefix):
-            pages = iter(self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=below))
+            more: dict[str, Any] = {"StartAfter": self._prefix + after} if after else {}
+            pages = iter(
+                self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=below, **more)
+            )
         while True:
             with _translated(prefix):
                 page = next(pages, None)
             if page is None:
                 return
             for entry in page.get("Contents", []):
-                yield ObjectInfo(entry["Key"].removeprefix(self._prefix), entry["Size"])
+                key = entry["Key"].removeprefix(self._prefix)
+                yield ObjectInfo(key, entry["Size"], _ms(entry["LastModified"]), entry["ETag"])
 
     def delete(self, key: str) -> None:
         """Remove the object, and what was begun and not committed."""
@@ -154,6 +184,49 @@ class S3Store(MediaStore):
             self._client.delete_object(Bucket=self._bucket, Key=self._prefix + check_key(key))
             (self._spool / key).unlink(missing_ok=True)
         _prune((self._spool / key).parent, self._spool)
+
+    def check(self, name: str, *, writes: bool) -> None:
+        """Write a small object, the same for all instances, and read it back; or list one."""
+        if not writes:
+            with _translated("the bucket"):
+                self._client.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
+            return
+        key = f"{READY}/{name}"
+        self.put(key, READY.encode())
+        if self.get(key, limit=1024) != READY.encode():
+            raise Unavailable("the store does not give what it took")
+
+    def ensure_bucket(self) -> bool:
+        """Make the bucket when it is missing; True when it was made now. Unavailable when it cannot be."""
+        with _translated("the bucket"):
+            if self._has_bucket():
+                return False
+            region = self._client.meta.region_name
+            more: dict[str, Any] = {}
+            if region not in AT_HOME:
+                more["CreateBucketConfiguration"] = {"LocationConstraint": region}
+            try:
+                self._client.create_bucket(Bucket=self._bucket, **more)
+            except ClientError as error:  # made by another provisioning at the same time
+                if error.response.get("Error", {}).get("Code") != "BucketAlreadyOwnedByYou":
+                    raise
+            return True
+
+    def _has_bucket(self) -> bool:
+        """Tell whether it is there; so is one that we may not look at, as far as can be told."""
+        try:
+            self._client.head_bucket(Bucket=self._bucket)
+        except ClientError as error:
+            code = str(error.response.get("Error", {}).get("Code", ""))
+            if code in NO_BUCKET:
+                return False
+            if code not in DENIED:
+                raise
+        return True
+
+
+def _ms(at: datetime) -> int:
+    return int(at.timestamp() * 1000)
 
 
 class _PastEnd(Permanent):
@@ -172,13 +245,17 @@ def _translated(key: str) -> Iterator[None]:
             raise _PastEnd(f"{key} is shorter") from error
         if code in FULL:
             raise StoreFull("no room is left in the store") from error
-        raise Unavailable(f"the store failed: {code}") from error
+        raise Unavailable(f"the store failed: {_worded(code)}") from error
     except (BotoCoreError, S3UploadFailedError) as error:
-        raise Unavailable(f"the store failed: {type(error).__name__}") from error
+        raise Unavailable(f"the store failed: {_worded(type(error).__name__)}") from error
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise StoreFull("no room is left on this machine") from error
         raise Unavailable(f"the store failed: {os.strerror(error.errno or 0)}") from error
+
+
+def _worded(code: str) -> str:
+    return f"{WORDS[code]} ({code})" if code in WORDS else code
 
 
 def _prune(folder: Path, root: Path) -> None:

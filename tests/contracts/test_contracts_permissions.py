@@ -69,6 +69,7 @@ def test_every_bucket_that_a_service_opens_names_it(
 def test_the_script_makes_every_password() -> None:
     script = USERS_CONF.parents[1] / "make-passwords"
     made = dict(line.split("=") for line in subprocess.check_output([script], text=True).splitlines())
-    assert set(made) == {password_variable(user) for user in USERS} | {"REELAY_SECRET_KEY"}
+    assert set(made) == {password_variable(user) for user in USERS} | {"REELAY_SECRET_KEY", "REELAY_ADMIN_KEY"}
     assert len(set(made.values())) == len(made)
-    assert all(re.fullmatch(r"p?[0-9a-f]{48}", value) for value in made.values())
+    Settings.model_validate({"admin_key": made["REELAY_ADMIN_KEY"]})  # strong enough
+    assert all(re.fullmatch(r"(p|rl_)?[0-9a-f]{48}", value) for value in made.values())

@@ -289,7 +289,7 @@ async def test_a_delivery_leaves_no_lock_and_a_deletion_nothing(nats: NatsServer
 
 
 def test_old_files_go_and_locks_that_nobody_holds(tmp_path: Path) -> None:
-    kept = library.Library(tmp_path, Reserve(tmp_path, 0))
+    kept = library.FolderShelf(tmp_path, Reserve(tmp_path, 0))
     folder = tmp_path / ACCOUNT
     (folder / library.LOCKS).mkdir(parents=True)
     for name, age_s in (("old.mp4", 100), ("new.mp4", 10), ("busy.mp4", 100)):
@@ -309,7 +309,7 @@ def test_old_files_go_and_locks_that_nobody_holds(tmp_path: Path) -> None:
 
 
 def test_a_lock_is_held_by_one_however_often_its_file_comes_and_goes(tmp_path: Path) -> None:
-    kept = library.Library(tmp_path, Reserve(tmp_path, 0))
+    kept = library.FolderShelf(tmp_path, Reserve(tmp_path, 0))
     inside, most, entered = 0, 0, 0
     guard = threading.Lock()
 

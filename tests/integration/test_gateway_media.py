@@ -1,7 +1,6 @@
 """Downloads: ranges, validators, replacement under way, signed links, the library."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 
 from services.gateway import library_api
 from shared.messages.clips import ClipCreate
+from shared.store.library import FolderLibrary, LibraryFile
 from tests.support.api_gateway import Gateway, gateway
 from tests.support.nats import NatsServer
 
@@ -180,10 +180,10 @@ async def test_a_library_file_that_is_swapped_between_look_and_open_is_served_as
     name = f"swapped-{swaps}-{length}.mp4"
     (folder / name).write_bytes(b"old" + bytes(19_997))
     new = b"new" + bytes(length - 3)
-    look, left = library_api._look, [swaps]
+    look, left = FolderLibrary.look, [swaps]
 
-    def swapped(path: Path) -> os.stat_result | None:
-        info = look(path)
+    def swapped(self: FolderLibrary, account: str, name: str) -> LibraryFile | None:
+        info, path = look(self, account, name), folder / name
         if left[0]:
             left[0] -= 1
             other = path.with_name("other.part")
@@ -191,7 +191,7 @@ async def test_a_library_file_that_is_swapped_between_look_and_open_is_served_as
             other.replace(path)
         return info
 
-    monkeypatch.setattr(library_api, "_look", swapped)
+    monkeypatch.setattr(FolderLibrary, "look", swapped)
     answer = await api.http.get(f"/v1/library/{name}")
     if swaps == library_api.TRIES:
         assert answer.status_code == 404
@@ -211,15 +211,15 @@ async def test_a_library_file_that_becomes_a_link_between_look_and_open_is_not_f
     (folder / "a.mp4").write_bytes(b"mine")
     outside = api.folder / "outside"
     outside.write_bytes(b"secret")
-    look = library_api._look
+    look = FolderLibrary.look
 
-    def swapped(path: Path) -> os.stat_result | None:
-        info = look(path)
+    def swapped(self: FolderLibrary, account: str, name: str) -> LibraryFile | None:
+        info, path = look(self, account, name), folder / name
         path.unlink(missing_ok=True)
         path.symlink_to(outside)
         return info
 
-    monkeypatch.setattr(library_api, "_look", swapped)
+    monkeypatch.setattr(FolderLibrary, "look", swapped)
     answer = await api.http.get("/v1/library/a.mp4")
     assert answer.status_code == 404
     assert b"secret" not in answer.content

@@ -6,6 +6,7 @@ import os
 import resource
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -140,6 +141,42 @@ def test_a_folder_lists_what_lies_below_it_and_nothing_beside_it(store: MediaSto
     assert list(store.list("live/zz")) == []
 
 
+def test_a_list_goes_on_behind_a_key(store: MediaStore) -> None:
+    for name in ("b.mp4", "a.mp4", "d.mp4", "c.mp4"):
+        store.put(f"library/main/{name}", name.encode())
+    found = list(store.list("library/main", after="library/main/b.mp4"))
+    assert [info.key for info in found] == ["library/main/c.mp4", "library/main/d.mp4"]
+    assert all(abs(info.modified_ms - time.time() * 1000) < 60_000 for info in found)
+    assert list(store.list("library/main", after="library/main/d.mp4")) == []
+
+
+def test_a_copy_is_whole_and_takes_the_place_of_what_was_there(store: MediaStore) -> None:
+    store.put("clips/a/frame.mp4", b"exact")
+    store.put("library/main/goal.mp4", b"fast one")
+    store.copy("clips/a/frame.mp4", "library/main/goal.mp4")
+    assert store.get("library/main/goal.mp4") == b"exact"
+    assert [info.key for info in store.list("library")] == ["library/main/goal.mp4"]
+    store.delete("clips/a/frame.mp4")
+    assert store.get("library/main/goal.mp4") == b"exact"
+    with pytest.raises(ObjectMissing):
+        store.copy("clips/a/frame.mp4", "library/main/goal.mp4")
+    assert store.get("library/main/goal.mp4") == b"exact"
+
+
+def test_a_range_of_a_version_is_never_of_another(store: MediaStore) -> None:
+    store.put(KEY, b"old" + bytes(1000))
+    seen = store.info(KEY)
+    assert seen is not None
+    assert seen.version == next(store.list("live")).version
+    assert b"".join(store.read(KEY, 0, 3, version=seen.version)) == b"old"
+    store.put(KEY, b"new" + bytes(1000))
+    with pytest.raises(ObjectMissing):
+        next(store.read(KEY, 0, 3, version=seen.version))
+    store.delete(KEY)
+    with pytest.raises(ObjectMissing):
+        next(store.read(KEY, 0, 3, version=seen.version))
+
+
 def test_a_deleted_object_is_gone_and_deleting_it_again_is_fine(store: MediaStore) -> None:
     write(store, KEY, b"moof")
     store.delete(KEY)
@@ -155,6 +192,10 @@ def test_a_key_cannot_leave_the_store(store: MediaStore, key: str) -> None:
             call(key)
     with pytest.raises(Permanent):
         store.put(key, b"")
+    with pytest.raises(Permanent):
+        store.copy(key, KEY)
+    with pytest.raises(Permanent):
+        store.copy(KEY, key)
 
 
 def test_a_store_that_does_not_answer_is_unavailable(tmp_path: Path, s3: str) -> None:

@@ -148,7 +148,7 @@ async def gateway(nats: NatsServer, folder: Path, **settings: Any) -> AsyncItera
         stack.push_async_callback(service.broker.stop)
         await stack.enter_async_context(run())
         await service.broker.start()
-        admin = (folder / "admin.key").read_text().strip()
+        admin = given.given_admin_key or (folder / "admin.key").read_text().strip()
         client = httpx.AsyncClient(base_url=deps.base_url, headers={"X-API-KEY": admin}, timeout=30)
         http = await stack.enter_async_context(client)
         ingester = await stack.enter_async_context(connected("ingester", given))

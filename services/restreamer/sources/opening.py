@@ -39,6 +39,7 @@ from shared.messages.clips import ClipRecord
 from shared.messages.restreams import Source
 from shared.secrets import SecretUnreadable
 from shared.store.base import check_key
+from shared.store.library import library_key
 from shared.store.local import LocalStore
 from shared.webhooks import open_url
 
@@ -217,6 +218,10 @@ def _local(source: Source, place: str, access: Access, stop: Event) -> Readable:
     if source.kind == "library":
         if not NAME.fullmatch(place):
             raise SourceError("there is no such file in the library")
+        if not isinstance(access.store, LocalStore):
+            missing = "there is no such file in the library"
+            origin = StoreOrigin(access.store, library_key(access.account, place), access.limits, stop, missing)
+            return BlockFile(origin, access.limits)
         return LocalFile(_open(access.library / access.account / place, "there is no such file in the library"))
     clips, key = Bucket(access.js, "clips", ClipRecord), f"{access.account}.{_id(place)}"
     found = access.ask(lambda _: clips.get(key), stop)

@@ -36,15 +36,23 @@ class StoreOrigin:
 
     ranged = True
 
-    def __init__(self, store: MediaStore, key: str, limits: Limits, stop: Event) -> None:
+    def __init__(
+        self,
+        store: MediaStore,
+        key: str,
+        limits: Limits,
+        stop: Event,
+        missing: str = "its file is no longer in the store",
+    ) -> None:
         self._store = store
         self._key = key
         self._limits = limits
         self._stop = stop
         info = stored(lambda: store.info(key), stop, limits.patience)
         if info is None:
-            raise SourceError("its file is no longer in the store")
+            raise SourceError(missing)
         self.size: int | None = info.size
+        self._version = info.version  # of a file that is replaced meanwhile, no byte is taken
 
     def stream(self, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """Read piece by piece, a request each."""
@@ -58,7 +66,7 @@ class StoreOrigin:
 
     def _read(self, start: int, length: int) -> bytes:
         def read() -> bytes:
-            return b"".join(self._store.read(self._key, start, length))
+            return b"".join(self._store.read(self._key, start, length, version=self._version))
 
         return stored(read, self._stop, self._limits.patience)
 

@@ -1,0 +1,109 @@
+"""Following the keys of a bucket: a consumer whose heartbeat tells within 3 s that the node that had it is gone.
+
+nats-py's own watch asks for a heartbeat every 5 s, makes its consumer anew after 20 s without one, and follows nothing
+any more when that fails; in a cluster, an ephemeral consumer lives on one node.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Final
+
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from nats.js.errors import APIError
+
+HEARTBEAT_S: Final = 1.0
+SILENCE_S: Final = 3.0
+CONSUMER_LIFE_S: Final = 30.0
+WAITING: Final = 1024  # messages; the broker sends no more until these are taken (flow control)
+LAST: Final = "Nats-Last-Consumer"
+STALLED: Final = "Nats-Consumer-Stalled"
+
+
+class LostTrack(NatsError):  # noqa: N818  names what happened
+    """The consumer is gone, or something that it sent: follow anew."""
+
+
+class Follower:
+    """What was sent by one consumer, in its order, without holes."""
+
+    def __init__(self, js: JetStreamContext, stream: str) -> None:
+        self._client = js._nc  # noqa: SLF001  a context gives its connection nowhere else
+        self._js = js
+        self._stream = stream
+        self._waiting: asyncio.Queue[Msg] = asyncio.Queue(WAITING)
+        self._place = 0
+        self._alive = 0.0
+        self.name = ""
+        self.pending = 0
+
+    async def begin(self, subject: str) -> None:
+        """Make the consumer: the last message of each subject, then all that come."""
+        inbox = self._client.new_inbox()
+        self._inbox = inbox
+        self._subscription = await self._client.subscribe(inbox, cb=self._take)
+        config = ConsumerConfig(
+            filter_subject=subject, deliver_subject=inbox, deliver_policy=DeliverPolicy.LAST_PER_SUBJECT,
+            ack_policy=AckPolicy.NONE, max_deliver=1, mem_storage=True, num_replicas=1,
+            flow_control=True, idle_heartbeat=HEARTBEAT_S, inactive_threshold=CONSUMER_LIFE_S,
+        )  # fmt: skip
+        made = await self._js.add_consumer(self._stream, config)
+        self._alive = asyncio.get_running_loop().time()
+        self.name = made.name
+        self.pending = (made.num_pending or 0) + (made.delivered.consumer_seq if made.delivered else 0)
+
+    async def end(self) -> None:
+        """Remove it; the broker does, when it cannot be told."""
+        with contextlib.suppress(NatsError, APIError, TimeoutError, OSError):
+            await self._subscription.unsubscribe()
+            if self.name:
+                await self._js.delete_consumer(self._stream, self.name)
+
+    async def _take(self, message: Msg) -> None:
+        self._alive = asyncio.get_running_loop().time()
+        if message.subject != self._inbox:
+            return await self._waiting.put(message)
+        headers = message.headers or {}  # a status: flow control is answered, a heartbeat compared
+        if answer := message.reply or headers.get(STALLED):
+            await self._client.publish(answer)
+        if LAST in headers:
+            await self._waiting.put(message)
+        return None
+
+    async def next(self) -> Msg | None:
+        """Give the next message; None when there was none for a second. LostTrack."""
+        try:
+            message = await asyncio.wait_for(self._waiting.get(), HEARTBEAT_S)
+        except TimeoutError:
+            if asyncio.get_running_loop().time() - self._alive > SILENCE_S:
+                raise LostTrack("the consumer is silent") from None
+            return None
+        if message.subject == self._inbox:
+            if int((message.headers or {})[LAST]) > self._place:
+                raise LostTrack("messages are missing")
+            return None
+        self._place += 1
+        if message.metadata.sequence.consumer != self._place:
+            raise LostTrack("messages are missing")
+        return message
+
+    async def is_read(self) -> bool:
+        """Ask whether all that there was has been sent: what was pending may have been removed meanwhile."""
+        info = await self._js.consumer_info(self._stream, self.name)
+        return not info.num_pending and (info.delivered.consumer_seq if info.delivered else 0) == self._place
+
+
+@contextlib.asynccontextmanager
+async def following(js: JetStreamContext, stream: str, subject: str) -> AsyncIterator[Follower]:
+    """Follow a pattern of subjects of a stream while the block runs; NatsError or TimeoutError when it fails."""
+    follower = Follower(js, stream)
+    try:
+        await follower.begin(subject)
+        yield follower
+    finally:
+        await follower.end()

@@ -1,0 +1,226 @@
+"""With media in S3 the library lies there, too: gateway, exporter and restreamer elsewhere see the same files."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from services.exporter.app import build
+from services.exporter.deliver import Deliverer
+from services.exporter.stored import StoreShelf
+from services.gateway import library_api
+from services.restreamer.model import SourceError
+from services.restreamer.sources.access import Gone, Limits
+from shared import middleware
+from shared.clock import SystemClock
+from shared.kv import Bucket
+from shared.messages.clips import Accuracy
+from shared.messages.exports import ExportDeliver, ExportRecord, LibraryDelete
+from shared.service import make_service
+from shared.settings import Settings
+from shared.store import MediaStore, open_store
+from shared.store.library import LibraryFile, StoreLibrary
+from tests.support.api_gateway import gateway
+from tests.support.framecode_record import Spec, encode
+from tests.support.nats import NatsServer
+from tests.support.recordings import connected, until
+from tests.support.s3 import s3_server
+from tests.support.shared_bus import SECRET, idle, new_id, send, served
+from tests.support.sources import ACCOUNT, access_to, numbers, opened
+
+BUCKET = "reelay"
+FILM = Spec()
+SMALL = Limits(patience=timedelta(seconds=5), block=1 << 14, blocks=2)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(middleware, "backoff", lambda _tries: timedelta(milliseconds=10))
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    with s3_server(BUCKET) as server:
+        yield server
+
+
+@pytest.fixture
+def store(endpoint: str, tmp_path: Path) -> MediaStore:
+    return open_store(settings(endpoint, tmp_path, "of the test"))
+
+
+def settings(endpoint: str, folder: Path, machine: str, nats: str = "") -> Settings:
+    """Settings of a machine: a disk of its own, and the one bucket."""
+    return Settings(
+        data_dir=folder / machine, store=f"s3://{BUCKET}/{folder.name}", s3_endpoint=endpoint, nats_url=nats,
+        secret_key=SECRET,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def order(store: MediaStore, export: str, accuracy: Accuracy, data: bytes = b"") -> ExportDeliver:
+    key, content = f"clips/{ACCOUNT}/{export}/{accuracy}.mp4", data or f"{accuracy} of {export}".encode()
+    store.put(key, content)
+    return ExportDeliver(
+        account=ACCOUNT, export=export, clip=export, accuracy=accuracy, source_key=key, bytes=len(content),
+        file_name=f"{export}.mp4",
+    )  # fmt: skip
+
+
+async def test_a_delivered_clip_is_listed_sent_in_ranges_and_deleted(
+    nats: NatsServer, endpoint: str, store: MediaStore, tmp_path: Path
+) -> None:
+    here = settings(endpoint, tmp_path, "exporter", nats.url)
+    more = {"store": here.store, "s3_endpoint": endpoint}
+    async with (
+        connected(nats.url) as js, gateway(nats, tmp_path / "gateway", **more) as api, served("exporter", build, here)
+    ):  # fmt: skip
+        assert (await api.http.get("/v1/library")).json() == {"files": [], "next_token": None}
+        exports = sorted(new_id() for _ in range(3))
+        for export in exports:
+            for accuracy in ("segment", "frame"):
+                place = await send(js, order(store, export, accuracy), times=2)
+        await until(lambda: idle(js, "exporter-deliver", place))
+        store.put(f"library/{ACCOUNT}/hidden/hidden", b"in a folder")
+        store.put("library/other/secret.mp4", b"secret")
+        first = (await api.http.get("/v1/library", params={"page_size": 2})).json()
+        names = [f"{export}.mp4" for export in exports]
+        assert [f["name"] for f in first["files"]] == names[:2]
+        assert abs(first["files"][0]["modified_at"] - time.time() * 1000) < 60_000
+        second = (await api.http.get("/v1/library", params={"start_token": first["next_token"]})).json()
+        assert ([f["name"] for f in second["files"]], second["next_token"]) == (names[2:], None)
+        url = first["files"][0]["url"]
+        got = await api.http.get(url, headers={"Range": "bytes=0-4"})
+        assert (got.status_code, got.content) == (206, b"frame")
+        assert (await api.http.get(url)).text == f"frame of {exports[0]}"
+        assert (await api.http.get(url, headers={"If-None-Match": got.headers["etag"]})).status_code == 304
+        for bad in ("secret.mp4", "nope.mp4", "hidden", "hidden%2fhidden"):
+            assert (await api.http.get(f"/v1/library/{bad}")).status_code == 404, bad
+        assert (await api.http.delete(url)).status_code == 204
+        assert (await api.http.get(url)).status_code == 404
+        assert (await api.http.delete(url)).status_code == 404
+        assert not (tmp_path / "gateway" / "library").exists()
+        assert not (here.data_dir / "library").exists()
+
+
+@pytest.mark.parametrize("swaps", [1, 2, 3])
+async def test_a_file_that_is_swapped_between_look_and_read_is_sent_as_one(
+    nats: NatsServer, endpoint: str, store: MediaStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, swaps: int
+) -> None:
+    key, look, left = f"library/{ACCOUNT}/goal.mp4", StoreLibrary.look, [swaps]
+    store.put(key, b"old" + bytes(20_000))
+
+    def swapped(self: StoreLibrary, account: str, name: str) -> LibraryFile | None:
+        file = look(self, account, name)
+        if left[0]:
+            left[0] -= 1
+            store.put(key, b"new" + bytes(1000 * left[0]))
+        return file
+
+    monkeypatch.setattr(StoreLibrary, "look", swapped)
+    more = {"store": settings(endpoint, tmp_path, "x").store, "s3_endpoint": endpoint}
+    async with gateway(nats, tmp_path / "gateway", **more) as api:
+        answer = await api.http.get("/v1/library/goal.mp4")
+        if swaps == library_api.TRIES:
+            assert answer.status_code == 404
+            answer = await api.http.get("/v1/library/goal.mp4")
+        assert answer.content == b"new"
+        assert answer.headers["content-length"] == "3"
+
+
+@pytest.mark.parametrize("killed", [False, True])
+async def test_whatever_two_exporters_do_the_exact_file_is_left(
+    nats: NatsServer, endpoint: str, store: MediaStore, tmp_path: Path, killed: bool
+) -> None:
+    """Nothing locks in S3: the fast file's copy ends after the exact one's, and its exporter is killed then, or not."""
+    export, service = new_id(), make_service("exporter", settings(endpoint, tmp_path, "one", nats.url))
+    await service.broker.connect()
+    records = Bucket(service.js, "exports", ExportRecord)
+    loop = asyncio.get_running_loop()
+    overtaken: list[str] = []
+    fast, exact = order(store, export, "segment"), order(store, export, "frame")
+
+    def exporter(shelf: StoreShelf) -> Deliverer:
+        return Deliverer(store, records, {"library": shelf}, service.outbox, SystemClock())
+
+    class Late(StoreShelf):
+        """Copies the fast file when the exact one has been delivered."""
+
+        def put(self, store: MediaStore, key: str, account: str, name: str) -> str:
+            if "segment" in key and not overtaken:
+                overtaken.append(key)
+                other = exporter(StoreShelf(store))
+                assert asyncio.run_coroutine_threadsafe(other.deliver(exact), loop).result(30)
+                super().put(store, key, account, name)
+                if killed:
+                    raise KeyError("killed")
+            return super().put(store, key, account, name)
+
+    if killed:
+        with pytest.raises(KeyError):
+            await exporter(Late(store)).deliver(fast)
+        assert store.get(f"library/{ACCOUNT}/{export}.mp4") == f"segment of {export}".encode()
+    assert await exporter(Late(store)).deliver(fast) is None
+    assert store.get(f"library/{ACCOUNT}/{export}.mp4") == f"frame of {export}".encode()
+    StoreShelf(store).remove(ACCOUNT, f"{export}.mp4")
+    assert await exporter(StoreShelf(store)).deliver(fast) is None
+    assert store.info(f"library/{ACCOUNT}/{export}.mp4") is None, "what was deleted does not come again"
+    stored = await records.get(f"{ACCOUNT}.{export}")
+    assert stored is not None
+    assert (stored.value.state, stored.value.accuracy) == ("delivered", "frame")
+    await service.broker.stop()
+
+
+async def test_a_clip_that_is_gone_and_a_file_deleted_twice(
+    nats: NatsServer, endpoint: str, store: MediaStore, tmp_path: Path
+) -> None:
+    here = settings(endpoint, tmp_path, "exporter", nats.url)
+    async with connected(nats.url) as js, served("exporter", build, here):
+        wanted = order(store, new_id(), "frame")
+        store.delete(wanted.source_key)
+        place = await send(js, wanted)
+        await until(lambda: idle(js, "exporter-deliver", place))
+        stored = await Bucket(lambda: js, "exports", ExportRecord).get(f"{ACCOUNT}.{wanted.export}")
+        assert stored is not None
+        assert stored.value.state == "failed"
+        store.put(f"library/{ACCOUNT}/a.mp4", b"x")
+        place = await send(js, LibraryDelete(account=ACCOUNT, file=new_id(), file_name="a.mp4", at_ms=1), times=2)
+        await until(lambda: idle(js, "exporter-delete", place))
+        assert list(store.list("library")) == []
+
+
+def test_old_files_go(store: MediaStore) -> None:
+    for name in ("old.mp4", "new.mp4"):
+        store.put(f"library/{ACCOUNT}/{name}", b"x")
+    shelf = StoreShelf(store)
+    assert shelf.expire(0) == 0
+    assert shelf.expire(time.time() - 60) == 0
+    assert shelf.expire(time.time() + 60) == 2
+    assert list(store.list("library")) == []
+
+
+def test_the_restreamer_reads_it_and_never_two_files_as_one(store: MediaStore, tmp_path: Path) -> None:
+    film = tmp_path / "film.mp4"
+    encode(FILM, film)
+    key = f"library/{ACCOUNT}/film.mp4"
+    store.put(key, film.read_bytes())
+    store.put("library/other/film.mp4", film.read_bytes())
+    access = access_to(tmp_path, store=store)
+    media = opened("library", "film.mp4", access)
+    try:
+        assert numbers(media.video, media.packets(0)) == list(range(180))
+    finally:
+        media.close()
+    for name in ("../other/film.mp4", "no.mp4", ".hidden", "", "a\0b"):
+        with pytest.raises(SourceError, match="no such file"):
+            opened("library", name, access)
+    small = access_to(tmp_path, store=store, limits=SMALL)
+    media = opened("library", "film.mp4", small)
+    store.put(key, film.read_bytes()[::-1])
+    with pytest.raises(Gone):
+        list(media.packets(0))
+    media.close()

@@ -147,10 +147,14 @@ class TargetSpec:
 
 
 class Outputs(Protocol):
-    """All targets of one restream. Every call is the pacer's and returns at once, whatever the targets do."""
+    """All targets of one restream. Every call but `prepare` is the pacer's and returns at once, whatever targets do."""
 
-    def feed(self, units: Sequence[Unit]) -> None:
-        """Send units whose time has come."""
+    def prepare(self, units: Sequence[Unit]) -> object | None:
+        """Do ahead what sending units takes. For the reader's thread, in the output's order; None: nothing is ready."""
+        ...
+
+    def feed(self, units: Sequence[Unit], ready: object | None = None) -> None:
+        """Send units whose time has come; `ready` is what `prepare` has made of them, of the first of them on."""
         ...
 
     def tick(self) -> None:

@@ -153,7 +153,11 @@ class Recorder:
         self.ticks = 0
         self.state = "live"
 
-    def feed(self, units: Sequence[Unit]) -> None:
+    def prepare(self, units: Sequence[Unit]) -> list[Unit]:
+        return list(units)
+
+    def feed(self, units: Sequence[Unit], ready: object | None = None) -> None:
+        assert ready is None or ready == units, "what was prepared is sent with other units"
         now = SystemClock().monotonic_ns()
         self.units += units
         self.given_ns += [now] * len(units)

@@ -21,6 +21,19 @@ from shared.rtmp.amf import encode
 from shared.rtmp.chunks import SET_CHUNK_SIZE, ChunkLimits, ChunkParser, Message, write_message
 
 _SET_DATA_FRAME = encode("@setDataFrame")
+MS = FLICKS // 1000
+AVC = Track("video", "h264", b"\x01\x42\x00\x1e\xff\xe1\x00\x02\x67\x42\x01\x00\x02\x68\xce", 320, 180)
+AAC = Track("audio", "aac", b"\x11\x90", sample_rate=48000, channels=2)
+
+
+def picture(at_ms: int, *, key: bool = False, size: int = 100, shown_ms: int | None = None) -> Unit:
+    data = (size - 4).to_bytes(4, "big") + bytes(index * 7 % 251 for index in range(size - 4))
+    shown = at_ms if shown_ms is None else shown_ms
+    return Unit("video", at_ms * MS, shown * MS, 40 * MS, key, data, AVC if key else None)
+
+
+def sound(at_ms: int, *, track: Track | None = None) -> Unit:
+    return Unit("audio", at_ms * MS, at_ms * MS, 20 * MS, key=True, data=b"\x21" * 50, track=track)
 
 
 def _track(stream: av.VideoStream | av.AudioStream) -> Track:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from threading import Event, Lock, Thread
 
-from services.restreamer.model import FLICKS, Outputs, TargetSpec
-from services.restreamer.playout.pace import PACE, Pace, in_step
+from services.restreamer.model import Outputs, TargetSpec
+from services.restreamer.playout.batch import Batch, to_ns
+from services.restreamer.playout.pace import PACE, SLACK_NS, Pace, in_step
 from services.restreamer.playout.ring import Ring
 from services.restreamer.playout.splice import Entry, Part
 from services.restreamer.playout.terms import Ended, FileStarted, Notes, Reporter, Started
@@ -21,8 +21,8 @@ LEAST_NS = 5_000_000
 """A pause between two steps at least."""
 TICK_NS = 20_000_000
 """The pause while there is nothing to send."""
-SOUND_NS = 40_000_000
-"""Sound leaves with the picture before it, so much early at most: one sending a picture, not one a unit."""
+LOOK_AFTER_NS = 80_000_000
+"""Outputs that are given something look at answers and calls so often."""
 IDLE_NS = 100_000_000
 LOOK_NS = 200_000_000
 BEHIND_NS = 1_000_000_000
@@ -30,17 +30,6 @@ BEHIND_NS = 1_000_000_000
 CONNECT_NS = 3_000_000_000
 """How long the first unit waits for targets that are being called."""
 SETTLE_NS = 300_000_000
-_MANY, _FEW = Fraction(1_000_000_000, FLICKS).as_integer_ratio()
-
-
-def to_ns(flicks: int) -> int:
-    """Turn flicks into nanoseconds."""
-    return flicks * _MANY // _FEW
-
-
-def to_flicks(ns: int) -> int:
-    """Turn nanoseconds into flicks."""
-    return ns * _FEW // _MANY
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +65,7 @@ class Pacer:
         self._lock = Lock()
         self._targets: tuple[TargetSpec, ...] | None = None
         self._anchor_ns: int | None = None  # when decode time 0 is, or was, due
-        self._called_ns = self._live_ns = self._looked_ns = self._paused_ns = -1
+        self._called_ns = self._live_ns = self._looked_ns = self._ticked_ns = self._paused_ns = -1
         self._starved = self._started = False
         self._states: tuple[TargetStatus, ...] = ()
         self._file = 0
@@ -146,11 +135,14 @@ class Pacer:
             if end is not None:
                 self._finish(end)
                 return None
+        sent = False
         if not self.paused and self._resume(now, head):
-            self._send(now)
+            sent = self._send(now, head)
         elif self.paused and self._paused_ns < 0:
             self._paused_ns = now
-        self._outputs.tick()
+        if not sent or now - self._ticked_ns >= LOOK_AFTER_NS:
+            self._ticked_ns = now
+            self._outputs.tick()
         if now - self._looked_ns >= LOOK_NS or self._looked_ns < 0:
             self._looked_ns = now
             self._see()
@@ -174,7 +166,7 @@ class Pacer:
         self._ended = True
         self._report(end)
 
-    def _resume(self, now: int, head: Entry | None) -> bool:
+    def _resume(self, now: int, head: Batch | None) -> bool:
         """Set the clock's anchor where sending begins or goes on; tell whether it may."""
         if self._paused_ns >= 0:
             if self._anchor_ns is not None:
@@ -188,10 +180,10 @@ class Pacer:
         if self._anchor_ns is None:
             if not self._reached(now):
                 return False
-            self._anchor_ns = self._in_step(now - to_ns(head.unit.dts), head)
-        late = now - self._anchor_ns - to_ns(head.unit.dts)
+            self._anchor_ns = self._in_step(now - head.due_ns, head.entries[0])
+        late = now - self._anchor_ns - head.due_ns
         if late > BEHIND_NS or (self._starved and late > 0):
-            self._anchor_ns = self._in_step(self._anchor_ns + late, head)
+            self._anchor_ns = self._in_step(self._anchor_ns + late, head.entries[0])
         self._starved = False
         return True
 
@@ -215,27 +207,29 @@ class Pacer:
         settled = self._live_ns >= 0 and now - self._live_ns >= SETTLE_NS
         return settled or now - self._called_ns >= CONNECT_NS
 
-    def _send(self, now: int) -> None:
+    def _send(self, now: int, head: Batch | None) -> bool:
+        """Send what is due, `head` and what follows it; tell whether anything was."""
         assert self._anchor_ns is not None  # noqa: S101  set by _resume
-        until = now - self._anchor_ns + EARLY_NS
-        entries = self._ring.due(to_flicks(until), to_flicks(until + SOUND_NS))
-        if not entries:
-            return
-        self._outputs.feed([entry.unit for entry in entries])
-        for entry in entries:
-            if entry.unit.kind == "video":
-                self._last = entry
-                self._end_ns = self._anchor_ns + to_ns(entry.unit.dts + entry.unit.duration)
-                if entry.part.file != self._file:
-                    self._tell(entry.part)
-        if self._notes is not None:
-            self._note(self._notes)
+        ring, until_ns, any_sent = self._ring, now - self._anchor_ns + EARLY_NS + SLACK_NS, False
+        while head is not None and head.due_ns <= until_ns:
+            batch = ring.due(until_ns)
+            if batch is None:  # it was cut off meanwhile
+                break
+            any_sent = True
+            self._outputs.feed(batch.units, batch.ready)
+            sent = batch.sent
+            if sent.video is not None and sent.video is not self._last:
+                self._last, self._end_ns = sent.video, self._anchor_ns + batch.end_ns
+                if sent.video.part.file != self._file:
+                    self._tell(sent.video.part)
+            leads = sent.leads
+            if leads is not None and leads is not self._noted and self._notes is not None and not leads.part.live:
+                self._note(self._notes, leads)
+            head = ring.head()
+        return any_sent
 
-    def _note(self, notes: Notes) -> None:
+    def _note(self, notes: Notes, entry: Entry) -> None:
         """Note what follows, as far as it is known; a live event has no place in the list."""
-        entry = self._ring.sent.leads
-        if entry is None or entry is self._noted or entry.part.live:
-            return
         self._noted, part, after = entry, entry.part, entry.after
         if entry.next_at is not None:
             place = part.place
@@ -265,5 +259,5 @@ class Pacer:
         head = self._ring.head()
         if self.paused or self._anchor_ns is None or head is None:
             return now + (IDLE_NS if self.paused else TICK_NS)
-        due = self._anchor_ns + to_ns(head.unit.dts) - EARLY_NS + 1  # `to_ns` rounds down
-        return min(max(due, now + LEAST_NS), now + IDLE_NS)
+        due, least, most = self._anchor_ns + head.due_ns - EARLY_NS, now + LEAST_NS, now + IDLE_NS
+        return least if due < least else min(due, most)

@@ -41,7 +41,7 @@ class Playout:
     ) -> None:  # fmt: skip
         self._library, self._report_to = library, report
         self._settings = settings or Settings()
-        self._ring = Ring(self._settings.bounds)
+        self._ring = Ring(self._settings.bounds, outputs.prepare)
         self._pacer = Pacer(self._ring, outputs, self._report, clock, self._dry, notes=notes)
         self._reader: Reader | None = None
         self._begin = Place()

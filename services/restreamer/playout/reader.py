@@ -25,8 +25,8 @@ from shared.messages.restreams import Place
 
 MARGIN = FLICKS * 4 // 10
 """How far ahead of what was sent a cut is made: the new file's first picture needs as long."""
-TOGETHER = 8
-"""Packets that are handed over at once while the output has enough."""
+TOGETHER = 64
+"""Packets that are handed over at once while the output has enough: it looks behind each."""
 EARLY = 15 * FLICKS
 """How long before a file's end the next one is opened."""
 EARLIER = 45 * FLICKS

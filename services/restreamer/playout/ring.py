@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Condition, RLock
 
-from services.restreamer.model import FLICKS, value
+from services.restreamer.model import FLICKS, Unit
+from services.restreamer.playout.batch import Batch, Sent, batched, to_ns
 from services.restreamer.playout.shape import LEAD
 from services.restreamer.playout.splice import Cut, Entry, Part
 from services.restreamer.playout.terms import Ended
-from shared.messages.restreams import Place
 
-AMPLE = FLICKS
+AMPLE_NS = 1_000_000_000
+Prepare = Callable[[Sequence[Unit]], object | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,28 +25,19 @@ class Bounds:
     size: int = 32 << 20
 
 
-@value
-class Sent:
-    """What the pacer took: the last video entry, where sound ends, and the last entry that leads on."""
-
-    video: Entry | None = None
-    sound_end: int = LEAD
-    leads: Entry | None = None
-
-    @property
-    def place(self) -> Place | None:
-        """Give the last place known to follow."""
-        return self.leads.place if self.leads is not None else None
-
-
 class Ring:
-    """A bounded queue that can be cut. `changed` guards it, and wakes the reader."""
+    """A bounded queue of batches that can be cut. `changed` guards it, and wakes the reader.
 
-    def __init__(self, bounds: Bounds | None = None) -> None:
+    Its reader also has each batch prepared, in the output's order, once it is known that nothing more belongs to it.
+    """
+
+    def __init__(self, bounds: Bounds | None = None, prepare: Prepare = lambda _: None) -> None:
         self._bounds = bounds or Bounds()
+        self._prepare = prepare
         self._guard = RLock()  # taken a hundred times a second, which a Condition's own methods make dear
         self.changed = Condition(self._guard)
-        self._entries: deque[Entry] = deque()
+        self._batches: deque[Batch] = deque()
+        self._open: Batch | None = None  # the last one, which is not prepared yet
         self._size = 0
         self._full = False
         self._over: Ended | None = None
@@ -57,26 +49,44 @@ class Ring:
         with self.changed:
             if self.sent.video is not None:
                 return self.sent.video.part
-            return self._entries[0].part if self._entries else None
+            return self._batches[0].entries[0].part if self._batches else None
 
     @property
     def ample(self) -> bool:
         """Tell, roughly, whether there is so much that what comes next need not be put at once."""
-        entries = self._entries
+        batches = self._batches
         try:
-            return entries[-1].unit.dts - entries[0].unit.dts > AMPLE
+            return batches[-1].due_ns - batches[0].due_ns > AMPLE_NS
         except IndexError:
             return False
 
     def put(self, entries: Sequence[Entry]) -> None:
         """Add entries; never waits."""
-        size = 0
-        for entry in entries:
-            size += len(entry.unit.data)
+        if not entries:
+            return
         with self._guard:
-            self._entries.extend(entries)
-            self._size += size
+            made = self._add(entries)
             self._over = None
+        for batch in made:
+            batch.ready = self._prepare(batch.units)
+
+    def _add(self, entries: Sequence[Entry]) -> list[Batch]:
+        """Add entries, sound to the last batch where it belongs there; give the batches that are whole now."""
+        batches, last = self._batches, self._open
+        whole = []
+        if last is not None and batches and batches[-1] is last:
+            self._size -= last.size
+            before = batches[-2].sent if len(batches) > 1 else self.sent
+            made = list(batched([*last.entries, *entries], before))
+            batches[-1] = made[0]  # never empty meanwhile, as the pacer may look
+            batches.extend(made[1:])
+        else:
+            whole += [last] if last is not None else []
+            made = list(batched(entries, batches[-1].sent if batches else self.sent))
+            batches.extend(made)
+        self._size += sum([batch.size for batch in made])
+        self._open = made.pop()
+        return whole + made
 
     def wait_for_room(self, until: Callable[[], bool]) -> None:
         """Wait while there is enough, and `until` gives false; it is asked whenever something changes."""
@@ -88,38 +98,23 @@ class Ring:
             self.changed.wait_for(lambda: not self._above(3, 10) or until())
             self._full = False
 
-    def head(self) -> Entry | None:
-        """Give the next entry. For the pacer alone: what it does not take stays, or is gone with the whole queue."""
-        entries = self._entries
-        return entries[0] if entries else None
+    def head(self) -> Batch | None:
+        """Give the next batch. For the pacer alone: what it does not take stays, or is gone with the whole queue."""
+        batches = self._batches
+        return batches[0] if batches else None
 
-    def due(self, until: int, sound_until: int) -> list[Entry]:
-        """Take the entries whose decode time is at most `until`, and sound right behind them up to `sound_until`."""
-        out: list[Entry] = []
+    def due(self, until_ns: int) -> Batch | None:
+        """Take the next batch, if it is due at a time of the output."""
         with self._guard:
-            video, sound_end, leads = self.sent.video, self.sent.sound_end, self.sent.leads
-            entries = self._entries
-            size = 0
-            while entries:
-                entry = entries[0]
-                unit = entry.unit
-                is_video = unit.kind == "video"
-                if unit.dts > (until if is_video or not out else sound_until):
-                    break
-                out.append(entries.popleft())
-                size += len(unit.data)
-                if is_video:
-                    video = entry
-                    if entry.next_at is not None or entry.after is not None:  # it leads
-                        leads = entry
-                else:
-                    sound_end = unit.pts + unit.duration
-            self._size -= size
-            if out:
-                self.sent = Sent(video, sound_end, leads)
+            batches = self._batches
+            if not batches or batches[0].due_ns > until_ns:
+                return None
+            batch = batches.popleft()
+            self._size -= batch.size
+            self.sent = batch.sent
             if self._full and not self._above(3, 10):
                 self.changed.notify_all()
-        return out
+            return batch
 
     def finish(self, end: Ended) -> None:
         """Tell that nothing follows what is there, and why."""
@@ -135,31 +130,31 @@ class Ring:
     def over(self) -> Ended | None:
         """Tell whether all was taken and nothing follows, and why."""
         over = self._over  # looked at first: nothing follows it
-        return None if self._entries else over
+        return None if self._batches else over
 
     def cut(self, margin: int) -> Cut:
         """Throw away what lies behind the first clean picture at least `margin` ahead."""
         with self.changed:
             first = (self.sent.video.unit.dts if self.sent.video is not None else 0) + margin
-            clean = [
-                index for index, entry in enumerate(self._entries) if entry.unit.kind == "video" and entry.unit.clean
-            ]
-            later = [index for index in clean if self._entries[index].unit.dts >= first]
-            return self._cut_behind(later[0] if later else clean[-1] if clean else None)
+            entries = self._entries()
+            clean = [index for index, entry in enumerate(entries) if entry.unit.kind == "video" and entry.unit.clean]
+            later = [index for index in clean if entries[index].unit.dts >= first]
+            return self._cut_behind(entries, later[0] if later else clean[-1] if clean else None)
 
     def cut_file(self, file: int) -> Cut:
         """Throw away what follows file number `file`."""
         with self.changed:
+            entries = self._entries()
             own = [
-                index
-                for index, entry in enumerate(self._entries)
-                if entry.unit.kind == "video" and entry.part.file == file
+                index for index, entry in enumerate(entries) if entry.unit.kind == "video" and entry.part.file == file
             ]
-            return self._cut_behind(own[-1] if own else None)
+            return self._cut_behind(entries, own[-1] if own else None)
 
-    def _cut_behind(self, index: int | None) -> Cut:
+    def _entries(self) -> list[Entry]:
+        return [entry for batch in self._batches for entry in batch.entries]
+
+    def _cut_behind(self, entries: list[Entry], index: int | None) -> Cut:
         """Cut behind entry `index`, or behind what was sent."""
-        entries = list(self._entries)
         count = 0 if index is None else index + 1
         lead = self.sent.video if index is None else entries[index]
         kept: list[Entry] = []
@@ -168,8 +163,7 @@ class Ring:
             kept = [entry for entry in sounds if entry.unit.pts + entry.unit.duration // 2 <= lead.picture_end]
         sounds = (entry for entry in (*entries[:count], *kept) if entry.unit.kind == "audio")
         ends = [entry.unit.pts + entry.unit.duration for entry in sounds]
-        self._entries = deque(entries[:count])
-        self._size = sum(len(entry.unit.data) for entry in self._entries)
+        self._keep(count)
         self._over = None
         sound_end = ends[-1] if ends else self.sent.sound_end
         if lead is None:
@@ -177,11 +171,29 @@ class Ring:
         place = self.sent.place if index is None else lead.place
         return Cut(lead.picture_end, lead.unit.dts, sound_end, tuple(kept), lead.part, place)
 
+    def _keep(self, count: int) -> None:
+        """Keep the first `count` entries."""
+        whole: deque[Batch] = deque()
+        for batch in self._batches:
+            if len(batch.entries) > count:
+                break
+            whole.append(batch)
+            count -= len(batch.entries)
+        if count:
+            begun = self._batches[len(whole)].entries[:count]
+            self._open = next(batched(begun, whole[-1].sent if whole else self.sent))
+            whole.append(self._open)
+        elif not whole or whole[-1] is not self._open:
+            self._open = None
+        self._batches = whole
+        self._size = sum(batch.size for batch in whole)
+
     def _above(self, numerator: int, denominator: int) -> bool:
-        if not self._entries:
+        batches = self._batches
+        if not batches:
             return False
-        length = self._entries[-1].unit.dts - self._entries[0].unit.dts
+        length = batches[-1].due_ns - batches[0].due_ns
         return (
-            length * denominator >= self._bounds.length * numerator
+            length * denominator >= to_ns(self._bounds.length) * numerator
             or self._size * denominator >= self._bounds.size * numerator
         )

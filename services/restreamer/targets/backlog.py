@@ -87,18 +87,23 @@ class Backlog(Generic[Kept]):
 
     def add(self, thing: Kept, size: int) -> None:
         """Keep one more, if all before it was kept."""
-        self.extend((thing,), size)
+        if self._takes(size):
+            self.kept.append(thing)
 
     def extend(self, things: Sequence[Kept], size: int) -> None:
         """Keep more, `size` bytes together, if all before them was kept."""
+        if self._takes(size):
+            self.kept.extend(things)
+
+    def _takes(self, size: int) -> bool:
+        """Tell whether as many bytes more are kept; forget all where they are too many."""
         if not self.whole:
-            return
-        self._bytes += size
-        own = self._bytes <= OWN_BYTES
-        if not own and (self._bytes > BACKLOG_BYTES or not self._loan.grow(self._bytes - OWN_BYTES)):
-            self.forget()
-            return
-        self.kept.extend(things)
+            return False
+        size = self._bytes = self._bytes + size
+        if size <= OWN_BYTES or (size <= BACKLOG_BYTES and self._loan.grow(size - OWN_BYTES)):
+            return True
+        self.forget()
+        return False
 
     def forget(self) -> None:
         """Keep nothing until the next `begin`."""

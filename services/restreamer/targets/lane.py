@@ -8,6 +8,7 @@ from typing import Final
 
 from services.restreamer.model import FLICKS, Unit
 from services.restreamer.targets.backlog import BACKLOG_BYTES, Backlog
+from services.restreamer.targets.rtmp.ahead import Packed
 from services.restreamer.targets.terms import Block, Packer, Tracks
 
 __all__ = ["BACKLOG_BYTES", "Lane", "Recent", "is_entry"]
@@ -34,16 +35,16 @@ class Recent:
         """Give them, the keyframe first."""
         return self._backlog.kept
 
-    def add(self, units: Sequence[Unit]) -> None:
-        """Take more."""
-        for batch in [units] if _plain(units) else _batches(units):
+    def add(self, units: Sequence[Unit], size: int = 0) -> None:
+        """Take more; `size` is how many bytes they are where none of them is an entry or brings a track."""
+        for batch in [units] if size or _plain(units) else _batches(units):
             first = batch[0]
             if first.track is not None:
                 self._now.learn(first.track)
             if is_entry(first):
                 self._backlog.begin()
                 self.tracks = self._now.copy()
-            self._backlog.extend(batch, sum([len(unit.data) for unit in batch]))
+            self._backlog.extend(batch, size or sum([len(unit.data) for unit in batch]))
             if not self._backlog.whole:
                 self.tracks = self._now
 
@@ -65,8 +66,14 @@ class Lane:
         self._entry = Tracks()
         self._judge()
 
-    def feed(self, units: Sequence[Unit]) -> list[Block]:
-        """Pack units for targets that have begun; the first block may hold nothing but configuration."""
+    def feed(self, units: Sequence[Unit], ready: Packed | None = None) -> list[Block]:
+        """Pack units for targets that have begun; the first block may hold nothing but configuration.
+
+        What is `ready` was packed of them before, unless the programme has changed meanwhile.
+        """
+        if ready is not None and self._open and not self._fresh and ready.fits(self.tracks):
+            self._keep(ready.block)
+            return [ready.block]
         if self._first is not None:
             units = self._hold(self._first, units)
         elif self._open and not self._fresh and _plain(units):

@@ -11,6 +11,7 @@ from services.restreamer.model import TargetSpec, Unit
 from services.restreamer.targets.call import Opener
 from services.restreamer.targets.lane import Lane, Recent
 from services.restreamer.targets.places import RtmpPlace, SrtPlace, read_place
+from services.restreamer.targets.rtmp.ahead import Ahead, Packed
 from services.restreamer.targets.rtmp.call import call_rtmp
 from services.restreamer.targets.rtmp.pack import RtmpPacker
 from services.restreamer.targets.rules import TargetRules, ns
@@ -39,20 +40,28 @@ class Targets:
         self._rules = rules
         self._clock = clock
         self._recent = Recent()
+        self._ahead = Ahead()
         self._lanes: dict[str, Lane] = {}
         self._targets: dict[str, Target] = {}
         self._leaving: list[Target] = []
         self._removed: dict[str, tuple[TargetStatus, int]] = {}
         self._look_ns = 0
 
-    def feed(self, units: Sequence[Unit]) -> None:
+    def prepare(self, units: Sequence[Unit]) -> Packed | None:
+        """Pack units for RTMP, if that is wanted."""
+        return self._ahead.pack(units, wanted="rtmp" in self._lanes)
+
+    def feed(self, units: Sequence[Unit], ready: object | None = None) -> None:
         """Pack units once a format and send them; a picture and what comes with it are best given at once."""
         now_ns = self._clock.monotonic_ns()
-        self._recent.add(units)
-        packed = {lane: lane.feed(units) for lane in self._lanes.values()}
-        for target in self._targets.values():
-            if blocks := packed[target.lane]:
-                target.put(blocks, now_ns)
+        ready = ready if isinstance(ready, Packed) else None
+        self._recent.add(units, 0 if ready is None else len(ready.block.data))
+        for form, lane in self._lanes.items():
+            blocks = lane.feed(units, ready if form == "rtmp" else None)
+            if blocks:
+                for target in self._targets.values():
+                    if target.lane is lane:
+                        target.put(blocks, now_ns)
 
     def tick(self) -> None:
         """Take answers, finish calls, call again, send what waits."""

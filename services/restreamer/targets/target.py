@@ -150,7 +150,10 @@ class Target:
     def _guard(self, line: Line, now_ns: int, blocks: Sequence[Block]) -> None:
         """Work on the line; what goes wrong there is its end."""
         try:
-            if blocks:
+            if self._begun and blocks and self._configured == self.lane.number:  # as nearly always
+                for block in blocks:
+                    line.put(block, now_ns)
+            elif blocks:
                 self._send(line, blocks, now_ns)
             else:
                 line.listen(now_ns)

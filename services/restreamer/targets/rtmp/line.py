@@ -75,17 +75,30 @@ class RtmpLine:
         self._doubt = "" if self._known or not modern else f" (it has not said that it takes {' and '.join(modern)})"
 
     def put(self, block: Block, now_ns: int) -> None:
-        """Queue a block."""
-        self.queue.put(block if self._stream_id == USUAL_STREAM else patched(block, self._stream_id), now_ns)
+        """Send a block, if the socket takes all of it, as nearly always; queue it otherwise."""
+        if self._stream_id != USUAL_STREAM:
+            block = patched(block, self._stream_id)
+        queue = self.queue
+        if queue.blocks or self._secure:
+            queue.put(block, now_ns)
+            return
+        try:
+            sent = self._sock.send(block.data)
+        except _WAIT:
+            sent = 0
+        except OSError as error:
+            raise self._lost(error) from error
+        self.sent += sent
+        if sent == len(block.data):
+            queue.popped += 1
+        else:
+            queue.put(block, now_ns)
+            self._offset = sent
 
     def flush(self, now_ns: int) -> None:  # noqa: ARG002  the form that all lines have
         """Send what the socket takes."""
         blocks = self.queue.blocks
         try:
-            if len(blocks) == 1 and not self._offset and not self._secure:  # as nearly always
-                sent = self._sock.send(blocks[0][0].data)
-                self._advance(sent)
-                return
             while blocks:
                 size, sent = self._send()
                 self._advance(sent)

@@ -121,8 +121,9 @@ class RtmpPacker:
                 writer.message(_AUDIO_CHUNKS, AUDIO, ms, *framers["audio"](unit, to_ms(unit.pts) - ms))
                 continue
             shown = to_ms(unit.pts)
-            ms = shown if self._shown else to_ms(unit.dts)
-            self._newest = max(self._newest, unit.pts)
+            ms = to_ms(unit.dts)
+            if self._shown:
+                ms, self._newest = shown, max(self._newest, unit.pts)
             writer.message(_VIDEO_CHUNKS, VIDEO, ms, *framers["video"](unit, shown - ms))
         return writer.block(len(units), units[0].dts)
 

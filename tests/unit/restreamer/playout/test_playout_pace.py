@@ -101,7 +101,10 @@ class Taken:
         self.gone = threading.Event()
         self.closed = False
 
-    def feed(self, units: Sequence[Unit]) -> None:
+    def prepare(self, units: Sequence[Unit]) -> None:
+        pass
+
+    def feed(self, units: Sequence[Unit], ready: object | None = None) -> None:
         if 0 <= self.breaks_at <= len(self.at_ns):
             raise RuntimeError("broken")
         self.at_ns += [time.monotonic_ns()] * sum(unit.kind == "video" for unit in units)
@@ -186,7 +189,7 @@ def test_two_restreams_send_in_the_same_steps() -> None:
             super().__init__()
             self.name = name
 
-        def feed(self, units: Sequence[Unit]) -> None:
+        def feed(self, units: Sequence[Unit], ready: object | None = None) -> None:
             noted[self.name] += [unit.dts for unit in units]
 
     noted: dict[str, list[int]] = {"a": [], "b": []}

@@ -22,26 +22,14 @@ from shared.media.crc import crc32
 from shared.media.mp4.params import record_sets
 from shared.rtmp.chunks import AUDIO, VIDEO
 from tests.support.media_streams import encode, frame_hashes, run, warnings
-from tests.support.restream_units import flv_of, messages_of, units_of
+from tests.support.restream_units import AAC, AVC, flv_of, messages_of, picture, sound, units_of
 
 MS = FLICKS // 1000
 CODECS = [("h264-b", "aac"), ("hevc", "opus")]
-AVC = Track("video", "h264", b"\x01\x42\x00\x1e\xff\xe1\x00\x02\x67\x42\x01\x00\x02\x68\xce", 320, 180)
-AAC = Track("audio", "aac", b"\x11\x90", sample_rate=48000, channels=2)
 
 
 def made(packer: Packer) -> Lane:
     return Lane(packer, Tracks())
-
-
-def picture(at_ms: int, *, key: bool = False, size: int = 100, shown_ms: int | None = None) -> Unit:
-    data = (size - 4).to_bytes(4, "big") + bytes(index * 7 % 251 for index in range(size - 4))
-    shown = at_ms if shown_ms is None else shown_ms
-    return Unit("video", at_ms * MS, shown * MS, 40 * MS, key, data, AVC if key else None)
-
-
-def sound(at_ms: int, *, track: Track | None = None) -> Unit:
-    return Unit("audio", at_ms * MS, at_ms * MS, 20 * MS, key=True, data=b"\x21" * 50, track=track)
 
 
 @pytest.fixture(scope="module", params=CODECS, ids="-".join)

@@ -61,7 +61,10 @@ class Compactor:
                 ripe = tail
             if not ripe:
                 if stored is not None:
-                    await self._announce(stored, {hour_of(logged.segment.wall_start_ms) for logged in tail})
+                    try:
+                        await self._announce(stored, {hour_of(logged.segment.wall_start_ms) for logged in tail})
+                    except Conflict:  # as below
+                        continue
                 return
             revision = stored.revision if stored else 0
             try:
@@ -116,7 +119,7 @@ class Compactor:
         await self.rebuilder.rebuild(record.account, record.event, hours)
 
     async def _announce(self, stored: Stored[RecordingRecord], open_hours: set[int]) -> None:
-        """Announce the hours that are over and were not, or not as they are now; Conflict leaves it to the next."""
+        """Announce the hours that are over and were not, or not as they are now."""
         record = stored.value
         fresh = [hour for hour in record.hours if not hour.closed and hour.hour not in open_hours]
         if any(hour.hour >= hour_of(self._clock.now_ms()) for hour in fresh) and not await self._records.ended(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -139,6 +141,67 @@ async def test_archivers_at_once_delete_the_same_once(archiver: Archive) -> None
     check_gone(archiver, event, record, segments)
     expired = await archiver.announced("recordings.range.expired", event)
     assert [e["hour"] - FIRST_HOUR for e in expired] == [0, 1]
+
+
+async def test_what_a_session_has_in_the_log_alone_keeps_its_folder(archiver: Archive) -> None:
+    """It is still running: all its closed hours expire, the newest segments are in none. They and their init stay."""
+    event = new_event()
+    session = Session(event, duration=360 * 90_000)
+    segments = session.segments(32)  # three hours and two segments
+    put_media(archiver.store, segments)
+    await publish(archiver.js, segments[:30])
+    await archiver.job(event)
+    archiver.clock.at_ms = HOUR_START_MS + 3 * HOUR_MS
+    await archiver.compactor.compact(ACCOUNT, event, everything=True)
+    await publish(archiver.js, segments[30:])
+    archiver.clock.at_ms = HOUR_START_MS + 9 * HOUR_MS
+    await archiver.retention.expire(ACCOUNT, event)
+    record = await archiver.record(event)
+    assert record is not None
+    assert record.hours == ()
+    left = {f"live/{event}/{key}" for key in archiver.objects(event)}
+    assert left == {segments[30].key, segments[31].key, segments[31].init_key}
+    assert [entry.sequence for entry in (await archiver.index(event)).tail] == [30, 31]
+
+
+async def test_archivers_side_by_side_delete_while_others_compact(archiver: Archive) -> None:
+    """Each finds the record changed under its hands, and goes on: no run ends by another's write."""
+    event = new_event()
+    segments = await recorded(archiver, event)
+    archiver.clock.at_ms += HOUR_MS
+    others = [parts(archiver.service, archiver.clock, archiver.store, KEEP) for _ in range(3)]
+    fresh = Session(event, duration=360 * 90_000, origin_ms=3 * HOUR_MS).segments(6)
+    put_media(archiver.store, fresh)
+    await publish(archiver.js, fresh)
+    gate, reads = asyncio.Event(), 0
+
+    class Late(type(archiver.records)):  # type: ignore[misc]  so that all have read the record before one writes
+        async def recording(self, account: str, event: str) -> Any:
+            nonlocal reads
+            stored = await super().recording(account, event)
+            reads += 1
+            if reads >= 4:
+                gate.set()
+            await gate.wait()
+            return stored
+
+    for one in (archiver, *others):
+        for part in (one.retention, one.compactor):
+            part._records = Late(archiver.service.js)
+    await asyncio.gather(
+        archiver.retention.expire(ACCOUNT, event),
+        others[0].retention.expire(ACCOUNT, event),
+        others[1].compactor.compact(ACCOUNT, event, everything=True),
+        others[2].compactor.compact(ACCOUNT, event, everything=True),
+    )
+    await archiver.retention.tidy(ACCOUNT, event)
+    record = await archiver.record(event)
+    assert record is not None
+    assert [(hour.hour - FIRST_HOUR, hour.segments) for hour in record.hours] == [(2, 10), (3, 6)]
+    assert record.expiring == ()
+    left = {f"live/{event}/{key}" for key in archiver.objects(event)}
+    kept = [*segments[20:], *fresh]
+    assert left == {s.key for s in kept} | {s.init_key for s in kept} | {hour.key for hour in record.hours}
 
 
 async def test_a_broken_recording_holds_up_no_other(archiver: Archive, monkeypatch: pytest.MonkeyPatch) -> None:

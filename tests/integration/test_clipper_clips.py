@@ -16,8 +16,8 @@ from services.clipper import work
 from services.clipper.cutter import Cutter
 from shared import middleware
 from shared.clock import SystemClock
-from shared.messages.clips import ClipCancel, ClipRefine
-from shared.messages.exports import ExportDelivered
+from shared.messages.clips import Accuracy, ClipCancel, ClipRecord, ClipRefine
+from shared.messages.exports import ExportDelivered, ExportFailed
 from tests.support.clipper_desk import ACCOUNT, Desk, check, desk, frames, serving
 from tests.support.framecode import play
 from tests.support.framecode_record import Recording, Spec, record
@@ -66,6 +66,37 @@ async def test_fast_then_exact_then_finished(nats: NatsServer, tmp_path: Path, f
         assert await at.told(order.clip) == [
             "processing", "clips.segment_accurate.ready", "clips.frame_accurate.ready", "finished",
         ]  # fmt: skip
+
+
+async def test_a_fast_file_that_is_nowhere_fails_no_clip_whose_exact_one_is_there(
+    nats: NatsServer, tmp_path: Path, first: Recording
+) -> None:
+    """Both are delivered beside each other: the fast one's failure may be told last. The exact one's is the clip's."""
+    async with desk(nats, tmp_path) as at, serving(at, "clipper"):
+        await at.announce(at.session(first))
+        order = at.order(1, 4)
+        await send(at.js, order)
+
+        async def refined() -> bool:
+            found = await at.record(order.clip)
+            return bool(found and found.file and found.file.accuracy == "frame")
+
+        async def told(accuracy: Accuracy) -> ClipRecord:
+            said = ExportFailed(
+                account=ACCOUNT, export=new_id(), clip=order.clip, accuracy=accuracy, error="no such host", at_ms=1
+            )
+            place = await send(at.js, said)
+            await until(lambda: idle(at.js, "clipper-undelivered", place))
+            found = await at.record(order.clip)
+            assert found is not None
+            return found
+
+        await until(refined)
+        assert (await told("segment")).state not in {"failed", "finished"}
+        failed = await told("frame")
+        assert failed.state == "failed"
+        assert "no such host" in failed.error
+        assert "failed" in await at.told(order.clip)
 
 
 async def test_every_message_twice(nats: NatsServer, tmp_path: Path, first: Recording) -> None:

@@ -16,10 +16,14 @@ import pytest
 from services.clipper import cutter, leftovers, source, work
 from shared import middleware
 from shared.clock import SystemClock
+from shared.kv import Bucket
 from shared.messages.clips import ClipCancel, ClipRecord
+from shared.messages.jobs import RecordingRecord
 from shared.messages.live import JobState, JobStateChanged
+from shared.service import make_service
 from shared.streams import SEGMENTS
 from shared.subjects import segments_subject
+from tests.support.archive import SetClock, parts, running_archiver
 from tests.support.clipper_desk import ACCOUNT, RATE, Desk, check, desk, frames, serving
 from tests.support.framecode import AUDIO_RATE, play
 from tests.support.framecode_record import Recording, Spec, record
@@ -286,3 +290,37 @@ async def test_what_killed_clippers_left_is_removed(nats: NatsServer, tmp_path: 
             await until(removed)
         assert young.exists(), "somebody may be writing it"
         assert whole.exists()
+
+
+@pytest.mark.parametrize("rebuilt", [True, False], ids=["rebuilt", "by nobody"])
+async def test_a_clip_over_a_damaged_hour_has_it_rebuilt_and_waits_for_it(
+    nats: NatsServer, tmp_path: Path, first: Recording, rebuilt: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clipper asks, a running archiver rebuilds, and the clip is whole. It does not wait for ever."""
+    if not rebuilt:
+        monkeypatch.setattr(source, "REBUILT_WITHIN", timedelta(milliseconds=500))
+    async with desk(nats, tmp_path) as at:
+        await at.announce(at.session(first))
+        service = make_service("archiver", at.settings, SystemClock())
+        await service.broker.connect()
+        try:
+            archiver = parts(service, SetClock(), at.store)
+            await archiver.compactor.compact(ACCOUNT, at.event, everything=True)
+            stored = await Bucket(lambda: at.js, "recordings", RecordingRecord).get(f"{ACCOUNT}.{at.event}")
+        finally:
+            await service.broker.stop()
+        assert stored is not None
+        hours = stored.value.hours
+        for hour in hours:
+            at.store.put(hour.key, b"")
+        order = at.order(1, 5)
+        async with serving(at):
+            await send(at.js, order)
+            if not rebuilt:
+                ended = await at.ended(order.clip)
+                assert ended.state == "failed"
+                return
+            async with running_archiver(nats.url, tmp_path, SystemClock()):
+                ended = await at.ended(order.clip)
+        check(at, ended, frames(1, 5))
+        assert ended.gaps == ()

@@ -165,6 +165,21 @@ def test_sound_that_changes_or_ends(first: Recording, kind: str | None, tmp_path
     assert len(seen.sound) == pytest.approx(float(result.duration) * AUDIO_RATE, abs=PACKET)
 
 
+@pytest.mark.parametrize("silent", [(Fraction(3, 2), Fraction(5, 2)), (Fraction(11, 10), Fraction(5, 4))], ids=str)
+def test_a_hole_in_sound_that_is_encoded_anew_moves_nothing_behind_it(
+    first: Recording, silent: tuple[Fraction, Fraction], tmp_path: Path
+) -> None:
+    """Packets are counted on from each other; where the count leaves their own times, these are right again."""
+    spec = Spec(gop=GOP, seconds=LENGTH, first_number=300, audio="opus", silent=silent)
+    holed = record(spec, tmp_path / "holed")
+    source = CutSource((holed.run(), first.run(Fraction(10))))
+    _, seen = _cut(source, holed.time(0), first.time(30) + 10, tmp_path / "clip.mp4")
+    wanted = [float(second) for second in range(4) if not silent[0] - Fraction(1, 10) < second < silent[1]]
+    beeps = [at / AUDIO_RATE for at in beep_starts(seen.sound)]
+    for second in wanted:  # the cut edges of a hole may be loud, too
+        assert min(abs(beep - second) for beep in beeps) < 0.02
+
+
 def test_hole_in_the_sound_becomes_silence(first: Recording, tmp_path: Path) -> None:
     """Sound stops for a while and comes back: it is still in step with the pictures, also for those who count."""
     spec = Spec(gop=GOP, seconds=LENGTH, silent=(Fraction(3, 2), Fraction(5, 2)))

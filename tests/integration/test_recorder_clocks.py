@@ -224,3 +224,17 @@ def test_stamps_that_repeat_or_step_back_a_little_keep_their_order(tags: list[Ta
     assert steps.min() >= 1023, "sound stays on its grid"
     assert steps.max() <= 1025
     check_time_line(recorded)
+
+
+@pytest.mark.parametrize(("every_ms", "segments"), [(2000, 4), (1950, 4), (1910, 4), (1890, 2), (1500, 2)], ids=str)
+def test_a_keyframe_that_a_rounded_clock_brings_early_ends_a_segment(
+    every_ms: int, segments: int, tmp_path: Path
+) -> None:
+    """Up to a tenth of a second before the two: otherwise every segment of such an encoder were twice as long."""
+    whole = media.encode(tmp_path / "s.flv", video="h264", audio=None, seconds=8, gop=60, size="96x64")
+    tags = [tag._replace(time=tag.time * every_ms // 2000) for tag in flv.split(whole.read_bytes())]
+    recorded = Recorded(tmp_path / "out")
+    recorded.run("flv", pieces(flv.join(tags, 1)))
+    lengths = [round(s.duration / 90) for s in recorded.segments]
+    assert len(lengths) == segments
+    assert lengths[0] == pytest.approx(every_ms * 4 / segments, abs=40)

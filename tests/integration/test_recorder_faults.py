@@ -180,6 +180,35 @@ def test_a_disk_that_is_full_from_the_start_leaves_nothing(sources: dict[str, by
     assert [p.name for p in tmp_path.iterdir()] == ["init-0.mp4"]
 
 
+def test_an_init_segment_is_there_whole_or_not_at_all(sources: dict[str, bytes], tmp_path: Path) -> None:
+    """The disk takes a part of it: players would find it under its name, and keep it."""
+    for limit in (1, 100, 500):
+        recorded = Recorded(tmp_path / str(limit))
+        with file_size_limit(limit), pytest.raises(StoreFull):
+            recorded.run("flv", pieces(sources["flv"]))
+        assert recorded.segments == []
+        assert not list(recorded.folder.iterdir()), "nothing, and no draft"
+
+
+def test_an_init_segment_is_never_seen_half_written(
+    sources: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed, or read, in the middle of the write."""
+    seen: list[list[str]] = []
+    write = Path.write_bytes
+
+    def torn(path: Path, data: bytes) -> int:
+        written = write(path, data[: len(data) // 2])
+        seen.append([found.name for found in path.parent.glob("init-*.mp4")])
+        return write(path, data) if written else 0
+
+    monkeypatch.setattr(Path, "write_bytes", torn)
+    recorded = Recorded(tmp_path)
+    recorded.run("flv", pieces(sources["flv"]))
+    assert seen == [[]]
+    assert recorded.init().is_file()
+
+
 def test_what_lies_on_the_disk_can_be_salvaged_at_any_moment(sources: dict[str, bytes], tmp_path: Path) -> None:
     """After every read: nothing that came more than a part (and what sound waits for) before is only in memory."""
     tags = flv.split(sources["flv"])

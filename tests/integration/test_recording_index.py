@@ -13,6 +13,7 @@ from shared.messages.clips import Selection
 from shared.messages.media import SegmentWritten
 from shared.recording import RecordingPart, load, load_range
 from shared.recording.entries import Entry
+from shared.recording.hours import hour_of
 from shared.recording.live import LiveIndex, Shelf
 from shared.recording.log import BATCH, newest, read_log
 from shared.streams import SEGMENTS
@@ -195,6 +196,22 @@ async def test_the_newest_segments_reach_back_into_closed_hours(archiver: Archiv
     assert sequences(await index.latest("primary-1", 12_000, 4)) == [6, 7, 8, 9, 10, 11]
     assert sequences(await index.latest("primary-1", 1_000_000, 4)) == list(range(12))
     assert await index.latest("backup-1", 12_000, 4) == []
+
+
+async def test_a_window_over_hours_has_all_of_them_and_counts_the_seams_before_it(archiver: Archive) -> None:
+    """Half an hour that lies in two closed hours and the log, behind a seam in the one before."""
+    event = new_event()
+    first = Session(event, first_frame_ms=HOUR_START_MS - 7_200_000, duration=600 * 90_000)
+    second = Session(event, origin_ms=3_000_000, first_frame_ms=HOUR_START_MS - 7_200_000, duration=600 * 90_000)
+    await publish(archiver.js, [*first.segments(5), *second.segments(12)])
+    await archiver.compactor.compact(ACCOUNT, event)
+    index = await archiver.index(event)
+    assert len(index.hours) == 3
+    found = await index.latest("primary-1", 10 * 600_000, 3)
+    numbers = [entry.number for entry in await index.numbered("primary-1")]
+    assert [entry.number for entry in found] == numbers[-10:]
+    assert {entry.seams for entry in found} == {1}
+    assert {hour_of(entry.wall_start_ms) for entry in found} >= {hour.hour for hour in index.hours[-2:]}
 
 
 async def test_only_what_was_announced_is_in_the_index(archiver: Archive) -> None:

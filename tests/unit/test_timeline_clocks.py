@@ -108,6 +108,26 @@ def test_a_run_ends_where_a_player_would_see_a_seam() -> None:
     assert [len(run) for run in runs] == [3, 1]
 
 
+@pytest.mark.parametrize(("off", "joined"), [(0, True), (9000, True), (-9000, True), (9001, False), (-9001, False)])
+def test_a_step_of_a_tenth_of_a_second_is_jitter_and_more_is_a_seam_in_both_directions(off: int, joined: bool) -> None:
+    first, second = Session(new_event()).segments(2)
+    moved = second.model_copy(update={"start": second.start + off})
+    assert joins(first, moved) is joined
+    assert len(Timeline([first, moved]).runs()) == (1 if joined else 2)
+
+
+@pytest.mark.parametrize(("length", "told"), [(9000, False), (9001, True), (18_000, True), (27_000, True)])
+def test_from_a_tenth_of_a_second_on_a_hole_is_a_gap(length: int, told: bool) -> None:
+    """Between two segments, and at the ends of a selection."""
+    session = Session(new_event())
+    timeline = Timeline([session.segment(0), session.segment(1, start=180_000 + length)])
+    hole = Gap(start=Fraction(2), duration=Fraction(length, 90_000))
+    assert timeline.gaps(timeline.span) == ((hole,) if told else ())
+    assert len(timeline.covered()) == (2 if told else 1)
+    beyond = Timeline([session.segment(0)]).gaps(Span(Fraction(0), Fraction(2) + hole.duration))
+    assert beyond == ((hole,) if told else ())
+
+
 def test_a_selection_by_either_clock_is_one_span() -> None:
     timeline = Timeline(Session(new_event()).segments(10))
     stream = Selection(clock="stream", start=Fraction(4), end=Fraction(14))

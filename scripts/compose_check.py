@@ -146,7 +146,7 @@ class Check:
             starts = encoder.starts
             time.sleep(CLIP_S + 3)  # the stream runs in real time
             self._until(lambda: self._state(job) == "processing", "the stream to be live")
-            said.append("without a break")
+            said += ["without a break", *(f"from {peer}" for peer in self._peers(job))]
             if encoder.starts != starts:
                 raise CheckFailed("the encoder was cut off while it was recorded")
         with self.steps.step(f"cut its last {CLIP_S} s") as said:
@@ -183,6 +183,10 @@ class Check:
         if vod["jvod_state"] in {"failed", "error"}:
             raise CheckFailed(f"the clip failed: {vod['error']}")
         return bool(vod["jvod_state"] == "finished")
+
+    def _peers(self, job: dict[str, Any]) -> list[str]:
+        """Name who publishes, as the ingester sees it: behind HAProxy, the encoder."""
+        return [str(publisher["peer"]) for publisher in self._get(f"/v1/jobs/{job['id']}")["publishers"]]
 
     def _state(self, job: dict[str, Any]) -> str:
         return str(self._get(f"/v1/jobs/{job['id']}")["state"])

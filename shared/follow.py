@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
@@ -37,6 +38,8 @@ class Follower:
         self._js = js
         self._stream = stream
         self._waiting: asyncio.Queue[Msg] = asyncio.Queue(WAITING)
+        self._inbox = ""
+        self._subscription: Subscription | None = None
         self._place = 0
         self._alive = 0.0
         self.name = ""
@@ -44,8 +47,7 @@ class Follower:
 
     async def begin(self, subject: str) -> None:
         """Make the consumer: the last message of each subject, then all that come."""
-        inbox = self._client.new_inbox()
-        self._inbox = inbox
+        self._inbox = inbox = self._client.new_inbox()
         self._subscription = await self._client.subscribe(inbox, cb=self._take)
         config = ConsumerConfig(
             filter_subject=subject, deliver_subject=inbox, deliver_policy=DeliverPolicy.LAST_PER_SUBJECT,
@@ -60,7 +62,8 @@ class Follower:
     async def end(self) -> None:
         """Remove it; the broker does, when it cannot be told."""
         with contextlib.suppress(NatsError, APIError, TimeoutError, OSError):
-            await self._subscription.unsubscribe()
+            if self._subscription is not None:
+                await self._subscription.unsubscribe()
             if self.name:
                 await self._js.delete_consumer(self._stream, self.name)
 
@@ -78,7 +81,10 @@ class Follower:
     async def next(self) -> Msg | None:
         """Give the next message; None when there was none for a second. LostTrack."""
         try:
-            message = await asyncio.wait_for(self._waiting.get(), HEARTBEAT_S)
+            if self._waiting.empty():  # waiting makes a task
+                message = await asyncio.wait_for(self._waiting.get(), HEARTBEAT_S)
+            else:
+                message = self._waiting.get_nowait()
         except TimeoutError:
             if asyncio.get_running_loop().time() - self._alive > SILENCE_S:
                 raise LostTrack("the consumer is silent") from None

@@ -24,9 +24,13 @@ LONGEST_LINE: Final = 4096
 _BYTES = TypeAdapter(ByteSize)
 
 
+def _parsed(text: str) -> tuple[Network, ...]:
+    parts = (p.strip() for p in text.split(","))
+    return tuple(ipaddress.ip_network(p, strict=False) for p in parts if p)
+
+
 def _networks(text: str) -> str:
-    for part in filter(None, (p.strip() for p in text.split(","))):
-        ipaddress.ip_network(part, strict=False)
+    _parsed(text)
     return text
 
 
@@ -143,6 +147,9 @@ class Settings(BaseSettings):
     allow_nets: Annotated[str, NoDecode, AfterValidator(_networks)] = Field(
         "", description="CIDRs, with commas, that user-given URLs may reach besides public addresses"
     )
+    proxy_nets: Annotated[str, NoDecode, AfterValidator(_networks)] = Field(
+        "", description="CIDRs, with commas, of balancers whose HTTP and RTMP connections begin with a PROXY header"
+    )
     ca_file: Annotated[str, AfterValidator(_existing)] = Field(
         "", description="PEM file of authorities that are trusted besides the usual ones, by what calls out over TLS"
     )
@@ -200,8 +207,12 @@ class Settings(BaseSettings):
     @cached_property
     def allowed_networks(self) -> tuple[Network, ...]:
         """The networks of ALLOW_NETS."""
-        parts = (p.strip() for p in self.allow_nets.split(","))
-        return tuple(ipaddress.ip_network(p, strict=False) for p in parts if p)
+        return _parsed(self.allow_nets)
+
+    @cached_property
+    def proxy_networks(self) -> tuple[Network, ...]:
+        """The networks of PROXY_NETS."""
+        return _parsed(self.proxy_nets)
 
     @property
     def given_admin_key(self) -> str:

@@ -93,7 +93,7 @@ def serve(service: Service, deps: Deps) -> Lifespan:
                 deps.keys.running(), tallies[0].running(), tallies[1].running(), tallies[2].running(), _listing(deps)
             ):  # fmt: skip
                 await ensure_admin_key(settings, deps.keys)
-                async with serving(make_web(deps), bound):
+                async with serving(make_web(deps), bound, balancers=settings.proxy_networks):
                     log.info("gateway.listening", url=deps.base_url)
                     yield
 

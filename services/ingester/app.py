@@ -50,7 +50,7 @@ def build(service: Service) -> None:
     buckets = Bucket(js, "events", JobRecord), Bucket(js, "keys", IngestKey)
     access = Access(jobs, keys, *buckets, service.vault, clock, takes)
     disk = Disk(store_reserve(settings), lambda: sessions.end_all("disk_full"))
-    doors = Doors(access, sessions, disk, clock)
+    doors = Doors(access, sessions, disk, clock, settings.proxy_networks)
     salvage = Salvage(js, records, leases, service.outbox, store, clock, lambda: sessions.active)
 
     @contextlib.asynccontextmanager

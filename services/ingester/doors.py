@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from datetime import timedelta
 from typing import Final
 
@@ -17,6 +17,7 @@ from services.ingester.srt import SrtGrant, SrtLimits, SrtListener, SrtPublicati
 from shared.clock import Clock
 from shared.errors import Rejected
 from shared.logging import get_logger
+from shared.settings import Network
 from shared.store import StoreFull
 
 log = get_logger()
@@ -27,11 +28,14 @@ DRAIN: Final = timedelta(seconds=4)
 class Doors:
     """Opens and closes both servers. Without libsrt, RTMP goes on alone."""
 
-    def __init__(self, access: Access, sessions: Sessions, disk: Disk, clock: Clock) -> None:
+    def __init__(
+        self, access: Access, sessions: Sessions, disk: Disk, clock: Clock, balancers: Iterable[Network] = ()
+    ) -> None:
         self._access = access
         self._sessions = sessions
         self._disk = disk
         self._clock = clock
+        self._balancers = tuple(balancers)
 
     def rtmp_request(self, request: PublishRequest) -> Ticket | None:
         """Find the job of the stream key; any app will do. PublishRefused says why a publisher is not let in."""
@@ -84,7 +88,7 @@ class Doors:
         srt = SrtListener(
             host, srt_port, self.srt_request, self._srt_publish, SrtLimits(), self._clock, known=self.srt_known
         )
-        rtmp.start()
+        rtmp.start(self._balancers)
         try:
             srt.start()
         except SrtUnavailable as error:

@@ -23,6 +23,7 @@ SERVICES = {
 }  # fmt: skip
 STORE_KEYS = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
 SECRET_KEY = "REELAY_SECRET_KEY"
+PROXY_NETS = "REELAY_PROXY_NETS"
 NOT_IN_CONTAINERS = {
     "REELAY_NATS_PORT",  # of the broker that `reelay up` embeds
     "REELAY_INSTANCE",  # each container has its own: its host name
@@ -103,7 +104,7 @@ def test_every_setting_reaches_some_service_with_the_default_of_the_code() -> No
     assert settings_variables() - passed == NOT_IN_CONTAINERS
     for name in ours():
         for key, value in environment(name).items():
-            if not key.startswith("REELAY_") or key in {"REELAY_NATS_URL", "REELAY_PUBLIC_URL", SECRET_KEY}:
+            if not key.startswith("REELAY_") or key in {"REELAY_NATS_URL", "REELAY_PUBLIC_URL", PROXY_NETS, SECRET_KEY}:
                 continue
             variable, default = re.fullmatch(r"\$\{(\w+):-(.*)\}", value).groups()  # type: ignore[union-attr]
             assert variable == key
@@ -116,7 +117,8 @@ def test_a_service_gets_each_setting_that_it_reads() -> None:
     shared = "".join(path.read_text() for path in (ROOT / "shared/store").glob("*.py"))
     always = {"data_dir", "host", "health_port", "log_json", "nats_url", "nats_port", "nats_replicas", "instance"}
     indirect = {"base_url": "public_url", "allowed_networks": "allow_nets", "srt_out_spans": "srt_out_ports",
-                "disk_reserve_bytes": "disk_reserve", "source_spool_bytes": "source_spool"}  # fmt: skip
+                "disk_reserve_bytes": "disk_reserve", "source_spool_bytes": "source_spool",
+                "proxy_networks": "proxy_nets"}  # fmt: skip
     for name in SERVICES:
         code = "".join(p.read_text() for p in (ROOT / "services" / name.replace("-", "_")).rglob("*.py"))
         if "open_store" in code:
@@ -180,6 +182,9 @@ def test_the_balancers_publish_the_ports_and_the_services_none() -> None:
         assert f"REELAY_{name}_PORT" in environment(service)
     health = re.search(r"REELAY_HEALTH_PORT=(\d+)", DOCKERFILE)
     assert health
+    assert haproxy.count("send-proxy-v2 check") == haproxy.count("server-template")
+    for service in SERVICES:  # whom the balancer speaks to believes it, and nobody else
+        assert (PROXY_NETS in environment(service)) == (service in {"gateway", "ingester"})
     assert set(re.findall(r"check port (\d+)", haproxy)) == {health[1]}
     assert "ingester:$REELAY_SRT_PORT" in (ROOT / "compose/srt.sh").read_text()
 

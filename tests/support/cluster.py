@@ -15,6 +15,7 @@ from pathlib import Path
 from tests.support.shared_bus import free_port
 
 USER, PASSWORD = "reelay", "p0123456789abcdef"
+ONE_USER = f"authorization {{ user: {USER}, password: {PASSWORD} }}"
 
 
 @dataclass
@@ -73,8 +74,8 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def cluster(folder: Path, size: int = 3) -> Iterator[Cluster]:
-    """Run a cluster on free ports, ready to take streams."""
+def cluster(folder: Path, size: int = 3, users: str = ONE_USER) -> Iterator[Cluster]:
+    """Run a cluster on free ports, ready to take streams; `users` is the part of its configuration that names them."""
     binary = Path(sys.executable).with_name("nats-server")
     routes = [free_port() for _ in range(size)]
     nodes = []
@@ -88,7 +89,7 @@ def cluster(folder: Path, size: int = 3) -> Iterator[Cluster]:
         conf.write_text(
             f'server_name: n{number}\nlisten: "127.0.0.1:{port}"\nhttp: "127.0.0.1:{monitor}"\n'
             f'jetstream {{ store_dir: "{own / "js"}" }}\n'
-            f"authorization {{ user: {USER}, password: {PASSWORD} }}\n"
+            f"{users}\n"
             f'cluster {{ name: c, listen: "127.0.0.1:{routes[number]}", routes: [{others}] }}\n'
         )
         nodes.append(Node(f"n{number}", own, port, monitor, [str(binary), "-c", str(conf)]))

@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import resource
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from functools import partial
 from typing import Final
 
@@ -16,7 +16,9 @@ from starlette.types import ASGIApp
 
 from services.gateway.http.crowd import Crowd
 from services.gateway.http.framing import HttpLimits
-from services.gateway.http.protocol import BoundedProtocol
+from services.gateway.http.proxied import ProxiedProtocol
+from shared.proxied import trusting
+from shared.settings import Network
 
 STOP_S: Final = 5
 START_S: Final = 10.0
@@ -50,14 +52,20 @@ def raise_file_limit() -> int:
 
 
 @contextlib.asynccontextmanager
-async def serving(app: ASGIApp, bound: socket.socket, limits: HttpLimits | None = None) -> AsyncIterator[None]:
-    """Serve `app` on a bound socket while the block runs; requests under way get STOP_S to end."""
+async def serving(
+    app: ASGIApp, bound: socket.socket, limits: HttpLimits | None = None, balancers: Iterable[Network] = ()
+) -> AsyncIterator[None]:
+    """Serve `app` on a bound socket while the block runs; requests under way get STOP_S to end.
+
+    Connections from `balancers` begin with a PROXY header.
+    """
     limits = limits or LIMITS
     most = max(1, raise_file_limit() - OWN_FILES)
     limits = dataclasses.replace(limits, connections=min(limits.connections, most))
+    protocol = partial(ProxiedProtocol, trusts=trusting(balancers), crowd=Crowd(limits), limits=limits)
     config = uvicorn.Config(
         app,
-        http=partial(BoundedProtocol, crowd=Crowd(limits), limits=limits),  # type: ignore[arg-type]  # any factory will do
+        http=protocol,  # type: ignore[arg-type]  # any factory will do
         interface="asgi3",
         ws="none",
         lifespan="off",

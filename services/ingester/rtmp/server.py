@@ -6,7 +6,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import timedelta
 from typing import Generic, TypeVar
@@ -14,11 +14,14 @@ from typing import Generic, TypeVar
 from services.ingester.rtmp.admission import Admission
 from services.ingester.rtmp.connection import Connection, Service
 from services.ingester.rtmp.limits import RtmpLimits
+from services.ingester.rtmp.proxied import Balancers
 from services.ingester.rtmp.publication import Publication
 from services.ingester.rtmp.request import PublishRequest
 from shared.clock import Clock, SystemClock
 from shared.logging import get_logger
 from shared.peers import Budget
+from shared.proxied import trusting
+from shared.settings import Network
 
 log = get_logger()
 
@@ -58,6 +61,7 @@ class RtmpServer(Generic[Grant]):
         clock = clock or SystemClock()
         told = Budget(_TOLD, _TOLD_AGAIN, clock)
         self._service = Service(authorize, on_publish, limits, clock, self._admission, told, tls)
+        self._balancers = Balancers(trusting(()), self._welcome)
         self._refused = 0
         self._listener: socket.socket | None = None
         self._acceptor: threading.Thread | None = None
@@ -72,8 +76,12 @@ class RtmpServer(Generic[Grant]):
             raise RuntimeError("the server is not started")
         return int(self._listener.getsockname()[1])
 
-    def start(self) -> None:
-        """Listen and accept; raises OSError when the address is taken."""
+    def start(self, balancers: Iterable[Network] = ()) -> None:
+        """Listen and accept; raises OSError when the address is taken.
+
+        Connections from `balancers` begin with a PROXY header, TLS or not.
+        """
+        self._balancers = Balancers(trusting(balancers), self._welcome)
         host = self._address[0]
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         both = host == "::" and socket.has_dualstack_ipv6()
@@ -114,9 +122,12 @@ class RtmpServer(Generic[Grant]):
                     log.warning("rtmp.accept.failed", error=error.strerror)
                     self._stopping.wait(_PAUSE_S)
                 continue
-            self._welcome(sock, address[0], address[1])
+            self._balancers.take(sock, address[0], address[1])
 
     def _welcome(self, sock: socket.socket, host: str, port: int) -> None:
+        if self._stopping.is_set():
+            sock.close()
+            return
         try:
             connection = Connection(self._service, sock, host, port)
         except OSError:  # the peer is gone already

@@ -1,0 +1,80 @@
+"""RTMP connections from balancers: their header (PROXY protocol) is read before anything else is."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Final
+
+from shared.logging import get_logger
+from shared.proxied import HEADER_S, ProxyError, ProxyHeader, parse_header
+
+log = get_logger()
+MOST: Final = 256
+Welcome = Callable[[socket.socket, str, int], None]
+
+
+class Balancers:
+    """Hands connections on under the address that a balancer tells; those of others at once, as they are.
+
+    A header is waited for in a thread of the connection's own, for 3 s at most, by so many at a time.
+    """
+
+    def __init__(self, trusts: Callable[[str], bool], welcome: Welcome) -> None:
+        self._trusts = trusts
+        self._welcome = welcome
+        self._room = threading.BoundedSemaphore(MOST)
+        self._refused = 0
+
+    def take(self, sock: socket.socket, host: str, port: int) -> None:
+        """Take a connection that was accepted."""
+        if not self._trusts(host):
+            return self._welcome(sock, host, port)
+        if not self._room.acquire(blocking=False):
+            return self._refuse(sock, host, "too many wait")
+        try:
+            threading.Thread(target=self._unwrap, args=(sock, host, port), name="rtmp-proxy", daemon=True).start()
+        except RuntimeError:
+            self._room.release()
+            self._refuse(sock, host, "no thread left")
+        return None
+
+    def _unwrap(self, sock: socket.socket, host: str, port: int) -> None:
+        try:
+            header = read_header(sock)
+        except (ProxyError, OSError) as error:
+            return self._refuse(sock, host, str(error))
+        finally:
+            self._room.release()
+        return self._welcome(sock, header.address or host, header.port if header.address else port)
+
+    def _refuse(self, sock: socket.socket, host: str, reason: str) -> None:
+        self._refused += 1
+        if self._refused & (self._refused - 1) == 0:  # a flood fills no log
+            log.warning("rtmp.proxy.refused", peer=host, reason=reason, refused=self._refused)
+        with suppress(OSError):
+            sock.close()
+
+
+def read_header(sock: socket.socket) -> ProxyHeader:
+    """Read a header and no byte behind it; ProxyError, OSError."""
+    until = time.monotonic() + HEADER_S
+    data = bytearray()
+    while (header := parse_header(data)) is None:
+        sock.settimeout(max(until - time.monotonic(), 0.001))
+        came = sock.recv(_wanted(data))
+        if not came:
+            raise ProxyError("closed before its PROXY header")
+        data += came
+    sock.settimeout(None)
+    return header
+
+
+def _wanted(data: bytearray) -> int:
+    """Give how many bytes belong to the header for certain: those of version 1 end with a line, of unknown length."""
+    if data[:1] != b"\r":
+        return 1
+    return 16 - len(data) if len(data) < 16 else 16 + int.from_bytes(data[14:16], "big") - len(data)

@@ -17,7 +17,7 @@ from shared.messages.restreams import (
     RestreamRecord,
     TargetStatus,
 )
-from shared.streams import COMMANDS
+from shared.streams import commands_of
 from shared.webhooks import open_url
 from tests.support.api_gateway import Gateway, gateway
 from tests.support.nats import NatsServer
@@ -40,11 +40,11 @@ ASKED: dict[str, Any] = {
 async def api(nats: NatsServer, tmp_path: Path) -> AsyncIterator[Gateway]:
     async with gateway(nats, tmp_path) as running:
         yield running
-        await running.deps.js().purge_stream(COMMANDS, subject="restreams.command.>")
+        await running.deps.js().purge_stream(commands_of("restreamer"), subject="restreams.command.>")
 
 
 async def last_command(api: Gateway, ident: str) -> RestreamCommand:
-    message = await api.deps.js().get_last_msg(COMMANDS, f"restreams.command.main.{ident}")
+    message = await api.deps.js().get_last_msg(commands_of("restreamer"), f"restreams.command.main.{ident}")
     return RestreamCommand.model_validate_json(message.data or b"")
 
 
@@ -151,7 +151,7 @@ async def test_a_repeated_skip_with_a_key_is_one(api: Gateway) -> None:
     once = {"Idempotency-Key": "again"}
     for headers in (once, once, {}):
         assert (await api.http.put(f"/v1/restreams/{ident}/skip", headers=headers)).status_code == 202
-    info = await api.deps.js().stream_info(COMMANDS, subjects_filter=f"restreams.command.main.{ident}")
+    info = await api.deps.js().stream_info(commands_of("restreamer"), subjects_filter=f"restreams.command.main.{ident}")
     assert (info.state.subjects or {}) == {f"restreams.command.main.{ident}": 3}  # the start, and two
 
 
@@ -237,8 +237,9 @@ async def test_the_same_request_with_the_same_key_is_one_restream(api: Gateway) 
     once = {"Idempotency-Key": "again"}
     first, second = [(await api.http.post("/v1/restreams", json=ASKED, headers=once)).json() for _ in range(2)]
     assert first["id"] == second["id"]
-    info = await api.deps.js().stream_info(COMMANDS, subjects_filter=f"restreams.command.main.{first['id']}")
-    assert (info.state.subjects or {}) == {f"restreams.command.main.{first['id']}": 1}
+    subject = f"restreams.command.main.{first['id']}"
+    info = await api.deps.js().stream_info(commands_of("restreamer"), subjects_filter=subject)
+    assert (info.state.subjects or {}) == {subject: 1}
     await taken_up(api, first["id"], state="stopped")
     assert (await api.http.post("/v1/restreams", json=ASKED, headers=once)).json()["state"] == "stopped"
 

@@ -8,10 +8,10 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Final
 
-AGAIN_S: Final = (0.0, 0.01, 0.1, 0.5)
+AGAIN_S: Final = (0.0, 0.002, 0.01, 0.05, 0.5)
 """When to ask for what was heard of: the broker may not have stored it at once."""
-TICKS: Final = 100
-"""Times are kept in hundredths of a second, so that many at nearly the same time are one."""
+TICKS: Final = 1000
+"""Times are kept in thousandths of a second, so that many at nearly the same time are one."""
 REMEMBERED: Final = 10_000
 
 
@@ -53,7 +53,7 @@ class Rota:
         """Take note that an account may have work from a time on."""
         line = self._lines.setdefault(account, _Line())
         for later in AGAIN_S:
-            line.add(math.ceil((at + later) * TICKS - 1e-6))
+            line.add(_floor(at + later))
 
     def next(self, now: float) -> str | None:
         """Name the account to be asked now, None while there is none; `asked` must follow."""

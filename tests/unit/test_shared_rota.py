@@ -124,7 +124,7 @@ def test_many_at_nearly_the_same_time_are_one_and_memory_is_bounded() -> None:
     for number in range(100_000):
         rota.expect("a", number / 1_000_000)
     asked = took_all(rota, "a")
-    assert asked < 60
+    assert asked < 500
     for number in range(2 * REMEMBERED):
         rota.expect(f"account-{number}", 0.0)
         assert serve(rota) == f"account-{number}"

@@ -298,3 +298,33 @@ async def test_every_target_of_a_task_that_is_over_is_over(api: Gateway) -> None
         await taken_up(api, ident, state=state, finished_ms=record.created_ms)
         told = (await api.http.get(f"/v1/restreams/{ident}")).json()["targets"]
         assert [(t["state"], t["error"]) for t in told] == [("removed", ""), ("failed", "refused")]
+
+
+async def test_pages_hold_each_restream_once_in_order_taken_up_or_not(api: Gateway) -> None:
+    made = [(await api.http.post("/v1/restreams", json=ASKED | {"name": str(n)})).json()["id"] for n in range(7)]
+    for number, ident in enumerate(made):
+        at_ms = 1_700_000_000_000 + number
+        state = "ended" if number % 2 else "playing"
+        if number < 5:
+            command = await last_command(api, ident)
+            await taken_up(api, ident, state=state, created_ms=at_ms, changed_ms=at_ms, commands=(command.command,))
+        if number < 4:
+            await api.deps.js().purge_stream(commands_of("restreamer"), subject=f"restreams.command.main.{ident}")
+
+    async def listed(**asked: Any) -> list[str]:
+        found: list[str] = []
+        token = None
+        while True:
+            page = {"start_token": token} if token else {}
+            answer = await api.http.get("/v1/restreams", params={"page_size": 2, **asked, **page})
+            assert answer.status_code == 200, answer.text
+            found += [restream["id"] for restream in answer.json()["restreams"]]
+            if (token := answer.json()["next_token"]) is None:
+                return [ident for ident in found if ident in made]
+
+    assert await listed(sort_dir="asc") == made
+    assert await listed(sort="modified_at") == made[::-1]
+    assert await listed(state="playing") == [made[4], made[2], made[0]]
+    assert await listed(state="starting", sort_dir="asc") == made[5:]
+    await Bucket(api.deps.js, "restreams", RestreamRecord).delete(f"main.{made[2]}")
+    assert await listed(sort_dir="asc") == [ident for ident in made if ident != made[2]]

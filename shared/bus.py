@@ -9,6 +9,7 @@ from typing import Any, Final
 from faststream.middlewares import AckPolicy
 from faststream.nats import JStream, NatsBroker, PullSub
 from faststream.nats.security import NatsSecurity, NatsToken, NatsUserPassword
+from faststream.nats.subscriber.usecases import PullStreamSubscriber
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.errors import APIError
@@ -20,8 +21,9 @@ from shared.messages.schedules import Due
 from shared.middleware import Guard
 from shared.nodes import CONNECT_S, PING_S, Nodes
 from shared.readiness import Writes
-from shared.streams import SCHEDULES, consumer
+from shared.streams import SCHEDULES, ConsumerSpec, consumer
 from shared.subjects import CHANNELS, channel_of, inbox_prefix, pull_inbox, schedule_subject, subject_of
+from shared.turns import Turns
 
 ACK_TIMEOUT: Final = 5.0
 FETCH_TIMEOUT: Final = 5.0
@@ -58,20 +60,34 @@ def jetstream(broker: NatsBroker) -> JetStreamContext:
     return broker.config.connection_state.connection.jetstream(timeout=ACK_TIMEOUT)  # type: ignore[no-any-return, unused-ignore]
 
 
-def subscribe(broker: NatsBroker, durable: str, handler: Handler) -> None:
-    """Run `handler` for each message of a durable consumer, in as many pull loops as its table row says."""
+def subscribe(broker: NatsBroker, durable: str, handler: Handler) -> Turns | None:
+    """Run `handler` for each message of a durable consumer, as many at once as its table row says.
+
+    Of a work queue, gives what feeds the handler, which must be run beside.
+    """
     spec = consumer(durable)
-    for worker in range(spec.workers):
-        broker.subscriber(
-            spec.filter,
-            durable=spec.durable,
-            stream=JStream(spec.stream, declare=False),
-            pull_sub=PullSub(batch_size=1, timeout=FETCH_TIMEOUT),
-            inbox_prefix=pull_inbox(spec.service),
-            ack_policy=AckPolicy.NACK_ON_ERROR,
-            title=spec.durable if worker == 0 else f"{spec.durable}-{worker}",
-            include_in_schema=worker == 0,
-        )(handler)
+    loops = [_pull(broker, spec, loop) for loop in range(1 if spec.turns else spec.workers)]
+    for loop in loops:
+        loop(handler)
+    if not spec.turns:
+        return None
+    turns = Turns(lambda: jetstream(broker), spec, loops[0])
+    # with one, FastStream makes none of its own, and ends this one
+    loops[0].subscription = turns  # type: ignore[assignment]
+    return turns
+
+
+def _pull(broker: NatsBroker, spec: ConsumerSpec, number: int) -> PullStreamSubscriber:
+    return broker.subscriber(
+        spec.filter,
+        durable=spec.durable,
+        stream=JStream(spec.stream, declare=False),
+        pull_sub=PullSub(batch_size=1, timeout=FETCH_TIMEOUT),
+        inbox_prefix=pull_inbox(spec.service),
+        ack_policy=AckPolicy.NACK_ON_ERROR,
+        title=spec.durable if number == 0 else f"{spec.durable}-{number}",
+        include_in_schema=number == 0,
+    )
 
 
 class Outbox:

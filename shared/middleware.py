@@ -36,6 +36,7 @@ from shared.heartbeat import heartbeat
 from shared.logging import get_logger
 from shared.streams import DEADLETTERS, ConsumerSpec, consumer
 from shared.subjects import dead_letter_subject, failure_subject
+from shared.turns import queue_of
 
 log = get_logger()
 FIRST_DELAY: Final = timedelta(seconds=1)
@@ -61,6 +62,7 @@ class _Noted(NamedTuple):
 
 
 Mourner = Callable[[bytes, str], Awaitable[None]]
+PauseListener = Callable[[str, float], None]
 
 
 class Guard:
@@ -70,10 +72,22 @@ class Guard:
         self.jetstream = jetstream
         self.clock = clock
         self._mourners: dict[str, Mourner] = {}
+        self._listeners: dict[str, PauseListener] = {}
 
     def on_dead(self, durable: str, mourner: Mourner) -> None:
         """Call `mourner` with body and reason when a message of that consumer has gone to the dead letters."""
         self._mourners[durable] = mourner
+
+    def on_pause(self, durable: str, listener: PauseListener) -> None:
+        """Call `listener` with subject and seconds when a message of that consumer is to come again after a pause."""
+        self._listeners[durable] = listener
+
+    def pause(self, raw: Msg, spec: ConsumerSpec, delay: timedelta) -> NackMessage:
+        """Give what, raised, has a message come again after a pause."""
+        seconds = delay.total_seconds()
+        if listener := self._listeners.get(spec.durable):
+            listener(raw.subject, seconds)
+        return NackMessage(delay=seconds)
 
     async def mourn(self, durable: str, body: bytes, reason: str) -> None:
         """Let the service say what the loss means to its records; raises what is Transient, logs other faults."""
@@ -103,7 +117,7 @@ class _GuardMiddleware(BaseMiddleware):
         raw = msg.raw_message
         if not isinstance(raw, Msg) or not raw.reply.startswith("$JS.ACK"):
             return await call_next(msg)
-        spec = consumer(raw.metadata.consumer)
+        spec = consumer(queue_of(raw.metadata.consumer))
         tries = raw.metadata.num_delivered
         context = {"subject": raw.subject, "delivery": tries, "message": (raw.headers or {}).get("Nats-Msg-Id", "")}
         with structlog.contextvars.bound_contextvars(**context):
@@ -117,7 +131,7 @@ class _GuardMiddleware(BaseMiddleware):
             except NotYet as error:
                 log.debug("message.not_yet", reason=str(error), delay_s=error.delay.total_seconds())
                 await self._remember(raw, spec, waited=True)
-                raise NackMessage(delay=error.delay.total_seconds()) from error
+                raise self.guard.pause(raw, spec, error.delay) from error
             except (Permanent, *UNPARSEABLE) as error:
                 await self._bury(raw, spec, _describe(error))
             except Exception as error:  # noqa: BLE001  the one place: whatever it is, the message must not be lost
@@ -131,7 +145,7 @@ class _GuardMiddleware(BaseMiddleware):
         try:
             return delivered - (await self._noted(spec, raw.metadata.sequence.stream)).waits
         except FAULTS as error:  # not known is not none: it may have waited all the time
-            raise NackMessage(delay=FIRST_DELAY.total_seconds()) from error
+            raise self.guard.pause(raw, spec, FIRST_DELAY) from error
 
     async def _again(self, raw: Msg, spec: ConsumerSpec, error: Exception) -> None:
         tries = await self._tries(raw, spec)
@@ -142,7 +156,7 @@ class _GuardMiddleware(BaseMiddleware):
         trace = None if isinstance(error, ReelayError) else error
         log.warning("message.failed", error=_describe(error), delay_s=round(delay.total_seconds(), 1), exc_info=trace)
         await self._remember(raw, spec, error=_describe(error))
-        raise NackMessage(delay=delay.total_seconds()) from error
+        raise self.guard.pause(raw, spec, delay) from error
 
     async def _bury(self, raw: Msg, spec: ConsumerSpec, reason: str) -> None:
         """Put the message into the dead letters, then take it out; when that fails it comes again."""
@@ -169,7 +183,7 @@ class _GuardMiddleware(BaseMiddleware):
             await self.guard.mourn(spec.durable, raw.data, reason)
         except (*FAULTS, Transient) as error:
             log.warning("message.bury_later", consumer=spec.durable, error=_describe(error))
-            raise NackMessage(delay=backoff(raw.metadata.num_delivered).total_seconds()) from error
+            raise self.guard.pause(raw, spec, backoff(raw.metadata.num_delivered)) from error
         raise RejectMessage
 
     def _attempt(self, raw: Msg, reason: str) -> dict[str, Any]:

@@ -51,10 +51,19 @@ def _of_channels(service: str) -> Iterable[str]:
             yield channel.pattern
 
 
+def hears(service: str) -> list[str]:
+    """Give the subjects, besides its inbox, that a service may subscribe to: the commands that it takes."""
+    return sorted(f"{spec.channel}.*.*" for spec in consumers_of(service) if spec.turns)
+
+
 def _of_consumers(service: str) -> Iterable[str]:
     for spec in consumers_of(service):
-        place = f"{spec.stream}.{spec.durable}"
-        yield from (f"{API}.CONSUMER.INFO.{place}", f"{API}.CONSUMER.MSG.NEXT.{place}", f"$JS.ACK.{place}.>")
+        place = f"{spec.stream}.{'*' if spec.turns else spec.durable}"  # an account's consumers are in its own stream
+        yield from (f"{API}.CONSUMER.MSG.NEXT.{place}", f"$JS.ACK.{place}.>")
+        if spec.turns:
+            yield from (f"{API}.STREAM.INFO.{spec.stream}", f"{API}.CONSUMER.CREATE.{spec.stream}.*.{spec.channel}.*.*")
+        else:
+            yield f"{API}.CONSUMER.INFO.{place}"
         yield from (dead_letter_subject(spec.durable, "*"), failure_subject(spec.durable, "*"))
         yield f"{API}.STREAM.MSG.GET.{DEADLETTERS}"
 
@@ -85,15 +94,20 @@ def _look_ups(stream: str) -> Iterable[str]:
 
 def users_conf() -> str:
     """Write the users' part of nats-server's configuration; passwords come from its environment."""
-    users = [_user(service, publishes(service), f"{inbox_prefix(service)}.>") for service in SERVICES]
-    users += [_user(USER, [f"{API}.>"], f"{inbox_prefix(USER)}.>"), _user(OPERATOR, [">"], ">")]
+    users = [_user(name, publishes(name), [f"{inbox_prefix(name)}.>", *hears(name)]) for name in SERVICES]
+    users += [_user(USER, [f"{API}.>", *_moves()], [f"{inbox_prefix(USER)}.>"]), _user(OPERATOR, [">"], [">"])]
     return f"{HEAD}authorization {{\n  timeout: 5\n  users: [\n{''.join(users)}  ]\n}}\n"
 
 
-def _user(name: str, publish: list[str], subscribe: str) -> str:
+def _moves() -> list[str]:
+    """Give what an upgrade publishes: the commands of the old queue, into the new ones."""
+    return sorted(channel.pattern for channel in CHANNELS if channel.kind == "command")
+
+
+def _user(name: str, publish: list[str], subscribe: list[str]) -> str:
     allowed = "".join(f"          {json.dumps(subject)}\n" for subject in publish)
     return (
         f"    {{\n      user: {json.dumps(name)}, password: ${password_variable(name)}\n"
         f"      permissions {{\n        publish: [\n{allowed}        ]\n"
-        f"        subscribe: [{json.dumps(subscribe)}]\n      }}\n    }}\n"
+        f"        subscribe: {json.dumps(subscribe)}\n      }}\n    }}\n"
     )

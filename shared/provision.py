@@ -31,6 +31,7 @@ from shared.nodes import parse_nodes
 from shared.settings import Settings
 from shared.streams import BUCKETS, CONSUMERS, STREAMS, BucketSpec, ConsumerSpec, StreamSpec
 from shared.subjects import inbox_prefix
+from shared.upgrade import move, retire
 
 log = get_logger()
 USER: Final = "provision"
@@ -74,20 +75,23 @@ def consumer_config(spec: ConsumerSpec) -> ConsumerConfig:
 
 async def provision(js: JetStreamContext, replicas: int = 1) -> None:
     """Make the broker as the tables say; NatsError when it refuses."""
+    old = await retire(js)
     for stream in STREAMS:
-        await _stream(js, stream, replicas)
-    for spec in CONSUMERS:
+        await _stream(js, stream, replicas, first=old + 1 if old and stream.retention == "workqueue" else None)
+    if old is not None:
+        await move(js)
+    for spec in (spec for spec in CONSUMERS if not spec.turns):
         await js.add_consumer(spec.stream, consumer_config(spec))
     for bucket in BUCKETS:
         await _bucket(js, bucket, replicas)
 
 
-async def _stream(js: JetStreamContext, spec: StreamSpec, replicas: int) -> None:
+async def _stream(js: JetStreamContext, spec: StreamSpec, replicas: int, first: int | None) -> None:
     config = stream_config(spec, replicas)
     try:
         await js.stream_info(spec.name)
     except NotFoundError:
-        await js.add_stream(config)
+        await js.add_stream(config.evolve(first_seq=first))
     else:
         await js.update_stream(config)
 

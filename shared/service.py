@@ -67,7 +67,10 @@ class Service:
 
     def handle(self, durable: str, handler: Handler, on_dead: Mourner | None = None) -> None:
         """Handle the messages of a durable consumer; `on_dead(body, reason)` hears of those that were given up."""
-        subscribe(self.broker, durable, handler)
+        if turns := subscribe(self.broker, durable, handler):
+            self.beside(turns.running)
+            self.guard.on_pause(durable, turns.again)
+            self.probes.append(turns.faults)
         if on_dead:
             self.guard.on_dead(durable, on_dead)
 
@@ -138,9 +141,12 @@ async def _faults(service: Service) -> dict[str, str]:
     faults: dict[str, str] = {}
     for spec in consumers_of(service.name):
         try:
-            await service.js().consumer_info(spec.stream, spec.durable)
+            if spec.turns:
+                await service.js().stream_info(spec.stream)
+            else:
+                await service.js().consumer_info(spec.stream, spec.durable)
         except NotFoundError:
-            faults[spec.durable] = "consumer is missing"
+            faults[spec.durable] = f"{'stream' if spec.turns else 'consumer'} is missing"
         except NatsError:
             return {"broker": "does not answer"}
     if fault := await service.write_probe():

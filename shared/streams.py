@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Literal
+from typing import Final, Literal
 
-COMMANDS = "COMMANDS"
+OLD_COMMANDS = "COMMANDS"  # the one work queue of all services, until each got its own (ADR 21)
 EVENTS = "EVENTS"
 SEGMENTS = "SEGMENTS"
 SCHEDULES = "SCHEDULES"
@@ -36,7 +36,10 @@ class StreamSpec:
 
 @dataclass(frozen=True, slots=True)
 class ConsumerSpec:
-    """A durable pull consumer: one filter, one handler. `workers` pull loops run in each instance.
+    """A durable pull consumer: one filter, one handler. `workers` messages are worked on at once in each instance.
+
+    Of a work queue, it stands for one consumer an account, and `max_ack_pending` is an account's: any number may wait
+    for another try (-1), as none is fetched before somebody works on it.
 
     `max_deliver` counts tries of handlers, without those that ended in NotYet; on the delivery after the last one the
     message is dead-lettered unread (its handler died every time). The middleware counts; the server delivers without
@@ -53,6 +56,21 @@ class ConsumerSpec:
     max_ack_pending: int = 256
     workers: int = 1
 
+    @property
+    def channel(self) -> str:
+        """The filter without its wildcard."""
+        return self.filter.removesuffix(".>")
+
+    @property
+    def ordered(self) -> bool:
+        """Whether an account's commands are worked on one after the other, over all instances."""
+        return self.turns and self.max_ack_pending == 1
+
+    @property
+    def turns(self) -> bool:
+        """Whether accounts take turns: in every work queue."""
+        return self.stream in {commands_of(service) for service in WORKERS}
+
 
 @dataclass(frozen=True, slots=True)
 class BucketSpec:
@@ -65,17 +83,28 @@ class BucketSpec:
     removers: tuple[str, ...] = ()
 
 
+WORKERS: Final = ("gateway", "archiver", "clipper", "exporter", "restreamer", "notifier")
+
+
+def commands_of(service: str) -> str:
+    """Name the work queue of a service."""
+    return f"{OLD_COMMANDS}_{service.upper()}"
+
+
+def _work_queue(service: str, *channels: str, readers: tuple[str, ...] = ()) -> StreamSpec:
+    subjects = tuple(f"{channel}.*.*" for channel in channels)
+    return StreamSpec(
+        commands_of(service), subjects, "workqueue", timedelta(0), 1 << 30, discard="new", readers=readers
+    )
+
+
 STREAMS: tuple[StreamSpec, ...] = (
-    StreamSpec(
-        COMMANDS,
-        (
-            "clips.create.>", "clips.refine.>", "clips.cancel.>", "clips.delete.>", "exports.deliver.>",
-            "library.delete.>", "live.finish.>", "recordings.sweep.>", "recordings.delete.>",
-            "recordings.rebuild.>",
-            "notifications.send.>", "notifications.replay.>", "restreams.command.>",
-        ),
-        "workqueue", timedelta(0), 1 << 30, discard="new", readers=("gateway",),
-    ),
+    _work_queue("gateway", "live.finish"),
+    _work_queue("archiver", "recordings.sweep", "recordings.delete", "recordings.rebuild"),
+    _work_queue("clipper", "clips.create", "clips.refine", "clips.cancel", "clips.delete", readers=("gateway",)),
+    _work_queue("exporter", "exports.deliver", "library.delete"),
+    _work_queue("restreamer", "restreams.command", readers=("gateway",)),
+    _work_queue("notifier", "notifications.send", "notifications.replay"),
     StreamSpec(
         EVENTS,
         (
@@ -100,17 +129,26 @@ STREAMS: tuple[StreamSpec, ...] = (
     ),
 )  # fmt: skip
 
+
+def _work(
+    durable: str, service: str, what: str, workers: int = 1, ack_wait: timedelta = timedelta(seconds=30),
+    *, max_deliver: int = 8, ordered: bool = False,
+) -> ConsumerSpec:  # fmt: skip
+    most = 1 if ordered else -1
+    return ConsumerSpec(durable, service, commands_of(service), what, ack_wait, max_deliver, most, workers)
+
+
 CONSUMERS: tuple[ConsumerSpec, ...] = (
-    ConsumerSpec("clipper-create", "clipper", COMMANDS, "clips.create.>", workers=3),
-    ConsumerSpec("clipper-refine", "clipper", COMMANDS, "clips.refine.>", max_deliver=5, workers=1),
-    ConsumerSpec("clipper-cancel", "clipper", COMMANDS, "clips.cancel.>"),
-    ConsumerSpec("clipper-delete", "clipper", COMMANDS, "clips.delete.>"),
+    _work("clipper-create", "clipper", "clips.create.>", 3),
+    _work("clipper-refine", "clipper", "clips.refine.>", max_deliver=5),
+    _work("clipper-cancel", "clipper", "clips.cancel.>"),
+    _work("clipper-delete", "clipper", "clips.delete.>"),
     ConsumerSpec("clipper-jobs", "clipper", EVENTS, "live.job.state_changed.>"),
     ConsumerSpec("clipper-delivered", "clipper", EVENTS, "exports.delivered.>"),
     ConsumerSpec("clipper-undelivered", "clipper", EVENTS, "exports.failed.>"),
-    ConsumerSpec("exporter-deliver", "exporter", COMMANDS, "exports.deliver.>", workers=4),
-    ConsumerSpec("exporter-delete", "exporter", COMMANDS, "library.delete.>"),
-    ConsumerSpec("gateway-finish", "gateway", COMMANDS, "live.finish.>"),
+    _work("exporter-deliver", "exporter", "exports.deliver.>", 4),
+    _work("exporter-delete", "exporter", "library.delete.>"),
+    _work("gateway-finish", "gateway", "live.finish.>"),
     ConsumerSpec("gateway-started", "gateway", EVENTS, "live.session.started.>"),
     ConsumerSpec("gateway-ended", "gateway", EVENTS, "live.session.ended.>"),
     ConsumerSpec("scheduler-started", "scheduler", EVENTS, "live.session.started.>"),
@@ -119,19 +157,17 @@ CONSUMERS: tuple[ConsumerSpec, ...] = (
     ConsumerSpec("scheduler-due", "scheduler", SCHEDULES, "due.>", max_deliver=50),
     ConsumerSpec("archiver-segments", "archiver", SEGMENTS, "media.segment.written.>", max_deliver=50, workers=2),
     ConsumerSpec("archiver-jobs", "archiver", EVENTS, "live.job.state_changed.>", max_deliver=50),
-    ConsumerSpec("archiver-sweep", "archiver", COMMANDS, "recordings.sweep.>"),
-    ConsumerSpec("archiver-delete", "archiver", COMMANDS, "recordings.delete.>", max_deliver=50),
-    ConsumerSpec("archiver-rebuild", "archiver", COMMANDS, "recordings.rebuild.>", workers=1),
-    ConsumerSpec("restreamer-command", "restreamer", COMMANDS, "restreams.command.>", timedelta(seconds=10), 8, 1),
+    _work("archiver-sweep", "archiver", "recordings.sweep.>"),
+    _work("archiver-delete", "archiver", "recordings.delete.>", max_deliver=50),
+    _work("archiver-rebuild", "archiver", "recordings.rebuild.>"),
+    _work("restreamer-command", "restreamer", "restreams.command.>", 16, timedelta(seconds=10), ordered=True),
     ConsumerSpec("notifier-clips", "notifier", EVENTS, "clips.>", timedelta(seconds=10), 10, 1),
     ConsumerSpec("notifier-live", "notifier", EVENTS, "live.>", timedelta(seconds=10), 10, 1),
     ConsumerSpec("notifier-exports", "notifier", EVENTS, "exports.>", timedelta(seconds=10), 10, 1),
     ConsumerSpec("notifier-recordings", "notifier", EVENTS, "recordings.>", timedelta(seconds=10), 10, 1),
     ConsumerSpec("notifier-restreams", "notifier", EVENTS, "restreams.>", timedelta(seconds=10), 10, 1),
-    ConsumerSpec(
-        "notifier-send", "notifier", COMMANDS, "notifications.send.>", max_deliver=-1, max_ack_pending=20_000
-    ),
-    ConsumerSpec("notifier-replay", "notifier", COMMANDS, "notifications.replay.>"),
+    _work("notifier-send", "notifier", "notifications.send.>", 256, max_deliver=-1),
+    _work("notifier-replay", "notifier", "notifications.replay.>"),
 )  # fmt: skip
 
 BUCKETS: tuple[BucketSpec, ...] = (

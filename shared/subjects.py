@@ -11,7 +11,7 @@ from typing import Literal
 
 from shared.messages import clips, exports, live, media, notifications, restreams, schedules
 from shared.messages.base import Message
-from shared.streams import COMMANDS, EVENTS, SCHEDULES, SEGMENTS
+from shared.streams import EVENTS, SCHEDULES, SEGMENTS, commands_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +35,19 @@ class Channel:
 
 
 CHANNELS: tuple[Channel, ...] = (
-    Channel(clips.ClipCreate, "command", COMMANDS, ("gateway", "scheduler")),
-    Channel(clips.ClipRefine, "command", COMMANDS, ("clipper",)),
-    Channel(clips.ClipCancel, "command", COMMANDS, ("gateway",)),
-    Channel(clips.ClipDelete, "command", COMMANDS, ("gateway",)),
-    Channel(exports.ExportDeliver, "command", COMMANDS, ("clipper",)),
-    Channel(exports.LibraryDelete, "command", COMMANDS, ("gateway",)),
-    Channel(live.LiveFinish, "command", COMMANDS, ("scheduler", "gateway")),
-    Channel(media.RecordingsSweep, "command", COMMANDS, ("scheduler",)),
-    Channel(media.RecordingDelete, "command", COMMANDS, ("gateway",)),
-    Channel(media.RecordingRebuild, "command", COMMANDS, ("gateway", "clipper")),
-    Channel(notifications.NotificationSend, "command", COMMANDS, ("notifier", "scheduler")),
-    Channel(notifications.NotificationReplay, "command", COMMANDS, ("gateway",)),
-    Channel(restreams.RestreamCommand, "command", COMMANDS, ("gateway", "scheduler")),
+    Channel(clips.ClipCreate, "command", commands_of("clipper"), ("gateway", "scheduler")),
+    Channel(clips.ClipRefine, "command", commands_of("clipper"), ("clipper",)),
+    Channel(clips.ClipCancel, "command", commands_of("clipper"), ("gateway",)),
+    Channel(clips.ClipDelete, "command", commands_of("clipper"), ("gateway",)),
+    Channel(exports.ExportDeliver, "command", commands_of("exporter"), ("clipper",)),
+    Channel(exports.LibraryDelete, "command", commands_of("exporter"), ("gateway",)),
+    Channel(live.LiveFinish, "command", commands_of("gateway"), ("scheduler", "gateway")),
+    Channel(media.RecordingsSweep, "command", commands_of("archiver"), ("scheduler",)),
+    Channel(media.RecordingDelete, "command", commands_of("archiver"), ("gateway",)),
+    Channel(media.RecordingRebuild, "command", commands_of("archiver"), ("gateway", "clipper")),
+    Channel(notifications.NotificationSend, "command", commands_of("notifier"), ("notifier", "scheduler")),
+    Channel(notifications.NotificationReplay, "command", commands_of("notifier"), ("gateway",)),
+    Channel(restreams.RestreamCommand, "command", commands_of("restreamer"), ("gateway", "scheduler")),
     Channel(media.SegmentWritten, "event", SEGMENTS, ("ingester",)),
     Channel(media.HourClosed, "event", EVENTS, ("archiver",)),
     Channel(media.RecordingExpired, "event", EVENTS, ("archiver",)),

@@ -104,7 +104,7 @@ def serve(service: Service, deps: Deps) -> Lifespan:
 async def _listing(deps: Deps) -> AsyncIterator[None]:
     """Keep the lists in order, and send what a killed gateway did not, while the block runs."""
     async with contextlib.AsyncExitStack() as stack:
-        for one in (deps.jobs.list, deps.clips.list, deps.delivery_list):
+        for one in (deps.jobs.list, deps.clips.list, deps.delivery_list, deps.restreams.list):
             await stack.enter_async_context(one.running())
         await stack.enter_async_context(beside(_announcing(deps)))
         yield

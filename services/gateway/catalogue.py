@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
@@ -15,16 +14,12 @@ from nats.js import JetStreamContext
 from services.gateway.http.paging import Page, Paging
 from services.gateway.orders import Entry, Orders, Wanted
 from shared.errors import Unavailable
-from shared.kv import Bucket
-from shared.logging import get_logger
+from shared.following import Following
+from shared.kv import Bucket, Change
 from shared.messages.base import Record
-from shared.tasks import beside
 
-log = get_logger()
 F = TypeVar("F", bound=Record)
 R = TypeVar("R", bound=Record)
-PATTERN: Final = "*.*"  # <account>.<id>
-REFRESH_S: Final = 2.0
 PATIENCE_S: Final = 10.0
 AT_ONCE: Final = 64
 
@@ -37,39 +32,22 @@ class Facts(Generic[F]):
     entry: Callable[[F], Entry]
 
 
-class Catalogue(Generic[R, F]):
-    """The order of a bucket's records under `<account>.<id>`.
+class Catalogue(Following[F], Generic[R, F]):
+    """The order of a bucket's records under `<account>.<id>`, and pages of the records.
 
-    It is brought up to date by whoever asks, from the revision it has come to, and now and then by itself, so that
-    there is never much to read. What was removed without a mark (by age) is forgotten when a page would show it.
+    What was removed without a mark (by age) is forgotten when a page would show it.
     """
 
     def __init__(self, jetstream: Callable[[], JetStreamContext], bucket: str, model: type[R], facts: Facts[F]) -> None:
-        self._name = bucket
-        self._facts_of = Bucket(jetstream, bucket, facts.model)
+        super().__init__(jetstream, bucket, facts.model)
         self._records = Bucket(jetstream, bucket, model)
         self._make = facts.entry
         self._accounts: defaultdict[str, Orders] = defaultdict(Orders)
-        self._seen = 0
-        self._lock = asyncio.Lock()
-
-    @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Keep it nearly up to date while the block runs."""
-        async with beside(self._keep()):
-            yield
-
-    async def _keep(self) -> None:
-        while True:
-            try:
-                await self._refresh()
-            except Unavailable as error:
-                log.info("catalogue.later", bucket=self._name, error=str(error))
-            await asyncio.sleep(REFRESH_S)
+        self._filling: defaultdict[str, Orders] | None = None
 
     async def accounts(self) -> list[str]:
         """Name the accounts that have any."""
-        await self._refresh()
+        await self.refresh()
         return sorted(self._accounts)
 
     async def idents(self, account: str, wanted: Wanted) -> list[str]:
@@ -85,7 +63,7 @@ class Catalogue(Generic[R, F]):
         """Give an account's order as it is now; Unavailable while all of it is read for the first time."""
         try:
             async with asyncio.timeout(PATIENCE_S):
-                await self._refresh()
+                await self.refresh()
         except TimeoutError as error:
             raise Unavailable(f"bucket {self._name} is being read") from error
         return self._accounts.get(account) or Orders()
@@ -125,35 +103,26 @@ class Catalogue(Generic[R, F]):
                     self._accounts[account].drop(ident)
         return found
 
-    async def _refresh(self) -> None:
-        async with self._lock:
-            last = await self._facts_of.last_revision()
-            if last < self._seen:  # another broker, or an older state of this one
-                self._accounts.clear()
-                self._seen = 0
-            if last == self._seen:
-                return
-            await self._take(filling=not self._seen)
-            self._seen = max(self._seen, last)
+    def _forget(self) -> None:
+        self._accounts.clear()
 
-    async def _take(self, *, filling: bool) -> None:
-        """Read what has changed; at first everything, into an order of its own, which counts once it is whole."""
-        accounts = defaultdict(Orders) if filling else self._accounts
-        seen = self._seen
-        async for changes in self._facts_of.changes(PATTERN, seen):
-            for change in changes:
-                account, _, ident = change.key.partition(".")
-                if filling and account not in accounts:
-                    accounts[account].fill()
-                if change.value is None:
-                    accounts[account].drop(ident)
-                else:
-                    accounts[account].put(self._make(change.value))
-                seen = max(seen, change.revision)
-        if filling:
-            for orders in accounts.values():
-                for _ in orders.sort_some():
-                    await asyncio.sleep(0)
-            self._accounts = accounts
-            gc.freeze()  # there are many, and they stay: the collector need not look at them again and again
-        self._seen = seen
+    def _begin(self) -> None:
+        self._filling = defaultdict(Orders)  # an order of its own, which counts once it is whole
+
+    def _take(self, change: Change[F]) -> None:
+        accounts = self._accounts if self._filling is None else self._filling
+        account, _, ident = change.key.partition(".")
+        if self._filling is not None and account not in accounts:
+            accounts[account].fill()
+        if change.value is None:
+            accounts[account].drop(ident)
+        else:
+            accounts[account].put(self._make(change.value))
+
+    async def _end(self) -> None:
+        filled = self._filling or defaultdict(Orders)
+        for orders in filled.values():
+            for _ in orders.sort_some():
+                await asyncio.sleep(0)
+        self._accounts, self._filling = filled, None
+        gc.freeze()  # there are many, and they stay: the collector need not look at them again and again

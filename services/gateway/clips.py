@@ -36,7 +36,7 @@ from shared.messages.media import SegmentWritten
 from shared.recording import last_segment
 from shared.secrets import Vault
 from shared.settings import Settings
-from shared.streams import COMMANDS
+from shared.subjects import channel_of
 from shared.webhooks import seal_url
 
 # A cut begins at the keyframe before the in point, which the clipper looks for in the ten minutes before it.
@@ -47,6 +47,7 @@ REMEMBERED_CLOCKS: Final = 10_000
 NOTIFICATIONS: Final = 16
 ENDED: Final[frozenset[VodState]] = frozenset({"finished", "cancelled", "failed", "error"})
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
+QUEUE: Final = channel_of(ClipCreate).stream
 C = TypeVar("C", ClipCreate, ClipCancel)
 
 
@@ -219,7 +220,7 @@ class Clips:
     async def _pending(self, command: type[C], account: str, clip: str) -> C | None:
         """Read a command that no clipper has done yet."""
         try:
-            message = await self._jetstream().get_last_msg(COMMANDS, f"{command.channel}.{account}.{clip}")
+            message = await self._jetstream().get_last_msg(QUEUE, f"{command.channel}.{account}.{clip}")
         except NotFoundError:
             return None
         except (NatsError, APIError, TimeoutError, OSError) as error:
@@ -281,7 +282,7 @@ class Clips:
         """List the commands about an account's clips that wait: channel and clip of each."""
         domain = ClipCreate.channel.partition(".")[0]
         try:
-            info = await self._jetstream().stream_info(COMMANDS, subjects_filter=f"{domain}.*.{account}.*")
+            info = await self._jetstream().stream_info(QUEUE, subjects_filter=f"{domain}.*.{account}.*")
         except (NatsError, APIError, TimeoutError, OSError) as error:
             raise Unavailable(f"commands: {type(error).__name__}") from error
         return [tuple(subject.rsplit(f".{account}.", 1)) for subject in info.state.subjects or {}]

@@ -1,4 +1,4 @@
-"""What the lists of jobs, clips and deliveries are ordered and filtered by."""
+"""What the lists of jobs, clips, deliveries and restreams are ordered and filtered by."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from shared.messages.clips import ClipRecord, VodState
 from shared.messages.jobs import JobRecord
 from shared.messages.live import JobState
 from shared.messages.notifications import DeliveryRecord
+from shared.messages.restreams import RestreamRecord, State
 
 JOB_STATE: Final = 0
 JOB_UNTOLD: Final = 1
@@ -24,6 +25,7 @@ CLIP_TYPE: Final = 3
 DELIVERY_STATE: Final = 0
 DELIVERY_WEBHOOK: Final = 1
 DELIVERY_RESOURCE: Final = 2
+RESTREAM_STATE: Final = 0
 UNTOLD: Final = "untold"
 
 
@@ -73,6 +75,15 @@ class DeliveryFacts(Record):
     created_ms: Millis
 
 
+class RestreamFacts(Record):
+    """Of a RestreamRecord."""
+
+    restream: str
+    state: State
+    created_ms: Millis
+    changed_ms: Millis
+
+
 def job_entry(job: JobFacts) -> Entry:
     """Give a job's place in lists."""
     untold = UNTOLD if job.announced < job.revision else None
@@ -93,6 +104,12 @@ def delivery_entry(delivery: DeliveryFacts) -> Entry:
     )
 
 
+def restream_entry(restream: RestreamFacts) -> Entry:
+    """Give a restream's place in lists."""
+    changed = max(restream.changed_ms, restream.created_ms)
+    return Entry(restream.restream, restream.created_ms, changed, (restream.state,))
+
+
 def jobs_list(jetstream: Callable[[], JetStreamContext]) -> Catalogue[JobRecord, JobFacts]:
     """Make the list of jobs."""
     return Catalogue(jetstream, "events", JobRecord, Facts(JobFacts, job_entry))
@@ -106,3 +123,8 @@ def clips_list(jetstream: Callable[[], JetStreamContext]) -> Catalogue[ClipRecor
 def deliveries_list(jetstream: Callable[[], JetStreamContext]) -> Catalogue[DeliveryRecord, DeliveryFacts]:
     """Make the list of deliveries."""
     return Catalogue(jetstream, "deliveries", DeliveryRecord, Facts(DeliveryFacts, delivery_entry))
+
+
+def restreams_list(jetstream: Callable[[], JetStreamContext]) -> Catalogue[RestreamRecord, RestreamFacts]:
+    """Make the list of the restreams that a restreamer has taken up."""
+    return Catalogue(jetstream, "restreams", RestreamRecord, Facts(RestreamFacts, restream_entry))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
@@ -13,21 +12,17 @@ from nats.js import JetStreamContext
 
 from services.gateway.http.problems import ApiError
 from shared.clock import Clock
-from shared.errors import Unavailable
-from shared.kv import Bucket
-from shared.logging import get_logger
+from shared.following import Following
+from shared.kv import Change
 from shared.messages.base import Record
 from shared.peers import Budget, network_of
 from shared.settings import Settings
-from shared.tasks import beside
 
-log = get_logger()
 Kind = Literal["live jobs", "clips in work", "restreams", "webhooks"]
 BURST_S: Final = 10
 """The requests of so many seconds may come at once."""
 UNKNOWN_KEYS: Final = 30
 UNKNOWN_AGAIN: Final = timedelta(milliseconds=200)
-REFRESH_S: Final = 2.0
 NUMBER_AGAIN_S: Final = 30
 """When to look again whether something has ended."""
 
@@ -36,65 +31,36 @@ class _State(Record):
     state: str
 
 
-class Tally:
+class Tally(Following[_State]):
     """Which of a bucket's records have not ended, by account (`<account>.<id>`).
 
-    It is brought up to date by whoever asks, from the revision it has come to, and now and then by itself. Until all of
-    the bucket was read for the first time, what was read so far counts.
+    Until all of the bucket was read for the first time, what was read so far counts.
     """
 
     def __init__(self, jetstream: Callable[[], JetStreamContext], bucket: str, ended: Collection[str]) -> None:
-        self._bucket, self._name = Bucket(jetstream, bucket, _State), bucket
+        super().__init__(jetstream, bucket, _State)
         self._ended = frozenset(ended)
         self._going: defaultdict[str, set[str]] = defaultdict(set)
         self._known: set[str] = set()
-        self._seen = 0
-        self._lock = asyncio.Lock()
 
     async def of(self, account: str) -> frozenset[str]:
         """Give the ids. Unavailable when the broker is."""
-        if not self._lock.locked() or self._seen:
-            await self._refresh()
+        if not self.is_first_reading:
+            await self.refresh()
         return frozenset(self._going.get(account, ()))
 
     def knows(self, account: str, ident: str) -> bool:
         """Tell whether there is such a record, be it one that has ended."""
         return f"{account}.{ident}" in self._known
 
-    @contextlib.asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """Keep it nearly up to date while the block runs."""
-        async with beside(self._keep()):
-            yield
+    def _forget(self) -> None:
+        self._going.clear()
+        self._known.clear()
 
-    async def _keep(self) -> None:
-        while True:
-            try:
-                await self._refresh()
-            except Unavailable as error:
-                log.info("tally.later", bucket=self._name, error=str(error))
-            await asyncio.sleep(REFRESH_S)
-
-    async def _refresh(self) -> None:
-        async with self._lock:
-            last = await self._bucket.last_revision()
-            if last < self._seen:  # another broker, or an older state of this one
-                self._going.clear()
-                self._known.clear()
-                self._seen = 0
-            if last == self._seen:
-                return
-            seen = self._seen
-            async for changes in self._bucket.changes("*.*", seen):
-                for change in changes:
-                    self._take(change.key, change.value)
-                    seen = max(seen, change.revision)
-            self._seen = max(seen, last)
-
-    def _take(self, key: str, record: _State | None) -> None:
-        account, _, ident = key.partition(".")
-        (self._known.discard if record is None else self._known.add)(key)
-        if record is not None and record.state not in self._ended:
+    def _take(self, change: Change[_State]) -> None:
+        account, _, ident = change.key.partition(".")
+        (self._known.discard if change.value is None else self._known.add)(change.key)
+        if change.value is not None and change.value.state not in self._ended:
             self._going[account].add(ident)
         elif account in self._going:
             self._going[account].discard(ident)

@@ -12,11 +12,12 @@ from nats.js.errors import APIError, NotFoundError
 
 from shared.errors import Unavailable
 from shared.messages.restreams import RestreamCommand, RestreamRecord, State
-from shared.streams import COMMANDS
+from shared.subjects import channel_of
 
 OVER: Final[frozenset[State]] = frozenset({"stopped", "ended", "failed"})
 MOST_OF_ONE: Final = 64
 AT_ONCE: Final = 100
+QUEUE: Final = channel_of(RestreamCommand).stream
 _FAULTS: Final = (NatsError, APIError, TimeoutError, OSError)
 
 
@@ -32,7 +33,7 @@ class Pending:
         found: list[RestreamCommand] = []
         try:
             while len(found) < most:
-                message = await self._jetstream().get_msg(COMMANDS, seq=after, subject=subject, next=True)
+                message = await self._jetstream().get_msg(QUEUE, seq=after, subject=subject, next=True)
                 after = (message.seq or 0) + 1
                 found.append(RestreamCommand.model_validate_json(message.data or b""))
         except NotFoundError:
@@ -48,7 +49,7 @@ class Pending:
     async def _counts(self, account: str) -> dict[str, int]:
         prefix = f"{RestreamCommand.channel}.{account}."
         try:
-            info = await self._jetstream().stream_info(COMMANDS, subjects_filter=f"{prefix}*")
+            info = await self._jetstream().stream_info(QUEUE, subjects_filter=f"{prefix}*")
         except _FAULTS as error:
             raise Unavailable(f"commands: {type(error).__name__}") from error
         return {subject.removeprefix(prefix): count for subject, count in (info.state.subjects or {}).items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import uuid
 from collections.abc import Callable
@@ -12,8 +13,12 @@ from typing import Any, Final
 
 from nats.js import JetStreamContext
 
+from services.gateway.catalogue import AT_ONCE
+from services.gateway.http.paging import Page, Paging
 from services.gateway.http.problems import ApiError, bad_field, not_found
 from services.gateway.jobs import Jobs
+from services.gateway.lists import RESTREAM_STATE, restreams_list
+from services.gateway.orders import Wanted
 from services.gateway.quotas import Quotas, Tally
 from services.gateway.restream_models import RATE, EncodingAsk, RangeAsk, RestreamCreate, SourceAsk
 from services.gateway.restream_parts import Parts, file_range, wall_range
@@ -30,6 +35,7 @@ from shared.messages.restreams import (
     RestreamCommand,
     RestreamRecord,
     RestreamSpec,
+    State,
     Verb,
     Watermark,
 )
@@ -62,6 +68,7 @@ class Restreams:
         quotas: Quotas,
     ) -> None:
         self.going = Tally(jetstream, "restreams", OVER)
+        self.list = restreams_list(jetstream)
         self._quotas = quotas
         self._outbox = outbox
         self._jobs = jobs
@@ -150,14 +157,37 @@ class Restreams:
         place = await self._places.get(key)
         return _known(record, place.value if place else None)
 
-    async def all_of(self, account: str) -> list[Known]:
-        """Find all restreams of an account, those that are not taken up yet among them."""
+    async def page(self, account: str, state: State | None, paging: Paging) -> Page[Known]:
+        """Give a page of an account's restreams: those in order, and among them the few that have commands waiting.
+
+        Reads the records that it shows, and those about which commands wait.
+        """
         waiting = await self._pending.all_of(account)
-        records = {s.value.restream: s.value for s in await self._records.items(account)}
-        places = {s.value.restream: s.value for s in await self._places.items(account)}
-        names = dict.fromkeys((*records, *waiting))
-        expected = (foreseen(records.get(name), waiting.get(name, ())) for name in names)
-        return [_known(record, places.get(record.restream)) for record in expected if record]
+        wanted = Wanted({RESTREAM_STATE: state} if state else {})
+        entries = await self.list.find(account, wanted, paging, paging.page_size + 1 + len(waiting))
+        settled = [entry.ident for entry in entries if entry.ident not in waiting][: paging.page_size + 1]
+        records = await self.list.read(account, [*settled, *waiting])
+        if any(ident not in records for ident in settled):  # some are gone, and forgotten by now
+            return await self.page(account, state, paging)
+        loose = (foreseen(records.get(name), commands) for name, commands in waiting.items())
+        found = [records[ident] for ident in settled]
+        found += [record for record in loose if record and state in {None, record.state}]
+        page = paging.apply(found, lambda record: (_time(record, paging), record.restream))
+        return Page(await self._with_places(account, page.items), page.next_token)
+
+    async def _with_places(self, account: str, records: list[RestreamRecord]) -> list[Known]:
+        known: list[Known] = []
+        for start in range(0, len(records), AT_ONCE):
+            some = records[start : start + AT_ONCE]
+            places = await asyncio.gather(*(self._places.get(f"{account}.{record.restream}") for record in some))
+            known += [
+                _known(record, place.value if place else None) for record, place in zip(some, places, strict=True)
+            ]
+        return known
+
+
+def _time(record: RestreamRecord, paging: Paging) -> int:
+    return max(record.changed_ms, record.created_ms) if paging.sort == "modified_at" else record.created_ms
 
 
 def _known(record: RestreamRecord, place: PlaceRecord | None) -> Known:

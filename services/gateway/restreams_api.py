@@ -24,7 +24,7 @@ from services.gateway.restream_models import (
 )
 from services.gateway.restream_parts import position
 from services.gateway.restream_pending import OVER
-from services.gateway.restream_view import changed_ms, view
+from services.gateway.restream_view import view
 from services.gateway.restreams import first_of
 from shared.messages.restreams import RestreamSpec, State, Verb
 
@@ -52,11 +52,7 @@ async def list_restreams(
     request: Request, caller: Reader, paging: Annotated[Paging, Depends()], state: State | None = None
 ) -> RestreamList:
     """List the account's restreams."""
-    found = [k for k in await deps_of(request).restreams.all_of(caller.account) if state in {None, k.record.state}]
-    by_change = paging.sort == "modified_at"
-    page = paging.apply(
-        found, lambda k: (changed_ms(k.record) if by_change else k.record.created_ms, k.record.restream)
-    )
+    page = await deps_of(request).restreams.page(caller.account, state, paging)
     return RestreamList(restreams=[view(k) for k in page.items], next_token=page.next_token)
 
 

@@ -19,7 +19,8 @@ from services.ingester.status import Statuses
 from shared.bus import Outbox
 from shared.clock import Clock
 from shared.errors import ReelayError, Unavailable
-from shared.kv import Stored
+from shared.following import Following
+from shared.kv import Change, Stored
 from shared.lease import is_local
 from shared.logging import get_logger
 from shared.messages.jobs import SessionRecord
@@ -35,6 +36,24 @@ ELSEWHERE_S: Final = 60.0
 # Twice the time in which a holder writes its lease again.
 UNHELD_S: Final = 2 * RENEW_S
 BEFORE_MS: Final = 60_000
+
+
+class OpenSessions(Following[SessionRecord]):
+    """The sessions that have not ended, by key."""
+
+    pattern = "*.*.*"
+
+    def __init__(self, js: Callable[[], JetStreamContext]) -> None:
+        super().__init__(js, "sessions", SessionRecord)
+        self.stored: dict[str, Stored[SessionRecord]] = {}
+
+    def _forget(self) -> None:
+        self.stored.clear()
+
+    def _take(self, change: Change[SessionRecord]) -> None:
+        self.stored.pop(change.key, None)
+        if change.value is not None and change.value.ended_ms is None:
+            self.stored[change.key] = Stored(change.key, change.value, change.revision)
 
 
 @dataclass(slots=True)
@@ -54,8 +73,10 @@ class Salvage:
     ours: Callable[[], frozenset[str]]
     missing_since_ns: dict[str, int] = field(default_factory=dict)
     unheld_since_ns: dict[str, int] = field(default_factory=dict)
-    open: dict[str, Stored[SessionRecord]] = field(default_factory=dict)
-    seen: int = 0
+    sessions: OpenSessions = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.sessions = OpenSessions(self.js)
 
     async def run_once(self) -> None:
         """Salvage every dead session that can be; one that cannot hinders no other. Unavailable: nothing is known.
@@ -63,11 +84,11 @@ class Salvage:
         A lease may be missing because the broker was away: then its holder gets the time to write it again.
         """
         try:
-            await self._refresh()
+            await self.sessions.refresh()
         except Unavailable:
             self.unheld_since_ns.clear()
             raise
-        for stored in list(self.open.values()):
+        for stored in list(self.sessions.stored.values()):
             session = stored.value
             if session.session in self.ours():
                 continue
@@ -75,21 +96,6 @@ class Salvage:
                 await self._look(stored)
             except (ReelayError, OSError) as error:
                 log.error("salvage.failed", session=session.session, error=f"{type(error).__name__}: {error}")
-
-    async def _refresh(self) -> None:
-        """Bring `open` up to date: all that is in the bucket is read once, then what has been written since."""
-        last = await self.records.sessions.last_revision()
-        if last < self.seen:  # another broker, or an older state of this one
-            self.open, self.seen = {}, 0
-        if last == self.seen:
-            return
-        async for changes in self.records.sessions.changes("*.*.*", self.seen):
-            for change in changes:
-                self.open.pop(change.key, None)
-                if change.value is not None and change.value.ended_ms is None:
-                    self.open[change.key] = Stored(change.key, change.value, change.revision)
-                self.seen = max(self.seen, change.revision)
-        self.seen = max(self.seen, last)
 
     async def _look(self, stored: Stored[SessionRecord]) -> None:
         session = stored.value

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from faststream.middlewares import AckPolicy
-from faststream.nats import JStream, PullSub
-
 from services.notifier.addresses import Addresses
 from services.notifier.courier import Courier
 from services.notifier.fanout import Fanout
@@ -12,15 +9,12 @@ from services.notifier.handlers import Handlers
 from services.notifier.lanes import Lanes
 from services.notifier.retries import DEFAULT, Policy
 from services.notifier.sender import Sender
-from services.notifier.traffic import PLACES, Traffic
-from shared.bus import FETCH_TIMEOUT, Handler
+from services.notifier.traffic import Traffic
 from shared.kv import Bucket
 from shared.messages.notifications import DeliveryRecord, LaneRecord
 from shared.netguard.http import GuardedTransport
 from shared.netguard.tls import trusting
 from shared.service import Service
-from shared.streams import consumer
-from shared.subjects import pull_inbox
 
 BUCKET = "deliveries"
 
@@ -40,23 +34,4 @@ def build(service: Service, policy: Policy = DEFAULT) -> None:
     for durable in ("notifier-clips", "notifier-live", "notifier-exports", "notifier-recordings", "notifier-restreams"):
         service.handle(durable, handlers.event)
     service.handle("notifier-replay", handlers.replay)
-    _handle_many(service, "notifier-send", handlers.send, PLACES)
-
-
-def _handle_many(service: Service, durable: str, handler: Handler, places: int) -> None:
-    """Handle up to `places` messages of a durable at once, from one pull loop.
-
-    At most one message more than there are places is fetched; it waits no longer than one try takes, well below
-    ack_wait.
-    """
-    spec = consumer(durable)
-    service.broker.subscriber(
-        spec.filter,
-        durable=spec.durable,
-        stream=JStream(spec.stream, declare=False),
-        pull_sub=PullSub(batch_size=1, timeout=FETCH_TIMEOUT),
-        inbox_prefix=pull_inbox(spec.service),
-        ack_policy=AckPolicy.NACK_ON_ERROR,
-        max_workers=places,
-        title=spec.durable,
-    )(handler)
+    service.handle("notifier-send", handlers.send)

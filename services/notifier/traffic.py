@@ -9,7 +9,6 @@ import random
 from dataclasses import dataclass, field
 from typing import Final
 
-PLACES: Final = 256
 PER_RECEIVER: Final = 4
 PER_ACCOUNT: Final = 64
 LONGEST_WAIT_MS: Final = 60_000

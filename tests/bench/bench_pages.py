@@ -1,7 +1,7 @@
 """Pages of long lists: `python -m tests.bench.bench_pages [--count 100000] [--tries 20]`.
 
-A gateway is started over so many jobs, clips and deliveries of one account. Each page is asked for again and again by
-one client, while another asks for /healthz every 20 ms: its wait tells how long a page holds everybody else up.
+A gateway is started over so many jobs, clips, deliveries and restreams of one account. Each page is asked for again and
+again by one client, while another asks for /healthz every 20 ms: its wait tells how long a page holds others up.
 Bound: 50 ms a page of ten; nobody else waits longer than that.
 """
 
@@ -24,6 +24,7 @@ from shared.messages.base import Record
 from shared.messages.clips import ClipCreate, ClipRecord, Selection
 from shared.messages.jobs import JobRecord, StateChange
 from shared.messages.notifications import Attempt, DeliveryRecord
+from shared.messages.restreams import Item, RestreamRecord, RestreamSpec, Source, Target
 from shared.tasks import end_task
 from tests.bench.bench_rest import free_port, process
 from tests.support.api_gateway import until
@@ -45,6 +46,12 @@ PAGES = (
     ("deliveries", "/v1/webhooks/deliveries?page_size=100"),
     ("deliveries of one", "/v1/webhooks/deliveries?resource={job}"),
     ("deliveries, dead", "/v1/webhooks/deliveries?state=dead&page_size=10"),
+    ("restreams", "/v1/restreams?page_size=10"),
+    ("restreams, playing", "/v1/restreams?page_size=10&state=playing&sort=modified_at"),
+)
+SPEC = RestreamSpec(
+    items=(Item(source=Source(kind="url", place="u" * 80, shown="https://example.com/a.mp4")),),
+    targets=(Target(target="a" * 16, url="u" * 80, shown="rtmp://example.com/live/***"),),
 )
 
 
@@ -64,7 +71,7 @@ def ident(number: int) -> str:
 
 
 def records(count: int) -> Iterator[tuple[str, Record]]:
-    """Make the buckets' contents: every thousandth job cancelled, every thousandth delivery dead."""
+    """Make the buckets' contents: of each thousand a job cancelled, a delivery dead, a restream playing."""
     for number in range(count):
         at, name = START_MS + number * 1000, ident(number)
         state = "finished" if number % 1000 else "cancelled"
@@ -93,6 +100,13 @@ def records(count: int) -> Iterator[tuple[str, Record]]:
                 account="main", delivery=name, lane=name, position=number, url="https://example.com/hook",
                 type="clips.state_changed", resource=ident(number % 10_000), payload={"clip": name, "text": "x" * 500},
                 state="delivered" if number % 1000 else "dead", attempts=tries, created_ms=at, deadline_ms=at,
+            ),
+        )  # fmt: skip
+        yield (
+            f"restreams.main.{name}",
+            RestreamRecord(
+                account="main", restream=name, spec=SPEC, state="ended" if number % 1000 else "playing",
+                created_ms=at, changed_ms=at + 700, started_ms=at,
             ),
         )  # fmt: skip
 

@@ -28,7 +28,7 @@ from services.gateway.restream_parts import restream_id
 from shared.messages.clips import ClipCreate
 from shared.permissions import SERVICES, USERS, password_variable
 from shared.provision import USER
-from shared.streams import COMMANDS
+from shared.streams import commands_of
 from shared.subjects import inbox_prefix
 from tests.support.shared_bus import free_port
 from tests.support.source_server import Server, source_server
@@ -131,7 +131,7 @@ async def connected(broker: Guarded, user: str, errors: asyncio.Queue[str]) -> A
 
 
 async def last_command(js: JetStreamContext) -> int:
-    return int((await js.stream_info(COMMANDS)).state.last_seq)
+    return int((await js.stream_info(commands_of("clipper"))).state.last_seq)
 
 
 async def refusals(broker: Guarded) -> None:
@@ -143,7 +143,7 @@ async def refusals(broker: Guarded) -> None:
         subject = f"{ClipCreate.channel}.main.{uuid.uuid4().hex}"
         await notifier.publish(subject, b"{}")
         await notifier.publish("$KV.keys.api.x", b"{}")
-        await notifier.publish(f"$JS.API.STREAM.DELETE.{COMMANDS}", b"")
+        await notifier.publish("$JS.API.STREAM.DELETE." + commands_of("clipper"), b"")
         await notifier.subscribe("_INBOX_gateway.>")
         await notifier.flush()
         refused = [await asyncio.wait_for(errors.get(), 20) for _ in range(4)]

@@ -30,6 +30,7 @@ from tests.support.archive import Archive, SetClock, archive, parts, put_media, 
 from tests.support.nats import NatsServer
 from tests.support.recordings import ACCOUNT, HOUR_START_MS, Session, new_event, publish, until
 from tests.support.s3 import s3_server
+from tests.support.shared_bus import idle as bus_idle
 
 
 async def send_twice(archiver: Archive, message: Message) -> None:
@@ -74,7 +75,7 @@ async def test_a_stream_is_compacted_as_it_comes_and_closed_at_its_end(nats: Nat
             await idle(archiver, "EVENTS", "archiver-jobs")
             archiver.clock.at_ms += 8 * 24 * HOUR_MS
             await send_twice(archiver, RecordingsSweep(account="system", tick_ms=1))
-            await idle(archiver, "COMMANDS", "archiver-sweep")
+            await until(lambda: bus_idle(archiver.js, "archiver-sweep"))
         assert await archiver.record(event) is None
         assert len(await archiver.announced("recordings.hour.closed", event)) == 2
         assert len(await archiver.announced("recordings.range.expired", event)) == 2

@@ -23,7 +23,7 @@ from tests.support.framecode import play
 from tests.support.framecode_record import Recording, Spec, record
 from tests.support.nats import NatsServer
 from tests.support.recordings import until
-from tests.support.shared_bus import apply, child, idle, new_id, send
+from tests.support.shared_bus import apply, child, idle, new_id, redelivered, send
 
 
 @pytest.fixture(scope="module")
@@ -266,7 +266,7 @@ async def test_cancelled_before_it_is_taken_up_while_it_waits_and_after(
         async with serving(at, "clipper"):
 
             async def asked() -> bool:
-                return bool((await at.js.consumer_info("COMMANDS", "clipper-cancel")).num_redelivered)
+                return bool(await redelivered(at.js, "clipper-cancel", ACCOUNT))
 
             await until(asked)
             await send(at.js, early)

@@ -29,7 +29,7 @@ from tests.support.framecode import AUDIO_RATE, play
 from tests.support.framecode_record import Recording, Spec, record
 from tests.support.nats import NatsServer
 from tests.support.recordings import until
-from tests.support.shared_bus import idle, letter, send
+from tests.support.shared_bus import idle, letter, redelivered, send
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ async def test_a_clip_whose_end_is_on_its_way_delays_no_other_and_ends_when_it_i
         assert (early.file.accuracy, early.file.out_point, gaps(early)) == ("segment", 4, [(4, 1)])
 
         async def looked() -> bool:
-            return bool((await at.js.consumer_info("COMMANDS", "clipper-refine")).num_redelivered)
+            return bool(await redelivered(at.js, "clipper-refine", ACCOUNT))
 
         await until(looked)
         await send(at.js, other)
@@ -114,7 +114,7 @@ async def test_an_out_point_among_pictures_still_to_be_shown_waits_for_their_sou
             assert (await made(at, order.clip)).file is not None
 
         async def looked() -> bool:
-            return (await at.js.consumer_info("COMMANDS", "clipper-refine")).num_redelivered == len(orders)
+            return await redelivered(at.js, "clipper-refine", ACCOUNT) == len(orders)
 
         await until(looked)
         await at.announce(segments[2:])

@@ -14,8 +14,7 @@ from shared.messages.exports import LibraryDelete
 from shared.messages.jobs import IngestKey
 from shared.messages.media import RecordingDelete
 from shared.secrets import hash_token
-from shared.streams import COMMANDS
-from shared.subjects import subject_of
+from shared.subjects import channel_of, subject_of
 from tests.support.api_gateway import Gateway, gateway
 from tests.support.nats import NatsServer
 
@@ -27,7 +26,7 @@ async def api(nats: NatsServer, tmp_path: Path) -> AsyncIterator[Gateway]:
 
 
 async def told(api: Gateway, kind: type[Message], ident: str) -> Any:
-    message = await api.deps.js().get_last_msg(COMMANDS, f"{kind.channel}.main.{ident}")
+    message = await api.deps.js().get_last_msg(channel_of(kind).stream, f"{kind.channel}.main.{ident}")
     return kind.model_validate_json(message.data or b"")
 
 
@@ -88,7 +87,7 @@ async def test_a_clip_in_work_holds_its_job_and_its_range(api: Gateway) -> None:
         await api.write_clip(await api.command(clip))
     command = await api.command(clip)
     await api.write_clip(command, state="finished")
-    await api.deps.js().purge_stream(COMMANDS, subject=subject_of(command))
+    await api.deps.js().purge_stream(channel_of(command).stream, subject=subject_of(command))
     assert await status(api, path) == 202
     assert await status(api, path, **{"from": 2, "to": 1}) == 400
     assert await status(api, f"/v1/jobs/{job['id']}") == 204
@@ -112,7 +111,7 @@ async def test_a_clip_goes_when_it_has_ended(api: Gateway) -> None:
     assert await status(api, f"/v1/vods/{clip}") == 202, "no clipper runs here"
     assert (await told(api, ClipDelete, clip)).clip == clip
     await Bucket(api.clipper.js, "clips", ClipRecord).delete(f"main.{clip}")
-    await api.deps.js().purge_stream(COMMANDS, subject=subject_of(command))
+    await api.deps.js().purge_stream(channel_of(command).stream, subject=subject_of(command))
     assert await status(api, f"/v1/vods/{clip}") == 404
 
 

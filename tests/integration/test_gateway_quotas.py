@@ -10,6 +10,7 @@ import pytest
 from services.gateway import quotas
 from shared.clock import SystemClock
 from shared.kv import Bucket
+from shared.streams import commands_of
 from tests.support.api_gateway import Gateway, gateway, until
 from tests.support.nats import NatsServer
 
@@ -112,7 +113,7 @@ async def test_clips_in_work_are_counted_from_the_order_on(nats: NatsServer, tmp
         assert (await order(4, "a")).json() == first.json()
         clip = first.json()["vod_jobs"][0]["jvod_id"]
         command = await api.command(clip)
-        await api.deps.js().purge_stream("COMMANDS", subject=f"clips.create.main.{clip}")
+        await api.deps.js().purge_stream(commands_of("clipper"), subject=f"clips.create.main.{clip}")
         await api.write_clip(command, state="processing")
         assert is_refused(await order(1)), "the clipper has it"
         await api.write_clip(command, state="finished")

@@ -17,7 +17,7 @@ from shared.messages.restreams import (
     RestreamRecord,
     TargetStatus,
 )
-from shared.streams import COMMANDS
+from shared.streams import commands_of
 from shared.webhooks import open_url
 from tests.support.api_gateway import Gateway, gateway
 from tests.support.nats import NatsServer
@@ -40,11 +40,11 @@ ASKED: dict[str, Any] = {
 async def api(nats: NatsServer, tmp_path: Path) -> AsyncIterator[Gateway]:
     async with gateway(nats, tmp_path) as running:
         yield running
-        await running.deps.js().purge_stream(COMMANDS, subject="restreams.command.>")
+        await running.deps.js().purge_stream(commands_of("restreamer"), subject="restreams.command.>")
 
 
 async def last_command(api: Gateway, ident: str) -> RestreamCommand:
-    message = await api.deps.js().get_last_msg(COMMANDS, f"restreams.command.main.{ident}")
+    message = await api.deps.js().get_last_msg(commands_of("restreamer"), f"restreams.command.main.{ident}")
     return RestreamCommand.model_validate_json(message.data or b"")
 
 
@@ -151,7 +151,7 @@ async def test_a_repeated_skip_with_a_key_is_one(api: Gateway) -> None:
     once = {"Idempotency-Key": "again"}
     for headers in (once, once, {}):
         assert (await api.http.put(f"/v1/restreams/{ident}/skip", headers=headers)).status_code == 202
-    info = await api.deps.js().stream_info(COMMANDS, subjects_filter=f"restreams.command.main.{ident}")
+    info = await api.deps.js().stream_info(commands_of("restreamer"), subjects_filter=f"restreams.command.main.{ident}")
     assert (info.state.subjects or {}) == {f"restreams.command.main.{ident}": 3}  # the start, and two
 
 
@@ -237,8 +237,9 @@ async def test_the_same_request_with_the_same_key_is_one_restream(api: Gateway) 
     once = {"Idempotency-Key": "again"}
     first, second = [(await api.http.post("/v1/restreams", json=ASKED, headers=once)).json() for _ in range(2)]
     assert first["id"] == second["id"]
-    info = await api.deps.js().stream_info(COMMANDS, subjects_filter=f"restreams.command.main.{first['id']}")
-    assert (info.state.subjects or {}) == {f"restreams.command.main.{first['id']}": 1}
+    subject = f"restreams.command.main.{first['id']}"
+    info = await api.deps.js().stream_info(commands_of("restreamer"), subjects_filter=subject)
+    assert (info.state.subjects or {}) == {subject: 1}
     await taken_up(api, first["id"], state="stopped")
     assert (await api.http.post("/v1/restreams", json=ASKED, headers=once)).json()["state"] == "stopped"
 
@@ -297,3 +298,33 @@ async def test_every_target_of_a_task_that_is_over_is_over(api: Gateway) -> None
         await taken_up(api, ident, state=state, finished_ms=record.created_ms)
         told = (await api.http.get(f"/v1/restreams/{ident}")).json()["targets"]
         assert [(t["state"], t["error"]) for t in told] == [("removed", ""), ("failed", "refused")]
+
+
+async def test_pages_hold_each_restream_once_in_order_taken_up_or_not(api: Gateway) -> None:
+    made = [(await api.http.post("/v1/restreams", json=ASKED | {"name": str(n)})).json()["id"] for n in range(7)]
+    for number, ident in enumerate(made):
+        at_ms = 1_700_000_000_000 + number
+        state = "ended" if number % 2 else "playing"
+        if number < 5:
+            command = await last_command(api, ident)
+            await taken_up(api, ident, state=state, created_ms=at_ms, changed_ms=at_ms, commands=(command.command,))
+        if number < 4:
+            await api.deps.js().purge_stream(commands_of("restreamer"), subject=f"restreams.command.main.{ident}")
+
+    async def listed(**asked: Any) -> list[str]:
+        found: list[str] = []
+        token = None
+        while True:
+            page = {"start_token": token} if token else {}
+            answer = await api.http.get("/v1/restreams", params={"page_size": 2, **asked, **page})
+            assert answer.status_code == 200, answer.text
+            found += [restream["id"] for restream in answer.json()["restreams"]]
+            if (token := answer.json()["next_token"]) is None:
+                return [ident for ident in found if ident in made]
+
+    assert await listed(sort_dir="asc") == made
+    assert await listed(sort="modified_at") == made[::-1]
+    assert await listed(state="playing") == [made[4], made[2], made[0]]
+    assert await listed(state="starting", sort_dir="asc") == made[5:]
+    await Bucket(api.deps.js, "restreams", RestreamRecord).delete(f"main.{made[2]}")
+    assert await listed(sort_dir="asc") == [ident for ident in made if ident != made[2]]

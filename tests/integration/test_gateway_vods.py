@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from shared.messages.clips import ClipCancel, ClipCreate, Gap
 from shared.messages.live import LiveFinish
-from shared.streams import COMMANDS
+from shared.streams import commands_of
 from shared.webhooks import open_url
 from tests.support.api_gateway import Gateway, gateway
 from tests.support.nats import NatsServer
@@ -132,14 +132,14 @@ BAD_OUTPUTS: list[tuple[dict[str, Any], str]] = [
 
 async def test_a_bad_output_is_named_and_nothing_is_cut(api: Gateway) -> None:
     job = await live_job(api)
-    before = (await api.deps.js().stream_info(COMMANDS)).state.last_seq
+    before = (await api.deps.js().stream_info(commands_of("clipper"))).state.last_seq
     for output, field in BAD_OUTPUTS:
         answer = await ask(api, job, output)
         assert answer.status_code == 400, (field, answer.text)
         assert answer.json()["errors"][0]["field"] == field
     both = await ask(api, job, {"duration": 5}, {"duration": -5}, {"stream_start_time": 1})
     assert [e["field"] for e in both.json()["errors"]] == ["outputs[1].duration", "outputs[2].stream_end_time"]
-    assert (await api.deps.js().stream_info(COMMANDS)).state.last_seq == before
+    assert (await api.deps.js().stream_info(commands_of("clipper"))).state.last_seq == before
 
 
 async def test_requests_that_cannot_be_served_say_why(api: Gateway) -> None:
@@ -248,7 +248,7 @@ async def test_cancelling_tells_the_clipper_and_not_what_is_over(api: Gateway) -
         listed = (await api.http.get("/v1/vods", params={"jvod_state": shown, "page_size": 1000})).json()["vod_jobs"]
         assert shown == ("cancelled" if record == "cancelled" else "cancelling")
         assert command.clip in [one["jvod_id"] for one in listed]
-    sent = await api.deps.js().get_last_msg(COMMANDS, f"{ClipCancel.channel}.main.{command.clip}")
+    sent = await api.deps.js().get_last_msg(commands_of("clipper"), f"{ClipCancel.channel}.main.{command.clip}")
     assert json.loads(sent.data or b"")["clip"] == command.clip
     await api.write_clip(command, state="finished")
     assert (await api.http.put(f"/v1/vods/{command.clip}/cancel")).status_code == 409
@@ -261,10 +261,10 @@ async def test_cancelling_tells_the_clipper_and_not_what_is_over(api: Gateway) -
 async def test_a_repeated_request_with_its_key_cuts_once(api: Gateway) -> None:
     job = await live_job(api)
     body = {"live_job_id": job, "outputs": [{"duration": 5}, {"duration": 6}]}
-    before = (await api.deps.js().stream_info(COMMANDS)).state.last_seq
+    before = (await api.deps.js().stream_info(commands_of("clipper"))).state.last_seq
     answers = [await api.http.post("/v1/vods", json=body, headers={"Idempotency-Key": "k"}) for _ in range(2)]
     assert answers[0].json() == answers[1].json()
-    assert (await api.deps.js().stream_info(COMMANDS)).state.last_seq == before + 2
+    assert (await api.deps.js().stream_info(commands_of("clipper"))).state.last_seq == before + 2
 
 
 anything = st.recursive(

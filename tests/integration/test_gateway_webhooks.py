@@ -11,7 +11,7 @@ import pytest
 
 from shared.kv import Bucket
 from shared.messages.notifications import Attempt, DeliveryRecord, NotificationReplay, WebhookEndpoint
-from shared.streams import COMMANDS
+from shared.streams import commands_of
 from shared.webhooks import VAULT_PURPOSE, account_secret
 from tests.support.api_gateway import Gateway, gateway
 from tests.support.nats import NatsServer
@@ -119,7 +119,9 @@ async def test_deliveries_are_listed_and_replayed(api: Gateway) -> None:
     assert one["attempts"][0]["status"] == 500
     again = await api.http.post(f"/v1/webhooks/deliveries/{made[2].delivery}/replay")
     assert again.status_code == 202
-    sent = await api.deps.js().get_last_msg(COMMANDS, f"{NotificationReplay.channel}.main.{made[2].lane}")
+    sent = await api.deps.js().get_last_msg(
+        commands_of("notifier"), f"{NotificationReplay.channel}.main.{made[2].lane}"
+    )
     assert json.loads(sent.data or b"")["delivery"] == made[2].delivery
     assert (await api.http.post(f"/v1/webhooks/deliveries/{'0' * 32}/replay")).status_code == 404
     assert (await api.http.get("/v1/webhooks/deliveries", params={"state": "lost"})).status_code == 400

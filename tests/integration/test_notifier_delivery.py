@@ -25,7 +25,7 @@ from shared.messages.clips import Notification
 from shared.messages.live import SessionStarted
 from shared.messages.notifications import DeliveryRecord, LaneEntry, NotificationReplay
 from shared.secrets import Vault
-from shared.streams import COMMANDS, EVENTS
+from shared.streams import EVENTS
 from shared.webhooks import account_secret, seal_url
 from tests.support.nats import NatsServer
 from tests.support.webhook_receiver import Receiver, Reply, webhook_receiver
@@ -51,15 +51,10 @@ def clip() -> str:
 
 async def idle(of: Desk) -> None:
     """Wait until the notifier has nothing left to do."""
-    durables = {
-        "notifier-clips": EVENTS,
-        "notifier-live": EVENTS,
-        "notifier-send": COMMANDS,
-        "notifier-replay": COMMANDS,
-    }
+    durables = ("notifier-clips", "notifier-live", "notifier-send", "notifier-replay")
 
     async def nothing() -> bool:
-        return sum([await of.waiting(durable, stream) for durable, stream in durables.items()]) == 0
+        return sum([await of.waiting(durable) for durable in durables]) == 0
 
     await eventually(nothing)
 

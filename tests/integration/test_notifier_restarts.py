@@ -12,9 +12,8 @@ from pathlib import Path
 
 from services.notifier.app import build
 from services.scheduler.app import build as build_scheduler
-from shared.provision import consumer_config
-from shared.streams import COMMANDS, consumer
 from tests.support.nats import NatsServer, nats_server
+from tests.support.shared_bus import apply
 from tests.support.webhook_receiver import Reply, webhook_receiver
 from tests.support.webhook_stack import QUICK, Desk, desk, eventually, process, running, settings_for
 
@@ -24,9 +23,7 @@ CHILD = "tests.support.webhook_child"
 async def hurry(of: Desk) -> None:
     """Have the broker notice a dead notifier after 2 s."""
     for durable in ("notifier-send", "notifier-clips"):
-        spec = consumer(durable)
-        config = dataclasses.replace(consumer_config(spec), ack_wait=2)
-        await of.js.add_consumer(spec.stream, config)
+        await apply(of.js, durable, timedelta(seconds=2), of.account)
 
 
 async def test_killed_while_it_sends_it_sends_again_with_the_same_id(nats: NatsServer, tmp_path: Path) -> None:
@@ -76,7 +73,7 @@ async def test_retries_survive_the_notifier_s_end_and_the_broker_s_death(tmp_pat
                 await of.publish(of.state(uuid.uuid4().hex, 1))
 
                 async def scheduled() -> bool:
-                    return bool(receiver.requests) and await of.waiting("notifier-send", COMMANDS) == 0
+                    return bool(receiver.requests) and await of.waiting("notifier-send") == 0
 
                 await eventually(scheduled)
             server.kill()

@@ -27,7 +27,7 @@ from shared.messages.notifications import NotificationSend
 from shared.messages.schedules import EventTimers
 from shared.provision import provision_url
 from shared.service import make_service
-from shared.streams import COMMANDS, DEADLETTERS, SCHEDULES
+from shared.streams import DEADLETTERS, SCHEDULES, commands_of
 from shared.subjects import schedule_subject
 from tests.support.nats import NatsServer, nats_server
 from tests.support.webhook_stack import Desk, desk, eventually, process, running, settings_for
@@ -72,7 +72,7 @@ class Live(Desk):
 
         async def idle() -> bool:
             durables = ("scheduler-started", "scheduler-ended", "scheduler-jobs")
-            return sum([await self.waiting(d, "EVENTS") for d in durables]) == 0
+            return sum([await self.waiting(d) for d in durables]) == 0
 
         await eventually(idle)
 
@@ -90,7 +90,7 @@ class Live(Desk):
         found: list[LiveFinish] = []
 
         async def enough() -> bool:
-            found[:] = [LiveFinish.model_validate(m) for m in await stored(self.js, COMMANDS, subject)]
+            found[:] = [LiveFinish.model_validate(m) for m in await stored(self.js, commands_of("gateway"), subject)]
             return len(found) >= number
 
         await eventually(enough, within)
@@ -271,7 +271,7 @@ async def test_a_retry_of_the_notifier_comes_out_as_its_command(nats: NatsServer
         await service.outbox.schedule("lane-" + "a" * 32, now() - 1, order)
 
         async def sent() -> list[dict[str, object]]:
-            return await stored(of.js, COMMANDS, f"notifications.send.{of.account}.{order.lane}")
+            return await stored(of.js, commands_of("notifier"), f"notifications.send.{of.account}.{order.lane}")
 
         assert await eventually(sent) == [order.model_dump(mode="json")]
 
@@ -286,7 +286,9 @@ async def test_one_chain_of_sweeps_with_several_instances_and_restarts(nats: Nat
 
         async def ticks() -> list[int]:
             subject = f"recordings.sweep.{ACCOUNT}.all"
-            return [RecordingsSweep.model_validate(m).tick_ms for m in await stored(of.js, COMMANDS, subject)]
+            return [
+                RecordingsSweep.model_validate(m).tick_ms for m in await stored(of.js, commands_of("archiver"), subject)
+            ]
 
         async def so_many(number: int) -> bool:
             return len(await ticks()) >= number

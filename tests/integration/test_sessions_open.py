@@ -42,7 +42,7 @@ async def test_a_look_reads_what_has_changed_and_no_session_that_is_over(nats: N
             await leases(js, "a").take(ACCOUNT, session.event, session.session)
             await known.sessions.create(key(session), session)
         await salvage.run_once()
-        found = {stored.value.session for stored in salvage.open.values()}
+        found = {stored.value.session for stored in salvage.sessions.stored.values()}
         assert {s.session for s in opened} <= found
         assert not found & {s.session for s in ended}
         stats = js._nc.stats
@@ -57,7 +57,7 @@ async def test_a_look_reads_what_has_changed_and_no_session_that_is_over(nats: N
         before = stats["in_msgs"]
         await salvage.run_once()
         assert stats["in_msgs"] - before < quiet + 20
-        found = {stored.value.session for stored in salvage.open.values()}
+        found = {stored.value.session for stored in salvage.sessions.stored.values()}
         assert {s.session for s in (late, *others)} <= found
         assert one.session not in found
 
@@ -74,4 +74,4 @@ async def test_a_bucket_that_was_set_back_is_read_anew(nats: NatsServer, tmp_pat
         await js.add_stream(config)
         await known.sessions.create(key(second), second)
         await salvage.run_once()
-        assert set(salvage.open) == {key(second)}
+        assert set(salvage.sessions.stored) == {key(second)}

@@ -19,7 +19,7 @@ from shared.provision import provision
 from shared.service import Service, make_service, readiness
 from tests.support.nats import NatsServer, nats_server
 from tests.support.recordings import connected, until
-from tests.support.shared_bus import apply, child, hasten, idle, letter, refine, running, settings_for
+from tests.support.shared_bus import apply, child, hasten, idle, letter, refine, running, settings_for, turn_info
 from tests.support.shared_child import ACK_WAIT
 
 LANE = "clipper-refine"
@@ -148,7 +148,7 @@ async def test_the_last_try_goes_to_the_dead_letters_with_its_history(nats: Nats
     ]  # fmt: skip
     assert [a["delivery"] for a in found["history"]] == [1, 3, 4, 5, 6]
     assert json.loads(found["body"]) == {"account": "main", "clip": clip}
-    assert (found["subject"], found["stream"]) == (f"clips.refine.main.{clip}", "COMMANDS")
+    assert (found["subject"], found["stream"]) == (f"clips.refine.main.{clip}", streams.consumer(LANE).stream)
     assert (found["sequence"], found["consumer"], found["headers"]["ce-type"]) == (place, LANE, "clips.refine")
     assert lane.mourned == [(found["body"], "ValueError: fifth")]
 
@@ -239,7 +239,8 @@ async def test_a_slow_handler_is_not_given_the_message_twice(nats: NatsServer, t
             clip, place = await refine(js)
             await until(lambda: idle(js, LANE, place))
             assert begun == [clip]  # counted here: what a handler asserts is caught by the guard round it
-            info = await js.consumer_info("COMMANDS", LANE)
+            info = await turn_info(js, LANE)
+            assert info is not None
             assert info.num_redelivered == 0
             assert info.delivered is not None
             assert info.ack_floor is not None
@@ -302,8 +303,8 @@ async def test_a_consumer_that_was_deleted_is_taken_up_again(nats: NatsServer, t
     lane = Lane(nats, tmp_path)
     async with running(lane.service), connected(nats.url) as js:
         assert await readiness(lane.service) == {}
-        await js.delete_consumer("COMMANDS", LANE)
-        assert await readiness(lane.service) == {LANE: "consumer is missing"}
+        await js.delete_stream(streams.consumer(LANE).stream)
+        assert (await readiness(lane.service))[LANE] == "stream is missing"
         await provision(js)
         assert await readiness(lane.service) == {}
         clip, place = await refine(js)

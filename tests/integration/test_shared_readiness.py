@@ -18,7 +18,7 @@ from shared.messages.live import LiveFinish
 from shared.permissions import SERVICES
 from shared.provision import provision
 from shared.service import make_service, readiness
-from shared.streams import COMMANDS, DEADLETTERS
+from shared.streams import DEADLETTERS, commands_of
 from tests.support.nats import NatsServer, nats_server
 from tests.support.recordings import connected, until
 from tests.support.shared_bus import free_port, new_id, running, settings_for
@@ -93,7 +93,7 @@ async def test_a_message_that_was_not_taken_keeps_a_service_from_being_ready(nat
     order = LiveFinish(account="main", event=new_id(), reason="event_length", at_ms=0)
     service = make_service("scheduler", settings_for(nats, tmp_path), clock)
     async with connected(nats.url) as js, running(service):
-        await js.delete_stream(COMMANDS)
+        await js.delete_stream(commands_of("gateway"))
         with pytest.raises(Unavailable):
             await service.outbox.emit(order)
         assert await readiness(service) == {"broker": "did not take live.finish"}

@@ -18,10 +18,10 @@ from shared.errors import Unavailable
 from shared.messages.clips import ClipCancel, ClipRefine
 from shared.messages.schedules import Due
 from shared.service import Service, make_service
-from shared.streams import SCHEDULES
+from shared.streams import SCHEDULES, commands_of
 from tests.support.nats import NatsServer, nats_server
 from tests.support.recordings import connected, until
-from tests.support.shared_bus import child, free_port, idle, new_id, refine, running, settings_for
+from tests.support.shared_bus import child, free_port, idle, is_done, new_id, refine, running, settings_for
 
 LANE = "clipper-refine"
 
@@ -48,10 +48,10 @@ async def test_a_repeated_publish_is_dropped_by_its_id(nats: NatsServer, tmp_pat
         assert await service.outbox.emit(command()) == first + 1
         with pytest.raises(KeyError):
             await service.outbox.emit(ClipCancel(account="main", clip=new_id(), at_ms=0))
-        held = await service.js().get_msg("COMMANDS", first)
+        held = await service.js().get_msg(commands_of("clipper"), first)
         assert held.headers is not None
         assert held.headers["ce-id"] == message.dedup_id
-        await service.js().purge_stream("COMMANDS")
+        await service.js().purge_stream(commands_of("clipper"))
 
 
 async def test_emit_while_the_broker_is_away_ends_and_goes_on_afterwards(
@@ -79,7 +79,9 @@ async def test_emit_while_the_broker_is_away_ends_and_goes_on_afterwards(
                     return False
 
             await until(accepted)
-            assert (await service.js().stream_info("COMMANDS")).state.messages == 1, "the retries are one message"
+            assert (await service.js().stream_info(commands_of("clipper"))).state.messages == 1, (
+                "the retries are one message"
+            )
 
 
 async def test_schedules_are_moved_and_cancelled(nats: NatsServer, tmp_path: Path) -> None:
@@ -129,8 +131,8 @@ async def test_what_runs_beside_may_publish_to_its_end(nats: NatsServer, tmp_pat
             _, place = await refine(js)
             await asyncio.wait_for(begun.wait(), 20)
         assert order == ["handled", "beside"]
-        assert (await js.consumer_info("COMMANDS", LANE)).ack_floor.stream_seq >= place  # type: ignore[union-attr]
-        await js.purge_stream("COMMANDS")
+        assert await is_done(js, LANE, place)
+        await js.purge_stream(commands_of("clipper"))
 
 
 async def test_sigterm_drains_the_running_handler(nats: NatsServer, tmp_path: Path) -> None:

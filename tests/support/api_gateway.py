@@ -147,6 +147,8 @@ async def gateway(nats: NatsServer, folder: Path, **settings: Any) -> AsyncItera
         await service.broker.connect()
         stack.push_async_callback(service.broker.stop)
         await stack.enter_async_context(run())
+        for enter in service.lifespans:
+            await stack.enter_async_context(enter())
         await service.broker.start()
         admin = given.given_admin_key or (folder / "admin.key").read_text().strip()
         client = httpx.AsyncClient(base_url=deps.base_url, headers={"X-API-KEY": admin}, timeout=30)

@@ -170,11 +170,15 @@ async def running_archiver(nats_url: str, folder: Path, clock: SystemClock) -> A
     """Run the archiver with its handlers on the broker."""
     service = make_service("archiver", Settings(data_dir=folder, nats_url=nats_url), clock)
     build(service)
-    await service.broker.start()
-    try:
-        yield service
-    finally:
-        await service.broker.stop()
+    async with contextlib.AsyncExitStack() as stack:
+        await service.broker.connect()
+        for enter in service.lifespans:
+            await stack.enter_async_context(enter())
+        await service.broker.start()
+        try:
+            yield service
+        finally:
+            await service.broker.stop()
 
 
 def put_media(store: MediaStore, segments: Any) -> None:

@@ -36,11 +36,11 @@ from shared.messages.restreams import (
 )
 from shared.secrets import Vault
 from shared.service import Service
-from shared.streams import COMMANDS, EVENTS
+from shared.streams import EVENTS
 from shared.webhooks import seal_url
 from tests.support.clipper_desk import read_all
 from tests.support.nats import NatsServer
-from tests.support.shared_bus import SECRET, new_id, send, served, settings_for
+from tests.support.shared_bus import SECRET, in_queue, new_id, send, served, settings_for
 from tests.support.webhook_stack import eventually
 
 CLOCK = SystemClock()
@@ -197,8 +197,7 @@ class Desk:
         """Wait until all commands are applied."""
 
         async def done() -> bool:
-            info = await self.js.consumer_info(COMMANDS, "restreamer-command")
-            return not info.num_pending and not info.num_ack_pending
+            return not await in_queue(self.js, "restreamer-command")
 
         await eventually(done)
 

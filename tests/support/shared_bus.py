@@ -18,6 +18,7 @@ from typing import Any
 from uuid import uuid4
 
 from nats.js import JetStreamContext
+from nats.js.api import ConsumerInfo
 from nats.js.errors import NotFoundError
 
 from shared import streams
@@ -28,8 +29,9 @@ from shared.messages.clips import ClipRefine
 from shared.provision import consumer_config
 from shared.service import Service, application, make_service
 from shared.settings import Settings
-from shared.streams import COMMANDS, DEADLETTERS, consumer
+from shared.streams import DEADLETTERS, consumer
 from shared.subjects import channel_of, dead_letter_subject, subject_of
+from shared.turns import account_config, turn_consumer
 from tests.support.nats import NatsServer
 
 SECRET = "shared-tests"
@@ -55,10 +57,10 @@ def hasten(durable: str, **changes: Any) -> None:
     streams.CONSUMERS = tuple(replace(c, **changes) if c.durable == durable else c for c in streams.CONSUMERS)
 
 
-async def apply(js: JetStreamContext, durable: str, ack_wait: timedelta) -> None:
-    """Shorten a consumer's ack_wait at the server."""
-    spec = consumer(durable)
-    await js.add_consumer(spec.stream, consumer_config(replace(spec, ack_wait=ack_wait)))
+async def apply(js: JetStreamContext, durable: str, ack_wait: timedelta, account: str = "main") -> None:
+    """Shorten a consumer's ack_wait at the server; of a work queue, an account's."""
+    spec = replace(consumer(durable), ack_wait=ack_wait)
+    await js.add_consumer(spec.stream, account_config(spec, account) if spec.turns else consumer_config(spec))
 
 
 @contextlib.asynccontextmanager
@@ -121,7 +123,7 @@ async def refine(js: JetStreamContext, body: bytes | None = None) -> tuple[str, 
     message = ClipRefine(account="main", clip=clip)
     if body is None:
         return clip, await send(js, message)
-    return clip, (await js.publish(subject_of(message), body, stream=COMMANDS)).seq
+    return clip, (await js.publish(subject_of(message), body, stream=channel_of(message).stream)).seq
 
 
 async def letter(js: JetStreamContext, durable: str, place: int) -> dict[str, Any] | None:
@@ -136,6 +138,38 @@ async def letter(js: JetStreamContext, durable: str, place: int) -> dict[str, An
 
 async def idle(js: JetStreamContext, durable: str, place: int = 0) -> bool:
     """Tell whether a consumer has nothing more to do, and is past a place in its stream."""
+    if consumer(durable).turns:
+        return not await in_queue(js, durable)
     info = await js.consumer_info(consumer(durable).stream, durable)
     past = info.ack_floor is not None and info.ack_floor.stream_seq >= place
     return past and not info.num_pending and not info.num_ack_pending
+
+
+async def in_queue(js: JetStreamContext, durable: str) -> int:
+    """Count what lies in a work queue: what waits, and what is in work."""
+    spec = consumer(durable)
+    subjects = (await js.stream_info(spec.stream, subjects_filter=spec.filter)).state.subjects
+    return sum((subjects or {}).values())
+
+
+async def is_done(js: JetStreamContext, durable: str, place: int) -> bool:
+    """Tell whether a message of a work queue has been taken out."""
+    try:
+        await js.get_msg(consumer(durable).stream, place)
+    except NotFoundError:
+        return True
+    return False
+
+
+async def turn_info(js: JetStreamContext, durable: str, account: str = "main") -> ConsumerInfo | None:
+    """Give what the broker says of an account's consumer of a work queue; None while there is none."""
+    try:
+        return await js.consumer_info(consumer(durable).stream, turn_consumer(durable, account))
+    except NotFoundError:
+        return None
+
+
+async def redelivered(js: JetStreamContext, durable: str, account: str = "main") -> int:
+    """Count the messages of an account that came again and are not done."""
+    info = await turn_info(js, durable, account)
+    return (info.num_redelivered or 0) if info else 0

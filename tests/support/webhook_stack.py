@@ -28,9 +28,11 @@ from shared.messages.notifications import DeliveryRecord, LaneRecord, WebhookEnd
 from shared.secrets import Vault
 from shared.service import Service, make_service
 from shared.settings import Settings
+from shared.streams import consumer
 from shared.subjects import channel_of, subject_of
 from shared.webhooks import VAULT_PURPOSE, new_secret, seal_url
 from tests.support.nats import NatsServer
+from tests.support.shared_bus import in_queue
 
 KEY = "webhook-tests"
 T = TypeVar("T")
@@ -137,9 +139,11 @@ class Desk:
 
         return await eventually(done, within)
 
-    async def waiting(self, durable: str, stream: str) -> int:
+    async def waiting(self, durable: str) -> int:
         """Give how many messages of a consumer are not done."""
-        info = await self.js.consumer_info(stream, durable)
+        if consumer(durable).turns:
+            return await in_queue(self.js, durable)
+        info = await self.js.consumer_info(consumer(durable).stream, durable)
         return int((info.num_pending or 0) + (info.num_ack_pending or 0))
 
     def state(self, clip: str, revision: int, state: str = "processing", **fields: Any) -> ClipStateChanged:

@@ -1,0 +1,90 @@
+"""What is kept in memory of a bucket's records: read once, and from then on by what has been written since."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable
+from typing import ClassVar, Final, Generic, TypeVar
+
+from nats.js import JetStreamContext
+
+from shared.errors import Unavailable
+from shared.kv import Bucket, Change
+from shared.logging import get_logger
+from shared.messages.base import Record
+from shared.tasks import beside
+
+log = get_logger()
+R = TypeVar("R", bound=Record)
+REFRESH_S: Final = 2.0
+
+
+class Following(ABC, Generic[R]):
+    """Brought up to date by whoever asks (`refresh`), and now and then by itself (`running`).
+
+    A change may be taken twice, and what was removed without a mark (by age) is not told. Revisions that go back mean
+    another broker, or an older state of this one: all is forgotten and read anew.
+    """
+
+    pattern: ClassVar[str] = "*.*"
+
+    def __init__(self, jetstream: Callable[[], JetStreamContext], bucket: str, model: type[R]) -> None:
+        self._followed, self._name = Bucket(jetstream, bucket, model), bucket
+        self._seen = 0
+        self._lock = asyncio.Lock()
+
+    @abstractmethod
+    def _forget(self) -> None:
+        """Forget everything."""
+
+    @abstractmethod
+    def _take(self, change: Change[R]) -> None:
+        """Take a change in."""
+
+    def _begin(self) -> None:
+        """Be ready for all there is; what was begun before may not have come to its end."""
+        self._forget()
+
+    async def _end(self) -> None:
+        """Do what is to be done once all there is was read."""
+
+    @property
+    def is_first_reading(self) -> bool:
+        """Whether everything is being read just now, and was not before."""
+        return self._lock.locked() and not self._seen
+
+    async def refresh(self) -> None:
+        """Take in what has been written since the last time; at first everything. Unavailable when the broker is."""
+        async with self._lock:
+            last = await self._followed.last_revision()
+            if last < self._seen:
+                self._forget()
+                self._seen = 0
+            if last == self._seen:
+                return
+            seen, anew = self._seen, not self._seen
+            if anew:
+                self._begin()
+            async for changes in self._followed.changes(self.pattern, seen):
+                for change in changes:
+                    self._take(change)
+                    seen = max(seen, change.revision)
+            if anew:
+                await self._end()
+            self._seen = max(seen, last)
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Keep it nearly up to date while the block runs."""
+        async with beside(self._keep()):
+            yield
+
+    async def _keep(self) -> None:
+        while True:
+            try:
+                await self.refresh()
+            except Unavailable as error:
+                log.info("following.later", bucket=self._name, error=str(error))
+            await asyncio.sleep(REFRESH_S)

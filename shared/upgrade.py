@@ -1,0 +1,53 @@
+"""Brings an older broker's work over: what lies in the one work queue of all services goes into their own (ADR 21).
+
+Each step may be done again. Services of the older version must have stopped.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from nats.js import JetStreamContext
+from nats.js.errors import NotFoundError
+
+from shared.logging import get_logger
+from shared.streams import OLD_COMMANDS
+from shared.subjects import BY_NAME
+
+log = get_logger()
+EMPTIED: Final = f"moved.{OLD_COMMANDS}"
+
+
+async def retire(js: JetStreamContext) -> int | None:
+    """Have the old queue take nothing more, and end its consumers; gives its last place, None when there is none."""
+    try:
+        info = await js.stream_info(OLD_COMMANDS)
+    except NotFoundError:
+        return None
+    for consumer in await js.consumers_info(OLD_COMMANDS):
+        await js.delete_consumer(OLD_COMMANDS, consumer.name)
+    await js.update_stream(info.config.evolve(subjects=[EMPTIED]))
+    return int(info.state.last_seq)
+
+
+async def move(js: JetStreamContext) -> None:
+    """Move the old queue's messages, with their ids, and remove it. What no queue takes stays, and is logged."""
+    place, moved, left = 0, 0, 0
+    while True:
+        try:
+            message = await js.get_msg(OLD_COMMANDS, seq=place + 1, subject=">", next=True)
+        except NotFoundError:
+            break
+        place = message.seq or 0
+        subject = message.subject or ""
+        channel = BY_NAME.get(subject.rsplit(".", 2)[0])
+        if channel is None:
+            log.error("provision.not_moved", subject=subject, place=place)
+            left += 1
+            continue
+        await js.publish(subject, message.data or b"", stream=channel.stream, headers=message.headers)
+        await js.delete_msg(OLD_COMMANDS, place)
+        moved += 1
+    if not left:
+        await js.delete_stream(OLD_COMMANDS)
+    log.info("provision.moved", messages=moved, left=left)

@@ -366,6 +366,29 @@ async def test_what_a_dead_writer_left_is_done(nats: NatsServer, tmp_path: Path)
         assert await lately.record()
 
 
+@pytest.mark.parametrize("state", ["stopped", "playing"])
+@pytest.mark.parametrize("verb", ["start", "resume"])
+async def test_a_run_that_was_not_told_yet_is_told_before_the_next_one(
+    nats: NatsServer, tmp_path: Path, verb: Any, state: Any
+) -> None:
+    """Whoever applied the command before died ahead of its events; the next command comes at once."""
+    async with desk(nats) as at:
+        now = CLOCK.now_ms()
+        untold = tuple(StateNews(number=now + n, state=s, at_ms=now) for n, s in enumerate(("starting", state)))
+        record = RestreamRecord(
+            account=at.account, restream=at.restream, spec=at.spec(), state=state, created_ms=now, changed_ms=now,
+            finished_ms=now if state == "stopped" else None, number=now + 1, untold=untold,
+        )  # fmt: skip
+        await at.records.create(at.key, record)
+        await at.send(verb, spec=at.spec("c.mp4"))
+        goes_on = (verb, state) == ("resume", "playing")  # the same run, with a target more
+        async with stage(nats, tmp_path):
+            await at.state("playing", run=1 if goes_on else 2)
+            await at.idle()
+        first = [(1, "starting"), (1, state), *([(1, "stopped")] if (verb, state) == ("start", "playing") else [])]
+        assert await at.told() == [*first, *([] if goes_on else [(2, "starting"), (2, "playing")])]
+
+
 async def test_a_live_event_is_switched_to_while_it_is_live(nats: NatsServer, tmp_path: Path) -> None:
     event = "e" * 32
     async with desk(nats) as at, stage(nats, tmp_path) as one:

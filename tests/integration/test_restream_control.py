@@ -7,19 +7,31 @@ import contextlib
 import json
 import os
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from nats.js.errors import NotFoundError
 
+from services.restreamer.decide import entered
 from services.restreamer.leases import Me
 from services.restreamer.places import mark
 from services.restreamer.playout import Ended, Warned
+from services.restreamer.records import Records
 from services.scheduler.app import build as scheduler
 from shared.kv import Stored
 from shared.messages.jobs import JobRecord
-from shared.messages.restreams import FLICKS, Callback, LiveInsert, Place, PlaceRecord, RestreamRecord, StateNews
+from shared.messages.restreams import (
+    FLICKS,
+    Callback,
+    LiveInsert,
+    Place,
+    PlaceRecord,
+    RestreamRecord,
+    RestreamStateChanged,
+    StateNews,
+)
 from shared.streams import SCHEDULES
 from shared.subjects import schedule_subject
 from tests.support.nats import NatsServer, nats_server
@@ -364,6 +376,67 @@ async def test_what_a_dead_writer_left_is_done(nats: NatsServer, tmp_path: Path)
         assert await at.told() == [(1, "scheduled"), (1, "starting"), (1, "playing")]
         assert (await at.record()).untold == ()
         assert await lately.record()
+
+
+@pytest.mark.parametrize("state", ["stopped", "playing"])
+@pytest.mark.parametrize("verb", ["start", "resume"])
+async def test_a_run_that_was_not_told_yet_is_told_before_the_next_one(
+    nats: NatsServer, tmp_path: Path, verb: Any, state: Any
+) -> None:
+    """Whoever applied the command before died ahead of its events; the next command comes at once."""
+    async with desk(nats) as at:
+        now = CLOCK.now_ms()
+        untold = tuple(StateNews(number=now + n, state=s, at_ms=now) for n, s in enumerate(("starting", state)))
+        record = RestreamRecord(
+            account=at.account, restream=at.restream, spec=at.spec(), state=state, created_ms=now, changed_ms=now,
+            finished_ms=now if state == "stopped" else None, number=now + 1, untold=untold,
+        )  # fmt: skip
+        await at.records.create(at.key, record)
+        await at.send(verb, spec=at.spec("c.mp4"))
+        goes_on = (verb, state) == ("resume", "playing")  # the same run, with a target more
+        async with stage(nats, tmp_path):
+            await at.state("playing", run=1 if goes_on else 2)
+            await at.idle()
+        first = [(1, "starting"), (1, state), *([(1, "stopped")] if (verb, state) == ("start", "playing") else [])]
+        assert await at.told() == [*first, *([] if goes_on else [(2, "starting"), (2, "playing")])]
+
+
+class Meanwhile:
+    """An outbox that takes all, and has something else happen while it takes the first event."""
+
+    def __init__(self, happens: Callable[[], Awaitable[object]]) -> None:
+        self.happens = happens
+        self.told: list[str] = []
+
+    async def emit(self, event: RestreamStateChanged) -> None:
+        self.told.append(event.state)
+        if len(self.told) == 1:
+            await self.happens()
+
+    async def schedule(self, *_: object) -> None:
+        pass
+
+    async def unschedule(self, *_: object) -> None:
+        pass
+
+
+async def test_what_comes_up_while_events_are_told_is_told_too(nats: NatsServer) -> None:
+    """Who wrote it has died since: nobody else tells it for a while."""
+    async with desk(nats) as at:
+        now = CLOCK.now_ms()
+        record = RestreamRecord(
+            account=at.account, restream=at.restream, spec=at.spec(), state="starting", created_ms=now, changed_ms=now
+        )
+        await at.records.create(at.key, entered(record, "starting", now))
+
+        def later(old: RestreamRecord | None) -> RestreamRecord:
+            assert old is not None
+            return entered(old, "playing", now)
+
+        outbox = Meanwhile(lambda: at.records.change(at.key, later))
+        await Records(at.records, outbox, CLOCK).keep(at.key)  # type: ignore[arg-type]
+        assert outbox.told == ["starting", "playing"]
+        assert (await at.record()).untold == ()
 
 
 async def test_a_live_event_is_switched_to_while_it_is_live(nats: NatsServer, tmp_path: Path) -> None:

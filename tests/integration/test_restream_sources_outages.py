@@ -239,6 +239,9 @@ def test_a_place_that_worked_is_asked_when_what_led_there_says_no(
         ({"tag": '"2"', "changed": "Mon, 01 Jan 2024 00:00:00 GMT"}, True),  # another server of the same name
         ({"tag": '"2"', "changed": "Mon, 01 Jan 2024 00:00:01 GMT"}, False),
         ({"tag": '"2"'}, False),
+        ({"mode": "heedless", "tag": '"2"'}, False),  # it sends a part of another file
+        ({"more": "one byte"}, False),  # whatever its tag says
+        ({"more": "one byte", "tag": ""}, False),
         ({"mode": "missing"}, False),
         ({"mode": "redirect", "location": "http://10.0.0.1/a"}, False),
     ],
@@ -251,7 +254,9 @@ def test_what_may_differ_when_reading_goes_on(
     half = len(data) // 2
     found = opened("url", server.put("/a", data, breaks_at=half, waits_at=half, **first), brief)
     file = server.files["/a"]
-    server.put("/a", data, **(first | then))  # type: ignore[arg-type]
+    more = then.get("more", "")
+    changed = first | {name: value for name, value in then.items() if name != "more"}
+    server.put("/a", data + more.encode(), **changed)  # type: ignore[arg-type]
     file.go.set()
     wait_until(lambda: server.down, 10)
     server.down = False

@@ -18,6 +18,7 @@ from typing import Literal
 Mode = Literal[
     "", "plain", "missing", "forbidden", "slow", "silent", "drip", "drip-head", "cut", "reset", "flaky", "html",
     "redirect", "busy", "expired", "gzip", "unknown", "no-parts", "chunked", "old",
+    "heedless",
 ]  # fmt: skip
 PIECE = 1 << 16
 
@@ -31,7 +32,8 @@ class Served:
     in their middle; `most` is the longest range that is sent, whatever was asked for; `surplus` comes after each body.
     `breaks_at` is the byte at which the whole server goes down, once; `waits_at` one at which an answer waits for `go`.
     `expired` says no; `gzip` packs all; `unknown` gives parts of `*` bytes; `no-parts` answers 416; `chunked` tells no
-    length; `old` speaks HTTP/1.0 without one. `query` is what a request must bring, or be forbidden.
+    length; `old` speaks HTTP/1.0 without one; `heedless` knows ranges, and no If-Range.
+    `query` is what a request must bring, or be forbidden.
     """
 
     data: bytes
@@ -182,7 +184,7 @@ def _send(handler: BaseHTTPRequestHandler, state: Server, file: Served) -> None:
         return
     size = len(file.data)
     wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", handler.headers.get("Range", ""))
-    unchanged = handler.headers.get("If-Range", file.tag) == file.tag
+    unchanged = file.mode == "heedless" or handler.headers.get("If-Range", file.tag) == file.tag
     start, end, status = 0, size, 200
     if wanted and file.mode != "plain" and unchanged:
         start, status = int(wanted[1]), 206

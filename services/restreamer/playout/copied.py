@@ -9,8 +9,8 @@ from typing import Literal
 
 from services.restreamer.model import Packet, Track
 from services.restreamer.playout.programme import TOLERANCE
-from services.restreamer.playout.seams import Seams
 from services.restreamer.playout.splice import DEEPEST, Shot
+from services.restreamer.playout.workshop import SeamsApart
 from shared.media.bitstream.errors import BitstreamError
 from shared.media.bitstream.nal import Entry, break_link, entry_of, join_sample, split_sample
 from shared.media.model import VideoCodec
@@ -29,7 +29,7 @@ class CopiedVideo:
     track: Track
     start: int
     limit: int | None
-    seams: Seams | None
+    seams: SeamsApart | None
     reread: Reread
     shift: int = 0
     done: bool = False
@@ -85,7 +85,7 @@ class CopiedVideo:
         self._highest = max(self._highest, packet.pts)
         return self._shots(self.seams.decode([packet], self.start, self.limit)) + self._ended(self.seams)
 
-    def _ended(self, seams: Seams) -> list[Shot]:
+    def _ended(self, seams: SeamsApart) -> list[Shot]:
         """End within the head when the out point is reached."""
         if self.limit is None or not seams.past(self.limit):
             return []
@@ -155,7 +155,7 @@ class CopiedVideo:
             Shot(pts, pts - self.shift, 0, key, data, self._configure(key)) for pts, key, data in pictures
         ]  # fmt: skip
 
-    def _encode_tail(self, seams: Seams) -> list[Shot]:
+    def _encode_tail(self, seams: SeamsApart) -> list[Shot]:
         """Decode again from the last keyframe, and encode the last pictures, whose order the out point cuts."""
         first = min(packet.pts for packet in self._tail)
         limit = max(packet.pts for packet in self._tail) + 2 * TOLERANCE

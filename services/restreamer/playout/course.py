@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from services.restreamer.playout.ahead import Ahead, Failures, Listing, Opened
 from services.restreamer.playout.splice import Part
-from services.restreamer.playout.terms import Library, Reporter, Warned
+from services.restreamer.playout.terms import Closing, Library, Reporter, Warned
 from services.restreamer.playout.wishes import Insert, Jump
 from shared.messages.restreams import Place
 
@@ -53,6 +53,12 @@ class Course:
         if self.next is not None:
             self.next.cancel()
         self.next, self.urgent = None, False
+
+    def close(self) -> None:
+        """Want nothing more of the library."""
+        self.forget()
+        if isinstance(self._library, Closing):
+            self._library.close()
 
     def after(self, opened: Opened) -> Place | None:
         """Give the place that follows a file."""

@@ -1,4 +1,4 @@
-"""Decoding pictures and sound of packets, past what is damaged, and within bounds: they are strangers'."""
+"""Decoding strangers' pictures and sound, in children: past what is damaged, and within bounds."""
 
 from __future__ import annotations
 
@@ -55,6 +55,8 @@ class PictureDecoder:
     def _decode(self, coded: av.Packet[Any] | None) -> Iterator[av.VideoFrame]:
         try:
             frames = self._context.decode(coded)
+        except MemoryError:
+            raise
         except av.error.FFmpegError:
             self.damaged += 1  # what follows may still be whole
             return
@@ -77,17 +79,10 @@ class SoundDecoder:
         coded.pts = coded.dts = packet.pts
         try:
             return self._context.decode(coded)
+        except MemoryError:
+            raise
         except av.error.FFmpegError:
             return []
-
-
-def can_decode(track: Track) -> bool:
-    """Tell whether there is a decoder that takes a track."""
-    try:
-        _open(track)
-    except SourceError:
-        return False
-    return True
 
 
 def check(track: Track) -> None:

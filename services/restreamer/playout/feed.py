@@ -9,12 +9,9 @@ from itertools import chain
 from services.restreamer.model import FLICKS, Packet, SourceError, Track
 from services.restreamer.playout.ahead import Opened
 from services.restreamer.playout.copied import CopiedVideo
-from services.restreamer.playout.decoding import can_decode
 from services.restreamer.playout.evener import LONGEST_STILL, Evener
 from services.restreamer.playout.measure import Sample, look_ahead, measure
 from services.restreamer.playout.programme import TOLERANCE
-from services.restreamer.playout.recoded import RecodedVideo
-from services.restreamer.playout.seams import make_seams
 from services.restreamer.playout.shape import Found, Shape, Verdict, decide, encoded_whole
 from services.restreamer.playout.sound_encoder import SoundRun
 from services.restreamer.playout.sound_frames import track_for, usual_samples
@@ -22,6 +19,8 @@ from services.restreamer.playout.sounds import CopiedSound, EncodedSound, NoSoun
 from services.restreamer.playout.splice import DEEPEST, Part, Shot, Splicer
 from services.restreamer.playout.still import StillMedia
 from services.restreamer.playout.waits import Metered
+from services.restreamer.playout.workshop import RecodedApart, Workshop
+from services.restreamer.sources.apart.kept import Keep
 from shared.messages.restreams import Place
 
 
@@ -36,6 +35,7 @@ class Feed:
     opened: Opened
     stream: Shape | None
     takes: frozenset[str]
+    keep: Keep
     verdict: Verdict = field(init=False)
     reached: int = 0
     """The file's time up to which packets were taken."""
@@ -44,12 +44,16 @@ class Feed:
     _track: Track = field(init=False)
     _audio: Track | None = field(init=False)
     _sample: Sample = field(init=False)
-    _video: CopiedVideo | RecodedVideo = field(init=False)
+    _video: CopiedVideo | RecodedApart = field(init=False)
     _sound: Sound = field(init=False)
     _splicer: Splicer = field(init=False)
     _evener: Evener = field(default_factory=Evener)
     _flushed: bool = False
+    _workshop: Workshop = field(init=False)
     _pictures_end: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._workshop = Workshop(self.keep, self.opened.stop)
 
     @property
     def reading(self) -> bool:
@@ -70,7 +74,8 @@ class Feed:
             raise SourceError("the file has no pictures")
         self._track, self._audio = begin.video, begin.audio
         mute = ""
-        if self._audio is not None and self._audio.codec not in self.takes and not can_decode(self._audio):
+        unheard = self._audio is not None and self._audio.codec not in self.takes
+        if self._audio is not None and unheard and not self._workshop.can_decode(self._audio):
             mute, self._audio = f"its sound ({self._audio.codec}) cannot be decoded", None
         self._pictures_end = span.start
         self._sample = sample = measure(begin.packets, self._track)
@@ -83,13 +88,13 @@ class Feed:
         seams = None
         inside = key.pts < start - TOLERANCE
         if self.verdict.video == "copy" and (inside or span.end is not None):
-            seams, why = make_seams(self._track, sample, tail=not inside)
+            seams, why = self._workshop.seams(self._track, sample, tail=not inside)
             if seams is None and (inside or sample.depth):
                 self.verdict = encoded_whole(self.verdict, why)
         if self.verdict.video == "copy":
             self._video = CopiedVideo(self._track, start, span.end, seams, self._reread)
         else:
-            self._video = RecodedVideo(
+            self._video = self._workshop.pictures(
                 self._track, self.verdict.shape, start, span.end, hole=sample.hole, mark=self.opened.mark
             )
 
@@ -109,7 +114,7 @@ class Feed:
             run.finish()
             run = None
         rate, reorder = self._sample.rate, DEEPEST
-        if isinstance(self._video, RecodedVideo):
+        if isinstance(self._video, RecodedApart):
             rate, reorder = shape.rate, self._video.depth + 1
         splicer.begin(part, reorder=reorder, typical=FLICKS * rate.denominator // rate.numerator)
         if audio is None:
@@ -121,7 +126,8 @@ class Feed:
             self._sound = CopiedSound(audio, splicer)
         else:
             run = run or SoundRun(shape, splicer.lane)
-            self._sound = EncodedSound(audio, splicer, run)
+            heard = self._workshop.sound(audio, run.layout, run.rate, run.shape.channels)
+            self._sound = EncodedSound(heard, splicer, run)
         return run
 
     def play(self) -> Iterator[None]:
@@ -162,6 +168,10 @@ class Feed:
         video = self._video
         self._splicer.end(after, video.limit if video.done else None)
         self._sound.finish()
+
+    def close(self) -> None:
+        """Give the children back that worked for it."""
+        self._workshop.close()
 
     def _hear(self, packet: Packet) -> None:
         if packet.dts - self._pictures_end > LONGEST_STILL:

@@ -20,6 +20,7 @@ from services.restreamer.playout.splice import Cut, Splicer
 from services.restreamer.playout.terms import Ended, Reporter, Warned
 from services.restreamer.playout.waits import Waits
 from services.restreamer.playout.wishes import Insert, Jump, NewList, Wish
+from services.restreamer.sources.apart.kept import Keep
 from shared.errors import MediaError
 from shared.messages.restreams import Place
 
@@ -46,6 +47,7 @@ class Reader:
         self.takes = takes
         self._course, self._ring, self._report = course, ring, report
         self._splicer = Splicer()
+        self._keep = Keep()
         self._run: SoundRun | None = None
         self._shape: Shape | None = None
         self._current: Opened | None = None
@@ -119,7 +121,8 @@ class Reader:
             self._ring.finish(Ended(failed=True, reason="the reader broke"))
             raise
         finally:
-            self._course.forget()
+            self._course.close()
+            self._keep.close()
 
     def _await_next(self) -> Opened | None:
         """Wait for a file to play, or for something else to happen."""
@@ -202,7 +205,12 @@ class Reader:
         self._report(Warned(text, opened.place.item if item else None, shown, skipped=item is not None))
 
     def _play_range(self, opened: Opened) -> None:
-        feed = self._feed = Feed(opened, self._shape, self.takes)
+        with contextlib.closing(Feed(opened, self._shape, self.takes, self._keep)) as feed:
+            self._feed = feed
+            self._play_feed(feed)
+
+    def _play_feed(self, feed: Feed) -> None:
+        opened = feed.opened
         feed.open()
         self._make_way(feed)
         self._shape = feed.verdict.shape

@@ -7,11 +7,10 @@ from dataclasses import replace
 
 import av
 
-from services.restreamer.model import Packet, SourceError, Track
+from services.restreamer.model import Packet, Track
 from services.restreamer.playout.decoding import PictureDecoder
 from services.restreamer.playout.measure import Sample
 from services.restreamer.playout.programme import TOLERANCE
-from shared.errors import MediaError
 from shared.media.bitstream.errors import BitstreamError
 from shared.media.bitstream.nal import split_sample, static_sei
 from shared.media.bitstream.records import video_codec, with_sets
@@ -50,9 +49,10 @@ class Seams:
         entry = with_sets(self._config, self._encoder.sets, keep=True)
         return replace(self._plain, config=codec_record(replace(self._config, sample_entry=entry)))
 
-    def past(self, limit: int) -> bool:
-        """Tell whether a picture at or after `limit` was decoded."""
-        return self._latest >= limit - TOLERANCE
+    @property
+    def latest(self) -> int:
+        """Tell when the last picture that was decoded is shown."""
+        return self._latest
 
     def decode(self, packets: Iterable[Packet], start: int, limit: int | None) -> list[Coded]:
         """Decode packets, and encode those frames that are shown from `start` up to `limit`."""
@@ -121,16 +121,6 @@ class Seams:
         if frame is None:
             raise CutError("the first picture cannot be decoded")
         self._encoder.prepare(frame)
-
-
-def make_seams(track: Track, sample: Sample, *, tail: bool) -> tuple[Seams | None, str]:
-    """Make what joins a track, or say why there is nothing. `tail`: something may be encoded after what is copied."""
-    if track.codec not in ("h264", "hevc"):
-        return None, f"points within a GOP of {track.codec} cannot be joined"
-    try:
-        return Seams(track, sample, tail=tail), ""
-    except (MediaError, SourceError, av.error.FFmpegError) as error:
-        return None, f"the stream cannot be joined: {error}"
 
 
 def _entry(track: Track) -> TrackConfig:

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from typing import Protocol
 
-import av
-import numpy as np
-
 from services.restreamer.model import FLICKS, Packet, Track
-from services.restreamer.playout.decoding import SoundDecoder
 from services.restreamer.playout.lane import Silence
 from services.restreamer.playout.programme import TOLERANCE
+from services.restreamer.playout.resampled import Piece
 from services.restreamer.playout.sound_encoder import Samples, SoundRun
 from services.restreamer.playout.sound_frames import samples_of, silence_for
 from services.restreamer.playout.splice import Splicer
 
 LATE = FLICKS // 5
 """How much later than the pictures' packets sound may come before it counts as missing."""
-_CONTIGUOUS = FLICKS * 40 // 1000
 _MOST_HELD = 4096
 MOST_DECODED = 60 * FLICKS
 """How much sound is decoded ahead of its pictures; what is later is not heard."""
+MOST_WAITING_S = 120
+"""How much of it waits for its pictures, decoded; more of it is not heard."""
 
 
 class Sound(Protocol):
@@ -118,34 +117,32 @@ class NoSound:
             self._splicer.lane.fill(out, self._silence)
 
 
-class EncodedSound:
-    """Decodes, resamples and writes to a run, each sample where it belongs."""
+class Heard(Protocol):
+    """A part's sound, decoded: pieces in the output's layout and rate."""
 
-    def __init__(self, track: Track, splicer: Splicer, run: SoundRun) -> None:
-        self._splicer, self._run = splicer, run
-        self._decoder = SoundDecoder(track)
-        self._resampler: av.AudioResampler | None = None
-        self._form: tuple[str, str, int] | None = None
-        self._expected: int | None = None
-        self._stretch = 0  # the part's time at which the samples without a hole began
-        self._count = 0  # of its samples, after resampling
+    def push(self, packet: Packet) -> Iterable[Piece]:
+        """Decode a packet. SourceError."""
+        ...
+
+    def finish(self) -> Iterable[Piece]:
+        """Give what is held back."""
+        ...
+
+
+class EncodedSound:
+    """Writes what is `heard` of a part to a run, each sample where it belongs."""
+
+    def __init__(self, heard: Heard, splicer: Splicer, run: SoundRun) -> None:
+        self._splicer, self._run, self._heard = splicer, run, heard
         self._held: deque[tuple[int, int, Samples]] = deque()
+        self._waiting = 0  # samples that are held
         splicer.lane.join(run.track)
 
     def push(self, packet: Packet) -> None:
-        """Decode a packet."""
+        """Decode a packet. SourceError."""
         if self._splicer.zero is not None and self._splicer.out(packet.pts) - self._splicer.shown > MOST_DECODED:
             return
-        for frame in self._decoder.push(packet):
-            at = frame.pts if frame.pts is not None else packet.pts
-            form = (frame.format.name, frame.layout.name, frame.sample_rate)
-            if self._expected is None or abs(at - self._expected) > _CONTIGUOUS or form != self._form:
-                self._flush()
-                self._form = form
-                self._stretch = self._expected = at
-                self._count = 0
-            self._expected += frame.samples * FLICKS // (frame.sample_rate or self._run.rate)
-            self._resample(frame)
+        self._hold(self._heard.push(packet))
 
     def advance(self, reached: int) -> None:
         """Write what the pictures that came so far need."""
@@ -158,41 +155,38 @@ class EncodedSound:
 
     def finish(self) -> None:
         """End with the pictures to the sample."""
-        self._flush()
+        self._hold(self._heard.finish())
         end = self._splicer.picture_end
         if self._splicer.zero is not None:
             self._write(end)
         self._held.clear()
         self._run.pad(self._run.position(end))
 
-    def _resample(self, frame: av.AudioFrame | None) -> None:
-        if self._resampler is None:
-            self._resampler = av.AudioResampler("fltp", self._run.layout, self._run.rate)
-        if frame is not None:
-            frame.pts = None
-        for part in self._resampler.resample(frame):
-            self._held.append((self._stretch, self._count, part.to_ndarray().astype(np.float32, copy=False)))
-            self._count += part.samples
-
-    def _flush(self) -> None:
-        if self._resampler is not None:
-            self._resample(None)
-            self._resampler = None
+    def _hold(self, pieces: Iterable[Piece]) -> None:
+        for piece in pieces:
+            if self._waiting < MOST_WAITING_S * self._run.rate:
+                self._waiting += piece.samples.shape[1]
+                self._held.append((piece.stretch, piece.count, piece.samples))
 
     def _write(self, until: int) -> None:
         """Write held samples that come before the output time `until`."""
         last = self._run.position(until)
         while self._held:
             stretch, count, samples = self._held.popleft()
+            self._waiting -= samples.shape[1]
             position = self._run.position(self._splicer.out(stretch)) + count
             room = last - position
             if room <= 0:
-                self._held.appendleft((stretch, count, samples))
+                self._again(stretch, count, samples)
                 return
             self._run.write(position, samples[:, :room])
             if room < samples.shape[1]:
-                self._held.appendleft((stretch, count + room, samples[:, room:]))
+                self._again(stretch, count + room, samples[:, room:])
                 return
+
+    def _again(self, stretch: int, count: int, samples: Samples) -> None:
+        self._held.appendleft((stretch, count, samples))
+        self._waiting += samples.shape[1]
 
 
 def before_end(packet: Packet, limit: int | None) -> bool:

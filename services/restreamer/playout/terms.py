@@ -44,6 +44,15 @@ class Telling(Protocol):
         ...
 
 
+@runtime_checkable
+class Closing(Protocol):
+    """A library that keeps something for the next file."""
+
+    def close(self) -> None:
+        """Let it go: no file follows."""
+        ...
+
+
 class Notes(Protocol):
     """Keeps where the output is. Called for every picture by the thread that sends for all: it must not wait."""
 

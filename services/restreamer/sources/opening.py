@@ -19,7 +19,10 @@ import httpx
 
 from services.restreamer.model import Media, SourceError
 from services.restreamer.sources.access import Access, Limits
+from services.restreamer.sources.apart.children import Family
 from services.restreamer.sources.apart.demuxing import apart
+from services.restreamer.sources.apart.kept import Keep
+from services.restreamer.sources.demux import Demuxer
 from services.restreamer.sources.file_media import FileMedia
 from services.restreamer.sources.files import BlockFile, LocalFile, Readable, SequentialFile
 from services.restreamer.sources.hls import PlaylistMedia
@@ -49,10 +52,12 @@ Sign = Callable[[str, str], str]
 Tell = Callable[[str], None]
 
 
-def open_media(source: Source, access: Access, stop: Event, tell: Tell = lambda _: None) -> Media:
+def open_media(
+    source: Source, access: Access, stop: Event, tell: Tell = lambda _: None, readers: Family | None = None
+) -> Media:
     """Open a source for the thread that calls; `stop` ends its waits. SourceError, which holds no secret.
 
-    `tell` hears in words of what is wrong with it and does not end it, until it is closed.
+    `tell` hears in words of what is wrong with it and does not end it, until it is closed; `readers` read strangers'.
     """
     place = _place(source, access)
     if source.kind == "recording":
@@ -60,14 +65,15 @@ def open_media(source: Source, access: Access, stop: Event, tell: Tell = lambda 
     if source.kind == "live":
         return LiveMedia(_id(place), access, stop)
     if source.kind in {"url", "s3"}:
-        return _Remote(source, place, access, stop, tell).media()
+        return _Remote(source, place, access, stop, tell, readers).media()
     file = _local(source, place, access, stop)
     with contextlib.ExitStack() as stack:
         stack.callback(file.close)
         container = sniff(file.head())
         if container == "m3u8":
             raise SourceError("wrong type: playlists are read from http(s) and s3 only")
-        media = FileMedia(file, container)
+        demux = apart(stop, readers) if source.kind == "library" else Demuxer
+        media = FileMedia(file, container, demux=demux)
         stack.pop_all()
     return media
 
@@ -95,8 +101,17 @@ def open_picture(source: Source, access: Access, stop: Event, cache: PictureCach
 class _Remote:
     """A file by URL or in a bucket, and the client that reads it and what it refers to."""
 
-    def __init__(self, source: Source, place: str, access: Access, stop: Event, tell: Tell = lambda _: None) -> None:
+    def __init__(
+        self,
+        source: Source,
+        place: str,
+        access: Access,
+        stop: Event,
+        tell: Tell = lambda _: None,
+        readers: Family | None = None,
+    ) -> None:
         self._access = access
+        self._readers = readers
         self._tell = tell
         self._stop = stop
         self._client: httpx.Client = guarded_client(access.allowed, access.limits, stop, access.tls)
@@ -138,11 +153,13 @@ class _Remote:
                     origin.where, segments, lambda url, *more: self._asked(lambda: url, *more), self._playlist
                 )  # fmt: skip
                 opener = self._part if self._sign else listed.open
-                return PlaylistMedia(segments, opener, self._client.close, self._tell, apart(self._stop))
+                demux = apart(self._stop, self._readers)
+                return PlaylistMedia(segments, opener, self._client.close, self._tell, demux)
             if not seekable and container == "mp4" and index_comes_late(file.head()):
                 file, seekable = self._fetched(file, origin.size), True
             again = None if seekable else self._again
-            media = FileMedia(file, container, again=again, release=self._client.close, demux=apart(self._stop))
+            demux = apart(self._stop, self._readers)
+            media = FileMedia(file, container, again=again, release=self._client.close, demux=demux)
             if isinstance(file, BlockFile):
                 file.hold()
         except BaseException:
@@ -266,18 +283,25 @@ def _all(file: Readable, most: int, within: timedelta | None = None) -> bytes:
 class Sources:
     """All sources of an account, for playout."""
 
-    def __init__(self, access: Access, pictures: PictureCache, tell: Tell = lambda _: None) -> None:
+    def __init__(
+        self, access: Access, pictures: PictureCache, tell: Tell = lambda _: None, readers: Keep | None = None
+    ) -> None:
         self._access = access
+        self._readers = readers or Keep()
         self._pictures = pictures
         self._tell = tell
 
     def telling(self, tell: Tell) -> Sources:
         """Give the same sources, of which `tell` hears what is wrong and does not end them."""
-        return Sources(self._access, self._pictures, tell)
+        return Sources(self._access, self._pictures, tell, self._readers)
+
+    def close(self) -> None:
+        """End the children that are kept for what comes next."""
+        self._readers.close()
 
     def open(self, source: Source, stop: Event) -> Media:
         """Open a file."""
-        return open_media(source, self._access, stop, self._tell)
+        return open_media(source, self._access, stop, self._tell, self._readers)
 
     def picture(self, source: Source, stop: Event) -> Picture:
         """Give a watermark."""

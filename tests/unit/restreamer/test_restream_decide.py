@@ -11,6 +11,9 @@ import pytest
 
 from services.restreamer.decide import (
     BEFORE,
+    KEPT_COMMANDS,
+    MOST_KNOWN,
+    MOST_UNTOLD,
     RESUMABLE,
     apply,
     clock_commands,
@@ -364,3 +367,40 @@ def test_a_restream_is_as_old_as_its_first_command() -> None:
     record = apply(None, command("start", NOW - 5000, spec=spec()), NOW)
     assert isinstance(record, RestreamRecord)
     assert (record.created_ms, record.changed_ms) == (NOW - 5000, NOW)
+
+
+def test_a_clock_command_that_comes_again_begins_nothing_anew() -> None:
+    scheduled = made(None, "start", spec=spec(start_ms=NOW + MINUTE, end_ms=NOW + 9 * MINUTE))
+    due = [command for command in clock_commands(scheduled).values() if command]
+    for verb in ("pause", "stop"):
+        record = apply(scheduled, due[0], NOW + MINUTE)
+        assert isinstance(record, RestreamRecord)
+        record = made(record, verb, NOW + 2 * MINUTE)  # type: ignore[arg-type]
+        again = due[0].model_copy(update={"command": "f" * 32})  # the broker's memory of ids is two minutes long
+        assert isinstance(apply(record, again, NOW + 3 * MINUTE), str)
+    assert isinstance(apply(record, due[1], NOW + 9 * MINUTE), str)
+    assert record.reason == "stopped"
+
+
+def test_the_last_words_of_an_older_run_change_nothing() -> None:
+    record = made(made(started(), "stop"), "start", spec=spec())
+    assert (record.run, record.state) == (2, "starting")
+    assert playing(record, 1, NOW) is None
+    assert told(record, 1, (TargetStatus(target=A.target, shown="", state="live", since_ms=0),)) is None
+    stopped = made(record, "stop")
+    assert over(stopped, 2, "failed", "the reader broke", NOW) is None
+    assert over(record, 1, "failed", "the reader broke", NOW) is None
+
+
+def test_what_a_record_keeps_has_an_end() -> None:
+    record = started()
+    for number in range(100):
+        record = made(record, "pause" if number % 2 == 0 else "resume", NOW + number)
+    assert (len(record.commands), len(record.untold)) == (KEPT_COMMANDS, MOST_UNTOLD)
+    assert [news.number for news in record.untold] == sorted(news.number for news in record.untold)
+    assert record.untold[-1].state == "playing"
+    for number in range(300):
+        status = TargetStatus(target=f"{number:016x}", shown="", state="live", since_ms=0)
+        record = told(record, 1, (status,)) or record
+    assert len(record.reached) == MOST_KNOWN
+    assert record.reached[-1] == f"{299:016x}"

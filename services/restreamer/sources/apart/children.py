@@ -11,21 +11,23 @@ import subprocess
 import sys
 import time
 from threading import Event, Lock
-from typing import Final
+from typing import Final, Protocol
 
 from services.restreamer.model import SourceError
 from services.restreamer.sources.access import Stopped
 from services.restreamer.sources.apart import wire
-from services.restreamer.sources.apart.confined import Bounds
-from services.restreamer.sources.apart.inside import OUT_OF_MEMORY, no_memory
-from services.restreamer.sources.apart.wire import Message, Nonsense, Order
-from services.restreamer.sources.apart.zygote import FATE, NOT_FORKED
+from services.restreamer.sources.apart.confined import OUT_OF_MEMORY, Bounds, no_memory
+from services.restreamer.sources.apart.wire import FATE, NOT_FORKED, Message, Nonsense, Order, Said
 from shared.logging import get_logger
 
 log = get_logger()
 LOOK_MS: Final = 100  # how often a wait looks whether it is to end
 SILENT_S: Final = 60.0  # longer than a child may compute, on a machine that is busy
 FATE_S: Final = 2.0
+RELEASED_S: Final = 1.0
+MOST_LEFT: Final = 64 << 20
+"""Bytes that a child may have more than at first, once its file is closed."""
+_ASKING: Final = frozenset({Said.READ, Said.JUMP, Said.GIVEN})
 _BUFFER: Final = wire.HEAD.size + wire.BATCH + (1 << 16)
 _WAIT: Final = struct.pack("ll", 0, LOOK_MS * 1000)
 _TUNED: Final = {  # no threads; and memory that is freed is kept, as what is read next takes it again
@@ -45,13 +47,54 @@ class Child:
             line.setsockopt(socket.SOL_SOCKET, option, _WAIT)
         fate.settimeout(FATE_S)
         self._line, self._fate = line, fate
-        self._bounds = bounds
+        self.bounds = bounds
+        self.files = 1
+        """How many were opened with it."""
         self._stop = stop
         self._buffer = bytearray(_BUFFER)
+        self._owing = False  # it has not answered yet
+        self._said: Said | None = None
+        self._failed = False
+
+    @property
+    def alive(self) -> bool:
+        """Tell whether it has said or done nothing while nothing was asked of it."""
+        try:
+            self._line.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            pass
+        return False
+
+    def take(self, stop: Event) -> None:
+        """Use it for another file; `stop` ends its waits from now on."""
+        self._stop = stop
+        self.files += 1
+
+    def released(self) -> bool:
+        """Have it forget its file; tell whether it is fit for another one. It waits for a word of ours, or is not."""
+        if self._owing or self._failed or self._line.fileno() < 0:
+            return False
+        self._stop = Event()
+        try:
+            self.halt(wire.BROKEN, RELEASED_S)
+            self.order(Order.CLOSE)
+            message = self.answer(RELEASED_S)
+        except SourceError:
+            return False
+        return message.said is Said.DONE and 0 <= message.number <= MOST_LEFT
+
+    def halt(self, flags: int = 0, within: float = SILENT_S) -> None:
+        """Have it leave what it is in the midst of. SourceError."""
+        while self._said in _ASKING:
+            self.order(Order.MORE, flags=flags | wire.HALT)
+            self.answer(within)
 
     def order(self, order: Order, *, flags: int = 0, number: int = 0, data: bytes = b"") -> None:
         """Say something; SourceError when nobody takes it."""
         pieces = [wire.ORDER.pack(order, flags, number, len(data)), data]
+        self._owing = True
         left = memoryview(b"".join(pieces))
         end = time.monotonic() + SILENT_S
         while left:
@@ -62,10 +105,10 @@ class Child:
             except OSError as error:
                 raise self._dead() from error
 
-    def answer(self) -> Message:
-        """Hear what it says; SourceError when that is nothing, or nonsense."""
+    def answer(self, within: float | None = None) -> Message:
+        """Hear what it says; SourceError when that is nothing within some seconds, or nonsense."""
         size, body = 0, 0
-        end = time.monotonic() + SILENT_S
+        end = time.monotonic() + (SILENT_S if within is None else within)
         while size < wire.HEAD.size or size < wire.HEAD.size + body:
             wanted = wire.HEAD.size + body if body else len(self._buffer)
             try:
@@ -101,6 +144,8 @@ class Child:
             raise self._nonsense(error) from error
         if len(self._buffer) > _BUFFER:
             self._buffer = bytearray(_BUFFER)
+        self._owing, self._said = False, message.said
+        self._failed = self._failed or message.said is Said.FAILED
         return message
 
     def close(self) -> None:
@@ -114,13 +159,14 @@ class Child:
             raise Stopped
         if time.monotonic() > end:
             self.close()
-            raise SourceError("reading it takes too long")
+            log.warning("source.child.silent", works=self.bounds.works)
+            raise SourceError(f"{_doing(self.bounds)} it takes too long")
 
     def _nonsense(self, error: Nonsense) -> SourceError:
         """Say that a child is not to be trusted any more."""
         self.close()
         log.warning("source.child.nonsense", what=str(error))
-        return SourceError("the file makes its reader talk nonsense")
+        return SourceError(f"the file makes its {_role(self.bounds)} talk nonsense")
 
     def _dead(self) -> SourceError:
         """Say how a child ended."""
@@ -130,26 +176,44 @@ class Child:
             data = b""
         self.close()
         if len(data) < FATE.size:
-            return SourceError("its reader could not be started", lasting=False)
+            return SourceError(f"its {_role(self.bounds)} could not be started", lasting=False)
         status = FATE.unpack(data)[0]
-        log.warning("source.child.ended", status=status)
-        return _told(status, self._bounds)
+        told = _told(status, self.bounds)
+        log.warning("source.child.ended", status=status, reason=str(told))
+        return told
+
+
+def _role(bounds: Bounds) -> str:
+    return "decoder" if bounds.works else "reader"
+
+
+def _doing(bounds: Bounds) -> str:
+    return "decoding" if bounds.works else "reading"
 
 
 def _told(status: int, bounds: Bounds) -> SourceError:
     """Put the end of a child into words."""
+    role = _role(bounds)
     if status == NOT_FORKED:
-        return SourceError("its reader could not be started", lasting=False)
+        return SourceError(f"its {role} could not be started", lasting=False)
     if os.WIFEXITED(status):
         if os.WEXITSTATUS(status) == OUT_OF_MEMORY:
             return SourceError(no_memory(bounds))
-        return SourceError("the file makes its reader fail")
+        return SourceError(f"the file makes its {role} fail")
     ended = os.WTERMSIG(status)
     if ended == signal.SIGXCPU:
-        return SourceError(f"reading it takes more than the {bounds.cpu_s} s of computing that a file may")
+        most = "its length lets it" if bounds.works else f"the {bounds.cpu_s} s of computing that a file may"
+        return SourceError(f"{_doing(bounds)} it takes more{' computing' if bounds.works else ''} than {most}")
     if ended in _CRASHES:
-        return SourceError("the file makes its reader crash")
-    return SourceError("its reader was killed", lasting=False)
+        return SourceError(f"the file makes its {role} crash")
+    return SourceError(f"its {role} was killed", lasting=False)
+
+
+class Family(Protocol):
+    """Where children come from, and go."""
+
+    def child(self, stop: Event, bounds: Bounds | None = None) -> Child: ...  # noqa: D102
+    def give(self, child: Child) -> None: ...  # noqa: D102
 
 
 class Children:
@@ -162,6 +226,11 @@ class Children:
         self._control: socket.socket | None = None
 
     @property
+    def bounds(self) -> Bounds:
+        """Give what a child may take where nothing else is said."""
+        return self._bounds
+
+    @property
     def zygote(self) -> int | None:
         """Give the zygote's process id."""
         return self._zygote.pid if self._zygote is not None else None
@@ -172,15 +241,19 @@ class Children:
             self._bounds = bounds or self._bounds
             self._started()
 
-    def child(self, stop: Event) -> Child:
-        """Start a child. SourceError when there is no room for one."""
+    def give(self, child: Child) -> None:
+        """End a child that is not needed any more."""
+        child.close()
+
+    def child(self, stop: Event, bounds: Bounds | None = None) -> Child:
+        """Start a child, with the usual bounds or others. SourceError when there is no room for one."""
         try:
             line, theirs = socket.socketpair()
             fate, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         except OSError as error:
             raise SourceError("there is no room for its reader", lasting=False) from error
         with theirs, its, self._lock:
-            bounds = self._bounds
+            bounds = bounds or self._bounds
             for last in (False, True):
                 try:
                     socket.send_fds(self._started(), [bounds.pack()], [theirs.fileno(), its.fileno()])

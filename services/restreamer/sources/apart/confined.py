@@ -16,22 +16,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from services.restreamer.sources.apart.calls import confine_calls
+
+OUT_OF_MEMORY: Final = 75
+"""How a child ends that cannot even say so."""
 _PDEATHSIG: Final = 1
 _NO_NEW_PRIVS: Final = 38
 _NOBODY: Final = 65534
-_FORM: Final = struct.Struct("<QI")
+_FORM: Final = struct.Struct("<QI?")
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How much of memory (bytes, beside what all such processes share) and of a core's time from word to word."""
+    """How much of memory (bytes, beside what all such processes share) and of a core's time from word to word.
+
+    `works`: it decodes and encodes, in threads; its computing is bounded by the length of what it was given.
+    """
 
     memory: int = 512 << 20
     cpu_s: int = 10
+    works: bool = False
 
     def pack(self) -> bytes:
         """Put them into bytes."""
-        return _FORM.pack(self.memory, self.cpu_s)
+        return _FORM.pack(self.memory, self.cpu_s, self.works)
 
     @classmethod
     def unpack(cls, data: bytes) -> Bounds:
@@ -57,15 +65,17 @@ def confine(bounds: Bounds, parent: int) -> None:
         os._exit(1)
     _bound(resource.RLIMIT_AS, (kib["VmSize"] << 10) + bounds.memory)
     _bound(resource.RLIMIT_DATA, (kib["VmData"] << 10) + bounds.memory)
-    for what in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE, resource.RLIMIT_NPROC, resource.RLIMIT_NOFILE):
+    for what in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE):
         _bound(what, 0)
-    renew(bounds)
+    if not bounds.works:  # threads count as processes, and so do those of others
+        _bound(resource.RLIMIT_NPROC, 0)
+    bound_computing(int(time.process_time()) + 1 + bounds.cpu_s)
+    confine_calls(threads=bounds.works)
 
 
-def renew(bounds: Bounds) -> None:
-    """Let the process compute for as long again. The kernel counts whole seconds; SIGXCPU ends it."""
-    soft = int(time.process_time()) + 1 + bounds.cpu_s
-    resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+def bound_computing(until_s: int) -> None:
+    """Let the process compute until it has taken so much of its cores' time; SIGXCPU ends it."""
+    resource.setrlimit(resource.RLIMIT_CPU, (until_s, resource.getrlimit(resource.RLIMIT_CPU)[1]))
 
 
 def _bound(what: int, most: int) -> None:
@@ -75,3 +85,10 @@ def _bound(what: int, most: int) -> None:
 def _status() -> list[tuple[str, str]]:
     lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return [(name, value.strip()) for name, _, value in (line.partition(":") for line in lines)]
+
+
+def no_memory(bounds: Bounds) -> str:
+    """Say that a file takes too much."""
+    return (
+        f"{'decoding' if bounds.works else 'reading'} it takes more memory than a file may ({bounds.memory >> 20} MiB)"
+    )

@@ -10,7 +10,7 @@ from typing import Final
 
 from services.restreamer.model import SourceError
 from services.restreamer.sources.apart import wire
-from services.restreamer.sources.apart.children import Children, children
+from services.restreamer.sources.apart.children import Family, children
 from services.restreamer.sources.apart.wire import Message, Order, Said
 from services.restreamer.sources.demux import Demux, Raw
 from services.restreamer.sources.files import Readable
@@ -26,12 +26,13 @@ _FILES: Final = frozenset({Said.READ, Said.JUMP})
 class Apart:
     """A container opened in a child. SourceError from all it does; the child's death is one."""
 
-    def __init__(self, file: Readable, container: Container, *, stop: Event, family: Children | None = None) -> None:
+    def __init__(self, file: Readable, container: Container, *, stop: Event, family: Family | None = None) -> None:
         self.container: Container = container
         self._file = Guarded(file)
         self._idle = 0
         self._asked: Message | None = None  # what is to be answered before frames go on
-        self._child = (family or children()).child(stop)
+        self._family: Family = family or children()
+        self._child = self._family.child(stop)
         try:
             seekable = wire.SEEKABLE * self._file.seekable()
             opened = self._ordered(Order.OPEN, flags=seekable, number=wire.CONTAINERS.index(container))
@@ -94,8 +95,8 @@ class Apart:
             self._reply(message)
 
     def close(self) -> None:
-        """End the child; the file is its maker's."""
-        self._child.close()
+        """Give the child back; the file is its maker's."""
+        self._family.give(self._child)
 
     def _halt(self) -> None:
         """Have frames end of which not all were taken."""
@@ -147,6 +148,6 @@ class Apart:
         return SourceError(message.text or "it cannot be read", lasting=bool(message.flags & wire.LASTING))
 
 
-def apart(stop: Event) -> Demux:
-    """Give what opens strangers' files; `stop` ends its waits."""
-    return partial(Apart, stop=stop)
+def apart(stop: Event, family: Family | None = None) -> Demux:
+    """Give what opens strangers' files, in children of a family; `stop` ends its waits."""
+    return partial(Apart, stop=stop, family=family)

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final, Never
 
-from services.restreamer.model import SourceError
-from services.restreamer.sources.apart import wire
-from services.restreamer.sources.apart.confined import Bounds, renew
-from services.restreamer.sources.apart.wire import Batch, Nonsense, Order, Said, Told
-from services.restreamer.sources.demux import Demuxer
-from services.restreamer.sources.picture_files import KINDS, decode_pixels
+import av
 
-OUT_OF_MEMORY: Final = 75
-"""How a child ends that cannot even say so."""
+from services.restreamer.model import FLICKS, SourceError
+from services.restreamer.sources.apart import wire
+from services.restreamer.sources.apart.confined import OUT_OF_MEMORY, Bounds, bound_computing, no_memory
+from services.restreamer.sources.apart.wire import Batch, Nonsense, Order, Said, Told
+from services.restreamer.sources.apart.works import Given, Work, unpacked
+from services.restreamer.sources.demux import Demuxer, Raw
+from services.restreamer.sources.picture_files import KINDS, decode_pixels
+from shared.errors import MediaError
+
+_WORKING: Final = frozenset({Order.BEGIN, Order.PUSH, Order.FINISH})
 _RENEW_S: Final = 0.2
+MOST_COMPUTING: Final = 20
+"""Seconds of computing for each second of what is decoded and encoded: whatever takes longer is not for live."""
 _TOLD_AGAIN: Final = 64  # messages after which a container is taken to have told what it knows
 
 
@@ -73,6 +80,27 @@ class _File:
             raise _YoursError(torn=bool(flags & wire.TORN))
 
 
+class Meter:
+    """Bounds computing by the length of what was given: a start, and so many times that (MOST_COMPUTING)."""
+
+    def __init__(self, start_s: int) -> None:
+        self._from = time.process_time() + start_s
+        self._first: int | None = None
+        self._length = 0
+        self._until = 0
+        self.note(None)
+
+    def note(self, at: int | None) -> None:
+        """Take note of a packet's decode time, flicks."""
+        if at is not None:
+            self._first = at if self._first is None else self._first
+            self._length = max(self._length, at - self._first)
+        until = int(self._from + MOST_COMPUTING * self._length / FLICKS) + 1
+        if until != self._until:
+            self._until = until
+            bound_computing(until)
+
+
 class Inside:
     """Carries out what the parent orders, one order after the other."""
 
@@ -80,6 +108,9 @@ class Inside:
         self._line = line
         self._bounds = bounds
         self._demuxer: Demuxer | None = None
+        self._work: Work | None = None
+        self._meter = Meter(bounds.cpu_s)
+        self._left = 0
         self._batch = Batch()
         self._told = Told()
         self._messages = 0
@@ -88,14 +119,20 @@ class Inside:
 
     def serve(self) -> None:
         """Serve until the parent closes the line."""
+        self._left = _in_use()
         try:
             while True:
                 order, flags, number, data = self._take()
-                self._renew()
                 try:
-                    self._carry_out(order, flags, number, data)
+                    if order in _WORKING:
+                        self._work_on(order, data)
+                    else:
+                        self._renew()
+                        self._carry_out(order, flags, number, data)
                 except (SourceError, Nonsense, MemoryError) as error:
                     self._fail(error)
+                except (MediaError, av.error.FFmpegError) as error:
+                    self._fail(SourceError(f"the file cannot be encoded: {error}"))
         except _Closed:
             pass
         except MemoryError:
@@ -108,7 +145,8 @@ class Inside:
             self._open(flags, number)
         elif order == Order.CLOSE:
             self._close()
-            self._say(Said.DONE)
+            gc.collect()
+            self._say(Said.DONE, number=max(_in_use() - self._left, 0))
         elif order == Order.PICTURE:
             pixels = decode_pixels(KINDS[number & 0xFF], data, number >> 8)
             self._say(Said.DONE, number=pixels.shape[0] << 32 | pixels.shape[1], data=pixels.tobytes())
@@ -119,7 +157,23 @@ class Inside:
         elif order == Order.SEEK:
             self._say(Said.DONE, number=self._demuxer.seek(number))
         else:
-            self._frames(self._demuxer)
+            self._give(self._demuxer.frames())
+
+    def _work_on(self, order: int, data: bytes) -> None:
+        """Begin work, or go on with it."""
+        self._halted = False
+        self._batch = Batch()
+        if order == Order.BEGIN:
+            self._close()
+            self._meter = Meter(self._bounds.cpu_s)
+            self._work = work = unpacked(data).work()
+            self._give(work.begin(), work)
+        elif self._work is None:
+            raise SourceError("nothing is begun")
+        else:
+            work, given = self._work, Given.unpack(data)
+            self._meter.note(given.packet.dts if order == Order.PUSH and given.packet else None)
+            self._give(work.push(given) if order == Order.PUSH else work.finish(given), work)
 
     def _open(self, flags: int, number: int) -> None:
         self._close()
@@ -129,22 +183,25 @@ class Inside:
         self._say(Said.DONE, flags=wire.COVERED * demuxer.has_cover)
 
     def _close(self) -> None:
+        self._work = None
         if self._demuxer is not None:
             self._demuxer.close()
             self._demuxer = None
 
-    def _frames(self, demuxer: Demuxer) -> None:
-        for raw in demuxer.frames():
+    def _give(self, frames: Iterable[Raw], work: Work | None = None) -> None:
+        for raw in frames:
             if self._halted:
                 break
             self._batch.add(raw)
             if self._batch.full:
                 self._say(Said.GIVEN)
                 self._halted = bool(self._take()[1] & wire.HALT)
-                self._renew()
+                if work is None:
+                    self._renew()
             if self._halted:
                 break
-        self._say(Said.ENDED)
+        over = work is not None and work.over
+        self._say(Said.ENDED, flags=wire.OVER * over, number=work.reached if work is not None else 0)
 
     def _ask(self, said: Said, number: int, flags: int) -> tuple[int, int, bytes]:
         """Ask the parent about its file; what was demuxed before goes with the question."""
@@ -161,7 +218,7 @@ class Inside:
         now = time.process_time()
         if now - self._renewed > _RENEW_S or not self._renewed:
             self._renewed = now
-            renew(self._bounds)
+            bound_computing(int(now) + 1 + self._bounds.cpu_s)
 
     def _fail(self, error: SourceError | Nonsense | MemoryError) -> None:
         text, flags = str(error), wire.LASTING
@@ -206,6 +263,23 @@ class Inside:
         return data
 
 
-def no_memory(bounds: Bounds) -> str:
-    """Say that a file takes too much."""
-    return f"reading it takes more memory than a file may ({bounds.memory >> 20} MiB)"
+class _Heap(ctypes.Structure):
+    """What mallinfo2(3) gives; glibc's alone has it."""
+
+    _fields_ = (
+        ("_before", ctypes.c_size_t * 4), ("mapped", ctypes.c_size_t), ("_freed", ctypes.c_size_t * 2),
+        ("used", ctypes.c_size_t), ("_rest", ctypes.c_size_t * 2),
+    )  # fmt: skip
+
+
+def _in_use() -> int:
+    """Count the bytes that are allocated, and give back to the system what is not; 0 where that cannot be told."""
+    library = ctypes.CDLL(None)
+    try:
+        tell, trim = library.mallinfo2, library.malloc_trim
+    except AttributeError:
+        return 0
+    tell.restype = _Heap
+    trim(0)
+    heap = tell()
+    return int(heap.used + heap.mapped)

@@ -55,6 +55,9 @@ class Order(IntEnum):
     POSITION = 7
     CLOSE = 8
     PICTURE = 9
+    BEGIN = 10
+    PUSH = 11
+    FINISH = 12
 
 
 BROKEN: Final = 1
@@ -90,6 +93,11 @@ YOURS: Final = 2
 """With FAILED: it is what the file broke off with."""
 COVERED: Final = 4
 """With DONE: there is a picture that comes with sound alone."""
+OVER: Final = 8
+"""With ENDED: work needs no more."""
+FATE: Final = struct.Struct("<i")
+"""How a child ended, as waitpid tells it; or NOT_FORKED."""
+NOT_FORKED: Final = -1
 
 
 @dataclass(frozen=True, slots=True)

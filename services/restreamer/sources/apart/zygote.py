@@ -13,21 +13,19 @@ import os
 import select
 import signal
 import socket
-import struct
 from collections.abc import Iterator
 from typing import Final
 
 from services.restreamer.model import SourceError
+from services.restreamer.playout.warming import warm
 from services.restreamer.sources.apart.confined import Bounds, confine
 from services.restreamer.sources.apart.inside import Inside
-from services.restreamer.sources.apart.wire import CONTAINERS
+from services.restreamer.sources.apart.wire import CONTAINERS, FATE, NOT_FORKED
 from services.restreamer.sources.demux import Demuxer
 from services.restreamer.sources.files import SequentialFile
 from services.restreamer.sources.memory import bound_allocations
 from services.restreamer.sources.picture_files import decode_pixels
 
-FATE: Final = struct.Struct("<i")
-NOT_FORKED: Final = -1
 LONGEST: Final = 64
 _GIF: Final = bytes.fromhex("47494638396101000100800000000000ffffff2c00000000010001000002024401003b")
 """A picture of one pixel."""
@@ -95,10 +93,10 @@ class Zygote:
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            handle = os.dup2(line.detach(), 3)
+            kept = socket.socket(fileno=os.dup2(line.detach(), 3))
             os.closerange(4, os.sysconf("SC_OPEN_MAX"))
             confine(bounds, self._pid)
-            Inside(socket.socket(fileno=handle), bounds).serve()
+            Inside(kept, bounds).serve()
             code = 0
         finally:
             os._exit(code)
@@ -136,6 +134,7 @@ def _warm() -> None:
         with contextlib.suppress(SourceError):
             Demuxer(SequentialFile(_Nothing()), container)
     decode_pixels("gif", _GIF, 1)
+    warm()
 
 
 class _Nothing:

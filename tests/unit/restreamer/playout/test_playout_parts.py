@@ -9,7 +9,7 @@ import pytest
 
 from services.restreamer.model import FLICKS, Media, Packet, SourceError
 from services.restreamer.playout.ahead import Ahead, Failures, Listing
-from services.restreamer.playout.evener import Evener
+from services.restreamer.playout.evener import LONGEST_STILL, Evener
 from services.restreamer.playout.lane import Lane
 from services.restreamer.playout.programme import Programme
 from services.restreamer.playout.slots import Slots
@@ -43,6 +43,25 @@ def test_a_frame_stays_on_up_to_the_out_point() -> None:
     slots: Slots[str] = Slots(Fraction(25))
     shown = [*slots.push(0, "a"), *slots.push(FRAME, "b"), *slots.finish(10 * FRAME)]
     assert [frame for _, frame in shown] == ["a"] + 9 * ["b"]
+
+
+@pytest.mark.parametrize(
+    ("step", "shown"), [(FRAME, 1), (10 * FRAME, 10), (2 * FLICKS, 50), (3 * FLICKS, 50), (600 * FLICKS, 50)]
+)
+def test_the_last_picture_stays_on_as_long_as_the_one_before_it_and_two_seconds_at_most(step: int, shown: int) -> None:
+    slots: Slots[str] = Slots(Fraction(25))
+    frames = [frame for _, frame in (*slots.push(0, "a"), *slots.push(step, "b"), *slots.finish())]
+    assert frames == ["a"] * (step // FRAME) + ["b"] * shown
+
+
+@pytest.mark.parametrize("duration", [-FLICKS, 3 * LONGEST_STILL, 1 << 60])
+def test_a_picture_that_is_to_stay_on_for_longer_than_any_moves_nothing_beyond_that(duration: int) -> None:
+    evener = Evener()
+    evener.even(Packet("video", 0, 0, duration, key=True, data=b""))
+    after = evener.even(Packet("video", 5 * LONGEST_STILL, 5 * LONGEST_STILL, FRAME, key=False, data=b""))
+    assert after.dts == (LONGEST_STILL if duration > 0 else 0)
+    late = evener.even(Packet("video", 5 * LONGEST_STILL + FRAME, 9 * LONGEST_STILL, FRAME, key=False, data=b""))
+    assert late.pts == late.dts
 
 
 CADENCES = [

@@ -347,7 +347,8 @@ async def test_whoever_cannot_read_an_hour_has_it_rebuilt(nats: NatsServer, tmp_
         assert [(one.hour, one.key) for one in asked] == [(record.hours[1].hour, record.hours[1].key)], "once"
         async with running_archiver(nats.url, tmp_path, clock):
             await made.js.publish(
-                f"recordings.rebuild.{ACCOUNT}.{event}", asked[0].model_dump_json().encode(), stream="COMMANDS_ARCHIVER",
+                f"recordings.rebuild.{ACCOUNT}.{event}", asked[0].model_dump_json().encode(),
+                stream="COMMANDS_ARCHIVER",
                 headers={"ce-id": "1", "ce-type": "recordings.rebuild", "ce-source": "gateway"},
             )  # fmt: skip
 

@@ -146,6 +146,8 @@ class Inside:
         elif order == Order.CLOSE:
             self._close()
             gc.collect()
+            if self._bounds.works:  # pictures are large, and the next ones may not come for hours
+                _give_back()
             self._say(Said.DONE, number=max(_in_use() - self._left, 0))
         elif order == Order.PICTURE:
             pixels = decode_pixels(KINDS[number & 0xFF], data, number >> 8)
@@ -273,13 +275,17 @@ class _Heap(ctypes.Structure):
 
 
 def _in_use() -> int:
-    """Count the bytes that are allocated, and give back to the system what is not; 0 where that cannot be told."""
-    library = ctypes.CDLL(None)
-    try:
-        tell, trim = library.mallinfo2, library.malloc_trim
-    except AttributeError:
+    """Count the bytes that are allocated; 0 where that cannot be told."""
+    tell = getattr(ctypes.CDLL(None), "mallinfo2", None)
+    if tell is None:
         return 0
     tell.restype = _Heap
-    trim(0)
     heap = tell()
     return int(heap.used + heap.mapped)
+
+
+def _give_back() -> None:
+    """Give what is not allocated any more back to the system (malloc_trim(3), glibc's)."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

@@ -14,7 +14,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 FILE = ROOT / "compose" / "compose.yaml"
 PROJECT = "reelay-check"
-LABELS = {"project": "com.docker.compose.project", "service": "com.docker.compose.service"}
+LABELS = {"project": "com.docker.compose.project", "service": "com.docker.compose.service",
+          "number": "com.docker.compose.container-number"}  # fmt: skip
 
 
 class MissingEngine(Exception):  # noqa: N818  names what happened
@@ -100,7 +101,15 @@ class Stack:
         """Take everything down, volumes too; what fails is in the log."""
         with contextlib.suppress(CheckFailed):
             self._compose("logs", "--tail", "200")
+        self.remove_scaled()
         self._compose("down", "-v", "--timeout", "5")
+
+    def remove_scaled(self) -> None:
+        """Remove each second container of a service, with which podman-compose's `down` would leave pod and volumes."""
+        labels = [f"label={LABELS['project']}={PROJECT}", f"label={LABELS['number']}=2"]
+        found = self._ask("ps", "-aq", *(part for label in labels for part in ("--filter", label))).split()
+        if found:
+            self._ask("rm", "-f", *found)
 
     def containers(self, service: str) -> list[str]:
         """List the running containers of a service, oldest first."""

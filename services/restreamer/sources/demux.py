@@ -21,7 +21,8 @@ from services.restreamer.sources.memory import bound_allocations
 from services.restreamer.sources.payloads import AsIs, ByteStream, Payload, payload_of
 from services.restreamer.sources.sniff import Container
 from services.restreamer.sources.tracks import audio_track, frame_duration, rate_of, told_colours, video_track
-from services.restreamer.turns import Turn, told_by
+from services.restreamer.sources.upright import decoded_colours, decoded_turn, is_upright
+from services.restreamer.turns import Turn
 
 BUFFER: Final = 1 << 16
 _TURNING: Final = frozenset(("mp4", "matroska"))
@@ -115,6 +116,7 @@ class Demuxer:
 
     def __init__(self, file: Readable, container: Container) -> None:
         self.container: Container = container
+        self._certain = False  # that pictures are not turned, without decoding one
         self._turn: Turn | None = None if container in _TURNING else ""  # known with the first keyframe
         self._begin_with(file)
 
@@ -252,11 +254,14 @@ class Demuxer:
         if isinstance(stream, VideoStream) and self._turn is None:
             if packet is None or not packet.is_keyframe:
                 return None
-            self._turn = _turn(stream, packet)
+            if self.container == "mp4" and stream.codec_context.name == "h264" and isinstance(payload, AsIs):
+                self._certain = is_upright(self._file.file, stream.id, bytes(packet))
+            self._turn = "" if self._certain else decoded_turn(stream, packet)
         flow.described = payload.config
         track = _described(stream, payload, self._turn or "")
         if self.container in _TURNING and isinstance(stream, VideoStream):
-            track = replace(track, colours=told_colours(stream))
+            colours = told_colours(stream)
+            track = replace(track, colours=decoded_colours(payload.config, colours) if self._certain else colours)
         flow.length = frame_duration(track) or 0
         return track
 
@@ -318,17 +323,6 @@ def _read(
             last[index], packet = packet, last.get(index)
         if packet is not None:
             yield packet
-
-
-def _turn(stream: VideoStream, packet: AvPacket[Any]) -> Turn:
-    """Read how pictures are turned: FFmpeg tells it with a decoded picture alone."""
-    context = stream.codec_context
-    try:
-        context.thread_count = 1
-        frames = [*context.decode(packet), *context.decode(None)]
-    except (av.FFmpegError, ValueError):
-        return ""
-    return told_by(frames[0]) if frames else ""
 
 
 def _described(stream: VideoStream | AudioStream, payload: Payload, turn: Turn) -> Track:

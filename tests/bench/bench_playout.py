@@ -1,6 +1,6 @@
 """Playing recordings out as live, beside ffmpeg: `make bench BENCH=playout`.
 
-`python -m tests.bench.bench_playout [--tasks 10] [--most 40] [--seconds 30] [--pace 60] [--starts 10]`
+`python -m tests.bench.bench_playout [--tasks 10] [--most 40] [--seconds 30] [--pace 60] [--starts 10] [--form flv]`
 
 A whole stack runs; restreams play a 1080p30 5 Mbps file of 16 s (H.264, AAC, B-frames, GOPs of 2 s) from the library,
 over and over, to RTMP receivers that only read. CPU is the restreamer's user + system time in percent of one core, less
@@ -15,6 +15,7 @@ import argparse
 import contextlib
 import functools
 import http.server
+import subprocess
 import tempfile
 import threading
 import time
@@ -45,10 +46,10 @@ class Options(NamedTuple):
 
 def library(live: StackUnderTest, source: Path) -> str:
     """Put the file into the account's library; give its address."""
-    place = live.folder / "library" / "main" / "bench.flv"
+    place = live.folder / "library" / "main" / source.name
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_bytes(source.read_bytes())
-    return "reelay:library/bench.flv"
+    return f"reelay:library/{source.name}"
 
 
 def start(live: StackUnderTest, url: str, targets: Sequence[str]) -> str:
@@ -153,11 +154,16 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=30)
     parser.add_argument("--pace", type=int, default=60, help="s to look at the pace; the bound is for 600")
     parser.add_argument("--starts", type=int, default=10)
+    parser.add_argument("--form", choices=("flv", "mp4"), default="flv", help="what file is played")
     arguments = parser.parse_args()
     print(machine(), flush=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        options = Options(write_flv(make_stream(folder), LOOP_S, folder / "bench.flv"), arguments.seconds, folder)
+        source = write_flv(make_stream(folder), LOOP_S, folder / "bench.flv")
+        if arguments.form == "mp4":
+            source, flv = folder / "bench.mp4", source
+            subprocess.run([*QUIET, "-i", str(flv), "-c", "copy", str(source)], check=True)
+        options = Options(source, arguments.seconds, folder)
         with (
             stack(folder / "stack") as live,
             sink(folder, "drain") as drain,
@@ -168,7 +174,7 @@ def main() -> None:
             paces(live, options, watched, arguments.pace)
             url = library(live, options.source)
             rows = [first_frames(live, watched, url, "library", arguments.starts)]
-            rows += [first_frames(live, watched, f"{address}/bench.flv", "http", arguments.starts)]
+            rows += [first_frames(live, watched, f"{address}/{source.name}", "http", arguments.starts)]
             print(table(("first picture from", "runs", "least ms", "median ms", "most ms"), rows), flush=True)
 
 

@@ -31,7 +31,11 @@ VIDEO = {
     ],
     "hevc": ["-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "log-level=error:open-gop=0"],
 }
-AUDIO = {"aac": ["-c:a", "aac", "-b:a", "96k"], "opus": ["-c:a", "libopus", "-b:a", "64k"]}
+AUDIO = {
+    "aac": ["-c:a", "aac", "-b:a", "96k"],
+    "opus": ["-c:a", "libopus", "-b:a", "64k"],
+    "mp3": ["-c:a", "libmp3lame", "-b:a", "64k", "-ar", "44100"],
+}
 
 
 def run(*arguments: str | Path, data: bytes | None = None) -> bytes:

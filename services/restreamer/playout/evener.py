@@ -24,16 +24,18 @@ class Evener:
 
     def even(self, packet: Packet) -> Packet:
         """Give the packet with its times on the line without jumps."""
-        if packet.pts - packet.dts > LONGEST_DELAY:
-            packet = replace(packet, pts=packet.dts)
-        dts, reach = packet.dts + self.shift, self._reach
+        dts, shift, reach, kind, lasts = packet.dts, self.shift, self._reach, packet.kind, self._last
+        if packet.pts - dts > LONGEST_DELAY:
+            packet = replace(packet, pts=dts)
+        at = dts + shift
         if reach is not None:
-            last = self._last.get(packet.kind, dts)
-            if dts > reach + LONGEST_HOLE or dts < last - BACKWARD:
-                self.shift += max(reach, last) - dts
-                dts = packet.dts + self.shift
-        self._last[packet.kind] = dts
+            last = lasts.get(kind, at)
+            if at > reach + LONGEST_HOLE or at < last - BACKWARD:
+                shift = self.shift = shift + max(reach, last) - at
+                at = dts + shift
+        lasts[kind] = at
         length = packet.duration
-        end = dts + (length if 0 <= length <= LONGEST_STILL else min(max(length, 0), LONGEST_STILL))
-        self._reach = end if reach is None or end > reach else reach
-        return packet.later(self.shift) if self.shift else packet
+        end = at + (length if 0 <= length <= LONGEST_STILL else min(max(length, 0), LONGEST_STILL))
+        if reach is None or end > reach:
+            self._reach = end
+        return packet.later(shift) if shift else packet

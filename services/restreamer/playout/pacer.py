@@ -21,8 +21,6 @@ LEAST_NS = 5_000_000
 """A pause between two steps at least."""
 TICK_NS = 20_000_000
 """The pause while there is nothing to send."""
-LOOK_AFTER_NS = 80_000_000
-"""Outputs that are given something look at answers and calls so often."""
 IDLE_NS = 100_000_000
 LOOK_NS = 200_000_000
 BEHIND_NS = 1_000_000_000
@@ -65,7 +63,7 @@ class Pacer:
         self._lock = Lock()
         self._targets: tuple[TargetSpec, ...] | None = None
         self._anchor_ns: int | None = None  # when decode time 0 is, or was, due
-        self._called_ns = self._live_ns = self._looked_ns = self._ticked_ns = self._paused_ns = -1
+        self._called_ns = self._live_ns = self._looked_ns = self._paused_ns = -1
         self._starved = self._started = False
         self._states: tuple[TargetStatus, ...] = ()
         self._file = 0
@@ -135,14 +133,11 @@ class Pacer:
             if end is not None:
                 self._finish(end)
                 return None
-        sent = False
         if not self.paused and self._resume(now, head):
-            sent = self._send(now, head)
+            self._send(now, head)
         elif self.paused and self._paused_ns < 0:
             self._paused_ns = now
-        if not sent or now - self._ticked_ns >= LOOK_AFTER_NS:
-            self._ticked_ns = now
-            self._outputs.tick()
+        self._outputs.tick()
         if now - self._looked_ns >= LOOK_NS or self._looked_ns < 0:
             self._looked_ns = now
             self._see()
@@ -207,15 +202,14 @@ class Pacer:
         settled = self._live_ns >= 0 and now - self._live_ns >= SETTLE_NS
         return settled or now - self._called_ns >= CONNECT_NS
 
-    def _send(self, now: int, head: Batch | None) -> bool:
-        """Send what is due, `head` and what follows it; tell whether anything was."""
+    def _send(self, now: int, head: Batch | None) -> None:
+        """Send what is due: `head`, and what follows it."""
         assert self._anchor_ns is not None  # noqa: S101  set by _resume
-        ring, until_ns, any_sent = self._ring, now - self._anchor_ns + EARLY_NS + SLACK_NS, False
+        ring, until_ns = self._ring, now - self._anchor_ns + EARLY_NS + SLACK_NS
         while head is not None and head.due_ns <= until_ns:
             batch = ring.due(until_ns)
             if batch is None:  # it was cut off meanwhile
                 break
-            any_sent = True
             self._outputs.feed(batch.units, batch.ready)
             sent = batch.sent
             if sent.video is not None and sent.video is not self._last:
@@ -226,7 +220,6 @@ class Pacer:
             if leads is not None and leads is not self._noted and self._notes is not None and not leads.part.live:
                 self._note(self._notes, leads)
             head = ring.head()
-        return any_sent
 
     def _note(self, notes: Notes, entry: Entry) -> None:
         """Note what follows, as far as it is known; a live event has no place in the list."""

@@ -39,6 +39,7 @@ class Ring:
         self._batches: deque[Batch] = deque()
         self._open: Batch | None = None  # the last one, which is not prepared yet
         self._size = 0
+        self._copies = 1  # what is prepared is there once more
         self._full = False
         self._over: Ended | None = None
         self.sent = Sent()
@@ -69,6 +70,7 @@ class Ring:
             self._over = None
         for batch in made:
             batch.ready = self._prepare(batch.units)
+            self._copies = 2 if batch.ready is not None else self._copies
 
     def _add(self, entries: Sequence[Entry]) -> list[Batch]:
         """Add entries, sound to the last batch where it belongs there; give the batches that are whole now."""
@@ -195,5 +197,5 @@ class Ring:
         length = batches[-1].due_ns - batches[0].due_ns
         return (
             length * denominator >= to_ns(self._bounds.length) * numerator
-            or self._size * denominator >= self._bounds.size * numerator
+            or self._size * self._copies * denominator >= self._bounds.size * numerator
         )

@@ -21,7 +21,8 @@ from services.restreamer.sources.memory import bound_allocations
 from services.restreamer.sources.payloads import AsIs, ByteStream, Payload, payload_of
 from services.restreamer.sources.sniff import Container
 from services.restreamer.sources.tracks import audio_track, frame_duration, rate_of, told_colours, video_track
-from services.restreamer.turns import Turn, told_by
+from services.restreamer.sources.upright import decoded_colours, decoded_turn, is_upright
+from services.restreamer.turns import Turn
 
 BUFFER: Final = 1 << 16
 _TURNING: Final = frozenset(("mp4", "matroska"))
@@ -51,7 +52,7 @@ class Raw:
 
 
 @dataclass(slots=True)
-class _Flow:
+class Flow:
     """A track's frames: how long a tick is in flicks, and what the last frame told."""
 
     stream: VideoStream | AudioStream
@@ -67,6 +68,15 @@ class _Flow:
     def __post_init__(self) -> None:
         self.half = self.denominator // 2
         self.kind = "video" if isinstance(self.stream, VideoStream) else "audio"
+
+    @classmethod
+    def of(cls, stream: VideoStream | AudioStream) -> Flow:
+        """Begin with a track."""
+        return cls(stream, *_scale(stream))
+
+    def flicks(self, ticks: int) -> int:
+        """Turn the track's ticks into flicks."""
+        return _flicks(ticks, (self.numerator, self.denominator))
 
 
 class Demuxing(Protocol):
@@ -106,9 +116,14 @@ class Demuxer:
 
     def __init__(self, file: Readable, container: Container) -> None:
         self.container: Container = container
+        self._certain = False  # that pictures are not turned, without decoding one
         self._turn: Turn | None = None if container in _TURNING else ""  # known with the first keyframe
+        self._begin_with(file)
+
+    def _begin_with(self, file: Readable) -> None:
+        """Open a file of the container."""
         self._file = Guarded(file)
-        self._input = _opened(self._file, container)
+        self._input = _opened(self._file, self.container)
         try:
             self._video_stream, self._audio_stream = _chosen(self._input)
             self._payloads = {
@@ -201,8 +216,8 @@ class Demuxer:
     def frames(self) -> Iterator[Raw]:
         """Give the frames as they come, from where the last `seek` went."""
         streams = [s for s in (self._video_stream, self._audio_stream) if s is not None]
-        flows = {stream.index: _Flow(stream, *_scale(stream)) for stream in streams}
-        for packet in _read(self._input, streams, self._file):
+        flows = {stream.index: Flow.of(stream) for stream in streams}
+        for packet in self._packets(streams):
             flow = flows[packet.stream_index]
             payload, key = self._payloads[packet.stream_index], packet.is_keyframe
             if next(packet.iter_sidedata(), None) is not None and packet.has_sidedata("new_extradata"):
@@ -219,28 +234,34 @@ class Demuxer:
                 continue
             track = None
             if flow.described is not payload.config and flow.described != payload.config:
-                track = self._track_of(flow, payload, packet)
-            length = flow.length or _flicks(packet.duration or 0, (flow.numerator, flow.denominator))
+                track = self._track(flow, payload, packet)
+            length = flow.length or flow.flicks(packet.duration or 0)
             flow.following = pts + length
             yield Raw(flow.kind, dts, pts, length, key or flow.kind == "audio", data, track)
 
-    def _renewed(self, flow: _Flow, payload: Payload, news: bytes) -> Payload:
+    def _packets(self, streams: Sequence[VideoStream | AudioStream]) -> Iterator[AvPacket[Any]]:
+        return _read(self._input, streams, self._file)
+
+    def _renewed(self, flow: Flow, payload: Payload, news: bytes) -> Payload:
         """Take a configuration that comes with a frame."""
         if news != payload.config:
             payload = self._payloads[flow.stream.index] = payload_of(flow.stream.codec_context.name, news)
         return payload
 
-    def _track_of(self, flow: _Flow, payload: Payload, packet: AvPacket[Any]) -> Track | None:
+    def _track(self, flow: Flow, payload: Payload, packet: AvPacket[Any] | None = None) -> Track | None:
         """Describe a track by its configuration, which is new; not before it is known how its pictures are turned."""
         stream = flow.stream
         if isinstance(stream, VideoStream) and self._turn is None:
-            if not packet.is_keyframe:
+            if packet is None or not packet.is_keyframe:
                 return None
-            self._turn = _turn(stream, packet)
+            if self.container == "mp4" and stream.codec_context.name == "h264" and isinstance(payload, AsIs):
+                self._certain = is_upright(self._file.file, stream.id, bytes(packet))
+            self._turn = "" if self._certain else decoded_turn(stream, packet)
         flow.described = payload.config
         track = _described(stream, payload, self._turn or "")
         if self.container in _TURNING and isinstance(stream, VideoStream):
-            track = replace(track, colours=told_colours(stream))
+            colours = told_colours(stream)
+            track = replace(track, colours=decoded_colours(payload.config, colours) if self._certain else colours)
         flow.length = frame_duration(track) or 0
         return track
 
@@ -302,17 +323,6 @@ def _read(
             last[index], packet = packet, last.get(index)
         if packet is not None:
             yield packet
-
-
-def _turn(stream: VideoStream, packet: AvPacket[Any]) -> Turn:
-    """Read how pictures are turned: FFmpeg tells it with a decoded picture alone."""
-    context = stream.codec_context
-    try:
-        context.thread_count = 1
-        frames = [*context.decode(packet), *context.decode(None)]
-    except (av.FFmpegError, ValueError):
-        return ""
-    return told_by(frames[0]) if frames else ""
 
 
 def _described(stream: VideoStream | AudioStream, payload: Payload, turn: Turn) -> Track:

@@ -214,6 +214,13 @@ class LocalFile:
         except OSError as error:
             raise SourceError(f"the file cannot be read: {os.strerror(error.errno or 0)}") from error
 
+    def read_at(self, offset: int, buffer: memoryview) -> int:
+        """Fill a buffer from a byte on, wherever reading is; give how many bytes there were."""
+        try:
+            return os.preadv(self._file.fileno(), [buffer], offset)
+        except OSError as error:
+            raise SourceError(f"the file cannot be read: {os.strerror(error.errno or 0)}") from error
+
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Go to a byte; SourceError when there is none, as where a broken index leads."""
         try:

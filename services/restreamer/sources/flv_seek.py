@@ -69,7 +69,7 @@ class FlvFrom:
 def flv_from(file: Seekable, at: int) -> FlvFrom | None:
     """Begin a file some seconds before `at` (flicks, its own clock); None when its tags make no sense."""
     size = file.seek(0, 2)
-    found = _configuration(file)
+    found = configuration(file)
     if found is None:
         return None
     head, low = found
@@ -84,7 +84,7 @@ def flv_from(file: Seekable, at: int) -> FlvFrom | None:
     return FlvFrom(file, head, low)
 
 
-def _configuration(file: Seekable) -> tuple[bytes, int] | None:
+def configuration(file: Seekable) -> tuple[bytes, int] | None:
     """Give the file's header with its sequence headers' tags, and where the first frame's tag is."""
     data = _read(file, 0, 13)
     if data[:3] != b"FLV" or len(data) < 13:

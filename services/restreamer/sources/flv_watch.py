@@ -116,9 +116,10 @@ class FlvFinder:
         elif self._other is None and self._tags > _MOST_TAGS:
             self.doubt = None
 
-    def skip(self, to: int) -> None:  # noqa: ARG002  the form that all finders have
-        """Follow no more: where tags begin is not known."""
-        self._lost = True
+    def skip(self, to: int, *, known: bool = False) -> None:
+        """Go on with a tag; follow no more where it is not known that one begins there."""
+        self.doubt, self._other, self._next = None, None, to
+        self._lost = not known
 
 
 def _is_key(kind: int, body: bytes) -> bool:

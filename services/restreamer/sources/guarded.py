@@ -13,7 +13,7 @@ class Guarded:
     """Passes reads on. FFmpeg may read again after an error, of which PyAV keeps one and prints the others."""
 
     def __init__(self, file: Readable) -> None:
-        self._file = file
+        self.file = file
         self.error: SourceError | None = None
 
     @property
@@ -25,26 +25,26 @@ class Guarded:
         """Read on; nothing at the end, or where the file breaks off."""
         if self.error is None:
             try:
-                return self._file.read(size)
+                return self.file.read(size)
             except SourceError as error:
                 self.error = error
         return b""
 
     def seekable(self) -> bool:
         """Tell whether it can be read anywhere."""
-        known = getattr(self._file, "seekable", None)
-        return isinstance(self._file, Seekable) and (known is None or bool(known()))
+        known = getattr(self.file, "seekable", None)
+        return isinstance(self.file, Seekable) and (known is None or bool(known()))
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Go to a byte; -1 where that cannot be."""
-        if self.error is None and isinstance(self._file, Seekable):
+        if self.error is None and isinstance(self.file, Seekable):
             try:
-                return self._file.seek(offset, whence)
+                return self.file.seek(offset, whence)
             except SourceError as error:
                 self.error = error
         return -1
 
     def tell(self) -> int:
         """Tell the byte that is read next."""
-        tell = getattr(self._file, "tell", None)
+        tell = getattr(self.file, "tell", None)
         return -1 if tell is None else int(tell())

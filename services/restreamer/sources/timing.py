@@ -24,11 +24,14 @@ def complete(raws: Iterable[Raw]) -> Iterator[Raw]:
     waiting: dict[Kind, list[Raw]] = {"video": [], "audio": []}
     last: dict[Kind, int] = {}
     for raw in raws:
-        held = waiting[raw.kind]
-        if raw.dts is None and raw.kind not in last and raw.kind == "video" and len(held) < 64:
+        held, dts = waiting[raw.kind], raw.dts
+        if dts is not None and dts <= raw.pts and not held:  # as nearly always
+            last[raw.kind] = dts
+            yield raw
+            continue
+        if dts is None and raw.kind not in last and raw.kind == "video" and len(held) < 64:
             held.append(raw)  # decode times are known some frames later: these lie before them
             continue
-        dts = raw.dts
         if dts is None:
             dts = min(raw.pts, last.get(raw.kind, raw.pts - 1) + (raw.duration or 1))
         if held:
@@ -61,12 +64,14 @@ class Steady:
         for raw in raws:
             kind, dts = raw.kind, raw.dts or 0
             shift = shifts.setdefault(kind, self._newest)
-            expected = ends.get(kind)
-            if expected is not None and not -BACK < dts + shift - expected < FORWARD:
+            at = dts + shift
+            expected = ends.get(kind, at)
+            if not -BACK < at - expected < FORWARD:
                 shift = shifts[kind] = self._after_jump(dts, expected)
-            ends[kind] = dts + shift + (raw.duration or 1)
+                at = dts + shift
+            ends[kind] = at + (raw.duration or 1)
             if shift or raw.dts is None:
-                yield Raw(kind, dts + shift, raw.pts + shift, raw.duration, raw.key, raw.data, raw.track)
+                yield Raw(kind, at, raw.pts + shift, raw.duration, raw.key, raw.data, raw.track)
             else:
                 yield raw
 
@@ -93,13 +98,14 @@ def timed(raws: Iterable[Raw], tracks: dict[Kind, Track | None]) -> Iterator[tup
         if raw.track is not None:
             exact[kind] = frame_duration(raw.track)
         dts = raw.dts or 0
-        if kind in held:
-            began, before = held[kind]
-            dts = max(dts, began + 1)
+        pair = held.get(kind)
+        if pair is not None:
+            began, before = pair
+            dts = dts if dts > began else began + 1
             length = dts - began if kind == "video" else exact[kind] or before.duration
             usual[kind] = length = length or dts - began
-            shown = max(before.pts, began)
-            yield Packet(kind, began, shown, length, before.key, before.data), before.track
+            pts = before.pts
+            yield Packet(kind, began, max(began, pts), length, before.key, before.data), before.track
         held[kind] = dts, raw
     for dts, raw in sorted(held.values(), key=lambda pair: pair[0]):
         length = exact[raw.kind] or raw.duration or usual[raw.kind]

@@ -52,7 +52,7 @@ class TsFinder:
         self._next = max(base + begin + count * stride, self._next)
         return self._next if self.doubt is None else self.doubt
 
-    def skip(self, to: int) -> None:
+    def skip(self, to: int, *, known: bool = False) -> None:  # noqa: ARG002  the form that all finders have
         """Go on with the first packet from there on."""
         if self._stride:
             self._next = to + (self._start - to) % self._stride

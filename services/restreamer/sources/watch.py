@@ -62,8 +62,8 @@ class Finder(Protocol):
         """Give what has to stand before what follows a change."""
         ...
 
-    def skip(self, to: int) -> None:
-        """Go on with looking at another byte."""
+    def skip(self, to: int, *, known: bool = False) -> None:
+        """Go on with looking at another byte; it is `known` that a unit of the container begins there, or it is not."""
         ...
 
 
@@ -80,6 +80,11 @@ class Watch:
         self._held = bytearray()  # read, and not given yet; it ends at `_at`
         self._tail = bytearray()  # as above, what is looked at again
         self._over = False
+
+    @property
+    def file(self) -> Readable:
+        """The file that is read."""
+        return self._file
 
     @property
     def changed(self) -> str:
@@ -129,11 +134,11 @@ class Watch:
             self._file.seek(self._looked)
         return Rest(self._finder.head() + bytes(self._tail[doubt - begin :]), self._file)
 
-    def look_on(self) -> None:
-        """Look from here on: a demuxer has gone elsewhere."""
+    def look_on(self, *, known: bool = False) -> None:
+        """Look from here on: a demuxer has gone elsewhere. `known`: to where a tag or a packet begins."""
         self._looked = self._safe = self._at
         self._tail.clear()
-        self._finder.skip(self._at)
+        self._finder.skip(self._at, known=known)
 
     def _room(self) -> int:
         """Count the bytes that may be given: those before a change, what may be one, and what is not looked at yet."""

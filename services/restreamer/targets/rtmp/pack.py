@@ -46,19 +46,18 @@ class _Writer:
             return
         if stamp < EXTENDED:
             header = _HEADER.pack(chunk_stream << 24 | stamp, length << 8 | kind, _STREAM_ID)
-            joint = bytes((0xC0 | chunk_stream,))
         else:
-            # 5.3.1.3: where the header has an extended timestamp, each further chunk repeats it.
             header = _EXTENDED_HEADER.pack(chunk_stream << 24 | EXTENDED, length << 8 | kind, _STREAM_ID, stamp)
-            joint = struct.pack(">BI", 0xC0 | chunk_stream, stamp)
         self.heads.append(self.size + _STREAM_ID_AT)
-        if len(prefix) > CHUNK_SIZE:  # parameter sets, in a broken stream alone
-            prefix, data = b"", prefix + data
-        first = CHUNK_SIZE - len(prefix)
         self.size += len(header) + length
         if length <= CHUNK_SIZE:
             self.parts += (header, prefix, data)
             return
+        # 5.3.1.3: where the header has an extended timestamp, each further chunk repeats it.
+        joint = bytes((0xC0 | chunk_stream,)) if stamp < EXTENDED else struct.pack(">BI", 0xC0 | chunk_stream, stamp)
+        if len(prefix) > CHUNK_SIZE:  # parameter sets, in a broken stream alone
+            prefix, data = b"", prefix + data
+        first = CHUNK_SIZE - len(prefix)
         self.parts += (header, prefix, data[:first])
         for at in range(first, len(data), CHUNK_SIZE):
             self.parts += (joint, memoryview(data)[at : at + CHUNK_SIZE])

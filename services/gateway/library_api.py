@@ -20,6 +20,7 @@ from starlette.responses import Response
 from services.gateway.auth import Caller, deps_of, require
 from services.gateway.http.files import PIECE, Content, send, tag_of
 from services.gateway.http.problems import not_found
+from services.gateway.names import Names
 from services.gateway.soon import soon
 from shared.messages.exports import LibraryDelete
 from shared.store.base import ObjectMissing
@@ -29,6 +30,7 @@ Reader = Annotated[Caller, Depends(require("vods:read"))]
 Writer = Annotated[Caller, Depends(require("vods:write"))]
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 TRIES: Final = 3
+_names: Final = Names(_NAME)
 
 
 class LibraryFile(BaseModel):
@@ -49,12 +51,8 @@ class LibraryList(BaseModel):
 
 def _scan(folder: Path, after: str, count: int) -> list[tuple[str, os.stat_result]]:
     """Read the first `count` files behind the name `after`; a file that vanishes meanwhile is left out."""
-    try:
-        names = sorted(e.name for e in os.scandir(folder) if e.name > after and _NAME.fullmatch(e.name))
-    except FileNotFoundError:
-        return []
     found: list[tuple[str, os.stat_result]] = []
-    for name in names:
+    for name in _names.after(folder, after):
         info = _look(folder / name)
         if info is not None:
             found.append((name, info))

@@ -14,7 +14,7 @@ from typing import Final
 
 MOST_NAMES: Final = 1_000_000
 SETTLED_S: Final = 2.0
-"""A folder that changed later than this before it was read may have changed again at the same time of its file system."""
+"""A folder that changed later than this before it was read may have changed again at the same time of its clock."""
 
 
 class Names:

@@ -160,7 +160,7 @@ async def all_pages(base: str, key: str, tries: int) -> tuple[float, float, list
         async with httpx.AsyncClient(base_url=base) as other:
             beating = asyncio.create_task(beat(other, waits))
             for path in ("/v1/jobs", "/v1/vods", "/v1/webhooks/deliveries"):
-                await until(partial(readable, client, path), 120)
+                await until(partial(readable, client, path), 600)
             await end_task(beating)
         first = time.perf_counter() - begun
         paths = [(name, path.format(job=ident(7))) for name, path in PAGES]

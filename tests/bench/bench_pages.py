@@ -179,7 +179,7 @@ async def bench(folder: Path, options: argparse.Namespace) -> None:
             key = (await until(partial(written, folder / "admin.key"))).strip()
             first, held, rows = await all_pages(f"http://127.0.0.1:{port}", key, options.tries)
             memory = server.memory_info().rss >> 20
-    print(f"{options.count} jobs, clips and deliveries each; ms")
+    print(f"{options.count} jobs, clips, deliveries and restreams each; ms")
     print(
         f"after a start lists can be read in {first:.1f} s; others wait {held:.0f} ms at most meanwhile; {memory} MiB"
     )

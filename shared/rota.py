@@ -49,10 +49,10 @@ class Rota:
         self._turns = 0
         self._ordered = ordered
 
-    def expect(self, account: str, at: float) -> None:
-        """Take note that an account may have work from a time on."""
+    def expect(self, account: str, at: float, *, once: bool = False) -> None:
+        """Take note that an account may have work from a time on; `once`: what it has, the broker has stored."""
         line = self._lines.setdefault(account, _Line())
-        for later in AGAIN_S:
+        for later in AGAIN_S[:1] if once else AGAIN_S:
             line.add(_floor(at + later))
 
     def next(self, now: float) -> str | None:

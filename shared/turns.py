@@ -250,7 +250,7 @@ class Turns:
             try:
                 async for accounts in self._waiting():
                     for account in accounts:
-                        self._rota.expect(account, self._now())
+                        self._rota.expect(account, self._now(), once=True)
                     self._heard.set()
             except FAULTS as error:
                 log.info("turns.look_later", queue=self._spec.durable, error=type(error).__name__)

@@ -25,6 +25,7 @@ from services.gateway.restreams import Restreams
 from services.gateway.web import make_web
 from services.gateway.webhooks import Webhooks
 from shared.errors import Unavailable
+from shared.following import Following
 from shared.kv import Bucket
 from shared.logging import get_logger
 from shared.messages.jobs import JobRecord
@@ -88,10 +89,7 @@ def serve(service: Service, deps: Deps) -> Lifespan:
                 deps.base_url = f"http://{in_url(reachable_host(settings.host))}:{bound.getsockname()[1]}"
             if not settings.public_url and is_any(settings.host):
                 log.warning("gateway.public_url.guessed", url=deps.base_url, better="set REELAY_PUBLIC_URL")
-            tallies = deps.jobs.going, deps.clips.going, deps.restreams.going
-            async with (
-                deps.keys.running(), tallies[0].running(), tallies[1].running(), tallies[2].running(), _listing(deps)
-            ):  # fmt: skip
+            async with deps.keys.running(), _following(deps):
                 await ensure_admin_key(settings, deps.keys)
                 async with serving(make_web(deps), bound, balancers=settings.proxy_networks):
                     log.info("gateway.listening", url=deps.base_url)
@@ -101,10 +99,14 @@ def serve(service: Service, deps: Deps) -> Lifespan:
 
 
 @contextlib.asynccontextmanager
-async def _listing(deps: Deps) -> AsyncIterator[None]:
-    """Keep the lists in order, and send what a killed gateway did not, while the block runs."""
+async def _following(deps: Deps) -> AsyncIterator[None]:
+    """Keep lists and counts current, and send what a killed gateway did not, while the block runs."""
+    followed: tuple[Following[Any], ...] = (
+        deps.jobs.list, deps.clips.list, deps.delivery_list, deps.restreams.list,
+        deps.jobs.going, deps.clips.going, deps.restreams.going, deps.cdn_accounts.index,
+    )  # fmt: skip
     async with contextlib.AsyncExitStack() as stack:
-        for one in (deps.jobs.list, deps.clips.list, deps.delivery_list, deps.restreams.list):
+        for one in followed:
             await stack.enter_async_context(one.running())
         await stack.enter_async_context(beside(_announcing(deps)))
         yield

@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import heapq
 import hmac
+import math
 import secrets
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import timedelta
 from typing import Final
 
 from nats.js import JetStreamContext
 
 from shared.clock import Clock
-from shared.kv import Bucket, Conflict
+from shared.errors import Unavailable
+from shared.following import Following
+from shared.kv import Bucket, Change, Conflict
+from shared.logging import get_logger
 from shared.messages.jobs import ApiKeyRecord, Scope
 from shared.mirror import Mirror
 from shared.secrets import hash_token
+from shared.tasks import beside
+
+log = get_logger()
+Position = tuple[int, str]
 
 BUCKET: Final = "keys"
 PREFIX: Final = "rl_"
 _LONGEST_KEY: Final = 128
+KEPT: Final = timedelta(days=30)
+"""So long records stay of keys that were revoked or expired, to tell who they were."""
+EXPIRE_EVERY_S: Final = 3600.0
 
 
 def bucket_key(text: str) -> str:
@@ -37,11 +52,50 @@ def active(record: ApiKeyRecord, now_ms: int) -> bool:
     return not record.revoked and (record.expires_ms is None or now_ms < record.expires_ms)
 
 
+def position(record: ApiKeyRecord) -> Position:
+    """Give a key's position in lists."""
+    return record.created_ms, record.key_id
+
+
+class KeyIndex(Following[ApiKeyRecord]):
+    """All records of keys, by account and id, with their keys in the bucket."""
+
+    pattern = "api.*"
+
+    def __init__(self, jetstream: Callable[[], JetStreamContext]) -> None:
+        super().__init__(jetstream, BUCKET, ApiKeyRecord)
+        self._accounts: defaultdict[str, dict[str, tuple[str, ApiKeyRecord]]] = defaultdict(dict)
+        self._places: dict[str, ApiKeyRecord] = {}
+
+    def of(self, account: str) -> Mapping[str, tuple[str, ApiKeyRecord]]:
+        """Give an account's, by id."""
+        return self._accounts.get(account, {})
+
+    def every(self) -> list[tuple[str, ApiKeyRecord]]:
+        """Give all."""
+        return list(self._places.items())
+
+    def _forget(self) -> None:
+        self._accounts.clear()
+        self._places.clear()
+
+    def _take(self, change: Change[ApiKeyRecord]) -> None:
+        before = self._places.pop(change.key, None)
+        if before is not None:
+            self._accounts[before.account].pop(before.key_id, None)
+            if not self._accounts[before.account]:
+                del self._accounts[before.account]
+        if change.value is not None:
+            self._places[change.key] = change.value
+            self._accounts[change.value.account][change.value.key_id] = change.key, change.value
+
+
 class Keys:
     """The API keys of all accounts; what the broker tells of them is kept in memory, current to some ms."""
 
     def __init__(self, jetstream: Callable[[], JetStreamContext], clock: Clock) -> None:
         self._bucket = Bucket(jetstream, BUCKET, ApiKeyRecord)
+        self._index = KeyIndex(jetstream)
         self._mirror = Mirror(jetstream, BUCKET, ApiKeyRecord, pattern="api.>")
         self._clock = clock
         self._appointed: tuple[str, ApiKeyRecord] | None = None
@@ -49,8 +103,8 @@ class Keys:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Keep the records current while the block runs."""
-        async with self._mirror.running():
+        """Keep the records current, and remove those that have come to their end, while the block runs."""
+        async with self._mirror.running(), beside(self._expiring()):
             yield
 
     async def find(self, text: str, unknown: Callable[[], None] = lambda: None) -> ApiKeyRecord | None:
@@ -99,23 +153,57 @@ class Keys:
     async def ensure(self, text: str, account: str, scopes: tuple[Scope, ...], label: str) -> None:
         """Register a key whose text is kept elsewhere; one that was revoked stays so."""
         record = ApiKeyRecord(
-            account=account, key_id=uuid.uuid4().hex, scopes=scopes, label=label, created_ms=self._clock.now_ms()
-        )
+            account=account, key_id=uuid.uuid4().hex, scopes=scopes, label=label, created_ms=self._clock.now_ms(),
+            kept=True,
+        )  # fmt: skip
         with contextlib.suppress(Conflict):
             await self._bucket.create(bucket_key(text), record)
 
-    async def all_of(self, account: str) -> list[ApiKeyRecord]:
-        """List an account's keys that are not revoked, oldest first."""
-        found = [s.value for s in await self._bucket.items("api")]
-        return sorted(
-            (r for r in found if r.account == account and not r.revoked), key=lambda r: (r.created_ms, r.key_id)
-        )
+    async def page(self, account: str, after: Position | None, count: int) -> list[ApiKeyRecord]:
+        """List up to `count` of an account's keys that are not revoked, oldest first, behind a position."""
+        await self._index.refresh()
+        found = (record for _, record in self._index.of(account).values() if not record.revoked)
+        behind = (record for record in found if after is None or position(record) > after)
+        return heapq.nsmallest(count, behind, key=position)
 
     async def revoke(self, account: str, key_id: str) -> bool:
         """Revoke a key, at once for this instance and within ms for the others; False when there is none."""
-        for stored in await self._bucket.items("api"):
-            if stored.value.account == account and stored.value.key_id == key_id and not stored.value.revoked:
-                await self._bucket.change(stored.key, lambda r: r and r.model_copy(update={"revoked": True}))
-                self._revoked.add(key_id)
-                return True
-        return False
+        await self._index.refresh()
+        place, record = self._index.of(account).get(key_id, ("", None))
+        if record is None or record.revoked:
+            return False
+        revoked = {"revoked": True, "revoked_ms": self._clock.now_ms()}
+        await self._bucket.change(place, lambda r: r and r.model_copy(update=revoked))
+        self._revoked.add(key_id)
+        return True
+
+    async def expire(self) -> int:
+        """Remove the records of keys that have been revoked, or expired, for KEPT; gives their number.
+
+        Those whose text is kept elsewhere stay: their text would register them anew, and they would be good again.
+        """
+        await self._index.refresh()
+        before_ms = self._clock.now_ms() - KEPT // timedelta(milliseconds=1)
+        ended = [(place, record) for place, record in self._index.every() if _ended_ms(record) <= before_ms]
+        for place, record in ended:
+            await self._bucket.delete(place)
+            self._revoked.discard(record.key_id)
+            log.info("key.removed", key=record.key_id, account=record.account)
+        return len(ended)
+
+    async def _expiring(self) -> None:
+        while True:
+            try:
+                await self.expire()
+            except Unavailable as error:
+                log.info("key.retention.later", error=str(error))
+            await asyncio.sleep(EXPIRE_EVERY_S)
+
+
+def _ended_ms(record: ApiKeyRecord) -> float:
+    """Give when a key ended; never, for those that stay."""
+    if record.kept or (record.revoked and record.revoked_ms is None and "admin" in record.scopes):
+        return math.inf  # of an older version, nobody knows whether its text is kept
+    if record.revoked:
+        return record.revoked_ms or record.created_ms
+    return math.inf if record.expires_ms is None else record.expires_ms

@@ -11,7 +11,9 @@ from services.gateway.auth import Caller, deps_of, require
 from services.gateway.http.bodies import documents, json_body, no_boolean
 from services.gateway.http.broker import broker_here
 from services.gateway.http.ids import HexPath
+from services.gateway.http.paging import PageSize, StartToken, read_token, write_token
 from services.gateway.http.problems import bad_field, not_found
+from services.gateway.keys import position
 from shared.messages.base import AccountId
 from shared.messages.jobs import ApiKeyRecord, Scope
 
@@ -51,6 +53,7 @@ class KeyList(BaseModel):
     """An account's keys."""
 
     keys: list[KeyView]
+    next_token: str | None = Field(None, description="start_token of the next page; null on the last one")
 
 
 def _view(record: ApiKeyRecord) -> KeyView:
@@ -78,9 +81,15 @@ async def create_key(
 
 
 @router.get("")
-async def list_keys(request: Request, caller: Admin) -> KeyList:
-    """List the account's keys."""
-    return KeyList(keys=[_view(record) for record in await deps_of(request).keys.all_of(caller.account)])
+async def list_keys(
+    request: Request, caller: Admin, start_token: StartToken = None, page_size: PageSize = 1000
+) -> KeyList:
+    """List the account's keys, oldest first."""
+    after = read_token(start_token) if start_token else None
+    found = await deps_of(request).keys.page(caller.account, after, page_size + 1)
+    shown = found[:page_size]
+    token = write_token(position(shown[-1])) if len(found) > page_size else None
+    return KeyList(keys=[_view(record) for record in shown], next_token=token)
 
 
 @router.delete("/{key_id}", status_code=204)

@@ -13,7 +13,7 @@ import nats
 from nats.errors import Error as NatsError
 from pydantic import TypeAdapter, ValidationError
 
-from services.gateway.keys import Keys
+from services.gateway.keys import Keys, position
 from shared.clock import SystemClock
 from shared.errors import ReelayError, Rejected, Unavailable
 from shared.messages.base import AccountId
@@ -23,6 +23,7 @@ from shared.settings import Settings
 from shared.subjects import inbox_prefix
 
 DAY_MS: Final = 86_400_000
+PAGE: Final = 1000
 CONNECT_S: Final = 5.0
 _SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 
@@ -77,8 +78,11 @@ async def _create(keys: Keys, asked: argparse.Namespace) -> int:
 
 
 async def _list(keys: Keys, asked: argparse.Namespace) -> int:
-    for record in await keys.all_of(asked.account):
-        sys.stdout.write(_row(record) + "\n")
+    after = None
+    while found := await keys.page(asked.account, after, PAGE):
+        for record in found:
+            sys.stdout.write(_row(record) + "\n")
+        after = position(found[-1])
     return 0
 
 

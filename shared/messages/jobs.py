@@ -114,6 +114,8 @@ class ApiKeyRecord(Record):
     created_ms: Millis
     expires_ms: Millis | None = None
     revoked: bool = False
+    revoked_ms: Millis | None = None
+    kept: bool = Field(False, description="Its text is kept elsewhere: the record stays, so that it is not made anew")
 
 
 class SessionRecord(Record):

@@ -13,6 +13,7 @@ from typing import Final, Protocol
 from shared.settings import Settings
 from shared.store.base import MediaStore, ObjectInfo, ObjectMissing
 from shared.store.local import LocalStore
+from shared.store.names import Names
 
 FOLDER: Final = "library"
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
@@ -92,6 +93,7 @@ class FolderLibrary:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._names = Names(NAME)
 
     def look(self, account: str, name: str) -> LibraryFile | None:
         """Look at the file."""
@@ -105,13 +107,8 @@ class FolderLibrary:
 
     def page(self, account: str, after: str, count: int) -> list[LibraryFile]:
         """Read the folder; a file that vanishes meanwhile is left out."""
-        try:
-            with os.scandir(self._root / account) as entries:
-                names = sorted(e.name for e in entries if e.name > after and NAME.fullmatch(e.name))
-        except FileNotFoundError:
-            return []
         found: list[LibraryFile] = []
-        for name in names:
+        for name in self._names.after(self._root / account, after):
             if (file := self.look(account, name)) is not None:
                 found.append(file)
             if len(found) == count:

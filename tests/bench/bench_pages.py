@@ -160,7 +160,7 @@ async def all_pages(base: str, key: str, tries: int) -> tuple[float, float, list
         async with httpx.AsyncClient(base_url=base) as other:
             beating = asyncio.create_task(beat(other, waits))
             for path in ("/v1/jobs", "/v1/vods", "/v1/webhooks/deliveries"):
-                await until(partial(readable, client, path), 120)
+                await until(partial(readable, client, path), 600)
             await end_task(beating)
         first = time.perf_counter() - begun
         paths = [(name, path.format(job=ident(7))) for name, path in PAGES]
@@ -179,7 +179,7 @@ async def bench(folder: Path, options: argparse.Namespace) -> None:
             key = (await until(partial(written, folder / "admin.key"))).strip()
             first, held, rows = await all_pages(f"http://127.0.0.1:{port}", key, options.tries)
             memory = server.memory_info().rss >> 20
-    print(f"{options.count} jobs, clips and deliveries each; ms")
+    print(f"{options.count} jobs, clips, deliveries and restreams each; ms")
     print(
         f"after a start lists can be read in {first:.1f} s; others wait {held:.0f} ms at most meanwhile; {memory} MiB"
     )

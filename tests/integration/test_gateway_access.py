@@ -19,7 +19,7 @@ from services.gateway.http import server
 from services.gateway.http.limits import BodyLimit
 from services.gateway.http.problems import ApiError
 from services.gateway.http.server import listen
-from services.gateway.keys import bucket_key
+from services.gateway.keys import bucket_key, new_key_text
 from shared.kv import Bucket
 from shared.messages.jobs import ApiKeyRecord
 from shared.settings import Settings
@@ -191,6 +191,70 @@ async def test_a_revoked_or_expired_key_is_refused_at_once_by_every_instance(
         assert (await with_key(api, soon["key"], "GET", "/v1/jobs")).status_code == 200
         api.clock.ahead_ms = 61_000
         assert (await with_key(api, soon["key"], "GET", "/v1/jobs")).status_code == 401
+
+
+async def test_keys_are_listed_in_pages(api: Gateway) -> None:
+    headers = {"X-Reelay-Account": "pages"}
+    made = [(await make_key(api, "jobs:read", account="pages", label=str(n)))["id"] for n in range(5)]
+    await api.http.delete(f"/v1/keys/{made[1]}", headers=headers)
+    found: list[str] = []
+    token: str | None = ""
+    while token is not None:
+        page = {"start_token": token} if token else {}
+        answer = (await api.http.get("/v1/keys", params={"page_size": 2, **page}, headers=headers)).json()
+        found += [key["id"] for key in answer["keys"]]
+        token = answer["next_token"]
+    assert sorted(found) == sorted([made[0], *made[2:]])
+    assert len((await api.http.get("/v1/keys", headers=headers)).json()["keys"]) == 4
+    assert (await api.http.get("/v1/keys", params={"start_token": "%"}, headers=headers)).status_code == 400
+
+
+async def test_records_of_revoked_and_expired_keys_end_after_a_month(api: Gateway) -> None:
+    bucket = Bucket(api.deps.js, "keys", ApiKeyRecord)
+    now = api.clock.now_ms()
+    revoked = await make_key(api, "jobs:read")
+    expired = await make_key(api, "admin", expires_at=now + 1000)
+    good = await make_key(api, "jobs:read")
+    assert (await api.http.delete(f"/v1/keys/{revoked['id']}")).status_code == 204
+    admin = next(k["id"] for k in (await api.http.get("/v1/keys")).json()["keys"] if k["label"] == "admin")
+    await make_key(api, "admin")
+    await api.deps.keys.revoke("main", admin)
+
+    async def there() -> list[bool]:
+        texts = [revoked["key"], expired["key"], good["key"], api.admin]
+        return [await bucket.get(bucket_key(text)) is not None for text in texts]
+
+    api.clock.ahead_ms = 29 * 86_400_000
+    assert await api.deps.keys.expire() == 0
+    assert await there() == [True] * 4
+    api.clock.ahead_ms = 31 * 86_400_000
+    assert await api.deps.keys.expire() >= 2
+    assert await there() == [False, False, True, True], "the admin key's text is in a file: it must not come back"
+    assert (await with_key(api, revoked["key"], "GET", "/v1/jobs")).status_code == 401
+    assert (await with_key(api, good["key"], "GET", "/v1/jobs")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("fields", "stays"),
+    [
+        ({"revoked": True}, False),
+        ({"revoked": True, "scopes": ("admin",)}, True),
+        ({"revoked": True, "scopes": ("admin",), "revoked_ms": 1}, False),
+        ({"revoked": True, "revoked_ms": 1, "kept": True}, True),
+        ({}, True),
+    ],
+)
+async def test_records_of_older_versions_end_too_but_admin_keys_that_a_file_may_hold(
+    api: Gateway, fields: dict[str, Any], stays: bool
+) -> None:
+    text = new_key_text()
+    bucket = Bucket(api.deps.js, "keys", ApiKeyRecord)
+    old = ApiKeyRecord(account="old", key_id="0" * 32, scopes=("jobs:read",), created_ms=1).model_copy(update=fields)
+    await bucket.create(bucket_key(text), old)
+    await api.deps.keys.expire()
+    assert (await bucket.get(bucket_key(text)) is not None) == stays
+    if stays:
+        await bucket.delete(bucket_key(text))
 
 
 async def test_the_command_line_makes_lists_and_revokes_keys(

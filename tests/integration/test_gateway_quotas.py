@@ -1,6 +1,7 @@
 """What an account may ask for: requests in a time, numbers of things, and that others do not notice."""
 
 import asyncio
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,12 @@ import httpx
 import pytest
 
 from services.gateway import quotas
+from services.gateway.cdnetworks import accounts
 from shared.clock import SystemClock
 from shared.kv import Bucket
 from shared.streams import commands_of
 from tests.support.api_gateway import Gateway, gateway, until
+from tests.support.cdn_customer import a_start, customer_of
 from tests.support.nats import NatsServer
 
 
@@ -138,3 +141,42 @@ async def test_restreams_and_webhooks_are_counted(nats: NatsServer, tmp_path: Pa
             assert is_refused(answers[-1])
             headers = await key_of(api, "other")
             assert (await api.http.post(path, json=body, headers=headers)).status_code == 201
+
+
+async def test_unsigned_calls_of_the_cdnetworks_api_are_bounded_before_the_broker_is_asked(
+    nats: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quotas, "UNKNOWN_AGAIN", timedelta(hours=1))
+    async with customer_of(nats, tmp_path) as customer:
+        asked, get = [], Bucket.get
+
+        async def counted(self: Bucket[Any], key: str) -> Any:
+            asked.append(key)
+            return await get(self, key)
+
+        monkeypatch.setattr(Bucket, "get", counted)
+        wrong = [await customer.send(a_start(), n=f"nobody-{n}") for n in range(20)]
+        wrong += [await customer.send(a_start(), k="0" * 32) for _ in range(40)]
+        allowed = quotas.UNKNOWN_KEYS
+        assert [answer.status_code for answer in wrong[:allowed]] == [403] * allowed
+        assert {answer.status_code for answer in wrong[allowed:]} == {429}
+        assert all(int(answer.headers["retry-after"]) >= 1 for answer in wrong[allowed:])
+        assert len([key for key in asked if key.startswith("cdn.")]) == allowed
+        assert (await customer.send(a_start())).status_code == 200, "who signs is not held up by who does not"
+
+
+async def test_an_account_has_at_most_a_hundred_names_at_the_cdnetworks_api(
+    nats: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accounts, "MOST", 3)
+    async with gateway(nats, tmp_path) as api:
+        headers = {"X-API-KEY": api.admin, "X-Reelay-Account": "cdn-names"}
+        made = [
+            await api.http.post("/v1/cdn-accounts", json={"account": f"{tmp_path.name[:40]}-{n}"}, headers=headers)
+            for n in range(4)
+        ]
+        assert [answer.status_code for answer in made] == [201, 201, 201, 409]
+        listed = (await api.http.get("/v1/cdn-accounts", headers=headers)).json()["accounts"]
+        assert [account["n"] for account in listed] == [answer.json()["n"] for answer in made[:3]]
+        assert (await api.http.delete(f"/v1/cdn-accounts/{listed[0]['n']}", headers=headers)).status_code == 204
+        assert len((await api.http.get("/v1/cdn-accounts", headers=headers)).json()["accounts"]) == 2

@@ -105,6 +105,12 @@ def test_who_has_nothing_is_asked_again_a_few_times_and_then_forgotten() -> None
     assert len(rota) == 0
 
 
+def test_what_was_found_in_the_queue_is_asked_for_once() -> None:
+    rota = Rota()
+    rota.expect("a", 0.0, once=True)
+    assert took_all(rota, "a") == 1
+
+
 def test_what_is_heard_while_it_is_asked_is_not_missed() -> None:
     rota = waiting("a")
     assert rota.next(0.9) == "a"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections import defaultdict
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
@@ -14,12 +15,14 @@ from pydantic import Field
 
 from services.gateway.http.problems import ApiError
 from shared.clock import Clock
-from shared.kv import Bucket, Conflict
+from shared.following import Following
+from shared.kv import Bucket, Change, Conflict
 from shared.messages.base import AccountId, Millis, Record
 from shared.secrets import SecretUnreadable, Vault
 
 KEY_PURPOSE: Final = "cdn-key"
 LONGEST_RANDOM: Final = 10
+MOST: Final = 100
 _MS: Final = timedelta(milliseconds=1)
 
 
@@ -55,6 +58,35 @@ def _is_now(random: str, now_ms: int, window: timedelta) -> bool:
     return random.isascii() and random.isdecimal() and abs(int(random) * 1000 - now_ms) <= window // _MS
 
 
+class NameIndex(Following[CdnAccount]):
+    """The accounts of the API, by key in the bucket and by whose they are."""
+
+    pattern = "cdn.*"
+
+    def __init__(self, jetstream: Callable[[], JetStreamContext]) -> None:
+        super().__init__(jetstream, "keys", CdnAccount)
+        self.known: dict[str, CdnAccount] = {}
+        self._accounts: defaultdict[str, dict[str, CdnAccount]] = defaultdict(dict)
+
+    def of(self, account: str) -> list[CdnAccount]:
+        """Give an account's, oldest first."""
+        return sorted(self._accounts.get(account, {}).values(), key=lambda a: (a.created_ms, a.name))
+
+    def _forget(self) -> None:
+        self.known.clear()
+        self._accounts.clear()
+
+    def _take(self, change: Change[CdnAccount]) -> None:
+        before = self.known.pop(change.key, None)
+        if before is not None:
+            self._accounts[before.account].pop(change.key, None)
+            if not self._accounts[before.account]:
+                del self._accounts[before.account]
+        if change.value is not None:
+            self.known[change.key] = change.value
+            self._accounts[change.value.account][change.key] = change.value
+
+
 class CdnAccounts:
     """Makes accounts of the API and checks who calls; with a `window`, r must be a time no further from now."""
 
@@ -62,13 +94,16 @@ class CdnAccounts:
         self, jetstream: Callable[[], JetStreamContext], vault: Vault, clock: Clock, window: timedelta = timedelta(0)
     ) -> None:
         self._bucket = Bucket(jetstream, "keys", CdnAccount)
+        self.index = NameIndex(jetstream)
         self._used = Bucket(jetstream, "nonces", UsedRandom)
         self._vault = vault
         self._clock = clock
         self._window = window
 
     async def create(self, account: str, name: str, key: str | None = None) -> str:
-        """Make an account and give its key, which is told here only; ApiError 409 when the name is taken."""
+        """Make an account and give its key, told here only; ApiError 409 when the name is taken, or there are 100."""
+        if len(await self.all_of(account)) >= MOST:
+            raise ApiError(409, f"an account has at most {MOST} accounts of the CDNetworks API")
         key = key or secrets.token_hex(16)
         record = CdnAccount(
             account=account,
@@ -80,12 +115,13 @@ class CdnAccounts:
             await self._bucket.create(f"cdn.{_digest(name)}", record)
         except Conflict as error:
             raise ApiError(409, "account: this name is taken") from error
+        await self.index.refresh()
         return key
 
     async def all_of(self, account: str) -> list[CdnAccount]:
         """List an account's names, oldest first."""
-        found = [s.value for s in await self._bucket.items("cdn") if s.value.account == account]
-        return sorted(found, key=lambda a: (a.created_ms, a.name))
+        await self.index.refresh()
+        return self.index.of(account)
 
     async def delete(self, account: str, name: str) -> bool:
         """Remove a name; false when the account has none such."""
@@ -98,14 +134,19 @@ class CdnAccounts:
             await self._used.delete(used)
         return True
 
-    async def verify(self, name: str, random: str, given: str) -> str:
-        """Give whose request it is. Refused: unknown name, wrong k, an r that was used, or is not the present time."""
+    async def verify(self, name: str, random: str, given: str, stranger: Callable[[], None] = lambda: None) -> str:
+        """Give whose request it is. Refused: unknown name, wrong k, an r that was used, or is not the present time.
+
+        `stranger` is called before the broker is asked about a request that is not signed as this instance knows the
+        name, and may forbid it by what it raises. A good signature is asked about, too: the name may have been removed.
+        """
         if not 1 <= len(random) <= LONGEST_RANDOM:
             raise Refused(f"r must have 1 to {LONGEST_RANDOM} characters")
-        stored = await self._bucket.get(f"cdn.{_digest(name)}")
-        key = self._key(stored.value) if stored else secrets.token_hex(16)  # an unknown name takes as long
-        matches = hmac.compare_digest(signature(random, key).encode(), given.lower().encode())
-        if stored is None or not matches:
+        place = f"cdn.{_digest(name)}"
+        if not self._is_signed(self.index.known.get(place), random, given):
+            stranger()
+        stored = await self._bucket.get(place)
+        if stored is None or not self._is_signed(stored.value, random, given):
             raise Refused("n or k is wrong")
         now_ms = self._clock.now_ms()
         if self._window and not _is_now(random, now_ms, self._window):
@@ -115,6 +156,11 @@ class CdnAccounts:
         except Conflict as error:
             raise Refused("this r was used before") from error
         return stored.value.account
+
+    def _is_signed(self, record: CdnAccount | None, random: str, given: str) -> bool:
+        key = self._key(record) if record else secrets.token_hex(16)  # an unknown name takes as long
+        matches = hmac.compare_digest(signature(random, key).encode(), given.lower().encode())
+        return matches and record is not None
 
     def _key(self, record: CdnAccount) -> str:
         try:

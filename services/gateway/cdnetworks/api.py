@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -87,17 +88,24 @@ async def delete_cdn_account(request: Request, caller: Admin, name: str) -> None
 async def forward_request(request: Request, n: Sent = "", r: Sent = "", k: Sent = "") -> JSONResponse:
     """Start (cmd 1), end (2), update (3) or resume (5) VoD streaming, signed by n, r and k = md5(r + key)."""
     deps = deps_of(request)
+    address, counted = request.client.host if request.client else "", False
+
+    def stranger() -> None:
+        nonlocal counted
+        deps.quotas.stranger(address)
+        counted = True
+
     try:
         await broker_here(request)
-        account = await deps.cdn_accounts.verify(n, r, k)
+        account = await deps.cdn_accounts.verify(n, r, k, stranger)
         deps.quotas.request(account)
         unknown = await _obey(deps, account, await request.body())
     except Refused as error:
-        if deps.quotas.may_log(request.client.host if request.client else ""):
+        if counted or deps.quotas.may_log(address):
             log.warning("cdn.refused", n=n[:64], reason=str(error))
         return _answer(deps, 403, f"no request permission: {error}")
     except ApiError as error:
-        return _answer(deps, error.status, error.message)
+        return _answer(deps, error.status, error.message, error.headers)
     except Rejected as error:
         return _answer(deps, 400, str(error))
     except Unavailable as error:
@@ -154,6 +162,6 @@ def _model(raw: dict[str, Any]) -> ForwardRequest:
         raise bad_fields(field_errors(error.errors(include_url=False, include_input=False))) from error
 
 
-def _answer(deps: Deps, status: int, message: str) -> JSONResponse:
+def _answer(deps: Deps, status: int, message: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     body = Answer(http_code=str(status), msg=message, call_time=deps.clock.now_ms())
-    return JSONResponse(body.model_dump(), status_code=status)
+    return JSONResponse(body.model_dump(), status_code=status, headers=headers)

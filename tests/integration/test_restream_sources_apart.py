@@ -29,6 +29,7 @@ from services.restreamer.sources.pictures import decode
 from services.restreamer.sources.sniff import Container
 from tests.support.bombs import bomb, pids
 from tests.support.framecode_record import Spec, encode
+from tests.support.media_streams import run
 from tests.support.source_server import Server, source_server
 from tests.support.sources import access_to, numbers, opened
 from tests.support.waiting import wait_until
@@ -82,6 +83,52 @@ def test_a_child_gives_what_a_demuxer_gives(films: dict[Container, Path], contai
         first, its = ours.frames(), theirs.frames()
         for _ in range(at * 20):  # and leave the rest, which a child may be in the midst of
             assert next(first, None) == next(its, None)
+    ours.close()
+    theirs.close()
+
+
+SUBTITLES = "1\n00:00:01,000 --> 00:00:02,000\nGoal\n\n2\n00:00:03,000 --> 00:00:04,000\nAgain\n"
+OTHERS: dict[str, tuple[Container, tuple[str, ...]]] = {
+    "text.mp4": ("mp4", ("-c:s", "mov_text")),
+    "timecode.mp4": ("mp4", ("-sn", "-timecode", "01:00:00:00")),
+    "chapters.mp4": ("mp4", ("-c:s", "mov_text", "-timecode", "01:00:00:00", "-disposition:s", "default")),
+    "text.mkv": ("matroska", ("-c:s", "srt")),
+    "styled.mkv": ("matroska", ("-c:s", "ass", "-attach", "SUBTITLES", "-metadata:s:t", "mimetype=text/plain")),
+    "webvtt.mkv": ("matroska", ("-c:s", "webvtt")),
+    "dvb.ts": ("mpegts", ("-sn", "-f", "mpegts", "-mpegts_flags", "+system_b", "-metadata", "service_name=x")),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_tracks_that_nobody_plays_break_no_child(films: dict[Container, Path], name: str, tmp_path: Path) -> None:
+    container, options = OTHERS[name]
+    titles, path = tmp_path / "titles.srt", tmp_path / name
+    titles.write_text(SUBTITLES)
+    more = [str(titles) if option == "SUBTITLES" else option for option in options]
+    run("-i", films["mp4"], "-i", titles, "-map", "0", "-map", "1", "-c", "copy", *more, path)
+    ours, theirs = Demuxer(local(path), container), Apart(local(path), container, stop=Event())
+    assert facts(ours) == facts(theirs)
+    assert list(ours.frames()) == list(theirs.frames())
+    ours.close()
+    theirs.close()
+
+
+def test_a_track_that_comes_up_in_the_middle_breaks_no_child(films: dict[Container, Path], tmp_path: Path) -> None:
+    """FLV lists no tracks: FFmpeg opens one for the first tag of a kind, here of text."""
+    data = films["flv"].read_bytes()
+    head, tags, at = data[:13], list[bytes](), 13
+    while at < len(data):
+        end = at + 15 + int.from_bytes(data[at + 1 : at + 4], "big")
+        tags.append(data[at:end])
+        at = end
+    text = b"\2\0\x0aonTextData" + b"\x08\0\0\0\1\0\4text\2\0\4Goal\0\0\x09"
+    middle = len(tags) // 2
+    path = tmp_path / "text.flv"
+    tag = b"\x12" + len(text).to_bytes(3, "big") + tags[middle][4:8] + bytes(3) + text
+    tags.insert(middle, tag + len(tag).to_bytes(4, "big"))
+    path.write_bytes(head + b"".join(tags))
+    ours, theirs = Demuxer(local(path), "flv"), Apart(local(path), "flv", stop=Event())
+    assert list(ours.frames()) == list(theirs.frames())
     ours.close()
     theirs.close()
 

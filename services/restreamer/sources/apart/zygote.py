@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import os
+import pkgutil
 import select
 import signal
 import socket
 from collections.abc import Iterator
 from typing import Final
+
+import av
 
 from services.restreamer.model import SourceError
 from services.restreamer.playout.warming import warm
@@ -130,6 +134,9 @@ class Zygote:
 def _warm() -> None:
     """Use all that a child uses once, which loads it: a child can open no file any more, not even ours."""
     bound_allocations()
+    for module in pkgutil.walk_packages(av.__path__, "av."):  # PyAV imports what a kind of track needs when it sees one
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
     for container in CONTAINERS:
         with contextlib.suppress(SourceError):
             Demuxer(SequentialFile(_Nothing()), container)

@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from threading import Event
 from typing import Final
 
 import pytest
 
 from services.restreamer.model import Packet, SourceError, Track
 from services.restreamer.sources import flv_run
-from services.restreamer.sources.demux import Demuxer
+from services.restreamer.sources.apart.demuxing import apart
+from services.restreamer.sources.demux import Demux, Demuxer, Demuxing
 from services.restreamer.sources.file_media import FileMedia
-from services.restreamer.sources.files import LocalFile
-from services.restreamer.sources.flv_demux import demuxed
+from services.restreamer.sources.files import LocalFile, Readable
+from services.restreamer.sources.flv_demux import flv_or
 from services.restreamer.sources.flv_run import Run
+from services.restreamer.sources.sniff import Container
 from tests.support.media_streams import encode
 from tests.support.rtmp_client import read_flv
 
@@ -80,9 +83,10 @@ def whole(media: FileMedia) -> list[tuple[Track | None, Track | None, int | None
         at = media.resumes
 
 
-def both(path: Path) -> tuple[list[object], list[object]]:
+def both(path: Path, opener: Demux = Demuxer) -> tuple[list[object], list[object]]:
+    """Read a file by FFmpeg, and as it is read: `opener` opens it then."""
     found: list[list[object]] = []
-    for demux in (Demuxer, demuxed):
+    for demux in (Demuxer, flv_or(opener)):
         try:
             media = FileMedia(LocalFile(os.open(path, os.O_RDONLY)), "flv", demux=demux)
         except SourceError as error:
@@ -231,6 +235,35 @@ def test_what_is_odd_is_left_to_ffmpeg(films: Film, case: str, tmp_path: Path) -
     path.write_bytes(ODD[case](films("plain"), films))
     theirs, ours = both(path)
     assert ours == theirs
+
+
+@pytest.mark.parametrize("case", ["headers again", "another codec of sound", "a jump ahead", "garbage", "sound ends"])
+def test_a_child_opens_the_file_and_goes_on_where_it_is_odd(films: Film, case: str, tmp_path: Path) -> None:
+    path = tmp_path / "film.flv"
+    path.write_bytes(ODD[case](films("plain"), films))
+    theirs, ours = both(path, apart(Event()))
+    assert ours == theirs
+
+
+def test_no_child_is_held_while_the_file_is_read_here(films: Film, tmp_path: Path) -> None:
+    path = tmp_path / "film.flv"
+    path.write_bytes(write(films("plain")))
+    opened: list[Demuxing] = []
+    closed: list[Demuxing] = []
+
+    def noted(file: Readable, container: Container) -> Demuxing:
+        demuxer = Demuxer(file, container)
+        opened.append(demuxer)
+        close = demuxer.close
+        demuxer.close = lambda: closed.append(demuxer) or close()  # type: ignore[assignment, func-returns-value]
+        return demuxer
+
+    media = FileMedia(LocalFile(os.open(path, os.O_RDONLY)), "flv", demux=flv_or(noted))
+    packets = media.packets(0)
+    assert sum(1 for _ in zip(range(60), packets, strict=False)) == 60
+    assert opened == closed
+    media.close()
+    assert len(closed) == 1
 
 
 def test_a_disk_that_fails_ends_the_file_behind_what_was_read(

@@ -118,12 +118,8 @@ class Demuxer:
         self.container: Container = container
         self._certain = False  # that pictures are not turned, without decoding one
         self._turn: Turn | None = None if container in _TURNING else ""  # known with the first keyframe
-        self._begin_with(file)
-
-    def _begin_with(self, file: Readable) -> None:
-        """Open a file of the container."""
         self._file = Guarded(file)
-        self._input = _opened(self._file, self.container)
+        self._input = _opened(self._file, container)
         try:
             self._video_stream, self._audio_stream = _chosen(self._input)
             self._payloads = {

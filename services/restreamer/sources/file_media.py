@@ -8,10 +8,9 @@ from itertools import chain
 from typing import Final
 
 from services.restreamer.model import FLICKS, Kind, Packet, SourceError, Track
-from services.restreamer.sources.demux import Demux, Demuxing
+from services.restreamer.sources.demux import Demux, Demuxer, Demuxing
 from services.restreamer.sources.entering import entered, heard
 from services.restreamer.sources.files import Readable
-from services.restreamer.sources.flv_demux import demuxed
 from services.restreamer.sources.flv_seek import Seekable, flv_from
 from services.restreamer.sources.flv_watch import FlvFinder
 from services.restreamer.sources.pictures import Picture, decode
@@ -43,7 +42,7 @@ class FileMedia:
         again: Callable[[], Readable] | None = None,
         part: bool = False,
         release: Callable[[], None] | None = None,
-        demux: Demux = demuxed,
+        demux: Demux = Demuxer,
     ) -> None:
         self.video: Track | None = None
         self.audio: Track | None = None

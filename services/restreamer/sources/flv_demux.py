@@ -2,105 +2,133 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Final
 
-from av.packet import Packet as AvPacket
-
-from services.restreamer.model import SourceError, Track
-from services.restreamer.sources.demux import Demuxer, Demuxing, Flow, Raw
+from services.restreamer.model import Kind, SourceError, Track
+from services.restreamer.sources.demux import Demux, Demuxing, Raw
 from services.restreamer.sources.files import LocalFile, Readable
 from services.restreamer.sources.flv_run import Begin, Run, read_begin
 from services.restreamer.sources.flv_seek import FlvFrom
-from services.restreamer.sources.payloads import AsIs, Payload
 from services.restreamer.sources.sniff import Container
-from services.restreamer.sources.tracks import frame_duration
 from services.restreamer.sources.watch import Watch
 
-
-def demuxed(file: Readable, container: Container) -> Demuxing:
-    """Open a container in this process. SourceError."""
-    if isinstance(file, Watch) and isinstance(file.file, LocalFile) and container == "flv":
-        begin = read_begin(file.file)
-        file.file.seek(0)
-        if begin is not None:
-            return FlvDemuxer(file, file.file, begin)
-    return Demuxer(file, container)
+MOST_LOOKED: Final = 256
+"""Frames within which each track must have begun."""
 
 
-class FlvDemuxer(Demuxer):
-    """Gives the frames that a Demuxer gives; from the first tag that is not usual on, it is one."""
+def flv_or(demux: Demux) -> Demux:
+    """Return what opens FLV files of this machine so, and all others by `demux`. SourceError."""
 
-    def __init__(self, watch: Watch, file: LocalFile, begin: Begin) -> None:
-        super().__init__(watch, "flv")
-        self._watch, self._local, self._begin = watch, file, begin
+    def opened(file: Readable, container: Container) -> Demuxing:
+        if isinstance(file, Watch) and isinstance(file.file, LocalFile) and container == "flv":
+            begin = read_begin(file.file)
+            file.file.seek(0)
+            if begin is not None:
+                return FlvDemuxer(file, file.file, begin, demux)
+        return demux(file, container)
+
+    return opened
+
+
+class FlvDemuxer:
+    """Gives the frames that `demux` would give: its first ones, then the file's own; from an odd tag on, its again.
+
+    While the file is read here, nothing is opened by `demux`: no child is kept for it.
+    """
+
+    container: Container = "flv"
+
+    def __init__(self, watch: Watch, file: LocalFile, begin: Begin, demux: Demux) -> None:
+        self._watch, self._file, self._begin, self._demux = watch, file, begin, demux
+        self._inner: Demuxing | None = demux(watch, "flv")
+        self.has_video, self.has_audio = self._inner.has_video, self._inner.has_audio
+        self.end, self.created_ms = self._inner.end, self._inner.created_ms
+        self.shown_from: int | None = None
+        self.video_end: int | None = None
+        self._error: SourceError | None = None
         self._tracks: dict[bytes, Track] = {}  # by their configuration
-        self._end, self._created_ms = super().end, super().created_ms
 
     @property
-    def end(self) -> int | None:
-        """Give when the file ends, as FFmpeg has estimated."""
-        return self._end
+    def broken(self) -> SourceError | None:
+        """Give what the file broke off with."""
+        return self._error or (self._inner.broken if self._inner is not None else None)
 
-    @property
-    def created_ms(self) -> int | None:
-        """Give the wall clock of its creation, where the file tells one."""
-        return self._created_ms
+    def cover(self) -> bytes | None:
+        """Read the picture that comes with sound alone, which an FLV does not have."""
+        return None
+
+    def seek(self, at: int) -> bool:  # noqa: ARG002
+        """Go nowhere: an FLV is entered in the middle as another file (flv_seek)."""
+        return False
 
     def frames(self) -> Iterator[Raw]:
         """Give the frames from the first one on."""
-        if self._is_usual():
-            flows = [Flow.of(stream) for stream in (self._video_stream, self._audio_stream) if stream is not None]
-            tracks = {flow.kind: self._track(flow, self._payloads[flow.stream.index]) for flow in flows}
-            run = Run(self._local, self._begin, self._lengths(tracks.get("audio")))
-            self._input.close()  # FFmpeg holds what it has looked at, 5 s of the file
-            frames = run.frames()
-            try:
-                while tracks and (raw := next(frames, None)) is not None:
-                    yield replace(raw, track=tracks.pop(raw.kind, None))
-                yield from frames
-            except SourceError as error:
-                self._file.error = error
-                return
+        assert self._inner is not None  # noqa: S101  frames are read once
+        theirs, looked = self._inner.frames(), deque[Raw]()
+        try:
+            run = self._look(theirs, looked)
+        except SourceError:
+            yield from looked
+            raise
+        ours = run.frames() if run is not None else iter(())
+        try:
+            while looked and next(ours, None) == replace(looked[0], track=None):
+                yield looked.popleft()
+            if run is not None and not looked:
+                self._leave()
+                yield from ours
+        except SourceError as error:
+            self._error = error
+            return
+        if run is not None and not looked:
             if run.stopped is None:
                 return
-            self._go_on(run.stopped)
-        yield from super().frames()
+            theirs = self._going_on(run.stopped)
+        yield from looked
+        yield from map(self._as_known, theirs)
 
-    def _is_usual(self) -> bool:
-        """Tell whether the tracks are what the file's configurations say, as far as the file was looked at."""
-        begin, video, audio = self._begin, self._video_stream, self._audio_stream
-        if self._watch.changed or video is None or (audio is not None) != bool(begin.aac):
-            return False
-        for stream, codec, config in ((video, "h264", begin.avc), (audio, "aac", begin.aac)):
-            if stream is not None:
-                payload = self._payloads[stream.index]
-                known = stream.codec_context.name == codec and payload.config == config
-                if not known or not isinstance(payload, AsIs):
-                    return False
-        return True
+    def _look(self, theirs: Iterator[Raw], looked: deque[Raw]) -> Run | None:
+        """Have the first frames read, each track's among them; None when the file's configurations are not theirs."""
+        first: dict[Kind, Raw] = {}
+        while len(first) < self.has_video + self.has_audio:
+            raw = next(theirs, None)
+            if raw is None or len(looked) == MOST_LOOKED:
+                looked.extend(() if raw is None else (raw,))
+                return None
+            looked.append(self._as_known(raw))
+            first.setdefault(raw.kind, raw)
+        video, audio = first.get("video"), first.get("audio")
+        known = _is(video, "h264", self._begin.avc) and (audio is None or _is(audio, "aac", self._begin.aac))
+        if not known or video is None or self._watch.changed or (audio is None) == bool(self._begin.aac):
+            return None
+        return Run(self._file, self._begin, (video.duration, 0 if audio is None else audio.duration))
 
-    def _lengths(self, audio: Track | None) -> tuple[int, int]:
-        """Give how long a picture is by what FFmpeg tells of the first one, and a frame of sound by its codec."""
-        stream = self._video_stream
-        assert stream is not None  # noqa: S101  see `_is_usual`
-        first = next(self._packets([stream]), None)
-        told = 0 if first is None else Flow.of(stream).flicks(first.duration or 0)
-        return told, (frame_duration(audio) if audio is not None else None) or 0
-
-    def _go_on(self, at: int) -> None:
-        """Have FFmpeg read from a tag on."""
+    def _going_on(self, at: int) -> Iterator[Raw]:
+        """Have frames read from a tag on."""
         file = FlvFrom(self._watch, self._begin.head, at)
         self._watch.look_on(known=True)
-        self._begin_with(file)
+        self._inner = self._demux(file, "flv")
+        return self._inner.frames()
 
-    def _track(self, flow: Flow, payload: Payload, packet: AvPacket[Any] | None = None) -> Track | None:
-        """Describe a track: one that has not changed is as it was, whatever FFmpeg makes of its rate by now."""
-        known = self._tracks.get(payload.config)
-        if known is None:
-            known = super()._track(flow, payload, packet)
-            if known is not None:
-                self._tracks[payload.config] = known
-        flow.described, flow.length = payload.config, (frame_duration(known) if known is not None else None) or 0
-        return known
+    def _as_known(self, raw: Raw) -> Raw:
+        """Describe a track that has not changed as it was, whatever FFmpeg makes of its rate by now."""
+        if raw.track is None:
+            return raw
+        known = self._tracks.setdefault(raw.track.config, raw.track)
+        return raw if known == raw.track else replace(raw, track=known)
+
+    def close(self) -> None:
+        """Close the container; the file is its maker's."""
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._inner is not None:
+            inner, self._inner = self._inner, None
+            inner.close()
+
+
+def _is(raw: Raw | None, codec: str, config: bytes) -> bool:
+    return raw is not None and raw.track is not None and (raw.track.codec, raw.track.config) == (codec, config)

@@ -25,6 +25,7 @@ from services.restreamer.sources.apart.kept import Keep
 from services.restreamer.sources.demux import Demuxer
 from services.restreamer.sources.file_media import FileMedia
 from services.restreamer.sources.files import BlockFile, LocalFile, Readable, SequentialFile
+from services.restreamer.sources.flv_demux import flv_or
 from services.restreamer.sources.hls import PlaylistMedia
 from services.restreamer.sources.http import guarded_client
 from services.restreamer.sources.listed import Listed
@@ -73,7 +74,7 @@ def open_media(
         if container == "m3u8":
             raise SourceError("wrong type: playlists are read from http(s) and s3 only")
         demux = apart(stop, readers) if source.kind == "library" else Demuxer
-        media = FileMedia(file, container, demux=demux)
+        media = FileMedia(file, container, demux=flv_or(demux))
         stack.pop_all()
     return media
 

@@ -78,8 +78,12 @@ async def recorded(at: Desk, sessions: int) -> list[SessionRecord] | None:
     return await at.sessions() if len(found) >= sessions else None
 
 
-async def again(at: Desk, stopped: float, what: str) -> None:
-    """Come to the other ingester, as often as an encoder tries, and be recorded; print how long that took."""
+@asynccontextmanager
+async def again(at: Desk, stopped: float, what: str) -> AsyncIterator[None]:
+    """Come to the other ingester, as often as an encoder tries, and be recorded; print how long that took.
+
+    The encoder goes on while the block runs.
+    """
     before = {session.session for session in await at.sessions()}
     while True:
         with ending(at.encoder()) as encoder:
@@ -94,6 +98,7 @@ async def again(at: Desk, stopped: float, what: str) -> None:
                 print(f"\n{what}: recorded again after {took:.2f} s")
                 assert took < BOUND_S
                 await until(lambda: recorded(at, 2), 60)
+                yield
                 return
 
 
@@ -110,7 +115,8 @@ async def test_an_encoder_of_a_killed_ingester_is_taken_by_another(
         assert await refused(other), "while its holder lives, there is one encoder a key"
         process.kill()
         stopped = time.monotonic()
-        await again(other, stopped, "killed")
+        async with again(other, stopped, "killed"):
+            pass
         first, second = sorted(await other.sessions(), key=lambda s: s.first_frame_ms)
         assert second.epoch > first.epoch
 
@@ -126,9 +132,8 @@ async def test_an_encoder_of_a_frozen_ingester_is_taken_by_another(
     async with two(nats, tmp_path, source) as (at, process, other):
         os.kill(process.pid, signal.SIGSTOP)
         stopped = time.monotonic()
-        await again(other, stopped, "frozen")
-        frozen = min(await other.sessions(), key=lambda s: s.first_frame_ms)
-        with ending(other.encoder()):  # it goes on, while the frozen one comes to
+        async with again(other, stopped, "frozen"):
+            frozen = min(await other.sessions(), key=lambda s: s.first_frame_ms)
             os.kill(process.pid, signal.SIGCONT)
 
             async def replaced() -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from services.gateway import names as module
+from shared.store import names as module
 from shared.store.names import Names
 
 PATTERN = re.compile(r"[a-z0-9]+\.mp4")

@@ -15,13 +15,13 @@ from typing import Final
 import av
 import pytest
 
-from services.restreamer.model import FLICKS, Packet, SourceError, Track
+from services.restreamer.model import FLICKS, Kind, Packet, SourceError, Track
 from services.restreamer.sources import mp4_run
 from services.restreamer.sources.apart.children import Child
 from services.restreamer.sources.apart.confined import Bounds
 from services.restreamer.sources.apart.demuxing import apart
 from services.restreamer.sources.apart.kept import Keep
-from services.restreamer.sources.demux import Demuxer
+from services.restreamer.sources.demux import Demux, Demuxer
 from services.restreamer.sources.file_media import FileMedia
 from services.restreamer.sources.files import LocalFile
 from services.restreamer.sources.mp4_demux import mp4_or
@@ -122,10 +122,10 @@ class Seen:
     why: str = ""
 
 
-def seen(path: Path, demux: Callable[..., object], starts: tuple[float, ...] = (0,)) -> Seen:
+def seen(path: Path, demux: Demux, starts: tuple[float, ...] = (0,)) -> Seen:
     """Read a file from each time on, one after the other."""
     try:
-        media = FileMedia(LocalFile(os.open(path, os.O_RDONLY)), "mp4", demux=demux)  # type: ignore[arg-type]
+        media = FileMedia(LocalFile(os.open(path, os.O_RDONLY)), "mp4", demux=demux)
     except SourceError as error:
         return Seen(why=str(error))
     try:
@@ -177,6 +177,34 @@ def test_a_file_is_entered_where_ffmpeg_enters_it(film: Film, name: str, stops: 
     assert stops
 
 
+TIMES: Final = (0, 0.02, 0.8, 0.83, 0.84, 1.2, 1.65, 1.667, 2.49, 2.5, 2.57, 3.33, 3.34, 3.9, 5, -1)
+
+
+def entries(path: Path, demux: Demux, times: tuple[float, ...] = TIMES) -> list[object]:
+    """Give the first frame of each track after seeking."""
+    found: list[object] = []
+    for time in times:
+        file = LocalFile(os.open(path, os.O_RDONLY))
+        demuxer = demux(file, "mp4")
+        next(demuxer.frames())
+        first: dict[Kind, tuple[int | None, int, bool]] = {}
+        assert demuxer.seek(round(time * FLICKS))
+        for raw in demuxer.frames():
+            first.setdefault(raw.kind, (raw.dts, raw.pts, raw.key))
+            if len(first) == demuxer.has_video + demuxer.has_audio:
+                break
+        found.append((time, first))
+        demuxer.close()
+        file.close()
+    return found
+
+
+@pytest.mark.parametrize("name", [*FILES, *COPIES])
+def test_a_seek_leads_where_that_of_ffmpeg_leads(film: Film, name: str) -> None:
+    path = film(name)
+    assert entries(path, ours) == entries(path, Demuxer)
+
+
 @pytest.mark.parametrize("name", ODD)
 def test_what_is_odd_is_left_to_ffmpeg(film: Film, name: str, stops: list[bool]) -> None:
     path = film(name)
@@ -225,6 +253,7 @@ def test_edits_leave_away_what_ffmpeg_leaves_away(film: Film, name: str, tmp_pat
         mine, theirs = seen(path, ours, (0, 1.7)), seen(path, Demuxer, (0, 1.7))
         assert mine == theirs, case
         read += bool(stops)
+        assert not mine.about or entries(path, ours, TIMES[2::4]) == entries(path, Demuxer, TIMES[2::4]), case
     assert read > len(EDITED) // 2
 
 

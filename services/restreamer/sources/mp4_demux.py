@@ -9,7 +9,7 @@ from typing import Final
 from services.restreamer.model import Kind, SourceError
 from services.restreamer.sources.demux import Demux, Demuxing, Raw
 from services.restreamer.sources.files import LocalFile, Readable
-from services.restreamer.sources.mp4_run import Lane, Mp4Run
+from services.restreamer.sources.mp4_run import Cursor, Mp4Run
 from services.restreamer.sources.mp4_tables import Samples, read_samples
 from services.restreamer.sources.sniff import Container
 
@@ -103,7 +103,7 @@ class Mp4Demuxer:
             self._error = error
             return
         if run.stopped:
-            yield from self._going_on(run.lanes)
+            yield from self._going_on(run.cursors)
 
     def _look(self, theirs: Iterator[Raw], looked: list[Raw]) -> Mp4Run | None:
         """Have the first frames read; None when they are not all what they would be here, or are all there are."""
@@ -120,25 +120,25 @@ class Mp4Demuxer:
                 return None
         if not all(_is_known(samples, first[samples.kind]) for samples in self._tables):
             return None
-        lanes = {samples.kind: Lane(samples, first[samples.kind]) for samples in self._tables}
-        if not all(lane.is_shown_late() for lane in lanes.values()):
+        cursors = {samples.kind: Cursor(samples, first[samples.kind]) for samples in self._tables}
+        if not all(cursor.is_shown_late() for cursor in cursors.values()):
             return None
-        run = Mp4Run(self._file, list(lanes.values()))
+        run = Mp4Run(self._file, list(cursors.values()))
         try:
-            same = all(run.looked(raw, lanes[raw.kind]) for raw in looked)
+            same = all(run.looked(raw, cursors[raw.kind]) for raw in looked)
         except SourceError:  # so will the other find
             return None
         return run if same else None
 
-    def _going_on(self, lanes: Sequence[Lane]) -> Iterator[Raw]:
+    def _going_on(self, cursors: Sequence[Cursor]) -> Iterator[Raw]:
         """Have frames read from those on that come next."""
         inner = self._opened()
         passed: dict[Kind, int] = {}
         upcoming: list[int] = []
-        for lane in lanes:
-            near = lane.dts(max(lane.next - 1, 0), lane.next + 1).tolist()
-            if lane.next:
-                passed[lane.samples.kind] = near.pop(0)
+        for cursor in cursors:
+            near = cursor.dts(max(cursor.next - 1, 0), cursor.next + 1).tolist()
+            if cursor.next:
+                passed[cursor.samples.kind] = near.pop(0)
             upcoming += near
         inner.seek(min(upcoming))
         for raw in inner.frames():

@@ -1,6 +1,6 @@
 """Frames of an mp4 of this machine by its tables, without FFmpeg (ADR 20). What is not usual is left to it.
 
-A frame takes 11 us by way of PyAV, and 4 here. Where samples lie beside each other, as those of a turn do, whatever
+A frame takes 14 us by way of PyAV, and 5 here. Where samples lie beside each other, as those of a turn do, whatever
 their tracks, they are read at once.
 """
 
@@ -33,7 +33,7 @@ _SETS: Final = frozenset((7, 8, 9, 12))  # NAL units before a slice that say not
 _Rows = tuple[list[int], list[int], list[int], list[int], list[int], list[bool]]
 
 
-class Lane:
+class Cursor:
     """A track: its samples, by how many ticks their times are later, and which one comes next.
 
     `length` is how long each frame is in flicks, where its codec fixes that.
@@ -81,9 +81,9 @@ class Lane:
 class Mp4Run:
     """Reads frames in the order of their decode times. `stopped`: what comes next is not usual, or not there."""
 
-    def __init__(self, file: LocalFile, lanes: Sequence[Lane]) -> None:
+    def __init__(self, file: LocalFile, cursors: Sequence[Cursor]) -> None:
         self.stopped = False
-        self.lanes = lanes
+        self.cursors = cursors
         self._file = file
         self._buffer = bytearray(BLOCK)
 
@@ -106,43 +106,45 @@ class Mp4Run:
 
     def seek(self, at: int) -> None:
         """Go to the keyframe at or before a time (flicks), and to the sound of its decode time, as FFmpeg does."""
-        video = self.lanes[0]
+        video = self.cursors[0]
         samples = video.samples
         near = video.find(at * samples.timescale // FLICKS)
         video.next = int(samples.sync[np.searchsorted(samples.sync, near, "right") - 1])
-        for lane in self.lanes[1:]:
-            lane.next = lane.find(_rescaled(video.time(video.next), samples.timescale, lane.samples.timescale))
+        for cursor in self.cursors[1:]:
+            cursor.next = cursor.find(_rescaled(video.time(video.next), samples.timescale, cursor.samples.timescale))
         self.stopped = False
 
-    def looked(self, raw: Raw, lane: Lane) -> bool:
-        """Tell whether a frame is what the lane's next sample would be given as, and pass on."""
-        samples, n = lane.samples, lane.next
+    def looked(self, raw: Raw, cursor: Cursor) -> bool:
+        """Tell whether a frame is what the cursor's next sample would be given as, and pass on."""
+        samples, n = cursor.samples, cursor.next
         if n >= len(samples):
             return False
-        lane.next = n + 1
+        cursor.next = n + 1
         data = bytearray(int(samples.size[n]))
         if self._file.read_at(int(samples.offset[n]), memoryview(data)) < len(data):
             return False
         key = raw.kind == "audio" or is_key(data)
-        times = int(lane.dts(n, n + 1)[0]), int(lane.pts(n, n + 1)[0]), int(lane.durations(n, n + 1)[0])
+        times = int(cursor.dts(n, n + 1)[0]), int(cursor.pts(n, n + 1)[0]), int(cursor.durations(n, n + 1)[0])
         return (raw.dts, raw.pts, raw.duration, raw.key, raw.data) == (*times, key, bytes(data))
 
     def _window(self) -> _Rows:
         """Put the next samples of all tracks in order: offsets, sizes, dts, pts, durations, and whether it is video."""
-        ends = [min(lane.next + WINDOW, len(lane.samples)) for lane in self.lanes]
-        parts = [lane.dts(lane.next, end) for lane, end in zip(self.lanes, ends, strict=True)]
+        ends = [min(cursor.next + WINDOW, len(cursor.samples)) for cursor in self.cursors]
+        parts = [cursor.dts(cursor.next, end) for cursor, end in zip(self.cursors, ends, strict=True)]
         dts = np.concatenate(parts)
         order = np.argsort(dts, kind="stable")  # the picture first
         dts = dts[order]
-        cut = [int(p[-1]) for p, end, lane in zip(parts, ends, self.lanes, strict=True) if end < len(lane.samples)]
+        cut = [
+            int(p[-1]) for p, end, cursor in zip(parts, ends, self.cursors, strict=True) if end < len(cursor.samples)
+        ]
         if cut:  # behind this, one that comes before may not be in the window
             order = order[: int(np.searchsorted(dts, min(cut), "right"))]
         dts = dts[: len(order)]
         columns = (
-            [lane.samples.offset[lane.next : end] for lane, end in zip(self.lanes, ends, strict=True)],
-            [lane.samples.size[lane.next : end] for lane, end in zip(self.lanes, ends, strict=True)],
-            [lane.pts(lane.next, end) for lane, end in zip(self.lanes, ends, strict=True)],
-            [lane.durations(lane.next, end) for lane, end in zip(self.lanes, ends, strict=True)],
+            [cursor.samples.offset[cursor.next : end] for cursor, end in zip(self.cursors, ends, strict=True)],
+            [cursor.samples.size[cursor.next : end] for cursor, end in zip(self.cursors, ends, strict=True)],
+            [cursor.pts(cursor.next, end) for cursor, end in zip(self.cursors, ends, strict=True)],
+            [cursor.durations(cursor.next, end) for cursor, end in zip(self.cursors, ends, strict=True)],
         )
         offsets, sizes, pts, durations = (np.concatenate(column)[order].tolist() for column in columns)
         return offsets, sizes, dts.tolist(), pts, durations, (order < len(parts[0])).tolist()
@@ -154,7 +156,7 @@ class Mp4Run:
         if places is None:
             self.stopped = True
             return
-        video, audio = self.lanes[0], self.lanes[-1]
+        video, audio = self.cursors[0], self.cursors[-1]
         whole = memoryview(self._buffer)
         for n, at in enumerate(places):
             data = bytes(whole[at : at + sizes[n]])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,8 +23,10 @@ from shared.media.mp4.params import length_size
 
 Numbers = npt.NDArray[np.uint32]
 Offsets = npt.NDArray[np.int32]
+Number = TypeVar("Number", np.uint32, np.int32)
 
-MOST_SAMPLES: Final = 1 << 21  # of a track: ten hours at 60 pictures a second, or twelve of sound
+MOST_SAMPLES: Final = 3 << 19
+"""Of both tracks: five hours at 30 pictures a second, with sound; 20 to 36 bytes of memory each."""
 MOST_MOOV: Final = 1 << 25
 MOST_SAMPLE: Final = 1 << 25
 _MOST_BOXES: Final = 256  # in a box
@@ -42,7 +44,7 @@ _FRAGMENTS: Final = frozenset((b"moof", b"mvex", b"mfra", b"sidx"))
 class Samples:
     """A track's samples in decode order, times in ticks of its own: `dts` from 0, `shown` by how much pts is later.
 
-    `sync` are the indices of those that are entered at. `config` is a video's avcC. FFmpeg enters the track `early`
+    `sync` are the indices of a video's keyframes; `config` is its avcC. FFmpeg enters the track `early`
     ticks before a time that it seeks.
     """
 
@@ -81,10 +83,10 @@ def _moov(file: LocalFile, size: int) -> bytes | None:
         if box.kind in _FRAGMENTS or (box.kind == b"moov" and (found or box.end > MOST_MOOV)):
             return None
         if box.kind == b"moov":
-            body = bytearray(box.end - box.body)
-            if file.read_at(at + box.body, memoryview(body)) < len(body):
+            file.seek(at + box.body)
+            found = file.read(box.end - box.body)
+            if len(found) < box.end - box.body:
                 return None
-            found = bytes(body)
         at += box.end
         if at >= size:
             return found or None
@@ -129,8 +131,8 @@ def _tracks(moov: bytes, size: int) -> list[Samples] | None:
         if kind is not None and kind not in chosen:
             edits = _edits(moov, inside)
             chosen[kind] = _track(moov, kind, mdia, size, (edits, scale))
-    video = chosen.get("video")
-    return None if video is None else [video, *(found for kind, found in chosen.items() if kind == "audio")]
+    found = [chosen[kind] for kind in ("video", "audio") if kind in chosen]
+    return found if "video" in chosen and sum(map(len, found)) <= MOST_SAMPLES else None
 
 
 def _only(boxes: dict[bytes, Box], kind: bytes) -> Box:
@@ -183,20 +185,20 @@ def _track(
     offsets = _offsets(data, stbl, sizes)
     if int(offsets.min()) < 8 or int((offsets + sizes).max()) > size:
         raise Mp4Error("samples that are not in the file")
-    lengths, deltas = _rows(data, _only(stbl, b"stts"), "II")
-    durations = np.repeat(deltas, _counted(lengths, count))
+    lengths, deltas = _rows(data, _only(stbl, b"stts"), 2)
+    durations = _spread(deltas, lengths, count)
     if int(deltas.min()) < 1 or int(deltas.max()) > _LONGEST or (kind == "audio" and int(deltas.max()) == 1):
         raise Mp4Error("unusual durations")
     dts = np.zeros(count, np.int64)
     np.cumsum(durations[:-1], dtype=np.int64, out=dts[1:])
-    shown = np.zeros(count, np.int32)
+    shown = np.broadcast_to(np.zeros(1, np.int32), count)
     if b"ctts" in stbl:
-        lengths, offset = _rows(data, stbl[b"ctts"], "II")
+        lengths, offset = _rows(data, stbl[b"ctts"], 2)
         by = offset.view(np.int32)
         if int(by.min()) < -_LONGEST or int(by.max()) > _LONGEST:
             raise Mp4Error("unusual composition offsets")
-        shown = np.repeat(by, _counted(lengths, count))
-    samples = Samples(kind, timescale, config, dts, shown, durations, sizes, offsets, _sync(data, stbl, count))
+        shown = _spread(by, lengths, count)
+    samples = Samples(kind, timescale, config, dts, shown, durations, sizes, offsets, _sync(data, kind, stbl, count))
     return samples if edit[0] is None else _edited(samples, edit[0], edit[1], composed=b"ctts" in stbl)
 
 
@@ -216,21 +218,20 @@ def _config(data: bytes, kind: Kind, stsd: Box) -> bytes:
     return config
 
 
-def _rows(data: bytes, table: Box, layout: str) -> tuple[Numbers, ...]:
-    """Read a table's columns of 32 bits, in the machine's order."""
+def _rows(data: bytes, table: Box, columns: int) -> tuple[Numbers, ...]:
+    """Read a table's columns of 32 bits."""
     _, count = unpack("II", data, table.body, table.end)
-    columns = len(layout)
     if not 0 < count <= MOST_SAMPLES or table.body + 8 + count * columns * 4 > table.end:
         raise Mp4Error("a table that is not there")
     rows = np.frombuffer(data, ">u4", count * columns, table.body + 8).reshape(count, columns)
     return tuple(rows[:, n].astype(np.uint32) for n in range(columns))
 
 
-def _counted(lengths: Numbers, count: int) -> Int64s:
-    """Make sure that the rows of a table are for all samples, and for no more."""
+def _spread(values: npt.NDArray[Number], lengths: Numbers, count: int) -> npt.NDArray[Number]:
+    """Give each sample the value of its row; the rows must be for all samples, and for no more."""
     if int(lengths.sum(dtype=np.int64)) != count or not lengths.all():
         raise Mp4Error("a table for another number of samples")
-    return lengths.astype(np.int64)
+    return np.broadcast_to(values, count) if len(values) == 1 else np.repeat(values, lengths)
 
 
 def _sizes(data: bytes, stsz: Box) -> Numbers:
@@ -248,14 +249,14 @@ def _offsets(data: bytes, stbl: dict[bytes, Box], sizes: Numbers) -> Int64s:
     if (b"stco" in stbl) == (b"co64" in stbl):
         raise Mp4Error("no places, or two")
     if b"stco" in stbl:
-        chunks = _rows(data, stbl[b"stco"], "I")[0].astype(np.int64)
+        chunks = _rows(data, stbl[b"stco"], 1)[0].astype(np.int64)
     else:
         box = stbl[b"co64"]
         _, many = unpack("II", data, box.body, box.end)
         if not 0 < many <= MOST_SAMPLES or box.body + 8 + many * 8 > box.end:
             raise Mp4Error("a table that is not there")
         chunks = np.frombuffer(data, ">u8", many, box.body + 8).astype(np.int64)
-    first, held, entry = (column.astype(np.int64) for column in _rows(data, _only(stbl, b"stsc"), "III"))
+    first, held, entry = (column.astype(np.int64) for column in _rows(data, _only(stbl, b"stsc"), 3))
     runs = np.diff(first, append=len(chunks) + 1)
     usual = first[0] == 1 and runs.min() > 0 and held.min() > 0 and held.max() <= len(sizes) and (entry == 1).all()
     if not usual or int((runs * held).sum()) != len(sizes) or int(chunks.min()) < 0 or int(chunks.max()) > 1 << 56:
@@ -267,10 +268,12 @@ def _offsets(data: bytes, stbl: dict[bytes, Box], sizes: Numbers) -> Int64s:
     return placed
 
 
-def _sync(data: bytes, stbl: dict[bytes, Box], count: int) -> Int64s:
+def _sync(data: bytes, kind: Kind, stbl: dict[bytes, Box], count: int) -> Int64s:
+    if kind == "audio":
+        return np.empty(0, np.int64)
     if b"stss" not in stbl:
         return np.arange(count, dtype=np.int64)
-    found = _rows(data, stbl[b"stss"], "I")[0].astype(np.int64) - 1
+    found = _rows(data, stbl[b"stss"], 1)[0].astype(np.int64) - 1
     if found[0] != 0 or found[-1] >= count or (len(found) > 1 and np.diff(found).min() < 1):
         raise Mp4Error("unusual keyframes")
     return found

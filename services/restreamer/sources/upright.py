@@ -101,7 +101,7 @@ def _turns_nothing(file: LocalFile, track: int) -> bool:
             continue
         if found.kind == b"mvhd":
             movie = _is_identity(body, _MOVIE_MATRIX)
-        elif found.kind == b"tkhd" and body[_TRACK_ID[body[0] == 1] :][:4] == track.to_bytes(4, "big"):
+        elif found.kind == b"tkhd" and body[_TRACK_ID[body[0] == 1] :][:4] == (track & 0xFFFFFFFF).to_bytes(4, "big"):
             return movie and _is_identity(body, _TRACK_MATRIX)
         at += found.end
     return False

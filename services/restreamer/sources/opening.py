@@ -30,6 +30,7 @@ from services.restreamer.sources.hls import PlaylistMedia
 from services.restreamer.sources.http import guarded_client
 from services.restreamer.sources.listed import Listed
 from services.restreamer.sources.live import LiveMedia
+from services.restreamer.sources.mp4_demux import mp4_or
 from services.restreamer.sources.origin import StoreOrigin
 from services.restreamer.sources.pictures import Picture, PictureCache
 from services.restreamer.sources.playlist import Bytes, Segment, parse_playlist
@@ -74,7 +75,7 @@ def open_media(
         if container == "m3u8":
             raise SourceError("wrong type: playlists are read from http(s) and s3 only")
         demux = apart(stop, readers) if source.kind == "library" else Demuxer
-        media = FileMedia(file, container, demux=flv_or(demux))
+        media = FileMedia(file, container, demux=mp4_or(flv_or(demux)))
         stack.pop_all()
     return media
 

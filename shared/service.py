@@ -36,6 +36,8 @@ from shared.tasks import beside
 log = get_logger()
 PROVISION_WAIT_S: Final = 60.0
 ANSWER_S: Final = 2.0
+STOP_LOOK_S: Final = 0.5
+"""How often FastStream looks whether it is to stop: each look wakes an idle process."""
 GC_AFTER: Final = (20_000, 10, 10)
 """When garbage in cycles, which is rare here, is looked for: not each time that 700 packets were buffered."""
 LoopMaker = Callable[[], asyncio.AbstractEventLoop]
@@ -228,7 +230,7 @@ def run_service(name: str, build: Callable[[Service], None], make_loop: LoopMake
     build(service)
     try:
         with asyncio.Runner(loop_factory=make_loop) as runner:
-            runner.run(application(service, signals=True).run())
+            runner.run(application(service, signals=True).run(sleep_time=STOP_LOOK_S))
     except asyncio.CancelledError:
         log.info("service.stopped")
     except (TimeoutError, NatsError, OSError) as error:

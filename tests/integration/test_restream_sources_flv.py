@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Event
@@ -11,7 +12,7 @@ from typing import Final
 import pytest
 
 from services.restreamer.model import Packet, SourceError, Track
-from services.restreamer.sources import flv_run
+from services.restreamer.sources import flv_run, known_files
 from services.restreamer.sources.apart.demuxing import apart
 from services.restreamer.sources.demux import Demux, Demuxer, Demuxing
 from services.restreamer.sources.file_media import FileMedia
@@ -41,6 +42,12 @@ FILES: Final[dict[str, dict[str, object]]] = {
     "MP3": {"audio": "mp3"},
     "larger": {"video": "h264-b", "size": "320x180"},
 }
+
+
+@pytest.fixture(autouse=True)
+def _unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No file is known from another test."""
+    monkeypatch.setattr(known_files, "_known", OrderedDict())
 
 
 def write(tags: Sequence[Tag]) -> bytes:
@@ -227,6 +234,35 @@ ODD: Final[dict[str, Change]] = {
         [write(tags[:1]), *(write([tag])[13:-4] + bytes(4) for tag in tags[1:])]
     ),
 }
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_that_was_read_before_is_the_same_without_being_opened(
+    films: Film, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known_files, "SETTLED_NS", 0)
+    opened: list[Container] = []
+
+    def counted(file: Readable, container: Container) -> Demuxing:
+        opened.append(container)
+        return Demuxer(file, container)
+
+    path = tmp_path / "film.flv"
+    path.write_bytes(write(films(name)))
+    for _ in range(3):
+        theirs, ours = both(path, counted)
+        assert ours == theirs
+    assert len(opened) == (3 if name in {"sound alone", "MP3"} else 1)
+    path.write_bytes(write(films("29.97")))  # in its place
+    theirs, ours = both(path, counted)
+    assert ours == theirs
+
+
+def test_a_file_that_was_just_written_is_opened_each_time(films: Film, tmp_path: Path) -> None:
+    path = tmp_path / "film.flv"
+    path.write_bytes(write(films("plain")))
+    both(path)
+    assert not known_files._known
 
 
 @pytest.mark.parametrize("case", ODD)

@@ -6,6 +6,7 @@ import os
 import random
 import struct
 import tracemalloc
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,17 +17,18 @@ import av
 import pytest
 
 from services.restreamer.model import FLICKS, Kind, Packet, SourceError, Track
-from services.restreamer.sources import mp4_run
+from services.restreamer.sources import known_files, mp4_run
 from services.restreamer.sources.apart.children import Child
 from services.restreamer.sources.apart.confined import Bounds
 from services.restreamer.sources.apart.demuxing import apart
 from services.restreamer.sources.apart.kept import Keep
-from services.restreamer.sources.demux import Demux, Demuxer
+from services.restreamer.sources.demux import Demux, Demuxer, Demuxing
 from services.restreamer.sources.file_media import FileMedia
-from services.restreamer.sources.files import LocalFile
+from services.restreamer.sources.files import LocalFile, Readable
 from services.restreamer.sources.mp4_demux import mp4_or
 from services.restreamer.sources.mp4_run import Mp4Run
 from services.restreamer.sources.mp4_tables import read_samples
+from services.restreamer.sources.sniff import Container
 from tests.support.media_streams import encode, run
 
 ours = mp4_or(Demuxer)
@@ -161,6 +163,30 @@ def test_frames_are_those_that_ffmpeg_gives(
     path = film(name)
     assert seen(path, ours) == seen(path, Demuxer)
     assert stops == [False]  # so all of it was read here
+
+
+@pytest.fixture(autouse=True)
+def _unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No file is known from another test."""
+    monkeypatch.setattr(known_files, "_known", OrderedDict())
+
+
+@pytest.mark.parametrize("name", [*FILES, *COPIES])
+def test_a_file_that_was_read_before_is_the_same_without_being_opened(
+    film: Film, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(known_files, "SETTLED_NS", 0)
+    opened: list[Container] = []
+
+    def counted(file: Readable, container: Container) -> Demuxing:
+        opened.append(container)
+        return Demuxer(file, container)
+
+    path = film(name)
+    for starts in ((0,), STARTS, (2.5, 0)):
+        here, there = seen(path, mp4_or(counted), starts), seen(path, Demuxer, starts)
+        assert here == there
+    assert len(opened) == 1
 
 
 STARTS: Final = (1.9, 0, 0.03, 3.99, 2.5, 0.84, 1.667, 3.2, 9, 0)
@@ -318,6 +344,8 @@ def test_a_disk_that_fails_ends_the_file_behind_what_was_read(
     path = film("plain")
     whole = seen(path, ours).reads[0][2]
     reads, read_at = iter(range(100_000)), LocalFile.read_at
+
+    known_files._known.clear()
 
     def failing(file: LocalFile, offset: int, buffer: memoryview) -> int:
         if next(reads) > 150:

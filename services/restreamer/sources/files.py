@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections import OrderedDict
 from collections.abc import Generator
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from services.restreamer.model import SourceError
 from services.restreamer.sources.access import Limits, Stopped
@@ -201,6 +201,15 @@ class SequentialFile:
         self._origin.close()
 
 
+class Identity(NamedTuple):
+    """A file as it is: whoever writes to it, or puts another in its place, changes this."""
+
+    device: int
+    number: int
+    size: int
+    changed_ns: int
+
+
 class LocalFile:
     """A file of this machine: the page cache does what blocks do elsewhere."""
 
@@ -213,6 +222,11 @@ class LocalFile:
             return self._file.read(size) or b""
         except OSError as error:
             raise SourceError(f"the file cannot be read: {os.strerror(error.errno or 0)}") from error
+
+    def identity(self) -> Identity:
+        """Tell which file it is, and as of when."""
+        info = os.fstat(self._file.fileno())
+        return Identity(info.st_dev, info.st_ino, info.st_size, max(info.st_mtime_ns, info.st_ctime_ns))
 
     def read_at(self, offset: int, buffer: memoryview) -> int:
         """Fill a buffer from a byte on, wherever reading is; give how many bytes there were."""

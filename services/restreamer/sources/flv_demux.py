@@ -12,6 +12,7 @@ from services.restreamer.sources.demux import Demux, Demuxing, Raw
 from services.restreamer.sources.files import LocalFile, Readable
 from services.restreamer.sources.flv_run import Begin, Run, read_begin
 from services.restreamer.sources.flv_seek import FlvFrom
+from services.restreamer.sources.known_files import Known, described, recall, remember
 from services.restreamer.sources.sniff import Container
 from services.restreamer.sources.watch import Watch
 
@@ -43,9 +44,17 @@ class FlvDemuxer:
 
     def __init__(self, watch: Watch, file: LocalFile, begin: Begin, demux: Demux) -> None:
         self._watch, self._file, self._begin, self._demux = watch, file, begin, demux
-        self._inner: Demuxing | None = demux(watch, "flv")
-        self.has_video, self.has_audio = self._inner.has_video, self._inner.has_audio
-        self.end, self.created_ms = self._inner.end, self._inner.created_ms
+        self._identity = file.identity()
+        known = recall(self._identity)
+        self._inner: Demuxing | None = None
+        if known is None:
+            self._inner = demux(watch, "flv")
+            self.has_video, self.has_audio = self._inner.has_video, self._inner.has_audio
+            self.end, self.created_ms = self._inner.end, self._inner.created_ms
+        else:
+            self.has_video, self.has_audio = known.has_video, known.has_audio
+            self.end, self.created_ms = known.end, known.created_ms
+        self._first: dict[Kind, Raw] = dict(known.first) if known is not None else {}
         self.shown_from: int | None = None
         self.video_end: int | None = None
         self._error: SourceError | None = None
@@ -66,45 +75,48 @@ class FlvDemuxer:
 
     def frames(self) -> Iterator[Raw]:
         """Give the frames from the first one on."""
-        assert self._inner is not None  # noqa: S101  frames are read once
-        theirs, looked = self._inner.frames(), deque[Raw]()
+        theirs, looked = iter(() if self._inner is None else self._inner.frames()), deque[Raw]()
         try:
-            run = self._look(theirs, looked)
+            usual = self._inner is None or self._look(theirs, looked)
         except SourceError:
             yield from looked
             raise
+        run = Run(self._file, self._begin, (self._length("video"), self._length("audio"))) if usual else None
         ours = run.frames() if run is not None else iter(())
         try:
             while looked and next(ours, None) == replace(looked[0], track=None):
                 yield looked.popleft()
             if run is not None and not looked:
+                known = self._inner is None
                 self._leave()
-                yield from ours
+                yield from map(self._as_known, described(ours, self._first)) if known else ours
         except SourceError as error:
             self._error = error
             return
         if run is not None and not looked:
             if run.stopped is None:
+                remember(self._identity, Known(self.end, self.created_ms, None, None, self._first))
                 return
             theirs = self._going_on(run.stopped)
         yield from looked
         yield from map(self._as_known, theirs)
 
-    def _look(self, theirs: Iterator[Raw], looked: deque[Raw]) -> Run | None:
-        """Have the first frames read, each track's among them; None when the file's configurations are not theirs."""
-        first: dict[Kind, Raw] = {}
+    def _length(self, kind: Kind) -> int:
+        return self._first[kind].duration if kind in self._first else 0
+
+    def _look(self, theirs: Iterator[Raw], looked: deque[Raw]) -> bool:
+        """Have the first frames read, each track's among them; False when the file's configurations are not theirs."""
+        first = self._first
         while len(first) < self.has_video + self.has_audio:
             raw = next(theirs, None)
             if raw is None or len(looked) == MOST_LOOKED:
                 looked.extend(() if raw is None else (raw,))
-                return None
+                return False
             looked.append(self._as_known(raw))
             first.setdefault(raw.kind, raw)
         video, audio = first.get("video"), first.get("audio")
         known = _is(video, "h264", self._begin.avc) and (audio is None or _is(audio, "aac", self._begin.aac))
-        if not known or video is None or self._watch.changed or (audio is None) == bool(self._begin.aac):
-            return None
-        return Run(self._file, self._begin, (video.duration, 0 if audio is None else audio.duration))
+        return known and not self._watch.changed and (audio is None) != bool(self._begin.aac)
 
     def _going_on(self, at: int) -> Iterator[Raw]:
         """Have frames read from a tag on."""

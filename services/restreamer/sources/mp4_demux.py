@@ -9,6 +9,7 @@ from typing import Final
 from services.restreamer.model import Kind, SourceError
 from services.restreamer.sources.demux import Demux, Demuxing, Raw
 from services.restreamer.sources.files import LocalFile, Readable
+from services.restreamer.sources.known_files import Known, described, recall, remember
 from services.restreamer.sources.mp4_run import Cursor, Mp4Run
 from services.restreamer.sources.mp4_tables import Samples, read_samples
 from services.restreamer.sources.sniff import Container
@@ -44,13 +45,22 @@ class Mp4Demuxer:
 
     def __init__(self, file: LocalFile, tables: list[Samples], demux: Demux) -> None:
         self._file, self._tables, self._demux = file, tables, demux
-        self._inner: Demuxing | None = demux(file, "mp4")
+        self._identity = file.identity()
+        self._inner: Demuxing | None = None
         self._run: Mp4Run | None = None
         self._error: SourceError | None = None
-        inner = self._inner
-        self.has_video, self.has_audio = inner.has_video, inner.has_audio
-        self.end, self.created_ms = inner.end, inner.created_ms
-        self.shown_from, self.video_end = inner.shown_from, inner.video_end
+        self._first: dict[Kind, Raw] = {}
+        self._untold: dict[Kind, Raw] = {}  # tracks of which no frame was given
+        if known := recall(self._identity):
+            self._first, self._untold = dict(known.first), dict(known.first)
+            self._run = Mp4Run(file, [Cursor(samples, known.first[samples.kind]) for samples in tables])
+        else:
+            self._inner = demux(file, "mp4")
+        told = known or self._inner
+        assert told is not None  # noqa: S101  it is one of both
+        self.has_video, self.has_audio = told.has_video, told.has_audio
+        self.end, self.created_ms = told.end, told.created_ms
+        self.shown_from, self.video_end = told.shown_from, told.video_end
         kinds = ["video"] * self.has_video + ["audio"] * self.has_audio
         self._usual = [samples.kind for samples in tables] == kinds
 
@@ -97,17 +107,21 @@ class Mp4Demuxer:
         """Read on without FFmpeg, as far as that goes."""
         run = self._run
         assert run is not None  # noqa: S101  it reads whenever `_inner` is closed
+        untold, self._untold = self._untold, {}
         try:
-            yield from run.frames()
+            yield from described(run.frames(), untold)
         except SourceError as error:
             self._error = error
             return
         if run.stopped:
             yield from self._going_on(run.cursors)
+            return
+        known = Known(self.end, self.created_ms, self.shown_from, self.video_end, self._first)
+        remember(self._identity, known)
 
     def _look(self, theirs: Iterator[Raw], looked: list[Raw]) -> Mp4Run | None:
         """Have the first frames read; None when they are not all what they would be here, or are all there are."""
-        first: dict[Kind, Raw] = {}
+        first = self._first
         size = 0
         while len(looked) < LOOKED or len(first) < len(self._tables):
             raw = next(theirs, None)

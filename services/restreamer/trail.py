@@ -62,13 +62,13 @@ class Trail:
         """Note what follows the picture that was just sent: item, range, loop, flicks. Never raises, hardly waits."""
         if self._dead:
             return
-        self._number += 1
-        step = Step(self.run, spec_number, moved, *place, self.clock.now_ms())
+        self._number = number = self._number + 1
         try:
             if self._file < 0:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            os.pwrite(self._file, _FORM.pack(self._number, *step, self._number), 0)
+            step = _FORM.pack(number, self.run, spec_number, moved, *place, self.clock.now_ms(), number)  # see `Step`
+            os.pwrite(self._file, step, 0)
         except (OSError, struct.error) as error:
             self._dead = True
             log.warning("restream.trail.none", error=str(error))

@@ -27,6 +27,7 @@ FAULTS: Final = (NatsError, APIError, TimeoutError, OSError)
 LOOK_S: Final = 2.0
 LOOK_SHARE: Final = 20
 """Looking takes at most one part in so many of the time."""
+LONGEST_LOOK_PAUSE_S: Final = 10.0
 LOOK_PAGES: Final = 10
 ASK_S: Final = 5.0
 PAUSE_S: Final = 0.5
@@ -246,15 +247,16 @@ class Turns:
     async def _look(self) -> None:
         """Find now and then what was not heard, and what another instance left."""
         while True:
-            began = self._now()
+            began, pause = self._now(), LOOK_S
             try:
                 async for accounts in self._waiting():
                     for account in accounts:
                         self._rota.expect(account, self._now(), once=True)
                     self._heard.set()
-            except FAULTS as error:
+                pause = min(max(LOOK_S, LOOK_SHARE * (self._now() - began)), LONGEST_LOOK_PAUSE_S)
+            except FAULTS as error:  # what a broker that stood still lost or answered too late is found only here
                 log.info("turns.look_later", queue=self._spec.durable, error=type(error).__name__)
-            await asyncio.sleep(max(LOOK_S, LOOK_SHARE * (self._now() - began)))
+            await asyncio.sleep(pause)
 
     async def _waiting(self) -> AsyncIterator[set[str]]:
         """Name the accounts that anything lies in the queue of, some subjects at a time."""

@@ -72,8 +72,7 @@ def subscribe(broker: NatsBroker, durable: str, handler: Handler) -> Turns | Non
     if not spec.turns:
         return None
     turns = Turns(lambda: jetstream(broker), spec, loops[0])
-    # with one, FastStream makes none of its own, and ends this one
-    loops[0].subscription = turns  # type: ignore[assignment]
+    loops[0].subscription = turns  # type: ignore[assignment]  # with one, FastStream makes none, and ends this one
     return turns
 
 

@@ -78,14 +78,15 @@ class Mirror(Generic[R]):
     async def _watch_once(self) -> None:
         """Watch until a reconnect or REREAD_S; what is no longer in the bucket is dropped once all has been read."""
         js, seen = self._jetstream(), set[str]()
-        reconnects = js._nc.stats["reconnects"]  # noqa: SLF001  nats-py tells it nowhere else
+        stats = js._nc.stats  # noqa: SLF001  nats-py tells of reconnects nowhere else
+        reconnects = stats["reconnects"]
         clock = asyncio.get_running_loop().time
         until, head = clock() + REREAD_S, f"$KV.{self._bucket}."
         async with following(js, f"KV_{self._bucket}", head + self._pattern) as changes:
             reading = changes.pending > 0
             if not reading:
                 self._finish_reading(seen)
-            while clock() < until and js._nc.stats["reconnects"] == reconnects:  # noqa: SLF001
+            while clock() < until and stats["reconnects"] == reconnects:
                 message = await changes.next()
                 if message is not None:
                     key = message.subject.removeprefix(head)

@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for fault in error.errors():
             print(f"reelay: {setting_of(fault)}: {fault['msg']}", file=sys.stderr)  # noqa: T201  an answer, too
     except ReelayError as error:
-        print(f"reelay: {error}", file=sys.stderr)  # noqa: T201
+        print(f"reelay: {error}", file=sys.stderr)  # noqa: T201  as above
     except KeyboardInterrupt:
         return 130
     return 1

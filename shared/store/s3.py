@@ -24,6 +24,7 @@ from shared.store.base import MediaStore, ObjectInfo, ObjectMissing, StoreFull, 
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import CopySourceTypeDef
 
 MISSING: Final = frozenset({"404", "NoSuchKey", "NotFound", "412", "PreconditionFailed"})
 FULL: Final = frozenset({"QuotaExceeded", "InsufficientCapacity", "XMinioStorageFull", "507"})
@@ -157,9 +158,9 @@ class S3Store(MediaStore):
 
     def copy(self, source: str, key: str) -> None:
         """Have the server copy it, in parts when it is large."""
-        where = {"Bucket": self._bucket, "Key": self._prefix + check_key(source)}
+        where: CopySourceTypeDef = {"Bucket": self._bucket, "Key": self._prefix + check_key(source)}
         with _translated(source):
-            self._client.copy(where, self._bucket, self._prefix + check_key(key), Config=TRANSFER)  # type: ignore[arg-type]
+            self._client.copy(where, self._bucket, self._prefix + check_key(key), Config=TRANSFER)
 
     def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
         """List page by page, a thousand a request."""

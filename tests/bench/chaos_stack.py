@@ -95,7 +95,11 @@ class Stack:
                 if slot.process is not None and slot.process.poll() is not None:
                     slot.process.wait()
                     slot.process = None
-                    threading.Timer(PAUSE_S, lambda slot=slot: self.closing.is_set() or slot.start()).start()  # type: ignore[misc]
+                    threading.Timer(PAUSE_S, self._start, [slot]).start()
+
+    def _start(self, slot: Slot) -> None:
+        if not self.closing.is_set():
+            slot.start()
 
     def logged(self, word: str) -> dict[str, int]:
         """Count the lines of each log that have a word in them."""

@@ -7,7 +7,8 @@ from shared.streams import BUCKETS, STREAMS
 
 ROOT = Path(__file__).resolve().parents[2]
 SECTION = re.search(r"^## Retention$(.*?)^## ", (ROOT / "docs/operations.md").read_text(), re.MULTILINE | re.DOTALL)
-ROWS = {row[0]: row[1:] for row in re.findall(r"^\| `([^`]+)` \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", SECTION[1] if SECTION else "", re.MULTILINE)}  # fmt: skip  # noqa: E501
+ROW = re.compile(r"^\| `([^`]+)` \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
+ROWS = {name: rest for name, *rest in ROW.findall(SECTION[1] if SECTION else "")}
 FOLDERS = {"media/live/", "media/clips/", "library/", "spool/", "nats/"}
 
 

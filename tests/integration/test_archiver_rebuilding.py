@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from services.archiver.removal import Removal
 from services.clipper.cutter import Cutter
 from shared.clock import SystemClock
 from shared.kv import Bucket
 from shared.messages.base import Message
 from shared.messages.clips import Selection
 from shared.messages.jobs import HourSummary, RecordingRecord, SessionRecord
-from shared.messages.media import IndexHour, RecordingRebuild, SegmentWritten
+from shared.messages.media import IndexHour, RecordingDelete, RecordingRebuild, SegmentWritten
 from shared.recording import RecordingPart, load_range
 from shared.recording.asking import Asking
 from shared.recording.hours import load_hour
@@ -367,9 +368,6 @@ async def test_whoever_cannot_read_an_hour_has_it_rebuilt(nats: NatsServer, tmp_
 
 
 async def test_a_range_is_deleted_out_of_an_hour_that_had_to_be_rebuilt(archiver: Archive) -> None:
-    from services.archiver.removal import Removal  # noqa: PLC0415  beside the archiver's other parts
-    from shared.messages.media import RecordingDelete  # noqa: PLC0415
-
     event = new_event()
     record = await three_hours(archiver, event)
     hour: HourSummary = record.hours[1]

@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from services.exporter.app import build
 from services.exporter.deliver import Deliverer
@@ -58,7 +59,7 @@ def settings(endpoint: str, folder: Path, machine: str, nats: str = "") -> Setti
     """Settings of a machine: a disk of its own, and the one bucket."""
     return Settings(
         data_dir=folder / machine, store=f"s3://{BUCKET}/{folder.name}", s3_endpoint=endpoint, nats_url=nats,
-        secret_key=SECRET,  # type: ignore[arg-type]
+        secret_key=SecretStr(SECRET),
     )  # fmt: skip
 
 

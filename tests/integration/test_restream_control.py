@@ -434,7 +434,7 @@ async def test_what_comes_up_while_events_are_told_is_told_too(nats: NatsServer)
             return entered(old, "playing", now)
 
         outbox = Meanwhile(lambda: at.records.change(at.key, later))
-        await Records(at.records, outbox, CLOCK).keep(at.key)  # type: ignore[arg-type]
+        await Records(at.records, outbox, CLOCK).keep(at.key)  # type: ignore[arg-type]  # an outbox that other work passes
         assert outbox.told == ["starting", "playing"]
         assert (await at.record()).untold == ()
 

@@ -68,7 +68,7 @@ class Striking(Shelf):
         media = FileMedia(*opened(source.place))
         self.opened.append(source.place)
         if len(self.opened) == 1:
-            media.packets = self.struck(media.packets)  # type: ignore[method-assign]
+            media.packets = self.struck(media.packets)  # type: ignore[method-assign]  # the child is struck in between
         return media
 
     def struck(self, packets: Callable[[int], Iterator[Packet]]) -> Callable[[int], Iterator[Packet]]:
@@ -188,7 +188,7 @@ def test_a_hostile_file_harms_nobody_but_itself(name: str, short: Path, tmp_path
         ending, data = clip.suffix[1:], change(make(clip, tmp_path / "film").read_bytes())
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with source_server() as server:
-        stage = Stage(shelf=Sources(access_to(tmp_path), PictureCache()), speed=60)  # type: ignore[arg-type]
+        stage = Stage(shelf=Sources(access_to(tmp_path), PictureCache()), speed=60)
         items = (by_url(server.put(f"/hostile.{ending}", data)), by_url(server.put("/short.mp4", short.read_bytes())))
         play(stage, *items, encoding=Encoding(width=320, height=180, rate_num=30))
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before

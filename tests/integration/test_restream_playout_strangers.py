@@ -61,7 +61,7 @@ class Killing(Sources):
                         os.kill(reader, signal.SIGKILL)
                     yield packet
 
-            media.packets = killed  # type: ignore[method-assign]
+            media.packets = killed  # type: ignore[method-assign]  # the reader is killed in between
         return media
 
 
@@ -80,7 +80,7 @@ def check_end(stage: Stage) -> None:
 def test_the_list_goes_on_after_a_reader_was_killed(server: Server, film: bytes, short: bytes, tmp_path: Path) -> None:
     children().start()
     wait_until(lambda: not pids(children()))
-    stage = Stage(shelf=Killing(access_to(tmp_path), PictureCache()), speed=8)  # type: ignore[arg-type]
+    stage = Stage(shelf=Killing(access_to(tmp_path), PictureCache()), speed=8)
     stage.play(spec(by_url(server.put("/a.ts", film)), by_url(server.put("/b.mp4", short))))
     numbers = stage.numbers()
     assert numbers[-15:] == list(range(500, 515))
@@ -92,7 +92,7 @@ def test_the_list_goes_on_after_a_reader_was_killed(server: Server, film: bytes,
 
 def test_the_list_goes_on_after_files_that_no_memory_holds(server: Server, short: bytes, tmp_path: Path) -> None:
     bombs = [by_url(server.put(f"/{n}.mp4", bomb(12, 10_000_000))) for n in range(2)]
-    stage = Stage(shelf=Sources(access_to(tmp_path), PictureCache()), speed=8)  # type: ignore[arg-type]
+    stage = Stage(shelf=Sources(access_to(tmp_path), PictureCache()), speed=8)
     stage.play(spec(*bombs, by_url(server.put("/b.mp4", short))))
     assert stage.numbers() == list(range(500, 515))
     assert stage.warnings().count("the file has no picture that can be decoded") == 2

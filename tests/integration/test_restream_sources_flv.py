@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Event
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -26,7 +26,7 @@ from tests.support.rtmp_client import read_flv
 Tag = tuple[int, int, bytes]
 SOUND, VIDEO, SCRIPT = 8, 9, 18
 HRD: Final = "nal-hrd=vbr:vbv-maxrate=900:vbv-bufsize=900:aud=1"
-FILES: Final[dict[str, dict[str, object]]] = {
+FILES: Final[dict[str, dict[str, Any]]] = {
     "plain": {"video": "h264-b"},
     "without sound": {"video": "h264-b", "audio": None},
     "without reordering": {"video": "h264"},
@@ -69,7 +69,7 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[Tag]
     def film(name: str) -> list[Tag]:
         if name not in made:
             options = {"size": "160x96"} | FILES[name] | {"seconds": 3, "gop": 30}
-            made[name] = list(read_flv(encode(folder / f"{len(made)}.flv", **options).read_bytes()))  # type: ignore[arg-type]
+            made[name] = list(read_flv(encode(folder / f"{len(made)}.flv", **options).read_bytes()))
         return made[name]
 
     return film
@@ -90,9 +90,9 @@ def whole(media: FileMedia) -> list[tuple[Track | None, Track | None, int | None
         at = media.resumes
 
 
-def both(path: Path, opener: Demux = Demuxer) -> tuple[list[object], list[object]]:
+def both(path: Path, opener: Demux = Demuxer) -> tuple[list[Any], list[Any]]:
     """Read a file by FFmpeg, and as it is read: `opener` opens it then."""
-    found: list[list[object]] = []
+    found: list[list[Any]] = []
     for demux in (Demuxer, flv_or(opener)):
         try:
             media = FileMedia(LocalFile(os.open(path, os.O_RDONLY)), "flv", demux=demux)
@@ -287,11 +287,14 @@ def test_no_child_is_held_while_the_file_is_read_here(films: Film, tmp_path: Pat
     opened: list[Demuxing] = []
     closed: list[Demuxing] = []
 
+    class Noted(Demuxer):
+        def close(self) -> None:
+            closed.append(self)
+            super().close()
+
     def noted(file: Readable, container: Container) -> Demuxing:
-        demuxer = Demuxer(file, container)
+        demuxer = Noted(file, container)
         opened.append(demuxer)
-        close = demuxer.close
-        demuxer.close = lambda: closed.append(demuxer) or close()  # type: ignore[assignment, func-returns-value]
         return demuxer
 
     media = FileMedia(LocalFile(os.open(path, os.O_RDONLY)), "flv", demux=flv_or(noted))
@@ -318,7 +321,7 @@ def test_a_disk_that_fails_ends_the_file_behind_what_was_read(
     monkeypatch.setattr(flv_run, "BLOCK", 1000)
     monkeypatch.setattr(LocalFile, "read_at", failing)
     _, found = both(path)
-    (_, _, _, every, _), (_, _, _, some, why) = complete[4], found[4]  # type: ignore[misc]
+    (_, _, _, every, _), (_, _, _, some, why) = complete[4], found[4]
     assert 10 < len(some) < len(every)
     times = [(packet.kind, packet.dts, packet.pts, packet.data) for packet in every]
     assert [(packet.kind, packet.dts, packet.pts, packet.data) for packet in some] == times[: len(some)]

@@ -158,7 +158,7 @@ def test_a_list_that_is_looped_starts_few_children(tmp_path: Path) -> None:
         for path in tmp_path.glob("*.ts"):
             server.put(f"/x/{path.name}", path.read_bytes())
         url = server.put("/x/list.m3u8", text.encode())
-        stage = Stage(shelf=sources)  # type: ignore[arg-type]
+        stage = Stage(shelf=sources)
         stage.play(spec(Item(source=source("url", url)), loops=4))
     assert len(stage.pictures) == 4 * 120
     stage.check()

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
-from typing import Final
+from typing import Any, Final
 
 import av
 import pytest
@@ -33,7 +33,7 @@ from tests.support.media_streams import encode, run
 
 ours = mp4_or(Demuxer)
 B: Final = "h264-b"
-FILES: Final[dict[str, dict[str, object]]] = {
+FILES: Final[dict[str, dict[str, Any]]] = {
     "plain": {"video": B},
     "faststart": {"video": B, "more": ("-movflags", "faststart")},
     "negative offsets": {"video": B, "more": ("-movflags", "negative_cts_offsets")},
@@ -101,7 +101,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Film:
         elif name == "HEVC":
             encode(path, video="hevc", size="160x96", seconds=2)
         elif name in FILES:
-            encode(path, **options | FILES[name])  # type: ignore[arg-type]
+            encode(path, **options | FILES[name])
         else:
             words = (COPIES | ODD)[name]
             given = [str(make(word[1:-1])) if word.startswith("{") else word for word in words]

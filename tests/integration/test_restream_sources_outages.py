@@ -9,6 +9,7 @@ from datetime import timedelta
 from fractions import Fraction
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 
@@ -247,7 +248,7 @@ def test_a_place_that_worked_is_asked_when_what_led_there_says_no(
     ],
 )
 def test_what_may_differ_when_reading_goes_on(
-    server: Server, media: dict[str, bytes], brief: Access, then: dict[str, str], fits: bool
+    server: Server, media: dict[str, bytes], brief: Access, then: dict[str, Any], fits: bool
 ) -> None:
     data = media["flv"]
     first = {"changed": "Mon, 01 Jan 2024 00:00:00 GMT"} if "changed" in then else {}
@@ -256,7 +257,7 @@ def test_what_may_differ_when_reading_goes_on(
     file = server.files["/a"]
     more = then.get("more", "")
     changed = first | {name: value for name, value in then.items() if name != "more"}
-    server.put("/a", data + more.encode(), **changed)  # type: ignore[arg-type]
+    server.put("/a", data + more.encode(), **changed)
     file.go.set()
     wait_until(lambda: server.down, 10)
     server.down = False

@@ -196,7 +196,7 @@ async def test_a_lost_lease_ends_the_publication(
 
 def sessions(js: JetStreamContext, clock: SteppedClock, store: MediaStore, held: Leases | None = None) -> Sessions:
     held = held or leases(js, "a")
-    made: Any = Sessions(records(js), held, Spy(), store, clock, lambda *_: "disconnected", "a")  # type: ignore[arg-type]
+    made: Any = Sessions(records(js), held, Spy(), store, clock, lambda *_: "disconnected", "a")  # type: ignore[arg-type]  # a spy
     return made  # type: ignore[no-any-return]
 
 
@@ -328,7 +328,7 @@ async def test_a_segment_of_a_session_that_went_on_is_told_at_its_epoch(nats: Na
         key = f"{ACCOUNT}.{session.event}.{session.session}"
         epochs: list[int | None] = [3]
         spy = Spy()
-        made = Feed(session, known, spy, store, SteppedClock(), held=lambda: epochs[-1])  # type: ignore[arg-type]
+        made = Feed(session, known, spy, store, SteppedClock(), held=lambda: epochs[-1])  # type: ignore[arg-type]  # a spy
         made.started(1000, 0)
         task = asyncio.create_task(made.run())
         await until(lambda: known.sessions.get(key))

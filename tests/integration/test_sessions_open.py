@@ -21,7 +21,7 @@ MANY = 400
 
 def salvage_of(js: JetStreamContext, spy: Spy, folder: Path) -> Salvage:
     known, ours = records(js), leases(js, "b")
-    return Salvage(lambda: js, known, ours, spy, LocalStore(folder), SteppedClock(), frozenset)  # type: ignore[arg-type]
+    return Salvage(lambda: js, known, ours, spy, LocalStore(folder), SteppedClock(), frozenset)  # type: ignore[arg-type]  # a spy for the broker
 
 
 def over(session: SessionRecord) -> SessionRecord:

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -88,13 +89,16 @@ def test_who_reads_while_an_object_is_replaced_has_the_old_or_the_new_one_whole(
         while not over.is_set():
             seen.append(store.get(KEY))
 
+    def goes_on(before: int) -> bool:
+        return len(seen) > before or not reader.is_alive()
+
     reader = threading.Thread(target=read)
     reader.start()
     try:
         for version in versions[1:]:
             before = len(seen)
             store.put(KEY, version)
-            wait_until(lambda before=before: len(seen) > before or not reader.is_alive())  # type: ignore[misc]
+            wait_until(partial(goes_on, before))
     finally:
         over.set()
         reader.join()

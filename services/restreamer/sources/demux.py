@@ -85,23 +85,55 @@ class Demuxing(Protocol):
     container: Container
 
     @property
-    def broken(self) -> SourceError | None: ...  # noqa: D102
+    def broken(self) -> SourceError | None:
+        """Give what the file broke off with."""
+        ...
+
     @property
-    def has_video(self) -> bool: ...  # noqa: D102
+    def has_video(self) -> bool:
+        """Tell whether there is a video track."""
+        ...
+
     @property
-    def has_audio(self) -> bool: ...  # noqa: D102
+    def has_audio(self) -> bool:
+        """Tell whether there is a sound track."""
+        ...
+
     @property
-    def end(self) -> int | None: ...  # noqa: D102
+    def end(self) -> int | None:
+        """Give when the file ends, flicks."""
+        ...
+
     @property
-    def shown_from(self) -> int | None: ...  # noqa: D102
+    def shown_from(self) -> int | None:
+        """Give when an mp4 begins to be shown."""
+        ...
+
     @property
-    def video_end(self) -> int | None: ...  # noqa: D102
+    def video_end(self) -> int | None:
+        """Give when an mp4's video ends by its index."""
+        ...
+
     @property
-    def created_ms(self) -> int | None: ...  # noqa: D102
-    def cover(self) -> bytes | None: ...  # noqa: D102
-    def seek(self, at: int) -> bool: ...  # noqa: D102
-    def frames(self) -> Iterator[Raw]: ...  # noqa: D102
-    def close(self) -> None: ...  # noqa: D102
+    def created_ms(self) -> int | None:
+        """Give the wall clock of its creation."""
+        ...
+
+    def cover(self) -> bytes | None:
+        """Read the picture that comes with sound alone."""
+        ...
+
+    def seek(self, at: int) -> bool:
+        """Go to about `at` (flicks) or before; False when that cannot be."""
+        ...
+
+    def frames(self) -> Iterator[Raw]:
+        """Give the frames from where the last `seek` went."""
+        ...
+
+    def close(self) -> None:
+        """Close the container; the file is its maker's."""
+        ...
 
 
 Demux = Callable[[Readable, Container], Demuxing]

@@ -69,8 +69,9 @@ class FlvDemuxer:
         """Read the picture that comes with sound alone, which an FLV does not have."""
         return None
 
-    def seek(self, at: int) -> bool:  # noqa: ARG002
+    def seek(self, at: int) -> bool:
         """Go nowhere: an FLV is entered in the middle as another file (flv_seek)."""
+        del at
         return False
 
     def frames(self) -> Iterator[Raw]:

@@ -372,10 +372,11 @@ def test_a_restream_is_as_old_as_its_first_command() -> None:
 def test_a_clock_command_that_comes_again_begins_nothing_anew() -> None:
     scheduled = made(None, "start", spec=spec(start_ms=NOW + MINUTE, end_ms=NOW + 9 * MINUTE))
     due = [command for command in clock_commands(scheduled).values() if command]
-    for verb in ("pause", "stop"):
+    verbs: tuple[Verb, ...] = ("pause", "stop")
+    for verb in verbs:
         record = apply(scheduled, due[0], NOW + MINUTE)
         assert isinstance(record, RestreamRecord)
-        record = made(record, verb, NOW + 2 * MINUTE)  # type: ignore[arg-type]
+        record = made(record, verb, NOW + 2 * MINUTE)
         again = due[0].model_copy(update={"command": "f" * 32})  # the broker's memory of ids is two minutes long
         assert isinstance(apply(record, again, NOW + 3 * MINUTE), str)
     assert isinstance(apply(record, due[1], NOW + 9 * MINUTE), str)

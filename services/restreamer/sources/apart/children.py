@@ -212,8 +212,13 @@ def _told(status: int, bounds: Bounds) -> SourceError:
 class Family(Protocol):
     """Where children come from, and go."""
 
-    def child(self, stop: Event, bounds: Bounds | None = None) -> Child: ...  # noqa: D102
-    def give(self, child: Child) -> None: ...  # noqa: D102
+    def child(self, stop: Event, bounds: Bounds | None = None) -> Child:
+        """Give a child for a file or for work; `stop` ends its waits. SourceError."""
+        ...
+
+    def give(self, child: Child) -> None:
+        """Take a child back."""
+        ...
 
 
 class Children:

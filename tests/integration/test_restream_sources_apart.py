@@ -23,8 +23,9 @@ from services.restreamer.sources.apart.confined import Bounds
 from services.restreamer.sources.apart.demuxing import Apart
 from services.restreamer.sources.apart.wire import HEAD, Order
 from services.restreamer.sources.apart.zygote import FATE
-from services.restreamer.sources.demux import Demuxer, Raw
+from services.restreamer.sources.demux import Demuxer
 from services.restreamer.sources.files import LocalFile
+from services.restreamer.sources.frames import Raw
 from services.restreamer.sources.pictures import decode
 from services.restreamer.sources.sniff import Container
 from tests.support.bombs import bomb, pids

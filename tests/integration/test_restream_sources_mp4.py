@@ -22,9 +22,10 @@ from services.restreamer.sources.apart.children import Child
 from services.restreamer.sources.apart.confined import Bounds
 from services.restreamer.sources.apart.demuxing import apart
 from services.restreamer.sources.apart.kept import Keep
-from services.restreamer.sources.demux import Demux, Demuxer, Demuxing
+from services.restreamer.sources.demux import Demuxer
 from services.restreamer.sources.file_media import FileMedia
 from services.restreamer.sources.files import LocalFile, Readable
+from services.restreamer.sources.frames import Demux, Demuxing
 from services.restreamer.sources.mp4_demux import mp4_or
 from services.restreamer.sources.mp4_run import Mp4Run
 from services.restreamer.sources.mp4_tables import read_samples

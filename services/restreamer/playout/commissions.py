@@ -19,7 +19,7 @@ from services.restreamer.playout.seams import Coded, Seams
 from services.restreamer.playout.shape import Shape
 from services.restreamer.playout.splice import Shot
 from services.restreamer.sources.apart.works import Given
-from services.restreamer.sources.demux import Raw
+from services.restreamer.sources.frames import Raw
 from shared.messages.restreams import Watermark
 
 NO_TRACK: Final = b""

@@ -26,7 +26,7 @@ from services.restreamer.sources.apart.confined import Bounds
 from services.restreamer.sources.apart.kept import Keep
 from services.restreamer.sources.apart.working import Working
 from services.restreamer.sources.apart.works import Commission, Given
-from services.restreamer.sources.demux import Raw
+from services.restreamer.sources.frames import Raw
 
 A_PIXEL: Final = 160
 """Bytes for each pixel of the larger picture: 16 pictures of 10 bits in the decoder, and twice as many behind it."""

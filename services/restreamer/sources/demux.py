@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any, Final, NoReturn, Protocol
+from typing import Any, Final, NoReturn
 
 import av
 from av.audio.stream import AudioStream
@@ -14,8 +14,9 @@ from av.packet import Packet as AvPacket
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from services.restreamer.model import FLICKS, Kind, SourceError, Track, value
+from services.restreamer.model import FLICKS, Kind, SourceError, Track
 from services.restreamer.sources.files import Readable
+from services.restreamer.sources.frames import Raw
 from services.restreamer.sources.guarded import Guarded
 from services.restreamer.sources.memory import bound_allocations
 from services.restreamer.sources.payloads import AsIs, ByteStream, Payload, payload_of
@@ -36,19 +37,6 @@ _OPTIONS: Final[dict[str, dict[str, str]]] = {
     "flv": {"codec_whitelist": _DECODED},
     "mpegts": {"codec_whitelist": _DECODED},
 }
-
-
-@value
-class Raw:
-    """A frame with its times in flicks as the file has them; a dts may be missing. `track`: its track is new."""
-
-    kind: Kind
-    dts: int | None
-    pts: int
-    duration: int
-    key: bool
-    data: bytes
-    track: Track | None
 
 
 @dataclass(slots=True)
@@ -77,67 +65,6 @@ class Flow:
     def flicks(self, ticks: int) -> int:
         """Turn the track's ticks into flicks."""
         return _flicks(ticks, (self.numerator, self.denominator))
-
-
-class Demuxing(Protocol):
-    """What a Demuxer is to those who read by it."""
-
-    container: Container
-
-    @property
-    def broken(self) -> SourceError | None:
-        """Give what the file broke off with."""
-        ...
-
-    @property
-    def has_video(self) -> bool:
-        """Tell whether there is a video track."""
-        ...
-
-    @property
-    def has_audio(self) -> bool:
-        """Tell whether there is a sound track."""
-        ...
-
-    @property
-    def end(self) -> int | None:
-        """Give when the file ends, flicks."""
-        ...
-
-    @property
-    def shown_from(self) -> int | None:
-        """Give when an mp4 begins to be shown."""
-        ...
-
-    @property
-    def video_end(self) -> int | None:
-        """Give when an mp4's video ends by its index."""
-        ...
-
-    @property
-    def created_ms(self) -> int | None:
-        """Give the wall clock of its creation."""
-        ...
-
-    def cover(self) -> bytes | None:
-        """Read the picture that comes with sound alone."""
-        ...
-
-    def seek(self, at: int) -> bool:
-        """Go to about `at` (flicks) or before; False when that cannot be."""
-        ...
-
-    def frames(self) -> Iterator[Raw]:
-        """Give the frames from where the last `seek` went."""
-        ...
-
-    def close(self) -> None:
-        """Close the container; the file is its maker's."""
-        ...
-
-
-Demux = Callable[[Readable, Container], Demuxing]
-"""Opens a container: a Demuxer, or one that is elsewhere. SourceError."""
 
 
 class Demuxer:

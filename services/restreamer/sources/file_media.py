@@ -8,11 +8,12 @@ from itertools import chain
 from typing import Final
 
 from services.restreamer.model import FLICKS, Kind, Packet, SourceError, Track
-from services.restreamer.sources.demux import Demux, Demuxer, Demuxing
+from services.restreamer.sources.demux import Demuxer
 from services.restreamer.sources.entering import entered, heard
 from services.restreamer.sources.files import Readable
 from services.restreamer.sources.flv_seek import Seekable, flv_from
 from services.restreamer.sources.flv_watch import FlvFinder
+from services.restreamer.sources.frames import Demux, Demuxing
 from services.restreamer.sources.pictures import Picture, decode
 from services.restreamer.sources.sniff import Container
 from services.restreamer.sources.timing import BACK, FORWARD, MOST_BYTES, Steady, Timed, complete, merged, timed

@@ -8,10 +8,10 @@ from dataclasses import replace
 from typing import Final
 
 from services.restreamer.model import Kind, SourceError, Track
-from services.restreamer.sources.demux import Demux, Demuxing, Raw
 from services.restreamer.sources.files import LocalFile, Readable
 from services.restreamer.sources.flv_run import Begin, Run, read_begin
 from services.restreamer.sources.flv_seek import FlvFrom
+from services.restreamer.sources.frames import Demux, Demuxing, Raw
 from services.restreamer.sources.known_files import Known, described, recall, remember
 from services.restreamer.sources.sniff import Container
 from services.restreamer.sources.watch import Watch

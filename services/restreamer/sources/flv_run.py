@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from services.restreamer.model import FLICKS
-from services.restreamer.sources.demux import Raw
 from services.restreamer.sources.files import LocalFile
 from services.restreamer.sources.flv_seek import KINDS, TAG, configuration
+from services.restreamer.sources.frames import Raw
 from services.restreamer.sources.payloads import LENGTH
 from shared.media.bitstream.h264_entry import recovery_count
 from shared.media.bitstream.nal import H264_IDR, H264_SEI, H264_SLICE

@@ -12,9 +12,10 @@ from typing import Final
 
 from services.restreamer.model import FLICKS, Packet, SourceError, Track
 from services.restreamer.sources.access import Stopped
-from services.restreamer.sources.demux import Demux, Demuxer
+from services.restreamer.sources.demux import Demuxer
 from services.restreamer.sources.file_media import FileMedia
 from services.restreamer.sources.files import SequentialFile
+from services.restreamer.sources.frames import Demux
 from services.restreamer.sources.holes import Holes
 from services.restreamer.sources.joined import Joined, Missing
 from services.restreamer.sources.origin import Origin

@@ -10,8 +10,8 @@ from threading import Lock
 from typing import Final, NamedTuple
 
 from services.restreamer.model import Kind, Track
-from services.restreamer.sources.demux import Raw
 from services.restreamer.sources.files import Identity
+from services.restreamer.sources.frames import Raw
 
 MOST_KNOWN: Final = 256
 SETTLED_NS: Final = 2_000_000_000

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from services.restreamer.model import Kind, SourceError
-from services.restreamer.sources.demux import Demux, Demuxing, Raw
 from services.restreamer.sources.files import LocalFile, Readable
+from services.restreamer.sources.frames import Demux, Demuxing, Raw
 from services.restreamer.sources.known_files import Known, described, recall, remember
 from services.restreamer.sources.mp4_run import Cursor, Mp4Run
 from services.restreamer.sources.mp4_tables import Samples, read_samples

@@ -13,8 +13,8 @@ from typing import Final
 import numpy as np
 
 from services.restreamer.model import FLICKS
-from services.restreamer.sources.demux import Raw
 from services.restreamer.sources.files import LocalFile
+from services.restreamer.sources.frames import Raw
 from services.restreamer.sources.mp4_tables import Samples
 from services.restreamer.sources.payloads import LENGTH
 from shared.errors import MediaError

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from services.restreamer.model import FLICKS, Kind, Packet, Track
-from services.restreamer.sources.demux import Raw
+from services.restreamer.sources.frames import Raw
 from services.restreamer.sources.tracks import frame_duration
 
 USUAL: Final = FLICKS // 30

@@ -14,7 +14,7 @@ from fractions import Fraction
 from typing import Final, get_args
 
 from services.restreamer.model import Kind, Track
-from services.restreamer.sources.demux import Raw
+from services.restreamer.sources.frames import Raw
 from services.restreamer.sources.sniff import Container
 from services.restreamer.turns import TURNS, Turn
 

@@ -13,7 +13,7 @@ from services.restreamer.sources.apart.children import Family
 from services.restreamer.sources.apart.confined import Bounds
 from services.restreamer.sources.apart.wire import Message, Order, Said
 from services.restreamer.sources.apart.works import Commission, Given, packed
-from services.restreamer.sources.demux import Raw
+from services.restreamer.sources.frames import Raw
 
 MOST_FRAMES: Final = 1 << 17
 """That come of one packet: a picture that stays on for ten minutes, at 120 a second, and more."""

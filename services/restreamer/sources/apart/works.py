@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Final, Protocol, cast
 
 from services.restreamer.model import Kind, Packet, value
-from services.restreamer.sources.demux import Raw
+from services.restreamer.sources.frames import Raw
 
 _FORM: Final = struct.Struct("<B6q")
 _VIDEO, _KEY, _LIMITED = 1, 2, 4

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from services.restreamer.model import FLICKS, Packet, SourceError, Track
-from services.restreamer.sources.demux import Raw
 from services.restreamer.sources.files import LocalFile
 from services.restreamer.sources.flv_seek import flv_from
+from services.restreamer.sources.frames import Raw
 from services.restreamer.sources.payloads import Adts, ByteStream, Relengthed
 from services.restreamer.sources.playlist import Bytes, parse_playlist
 from services.restreamer.sources.ranges import resolve_range

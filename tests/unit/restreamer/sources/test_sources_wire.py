@@ -11,7 +11,7 @@ import pytest
 from services.restreamer.model import FLICKS, Track
 from services.restreamer.sources.apart import wire
 from services.restreamer.sources.apart.wire import Batch, Message, Nonsense, Said, Told
-from services.restreamer.sources.demux import Raw
+from services.restreamer.sources.frames import Raw
 
 VIDEO = Track(
     "video", "h264", b"\1\2\3", 1920, 1080, "yuv420p", Fraction(30000, 1001), aspect=Fraction(4, 3),

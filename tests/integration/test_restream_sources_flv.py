@@ -215,6 +215,8 @@ ODD: Final[dict[str, Change]] = {
     "a NAL unit longer than its picture": changed(VIDEO, lambda body: body[:5] + b"\0\1" + body[7:], 0x27),
     "a NAL unit of no length": changed(VIDEO, lambda body: body[:5] + bytes(4) + body[5:], 0x27),
     "a NAL unit of another kind first": changed(VIDEO, lambda body: body[:5] + b"\0\0\0\2\x78\0" + body[5:], 0x27),
+    "a recovery point without data": changed(VIDEO, lambda body: body[:5] + b"\0\0\0\4\6\6\0\x80" + body[5:], 0x27),
+    "an SEI that breaks off": changed(VIDEO, lambda body: body[:5] + b"\0\0\0\4\6\xff\xff\xff" + body[5:], 0x27),
     "a large picture": changed(VIDEO, lambda body: body + b"\0\4\0\0\x0c" + b"\xff" * 0x3FFFF, 0x27),
     "sound without data": changed(SOUND, lambda body: body[:2]),
     "an empty tag": changed(SOUND, lambda _: b""),

@@ -17,9 +17,9 @@ from services.restreamer.model import FLICKS
 from services.restreamer.sources.files import LocalFile
 from services.restreamer.sources.flv_seek import KINDS, TAG, configuration
 from services.restreamer.sources.frames import Raw
+from services.restreamer.sources.key_pictures import is_key
 from services.restreamer.sources.payloads import LENGTH
-from shared.media.bitstream.h264_entry import recovery_count
-from shared.media.bitstream.nal import H264_IDR, H264_SEI, H264_SLICE
+from shared.media.bitstream.nal import H264_IDR, H264_SLICE
 
 BLOCK: Final = 1 << 18
 """Read at once: it stays in the caches until it is taken apart."""
@@ -35,7 +35,6 @@ _LONGEST_OFFSET, _NEGATIVE = 900_000, 1 << 23  # ms of composition time, a signe
 _LAST_MS: Final = 1 << 31
 _BACK_MS, _FORWARD_MS = 500, 10_000
 _MOST_DOUBTED: Final = 64  # tags, as in FlvFinder
-_SETS: Final = frozenset((7, 8, 9, 12))  # NAL units before a slice that say nothing of it: sets, delimiter, filler
 _MS: Final = FLICKS // 1000
 
 
@@ -147,7 +146,7 @@ class Run:
         """Read a picture from its data on; None where FFmpeg is to tell what it is."""
         offset, nal = rest >> 40, rest & 31
         known = nal in (H264_SLICE, H264_IDR) and 0 < (rest >> 8 & 0xFFFFFFFF) <= end - at - LENGTH
-        key = nal == H264_IDR if known else self._is_key(at, end, rest)
+        key = nal == H264_IDR if known else is_key(self._buffer, at, end)
         if offset & _NEGATIVE or key is None:
             return None
         dts: int | None = ms * _MS
@@ -171,22 +170,3 @@ class Run:
         if self._end < TAG:
             return True
         return first >> 24 in KINDS and stream == b"\0\0\0" and self._end < TAG + (first & 0xFFFFFF)
-
-    def _is_key(self, at: int, end: int, rest: int) -> bool | None:
-        """Tell what FFmpeg's parser does: IDR pictures are keyframes, and those with a recovery point. None: who knows.
-
-        The NAL unit at `at` has its length and type in `rest`.
-        """
-        size, kind, recovers = rest >> 8 & 0xFFFFFFFF, rest & 31, False
-        while 0 < size <= end - at - LENGTH:
-            if kind == H264_IDR:
-                return True
-            if kind == H264_SLICE:
-                return recovers
-            at, begin = at + LENGTH + size, at + LENGTH
-            if kind == H264_SEI:
-                recovers = recovers or recovery_count([bytes(memoryview(self._buffer)[begin:at])]) is not None
-            elif kind not in _SETS:
-                return None
-            size, kind = int.from_bytes(self._buffer[at : at + LENGTH], "big"), self._buffer[at + LENGTH] & 31
-        return None

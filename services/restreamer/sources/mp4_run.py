@@ -6,7 +6,6 @@ their tracks, they are read at once.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -15,11 +14,8 @@ import numpy as np
 from services.restreamer.model import FLICKS
 from services.restreamer.sources.files import LocalFile
 from services.restreamer.sources.frames import Raw
+from services.restreamer.sources.key_pictures import is_key
 from services.restreamer.sources.mp4_tables import Samples
-from services.restreamer.sources.payloads import LENGTH
-from shared.errors import MediaError
-from shared.media.bitstream.h264_entry import recovery_count
-from shared.media.bitstream.nal import H264_IDR, H264_SEI, H264_SLICE
 from shared.media.model import Int64s
 
 BLOCK: Final = 1 << 18
@@ -28,8 +24,6 @@ WINDOW: Final = 512
 """Samples of each track that are put in order at once."""
 _GAP: Final = 1 << 12
 """Bytes between samples that are read with them."""
-_FIRST_NAL: Final = struct.Struct(">IB")  # its length and type
-_SETS: Final = frozenset((7, 8, 9, 12))  # NAL units before a slice that say nothing of it: sets, delimiter, filler
 _Rows = tuple[list[int], list[int], list[int], list[int], list[int], list[bool]]
 
 
@@ -123,7 +117,7 @@ class Mp4Run:
         data = bytearray(int(samples.size[n]))
         if self._file.read_at(int(samples.offset[n]), memoryview(data)) < len(data):
             return False
-        key = raw.kind == "audio" or is_key(data)
+        key = raw.kind == "audio" or is_key(data, 0, len(data))
         times = int(cursor.dts(n, n + 1)[0]), int(cursor.pts(n, n + 1)[0]), int(cursor.durations(n, n + 1)[0])
         return (raw.dts, raw.pts, raw.duration, raw.key, raw.data) == (*times, key, bytes(data))
 
@@ -164,7 +158,7 @@ class Mp4Run:
                 audio.next += 1
                 yield Raw("audio", dts[n], pts[n], durations[n], True, data, None)
                 continue
-            key = is_key(data)
+            key = is_key(data, 0, len(data))
             if key is None:
                 self.stopped = True
                 return
@@ -199,30 +193,6 @@ class Mp4Run:
                 return None
             at += end - begin
         return places
-
-
-def is_key(data: bytes | bytearray) -> bool | None:
-    """Tell what FFmpeg's parser does: IDR pictures are keyframes, and those with a recovery point. None: who knows."""
-    at, end, recovers = 0, len(data), False
-    while at + LENGTH < end:
-        size, kind = _FIRST_NAL.unpack_from(data, at)
-        kind &= 31
-        following = at + LENGTH + size
-        if not 0 < size <= end - at - LENGTH:
-            return None
-        if kind == H264_SLICE:
-            return recovers
-        if kind == H264_IDR:
-            return True
-        if kind == H264_SEI:
-            try:
-                recovers = recovers or recovery_count([bytes(data[at + LENGTH : following])]) is not None
-            except (MediaError, IndexError):
-                return None
-        elif kind not in _SETS:
-            return None
-        at = following
-    return None
 
 
 def _flicks(ticks: Int64s, timescale: int) -> Int64s:

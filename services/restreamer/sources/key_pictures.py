@@ -1,0 +1,41 @@
+"""Which H.264 pictures are keyframes to FFmpeg's parser, by their NAL units' types and messages.
+
+Source: ITU-T H.264, table 7-1, D.1.8 (recovery point).
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+from services.restreamer.sources.payloads import LENGTH
+from shared.errors import MediaError
+from shared.media.bitstream.h264_entry import recovery_count
+from shared.media.bitstream.nal import H264_IDR, H264_SEI, H264_SLICE
+
+_FIRST_NAL: Final = struct.Struct(">IB")  # its length and type
+_SETS: Final = frozenset((7, 8, 9, 12))  # NAL units before a slice that say nothing of it: sets, delimiter, filler
+
+
+def is_key(data: bytes | bytearray, at: int, end: int) -> bool | None:
+    """Tell it of the picture at `at`: IDR pictures are, and those with a recovery point. None: FFmpeg is to tell."""
+    recovers = False
+    while at + LENGTH < end:
+        size, kind = _FIRST_NAL.unpack_from(data, at)
+        kind &= 31
+        following = at + LENGTH + size
+        if not 0 < size <= end - at - LENGTH:
+            return None
+        if kind == H264_SLICE:
+            return recovers
+        if kind == H264_IDR:
+            return True
+        if kind == H264_SEI:
+            try:
+                recovers = recovers or recovery_count([bytes(data[at + LENGTH : following])]) is not None
+            except (MediaError, IndexError):
+                return None
+        elif kind not in _SETS:
+            return None
+        at = following
+    return None

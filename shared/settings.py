@@ -57,9 +57,9 @@ def _admin_key_file(text: str, info: ValidationInfo) -> str:
     try:
         _strong(_first_line(text))
     except OSError as error:
-        raise ValueError(f"the file {text} cannot be read: {error.strerror}") from None
+        raise ValueError(f"the file cannot be read: {error.strerror}") from None  # its name may be a key by mistake
     except UnicodeDecodeError:
-        raise ValueError(f"the file {text} is not text") from None
+        raise ValueError("the file is not text") from None
     return text
 
 

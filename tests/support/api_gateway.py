@@ -156,3 +156,13 @@ async def gateway(nats: NatsServer, folder: Path, **settings: Any) -> AsyncItera
         ingester = await stack.enter_async_context(connected("ingester", given))
         clipper = await stack.enter_async_context(connected("clipper", given))
         yield Gateway(deps, make_web(deps), clock, admin, http, ingester, clipper, folder)
+
+
+async def make_key(api: Gateway, *scopes: str, **fields: Any) -> dict[str, Any]:
+    answer = await api.http.post("/v1/keys", json={"scopes": list(scopes), **fields})
+    assert answer.status_code == 201, answer.text
+    return dict(answer.json())
+
+
+async def with_key(api: Gateway, key: str, method: str, path: str, **more: Any) -> httpx.Response:
+    return await api.http.request(method, path, headers={"X-API-KEY": key}, **more)

@@ -261,3 +261,24 @@ async def connected_desk(url: str, **fields: Any) -> AsyncIterator[Desk]:
 def desk(server: NatsServer) -> contextlib.AbstractAsyncContextManager[Desk]:
     """Connect, with an account of the test's own."""
     return connected_desk(server.url)
+
+
+async def begun(of: Stage, at: Desk, count: int = 1) -> CountingPlayout:
+    """Wait until a restream was begun so often; gives the last."""
+
+    async def so() -> bool:
+        return len(of.of(at.restream)) >= count
+
+    await eventually(so)
+    assert len(of.of(at.restream)) == count
+    return of.of(at.restream)[-1]
+
+
+async def called(playout: CountingPlayout, *calls: str) -> None:
+    """Wait for so many calls; they must be these."""
+
+    async def so() -> bool:
+        return len(playout.calls) >= len(calls)
+
+    await eventually(so)
+    assert playout.calls == list(calls)

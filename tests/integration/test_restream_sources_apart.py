@@ -29,24 +29,18 @@ from services.restreamer.sources.frames import Raw
 from services.restreamer.sources.pictures import decode
 from services.restreamer.sources.sniff import Container
 from tests.support.bombs import bomb, pids
-from tests.support.framecode_record import Spec, encode
 from tests.support.media_streams import run
 from tests.support.source_server import Server, source_server
-from tests.support.sources import access_to, numbers, opened
+from tests.support.sources import FORMS, access_to, encode_each, numbers, opened
 from tests.support.waiting import wait_until
 
-FORMS: dict[Container, str] = {"mp4": "mp4", "flv": "flv", "mpegts": "ts", "matroska": "mkv"}
 MIB = 1 << 20
 
 
 @pytest.fixture(scope="module")
 def films(tmp_path_factory: pytest.TempPathFactory) -> dict[Container, Path]:
     """Six seconds in each container."""
-    folder = tmp_path_factory.mktemp("films")
-    made = {container: folder / f"film.{ending}" for container, ending in FORMS.items()}
-    for path in made.values():
-        encode(Spec(), path)
-    return made
+    return encode_each(tmp_path_factory.mktemp("films"))
 
 
 @pytest.fixture

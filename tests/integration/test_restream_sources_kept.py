@@ -28,10 +28,8 @@ from tests.support.bombs import pids
 from tests.support.framecode_record import Spec, encode
 from tests.support.playout_stage import Clip, Stage, item, make, spec
 from tests.support.source_server import source_server
-from tests.support.sources import access_to, source
+from tests.support.sources import access_to, encode_each, source
 from tests.support.waiting import wait_until
-
-FORMS: dict[Container, str] = {"mp4": "mp4", "flv": "flv", "mpegts": "ts", "matroska": "mkv"}
 
 
 class Counting(Children):
@@ -47,11 +45,7 @@ class Counting(Children):
 @pytest.fixture(scope="module")
 def films(tmp_path_factory: pytest.TempPathFactory) -> dict[Container, Path]:
     """Six seconds in each container."""
-    folder = tmp_path_factory.mktemp("films")
-    made = {container: folder / f"film.{ending}" for container, ending in FORMS.items()}
-    for path in made.values():
-        encode(Spec(), path)
-    return made
+    return encode_each(tmp_path_factory.mktemp("films"))
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ from shared.settings import Settings
 from shared.store import MediaStore, ObjectInfo
 from shared.store.local import LocalStore
 from tests.support.recordings import ACCOUNT, HOUR_START_MS
+from tests.support.webhook_stack import running
 
 
 class Killed(BaseException):
@@ -165,20 +166,11 @@ def parts(service: Service, clock: SetClock, store: Any, keep: timedelta = timed
     return Archive(service, clock, store, records, compactor, retention, sweeper)
 
 
-@contextlib.asynccontextmanager
-async def running_archiver(nats_url: str, folder: Path, clock: SystemClock) -> AsyncIterator[Service]:
+def running_archiver(
+    nats_url: str, folder: Path, clock: SystemClock
+) -> contextlib.AbstractAsyncContextManager[Service]:
     """Run the archiver with its handlers on the broker."""
-    service = make_service("archiver", Settings(data_dir=folder, nats_url=nats_url), clock)
-    build(service)
-    async with contextlib.AsyncExitStack() as stack:
-        await service.broker.connect()
-        for enter in service.lifespans:
-            await stack.enter_async_context(enter())
-        await service.broker.start()
-        try:
-            yield service
-        finally:
-            await service.broker.stop()
+    return running("archiver", build, Settings(data_dir=folder, nats_url=nats_url), clock)
 
 
 def put_media(store: MediaStore, segments: Any) -> None:

@@ -17,12 +17,14 @@ from services.restreamer.model import FLICKS, Media, Packet, Track
 from services.restreamer.sources import Access, Limits, open_media
 from services.restreamer.sources.apart.children import children
 from services.restreamer.sources.apart.wire import Order
+from services.restreamer.sources.sniff import Container
 from shared.clock import SystemClock
 from shared.messages.restreams import Source
 from shared.secrets import Vault
 from shared.store.local import LocalStore
 from shared.webhooks import seal_url
 from tests.support.framecode import read_number
+from tests.support.framecode_record import Spec, encode
 
 ACCOUNT = "main"
 LOCAL = (ipaddress.ip_network("127.0.0.0/8"),)
@@ -87,3 +89,14 @@ def check_times(packets: list[Packet]) -> None:
 def seconds(count: float | Fraction) -> int:
     """Turn seconds into flicks."""
     return round(count * FLICKS)
+
+
+FORMS: dict[Container, str] = {"mp4": "mp4", "flv": "flv", "mpegts": "ts", "matroska": "mkv"}
+
+
+def encode_each(folder: Path) -> dict[Container, Path]:
+    """Make six seconds in each container."""
+    made = {container: folder / f"film.{ending}" for container, ending in FORMS.items()}
+    for path in made.values():
+        encode(Spec(), path)
+    return made

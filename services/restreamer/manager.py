@@ -42,6 +42,8 @@ class Manager:
     _held: dict[str, tuple[Holder, asyncio.Task[None]]] = field(default_factory=dict)
     _waiting: int = 0
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
+    _watching: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while there are runs that others hold, or nobody: only then silence is looked for."""
 
     def record_changed(self, key: str, record: RestreamRecord | None) -> None:
         """Take in a restream's record; None: it was removed."""
@@ -82,8 +84,13 @@ class Manager:
             for key in free[: max(self.room - len(self._held), 0)]:
                 with contextlib.suppress(Unavailable):  # also: another was quicker
                     await self._claim(key)
+            watching = any(key not in self._held for key in self._wanted)
+            if watching:
+                self._watching.set()
+            else:
+                self._watching.clear()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_S):
+                async with asyncio.timeout(LOOK_S if watching else None):
                     await self._woken.wait()
 
     def _note_room(self, waiting: int) -> None:
@@ -136,8 +143,9 @@ class Manager:
                     holder.log.error("restream.holder.broke", exc_info=error)
 
     async def _ask(self) -> None:
-        """Ask the broker again and again, to know whether silence means anything."""
+        """Ask the broker again and again, to know whether silence means anything, while anybody's is looked for."""
         while True:
+            await self._watching.wait()
             try:
                 async with asyncio.timeout(ANSWER_S):
                     await self.tools.places.get("none.none")

@@ -11,7 +11,7 @@ from services.cli.datadir import read_run_file
 from services.cli.errors import StackError
 from shared.settings import Settings
 
-OWNER: Final = "services.gateway.keys_cli"  # its `main(arguments) -> int` reads the settings
+OWNER: Final = "services.gateway.identity.keys_cli"  # its `main(arguments) -> int` reads the settings
 HELP: Final = frozenset({"-h", "--help"})
 
 

@@ -9,21 +9,21 @@ from typing import Any, Final
 
 from pydantic import SecretStr
 
-from services.gateway.admin_key import ensure_admin_key
-from services.gateway.cdnetworks.accounts import CdnAccounts
-from services.gateway.clips import Clips
-from services.gateway.credentials import Credentials
 from services.gateway.deps import Deps
+from services.gateway.domain.clips.clips import Clips
+from services.gateway.domain.jobs.jobs import Jobs
+from services.gateway.domain.lists.lists import deliveries_list
+from services.gateway.domain.quotas import Quotas
+from services.gateway.domain.restreams.restreams import Restreams
+from services.gateway.domain.webhooks.webhooks import Webhooks
+from services.gateway.facades.cdnetworks.accounts import CdnAccounts
 from services.gateway.handlers import make_ended, make_finish, make_started
+from services.gateway.http.openapi import document_of
 from services.gateway.http.server import listen, serving
-from services.gateway.jobs import Jobs
-from services.gateway.keys import Keys
-from services.gateway.lists import deliveries_list
-from services.gateway.openapi import document_of
-from services.gateway.quotas import Quotas
-from services.gateway.restreams import Restreams
+from services.gateway.identity.admin_key import ensure_admin_key
+from services.gateway.identity.credentials import Credentials
+from services.gateway.identity.keys import Keys
 from services.gateway.web import make_web
-from services.gateway.webhooks import Webhooks
 from shared.errors import Unavailable
 from shared.following import Following
 from shared.kv import Bucket

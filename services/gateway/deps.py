@@ -18,16 +18,16 @@ from shared.store import MediaStore
 from shared.store.library import Library
 
 if TYPE_CHECKING:
-    from services.gateway.catalogue import Catalogue
-    from services.gateway.cdnetworks.accounts import CdnAccounts
-    from services.gateway.clips import Clips
-    from services.gateway.credentials import Credentials
-    from services.gateway.jobs import Jobs
-    from services.gateway.keys import Keys
-    from services.gateway.lists import DeliveryFacts
-    from services.gateway.quotas import Quotas
-    from services.gateway.restreams import Restreams
-    from services.gateway.webhooks import Webhooks
+    from services.gateway.domain.clips.clips import Clips
+    from services.gateway.domain.jobs.jobs import Jobs
+    from services.gateway.domain.lists.catalogue import Catalogue
+    from services.gateway.domain.lists.lists import DeliveryFacts
+    from services.gateway.domain.quotas import Quotas
+    from services.gateway.domain.restreams.restreams import Restreams
+    from services.gateway.domain.webhooks.webhooks import Webhooks
+    from services.gateway.facades.cdnetworks.accounts import CdnAccounts
+    from services.gateway.identity.credentials import Credentials
+    from services.gateway.identity.keys import Keys
 
 
 @dataclass(slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from services.gateway.jobs import Jobs
+from services.gateway.domain.jobs.jobs import Jobs
 from shared.messages.live import LiveFinish, SessionEnded, SessionStarted
 
 

@@ -9,24 +9,22 @@ from typing import Final
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
-from services.gateway import (
-    credentials_api,
-    jobs_api,
-    keys_api,
-    library_api,
-    media_api,
-    restreams_api,
-    vods_api,
-    webhooks_api,
-)
-from services.gateway.cdnetworks import api as cdnetworks_api
 from services.gateway.delivery import Delivery
 from services.gateway.delivery import router as delivery_router
 from services.gateway.deps import Deps
+from services.gateway.facades.cdnetworks import routes as cdnetworks_api
 from services.gateway.http import problems
 from services.gateway.http.headers import Headers
 from services.gateway.http.limits import BodyLimit
-from services.gateway.openapi import PATH, document_of
+from services.gateway.http.openapi import PATH, document_of
+from services.gateway.native.clips import media as media_api
+from services.gateway.native.clips import routes as vods_api
+from services.gateway.native.credentials import routes as credentials_api
+from services.gateway.native.jobs import routes as jobs_api
+from services.gateway.native.keys import routes as keys_api
+from services.gateway.native.library import routes as library_api
+from services.gateway.native.restreams import routes as restreams_api
+from services.gateway.native.webhooks import routes as webhooks_api
 from shared.health import standing
 from shared.recording.asking import Asking
 

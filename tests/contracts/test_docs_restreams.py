@@ -10,8 +10,8 @@ from typing import get_args
 
 import pytest
 
-from services.gateway.cdnetworks import models, translate
-from services.gateway.restreams import LARGEST_COMMAND
+from services.gateway.domain.restreams.restreams import LARGEST_COMMAND
+from services.gateway.facades.cdnetworks import models, translate
 from services.notifier.retries import DEFAULT
 from services.restreamer import decide, quiet, records
 from services.restreamer.sources import Limits

@@ -12,8 +12,8 @@ from itertools import count, pairwise
 from pathlib import Path
 from typing import Any
 
-from services.gateway.cdnetworks.accounts import signature
-from services.gateway.restream_parts import restream_id
+from services.gateway.domain.restreams.parts import restream_id
+from services.gateway.facades.cdnetworks.accounts import signature
 from tests.support.framecode_record import Spec, encode
 from tests.support.restream_receiver import in_order, receiver
 from tests.support.source_server import source_server

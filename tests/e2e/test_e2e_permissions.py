@@ -23,8 +23,8 @@ from nats.js import JetStreamContext
 from nats.js.errors import KeyNotFoundError
 
 from services.cli.demo_cast import Receiver, receiver
-from services.gateway.cdnetworks.accounts import signature
-from services.gateway.restream_parts import restream_id
+from services.gateway.domain.restreams.parts import restream_id
+from services.gateway.facades.cdnetworks.accounts import signature
 from shared.messages.clips import ClipCreate
 from shared.permissions import SERVICES, USERS, password_variable
 from shared.provision import USER

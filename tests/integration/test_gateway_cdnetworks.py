@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from services.gateway.cdnetworks.accounts import CdnAccounts, Refused, UsedRandom, signature
-from services.gateway.restream_parts import TARGET_PURPOSE, restream_id
+from services.gateway.domain.restreams.parts import TARGET_PURPOSE, restream_id
+from services.gateway.facades.cdnetworks.accounts import CdnAccounts, Refused, UsedRandom, signature
 from shared.kv import Bucket
 from shared.messages.restreams import FLICKS, RestreamRecord
 from shared.webhooks import open_url

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from services.gateway import keys_cli
-from services.gateway.keys import bucket_key, new_key_text
+from services.gateway.identity import keys_cli
+from services.gateway.identity.keys import bucket_key, new_key_text
 from shared.kv import Bucket
 from shared.messages.jobs import ApiKeyRecord
 from shared.settings import Settings

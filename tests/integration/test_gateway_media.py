@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from services.gateway import library_api
+from services.gateway.native.library import routes as library_api
 from shared.messages.clips import ClipCreate
 from shared.store.library import FolderLibrary, LibraryFile
 from tests.support.api_gateway import Gateway, gateway

@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from services.gateway import quotas
-from services.gateway.cdnetworks import accounts
+from services.gateway.domain import quotas
+from services.gateway.facades.cdnetworks import accounts
 from shared.clock import SystemClock
 from shared.kv import Bucket
 from shared.streams import commands_of

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from services.exporter.app import build
 from services.exporter.deliver import Deliverer
 from services.exporter.stored import StoreShelf
-from services.gateway import library_api
+from services.gateway.native.library import routes as library_api
 from services.restreamer.model import SourceError
 from services.restreamer.sources.access import Gone, Limits
 from shared import middleware

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from services.gateway import keys_cli
+from services.gateway.identity import keys_cli
 from shared.errors import Unavailable
 from shared.kv import Bucket
 from shared.messages.jobs import IngestKey

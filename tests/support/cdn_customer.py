@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 from nats.js.errors import NotFoundError
 
-from services.gateway.cdnetworks.accounts import signature
-from services.gateway.restream_parts import restream_id
+from services.gateway.domain.restreams.parts import restream_id
+from services.gateway.facades.cdnetworks.accounts import signature
 from shared.kv import Bucket
 from shared.messages.restreams import RestreamCommand, RestreamRecord
 from shared.streams import commands_of

@@ -13,10 +13,10 @@ from fastapi import FastAPI
 from nats.js import JetStreamContext
 
 from services.gateway.delivery import Delivery, playback_url, router
+from services.gateway.domain.quotas import Quotas
 from services.gateway.http import problems
 from services.gateway.http.headers import Headers
 from services.gateway.http.server import listen, serving
-from services.gateway.quotas import Quotas
 from shared.clock import SystemClock
 from shared.kv import Bucket
 from shared.messages.jobs import ApiKeyRecord, JobRecord

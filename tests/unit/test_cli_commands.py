@@ -23,7 +23,7 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str]]]:
     """Stand in for the gateway's key commands; the broker and the words they were called with."""
     calls: list[tuple[str, list[str]]] = []
-    owner = types.ModuleType("services.gateway.keys_cli")
+    owner = types.ModuleType("services.gateway.identity.keys_cli")
 
     def run(arguments: list[str]) -> int:
         calls.append((Settings().nats_url, arguments))

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from services.gateway.clip_models import Output
-from services.gateway.clip_window import BadWindow, Recording, Window, resolve
+from services.gateway.domain.clips.window import BadWindow, Recording, Window, resolve
+from services.gateway.native.clips.models import Output
 
 CREATED = 1_700_000_000_250
 FIRST = CREATED + 10_000

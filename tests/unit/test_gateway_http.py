@@ -11,14 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, ValidationError
 
-from services.gateway.clips import file_name
+from services.gateway.domain.clips.clips import file_name
 from services.gateway.http import bodies
 from services.gateway.http.bodies import MOST_ITEMS, Malformed, exact, parse_json
 from services.gateway.http.files import disposition
 from services.gateway.http.paging import Paging
 from services.gateway.http.problems import ApiError, field_errors
 from services.gateway.http.ranges import Span, Unsatisfiable, matches, meets, wanted
-from services.gateway.job_models import JobCreate
+from services.gateway.native.jobs.models import JobCreate
 
 
 def test_fractions_stay_exact() -> None:

@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from services.gateway import job_state
+from services.gateway.domain.jobs import state as job_state
 from shared.messages.jobs import JobRecord, StateChange
 from shared.messages.live import LiveFinish, SessionEnded, SessionStarted
 from shared.settings import TakeUp

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway.orders import SLICE, Entry, Orders, Wanted
+from services.gateway.domain.lists.orders import SLICE, Entry, Orders, Wanted
 
 TIMES = st.integers(0, 20)
 ENTRIES = st.lists(

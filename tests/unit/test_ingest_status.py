@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.gateway.publishers import view
+from services.gateway.domain.jobs.publishers import view
 from services.ingester.recorder.model import Frame
 from services.ingester.recorder.stats import MOST_TRACKS, PublisherStats
 from services.ingester.rtmp.codecs import CodecWatch

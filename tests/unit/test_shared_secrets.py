@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from services.gateway.admin_key import read_or_make
+from services.gateway.identity.admin_key import read_or_make
 from shared.secrets import SecretUnreadable, Vault, installation_key, redact_url, write_private
 from shared.settings import Settings
 

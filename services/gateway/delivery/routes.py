@@ -13,7 +13,6 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, Field, field_validator
 from starlette.responses import Response
 
-from services.gateway.auth import Caller, require
 from services.gateway.delivery.bodies import Body
 from services.gateway.delivery.objects import TRACKS, find_object, send_object
 from services.gateway.delivery.parts import delivery_of
@@ -23,6 +22,7 @@ from services.gateway.http.bodies import documents, json_body, no_boolean
 from services.gateway.http.ids import HexPath
 from services.gateway.http.problems import ApiError, bad_field, not_found
 from services.gateway.http.ranges import matches
+from services.gateway.identity.auth import Caller, require
 from shared.messages.clips import LONGEST_CLIP
 
 PLAYLIST_TYPE: Final = "application/vnd.apple.mpegurl"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import Request
 
-from services.gateway.auth import deps_of
+from services.gateway.identity.auth import deps_of
 from shared.errors import Unavailable
 
 

@@ -1,0 +1,225 @@
+"""Live jobs: making them, moving their state, announcing it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Any, Final
+
+from nats.js import JetStreamContext
+
+from services.gateway.domain.jobs import state as job_state
+from services.gateway.domain.jobs.publishers import Publishers
+from services.gateway.domain.lists.lists import JOB_UNTOLD, UNTOLD, jobs_list
+from services.gateway.domain.lists.orders import Wanted
+from services.gateway.domain.quotas import Quotas, Tally
+from services.gateway.http.problems import ApiError, not_found
+from shared.bus import Outbox
+from shared.clock import Clock
+from shared.errors import Permanent
+from shared.kv import Bucket, Conflict, Stored
+from shared.messages.jobs import ENDED_STATES, IngestKey, JobRecord, SessionRecord, StateChange
+from shared.messages.live import LiveFinish, SessionEnded, SessionStarted
+from shared.messages.media import RecordingDelete
+from shared.secrets import SecretUnreadable, Vault, hash_token
+
+STOP_WAIT: Final = timedelta(seconds=30)
+KEY_PURPOSE: Final = "stream-key"
+PASSPHRASE_PURPOSE: Final = "passphrase"  # noqa: S105  the name of a purpose
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """What a client decides about a job."""
+
+    name: str
+    reconnect_time_s: int
+    event_length_s: int
+    dvr_window_s: int
+    static: bool
+    fields: dict[str, Any]
+
+
+class Jobs:
+    """The bucket `events`; each change of state is written first, then announced, and again if that is in doubt."""
+
+    def __init__(
+        self,
+        jetstream: Callable[[], JetStreamContext],
+        outbox: Outbox,
+        vault: Vault,
+        clock: Clock,
+        quotas: Quotas,
+        goes_on: job_state.GoesOn,
+    ) -> None:
+        self.going = Tally(jetstream, "events", ENDED_STATES)
+        self._quotas, self._goes_on = quotas, goes_on
+        self.bucket = Bucket(jetstream, "events", JobRecord)
+        self.list = jobs_list(jetstream)
+        self._keys = Bucket(jetstream, "keys", IngestKey)
+        self.publishers = Publishers(jetstream, clock)
+        self._sessions = Bucket(jetstream, "sessions", SessionRecord)
+        self._outbox = outbox
+        self._vault = vault
+        self._clock = clock
+
+    async def create(self, account: str, event: str, asked: NewJob) -> JobRecord:
+        """Make a job in standby; when one of this id is there already (a request repeated), give that one.
+
+        ApiError 429 when the account has as many as it may.
+        """
+        known = partial(self.going.knows, account)
+        async with self._quotas.room(account, "live jobs", partial(self.going.of, account), [event], known):
+            return await self._create(account, event, asked)
+
+    async def _create(self, account: str, event: str, asked: NewJob) -> JobRecord:
+        stream_key = secrets.token_hex(16)
+        now = self._clock.now_ms()
+        job = JobRecord(
+            account=account,
+            event=event,
+            name=asked.name,
+            state="standby",
+            history=(StateChange(state="standby", at_ms=now),),
+            created_ms=now,
+            changed_ms=now,
+            reconnect_time_s=asked.reconnect_time_s,
+            event_length_s=asked.event_length_s,
+            dvr_window_s=asked.dvr_window_s,
+            static=asked.static,
+            stream_key=self._vault.encrypt(stream_key, KEY_PURPOSE),
+            passphrase=self._vault.encrypt(secrets.token_hex(16), PASSPHRASE_PURPOSE),
+            fields=asked.fields,
+        )
+        revision = None
+        try:
+            revision = await self.bucket.create(_place(account, event), job)
+        except Conflict:
+            job = await self.get(account, event)
+            stream_key = self.stream_key(job)
+        await asyncio.gather(self._register(job, stream_key), self._announce(job, revision))
+        return job
+
+    async def _register(self, job: JobRecord, stream_key: str) -> None:
+        """Let publishers find the job; doing it again changes nothing."""
+        entry = IngestKey(account=job.account, event=job.event)
+        with contextlib.suppress(Conflict):
+            await self._keys.create(f"ingest.{hash_token(stream_key)}", entry)
+
+    def stream_key(self, job: JobRecord) -> str:
+        """Give the stream key in clear."""
+        return self._vault.decrypt(job.stream_key, KEY_PURPOSE)
+
+    def passphrase(self, job: JobRecord) -> str:
+        """Give the SRT passphrase in clear."""
+        return self._vault.decrypt(job.passphrase, PASSPHRASE_PURPOSE)
+
+    async def get(self, account: str, event: str) -> JobRecord:
+        """Read an account's job; ApiError 404 when it has none of this id."""
+        stored = await self.bucket.get(_place(account, event))
+        if stored is None:
+            raise not_found("job")
+        return stored.value
+
+    async def stop(self, account: str, event: str) -> JobRecord:
+        """Finish a job; ApiError 404, or 409 when it was cancelled."""
+        return await self._asked(account, event, job_state.stop)
+
+    async def cancel(self, account: str, event: str) -> JobRecord:
+        """Cancel a job; ApiError 404, or 409 when it has finished."""
+        return await self._asked(account, event, job_state.cancel)
+
+    async def delete(self, account: str, event: str) -> None:
+        """Remove a job that has ended, its stream key and its recording; ApiError 404 or 409."""
+        job = await self.get(account, event)
+        if not job.ended:
+            raise ApiError(409, f"the job is {job.state}: stop or cancel it first")
+        await self.delete_recording(job, None, None)
+        with contextlib.suppress(SecretUnreadable):
+            await self._keys.delete(f"ingest.{hash_token(self.stream_key(job))}")
+        await self.bucket.delete(_place(account, event))
+
+    async def delete_recording(self, job: JobRecord, from_ms: int | None, to_ms: int | None) -> None:
+        """Have a job's recording deleted, or a range of it."""
+        now = self._clock.now_ms()
+        wish = RecordingDelete(account=job.account, event=job.event, from_ms=from_ms, to_ms=to_ms, at_ms=now)
+        await self._outbox.emit(wish)
+
+    async def _asked(self, account: str, event: str, how: Callable[[JobRecord, int], JobRecord]) -> JobRecord:
+        await self.get(account, event)
+        try:
+            return await self._apply(account, event, lambda job: how(job, self._clock.now_ms()))
+        except job_state.WrongState as error:
+            raise ApiError(409, str(error)) from error
+
+    async def started(self, event: SessionStarted) -> None:
+        """Take in that a session began; Permanent when there is no such job."""
+        await self._apply(event.account, event.event, lambda job: job_state.started(job, event, self._goes_on))
+
+    async def ended(self, event: SessionEnded) -> None:
+        """Take in that a session is over; Permanent when there is no such job."""
+        await self._apply(event.account, event.event, lambda job: job_state.ended(job, event, self._goes_on))
+
+    async def finish(self, command: LiveFinish) -> None:
+        """Take in that a wait is over; Permanent when there is no such job."""
+        stored = await self._sessions.items(_place(command.account, command.event))
+        sessions = [s.value for s in stored if s.value.ended_ms is None]
+        if any(s.session == command.session and s.resumed > command.resumed for s in sessions):
+            return  # it goes on after all, and says so any moment
+        live = frozenset(session.session for session in sessions)
+        await self._apply(command.account, command.event, lambda job: job_state.finish(job, command, live))
+
+    async def announce_all(self) -> None:
+        """Send what a killed gateway has written but not announced."""
+        for account in await self.list.accounts():
+            untold = await self.list.idents(account, Wanted({JOB_UNTOLD: UNTOLD}))
+            for job in (await self.list.read(account, untold)).values():
+                if job.announced < job.revision:
+                    await self._announce(job)
+
+    async def _apply(self, account: str, event: str, how: Callable[[JobRecord], JobRecord]) -> JobRecord:
+        def change(job: JobRecord | None) -> JobRecord | None:
+            if job is None:
+                raise Permanent(f"there is no job {event}")
+            following = how(job)
+            return following if following is not job else None
+
+        job = await self.bucket.change(_place(account, event), change)
+        assert job is not None  # noqa: S101  `change` raises otherwise
+        if job.state in {"finishing", "cancelling"}:
+            await self._bound_the_wait(job)
+        await self._announce(job)
+        return job
+
+    async def _bound_the_wait(self, job: JobRecord) -> None:
+        """See to it that a job whose session never reports its end finishes all the same."""
+        at_ms = job.changed_ms + STOP_WAIT // timedelta(milliseconds=1)
+        command = LiveFinish(
+            account=job.account, event=job.event, session=job.session, reason="reconnect_time", at_ms=at_ms
+        )
+        await self._outbox.schedule(f"stop-{job.event}", at_ms, command)
+
+    async def _announce(self, job: JobRecord, revision: int | None = None) -> None:
+        """Send what is not known to be out, then note that it is; `revision` in the bucket spares a read."""
+        events = job_state.unannounced(job)
+        for event in events:
+            await self._outbox.emit(event)
+        if not events:
+            return
+        place, done = _place(job.account, job.event), events[-1].revision
+        if revision is not None:
+            with contextlib.suppress(Conflict):
+                await self.bucket.replace(Stored(place, job, revision), job.model_copy(update={"announced": done}))
+                return
+        await self.bucket.change(
+            place, lambda now: now.model_copy(update={"announced": done}) if now and now.announced < done else None
+        )
+
+
+def _place(account: str, event: str) -> str:
+    return f"{account}.{event}"

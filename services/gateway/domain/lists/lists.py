@@ -1,0 +1,130 @@
+"""What the lists of jobs, clips, deliveries and restreams are ordered and filtered by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from nats.js import JetStreamContext
+
+from services.gateway.domain.lists.catalogue import Catalogue, Facts
+from services.gateway.domain.lists.orders import Entry
+from shared.messages.base import Millis, Record
+from shared.messages.clips import ClipRecord, VodState
+from shared.messages.jobs import JobRecord
+from shared.messages.live import JobState
+from shared.messages.notifications import DeliveryRecord
+from shared.messages.restreams import RestreamRecord, State
+
+JOB_STATE: Final = 0
+JOB_UNTOLD: Final = 1
+CLIP_STATE: Final = 0
+CLIP_JOB: Final = 1
+CLIP_LABEL: Final = 2
+CLIP_TYPE: Final = 3
+DELIVERY_STATE: Final = 0
+DELIVERY_WEBHOOK: Final = 1
+DELIVERY_RESOURCE: Final = 2
+RESTREAM_STATE: Final = 0
+UNTOLD: Final = "untold"
+
+
+class JobFacts(Record):
+    """Of a JobRecord."""
+
+    event: str
+    state: JobState
+    created_ms: Millis
+    changed_ms: Millis
+    revision: int = 0
+    announced: int = -1
+
+
+class RequestFacts(Record):
+    """Of a ClipCreate."""
+
+    event: str
+    label: str = ""
+    destination: str = "library"
+
+
+class ClipFacts(Record):
+    """Of a ClipRecord."""
+
+    clip: str
+    request: RequestFacts
+    state: VodState
+    created_ms: Millis
+    changed_ms: Millis
+
+
+class AttemptFacts(Record):
+    """Of an Attempt."""
+
+    at_ms: Millis
+
+
+class DeliveryFacts(Record):
+    """Of a DeliveryRecord."""
+
+    delivery: str
+    endpoint: str | None = None
+    resource: str
+    state: str
+    attempts: tuple[AttemptFacts, ...] = ()
+    created_ms: Millis
+
+
+class RestreamFacts(Record):
+    """Of a RestreamRecord."""
+
+    restream: str
+    state: State
+    created_ms: Millis
+    changed_ms: Millis
+
+
+def job_entry(job: JobFacts) -> Entry:
+    """Give a job's place in lists."""
+    untold = UNTOLD if job.announced < job.revision else None
+    return Entry(job.event, job.created_ms, job.changed_ms, (job.state, untold))
+
+
+def clip_entry(clip: ClipFacts) -> Entry:
+    """Give a clip's place in lists."""
+    asked = clip.request
+    return Entry(clip.clip, clip.created_ms, clip.changed_ms, (clip.state, asked.event, asked.label, asked.destination))
+
+
+def delivery_entry(delivery: DeliveryFacts) -> Entry:
+    """Give a delivery's place in lists; the last try is its last change."""
+    changed = delivery.attempts[-1].at_ms if delivery.attempts else delivery.created_ms
+    return Entry(
+        delivery.delivery, delivery.created_ms, changed, (delivery.state, delivery.endpoint, delivery.resource)
+    )
+
+
+def restream_entry(restream: RestreamFacts) -> Entry:
+    """Give a restream's place in lists."""
+    changed = max(restream.changed_ms, restream.created_ms)
+    return Entry(restream.restream, restream.created_ms, changed, (restream.state,))
+
+
+def jobs_list(jetstream: Callable[[], JetStreamContext]) -> Catalogue[JobRecord, JobFacts]:
+    """Make the list of jobs."""
+    return Catalogue(jetstream, "events", JobRecord, Facts(JobFacts, job_entry))
+
+
+def clips_list(jetstream: Callable[[], JetStreamContext]) -> Catalogue[ClipRecord, ClipFacts]:
+    """Make the list of the clips that a clipper has taken up."""
+    return Catalogue(jetstream, "clips", ClipRecord, Facts(ClipFacts, clip_entry))
+
+
+def deliveries_list(jetstream: Callable[[], JetStreamContext]) -> Catalogue[DeliveryRecord, DeliveryFacts]:
+    """Make the list of deliveries."""
+    return Catalogue(jetstream, "deliveries", DeliveryRecord, Facts(DeliveryFacts, delivery_entry))
+
+
+def restreams_list(jetstream: Callable[[], JetStreamContext]) -> Catalogue[RestreamRecord, RestreamFacts]:
+    """Make the list of the restreams that a restreamer has taken up."""
+    return Catalogue(jetstream, "restreams", RestreamRecord, Facts(RestreamFacts, restream_entry))

@@ -1,0 +1,1 @@
+"""Files played out as live."""

@@ -1,0 +1,100 @@
+"""Receivers of webhooks: the bucket `webhooks`."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from nats.js import JetStreamContext
+
+from services.gateway.domain.quotas import Quotas
+from services.gateway.http.problems import not_found
+from shared.clock import Clock
+from shared.kv import Bucket
+from shared.messages.notifications import WebhookEndpoint
+from shared.secrets import SecretUnreadable, Vault
+from shared.webhooks import VAULT_PURPOSE, account_secret, new_secret, open_url, seal_url
+
+
+class Webhooks:
+    """An account's receivers; URLs and secrets are stored encrypted, secrets told when they are made."""
+
+    def __init__(self, jetstream: Callable[[], JetStreamContext], vault: Vault, clock: Clock, quotas: Quotas) -> None:
+        self._bucket = Bucket(jetstream, "webhooks", WebhookEndpoint)
+        self._quotas = quotas
+        self._vault = vault
+        self._clock = clock
+
+    async def create(
+        self, account: str, url: str, events: tuple[str, ...], description: str, *, enabled: bool
+    ) -> tuple[str, WebhookEndpoint]:
+        """Make a receiver; gives its secret too. ApiError 429 when the account has as many as it may."""
+        secret = new_secret()
+        endpoint = WebhookEndpoint(
+            account=account,
+            endpoint=uuid.uuid4().hex,
+            url=self.sealed(url),
+            events=events,
+            secret=self._vault.encrypt(secret, VAULT_PURPOSE),
+            enabled=enabled,
+            description=description,
+            created_ms=self._clock.now_ms(),
+        )
+
+        async def there() -> list[str]:
+            return [stored.value.endpoint for stored in await self._bucket.items(account)]
+
+        async with self._quotas.room(account, "webhooks", there, [endpoint.endpoint]):
+            await self._bucket.create(f"{account}.{endpoint.endpoint}", endpoint)
+        return secret, endpoint
+
+    async def get(self, account: str, endpoint: str) -> WebhookEndpoint:
+        """Read a receiver; ApiError 404."""
+        stored = await self._bucket.get(f"{account}.{endpoint}")
+        if stored is None:
+            raise not_found("webhook")
+        return stored.value
+
+    async def all_of(self, account: str) -> list[WebhookEndpoint]:
+        """List an account's receivers, oldest first."""
+        found = [s.value for s in await self._bucket.items(account)]
+        return sorted(found, key=lambda e: (e.created_ms, e.endpoint))
+
+    async def update(self, account: str, endpoint: str, changes: dict[str, Any]) -> WebhookEndpoint:
+        """Change fields of a receiver; ApiError 404."""
+
+        def change(there: WebhookEndpoint | None) -> WebhookEndpoint:
+            if there is None:
+                raise not_found("webhook")
+            return there.model_copy(update=changes)
+
+        changed = await self._bucket.change(f"{account}.{endpoint}", change)
+        assert changed is not None  # noqa: S101  `change` raises otherwise
+        return changed
+
+    def sealed(self, url: str) -> str:
+        """Give a URL as it is stored."""
+        return seal_url(self._vault, url)
+
+    def url_of(self, endpoint: WebhookEndpoint) -> str:
+        """Give a receiver's URL; empty when it was stored under another SECRET_KEY."""
+        try:
+            return open_url(self._vault, endpoint.url)
+        except SecretUnreadable:
+            return ""
+
+    async def new_secret(self, account: str, endpoint: str) -> tuple[str, WebhookEndpoint]:
+        """Replace a receiver's secret; ApiError 404."""
+        secret = new_secret()
+        encrypted = self._vault.encrypt(secret, VAULT_PURPOSE)
+        return secret, await self.update(account, endpoint, {"secret": encrypted})
+
+    def notification_secret(self, account: str) -> str:
+        """Give the secret that signs an account's notifications to receivers named in requests."""
+        return account_secret(self._vault, account)
+
+    async def delete(self, account: str, endpoint: str) -> None:
+        """Remove a receiver; ApiError 404."""
+        await self.get(account, endpoint)
+        await self._bucket.delete(f"{account}.{endpoint}")

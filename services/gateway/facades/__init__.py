@@ -1,0 +1,1 @@
+"""Other vendors' APIs on the same domain: a folder a vendor."""

@@ -1,0 +1,1 @@
+"""Who calls: API keys, their scopes and accounts, and stored credentials."""

@@ -1,0 +1,42 @@
+"""The admin key: that of the settings, or one that the first start makes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Final
+
+from services.gateway.identity.keys import Keys, new_key_text
+from shared.logging import get_logger
+from shared.secrets import read_private, write_private
+from shared.settings import Settings
+
+log = get_logger()
+ADMIN_FILE: Final = "admin.key"
+ADMIN_ACCOUNT: Final = "main"
+
+
+def read_or_make(folder: Path) -> tuple[str, bool]:
+    """Give the key in `folder`/admin.key, and whether it was made now. OSError when the folder cannot be used."""
+    path = folder / ADMIN_FILE
+    made = not path.exists() and write_private(path, new_key_text() + "\n")
+    return read_private(path), made
+
+
+async def ensure_admin_key(settings: Settings, keys: Keys) -> None:
+    """Take the settings' admin key, of which nothing is stored, so that a restart with another one ends it.
+
+    Otherwise make one on the first start and print it once; register it, unless it has been revoked.
+    """
+    folder = settings.data_dir
+    if given := settings.given_admin_key:
+        keys.appoint(given, ADMIN_ACCOUNT)
+        if (folder / ADMIN_FILE).exists():
+            log.warning("gateway.admin_key.two", file=str(folder / ADMIN_FILE), better="revoke the one in the file")
+        return
+    text, made = read_or_make(folder)
+    await keys.ensure(text, ADMIN_ACCOUNT, ("admin",), "admin")
+    if made:
+        sys.stdout.write(f"Admin API key: {text}\n")
+        sys.stdout.flush()
+        log.info("gateway.admin_key.made", file=str(folder / ADMIN_FILE))

@@ -1,0 +1,1 @@
+"""Reelay's own API, /v1: a folder a domain."""

@@ -1,0 +1,69 @@
+"""A clip as its client sees it."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from services.gateway.delivery.downloads import signed_query
+from services.gateway.deps import Deps
+from services.gateway.domain.clips.clips import Known
+from services.gateway.native.clips.models import AskedRange, MadeRange, MissingRange, VodView
+from shared.messages.clips import ClipFile
+
+
+def shown_seconds(value: Fraction) -> float:
+    """Round to the nanosecond for JSON; nothing computes with it."""
+    return float(round(value, 9))
+
+
+def _made(file: ClipFile) -> MadeRange:
+    return MadeRange(
+        in_point=shown_seconds(file.in_point),
+        out_point=shown_seconds(file.out_point),
+        duration=shown_seconds(file.duration),
+        frames=file.frames,
+        exact_in_point=str(file.in_point),
+        exact_out_point=str(file.out_point),
+    )
+
+
+def view(deps: Deps, known: Known) -> VodView:
+    """Show a clip, from its record or, before there is one, from the command."""
+    request, record = known.request, known.record
+    file = record.file if record else None
+    url = f"{deps.base_url}/v1/vods/{request.clip}/media.mp4"
+    selection = request.selection
+    return VodView(
+        jvod_id=request.clip,
+        job_id=request.event,
+        label=request.label,
+        user_id=request.account,
+        jvod_state=known.state,
+        jvod_url=url if file else None,
+        signed_url=f"{url}?{signed_query(deps, request.account, request.clip)}" if file else None,
+        jvod_created_at=known.created_ms,
+        jvod_last_state_change_at=known.changed_ms,
+        jvod_finished_at=record.finished_ms if record else None,
+        jvod_duration_s=shown_seconds(request.asked_duration),
+        jvod_reported_duration_s=shown_seconds(file.duration) if file else None,
+        accuracy=file.accuracy if file else None,
+        method=file.method if file else None,
+        method_reason=file.reason if file else "",
+        asked=AskedRange(
+            clock=selection.clock,
+            start=shown_seconds(selection.start),
+            end=shown_seconds(selection.end),
+            duration=shown_seconds(request.asked_duration),
+        ),
+        made=_made(file) if file else None,
+        gaps=[
+            MissingRange(start=shown_seconds(g.start), duration=shown_seconds(g.duration), track=g.track)
+            for g in (record.gaps if record else ())
+        ],
+        bytes=file.bytes if file else None,
+        sha256=file.sha256 if file else None,
+        delivered=record.delivered if record else None,
+        location=record.location if record else "",
+        wait=request.wait,
+        error=record.error if record else "",
+    )

@@ -1,0 +1,1 @@
+"""Stored credentials in /v1."""

@@ -1,0 +1,1 @@
+"""Live jobs in /v1."""

@@ -1,0 +1,101 @@
+"""What clients send and get about live jobs; names are Brightcove's."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from services.gateway.domain.jobs.jobs import NewJob
+from services.gateway.domain.jobs.publishers import PublisherView
+from services.gateway.http.bodies import no_boolean, plain
+from shared.messages.live import JobState
+
+LARGEST_EXTRA: Final = 64 * 1024
+_OWN: Final = {"name", "reconnect_time", "event_length", "live_dvr_sliding_window_duration", "static"}
+
+
+class JobCreate(BaseModel):
+    """A new live job. Fields that are not named here are kept and given back."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str = Field("", max_length=512, description="For people")
+    live_stream: Literal[True] = Field(default=True, description="Always true; accepted for compatibility")
+    region: str | None = Field(None, max_length=64, description="Kept; a self-hosted installation has one place")
+    reconnect_time: int = Field(1800, ge=1, le=7200, description="s without an encoder after which the job finishes")
+    event_length: int = Field(0, ge=0, le=93_600, description="s after which the job finishes; 0: no limit")
+    live_dvr_sliding_window_duration: int | None = Field(
+        None, ge=1, le=86_400, description="s that viewers can go back; absent: the whole recording"
+    )
+    static: bool = Field(default=False, description="A static entry point: waits again after its encoder left")
+
+    _whole = field_validator("reconnect_time", "event_length", "live_dvr_sliding_window_duration", mode="before")(
+        no_boolean
+    )
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if len(json.dumps(self._kept())) > LARGEST_EXTRA:
+            raise ValueError(f"the fields that are only kept take more than {LARGEST_EXTRA} bytes")
+        return self
+
+    def _kept(self) -> dict[str, Any]:
+        kept = {k: v for k, v in (self.model_extra or {}).items() if k not in _OWN}
+        if "region" in self.model_fields_set:
+            kept["region"] = self.region
+        return dict(plain(kept))
+
+    def to_new_job(self) -> NewJob:
+        """Give the domain's view."""
+        return NewJob(
+            name=self.name,
+            reconnect_time_s=self.reconnect_time,
+            event_length_s=self.event_length,
+            dvr_window_s=self.live_dvr_sliding_window_duration or 0,
+            static=self.static,
+            fields=self._kept(),
+        )
+
+
+class StateEntry(BaseModel):
+    """A state that a job entered."""
+
+    state: JobState
+    timestamp: int = Field(description="ms since the epoch")
+
+
+class JobView(BaseModel):
+    """A live job. Times are ms since the epoch."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: str
+    name: str
+    state: JobState
+    state_history: list[StateEntry]
+    account_id: str
+    live_stream: bool = True
+    static: bool
+    stream_url: str = Field(description="Where an encoder publishes by RTMP")
+    stream_name: str | None = Field(None, description="The stream key; only for keys with the scope jobs:write")
+    srt_url: str | None = Field(None, description="Where an encoder publishes by SRT, with the passphrase; as above")
+    playback_url: str = Field(description="HLS at the live edge, for about a day without an API key")
+    playback_url_dvr: str = Field(description="The same with the whole DVR window")
+    created_at: int
+    modified_at: int
+    finished_at: int | None = None
+    reconnect_time: int
+    event_length: int
+    live_dvr_sliding_window_duration: int | None = None
+    publishers: list[PublisherView] | None = Field(
+        None, description="Who publishes, then who did, 16 at most; null in lists"
+    )
+
+
+class JobList(BaseModel):
+    """A page of jobs."""
+
+    jobs: list[JobView]
+    next_token: str | None = Field(None, description="start_token of the next page; null on the last one")

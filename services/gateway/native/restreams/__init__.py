@@ -1,0 +1,1 @@
+"""Restreams in /v1."""

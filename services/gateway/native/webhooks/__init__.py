@@ -1,0 +1,1 @@
+"""Webhooks and deliveries in /v1."""

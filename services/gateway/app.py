@@ -5,35 +5,46 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any, Final
 
+from fastapi import FastAPI
 from pydantic import SecretStr
 
-from services.gateway.deps import Deps
+from services.gateway.delivery import Delivery
+from services.gateway.delivery.downloads import Downloads
+from services.gateway.domain.clips.bounds import Bounds
 from services.gateway.domain.clips.clips import Clips
 from services.gateway.domain.jobs.jobs import Jobs
-from services.gateway.domain.lists.lists import deliveries_list
-from services.gateway.domain.quotas import Quotas
+from services.gateway.domain.library.library import LibraryFiles
+from services.gateway.domain.quotas import Limits, Quotas
+from services.gateway.domain.receivers import Receivers
+from services.gateway.domain.recordings import Recordings
+from services.gateway.domain.restreams.parts import Parts
 from services.gateway.domain.restreams.restreams import Restreams
+from services.gateway.domain.webhooks.deliveries import Deliveries
 from services.gateway.domain.webhooks.webhooks import Webhooks
-from services.gateway.facades.cdnetworks.accounts import CdnAccounts
+from services.gateway.facades.cdnetworks.tasks import Tasks
 from services.gateway.handlers import make_ended, make_finish, make_started
+from services.gateway.http.broker import BrokerLink
 from services.gateway.http.openapi import document_of
+from services.gateway.http.public_url import PublicUrl
 from services.gateway.http.server import listen, serving
 from services.gateway.identity.admin_key import ensure_admin_key
+from services.gateway.identity.cdn_accounts import CdnAccounts
 from services.gateway.identity.credentials import Credentials
 from services.gateway.identity.keys import Keys
-from services.gateway.web import make_web
+from services.gateway.native.jobs.view import IngestServer, JobViews
+from services.gateway.web import Readiness, make_web
 from shared.errors import Unavailable
 from shared.following import Following
-from shared.kv import Bucket
 from shared.logging import get_logger
 from shared.messages.jobs import JobRecord
-from shared.messages.notifications import DeliveryRecord
 from shared.reachable import in_url, is_any, reachable_host
+from shared.recording.asking import Asking
 from shared.service import Lifespan, Service, check_all, make_service
 from shared.settings import Settings
-from shared.store import open_store
+from shared.store import MediaStore, open_store
 from shared.store.library import open_library
 from shared.tasks import beside
 
@@ -41,81 +52,130 @@ log = get_logger()
 ANNOUNCE_AGAIN_S: Final = 2.0
 
 
-def make_deps(service: Service) -> Deps:
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """The gateway's parts."""
+
+    service: Service
+    public: PublicUrl
+    store: MediaStore
+    library: LibraryFiles
+    quotas: Quotas
+    receivers: Receivers
+    keys: Keys
+    credentials: Credentials
+    cdn_accounts: CdnAccounts
+    jobs: Jobs
+    clips: Clips
+    restreams: Restreams
+    webhooks: Webhooks
+    deliveries: Deliveries
+
+
+def make_gateway(service: Service) -> Gateway:
     """Join the gateway's parts."""
-    settings = service.settings
-    quotas, store = Quotas(settings, service.clock), open_store(settings)
+    settings, clock, vault, js = service.settings, service.clock, service.vault, service.js
+    quotas, store = Quotas(limits_of(settings), clock), open_store(settings)
+    receivers = Receivers(settings.allowed_networks, vault)
 
     def goes_on(job: JobRecord, at_ms: int) -> bool:
         return job.may_go_on(settings.take_up, settings.retention, at_ms)
 
-    jobs = Jobs(service.js, service.outbox, service.vault, service.clock, quotas, goes_on)
-    return Deps(
-        settings=service.settings,
-        clock=service.clock,
-        vault=service.vault,
-        outbox=service.outbox,
-        js=service.js,
-        connected=lambda: bool(service.broker.config.connection_state.connection.is_connected),
-        ready=lambda: check_all(service),
-        notes=service.notes,
+    jobs = Jobs(js, service.outbox, vault, clock, quotas, goes_on)
+    parts = Parts(vault, settings.allowed_networks)
+    return Gateway(
+        service=service,
+        public=PublicUrl(settings.base_url),
         store=store,
-        library=open_library(settings, store),
-        keys=Keys(service.js, service.clock),
-        jobs=jobs,
-        clips=Clips(service.js, service.outbox, jobs, service.vault, service.settings, service.clock, quotas),
-        restreams=Restreams(service.js, service.outbox, jobs, service.vault, service.settings, service.clock, quotas),
-        cdn_accounts=CdnAccounts(service.js, service.vault, service.clock, service.settings.cdn_window),
-        credentials=Credentials(service.js, service.vault, service.clock),
-        webhooks=Webhooks(service.js, service.vault, service.clock, quotas),
-        deliveries=Bucket(service.js, "deliveries", DeliveryRecord),
+        library=LibraryFiles(open_library(settings, store), service.outbox, clock),
         quotas=quotas,
-        delivery_list=deliveries_list(service.js),
-        base_url=service.settings.base_url,
+        receivers=receivers,
+        keys=Keys(js, clock),
+        credentials=Credentials(js, vault, receivers, clock),
+        cdn_accounts=CdnAccounts(js, vault, clock, settings.cdn_window),
+        jobs=jobs,
+        clips=Clips(js, service.outbox, jobs, receivers, Bounds(js, settings.retention, clock), clock, quotas),
+        restreams=Restreams(js, service.outbox, jobs, parts, clock, quotas),
+        webhooks=Webhooks(js, vault, receivers, clock, quotas),
+        deliveries=Deliveries(js, service.outbox, clock),
     )
 
 
-def serve(service: Service, deps: Deps) -> Lifespan:
+def limits_of(settings: Settings) -> Limits:
+    """Return what each account may ask for."""
+    return Limits(
+        rate=settings.account_rate,
+        outputs=settings.outputs,
+        most={
+            "live jobs": settings.account_jobs,
+            "clips in work": settings.account_clips,
+            "restreams": settings.account_restreams,
+            "webhooks": settings.account_webhooks,
+        },
+    )
+
+
+def web_of(gateway: Gateway) -> FastAPI:
+    """Make the HTTP application, and give its routes what they work with."""
+    service, settings = gateway.service, gateway.service.settings
+    clock, vault, public = service.clock, service.vault, gateway.public
+    ingest = IngestServer(settings.public_host, settings.host, settings.rtmp_port, settings.srt_port)
+    asking = Asking(service.outbox, clock)
+    return make_web(
+        BrokerLink(lambda: bool(service.broker.config.connection_state.connection.is_connected)),
+        Readiness(lambda: check_all(service), service.notes),
+        Delivery(service.js, gateway.store, vault, clock, lambda: public.base, asking),
+        Downloads(gateway.store, vault, clock, public),
+        JobViews(gateway.jobs, ingest, public, vault, clock),
+        Recordings(gateway.jobs, gateway.clips, clock),
+        Tasks(gateway.restreams, gateway.receivers, vault),
+        public, gateway.library, gateway.quotas, gateway.keys, gateway.credentials, gateway.cdn_accounts,
+        gateway.jobs, gateway.clips, gateway.restreams, gateway.webhooks, gateway.deliveries,
+    )  # fmt: skip
+
+
+def serve(gateway: Gateway) -> Lifespan:
     """Let the service handle what happens to jobs, and give the HTTP server to run beside it."""
-    service.handle("gateway-started", make_started(deps.jobs))
-    service.handle("gateway-ended", make_ended(deps.jobs))
-    service.handle("gateway-finish", make_finish(deps.jobs))
+    service, public = gateway.service, gateway.public
+    service.handle("gateway-started", make_started(gateway.jobs))
+    service.handle("gateway-ended", make_ended(gateway.jobs))
+    service.handle("gateway-finish", make_finish(gateway.jobs))
 
     @contextlib.asynccontextmanager
     async def http() -> AsyncIterator[None]:
         settings = service.settings
         with listen(settings.host, settings.http_port) as bound:
             if not settings.public_url and settings.http_port == 0:
-                deps.base_url = f"http://{in_url(reachable_host(settings.host))}:{bound.getsockname()[1]}"
+                public.base = f"http://{in_url(reachable_host(settings.host))}:{bound.getsockname()[1]}"
             if not settings.public_url and is_any(settings.host):
-                log.warning("gateway.public_url.guessed", url=deps.base_url, better="set REELAY_PUBLIC_URL")
-            async with deps.keys.running(), _following(deps):
-                await ensure_admin_key(settings, deps.keys)
-                async with serving(make_web(deps), bound, balancers=settings.proxy_networks):
-                    log.info("gateway.listening", url=deps.base_url)
+                log.warning("gateway.public_url.guessed", url=public.base, better="set REELAY_PUBLIC_URL")
+            async with gateway.keys.running(), _following(gateway):
+                await ensure_admin_key(settings, gateway.keys)
+                async with serving(web_of(gateway), bound, balancers=settings.proxy_networks):
+                    log.info("gateway.listening", url=public.base)
                     yield
 
     return http
 
 
 @contextlib.asynccontextmanager
-async def _following(deps: Deps) -> AsyncIterator[None]:
+async def _following(gateway: Gateway) -> AsyncIterator[None]:
     """Keep lists and counts current, and send what a killed gateway did not, while the block runs."""
     followed: tuple[Following[Any], ...] = (
-        deps.jobs.list, deps.clips.list, deps.delivery_list, deps.restreams.list,
-        deps.jobs.going, deps.clips.going, deps.restreams.going, deps.cdn_accounts.index,
+        gateway.jobs.list, gateway.clips.list, gateway.deliveries.list, gateway.restreams.list,
+        gateway.jobs.going, gateway.clips.going, gateway.restreams.going, gateway.cdn_accounts.index,
     )  # fmt: skip
     async with contextlib.AsyncExitStack() as stack:
         for one in followed:
             await stack.enter_async_context(one.running())
-        await stack.enter_async_context(beside(_announcing(deps)))
+        await stack.enter_async_context(beside(_announcing(gateway.jobs)))
         yield
 
 
-async def _announcing(deps: Deps) -> None:
+async def _announcing(jobs: Jobs) -> None:
     while True:
         try:
-            return await deps.jobs.announce_all()
+            return await jobs.announce_all()
         except Unavailable as error:
             log.info("gateway.announcing.later", error=str(error))
             await asyncio.sleep(ANNOUNCE_AGAIN_S)
@@ -124,9 +184,9 @@ async def _announcing(deps: Deps) -> None:
 def openapi_document() -> dict[str, Any]:
     """Make the OpenAPI document without a connection."""
     service = make_service("gateway", Settings(secret_key=SecretStr("for the document alone")))
-    return document_of(make_web(make_deps(service)))
+    return document_of(web_of(make_gateway(service)))
 
 
 def build(service: Service) -> None:
     """Join the parts and serve."""
-    service.beside(serve(service, make_deps(service)))
+    service.beside(serve(make_gateway(service)))

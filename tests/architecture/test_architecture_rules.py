@@ -107,3 +107,33 @@ def test_no_download_address_or_path_of_a_machine_is_committed() -> None:
     for path in [*ROOT.glob("*.*"), *SOURCES, *(ROOT / "scripts").rglob("*"), *(ROOT / "compose").rglob("*")]:
         if path.is_file() and path.suffix in {".py", ".toml", ".lock", ".md", ".yaml", ".sh", ""}:
             assert not words.search(path.read_text()), path
+
+
+GATEWAY = ROOT / "services/gateway"
+# What the rooms of the gateway may not reach for: what is meant knows nothing of how it is asked for.
+ROOMS = {
+    "domain": ("http", "identity", "native", "facades", "delivery", "app", "web"),
+    "identity": ("native", "facades", "delivery", "app", "web"),
+    "http": ("native", "facades", "delivery", "app", "web"),
+    "delivery": ("native", "facades", "app", "web"),
+    "native": ("facades", "app", "web"),
+    "facades": ("native", "app", "web"),
+}
+
+
+@pytest.mark.parametrize("path", sorted(GATEWAY.rglob("*.py")), ids=ids)
+def test_rooms_of_the_gateway_keep_to_themselves(path: Path) -> None:
+    room, *rest = path.relative_to(GATEWAY).parts
+    found = imports(path)
+    foreign = [f"services.gateway.{other}" for other in ROOMS.get(room, ())]
+    foreign += ["fastapi", "starlette"] if room == "domain" else []
+    assert not {m for m in found if any(m == other or m.startswith(f"{other}.") for other in foreign)}
+    assert "shared.settings.Settings" not in found or room in {"identity", "app.py"}
+    if room == "facades" and len(rest) > 1:
+        others = {m.split(".")[3] for m in found if m.startswith("services.gateway.facades.")}
+        assert others <= {rest[0], "facade"}, "a vendor's facade knows no other's"
+
+
+def test_only_what_joins_the_rest_lies_at_the_root_of_the_gateway() -> None:
+    found = {path.name for path in GATEWAY.glob("*.py")}
+    assert found == {"__init__.py", "__main__.py", "app.py", "handlers.py", "web.py"}

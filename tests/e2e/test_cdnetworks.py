@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from services.gateway.domain.restreams.parts import restream_id
-from services.gateway.facades.cdnetworks.accounts import signature
+from services.gateway.identity.cdn_accounts import signature
 from tests.support.framecode_record import Spec, encode
 from tests.support.restream_receiver import in_order, receiver
 from tests.support.source_server import source_server

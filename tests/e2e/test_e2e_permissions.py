@@ -24,7 +24,7 @@ from nats.js.errors import KeyNotFoundError
 
 from services.cli.demo_cast import Receiver, receiver
 from services.gateway.domain.restreams.parts import restream_id
-from services.gateway.facades.cdnetworks.accounts import signature
+from services.gateway.identity.cdn_accounts import signature
 from shared.messages.clips import ClipCreate
 from shared.permissions import SERVICES, USERS, password_variable
 from shared.provision import USER

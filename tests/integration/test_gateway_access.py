@@ -6,6 +6,7 @@ import dataclasses
 import json
 import socket
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from services.gateway.http import server
 from services.gateway.http.limits import BodyLimit
 from services.gateway.http.problems import ApiError
 from services.gateway.http.server import listen
+from services.gateway.web import Readiness
+from shared.service import check_all
 from tests.support.api_gateway import Gateway, gateway, make_key, until, with_key
 from tests.support.nats import NatsServer, nats_server
 
@@ -30,7 +33,7 @@ async def api(nats: NatsServer, tmp_path: Path) -> AsyncIterator[Gateway]:
 
 
 async def test_without_a_good_key_there_is_nothing(api: Gateway) -> None:
-    async with httpx.AsyncClient(base_url=api.deps.base_url) as nobody:
+    async with httpx.AsyncClient(base_url=api.parts.public.base) as nobody:
         for headers in (
             {},
             {"X-API-KEY": ""},
@@ -59,7 +62,7 @@ async def test_without_a_good_key_there_is_nothing(api: Gateway) -> None:
 
 async def test_however_many_ask_whether_it_is_ready_the_broker_is_asked_once_at_a_time(api: Gateway) -> None:
     asked, going, most = 0, 0, 0
-    ready = api.deps.ready
+    ready = partial(check_all, api.parts.service)
 
     async def counted() -> dict[str, str]:
         nonlocal asked, going, most
@@ -70,8 +73,9 @@ async def test_however_many_ask_whether_it_is_ready_the_broker_is_asked_once_at_
         finally:
             going -= 1
 
-    api.deps.ready = counted
-    answers = await asyncio.gather(*(api.http.get("/readyz") for _ in range(50)))
+    api.web.state.parts[Readiness] = Readiness(counted, dict)
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(api.web), base_url="http://gateway") as nobody:
+        answers = await asyncio.gather(*(nobody.get("/readyz") for _ in range(50)))
     assert {answer.status_code for answer in answers} == {200}
     assert most == 1
     assert asked < 50
@@ -145,7 +149,7 @@ async def test_while_the_broker_is_away_requests_are_put_off_and_afterwards_serv
         own_nats.kill()
 
         async def away() -> bool:
-            return not api.deps.connected()
+            return not api.js()._nc.is_connected
 
         await until(away)
         for method, path in (
@@ -209,7 +213,7 @@ async def test_wrong_paths_methods_and_garbage_are_answered_as_problems(api: Gat
         answer = await api.http.request(method, path)
         assert (answer.status_code, answer.json()["error_code"]) == (status, code)
         assert answer.headers["content-type"] == "application/problem+json"
-    reader, writer = await asyncio.open_connection("127.0.0.1", int(api.deps.base_url.rsplit(":", 1)[1]))
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(api.parts.public.base.rsplit(":", 1)[1]))
     writer.write(b"\x16\x03\x01\x02\x00" * 50 + b"\r\n\r\n")
     assert b"400" in await asyncio.wait_for(reader.read(100), 10)
     writer.close()
@@ -230,7 +234,7 @@ async def test_peers_that_send_no_request_or_read_no_answer_are_let_go(
 
 
 async def _let_go(api: Gateway) -> None:
-    port = int(api.deps.base_url.rsplit(":", 1)[1])
+    port = int(api.parts.public.base.rsplit(":", 1)[1])
     for beginning in (b"", b"GET /healthz HTTP/1.1\r\nX-A: ", b"GET /healthz HTTP/1.1\r\nX-A: " + b"x" * 70_000):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(beginning)

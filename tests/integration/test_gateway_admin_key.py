@@ -59,8 +59,8 @@ async def test_all_gateways_take_it_and_nothing_of_it_is_kept(
             assert await status(api, SECOND) == 401
             assert not (api.folder / "admin.key").exists()
         made = (await one.http.post("/v1/keys", json={"scopes": ["jobs:read"], "account": "acme"})).json()
-        assert await Bucket(one.deps.js, "keys", ApiKeyRecord).items("api") != []
-        assert [r.value.label for r in await Bucket(one.deps.js, "keys", ApiKeyRecord).items("api")] == [""]
+        assert await Bucket(one.js, "keys", ApiKeyRecord).items("api") != []
+        assert [r.value.label for r in await Bucket(one.js, "keys", ApiKeyRecord).items("api")] == [""]
         nats.kill()
         assert (await two.http.get("/v1/keys")).status_code == 503, "it is known without the broker"
         assert await status(two, SECOND) == 503

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from services.gateway.domain.restreams.parts import TARGET_PURPOSE, restream_id
-from services.gateway.facades.cdnetworks.accounts import CdnAccounts, Refused, UsedRandom, signature
+from services.gateway.identity.cdn_accounts import CdnAccounts, Refused, UsedRandom, signature
 from shared.kv import Bucket
 from shared.messages.restreams import FLICKS, RestreamRecord
 from shared.webhooks import open_url
@@ -31,7 +31,7 @@ async def customer(nats: NatsServer, tmp_path: Path) -> AsyncIterator[Customer]:
 
 def named(customer: Customer, url: str) -> str:
     """Give a target's id, which nobody without the installation's key can find by trying stream keys."""
-    found = customer.api.deps.vault.fingerprint(url, TARGET_PURPOSE)
+    found = customer.api.parts.service.vault.fingerprint(url, TARGET_PURPOSE)
     assert found != hashlib.sha256(url.encode()).hexdigest()[:16]
     return found
 
@@ -79,7 +79,7 @@ async def test_a_start_says_all_that_its_sample_says(customer: Customer) -> None
     assert command is not None
     spec = command.spec
     assert spec is not None
-    vault = customer.api.deps.vault
+    vault = customer.api.parts.service.vault
     assert [open_url(vault, item.source.place) for item in spec.items] == [
         "http://www.video.com/live/abc.mp4",
         "http://www.video.com/live/1.flv",
@@ -119,7 +119,7 @@ async def test_resuming_and_transcoding_say_all_that_their_samples_say(customer:
 
 async def test_an_r_is_spent_for_the_keys_life(customer: Customer) -> None:
     """The bucket has no time after which an old request would be good again; with the name, all of it goes."""
-    js, name = customer.api.deps.js, hashlib.sha256(customer.name.encode()).hexdigest()
+    js, name = customer.api.js, hashlib.sha256(customer.name.encode()).hexdigest()
     used = Bucket(js, "nonces", UsedRandom)
     assert (await customer.send(a_start())).status_code == 200
     assert not (await (await js().key_value("nonces")).status()).ttl
@@ -130,7 +130,7 @@ async def test_an_r_is_spent_for_the_keys_life(customer: Customer) -> None:
 
 async def test_with_a_window_r_is_the_present_time(customer: Customer) -> None:
     clock = SetClock()
-    accounts = CdnAccounts(customer.api.deps.js, customer.api.deps.vault, clock, timedelta(seconds=60))
+    accounts = CdnAccounts(customer.api.js, customer.api.parts.service.vault, clock, timedelta(seconds=60))
     now = clock.now_ms() // 1000
 
     def verified(r: str, key: str = customer.key) -> Awaitable[str]:
@@ -181,7 +181,7 @@ async def test_a_termination_says_whom_to_tell_and_takes_no_times(customer: Cust
     command = await customer.command("over")
     assert command is not None
     assert command.callback is not None
-    assert open_url(customer.api.deps.vault, command.callback.url) == "http://www.callback.com/over"
+    assert open_url(customer.api.parts.service.vault, command.callback.url) == "http://www.callback.com/over"
 
 
 async def test_updates_and_resumes_may_move_the_clock(customer: Customer) -> None:
@@ -311,7 +311,7 @@ async def test_a_task_that_is_started_again_is_shown_as_it_will_be(customer: Cus
         account="main", restream=command.restream, spec=command.spec, state="ended", created_ms=command.at_ms,
         changed_ms=command.at_ms, finished_ms=command.at_ms, commands=(command.command,),
     )  # fmt: skip
-    await Bucket(api.deps.js, "restreams", RestreamRecord).create(f"main.{command.restream}", over)
+    await Bucket(api.js, "restreams", RestreamRecord).create(f"main.{command.restream}", over)
     path = f"/v1/restreams/{command.restream}"
     assert (await api.http.get(path)).json()["state"] == "ended", "the start was applied, though it still lies there"
     api.clock.ahead_ms = 1000

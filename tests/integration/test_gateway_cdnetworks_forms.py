@@ -59,7 +59,7 @@ async def test_a_picture_s_address_may_be_escaped(customer: Customer, written: s
     command = await customer.command("mark")
     assert command is not None
     assert command.spec is not None
-    item, vault = command.spec.items[0], customer.api.deps.vault
+    item, vault = command.spec.items[0], customer.api.parts.service.vault
     assert open_url(vault, item.source.place) == "http://e.com/a.mp4?a=1%26b=2"
     assert item.watermark is not None
     assert open_url(vault, item.watermark.source.place) == "http://e.com/p?a=1&b=2"

@@ -26,7 +26,7 @@ async def api(nats: NatsServer, tmp_path: Path) -> AsyncIterator[Gateway]:
 
 
 async def told(api: Gateway, kind: type[Message], ident: str) -> Any:
-    message = await api.deps.js().get_last_msg(channel_of(kind).stream, f"{kind.channel}.main.{ident}")
+    message = await api.js().get_last_msg(channel_of(kind).stream, f"{kind.channel}.main.{ident}")
     return kind.model_validate_json(message.data or b"")
 
 
@@ -58,7 +58,7 @@ async def test_a_job_goes_when_it_has_ended_with_its_key_and_its_recording(api: 
     live = await api.job()
     assert await status(api, f"/v1/jobs/{live['id']}") == 409
     job = await ended_job(api)
-    keys = Bucket(api.deps.js, "keys", IngestKey)
+    keys = Bucket(api.js, "keys", IngestKey)
     assert await keys.get(f"ingest.{hash_token(job['stream_name'])}")
     assert await status(api, f"/v1/jobs/{job['id']}") == 204
     assert (await told(api, RecordingDelete, job["id"])).from_ms is None
@@ -72,7 +72,7 @@ async def test_a_job_goes_when_it_has_ended_with_its_key_and_its_recording(api: 
 
 async def test_a_clip_in_work_holds_its_job_and_its_range(api: Gateway) -> None:
     job = await ended_job(api)
-    first_ms = (await api.deps.clips._first_frame_of("main", job["id"])) or 0
+    first_ms = (await api.parts.clips._bounds.first_frame("main", job["id"])) or 0
     clip = await clip_of(api, job["id"], 1800, 1860)
     path = f"/v1/jobs/{job['id']}/recording"
     for _ in range(2):  # as a command, and as the clipper's record
@@ -87,7 +87,7 @@ async def test_a_clip_in_work_holds_its_job_and_its_range(api: Gateway) -> None:
         await api.write_clip(await api.command(clip))
     command = await api.command(clip)
     await api.write_clip(command, state="finished")
-    await api.deps.js().purge_stream(channel_of(command).stream, subject=subject_of(command))
+    await api.js().purge_stream(channel_of(command).stream, subject=subject_of(command))
     assert await status(api, path) == 202
     assert await status(api, path, **{"from": 2, "to": 1}) == 400
     assert await status(api, f"/v1/jobs/{job['id']}") == 204
@@ -111,7 +111,7 @@ async def test_a_clip_goes_when_it_has_ended(api: Gateway) -> None:
     assert await status(api, f"/v1/vods/{clip}") == 202, "no clipper runs here"
     assert (await told(api, ClipDelete, clip)).clip == clip
     await Bucket(api.clipper.js, "clips", ClipRecord).delete(f"main.{clip}")
-    await api.deps.js().purge_stream(channel_of(command).stream, subject=subject_of(command))
+    await api.js().purge_stream(channel_of(command).stream, subject=subject_of(command))
     assert await status(api, f"/v1/vods/{clip}") == 404
 
 

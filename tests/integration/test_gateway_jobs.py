@@ -29,7 +29,7 @@ async def api(nats: NatsServer, tmp_path: Path) -> AsyncIterator[Gateway]:
 
 async def announced(api: Gateway, job: str) -> list[JobStateChanged]:
     """Read the job's state changes from the stream of events."""
-    js = api.deps.js()
+    js = api.js()
     found = []
     sequence = 1
     last = (await js.stream_info(EVENTS)).state.last_seq
@@ -37,7 +37,7 @@ async def announced(api: Gateway, job: str) -> list[JobStateChanged]:
         message = await js.get_msg(EVENTS, sequence, next=True, subject=f"{JobStateChanged.channel}.main.{job}")
         found.append(JobStateChanged.model_validate_json(message.data or b""))
         sequence = (message.seq or 0) + 1
-        if len(found) > found[-1].revision and found[-1].revision == (await api.deps.jobs.get("main", job)).revision:
+        if len(found) > found[-1].revision and found[-1].revision == (await api.parts.jobs.get("main", job)).revision:
             break
     return found
 
@@ -49,7 +49,7 @@ async def test_a_name_is_enough_to_make_a_job_that_encoders_can_publish_to(api: 
     assert len(job["stream_name"]) == 32
     assert job["srt_url"].startswith(f"srt://127.0.0.1:8890?streamid={job['id']}&passphrase=")
     assert (await api.http.get(f"/v1/jobs/{job['id']}")).json() == job
-    stored = await api.deps.jobs.bucket.get(f"main.{job['id']}")
+    stored = await api.parts.jobs.bucket.get(f"main.{job['id']}")
     assert stored is not None
     assert job["stream_name"] not in stored.value.model_dump_json(), "secrets are stored encrypted"
 
@@ -106,7 +106,7 @@ async def test_a_job_follows_its_sessions_and_says_so_once_per_state(api: Gatewa
     await api.publish(job, ago_ms=0)
     stopped = await api.http.put(f"/v1/jobs/{job}/stop")
     assert stopped.json()["state"] == "finishing"
-    second = (await api.deps.jobs.get("main", job)).session
+    second = (await api.parts.jobs.get("main", job)).session
     assert second
     await api.unpublish(job, second)
     done = await api.until_state(job, "finished")
@@ -125,11 +125,11 @@ async def test_a_finish_command_ends_a_job_and_a_late_one_does_not(api: Gateway)
     await api.until_state(job, "disconnected")
     second = await api.publish(job, ago_ms=0)
     command = LiveFinish(account="main", event=job, session=first, reason="reconnect_time", at_ms=1)
-    await api.deps.outbox.emit(command)
+    await api.parts.service.outbox.emit(command)
     await api.unpublish(job, second)
     await api.until_state(job, "disconnected")
     again = command.model_copy(update={"session": second})
-    await api.deps.outbox.emit(again)
+    await api.parts.service.outbox.emit(again)
     done = await api.until_state(job, "finished")
     assert done["finished_at"] <= api.clock.now_ms()
 
@@ -138,16 +138,16 @@ async def test_a_session_that_never_reports_its_end_keeps_no_job_finishing(api: 
     job = (await api.job())["id"]
     session = await api.publish(job)
     await api.http.put(f"/v1/jobs/{job}/stop")
-    scheduled = await api.deps.js().get_last_msg(SCHEDULES, schedule_subject("main", f"stop-{job}"))
+    scheduled = await api.js().get_last_msg(SCHEDULES, schedule_subject("main", f"stop-{job}"))
     body = json.loads(scheduled.data or b"")["body"]
     assert body["session"] == session
-    await api.deps.jobs.finish(LiveFinish.model_validate(body))
-    assert (await api.deps.jobs.get("main", job)).state == "finished"
+    await api.parts.jobs.finish(LiveFinish.model_validate(body))
+    assert (await api.parts.jobs.get("main", job)).state == "finished"
 
 
 async def test_a_gateway_killed_between_writing_and_telling_tells_when_it_is_back(api: Gateway) -> None:
     job = (await api.job())["id"]
-    stored = await api.deps.jobs.bucket.get(f"main.{job}")
+    stored = await api.parts.jobs.bucket.get(f"main.{job}")
     assert stored is not None
     silent = stored.value.model_copy(
         update={
@@ -160,18 +160,18 @@ async def test_a_gateway_killed_between_writing_and_telling_tells_when_it_is_bac
             ),
         }
     )
-    await api.deps.jobs.bucket.replace(stored, silent)
-    await api.deps.jobs.announce_all()
-    await api.deps.jobs.announce_all()
+    await api.parts.jobs.bucket.replace(stored, silent)
+    await api.parts.jobs.announce_all()
+    await api.parts.jobs.announce_all()
     assert [e.state for e in await announced(api, job)] == ["standby", "cancelling", "cancelled"]
-    assert (await api.deps.jobs.get("main", job)).announced == 2
+    assert (await api.parts.jobs.get("main", job)).announced == 2
 
 
 async def test_an_event_about_no_job_is_buried_and_stops_nothing(api: Gateway) -> None:
     command = LiveFinish(account="main", event="0" * 32, reason="event_length", at_ms=1)
-    await api.deps.outbox.emit(command)
+    await api.parts.service.outbox.emit(command)
     job = (await api.job())["id"]
-    await api.deps.outbox.emit(command.model_copy(update={"event": job}))
+    await api.parts.service.outbox.emit(command.model_copy(update={"event": job}))
     await api.until_state(job, "finished")
     assert subject_of(command)
 
@@ -226,7 +226,7 @@ async def test_a_gateway_bound_to_every_address_names_one_that_can_be_reached(na
         async with gateway(nats, tmp_path, host="0.0.0.0") as api:
             job = await api.job()  # by way of base_url
             named = {urlsplit(job[name]).hostname for name in ("stream_url", "srt_url", "playback_url")}
-            assert named == {urlsplit(api.deps.base_url).hostname}
+            assert named == {urlsplit(api.parts.public.base).hostname}
             assert not named & {"0.0.0.0", None}
     assert urlsplit(Settings(host="::").base_url).hostname not in {"::", None}
     assert [line["log_level"] for line in logged if line["event"] == "gateway.public_url.guessed"] == ["warning"]
@@ -235,8 +235,8 @@ async def test_a_gateway_bound_to_every_address_names_one_that_can_be_reached(na
 async def test_a_job_tells_of_its_publishers(api: Gateway) -> None:
     job = await api.job()
     assert (await api.http.get(f"/v1/jobs/{job['id']}")).json()["publishers"] == []
-    bucket = Bucket(api.deps.js, "sessions", PublisherStatus)
-    now = api.deps.clock.now_ms()
+    bucket = Bucket(api.js, "sessions", PublisherStatus)
+    now = api.parts.service.clock.now_ms()
     common: dict[str, Any] = {"account": "main", "event": job["id"], "protocol": "rtmp", "peer": "192.0.2.1:5000"}
     live = PublisherStatus(
         **common, session=new_id(), since_ms=now - 9000, updated_ms=now, video_codec="h264", width=1280, height=720,
@@ -259,4 +259,4 @@ async def test_a_job_tells_of_its_publishers(api: Gateway) -> None:
     assert shown[2]["video_codec"] is None
     [listed] = [j for j in (await api.http.get("/v1/jobs")).json()["jobs"] if j["id"] == job["id"]]
     assert listed["publishers"] is None
-    assert [s.value.event for s in await Bucket(api.deps.js, "sessions", SessionRecord).items("*.*.*")] == []
+    assert [s.value.event for s in await Bucket(api.js, "sessions", SessionRecord).items("*.*.*")] == []

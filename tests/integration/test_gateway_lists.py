@@ -33,7 +33,7 @@ def delivery(account: str, number: int) -> DeliveryRecord:
 
 
 def deliveries(api: Gateway) -> Bucket[DeliveryRecord]:
-    return Bucket(api.deps.js, "deliveries", DeliveryRecord)
+    return Bucket(api.js, "deliveries", DeliveryRecord)
 
 
 async def put(api: Gateway, account: str, count: int = MANY) -> list[DeliveryRecord]:
@@ -80,7 +80,7 @@ async def test_a_page_reads_what_it_shows_and_what_has_changed(api: Gateway) -> 
     await put(api, "steps")
     headers = {"X-Reelay-Account": "steps"}
     await api.http.get(PATH, headers=headers)
-    stats = api.deps.js()._nc.stats
+    stats = api.js()._nc.stats
     for query in ({}, {"state": "dead"}, {"resource": "r1"}, {"sort": "modified_at"}):
         before = stats["in_msgs"]
         answer = await api.http.get(PATH, params={"page_size": 5, **query}, headers=headers)
@@ -101,14 +101,14 @@ async def test_what_went_by_age_leaves_no_hole_in_the_pages(api: Gateway) -> Non
     made = expected(await put(api, "aged"), by_change=False, descending=True)
     assert len(await walk(api, "aged")) == MANY
     for ident in made[:200]:
-        await api.deps.js().purge_stream("KV_deliveries", subject=f"$KV.deliveries.aged.{ident}")
+        await api.js().purge_stream("KV_deliveries", subject=f"$KV.deliveries.aged.{ident}")
     assert await walk(api, "aged") == made[200:]
 
 
 async def test_a_broker_that_lost_its_buckets_is_listed_anew(api: Gateway) -> None:
     await put(api, "lost", 5)
     assert len(await walk(api, "lost")) == 5
-    js = api.deps.js()
+    js = api.js()
     config = (await js.stream_info("KV_deliveries")).config
     await js.delete_stream("KV_deliveries")
     await js.add_stream(config)

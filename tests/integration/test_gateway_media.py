@@ -98,7 +98,7 @@ async def test_a_download_goes_on_while_its_file_is_replaced_and_removed(api: Ga
         got = await anext(pieces)
         exact = api.put_file(command, b"exact", "frame")
         await api.write_clip(command, file=exact)
-        await asyncio.to_thread(api.deps.store.delete, fast.key)
+        await asyncio.to_thread(api.parts.store.delete, fast.key)
         async for piece in pieces:
             got += piece
     assert got == DATA
@@ -121,7 +121,7 @@ async def test_a_file_that_is_gone_is_a_404(api: Gateway) -> None:
     command = await clip(api)
     file = api.put_file(command, b"x")
     await api.write_clip(command, file=file)
-    await asyncio.to_thread(api.deps.store.delete, file.key)
+    await asyncio.to_thread(api.parts.store.delete, file.key)
     assert (await api.http.get(f"/v1/vods/{command.clip}/media.mp4")).status_code == 404
     await api.write_clip(command, file=None, state="failed", error="no video")
     answer = await api.http.get(f"/v1/vods/{command.clip}/media.mp4")

@@ -117,7 +117,7 @@ async def test_every_message_told_twice_is_as_told_once(nats: NatsServer, tmp_pa
         async def twice(message: Message) -> None:
             for _ in range(2):  # without an id, so that the broker does not drop the second
                 body = message.model_dump_json().encode()
-                await api.deps.js().publish(subject_of(message), body, stream=channel_of(message).stream)
+                await api.js().publish(subject_of(message), body, stream=channel_of(message).stream)
 
         await twice(SessionStarted(**common, protocol="rtmp", at_ms=now, origin_ms=0))
         await api.until_state(job, "processing")
@@ -128,17 +128,17 @@ async def test_every_message_told_twice_is_as_told_once(nats: NatsServer, tmp_pa
 
         async def handled() -> bool:
             consumers = [
-                await api.deps.js().consumer_info(stream, durable)
+                await api.js().consumer_info(stream, durable)
                 for stream, durable in (
                     (channel_of(SessionStarted).stream, "gateway-started"),
                     (channel_of(SessionEnded).stream, "gateway-ended"),
                 )
             ]
             done = all(c.num_pending == 0 and c.num_ack_pending == 0 for c in consumers)
-            return done and not await in_queue(api.deps.js(), "gateway-finish")
+            return done and not await in_queue(api.js(), "gateway-finish")
 
         await until(handled)
         done = (await api.http.get(f"/v1/jobs/{job}")).json()
         assert [e["state"] for e in done["state_history"]] == ["standby", "processing", "disconnected", "finished"]
-        record = await api.deps.jobs.get("main", job)
+        record = await api.parts.jobs.get("main", job)
         assert record.announced == record.revision == 3

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from services.gateway.domain import quotas
-from services.gateway.facades.cdnetworks import accounts
+from services.gateway.identity import cdn_accounts as accounts
 from shared.clock import SystemClock
 from shared.kv import Bucket
 from shared.streams import commands_of
@@ -116,7 +116,7 @@ async def test_clips_in_work_are_counted_from_the_order_on(nats: NatsServer, tmp
         assert (await order(4, "a")).json() == first.json()
         clip = first.json()["vod_jobs"][0]["jvod_id"]
         command = await api.command(clip)
-        await api.deps.js().purge_stream(commands_of("clipper"), subject=f"clips.create.main.{clip}")
+        await api.js().purge_stream(commands_of("clipper"), subject=f"clips.create.main.{clip}")
         await api.write_clip(command, state="processing")
         assert is_refused(await order(1)), "the clipper has it"
         await api.write_clip(command, state="finished")

@@ -40,11 +40,11 @@ ASKED: dict[str, Any] = {
 async def api(nats: NatsServer, tmp_path: Path) -> AsyncIterator[Gateway]:
     async with gateway(nats, tmp_path) as running:
         yield running
-        await running.deps.js().purge_stream(commands_of("restreamer"), subject="restreams.command.>")
+        await running.js().purge_stream(commands_of("restreamer"), subject="restreams.command.>")
 
 
 async def last_command(api: Gateway, ident: str) -> RestreamCommand:
-    message = await api.deps.js().get_last_msg(commands_of("restreamer"), f"restreams.command.main.{ident}")
+    message = await api.js().get_last_msg(commands_of("restreamer"), f"restreams.command.main.{ident}")
     return RestreamCommand.model_validate_json(message.data or b"")
 
 
@@ -56,7 +56,7 @@ async def taken_up(api: Gateway, ident: str, **changes: Any) -> RestreamRecord:
         account="main", restream=ident, spec=command.spec, state="playing", created_ms=command.at_ms,
         changed_ms=command.at_ms, started_ms=command.at_ms,
     ).model_copy(update=changes)  # fmt: skip
-    await Bucket(api.deps.js, "restreams", RestreamRecord).change(f"main.{ident}", lambda _: record)
+    await Bucket(api.js, "restreams", RestreamRecord).change(f"main.{ident}", lambda _: record)
     return record
 
 
@@ -93,7 +93,7 @@ async def test_it_is_shown_with_its_place_and_its_targets(api: Gateway) -> None:
         at_ms=record.created_ms, played_ms=12_500, file="s3://bucket/b.mp4", how="copied",
         targets=(TargetStatus(target=first.target, shown=first.shown, state="live", since_ms=1, connects=1),),
     )  # fmt: skip
-    await Bucket(api.deps.js, "places", PlaceRecord).create(f"main.{ident}", place)
+    await Bucket(api.js, "places", PlaceRecord).create(f"main.{ident}", place)
     shown = (await api.http.get(f"/v1/restreams/{ident}")).json()
     assert (shown["state"], [t["state"] for t in shown["targets"]]) == ("playing", ["live", "waiting"])
     expected = {"source": 3, "range": 1, "loop": 2, "position": 2.5, "played": 12.5, "how": "copied", "live": False}
@@ -151,7 +151,7 @@ async def test_a_repeated_skip_with_a_key_is_one(api: Gateway) -> None:
     once = {"Idempotency-Key": "again"}
     for headers in (once, once, {}):
         assert (await api.http.put(f"/v1/restreams/{ident}/skip", headers=headers)).status_code == 202
-    info = await api.deps.js().stream_info(commands_of("restreamer"), subjects_filter=f"restreams.command.main.{ident}")
+    info = await api.js().stream_info(commands_of("restreamer"), subjects_filter=f"restreams.command.main.{ident}")
     assert (info.state.subjects or {}) == {f"restreams.command.main.{ident}": 3}  # the start, and two
 
 
@@ -195,7 +195,7 @@ async def test_scopes_decide_who_may_read_and_order(api: Gateway) -> None:
 
 async def taken_up_again(api: Gateway, ident: str) -> None:
     """Play the restreamer: the run is over."""
-    bucket = Bucket(api.deps.js, "restreams", RestreamRecord)
+    bucket = Bucket(api.js, "restreams", RestreamRecord)
     await bucket.change(f"main.{ident}", lambda old: old and old.model_copy(update={"state": "stopped"}))
 
 
@@ -238,7 +238,7 @@ async def test_the_same_request_with_the_same_key_is_one_restream(api: Gateway) 
     first, second = [(await api.http.post("/v1/restreams", json=ASKED, headers=once)).json() for _ in range(2)]
     assert first["id"] == second["id"]
     subject = f"restreams.command.main.{first['id']}"
-    info = await api.deps.js().stream_info(commands_of("restreamer"), subjects_filter=subject)
+    info = await api.js().stream_info(commands_of("restreamer"), subjects_filter=subject)
     assert (info.state.subjects or {}) == {subject: 1}
     await taken_up(api, first["id"], state="stopped")
     assert (await api.http.post("/v1/restreams", json=ASKED, headers=once)).json()["state"] == "stopped"
@@ -251,9 +251,9 @@ async def test_credentials_are_kept_without_being_given_out(api: Gateway) -> Non
     listed = await api.http.get("/v1/credentials")
     assert [c["name"] for c in listed.json()["credentials"]] == ["ours"]
     assert "very-hush" not in answer.text + listed.text
-    stored = (await Bucket(api.deps.js, "credentials", CredentialRecord).items("main"))[0].value
+    stored = (await Bucket(api.js, "credentials", CredentialRecord).items("main"))[0].value
     assert "very-hush" not in json.dumps(stored.model_dump())
-    assert api.deps.vault.decrypt(stored.secret, CREDENTIAL_PURPOSE) == "very-hush"
+    assert api.parts.service.vault.decrypt(stored.secret, CREDENTIAL_PURPOSE) == "very-hush"
     private = body | {"endpoint": "http://169.254.169.254/"}
     assert (await api.http.put("/v1/credentials/ours", json=private)).status_code == 400
     assert (await api.http.delete("/v1/credentials/ours")).status_code == 204
@@ -271,7 +271,7 @@ async def test_a_source_s_user_and_password_are_taken_and_shown_to_nobody(api: G
     assert answer.json()["sources"] == ["https://***@example.com/a.mp4?***"]
     command = await last_command(api, answer.json()["id"])
     assert command.spec is not None
-    assert open_url(api.deps.vault, command.spec.items[0].source.place) == url
+    assert open_url(api.parts.service.vault, command.spec.items[0].source.place) == url
     shown = answer.text + command.model_dump_json() + (await api.http.get("/v1/restreams")).text
     assert not any(secret in shown for secret in ("ann", "pass", "bob", "hush"))
     for ftp in ("ftp://ann:pass@example.com/a.mp4", "file://ann:pass@example.com/a.mp4"):
@@ -293,7 +293,7 @@ async def test_every_target_of_a_task_that_is_over_is_over(api: Gateway) -> None
             TargetStatus(target=second.target, shown=second.shown, state="failed", since_ms=1, error="refused"),
         ),
     )  # fmt: skip
-    await Bucket(api.deps.js, "places", PlaceRecord).create(f"main.{ident}", place)
+    await Bucket(api.js, "places", PlaceRecord).create(f"main.{ident}", place)
     for state in ("ended", "stopped", "failed"):
         await taken_up(api, ident, state=state, finished_ms=record.created_ms)
         told = (await api.http.get(f"/v1/restreams/{ident}")).json()["targets"]
@@ -309,7 +309,7 @@ async def test_pages_hold_each_restream_once_in_order_taken_up_or_not(api: Gatew
             command = await last_command(api, ident)
             await taken_up(api, ident, state=state, created_ms=at_ms, changed_ms=at_ms, commands=(command.command,))
         if number < 4:
-            await api.deps.js().purge_stream(commands_of("restreamer"), subject=f"restreams.command.main.{ident}")
+            await api.js().purge_stream(commands_of("restreamer"), subject=f"restreams.command.main.{ident}")
 
     async def listed(**asked: Any) -> list[str]:
         found: list[str] = []
@@ -326,5 +326,5 @@ async def test_pages_hold_each_restream_once_in_order_taken_up_or_not(api: Gatew
     assert await listed(sort="modified_at") == made[::-1]
     assert await listed(state="playing") == [made[4], made[2], made[0]]
     assert await listed(state="starting", sort_dir="asc") == made[5:]
-    await Bucket(api.deps.js, "restreams", RestreamRecord).delete(f"main.{made[2]}")
+    await Bucket(api.js, "restreams", RestreamRecord).delete(f"main.{made[2]}")
     assert await listed(sort_dir="asc") == [ident for ident in made if ident != made[2]]

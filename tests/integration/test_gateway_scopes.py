@@ -88,7 +88,7 @@ async def test_a_route_is_opened_by_its_scopes_alone(api: Gateway) -> None:
     for scope in get_args(Scope):
         made = await api.http.post("/v1/keys", json={"scopes": [scope], "account": "scoped"})
         keys[scope] = {"X-API-KEY": made.json()["key"]}
-    async with httpx.AsyncClient(base_url=api.deps.base_url, timeout=30) as client:
+    async with httpx.AsyncClient(base_url=api.parts.public.base, timeout=30) as client:
         for route, scopes in sorted(OPENED_BY.items()):
             method, path = route.split()
             body: Any = {} if method in {"POST", "PUT"} else None
@@ -104,7 +104,7 @@ async def test_a_route_is_opened_by_its_scopes_alone(api: Gateway) -> None:
 
 
 async def test_what_is_open_is_open_and_what_is_signed_needs_its_signature(api: Gateway) -> None:
-    async with httpx.AsyncClient(base_url=api.deps.base_url, timeout=30) as client:
+    async with httpx.AsyncClient(base_url=api.parts.public.base, timeout=30) as client:
         for route in OPEN:
             assert (await client.get(route.split()[1])).status_code == 200, route
         admin = {"X-API-KEY": api.admin}

@@ -61,7 +61,7 @@ async def test_a_request_fans_out_to_commands_that_are_exact(api: Gateway) -> No
     assert first.live
     assert second.selection.clock == "wall"
     assert "example.com" not in second.model_dump_json()
-    assert [(open_url(api.deps.vault, n.url), n.event) for n in second.notifications] == [
+    assert [(open_url(api.parts.service.vault, n.url), n.event) for n in second.notifications] == [
         ("http://127.0.0.1:9/x", "state_changed"),
         ("http://example.com/y", "output_finished"),
     ]
@@ -75,7 +75,7 @@ async def test_a_clip_of_a_static_job_between_two_streams_waits_for_no_later_one
     await api.unpublish(job, session)
     await api.until_state(job, "disconnected")
     over = LiveFinish(account="main", event=job, session=session, reason="reconnect_time", at_ms=api.clock.now_ms())
-    await api.deps.jobs.finish(over)
+    await api.parts.jobs.finish(over)
     await api.until_state(job, "waiting")
     command = await clip_of(api, job, stream_start_time=4, duration=3600, wait=True)
     assert command.live  # so that the clipper ends it at the request
@@ -132,14 +132,14 @@ BAD_OUTPUTS: list[tuple[dict[str, Any], str]] = [
 
 async def test_a_bad_output_is_named_and_nothing_is_cut(api: Gateway) -> None:
     job = await live_job(api)
-    before = (await api.deps.js().stream_info(commands_of("clipper"))).state.last_seq
+    before = (await api.js().stream_info(commands_of("clipper"))).state.last_seq
     for output, field in BAD_OUTPUTS:
         answer = await ask(api, job, output)
         assert answer.status_code == 400, (field, answer.text)
         assert answer.json()["errors"][0]["field"] == field
     both = await ask(api, job, {"duration": 5}, {"duration": -5}, {"stream_start_time": 1})
     assert [e["field"] for e in both.json()["errors"]] == ["outputs[1].duration", "outputs[2].stream_end_time"]
-    assert (await api.deps.js().stream_info(commands_of("clipper"))).state.last_seq == before
+    assert (await api.js().stream_info(commands_of("clipper"))).state.last_seq == before
 
 
 async def test_requests_that_cannot_be_served_say_why(api: Gateway) -> None:
@@ -188,11 +188,11 @@ async def test_a_clip_of_an_ended_job_counts_from_its_end_and_only_as_long_as_it
     session = await api.publish(job)
     await api.unpublish(job, session)
     await api.until_state(job, "disconnected")
-    ended_ms = (await api.deps.jobs.get("main", job)).media_end_ms
+    ended_ms = (await api.parts.jobs.get("main", job)).media_end_ms
     api.clock.ahead_ms = 60_000
     while_away = await clip_of(api, job, stream_start_time=None, duration=10)
     assert while_away.selection.clock == "stream"
-    assert while_away.selection.end * 1000 == ended_ms - api.deps.clips._first_frames[job]
+    assert while_away.selection.end * 1000 == ended_ms - api.parts.clips._bounds._first_frames[job]
     await api.http.put(f"/v1/jobs/{job}/stop")
     after = await clip_of(api, job, stream_start_time=None, duration=10)
     assert after.selection == while_away.selection
@@ -248,7 +248,7 @@ async def test_cancelling_tells_the_clipper_and_not_what_is_over(api: Gateway) -
         listed = (await api.http.get("/v1/vods", params={"jvod_state": shown, "page_size": 1000})).json()["vod_jobs"]
         assert shown == ("cancelled" if record == "cancelled" else "cancelling")
         assert command.clip in [one["jvod_id"] for one in listed]
-    sent = await api.deps.js().get_last_msg(commands_of("clipper"), f"{ClipCancel.channel}.main.{command.clip}")
+    sent = await api.js().get_last_msg(commands_of("clipper"), f"{ClipCancel.channel}.main.{command.clip}")
     assert json.loads(sent.data or b"")["clip"] == command.clip
     await api.write_clip(command, state="finished")
     assert (await api.http.put(f"/v1/vods/{command.clip}/cancel")).status_code == 409
@@ -261,10 +261,10 @@ async def test_cancelling_tells_the_clipper_and_not_what_is_over(api: Gateway) -
 async def test_a_repeated_request_with_its_key_cuts_once(api: Gateway) -> None:
     job = await live_job(api)
     body = {"live_job_id": job, "outputs": [{"duration": 5}, {"duration": 6}]}
-    before = (await api.deps.js().stream_info(commands_of("clipper"))).state.last_seq
+    before = (await api.js().stream_info(commands_of("clipper"))).state.last_seq
     answers = [await api.http.post("/v1/vods", json=body, headers={"Idempotency-Key": "k"}) for _ in range(2)]
     assert answers[0].json() == answers[1].json()
-    assert (await api.deps.js().stream_info(commands_of("clipper"))).state.last_seq == before + 2
+    assert (await api.js().stream_info(commands_of("clipper"))).state.last_seq == before + 2
 
 
 anything = st.recursive(

@@ -36,15 +36,15 @@ async def test_a_webhook_s_secret_is_told_once_and_stored_encrypted(api: Gateway
     shown = (await api.http.get(f"/v1/webhooks/{made['id']}")).json()
     assert "secret" not in shown
     assert shown == {k: v for k, v in made.items() if k != "secret"}
-    stored = await Bucket(api.deps.js, "webhooks", WebhookEndpoint).get(f"main.{made['id']}")
+    stored = await Bucket(api.js, "webhooks", WebhookEndpoint).get(f"main.{made['id']}")
     assert stored is not None
     assert made["secret"] not in stored.value.model_dump_json()
     assert "example.com" not in stored.value.model_dump_json()
-    assert api.deps.vault.decrypt(stored.value.secret, VAULT_PURPOSE) == made["secret"]
+    assert api.parts.service.vault.decrypt(stored.value.secret, VAULT_PURPOSE) == made["secret"]
     renewed = (await api.http.post(f"/v1/webhooks/{made['id']}/secret")).json()
     assert renewed["secret"] != made["secret"]
     one_off = (await api.http.get("/v1/webhooks/notification-secret")).json()["secret"]
-    assert one_off == account_secret(api.deps.vault, "main")
+    assert one_off == account_secret(api.parts.service.vault, "main")
 
 
 async def test_webhooks_are_listed_changed_and_removed(api: Gateway) -> None:
@@ -88,7 +88,7 @@ async def test_bad_webhooks_name_their_field(api: Gateway) -> None:
 
 async def test_deliveries_are_listed_and_replayed(api: Gateway) -> None:
     endpoint, clip = uuid.uuid4().hex, uuid.uuid4().hex
-    bucket = Bucket(api.deps.js, "deliveries", DeliveryRecord)
+    bucket = Bucket(api.js, "deliveries", DeliveryRecord)
     made = [
         DeliveryRecord.model_validate(
             {
@@ -119,9 +119,7 @@ async def test_deliveries_are_listed_and_replayed(api: Gateway) -> None:
     assert one["attempts"][0]["status"] == 500
     again = await api.http.post(f"/v1/webhooks/deliveries/{made[2].delivery}/replay")
     assert again.status_code == 202
-    sent = await api.deps.js().get_last_msg(
-        commands_of("notifier"), f"{NotificationReplay.channel}.main.{made[2].lane}"
-    )
+    sent = await api.js().get_last_msg(commands_of("notifier"), f"{NotificationReplay.channel}.main.{made[2].lane}")
     assert json.loads(sent.data or b"")["delivery"] == made[2].delivery
     assert (await api.http.post(f"/v1/webhooks/deliveries/{'0' * 32}/replay")).status_code == 404
     assert (await api.http.get("/v1/webhooks/deliveries", params={"state": "lost"})).status_code == 400

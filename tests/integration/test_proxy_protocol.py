@@ -116,11 +116,11 @@ def ask(port: int, header: bytes, key: str = "rl_unknown", piece: int = 4096) ->
 
 async def test_http_callers_are_counted_by_the_address_that_a_balancer_tells(nats: NatsServer, tmp_path: Path) -> None:
     async with gateway(nats, tmp_path) as plain:
-        port = httpx.URL(plain.deps.base_url).port or 0
+        port = httpx.URL(plain.parts.public.base).port or 0
         assert await asyncio.to_thread(ask, port, b"", plain.admin) == 200
         assert await asyncio.to_thread(ask, port, FIRST, plain.admin) == 400, "nobody here may say so"
     async with gateway(nats, tmp_path, proxy_nets="127.0.0.0/8") as api:
-        port = httpx.URL(api.deps.base_url).port or 0
+        port = httpx.URL(api.parts.public.base).port or 0
 
         def callers() -> None:
             for piece in (1, 13, 4096):

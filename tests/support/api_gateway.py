@@ -12,10 +12,10 @@ from typing import Any
 
 import httpx
 from fastapi import FastAPI
+from nats.js import JetStreamContext
 
-from services.gateway.app import make_deps, serve
-from services.gateway.deps import Deps
-from services.gateway.web import make_web
+from services.gateway.app import Gateway as Parts
+from services.gateway.app import make_gateway, serve, web_of
 from shared.clock import SystemClock
 from shared.kv import Bucket
 from shared.messages.clips import ClipCreate, ClipFile, ClipRecord
@@ -48,7 +48,7 @@ async def until(probe: Callable[[], Awaitable[Any]], seconds: float = 20) -> Any
 class Gateway:
     """A running gateway, and hands to play the other services with."""
 
-    deps: Deps
+    parts: Parts
     web: FastAPI
     clock: MovableClock
     admin: str
@@ -57,6 +57,10 @@ class Gateway:
     clipper: Service
     folder: Path
     made: list[Any] = field(default_factory=list)
+
+    def js(self) -> JetStreamContext:
+        """Give the gateway's broker."""
+        return self.parts.service.js()
 
     async def job(self, **fields: Any) -> dict[str, Any]:
         """Make a job."""
@@ -97,7 +101,7 @@ class Gateway:
 
     async def command(self, clip: str, account: str = "main") -> ClipCreate:
         """Read the command that waits for a clipper."""
-        return (await self.deps.clips.find(account, clip)).request
+        return (await self.parts.clips.find(account, clip)).request
 
     async def write_clip(self, command: ClipCreate, **fields: Any) -> ClipRecord:
         """Write a clip's record as the clipper does."""
@@ -116,7 +120,7 @@ class Gateway:
     def put_file(self, command: ClipCreate, data: bytes, accuracy: str = "segment", **fields: Any) -> ClipFile:
         """Put a clip's file into the store."""
         key = f"clips/{command.account}/{command.clip}/{accuracy}.mp4"
-        self.deps.store.put(key, data)
+        self.parts.store.put(key, data)
         values = {
             "accuracy": accuracy, "method": "copy", "key": key, "bytes": len(data), "in_point": "4", "out_point": "14",
             "duration": "10", "frames": 300,
@@ -142,8 +146,8 @@ async def gateway(nats: NatsServer, folder: Path, **settings: Any) -> AsyncItera
     clock = MovableClock()
     async with contextlib.AsyncExitStack() as stack:
         service = make_service("gateway", given, clock)
-        deps = make_deps(service)
-        run = serve(service, deps)
+        parts = make_gateway(service)
+        run = serve(parts)
         await service.broker.connect()
         stack.push_async_callback(service.broker.stop)
         await stack.enter_async_context(run())
@@ -151,11 +155,11 @@ async def gateway(nats: NatsServer, folder: Path, **settings: Any) -> AsyncItera
             await stack.enter_async_context(enter())
         await service.broker.start()
         admin = given.given_admin_key or (folder / "admin.key").read_text().strip()
-        client = httpx.AsyncClient(base_url=deps.base_url, headers={"X-API-KEY": admin}, timeout=30)
+        client = httpx.AsyncClient(base_url=parts.public.base, headers={"X-API-KEY": admin}, timeout=30)
         http = await stack.enter_async_context(client)
         ingester = await stack.enter_async_context(connected("ingester", given))
         clipper = await stack.enter_async_context(connected("clipper", given))
-        yield Gateway(deps, make_web(deps), clock, admin, http, ingester, clipper, folder)
+        yield Gateway(parts, web_of(parts), clock, admin, http, ingester, clipper, folder)
 
 
 async def make_key(api: Gateway, *scopes: str, **fields: Any) -> dict[str, Any]:

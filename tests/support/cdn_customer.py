@@ -13,7 +13,7 @@ import httpx
 from nats.js.errors import NotFoundError
 
 from services.gateway.domain.restreams.parts import restream_id
-from services.gateway.facades.cdnetworks.accounts import signature
+from services.gateway.identity.cdn_accounts import signature
 from shared.kv import Bucket
 from shared.messages.restreams import RestreamCommand, RestreamRecord
 from shared.streams import commands_of
@@ -41,7 +41,7 @@ class Customer:
         """Read the last command about a task."""
         subject = f"restreams.command.main.{restream_id('main', ident)}"
         try:
-            message = await self.api.deps.js().get_last_msg(commands_of("restreamer"), subject)
+            message = await self.api.js().get_last_msg(commands_of("restreamer"), subject)
         except NotFoundError:
             return None
         return RestreamCommand.model_validate_json(message.data or b"")
@@ -54,8 +54,8 @@ async def customer_of(nats: NatsServer, folder: Path) -> AsyncIterator[Customer]
         made = await api.http.post("/v1/cdn-accounts", json={"account": f"league-{folder.name}"[:60]})
         assert made.status_code == 201, made.text
         yield Customer(api, made.json()["n"], made.json()["key"])
-        await api.deps.js().purge_stream(commands_of("restreamer"), subject="restreams.command.>")
-        kept = Bucket(api.deps.js, "restreams", RestreamRecord)
+        await api.js().purge_stream(commands_of("restreamer"), subject="restreams.command.>")
+        kept = Bucket(api.js, "restreams", RestreamRecord)
         for stored in await kept.items("main"):
             await kept.delete(stored.key)
 

@@ -6,17 +6,18 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 import httpx
 from fastapi import FastAPI
 from nats.js import JetStreamContext
 
+from services.gateway.app import limits_of
 from services.gateway.delivery import Delivery, playback_url, router
 from services.gateway.domain.quotas import Quotas
 from services.gateway.http import problems
 from services.gateway.http.headers import Headers
 from services.gateway.http.server import listen, serving
+from services.gateway.identity.keys import Keys as ApiKeys
 from shared.clock import SystemClock
 from shared.kv import Bucket
 from shared.messages.jobs import ApiKeyRecord, JobRecord
@@ -102,7 +103,6 @@ async def hls_server(nats_url: str, folder: Path) -> AsyncIterator[HlsServer]:
         with listen("127.0.0.1", 0) as bound:
             base_url = f"http://127.0.0.1:{bound.getsockname()[1]}"
             delivery = Delivery(lambda: js, store, Vault(b"test"), clock, lambda: base_url)
-            app.state.delivery = delivery
-            app.state.deps = SimpleNamespace(keys=keys, quotas=Quotas(Settings(), clock))
+            app.state.parts = {Delivery: delivery, ApiKeys: keys, Quotas: Quotas(limits_of(Settings()), clock)}
             async with serving(app, bound):
                 yield HlsServer(js, store, clock, keys, delivery, base_url, client)

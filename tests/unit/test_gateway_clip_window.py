@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from services.gateway.domain.clips.window import BadWindow, Recording, Window, resolve
+from services.gateway.domain.clips.window import Recording, Window, resolve
+from services.gateway.domain.errors import Invalid
 from services.gateway.native.clips.models import Output
+from services.gateway.native.clips.translate import range_of
 
 CREATED = 1_700_000_000_250
 FIRST = CREATED + 10_000
@@ -20,13 +22,13 @@ EPOCH = FIRST // 1000
 
 
 def window(recording: Recording = LIVE, **fields: Any) -> Window:
-    return resolve(Output.model_validate(fields), recording)
+    return resolve(range_of(Output.model_validate(fields)), recording)
 
 
 def refused(recording: Recording = LIVE, **fields: Any) -> str:
-    with pytest.raises(BadWindow) as caught:
+    with pytest.raises(Invalid) as caught:
         window(recording, **fields)
-    return caught.value.field
+    return caught.value.faults[0].field
 
 
 @pytest.mark.parametrize(
@@ -142,7 +144,7 @@ def test_a_future_end_is_waited_for_only_while_live() -> None:
 
 
 def test_a_wait_is_at_most_a_week() -> None:
-    with pytest.raises(BadWindow, match="7 days"):
+    with pytest.raises(Invalid, match="7 days"):
         window(stream_start_time=8 * 86_400, duration=60, wait=True)
 
 
@@ -178,9 +180,9 @@ def test_whatever_is_asked_gives_a_sound_range_or_names_a_field(
     output = Output.model_validate({**fields, "wait": wait})
     field, found = None, None
     try:
-        found = resolve(output, recording)
-    except BadWindow as error:
-        field = error.field
+        found = resolve(range_of(output), recording)
+    except Invalid as error:
+        field = error.faults[0].field
     assert (found is None) == (field in fields)
     if found is None:
         return

@@ -7,6 +7,7 @@ from functools import partial
 
 import pytest
 
+from services.gateway.domain.errors import StateConflict
 from services.gateway.domain.jobs import state as job_state
 from shared.messages.jobs import JobRecord, StateChange
 from shared.messages.live import LiveFinish, SessionEnded, SessionStarted
@@ -133,9 +134,9 @@ def test_cancelling_waits_for_the_session() -> None:
 
 
 def test_what_is_over_cannot_be_ended_the_other_way() -> None:
-    with pytest.raises(job_state.WrongState):
+    with pytest.raises(StateConflict):
         job_state.cancel(job_state.stop(new_job(), 2000), 3000)
-    with pytest.raises(job_state.WrongState):
+    with pytest.raises(StateConflict):
         job_state.stop(job_state.cancel(new_job(), 2000), 3000)
 
 

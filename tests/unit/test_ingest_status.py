@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.gateway.domain.jobs.publishers import view
+from services.gateway.domain.jobs.publishers import publisher_at
 from services.ingester.recorder.model import Frame
 from services.ingester.recorder.stats import MOST_TRACKS, PublisherStats
 from services.ingester.rtmp.codecs import CodecWatch
@@ -134,7 +134,9 @@ def test_a_status_tells_how_things_stand() -> None:
     assert any("no keyframe for 20 s" in text for text in late.warnings)
     last = monitor.look("disconnected")
     assert (last.ended_ms, last.reason) == (clock.now_ms(), "disconnected")
-    shown = [view(status, status.updated_ms + ms).state for status, ms in ((late, 0), (late, 31_000), (last, 99_999))]
+    shown = [
+        publisher_at(status, status.updated_ms + ms).state for status, ms in ((late, 0), (late, 31_000), (last, 99_999))
+    ]
     assert shown == ["live", "lost", "ended"]
 
 

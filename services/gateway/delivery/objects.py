@@ -11,9 +11,10 @@ from fastapi import Request
 from starlette.responses import Response, StreamingResponse
 
 from services.gateway.delivery.parts import Delivery
-from services.gateway.http.ids import is_id
+from services.gateway.domain.errors import no_such
+from services.gateway.domain.ids import is_id
 from services.gateway.http.pieces import in_threads
-from services.gateway.http.problems import ApiError, not_found
+from services.gateway.http.problems import ApiError
 from services.gateway.http.ranges import Unsatisfiable, matches, wanted
 from shared.messages.media import Track
 from shared.recording.live import IndexChanged, LiveIndex
@@ -27,18 +28,18 @@ _INIT: Final = re.compile(r"init-\d{1,6}\.mp4")
 
 
 async def find_object(delivery: Delivery, index: LiveIndex, session: str, track: str, name: str) -> ObjectInfo:
-    """Find a segment or init segment that has been announced; ApiError 404 for anything else.
+    """Find a segment or init segment that has been announced; NotFound for anything else.
 
     What lies in the store but is not in the index is still being written, or is not for players.
     """
     segment = _SEGMENT.fullmatch(name)
     if not is_id(session) or track not in TRACKS or not (segment or _INIT.fullmatch(name)):
-        raise not_found("segment")
+        raise no_such("segment")
     if not await _announced(index, session, TRACKS[track], int(segment[1]) if segment else None):
-        raise not_found("segment")
+        raise no_such("segment")
     info = await asyncio.to_thread(delivery.store.info, f"live/{index.event}/{session}/{track}/{name}")
     if info is None:
-        raise not_found("segment")
+        raise no_such("segment")
     return info
 
 
@@ -72,5 +73,5 @@ async def send_object(request: Request, delivery: Delivery, info: ObjectInfo, ca
     try:
         first = await asyncio.to_thread(next, pieces, b"")
     except ObjectMissing as error:
-        raise not_found("segment") from error
+        raise no_such("segment") from error
     return StreamingResponse(in_threads(first, pieces), status_code=status, headers=headers, media_type="video/mp4")

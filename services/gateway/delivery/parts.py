@@ -12,7 +12,8 @@ from fastapi import Request
 from nats.js import JetStreamContext
 
 from services.gateway.delivery.bodies import Bodies
-from services.gateway.http.problems import not_found
+from services.gateway.domain.errors import no_such
+from services.gateway.http.parts import part_of
 from shared.clock import Clock
 from shared.errors import MediaError, Unavailable
 from shared.kv import Bucket
@@ -32,7 +33,7 @@ LARGEST_INIT: Final = 1 << 20
 
 @dataclass(slots=True)
 class Delivery:
-    """The parts of delivery; routes reach them as `request.app.state.delivery`.
+    """The parts of delivery.
 
     `base_url` gives the gateway's public URL without a slash at its end.
     """
@@ -54,7 +55,7 @@ class Delivery:
         self._jobs = Bucket(self.js, "events", JobRecord)
 
     async def job(self, account: str, event: str) -> JobRecord:
-        """Read an event's job, at most a second old; ApiError 404 when the account has none of that id."""
+        """Read an event's job, at most a second old; NotFound when the account has none of that id."""
         key = f"{account}.{event}"
         now = self.clock.monotonic_ns()
         known = self._known_jobs.get(key)
@@ -69,7 +70,7 @@ class Delivery:
             self._known_jobs[key] = (now + RETRY_NS, known[1])
             return known[1]
         if stored is None:
-            raise not_found("job")
+            raise no_such("job")
         self._known_jobs[key] = (now, stored.value)
         self._known_jobs.move_to_end(key)
         while len(self._known_jobs) > MOST_JOBS:
@@ -98,6 +99,5 @@ class Delivery:
 
 
 def delivery_of(request: Request) -> Delivery:
-    """Give the parts of delivery."""
-    delivery: Delivery = request.app.state.delivery
-    return delivery
+    """Return the parts of delivery."""
+    return part_of(request, Delivery)

@@ -18,9 +18,10 @@ from services.gateway.delivery.objects import TRACKS, find_object, send_object
 from services.gateway.delivery.parts import delivery_of
 from services.gateway.delivery.tokens import LIFETIME, LONGEST_S, SHORTEST_S, playback_url, read_token
 from services.gateway.delivery.views import View, Window
+from services.gateway.domain.errors import invalid, no_such
 from services.gateway.http.bodies import documents, json_body, no_boolean
 from services.gateway.http.ids import HexPath
-from services.gateway.http.problems import ApiError, bad_field, not_found
+from services.gateway.http.problems import ApiError
 from services.gateway.http.ranges import matches
 from services.gateway.identity.auth import Caller, require
 from shared.messages.clips import LONGEST_CLIP
@@ -80,7 +81,7 @@ def _epoch_ms(field: str, text: str | None) -> int | None:
     if text is None:
         return None
     if not _EPOCH.fullmatch(text):
-        raise bad_field(field, "must be seconds since the epoch, such as 1700000000 or 1700000000.5")
+        raise invalid(field, "must be seconds since the epoch, such as 1700000000 or 1700000000.5")
     return int(Decimal(text) * 1000)
 
 
@@ -88,16 +89,16 @@ def asked_range(
     start: Annotated[str | None, Query(max_length=24, description="Epoch seconds")] = None,
     end: Annotated[str | None, Query(max_length=24, description="Epoch seconds; none: the live edge")] = None,
 ) -> Window | None:
-    """Read `?start=&end=`; None without a start. ApiError 400 names the field that is wrong."""
+    """Read `?start=&end=`; None without a start. Invalid names the field that is wrong."""
     start_ms, end_ms = _epoch_ms("start", start), _epoch_ms("end", end)
     if start_ms is None:
         if end_ms is not None:
-            raise bad_field("start", "is needed with end")
+            raise invalid("start", "is needed with end")
         return None
     if end_ms is not None and end_ms <= start_ms:
-        raise bad_field("end", "must be after start")
+        raise invalid("end", "must be after start")
     if end_ms is not None and end_ms - start_ms > LONGEST_RANGE_MS:
-        raise bad_field("end", "a range is at most 48 hours long")
+        raise invalid("end", "a range is at most 48 hours long")
     return Window("range", start_ms, end_ms)
 
 
@@ -143,7 +144,7 @@ async def media(request: Request, event: HexPath, playlist: str, window: Range) 
     """Give the media playlist of one track."""
     match = _NAME.fullmatch(playlist)
     if match is None or (match[2] == "range") != (window is not None):
-        raise not_found("playlist")
+        raise no_such("playlist")
     chosen = window or Window("dvr" if match[2] == "dvr" else "live")
     return _send_playlist(request, await (await _view(request, event)).media(TRACKS[match[1]], chosen))
 

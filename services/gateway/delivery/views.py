@@ -11,7 +11,7 @@ from services.gateway.delivery.bodies import Body, make_body
 from services.gateway.delivery.codecs import codecs_of
 from services.gateway.delivery.parts import Delivery
 from services.gateway.delivery.playlists import END, Header, Variant, body, head, multivariant, rates, target_duration
-from services.gateway.http.problems import ApiError
+from services.gateway.domain.errors import NotFound, NotReady
 from shared.messages.jobs import JobRecord
 from shared.messages.media import Track
 from shared.recording.entries import Entry
@@ -66,7 +66,7 @@ class View:
         return self._job.ended
 
     async def media(self, track: Track, window: Window) -> Body:
-        """Write the media playlist of a track; ApiError 404 while it would be empty."""
+        """Write the media playlist of a track; NotFound while it would be empty."""
         key = (self._job.account, self._job.event, track, window)
         stamp = (self._index.version, self._job.ended, self._over(window))
 
@@ -77,7 +77,7 @@ class View:
         return await self._delivery.bodies.get(key, stamp, make)
 
     async def variants(self, window: Window) -> Body:
-        """Write the multivariant playlist; ApiError 404 while there is no segment."""
+        """Write the multivariant playlist; NotFound while there is no segment."""
         tracks = [track for track in self._index.tracks if track.startswith("primary")] or self._index.tracks
         variants: list[Variant] = []
         for track in tracks:
@@ -103,7 +103,7 @@ class View:
         )
 
     async def _steady(self, track: Track, window: Window) -> Shown:
-        """Choose segments, again when the index was rewritten meanwhile; ApiError 404 when there are none."""
+        """Choose segments, again when the index was rewritten meanwhile; NotFound when there are none."""
         for _ in range(TRIES):
             try:
                 shown = await self._choose(track, window)
@@ -163,11 +163,11 @@ def _render(shown: Shown, window: Window) -> Body:
     return make_body(text + body(shown.entries) + (END if shown.complete else ""))
 
 
-def nothing_yet(job: JobRecord) -> ApiError:
-    """Make the answer while there is no segment to show; a player asks again."""
+def nothing_yet(job: JobRecord) -> NotFound:
+    """Return the error while there is no segment to show; a player asks again."""
     if job.ended:
-        return ApiError(404, "nothing was recorded here")
-    return ApiError(404, "nothing has been recorded here yet", code="NOT_READY", headers={"Retry-After": "1"})
+        return NotFound("nothing was recorded here")
+    return NotReady("nothing has been recorded here yet")
 
 
 def _seconds(at_ms: int) -> str:

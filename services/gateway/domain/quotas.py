@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Literal
 
 from nats.js import JetStreamContext
 
-from services.gateway.http.problems import ApiError
+from services.gateway.domain.errors import TooMany, invalid
 from shared.clock import Clock
 from shared.following import Following
 from shared.kv import Change
 from shared.messages.base import Record
 from shared.peers import Budget, network_of
-from shared.settings import Settings
 
 Kind = Literal["live jobs", "clips in work", "restreams", "webhooks"]
 BURST_S: Final = 10
@@ -25,6 +25,15 @@ UNKNOWN_KEYS: Final = 30
 UNKNOWN_AGAIN: Final = timedelta(milliseconds=200)
 NUMBER_AGAIN_S: Final = 30
 """When to look again whether something has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Of each account: requests a second, things of each kind at once, clips in one request. 0: no limit."""
+
+    rate: int
+    outputs: int
+    most: Mapping[Kind, int]
 
 
 class _State(Record):
@@ -69,41 +78,36 @@ class Tally(Following[_State]):
 
 
 class Quotas:
-    """Counts requests and things; ApiError 429 says when to come again. A limit of 0 is none."""
+    """Counts requests and things; TooMany says when to come again. A limit of 0 is none."""
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
-        rate = settings.account_rate
+    def __init__(self, limits: Limits, clock: Clock) -> None:
+        rate = limits.rate
         again = timedelta(seconds=1) / max(rate, 1)
         self._requests = Budget(rate * BURST_S, again, clock) if rate else None
         self._strangers = Budget(UNKNOWN_KEYS, UNKNOWN_AGAIN, clock)
-        self._most: dict[Kind, int] = {
-            "live jobs": settings.account_jobs,
-            "clips in work": settings.account_clips,
-            "restreams": settings.account_restreams,
-            "webhooks": settings.account_webhooks,
-        }
-        self._outputs = settings.outputs
+        self._most = limits.most
+        self._outputs = limits.outputs
         self._coming: Counter[tuple[str, Kind]] = Counter()
 
     def request(self, account: str) -> None:
         """Count a request of an account."""
         if self._requests is not None and not self._requests.take(account):
-            raise _later("RATE_LIMITED", "too many requests", self._requests.wait(account))
+            raise TooMany("RATE_LIMITED", "too many requests", self._requests.wait(account))
 
     def stranger(self, address: str) -> None:
         """Count a question about a key that is not in memory."""
         network = network_of(address)
         if not self._strangers.take(network):
-            raise _later("RATE_LIMITED", "too many unknown keys from this network", self._strangers.wait(network))
+            raise TooMany("RATE_LIMITED", "too many unknown keys from this network", self._strangers.wait(network))
 
     def may_log(self, address: str) -> bool:
         """Tell whether one more refusal of a network may be logged: who tries without end fills no log."""
         return self._strangers.take(network_of(address))
 
     def outputs(self, count: int) -> None:
-        """Bound what one request may ask for; ApiError 400."""
+        """Bound what one request may ask for; Invalid."""
         if self._outputs and count > self._outputs:
-            raise ApiError(400, f"outputs: must have at most {self._outputs} entries")
+            raise invalid("outputs", f"must have at most {self._outputs} entries")
 
     @contextlib.asynccontextmanager
     async def room(
@@ -129,14 +133,9 @@ class Quotas:
             others = self._coming[place] - len(more)
             if new and len(going) + others + new > most:
                 message = f"the account has at most {most} {kind}"
-                raise _later("QUOTA_EXCEEDED", message, timedelta(seconds=NUMBER_AGAIN_S))
+                raise TooMany("QUOTA_EXCEEDED", message, timedelta(seconds=NUMBER_AGAIN_S))
             yield
         finally:
             self._coming[place] -= len(more)
             if not self._coming[place]:
                 del self._coming[place]
-
-
-def _later(code: str, message: str, wait: timedelta) -> ApiError:
-    seconds = max(1, -(-wait // timedelta(seconds=1)))
-    return ApiError(429, message, code=code, headers={"Retry-After": str(seconds)})

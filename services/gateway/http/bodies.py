@@ -12,7 +12,8 @@ from typing import Annotated, Any, Final, NoReturn, TypeVar
 from fastapi import Request
 from pydantic import BaseModel, BeforeValidator, PlainSerializer, ValidationError, WithJsonSchema
 
-from services.gateway.http.problems import ApiError, bad_fields, field_errors
+from services.gateway.domain.errors import invalid
+from services.gateway.http.problems import faults_of
 
 M = TypeVar("M", bound=BaseModel)
 DEEPEST: Final = 24
@@ -166,13 +167,13 @@ def json_body(model: type[M], *, optional: bool = False) -> Callable[[Request], 
             raw = await request.body()
             value = {} if optional and not raw else parse_json(raw)
         except Malformed as error:
-            raise ApiError(400, str(error), code="MALFORMED_JSON") from error
+            raise invalid("", str(error), code="MALFORMED_JSON") from error
         if not isinstance(value, dict):
-            raise ApiError(400, "the body must be a JSON object")
+            raise invalid("", "the body must be a JSON object")
         try:
             return model.model_validate(value)
         except ValidationError as error:
-            raise bad_fields(field_errors(error.errors(include_url=False, include_input=False))) from error
+            raise faults_of(error.errors(include_url=False, include_input=False)) from error
 
     return read
 

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from fastapi import Request
 
-from services.gateway.identity.auth import deps_of
+from services.gateway.http.parts import part_of
 from shared.errors import Unavailable
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerLink:
+    """The connection to the broker, as far as routes look at it."""
+
+    connected: Callable[[], bool]
 
 
 async def broker_here(request: Request) -> None:
     """Raise Unavailable (503) when the broker's connection is down."""
-    if not deps_of(request).connected():
+    if not part_of(request, BrokerLink).connected():
         raise Unavailable("the broker is away")

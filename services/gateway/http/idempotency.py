@@ -14,7 +14,7 @@ from typing import Final
 
 from fastapi import Request
 
-from services.gateway.http.problems import bad_field
+from services.gateway.domain.errors import invalid
 
 HEADER: Final = "Idempotency-Key"
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
@@ -26,7 +26,7 @@ async def id_maker(request: Request, account: str) -> Callable[[int], str]:
     if key is None:
         return lambda _position: uuid.uuid4().hex
     if not _KEY.fullmatch(key):
-        raise bad_field(HEADER, "is 1 to 255 visible ASCII characters")
+        raise invalid(HEADER, "is 1 to 255 visible ASCII characters")
     base = hashlib.sha256(
         b"\0".join([account.encode(), request.url.path.encode(), key.encode(), await request.body()])
     ).digest()

@@ -1,25 +1,18 @@
-"""Ids in paths: anything but 32 hex digits is an id that nothing has."""
+"""Ids in paths: anything but an id is one that nothing has."""
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Final
+from typing import Annotated
 
 from pydantic import AfterValidator
 
-from services.gateway.http.problems import not_found
-
-_ID: Final = re.compile(r"[0-9a-f]{32}")
-
-
-def is_id(text: str) -> bool:
-    """Tell whether a text has the form of an id."""
-    return bool(_ID.fullmatch(text))
+from services.gateway.domain.errors import no_such
+from services.gateway.domain.ids import is_id
 
 
 def _form(text: str) -> str:
     if not is_id(text):
-        raise not_found("resource")  # passes through pydantic, which takes ValueError alone
+        raise no_such("resource")  # passes through pydantic, which takes ValueError alone
     return text
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
+from services.gateway.domain.errors import Denied, Fault, Invalid, NotFound, NotReady, StateConflict, TooLarge, TooMany
 from services.gateway.http.wording import plain_words
 from shared.errors import Rejected, Unavailable
 from shared.logging import get_logger
@@ -76,19 +78,27 @@ class ApiError(Exception):
         self.headers = dict(headers or {})
 
 
-def not_found(what: str) -> ApiError:
-    """Make the answer for an id that is unknown to the account."""
-    return ApiError(404, f"there is no such {what}")
+STATUS: Final[Mapping[type[Rejected], int]] = {
+    Invalid: 400, NotFound: 404, StateConflict: 409, TooLarge: 413, TooMany: 429, Denied: 403,
+}  # fmt: skip
 
 
-def bad_field(field: str, message: str, *, code: str = "BAD_REQUEST") -> ApiError:
-    """Make the answer for one bad field."""
-    return ApiError(400, f"{field}: {message}", code=code, fields=[FieldError(field=field, message=message)])
+def status_of(error: Rejected) -> int:
+    """Return the status that says what a refusal of the domain means."""
+    return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 400)
 
 
-def bad_fields(fields: Sequence[FieldError]) -> ApiError:
-    """Make the answer for several bad fields; the message tells the first."""
-    return ApiError(400, f"{fields[0].field}: {fields[0].message}", fields=fields)
+def problem_of(error: Rejected) -> ApiError:
+    """Word a refusal of the domain as an answer."""
+    code, headers = "", dict[str, str]()
+    fields: tuple[FieldError, ...] = ()
+    if isinstance(error, NotReady | TooMany):
+        headers = {"Retry-After": str(max(1, -(-error.wait // timedelta(seconds=1))))}
+        code = error.code if isinstance(error, TooMany) else "NOT_READY"
+    if isinstance(error, Invalid):
+        code = error.code
+        fields = tuple(FieldError(field=fault.field, message=fault.why) for fault in error.faults if fault.field)
+    return ApiError(status_of(error), str(error), code=code, fields=fields, headers=headers)
 
 
 def answer(error: ApiError) -> JSONResponse:
@@ -115,9 +125,9 @@ def field_path(location: Sequence[int | str]) -> str:
     return text or "body"
 
 
-def field_errors(errors: Sequence[Mapping[str, Any]], *, skip: int = 0) -> list[FieldError]:
-    """Translate pydantic's errors, at most 20; the first `skip` parts of each place are not the sender's."""
-    return [FieldError(field=field_path(e["loc"][skip:])[:200], message=plain_words(e)) for e in errors[:20]]
+def faults_of(errors: Sequence[Mapping[str, Any]], *, skip: int = 0) -> Invalid:
+    """Word pydantic's errors, at most 20; the first `skip` parts of each location are not the sender's."""
+    return Invalid(*(Fault(field_path(e["loc"][skip:])[:200], plain_words(e)) for e in errors[:20]))
 
 
 async def _api_error(_: Request, error: Exception) -> JSONResponse:
@@ -134,7 +144,7 @@ async def _http_error(_: Request, error: Exception) -> JSONResponse:
 
 async def _parameters(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101  registered for it alone
-    return answer(bad_fields(field_errors(error.errors(), skip=1)))
+    return answer(problem_of(faults_of(error.errors(), skip=1)))
 
 
 async def _unavailable(_: Request, error: Exception) -> JSONResponse:
@@ -143,7 +153,8 @@ async def _unavailable(_: Request, error: Exception) -> JSONResponse:
 
 
 async def _rejected(_: Request, error: Exception) -> JSONResponse:
-    return answer(ApiError(400, str(error)))
+    assert isinstance(error, Rejected)  # noqa: S101  registered for it alone
+    return answer(problem_of(error))
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:

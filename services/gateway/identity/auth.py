@@ -10,8 +10,11 @@ from typing import Final
 import structlog
 from fastapi import Request
 
-from services.gateway.deps import Deps
+from services.gateway.domain.errors import Denied, invalid
+from services.gateway.domain.quotas import Quotas
+from services.gateway.http.parts import part_of
 from services.gateway.http.problems import ApiError
+from services.gateway.identity.keys import Keys
 from shared.messages.jobs import Scope
 
 ACCOUNT_HEADER: Final = "X-Reelay-Account"
@@ -36,12 +39,6 @@ class Caller:
         return bool(self.scopes & ({scope, "admin"} | _IMPLIED.get(scope, frozenset())))
 
 
-def deps_of(request: Request) -> Deps:
-    """Give the gateway's parts."""
-    deps: Deps = request.app.state.deps
-    return deps
-
-
 def key_text(request: Request) -> str:
     """Read the key from `X-API-KEY`, or from `Authorization: Bearer`; empty when there is none."""
     if given := request.headers.get("x-api-key"):
@@ -53,17 +50,17 @@ def key_text(request: Request) -> str:
 async def identify(request: Request) -> Caller:
     """Find the caller by its key; 401 without a good one, 403 for an account that is not the key's."""
     text = key_text(request)
-    quotas = deps_of(request).quotas
+    quotas = part_of(request, Quotas)
     address = request.client.host if request.client else ""
-    record = await deps_of(request).keys.find(text, lambda: quotas.stranger(address)) if text else None
+    record = await part_of(request, Keys).find(text, lambda: quotas.stranger(address)) if text else None
     if record is None:
         message = "the API key is unknown, expired or revoked" if text else "an API key is needed (X-API-KEY or Bearer)"
         raise ApiError(401, message, headers={"WWW-Authenticate": 'Bearer realm="reelay"'})
     account = request.headers.get(ACCOUNT_HEADER, record.account)
     if account != record.account and "admin" not in record.scopes:
-        raise ApiError(403, f"{ACCOUNT_HEADER}: this key acts for its own account only")
+        raise Denied(f"{ACCOUNT_HEADER}: this key acts for its own account only")
     if not _ACCOUNT.fullmatch(account):
-        raise ApiError(400, f"{ACCOUNT_HEADER}: an account is 1 to 32 of a-z, 0-9 and -")
+        raise invalid(ACCOUNT_HEADER, "an account is 1 to 32 of a-z, 0-9 and -")
     quotas.request(record.account)
     structlog.contextvars.bind_contextvars(account=account)
     return Caller(account, record.key_id, frozenset(record.scopes))
@@ -75,7 +72,7 @@ def require(*scopes: Scope) -> Callable[[Request], Awaitable[Caller]]:
     async def caller(request: Request) -> Caller:
         found = await identify(request)
         if not any(found.may(scope) for scope in scopes):
-            raise ApiError(403, f"this needs a key with the scope {' or '.join(scopes)}")
+            raise Denied(f"this needs a key with the scope {' or '.join(scopes)}")
         return found
 
     return caller

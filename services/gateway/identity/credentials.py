@@ -7,7 +7,8 @@ from typing import Final
 
 from nats.js import JetStreamContext
 
-from services.gateway.http.problems import ApiError, not_found
+from services.gateway.domain.errors import StateConflict, no_such
+from services.gateway.domain.receivers import Receivers
 from shared.clock import Clock
 from shared.kv import Bucket
 from shared.messages.credentials import CREDENTIAL_PURPOSE, CredentialRecord, credential_id, credential_key
@@ -19,19 +20,23 @@ MOST: Final = 100
 class Credentials:
     """An account's credentials by name; secrets are stored encrypted and never given out."""
 
-    def __init__(self, jetstream: Callable[[], JetStreamContext], vault: Vault, clock: Clock) -> None:
+    def __init__(
+        self, jetstream: Callable[[], JetStreamContext], vault: Vault, receivers: Receivers, clock: Clock
+    ) -> None:
         self._bucket = Bucket(jetstream, "credentials", CredentialRecord)
         self._vault = vault
+        self._receivers = receivers
         self._clock = clock
 
     async def put(  # a field each
         self, account: str, name: str, *, endpoint: str, region: str, access_key: str, secret: str
     ) -> CredentialRecord:
-        """Make or replace credentials; ApiError 409 when the account has 100 others."""
+        """Make or replace credentials; Invalid, or StateConflict when the account has 100 others."""
+        endpoint = self._receivers.checked("endpoint", endpoint) if endpoint else ""
         now = self._clock.now_ms()
         stored = await self.all_of(account)
         if len(stored) >= MOST and all(one.name != name for one in stored):
-            raise ApiError(409, f"an account has at most {MOST} credentials")
+            raise StateConflict(f"an account has at most {MOST} credentials")
         encrypted = self._vault.encrypt(secret, CREDENTIAL_PURPOSE)
 
         def change(old: CredentialRecord | None) -> CredentialRecord:
@@ -49,8 +54,8 @@ class Credentials:
         return sorted((s.value for s in await self._bucket.items(account)), key=lambda c: c.name)
 
     async def delete(self, account: str, name: str) -> None:
-        """Remove credentials; ApiError 404."""
+        """Remove credentials; NotFound."""
         key = credential_key(account, name)
         if await self._bucket.get(key) is None:
-            raise not_found("credential")
+            raise no_such("credential")
         await self._bucket.delete(key)

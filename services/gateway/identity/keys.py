@@ -16,6 +16,7 @@ from typing import Final
 
 from nats.js import JetStreamContext
 
+from services.gateway.domain.errors import invalid
 from shared.clock import Clock
 from shared.errors import Unavailable
 from shared.following import Following
@@ -137,7 +138,9 @@ class Keys:
     async def create(
         self, account: str, scopes: tuple[Scope, ...], label: str = "", expires_ms: int | None = None
     ) -> tuple[str, ApiKeyRecord]:
-        """Make a key; its text is given here and nowhere else."""
+        """Make a key, whose text is returned here and nowhere else; Invalid when its end is past."""
+        if expires_ms is not None and expires_ms <= self._clock.now_ms():
+            raise invalid("expires_at", "lies in the past")
         text = new_key_text()
         record = ApiKeyRecord(
             account=account,

@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from fractions import Fraction
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, NamedTuple
 
+from services.gateway.domain.errors import invalid
 from shared.messages.clips import LONGEST_CLIP, Selection
 
 LONGEST_WAIT: Final = timedelta(days=7)
@@ -19,21 +20,38 @@ LONGEST_WAIT: Final = timedelta(days=7)
 SHORTEST_CLIP: Final = Fraction(1, 100)
 Clock = Literal["stream", "wall"]
 Held = Literal["both", "start", "end"]
-FAMILIES: Final[tuple[tuple[Clock, str, str], ...]] = (
-    ("stream", "stream_start_time", "stream_end_time"),
-    ("wall", "start_time", "end_time"),
-)
 
 
-class Asked(Protocol):
-    """What this module reads of an output."""
+class Names(NamedTuple):
+    """What the asker calls the fields of a range, for errors."""
 
-    stream_start_time: Fraction | None
-    stream_end_time: Fraction | None
-    start_time: Fraction | None
-    end_time: Fraction | None
-    duration: Fraction | None
-    wait: bool
+    start: str = "start"
+    end: str = "end"
+    duration: str = "duration"
+
+
+DEFAULT_NAMES: Final = Names()
+
+
+@dataclass(frozen=True, slots=True)
+class ClipRange:
+    """A range as it is asked for, in s: two points of one clock, one of them and a duration, or a duration alone.
+
+    `wait`: an end in the future is waited for.
+    """
+
+    clock: Clock | None = None
+    start: Fraction | None = None
+    end: Fraction | None = None
+    duration: Fraction | None = None
+    wait: bool = False
+    names: Names = DEFAULT_NAMES
+
+    def called(self, preferred: Literal["start", "end"]) -> str:
+        """Return the asker's name of one of the two points: the preferred one, if it was given."""
+        other: Literal["start", "end"] = "end" if preferred == "start" else "start"
+        chosen = preferred if getattr(self, preferred) is not None else other
+        return str(getattr(self.names, chosen))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,30 +78,21 @@ class Window:
     wait: bool
 
 
-class BadWindow(ValueError):  # noqa: N818  names what is wrong
-    """The range cannot be served; `field` is the one to change."""
-
-    def __init__(self, field: str, message: str) -> None:
-        super().__init__(message)
-        self.field = field
-
-
-def resolve(asked: Asked, recording: Recording) -> Window:
-    """Find the range that an output asks for; BadWindow says which field is wrong."""
+def resolve(asked: ClipRange, recording: Recording) -> Window:
+    """Find the range that is asked for; Invalid says which field is wrong."""
+    names = asked.names
     if asked.duration is not None and asked.duration <= 0:
-        raise BadWindow("duration", "must be more than 0")
-    family = _family(asked)
-    if family is None:
+        raise invalid(names.duration, "must be more than 0")
+    if asked.clock is None:
         if asked.duration is None:
-            raise BadWindow("duration", "is needed, alone or with one of the start and end fields")
-        _check_length("duration", asked.duration)
+            raise invalid(names.duration, "is needed, alone or with one of the start and end fields")
+        _check_length(names.duration, asked.duration)
         return Window(_last(recording, asked.duration), asked.duration, wait=False)
-    clock, start_name, end_name = family
-    start, end, length, named = _ends(asked, start_name, end_name)
-    _check_length(named, length)
-    wait = _place(asked, recording, clock, (start_name, start), (end_name, end))
-    held: Held = "both" if asked.duration is None else "end" if getattr(asked, start_name) is None else "start"
-    return Window(Selection(clock=clock, start=start, end=end, held=held), length, wait)
+    start, end, length, blamed = _ends(asked)
+    _check_length(blamed, length)
+    wait = _check_place(asked, recording, asked.clock, start, end)
+    held: Held = "both" if asked.duration is None else "end" if asked.start is None else "start"
+    return Window(Selection(clock=asked.clock, start=start, end=end, held=held), length, wait)
 
 
 def _last(recording: Recording, duration: Fraction) -> Selection:
@@ -95,65 +104,49 @@ def _last(recording: Recording, duration: Fraction) -> Selection:
     return Selection(clock="stream", start=max(end - duration, Fraction(0)), end=end, held="end")
 
 
-def _family(asked: Asked) -> tuple[Clock, str, str] | None:
-    used = [f for f in FAMILIES if getattr(asked, f[1]) is not None or getattr(asked, f[2]) is not None]
-    if len(used) > 1:
-        mixed = [name for f in used for name in f[1:] if getattr(asked, name) is not None]
-        raise BadWindow(mixed[-1], f"{' and '.join(mixed)} cannot be mixed")
-    return used[0] if used else None
-
-
-def _ends(asked: Asked, start_name: str, end_name: str) -> tuple[Fraction, Fraction, Fraction, str]:
-    """Give start, end, length, and the field that is to blame for the length."""
-    start: Fraction | None = getattr(asked, start_name)
-    end: Fraction | None = getattr(asked, end_name)
-    for name, value in ((start_name, start), (end_name, end)):
+def _ends(asked: ClipRange) -> tuple[Fraction, Fraction, Fraction, str]:
+    """Return start, end, length, and the field that is to blame for the length."""
+    start, end, names = asked.start, asked.end, asked.names
+    for name, value in ((names.start, start), (names.end, end)):
         if value is not None and value < 0:
-            raise BadWindow(name, "must not be negative")
+            raise invalid(name, "must not be negative")
     if start is not None and end is not None:
         if asked.duration is not None:
-            raise BadWindow("duration", f"goes with {start_name} or {end_name}, not with both")
+            raise invalid(names.duration, f"goes with {names.start} or {names.end}, not with both")
         if end <= start:
-            raise BadWindow(end_name, f"must be after {start_name}")
-        return start, end, end - start, end_name
+            raise invalid(names.end, f"must be after {names.start}")
+        return start, end, end - start, names.end
     if asked.duration is None:
-        raise BadWindow(end_name if end is None else start_name, "or a duration is needed as well")
+        raise invalid(names.end if end is None else names.start, "or a duration is needed as well")
     if start is not None:
-        return start, start + asked.duration, asked.duration, "duration"
-    assert end is not None  # noqa: S101  the family is used
+        return start, start + asked.duration, asked.duration, names.duration
+    assert end is not None  # noqa: S101  one of the two is given where there is a clock
     if end < SHORTEST_CLIP:
-        raise BadWindow(end_name, f"must be at least {float(SHORTEST_CLIP)}")
-    return max(end - asked.duration, Fraction(0)), end, asked.duration, "duration"
+        raise invalid(names.end, f"must be at least {float(SHORTEST_CLIP)}")
+    return max(end - asked.duration, Fraction(0)), end, asked.duration, names.duration
 
 
 def _check_length(name: str, length: Fraction) -> None:
     if length < SHORTEST_CLIP:
-        raise BadWindow(name, f"a clip is at least {float(SHORTEST_CLIP)} s long")
+        raise invalid(name, f"a clip is at least {float(SHORTEST_CLIP)} s long")
     if length > LONGEST_CLIP // timedelta(seconds=1):
-        raise BadWindow(name, "a clip is at most 48 hours long")
+        raise invalid(name, "a clip is at most 48 hours long")
 
 
-def _place(
-    asked: Asked, recording: Recording, clock: Clock, start: tuple[str, Fraction], end: tuple[str, Fraction]
-) -> bool:
+def _check_place(asked: ClipRange, recording: Recording, clock: Clock, start: Fraction, end: Fraction) -> bool:
     """Hold the range against the recording; True when its end must be waited for."""
     first_ms = 0 if clock == "stream" else recording.first_frame_ms
     last_ms = int(recording.stream_end * 1000) if clock == "stream" else recording.end_ms
-    wait = asked.wait and recording.live and end[1] * 1000 > last_ms
-    if wait and end[1] * 1000 > last_ms + LONGEST_WAIT // timedelta(milliseconds=1):
-        raise BadWindow(end[0], "is more than 7 days ahead")
-    strict = clock == "wall" and asked.start_time is not None and asked.end_time is not None
-    if strict:
-        _check_epoch_pair(recording, start[1], end[1], wait=wait)
-    if not wait and start[1] * 1000 >= last_ms:
-        raise BadWindow(_given(asked, start[0], end[0]), _beyond(recording))
-    if end[1] * 1000 <= first_ms:
-        raise BadWindow(_given(asked, end[0], start[0]), "the range ends before the stream's first frame")
+    wait = asked.wait and recording.live and end * 1000 > last_ms
+    if wait and end * 1000 > last_ms + LONGEST_WAIT // timedelta(milliseconds=1):
+        raise invalid(asked.names.end, "is more than 7 days ahead")
+    if clock == "wall" and asked.start is not None and asked.end is not None:
+        _check_epoch_pair(asked.names, recording, start, end, wait=wait)
+    if not wait and start * 1000 >= last_ms:
+        raise invalid(asked.called("start"), _beyond(recording))
+    if end * 1000 <= first_ms:
+        raise invalid(asked.called("end"), "the range ends before the stream's first frame")
     return wait
-
-
-def _given(asked: Asked, name: str, other: str) -> str:
-    return name if getattr(asked, name) is not None else other
 
 
 def _beyond(recording: Recording) -> str:
@@ -162,10 +155,10 @@ def _beyond(recording: Recording) -> str:
     return "the range begins after the stream's end"
 
 
-def _check_epoch_pair(recording: Recording, start: Fraction, end: Fraction, *, wait: bool) -> None:
+def _check_epoch_pair(names: Names, recording: Recording, start: Fraction, end: Fraction, *, wait: bool) -> None:
     """Both ends must lie within the job's life, to the whole second."""
     if start < min(recording.created_ms, recording.first_frame_ms) // 1000:
-        raise BadWindow("start_time", "is before the job's created_at")
+        raise invalid(names.start, "is before the job's created_at")
     if end > -(-recording.end_ms // 1000) and not wait:
         limit = "the request; with wait: true the clip is completed later" if recording.live else "the stream's end"
-        raise BadWindow("end_time", f"is after {limit}")
+        raise invalid(names.end, f"is after {limit}")

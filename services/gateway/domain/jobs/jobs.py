@@ -13,12 +13,12 @@ from typing import Any, Final
 
 from nats.js import JetStreamContext
 
+from services.gateway.domain.errors import StateConflict, no_such
 from services.gateway.domain.jobs import state as job_state
 from services.gateway.domain.jobs.publishers import Publishers
 from services.gateway.domain.lists.lists import JOB_UNTOLD, UNTOLD, jobs_list
 from services.gateway.domain.lists.orders import Wanted
 from services.gateway.domain.quotas import Quotas, Tally
-from services.gateway.http.problems import ApiError, not_found
 from shared.bus import Outbox
 from shared.clock import Clock
 from shared.errors import Permanent
@@ -71,7 +71,7 @@ class Jobs:
     async def create(self, account: str, event: str, asked: NewJob) -> JobRecord:
         """Make a job in standby; when one of this id is there already (a request repeated), give that one.
 
-        ApiError 429 when the account has as many as it may.
+        TooMany when the account has as many as it may.
         """
         known = partial(self.going.knows, account)
         async with self._quotas.room(account, "live jobs", partial(self.going.of, account), [event], known):
@@ -120,25 +120,25 @@ class Jobs:
         return self._vault.decrypt(job.passphrase, PASSPHRASE_PURPOSE)
 
     async def get(self, account: str, event: str) -> JobRecord:
-        """Read an account's job; ApiError 404 when it has none of this id."""
+        """Read an account's job; NotFound when it has none of this id."""
         stored = await self.bucket.get(_place(account, event))
         if stored is None:
-            raise not_found("job")
+            raise no_such("job")
         return stored.value
 
     async def stop(self, account: str, event: str) -> JobRecord:
-        """Finish a job; ApiError 404, or 409 when it was cancelled."""
+        """Finish a job; NotFound, or StateConflict when it was cancelled."""
         return await self._asked(account, event, job_state.stop)
 
     async def cancel(self, account: str, event: str) -> JobRecord:
-        """Cancel a job; ApiError 404, or 409 when it has finished."""
+        """Cancel a job; NotFound, or StateConflict when it has finished."""
         return await self._asked(account, event, job_state.cancel)
 
     async def delete(self, account: str, event: str) -> None:
-        """Remove a job that has ended, its stream key and its recording; ApiError 404 or 409."""
+        """Remove a job that has ended, its stream key and its recording; NotFound or StateConflict."""
         job = await self.get(account, event)
         if not job.ended:
-            raise ApiError(409, f"the job is {job.state}: stop or cancel it first")
+            raise StateConflict(f"the job is {job.state}: stop or cancel it first")
         await self.delete_recording(job, None, None)
         with contextlib.suppress(SecretUnreadable):
             await self._keys.delete(f"ingest.{hash_token(self.stream_key(job))}")
@@ -152,10 +152,7 @@ class Jobs:
 
     async def _asked(self, account: str, event: str, how: Callable[[JobRecord, int], JobRecord]) -> JobRecord:
         await self.get(account, event)
-        try:
-            return await self._apply(account, event, lambda job: how(job, self._clock.now_ms()))
-        except job_state.WrongState as error:
-            raise ApiError(409, str(error)) from error
+        return await self._apply(account, event, lambda job: how(job, self._clock.now_ms()))
 
     async def started(self, event: SessionStarted) -> None:
         """Take in that a session began; Permanent when there is no such job."""

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from shared.errors import Rejected
+from services.gateway.domain.errors import StateConflict
 from shared.messages.jobs import ClosedSession, Ending, JobRecord, Resumption, StateChange
 from shared.messages.live import JobState, JobStateChanged, LiveFinish, SessionEnded, SessionStarted
 
@@ -26,10 +26,6 @@ REMEMBERED_SESSIONS: Final = 64
 OPEN_SESSIONS: Final = 256
 HISTORY: Final = 500
 _PUBLISHABLE: Final = frozenset({"standby", "waiting", "disconnected"})
-
-
-class WrongState(Rejected):
-    """The job's state does not allow what is asked."""
 
 
 GoesOn = Callable[[JobRecord, int], bool]
@@ -154,20 +150,20 @@ def _end(job: JobRecord, at_ms: int) -> JobRecord:
 
 
 def stop(job: JobRecord, at_ms: int, ending: Ending = "asked") -> JobRecord:
-    """Finish the job: at once without an open session, else when it has ended; WrongState when it was cancelled."""
+    """Finish the job: at once without an open session, else when it has ended; StateConflict when it was cancelled."""
     if job.state in {"finishing", "finished"}:
         return job
     if job.ended or job.state == "cancelling":
-        raise WrongState(f"the job is {job.state}")
+        raise StateConflict(f"the job is {job.state}")
     return enter(_with(job, ending=ending), "finishing" if job.open_sessions else "finished", at_ms)
 
 
 def cancel(job: JobRecord, at_ms: int) -> JobRecord:
-    """Cancel the job: at once without an open session, else when it has ended; WrongState when it has finished."""
+    """Cancel the job: at once without an open session, else when it has ended; StateConflict when it has finished."""
     if job.state in {"cancelling", "cancelled"}:
         return job
     if job.ended:
-        raise WrongState(f"the job is {job.state}")
+        raise StateConflict(f"the job is {job.state}")
     return enter(job, "cancelling" if job.open_sessions else "cancelled", at_ms)
 
 

@@ -12,7 +12,7 @@ from typing import Final, Generic, TypeVar
 from nats.js import JetStreamContext
 
 from services.gateway.domain.lists.orders import Entry, Orders, Wanted
-from services.gateway.http.paging import Page, Paging
+from services.gateway.domain.lists.pages import Page, Paging
 from shared.errors import Unavailable
 from shared.following import Following
 from shared.kv import Bucket, Change

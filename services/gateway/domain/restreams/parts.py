@@ -10,15 +10,14 @@ from ipaddress import ip_network
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
 
-from services.gateway.http.ids import is_id
-from services.gateway.http.problems import bad_field
+from services.gateway.domain.errors import invalid
+from services.gateway.domain.ids import is_id
 from shared.errors import Rejected
 from shared.messages.restreams import FLICKS, LONGEST, MOST_TARGETS, Range, Source, Target
 from shared.netguard import check_url
 from shared.netguard.addresses import Networks
 from shared.rtmp.address import split_rtmp
 from shared.secrets import Vault, redact_url
-from shared.settings import Settings
 from shared.webhooks import seal_url
 
 FILE_SCHEMES: Final = frozenset({"http", "https"})
@@ -36,11 +35,11 @@ def restream_id(account: str, name: str) -> str:
 
 
 class Parts:
-    """Makes sources and targets; ApiError 400 names the field of a bad one."""
+    """Makes sources and targets; Invalid names the field of a bad one."""
 
-    def __init__(self, vault: Vault, settings: Settings) -> None:
+    def __init__(self, vault: Vault, networks: Networks) -> None:
         self._vault = vault
-        self._settings = settings
+        self._networks = networks
 
     def source(self, field: str, url: str, credentials: str = "") -> Source:
         """Read where a file is: http(s), s3://bucket/key, or reelay: clip/<id>, recording/<id>, library/<path>.
@@ -51,7 +50,7 @@ class Parts:
             return _own(field, own[1], own[2])
         if url.lower().startswith("s3://"):
             return _bucket_file(field, url, credentials)
-        checked = self._checked(field, url, FILE_SCHEMES, self._settings.allowed_networks, credentials=True)
+        checked = self._checked(field, url, FILE_SCHEMES, self._networks, credentials=True)
         return Source(kind="url", place=seal_url(self._vault, checked), shown=redact_url(checked))
 
     def target(self, field: str, url: str) -> Target:
@@ -60,15 +59,15 @@ class Parts:
         if url.lower().startswith("rtmp"):
             return self._rtmp_target(field, url)
         listens = url.lower().startswith("srt:") and _mode(url) == "listener"
-        checked = self._checked(field, url, TARGET_SCHEMES, _EVERYWHERE if listens else self._settings.allowed_networks)
+        checked = self._checked(field, url, TARGET_SCHEMES, _EVERYWHERE if listens else self._networks)
         return self._target(checked, redact_url(checked))
 
     def _rtmp_target(self, field: str, url: str) -> Target:
-        checked = self._checked(field, url, TARGET_SCHEMES, self._settings.allowed_networks, credentials=True)
+        checked = self._checked(field, url, TARGET_SCHEMES, self._networks, credentials=True)
         try:
             found = split_rtmp(checked)
         except ValueError as error:
-            raise bad_field(field, str(error)) from error
+            raise invalid(field, str(error)) from error
         return self._target(found.url, found.shown)
 
     def _target(self, url: str, shown: str) -> Target:
@@ -78,7 +77,7 @@ class Parts:
         """Read (field, URL) of several targets; each counts once."""
         found = {target.target: target for field, url in named for target in (self.target(field, url),)}
         if len(found) > MOST_TARGETS:
-            raise bad_field("targets", f"a restream has at most {MOST_TARGETS}")
+            raise invalid("targets", f"a restream has at most {MOST_TARGETS}")
         return tuple(found.values())
 
     def _checked(
@@ -87,28 +86,28 @@ class Parts:
         try:
             return check_url(url, schemes=schemes, allowed=allowed, credentials=credentials).url
         except Rejected as error:
-            raise bad_field(field, str(error)) from error
+            raise invalid(field, str(error)) from error
 
 
 def file_range(field: str, start: Fraction, end: Fraction | None) -> Range:
-    """Make a part of a file from seconds; ApiError 400."""
+    """Make a part of a file from seconds; Invalid."""
     first, last = position(field, start), None if end is None else position(field, end)
     if last is not None and last <= first:
-        raise bad_field(field, "must end after its beginning")
+        raise invalid(field, "must end after its beginning")
     return Range(start=first, end=last)
 
 
 def position(field: str, seconds: Fraction) -> int:
-    """Give the flicks from a file's start; ApiError 400."""
+    """Give the flicks from a file's start; Invalid."""
     if not 0 <= seconds <= LONGEST:
-        raise bad_field(field, f"must be from 0 to {LONGEST} s")
+        raise invalid(field, f"must be from 0 to {LONGEST} s")
     return round(seconds * FLICKS)
 
 
 def wall_range(field: str, start_ms: int, end_ms: int) -> Range:
-    """Make a part of a recording by wall clock; ApiError 400."""
+    """Make a part of a recording by wall clock; Invalid."""
     if not 0 <= start_ms < end_ms:
-        raise bad_field(field, "must end after its beginning")
+        raise invalid(field, "must end after its beginning")
     return Range(clock="wall", start=start_ms, end=end_ms)
 
 
@@ -122,16 +121,16 @@ def _mode(url: str) -> str:
 def _own(field: str, kind: str, place: str) -> Source:
     if kind == "library":
         if not _PATH.fullmatch(place) or any(step in {"", ".", ".."} for step in place.split("/")):
-            raise bad_field(field, "is not a path in the library")
+            raise invalid(field, "is not a path in the library")
         return Source(kind="library", place=place, shown=f"reelay:library/{place}")
     if not is_id(place):
-        raise bad_field(field, f"reelay:{kind}/ is followed by an id of 32 hex digits")
+        raise invalid(field, f"reelay:{kind}/ is followed by an id of 32 hex digits")
     return Source(kind="clip" if kind == "clip" else "recording", place=place, shown=f"reelay:{kind}/{place}")
 
 
 def _bucket_file(field: str, url: str, credentials: str) -> Source:
     if not _BUCKET_FILE.fullmatch(url):
-        raise bad_field(field, "must be s3://bucket/key")
+        raise invalid(field, "must be s3://bucket/key")
     if not credentials:
-        raise bad_field(field, "an s3:// file needs the name of stored credentials (PUT /v1/credentials/{name})")
+        raise invalid(field, "an s3:// file needs the name of stored credentials (PUT /v1/credentials/{name})")
     return Source(kind="s3", place=url, shown=url, credentials=credentials)

@@ -8,20 +8,29 @@ from typing import Any
 
 from nats.js import JetStreamContext
 
+from services.gateway.domain.errors import no_such
 from services.gateway.domain.quotas import Quotas
-from services.gateway.http.problems import not_found
+from services.gateway.domain.receivers import Receivers
 from shared.clock import Clock
 from shared.kv import Bucket
 from shared.messages.notifications import WebhookEndpoint
 from shared.secrets import SecretUnreadable, Vault
-from shared.webhooks import VAULT_PURPOSE, account_secret, new_secret, open_url, seal_url
+from shared.webhooks import VAULT_PURPOSE, account_secret, new_secret, open_url
 
 
 class Webhooks:
     """An account's receivers; URLs and secrets are stored encrypted, secrets told when they are made."""
 
-    def __init__(self, jetstream: Callable[[], JetStreamContext], vault: Vault, clock: Clock, quotas: Quotas) -> None:
+    def __init__(
+        self,
+        jetstream: Callable[[], JetStreamContext],
+        vault: Vault,
+        receivers: Receivers,
+        clock: Clock,
+        quotas: Quotas,
+    ) -> None:
         self._bucket = Bucket(jetstream, "webhooks", WebhookEndpoint)
+        self._receivers = receivers
         self._quotas = quotas
         self._vault = vault
         self._clock = clock
@@ -29,12 +38,12 @@ class Webhooks:
     async def create(
         self, account: str, url: str, events: tuple[str, ...], description: str, *, enabled: bool
     ) -> tuple[str, WebhookEndpoint]:
-        """Make a receiver; gives its secret too. ApiError 429 when the account has as many as it may."""
+        """Make a receiver, and return its secret too; Invalid, or TooMany when the account has as many as it may."""
         secret = new_secret()
         endpoint = WebhookEndpoint(
             account=account,
             endpoint=uuid.uuid4().hex,
-            url=self.sealed(url),
+            url=self._sealed(url),
             events=events,
             secret=self._vault.encrypt(secret, VAULT_PURPOSE),
             enabled=enabled,
@@ -50,10 +59,10 @@ class Webhooks:
         return secret, endpoint
 
     async def get(self, account: str, endpoint: str) -> WebhookEndpoint:
-        """Read a receiver; ApiError 404."""
+        """Read a receiver; NotFound."""
         stored = await self._bucket.get(f"{account}.{endpoint}")
         if stored is None:
-            raise not_found("webhook")
+            raise no_such("webhook")
         return stored.value
 
     async def all_of(self, account: str) -> list[WebhookEndpoint]:
@@ -62,20 +71,21 @@ class Webhooks:
         return sorted(found, key=lambda e: (e.created_ms, e.endpoint))
 
     async def update(self, account: str, endpoint: str, changes: dict[str, Any]) -> WebhookEndpoint:
-        """Change fields of a receiver; ApiError 404."""
+        """Change fields of a receiver; NotFound or Invalid."""
+        if "url" in changes:
+            changes = {**changes, "url": self._sealed(changes["url"])}
 
         def change(there: WebhookEndpoint | None) -> WebhookEndpoint:
             if there is None:
-                raise not_found("webhook")
+                raise no_such("webhook")
             return there.model_copy(update=changes)
 
         changed = await self._bucket.change(f"{account}.{endpoint}", change)
         assert changed is not None  # noqa: S101  `change` raises otherwise
         return changed
 
-    def sealed(self, url: str) -> str:
-        """Give a URL as it is stored."""
-        return seal_url(self._vault, url)
+    def _sealed(self, url: str) -> str:
+        return self._receivers.sealed(self._receivers.checked("url", url))
 
     def url_of(self, endpoint: WebhookEndpoint) -> str:
         """Give a receiver's URL; empty when it was stored under another SECRET_KEY."""
@@ -85,7 +95,7 @@ class Webhooks:
             return ""
 
     async def new_secret(self, account: str, endpoint: str) -> tuple[str, WebhookEndpoint]:
-        """Replace a receiver's secret; ApiError 404."""
+        """Replace a receiver's secret; NotFound."""
         secret = new_secret()
         encrypted = self._vault.encrypt(secret, VAULT_PURPOSE)
         return secret, await self.update(account, endpoint, {"secret": encrypted})
@@ -95,6 +105,6 @@ class Webhooks:
         return account_secret(self._vault, account)
 
     async def delete(self, account: str, endpoint: str) -> None:
-        """Remove a receiver; ApiError 404."""
+        """Remove a receiver; NotFound."""
         await self.get(account, endpoint)
         await self._bucket.delete(f"{account}.{endpoint}")

@@ -11,12 +11,12 @@ from fractions import Fraction
 from typing import Any, Final, cast, get_args
 from urllib.parse import unquote
 
+from services.gateway.domain.errors import TooLarge, invalid
+from services.gateway.domain.ids import is_id
+from services.gateway.domain.receivers import Receivers
 from services.gateway.domain.restreams.parts import Parts, file_range, restream_id, wall_range
-from services.gateway.domain.restreams.restreams import first_of, frame_rate
-from services.gateway.domain.urls import receiver_url
+from services.gateway.domain.restreams.values import first_of, frame_rate
 from services.gateway.facades.cdnetworks.models import ExtendParam, Fops, ForwardRequest, Src, Task
-from services.gateway.http.ids import is_id
-from services.gateway.http.problems import ApiError, bad_field
 from shared.messages.restreams import (
     HIGHEST,
     MOST_RANGES,
@@ -34,7 +34,6 @@ from shared.messages.restreams import (
     Watermark,
 )
 from shared.secrets import Vault
-from shared.settings import Settings
 from shared.webhooks import seal_url
 
 LEAST_LENGTH: Final = timedelta(minutes=5)
@@ -53,12 +52,12 @@ MakeCommand = Callable[..., RestreamCommand]
 
 @dataclass(frozen=True, slots=True)
 class Translator:
-    """Makes the commands of a call; ApiError 400 names the bad field."""
+    """Makes the commands of a call; Invalid names the bad field."""
 
     account: str
     parts: Parts
     vault: Vault
-    settings: Settings
+    receivers: Receivers
     make: MakeCommand
     now_ms: int
 
@@ -76,7 +75,7 @@ class Translator:
     def _stop(self, field: str, task: Task, callback: Callback | None) -> RestreamCommand:
         for name in ("start", "end"):
             if getattr(task, name) is not None:
-                raise bad_field(f"{field}.{name}", "is not contained in a termination")
+                raise invalid(f"{field}.{name}", "is not contained in a termination")
         return self._order(task, "stop", only=tuple(t.target for t in self._targets(field, task)), callback=callback)
 
     def _update(self, field: str, task: Task, callback: Callback | None) -> RestreamCommand:
@@ -86,10 +85,10 @@ class Translator:
 
     def _resume(self, field: str, task: Task, callback: Callback | None) -> RestreamCommand:
         if task.fops is not None:
-            raise bad_field(f"{field}.fops", "playback resuming takes no fops")
+            raise invalid(f"{field}.fops", "playback resuming takes no fops")
         extra = task.extendParam or ExtendParam()
         if extra.model_fields_set - {"resetUrl"}:
-            raise bad_field(f"{field}.extendParam", "playback resuming takes resetUrl alone")
+            raise invalid(f"{field}.extendParam", "playback resuming takes resetUrl alone")
         reset: dict[str, Target] = {}
         for number, forward in enumerate(task.forward):
             url = forward.resetUrl or (extra.resetUrl if len(task.forward) == 1 else "")
@@ -97,7 +96,7 @@ class Translator:
                 old = self.parts.target(f"{field}.forward[{number}].url", forward.url)
                 reset[old.target] = self.parts.target(f"{field}.forward[{number}].resetUrl", url)
         if extra.resetUrl and len(task.forward) > 1:
-            raise bad_field(f"{field}.extendParam.resetUrl", "belongs into forward when there are several")
+            raise invalid(f"{field}.extendParam.resetUrl", "belongs into forward when there are several")
         return self._order(task, "resume", spec=self._spec(field, task, callback), reset=reset)
 
     def _order(self, task: Task, verb: str, **fields: Any) -> RestreamCommand:
@@ -105,7 +104,7 @@ class Translator:
 
     def _spec(self, field: str, task: Task, callback: Callback | None) -> RestreamSpec:
         if not task.src:
-            raise bad_field(f"{field}.src", "must name at least one file")
+            raise invalid(f"{field}.src", "must name at least one file")
         extra = task.extendParam or ExtendParam()
         start, end = self._times(field, task)
         return RestreamSpec(
@@ -131,11 +130,11 @@ class Translator:
     def _watermark(self, field: str, src: Src) -> Watermark:
         corner = src.wmposition or "TOP_LEFT"
         if corner not in _CORNERS:
-            raise bad_field(f"{field}.wmposition", f"must be one of {', '.join(sorted(_CORNERS))}")
+            raise invalid(f"{field}.wmposition", f"must be one of {', '.join(sorted(_CORNERS))}")
         extras = {"margin": src.wmmargin, "scale": src.wmscale, "opacity": src.wmopacity}
         for name, value in extras.items():
             if value is not None and not (name == "opacity") <= value <= (1024 if name == "margin" else 100):
-                raise bad_field(f"{field}.wm{name}", "is out of range")
+                raise invalid(f"{field}.wm{name}", "is out of range")
         return Watermark(
             source=self.parts.source(f"{field}.wmimage", _unescaped(src.wmimage)),
             corner=cast("Corner", corner),
@@ -148,18 +147,18 @@ class Translator:
     def _times(self, field: str, task: Task) -> tuple[int | None, int | None]:
         least = LEAST_LENGTH // _MS
         if task.end is not None and task.end <= max(self.now_ms, task.start or 0) + least:
-            raise bad_field(f"{field}.end", "must be more than 5 minutes later than start and the current time")
+            raise invalid(f"{field}.end", "must be more than 5 minutes later than start and the current time")
         return task.start, task.end
 
     def _callback(self, asked: ForwardRequest, task: Task, raw: dict[str, Any]) -> Callback | None:
         if not asked.transcallbackurl:
             return None
-        url = receiver_url("transcallbackurl", asked.transcallbackurl, self.settings)
+        url = self.receivers.checked("transcallbackurl", asked.transcallbackurl)
         srcurl = json.dumps(raw.get("src") or [], separators=(",", ":"), ensure_ascii=False)
         extra = task.extendParam or ExtendParam()
         sealed = seal_url(self.vault, srcurl)
         if len(sealed) > MOST_SRCURL:
-            raise ApiError(413, "src is too long for callbacks; use fewer or shorter URLs, or no transcallbackurl")
+            raise TooLarge("src is too long for callbacks; use fewer or shorter URLs, or no transcallbackurl")
         return Callback(
             url=seal_url(self.vault, url),
             id=task.id,
@@ -179,7 +178,7 @@ def _ranges(field: str, src: Src) -> tuple[Range, ...]:
     name, text = ("relofftime", src.relofftime) if src.relofftime else ("absofftime", src.absofftime)
     parts = [part.strip() for part in text.split(";") if part.strip()]
     if len(parts) > MOST_RANGES:
-        raise bad_field(f"{field}.{name}", f"has at most {MOST_RANGES} ranges")
+        raise invalid(f"{field}.{name}", f"has at most {MOST_RANGES} ranges")
     read = _relative if name == "relofftime" else _absolute
     return tuple(read(f"{field}.{name}", part) for part in parts)
 
@@ -187,14 +186,14 @@ def _ranges(field: str, src: Src) -> tuple[Range, ...]:
 def _relative(field: str, text: str) -> Range:
     found = _SECONDS.fullmatch(text)
     if not found:
-        raise bad_field(field, "must be start-end in seconds, as 300-500")
+        raise invalid(field, "must be start-end in seconds, as 300-500")
     return file_range(field, Fraction(found[1]), Fraction(found[2]) if found[2] else None)
 
 
 def _absolute(field: str, text: str) -> Range:
     found = _STAMPS.fullmatch(text)
     if not found:
-        raise bad_field(field, "must be yyyymmddHHMMSS-yyyymmddHHMMSS")
+        raise invalid(field, "must be yyyymmddHHMMSS-yyyymmddHHMMSS")
     return wall_range(field, _stamp(field, found[1]), _stamp(field, found[2]))
 
 
@@ -202,14 +201,14 @@ def _stamp(field: str, text: str) -> int:
     try:
         return int(datetime.strptime(text, "%Y%m%d%H%M%S").replace(tzinfo=UTC).timestamp()) * 1000
     except ValueError as error:
-        raise bad_field(field, f"{text} is no time (yyyymmddHHMMSS)") from error
+        raise invalid(field, f"{text} is no time (yyyymmddHHMMSS)") from error
 
 
 def _live(field: str, extra: ExtendParam) -> LiveInsert | None:
     if not extra.liveEvent:
         return None
     if not is_id(extra.liveEvent):
-        raise bad_field(f"{field}.liveEvent", "must be the id of a live job")
+        raise invalid(f"{field}.liveEvent", "must be the id of a live job")
     return LiveInsert(event=extra.liveEvent, back=extra.liveReturn != 0)
 
 
@@ -219,13 +218,13 @@ def _encoding(field: str, task: Task) -> Encoding | None:
     if fops is None or not any((fops.bps, fops.res, fops.fps, fops.vcodec, fops.acodec)):
         return None
     if not fops.vcodec:
-        raise bad_field(f"{field}.vcodec", "is needed for transcoding")
+        raise invalid(f"{field}.vcodec", "is needed for transcoding")
     video = _VIDEO.get(fops.vcodec.lower())
     if video is None:
-        raise bad_field(f"{field}.vcodec", f"must be one of {', '.join(_VIDEO)}")
+        raise invalid(f"{field}.vcodec", f"must be one of {', '.join(_VIDEO)}")
     audio = _AUDIO.get(fops.acodec.lower() or "aac")
     if audio is None:
-        raise bad_field(f"{field}.acodec", f"must be one of {', '.join(_AUDIO)}: no target carries others")
+        raise invalid(f"{field}.acodec", f"must be one of {', '.join(_AUDIO)}: no target carries others")
     if any(src.wmimage for src in task.src):
         video = "libx264"  # the page: fixed to libx264 when watermarking is required
     size, rate = _size_and_rate(field, fops)
@@ -248,13 +247,13 @@ def _size_and_rate(field: str, fops: Fops) -> tuple[tuple[int, int] | None, Frac
             continue
         found = _SIZE.fullmatch(text)
         if (size if found else rate) is not None:
-            raise bad_field(f"{field}.{name}", f"is a second {'size' if found else 'frame rate'}")
+            raise invalid(f"{field}.{name}", f"is a second {'size' if found else 'frame rate'}")
         if found:
             size = (int(found[1]), int(found[2]))
             if not (16 <= size[0] <= WIDEST and 16 <= size[1] <= HIGHEST) or size[0] % 2 or size[1] % 2:
-                raise bad_field(f"{field}.{name}", f"must have even sides, from 16x16 to {WIDEST}x{HIGHEST}")
+                raise invalid(f"{field}.{name}", f"must have even sides, from 16x16 to {WIDEST}x{HIGHEST}")
         elif name == "res" and not _PLAIN.match(text):
-            raise bad_field(f"{field}.res", "must be width x height, as 1280x720")
+            raise invalid(f"{field}.res", "must be width x height, as 1280x720")
         else:
             rate = frame_rate(f"{field}.{name}", text)
     return size, rate
@@ -264,5 +263,5 @@ def _kbps(field: str, text: str) -> int | None:
     if not text:
         return None
     if not text.isascii() or not text.isdigit() or not 50 <= int(text[:9]) <= 100_000:
-        raise bad_field(field, "must be a bit rate in kbit/s, a whole number from 50 to 100000")
+        raise invalid(field, "must be a bit rate in kbit/s, a whole number from 50 to 100000")
     return int(text)

@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 from fastapi import Query
 
 from services.gateway.domain.clips.clips import Known
+from services.gateway.domain.errors import invalid
 from services.gateway.domain.lists.lists import CLIP_LABEL, CLIP_STATE, CLIP_TYPE
 from services.gateway.domain.lists.orders import ALL_TIME, Wanted
-from services.gateway.http.problems import bad_field
 from shared.messages.clips import VodState
 
 VodType = Literal["s3", "ftp", "videocloud", "library"]
@@ -23,7 +23,7 @@ def _span(name: str, text: str | None) -> tuple[int, int] | None:
     first, dash, last = text.partition("-")
     parts = (first, last)
     if not all(p == "" or (p.isascii() and p.isdigit() and len(p) <= 15) for p in parts) or not any(parts):
-        raise bad_field(name, f"is not {_TIME_HELP}")
+        raise invalid(name, f"is not {_TIME_HELP}")
     return int(first or 0), int(last or 10**15) if dash else 10**15
 
 

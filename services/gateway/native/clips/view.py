@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from services.gateway.delivery.downloads import signed_query
-from services.gateway.deps import Deps
+from services.gateway.delivery.downloads import Downloads
 from services.gateway.domain.clips.clips import Known
 from services.gateway.native.clips.models import AskedRange, MadeRange, MissingRange, VodView
 from shared.messages.clips import ClipFile
@@ -27,11 +26,10 @@ def _made(file: ClipFile) -> MadeRange:
     )
 
 
-def view(deps: Deps, known: Known) -> VodView:
+def view(downloads: Downloads, known: Known) -> VodView:
     """Show a clip, from its record or, before there is one, from the command."""
     request, record = known.request, known.record
     file = record.file if record else None
-    url = f"{deps.base_url}/v1/vods/{request.clip}/media.mp4"
     selection = request.selection
     return VodView(
         jvod_id=request.clip,
@@ -39,8 +37,8 @@ def view(deps: Deps, known: Known) -> VodView:
         label=request.label,
         user_id=request.account,
         jvod_state=known.state,
-        jvod_url=url if file else None,
-        signed_url=f"{url}?{signed_query(deps, request.account, request.clip)}" if file else None,
+        jvod_url=downloads.url(request.clip) if file else None,
+        signed_url=downloads.signed_url(request.account, request.clip) if file else None,
         jvod_created_at=known.created_ms,
         jvod_last_state_change_at=known.changed_ms,
         jvod_finished_at=record.finished_ms if record else None,

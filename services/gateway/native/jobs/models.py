@@ -8,9 +8,9 @@ from typing import Any, Final, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from services.gateway.domain.jobs.jobs import NewJob
-from services.gateway.domain.jobs.publishers import PublisherView
+from services.gateway.domain.jobs.publishers import PublisherState
 from services.gateway.http.bodies import no_boolean, plain
-from shared.messages.live import JobState
+from shared.messages.live import EndReason, JobState, Protocol
 
 LARGEST_EXTRA: Final = 64 * 1024
 _OWN: Final = {"name", "reconnect_time", "event_length", "live_dvr_sliding_window_duration", "static"}
@@ -64,6 +64,37 @@ class StateEntry(BaseModel):
 
     state: JobState
     timestamp: int = Field(description="ms since the epoch")
+
+
+class PublisherView(BaseModel):
+    """A publisher of a job: how things stand, or stood last. Times are ms since the epoch."""
+
+    session: str
+    state: PublisherState = Field(description="lost: nothing has been heard of its ingester for 30 s")
+    protocol: Protocol
+    peer: str = Field(description="Address and port")
+    connected_at: int
+    updated_at: int
+    ended_at: int | None = None
+    reason: EndReason | None = Field(None, description="Why it ended")
+    video_codec: str | None = None
+    audio_codec: str | None = None
+    width: int | None = None
+    height: int | None = None
+    frame_rate: float | None = Field(None, description="By the time stamps of the last 5 s")
+    sample_rate: int | None = None
+    channels: int | None = None
+    bitrate: int = Field(description="Bits a second, of the last 5 s")
+    bytes: int
+    frames: int = Field(description="Pictures")
+    keyframes: int
+    last_keyframe_at: int | None = None
+    jumps: int = Field(description="Jumps of the encoder's time stamps")
+    damaged_frames: int = Field(description="Came incomplete or out of place, and were left out")
+    dropped_frames: int = Field(description="RTMP: came before the sequence header that they need")
+    lost_packets: int = Field(description="SRT: never came in time")
+    unsupported: list[str] = Field(description="Tracks that cannot be recorded: `AV1 video`")
+    warnings: list[str] = Field(description="What is wrong, for people")
 
 
 class JobView(BaseModel):

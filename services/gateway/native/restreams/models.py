@@ -7,11 +7,11 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, WithJsonSchema, field_validator
 
+from services.gateway.domain.restreams.values import RATE
 from services.gateway.http.bodies import ExactSeconds, no_boolean
 from shared.messages.restreams import HIGHEST, MOST_ITEMS, MOST_RANGES, MOST_TARGETS, WIDEST, Corner, State, TargetState
 
 Url = Annotated[str, StringConstraints(min_length=1, max_length=2048)]
-RATE: Final = r"^[0-9]{1,6}( ?/ ?[0-9]{1,6}|\.[0-9]{1,12})?$"
 
 
 def _rate(value: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import Final
 from nats.js import JetStreamContext
 from pydantic import Field
 
-from services.gateway.http.problems import ApiError
+from services.gateway.domain.errors import Denied, StateConflict
 from shared.clock import Clock
 from shared.following import Following
 from shared.kv import Bucket, Change, Conflict
@@ -41,7 +41,7 @@ class UsedRandom(Record):
     at_ms: Millis
 
 
-class Refused(Exception):  # noqa: N818  what it is for the caller
+class Refused(Denied):
     """The request is not signed as it must be; the message is for people."""
 
 
@@ -101,9 +101,9 @@ class CdnAccounts:
         self._window = window
 
     async def create(self, account: str, name: str, key: str | None = None) -> str:
-        """Make an account and give its key, told here only; ApiError 409 when the name is taken, or there are 100."""
+        """Make an account and give its key, told here only; StateConflict when the name is taken, or there are 100."""
         if len(await self.all_of(account)) >= MOST:
-            raise ApiError(409, f"an account has at most {MOST} accounts of the CDNetworks API")
+            raise StateConflict(f"an account has at most {MOST} accounts of the CDNetworks API")
         key = key or secrets.token_hex(16)
         record = CdnAccount(
             account=account,
@@ -114,7 +114,7 @@ class CdnAccounts:
         try:
             await self._bucket.create(f"cdn.{_digest(name)}", record)
         except Conflict as error:
-            raise ApiError(409, "account: this name is taken") from error
+            raise StateConflict("account: this name is taken") from error
         await self.index.refresh()
         return key
 

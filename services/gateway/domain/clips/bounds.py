@@ -1,0 +1,66 @@
+"""Where a job's recording begins and ends, by both clocks."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from fractions import Fraction
+from typing import Final
+
+from nats.js import JetStreamContext
+
+from services.gateway.domain.clips.window import Recording
+from services.gateway.domain.errors import invalid
+from shared.clock import Clock
+from shared.kv import Bucket
+from shared.media.timeline import place
+from shared.messages.jobs import EventClock, JobRecord, clock_key
+from shared.messages.media import SegmentWritten
+
+REMEMBERED_CLOCKS: Final = 10_000
+
+
+class Bounds:
+    """Reads the times of recordings, which are kept for `retention` after their end."""
+
+    def __init__(self, jetstream: Callable[[], JetStreamContext], retention: timedelta, clock: Clock) -> None:
+        self._clocks = Bucket(jetstream, "sessions", EventClock)
+        self._retention = retention
+        self._clock = clock
+        self._first_frames: OrderedDict[str, int] = OrderedDict()
+
+    async def of(self, job: JobRecord, last: SegmentWritten | None) -> Recording:
+        """Return a recording's times; Invalid when nothing was published, or it is no longer kept."""
+        first = await self.first_frame(job.account, job.event)
+        if first is None:
+            raise invalid("", "nothing has been published to this job yet", code="STREAM_NOT_STARTED")
+        now = self._clock.now_ms()
+        publishing = not job.ended and (bool(job.open_sessions) or job.media_end_ms is None)
+        live = not job.ended and job.state != "waiting"
+        end = now if publishing else job.finished_ms or job.media_end_ms or now
+        if not live and now - end > self._retention / timedelta(milliseconds=1):
+            raise invalid("", "the recording of this job is no longer kept", code="RECORDING_EXPIRED")
+        return self._up_to(Recording(job.created_ms, first, end, Fraction(0), live, publishing), last)
+
+    def _up_to(self, recording: Recording, last: SegmentWritten | None) -> Recording:
+        """Say in stream time where the recording ends; an encoder's clock and ours part within hours."""
+        if last is None:
+            return replace(recording, stream_end=Fraction(recording.end_ms - recording.first_frame_ms, 1000))
+        placed = place(last)
+        end_ms = max(recording.end_ms, int(placed.wall_end * 1000))
+        since = Fraction(end_ms, 1000) - placed.wall_end if recording.publishes else Fraction(0)
+        return replace(recording, end_ms=end_ms, stream_end=placed.end + max(since, Fraction(0)))
+
+    async def first_frame(self, account: str, event: str) -> int | None:
+        """Read when the event's first frame came; it never changes."""
+        if found := self._first_frames.get(event):
+            return found
+        stored = await self._clocks.get(clock_key(account, event))
+        if stored is None:
+            return None
+        self._first_frames[event] = stored.value.first_frame_ms
+        if len(self._first_frames) > REMEMBERED_CLOCKS:
+            self._first_frames.popitem(last=False)
+        return stored.value.first_frame_ms

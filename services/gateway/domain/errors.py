@@ -1,0 +1,82 @@
+"""Why the domain refuses: a branch of the tree in shared/errors.py, without a word of HTTP.
+
+```
+Rejected
+├── Invalid       fields are wrong: which, and why
+├── NotFound      the account has no such thing
+│   └── NotReady  it is not there yet; another look in a moment may find it
+├── StateConflict the state of what is there does not allow it
+├── TooLarge      more than can be taken at once
+├── TooMany       a limit of the account; carries when to come again
+└── Denied        the caller may not do this
+```
+The API that was called says it in its own dialect: http/problems.py for /v1, facades/<vendor>/errors.py for the others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import NamedTuple
+
+from shared.errors import Rejected
+
+
+class Fault(NamedTuple):
+    """What is wrong with one field, by the name that the asker knows; an empty name is the request as a whole."""
+
+    field: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.why}" if self.field else self.why
+
+
+class Invalid(Rejected):
+    """Fields are wrong; the message tells the first. `code` is for programs."""
+
+    def __init__(self, *faults: Fault, code: str = "") -> None:
+        super().__init__(str(faults[0]))
+        self.faults: Sequence[Fault] = faults
+        self.code = code
+
+
+class NotFound(Rejected):
+    """The account has no such thing."""
+
+
+class NotReady(NotFound):
+    """The thing is not there yet; look again after `wait`."""
+
+    wait = timedelta(seconds=1)
+
+
+class StateConflict(Rejected):
+    """The state of what is there does not allow what is asked."""
+
+
+class TooLarge(Rejected):
+    """More than can be taken at once."""
+
+
+class TooMany(Rejected):
+    """A limit of the account or of its network is reached; come again after `wait`."""
+
+    def __init__(self, code: str, message: str, wait: timedelta) -> None:
+        super().__init__(message)
+        self.code = code
+        self.wait = wait
+
+
+class Denied(Rejected):
+    """The caller may not do this."""
+
+
+def invalid(field: str, why: str, *, code: str = "") -> Invalid:
+    """Return the error for one wrong field."""
+    return Invalid(Fault(field, why), code=code)
+
+
+def no_such(what: str) -> NotFound:
+    """Return the error for an id that the account has nothing of."""
+    return NotFound(f"there is no such {what}")

@@ -1,0 +1,1 @@
+"""The files that clips were delivered to."""

@@ -1,0 +1,50 @@
+"""The library: the files that clips were delivered to, below DATA_DIR/library or in the store."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Iterator
+
+from services.gateway.domain.errors import no_such
+from services.gateway.domain.soon import soon
+from shared.bus import Outbox
+from shared.clock import Clock
+from shared.messages.exports import LibraryDelete
+from shared.store.library import Library, LibraryFile
+
+
+class LibraryFiles:
+    """Finds an account's files, reads them and has them deleted."""
+
+    def __init__(self, library: Library, outbox: Outbox, clock: Clock) -> None:
+        self._library = library
+        self._outbox = outbox
+        self._clock = clock
+
+    async def page(self, account: str, after: str, count: int) -> list[LibraryFile]:
+        """List up to `count` files by name, behind a name."""
+        return await asyncio.to_thread(self._library.page, account, after, count)
+
+    async def get(self, account: str, name: str) -> LibraryFile:
+        """Find a file; NotFound."""
+        file = await asyncio.to_thread(self._library.look, account, name)
+        if file is None:
+            raise no_such("file")
+        return file
+
+    def read(self, file: LibraryFile, offset: int, length: int, *, chunk: int) -> Iterator[bytes]:
+        """Read a file's bytes; ObjectMissing when it has been replaced. Blocks."""
+        return self._library.read(file, offset, length, chunk=chunk)
+
+    async def delete(self, account: str, name: str) -> bool:
+        """Have a file removed, and tell whether that is done already; NotFound."""
+        await self.get(account, name)
+        file = hashlib.sha256(name.encode()).hexdigest()[:32]
+        now = self._clock.now_ms()
+        await self._outbox.emit(LibraryDelete(account=account, file=file, file_name=name, at_ms=now))
+
+        async def is_gone() -> bool:
+            return await asyncio.to_thread(self._library.look, account, name) is None
+
+        return await soon(is_gone)

@@ -1,0 +1,36 @@
+"""Deleting what was recorded: only what nothing needs any more."""
+
+from __future__ import annotations
+
+from services.gateway.domain.clips.clips import Clips
+from services.gateway.domain.errors import StateConflict
+from services.gateway.domain.jobs.jobs import Jobs
+from shared.clock import Clock
+
+ALWAYS_MS = 10**15
+
+
+class Recordings:
+    """Deletes jobs with their recordings, and ranges of recordings, unless a clip in work needs them."""
+
+    def __init__(self, jobs: Jobs, clips: Clips, clock: Clock) -> None:
+        self._jobs = jobs
+        self._clips = clips
+        self._clock = clock
+
+    async def delete_job(self, account: str, job: str) -> None:
+        """Remove a job that has ended, with its recording; NotFound or StateConflict."""
+        await self._check_free(account, job, 0, ALWAYS_MS)
+        await self._jobs.delete(account, job)
+
+    async def delete(self, account: str, job: str, from_ms: int | None, to_ms: int | None) -> None:
+        """Have a range deleted, by wall clock; of a live job only what is past. NotFound or StateConflict."""
+        found = await self._jobs.get(account, job)
+        if not found.ended and (to_ms is None or to_ms > self._clock.now_ms()):
+            raise StateConflict(f"the job is {found.state}: to must lie in the past")
+        await self._check_free(account, job, from_ms or 0, ALWAYS_MS if to_ms is None else to_ms)
+        await self._jobs.delete_recording(found, from_ms, to_ms)
+
+    async def _check_free(self, account: str, job: str, from_ms: int, to_ms: int) -> None:
+        if await self._clips.in_work(account, job, from_ms, to_ms):
+            raise StateConflict("a clip of it is in work: wait, or cancel it")

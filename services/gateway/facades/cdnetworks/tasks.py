@@ -1,0 +1,77 @@
+"""What a call asks for, ordered: the tasks that are known, and a word about those that are not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from services.gateway.domain.errors import NotFound, invalid
+from services.gateway.domain.receivers import Receivers
+from services.gateway.domain.restreams.restreams import Restreams
+from services.gateway.facades.cdnetworks.models import ForwardRequest
+from services.gateway.facades.cdnetworks.translate import Translator
+from services.gateway.http.bodies import Malformed, parse_json, plain
+from services.gateway.http.problems import faults_of
+from shared.secrets import Vault
+
+
+class Tasks:
+    """Orders restreams as the CDNetworks API asks for them."""
+
+    def __init__(self, restreams: Restreams, receivers: Receivers, vault: Vault) -> None:
+        self._restreams = restreams
+        self._receivers = receivers
+        self._vault = vault
+
+    def now_ms(self) -> int:
+        """Return the present, ms since the epoch."""
+        return self._restreams.now_ms()
+
+    async def obey(self, account: str, body: bytes) -> list[str]:
+        """Order what is asked, and return what could not be, because there is no such task.
+
+        Invalid when nothing could, NotFound, TooMany, TooLarge.
+        """
+        raw = _read(body)
+        asked = _model(raw)
+        restreams = self._restreams
+        translator = Translator(
+            account, restreams.parts, self._vault, self._receivers, restreams.command, self.now_ms()
+        )
+        commands = translator.commands(asked, raw)
+        known, unknown = [], []
+        for position, (command, task) in enumerate(zip(commands, asked.list, strict=True)):
+            if command.verb in {"stop", "update"} and not await self._is_known(account, command.restream):
+                which = f": {task.id}" if len(commands) > 1 else ""
+                unknown.append(f"list[{position}].id: there is no such task{which}")
+                continue
+            known.append(command)
+        if not known:
+            raise invalid("", "; ".join(unknown))
+        await restreams.order(*known)
+        return unknown
+
+    async def _is_known(self, account: str, restream: str) -> bool:
+        try:
+            await self._restreams.find(account, restream)
+        except NotFound:
+            return False
+        return True
+
+
+def _read(body: bytes) -> dict[str, Any]:
+    try:
+        raw = plain(parse_json(body))
+    except Malformed as error:
+        raise invalid("", str(error)) from error
+    if not isinstance(raw, dict):
+        raise invalid("", "the body must be a JSON object")
+    return raw
+
+
+def _model(raw: dict[str, Any]) -> ForwardRequest:
+    try:
+        return ForwardRequest.model_validate(raw)
+    except ValidationError as error:
+        raise faults_of(error.errors(include_url=False, include_input=False)) from error

@@ -1,0 +1,1 @@
+"""Accounts of the CDNetworks API in /v1."""

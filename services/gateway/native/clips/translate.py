@@ -1,0 +1,44 @@
+"""From Brightcove's body to what the domain knows of a clip."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from services.gateway.domain.clips.clips import NewClip, Receiver
+from services.gateway.domain.clips.window import ClipRange, Clock, Names
+from services.gateway.domain.errors import invalid
+from services.gateway.native.clips.models import ClipsAsk, NotificationAsk, Output
+
+FAMILIES: Final[tuple[tuple[Clock, str, str], ...]] = (
+    ("stream", "stream_start_time", "stream_end_time"),
+    ("wall", "start_time", "end_time"),
+)
+
+
+def clips_of(asked: ClipsAsk) -> list[NewClip]:
+    """Return what is asked for, an output each; Invalid when one names points of two clocks."""
+    shared = _receivers("", asked.notifications)
+    clips: list[NewClip] = []
+    for position, output in enumerate(asked.outputs):
+        field = f"outputs[{position}]"
+        own = _receivers(f"{field}.", output.notifications)
+        clips.append(NewClip(field, output.label, range_of(output, f"{field}."), (*own, *shared)))
+    return clips
+
+
+def range_of(output: Output, prefix: str = "") -> ClipRange:
+    """Return the range that an output asks for; Invalid when it names points of two clocks."""
+    used = [f for f in FAMILIES if getattr(output, f[1]) is not None or getattr(output, f[2]) is not None]
+    if len(used) > 1:
+        mixed = [name for family in used for name in family[1:] if getattr(output, name) is not None]
+        raise invalid(f"{prefix}{mixed[-1]}", f"{' and '.join(mixed)} cannot be mixed")
+    if not used:
+        return ClipRange(duration=output.duration, wait=output.wait)
+    clock, start, end = used[0]
+    return ClipRange(
+        clock, getattr(output, start), getattr(output, end), output.duration, output.wait, Names(start, end)
+    )
+
+
+def _receivers(prefix: str, asked: list[NotificationAsk]) -> list[Receiver]:
+    return [Receiver(f"{prefix}notifications[{n}].url", one.url, one.event) for n, one in enumerate(asked)]

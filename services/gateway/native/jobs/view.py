@@ -1,0 +1,121 @@
+"""A live job as its client sees it."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from services.gateway.delivery.tokens import playback_url
+from services.gateway.domain.jobs.jobs import Jobs
+from services.gateway.domain.jobs.publishers import Publisher
+from services.gateway.http.public_url import PublicUrl
+from services.gateway.identity.auth import Caller
+from services.gateway.native.jobs.models import JobView, PublisherView, StateEntry
+from shared.clock import Clock
+from shared.logging import get_logger
+from shared.messages.jobs import JobRecord
+from shared.reachable import in_url
+from shared.secrets import SecretUnreadable, Vault
+
+log = get_logger()
+
+
+class IngestServer(NamedTuple):
+    """Where encoders publish. Without a `host`, at that of the public URL, or else at the one that is bound."""
+
+    host: str
+    bound: str
+    rtmp_port: int
+    srt_port: int
+
+
+class JobViews:
+    """Shows jobs; secrets only to those who may write jobs."""
+
+    def __init__(self, jobs: Jobs, ingest: IngestServer, public: PublicUrl, vault: Vault, clock: Clock) -> None:
+        self._jobs = jobs
+        self._ingest = ingest
+        self._public = public
+        self._vault = vault
+        self._clock = clock
+
+    @property
+    def ingest_host(self) -> str:
+        """The host that encoders connect to, with brackets round an IPv6 address."""
+        return in_url(self._ingest.host or self._public.host or self._ingest.bound)
+
+    def brief(self, caller: Caller, job: JobRecord) -> JobView:
+        """Show a job without its publishers, for a list."""
+        shown = JobView(
+            **{k: v for k, v in job.fields.items() if k not in JobView.model_fields},
+            id=job.event,
+            name=job.name,
+            state=job.state,
+            state_history=[StateEntry(state=c.state, timestamp=c.at_ms) for c in job.history],
+            account_id=job.account,
+            static=job.static,
+            stream_url=f"rtmp://{self.ingest_host}:{self._ingest.rtmp_port}/live",
+            playback_url=self._playback(job, "index"),
+            playback_url_dvr=self._playback(job, "dvr"),
+            created_at=job.created_ms,
+            modified_at=job.changed_ms,
+            finished_at=job.finished_ms,
+            reconnect_time=job.reconnect_time_s,
+            event_length=job.event_length_s,
+            live_dvr_sliding_window_duration=job.dvr_window_s or None,
+        )
+        if caller.may("jobs:write"):
+            self._show_secrets(job, shown)
+        return shown
+
+    async def whole(self, caller: Caller, job: JobRecord) -> JobView:
+        """Show a job with what its publishers do."""
+        shown = self.brief(caller, job)
+        shown.publishers = [publisher_view(one) for one in await self._jobs.publishers.of(job.account, job.event)]
+        return shown
+
+    def _playback(self, job: JobRecord, kind: Literal["index", "dvr"]) -> str:
+        return playback_url(self._vault, self._clock, self._public.base, job.account, job.event, kind=kind)
+
+    def _show_secrets(self, job: JobRecord, shown: JobView) -> None:
+        """Add stream key and passphrase; without them when they were stored under another SECRET_KEY."""
+        try:
+            shown.stream_name = self._jobs.stream_key(job)
+            passphrase = self._jobs.passphrase(job)
+        except SecretUnreadable:
+            log.warning("job.secrets.unreadable", event_id=job.event)
+            return
+        query = f"streamid={job.event}&passphrase={passphrase}&pbkeylen=16"
+        shown.srt_url = f"srt://{self.ingest_host}:{self._ingest.srt_port}?{query}"
+
+
+def publisher_view(publisher: Publisher) -> PublisherView:
+    """Show a publisher."""
+    status = publisher.status
+    return PublisherView(
+        session=status.session,
+        state=publisher.state,
+        protocol=status.protocol,
+        peer=status.peer,
+        connected_at=status.since_ms,
+        updated_at=status.updated_ms,
+        ended_at=status.ended_ms,
+        reason=status.reason,
+        video_codec=status.video_codec or None,
+        audio_codec=status.audio_codec or None,
+        width=status.width or None,
+        height=status.height or None,
+        frame_rate=status.frame_rate or None,
+        sample_rate=status.sample_rate or None,
+        channels=status.channels or None,
+        bitrate=status.bitrate,
+        bytes=status.bytes,
+        frames=status.frames,
+        keyframes=status.keyframes,
+        last_keyframe_at=status.last_keyframe_ms,
+        jumps=status.jumps,
+        damaged_frames=status.damaged_frames,
+        dropped_frames=status.dropped_frames,
+        lost_packets=status.lost_packets,
+        unsupported=list(status.unsupported),
+        warnings=list(status.warnings),
+    )

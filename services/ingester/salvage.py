@@ -100,10 +100,11 @@ class Salvage:
     async def _look(self, stored: Stored[SessionRecord]) -> None:
         session = stored.value
         holder = await self.leases.holder(session.account, session.event, session.session)
-        gone = holder == "dead" or (session.holder is not None and self.leases.is_dead(session.holder))
-        if holder == "lives" and not gone:
+        if holder == "lives":
             self.unheld_since_ns.pop(session.session, None)
-        elif gone or self._unheld_for_long(session):
+            return
+        gone = holder == "dead" or (session.holder is not None and self.leases.is_dead(session.holder))
+        if gone or self._unheld_for_long(session):
             await self._take_over(stored, gone=gone)
 
     def _unheld_for_long(self, session: SessionRecord) -> bool:
@@ -113,22 +114,30 @@ class Salvage:
         return now_ns - since_ns > (ELSEWHERE_S if lives_here else UNHELD_S) * 1e9
 
     async def _take_over(self, stored: Stored[SessionRecord], *, gone: bool) -> None:
-        """End a session at an epoch of this instance's own, which keeps its holder, should it live, from writing on."""
+        """End a session at an epoch of this instance's own, which keeps its holder, should it live, from writing on.
+
+        The record goes on naming the holder: whether its files may be cut is asked of it, also when this one dies here.
+        """
         session = stored.value
-        folder = self.store.begin(f"live/{session.event}/{session.session}/{session.track}/x").parent
-        if not any(folder.iterdir()) and not self._away_for_long(session):
+        folder, empty = await asyncio.to_thread(self._folder, session)
+        if empty and not self._away_for_long(session):
             return
         epoch = await self.leases.claim(session.account, session.event, session.session)
         if epoch is None:
             return
         try:
-            claimed = session.model_copy(update={"epoch": epoch, "holder": self.leases.me})
+            claimed = session.model_copy(update={"epoch": epoch})
             await self.records.sessions.replace(stored, claimed)
             if not gone and await self.leases.holder(session.account, session.event, session.session) != "unknown":
                 return  # its holder is back: it finds the epoch passed, and says that it goes on
             await self._end(claimed, folder, epoch, gone=gone)
         finally:
             await self.leases.unclaim(session.account, session.event, session.session)
+
+    def _folder(self, session: SessionRecord) -> tuple[Path, bool]:
+        """Give where a session's files lie on this machine, and whether there are none."""
+        folder = self.store.begin(f"live/{session.event}/{session.session}/{session.track}/x").parent
+        return folder, not any(folder.iterdir())
 
     async def _end(self, session: SessionRecord, folder: Path, epoch: int, *, gone: bool) -> None:
         feed = Feed(session, self.records, self.outbox, self.store, self.clock, recovered=True, held=lambda: epoch)

@@ -268,6 +268,50 @@ async def test_a_session_without_a_lease_gets_the_time_to_write_it_again(nats: N
         assert [message.channel for message in spy.sent] == ["live.session.started", "live.session.ended"]
 
 
+async def test_a_salvager_that_is_killed_leaves_a_writer_that_may_live_its_files(
+    nats: NatsServer, tmp_path: Path
+) -> None:
+    """The writer is frozen, and without a lease; another ingester is killed while it ends the session."""
+    async with connected(nats.url) as js:
+        event, session, clock, known = new_id(), new_id(), SteppedClock(), records(js)
+        store, writer, killed = LocalStore(tmp_path), leases(js, "a"), leases(js, "b")
+        writer.me = writer.me.model_copy(update={"machine": "another numbering"})
+        killed.me = killed.me.model_copy(update={"pid": await asyncio.to_thread(dead_process)})
+        folder = store.begin(f"live/{event}/{session}/primary-1/x").parent
+        Recorded(folder).run("flv", pieces(encode(tmp_path / "source.flv", seconds=5, gop=30).read_bytes()))
+        newest = max(folder.glob("*.m4s"))
+        newest.write_bytes(newest.read_bytes()[:-10])  # its last part is being written
+        files = {path.name: path.read_bytes() for path in folder.iterdir()}
+        record = begun(session, event).model_copy(update={"holder": writer.me})
+        await known.sessions.create(f"{ACCOUNT}.{event}.{session}", record)
+
+        def salvage(held: Leases, spy: Spy) -> Salvage:
+            return Salvage(lambda: js, known, held, spy, store, clock, frozenset)  # type: ignore[arg-type]
+
+        def die(_message: Message) -> None:
+            raise KeyError("killed")
+
+        first, second = Spy(), Spy()
+        first.look = die
+        before, after = salvage(killed, first), salvage(leases(js, "c"), second)
+        await before.run_once()
+        clock.pass_ms(int(RENEW_S * 2000) + 1)
+        with pytest.raises(KeyError):
+            await before.run_once()
+        await after.run_once()
+        assert not second.sent, "the writer gets its time anew"
+        await writer.take(ACCOUNT, event, session)
+        clock.pass_ms(60_000)
+        await after.run_once()
+        assert not second.sent, "its lease says that it lives"
+        await writer.release(ACCOUNT, event, session)
+        await after.run_once()
+        clock.pass_ms(int(RENEW_S * 2000) + 1)
+        await after.run_once()
+        assert [m.channel for m in second.sent][-1] == "live.session.ended"
+        assert {name: (folder / name).read_bytes() for name in files} == files
+
+
 def info(store: MediaStore, prefix: str, sequence: int, data: bytes = b"bytes") -> SegmentInfo:
     path = store.begin(f"{prefix}/{sequence:08d}.m4s")
     path.write_bytes(data)

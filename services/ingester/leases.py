@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from services.ingester.holders import Holders
 from services.ingester.refusals import taken
@@ -21,8 +21,8 @@ RENEW_S: Final = 5.0
 AGAIN_S: Final = 1.0
 """After a failed renewal: the broker may be back any moment, and others wait for this one to show up."""
 TRIES: Final = 3
-SILENT_S: Final = 3.0
-"""So long a holder that did not answer is not asked again: one publisher is looked at twice."""
+SILENT_S: Final = 2.0
+"""So long a holder that did not answer, and does not renew, is not asked again: one publisher is looked at twice."""
 
 
 class Lease(Holder):
@@ -42,13 +42,21 @@ class _Held:
     epoch: int
 
 
+class _Silence(NamedTuple):
+    """The write of a lease whose holder did not answer: it has given no sign of life since."""
+
+    token: str
+    revision: int
+    until: float
+
+
 class Leases:
     """Takes, renews and releases this instance's leases. While the broker is away, recording goes on without."""
 
     def __init__(self, bucket: Bucket[Lease], instance: str, host: str, holders: Holders | None = None) -> None:
         self._bucket = bucket
         self._holders = holders
-        self._silent: dict[str, tuple[str, float]] = {}  # by lease: whose holder did not answer, and until when
+        self._silent: dict[str, _Silence] = {}  # by lease
         self.me = Holder.here(instance, host)
         self._held: dict[str, _Held] = {}
         self._lost: Callable[[str], None] = lambda _session: None
@@ -75,7 +83,7 @@ class Leases:
             for _ in range(TRIES):
                 try:
                     stored = await self._bucket.get(key)
-                    if stored is not None and await self._is_held(key, stored.value):
+                    if stored is not None and await self._is_held(stored):
                         raise taken()
                     held.epoch = await self._write(key, stored, held.lease)
                     break
@@ -105,7 +113,7 @@ class Leases:
         """Tell whether a live instance other than this one holds an event; Unavailable."""
         key = f"{account}.{event}"
         stored = await self._bucket.get(key)
-        return stored is not None and await self._is_held(key, stored.value)
+        return stored is not None and await self._is_held(stored)
 
     async def release(self, account: str, event: str, session: str) -> None:
         """Give an event up, when the session still holds it."""
@@ -139,24 +147,26 @@ class Leases:
     def _is_foreign(self, lease: Lease) -> bool:
         return lease.token != self.me.token and not self.is_dead(lease)
 
-    async def _is_held(self, key: str, lease: Lease) -> bool:
+    async def _is_held(self, stored: Stored[Lease]) -> bool:
         """Tell whether another instance has a lease and lives: by looking, or by asking it.
 
         Whoever writes over the lease of one that does not answer does so by compare-and-set: if it has renewed it
         meanwhile, it is asked again.
         """
+        key, lease = stored.key, stored.value
         if not self._is_foreign(lease):
             return False
         if self._holders is None or not lease.token:
             return True
-        now = asyncio.get_running_loop().time()
-        token, until = self._silent.get(key, ("", 0.0))
-        if token == lease.token and now < until:
+        now, known = asyncio.get_running_loop().time(), self._silent.get(key)
+        if known and (known.token, known.revision) == (lease.token, stored.revision) and now < known.until:
             return False
         if await self._holders.holds(lease.token, key):
             return True
         log.warning("lease.holder.silent", lease=key, instance=lease.instance, session=lease.session)
-        self._silent = {k: v for k, v in self._silent.items() if v[1] > now} | {key: (lease.token, now + SILENT_S)}
+        now = asyncio.get_running_loop().time()
+        self._silent = {k: v for k, v in self._silent.items() if v.until > now}
+        self._silent[key] = _Silence(lease.token, stored.revision, now + SILENT_S)
         return False
 
     def _lease(self, session: str) -> Lease:

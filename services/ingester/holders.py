@@ -19,8 +19,14 @@ from nats.errors import NoRespondersError
 from shared.errors import Unavailable
 from shared.subjects import holder_subject
 
-ANSWER_S: Final = 1.0
-AGAIN_S: Final = 0.1
+QUESTIONS: Final = 2
+SLICES: Final = 10
+SLICE_S: Final = 0.1
+SILENCE_S: Final = QUESTIONS * SLICES * SLICE_S
+"""Longer than a process under load was seen to stand still (1.5 s), and shorter than an encoder has patience."""
+LATE_S: Final = 0.2
+"""A slice that ends later than by so much does not count."""
+REQUEST_S: Final = 60.0
 HOLDS, FREE = b"holds", b"free"
 
 
@@ -32,27 +38,42 @@ class Holders:
         self._reconnects = 0
 
     async def holds(self, token: str, key: str) -> bool:
-        """Ask a holder whether it has a lease; False when it says no, or nothing for a second.
+        """Ask a holder whether it has a lease; False when it says no, or nothing to two questions, a second each.
 
         Nobody to hear the question may mean that the holder is just coming back to the broker as this one is: then
         it is taken to have it. Unavailable without the broker.
         """
-        loop, connection = asyncio.get_running_loop(), self._connection()
-        until = loop.time() + ANSWER_S
-        while (left := until - loop.time()) > 0:
-            try:
-                answer = await connection.request(holder_subject(token), key.encode(), timeout=left)
-            except NoRespondersError:
-                await asyncio.sleep(min(AGAIN_S, left))
-            except TimeoutError:
-                break
-            except (NatsError, OSError) as error:
-                raise Unavailable(f"a holder could not be asked: {type(error).__name__}") from error
-            else:
-                return bytes(answer.data) != FREE
+        connection = self._connection()
+        for _ in range(QUESTIONS):
+            answer = await self._ask(connection, token, key)
+            if answer is not None:
+                return answer != FREE
         if not connection.is_connected:
             raise Unavailable("a holder could not be asked: no connection")
         return not self._is_settled()
+
+    async def _ask(self, connection: Client, token: str, key: str) -> bytes | None:
+        """Ask, and again while nobody hears it; None after a second in which this process was awake.
+
+        The second is counted in slices. One that ends late does not count: this process stood still, and an answer
+        may have come meanwhile that it has not read. How long that may go on is for the caller to say.
+        """
+        loop = asyncio.get_running_loop()
+        silent, question = 0, _put(connection, token, key)
+        try:
+            while silent < SLICES:
+                began = loop.time()
+                await asyncio.wait({question}, timeout=SLICE_S)
+                if question.done() and (answer := _answer(question)) is not None:
+                    return answer
+                if question.done():  # nobody has heard it
+                    await asyncio.sleep(SLICE_S - min(loop.time() - began, SLICE_S))
+                    question = _put(connection, token, key)
+                if loop.time() - began < SLICE_S + LATE_S:
+                    silent += 1
+        finally:
+            question.cancel()
+        return None
 
     def note(self) -> None:
         """Remember that the connection has been there for a while; now and then."""
@@ -77,3 +98,17 @@ class Holders:
         finally:
             with contextlib.suppress(NatsError, OSError):
                 await subscription.unsubscribe()
+
+
+def _put(connection: Client, token: str, key: str) -> asyncio.Task[Msg]:
+    return asyncio.create_task(connection.request(holder_subject(token), key.encode(), timeout=REQUEST_S))
+
+
+def _answer(question: asyncio.Task[Msg]) -> bytes | None:
+    """Give what was answered; None when nobody heard the question. Unavailable when it could not be put."""
+    try:
+        return bytes(question.result().data)
+    except (NoRespondersError, TimeoutError):
+        return None
+    except (NatsError, OSError) as error:
+        raise Unavailable(f"a holder could not be asked: {type(error).__name__}") from error

@@ -18,6 +18,8 @@ from shared.tasks import beside
 
 log = get_logger()
 RENEW_S: Final = 5.0
+BEAT_S: Final = 0.5
+STOOD_S: Final = 1.0
 AGAIN_S: Final = 1.0
 """After a failed renewal: the broker may be back any moment, and others wait for this one to show up."""
 TRIES: Final = 3
@@ -190,7 +192,7 @@ class Leases:
     async def _renew(self) -> None:
         pause = RENEW_S
         while True:
-            await asyncio.sleep(pause)
+            await _pause(pause)
             try:
                 if self._holders is not None:
                     self._holders.note()
@@ -218,3 +220,14 @@ class Leases:
         elif stored is None or stored.value.session != held.lease.session:
             log.info("lease.taken_again", lease=key, session=held.lease.session)
             self._back(held.lease.session)
+
+
+async def _pause(seconds: float) -> None:
+    """Wait; no longer once this process is awake after it stood still: others may have asked it in vain."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + seconds
+    while (left := until - loop.time()) > 0:
+        due = loop.time() + min(left, BEAT_S)
+        await asyncio.sleep(due - loop.time())
+        if loop.time() - due > STOOD_S:
+            return

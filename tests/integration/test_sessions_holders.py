@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
 import pytest
 from nats.js import JetStreamContext
 
@@ -15,18 +23,15 @@ from tests.support.recordings import connected, until
 from tests.support.shared_bus import new_id
 
 ACCOUNT = "main"
+STALL_S = 1.5
+"""Seen with a loaded machine. Whoever stands still for so long lives."""
 
 
-def leases(js: JetStreamContext, instance: str) -> Leases:
+def leases(js: JetStreamContext, instance: str, made: type[Holders] = Holders) -> Leases:
     """Make an instance on a machine of its own, which asks and can be asked."""
-    made = Leases(
-        Bucket(lambda: js, "leases", Lease),
-        instance,
-        f"host-{instance}",
-        Holders(lambda: js._nc),
-    )
-    made.me = made.me.model_copy(update={"machine": f"machine of {instance}"})
-    return made
+    held = Leases(Bucket(lambda: js, "leases", Lease), instance, f"host-{instance}", made(lambda: js._nc))
+    held.me = held.me.model_copy(update={"machine": f"machine of {instance}"})
+    return held
 
 
 async def test_a_holder_that_did_not_answer_and_has_renewed_since_is_asked_again(
@@ -48,3 +53,129 @@ async def test_a_holder_that_did_not_answer_and_has_renewed_since_is_asked_again
             with pytest.raises(Rejected):
                 await b.take(ACCOUNT, event, new_id())
         assert await b.holder(ACCOUNT, event, session) == "lives"
+
+
+class Noisy(Holders):
+    """Before it answers, does what a test wants."""
+
+    before: Callable[[], None] = staticmethod(lambda: None)
+
+    @asynccontextmanager
+    async def answering(self, token: str, has: Callable[[str], bool]) -> AsyncIterator[None]:
+        def heard(key: str) -> bool:
+            self.before()
+            return has(key)
+
+        async with super().answering(token, heard):
+            yield
+
+
+@dataclass
+class Apart:
+    """A holder with a thread and a loop of its own, which can stand still while the others' go on."""
+
+    event: str = field(default_factory=new_id)
+    session: str = field(default_factory=new_id)
+    lost: list[str] = field(default_factory=list)
+    thawed: threading.Event = field(default_factory=threading.Event)
+    _ready: threading.Event = field(default_factory=threading.Event)
+
+    async def _hold(self, url: str, made: type[Holders]) -> None:
+        self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
+        async with connected(url) as js:
+            held = leases(js, "a", made)
+            held.on_lost(self.lost.append)
+            await held.take(ACCOUNT, self.event, self.session)
+            async with held.renewing():
+                self._ready.set()
+                await self._over.wait()
+
+    @contextlib.contextmanager
+    def running(self, url: str, made: type[Holders] = Holders) -> Iterator[Apart]:
+        thread = threading.Thread(target=lambda: asyncio.run(self._hold(url, made)))
+        thread.start()
+        try:
+            assert self._ready.wait(30)
+            yield self
+        finally:
+            self.thawed.set()
+            self._loop.call_soon_threadsafe(self._over.set)
+            thread.join(30)
+
+    def freeze(self, seconds: float | None = None) -> None:
+        """Let its loop stand still for so long, or until it is thawed; returns when it does."""
+        still(self._loop, lambda: self.thawed.wait(seconds))
+
+
+def still(loop: asyncio.AbstractEventLoop, block: Callable[[], object]) -> None:
+    """Let another thread's loop run what blocks it; returns when it stands still."""
+    stands = threading.Event()
+    loop.call_soon_threadsafe(lambda: (stands.set(), block()))
+    assert stands.wait(30)
+
+
+async def test_a_holder_that_stands_still_for_a_while_is_not_replaced(nats: NatsServer) -> None:
+    with Apart().running(nats.url) as holder:
+        async with connected(nats.url) as js:
+            b = leases(js, "b")
+            holder.freeze(STALL_S)
+            with pytest.raises(Rejected):
+                await b.take(ACCOUNT, holder.event, new_id())
+            assert await b.holder(ACCOUNT, holder.event, holder.session) == "lives"
+    assert not holder.lost
+
+
+async def test_one_that_stood_still_while_it_asked_replaces_nobody_who_answered(
+    nats: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer lies there when the asker is awake again, and its time is up."""
+    asker = asyncio.get_running_loop()
+    monkeypatch.setattr(Noisy, "before", staticmethod(lambda: still(asker, lambda: time.sleep(STALL_S))))
+    with Apart().running(nats.url, Noisy) as holder:
+        async with connected(nats.url) as js:
+            b = leases(js, "b")
+            with pytest.raises(Rejected):
+                await b.take(ACCOUNT, holder.event, new_id())
+            assert await b.holder(ACCOUNT, holder.event, holder.session) == "lives"
+    assert not holder.lost
+
+
+@pytest.mark.parametrize("stall_s", [0, STALL_S], ids=["awake", "stalled"])
+async def test_a_holder_that_is_frozen_is_replaced_and_finds_that_out_when_it_is_awake(
+    nats: NatsServer, stall_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also by one that stands still for a part of the time in which it asks."""
+    monkeypatch.setattr(leases_module, "RENEW_S", 3600.0)
+    with Apart().running(nats.url) as holder:
+        async with connected(nats.url) as js:
+            b, session = leases(js, "b"), new_id()
+            holder.freeze()
+            asyncio.get_running_loop().call_later(0.2, time.sleep, stall_s)
+            await b.take(ACCOUNT, holder.event, session)
+            holder.thawed.set()
+            await until(lambda: asyncio.sleep(0, holder.lost))
+            assert await b.holder(ACCOUNT, holder.event, session) == "lives"
+    assert holder.lost == [holder.session]
+
+
+async def test_a_holder_that_is_gone_is_replaced(nats: NatsServer) -> None:
+    with Apart().running(nats.url) as holder:
+        pass
+    async with connected(nats.url) as js:
+        b, session = leases(js, "b"), new_id()
+        await b.take(ACCOUNT, holder.event, session)
+        assert b.epoch(ACCOUNT, holder.event, session)
+
+
+async def test_two_that_come_at_once_for_the_event_of_one_that_is_gone_do_not_replace_each_other(
+    nats: NatsServer,
+) -> None:
+    with Apart().running(nats.url) as holder:
+        pass
+    async with connected(nats.url) as one, connected(nats.url) as two:
+        both = leases(one, "b"), leases(two, "c")
+        async with both[0].renewing(), both[1].renewing():
+            came = await asyncio.gather(
+                *(held.take(ACCOUNT, holder.event, new_id()) for held in both), return_exceptions=True
+            )
+    assert sorted(type(result).__name__ for result in came) == ["NoneType", "PublishRefused"]

@@ -85,13 +85,19 @@ async def download_library_file(request: Request, caller: Reader, name: str) -> 
 async def delete_library_file(request: Request, caller: Writer, name: str) -> Response:
     """Delete a file of the library."""
     deps = deps_of(request)
-    if await asyncio.to_thread(deps.library.look, caller.account, name) is None:
+    seen = await asyncio.to_thread(deps.library.look, caller.account, name)
+    if seen is None:
         raise not_found("file")
     file = hashlib.sha256(name.encode()).hexdigest()[:32]
     now = deps.clock.now_ms()
-    await deps.outbox.emit(LibraryDelete(account=caller.account, file=file, file_name=name, at_ms=now))
+    await deps.outbox.emit(
+        LibraryDelete(
+            account=caller.account, file=file, file_name=name, at_ms=now, version=seen.version,
+            modified_ms=seen.modified_ms,
+        )
+    )  # fmt: skip
 
     async def is_gone() -> bool:
-        return await asyncio.to_thread(deps.library.look, caller.account, name) is None
+        return await asyncio.to_thread(deps.library.look, caller.account, name) != seen
 
     return Response(status_code=204 if await soon(is_gone) else 202)

@@ -30,6 +30,8 @@ from shared.tasks import beside
 
 log = get_logger()
 LOOK_S: Final = 5.0
+# So long after the look before, this process is taken to have stood still.
+STOOD_S: Final = 6 * LOOK_S
 # A session whose files are on another machine is ended once that machine has been away for so long, and so is one whose
 # process lives here, but has not reached the broker.
 ELSEWHERE_S: Final = 60.0
@@ -73,6 +75,8 @@ class Salvage:
     ours: Callable[[], frozenset[str]]
     missing_since_ns: dict[str, int] = field(default_factory=dict)
     unheld_since_ns: dict[str, int] = field(default_factory=dict)
+    now_ns: int = 0
+    """When the look began that is made, or was made last: what passes meanwhile counts with the next one."""
     sessions: OpenSessions = field(init=False)
 
     def __post_init__(self) -> None:
@@ -81,12 +85,17 @@ class Salvage:
     async def run_once(self) -> None:
         """Salvage every dead session that can be; one that cannot hinders no other. Unavailable: nothing is known.
 
-        A lease may be missing because the broker was away: then its holder gets the time to write it again.
+        A lease may be missing because the broker was away: then its holder gets the time to write it again. So it does
+        when this process stood still, perhaps with the whole machine: that was no silence of the holder's.
         """
+        now_ns = self.clock.monotonic_ns()
+        if now_ns - self.now_ns > STOOD_S * 1e9:
+            self._wait_anew()
+        self.now_ns = now_ns
         try:
             await self.sessions.refresh()
         except Unavailable:
-            self.unheld_since_ns.clear()
+            self._wait_anew()
             raise
         for stored in list(self.sessions.stored.values()):
             session = stored.value
@@ -97,21 +106,25 @@ class Salvage:
             except (ReelayError, OSError) as error:
                 log.error("salvage.failed", session=session.session, error=f"{type(error).__name__}: {error}")
 
+    def _wait_anew(self) -> None:
+        self.unheld_since_ns.clear()
+        self.missing_since_ns.clear()
+
     async def _look(self, stored: Stored[SessionRecord]) -> None:
         session = stored.value
         holder = await self.leases.holder(session.account, session.event, session.session)
         if holder == "lives":
             self.unheld_since_ns.pop(session.session, None)
+            self.missing_since_ns.pop(session.session, None)
             return
         gone = holder == "dead" or (session.holder is not None and self.leases.is_dead(session.holder))
         if gone or self._unheld_for_long(session):
             await self._take_over(stored, gone=gone)
 
     def _unheld_for_long(self, session: SessionRecord) -> bool:
-        now_ns = self.clock.monotonic_ns()
-        since_ns = self.unheld_since_ns.setdefault(session.session, now_ns)
+        since_ns = self.unheld_since_ns.setdefault(session.session, self.now_ns)
         lives_here = session.holder is not None and is_local(session.holder)
-        return now_ns - since_ns > (ELSEWHERE_S if lives_here else UNHELD_S) * 1e9
+        return self.now_ns - since_ns > (ELSEWHERE_S if lives_here else UNHELD_S) * 1e9
 
     async def _take_over(self, stored: Stored[SessionRecord], *, gone: bool) -> None:
         """End a session at an epoch of this instance's own, which keeps its holder, should it live, from writing on.
@@ -169,9 +182,8 @@ class Salvage:
         )  # fmt: skip
 
     def _away_for_long(self, session: SessionRecord) -> bool:
-        now_ns = self.clock.monotonic_ns()
-        since = self.missing_since_ns.setdefault(session.session, now_ns)
-        return now_ns - since > ELSEWHERE_S * 1e9
+        since_ns = self.missing_since_ns.setdefault(session.session, self.now_ns)
+        return self.now_ns - since_ns > ELSEWHERE_S * 1e9
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -27,6 +27,8 @@ SILENCE_S: Final = QUESTIONS * SLICES * SLICE_S
 LATE_S: Final = 0.2
 """A slice that ends later than by so much does not count."""
 REQUEST_S: Final = 60.0
+SETTLED_S: Final = 5.0
+"""So long after its own return to the broker, nobody is taken to be away: others come back when they do."""
 HOLDS, FREE = b"holds", b"free"
 
 
@@ -36,6 +38,7 @@ class Holders:
     def __init__(self, connection: Callable[[], Client]) -> None:
         self._connection = connection
         self._reconnects = 0
+        self._since = 0.0  # when this number was seen first
 
     async def holds(self, token: str, key: str) -> bool:
         """Ask a holder whether it has a lease; False when it says no, or nothing to two questions, a second each.
@@ -76,12 +79,16 @@ class Holders:
         return None
 
     def note(self) -> None:
-        """Remember that the connection has been there for a while; now and then."""
-        self._reconnects = self._connection().stats["reconnects"]
+        """See whether the connection is a new one; now and then."""
+        reconnects = self._connection().stats["reconnects"]
+        if reconnects != self._reconnects:
+            self._reconnects, self._since = reconnects, asyncio.get_running_loop().time()
 
     def _is_settled(self) -> bool:
-        """Tell whether the connection is not a new one: after an outage, others come back when they do."""
-        return self._connection().stats["reconnects"] == self._reconnects
+        """Tell whether the connection has been there for a while: after an outage, others come back when they do."""
+        self.note()
+        now = asyncio.get_running_loop().time()
+        return not self._reconnects or now - self._since >= SETTLED_S
 
     @contextlib.asynccontextmanager
     async def answering(self, token: str, has: Callable[[str], bool]) -> AsyncIterator[None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
@@ -23,6 +24,7 @@ STOOD_S: Final = 1.0
 AGAIN_S: Final = 1.0
 """After a failed renewal: the broker may be back any moment, and others wait for this one to show up."""
 TRIES: Final = 3
+STEP_ASIDE_S: Final = 0.1
 SILENT_S: Final = 2.0
 """So long a holder that did not answer, and does not renew, is not asked again: one publisher is looked at twice."""
 
@@ -61,6 +63,7 @@ class Leases:
         self._silent: dict[str, _Silence] = {}  # by lease
         self.me = Holder.here(instance, host)
         self._held: dict[str, _Held] = {}
+        self._taking: Counter[str] = Counter()
         self._lost: Callable[[str], None] = lambda _session: None
         self._back: Callable[[str], None] = lambda _session: None
 
@@ -81,17 +84,28 @@ class Leases:
         """Take an event for a session; PublishRefused while a live instance holds it for another."""
         key = f"{account}.{event}"
         held = _Held(self._lease(session), 0)
-        with contextlib.suppress(Unavailable):  # the broker is away: an encoder at the door counts for more
-            for _ in range(TRIES):
-                try:
-                    stored = await self._bucket.get(key)
-                    if stored is not None and await self._is_held(stored):
-                        raise taken()
-                    held.epoch = await self._write(key, stored, held.lease)
-                    break
-                except Conflict:
-                    continue
-        self._held[key] = held
+        self._taking[key] += 1
+        try:
+            with contextlib.suppress(Unavailable):  # the broker is away: an encoder at the door counts for more
+                held.epoch = await self._take(key, held.lease)
+            self._held[key] = held
+        finally:
+            self._taking -= Counter([key])
+
+    async def _take(self, key: str, lease: Lease) -> int:
+        for _ in range(TRIES):
+            stored = await self._bucket.get(key)
+            if stored is not None and await self._is_held(stored):
+                raise taken()
+            try:
+                return await self._write(key, stored, lease)
+            except Conflict:  # somebody was first, or the read was old: a replica may lag behind
+                await asyncio.sleep(STEP_ASIDE_S)
+        raise taken()
+
+    def _has(self, key: str) -> bool:
+        """Answer who asks: a lease may be written before the answer to its write is here."""
+        return key in self._held or bool(self._taking[key])
 
     async def claim(self, account: str, event: str, session: str) -> int | None:
         """Begin to end a session whose holder is away, and give the epoch; None when another does it. Unavailable."""
@@ -185,7 +199,7 @@ class Leases:
         """Renew what is held every 5 s while the block runs."""
         async with contextlib.AsyncExitStack() as stack:
             if self._holders is not None:
-                await stack.enter_async_context(self._holders.answering(self.me.token, lambda key: key in self._held))
+                await stack.enter_async_context(self._holders.answering(self.me.token, self._has))
             await stack.enter_async_context(beside(self._renew()))
             yield
 
@@ -209,6 +223,8 @@ class Leases:
         stored = await self._bucket.get(key)
         if self._held.get(key) is not held:
             return
+        if stored is not None and stored.revision < held.epoch:
+            return  # a replica that has not heard of the last write yet
         if stored is not None and self._is_foreign(stored.value):
             del self._held[key]
             log.warning("lease.lost", lease=key, session=held.lease.session)

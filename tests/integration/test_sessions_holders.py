@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 import pytest
 from nats.js import JetStreamContext
 
+from services.ingester import holders as holders_module
 from services.ingester import leases as leases_module
 from services.ingester.holders import Holders
 from services.ingester.leases import Lease, Leases
 from shared.errors import Rejected
-from shared.kv import Bucket
+from shared.kv import Bucket, Conflict, Stored
 from tests.support.nats import NatsServer
 from tests.support.recordings import connected, until
 from tests.support.shared_bus import new_id
@@ -27,9 +28,11 @@ STALL_S = 1.5
 """Seen with a loaded machine. Whoever stands still for so long lives."""
 
 
-def leases(js: JetStreamContext, instance: str, made: type[Holders] = Holders) -> Leases:
+def leases(
+    js: JetStreamContext, instance: str, made: type[Holders] = Holders, bucket: Bucket[Lease] | None = None
+) -> Leases:
     """Make an instance on a machine of its own, which asks and can be asked."""
-    held = Leases(Bucket(lambda: js, "leases", Lease), instance, f"host-{instance}", made(lambda: js._nc))
+    held = Leases(bucket or Bucket(lambda: js, "leases", Lease), instance, f"host-{instance}", made(lambda: js._nc))
     held.me = held.me.model_copy(update={"machine": f"machine of {instance}"})
     return held
 
@@ -179,3 +182,95 @@ async def test_two_that_come_at_once_for_the_event_of_one_that_is_gone_do_not_re
                 *(held.take(ACCOUNT, holder.event, new_id()) for held in both), return_exceptions=True
             )
     assert sorted(type(result).__name__ for result in came) == ["NoneType", "PublishRefused"]
+
+
+class Late(Bucket[Lease]):
+    """Its writes arrive, and the answers do when they are let go."""
+
+    go: asyncio.Event
+
+    async def create(self, key: str, value: Lease) -> int:
+        revision = await super().create(key, value)
+        await self.go.wait()
+        return revision
+
+
+async def test_one_whose_write_is_not_answered_yet_holds_what_it_takes(nats: NatsServer) -> None:
+    async with connected(nats.url) as js:
+        event, session = new_id(), new_id()
+        bucket = Late(lambda: js, "leases", Lease)
+        bucket.go = asyncio.Event()
+        b, c = leases(js, "b", bucket=bucket), leases(js, "c")
+        async with b.renewing():
+            taking = asyncio.create_task(b.take(ACCOUNT, event, session))
+            await until(lambda: bucket.get(f"{ACCOUNT}.{event}"))
+            with pytest.raises(Rejected):
+                await c.take(ACCOUNT, event, new_id())
+            bucket.go.set()
+            await taking
+            assert b.epoch(ACCOUNT, event, session)
+
+
+class Contended(Bucket[Lease]):
+    """Somebody else is always first."""
+
+    async def create(self, key: str, value: Lease) -> int:
+        raise Conflict(key)
+
+
+async def test_a_publisher_that_never_gets_the_lease_is_not_let_in(nats: NatsServer) -> None:
+    async with connected(nats.url) as js:
+        event, session = new_id(), new_id()
+        b = leases(js, "b", bucket=Contended(lambda: js, "leases", Lease))
+        with pytest.raises(Rejected):
+            await b.take(ACCOUNT, event, session)
+        assert b.epoch(ACCOUNT, event, session) is None
+
+
+class Lagging(Bucket[Lease]):
+    """Reads from a replica that has not heard of the last writes yet."""
+
+    old: Stored[Lease] | None = None
+
+    async def get(self, key: str) -> Stored[Lease] | None:
+        old, self.old = self.old, None
+        return old or await super().get(key)
+
+
+async def test_a_read_older_than_the_own_write_ends_no_session(
+    nats: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases_module, "RENEW_S", 0.05)
+    async with connected(nats.url) as js:
+        event, session, lost = new_id(), new_id(), list[str]()
+        bucket = Lagging(lambda: js, "leases", Lease)
+        b, c = leases(js, "b", bucket=bucket), leases(js, "c")
+        b.on_lost(lost.append)
+        await c.take(ACCOUNT, event, new_id())
+        old = await bucket.get(f"{ACCOUNT}.{event}")
+        await b.take(ACCOUNT, event, session)  # nobody answers for c
+        epoch, bucket.old = b.epoch(ACCOUNT, event, session) or 0, old
+        async with b.renewing():
+            await until(lambda: asyncio.sleep(0, lost or (b.epoch(ACCOUNT, event, session) or 0) > epoch))
+        assert bucket.old is None
+        assert not lost
+
+
+async def test_who_has_just_come_back_to_the_broker_takes_nobody_for_dead(
+    nats: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one may be just coming back, too. A renewal that goes well at once does not change that."""
+    async with connected(nats.url) as js:
+        event = new_id()
+        b, c = leases(js, "b"), leases(js, "c")
+        await c.take(ACCOUNT, event, new_id())
+        monkeypatch.setattr(leases_module, "RENEW_S", 0.05)
+        async with b.renewing():
+            js._nc.stats["reconnects"] += 1
+            await b.take(ACCOUNT, other := new_id(), session := new_id())
+            taken = b.epoch(ACCOUNT, other, session) or 0
+            await until(lambda: asyncio.sleep(0, (b.epoch(ACCOUNT, other, session) or 0) > taken))
+            with pytest.raises(Rejected):
+                await b.take(ACCOUNT, event, new_id())
+            monkeypatch.setattr(holders_module, "SETTLED_S", 0.0)
+            await b.take(ACCOUNT, event, new_id())

@@ -24,6 +24,7 @@ SLICES: Final = 10
 SLICE_S: Final = 0.1
 SILENCE_S: Final = QUESTIONS * SLICES * SLICE_S
 """Longer than a process under load was seen to stand still (1.5 s), and shorter than an encoder has patience."""
+LIMIT_S: Final = 3 * SILENCE_S
 LATE_S: Final = 0.2
 """A slice that ends later than by so much does not count."""
 REQUEST_S: Final = 60.0
@@ -40,26 +41,30 @@ class Holders:
         self._reconnects = 0
         self._since = 0.0  # when this number was seen first
 
-    async def holds(self, token: str, key: str) -> bool:
+    async def holds(self, token: str, key: str) -> bool | None:
         """Ask a holder whether it has a lease; False when it says no, or nothing to two questions, a second each.
 
-        Nobody to hear the question may mean that the holder is just coming back to the broker as this one is: then
-        it is taken to have it. Unavailable without the broker.
+        None when it cannot be told: this process is hardly awake, or has just come back to the broker, to which the
+        holder may be just coming back, too. Unavailable without the broker.
         """
         connection = self._connection()
-        for _ in range(QUESTIONS):
-            answer = await self._ask(connection, token, key)
-            if answer is not None:
-                return answer != FREE
+        try:
+            async with asyncio.timeout(LIMIT_S):
+                for _ in range(QUESTIONS):
+                    answer = await self._ask(connection, token, key)
+                    if answer is not None:
+                        return answer != FREE
+        except TimeoutError:
+            return None
         if not connection.is_connected:
             raise Unavailable("a holder could not be asked: no connection")
-        return not self._is_settled()
+        return False if self._is_settled() else None
 
     async def _ask(self, connection: Client, token: str, key: str) -> bytes | None:
         """Ask, and again while nobody hears it; None after a second in which this process was awake.
 
         The second is counted in slices. One that ends late does not count: this process stood still, and an answer
-        may have come meanwhile that it has not read. How long that may go on is for the caller to say.
+        may have come meanwhile that it has not read.
         """
         loop = asyncio.get_running_loop()
         silent, question = 0, _put(connection, token, key)

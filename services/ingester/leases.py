@@ -164,7 +164,11 @@ class Leases:
         return lease.token != self.me.token and not self.is_dead(lease)
 
     async def _is_held(self, stored: Stored[Lease]) -> bool:
-        """Tell whether another instance has a lease and lives: by looking, or by asking it.
+        """Tell whether another instance has a lease, and lives or may live."""
+        return await self._lives(stored) is not False
+
+    async def _lives(self, stored: Stored[Lease]) -> bool | None:
+        """Tell whether another instance has a lease and lives: by looking, or by asking it; None: cannot be told now.
 
         Whoever writes over the lease of one that does not answer does so by compare-and-set: if it has renewed it
         meanwhile, it is asked again.
@@ -177,8 +181,8 @@ class Leases:
         now, known = asyncio.get_running_loop().time(), self._silent.get(key)
         if known and (known.token, known.revision) == (lease.token, stored.revision) and now < known.until:
             return False
-        if await self._holders.holds(lease.token, key):
-            return True
+        if (holds := await self._holders.holds(lease.token, key)) is not False:
+            return holds
         log.warning("lease.holder.silent", lease=key, instance=lease.instance, session=lease.session)
         now = asyncio.get_running_loop().time()
         self._silent = {k: v for k, v in self._silent.items() if v.until > now}
@@ -207,29 +211,43 @@ class Leases:
         pause = RENEW_S
         while True:
             await _pause(pause)
-            try:
-                if self._holders is not None:
-                    self._holders.note()
-                for key, held in list(self._held.items()):
-                    with contextlib.suppress(Conflict):  # somebody acts on it just now: the next round sees that
-                        await self._keep(key, held)
-                pause = RENEW_S
-            except Unavailable as error:  # the others would have to wait for their time-outs as well
-                log.info("lease.not_renewed", error=str(error))
-                pause = min(AGAIN_S, RENEW_S)
+            if self._holders is not None:
+                self._holders.note()
+            # Together, as none may wait for another's time-out, or for the answer of another's holder.
+            done = await asyncio.gather(*(self._try_to_keep(key, held) for key, held in self._held.items()))
+            errors = [error for error in done if error]
+            if errors:
+                log.info("lease.not_renewed", error=str(errors[0]), leases=len(errors))
+            pause = min(AGAIN_S, RENEW_S) if errors else RENEW_S
+
+    async def _try_to_keep(self, key: str, held: _Held) -> Unavailable | None:
+        try:
+            await self._keep(key, held)
+        except Conflict:
+            return None  # somebody acts on it just now: the next round sees that
+        except Unavailable as error:
+            return error
+        return None
 
     async def _keep(self, key: str, held: _Held) -> None:
-        """Write the lease again, unless another live instance has the event: it came while this one was cut off."""
+        """Write the lease again, unless another instance has the event: it came while this one was cut off.
+
+        One whose lease this one has never had may have been away since before: it is asked.
+        """
         stored = await self._bucket.get(key)
         if self._held.get(key) is not held:
             return
         if stored is not None and stored.revision < held.epoch:
             return  # a replica that has not heard of the last write yet
         if stored is not None and self._is_foreign(stored.value):
-            del self._held[key]
-            log.warning("lease.lost", lease=key, session=held.lease.session)
-            self._lost(held.lease.session)
-            return
+            lives = held.epoch > 0 or await self._lives(stored)
+            if lives is None or self._held.get(key) is not held:
+                return
+            if lives:
+                del self._held[key]
+                log.warning("lease.lost", lease=key, session=held.lease.session)
+                self._lost(held.lease.session)
+                return
         held.epoch = await self._write(key, stored, held.lease)
         if self._held.get(key) is not held:  # released meanwhile
             await self._bucket.delete(key, held.epoch)

@@ -17,7 +17,7 @@ from services.ingester import holders as holders_module
 from services.ingester import leases as leases_module
 from services.ingester.holders import Holders
 from services.ingester.leases import Lease, Leases
-from shared.errors import Rejected
+from shared.errors import Rejected, Unavailable
 from shared.kv import Bucket, Conflict, Stored
 from tests.support.nats import NatsServer
 from tests.support.recordings import connected, until
@@ -152,11 +152,12 @@ async def test_a_holder_that_is_frozen_is_replaced_and_finds_that_out_when_it_is
     with Apart().running(nats.url) as holder:
         async with connected(nats.url) as js:
             b, session = leases(js, "b"), new_id()
-            holder.freeze()
-            asyncio.get_running_loop().call_later(0.2, time.sleep, stall_s)
-            await b.take(ACCOUNT, holder.event, session)
-            holder.thawed.set()
-            await until(lambda: asyncio.sleep(0, holder.lost))
+            async with b.renewing():
+                holder.freeze()
+                asyncio.get_running_loop().call_later(0.2, time.sleep, stall_s)
+                await b.take(ACCOUNT, holder.event, session)
+                holder.thawed.set()
+                await until(lambda: asyncio.sleep(0, holder.lost))
             assert await b.holder(ACCOUNT, holder.event, session) == "lives"
     assert holder.lost == [holder.session]
 
@@ -274,3 +275,37 @@ async def test_who_has_just_come_back_to_the_broker_takes_nobody_for_dead(
                 await b.take(ACCOUNT, event, new_id())
             monkeypatch.setattr(holders_module, "SETTLED_S", 0.0)
             await b.take(ACCOUNT, event, new_id())
+
+
+class Away(Bucket[Lease]):
+    """Of a broker that is away at first."""
+
+    is_away = True
+
+    async def get(self, key: str) -> Stored[Lease] | None:
+        if self.is_away:
+            self.is_away = False
+            raise Unavailable("away")
+        return await super().get(key)
+
+
+@pytest.mark.parametrize("other", ["lives", "is gone", "is gone, and the connection is new"])
+async def test_one_that_was_let_in_without_the_broker_asks_whose_lease_it_finds(
+    nats: NatsServer, monkeypatch: pytest.MonkeyPatch, other: str
+) -> None:
+    """A machine with an ingester and a broker dies. Its encoder comes to another, and its lease is there yet."""
+    monkeypatch.setattr(leases_module, "RENEW_S", 0.05)
+    monkeypatch.setattr(holders_module, "SETTLED_S", 3.0)
+    async with connected(nats.url) as js, contextlib.AsyncExitStack() as living:
+        event, session, lost = new_id(), new_id(), list[str]()
+        b, c = leases(js, "b", bucket=Away(lambda: js, "leases", Lease)), leases(js, "c")
+        b.on_lost(lost.append)
+        await c.take(ACCOUNT, event, new_id())
+        if other == "lives":
+            await living.enter_async_context(c.renewing())
+        await b.take(ACCOUNT, event, session)
+        assert b.epoch(ACCOUNT, event, session) == 0
+        js._nc.stats["reconnects"] += "new" in other
+        async with b.renewing():
+            await until(lambda: asyncio.sleep(0, lost or b.epoch(ACCOUNT, event, session)))
+        assert lost == ([session] if other == "lives" else [])

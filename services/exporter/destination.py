@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Protocol
 
 from shared.store import MediaStore
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What is known of a file that was looked at; one that is delivered under its name later is another."""
+
+    version: str
+    modified_ms: int
 
 
 class Destination(Protocol):
@@ -34,8 +43,11 @@ class Destination(Protocol):
 class Shelf(Destination, Protocol):
     """A library: a destination whose files are ours to remove."""
 
-    def remove(self, account: str, name: str) -> None:
-        """Remove a file; nothing happens when there is none. NotYet while it is being delivered."""
+    def remove(self, account: str, name: str, seen: Seen | None = None) -> None:
+        """Remove a file, only the one that was seen if that is told; nothing happens when there is none.
+
+        NotYet while it is being delivered.
+        """
         ...
 
     def expire(self, before_s: float) -> int:

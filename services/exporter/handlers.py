@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from services.exporter.deliver import Deliverer
-from services.exporter.destination import Shelf
+from services.exporter.destination import Seen, Shelf
 from shared.errors import DestinationFailed, Permanent
 from shared.messages.exports import ExportDeliver, LibraryDelete
 
@@ -31,7 +31,8 @@ def make_delete(library: Shelf) -> Callable[[LibraryDelete], Awaitable[None]]:
     """Make the handler of `library.delete`."""
 
     async def delete(message: LibraryDelete) -> None:
-        await asyncio.to_thread(library.remove, message.account, message.file_name)
+        seen = Seen(message.version, message.modified_ms) if message.version else None
+        await asyncio.to_thread(library.remove, message.account, message.file_name, seen)
 
     return delete
 

@@ -8,14 +8,16 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
+from services.exporter.destination import Seen
 from shared.errors import DestinationFailed, NotYet
 from shared.reserve import Reserve
 from shared.store import MediaStore
+from shared.store.library import folder_version
 
 LOCKS: Final = ".locks"
 
@@ -29,23 +31,40 @@ class FolderShelf:
         self._root = root
         self._reserve = reserve
 
-    def remove(self, account: str, name: str) -> None:
-        """Remove a file; nothing happens when there is none. NotYet while it is being delivered."""
+    def remove(self, account: str, name: str, seen: Seen | None = None) -> None:
+        """Remove a file, only the one that was seen if that is told; nothing happens when there is none.
+
+        NotYet while it is being delivered.
+        """
+        self._remove(account, name, lambda info: seen is None or seen.version == folder_version(info))
+
+    def _remove(self, account: str, name: str, wanted: Callable[[os.stat_result], bool]) -> bool:
+        """Remove a file that is wanted gone, by a look when nobody else can deliver it."""
+        path = self._root / account / name
         with self.exclusive(account, name), _failing():
-            (self._root / account / name).unlink(missing_ok=True)
+            try:
+                if not wanted(path.stat()):
+                    return False
+            except FileNotFoundError:
+                return False
+            path.unlink(missing_ok=True)
+            return True
 
     def expire(self, before_s: float) -> int:
         """Remove the files that were made before a time (s since the epoch; 0: none); gives their number.
 
         Locks and drafts that nobody holds go, too.
         """
+
+        def is_old(info: os.stat_result) -> bool:
+            return info.st_mtime < before_s
+
         removed = 0
         for folder in self._root.glob("*/"):
             for path in folder.iterdir():
                 with contextlib.suppress(FileNotFoundError, NotYet):
-                    if path.is_file() and not path.name.startswith(".") and path.stat().st_mtime < before_s:
-                        self.remove(folder.name, path.name)
-                        removed += 1
+                    if path.is_file() and not path.name.startswith(".") and is_old(path.stat()):
+                        removed += self._remove(folder.name, path.name, is_old)
             for lock in (folder / LOCKS).glob("*"):
                 with contextlib.suppress(NotYet), _held(lock):
                     folder.joinpath(f".draft-{lock.name}").unlink(missing_ok=True)

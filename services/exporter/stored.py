@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 
+from services.exporter.destination import Seen
 from shared.store import MediaStore
+from shared.store.base import ObjectInfo, ObjectMissing
 from shared.store.library import FOLDER, NAME, library_key
 
 
@@ -35,15 +38,30 @@ class StoreShelf:
         info = self._store.info(library_key(account, name))
         return info is not None and info.size == size
 
-    def remove(self, account: str, name: str) -> None:
-        """Remove a file; nothing happens when there is none."""
-        self._store.delete(library_key(account, name))
+    def remove(self, account: str, name: str, seen: Seen | None = None) -> None:
+        """Remove a file, only the one that was seen if that is told; nothing happens when there is none."""
+        self._remove(library_key(account, name), lambda info: seen in {None, Seen(info.version, info.modified_ms)})
 
     def expire(self, before_s: float) -> int:
         """Remove the files that were made before a time (s since the epoch; 0: none); gives their number."""
-        removed = 0
-        for info in self._store.list(FOLDER) if before_s else ():
-            if NAME.fullmatch(info.key.rpartition("/")[2]) and info.modified_ms < before_s * 1000:
-                self._store.delete(info.key)
-                removed += 1
-        return removed
+
+        def is_old(info: ObjectInfo) -> bool:
+            return info.modified_ms < before_s * 1000
+
+        listed = self._store.list(FOLDER) if before_s else ()
+        keys = (info.key for info in listed if NAME.fullmatch(info.key.rpartition("/")[2]) and is_old(info))
+        return sum(self._remove(key, is_old) for key in keys)
+
+    def _remove(self, key: str, wanted: Callable[[ObjectInfo], bool]) -> bool:
+        """Remove a file that is wanted gone, by a look just before: one that was listed may have made room since.
+
+        What comes between this look and the deletion stays, too, where the server knows the condition.
+        """
+        info = self._store.info(key)
+        if info is None or not wanted(info):
+            return False
+        try:
+            self._store.delete(key, version=info.version)
+        except ObjectMissing:  # another has its name now
+            return False
+        return True

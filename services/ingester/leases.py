@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from services.ingester.holders import Holders
 from services.ingester.refusals import taken
@@ -18,11 +19,14 @@ from shared.tasks import beside
 
 log = get_logger()
 RENEW_S: Final = 5.0
+BEAT_S: Final = 0.5
+STOOD_S: Final = 1.0
 AGAIN_S: Final = 1.0
 """After a failed renewal: the broker may be back any moment, and others wait for this one to show up."""
 TRIES: Final = 3
-SILENT_S: Final = 3.0
-"""So long a holder that did not answer is not asked again: one publisher is looked at twice."""
+STEP_ASIDE_S: Final = 0.1
+SILENT_S: Final = 2.0
+"""So long a holder that did not answer, and does not renew, is not asked again: one publisher is looked at twice."""
 
 
 class Lease(Holder):
@@ -42,15 +46,24 @@ class _Held:
     epoch: int
 
 
+class _Silence(NamedTuple):
+    """The write of a lease whose holder did not answer: it has given no sign of life since."""
+
+    token: str
+    revision: int
+    until: float
+
+
 class Leases:
     """Takes, renews and releases this instance's leases. While the broker is away, recording goes on without."""
 
     def __init__(self, bucket: Bucket[Lease], instance: str, host: str, holders: Holders | None = None) -> None:
         self._bucket = bucket
         self._holders = holders
-        self._silent: dict[str, tuple[str, float]] = {}  # by lease: whose holder did not answer, and until when
+        self._silent: dict[str, _Silence] = {}  # by lease
         self.me = Holder.here(instance, host)
         self._held: dict[str, _Held] = {}
+        self._taking: Counter[str] = Counter()
         self._lost: Callable[[str], None] = lambda _session: None
         self._back: Callable[[str], None] = lambda _session: None
 
@@ -71,17 +84,28 @@ class Leases:
         """Take an event for a session; PublishRefused while a live instance holds it for another."""
         key = f"{account}.{event}"
         held = _Held(self._lease(session), 0)
-        with contextlib.suppress(Unavailable):  # the broker is away: an encoder at the door counts for more
-            for _ in range(TRIES):
-                try:
-                    stored = await self._bucket.get(key)
-                    if stored is not None and await self._is_held(key, stored.value):
-                        raise taken()
-                    held.epoch = await self._write(key, stored, held.lease)
-                    break
-                except Conflict:
-                    continue
-        self._held[key] = held
+        self._taking[key] += 1
+        try:
+            with contextlib.suppress(Unavailable):  # the broker is away: an encoder at the door counts for more
+                held.epoch = await self._take(key, held.lease)
+            self._held[key] = held
+        finally:
+            self._taking -= Counter([key])
+
+    async def _take(self, key: str, lease: Lease) -> int:
+        for _ in range(TRIES):
+            stored = await self._bucket.get(key)
+            if stored is not None and await self._is_held(stored):
+                raise taken()
+            try:
+                return await self._write(key, stored, lease)
+            except Conflict:  # somebody was first, or the read was old: a replica may lag behind
+                await asyncio.sleep(STEP_ASIDE_S)
+        raise taken()
+
+    def _has(self, key: str) -> bool:
+        """Answer who asks: a lease may be written before the answer to its write is here."""
+        return key in self._held or bool(self._taking[key])
 
     async def claim(self, account: str, event: str, session: str) -> int | None:
         """Begin to end a session whose holder is away, and give the epoch; None when another does it. Unavailable."""
@@ -105,7 +129,7 @@ class Leases:
         """Tell whether a live instance other than this one holds an event; Unavailable."""
         key = f"{account}.{event}"
         stored = await self._bucket.get(key)
-        return stored is not None and await self._is_held(key, stored.value)
+        return stored is not None and await self._is_held(stored)
 
     async def release(self, account: str, event: str, session: str) -> None:
         """Give an event up, when the session still holds it."""
@@ -139,24 +163,30 @@ class Leases:
     def _is_foreign(self, lease: Lease) -> bool:
         return lease.token != self.me.token and not self.is_dead(lease)
 
-    async def _is_held(self, key: str, lease: Lease) -> bool:
-        """Tell whether another instance has a lease and lives: by looking, or by asking it.
+    async def _is_held(self, stored: Stored[Lease]) -> bool:
+        """Tell whether another instance has a lease, and lives or may live."""
+        return await self._lives(stored) is not False
+
+    async def _lives(self, stored: Stored[Lease]) -> bool | None:
+        """Tell whether another instance has a lease and lives: by looking, or by asking it; None: cannot be told now.
 
         Whoever writes over the lease of one that does not answer does so by compare-and-set: if it has renewed it
         meanwhile, it is asked again.
         """
+        key, lease = stored.key, stored.value
         if not self._is_foreign(lease):
             return False
         if self._holders is None or not lease.token:
             return True
-        now = asyncio.get_running_loop().time()
-        token, until = self._silent.get(key, ("", 0.0))
-        if token == lease.token and now < until:
+        now, known = asyncio.get_running_loop().time(), self._silent.get(key)
+        if known and (known.token, known.revision) == (lease.token, stored.revision) and now < known.until:
             return False
-        if await self._holders.holds(lease.token, key):
-            return True
+        if (holds := await self._holders.holds(lease.token, key)) is not False:
+            return holds
         log.warning("lease.holder.silent", lease=key, instance=lease.instance, session=lease.session)
-        self._silent = {k: v for k, v in self._silent.items() if v[1] > now} | {key: (lease.token, now + SILENT_S)}
+        now = asyncio.get_running_loop().time()
+        self._silent = {k: v for k, v in self._silent.items() if v.until > now}
+        self._silent[key] = _Silence(lease.token, stored.revision, now + SILENT_S)
         return False
 
     def _lease(self, session: str) -> Lease:
@@ -173,38 +203,65 @@ class Leases:
         """Renew what is held every 5 s while the block runs."""
         async with contextlib.AsyncExitStack() as stack:
             if self._holders is not None:
-                await stack.enter_async_context(self._holders.answering(self.me.token, lambda key: key in self._held))
+                await stack.enter_async_context(self._holders.answering(self.me.token, self._has))
             await stack.enter_async_context(beside(self._renew()))
             yield
 
     async def _renew(self) -> None:
         pause = RENEW_S
         while True:
-            await asyncio.sleep(pause)
-            try:
-                if self._holders is not None:
-                    self._holders.note()
-                for key, held in list(self._held.items()):
-                    with contextlib.suppress(Conflict):  # somebody acts on it just now: the next round sees that
-                        await self._keep(key, held)
-                pause = RENEW_S
-            except Unavailable as error:  # the others would have to wait for their time-outs as well
-                log.info("lease.not_renewed", error=str(error))
-                pause = min(AGAIN_S, RENEW_S)
+            await _pause(pause)
+            if self._holders is not None:
+                self._holders.note()
+            # Together, as none may wait for another's time-out, or for the answer of another's holder.
+            done = await asyncio.gather(*(self._try_to_keep(key, held) for key, held in self._held.items()))
+            errors = [error for error in done if error]
+            if errors:
+                log.info("lease.not_renewed", error=str(errors[0]), leases=len(errors))
+            pause = min(AGAIN_S, RENEW_S) if errors else RENEW_S
+
+    async def _try_to_keep(self, key: str, held: _Held) -> Unavailable | None:
+        try:
+            await self._keep(key, held)
+        except Conflict:
+            return None  # somebody acts on it just now: the next round sees that
+        except Unavailable as error:
+            return error
+        return None
 
     async def _keep(self, key: str, held: _Held) -> None:
-        """Write the lease again, unless another live instance has the event: it came while this one was cut off."""
+        """Write the lease again, unless another instance has the event: it came while this one was cut off.
+
+        One whose lease this one has never had may have been away since before: it is asked.
+        """
         stored = await self._bucket.get(key)
         if self._held.get(key) is not held:
             return
+        if stored is not None and stored.revision < held.epoch:
+            return  # a replica that has not heard of the last write yet
         if stored is not None and self._is_foreign(stored.value):
-            del self._held[key]
-            log.warning("lease.lost", lease=key, session=held.lease.session)
-            self._lost(held.lease.session)
-            return
+            lives = held.epoch > 0 or await self._lives(stored)
+            if lives is None or self._held.get(key) is not held:
+                return
+            if lives:
+                del self._held[key]
+                log.warning("lease.lost", lease=key, session=held.lease.session)
+                self._lost(held.lease.session)
+                return
         held.epoch = await self._write(key, stored, held.lease)
         if self._held.get(key) is not held:  # released meanwhile
             await self._bucket.delete(key, held.epoch)
         elif stored is None or stored.value.session != held.lease.session:
             log.info("lease.taken_again", lease=key, session=held.lease.session)
             self._back(held.lease.session)
+
+
+async def _pause(seconds: float) -> None:
+    """Wait; no longer once this process is awake after it stood still: others may have asked it in vain."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + seconds
+    while (left := until - loop.time()) > 0:
+        due = loop.time() + min(left, BEAT_S)
+        await asyncio.sleep(due - loop.time())
+        if loop.time() - due > STOOD_S:
+            return

@@ -30,6 +30,8 @@ from shared.tasks import beside
 
 log = get_logger()
 LOOK_S: Final = 5.0
+# So long after the look before, this process is taken to have stood still.
+STOOD_S: Final = 6 * LOOK_S
 # A session whose files are on another machine is ended once that machine has been away for so long, and so is one whose
 # process lives here, but has not reached the broker.
 ELSEWHERE_S: Final = 60.0
@@ -73,6 +75,8 @@ class Salvage:
     ours: Callable[[], frozenset[str]]
     missing_since_ns: dict[str, int] = field(default_factory=dict)
     unheld_since_ns: dict[str, int] = field(default_factory=dict)
+    now_ns: int = 0
+    """When the look began that is made, or was made last: what passes meanwhile counts with the next one."""
     sessions: OpenSessions = field(init=False)
 
     def __post_init__(self) -> None:
@@ -81,12 +85,17 @@ class Salvage:
     async def run_once(self) -> None:
         """Salvage every dead session that can be; one that cannot hinders no other. Unavailable: nothing is known.
 
-        A lease may be missing because the broker was away: then its holder gets the time to write it again.
+        A lease may be missing because the broker was away: then its holder gets the time to write it again. So it does
+        when this process stood still, perhaps with the whole machine: that was no silence of the holder's.
         """
+        now_ns = self.clock.monotonic_ns()
+        if now_ns - self.now_ns > STOOD_S * 1e9:
+            self._wait_anew()
+        self.now_ns = now_ns
         try:
             await self.sessions.refresh()
         except Unavailable:
-            self.unheld_since_ns.clear()
+            self._wait_anew()
             raise
         for stored in list(self.sessions.stored.values()):
             session = stored.value
@@ -97,38 +106,51 @@ class Salvage:
             except (ReelayError, OSError) as error:
                 log.error("salvage.failed", session=session.session, error=f"{type(error).__name__}: {error}")
 
+    def _wait_anew(self) -> None:
+        self.unheld_since_ns.clear()
+        self.missing_since_ns.clear()
+
     async def _look(self, stored: Stored[SessionRecord]) -> None:
         session = stored.value
         holder = await self.leases.holder(session.account, session.event, session.session)
-        gone = holder == "dead" or (session.holder is not None and self.leases.is_dead(session.holder))
-        if holder == "lives" and not gone:
+        if holder == "lives":
             self.unheld_since_ns.pop(session.session, None)
-        elif gone or self._unheld_for_long(session):
+            self.missing_since_ns.pop(session.session, None)
+            return
+        gone = holder == "dead" or (session.holder is not None and self.leases.is_dead(session.holder))
+        if gone or self._unheld_for_long(session):
             await self._take_over(stored, gone=gone)
 
     def _unheld_for_long(self, session: SessionRecord) -> bool:
-        now_ns = self.clock.monotonic_ns()
-        since_ns = self.unheld_since_ns.setdefault(session.session, now_ns)
+        since_ns = self.unheld_since_ns.setdefault(session.session, self.now_ns)
         lives_here = session.holder is not None and is_local(session.holder)
-        return now_ns - since_ns > (ELSEWHERE_S if lives_here else UNHELD_S) * 1e9
+        return self.now_ns - since_ns > (ELSEWHERE_S if lives_here else UNHELD_S) * 1e9
 
     async def _take_over(self, stored: Stored[SessionRecord], *, gone: bool) -> None:
-        """End a session at an epoch of this instance's own, which keeps its holder, should it live, from writing on."""
+        """End a session at an epoch of this instance's own, which keeps its holder, should it live, from writing on.
+
+        The record goes on naming the holder: whether its files may be cut is asked of it, also when this one dies here.
+        """
         session = stored.value
-        folder = self.store.begin(f"live/{session.event}/{session.session}/{session.track}/x").parent
-        if not any(folder.iterdir()) and not self._away_for_long(session):
+        folder, empty = await asyncio.to_thread(self._folder, session)
+        if empty and not self._away_for_long(session):
             return
         epoch = await self.leases.claim(session.account, session.event, session.session)
         if epoch is None:
             return
         try:
-            claimed = session.model_copy(update={"epoch": epoch, "holder": self.leases.me})
+            claimed = session.model_copy(update={"epoch": epoch})
             await self.records.sessions.replace(stored, claimed)
             if not gone and await self.leases.holder(session.account, session.event, session.session) != "unknown":
                 return  # its holder is back: it finds the epoch passed, and says that it goes on
             await self._end(claimed, folder, epoch, gone=gone)
         finally:
             await self.leases.unclaim(session.account, session.event, session.session)
+
+    def _folder(self, session: SessionRecord) -> tuple[Path, bool]:
+        """Give where a session's files lie on this machine, and whether there are none."""
+        folder = self.store.begin(f"live/{session.event}/{session.session}/{session.track}/x").parent
+        return folder, not any(folder.iterdir())
 
     async def _end(self, session: SessionRecord, folder: Path, epoch: int, *, gone: bool) -> None:
         feed = Feed(session, self.records, self.outbox, self.store, self.clock, recovered=True, held=lambda: epoch)
@@ -160,9 +182,8 @@ class Salvage:
         )  # fmt: skip
 
     def _away_for_long(self, session: SessionRecord) -> bool:
-        now_ns = self.clock.monotonic_ns()
-        since = self.missing_since_ns.setdefault(session.session, now_ns)
-        return now_ns - since > ELSEWHERE_S * 1e9
+        since_ns = self.missing_since_ns.setdefault(session.session, self.now_ns)
+        return self.now_ns - since_ns > ELSEWHERE_S * 1e9
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

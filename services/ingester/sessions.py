@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 
 from services.ingester.access import Entry
 from services.ingester.feed import Feed, Records
-from services.ingester.holders import ANSWER_S
+from services.ingester.holders import SILENCE_S
 from services.ingester.leases import Leases
 from services.ingester.recorder.stats import PublisherStats
 from services.ingester.refusals import PublishRefused, later, taken
@@ -32,7 +32,7 @@ from shared.tasks import beside
 log = get_logger()
 HALF_OPEN: Final = timedelta(seconds=3)
 OPENING_S: Final = 10.0
-ELSEWHERE_S: Final = ANSWER_S + 1.0
+ELSEWHERE_S: Final = SILENCE_S + 1.0
 
 
 class Publication(Protocol):

@@ -47,6 +47,8 @@ class LibraryDelete(Message):
     file: HexId = Field(description="The first 32 digits of the SHA-256 of the name")
     file_name: str = Field(max_length=255, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     at_ms: Millis
+    version: str = Field("", max_length=255, description="What names the file's bytes; empty: whatever is there goes")
+    modified_ms: Millis = Field(0, description="When the file that is to go was written")
 
     @property
     def subject_id(self) -> str:

@@ -78,8 +78,12 @@ class MediaStore(ABC):
         """List the objects below a folder, in the order of their keys, those behind a key."""
 
     @abstractmethod
-    def delete(self, key: str) -> None:
-        """Remove an object; nothing happens when it is not there."""
+    def delete(self, key: str, *, version: str = "") -> None:
+        """Remove an object; nothing happens when it is not there.
+
+        With a version, ObjectMissing when the object is another by now, or gone. Not every S3 server knows the
+        condition: look just before.
+        """
 
     @abstractmethod
     def check(self, name: str, *, writes: bool) -> None:

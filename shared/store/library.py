@@ -122,7 +122,7 @@ class FolderLibrary:
         except OSError as error:
             raise ObjectMissing(f"{file.name} is gone") from error
         with os.fdopen(handle, "rb", buffering=0) as opened:
-            if _seen(file.account, file.name, os.fstat(handle)).version != file.version:
+            if folder_version(os.fstat(handle)) != file.version:
                 raise ObjectMissing(f"{file.name} is another file now")
             opened.seek(offset)
             while length > 0 and (piece := opened.read(min(chunk, length))):
@@ -131,5 +131,9 @@ class FolderLibrary:
 
 
 def _seen(account: str, name: str, info: os.stat_result) -> LibraryFile:
-    version = f"{info.st_dev}-{info.st_ino}-{info.st_size}-{info.st_mtime_ns}"
-    return LibraryFile(account, name, info.st_size, info.st_mtime_ns // 1_000_000, version)
+    return LibraryFile(account, name, info.st_size, info.st_mtime_ns // 1_000_000, folder_version(info))
+
+
+def folder_version(info: os.stat_result) -> str:
+    """Name the bytes of a file in a folder."""
+    return f"{info.st_dev}-{info.st_ino}-{info.st_size}-{info.st_mtime_ns}"

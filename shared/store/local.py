@@ -142,9 +142,11 @@ class LocalStore(MediaStore):
                     with contextlib.suppress(FileNotFoundError):  # removed since the folder was read
                         yield _info(key, file.stat())
 
-    def delete(self, key: str) -> None:
+    def delete(self, key: str, *, version: str = "") -> None:
         """Remove the file and the folders that it leaves empty."""
         path = self.path(key)
+        if version and ((info := self.info(key)) is None or info.version != version):
+            raise ObjectMissing(f"{key} is another object now")
         try:
             with _translated(key):
                 path.unlink()

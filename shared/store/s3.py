@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import CopySourceTypeDef
 
-MISSING: Final = frozenset({"404", "NoSuchKey", "NotFound", "412", "PreconditionFailed"})
+MISSING: Final = frozenset({"404", "NoSuchKey", "NotFound", "412", "PreconditionFailed", "ConditionalRequestConflict"})
+UNKNOWN: Final = frozenset({"501", "NotImplemented"})  # of a condition
 FULL: Final = frozenset({"QuotaExceeded", "InsufficientCapacity", "XMinioStorageFull", "507"})
 PAST_END: Final = frozenset({"416", "InvalidRange"})
 DENIED: Final = frozenset({"403", "AccessDenied"})
@@ -179,10 +180,20 @@ class S3Store(MediaStore):
                 key = entry["Key"].removeprefix(self._prefix)
                 yield ObjectInfo(key, entry["Size"], _ms(entry["LastModified"]), entry["ETag"])
 
-    def delete(self, key: str) -> None:
-        """Remove the object, and what was begun and not committed."""
+    def delete(self, key: str, *, version: str = "") -> None:
+        """Remove the object, and what was begun and not committed.
+
+        AWS (since September 2025) and Ceph know `If-Match` here; MinIO deletes whatever is there, others refuse.
+        """
+        where: dict[str, Any] = {"Bucket": self._bucket, "Key": self._prefix + check_key(key)}
+        condition: dict[str, Any] = {"IfMatch": version} if version else {}
         with _translated(key):
-            self._client.delete_object(Bucket=self._bucket, Key=self._prefix + check_key(key))
+            try:
+                self._client.delete_object(**where, **condition)
+            except ClientError as error:
+                if not version or error.response.get("Error", {}).get("Code") not in UNKNOWN:
+                    raise
+                self._client.delete_object(**where)
             (self._spool / key).unlink(missing_ok=True)
         _prune((self._spool / key).parent, self._spool)
 

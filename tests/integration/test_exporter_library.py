@@ -22,6 +22,7 @@ from pydantic import TypeAdapter
 
 from services.exporter import library
 from services.exporter.app import build
+from services.exporter.destination import Seen
 from shared import middleware
 from shared.errors import NotYet
 from shared.kv import Bucket
@@ -30,6 +31,7 @@ from shared.messages.exports import ExportDeliver, ExportDelivered, ExportFailed
 from shared.reserve import Reserve
 from shared.settings import Settings
 from shared.store import open_store
+from shared.store.library import FolderLibrary
 from tests.support.disk import small_disk
 from tests.support.nats import NatsServer
 from tests.support.recordings import connected, until
@@ -306,6 +308,41 @@ def test_old_files_go_and_locks_that_nobody_holds(tmp_path: Path) -> None:
             pass
     assert kept.expire(950) == 1
     assert [path.name for path in folder.iterdir()] == ["new.mp4"]
+
+
+def test_a_file_that_is_delivered_while_old_ones_go_stays(tmp_path: Path) -> None:
+    path = tmp_path / ACCOUNT / "goal.mp4"
+
+    class Overtaken(library.FolderShelf):
+        """Another exporter delivers just before."""
+
+        @contextlib.contextmanager
+        def exclusive(self, account: str, name: str) -> Iterator[None]:
+            with super().exclusive(account, name):
+                path.write_bytes(b"new")
+                yield
+
+    path.parent.mkdir()
+    path.write_bytes(b"old")
+    os.utime(path, (900, 900))
+    assert Overtaken(tmp_path, Reserve(tmp_path, 0)).expire(950) == 0
+    assert path.read_bytes() == b"new"
+
+
+def test_the_file_that_was_to_be_deleted_is_and_not_one_delivered_since(tmp_path: Path) -> None:
+    """The wish comes late, or twice."""
+    path, kept = tmp_path / ACCOUNT / "goal.mp4", library.FolderShelf(tmp_path, Reserve(tmp_path, 0))
+    path.parent.mkdir()
+    path.write_bytes(b"old")
+    wished = FolderLibrary(tmp_path).look(ACCOUNT, "goal.mp4")
+    assert wished is not None
+    seen = Seen(wished.version, wished.modified_ms)
+    path.with_name("draft").write_bytes(b"exacter")
+    path.with_name("draft").replace(path)
+    kept.remove(ACCOUNT, "goal.mp4", seen)
+    assert path.read_bytes() == b"exacter"
+    kept.remove(ACCOUNT, "goal.mp4")
+    assert not path.exists()
 
 
 def test_a_lock_is_held_by_one_however_often_its_file_comes_and_goes(tmp_path: Path) -> None:

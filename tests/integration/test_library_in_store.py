@@ -7,12 +7,14 @@ import time
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
 from services.exporter.app import build
 from services.exporter.deliver import Deliverer
+from services.exporter.destination import Seen
 from services.exporter.stored import StoreShelf
 from services.gateway.native.library import routes as library_api
 from services.restreamer.model import SourceError
@@ -33,6 +35,7 @@ from tests.support.recordings import connected, until
 from tests.support.s3 import s3_server
 from tests.support.shared_bus import SECRET, idle, new_id, send, served
 from tests.support.sources import ACCOUNT, access_to, numbers, opened
+from tests.support.waiting import wait_until
 
 BUCKET = "reelay"
 FILM = Spec()
@@ -202,6 +205,47 @@ def test_old_files_go(store: MediaStore) -> None:
     assert shelf.expire(time.time() - 60) == 0
     assert shelf.expire(time.time() + 60) == 2
     assert list(store.list("library")) == []
+
+
+@pytest.mark.parametrize(("when", "data"), [("list", b"as before"), ("info", b"other")])
+def test_a_file_that_is_delivered_while_old_ones_go_stays(
+    store: MediaStore, monkeypatch: pytest.MonkeyPatch, when: str, data: bytes
+) -> None:
+    """Another exporter delivers behind the list's back, the same bytes even; or behind the look's at the one file."""
+    key, ask = f"library/{ACCOUNT}/goal.mp4", getattr(store, when)
+    store.put(key, b"as before")
+    old = store.info(key)
+    assert old is not None
+    before_s = old.modified_ms // 1000 + 1
+    wait_until(lambda: time.time() > before_s + 1)  # S3 tells seconds
+
+    def overtaken(key_or_folder: str) -> Any:
+        found = ask(key_or_folder)
+        found = list(found) if when == "list" else found
+        store.put(key, data)
+        return found
+
+    monkeypatch.setattr(store, when, overtaken)
+    assert StoreShelf(store).expire(before_s) == 0
+    assert store.get(key) == data
+    monkeypatch.undo()
+    assert StoreShelf(store).expire(time.time() + 60) == 1
+
+
+def test_the_file_that_was_to_be_deleted_is_and_not_one_delivered_since(store: MediaStore) -> None:
+    """The wish comes late, or twice; the same clip has been delivered again, or a more exact one."""
+    key, shelf = f"library/{ACCOUNT}/goal.mp4", StoreShelf(store)
+    store.put(key, b"clip")
+    wished = StoreLibrary(store).look(ACCOUNT, "goal.mp4")
+    assert wished is not None
+    seen = Seen(wished.version, wished.modified_ms)
+    for data in (b"clip", b"exacter"):
+        wait_until(lambda: time.time() * 1000 > wished.modified_ms + 1000)  # S3 tells seconds
+        store.put(key, data)
+        shelf.remove(ACCOUNT, "goal.mp4", seen)
+        assert store.get(key) == data
+    shelf.remove(ACCOUNT, "goal.mp4")
+    assert store.info(key) is None
 
 
 def test_the_restreamer_reads_it_and_never_two_files_as_one(store: MediaStore, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import os
 import signal
 import socket
@@ -19,12 +20,14 @@ from pathlib import Path
 
 import pytest
 
+from services.ingester.beside import is_copy
 from shared.messages.jobs import SessionRecord
 from tests.support.media_streams import encode
 from tests.support.nats import NatsServer, nats_server
 from tests.support.recordings import until
-from tests.support.sessions_desk import Desk, desk
+from tests.support.sessions_desk import Desk, desk, shorten_leases
 from tests.support.shared_bus import free_port
+from tests.support.waiting import freeze
 
 ELSEWHERE = "tests.support.ingester_elsewhere"
 BOUND_S = 30.0
@@ -141,6 +144,40 @@ async def test_an_encoder_of_a_frozen_ingester_is_taken_by_another(
 
             await until(replaced, 60)
         assert "replaced" in await at.said()
+
+
+async def test_one_that_was_frozen_until_its_session_was_over_changes_nothing_that_was_published(
+    tmp_path: Path, source: Path
+) -> None:
+    """It wakes up beside its event's next session. What it has whole is published; records and files stay."""
+    with nats_server(tmp_path / "nats") as server:
+        async with two(server, tmp_path, source) as (at, process, other):
+            await shorten_leases(at.js)
+            await until(lambda: is_writing(at), 60)
+            freeze(process.pid)
+
+            async def over() -> SessionRecord | None:
+                return next((s for s in await at.sessions() if s.ended_ms is not None), None)
+
+            ended: SessionRecord = await until(over, 60)
+            published = {s.key: at.store.get(s.key) for s in await at.segments()}
+            assert [key for key in published if is_copy(key)], "of the one that was being written"
+            async with again(other, time.monotonic(), "over"):
+                os.kill(process.pid, signal.SIGCONT)
+                log = tmp_path / "first"
+                await until(lambda: asyncio.sleep(0, "session.closed" in log.read_text()), 60)
+                assert await at.said() == ["started", "killed", "started"]
+                assert ended in await at.sessions()
+                assert {key: at.store.get(key) for key in published} == published
+                for segment in await at.segments():
+                    data = at.store.get(segment.key)
+                    assert (len(data), hashlib.sha256(data).hexdigest()) == (segment.bytes, segment.sha256)
+
+
+async def is_writing(at: Desk) -> bool:
+    """Tell that segments are published, and another one has been begun."""
+    files = list(at.store.path(f"live/{at.event}").rglob("????????.m4s"))
+    return len(files) > len(await at.segments()) >= 2
 
 
 async def test_after_an_outage_of_the_broker_two_do_not_take_each_other_for_dead(tmp_path: Path, source: Path) -> None:

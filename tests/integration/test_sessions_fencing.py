@@ -9,12 +9,10 @@ import signal
 import socket
 import subprocess
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from nats.js import JetStreamContext
 
 from services.gateway.app import build as gateway
 from services.scheduler.app import build as scheduler
@@ -29,11 +27,10 @@ from tests.support.cut_line import CutLine
 from tests.support.media_streams import encode
 from tests.support.nats import NatsServer, nats_server
 from tests.support.recordings import until
-from tests.support.sessions_desk import ACCOUNT, Desk, desk
+from tests.support.sessions_desk import ACCOUNT, Desk, desk, shorten_leases
 from tests.support.shared_bus import free_port, send, served
 from tests.support.waiting import freeze
 
-LEASE_S = 6.0
 RATE = 30
 REAL = [pytest.param(False, id="short"), pytest.param(True, id="real", marks=pytest.mark.soak)]
 """With leases and outages shortened alike, and as long as they were when they were seen to do harm."""
@@ -43,12 +40,6 @@ REAL = [pytest.param(False, id="short"), pytest.param(True, id="real", marks=pyt
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Ninety seconds with a keyframe a second."""
     return encode(tmp_path_factory.mktemp("source") / "source.flv", seconds=90, gop=RATE)
-
-
-async def shorten_leases(js: JetStreamContext) -> None:
-    """Let leases run out in 6 s, so that no test takes a minute."""
-    config = (await js.stream_info("KV_leases")).config
-    await js.update_stream(replace(config, max_age=LEASE_S, duplicate_window=LEASE_S))
 
 
 @contextlib.asynccontextmanager

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,60 +13,24 @@ from nats.js import JetStreamContext
 
 from services.ingester import leases as leases_module
 from services.ingester.access import Entry
-from services.ingester.beside import is_copy, recover_beside
-from services.ingester.feed import Feed, Records
-from services.ingester.leases import RENEW_S, Lease, Leases
+from services.ingester.feed import Feed
+from services.ingester.leases import Lease, Leases
 from services.ingester.recorder.model import SegmentInfo
-from services.ingester.salvage import Salvage
 from services.ingester.sessions import Sessions
-from shared.errors import Rejected, Unavailable
+from shared.errors import Rejected
 from shared.kv import Bucket
 from shared.messages.base import Message
-from shared.messages.jobs import EventClock, JobRecord, PublisherStatus, SessionRecord
+from shared.messages.jobs import JobRecord
 from shared.messages.media import SegmentWritten
 from shared.settings import Settings
 from shared.store import MediaStore, open_store
 from shared.store.local import LocalStore
-from tests.support.media_recording import Recorded, SteppedClock, pieces
-from tests.support.media_streams import encode
+from tests.support.media_recording import SteppedClock
 from tests.support.nats import NatsServer
 from tests.support.recordings import connected, until
 from tests.support.s3 import s3_server
+from tests.support.sessions_parts import ACCOUNT, Spy, begun, dead_process, leases, records
 from tests.support.shared_bus import new_id
-
-ACCOUNT = "main"
-
-
-class Spy:
-    """An outbox that remembers, and fails when it is told to."""
-
-    def __init__(self) -> None:
-        self.sent: list[Message] = []
-        self.fail = 0
-        self.look: Any = lambda _message: None
-
-    async def emit(self, message: Message) -> int:
-        if self.fail:
-            self.fail -= 1
-            raise Unavailable("away")
-        self.look(message)
-        self.sent.append(message)
-        return len(self.sent)
-
-
-def leases(js: JetStreamContext, instance: str, host: str = "") -> Leases:
-    return Leases(Bucket(lambda: js, "leases", Lease), instance, host or f"host-{instance}")
-
-
-def records(js: JetStreamContext) -> Records:
-    kept = partial(Bucket, lambda: js, "sessions")
-    return Records(kept(SessionRecord), kept(EventClock), kept(PublisherStatus))
-
-
-def begun(session: str, event: str) -> SessionRecord:
-    return SessionRecord(
-        account=ACCOUNT, event=event, session=session, protocol="rtmp", instance="a", first_frame_ms=1000, origin_ms=0
-    )
 
 
 async def test_one_instance_an_event(nats: NatsServer) -> None:
@@ -86,13 +47,6 @@ async def test_one_instance_an_event(nats: NatsServer) -> None:
         assert await b.holder(ACCOUNT, event, second) == "lives"
         await a.release(ACCOUNT, event, second)
         await b.take(ACCOUNT, event, first)
-
-
-def dead_process() -> int:
-    """Give the id of a process that was."""
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return process.pid
 
 
 async def test_a_killed_instance_of_this_host_holds_nothing(nats: NatsServer) -> None:
@@ -244,30 +198,6 @@ async def test_one_publisher_an_event_and_a_dead_line_makes_room(nats: NatsServe
         await until(lambda: asyncio.sleep(0, third.session not in made.active))
 
 
-async def test_a_session_without_a_lease_gets_the_time_to_write_it_again(nats: NatsServer, tmp_path: Path) -> None:
-    """After an outage of the broker all leases are gone; the holders of open sessions live."""
-    async with connected(nats.url) as js:
-        event, session = new_id(), new_id()
-        clock, spy, known = SteppedClock(), Spy(), records(js)
-        await known.sessions.create(f"{ACCOUNT}.{event}.{session}", begun(session, event))
-        a, b = leases(js, "a"), leases(js, "b")
-        store = LocalStore(tmp_path)
-        salvage = Salvage(lambda: js, known, b, spy, store, clock, frozenset)  # type: ignore[arg-type]
-        store.put(f"live/{event}/{session}/primary-1/something", b"")
-        await salvage.run_once()
-        assert not spy.sent
-        await a.take(ACCOUNT, event, session)
-        clock.pass_ms(60_000)
-        await salvage.run_once()
-        assert not spy.sent
-        await a.release(ACCOUNT, event, session)
-        await salvage.run_once()
-        assert not spy.sent
-        clock.pass_ms(int(RENEW_S * 2000) + 1)
-        await salvage.run_once()
-        assert [message.channel for message in spy.sent] == ["live.session.started", "live.session.ended"]
-
-
 def info(store: MediaStore, prefix: str, sequence: int, data: bytes = b"bytes") -> SegmentInfo:
     path = store.begin(f"{prefix}/{sequence:08d}.m4s")
     path.write_bytes(data)
@@ -351,21 +281,3 @@ async def test_a_segment_of_a_session_that_went_on_is_told_at_its_epoch(nats: Na
         stored = await known.sessions.get(key)
         assert stored is not None
         assert stored.value == over
-
-
-def test_a_writer_that_may_live_is_salvaged_beside(tmp_path: Path) -> None:
-    source = tmp_path / "made"
-    Recorded(source).run("flv", pieces(encode(tmp_path / "source.flv", seconds=9, gop=30).read_bytes()))
-    whole = {path.name: path.read_bytes() for path in source.glob("*.m4s")}
-    newest = source / max(whole)
-    newest.write_bytes(whole[newest.name][:-10])  # its last part is being written
-    torn = newest.read_bytes()
-    found = recover_beside(source)
-    assert [info.sequence for info in found] == list(range(len(whole)))
-    assert newest.read_bytes() == torn
-    assert is_copy(f"live/{found[-1].path.name}")
-    assert found[-1].path.stat().st_size == found[-1].bytes < len(torn)
-    assert [info.path.name for info in found[:-1]] == sorted(whole)[:-1]
-    assert not [path for path in source.iterdir() if path.is_dir()]
-    again = recover_beside(source, found[-2].sequence)
-    assert [(info.path, info.sha256) for info in again] == [(found[-1].path, found[-1].sha256)]

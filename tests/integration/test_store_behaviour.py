@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
 
 from shared.errors import Permanent, Unavailable
 from shared.settings import Settings
@@ -187,6 +188,39 @@ def test_a_deleted_object_is_gone_and_deleting_it_again_is_fine(store: MediaStor
     store.delete(KEY)
     assert store.info(KEY) is None
     assert list(store.list("live")) == []
+
+
+def test_a_version_is_deleted_and_not_another(store: MediaStore) -> None:
+    store.put(KEY, b"old")
+    seen = store.info(KEY)
+    assert seen is not None
+    store.put(KEY, b"newer")
+    with pytest.raises(ObjectMissing):
+        store.delete(KEY, version=seen.version)
+    now = store.info(KEY)
+    assert now is not None
+    store.delete(KEY, version=now.version)
+    assert store.info(KEY) is None
+    with pytest.raises(ObjectMissing):
+        store.delete(KEY, version=now.version)
+
+
+def test_a_server_that_refuses_the_condition_deletes_all_the_same(
+    s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(Settings(data_dir=tmp_path, store=f"s3://media/{tmp_path.name}", s3_endpoint=s3))
+    client = store._client  # type: ignore[attr-defined]
+    delete = client.delete_object
+
+    def refusing(**asked: str) -> object:
+        if "IfMatch" in asked:
+            raise ClientError({"Error": {"Code": "NotImplemented"}}, "DeleteObject")
+        return delete(**asked)
+
+    monkeypatch.setattr(client, "delete_object", refusing)
+    store.put(KEY, b"old")
+    store.delete(KEY, version="any")
+    assert store.info(KEY) is None
 
 
 @pytest.mark.parametrize("key", ["../x", "/etc/passwd", "live/../../x", "live//x", ".hidden", "a" * 600, "", "a\nb"])

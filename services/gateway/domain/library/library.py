@@ -39,12 +39,17 @@ class LibraryFiles:
 
     async def delete(self, account: str, name: str) -> bool:
         """Have a file removed, and tell whether that is done already; NotFound."""
-        await self.get(account, name)
+        seen = await self.get(account, name)
         file = hashlib.sha256(name.encode()).hexdigest()[:32]
         now = self._clock.now_ms()
-        await self._outbox.emit(LibraryDelete(account=account, file=file, file_name=name, at_ms=now))
+        await self._outbox.emit(
+            LibraryDelete(
+                account=account, file=file, file_name=name, at_ms=now, version=seen.version,
+                modified_ms=seen.modified_ms,
+            )
+        )  # fmt: skip
 
         async def is_gone() -> bool:
-            return await asyncio.to_thread(self._library.look, account, name) is None
+            return await asyncio.to_thread(self._library.look, account, name) != seen
 
         return await soon(is_gone)

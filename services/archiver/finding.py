@@ -20,6 +20,7 @@ from shared.messages.jobs import HourSummary, SessionRecord
 from shared.messages.media import IndexedSegment, SegmentWritten, Track
 from shared.recording.hours import hour_of
 from shared.recording.log import Logged
+from shared.recording.numbering import names_in
 from shared.store.base import MediaStore, ObjectMissing
 
 log = get_logger()
@@ -63,7 +64,10 @@ class _Clock(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Finder:
-    """Looks for one hour of a recording. `known` are segments of other hours, which tell of their sessions."""
+    """Looks for one hour of a recording. `known` are segments of other hours, which tell of their sessions.
+
+    `own` are those of the hour itself that need not be looked for.
+    """
 
     store: MediaStore
     account: str
@@ -71,12 +75,13 @@ class Finder:
     hour: HourSummary
     sessions: Mapping[str, SessionRecord]
     known: Sequence[IndexedSegment]
+    own: Sequence[IndexedSegment] = ()
 
     def find(self, logged: Iterable[Logged]) -> Found:
         """Find the hour's segments: those in the log, and of the others the files. Blocks."""
         wanted = frozenset(names_of(self.hour)) if self.hour.runs is not None else None
         elsewhere = frozenset(identity(indexed.segment) for indexed in self.known)
-        found = Found()
+        found = Found(logged={identity(one.segment): Logged(one.log, one.segment) for one in self.own})
         for one in logged:
             name = identity(one.segment)
             if name in wanted if wanted is not None else self._is_here(one.segment.wall_start_ms, name, elsewhere):
@@ -97,7 +102,7 @@ class Finder:
             files: dict[int, tuple[str, SegmentFile, str]] = {}
             for sequence, key in sorted(keys.items()):
                 name = Identity(session, track, sequence)
-                taken = name not in found.logged and (wanted is None or name in wanted)
+                taken = name not in found.logged and (name not in elsewhere if wanted is None else name in wanted)
                 if taken and (read := self._read(key)) is not None:
                     files[sequence] = (key, *read)
             clock = self._clock(session, track, found, {n: file for n, (_, file, _) in files.items()})
@@ -189,11 +194,7 @@ class Finder:
 
 def names_of(hour: HourSummary) -> list[Identity]:
     """List what is in an hour by its summary, in the order of its runs."""
-    return [
-        Identity(run.session, run.track, sequence)
-        for run in hour.runs or ()
-        for sequence in range(run.first, run.last + 1)
-    ]
+    return list(names_in(hour.runs or ()))
 
 
 def _init_key(key: str, number: int) -> str:

@@ -127,3 +127,19 @@ def _newest(known: Iterable[IndexedSegment]) -> dict[Track, IndexedSegment]:
         if indexed.number is not None and (track not in found or indexed.number > (found[track].number or 0)):
             found[track] = indexed
     return found
+
+
+def beside(own: Sequence[IndexedSegment], found: Sequence[IndexedSegment]) -> list[IndexedSegment]:
+    """Add what was found to what an hour has, which keeps its places: players may have seen them."""
+    there = {identity(indexed.segment): indexed for indexed in own}
+    taken = {(indexed.segment.track, indexed.number) for indexed in own}
+    made: list[IndexedSegment] = list(own)
+    for indexed in found:
+        known = there.get(identity(indexed.segment))
+        if known is not None and known.segment != indexed.segment:  # the whole of what was salvaged short
+            made[made.index(known)] = known.model_copy(update={"log": indexed.log, "segment": indexed.segment})
+        elif known is None and (indexed.segment.track, indexed.number) in taken:
+            made.append(indexed.model_copy(update={"number": None}))
+        elif known is None:
+            made.append(indexed)
+    return made

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from nats.js import JetStreamContext
@@ -20,8 +22,11 @@ from services.archiver.retention import Retention
 from services.archiver.sweep import Sweeper
 from shared.clock import SystemClock
 from shared.kv import Bucket
+from shared.media.mp4.fragments import FragmentWriter, Sample
+from shared.media.segment_head import SegmentHead, build_head
 from shared.messages.jobs import JobRecord, RecordingRecord
 from shared.messages.live import JobState
+from shared.messages.media import SegmentWritten
 from shared.recording.live import LiveIndex, Shelf
 from shared.service import Service, make_service
 from shared.settings import Settings
@@ -178,6 +183,19 @@ def put_media(store: MediaStore, segments: Any) -> None:
     for segment in segments:
         store.put(segment.key, segment.key.encode())
         store.put(segment.init_key, b"init")
+
+
+def put_segment(store: MediaStore, segment: SegmentWritten) -> SegmentWritten:
+    """Put a segment of a single frame into the store, whose file says what is announced; give what is."""
+    head = SegmentHead(segment.sequence, 1, segment.start, segment.timescale, segment.wall_start_ms, False)
+    writer = FragmentWriter([SimpleNamespace(track_id=1, kind="video")])
+    frame = Sample(segment.start, segment.start, segment.duration, True, segment.key.encode())
+    body = build_head(head) + writer.part({1: [frame]})
+    store.put(segment.key, body)
+    init_key = segment.init_key.rsplit("/", 1)[0] + "/init-1.mp4"
+    store.put(init_key, b"init")
+    changes = {"bytes": len(body), "sha256": hashlib.sha256(body).hexdigest(), "init_key": init_key}
+    return segment.model_copy(update=changes)
 
 
 def listed(objects: Iterator[ObjectInfo]) -> list[str]:

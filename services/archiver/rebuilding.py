@@ -17,7 +17,7 @@ from nats.js import JetStreamContext
 
 from services.archiver.finding import Finder, Found, names_of
 from services.archiver.records import Records
-from services.archiver.renumbering import Renumbering, beside
+from services.archiver.renumbering import Renumbering
 from shared.clock import Clock
 from shared.kv import Conflict
 from shared.logging import get_logger
@@ -39,6 +39,8 @@ from shared.store.base import MediaStore, ObjectMissing
 log = get_logger()
 ROUNDS: Final = 20
 SLACK_MS: Final = 120_000
+BESIDE: Final = 2
+"""So many hours on either side tell of an hour's sessions and numbers."""
 
 
 class Rebuilder:
@@ -72,9 +74,7 @@ class Rebuilder:
                 continue
             sessions = {session.session: session for session in await self._records.sessions(account, event)}
             logged = await self._logged(record, broken)
-            made = [(hour, await asyncio.to_thread(self._made, record, hour, logged, sessions)) for hour in broken]
-            replaced = {old.key: new for old, new in made}
-            kept = tuple(replaced.get(hour.key, hour) for hour in record.hours)
+            kept = await asyncio.to_thread(self._folded, record, broken, logged, sessions)
             if kept == record.hours:
                 return len(broken)
             try:
@@ -110,6 +110,20 @@ class Rebuilder:
             return await read_log(self._js(), record.account, record.event)
         return logged
 
+    def _folded(
+        self,
+        record: RecordingRecord,
+        broken: Sequence[HourSummary],
+        logged: Sequence[Logged],
+        sessions: dict[str, SessionRecord],
+    ) -> tuple[HourSummary, ...]:
+        """Make the broken hours anew in their order, each one's numbers going on from those before. Blocks."""
+        for hour in sorted(broken, key=lambda hour: hour.hour):
+            new = self._made(record, hour, logged, sessions)
+            hours = tuple(new if other.key == hour.key else other for other in record.hours)
+            record = record.model_copy(update={"hours": hours})
+        return record.hours
+
     def _made(
         self,
         record: RecordingRecord,
@@ -125,7 +139,7 @@ class Rebuilder:
         self._tell(hour, found)
         if len(found.names) == len(own):
             return hour
-        segments = beside(have, Renumbering(record, hour, known).number(found, upto))
+        segments = Renumbering(record, hour, known, have).number(found, upto)
         made = make_hour(record.event, hour.hour, hour.log_sequence, segments)
         return carry_over(restore_hour(self._store, made, hour), hour, unread=not own)
 
@@ -144,12 +158,18 @@ class Rebuilder:
             return []
 
     def _others(self, record: RecordingRecord, hour: HourSummary) -> list[IndexedSegment]:
-        """Read the hours beside this one, as far as they can be read."""
+        """Read the hours beside this one, the nearest that can be read; all of them where only they say what is new."""
+        before = [other for other in record.hours if other.hour < hour.hour][::-1]
+        behind = [other for other in record.hours if other.hour > hour.hour]
         found: list[IndexedSegment] = []
-        beside = sorted(record.hours, key=lambda other: abs(other.hour - hour.hour))[:5]
-        for other in beside if hour.runs is not None else record.hours:
-            if other.key != hour.key:
-                found += self._segments(other)
+        for side in (before, behind):
+            read = 0
+            for other in side:
+                segments = self._segments(other)
+                found += segments
+                read += bool(segments)
+                if read == BESIDE and hour.runs is not None:
+                    break
         return found
 
     def _tell(self, hour: HourSummary, found: Found) -> None:

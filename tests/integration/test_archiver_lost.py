@@ -142,9 +142,49 @@ async def test_what_a_half_mounted_folder_lacks_is_found_when_it_is_back(
     await archiver.sweeper.sweep()
     after = await there(archiver, event)
     assert [hour.lost for hour in after.hours] == [None] * 3
-    assert [[i.segment.key for i in hour] for hour in held(archiver, after)] == [
-        [i.segment.key for i in hour] for hour in whole
+    assert [[(i.segment.key, i.number) for i in hour] for hour in held(archiver, after)] == [
+        [(i.segment.key, i.number) for i in hour] for hour in whole
     ]
+    if index_is_back:
+        back = [
+            [[i for i in hour if i.segment.session == lost] for hour in held_]
+            for held_ in (held(archiver, after), whole)
+        ]
+        assert back[0] == back[1], "as it was announced"
+
+
+@pytest.mark.parametrize(
+    ("indexes", "files"),
+    [
+        ([1, 2], []), ([0, 1], []), ([3, 4], []), ([1, 3], []), ([0, 1, 2, 3, 4], []),
+        ([1, 2], [1]), ([1, 2], [2]), ([1, 2, 3], [2]), ([1, 2, 3], [1, 3]), ([0, 1, 2, 3, 4], [0, 2, 4]),
+        ([2, 3, 4], [2, 4]),
+    ],
+)  # fmt: skip
+async def test_adjacent_hours_get_the_numbers_that_they_had(
+    archiver: Archive, indexes: list[int], files: list[int]
+) -> None:
+    """Of some hours the objects are gone, of some of them the files, too; then these are back."""
+    event = new_event()
+    record = await recorded(archiver, event, 5)
+    whole = held(archiver, record)
+    away = {i.segment.key: archiver.store.get(i.segment.key) for hour in files for i in whole[hour]}
+    for key in (*(record.hours[hour].key for hour in indexes), *away):
+        archiver.store.delete(key)
+
+    def numbers(hours: list[tuple[IndexedSegment, ...]]) -> list[list[tuple[str, int | None, int]]]:
+        return [[(i.segment.key, i.number, i.discontinuity) for i in hour] for hour in hours]
+
+    async def look(*, but: list[int]) -> None:
+        await archiver.sweeper.sweep()
+        hours = (await there(archiver, event)).hours
+        found = [load_hour(archiver.store, hour).segments for n, hour in enumerate(hours) if n not in but]
+        assert numbers(found) == numbers([hour for n, hour in enumerate(whole) if n not in but])
+
+    await look(but=files)
+    for key, data in away.items():
+        archiver.store.put(key, data)
+    await look(but=[])
 
 
 async def test_a_late_segment_joins_an_hour_that_is_lost_for_now(archiver: Archive) -> None:

@@ -6,11 +6,13 @@ they were announced, for 48 h; after that a segment's own file says what it is (
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final, NamedTuple, get_args
 
+from shared.errors import Unavailable
 from shared.logging import get_logger
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.segment_files import SegmentFile, Tracks, digest, met, read_segment, read_tracks
@@ -131,6 +133,8 @@ class Finder:
             yield session, track, keys
 
     def _read(self, key: str) -> tuple[SegmentFile, str] | None:
+        """Read a segment's file; None when it is gone or damaged. Unavailable when that cannot be told now."""
+
         def tracks_of(number: int) -> Tracks:
             try:
                 with self.store.local(_init_key(key, number)) as init:
@@ -142,9 +146,13 @@ class Finder:
             with self.store.local(key) as path:
                 read = read_segment(path, tracks_of)
                 return None if read is None else (read, digest(path, read.size))
-        except (ObjectMissing, Mp4Error, OSError) as error:
+        except (ObjectMissing, FileNotFoundError, Mp4Error) as error:
             log.warning("recording.segment.unreadable", key=key, error=str(error))
-            return None
+        except OSError as error:
+            if error.errno != errno.EIO:  # too many open files, say: it passes, and the file is as it was
+                raise Unavailable(f"the store failed: {error.strerror}") from error
+            log.warning("recording.segment.unreadable", key=key, error=str(error))
+        return None
 
     def _clock(self, session: str, track: Track, found: Found, files: Mapping[int, SegmentFile]) -> _Clock:
         """Tell where a session lies in time: by its record, another segment of it, or what the summary says."""

@@ -15,21 +15,18 @@ from services.archiver.room import RoomMaker
 from shared.errors import Unavailable
 from shared.kv import Bucket
 from shared.messages.clips import Selection
-from shared.messages.jobs import RecordingRecord, SessionRecord
-from shared.messages.media import IndexedSegment, RecordingDelete, SegmentWritten
+from shared.messages.jobs import RecordingRecord
+from shared.messages.media import IndexedSegment, RecordingDelete
 from shared.recording import RecordingPart, load_range
 from shared.recording.hours import HOUR_MS, hour_of, load_hour
 from shared.reserve import Reserve
-from shared.streams import SEGMENTS
-from shared.subjects import segments_subject
-from tests.support.archive import Archive, archive, put_segment
+from tests.support.archive import EACH, Archive, archive, held, recorded, there
 from tests.support.nats import NatsServer
 from tests.support.recordings import ACCOUNT, HOUR_START_MS, Session, new_event, publish
 
 FIRST_HOUR = hour_of(HOUR_START_MS)
 KEEP = timedelta(days=7)
 KEEP_MS = KEEP // timedelta(milliseconds=1)
-EACH = 6  # segments an hour, of ten minutes
 
 
 @pytest.fixture
@@ -55,41 +52,6 @@ def unmount(archiver: Archive) -> Path:
 def mount(archiver: Archive, disk: Path) -> None:
     shutil.rmtree(mounted(archiver))
     disk.rename(mounted(archiver))
-
-
-async def recorded(
-    archiver: Archive, event: str, hours: int = 3, sessions: int = 1, *, keep_log: bool = False
-) -> RecordingRecord:
-    """Record by sessions of the same length, one after the other; the log has forgotten all of it."""
-    segments: list[SegmentWritten] = []
-    count = hours * EACH // sessions
-    for turn in range(sessions):
-        session = Session(event, duration=600 * 90_000, origin_ms=turn * count * 600_000)
-        segments += [put_segment(archiver.store, segment) for segment in session.segments(count)]
-        record = SessionRecord(
-            account=ACCOUNT, event=event, session=session.session, protocol="rtmp", instance="x",
-            first_frame_ms=HOUR_START_MS + session.origin_ms, origin_ms=session.origin_ms,
-            ended_ms=HOUR_START_MS + hours * HOUR_MS,
-        )  # fmt: skip
-        bucket = Bucket(archiver.service.js, "sessions", SessionRecord)
-        await bucket.create(f"{ACCOUNT}.{event}.{session.session}", record)
-    await publish(archiver.js, segments)
-    archiver.clock.at_ms = HOUR_START_MS + hours * HOUR_MS
-    await archiver.job(event, "finished")
-    await archiver.compactor.compact(ACCOUNT, event, everything=True)
-    if not keep_log:
-        await archiver.js.purge_stream(SEGMENTS, subject=segments_subject(ACCOUNT, event))
-    return await there(archiver, event)
-
-
-async def there(archiver: Archive, event: str) -> RecordingRecord:
-    record = await archiver.record(event)
-    assert record is not None
-    return record
-
-
-def held(archiver: Archive, record: RecordingRecord) -> list[tuple[IndexedSegment, ...]]:
-    return [load_hour(archiver.store, hour).segments for hour in record.hours]
 
 
 async def part(archiver: Archive, event: str) -> RecordingPart:

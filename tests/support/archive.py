@@ -24,16 +24,22 @@ from shared.clock import SystemClock
 from shared.kv import Bucket
 from shared.media.mp4.fragments import FragmentWriter, Sample
 from shared.media.segment_head import SegmentHead, build_head
-from shared.messages.jobs import JobRecord, RecordingRecord
+from shared.messages.jobs import JobRecord, RecordingRecord, SessionRecord
 from shared.messages.live import JobState
-from shared.messages.media import SegmentWritten
+from shared.messages.media import IndexedSegment, SegmentWritten
+from shared.recording.hours import HOUR_MS, load_hour
 from shared.recording.live import LiveIndex, Shelf
 from shared.service import Service, make_service
 from shared.settings import Settings
 from shared.store import MediaStore, ObjectInfo
 from shared.store.local import LocalStore
-from tests.support.recordings import ACCOUNT, HOUR_START_MS
+from shared.streams import SEGMENTS
+from shared.subjects import segments_subject
+from tests.support.recordings import ACCOUNT, HOUR_START_MS, Session, publish
 from tests.support.webhook_stack import running
+
+EACH = 6
+"""Segments an hour of what `recorded` records: they are of ten minutes."""
 
 
 class Killed(BaseException):
@@ -196,6 +202,41 @@ def put_segment(store: MediaStore, segment: SegmentWritten) -> SegmentWritten:
     store.put(init_key, b"init")
     changes = {"bytes": len(body), "sha256": hashlib.sha256(body).hexdigest(), "init_key": init_key}
     return segment.model_copy(update=changes)
+
+
+async def recorded(
+    archiver: Archive, event: str, hours: int = 3, sessions: int = 1, *, keep_log: bool = False
+) -> RecordingRecord:
+    """Record by sessions of the same length, one after the other; the log has forgotten all of it."""
+    segments: list[SegmentWritten] = []
+    count = hours * EACH // sessions
+    for turn in range(sessions):
+        session = Session(event, duration=600 * 90_000, origin_ms=turn * count * 600_000)
+        segments += [put_segment(archiver.store, segment) for segment in session.segments(count)]
+        record = SessionRecord(
+            account=ACCOUNT, event=event, session=session.session, protocol="rtmp", instance="x",
+            first_frame_ms=HOUR_START_MS + session.origin_ms, origin_ms=session.origin_ms,
+            ended_ms=HOUR_START_MS + hours * HOUR_MS,
+        )  # fmt: skip
+        bucket = Bucket(archiver.service.js, "sessions", SessionRecord)
+        await bucket.create(f"{ACCOUNT}.{event}.{session.session}", record)
+    await publish(archiver.js, segments)
+    archiver.clock.at_ms = HOUR_START_MS + hours * HOUR_MS
+    await archiver.job(event, "finished")
+    await archiver.compactor.compact(ACCOUNT, event, everything=True)
+    if not keep_log:
+        await archiver.js.purge_stream(SEGMENTS, subject=segments_subject(ACCOUNT, event))
+    return await there(archiver, event)
+
+
+async def there(archiver: Archive, event: str) -> RecordingRecord:
+    record = await archiver.record(event)
+    assert record is not None
+    return record
+
+
+def held(archiver: Archive, record: RecordingRecord) -> list[tuple[IndexedSegment, ...]]:
+    return [load_hour(archiver.store, hour).segments for hour in record.hours]
 
 
 def listed(objects: Iterator[ObjectInfo]) -> list[str]:

@@ -115,7 +115,8 @@ def carry_over(new: HourSummary, old: HourSummary, *, gained: int = 0, unread: b
     every = lost.segments + gained if names is None else len(names)
     if new.segments >= every:
         return new.model_copy(update={"lost": None})
-    return new.model_copy(update={"lost": lost.model_copy(update={"segments": every}), "runs": runs})
+    changes = {"lost": lost.model_copy(update={"segments": every}), "runs": runs}
+    return new.model_copy(update={**changes, "longest_ms": max(old.longest_ms, new.longest_ms)})
 
 
 def with_missing(part: HourSummary, hour: HourSummary, missing: Collection[Identity]) -> HourSummary:

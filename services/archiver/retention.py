@@ -32,13 +32,15 @@ from shared.messages.jobs import HourSummary, RecordingRecord, SegmentRun
 from shared.messages.media import RecordingExpired, SegmentWritten
 from shared.recording.hours import HOUR_MS, IndexDamaged, index_folder, keys_of, load_hour, log_sequence_of
 from shared.recording.log import read_log
-from shared.store.base import MediaStore, ObjectMissing
+from shared.store.base import MediaStore, ObjectInfo, ObjectMissing
 from shared.streams import SEGMENTS
 from shared.subjects import segments_subject
 
 log = get_logger()
 AT_ONCE: Final = 16
 ROUNDS: Final = 20
+YOUNG_MS: Final = HOUR_MS
+"""So long an object that no record lists may wait for its record."""
 
 
 # Parts an hour into what stays and what goes; each may be nothing. Blocks.
@@ -111,23 +113,32 @@ class Retention:
 
     async def tidy(self, account: str, event: str) -> None:
         """Remove index objects that no record lists any more, and the record of a recording that is all gone."""
-        found = await asyncio.to_thread(lambda: [o.key for o in self._store.list(index_folder(event))])
+        found = await asyncio.to_thread(lambda: list(self._store.list(index_folder(event))))
         stored = await self._records.recording(account, event)
         if stored is None:
             await self._tidy_sessions(account, event, RecordingRecord(account=account, event=event, changed_ms=0))
             return
         record = stored.value
-        listed = {key for hour in (*record.hours, *record.expiring) for key in keys_of(hour)}
-        # Another archiver may have written an object for its next record: that one is complete beyond this record.
-        stale = [k for k in found if k not in listed and _is_complete(k, record.log_sequence)]
-        await self._remove(stale)
-        if not record.hours and not record.expiring and await self._records.ended(account, event):
-            if await read_log(self._js(), account, event, after=record.log_sequence, most=1):
-                return
+        is_gone = not record.hours and not record.expiring and await self._records.ended(account, event)
+        if is_gone and await read_log(self._js(), account, event, after=record.log_sequence, most=1):
+            return
+        listed = _listed(record)
+        await self._remove([o.key for o in found if o.key not in listed and (is_gone or self._is_stale(o, record))])
+        if is_gone:
             await self._purge(account, event, record.log_sequence)
             await self._records.remove(stored)
             log.info("recording.gone", event_id=event)
         await self._tidy_sessions(account, event, record)
+
+    def _is_stale(self, found: ObjectInfo, record: RecordingRecord) -> bool:
+        """Tell whether no record will list an object: another archiver may have written it for its next one.
+
+        What is complete beyond the record's place may be listed by a record to come, what is young by one that is being
+        written: a rebuilt hour has the place that it had.
+        """
+        place = log_sequence_of(found.key)
+        old = found.modified_ms + YOUNG_MS <= self._clock.now_ms()
+        return old and place is not None and place <= record.log_sequence
 
     async def _tidy_sessions(self, account: str, event: str, record: RecordingRecord) -> None:
         """Remove the records of sessions of which nothing is left; with the last, what else was kept of a job's."""
@@ -162,9 +173,11 @@ class Retention:
                 "hours": kept, "expiring": (*stored.value.expiring, *gone), "changed_ms": self._clock.now_ms(),
             }  # fmt: skip
             try:
-                return await self._records.write(stored, stored.value.model_copy(update=changes))
+                hidden = await self._records.write(stored, stored.value.model_copy(update=changes))
             except Conflict:
                 continue
+            await self._remove(_listed(stored.value) - _listed(hidden.value))  # what was parted, and is in its parts
+            return hidden
         raise Conflict(f"the recording of {event} keeps changing")
 
     def _when_old(self, hour: HourSummary) -> tuple[HourSummary | None, HourSummary | None]:
@@ -246,9 +259,9 @@ class Retention:
         raise Conflict(f"the recording of {event} keeps changing")
 
 
-def _is_complete(key: str, log_sequence: int) -> bool:
-    place = log_sequence_of(key)
-    return place is not None and place <= log_sequence
+def _listed(record: RecordingRecord) -> set[str]:
+    """Give the keys of the objects that a record lists."""
+    return {key for hour in (*record.hours, *record.expiring) for key in keys_of(hour)}
 
 
 def _folder(event: str, part: SegmentWritten | SegmentRun) -> str:

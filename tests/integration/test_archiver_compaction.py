@@ -134,6 +134,7 @@ async def test_killed_at_any_step_the_next_archiver_makes_it_whole(
         (a["hour"] - FIRST_HOUR, a["segments"]) for a in await archiver.announced("recordings.hour.closed", event)
     }
     assert announced == {(0, 60), (1, 60)}
+    archiver.age(event)
     await archiver.retention.tidy(ACCOUNT, event)
     assert len([key for key in archiver.objects(event) if key.startswith("index/")]) == 2
 
@@ -149,6 +150,7 @@ async def test_archivers_at_once_leave_one_whole_index(archiver: Archive) -> Non
     await archiver.compactor.compact(ACCOUNT, event)
     record = await check(archiver, event, list(range(200)))
     assert sum(hour.segments for hour in record.hours) == 190
+    archiver.age(event)
     await asyncio.gather(*(one.retention.tidy(ACCOUNT, event) for one in several))
     assert len([key for key in archiver.objects(event) if key.startswith("index/")]) == len(record.hours)
 

@@ -20,7 +20,7 @@ from shared.messages.media import IndexedSegment, RecordingDelete
 from shared.recording import RecordingPart, load_range
 from shared.recording.hours import HOUR_MS, hour_of, load_hour
 from shared.reserve import Reserve
-from tests.support.archive import EACH, Archive, archive, held, recorded, there
+from tests.support.archive import EACH, Archive, Killed, archive, held, parts, recorded, there
 from tests.support.nats import NatsServer
 from tests.support.recordings import ACCOUNT, HOUR_START_MS, Session, new_event, publish
 
@@ -250,3 +250,23 @@ async def test_a_range_deleted_from_an_hour_that_lacks_something_does_not_come_b
     assert [i.segment.key for i in held(archiver, after)[0]] == keys[:3]
     assert [i.number for i in held(archiver, after)[0]] == [0, 1, 2]
     assert after.hours[0].lost is None
+
+
+async def test_a_tidy_up_leaves_a_rebuilt_hour_that_a_record_is_about_to_list(archiver: Archive) -> None:
+    """It has the place in the log that it had, so only its age tells it from one that was replaced."""
+    event = new_event()
+    record = await recorded(archiver, event, 1)
+    archiver.store.delete(held(archiver, record)[0][1].segment.key)
+    archiver.store.delete(record.hours[0].key)
+    other = parts(archiver.service, archiver.clock, archiver.store)
+    other.records.die_at = 1
+    with pytest.raises(Killed):  # stands for: has written its object, and not yet its record
+        await other.compactor.rebuilder.rebuild(ACCOUNT, event)
+    objects = archiver.objects(event)
+    await archiver.retention.tidy(ACCOUNT, event)
+    assert archiver.objects(event) == objects
+    archiver.age(event)
+    await archiver.retention.tidy(ACCOUNT, event)
+    assert [key for key in archiver.objects(event) if key.startswith("index/")] == [], "it was killed indeed"
+    await archiver.sweeper.sweep()
+    assert len(held(archiver, await there(archiver, event))[0]) == EACH - 1

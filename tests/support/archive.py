@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -136,6 +137,12 @@ class Archive:
         """All keys of an event in the store, without the folder that they share."""
         prefix = f"live/{event}"
         return [found.key.removeprefix(f"{prefix}/") for found in self.store.list(prefix)]
+
+    def age(self, event: str) -> None:
+        """Let an event's index objects be two hours old."""
+        at_s = self.clock.at_ms / 1000 - 7200
+        for found in self.store.list(f"live/{event}/index"):
+            os.utime(self.store.path(found.key), (at_s, at_s))
 
     def immortal(self) -> None:
         self.store.die_at = self.records.die_at = None

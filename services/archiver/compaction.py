@@ -123,7 +123,10 @@ class Compactor:
 
         Give the keys of those that cannot be read for now all the same: segments join what may yet be found of them.
         """
-        hours = {hour_of(logged.segment.wall_start_ms) for logged in ripe}
+        joined = {_closed_in(record, logged.segment) for logged in ripe}
+        hours = {hour_of(logged.segment.wall_start_ms) for logged in ripe} | {
+            hour for hour in joined if hour is not None
+        }
         await self.rebuilder.rebuild(record.account, record.event, hours)
         stored = await self._records.recording(record.account, record.event)
         there = [hour for hour in (stored.value.hours if stored else ()) if hour.hour in hours]

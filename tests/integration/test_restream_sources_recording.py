@@ -110,6 +110,17 @@ async def test_a_gap_and_a_reconnect_are_seams(desk: Desk, recordings: dict[str,
     assert abs(start - seconds(3601)) < FLICKS // 100
 
 
+@pytest.mark.parametrize("minutes", [19, 45, 120, 2000])
+async def test_what_comes_after_a_long_gap_is_not_passed_over(
+    desk: Desk, recordings: dict[str, Recording], minutes: int
+) -> None:
+    second = desk.session(recordings["second"], origin_ms=minutes * 60_000)
+    await desk.announce([*desk.session(recordings["first"]), *second])
+    media = await begin(desk)
+    await read(media, 0)
+    assert is_about(media.resumes, minutes * 60)
+
+
 async def test_a_segment_that_is_gone_is_a_gap(desk: Desk, recordings: dict[str, Recording]) -> None:
     segments = desk.session(recordings["first"])
     await desk.announce(segments)

@@ -176,9 +176,10 @@ class RecordingMedia:
         for each in placed[index:]:
             yield each.segment
             last = max(last, each.start)
-        while part.newest is not None and place(part.newest).end > start + window:
-            start += window
-            part = self._load(start, window)
+        read_to = start + window
+        while part.newest is not None and place(part.newest).end > read_to:
+            part = self._load(read_to, window)
+            read_to += window
             fresh = [p for p in part.timeline.placed if p.start > last]
             window = WINDOW if fresh else min(window * 4, LONGEST_WINDOW)
             for each in fresh:

@@ -44,7 +44,7 @@ CHANNELS: tuple[Channel, ...] = (
     Channel(live.LiveFinish, "command", commands_of("gateway"), ("scheduler", "gateway")),
     Channel(media.RecordingsSweep, "command", commands_of("archiver"), ("scheduler",)),
     Channel(media.RecordingDelete, "command", commands_of("archiver"), ("gateway",)),
-    Channel(media.RecordingRebuild, "command", commands_of("archiver"), ("gateway", "clipper")),
+    Channel(media.RecordingRebuild, "command", commands_of("archiver"), ("gateway", "clipper", "restreamer")),
     Channel(notifications.NotificationSend, "command", commands_of("notifier"), ("notifier", "scheduler")),
     Channel(notifications.NotificationReplay, "command", commands_of("notifier"), ("gateway",)),
     Channel(restreams.RestreamCommand, "command", commands_of("restreamer"), ("gateway", "scheduler")),

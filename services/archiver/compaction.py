@@ -23,7 +23,7 @@ from shared.logging import get_logger
 from shared.media.timeline import identity
 from shared.messages.jobs import HourSummary, RecordingRecord
 from shared.messages.media import HourClosed, IndexedSegment, SegmentWritten
-from shared.recording.hours import IndexDamaged, hour_of, is_whole_of, load_hour, make_hour, save_hour
+from shared.recording.hours import IndexDamaged, carry_over, hour_of, is_whole_of, load_hour, make_hour, save_hour
 from shared.recording.log import Logged, read_log
 from shared.recording.numbering import Numbering, contains
 from shared.store.base import MediaStore, ObjectMissing
@@ -52,6 +52,7 @@ class Compactor:
         Unavailable when broker or store do not answer, Conflict when the record keeps changing.
         """
         missed: int | None = None
+        lost: frozenset[str] = frozenset()
         for _ in range(ROUNDS):
             stored = await self._records.recording(account, event)
             record = stored.value if stored else RecordingRecord(account=account, event=event, changed_ms=0)
@@ -68,25 +69,25 @@ class Compactor:
                 return
             revision = stored.revision if stored else 0
             try:
-                updated = await asyncio.to_thread(self._closed, record, ripe)
+                updated = await asyncio.to_thread(self._closed, record, ripe, lost)
                 await self._records.write(stored, updated)
             except Conflict:  # another archiver was here first
                 continue
             except ObjectMissing:  # likewise, unless the record still lists it
                 if missed == revision:
-                    await self._rebuild(record, ripe)
+                    lost = await self._rebuild(record, ripe)
                 missed = revision
                 continue
             except IndexDamaged:
-                await self._rebuild(record, ripe)
+                lost = await self._rebuild(record, ripe)
                 continue
             log.info("recording.compacted", event_id=event, segments=len(ripe), log_sequence=updated.log_sequence)
         raise Conflict(f"the recording of {event} keeps changing")
 
-    def _closed(self, record: RecordingRecord, ripe: Sequence[Logged]) -> RecordingRecord:
+    def _closed(self, record: RecordingRecord, ripe: Sequence[Logged], lost: frozenset[str]) -> RecordingRecord:
         """Write the objects of the hours that `ripe` touches, and give the record that lists them. Blocks.
 
-        ObjectMissing or IndexDamaged when a listed object cannot be read.
+        ObjectMissing or IndexDamaged when a listed object cannot be read that is not among those `lost` for now.
         """
         numbering = Numbering(record.last, record.hours)
         gained: dict[int, list[IndexedSegment]] = {}
@@ -100,10 +101,14 @@ class Compactor:
         hours = {summary.hour: summary for summary in record.hours}
         place = ripe[-1].log
         for hour, segments in gained.items():
-            there = load_hour(self._store, hours[hour]).segments if hour in hours else ()
+            old = hours.get(hour)
+            unread = old is not None and old.key in lost
+            there = () if old is None or unread else load_hour(self._store, old).segments
             made = make_hour(record.event, hour, place, [*there, *segments])
-            if hour not in hours or made.segments != there:
-                hours[hour] = save_hour(self._store, made)
+            if old is None or made.segments != there:
+                new = save_hour(self._store, made)
+                more = len(made.segments) - len(there)
+                hours[hour] = new if old is None else carry_over(new, old, gained=more, unread=unread)
         changes = {
             "hours": tuple(hours[hour] for hour in sorted(hours)),
             "log_sequence": place,
@@ -113,10 +118,19 @@ class Compactor:
         }
         return record.model_copy(update=changes)
 
-    async def _rebuild(self, record: RecordingRecord, ripe: Sequence[Logged]) -> None:
-        """Make those of the hours readable that segments are to join: what they hold must not be lost by that."""
-        hours = {hour_of(logged.segment.wall_start_ms) for logged in ripe}
+    async def _rebuild(self, record: RecordingRecord, ripe: Sequence[Logged]) -> frozenset[str]:
+        """Make those of the hours readable that segments are to join: what they hold must not be lost by that.
+
+        Give the keys of those that cannot be read for now all the same: segments join what may yet be found of them.
+        """
+        joined = {_closed_in(record, logged.segment) for logged in ripe}
+        hours = {hour_of(logged.segment.wall_start_ms) for logged in ripe} | {
+            hour for hour in joined if hour is not None
+        }
         await self.rebuilder.rebuild(record.account, record.event, hours)
+        stored = await self._records.recording(record.account, record.event)
+        there = [hour for hour in (stored.value.hours if stored else ()) if hour.hour in hours]
+        return frozenset([h.key for h in there if await asyncio.to_thread(self.rebuilder.is_unreadable, h)])
 
     async def _announce(self, stored: Stored[RecordingRecord], open_hours: set[int]) -> None:
         """Announce the hours that are over and were not, or not as they are now."""

@@ -6,11 +6,15 @@ they were announced, for 48 h; after that a segment's own file says what it is (
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final, NamedTuple, get_args
 
+from pydantic import ValidationError
+
+from shared.errors import Unavailable
 from shared.logging import get_logger
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.segment_files import SegmentFile, Tracks, digest, met, read_segment, read_tracks
@@ -18,13 +22,16 @@ from shared.media.segment_head import SegmentHead
 from shared.media.timeline import Identity, identity
 from shared.messages.jobs import HourSummary, SessionRecord
 from shared.messages.media import IndexedSegment, SegmentWritten, Track
-from shared.recording.hours import hour_of
+from shared.recording.hours import HOUR_MS, hour_of
 from shared.recording.log import Logged
+from shared.recording.numbering import names_in
 from shared.store.base import MediaStore, ObjectMissing
 
 log = get_logger()
 COPY_DIGITS: Final = 12
 """Digits of the name of a copy that was salvaged short; the whole, if it is there, counts (ADR 17)."""
+LONGER_MS: Final = 1000
+"""So much longer than the hour's longest may a segment be by its own samples."""
 BURST_S: Final = 20
 """So long after its first frame a session's dates are those of its first frame, and not of each arrival."""
 
@@ -63,7 +70,10 @@ class _Clock(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Finder:
-    """Looks for one hour of a recording. `known` are segments of other hours, which tell of their sessions."""
+    """Looks for one hour of a recording. `known` are segments of other hours, which tell of their sessions.
+
+    `own` are those of the hour itself that need not be looked for.
+    """
 
     store: MediaStore
     account: str
@@ -71,12 +81,13 @@ class Finder:
     hour: HourSummary
     sessions: Mapping[str, SessionRecord]
     known: Sequence[IndexedSegment]
+    own: Sequence[IndexedSegment] = ()
 
     def find(self, logged: Iterable[Logged]) -> Found:
         """Find the hour's segments: those in the log, and of the others the files. Blocks."""
         wanted = frozenset(names_of(self.hour)) if self.hour.runs is not None else None
         elsewhere = frozenset(identity(indexed.segment) for indexed in self.known)
-        found = Found()
+        found = Found(logged={identity(one.segment): Logged(one.log, one.segment) for one in self.own})
         for one in logged:
             name = identity(one.segment)
             if name in wanted if wanted is not None else self._is_here(one.segment.wall_start_ms, name, elsewhere):
@@ -97,14 +108,16 @@ class Finder:
             files: dict[int, tuple[str, SegmentFile, str]] = {}
             for sequence, key in sorted(keys.items()):
                 name = Identity(session, track, sequence)
-                taken = name not in found.logged and (wanted is None or name in wanted)
-                if taken and (read := self._read(key)) is not None:
+                taken = name not in found.logged and (name not in elsewhere if wanted is None else name in wanted)
+                if taken and (read := self._read(key)) is not None and self._is_sound(key, sequence, read[0]):
                     files[sequence] = (key, *read)
             clock = self._clock(session, track, found, {n: file for n, (_, file, _) in files.items()})
             for sequence, (key, file, sha256) in files.items():
                 name = Identity(session, track, sequence)
                 if wanted is not None or self._is_here(file.head.wall_start_ms, name, elsewhere):
-                    found.from_files[name] = self._segment(name, key, file, sha256, clock)
+                    segment = self._segment(name, key, file, sha256, clock)
+                    if segment is not None:
+                        found.from_files[name] = segment
             self._meet(found, session, track)
 
     def _folders(self, wanted: frozenset[Identity] | None) -> Iterator[tuple[str, Track, dict[int, str]]]:
@@ -126,6 +139,8 @@ class Finder:
             yield session, track, keys
 
     def _read(self, key: str) -> tuple[SegmentFile, str] | None:
+        """Read a segment's file; None when it is gone or damaged. Unavailable when that cannot be told now."""
+
         def tracks_of(number: int) -> Tracks:
             try:
                 with self.store.local(_init_key(key, number)) as init:
@@ -137,9 +152,29 @@ class Finder:
             with self.store.local(key) as path:
                 read = read_segment(path, tracks_of)
                 return None if read is None else (read, digest(path, read.size))
-        except (ObjectMissing, Mp4Error, OSError) as error:
+        except (ObjectMissing, FileNotFoundError, Mp4Error, ValueError, ArithmeticError, LookupError) as error:
+            log.warning("recording.segment.unreadable", key=key, error=f"{type(error).__name__}: {error}")
+        except OSError as error:
+            if error.errno != errno.EIO:  # too many open files, say: it passes, and the file is as it was
+                raise Unavailable(f"the store failed: {error.strerror}") from error
             log.warning("recording.segment.unreadable", key=key, error=str(error))
-            return None
+        return None
+
+    def _is_sound(self, key: str, sequence: int, file: SegmentFile) -> bool:
+        """Tell whether a file's head can be true, by its name, by its samples, and by what is known of the hour."""
+        length_ms = file.duration * 1000 // file.head.timescale
+        fits = file.duration > 1 and length_ms <= self.hour.longest_ms + LONGER_MS
+        if file.head.sequence == sequence and fits:
+            return True
+        log.warning("recording.segment.unreadable", key=key, error="its head is damaged")
+        return False
+
+    def _date(self, head: SegmentHead, clock: _Clock) -> int | None:
+        """Give the wall clock of a segment's start; None when all that tells it lies outside of the hour."""
+        start, slack = self.hour.hour * HOUR_MS, BURST_S * 1000
+        usual = clock.first_frame_ms + (head.start - clock.lead) * 1000 // head.timescale
+        told = (clock.date(head), usual)
+        return next((ms for ms in told if start - slack <= ms < start + HOUR_MS + slack), None)
 
     def _clock(self, session: str, track: Track, found: Found, files: Mapping[int, SegmentFile]) -> _Clock:
         """Tell where a session lies in time: by its record, another segment of it, or what the summary says."""
@@ -162,17 +197,26 @@ class Finder:
         first_ms = self.hour.wall_start_ms + later_ms - since_ms
         return _Clock(max(self.hour.stream_start_ms + later_ms - since_ms, 0), zero, 0, first_ms)
 
-    def _segment(self, name: Identity, key: str, file: SegmentFile, sha256: str, clock: _Clock) -> SegmentWritten:
-        """Say what was announced of a segment, as far as its file and its session know it."""
-        head = file.head
-        return SegmentWritten(
-            account=self.account, event=self.event, session=name.session, track=name.track, sequence=name.sequence,
-            key=key, init_key=_init_key(key, head.init_number), start=head.start, duration=file.duration,
-            timescale=head.timescale, origin_ms=clock.origin_ms, zero=clock.zero, lead=clock.lead,
-            wall_start_ms=clock.date(head), bytes=file.size, sha256=sha256, keyframes=file.keyframes,
-            discontinuity=head.discontinuity, independent=head.independent,
-            recovered=len(key.rsplit("/", 1)[-1]) == COPY_DIGITS + 4,
-        )  # fmt: skip
+    def _segment(
+        self, name: Identity, key: str, file: SegmentFile, sha256: str, clock: _Clock
+    ) -> SegmentWritten | None:
+        """Say what was announced of a segment, as far as its file and its session know it; None for what cannot be."""
+        head, wall_ms = file.head, self._date(file.head, clock)
+        if wall_ms is None:
+            log.warning("recording.segment.unreadable", key=key, error="its date is of another hour")
+            return None
+        try:
+            return SegmentWritten(
+                account=self.account, event=self.event, session=name.session, track=name.track, sequence=name.sequence,
+                key=key, init_key=_init_key(key, head.init_number), start=head.start, duration=file.duration,
+                timescale=head.timescale, origin_ms=clock.origin_ms, zero=clock.zero, lead=clock.lead,
+                wall_start_ms=wall_ms, bytes=file.size, sha256=sha256, keyframes=file.keyframes,
+                discontinuity=head.discontinuity, independent=head.independent,
+                recovered=len(key.rsplit("/", 1)[-1]) == COPY_DIGITS + 4,
+            )  # fmt: skip
+        except ValidationError as error:
+            log.warning("recording.segment.unreadable", key=key, error=str(error))
+            return None
 
     def _meet(self, found: Found, session: str, track: Track) -> None:
         """Let segments end where the next ones of their session begin."""
@@ -189,11 +233,7 @@ class Finder:
 
 def names_of(hour: HourSummary) -> list[Identity]:
     """List what is in an hour by its summary, in the order of its runs."""
-    return [
-        Identity(run.session, run.track, sequence)
-        for run in hour.runs or ()
-        for sequence in range(run.first, run.last + 1)
-    ]
+    return list(names_in(hour.runs or ()))
 
 
 def _init_key(key: str, number: int) -> str:

@@ -2,6 +2,9 @@
 
 Order as in compaction: the object first, then the record by compare-and-set, then the announcement. Killed anywhere,
 the next one begins at the record; of two at once one record wins, and both have written the same.
+
+What cannot be found may be there again tomorrow: a folder that is not mounted looks like an empty one. So an hour of
+which nothing is found stays listed as it is, and one of which something is missing says so (`HourSummary.lost`).
 """
 
 from __future__ import annotations
@@ -12,21 +15,32 @@ from typing import Final
 
 from nats.js import JetStreamContext
 
-from services.archiver.finding import Finder, Found
+from services.archiver.finding import Finder, Found, names_of
 from services.archiver.records import Records
 from services.archiver.renumbering import Renumbering
 from shared.clock import Clock
 from shared.kv import Conflict
 from shared.logging import get_logger
+from shared.media.timeline import identity
 from shared.messages.jobs import HourSummary, RecordingRecord, SessionRecord
 from shared.messages.media import IndexedSegment
-from shared.recording.hours import IndexDamaged, index_folder, load_hour, make_hour, restore_hour
+from shared.recording.hours import (
+    IndexDamaged,
+    carry_over,
+    index_folder,
+    load_hour,
+    lost_hour,
+    make_hour,
+    restore_hour,
+)
 from shared.recording.log import Logged, read_log
 from shared.store.base import MediaStore, ObjectMissing
 
 log = get_logger()
 ROUNDS: Final = 20
 SLACK_MS: Final = 120_000
+BESIDE: Final = 2
+"""So many hours on either side tell of an hour's sessions and numbers."""
 
 
 class Rebuilder:
@@ -39,9 +53,10 @@ class Rebuilder:
         self._clock = clock
 
     async def rebuild(self, account: str, event: str, hours: Collection[int] | None = None) -> int:
-        """Rebuild those of a recording's hours that cannot be read, or of `hours` alone; gives their number.
+        """Rebuild those of a recording's hours that cannot be read or lack something, or of `hours` alone.
 
-        Unavailable when broker or store do not answer, Conflict when the record keeps changing.
+        Gives their number, with those that stay as they are. Unavailable when broker or store do not answer, Conflict
+        when the record keeps changing.
         """
         for _ in range(ROUNDS):
             stored = await self._records.recording(account, event)
@@ -49,7 +64,9 @@ class Rebuilder:
                 return 0
             record = stored.value
             asked = [hour for hour in record.hours if hours is None or hour.hour in hours]
-            broken = [hour for hour in asked if await asyncio.to_thread(self._fault, hour)]
+            broken = [
+                hour for hour in asked if hour.lost is not None or await asyncio.to_thread(self.is_unreadable, hour)
+            ]
             if not broken:
                 return 0
             again = await self._records.recording(account, event)
@@ -57,9 +74,7 @@ class Rebuilder:
                 continue
             sessions = {session.session: session for session in await self._records.sessions(account, event)}
             logged = await self._logged(record, broken)
-            made = [(hour, await asyncio.to_thread(self._made, record, hour, logged, sessions)) for hour in broken]
-            replaced = {old.key: new for old, new in made}
-            kept = tuple(new for hour in record.hours if (new := replaced.get(hour.key, hour)) is not None)
+            kept = await asyncio.to_thread(self._folded, record, broken, logged, sessions)
             if kept == record.hours:
                 return len(broken)
             try:
@@ -71,14 +86,14 @@ class Rebuilder:
         raise Conflict(f"the recording of {event} keeps changing")
 
     async def missing(self, account: str, event: str) -> list[int]:
-        """Name the hours whose objects are gone or empty, by one look at the folder."""
+        """Name the hours whose objects are gone or empty, by one look at the folder, and those that lack something."""
         stored = await self._records.recording(account, event)
         if stored is None or not stored.value.hours:
             return []
         sizes = await asyncio.to_thread(lambda: {o.key: o.size for o in self._store.list(index_folder(event))})
-        return [hour.hour for hour in stored.value.hours if not sizes.get(hour.key)]
+        return [hour.hour for hour in stored.value.hours if hour.lost or not sizes.get(hour.key)]
 
-    def _fault(self, hour: HourSummary) -> bool:
+    def is_unreadable(self, hour: HourSummary) -> bool:
         """Tell, and say, that an hour's object cannot be used. Blocks."""
         try:
             load_hour(self._store, hour)
@@ -95,38 +110,71 @@ class Rebuilder:
             return await read_log(self._js(), record.account, record.event)
         return logged
 
+    def _folded(
+        self,
+        record: RecordingRecord,
+        broken: Sequence[HourSummary],
+        logged: Sequence[Logged],
+        sessions: dict[str, SessionRecord],
+    ) -> tuple[HourSummary, ...]:
+        """Make the broken hours anew in their order, each one's numbers going on from those before. Blocks."""
+        for hour in sorted(broken, key=lambda hour: hour.hour):
+            new = self._made(record, hour, logged, sessions)
+            hours = tuple(new if other.key == hour.key else other for other in record.hours)
+            record = record.model_copy(update={"hours": hours})
+        return record.hours
+
     def _made(
         self,
         record: RecordingRecord,
         hour: HourSummary,
         logged: Sequence[Logged],
         sessions: dict[str, SessionRecord],
-    ) -> HourSummary | None:
-        """Write an hour's object anew, and give its summary; None when nothing of it is left. Blocks."""
-        known = self._others(record, hour)
+    ) -> HourSummary:
+        """Write an hour's object anew, and give its summary; the same one when nothing more is found. Blocks."""
+        own, known = self._segments(hour), self._others(record, hour)
+        have = self._with_earlier(hour, own)
         upto = [one for one in logged if one.log <= hour.log_sequence]
-        found = Finder(self._store, record.account, record.event, hour, sessions, known).find(upto)
+        found = Finder(self._store, record.account, record.event, hour, sessions, known, have).find(upto)
         self._tell(hour, found)
-        if not found.names:
-            return None
-        segments = Renumbering(record, hour, known).number(found, upto)
-        return restore_hour(self._store, make_hour(record.event, hour.hour, hour.log_sequence, segments), hour)
+        if len(found.names) == len(own):
+            return hour
+        segments = Renumbering(record, hour, known, have).number(found, upto)
+        made = make_hour(record.event, hour.hour, hour.log_sequence, segments)
+        return carry_over(restore_hour(self._store, made, hour), hour, unread=not own)
+
+    def _with_earlier(self, hour: HourSummary, own: list[IndexedSegment]) -> list[IndexedSegment]:
+        """Add what the object had that the hour lost, if that is back: it knows more of them than their files."""
+        names = {identity(one.segment) for one in own}
+        wanted = None if hour.runs is None else set(names_of(hour)) - names
+        earlier = [one for one in self._segments(lost_hour(hour)) if identity(one.segment) not in names]
+        return [*own, *(one for one in earlier if wanted is None or identity(one.segment) in wanted)]
+
+    def _segments(self, hour: HourSummary | None) -> list[IndexedSegment]:
+        """Read an hour, as far as it can be read."""
+        try:
+            return [] if hour is None else list(load_hour(self._store, hour).segments)
+        except (IndexDamaged, ObjectMissing):
+            return []
 
     def _others(self, record: RecordingRecord, hour: HourSummary) -> list[IndexedSegment]:
-        """Read the hours beside this one, as far as they can be read."""
+        """Read the hours beside this one, the nearest that can be read; all of them where only they say what is new."""
+        before = [other for other in record.hours if other.hour < hour.hour][::-1]
+        behind = [other for other in record.hours if other.hour > hour.hour]
         found: list[IndexedSegment] = []
-        beside = sorted(record.hours, key=lambda other: abs(other.hour - hour.hour))[:5]
-        for other in beside if hour.runs is not None else record.hours:
-            if other.key != hour.key:
-                try:
-                    found += load_hour(self._store, other).segments
-                except (IndexDamaged, ObjectMissing):
-                    continue
+        for side in (before, behind):
+            read = 0
+            for other in side:
+                segments = self._segments(other)
+                found += segments
+                read += bool(segments)
+                if read == BESIDE and hour.runs is not None:
+                    break
         return found
 
     def _tell(self, hour: HourSummary, found: Found) -> None:
         say = log.error if found.missing or not found.names else log.warning
         say(
-            "recording.hour.rebuilt", key=hour.key, from_log=len(found.logged), from_files=len(found.from_files),
-            missing=len(found.missing),
+            "recording.hour.rebuilt" if found.names else "recording.hour.lost", key=hour.key,
+            from_log=len(found.logged), from_files=len(found.from_files), missing=len(found.missing),
         )  # fmt: skip

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from services.archiver.compaction import Compactor
 from services.archiver.retention import Retention, Split
+from shared.errors import Unavailable
 from shared.logging import get_logger
+from shared.media.timeline import Identity, identity
 from shared.messages.jobs import HourSummary
-from shared.messages.media import RecordingDelete
-from shared.recording.hours import IndexDamaged, length_ms, load_hour, save_hour
+from shared.messages.media import IndexedSegment, RecordingDelete, Track
+from shared.recording.hours import IndexDamaged, length_ms, load_hour, save_hour, with_missing
+from shared.recording.numbering import names_in, runs_of
 from shared.store.base import MediaStore, ObjectMissing
 
 log = get_logger()
@@ -25,11 +29,17 @@ class Removal:
     retention: Retention
 
     async def remove(self, wish: RecordingDelete) -> None:
-        """Delete the segments that lie whole in the range, or everything. Unavailable, Conflict."""
+        """Delete the segments that lie whole in the range, or everything. Unavailable, Conflict.
+
+        Unavailable, too, when all else is deleted, and the range begins or ends in an hour that cannot be read.
+        """
         await self.compactor.compact(wish.account, wish.event, everything=True)
         await self.compactor.rebuilder.rebuild(wish.account, wish.event, await self._parted(wish))
-        await self.retention.expire(wish.account, wish.event, split_by(self.store, wish))
+        unread: list[HourSummary] = []
+        await self.retention.expire(wish.account, wish.event, split_by(self.store, wish, unread))
         await self.retention.tidy(wish.account, wish.event)
+        if unread:
+            raise Unavailable(f"nobody can tell for now what lies in {unread[0].key}")
         log.info("recording.deleted", event_id=wish.event, from_ms=wish.from_ms, to_ms=wish.to_ms)
 
     async def _parted(self, wish: RecordingDelete) -> set[int]:
@@ -39,8 +49,11 @@ class Removal:
         return {hour.hour for hour in found for edge in edges if edge and hour.wall_start_ms < edge < hour.wall_end_ms}
 
 
-def split_by(store: MediaStore, wish: RecordingDelete) -> Split:
-    """Part each hour into objects of what stays and what goes; both count once the record lists them."""
+def split_by(store: MediaStore, wish: RecordingDelete, unread: list[HourSummary]) -> Split:
+    """Part each hour into objects of what stays and what goes; both count once the record lists them.
+
+    An hour of which nobody can tell what lies in it stays, and is added to `unread`.
+    """
     start, end = wish.from_ms or 0, FOREVER_MS if wish.to_ms is None else wish.to_ms
 
     def split(hour: HourSummary) -> tuple[HourSummary | None, HourSummary | None]:
@@ -50,7 +63,8 @@ def split_by(store: MediaStore, wish: RecordingDelete) -> Split:
             return None, hour
         try:
             whole = load_hour(store, hour)
-        except (IndexDamaged, ObjectMissing):  # nobody can tell what lies in it
+        except (IndexDamaged, ObjectMissing):
+            unread.append(hour)
             return hour, None
         gone = tuple(
             one
@@ -58,11 +72,36 @@ def split_by(store: MediaStore, wish: RecordingDelete) -> Split:
             if start <= one.segment.wall_start_ms and one.segment.wall_start_ms + length_ms(one.segment) <= end
         )
         stays = tuple(one for one in whole.segments if one not in gone)
-        if not gone or not stays:
-            return (None, hour) if gone else (hour, None)
-        return (
-            save_hour(store, whole.model_copy(update={"segments": stays}), part=True),
-            save_hour(store, whole.model_copy(update={"segments": gone}), part=True),
-        )
+        if not stays:
+            return None, hour
+        away = _away(hour, whole.segments, start, end)
+        if not gone:
+            runs = runs_of([one.segment for one in stays])
+            return (with_missing(hour.model_copy(update={"runs": runs}), hour, away) if hour.lost else hour), None
+        parts = [save_hour(store, whole.model_copy(update={"segments": each}), part=True) for each in (stays, gone)]
+        return with_missing(parts[0], hour, away), with_missing(parts[1], hour, _missing(hour, whole.segments) - away)
 
     return split
+
+
+def _missing(hour: HourSummary, there: Sequence[IndexedSegment]) -> set[Identity]:
+    """Name the segments that an hour lacks."""
+    return set(names_in(hour.runs or ())) - {identity(one.segment) for one in there}
+
+
+def _away(hour: HourSummary, there: Sequence[IndexedSegment], start: int, end: int) -> set[Identity]:
+    """Name those of an hour's missing segments that lie outside a range for certain: as others of their session do."""
+    before: dict[tuple[str, Track], int] = {}
+    behind: dict[tuple[str, Track], int] = {}
+    for one in there:
+        segment = one.segment
+        of = (segment.session, segment.track)
+        if segment.wall_start_ms < start:
+            before[of] = max(segment.sequence, before.get(of, 0))
+        if segment.wall_start_ms >= end:
+            behind[of] = min(segment.sequence, behind.get(of, segment.sequence))
+    return {
+        name
+        for name in _missing(hour, there)
+        if name.sequence < before.get(name[:2], 0) or name.sequence > behind.get(name[:2], name.sequence)
+    }

@@ -30,11 +30,15 @@ class _Unplaced(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Renumbering:
-    """Numbers one hour's segments. `known` are the indexed segments of the other hours."""
+    """Numbers one hour's segments. `known` are the indexed segments of the other hours.
+
+    `own` are those that the hour has: they keep their places, which players may have seen.
+    """
 
     record: RecordingRecord
     hour: HourSummary
     known: Sequence[IndexedSegment]
+    own: Sequence[IndexedSegment] = ()
 
     def number(self, found: Found, logged: Sequence[Logged]) -> list[IndexedSegment]:
         """Give the segments found their places; `logged` is what the log has of the event."""
@@ -47,13 +51,14 @@ class Renumbering:
             numbered = self._by_log(found, logged, first, seeds)
             seeded = set(seeds)
         tracks = sorted({indexed.segment.track for indexed in numbered})
-        return [
+        placed = [
             indexed
             for track in tracks
-            for indexed in self._aligned(
-                track, [i for i in numbered if i.segment.track == track], seeded=track in seeded
+            for indexed in self._placed(
+                track, [i for i in numbered if i.segment.track == track], found.missing, seeded=track in seeded
             )
         ]
+        return _beside(self.own, placed)
 
     def _by_log(
         self, found: Found, logged: Sequence[Logged], first: int, seeds: dict[Track, IndexedSegment]
@@ -92,31 +97,98 @@ class Renumbering:
                 numbered.append(last)
         return numbered
 
-    def _aligned(self, track: Track, segments: Sequence[IndexedSegment], *, seeded: bool) -> list[IndexedSegment]:
-        """Shift what begins from nothing to what follows it, or to what the record says of the newest."""
+    def _placed(
+        self, track: Track, segments: Sequence[IndexedSegment], missing: frozenset[Identity], *, seeded: bool
+    ) -> list[IndexedSegment]:
+        """Shift numbers to where they belong; none is given twice."""
+        taken = {i.number for i in self.known if i.segment.track == track}
         numbered = [i for i in segments if i.number is not None]
-        if seeded or not numbered:
+        before = self._before().get(track)
+        gap = 0 if before is None else self._between(track, hour_of(before.segment.wall_start_ms), self.hour.hour)
+        right = not self.own and ((seeded and not gap) or self._is_first())
+        if not numbered or (right and not any(i.number in taken for i in numbered)):
             return list(segments)
         newest = max(numbered, key=lambda i: i.number or 0)
-        told = next((i for i in self.record.last if i.segment.track == track), None)
+        shift = (
+            self._to_own(numbered)
+            or self._to_following(track, newest, missing)
+            or self._to_last(track, numbered, missing)
+            or (gap, 0)
+        )
+        numbers = max(shift[0], -min(i.number or 0 for i in numbered))
+        moved = [_moved(indexed, numbers, shift[1]) for indexed in segments]
+        return [i.model_copy(update={"number": None}) if i.number in taken else i for i in moved]
+
+    def _is_first(self) -> bool:
+        """Tell whether numbers began in this hour."""
+        record = self.record
+        return not record.expired_hours and not record.expiring and record.hours[0].hour == self.hour.hour
+
+    def _to_own(self, numbered: Sequence[IndexedSegment]) -> tuple[int, int] | None:
+        """Say by how much numbers and seams go up so that those that the hour has stay as they are."""
+        own = {identity(i.segment): i for i in self.own if i.number is not None}
+        for one in numbered:
+            if (same := own.get(identity(one.segment))) is not None:
+                return (same.number or 0) - (one.number or 0), same.discontinuity - one.discontinuity
+        return None
+
+    def _to_following(
+        self, track: Track, newest: IndexedSegment, missing: frozenset[Identity]
+    ) -> tuple[int, int] | None:
+        """Say it so that the hours behind go on from them."""
         after = [i for i in self.known if i.segment.track == track and i.number is not None
                  and hour_of(i.segment.wall_start_ms) > self.hour.hour]  # fmt: skip
-        same = next((i for i in numbered if told and identity(i.segment) == identity(told.segment)), None)
-        if after:
-            following = min(after, key=lambda i: i.number or 0)
-            numbers = (following.number or 0) - 1 - (newest.number or 0)
-            seams = following.discontinuity - (not joins(newest.segment, following.segment)) - newest.discontinuity
-        elif told is not None and same is not None:
-            numbers, seams = (told.number or 0) - (same.number or 0), told.discontinuity - same.discontinuity
-        else:
-            return list(segments)
-        return [
-            indexed.model_copy(update={
-                "number": None if indexed.number is None else max(indexed.number + numbers, 0),
-                "discontinuity": max(indexed.discontinuity + seams, 0),
-            })
-            for indexed in segments
-        ]  # fmt: skip
+        if not after:
+            return None
+        following = min(after, key=lambda i: i.number or 0)
+        gap = self._between(track, self.hour.hour, hour_of(following.segment.wall_start_ms))
+        gap += _behind(newest.segment, missing, following.segment.session)
+        seams = following.discontinuity - (not joins(newest.segment, following.segment)) - newest.discontinuity
+        return (following.number or 0) - 1 - gap - (newest.number or 0), seams
+
+    def _to_last(
+        self, track: Track, numbered: Sequence[IndexedSegment], missing: frozenset[Identity]
+    ) -> tuple[int, int] | None:
+        """Say it by what the record has of the track's newest segment, which lies in this hour or in one behind."""
+        told = next((i for i in self.record.last if i.segment.track == track), None)
+        if told is None:
+            return None
+        same = next((i for i in numbered if identity(i.segment) == identity(told.segment)), None)
+        if same is not None:
+            return (told.number or 0) - (same.number or 0), told.discontinuity - same.discontinuity
+        newest = max(numbered, key=lambda i: i.number or 0)
+        behind = [hour for hour in self.record.hours if hour.hour > self.hour.hour]
+        gap = sum(_count(hour, track) for hour in behind) + _behind(newest.segment, missing, told.segment.session)
+        sessions = {told.segment.session, *(run.session for hour in behind for run in hour.runs or ())}
+        seams = len(sessions - {newest.segment.session})
+        return (told.number or 0) - gap - (newest.number or 0), told.discontinuity - seams - newest.discontinuity
+
+    def _between(self, track: Track, first: int, last: int) -> int:
+        """Count a track's segments in the hours between two that cannot be read now: they have numbers, too."""
+        read = {hour_of(indexed.segment.wall_start_ms) for indexed in self.known}
+        return sum(
+            _count(hour, track) for hour in self.record.hours if first < hour.hour < last and hour.hour not in read
+        )
+
+
+def _count(hour: HourSummary, track: Track) -> int:
+    if hour.runs is None:
+        return hour.segments
+    return sum(run.last - run.first + 1 for run in hour.runs if run.track == track)
+
+
+def _behind(newest: SegmentWritten, missing: frozenset[Identity], session: str) -> int:
+    """Count those of an hour's missing segments that come after its newest; `session` is that which follows it."""
+    return sum(
+        name.sequence > newest.sequence if name.session == newest.session else name.session == session
+        for name in missing
+        if name.track == newest.track
+    )
+
+
+def _moved(indexed: IndexedSegment, numbers: int, seams: int) -> IndexedSegment:
+    number = None if indexed.number is None else indexed.number + numbers
+    return indexed.model_copy(update={"number": number, "discontinuity": max(indexed.discontinuity + seams, 0)})
 
 
 def _newest(known: Iterable[IndexedSegment]) -> dict[Track, IndexedSegment]:
@@ -127,3 +199,19 @@ def _newest(known: Iterable[IndexedSegment]) -> dict[Track, IndexedSegment]:
         if indexed.number is not None and (track not in found or indexed.number > (found[track].number or 0)):
             found[track] = indexed
     return found
+
+
+def _beside(own: Sequence[IndexedSegment], found: Sequence[IndexedSegment]) -> list[IndexedSegment]:
+    """Add what was found to what an hour has, which keeps its places: players may have seen them."""
+    there = {identity(indexed.segment): indexed for indexed in own}
+    taken = {(indexed.segment.track, indexed.number) for indexed in own}
+    made: list[IndexedSegment] = list(own)
+    for indexed in found:
+        known = there.get(identity(indexed.segment))
+        if known is not None and known.segment != indexed.segment:  # the whole of what was salvaged short
+            made[made.index(known)] = known.model_copy(update={"log": indexed.log, "segment": indexed.segment})
+        elif known is None and (indexed.segment.track, indexed.number) in taken:
+            made.append(indexed.model_copy(update={"number": None}))
+        elif known is None:
+            made.append(indexed)
+    return made

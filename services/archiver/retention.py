@@ -2,10 +2,12 @@
 
 1. The record moves the hour from `hours` to `expiring`: from here on nobody lists, plays or cuts it.
 2. Its segments' bytes go; where a session has nothing left, its whole folder, init segments too.
-3. Its index object goes, and what the log still has of it.
+3. What the log still has of it goes.
 4. RecordingExpired is announced.
 5. The record forgets the hour.
-Whatever is found in `expiring` is taken up again at step 2.
+6. Its index object goes; should it not, `tidy` takes it as one that nobody lists.
+Whatever is found in `expiring` is taken up again at step 2. An hour there whose object and files are all gone was not
+deleted by us, since the object goes last: its folder may not be mounted. It waits, for as long again as it was kept.
 """
 
 from __future__ import annotations
@@ -28,15 +30,17 @@ from shared.kv import Conflict, Stored
 from shared.logging import get_logger
 from shared.messages.jobs import HourSummary, RecordingRecord, SegmentRun
 from shared.messages.media import RecordingExpired, SegmentWritten
-from shared.recording.hours import HOUR_MS, IndexDamaged, index_folder, load_hour, log_sequence_of
+from shared.recording.hours import HOUR_MS, IndexDamaged, index_folder, keys_of, load_hour, log_sequence_of
 from shared.recording.log import read_log
-from shared.store.base import MediaStore, ObjectMissing
+from shared.store.base import MediaStore, ObjectInfo, ObjectMissing
 from shared.streams import SEGMENTS
 from shared.subjects import segments_subject
 
 log = get_logger()
 AT_ONCE: Final = 16
 ROUNDS: Final = 20
+YOUNG_MS: Final = HOUR_MS
+"""So long an object that no record lists may wait for its record."""
 
 
 # Parts an hour into what stays and what goes; each may be nothing. Blocks.
@@ -72,13 +76,35 @@ class Retention:
         if stored is None:
             return
         record = stored.value
+        waiting: list[HourSummary] = []
         for place, hour in enumerate(record.expiring):
-            await self._delete(record, hour, (*record.hours, *record.expiring[place + 1 :]))
+            if not self._is_over(hour, 2) and not await self.holds(event, hour):
+                log.error("recording.hour.lost", key=hour.key, deletion="waits until something of it is found")
+                waiting.append(hour)
+                continue
+            await self._delete(record, hour, (*record.hours, *waiting, *record.expiring[place + 1 :]))
             await self._outbox.emit(
                 RecordingExpired(account=account, event=event, hour=hour.hour, segments=hour.segments, bytes=hour.bytes)
             )
             await self._forget(account, event, hour)
+            await self._remove(keys_of(hour))
             log.info("recording.hour.expired", event_id=event, hour=hour.hour, segments=hour.segments)
+
+    async def holds(self, event: str, hour: HourSummary) -> bool:
+        """Tell whether anything of an hour is in the store."""
+
+        def look() -> bool:
+            return any(self._store.info(k) for k in keys_of(hour)) or bool(files_of(self._store, event, hour))
+
+        return await asyncio.to_thread(look)
+
+    async def has_media(self, event: str, hour: HourSummary) -> bool:
+        """Tell whether any of an hour's segments is in the store."""
+
+        def look() -> bool:
+            return any(self._store.info(key) for key in self._contents(event, hour)[0])
+
+        return await asyncio.to_thread(look)
 
     async def hours(self, account: str, event: str) -> tuple[HourSummary, ...]:
         """List a recording's closed hours."""
@@ -87,23 +113,32 @@ class Retention:
 
     async def tidy(self, account: str, event: str) -> None:
         """Remove index objects that no record lists any more, and the record of a recording that is all gone."""
-        found = await asyncio.to_thread(lambda: [o.key for o in self._store.list(index_folder(event))])
+        found = await asyncio.to_thread(lambda: list(self._store.list(index_folder(event))))
         stored = await self._records.recording(account, event)
         if stored is None:
             await self._tidy_sessions(account, event, RecordingRecord(account=account, event=event, changed_ms=0))
             return
         record = stored.value
-        listed = {hour.key for hour in (*record.hours, *record.expiring)}
-        # Another archiver may have written an object for its next record: that one is complete beyond this record.
-        stale = [k for k in found if k not in listed and _is_complete(k, record.log_sequence)]
-        await self._remove(stale)
-        if not record.hours and not record.expiring and await self._records.ended(account, event):
-            if await read_log(self._js(), account, event, after=record.log_sequence, most=1):
-                return
+        is_gone = not record.hours and not record.expiring and await self._records.ended(account, event)
+        if is_gone and await read_log(self._js(), account, event, after=record.log_sequence, most=1):
+            return
+        listed = _listed(record)
+        await self._remove([o.key for o in found if o.key not in listed and (is_gone or self._is_stale(o, record))])
+        if is_gone:
             await self._purge(account, event, record.log_sequence)
             await self._records.remove(stored)
             log.info("recording.gone", event_id=event)
         await self._tidy_sessions(account, event, record)
+
+    def _is_stale(self, found: ObjectInfo, record: RecordingRecord) -> bool:
+        """Tell whether no record will list an object: another archiver may have written it for its next one.
+
+        What is complete beyond the record's place may be listed by a record to come, what is young by one that is being
+        written: a rebuilt hour has the place that it had.
+        """
+        place = log_sequence_of(found.key)
+        old = found.modified_ms + YOUNG_MS <= self._clock.now_ms()
+        return old and place is not None and place <= record.log_sequence
 
     async def _tidy_sessions(self, account: str, event: str, record: RecordingRecord) -> None:
         """Remove the records of sessions of which nothing is left; with the last, what else was kept of a job's."""
@@ -138,45 +173,57 @@ class Retention:
                 "hours": kept, "expiring": (*stored.value.expiring, *gone), "changed_ms": self._clock.now_ms(),
             }  # fmt: skip
             try:
-                return await self._records.write(stored, stored.value.model_copy(update=changes))
+                hidden = await self._records.write(stored, stored.value.model_copy(update=changes))
             except Conflict:
                 continue
+            await self._remove(_listed(stored.value) - _listed(hidden.value))  # what was parted, and is in its parts
+            return hidden
         raise Conflict(f"the recording of {event} keeps changing")
 
     def _when_old(self, hour: HourSummary) -> tuple[HourSummary | None, HourSummary | None]:
+        return (None, hour) if self._is_over(hour) else (hour, None)
+
+    def _is_over(self, hour: HourSummary, times: int = 1) -> bool:
         end_ms = max((hour.hour + 1) * HOUR_MS, hour.wall_end_ms)
-        return (None, hour) if end_ms + self._keep_ms <= self._clock.now_ms() else (hour, None)
+        return end_ms + times * self._keep_ms <= self._clock.now_ms()
 
     async def _delete(self, record: RecordingRecord, hour: HourSummary, others: Sequence[HourSummary]) -> None:
-        """Delete an hour's bytes, then its object."""
+        """Delete an hour's bytes, and what the log has of it."""
         keys, folders = await asyncio.to_thread(self._contents, record.event, hour)
         await self._remove(keys)
         tail = await read_log(self._js(), record.account, record.event, after=record.log_sequence)
         folders -= {_folder(record.event, logged.segment) for logged in tail}
         for other in others if folders else ():
-            folders -= await asyncio.to_thread(self._folders, record.event, other)
+            used = await asyncio.to_thread(self._folders, record.event, other)
+            folders = set() if used is None else folders - used
         for folder in folders:  # nothing of that session's track is left: init segments and leftovers go too
             await self._remove(await asyncio.to_thread(lambda f: [o.key for o in self._store.list(f)], folder))
-        await self._remove([hour.key])
         await self._purge(record.account, record.event, hour.log_sequence)
 
     def _contents(self, event: str, hour: HourSummary) -> tuple[list[str], set[str]]:
         """Give the keys of an hour's segments, and their sessions' folders. Blocks.
 
-        When its object cannot say it (it goes after the bytes, so it may be gone for that), by its summary and by what
-        lies there.
+        What its object cannot say, by its summary and by what lies there.
         """
+        folders = {_folder(event, run) for run in hour.runs or ()}
         try:
             segments = [indexed.segment for indexed in load_hour(self._store, hour).segments]
         except (IndexDamaged, ObjectMissing) as error:
             log.warning("recording.hour.unreadable", key=hour.key, error=str(error))
-            return files_of(self._store, event, hour), {_folder(event, run) for run in hour.runs or ()}
-        return [segment.key for segment in segments], {_folder(event, segment) for segment in segments}
+            return files_of(self._store, event, hour), folders
+        more = files_of(self._store, event, hour) if hour.lost else []
+        keys = dict.fromkeys([*(segment.key for segment in segments), *more])
+        return list(keys), folders | {_folder(event, segment) for segment in segments}
 
-    def _folders(self, event: str, hour: HourSummary) -> set[str]:
+    def _folders(self, event: str, hour: HourSummary) -> set[str] | None:
+        """Give the folders that an hour has something in; None when nobody can tell. Blocks."""
         if hour.runs is not None:
             return {_folder(event, run) for run in hour.runs}
-        return self._contents(event, hour)[1]
+        try:
+            segments = load_hour(self._store, hour).segments
+        except (IndexDamaged, ObjectMissing):
+            return None
+        return None if hour.lost else {_folder(event, indexed.segment) for indexed in segments}
 
     async def _remove(self, keys: Iterable[str]) -> None:
         """Delete objects, several at once: a remote store takes some 20 ms for each."""
@@ -212,9 +259,9 @@ class Retention:
         raise Conflict(f"the recording of {event} keeps changing")
 
 
-def _is_complete(key: str, log_sequence: int) -> bool:
-    place = log_sequence_of(key)
-    return place is not None and place <= log_sequence
+def _listed(record: RecordingRecord) -> set[str]:
+    """Give the keys of the objects that a record lists."""
+    return {key for hour in (*record.hours, *record.expiring) for key in keys_of(hour)}
 
 
 def _folder(event: str, part: SegmentWritten | SegmentRun) -> str:

@@ -24,7 +24,11 @@ LOOK_S: Final = 5.0
 
 @dataclass(slots=True)
 class RoomMaker:
-    """Looks at the disk now and then. Hours that are being written stay, however short it is."""
+    """Looks at the disk now and then.
+
+    Hours that are being written stay, however short it is; so do those of which no media is there: where the folder is
+    not mounted, the disk behind it is short, and all hours would go one by one without making room.
+    """
 
     reserve: Reserve
     records: Records
@@ -48,15 +52,19 @@ class RoomMaker:
         now = hour_of(self.clock.now_ms())
         found = [(hour, record) for record in await self.records.recordings() for hour in record.hours]
         found = sorted((one for one in found if one[0].hour < now), key=lambda one: (one[0].wall_start_ms, one[0].key))
-        for number, (hour, record) in enumerate(found):
+        number = 0
+        for hour, record in found:
+            if not await self.retention.has_media(record.event, hour):
+                continue
+            number += 1
             await self.retention.expire(record.account, record.event, only(hour))
             log.warning("recording.hour.deleted_for_room", event_id=record.event, hour=hour.hour, bytes=hour.bytes)
             if not self.is_short:
-                return number + 1
+                return number
         if not self.told:
             log.error("disk.short", recordings="nothing of them is left that may go")
             self.told = True
-        return len(found)
+        return number
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from nats.errors import Error as NatsError
@@ -13,7 +14,7 @@ from services.archiver.records import Records
 from services.archiver.retention import Retention
 from services.archiver.slots import GRACE_MS, slot_of
 from shared.clock import Clock
-from shared.errors import Permanent, Unavailable
+from shared.errors import ReelayError, Unavailable
 from shared.logging import get_logger
 from shared.messages.media import SegmentWritten
 from shared.recording.log import newest
@@ -46,11 +47,14 @@ class Sweeper:
         recordings |= {(session.account, session.event) for session in await self._records.sessions()}
         failed = 0
         for account, event in sorted(recordings):
-            try:
-                await self._sweep(account, event)
-            except (Unavailable, Permanent) as error:
+            (error,) = await asyncio.gather(self._sweep(account, event), return_exceptions=True)
+            if isinstance(error, Exception):  # of any kind, also one that nobody thought of
                 failed += 1
-                log.warning("recording.sweep.failed", event_id=event, error=str(error))
+                trace = None if isinstance(error, ReelayError) else error
+                kind = type(error).__name__
+                log.error("recording.sweep.failed", event_id=event, kind=kind, error=str(error), exc_info=trace)
+            elif error is not None:
+                raise error
         log.info("recording.sweep.done", recordings=len(recordings), failed=failed)
         if failed:
             raise Unavailable(f"{failed} of {len(recordings)} recordings could not be swept")

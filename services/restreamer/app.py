@@ -24,6 +24,7 @@ from shared.messages.jobs import JobRecord
 from shared.messages.restreams import PlaceRecord, RestreamRecord
 from shared.mirror import Mirror
 from shared.netguard.tls import trusting
+from shared.recording.asking import Asking
 from shared.reserve import Reserve
 from shared.service import Service
 from shared.store import open_store
@@ -62,12 +63,13 @@ def _playouts(service: Service, trails: Trails) -> MakePlayout:
     spool = Spool(folder, Reserve(folder, settings.disk_reserve_bytes))
     tls = trusting(settings.ca_file)
     children().start(Bounds(settings.source_memory_bytes, int(settings.source_cpu.total_seconds())))
+    asking = Asking(service.outbox, clock)
     rules = TargetRules(allowed=allowed, srt_ports=settings.srt_out_spans, tls=tls, longest=settings.target_pause)
 
     def make(record: RestreamRecord, report: Reporter) -> Playout:
         access = Access(
             record.account, service.vault, allowed, store, settings.library_dir, service.js,
-            asyncio.get_running_loop(), clock, limits, spool, record.restream, tls,
+            asyncio.get_running_loop(), clock, limits, spool, record.restream, tls, asking,
         )  # fmt: skip
         about = {"account": record.account, "restream": record.restream, "run": record.run}
         trail = trails.begin(restream_key(record.account, record.restream), record.run)

@@ -206,8 +206,19 @@ class SegmentRun(Record):
     last: int = Field(ge=0)
 
 
+class LostHour(Record):
+    """The index object that an hour had before not all of what it lists could be found again."""
+
+    key: StoreKey
+    sha256: Sha256
+    segments: int = Field(ge=0, description="How many segments the hour has once all of them are found")
+
+
 class HourSummary(Record):
-    """A closed hour as the recording lists it. Times are the first start and the last end, in ms."""
+    """A closed hour as the recording lists it. Times are the first start and the last end, in ms.
+
+    `runs` name what is missing, too, as long as there is a `lost`.
+    """
 
     hour: int
     key: StoreKey
@@ -222,6 +233,7 @@ class HourSummary(Record):
     longest_ms: int = Field(ge=0, description="Duration of the longest segment")
     closed: bool = Field(default=False, description="The hour is over, and has been announced as it is")
     runs: tuple[SegmentRun, ...] | None = Field(None, description="What is in the hour; none when it is in many pieces")
+    lost: LostHour | None = Field(None, description="Something of the hour is missing, and is still looked for")
 
 
 class RecordingRecord(Record):

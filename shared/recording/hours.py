@@ -7,16 +7,16 @@ comes late makes a new object; the record's compare-and-set decides which counts
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from pydantic import ValidationError
 
 from shared.errors import Permanent
 from shared.media.timeline import Identity, identity, place
-from shared.messages.jobs import HourSummary
+from shared.messages.jobs import HourSummary, LostHour
 from shared.messages.media import IndexedSegment, IndexHour, SegmentWritten
-from shared.recording.numbering import runs_of
+from shared.recording.numbering import names_in, runs_of, runs_of_names
 from shared.store.base import MediaStore
 
 HOUR_MS: Final = 3_600_000
@@ -98,6 +98,45 @@ def restore_hour(store: MediaStore, hour: IndexHour, old: HourSummary) -> HourSu
         store.put(old.key, body)
         return old
     return save_hour(store, hour, part=True)
+
+
+def carry_over(new: HourSummary, old: HourSummary, *, gained: int = 0, unread: bool = False) -> HourSummary:
+    """Give an hour's new summary what is still looked for of the hour; `gained` segments were not in the old one.
+
+    `unread`: the old object could not be read, so the hour lacks whatever the new one has not.
+    """
+    lost = old.lost
+    if lost is None and unread:
+        lost = LostHour(key=old.key, sha256=old.sha256, segments=old.segments)
+    if lost is None:
+        return new
+    names = None if old.runs is None or new.runs is None else {*names_in(old.runs), *names_in(new.runs)}
+    runs = None if names is None else runs_of_names(names)
+    every = lost.segments + gained if names is None else len(names)
+    if new.segments >= every:
+        return new.model_copy(update={"lost": None})
+    changes = {"lost": lost.model_copy(update={"segments": every}), "runs": runs}
+    return new.model_copy(update={**changes, "longest_ms": max(old.longest_ms, new.longest_ms)})
+
+
+def with_missing(part: HourSummary, hour: HourSummary, missing: Collection[Identity]) -> HourSummary:
+    """Give the summary of a part of an hour what that part is missing of those that the hour lacks."""
+    runs = None if part.runs is None else runs_of_names({*names_in(part.runs), *missing})
+    if hour.lost is None or not missing or runs is None:
+        return part.model_copy(update={"lost": None})
+    lost = hour.lost.model_copy(update={"segments": part.segments + len(missing)})
+    return part.model_copy(update={"lost": lost, "runs": runs})
+
+
+def lost_hour(hour: HourSummary) -> HourSummary | None:
+    """Give the summary to load what an hour had before it lost something; None for one that is whole."""
+    lost = hour.lost
+    return None if lost is None else hour.model_copy(update={"key": lost.key, "sha256": lost.sha256, "lost": None})
+
+
+def keys_of(hour: HourSummary) -> tuple[str, ...]:
+    """Give the keys of the objects that an hour needs: its own, and that which it had and may come back."""
+    return (hour.key,) if hour.lost is None else (hour.key, hour.lost.key)
 
 
 def load_hour(store: MediaStore, summary: HourSummary) -> IndexHour:

@@ -7,7 +7,7 @@ RecordingRecord) and however often they read. They are what EXT-X-MEDIA-SEQUENCE
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from shared.media.timeline import Identity, identity, joins, place
 from shared.messages.jobs import HourSummary, SegmentRun
@@ -96,10 +96,22 @@ def contains(run: SegmentRun, name: Identity) -> bool:
     return run.session == name.session and run.track == name.track and run.first <= name.sequence <= run.last
 
 
+def names_in(runs: Iterable[SegmentRun]) -> Iterator[Identity]:
+    """Give the names of the segments of runs, in their order."""
+    for run in runs:
+        for sequence in range(run.first, run.last + 1):
+            yield Identity(run.session, run.track, sequence)
+
+
 def runs_of(segments: Sequence[SegmentWritten]) -> tuple[SegmentRun, ...] | None:
     """Write segments as runs without holes; None when these are too many to list."""
+    return runs_of_names(identity(segment) for segment in segments)
+
+
+def runs_of_names(names: Iterable[Identity]) -> tuple[SegmentRun, ...] | None:
+    """Write the names of segments, each once, as runs without holes; None when these are too many to list."""
     runs: list[SegmentRun] = []
-    for name in sorted(identity(segment) for segment in segments):
+    for name in sorted(names):
         if runs and contains(runs[-1].model_copy(update={"last": runs[-1].last + 1}), name):
             runs[-1] = runs[-1].model_copy(update={"last": name.sequence})
         else:

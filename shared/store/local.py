@@ -7,6 +7,7 @@ import errno
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -106,8 +107,9 @@ class LocalStore(MediaStore):
     def local(self, key: str) -> Iterator[Path]:
         """Give the file itself."""
         path = self.path(key)
-        if not path.is_file():
-            raise ObjectMissing(f"{key} is not in the store")
+        with _translated(key):
+            if not stat.S_ISREG(path.stat().st_mode):
+                raise FileNotFoundError(path)
         yield path
 
     def copy(self, source: str, key: str) -> None:
@@ -129,18 +131,31 @@ class LocalStore(MediaStore):
                 draft.unlink(missing_ok=True)
 
     def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
-        """Walk the folder; drafts (names that begin with a dot) are passed over."""
+        """Walk the folder; drafts (names that begin with a dot) are passed over.
+
+        Unavailable when a folder cannot be read: it is not taken for an empty one.
+        """
         base = self.path(prefix)
-        for folder, names, files in os.walk(base):
+
+        def failed(error: OSError) -> None:
+            if not isinstance(error, FileNotFoundError | NotADirectoryError):  # that is: nothing lies below
+                raise Unavailable(f"the store failed: {os.strerror(error.errno or 0)}") from error
+
+        for folder, names, files in os.walk(base, onerror=failed):
             names.sort()
             for name in sorted(files):
                 if name.startswith("."):
                     continue
                 file = Path(folder, name)
                 key = str(file.relative_to(self.root))
-                if key > after:
-                    with contextlib.suppress(FileNotFoundError):  # removed since the folder was read
-                        yield _info(key, file.stat())
+                if key <= after:
+                    continue
+                try:
+                    with _translated(key):
+                        found = file.stat()
+                except ObjectMissing:  # removed since the folder was read
+                    continue
+                yield _info(key, found)
 
     def delete(self, key: str, *, version: str = "") -> None:
         """Remove the file and the folders that it leaves empty."""

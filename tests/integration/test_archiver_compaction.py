@@ -134,6 +134,7 @@ async def test_killed_at_any_step_the_next_archiver_makes_it_whole(
         (a["hour"] - FIRST_HOUR, a["segments"]) for a in await archiver.announced("recordings.hour.closed", event)
     }
     assert announced == {(0, 60), (1, 60)}
+    archiver.age(event)
     await archiver.retention.tidy(ACCOUNT, event)
     assert len([key for key in archiver.objects(event) if key.startswith("index/")]) == 2
 
@@ -149,6 +150,7 @@ async def test_archivers_at_once_leave_one_whole_index(archiver: Archive) -> Non
     await archiver.compactor.compact(ACCOUNT, event)
     record = await check(archiver, event, list(range(200)))
     assert sum(hour.segments for hour in record.hours) == 190
+    archiver.age(event)
     await asyncio.gather(*(one.retention.tidy(ACCOUNT, event) for one in several))
     assert len([key for key in archiver.objects(event) if key.startswith("index/")]) == len(record.hours)
 
@@ -244,6 +246,28 @@ async def test_what_was_salvaged_short_is_replaced_by_the_whole_after_its_hour_w
     assert [i.segment.key for i in indexed] == [session.segment(n).key for n in range(10)]
     await index.refresh()
     assert [e.key for e in await index.numbered("primary-1")] == [i.segment.key for i in indexed]
+
+
+@pytest.mark.parametrize("how", ["lost", "damaged"])
+async def test_a_whole_segment_of_another_date_joins_the_hour_that_has_it_though_that_cannot_be_read(
+    archiver: Archive, how: str
+) -> None:
+    event = new_event()
+    session = Session(event, first_frame_ms=HOUR_START_MS + HOUR_MS - 10_000)
+    await publish(archiver.js, [*session.segments(4), short(session, 4)])
+    await archiver.compactor.compact(ACCOUNT, event, everything=True)
+    before = await archiver.record(event)
+    assert before is not None
+    if how == "lost":
+        archiver.store.delete(before.hours[0].key)
+    else:
+        archiver.store.put(before.hours[0].key, b"[]")
+    await publish(archiver.js, [session.segment(4, wall_start_ms=HOUR_START_MS + HOUR_MS + 100)])
+    await archiver.compactor.compact(ACCOUNT, event, everything=True)
+    after = await archiver.record(event)
+    assert after is not None
+    assert [hour.bytes for hour in after.hours] == [5 * 1_250_000]
+    assert [i.number for i in load_hour(archiver.store, after.hours[0]).segments] == list(range(5))
 
 
 async def test_what_is_there_already_writes_no_hour_anew(archiver: Archive) -> None:

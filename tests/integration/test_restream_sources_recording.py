@@ -9,15 +9,25 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from services.archiver.compaction import Compactor
+from services.archiver.records import Records
 from services.restreamer.model import FLICKS, Media, Packet, SourceError, Track
 from services.restreamer.sources import Access, Stopped, resolve_range
+from services.restreamer.sources import recordings as sources_recordings
+from shared.bus import Outbox
+from shared.clock import SystemClock
 from shared.kv import Bucket
-from shared.messages.jobs import SessionRecord
-from shared.messages.media import SegmentWritten
+from shared.messages.base import Message
+from shared.messages.jobs import HourSummary, SessionRecord
+from shared.messages.media import RecordingRebuild, SegmentWritten
 from shared.messages.restreams import Range
+from shared.recording.asking import Asking
+from shared.streams import SEGMENTS
+from shared.subjects import segments_subject
 from tests.support.clipper_desk import ACCOUNT, Desk
 from tests.support.framecode_record import Recording, Spec, record
 from tests.support.nats import NatsServer, nats_server
@@ -108,6 +118,17 @@ async def test_a_gap_and_a_reconnect_are_seams(desk: Desk, recordings: dict[str,
     hour = Range(clock="wall", start=desk.begun_ms + 3_601_000)
     start, _ = await asyncio.to_thread(resolve_range, media, hour)
     assert abs(start - seconds(3601)) < FLICKS // 100
+
+
+@pytest.mark.parametrize("minutes", [19, 45, 120, 2000])
+async def test_what_comes_after_a_long_gap_is_not_passed_over(
+    desk: Desk, recordings: dict[str, Recording], minutes: int
+) -> None:
+    second = desk.session(recordings["second"], origin_ms=minutes * 60_000)
+    await desk.announce([*desk.session(recordings["first"]), *second])
+    media = await begin(desk)
+    await read(media, 0)
+    assert is_about(media.resumes, minutes * 60)
 
 
 async def test_a_segment_that_is_gone_is_a_gap(desk: Desk, recordings: dict[str, Recording]) -> None:
@@ -252,3 +273,61 @@ async def test_a_broker_that_is_away_delays_a_recording(tmp_path: Path, recordin
             assert not done
             await asyncio.to_thread(server.start)
             assert numbers(media.video, await reading) == list(range(180))
+
+
+class Archiver:
+    """Compacts a desk's recording, and rebuilds hours for whoever asks."""
+
+    def __init__(self, desk: Desk) -> None:
+        records = Records(lambda: desk.js)
+        outbox = cast("Outbox", self)  # what it announces, nobody hears here
+        self.compactor = Compactor(lambda: desk.js, desk.store, records, outbox, SystemClock())
+        self.records, self.desk = records, desk
+        self.asked: list[str] = []
+
+    async def emit(self, message: Message) -> int:
+        if isinstance(message, RecordingRebuild):
+            self.asked.append(message.key)
+            await self.compactor.rebuilder.rebuild(message.account, message.event, {message.hour})
+        return 0
+
+    async def close_hours(self) -> tuple[HourSummary, ...]:
+        await self.compactor.compact(ACCOUNT, self.desk.event, everything=True)
+        stored = await self.records.recording(ACCOUNT, self.desk.event)
+        assert stored is not None
+        return stored.value.hours
+
+    async def media(self) -> Media:
+        access = replace(access_of(self.desk), asking=Asking(self, SystemClock()))
+        return await asyncio.to_thread(opened, "recording", self.desk.event, access)
+
+
+async def test_an_hour_that_cannot_be_read_is_rebuilt_on_the_way(desk: Desk, recordings: dict[str, Recording]) -> None:
+    first = desk.session(recordings["first"])
+    await desk.announce([*first, *desk.session(recordings["second"], origin_ms=7_200_000)])
+    archiver = Archiver(desk)
+    hours = await archiver.close_hours()
+    for hour in hours:
+        desk.store.delete(hour.key)
+    media = await archiver.media()
+    assert numbers(media.video, await read(media, 0)) == list(range(180))
+    assert numbers(media.video, await read(media, media.resumes or 0)) == list(range(180, 360))
+    assert set(archiver.asked) == {hour.key for hour in hours}
+
+
+async def test_an_hour_that_is_lost_is_a_gap_at_the_beginning_too(
+    desk: Desk, recordings: dict[str, Recording], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is behind it plays; one that comes back, plays, too."""
+    monkeypatch.setattr(sources_recordings, "REBUILT_NS", 500_000_000)
+    first = desk.session(recordings["first"])
+    await desk.announce([*first, *desk.session(recordings["second"], origin_ms=7_200_000)])
+    archiver = Archiver(desk)
+    hours = await archiver.close_hours()
+    await desk.js.purge_stream(SEGMENTS, subject=segments_subject(ACCOUNT, desk.event))
+    away = desk.store.path(f"live/{desk.event}/{first[0].session}")
+    away.rename(away.with_name("away"))
+    desk.store.delete(hours[0].key)
+    media = await archiver.media()
+    assert numbers(media.video, await read(media, 0)) == list(range(180, 360))
+    assert hours[0].key in archiver.asked

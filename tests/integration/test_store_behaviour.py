@@ -132,6 +132,22 @@ def test_a_missing_object_is_told_apart_from_a_failure(store: MediaStore) -> Non
     store.delete(KEY)
 
 
+def test_a_folder_that_cannot_be_read_now_is_not_an_empty_one(tmp_path: Path) -> None:
+    store = open_store(Settings(data_dir=tmp_path))
+    store.put(KEY, b"whole")
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with Path(os.devnull).open() as last:  # no file can be opened behind this one
+        resource.setrlimit(resource.RLIMIT_NOFILE, (last.fileno() + 1, before[1]))
+        try:
+            with pytest.raises(Unavailable):
+                list(store.list("live"))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert [found.key for found in store.list("live")] == [KEY]
+    assert list(store.list("nowhere")) == []
+    assert list(store.list(KEY)) == [], "no folder"
+
+
 def test_an_object_larger_than_expected_is_not_read_into_memory(store: MediaStore) -> None:
     store.put(KEY, b"x" * 100)
     with pytest.raises(Permanent):

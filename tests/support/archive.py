@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
+import os
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from nats.js import JetStreamContext
@@ -20,15 +23,24 @@ from services.archiver.retention import Retention
 from services.archiver.sweep import Sweeper
 from shared.clock import SystemClock
 from shared.kv import Bucket
-from shared.messages.jobs import JobRecord, RecordingRecord
+from shared.media.mp4.fragments import FragmentWriter, Sample
+from shared.media.segment_head import SegmentHead, build_head
+from shared.messages.jobs import JobRecord, RecordingRecord, SessionRecord
 from shared.messages.live import JobState
+from shared.messages.media import IndexedSegment, SegmentWritten
+from shared.recording.hours import HOUR_MS, load_hour
 from shared.recording.live import LiveIndex, Shelf
 from shared.service import Service, make_service
 from shared.settings import Settings
 from shared.store import MediaStore, ObjectInfo
 from shared.store.local import LocalStore
-from tests.support.recordings import ACCOUNT, HOUR_START_MS
+from shared.streams import SEGMENTS
+from shared.subjects import segments_subject
+from tests.support.recordings import ACCOUNT, HOUR_START_MS, Session, publish
 from tests.support.webhook_stack import running
+
+EACH = 6
+"""Segments an hour of what `recorded` records: they are of ten minutes."""
 
 
 class Killed(BaseException):
@@ -126,6 +138,12 @@ class Archive:
         prefix = f"live/{event}"
         return [found.key.removeprefix(f"{prefix}/") for found in self.store.list(prefix)]
 
+    def age(self, event: str) -> None:
+        """Let an event's index objects be two hours old."""
+        at_s = self.clock.at_ms / 1000 - 7200
+        for found in self.store.list(f"live/{event}/index"):
+            os.utime(self.store.path(found.key), (at_s, at_s))
+
     def immortal(self) -> None:
         self.store.die_at = self.records.die_at = None
 
@@ -178,6 +196,54 @@ def put_media(store: MediaStore, segments: Any) -> None:
     for segment in segments:
         store.put(segment.key, segment.key.encode())
         store.put(segment.init_key, b"init")
+
+
+def put_segment(store: MediaStore, segment: SegmentWritten) -> SegmentWritten:
+    """Put a segment of a single frame into the store, whose file says what is announced; give what is."""
+    head = SegmentHead(segment.sequence, 1, segment.start, segment.timescale, segment.wall_start_ms, False)
+    writer = FragmentWriter([SimpleNamespace(track_id=1, kind="video")])
+    frame = Sample(segment.start, segment.start, segment.duration, True, segment.key.encode())
+    body = build_head(head) + writer.part({1: [frame]})
+    store.put(segment.key, body)
+    init_key = segment.init_key.rsplit("/", 1)[0] + "/init-1.mp4"
+    store.put(init_key, b"init")
+    changes = {"bytes": len(body), "sha256": hashlib.sha256(body).hexdigest(), "init_key": init_key}
+    return segment.model_copy(update=changes)
+
+
+async def recorded(
+    archiver: Archive, event: str, hours: int = 3, sessions: int = 1, *, keep_log: bool = False
+) -> RecordingRecord:
+    """Record by sessions of the same length, one after the other; the log has forgotten all of it."""
+    segments: list[SegmentWritten] = []
+    count = hours * EACH // sessions
+    for turn in range(sessions):
+        session = Session(event, duration=600 * 90_000, origin_ms=turn * count * 600_000)
+        segments += [put_segment(archiver.store, segment) for segment in session.segments(count)]
+        record = SessionRecord(
+            account=ACCOUNT, event=event, session=session.session, protocol="rtmp", instance="x",
+            first_frame_ms=HOUR_START_MS + session.origin_ms, origin_ms=session.origin_ms,
+            ended_ms=HOUR_START_MS + hours * HOUR_MS,
+        )  # fmt: skip
+        bucket = Bucket(archiver.service.js, "sessions", SessionRecord)
+        await bucket.create(f"{ACCOUNT}.{event}.{session.session}", record)
+    await publish(archiver.js, segments)
+    archiver.clock.at_ms = HOUR_START_MS + hours * HOUR_MS
+    await archiver.job(event, "finished")
+    await archiver.compactor.compact(ACCOUNT, event, everything=True)
+    if not keep_log:
+        await archiver.js.purge_stream(SEGMENTS, subject=segments_subject(ACCOUNT, event))
+    return await there(archiver, event)
+
+
+async def there(archiver: Archive, event: str) -> RecordingRecord:
+    record = await archiver.record(event)
+    assert record is not None
+    return record
+
+
+def held(archiver: Archive, record: RecordingRecord) -> list[tuple[IndexedSegment, ...]]:
+    return [load_hour(archiver.store, hour).segments for hour in record.hours]
 
 
 def listed(objects: Iterator[ObjectInfo]) -> list[str]:

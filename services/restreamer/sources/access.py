@@ -22,6 +22,7 @@ from shared.errors import ReelayError, Transient
 from shared.kv import Bucket
 from shared.messages.credentials import CredentialRecord, credential_key
 from shared.netguard import Networks
+from shared.recording.asking import Asking
 from shared.reserve import Reserve
 from shared.secrets import Vault
 from shared.store import MediaStore
@@ -104,6 +105,8 @@ class Access:
     restream: str = ""
     tls: ssl.SSLContext | None = None
     """Whom to trust; None: the usual authorities."""
+    asking: Asking | None = None
+    """Tells the archiver what of a recording's index cannot be read."""
 
     def ask(self, question: Callable[[JetStreamContext], Coroutine[object, object, T]], stop: Event) -> T:
         """Run a coroutine on the loop and wait for its answer; SourceError when broker or store do not answer."""

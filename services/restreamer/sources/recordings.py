@@ -6,7 +6,7 @@ The index is read some minutes at a time, so that a recording of days costs no m
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from threading import Event
@@ -15,7 +15,7 @@ from typing import Final
 from nats.js import JetStreamContext
 
 from services.restreamer.model import FLICKS, Packet, SourceError, Track
-from services.restreamer.sources.access import Access, Gone, Stopped, stored
+from services.restreamer.sources.access import Access, Gone, Stopped, rest, stored
 from services.restreamer.sources.entering import entered
 from services.restreamer.sources.segments import Clock, Init, Row, local_file, read_packets, read_rows
 from shared.errors import MediaError
@@ -31,6 +31,8 @@ from shared.recording.log import newest, read_log
 TRACK: Final = "primary-1"
 WINDOW: Final = Fraction(600)
 LONGEST_WINDOW: Final = Fraction(86_400)
+REBUILT_NS: Final = 5_000_000_000
+"""So long the archiver may take to rebuild an hour of the index, before what it holds is a gap."""
 MARGIN: Final = Fraction(20)  # before a moment, the segment that holds its keyframe
 
 
@@ -100,8 +102,10 @@ class RecordingMedia:
         self._begin = access.ask(self._first, stop)
         self._segments: Iterator[SegmentWritten] | None = None
         self._next: Opened | None = None
+        self._missed: set[str] = set()
         part = self._load(self._begin, WINDOW)
         opened = self._openable(iter([p.segment for p in part.timeline.placed]))
+        opened = opened or self._openable(self._from(self._begin))  # it may begin with an hour that cannot be read
         if opened is None or part.newest is None:
             raise SourceError("nothing of this recording can be read")
         self.video: Track | None = opened.video
@@ -176,9 +180,10 @@ class RecordingMedia:
         for each in placed[index:]:
             yield each.segment
             last = max(last, each.start)
-        while part.newest is not None and place(part.newest).end > start + window:
-            start += window
-            part = self._load(start, window)
+        read_to = start + window
+        while part.newest is not None and place(part.newest).end > read_to:
+            part = self._load(read_to, window)
+            read_to += window
             fresh = [p for p in part.timeline.placed if p.start > last]
             window = WINDOW if fresh else min(window * 4, LONGEST_WINDOW)
             for each in fresh:
@@ -191,12 +196,25 @@ class RecordingMedia:
     def _part(self, selection: Selection) -> RecordingPart:
         access = self._access
 
-        def load(js: JetStreamContext) -> Coroutine[object, object, RecordingPart]:
-            return load_range(
+        async def load(js: JetStreamContext) -> RecordingPart:
+            part = await load_range(
                 js, access.store, access.account, self._event, selection=selection, margin=MARGIN, track=TRACK
             )
+            if access.asking is not None:
+                for hour in part.unread:
+                    await access.asking.ask(access.account, self._event, hour)
+            return part
 
-        return access.patiently(lambda: access.ask(load, self._stop), self._stop)
+        began_ns: int | None = None
+        while True:
+            part = access.patiently(lambda: access.ask(load, self._stop), self._stop)
+            fresh = {hour.key for hour in part.unread} - self._missed
+            now_ns = access.clock.monotonic_ns()
+            began_ns = now_ns if began_ns is None else began_ns
+            if access.asking is None or not fresh or now_ns - began_ns >= REBUILT_NS:
+                self._missed |= fresh  # from here on a gap, which nobody waits for again
+                return part
+            rest(self._stop, access.limits.pause.total_seconds())
 
     async def _first(self, js: JetStreamContext) -> Fraction:
         """Find where the recording begins that is left, in s of stream time."""

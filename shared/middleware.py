@@ -140,7 +140,7 @@ class _GuardMiddleware(BaseMiddleware):
     async def _tries(self, raw: Msg, spec: ConsumerSpec) -> int:
         """Count this try: all deliveries but those that ended in NotYet."""
         delivered = int(raw.metadata.num_delivered)
-        if delivered < spec.max_deliver:  # whatever the others were
+        if spec.max_deliver <= 0 or delivered < spec.max_deliver:  # no number ends it, or this one does not
             return delivered
         try:
             return delivered - (await self._noted(spec, raw.metadata.sequence.stream)).waits

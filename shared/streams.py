@@ -104,7 +104,7 @@ STREAMS: tuple[StreamSpec, ...] = (
     _work_queue("clipper", "clips.create", "clips.refine", "clips.cancel", "clips.delete", readers=("gateway",)),
     _work_queue("exporter", "exports.deliver", "library.delete"),
     _work_queue("restreamer", "restreams.command", readers=("gateway",)),
-    _work_queue("notifier", "notifications.send", "notifications.replay"),
+    _work_queue("notifier", "notifications.tell", "notifications.send", "notifications.replay"),
     StreamSpec(
         EVENTS,
         (
@@ -114,7 +114,7 @@ STREAMS: tuple[StreamSpec, ...] = (
             "clips.frame_accurate.ready.>", "exports.delivered.>", "exports.failed.>", "restreams.state_changed.>",
             "restreams.target.state_changed.>", "restreams.file.started.>", "restreams.warned.>",
         ),
-        "limits", timedelta(days=8), 2 << 30,
+        "limits", timedelta(days=8), 2 << 30, readers=("notifier",),
     ),
     StreamSpec(
         SEGMENTS, ("media.segment.written.>",), "limits", timedelta(hours=48), 4 << 30,
@@ -161,11 +161,12 @@ CONSUMERS: tuple[ConsumerSpec, ...] = (
     _work("archiver-delete", "archiver", "recordings.delete.>", max_deliver=50),
     _work("archiver-rebuild", "archiver", "recordings.rebuild.>"),
     _work("restreamer-command", "restreamer", "restreams.command.>", 16, timedelta(seconds=10), ordered=True),
-    ConsumerSpec("notifier-clips", "notifier", EVENTS, "clips.>", timedelta(seconds=10), 10, 1),
-    ConsumerSpec("notifier-live", "notifier", EVENTS, "live.>", timedelta(seconds=10), 10, 1),
-    ConsumerSpec("notifier-exports", "notifier", EVENTS, "exports.>", timedelta(seconds=10), 10, 1),
-    ConsumerSpec("notifier-recordings", "notifier", EVENTS, "recordings.>", timedelta(seconds=10), 10, 1),
-    ConsumerSpec("notifier-restreams", "notifier", EVENTS, "restreams.>", timedelta(seconds=10), 10, 1),
+    ConsumerSpec("notifier-clips", "notifier", EVENTS, "clips.>", timedelta(seconds=10), -1, 1),
+    ConsumerSpec("notifier-live", "notifier", EVENTS, "live.>", timedelta(seconds=10), -1, 1),
+    ConsumerSpec("notifier-exports", "notifier", EVENTS, "exports.>", timedelta(seconds=10), -1, 1),
+    ConsumerSpec("notifier-recordings", "notifier", EVENTS, "recordings.>", timedelta(seconds=10), -1, 1),
+    ConsumerSpec("notifier-restreams", "notifier", EVENTS, "restreams.>", timedelta(seconds=10), -1, 1),
+    _work("notifier-tell", "notifier", "notifications.tell.>", 64, timedelta(seconds=10), max_deliver=10, ordered=True),
     _work("notifier-send", "notifier", "notifications.send.>", 256, max_deliver=-1),
     _work("notifier-replay", "notifier", "notifications.replay.>"),
 )  # fmt: skip

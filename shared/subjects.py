@@ -45,6 +45,7 @@ CHANNELS: tuple[Channel, ...] = (
     Channel(media.RecordingsSweep, "command", commands_of("archiver"), ("scheduler",)),
     Channel(media.RecordingDelete, "command", commands_of("archiver"), ("gateway",)),
     Channel(media.RecordingRebuild, "command", commands_of("archiver"), ("gateway", "clipper", "restreamer")),
+    Channel(notifications.NotificationTell, "command", commands_of("notifier"), ("notifier",)),
     Channel(notifications.NotificationSend, "command", commands_of("notifier"), ("notifier", "scheduler")),
     Channel(notifications.NotificationReplay, "command", commands_of("notifier"), ("gateway",)),
     Channel(restreams.RestreamCommand, "command", commands_of("restreamer"), ("gateway", "scheduler")),

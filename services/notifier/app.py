@@ -7,6 +7,7 @@ from services.notifier.courier import Courier
 from services.notifier.fanout import Fanout
 from services.notifier.handlers import Handlers
 from services.notifier.lanes import Lanes
+from services.notifier.relay import Relay
 from services.notifier.retries import DEFAULT, Policy
 from services.notifier.sender import Sender
 from services.notifier.traffic import Traffic
@@ -20,7 +21,7 @@ BUCKET = "deliveries"
 
 
 def build(service: Service, policy: Policy = DEFAULT) -> None:
-    """Join addresses, lanes, sender and handlers."""
+    """Join relay, addresses, lanes, sender and handlers."""
     deliveries = Bucket(service.js, BUCKET, DeliveryRecord)
     lanes = Lanes(Bucket(service.js, BUCKET, LaneRecord))
     addresses = Addresses(service.js, service.vault)
@@ -29,9 +30,12 @@ def build(service: Service, policy: Policy = DEFAULT) -> None:
     sender = Sender(transport, service.clock, policy)
     courier = Courier(deliveries, lanes, addresses, sender, Traffic(), service.outbox, service.clock, policy)
     fanout = Fanout(deliveries, lanes, addresses, service.outbox, service.clock, policy, service.settings.base_url)
-    handlers = Handlers(fanout, courier)
+    relay = Relay(service.js, service.outbox)
+    handlers = Handlers(service.js, relay, fanout, courier)
     service.beside(sender.running)
+    service.beside(relay.running)
     for durable in ("notifier-clips", "notifier-live", "notifier-exports", "notifier-recordings", "notifier-restreams"):
         service.handle(durable, handlers.event)
+    service.handle("notifier-tell", handlers.tell)
     service.handle("notifier-replay", handlers.replay)
     service.handle("notifier-send", handlers.send)

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
-from shared.errors import Permanent
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+from nats.js.errors import APIError, NotFoundError
+
+from shared.errors import Permanent, Unavailable
 from shared.messages.base import Message
+from shared.messages.notifications import NotificationTell
+from shared.streams import EVENTS
 from shared.subjects import BY_NAME
+
+ID: Final = "Nats-Msg-Id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +39,29 @@ class Happening:
     def resource(self) -> str:
         """The id of what it is about: the clip for exports too, so that a clip's story is one."""
         return str(getattr(self.event, "clip", self.event.subject_id))
+
+
+def tell_of(subject: str, position: int, headers: Mapping[str, str] | None) -> NotificationTell:
+    """Make the command to tell of the event at a place; a ValidationError when its subject is no event's."""
+    account = subject.rsplit(".", 2)[-2] if subject.count(".") > 1 else ""
+    return NotificationTell(account=account, subject=subject, position=position, id=(headers or {}).get(ID, ""))
+
+
+async def stored_event(js: JetStreamContext, order: NotificationTell) -> Happening:
+    """Read the event that is to be told; Permanent when it is no longer stored, Unavailable."""
+    try:
+        stored = await js.get_msg(EVENTS, order.position)
+    except NotFoundError as error:
+        raise Permanent("the event is no longer stored") from error
+    except (NatsError, APIError, TimeoutError, OSError) as error:
+        raise Unavailable(f"{EVENTS}: {type(error).__name__}") from error
+    if (
+        stored.subject is None
+        or stored.time is None
+        or order != tell_of(stored.subject, order.position, stored.headers)
+    ):
+        raise Permanent(f"another event lies there by now: {stored.subject}")
+    return read_event(order.subject, json.loads(stored.data or b""), order.position, stored.time)
 
 
 def read_event(subject: str, body: dict[str, Any], position: int, stored: datetime) -> Happening:

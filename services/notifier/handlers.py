@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from faststream.nats.annotations import NatsMessage
+from nats.js import JetStreamContext
 
 from services.notifier.courier import Courier
-from services.notifier.events import read_event
+from services.notifier.events import stored_event
 from services.notifier.fanout import Fanout
-from shared.messages.notifications import NotificationReplay, NotificationSend
+from services.notifier.relay import Relay
+from shared.messages.notifications import NotificationReplay, NotificationSend, NotificationTell
 
 
 @dataclass(frozen=True, slots=True)
 class Handlers:
     """One method a kind of message."""
 
+    jetstream: Callable[[], JetStreamContext]
+    relay: Relay
     fanout: Fanout
     courier: Courier
 
-    async def event(self, body: dict[str, Any], message: NatsMessage) -> None:
-        """Any event, by its subject."""
-        raw = message.raw_message
-        place = raw.metadata
-        await self.fanout.spread(read_event(raw.subject, body, place.sequence.stream, place.timestamp))
+    async def event(self, message: NatsMessage) -> None:
+        """Any event, by its subject and place."""
+        await self.relay.pass_on(message.raw_message)
+
+    async def tell(self, order: NotificationTell) -> None:
+        """`notifications.tell`."""
+        await self.fanout.spread(await stored_event(self.jetstream(), order))
 
     async def send(self, order: NotificationSend) -> None:
         """`notifications.send`."""

@@ -9,6 +9,28 @@ from pydantic import Field
 from shared.messages.base import HexId, Message, Millis, Record
 
 
+class NotificationTell(Message):
+    """Tell everyone who is to be told of an event."""
+
+    channel: ClassVar[str] = "notifications.tell"
+
+    subject: str = Field(pattern=r"^[^.]+(\.[^.]+){2,}$", description="The event's subject")
+    position: int = Field(ge=1, description="The event's place in EVENTS")
+    id: str = Field(
+        "", description="The event's Nats-Msg-Id: a broker that lost its last events gives their places anew"
+    )
+
+    @property
+    def subject_id(self) -> str:
+        """The resource that the event is about, as in its own subject."""
+        return self.subject.rpartition(".")[2]
+
+    @property
+    def dedup_id(self) -> str:
+        """One per event that is stored."""
+        return f"tell-{self.position}-{self.id}"
+
+
 class NotificationMessage(Message):
     """About the webhooks of one lane: what must arrive in order at one receiver (say, one clip's events)."""
 

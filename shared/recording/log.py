@@ -1,15 +1,9 @@
-"""Reading one event's part of SEGMENTS, by batched direct gets: a request, then the messages, nothing left behind.
-
-Wire format: ADR-31 of nats-architecture-and-design, "Direct Get API for JetStream", batched requests. Needs
-nats-server 2.11 and a stream with `allow_direct`.
-"""
+"""Reading one event's part of SEGMENTS."""
 
 from __future__ import annotations
 
-import asyncio
-import json
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
@@ -17,6 +11,7 @@ from nats.js import JetStreamContext
 from nats.js.errors import APIError, NotFoundError
 from pydantic import ValidationError
 
+from shared.batches import BATCH, has_more, place_of, read_batch
 from shared.errors import Unavailable
 from shared.logging import get_logger
 from shared.messages.media import SegmentWritten
@@ -24,10 +19,6 @@ from shared.streams import SEGMENTS
 from shared.subjects import segments_subject
 
 log = get_logger()
-BATCH: Final = 1000
-TIMEOUT_S: Final = 5.0
-NO_MESSAGES: Final = "404"
-END_OF_BATCH: Final = "204"
 
 
 class Logged(NamedTuple):
@@ -48,14 +39,16 @@ async def read_log(
     start: dict[str, Any] = {"seq": after + 1} if since_ms is None else {"start_time": _rfc3339(since_ms)}
     found: list[Logged] = []
     while len(found) < most:
-        batch = await _batch(js, {**start, "next_by_subj": subject, "batch": min(BATCH, most - len(found))})
-        if "start_time" in start and batch and int(_header(batch[0], "Nats-Sequence")) <= after:
+        batch = await read_batch(
+            js, SEGMENTS, {**start, "next_by_subj": subject, "batch": min(BATCH, most - len(found))}
+        )
+        if "start_time" in start and batch and place_of(batch[0]) <= after:
             start = {"seq": after + 1}  # that time is not within what is asked for
             continue
         found += [logged for message in batch if (logged := _parse(message)) is not None]
-        if not batch or _header(batch[-1], "Nats-Num-Pending") in {"", "0"}:
+        if not has_more(batch):
             break
-        start = {"seq": int(_header(batch[-1], "Nats-Sequence")) + 1}
+        start = {"seq": place_of(batch[-1]) + 1}
     return [logged for logged in found if logged.log > after]
 
 
@@ -74,46 +67,14 @@ async def newest(js: JetStreamContext, account: str, event: str) -> Logged | Non
         return None
 
 
-async def _batch(js: JetStreamContext, request: dict[str, Any]) -> list[Msg]:
-    """Make one batched direct get; its messages, without the one that ends it."""
-    client = js._nc  # noqa: SLF001  nats-py has no call for batches, and a context gives its connection nowhere else
-    inbox = client.new_inbox()
-    messages: list[Msg] = []
-    ended: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
-
-    async def collect(message: Msg) -> None:  # a call-back costs a third of awaiting each message
-        if message.data:
-            messages.append(message)
-        elif not ended.done():
-            ended.set_result(message)
-
-    try:
-        subscription = await client.subscribe(inbox, cb=collect)
-        try:
-            subject = f"{js._prefix}.DIRECT.GET.{SEGMENTS}"  # noqa: SLF001  as above
-            await client.publish(subject, json.dumps(request).encode(), reply=inbox)
-            status = _header(await asyncio.wait_for(ended, TIMEOUT_S), "Status")
-        finally:
-            await subscription.unsubscribe()
-    except (NatsError, TimeoutError, OSError) as error:
-        raise Unavailable(f"SEGMENTS: {type(error).__name__}") from error
-    if status not in {NO_MESSAGES, END_OF_BATCH}:
-        raise Unavailable(f"SEGMENTS: direct get answered {status or 'nothing'}")
-    return messages
-
-
 def _parse(message: Msg) -> Logged | None:
     """Read one message; one that is no segment is passed over: the archiver's guard keeps it in the dead letters."""
-    place = int(_header(message, "Nats-Sequence"))
+    place = place_of(message)
     try:
         return Logged(place, SegmentWritten.model_validate_json(message.data))
     except ValidationError:
         log.error("recording.log.unreadable", place=place)
         return None
-
-
-def _header(message: Msg, name: str) -> str:
-    return str((message.headers or {}).get(name, ""))
 
 
 def _rfc3339(at_ms: int) -> str:

@@ -51,7 +51,7 @@ def clip() -> str:
 
 async def idle(of: Desk) -> None:
     """Wait until the notifier has nothing left to do."""
-    durables = ("notifier-clips", "notifier-live", "notifier-send", "notifier-replay")
+    durables = ("notifier-clips", "notifier-live", "notifier-tell", "notifier-send", "notifier-replay")
 
     async def nothing() -> bool:
         return sum([await of.waiting(durable) for durable in durables]) == 0
@@ -296,5 +296,5 @@ async def test_an_event_that_can_t_be_read_goes_to_the_dead_letters_and_the_next
             await of.js.publish(f"clips.state_changed.{of.account}.{clip()}", body, stream=EVENTS)
         await of.publish(of.state(clip(), 1))
         assert len(await of.settled(1)) == 1
-        letters = await of.js.stream_info("DEADLETTERS", subjects_filter="deadletters.notifier-clips.>")
+        letters = await of.js.stream_info("DEADLETTERS", subjects_filter="deadletters.notifier-tell.>")
         assert len(letters.state.subjects or {}) == 4

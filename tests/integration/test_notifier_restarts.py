@@ -22,7 +22,7 @@ CHILD = "tests.support.webhook_child"
 
 async def hurry(of: Desk) -> None:
     """Have the broker notice a dead notifier after 2 s."""
-    for durable in ("notifier-send", "notifier-clips"):
+    for durable in ("notifier-send", "notifier-tell", "notifier-clips"):
         await apply(of.js, durable, timedelta(seconds=2), of.account)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from shared.batches import BATCH
 from shared.clock import SystemClock
 from shared.messages.clips import Selection
 from shared.messages.media import SegmentWritten
@@ -15,7 +16,7 @@ from shared.recording import RecordingPart, load, load_range
 from shared.recording.entries import Entry
 from shared.recording.hours import hour_of
 from shared.recording.live import LiveIndex, Shelf
-from shared.recording.log import BATCH, newest, read_log
+from shared.recording.log import newest, read_log
 from shared.streams import SEGMENTS
 from shared.subjects import segments_subject
 from tests.support.archive import Archive, archive

@@ -122,3 +122,20 @@ async def test_a_recording_that_fails_in_any_way_holds_up_no_other(
     assert held(archiver, await there(archiver, second))
     (line,) = [line for line in logs if line["event"] == "recording.sweep.failed"]
     assert (line["event_id"], line["kind"]) == (first, type(error).__name__)
+
+
+async def test_what_cannot_be_rebuilt_now_does_not_keep_what_is_too_old(
+    archiver: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event = new_event()
+    record = await recorded(archiver, event, 2)
+    archiver.store.delete(record.hours[1].key)
+    archiver.clock.at_ms += 7 * 24 * HOUR_MS - HOUR_MS
+
+    def fails(*_: Any) -> None:
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(finding, "read_segment", fails)
+    with pytest.raises(Unavailable):
+        await archiver.sweeper.sweep()
+    assert (await there(archiver, event)).hours == record.hours[1:]

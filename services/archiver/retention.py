@@ -102,7 +102,11 @@ class Retention:
         """Tell whether any of an hour's segments is in the store."""
 
         def look() -> bool:
-            return any(self._store.info(key) for key in self._contents(event, hour)[0])
+            try:
+                keys = [indexed.segment.key for indexed in load_hour(self._store, hour).segments]
+            except (IndexDamaged, ObjectMissing):
+                keys = files_of(self._store, event, hour)
+            return any(self._store.info(key) for key in keys)
 
         return await asyncio.to_thread(look)
 
@@ -166,9 +170,9 @@ class Retention:
                 return None
             parted = await asyncio.to_thread(list, map(split, stored.value.hours))
             gone = tuple(part for _, part in parted if part)
-            if not gone:
-                return stored if stored.value.expiring else None
             kept = tuple(part for part, _ in parted if part)
+            if kept == stored.value.hours:
+                return stored if stored.value.expiring else None
             changes = {
                 "hours": kept, "expiring": (*stored.value.expiring, *gone), "changed_ms": self._clock.now_ms(),
             }  # fmt: skip

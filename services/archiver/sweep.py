@@ -60,14 +60,25 @@ class Sweeper:
             raise Unavailable(f"{failed} of {len(recordings)} recordings could not be swept")
 
     async def _sweep(self, account: str, event: str) -> None:
-        last = await newest(self._js(), account, event)
-        quiet = last is not None and slot_of(last.segment.wall_start_ms) < slot_of(self._clock.now_ms() - GRACE_MS)
+        """Do each step, though one before it had to be put off: what is too old goes, also from a full disk."""
+        put_off: Unavailable | None = None
+        for step in (self._rebuild, self._compact, self._retention.expire, self._retention.tidy):
+            try:
+                await step(account, event)
+            except Unavailable as error:
+                put_off = put_off or error
+        if put_off is not None:
+            raise put_off
+
+    async def _rebuild(self, account: str, event: str) -> None:
         rebuilder = self._compactor.rebuilder
         if missing := await rebuilder.missing(account, event):
             await rebuilder.rebuild(account, event, missing)
+
+    async def _compact(self, account: str, event: str) -> None:
+        last = await newest(self._js(), account, event)
+        quiet = last is not None and slot_of(last.segment.wall_start_ms) < slot_of(self._clock.now_ms() - GRACE_MS)
         await self._compactor.compact(account, event, everything=quiet or await self._records.ended(account, event))
-        await self._retention.expire(account, event)
-        await self._retention.tidy(account, event)
 
     async def _logged(self) -> set[tuple[str, str]]:
         """Find the events that have segments in the log."""

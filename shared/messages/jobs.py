@@ -217,7 +217,7 @@ class LostHour(Record):
 class HourSummary(Record):
     """A closed hour as the recording lists it. Times are the first start and the last end, in ms.
 
-    `runs` name what is missing, too, as long as there is a `lost`.
+    As long as there is a `lost`, `runs` name what is missing, too, and the times span it.
     """
 
     hour: int

@@ -15,6 +15,7 @@ from shared.messages.media import RecordingRebuild
 
 log = get_logger()
 PAUSE_NS: Final = 15_000_000_000
+LONGEST_NS: Final = 600_000_000_000
 MOST: Final = 1000
 
 
@@ -28,18 +29,19 @@ class Emits(Protocol):
 
 @dataclass(slots=True)
 class Asking:
-    """Says what cannot be read, in the log and to the archiver."""
+    """Says what cannot be read, in the log and to the archiver; ever more seldom of what stays lost."""
 
     outbox: Emits
     clock: Clock
-    _asked: OrderedDict[str, int] = field(default_factory=OrderedDict)
+    _asked: OrderedDict[str, tuple[int, int]] = field(default_factory=OrderedDict)
 
     async def ask(self, account: str, event: str, hour: HourSummary) -> None:
         """Ask for an hour; without the broker it is for the next one to do."""
         now_ns = self.clock.monotonic_ns()
-        if now_ns - self._asked.get(hour.key, now_ns - PAUSE_NS) < PAUSE_NS:
+        next_ns, pause_ns = self._asked.get(hour.key, (now_ns, PAUSE_NS))
+        if now_ns < next_ns:
             return
-        self._asked[hour.key] = now_ns
+        self._asked[hour.key] = (now_ns + pause_ns, min(2 * pause_ns, LONGEST_NS))
         while len(self._asked) > MOST:
             self._asked.popitem(last=False)
         try:
@@ -47,6 +49,7 @@ class Asking:
                 RecordingRebuild(account=account, event=event, hour=hour.hour, key=hour.key, at_ms=self.clock.now_ms())
             )
         except Unavailable as error:
+            self._asked[hour.key] = (now_ns + PAUSE_NS, PAUSE_NS)
             log.warning("recording.rebuild.not_asked", key=hour.key, error=str(error))
         else:
             log.error("recording.rebuild.asked", key=hour.key)

@@ -116,7 +116,18 @@ def carry_over(new: HourSummary, old: HourSummary, *, gained: int = 0, unread: b
     if new.segments >= every:
         return new.model_copy(update={"lost": None})
     changes = {"lost": lost.model_copy(update={"segments": every}), "runs": runs}
-    return new.model_copy(update={**changes, "longest_ms": max(old.longest_ms, new.longest_ms)})
+    return new.model_copy(update=changes | _spanning(new, old))
+
+
+def _spanning(new: HourSummary, old: HourSummary) -> dict[str, int]:
+    """Give the bounds of both: what is missing lies within those of before."""
+    return {
+        "stream_start_ms": min(old.stream_start_ms, new.stream_start_ms),
+        "stream_end_ms": max(old.stream_end_ms, new.stream_end_ms),
+        "wall_start_ms": min(old.wall_start_ms, new.wall_start_ms),
+        "wall_end_ms": max(old.wall_end_ms, new.wall_end_ms),
+        "longest_ms": max(old.longest_ms, new.longest_ms),
+    }
 
 
 def with_missing(part: HourSummary, hour: HourSummary, missing: Collection[Identity]) -> HourSummary:
@@ -125,7 +136,7 @@ def with_missing(part: HourSummary, hour: HourSummary, missing: Collection[Ident
     if hour.lost is None or not missing or runs is None:
         return part.model_copy(update={"lost": None})
     lost = hour.lost.model_copy(update={"segments": part.segments + len(missing)})
-    return part.model_copy(update={"lost": lost, "runs": runs})
+    return part.model_copy(update={"lost": lost, "runs": runs} | _spanning(part, hour))
 
 
 def lost_hour(hour: HourSummary) -> HourSummary | None:

@@ -64,7 +64,7 @@ def told(segment: SegmentWritten) -> tuple[str, int, int, str]:
 
 
 async def test_any_bit_of_a_head_costs_no_more_than_its_segment(archiver: Archive) -> None:
-    """Each bit before the media once: others are found as they were, and the hour's times stay what they were."""
+    """Each bit of it once, and some of the part's: others are found as they were, and none is put into another hour."""
     event = new_event()
     record = await recorded(archiver, event, 1)
     (hour,) = record.hours
@@ -73,13 +73,16 @@ async def test_any_bit_of_a_head_costs_no_more_than_its_segment(archiver: Archiv
     data = archiver.store.get(key)
     sessions = {one.session: one for one in await archiver.records.sessions(ACCOUNT, event)}
     lost: list[int] = []
-    for bit in range(8 * data.index(b"mdat")):
+    for far in whole[4:]:
+        archiver.store.delete(far.segment.key)
+    part, media = 8 * data.index(b"moof"), 8 * data.index(b"mdat")
+    for bit in (*range(8 * data.index(b"prft"), part), *range(part, media, 7)):
         damaged = bytearray(data)
         damaged[bit // 8] ^= 1 << bit % 8
         archiver.store.path(key).write_bytes(damaged)
         found = finding.Finder(archiver.store, ACCOUNT, event, hour, sessions, ()).find(())
         others = [s for s in found.from_files.values() if s.key != key]
-        assert [told(s) for s in others] == [told(i.segment) for i in whole if i.segment.key != key]
+        assert [told(s) for s in others] == [told(i.segment) for i in whole[:4] if i.segment.key != key]
         made = next((s for s in found.from_files.values() if s.key == key), None)
         if made is None:
             lost.append(bit)
@@ -122,3 +125,20 @@ async def test_a_recording_that_fails_in_any_way_holds_up_no_other(
     assert held(archiver, await there(archiver, second))
     (line,) = [line for line in logs if line["event"] == "recording.sweep.failed"]
     assert (line["event_id"], line["kind"]) == (first, type(error).__name__)
+
+
+async def test_what_cannot_be_rebuilt_now_does_not_keep_what_is_too_old(
+    archiver: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event = new_event()
+    record = await recorded(archiver, event, 2)
+    archiver.store.delete(record.hours[1].key)
+    archiver.clock.at_ms += 7 * 24 * HOUR_MS - HOUR_MS
+
+    def fails(*_: Any) -> None:
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(finding, "read_segment", fails)
+    with pytest.raises(Unavailable):
+        await archiver.sweeper.sweep()
+    assert (await there(archiver, event)).hours == record.hours[1:]

@@ -252,6 +252,24 @@ async def test_a_range_deleted_from_an_hour_that_lacks_something_does_not_come_b
     assert after.hours[0].lost is None
 
 
+async def test_a_range_in_which_only_missing_segments_lie_does_not_come_back(archiver: Archive) -> None:
+    event = new_event()
+    record = await recorded(archiver, event, 1)
+    keys = [indexed.segment.key for indexed in held(archiver, record)[0]]
+    last = archiver.store.get(keys[-1])
+    for key in (record.hours[0].key, keys[-1]):
+        archiver.store.delete(key)
+    await archiver.sweeper.sweep()
+    lesser = (await there(archiver, event)).hours[0]
+    assert (lesser.segments, lesser.wall_end_ms) == (EACH - 1, record.hours[0].wall_end_ms)
+    removal = Removal(archiver.store, archiver.compactor, archiver.retention)
+    start = HOUR_START_MS + HOUR_MS - 600_000
+    await removal.remove(RecordingDelete(account=ACCOUNT, event=event, from_ms=start, to_ms=None, at_ms=1))
+    archiver.store.put(keys[-1], last)
+    await archiver.sweeper.sweep()
+    assert [i.segment.key for i in held(archiver, await there(archiver, event))[0]] == keys[:-1]
+
+
 async def test_a_tidy_up_leaves_a_rebuilt_hour_that_a_record_is_about_to_list(archiver: Archive) -> None:
     """It has the place in the log that it had, so only its age tells it from one that was replaced."""
     event = new_event()

@@ -134,11 +134,19 @@ class CdnAccounts:
             await self._used.delete(used)
         return True
 
-    async def verify(self, name: str, random: str, given: str, stranger: Callable[[], None] = lambda: None) -> str:
+    async def verify(
+        self,
+        name: str,
+        random: str,
+        given: str,
+        stranger: Callable[[], None] = lambda: None,
+        known: Callable[[str], None] = lambda _: None,
+    ) -> str:
         """Give whose request it is. Refused: unknown name, wrong k, an r that was used, or is not the present time.
 
         `stranger` is called before the broker is asked about a request that is not signed as this instance knows the
         name, and may forbid it by what it raises. A good signature is asked about, too: the name may have been removed.
+        `known` is called with the account of a signed one, and may forbid it before its r is used and kept.
         """
         if not 1 <= len(random) <= LONGEST_RANDOM:
             raise Refused(f"r must have 1 to {LONGEST_RANDOM} characters")
@@ -148,6 +156,7 @@ class CdnAccounts:
         stored = await self._bucket.get(place)
         if stored is None or not self._is_signed(stored.value, random, given):
             raise Refused("n or k is wrong")
+        known(stored.value.account)
         now_ms = self._clock.now_ms()
         if self._window and not _is_now(random, now_ms, self._window):
             raise Refused(f"r must be the present time in s, to within {self._window.total_seconds():g} s")

@@ -97,8 +97,7 @@ async def forward_request(request: Request, n: Sent = "", r: Sent = "", k: Sent 
 
     try:
         await broker_here(request)
-        account = await deps.cdn_accounts.verify(n, r, k, stranger)
-        deps.quotas.request(account)
+        account = await deps.cdn_accounts.verify(n, r, k, stranger, deps.quotas.request)
         unknown = await _obey(deps, account, await request.body())
     except Refused as error:
         if counted or deps.quotas.may_log(address):

@@ -16,7 +16,7 @@ from pydantic import Field
 from services.gateway.http.problems import ApiError
 from shared.clock import Clock
 from shared.following import Following
-from shared.kv import Bucket, Change, Conflict
+from shared.kv import Bucket, Change, Conflict, Stored
 from shared.messages.base import AccountId, Millis, Record
 from shared.secrets import SecretUnreadable, Vault
 
@@ -101,8 +101,13 @@ class CdnAccounts:
         self._window = window
 
     async def create(self, account: str, name: str, key: str | None = None) -> str:
-        """Make an account and give its key, told here only; ApiError 409 when the name is taken, or there are 100."""
-        if len(await self.all_of(account)) >= MOST:
+        """Make an account and give its key, told here only; ApiError 409 when the name is taken, or there are 100.
+
+        With a key that is given, a request repeated (its answer may have been lost) is answered as the first.
+        """
+        given, place = key, f"cdn.{_digest(name)}"
+        there = await self.all_of(account)
+        if len(there) >= MOST and all(one.name != name for one in there):
             raise ApiError(409, f"an account has at most {MOST} accounts of the CDNetworks API")
         key = key or secrets.token_hex(16)
         record = CdnAccount(
@@ -112,9 +117,11 @@ class CdnAccounts:
             created_ms=self._clock.now_ms(),
         )
         try:
-            await self._bucket.create(f"cdn.{_digest(name)}", record)
+            await self._bucket.create(place, record)
         except Conflict as error:
-            raise ApiError(409, "account: this name is taken") from error
+            stored = await self._bucket.get(place)
+            if given is None or stored is None or stored.value.account != account or not self._is_key(stored, given):
+                raise ApiError(409, "account: this name is taken") from error
         await self.index.refresh()
         return key
 
@@ -165,6 +172,9 @@ class CdnAccounts:
         except Conflict as error:
             raise Refused("this r was used before") from error
         return stored.value.account
+
+    def _is_key(self, stored: Stored[CdnAccount], given: str) -> bool:
+        return hmac.compare_digest(self._key(stored.value).encode(), given.encode())
 
     def _is_signed(self, record: CdnAccount | None, random: str, given: str) -> bool:
         key = self._key(record) if record else secrets.token_hex(16)  # an unknown name takes as long

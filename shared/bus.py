@@ -15,6 +15,7 @@ from nats.js import JetStreamContext
 from nats.js.errors import APIError
 
 from shared.clock import Clock
+from shared.connection import SteadyBroker
 from shared.errors import Unavailable
 from shared.messages.base import Message
 from shared.messages.schedules import Due
@@ -32,7 +33,7 @@ Handler = Callable[..., Awaitable[Any]]
 
 def make_broker(nodes: Nodes, service: str, clock: Clock) -> tuple[NatsBroker, Guard]:
     """Make the broker of a service, which reconnects for ever and drains on stop, and the guard of its handlers."""
-    broker = NatsBroker(
+    broker = SteadyBroker(
         list(nodes.urls),
         security=_security(nodes),
         name=service,

@@ -11,7 +11,7 @@ from typing import ClassVar, Final, Generic, TypeVar
 from nats.js import JetStreamContext
 
 from shared.errors import Unavailable
-from shared.kv import Bucket, Change
+from shared.kv import Bucket, Change, Mark
 from shared.logging import get_logger
 from shared.messages.base import Record
 from shared.tasks import beside
@@ -24,15 +24,15 @@ REFRESH_S: Final = 2.0
 class Following(ABC, Generic[R]):
     """Brought up to date by whoever asks (`refresh`), and now and then by itself (`running`).
 
-    A change may be taken twice, and what was removed without a mark (by age) is not told. Revisions that go back mean
-    another broker, or an older state of this one: all is forgotten and read anew.
+    A change may be taken twice, and what was removed without a mark (by age) is not told. A bucket that was made anew,
+    or set back to an older state, is forgotten and read anew, one that was emptied forgotten.
     """
 
     pattern: ClassVar[str] = "*.*"
 
     def __init__(self, jetstream: Callable[[], JetStreamContext], bucket: str, model: type[R]) -> None:
         self._followed, self._name = Bucket(jetstream, bucket, model), bucket
-        self._seen = 0
+        self._mark: Mark | None = None
         self._lock = asyncio.Lock()
 
     @abstractmethod
@@ -55,25 +55,29 @@ class Following(ABC, Generic[R]):
         """Whether everything is being read just now, and was not before."""
         return self._lock.locked() and not self._seen
 
+    @property
+    def _seen(self) -> int:
+        return self._mark.last if self._mark else 0
+
     async def refresh(self) -> None:
         """Take in what has been written since the last time; at first everything. Unavailable when the broker is."""
         async with self._lock:
-            last = await self._followed.last_revision()
-            if last < self._seen:
+            now = await self._followed.mark()
+            if self._mark and not await self._followed.goes_on(self._mark, now):
                 self._forget()
-                self._seen = 0
-            if last == self._seen:
-                return
+                self._mark = None
+            elif now.first > self._seen:  # nothing of what was known is there, or in another state
+                self._forget()
             seen, anew = self._seen, not self._seen
-            if anew:
-                self._begin()
-            async for changes in self._followed.changes(self.pattern, seen):
-                for change in changes:
-                    self._take(change)
-                    seen = max(seen, change.revision)
-            if anew:
-                await self._end()
-            self._seen = max(seen, last)
+            if now.last > seen:
+                if anew:
+                    self._begin()
+                async for changes in self._followed.changes(self.pattern, seen):
+                    for change in changes:
+                        self._take(change)
+                if anew:
+                    await self._end()
+            self._mark = now
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

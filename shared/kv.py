@@ -8,13 +8,13 @@ import json
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
-from nats.js.errors import APIError, KeyNotFoundError, KeyWrongLastSequenceError
+from nats.js.errors import APIError, KeyNotFoundError, KeyWrongLastSequenceError, NotFoundError
 from nats.js.kv import KV_MARKER_REASON, KV_OP, KeyValue
 from pydantic import ValidationError
 
@@ -51,6 +51,20 @@ class Change(Generic[R]):
     key: str
     value: R | None
     revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How far a bucket has come: the places of its first and last message, and what its history is known again by."""
+
+    made: str
+    """When the bucket was made."""
+    first: int
+    last: int
+    last_at: str
+    """When its last message was written."""
+    reconnects: int
+    """How often the connection had been made anew when this was read."""
 
 
 class Conflict(Unavailable):
@@ -142,12 +156,42 @@ class Bucket(Generic[R]):
                     found[change.key] = Stored(change.key, change.value, change.revision)
         return list(found.values())
 
-    async def last_revision(self) -> int:
-        """Give the revision of the bucket's last change; 0 when there was none."""
+    async def mark(self) -> Mark:
+        """Tell how far the bucket has come."""
         try:
-            return int((await self._jetstream().stream_info(f"KV_{self._name}")).state.last_seq)
+            reconnects = self._jetstream()._nc.stats["reconnects"]  # noqa: SLF001  nats-py tells of them nowhere else
+            info = await self._api("STREAM.INFO", {})
         except _FAULTS as error:
             raise self._fault(error) from error
+        state = info["state"]
+        return Mark(info["created"], int(state["first_seq"]), int(state["last_seq"]), state["last_ts"], reconnects)
+
+    async def goes_on(self, before: Mark, now: Mark) -> bool:
+        """Tell whether what a mark told of still is this bucket's history: it was not made anew, nor set back.
+
+        A broker that was set back while nobody was connected may have come further again by now: then a message in a
+        place before the mark is younger than the mark.
+        """
+        if now.made != before.made or now.last < before.last:
+            return False
+        if now.last == before.last:
+            return now.last_at == before.last_at
+        if now.reconnects == before.reconnects or not before.last:
+            return True
+        try:
+            found = await self._api("STREAM.MSG.GET", {"start_time": before.last_at, "next_by_subj": ">"})
+        except NotFoundError:
+            return True
+        except _FAULTS as error:
+            raise self._fault(error) from error
+        place, at = int(found["message"]["seq"]), found["message"]["time"]
+        return place > before.last or (place == before.last and at == before.last_at)
+
+    async def _api(self, verb: str, asked: dict[str, str]) -> dict[str, Any]:
+        """Ask what nats-py cannot, or keeps to itself."""
+        js = self._jetstream()
+        subject = f"{js._prefix}.{verb}.KV_{self._name}"  # noqa: SLF001  as above
+        return await js._api_request(subject, json.dumps(asked).encode(), timeout=READ_TIMEOUT_S)  # noqa: SLF001
 
     async def changes(self, pattern: str, after: int = 0) -> AsyncIterator[list[Change[R]]]:
         """Read, some at a time, what the keys of a pattern hold that were written after a revision, in their order.

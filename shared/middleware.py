@@ -54,7 +54,7 @@ def backoff(delivered: int, *, first: timedelta = FIRST_DELAY, longest: timedelt
     return timedelta(seconds=pause.total_seconds() * (1 + random.random() / 10))
 
 
-class _Noted(NamedTuple):
+class Noted(NamedTuple):
     """What earlier deliveries of a message left."""
 
     failures: list[dict[str, Any]]
@@ -101,6 +101,46 @@ class Guard:
             except Exception as error:  # the letter is written; the message must still be taken out
                 log.error("message.mourner_failed", consumer=durable, exc_info=error)
 
+    def attempt(self, raw: Msg, reason: str) -> dict[str, Any]:
+        """Describe a try that failed."""
+        return {"at_ms": self.clock.now_ms(), "delivery": raw.metadata.num_delivered, "error": reason}
+
+    async def noted(self, spec: ConsumerSpec, place: int) -> Noted:
+        """Read what earlier deliveries of a message left."""
+        try:
+            last = await self.jetstream().get_last_msg(DEADLETTERS, failure_subject(spec.durable, place))
+        except NotFoundError:
+            return Noted([], 0)
+        noted = json.loads(last.data or b"{}")
+        return Noted(noted.get("failures", [])[-HISTORY:], noted.get("waits", 0))
+
+    async def history(self, spec: ConsumerSpec, place: int) -> list[dict[str, Any]]:
+        """Give the failed tries of a message, none when they cannot be read."""
+        try:
+            return (await self.noted(spec, place)).failures
+        except FAULTS:
+            return []
+
+    async def remember(self, raw: Msg, spec: ConsumerSpec, *, error: str = "", waited: bool = False) -> None:
+        """Note a failed try for a dead letter's history, or a wait; losing the note costs no message."""
+        if spec.max_deliver <= 0:
+            return  # never buried by number
+        place = raw.metadata.sequence.stream
+        with contextlib.suppress(*FAULTS):
+            before = await self.noted(spec, place)
+            failures = before.failures if waited else [*before.failures, self.attempt(raw, error)]
+            await self.jetstream().publish(
+                failure_subject(spec.durable, place),
+                json.dumps({"failures": failures, "waits": before.waits + waited}).encode(),
+                timeout=2, stream=DEADLETTERS, headers={"Nats-TTL": "48h"},
+            )  # fmt: skip
+
+    async def give_back(self, raw: Msg) -> None:
+        """Send back a message that nobody has begun to work on: for its handler this was no try."""
+        await self.remember(raw, consumer(queue_of(raw.metadata.consumer)), waited=True)
+        with contextlib.suppress(*FAULTS):
+            await raw.nak()
+
     def __call__(self, msg: Any, **kwargs: Any) -> _GuardMiddleware:
         """Make the middleware for one message."""
         return _GuardMiddleware(self, msg, **kwargs)
@@ -130,7 +170,7 @@ class _GuardMiddleware(BaseMiddleware):
                 raise
             except NotYet as error:
                 log.debug("message.not_yet", reason=str(error), delay_s=error.delay.total_seconds())
-                await self._remember(raw, spec, waited=True)
+                await self.guard.remember(raw, spec, waited=True)
                 raise self.guard.pause(raw, spec, error.delay) from error
             except (Permanent, *UNPARSEABLE) as error:
                 await self._bury(raw, spec, _describe(error))
@@ -143,7 +183,7 @@ class _GuardMiddleware(BaseMiddleware):
         if spec.max_deliver <= 0 or delivered < spec.max_deliver:  # no number ends it, or this one does not
             return delivered
         try:
-            return delivered - (await self._noted(spec, raw.metadata.sequence.stream)).waits
+            return delivered - (await self.guard.noted(spec, raw.metadata.sequence.stream)).waits
         except FAULTS as error:  # not known is not none: it may have waited all the time
             raise self.guard.pause(raw, spec, FIRST_DELAY) from error
 
@@ -155,7 +195,7 @@ class _GuardMiddleware(BaseMiddleware):
         # a fault that was foreseen says all in a line; of any other, the place matters
         trace = None if isinstance(error, ReelayError) else error
         log.warning("message.failed", error=_describe(error), delay_s=round(delay.total_seconds(), 1), exc_info=trace)
-        await self._remember(raw, spec, error=_describe(error))
+        await self.guard.remember(raw, spec, error=_describe(error))
         raise self.guard.pause(raw, spec, delay) from error
 
     async def _bury(self, raw: Msg, spec: ConsumerSpec, reason: str) -> None:
@@ -170,7 +210,7 @@ class _GuardMiddleware(BaseMiddleware):
             "buried_ms": self.guard.clock.now_ms(),
             "deliveries": raw.metadata.num_delivered,
             "headers": raw.headers or {},
-            "history": [*(await self._history(spec, place)), self._attempt(raw, reason)],
+            "history": [*(await self.guard.history(spec, place)), self.guard.attempt(raw, reason)],
             "bytes": len(raw.data),
             "body": base64.b64encode(raw.data[:LARGEST_BODY]).decode(),
         }
@@ -185,37 +225,6 @@ class _GuardMiddleware(BaseMiddleware):
             log.warning("message.bury_later", consumer=spec.durable, error=_describe(error))
             raise self.guard.pause(raw, spec, backoff(raw.metadata.num_delivered)) from error
         raise RejectMessage
-
-    def _attempt(self, raw: Msg, reason: str) -> dict[str, Any]:
-        return {"at_ms": self.guard.clock.now_ms(), "delivery": raw.metadata.num_delivered, "error": reason}
-
-    async def _noted(self, spec: ConsumerSpec, place: int) -> _Noted:
-        try:
-            last = await self.guard.jetstream().get_last_msg(DEADLETTERS, failure_subject(spec.durable, place))
-        except NotFoundError:
-            return _Noted([], 0)
-        noted = json.loads(last.data or b"{}")
-        return _Noted(noted.get("failures", [])[-HISTORY:], noted.get("waits", 0))
-
-    async def _history(self, spec: ConsumerSpec, place: int) -> list[dict[str, Any]]:
-        try:
-            return (await self._noted(spec, place)).failures
-        except FAULTS:
-            return []
-
-    async def _remember(self, raw: Msg, spec: ConsumerSpec, *, error: str = "", waited: bool = False) -> None:
-        """Note a failed try for a dead letter's history, or a wait; losing the note costs no message."""
-        if spec.max_deliver <= 0:
-            return  # never buried by number
-        place = raw.metadata.sequence.stream
-        with contextlib.suppress(*FAULTS):
-            before = await self._noted(spec, place)
-            failures = before.failures if waited else [*before.failures, self._attempt(raw, error)]
-            await self.guard.jetstream().publish(
-                failure_subject(spec.durable, place),
-                json.dumps({"failures": failures, "waits": before.waits + waited}).encode(),
-                timeout=2, stream=DEADLETTERS, headers={"Nats-TTL": "48h"},
-            )  # fmt: skip
 
 
 def _describe(error: BaseException) -> str:

@@ -13,16 +13,26 @@ AGAIN_S: Final = (0.0, 0.002, 0.01, 0.05, 0.5)
 TICKS: Final = 1000
 """Times are kept in thousandths of a second, so that many at nearly the same time are one."""
 REMEMBERED: Final = 10_000
+SPARE: Final = 64
+
+
+Rank = tuple[int, int, str]
+"""How much an account has in work, when it was served last, and its name."""
 
 
 @dataclass(slots=True)
 class _Line:
-    """An account: when to ask for its work, in ticks, whether it is being asked, and how much of its work goes on."""
+    """An account: when to ask for its work, in ticks, whether it is being asked, and how much of its work goes on.
+
+    `filed` and `ripe` are what stands of it in the two heaps of the Rota; other entries there are out of date.
+    """
 
     due: list[int] = field(default_factory=list)
     noted: set[int] = field(default_factory=set)
     running: int = 0
     asking: bool = False
+    filed: int | None = None
+    ripe: Rank | None = None
 
     def add(self, tick: int) -> None:
         if tick not in self.noted:
@@ -41,10 +51,15 @@ class Rota:
 
     Who was served last is remembered of the last 10,000 accounts, so that one which comes with single pieces of work
     goes before nobody each time.
+
+    Accounts wait in one heap until their time has come, and in another, by rank, for their turn: a turn costs the same
+    with ten accounts and with 10,000.
     """
 
     def __init__(self, *, ordered: bool = False) -> None:
         self._lines: dict[str, _Line] = {}
+        self._later: list[tuple[int, str]] = []
+        self._ripe: list[Rank] = []
         self._served: OrderedDict[str, int] = OrderedDict()
         self._turns = 0
         self._ordered = ordered
@@ -54,30 +69,89 @@ class Rota:
         line = self._lines.setdefault(account, _Line())
         for later in AGAIN_S[:1] if once else AGAIN_S:
             line.add(_floor(at + later))
+        self._file(account)
 
     def next(self, now: float) -> str | None:
         """Name the account to be asked now, None while there is none; `asked` must follow."""
         tick = _floor(now)
-        ready = [
-            (line.running, self._served.get(account, 0), account)
-            for account, line in self._lines.items()
-            if line.due and line.due[0] <= tick and self._may_ask(line)
-        ]
-        if not ready:
-            return None
-        account = min(ready)[2]
-        self._lines[account].asking = True
-        return account
+        while self._later and self._later[0][0] <= tick:
+            self._rank(*heapq.heappop(self._later))
+        while self._ripe:
+            rank = heapq.heappop(self._ripe)
+            account = rank[2]
+            line = self._lines.get(account)
+            if line is None or line.ripe != rank:
+                continue
+            line.ripe = None
+            if not self._may_ask(line) or not line.due or line.due[0] > tick:
+                self._file(account)
+            elif rank != self._rank_of(account, line):
+                self._push(account, line)
+            else:
+                line.asking = True
+                return account
+        return None
+
+    def _file(self, account: str) -> None:
+        """Have an account that may be asked stand where it is found at its time."""
+        line = self._lines.get(account)
+        if line is None or not line.due or not self._may_ask(line):
+            return
+        if line.ripe is not None:
+            self._push(account, line)
+        elif line.filed is None or line.due[0] < line.filed:
+            line.filed = line.due[0]
+            heapq.heappush(self._later, (line.filed, account))
+            if len(self._later) > self._most():
+                self._later = [(one.filed, name) for name, one in self._lines.items() if one.filed is not None]
+                heapq.heapify(self._later)
+
+    def _rank(self, tick: int, account: str) -> None:
+        """Move an account whose time has come."""
+        line = self._lines.get(account)
+        if line is None or line.filed != tick:
+            return
+        line.filed = None
+        if not line.due or not self._may_ask(line):
+            return
+        if line.due[0] <= tick:
+            self._push(account, line)
+        else:
+            self._file(account)
+
+    def _push(self, account: str, line: _Line) -> None:
+        rank = self._rank_of(account, line)
+        if line.ripe is None or rank < line.ripe:
+            line.ripe = rank
+            heapq.heappush(self._ripe, rank)
+            if len(self._ripe) > self._most():
+                self._ripe = [one.ripe for one in self._lines.values() if one.ripe is not None]
+                heapq.heapify(self._ripe)
+
+    def _most(self) -> int:
+        """Give how many entries a heap may have until those that are out of date are thrown away."""
+        return 2 * len(self._lines) + SPARE
+
+    def _rank_of(self, account: str, line: _Line) -> Rank:
+        return line.running, self._served.get(account, 0), account
 
     def _may_ask(self, line: _Line) -> bool:
         return not line.asking and not (self._ordered and line.running)
 
     def soonest(self) -> float:
         """Give when the next account is to be asked; infinity when none is."""
-        return (
-            min((line.due[0] for line in self._lines.values() if line.due and self._may_ask(line)), default=math.inf)
-            / TICKS
-        )
+        ripe = (line for rank in self._ripe if (line := self._lines.get(rank[2])) and line.ripe == rank)
+        first = min((line.due[0] for line in ripe if line.due and self._may_ask(line)), default=math.inf)
+        while self._later:
+            tick, account = self._later[0]
+            line = self._lines.get(account)
+            if line and line.filed == tick and line.due and line.due[0] == tick and self._may_ask(line):
+                return min(first, tick) / TICKS
+            heapq.heappop(self._later)
+            if line and line.filed == tick:
+                line.filed = None
+                self._file(account)
+        return first / TICKS
 
     def asked(self, account: str, at: float, *, begins: bool) -> None:
         """Take note that an account that was asked at a time had work, which begins, or nothing."""
@@ -86,9 +160,11 @@ class Rota:
         if begins:
             line.running += 1
             self._served_now(account)
-            return
-        line.drop(_floor(at))
-        if not line.due and not line.running:
+        else:
+            line.drop(_floor(at))
+        if line.due or line.running:
+            self._file(account)
+        else:
             del self._lines[account]
 
     def _served_now(self, account: str) -> None:
@@ -96,7 +172,7 @@ class Rota:
         self._served[account] = self._turns
         self._served.move_to_end(account)
         if len(self._served) > REMEMBERED:
-            self._served.popitem(last=False)
+            self._file(self._served.popitem(last=False)[0])  # it ranks as one that was never served
 
     def ended(self, account: str, now: float) -> None:
         """Take note that work ended: there may be more."""

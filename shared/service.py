@@ -72,6 +72,7 @@ class Service:
         if turns := subscribe(self.broker, durable, handler):
             self.beside(turns.running)
             self.guard.on_pause(durable, turns.again)
+            turns.give_back = self.guard.give_back
             self.probes.append(turns.faults)
         if on_dead:
             self.guard.on_dead(durable, on_dead)

@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import json
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, Final, Protocol
 
 from nats.aio.msg import Msg
@@ -40,6 +40,9 @@ _PLAIN: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _ONE: Final = json.dumps({"batch": 1, "no_wait": True}).encode()
 # An ordered one that waits for what is in work elsewhere would get no answer; so it may wait a while.
 _IN_ORDER: Final = json.dumps({"batch": 1, "expires": 250_000_000}).encode()
+
+
+GiveBack = Callable[[Msg], Awaitable[None]]
 
 
 class Subscriber(Protocol):
@@ -83,7 +86,8 @@ class _Desk:
     nats-py's `request` knows answers by their subject, and a message keeps the subject that it was published to.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, late: Callable[[Msg], None]) -> None:
+        self._late = late
         self._inbox = ""
         self._asked = 0
         self._answer: asyncio.Future[Msg] | None = None
@@ -103,19 +107,22 @@ class _Desk:
             return await self._answer
 
     async def _take(self, message: Msg) -> None:
-        """Take an answer. A message that comes too late goes back at once, a late status nowhere."""
+        """Take an answer. A message that comes too late goes back, a late status nowhere."""
         expected = bool(message.reply) or message.subject == f"{self._inbox}.{self._asked}"
         if expected and self._answer is not None and not self._answer.done():
             self._answer.set_result(message)
         elif message.reply:
-            with contextlib.suppress(*FAULTS):
-                await message.nak()
+            self._late(message)
 
     async def close(self) -> None:
         """End."""
         if self._subscription is not None:
             with contextlib.suppress(*FAULTS):
                 await self._subscription.unsubscribe()
+
+
+async def _nak(message: Msg) -> None:
+    await message.nak()
 
 
 class Turns:
@@ -130,7 +137,9 @@ class Turns:
         self._spec = spec
         self._subscriber = subscriber
         self._rota = Rota(ordered=spec.ordered)
-        self._desks = [_Desk() for _ in range(spec.workers)]
+        self._desks = [_Desk(self._late) for _ in range(spec.workers)]
+        self.give_back: GiveBack = _nak
+        """Sends back a message that nobody has begun to work on."""
         self._free = asyncio.Semaphore(spec.workers)
         self._heard = asyncio.Event()
         self._works: set[asyncio.Task[None]] = set()
@@ -188,9 +197,15 @@ class Turns:
                     await self._heard.wait()
             asked = self._now()
             account = self._rota.next(asked)
-        task = asyncio.create_task(self._serve(self._desks.pop(), account, asked))
+        self._begin(self._serve(self._desks.pop(), account, asked))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._works.add(task)
         task.add_done_callback(self._works.discard)
+
+    def _late(self, message: Msg) -> None:
+        self._begin(self._back(message))  # beside: the next answer may be waiting behind this one
 
     async def _serve(self, desk: _Desk, account: str, asked: float) -> None:
         message = None
@@ -213,9 +228,12 @@ class Turns:
     async def _work(self, message: Msg) -> None:
         if self._subscriber.running:
             await self._subscriber.consume(message)
-            return
+        else:
+            await self._back(message)
+
+    async def _back(self, message: Msg) -> None:
         with contextlib.suppress(*FAULTS):
-            await message.nak()
+            await self.give_back(message)
 
     async def _take(self, desk: _Desk, account: str) -> Msg | None:
         """Take one message of an account, None when there is none or it fails: the next look asks again."""

@@ -1,14 +1,15 @@
 """Brings an older broker's work over: what lies in the one work queue of all services goes into their own (ADR 21).
 
-Each step may be done again. Services of the older version must have stopped.
+Each step may be done again, and by several at once. Services of the older version must have stopped.
 """
 
 from __future__ import annotations
 
+import contextlib
 from typing import Final
 
 from nats.js import JetStreamContext
-from nats.js.errors import NotFoundError
+from nats.js.errors import APIError, NotFoundError
 
 from shared.logging import get_logger
 from shared.streams import OLD_COMMANDS
@@ -22,11 +23,12 @@ async def retire(js: JetStreamContext) -> int | None:
     """Have the old queue take nothing more, and end its consumers; gives its last place, None when there is none."""
     try:
         info = await js.stream_info(OLD_COMMANDS)
+        for consumer in await js.consumers_info(OLD_COMMANDS):
+            with contextlib.suppress(NotFoundError):
+                await js.delete_consumer(OLD_COMMANDS, consumer.name)
+        await js.update_stream(info.config.evolve(subjects=[EMPTIED]))
     except NotFoundError:
         return None
-    for consumer in await js.consumers_info(OLD_COMMANDS):
-        await js.delete_consumer(OLD_COMMANDS, consumer.name)
-    await js.update_stream(info.config.evolve(subjects=[EMPTIED]))
     return int(info.state.last_seq)
 
 
@@ -46,8 +48,19 @@ async def move(js: JetStreamContext) -> None:
             left += 1
             continue
         await js.publish(subject, message.data or b"", stream=channel.stream, headers=message.headers)
-        await js.delete_msg(OLD_COMMANDS, place)
+        await _take_out(js, place)
         moved += 1
     if not left:
-        await js.delete_stream(OLD_COMMANDS)
+        with contextlib.suppress(NotFoundError):
+            await js.delete_stream(OLD_COMMANDS)
     log.info("provision.moved", messages=moved, left=left)
+
+
+async def _take_out(js: JetStreamContext, place: int) -> None:
+    """Remove a message of the old queue; one that another run has removed is gone, too."""
+    try:
+        await js.delete_msg(OLD_COMMANDS, place)
+    except APIError:
+        with contextlib.suppress(NotFoundError):
+            await js.get_msg(OLD_COMMANDS, place)
+            raise

@@ -5,11 +5,13 @@ import json
 from collections.abc import AsyncIterator, Awaitable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from services.gateway.domain.restreams.parts import TARGET_PURPOSE, restream_id
 from services.gateway.identity.cdn_accounts import CdnAccounts, Refused, UsedRandom, signature
+from shared.errors import Unavailable
 from shared.kv import Bucket
 from shared.messages.restreams import FLICKS, RestreamRecord
 from shared.webhooks import open_url
@@ -320,3 +322,33 @@ async def test_a_task_that_is_started_again_is_shown_as_it_will_be(customer: Cus
         assert (shown["state"], shown["run"], shown["finished_at"]) == ("starting", 2, None)
         assert shown["sources"] == ["http://example.com/b.mp4"]
         assert shown["created_at"] == command.at_ms
+
+
+async def test_an_account_whose_answer_was_lost_can_be_asked_for_again(
+    nats: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker takes the record, but says so too late."""
+    create, late = Bucket.create, [True]
+
+    async def slow(self: Bucket[Any], key: str, value: Any) -> int:
+        revision = await create(self, key, value)
+        if key.startswith("cdn.") and late.pop():
+            raise Unavailable("too late")
+        return revision
+
+    async with customer_of(nats, tmp_path) as customer:
+        monkeypatch.setattr(Bucket, "create", slow)
+
+        async def ask(**fields: Any) -> int:
+            body = {"account": "again", "key": "0123456789abcdef", **fields}
+            return (await customer.api.http.post("/v1/cdn-accounts", json=body)).status_code
+
+        late[:] = [False] * 9 + [True]
+        assert [await ask(), await ask()] == [503, 201]
+        assert await ask(key="another-key-of-16") == 409
+        assert await ask(key=None) == 409
+        other = {"X-Reelay-Account": "other"}
+        body = {"account": "again", "key": "0123456789abcdef"}
+        assert (await customer.api.http.post("/v1/cdn-accounts", json=body, headers=other)).status_code == 409
+        again = Customer(customer.api, "again", "0123456789abcdef")
+        assert (await again.send({"cmd": "none"})).status_code == 400, "signed, and understood as far as that"

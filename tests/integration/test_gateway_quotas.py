@@ -14,7 +14,7 @@ from shared.clock import SystemClock
 from shared.kv import Bucket
 from shared.streams import commands_of
 from tests.support.api_gateway import Gateway, gateway, until
-from tests.support.cdn_customer import a_start, customer_of
+from tests.support.cdn_customer import Customer, a_start, customer_of
 from tests.support.nats import NatsServer
 
 
@@ -48,6 +48,38 @@ async def test_requests_of_an_account_are_bounded_and_another_s_are_not(nats: Na
             return (await api.http.get("/v1/jobs", headers=greedy)).status_code == 200
 
         await until(again)
+
+
+@pytest.mark.parametrize(("account", "status"), [("another", 403), ("No Account", 400)])
+async def test_requests_that_are_refused_for_their_account_count(
+    nats: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, account: str, status: int
+) -> None:
+    async with gateway(nats, tmp_path, account_rate=1) as api:
+        monkeypatch.setattr(SystemClock, "monotonic_ns", lambda _: 0)
+        scope = "jobs:read" if status == 403 else "admin"
+        headers = await key_of(api, f"refused-{status}", scope) | {"X-Reelay-Account": account}
+        answers = [await api.http.get("/v1/jobs", headers=headers) for _ in range(quotas.BURST_S + 5)]
+        assert [answer.status_code for answer in answers[: quotas.BURST_S]] == [status] * quotas.BURST_S
+        assert all(is_refused(answer, "RATE_LIMITED") for answer in answers[quotas.BURST_S :])
+
+
+async def test_what_is_signed_but_comes_too_fast_at_the_cdnetworks_api_uses_up_no_r(
+    nats: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with gateway(nats, tmp_path, account_rate=1) as api:
+        now = [0]
+        monkeypatch.setattr(SystemClock, "monotonic_ns", lambda _: now[0])
+        made = await api.http.post("/v1/cdn-accounts", json={"account": "fast"})
+        customer = Customer(api, "fast", made.json()["key"])
+        spent = [await customer.send({"cmd": "none"}, r=str(n)) for n in range(quotas.BURST_S + 3)]
+        statuses = [answer.status_code for answer in spent]
+        assert statuses[-3:] == [429] * 3
+        taken = len(statuses) - statuses.count(429)
+        kept = Bucket(api.js, "nonces", accounts.UsedRandom)
+        assert len(await kept.items()) == taken
+        now[0] = 10**12
+        again = await customer.send({"cmd": "none"}, r=str(len(spent) - 1))
+        assert again.status_code == 400, "as it would have been answered before, not as used"
 
 
 async def test_unknown_keys_are_not_looked_up_without_end_and_known_ones_go_on(

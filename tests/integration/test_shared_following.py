@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 
+import nats as nats_py
 import pytest
 from nats.js import JetStreamContext
 from nats.js.api import KeyValueConfig
@@ -14,7 +17,7 @@ from shared.errors import Unavailable
 from shared.following import Following
 from shared.kv import Bucket, Change
 from shared.messages.base import Record
-from tests.support.nats import NatsServer
+from tests.support.nats import NatsServer, nats_server
 from tests.support.recordings import connected, until
 from tests.support.shared_bus import new_id
 
@@ -92,8 +95,8 @@ async def test_many_who_ask_at_once_read_once(desk: Desk) -> None:
     assert desk.words.told == ["a.1"]
 
 
-@pytest.mark.parametrize("left", [0, 1])
-async def test_a_broker_that_knows_less_is_read_anew(desk: Desk, left: int) -> None:
+@pytest.mark.parametrize("left", [0, 1, 3, 5])
+async def test_a_bucket_that_was_made_anew_is_read_anew(desk: Desk, left: int) -> None:
     for number in range(3):
         await desk.write(f"a.{number}", "old")
     await desk.words.refresh()
@@ -103,6 +106,84 @@ async def test_a_broker_that_knows_less_is_read_anew(desk: Desk, left: int) -> N
         await desk.write(f"b.{number}", "new")
     await desk.words.refresh()
     assert desk.words.held == dict.fromkeys([f"b.{n}" for n in range(left)], "new")
+
+
+@pytest.mark.parametrize("left", [0, 1, 5])
+async def test_of_a_bucket_that_was_emptied_nothing_is_kept(desk: Desk, left: int) -> None:
+    for number in range(3):
+        await desk.write(f"a.{number}", "old")
+    await desk.words.refresh()
+    await desk.js.purge_stream(f"KV_{desk.name}")
+    for number in range(left):
+        await desk.write(f"b.{number}", "new")
+    await desk.words.refresh()
+    assert desk.words.held == dict.fromkeys([f"b.{n}" for n in range(left)], "new")
+
+
+@dataclass
+class Apart:
+    """A broker of a test's own, with a bucket of three words."""
+
+    server: NatsServer
+    desk: Desk
+
+    def kill(self) -> None:
+        self.server.kill()
+
+    async def start(self) -> None:
+        """Start the broker again, and wait until this client has connected again."""
+        client = self.desk.js._nc
+        before = client.stats["reconnects"]
+        self.server.start()
+        await until(lambda: asyncio.sleep(0, client.stats["reconnects"] > before and client.is_connected))
+
+
+@pytest.fixture
+async def apart(tmp_path: Path) -> AsyncIterator[Apart]:
+    with nats_server(tmp_path / "nats", provisioned=False) as server:
+        client = await nats_py.connect(server.url, reconnect_time_wait=0.02, max_reconnect_attempts=-1)
+        js = client.jetstream()
+        await js.create_key_value(KeyValueConfig(bucket="words", history=1))
+        desk = Desk(js, "words")
+        for number in range(3):
+            await desk.write(f"a.{number}", "kept")
+        yield Apart(server, desk)
+        await client.close()
+
+
+@pytest.mark.parametrize("left", [0, 1, 2, 4])
+async def test_a_broker_that_was_set_back_is_read_anew(apart: Apart, tmp_path: Path, left: int) -> None:
+    """The last two of the five messages are lost; others take their places before anybody looks."""
+    desk, files = apart.desk, apart.server.folder / "js"
+    apart.kill()
+    shutil.copytree(files, tmp_path / "backup")
+    await apart.start()
+    for number in range(2):
+        await desk.write(f"a.{number}", "lost")
+    await desk.words.refresh()
+    assert desk.words.held == {"a.0": "lost", "a.1": "lost", "a.2": "kept"}
+    apart.kill()
+    shutil.rmtree(files)
+    shutil.copytree(tmp_path / "backup", files)
+    await apart.start()
+    new = {f"b.{number}": "new" for number in range(left)}
+    for key, text in new.items():
+        await desk.write(key, text)
+    await desk.words.refresh()
+    assert desk.words.held == {"a.0": "kept", "a.1": "kept", "a.2": "kept"} | new
+
+
+async def test_a_broker_that_comes_back_as_it_was_is_not_read_anew(apart: Apart) -> None:
+    desk = apart.desk
+    await desk.words.refresh()
+    for texts in ([], ["second"], ["third", "fourth"]):
+        apart.kill()
+        await apart.start()
+        for text in texts:
+            await desk.write("a.2", text)
+        await desk.words.refresh()
+    assert desk.words.ends == 1
+    assert desk.words.held == {"a.0": "kept", "a.1": "kept", "a.2": "fourth"}
 
 
 async def test_what_breaks_half_way_is_read_again(desk: Desk) -> None:

@@ -143,3 +143,19 @@ async def test_what_no_queue_takes_stays_in_the_old_one(tmp_path: Path) -> None:
                 await provision(js)
                 assert (await js.stream_info(OLD_COMMANDS)).state.messages == 1
                 assert (await js.stream_info(CLIPPING)).state.messages == 1
+
+
+async def test_several_at_once_bring_an_older_broker_over_and_lose_nothing(tmp_path: Path) -> None:
+    count = 300
+    with nats_server(tmp_path / "nats", provisioned=False) as server:
+        async with connected(server.url) as js, connected(server.url) as second, connected(server.url) as third:
+            queue = StreamConfig(name=OLD_COMMANDS, subjects=["clips.create.*.*"], retention=RetentionPolicy.WORK_QUEUE)
+            await js.add_stream(queue)
+            await js.add_consumer(OLD_COMMANDS, durable_name="clipper-create", filter_subject="clips.create.>")
+            for number in range(count):
+                headers = {"Nats-Msg-Id": f"clip-{number}"}
+                await js.publish(f"clips.create.main.{number}", b"{}", stream=OLD_COMMANDS, headers=headers)
+            await asyncio.gather(*(provision(one) for one in (js, second, third)))
+            assert (await js.stream_info(commands_of("clipper"))).state.messages == count
+            with pytest.raises(NotFoundError):
+                await js.stream_info(OLD_COMMANDS)

@@ -8,12 +8,14 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.errors import NoStreamResponseError
 
-from shared import middleware, streams, turns
+from shared import bus, middleware, streams, turns
 from shared.errors import NotYet
 from shared.messages.clips import ClipRefine
 from shared.service import Service, make_service
@@ -24,6 +26,7 @@ from tests.support.shared_bus import (
     child,
     hasten,
     in_queue,
+    is_done,
     letter,
     new_id,
     running,
@@ -269,6 +272,76 @@ async def test_a_command_that_was_not_heard_is_found(
     async with connected(nats.url) as js, bench.running(1):
         await order(js, "main")
         await bench.started(1)
+
+
+class Hand(turns.Turns):
+    """Asks when the test says so, and counts the answers that came when nobody waited for them any more."""
+
+    made: list[Hand]
+    late = 0
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.made.append(self)
+
+    def again(self, subject: str, delay_s: float) -> None:
+        """Hear nothing."""
+
+    async def _look(self) -> None:
+        await asyncio.Event().wait()
+
+    def _late(self, message: Msg) -> None:
+        self.late += 1
+        super()._late(message)
+
+    def ask(self) -> None:
+        self._rota.expect("main", self._now())
+        self._heard.set()
+
+    async def ask_too_late(self, js: JetStreamContext) -> None:
+        """Have the broker answer what a desk asked before and no longer waits for."""
+        before = self.late
+        await until(lambda: asyncio.sleep(0, self._desks and not len(self._rota)))
+        (desk,) = self._desks
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{turns.turn_consumer(QUEUE, 'main')}"
+        await js._nc.publish(subject, b'{"batch": 1, "expires": 20000000000}', reply=f"{desk._inbox}.0")
+        await until(lambda: asyncio.sleep(0, self.late > before))
+
+
+async def test_answers_that_come_too_late_are_no_tries(
+    nats: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker that stood still, or was away, answers what nobody waits for any more: the command goes back."""
+    Hand.made = []
+    monkeypatch.setattr(bus, "Turns", Hand)
+    hasten(QUEUE, max_deliver=2)
+    tries: list[str] = []
+    go = asyncio.Event()
+
+    async def wait(message: ClipRefine) -> None:
+        tries.append(message.clip)
+        if not go.is_set():
+            raise NotYet("the test goes on", timedelta(seconds=1))
+
+    service = make_service("clipper", settings_for(nats, tmp_path))
+    service.handle(QUEUE, wait)
+    (hand,) = Hand.made
+    async with connected(nats.url) as js, running(service):
+        (clip,) = await order(js, "main")
+        place = (await js.stream_info(STREAM)).state.last_seq
+        hand.ask()
+        await until(lambda: asyncio.sleep(0, tries))
+        for _ in range(3):
+            await hand.ask_too_late(js)
+        go.set()
+
+        async def is_over() -> bool:
+            hand.ask()
+            return await is_done(js, QUEUE, place)
+
+        await until(is_over)
+        assert await letter(js, QUEUE, place) is None
+        assert tries == [clip] * 2
 
 
 async def test_a_refused_consumer_stops_its_account_alone(nats: NatsServer, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from shared.provision import provision_url
 
 @dataclass
 class NatsServer:
-    """A running server; `kill` and `start` keep port and data."""
+    """A running server; `kill` and `start` keep port and data. What `folder`/server.conf has, if there, is heeded."""
 
     folder: Path
     port: int = -1
@@ -46,6 +46,8 @@ class NatsServer:
             "--ports_file_dir",
             ports,
         ]
+        if (self.folder / "server.conf").exists():
+            command += ["-c", self.folder / "server.conf"]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=(self.folder / "log").open("ab"))
         self.port = self._read_port(ports)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import random
 from collections import Counter
 
 import pytest
 
-from shared.rota import AGAIN_S, REMEMBERED, Rota
+from shared import rota as rotas
+from shared.rota import AGAIN_S, REMEMBERED, SPARE, TICKS, Rota
 
 
 def serve(rota: Rota, now: float = 0.0) -> str | None:
@@ -138,3 +141,57 @@ def test_many_at_nearly_the_same_time_are_one_and_memory_is_bounded() -> None:
         took_all(rota, f"account-{number}")
     assert len(rota) == 0
     assert len(rota._served) == REMEMBERED
+
+
+def told(rota: Rota, now: float) -> tuple[str | None, float]:
+    """Say by looking at all accounts who is next, and when the first of them may be asked."""
+    tick, lines = rotas._floor(now), rota._lines.items()
+    may = [(name, line) for name, line in lines if line.due and rota._may_ask(line)]
+    ready = [(line.running, rota._served.get(name, 0), name) for name, line in may if line.due[0] <= tick]
+    soonest = min((line.due[0] for _, line in may), default=math.inf) / TICKS
+    return (min(ready)[2] if ready else None), soonest
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_whoever_comes_and_goes_the_next_is_who_has_least_and_waited_longest(
+    monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr(rotas, "REMEMBERED", 5)
+    chance = random.Random(seed)
+    rota, now, asking = Rota(ordered=seed % 2 == 0), 0.0, list[str]()
+    running: list[str] = []
+    for _ in range(1500):
+        match chance.randrange(6):
+            case 0 | 1:
+                delay = chance.choice([0.0, 0.0, 0.01, 0.7, 100.0])
+                rota.expect(f"a{chance.randrange(8)}", now + delay, once=chance.random() < 0.5)
+            case 2 if running:
+                rota.ended(running.pop(chance.randrange(len(running))), now)
+            case 3 if asking:
+                account, begins = asking.pop(chance.randrange(len(asking))), chance.random() < 0.6
+                rota.asked(account, now - chance.choice([0.0, 0.02]), begins=begins)
+                running += [account] * begins
+            case 4:
+                now += chance.choice([0.001, 0.01, 0.5, 60.0])
+            case _:
+                who, soonest = told(rota, now)
+                assert rota.soonest() == soonest
+                found = rota.next(now)
+                assert found == who
+                asking += [found] if found else []
+        assert max(len(rota._ripe), len(rota._later)) <= 2 * 8 + SPARE
+
+
+def test_a_turn_looks_at_a_few_accounts_however_many_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    rota, looks, rank_of = Rota(), [0], Rota._rank_of
+    for number in range(10_000):
+        rota.expect(f"a{number}", 0.0, once=True)
+
+    def counted(self: Rota, account: str, line: rotas._Line) -> rotas.Rank:
+        looks[0] += 1
+        return rank_of(self, account, line)
+
+    assert serve(rota) is not None, "the first one puts all in order"
+    monkeypatch.setattr(Rota, "_rank_of", counted)
+    assert len({serve(rota) for _ in range(1000)}) == 1000
+    assert looks[0] < 5000

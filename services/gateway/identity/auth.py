@@ -56,12 +56,12 @@ async def identify(request: Request) -> Caller:
     if record is None:
         message = "the API key is unknown, expired or revoked" if text else "an API key is needed (X-API-KEY or Bearer)"
         raise ApiError(401, message, headers={"WWW-Authenticate": 'Bearer realm="reelay"'})
+    quotas.request(record.account)  # before anything is refused: refusals count, too
     account = request.headers.get(ACCOUNT_HEADER, record.account)
     if account != record.account and "admin" not in record.scopes:
         raise Denied(f"{ACCOUNT_HEADER}: this key acts for its own account only")
     if not _ACCOUNT.fullmatch(account):
         raise invalid(ACCOUNT_HEADER, "an account is 1 to 32 of a-z, 0-9 and -")
-    quotas.request(record.account)
     structlog.contextvars.bind_contextvars(account=account)
     return Caller(account, record.key_id, frozenset(record.scopes))
 

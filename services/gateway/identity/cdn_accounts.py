@@ -16,7 +16,7 @@ from pydantic import Field
 from services.gateway.domain.errors import Denied, StateConflict
 from shared.clock import Clock
 from shared.following import Following
-from shared.kv import Bucket, Change, Conflict
+from shared.kv import Bucket, Change, Conflict, Stored
 from shared.messages.base import AccountId, Millis, Record
 from shared.secrets import SecretUnreadable, Vault
 
@@ -101,8 +101,13 @@ class CdnAccounts:
         self._window = window
 
     async def create(self, account: str, name: str, key: str | None = None) -> str:
-        """Make an account and give its key, told here only; StateConflict when the name is taken, or there are 100."""
-        if len(await self.all_of(account)) >= MOST:
+        """Make an account and give its key, told here only; StateConflict when the name is taken, or there are 100.
+
+        With a key that is given, a request repeated (its answer may have been lost) is answered as the first.
+        """
+        given, place = key, f"cdn.{_digest(name)}"
+        there = await self.all_of(account)
+        if len(there) >= MOST and all(one.name != name for one in there):
             raise StateConflict(f"an account has at most {MOST} accounts of the CDNetworks API")
         key = key or secrets.token_hex(16)
         record = CdnAccount(
@@ -112,9 +117,11 @@ class CdnAccounts:
             created_ms=self._clock.now_ms(),
         )
         try:
-            await self._bucket.create(f"cdn.{_digest(name)}", record)
+            await self._bucket.create(place, record)
         except Conflict as error:
-            raise StateConflict("account: this name is taken") from error
+            stored = await self._bucket.get(place)
+            if given is None or stored is None or stored.value.account != account or not self._is_key(stored, given):
+                raise StateConflict("account: this name is taken") from error
         await self.index.refresh()
         return key
 
@@ -134,11 +141,19 @@ class CdnAccounts:
             await self._used.delete(used)
         return True
 
-    async def verify(self, name: str, random: str, given: str, stranger: Callable[[], None] = lambda: None) -> str:
+    async def verify(
+        self,
+        name: str,
+        random: str,
+        given: str,
+        stranger: Callable[[], None] = lambda: None,
+        known: Callable[[str], None] = lambda _: None,
+    ) -> str:
         """Give whose request it is. Refused: unknown name, wrong k, an r that was used, or is not the present time.
 
         `stranger` is called before the broker is asked about a request that is not signed as this instance knows the
         name, and may forbid it by what it raises. A good signature is asked about, too: the name may have been removed.
+        `known` is called with the account of a signed one, and may forbid it before its r is used and kept.
         """
         if not 1 <= len(random) <= LONGEST_RANDOM:
             raise Refused(f"r must have 1 to {LONGEST_RANDOM} characters")
@@ -148,6 +163,7 @@ class CdnAccounts:
         stored = await self._bucket.get(place)
         if stored is None or not self._is_signed(stored.value, random, given):
             raise Refused("n or k is wrong")
+        known(stored.value.account)
         now_ms = self._clock.now_ms()
         if self._window and not _is_now(random, now_ms, self._window):
             raise Refused(f"r must be the present time in s, to within {self._window.total_seconds():g} s")
@@ -156,6 +172,9 @@ class CdnAccounts:
         except Conflict as error:
             raise Refused("this r was used before") from error
         return stored.value.account
+
+    def _is_key(self, stored: Stored[CdnAccount], given: str) -> bool:
+        return hmac.compare_digest(self._key(stored.value).encode(), given.encode())
 
     def _is_signed(self, record: CdnAccount | None, random: str, given: str) -> bool:
         key = self._key(record) if record else secrets.token_hex(16)  # an unknown name takes as long

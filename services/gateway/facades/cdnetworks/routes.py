@@ -42,13 +42,11 @@ class CdnNetworks:
 
         await broker_here(request)
         try:
-            account = await part_of(request, CdnAccounts).verify(n, r, k, stranger)
+            return await part_of(request, CdnAccounts).verify(n, r, k, stranger, quotas.request)
         except Refused as error:
             if counted or quotas.may_log(address):
                 log.warning("cdn.refused", n=n[:64], reason=str(error))
             raise
-        quotas.request(account)
-        return account
 
     def render_error(self, request: Request, error: Fault) -> JSONResponse:
         """Say an error as the API does."""

@@ -14,13 +14,17 @@ from shared.media.bitstream.h264_entry import recovery_count
 from shared.media.bitstream.nal import H264_IDR, H264_SEI, H264_SLICE
 
 _FIRST_NAL: Final = struct.Struct(">IB")  # its length and type
+_MOST_UNITS: Final = 32  # before a picture's first slice; more are left to FFmpeg
+_MOST_TOLD: Final = 1 << 12  # bytes of their messages, which are looked through one by one
 _SETS: Final = frozenset((7, 8, 9, 12))  # NAL units before a slice that say nothing of it: sets, delimiter, filler
 
 
 def is_key(data: bytes | bytearray, at: int, end: int) -> bool | None:
     """Tell it of the picture at `at`: IDR pictures are, and those with a recovery point. None: FFmpeg is to tell."""
-    recovers = False
-    while at + LENGTH < end:
+    recovers, told = False, 0
+    for _ in range(_MOST_UNITS):
+        if at + LENGTH >= end:
+            return None
         size, kind = _FIRST_NAL.unpack_from(data, at)
         kind &= 31
         following = at + LENGTH + size
@@ -31,6 +35,9 @@ def is_key(data: bytes | bytearray, at: int, end: int) -> bool | None:
         if kind == H264_IDR:
             return True
         if kind == H264_SEI:
+            told += size
+            if told > _MOST_TOLD:
+                return None
             try:
                 recovers = recovers or recovery_count([bytes(data[at + LENGTH : following])]) is not None
             except (MediaError, IndexError):

@@ -16,6 +16,7 @@ from services.restreamer.sources.access import Limits
 from services.restreamer.sources.entering import entered
 from services.restreamer.sources.flv_seek import MOST_CANDIDATES, MOST_TAGS, flv_from
 from services.restreamer.sources.frames import Raw
+from services.restreamer.sources.key_pictures import is_key
 from services.restreamer.sources.picture_files import MOST_MARKERS, measure
 from services.restreamer.sources.playlist import LONGEST_LINE, parse_playlist
 from services.restreamer.sources.timing import MOST_A_SECOND, MOST_BYTES, Timed, merged, timed
@@ -195,6 +196,27 @@ def test_a_picture_of_fill_bytes_and_markers_is_walked_through_once() -> None:
                 measure(data)
 
         assert lines_of(look) < 12 * MOST_MARKERS
+
+
+def nal(kind: int, body: bytes) -> bytes:
+    return (1 + len(body)).to_bytes(4, "big") + bytes((kind,)) + body
+
+
+@pytest.mark.parametrize(
+    ("before", "told"),
+    [
+        (nal(9, b"") * 200_000, None),
+        (nal(6, b"\xff" * (1 << 20)), None),
+        (nal(6, b"\0\0" * (1 << 19)), None),
+        (nal(6, b"\0\0\x80") * 100_000, None),
+        (nal(9, b"\xf0") + nal(7, bytes(300)) + nal(8, bytes(9)) * 8 + nal(6, b"\5\xff\x20" + b"x" * 287), True),
+    ],
+)
+def test_a_picture_of_much_that_is_none_is_left_to_ffmpeg(before: bytes, told: bool | None) -> None:
+    data = before + nal(5, b"\x88")
+    found: list[bool | None] = []
+    assert lines_of(lambda: found.append(is_key(data, 0, len(data)))) < 100_000
+    assert found == [told]
 
 
 def test_sound_that_lies_far_ahead_is_not_looked_through_at_every_keyframe() -> None:

@@ -94,7 +94,8 @@ def timed(raws: Iterable[Raw], tracks: dict[Kind, Track | None]) -> Iterator[tup
     more than MOST_A_SECOND frames come within a second.
     """
     held: dict[Kind, tuple[int, Raw]] = {}
-    until, left = {"video": 0, "audio": 0}, {"video": 0, "audio": 0}  # when a second is over, and what may come in it
+    until: dict[Kind, int] = {}  # when a second is over
+    left: dict[Kind, int] = {}  # how many frames may come in it
     exact: dict[Kind, int | None] = {"video": None, "audio": None}
     usual: dict[Kind, int] = {"video": USUAL, "audio": USUAL}
     for kind, track in tracks.items():
@@ -108,10 +109,10 @@ def timed(raws: Iterable[Raw], tracks: dict[Kind, Track | None]) -> Iterator[tup
         if pair is not None:
             began, before = pair
             dts = dts if dts > began else began + 1
-            left[kind] -= 1
-            if dts >= until[kind]:
+            if dts >= until.get(kind, dts):
                 until[kind], left[kind] = dts + FLICKS, MOST_A_SECOND
-            elif left[kind] < 0:
+            left[kind] -= 1
+            if left[kind] < 0:
                 raise SourceError(f"the file has more than {MOST_A_SECOND} frames in a second")
             length = dts - began if kind == "video" else exact[kind] or before.duration
             usual[kind] = length = length or dts - began

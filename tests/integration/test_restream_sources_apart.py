@@ -243,6 +243,22 @@ def test_forty_children_at_once_leave_nothing_behind(films: dict[Container, Path
     assert len(list(Path(f"/proc/{family.zygote}/fd").iterdir())) < 10
 
 
+def test_a_zygote_without_descriptors_starts_no_more_and_keeps_those_it_has(
+    films: dict[Container, Path], family: Children
+) -> None:
+    first = Apart(local(films["mp4"]), "mp4", stop=Event(), family=family)
+    assert family.zygote is not None
+    held = len(os.listdir(f"/proc/{family.zygote}/fd"))
+    resource.prlimit(family.zygote, resource.RLIMIT_NOFILE, (held + 2, held + 2))
+    others = []
+    with pytest.raises(SourceError, match="could not be started") as refused:
+        others += [Apart(local(films["mp4"]), "mp4", stop=Event(), family=family) for _ in range(4)]
+    assert not refused.value.lasting
+    assert len(list(first.frames())) > 100
+    first.close()
+    Apart(local(films["mp4"]), "mp4", stop=Event(), family=family).close()  # there is room again
+
+
 @pytest.mark.parametrize("samples", [6_000_000, 10_000_000])
 def test_an_index_that_no_memory_holds_costs_its_child_alone(family: Children, tmp_path: Path, samples: int) -> None:
     path = tmp_path / "bomb.mp4"

@@ -18,6 +18,10 @@ from services.restreamer.sources.watch import Watch
 
 MOST_LOOKED: Final = 256
 """Frames within which each track must have begun."""
+MOST_BYTES: Final = 32 << 20
+"""Of these."""
+MOST_TRACKS: Final = 16
+"""Descriptions that are kept, as a track may come again."""
 
 
 def flv_or(demux: Demux) -> Demux:
@@ -107,12 +111,11 @@ class FlvDemuxer:
 
     def _look(self, theirs: Iterator[Raw], looked: deque[Raw]) -> bool:
         """Have the first frames read, each track's among them; False when the file's configurations are not theirs."""
-        first = self._first
+        first, size = self._first, 0
         while len(first) < self.has_video + self.has_audio:
-            raw = next(theirs, None)
-            if raw is None or len(looked) == MOST_LOOKED:
-                looked.extend(() if raw is None else (raw,))
+            if len(looked) == MOST_LOOKED or size > MOST_BYTES or (raw := next(theirs, None)) is None:
                 return False
+            size += len(raw.data)
             looked.append(self._as_known(raw))
             first.setdefault(raw.kind, raw)
         video, audio = first.get("video"), first.get("audio")
@@ -131,6 +134,8 @@ class FlvDemuxer:
         if raw.track is None:
             return raw
         known = self._tracks.setdefault(raw.track.config, raw.track)
+        if len(self._tracks) > MOST_TRACKS:
+            del self._tracks[next(iter(self._tracks))]
         return raw if known == raw.track else replace(raw, track=known)
 
     def close(self) -> None:

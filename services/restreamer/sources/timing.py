@@ -27,14 +27,17 @@ def complete(raws: Iterable[Raw]) -> Iterator[Raw]:
     """Give every frame a decode time that is after the one before it, and none after it is shown."""
     waiting: dict[Kind, list[Raw]] = {"video": [], "audio": []}
     last: dict[Kind, int] = {}
+    size = 0  # of what waits
     for raw in raws:
         held, dts = waiting[raw.kind], raw.dts
         if dts is not None and dts <= raw.pts and not held:  # as nearly always
             last[raw.kind] = dts
             yield raw
             continue
-        if dts is None and raw.kind not in last and raw.kind == "video" and len(held) < 64:
+        wait = raw.kind == "video" and raw.kind not in last and len(held) < 64 and size < MOST_BYTES
+        if dts is None and wait:
             held.append(raw)  # decode times are known some frames later: these lie before them
+            size += len(raw.data)
             continue
         if dts is None:
             dts = min(raw.pts, last.get(raw.kind, raw.pts - 1) + (raw.duration or 1))

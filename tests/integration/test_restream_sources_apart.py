@@ -248,7 +248,7 @@ def test_a_zygote_without_descriptors_starts_no_more_and_keeps_those_it_has(
 ) -> None:
     first = Apart(local(films["mp4"]), "mp4", stop=Event(), family=family)
     assert family.zygote is not None
-    held = len(os.listdir(f"/proc/{family.zygote}/fd"))
+    held = len(list(Path(f"/proc/{family.zygote}/fd").iterdir()))
     resource.prlimit(family.zygote, resource.RLIMIT_NOFILE, (held + 2, held + 2))
     others = []
     with pytest.raises(SourceError, match="could not be started") as refused:

@@ -12,7 +12,9 @@ from services.restreamer.playout.ahead import Ahead, Failures, Listing
 from services.restreamer.playout.evener import LONGEST_STILL, Evener
 from services.restreamer.playout.lane import Lane
 from services.restreamer.playout.programme import Programme
+from services.restreamer.playout.shape import LEAD
 from services.restreamer.playout.slots import Slots
+from services.restreamer.playout.splice import DEEPEST, Part, Shot, Splicer
 from services.restreamer.playout.terms import Picture
 from shared.messages.restreams import Item, Place, Source
 from tests.support.waiting import wait_until
@@ -62,6 +64,21 @@ def test_a_picture_that_is_to_stay_on_for_longer_than_any_moves_nothing_beyond_t
     assert after.dts == (LONGEST_STILL if duration > 0 else 0)
     late = evener.even(Packet("video", 5 * LONGEST_STILL + FRAME, 9 * LONGEST_STILL, FRAME, key=False, data=b""))
     assert late.pts == late.dts
+
+
+@pytest.mark.parametrize("window", [1, 2, DEEPEST])
+def test_a_part_ends_with_the_picture_that_is_shown_last(window: int) -> None:
+    """Behind a hole the picture before it, in decode order, counts as staying on, though others are shown soon."""
+    hole = 100 * FRAME
+    order = [(0, 1), (2, 1), (1, hole // FRAME), (hole // FRAME + 4, hole // FRAME), (hole // FRAME + 3, 1)]
+    splicer = Splicer()
+    splicer.begin(Part(1, Place(), "copied"), reorder=window, typical=FRAME)
+    for n, (at, length) in enumerate(order):
+        splicer.shot(Shot(at * FRAME, at * FRAME, length * FRAME, n == 0, b"x"))
+    splicer.shot(Shot(hole + 5 * FRAME, hole + 5 * FRAME, FRAME, False, b"x"))
+    assert splicer.shown == LEAD + hole + 6 * FRAME
+    splicer.end(None)
+    assert splicer.picture_end == LEAD + hole + 6 * FRAME
 
 
 CADENCES = [

@@ -12,7 +12,7 @@ from services.restreamer.sources.files import LocalFile, Readable
 from services.restreamer.sources.flv_run import Begin, Run, read_begin
 from services.restreamer.sources.flv_seek import FlvFrom
 from services.restreamer.sources.frames import Demux, Demuxing, Raw
-from services.restreamer.sources.known_files import Known, described, recall, remember
+from services.restreamer.sources.known_files import Known, described, is_settled, recall, remember
 from services.restreamer.sources.sniff import Container
 from services.restreamer.sources.watch import Watch
 
@@ -49,6 +49,7 @@ class FlvDemuxer:
     def __init__(self, watch: Watch, file: LocalFile, begin: Begin, demux: Demux) -> None:
         self._watch, self._file, self._begin, self._demux = watch, file, begin, demux
         self._identity = file.identity()
+        self._settled = is_settled(self._identity)
         known = recall(self._identity)
         self._inner: Demuxing | None = None
         if known is None:
@@ -100,7 +101,8 @@ class FlvDemuxer:
             return
         if run is not None and not looked:
             if run.stopped is None:
-                remember(self._identity, Known(self.end, self.created_ms, None, None, self._first))
+                if self._settled:
+                    remember(self._identity, Known(self.end, self.created_ms, None, None, self._first))
                 return
             theirs = self._going_on(run.stopped)
         yield from looked

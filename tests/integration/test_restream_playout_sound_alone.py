@@ -51,6 +51,19 @@ def test_sound_alone_is_played_before_black(name: str, tmp_path: Path) -> None:
     assert len(beep_starts(sound)) == 3
 
 
+def test_a_hole_of_an_hour_in_sound_alone_is_closed_as_with_pictures(tmp_path: Path) -> None:
+    path = tmp_path / "hole.m4a"
+    run("-i", sound_alone(tmp_path), "-c", "copy", "-bsf:a", "setts=ts='TS+gt(N,70)*3600/TB'", path)
+    stage = Stage(speed=32)
+    stage.play(spec(item(path), item(make(Clip(30), tmp_path / "next"))))
+    stage.check()
+    assert len(stage.files()) == 2
+    pictures = [unit for unit in stage.pictures if unit.pts < stage.pictures[-1].pts - FLICKS]
+    assert abs(len(pictures) - 75) <= 4
+    _, sound = sound_of(stage.sounds)
+    assert len(beep_starts(sound)) == 4  # of the hole's ends one is heard each
+
+
 def test_sound_alone_joins_a_stream_of_pictures_and_is_cut_to_its_points(tmp_path: Path) -> None:
     pictures, sound = make(Clip(60), tmp_path / "file"), sound_alone(tmp_path)
     stage = Stage(speed=32)

@@ -6,7 +6,6 @@ import gc
 import os
 import resource
 import signal
-import socket
 import struct
 import subprocess
 import sys
@@ -17,12 +16,9 @@ from threading import Event
 import pytest
 
 from services.restreamer.model import FLICKS, SourceError
-from services.restreamer.sources.access import Stopped
-from services.restreamer.sources.apart.children import Child, Children, children
+from services.restreamer.sources.apart.children import Children, children
 from services.restreamer.sources.apart.confined import Bounds
 from services.restreamer.sources.apart.demuxing import Apart
-from services.restreamer.sources.apart.wire import HEAD, Order
-from services.restreamer.sources.apart.zygote import FATE
 from services.restreamer.sources.demux import Demuxer
 from services.restreamer.sources.files import LocalFile
 from services.restreamer.sources.frames import Raw
@@ -247,6 +243,22 @@ def test_forty_children_at_once_leave_nothing_behind(films: dict[Container, Path
     assert len(list(Path(f"/proc/{family.zygote}/fd").iterdir())) < 10
 
 
+def test_a_zygote_without_descriptors_starts_no_more_and_keeps_those_it_has(
+    films: dict[Container, Path], family: Children
+) -> None:
+    first = Apart(local(films["mp4"]), "mp4", stop=Event(), family=family)
+    assert family.zygote is not None
+    held = len(list(Path(f"/proc/{family.zygote}/fd").iterdir()))
+    resource.prlimit(family.zygote, resource.RLIMIT_NOFILE, (held + 2, held + 2))
+    others = []
+    with pytest.raises(SourceError, match="could not be started") as refused:
+        others += [Apart(local(films["mp4"]), "mp4", stop=Event(), family=family) for _ in range(4)]
+    assert not refused.value.lasting
+    assert len(list(first.frames())) > 100
+    first.close()
+    Apart(local(films["mp4"]), "mp4", stop=Event(), family=family).close()  # there is room again
+
+
 @pytest.mark.parametrize("samples", [6_000_000, 10_000_000])
 def test_an_index_that_no_memory_holds_costs_its_child_alone(family: Children, tmp_path: Path, samples: int) -> None:
     path = tmp_path / "bomb.mp4"
@@ -302,62 +314,6 @@ def test_a_child_that_computes_for_too_long_is_ended(films: dict[Container, Path
         demuxer.close()
     finally:
         family.close()
-
-
-@pytest.fixture
-def puppet() -> Iterator[tuple[Child, socket.socket, socket.socket, Event]]:
-    """A child that says what the test has it say."""
-    (line, its), (fate, zygote) = socket.socketpair(), socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    stop = Event()
-    child = Child(line, fate, Bounds(), stop)
-    with its, zygote:
-        yield child, its, zygote, stop
-    child.close()
-
-
-Puppet = tuple[Child, socket.socket, socket.socket, Event]
-
-
-def test_a_child_that_talks_nonsense_is_not_heard_any_more(puppet: Puppet) -> None:
-    child, its, _, _ = puppet
-    its.sendall(b"\xff" * HEAD.size)
-    with pytest.raises(SourceError, match="nonsense"):
-        child.answer()
-    assert its.recv(1) == b""
-
-
-def test_a_wait_for_a_child_ends_with_stop(puppet: Puppet) -> None:
-    child, its, _, stop = puppet
-    its.sendall(b"\x01")
-    stop.set()
-    with pytest.raises(Stopped):
-        child.answer()
-
-
-@pytest.mark.parametrize(
-    ("status", "words"),
-    [(signal.SIGKILL, "was killed"), (signal.SIGSEGV, "crash"), (signal.SIGXCPU, "computing"), (75 << 8, "memory")],
-)
-def test_how_a_child_ended_is_told_in_words(puppet: Puppet, status: int, words: str) -> None:
-    child, its, zygote, _ = puppet
-    zygote.send(FATE.pack(status))
-    its.close()
-    with pytest.raises(SourceError, match=words):
-        child.answer()
-
-
-def test_a_child_that_is_not_there_takes_no_order() -> None:
-    child = Child(*closed(), Bounds(), Event())
-    with pytest.raises(SourceError, match="could not be started"):
-        child.order(Order.FRAMES)
-
-
-def closed() -> tuple[socket.socket, socket.socket]:
-    """Give a line and a fate of which nobody holds the other end."""
-    (line, its), (fate, zygote) = socket.socketpair(), socket.socketpair()
-    its.close()
-    zygote.close()
-    return line, fate
 
 
 def test_what_a_file_by_url_plays_after_its_reader_was_killed(films: dict[Container, Path], tmp_path: Path) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Event
+from types import SimpleNamespace
 from typing import Any, Final
 
 import pytest
@@ -265,6 +267,20 @@ def test_a_file_that_was_just_written_is_opened_each_time(films: Film, tmp_path:
     path = tmp_path / "film.flv"
     path.write_bytes(write(films("plain")))
     both(path)
+    assert not known_files._known
+
+
+def test_a_file_that_was_just_written_when_it_was_opened_is_opened_again(
+    films: Film, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have been written once more at the same time of the disk's clock; reading it takes as long as it plays."""
+    path = tmp_path / "film.flv"
+    path.write_bytes(write(films("plain")))
+    media = FileMedia(LocalFile(os.open(path, os.O_RDONLY)), "flv", demux=flv_or(Demuxer))
+    later = SimpleNamespace(time_ns=lambda: time.time_ns() + 3600 * 10**9)
+    monkeypatch.setattr(known_files, "time", later)
+    whole(media)
+    media.close()
     assert not known_files._known
 
 

@@ -17,6 +17,8 @@ from shared.messages.restreams import Place
 
 SOUND: Final = FLICKS * 40 // 1000
 """Sound leaves with the picture before it, so much early at most: one sending a picture, not one a unit."""
+A_UNIT: Final = 1 << 10
+"""Bytes that a unit takes in memory beside its data, with all that is put together for it."""
 
 
 @value
@@ -46,7 +48,7 @@ class Batch:
     """Entries that leave when the first of them is due, and what was `sent` once they have.
 
     Only the first may be a picture, or bring a track. `due_ns` and `end_ns`, where the first ends, are times of the
-    output. `ready` is what the outputs have prepared of them.
+    output, `size` is what they take in memory. `ready` is what the outputs have prepared of them.
     """
 
     entries: list[Entry]
@@ -77,7 +79,7 @@ def batched(entries: Sequence[Entry], sent: Sent) -> Iterator[Batch]:
 
 def _batch(run: list[Entry], sent: Sent) -> Batch:
     units = [entry.unit for entry in run]
-    size = sum([len(unit.data) for unit in units])
+    size = sum([len(unit.data) for unit in units]) + len(units) * A_UNIT
     first, last = units[0], units[-1]
     video, leads, sound_end = sent.video, sent.leads, sent.sound_end
     if first.kind == "video":

@@ -30,8 +30,10 @@ class Evener:
         at = dts + shift
         if reach is not None:
             last = lasts.get(kind, at)
-            if at > reach + LONGEST_HOLE or at < last - BACKWARD:
-                shift = self.shift = shift + max(reach, last) - at
+            still = last + LONGEST_STILL if kind == "video" else at
+            if at > reach + LONGEST_HOLE or at < last - BACKWARD or at > still:
+                goes_on = max(reach, last)  # sound may lie anywhere ahead
+                shift = self.shift = shift + (min(goes_on, still) if kind == "video" else goes_on) - at
                 at = dts + shift
         lasts[kind] = at
         length = packet.duration

@@ -77,11 +77,11 @@ class Feed:
         unheard = self._audio is not None and self._audio.codec not in self.takes
         if self._audio is not None and unheard and not self._workshop.can_decode(self._audio):
             mute, self._audio = f"its sound ({self._audio.codec}) cannot be decoded", None
-        self._pictures_end = span.start
         self._sample = sample = measure(begin.packets, self._track)
         key = sample.first_key
         if key is None:
             raise SourceError("no picture can be read")
+        self._pictures_end = min(span.start, key.dts)
         found = Found(self._track, self._audio, sample.rate, sample.deep, isinstance(media, StillMedia))
         self.verdict = decide(found, self.stream, self.takes, self.opened.listing.encoding, marked=marked).told(mute)
         start = key.pts if self.live else span.start
@@ -143,7 +143,7 @@ class Feed:
                     if number:  # a picture that stays on for long becomes many
                         yield
                     self._shot(shot)
-                self._pictures_end = even.dts + even.duration
+                self._pictures_end = even.dts + min(even.duration, LONGEST_STILL)
                 sound.advance(even.dts)
             else:
                 self._hear(even)

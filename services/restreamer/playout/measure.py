@@ -11,6 +11,7 @@ import numpy as np
 from services.restreamer.model import FLICKS, Media, Packet, Track
 from services.restreamer.playout.shape import FASTEST, LEAD, USUAL_RATE
 from services.restreamer.playout.splice import DEEPEST
+from services.restreamer.sources.timing import A_PACKET
 from shared.media.cutting.grid import RATES, find_grid
 from shared.media.cutting.source import reorder_depth
 
@@ -64,7 +65,7 @@ def look_ahead(media: Media, packets: Iterator[Packet]) -> Beginning:
                 continue
             pictures += 1
         taken.append(packet)
-        size += len(packet.data)
+        size += len(packet.data) + A_PACKET
         if pictures > 2 * DEEPEST or size > _MOST_BYTES:
             break
     return Beginning(tuple(taken), tracks["video"], tracks["audio"])

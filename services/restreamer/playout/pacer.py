@@ -25,6 +25,8 @@ IDLE_NS = 100_000_000
 LOOK_NS = 200_000_000
 BEHIND_NS = 1_000_000_000
 """A delay of our own is caught up with up to this; beyond it, and after the reader's delays, time goes on from now."""
+MOST_BATCHES = 100
+"""Of a step, as the thread sends for others, too; more is sent in the steps that follow."""
 CONNECT_NS = 3_000_000_000
 """How long the first unit waits for targets that are being called."""
 SETTLE_NS = 300_000_000
@@ -206,7 +208,9 @@ class Pacer:
         """Send what is due: `head`, and what follows it."""
         assert self._anchor_ns is not None  # noqa: S101  set by _resume
         ring, until_ns = self._ring, now - self._anchor_ns + EARLY_NS + SLACK_NS
-        while head is not None and head.due_ns <= until_ns:
+        for _ in range(MOST_BATCHES):
+            if head is None or head.due_ns > until_ns:
+                break
             batch = ring.due(until_ns)
             if batch is None:  # it was cut off meanwhile
                 break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -120,11 +121,12 @@ def nothing_there(spans: Sequence[Span], media: Media) -> str:
 
 
 def _moment(media: Media, at: int) -> str:
-    """Write a moment of a file for people."""
-    if media.wall_start_ms is None:
-        return f"{at / FLICKS:.3f}".rstrip("0").rstrip(".") + " s"
-    seconds = media.wall_start_ms // 1000 + at // FLICKS
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    """Write a moment of a file for people; what a file tells may be no date."""
+    if media.wall_start_ms is not None:
+        with contextlib.suppress(ValueError, OverflowError, OSError):
+            seconds = media.wall_start_ms // 1000 + at // FLICKS
+            return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return f"{at / FLICKS:.3f}".rstrip("0").rstrip(".") + " s"
 
 
 def _end(span: Span, duration: int | None) -> int | None:

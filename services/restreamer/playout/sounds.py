@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from services.restreamer.model import FLICKS, Packet, Track
+from services.restreamer.playout.evener import LONGEST_STILL
 from services.restreamer.playout.lane import Silence
 from services.restreamer.playout.programme import TOLERANCE
 from services.restreamer.playout.resampled import Piece
@@ -17,6 +18,8 @@ from services.restreamer.playout.splice import Splicer
 LATE = FLICKS // 5
 """How much later than the pictures' packets sound may come before it counts as missing."""
 _MOST_HELD = 4096
+MOST_LAID = 2 * LONGEST_STILL
+"""How far ahead of its pictures sound is laid, behind silence; what is later is not heard."""
 MOST_DECODED = 60 * FLICKS
 """How much sound is decoded ahead of its pictures; what is later is not heard."""
 MOST_WAITING_S = 120
@@ -82,12 +85,13 @@ class CopiedSound:
 
     def _lay(self, packet: Packet) -> None:
         samples = samples_of(self._track, packet.data, packet.duration)
-        if samples <= 0 or not self._track.sample_rate:
+        at = self._splicer.out(packet.pts)
+        if samples <= 0 or not self._track.sample_rate or at - self._splicer.shown > MOST_LAID:
             return
         duration = samples * FLICKS // self._track.sample_rate
         if self._silence is None or self._silence.duration != duration:
             self._silence = silence_for(self._track, samples)
-        self._splicer.lane.lay(self._splicer.out(packet.pts), packet.data, duration, self._silence)
+        self._splicer.lane.lay(at, packet.data, duration, self._silence)
 
 
 class NoSound:

@@ -103,6 +103,7 @@ class Splicer:
         self._ready: deque[Entry] = deque()
         self._zero: int | None = None
         self._base = self._latest = LEAD
+        self._last = -1  # when the last of the pictures that came is shown
         self._window, self._typical = DEEPEST, LEAD
         self._waiting: deque[tuple[int, int, Shot]] = deque()  # pictures with their output time, and how long they last
         self._order: list[tuple[int, int]] = []
@@ -135,7 +136,8 @@ class Splicer:
         out, length = self._base + self._steadied(pts, self._zero) - self._zero, self._length(shot.duration)
         self._waiting.append((out, length, shot))
         heappush(self._order, (out, shot.at))
-        self._latest = max(self._latest, out + length)
+        if out >= self._last:  # of all that are shown before it, none is shown for longer
+            self._last, self._latest = out, out + length
         if len(self._waiting) > self._window:
             self._place(None)
 
@@ -174,7 +176,7 @@ class Splicer:
         self._base = self._latest = self.picture_end
         self._waiting.clear()
         self._order.clear()
-        self._highest = -1
+        self._highest = self._last = -1
 
     def _steadied(self, pts: int, zero: int) -> int:
         """Put a picture whose time was rounded, as FLV's are to ms, on its steady rate."""
@@ -202,9 +204,9 @@ class Splicer:
         low, order = heappop(self._order)[0], self._order
         dts = max(min(low - LEAD, pts), self._last_dts + 1)
         self._last_dts = self._floor = dts
-        self._highest = max(self._highest, pts)
+        if pts >= self._highest:
+            self._highest, self.picture_end = pts, pts + length
         clean = self._highest <= low
-        self.picture_end = max(self.picture_end, pts + length)
         next_at = order[0][1] if clean and order else None
         unit = Unit("video", dts, max(pts, dts), length, shot.key, shot.data, shot.track, clean)
         last = after if clean and next_at is None else None

@@ -10,6 +10,7 @@ import av
 import numpy as np
 
 from services.restreamer.model import FLICKS, Media, Packet, Track
+from services.restreamer.playout.evener import LONGEST_HOLE
 from services.restreamer.playout.shape import STILL_SIZE, USUAL_RATE
 from services.restreamer.playout.terms import Picture
 
@@ -41,6 +42,8 @@ class StillMedia:
         self.resumes = None
         at = end = start
         for packet in self._media.packets(start):
+            if packet.dts - end > LONGEST_HOLE:
+                at = packet.dts  # a hole is closed, as it is in files with pictures
             while at <= packet.dts:
                 yield self._picture(at)
                 at += _EVERY

@@ -8,10 +8,9 @@ from itertools import chain
 from typing import Final
 
 from services.restreamer.model import Kind, Packet, Track
-from services.restreamer.sources.timing import MOST_BYTES, Timed
+from services.restreamer.sources.timing import A_PACKET, MOST_BYTES, Timed
 
 MOST_EARLY: Final = 1 << 12
-A_PACKET: Final = 1 << 7  # what an empty one counts for
 
 
 def entered(flow: Iterable[Timed], start: int, *, video: bool) -> Iterator[Timed]:

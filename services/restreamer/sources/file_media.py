@@ -193,7 +193,8 @@ class FileMedia:
 
     def _to_key(self, flow: Iterator[Timed]) -> list[Timed]:
         """Read up to the first frame that can be decoded; give it, after the sound that is heard with it."""
-        before: deque[Timed] = deque(maxlen=SOUND_BEFORE)
+        before: deque[Timed] = deque()
+        size = 0
         for packet, track in flow:
             if track is not None:
                 self._learn(track)
@@ -202,6 +203,9 @@ class FileMedia:
                 return [*needed, (packet, track)]
             if packet.kind == "audio":
                 before.append((packet, track))
+                size += len(packet.data)
+            while len(before) > SOUND_BEFORE or size > MOST_BYTES:
+                size -= len(before.popleft()[0].data)
         return []
 
     def _learn(self, track: Track) -> None:

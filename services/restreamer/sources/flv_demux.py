@@ -12,12 +12,16 @@ from services.restreamer.sources.files import LocalFile, Readable
 from services.restreamer.sources.flv_run import Begin, Run, read_begin
 from services.restreamer.sources.flv_seek import FlvFrom
 from services.restreamer.sources.frames import Demux, Demuxing, Raw
-from services.restreamer.sources.known_files import Known, described, recall, remember
+from services.restreamer.sources.known_files import Known, described, is_settled, recall, remember
 from services.restreamer.sources.sniff import Container
 from services.restreamer.sources.watch import Watch
 
 MOST_LOOKED: Final = 256
 """Frames within which each track must have begun."""
+MOST_BYTES: Final = 32 << 20
+"""Of these."""
+MOST_TRACKS: Final = 16
+"""Descriptions that are kept, as a track may come again."""
 
 
 def flv_or(demux: Demux) -> Demux:
@@ -45,6 +49,7 @@ class FlvDemuxer:
     def __init__(self, watch: Watch, file: LocalFile, begin: Begin, demux: Demux) -> None:
         self._watch, self._file, self._begin, self._demux = watch, file, begin, demux
         self._identity = file.identity()
+        self._settled = is_settled(self._identity)
         known = recall(self._identity)
         self._inner: Demuxing | None = None
         if known is None:
@@ -96,7 +101,8 @@ class FlvDemuxer:
             return
         if run is not None and not looked:
             if run.stopped is None:
-                remember(self._identity, Known(self.end, self.created_ms, None, None, self._first))
+                if self._settled:
+                    remember(self._identity, Known(self.end, self.created_ms, None, None, self._first))
                 return
             theirs = self._going_on(run.stopped)
         yield from looked
@@ -107,12 +113,11 @@ class FlvDemuxer:
 
     def _look(self, theirs: Iterator[Raw], looked: deque[Raw]) -> bool:
         """Have the first frames read, each track's among them; False when the file's configurations are not theirs."""
-        first = self._first
+        first, size = self._first, 0
         while len(first) < self.has_video + self.has_audio:
-            raw = next(theirs, None)
-            if raw is None or len(looked) == MOST_LOOKED:
-                looked.extend(() if raw is None else (raw,))
+            if len(looked) == MOST_LOOKED or size > MOST_BYTES or (raw := next(theirs, None)) is None:
                 return False
+            size += len(raw.data)
             looked.append(self._as_known(raw))
             first.setdefault(raw.kind, raw)
         video, audio = first.get("video"), first.get("audio")
@@ -131,6 +136,8 @@ class FlvDemuxer:
         if raw.track is None:
             return raw
         known = self._tracks.setdefault(raw.track.config, raw.track)
+        if len(self._tracks) > MOST_TRACKS:
+            del self._tracks[next(iter(self._tracks))]
         return raw if known == raw.track else replace(raw, track=known)
 
     def close(self) -> None:

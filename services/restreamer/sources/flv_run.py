@@ -35,6 +35,7 @@ _LONGEST_OFFSET, _NEGATIVE = 900_000, 1 << 23  # ms of composition time, a signe
 _LAST_MS: Final = 1 << 31
 _BACK_MS, _FORWARD_MS = 500, 10_000
 _MOST_DOUBTED: Final = 64  # tags, as in FlvFinder
+_MOST_BYTES: Final = 8 << 20  # of these, as in Watch
 _MS: Final = FLICKS // 1000
 
 
@@ -93,6 +94,7 @@ class Run:
         doubted: list[Raw] = []
         doubt: int | None = None
         kinds: set[str] = set()
+        size = 0
         for at, key_tag, raw in self._tags():
             if doubt is None:
                 if not key_tag or not self._begin.sound:
@@ -100,9 +102,11 @@ class Run:
                     continue
                 doubt = at
                 kinds.clear()
+                size = 0
             doubted.append(raw)
             kinds.add(raw.kind)
-            if len(kinds) == 2 or len(doubted) > _MOST_DOUBTED:
+            size += len(raw.data)
+            if len(kinds) == 2 or len(doubted) > _MOST_DOUBTED or size > _MOST_BYTES:
                 yield from doubted
                 doubted.clear()
                 doubt = None

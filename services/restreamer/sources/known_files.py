@@ -15,7 +15,7 @@ from services.restreamer.sources.frames import Raw
 
 MOST_KNOWN: Final = 256
 SETTLED_NS: Final = 2_000_000_000
-"""A file that changed later than this before it is kept may have changed again at the same time of its clock."""
+"""A file that changed later than this before it is opened may change again at the same time of its clock."""
 
 
 class Known(NamedTuple):
@@ -51,10 +51,13 @@ def recall(identity: Identity) -> Known | None:
         return known
 
 
+def is_settled(identity: Identity) -> bool:
+    """Tell of a file that is being opened whether its identity will be another one when its content is."""
+    return time.time_ns() - identity.changed_ns >= SETTLED_NS
+
+
 def remember(identity: Identity, known: Known) -> None:
-    """Keep what is known of a file that was read to its end, unless it was just written."""
-    if time.time_ns() - identity.changed_ns < SETTLED_NS:
-        return
+    """Keep what is known of a file that was settled when it was opened, and was read to its end."""
     first = {kind: replace(raw, data=b"") for kind, raw in known.first.items()}
     with _lock:
         _known[identity] = known._replace(first=first)

@@ -9,7 +9,7 @@ from typing import Final
 from services.restreamer.model import Kind, SourceError
 from services.restreamer.sources.files import LocalFile, Readable
 from services.restreamer.sources.frames import Demux, Demuxing, Raw
-from services.restreamer.sources.known_files import Known, described, recall, remember
+from services.restreamer.sources.known_files import Known, described, is_settled, recall, remember
 from services.restreamer.sources.mp4_run import Cursor, Mp4Run
 from services.restreamer.sources.mp4_tables import Samples, read_samples
 from services.restreamer.sources.sniff import Container
@@ -46,6 +46,7 @@ class Mp4Demuxer:
     def __init__(self, file: LocalFile, tables: list[Samples], demux: Demux) -> None:
         self._file, self._tables, self._demux = file, tables, demux
         self._identity = file.identity()
+        self._settled = is_settled(self._identity)
         self._inner: Demuxing | None = None
         self._run: Mp4Run | None = None
         self._error: SourceError | None = None
@@ -116,8 +117,9 @@ class Mp4Demuxer:
         if run.stopped:
             yield from self._going_on(run.cursors)
             return
-        known = Known(self.end, self.created_ms, self.shown_from, self.video_end, self._first)
-        remember(self._identity, known)
+        if self._settled:
+            known = Known(self.end, self.created_ms, self.shown_from, self.video_end, self._first)
+            remember(self._identity, known)
 
     def _look(self, theirs: Iterator[Raw], looked: list[Raw]) -> Mp4Run | None:
         """Have the first frames read; None when they are not all what they would be here, or are all there are."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Final
 
-from services.restreamer.model import FLICKS, Kind, Packet, Track
+from services.restreamer.model import FLICKS, Kind, Packet, SourceError, Track
 from services.restreamer.sources.frames import Raw
 from services.restreamer.sources.tracks import frame_duration
 
@@ -17,20 +17,27 @@ FORWARD: Final = 10 * FLICKS
 APART: Final = 3 * FLICKS  # how far sound and picture may be apart after a jump
 LONGEST_WAIT: Final = 10 * FLICKS
 MOST_BYTES: Final = 32 << 20
+A_PACKET: Final = 1 << 9
+"""Bytes that a packet counts for beside its data: empty ones take memory, too."""
+MOST_A_SECOND: Final = 2000
+"""Frames of a kind within a second; all would be sent at once, and packets of sound are of 2.5 ms at the least."""
 
 
 def complete(raws: Iterable[Raw]) -> Iterator[Raw]:
     """Give every frame a decode time that is after the one before it, and none after it is shown."""
     waiting: dict[Kind, list[Raw]] = {"video": [], "audio": []}
     last: dict[Kind, int] = {}
+    size = 0  # of what waits
     for raw in raws:
         held, dts = waiting[raw.kind], raw.dts
         if dts is not None and dts <= raw.pts and not held:  # as nearly always
             last[raw.kind] = dts
             yield raw
             continue
-        if dts is None and raw.kind not in last and raw.kind == "video" and len(held) < 64:
+        wait = raw.kind == "video" and raw.kind not in last and len(held) < 64 and size < MOST_BYTES
+        if dts is None and wait:
             held.append(raw)  # decode times are known some frames later: these lie before them
+            size += len(raw.data)
             continue
         if dts is None:
             dts = min(raw.pts, last.get(raw.kind, raw.pts - 1) + (raw.duration or 1))
@@ -86,9 +93,12 @@ class Steady:
 def timed(raws: Iterable[Raw], tracks: dict[Kind, Track | None]) -> Iterator[tuple[Packet, Track | None]]:
     """Make packets: a picture lasts until the next one is decoded, sound as long as its codec says.
 
-    Each comes with its track, where that is new. Decode times never fall within a kind.
+    Each comes with its track, where that is new. Decode times never fall within a kind, and go on: SourceError where
+    more than MOST_A_SECOND frames come within a second.
     """
     held: dict[Kind, tuple[int, Raw]] = {}
+    until: dict[Kind, int] = {}  # when a second is over
+    left: dict[Kind, int] = {}  # how many frames may come in it
     exact: dict[Kind, int | None] = {"video": None, "audio": None}
     usual: dict[Kind, int] = {"video": USUAL, "audio": USUAL}
     for kind, track in tracks.items():
@@ -102,6 +112,11 @@ def timed(raws: Iterable[Raw], tracks: dict[Kind, Track | None]) -> Iterator[tup
         if pair is not None:
             began, before = pair
             dts = dts if dts > began else began + 1
+            if dts >= until.get(kind, dts):
+                until[kind], left[kind] = dts + FLICKS, MOST_A_SECOND
+            left[kind] -= 1
+            if left[kind] < 0:
+                raise SourceError(f"the file has more than {MOST_A_SECOND} frames in a second")
             length = dts - began if kind == "video" else exact[kind] or before.duration
             usual[kind] = length = length or dts - began
             pts = before.pts
@@ -123,14 +138,14 @@ def merged(pairs: Iterable[Timed], kinds: int) -> Iterator[Timed]:
     for pair in pairs:
         packet = pair[0]
         (video if packet.kind == "video" else audio).append(pair)
-        size += len(packet.data)
+        size += len(packet.data) + A_PACKET
         while video and audio:
             first = (video if video[0][0].dts <= audio[0][0].dts else audio).popleft()
-            size -= len(first[0].data)
+            size -= len(first[0].data) + A_PACKET
             yield first
         queue = video or audio
         while queue and not (kinds > 1 and size < MOST_BYTES and queue[-1][0].dts - queue[0][0].dts < LONGEST_WAIT):
             first = queue.popleft()  # the frame that is next for certain, or has waited for long
-            size -= len(first[0].data)
+            size -= len(first[0].data) + A_PACKET
             yield first
     yield from sorted((*video, *audio), key=lambda pair: pair[0].dts)

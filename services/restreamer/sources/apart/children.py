@@ -87,9 +87,15 @@ class Child:
 
     def halt(self, flags: int = 0, within: float = SILENT_S) -> None:
         """Have it leave what it is in the midst of. SourceError."""
+        end = time.monotonic() + within
         while self._said in _ASKING:
             self.order(Order.MORE, flags=flags | wire.HALT)
-            self.answer(within)
+            self.heard_out(self.answer(end - time.monotonic()))
+
+    def heard_out(self, message: Message) -> None:
+        """Take what it says once it was told to halt: it may have to finish what it is at. SourceError for more."""
+        if message.frames or message.said is Said.GIVEN:
+            raise self._nonsense(Nonsense("it gives frames that nobody wants"))
 
     def order(self, order: Order, *, flags: int = 0, number: int = 0, data: bytes = b"") -> None:
         """Say something; SourceError when nobody takes it."""
@@ -98,10 +104,11 @@ class Child:
         left = memoryview(b"".join(pieces))
         end = time.monotonic() + SILENT_S
         while left:
+            self._look(end)
             try:
                 left = left[self._line.send(left, socket.MSG_NOSIGNAL) :]
             except BlockingIOError:
-                self._look(end)
+                continue
             except OSError as error:
                 raise self._dead() from error
 
@@ -111,10 +118,10 @@ class Child:
         end = time.monotonic() + (SILENT_S if within is None else within)
         while size < wire.HEAD.size or size < wire.HEAD.size + body:
             wanted = wire.HEAD.size + body if body else len(self._buffer)
+            self._look(end)  # also where a little comes each time
             try:
                 count = self._line.recv_into(memoryview(self._buffer)[size:wanted])
             except BlockingIOError:
-                self._look(end)
                 continue
             except OSError as error:
                 raise self._dead() from error

@@ -104,6 +104,7 @@ class Apart:
         while message is not None and (message.said in _FILES or message.said is Said.GIVEN):
             self._reply(message, wire.HALT)
             message = self._heard()
+            self._child.heard_out(message)
 
     def _ordered(self, order: Order, *, flags: int = 0, number: int = 0) -> Message:
         """Have an order carried out; the child reads what it needs for it."""

@@ -17,6 +17,8 @@ from services.restreamer.model import Kind, Track
 from services.restreamer.sources.frames import Raw
 from services.restreamer.sources.sniff import Container
 from services.restreamer.turns import TURNS, Turn
+from shared.media.mp4.aac import read_aac
+from shared.media.mp4.boxes import Mp4Error
 
 MOST_FRAMES: Final = 128
 BATCH: Final = 1 << 18
@@ -28,6 +30,13 @@ LONGEST_CONFIG: Final = 1 << 18
 LONGEST_TEXT: Final = 200
 LONGEST_NAME: Final = 1000  # a layout names each of its speakers
 LARGEST_SIDE: Final = 1 << 16
+FARTHEST: Final = 3 << 59
+"""Flicks: 77 years, so that sums of a few times are within 64 bits."""
+LONGEST: Final = 1 << 50
+"""Of a frame: 18 days."""
+FASTEST_SAMPLES: Final = 1 << 22
+_FIXED_RATES: Final = {"aac": 96_000, "mp3": 48_000, "opus": 48_000}
+"""The most samples a second of codecs whose packets are laid as they are, between silent ones."""
 CONTAINERS: Final[tuple[Container, ...]] = get_args(Container)
 
 ORDER: Final = struct.Struct("<BBqI")
@@ -150,8 +159,10 @@ class Batch:
         flags |= (raw.dts is not None) * _DTS | (raw.track is not None) * _TRACKED
         if len(raw.data) > LARGEST:
             raise Nonsense(f"a frame of it has more than {LARGEST >> 20} MiB")
+        if not _are_times(raw.dts or 0, raw.pts):
+            raise Nonsense("its times make no sense")
         try:
-            self.rows += _ROW.pack(flags, raw.dts or 0, raw.pts, max(raw.duration, 0), len(raw.data))
+            self.rows += _ROW.pack(flags, raw.dts or 0, raw.pts, min(max(raw.duration, 0), LONGEST), len(raw.data))
         except struct.error:
             raise Nonsense("its times make no sense") from None
         if raw.track is not None:
@@ -165,7 +176,8 @@ def pack(
     said: Said, told: Told, batch: Batch, *, flags: int = 0, number: int = 0, data: bytes = b""
 ) -> list[bytes | bytearray]:
     """Put a child's message into pieces that follow each other."""
-    times = (told.end, told.shown_from, told.video_end, told.created_ms)
+    given = (told.end, told.shown_from, told.video_end, told.created_ms)
+    times = [time if time is not None and _are_times(time) else None for time in given]
     known = told.has_video | told.has_audio << 1 | sum((time is not None) << 2 + n for n, time in enumerate(times))
     head = HEAD.pack(
         said, flags, number, batch.count, len(batch.tracks), batch.bytes + len(data), known,
@@ -197,6 +209,8 @@ def unpack(message: memoryview) -> Message:
     data = bytes(message[begin + held : begin + size])
     if frames and data and said is not Said.FAILED:
         raise Nonsense("a message has more than it says")
+    if not _are_times(*times):
+        raise Nonsense("what it tells of its times makes no sense")
     end, shown_from, video_end, created_ms = (time if known >> 2 + n & 1 else None for n, time in enumerate(times))
     told = Told(bool(known & 1), bool(known & 2), end, shown_from, video_end, created_ms)
     return Message(said, flags, number, frames, data, told)
@@ -205,8 +219,10 @@ def unpack(message: memoryview) -> Message:
 def _frames(rows: memoryview, tracks: bytes, data: memoryview) -> Iterator[Raw]:
     at, track_at = 0, 0
     for flags, dts, pts, duration, size in _ROW.iter_unpack(rows):
-        if size > len(data) - at or size > LARGEST or duration < 0:
+        if size > len(data) - at or size > LARGEST:
             raise Nonsense("a frame has more than there is")
+        if not 0 <= duration <= LONGEST or not _are_times(dts, pts):
+            raise Nonsense("a frame's times make no sense")
         track: Track | None = None
         kind: Kind = "video" if flags & _VIDEO else "audio"
         if flags & _TRACKED:
@@ -262,7 +278,23 @@ def unpack_track(data: bytes, at: int) -> tuple[Track, int]:
         Fraction(over, under) if over else None, rate, channels,
         _ratio(shown), _ratio(own), _turn(turn), (colours[0], colours[1], colours[2], colours[3]), tag, bits, layout,
     )  # fmt: skip
+    if not _is_heard(track):
+        raise Nonsense("a track's sound cannot be")
     return track, end
+
+
+def _is_heard(track: Track) -> bool:
+    """Tell whether a track's samples are as many a second as its codec may have, of which silence is made."""
+    if track.codec == "aac" and track.config:
+        try:
+            return read_aac(track.config).rate == track.sample_rate
+        except Mp4Error:
+            return False
+    return track.sample_rate <= _FIXED_RATES.get(track.codec, FASTEST_SAMPLES)
+
+
+def _are_times(*times: int) -> bool:
+    return min(times) >= -FARTHEST and max(times) <= FARTHEST
 
 
 def _fits(text: str) -> bool:

@@ -74,8 +74,12 @@ class Zygote:
     def _order(self) -> bool:
         """Take an order; tell whether there was one."""
         data, handles, _, _ = socket.recv_fds(self._control, LONGEST, 2)
-        if not data or len(handles) != 2:
+        if not data:
             return False
+        if len(handles) != 2:  # we may have no more descriptors; whoever waits sees that both are closed
+            for handle in handles:
+                os.close(handle)
+            return True
         line, fate = (socket.socket(fileno=handle) for handle in handles)
         try:
             pid = os.fork()

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from services.restreamer.model import FLICKS, Track, Unit
-from services.restreamer.playout.ring import Ring
+from services.restreamer.playout.batch import A_UNIT
+from services.restreamer.playout.ring import Bounds, Ring
 from services.restreamer.playout.splice import Entry, Part
 from services.restreamer.playout.terms import Ended
 from shared.messages.restreams import Place
@@ -37,7 +38,7 @@ def taken(ring: Ring) -> list[str]:
     found = []
     while (batch := ring.due(1 << 62)) is not None:
         assert [entry.unit for entry in batch.entries] == batch.units
-        assert batch.size == sum(len(unit.data) for unit in batch.units)
+        assert batch.size == sum(len(unit.data) + A_UNIT for unit in batch.units)
         assert ring.sent is batch.sent
         found.append(words(batch.units))
     return found
@@ -111,3 +112,12 @@ def test_a_cut_of_everything_leads_on_from_what_was_sent() -> None:
     cut = ring.cut_file(2)
     assert (cut.picture_end, cut.last_dts) == (40 * MS, 0)
     assert ring.head() is None
+
+
+def test_units_of_nothing_fill_the_ring_too() -> None:
+    """They take memory whatever they hold: 20 bytes of a file are a unit."""
+    ring, asked = Ring(Bounds(size=100 * A_UNIT)), list[int]()
+    for count in range(1000):
+        ring.put(entries("v0"))
+        ring.wait_for_room(lambda count=count: bool(asked.append(count)) or True)
+    assert asked[0] == 99

@@ -10,7 +10,7 @@ import pytest
 
 from services.restreamer.model import FLICKS, Media, Packet, Track
 from services.restreamer.playout.ahead import Ahead, Failures, Listing
-from services.restreamer.playout.programme import Programme
+from services.restreamer.playout.programme import Programme, Span, nothing_there
 from services.restreamer.playout.terms import Picture, Report, Warned
 from shared.messages.restreams import Item, Place, Range, Source
 
@@ -83,3 +83,10 @@ def test_it_is_said_on_which_side_the_ranges_miss_the_file(
     assert found.opened is None
     assert found.failed
     assert [report.text for report in told if isinstance(report, Warned)] == [text]
+
+
+@pytest.mark.parametrize("wall_ms", [1 << 62, -(1 << 62), 253_402_300_799_000])
+def test_a_range_that_misses_a_file_of_no_date_is_told_in_seconds(wall_ms: int) -> None:
+    """What a file says of when it was made may be anything."""
+    media = Film(wall_ms, duration=5 * FLICKS)
+    assert nothing_there([Span(9 * FLICKS, None)], media).endswith("after the recording's end (5 s)")

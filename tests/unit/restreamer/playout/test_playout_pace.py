@@ -10,7 +10,7 @@ import pytest
 
 from services.restreamer.model import FLICKS, TargetSpec, Unit
 from services.restreamer.playout.pace import Pace, in_step
-from services.restreamer.playout.pacer import Pacer
+from services.restreamer.playout.pacer import MOST_BATCHES, Pacer
 from services.restreamer.playout.ring import Ring
 from services.restreamer.playout.splice import Entry, Part
 from services.restreamer.playout.terms import Ended, Report
@@ -165,6 +165,18 @@ def test_a_restream_whose_sending_breaks_says_so_and_leaves_the_others_alone() -
     assert bad.closed
     wait_until(lambda: others == [Ended()])
     assert len(well.at_ns) == 60
+
+
+def test_one_that_has_much_to_send_at_once_lets_the_others_have_their_turns() -> None:
+    ring, outputs, count = Ring(), Taken(), 20 * MOST_BATCHES
+    ring.put([Entry(Unit("video", 0, 0, 1, key=not n, data=b"x"), PART, 1) for n in range(count)])
+    pacer, turns, now = Pacer(ring, outputs, lambda _: None, SystemClock()), list[int](), 0
+    while ring.head() is not None:
+        before = len(outputs.at_ns)
+        now = pacer.step(now) or 0
+        turns.append(len(outputs.at_ns) - before)
+    assert sum(turns) == count
+    assert max(turns) == MOST_BATCHES
 
 
 def test_one_that_is_stopped_ends_at_once_without_a_word() -> None:

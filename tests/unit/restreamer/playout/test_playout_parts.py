@@ -7,12 +7,15 @@ from threading import Event
 
 import pytest
 
-from services.restreamer.model import FLICKS, Media, Packet, SourceError
+from services.restreamer.model import FLICKS, Media, Packet, SourceError, Track
 from services.restreamer.playout.ahead import Ahead, Failures, Listing
 from services.restreamer.playout.evener import LONGEST_STILL, Evener
 from services.restreamer.playout.lane import Lane
 from services.restreamer.playout.programme import Programme
+from services.restreamer.playout.shape import LEAD
 from services.restreamer.playout.slots import Slots
+from services.restreamer.playout.sounds import CopiedSound
+from services.restreamer.playout.splice import DEEPEST, Part, Shot, Splicer
 from services.restreamer.playout.terms import Picture
 from shared.messages.restreams import Item, Place, Source
 from tests.support.waiting import wait_until
@@ -62,6 +65,57 @@ def test_a_picture_that_is_to_stay_on_for_longer_than_any_moves_nothing_beyond_t
     assert after.dts == (LONGEST_STILL if duration > 0 else 0)
     late = evener.even(Packet("video", 5 * LONGEST_STILL + FRAME, 9 * LONGEST_STILL, FRAME, key=False, data=b""))
     assert late.pts == late.dts
+
+
+def test_a_picture_stays_on_no_longer_because_sound_lies_far_ahead() -> None:
+    """Silence would be made up to there, all at once."""
+    evener, far = Evener(), 10**6 * FLICKS
+    evener.even(Packet("audio", far, far, FRAME, key=True, data=b""))
+    shown = [
+        evener.even(Packet("video", at, at, FRAME, key=True, data=b"")).pts for at in (0, FRAME, far // 10, far // 2)
+    ]
+    assert shown == [0, FRAME, FRAME + LONGEST_STILL, FRAME + 2 * LONGEST_STILL]
+
+
+def test_a_picture_stays_on_as_long_as_sound_goes_on() -> None:
+    evener, long = Evener(), 2 * LONGEST_STILL
+    evener.even(Packet("video", 0, 0, FRAME, key=True, data=b""))
+    for at in range(0, LONGEST_STILL, FLICKS):
+        assert evener.even(Packet("audio", at, at, FLICKS, key=True, data=b"")).pts == at
+    assert evener.even(Packet("video", LONGEST_STILL, LONGEST_STILL, FRAME, key=True, data=b"")).pts == LONGEST_STILL
+    assert evener.even(Packet("audio", LONGEST_STILL, LONGEST_STILL, FRAME, key=True, data=b"")).pts == LONGEST_STILL
+    assert evener.even(Packet("video", long + FLICKS, long, FRAME, key=True, data=b"")).pts < long
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_no_silence_is_made_up_to_sound_that_lies_far_ahead(early: bool) -> None:
+    splicer = Splicer()
+    splicer.begin(Part(1, Place(), "copied"), typical=FRAME)
+    sound = CopiedSound(Track("audio", "aac", b"\x11\x90", sample_rate=48_000, channels=2), splicer)
+    late = [Packet("audio", at, at, FRAME, key=True, data=b"x") for at in (FRAME, 10**6 * FLICKS, 3 * FRAME)]
+    for packet in late if early else ():
+        sound.push(packet)
+    splicer.shot(Shot(0, 0, FRAME, True, b"x"))
+    for packet in () if early else late:
+        sound.push(packet)
+    sound.advance(FRAME)
+    assert [unit.data for unit in splicer.lane.units].count(b"x") == 2
+    assert len(splicer.lane.units) < 10
+
+
+@pytest.mark.parametrize("window", [1, 2, DEEPEST])
+def test_a_part_ends_with_the_picture_that_is_shown_last(window: int) -> None:
+    """Behind a hole the picture before it, in decode order, counts as staying on, though others are shown soon."""
+    hole = 100 * FRAME
+    order = [(0, 1), (2, 1), (1, hole // FRAME), (hole // FRAME + 4, hole // FRAME), (hole // FRAME + 3, 1)]
+    splicer = Splicer()
+    splicer.begin(Part(1, Place(), "copied"), reorder=window, typical=FRAME)
+    for n, (at, length) in enumerate(order):
+        splicer.shot(Shot(at * FRAME, at * FRAME, length * FRAME, n == 0, b"x"))
+    splicer.shot(Shot(hole + 5 * FRAME, hole + 5 * FRAME, FRAME, False, b"x"))
+    assert splicer.shown == LEAD + hole + 6 * FRAME
+    splicer.end(None)
+    assert splicer.picture_end == LEAD + hole + 6 * FRAME
 
 
 CADENCES = [

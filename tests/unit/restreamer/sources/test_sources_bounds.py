@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 from collections.abc import Iterator
+from typing import cast
 
 import pytest
 
-from services.restreamer.model import FLICKS, Packet, SourceError
+from services.restreamer.model import FLICKS, Kind, Media, Packet, SourceError
+from services.restreamer.playout.measure import look_ahead
 from services.restreamer.sources.access import Limits
 from services.restreamer.sources.entering import entered
 from services.restreamer.sources.flv_seek import MOST_CANDIDATES, MOST_TAGS, flv_from
+from services.restreamer.sources.frames import Raw
+from services.restreamer.sources.key_pictures import is_key
 from services.restreamer.sources.picture_files import MOST_MARKERS, measure
 from services.restreamer.sources.playlist import LONGEST_LINE, parse_playlist
-from services.restreamer.sources.timing import Timed
+from services.restreamer.sources.timing import MOST_A_SECOND, MOST_BYTES, Timed, merged, timed
 from services.restreamer.sources.ts_watch import TsFinder
 from services.restreamer.sources.watch import MOST_DOUBTED, Watch
 from tests.support.steps import Visited, lines_of
@@ -193,6 +198,27 @@ def test_a_picture_of_fill_bytes_and_markers_is_walked_through_once() -> None:
         assert lines_of(look) < 12 * MOST_MARKERS
 
 
+def nal(kind: int, body: bytes) -> bytes:
+    return (1 + len(body)).to_bytes(4, "big") + bytes((kind,)) + body
+
+
+@pytest.mark.parametrize(
+    ("before", "told"),
+    [
+        (nal(9, b"") * 200_000, None),
+        (nal(6, b"\xff" * (1 << 20)), None),
+        (nal(6, b"\0\0" * (1 << 19)), None),
+        (nal(6, b"\0\0\x80") * 100_000, None),
+        (nal(9, b"\xf0") + nal(7, bytes(300)) + nal(8, bytes(9)) * 8 + nal(6, b"\5\xff\x20" + b"x" * 287), True),
+    ],
+)
+def test_a_picture_of_much_that_is_none_is_left_to_ffmpeg(before: bytes, told: bool | None) -> None:
+    data = before + nal(5, b"\x88")
+    found: list[bool | None] = []
+    assert lines_of(lambda: found.append(is_key(data, 0, len(data)))) < 100_000
+    assert found == [told]
+
+
 def test_sound_that_lies_far_ahead_is_not_looked_through_at_every_keyframe() -> None:
     def flow() -> Iterator[Timed]:
         for at in range(20_000):
@@ -200,3 +226,38 @@ def test_sound_that_lies_far_ahead_is_not_looked_through_at_every_keyframe() -> 
             yield Packet("audio", at, 1 << 40, 1, True, b"a"), None
 
     assert lines_of(lambda: list(entered(flow(), 1 << 30, video=True))) < 40 * 40_000
+
+
+@pytest.mark.parametrize("step", [0, FLICKS // 2 // MOST_A_SECOND, -FLICKS])
+@pytest.mark.parametrize("kind", ["video", "audio"])
+def test_a_file_whose_time_stands_still_ends(kind: Kind, step: int) -> None:
+    """All of its frames would be due at once."""
+    taken = itertools.count()
+    raws = (Raw(kind, next(taken) * step, 0, 0, False, b"x", None) for _ in itertools.count())
+    with pytest.raises(SourceError, match="frames in a second"):
+        for _ in timed(raws, {}):
+            pass
+    assert next(taken) < 2 * MOST_A_SECOND + 10
+
+
+def test_many_frames_in_a_second_are_played() -> None:
+    count, step = 10 * MOST_A_SECOND, FLICKS // MOST_A_SECOND + 1
+    raws = (Raw("video", n * step - FLICKS, n * step, 0, False, b"x", None) for n in range(count))
+    assert sum(1 for _ in timed(raws, {})) == count
+
+
+def test_frames_of_nothing_that_wait_for_the_other_kind_are_bounded() -> None:
+    taken = itertools.count()
+    pairs = ((Packet("video", n, n, 1, False, b""), None) for n in taken)
+    next(merged(pairs, 2))
+    assert next(taken) < MOST_BYTES >> 8
+
+
+def test_sound_of_nothing_that_comes_before_pictures_is_bounded() -> None:
+    class Sounding:
+        video = audio = None
+
+    taken = itertools.count()
+    packets = (Packet("audio", n * FLICKS, n * FLICKS, 1, True, b"x") for n in taken)
+    look_ahead(cast("Media", Sounding()), packets)
+    assert next(taken) < MOST_BYTES >> 8

@@ -21,7 +21,7 @@ AUDIO = Track("audio", "pcm_s16le", b"", sample_rate=48000, channels=6, tag="sow
 FRAMES = [
     Raw("video", -FLICKS, 0, FLICKS // 25, True, b"picture", VIDEO),
     Raw("audio", None, 5, 0, True, b"", AUDIO),
-    Raw("video", 1, 1 << 61, 7, False, bytes(3000), None),
+    Raw("video", 1, 1 << 60, 7, False, bytes(3000), None),
 ]
 TOLD = Told(True, False, 7 * FLICKS, None, 0, 1_700_000_000_000)
 
@@ -74,6 +74,36 @@ def test_a_track_that_cannot_be_is_nonsense(track: Track) -> None:
     message = said(replace(FRAMES[0], track=track))
     with pytest.raises(Nonsense):
         heard(message)
+
+
+@pytest.mark.parametrize(
+    "track",
+    [
+        replace(AUDIO, codec="aac", config=b"\x11\x90", sample_rate=0xFFFFFFFF),
+        replace(AUDIO, codec="aac", config=b"\x17\x90"), replace(AUDIO, codec="aac", config=b""),
+        replace(AUDIO, codec="mp3"), replace(AUDIO, codec="opus"), AUDIO,
+    ],
+)  # fmt: skip
+def test_sound_of_more_samples_than_can_be_is_nonsense(track: Track) -> None:
+    """Silence between packets is made of packets that are as long: of some there would be no end."""
+    heard(said(replace(FRAMES[1], track=AUDIO)))
+    heard(said(replace(FRAMES[1], track=replace(AUDIO, codec="aac", config=b"\x11\x90"))))
+    message = said(replace(FRAMES[1], track=replace(track, sample_rate=max(track.sample_rate, 5_000_000))))
+    with pytest.raises(Nonsense):
+        heard(message)
+
+
+@pytest.mark.parametrize("at", [wire.FARTHEST + 1, -wire.FARTHEST - 1, (1 << 63) - 1])
+def test_times_that_no_sum_can_hold_are_nonsense(at: int) -> None:
+    for flags, *times in ((4, at, 0, 0), (0, 0, at, 0), (0, 0, 0, at)):
+        row = wire._ROW.pack(flags, *times, 0)
+        with pytest.raises(Nonsense):
+            heard(wire.HEAD.pack(Said.GIVEN, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0) + row)
+    with pytest.raises(Nonsense):
+        heard(wire.HEAD.pack(Said.DONE, 0, 0, 0, 0, 0, 4, at, 0, 0, 0))
+    with pytest.raises(Nonsense):
+        said(replace(FRAMES[0], pts=at))
+    assert heard(said(told=replace(TOLD, end=at, created_ms=1 << 70))).told == replace(TOLD, end=None, created_ms=None)
 
 
 def test_a_message_that_is_changed_anywhere_is_read_or_nonsense() -> None:

@@ -21,6 +21,9 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import JetStreamContext
 from nats.protocol.parser import PERMISSIONS_ERR, STALE_CONNECTION
 
+from shared.logging import get_logger
+
+log = get_logger()
 PAUSE_S: Final = 0.5
 _HEAD: Final = len("NATS/1.0\r\n\r\n")
 _FIELD: Final = len(": \r\n")
@@ -39,6 +42,18 @@ class SteadyClient(Client):
         if self._current_server is not None:
             self._current_server.last_attempt = time.monotonic()  # so that this one is called after a pause only
         await self._process_op_err(error)
+
+    def outlive_errors(self) -> None:
+        """From now on no error that is told ends anything: FastStream raises it, also while connecting anew."""
+        tell = self._error_cb
+
+        async def told(error: Exception) -> None:
+            try:
+                await tell(error)
+            except NatsError:
+                log.warning("broker.error", error=str(error))
+
+        self._error_cb = told
 
     async def publish(
         self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, Any] | None = None
@@ -84,5 +99,6 @@ class SteadyBroker(NatsBroker):
     async def _connect(self) -> Client:
         connection = SteadyClient()
         await connection.connect(**self._connection_kwargs)
+        connection.outlive_errors()
         self.config.connect(connection)
         return connection

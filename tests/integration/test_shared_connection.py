@@ -61,13 +61,14 @@ def users(password: str) -> str:
 
 
 async def another_password(server: NatsServer, service: Service) -> None:
-    """Change the password of the service's user, and back, as an operator who reloads a wrong configuration."""
+    """Change the password of the service's user until it is refused anew, and back: a wrong configuration."""
     assert server.process is not None
     conf, client = server.folder / "server.conf", service.broker.config.connection_state.connection
-    for password in ("another", "right"):
-        conf.write_text(users(password))
-        os.kill(server.process.pid, signal.SIGHUP)
-        await until(lambda: asyncio.sleep(0, not client.is_connected))
+    conf.write_text(users("another"))
+    os.kill(server.process.pid, signal.SIGHUP)
+    await until(lambda: asyncio.sleep(0, not client.is_connected and "Violation" in str(client.last_error)))
+    conf.write_text(users("right"))
+    os.kill(server.process.pid, signal.SIGHUP)
 
 
 async def too_large(_server: NatsServer, service: Service) -> None:

@@ -29,7 +29,7 @@ from tests.support.restream_targets import (
 )  # fmt: skip
 from tests.support.restream_units import play, units_of
 from tests.support.rtmp_certificate import make_contexts
-from tests.support.rtmp_server import SteppedClock, Stream, rtmp_server
+from tests.support.rtmp_server import StandingClock, Stream, rtmp_server
 from tests.support.waiting import wait_until
 
 needs_nginx = pytest.mark.skipif(bool(missing()), reason=missing())
@@ -178,7 +178,7 @@ def test_bad_receivers_hold_up_no_good_one(source: Path, tmp_path: Path) -> None
 
     The sockets of the bad ones stay blocked all the time, so that anything that waited for them would never end.
     """
-    clock, asleep = SteppedClock(), threading.Event()
+    clock, asleep = StandingClock(), threading.Event()
     units = list(units_of(source, loops=60))
 
     def sleep(_stream: Stream) -> None:

@@ -38,6 +38,18 @@ class SteppedClock(SystemClock):
         self.ahead_ns += int(by.total_seconds() * 1e9)
 
 
+class StandingClock(SteppedClock):
+    """One that stands still but for a test's steps: however slow the machine, no other time is over."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._began_ns = SystemClock().monotonic_ns()
+
+    def monotonic_ns(self) -> int:
+        """Give when it began, and what it was set forward."""
+        return self._began_ns + self.ahead_ns
+
+
 @dataclass
 class Stream:
     """One publication: the bytes of each run, and how it ended."""

@@ -30,7 +30,8 @@ class Served:
     `flaky` breaks the first answers, `times` of them; `plain` knows no ranges; `slow` trickles; `silent` says nothing;
     `drip` sends `drop` bytes every `pause`, `drip-head` of the answer's head. `halves` counts the next answers that end
     in their middle; `most` is the longest range that is sent, whatever was asked for; `surplus` comes after each body.
-    `breaks_at` is the byte at which the whole server goes down, once; `waits_at` one at which an answer waits for `go`.
+    `breaks_at` is the byte at which the whole server goes down, once; `waits_at` one at which an answer waits for `go`
+    (of a `drip`, of all bytes dripped).
     `expired` says no; `gzip` packs all; `unknown` gives parts of `*` bytes; `no-parts` answers 416; `chunked` tells no
     length; `old` speaks HTTP/1.0 without one; `heedless` knows ranges, and no If-Range.
     `query` is what a request must bring, or be forbidden.
@@ -238,6 +239,8 @@ def _drip(handler: BaseHTTPRequestHandler, state: Server, data: bytes, file: Ser
     handler.close_connection = True
     with contextlib.suppress(OSError):
         for at in range(0, len(data), file.drop):
+            if file.waits_at is not None and state.dripped >= file.waits_at:
+                file.go.wait(120)
             state.dripped += handler.wfile.write(data[at : at + file.drop])
             if state.stop.wait(file.pause):
                 return

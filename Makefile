@@ -43,7 +43,7 @@ format: setup
 
 # Regenerates contracts/schemas, contracts/openapi.json and compose/nats/users.conf from the code.
 contracts: setup
-	@$(BIN)/python -m shared.contracts_gen
+	@$(BIN)/python -m scripts.contracts_gen
 
 # Every program tests/bench/bench_*.py, or one: make bench BENCH=ingest
 bench: setup

@@ -1,5 +1,5 @@
 """What more than one Reelay service needs, and nothing else."""
 
-from shared.lean import refuse_unwanted
+from shared.runtime.lean import refuse_unwanted
 
 refuse_unwanted()

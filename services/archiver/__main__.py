@@ -1,6 +1,6 @@
 """`python -m services.archiver`."""
 
 from services.archiver.app import build
-from shared.service import main
+from shared.runtime.service import main
 
 main("archiver", build)

@@ -10,9 +10,9 @@ from services.archiver.retention import Retention
 from services.archiver.room import RoomMaker
 from services.archiver.slots import Slots
 from services.archiver.sweep import Sweeper
-from shared.reserve import store_reserve
-from shared.service import Service
+from shared.runtime.service import Service
 from shared.store import open_store
+from shared.store.reserve import store_reserve
 
 
 def build(service: Service) -> None:

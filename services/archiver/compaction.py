@@ -16,16 +16,16 @@ from nats.js import JetStreamContext
 from services.archiver.rebuilding import Rebuilder
 from services.archiver.records import Records
 from services.archiver.slots import slot_of
-from shared.bus import Outbox
-from shared.clock import Clock
-from shared.kv import Conflict, Stored
-from shared.logging import get_logger
+from shared.broker.bus import Outbox
+from shared.broker.kv import Conflict, Stored
 from shared.media.timeline import identity
 from shared.messages.jobs import HourSummary, RecordingRecord
 from shared.messages.media import HourClosed, IndexedSegment, SegmentWritten
 from shared.recording.hours import IndexDamaged, carry_over, hour_of, is_whole_of, load_hour, make_hour, save_hour
 from shared.recording.log import Logged, read_log
 from shared.recording.numbering import Numbering, contains
+from shared.runtime.clock import Clock
+from shared.runtime.logging import get_logger
 from shared.store.base import MediaStore, ObjectMissing
 
 log = get_logger()

@@ -15,7 +15,6 @@ from typing import Final, NamedTuple, get_args
 from pydantic import ValidationError
 
 from shared.errors import Unavailable
-from shared.logging import get_logger
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.segment_files import SegmentFile, Tracks, digest, met, read_segment, read_tracks
 from shared.media.segment_head import SegmentHead
@@ -25,6 +24,7 @@ from shared.messages.media import IndexedSegment, SegmentWritten, Track
 from shared.recording.hours import HOUR_MS, hour_of
 from shared.recording.log import Logged
 from shared.recording.numbering import names_in
+from shared.runtime.logging import get_logger
 from shared.store.base import MediaStore, ObjectMissing
 
 log = get_logger()

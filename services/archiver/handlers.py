@@ -11,12 +11,12 @@ from services.archiver.records import Records
 from services.archiver.removal import Removal
 from services.archiver.slots import Slots
 from services.archiver.sweep import Sweeper
-from shared.clock import Clock
 from shared.errors import NotYet, Unavailable
-from shared.logging import get_logger
 from shared.messages.jobs import ENDED_STATES
 from shared.messages.live import JobStateChanged
 from shared.messages.media import RecordingDelete, RecordingRebuild, RecordingsSweep, SegmentWritten
+from shared.runtime.clock import Clock
+from shared.runtime.logging import get_logger
 
 log = get_logger()
 LOOK_AGAIN: Final = timedelta(seconds=10)

@@ -18,9 +18,7 @@ from nats.js import JetStreamContext
 from services.archiver.finding import Finder, Found, names_of
 from services.archiver.records import Records
 from services.archiver.renumbering import Renumbering
-from shared.clock import Clock
-from shared.kv import Conflict
-from shared.logging import get_logger
+from shared.broker.kv import Conflict
 from shared.media.timeline import identity
 from shared.messages.jobs import HourSummary, RecordingRecord, SessionRecord
 from shared.messages.media import IndexedSegment
@@ -34,6 +32,8 @@ from shared.recording.hours import (
     restore_hour,
 )
 from shared.recording.log import Logged, read_log
+from shared.runtime.clock import Clock
+from shared.runtime.logging import get_logger
 from shared.store.base import MediaStore, ObjectMissing
 
 log = get_logger()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from nats.js import JetStreamContext
 
-from shared.kv import Bucket, Conflict, Stored
+from shared.broker.kv import Bucket, Conflict, Stored
 from shared.messages.jobs import EventClock, JobRecord, RecordingRecord, SessionRecord, clock_key, status_prefix
 
 

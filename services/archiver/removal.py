@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from services.archiver.compaction import Compactor
 from services.archiver.retention import Retention, Split
 from shared.errors import Unavailable
-from shared.logging import get_logger
 from shared.media.timeline import Identity, identity
 from shared.messages.jobs import HourSummary
 from shared.messages.media import IndexedSegment, RecordingDelete, Track
 from shared.recording.hours import IndexDamaged, length_ms, load_hour, save_hour, with_missing
 from shared.recording.numbering import names_in, runs_of
+from shared.runtime.logging import get_logger
 from shared.store.base import MediaStore, ObjectMissing
 
 log = get_logger()

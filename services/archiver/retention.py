@@ -23,18 +23,18 @@ from nats.js.errors import APIError
 
 from services.archiver.finding import files_of
 from services.archiver.records import Records
-from shared.bus import Outbox
-from shared.clock import Clock
+from shared.broker.bus import Outbox
+from shared.broker.kv import Conflict, Stored
+from shared.broker.streams import SEGMENTS
+from shared.broker.subjects import segments_subject
 from shared.errors import Unavailable
-from shared.kv import Conflict, Stored
-from shared.logging import get_logger
 from shared.messages.jobs import HourSummary, RecordingRecord, SegmentRun
 from shared.messages.media import RecordingExpired, SegmentWritten
 from shared.recording.hours import HOUR_MS, IndexDamaged, index_folder, keys_of, load_hour, log_sequence_of
 from shared.recording.log import read_log
+from shared.runtime.clock import Clock
+from shared.runtime.logging import get_logger
 from shared.store.base import MediaStore, ObjectInfo, ObjectMissing
-from shared.streams import SEGMENTS
-from shared.subjects import segments_subject
 
 log = get_logger()
 AT_ONCE: Final = 16

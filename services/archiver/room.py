@@ -10,13 +10,13 @@ from typing import Final
 
 from services.archiver.records import Records
 from services.archiver.retention import Retention, Split
-from shared.clock import Clock
 from shared.errors import ReelayError
-from shared.logging import get_logger
 from shared.messages.jobs import HourSummary
 from shared.recording.hours import hour_of
-from shared.reserve import Reserve
-from shared.tasks import beside
+from shared.runtime.clock import Clock
+from shared.runtime.logging import get_logger
+from shared.runtime.tasks import beside
+from shared.store.reserve import Reserve
 
 log = get_logger()
 LOOK_S: Final = 5.0

@@ -6,8 +6,8 @@ import zlib
 from collections import OrderedDict
 from typing import Final
 
-from shared.clock import Clock
 from shared.messages.media import SegmentWritten
+from shared.runtime.clock import Clock
 
 SLOT_MS: Final = 600_000
 # Segments of other sessions and tracks come a little later; events take turns, so that a hundred do not come at once.

@@ -13,12 +13,12 @@ from services.archiver.compaction import Compactor
 from services.archiver.records import Records
 from services.archiver.retention import Retention
 from services.archiver.slots import GRACE_MS, slot_of
-from shared.clock import Clock
+from shared.broker.streams import SEGMENTS
 from shared.errors import ReelayError, Unavailable
-from shared.logging import get_logger
 from shared.messages.media import SegmentWritten
 from shared.recording.log import newest
-from shared.streams import SEGMENTS
+from shared.runtime.clock import Clock
+from shared.runtime.logging import get_logger
 
 log = get_logger()
 

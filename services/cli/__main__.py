@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from services.cli.keys import run_keys
 from services.cli.up import run_up
 from shared.errors import ReelayError
-from shared.settings import Settings, setting_of
+from shared.runtime.settings import Settings, setting_of
 
 
 def parser() -> argparse.ArgumentParser:

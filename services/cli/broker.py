@@ -23,9 +23,9 @@ from structlog.typing import FilteringBoundLogger
 
 from services.cli.errors import StackError
 from services.cli.supervisor import Program
-from shared.clock import Clock
-from shared.reserve import Reserve
-from shared.secrets import write_private
+from shared.runtime.clock import Clock
+from shared.security.secrets import write_private
+from shared.store.reserve import Reserve
 
 NAME: Final = "nats"
 USER: Final = "reelay"

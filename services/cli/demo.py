@@ -16,7 +16,7 @@ from rich.table import Table
 
 from services.cli.demo_cast import Received, Receiver, encoder, receiver, running_stack
 from services.cli.errors import StackError
-from shared.settings import Settings
+from shared.runtime.settings import Settings
 
 RECORD_S: Final = 14
 CLIP_S: Final = 10

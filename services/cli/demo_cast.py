@@ -24,7 +24,7 @@ from services.cli.datadir import RunFile, read_run_file
 from services.cli.errors import StackError
 from services.cli.ports import listening
 from services.cli.process import LAUNCH
-from shared.settings import Settings
+from shared.runtime.settings import Settings
 
 PICTURE: Final = "testsrc2=size={size}:rate=30"
 SOUND: Final = "sine=frequency={tone}:beep_factor=4:sample_rate=48000"

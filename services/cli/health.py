@@ -1,4 +1,4 @@
-"""Asks a service whether it is ready (shared/health.py answers)."""
+"""Asks a service whether it is ready (shared/runtime/health.py answers)."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from services.cli.datadir import read_run_file
 from services.cli.errors import StackError
-from shared.settings import Settings
+from shared.runtime.settings import Settings
 
 OWNER: Final = "services.gateway.identity.keys_cli"  # its `main(arguments) -> int` reads the settings
 HELP: Final = frozenset({"-h", "--help"})

@@ -24,11 +24,11 @@ from services.cli.lines import LineStyle, LineWriter
 from services.cli.ports import Port
 from services.cli.rotation import Rotation
 from services.cli.supervisor import BROKER_GRACE, Program, Supervisor
-from shared.clock import Clock, SystemClock
-from shared.reserve import Reserve
-from shared.secrets import installation_key
-from shared.settings import Settings
-from shared.tasks import end_task
+from shared.runtime.clock import Clock, SystemClock
+from shared.runtime.settings import Settings
+from shared.runtime.tasks import end_task
+from shared.security.secrets import installation_key
+from shared.store.reserve import Reserve
 
 # Those that only answer come first, those that let work in come last; a stop goes the other way.
 SERVICES: Final = (
@@ -172,7 +172,7 @@ class Stack:
         await broker.wait_until_ready(self._clock, BROKER_START)
 
     async def _provision(self, environment: dict[str, str]) -> None:
-        program = Program(PROVISION, _python("shared.provision"), environment)
+        program = Program(PROVISION, _python("shared.broker.provision"), environment)
         try:
             code = await self.supervisor.run(program, PROVISION_LIMIT)
         except TimeoutError:

@@ -15,7 +15,7 @@ from services.cli.backoff import RestartDelay
 from services.cli.datadir import RunProcess, State
 from services.cli.ports import free_port
 from services.cli.process import Process
-from shared.clock import Clock
+from shared.runtime.clock import Clock
 
 LineSink = Callable[[str, bytes], None]
 STOP_GRACE: Final = timedelta(seconds=7)  # with the broker's, below the 10 s that a stop may take

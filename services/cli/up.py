@@ -11,8 +11,8 @@ import sys
 
 from services.cli.errors import StackError
 from services.cli.stack import Output, Programs, Stack
-from shared.reachable import in_url, reachable_host
-from shared.settings import Settings
+from shared.runtime.reachable import in_url, reachable_host
+from shared.runtime.settings import Settings
 
 ADMIN_KEY = "admin.key"
 

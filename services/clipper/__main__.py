@@ -1,6 +1,6 @@
 """`python -m services.clipper`."""
 
 from services.clipper.app import build
-from shared.service import main
+from shared.runtime.service import main
 
 main("clipper", build)

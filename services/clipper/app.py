@@ -11,13 +11,13 @@ from services.clipper.records import Clips
 from services.clipper.removal import Removal
 from services.clipper.source import Source
 from services.clipper.work import ClipWork
-from shared.kv import Bucket
+from shared.broker.kv import Bucket
 from shared.messages.clips import ClipRecord
 from shared.messages.jobs import JobRecord, SessionRecord
 from shared.recording.asking import Asking
-from shared.reserve import store_reserve
-from shared.service import Service
+from shared.runtime.service import Service
 from shared.store import open_store
+from shared.store.reserve import store_reserve
 
 
 def build(service: Service) -> None:

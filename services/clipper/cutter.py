@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from shared.errors import Rejected
-from shared.logging import get_logger
-from shared.media.cutting import (
+from services.clipper.cutting import (
     CutResult,
     CutSource,
     EmptyCut,
@@ -24,9 +22,11 @@ from shared.media.cutting import (
     plan_cut,
     verify_clip,
 )
+from shared.errors import Rejected
 from shared.media.timeline import Span, place
 from shared.messages.clips import Accuracy, ClipFile, Gap
 from shared.messages.media import SegmentWritten
+from shared.runtime.logging import get_logger
 from shared.store import MediaStore
 from shared.store.base import ObjectMissing
 

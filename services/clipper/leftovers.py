@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Final
 
-from shared.clock import Clock
-from shared.logging import get_logger
+from shared.runtime.clock import Clock
+from shared.runtime.logging import get_logger
+from shared.runtime.tasks import beside
 from shared.store import MediaStore
-from shared.tasks import beside
 
 log = get_logger()
 FOLDER: Final = "clips"

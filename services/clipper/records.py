@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from services.clipper.state import Change, begun, state_event
-from shared.bus import Outbox
-from shared.clock import Clock
+from shared.broker.bus import Outbox
+from shared.broker.kv import Bucket, Conflict
 from shared.errors import Permanent
-from shared.kv import Bucket, Conflict
 from shared.messages.clips import ClipCreate, ClipRecord, VodState
+from shared.runtime.clock import Clock
 
 
 @dataclass(frozen=True, slots=True)

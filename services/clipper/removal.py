@@ -10,13 +10,13 @@ from datetime import timedelta
 from typing import Final
 
 from services.clipper.state import ENDED
-from shared.clock import Clock
+from shared.broker.kv import Bucket
 from shared.errors import ReelayError
-from shared.kv import Bucket
-from shared.logging import get_logger
 from shared.messages.clips import ClipDelete, ClipRecord
+from shared.runtime.clock import Clock
+from shared.runtime.logging import get_logger
+from shared.runtime.tasks import beside
 from shared.store import MediaStore
-from shared.tasks import beside
 
 log = get_logger()
 EVERY_S: Final = 3600.0

@@ -17,15 +17,15 @@ from nats.js import JetStreamContext
 
 from services.clipper.extent import reaches
 from services.clipper.reach import FURTHEST, MARGIN, entry, near
-from shared.clock import Clock
+from shared.broker.kv import Bucket
 from shared.errors import NotYet, Rejected
-from shared.kv import Bucket
 from shared.media.timeline import TOLERANCE, Placed, Span, place
 from shared.messages.clips import ClipCreate, ClipFile, Gap
 from shared.messages.jobs import ENDED_STATES, JobRecord, SessionRecord
 from shared.messages.media import SegmentWritten
 from shared.recording import RecordingPart, load_range
 from shared.recording.asking import Asking
+from shared.runtime.clock import Clock
 from shared.store import MediaStore
 
 # A broadcast is over in these; a static job in `waiting` is between two.

@@ -11,19 +11,19 @@ from datetime import timedelta
 from typing import Final
 
 from services.clipper.cutter import Cutter, Made
+from services.clipper.cutting import MixedConfigs
 from services.clipper.leftovers import sweep
 from services.clipper.records import Clips
 from services.clipper.source import OVER_STATES, Recorded, Source
 from services.clipper.state import ENDED, entering, ready_event, with_delivery, with_file
-from shared.bus import Outbox
+from shared.broker.bus import Outbox
 from shared.errors import MediaError, NotYet, Permanent, Rejected, Unavailable
-from shared.logging import get_logger
-from shared.media.cutting import MixedConfigs
 from shared.messages.clips import Accuracy, ClipCancel, ClipCreate, ClipRecord, ClipRefine
 from shared.messages.exports import ExportDeliver, ExportDelivered, ExportFailed
 from shared.messages.live import JobStateChanged
-from shared.reserve import Reserve
+from shared.runtime.logging import get_logger
 from shared.store.base import ObjectMissing
+from shared.store.reserve import Reserve
 
 log = get_logger()
 LOOK_S: Final = 1.0

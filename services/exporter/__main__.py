@@ -1,6 +1,6 @@
 """`python -m services.exporter`."""
 
 from services.exporter.app import build
-from shared.service import main
+from shared.runtime.service import main
 
 main("exporter", build)

@@ -10,12 +10,12 @@ from services.exporter.handlers import make_delete, make_deliver, make_give_up
 from services.exporter.library import FolderShelf
 from services.exporter.retention import expiring
 from services.exporter.stored import StoreShelf
-from shared.kv import Bucket
+from shared.broker.kv import Bucket
 from shared.messages.exports import ExportRecord
-from shared.reserve import Reserve
-from shared.service import Service
+from shared.runtime.service import Service
 from shared.store import open_store
 from shared.store.local import LocalStore
+from shared.store.reserve import Reserve
 
 
 def build(service: Service) -> None:

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from services.exporter.destination import Destination
-from shared.bus import Outbox
-from shared.clock import Clock
-from shared.kv import Bucket
+from shared.broker.bus import Outbox
+from shared.broker.kv import Bucket
 from shared.messages.clips import Accuracy
 from shared.messages.exports import ExportDeliver, ExportDelivered, ExportFailed, ExportRecord
+from shared.runtime.clock import Clock
 from shared.store import MediaStore
 from shared.store.base import ObjectMissing
 

@@ -9,10 +9,10 @@ from datetime import timedelta
 from typing import Final
 
 from services.exporter.destination import Shelf
-from shared.clock import Clock
 from shared.errors import ReelayError
-from shared.logging import get_logger
-from shared.tasks import beside
+from shared.runtime.clock import Clock
+from shared.runtime.logging import get_logger
+from shared.runtime.tasks import beside
 
 log = get_logger()
 EVERY_S: Final = 3600.0

@@ -3,6 +3,6 @@
 import uvloop
 
 from services.gateway.app import build
-from shared.service import main
+from shared.runtime.service import main
 
 main("gateway", build, uvloop.new_event_loop)

@@ -36,17 +36,17 @@ from services.gateway.identity.credentials import Credentials
 from services.gateway.identity.keys import Keys
 from services.gateway.native.jobs.view import IngestServer, JobViews
 from services.gateway.web import Readiness, make_web
+from shared.broker.following import Following
 from shared.errors import Unavailable
-from shared.following import Following
-from shared.logging import get_logger
 from shared.messages.jobs import JobRecord
-from shared.reachable import in_url, is_any, reachable_host
 from shared.recording.asking import Asking
-from shared.service import Lifespan, Service, check_all, make_service
-from shared.settings import Settings
+from shared.runtime.logging import get_logger
+from shared.runtime.reachable import in_url, is_any, reachable_host
+from shared.runtime.service import Lifespan, Service, check_all, make_service
+from shared.runtime.settings import Settings
+from shared.runtime.tasks import beside
 from shared.store import MediaStore, open_store
 from shared.store.library import open_library
-from shared.tasks import beside
 
 log = get_logger()
 ANNOUNCE_AGAIN_S: Final = 2.0

@@ -18,7 +18,7 @@ from services.gateway.http import parts, problems
 from services.gateway.http.headers import Headers
 from services.gateway.http.limits import BodyLimit
 from services.gateway.http.openapi import PATH, document_of
-from shared.health import standing
+from shared.runtime.health import standing
 
 HEALTH: Final = "application/health+json"
 FACADES: Final[tuple[Facade, ...]] = (CDNETWORKS,)

@@ -1,6 +1,6 @@
 """`python -m services.ingester`."""
 
 from services.ingester.app import build
-from shared.service import main
+from shared.runtime.service import main
 
 main("ingester", build)

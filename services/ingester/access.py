@@ -14,15 +14,15 @@ from pydantic import ValidationError
 
 from services.ingester.forms import DIGITS, LONGEST, unknown
 from services.ingester.refusals import PublishRefused, later
-from shared.clock import Clock
+from shared.broker.kv import Bucket, Stored
+from shared.broker.mirror import Mirror
 from shared.errors import Unavailable
-from shared.kv import Bucket, Stored
-from shared.logging import get_logger
 from shared.messages.base import Record
 from shared.messages.jobs import IngestKey, JobRecord
-from shared.mirror import Mirror
-from shared.peers import Budget, network_of
-from shared.secrets import SecretUnreadable, Vault, hash_token
+from shared.runtime.clock import Clock
+from shared.runtime.logging import get_logger
+from shared.security.peers import Budget, network_of
+from shared.security.secrets import SecretUnreadable, Vault, hash_token
 
 log = get_logger()
 LOOK_UP_S: Final = 1.5

@@ -17,12 +17,12 @@ from services.ingester.leases import Lease, Leases
 from services.ingester.recording import Recording
 from services.ingester.salvage import Salvage
 from services.ingester.sessions import Sessions
-from shared.kv import Bucket
+from shared.broker.kv import Bucket
+from shared.broker.mirror import Mirror
 from shared.messages.jobs import EventClock, IngestKey, JobRecord, PublisherStatus, SessionRecord
-from shared.mirror import Mirror
-from shared.reserve import store_reserve
-from shared.service import Service
+from shared.runtime.service import Service
 from shared.store import open_store
+from shared.store.reserve import store_reserve
 
 
 def build(service: Service) -> None:

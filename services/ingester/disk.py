@@ -8,10 +8,10 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Final
 
-from shared.logging import get_logger
-from shared.reserve import MIB, Reserve
+from shared.runtime.logging import get_logger
+from shared.runtime.tasks import beside
 from shared.store import StoreFull
-from shared.tasks import beside
+from shared.store.reserve import MIB, Reserve
 
 log = get_logger()
 LOOK_S: Final = 1.0

@@ -14,10 +14,10 @@ from services.ingester.refusals import PublishRefused, disk_full
 from services.ingester.rtmp import Publication, PublishRequest, RtmpServer
 from services.ingester.sessions import Sessions, Ticket
 from services.ingester.srt import SrtGrant, SrtLimits, SrtListener, SrtPublication, SrtRequest, SrtUnavailable
-from shared.clock import Clock
 from shared.errors import Rejected
-from shared.logging import get_logger
-from shared.settings import Network
+from shared.runtime.clock import Clock
+from shared.runtime.logging import get_logger
+from shared.runtime.settings import Network
 from shared.store import StoreFull
 
 log = get_logger()

@@ -11,15 +11,15 @@ from typing import Final, NamedTuple
 from pydantic import ValidationError
 
 from services.ingester.recorder.model import SegmentInfo
-from shared.bus import Outbox
-from shared.clock import Clock
+from shared.broker.bus import Outbox
+from shared.broker.kv import Bucket, Conflict, Stored
 from shared.errors import Permanent, Transient, Unavailable
-from shared.kv import Bucket, Conflict, Stored
-from shared.lease import EpochPassed
-from shared.logging import get_logger
 from shared.messages.jobs import EventClock, PublisherStatus, SessionRecord, clock_key
 from shared.messages.live import EndReason, SessionEnded, SessionStarted, SessionWarned
 from shared.messages.media import SegmentWritten
+from shared.runtime.clock import Clock
+from shared.runtime.lease import EpochPassed
+from shared.runtime.logging import get_logger
 from shared.store import MediaStore
 
 log = get_logger()

@@ -16,8 +16,8 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 
+from shared.broker.subjects import holder_subject
 from shared.errors import Unavailable
-from shared.subjects import holder_subject
 
 QUESTIONS: Final = 2
 SLICES: Final = 10

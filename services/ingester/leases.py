@@ -11,11 +11,11 @@ from typing import Final, Literal, NamedTuple
 
 from services.ingester.holders import Holders
 from services.ingester.refusals import taken
+from shared.broker.kv import Bucket, Conflict, Stored
 from shared.errors import Unavailable
-from shared.kv import Bucket, Conflict, Stored
-from shared.lease import Holder, is_gone
-from shared.logging import get_logger
-from shared.tasks import beside
+from shared.runtime.lease import Holder, is_gone
+from shared.runtime.logging import get_logger
+from shared.runtime.tasks import beside
 
 log = get_logger()
 RENEW_S: Final = 5.0

@@ -12,10 +12,10 @@ from services.ingester.recorder.stats import PublisherStats
 from services.ingester.refusals import PublishRefused
 from services.ingester.sessions import Publication, Ticket
 from services.ingester.spoken import spoken
-from shared.clock import Clock
 from shared.errors import Unavailable
-from shared.logging import get_logger
 from shared.messages.live import EndReason
+from shared.runtime.clock import Clock
+from shared.runtime.logging import get_logger
 from shared.store import MediaStore, StoreFull
 
 log = get_logger()

@@ -16,17 +16,17 @@ from services.ingester.feed import Feed, Records
 from services.ingester.leases import RENEW_S, Leases
 from services.ingester.recorder.recover import recover
 from services.ingester.status import Statuses
-from shared.bus import Outbox
-from shared.clock import Clock
+from shared.broker.bus import Outbox
+from shared.broker.following import Following
+from shared.broker.kv import Change, Stored
 from shared.errors import ReelayError, Unavailable
-from shared.following import Following
-from shared.kv import Change, Stored
-from shared.lease import is_local
-from shared.logging import get_logger
 from shared.messages.jobs import SessionRecord
 from shared.recording.log import read_log
+from shared.runtime.clock import Clock
+from shared.runtime.lease import is_local
+from shared.runtime.logging import get_logger
+from shared.runtime.tasks import beside
 from shared.store import MediaStore
-from shared.tasks import beside
 
 log = get_logger()
 LOOK_S: Final = 5.0

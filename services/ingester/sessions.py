@@ -19,15 +19,15 @@ from services.ingester.leases import Leases
 from services.ingester.recorder.stats import PublisherStats
 from services.ingester.refusals import PublishRefused, later, taken
 from services.ingester.status import Monitor, Statuses
-from shared.bus import Outbox
-from shared.clock import Clock
+from shared.broker.bus import Outbox
 from shared.errors import ReelayError, Rejected, Unavailable
-from shared.logging import bound, get_logger
 from shared.messages.jobs import JobRecord, SessionRecord
 from shared.messages.live import EndReason
 from shared.messages.live import Protocol as IngestProtocol
+from shared.runtime.clock import Clock
+from shared.runtime.logging import bound, get_logger
+from shared.runtime.tasks import beside
 from shared.store import MediaStore
-from shared.tasks import beside
 
 log = get_logger()
 HALF_OPEN: Final = timedelta(seconds=3)

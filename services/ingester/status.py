@@ -9,12 +9,12 @@ from functools import partial
 from typing import Any, Final
 
 from services.ingester.recorder.stats import PublisherStats
-from shared.clock import Clock
+from shared.broker.kv import Bucket, Stored
 from shared.errors import Unavailable
-from shared.kv import Bucket, Stored
-from shared.logging import get_logger
 from shared.messages.jobs import PublisherStatus, SessionRecord, status_key, status_prefix
 from shared.messages.live import EndReason
+from shared.runtime.clock import Clock
+from shared.runtime.logging import get_logger
 
 log = get_logger()
 FIRST_S: Final = 1.0

@@ -1,6 +1,6 @@
 """`python -m services.notifier`."""
 
 from services.notifier.app import build
-from shared.service import main
+from shared.runtime.service import main
 
 main("notifier", build)

@@ -11,14 +11,14 @@ from nats.js.errors import APIError
 
 from services.notifier.events import Happening
 from services.notifier.sender import Target
+from shared.broker.kv import Bucket
 from shared.errors import DestinationFailed, Unavailable
-from shared.kv import Bucket
-from shared.logging import get_logger
 from shared.messages.clips import ClipEvent
 from shared.messages.notifications import DeliveryRecord, WebhookEndpoint
 from shared.messages.restreams import RestreamEvent
-from shared.secrets import SecretUnreadable, Vault
-from shared.webhooks import VAULT_PURPOSE, account_secret, open_url, seal_url
+from shared.runtime.logging import get_logger
+from shared.security.secrets import SecretUnreadable, Vault
+from shared.security.webhooks import VAULT_PURPOSE, account_secret, open_url, seal_url
 
 log = get_logger()
 BUCKET = "webhooks"

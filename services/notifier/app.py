@@ -11,11 +11,11 @@ from services.notifier.relay import Relay
 from services.notifier.retries import DEFAULT, Policy
 from services.notifier.sender import Sender
 from services.notifier.traffic import Traffic
-from shared.kv import Bucket
+from shared.broker.kv import Bucket
 from shared.messages.notifications import DeliveryRecord, LaneRecord
-from shared.netguard.http import GuardedTransport
-from shared.netguard.tls import trusting
-from shared.service import Service
+from shared.runtime.service import Service
+from shared.security.netguard.http import GuardedTransport
+from shared.security.netguard.tls import trusting
 
 BUCKET = "deliveries"
 

@@ -14,12 +14,12 @@ from services.notifier.lanes import BUSY_WAIT_MS, Lanes, wait_ms
 from services.notifier.retries import Outcome, Policy, abandoned, replayed, settled
 from services.notifier.sender import Sender, Target, encode
 from services.notifier.traffic import Traffic
-from shared.bus import Outbox
-from shared.clock import Clock
+from shared.broker.bus import Outbox
+from shared.broker.kv import Bucket
 from shared.errors import DestinationFailed, NotYet
-from shared.kv import Bucket
-from shared.logging import get_logger
 from shared.messages.notifications import DeliveryRecord, LaneEntry, LaneRecord, NotificationReplay, NotificationSend
+from shared.runtime.clock import Clock
+from shared.runtime.logging import get_logger
 
 log = get_logger()
 IN_A_ROW: Final = 20

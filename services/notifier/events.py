@@ -13,11 +13,11 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.errors import APIError, NotFoundError
 
+from shared.broker.streams import EVENTS
+from shared.broker.subjects import BY_NAME
 from shared.errors import Permanent, Unavailable
 from shared.messages.base import Message
 from shared.messages.notifications import NotificationTell
-from shared.streams import EVENTS
-from shared.subjects import BY_NAME
 
 ID: Final = "Nats-Msg-Id"
 

@@ -12,13 +12,13 @@ from services.notifier.lanes import LaneFull, Lanes
 from services.notifier.payload import payload
 from services.notifier.receivers import Receiver, receivers_of
 from services.notifier.retries import Policy, abandoned
-from shared.bus import Outbox
-from shared.clock import Clock
-from shared.kv import Bucket, Conflict
-from shared.logging import get_logger
+from shared.broker.bus import Outbox
+from shared.broker.kv import Bucket, Conflict
 from shared.messages.notifications import DeliveryRecord, LaneEntry, NotificationSend
 from shared.messages.restreams import RestreamEvent
-from shared.secrets import redact_url
+from shared.runtime.clock import Clock
+from shared.runtime.logging import get_logger
+from shared.security.secrets import redact_url
 
 log = get_logger()
 

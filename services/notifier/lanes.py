@@ -9,8 +9,8 @@ from __future__ import annotations
 import bisect
 from typing import Final
 
+from shared.broker.kv import Bucket
 from shared.errors import Permanent
-from shared.kv import Bucket
 from shared.messages.notifications import LaneEntry, LaneRecord
 
 LONGEST_LANE: Final = 1000

@@ -12,13 +12,13 @@ from nats.js import JetStreamContext
 from pydantic import ValidationError
 
 from services.notifier.events import tell_of
-from shared.batches import BATCH, has_more, header, place_of, read_batch
-from shared.bus import Outbox
+from shared.broker.batches import BATCH, has_more, header, place_of, read_batch
+from shared.broker.bus import Outbox
+from shared.broker.streams import EVENTS, consumer
 from shared.errors import Unavailable
-from shared.logging import get_logger
 from shared.messages.notifications import NotificationTell
-from shared.streams import EVENTS, consumer
-from shared.tasks import end_task
+from shared.runtime.logging import get_logger
+from shared.runtime.tasks import end_task
 
 log = get_logger()
 AT_ONCE: Final = 64

@@ -14,9 +14,9 @@ import httpx
 
 from services.notifier.retries import Form, Outcome, Policy
 from services.notifier.signature import headers
-from shared.clock import Clock
 from shared.errors import ReelayError
-from shared.netguard.http import GuardedTransport, read_at_most
+from shared.runtime.clock import Clock
+from shared.security.netguard.http import GuardedTransport, read_at_most
 
 AGENT: Final = "Reelay-Webhooks/1"
 BODY_LIMIT: Final = 16 * 1024

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import hmac
 
-from shared.webhooks import secret_key
+from shared.security.webhooks import secret_key
 
 
 def sign(secret: str, message_id: str, timestamp: int, body: bytes) -> str:

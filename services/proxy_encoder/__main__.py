@@ -1,6 +1,6 @@
 """`python -m services.proxy_encoder`."""
 
 from services.proxy_encoder.app import build
-from shared.service import main
+from shared.runtime.service import main
 
 main("proxy-encoder", build)

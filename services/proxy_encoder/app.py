@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shared.service import Service
+from shared.runtime.service import Service
 
 
 def build(service: Service) -> None:

@@ -1,6 +1,6 @@
 """`python -m services.restreamer`."""
 
 from services.restreamer.app import build
-from shared.service import main
+from shared.runtime.service import main
 
 main("restreamer", build)

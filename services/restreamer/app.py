@@ -19,15 +19,15 @@ from services.restreamer.sources.apart.children import children
 from services.restreamer.sources.apart.confined import Bounds
 from services.restreamer.targets import TargetRules, Targets
 from services.restreamer.trail import Trails
-from shared.kv import Bucket
+from shared.broker.kv import Bucket
+from shared.broker.mirror import Mirror
 from shared.messages.jobs import JobRecord
 from shared.messages.restreams import PlaceRecord, RestreamRecord
-from shared.mirror import Mirror
-from shared.netguard.tls import trusting
 from shared.recording.asking import Asking
-from shared.reserve import Reserve
-from shared.service import Service
+from shared.runtime.service import Service
+from shared.security.netguard.tls import trusting
 from shared.store import open_store
+from shared.store.reserve import Reserve
 
 PLACES = "places"
 SPOOL = "spool"

@@ -21,12 +21,12 @@ from services.restreamer.playout import Ended, FileStarted, Playout, Report, Rep
 from services.restreamer.records import Records, restream_key
 from services.restreamer.telling import Telling, at_the_end, shown
 from services.restreamer.trail import Trails
-from shared.clock import Clock
+from shared.broker.kv import Bucket, Conflict, Stored
 from shared.errors import Unavailable
-from shared.kv import Bucket, Conflict, Stored
 from shared.messages.restreams import Item, Place, PlaceRecord, RestreamRecord, State, TargetStatus
-from shared.secrets import SecretUnreadable, Vault
-from shared.webhooks import open_url
+from shared.runtime.clock import Clock
+from shared.security.secrets import SecretUnreadable, Vault
+from shared.security.webhooks import open_url
 
 LOOK_S: Final = 0.5
 WRITE_EVERY_NS: Final = 900_000_000  # with every second look

@@ -12,12 +12,12 @@ from nats.js import JetStreamContext
 from structlog.stdlib import BoundLogger
 
 from services.restreamer.beats import until_beat
+from shared.broker.kv import Bucket
 from shared.errors import Unavailable
-from shared.kv import Bucket
 from shared.messages.jobs import JobRecord
 from shared.messages.restreams import LiveInsert, Source
 from shared.recording.log import newest
-from shared.tasks import beside
+from shared.runtime.tasks import beside
 
 BUCKET: Final = "events"
 LOOK_S: Final = 1.0

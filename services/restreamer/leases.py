@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
-from shared.clock import Clock
-from shared.lease import Holder, has_ended
 from shared.messages.restreams import PlaceRecord
+from shared.runtime.clock import Clock
+from shared.runtime.lease import Holder, has_ended
 
 SILENT: Final = timedelta(seconds=3)
 SETTLING: Final = timedelta(seconds=7)

@@ -16,11 +16,11 @@ from services.restreamer.leases import Sights
 from services.restreamer.places import beginning, mark
 from services.restreamer.records import is_forgotten, is_left_behind, restream_key
 from services.restreamer.telling import Telling
+from shared.broker.kv import Stored
 from shared.errors import Unavailable
-from shared.kv import Stored
-from shared.logging import get_logger
 from shared.messages.restreams import PlaceRecord, RestreamRecord
-from shared.tasks import beside
+from shared.runtime.logging import get_logger
+from shared.runtime.tasks import beside
 
 log = get_logger()
 LOOK_S: Final = 0.25

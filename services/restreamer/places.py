@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from shared.messages.restreams import Item, Place, PlaceRecord, RestreamRecord, Source
-from shared.secrets import SecretUnreadable, Vault
-from shared.webhooks import open_url
+from shared.security.secrets import SecretUnreadable, Vault
+from shared.security.webhooks import open_url
 
 PURPOSE = "restream-source"
 

@@ -12,11 +12,11 @@ from datetime import timedelta
 from typing import Final
 
 from services.restreamer.decide import ACTIVE, apply, clock_commands, event_of, refusal_of
-from shared.bus import Outbox
-from shared.clock import Clock
-from shared.kv import Bucket, Conflict
-from shared.logging import get_logger
+from shared.broker.bus import Outbox
+from shared.broker.kv import Bucket, Conflict
 from shared.messages.restreams import RestreamCommand, RestreamRecord
+from shared.runtime.clock import Clock
+from shared.runtime.logging import get_logger
 
 log = get_logger()
 BUCKET: Final = "restreams"

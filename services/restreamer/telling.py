@@ -14,10 +14,8 @@ from structlog.stdlib import BoundLogger
 
 from services.restreamer.playout import FileStarted, Warned
 from services.restreamer.quiet import Repeats, TargetNews
-from shared.bus import Outbox
-from shared.clock import Clock
+from shared.broker.bus import Outbox
 from shared.errors import Unavailable
-from shared.logging import get_logger
 from shared.messages.restreams import (
     RestreamEvent,
     RestreamFileStarted,
@@ -27,7 +25,9 @@ from shared.messages.restreams import (
     Target,
     TargetStatus,
 )
-from shared.tasks import beside
+from shared.runtime.clock import Clock
+from shared.runtime.logging import get_logger
+from shared.runtime.tasks import beside
 
 log = get_logger()
 AGAIN_S: Final = 0.5

@@ -15,9 +15,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from shared.clock import Clock
-from shared.logging import get_logger
 from shared.messages.restreams import Place, PlaceRecord
+from shared.runtime.clock import Clock
+from shared.runtime.logging import get_logger
 
 log = get_logger()
 KEPT: Final = timedelta(hours=72)

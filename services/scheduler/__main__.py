@@ -1,6 +1,6 @@
 """`python -m services.scheduler`."""
 
 from services.scheduler.app import build
-from shared.service import main
+from shared.runtime.service import main
 
 main("scheduler", build)

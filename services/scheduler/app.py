@@ -8,10 +8,10 @@ from services.scheduler.due import DueWork
 from services.scheduler.handlers import Handlers
 from services.scheduler.keeper import Keeper
 from services.scheduler.sweep import HOURLY, Sweep
-from shared.kv import Bucket
+from shared.broker.kv import Bucket
 from shared.messages.jobs import JobRecord
 from shared.messages.schedules import EventTimers
-from shared.service import Service
+from shared.runtime.service import Service
 
 
 def build(service: Service, sweep_every: timedelta = HOURLY) -> None:

@@ -13,14 +13,14 @@ from nats.js.errors import APIError
 from services.scheduler.keeper import Keeper
 from services.scheduler.sweep import Sweep
 from services.scheduler.timers import names
-from shared.bus import Outbox
+from shared.broker.bus import Outbox
+from shared.broker.streams import SCHEDULES
+from shared.broker.subjects import BY_NAME
 from shared.errors import Permanent
-from shared.logging import get_logger
 from shared.messages.base import Message
 from shared.messages.live import LiveFinish
 from shared.messages.schedules import Due
-from shared.streams import SCHEDULES
-from shared.subjects import BY_NAME
+from shared.runtime.logging import get_logger
 
 log = get_logger()
 

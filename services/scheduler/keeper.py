@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from services.scheduler.timers import by_the_broker, ended, names, started, wanted
-from shared.bus import Outbox
-from shared.kv import Bucket, Conflict, Stored
-from shared.logging import get_logger
+from shared.broker.bus import Outbox
+from shared.broker.kv import Bucket, Conflict, Stored
 from shared.messages.jobs import JobRecord
 from shared.messages.live import JobStateChanged, LiveFinish, LiveMessage, SessionEnded, SessionStarted
 from shared.messages.schedules import EventTimers
+from shared.runtime.logging import get_logger
 
 log = get_logger()
 MOST_ROUNDS: Final = 20

@@ -16,14 +16,14 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.errors import APIError, NotFoundError
 
-from shared.bus import Outbox
-from shared.clock import Clock
+from shared.broker.bus import Outbox
+from shared.broker.streams import SCHEDULES
+from shared.broker.subjects import schedule_subject
 from shared.errors import Unavailable
-from shared.logging import get_logger
 from shared.messages.media import RecordingsSweep
 from shared.messages.schedules import Due
-from shared.streams import SCHEDULES
-from shared.subjects import schedule_subject
+from shared.runtime.clock import Clock
+from shared.runtime.logging import get_logger
 
 log = get_logger()
 ACCOUNT: Final = "system"

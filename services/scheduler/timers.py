@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from shared.clock import TOLERATED_MS
 from shared.messages.jobs import JobRecord
 from shared.messages.live import LiveFinish
 from shared.messages.schedules import EventTimers, SessionSpan, Timer
+from shared.runtime.clock import TOLERATED_MS
 
 KEPT_SESSIONS: Final = 32
 

@@ -43,7 +43,7 @@ LONGEST_CLIP = timedelta(hours=48)
 class Notification(Record):
     """Whom to tell about this one clip."""
 
-    url: str = Field(max_length=3072, description="Sealed by shared.webhooks: many receivers' URLs hold a token")
+    url: str = Field(max_length=3072, description="Sealed: many receivers' URLs hold a token")
     event: NotifyEvent = "state_changed"
     credentials: str | None = Field(None, max_length=128)
 

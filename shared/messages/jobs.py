@@ -7,11 +7,11 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from shared.lease import Holder
 from shared.messages.base import AccountId, HexId, Millis, Record, Sha256, StoreKey
 from shared.messages.live import EndReason, JobState, Protocol
 from shared.messages.media import IndexedSegment, Track
-from shared.settings import TakeUp
+from shared.runtime.lease import Holder
+from shared.runtime.settings import TakeUp
 
 Scope = Literal[
     "admin", "jobs:read", "jobs:write", "vods:read", "vods:write", "restreams:read", "restreams:write", "credentials",

@@ -75,7 +75,7 @@ class WebhookEndpoint(Record):
 
     account: str
     endpoint: HexId
-    url: str = Field(max_length=3072, description="Sealed by shared.webhooks: many receivers' URLs hold a token")
+    url: str = Field(max_length=3072, description="Sealed: many receivers' URLs hold a token")
     events: tuple[str, ...] = Field(("*",), max_length=64, description="Channel names, or prefixes that end in *")
     secret: str = Field(description="Encrypted signing secret")
     enabled: bool = True

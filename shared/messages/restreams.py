@@ -1,6 +1,6 @@
 """Messages about restreams: recordings played out as live channels (ADR 13).
 
-URLs travel sealed (shared.webhooks.seal_url), beside a form for people. Positions in files are flicks:
+URLs travel sealed (shared.security.webhooks.seal_url), beside a form for people. Positions in files are flicks:
 1/705,600,000 s, of which every common frame and sample duration is a whole number.
 """
 

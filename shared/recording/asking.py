@@ -6,12 +6,12 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from shared.clock import Clock
 from shared.errors import Unavailable
-from shared.logging import get_logger
 from shared.messages.base import Message
 from shared.messages.jobs import HourSummary
 from shared.messages.media import RecordingRebuild
+from shared.runtime.clock import Clock
+from shared.runtime.logging import get_logger
 
 log = get_logger()
 PAUSE_NS: Final = 15_000_000_000
@@ -20,7 +20,7 @@ MOST: Final = 1000
 
 
 class Emits(Protocol):
-    """Publishes messages, as shared.bus.Outbox does."""
+    """Publishes messages, as shared.broker.bus.Outbox does."""
 
     async def emit(self, message: Message) -> int:
         """Publish; Unavailable when the broker does not answer."""

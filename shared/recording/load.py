@@ -9,15 +9,15 @@ from typing import Final
 
 from nats.js import JetStreamContext
 
+from shared.broker.kv import Bucket
 from shared.errors import Unavailable
-from shared.kv import Bucket
-from shared.logging import get_logger
 from shared.media.timeline import Span, Timeline, place
 from shared.messages.clips import Selection
 from shared.messages.jobs import HourSummary, RecordingRecord
 from shared.messages.media import SegmentWritten, Track
 from shared.recording.hours import IndexDamaged, load_hour
 from shared.recording.log import Logged, newest, read_log
+from shared.runtime.logging import get_logger
 from shared.store.base import MediaStore, ObjectMissing
 
 log = get_logger()

@@ -11,12 +11,12 @@ from nats.js import JetStreamContext
 from nats.js.errors import APIError, NotFoundError
 from pydantic import ValidationError
 
-from shared.batches import BATCH, has_more, place_of, read_batch
+from shared.broker.batches import BATCH, has_more, place_of, read_batch
+from shared.broker.streams import SEGMENTS
+from shared.broker.subjects import segments_subject
 from shared.errors import Unavailable
-from shared.logging import get_logger
 from shared.messages.media import SegmentWritten
-from shared.streams import SEGMENTS
-from shared.subjects import segments_subject
+from shared.runtime.logging import get_logger
 
 log = get_logger()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import TracebackType
 
-from shared.logging import get_logger
+from shared.runtime.logging import get_logger
 
 log = get_logger()
 

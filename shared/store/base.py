@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from shared.errors import Permanent, Unavailable
-from shared.settings import Settings
+from shared.runtime.settings import Settings
 
 _KEY: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 LONGEST_KEY: Final = 512

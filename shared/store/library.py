@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from shared.settings import Settings
+from shared.runtime.settings import Settings
 from shared.store.base import MediaStore, ObjectInfo, ObjectMissing
 from shared.store.local import LocalStore
 from shared.store.names import Names

@@ -19,7 +19,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from shared.errors import Permanent, Unavailable
-from shared.settings import Settings
+from shared.runtime.settings import Settings
 from shared.store.base import MediaStore, ObjectInfo, ObjectMissing, StoreFull, check_key
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ import asyncio
 from typing import Final
 
 from shared.errors import ReelayError
-from shared.logging import get_logger
-from shared.settings import Settings
+from shared.runtime.logging import get_logger
+from shared.runtime.settings import Settings
 from shared.store.base import MediaStore, open_store
 
 log = get_logger()

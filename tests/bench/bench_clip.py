@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 
 import av
 
-from shared.media.cutting.encode import QUALITY
+from shared.media.seams.encode import QUALITY
 from tests.bench.common import QUIET, machine, median, quantile, running, table
 from tests.bench.common_hour import feed
 from tests.bench.common_media import RATE, Stream, make_stream, write_flv

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import av
 import imageio_ffmpeg
 
-from shared.media.cutting import CutSource, Run, Segment, cut_exact, cut_fast, plan_cut, verify_clip
+from services.clipper.cutting import CutSource, Run, Segment, cut_exact, cut_fast, plan_cut, verify_clip
 from shared.media.mp4.fragments import FragmentWriter, Sample
 from shared.media.mp4.init import aac_config, build_init, video_config
 

@@ -25,7 +25,7 @@ from shared.messages.clips import ClipCreate, ClipRecord, Selection
 from shared.messages.jobs import JobRecord, StateChange
 from shared.messages.notifications import Attempt, DeliveryRecord
 from shared.messages.restreams import Item, RestreamRecord, RestreamSpec, Source, Target
-from shared.tasks import end_task
+from shared.runtime.tasks import end_task
 from tests.bench.bench_rest import free_port, process
 from tests.support.api_gateway import until
 from tests.support.nats import nats_server

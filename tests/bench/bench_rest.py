@@ -29,10 +29,10 @@ import uvicorn
 from fastapi import FastAPI
 from pydantic import BaseModel
 
-from shared.kv import Bucket
+from shared.broker.kv import Bucket
 from shared.messages.jobs import EventClock, clock_key
-from shared.service import make_service
-from shared.settings import Settings
+from shared.runtime.service import make_service
+from shared.runtime.settings import Settings
 from tests.support.nats import nats_server
 
 CONNECTIONS = 64

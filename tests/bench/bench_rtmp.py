@@ -23,7 +23,7 @@ import imageio_ffmpeg
 import psutil
 
 from services.ingester.rtmp import Publication, RtmpLimits, RtmpServer
-from shared.logging import configure_logging
+from shared.runtime.logging import configure_logging
 
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 QUIET = [FFMPEG, "-hide_banner", "-loglevel", "error", "-nostdin"]

@@ -24,8 +24,8 @@ import psutil
 
 from services.ingester.recorder.mpegts import TsDemuxer
 from services.ingester.srt import SrtGrant, SrtLimits, SrtListener, SrtPublication
-from shared.clock import SystemClock
-from shared.logging import configure_logging
+from shared.runtime.clock import SystemClock
+from shared.runtime.logging import configure_logging
 from tests.bench.bench_rtmp import HLS, QUIET, SETTLE_S, Found, free_port, make_source, measure, running
 
 PASSPHRASE = "correct horse battery"

@@ -25,8 +25,8 @@ from services.restreamer.targets import TargetRules, Targets
 from services.restreamer.targets.rtmp.pack import RtmpPacker
 from services.restreamer.targets.srt.ts import TsPacker
 from services.restreamer.targets.terms import Tracks
-from shared.clock import SystemClock
-from shared.logging import configure_logging
+from shared.runtime.clock import SystemClock
+from shared.runtime.logging import configure_logging
 from tests.bench.bench_rtmp import make_source
 from tests.bench.common import machine, table
 from tests.support.restream_units import units_of

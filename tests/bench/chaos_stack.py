@@ -123,7 +123,7 @@ def stack(folder: Path, secret: str) -> Iterator[Stack]:
     }  # fmt: skip
     made.slots["nats"].start()
     subprocess.run(
-        [sys.executable, "-m", "shared.provision"], env=os.environ | given, check=True, stdout=subprocess.DEVNULL
+        [sys.executable, "-m", "shared.broker.provision"], env=os.environ | given, check=True, stdout=subprocess.DEVNULL
     )
     for service in SERVICES:
         for number in range(2):

@@ -14,11 +14,11 @@ from typing import Any
 from services.ingester.feed import Feed, Records
 from services.ingester.leases import Lease, Leases
 from services.ingester.recorder.loop import record
-from shared.clock import SystemClock
-from shared.kv import Bucket
+from shared.broker.kv import Bucket
 from shared.messages.jobs import EventClock, PublisherStatus, SessionRecord
-from shared.service import make_service
-from shared.settings import Settings
+from shared.runtime.clock import SystemClock
+from shared.runtime.service import make_service
+from shared.runtime.settings import Settings
 from shared.store import open_store
 from tests.bench.common_media import Stream, flv
 

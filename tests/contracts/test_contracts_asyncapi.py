@@ -9,11 +9,11 @@ import pytest
 import yaml
 from faststream.specification import AsyncAPI
 
-from shared.contracts_gen import CONTRACTS
-from shared.service import Service, make_service
-from shared.settings import Settings
-from shared.streams import BUCKETS, CONSUMERS, STREAMS
-from shared.subjects import CHANNELS
+from scripts.contracts_gen import CONTRACTS
+from shared.broker.streams import BUCKETS, CONSUMERS, STREAMS
+from shared.broker.subjects import CHANNELS
+from shared.runtime.service import Service, make_service
+from shared.runtime.settings import Settings
 
 SERVICES = (
     "gateway", "scheduler", "ingester", "proxy-encoder", "archiver", "clipper", "exporter", "restreamer", "notifier",

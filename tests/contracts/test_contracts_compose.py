@@ -11,9 +11,9 @@ from typing import Any
 import yaml
 
 from services.cli.broker import MAX_FILE_STORE, MAX_MEMORY_STORE, SYNC_INTERVAL
-from shared.permissions import OPERATOR, USERS, password_variable
-from shared.settings import Settings
-from shared.streams import CONSUMERS
+from shared.broker.permissions import OPERATOR, USERS, password_variable
+from shared.broker.streams import CONSUMERS
+from shared.runtime.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose/compose.yaml").read_text())
@@ -74,7 +74,7 @@ def test_each_is_built_from_the_one_dockerfile_and_its_module_and_extra_exist() 
 
 def test_commands_name_modules_that_exist() -> None:
     modules = [*re.findall(r'"-m", "([\w.]+)"', DOCKERFILE), ours()["provision"]["command"][-1]]
-    assert set(modules) == {"shared.healthcheck", "shared.provision"}
+    assert set(modules) == {"shared.runtime.healthcheck", "shared.broker.provision"}
     for module in modules:
         assert importlib.util.find_spec(module)
 
@@ -198,11 +198,11 @@ def test_the_broker_flushes_as_ours_does_and_its_health_sees_failed_writes() -> 
 
 
 def test_health_paths_exist() -> None:
-    health = (ROOT / "shared/health.py").read_text()
-    probe = (ROOT / "shared/healthcheck.py").read_text()
+    health = (ROOT / "shared/runtime/health.py").read_text()
+    probe = (ROOT / "shared/runtime/healthcheck.py").read_text()
     for path in re.findall(r'"(/\w+z)"', probe):
         assert f'b"{path}"' in health
-    assert "shared.healthcheck" in DOCKERFILE
+    assert "shared.runtime.healthcheck" in DOCKERFILE
 
 
 def test_volumes_and_dependencies_exist() -> None:

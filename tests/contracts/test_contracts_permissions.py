@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from shared.contracts_gen import USERS as USERS_CONF
-from shared.kv import Bucket
-from shared.mirror import Mirror
-from shared.permissions import SERVICES, USERS, password_variable, publishes, users_conf
-from shared.service import make_service
-from shared.settings import Settings
-from shared.streams import BUCKETS, CONSUMERS, STREAMS
-from shared.subjects import CHANNELS
+from scripts.contracts_gen import USERS as USERS_CONF
+from shared.broker.kv import Bucket
+from shared.broker.mirror import Mirror
+from shared.broker.permissions import SERVICES, USERS, password_variable, publishes, users_conf
+from shared.broker.streams import BUCKETS, CONSUMERS, STREAMS
+from shared.broker.subjects import CHANNELS
+from shared.runtime.service import make_service
+from shared.runtime.settings import Settings
 
 
 def test_the_committed_users_are_the_generated_ones() -> None:

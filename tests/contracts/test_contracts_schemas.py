@@ -5,9 +5,9 @@ import json
 import jsonschema
 import pytest
 
-from shared.contracts_gen import CONTRACTS, schema_files
+from scripts.contracts_gen import CONTRACTS, schema_files
+from shared.broker.subjects import CHANNELS, Channel
 from shared.recording.hours import hour_key, log_sequence_of
-from shared.subjects import CHANNELS, Channel
 
 
 def test_schemas_regenerate_unchanged() -> None:

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from shared.streams import BUCKETS, STREAMS
+from shared.broker.streams import BUCKETS, STREAMS
 
 ROOT = Path(__file__).resolve().parents[2]
 SECTION = re.search(r"^## Retention$(.*?)^## ", (ROOT / "docs/operations.md").read_text(), re.MULTILINE | re.DOTALL)

@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from shared.subjects import CHANNELS
+from shared.broker.subjects import CHANNELS
 
 ROOT = Path(__file__).resolve().parents[2]
 EVENTS = (ROOT / "docs/events.md").read_text()

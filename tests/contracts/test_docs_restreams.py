@@ -17,7 +17,7 @@ from services.restreamer import decide, quiet, records
 from services.restreamer.sources import Limits
 from services.restreamer.targets import TargetRules
 from shared.messages import restreams
-from shared.settings import Settings
+from shared.runtime.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/restreams.md").read_text()

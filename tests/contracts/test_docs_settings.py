@@ -1,4 +1,4 @@
-"""docs/operations.md against shared/settings.py: every setting is in its table, with its default."""
+"""docs/operations.md against shared/runtime/settings.py: every setting is in its table, with its default."""
 
 import re
 from datetime import timedelta
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from shared.settings import Settings
+from shared.runtime.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 OPERATIONS = (ROOT / "docs/operations.md").read_text()

@@ -13,8 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from shared.permissions import SERVICES, USERS, password_variable
-from shared.provision import USER
+from shared.broker.permissions import SERVICES, USERS, password_variable
+from shared.broker.provision import USER
 from tests.support.cluster import Cluster, cluster
 from tests.support.s3 import s3_server
 from tests.support.shared_bus import free_port
@@ -82,7 +82,7 @@ def test_a_machine_goes_and_the_other_has_everything(
         }  # fmt: skip
         provision = f"nats://{USER}:{PASSWORDS[USER]}@" + ",".join(node.address for node in nodes.nodes)
         subprocess.run(
-            [sys.executable, "-m", "shared.provision"], env=os.environ | common | {"REELAY_NATS_URL": provision},
+            [sys.executable, "-m", "shared.broker.provision"], env=os.environ | common | {"REELAY_NATS_URL": provision},
             check=True, timeout=120,
         )  # fmt: skip
         machines = [Machine(tmp_path / name, nodes, common) for name in ("a", "b")]

@@ -25,11 +25,11 @@ from nats.js.errors import KeyNotFoundError
 from services.cli.demo_cast import Receiver, receiver
 from services.gateway.domain.restreams.parts import restream_id
 from services.gateway.identity.cdn_accounts import signature
+from shared.broker.permissions import SERVICES, USERS, password_variable
+from shared.broker.provision import USER
+from shared.broker.streams import commands_of
+from shared.broker.subjects import inbox_prefix
 from shared.messages.clips import ClipCreate
-from shared.permissions import SERVICES, USERS, password_variable
-from shared.provision import USER
-from shared.streams import commands_of
-from shared.subjects import inbox_prefix
 from tests.support.shared_bus import free_port
 from tests.support.source_server import Server, source_server
 from tests.support.stack import StackUnderTest, publisher, until
@@ -95,7 +95,7 @@ def served(broker: Guarded, folder: Path) -> Iterator[StackUnderTest]:
         "REELAY_SRT_PORT": "0", "REELAY_SECRET_KEY": "permissions", "REELAY_ALLOW_NETS": "127.0.0.0/8",
     }  # fmt: skip
     provision = environment | {"REELAY_NATS_URL": broker.url(USER)}
-    subprocess.run([sys.executable, "-m", "shared.provision"], env=provision, check=True, timeout=60)
+    subprocess.run([sys.executable, "-m", "shared.broker.provision"], env=provision, check=True, timeout=60)
     with contextlib.ExitStack() as stack:
         processes = {}
         for name in SERVICES:

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from shared.messages.restreams import LiveInsert
-from shared.secrets import Vault, read_private
+from shared.security.secrets import Vault, read_private
 from tests.support import framecode_record
 from tests.support.restream_desk import CLOCK, Desk, connected_desk
 from tests.support.restream_receiver import in_order, receiver

@@ -12,8 +12,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from services.archiver import finding
+from shared.broker.kv import Conflict
 from shared.errors import Unavailable
-from shared.kv import Conflict
 from shared.media.segment_head import UUID
 from shared.messages.media import SegmentWritten
 from shared.recording.hours import HOUR_MS

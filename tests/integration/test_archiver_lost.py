@@ -12,14 +12,14 @@ import pytest
 
 from services.archiver.removal import Removal
 from services.archiver.room import RoomMaker
+from shared.broker.kv import Bucket
 from shared.errors import Unavailable
-from shared.kv import Bucket
 from shared.messages.clips import Selection
 from shared.messages.jobs import RecordingRecord
 from shared.messages.media import IndexedSegment, RecordingDelete
 from shared.recording import RecordingPart, load_range
 from shared.recording.hours import HOUR_MS, hour_of, load_hour
-from shared.reserve import Reserve
+from shared.store.reserve import Reserve
 from tests.support.archive import EACH, Archive, Killed, archive, held, parts, recorded, there
 from tests.support.nats import NatsServer
 from tests.support.recordings import ACCOUNT, HOUR_START_MS, Session, new_event, publish

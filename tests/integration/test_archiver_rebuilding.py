@@ -14,8 +14,10 @@ import pytest
 
 from services.archiver.removal import Removal
 from services.clipper.cutter import Cutter
-from shared.clock import SystemClock
-from shared.kv import Bucket
+from services.gateway.delivery.index.live import Shelf
+from shared.broker.kv import Bucket
+from shared.broker.streams import SEGMENTS
+from shared.broker.subjects import segments_subject
 from shared.messages.base import Message
 from shared.messages.clips import Selection
 from shared.messages.jobs import HourSummary, RecordingRecord, SessionRecord
@@ -23,10 +25,8 @@ from shared.messages.media import IndexHour, RecordingDelete, RecordingRebuild, 
 from shared.recording import RecordingPart, load_range
 from shared.recording.asking import Asking
 from shared.recording.hours import load_hour
-from shared.recording.live import Shelf
+from shared.runtime.clock import SystemClock
 from shared.store.base import ObjectMissing
-from shared.streams import SEGMENTS
-from shared.subjects import segments_subject
 from tests.support import media_streams as media
 from tests.support.archive import Archive, Killed, archive, parts, running_archiver
 from tests.support.media_recording import Recorded, pieces

@@ -10,11 +10,11 @@ import pytest
 
 from services.archiver.removal import Removal
 from services.archiver.room import RoomMaker
-from shared.kv import Bucket
+from shared.broker.kv import Bucket
 from shared.messages.jobs import EventClock, RecordingRecord, SessionRecord, clock_key
 from shared.messages.media import RecordingDelete, SegmentWritten
 from shared.recording.hours import HOUR_MS, hour_of
-from shared.reserve import Reserve
+from shared.store.reserve import Reserve
 from tests.support.archive import Archive, Killed, archive, parts, put_media
 from tests.support.nats import NatsServer
 from tests.support.recordings import ACCOUNT, HOUR_START_MS, Session, new_event, publish

@@ -12,10 +12,10 @@ from services.archiver import handlers
 from services.archiver.compaction import Compactor
 from services.archiver.handlers import make_segment_written
 from services.archiver.slots import Slots
-from shared.bus import headers_of
-from shared.clock import SystemClock
+from shared.broker.bus import headers_of
+from shared.broker.kv import Bucket
+from shared.broker.subjects import channel_of, subject_of
 from shared.errors import Unavailable
-from shared.kv import Bucket
 from shared.messages.base import Message
 from shared.messages.clips import Selection
 from shared.messages.jobs import RecordingRecord, SessionRecord
@@ -23,9 +23,9 @@ from shared.messages.live import JobStateChanged
 from shared.messages.media import RecordingsSweep
 from shared.recording import load_range
 from shared.recording.hours import HOUR_MS
-from shared.settings import Settings
+from shared.runtime.clock import SystemClock
+from shared.runtime.settings import Settings
 from shared.store import open_store
-from shared.subjects import channel_of, subject_of
 from tests.support.archive import Archive, SetClock, archive, parts, put_media, running_archiver
 from tests.support.nats import NatsServer
 from tests.support.recordings import ACCOUNT, HOUR_START_MS, Session, new_event, publish, until

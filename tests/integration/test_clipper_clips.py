@@ -14,10 +14,10 @@ import pytest
 
 from services.clipper import work
 from services.clipper.cutter import Cutter
-from shared import middleware
-from shared.clock import SystemClock
+from shared.broker import middleware
 from shared.messages.clips import Accuracy, ClipCancel, ClipRecord, ClipRefine
 from shared.messages.exports import ExportDelivered, ExportFailed
+from shared.runtime.clock import SystemClock
 from tests.support.clipper_desk import ACCOUNT, Desk, check, desk, frames, serving
 from tests.support.framecode import play
 from tests.support.framecode_record import Recording, Spec, record

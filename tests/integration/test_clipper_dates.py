@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from shared.clock import SystemClock
 from shared.messages.media import SegmentWritten
+from shared.runtime.clock import SystemClock
 from tests.support.clipper_desk import Desk, check, desk, frames, serving
 from tests.support.framecode_record import Recording, Spec, record
 from tests.support.nats import NatsServer

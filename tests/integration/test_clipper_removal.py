@@ -13,9 +13,9 @@ from nats.js import JetStreamContext
 
 from services.clipper.app import build
 from services.clipper.removal import Removal
-from shared.clock import SystemClock
-from shared.kv import Bucket
+from shared.broker.kv import Bucket
 from shared.messages.clips import ClipCreate, ClipDelete, ClipRecord, Selection, VodState
+from shared.runtime.clock import SystemClock
 from shared.store.local import LocalStore
 from tests.support.nats import NatsServer
 from tests.support.recordings import connected, until

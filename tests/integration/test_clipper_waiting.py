@@ -14,15 +14,15 @@ from typing import Any
 import pytest
 
 from services.clipper import cutter, leftovers, source, work
-from shared import middleware
-from shared.clock import SystemClock
-from shared.kv import Bucket
+from shared.broker import middleware
+from shared.broker.kv import Bucket
+from shared.broker.streams import SEGMENTS
+from shared.broker.subjects import segments_subject
 from shared.messages.clips import ClipCancel, ClipRecord
 from shared.messages.jobs import RecordingRecord
 from shared.messages.live import JobState, JobStateChanged
-from shared.service import make_service
-from shared.streams import SEGMENTS
-from shared.subjects import segments_subject
+from shared.runtime.clock import SystemClock
+from shared.runtime.service import make_service
 from tests.support.archive import SetClock, parts, running_archiver
 from tests.support.clipper_desk import ACCOUNT, RATE, Desk, check, desk, frames, serving
 from tests.support.framecode import AUDIO_RATE, play

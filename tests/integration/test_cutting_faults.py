@@ -12,8 +12,7 @@ from threading import Event
 
 import pytest
 
-from shared.errors import Permanent
-from shared.media.cutting import (
+from services.clipper.cutting import (
     ClipFaulty,
     CutError,
     CutPlan,
@@ -25,6 +24,7 @@ from shared.media.cutting import (
     plan_cut,
     verify_clip,
 )
+from shared.errors import Permanent
 from tests.support.framecode import play
 from tests.support.framecode_record import Recording, Spec, record
 

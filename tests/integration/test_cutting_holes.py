@@ -10,8 +10,8 @@ import av
 import numpy as np
 import pytest
 
-from shared.media.cutting import CutResult, CutSource, EmptyCut, Run, cut_exact, cut_fast, plan_cut, verify_clip
-from shared.media.cutting.plan import Missing
+from services.clipper.cutting import CutResult, CutSource, EmptyCut, Run, cut_exact, cut_fast, plan_cut, verify_clip
+from services.clipper.cutting.plan import Missing
 from tests.support.framecode import AUDIO_RATE, Sound, beep_starts, play, read_number
 from tests.support.framecode_record import Recording, Spec, record
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import pytest
 
-from shared.media.cutting import (
+from services.clipper.cutting import (
     CutError,
     CutResult,
     CutSource,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.media.cutting import cut_exact, cut_fast, plan_cut, verify_clip
-from shared.media.cutting.layout import read_layout
+from services.clipper.cutting import cut_exact, cut_fast, plan_cut, verify_clip
+from services.clipper.cutting.layout import read_layout
 from tests.support.framecode import AUDIO_RATE, Sound, beep_starts, payloads, play
 from tests.support.framecode_record import Recording, Spec, play_recording, record
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from shared.media.cutting import CutSource, Run, cut_exact, plan_cut, verify_clip
-from shared.media.cutting.plan import POINT_TOLERANCE
+from services.clipper.cutting import CutSource, Run, cut_exact, plan_cut, verify_clip
+from services.clipper.cutting.plan import POINT_TOLERANCE
 from shared.media.mp4.fragments import read_fragments
 from tests.support.framecode import AUDIO_RATE, Sound, play
 from tests.support.framecode_record import Recording, Spec, record

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from services.clipper.cutting import CutSource, Run, Segment, cut_exact, plan_cut, verify_clip
 from services.ingester.recorder.model import SegmentInfo
-from shared.media.cutting import CutSource, Run, Segment, cut_exact, plan_cut, verify_clip
 from tests.support.framecode import AUDIO_RATE, HEIGHT, WIDTH, beep_starts, beeps, ffmpeg, paint, play
 from tests.support.media_recording import Recorded, pieces
 

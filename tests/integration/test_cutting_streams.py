@@ -12,12 +12,12 @@ from typing import Literal
 import av
 import pytest
 
+from services.clipper.cutting import EmptyCut, cut_exact, plan_cut, verify_clip
+from services.clipper.cutting.decode import decode_rows
+from services.clipper.cutting.samples import SampleReader
 from shared.media.bitstream.nal import sei_type, split_sample
-from shared.media.cutting import EmptyCut, cut_exact, plan_cut, verify_clip
-from shared.media.cutting.decode import decode_rows
-from shared.media.cutting.samples import SampleReader
+from shared.media.bitstream.params import nal_type, set_types
 from shared.media.mp4.init import parse_init
-from shared.media.mp4.params import nal_type, set_types
 from tests.support.framecode import payloads, play
 from tests.support.framecode_record import Spec, play_recording, record
 

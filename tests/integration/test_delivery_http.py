@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from services.gateway.delivery.tokens import make_token, redact_path
-from shared.secrets import Vault
+from shared.security.secrets import Vault
 from tests.support.archive import put_media
 from tests.support.hls_check import read_media
 from tests.support.hls_server import HlsServer, hls_server

@@ -14,7 +14,7 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 
 from services.cli.datadir import RunFile, read_run_file
-from shared.streams import DEADLETTERS
+from shared.broker.streams import DEADLETTERS
 from tests.support.disk import MIB, small_disk
 from tests.support.recordings import connected, until
 from tests.support.waiting import wait_until

@@ -23,15 +23,15 @@ from pydantic import TypeAdapter
 from services.exporter import library
 from services.exporter.app import build
 from services.exporter.destination import Seen
-from shared import middleware
+from shared.broker import middleware
+from shared.broker.kv import Bucket
 from shared.errors import NotYet
-from shared.kv import Bucket
 from shared.messages.clips import Accuracy
 from shared.messages.exports import ExportDeliver, ExportDelivered, ExportFailed, ExportRecord, LibraryDelete
-from shared.reserve import Reserve
-from shared.settings import Settings
+from shared.runtime.settings import Settings
 from shared.store import open_store
 from shared.store.library import FolderLibrary
+from shared.store.reserve import Reserve
 from tests.support.disk import small_disk
 from tests.support.nats import NatsServer
 from tests.support.recordings import connected, until

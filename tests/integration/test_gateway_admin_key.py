@@ -13,9 +13,9 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from shared.kv import Bucket
+from shared.broker.kv import Bucket
 from shared.messages.jobs import ApiKeyRecord
-from shared.settings import Settings
+from shared.runtime.settings import Settings
 from tests.support.api_gateway import Gateway, gateway
 from tests.support.nats import NatsServer, nats_server
 from tests.support.recordings import until

@@ -11,10 +11,10 @@ import pytest
 
 from services.gateway.domain.restreams.parts import TARGET_PURPOSE, restream_id
 from services.gateway.identity.cdn_accounts import CdnAccounts, Refused, UsedRandom, signature
+from shared.broker.kv import Bucket
 from shared.errors import Unavailable
-from shared.kv import Bucket
 from shared.messages.restreams import FLICKS, RestreamRecord
-from shared.webhooks import open_url
+from shared.security.webhooks import open_url
 from tests.support.archive import SetClock
 from tests.support.cdn_customer import Customer, a_start, customer_of
 from tests.support.nats import NatsServer

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from shared.messages.restreams import FLICKS
-from shared.webhooks import open_url
+from shared.security.webhooks import open_url
 from tests.support.cdn_customer import Customer, a_start, customer_of
 from tests.support.nats import NatsServer
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from shared.kv import Bucket
+from shared.broker.kv import Bucket
+from shared.broker.subjects import channel_of, subject_of
 from shared.messages.base import Message
 from shared.messages.clips import ClipDelete, ClipRecord
 from shared.messages.exports import LibraryDelete
 from shared.messages.jobs import IngestKey
 from shared.messages.media import RecordingDelete
-from shared.secrets import hash_token
-from shared.subjects import channel_of, subject_of
+from shared.security.secrets import hash_token
 from tests.support.api_gateway import Gateway, gateway
 from tests.support.nats import NatsServer
 

@@ -10,12 +10,12 @@ from urllib.parse import urlsplit
 import pytest
 import structlog
 
-from shared.kv import Bucket
+from shared.broker.kv import Bucket
+from shared.broker.streams import EVENTS, SCHEDULES
+from shared.broker.subjects import schedule_subject, subject_of
 from shared.messages.jobs import PublisherStatus, SessionRecord, status_key
 from shared.messages.live import JobStateChanged, LiveFinish
-from shared.settings import Settings
-from shared.streams import EVENTS, SCHEDULES
-from shared.subjects import schedule_subject, subject_of
+from shared.runtime.settings import Settings
 from tests.support.api_gateway import Gateway, gateway, until
 from tests.support.nats import NatsServer
 from tests.support.shared_bus import new_id

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from shared.kv import Bucket
+from shared.broker.kv import Bucket
 from shared.messages.notifications import Attempt, DeliveryRecord
 from tests.support.api_gateway import Gateway, gateway
 from tests.support.nats import NatsServer

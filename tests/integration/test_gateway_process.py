@@ -14,10 +14,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from shared.broker.subjects import channel_of, subject_of
 from shared.messages.base import Message
 from shared.messages.live import LiveFinish, SessionEnded, SessionStarted
-from shared.settings import Settings
-from shared.subjects import channel_of, subject_of
+from shared.runtime.settings import Settings
 from tests.support.api_gateway import connected, gateway, until
 from tests.support.nats import NatsServer
 from tests.support.shared_bus import in_queue

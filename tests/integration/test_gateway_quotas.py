@@ -10,9 +10,9 @@ import pytest
 
 from services.gateway.domain import quotas
 from services.gateway.identity import cdn_accounts as accounts
-from shared.clock import SystemClock
-from shared.kv import Bucket
-from shared.streams import commands_of
+from shared.broker.kv import Bucket
+from shared.broker.streams import commands_of
+from shared.runtime.clock import SystemClock
 from tests.support.api_gateway import Gateway, gateway, until
 from tests.support.cdn_customer import Customer, a_start, customer_of
 from tests.support.nats import NatsServer

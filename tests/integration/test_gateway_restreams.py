@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from shared.kv import Bucket
+from shared.broker.kv import Bucket
+from shared.broker.streams import commands_of
 from shared.messages.credentials import CREDENTIAL_PURPOSE, CredentialRecord
 from shared.messages.restreams import (
     FLICKS,
@@ -17,8 +18,7 @@ from shared.messages.restreams import (
     RestreamRecord,
     TargetStatus,
 )
-from shared.streams import commands_of
-from shared.webhooks import open_url
+from shared.security.webhooks import open_url
 from tests.support.api_gateway import Gateway, gateway
 from tests.support.nats import NatsServer
 

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from shared.broker.streams import commands_of
 from shared.messages.clips import ClipCancel, ClipCreate, Gap
 from shared.messages.live import LiveFinish
-from shared.streams import commands_of
-from shared.webhooks import open_url
+from shared.security.webhooks import open_url
 from tests.support.api_gateway import Gateway, gateway
 from tests.support.nats import NatsServer
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from shared.kv import Bucket
+from shared.broker.kv import Bucket
+from shared.broker.streams import commands_of
 from shared.messages.notifications import Attempt, DeliveryRecord, NotificationReplay, WebhookEndpoint
-from shared.streams import commands_of
-from shared.webhooks import VAULT_PURPOSE, account_secret
+from shared.security.webhooks import VAULT_PURPOSE, account_secret
 from tests.support.api_gateway import Gateway, gateway
 from tests.support.nats import NatsServer
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from services.ingester.leases import Lease
-from shared.kv import Bucket
+from shared.broker.kv import Bucket
 from shared.srt.caller import CallOptions, SrtCaller
 from shared.srt.constants import Reject
 from shared.srt.errors import SrtRefused

@@ -8,11 +8,11 @@ import structlog
 
 from services.ingester.access import UNKNOWN, Access
 from services.ingester.refusals import PublishRefused
-from shared.clock import SystemClock
-from shared.kv import Bucket, Stored
+from shared.broker.kv import Bucket, Stored
+from shared.broker.mirror import Mirror
 from shared.messages.jobs import IngestKey, JobRecord
-from shared.mirror import Mirror
-from shared.secrets import Vault, hash_token
+from shared.runtime.clock import SystemClock
+from shared.security.secrets import Vault, hash_token
 from tests.support.nats import NatsServer
 from tests.support.recordings import connected, until
 from tests.support.shared_bus import new_id

@@ -19,13 +19,13 @@ from services.exporter.stored import StoreShelf
 from services.gateway.native.library import routes as library_api
 from services.restreamer.model import SourceError
 from services.restreamer.sources.access import Gone, Limits
-from shared import middleware
-from shared.clock import SystemClock
-from shared.kv import Bucket
+from shared.broker import middleware
+from shared.broker.kv import Bucket
 from shared.messages.clips import Accuracy
 from shared.messages.exports import ExportDeliver, ExportRecord, LibraryDelete
-from shared.service import make_service
-from shared.settings import Settings
+from shared.runtime.clock import SystemClock
+from shared.runtime.service import make_service
+from shared.runtime.settings import Settings
 from shared.store import MediaStore, open_store
 from shared.store.library import LibraryFile, StoreLibrary
 from tests.support.api_gateway import gateway

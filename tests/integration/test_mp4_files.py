@@ -15,14 +15,14 @@ import av
 import numpy as np
 import pytest
 
+from services.clipper.movie.copying import Range, write_ranges
+from services.clipper.movie.movie import MovieTrack, write_movie
+from shared.media.bitstream.params import record_sets
 from shared.media.model import SampleTable
 from shared.media.mp4.boxes import Mp4Error, children, need
-from shared.media.mp4.copying import Range, write_ranges
 from shared.media.mp4.entries import codec_record
 from shared.media.mp4.fragments import FragmentWriter, Sample, read_fragments
 from shared.media.mp4.init import build_init, parse_init, video_config
-from shared.media.mp4.movie import MovieTrack, write_movie
-from shared.media.mp4.params import record_sets
 from tests.support import media_streams as media
 
 KINDS = [("h264", "aac", "flv"), ("h264-b", "aac", "flv"), ("hevc", "aac", "mp4"), ("h264", "opus", "mp4")]
@@ -204,9 +204,9 @@ def test_ranges_make_the_same_bytes_and_hash_however_the_disk_takes_them(
         return write(fd, data)
 
     if way == "flag refused":
-        monkeypatch.setattr("shared.media.mp4.copying.fcntl.fcntl", no_flag)
+        monkeypatch.setattr("services.clipper.movie.copying.fcntl.fcntl", no_flag)
     elif way == "write refused":
-        monkeypatch.setattr("shared.media.mp4.copying.os.write", no_write)
+        monkeypatch.setattr("services.clipper.movie.copying.os.write", no_write)
     told: list[int] = []
     with (tmp_path / "out").open("wb") as file:
         digest = write_ranges(file.fileno(), head, ranges, told.append, block=8192)

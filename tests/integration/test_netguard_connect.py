@@ -16,10 +16,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from shared.errors import DestinationFailed, Rejected
-from shared.netguard import AddressRefused, resolve_checked
-from shared.netguard.blocking import connect_now
-from shared.netguard.http import GuardedTransport, guarded_client, read_at_most
-from shared.netguard.resolve import Lookup
+from shared.security.netguard import AddressRefused, resolve_checked
+from shared.security.netguard.blocking import connect_now
+from shared.security.netguard.http import GuardedTransport, guarded_client, read_at_most
+from shared.security.netguard.resolve import Lookup
 from tests.support.webhook_receiver import Reply, webhook_receiver
 
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)

@@ -25,8 +25,8 @@ from shared.messages.restreams import (
     Target,
     TargetStatus,
 )
-from shared.secrets import Vault
-from shared.webhooks import seal_url
+from shared.security.secrets import Vault
+from shared.security.webhooks import seal_url
 from tests.support.nats import NatsServer
 from tests.support.restream_targets import free_port
 from tests.support.webhook_receiver import Reply, webhook_receiver

@@ -21,12 +21,12 @@ from services.notifier.receivers import Receiver as Told
 from services.notifier.retries import Policy
 from services.notifier.traffic import PER_RECEIVER
 from services.scheduler.app import build as build_scheduler
+from shared.broker.streams import EVENTS
 from shared.messages.clips import Notification
 from shared.messages.live import SessionStarted
 from shared.messages.notifications import DeliveryRecord, LaneEntry, NotificationReplay
-from shared.secrets import Vault
-from shared.streams import EVENTS
-from shared.webhooks import account_secret, seal_url
+from shared.security.secrets import Vault
+from shared.security.webhooks import account_secret, seal_url
 from tests.support.nats import NatsServer
 from tests.support.webhook_receiver import Receiver, Reply, webhook_receiver
 from tests.support.webhook_stack import KEY, QUICK, Desk, desk, eventually, running, settings_for

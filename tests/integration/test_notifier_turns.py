@@ -16,16 +16,16 @@ import pytest
 
 from services.notifier.app import build
 from services.notifier.events import tell_of
-from shared import bus
-from shared import provision as provision_module
+from shared.broker import bus
+from shared.broker import provision as provision_module
+from shared.broker.provision import provision, provision_url
+from shared.broker.streams import EVENTS, STREAMS
+from shared.broker.subjects import subject_of
 from shared.errors import Unavailable
 from shared.messages.base import Message
 from shared.messages.clips import ClipStateChanged
 from shared.messages.notifications import NotificationTell
-from shared.provision import provision, provision_url
-from shared.service import Service
-from shared.streams import EVENTS, STREAMS
-from shared.subjects import subject_of
+from shared.runtime.service import Service
 from tests.support.nats import NatsServer, nats_server
 from tests.support.shared_bus import apply
 from tests.support.webhook_dying_child import PLACES

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from services.gateway.delivery.index.entries import Entry, entry_of
 from services.ingester.recorder.flv import FlvDemuxer
 from services.ingester.recorder.model import Frame
 from services.ingester.recorder.mpegts import TsDemuxer
 from services.ingester.recorder.recover import recover
 from shared.messages.media import IndexedSegment
-from shared.recording.entries import Entry, entry_of
 from tests.support import media_flv as flv
 from tests.support import media_streams as media
 from tests.support.media_recording import Recorded, pieces, undated

@@ -11,7 +11,7 @@ import pytest
 
 from services.ingester.recorder.loop import record
 from services.ingester.srt import SrtGrant, SrtLimits, SrtListener, SrtPublication
-from shared.clock import SystemClock
+from shared.runtime.clock import SystemClock
 from tests.support import media_streams as media
 from tests.support.media_recording import Recorded
 from tests.support.rtmp_encoder import publish

@@ -10,11 +10,11 @@ import numpy.typing as npt
 import pytest
 
 from services.gateway.delivery.codecs import codecs_of
-from shared.media.cutting.silence import silent_packet
 from shared.media.mp4.aac import read_aac
 from shared.media.mp4.entries import aac_config, codec_record
 from shared.media.mp4.fragments import FragmentWriter, Sample, read_fragments
 from shared.media.mp4.init import build_init, parse_init
+from shared.media.seams.silence import silent_packet
 from tests.support import media_streams as media
 from tests.support.media_recording import Recorded, pieces
 from tests.unit.test_mp4_aac import PROGRAMS

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from shared.batches import BATCH
-from shared.clock import SystemClock
+from services.gateway.delivery.index.entries import Entry
+from services.gateway.delivery.index.live import LiveIndex, Shelf
+from shared.broker.batches import BATCH
+from shared.broker.streams import SEGMENTS
+from shared.broker.subjects import segments_subject
 from shared.messages.clips import Selection
 from shared.messages.media import SegmentWritten
 from shared.recording import RecordingPart, load, load_range
-from shared.recording.entries import Entry
 from shared.recording.hours import hour_of
-from shared.recording.live import LiveIndex, Shelf
 from shared.recording.log import newest, read_log
-from shared.streams import SEGMENTS
-from shared.subjects import segments_subject
+from shared.runtime.clock import SystemClock
 from tests.support.archive import Archive, archive
 from tests.support.nats import NatsServer
 from tests.support.recordings import ACCOUNT, HOUR_START_MS, Session, new_event, publish, until

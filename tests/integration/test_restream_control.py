@@ -14,6 +14,8 @@ from nats.js.errors import NotFoundError
 from services.restreamer.decide import entered
 from services.restreamer.playout import Ended, Warned
 from services.restreamer.records import Records
+from shared.broker.streams import SCHEDULES
+from shared.broker.subjects import schedule_subject
 from shared.messages.jobs import JobRecord
 from shared.messages.restreams import (
     FLICKS,
@@ -24,8 +26,6 @@ from shared.messages.restreams import (
     RestreamStateChanged,
     StateNews,
 )
-from shared.streams import SCHEDULES
-from shared.subjects import schedule_subject
 from tests.support.nats import NatsServer, nats_server
 from tests.support.recordings import Session
 from tests.support.restream_desk import CLOCK, Desk, begun, called, desk, stage

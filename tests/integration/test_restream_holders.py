@@ -12,7 +12,7 @@ from services.restreamer.leases import Me
 from services.restreamer.places import mark
 from services.restreamer.playout import Ended, Warned
 from services.scheduler.app import build as scheduler
-from shared.kv import Stored
+from shared.broker.kv import Stored
 from shared.messages.restreams import (
     FLICKS,
     Place,

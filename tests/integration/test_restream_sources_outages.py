@@ -13,7 +13,7 @@ import pytest
 
 from services.restreamer.model import Media, Packet, SourceError
 from services.restreamer.sources import Access, Spool, open_media
-from shared.reserve import Reserve
+from shared.store.reserve import Reserve
 from tests.support.framecode_record import Spec, encode
 from tests.support.outages import BRIEF, HASTY, PATIENT, collect, comes_back, seen
 from tests.support.source_server import Mode, Server, source_server

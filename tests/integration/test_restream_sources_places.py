@@ -19,7 +19,7 @@ import pytest
 
 from services.restreamer.model import Media, SourceError
 from services.restreamer.sources import Access, PictureCache, open_media, open_picture
-from shared.kv import Bucket
+from shared.broker.kv import Bucket
 from shared.messages.clips import ClipCreate, ClipFile, ClipRecord, Selection
 from shared.messages.credentials import CREDENTIAL_PURPOSE, CredentialRecord, credential_id, credential_key
 from shared.store.s3 import S3Store

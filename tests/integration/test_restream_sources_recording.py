@@ -18,16 +18,16 @@ from services.archiver.records import Records
 from services.restreamer.model import FLICKS, Media, Packet, SourceError, Track
 from services.restreamer.sources import Access, Stopped, resolve_range
 from services.restreamer.sources import recordings as sources_recordings
-from shared.bus import Outbox
-from shared.clock import SystemClock
-from shared.kv import Bucket
+from shared.broker.bus import Outbox
+from shared.broker.kv import Bucket
+from shared.broker.streams import SEGMENTS
+from shared.broker.subjects import segments_subject
 from shared.messages.base import Message
 from shared.messages.jobs import HourSummary, SessionRecord
 from shared.messages.media import RecordingRebuild, SegmentWritten
 from shared.messages.restreams import Range
 from shared.recording.asking import Asking
-from shared.streams import SEGMENTS
-from shared.subjects import segments_subject
+from shared.runtime.clock import SystemClock
 from tests.support.clipper_desk import ACCOUNT, Desk
 from tests.support.framecode_record import Recording, Spec, record
 from tests.support.nats import NatsServer, nats_server

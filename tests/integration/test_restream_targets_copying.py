@@ -16,8 +16,8 @@ from services.restreamer.targets.rtmp.pack import RtmpPacker
 from services.restreamer.targets.srt.ts import PACKET, TsPacker
 from services.restreamer.targets.terms import Tracks
 from shared.media.bitstream.nal import join_sample, split_sample
+from shared.media.bitstream.params import nal_type, record_sets, set_types, split_annexb
 from shared.media.model import VideoCodec
-from shared.media.mp4.params import nal_type, record_sets, set_types, split_annexb
 from tests.support.framecode import ffmpeg, play
 from tests.support.playout_stage import Clip, Stage, item, make, spec
 from tests.support.restream_targets import free_port, is_live, settle, targets

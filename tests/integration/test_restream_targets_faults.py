@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from shared.clock import SystemClock
+from shared.runtime.clock import SystemClock
 from tests.support.media_streams import encode
 from tests.support.restream_targets import (
     SECRET,

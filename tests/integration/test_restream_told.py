@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from shared.messages.restreams import Callback
-from shared.webhooks import seal_url
+from shared.security.webhooks import seal_url
 from tests.support import framecode_record
 from tests.support.nats import nats_server
 from tests.support.restream_desk import Desk, desk

@@ -18,10 +18,10 @@ from services.restreamer.model import SourceError
 from services.restreamer.sources import Access
 from services.restreamer.sources.remote import resolved
 from shared.messages.restreams import Callback
-from shared.netguard.tls import trusting
-from shared.secrets import redact_url
-from shared.settings import Settings
-from shared.webhooks import seal_url
+from shared.runtime.settings import Settings
+from shared.security.netguard.tls import trusting
+from shared.security.secrets import redact_url
+from shared.security.webhooks import seal_url
 from tests.support.framecode_record import Spec, encode
 from tests.support.nats import nats_server
 from tests.support.restream_desk import desk

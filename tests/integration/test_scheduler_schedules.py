@@ -18,17 +18,17 @@ from nats.js.errors import NotFoundError
 from services.scheduler.app import build
 from services.scheduler.sweep import ACCOUNT, NAME
 from services.scheduler.timers import length_name, reconnect_name
-from shared.bus import Outbox
-from shared.kv import Bucket
+from shared.broker.bus import Outbox
+from shared.broker.kv import Bucket
+from shared.broker.provision import provision_url
+from shared.broker.streams import DEADLETTERS, SCHEDULES, commands_of
+from shared.broker.subjects import schedule_subject
 from shared.messages.jobs import JobRecord
 from shared.messages.live import JobState, JobStateChanged, LiveFinish, SessionEnded, SessionStarted
 from shared.messages.media import RecordingsSweep
 from shared.messages.notifications import NotificationSend
 from shared.messages.schedules import EventTimers
-from shared.provision import provision_url
-from shared.service import make_service
-from shared.streams import DEADLETTERS, SCHEDULES, commands_of
-from shared.subjects import schedule_subject
+from shared.runtime.service import make_service
 from tests.support.nats import NatsServer, nats_server
 from tests.support.webhook_stack import Desk, desk, eventually, process, running, settings_for
 

@@ -16,13 +16,13 @@ import pytest
 
 from services.gateway.app import build as gateway
 from services.scheduler.app import build as scheduler
-from shared.kv import Bucket
+from shared.broker.kv import Bucket
 from shared.media.mp4.fragments import read_fragments
 from shared.media.timeline import Timeline
 from shared.messages.jobs import JobRecord
 from shared.messages.live import LiveFinish
 from shared.messages.media import SegmentWritten
-from shared.settings import TakeUp
+from shared.runtime.settings import TakeUp
 from tests.support.cut_line import CutLine
 from tests.support.media_streams import encode
 from tests.support.nats import NatsServer, nats_server

@@ -17,8 +17,8 @@ from services.ingester import holders as holders_module
 from services.ingester import leases as leases_module
 from services.ingester.holders import Holders
 from services.ingester.leases import Lease, Leases
+from shared.broker.kv import Bucket, Conflict, Stored
 from shared.errors import Rejected, Unavailable
-from shared.kv import Bucket, Conflict, Stored
 from tests.support.nats import NatsServer
 from tests.support.recordings import connected, until
 from tests.support.shared_bus import new_id

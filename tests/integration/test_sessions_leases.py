@@ -17,12 +17,12 @@ from services.ingester.feed import Feed
 from services.ingester.leases import Lease, Leases
 from services.ingester.recorder.model import SegmentInfo
 from services.ingester.sessions import Sessions
+from shared.broker.kv import Bucket
 from shared.errors import Rejected
-from shared.kv import Bucket
 from shared.messages.base import Message
 from shared.messages.jobs import JobRecord
 from shared.messages.media import SegmentWritten
-from shared.settings import Settings
+from shared.runtime.settings import Settings
 from shared.store import MediaStore, open_store
 from shared.store.local import LocalStore
 from tests.support.media_recording import SteppedClock

@@ -12,15 +12,15 @@ from uuid import uuid4
 import pytest
 
 from services.gateway.identity import keys_cli
+from shared.broker.kv import Bucket
+from shared.broker.mirror import Mirror
+from shared.broker.permissions import SERVICES
+from shared.broker.provision import provision_url
+from shared.broker.streams import BUCKETS, STREAMS
 from shared.errors import Unavailable
-from shared.kv import Bucket
 from shared.messages.jobs import IngestKey
-from shared.mirror import Mirror
-from shared.permissions import SERVICES
-from shared.provision import provision_url
-from shared.service import Service, make_service, readiness
-from shared.settings import Settings
-from shared.streams import BUCKETS, STREAMS
+from shared.runtime.service import Service, make_service, readiness
+from shared.runtime.settings import Settings
 from tests.support.cluster import PASSWORD, Cluster, cluster
 from tests.support.recordings import until
 from tests.support.shared_bus import SECRET, free_port, running

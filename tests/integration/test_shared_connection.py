@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from nats.aio.client import Client
 
-from shared import connection
+from shared.broker import connection
+from shared.broker.provision import consumer_config, provision_url
+from shared.broker.streams import consumer
 from shared.messages.base import Message
 from shared.messages.live import JobStateChanged
-from shared.provision import consumer_config, provision_url
-from shared.service import Service
-from shared.settings import Settings
-from shared.streams import consumer
+from shared.runtime.service import Service
+from shared.runtime.settings import Settings
 from tests.support.nats import NatsServer, nats_server
 from tests.support.recordings import until
 from tests.support.shared_bus import SECRET, new_id, send, served, settings_for

@@ -13,9 +13,9 @@ import pytest
 from nats.js import JetStreamContext
 from nats.js.api import KeyValueConfig
 
+from shared.broker.following import Following
+from shared.broker.kv import Bucket, Change
 from shared.errors import Unavailable
-from shared.following import Following
-from shared.kv import Bucket, Change
 from shared.messages.base import Record
 from tests.support.nats import NatsServer, nats_server
 from tests.support.recordings import connected, until
@@ -205,7 +205,7 @@ async def test_what_breaks_half_way_is_read_again(desk: Desk) -> None:
 
 
 async def test_it_keeps_up_by_itself_and_through_a_fault(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared.following.REFRESH_S", 0.02)
+    monkeypatch.setattr("shared.broker.following.REFRESH_S", 0.02)
     for number in range(3):
         await desk.write(f"a.{number}", "text")
     desk.words.faults = [Unavailable("gone")]

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from nats.js import JetStreamContext
 
+from shared.broker.kv import Bucket, Conflict, Stored
+from shared.broker.mirror import Mirror
 from shared.errors import Unavailable
-from shared.kv import Bucket, Conflict, Stored
 from shared.messages.jobs import EventClock, IngestKey
-from shared.mirror import Mirror
 from tests.support.nats import NatsServer, nats_server
 from tests.support.recordings import connected, until
 from tests.support.shared_bus import new_id

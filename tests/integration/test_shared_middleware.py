@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 import structlog
 
-from shared import middleware, streams
+from shared.broker import middleware, streams
+from shared.broker.middleware import backoff
+from shared.broker.provision import provision
 from shared.errors import NotYet, Permanent, Unavailable
 from shared.messages.clips import ClipRefine
-from shared.middleware import backoff
-from shared.provision import provision
-from shared.service import Service, make_service, readiness
+from shared.runtime.service import Service, make_service, readiness
 from tests.support.nats import NatsServer, nats_server
 from tests.support.recordings import connected, until
 from tests.support.shared_bus import apply, child, hasten, idle, letter, refine, running, settings_for, turn_info

@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
-from shared.kv import Bucket
+from shared.broker.kv import Bucket
+from shared.broker.mirror import Mirror
 from shared.messages.jobs import IngestKey
-from shared.mirror import Mirror
-from shared.service import make_service
-from shared.settings import Settings
+from shared.runtime.service import make_service
+from shared.runtime.settings import Settings
 from tests.support.nats import nats_server
 from tests.support.recordings import connected
 

@@ -11,14 +11,14 @@ from nats.js import JetStreamContext
 from nats.js.api import KeyValueConfig, RetentionPolicy, StreamConfig
 from nats.js.errors import APIError, NotFoundError
 
-from shared import provision as provision_module
+from shared.broker import provision as provision_module
+from shared.broker.provision import consumer_config, provision, provision_url, stream_config
+from shared.broker.streams import BUCKETS, CONSUMERS, OLD_COMMANDS, STREAMS, commands_of
+from shared.broker.subjects import CHANNELS
 from shared.errors import Unavailable
 from shared.messages.clips import ClipRefine
-from shared.provision import consumer_config, provision, provision_url, stream_config
-from shared.service import make_service
-from shared.settings import Settings
-from shared.streams import BUCKETS, CONSUMERS, OLD_COMMANDS, STREAMS, commands_of
-from shared.subjects import CHANNELS
+from shared.runtime.service import make_service
+from shared.runtime.settings import Settings
 from tests.support.nats import nats_server
 from tests.support.recordings import connected
 

@@ -12,13 +12,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from shared.clock import BrokerClock, SystemClock
+from shared.broker.permissions import SERVICES
+from shared.broker.provision import provision
+from shared.broker.streams import DEADLETTERS, commands_of
 from shared.errors import Unavailable
 from shared.messages.live import LiveFinish
-from shared.permissions import SERVICES
-from shared.provision import provision
-from shared.service import make_service, readiness
-from shared.streams import DEADLETTERS, commands_of
+from shared.runtime.clock import BrokerClock, SystemClock
+from shared.runtime.service import make_service, readiness
 from tests.support.nats import NatsServer, nats_server
 from tests.support.recordings import connected, until
 from tests.support.shared_bus import free_port, new_id, running, settings_for

@@ -13,12 +13,12 @@ import httpx
 import pytest
 from nats.js.errors import NotFoundError
 
-from shared import bus
+from shared.broker import bus
+from shared.broker.streams import SCHEDULES, commands_of
 from shared.errors import Unavailable
 from shared.messages.clips import ClipCancel, ClipRefine
 from shared.messages.schedules import Due
-from shared.service import Service, make_service
-from shared.streams import SCHEDULES, commands_of
+from shared.runtime.service import Service, make_service
 from tests.support.nats import NatsServer, nats_server
 from tests.support.recordings import connected, until
 from tests.support.shared_bus import child, free_port, idle, is_done, new_id, refine, running, settings_for

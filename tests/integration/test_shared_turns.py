@@ -15,10 +15,10 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.errors import NoStreamResponseError
 
-from shared import bus, middleware, streams, turns
+from shared.broker import bus, middleware, streams, turns
 from shared.errors import NotYet
 from shared.messages.clips import ClipRefine
-from shared.service import Service, make_service
+from shared.runtime.service import Service, make_service
 from tests.support.nats import NatsServer, nats_server
 from tests.support.recordings import connected, until
 from tests.support.shared_bus import (

@@ -16,7 +16,7 @@ from structlog.testing import capture_logs
 
 from services.ingester.refusals import later
 from services.ingester.srt import SrtError, SrtGrant, SrtLimits, SrtListener, SrtPublication, SrtRequest
-from shared.clock import SystemClock
+from shared.runtime.clock import SystemClock
 from shared.srt.caller import CallOptions, SrtCaller
 from shared.srt.constants import Reject
 from shared.srt.errors import SrtRefused

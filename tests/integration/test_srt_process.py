@@ -11,7 +11,7 @@ PRELUDE = """
 import os, sys, threading
 from datetime import timedelta
 from services.ingester.srt import SrtGrant, SrtLimits, SrtError, SrtListener, SrtUnavailable
-from shared.clock import SystemClock
+from shared.runtime.clock import SystemClock
 from shared.srt import library
 from shared.srt.caller import CallOptions, SrtCaller
 started = threading.Event()

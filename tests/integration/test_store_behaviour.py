@@ -15,7 +15,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from shared.errors import Permanent, Unavailable
-from shared.settings import Settings
+from shared.runtime.settings import Settings
 from shared.store import MediaStore, ObjectInfo, open_store
 from shared.store.base import ObjectMissing
 from shared.store.local import LocalStore

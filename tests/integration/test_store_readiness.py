@@ -14,7 +14,7 @@ import boto3
 import httpx
 import pytest
 
-from shared.service import Service, make_service, readiness
+from shared.runtime.service import Service, make_service, readiness
 from shared.store import open_store
 from shared.store.watch import READERS, WRITERS, StoreWatch
 from tests.support.nats import NatsServer
@@ -122,14 +122,20 @@ def test_provisioning_makes_the_bucket(nats: NatsServer, endpoint: str, tmp_path
     }  # fmt: skip
     for made in (1, 0):
         done = subprocess.run(
-            [sys.executable, "-m", "shared.provision"], env=environment, capture_output=True, text=True, timeout=60,
+            [sys.executable, "-m", "shared.broker.provision"], env=environment, capture_output=True, text=True,
+            timeout=60,
             check=True,
         )  # fmt: skip
         assert done.stderr.count("provision.bucket.made") == made
     boto3.client("s3", endpoint_url=endpoint).head_bucket(Bucket=name)
     nobody = environment | {"REELAY_S3_ENDPOINT": f"http://127.0.0.1:{free_port()}"}
     done = subprocess.run(
-        [sys.executable, "-m", "shared.provision"], env=nobody, capture_output=True, text=True, timeout=90, check=True
+        [sys.executable, "-m", "shared.broker.provision"],
+        env=nobody,
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=True,
     )
     assert "provision.bucket.failed" in done.stderr
     assert "nothing answers at its endpoint" in done.stderr

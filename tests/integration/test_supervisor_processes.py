@@ -14,7 +14,7 @@ import structlog
 from services.cli.backoff import RestartDelay
 from services.cli.datadir import RunProcess
 from services.cli.supervisor import Program, Supervisor
-from shared.clock import SystemClock
+from shared.runtime.clock import SystemClock
 from tests.support.small_stack import small_program
 from tests.support.waiting import is_running, wait_until
 

@@ -16,13 +16,13 @@ from nats.js import JetStreamContext
 
 from services.gateway.app import Gateway as Parts
 from services.gateway.app import make_gateway, serve, web_of
-from shared.clock import SystemClock
-from shared.kv import Bucket
+from shared.broker.kv import Bucket
 from shared.messages.clips import ClipCreate, ClipFile, ClipRecord
 from shared.messages.jobs import EventClock, clock_key
 from shared.messages.live import SessionEnded, SessionStarted
-from shared.service import Service, make_service
-from shared.settings import Settings
+from shared.runtime.clock import SystemClock
+from shared.runtime.service import Service, make_service
+from shared.runtime.settings import Settings
 from tests.support.nats import NatsServer
 
 

@@ -21,21 +21,21 @@ from services.archiver.compaction import Compactor
 from services.archiver.records import Records
 from services.archiver.retention import Retention
 from services.archiver.sweep import Sweeper
-from shared.clock import SystemClock
-from shared.kv import Bucket
+from services.gateway.delivery.index.live import LiveIndex, Shelf
+from shared.broker.kv import Bucket
+from shared.broker.streams import SEGMENTS
+from shared.broker.subjects import segments_subject
 from shared.media.mp4.fragments import FragmentWriter, Sample
 from shared.media.segment_head import SegmentHead, build_head
 from shared.messages.jobs import JobRecord, RecordingRecord, SessionRecord
 from shared.messages.live import JobState
 from shared.messages.media import IndexedSegment, SegmentWritten
 from shared.recording.hours import HOUR_MS, load_hour
-from shared.recording.live import LiveIndex, Shelf
-from shared.service import Service, make_service
-from shared.settings import Settings
+from shared.runtime.clock import SystemClock
+from shared.runtime.service import Service, make_service
+from shared.runtime.settings import Settings
 from shared.store import MediaStore, ObjectInfo
 from shared.store.local import LocalStore
-from shared.streams import SEGMENTS
-from shared.subjects import segments_subject
 from tests.support.recordings import ACCOUNT, HOUR_START_MS, Session, publish
 from tests.support.webhook_stack import running
 

@@ -14,9 +14,9 @@ from nats.js.errors import NotFoundError
 
 from services.gateway.domain.restreams.parts import restream_id
 from services.gateway.identity.cdn_accounts import signature
-from shared.kv import Bucket
+from shared.broker.kv import Bucket
+from shared.broker.streams import commands_of
 from shared.messages.restreams import RestreamCommand, RestreamRecord
-from shared.streams import commands_of
 from tests.support.api_gateway import Gateway, gateway
 from tests.support.nats import NatsServer
 

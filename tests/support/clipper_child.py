@@ -11,7 +11,7 @@ from typing import Any
 
 from services.clipper import cutter, work
 from services.clipper.app import build
-from shared.service import main
+from shared.runtime.service import main
 from tests.support.shared_bus import hasten
 
 

@@ -18,14 +18,14 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from services.clipper import app as clipper
 from services.exporter import app as exporter
 from services.scheduler import app as scheduler
-from shared.clock import SystemClock
-from shared.kv import Bucket
+from shared.broker.kv import Bucket
 from shared.media.mp4.fragments import read_fragments
 from shared.messages.clips import ClipCreate, ClipFile, ClipRecord, Selection
 from shared.messages.jobs import JobRecord, SessionRecord
 from shared.messages.live import JobState
 from shared.messages.media import SegmentWritten
-from shared.settings import Settings
+from shared.runtime.clock import SystemClock
+from shared.runtime.settings import Settings
 from shared.store.local import LocalStore
 from tests.support.framecode import play
 from tests.support.framecode_record import Recording

@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from services.exporter.app import build
-from shared.service import main
+from shared.runtime.service import main
 from tests.support.shared_bus import hasten
 
 

@@ -5,7 +5,7 @@ Source: ITU-T H.264, 7.3 (I_PCM, 7.3.5).
 
 from __future__ import annotations
 
-from shared.media.bitstream.bits import BitWriter, escape
+from shared.media.bitstream.bit_writer import BitWriter, escape
 from tests.support.ts_mux import LEAD, Coded
 
 MACROBLOCKS = 2

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import av
 
-from shared.media.cutting import CutSource, Run, Segment
+from services.clipper.cutting import CutSource, Run, Segment
 from shared.media.model import TrackConfig
 from shared.media.mp4.fragments import FragmentWriter, Sample
 from shared.media.mp4.init import aac_config, build_init, opus_config, video_config

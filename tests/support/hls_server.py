@@ -18,12 +18,12 @@ from services.gateway.http import problems
 from services.gateway.http.headers import Headers
 from services.gateway.http.server import listen, serving
 from services.gateway.identity.keys import Keys as ApiKeys
-from shared.clock import SystemClock
-from shared.kv import Bucket
+from shared.broker.kv import Bucket
 from shared.messages.jobs import ApiKeyRecord, JobRecord
 from shared.messages.live import JobState
-from shared.secrets import Vault
-from shared.settings import Settings
+from shared.runtime.clock import SystemClock
+from shared.runtime.settings import Settings
+from shared.security.secrets import Vault
 from shared.store import MediaStore
 from shared.store.local import LocalStore
 from tests.support.recordings import ACCOUNT, connected

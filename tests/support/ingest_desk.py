@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from shared.kv import Bucket
+from shared.broker.kv import Bucket
 from shared.messages.jobs import PublisherStatus, status_prefix
 from shared.messages.live import JobState, SessionWarned
 from tests.support.clipper_desk import read_all

@@ -1,8 +1,8 @@
 """An ingester that takes itself to be on another machine: `python -m tests.support.ingester_elsewhere`."""
 
 from services.ingester.app import build
-from shared import lease
-from shared.service import main
+from shared.runtime import lease
+from shared.runtime.service import main
 
 if __name__ == "__main__":
     lease.machine = lambda: "another machine"

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from shared.provision import provision_url
+from shared.broker.provision import provision_url
 
 
 @dataclass

@@ -25,8 +25,8 @@ from services.restreamer.playout.player import Settings
 from services.restreamer.sources.file_media import FileMedia
 from services.restreamer.sources.files import LocalFile
 from services.restreamer.sources.sniff import Container, sniff
-from shared.clock import SystemClock
 from shared.messages.restreams import Item, Range, RestreamSpec, Source, Target, TargetStatus, Watermark
+from shared.runtime.clock import SystemClock
 from tests.support.framecode import AUDIO_RATE, HEIGHT, WIDTH, Sound, beeps, ffmpeg, paint, read_number
 from tests.support.sources import ready
 from tests.support.waiting import wait_until as until

@@ -25,16 +25,16 @@ from services.ingester.rtmp.codecs import CodecWatch
 from services.ingester.rtmp.metadata import read_data, sanitise
 from services.ingester.rtmp.runs import FlvRuns
 from services.ingester.srt.gate import plain, wish
+from services.ingester.srt.streamid import parse
 from shared.media.bitstream.look import read_look
+from shared.media.bitstream.params import build_avcc, build_hvcc, read_sps, record_sets, set_id, split_annexb
 from shared.media.mp4.aac import frame_program, read_aac, silence, with_sbr
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.mp4.entries import aac_config, opus_config, video_config
-from shared.media.mp4.params import build_avcc, build_hvcc, read_sps, record_sets, set_id, split_annexb
 from shared.rtmp.amf import decode, encode
 from shared.rtmp.chunks import AGGREGATE, AUDIO, COMMAND_AMF0, DATA_AMF0, VIDEO, ChunkLimits, ChunkParser, Message
 from shared.rtmp.commands import read_command
 from shared.rtmp.errors import LimitExceeded, ProtocolError
-from shared.srt.streamid import parse
 from tests.support import media_flv as flv
 from tests.support import media_streams as media
 from tests.support.media_recording import Recorded, pieces

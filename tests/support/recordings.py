@@ -14,11 +14,11 @@ from uuid import uuid4
 import nats as nats_py
 from nats.js import JetStreamContext
 
-from shared.bus import headers_of
-from shared.clock import SystemClock
+from shared.broker.bus import headers_of
+from shared.broker.streams import SEGMENTS
+from shared.broker.subjects import subject_of
 from shared.messages.media import SegmentWritten
-from shared.streams import SEGMENTS
-from shared.subjects import subject_of
+from shared.runtime.clock import SystemClock
 
 ACCOUNT = "acme"
 # 2023-11-14T22:00:00Z: the start of an hour.

@@ -16,8 +16,8 @@ from nats.js import JetStreamContext
 from services.restreamer.app import build
 from services.restreamer.model import TargetSpec, Track
 from services.restreamer.playout import FileStarted, Playout, Report, Reporter, Snapshot, Started
-from shared.clock import SystemClock
-from shared.kv import Bucket
+from shared.broker.kv import Bucket
+from shared.broker.streams import EVENTS
 from shared.messages.jobs import JobRecord
 from shared.messages.restreams import (
     FLICKS,
@@ -34,10 +34,10 @@ from shared.messages.restreams import (
     TargetStatus,
     Verb,
 )
-from shared.secrets import Vault
-from shared.service import Service
-from shared.streams import EVENTS
-from shared.webhooks import seal_url
+from shared.runtime.clock import SystemClock
+from shared.runtime.service import Service
+from shared.security.secrets import Vault
+from shared.security.webhooks import seal_url
 from tests.support.clipper_desk import read_all
 from tests.support.nats import NatsServer
 from tests.support.shared_bus import SECRET, in_queue, new_id, send, served, settings_for

@@ -13,8 +13,8 @@ import pytest
 
 from services.restreamer.model import TargetSpec
 from services.restreamer.targets import TargetRules, Targets
-from shared.clock import Clock, SystemClock
 from shared.messages.restreams import TargetStatus
+from shared.runtime.clock import Clock, SystemClock
 from shared.srt.errors import SrtUnavailable
 from shared.srt.library import load
 from tests.support.media_streams import FFMPEG, frame_hashes

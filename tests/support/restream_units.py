@@ -15,10 +15,10 @@ from services.restreamer.model import FLICKS, Track, Unit
 from services.restreamer.targets import Targets
 from services.restreamer.targets.rtmp.pack import CHUNK_SIZE
 from services.restreamer.targets.terms import Block
-from shared.clock import SystemClock
-from shared.media.mp4.params import split_annexb
+from shared.media.bitstream.params import split_annexb
 from shared.rtmp.amf import encode
 from shared.rtmp.chunks import SET_CHUNK_SIZE, ChunkLimits, ChunkParser, Message, write_message
+from shared.runtime.clock import SystemClock
 
 _SET_DATA_FRAME = encode("@setDataFrame")
 MS = FLICKS // 1000

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from services.ingester.rtmp import Publication, PublishRequest, RtmpLimits, RtmpServer
-from shared.clock import Clock, SystemClock
+from shared.runtime.clock import Clock, SystemClock
 from tests.support.rtmp_client import frames_of
 
 HOUR = timedelta(hours=1)

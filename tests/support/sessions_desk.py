@@ -10,13 +10,13 @@ from pathlib import Path
 
 from nats.js import JetStreamContext
 
-from shared.clock import SystemClock
-from shared.kv import Bucket
+from shared.broker.kv import Bucket
 from shared.messages.jobs import IngestKey, JobRecord, SessionRecord
 from shared.messages.live import JobState
 from shared.messages.media import SegmentWritten
-from shared.secrets import Vault, hash_token
-from shared.settings import Settings
+from shared.runtime.clock import SystemClock
+from shared.runtime.settings import Settings
+from shared.security.secrets import Vault, hash_token
 from shared.store.local import LocalStore
 from tests.support.clipper_desk import read_all
 from tests.support.nats import NatsServer

@@ -11,8 +11,8 @@ from nats.js import JetStreamContext
 
 from services.ingester.feed import Records
 from services.ingester.leases import Lease, Leases
+from shared.broker.kv import Bucket
 from shared.errors import Unavailable
-from shared.kv import Bucket
 from shared.messages.base import Message
 from shared.messages.jobs import EventClock, PublisherStatus, SessionRecord
 

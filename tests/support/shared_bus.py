@@ -21,17 +21,17 @@ from nats.js import JetStreamContext
 from nats.js.api import ConsumerInfo
 from nats.js.errors import NotFoundError
 
-from shared import streams
-from shared.bus import headers_of
-from shared.clock import SystemClock
+from shared.broker import streams
+from shared.broker.bus import headers_of
+from shared.broker.provision import consumer_config
+from shared.broker.streams import DEADLETTERS, consumer
+from shared.broker.subjects import channel_of, dead_letter_subject, subject_of
+from shared.broker.turns import account_config, turn_consumer
 from shared.messages.base import Message
 from shared.messages.clips import ClipRefine
-from shared.provision import consumer_config
-from shared.service import Service, application, make_service
-from shared.settings import Settings
-from shared.streams import DEADLETTERS, consumer
-from shared.subjects import channel_of, dead_letter_subject, subject_of
-from shared.turns import account_config, turn_consumer
+from shared.runtime.clock import SystemClock
+from shared.runtime.service import Service, application, make_service
+from shared.runtime.settings import Settings
 from tests.support.nats import NatsServer
 
 SECRET = "shared-tests"

@@ -14,7 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from shared.messages.clips import ClipRefine
-from shared.service import Service, main
+from shared.runtime.service import Service, main
 from tests.support.shared_bus import hasten
 from tests.support.waiting import wait_until
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from services.cli.stack import Output
 from services.cli.supervisor import Program
 from services.cli.up import run_stack
-from shared.settings import Settings
+from shared.runtime.settings import Settings
 
 SMALL = str(Path(__file__).with_name("small_service.py"))
 

@@ -18,11 +18,11 @@ from services.restreamer.sources import Access, Limits, open_media
 from services.restreamer.sources.apart.children import children
 from services.restreamer.sources.apart.wire import Order
 from services.restreamer.sources.sniff import Container
-from shared.clock import SystemClock
 from shared.messages.restreams import Source
-from shared.secrets import Vault
+from shared.runtime.clock import SystemClock
+from shared.security.secrets import Vault
+from shared.security.webhooks import seal_url
 from shared.store.local import LocalStore
-from shared.webhooks import seal_url
 from tests.support.framecode import read_number
 from tests.support.framecode_record import Spec, encode
 

@@ -18,7 +18,7 @@ from typing import Self
 import imageio_ffmpeg
 
 from services.ingester.srt import SrtGrant, SrtLimits, SrtListener, SrtPublication, SrtRequest
-from shared.clock import SystemClock
+from shared.runtime.clock import SystemClock
 
 PASSPHRASE = "correct horse battery"
 HANG_UP = 1316 * 150

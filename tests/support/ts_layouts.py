@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from shared.media.mp4.params import split_annexb
+from shared.media.bitstream.params import split_annexb
 from tests.support.ts_mux import Pes
 
 

@@ -5,9 +5,9 @@ from datetime import timedelta
 
 from services.notifier.app import build
 from services.notifier.retries import Policy
-from shared.logging import configure_logging
-from shared.service import application, make_service
-from shared.settings import Settings
+from shared.runtime.logging import configure_logging
+from shared.runtime.service import application, make_service
+from shared.runtime.settings import Settings
 
 HASTY = Policy(delays=(timedelta(milliseconds=200),), hold=timedelta(seconds=1), whole=timedelta(seconds=1))
 

@@ -4,11 +4,11 @@ import asyncio
 import os
 
 from services.notifier.app import build
-from shared.logging import configure_logging
 from shared.messages.base import Message
 from shared.messages.notifications import NotificationSend, NotificationTell
-from shared.service import Service, application, make_service
-from shared.settings import Settings
+from shared.runtime.logging import configure_logging
+from shared.runtime.service import Service, application, make_service
+from shared.runtime.settings import Settings
 from tests.support.webhook_child import HASTY
 
 PLACES = {

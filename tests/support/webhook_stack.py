@@ -19,18 +19,18 @@ import nats
 from nats.js import JetStreamContext
 
 from services.notifier.retries import Policy
-from shared.bus import headers_of
-from shared.clock import Clock, SystemClock
-from shared.kv import Bucket
+from shared.broker.bus import headers_of
+from shared.broker.kv import Bucket
+from shared.broker.streams import consumer
+from shared.broker.subjects import channel_of, subject_of
 from shared.messages.base import Message
 from shared.messages.clips import ClipStateChanged
 from shared.messages.notifications import DeliveryRecord, LaneRecord, WebhookEndpoint
-from shared.secrets import Vault
-from shared.service import Service, make_service
-from shared.settings import Settings
-from shared.streams import consumer
-from shared.subjects import channel_of, subject_of
-from shared.webhooks import VAULT_PURPOSE, new_secret, seal_url
+from shared.runtime.clock import Clock, SystemClock
+from shared.runtime.service import Service, make_service
+from shared.runtime.settings import Settings
+from shared.security.secrets import Vault
+from shared.security.webhooks import VAULT_PURPOSE, new_secret, seal_url
 from tests.support.nats import NatsServer
 from tests.support.shared_bus import in_queue
 

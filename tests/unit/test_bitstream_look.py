@@ -10,8 +10,8 @@ import pytest
 from av.codec.context import Flags
 
 from shared.media.bitstream.look import Colour, Look, read_look
+from shared.media.bitstream.params import HEVC_SPS, nal_type, split_annexb
 from shared.media.mp4.entries import entry_child, video_config
-from shared.media.mp4.params import HEVC_SPS, nal_type, split_annexb
 
 BT709 = "colorprim=bt709:transfer=bt709:colormatrix=bt709"
 HDR = "colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc"

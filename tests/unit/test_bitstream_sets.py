@@ -11,7 +11,8 @@ from av.codec.context import Flags
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.media.bitstream.bits import BitWriter, escape
+from shared.media.bitstream.bit_reader import BitReader, unescape
+from shared.media.bitstream.bit_writer import BitWriter, escape
 from shared.media.bitstream.errors import BitstreamError
 from shared.media.bitstream.h264_sps import join_h264_sps, parse_h264_sps
 from shared.media.bitstream.hevc_sets import (
@@ -22,8 +23,7 @@ from shared.media.bitstream.hevc_sets import (
     renumber_hevc_slice,
 )
 from shared.media.bitstream.nal import Entry, break_link, encoder_nals, entry_of, is_slice, join_sample, split_sample
-from shared.media.mp4.bits import BitReader, unescape
-from shared.media.mp4.params import nal_type, read_sps, set_id, split_annexb
+from shared.media.bitstream.params import nal_type, read_sps, set_id, split_annexb
 
 LOOK = "colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc"
 

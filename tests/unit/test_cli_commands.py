@@ -10,7 +10,7 @@ from services.cli.__main__ import main
 from services.cli.datadir import DataDirLock, RunFile, RunProcess, read_run_file, remove_run_file, write_run_file
 from services.cli.errors import StackError
 from services.cli.up import wants_colour
-from shared.settings import Settings
+from shared.runtime.settings import Settings
 
 
 @pytest.fixture(autouse=True)

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.media.cutting.grid import RATES, find_grid
-from shared.media.cutting.source import reorder_depth
 from shared.media.model import Int64s
+from shared.media.seams.grid import RATES, find_grid
+from shared.media.seams.source import reorder_depth
 
 SCALE = 90000
 

@@ -12,17 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.media.cutting import CutError, CutSource, EmptyCut, Run, Segment, SegmentUnreadable, plan_cut
-from shared.media.cutting.audio import lay_audio
-from shared.media.cutting.packets import place_packets
-from shared.media.cutting.plan import Span
-from shared.media.cutting.silence import silent_packet
-from shared.media.cutting.sound import _holes
-from shared.media.cutting.source import Audio, Piece
+from services.clipper.cutting import CutError, CutSource, EmptyCut, Run, Segment, SegmentUnreadable, plan_cut
+from services.clipper.cutting.audio import lay_audio
+from services.clipper.cutting.packets import place_packets
+from services.clipper.cutting.plan import Span
+from services.clipper.cutting.sound import _holes
 from shared.media.model import SampleTable
 from shared.media.mp4.entries import codec_record
 from shared.media.mp4.fragments import FragmentWriter, Sample
 from shared.media.mp4.init import aac_config, build_init, opus_config, video_config
+from shared.media.seams.silence import silent_packet
+from shared.media.seams.source import Audio, Piece
 
 SPS = bytes.fromhex("6764000d22cd941419f9e10000030001000003003c0f142996")
 RECORD = b"\0\0\0\1" + SPS + b"\0\0\0\1" + bytes.fromhex("68212f8fcb")

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from shared.media.cutting import CutSource, Run, Segment
-from shared.media.cutting.load import load_pieces
-from shared.media.cutting.plan import POINT_TOLERANCE
-from shared.media.cutting.source import Piece
-from shared.media.cutting.spans import choose_spans
+from services.clipper.cutting import CutSource, Run, Segment
+from services.clipper.cutting.load import load_pieces
+from services.clipper.cutting.plan import POINT_TOLERANCE
+from services.clipper.cutting.spans import choose_spans
 from shared.media.mp4.fragments import FragmentWriter, Sample
 from shared.media.mp4.init import aac_config, build_init, video_config
+from shared.media.seams.source import Piece
 
 SPS = bytes.fromhex("6764000d22cd941419f9e10000030001000003003c0f142996")
 VIDEO = video_config("h264", b"\0\0\0\1" + SPS + b"\0\0\0\1" + bytes.fromhex("68212f8fcb"), 90000)

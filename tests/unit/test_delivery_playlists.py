@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from services.gateway.delivery.bodies import Bodies, make_body
 from services.gateway.delivery.codecs import codecs_of, hevc_name
+from services.gateway.delivery.index.entries import Entry, entry_of
 from services.gateway.delivery.playlists import END, Header, Variant, body, head, multivariant, rates, target_duration
 from shared.media.mp4.boxes import Mp4Error
 from shared.messages.media import SegmentWritten
-from shared.recording.entries import Entry, entry_of
 from shared.recording.log import Logged
 from shared.recording.numbering import Numbering
 from tests.support.hls_check import Playlist, read_media, read_multivariant

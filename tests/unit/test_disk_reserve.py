@@ -9,10 +9,10 @@ from structlog.testing import capture_logs
 
 from services.cli.broker import BrokerCare, says_write_failed
 from services.ingester.disk import Disk
-from shared.logging import get_logger
-from shared.reserve import Reserve, Room, store_reserve
-from shared.settings import Settings
+from shared.runtime.logging import get_logger
+from shared.runtime.settings import Settings
 from shared.store import StoreFull
+from shared.store.reserve import Reserve, Room, store_reserve
 
 MIB, GIB = 1 << 20, 1 << 30
 

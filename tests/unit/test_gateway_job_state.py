@@ -11,7 +11,7 @@ from services.gateway.domain.errors import StateConflict
 from services.gateway.domain.jobs import state as job_state
 from shared.messages.jobs import JobRecord, StateChange
 from shared.messages.live import LiveFinish, SessionEnded, SessionStarted
-from shared.settings import TakeUp
+from shared.runtime.settings import TakeUp
 
 EVENT = uuid.uuid4().hex
 ONE, TWO, THREE = (uuid.uuid4().hex for _ in range(3))

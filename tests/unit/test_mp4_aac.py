@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.ingester.recorder.audio import AdtsSplitter
+from shared.media.bitstream.bit_reader import BitReader
 from shared.media.mp4.aac import build_aac, frame_program, read_aac, read_program, silence, with_sbr
-from shared.media.mp4.bits import BitReader
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.mp4.entries import aac_config
 

@@ -6,7 +6,7 @@ import ipaddress
 
 import pytest
 
-from shared.netguard import AddressRefused, resolve_checked
+from shared.security.netguard import AddressRefused, resolve_checked
 
 INSIDE = (ipaddress.ip_network("10.1.0.0/16"),)
 PUBLIC, PUBLIC_V6 = "93.184.215.14", "2606:2800:21f:cb07:6820:80da:af6b:8b2c"

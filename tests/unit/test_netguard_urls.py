@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import Rejected
-from shared.netguard import AddressRefused, UrlRefused, check_url, is_reachable
-from shared.netguard.urls import LONGEST_URL
+from shared.security.netguard import AddressRefused, UrlRefused, check_url, is_reachable
+from shared.security.netguard.urls import LONGEST_URL
 
 WEB = ("http", "https")
 LOOPBACK = (ipaddress.ip_network("127.0.0.0/8"),)

@@ -9,18 +9,18 @@ from typing import Any
 
 import pytest
 
+from scripts.contracts_gen import CONTRACTS
 from services.notifier.events import Happening, read_event
 from services.notifier.payload import MOST_GAPS, payload
 from services.notifier.receivers import Receiver, chosen, receivers_of
 from services.notifier.sender import encode
-from shared.contracts_gen import CONTRACTS
+from shared.broker.subjects import CHANNELS, Channel, subject_of
 from shared.errors import Permanent
 from shared.messages.clips import ClipEvent, ClipFile, ClipStateChanged, Gap, Notification, SegmentAccurateReady
 from shared.messages.exports import ExportDelivered
 from shared.messages.live import SessionStarted
 from shared.messages.media import HourClosed
 from shared.messages.notifications import WebhookEndpoint
-from shared.subjects import CHANNELS, Channel, subject_of
 
 CLIP, EVENT, FIRST, SECOND = "c" * 32, "e" * 32, "1" * 32, "2" * 32
 URL = "https://example.com/hook?token=1"

@@ -8,8 +8,8 @@ import pytest
 
 from services.notifier.signature import headers, sign
 from shared.errors import Rejected
-from shared.secrets import Vault
-from shared.webhooks import account_secret, new_secret, secret_key
+from shared.security.secrets import Vault
+from shared.security.webhooks import account_secret, new_secret, secret_key
 from tests.support.webhook_receiver import Request
 
 # The test vector of the specification's own libraries.

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.peers import MOST_KEYS, Budget, Waiting, network_of
+from shared.security.peers import MOST_KEYS, Budget, Waiting, network_of
 
 
 class SetClock:

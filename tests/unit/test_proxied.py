@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.proxied import MOST_V1, MOST_V2, ProxyError, ProxyHeader, parse_header, trusting
+from shared.security.proxied import MOST_V1, MOST_V2, ProxyError, ProxyHeader, parse_header, trusting
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from shared.clock import SystemClock
 from shared.errors import Unavailable
 from shared.messages.base import Message
 from shared.messages.jobs import HourSummary
 from shared.recording.asking import LONGEST_NS, Asking
+from shared.runtime.clock import SystemClock
 
 SECOND_NS = 1_000_000_000
 HOUR = HourSummary(

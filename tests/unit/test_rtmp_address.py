@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import Rejected
-from shared.netguard import check_url
 from shared.rtmp.address import RtmpUrl, split_rtmp
+from shared.security.netguard import check_url
 
 
 def read(url: str) -> RtmpUrl:

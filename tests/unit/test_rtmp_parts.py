@@ -13,9 +13,9 @@ from services.ingester.rtmp.limits import RtmpLimits
 from services.ingester.rtmp.link import Link
 from services.ingester.rtmp.lowwater import LowWater
 from services.ingester.rtmp.request import PublishRequest, make_request
-from shared.clock import SystemClock
 from shared.rtmp import handshake
 from shared.rtmp.errors import LimitExceeded, ProtocolError
+from shared.runtime.clock import SystemClock
 
 SECOND = 1_000_000_000
 ARGS = "p=102&e=0_abc&i=0&t=secret%2Ftoken"

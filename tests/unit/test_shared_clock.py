@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from shared.clock import BrokerClock
-from shared.readiness import notes_on
+from shared.runtime.clock import BrokerClock
+from shared.runtime.readiness import notes_on
 
 NOW = 1_700_000_000_000
 HOUR = 3_600_000

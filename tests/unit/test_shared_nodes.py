@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from shared.nodes import parse_nodes
-from shared.settings import Settings
+from shared.broker.nodes import parse_nodes
+from shared.runtime.settings import Settings
 
 SECRET = "p0123456789"
 

@@ -8,8 +8,8 @@ from collections import Counter
 
 import pytest
 
-from shared import rota as rotas
-from shared.rota import AGAIN_S, REMEMBERED, SPARE, TICKS, Rota
+from shared.broker import rota as rotas
+from shared.broker.rota import AGAIN_S, REMEMBERED, SPARE, TICKS, Rota
 
 
 def serve(rota: Rota, now: float = 0.0) -> str | None:

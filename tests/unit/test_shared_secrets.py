@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from services.gateway.identity.admin_key import read_or_make
-from shared.secrets import SecretUnreadable, Vault, installation_key, redact_url, write_private
-from shared.settings import Settings
+from shared.runtime.settings import Settings
+from shared.security.secrets import SecretUnreadable, Vault, installation_key, redact_url, write_private
 
 
 def test_a_private_file_is_written_once_and_read_by_its_owner_alone(tmp_path: Path) -> None:

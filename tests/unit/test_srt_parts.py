@@ -14,11 +14,11 @@ from structlog.testing import capture_logs
 
 from services.ingester.srt.model import SrtGrant, SrtLimits, SrtRequest
 from services.ingester.srt.publication import looks_like_mpegts
+from services.ingester.srt.streamid import build, parse
 from shared.srt import address, library
 from shared.srt.caller import CallOptions, check_passphrase
 from shared.srt.errors import SrtUnavailable
 from shared.srt.guard import CallbackGuard
-from shared.srt.streamid import build, parse
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ from urllib.parse import urlencode
 from services.gateway.domain.clips.clips import Known
 from services.gateway.http.files import PIECE, Content, tag_of
 from services.gateway.http.public_url import PublicUrl
-from shared.clock import Clock
 from shared.messages.clips import ClipFile
-from shared.secrets import Vault
+from shared.runtime.clock import Clock
+from shared.security.secrets import Vault
 from shared.store import MediaStore
 
 LIFETIME: Final = timedelta(hours=24)

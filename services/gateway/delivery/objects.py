@@ -10,6 +10,7 @@ from typing import Final, get_args
 from fastapi import Request
 from starlette.responses import Response, StreamingResponse
 
+from services.gateway.delivery.index.live import IndexChanged, LiveIndex
 from services.gateway.delivery.parts import Delivery
 from services.gateway.domain.errors import no_such
 from services.gateway.domain.ids import is_id
@@ -17,7 +18,6 @@ from services.gateway.http.pieces import in_threads
 from services.gateway.http.problems import ApiError
 from services.gateway.http.ranges import Unsatisfiable, matches, wanted
 from shared.messages.media import Track
-from shared.recording.live import IndexChanged, LiveIndex
 from shared.store.base import ObjectInfo, ObjectMissing
 
 PIECE: Final = 1 << 18

@@ -12,17 +12,17 @@ from fastapi import Request
 from nats.js import JetStreamContext
 
 from services.gateway.delivery.bodies import Bodies
+from services.gateway.delivery.index.live import PATIENCE_S, RETRY_NS, LiveIndex, Shelf
 from services.gateway.domain.errors import no_such
 from services.gateway.http.parts import part_of
-from shared.clock import Clock
+from shared.broker.kv import Bucket
 from shared.errors import MediaError, Unavailable
-from shared.kv import Bucket
 from shared.media.mp4.init import parse_init
 from shared.media.tracks import TrackConfig
 from shared.messages.jobs import JobRecord
 from shared.recording.asking import Asking
-from shared.recording.live import PATIENCE_S, RETRY_NS, LiveIndex, Shelf
-from shared.secrets import Vault
+from shared.runtime.clock import Clock
+from shared.security.secrets import Vault
 from shared.store.base import MediaStore, ObjectMissing
 
 JOB_FRESH_NS: Final = 1_000_000_000

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, Literal
 
+from services.gateway.delivery.index.entries import Entry
 from shared.media.timeline import joins
-from shared.recording.entries import Entry
 
 VERSION: Final = 6  # EXT-X-MAP without I-frames only (RFC 8216, 7)
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Literal
 
-from shared.clock import Clock
-from shared.secrets import Vault
+from shared.runtime.clock import Clock
+from shared.security.secrets import Vault
 
 PURPOSE: Final = "playback"
 LIFETIME: Final = timedelta(hours=24)

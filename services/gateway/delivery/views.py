@@ -9,13 +9,13 @@ from typing import Final, Literal
 
 from services.gateway.delivery.bodies import Body, make_body
 from services.gateway.delivery.codecs import codecs_of
+from services.gateway.delivery.index.entries import Entry
+from services.gateway.delivery.index.live import IndexChanged, LiveIndex
 from services.gateway.delivery.parts import Delivery
 from services.gateway.delivery.playlists import END, Header, Variant, body, head, multivariant, rates, target_duration
 from services.gateway.domain.errors import NotFound, NotReady
 from shared.messages.jobs import JobRecord
 from shared.messages.media import Track
-from shared.recording.entries import Entry
-from shared.recording.live import IndexChanged, LiveIndex
 
 Kind = Literal["live", "dvr", "range"]
 EDGE_MS: Final = 30_000

@@ -12,11 +12,11 @@ from typing import Final, Literal
 from nats.js import JetStreamContext
 
 from services.gateway.domain.errors import TooMany, invalid
-from shared.clock import Clock
-from shared.following import Following
-from shared.kv import Change
+from shared.broker.following import Following
+from shared.broker.kv import Change
 from shared.messages.base import Record
-from shared.peers import Budget, network_of
+from shared.runtime.clock import Clock
+from shared.security.peers import Budget, network_of
 
 Kind = Literal["live jobs", "clips in work", "restreams", "webhooks"]
 BURST_S: Final = 10

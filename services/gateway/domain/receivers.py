@@ -6,10 +6,10 @@ from typing import Final
 
 from services.gateway.domain.errors import invalid
 from shared.errors import Rejected
-from shared.netguard import check_url
-from shared.netguard.addresses import Networks
-from shared.secrets import Vault
-from shared.webhooks import seal_url
+from shared.security.netguard import check_url
+from shared.security.netguard.addresses import Networks
+from shared.security.secrets import Vault
+from shared.security.webhooks import seal_url
 
 SCHEMES: Final = frozenset({"http", "https"})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from services.gateway.domain.clips.clips import Clips
 from services.gateway.domain.errors import StateConflict
 from services.gateway.domain.jobs.jobs import Jobs
-from shared.clock import Clock
+from shared.runtime.clock import Clock
 
 ALWAYS_MS = 10**15
 

@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 
 from services.gateway.http.problems import ApiError, faults_of
 from shared.errors import Rejected, Unavailable
-from shared.logging import get_logger
+from shared.runtime.logging import get_logger
 
 log = get_logger()
 Fault = ApiError | Rejected | Unavailable

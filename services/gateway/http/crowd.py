@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Protocol
 
 from services.gateway.http.framing import HttpLimits
-from shared.logging import get_logger
-from shared.peers import Waiting, network_of
+from shared.runtime.logging import get_logger
+from shared.security.peers import Waiting, network_of
 
 log = get_logger()
 

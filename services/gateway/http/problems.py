@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from services.gateway.domain.errors import Denied, Fault, Invalid, NotFound, NotReady, StateConflict, TooLarge, TooMany
 from services.gateway.http.wording import plain_words
 from shared.errors import Rejected, Unavailable
-from shared.logging import get_logger
+from shared.runtime.logging import get_logger
 
 log = get_logger()
 RETRY_AFTER_S: Final = 2

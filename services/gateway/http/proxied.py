@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from services.gateway.http.protocol import BoundedProtocol
-from shared.logging import get_logger
-from shared.proxied import HEADER_S, ProxyError, parse_header
+from shared.runtime.logging import get_logger
+from shared.security.proxied import HEADER_S, ProxyError, parse_header
 
 log = get_logger()
 

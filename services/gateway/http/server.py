@@ -17,8 +17,8 @@ from starlette.types import ASGIApp
 from services.gateway.http.crowd import Crowd
 from services.gateway.http.framing import HttpLimits
 from services.gateway.http.proxied import ProxiedProtocol
-from shared.proxied import trusting
-from shared.settings import Network
+from shared.runtime.settings import Network
+from shared.security.proxied import trusting
 
 STOP_S: Final = 5
 START_S: Final = 10.0

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Final
 
 from services.gateway.identity.keys import Keys, new_key_text
-from shared.logging import get_logger
-from shared.secrets import read_private, write_private
-from shared.settings import Settings
+from shared.runtime.logging import get_logger
+from shared.runtime.settings import Settings
+from shared.security.secrets import read_private, write_private
 
 log = get_logger()
 ADMIN_FILE: Final = "admin.key"

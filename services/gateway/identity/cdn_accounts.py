@@ -14,11 +14,11 @@ from nats.js import JetStreamContext
 from pydantic import Field
 
 from services.gateway.domain.errors import Denied, StateConflict
-from shared.clock import Clock
-from shared.following import Following
-from shared.kv import Bucket, Change, Conflict, Stored
+from shared.broker.following import Following
+from shared.broker.kv import Bucket, Change, Conflict, Stored
 from shared.messages.base import AccountId, Millis, Record
-from shared.secrets import SecretUnreadable, Vault
+from shared.runtime.clock import Clock
+from shared.security.secrets import SecretUnreadable, Vault
 
 KEY_PURPOSE: Final = "cdn-key"
 LONGEST_RANDOM: Final = 10

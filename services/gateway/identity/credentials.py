@@ -9,10 +9,10 @@ from nats.js import JetStreamContext
 
 from services.gateway.domain.errors import StateConflict, no_such
 from services.gateway.domain.receivers import Receivers
-from shared.clock import Clock
-from shared.kv import Bucket
+from shared.broker.kv import Bucket
 from shared.messages.credentials import CREDENTIAL_PURPOSE, CredentialRecord, credential_id, credential_key
-from shared.secrets import Vault
+from shared.runtime.clock import Clock
+from shared.security.secrets import Vault
 
 MOST: Final = 100
 

@@ -17,15 +17,15 @@ from typing import Final
 from nats.js import JetStreamContext
 
 from services.gateway.domain.errors import invalid
-from shared.clock import Clock
+from shared.broker.following import Following
+from shared.broker.kv import Bucket, Change, Conflict
+from shared.broker.mirror import Mirror
 from shared.errors import Unavailable
-from shared.following import Following
-from shared.kv import Bucket, Change, Conflict
-from shared.logging import get_logger
 from shared.messages.jobs import ApiKeyRecord, Scope
-from shared.mirror import Mirror
-from shared.secrets import hash_token
-from shared.tasks import beside
+from shared.runtime.clock import Clock
+from shared.runtime.logging import get_logger
+from shared.runtime.tasks import beside
+from shared.security.secrets import hash_token
 
 log = get_logger()
 Position = tuple[int, str]

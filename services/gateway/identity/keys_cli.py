@@ -14,13 +14,13 @@ from nats.errors import Error as NatsError
 from pydantic import TypeAdapter, ValidationError
 
 from services.gateway.identity.keys import Keys, position
-from shared.clock import SystemClock
+from shared.broker.nodes import parse_nodes
+from shared.broker.subjects import inbox_prefix
 from shared.errors import ReelayError, Rejected, Unavailable
 from shared.messages.base import AccountId
 from shared.messages.jobs import ApiKeyRecord, Scope
-from shared.nodes import parse_nodes
-from shared.settings import Settings
-from shared.subjects import inbox_prefix
+from shared.runtime.clock import SystemClock
+from shared.runtime.settings import Settings
 
 DAY_MS: Final = 86_400_000
 PAGE: Final = 1000

@@ -15,10 +15,10 @@ from services.ingester.recorder.model import MAX_OFFSET, Frame, NotMedia
 from services.ingester.recorder.names import audio_name, video_name
 from services.ingester.recorder.pictures import LengthPrefixed
 from services.ingester.recorder.unwrap import Unwrapper
-from shared.logging import get_logger
 from shared.media.model import TrackConfig, VideoCodec
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.mp4.entries import opus_config
+from shared.runtime.logging import get_logger
 
 log = get_logger()
 AUDIO_TAG, VIDEO_TAG, SCRIPT_TAG = 8, 9, 18

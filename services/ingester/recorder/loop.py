@@ -19,9 +19,9 @@ from services.ingester.recorder.mpegts import TsDemuxer
 from services.ingester.recorder.names import is_media
 from services.ingester.recorder.session import Session
 from services.ingester.recorder.stats import PublisherStats
-from shared.clock import Clock
 from shared.errors import ReelayError, Unavailable
-from shared.logging import get_logger
+from shared.runtime.clock import Clock
+from shared.runtime.logging import get_logger
 
 log = get_logger()
 READ = 1 << 19

@@ -17,9 +17,9 @@ from services.ingester.recorder.psi import Sections, Stream, has_further_program
 from services.ingester.recorder.stamps import Placed, Stamps
 from services.ingester.recorder.units import AccessUnits, Unit
 from services.ingester.recorder.unwrap import Unwrapper
-from shared.logging import get_logger
 from shared.media.model import TrackConfig, VideoCodec
 from shared.media.mp4.boxes import Mp4Error
+from shared.runtime.logging import get_logger
 
 log = get_logger()
 PACKET, SYNC = 188, 0x47

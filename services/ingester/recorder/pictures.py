@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from services.ingester.recorder.model import VIDEO_SCALE
+from shared.media.bitstream.bit_reader import unescape
+from shared.media.bitstream.params import build_avcc, build_hvcc, length_size, nal_type, record_sets, set_id, set_types
 from shared.media.model import TrackConfig, VideoCodec
-from shared.media.mp4.bits import unescape
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.mp4.entries import video_config
-from shared.media.mp4.params import build_avcc, build_hvcc, length_size, nal_type, record_sets, set_id, set_types
 
 H264_IDR, H264_SEI = 5, 6
 H264_SLICES = range(1, 6)

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from services.ingester.recorder.model import SegmentInfo
 from services.ingester.recorder.writer import store_error
-from shared.logging import get_logger
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.segment_files import SegmentFile, Tracks, digest, met, read_segment, read_tracks
+from shared.runtime.logging import get_logger
 
 log = get_logger()
 

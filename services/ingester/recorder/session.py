@@ -12,8 +12,8 @@ from services.ingester.recorder.model import VIDEO_SCALE, Arrival, Frame, Place,
 from services.ingester.recorder.sound_grid import OnGrid, Packet, SoundGrid
 from services.ingester.recorder.timing import Placed, TimeLine
 from services.ingester.recorder.wall import WallClock
-from shared.logging import get_logger
 from shared.media.model import TrackConfig
+from shared.runtime.logging import get_logger
 
 log = get_logger()
 EARLY: Final = VIDEO_SCALE // 10

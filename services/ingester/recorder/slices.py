@@ -10,10 +10,19 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
+from shared.media.bitstream.bit_reader import BitReader, unescape
+from shared.media.bitstream.params import (
+    H264_PPS,
+    H264_SPS,
+    HEVC_PPS,
+    HEVC_SPS,
+    PictureOrder,
+    nal_type,
+    read_sps,
+    set_id,
+)
 from shared.media.model import VideoCodec
-from shared.media.mp4.bits import BitReader, unescape
 from shared.media.mp4.boxes import Mp4Error
-from shared.media.mp4.params import H264_PPS, H264_SPS, HEVC_PPS, HEVC_SPS, PictureOrder, nal_type, read_sps, set_id
 
 T = TypeVar("T")
 HEAD = 64

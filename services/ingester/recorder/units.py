@@ -18,9 +18,9 @@ from services.ingester.recorder.pictures import (
     has_recovery_point,
 )
 from services.ingester.recorder.slices import HEAD, Slice, SliceReader
+from shared.media.bitstream.params import set_types
 from shared.media.model import TrackConfig, VideoCodec
 from shared.media.mp4.boxes import Mp4Error
-from shared.media.mp4.params import set_types
 
 START = b"\0\0\1"
 _start = re.compile(START).search

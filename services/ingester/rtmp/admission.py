@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Protocol
 
-from shared.peers import Waiting, network_of
+from shared.security.peers import Waiting, network_of
 
 
 class Guest(Protocol):

@@ -19,12 +19,12 @@ from services.ingester.rtmp.publication import Publication
 from services.ingester.rtmp.request import PublishRequest
 from services.ingester.rtmp.transport import TlsTransport, Transport
 from services.ingester.spoken import spoken
-from shared.clock import Clock
 from shared.errors import ReelayError, Rejected
-from shared.logging import bound, get_logger
-from shared.peers import Budget, network_of
 from shared.rtmp import handshake
 from shared.rtmp.errors import PeerGone, PeerTimeout, RtmpError
+from shared.runtime.clock import Clock
+from shared.runtime.logging import bound, get_logger
+from shared.security.peers import Budget, network_of
 
 log = get_logger()
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from services.ingester.rtmp.limits import RtmpLimits
 from services.ingester.rtmp.lowwater import LowWater
 from services.ingester.rtmp.transport import Transport
-from shared.clock import Clock
 from shared.rtmp import chunks
 from shared.rtmp.amf import encode
 from shared.rtmp.chunks import ChunkLimits, ChunkParser, Message, write_message
 from shared.rtmp.cursor import Value
 from shared.rtmp.errors import LimitExceeded, PeerGone, ProtocolError
+from shared.runtime.clock import Clock
 
 CHUNK_SIZE = 65536
 """What we send in, and by that ask for: FFmpeg mirrors it."""

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
-from shared.logging import get_logger
-from shared.proxied import HEADER_S, ProxyError, ProxyHeader, parse_header
+from shared.runtime.logging import get_logger
+from shared.security.proxied import HEADER_S, ProxyError, ProxyHeader, parse_header
 
 log = get_logger()
 MOST: Final = 256

@@ -14,13 +14,13 @@ from services.ingester.rtmp.link import Link
 from services.ingester.rtmp.metadata import DataEvent, read_data, sanitise
 from services.ingester.rtmp.request import PublishRequest
 from services.ingester.rtmp.runs import FlvRuns
-from shared.clock import Clock
-from shared.logging import get_logger
 from shared.rtmp import chunks
 from shared.rtmp.chunks import Message
 from shared.rtmp.commands import COMMANDS, read_values
 from shared.rtmp.cursor import Value
 from shared.rtmp.errors import LimitExceeded, PeerGone, ProtocolError
+from shared.runtime.clock import Clock
+from shared.runtime.logging import get_logger
 
 log = get_logger()
 

@@ -17,11 +17,11 @@ from services.ingester.rtmp.limits import RtmpLimits
 from services.ingester.rtmp.proxied import Balancers
 from services.ingester.rtmp.publication import Publication
 from services.ingester.rtmp.request import PublishRequest
-from shared.clock import Clock, SystemClock
-from shared.logging import get_logger
-from shared.peers import Budget
-from shared.proxied import trusting
-from shared.settings import Network
+from shared.runtime.clock import Clock, SystemClock
+from shared.runtime.logging import get_logger
+from shared.runtime.settings import Network
+from shared.security.peers import Budget
+from shared.security.proxied import trusting
 
 log = get_logger()
 

@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Final
 
 from services.ingester.srt.model import SrtGrant, SrtRequest
-from shared.clock import Clock
+from shared.runtime.clock import Clock
 
 Authorize = Callable[[SrtRequest], SrtGrant | None]
 

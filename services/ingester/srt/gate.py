@@ -15,14 +15,14 @@ from services.ingester.forms import Wish, plain, wish
 from services.ingester.refusals import PublishRefused, Why
 from services.ingester.srt.answers import AnswerLate, Answers, Authorize
 from services.ingester.srt.model import SrtGrant, SrtLimits, SrtRequest
-from shared.clock import Clock
-from shared.logging import get_logger
-from shared.peers import Budget, network_of
+from services.ingester.srt.streamid import StreamId, parse
+from shared.runtime.clock import Clock
+from shared.runtime.logging import get_logger
+from shared.security.peers import Budget, network_of
 from shared.srt.address import Address
 from shared.srt.caller import check_passphrase
 from shared.srt.constants import Option, Reject, SocketState
 from shared.srt.sockets import SrtSocket
-from shared.srt.streamid import StreamId, parse
 from shared.store import StoreFull
 
 log = get_logger()

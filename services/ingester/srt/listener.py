@@ -13,8 +13,8 @@ from services.ingester.srt.answers import Authorize
 from services.ingester.srt.gate import Gate, Known
 from services.ingester.srt.model import SrtLimits
 from services.ingester.srt.publication import SrtPublication, seconds
-from shared.clock import Clock
-from shared.logging import bound, get_logger
+from shared.runtime.clock import Clock
+from shared.runtime.logging import bound, get_logger
 from shared.srt import address
 from shared.srt.caller import ms
 from shared.srt.constants import ERROR, Option

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+from services.ingester.srt.streamid import StreamId
 from shared.srt.address import Address
 from shared.srt.constants import PACKET_UNIT
-from shared.srt.streamid import StreamId
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import ClassVar, Final
 
 from services.ingester.srt.model import SrtGrant, SrtLimits
-from shared.clock import Clock
+from shared.runtime.clock import Clock
 from shared.srt.address import Address
 from shared.srt.caller import ms
 from shared.srt.constants import Errno, Option

@@ -12,8 +12,8 @@ from services.restreamer.model import FLICKS, Media, Packet, Track
 from services.restreamer.playout.shape import FASTEST, LEAD, USUAL_RATE
 from services.restreamer.playout.splice import DEEPEST
 from services.restreamer.sources.timing import A_PACKET
-from shared.media.cutting.grid import RATES, find_grid
-from shared.media.cutting.source import reorder_depth
+from shared.media.seams.grid import RATES, find_grid
+from shared.media.seams.source import reorder_depth
 
 USUAL_BITRATE = 4_000_000
 _MOST_BYTES = 24 << 20

@@ -12,8 +12,8 @@ from services.restreamer.playout.pace import PACE, SLACK_NS, Pace, in_step
 from services.restreamer.playout.ring import Ring
 from services.restreamer.playout.splice import Entry, Part
 from services.restreamer.playout.terms import Ended, FileStarted, Notes, Reporter, Started
-from shared.clock import Clock
 from shared.messages.restreams import TargetStatus
+from shared.runtime.clock import Clock
 
 EARLY_NS = 10_000_000
 """Units are sent so much early, and with them those that would follow soon."""

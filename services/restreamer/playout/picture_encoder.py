@@ -14,9 +14,9 @@ from services.restreamer.model import Track
 from services.restreamer.playout.colours import LIMITED, Colours
 from services.restreamer.playout.shape import VIDEO_ENCODERS, Shape
 from shared.media.bitstream.nal import encoder_nals, join_sample
-from shared.media.cutting.errors import CutError
+from shared.media.bitstream.params import build_avcc, build_hvcc, nal_type, set_types, split_annexb
 from shared.media.model import VideoCodec
-from shared.media.mp4.params import build_avcc, build_hvcc, nal_type, set_types, split_annexb
+from shared.media.seams.errors import CutError
 
 _NAL_CODECS: dict[str, VideoCodec] = {"h264": "h264", "hevc": "hevc"}
 KEYFRAME_SECONDS = 2

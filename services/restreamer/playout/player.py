@@ -17,8 +17,8 @@ from services.restreamer.playout.ring import Bounds, Ring
 from services.restreamer.playout.shape import formats_of
 from services.restreamer.playout.terms import Ended, Library, Notes, Report, Reporter, Snapshot
 from services.restreamer.playout.wishes import Insert, Jump, NewList
-from shared.clock import Clock
 from shared.messages.restreams import Move, Place, RestreamSpec, Source
+from shared.runtime.clock import Clock
 
 
 @dataclass(frozen=True, slots=True)

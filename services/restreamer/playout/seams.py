@@ -13,12 +13,12 @@ from services.restreamer.playout.measure import Sample
 from services.restreamer.playout.programme import TOLERANCE
 from shared.media.bitstream.errors import BitstreamError
 from shared.media.bitstream.nal import split_sample, static_sei
+from shared.media.bitstream.params import nal_type, set_types
 from shared.media.bitstream.records import video_codec, with_sets
-from shared.media.cutting.encode import Encoded, JoiningEncoder, Seam, Style
-from shared.media.cutting.errors import CutError
 from shared.media.model import TrackConfig
 from shared.media.mp4.entries import codec_record, video_config
-from shared.media.mp4.params import nal_type, set_types
+from shared.media.seams.encode import Encoded, JoiningEncoder, Seam, Style
+from shared.media.seams.errors import CutError
 
 Coded = tuple[int, bool, bytes]
 """Presentation time, keyframe, data."""

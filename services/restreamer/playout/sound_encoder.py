@@ -13,7 +13,7 @@ from av.codec.context import Flags
 from services.restreamer.model import FLICKS, Track
 from services.restreamer.playout.lane import Lane
 from services.restreamer.playout.shape import AUDIO_ENCODERS, Shape
-from shared.media.cutting.errors import CutError
+from shared.media.seams.errors import CutError
 
 Samples = npt.NDArray[np.float32]
 """Planar: a row per channel."""

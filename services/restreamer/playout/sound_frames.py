@@ -10,10 +10,10 @@ import struct
 from services.restreamer.model import FLICKS, Track
 from services.restreamer.playout.lane import Silence
 from services.restreamer.playout.shape import Shape
-from shared.media.cutting.silence import silent_packet
 from shared.media.mp4.aac import AAC_RATES, read_aac
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.mp4.entries import aac_config, opus_config
+from shared.media.seams.silence import silent_packet
 
 _OPUS_SIZES = (480, 960, 1920, 2880) * 3 + (480, 960) * 2 + (120, 240, 480, 960) * 4
 _MP3_RATES = (44_100, 48_000, 32_000)

@@ -17,16 +17,16 @@ from nats.js import JetStreamContext
 from pydantic import ValidationError
 
 from services.restreamer.model import SourceError
-from shared.clock import Clock
+from shared.broker.kv import Bucket
 from shared.errors import ReelayError, Transient
-from shared.kv import Bucket
 from shared.messages.credentials import CredentialRecord, credential_key
-from shared.netguard import Networks
 from shared.recording.asking import Asking
-from shared.reserve import Reserve
-from shared.secrets import Vault
+from shared.runtime.clock import Clock
+from shared.security.netguard import Networks
+from shared.security.secrets import Vault
 from shared.store import MediaStore
 from shared.store.base import ObjectMissing
+from shared.store.reserve import Reserve
 
 T = TypeVar("T")
 LOOK_S: Final = 0.1  # how often a wait looks whether it is to end

@@ -19,7 +19,7 @@ import httpx
 
 from services.restreamer.model import SourceError
 from services.restreamer.sources.access import Limits, Stopped
-from shared.netguard import Address, Networks, resolve_checked
+from shared.security.netguard import Address, Networks, resolve_checked
 
 SLICE_S: Final = 0.1
 DEFAULT_S: Final = 10.0

@@ -12,7 +12,7 @@ from services.restreamer.model import FLICKS, Packet, SourceError, Track
 from services.restreamer.sources.access import LOOK_S, Access, Gone, Stopped
 from services.restreamer.sources.recordings import TRACK, Opened, SegmentReader
 from services.restreamer.sources.segments import Row
-from shared.kv import Bucket
+from shared.broker.kv import Bucket
 from shared.media.timeline import TOLERANCE, joins, place
 from shared.messages.jobs import SessionRecord
 from shared.messages.media import SegmentWritten

@@ -17,9 +17,9 @@ import numpy.typing as npt
 from services.restreamer.model import Kind, SourceError
 from services.restreamer.sources.files import LocalFile
 from services.restreamer.sources.payloads import LENGTH
+from shared.media.bitstream.params import length_size
 from shared.media.model import Int64s
 from shared.media.mp4.boxes import Box, Mp4Error, children, read_header, unpack
-from shared.media.mp4.params import length_size
 
 Numbers = npt.NDArray[np.uint32]
 Offsets = npt.NDArray[np.int32]

@@ -39,14 +39,14 @@ from services.restreamer.sources.remote import HttpOrigin, resolved
 from services.restreamer.sources.sniff import index_comes_late, sniff
 from services.restreamer.sources.spool import fetched
 from services.restreamer.sources.trouble import Trouble
-from shared.kv import Bucket
+from shared.broker.kv import Bucket
 from shared.messages.clips import ClipRecord
 from shared.messages.restreams import Source
-from shared.secrets import SecretUnreadable
+from shared.security.secrets import SecretUnreadable
+from shared.security.webhooks import open_url
 from shared.store.base import check_key
 from shared.store.library import library_key
 from shared.store.local import LocalStore
-from shared.webhooks import open_url
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
 ID: Final = re.compile(r"[0-9a-f]{32}")

@@ -18,8 +18,8 @@ from services.restreamer.model import FLICKS, Packet, SourceError, Track
 from services.restreamer.sources.access import Access, Gone, Stopped, rest, stored
 from services.restreamer.sources.entering import entered
 from services.restreamer.sources.segments import Clock, Init, Row, local_file, read_packets, read_rows
+from shared.broker.kv import Bucket
 from shared.errors import MediaError
-from shared.kv import Bucket
 from shared.media.timeline import Placed, joins, place
 from shared.messages.clips import Selection
 from shared.messages.jobs import RecordingRecord

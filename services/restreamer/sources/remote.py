@@ -14,7 +14,7 @@ from services.restreamer.sources.access import Limits
 from services.restreamer.sources.answers import Head, Refused, Version, better_without_range, body_of, read_head
 from services.restreamer.sources.trouble import Broken, Trouble
 from shared.errors import DestinationFailed, Rejected, Unavailable
-from shared.netguard import Networks, UrlRefused, check_url
+from shared.security.netguard import Networks, UrlRefused, check_url
 
 SCHEMES: Final = ("http", "https")
 LONGEST_NAME: Final = 253

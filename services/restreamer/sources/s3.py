@@ -19,7 +19,7 @@ from botocore.exceptions import BotoCoreError
 from services.restreamer.model import SourceError
 from services.restreamer.sources.access import Access
 from shared.messages.credentials import CREDENTIAL_PURPOSE
-from shared.secrets import SecretUnreadable
+from shared.security.secrets import SecretUnreadable
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client

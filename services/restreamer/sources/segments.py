@@ -17,11 +17,11 @@ from services.restreamer.model import FLICKS, Packet, Track
 from services.restreamer.sources.access import Gone, Limits, stored
 from services.restreamer.sources.tracks import audio_track, video_track
 from shared.errors import MediaError
-from shared.media.cutting.grid import find_grid
 from shared.media.model import SampleTable, TrackConfig
 from shared.media.mp4.entries import codec_record
 from shared.media.mp4.fragments import read_fragments
 from shared.media.mp4.init import parse_init
+from shared.media.seams.grid import find_grid
 from shared.messages.media import SegmentWritten
 from shared.store import MediaStore
 from shared.store.local import LocalStore

@@ -9,8 +9,8 @@ from typing import Final
 from services.restreamer.model import SourceError
 from services.restreamer.sources.access import Spool
 from services.restreamer.sources.files import LocalFile, Readable
-from shared.reserve import MIB
 from shared.store import StoreFull
+from shared.store.reserve import MIB
 
 PIECE: Final = 1 << 18
 LOOK_EVERY: Final = 64 * MIB

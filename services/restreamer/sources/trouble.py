@@ -7,8 +7,8 @@ from threading import Event
 
 from services.restreamer.model import SourceError
 from services.restreamer.sources.access import Limits, rest
-from shared.logging import get_logger
-from shared.secrets import redact_url
+from shared.runtime.logging import get_logger
+from shared.security.secrets import redact_url
 
 log = get_logger()
 

@@ -19,8 +19,8 @@ from services.restreamer.targets.srt.line import await_srt, call_srt
 from services.restreamer.targets.srt.ts import TsPacker
 from services.restreamer.targets.target import Target
 from services.restreamer.targets.terms import Packer, TargetError
-from shared.clock import Clock
 from shared.messages.restreams import TargetStatus
+from shared.runtime.clock import Clock
 
 _PACKERS: Final[dict[str, Callable[[], Packer]]] = {"rtmp": RtmpPacker, "srt": TsPacker}
 _STEP_S: Final = 0.01

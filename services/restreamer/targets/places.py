@@ -10,9 +10,9 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from services.restreamer.targets.terms import TargetError
 from shared.errors import Rejected
-from shared.netguard import check_url
-from shared.netguard.addresses import Networks
 from shared.rtmp.address import split_rtmp
+from shared.security.netguard import check_url
+from shared.security.netguard.addresses import Networks
 from shared.srt.caller import check_passphrase
 from shared.srt.constants import STREAMID_MAX
 

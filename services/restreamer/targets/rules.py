@@ -6,8 +6,8 @@ import ssl
 from dataclasses import dataclass
 from datetime import timedelta
 
-from shared.netguard.addresses import Networks
-from shared.netguard.blocking import BlockingLookup
+from shared.security.netguard.addresses import Networks
+from shared.security.netguard.blocking import BlockingLookup
 
 NS = 1_000_000_000
 

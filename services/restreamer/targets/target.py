@@ -11,9 +11,9 @@ from services.restreamer.targets.call import Call, Opener
 from services.restreamer.targets.lane import Lane
 from services.restreamer.targets.rules import TargetRules, ns
 from services.restreamer.targets.terms import Block, Line, Queue, TargetError
-from shared.clock import Clock
-from shared.logging import get_logger
 from shared.messages.restreams import TargetState, TargetStatus
+from shared.runtime.clock import Clock
+from shared.runtime.logging import get_logger
 
 log = get_logger()
 

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from shared.media.bitstream.bits import BitWriter, escape
+from shared.media.bitstream.bit_reader import BitReader, unescape
+from shared.media.bitstream.bit_writer import BitWriter, escape
 from shared.media.bitstream.errors import BitstreamError
 from shared.media.bitstream.h264_slice import INTRA, B, Command, P, SliceFormat, SliceWalk, slice_formats
 from shared.media.bitstream.nal import H264_IDR, H264_SEI, H264_SLICE, is_slice
-from shared.media.mp4.bits import BitReader, unescape
-from shared.media.mp4.params import nal_type
+from shared.media.bitstream.params import nal_type
 
 SEI_RECOVERY_POINT = 6
 # Consecutive IDR pictures have different ids; encoders count theirs from 0.

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from shared.media.bitstream.bits import BitWriter, stop_bit_left
+from shared.media.bitstream.bit_reader import BitReader, unescape
+from shared.media.bitstream.bit_writer import BitWriter, stop_bit_left
 from shared.media.bitstream.errors import BitstreamError
 from shared.media.bitstream.h264_sps import H264Sps, parse_h264_sps
-from shared.media.mp4.bits import BitReader, unescape
-from shared.media.mp4.params import H264_PPS, H264_SPS, nal_type
+from shared.media.bitstream.params import H264_PPS, H264_SPS, nal_type
 
 P, B, INTRA = 0, 1, 2  # slice_type modulo 5 (table 7-6)
 NO_FILTER = 1  # disable_deblocking_filter_idc: no offsets follow

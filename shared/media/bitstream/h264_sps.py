@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from shared.media.bitstream.bits import BitWriter, bits_between, escape
+from shared.media.bitstream.bit_reader import BitReader, unescape
+from shared.media.bitstream.bit_writer import BitWriter, bits_between, escape
 from shared.media.bitstream.errors import BitstreamError
-from shared.media.mp4.bits import BitReader, unescape
-from shared.media.mp4.params import HIGH_PROFILES
+from shared.media.bitstream.params import HIGH_PROFILES
 
 # Table A-1: MaxDpbMbs by level_idc; a level that is not listed takes the next higher one.
 _MAX_DPB_MBS = (

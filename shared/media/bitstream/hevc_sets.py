@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from shared.media.bitstream.bits import BitWriter, bits_between, escape, stop_bit_left
+from shared.media.bitstream.bit_reader import BitReader, unescape
+from shared.media.bitstream.bit_writer import BitWriter, bits_between, escape, stop_bit_left
 from shared.media.bitstream.errors import BitstreamError
 from shared.media.bitstream.h264_sps import skip_look
-from shared.media.mp4.bits import BitReader, unescape
-from shared.media.mp4.params import HEVC_PPS, HEVC_SPS, nal_type
+from shared.media.bitstream.params import HEVC_PPS, HEVC_SPS, nal_type
 
 NINE_BIT_IDS = range(15, 31)
 _IRAP = range(16, 24)

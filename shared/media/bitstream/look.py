@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from shared.media.bitstream.bit_reader import BitReader
 from shared.media.bitstream.errors import BitstreamError
 from shared.media.bitstream.h264_sps import parse_h264_sps
 from shared.media.bitstream.hevc_sets import parse_hevc_sps
-from shared.media.mp4.bits import BitReader
+from shared.media.bitstream.params import ASPECTS, VideoCodec
 from shared.media.mp4.boxes import Mp4Error
-from shared.media.mp4.params import ASPECTS, VideoCodec
 
 UNSPECIFIED = 2
 

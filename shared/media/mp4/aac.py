@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
-from shared.media.mp4.bits import BitReader
+from shared.media.bitstream.bit_reader import BitReader
 from shared.media.mp4.boxes import Mp4Error
 
 AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)

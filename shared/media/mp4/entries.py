@@ -10,9 +10,9 @@ import struct
 from typing import Literal
 
 from shared.media.bitstream.look import Look, read_look
+from shared.media.bitstream.params import VideoCodec, build_avcc, build_hvcc, read_sps, record_sets, split_annexb
 from shared.media.mp4.aac import read_aac
 from shared.media.mp4.boxes import Box, Mp4Error, box, children, full_box, read_header, unpack
-from shared.media.mp4.params import VideoCodec, build_avcc, build_hvcc, read_sps, record_sets, split_annexb
 from shared.media.tracks import TrackConfig
 
 KINDS: dict[bytes, Literal["h264", "hevc", "aac", "opus"]] = {

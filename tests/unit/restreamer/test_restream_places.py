@@ -6,8 +6,8 @@ from typing import Any
 
 from services.restreamer.places import beginning, mark
 from shared.messages.restreams import Item, Place, PlaceRecord, Range, RestreamRecord, RestreamSpec, Source, Target
-from shared.secrets import Vault
-from shared.webhooks import seal_url
+from shared.security.secrets import Vault
+from shared.security.webhooks import seal_url
 
 VAULT = Vault(b"places")
 ANYWHERE = Target(target="a" * 16, url="rtmp://x/y", shown="rtmp://x/y")

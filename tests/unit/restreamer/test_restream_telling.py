@@ -10,7 +10,6 @@ from structlog.testing import capture_logs
 from services.restreamer import telling
 from services.restreamer.playout import Warned
 from services.restreamer.telling import MOST_WAITING, Telling, at_the_end, shown
-from shared.clock import SystemClock
 from shared.errors import Unavailable
 from shared.messages.restreams import (
     Item,
@@ -21,6 +20,7 @@ from shared.messages.restreams import (
     TargetState,
     TargetStatus,
 )
+from shared.runtime.clock import SystemClock
 
 RECORD = RestreamRecord(
     account="main", restream="4" * 32, state="playing", created_ms=1, changed_ms=1,

@@ -13,11 +13,11 @@ from nats.js import JetStreamContext
 
 from services.gateway.domain.clips.window import Recording
 from services.gateway.domain.errors import invalid
-from shared.clock import Clock
-from shared.kv import Bucket
+from shared.broker.kv import Bucket
 from shared.media.timeline import place
 from shared.messages.jobs import EventClock, JobRecord, clock_key
 from shared.messages.media import SegmentWritten
+from shared.runtime.clock import Clock
 
 REMEMBERED_CLOCKS: Final = 10_000
 

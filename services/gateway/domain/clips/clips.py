@@ -22,12 +22,12 @@ from services.gateway.domain.lists.pages import Page, Paging
 from services.gateway.domain.quotas import Quotas, Tally
 from services.gateway.domain.receivers import Receivers
 from services.gateway.domain.soon import soon
-from shared.bus import Outbox
-from shared.clock import Clock
-from shared.kv import Bucket
+from shared.broker.bus import Outbox
+from shared.broker.kv import Bucket
 from shared.media.timeline import place
 from shared.messages.clips import ClipCancel, ClipCreate, ClipDelete, ClipRecord, Notification, NotifyEvent, VodState
 from shared.recording import last_segment
+from shared.runtime.clock import Clock
 
 # A cut begins at the keyframe before the in point, which the clipper looks for in the ten minutes before it.
 BEFORE_MS: Final = 600_000

@@ -10,9 +10,9 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.errors import APIError, NotFoundError
 
+from shared.broker.subjects import channel_of
 from shared.errors import Unavailable
 from shared.messages.clips import ClipCancel, ClipCreate
-from shared.subjects import channel_of
 
 QUEUE: Final = channel_of(ClipCreate).stream
 MOST: Final = 1000

@@ -19,14 +19,14 @@ from services.gateway.domain.jobs.publishers import Publishers
 from services.gateway.domain.lists.lists import JOB_UNTOLD, UNTOLD, jobs_list
 from services.gateway.domain.lists.orders import Wanted
 from services.gateway.domain.quotas import Quotas, Tally
-from shared.bus import Outbox
-from shared.clock import Clock
+from shared.broker.bus import Outbox
+from shared.broker.kv import Bucket, Conflict, Stored
 from shared.errors import Permanent
-from shared.kv import Bucket, Conflict, Stored
 from shared.messages.jobs import ENDED_STATES, IngestKey, JobRecord, SessionRecord, StateChange
 from shared.messages.live import LiveFinish, SessionEnded, SessionStarted
 from shared.messages.media import RecordingDelete
-from shared.secrets import SecretUnreadable, Vault, hash_token
+from shared.runtime.clock import Clock
+from shared.security.secrets import SecretUnreadable, Vault, hash_token
 
 STOP_WAIT: Final = timedelta(seconds=30)
 KEY_PURPOSE: Final = "stream-key"

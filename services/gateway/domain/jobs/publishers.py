@@ -9,9 +9,9 @@ from typing import Final, Literal, NamedTuple
 
 from nats.js import JetStreamContext
 
-from shared.clock import Clock
-from shared.kv import Bucket
+from shared.broker.kv import Bucket
 from shared.messages.jobs import PublisherStatus, status_prefix
+from shared.runtime.clock import Clock
 
 STALE: Final = timedelta(seconds=30)
 

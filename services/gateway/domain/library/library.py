@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 from services.gateway.domain.errors import no_such
 from services.gateway.domain.soon import soon
-from shared.bus import Outbox
-from shared.clock import Clock
+from shared.broker.bus import Outbox
 from shared.messages.exports import LibraryDelete
+from shared.runtime.clock import Clock
 from shared.store.library import Library, LibraryFile
 
 

@@ -13,9 +13,9 @@ from nats.js import JetStreamContext
 
 from services.gateway.domain.lists.orders import Entry, Orders, Wanted
 from services.gateway.domain.lists.pages import Page, Paging
+from shared.broker.following import Following
+from shared.broker.kv import Bucket, Change
 from shared.errors import Unavailable
-from shared.following import Following
-from shared.kv import Bucket, Change
 from shared.messages.base import Record
 
 F = TypeVar("F", bound=Record)

@@ -14,11 +14,11 @@ from services.gateway.domain.errors import invalid
 from services.gateway.domain.ids import is_id
 from shared.errors import Rejected
 from shared.messages.restreams import FLICKS, LONGEST, MOST_TARGETS, Range, Source, Target
-from shared.netguard import check_url
-from shared.netguard.addresses import Networks
 from shared.rtmp.address import split_rtmp
-from shared.secrets import Vault, redact_url
-from shared.webhooks import seal_url
+from shared.security.netguard import check_url
+from shared.security.netguard.addresses import Networks
+from shared.security.secrets import Vault, redact_url
+from shared.security.webhooks import seal_url
 
 FILE_SCHEMES: Final = frozenset({"http", "https"})
 TARGET_SCHEMES: Final = frozenset({"rtmp", "rtmps", "srt"})

@@ -10,9 +10,9 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.errors import APIError, NotFoundError
 
+from shared.broker.subjects import channel_of
 from shared.errors import Unavailable
 from shared.messages.restreams import RestreamCommand, RestreamRecord, State
-from shared.subjects import channel_of
 
 OVER: Final[frozenset[State]] = frozenset({"stopped", "ended", "failed"})
 MOST_OF_ONE: Final = 64

@@ -20,9 +20,8 @@ from services.gateway.domain.lists.pages import Page, Paging
 from services.gateway.domain.quotas import Quotas, Tally
 from services.gateway.domain.restreams.parts import Parts
 from services.gateway.domain.restreams.pending import OVER, Pending, foreseen
-from shared.bus import Outbox
-from shared.clock import Clock
-from shared.kv import Bucket
+from shared.broker.bus import Outbox
+from shared.broker.kv import Bucket
 from shared.messages.restreams import (
     PlaceRecord,
     RestreamCommand,
@@ -30,6 +29,7 @@ from shared.messages.restreams import (
     State,
     Verb,
 )
+from shared.runtime.clock import Clock
 
 PLAYS: Final[frozenset[Verb]] = frozenset({"pause", "skip", "seek"})
 LARGEST_COMMAND: Final = 700_000  # below the broker's max_payload of 1 MiB, and the record repeats it

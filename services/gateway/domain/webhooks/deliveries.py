@@ -8,10 +8,10 @@ from nats.js import JetStreamContext
 
 from services.gateway.domain.errors import no_such
 from services.gateway.domain.lists.lists import deliveries_list
-from shared.bus import Outbox
-from shared.clock import Clock
-from shared.kv import Bucket
+from shared.broker.bus import Outbox
+from shared.broker.kv import Bucket
 from shared.messages.notifications import DeliveryRecord, NotificationReplay
+from shared.runtime.clock import Clock
 
 
 class Deliveries:

@@ -11,11 +11,11 @@ from nats.js import JetStreamContext
 from services.gateway.domain.errors import no_such
 from services.gateway.domain.quotas import Quotas
 from services.gateway.domain.receivers import Receivers
-from shared.clock import Clock
-from shared.kv import Bucket
+from shared.broker.kv import Bucket
 from shared.messages.notifications import WebhookEndpoint
-from shared.secrets import SecretUnreadable, Vault
-from shared.webhooks import VAULT_PURPOSE, account_secret, new_secret, open_url
+from shared.runtime.clock import Clock
+from shared.security.secrets import SecretUnreadable, Vault
+from shared.security.webhooks import VAULT_PURPOSE, account_secret, new_secret, open_url
 
 
 class Webhooks:

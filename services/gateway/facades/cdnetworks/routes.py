@@ -16,7 +16,7 @@ from services.gateway.http.bodies import documents
 from services.gateway.http.broker import broker_here
 from services.gateway.http.parts import part, part_of
 from services.gateway.identity.cdn_accounts import CdnAccounts, Refused
-from shared.logging import get_logger
+from shared.runtime.logging import get_logger
 
 log = get_logger()
 RECEIVED: Final = "receive task success!"

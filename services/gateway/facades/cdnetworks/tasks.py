@@ -13,7 +13,7 @@ from services.gateway.facades.cdnetworks.models import ForwardRequest
 from services.gateway.facades.cdnetworks.translate import Translator
 from services.gateway.http.bodies import Malformed, parse_json, plain
 from services.gateway.http.problems import faults_of
-from shared.secrets import Vault
+from shared.security.secrets import Vault
 
 
 class Tasks:

@@ -33,8 +33,8 @@ from shared.messages.restreams import (
     Target,
     Watermark,
 )
-from shared.secrets import Vault
-from shared.webhooks import seal_url
+from shared.security.secrets import Vault
+from shared.security.webhooks import seal_url
 
 LEAST_LENGTH: Final = timedelta(minutes=5)
 _MS: Final = timedelta(milliseconds=1)

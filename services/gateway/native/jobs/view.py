@@ -10,11 +10,11 @@ from services.gateway.domain.jobs.publishers import Publisher
 from services.gateway.http.public_url import PublicUrl
 from services.gateway.identity.auth import Caller
 from services.gateway.native.jobs.models import JobView, PublisherView, StateEntry
-from shared.clock import Clock
-from shared.logging import get_logger
 from shared.messages.jobs import JobRecord
-from shared.reachable import in_url
-from shared.secrets import SecretUnreadable, Vault
+from shared.runtime.clock import Clock
+from shared.runtime.logging import get_logger
+from shared.runtime.reachable import in_url
+from shared.security.secrets import SecretUnreadable, Vault
 
 log = get_logger()
 

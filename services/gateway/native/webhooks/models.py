@@ -6,8 +6,8 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, Field
 
-from shared.streams import EVENTS
-from shared.subjects import CHANNELS
+from shared.broker.streams import EVENTS
+from shared.broker.subjects import CHANNELS
 
 EVENT_NAMES: Final = tuple(c.name for c in CHANNELS if c.kind == "event" and c.stream == EVENTS)
 DeliveryState = Literal["pending", "delivered", "dead"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from services.gateway.domain.webhooks.webhooks import Webhooks
 from services.gateway.native.webhooks.models import AttemptView, DeliveryView, WebhookMade, WebhookView
 from shared.messages.notifications import DeliveryRecord, WebhookEndpoint
-from shared.secrets import redact_url
+from shared.security.secrets import redact_url
 
 
 def view(webhooks: Webhooks, endpoint: WebhookEndpoint) -> WebhookView:

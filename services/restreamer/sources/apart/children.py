@@ -18,7 +18,7 @@ from services.restreamer.sources.access import Stopped
 from services.restreamer.sources.apart import wire
 from services.restreamer.sources.apart.confined import OUT_OF_MEMORY, Bounds, no_memory
 from services.restreamer.sources.apart.wire import FATE, NOT_FORKED, Message, Nonsense, Order, Said
-from shared.logging import get_logger
+from shared.runtime.logging import get_logger
 
 log = get_logger()
 LOOK_MS: Final = 100  # how often a wait looks whether it is to end

@@ -18,15 +18,15 @@ from services.restreamer.targets.rtmp.pack import CHUNK_SIZE
 from services.restreamer.targets.rtmp.tags import CLASSIC, FOURCCS
 from services.restreamer.targets.rules import NS, TargetRules, ns
 from services.restreamer.targets.terms import TargetError, redact
-from shared.clock import Clock
 from shared.errors import DestinationFailed, Rejected
-from shared.netguard.blocking import connect_now
 from shared.rtmp import chunks, handshake
 from shared.rtmp.amf import encode
 from shared.rtmp.chunks import Message, write_message
 from shared.rtmp.commands import COMMANDS, Command, read_command
 from shared.rtmp.cursor import Value
 from shared.rtmp.errors import RtmpError
+from shared.runtime.clock import Clock
+from shared.security.netguard.blocking import connect_now
 
 _CONTROL, _COMMANDS, _PUBLISH = 2, 3, 8  # chunk streams, as FFmpeg numbers them
 _CONNECT, _RELEASE, _FC_PUBLISH, _CREATE, _PUBLISH_ID = 1.0, 2.0, 3.0, 4.0, 5.0

@@ -11,9 +11,9 @@ from typing import Final
 
 from services.restreamer.model import Track, Unit
 from services.restreamer.targets.sets import lead_of
-from shared.media.mp4.bits import BitReader
+from shared.media.bitstream.bit_reader import BitReader
+from shared.media.bitstream.params import VideoCodec, record_sets
 from shared.media.mp4.boxes import Mp4Error
-from shared.media.mp4.params import VideoCodec, record_sets
 
 Framer = Callable[[Unit], bytes]
 

@@ -9,9 +9,9 @@ from typing import Final
 from services.restreamer.targets.places import SrtPlace
 from services.restreamer.targets.rules import TargetRules
 from services.restreamer.targets.terms import Block, Queue, TargetError, Tracks
-from shared.clock import Clock
 from shared.errors import DestinationFailed, Rejected
-from shared.netguard.blocking import resolve_now
+from shared.runtime.clock import Clock
+from shared.security.netguard.blocking import resolve_now
 from shared.srt.caller import CallOptions, prepare
 from shared.srt.constants import ERROR, LIVE_PAYLOAD, Errno, Option, Reject, SocketState
 from shared.srt.errors import SrtError, SrtRefused, SrtUnavailable

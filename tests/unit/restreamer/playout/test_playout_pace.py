@@ -14,8 +14,8 @@ from services.restreamer.playout.pacer import MOST_BATCHES, Pacer
 from services.restreamer.playout.ring import Ring
 from services.restreamer.playout.splice import Entry, Part
 from services.restreamer.playout.terms import Ended, Report
-from shared.clock import SystemClock
 from shared.messages.restreams import Place, TargetStatus
+from shared.runtime.clock import SystemClock
 from tests.support.waiting import wait_until
 
 SECOND = 1_000_000_000

@@ -18,8 +18,8 @@ from services.restreamer.targets.lane import BACKLOG_BYTES, Lane, Recent
 from services.restreamer.targets.rtmp.pack import CHUNK_SIZE, RtmpPacker, patched
 from services.restreamer.targets.srt.ts import PACKET, TsPacker
 from services.restreamer.targets.terms import Packer, Tracks
+from shared.media.bitstream.params import record_sets
 from shared.media.crc import crc32
-from shared.media.mp4.params import record_sets
 from shared.rtmp.chunks import AUDIO, VIDEO
 from tests.support.media_streams import encode, frame_hashes, run, warnings
 from tests.support.restream_units import AAC, AVC, flv_of, messages_of, picture, sound, units_of

@@ -1,0 +1,31 @@
+"""Frame-accurate cutting of recorded segments into MP4 clips.
+
+`plan_cut` chooses the frames, `cut_fast` copies whole segments at once, `cut_exact` makes the clip that was asked
+for by encoding only what must be, and `verify_clip` checks a clip before it is shown to anyone.
+"""
+
+from services.clipper.cutting.cut import CutPart, CutResult, cut_exact, cut_fast
+from services.clipper.cutting.plan import CutPlan, Selection, plan_cut
+from services.clipper.cutting.verify import verify_clip
+from shared.media.seams.errors import ClipFaulty, CutError, EmptyCut, MixedConfigs, SegmentUnreadable, Stopped
+from shared.media.seams.source import CutSource, Run, Segment
+
+__all__ = [
+    "ClipFaulty",
+    "CutError",
+    "CutPart",
+    "CutPlan",
+    "CutResult",
+    "CutSource",
+    "EmptyCut",
+    "MixedConfigs",
+    "Run",
+    "Segment",
+    "SegmentUnreadable",
+    "Selection",
+    "Stopped",
+    "cut_exact",
+    "cut_fast",
+    "plan_cut",
+    "verify_clip",
+]

@@ -1,0 +1,110 @@
+"""Laying the sound of a clip's spans on its time line, packet by packet, without decoding.
+
+A packet's place follows from its span's, so that sound and picture never drift apart. The clip's first packet
+comes after a few that only warm the decoder up; the edit list hides them. Where two spans meet, packets are left
+out so that players that count samples instead of reading times stay within half a packet as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil, floor
+
+import numpy as np
+
+from services.clipper.cutting.plan import Span
+from shared.media.model import Int64s
+from shared.media.mp4.aac import read_aac
+from shared.media.mp4.entries import codec_record
+from shared.media.seams.source import Audio
+
+# What a decoder needs before its output is right: AAC overlaps two frames, and its SBR tool looks one more back
+# (ISO/IEC 14496-3, 4.6.18); Opus converges in 80 ms (RFC 7845, 4.6).
+OPUS_PREROLL = Fraction(80, 1000)
+AAC_PREROLL, SBR_PREROLL = 1, 2
+AAC_FRAME = 1024
+
+
+@dataclass(frozen=True, eq=False)
+class AudioPart:
+    """Packets of one span: rows of its piece's audio table, and the clip time at which each starts, in ticks."""
+
+    audio: Audio
+    rows: Int64s
+    at: Int64s
+
+
+def lay_audio(spans: Sequence[Span]) -> list[AudioPart]:
+    """Choose and place the packets that cover the spans; times before 0 are warm-up. Empty without sound."""
+    parts: list[AudioPart] = []
+    clip_time = Fraction(0)
+    carry = 0  # samples by which counting packets runs ahead of their times, from the joins so far
+    for span in spans:
+        part = _place(span, clip_time)
+        clip_time += span.end - span.start
+        if part is None:
+            continue
+        if not parts:
+            parts.append(_with_preroll(part))
+            continue
+        before, part, carry = _join(parts[-1], part, carry)
+        parts[-1] = before
+        if len(part.rows):
+            parts.append(part)
+    return parts
+
+
+def _place(span: Span, clip_time: Fraction) -> AudioPart | None:
+    """Take all packets that sound between the span's start and end."""
+    audio = span.piece.audio
+    if audio is None:
+        return None
+    rate = audio.config.timescale
+    start, end = ((moment - audio.base) * rate for moment in (span.start, span.end))
+    rows = np.flatnonzero((audio.at + audio.table.duration > floor(start)) & (audio.at < ceil(end)))
+    if not len(rows):
+        return None
+    return AudioPart(audio, rows, audio.at[rows] + round(clip_time * rate - start))
+
+
+def preroll(audio: Audio) -> int:
+    """Count the packets that only warm a decoder up."""
+    if audio.config.codec == "opus":
+        return ceil(OPUS_PREROLL * audio.config.timescale / audio.usual)
+    return SBR_PREROLL if read_aac(codec_record(audio.config)).frame > AAC_FRAME else AAC_PREROLL
+
+
+def _with_preroll(part: AudioPart) -> AudioPart:
+    """Put the packets before the first, where they follow each other, in front."""
+    audio, first = part.audio, int(part.rows[0])
+    usual = audio.usual
+    count = preroll(audio)
+    begin = first
+    while begin > 0 and first - begin < count and audio.at[begin] - audio.at[begin - 1] < 2 * usual:
+        begin -= 1
+    extra = np.arange(begin, first)
+    shift = int(part.at[0] - audio.at[first])
+    return AudioPart(audio, np.append(extra, part.rows), np.append(audio.at[extra] + shift, part.at))
+
+
+def _join(before: AudioPart, after: AudioPart, carry: int) -> tuple[AudioPart, AudioPart, int]:
+    """Leave out packets where two spans meet; give both, and the new carry."""
+    usual = before.audio.usual
+    end = int(before.at[-1] + before.audio.table.duration[before.rows[-1]])
+    surplus = end + carry - int(after.at[0])
+    if surplus < -usual:
+        return before, after, carry  # sound is missing there: times alone can tell
+    overlap_before = max(end - int(after.at[0]), 0)
+    while surplus > usual // 2 and len(after.rows):
+        if overlap_before > usual // 2 and len(before.rows) > 1:
+            before = AudioPart(before.audio, before.rows[:-1], before.at[:-1])
+            overlap_before = 0
+        else:
+            after = AudioPart(after.audio, after.rows[1:], after.at[1:])
+        surplus -= usual
+    while len(after.rows) and after.at[0] <= before.at[-1]:
+        after = AudioPart(after.audio, after.rows[1:], after.at[1:])
+        surplus -= usual
+    return before, after, surplus

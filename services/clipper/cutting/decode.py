@@ -1,0 +1,103 @@
+"""Decoding chosen frames of recorded video."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from threading import Event
+from typing import NamedTuple
+
+import av
+import numpy as np
+
+from services.clipper.cutting.gops import decode_start
+from services.clipper.cutting.samples import SampleReader
+from shared.media.model import Int64s, TrackConfig
+from shared.media.mp4.entries import codec_record
+from shared.media.seams.errors import CutError, Stopped
+from shared.media.seams.source import Video
+
+# Before the first wanted frame only what others refer to is decoded, but for the last few frames: from them the decoder
+# learns how deep the stream reorders, where its headers do not say.
+LEARN = 16
+
+
+class Decoded(NamedTuple):
+    """A frame at its position; where the recording is damaged, the one before it, and None when there is none."""
+
+    at: int
+    frame: av.VideoFrame | None
+    whole: bool
+
+
+def decode_rows(
+    video: Video, rows: Int64s, reader: SampleReader, stop: Event, *, strict: bool = False
+) -> Iterator[Decoded]:
+    """Decode the frames `rows` in order of presentation; Stopped when `stop` is set.
+
+    A `strict` decoder gives up a frame at the first error in it, as a player might, instead of hiding it.
+    """
+    wanted = np.sort(video.at[rows]).tolist()
+    decoder = open_decoder(video.config, strict=strict)
+    first = decode_start(video, wanted[0], reader)
+    spoiled: set[int] = set()
+    whole = wanted[0] - LEARN * video.typical
+    frames = _decoded(decoder, video, range(first, int(rows.max()) + 1), whole, reader, spoiled, stop)
+    before: av.VideoFrame | None = None
+    upcoming = next(frames, None)
+    for position in wanted:
+        while upcoming is not None and upcoming[0] <= position:
+            at, before = upcoming
+            upcoming = next(frames, None)
+            if at == position:
+                yield Decoded(position, before, not before.is_corrupt and at not in spoiled)
+                break
+        else:
+            yield Decoded(position, before, whole=False)
+
+
+def skip_unused(decoder: av.VideoCodecContext, *, before: bool) -> None:
+    """Leave out the next picture if it lies `before` what is wanted and no other refers to it (H.264 marks these)."""
+    decoder.skip_frame = "NONREF" if before and decoder.name == "h264" else "DEFAULT"
+
+
+def open_decoder(config: TrackConfig, *, strict: bool) -> av.VideoCodecContext:
+    """Make a decoder for a track's samples."""
+    decoder = av.CodecContext.create(config.codec, "r")
+    if not isinstance(decoder, av.VideoCodecContext):
+        raise CutError(f"no video decoder for {config.codec}")
+    decoder.extradata = codec_record(config)
+    decoder.thread_type = "SLICE"  # with frame threads FFmpeg's decoders can wait for ever on a damaged picture
+    if strict:
+        decoder.options = {"err_detect": "explode"}
+    return decoder
+
+
+def _decoded(
+    decoder: av.VideoCodecContext,
+    video: Video,
+    rows: range,
+    whole: int,
+    reader: SampleReader,
+    spoiled: set[int],
+    stop: Event,
+) -> Iterator[tuple[int, av.VideoFrame]]:
+    """Decode adjacent rows and yield (position, frame) as the decoder shows them; `spoiled` gets what fails.
+
+    Before position `whole`, frames to which no other refers are left out.
+    """
+    for row in rows:
+        if stop.is_set():
+            raise Stopped("stopped while decoding")
+        packet = av.Packet(reader.read(row))
+        packet.pts = int(video.at[row])
+        skip_unused(decoder, before=packet.pts < whole)
+        try:
+            shown = decoder.decode(packet)
+        except av.error.FFmpegError:
+            spoiled.add(packet.pts)  # what follows may still be whole
+            continue
+        yield from ((frame.pts, frame) for frame in shown if frame.pts is not None)
+    try:
+        yield from ((frame.pts, frame) for frame in decoder.decode(None) if frame.pts is not None)
+    except av.error.FFmpegError:
+        return

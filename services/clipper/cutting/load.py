@@ -1,0 +1,226 @@
+"""Loading the samples of recorded segments that a range needs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from services.clipper.cutting.packets import place_packets
+from shared.media.model import Int64s, SampleTable, TrackConfig
+from shared.media.mp4.boxes import Mp4Error
+from shared.media.mp4.fragments import read_fragments
+from shared.media.mp4.init import parse_init
+from shared.media.seams.errors import CutError, SegmentUnreadable
+from shared.media.seams.grid import find_grid
+from shared.media.seams.source import HOLE, Audio, CutSource, Piece, Run, Segment, Video
+
+# Segments end by the decode time of their pictures. These are shown later, and sound may go on beyond them; no further.
+BEYOND = Fraction(4)
+# No picture begins with so many zeros: they are a NAL unit's length and header, or an OBU's, or a frame's.
+_TOLD = 5
+
+
+def load_pieces(source: CutSource, start: Fraction, end: Fraction) -> list[Piece]:
+    """Load the samples of all segments that touch [start, end), with one neighbour at each side.
+
+    SegmentUnreadable for a segment or init segment that does not hold what it should.
+    """
+    pieces = [piece for run in source.runs for piece in _load_run(run, start, end)]
+    return sorted(pieces, key=lambda piece: piece.start)
+
+
+def _load_run(run: Run, start: Fraction, end: Fraction) -> Iterator[Piece]:
+    if not run.segments:
+        return
+    tracks = _tracks(run.init)
+    lead = next((t for t in tracks if t.kind == "video"), tracks[0])
+    for group in _adjacent(run.segments, lead.timescale):
+        starts = [run.origin + Fraction(segment.start, lead.timescale) for segment in group]
+        ends = [run.origin + Fraction(segment.start + segment.duration, lead.timescale) for segment in group]
+        wanted = [index for index in range(len(group)) if ends[index] > start and starts[index] < end]
+        beside = [index for index in range(len(group)) if ends[index] <= start < ends[index] + BEYOND][-1:]
+        piece = None
+        if beside and (not wanted or starts[wanted[0]] - start > HOLE):
+            with suppress(SegmentUnreadable):  # by its time it is not needed, but what it holds may go on
+                piece = _load_near(run, tracks, lead, group, (beside[0], max(beside[0], *wanted, 0) + 1))
+        if piece is None and wanted:
+            piece = _load_near(run, tracks, lead, group, (wanted[0], wanted[-1] + 1))
+        if piece is not None and any(part.start < end and part.end > start for part in piece.stretches):
+            yield piece
+
+
+def _tracks(init: Path) -> list[TrackConfig]:
+    try:
+        return parse_init(init.read_bytes())
+    except OSError as error:
+        raise SegmentUnreadable(init, error.strerror or "cannot be read") from error
+    except Mp4Error as error:
+        raise SegmentUnreadable(init, str(error)) from error
+
+
+def _adjacent(segments: Sequence[Segment], timescale: int) -> Iterator[list[Segment]]:
+    """Group segments, in order of time, between which no more is missing than sound may fill."""
+    ordered = sorted(segments, key=lambda segment: segment.start)
+    group = ordered[:1]
+    for before, after in pairwise(ordered):
+        if after.start - (before.start + before.duration) > BEYOND * timescale:
+            yield group
+            group = []
+        group.append(after)
+    yield group
+
+
+def _load_near(
+    run: Run, tracks: Sequence[TrackConfig], lead: TrackConfig, group: Sequence[Segment], wanted: tuple[int, int]
+) -> Piece:
+    """Load the wanted segments with a neighbour at each side, unless that is unreadable.
+
+    Where the first of them does not begin with a keyframe, earlier ones are loaded up to one that has one.
+    """
+    first, end = max(wanted[0] - 1, 0), min(wanted[1] + 1, len(group))
+    reach = 1
+    while True:
+        try:
+            piece = _load(run, tracks, lead, group[first:end])
+        except SegmentUnreadable as error:
+            if first < wanted[0] and error.path in [segment.path for segment in group[first : wanted[0]]]:
+                first = next(n for n in range(wanted[0]) if group[n].path == error.path) + 1
+            elif end > wanted[1] and error.path == group[end - 1].path:
+                end = wanted[1]
+            else:
+                raise
+            reach = 0
+            continue
+        if not first or not reach or lead.kind == "audio":
+            return piece
+        if _enters(piece.video, wanted[0] - first, group[wanted[0]].start):
+            return piece
+        reach *= 2
+        first = max(first - reach, 0)
+
+
+def _enters(video: Video | None, number: int, start: int) -> bool:
+    """Tell whether there is a picture to show from tick `start` on, where file `number` of a piece begins.
+
+    A decoder must be able to enter there or before; where sound comes first, an earlier picture is still on show.
+    """
+    if video is None:
+        return False
+    syncs = np.flatnonzero(video.table.sync)
+    inside = np.flatnonzero(video.table.source >= number)
+    if not len(syncs) or not len(inside):
+        return bool(len(syncs))
+    first = int(inside[0])
+    late = int(video.table.dts[first]) - start > HOLE * video.config.timescale
+    return bool(syncs[0] < first + (not late))
+
+
+def _load(run: Run, tracks: Sequence[TrackConfig], lead: TrackConfig, group: Sequence[Segment]) -> Piece:
+    paths = tuple(segment.path for segment in group)
+    tables = _read(paths)
+    _check_whole(tables, tracks, group, lead.timescale)
+    if lead.kind == "video" and lead.track_id in tables:
+        _check_filled(tables[lead.track_id])
+    video = audio = None
+    late = Fraction(0)
+    for track in tracks:
+        table = tables.get(track.track_id)
+        if table is None or not len(table):
+            continue
+        if track.kind == "video" and video is None:
+            video, late = _video(track, table, run)
+        elif track.kind == "audio" and audio is None:
+            audio = _audio(track, table, run.origin)
+    if audio is not None and late:  # pictures were counted from a first stamp that is late: so is all sound against it
+        audio = replace(audio, base=audio.base + late)
+    first, last = group[0], group[-1]
+    return Piece(
+        run.session,
+        run.origin + Fraction(first.start, lead.timescale),
+        run.origin + Fraction(last.start + last.duration, lead.timescale),
+        video,
+        audio,
+        paths,
+    )
+
+
+def _read(paths: tuple[Path, ...]) -> dict[int, SampleTable]:
+    try:
+        return read_fragments(paths).tables
+    except (OSError, Mp4Error) as together:
+        for path in paths:  # find out which one it was
+            try:
+                read_fragments(path)
+            except OSError as error:
+                raise SegmentUnreadable(path, error.strerror or "cannot be read") from error
+            except Mp4Error as error:
+                raise SegmentUnreadable(path, str(error)) from error
+        raise CutError(f"segments cannot be read together: {together}") from together
+
+
+def _check_whole(
+    tables: dict[int, SampleTable], tracks: Sequence[TrackConfig], group: Sequence[Segment], lead: int
+) -> None:
+    """Make sure that each segment's samples, of whichever track, reach to its end (ticks of timescale `lead`)."""
+    ends = np.full(len(group), -1, np.int64)
+    for track in tracks:
+        table = tables.get(track.track_id)
+        if table is not None:
+            np.maximum.at(ends, table.source, (table.dts + table.duration) * lead // track.timescale)
+    for segment, end in zip(group, ends, strict=True):
+        if end < 0:
+            raise SegmentUnreadable(segment.path, "holds no samples")
+        if segment.start + segment.duration - int(end) > HOLE * lead:
+            raise SegmentUnreadable(segment.path, "ends before its time")
+
+
+def _check_filled(table: SampleTable) -> None:
+    """Make sure that no file's first or last picture is zeros, which a power cut leaves where nothing was written."""
+    edges = np.flatnonzero(np.diff(table.source, prepend=-1, append=-1))
+    for row in sorted({*edges[:-1].tolist(), *(edges[1:] - 1).tolist()}):
+        path = table.files[int(table.source[row])]
+        try:
+            with path.open("rb", buffering=0) as file:
+                begin = os.pread(file.fileno(), min(_TOLD, int(table.size[row])), int(table.offset[row]))
+        except OSError as error:
+            raise SegmentUnreadable(path, error.strerror or "cannot be read") from error
+        if not any(begin):
+            raise SegmentUnreadable(path, "holds zeros")
+
+
+def _video(config: TrackConfig, table: SampleTable, run: Run) -> tuple[Video, Fraction]:
+    """Place the frames; gives also by how much (s) the session's first stamp is late on the encoder's clock."""
+    shown = _distinct(table.pts)
+    grid = find_grid(shown, config.timescale, run.zero)
+    if grid is None:
+        return Video(config, table, shown, Fraction(1, config.timescale), run.origin, None), Fraction(0)
+    base = run.origin + grid.phase / config.timescale
+    return Video(config, table, grid.index, 1 / grid.rate, base, grid.rate), grid.late / config.timescale
+
+
+def _distinct(pts: Int64s) -> Int64s:
+    """Move frames that claim the same moment one tick apart."""
+    order = np.argsort(pts, kind="stable")
+    ranks = np.arange(len(pts), dtype=np.int64)
+    apart = np.empty_like(pts)
+    apart[order] = np.maximum.accumulate(pts[order] - ranks) + ranks
+    return apart
+
+
+def _audio(config: TrackConfig, table: SampleTable, base: Fraction) -> Audio:
+    rows, at = place_packets(table, config.timescale)
+    return Audio(config, table if len(rows) == len(table) else _chosen(table, rows), at, base)
+
+
+def _chosen(table: SampleTable, rows: Int64s) -> SampleTable:
+    times = table.dts[rows], table.pts[rows], table.duration[rows]
+    return SampleTable(
+        *times, table.size[rows], table.sync[rows], table.offset[rows], table.source[rows], table.files
+    )  # fmt: skip

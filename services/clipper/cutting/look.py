@@ -1,0 +1,176 @@
+"""Looking at a written clip where its parts meet, as a player would."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from threading import Event
+
+import av
+import av.container
+import numpy as np
+
+from services.clipper.cutting.cut import CutPart, CutResult
+from services.clipper.cutting.decode import LEARN, decode_rows, skip_unused
+from services.clipper.cutting.layout import TrackLayout
+from services.clipper.cutting.plan import Selection
+from services.clipper.cutting.prints import fingerprint
+from services.clipper.cutting.samples import SampleReader
+from shared.media.model import Int64s
+from shared.media.seams.errors import ClipFaulty, Stopped
+
+BEFORE, AFTER = 3, 6  # frames looked at before and after a seam
+NEAR = 60  # windows with fewer frames between them are looked at as one: the GOP is decoded anyway
+REORDER = 8  # frames by which decoding begins earlier than the window, for pictures shown before their entry
+FIRST_PACKETS = 50
+MOST_SEAMS = 12  # of a clip with more (many gaps) the first and the last ones are looked at
+# Mean and largest difference of brightness (0 to 255) that good encoding stays far below.
+MEAN_OFF, MOST_OFF = 4.0, 30.0
+
+
+def check_pictures(result: CutResult, selection: Selection, video: TrackLayout, stop: Event) -> None:
+    """Decode the pictures around every seam, at the start and at the end; ClipFaulty when one is not as it should be.
+
+    A copied picture that does not decode is accepted when the recording's own does not either.
+    """
+    windows = _windows(result)
+
+    def look(share: Sequence[tuple[int, int]]) -> None:
+        with av.open(str(result.path)) as container:
+            _Look(container, result, selection, video, stop).run(share)
+
+    try:
+        with ThreadPoolExecutor(2, "cut-look") as pool:
+            for done in [pool.submit(look, share) for share in (windows[::2], windows[1::2]) if share]:
+                done.result()
+    except av.error.FFmpegError as error:
+        raise ClipFaulty(f"cannot be read: {error.strerror}") from error
+
+
+def check_sound(result: CutResult) -> None:
+    """Make sure that sound comes out of the first packets, or of one of them where the recording is damaged."""
+    try:
+        with av.open(str(result.path)) as container:
+            for number, packet in enumerate(container.demux(audio=0)):
+                with suppress(av.error.FFmpegError):
+                    if packet.decode():
+                        return
+                if number > FIRST_PACKETS:
+                    break
+    except av.error.FFmpegError as error:
+        raise ClipFaulty(f"cannot be read: {error.strerror}") from error
+    raise ClipFaulty("the sound cannot be decoded")
+
+
+@dataclass(eq=False)
+class _Look:
+    """One look at a clip; frames have numbers from 0 in order of presentation."""
+
+    container: av.container.InputContainer
+    result: CutResult
+    selection: Selection
+    video: TrackLayout
+    stop: Event
+
+    def run(self, windows: Sequence[tuple[int, int]]) -> None:
+        times = np.sort(self.video.shown)
+        stream = self.container.streams.video[0]
+        stream.thread_type = "SLICE"  # see decode.py
+        stream.codec_context.options = {"err_detect": "explode"}
+        order = {time: number for number, time in enumerate(times.tolist())}
+        prints = {found.number: found.cells for found in self.result.prints}
+        margin = REORDER * int(np.median(self.video.steps))
+        for first, end in windows:
+            missing = set(range(first, end))
+            for pts, frame in self._decode(int(times[first]), int(times[end - 1]), margin):
+                number = order.get(pts)
+                if number is None:
+                    raise ClipFaulty(f"a frame is shown at {pts}, where none should be")
+                missing.discard(number)
+                if number in prints:
+                    off = np.abs(fingerprint(frame) - prints.pop(number))
+                    if float(off.mean()) > MEAN_OFF or float(off.max()) > MOST_OFF:
+                        raise ClipFaulty(f"frame {number} does not look like the recording's")
+            for part in self.result.parts if missing else ():
+                lost = [n for n in sorted(missing) if part.first <= n < part.first + part.count]
+                found = self._recorded(lost) if part.kind == "copy" else self._lost_alone(part, lost, times)
+                if found:
+                    raise ClipFaulty(f"frame {found[0]} cannot be decoded")
+
+    def _decode(
+        self, first: int, last: int, margin: int, *, alone: bool = False
+    ) -> Iterator[tuple[int, av.VideoFrame]]:
+        """Decode strictly the frames shown from tick `first` to `last`, from the entry before them on.
+
+        `alone`: an entry lies at `first`, and nothing of what comes after `last` is decoded.
+        """
+        stream = self.container.streams.video[0]
+        spoiled: set[int | None] = set()
+        whole = first - LEARN * int(np.median(self.video.steps))
+        self.container.seek(max(first - margin, 0), stream=stream, backward=True)
+        for packet in self.container.demux(stream):
+            if self.stop.is_set():
+                raise Stopped("stopped while checking")
+            if alone and packet.pts is not None and not first <= packet.pts <= last:
+                continue
+            skip_unused(stream.codec_context, before=packet.pts is not None and packet.pts < whole)
+            for pts, frame in _strict(packet, spoiled):
+                yield pts, frame
+                if pts >= last:
+                    return
+
+    def _lost_alone(self, part: CutPart, lost: Sequence[int], times: Int64s) -> list[int]:
+        """List the encoded frames that do not even decode without the damaged copied ones behind them."""
+        if not lost:
+            return []
+        bounds = int(times[part.first]), int(times[part.first + part.count - 1])
+        seen = {pts for pts, _ in self._decode(*bounds, 0, alone=True)}
+        return [number for number in lost if int(times[number]) not in seen]
+
+    def _recorded(self, lost: Sequence[int]) -> list[int]:
+        """List the frames that the recording, unlike the clip, can show: that have no damage near them.
+
+        Near, because a decoder that meets damage may lose a whole picture that it was about to show.
+        """
+        found: list[int] = []
+        first = 0
+        for span in self.selection.pictured:
+            video, count = span.video, len(span.frames)
+            inside = [n for n in lost if first <= n < first + count]
+            if inside:
+                low, high = max(inside[0] - REORDER, first), min(inside[-1] + REORDER + 1, first + count)
+                rows = span.frames[np.argsort(video.at[span.frames])][low - first : high - first]
+                with SampleReader(video.table) as reader:
+                    shown = decode_rows(video, rows, reader, self.stop, strict=True)
+                    broken = [number for number, frame in enumerate(shown, low) if not frame.whole]
+                found += [n for n in inside if all(abs(n - other) > REORDER for other in broken)]
+            first += count
+        return found
+
+
+def _windows(result: CutResult) -> list[tuple[int, int]]:
+    """Give the frames, [first, end), to look at: around each seam, at the start and at the end."""
+    seams = [part.first for part in result.parts] + [result.frames]
+    if len(seams) > MOST_SEAMS:
+        seams = seams[: MOST_SEAMS // 2] + seams[-MOST_SEAMS // 2 :]
+    windows: list[tuple[int, int]] = []
+    for seam in seams:
+        first, end = max(seam - BEFORE, 0), min(seam + AFTER, result.frames)
+        if windows and first - windows[-1][1] < NEAR:
+            windows[-1] = windows[-1][0], end
+        else:
+            windows.append((first, end))
+    return windows
+
+
+def _strict(packet: av.Packet[av.VideoStream], spoiled: set[int | None]) -> list[tuple[int, av.VideoFrame]]:
+    """Decode a packet; damaged pictures are left out, and looked up in the recording later."""
+    try:
+        frames = packet.decode()
+    except av.error.FFmpegError:
+        spoiled.add(packet.pts)
+        return []
+    whole = [frame for frame in frames if not frame.is_corrupt and frame.pts not in spoiled]
+    return [(frame.pts, frame) for frame in whole if frame.pts is not None]

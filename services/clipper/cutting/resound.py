@@ -1,0 +1,140 @@
+"""Encoding a clip's sound anew where its spans' sound cannot share a track: other codecs, rates or channels."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from threading import Event
+
+import av
+import numpy as np
+
+from services.clipper.cutting.audio import AudioPart, lay_audio
+from services.clipper.cutting.plan import Span
+from services.clipper.cutting.samples import SampleReader, Spool
+from shared.media.model import Int64s, SampleTable, TrackConfig
+from shared.media.mp4.entries import aac_config, codec_record
+from shared.media.seams.errors import CutError, Stopped
+from shared.media.seams.silence import AAC_FRAME, layout_of, open_aac
+from shared.media.seams.source import Audio
+
+BITRATE = 96_000  # per channel
+
+
+def encode_sound(spans: Sequence[Span], spool: Spool, stop: Event) -> Audio:
+    """Decode the spans' sound, lay it on the clip's time line with silence where there is none, encode it as AAC.
+
+    The packets are in `spool`, their times those of the clip. Stopped when `stop` is set.
+    """
+    audios = [span.piece.audio for span in spans if span.piece.audio is not None]
+    rate = audios[0].config.sample_rate
+    channels = max(audio.config.channels for audio in audios)
+    layout = layout_of(channels)
+    if layout is None or rate not in (32000, 44100, 48000):
+        raise CutError(f"sound of {channels} channels at {rate} Hz cannot be joined with other sound")
+    context = open_aac(rate, layout, BITRATE * channels)
+    packets: list[tuple[int, bytes]] = []
+    fifo = av.AudioFifo()
+    for frame in _timeline(spans, rate, layout, stop):
+        fifo.write(frame)
+        while (block := fifo.read(AAC_FRAME)) is not None:
+            packets += _packets(context, block)
+    if (rest := fifo.read(0, partial=True)) is not None:
+        packets += _packets(context, rest)
+    packets += _packets(context, None)
+    config = aac_config(bytes(context.extradata or b""))
+    return Audio(config, _table(packets, spool), np.array([at for at, _ in packets], np.int64), Fraction(0))
+
+
+def _packets(context: av.AudioCodecContext, frame: av.AudioFrame | None) -> list[tuple[int, bytes]]:
+    return [(packet.pts or 0, bytes(packet)) for packet in context.encode(frame)]
+
+
+def _table(packets: Sequence[tuple[int, bytes]], spool: Spool) -> SampleTable:
+    at = np.array([pts for pts, _ in packets], np.int64)
+    sizes = np.array([len(payload) for _, payload in packets], np.int64)
+    offsets = np.array([spool.append(payload) for _, payload in packets], np.int64)
+    usual = np.full(len(at), AAC_FRAME, np.int64)
+    whole = np.ones(len(at), np.bool_)
+    return SampleTable(at, at, usual, sizes, whole, offsets, np.zeros(len(at), np.int64), (spool.path,))
+
+
+def _timeline(spans: Sequence[Span], rate: int, layout: str, stop: Event) -> Iterator[av.AudioFrame]:
+    """Yield the clip's sound without a hole, from 0 to its end, as frames with times in samples."""
+    cursor = 0
+    clip_time = Fraction(0)
+    for span in spans:
+        begin = round(clip_time * rate)
+        clip_time += span.end - span.start
+        end = round(clip_time * rate)
+        for part in lay_audio([span]):
+            for at, sound in _decoded(part, rate, layout, stop):
+                first, last = max(begin + at, cursor), min(begin + at + sound.shape[1], end)
+                if first < last:
+                    yield from _silence(cursor, first, rate, layout, sound.shape[0])
+                    yield _frame(sound[:, first - begin - at : last - begin - at], first, rate, layout)
+                    cursor = last
+        channels = len(av.AudioLayout(layout).channels)
+        yield from _silence(cursor, end, rate, layout, channels)
+        cursor = end
+
+
+def _silence(start: int, end: int, rate: int, layout: str, channels: int) -> Iterator[av.AudioFrame]:
+    for at in range(start, end, rate):
+        yield _frame(np.zeros((channels, min(rate, end - at)), np.float32), at, rate, layout)
+
+
+def _frame(sound: np.typing.NDArray[np.float32], at: int, rate: int, layout: str) -> av.AudioFrame:
+    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(sound), format="fltp", layout=layout)
+    frame.sample_rate = rate
+    frame.time_base = Fraction(1, rate)
+    frame.pts = at
+    return frame
+
+
+def _decoded(
+    part: AudioPart, rate: int, layout: str, stop: Event
+) -> Iterator[tuple[int, np.typing.NDArray[np.float32]]]:
+    """Decode a part's packets: (sample at which it starts, relative to the span, and sound at `rate`)."""
+    config = part.audio.config
+    decoder = _decoder(config)
+    resampler = av.AudioResampler(format="fltp", layout=layout, rate=rate)
+    start: int | None = None
+    done = 0
+    rows: Int64s = part.rows
+    with SampleReader(part.audio.table) as reader:
+        for row, at in zip(rows.tolist(), part.at.tolist(), strict=True):
+            if stop.is_set():
+                raise Stopped("stopped while decoding sound")
+            packet = av.Packet(reader.read(row))
+            packet.pts = at
+            packet.time_base = Fraction(1, config.timescale)
+            try:
+                frames = decoder.decode(packet)
+            except av.error.FFmpegError:
+                continue
+            for frame in frames:
+                place = at * rate // config.timescale
+                if start is None or abs(start + done - place) > rate // 20:
+                    start, done = place, 0  # after a hole: count from the packet's own time again
+                frame.pts = None
+                for out in resampler.resample(frame):
+                    yield start + done, out.to_ndarray().astype(np.float32, copy=False)
+                    done += out.samples
+
+
+def _decoder(config: TrackConfig) -> av.AudioCodecContext:
+    decoder = av.CodecContext.create(config.codec, "r")
+    if not isinstance(decoder, av.AudioCodecContext):
+        raise CutError(f"no audio decoder for {config.codec}")
+    record = codec_record(config)
+    decoder.extradata = _opus_head(record) if config.codec == "opus" else record
+    decoder.sample_rate = config.sample_rate
+    return decoder
+
+
+def _opus_head(dops: bytes) -> bytes:
+    """Turn a dOps box's content into the OpusHead that decoders take; nothing is to be skipped (RFC 7845, 5.1)."""
+    _, channels, _, rate, gain, family = struct.unpack_from(">BBHIhB", dops)
+    return b"OpusHead" + struct.pack("<BBHIhB", 1, channels, 0, rate, gain, family) + dops[11:]

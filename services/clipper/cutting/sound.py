@@ -1,0 +1,80 @@
+"""The sound of a clip: copied, with coded silence in its holes, or encoded anew where it must be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from threading import Event
+
+import numpy as np
+
+from services.clipper.cutting.assemble import AUDIO_TRACK, merge_files
+from services.clipper.cutting.audio import AudioPart, lay_audio
+from services.clipper.cutting.plan import Span
+from services.clipper.cutting.resound import encode_sound
+from services.clipper.cutting.samples import Spool
+from services.clipper.movie.movie import MovieTrack
+from shared.media.model import Int64s, SampleTable
+from shared.media.seams.silence import silent_packet
+from shared.media.seams.source import same_stream
+
+REPEATS = 512  # silent packets lie side by side in the spool, so that long holes are still few ranges to copy
+
+
+def sound_differs(spans: Sequence[Span]) -> bool:
+    """Tell whether the spans' sound cannot share one track without encoding."""
+    configs = [span.piece.audio.config for span in spans if span.piece.audio is not None]
+    return any(not same_stream(configs[0], config) for config in configs)
+
+
+def make_sound(spans: Sequence[Span], spool: Spool, stop: Event) -> MovieTrack | None:
+    """Lay out the sound of the spans from time 0 on; None when there is none. What is made goes into `spool`."""
+    if sound_differs(spans):
+        audio = encode_sound(spans, spool, stop)
+        parts = [AudioPart(audio, np.arange(len(audio.at)), audio.at)]
+    else:
+        parts = lay_audio(spans)
+    return _track(parts, spool) if parts else None
+
+
+def _track(parts: Sequence[AudioPart], spool: Spool) -> MovieTrack:
+    """Join the parts to a track; packets keep their times, so a packet before a join may last longer or shorter."""
+    config = parts[0].audio.config
+    at = np.concatenate([part.at for part in parts])
+    lengths = np.concatenate([part.audio.table.duration[part.rows] for part in parts])
+    sizes = np.concatenate([part.audio.table.size[part.rows] for part in parts])
+    offsets = np.concatenate([part.audio.table.offset[part.rows] for part in parts])
+    files, sources = merge_files([(p.audio.table.files, p.audio.table.source[p.rows]) for p in parts])
+    usual = int(np.median(lengths))
+    holes = _holes(at, usual)
+    payload = silent_packet(config, usual) if len(holes) else None
+    if payload is not None:
+        first = spool.append(payload * REPEATS)
+        files = (*files, spool.path)
+        at = np.append(at, holes)
+        sizes = np.append(sizes, np.full(len(holes), len(payload)))
+        offsets = np.append(offsets, first + np.arange(len(holes)) % REPEATS * len(payload))
+        sources = np.append(sources, np.full(len(holes), len(files) - 1))
+        order = np.argsort(at, kind="stable")
+        at, sizes, offsets, sources = at[order], sizes[order], offsets[order], sources[order]
+    durations = np.append(np.diff(at), usual)
+    table = SampleTable(at, at, durations, sizes, np.ones(len(at), np.bool_), offsets, sources, files)
+    return MovieTrack(replace(config, track_id=AUDIO_TRACK), table)
+
+
+def _holes(at: Int64s, usual: int) -> Int64s:
+    """Find the times at which packets are missing, so that counted packets stay within half of one of the clock."""
+    times: list[Int64s] = []
+    if at[0] > 0:  # from before the clip's start on, so that all last as long as they should
+        times.append(at[0] - usual * np.arange(-(-int(at[0]) // usual), 0, -1))
+    steps = np.diff(at)
+    ahead = 0
+    for index in np.flatnonzero(steps != usual).tolist():
+        ahead += int(steps[index]) - usual
+        count = (ahead + usual // 2) // usual
+        room = (int(steps[index]) - 1) // usual
+        if min(count, room) > 0:
+            count = min(count, room)
+            times.append(at[index] + usual * np.arange(1, count + 1))
+            ahead -= count * usual
+    return np.concatenate(times) if times else np.zeros(0, np.int64)

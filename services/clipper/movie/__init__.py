@@ -1,0 +1,1 @@
+"""The MP4 file that a clip becomes."""

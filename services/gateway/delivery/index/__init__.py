@@ -1,0 +1,1 @@
+"""The index of a recording, kept current for players."""

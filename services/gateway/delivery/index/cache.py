@@ -1,0 +1,51 @@
+"""Closed hours as entries, the last used ones kept in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from typing import Final
+
+from services.gateway.delivery.index.entries import Entry, entry_of
+from shared.messages.jobs import HourSummary
+from shared.recording.hours import load_hour
+from shared.store.base import MediaStore, ObjectMissing
+
+MOST_SEGMENTS: Final = 120_000
+
+
+class HourCache:
+    """Reads hours through memory; index objects never change under their keys."""
+
+    def __init__(self, store: MediaStore, *, most_segments: int = MOST_SEGMENTS) -> None:
+        self._store = store
+        self._most = most_segments
+        self._hours: OrderedDict[str, tuple[Entry, ...]] = OrderedDict()
+        self._count = 0
+        self._reading: dict[str, asyncio.Task[tuple[Entry, ...] | None]] = {}
+
+    async def get(self, summary: HourSummary) -> tuple[Entry, ...] | None:
+        """Give an hour's entries; None when its object is gone. Raise IndexDamaged when it is broken."""
+        known = self._hours.get(summary.key)
+        if known is not None:
+            self._hours.move_to_end(summary.key)
+            return known
+        task = self._reading.get(summary.key)
+        if task is None:  # many players ask for the same hour at once: one read serves all
+            task = self._reading[summary.key] = asyncio.create_task(self._read(summary))
+            task.add_done_callback(lambda _: self._reading.pop(summary.key, None))
+        return await asyncio.shield(task)
+
+    async def _read(self, summary: HourSummary) -> tuple[Entry, ...] | None:
+        try:
+            entries = await asyncio.to_thread(self._entries, summary)
+        except ObjectMissing:
+            return None
+        self._hours[summary.key] = entries
+        self._count += len(entries)
+        while self._count > self._most and len(self._hours) > 1:
+            self._count -= len(self._hours.popitem(last=False)[1])
+        return entries
+
+    def _entries(self, summary: HourSummary) -> tuple[Entry, ...]:
+        return tuple(entry_of(indexed) for indexed in load_hour(self._store, summary).segments)

@@ -1,0 +1,166 @@
+"""Creates and updates streams, consumers and buckets: the only code that does. Idempotent.
+
+Run as `python -m shared.broker.provision` before the services; each service waits until its own consumers are there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from typing import Final
+
+import nats
+from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
+from nats.js.api import (
+    AckPolicy,
+    ConsumerConfig,
+    DeliverPolicy,
+    DiscardPolicy,
+    KeyValueConfig,
+    RetentionPolicy,
+    StorageType,
+    StreamConfig,
+)
+from nats.js.errors import APIError, NotFoundError
+
+from shared.broker.nodes import parse_nodes
+from shared.broker.streams import BUCKETS, CONSUMERS, STREAMS, BucketSpec, ConsumerSpec, StreamSpec
+from shared.broker.subjects import inbox_prefix
+from shared.broker.upgrade import move, retire
+from shared.errors import ReelayError
+from shared.runtime.logging import configure_logging, get_logger
+from shared.runtime.settings import Settings
+
+log = get_logger()
+USER: Final = "provision"
+BUCKET_WINDOW_S: Final = 120.0
+CLUSTER_S: Final = 30.0
+PAUSE_S: Final = 0.5
+NO_CLUSTER: Final = 10074  # JSStreamReplicasNotSupportedErr, nats-server's server/errors.json
+
+
+def stream_config(spec: StreamSpec, replicas: int) -> StreamConfig:
+    """Translate a table row for the server."""
+    return StreamConfig(
+        name=spec.name,
+        subjects=list(spec.subjects),
+        retention=RetentionPolicy.WORK_QUEUE if spec.retention == "workqueue" else RetentionPolicy.LIMITS,
+        max_age=spec.max_age.total_seconds(),
+        max_bytes=spec.max_bytes,
+        max_msgs_per_subject=spec.max_per_subject,
+        duplicate_window=spec.duplicate_window.total_seconds(),
+        discard=DiscardPolicy.NEW if spec.discard == "new" else DiscardPolicy.OLD,
+        storage=StorageType.FILE,
+        num_replicas=replicas,
+        allow_direct=True,
+        allow_msg_ttl=True,
+        allow_msg_schedules=spec.schedules or None,
+    )
+
+
+def consumer_config(spec: ConsumerSpec) -> ConsumerConfig:
+    """Translate a table row for the server. The middleware counts the tries: to the server, waiting is one, too."""
+    return ConsumerConfig(
+        durable_name=spec.durable,
+        filter_subject=spec.filter,
+        deliver_policy=DeliverPolicy.ALL,
+        ack_policy=AckPolicy.EXPLICIT,
+        ack_wait=spec.ack_wait.total_seconds(),
+        max_deliver=-1,
+        max_ack_pending=spec.max_ack_pending,
+    )
+
+
+async def provision(js: JetStreamContext, replicas: int = 1) -> None:
+    """Make the broker as the tables say; NatsError when it refuses."""
+    old = await retire(js)
+    for stream in STREAMS:
+        await _stream(js, stream, replicas, first=old + 1 if old and stream.retention == "workqueue" else None)
+    if old is not None:
+        await move(js)
+    for spec in (spec for spec in CONSUMERS if not spec.turns):
+        await js.add_consumer(spec.stream, consumer_config(spec))
+    for bucket in BUCKETS:
+        await _bucket(js, bucket, replicas)
+
+
+async def _stream(js: JetStreamContext, spec: StreamSpec, replicas: int, first: int | None) -> None:
+    config = stream_config(spec, replicas)
+    try:
+        await js.stream_info(spec.name)
+    except NotFoundError:
+        await js.add_stream(config.evolve(first_seq=first))
+    else:
+        await js.update_stream(config)
+
+
+async def _bucket(js: JetStreamContext, spec: BucketSpec, replicas: int) -> None:
+    """Make a bucket; of one that is there, age limits and number of copies are brought up to date."""
+    ttl = spec.ttl.total_seconds()
+    try:
+        config = (await js.stream_info(f"KV_{spec.name}")).config
+    except NotFoundError:
+        await js.create_key_value(KeyValueConfig(bucket=spec.name, history=1, ttl=ttl or None, replicas=replicas))
+        return
+    if (config.max_age or 0, config.num_replicas, bool(config.allow_msg_ttl)) != (ttl, replicas, True):
+        window = min(BUCKET_WINDOW_S, ttl or BUCKET_WINDOW_S)  # may not be longer than the age limit
+        changed = config.evolve(max_age=ttl, num_replicas=replicas, duplicate_window=window, allow_msg_ttl=True)
+        await js.update_stream(changed)
+
+
+async def provision_url(url: str, replicas: int) -> None:
+    """Connect to `url`, or one of several, waiting up to 30 s for it, and provision.
+
+    A cluster that has just begun has no leader, or not all of its nodes, for some seconds: it is given 30 s, too.
+    """
+    nodes = parse_nodes(url)
+    connection = await nats.connect(
+        **nodes.options(), max_reconnect_attempts=60, reconnect_time_wait=0.5, inbox_prefix=inbox_prefix(USER)
+    )
+    until = time.monotonic() + (CLUSTER_S if nodes.several or replicas > 1 else 0)
+    try:
+        while True:
+            try:
+                return await provision(connection.jetstream(timeout=10), replicas)
+            except (NatsError, TimeoutError) as error:
+                alone = isinstance(error, APIError) and error.err_code == NO_CLUSTER
+                if alone or time.monotonic() > until:
+                    raise
+                log.info("provision.waiting", error=str(error) or type(error).__name__)
+            await asyncio.sleep(PAUSE_S)
+    finally:
+        await connection.close()
+
+
+def ensure_bucket(settings: Settings) -> None:
+    """Make the store's bucket when it is missing. Of what fails, the log and each service's readiness tell."""
+    if not settings.store.startswith("s3://"):
+        return
+    from shared.store.s3 import S3Store  # noqa: PLC0415  boto3 takes 0.3 s to import and is an extra
+
+    bucket = settings.store.removeprefix("s3://").partition("/")[0]
+    try:
+        if S3Store.from_settings(settings).ensure_bucket():
+            log.info("provision.bucket.made", bucket=bucket)
+    except ReelayError as error:
+        log.error("provision.bucket.failed", bucket=bucket, error=str(error))
+
+
+def main() -> int:
+    """Provision the broker of the settings, and the store's bucket; 0 when the broker is done."""
+    settings = Settings()
+    configure_logging("provision", json=settings.log_json, level=settings.log_level)
+    try:
+        asyncio.run(provision_url(settings.broker_url, settings.nats_replicas))
+    except (NatsError, OSError, TimeoutError) as error:
+        log.error("provision.failed", error=str(error) or type(error).__name__)
+        return 1
+    ensure_bucket(settings)
+    log.info("provision.done", streams=len(STREAMS), consumers=len(CONSUMERS), buckets=len(BUCKETS))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

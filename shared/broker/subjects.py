@@ -1,0 +1,116 @@
+"""The registry of channels: subject, payload, stream, and which services publish and receive.
+
+The subject of a message is `<channel>.<account>.<id>`; filters never need to look into payloads.
+contracts/asyncapi.yaml says the same by hand; tests hold the two together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from shared.broker.streams import EVENTS, SCHEDULES, SEGMENTS, commands_of
+from shared.messages import clips, exports, live, media, notifications, restreams, schedules
+from shared.messages.base import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One kind of message and its way."""
+
+    model: type[Message]
+    kind: Literal["command", "event"]
+    stream: str
+    publishers: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The subject without account and id."""
+        return self.model.channel
+
+    @property
+    def pattern(self) -> str:
+        """The subject with wildcards for account and id."""
+        return f"{self.name}.*.*"
+
+
+CHANNELS: tuple[Channel, ...] = (
+    Channel(clips.ClipCreate, "command", commands_of("clipper"), ("gateway", "scheduler")),
+    Channel(clips.ClipRefine, "command", commands_of("clipper"), ("clipper",)),
+    Channel(clips.ClipCancel, "command", commands_of("clipper"), ("gateway",)),
+    Channel(clips.ClipDelete, "command", commands_of("clipper"), ("gateway",)),
+    Channel(exports.ExportDeliver, "command", commands_of("exporter"), ("clipper",)),
+    Channel(exports.LibraryDelete, "command", commands_of("exporter"), ("gateway",)),
+    Channel(live.LiveFinish, "command", commands_of("gateway"), ("scheduler", "gateway")),
+    Channel(media.RecordingsSweep, "command", commands_of("archiver"), ("scheduler",)),
+    Channel(media.RecordingDelete, "command", commands_of("archiver"), ("gateway",)),
+    Channel(media.RecordingRebuild, "command", commands_of("archiver"), ("gateway", "clipper", "restreamer")),
+    Channel(notifications.NotificationTell, "command", commands_of("notifier"), ("notifier",)),
+    Channel(notifications.NotificationSend, "command", commands_of("notifier"), ("notifier", "scheduler")),
+    Channel(notifications.NotificationReplay, "command", commands_of("notifier"), ("gateway",)),
+    Channel(restreams.RestreamCommand, "command", commands_of("restreamer"), ("gateway", "scheduler")),
+    Channel(media.SegmentWritten, "event", SEGMENTS, ("ingester",)),
+    Channel(media.HourClosed, "event", EVENTS, ("archiver",)),
+    Channel(media.RecordingExpired, "event", EVENTS, ("archiver",)),
+    Channel(live.SessionStarted, "event", EVENTS, ("ingester",)),
+    Channel(live.SessionEnded, "event", EVENTS, ("ingester",)),
+    Channel(live.SessionWarned, "event", EVENTS, ("ingester",)),
+    Channel(live.JobStateChanged, "event", EVENTS, ("gateway",)),
+    Channel(clips.ClipStateChanged, "event", EVENTS, ("clipper",)),
+    Channel(clips.SegmentAccurateReady, "event", EVENTS, ("clipper",)),
+    Channel(clips.FrameAccurateReady, "event", EVENTS, ("clipper",)),
+    Channel(exports.ExportDelivered, "event", EVENTS, ("exporter",)),
+    Channel(exports.ExportFailed, "event", EVENTS, ("exporter",)),
+    Channel(restreams.RestreamStateChanged, "event", EVENTS, ("restreamer",)),
+    Channel(restreams.RestreamTargetChanged, "event", EVENTS, ("restreamer",)),
+    Channel(restreams.RestreamFileStarted, "event", EVENTS, ("restreamer",)),
+    Channel(restreams.RestreamWarned, "event", EVENTS, ("restreamer",)),
+    Channel(schedules.Due, "event", SCHEDULES, ("gateway", "scheduler", "clipper", "notifier", "restreamer")),
+)
+BY_MODEL: dict[type[Message], Channel] = {channel.model: channel for channel in CHANNELS}
+BY_NAME: dict[str, Channel] = {channel.name: channel for channel in CHANNELS}
+
+
+def channel_of(message: Message | type[Message]) -> Channel:
+    """Find the channel of a message or of its class; KeyError when it has none."""
+    return BY_MODEL[message if isinstance(message, type) else type(message)]
+
+
+def subject_of(message: Message) -> str:
+    """Give the subject that a message is published to."""
+    return f"{message.channel}.{message.account}.{message.subject_id}"
+
+
+def schedule_subject(account: str, name: str) -> str:
+    """Give the subject under which a schedule is set, moved (publish again) and cancelled (purge)."""
+    return f"schedules.{account}.{name}"
+
+
+def segments_subject(account: str, event: str) -> str:
+    """Give the subject of one event's segments."""
+    return f"{media.SegmentWritten.channel}.{account}.{event}"
+
+
+def dead_letter_subject(durable: str, sequence: int | Literal["*"]) -> str:
+    """Give the subject of a dead letter: the consumer that gave up, and the message's place in its stream."""
+    return f"deadletters.{durable}.{sequence}"
+
+
+def failure_subject(durable: str, sequence: int | Literal["*"]) -> str:
+    """Give the subject under which the failed tries of one message are remembered."""
+    return f"failures.{durable}.{sequence}"
+
+
+def inbox_prefix(user: str) -> str:
+    """Give the beginning of the subjects to which a user of the broker gets its answers."""
+    return f"_INBOX_{user}"
+
+
+def holder_subject(token: str) -> str:
+    """Give the subject at which an ingester is asked whether it holds a lease: of their inboxes, nobody else's."""
+    return f"{inbox_prefix('ingester')}.holder.{token}"
+
+
+def pull_inbox(user: str) -> bytes:
+    """Give the same for a pull consumer's messages, as nats-py's subscriptions take it."""
+    return f"{inbox_prefix(user)}.".encode()

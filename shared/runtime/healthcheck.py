@@ -1,0 +1,24 @@
+"""Asks this machine's own service whether it can work: `python -m shared.runtime.healthcheck`, for containers."""
+
+from __future__ import annotations
+
+import http.client
+import sys
+
+from shared.runtime.settings import Settings
+
+
+def main() -> int:
+    """Give 0 when /readyz on REELAY_HEALTH_PORT answers 200."""
+    connection = http.client.HTTPConnection("127.0.0.1", Settings().health_port, timeout=2)
+    try:
+        connection.request("GET", "/readyz")
+        return 0 if connection.getresponse().status == http.client.OK else 1
+    except OSError:
+        return 1
+    finally:
+        connection.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

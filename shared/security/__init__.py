@@ -1,0 +1,1 @@
+"""Secrets, and whom and what to trust."""

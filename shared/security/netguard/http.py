@@ -1,0 +1,93 @@
+"""HTTP that reaches checked addresses only."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Iterable
+from typing import Final
+
+import httpcore
+import httpx
+
+from shared.security.netguard.addresses import Networks
+from shared.security.netguard.resolve import LOOKUP_TIMEOUT, Lookup, resolve_checked
+
+CONNECT_TIMEOUT: Final = 5.0
+_Options = Iterable[httpcore.SOCKET_OPTION]
+
+
+class GuardedBackend(httpcore.AsyncNetworkBackend):
+    """Opens TCP connections to addresses that were checked at that moment; TLS and Host keep the name."""
+
+    def __init__(self, allowed: Networks, lookup: Lookup | None = None) -> None:
+        self._allowed = tuple(allowed)
+        self._lookup = lookup
+        self._tcp = httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109  httpcore's own signature
+        local_address: str | None = None,
+        socket_options: _Options | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """Resolve, check, connect; the addresses of a host share the time, so that a dead one hides no other."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + (CONNECT_TIMEOUT if timeout is None else timeout)
+        addresses = await resolve_checked(
+            host, port, allowed=self._allowed, lookup=self._lookup, within=min(LOOKUP_TIMEOUT, end - loop.time())
+        )
+        failure: Exception = httpcore.ConnectTimeout()
+        for place, address in enumerate(addresses):
+            share = max(end - loop.time(), 0.05) / (len(addresses) - place)
+            try:
+                return await self._tcp.connect_tcp(str(address), port, share, local_address, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failure = error
+        raise failure
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait, for httpcore's retries."""
+        await self._tcp.sleep(seconds)
+
+
+class GuardedTransport(httpx.AsyncHTTPTransport):
+    """An httpx transport whose every connection is checked, those of redirects too. Takes no proxy.
+
+    AddressRefused or DestinationFailed come out of a request beside httpx's own errors. At most `most` connections;
+    none is kept for another request, so that no two accounts share one.
+    """
+
+    def __init__(
+        self,
+        allowed: Networks,
+        *,
+        verify: ssl.SSLContext | None = None,
+        lookup: Lookup | None = None,
+        most: int | None = None,
+    ) -> None:
+        context = verify or httpx.create_ssl_context()
+        super().__init__(verify=context)
+        self._pool = httpcore.AsyncConnectionPool(
+            ssl_context=context,
+            max_connections=most,
+            max_keepalive_connections=0,
+            network_backend=GuardedBackend(allowed, lookup),
+        )
+
+
+def guarded_client(transport: GuardedTransport, *, timeout: httpx.Timeout) -> httpx.AsyncClient:
+    """Make a client that follows no redirects and heeds no proxy settings of the environment."""
+    return httpx.AsyncClient(transport=transport, timeout=timeout, follow_redirects=False, trust_env=False)
+
+
+async def read_at_most(response: httpx.Response, limit: int) -> bytes:
+    """Read up to `limit` bytes of a body as they came on the wire (never unpacked), and leave the rest."""
+    body = bytearray()
+    async for chunk in response.aiter_raw():
+        body += chunk
+        if len(body) >= limit:
+            break
+    return bytes(body[:limit])

@@ -1,0 +1,87 @@
+"""Name look-ups that give only addresses that may be reached."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+import threading
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final
+
+from shared.errors import DestinationFailed, Unavailable
+from shared.security.netguard.addresses import HOW_TO_ALLOW, Address, AddressRefused, Networks, is_reachable
+
+LOOKUP_TIMEOUT: Final = 5.0
+MOST_ADDRESSES: Final = 8
+Lookup = Callable[[str, int], Awaitable[list[str]]]
+# Look-ups block a thread for as long as the name's server pleases; they have threads of their own, so that nothing
+# else waits behind them, and daemon ones, so that the process can end.
+_threads = threading.BoundedSemaphore(256)
+
+
+async def resolve_checked(
+    host: str, port: int, *, allowed: Networks, lookup: Lookup | None = None, within: float = LOOKUP_TIMEOUT
+) -> tuple[Address, ...]:
+    """Give the addresses of a host that may be reached, in the resolver's order; connect to these, never to the name.
+
+    `within` in seconds. AddressRefused when there are only others; DestinationFailed when the name is not found.
+    """
+    try:
+        async with asyncio.timeout(within):
+            found = [host] if is_address(host) else await (lookup or system_lookup)(host, port)
+    except TimeoutError as error:
+        raise DestinationFailed(f"{host}: the name look-up took too long") from error
+    except (OSError, UnicodeError) as error:
+        raise DestinationFailed(f"{host}: the name was not found") from error
+    return keep_reachable(host, found, allowed)
+
+
+def keep_reachable(host: str, found: Iterable[str], allowed: Networks) -> tuple[Address, ...]:
+    """Give those of a host's addresses that may be reached; AddressRefused when there are only others."""
+    networks = tuple(allowed)
+    addresses = dict.fromkeys(ipaddress.ip_address(text) for text in found)
+    reachable = tuple(address for address in addresses if is_reachable(address, networks))
+    if not reachable:
+        raise AddressRefused(f"{host} has no address that may be reached from here; {HOW_TO_ALLOW}")
+    return reachable[:MOST_ADDRESSES]
+
+
+def is_address(host: str) -> bool:
+    """Tell whether a host is written as an address."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+async def system_lookup(host: str, port: int) -> list[str]:
+    """Ask the system's resolver; OSError when the name is not found, Unavailable when too many look-ups hang."""
+    if not _threads.acquire(blocking=False):
+        raise Unavailable("too many name look-ups hang")
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[list[str]] = loop.create_future()
+
+    def settle(result: list[str] | OSError | UnicodeError) -> None:
+        if answer.done():
+            return
+        if isinstance(result, list):
+            answer.set_result(result)
+        else:
+            answer.set_exception(result)
+
+    def ask() -> None:
+        result: list[str] | OSError | UnicodeError
+        try:
+            rows = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            result = [str(row[4][0]) for row in rows]
+        except (OSError, UnicodeError) as error:
+            result = error
+        finally:
+            _threads.release()
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(settle, result)
+
+    threading.Thread(target=ask, name="name-lookup", daemon=True).start()
+    return await answer

@@ -18,12 +18,13 @@ from typing import Any
 import pytest
 
 from services.restreamer.model import Media, Packet
-from services.restreamer.playout import Ended, workshop
+from services.restreamer.playout import Ended
+from services.restreamer.playout.children import workshop
 from services.restreamer.sources import PictureCache, Sources
 from services.restreamer.sources.apart import children as starting
 from services.restreamer.sources.apart.children import children
 from services.restreamer.sources.apart.confined import Bounds
-from services.restreamer.sources.file_media import FileMedia
+from services.restreamer.sources.containers.file_media import FileMedia
 from shared.messages.restreams import Encoding, Item, Source
 from tests.support import hostile
 from tests.support.bombs import pids

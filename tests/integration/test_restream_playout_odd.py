@@ -16,8 +16,8 @@ from av.video.frame import PictureType
 
 from services.restreamer.model import FLICKS
 from services.restreamer.playout import Ended
-from services.restreamer.playout.lane import Lane
-from services.restreamer.playout.sounds import EncodedSound
+from services.restreamer.playout.sound.lane import Lane
+from services.restreamer.playout.sound.sounds import EncodedSound
 from shared.messages.restreams import Encoding
 from tests.support.framecode import HEIGHT, WIDTH, ffmpeg, paint
 from tests.support.playout_stage import Clip, Stage, item, make, spec

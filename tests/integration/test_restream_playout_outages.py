@@ -14,7 +14,7 @@ import pytest
 
 from services.restreamer.model import FLICKS
 from services.restreamer.playout import Ended
-from services.restreamer.playout import ahead as searching
+from services.restreamer.playout.order import ahead as searching
 from services.restreamer.playout.player import Settings
 from services.restreamer.sources import PictureCache, Sources
 from shared.messages.restreams import Item, Watermark

@@ -10,8 +10,8 @@ from threading import Event
 
 from services.restreamer.model import FLICKS, Packet, SourceError
 from services.restreamer.playout.player import Settings
-from services.restreamer.playout.ring import Bounds
-from services.restreamer.sources.file_media import FileMedia
+from services.restreamer.playout.sending.ring import Bounds
+from services.restreamer.sources.containers.file_media import FileMedia
 from shared.messages.restreams import Move, Source
 from tests.support.playout_stage import TARGET, Clip, Stage, item, make, opened, spec, steps, until
 

@@ -19,11 +19,11 @@ from services.restreamer.model import FLICKS, SourceError
 from services.restreamer.sources.apart.children import Children, children
 from services.restreamer.sources.apart.confined import Bounds
 from services.restreamer.sources.apart.demuxing import Apart
-from services.restreamer.sources.demux import Demuxer
-from services.restreamer.sources.files import LocalFile
+from services.restreamer.sources.containers.demux import Demuxer
+from services.restreamer.sources.containers.sniff import Container
 from services.restreamer.sources.frames import Raw
+from services.restreamer.sources.origins.files import LocalFile
 from services.restreamer.sources.pictures import decode
-from services.restreamer.sources.sniff import Container
 from tests.support.bombs import bomb, pids
 from tests.support.media_streams import run
 from tests.support.source_server import Server, source_server
@@ -207,7 +207,7 @@ def test_no_child_outlives_its_parent(films: dict[Container, Path]) -> None:
         "import os, sys, time; from threading import Event\n"
         "from services.restreamer.sources.apart.children import children\n"
         "from services.restreamer.sources.apart.demuxing import Apart\n"
-        "from services.restreamer.sources.files import LocalFile\n"
+        "from services.restreamer.sources.origins.files import LocalFile\n"
         "opened = Apart(LocalFile(os.open(sys.argv[1], os.O_RDONLY)), 'mp4', stop=Event())\n"
         "zygote = children().zygote\n"
         "print(zygote, open(f'/proc/{zygote}/task/{zygote}/children').read(), flush=True)\n"

@@ -10,10 +10,10 @@ import av
 import pytest
 
 from services.restreamer.model import FLICKS
-from services.restreamer.sources.demux import Demuxer
-from services.restreamer.sources.files import LocalFile
-from services.restreamer.sources.sniff import sniff
-from services.restreamer.sources.tracks import rate_of
+from services.restreamer.sources.containers.demux import Demuxer
+from services.restreamer.sources.containers.sniff import sniff
+from services.restreamer.sources.containers.tracks import rate_of
+from services.restreamer.sources.origins.files import LocalFile
 from tests.support.framecode import ffmpeg
 
 X264 = ("-c:v", "libx264", "-preset", "ultrafast")

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from services.restreamer.model import Media, SourceError
-from services.restreamer.sources import Access, http, pictures
+from services.restreamer.sources import Access, pictures
+from services.restreamer.sources.origins import http
 from shared.media.mp4.boxes import children
 from tests.support.framecode_record import Spec, encode
 from tests.support.rtmp_certificate import make_contexts

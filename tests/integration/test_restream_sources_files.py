@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from services.restreamer.model import FLICKS, Media, Packet, SourceError
-from services.restreamer.sources import Access, flv_seek, resolve_range
+from services.restreamer.sources import Access, resolve_range
+from services.restreamer.sources.flv import seek as flv_seek
 from shared.messages.restreams import Range
 from tests.support.framecode import ffmpeg
 from tests.support.framecode_record import Spec, encode

@@ -14,15 +14,16 @@ from typing import Any, Final
 import pytest
 
 from services.restreamer.model import Packet, SourceError, Track
-from services.restreamer.sources import flv_run, known_files
 from services.restreamer.sources.apart.demuxing import apart
-from services.restreamer.sources.demux import Demuxer
-from services.restreamer.sources.file_media import FileMedia
-from services.restreamer.sources.files import LocalFile, Readable
-from services.restreamer.sources.flv_demux import flv_or
-from services.restreamer.sources.flv_run import Run
+from services.restreamer.sources.containers import known_files
+from services.restreamer.sources.containers.demux import Demuxer
+from services.restreamer.sources.containers.file_media import FileMedia
+from services.restreamer.sources.containers.sniff import Container
+from services.restreamer.sources.flv import run as flv_run
+from services.restreamer.sources.flv.demux import flv_or
+from services.restreamer.sources.flv.run import Run
 from services.restreamer.sources.frames import Demux, Demuxing
-from services.restreamer.sources.sniff import Container
+from services.restreamer.sources.origins.files import LocalFile, Readable
 from tests.support.media_streams import encode
 from tests.support.rtmp_client import read_flv
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from services.restreamer.model import Packet, SourceError
-from services.restreamer.sources import Access, Stopped, files
+from services.restreamer.sources import Access, Stopped
+from services.restreamer.sources.origins import files
 from shared.media.mp4.boxes import children
 from tests.support.framecode_record import Spec, encode
 from tests.support.source_server import Mode, Server, source_server

@@ -20,9 +20,9 @@ from services.restreamer.sources.apart.confined import Bounds
 from services.restreamer.sources.apart.demuxing import Apart
 from services.restreamer.sources.apart.kept import Keep
 from services.restreamer.sources.apart.wire import ORDER, Batch, Order, Said, Told
-from services.restreamer.sources.demux import Demuxer
-from services.restreamer.sources.files import LocalFile
-from services.restreamer.sources.sniff import Container
+from services.restreamer.sources.containers.demux import Demuxer
+from services.restreamer.sources.containers.sniff import Container
+from services.restreamer.sources.origins.files import LocalFile
 from shared.messages.restreams import Encoding, Item
 from tests.support.bombs import pids
 from tests.support.framecode_record import Spec, encode

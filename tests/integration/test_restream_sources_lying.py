@@ -21,8 +21,8 @@ from services.restreamer.sources.apart.confined import Bounds
 from services.restreamer.sources.apart.demuxing import Apart
 from services.restreamer.sources.apart.wire import HEAD, Batch, Order, Said, Told
 from services.restreamer.sources.apart.zygote import FATE
-from services.restreamer.sources.files import Readable
 from services.restreamer.sources.frames import Raw
+from services.restreamer.sources.origins.files import Readable
 
 MOST: Final = 1000
 

@@ -9,18 +9,19 @@ from typing import Final
 
 import pytest
 
-from services.restreamer.sources import known_files, mp4_run
 from services.restreamer.sources.apart.children import Child
 from services.restreamer.sources.apart.confined import Bounds
 from services.restreamer.sources.apart.demuxing import apart
 from services.restreamer.sources.apart.kept import Keep
-from services.restreamer.sources.demux import Demuxer
-from services.restreamer.sources.file_media import FileMedia
-from services.restreamer.sources.files import LocalFile, Readable
+from services.restreamer.sources.containers import known_files
+from services.restreamer.sources.containers.demux import Demuxer
+from services.restreamer.sources.containers.file_media import FileMedia
+from services.restreamer.sources.containers.sniff import Container
 from services.restreamer.sources.frames import Demuxing
-from services.restreamer.sources.mp4_demux import mp4_or
-from services.restreamer.sources.mp4_run import Mp4Run
-from services.restreamer.sources.sniff import Container
+from services.restreamer.sources.mp4 import run as mp4_run
+from services.restreamer.sources.mp4.demux import mp4_or
+from services.restreamer.sources.mp4.run import Mp4Run
+from services.restreamer.sources.origins.files import LocalFile, Readable
 from tests.support.mp4_films import COPIES, FILES, ODD, Film, entries, film_maker, ours, seen
 
 

@@ -15,12 +15,13 @@ import av
 import pytest
 
 from services.restreamer.model import Packet, SourceError
-from services.restreamer.sources import known_files, mp4_run
-from services.restreamer.sources.demux import Demuxer
-from services.restreamer.sources.file_media import FileMedia
-from services.restreamer.sources.files import LocalFile
-from services.restreamer.sources.mp4_run import Mp4Run
-from services.restreamer.sources.mp4_tables import read_samples
+from services.restreamer.sources.containers import known_files
+from services.restreamer.sources.containers.demux import Demuxer
+from services.restreamer.sources.containers.file_media import FileMedia
+from services.restreamer.sources.mp4 import run as mp4_run
+from services.restreamer.sources.mp4.run import Mp4Run
+from services.restreamer.sources.mp4.tables import read_samples
+from services.restreamer.sources.origins.files import LocalFile
 from tests.support.mp4_films import TIMES, Film, entries, film_maker, ours, seen
 
 

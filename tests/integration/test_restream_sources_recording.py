@@ -17,7 +17,7 @@ from services.archiver.compaction import Compactor
 from services.archiver.records import Records
 from services.restreamer.model import FLICKS, Media, Packet, SourceError, Track
 from services.restreamer.sources import Access, Stopped, resolve_range
-from services.restreamer.sources import recordings as sources_recordings
+from services.restreamer.sources.recorded import recordings as sources_recordings
 from shared.broker.bus import Outbox
 from shared.broker.kv import Bucket
 from shared.broker.streams import SEGMENTS

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import pytest
 
-from services.restreamer.sources import demux
-from services.restreamer.sources.demux import Demuxer
-from services.restreamer.sources.files import LocalFile
+from services.restreamer.sources.containers import demux
+from services.restreamer.sources.containers.demux import Demuxer
+from services.restreamer.sources.origins.files import LocalFile
 from tests.support.media_streams import encode, run
 
 PLAIN: Final = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)

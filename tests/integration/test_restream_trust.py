@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from services.restreamer.model import SourceError
 from services.restreamer.sources import Access
-from services.restreamer.sources.remote import resolved
+from services.restreamer.sources.origins.remote import resolved
 from shared.messages.restreams import Callback
 from shared.runtime.settings import Settings
 from shared.security.netguard.tls import trusting

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from services.restreamer.model import FLICKS, Kind, Packet, SourceError, Track
-from services.restreamer.sources.demux import Demuxer
-from services.restreamer.sources.file_media import FileMedia
-from services.restreamer.sources.files import LocalFile
+from services.restreamer.sources.containers.demux import Demuxer
+from services.restreamer.sources.containers.file_media import FileMedia
 from services.restreamer.sources.frames import Demux
-from services.restreamer.sources.mp4_demux import mp4_or
+from services.restreamer.sources.mp4.demux import mp4_or
+from services.restreamer.sources.origins.files import LocalFile
 from tests.support.media_streams import encode, run
 
 ours = mp4_or(Demuxer)

@@ -22,9 +22,9 @@ import numpy.typing as npt
 from services.restreamer.model import FLICKS, Media, SourceError, TargetSpec, Track, Unit
 from services.restreamer.playout import Ended, FileStarted, Playout, Report, Warned
 from services.restreamer.playout.player import Settings
-from services.restreamer.sources.file_media import FileMedia
-from services.restreamer.sources.files import LocalFile
-from services.restreamer.sources.sniff import Container, sniff
+from services.restreamer.sources.containers.file_media import FileMedia
+from services.restreamer.sources.containers.sniff import Container, sniff
+from services.restreamer.sources.origins.files import LocalFile
 from shared.messages.restreams import Item, Range, RestreamSpec, Source, Target, TargetStatus, Watermark
 from shared.runtime.clock import SystemClock
 from tests.support.framecode import AUDIO_RATE, HEIGHT, WIDTH, Sound, beeps, ffmpeg, paint, read_number

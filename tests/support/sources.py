@@ -17,7 +17,7 @@ from services.restreamer.model import FLICKS, Media, Packet, Track
 from services.restreamer.sources import Access, Limits, open_media
 from services.restreamer.sources.apart.children import children
 from services.restreamer.sources.apart.wire import Order
-from services.restreamer.sources.sniff import Container
+from services.restreamer.sources.containers.sniff import Container
 from shared.messages.restreams import Source
 from shared.runtime.clock import SystemClock
 from shared.security.secrets import Vault

@@ -8,15 +8,15 @@ from datetime import timedelta
 from threading import RLock
 
 from services.restreamer.model import FLICKS, Outputs, TargetSpec
-from services.restreamer.playout.ahead import Listing
-from services.restreamer.playout.course import Course
-from services.restreamer.playout.pacer import Pacer
-from services.restreamer.playout.programme import Programme
-from services.restreamer.playout.reader import Reader
-from services.restreamer.playout.ring import Bounds, Ring
-from services.restreamer.playout.shape import formats_of
+from services.restreamer.playout.order.ahead import Listing
+from services.restreamer.playout.order.course import Course
+from services.restreamer.playout.order.programme import Programme
+from services.restreamer.playout.order.wishes import Insert, Jump, NewList
+from services.restreamer.playout.reading.reader import Reader
+from services.restreamer.playout.reading.shape import formats_of
+from services.restreamer.playout.sending.pacer import Pacer
+from services.restreamer.playout.sending.ring import Bounds, Ring
 from services.restreamer.playout.terms import Ended, Library, Notes, Report, Reporter, Snapshot
-from services.restreamer.playout.wishes import Insert, Jump, NewList
 from shared.messages.restreams import Move, Place, RestreamSpec, Source
 from shared.runtime.clock import Clock
 

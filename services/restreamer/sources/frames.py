@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from services.restreamer.model import Kind, SourceError, Track, value
-from services.restreamer.sources.files import Readable
-from services.restreamer.sources.sniff import Container
+from services.restreamer.sources.containers.sniff import Container
+from services.restreamer.sources.origins.files import Readable
 
 
 @value

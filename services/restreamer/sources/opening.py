@@ -22,23 +22,23 @@ from services.restreamer.sources.access import Access, Limits
 from services.restreamer.sources.apart.children import Family
 from services.restreamer.sources.apart.demuxing import apart
 from services.restreamer.sources.apart.kept import Keep
-from services.restreamer.sources.demux import Demuxer
-from services.restreamer.sources.file_media import FileMedia
-from services.restreamer.sources.files import BlockFile, LocalFile, Readable, SequentialFile
-from services.restreamer.sources.flv_demux import flv_or
-from services.restreamer.sources.hls import PlaylistMedia
-from services.restreamer.sources.http import guarded_client
-from services.restreamer.sources.listed import Listed
-from services.restreamer.sources.live import LiveMedia
-from services.restreamer.sources.mp4_demux import mp4_or
-from services.restreamer.sources.origin import StoreOrigin
+from services.restreamer.sources.containers.demux import Demuxer
+from services.restreamer.sources.containers.file_media import FileMedia
+from services.restreamer.sources.containers.sniff import index_comes_late, sniff
+from services.restreamer.sources.flv.demux import flv_or
+from services.restreamer.sources.mp4.demux import mp4_or
+from services.restreamer.sources.origins.files import BlockFile, LocalFile, Readable, SequentialFile
+from services.restreamer.sources.origins.http import guarded_client
+from services.restreamer.sources.origins.origin import StoreOrigin
+from services.restreamer.sources.origins.remote import HttpOrigin, resolved
+from services.restreamer.sources.origins.spool import fetched
+from services.restreamer.sources.origins.trouble import Trouble
 from services.restreamer.sources.pictures import Picture, PictureCache
-from services.restreamer.sources.playlist import Bytes, Segment, parse_playlist
-from services.restreamer.sources.recordings import RecordingMedia
-from services.restreamer.sources.remote import HttpOrigin, resolved
-from services.restreamer.sources.sniff import index_comes_late, sniff
-from services.restreamer.sources.spool import fetched
-from services.restreamer.sources.trouble import Trouble
+from services.restreamer.sources.playlists.hls import PlaylistMedia
+from services.restreamer.sources.playlists.listed import Listed
+from services.restreamer.sources.playlists.playlist import Bytes, Segment, parse_playlist
+from services.restreamer.sources.recorded.live import LiveMedia
+from services.restreamer.sources.recorded.recordings import RecordingMedia
 from shared.broker.kv import Bucket
 from shared.messages.clips import ClipRecord
 from shared.messages.restreams import Source
@@ -214,7 +214,7 @@ class _Remote:
 
 def _bucket_of(source: Source, access: Access, place: str, stop: Event) -> tuple[str, str, Sign]:
     """Give bucket, key, and what signs URLs for them."""
-    from services.restreamer.sources.s3 import signer, split_place  # noqa: PLC0415  boto3 takes 0.3 s to import
+    from services.restreamer.sources.origins.s3 import signer, split_place  # noqa: PLC0415  boto3 takes 0.3 s to import
 
     return *split_place(place), signer(access, source.credentials, stop)
 

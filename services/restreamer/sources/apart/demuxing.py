@@ -12,10 +12,10 @@ from services.restreamer.model import SourceError
 from services.restreamer.sources.apart import wire
 from services.restreamer.sources.apart.children import Family, children
 from services.restreamer.sources.apart.wire import Message, Order, Said
-from services.restreamer.sources.files import Readable
+from services.restreamer.sources.containers.sniff import Container
 from services.restreamer.sources.frames import Demux, Raw
-from services.restreamer.sources.guarded import Guarded
-from services.restreamer.sources.sniff import Container
+from services.restreamer.sources.origins.files import Readable
+from services.restreamer.sources.origins.guarded import Guarded
 
 LARGEST_READ: Final = 1 << 20
 MOST_IDLE: Final = 1 << 20

@@ -17,7 +17,7 @@ from services.restreamer.sources.apart import wire
 from services.restreamer.sources.apart.confined import OUT_OF_MEMORY, Bounds, bound_computing, no_memory
 from services.restreamer.sources.apart.wire import Batch, Nonsense, Order, Said, Told
 from services.restreamer.sources.apart.works import Given, Work, unpacked
-from services.restreamer.sources.demux import Demuxer
+from services.restreamer.sources.containers.demux import Demuxer
 from services.restreamer.sources.frames import Raw
 from services.restreamer.sources.picture_files import KINDS, decode_pixels
 from shared.errors import MediaError

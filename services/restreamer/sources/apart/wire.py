@@ -14,8 +14,8 @@ from fractions import Fraction
 from typing import Final, get_args
 
 from services.restreamer.model import Kind, Track
+from services.restreamer.sources.containers.sniff import Container
 from services.restreamer.sources.frames import Raw
-from services.restreamer.sources.sniff import Container
 from services.restreamer.turns import TURNS, Turn
 from shared.media.mp4.aac import read_aac
 from shared.media.mp4.boxes import Mp4Error

@@ -21,13 +21,13 @@ from typing import Final
 import av
 
 from services.restreamer.model import SourceError
-from services.restreamer.playout.warming import warm
+from services.restreamer.playout.children.warming import warm
 from services.restreamer.sources.apart.confined import Bounds, confine
 from services.restreamer.sources.apart.inside import Inside
 from services.restreamer.sources.apart.wire import CONTAINERS, FATE, NOT_FORKED
-from services.restreamer.sources.demux import Demuxer
-from services.restreamer.sources.files import SequentialFile
-from services.restreamer.sources.memory import bound_allocations
+from services.restreamer.sources.containers.demux import Demuxer
+from services.restreamer.sources.containers.memory import bound_allocations
+from services.restreamer.sources.origins.files import SequentialFile
 from services.restreamer.sources.picture_files import decode_pixels
 
 LONGEST: Final = 64

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import pytest
 
 from services.restreamer.model import FLICKS, Track, Unit
-from services.restreamer.playout.batch import A_UNIT
-from services.restreamer.playout.ring import Bounds, Ring
-from services.restreamer.playout.splice import Entry, Part
+from services.restreamer.playout.reading.splice import Entry, Part
+from services.restreamer.playout.sending.batch import A_UNIT
+from services.restreamer.playout.sending.ring import Bounds, Ring
 from services.restreamer.playout.terms import Ended
 from shared.messages.restreams import Place
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from services.restreamer.model import Packet, SourceError, Track
-from services.restreamer.playout import decoding
-from services.restreamer.playout.decoding import PictureDecoder, SoundDecoder
+from services.restreamer.playout.children import decoding
+from services.restreamer.playout.children.decoding import PictureDecoder, SoundDecoder
 
 
 @pytest.mark.parametrize(

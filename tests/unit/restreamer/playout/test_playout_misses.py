@@ -9,8 +9,8 @@ from threading import Event
 import pytest
 
 from services.restreamer.model import FLICKS, Media, Packet, Track
-from services.restreamer.playout.ahead import Ahead, Failures, Listing
-from services.restreamer.playout.programme import Programme, Span, nothing_there
+from services.restreamer.playout.order.ahead import Ahead, Failures, Listing
+from services.restreamer.playout.order.programme import Programme, Span, nothing_there
 from services.restreamer.playout.terms import Picture, Report, Warned
 from shared.messages.restreams import Item, Place, Range, Source
 

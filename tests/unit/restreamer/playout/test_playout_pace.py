@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from services.restreamer.model import FLICKS, TargetSpec, Unit
-from services.restreamer.playout.pace import Pace, in_step
-from services.restreamer.playout.pacer import MOST_BATCHES, Pacer
-from services.restreamer.playout.ring import Ring
-from services.restreamer.playout.splice import Entry, Part
+from services.restreamer.playout.reading.splice import Entry, Part
+from services.restreamer.playout.sending.pace import Pace, in_step
+from services.restreamer.playout.sending.pacer import MOST_BATCHES, Pacer
+from services.restreamer.playout.sending.ring import Ring
 from services.restreamer.playout.terms import Ended, Report
 from shared.messages.restreams import Place, TargetStatus
 from shared.runtime.clock import SystemClock

@@ -8,14 +8,14 @@ from threading import Event
 import pytest
 
 from services.restreamer.model import FLICKS, Media, Packet, SourceError, Track
-from services.restreamer.playout.ahead import Ahead, Failures, Listing
-from services.restreamer.playout.evener import LONGEST_STILL, Evener
-from services.restreamer.playout.lane import Lane
-from services.restreamer.playout.programme import Programme
-from services.restreamer.playout.shape import LEAD
-from services.restreamer.playout.slots import Slots
-from services.restreamer.playout.sounds import CopiedSound
-from services.restreamer.playout.splice import DEEPEST, Part, Shot, Splicer
+from services.restreamer.playout.order.ahead import Ahead, Failures, Listing
+from services.restreamer.playout.order.programme import Programme
+from services.restreamer.playout.pictures.slots import Slots
+from services.restreamer.playout.reading.evener import LONGEST_STILL, Evener
+from services.restreamer.playout.reading.shape import LEAD
+from services.restreamer.playout.reading.splice import DEEPEST, Part, Shot, Splicer
+from services.restreamer.playout.sound.lane import Lane
+from services.restreamer.playout.sound.sounds import CopiedSound
 from services.restreamer.playout.terms import Picture
 from shared.messages.restreams import Item, Place, Source
 from tests.support.waiting import wait_until

@@ -11,17 +11,17 @@ from typing import cast
 import pytest
 
 from services.restreamer.model import FLICKS, Kind, Media, Packet, SourceError
-from services.restreamer.playout.measure import look_ahead
+from services.restreamer.playout.reading.measure import look_ahead
 from services.restreamer.sources.access import Limits
-from services.restreamer.sources.entering import entered
-from services.restreamer.sources.flv_seek import MOST_CANDIDATES, MOST_TAGS, flv_from
+from services.restreamer.sources.containers.entering import entered
+from services.restreamer.sources.containers.key_pictures import is_key
+from services.restreamer.sources.containers.timing import MOST_A_SECOND, MOST_BYTES, Timed, merged, timed
+from services.restreamer.sources.containers.ts_watch import TsFinder
+from services.restreamer.sources.containers.watch import MOST_DOUBTED, Watch
+from services.restreamer.sources.flv.seek import MOST_CANDIDATES, MOST_TAGS, flv_from
 from services.restreamer.sources.frames import Raw
-from services.restreamer.sources.key_pictures import is_key
 from services.restreamer.sources.picture_files import MOST_MARKERS, measure
-from services.restreamer.sources.playlist import LONGEST_LINE, parse_playlist
-from services.restreamer.sources.timing import MOST_A_SECOND, MOST_BYTES, Timed, merged, timed
-from services.restreamer.sources.ts_watch import TsFinder
-from services.restreamer.sources.watch import MOST_DOUBTED, Watch
+from services.restreamer.sources.playlists.playlist import LONGEST_LINE, parse_playlist
 from tests.support.steps import Visited, lines_of
 
 MOST = Limits().playlist
@@ -78,7 +78,7 @@ def test_no_pattern_is_laid_on_more_than_a_line(monkeypatch: pytest.MonkeyPatch)
             asked.append(len(text))
             return self.pattern.fullmatch(text)
 
-    from services.restreamer.sources import playlist  # noqa: PLC0415  to put the patterns' places
+    from services.restreamer.sources.playlists import playlist  # noqa: PLC0415  to put the patterns' places
 
     for name in ("_NUMBER", "_BYTES"):
         monkeypatch.setattr(playlist, name, Watched(getattr(playlist, name)))

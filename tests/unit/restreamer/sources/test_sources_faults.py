@@ -9,13 +9,13 @@ import pytest
 
 from services.restreamer.model import FLICKS, SourceError
 from services.restreamer.sources.access import Limits
-from services.restreamer.sources.answers import Version
-from services.restreamer.sources.files import BlockFile
-from services.restreamer.sources.holes import MOST_REFUSED, MOST_SILENT, Holes
-from services.restreamer.sources.joined import name_of
-from services.restreamer.sources.listed import with_query_of
-from services.restreamer.sources.playlist import Bytes, Segment
-from services.restreamer.sources.runs import Runs
+from services.restreamer.sources.origins.answers import Version
+from services.restreamer.sources.origins.files import BlockFile
+from services.restreamer.sources.playlists.holes import MOST_REFUSED, MOST_SILENT, Holes
+from services.restreamer.sources.playlists.joined import name_of
+from services.restreamer.sources.playlists.listed import with_query_of
+from services.restreamer.sources.playlists.playlist import Bytes, Segment
+from services.restreamer.sources.playlists.runs import Runs
 
 NOON, LATER = "Mon, 01 Jan 2024 12:00:00 GMT", "Mon, 01 Jan 2024 12:00:01 GMT"
 

@@ -13,14 +13,14 @@ from typing import Final, cast
 import pytest
 
 from services.restreamer.model import FLICKS, Kind, SourceError, Track
-from services.restreamer.sources.file_media import FileMedia
-from services.restreamer.sources.files import LocalFile
-from services.restreamer.sources.flv_demux import MOST_TRACKS, FlvDemuxer, flv_or
-from services.restreamer.sources.flv_run import Run, read_begin
-from services.restreamer.sources.flv_watch import FlvFinder
+from services.restreamer.sources.containers.file_media import FileMedia
+from services.restreamer.sources.containers.timing import complete
+from services.restreamer.sources.containers.watch import Watch
+from services.restreamer.sources.flv.demux import MOST_TRACKS, FlvDemuxer, flv_or
+from services.restreamer.sources.flv.run import Run, read_begin
+from services.restreamer.sources.flv.watch import FlvFinder
 from services.restreamer.sources.frames import Demux, Demuxing, Raw
-from services.restreamer.sources.timing import complete
-from services.restreamer.sources.watch import Watch
+from services.restreamer.sources.origins.files import LocalFile
 
 MIB: Final = 1 << 20
 MOST: Final = 48 * MIB

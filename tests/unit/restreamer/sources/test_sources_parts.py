@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from services.restreamer.model import FLICKS, Packet, SourceError, Track
-from services.restreamer.sources.files import LocalFile
-from services.restreamer.sources.flv_seek import flv_from
+from services.restreamer.sources.containers.payloads import Adts, ByteStream, Relengthed
+from services.restreamer.sources.containers.sniff import index_comes_late, sniff
+from services.restreamer.sources.containers.timing import Steady, complete, merged, timed
+from services.restreamer.sources.flv.seek import flv_from
 from services.restreamer.sources.frames import Raw
-from services.restreamer.sources.payloads import Adts, ByteStream, Relengthed
-from services.restreamer.sources.playlist import Bytes, parse_playlist
+from services.restreamer.sources.origins.files import LocalFile
+from services.restreamer.sources.playlists.playlist import Bytes, parse_playlist
 from services.restreamer.sources.ranges import resolve_range
-from services.restreamer.sources.sniff import index_comes_late, sniff
-from services.restreamer.sources.timing import Steady, complete, merged, timed
 from shared.media.mp4.boxes import box
 from shared.messages.restreams import Range
 

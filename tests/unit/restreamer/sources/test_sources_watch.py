@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from services.restreamer.sources.flv_watch import FlvFinder
-from services.restreamer.sources.ts_watch import TsFinder
-from services.restreamer.sources.watch import Finder, Watch
+from services.restreamer.sources.containers.ts_watch import TsFinder
+from services.restreamer.sources.containers.watch import Finder, Watch
+from services.restreamer.sources.flv.watch import FlvFinder
 from shared.media.crc import crc32
 
 H264, HEVC, AAC, MP3 = 0x1B, 0x24, 0x0F, 0x03

@@ -1,0 +1,1 @@
+"""Decoding and encoding strangers' media in children (ADR 16)."""

@@ -1,0 +1,186 @@
+"""What is done with strangers' packets in a child: pictures encoded, sound decoded, seams (ADR 16)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from services.restreamer.model import Packet, SourceError, Track
+from services.restreamer.playout.children.decoding import SoundDecoder
+from services.restreamer.playout.pictures.graph import read_mark
+from services.restreamer.playout.pictures.recoded import RecodedVideo
+from services.restreamer.playout.pictures.seams import Coded, Seams
+from services.restreamer.playout.reading.measure import Sample
+from services.restreamer.playout.reading.shape import Shape
+from services.restreamer.playout.reading.splice import Shot
+from services.restreamer.playout.sound.resampled import Piece, Resampled
+from services.restreamer.sources.apart.works import Given
+from services.restreamer.sources.frames import Raw
+from shared.messages.restreams import Watermark
+
+NO_TRACK: Final = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """A watermark, and its picture's pixels: height x width x RGBA."""
+
+    how: Watermark
+    pixels: npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Recoding:
+    """Pictures to be decoded, fitted and encoded, as RecodedVideo is told."""
+
+    track: Track
+    shape: Shape
+    start: int
+    limit: int | None
+    hole: int
+    mark: Marked | None = None
+
+    def work(self) -> Recoder:
+        """Begin it."""
+        mark = read_mark(self.mark.how, self.mark) if self.mark is not None else None
+        return Recoder(RecodedVideo(self.track, self.shape, self.start, self.limit, hole=self.hole, mark=mark))
+
+
+class Recoder:
+    """A RecodedVideo at work. A frame's times are the part's, and the file's as its decode time."""
+
+    reached = 0
+
+    def __init__(self, video: RecodedVideo) -> None:
+        self._video = video
+
+    @property
+    def over(self) -> bool:
+        """Tell whether the out point was reached."""
+        return self._video.done
+
+    def begin(self) -> Iterator[Raw]:
+        """Nothing is known before the first picture."""
+        return iter(())
+
+    def push(self, given: Given) -> Iterator[Raw]:
+        """Take the next packet."""
+        self._video.shift, self._video.limit = given.shift, given.limit
+        return map(_raw, self._video.push(_packet(given)))
+
+    def finish(self, given: Given) -> Iterator[Raw]:
+        """Take the file's end."""
+        self._video.shift, self._video.limit = given.shift, given.limit
+        return map(_raw, self._video.finish())
+
+
+@dataclass(frozen=True, slots=True)
+class Hearing:
+    """Sound to be decoded and resampled."""
+
+    track: Track
+    layout: str
+    rate: int
+
+    def work(self) -> Listener:
+        """Begin it."""
+        return Listener(Resampled(SoundDecoder(self.track), self.layout, self.rate))
+
+
+class Listener:
+    """A Resampled at work. A frame's decode time is where its run began, its time the samples since then."""
+
+    over = False
+    reached = 0
+
+    def __init__(self, sound: Resampled) -> None:
+        self._sound = sound
+
+    def begin(self) -> Iterator[Raw]:
+        """Nothing is known before the first packet."""
+        return iter(())
+
+    def push(self, given: Given) -> Iterator[Raw]:
+        """Take the next packet."""
+        return map(_samples, self._sound.push(_packet(given)))
+
+    def finish(self, given: Given) -> Iterator[Raw]:
+        """Take the end."""
+        del given
+        return map(_samples, self._sound.finish())
+
+
+@dataclass(frozen=True, slots=True)
+class Joining:
+    """Pictures to be encoded so that they continue those that are copied; `sample` has its first keyframe alone."""
+
+    track: Track
+    sample: Sample
+    tail: bool
+
+    def work(self) -> Joiner:
+        """Begin it."""
+        return Joiner(Seams(self.track, self.sample, tail=self.tail), self.track)
+
+
+class Joiner:
+    """Seams at work. A frame has the track that it is decoded with, where that is another."""
+
+    over = False
+
+    def __init__(self, seams: Seams, track: Track) -> None:
+        self._seams, self._told = seams, track
+
+    @property
+    def reached(self) -> int:
+        """Tell up to where pictures were decoded."""
+        return self._seams.latest
+
+    def begin(self) -> Iterator[Raw]:
+        """Tell of a track that is another from the start."""
+        track = self._changed()
+        if track is not None:
+            yield Raw("video", None, 0, 0, key=False, data=NO_TRACK, track=track)
+
+    def push(self, given: Given) -> Iterator[Raw]:
+        """Take the next packet."""
+        return self._given(self._seams.decode([_packet(given)], given.start, given.limit))
+
+    def finish(self, given: Given) -> Iterator[Raw]:
+        """End the seam."""
+        return self._given(self._seams.close(given.limit))
+
+    def _given(self, pictures: Iterable[Coded]) -> Iterator[Raw]:
+        for pts, key, data in pictures:
+            yield Raw("video", None, pts, 0, key, data, self._changed() if key else None)
+
+    def _changed(self) -> Track | None:
+        track = self._seams.track
+        if track == self._told:
+            return None
+        self._told = track
+        return track
+
+
+def _packet(given: Given) -> Packet:
+    if given.packet is None:
+        raise SourceError("there is no packet")
+    return given.packet
+
+
+def _raw(shot: Shot) -> Raw:
+    return Raw("video", shot.at, shot.pts, shot.duration, shot.key, shot.data, shot.track)
+
+
+def _samples(piece: Piece) -> Raw:
+    return Raw("audio", piece.stretch, piece.count, 0, key=True, data=piece.samples.tobytes(), track=None)
+
+
+def lean(sample: Sample) -> Sample:
+    """Give a sample with its first keyframe alone."""
+    key = sample.first_key
+    return replace(sample, packets=() if key is None else (key,))

@@ -1,0 +1,265 @@
+"""Opening what comes next while something else plays: the first file from a place on that can be opened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from threading import Event, Lock, Thread
+
+from services.restreamer.model import Media, SourceError
+from services.restreamer.playout.order.programme import Programme, Span, locate, nothing_there, spans_of
+from services.restreamer.playout.pictures.graph import Mark, read_mark
+from services.restreamer.playout.pictures.still import StillMedia
+from services.restreamer.playout.terms import Library, Reporter, Telling, Warned
+from shared.messages.restreams import Encoding, Item, Place, Source
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """A list in play, its number, and what it is encoded to."""
+
+    programme: Programme
+    number: int = 0
+    encoding: Encoding | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A file ready to play at `place`; a live event has no item. `stop` ends its reads."""
+
+    media: Media
+    place: Place
+    spans: tuple[Span, ...]
+    span: Span
+    listing: Listing
+    stop: Event
+    item: Item | None = None
+    mark: Mark | None = None
+
+    @property
+    def more(self) -> bool:
+        """Tell whether ranges of the file follow."""
+        return self.place.range + 1 < len(self.spans)
+
+    def following(self) -> Opened | None:
+        """Give the rest of the range after a seam in the file, or the file's next range; None after the last."""
+        seam = self.media.resumes
+        if seam is not None and (self.span.end is None or seam < self.span.end):
+            place = self.place.model_copy(update={"at": max(seam, 0)}) if self.item is not None else self.place
+            return replace(self, place=place, span=Span(max(seam, self.span.start), self.span.end))
+        if self.item is None:
+            return None
+        found = locate(self.spans[self.place.range + 1 :], Place(), self.media.duration)
+        if found is None:
+            return None
+        number = self.place.range + 1 + found[0]
+        place = self.place.model_copy(update={"range": number, "at": found[1].start})
+        return replace(self, place=place, span=found[1])
+
+
+MOST_ROUNDS = 10
+"""How often a list that ends some time, and of which nothing can be played any more, is tried."""
+
+
+@dataclass(slots=True)
+class Failures:
+    """Files that failed since one was played: the first of them is at `first`. `rounds`: lists of which all failed.
+
+    `waited`: a search has taken its time, and the next one may, too. `unmarked`: items that play without watermark.
+    """
+
+    count: int = 0
+    text: str = ""
+    rounds: int = 0
+    played: bool = False
+    lasting: bool = True
+    first: Place | None = None
+    waited: bool = False
+    unmarked: set[int] = field(default_factory=set)
+
+    def add(self, text: str, place: Place, *, lasting: bool) -> None:
+        """Count one more. `lasting`: another try is vain."""
+        if not self.count:
+            self.first, self.lasting = place, True
+        self.count, self.text, self.lasting = self.count + 1, text, self.lasting and lasting
+        self.waited = self.waited or not lasting
+
+    def shown(self) -> None:
+        """Note that something is shown."""
+        self.count, self.played = 0, True
+
+    def over(self) -> None:
+        """Note that all is well: a file plays for a while, or was played to its end."""
+        self.shown()
+        self.rounds = 0
+
+    def forget(self) -> None:
+        """Begin anew, as something else is to be played."""
+        self.count = self.rounds = 0
+        self.unmarked.clear()
+
+
+@dataclass(slots=True)
+class Ahead:
+    """One search for a file to play, in a thread of its own. `ready` is called at its end, from that thread.
+
+    When `done` and nothing is `opened`, the list is over, or nothing in it can be played (`failed`).
+    """
+
+    library: Library
+    report: Reporter
+    ready: Callable[[], None]
+    failures: Failures
+    listing: Listing
+    place: Place | None
+    live: Source | None = None
+    first_pause: timedelta = timedelta(seconds=1)
+    longest_pause: timedelta = timedelta(minutes=1)
+    opened: Opened | None = None
+    failed: bool = False
+    done: bool = False
+    stop: Event = field(default_factory=Event)
+    opening: Item | None = None
+    """The file that is being opened."""
+    _lock: Lock = field(default_factory=Lock)
+
+    def start(self) -> Ahead:
+        """Begin to search."""
+        Thread(target=self._run, name="restream-open", daemon=True).start()
+        return self
+
+    def cancel(self) -> None:
+        """Want it no more."""
+        with self._lock:
+            self.stop.set()
+            opened = self.opened
+        if opened is not None:
+            opened.media.close()
+
+    def _run(self) -> None:
+        try:
+            opened = self._open_live(self.live) if self.live is not None else self._search()
+            with self._lock:
+                self.opened = None if self.stop.is_set() else opened
+            if self.opened is None and opened is not None:
+                opened.media.close()
+        except BaseException:
+            self.failed = True
+            raise
+        finally:
+            self.done = True
+            self.ready()
+
+    def _search(self) -> Opened | None:
+        """Try files in order of play."""
+        while not self.stop.is_set() and not self._gives_up() and self.place is not None:
+            item = self.listing.programme.items[self.place.item]
+            self.opening = item
+            try:
+                opened = self._open(item, self.place)
+            except SourceError as error:
+                self._failed(error, item)
+            else:
+                if opened is not None:
+                    return opened
+            finally:
+                self.opening = None
+            self.place = self.listing.programme.after_item(self.place)
+        self.failed = self.failures.count > 0 and (self._all_failed() or not self.failures.played)
+        return None
+
+    def _open(self, item: Item, place: Place) -> Opened | None:
+        """Open a file; None when nothing of it is left to play at the place. SourceError."""
+        mark = self._mark(item, place)
+        library = self.library
+        if isinstance(library, Telling):
+            library = library.telling(self._teller(item, place))
+        media = library.open(item.source, self.stop)
+        if media.video is None and media.audio is not None:
+            media = StillMedia(media)
+        try:
+            spans, found = _found(item, media, place)
+        except SourceError:
+            media.close()
+            raise
+        if found is None:
+            media.close()
+            return None
+        at = place.model_copy(update={"range": found[0], "at": found[1].start})
+        return Opened(media, at, spans, found[1], self.listing, self.stop, item, mark)
+
+    def _mark(self, item: Item, place: Place) -> Mark | None:
+        """Fetch a file's watermark; without one it plays, too, which is told once."""
+        if item.watermark is None:
+            return None
+        try:
+            mark = read_mark(item.watermark, self.library.picture(item.watermark.source, self.stop))
+        except SourceError as error:
+            self.failures.waited = self.failures.waited or not error.lasting
+            if place.item not in self.failures.unmarked:
+                self.failures.unmarked.add(place.item)
+                self._teller(item, place)(f"its watermark is left out: {error}")
+            return None
+        self.failures.unmarked.discard(place.item)
+        return mark
+
+    def _open_live(self, source: Source) -> Opened | None:
+        try:
+            media = self.library.open(source, self.stop)
+        except SourceError as error:
+            self.report(Warned(f"the live event cannot be played: {error}", shown=source.shown))
+            return None
+        if media.video is None:
+            media.close()
+            self.report(Warned("the live event has no pictures", shown=source.shown))
+            return None
+        span = Span(media.duration or 0, None)
+        return Opened(media, self.place or Place(), (span,), span, self.listing, self.stop)
+
+    def _failed(self, error: SourceError, item: Item) -> None:
+        if self.stop.is_set() or self.place is None:
+            return
+        self.failures.add(str(error), self.place, lasting=error.lasting)
+        self.report(Warned(str(error), self.place.item, item.source.shown, skipped=True))
+
+    def _teller(self, item: Item, place: Place) -> Callable[[str], None]:
+        """Give what is told of a file until it is closed."""
+
+        def tell(text: str) -> None:
+            if not self.stop.is_set():
+                self.report(Warned(text, place.item, item.source.shown))
+
+        return tell
+
+    def _all_failed(self) -> bool:
+        return self.failures.count >= len(self.listing.programme.items)
+
+    def _gives_up(self) -> bool:
+        """After a whole list of failures: fail, or wait and try it from where they began; nothing of it is used up."""
+        failures = self.failures
+        if not self._all_failed():
+            return False
+        if self.listing.programme.loops and (failures.rounds + 1 >= MOST_ROUNDS or self._hopeless()):
+            self.failed = True
+            return True
+        pause = min(self.first_pause * 2 ** min(failures.rounds, 16), self.longest_pause)
+        failures.count, failures.rounds = 0, failures.rounds + 1
+        self.place = failures.first or self.place
+        self.stop.wait(pause.total_seconds())
+        return False
+
+    def _hopeless(self) -> bool:
+        """Tell whether a list that ends is to say so at once: it plays once only, or never played and never will."""
+        return self.listing.programme.loops == 1 or (self.failures.lasting and not self.failures.played)
+
+
+def _found(item: Item, media: Media, place: Place) -> tuple[tuple[Span, ...], tuple[int, Span] | None]:
+    """Find an item's ranges and where to begin in them. SourceError where there is nothing to play."""
+    if media.video is None:
+        raise SourceError("the file has neither pictures nor sound")
+    spans = tuple(spans_of(item, media))
+    found = locate(spans, place, media.duration)
+    if found is None and not place.at:
+        raise SourceError(nothing_there(spans, media))
+    return spans, found

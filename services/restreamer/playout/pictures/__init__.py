@@ -1,0 +1,1 @@
+"""Pictures on their way: copied, encoded, at seams."""

@@ -1,0 +1,134 @@
+"""From a decoded frame of any size to the output's: upright, scaled with its aspect kept, bars, and a watermark."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import av
+from av.filter import Graph
+from av.filter.context import FilterContext
+
+from services.restreamer.playout.pictures.colours import Colours
+from services.restreamer.playout.pictures.filters import TICK, source, then
+from services.restreamer.playout.reading.shape import Shape, alike
+from services.restreamer.playout.terms import Picture
+from services.restreamer.turns import TURNS, Turn, told_by
+from shared.messages.restreams import Watermark
+
+_COLUMNS = {"LEFT": "{margin}", "CENTER": "(W-w)/2", "RIGHT": "W-w-{margin}"}
+_ROWS = {"TOP": "{margin}", "CENTER": "(H-h)/2", "BOTTOM": "H-h-{margin}"}
+
+_WITH_ALPHA = "yuva420p|yuva422p|yuva444p|yuva420p10le|yuva422p10le|yuva444p10le|yuva444p12le|gbrap|gbrap10le|gbrap12le"
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A watermark and its picture."""
+
+    how: Watermark
+    picture: av.VideoFrame
+
+    def sized(self, shape: Shape) -> av.VideoFrame:
+        """Give the picture as large as it is asked for, and no larger than the output."""
+        width, height = Fraction(self.picture.width) / shape.aspect, self.picture.height
+        factor = Fraction(shape.width * self.how.scale, 100 * width) if self.how.scale else Fraction(1)
+        factor = min(factor, Fraction(shape.width, width), Fraction(shape.height, height))
+        wide, high = max(int(width * factor), 1), max(int(height * factor), 1)
+        return self.picture.reformat(width=wide, height=high, format="rgba")
+
+    def corner(self) -> str:
+        """Give its place as the overlay filter's expressions."""
+        row, _, column = self.how.corner.partition("_")
+        across, down = _COLUMNS[column or "CENTER"], _ROWS[row]
+        return f"x={across}:y={down}".format(margin=self.how.margin)
+
+
+def read_mark(how: Watermark, picture: Picture) -> Mark:
+    """Take a watermark's picture."""
+    return Mark(how, av.VideoFrame.from_ndarray(picture.pixels, format="rgba"))
+
+
+class PictureGraph:
+    """Fits frames to a shape. Built anew when the frames' size, format or colours change."""
+
+    def __init__(self, shape: Shape, pixels: str, mark: Mark | None, turn: Turn = "") -> None:
+        self._shape, self._pixels, self._mark, self._turn = shape, pixels, mark, turn
+        self._form: tuple[object, ...] = ()
+        self._graph: Graph | None = None  # its filters live as long as it does
+        self._ends: tuple[FilterContext, FilterContext] | None = None
+        self._last: tuple[av.VideoFrame, av.VideoFrame] | None = None
+        self.colours: Colours | None = None
+        """Those of all pictures that come out, known with the first of them."""
+
+    def fit(self, frame: av.VideoFrame, aspect: Fraction) -> av.VideoFrame:
+        """Give the frame, whose pixels have `aspect`, as the encoder takes it."""
+        if self._last is not None and self._last[0] is frame:
+            return self._last[1]
+        form = (frame.width, frame.height, frame.format.name, aspect, Colours.of(frame))
+        if self._ends is None or form != self._form:
+            self._ends, self._form = self._build(frame, aspect), form
+        frame.pts, frame.time_base = 0, TICK  # so that the one picture of a watermark stays on
+        begin, end = self._ends
+        begin.push(frame)
+        fitted = end.pull()
+        assert isinstance(fitted, av.VideoFrame)  # noqa: S101  the graph has pictures only
+        self._last = frame, fitted
+        return fitted
+
+    def _build(self, frame: av.VideoFrame, aspect: Fraction) -> tuple[FilterContext, FilterContext]:
+        """Link the filters; give where frames go in and come out."""
+        graph = Graph()
+        graph.threads = 1
+        begin = source(graph, frame)
+        last = self._fitted(graph, begin, frame, aspect)
+        picture = None
+        if self._mark is not None:
+            picture = self._mark.sized(self._shape)
+            mark = source(graph, picture)
+            faded = then(graph, mark, "colorchannelmixer", f"aa={float(Fraction(self._mark.how.opacity, 100))}")
+            overlay = then(graph, last, "overlay", f"{self._mark.corner()}:eof_action=repeat:format=auto")
+            faded.link_to(overlay, 0, 1)
+            last = overlay
+        aspect = self._shape.aspect
+        last = then(graph, last, "setsar", f"{aspect.numerator}/{aspect.denominator}")
+        end = then(graph, then(graph, last, "format", self._pixels), "buffersink")
+        graph.configure()
+        if picture is not None:
+            picture.pts, picture.time_base = 0, TICK
+            mark.push(picture)
+            mark.push(None)
+        self._graph = graph
+        return begin, end
+
+    def _fitted(self, graph: Graph, last: FilterContext, frame: av.VideoFrame, aspect: Fraction) -> FilterContext:
+        """Turn, scale and pad."""
+        shape, own = self._shape, Colours.of(frame)
+        width, height = frame.width, frame.height
+        turned = self._turn or told_by(frame)
+        if turned:
+            turn = TURNS[turned]
+            for name, arguments in turn.filters:
+                last = then(graph, last, name, arguments)
+            if turn.swaps:
+                width, height, aspect = height, width, 1 / aspect
+        if any(part.is_alpha for part in frame.format.components):  # over black
+            last = then(graph, then(graph, last, "format", _WITH_ALPHA), "premultiply", "inplace=1")
+        if self.colours is None:
+            self.colours = own.encoded(shape.video, height, shape.height)
+        wide, high = fitted_size(width, height, aspect, shape)
+        last = then(graph, last, "scale", f"{wide}:{high}:flags=bicubic:{own.conversion(self.colours, height)}")
+        last = then(graph, last, "format", self._pixels)
+        if (wide, high) != (shape.width, shape.height):
+            last = then(graph, last, "pad", f"{shape.width}:{shape.height}:(ow-iw)/2:(oh-ih)/2")
+        return last
+
+
+def fitted_size(width: int, height: int, aspect: Fraction, shape: Shape) -> tuple[int, int]:
+    """Give the largest size within the shape that keeps a picture's aspect as it is shown, even on both sides."""
+    shown = Fraction(width, height) * aspect
+    if alike(shown, shape.shown):
+        return shape.width, shape.height
+    if shown > shape.shown:
+        return shape.width, max(round(shape.height * shape.shown / shown / 2) * 2, 2)
+    return max(round(shape.width * shown / shape.shown / 2) * 2, 2), shape.height

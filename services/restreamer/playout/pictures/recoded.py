@@ -1,0 +1,97 @@
+"""Encoded pictures: a file's frames from in to out point, in the output's shape and rate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import av
+
+from services.restreamer.model import Packet, Track
+from services.restreamer.playout.children.decoding import PictureDecoder
+from services.restreamer.playout.order.programme import TOLERANCE
+from services.restreamer.playout.pictures.colours import Colours
+from services.restreamer.playout.pictures.deinterlace import Deinterlacer
+from services.restreamer.playout.pictures.encoder import Coded, PictureEncoder, depth_of, pixels_of
+from services.restreamer.playout.pictures.graph import Mark, PictureGraph
+from services.restreamer.playout.pictures.slots import Slots
+from services.restreamer.playout.reading.shape import Shape
+from services.restreamer.playout.reading.splice import Shot
+
+
+class RecodedVideo:
+    """Gives a file's pictures from `start` up to `limit`, encoded; `shift` turns the part's times into the file's.
+
+    A picture that is on at `start` is shown when the next one comes later than `hole` after it. `done` tells that
+    `limit` was reached. SourceError, CutError, FFmpegError.
+    """
+
+    def __init__(
+        self, track: Track, shape: Shape, start: int, limit: int | None, *, hole: int, mark: Mark | None = None
+    ) -> None:
+        self.start, self.limit = start, limit
+        self.shift = 0
+        self.done = False
+        self._hole = hole
+        self._before: av.VideoFrame | None = None
+        self._shape = shape
+        self._decoder = PictureDecoder(track)
+        self._deinterlacer = Deinterlacer()
+        self._encoder: PictureEncoder | None = None
+        self._graph = PictureGraph(shape, pixels_of(shape), mark, track.turn)
+        self._slots: Slots[av.VideoFrame] = Slots(shape.rate)
+        self._fresh = True
+
+    @property
+    def depth(self) -> int:
+        """How many pictures at most are out of order."""
+        return depth_of(self._shape)
+
+    def push(self, packet: Packet) -> Iterator[Shot]:
+        """Take the next packet in decode order."""
+        if not self.done:
+            yield from self._frames(self._decoder.push(packet))
+
+    def finish(self) -> Iterator[Shot]:
+        """Take the file's end, or what `done` told."""
+        if not self.done:
+            yield from self._frames(self._decoder.finish())
+            yield from self._shown(self._deinterlacer.finish())
+        yield from self._encoded(self._slots.finish(self.limit if self.done else None))
+        if self._encoder is not None:
+            yield from map(self._shot, self._encoder.finish())
+
+    def _frames(self, frames: Iterator[av.VideoFrame]) -> Iterator[Shot]:
+        for frame in frames:
+            yield from self._shown(self._deinterlacer.push(frame))
+            if self.done:
+                return
+
+    def _shown(self, frames: Iterator[av.VideoFrame]) -> Iterator[Shot]:
+        for frame in frames:
+            at = frame.pts or 0
+            if at < self.start - TOLERANCE:
+                self._before = frame
+                continue
+            before, self._before = self._before, None
+            if before is not None and at - self.start > self._hole:
+                yield from self._encoded(self._slots.push(self.start, before))
+            if self.limit is not None and at >= self.limit - TOLERANCE:
+                self.done = True
+                return
+            yield from self._encoded(self._slots.push(at, frame))
+
+    def _encoded(self, slots: Iterator[tuple[int, av.VideoFrame]]) -> Iterator[Shot]:
+        for slot, frame in slots:
+            fitted = self._graph.fit(frame, self._decoder.aspect)
+            if self._encoder is None:
+                self._encoder = PictureEncoder(self._shape, self._graph.colours or Colours())
+            yield from map(self._shot, self._encoder.push(slot, fitted))
+
+    def _shot(self, picture: Coded) -> Shot:
+        pts = self._slots.time(picture.slot)
+        shot = Shot(pts, pts - self.shift, 0, picture.key, picture.data)
+        if self._fresh and self._encoder is not None:
+            self._fresh = False
+            return replace(shot, track=self._encoder.track)
+        return shot

@@ -1,0 +1,1 @@
+"""One file after another on the output's timeline."""

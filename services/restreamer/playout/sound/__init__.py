@@ -1,0 +1,1 @@
+"""Sound on its way: copied, encoded, silence."""

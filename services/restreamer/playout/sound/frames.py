@@ -1,0 +1,91 @@
+"""Sound packets by their codec: how many samples one holds, and what a silent one looks like.
+
+Sources: ISO/IEC 14496-3 (1.6.2.1), ISO/IEC 11172-3 (2.4.1.3), RFC 6716 (3.1), RFC 7845 (5.1).
+"""
+
+from __future__ import annotations
+
+import struct
+
+from services.restreamer.model import FLICKS, Track
+from services.restreamer.playout.reading.shape import Shape
+from services.restreamer.playout.sound.lane import Silence
+from shared.media.mp4.aac import AAC_RATES, read_aac
+from shared.media.mp4.boxes import Mp4Error
+from shared.media.mp4.entries import aac_config, opus_config
+from shared.media.seams.silence import silent_packet
+
+_OPUS_SIZES = (480, 960, 1920, 2880) * 3 + (480, 960) * 2 + (120, 240, 480, 960) * 4
+_MP3_RATES = (44_100, 48_000, 32_000)
+_MP3_KBPS = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
+OPUS_DELAY = 312
+
+
+def samples_of(track: Track, data: bytes, duration: int) -> int:
+    """Count a packet's samples; by `duration` (flicks) where its codec does not tell."""
+    try:
+        if track.codec == "aac":
+            return read_aac(track.config).frame
+    except Mp4Error:
+        return 1024
+    if track.codec == "opus" and data:
+        count = (1, 2, 2, data[1] & 0x3F if len(data) > 1 else 1)[data[0] & 3]
+        return _OPUS_SIZES[data[0] >> 3] * count
+    if track.codec == "mp3" and len(data) >= 4:
+        return 1152 if data[1] & 0x08 else 576
+    return round(duration * track.sample_rate / FLICKS)
+
+
+def silence_for(track: Track, samples: int) -> Silence | None:
+    """Make a silent packet that a decoder of `track` takes; None where there is none."""
+    if not track.sample_rate or samples <= 0:
+        return None
+    duration = samples * FLICKS // track.sample_rate
+    data: bytes | None = None
+    try:
+        if track.codec == "aac":
+            data = silent_packet(aac_config(track.config), samples)
+        elif track.codec == "opus":
+            data = silent_packet(opus_config(track.config), samples)
+        elif track.codec == "mp3":
+            data = _silent_mp3(track, samples)
+    except Mp4Error:
+        return None
+    return Silence(data, duration) if data else None
+
+
+def track_for(shape: Shape) -> Track:
+    """Describe the sound of an output whose files have none of its own."""
+    config = _aac_config(shape) if shape.audio == "aac" else _opus_head(shape) if shape.audio == "opus" else b""
+    return Track("audio", shape.audio, config, sample_rate=shape.sample_rate, channels=shape.channels)
+
+
+def usual_samples(track: Track) -> int:
+    """Count the samples of a packet as encoders make them."""
+    if track.codec == "aac":
+        return samples_of(track, b"", 0)
+    if track.codec == "opus":
+        return 960
+    return 1152 if track.sample_rate >= 32_000 else 576
+
+
+def _aac_config(shape: Shape) -> bytes:
+    """Build an AudioSpecificConfig for AAC-LC."""
+    if shape.sample_rate in AAC_RATES:
+        value = 2 << 11 | AAC_RATES.index(shape.sample_rate) << 7 | shape.channels << 3
+        return struct.pack(">H", value)
+    return (2 << 35 | 15 << 31 | shape.sample_rate << 7 | shape.channels << 3).to_bytes(5, "big")
+
+
+def _opus_head(shape: Shape) -> bytes:
+    return b"OpusHead" + struct.pack("<BBHIhB", 1, shape.channels, OPUS_DELAY, 48_000, 0, 0)
+
+
+def _silent_mp3(track: Track, samples: int) -> bytes | None:
+    """Build a frame whose side information is all zeros: no data, no reference to earlier frames."""
+    if samples != 1152 or track.sample_rate not in _MP3_RATES or track.channels > 2:
+        return None
+    index, kbps = _MP3_RATES.index(track.sample_rate), 64
+    mode = 3 if track.channels == 1 else 0
+    head = bytes((0xFF, 0xFB, _MP3_KBPS.index(kbps) << 4 | index << 2, mode << 6))
+    return head + bytes(144 * kbps * 1000 // track.sample_rate - len(head))

@@ -1,0 +1,1 @@
+"""What lies in a file: demuxing it, describing its tracks, its times."""

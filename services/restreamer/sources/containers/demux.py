@@ -1,0 +1,311 @@
+"""FFmpeg's demuxers over our own files: the demuxer is named, and it opens nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Final, NoReturn
+
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.packet import Packet as AvPacket
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from services.restreamer.model import FLICKS, Kind, SourceError, Track
+from services.restreamer.sources.containers.memory import bound_allocations
+from services.restreamer.sources.containers.payloads import AsIs, ByteStream, Payload, payload_of
+from services.restreamer.sources.containers.sniff import Container
+from services.restreamer.sources.containers.tracks import (
+    audio_track,
+    frame_duration,
+    rate_of,
+    told_colours,
+    video_track,
+)
+from services.restreamer.sources.containers.upright import decoded_colours, decoded_turn, is_upright
+from services.restreamer.sources.frames import Raw
+from services.restreamer.sources.origins.files import Readable
+from services.restreamer.sources.origins.guarded import Guarded
+from services.restreamer.turns import Turn
+
+BUFFER: Final = 1 << 16
+_TURNING: Final = frozenset(("mp4", "matroska"))
+"""Containers that say how pictures are turned, and what their colours are."""
+_DECODED: Final = ",".join(sorted(name for name in av.codecs_available if not name.startswith(("h264", "hevc"))))
+"""FFmpeg decodes a track's first pictures to describe it, 25 ms of a core for 1080p. These tell all in their parameter
+sets, unless their container leaves decode times away (Matroska), which FFmpeg makes up from what a decoder holds back.
+"""
+_OPTIONS: Final[dict[str, dict[str, str]]] = {
+    "mp4": {"enable_drefs": "0", "use_absolute_path": "0", "ignore_chapters": "1", "codec_whitelist": _DECODED},
+    "flv": {"codec_whitelist": _DECODED},
+    "mpegts": {"codec_whitelist": _DECODED},
+}
+
+
+@dataclass(slots=True)
+class Flow:
+    """A track's frames: how long a tick is in flicks, and what the last frame told."""
+
+    stream: VideoStream | AudioStream
+    numerator: int
+    denominator: int
+    half: int = 0
+    kind: Kind = "audio"
+    described: bytes | None = None
+    length: int = 0
+    """Of each frame, where its codec fixes one."""
+    following: int | None = None
+
+    def __post_init__(self) -> None:
+        self.half = self.denominator // 2
+        self.kind = "video" if isinstance(self.stream, VideoStream) else "audio"
+
+    @classmethod
+    def of(cls, stream: VideoStream | AudioStream) -> Flow:
+        """Begin with a track."""
+        return cls(stream, *_scale(stream))
+
+    def flicks(self, ticks: int) -> int:
+        """Turn the track's ticks into flicks."""
+        return _flicks(ticks, (self.numerator, self.denominator))
+
+
+class Demuxer:
+    """An opened container: its first video and sound, and their frames. SourceError from all it does.
+
+    Where the file breaks off, all whole frames before that are given, and `broken` says why none follow.
+    """
+
+    def __init__(self, file: Readable, container: Container) -> None:
+        self.container: Container = container
+        self._certain = False  # that pictures are not turned, without decoding one
+        self._turn: Turn | None = None if container in _TURNING else ""  # known with the first keyframe
+        self._file = Guarded(file)
+        self._input = _opened(self._file, container)
+        try:
+            self._video_stream, self._audio_stream = _chosen(self._input)
+            self._payloads = {
+                stream.index: payload_of(stream.codec_context.name, bytes(stream.codec_context.extradata or b""))
+                for stream in (self._video_stream, self._audio_stream)
+                if stream is not None
+            }
+        except BaseException:
+            self._input.close()
+            raise
+
+    @property
+    def broken(self) -> SourceError | None:
+        """Give what the file broke off with."""
+        return self._file.error
+
+    @property
+    def has_video(self) -> bool:
+        """Tell whether there is a video track."""
+        return self._video_stream is not None
+
+    @property
+    def has_audio(self) -> bool:
+        """Tell whether there is a sound track."""
+        return self._audio_stream is not None
+
+    @property
+    def end(self) -> int | None:
+        """Give when the file ends, as the container tells or FFmpeg estimates."""
+        length = self._input.duration
+        if not length or length < 0:
+            return None
+        return ((self._input.start_time or 0) + length) * FLICKS // av.time_base
+
+    @property
+    def shown_from(self) -> int | None:
+        """Give when an mp4 begins to be shown, its edit list applied; others do not say."""
+        stream = self._video_stream or self._audio_stream
+        if self.container != "mp4" or stream is None or stream.start_time is None:
+            return None
+        return max(_flicks(stream.start_time, _scale(stream)), 0)
+
+    @property
+    def video_end(self) -> int | None:
+        """Give when an mp4's video ends by its index."""
+        stream = self._video_stream
+        if self.container != "mp4" or stream is None or not stream.duration:
+            return None
+        return _flicks((stream.start_time or 0) + stream.duration, _scale(stream))
+
+    @property
+    def created_ms(self) -> int | None:
+        """Give the wall clock of its creation, where the file tells one."""
+        text = self._input.metadata.get("creation_time", "")
+        try:
+            made = datetime.fromisoformat(text)
+        except ValueError:
+            return None
+        made = made if made.tzinfo else made.replace(tzinfo=UTC)
+        return int(made.timestamp() * 1000) if made.year > 1971 else None  # 0 of 1904 or 1970: not set
+
+    @property
+    def has_cover(self) -> bool:
+        """Tell whether there is a picture that comes with sound alone."""
+        return self._video_stream is None and bool(self._covers())
+
+    def _covers(self) -> list[VideoStream]:
+        return [s for s in self._input.streams.video if s.disposition & Disposition.attached_pic]
+
+    def cover(self) -> bytes | None:
+        """Read the picture that comes with sound alone; before all frames."""
+        covers = self._covers()
+        if self._video_stream is not None or not covers:
+            return None
+        packet = next(_read(self._input, covers[:1], self._file), None)
+        return bytes(packet) if packet is not None else None
+
+    def seek(self, at: int) -> bool:
+        """Go to about `at` or before; False when the file does not let itself be sought in."""
+        stream = self._video_stream or self._audio_stream
+        if stream is None or stream.time_base is None:
+            return False
+        base = stream.time_base
+        try:
+            self._input.seek(at * base.denominator // (FLICKS * base.numerator), stream=stream)
+        except (av.FFmpegError, OSError):
+            return False
+        return True
+
+    def frames(self) -> Iterator[Raw]:
+        """Give the frames as they come, from where the last `seek` went."""
+        streams = [s for s in (self._video_stream, self._audio_stream) if s is not None]
+        flows = {stream.index: Flow.of(stream) for stream in streams}
+        for packet in self._packets(streams):
+            flow = flows[packet.stream_index]
+            payload, key = self._payloads[packet.stream_index], packet.is_keyframe
+            if next(packet.iter_sidedata(), None) is not None and packet.has_sidedata("new_extradata"):
+                payload = self._renewed(flow, payload, bytes(packet.get_sidedata("new_extradata")))
+            data = bytes(packet) if payload.__class__ is AsIs else payload.take(bytes(packet), key=key)
+            dts, pts = packet.dts, packet.pts
+            if dts is not None:
+                dts = (dts * flow.numerator + flow.half) // flow.denominator
+            if pts is not None:
+                pts = (pts * flow.numerator + flow.half) // flow.denominator
+            else:  # a PES packet dates its first frame only
+                pts = flow.following if dts is None else dts
+            if not data or pts is None:
+                continue
+            track = None
+            if flow.described is not payload.config and flow.described != payload.config:
+                track = self._track(flow, payload, packet)
+            length = flow.length or flow.flicks(packet.duration or 0)
+            flow.following = pts + length
+            yield Raw(flow.kind, dts, pts, length, key or flow.kind == "audio", data, track)
+
+    def _packets(self, streams: Sequence[VideoStream | AudioStream]) -> Iterator[AvPacket[Any]]:
+        return _read(self._input, streams, self._file)
+
+    def _renewed(self, flow: Flow, payload: Payload, news: bytes) -> Payload:
+        """Take a configuration that comes with a frame."""
+        if news != payload.config:
+            payload = self._payloads[flow.stream.index] = payload_of(flow.stream.codec_context.name, news)
+        return payload
+
+    def _track(self, flow: Flow, payload: Payload, packet: AvPacket[Any] | None = None) -> Track | None:
+        """Describe a track by its configuration, which is new; not before it is known how its pictures are turned."""
+        stream = flow.stream
+        if isinstance(stream, VideoStream) and self._turn is None:
+            if packet is None or not packet.is_keyframe:
+                return None
+            if self.container == "mp4" and stream.codec_context.name == "h264" and isinstance(payload, AsIs):
+                self._certain = is_upright(self._file.file, stream.id, bytes(packet))
+            self._turn = "" if self._certain else decoded_turn(stream, packet)
+        flow.described = payload.config
+        track = _described(stream, payload, self._turn or "")
+        if self.container in _TURNING and isinstance(stream, VideoStream):
+            colours = told_colours(stream)
+            track = replace(track, colours=decoded_colours(payload.config, colours) if self._certain else colours)
+        flow.length = frame_duration(track) or 0
+        return track
+
+    def close(self) -> None:
+        """Close the container; the file is its maker's."""
+        self._input.close()
+
+
+def _opened(file: Guarded, container: Container) -> InputContainer:
+    bound_allocations()
+    options = {"protocol_whitelist": "none", **_OPTIONS.get(container, {})}
+    try:
+        return av.open(
+            file, "r", format=container, options=options, metadata_errors="replace", buffer_size=BUFFER, io_open=_refuse
+        )
+    except (av.FFmpegError, ValueError) as error:
+        raise file.error or SourceError(f"the {container} cannot be read: {_words(error)}") from error
+
+
+def _refuse(*_: Any) -> NoReturn:
+    raise SourceError("the file refers to another file")
+
+
+def _chosen(opened: InputContainer) -> tuple[VideoStream | None, AudioStream | None]:
+    """Choose the first video that is no cover picture, and the first sound, that there is a decoder for."""
+    videos = [s for s in opened.streams.video if not s.disposition & Disposition.attached_pic and _known(s)]
+    sounds = [s for s in opened.streams.audio if _known(s)]
+    if not videos and not sounds:
+        raise SourceError("the file has neither video nor sound that can be decoded")
+    return videos[0] if videos else None, sounds[0] if sounds else None
+
+
+def _known(stream: VideoStream | AudioStream) -> bool:
+    return stream.codec_context is not None and bool(stream.codec_context.name) and stream.time_base is not None
+
+
+def _read(
+    opened: InputContainer, streams: Sequence[VideoStream | AudioStream], file: Guarded
+) -> Iterator[AvPacket[Any]]:
+    """Give whole packets to the end, or to where the file breaks off."""
+    packets = opened.demux(streams)
+    last: dict[int, AvPacket[Any]] = {}
+    while True:
+        try:
+            packet = next(packets, None)
+        except av.FFmpegError as error:
+            if file.error is not None:
+                return
+            raise SourceError(f"the file cannot be read on: {_words(error)}") from error
+        except IndexError:  # at the end, PyAV stumbles over tracks that came up after the file was opened
+            return
+        if packet is None:
+            return
+        # Of MPEG-TS a frame counts as corrupt after any break in its counters, as where files were put together.
+        if not packet.size or (packet.is_corrupt and opened.format.name != "mpegts"):
+            continue
+        if file.torn:  # the last of each track is not whole, and FFmpeg does not say so
+            index = packet.stream.index
+            last[index], packet = packet, last.get(index)
+        if packet is not None:
+            yield packet
+
+
+def _described(stream: VideoStream | AudioStream, payload: Payload, turn: Turn) -> Track:
+    codec = payload.codec if isinstance(payload, ByteStream) else stream.codec_context.codec.canonical_name
+    if isinstance(stream, VideoStream):
+        return video_track(codec, payload.config, rate_of(stream), stream, turn)
+    return audio_track(codec, payload.config, stream)
+
+
+def _scale(stream: VideoStream | AudioStream) -> tuple[int, int]:
+    """Give a tick's length as flicks, as numerator and denominator; PyAV makes a Fraction whenever it is asked."""
+    base = stream.time_base
+    if base is None:
+        raise SourceError("the file has no time base")
+    return FLICKS * base.numerator, base.denominator
+
+
+def _flicks(ticks: int, scale: tuple[int, int]) -> int:
+    numerator, denominator = scale
+    return (ticks * numerator + denominator // 2) // denominator
+
+
+def _words(error: Exception) -> str:
+    """Say what FFmpeg found without what it was called with."""
+    return str(getattr(error, "strerror", "") or type(error).__name__)

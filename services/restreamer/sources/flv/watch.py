@@ -1,0 +1,138 @@
+"""Where an FLV file's codecs change, by its tags.
+
+Sources: Adobe, "Video File Format 10.1", annex E.4 (tags); Veovera, "Enhanced RTMP v2" (FOURCCs).
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+from services.restreamer.sources.containers.watch import MOST_DOUBTED
+from services.restreamer.sources.flv.seek import KINDS, TAG, configures
+
+_LOOK: Final = TAG + 16  # a tag's header, and as much of its body as names the codec
+_NAMES: Final = {8: "audio", 9: "video"}
+_BEGIN: Final = struct.Struct(">I4x3s2s")  # kind and size, stream id, the body's first bytes
+_FOURCCS: Final = {b"avc1": 7, b"mp4a": 10, b".mp3": 2}  # of what has a number, too
+_CODED: Final = frozenset((1, 3))  # enhanced packet types that are pictures
+_WITH_TYPE: Final = frozenset((7, 12))  # codecs whose next byte is 1 for pictures
+_MOST_TAGS: Final = 64
+_LARGEST_HEADER: Final = 1 << 16
+Codec = int | bytes
+
+
+class FlvFinder:
+    """Follows the tags. One tag alone of another codec is broken; at the second one, the codec has changed.
+
+    An encoder that begins anew does so with metadata, a sequence header or a keyframe, before what tells its codecs:
+    from there on all is in doubt, until sound and pictures of what was before have come.
+    """
+
+    def __init__(self, head: bytes) -> None:
+        self.doubt: int | None = None
+        self.changed = ""
+        self._file_head = head[: int.from_bytes(head[5:9], "big")] + bytes(4)
+        self._next = int.from_bytes(head[5:9], "big") + 4  # where the next tag begins
+        self._codecs: dict[int, Codec] = {}
+        self._seen: set[int] = set()  # the kinds that are as they were, since the doubt began
+        self._usual: set[tuple[int, bytes]] = set()  # kinds and first bytes of tags that say nothing new
+        self._tags = 0
+        self._other: tuple[int, Codec] | None = None
+        self._headers: dict[int, bytes] = {}
+        self._lost = False  # where tags make no sense FFmpeg looks for the next that does, and is not followed
+
+    def head(self) -> bytes:
+        """Give the file's header, and what configures the decoder of what has not changed."""
+        kept = (tag for kind, tag in self._headers.items() if _NAMES[kind] != self.changed)
+        return b"".join((self._file_head, *kept))
+
+    def look(self, data: bytes | bytearray, base: int) -> int:
+        """Go from tag to tag."""
+        end = base + len(data)
+        while self._goes_on(data, base):
+            at = self._next - base
+            first, stream, begin = _BEGIN.unpack_from(data, at)
+            kind, size = first >> 24, first & 0xFFFFFF
+            self._lost = kind not in KINDS or stream != b"\0\0\0"
+            body, whole = bytes(data[at + TAG : at + _LOOK]), TAG + size + 4
+            header = kind in _NAMES and configures(body, kind) and size < _LARGEST_HEADER
+            if self._lost or (header and self._next + whole > end):
+                break
+            begins = header or kind not in _NAMES or _is_key(kind, body)
+            if self.doubt is None and begins:
+                self.doubt, self._tags = self._next, 0
+                self._seen.clear()
+            if kind in _NAMES and size:
+                self._judge(kind, body)
+                if self.doubt is None and not begins and not _is_enhanced(kind, body):
+                    self._usual.add((kind, begin))
+            if header and self._other is None:
+                self._headers[kind] = bytes(data[at : at + whole])
+            if not self.changed:
+                self._next += whole
+        if self.doubt is not None and not self.changed:
+            self._give_up(end - self.doubt)
+        if self.doubt is not None:
+            return self.doubt
+        return end if self._lost or self._next < base else self._next
+
+    def _goes_on(self, data: bytes | bytearray, base: int) -> bool:
+        """Pass over tags that say nothing new, which are nearly all; tell whether there is one to look at."""
+        if self._lost or self.changed or self._next < base:
+            return False
+        at, last = self._next - base, len(data) - _LOOK
+        if self.doubt is None:
+            while at <= last:
+                first, stream, begin = _BEGIN.unpack_from(data, at)
+                size = first & 0xFFFFFF
+                if (first >> 24, begin) not in self._usual or size < len(begin) or stream != b"\0\0\0":
+                    break
+                at += TAG + size + 4
+            self._next = base + at
+        return at <= last
+
+    def _judge(self, kind: int, body: bytes) -> None:
+        """See whether a tag is of the codec that its kind has had."""
+        codec = _codec(kind, body)
+        self._tags += 1
+        if self._codecs.setdefault(kind, codec) == codec:
+            self._seen.add(kind)
+            if self._other is not None and self._other[0] == kind:
+                self._other = None
+            if self._other is None and self._seen >= self._codecs.keys():
+                self.doubt = None
+        elif self._other is None:
+            self._other = kind, codec
+            self.doubt = self._next if self.doubt is None else self.doubt
+        elif self._other == (kind, codec):
+            self.changed = _NAMES[kind]
+
+    def _give_up(self, size: int) -> None:
+        """Doubt no longer what cannot be told: a kind has ended, or nothing makes sense."""
+        if self._lost or size > MOST_DOUBTED:
+            self.doubt = self._other = None
+            self._lost = True
+        elif self._other is None and self._tags > _MOST_TAGS:
+            self.doubt = None
+
+    def skip(self, to: int, *, known: bool = False) -> None:
+        """Go on with a tag; follow no more where it is not known that one begins there."""
+        self.doubt, self._other, self._next = None, None, to
+        self._lost = not known
+
+
+def _is_key(kind: int, body: bytes) -> bool:
+    if kind != 9 or body[0] >> 4 & 7 != 1:
+        return False
+    return body[0] & 15 in _CODED if body[0] & 0x80 else body[0] & 15 not in _WITH_TYPE or body[1] == 1
+
+
+def _is_enhanced(kind: int, body: bytes) -> bool:
+    return bool(body[0] & 0x80) if kind == 9 else body[0] >> 4 == 9
+
+
+def _codec(kind: int, body: bytes) -> Codec:
+    if _is_enhanced(kind, body):
+        return _FOURCCS.get(body[1:5], body[1:5])
+    return body[0] & 0x0F if kind == 9 else body[0] >> 4

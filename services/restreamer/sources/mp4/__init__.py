@@ -1,0 +1,1 @@
+"""mp4 files of this machine, read without FFmpeg where they are usual (ADR 20)."""

@@ -1,0 +1,1 @@
+"""Where a file's bytes come from: HTTP, S3, this machine."""

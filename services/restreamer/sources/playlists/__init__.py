@@ -1,0 +1,1 @@
+"""m3u8 media playlists as sources."""

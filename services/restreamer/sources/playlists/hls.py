@@ -1,0 +1,233 @@
+"""An m3u8 media playlist as a Media: the segments of a run are one stream of bytes, a discontinuity is a seam.
+
+A segment that cannot be had is left out: what follows it is a run of its own, at its own time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from services.restreamer.model import FLICKS, Packet, SourceError, Track
+from services.restreamer.sources.access import Stopped
+from services.restreamer.sources.containers.demux import Demuxer
+from services.restreamer.sources.containers.file_media import FileMedia
+from services.restreamer.sources.containers.sniff import sniff
+from services.restreamer.sources.frames import Demux
+from services.restreamer.sources.origins.files import SequentialFile
+from services.restreamer.sources.origins.origin import Origin
+from services.restreamer.sources.playlists.holes import Holes
+from services.restreamer.sources.playlists.joined import Joined, Missing
+from services.restreamer.sources.playlists.playlist import Bytes, Segment
+from services.restreamer.sources.playlists.runs import Runs
+
+# FFmpeg remembers every sample of a fragmented mp4: after so much of it a new demuxer goes on.
+LONGEST_MP4: Final = 900 * FLICKS
+STRAY: Final = 30 * FLICKS
+Opener = Callable[[Bytes, bool], Origin]
+
+
+@dataclass(slots=True)
+class _Part:
+    """Segments `first` to before `end`, opened; its first picture is at `offset`."""
+
+    media: FileMedia
+    joined: Joined
+    first: int
+    end: int
+    offset: int
+    used: bool = False
+
+
+class PlaylistMedia:
+    """A playlist's segments.
+
+    `opener` opens what a URI in it names, in a hurry or not; `tell` hears of what is missing.
+    """
+
+    def __init__(
+        self,
+        segments: tuple[Segment, ...],
+        opener: Opener,
+        release: Callable[[], None] | None = None,
+        tell: Callable[[str], None] = lambda _: None,
+        demux: Demux = Demuxer,
+    ) -> None:
+        self._demux = demux
+        self._release = release
+        self.resumes: int | None = None
+        self.duration: int | None = segments[-1].start + segments[-1].duration
+        self._list = Runs(segments)
+        self.wall_start_ms = self._list.wall_start_ms
+        self._holes = Holes(tell)
+        self._opener = opener
+        self._keys: dict[str, bytes] = {}
+        self._part = self._open_some(0)
+        self.video: Track | None = self._part.media.video
+        self.audio: Track | None = self._part.media.audio
+
+    def packets(self, start: int) -> Iterator[Packet]:
+        """Give packets from the last keyframe at or before `start`; a run's end is a seam."""
+        at, self.resumes = self.resumes, None
+        fresh = not self._part.used and self._part.first == self._list.present(self._list.index(start))
+        if not fresh and (at is None or at != start):
+            self._take(self._enter(start))
+            self.video, self.audio = self._part.media.video, self._part.media.audio
+        while True:
+            end = self._part.offset
+            for packet in self._packets(start):
+                if packet.kind == "video" or self.video is None:
+                    end = max(end, packet.pts + packet.duration)
+                yield packet
+            if self.resumes is not None or not self._follow(end):
+                return
+
+    def from_wall(self, wall_ms: int) -> int:
+        """Give the time of a wall-clock moment (ms), by the segment that it falls into."""
+        return self._list.from_wall(wall_ms)
+
+    def close(self) -> None:
+        """Close what is open."""
+        self._part.media.close()
+        if self._release is not None:
+            self._release()
+
+    def _packets(self, start: int) -> Iterator[Packet]:
+        """Give a part's packets; where it has a seam itself, so have we. It ends where a segment is missing."""
+        part, media = self._part, self._part.media
+        part.used = True
+        try:
+            for packet in media.packets(start - part.offset):
+                yield packet.later(part.offset)
+        except SourceError:
+            if part.joined.missing is None:
+                raise
+            part.end = self._leave_out(part.first, part.joined.missing)
+        self.video, self.audio = media.video, media.audio
+        if media.resumes is not None:
+            self.resumes = media.resumes + part.offset
+
+    def _follow(self, end: int) -> bool:
+        """Open the part that comes next; tell whether it goes on without a seam."""
+        before = max(self._part.end - 1, self._part.first)
+        part = self._open(max(self._part.end, before + 1))
+        if part is None:
+            return False
+        seam = self._list.join(before, part.first, end)
+        if seam:
+            part.offset = self._list.base(self._list.segments[part.first].run)
+        self._take(part)
+        media = part.media
+        if not seam and (media.video, media.audio) == (self.video, self.audio):
+            return True
+        self.video, self.audio = media.video, media.audio
+        self.resumes = part.offset
+        return False
+
+    def _take(self, part: _Part) -> None:
+        self._part.media.close()
+        self._part = part
+
+    def _enter(self, start: int) -> _Part:
+        """Open a part whose first picture is not after `start`; a run's first one where none is."""
+        index, back = self._list.index(start), 0
+        while True:
+            first = self._list.first(self._list.segments[index].run)
+            part = self._open_some(max(index - back, first))
+            if part.offset <= start or part.first == first or part.first > index:
+                return part
+            part.media.close()
+            back = 2 * back or 1
+
+    def _open_some(self, number: int) -> _Part:
+        """Open a part from a segment on; SourceError when there is none."""
+        part = self._open(number)
+        if part is None:
+            raise self._holes.last or SourceError("the playlist has no segments")
+        return part
+
+    def _open(self, number: int) -> _Part | None:
+        """Open the segments from `number` on, without those that cannot be had; None when nothing is left."""
+        while (number := self._list.present(number)) < len(self._list.segments):
+            end = self._list.end(number, self._longest(number))
+            joined = Joined(self._list.segments[number:end], self._open_uri, self._keys)
+            try:
+                part = self._opened(number, end, joined)
+            except Stopped:
+                raise
+            except SourceError:
+                if joined.missing is not None:
+                    self._leave_out(number, joined.missing)
+                elif self._list.is_out(end):  # too little came before what is missing
+                    self._list.leave_out(number, end)
+                else:
+                    raise
+            else:
+                self._holes.none()
+                return part
+        return None
+
+    def _leave_out(self, first: int, missing: Missing) -> int:
+        """Leave out what is missing of a part that begins with segment `first`; give its number. SourceError."""
+        segments, number = self._list.segments, first + missing.number
+        end = self._list.end(number, len(segments) * LONGEST_MP4) if missing.init else number + 1
+        if missing.number:
+            self._holes.none()
+        self._holes.add(segments, number, end - number, missing, init=missing.init)
+        self._list.leave_out(number, end)
+        return number
+
+    def _opened(self, number: int, end: int, joined: Joined) -> _Part:
+        """Open segments, and find when their first picture is shown."""
+        media = _media(joined, self._demux)
+        segment = self._list.segments[number]
+        try:
+            while segment.run not in self._list.zeros:
+                self._learn_zero(number, media)
+                segment = self._list.segments[number]  # its run may begin elsewhere now
+        except BaseException:
+            media.close()
+            raise
+        told = self._list.time(segment)
+        offset = self._list.base(segment.run) + media.zero - self._list.zeros[segment.run]
+        strays = abs(offset - told) > max(STRAY, told // 10)  # the run's clock jumps without a word
+        return _Part(media, joined, number, end, told if strays else offset)
+
+    def _learn_zero(self, number: int, media: FileMedia) -> None:
+        """Find out what time the clock of a segment's run begins with."""
+        run = self._list.segments[number].run
+        first = self._list.first(run)
+        if first == number:
+            self._list.zeros[run] = media.zero
+            return
+        joined = Joined(self._list.segments[first:number], self._open_uri, self._keys)
+        try:
+            begin = _media(joined, self._demux)
+        except SourceError:
+            if joined.missing is None:
+                raise
+            self._leave_out(first, joined.missing)
+        else:
+            self._list.zeros[run] = begin.zero
+            begin.close()
+
+    def _open_uri(self, place: Bytes) -> Origin:
+        return self._opener(place, self._holes.hurried)
+
+    def _longest(self, number: int) -> int:
+        """Give how much is read as one from a segment on."""
+        return LONGEST_MP4 if self._list.segments[number].first is not None else self.duration or 0
+
+
+def _media(joined: Joined, demux: Demux) -> FileMedia:
+    file = SequentialFile(joined)
+    with contextlib.ExitStack() as stack:
+        stack.callback(file.close)
+        container = sniff(file.head())
+        if container not in {"mpegts", "mp4"}:
+            raise SourceError("wrong type: the playlist's segments are neither MPEG-TS nor fragmented mp4")
+        media = FileMedia(file, container, part=True, demux=demux)
+        stack.pop_all()
+    return media

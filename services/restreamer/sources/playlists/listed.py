@@ -1,0 +1,87 @@
+"""What a playlist names, by its place relative to the playlist's; read anew when its URLs have expired."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+from urllib.parse import urlsplit, urlunsplit
+
+from services.restreamer.model import SourceError
+from services.restreamer.sources.access import Stopped
+from services.restreamer.sources.origins.answers import Refused
+from services.restreamer.sources.origins.remote import HttpOrigin, resolved
+from services.restreamer.sources.playlists.playlist import Bytes, Segment
+
+Segments = tuple[Segment, ...]
+Ask = Callable[[str, Bytes, bool], HttpOrigin]
+_EXPIRED: Final = frozenset({401, 403, 404, 410})
+
+
+class Listed:
+    """The files of a playlist that was read at `where`. `ask` opens a URL, `read` gives the playlist and its place."""
+
+    def __init__(self, where: str, segments: Segments, ask: Ask, read: Callable[[], tuple[str, Segments]]) -> None:
+        self._where, self._segments = where, segments
+        self._ask, self._read = ask, read
+        self._names: dict[str, str] = {}  # those of now by those at first
+        self._carries = False  # all is asked for with the playlist's query
+        self._vain = False  # reading the playlist anew brings nothing
+
+    def open(self, place: Bytes, hurried: bool) -> HttpOrigin:
+        """Open a file; SourceError."""
+        try:
+            return self._opened(place, hurried=hurried)
+        except Refused as error:
+            if error.status not in _EXPIRED or not self._renew():
+                raise
+        return self._opened(place, hurried=hurried)
+
+    def _opened(self, place: Bytes, *, hurried: bool) -> HttpOrigin:
+        address = resolved(self._where, self._names.get(place.uri, place.uri))
+        signed = with_query_of(self._where, address)
+        first, other = (signed, address) if self._carries else (address, signed)
+        try:
+            return self._ask(first, place, hurried)
+        except Refused:
+            if other == first:
+                raise
+        found = self._ask(other, place, hurried)
+        self._carries = not self._carries
+        return found
+
+    def _renew(self) -> bool:
+        """Read the playlist anew; tell whether that changes anything."""
+        if self._vain:
+            return False
+        self._vain = True
+        try:
+            where, segments = self._read()
+        except Stopped:
+            raise
+        except SourceError:
+            return False
+        if [(s.start, s.duration) for s in segments] != [(s.start, s.duration) for s in self._segments]:
+            return False
+        names = dict(zip(_uris(self._segments), _uris(segments), strict=False))
+        self._vain = where == self._where and names == (self._names or {name: name for name in names})
+        self._where, self._names = where, names
+        return not self._vain
+
+
+def with_query_of(playlist: str, address: str) -> str:
+    """Give the URL of what a playlist names with the playlist's query, where it has none and is on the same server.
+
+    Some servers ask for the token with which the playlist was asked for.
+    """
+    own, other = urlsplit(playlist), urlsplit(address)
+    if not own.query or other.query or (own.scheme, own.netloc) != (other.scheme, other.netloc):
+        return address
+    return urlunsplit(other._replace(query=own.query))
+
+
+def _uris(segments: Segments) -> Iterator[str]:
+    for segment in segments:
+        yield segment.bytes.uri
+        yield segment.first.uri if segment.first is not None else ""
+        yield segment.key.uri if segment.key is not None else ""
+        yield segment.first_key.uri if segment.first_key is not None else ""

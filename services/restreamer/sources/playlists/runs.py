@@ -1,0 +1,101 @@
+"""When a playlist's segments are shown: each run of them has a base on the list's time, and a zero on its own clock."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from services.restreamer.model import FLICKS
+from services.restreamer.sources.playlists.playlist import Segment
+
+ROUNDED: Final = FLICKS // 100
+
+
+class Runs:
+    """A playlist's segments by number, and their times. What is left out is a run of its own, and ends another."""
+
+    def __init__(self, segments: Sequence[Segment]) -> None:
+        self.segments = list(segments)
+        self.zeros: dict[int, int] = {}
+        self._bases: dict[int, int] = {}
+        self._out: set[int] = set()
+        self._firsts = self._find_firsts()
+        dated = next((s for s in segments if s.wall_ms is not None), None)
+        self.wall_start_ms = None if dated is None else (dated.wall_ms or 0) - dated.start * 1000 // FLICKS
+
+    def first(self, run: int) -> int:
+        """Give the number of a run's first segment."""
+        return self._firsts[run]
+
+    def base(self, run: int) -> int:
+        """Give when a run begins."""
+        return self._bases.get(run, self.segments[self._firsts[run]].start)
+
+    def time(self, segment: Segment) -> int:
+        """Give when a segment begins, as far as is known."""
+        return self.base(segment.run) + segment.start - self.segments[self._firsts[segment.run]].start
+
+    def index(self, at: int) -> int:
+        """Give the number of the segment that is shown at a time."""
+        return max(bisect_right(self.segments, at, key=self.time) - 1, 0)
+
+    def present(self, number: int) -> int:
+        """Give the first segment from `number` on that is not left out; the list's length after the last."""
+        while number in self._out:
+            number += 1
+        return number
+
+    def is_out(self, number: int) -> bool:
+        """Tell whether a segment is left out."""
+        return number in self._out
+
+    def end(self, number: int, longest: int) -> int:
+        """Give the end of what goes on from a segment without a seam, for about as long as `longest`."""
+        segment, end = self.segments[number], number + 1
+        while end < len(self.segments) and self.segments[end].run == segment.run:
+            if self.segments[end].start - segment.start >= longest:
+                break
+            end += 1
+        return end
+
+    def join(self, before: int, number: int, end: int) -> bool:
+        """Let a segment follow another, whose last picture ends at `end`; tell whether that is a seam.
+
+        Behind a hole it keeps its time.
+        """
+        last, segment = self.segments[before], self.segments[number]
+        if last.run == segment.run:
+            return False
+        hole = self.is_out(before) or segment.start - last.start - last.duration > ROUNDED
+        told = self.time(last) + segment.start - last.start
+        self._bases[segment.run] = max(end, told) if hole else end
+        return True
+
+    def from_wall(self, wall_ms: int) -> int:
+        """Give the time of a wall-clock moment (ms), by the segment that it falls into."""
+        dated = [s for s in self.segments if s.wall_ms is not None and s.wall_ms <= wall_ms]
+        segment = dated[-1] if dated else self.segments[0]
+        began = segment.wall_ms if dated and segment.wall_ms is not None else self.wall_start_ms or 0
+        return self.time(segment) + (wall_ms - began) * FLICKS // 1000
+
+    def leave_out(self, first: int, end: int) -> None:
+        """Leave out segments of one run; what follows them in it is another run, at the same time as before."""
+        run = self.segments[first].run
+        times = {1: self.time(self.segments[first])}
+        if end < len(self.segments) and self.segments[end].run == run:
+            times[2] = self.time(self.segments[end])
+        for known in (self.zeros, self._bases):
+            moved = {key + 2 if key > run else key: value for key, value in known.items()}
+            known.clear()
+            known.update(moved)
+        for number in range(first, len(self.segments)):
+            segment = self.segments[number]
+            self.segments[number] = replace(segment, run=run + 1 if number < end else segment.run + 2)
+        self._out.update(range(first, end))
+        self._firsts = self._find_firsts()
+        self._bases.update({run + by: at for by, at in times.items()})
+
+    def _find_firsts(self) -> dict[int, int]:
+        return {s.run: n for n, s in reversed(list(enumerate(self.segments)))}

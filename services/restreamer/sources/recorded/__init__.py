@@ -1,0 +1,1 @@
+"""Recordings and running events of ours as sources."""

@@ -1,0 +1,159 @@
+"""Recorded segments as packets on stream time, zero being the event's first frame (shared/media/timeline.py)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from threading import Event
+
+import numpy as np
+
+from services.restreamer.model import FLICKS, Packet, Track
+from services.restreamer.sources.access import Gone, Limits, stored
+from services.restreamer.sources.containers.tracks import audio_track, video_track
+from shared.errors import MediaError
+from shared.media.model import SampleTable, TrackConfig
+from shared.media.mp4.entries import codec_record
+from shared.media.mp4.fragments import read_fragments
+from shared.media.mp4.init import parse_init
+from shared.media.seams.grid import find_grid
+from shared.messages.media import SegmentWritten
+from shared.store import MediaStore
+from shared.store.local import LocalStore
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """Places a session's ticks: `zero` of timescale `scale` is shown at `origin_ms` of stream time."""
+
+    origin_ms: int
+    zero: int
+    scale: int
+
+    @classmethod
+    def of(cls, segment: SegmentWritten) -> Clock:
+        """Give the clock of a segment's session."""
+        return cls(segment.origin_ms, segment.zero, segment.timescale)
+
+    @property
+    def shift(self) -> int:
+        """Flicks to add to a track's own time."""
+        return self.origin_ms * (FLICKS // 1000) - round(Fraction(self.zero * FLICKS, self.scale))
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A sample's place in its segment's file, and its times in flicks of stream time."""
+
+    kind: int
+    dts: int
+    pts: int
+    duration: int
+    key: bool
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Init:
+    """What an init segment says: the first video and sound track."""
+
+    video: TrackConfig | None
+    audio: TrackConfig | None
+
+    @classmethod
+    def read(cls, data: bytes) -> Init:
+        """Read an init segment; Gone when it is broken."""
+        try:
+            tracks = parse_init(data)
+        except MediaError as error:
+            raise Gone("the recording's init segment cannot be read") from error
+        return cls(
+            next((t for t in tracks if t.kind == "video"), None), next((t for t in tracks if t.kind == "audio"), None)
+        )
+
+    def tracks(self, rate: Fraction | None) -> tuple[Track | None, Track | None]:
+        """Describe both tracks."""
+        try:
+            video = video_track(self.video.codec, codec_record(self.video), rate) if self.video else None
+            audio = _audio(self.audio) if self.audio else None
+        except MediaError as error:
+            raise Gone("the recording's init segment cannot be read") from error
+        return video, audio
+
+
+def _audio(config: TrackConfig) -> Track:
+    record = codec_record(config)
+    if config.codec == "opus":  # dOps is OpusHead in big endian, without its name and with another version
+        preskip, hertz, gain = record[2:4][::-1], record[4:8][::-1], record[8:10][::-1]
+        record = b"OpusHead\1" + record[1:2] + preskip + hertz + gain + record[10:]
+    track = audio_track(config.codec, record)
+    return Track("audio", config.codec, record, sample_rate=track.sample_rate, channels=config.channels)
+
+
+def read_rows(path: Path, init: Init, shift: int) -> tuple[list[Row], Fraction | None]:
+    """List a segment's whole samples in the order of decode times, and its frame rate; MediaError, OSError."""
+    tables = read_fragments(path).tables
+    rows: list[Row] = []
+    rate = None
+    for kind, config in enumerate((init.video, init.audio)):
+        table = tables.get(config.track_id) if config is not None else None
+        if config is not None and table is not None and len(table):
+            rows += _rows(kind, config.timescale, table, shift)
+            rate = _rate(table, config.timescale) if not kind else rate
+    rows.sort(key=lambda row: (row.dts, row.kind))
+    return rows, rate
+
+
+def _rows(kind: int, scale: int, table: SampleTable, shift: int) -> Iterator[Row]:
+    for dts, pts, length, sync, offset, size in zip(
+        *(column.tolist() for column in (table.dts, table.pts, table.duration, table.sync, table.offset, table.size)),
+        strict=True,
+    ):
+        at = dts * FLICKS // scale
+        until = (dts + length) * FLICKS // scale
+        yield Row(kind, at + shift, pts * FLICKS // scale + shift, until - at, bool(kind) or sync, offset, size)
+
+
+def _rate(table: SampleTable, scale: int) -> Fraction | None:
+    grid = find_grid(np.unique(table.pts), scale)
+    if grid is not None:
+        return grid.rate
+    usual = int(np.median(table.duration))
+    return Fraction(scale, usual) if usual > 0 else None
+
+
+def read_packets(path: Path, rows: Sequence[Row]) -> Iterator[Packet]:
+    """Read the samples' bytes; SourceError when the file is gone or too short."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise Gone("a segment of the recording cannot be read") from error
+    try:
+        for row in rows:
+            data = os.pread(handle, row.size, row.offset)
+            if len(data) < row.size:
+                raise Gone("a segment of the recording is cut short")
+            yield Packet("audio" if row.kind else "video", row.dts, row.pts, row.duration, row.key, data)
+    except OSError as error:
+        raise Gone("a segment of the recording cannot be read") from error
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def local_file(store: MediaStore, key: str, limits: Limits, stop: Event) -> Iterator[Path]:
+    """Give a small object as a file of this machine; SourceError."""
+    if isinstance(store, LocalStore):
+        yield store.path(key)
+        return
+    data = stored(lambda: store.get(key), stop, limits.patience)
+    with tempfile.TemporaryFile() as file:
+        file.write(data)
+        file.flush()
+        yield Path(f"/proc/self/fd/{file.fileno()}")

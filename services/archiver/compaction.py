@@ -19,8 +19,8 @@ from services.archiver.slots import slot_of
 from shared.broker.bus import Outbox
 from shared.broker.kv import Conflict, Stored
 from shared.media.timeline import identity
-from shared.messages.jobs import HourSummary, RecordingRecord
 from shared.messages.media import HourClosed, IndexedSegment, SegmentWritten
+from shared.messages.recordings import HourSummary, RecordingRecord
 from shared.recording.hours import IndexDamaged, carry_over, hour_of, is_whole_of, load_hour, make_hour, save_hour
 from shared.recording.log import Logged, read_log
 from shared.recording.numbering import Numbering, contains

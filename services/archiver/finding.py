@@ -19,8 +19,9 @@ from shared.media.mp4.boxes import Mp4Error
 from shared.media.segment_files import SegmentFile, Tracks, digest, met, read_segment, read_tracks
 from shared.media.segment_head import SegmentHead
 from shared.media.timeline import Identity, identity
-from shared.messages.jobs import HourSummary, SessionRecord
 from shared.messages.media import IndexedSegment, SegmentWritten, Track
+from shared.messages.recordings import HourSummary
+from shared.messages.sessions import SessionRecord
 from shared.recording.hours import HOUR_MS, hour_of
 from shared.recording.log import Logged
 from shared.recording.numbering import names_in

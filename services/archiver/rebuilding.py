@@ -20,8 +20,9 @@ from services.archiver.records import Records
 from services.archiver.renumbering import Renumbering
 from shared.broker.kv import Conflict
 from shared.media.timeline import identity
-from shared.messages.jobs import HourSummary, RecordingRecord, SessionRecord
 from shared.messages.media import IndexedSegment
+from shared.messages.recordings import HourSummary, RecordingRecord
+from shared.messages.sessions import SessionRecord
 from shared.recording.hours import (
     IndexDamaged,
     carry_over,

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from nats.js import JetStreamContext
 
 from shared.broker.kv import Bucket, Conflict, Stored
-from shared.messages.jobs import EventClock, JobRecord, RecordingRecord, SessionRecord, clock_key, status_prefix
+from shared.messages.jobs import JobRecord
+from shared.messages.recordings import RecordingRecord
+from shared.messages.sessions import EventClock, SessionRecord, clock_key, status_prefix
 
 
 class Records:

@@ -9,8 +9,8 @@ from services.archiver.compaction import Compactor
 from services.archiver.retention import Retention, Split
 from shared.errors import Unavailable
 from shared.media.timeline import Identity, identity
-from shared.messages.jobs import HourSummary
 from shared.messages.media import IndexedSegment, RecordingDelete, Track
+from shared.messages.recordings import HourSummary
 from shared.recording.hours import IndexDamaged, length_ms, load_hour, save_hour, with_missing
 from shared.recording.numbering import names_in, runs_of
 from shared.runtime.logging import get_logger

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 from services.archiver.finding import Found
 from shared.media.timeline import Identity, identity, joins
-from shared.messages.jobs import HourSummary, RecordingRecord
 from shared.messages.media import IndexedSegment, SegmentWritten, Track
+from shared.messages.recordings import HourSummary, RecordingRecord
 from shared.recording.hours import hour_of
 from shared.recording.log import Logged
 from shared.recording.numbering import Numbering

@@ -28,8 +28,8 @@ from shared.broker.kv import Conflict, Stored
 from shared.broker.streams import SEGMENTS
 from shared.broker.subjects import segments_subject
 from shared.errors import Unavailable
-from shared.messages.jobs import HourSummary, RecordingRecord, SegmentRun
 from shared.messages.media import RecordingExpired, SegmentWritten
+from shared.messages.recordings import HourSummary, RecordingRecord, SegmentRun
 from shared.recording.hours import HOUR_MS, IndexDamaged, index_folder, keys_of, load_hour, log_sequence_of
 from shared.recording.log import read_log
 from shared.runtime.clock import Clock

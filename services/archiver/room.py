@@ -11,7 +11,7 @@ from typing import Final
 from services.archiver.records import Records
 from services.archiver.retention import Retention, Split
 from shared.errors import ReelayError
-from shared.messages.jobs import HourSummary
+from shared.messages.recordings import HourSummary
 from shared.recording.hours import hour_of
 from shared.runtime.clock import Clock
 from shared.runtime.logging import get_logger

@@ -13,7 +13,8 @@ from services.clipper.source import Source
 from services.clipper.work import ClipWork
 from shared.broker.kv import Bucket
 from shared.messages.clips import ClipRecord
-from shared.messages.jobs import JobRecord, SessionRecord
+from shared.messages.jobs import JobRecord
+from shared.messages.sessions import SessionRecord
 from shared.recording.asking import Asking
 from shared.runtime.service import Service
 from shared.store import open_store

@@ -21,8 +21,9 @@ from shared.broker.kv import Bucket
 from shared.errors import NotYet, Rejected
 from shared.media.timeline import TOLERANCE, Placed, Span, place
 from shared.messages.clips import ClipCreate, ClipFile, Gap
-from shared.messages.jobs import ENDED_STATES, JobRecord, SessionRecord
+from shared.messages.jobs import ENDED_STATES, JobRecord
 from shared.messages.media import SegmentWritten
+from shared.messages.sessions import SessionRecord
 from shared.recording import RecordingPart, load_range
 from shared.recording.asking import Asking
 from shared.runtime.clock import Clock

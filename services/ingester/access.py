@@ -18,7 +18,8 @@ from shared.broker.kv import Bucket, Stored
 from shared.broker.mirror import Mirror
 from shared.errors import Unavailable
 from shared.messages.base import Record
-from shared.messages.jobs import IngestKey, JobRecord
+from shared.messages.jobs import JobRecord
+from shared.messages.keys import IngestKey
 from shared.runtime.clock import Clock
 from shared.runtime.logging import get_logger
 from shared.security.peers import Budget, network_of

@@ -19,7 +19,9 @@ from services.ingester.salvage import Salvage
 from services.ingester.sessions import Sessions
 from shared.broker.kv import Bucket
 from shared.broker.mirror import Mirror
-from shared.messages.jobs import EventClock, IngestKey, JobRecord, PublisherStatus, SessionRecord
+from shared.messages.jobs import JobRecord
+from shared.messages.keys import IngestKey
+from shared.messages.sessions import EventClock, PublisherStatus, SessionRecord
 from shared.runtime.service import Service
 from shared.store import open_store
 from shared.store.reserve import store_reserve

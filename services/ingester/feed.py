@@ -14,9 +14,9 @@ from services.ingester.recorder.model import SegmentInfo
 from shared.broker.bus import Outbox
 from shared.broker.kv import Bucket, Conflict, Stored
 from shared.errors import Permanent, Transient, Unavailable
-from shared.messages.jobs import EventClock, PublisherStatus, SessionRecord, clock_key
 from shared.messages.live import EndReason, SessionEnded, SessionStarted, SessionWarned
 from shared.messages.media import SegmentWritten
+from shared.messages.sessions import EventClock, PublisherStatus, SessionRecord, clock_key
 from shared.runtime.clock import Clock
 from shared.runtime.lease import EpochPassed
 from shared.runtime.logging import get_logger

@@ -20,7 +20,7 @@ from shared.broker.bus import Outbox
 from shared.broker.following import Following
 from shared.broker.kv import Change, Stored
 from shared.errors import ReelayError, Unavailable
-from shared.messages.jobs import SessionRecord
+from shared.messages.sessions import SessionRecord
 from shared.recording.log import read_log
 from shared.runtime.clock import Clock
 from shared.runtime.lease import is_local

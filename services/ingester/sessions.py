@@ -21,9 +21,10 @@ from services.ingester.refusals import PublishRefused, later, taken
 from services.ingester.status import Monitor, Statuses
 from shared.broker.bus import Outbox
 from shared.errors import ReelayError, Rejected, Unavailable
-from shared.messages.jobs import JobRecord, SessionRecord
+from shared.messages.jobs import JobRecord
 from shared.messages.live import EndReason
 from shared.messages.live import Protocol as IngestProtocol
+from shared.messages.sessions import SessionRecord
 from shared.runtime.clock import Clock
 from shared.runtime.logging import bound, get_logger
 from shared.runtime.tasks import beside

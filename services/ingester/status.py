@@ -11,8 +11,8 @@ from typing import Any, Final
 from services.ingester.recorder.stats import PublisherStats
 from shared.broker.kv import Bucket, Stored
 from shared.errors import Unavailable
-from shared.messages.jobs import PublisherStatus, SessionRecord, status_key, status_prefix
 from shared.messages.live import EndReason
+from shared.messages.sessions import PublisherStatus, SessionRecord, status_key, status_prefix
 from shared.runtime.clock import Clock
 from shared.runtime.logging import get_logger
 

@@ -8,8 +8,8 @@ from typing import Final, Protocol
 
 from shared.errors import Unavailable
 from shared.messages.base import Message
-from shared.messages.jobs import HourSummary
 from shared.messages.media import RecordingRebuild
+from shared.messages.recordings import HourSummary
 from shared.runtime.clock import Clock
 from shared.runtime.logging import get_logger
 

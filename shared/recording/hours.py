@@ -14,8 +14,8 @@ from pydantic import ValidationError
 
 from shared.errors import Permanent
 from shared.media.timeline import Identity, identity, place
-from shared.messages.jobs import HourSummary, LostHour
 from shared.messages.media import IndexedSegment, IndexHour, SegmentWritten
+from shared.messages.recordings import HourSummary, LostHour
 from shared.recording.numbering import names_in, runs_of, runs_of_names
 from shared.store.base import MediaStore
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from shared.media.timeline import Identity, identity, joins, place
-from shared.messages.jobs import HourSummary, SegmentRun
 from shared.messages.media import IndexedSegment, SegmentWritten, Track
+from shared.messages.recordings import HourSummary, SegmentRun
 from shared.recording.log import Logged
 
 MOST_RUNS = 64

@@ -30,7 +30,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 
 from shared.broker.kv import Bucket
-from shared.messages.jobs import EventClock, clock_key
+from shared.messages.sessions import EventClock, clock_key
 from shared.runtime.service import make_service
 from shared.runtime.settings import Settings
 from tests.support.nats import nats_server

@@ -15,7 +15,7 @@ from services.ingester.feed import Feed, Records
 from services.ingester.leases import Lease, Leases
 from services.ingester.recorder.loop import record
 from shared.broker.kv import Bucket
-from shared.messages.jobs import EventClock, PublisherStatus, SessionRecord
+from shared.messages.sessions import EventClock, PublisherStatus, SessionRecord
 from shared.runtime.clock import SystemClock
 from shared.runtime.service import make_service
 from shared.runtime.settings import Settings

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.messages.jobs import RecordingRecord
 from shared.messages.media import SegmentWritten
+from shared.messages.recordings import RecordingRecord
 from shared.recording.hours import HOUR_MS, hour_of, load_hour
 from tests.support.archive import Archive, Killed, archive, parts
 from tests.support.nats import NatsServer

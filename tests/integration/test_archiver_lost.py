@@ -15,8 +15,8 @@ from services.archiver.room import RoomMaker
 from shared.broker.kv import Bucket
 from shared.errors import Unavailable
 from shared.messages.clips import Selection
-from shared.messages.jobs import RecordingRecord
 from shared.messages.media import IndexedSegment, RecordingDelete
+from shared.messages.recordings import RecordingRecord
 from shared.recording import RecordingPart, load_range
 from shared.recording.hours import HOUR_MS, hour_of, load_hour
 from shared.store.reserve import Reserve

@@ -20,8 +20,9 @@ from shared.broker.streams import SEGMENTS
 from shared.broker.subjects import segments_subject
 from shared.messages.base import Message
 from shared.messages.clips import Selection
-from shared.messages.jobs import HourSummary, RecordingRecord, SessionRecord
 from shared.messages.media import IndexHour, RecordingDelete, RecordingRebuild, SegmentWritten
+from shared.messages.recordings import HourSummary, RecordingRecord
+from shared.messages.sessions import SessionRecord
 from shared.recording import RecordingPart, load_range
 from shared.recording.asking import Asking
 from shared.recording.hours import load_hour

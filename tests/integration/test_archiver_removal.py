@@ -11,8 +11,9 @@ import pytest
 from services.archiver.removal import Removal
 from services.archiver.room import RoomMaker
 from shared.broker.kv import Bucket
-from shared.messages.jobs import EventClock, RecordingRecord, SessionRecord, clock_key
 from shared.messages.media import RecordingDelete, SegmentWritten
+from shared.messages.recordings import RecordingRecord
+from shared.messages.sessions import EventClock, SessionRecord, clock_key
 from shared.recording.hours import HOUR_MS, hour_of
 from shared.store.reserve import Reserve
 from tests.support.archive import Archive, Killed, archive, parts, put_media

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from shared.errors import Unavailable
-from shared.messages.jobs import RecordingRecord
 from shared.messages.media import SegmentWritten
+from shared.messages.recordings import RecordingRecord
 from shared.recording.hours import HOUR_MS, hour_of
 from tests.support.archive import Archive, Killed, archive, parts, put_media
 from tests.support.nats import NatsServer

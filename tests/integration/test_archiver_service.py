@@ -18,9 +18,10 @@ from shared.broker.subjects import channel_of, subject_of
 from shared.errors import Unavailable
 from shared.messages.base import Message
 from shared.messages.clips import Selection
-from shared.messages.jobs import RecordingRecord, SessionRecord
 from shared.messages.live import JobStateChanged
 from shared.messages.media import RecordingsSweep
+from shared.messages.recordings import RecordingRecord
+from shared.messages.sessions import SessionRecord
 from shared.recording import load_range
 from shared.recording.hours import HOUR_MS
 from shared.runtime.clock import SystemClock

@@ -19,8 +19,8 @@ from shared.broker.kv import Bucket
 from shared.broker.streams import SEGMENTS
 from shared.broker.subjects import segments_subject
 from shared.messages.clips import ClipCancel, ClipRecord
-from shared.messages.jobs import RecordingRecord
 from shared.messages.live import JobState, JobStateChanged
+from shared.messages.recordings import RecordingRecord
 from shared.runtime.clock import SystemClock
 from shared.runtime.service import make_service
 from tests.support.archive import SetClock, parts, running_archiver

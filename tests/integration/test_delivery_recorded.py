@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from services.ingester.feed import segment_message
-from shared.messages.jobs import SessionRecord
 from shared.messages.media import SegmentWritten
+from shared.messages.sessions import SessionRecord
 from tests.support import media_streams
 from tests.support.hls_check import read_media, read_multivariant
 from tests.support.hls_media import play

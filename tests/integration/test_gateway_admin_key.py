@@ -14,7 +14,7 @@ import pytest
 from pydantic import ValidationError
 
 from shared.broker.kv import Bucket
-from shared.messages.jobs import ApiKeyRecord
+from shared.messages.keys import ApiKeyRecord
 from shared.runtime.settings import Settings
 from tests.support.api_gateway import Gateway, gateway
 from tests.support.nats import NatsServer, nats_server

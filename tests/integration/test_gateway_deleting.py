@@ -12,7 +12,7 @@ from shared.broker.subjects import channel_of, subject_of
 from shared.messages.base import Message
 from shared.messages.clips import ClipDelete, ClipRecord
 from shared.messages.exports import LibraryDelete
-from shared.messages.jobs import IngestKey
+from shared.messages.keys import IngestKey
 from shared.messages.media import RecordingDelete
 from shared.security.secrets import hash_token
 from tests.support.api_gateway import Gateway, gateway

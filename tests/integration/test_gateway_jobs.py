@@ -13,8 +13,8 @@ import structlog
 from shared.broker.kv import Bucket
 from shared.broker.streams import EVENTS, SCHEDULES
 from shared.broker.subjects import schedule_subject, subject_of
-from shared.messages.jobs import PublisherStatus, SessionRecord, status_key
 from shared.messages.live import JobStateChanged, LiveFinish
+from shared.messages.sessions import PublisherStatus, SessionRecord, status_key
 from shared.runtime.settings import Settings
 from tests.support.api_gateway import Gateway, gateway, until
 from tests.support.nats import NatsServer

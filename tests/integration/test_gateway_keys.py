@@ -11,7 +11,7 @@ import pytest
 from services.gateway.identity import keys_cli
 from services.gateway.identity.keys import bucket_key, new_key_text
 from shared.broker.kv import Bucket
-from shared.messages.jobs import ApiKeyRecord
+from shared.messages.keys import ApiKeyRecord
 from shared.runtime.settings import Settings
 from tests.support.api_gateway import Gateway, gateway, make_key, until, with_key
 from tests.support.nats import NatsServer

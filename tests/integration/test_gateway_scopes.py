@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from services.gateway.app import openapi_document
-from shared.messages.jobs import Scope
+from shared.messages.keys import Scope
 from tests.support.api_gateway import Gateway, gateway
 from tests.support.nats import NatsServer
 

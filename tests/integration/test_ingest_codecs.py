@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from shared.messages.jobs import PublisherStatus
+from shared.messages.sessions import PublisherStatus
 from tests.support.ingest_desk import ingesting, lines, statuses, warned
 from tests.support.media_streams import FFMPEG
 from tests.support.nats import NatsServer

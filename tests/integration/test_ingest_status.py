@@ -12,7 +12,7 @@ import pytest
 from services.ingester.recorder.stats import PublisherStats
 from services.ingester.status import KEPT, Monitor, Statuses
 from shared.broker.kv import Bucket
-from shared.messages.jobs import PublisherStatus, SessionRecord, status_prefix
+from shared.messages.sessions import PublisherStatus, SessionRecord, status_prefix
 from tests.support.ingest_desk import another, ingesting, lines, statuses
 from tests.support.media_recording import SteppedClock
 from tests.support.media_streams import encode

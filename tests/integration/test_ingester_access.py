@@ -10,7 +10,8 @@ from services.ingester.access import UNKNOWN, Access
 from services.ingester.refusals import PublishRefused
 from shared.broker.kv import Bucket, Stored
 from shared.broker.mirror import Mirror
-from shared.messages.jobs import IngestKey, JobRecord
+from shared.messages.jobs import JobRecord
+from shared.messages.keys import IngestKey
 from shared.runtime.clock import SystemClock
 from shared.security.secrets import Vault, hash_token
 from tests.support.nats import NatsServer

@@ -23,9 +23,10 @@ from shared.broker.kv import Bucket
 from shared.broker.streams import SEGMENTS
 from shared.broker.subjects import segments_subject
 from shared.messages.base import Message
-from shared.messages.jobs import HourSummary, SessionRecord
 from shared.messages.media import RecordingRebuild, SegmentWritten
+from shared.messages.recordings import HourSummary
 from shared.messages.restreams import Range
+from shared.messages.sessions import SessionRecord
 from shared.recording.asking import Asking
 from shared.runtime.clock import SystemClock
 from tests.support.clipper_desk import ACCOUNT, Desk

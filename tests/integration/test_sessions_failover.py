@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from services.ingester.beside import is_copy
-from shared.messages.jobs import SessionRecord
+from shared.messages.sessions import SessionRecord
 from tests.support.media_streams import encode
 from tests.support.nats import NatsServer, nats_server
 from tests.support.recordings import until

@@ -8,7 +8,7 @@ from pathlib import Path
 from nats.js import JetStreamContext
 
 from services.ingester.salvage import Salvage
-from shared.messages.jobs import SessionRecord
+from shared.messages.sessions import SessionRecord
 from shared.store.local import LocalStore
 from tests.integration.test_sessions_leases import ACCOUNT, Spy, begun, leases, records
 from tests.support.media_recording import SteppedClock

@@ -18,7 +18,7 @@ from shared.broker.permissions import SERVICES
 from shared.broker.provision import provision_url
 from shared.broker.streams import BUCKETS, STREAMS
 from shared.errors import Unavailable
-from shared.messages.jobs import IngestKey
+from shared.messages.keys import IngestKey
 from shared.runtime.service import Service, make_service, readiness
 from shared.runtime.settings import Settings
 from tests.support.cluster import PASSWORD, Cluster, cluster

@@ -12,7 +12,8 @@ from nats.js import JetStreamContext
 from shared.broker.kv import Bucket, Conflict, Stored
 from shared.broker.mirror import Mirror
 from shared.errors import Unavailable
-from shared.messages.jobs import EventClock, IngestKey
+from shared.messages.keys import IngestKey
+from shared.messages.sessions import EventClock
 from tests.support.nats import NatsServer, nats_server
 from tests.support.recordings import connected, until
 from tests.support.shared_bus import new_id

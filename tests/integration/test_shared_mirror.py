@@ -6,7 +6,7 @@ from pathlib import Path
 
 from shared.broker.kv import Bucket
 from shared.broker.mirror import Mirror
-from shared.messages.jobs import IngestKey
+from shared.messages.keys import IngestKey
 from shared.runtime.service import make_service
 from shared.runtime.settings import Settings
 from tests.support.nats import nats_server

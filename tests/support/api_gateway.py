@@ -18,8 +18,8 @@ from services.gateway.app import Gateway as Parts
 from services.gateway.app import make_gateway, serve, web_of
 from shared.broker.kv import Bucket
 from shared.messages.clips import ClipCreate, ClipFile, ClipRecord
-from shared.messages.jobs import EventClock, clock_key
 from shared.messages.live import SessionEnded, SessionStarted
+from shared.messages.sessions import EventClock, clock_key
 from shared.runtime.clock import SystemClock
 from shared.runtime.service import Service, make_service
 from shared.runtime.settings import Settings

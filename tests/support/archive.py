@@ -27,9 +27,11 @@ from shared.broker.streams import SEGMENTS
 from shared.broker.subjects import segments_subject
 from shared.media.mp4.fragments import FragmentWriter, Sample
 from shared.media.segment_head import SegmentHead, build_head
-from shared.messages.jobs import JobRecord, RecordingRecord, SessionRecord
+from shared.messages.jobs import JobRecord
 from shared.messages.live import JobState
 from shared.messages.media import IndexedSegment, SegmentWritten
+from shared.messages.recordings import RecordingRecord
+from shared.messages.sessions import SessionRecord
 from shared.recording.hours import HOUR_MS, load_hour
 from shared.runtime.clock import SystemClock
 from shared.runtime.service import Service, make_service

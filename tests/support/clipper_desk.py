@@ -21,9 +21,10 @@ from services.scheduler import app as scheduler
 from shared.broker.kv import Bucket
 from shared.media.mp4.fragments import read_fragments
 from shared.messages.clips import ClipCreate, ClipFile, ClipRecord, Selection
-from shared.messages.jobs import JobRecord, SessionRecord
+from shared.messages.jobs import JobRecord
 from shared.messages.live import JobState
 from shared.messages.media import SegmentWritten
+from shared.messages.sessions import SessionRecord
 from shared.runtime.clock import SystemClock
 from shared.runtime.settings import Settings
 from shared.store.local import LocalStore

@@ -19,7 +19,8 @@ from services.gateway.http.headers import Headers
 from services.gateway.http.server import listen, serving
 from services.gateway.identity.keys import Keys as ApiKeys
 from shared.broker.kv import Bucket
-from shared.messages.jobs import ApiKeyRecord, JobRecord
+from shared.messages.jobs import JobRecord
+from shared.messages.keys import ApiKeyRecord
 from shared.messages.live import JobState
 from shared.runtime.clock import SystemClock
 from shared.runtime.settings import Settings

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from shared.broker.kv import Bucket
-from shared.messages.jobs import PublisherStatus, status_prefix
 from shared.messages.live import JobState, SessionWarned
+from shared.messages.sessions import PublisherStatus, status_prefix
 from tests.support.clipper_desk import read_all
 from tests.support.nats import NatsServer
 from tests.support.recordings import until

@@ -11,9 +11,11 @@ from pathlib import Path
 from nats.js import JetStreamContext
 
 from shared.broker.kv import Bucket
-from shared.messages.jobs import IngestKey, JobRecord, SessionRecord
+from shared.messages.jobs import JobRecord
+from shared.messages.keys import IngestKey
 from shared.messages.live import JobState
 from shared.messages.media import SegmentWritten
+from shared.messages.sessions import SessionRecord
 from shared.runtime.clock import SystemClock
 from shared.runtime.settings import Settings
 from shared.security.secrets import Vault, hash_token

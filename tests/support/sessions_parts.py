@@ -14,7 +14,7 @@ from services.ingester.leases import Lease, Leases
 from shared.broker.kv import Bucket
 from shared.errors import Unavailable
 from shared.messages.base import Message
-from shared.messages.jobs import EventClock, PublisherStatus, SessionRecord
+from shared.messages.sessions import EventClock, PublisherStatus, SessionRecord
 
 ACCOUNT = "main"
 

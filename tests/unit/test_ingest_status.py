@@ -14,7 +14,7 @@ from services.ingester.rtmp.codecs import CodecWatch
 from services.ingester.spoken import spoken
 from services.ingester.status import Monitor
 from shared.media.tracks import TrackConfig
-from shared.messages.jobs import SessionRecord
+from shared.messages.sessions import SessionRecord
 from shared.rtmp.chunks import AUDIO, VIDEO
 from tests.support.media_recording import SteppedClock
 from tests.support.rtmp_client import AAC_HEADER, AVC_HEADER

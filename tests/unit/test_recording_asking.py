@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from shared.errors import Unavailable
 from shared.messages.base import Message
-from shared.messages.jobs import HourSummary
+from shared.messages.recordings import HourSummary
 from shared.recording.asking import LONGEST_NS, Asking
 from shared.runtime.clock import SystemClock
 

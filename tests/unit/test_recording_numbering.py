@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.media.timeline import identity
-from shared.messages.jobs import SegmentRun
 from shared.messages.media import IndexedSegment, SegmentWritten
+from shared.messages.recordings import SegmentRun
 from shared.recording.hours import hour_of, make_hour
 from shared.recording.log import Logged
 from shared.recording.numbering import MOST_RUNS, Numbering, runs_of

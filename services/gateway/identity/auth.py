@@ -15,7 +15,7 @@ from services.gateway.domain.quotas import Quotas
 from services.gateway.http.parts import part_of
 from services.gateway.http.problems import ApiError
 from services.gateway.identity.keys import Keys
-from shared.messages.jobs import Scope
+from shared.messages.keys import Scope
 
 ACCOUNT_HEADER: Final = "X-Reelay-Account"
 _ACCOUNT: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")

@@ -21,7 +21,7 @@ from shared.broker.following import Following
 from shared.broker.kv import Bucket, Change, Conflict
 from shared.broker.mirror import Mirror
 from shared.errors import Unavailable
-from shared.messages.jobs import ApiKeyRecord, Scope
+from shared.messages.keys import ApiKeyRecord, Scope
 from shared.runtime.clock import Clock
 from shared.runtime.logging import get_logger
 from shared.runtime.tasks import beside

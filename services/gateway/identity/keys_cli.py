@@ -18,7 +18,7 @@ from shared.broker.nodes import parse_nodes
 from shared.broker.subjects import inbox_prefix
 from shared.errors import ReelayError, Rejected, Unavailable
 from shared.messages.base import AccountId
-from shared.messages.jobs import ApiKeyRecord, Scope
+from shared.messages.keys import ApiKeyRecord, Scope
 from shared.runtime.clock import SystemClock
 from shared.runtime.settings import Settings
 

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from typing import Final
 
 from services.gateway.delivery.index.entries import Entry, entry_of
-from shared.messages.jobs import HourSummary
+from shared.messages.recordings import HourSummary
 from shared.recording.hours import load_hour
 from shared.store.base import MediaStore, ObjectMissing
 

@@ -19,8 +19,8 @@ from services.gateway.delivery.index.entries import Entry, entry_of
 from shared.broker.kv import Bucket
 from shared.errors import Unavailable
 from shared.media.timeline import Identity
-from shared.messages.jobs import HourSummary, RecordingRecord
 from shared.messages.media import Track
+from shared.messages.recordings import HourSummary, RecordingRecord
 from shared.recording.asking import Asking
 from shared.recording.hours import IndexDamaged
 from shared.recording.load import RECORDINGS

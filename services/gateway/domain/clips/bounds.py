@@ -15,8 +15,9 @@ from services.gateway.domain.clips.window import Recording
 from services.gateway.domain.errors import invalid
 from shared.broker.kv import Bucket
 from shared.media.timeline import place
-from shared.messages.jobs import EventClock, JobRecord, clock_key
+from shared.messages.jobs import JobRecord
 from shared.messages.media import SegmentWritten
+from shared.messages.sessions import EventClock, clock_key
 from shared.runtime.clock import Clock
 
 REMEMBERED_CLOCKS: Final = 10_000

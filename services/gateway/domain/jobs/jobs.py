@@ -22,9 +22,11 @@ from services.gateway.domain.quotas import Quotas, Tally
 from shared.broker.bus import Outbox
 from shared.broker.kv import Bucket, Conflict, Stored
 from shared.errors import Permanent
-from shared.messages.jobs import ENDED_STATES, IngestKey, JobRecord, SessionRecord, StateChange
+from shared.messages.jobs import ENDED_STATES, JobRecord, StateChange
+from shared.messages.keys import IngestKey
 from shared.messages.live import LiveFinish, SessionEnded, SessionStarted
 from shared.messages.media import RecordingDelete
+from shared.messages.sessions import SessionRecord
 from shared.runtime.clock import Clock
 from shared.security.secrets import SecretUnreadable, Vault, hash_token
 

@@ -10,7 +10,7 @@ from typing import Final, Literal, NamedTuple
 from nats.js import JetStreamContext
 
 from shared.broker.kv import Bucket
-from shared.messages.jobs import PublisherStatus, status_prefix
+from shared.messages.sessions import PublisherStatus, status_prefix
 from shared.runtime.clock import Clock
 
 STALE: Final = timedelta(seconds=30)

@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field, field_validator
 
 from services.gateway.http.bodies import no_boolean
 from shared.messages.base import AccountId
-from shared.messages.jobs import Scope
+from shared.messages.keys import Scope
 
 
 class KeyCreate(BaseModel):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.gateway.native.keys.models import KeyView
-from shared.messages.jobs import ApiKeyRecord
+from shared.messages.keys import ApiKeyRecord
 
 
 def view(record: ApiKeyRecord) -> KeyView:

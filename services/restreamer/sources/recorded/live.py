@@ -14,8 +14,8 @@ from services.restreamer.sources.recorded.recordings import TRACK, Opened, Segme
 from services.restreamer.sources.recorded.segments import Row
 from shared.broker.kv import Bucket
 from shared.media.timeline import TOLERANCE, joins, place
-from shared.messages.jobs import SessionRecord
 from shared.messages.media import SegmentWritten
+from shared.messages.sessions import SessionRecord
 from shared.recording.log import Logged, newest, read_log
 from shared.store.local import LocalStore
 

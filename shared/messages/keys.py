@@ -1,0 +1,35 @@
+"""Records of keys: those of the API, and those that encoders publish by; the gateway's."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from shared.messages.base import AccountId, HexId, Millis, Record
+
+Scope = Literal[
+    "admin", "jobs:read", "jobs:write", "vods:read", "vods:write", "restreams:read", "restreams:write", "credentials",
+    "webhooks", "playback",
+]  # fmt: skip
+
+
+class IngestKey(Record):
+    """Finds a job by its stream key: bucket `keys`, under `ingest.<sha256 of the key>`; the gateway's."""
+
+    account: AccountId
+    event: HexId
+
+
+class ApiKeyRecord(Record):
+    """An API key: bucket `keys`, under `api.<sha256 of the key>`; the gateway's."""
+
+    account: AccountId
+    key_id: HexId
+    scopes: tuple[Scope, ...]
+    label: str = Field("", max_length=128)
+    created_ms: Millis
+    expires_ms: Millis | None = None
+    revoked: bool = False
+    revoked_ms: Millis | None = None
+    kept: bool = Field(False, description="Its text is kept elsewhere: the record stays, so that it is not made anew")

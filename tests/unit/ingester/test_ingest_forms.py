@@ -19,7 +19,7 @@ from services.ingester.srt.gate import REASONS
 
 KEY = "0123456789abcdef0123456789abcdef"
 OTHER = "fedcba9876543210fedcba9876543210"
-PAGE = Path(__file__).parents[2] / "docs" / "ingest.md"
+PAGE = Path(__file__).parents[3] / "docs" / "ingest.md"
 CODED = "".join(f"%{ord(char):02x}" for char in KEY)
 
 

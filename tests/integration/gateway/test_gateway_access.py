@@ -23,7 +23,7 @@ from shared.runtime.service import check_all
 from tests.support.api_gateway import Gateway, gateway, make_key, until, with_key
 from tests.support.nats import NatsServer, nats_server
 
-CONTRACTS = Path(__file__).resolve().parents[2] / "contracts"
+CONTRACTS = Path(__file__).resolve().parents[3] / "contracts"
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from nats.js import JetStreamContext
 from services.ingester.salvage import Salvage
 from shared.messages.sessions import SessionRecord
 from shared.store.local import LocalStore
-from tests.integration.test_sessions_leases import ACCOUNT, Spy, begun, leases, records
+from tests.integration.ingester.test_sessions_leases import ACCOUNT, Spy, begun, leases, records
 from tests.support.media_recording import SteppedClock
 from tests.support.nats import NatsServer
 from tests.support.recordings import connected

@@ -19,7 +19,7 @@ from tests.support.archive import SetClock
 from tests.support.cdn_customer import Customer, a_start, customer_of
 from tests.support.nats import NatsServer
 
-SAMPLES = Path(__file__).parents[1] / "support" / "cdn_samples"
+SAMPLES = Path(__file__).parents[2] / "support" / "cdn_samples"
 PUSH1, PUSH2, PUSH3 = (
     "rtmp://www.push1.com/live/test", "rtmp://www.push2.com/live/test2", "rtmp://www.push3.com/live/test3"
 )  # fmt: skip

@@ -25,7 +25,7 @@ from tests.support import media_flv as flv
 from tests.support import media_streams as media
 from tests.support.media_recording import Recorded, pieces, undated
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 HEAD = SegmentHead(0, 0, 0, 1, 0, discontinuity=False)
 
 

@@ -35,7 +35,7 @@ soak: setup
 
 lint: setup
 	@failed=0; $(BIN)/ruff check . || failed=1; $(BIN)/ruff format --check . || failed=1; \
-	$(BIN)/mypy || failed=1; exit $$failed
+	$(BIN)/mypy || failed=1; scripts/lint-api || failed=1; exit $$failed
 
 format: setup
 	@$(BIN)/ruff check --fix .

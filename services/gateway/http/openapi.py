@@ -14,6 +14,19 @@ from services.gateway.http.problems import Problem
 
 PATH: Final = "/v1/openapi.json"
 _OPEN: Final = frozenset({"/healthz", "/readyz", PATH})
+_SIGNED: Final = ("/play/", "/api/cdn/")
+"""Below these, a signature in the path or the query stands for a key."""
+_FOREIGN: Final = "/api/"
+_FOREIGN_FAILURES: Final = ("400", "403", "404", "413", "429")
+FAILURES: Final = {
+    "400": ("BadRequest", "A field, a parameter or the body as a whole is wrong; `errors` names fields"),
+    "401": ("Unauthorized", "The API key is missing, unknown, expired or revoked"),
+    "403": ("Forbidden", "The key lacks the scope, or acts for another account"),
+    "404": ("NotFound", "The account has nothing of this id, or it is not there yet (`NOT_READY`)"),
+    "409": ("Conflict", "The state of what is there does not allow it"),
+    "413": ("TooLarge", "The body is larger than 1 MiB, or a list too long"),
+    "429": ("TooMany", "A limit of the account; `Retry-After` says when to come again"),
+}
 _METHODS: Final = frozenset({"get", "post", "put", "delete", "patch"})
 _REFERENCE: Final = "#/components/schemas/{model}"
 
@@ -22,7 +35,11 @@ def document_of(app: FastAPI) -> dict[str, Any]:
     """Make the document of an application; equal on every call."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # a route of GET and HEAD has one name; HEAD is dropped below
-        document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        document = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes,
+            license_info={"name": "Apache License 2.0", "identifier": "Apache-2.0"},
+            servers=[{"url": "/", "description": "The gateway that gives this document"}],
+        )  # fmt: skip
     components = document.setdefault("components", {})
     schemas = components.setdefault("schemas", {})
     schemas.pop("HTTPValidationError", None)
@@ -34,22 +51,42 @@ def document_of(app: FastAPI) -> dict[str, Any]:
         "key": {"type": "apiKey", "in": "header", "name": "X-API-KEY"},
         "bearer": {"type": "http", "scheme": "bearer"},
     }
+    components["responses"] = {name: _problem(what) for name, what in FAILURES.values()}
+    components["responses"]["Failed"] = _problem("What went wrong (RFC 9457)")
     for path, item in document["paths"].items():
         item.pop("head", None)  # goes without saying beside GET
         for method, operation in item.items():
             if method in _METHODS:
-                _complete(path, operation)
+                _complete(path, method, operation)
     return document
 
 
-def _complete(path: str, operation: dict[str, Any]) -> None:
+def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
     """Say how the operation fails, and that it needs a key."""
-    operation["responses"].pop("422", None)  # bad parameters are a 400 here
+    answers = operation["responses"]
+    answers.pop("422", None)  # bad parameters are a 400 here
+    keyed = path not in _OPEN and not path.startswith(_SIGNED)
+    operation["security"] = [{"key": []}, {"bearer": []}] if keyed else []
     if path in _OPEN:
         return
-    operation["security"] = [{"key": []}, {"bearer": []}]
+    if path.startswith(_FOREIGN):  # says errors in a dialect of its own
+        answers |= {status: answers["200"] | {"description": FAILURES[status][1]} for status in _FOREIGN_FAILURES}
+        return
+    for status in _failures(path, method, operation, keyed=keyed):
+        answers[status] = {"$ref": f"#/components/responses/{FAILURES[status][0]}"}
+    answers["default"] = {"$ref": "#/components/responses/Failed"}
+
+
+def _failures(path: str, method: str, operation: dict[str, Any], *, keyed: bool) -> list[str]:
+    found = ["400"] if operation.get("parameters") or "requestBody" in operation else []
+    found += ["401"] if keyed else []
+    found += ["403"]
+    found += ["404"] if "{" in path else []
+    found += ["409"] if method != "get" else []
+    found += ["413"] if "requestBody" in operation else []
+    return [*found, *(["429"] if keyed else [])]
+
+
+def _problem(description: str) -> dict[str, Any]:
     schema = {"$ref": "#/components/schemas/Problem"}
-    operation["responses"]["default"] = {
-        "description": "What went wrong (RFC 9457)",
-        "content": {"application/problem+json": {"schema": schema}},
-    }
+    return {"description": description, "content": {"application/problem+json": {"schema": schema}}}

@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+from functools import partial
 from typing import Final, get_args
 
 from fastapi import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from services.gateway.delivery.index.live import IndexChanged, LiveIndex
 from services.gateway.delivery.parts import Delivery
 from services.gateway.domain.errors import no_such
 from services.gateway.domain.ids import is_id
-from services.gateway.http.pieces import in_threads
-from services.gateway.http.problems import ApiError
-from services.gateway.http.ranges import Unsatisfiable, matches, wanted
+from services.gateway.http.files import Content, send
 from shared.messages.media import Track
 from shared.store.base import ObjectInfo, ObjectMissing
 
@@ -53,25 +52,10 @@ async def _announced(index: LiveIndex, session: str, track: Track, sequence: int
 
 
 async def send_object(request: Request, delivery: Delivery, info: ObjectInfo, cache: str) -> Response:
-    """Answer GET and HEAD with 200, 206, 304, or ApiError 416; an object is written once, so its key is its tag."""
+    """Answer GET and HEAD; an object is written once, so its key is its tag. NotFound when it is gone."""
     tag = f'"{hashlib.sha256(f"{info.key}/{info.size}".encode()).hexdigest()[:32]}"'
-    headers = {"ETag": tag, "Accept-Ranges": "bytes", "Cache-Control": cache}
-    if matches(request.headers.get("if-none-match"), tag):
-        return Response(status_code=304, headers=headers)
+    read = partial(delivery.store.read, info.key, chunk=PIECE)
     try:
-        span = wanted(request.headers.get("range"), request.headers.get("if-range"), tag, info.size)
-    except Unsatisfiable as error:
-        outside = {"Content-Range": f"bytes */{info.size}", "ETag": tag}
-        raise ApiError(416, f"the segment has {info.size} bytes", headers=outside) from error
-    headers["Content-Length"] = str(span.length)
-    if span.part:
-        headers["Content-Range"] = f"bytes {span.offset}-{span.offset + span.length - 1}/{info.size}"
-    status = 206 if span.part else 200
-    if request.method == "HEAD" or not span.length:
-        return Response(status_code=status, headers=headers, media_type="video/mp4")
-    pieces = delivery.store.read(info.key, span.offset, span.length, chunk=PIECE)
-    try:
-        first = await asyncio.to_thread(next, pieces, b"")
+        return await send(request, Content(info.size, tag, read, cache=cache, what="segment"))
     except ObjectMissing as error:
         raise no_such("segment") from error
-    return StreamingResponse(in_threads(first, pieces), status_code=status, headers=headers, media_type="video/mp4")

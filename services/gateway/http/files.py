@@ -25,14 +25,19 @@ _SEPARATORS: Final = re.compile(r"[\x00-\x1f\x7f/\\:]+")
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """Bytes to send. `tag` names them (other bytes, another tag); `read(offset, length)` gives them, in a thread."""
+    """Bytes to send. `tag` names them (other bytes, another tag); `read(offset, length)` gives them, in a thread.
+
+    Without a `name` nothing is said of how to save them. `what` names them in errors.
+    """
 
     size: int
     tag: str
-    name: str
     read: Callable[[int, int], Iterator[bytes]]
+    name: str = ""
     media_type: str = "video/mp4"
     headers: tuple[tuple[str, str], ...] = ()
+    cache: str = "private, no-cache"
+    what: str = "file"
 
 
 def tag_of(*parts: object) -> str:
@@ -54,14 +59,10 @@ async def send(request: Request, content: Content) -> Response:
     passed over (13.1.4). Ranges are defined for GET alone (14.2).
     """
     if not meets(_joined(request, "if-match"), content.tag):
-        raise ApiError(412, "the file is another one by now", headers={"ETag": content.tag})
-    headers = {
-        "ETag": content.tag,
-        "Accept-Ranges": "bytes",
-        "Cache-Control": "private, no-cache",
-        "Content-Disposition": disposition(content.name),
-        **dict(content.headers),
-    }
+        raise ApiError(412, f"the {content.what} is another one by now", headers={"ETag": content.tag})
+    headers = {"ETag": content.tag, "Accept-Ranges": "bytes", "Cache-Control": content.cache, **dict(content.headers)}
+    if content.name:
+        headers["Content-Disposition"] = disposition(content.name)
     if matches(_joined(request, "if-none-match"), content.tag):
         return Response(status_code=304, headers=headers)
     asked = request.headers.get("range") if request.method == "GET" else None
@@ -69,7 +70,7 @@ async def send(request: Request, content: Content) -> Response:
         span = wanted(asked, request.headers.get("if-range"), content.tag, content.size)
     except Unsatisfiable as error:
         outside = {"Content-Range": f"bytes */{content.size}", "ETag": content.tag}
-        raise ApiError(416, f"the file has {content.size} bytes", headers=outside) from error
+        raise ApiError(416, f"the {content.what} has {content.size} bytes", headers=outside) from error
     headers["Content-Length"] = str(span.length)
     if span.part:
         headers["Content-Range"] = f"bytes {span.offset}-{span.offset + span.length - 1}/{content.size}"

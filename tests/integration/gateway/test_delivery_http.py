@@ -150,8 +150,11 @@ async def test_segments_are_served_in_ranges_and_not_again_to_who_has_them(serve
     assert (again.status_code, again.content) == (304, b"")
     changed = await server.http.get(url, headers={"Range": "bytes=0-0", "If-Range": '"other"'})
     assert (changed.status_code, changed.content) == (200, data)
-    head = await server.http.head(url)
-    assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", str(size))
+    for fields in ({}, {"Range": "bytes=0-0"}):  # ranges are defined for GET alone (RFC 9110, 14.2)
+        head = await server.http.head(url, headers=fields)
+        assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", str(size))
+    other = await server.http.get(url, headers={"If-Match": '"other"'})
+    assert other.status_code == 412
 
 
 async def test_init_segments_are_served_like_segments(server: HlsServer) -> None:

@@ -55,7 +55,7 @@ async def serving_slowly(slow: Slow, way: str) -> AsyncIterator[tuple[int, list[
     @app.get("/object")
     async def get(request: Request) -> Response:
         if way == "file":
-            return await send(request, Content(size, '"tag"', "clip.mp4", slow.read))
+            return await send(request, Content(size, '"tag"', slow.read, "clip.mp4"))
         delivery: Any = type("Delivery", (), {"store": slow})()
         return await objects.send_object(request, delivery, ObjectInfo("live/a/0.m4s", size), "private")
 

@@ -56,7 +56,7 @@ async def download_library_file(request: Request, caller: Reader, library: TheLi
         kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
         try:
             read = partial(library.read, file, chunk=PIECE)
-            return await send(request, Content(file.size, tag_of(file.version, file.size), name, read, kind))
+            return await send(request, Content(file.size, tag_of(file.version, file.size), read, name, kind))
         except ObjectMissing:
             continue
     raise no_such("file")

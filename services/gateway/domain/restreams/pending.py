@@ -6,41 +6,25 @@ import asyncio
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
-from nats.js.errors import APIError, NotFoundError
 
-from shared.broker.subjects import channel_of
-from shared.errors import Unavailable
+from services.gateway.domain.commands import WaitingCommands
 from shared.messages.restreams import RestreamCommand, RestreamRecord, State
 
 OVER: Final[frozenset[State]] = frozenset({"stopped", "ended", "failed"})
 MOST_OF_ONE: Final = 64
 AT_ONCE: Final = 100
-QUEUE: Final = channel_of(RestreamCommand).stream
-_FAULTS: Final = (NatsError, APIError, TimeoutError, OSError)
 
 
 class Pending:
-    """Reads them. Ask before the records: a command that is gone by then has been written into one."""
+    """Reads them."""
 
     def __init__(self, jetstream: Callable[[], JetStreamContext]) -> None:
-        self._jetstream = jetstream
+        self._queue = WaitingCommands(jetstream, RestreamCommand)
 
     async def of(self, account: str, restream: str, most: int = MOST_OF_ONE) -> list[RestreamCommand]:
         """Give up to `most` that wait about one restream, in order. Unavailable."""
-        subject, after = f"{RestreamCommand.channel}.{account}.{restream}", 1
-        found: list[RestreamCommand] = []
-        try:
-            while len(found) < most:
-                message = await self._jetstream().get_msg(QUEUE, seq=after, subject=subject, next=True)
-                after = (message.seq or 0) + 1
-                found.append(RestreamCommand.model_validate_json(message.data or b""))
-        except NotFoundError:
-            return found
-        except _FAULTS as error:
-            raise Unavailable(f"commands: {type(error).__name__}") from error
-        return found
+        return await self._queue.all_about(RestreamCommand, account, restream, most)
 
     async def named(self, account: str) -> frozenset[str]:
         """Give the restreams of an account about which any wait. Unavailable."""
@@ -48,11 +32,7 @@ class Pending:
 
     async def _counts(self, account: str) -> dict[str, int]:
         prefix = f"{RestreamCommand.channel}.{account}."
-        try:
-            info = await self._jetstream().stream_info(QUEUE, subjects_filter=f"{prefix}*")
-        except _FAULTS as error:
-            raise Unavailable(f"commands: {type(error).__name__}") from error
-        return {subject.removeprefix(prefix): count for subject, count in (info.state.subjects or {}).items()}
+        return {s.removeprefix(prefix): count for s, count in (await self._queue.counts(f"{prefix}*")).items()}
 
     async def all_of(self, account: str) -> dict[str, list[RestreamCommand]]:
         """Give all that wait about an account's restreams, in order, by restream. Unavailable."""

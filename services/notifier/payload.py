@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from services.notifier.events import Happening
 from services.notifier.receivers import Receiver
 from shared.messages.clips import ClipEvent
+from shared.runtime.clock import rfc3339
 
 MOST_GAPS: Final = 100
 # Other receivers' addresses, and the names of things inside.
@@ -22,7 +22,7 @@ def payload(happening: Happening, receiver: Receiver, base_url: str) -> dict[str
     data = happening.event.model_dump(mode="json", exclude=_PRIVATE)
     if len(data.get("gaps", ())) > MOST_GAPS:
         data["gaps"] = data["gaps"][:MOST_GAPS]
-    body: dict[str, Any] = {"type": happening.type, "timestamp": iso(happening.at_ms), "data": data}
+    body: dict[str, Any] = {"type": happening.type, "timestamp": rfc3339(happening.at_ms), "data": data}
     if receiver.notify and isinstance(happening.event, ClipEvent):
         body |= {"event": receiver.notify} | _vod(happening.event, base_url)
     return body
@@ -45,9 +45,3 @@ def _vod(event: ClipEvent, base_url: str) -> dict[str, Any]:
         "location": event.location,
         "error": event.error,
     }  # fmt: skip
-
-
-def iso(at_ms: int) -> str:
-    """Write a wall-clock time as RFC 3339, in UTC with ms."""
-    seconds, millis = divmod(at_ms, 1000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{millis:03d}Z"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from faststream.middlewares import AckPolicy
@@ -23,7 +22,7 @@ from shared.broker.turns import Turns
 from shared.errors import Unavailable
 from shared.messages.base import Message
 from shared.messages.schedules import Due
-from shared.runtime.clock import Clock
+from shared.runtime.clock import Clock, rfc3339
 from shared.runtime.readiness import Writes
 
 ACK_TIMEOUT: Final = 5.0
@@ -136,7 +135,7 @@ class Outbox:
             body=command.model_dump(mode="json"),
         )
         headers = headers_of(due, self._service, self._clock) | {
-            "Nats-Schedule": f"@at {_rfc3339(at_ms)}",
+            "Nats-Schedule": f"@at {rfc3339(at_ms)}",
             "Nats-Schedule-Target": subject_of(due),
         }
         del headers["Nats-Msg-Id"]  # moving a schedule back to an earlier time must not be dropped as a duplicate
@@ -164,11 +163,6 @@ def headers_of(message: Message, service: str, clock: Clock) -> dict[str, str]:
         "ce-type": message.channel,
         "ce-source": f"/reelay/{service}",
         "ce-subject": message.subject_id,
-        "ce-time": _rfc3339(clock.now_ms()),
+        "ce-time": rfc3339(clock.now_ms()),
         "content-type": "application/json",
     }
-
-
-def _rfc3339(at_ms: int) -> str:
-    seconds, millis = divmod(at_ms, 1000)
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{millis:03d}Z"

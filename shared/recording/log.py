@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from nats.aio.msg import Msg
@@ -16,6 +15,7 @@ from shared.broker.streams import SEGMENTS
 from shared.broker.subjects import segments_subject
 from shared.errors import Unavailable
 from shared.messages.media import SegmentWritten
+from shared.runtime.clock import rfc3339
 from shared.runtime.logging import get_logger
 
 log = get_logger()
@@ -36,7 +36,7 @@ async def read_log(
     In the log's order, at most `most`. Unavailable when the broker does not answer.
     """
     subject = segments_subject(account, event)
-    start: dict[str, Any] = {"seq": after + 1} if since_ms is None else {"start_time": _rfc3339(since_ms)}
+    start: dict[str, Any] = {"seq": after + 1} if since_ms is None else {"start_time": rfc3339(max(since_ms, 0))}
     found: list[Logged] = []
     while len(found) < most:
         batch = await read_batch(
@@ -75,8 +75,3 @@ def _parse(message: Msg) -> Logged | None:
     except ValidationError:
         log.error("recording.log.unreadable", place=place)
         return None
-
-
-def _rfc3339(at_ms: int) -> str:
-    seconds, millis = divmod(max(at_ms, 0), 1000)
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{millis:03d}Z"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from typing import Final, Protocol
 
 TOLERATED_MS: Final = 1000
@@ -81,3 +82,9 @@ def _beyond(low: int, high: int) -> int:
     """Give the number between two that is nearest to 0 when it is more than a second; 0 otherwise."""
     nearest = low if low > 0 else min(0, high)
     return nearest if abs(nearest) > TOLERATED_MS else 0
+
+
+def rfc3339(at_ms: int) -> str:
+    """Write ms since the epoch as RFC 3339, UTC, with ms: 2026-11-27T15:00:00.000Z."""
+    seconds, millis = divmod(at_ms, 1000)
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{millis:03d}Z"

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final, Literal
 
 from services.gateway.delivery.index.entries import Entry
 from shared.media.timeline import joins
+from shared.runtime.clock import rfc3339
 
 VERSION: Final = 6  # EXT-X-MAP without I-frames only (RFC 8216, 7)
 
@@ -70,7 +70,7 @@ def body(entries: Iterable[Entry], before: Entry | None = None) -> str:
             lines.append(f'#EXT-X-MAP:URI="{uri(entry.init_key)}"')
         # A date once in a run is enough (4.3.2.6) while the segments' durations tell the rest.
         if before is None or seam or not expected_ms or abs(entry.wall_start_ms * 1000 - expected_ms) > 1000:
-            lines.append(f"#EXT-X-PROGRAM-DATE-TIME:{date_time(entry.wall_start_ms)}")
+            lines.append(f"#EXT-X-PROGRAM-DATE-TIME:{rfc3339(entry.wall_start_ms)}")
             expected_ms = entry.wall_start_ms * 1000
         micros = (entry.duration * 2_000_000 // entry.timescale + 1) // 2
         expected_ms += micros
@@ -86,12 +86,6 @@ END: Final = "#EXT-X-ENDLIST\n"
 def uri(key: str) -> str:
     """Give a store key relative to the event's tree."""
     return key.split("/", 2)[2]
-
-
-def date_time(wall_ms: int) -> str:
-    """Write a wall clock as ISO 8601 with ms, UTC."""
-    seconds, millis = divmod(wall_ms, 1000)
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{millis:03d}Z"
 
 
 def multivariant(variants: Sequence[Variant]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 
 from nats.errors import Error as NatsError
@@ -32,11 +32,11 @@ class Addresses:
         self._vault = vault
         self._bucket = Bucket(jetstream, BUCKET, WebhookEndpoint)
         self._lists: dict[str, list[WebhookEndpoint]] = {}
-        self._revision = -1
+        self._revision: Hashable = None
 
     async def endpoints(self, account: str) -> list[WebhookEndpoint]:
         """Give an account's endpoints. Unavailable."""
-        revision = await self._last_revision()
+        revision = await self._revision_now()
         if revision != self._revision:
             self._lists, self._revision = {}, revision
         if account not in self._lists:
@@ -68,12 +68,14 @@ class Addresses:
             log.warning("webhook.url.unreadable")
             return ""
 
-    async def _last_revision(self) -> int:
+    async def _revision_now(self) -> Hashable:
+        """Return what changes with any change of the bucket, also when it is made anew or restored."""
         try:
             status = await (await self._jetstream().key_value(BUCKET)).status()
         except (NatsError, APIError, TimeoutError, OSError) as error:
             raise Unavailable(f"bucket {BUCKET}: {type(error).__name__}") from error
-        return status.stream_info.state.last_seq
+        info = status.stream_info
+        return info.created, info.state.first_seq, info.state.last_seq, info.state.messages
 
     async def target(self, record: DeliveryRecord) -> Target:
         """Give where a delivery goes now; DestinationFailed when its endpoint is no more, or is switched off.

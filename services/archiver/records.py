@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from nats.js import JetStreamContext
 
+from shared.broker import buckets
 from shared.broker.kv import Bucket, Conflict, Stored
 from shared.messages.jobs import JobRecord
 from shared.messages.recordings import RecordingRecord
@@ -16,10 +17,10 @@ class Records:
     """Recordings by compare-and-set; jobs and sessions as others left them."""
 
     def __init__(self, js: Callable[[], JetStreamContext]) -> None:
-        self._recordings = Bucket(js, "recordings", RecordingRecord)
-        self._jobs = Bucket(js, "events", JobRecord)
-        self._sessions = Bucket(js, "sessions", SessionRecord)
-        self._clocks = Bucket(js, "sessions", EventClock)
+        self._recordings = Bucket(js, buckets.RECORDINGS, RecordingRecord)
+        self._jobs = Bucket(js, buckets.JOBS, JobRecord)
+        self._sessions = Bucket(js, buckets.SESSIONS, SessionRecord)
+        self._clocks = Bucket(js, buckets.SESSIONS, EventClock)
 
     async def recording(self, account: str, event: str) -> Stored[RecordingRecord] | None:
         """Read a recording's record."""

@@ -11,6 +11,7 @@ from services.clipper.records import Clips
 from services.clipper.removal import Removal
 from services.clipper.source import Source
 from services.clipper.work import ClipWork
+from shared.broker import buckets
 from shared.broker.kv import Bucket
 from shared.messages.clips import ClipRecord
 from shared.messages.jobs import JobRecord
@@ -24,8 +25,8 @@ from shared.store.reserve import store_reserve
 def build(service: Service) -> None:
     """Join store, records, cutter and handlers."""
     store = open_store(service.settings)
-    clips = Clips(Bucket(service.js, "clips", ClipRecord), service.outbox, service.clock)
-    jobs, sessions = Bucket(service.js, "events", JobRecord), Bucket(service.js, "sessions", SessionRecord)
+    clips = Clips(Bucket(service.js, buckets.CLIPS, ClipRecord), service.outbox, service.clock)
+    jobs, sessions = Bucket(service.js, buckets.JOBS, JobRecord), Bucket(service.js, buckets.SESSIONS, SessionRecord)
     asking = Asking(service.outbox, service.clock)
     source = Source(service.js, store, jobs, sessions, service.clock, asking)
     handlers = Handlers(ClipWork(clips, source, Cutter(store), service.outbox, store_reserve(service.settings)))

@@ -10,6 +10,7 @@ from services.exporter.handlers import make_delete, make_deliver, make_give_up
 from services.exporter.library import FolderShelf
 from services.exporter.retention import expiring
 from services.exporter.stored import StoreShelf
+from shared.broker import buckets
 from shared.broker.kv import Bucket
 from shared.messages.exports import ExportRecord
 from shared.runtime.service import Service
@@ -28,7 +29,7 @@ def build(service: Service) -> None:
         library = StoreShelf(store)
     deliverer = Deliverer(
         store=store,
-        exports=Bucket(service.js, "exports", ExportRecord),
+        exports=Bucket(service.js, buckets.EXPORTS, ExportRecord),
         destinations={"library": library},
         outbox=service.outbox,
         clock=service.clock,

@@ -17,6 +17,7 @@ from services.ingester.leases import Lease, Leases
 from services.ingester.recording import Recording
 from services.ingester.salvage import Salvage
 from services.ingester.sessions import Sessions
+from shared.broker import buckets
 from shared.broker.kv import Bucket
 from shared.broker.mirror import Mirror
 from shared.messages.jobs import JobRecord
@@ -31,10 +32,10 @@ def build(service: Service) -> None:
     """Join keys, sessions, recorder and servers."""
     settings, clock, js = service.settings, service.clock, service.js
     store = open_store(settings)
-    sessions_of = partial(Bucket, js, "sessions")
+    sessions_of = partial(Bucket, js, buckets.SESSIONS)
     records = Records(sessions_of(SessionRecord), sessions_of(EventClock), sessions_of(PublisherStatus))
     holders = Holders(lambda: service.broker.config.connection_state.connection)
-    leases = Leases(Bucket(js, "leases", Lease), service.instance, socket.gethostname(), holders)
+    leases = Leases(Bucket(js, buckets.LEASES, Lease), service.instance, socket.gethostname(), holders)
     recording = Recording(store, clock)
 
     def takes(job: JobRecord) -> bool:
@@ -47,10 +48,10 @@ def build(service: Service) -> None:
         if job is None or not takes(job):
             sessions.job_changed(key, job)
 
-    jobs = Mirror(js, "events", JobRecord, changed=changed)
-    keys = Mirror(js, "keys", IngestKey, pattern="ingest.>")
-    buckets = Bucket(js, "events", JobRecord), Bucket(js, "keys", IngestKey)
-    access = Access(jobs, keys, *buckets, service.vault, clock, takes)
+    jobs = Mirror(js, buckets.JOBS, JobRecord, changed=changed)
+    keys = Mirror(js, buckets.KEYS, IngestKey, pattern="ingest.>")
+    stored = Bucket(js, buckets.JOBS, JobRecord), Bucket(js, buckets.KEYS, IngestKey)
+    access = Access(jobs, keys, *stored, service.vault, clock, takes)
     disk = Disk(store_reserve(settings), lambda: sessions.end_all("disk_full"))
     doors = Doors(access, sessions, disk, clock, settings.proxy_networks)
     salvage = Salvage(js, records, leases, service.outbox, store, clock, lambda: sessions.active)

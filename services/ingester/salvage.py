@@ -16,6 +16,7 @@ from services.ingester.feed import Feed, Records
 from services.ingester.leases import RENEW_S, Leases
 from services.ingester.recorder.recover import recover
 from services.ingester.status import Statuses
+from shared.broker import buckets
 from shared.broker.bus import Outbox
 from shared.broker.following import Following
 from shared.broker.kv import Change, Stored
@@ -46,7 +47,7 @@ class OpenSessions(Following[SessionRecord]):
     pattern = "*.*.*"
 
     def __init__(self, js: Callable[[], JetStreamContext]) -> None:
-        super().__init__(js, "sessions", SessionRecord)
+        super().__init__(js, buckets.SESSIONS, SessionRecord)
         self.stored: dict[str, Stored[SessionRecord]] = {}
 
     def _forget(self) -> None:

@@ -11,6 +11,7 @@ from nats.js.errors import APIError
 
 from services.notifier.events import Happening
 from services.notifier.sender import Target
+from shared.broker import buckets
 from shared.broker.kv import Bucket
 from shared.errors import DestinationFailed, Unavailable
 from shared.messages.clips import ClipEvent
@@ -21,7 +22,7 @@ from shared.security.secrets import SecretUnreadable, Vault
 from shared.security.webhooks import VAULT_PURPOSE, account_secret, open_url, seal_url
 
 log = get_logger()
-BUCKET = "webhooks"
+BUCKET = buckets.WEBHOOKS
 
 
 class Addresses:

@@ -11,13 +11,14 @@ from services.notifier.relay import Relay
 from services.notifier.retries import DEFAULT, Policy
 from services.notifier.sender import Sender
 from services.notifier.traffic import Traffic
+from shared.broker import buckets
 from shared.broker.kv import Bucket
 from shared.messages.notifications import DeliveryRecord, LaneRecord
 from shared.runtime.service import Service
 from shared.security.netguard.http import GuardedTransport
 from shared.security.netguard.tls import trusting
 
-BUCKET = "deliveries"
+BUCKET = buckets.DELIVERIES
 
 
 def build(service: Service, policy: Policy = DEFAULT) -> None:

@@ -8,6 +8,7 @@ from services.scheduler.due import DueWork
 from services.scheduler.handlers import Handlers
 from services.scheduler.keeper import Keeper
 from services.scheduler.sweep import HOURLY, Sweep
+from shared.broker import buckets
 from shared.broker.kv import Bucket
 from shared.messages.jobs import JobRecord
 from shared.messages.schedules import EventTimers
@@ -16,8 +17,8 @@ from shared.runtime.service import Service
 
 def build(service: Service, sweep_every: timedelta = HOURLY) -> None:
     """Join timers, sweep and handlers."""
-    timers = Bucket(service.js, "schedules", EventTimers)
-    keeper = Keeper(timers, Bucket(service.js, "events", JobRecord), service.outbox)
+    timers = Bucket(service.js, buckets.SCHEDULES, EventTimers)
+    keeper = Keeper(timers, Bucket(service.js, buckets.JOBS, JobRecord), service.outbox)
     sweep = Sweep(service.outbox, service.js, service.clock, sweep_every)
     handlers = Handlers(keeper, DueWork(service.outbox, sweep, service.js, keeper))
     service.beside(sweep.begun)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Literal
 
+from shared.broker import buckets
+
 OLD_COMMANDS = "COMMANDS"  # the one work queue of all services, until each got its own (ADR 21)
 EVENTS = "EVENTS"
 SEGMENTS = "SEGMENTS"
@@ -172,22 +174,22 @@ CONSUMERS: tuple[ConsumerSpec, ...] = (
 )  # fmt: skip
 
 BUCKETS: tuple[BucketSpec, ...] = (
-    BucketSpec("events", "gateway", readers=("ingester", "archiver", "clipper", "scheduler", "restreamer")),
-    BucketSpec("keys", "gateway", readers=("ingester",)),
-    BucketSpec("credentials", "gateway", readers=("restreamer",)),
-    BucketSpec("webhooks", "gateway", readers=("notifier",)),
-    BucketSpec("nonces", "gateway"),
+    BucketSpec(buckets.JOBS, "gateway", readers=("ingester", "archiver", "clipper", "scheduler", "restreamer")),
+    BucketSpec(buckets.KEYS, "gateway", readers=("ingester",)),
+    BucketSpec(buckets.CREDENTIALS, "gateway", readers=("restreamer",)),
+    BucketSpec(buckets.WEBHOOKS, "gateway", readers=("notifier",)),
+    BucketSpec(buckets.NONCES, "gateway"),
     BucketSpec(
-        "sessions", "ingester", readers=("gateway", "archiver", "clipper", "restreamer"), removers=("archiver",)
+        buckets.SESSIONS, "ingester", readers=("gateway", "archiver", "clipper", "restreamer"), removers=("archiver",)
     ),
-    BucketSpec("leases", "ingester", ttl=timedelta(seconds=15)),
-    BucketSpec("recordings", "archiver", readers=("gateway", "clipper", "restreamer")),
-    BucketSpec("clips", "clipper", readers=("gateway", "restreamer")),
-    BucketSpec("exports", "exporter", ttl=timedelta(days=30)),
-    BucketSpec("restreams", "restreamer", readers=("gateway",)),
-    BucketSpec("places", "restreamer", ttl=timedelta(hours=72), readers=("gateway",)),
-    BucketSpec("deliveries", "notifier", ttl=timedelta(days=30), readers=("gateway",)),
-    BucketSpec("schedules", "scheduler"),
+    BucketSpec(buckets.LEASES, "ingester", ttl=timedelta(seconds=15)),
+    BucketSpec(buckets.RECORDINGS, "archiver", readers=("gateway", "clipper", "restreamer")),
+    BucketSpec(buckets.CLIPS, "clipper", readers=("gateway", "restreamer")),
+    BucketSpec(buckets.EXPORTS, "exporter", ttl=timedelta(days=30)),
+    BucketSpec(buckets.RESTREAMS, "restreamer", readers=("gateway",)),
+    BucketSpec(buckets.PLACES, "restreamer", ttl=timedelta(hours=72), readers=("gateway",)),
+    BucketSpec(buckets.DELIVERIES, "notifier", ttl=timedelta(days=30), readers=("gateway",)),
+    BucketSpec(buckets.SCHEDULES, "scheduler"),
 )
 
 

@@ -137,3 +137,12 @@ def test_rooms_of_the_gateway_keep_to_themselves(path: Path) -> None:
 def test_only_what_joins_the_rest_lies_at_the_root_of_the_gateway() -> None:
     found = {path.name for path in GATEWAY.glob("*.py")}
     assert found == {"__init__.py", "__main__.py", "app.py", "handlers.py", "web.py"}
+
+
+@pytest.mark.parametrize("path", [p for p in SOURCES if p.name != "buckets.py"], ids=ids)
+def test_a_bucket_is_named_in_its_table_only(path: Path) -> None:
+    named, takers = {b.name for b in BUCKETS}, {"Bucket", "Mirror", "Tally", "Catalogue", "super().__init__", "partial"}
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in takers:
+            literals = {arg.value for arg in node.args if isinstance(arg, ast.Constant)}
+            assert not literals & named, f"line {node.lineno}"

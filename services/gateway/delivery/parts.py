@@ -15,6 +15,7 @@ from services.gateway.delivery.bodies import Bodies
 from services.gateway.delivery.index.live import PATIENCE_S, RETRY_NS, LiveIndex, Shelf
 from services.gateway.domain.errors import no_such
 from services.gateway.http.parts import part_of
+from shared.broker import buckets
 from shared.broker.kv import Bucket
 from shared.errors import MediaError, Unavailable
 from shared.media.mp4.init import parse_init
@@ -52,7 +53,7 @@ class Delivery:
 
     def __post_init__(self) -> None:
         self.shelf = Shelf(self.js, self.store, self.clock, asking=self.asking)
-        self._jobs = Bucket(self.js, "events", JobRecord)
+        self._jobs = Bucket(self.js, buckets.JOBS, JobRecord)
 
     async def job(self, account: str, event: str) -> JobRecord:
         """Read an event's job, at most a second old; NotFound when the account has none of that id."""

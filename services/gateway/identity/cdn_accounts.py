@@ -14,6 +14,7 @@ from nats.js import JetStreamContext
 from pydantic import Field
 
 from services.gateway.domain.errors import Denied, StateConflict
+from shared.broker import buckets
 from shared.broker.following import Following
 from shared.broker.kv import Bucket, Change, Conflict, Stored
 from shared.messages.base import AccountId, Millis, Record
@@ -64,7 +65,7 @@ class NameIndex(Following[CdnAccount]):
     pattern = "cdn.*"
 
     def __init__(self, jetstream: Callable[[], JetStreamContext]) -> None:
-        super().__init__(jetstream, "keys", CdnAccount)
+        super().__init__(jetstream, buckets.KEYS, CdnAccount)
         self.known: dict[str, CdnAccount] = {}
         self._accounts: defaultdict[str, dict[str, CdnAccount]] = defaultdict(dict)
 
@@ -93,9 +94,9 @@ class CdnAccounts:
     def __init__(
         self, jetstream: Callable[[], JetStreamContext], vault: Vault, clock: Clock, window: timedelta = timedelta(0)
     ) -> None:
-        self._bucket = Bucket(jetstream, "keys", CdnAccount)
+        self._bucket = Bucket(jetstream, buckets.KEYS, CdnAccount)
         self.index = NameIndex(jetstream)
-        self._used = Bucket(jetstream, "nonces", UsedRandom)
+        self._used = Bucket(jetstream, buckets.NONCES, UsedRandom)
         self._vault = vault
         self._clock = clock
         self._window = window

@@ -9,6 +9,7 @@ from nats.js import JetStreamContext
 
 from services.gateway.domain.errors import StateConflict, no_such
 from services.gateway.domain.receivers import Receivers
+from shared.broker import buckets
 from shared.broker.kv import Bucket
 from shared.messages.credentials import CREDENTIAL_PURPOSE, CredentialRecord, credential_id, credential_key
 from shared.runtime.clock import Clock
@@ -23,7 +24,7 @@ class Credentials:
     def __init__(
         self, jetstream: Callable[[], JetStreamContext], vault: Vault, receivers: Receivers, clock: Clock
     ) -> None:
-        self._bucket = Bucket(jetstream, "credentials", CredentialRecord)
+        self._bucket = Bucket(jetstream, buckets.CREDENTIALS, CredentialRecord)
         self._vault = vault
         self._receivers = receivers
         self._clock = clock

@@ -17,6 +17,7 @@ from typing import Final
 from nats.js import JetStreamContext
 
 from services.gateway.domain.errors import invalid
+from shared.broker import buckets
 from shared.broker.following import Following
 from shared.broker.kv import Bucket, Change, Conflict
 from shared.broker.mirror import Mirror
@@ -30,7 +31,7 @@ from shared.security.secrets import hash_token
 log = get_logger()
 Position = tuple[int, str]
 
-BUCKET: Final = "keys"
+BUCKET: Final = buckets.KEYS
 PREFIX: Final = "rl_"
 _LONGEST_KEY: Final = 128
 KEPT: Final = timedelta(days=30)

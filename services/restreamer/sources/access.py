@@ -17,6 +17,7 @@ from nats.js import JetStreamContext
 from pydantic import ValidationError
 
 from services.restreamer.model import SourceError
+from shared.broker import buckets
 from shared.broker.kv import Bucket
 from shared.errors import ReelayError, Transient
 from shared.messages.credentials import CredentialRecord, credential_key
@@ -138,7 +139,7 @@ class Access:
 
     def credentials(self, name: str, stop: Event) -> CredentialRecord:
         """Look credentials up by their owner's name for them; SourceError when there are none."""
-        bucket = Bucket(self.js, "credentials", CredentialRecord)
+        bucket = Bucket(self.js, buckets.CREDENTIALS, CredentialRecord)
         stored = self.ask(lambda _: bucket.get(credential_key(self.account, name)), stop)
         if stored is None:
             raise SourceError("the credentials named for this source do not exist")

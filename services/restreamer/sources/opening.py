@@ -39,6 +39,7 @@ from services.restreamer.sources.playlists.listed import Listed
 from services.restreamer.sources.playlists.playlist import Bytes, Segment, parse_playlist
 from services.restreamer.sources.recorded.live import LiveMedia
 from services.restreamer.sources.recorded.recordings import RecordingMedia
+from shared.broker import buckets
 from shared.broker.kv import Bucket
 from shared.messages.clips import ClipRecord
 from shared.messages.restreams import Source
@@ -242,7 +243,7 @@ def _local(source: Source, place: str, access: Access, stop: Event) -> Readable:
             origin = StoreOrigin(access.store, library_key(access.account, place), access.limits, stop, missing)
             return BlockFile(origin, access.limits)
         return LocalFile(_open(access.library / access.account / place, "there is no such file in the library"))
-    clips, key = Bucket(access.js, "clips", ClipRecord), f"{access.account}.{_id(place)}"
+    clips, key = Bucket(access.js, buckets.CLIPS, ClipRecord), f"{access.account}.{_id(place)}"
     found = access.ask(lambda _: clips.get(key), stop)
     if found is None:
         raise SourceError("there is no such clip")

@@ -13,6 +13,7 @@ from nats.js import JetStreamContext
 
 from services.gateway.domain.clips.window import Recording
 from services.gateway.domain.errors import invalid
+from shared.broker import buckets
 from shared.broker.kv import Bucket
 from shared.media.timeline import place
 from shared.messages.jobs import JobRecord
@@ -27,7 +28,7 @@ class Bounds:
     """Reads the times of recordings, which are kept for `retention` after their end."""
 
     def __init__(self, jetstream: Callable[[], JetStreamContext], retention: timedelta, clock: Clock) -> None:
-        self._clocks = Bucket(jetstream, "sessions", EventClock)
+        self._clocks = Bucket(jetstream, buckets.SESSIONS, EventClock)
         self._retention = retention
         self._clock = clock
         self._first_frames: OrderedDict[str, int] = OrderedDict()

@@ -22,6 +22,7 @@ from services.gateway.domain.lists.pages import Page, Paging
 from services.gateway.domain.quotas import Quotas, Tally
 from services.gateway.domain.receivers import Receivers
 from services.gateway.domain.soon import soon
+from shared.broker import buckets
 from shared.broker.bus import Outbox
 from shared.broker.kv import Bucket
 from shared.media.timeline import place
@@ -104,7 +105,7 @@ class Clips:
         clock: Clock,
         quotas: Quotas,
     ) -> None:
-        self.going = Tally(jetstream, "clips", ENDED)
+        self.going = Tally(jetstream, buckets.CLIPS, ENDED)
         self.list = clips_list(jetstream)
         self._quotas = quotas
         self._jetstream = jetstream
@@ -114,7 +115,7 @@ class Clips:
         self._bounds = bounds
         self._clock = clock
         self._pending = Pending(jetstream)
-        self._records = Bucket(jetstream, "clips", ClipRecord)
+        self._records = Bucket(jetstream, buckets.CLIPS, ClipRecord)
 
     async def create(
         self, account: str, job_id: str, asked: Sequence[NewClip], ids: Callable[[int], str]

@@ -19,6 +19,7 @@ from services.gateway.domain.jobs.publishers import Publishers
 from services.gateway.domain.lists.lists import JOB_UNTOLD, UNTOLD, jobs_list
 from services.gateway.domain.lists.orders import Wanted
 from services.gateway.domain.quotas import Quotas, Tally
+from shared.broker import buckets
 from shared.broker.bus import Outbox
 from shared.broker.kv import Bucket, Conflict, Stored
 from shared.errors import Permanent
@@ -59,13 +60,13 @@ class Jobs:
         quotas: Quotas,
         goes_on: job_state.GoesOn,
     ) -> None:
-        self.going = Tally(jetstream, "events", ENDED_STATES)
+        self.going = Tally(jetstream, buckets.JOBS, ENDED_STATES)
         self._quotas, self._goes_on = quotas, goes_on
-        self.bucket = Bucket(jetstream, "events", JobRecord)
+        self.bucket = Bucket(jetstream, buckets.JOBS, JobRecord)
         self.list = jobs_list(jetstream)
-        self._keys = Bucket(jetstream, "keys", IngestKey)
+        self._keys = Bucket(jetstream, buckets.KEYS, IngestKey)
         self.publishers = Publishers(jetstream, clock)
-        self._sessions = Bucket(jetstream, "sessions", SessionRecord)
+        self._sessions = Bucket(jetstream, buckets.SESSIONS, SessionRecord)
         self._outbox = outbox
         self._vault = vault
         self._clock = clock

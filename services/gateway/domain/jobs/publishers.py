@@ -9,6 +9,7 @@ from typing import Final, Literal, NamedTuple
 
 from nats.js import JetStreamContext
 
+from shared.broker import buckets
 from shared.broker.kv import Bucket
 from shared.messages.sessions import PublisherStatus, status_prefix
 from shared.runtime.clock import Clock
@@ -29,7 +30,7 @@ class Publishers:
     """Reads the ingester's bucket."""
 
     def __init__(self, jetstream: Callable[[], JetStreamContext], clock: Clock) -> None:
-        self._bucket = Bucket(jetstream, "sessions", PublisherStatus)
+        self._bucket = Bucket(jetstream, buckets.SESSIONS, PublisherStatus)
         self._clock = clock
 
     async def of(self, account: str, event: str) -> list[Publisher]:

@@ -9,6 +9,7 @@ from nats.js import JetStreamContext
 
 from services.gateway.domain.lists.catalogue import Catalogue, Facts
 from services.gateway.domain.lists.orders import Entry
+from shared.broker import buckets
 from shared.messages.base import Millis, Record
 from shared.messages.clips import ClipRecord, VodState
 from shared.messages.jobs import JobRecord
@@ -112,19 +113,19 @@ def restream_entry(restream: RestreamFacts) -> Entry:
 
 def jobs_list(jetstream: Callable[[], JetStreamContext]) -> Catalogue[JobRecord, JobFacts]:
     """Make the list of jobs."""
-    return Catalogue(jetstream, "events", JobRecord, Facts(JobFacts, job_entry))
+    return Catalogue(jetstream, buckets.JOBS, JobRecord, Facts(JobFacts, job_entry))
 
 
 def clips_list(jetstream: Callable[[], JetStreamContext]) -> Catalogue[ClipRecord, ClipFacts]:
     """Make the list of the clips that a clipper has taken up."""
-    return Catalogue(jetstream, "clips", ClipRecord, Facts(ClipFacts, clip_entry))
+    return Catalogue(jetstream, buckets.CLIPS, ClipRecord, Facts(ClipFacts, clip_entry))
 
 
 def deliveries_list(jetstream: Callable[[], JetStreamContext]) -> Catalogue[DeliveryRecord, DeliveryFacts]:
     """Make the list of deliveries."""
-    return Catalogue(jetstream, "deliveries", DeliveryRecord, Facts(DeliveryFacts, delivery_entry))
+    return Catalogue(jetstream, buckets.DELIVERIES, DeliveryRecord, Facts(DeliveryFacts, delivery_entry))
 
 
 def restreams_list(jetstream: Callable[[], JetStreamContext]) -> Catalogue[RestreamRecord, RestreamFacts]:
     """Make the list of the restreams that a restreamer has taken up."""
-    return Catalogue(jetstream, "restreams", RestreamRecord, Facts(RestreamFacts, restream_entry))
+    return Catalogue(jetstream, buckets.RESTREAMS, RestreamRecord, Facts(RestreamFacts, restream_entry))

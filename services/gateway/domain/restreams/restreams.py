@@ -20,6 +20,7 @@ from services.gateway.domain.lists.pages import Page, Paging
 from services.gateway.domain.quotas import Quotas, Tally
 from services.gateway.domain.restreams.parts import Parts
 from services.gateway.domain.restreams.pending import OVER, Pending, foreseen
+from shared.broker import buckets
 from shared.broker.bus import Outbox
 from shared.broker.kv import Bucket
 from shared.messages.restreams import (
@@ -55,7 +56,7 @@ class Restreams:
         clock: Clock,
         quotas: Quotas,
     ) -> None:
-        self.going = Tally(jetstream, "restreams", OVER)
+        self.going = Tally(jetstream, buckets.RESTREAMS, OVER)
         self.list = restreams_list(jetstream)
         self._quotas = quotas
         self._outbox = outbox
@@ -63,8 +64,8 @@ class Restreams:
         self._clock = clock
         self.parts = parts
         self._pending = Pending(jetstream)
-        self._records = Bucket(jetstream, "restreams", RestreamRecord)
-        self._places = Bucket(jetstream, "places", PlaceRecord)
+        self._records = Bucket(jetstream, buckets.RESTREAMS, RestreamRecord)
+        self._places = Bucket(jetstream, buckets.PLACES, PlaceRecord)
 
     def now_ms(self) -> int:
         """Return the present, ms since the epoch, as commands are stamped with it."""

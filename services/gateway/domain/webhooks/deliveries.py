@@ -8,6 +8,7 @@ from nats.js import JetStreamContext
 
 from services.gateway.domain.errors import no_such
 from services.gateway.domain.lists.lists import deliveries_list
+from shared.broker import buckets
 from shared.broker.bus import Outbox
 from shared.broker.kv import Bucket
 from shared.messages.notifications import DeliveryRecord, NotificationReplay
@@ -19,7 +20,7 @@ class Deliveries:
 
     def __init__(self, jetstream: Callable[[], JetStreamContext], outbox: Outbox, clock: Clock) -> None:
         self.list = deliveries_list(jetstream)
-        self._bucket = Bucket(jetstream, "deliveries", DeliveryRecord)
+        self._bucket = Bucket(jetstream, buckets.DELIVERIES, DeliveryRecord)
         self._outbox = outbox
         self._clock = clock
 

@@ -11,6 +11,7 @@ from nats.js import JetStreamContext
 from services.gateway.domain.errors import no_such
 from services.gateway.domain.quotas import Quotas
 from services.gateway.domain.receivers import Receivers
+from shared.broker import buckets
 from shared.broker.kv import Bucket
 from shared.messages.notifications import WebhookEndpoint
 from shared.runtime.clock import Clock
@@ -29,7 +30,7 @@ class Webhooks:
         clock: Clock,
         quotas: Quotas,
     ) -> None:
-        self._bucket = Bucket(jetstream, "webhooks", WebhookEndpoint)
+        self._bucket = Bucket(jetstream, buckets.WEBHOOKS, WebhookEndpoint)
         self._receivers = receivers
         self._quotas = quotas
         self._vault = vault

@@ -12,6 +12,7 @@ from services.restreamer.model import FLICKS, Packet, SourceError, Track
 from services.restreamer.sources.access import LOOK_S, Access, Gone, Stopped
 from services.restreamer.sources.recorded.recordings import TRACK, Opened, SegmentReader
 from services.restreamer.sources.recorded.segments import Row
+from shared.broker import buckets
 from shared.broker.kv import Bucket
 from shared.media.timeline import TOLERANCE, joins, place
 from shared.messages.media import SegmentWritten
@@ -156,7 +157,7 @@ class LiveMedia:
 
     def _is_over(self) -> bool:
         session = self._opened.segment.session
-        bucket = Bucket(self._access.js, "sessions", SessionRecord)
+        bucket = Bucket(self._access.js, buckets.SESSIONS, SessionRecord)
         key = f"{self._access.account}.{self._event}.{session}"
         with self._broker_away():
             stored = self._access.ask(lambda _: bucket.get(key), self._stop)

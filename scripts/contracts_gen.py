@@ -20,7 +20,7 @@ OPENAPI_MODULE: Final = "services.gateway.app"  # by name: shared never imports 
 
 
 def schema_files() -> dict[str, str]:
-    """Give each message's schema file, name to text."""
+    """Return each message's schema file, name to text."""
     files: dict[str, str] = {}
     for channel in CHANNELS:
         schema: dict[str, Any] = {

@@ -167,7 +167,7 @@ def venv_package() -> str:
 
 
 def pip_environment() -> dict[str, str]:
-    """Give pip the person's own settings (index, proxy, certificates), less what would miss .venv."""
+    """Return pip the person's own settings (index, proxy, certificates), less what would miss .venv."""
     dropped = {"PYTHONPATH", "PYTHONHOME", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_NO_DEPS", "PIP_PYTHON"}
     kept = {name: value for name, value in os.environ.items() if name not in dropped}
     return kept | {"PIP_USER": "0", "PIP_NO_INPUT": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}

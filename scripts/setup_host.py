@@ -111,7 +111,7 @@ class Apt:
         return self._prefix is not None
 
     def advice(self, package: str) -> str:
-        """Give the exact command that a person would type to install a package."""
+        """Return the exact command that a person would type to install a package."""
         command = f"apt-get install -y {package}"
         return command if self.host.is_root() else f"sudo {command}"
 

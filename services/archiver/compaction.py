@@ -164,7 +164,7 @@ def _whole(last: IndexedSegment, ripe: Sequence[Logged]) -> IndexedSegment:
 
 
 def ripe_part(tail: Sequence[Logged]) -> list[Logged]:
-    """Give the log's oldest part up to the slot that is being written: that of its newest segment in order."""
+    """Return the log's oldest part up to the slot that is being written: that of its newest segment in order."""
     newest = next((logged for logged in reversed(tail) if not logged.segment.recovered), None)
     if newest is None:
         return []

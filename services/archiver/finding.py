@@ -60,7 +60,7 @@ class _Clock(NamedTuple):
     first_frame_ms: int
 
     def date(self, head: SegmentHead) -> int:
-        """Give the wall clock of a segment's start: what its file says, which was right but for a burst.
+        """Return the wall clock of a segment's start: what its file says, which was right but for a burst.
 
         What comes at once when a session begins is dated when it comes, and found to be older by the frames after it.
         """
@@ -171,7 +171,7 @@ class Finder:
         return False
 
     def _date(self, head: SegmentHead, clock: _Clock) -> int | None:
-        """Give the wall clock of a segment's start; None when all that tells it lies outside of the hour."""
+        """Return the wall clock of a segment's start; None when all that tells it lies outside of the hour."""
         start, slack = self.hour.hour * HOUR_MS, BURST_S * 1000
         usual = clock.first_frame_ms + (head.start - clock.lead) * 1000 // head.timescale
         told = (clock.date(head), usual)

@@ -41,7 +41,7 @@ class Renumbering:
     own: Sequence[IndexedSegment] = ()
 
     def number(self, found: Found, logged: Sequence[Logged]) -> list[IndexedSegment]:
-        """Give the segments found their places; `logged` is what the log has of the event."""
+        """Return the segments found their places; `logged` is what the log has of the event."""
         if found.from_files or found.missing:
             numbered = self._by_wall_clock(found)
             seeded = {track for track, last in self._before().items() if last is not None}
@@ -78,7 +78,7 @@ class Renumbering:
         return _newest(i for i in self.known if hour_of(i.segment.wall_start_ms) < self.hour.hour)
 
     def _by_wall_clock(self, found: Found) -> list[IndexedSegment]:
-        """Give numbers in the order in which segments were made."""
+        """Return numbers in the order in which segments were made."""
         every = [_Unplaced(one.log, one.segment) for one in found.logged.values()]
         every += [_Unplaced(self.hour.log_sequence, segment) for segment in found.from_files.values()]
         every.sort(key=lambda u: (u.segment.track, u.segment.wall_start_ms, u.segment.session, u.segment.sequence))
@@ -192,7 +192,7 @@ def _moved(indexed: IndexedSegment, numbers: int, seams: int) -> IndexedSegment:
 
 
 def _newest(known: Iterable[IndexedSegment]) -> dict[Track, IndexedSegment]:
-    """Give each track's numbered segment that came last."""
+    """Return each track's numbered segment that came last."""
     found: dict[Track, IndexedSegment] = {}
     for indexed in known:
         track = indexed.segment.track

@@ -205,7 +205,7 @@ class Retention:
         await self._purge(record.account, record.event, hour.log_sequence)
 
     def _contents(self, event: str, hour: HourSummary) -> tuple[list[str], set[str]]:
-        """Give the keys of an hour's segments, and their sessions' folders. Blocks.
+        """Return the keys of an hour's segments, and their sessions' folders. Blocks.
 
         What its object cannot say, by its summary and by what lies there.
         """
@@ -220,7 +220,7 @@ class Retention:
         return list(keys), folders | {_folder(event, segment) for segment in segments}
 
     def _folders(self, event: str, hour: HourSummary) -> set[str] | None:
-        """Give the folders that an hour has something in; None when nobody can tell. Blocks."""
+        """Return the folders that an hour has something in; None when nobody can tell. Blocks."""
         if hour.runs is not None:
             return {_folder(event, run) for run in hour.runs}
         try:
@@ -264,7 +264,7 @@ class Retention:
 
 
 def _listed(record: RecordingRecord) -> set[str]:
-    """Give the keys of the objects that a record lists."""
+    """Return the keys of the objects that a record lists."""
     return {key for hour in (*record.hours, *record.expiring) for key in keys_of(hour)}
 
 

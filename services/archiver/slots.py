@@ -18,7 +18,7 @@ RETRY_NS: Final = 30_000_000_000
 
 
 def slot_of(wall_ms: int) -> int:
-    """Give the ten minutes since the epoch in which a wall-clock time (ms) lies."""
+    """Return the ten minutes since the epoch in which a wall-clock time (ms) lies."""
     return wall_ms // SLOT_MS
 
 

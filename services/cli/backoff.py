@@ -18,7 +18,7 @@ class RestartDelay:
         self._next = first
 
     def after(self, ran: timedelta) -> timedelta:
-        """Give the pause after a run that lasted `ran`."""
+        """Return the pause after a run that lasted `ran`."""
         if ran >= self._healthy:
             self._next = self._first
         pause = self._next

@@ -72,7 +72,7 @@ class EmbeddedBroker:
         )
 
     def _configuration(self) -> dict[str, object]:
-        """Give the server's configuration; JSON is valid in its language."""
+        """Return the server's configuration; JSON is valid in its language."""
         return {
             "server_name": "reelay",
             "host": HOST,

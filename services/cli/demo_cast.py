@@ -32,7 +32,7 @@ START_LIMIT_S: Final = 90.0
 
 
 def with_parent() -> list[str]:
-    """Give what goes before a command that shall not outlive this process, however it ends."""
+    """Return what goes before a command that shall not outlive this process, however it ends."""
     return [sys.executable, "-I", "-S", str(LAUNCH), str(os.getpid())]
 
 

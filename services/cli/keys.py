@@ -23,7 +23,7 @@ def run_keys(arguments: Sequence[str]) -> int:
 
 
 def broker_url(settings: Settings) -> str:
-    """Give the broker's URL: the one set, or that of the stack running on DATA_DIR (StackError when none does)."""
+    """Return the broker's URL: the one set, or that of the stack running on DATA_DIR (StackError when none does)."""
     if settings.nats_url:
         return settings.nats_url
     url = read_run_file(settings.data_dir).nats_url

@@ -26,7 +26,7 @@ class LineSplitter:
         self._rest = b""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Give the lines that are whole now."""
+        """Yield the lines that are whole now."""
         *whole, self._rest = (self._rest + data).split(b"\n")
         for line in whole:
             yield from _pieces(line)
@@ -35,7 +35,7 @@ class LineSplitter:
             self._rest = self._rest[LONGEST_LINE:]
 
     def flush(self) -> Iterator[bytes]:
-        """Give what is left when the stream has ended."""
+        """Yield what is left when the stream has ended."""
         rest, self._rest = self._rest, b""
         if rest:
             yield from _pieces(rest)
@@ -55,7 +55,7 @@ class LineStyle:
         self._json = json_lines
 
     def dress(self, name: str, line: bytes) -> bytes:
-        """Give the whole line to write, with its end."""
+        """Return the whole line to write, with its end."""
         if self._json:
             if line.startswith(b"{"):
                 return line + b"\n"

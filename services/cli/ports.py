@@ -42,12 +42,12 @@ def _bind(port: Port) -> int:
 
 
 def free_port(host: str = "127.0.0.1", kind: Kind = "TCP") -> int:
-    """Give a port that nobody uses now."""
+    """Return a port that nobody uses now."""
     return _bind(Port("", kind, host, 0))
 
 
 def choose(port: Port) -> Port:
-    """Give `port` a number when it has none."""
+    """Return `port` a number when it has none."""
     return port if port.number else replace(port, number=free_port(port.host, port.kind))
 
 

@@ -181,7 +181,7 @@ class Stack:
             raise StackError("the broker could not be provisioned; the lines above say why")
 
     def _environment(self) -> dict[str, str]:
-        """Give every service the settings as they turned out."""
+        """Return every service the settings as they turned out."""
         path = os.pathsep.join(filter(None, (str(CODE), os.environ.get("PYTHONPATH"))))
         chosen = {f"REELAY_{name.upper()}_PORT": str(port.number) for name, port in self.ports.items()}
         return {

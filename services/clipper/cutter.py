@@ -118,7 +118,7 @@ Owners = Mapping[Path, frozenset[str]]
 def local_source(
     store: MediaStore, segments: Sequence[SegmentWritten], span: Span, *, lost: bool = False
 ) -> Iterator[tuple[CutSource, Owners]]:
-    """Give the segments as local files, in runs of one session and init segment, and who needs which file.
+    """Yield the segments as local files, in runs of one session and init segment, and who needs which file.
 
     ObjectMissing when one of the span is not in the store, or is deleted within the block; a lost one beside it, or any
     where `lost` is set, is done without.

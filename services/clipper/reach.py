@@ -32,7 +32,7 @@ def entry(timeline: Timeline, moment: Fraction) -> Placed | None:
 
 
 def near(timeline: Timeline, span: Span) -> tuple[SegmentWritten, ...]:
-    """Give the segments that a cut of `span` may need."""
+    """Return the segments that a cut of `span` may need."""
     start = span.start - MARGIN
     if first := entry(timeline, span.start):
         start = min(start, first.start)

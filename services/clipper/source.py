@@ -70,7 +70,7 @@ class Recorded:
         return self.segments, self.start, self.end
 
     def missing(self, file: ClipFile, within: Sequence[Gap]) -> tuple[Gap, ...]:
-        """Give all that a file lacks of the clip: `within` it, and before and after it."""
+        """Return all that a file lacks of the clip: `within` it, and before and after it."""
         frame = file.duration / file.frames if file.frames else TOLERANCE
         slack = max(TOLERANCE, min(frame, LONGEST_FRAME))
         gaps = list(within)
@@ -146,7 +146,7 @@ class Source:
             margin = min(margin * 10, FURTHEST)
 
     def _bounds(self, order: ClipCreate, job: JobRecord | None, part: RecordingPart) -> tuple[Fraction, Fraction]:
-        """Give in and out points; without `wait`, nothing after the request belongs to the clip.
+        """Return in and out points; without `wait`, nothing after the request belongs to the clip.
 
         What was recorded by then does, though the wall clock may say that it is yet to come.
         """

@@ -195,5 +195,5 @@ class ClipWork:
 
 
 def file_key(record: ClipRecord, accuracy: Accuracy) -> str:
-    """Give the store key of a clip's file."""
+    """Return the store key of a clip's file."""
     return f"clips/{record.account}/{record.clip}/{accuracy}.mp4"

@@ -23,7 +23,7 @@ def is_copy(key: str) -> bool:
 
 
 def recover_beside(folder: Path, after: int = -1) -> list[SegmentInfo]:
-    """Give every segment in `folder` with a sequence above `after` as `recover` does, the newest as a copy beside it.
+    """Return every segment in `folder` with a sequence above `after` as `recover` does, the newest as a copy beside it.
 
     Whoever writes one has closed those before it. Raises StoreFull or Unavailable when the disk fails.
     """

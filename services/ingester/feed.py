@@ -232,7 +232,7 @@ class Feed:
 
 
 async def event_zero(clocks: Bucket[EventClock], session: SessionRecord, first_frame_ms: int) -> int:
-    """Give the wall clock of the event's first frame; the first session to ask sets it."""
+    """Return the wall clock of the event's first frame; the first session to ask sets it."""
     key = clock_key(session.account, session.event)
     try:
         await clocks.create(key, EventClock(first_frame_ms=first_frame_ms))

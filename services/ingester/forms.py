@@ -74,7 +74,7 @@ def stream_key(app: str, name: str, tc_url: str = "", announced: Iterable[str] =
 
 
 def unknown(key: str) -> PublishRefused:
-    """Give the refusal of a key that no job has; it says what may be wrong with the key, and nothing of it."""
+    """Return the refusal of a key that no job has; it says what may be wrong with the key, and nothing of it."""
     if len(key) != DIGITS and _HEX.fullmatch(key):
         return PublishRefused(f"no job has this stream key: it has {len(key)} digits, a whole one has {DIGITS}")
     return PublishRefused("no job has this stream key")
@@ -86,7 +86,7 @@ def looks_secret(text: str) -> bool:
 
 
 def _shaped(text: str) -> list[tuple[str, Literal["path", "key", "other"]]]:
-    """Give what has a key's shape, and whether it stands in a path, as an argument of a key's name, or of another."""
+    """Return what has a key's shape, and whether it stands in a path, as an argument of a key's name, or of another."""
     found: list[tuple[str, Literal["path", "key", "other"]]] = []
     text = _HOST.sub(r"/?login=\1/", text)  # names of hosts have such labels, too
     starts = [0, *(end.end() for end in _SEGMENT.finditer(text))]
@@ -99,7 +99,7 @@ def _shaped(text: str) -> list[tuple[str, Literal["path", "key", "other"]]]:
 
 
 def _unshaped(name: str, app: str) -> str:
-    """Give the one thing that may be a key of another shape: it is looked up as it was written."""
+    """Return the one thing that may be a key of another shape: it is looked up as it was written."""
     key = _last(name) or _argument(name) or _argument(app) or (_last(app) if "/" in app.strip("/") else "")
     if not key:
         raise PublishRefused("no stream key was sent, write it into the encoder's field for it", "no_key")

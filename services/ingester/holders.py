@@ -117,7 +117,7 @@ def _put(connection: Client, token: str, key: str) -> asyncio.Task[Msg]:
 
 
 def _answer(question: asyncio.Task[Msg]) -> bytes | None:
-    """Give what was answered; None when nobody heard the question. Unavailable when it could not be put."""
+    """Return what was answered; None when nobody heard the question. Unavailable when it could not be put."""
     try:
         return bytes(question.result().data)
     except (NoRespondersError, TimeoutError):

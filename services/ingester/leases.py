@@ -76,7 +76,7 @@ class Leases:
         self._back = back
 
     def epoch(self, account: str, event: str, session: str) -> int | None:
-        """Give the epoch of a session's lease, 0 while the broker has been away; None when it is not held."""
+        """Return the epoch of a session's lease, 0 while the broker has been away; None when it is not held."""
         held = self._held.get(f"{account}.{event}")
         return held.epoch if held is not None and held.lease.session == session else None
 

@@ -40,7 +40,7 @@ class Tap:
         self.heard_ns = clock.monotonic_ns()
 
     def __getattr__(self, name: str) -> Any:
-        """Give what else the publication has: its format, and an FLV source's `next_run`."""
+        """Return what else the publication has: its format, and an FLV source's `next_run`."""
         return getattr(self._publication, name)
 
     def read(self, size: int = -1, /) -> bytes:

@@ -25,15 +25,15 @@ class PublishRefused(Rejected):
 
 
 def taken() -> PublishRefused:
-    """Give the refusal of one who comes while another publishes."""
+    """Return the refusal of one who comes while another publishes."""
     return PublishRefused("another publisher is at this job", "taken")
 
 
 def later() -> PublishRefused:
-    """Give the refusal of one about whom nothing can be found out now."""
+    """Return the refusal of one about whom nothing can be found out now."""
     return PublishRefused("the key cannot be looked up now, try again in some seconds", "later")
 
 
 def disk_full() -> PublishRefused:
-    """Give the refusal of one whose stream could not be stored."""
+    """Return the refusal of one whose stream could not be stored."""
     return PublishRefused("the server's disk is full, nothing can be recorded now", "disk_full")

@@ -149,7 +149,7 @@ class Salvage:
             await self.leases.unclaim(session.account, session.event, session.session)
 
     def _folder(self, session: SessionRecord) -> tuple[Path, bool]:
-        """Give where a session's files lie on this machine, and whether there are none."""
+        """Return where a session's files lie on this machine, and whether there are none."""
         folder = self.store.begin(f"live/{session.event}/{session.session}/{session.track}/x").parent
         return folder, not any(folder.iterdir())
 

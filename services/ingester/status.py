@@ -54,7 +54,7 @@ class Monitor:
         """Where the status is kept, once a place has been found."""
 
     def look(self, reason: EndReason | None = None) -> PublisherStatus:
-        """Give the status; rates are of the time since the look before. With a reason it is the last one."""
+        """Return the status; rates are of the time since the look before. With a reason it is the last one."""
         stats, now_ms = self._stats, self._clock.now_ms()
         frame_rate, bitrate = self._measure()
         shares = getattr(self._publication, "stats", None)
@@ -77,7 +77,7 @@ class Monitor:
         return _Counted(self._clock.monotonic_ns(), stats.bytes, stats.steps, stats.step_ticks)
 
     def _measure(self) -> tuple[float, int]:
-        """Give pictures and bits a second since the look before; at once after it, those of then."""
+        """Return pictures and bits a second since the look before; at once after it, those of then."""
         now, before = self._count(), self._before
         if now.at_ns - before.at_ns >= _NS // 2:
             ticks = now.ticks - before.ticks

@@ -36,7 +36,7 @@ class Addresses:
         self._revision: Hashable = None
 
     async def endpoints(self, account: str) -> list[WebhookEndpoint]:
-        """Give an account's endpoints. Unavailable."""
+        """Return an account's endpoints. Unavailable."""
         revision = await self._revision_now()
         if revision != self._revision:
             self._lists, self._revision = {}, revision
@@ -58,7 +58,7 @@ class Addresses:
         return replace(happening, event=event.model_copy(update={"notifications": wishes}))
 
     def sealed(self, url: str) -> str:
-        """Give a URL as it is stored."""
+        """Return a URL as it is stored."""
         return seal_url(self._vault, url)
 
     def opened(self, sealed: str) -> str:
@@ -79,7 +79,7 @@ class Addresses:
         return info.created, info.state.first_seq, info.state.last_seq, info.state.messages
 
     async def target(self, record: DeliveryRecord) -> Target:
-        """Give where a delivery goes now; DestinationFailed when its endpoint is no more, or is switched off.
+        """Return where a delivery goes now; DestinationFailed when its endpoint is no more, or is switched off.
 
         A one-off receiver's requests are signed with the secret of its account.
         """

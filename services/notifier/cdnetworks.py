@@ -27,7 +27,7 @@ _TERMINATE: Final = "2"
 
 
 def callback_of(event: Message) -> Callback | None:
-    """Give whom an event is told in the API's form; None when it is nobody, or not of the kind that is told."""
+    """Return whom an event is told in the API's form; None when it is nobody, or not of the kind that is told."""
     if not isinstance(event, RestreamEvent) or event.callback is None or _said(event) is None:
         return None
     return event.callback
@@ -57,7 +57,7 @@ def shown_body(event: RestreamEvent, callback: Callback) -> dict[str, Any]:
 
 
 def _said(event: RestreamEvent) -> tuple[str, str, str | None] | None:
-    """Give code, text and command; None for what is not told."""
+    """Return code, text and command; None for what is not told."""
     if isinstance(event, RestreamTargetChanged):
         return _target_said(event)
     if isinstance(event, RestreamStateChanged):

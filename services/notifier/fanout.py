@@ -24,7 +24,7 @@ log = get_logger()
 
 
 def delivery_key(account: str, delivery: str) -> str:
-    """Give the key of a delivery in the bucket `deliveries`."""
+    """Return the key of a delivery in the bucket `deliveries`."""
     return f"{account}.{delivery}"
 
 
@@ -104,7 +104,7 @@ class Fanout:
         )
 
     def _callback(self, happening: Happening) -> dict[str, Any]:
-        """Give a callback of the CDNetworks API: what is posted, sealed, and what people see of it."""
+        """Return a callback of the CDNetworks API: what is posted, sealed, and what people see of it."""
         event = happening.event
         assert isinstance(event, RestreamEvent)  # noqa: S101  only these have callbacks
         assert event.callback is not None  # noqa: S101  likewise

@@ -22,12 +22,12 @@ class LaneFull(Permanent):
 
 
 def lane_key(account: str, lane: str) -> str:
-    """Give the key of a lane in the bucket `deliveries`."""
+    """Return the key of a lane in the bucket `deliveries`."""
     return f"_lane.{account}.{lane}"
 
 
 def wait_ms(lane: LaneRecord, now_ms: int) -> int:
-    """Give how long to wait before the lane may be sent from; 0: now."""
+    """Return how long to wait before the lane may be sent from; 0: now."""
     if lane.holder and lane.held_until_ms > now_ms:
         return BUSY_WAIT_MS
     return max(lane.next_ms - now_ms, 0)

@@ -47,7 +47,7 @@ def chosen(patterns: Iterable[str], channel: str) -> bool:
 
 
 def receivers_of(happening: Happening, endpoints: Iterable[WebhookEndpoint]) -> list[Receiver]:
-    """Give everyone who is told of an event, each once."""
+    """Return everyone who is told of an event, each once."""
     registered = (
         Receiver(endpoint.url, endpoint=endpoint.endpoint)
         for endpoint in endpoints

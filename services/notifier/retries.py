@@ -49,11 +49,11 @@ class Policy:
     hold: timedelta = timedelta(seconds=30)
 
     def deadline_ms(self, form: Form, now_ms: int) -> int:
-        """Give when a delivery that begins now is given up at the latest."""
+        """Return when a delivery that begins now is given up at the latest."""
         return now_ms + (self.callback_lifetime if form == "cdnetworks" else self.lifetime) // _MS
 
     def tries_left(self, deaf: int) -> int:
-        """Give how often a callback is tried whose receiver let `deaf` of them in a row be given up."""
+        """Return how often a callback is tried whose receiver let `deaf` of them in a row be given up."""
         return max(self.callback_tries - deaf, min(LEAST_TRIES, self.callback_tries))
 
 
@@ -83,7 +83,7 @@ class Outcome:
 
 
 def settled(record: DeliveryRecord, outcome: Outcome, now_ms: int, policy: Policy, deaf: int = 0) -> DeliveryRecord:
-    """Give the record after a try: delivered, dead, or pending with the time of the next try.
+    """Return the record after a try: delivered, dead, or pending with the time of the next try.
 
     `deaf` is how many callbacks in a row its lane has given up before.
     """
@@ -111,12 +111,12 @@ def settled(record: DeliveryRecord, outcome: Outcome, now_ms: int, policy: Polic
 
 
 def abandoned(record: DeliveryRecord, reason: str, now_ms: int) -> DeliveryRecord:
-    """Give the record of a delivery that is given up."""
+    """Return the record of a delivery that is given up."""
     return record.model_copy(update={"state": "dead", "finished_ms": now_ms, "next_ms": None, "error": reason[:512]})
 
 
 def replayed(record: DeliveryRecord, wish_ms: int, now_ms: int, policy: Policy) -> DeliveryRecord | None:
-    """Give the record of a delivery that shall be sent again; None when that wish, or a later one, is known."""
+    """Return the record of a delivery that shall be sent again; None when that wish, or a later one, is known."""
     if record.replayed_ms is not None and record.replayed_ms >= wish_ms:
         return None
     fresh = {"state": "pending", "tries": 0, "heard": 0, "next_ms": None, "finished_ms": None, "error": ""}

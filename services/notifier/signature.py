@@ -18,7 +18,7 @@ def sign(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
 
 
 def headers(secret: str, delivery: str, now_ms: int, body: bytes) -> dict[str, str]:
-    """Give the three headers of one try: the id stays through all tries, the time is that of this one."""
+    """Return the three headers of one try: the id stays through all tries, the time is that of this one."""
     message_id, timestamp = f"msg_{delivery}", now_ms // 1000
     return {
         "webhook-id": message_id,

@@ -39,7 +39,7 @@ Outcome = RestreamRecord | str
 
 
 def apply(record: RestreamRecord | None, command: RestreamCommand, now_ms: int) -> Outcome:
-    """Give the record after a command, or why it changes nothing.
+    """Return the record after a command, or why it changes nothing.
 
     A start over a running restream first gives one that is stopped, on which the command is to be applied again.
     """
@@ -70,7 +70,7 @@ def entered(record: RestreamRecord, state: State, now_ms: int, reason: str = "")
 
 
 def event_of(record: RestreamRecord, news: StateNews) -> RestreamStateChanged:
-    """Give the event that tells a state of the record's run."""
+    """Return the event that tells a state of the record's run."""
     callback = record.spec.callback
     if callback and news.state == "stopped":
         callback = callback.model_copy(update={"cmd": "2"})
@@ -84,7 +84,7 @@ def event_of(record: RestreamRecord, news: StateNews) -> RestreamStateChanged:
 
 
 def refusal_of(record: RestreamRecord, command: RestreamCommand, why: str) -> RestreamWarned | None:
-    """Give the event that tells a client of a command that changed nothing; None when it need not be told."""
+    """Return the event that tells a client of a command that changed nothing; None when it need not be told."""
     if why == BEFORE or command.verb in {"begin", "finish"}:
         return None
     said = command.callback or (command.spec.callback if command.spec else None)
@@ -134,7 +134,7 @@ def over(
 
 
 def clock_commands(record: RestreamRecord) -> dict[str, RestreamCommand | None]:
-    """Give the restream's two schedules by name, with the command that each carries; None: not set."""
+    """Return the restream's two schedules by name, with the command that each carries; None: not set."""
     spec, scheduled = record.spec, record.state == "scheduled"
     begin = _clocked(record, "begin", spec.start_ms) if scheduled and spec.start_ms else None
     finish = _clocked(record, "finish", spec.end_ms) if record.state in ACTIVE and spec.end_ms else None
@@ -195,7 +195,7 @@ def _go_on(record: RestreamRecord, command: RestreamCommand, now_ms: int) -> Out
 
 
 def _merged(old: Callback | None, new: Callback | None) -> Callback | None:
-    """Give whom to tell after a resume, which cannot say whether files are told."""
+    """Return whom to tell after a resume, which cannot say whether files are told."""
     return new.model_copy(update={"files": old.files}) if old and new else new or old
 
 
@@ -247,7 +247,7 @@ def _retarget(record: RestreamRecord, targets: tuple[Target, ...]) -> Outcome:
 
 
 def _reset(spec: RestreamSpec, command: RestreamCommand) -> RestreamSpec:
-    """Give the list with the targets that get another URL."""
+    """Return the list with the targets that get another URL."""
     other = {old: new.model_copy(update={"instead_of": old}) for old, new in command.reset.items()}
     return spec.model_copy(update={"targets": _distinct(tuple(other.get(t.target, t) for t in spec.targets))})
 

@@ -127,7 +127,7 @@ class Holder:
                 await self._let_go(player)
 
     def _why(self) -> tuple[str, str]:
-        """Give the state that the run is left in, and why."""
+        """Return the state that the run is left in, and why."""
         if self._lost:
             return "lost", "another instance has taken it"
         if self._over:
@@ -308,13 +308,13 @@ class Holder:
         return earlier.model_copy(update=changes)
 
     def _shown(self, snap: Snapshot) -> tuple[TargetStatus, ...]:
-        """Give how targets are; after the run, how they ended."""
+        """Return how targets are; after the run, how they ended."""
         if self._over and self._leaving:
             return tuple(at_the_end(shown(status), self.telling.sent) for status in snap.targets)
         return tuple(map(shown, snap.targets))
 
     def _mark(self, snap: Snapshot) -> str:
-        """Give the keyed hash of the source at a place."""
+        """Return the keyed hash of the source at a place."""
         items, at = self._lists.get(snap.spec_number, ()), (snap.spec_number, snap.place.item)
         if self._marked[0] != at:
             known = snap.place.item < len(items)

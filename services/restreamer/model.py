@@ -81,7 +81,7 @@ class Packet:
     data: bytes
 
     def later(self, by: int) -> Packet:
-        """Give it with its times moved; made for every packet, so without dataclasses.replace."""
+        """Return it with its times moved; made for every packet, so without dataclasses.replace."""
         return Packet(self.kind, self.dts + by, self.pts + by, self.duration, self.key, self.data) if by else self
 
 
@@ -102,7 +102,7 @@ class Media(Protocol):
     another file followed, from packets() at this time; video and audio are the new ones by then. None: the end."""
 
     def packets(self, start: int) -> Iterator[Packet]:
-        """Give packets from the last keyframe at or before `start`, both kinds, by decode time. SourceError."""
+        """Return packets from the last keyframe at or before `start`, both kinds, by decode time. SourceError."""
         ...
 
     def close(self) -> None:

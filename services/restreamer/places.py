@@ -12,7 +12,7 @@ PURPOSE = "restream-source"
 
 
 def mark(vault: Vault, source: Source) -> str:
-    """Give a keyed hash by which a source is known again, though its URL is sealed anew each time; "": unreadable."""
+    """Return a keyed hash by which a source is known again, though its URL is sealed anew each time; "": unreadable."""
     try:
         return vault.sign(f"{source.kind} {open_url(vault, source.place)}", PURPOSE)
     except SecretUnreadable:
@@ -20,7 +20,7 @@ def mark(vault: Vault, source: Source) -> str:
 
 
 def beginning(record: RestreamRecord, last: PlaceRecord | None, marks: Callable[[], Sequence[str]]) -> Place:
-    """Give the place that a holder begins at; `marks` gives those of the record's items."""
+    """Return the place that a holder begins at; `marks` gives those of the record's items."""
     first = Place(item=record.spec.first if record.spec.first < len(record.spec.items) else 0)
     if last is None or last.run < record.chain:
         return first

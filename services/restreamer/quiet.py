@@ -18,7 +18,7 @@ _ON_THE_WAY: Final[frozenset[TargetState]] = frozenset({"connecting", "ready"})
 
 
 def quiet_ns(times: int) -> int:
-    """Give how long nothing is told after the `times`-th repetition: 30 s, doubling to an hour; 0 after none."""
+    """Return how long nothing is told after the `times`-th repetition: 30 s, doubling to an hour; 0 after none."""
     if not times:
         return 0
     return _ns(min(FIRST_QUIET * (1 << min(times - 1, 16)), LONGEST_QUIET))

@@ -163,7 +163,7 @@ class Telling:
 
 
 def job_of(record: RestreamRecord, item: int | None) -> str | None:
-    """Give the live job that a file is a recording of, or that plays in place of the list (None)."""
+    """Return the live job that a file is a recording of, or that plays in place of the list (None)."""
     if item is None:
         return record.spec.live.event if record.spec.live else None
     source = record.spec.items[item].source if item < len(record.spec.items) else None
@@ -171,12 +171,12 @@ def job_of(record: RestreamRecord, item: int | None) -> str | None:
 
 
 def shown(status: TargetStatus) -> TargetStatus:
-    """Give a target's state for all to see: it is live once media has left for it."""
+    """Return a target's state for all to see: it is live once media has left for it."""
     return status.model_copy(update={"state": "ready"}) if status.state == "live" and status.unsent else status
 
 
 def at_the_end(status: TargetStatus, reached: Collection[str]) -> TargetStatus:
-    """Give a target's state after its run: failed, when nothing was sent to it, or removed."""
+    """Return a target's state after its run: failed, when nothing was sent to it, or removed."""
     if status.state in {"failed", "removed"}:
         return status
     if status.target in reached or status.state == "live":

@@ -38,7 +38,7 @@ class Step(NamedTuple):
 
     @property
     def place(self) -> Place:
-        """Give the place."""
+        """Return the place."""
         return Place(item=self.item, range=self.range, loop=self.loop, at=self.at)
 
     def continues(self, place: PlaceRecord) -> bool:
@@ -90,7 +90,7 @@ class Trails:
     _open: dict[str, Trail] = field(default_factory=dict)
 
     def begin(self, key: str, run: int) -> Trail:
-        """Give the trail of a run that begins or goes on."""
+        """Return the trail of a run that begins or goes on."""
         self.end(key, keep=True)
         trail = self._open[key] = Trail(self.folder / key, run, self.clock)
         return trail

@@ -26,7 +26,7 @@ log = get_logger()
 
 
 def command_of(due: Due) -> Message:
-    """Give the command whose time has come; Permanent when it is none, not ours to publish, or another account's."""
+    """Return the command whose time has come; Permanent when it is none, not ours to publish, or another account's."""
     channel = BY_NAME.get(due.target)
     if channel is None or channel.kind != "command" or "scheduler" not in channel.publishers:
         raise Permanent(f"{due.target} is no command that the scheduler publishes")

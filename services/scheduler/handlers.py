@@ -37,5 +37,5 @@ class Handlers:
 
 
 def taken_ms(message: NatsMessage) -> int:
-    """Give the broker's time (ms) at which it took a message."""
+    """Return the broker's time (ms) at which it took a message."""
     return int(message.raw_message.metadata.timestamp.timestamp() * 1000)

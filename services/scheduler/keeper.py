@@ -20,7 +20,7 @@ Change = Callable[[EventTimers], EventTimers | None]
 
 
 def timers_key(account: str, event: str) -> str:
-    """Give the key of an event's timers in the bucket `schedules`, and of its job in `events`."""
+    """Return the key of an event's timers in the bucket `schedules`, and of its job in `events`."""
     return f"{account}.{event}"
 
 

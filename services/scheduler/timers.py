@@ -13,7 +13,7 @@ KEPT_SESSIONS: Final = 32
 
 
 def by_the_broker(at_ms: int, taken_ms: int) -> int:
-    """Give an event's time, or when the broker took it where the two are more than a second apart.
+    """Return an event's time, or when the broker took it where the two are more than a second apart.
 
     Then the publisher's clock is off, or the broker was away: what waits from there on is not over at once.
     """
@@ -49,7 +49,7 @@ def ended(timers: EventTimers, session: str, at_ms: int, resumed: int = 0) -> Ev
 
 
 def wanted(timers: EventTimers, job: JobRecord) -> tuple[Timer, ...]:
-    """Give the timers that must be set: after the last session `reconnect_time`, after the first `event_length`.
+    """Return the timers that must be set: after the last session `reconnect_time`, after the first `event_length`.
 
     An event that has ended has none; while a session is live there is nothing to wait for.
     """

@@ -54,12 +54,12 @@ async def read_batch(js: JetStreamContext, stream: str, request: dict[str, Any])
 
 
 def header(message: Msg, name: str) -> str:
-    """Give a header of a message; empty when it has none of that name."""
+    """Return a header of a message; empty when it has none of that name."""
     return str((message.headers or {}).get(name, ""))
 
 
 def place_of(message: Msg) -> int:
-    """Give the place in its stream of a message that was read by a direct get."""
+    """Return the place in its stream of a message that was read by a direct get."""
     return int(header(message, "Nats-Sequence"))
 
 

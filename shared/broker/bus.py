@@ -56,7 +56,7 @@ def _security(nodes: Nodes) -> NatsSecurity | None:
 
 
 def jetstream(broker: NatsBroker) -> JetStreamContext:
-    """Give a connected broker's JetStream context, with a patient time-out."""
+    """Return a connected broker's JetStream context, with a patient time-out."""
     return broker.config.connection_state.connection.jetstream(timeout=ACK_TIMEOUT)  # type: ignore[no-any-return, unused-ignore]
 
 

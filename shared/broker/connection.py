@@ -64,7 +64,7 @@ class SteadyClient(Client):
         await super().publish(subject, payload, reply, headers)
 
     def jetstream(self, **opts: Any) -> JetStreamContext:
-        """Give a context whose pull subscriptions wait after a failure."""
+        """Return a context whose pull subscriptions wait after a failure."""
         return _PatientJetStream(self, **opts)
 
 

@@ -79,7 +79,7 @@ class Follower:
         return None
 
     async def next(self) -> Msg | None:
-        """Give the next message; None when there was none for a second. LostTrack."""
+        """Return the next message; None when there was none for a second. LostTrack."""
         try:
             if self._waiting.empty():  # waiting makes a task
                 message = await asyncio.wait_for(self._waiting.get(), HEARTBEAT_S)

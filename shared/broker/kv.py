@@ -215,7 +215,7 @@ class Bucket(Generic[R]):
         return sorted(name.removeprefix(subject) for name in info.state.subjects or {})
 
     async def _read_after(self, pattern: str, after: int) -> AsyncIterator[list[Msg]]:
-        """Give each key's last message after a revision, by a consumer of the call's own, which is removed at once."""
+        """Yield each key's last message after a revision, by a consumer of the call's own, which is removed at once."""
         js, stream = self._jetstream(), f"KV_{self._name}"
         config = ConsumerConfig(
             filter_subject=f"$KV.{self._name}.{pattern}",
@@ -256,7 +256,7 @@ class Bucket(Generic[R]):
 
 @contextlib.asynccontextmanager
 async def _pulling(js: JetStreamContext, consumer: str) -> AsyncIterator[Callable[[int], Awaitable[list[Msg]]]]:
-    """Give a way to take so many of a consumer's messages, or fewer: a call-back costs a third of nats-py's `fetch`."""
+    """Yield a way to take so many messages of a consumer, or fewer: it costs a third of `fetch`."""
     client = js._nc  # noqa: SLF001  a context gives its connection nowhere else
     inbox = client.new_inbox()
     taken: list[Msg] = []

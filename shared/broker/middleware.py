@@ -49,7 +49,7 @@ UNPARSEABLE: Final = (ValidationError, json.JSONDecodeError, UnicodeDecodeError)
 
 
 def backoff(delivered: int, *, first: timedelta = FIRST_DELAY, longest: timedelta = LONGEST_DELAY) -> timedelta:
-    """Give the pause after the n-th delivery (from 1): doubles from `first` to `longest`, with a tenth of jitter."""
+    """Return the pause after the n-th delivery (from 1): doubles from `first` to `longest`, with a tenth of jitter."""
     pause = min(first * 2 ** min(delivered - 1, 30), longest)
     return timedelta(seconds=pause.total_seconds() * (1 + random.random() / 10))
 
@@ -83,7 +83,7 @@ class Guard:
         self._listeners[durable] = listener
 
     def pause(self, raw: Msg, spec: ConsumerSpec, delay: timedelta) -> NackMessage:
-        """Give what, raised, has a message come again after a pause."""
+        """Return what, raised, has a message come again after a pause."""
         seconds = delay.total_seconds()
         if listener := self._listeners.get(spec.durable):
             listener(raw.subject, seconds)
@@ -115,7 +115,7 @@ class Guard:
         return Noted(noted.get("failures", [])[-HISTORY:], noted.get("waits", 0))
 
     async def history(self, spec: ConsumerSpec, place: int) -> list[dict[str, Any]]:
-        """Give the failed tries of a message, none when they cannot be read."""
+        """Return the failed tries of a message, none when they cannot be read."""
         try:
             return (await self.noted(spec, place)).failures
         except FAULTS:

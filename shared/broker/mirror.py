@@ -54,7 +54,7 @@ class Mirror(Generic[R]):
         return self._values.get(key)
 
     def values(self) -> dict[str, R]:
-        """Give a copy of all."""
+        """Return a copy of all."""
         return dict(self._values)
 
     async def wait_current(self) -> None:

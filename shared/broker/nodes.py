@@ -43,7 +43,7 @@ class Nodes:
         return ", ".join(self.urls)
 
     def options(self) -> dict[str, Any]:
-        """Give what `nats.connect` is to be told of the nodes."""
+        """Return what `nats.connect` is to be told of the nodes."""
         login = {"user": self.user, "password": self.password} if self.password else {"token": self.user or None}
         return {
             "servers": list(self.urls),

@@ -33,7 +33,7 @@ def password_variable(user: str) -> str:
 
 
 def publishes(service: str) -> list[str]:
-    """Give the subjects that a service may publish to."""
+    """Return the subjects that a service may publish to."""
     probe = failure_subject(probe_name(service), 0)
     parts = (_of_channels(service), _of_consumers(service), _of_streams(service), _of_buckets(service))
     asked = (f"{inbox_prefix(service)}.>",) if service == HOLDER else ()
@@ -52,7 +52,7 @@ def _of_channels(service: str) -> Iterable[str]:
 
 
 def hears(service: str) -> list[str]:
-    """Give the subjects, besides its inbox, that a service may subscribe to: the commands that it takes."""
+    """Return the subjects, besides its inbox, that a service may subscribe to: the commands that it takes."""
     return sorted(f"{spec.channel}.*.*" for spec in consumers_of(service) if spec.turns)
 
 
@@ -100,7 +100,7 @@ def users_conf() -> str:
 
 
 def _moves() -> list[str]:
-    """Give what an upgrade publishes: the commands of the old queue, into the new ones."""
+    """Return what an upgrade publishes: the commands of the old queue, into the new ones."""
     return sorted(channel.pattern for channel in CHANNELS if channel.kind == "command")
 
 

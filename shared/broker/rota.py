@@ -129,7 +129,7 @@ class Rota:
                 heapq.heapify(self._ripe)
 
     def _most(self) -> int:
-        """Give how many entries a heap may have until those that are out of date are thrown away."""
+        """Return how many entries a heap may have until those that are out of date are thrown away."""
         return 2 * len(self._lines) + SPARE
 
     def _rank_of(self, account: str, line: _Line) -> Rank:
@@ -139,7 +139,7 @@ class Rota:
         return not line.asking and not (self._ordered and line.running)
 
     def soonest(self) -> float:
-        """Give when the next account is to be asked; infinity when none is."""
+        """Return when the next account is to be asked; infinity when none is."""
         ripe = (line for rank in self._ripe if (line := self._lines.get(rank[2])) and line.ripe == rank)
         first = min((line.due[0] for line in ripe if line.due and self._may_ask(line)), default=math.inf)
         while self._later:
@@ -184,5 +184,5 @@ class Rota:
 
 
 def _floor(at: float) -> int:
-    """Give the last tick that a time has reached; a tick's own time has, however it was rounded."""
+    """Return the last tick that a time has reached; a tick's own time has, however it was rounded."""
     return math.floor(at * TICKS + 1e-6)

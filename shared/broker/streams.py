@@ -202,5 +202,5 @@ def consumer(durable: str) -> ConsumerSpec:
 
 
 def consumers_of(service: str) -> tuple[ConsumerSpec, ...]:
-    """Give the consumers that a service runs."""
+    """Return the consumers that a service runs."""
     return tuple(spec for spec in CONSUMERS if spec.service == service)

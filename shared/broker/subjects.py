@@ -77,40 +77,40 @@ def channel_of(message: Message | type[Message]) -> Channel:
 
 
 def subject_of(message: Message) -> str:
-    """Give the subject that a message is published to."""
+    """Return the subject that a message is published to."""
     return f"{message.channel}.{message.account}.{message.subject_id}"
 
 
 def schedule_subject(account: str, name: str) -> str:
-    """Give the subject under which a schedule is set, moved (publish again) and cancelled (purge)."""
+    """Return the subject under which a schedule is set, moved (publish again) and cancelled (purge)."""
     return f"schedules.{account}.{name}"
 
 
 def segments_subject(account: str, event: str) -> str:
-    """Give the subject of one event's segments."""
+    """Return the subject of one event's segments."""
     return f"{media.SegmentWritten.channel}.{account}.{event}"
 
 
 def dead_letter_subject(durable: str, sequence: int | Literal["*"]) -> str:
-    """Give the subject of a dead letter: the consumer that gave up, and the message's place in its stream."""
+    """Return the subject of a dead letter: the consumer that gave up, and the message's place in its stream."""
     return f"deadletters.{durable}.{sequence}"
 
 
 def failure_subject(durable: str, sequence: int | Literal["*"]) -> str:
-    """Give the subject under which the failed tries of one message are remembered."""
+    """Return the subject under which the failed tries of one message are remembered."""
     return f"failures.{durable}.{sequence}"
 
 
 def inbox_prefix(user: str) -> str:
-    """Give the beginning of the subjects to which a user of the broker gets its answers."""
+    """Return the beginning of the subjects to which a user of the broker gets its answers."""
     return f"_INBOX_{user}"
 
 
 def holder_subject(token: str) -> str:
-    """Give the subject at which an ingester is asked whether it holds a lease: of their inboxes, nobody else's."""
+    """Return the subject at which an ingester is asked whether it holds a lease: of their inboxes, nobody else's."""
     return f"{inbox_prefix('ingester')}.holder.{token}"
 
 
 def pull_inbox(user: str) -> bytes:
-    """Give the same for a pull consumer's messages, as nats-py's subscriptions take it."""
+    """Return the same for a pull consumer's messages, as nats-py's subscriptions take it."""
     return f"{inbox_prefix(user)}.".encode()

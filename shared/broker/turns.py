@@ -61,7 +61,7 @@ def turn_consumer(durable: str, account: str) -> str:
 
 
 def queue_of(consumer: str) -> str:
-    """Give the durable name in the tables of any consumer."""
+    """Return the durable name in the tables of any consumer."""
     return consumer.partition(SIGN)[0]
 
 
@@ -94,7 +94,7 @@ class _Desk:
         self._subscription: Subscription | None = None
 
     async def ask(self, js: JetStreamContext, consumer: str, body: bytes) -> Msg:
-        """Give a message, or a status in its place. TimeoutError when nothing answers."""
+        """Return a message, or a status in its place. TimeoutError when nothing answers."""
         client = js._nc  # noqa: SLF001  a context gives its connection nowhere else
         if self._subscription is None:
             self._inbox = client.new_inbox()

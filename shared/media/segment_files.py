@@ -58,7 +58,7 @@ def read_tracks(init: Path) -> Tracks:
 
 
 def digest(path: Path, size: int) -> str:
-    """Give the SHA-256 of a file's first `size` bytes."""
+    """Return the SHA-256 of a file's first `size` bytes."""
     found = hashlib.sha256()
     with path.open("rb") as file:
         while size > 0 and (block := file.read(min(HASH_STEP, size))):
@@ -68,7 +68,7 @@ def digest(path: Path, size: int) -> str:
 
 
 def met(start: int, duration: int, timescale: int, following: int, following_scale: int) -> int:
-    """Give a segment's duration so that it ends where the next one begins, if that is near."""
+    """Return a segment's duration so that it ends where the next one begins, if that is near."""
     at = -(-following * timescale // following_scale)
     near = abs(at - start - duration) * NEAR_PER_S < timescale
     return at - start if near and at > start else duration

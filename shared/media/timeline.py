@@ -74,7 +74,7 @@ class Placed:
 
 
 def identity(segment: SegmentWritten) -> Identity:
-    """Give what tells a segment from all others of its event."""
+    """Return what tells a segment from all others of its event."""
     return Identity(segment.session, segment.track, segment.sequence)
 
 
@@ -109,7 +109,7 @@ class Timeline:
         self._take(placed)
 
     def part(self, span: Span) -> Timeline:
-        """Give the timeline of the segments that have a part in `span` alone."""
+        """Return the timeline of the segments that have a part in `span` alone."""
         made = Timeline(())
         made._take(self.overlapping(span))
         return made
@@ -149,7 +149,7 @@ class Timeline:
         return min(stream, self._starts[at + 1]) if at + 1 < len(self._starts) else stream
 
     def resolve(self, selection: Selection) -> Span:
-        """Give a selection by either clock as stream time; MediaError when there is no segment to tell it by.
+        """Return a selection by either clock as stream time; MediaError when there is no segment to tell it by.
 
         A duration with one point of the wall clock is so much stream time, though that clock may step in between.
         """
@@ -162,11 +162,11 @@ class Timeline:
         return Span(start, start + length if selection.held == "start" else end)
 
     def overlapping(self, span: Span) -> tuple[Placed, ...]:
-        """Give the segments that have a part in `span`."""
+        """Return the segments that have a part in `span`."""
         return tuple(p for p in self.placed if p.start < span.end and p.end > span.start)
 
     def covered(self) -> tuple[Span, ...]:
-        """Give what was recorded as spans with a hole between each two."""
+        """Return what was recorded as spans with a hole between each two."""
         spans: list[Span] = []
         for p in self.placed:
             if spans and p.start - spans[-1].end <= TOLERANCE:
@@ -176,7 +176,7 @@ class Timeline:
         return tuple(spans)
 
     def gaps(self, span: Span) -> tuple[Gap, ...]:
-        """Give the parts of `span` that were not recorded, those at its ends too; none shorter than TOLERANCE."""
+        """Return the parts of `span` that were not recorded, those at its ends too; none shorter than TOLERANCE."""
         gaps: list[Gap] = []
         at = span.start
         for part in self.covered():
@@ -186,7 +186,7 @@ class Timeline:
         return tuple(gaps)
 
     def runs(self) -> tuple[tuple[Placed, ...], ...]:
-        """Give the segments in groups that play without a seam."""
+        """Return the segments in groups that play without a seam."""
         runs: list[list[Placed]] = []
         for p in self.placed:
             if runs and joins(runs[-1][-1].segment, p.segment):

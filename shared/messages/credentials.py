@@ -28,10 +28,10 @@ class CredentialRecord(Record):
 
 
 def credential_id(name: str) -> str:
-    """Give the id of the credentials that an account keeps under a name."""
+    """Return the id of the credentials that an account keeps under a name."""
     return hashlib.sha256(name.encode()).hexdigest()[:32]
 
 
 def credential_key(account: str, name: str) -> str:
-    """Give the bucket's key of an account's credentials."""
+    """Return the bucket's key of an account's credentials."""
     return f"{account}.{credential_id(name)}"

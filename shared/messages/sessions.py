@@ -69,12 +69,12 @@ class PublisherStatus(Record):
 
 
 def status_key(account: str, event: str, number: int) -> str:
-    """Give the key of one of a job's last publishers: four tokens, so that no pattern for sessions finds it."""
+    """Return the key of one of a job's last publishers: four tokens, so that no pattern for sessions finds it."""
     return f"{status_prefix(account, event)}.{number}"
 
 
 def status_prefix(account: str, event: str) -> str:
-    """Give what the keys of an event's publishers begin with."""
+    """Return what the keys of an event's publishers begin with."""
     return f"_status.{account}.{event}"
 
 
@@ -85,5 +85,5 @@ class EventClock(Record):
 
 
 def clock_key(account: str, event: str) -> str:
-    """Give the key of an event's clock: four tokens, so that no pattern for sessions finds it."""
+    """Return the key of an event's clock: four tokens, so that no pattern for sessions finds it."""
     return f"_clock.{account}.{event}.zero"

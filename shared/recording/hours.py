@@ -27,17 +27,17 @@ class IndexDamaged(Permanent):
 
 
 def hour_of(wall_ms: int) -> int:
-    """Give the hour since the epoch in which a wall-clock time (ms) lies."""
+    """Return the hour since the epoch in which a wall-clock time (ms) lies."""
     return wall_ms // HOUR_MS
 
 
 def index_folder(event: str) -> str:
-    """Give the key prefix of an event's index objects."""
+    """Return the key prefix of an event's index objects."""
     return f"live/{event}/index"
 
 
 def hour_key(event: str, hour: int, log_sequence: int, part: str = "") -> str:
-    """Give the key of an hour's index object that is complete up to a place in SEGMENTS, or of a part of it."""
+    """Return the key of an hour's index object that is complete up to a place in SEGMENTS, or of a part of it."""
     return f"{index_folder(event)}/{hour:08}-{log_sequence:012}{f'-{part}' if part else ''}.json"
 
 
@@ -101,7 +101,7 @@ def restore_hour(store: MediaStore, hour: IndexHour, old: HourSummary) -> HourSu
 
 
 def carry_over(new: HourSummary, old: HourSummary, *, gained: int = 0, unread: bool = False) -> HourSummary:
-    """Give an hour's new summary what is still looked for of the hour; `gained` segments were not in the old one.
+    """Return an hour's new summary what is still looked for of the hour; `gained` segments were not in the old one.
 
     `unread`: the old object could not be read, so the hour lacks whatever the new one has not.
     """
@@ -120,7 +120,7 @@ def carry_over(new: HourSummary, old: HourSummary, *, gained: int = 0, unread: b
 
 
 def _spanning(new: HourSummary, old: HourSummary) -> dict[str, int]:
-    """Give the bounds of both: what is missing lies within those of before."""
+    """Return the bounds of both: what is missing lies within those of before."""
     return {
         "stream_start_ms": min(old.stream_start_ms, new.stream_start_ms),
         "stream_end_ms": max(old.stream_end_ms, new.stream_end_ms),
@@ -131,7 +131,7 @@ def _spanning(new: HourSummary, old: HourSummary) -> dict[str, int]:
 
 
 def with_missing(part: HourSummary, hour: HourSummary, missing: Collection[Identity]) -> HourSummary:
-    """Give the summary of a part of an hour what that part is missing of those that the hour lacks."""
+    """Return the summary of a part of an hour what that part is missing of those that the hour lacks."""
     runs = None if part.runs is None else runs_of_names({*names_in(part.runs), *missing})
     if hour.lost is None or not missing or runs is None:
         return part.model_copy(update={"lost": None})
@@ -140,13 +140,13 @@ def with_missing(part: HourSummary, hour: HourSummary, missing: Collection[Ident
 
 
 def lost_hour(hour: HourSummary) -> HourSummary | None:
-    """Give the summary to load what an hour had before it lost something; None for one that is whole."""
+    """Return the summary to load what an hour had before it lost something; None for one that is whole."""
     lost = hour.lost
     return None if lost is None else hour.model_copy(update={"key": lost.key, "sha256": lost.sha256, "lost": None})
 
 
 def keys_of(hour: HourSummary) -> tuple[str, ...]:
-    """Give the keys of the objects that an hour needs: its own, and that which it had and may come back."""
+    """Return the keys of the objects that an hour needs: its own, and that which it had and may come back."""
     return (hour.key,) if hour.lost is None else (hour.key, hour.lost.key)
 
 
@@ -162,10 +162,10 @@ def load_hour(store: MediaStore, summary: HourSummary) -> IndexHour:
 
 
 def start_ms(segment: SegmentWritten) -> int:
-    """Give the stream time of its start, in ms, rounded down."""
+    """Return the stream time of its start, in ms, rounded down."""
     return segment.origin_ms + segment.start * 1000 // segment.timescale
 
 
 def length_ms(segment: SegmentWritten) -> int:
-    """Give its duration in ms, rounded up."""
+    """Return its duration in ms, rounded up."""
     return -(-segment.duration * 1000 // segment.timescale)

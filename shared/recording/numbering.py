@@ -33,7 +33,7 @@ class Numbering:
         return tuple(self._last[track] for track in sorted(self._last))
 
     def add(self, logged: Logged) -> IndexedSegment | None:
-        """Give the log's next segment its number; None when the segment is there already.
+        """Return the log's next segment its number; None when the segment is there already.
 
         One that was salvaged short is replaced by the whole, should its writer have lived: the same number again.
         """
@@ -97,7 +97,7 @@ def contains(run: SegmentRun, name: Identity) -> bool:
 
 
 def names_in(runs: Iterable[SegmentRun]) -> Iterator[Identity]:
-    """Give the names of the segments of runs, in their order."""
+    """Yield the names of the segments of runs, in their order."""
     for run in runs:
         for sequence in range(run.first, run.last + 1):
             yield Identity(run.session, run.track, sequence)

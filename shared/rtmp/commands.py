@@ -22,12 +22,12 @@ class Command(NamedTuple):
     stream_id: int
 
     def text(self, index: int) -> str:
-        """Give a value that has to be text; empty when it is missing or something else."""
+        """Return a value that has to be text; empty when it is missing or something else."""
         value = self.values[index] if index < len(self.values) else None
         return value if isinstance(value, str) else ""
 
     def mapping(self, index: int) -> Mapping[str, Value]:
-        """Give a value that has to be an object; empty when it is missing or something else."""
+        """Return a value that has to be an object; empty when it is missing or something else."""
         value = self.values[index] if index < len(self.values) else None
         return value if isinstance(value, Mapping) else {}
 

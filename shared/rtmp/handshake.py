@@ -26,12 +26,12 @@ _SCHEMES = (8, 772)
 
 
 def hello(*, time_ms: int) -> bytes:
-    """Give C0 and C1 of a plain handshake (1537 bytes); C2 is then the S1 that came."""
+    """Return C0 and C1 of a plain handshake (1537 bytes); C2 is then the S1 that came."""
     return bytes((VERSION,)) + (time_ms & 0xFFFFFFFF).to_bytes(4, "big") + bytes(4) + os.urandom(SIZE - 8)
 
 
 def answer(client: bytes, *, time_ms: int) -> bytes:
-    """Give S0, S1 and S2 for C0 and C1 (1537 bytes); raises ProtocolError when C0 is not RTMP version 3."""
+    """Return S0, S1 and S2 for C0 and C1 (1537 bytes); raises ProtocolError when C0 is not RTMP version 3."""
     if client[0] != VERSION:
         raise ProtocolError("not an RTMP handshake")
     c1 = client[1 : 1 + SIZE]

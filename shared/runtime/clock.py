@@ -79,7 +79,7 @@ class BrokerClock:
 
 
 def _beyond(low: int, high: int) -> int:
-    """Give the number between two that is nearest to 0 when it is more than a second; 0 otherwise."""
+    """Return the number between two that is nearest to 0 when it is more than a second; 0 otherwise."""
     nearest = low if low > 0 else min(0, high)
     return nearest if abs(nearest) > TOLERATED_MS else 0
 

@@ -14,7 +14,7 @@ _LONGEST_REQUEST: Final = 8192
 
 
 def standing(said: Mapping[str, str], *, failed: bool) -> str:
-    """Give the status of the health format: what is said of parts that work is a warning."""
+    """Return the status of the health format: what is said of parts that work is a warning."""
     return "fail" if failed else "warn" if said else "pass"
 
 

@@ -9,7 +9,7 @@ from shared.runtime.settings import Settings
 
 
 def main() -> int:
-    """Give 0 when /readyz on REELAY_HEALTH_PORT answers 200."""
+    """Return 0 when /readyz on REELAY_HEALTH_PORT answers 200."""
     connection = http.client.HTTPConnection("127.0.0.1", Settings().health_port, timeout=2)
     try:
         connection.request("GET", "/readyz")

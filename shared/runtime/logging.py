@@ -11,12 +11,12 @@ import structlog
 
 
 def get_logger() -> structlog.stdlib.BoundLogger:
-    """Give a logger whose calls take an event name and fields: `log.info("clip.cut.done", clip=id)`."""
+    """Return a logger whose calls take an event name and fields: `log.info("clip.cut.done", clip=id)`."""
     return cast("structlog.stdlib.BoundLogger", structlog.get_logger())
 
 
 def bound(**fields: str) -> AbstractContextManager[None]:
-    """Give every line of this thread or task the fields, while the block runs; tasks that it starts keep them."""
+    """Return every line of this thread or task the fields, while the block runs; tasks that it starts keep them."""
     return structlog.contextvars.bound_contextvars(**fields)
 
 

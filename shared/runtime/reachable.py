@@ -15,7 +15,7 @@ def is_any(host: str) -> bool:
 
 
 def reachable_host(host: str) -> str:
-    """Give a host to connect to for one to bind: this machine's primary address, or its name without a route."""
+    """Return a host to connect to for one to bind: this machine's primary address, or its name without a route."""
     return _primary_address(6 if ":" in host else 4) or socket.gethostname() if is_any(host) else host
 
 

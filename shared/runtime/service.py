@@ -86,7 +86,7 @@ class Service:
         return notes_on(self.clock) | self.nodes.notes() | self.store_watch.notes()
 
     def js(self) -> JetStreamContext:
-        """Give the connected broker's JetStream context, with a patient time-out."""
+        """Return the connected broker's JetStream context, with a patient time-out."""
         context = NotingJetStream(self.broker.config.connection_state.connection, timeout=ACK_TIMEOUT)
         context.writes = self.writes
         return context

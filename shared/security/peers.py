@@ -21,7 +21,7 @@ MOST_KEYS: Final = 4096
 
 
 def network_of(address: str) -> str:
-    """Give the network that an address is counted under: IPv4 as it is, the /64 of IPv6; other text as it is."""
+    """Return the network that an address is counted under: IPv4 as it is, the /64 of IPv6; other text as it is."""
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -67,7 +67,7 @@ class Waiting(Generic[G]):
             self._take(peer)
 
     def make_room(self) -> G | None:
-        """Give and forget the oldest peer of the busiest network; None when nobody waits."""
+        """Return and forget the oldest peer of the busiest network; None when nobody waits."""
         if not self._all:
             return None
         busiest = max(self._networks.values(), key=len)
@@ -79,7 +79,7 @@ class Waiting(Generic[G]):
         return max(map(len, self._networks.values()), default=0)
 
     def everyone(self) -> list[G]:
-        """Give all, the oldest first."""
+        """Return all, the oldest first."""
         return list(self._all)
 
     def _take(self, peer: G) -> G:

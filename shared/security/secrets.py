@@ -50,7 +50,7 @@ def read_private(path: Path) -> str:
 
 
 def installation_key(settings: Settings) -> bytes:
-    """Give SECRET_KEY, or the key kept in DATA_DIR, which is made on first use. OSError."""
+    """Return SECRET_KEY, or the key kept in DATA_DIR, which is made on first use. OSError."""
     if given := settings.secret_key.get_secret_value():
         return given.encode()
     path = settings.data_dir / KEY_FILE
@@ -97,7 +97,7 @@ class Vault:
         return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
     def fingerprint(self, text: str, purpose: str) -> str:
-        """Give 16 hex digits by which a secret is known again; without the key, nobody can try secrets for them."""
+        """Return 16 hex digits by which a secret is known again; without the key, nobody can try secrets for them."""
         return hmac.digest(self._derive(purpose), text.encode(), "sha256").hex()[:16]
 
     def verify(self, text: str, signature: str, purpose: str) -> bool:

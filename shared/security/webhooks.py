@@ -29,7 +29,7 @@ def new_secret() -> str:
 
 
 def account_secret(vault: Vault, account: str) -> str:
-    """Give the secret that signs an account's one-off notifications; derived, so that it need not be stored."""
+    """Return the secret that signs an account's one-off notifications; derived, so that it need not be stored."""
     key = base64.urlsafe_b64decode(vault.sign(account, "notification-secret") + "=")
     return PREFIX + base64.b64encode(key).decode()
 
@@ -40,12 +40,12 @@ def seal_url(vault: Vault, url: str) -> str:
 
 
 def open_url(vault: Vault, sealed: str) -> str:
-    """Give a receiver's URL; SecretUnreadable when it was sealed under another SECRET_KEY."""
+    """Return a receiver's URL; SecretUnreadable when it was sealed under another SECRET_KEY."""
     return vault.decrypt(sealed.removeprefix(SEALED), URL_PURPOSE) if sealed.startswith(SEALED) else sealed
 
 
 def secret_key(secret: str) -> bytes:
-    """Give the HMAC key of a secret, with or without the prefix; Rejected when it is not one."""
+    """Return the HMAC key of a secret, with or without the prefix; Rejected when it is not one."""
     try:
         key = base64.b64decode(secret.removeprefix(PREFIX), validate=True)
     except (binascii.Error, ValueError) as error:

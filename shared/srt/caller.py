@@ -41,7 +41,7 @@ def ms(duration: timedelta) -> int:
 
 
 def check_passphrase(passphrase: str) -> bytes:
-    """Give the passphrase as libsrt takes it; ValueError unless it has 10 to 79 bytes (SRTO_PASSPHRASE)."""
+    """Return the passphrase as libsrt takes it; ValueError unless it has 10 to 79 bytes (SRTO_PASSPHRASE)."""
     raw = passphrase.encode()
     if not PASSPHRASE_MIN <= len(raw) <= PASSPHRASE_MAX:
         raise ValueError(f"an SRT passphrase has {PASSPHRASE_MIN} to {PASSPHRASE_MAX} characters, not {len(raw)}")

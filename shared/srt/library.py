@@ -87,7 +87,7 @@ class SrtLibrary:
         return SrtError(f"{doing}: {text}{why}", code)
 
     def last_code(self) -> int:
-        """Give the SRT_ERRNO of this thread's last failed call."""
+        """Return the SRT_ERRNO of this thread's last failed call."""
         return int(self.c.srt_getlasterror(None))
 
 
@@ -96,7 +96,7 @@ _loaded: SrtLibrary | None = None
 
 
 def load() -> SrtLibrary:
-    """Give the process's libsrt, loading and starting it at the first call; SrtUnavailable when there is none."""
+    """Return the process's libsrt, loading and starting it at the first call; SrtUnavailable when there is none."""
     global _loaded  # noqa: PLW0603  libsrt is one per process, whoever asks
     with _lock:
         if _loaded is None:

@@ -88,7 +88,7 @@ class SrtSocket:
             raise self._library.last_error("srt listen")
 
     def accept(self) -> SrtSocket | None:
-        """Give the next connected caller; None when there is none (or this socket is closed)."""
+        """Return the next connected caller; None when there is none (or this socket is closed)."""
         number = int(self._c.srt_accept(self.number, None, None))
         return None if number == INVALID_SOCKET else SrtSocket(self._library, number)
 
@@ -148,7 +148,7 @@ class SrtSocket:
             raise self._library.last_error("srt statistics")
 
     def local_address(self) -> Address:
-        """Give the address this socket is bound to."""
+        """Return the address this socket is bound to."""
         raw = ctypes.create_string_buffer(addresses.SOCKADDR_MAX)
         size = c_int(addresses.SOCKADDR_MAX)
         if self._c.srt_getsockname(self.number, raw, ctypes.byref(size)) == ERROR:
@@ -156,7 +156,7 @@ class SrtSocket:
         return addresses.unpack(raw.raw)
 
     def reject_reason(self) -> int:
-        """Give the reason of a refused connection, 0 when unknown."""
+        """Return the reason of a refused connection, 0 when unknown."""
         return int(self._c.srt_getrejectreason(self.number))
 
     def set_reject_reason(self, reason: int) -> None:

@@ -68,7 +68,7 @@ class SrtStats:
 
 
 def from_perfmon(raw: PerfMon) -> SrtStats:
-    """Give the fields that Reelay reports; intervals must never have been cleared."""
+    """Return the fields that Reelay reports; intervals must never have been cleared."""
     return SrtStats(
         packets_received=raw.pktRecvTotal,
         bytes_received=raw.byteRecvTotal,

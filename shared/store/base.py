@@ -43,7 +43,7 @@ class MediaStore(ABC):
 
     @abstractmethod
     def begin(self, key: str) -> Path:
-        """Give the local path to write an object to, piece by piece; its folder exists."""
+        """Return the local path to write an object to, piece by piece; its folder exists."""
 
     @abstractmethod
     def commit(self, key: str) -> None:
@@ -67,7 +67,7 @@ class MediaStore(ABC):
 
     @abstractmethod
     def local(self, key: str) -> AbstractContextManager[Path]:
-        """Give a local file with the object's bytes, to read from within the block."""
+        """Return a local file with the object's bytes, to read from within the block."""
 
     @abstractmethod
     def copy(self, source: str, key: str) -> None:
@@ -94,7 +94,7 @@ class MediaStore(ABC):
 
 
 def check_key(key: str) -> str:
-    """Give the key back; Permanent when it could leave its folder or is too long."""
+    """Return the key back; Permanent when it could leave its folder or is too long."""
     if len(key) > LONGEST_KEY or not _KEY.fullmatch(key):
         raise Permanent("not a store key")
     return key

@@ -38,7 +38,7 @@ class Library(Protocol):
         ...
 
     def page(self, account: str, after: str, count: int) -> list[LibraryFile]:
-        """Give the first `count` files behind the name `after`, by name."""
+        """Return the first `count` files behind the name `after`, by name."""
         ...
 
     def read(self, file: LibraryFile, offset: int, length: int, *, chunk: int = 1 << 18) -> Iterator[bytes]:
@@ -47,12 +47,12 @@ class Library(Protocol):
 
 
 def library_key(account: str, name: str) -> str:
-    """Give where a file lies in a store in S3."""
+    """Return where a file lies in a store in S3."""
     return f"{FOLDER}/{account}/{name}"
 
 
 def open_library(settings: Settings, store: MediaStore) -> Library:
-    """Give the library beside a store: on this machine's disk when the store is."""
+    """Return the library beside a store: on this machine's disk when the store is."""
     return FolderLibrary(settings.library_dir) if isinstance(store, LocalStore) else StoreLibrary(store)
 
 

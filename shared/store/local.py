@@ -48,11 +48,11 @@ class LocalStore(MediaStore):
         self.root = root
 
     def path(self, key: str) -> Path:
-        """Give the file of a key."""
+        """Return the file of a key."""
         return self.root / check_key(key)
 
     def begin(self, key: str) -> Path:
-        """Give the file itself: what is written is there at once, part by part."""
+        """Return the file itself: what is written is there at once, part by part."""
         path = self.path(key)
         with _translated(key):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -105,7 +105,7 @@ class LocalStore(MediaStore):
 
     @contextlib.contextmanager
     def local(self, key: str) -> Iterator[Path]:
-        """Give the file itself."""
+        """Yield the file itself."""
         path = self.path(key)
         with _translated(key):
             if not stat.S_ISREG(path.stat().st_mode):

@@ -26,7 +26,7 @@ class Names:
         self._lock = threading.Lock()
 
     def after(self, folder: Path, name: str) -> Iterator[str]:
-        """Give the names behind one, in order; nothing when there is no such folder. May come from any thread."""
+        """Yield the names behind one, in order; nothing when there is no such folder. May come from any thread."""
         names = self._read(folder)
         for position in range(bisect_right(names, name), len(names)):
             yield names[position]

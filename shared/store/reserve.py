@@ -77,7 +77,7 @@ class Reserve:
 
 
 def store_reserve(settings: Settings) -> Reserve:
-    """Give the reserve of the local store's file system; of a store in S3 nothing is kept free here."""
+    """Return the reserve of the local store's file system; of a store in S3 nothing is kept free here."""
     if settings.store.startswith("s3://"):
         return Reserve(settings.data_dir, 0)
     folder = Path(settings.store.removeprefix("file://")) if settings.store else settings.media_dir

@@ -77,7 +77,7 @@ class S3Store(MediaStore):
         return cls(client, parts.netloc, parts.path, settings.data_dir / "spool")
 
     def begin(self, key: str) -> Path:
-        """Give a local file, the same one each time, so that what a killed writer left can be found."""
+        """Return a local file, the same one each time, so that what a killed writer left can be found."""
         path = self._spool / check_key(key)
         with _translated(key):
             path.parent.mkdir(parents=True, exist_ok=True)

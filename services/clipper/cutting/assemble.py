@@ -84,7 +84,7 @@ def video_track(
 
 
 def _shown_times(parts: Sequence[VideoPart], spans: Sequence[Span]) -> tuple[int, Int64s, int]:
-    """Give the timescale, every frame's presentation time in it, and a frame's usual duration."""
+    """Return the timescale, every frame's presentation time in it, and a frame's usual duration."""
     rate = steady_rate(spans)
     timescale = USUAL_TIMESCALE
     if rate is not None and (timescale / rate).denominator != 1:
@@ -103,7 +103,7 @@ def _shown_times(parts: Sequence[VideoPart], spans: Sequence[Span]) -> tuple[int
 def _placed(
     span: Span, parts: Sequence[VideoPart], begin: Fraction, clip_time: Fraction, timescale: int
 ) -> Iterator[Int64s]:
-    """Give the ticks at which a span's frames are shown: the first one at `begin`, the others by their own times."""
+    """Yield the ticks at which a span's frames are shown: the first one at `begin`, the others by their own times."""
     first = int(span.video.at[span.frames].min())
     start = round((clip_time + span.video.time(first) - span.start) * timescale)
     unit = span.video.unit * timescale
@@ -113,7 +113,7 @@ def _placed(
 
 
 def merge_files(parts: Sequence[tuple[tuple[Path, ...], Int64s]]) -> tuple[tuple[Path, ...], Int64s]:
-    """Give the files of all parts, each once, and the parts' sources in it."""
+    """Return the files of all parts, each once, and the parts' sources in it."""
     index: dict[Path, int] = {}
     sources = []
     for files, source in parts:

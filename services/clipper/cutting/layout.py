@@ -48,7 +48,7 @@ def read_layout(path: Path) -> list[TrackLayout]:
 
 
 def _top(descriptor: int, size: int) -> tuple[bytes, tuple[int, int]]:
-    """Give the moov box and where the media lies; anything else than ftyp, moov, mdat is refused."""
+    """Return the moov box and where the media lies; anything else than ftyp, moov, mdat is refused."""
     at, moov, order = 0, b"", []
     media = (0, 0)
     while at < size:

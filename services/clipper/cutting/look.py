@@ -151,7 +151,7 @@ class _Look:
 
 
 def _windows(result: CutResult) -> list[tuple[int, int]]:
-    """Give the frames, [first, end), to look at: around each seam, at the start and at the end."""
+    """Return the frames, [first, end), to look at: around each seam, at the start and at the end."""
     seams = [part.first for part in result.parts] + [result.frames]
     if len(seams) > MOST_SEAMS:
         seams = seams[: MOST_SEAMS // 2] + seams[-MOST_SEAMS // 2 :]

@@ -24,7 +24,7 @@ LOST_MS = 1
 
 
 def place_packets(table: SampleTable, rate: int) -> tuple[Int64s, Int64s]:
-    """Give the rows of the packets that sound, and the tick (`rate` a second) at which each begins."""
+    """Return the rows of the packets that sound, and the tick (`rate` a second) at which each begins."""
     wobble = rate * WOBBLE_MS // 1000
     usual = int(np.median(table.duration))
     lengths = np.where(np.abs(table.duration - usual) <= wobble, usual, table.duration)

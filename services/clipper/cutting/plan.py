@@ -119,7 +119,7 @@ def _sound_missing(span: Span) -> Iterator[Missing]:
 
 
 def _between(span: Span, there: Sequence[Stretch]) -> Iterator[Stretch]:
-    """Give what a span lacks beside the stretches that its piece has of a track."""
+    """Yield what a span lacks beside the stretches that its piece has of a track."""
     whole = Stretch(min(span.start, span.piece.stretches[0].start), max(span.end, span.piece.stretches[-1].end))
     bounds = [Stretch(whole.start, whole.start), *there, Stretch(whole.end, whole.end)]
     for number, (before, after) in enumerate(pairwise(bounds)):
@@ -149,7 +149,7 @@ def _whole_segments(spans: Sequence[Span]) -> list[Span]:
 
 
 def _widened(span: Span, before: Span | None, after: Span | None) -> Int64s:
-    """Give the rows of a span's whole segments, from where a decoder can enter, beside those of its neighbours."""
+    """Return the rows of a span's whole segments, from where a decoder can enter, beside those of its neighbours."""
     video = span.video
     source = video.table.source
     syncs = np.flatnonzero(video.table.sync)

@@ -231,7 +231,7 @@ def main_config(spans: Sequence[Span]) -> TrackConfig:
 
 
 def _fitted(frame: av.VideoFrame, target: TrackConfig) -> av.VideoFrame:
-    """Give the frame in the target's picture size and pixel format."""
+    """Return the frame in the target's picture size and pixel format."""
     wanted = pixel_format(target)
     if (frame.width, frame.height) == (target.width, target.height) and frame.format.name.replace("j", "") == wanted:
         return frame

@@ -104,7 +104,7 @@ class _Wish:
 
 
 def _islands(piece: Piece, following: Fraction | None) -> Iterator[Stretch]:
-    """Give the parts of a piece between which both pictures and sound are missing."""
+    """Yield the parts of a piece between which both pictures and sound are missing."""
     pictures = piece.video.stretches if piece.video is not None else ()
     for island in piece.stretches:
         shown = [stretch for stretch in pictures if stretch.start < island.end and stretch.end > island.start]

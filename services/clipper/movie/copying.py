@@ -105,7 +105,7 @@ class _Sink:
         _set_direct(self._out, on=False)
 
     def room(self, most: int) -> memoryview:
-        """Give memory to fill, `most` bytes or fewer; `took` says how much was."""
+        """Return memory to fill, `most` bytes or fewer; `took` says how much was."""
         return self._buffers[0][self._filled : self._filled + most]
 
     def took(self, count: int) -> None:

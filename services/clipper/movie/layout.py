@@ -84,7 +84,7 @@ def interleave(tracks: Sequence[MovieTrack], chunks: Sequence[Chunks]) -> list[t
 
 
 def _places(track: MovieTrack, chunks: Chunks) -> tuple[list[float], list[tuple[Path, int]]]:
-    """Give each chunk's decode time (s, for ordering alone), and the place in its file where it begins."""
+    """Return each chunk's decode time (s, for ordering alone), and the place in its file where it begins."""
     samples = track.samples
     times = (samples.dts[chunks.first] / track.config.timescale).tolist()
     begin = zip(samples.source[chunks.first].tolist(), samples.offset[chunks.first].tolist(), strict=True)

@@ -88,7 +88,7 @@ def plan_movie(tracks: Sequence[MovieTrack], *, window: tuple[Fraction, Fraction
 
 
 def _whole(tracks: Sequence[MovieTrack]) -> tuple[Fraction, Fraction]:
-    """Give the span of all samples in seconds."""
+    """Return the span of all samples in seconds."""
     starts = [Fraction(int(t.samples.pts.min()), t.config.timescale) for t in tracks]
     ends = [Fraction(int((t.samples.pts + t.samples.duration).max()), t.config.timescale) for t in tracks]
     return min(starts), max(ends)

@@ -43,7 +43,7 @@ class Bodies:
         self._bytes = 0
 
     async def get(self, key: Hashable, stamp: Hashable, make: Callable[[], Awaitable[Body]]) -> Body:
-        """Give the body of a key, made anew when the stamp is another than before."""
+        """Return the body of a key, made anew when the stamp is another than before."""
         kept = self._kept.get(key)
         if kept is not None and kept[0] == stamp:
             self._kept.move_to_end(key)

@@ -79,7 +79,7 @@ class Delivery:
         return stored.value
 
     async def index(self, account: str, event: str) -> LiveIndex:
-        """Give the event's index, up to date."""
+        """Return the event's index, up to date."""
         return await self.shelf.index(account, event)
 
     async def tracks_of(self, init_key: str) -> tuple[TrackConfig, ...]:

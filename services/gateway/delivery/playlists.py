@@ -41,7 +41,7 @@ class Variant:
 
 
 def target_duration(longest_ms: int) -> int:
-    """Give EXT-X-TARGETDURATION: the longest segment's duration, rounded to whole seconds (4.3.3.1)."""
+    """Return EXT-X-TARGETDURATION: the longest segment's duration, rounded to whole seconds (4.3.3.1)."""
     return max((longest_ms + 500) // 1000, 1)
 
 
@@ -84,7 +84,7 @@ END: Final = "#EXT-X-ENDLIST\n"
 
 
 def uri(key: str) -> str:
-    """Give a store key relative to the event's tree."""
+    """Return a store key relative to the event's tree."""
     return key.split("/", 2)[2]
 
 

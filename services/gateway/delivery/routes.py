@@ -72,7 +72,7 @@ async def by_key(request: Request, caller: Annotated[Caller, Depends(require("pl
 
 
 def viewer_of(request: Request) -> Viewer:
-    """Give whom the router has let in."""
+    """Return whom the router has let in."""
     viewer: Viewer = request.state.viewer
     return viewer
 
@@ -141,7 +141,7 @@ async def dvr(request: Request, event: HexPath) -> Response:
 
 
 async def media(request: Request, event: HexPath, playlist: str, window: Range) -> Response:
-    """Give the media playlist of one track."""
+    """Return the media playlist of one track."""
     match = _NAME.fullmatch(playlist)
     if match is None or (match[2] == "range") != (window is not None):
         raise no_such("playlist")
@@ -150,7 +150,7 @@ async def media(request: Request, event: HexPath, playlist: str, window: Range) 
 
 
 async def segment(request: Request, event: HexPath, session: str, track: str, file: str) -> Response:
-    """Give a segment or an init segment, or a range of its bytes."""
+    """Return a segment or an init segment, or a range of its bytes."""
     delivery, viewer = delivery_of(request), viewer_of(request)
     await delivery.job(viewer.account, event)
     info = await find_object(delivery, await delivery.index(viewer.account, event), session, track, file)

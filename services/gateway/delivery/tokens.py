@@ -50,7 +50,7 @@ def read_token(vault: Vault, clock: Clock, token: str, event: str) -> Pass | Non
 def playback_url(
     vault: Vault, clock: Clock, base_url: str, account: str, event: str, *, kind: Kind = "index", expires_s: int = 0
 ) -> str:
-    """Give the URL at which a player finds an event: its live edge ("index") or its whole DVR window ("dvr").
+    """Return the URL at which a player finds an event: its live edge ("index") or its whole DVR window ("dvr").
 
     Without `expires_s` it lasts about 24 h, rounded up to the hour, so that it stays the same over repeated reads.
     """

@@ -53,7 +53,7 @@ class Tally(Following[_State]):
         self._known: set[str] = set()
 
     async def of(self, account: str) -> frozenset[str]:
-        """Give the ids. Unavailable when the broker is."""
+        """Return the ids. Unavailable when the broker is."""
         if not self.is_first_reading:
             await self.refresh()
         return frozenset(self._going.get(account, ()))

@@ -73,7 +73,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _repeated(pairs: list[tuple[str, Any]]) -> str:
-    """Give the first key that has come before; one pass, however many there are."""
+    """Return the first key that has come before; one pass, however many there are."""
     seen: set[str] = set()
     for key, _ in pairs:
         if key in seen:
@@ -149,7 +149,7 @@ def no_boolean(value: Any) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """Give parsed JSON with Decimal as float, for keeping what we do not compute with."""
+    """Return parsed JSON with Decimal as float, for keeping what we do not compute with."""
     if isinstance(value, Decimal):
         return float(value)
     if isinstance(value, dict):
@@ -179,7 +179,7 @@ def json_body(model: type[M], *, optional: bool = False) -> Callable[[Request], 
 
 
 def documents(model: type[BaseModel], *, optional: bool = False) -> dict[str, Any]:
-    """Give the OpenAPI part that says a route takes `model` as its body."""
+    """Return the OpenAPI part that says a route takes `model` as its body."""
     schema = {"$ref": f"#/components/schemas/{model.__name__}"}
     DOCUMENTED[model.__name__] = model
     return {"requestBody": {"required": not optional, "content": {"application/json": {"schema": schema}}}}

@@ -46,7 +46,7 @@ def tag_of(*parts: object) -> str:
 
 
 def disposition(name: str) -> str:
-    """Give the Content-Disposition that saves under `name` (RFC 6266): in ASCII, and in full."""
+    """Return the Content-Disposition that saves under `name` (RFC 6266): in ASCII, and in full."""
     stem, dot, ending = _SEPARATORS.sub(" ", name).strip().rpartition(".")
     safe = f"{stem[:LONGEST_NAME]}{dot}{ending}"
     return f"attachment; filename=\"{_UNQUOTABLE.sub('_', safe)}\"; filename*=UTF-8''{quote(safe, safe='')}"
@@ -85,6 +85,6 @@ async def send(request: Request, content: Content) -> Response:
 
 
 def _joined(request: Request, name: str) -> str | None:
-    """Give a header that holds a list, be it in several lines."""
+    """Return a header that holds a list, be it in several lines."""
     lines = request.headers.getlist(name)
     return ", ".join(lines) if lines else None

@@ -131,7 +131,7 @@ class Framer:
                 self._part = _Part.WHOLE
 
     def cut(self, data: bytes, at: int) -> int:
-        """Give where the part that begins at `at` ends, at the end of the data if not before; Excess past a bound."""
+        """Return where the part that begins at `at` ends, at the end of the data if not before; Excess past a bound."""
         if self._part is _Part.HEAD:
             limits = self._limits
             end, _ = self._block(data, at, limits.head, limits.fields + 1, "the request's head")

@@ -21,7 +21,7 @@ _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 async def id_maker(request: Request, account: str) -> Callable[[int], str]:
-    """Give the function from a position in the request to an id: 32 hex digits."""
+    """Return the function from a position in the request to an id: 32 hex digits."""
     key = request.headers.get(HEADER)
     if key is None:
         return lambda _position: uuid.uuid4().hex

@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def install(app: FastAPI, *parts: object) -> None:
-    """Give an application its parts, one of a type."""
+    """Return an application its parts, one of a type."""
     app.state.parts = {type(part): part for part in parts}
 
 

@@ -39,7 +39,7 @@ class _Reader:
 
 
 async def in_threads(first: bytes, pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """Give `first`, which has been read already, and the rest; whenever that ends, `pieces` is closed soon."""
+    """Yield `first`, which has been read already, and the rest; whenever that ends, `pieces` is closed soon."""
     reader = _Reader(pieces)
     try:
         piece = first

@@ -45,7 +45,7 @@ class Wire(asyncio.Transport):
             self._inner.write(data)
 
     def get_write_buffer_size(self) -> int:
-        """Give the bytes that the system has not taken yet."""
+        """Return the bytes that the system has not taken yet."""
         return self._inner.get_write_buffer_size()
 
     def pause_reading(self) -> None:

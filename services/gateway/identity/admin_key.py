@@ -17,7 +17,7 @@ ADMIN_ACCOUNT: Final = "main"
 
 
 def read_or_make(folder: Path) -> tuple[str, bool]:
-    """Give the key in `folder`/admin.key, and whether it was made now. OSError when the folder cannot be used."""
+    """Return the key in `folder`/admin.key, and whether it was made now. OSError when the folder cannot be used."""
     path = folder / ADMIN_FILE
     made = not path.exists() and write_private(path, new_key_text() + "\n")
     return read_private(path), made

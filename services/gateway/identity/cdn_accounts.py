@@ -47,7 +47,7 @@ class Refused(Denied):
 
 
 def signature(random: str, key: str) -> str:
-    """Give k = md5(r + key), as the API defines it."""
+    """Return k = md5(r + key), as the API defines it."""
     return hashlib.md5((random + key).encode(), usedforsecurity=False).hexdigest()
 
 
@@ -70,7 +70,7 @@ class NameIndex(Following[CdnAccount]):
         self._accounts: defaultdict[str, dict[str, CdnAccount]] = defaultdict(dict)
 
     def of(self, account: str) -> list[CdnAccount]:
-        """Give an account's, oldest first."""
+        """Return an account's, oldest first."""
         return sorted(self._accounts.get(account, {}).values(), key=lambda a: (a.created_ms, a.name))
 
     def _forget(self) -> None:
@@ -150,7 +150,7 @@ class CdnAccounts:
         stranger: Callable[[], None] = lambda: None,
         known: Callable[[str], None] = lambda _: None,
     ) -> str:
-        """Give whose request it is. Refused: unknown name, wrong k, an r that was used, or is not the present time.
+        """Return whose request it is. Refused: unknown name, wrong k, an r that was used, or is not the present time.
 
         `stranger` is called before the broker is asked about a request that is not signed as this instance knows the
         name, and may forbid it by what it raises. A good signature is asked about, too: the name may have been removed.

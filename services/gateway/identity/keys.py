@@ -40,7 +40,7 @@ EXPIRE_EVERY_S: Final = 3600.0
 
 
 def bucket_key(text: str) -> str:
-    """Give the place of a key's record."""
+    """Return the place of a key's record."""
     return f"api.{hash_token(text)}"
 
 
@@ -55,7 +55,7 @@ def active(record: ApiKeyRecord, now_ms: int) -> bool:
 
 
 def position(record: ApiKeyRecord) -> Position:
-    """Give a key's position in lists."""
+    """Return a key's position in lists."""
     return record.created_ms, record.key_id
 
 
@@ -70,11 +70,11 @@ class KeyIndex(Following[ApiKeyRecord]):
         self._places: dict[str, ApiKeyRecord] = {}
 
     def of(self, account: str) -> Mapping[str, tuple[str, ApiKeyRecord]]:
-        """Give an account's, by id."""
+        """Return an account's, by id."""
         return self._accounts.get(account, {})
 
     def every(self) -> list[tuple[str, ApiKeyRecord]]:
-        """Give all."""
+        """Return all."""
         return list(self._places.items())
 
     def _forget(self) -> None:
@@ -205,7 +205,7 @@ class Keys:
 
 
 def _ended_ms(record: ApiKeyRecord) -> float:
-    """Give when a key ended; never, for those that stay."""
+    """Return when a key ended; never, for those that stay."""
     if record.kept or (record.revoked and record.revoked_ms is None and "admin" in record.scopes):
         return math.inf  # of an older version, nobody knows whether its text is kept
     if record.revoked:

@@ -82,7 +82,7 @@ class AacSound:
         return self._settle()
 
     def finish(self) -> list[Frame]:
-        """Give what waits."""
+        """Return what waits."""
         if self._watch is not None:
             self._watch.decide()
         return self._settle()
@@ -121,7 +121,7 @@ class AdtsSplitter:
         self._rest = b""
 
     def split(self, data: bytes) -> tuple[int, list[bytes]]:
-        """Give how many frames began before `data` (0 or 1), and all frames that end in it.
+        """Return how many frames began before `data` (0 or 1), and all frames that end in it.
 
         Mp4Error when a header describes no AAC that can be stored.
         """
@@ -178,7 +178,7 @@ class AdtsSplitter:
 
 
 def split_opus(data: bytes) -> list[bytes]:
-    """Give the Opus packets of a PES packet, each behind its opus_control_header."""
+    """Return the Opus packets of a PES packet, each behind its opus_control_header."""
     packets: list[bytes] = []
     at, end = 0, len(data)
     while end - at >= 3 and data[at] == 0x7F and data[at + 1] & 0xE0 == 0xE0:

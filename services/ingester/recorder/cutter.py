@@ -91,7 +91,7 @@ class Cutter:
             self._close()
 
     def add_sound(self, tracks: Tracks) -> None:
-        """Give the segment in hand, of pictures alone so far, sound from now on, under a new init segment."""
+        """Return the segment in hand, of pictures alone so far, sound from now on, under a new init segment."""
         segment = self._segment
         if segment is None:
             return

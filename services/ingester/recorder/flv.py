@@ -101,7 +101,7 @@ class FlvDemuxer:
         self._failures += 1
 
     def flush(self) -> list[Frame]:
-        """Give what has waited; a tag is whole or useless."""
+        """Return what has waited; a tag is whole or useless."""
         self._rest = b""
         try:
             self._frames += self._aac.finish()

@@ -71,7 +71,7 @@ class HandOver:
             self.wall.note(self._latest_tick, self._latest)
 
     def hand_over(self, now: Arrival | None) -> None:
-        """Give the sink what is clear by `now`, or all of it."""
+        """Return the sink what is clear by `now`, or all of it."""
         if not self._settled:
             if now is not None and now.ns - self.began_ns < SETTLE_NS:
                 return

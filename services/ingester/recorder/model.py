@@ -153,7 +153,7 @@ class Demuxer(Protocol):
         ...
 
     def flush(self) -> list[Frame]:
-        """Give what is whole at the end of the bytes."""
+        """Return what is whole at the end of the bytes."""
         ...
 
     def expects(self, kind: Literal["video", "audio"]) -> bool:
@@ -174,5 +174,5 @@ class Summary:
 
 
 def never() -> threading.Event:
-    """Give a stop event that nobody sets."""
+    """Return a stop event that nobody sets."""
     return threading.Event()

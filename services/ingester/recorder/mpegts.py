@@ -111,7 +111,7 @@ class TsDemuxer:
         return at + PACKET if data[at] == SYNC else self._resync(data, at)
 
     def flush(self) -> list[Frame]:
-        """Give the frames that the end of the stream completes."""
+        """Return the frames that the end of the stream completes."""
         for pid, (_, track) in list(self._streams.items()):
             try:
                 track.end()
@@ -222,7 +222,7 @@ class _Track(Pes):
         return frozenset()
 
     def end(self) -> None:
-        """Give what the end of the stream, or of the track, completes."""
+        """Return what the end of the stream, or of the track, completes."""
         self.finish(at_end=True)
 
 

@@ -11,7 +11,7 @@ START, SCRAMBLED, ADAPTED, HAS_PAYLOAD = 0x400000, 0xC0, 0x20, 0x10
 
 
 def payload_of(first: int, last: int, bodies: bytes) -> bytes:
-    """Give a run's payload without the adaptation fields, of which none is in the middle.
+    """Return a run's payload without the adaptation fields, of which none is in the middle.
 
     Nothing of a scrambled one, and of one with an adaptation field that leaves no room for the payload that it says.
     `first` and `last` mark its first and last packet; `bodies` is all but the first four bytes of each.

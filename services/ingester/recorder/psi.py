@@ -60,7 +60,7 @@ class Sections:
 
 
 def read_pat(section: bytes) -> int | None:
-    """Give the PID of the first program's map; None when there is none (or it is not in force yet)."""
+    """Return the PID of the first program's map; None when there is none (or it is not in force yet)."""
     if section[0] != PAT_TABLE or not section[5] & 1:
         return None
     for at in range(8, len(section) - 7, 4):

@@ -18,7 +18,7 @@ log = get_logger()
 
 
 def recover(folder: Path, after: int = -1) -> list[SegmentInfo]:
-    """Give every segment in `folder` with a sequence above `after`, in order, as its recorder would have given it.
+    """Return every segment in `folder` with a sequence above `after`, in order, as its recorder would have given it.
 
     A part cut short at a file's end is cut off, and a file without a whole part is deleted; what is no segment of
     ours is left alone. `first_of_init` is set only where the init segment lies in the folder. A second call gives

@@ -94,7 +94,7 @@ class Stamps:
         return placed
 
     def finish(self) -> list[Placed]:
-        """Give what waits, by the steps seen so far."""
+        """Return what waits, by the steps seen so far."""
         if self._anchor is None or not self._waiting:
             return []
         step = self._step or USUAL

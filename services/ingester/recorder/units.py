@@ -152,7 +152,7 @@ class AccessUnits:
         return self._unpair()
 
     def finish(self) -> list[Unit]:
-        """Give the last unit at the end of the stream."""
+        """Return the last unit at the end of the stream."""
         self._close()
         self._end()
         return self._unpair()
@@ -310,7 +310,7 @@ class AccessUnits:
             self._ready.append(unit)
 
     def _unpair(self) -> list[Unit]:
-        """Give what is ready, and a field that waits no longer."""
+        """Return what is ready, and a field that waits no longer."""
         if self._half is not None:
             self._ready.append(self._half[0])
             self._half = None

@@ -12,7 +12,7 @@ class Unwrapper:
         self._last: int | None = None
 
     def take(self, stamp: int) -> int:
-        """Give the timestamp without wraps; the first one as it is."""
+        """Return the timestamp without wraps; the first one as it is."""
         if self._last is None:
             self._last = stamp
         else:

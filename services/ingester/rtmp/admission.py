@@ -72,7 +72,7 @@ class Admission:
             self._leaving.discard(guest)
 
     def everyone(self) -> list[Guest]:
-        """Give all connections."""
+        """Return all connections."""
         with self._lock:
             return [*self._waiting.everyone(), *self._staying, *self._leaving]
 

@@ -10,7 +10,7 @@ _INNER = frozenset({AUDIO, VIDEO, DATA_AMF0})
 
 
 def split_aggregate(message: Message) -> list[Message]:
-    """Give the audio, video and data messages inside.
+    """Return the audio, video and data messages inside.
 
     Their times are shifted so that the first one's is the aggregate's own. Raises ProtocolError when cut short.
     """

@@ -15,7 +15,7 @@ _CAPS_MOD_EX = 4.0
 
 
 def connect_result(encoding: Value) -> tuple[Mapping[str, Value], Mapping[str, Value]]:
-    """Give properties and information of a successful connect, with the enhanced codecs that we take.
+    """Return properties and information of a successful connect, with the enhanced codecs that we take.
 
     `encoding` is the client's objectEncoding, echoed: 3.0 makes it wrap commands in AMF3 messages, which are read.
     """
@@ -32,7 +32,7 @@ def connect_result(encoding: Value) -> tuple[Mapping[str, Value], Mapping[str, V
 
 
 def refusal_code(why: Why) -> str:
-    """Give the code under which encoders show a refusal as what it is.
+    """Return the code under which encoders show a refusal as what it is.
 
     GStreamer reads Denied as "not authorized" and BadName as "stream already exists"; librtmp's descendants end at once
     by these, Rejected and Failed; OBS and GStreamer show code and description, FFmpeg the description of any.
@@ -45,5 +45,5 @@ def refusal_code(why: Why) -> str:
 
 
 def status(level: str, code: str, description: str) -> dict[str, Value]:
-    """Give the information object of an onStatus or a result."""
+    """Return the information object of an onStatus or a result."""
     return {"level": level, "code": code, "description": description}

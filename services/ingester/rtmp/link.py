@@ -39,7 +39,7 @@ class Link:
         self._parser = ChunkParser(ChunkLimits(small, small, limits.chunk_streams))
 
     def receive(self) -> list[Message] | None:
-        """Give the messages that have come; None when nothing came within a tick.
+        """Return the messages that have come; None when nothing came within a tick.
 
         Raises PeerGone at the end of the connection, ProtocolError, LimitExceeded.
         """

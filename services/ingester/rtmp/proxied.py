@@ -74,7 +74,7 @@ def read_header(sock: socket.socket) -> ProxyHeader:
 
 
 def _wanted(data: bytearray) -> int:
-    """Give how many bytes belong to the header for certain: those of version 1 end with a line, of unknown length."""
+    """Return how many bytes belong to the header for certain: those of version 1 end with a line, of unknown length."""
     if data[:1] != b"\r":
         return 1
     return 16 - len(data) if len(data) < 16 else 16 + int.from_bytes(data[14:16], "big") - len(data)

@@ -168,7 +168,7 @@ class Publication(Generic[Grant]):
         self._guard(lambda: self._route(messages))
 
     def _fill(self) -> bytes:
-        """Give bytes of the current run; none at its end."""
+        """Return bytes of the current run; none at its end."""
         runs = self._runs
         while not self._closed:
             data = runs.take()

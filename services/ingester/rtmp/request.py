@@ -40,7 +40,7 @@ class PublishRequest:
         return self.peer.rpartition(":")[0].strip("[]")
 
     def stream_key(self) -> str:
-        """Give the stream key, in whatever form it was sent; raises PublishRefused when there is not just one."""
+        """Return the stream key, in whatever form it was sent; raises PublishRefused when there is not just one."""
         return stream_key(self.raw_app, self.raw_name, self.tc_url, self.announced)
 
     @property

@@ -100,7 +100,7 @@ class FlvRuns:
         self._end_run()
 
     def take(self) -> bytes:
-        """Give the bytes ready of the current run, or none."""
+        """Return the bytes ready of the current run, or none."""
         run = self._runs[0]
         if not run.started or not run.sealed:
             return b""

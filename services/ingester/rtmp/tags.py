@@ -103,7 +103,7 @@ def _enhanced(flags: int, packet: int, payload: Payload, *, video: bool) -> Medi
 
 
 def _skip_mod_ex(payload: Payload) -> tuple[int, int]:
-    """Give the packet type behind all ModEx wrappers and where what follows it begins."""
+    """Return the packet type behind all ModEx wrappers and where what follows it begins."""
     packet, at = _MOD_EX, 1
     while packet == _MOD_EX:
         if at + 1 > len(payload):

@@ -36,7 +36,7 @@ class Answers:
         self._late: dict[tuple[str, str], tuple[Future[SrtGrant | None], int]] = {}
 
     def ask(self, request: SrtRequest) -> SrtGrant | None:
-        """Give the answer; AnswerLate when it takes longer than the patience, what `authorize` raised otherwise.
+        """Return the answer; AnswerLate when it takes longer than the patience, what `authorize` raised otherwise.
 
         While an answer is late nobody waits for the next one: a broker that is away costs the port one wait.
         """

@@ -59,7 +59,7 @@ class SrtPublication:
         self._proven = False
 
     def read(self, size: int = -1) -> bytes:
-        """Give from 1 to `size` bytes of MPEG-TS, waiting for them; b"" at the end, whatever ended it."""
+        """Return from 1 to `size` bytes of MPEG-TS, waiting for them; b"" at the end, whatever ended it."""
         if self._start == self._end and not self._fill():
             return b""
         stop = self._end if size < 0 else min(self._end, self._start + size)

@@ -31,7 +31,7 @@ class Library(Protocol):
         ...
 
     def picture(self, source: Source, stop: Event) -> Picture:
-        """Give a watermark picture, checked and cached. SourceError."""
+        """Return a watermark picture, checked and cached. SourceError."""
         ...
 
 
@@ -40,7 +40,7 @@ class Telling(Protocol):
     """A library that says what is wrong with a file and does not end it."""
 
     def telling(self, tell: Callable[[str], None]) -> Library:
-        """Give the library whose files say so to `tell`, when they are opened and later, from any thread."""
+        """Return the library whose files say so to `tell`, when they are opened and later, from any thread."""
         ...
 
 

@@ -30,7 +30,7 @@ class Demuxing(Protocol):
 
     @property
     def broken(self) -> SourceError | None:
-        """Give what the file broke off with."""
+        """Return what the file broke off with."""
         ...
 
     @property
@@ -45,22 +45,22 @@ class Demuxing(Protocol):
 
     @property
     def end(self) -> int | None:
-        """Give when the file ends, flicks."""
+        """Return when the file ends, flicks."""
         ...
 
     @property
     def shown_from(self) -> int | None:
-        """Give when an mp4 begins to be shown."""
+        """Return when an mp4 begins to be shown."""
         ...
 
     @property
     def video_end(self) -> int | None:
-        """Give when an mp4's video ends by its index."""
+        """Return when an mp4's video ends by its index."""
         ...
 
     @property
     def created_ms(self) -> int | None:
-        """Give the wall clock of its creation."""
+        """Return the wall clock of its creation."""
         ...
 
     def cover(self) -> bytes | None:
@@ -72,7 +72,7 @@ class Demuxing(Protocol):
         ...
 
     def frames(self) -> Iterator[Raw]:
-        """Give the frames from where the last `seek` went."""
+        """Return the frames from where the last `seek` went."""
         ...
 
     def close(self) -> None:

@@ -214,7 +214,7 @@ class _Remote:
 
 
 def _bucket_of(source: Source, access: Access, place: str, stop: Event) -> tuple[str, str, Sign]:
-    """Give bucket, key, and what signs URLs for them."""
+    """Return bucket, key, and what signs URLs for them."""
     from services.restreamer.sources.origins.s3 import signer, split_place  # noqa: PLC0415  boto3 takes 0.3 s to import
 
     return *split_place(place), signer(access, source.credentials, stop)
@@ -295,7 +295,7 @@ class Sources:
         self._tell = tell
 
     def telling(self, tell: Tell) -> Sources:
-        """Give the same sources, of which `tell` hears what is wrong and does not end them."""
+        """Return the same sources, of which `tell` hears what is wrong and does not end them."""
         return Sources(self._access, self._pictures, tell, self._readers)
 
     def close(self) -> None:
@@ -307,5 +307,5 @@ class Sources:
         return open_media(source, self._access, stop, self._tell, self._readers)
 
     def picture(self, source: Source, stop: Event) -> Picture:
-        """Give a watermark."""
+        """Return a watermark."""
         return open_picture(source, self._access, stop, self._pictures)

@@ -66,7 +66,7 @@ def measure(data: bytes) -> tuple[Kind, int, int]:
 
 
 def _jpeg(data: bytes) -> tuple[int, int]:
-    """Give the size that all frame headers say; a file that has several of them says one thing and is another."""
+    """Return the size that all frame headers say; a file that has several of them says one thing and is another."""
     sizes = {struct.unpack_from(">HH", data, at + 5)[::-1] for kind, at in _markers(data) if kind in _SOF}
     if len(sizes) > 1:
         raise SourceError("the watermark's header makes no sense: it has two sizes")

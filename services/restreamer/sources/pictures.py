@@ -59,7 +59,7 @@ class PictureCache:
             raise SourceError(text, lasting=False)
 
     def known(self, place: str) -> Picture | None:
-        """Give the picture that came from a place."""
+        """Return the picture that came from a place."""
         with self._lock:
             digest = self._places.get(_digest(place.encode()), "")
             if digest in self._pictures:

@@ -13,12 +13,12 @@ class Dated(Protocol):
     """A media whose wall clock does not run as its own does: it has gaps, or drifts."""
 
     def from_wall(self, wall_ms: int) -> int:
-        """Give the time of a wall-clock moment."""
+        """Return the time of a wall-clock moment."""
         ...
 
 
 def resolve_range(media: Media, wanted: Range) -> tuple[int, int | None]:
-    """Give a range as flicks from the file's zero, [start, end); end None: the file's.
+    """Return a range as flicks from the file's zero, [start, end); end None: the file's.
 
     What lies outside of the file is left away. SourceError when nothing is left, or the wall clock is not known.
     """

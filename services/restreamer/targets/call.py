@@ -28,7 +28,7 @@ class Call:
         return self._thread.is_alive()
 
     def result(self) -> Line:
-        """Give the line that was opened; TargetError when it was not. Only when not `running`."""
+        """Return the line that was opened; TargetError when it was not. Only when not `running`."""
         if self._line is None:
             raise self._error
         return self._line

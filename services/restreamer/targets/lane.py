@@ -32,7 +32,7 @@ class Recent:
 
     @property
     def units(self) -> list[Unit]:
-        """Give them, the keyframe first."""
+        """Return them, the keyframe first."""
         return self._backlog.kept
 
     def add(self, units: Sequence[Unit], size: int = 0) -> None:
@@ -86,7 +86,7 @@ class Lane:
         return [block for block in blocks if block.data]
 
     def start(self) -> list[Block]:
-        """Give what a target begins with: configuration and the current GOP; nothing when there is none whole."""
+        """Return what a target begins with: configuration and the current GOP; nothing when there is none whole."""
         blocks = self._backlog.kept
         if not blocks:
             return []

@@ -125,7 +125,7 @@ class Targets:
         return Target(spec, self._lane(form), opener, self._rules, self._clock, refusal, self._about)
 
     def _lane(self, form: str) -> Lane:
-        """Give a format's lane; a new one begins with what the others have packed since the last keyframe."""
+        """Return a format's lane; a new one begins with what the others have packed since the last keyframe."""
         if form not in self._lanes:
             lane = self._lanes[form] = Lane(_PACKERS[form](), self._recent.tracks)
             lane.feed(self._recent.units)

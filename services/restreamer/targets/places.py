@@ -84,7 +84,7 @@ def _rtmp(url: str, allowed: Networks) -> RtmpPlace:
 
 
 def _values(text: str) -> list[str]:
-    """Give the values of the arguments behind a "?", as they are written and as they are meant."""
+    """Return the values of the arguments behind a "?", as they are written and as they are meant."""
     written = [pair.partition("=")[2] for pair in text.partition("?")[2].split("&")]
     return [*written, *map(unquote, written)]
 

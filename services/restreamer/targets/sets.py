@@ -24,7 +24,7 @@ Lead = Callable[[bytes], tuple[bytes, int]]
 
 
 def lead_of(track: Track) -> Lead | None:
-    """Give what puts a track's parameter sets before its keyframes; None where they have none, or broken ones."""
+    """Return what puts a track's parameter sets before its keyframes; None where they have none, or broken ones."""
     if track.codec == "av1":
         return _av1(track.config[_AV1_RECORD:])
     if track.codec not in _DELIMITERS:

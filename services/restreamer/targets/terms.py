@@ -54,7 +54,7 @@ class Tracks:
             self.audio = track
 
     def copy(self) -> Tracks:
-        """Give one that stays as this is now."""
+        """Return one that stays as this is now."""
         return Tracks(self.video, self.audio)
 
 

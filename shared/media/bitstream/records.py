@@ -33,7 +33,7 @@ def length_size_of(config: TrackConfig) -> int:
 
 
 def with_sets(config: TrackConfig, sets: Sequence[bytes], *, keep: bool) -> bytes:
-    """Give the sample entry with `sets` behind its own parameter sets (`keep`) or in their place.
+    """Return the sample entry with `sets` behind its own parameter sets (`keep`) or in their place.
 
     An HEVC track's VPS stays unless `sets` have one: what joins the track refers to it.
     """
@@ -48,7 +48,7 @@ def with_sets(config: TrackConfig, sets: Sequence[bytes], *, keep: bool) -> byte
 
 
 def with_gaps(config: TrackConfig) -> bytes:
-    """Give an H.264 sample entry whose parameter sets allow gaps in the count of reference pictures."""
+    """Return an H.264 sample entry whose parameter sets allow gaps in the count of reference pictures."""
     record = codec_record(config)
     sets = [allow_gaps(nal) if nal_type("h264", nal) == H264_SPS else nal for nal in record_sets("h264", record)]
     return with_record(config, _avcc(record, sets))

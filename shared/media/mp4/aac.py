@@ -130,7 +130,7 @@ def _channels(kinds: Iterable[int]) -> int:
 
 
 def _tagged(kinds: Iterable[int]) -> tuple[Element, ...]:
-    """Give the elements of these kinds tags, from 0 for each kind."""
+    """Return the elements of these kinds tags, from 0 for each kind."""
     tags = dict.fromkeys((SINGLE, PAIR, LOW), -1)
     found = []
     for kind in kinds:

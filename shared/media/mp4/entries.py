@@ -97,7 +97,7 @@ def entry_child(entry: bytes, kind: bytes) -> Box | None:
 
 
 def codec_record(config: TrackConfig) -> bytes:
-    """Give the codec's own data out of the sample entry: avcC, hvcC or dOps content, or AudioSpecificConfig."""
+    """Return the codec's own data out of the sample entry: avcC, hvcC or dOps content, or AudioSpecificConfig."""
     kind = {"h264": b"avcC", "hevc": b"hvcC", "aac": b"esds", "opus": b"dOps"}[config.codec]
     child = entry_child(config.sample_entry, kind)
     if child is None:
@@ -124,7 +124,7 @@ def _decoder_info(esds: bytes) -> bytes:
 
 
 def with_record(config: TrackConfig, record: bytes) -> bytes:
-    """Give the sample entry with its avcC or hvcC content replaced, all else kept."""
+    """Return the sample entry with its avcC or hvcC content replaced, all else kept."""
     child = entry_child(config.sample_entry, b"avcC" if config.codec == "h264" else b"hvcC")
     if child is None:
         raise Mp4Error("sample entry without a video record")

@@ -166,7 +166,7 @@ def _column(rows: npt.NDArray[np.uint32], flags: int, field: int, default: int) 
 
 
 def _rows(runs: Sequence[_Run]) -> npt.NDArray[np.uint32]:
-    """Give the rows of runs of one layout as a matrix, a row per sample."""
+    """Return the rows of runs of one layout as a matrix, a row per sample."""
     width = sum(1 for flag in ROW_FIELDS if runs[0].layout.flags & flag)
     data = np.frombuffer(b"".join(r.rows for r in runs), ">u4")
     return data.reshape(sum(r.samples for r in runs), width)
@@ -198,7 +198,7 @@ def _table(runs: list[_Run], files: tuple[Path, ...], limits: Int64s) -> SampleT
 
 
 def _group(layout: _Layout, runs: list[_Run]) -> Int64s:
-    """Give the seven columns of runs of one layout."""
+    """Return the seven columns of runs of one layout."""
     rows = _rows(runs)
     counts = np.array([r.samples for r in runs], np.int64)
     duration = _column(rows, layout.flags, ROW_DURATION, layout.duration)

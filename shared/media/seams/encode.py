@@ -221,7 +221,7 @@ class Seam:
         return self._samples(frame)
 
     def finish(self) -> Iterator[Encoded]:
-        """Give all that is left."""
+        """Return all that is left."""
         return self._samples(None)
 
     def _samples(self, frame: av.VideoFrame | None) -> Iterator[Encoded]:

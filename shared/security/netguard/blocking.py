@@ -18,7 +18,7 @@ _LEAST_S = 0.05
 def resolve_now(
     host: str, port: int, *, allowed: Networks, lookup: BlockingLookup | None = None
 ) -> tuple[Address, ...]:
-    """Give the addresses of a host that may be reached, as `resolve_checked` does; takes as long as the resolver."""
+    """Return the addresses of a host that may be reached, as `resolve_checked` does; takes as long as the resolver."""
     try:
         found = [host] if is_address(host) else (lookup or ask_system)(host, port)
     except (OSError, UnicodeError) as error:

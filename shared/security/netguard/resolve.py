@@ -23,7 +23,7 @@ _threads = threading.BoundedSemaphore(256)
 async def resolve_checked(
     host: str, port: int, *, allowed: Networks, lookup: Lookup | None = None, within: float = LOOKUP_TIMEOUT
 ) -> tuple[Address, ...]:
-    """Give the addresses of a host that may be reached, in the resolver's order; connect to these, never to the name.
+    """Return the addresses of a host that may be reached, in the resolver's order; connect to these, never to the name.
 
     `within` in seconds. AddressRefused when there are only others; DestinationFailed when the name is not found.
     """
@@ -38,7 +38,7 @@ async def resolve_checked(
 
 
 def keep_reachable(host: str, found: Iterable[str], allowed: Networks) -> tuple[Address, ...]:
-    """Give those of a host's addresses that may be reached; AddressRefused when there are only others."""
+    """Return those of a host's addresses that may be reached; AddressRefused when there are only others."""
     networks = tuple(allowed)
     addresses = dict.fromkeys(ipaddress.ip_address(text) for text in found)
     reachable = tuple(address for address in addresses if is_reachable(address, networks))

@@ -91,7 +91,7 @@ def _port(parts: SplitResult) -> int | None:
 
 
 def _host(parts: SplitResult) -> tuple[str, Address | None]:
-    """Give the host in its one spelling, with the address that it is when it is one."""
+    """Return the host in its one spelling, with the address that it is when it is one."""
     host = parts.hostname or ""
     if "[" in parts.netloc or ":" in host:
         if "%" in host:  # a zone names an interface of this machine
@@ -115,7 +115,7 @@ def _host(parts: SplitResult) -> tuple[str, Address | None]:
 
 
 def _ascii(host: str) -> str:
-    """Give an international name in ASCII, mapped as browsers do (UTS #46)."""
+    """Return an international name in ASCII, mapped as browsers do (UTS #46)."""
     if host.isascii():
         return host.lower()
     try:

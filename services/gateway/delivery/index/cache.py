@@ -25,7 +25,7 @@ class HourCache:
         self._reading: dict[str, asyncio.Task[tuple[Entry, ...] | None]] = {}
 
     async def get(self, summary: HourSummary) -> tuple[Entry, ...] | None:
-        """Give an hour's entries; None when its object is gone. Raise IndexDamaged when it is broken."""
+        """Return an hour's entries; None when its object is gone. Raise IndexDamaged when it is broken."""
         known = self._hours.get(summary.key)
         if known is not None:
             self._hours.move_to_end(summary.key)

@@ -158,7 +158,7 @@ class LiveIndex:
         return tuple(sorted(found))
 
     def newest(self, track: Track) -> Entry | None:
-        """Give the track's newest numbered segment, also when it has expired."""
+        """Return the track's newest numbered segment, also when it has expired."""
         for entry in reversed(self.tail):
             if entry.track == track and entry.number is not None:
                 return entry
@@ -166,7 +166,7 @@ class LiveIndex:
         return next((entry_of(indexed) for indexed in last if indexed.segment.track == track), None)
 
     async def latest(self, track: Track, window_ms: int, least: int) -> list[Entry]:
-        """Give the newest numbered segments: `window_ms` of them and at least `least`, oldest first."""
+        """Return the newest numbered segments: `window_ms` of them and at least `least`, oldest first."""
         found: list[Entry] = []
         total = 0
         for entry in reversed(await self.numbered(track, least=least, window_ms=window_ms)):
@@ -177,7 +177,7 @@ class LiveIndex:
         return found[::-1]
 
     async def numbered(self, track: Track, *, least: int = 0, window_ms: int | None = None) -> list[Entry]:
-        """Give the numbered segments in the order of their numbers: all, or enough for a window of the newest."""
+        """Return the numbered segments in the order of their numbers: all, or enough for a window of the newest."""
         entries = [entry for entry in self.tail if entry.track == track]
         hours = self.hours
         if window_ms is not None:
@@ -217,7 +217,7 @@ class LiveIndex:
         return ()
 
     async def between(self, track: Track, start_ms: int, end_ms: int) -> list[Entry]:
-        """Give all segments of a range by wall clock (ms), late ones too, each once, in the order of stream time."""
+        """Return all segments of a range by wall clock (ms), late ones too, each once, in the order of stream time."""
         found: dict[Identity, Entry] = {}
         for hour in self.hours:
             if hour.wall_start_ms < end_ms and hour.wall_end_ms > start_ms:
@@ -284,7 +284,7 @@ class Shelf:
         self._indexes: OrderedDict[tuple[str, str], LiveIndex] = OrderedDict()
 
     async def index(self, account: str, event: str) -> LiveIndex:
-        """Give an event's index, up to date."""
+        """Return an event's index, up to date."""
         key = (account, event)
         index = self._indexes.get(key)
         if index is None:

@@ -152,7 +152,7 @@ class Clips:
         return commands
 
     async def _going(self, account: str) -> frozenset[str]:
-        """Give the clips that are in work, or that no clipper has taken up."""
+        """Return the clips that are in work, or that no clipper has taken up."""
         named = await self._pending.named(account)
         return await self.going.of(account) | {clip for channel, clip in named if channel == ClipCreate.channel}
 
@@ -181,7 +181,7 @@ class Clips:
         return Known(pending, None, cancelling is not None)
 
     async def page(self, account: str, wanted: Wanted, takes: Callable[[Known], bool], paging: Paging) -> Page[Known]:
-        """Give a page of an account's clips: those in order, and among them the few that have commands waiting."""
+        """Return a page of an account's clips: those in order, and among them the few that have commands waiting."""
         loose = await self._loose(account)
         count = paging.page_size + 1
         entries = await self.list.find(account, wanted, paging, count + len(loose))
@@ -238,7 +238,7 @@ def _time(known: Known, paging: Paging) -> Time:
 
 
 def needed(request: ClipCreate, zero_ms: int) -> Span:
-    """Give from when to when (ms) a clip may need the recording: from a keyframe before it, found by either clock."""
+    """Return from when to when (ms) a clip may need the recording: from a keyframe before it, found by either clock."""
     zero_ms = 0 if request.selection.clock == "wall" else zero_ms
     start, end = (zero_ms + int(point * 1000) for point in (request.selection.start, request.selection.end))
     return start - BEFORE_MS, end + BEHIND_MS

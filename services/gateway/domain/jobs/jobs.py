@@ -115,11 +115,11 @@ class Jobs:
             await self._keys.create(f"ingest.{hash_token(stream_key)}", entry)
 
     def stream_key(self, job: JobRecord) -> str:
-        """Give the stream key in clear."""
+        """Return the stream key in clear."""
         return self._vault.decrypt(job.stream_key, KEY_PURPOSE)
 
     def passphrase(self, job: JobRecord) -> str:
-        """Give the SRT passphrase in clear."""
+        """Return the SRT passphrase in clear."""
         return self._vault.decrypt(job.passphrase, PASSPHRASE_PURPOSE)
 
     async def get(self, account: str, event: str) -> JobRecord:

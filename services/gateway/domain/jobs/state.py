@@ -185,7 +185,7 @@ def enter(job: JobRecord, state: JobState, at_ms: int) -> JobRecord:
 
 
 def unannounced(job: JobRecord) -> tuple[JobStateChanged, ...]:
-    """Give the events, oldest first, of the revisions that are not known to be out; equal on every call."""
+    """Return the events, oldest first, of the revisions that are not known to be out; equal on every call."""
     first = job.revision - len(job.history) + 1
     events = []
     for number in range(max(job.announced + 1, first), job.revision + 1):

@@ -51,7 +51,7 @@ class Catalogue(Following[F], Generic[R, F]):
         return sorted(self._accounts)
 
     async def idents(self, account: str, wanted: Wanted) -> list[str]:
-        """Give the ids of all that is wanted, the oldest first."""
+        """Return the ids of all that is wanted, the oldest first."""
         orders = await self.current(account)
         found: list[str] = []
         for some in orders.slices(wanted, None, descending=False, by_change=False):
@@ -60,7 +60,7 @@ class Catalogue(Following[F], Generic[R, F]):
         return found
 
     async def current(self, account: str) -> Orders:
-        """Give an account's order as it is now; Unavailable while all of it is read for the first time."""
+        """Return an account's order as it is now; Unavailable while all of it is read for the first time."""
         try:
             async with asyncio.timeout(PATIENCE_S):
                 await self.refresh()
@@ -69,7 +69,7 @@ class Catalogue(Following[F], Generic[R, F]):
         return self._accounts.get(account) or Orders()
 
     async def find(self, account: str, wanted: Wanted, paging: Paging, most: int) -> list[Entry]:
-        """Give up to `most` entries from where a page begins."""
+        """Return up to `most` entries from where a page begins."""
         orders = await self.current(account)
         found: list[Entry] = []
         by_change = paging.sort == "modified_at"
@@ -81,7 +81,7 @@ class Catalogue(Following[F], Generic[R, F]):
         return found[:most]
 
     async def page(self, account: str, wanted: Wanted, paging: Paging) -> Page[R]:
-        """Give a page of an account's records."""
+        """Return a page of an account's records."""
         found = await self.find(account, wanted, paging, paging.page_size + 1)
         shown = found[: paging.page_size]
         records = await self.read(account, [entry.ident for entry in shown])

@@ -76,7 +76,7 @@ class Order:
         del self._entries[bisect_left(self._entries, self._time_of(entry), key=self._time_of)]
 
     def behind(self, after: Time | None, *, descending: bool) -> list[Entry]:
-        """Give the next SLICE entries behind a time, or from the beginning (descending: from the end)."""
+        """Return the next SLICE entries behind a time, or from the beginning (descending: from the end)."""
         if descending:
             end = bisect_left(self._entries, after, key=self._time_of) if after else len(self._entries)
             return self._entries[max(end - SLICE, 0) : end][::-1]
@@ -143,7 +143,7 @@ class Orders:
             yield from self._orders[key]
 
     def slices(self, wanted: Wanted, after: Time | None, *, descending: bool, by_change: bool) -> Iterator[list[Entry]]:
-        """Give what is wanted behind a time, slice by slice; entries may come and go between two slices."""
+        """Yield what is wanted behind a time, slice by slice; entries may come and go between two slices."""
         keys: list[tuple[int, str] | None] = [*wanted.facets.items(), None]
         if any(key not in self._orders for key in keys):
             return
@@ -160,7 +160,7 @@ class Orders:
 
 
 def _bounds(span: Span, after: Time | None, *, descending: bool) -> tuple[Time | None, int]:
-    """Give where to begin, so that nothing before the span is looked at, and the time at which to end."""
+    """Return where to begin, so that nothing before the span is looked at, and the time at which to end."""
     if descending:
         first = (span[1] + 1, "")
         return (min(after, first) if after else first), span[0]

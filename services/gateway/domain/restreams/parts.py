@@ -30,7 +30,7 @@ _EVERYWHERE: Final = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
 
 def restream_id(account: str, name: str) -> str:
-    """Give the id of the restream that a customer of the CDNetworks API calls `name`."""
+    """Return the id of the restream that a customer of the CDNetworks API calls `name`."""
     return hashlib.sha256(f"cdn\0{account}\0{name}".encode()).hexdigest()[:32]
 
 
@@ -98,7 +98,7 @@ def file_range(field: str, start: Fraction, end: Fraction | None) -> Range:
 
 
 def position(field: str, seconds: Fraction) -> int:
-    """Give the flicks from a file's start; Invalid."""
+    """Return the flicks from a file's start; Invalid."""
     if not 0 <= seconds <= LONGEST:
         raise invalid(field, f"must be from 0 to {LONGEST} s")
     return round(seconds * FLICKS)

@@ -23,11 +23,11 @@ class Pending:
         self._queue = WaitingCommands(jetstream, RestreamCommand)
 
     async def of(self, account: str, restream: str, most: int = MOST_OF_ONE) -> list[RestreamCommand]:
-        """Give up to `most` that wait about one restream, in order. Unavailable."""
+        """Return up to `most` that wait about one restream, in order. Unavailable."""
         return await self._queue.all_about(RestreamCommand, account, restream, most)
 
     async def named(self, account: str) -> frozenset[str]:
-        """Give the restreams of an account about which any wait. Unavailable."""
+        """Return the restreams of an account about which any wait. Unavailable."""
         return frozenset(await self._counts(account))
 
     async def _counts(self, account: str) -> dict[str, int]:
@@ -35,7 +35,7 @@ class Pending:
         return {s.removeprefix(prefix): count for s, count in (await self._queue.counts(f"{prefix}*")).items()}
 
     async def all_of(self, account: str) -> dict[str, list[RestreamCommand]]:
-        """Give all that wait about an account's restreams, in order, by restream. Unavailable."""
+        """Return all that wait about an account's restreams, in order, by restream. Unavailable."""
         waiting = list((await self._counts(account)).items())
         found: dict[str, list[RestreamCommand]] = {}
         for first in range(0, len(waiting), AT_ONCE):
@@ -46,7 +46,7 @@ class Pending:
 
 
 def foreseen(record: RestreamRecord | None, pending: Iterable[RestreamCommand]) -> RestreamRecord | None:
-    """Give the record as a start, or a resume with a list, that waits will make it; None when nothing is known."""
+    """Return the record as a start, or a resume with a list, that waits will make it; None when nothing is known."""
     for command in pending:
         if record is not None and (command.command in record.commands or command.at_ms <= record.changed_ms):
             continue

@@ -114,7 +114,7 @@ class Restreams:
         return known
 
     async def _going(self, account: str) -> frozenset[str]:
-        """Give the restreams that are not over, or about which a command waits."""
+        """Return the restreams that are not over, or about which a command waits."""
         return await self.going.of(account) | await self._pending.named(account)
 
     async def find(self, account: str, restream: str) -> Known:
@@ -129,7 +129,7 @@ class Restreams:
         return _known(record, place.value if place else None)
 
     async def page(self, account: str, state: State | None, paging: Paging) -> Page[Known]:
-        """Give a page of an account's restreams: those in order, and among them the few that have commands waiting.
+        """Return a page of an account's restreams: those in order, and among them the few that have commands waiting.
 
         Reads the records that it shows, and those about which commands wait.
         """

@@ -13,7 +13,7 @@ _RATE: Final = re.compile(RATE, re.ASCII)
 
 
 def first_of(index: int, count: int, field: str = "index") -> int:
-    """Give the 0-based item; Invalid when the list is shorter."""
+    """Return the 0-based item; Invalid when the list is shorter."""
     if index > count:
         raise invalid(field, f"the list has {count} file{'s' if count > 1 else ''}")
     return index - 1

@@ -89,7 +89,7 @@ class Webhooks:
         return self._receivers.sealed(self._receivers.checked("url", url))
 
     def url_of(self, endpoint: WebhookEndpoint) -> str:
-        """Give a receiver's URL; empty when it was stored under another SECRET_KEY."""
+        """Return a receiver's URL; empty when it was stored under another SECRET_KEY."""
         try:
             return open_url(self._vault, endpoint.url)
         except SecretUnreadable:
@@ -102,7 +102,7 @@ class Webhooks:
         return secret, await self.update(account, endpoint, {"secret": encrypted})
 
     def notification_secret(self, account: str) -> str:
-        """Give the secret that signs an account's notifications to receivers named in requests."""
+        """Return the secret that signs an account's notifications to receivers named in requests."""
         return account_secret(self._vault, account)
 
     async def delete(self, account: str, endpoint: str) -> None:

@@ -48,7 +48,7 @@ class JobCreate(BaseModel):
         return dict(plain(kept))
 
     def to_new_job(self) -> NewJob:
-        """Give the domain's view."""
+        """Return the domain's view."""
         return NewJob(
             name=self.name,
             reconnect_time_s=self.reconnect_time,

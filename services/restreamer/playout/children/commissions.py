@@ -181,6 +181,6 @@ def _samples(piece: Piece) -> Raw:
 
 
 def lean(sample: Sample) -> Sample:
-    """Give a sample with its first keyframe alone."""
+    """Return a sample with its first keyframe alone."""
     key = sample.first_key
     return replace(sample, packets=() if key is None else (key,))

@@ -49,7 +49,7 @@ class PictureDecoder:
         return self._told or self._context.sample_aspect_ratio or Fraction(1)
 
     def finish(self) -> Iterator[av.VideoFrame]:
-        """Give the frames that the decoder still holds."""
+        """Return the frames that the decoder still holds."""
         return self._decode(None)
 
     def _decode(self, coded: av.Packet[Any] | None) -> Iterator[av.VideoFrame]:

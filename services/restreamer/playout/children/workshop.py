@@ -87,7 +87,7 @@ class HeardApart:
         return map(self._piece, self._working.push(Given(packet)))
 
     def finish(self) -> Iterator[Piece]:
-        """Give what is held back; less of it where the child does not give all."""
+        """Yield what is held back; less of it where the child does not give all."""
         try:
             yield from map(self._piece, self._working.finish(Given()))
         except SourceError:

@@ -43,7 +43,7 @@ class Opened:
         return self.place.range + 1 < len(self.spans)
 
     def following(self) -> Opened | None:
-        """Give the rest of the range after a seam in the file, or the file's next range; None after the last."""
+        """Return the rest of the range after a seam in the file, or the file's next range; None after the last."""
         seam = self.media.resumes
         if seam is not None and (self.span.end is None or seam < self.span.end):
             place = self.place.model_copy(update={"at": max(seam, 0)}) if self.item is not None else self.place
@@ -224,7 +224,7 @@ class Ahead:
         self.report(Warned(str(error), self.place.item, item.source.shown, skipped=True))
 
     def _teller(self, item: Item, place: Place) -> Callable[[str], None]:
-        """Give what is told of a file until it is closed."""
+        """Return what is told of a file until it is closed."""
 
         def tell(text: str) -> None:
             if not self.stop.is_set():

@@ -61,7 +61,7 @@ class Course:
             self._library.close()
 
     def after(self, opened: Opened) -> Place | None:
-        """Give the place that follows a file."""
+        """Return the place that follows a file."""
         if opened.item is None:
             return self.back if self._returns else None
         if opened.listing is not self.listing:

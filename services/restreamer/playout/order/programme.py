@@ -37,23 +37,23 @@ class Programme:
         return cls(spec.items, spec.loops, min(spec.first, len(spec.items) - 1))
 
     def begin(self) -> Place:
-        """Give the place that all begins with."""
+        """Return the place that all begins with."""
         return Place(item=self.first)
 
     def known(self, place: Place | None) -> Place:
-        """Give `place` where this list has it, otherwise the list's beginning."""
+        """Return `place` where this list has it, otherwise the list's beginning."""
         if place is None or place.item >= len(self.items) or (self.loops and place.loop >= self.loops):
             return self.begin()
         return place if place.range < self._ranges(place) else Place(item=place.item, loop=place.loop)
 
     def after(self, place: Place) -> Place | None:
-        """Give the place that follows a range's end; None after the last."""
+        """Return the place that follows a range's end; None after the last."""
         if place.range + 1 < self._ranges(place):
             return Place(item=place.item, range=place.range + 1, loop=place.loop)
         return self.after_item(place)
 
     def after_item(self, place: Place) -> Place | None:
-        """Give the place that follows an item's end; None after the last."""
+        """Return the place that follows an item's end; None after the last."""
         if place.item + 1 < len(self.items):
             return Place(item=place.item + 1, loop=place.loop)
         if self.loops and place.loop + 1 >= self.loops:
@@ -61,7 +61,7 @@ class Programme:
         return Place(loop=place.loop + 1)
 
     def moved(self, place: Place, move: Move) -> Place | None:
-        """Give the place that a move at `place` leads to; None past the end, ValueError for an unknown item."""
+        """Return the place that a move at `place` leads to; None past the end, ValueError for an unknown item."""
         if move.item < 0:
             return self.after_item(place)
         if move.item >= len(self.items):

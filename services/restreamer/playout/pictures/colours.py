@@ -49,7 +49,7 @@ class Colours:
         return Colours(matrix, self.primaries, self.transfer)
 
     def conversion(self, to: Colours, own_height: int) -> str:
-        """Give the scale filter's options that turn pictures of these into such."""
+        """Return the scale filter's options that turn pictures of these into such."""
         options = "out_range=limited"
         if self.matrix != _RGB:
             options += f":in_range={'full' if self.full else 'limited'}"

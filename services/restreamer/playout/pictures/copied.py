@@ -141,7 +141,7 @@ class CopiedVideo:
         return Shot(packet.pts, at, packet.duration, packet.key, packet.data, self._configure(packet.key))
 
     def _configure(self, key: bool) -> Track | None:
-        """Give the track where it changes."""
+        """Return the track where it changes."""
         if not key:
             return None
         track = self.seams.track if self.seams is not None else self.track

@@ -42,7 +42,7 @@ class Deinterlacer:
         yield from _timed(end)
 
     def finish(self) -> Iterator[av.VideoFrame]:
-        """Give what is held back."""
+        """Yield what is held back."""
         if self._ends is None:
             return
         begin, end = self._ends
@@ -61,7 +61,7 @@ class Deinterlacer:
 
 
 def _timed(end: FilterContext) -> Iterator[av.VideoFrame]:
-    """Give frames with their times in flicks; the filter counts in halves."""
+    """Yield frames with their times in flicks; the filter counts in halves."""
     for frame in pulled(end):
         frame.pts = int((frame.pts or 0) * (frame.time_base or _TICK) * FLICKS)
         frame.time_base = _TICK

@@ -67,7 +67,7 @@ class PictureEncoder:
         return map(self._coded, self._context.encode(frame))
 
     def finish(self) -> Iterator[Coded]:
-        """Give all that is left."""
+        """Return all that is left."""
         return map(self._coded, self._context.encode(None))
 
     def _coded(self, packet: av.Packet[av.VideoStream]) -> Coded:

@@ -13,7 +13,7 @@ TICK = Fraction(1, 25)
 
 
 def source(graph: Graph, frame: av.VideoFrame, tick: Fraction = TICK) -> FilterContext:
-    """Give where frames like this one go in; their times are in `tick`."""
+    """Return where frames like this one go in; their times are in `tick`."""
     colours = f"colorspace={int(frame.colorspace)}:range={int(frame.color_range)}"
     form = f"video_size={frame.width}x{frame.height}:pix_fmt={frame.format.name}"
     return graph.add("buffer", f"{form}:time_base={tick.numerator}/{tick.denominator}:{colours}")
@@ -27,7 +27,7 @@ def then(graph: Graph, last: FilterContext, name: str, arguments: str = "") -> F
 
 
 def pulled(sink: FilterContext) -> Iterator[av.VideoFrame]:
-    """Give what has come out."""
+    """Yield what has come out."""
     while True:
         try:
             frame = sink.pull()

@@ -30,7 +30,7 @@ class Mark:
     picture: av.VideoFrame
 
     def sized(self, shape: Shape) -> av.VideoFrame:
-        """Give the picture as large as it is asked for, and no larger than the output."""
+        """Return the picture as large as it is asked for, and no larger than the output."""
         width, height = Fraction(self.picture.width) / shape.aspect, self.picture.height
         factor = Fraction(shape.width * self.how.scale, 100 * width) if self.how.scale else Fraction(1)
         factor = min(factor, Fraction(shape.width, width), Fraction(shape.height, height))
@@ -38,7 +38,7 @@ class Mark:
         return self.picture.reformat(width=wide, height=high, format="rgba")
 
     def corner(self) -> str:
-        """Give its place as the overlay filter's expressions."""
+        """Return its place as the overlay filter's expressions."""
         row, _, column = self.how.corner.partition("_")
         across, down = _COLUMNS[column or "CENTER"], _ROWS[row]
         return f"x={across}:y={down}".format(margin=self.how.margin)
@@ -62,7 +62,7 @@ class PictureGraph:
         """Those of all pictures that come out, known with the first of them."""
 
     def fit(self, frame: av.VideoFrame, aspect: Fraction) -> av.VideoFrame:
-        """Give the frame, whose pixels have `aspect`, as the encoder takes it."""
+        """Return the frame, whose pixels have `aspect`, as the encoder takes it."""
         if self._last is not None and self._last[0] is frame:
             return self._last[1]
         form = (frame.width, frame.height, frame.format.name, aspect, Colours.of(frame))
@@ -125,7 +125,7 @@ class PictureGraph:
 
 
 def fitted_size(width: int, height: int, aspect: Fraction, shape: Shape) -> tuple[int, int]:
-    """Give the largest size within the shape that keeps a picture's aspect as it is shown, even on both sides."""
+    """Return the largest size within the shape that keeps a picture's aspect as it is shown, even on both sides."""
     shown = Fraction(width, height) * aspect
     if alike(shown, shape.shown):
         return shape.width, shape.height

@@ -45,7 +45,7 @@ class Slots(Generic[Frame]):
         self._held, self._at, self._own = frame, at, slot
 
     def finish(self, until: int | None = None) -> Iterator[tuple[int, Frame]]:
-        """Give the last frame's slots, once at least: up to `until`, or as long as the one before it."""
+        """Yield the last frame's slots, once at least: up to `until`, or as long as the one before it."""
         if self._held is None:
             return
         if until is None:

@@ -38,7 +38,7 @@ class StillMedia:
         )
 
     def packets(self, start: int) -> Iterator[Packet]:
-        """Give the picture now and then, each time before the sound that it goes with, and up to its end."""
+        """Yield the picture now and then, each time before the sound that it goes with, and up to its end."""
         self.resumes = None
         at = end = start
         for packet in self._media.packets(start):

@@ -23,7 +23,7 @@ class Evener:
     _last: dict[str, int] = field(default_factory=dict)
 
     def even(self, packet: Packet) -> Packet:
-        """Give the packet with its times on the line without jumps."""
+        """Return the packet with its times on the line without jumps."""
         dts, shift, reach, kind, lasts = packet.dts, self.shift, self._reach, packet.kind, self._last
         if packet.pts - dts > LONGEST_DELAY:
             packet = replace(packet, pts=dts)

@@ -195,7 +195,7 @@ class Feed:
         self._splicer.shot(shot)
 
     def _reread(self, at: int) -> Iterator[Packet]:
-        """Give the file's packets again, from the keyframe before the part's time `at`."""
+        """Yield the file's packets again, from the keyframe before the part's time `at`."""
         shift = self._evener.shift
         for packet in self.opened.media.packets(max(at - shift, 0)):
             yield packet.later(shift)

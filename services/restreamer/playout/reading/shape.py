@@ -60,7 +60,7 @@ class Verdict:
     reason: str = ""
 
     def told(self, more: str) -> Verdict:
-        """Give it with one more thing to tell."""
+        """Return it with one more thing to tell."""
         return replace(self, reason="; ".join(text for text in (self.reason, more) if text)) if more else self
 
 
@@ -102,7 +102,7 @@ def decide(
 
 
 def encoded_whole(verdict: Verdict, reason: str) -> Verdict:
-    """Give the verdict for a file whose pictures cannot be copied after all."""
+    """Return the verdict for a file whose pictures cannot be copied after all."""
     how: How = "transcoded" if verdict.how == "transcoded" else "conformed"
     reasons = [text for text in (verdict.reason, reason) if text]
     return replace(verdict, video="encode", how=how, reason="; ".join(reasons))
@@ -136,7 +136,7 @@ def _own_shape(found: Found, takes: frozenset[str], *, marked: bool) -> Shape:
 
 
 def _asked(shape: Shape, takes: frozenset[str], encoding: Encoding | None) -> Shape:
-    """Give the shape with what an encoding asks for, as far as the targets take it."""
+    """Return the shape with what an encoding asks for, as far as the targets take it."""
     if encoding is None:
         return shape
     video, audio = _CODECS[encoding.video], _CODECS[encoding.audio]
@@ -153,7 +153,7 @@ def _asked(shape: Shape, takes: frozenset[str], encoding: Encoding | None) -> Sh
 
 
 def _size(own_width: int, own_height: int, encoding: Encoding) -> tuple[int, int]:
-    """Give the size asked for; a side that is not asked for keeps the first file's aspect."""
+    """Return the size asked for; a side that is not asked for keeps the first file's aspect."""
     width, height = encoding.width, encoding.height
     if width is None and height is None:
         return own_width, own_height
@@ -165,7 +165,7 @@ def _size(own_width: int, own_height: int, encoding: Encoding) -> tuple[int, int
 
 
 def _squared(width: int, height: int, aspect: Fraction) -> tuple[int, int]:
-    """Give a size of square pixels, even on both sides, that no side is made smaller for."""
+    """Return a size of square pixels, even on both sides, that no side is made smaller for."""
     if alike(aspect, Fraction(1)):
         return _even(width), _even(height)
     if aspect > 1:

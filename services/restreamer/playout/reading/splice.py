@@ -71,7 +71,7 @@ class Entry:
 
     @property
     def place(self) -> Place | None:
-        """Give what follows; within a live event it is where the list goes on. Made when asked for: it is dear."""
+        """Return what follows; within a live event it is where the list goes on. Made when asked for: it is dear."""
         if self.next_at is None:
             return self.after
         return self.part.place if self.part.live else self.part.place.model_copy(update={"at": max(self.next_at, 0)})
@@ -151,7 +151,7 @@ class Splicer:
         self._floor = self.picture_end - LEAD
 
     def take(self, *, rest: bool = False) -> list[Entry]:
-        """Give what is in order; `rest`: all there is."""
+        """Return what is in order; `rest`: all there is."""
         out: list[Entry] = []
         ready, lane, part = self._ready, self.lane, self._part
         while True:
@@ -198,7 +198,7 @@ class Splicer:
         self._latest = end
 
     def _place(self, after: Place | None) -> None:
-        """Give the longest waiting shot its times."""
+        """Return the longest waiting shot its times."""
         pts, length, shot = self._waiting.popleft()
         assert self._part is not None  # noqa: S101  shots come after begin
         low, order = heappop(self._order)[0], self._order

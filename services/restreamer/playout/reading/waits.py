@@ -25,7 +25,7 @@ class Metered:
         return self._flow
 
     def close(self) -> None:
-        """Give no more, and let go of where they come from."""
+        """Return no more, and let go of where they come from."""
         self._flow.close()
 
     def _read(self, packets: Iterable[Packet]) -> Generator[Packet, None, None]:

@@ -31,7 +31,7 @@ class Sent:
 
     @property
     def place(self) -> Place | None:
-        """Give the last place known to follow."""
+        """Return the last place known to follow."""
         return self.leads.place if self.leads is not None else None
 
 

@@ -185,7 +185,7 @@ class Pacer:
         return True
 
     def _in_step(self, anchor: int, head: Entry | None) -> int:
-        """Give an anchor at or shortly after this one, so that pictures leave together with those of others."""
+        """Return an anchor at or shortly after this one, so that pictures leave together with those of others."""
         known = head if head is not None and head.unit.kind == "video" else self._last or head
         if known is None:
             return anchor

@@ -101,7 +101,7 @@ class Ring:
             self._full = False
 
     def head(self) -> Batch | None:
-        """Give the next batch. For the pacer alone: what it does not take stays, or is gone with the whole queue."""
+        """Return the next batch. For the pacer alone: what it does not take stays, or is gone with the whole queue."""
         batches = self._batches
         return batches[0] if batches else None
 

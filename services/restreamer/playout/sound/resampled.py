@@ -50,7 +50,7 @@ class Resampled:
         return pieces
 
     def finish(self) -> list[Piece]:
-        """Give what the resampler holds; what follows is another stretch."""
+        """Return what the resampler holds; what follows is another stretch."""
         if self._resampler is None:
             return []
         pieces = self._resample(None)

@@ -129,7 +129,7 @@ class Heard(Protocol):
         ...
 
     def finish(self) -> Iterable[Piece]:
-        """Give what is held back."""
+        """Return what is held back."""
         ...
 
 

@@ -86,5 +86,5 @@ def _code(machine: _Machine, *, threads: bool) -> bytes:
 
 
 def _step(code: int, value: int, so: int = 0, otherwise: int = 0) -> bytes:
-    """Give an instruction; `so` and `otherwise` are how many are passed over."""
+    """Return an instruction; `so` and `otherwise` are how many are passed over."""
     return struct.pack("=HBBI", code, so, otherwise, value)

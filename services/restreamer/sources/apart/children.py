@@ -220,7 +220,7 @@ class Family(Protocol):
     """Where children come from, and go."""
 
     def child(self, stop: Event, bounds: Bounds | None = None) -> Child:
-        """Give a child for a file or for work; `stop` ends its waits. SourceError."""
+        """Return a child for a file or for work; `stop` ends its waits. SourceError."""
         ...
 
     def give(self, child: Child) -> None:
@@ -239,12 +239,12 @@ class Children:
 
     @property
     def bounds(self) -> Bounds:
-        """Give what a child may take where nothing else is said."""
+        """Return what a child may take where nothing else is said."""
         return self._bounds
 
     @property
     def zygote(self) -> int | None:
-        """Give the zygote's process id."""
+        """Return the zygote's process id."""
         return self._zygote.pid if self._zygote is not None else None
 
     def start(self, bounds: Bounds | None = None) -> None:
@@ -310,5 +310,5 @@ class Children:
 
 @functools.cache
 def children() -> Children:
-    """Give the children of this process."""
+    """Return the children of this process."""
     return Children()

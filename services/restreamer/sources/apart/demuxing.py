@@ -45,27 +45,27 @@ class Apart:
 
     @property
     def broken(self) -> SourceError | None:
-        """Give what the file broke off with."""
+        """Return what the file broke off with."""
         return self._file.error
 
     @property
     def end(self) -> int | None:
-        """Give when the file ends, as the container tells or FFmpeg estimates."""
+        """Return when the file ends, as the container tells or FFmpeg estimates."""
         return self._told.end
 
     @property
     def shown_from(self) -> int | None:
-        """Give when an mp4 begins to be shown, its edit list applied; others do not say."""
+        """Return when an mp4 begins to be shown, its edit list applied; others do not say."""
         return self._told.shown_from
 
     @property
     def video_end(self) -> int | None:
-        """Give when an mp4's video ends by its index."""
+        """Return when an mp4's video ends by its index."""
         return self._told.video_end
 
     @property
     def created_ms(self) -> int | None:
-        """Give the wall clock of its creation, where the file tells one."""
+        """Return the wall clock of its creation, where the file tells one."""
         return self._told.created_ms
 
     def cover(self) -> bytes | None:
@@ -78,7 +78,7 @@ class Apart:
         return bool(self._ordered(Order.SEEK, number=at).number)
 
     def frames(self) -> Iterator[Raw]:
-        """Give the frames as they come, from where the last `seek` went."""
+        """Yield the frames as they come, from where the last `seek` went."""
         self._halt()
         self._child.order(Order.FRAMES)
         while True:
@@ -95,7 +95,7 @@ class Apart:
             self._reply(message)
 
     def close(self) -> None:
-        """Give the child back; the file is its maker's."""
+        """Return the child back; the file is its maker's."""
         self._family.give(self._child)
 
     def _halt(self) -> None:
@@ -150,5 +150,5 @@ class Apart:
 
 
 def apart(stop: Event, family: Family | None = None) -> Demux:
-    """Give what opens strangers' files, in children of a family; `stop` ends its waits."""
+    """Return what opens strangers' files, in children of a family; `stop` ends its waits."""
     return partial(Apart, stop=stop, family=family)

@@ -286,7 +286,7 @@ def _in_use() -> int:
 
 
 def _give_back() -> None:
-    """Give what is not allocated any more back to the system (malloc_trim(3), glibc's)."""
+    """Return what is not allocated any more back to the system (malloc_trim(3), glibc's)."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

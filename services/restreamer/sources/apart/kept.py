@@ -24,7 +24,7 @@ class Keep:
         self._closed = False
 
     def child(self, stop: Event, bounds: Bounds | None = None) -> Child:
-        """Give one that waits, or start one. SourceError."""
+        """Return one that waits, or start one. SourceError."""
         family = self._family or children()
         bounds = bounds or family.bounds
         while (kept := self._waiting(bounds)) is not None:

@@ -134,7 +134,7 @@ class Message:
 
     @property
     def text(self) -> str:
-        """Give what it said in words, as far as that can be shown."""
+        """Return what it said in words, as far as that can be shown."""
         words = self.data[: 4 * LONGEST_TEXT].decode("utf-8", "replace")
         return "".join(c for c in words if c.isprintable())[:LONGEST_TEXT]
 

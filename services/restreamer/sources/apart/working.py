@@ -46,7 +46,7 @@ class Working:
             yield from self._ordered(Order.FINISH, _packed(given))
 
     def close(self) -> None:
-        """Give the child back, or end it."""
+        """Return the child back, or end it."""
         if self.dead:
             self._child.close()
         else:

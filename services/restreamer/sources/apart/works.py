@@ -53,7 +53,7 @@ class Work(Protocol):
         ...
 
     def begin(self) -> Iterator[Raw]:
-        """Give what is known before the first packet."""
+        """Return what is known before the first packet."""
         ...
 
     def push(self, given: Given) -> Iterator[Raw]:

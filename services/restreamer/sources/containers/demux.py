@@ -98,7 +98,7 @@ class Demuxer:
 
     @property
     def broken(self) -> SourceError | None:
-        """Give what the file broke off with."""
+        """Return what the file broke off with."""
         return self._file.error
 
     @property
@@ -113,7 +113,7 @@ class Demuxer:
 
     @property
     def end(self) -> int | None:
-        """Give when the file ends, as the container tells or FFmpeg estimates."""
+        """Return when the file ends, as the container tells or FFmpeg estimates."""
         length = self._input.duration
         if not length or length < 0:
             return None
@@ -121,7 +121,7 @@ class Demuxer:
 
     @property
     def shown_from(self) -> int | None:
-        """Give when an mp4 begins to be shown, its edit list applied; others do not say."""
+        """Return when an mp4 begins to be shown, its edit list applied; others do not say."""
         stream = self._video_stream or self._audio_stream
         if self.container != "mp4" or stream is None or stream.start_time is None:
             return None
@@ -129,7 +129,7 @@ class Demuxer:
 
     @property
     def video_end(self) -> int | None:
-        """Give when an mp4's video ends by its index."""
+        """Return when an mp4's video ends by its index."""
         stream = self._video_stream
         if self.container != "mp4" or stream is None or not stream.duration:
             return None
@@ -137,7 +137,7 @@ class Demuxer:
 
     @property
     def created_ms(self) -> int | None:
-        """Give the wall clock of its creation, where the file tells one."""
+        """Return the wall clock of its creation, where the file tells one."""
         text = self._input.metadata.get("creation_time", "")
         try:
             made = datetime.fromisoformat(text)
@@ -175,7 +175,7 @@ class Demuxer:
         return True
 
     def frames(self) -> Iterator[Raw]:
-        """Give the frames as they come, from where the last `seek` went."""
+        """Yield the frames as they come, from where the last `seek` went."""
         streams = [s for s in (self._video_stream, self._audio_stream) if s is not None]
         flows = {stream.index: Flow.of(stream) for stream in streams}
         for packet in self._packets(streams):
@@ -262,7 +262,7 @@ def _known(stream: VideoStream | AudioStream) -> bool:
 def _read(
     opened: InputContainer, streams: Sequence[VideoStream | AudioStream], file: Guarded
 ) -> Iterator[AvPacket[Any]]:
-    """Give whole packets to the end, or to where the file breaks off."""
+    """Yield whole packets to the end, or to where the file breaks off."""
     packets = opened.demux(streams)
     last: dict[int, AvPacket[Any]] = {}
     while True:
@@ -294,7 +294,7 @@ def _described(stream: VideoStream | AudioStream, payload: Payload, turn: Turn) 
 
 
 def _scale(stream: VideoStream | AudioStream) -> tuple[int, int]:
-    """Give a tick's length as flicks, as numerator and denominator; PyAV makes a Fraction whenever it is asked."""
+    """Return a tick's length as flicks, as numerator and denominator; PyAV makes a Fraction whenever it is asked."""
     base = stream.time_base
     if base is None:
         raise SourceError("the file has no time base")

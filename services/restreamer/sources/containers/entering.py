@@ -44,7 +44,7 @@ def entered(flow: Iterable[Timed], start: int, *, video: bool) -> Iterator[Timed
 
 
 def _with_tracks(pairs: Iterator[Timed], tracks: dict[Kind, Track]) -> Iterator[Timed]:
-    """Give all; the first of a kind comes with the track that was told before it."""
+    """Yield all; the first of a kind comes with the track that was told before it."""
     while tracks and (pair := next(pairs, None)) is not None:
         packet, track = pair
         earlier = tracks.pop(packet.kind, None)

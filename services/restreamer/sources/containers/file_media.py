@@ -89,7 +89,7 @@ class FileMedia:
         self._end = 0
 
     def packets(self, start: int) -> Iterator[Packet]:
-        """Give packets from the last keyframe at or before `start`."""
+        """Yield packets from the last keyframe at or before `start`."""
         at, self.resumes = self.resumes, None
         if at == start and self._held is not None:
             flow: Iterable[Timed] = self._held
@@ -102,7 +102,7 @@ class FileMedia:
         yield from self._played(self._reached(flow, start))
 
     def _reached(self, flow: Iterable[Timed], start: int) -> Iterator[Timed]:
-        """Give packets from the last keyframe at or before `start`, behind as many changes of codec as that lies."""
+        """Return packets from the last keyframe at or before `start`, behind as many changes of codec as that lies."""
         while True:
             self._ended, self._end = False, 0
             pulled = entered(self._moved(flow), start, video=self._demuxer.has_video)
@@ -114,7 +114,7 @@ class FileMedia:
             flow, self._held, self.resumes = self._held or (), None, None
 
     def _moved(self, flow: Iterable[Timed]) -> Iterator[Timed]:
-        """Give packets with times from the file's zero."""
+        """Yield packets with times from the file's zero."""
         zero, ends = self.zero, "video" if self._demuxer.has_video else "audio"
         for packet, track in flow:
             moved = packet.later(-zero)
@@ -175,7 +175,7 @@ class FileMedia:
                 self._demuxer = self._demux(rest, container)
 
     def _flow(self) -> Iterator[Timed]:
-        """Give all frames from where the demuxer stands, with good times on the file's own clock."""
+        """Return all frames from where the demuxer stands, with good times on the file's own clock."""
         demuxer = self._demuxer
         raws = complete(demuxer.frames())
         if demuxer.container in {"flv", "mpegts"}:
@@ -224,7 +224,7 @@ class FileMedia:
             self.audio = track
 
     def _played(self, flow: Iterator[Timed]) -> Iterator[Packet]:
-        """Give packets until a track changes; note where that is. SourceError when the file is cut short."""
+        """Yield packets until a track changes; note where that is. SourceError when the file is cut short."""
         given: set[Kind] = set()
         changed: Track | None = None
         for pair in flow:
@@ -264,7 +264,7 @@ class FileMedia:
             raise SourceError("the file is cut short: it ends before its time")
 
     def _sought(self, start: int) -> Iterator[Timed]:
-        """Give frames from a keyframe at or before `start`, as near as the file's index leads."""
+        """Return frames from a keyframe at or before `start`, as near as the file's index leads."""
         self._jumped = self._jumped or self._steady.jumped
         if self._seekable and not self._jumped:
             for back in BACKS:

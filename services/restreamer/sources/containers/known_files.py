@@ -66,7 +66,7 @@ def remember(identity: Identity, known: Known) -> None:
 
 
 def described(frames: Iterator[Raw], first: Mapping[Kind, Raw]) -> Iterator[Raw]:
-    """Give frames, the first of each track with its description."""
+    """Yield frames, the first of each track with its description."""
     missing: dict[Kind, Track | None] = {kind: raw.track for kind, raw in first.items()}
     while missing and (raw := next(frames, None)) is not None:
         yield replace(raw, track=missing.pop(raw.kind, None))

@@ -25,7 +25,7 @@ _OTHERS: Final[dict[VideoCodec, tuple[tuple[bytes, ...], VideoCodec]]] = {
 
 
 def with_nals(codec: str) -> VideoCodec | None:
-    """Give a codec whose pictures are made of NAL units."""
+    """Return a codec whose pictures are made of NAL units."""
     return "h264" if codec == "h264" else "hevc" if codec == "hevc" else None
 
 
@@ -35,7 +35,7 @@ class Payload(Protocol):
     config: bytes
 
     def take(self, data: bytes, *, key: bool) -> bytes:
-        """Give a frame in the model's form; empty when nothing of it is left."""
+        """Return a frame in the model's form; empty when nothing of it is left."""
         ...
 
 
@@ -46,7 +46,7 @@ class AsIs:
         self.config = config
 
     def take(self, data: bytes, *, key: bool) -> bytes:  # noqa: ARG002
-        """Give the frame."""
+        """Return the frame."""
         return data
 
 
@@ -86,7 +86,7 @@ class ByteStream:
         self._fresh = False
 
     def take(self, data: bytes, *, key: bool) -> bytes:
-        """Give the picture; at a keyframe the configuration is brought up to date."""
+        """Return the picture; at a keyframe the configuration is brought up to date."""
         kept: list[bytes] = []
         nals = split_annexb(data)
         marks, other = _OTHERS[self.codec]
@@ -131,7 +131,7 @@ class Adts:
         self.config = b""
 
     def take(self, data: bytes, *, key: bool) -> bytes:  # noqa: ARG002
-        """Give the raw frame; nothing for what is none."""
+        """Return the raw frame; nothing for what is none."""
         if len(data) < ADTS_HEAD or data[0] != 0xFF or data[1] & 0xF6 != 0xF0:
             return b""
         kind, rate, channels = (data[2] >> 6) + 1, data[2] >> 2 & 15, (data[2] & 1) << 2 | data[3] >> 6

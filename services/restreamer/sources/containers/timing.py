@@ -24,7 +24,7 @@ MOST_A_SECOND: Final = 2000
 
 
 def complete(raws: Iterable[Raw]) -> Iterator[Raw]:
-    """Give every frame a decode time that is after the one before it, and none after it is shown."""
+    """Yield every frame a decode time that is after the one before it, and none after it is shown."""
     waiting: dict[Kind, list[Raw]] = {"video": [], "audio": []}
     last: dict[Kind, int] = {}
     size = 0  # of what waits
@@ -66,7 +66,7 @@ class Steady:
         self._end: dict[Kind, int] = {}
 
     def run(self, raws: Iterable[Raw]) -> Iterator[Raw]:
-        """Give the frames on one steady time line."""
+        """Yield the frames on one steady time line."""
         shifts, ends = self._shift, self._end
         for raw in raws:
             kind, dts = raw.kind, raw.dts or 0

@@ -96,7 +96,7 @@ def _hevc_aspect(sps: bytes) -> Fraction:
 
 
 def _tag(text: str) -> str:
-    """Give a codec's tag where it is one of four printable characters."""
+    """Return a codec's tag where it is one of four printable characters."""
     return text if len(text) == 4 and text.isprintable() else ""
 
 
@@ -118,7 +118,7 @@ def audio_track(codec: str, config: bytes, stream: AudioStream | None = None) ->
 
 
 def frame_duration(track: Track) -> int | None:
-    """Give an audio frame's exact duration, where its codec fixes one."""
+    """Return an audio frame's exact duration, where its codec fixes one."""
     if track.codec == "aac" and track.config:
         meaning = read_aac(track.config)
         return FLICKS * meaning.frame // meaning.rate
@@ -128,7 +128,7 @@ def frame_duration(track: Track) -> int | None:
 
 
 def rate_of(stream: VideoStream) -> Fraction | None:
-    """Give a stream's frames per second, on a common rate where it is about one."""
+    """Return a stream's frames per second, on a common rate where it is about one."""
     for found in (stream.average_rate, stream.guessed_rate):
         if found is not None and 0 < found <= FASTEST:
             rate = Fraction(found)

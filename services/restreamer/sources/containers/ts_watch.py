@@ -33,7 +33,7 @@ class TsFinder:
         self._next = self._start
 
     def head(self) -> bytes:
-        """Give the packet of the table that names the program's."""
+        """Return the packet of the table that names the program's."""
         return self._tables
 
     def look(self, data: bytes | bytearray, base: int) -> int:
@@ -86,7 +86,7 @@ class TsFinder:
 
 
 def _begins(*pids: int) -> re.Pattern[bytes]:
-    """Give what finds the second bytes of packets in which something of these PIDs may begin."""
+    """Return what finds the second bytes of packets in which something of these PIDs may begin."""
     return re.compile(b"[" + b"".join(re.escape(bytes((0x40 | pid >> 8,))) for pid in pids) + b"]")
 
 
@@ -101,7 +101,7 @@ def _packets(head: bytes) -> tuple[int, int]:
 
 
 def _section(packet: bytes) -> bytes | None:
-    """Give a table's section that one packet holds; None for a longer one, and a broken one."""
+    """Return a table's section that one packet holds; None for a longer one, and a broken one."""
     at = 4 + (1 + packet[4] if packet[3] & 0x20 else 0)
     if at >= TS_PACKET or not packet[3] & 0x10:
         return None

@@ -46,7 +46,7 @@ def is_upright(file: Readable, track: int, picture: bytes) -> bool:
 
 
 def decoded_colours(config: bytes, told: Colours) -> Colours:
-    """Give the colours that a decoder would tell: what its container has `told`, or the SPS (H.264, E.2.1)."""
+    """Return the colours that a decoder would tell: what its container has `told`, or the SPS (H.264, E.2.1)."""
     try:
         sps = next(nal for nal in record_sets("h264", config) if nal_type("h264", nal) == H264_SPS)
         look, count = parse_h264_sps(sps).look
@@ -74,7 +74,7 @@ def _is_oriented(picture: bytes) -> bool:
 
 
 def _messages(data: bytes) -> Iterator[int]:
-    """Give the types of an SEI NAL unit's messages (H.264 7.3.2.3.1)."""
+    """Yield the types of an SEI NAL unit's messages (H.264 7.3.2.3.1)."""
     at = 0
     while at + 2 < len(data):
         numbers = []

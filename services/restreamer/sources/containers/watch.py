@@ -32,7 +32,7 @@ class Rest:
         return self._file.read(size)
 
     def head(self) -> bytes:
-        """Give the first bytes, before anything is read."""
+        """Return the first bytes, before anything is read."""
         while len(self._head) < HEAD and (piece := self._file.read(HEAD)):
             self._head += piece
         return bytes(self._head[:HEAD])
@@ -59,7 +59,7 @@ class Finder(Protocol):
         ...
 
     def head(self) -> bytes:
-        """Give what has to stand before what follows a change."""
+        """Return what has to stand before what follows a change."""
         ...
 
     def skip(self, to: int, *, known: bool = False) -> None:
@@ -118,7 +118,7 @@ class Watch:
         return self._at - len(self._held)
 
     def head(self) -> bytes:
-        """Give the file's first bytes."""
+        """Return the file's first bytes."""
         return self._file.head()
 
     def close(self) -> None:
@@ -126,7 +126,7 @@ class Watch:
         self._file.close()
 
     def rest(self) -> Rest:
-        """Give what follows the change that was found."""
+        """Return what follows the change that was found."""
         doubt = self._finder.doubt
         assert doubt is not None  # noqa: S101  there is a change
         begin = self._looked - len(self._tail)

@@ -67,7 +67,7 @@ class FlvDemuxer:
 
     @property
     def broken(self) -> SourceError | None:
-        """Give what the file broke off with."""
+        """Return what the file broke off with."""
         return self._error or (self._inner.broken if self._inner is not None else None)
 
     def cover(self) -> bytes | None:
@@ -80,7 +80,7 @@ class FlvDemuxer:
         return False
 
     def frames(self) -> Iterator[Raw]:
-        """Give the frames from the first one on."""
+        """Yield the frames from the first one on."""
         theirs, looked = iter(() if self._inner is None else self._inner.frames()), deque[Raw]()
         try:
             usual = self._inner is None or self._look(theirs, looked)

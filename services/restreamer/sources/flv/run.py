@@ -90,7 +90,7 @@ class Run:
         self._following = 0  # when the picture is shown that follows the last one, if nothing tells it
 
     def frames(self) -> Iterator[Raw]:
-        """Give frames up to the first tag that is not usual."""
+        """Yield frames up to the first tag that is not usual."""
         doubted: list[Raw] = []
         doubt: int | None = None
         kinds: set[str] = set()
@@ -116,7 +116,7 @@ class Run:
             self.stopped = doubt
 
     def _tags(self) -> Iterator[tuple[int, bool, Raw]]:
-        """Give each tag's place, whether it says that it is a keyframe, and its frame."""
+        """Yield each tag's place, whether it says that it is a keyframe, and its frame."""
         at, newest, sound, length = 0, -1, self._begin.sound, self._sound_length
         while True:
             first, stamp, stream, begin, rest = _BEGIN.unpack_from(self._buffer, at)

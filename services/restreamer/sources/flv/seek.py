@@ -59,7 +59,7 @@ class FlvFrom:
         return self._file.read(size)
 
     def head(self) -> bytes:
-        """Give the first bytes."""
+        """Return the first bytes."""
         return self._head
 
     def close(self) -> None:
@@ -85,7 +85,7 @@ def flv_from(file: Seekable, at: int) -> FlvFrom | None:
 
 
 def configuration(file: Seekable) -> tuple[bytes, int] | None:
-    """Give the file's header with its sequence headers' tags, and where the first frame's tag is."""
+    """Return the file's header with its sequence headers' tags, and where the first frame's tag is."""
     data = _read(file, 0, 13)
     if data[:3] != b"FLV" or len(data) < 13:
         return None
@@ -136,7 +136,7 @@ def _is_followed(file: Seekable, tag: _Tag) -> bool:
 
 
 def _candidates(data: bytes, start: int) -> Iterator[int]:
-    """Give where tags may begin: their stream id is three zeros."""
+    """Yield where tags may begin: their stream id is three zeros."""
     at = data.find(b"\0\0\0", start)
     while at >= 0:
         yield at - 8

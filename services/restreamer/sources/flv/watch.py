@@ -43,7 +43,7 @@ class FlvFinder:
         self._lost = False  # where tags make no sense FFmpeg looks for the next that does, and is not followed
 
     def head(self) -> bytes:
-        """Give the file's header, and what configures the decoder of what has not changed."""
+        """Return the file's header, and what configures the decoder of what has not changed."""
         kept = (tag for kind, tag in self._headers.items() if _NAMES[kind] != self.changed)
         return b"".join((self._file_head, *kept))
 

@@ -67,7 +67,7 @@ class Mp4Demuxer:
 
     @property
     def broken(self) -> SourceError | None:
-        """Give what the file broke off with."""
+        """Return what the file broke off with."""
         return self._error or (self._inner.broken if self._inner is not None else None)
 
     def cover(self) -> bytes | None:
@@ -83,7 +83,7 @@ class Mp4Demuxer:
         return self._opened().seek(at)
 
     def frames(self) -> Iterator[Raw]:
-        """Give the frames as they come, from where the last `seek` went."""
+        """Yield the frames as they come, from where the last `seek` went."""
         if self._inner is not None and not self._usual:
             yield from self._inner.frames()
             return

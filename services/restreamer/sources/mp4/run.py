@@ -44,16 +44,16 @@ class Cursor:
         return (2 * flicks * self.samples.timescale + FLICKS) // (2 * FLICKS)
 
     def dts(self, begin: int, end: int) -> Int64s:
-        """Give decode times of samples in flicks."""
+        """Return decode times of samples in flicks."""
         return _flicks(self.samples.dts[begin:end] + self._dts_later, self.samples.timescale)
 
     def pts(self, begin: int, end: int) -> Int64s:
-        """Give presentation times of samples in flicks."""
+        """Return presentation times of samples in flicks."""
         ticks = self.samples.dts[begin:end] + self.samples.shown[begin:end] + (self._dts_later + self._pts_later)
         return _flicks(ticks, self.samples.timescale)
 
     def durations(self, begin: int, end: int) -> Int64s:
-        """Give how long samples are in flicks."""
+        """Return how long samples are in flicks."""
         if self.length:
             return np.full(min(end, len(self.samples)) - begin, self.length, np.int64)
         return _flicks(self.samples.duration[begin:end].astype(np.int64), self.samples.timescale)
@@ -63,7 +63,7 @@ class Cursor:
         return int(self.samples.shown.min()) + self._pts_later >= 0
 
     def time(self, n: int) -> int:
-        """Give a sample's decode time in ticks."""
+        """Return a sample's decode time in ticks."""
         return int(self.samples.dts[n]) + self._dts_later
 
     def find(self, ticks: int) -> int:
@@ -82,7 +82,7 @@ class Mp4Run:
         self._buffer = bytearray(BLOCK)
 
     def frames(self) -> Iterator[Raw]:
-        """Give frames from those on that come next. SourceError when the file cannot be read."""
+        """Yield frames from those on that come next. SourceError when the file cannot be read."""
         while not self.stopped:
             rows = self._window()
             kinds = rows[-1]

@@ -94,7 +94,7 @@ def _moov(file: LocalFile, size: int) -> bytes | None:
 
 
 def _inside(data: bytes, within: Box | None) -> dict[bytes, Box]:
-    """Give the boxes of a box by their kinds; of a kind that comes twice, nobody knows which one is meant."""
+    """Return the boxes of a box by their kinds; of a kind that comes twice, nobody knows which one is meant."""
     found: dict[bytes, Box] = {}
     for box in _few(data, within):
         if box.kind in found and box.kind in _ONCE:
@@ -151,7 +151,7 @@ def _timescale(data: bytes, head: Box) -> int:
 
 
 def _edits(data: bytes, trak: dict[bytes, Box]) -> tuple[int, int] | None:
-    """Give the duration (the movie's ticks) and media time of a track's one edit; None: there is no edit list."""
+    """Return the duration (the movie's ticks) and media time of a track's one edit; None: there is no edit list."""
     elst = _inside(data, trak[b"edts"]).get(b"elst") if b"edts" in trak else None
     if elst is None:
         return None
@@ -228,7 +228,7 @@ def _rows(data: bytes, table: Box, columns: int) -> tuple[Numbers, ...]:
 
 
 def _spread(values: npt.NDArray[Number], lengths: Numbers, count: int) -> npt.NDArray[Number]:
-    """Give each sample the value of its row; the rows must be for all samples, and for no more."""
+    """Return each sample the value of its row; the rows must be for all samples, and for no more."""
     if int(lengths.sum(dtype=np.int64)) != count or not lengths.all():
         raise Mp4Error("a table for another number of samples")
     return np.broadcast_to(values, count) if len(values) == 1 else np.repeat(values, lengths)

@@ -105,7 +105,7 @@ def read_head(response: httpx.Response, start: int) -> Head:
 
 
 def body_of(response: httpx.Response, start: int, end: int | None) -> Iterator[bytes]:
-    """Give what is wanted of an answer's body: from `start`, which a whole one holds later. Broken."""
+    """Yield what is wanted of an answer's body: from `start`, which a whole one holds later. Broken."""
     skip = 0 if response.status_code == 206 else start
     left = None if end is None else end - start
     exact = response.headers.get("content-length") == str(left)
@@ -121,7 +121,7 @@ def body_of(response: httpx.Response, start: int, end: int | None) -> Iterator[b
 
 
 def _plain(response: httpx.Response) -> Iterator[bytes]:
-    """Give the body's bytes, unpacked, in pieces of bounded size."""
+    """Yield the body's bytes, unpacked, in pieces of bounded size."""
     if coding_of(response) == "identity":
         yield from response.iter_raw()
         return

@@ -24,7 +24,7 @@ class Readable(Protocol):
         ...
 
     def head(self) -> bytes:
-        """Give the file's first bytes, at most HEAD of them, and leave them to be read."""
+        """Return the file's first bytes, at most HEAD of them, and leave them to be read."""
         ...
 
     def close(self) -> None:
@@ -98,7 +98,7 @@ class BlockFile:
         return self._at
 
     def head(self) -> bytes:
-        """Give the first bytes."""
+        """Return the first bytes."""
         least = min(HEAD, self._limits.block, self._size)
         while len(self._blocks.get(0, b"")) < least:
             self._extend(0)
@@ -121,7 +121,7 @@ class BlockFile:
         self._origin.close()
 
     def _have(self, number: int) -> int:
-        """Give the first byte of a block that is not there."""
+        """Return the first byte of a block that is not there."""
         return number * self._limits.block + len(self._blocks.get(number, b""))
 
     def _extend(self, number: int) -> None:
@@ -161,7 +161,7 @@ class BlockFile:
         self._store(at, piece)
 
     def _left(self, at: int) -> int:
-        """Give how much there is from a byte to its block's end."""
+        """Return how much there is from a byte to its block's end."""
         return self._limits.block - at % self._limits.block
 
     def _store(self, at: int, piece: bytes) -> None:
@@ -191,7 +191,7 @@ class SequentialFile:
         return piece
 
     def head(self) -> bytes:
-        """Give the first bytes, before anything is read."""
+        """Return the first bytes, before anything is read."""
         while len(self._rest) < HEAD and (piece := next(self._pieces, b"")):
             self._rest += piece
         return self._rest[:HEAD]
@@ -247,7 +247,7 @@ class LocalFile:
         return self._file.tell()
 
     def head(self) -> bytes:
-        """Give the first bytes."""
+        """Return the first bytes."""
         return os.pread(self._file.fileno(), HEAD, 0)
 
     def close(self) -> None:

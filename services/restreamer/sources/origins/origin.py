@@ -23,7 +23,7 @@ class Origin(Protocol):
     ranged: bool
 
     def stream(self, start: int = 0, end: int | None = None) -> Iterator[bytes]:
-        """Give the bytes from `start` to before `end`, or to the file's end."""
+        """Return the bytes from `start` to before `end`, or to the file's end."""
         ...
 
     def close(self) -> None:

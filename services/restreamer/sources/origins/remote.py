@@ -22,7 +22,7 @@ _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 
 def resolved(base: str, reference: str) -> str:
-    """Give the URL that another one refers to, with its user and password on the same server. SourceError."""
+    """Return the URL that another one refers to, with its user and password on the same server. SourceError."""
     try:
         joined = urljoin(base, reference)
         mine, theirs = urlsplit(base), urlsplit(joined)
@@ -74,7 +74,7 @@ class HttpOrigin:
         self._waiting = (start, end, response)
 
     def stream(self, start: int = 0, end: int | None = None) -> Iterator[bytes]:
-        """Give the bytes from `start` to before `end` as they come, in one answer while the connection holds.
+        """Yield the bytes from `start` to before `end` as they come, in one answer while the connection holds.
 
         A server without ranges sends all before them, too; a piece may be empty.
         """
@@ -216,7 +216,7 @@ class HttpOrigin:
 
 
 def _bytes_of(response: httpx.Response, start: int, end: int | None, limits: Limits) -> Iterator[bytes]:
-    """Give what is wanted of a body; Broken when it breaks, or next to nothing comes."""
+    """Yield what is wanted of a body; Broken when it breaks, or next to nothing comes."""
     try:
         yield from body_of(response, start, end)
     except httpx.TimeoutException as error:

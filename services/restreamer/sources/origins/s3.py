@@ -29,7 +29,7 @@ SCHEME: Final = "s3"
 
 
 def split_place(place: str) -> tuple[str, str]:
-    """Give bucket and key of s3://bucket/key; SourceError."""
+    """Return bucket and key of s3://bucket/key; SourceError."""
     try:
         parts = urlsplit(place)
     except ValueError:
@@ -41,7 +41,7 @@ def split_place(place: str) -> tuple[str, str]:
 
 
 def signer(access: Access, name: str, stop: Event) -> Callable[[str, str], str]:
-    """Give what makes URLs of buckets and keys, with the credentials of that name; without a name, of public ones."""
+    """Return what makes URLs of buckets and keys, with the credentials of that name; without a name, of public ones."""
     client = _client(access, name, stop)
 
     def sign(bucket: str, key: str) -> str:

@@ -69,7 +69,7 @@ class PlaylistMedia:
         self.audio: Track | None = self._part.media.audio
 
     def packets(self, start: int) -> Iterator[Packet]:
-        """Give packets from the last keyframe at or before `start`; a run's end is a seam."""
+        """Yield packets from the last keyframe at or before `start`; a run's end is a seam."""
         at, self.resumes = self.resumes, None
         fresh = not self._part.used and self._part.first == self._list.present(self._list.index(start))
         if not fresh and (at is None or at != start):
@@ -85,7 +85,7 @@ class PlaylistMedia:
                 return
 
     def from_wall(self, wall_ms: int) -> int:
-        """Give the time of a wall-clock moment (ms), by the segment that it falls into."""
+        """Return the time of a wall-clock moment (ms), by the segment that it falls into."""
         return self._list.from_wall(wall_ms)
 
     def close(self) -> None:
@@ -95,7 +95,7 @@ class PlaylistMedia:
             self._release()
 
     def _packets(self, start: int) -> Iterator[Packet]:
-        """Give a part's packets; where it has a seam itself, so have we. It ends where a segment is missing."""
+        """Yield a part's packets; where it has a seam itself, so have we. It ends where a segment is missing."""
         part, media = self._part, self._part.media
         part.used = True
         try:
@@ -217,7 +217,7 @@ class PlaylistMedia:
         return self._opener(place, self._holes.hurried)
 
     def _longest(self, number: int) -> int:
-        """Give how much is read as one from a segment on."""
+        """Return how much is read as one from a segment on."""
         return LONGEST_MP4 if self._list.segments[number].first is not None else self.duration or 0
 
 

@@ -46,7 +46,7 @@ class Joined:
         self._open: Origin | None = None
 
     def stream(self, start: int = 0, end: int | None = None) -> Iterator[bytes]:  # noqa: ARG002  all, from its start
-        """Give everything; Missing."""
+        """Yield everything; Missing."""
         given, init = False, False
         for number, segment in enumerate(self._segments):
             try:

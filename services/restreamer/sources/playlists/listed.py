@@ -69,7 +69,7 @@ class Listed:
 
 
 def with_query_of(playlist: str, address: str) -> str:
-    """Give the URL of what a playlist names with the playlist's query, where it has none and is on the same server.
+    """Return the URL of what a playlist names with the playlist's query, where it has none and is on the same server.
 
     Some servers ask for the token with which the playlist was asked for.
     """

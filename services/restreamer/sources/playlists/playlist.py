@@ -101,7 +101,7 @@ def parse_playlist(text: str, most: int) -> tuple[Segment, ...]:
 
 
 def _lines(text: str, most: int) -> Iterator[str]:
-    """Give the lines that are not empty, without blanks at their ends. What is done with one takes time by its length.
+    """Yield the lines that are not empty, without blanks at their ends. What is done with one takes time by its length.
 
     A comment, or a tag that nobody looks at, may be of any length, and is cut.
     """

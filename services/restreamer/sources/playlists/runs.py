@@ -26,23 +26,23 @@ class Runs:
         self.wall_start_ms = None if dated is None else (dated.wall_ms or 0) - dated.start * 1000 // FLICKS
 
     def first(self, run: int) -> int:
-        """Give the number of a run's first segment."""
+        """Return the number of a run's first segment."""
         return self._firsts[run]
 
     def base(self, run: int) -> int:
-        """Give when a run begins."""
+        """Return when a run begins."""
         return self._bases.get(run, self.segments[self._firsts[run]].start)
 
     def time(self, segment: Segment) -> int:
-        """Give when a segment begins, as far as is known."""
+        """Return when a segment begins, as far as is known."""
         return self.base(segment.run) + segment.start - self.segments[self._firsts[segment.run]].start
 
     def index(self, at: int) -> int:
-        """Give the number of the segment that is shown at a time."""
+        """Return the number of the segment that is shown at a time."""
         return max(bisect_right(self.segments, at, key=self.time) - 1, 0)
 
     def present(self, number: int) -> int:
-        """Give the first segment from `number` on that is not left out; the list's length after the last."""
+        """Return the first segment from `number` on that is not left out; the list's length after the last."""
         while number in self._out:
             number += 1
         return number
@@ -52,7 +52,7 @@ class Runs:
         return number in self._out
 
     def end(self, number: int, longest: int) -> int:
-        """Give the end of what goes on from a segment without a seam, for about as long as `longest`."""
+        """Return the end of what goes on from a segment without a seam, for about as long as `longest`."""
         segment, end = self.segments[number], number + 1
         while end < len(self.segments) and self.segments[end].run == segment.run:
             if self.segments[end].start - segment.start >= longest:
@@ -74,7 +74,7 @@ class Runs:
         return True
 
     def from_wall(self, wall_ms: int) -> int:
-        """Give the time of a wall-clock moment (ms), by the segment that it falls into."""
+        """Return the time of a wall-clock moment (ms), by the segment that it falls into."""
         dated = [s for s in self.segments if s.wall_ms is not None and s.wall_ms <= wall_ms]
         segment = dated[-1] if dated else self.segments[0]
         began = segment.wall_ms if dated and segment.wall_ms is not None else self.wall_start_ms or 0

@@ -54,7 +54,7 @@ class LiveMedia:
         self.wall_start_ms: int | None = round((placed.wall - placed.start) * 1000)
 
     def packets(self, start: int) -> Iterator[Packet]:  # noqa: ARG002  there is but one place to begin
-        """Give packets from the newest keyframe, or from the seam, as they come; waits for more until it is over."""
+        """Yield packets from the newest keyframe, or from the seam, as they come; waits for more until it is over."""
         self.resumes = None
         self.video, self.audio = self._opened.video, self._opened.audio
         while True:
@@ -80,7 +80,7 @@ class LiveMedia:
         return same and (again or joins(before.segment, after.segment))
 
     def _new(self, opened: Opened) -> Iterator[Packet]:
-        """Give what has not been given of a segment."""
+        """Yield what has not been given of a segment."""
         fresh: list[Row] = []
         for kind in (0, 1):
             rows = [row for row in opened.rows if row.kind == kind]

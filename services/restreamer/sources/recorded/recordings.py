@@ -115,7 +115,7 @@ class RecordingMedia:
         self.wall_start_ms: int | None = round((placed.wall - placed.start) * 1000)
 
     def packets(self, start: int) -> Iterator[Packet]:
-        """Give packets from the last keyframe at or before `start`, until a seam."""
+        """Yield packets from the last keyframe at or before `start`, until a seam."""
         at, self.resumes = self.resumes, None
         if at is None or at != start or self._next is None:
             self._segments = self._from(Fraction(start, FLICKS))
@@ -129,7 +129,7 @@ class RecordingMedia:
             yield packet
 
     def from_wall(self, wall_ms: int) -> int:
-        """Give the stream time of a wall-clock moment (ms)."""
+        """Return the stream time of a wall-clock moment (ms)."""
         wall = Fraction(wall_ms, 1000)
         part = self._part(Selection(clock="wall", start=wall, end=wall + 1))
         if part.timeline:
@@ -141,7 +141,7 @@ class RecordingMedia:
         self._segments = self._next = None
 
     def _run(self, opened: Opened) -> Iterator[Packet]:
-        """Give the packets of segments that follow each other; note the seam after them."""
+        """Yield the packets of segments that follow each other; note the seam after them."""
         while True:
             lost = False
             try:
@@ -166,7 +166,7 @@ class RecordingMedia:
         return None
 
     def _from(self, start: Fraction) -> Iterator[SegmentWritten]:
-        """Give segments from the one whose keyframe comes before `start`, as far as there are any by then."""
+        """Yield segments from the one whose keyframe comes before `start`, as far as there are any by then."""
         start = max(start, self._begin)
         window = WINDOW
         part = self._load(start, window)

@@ -37,7 +37,7 @@ class Clock:
 
     @classmethod
     def of(cls, segment: SegmentWritten) -> Clock:
-        """Give the clock of a segment's session."""
+        """Return the clock of a segment's session."""
         return cls(segment.origin_ms, segment.zero, segment.timescale)
 
     @property
@@ -148,7 +148,7 @@ def read_packets(path: Path, rows: Sequence[Row]) -> Iterator[Packet]:
 
 @contextlib.contextmanager
 def local_file(store: MediaStore, key: str, limits: Limits, stop: Event) -> Iterator[Path]:
-    """Give a small object as a file of this machine; SourceError."""
+    """Yield a small object as a file of this machine; SourceError."""
     if isinstance(store, LocalStore):
         yield store.path(key)
         return

@@ -22,7 +22,7 @@ class AuthError(Exception):
 
 
 def answer(said: str, user: str, password: str, app: str, *, nonce: str = "") -> str:
-    """Give the query to call again with, after a refusal; empty when the server asks for no authentication.
+    """Return the query to call again with, after a refusal; empty when the server asks for no authentication.
 
     `app` is the application without it, `nonce` (8 hex digits) our part of the answer. Raises AuthError.
     """

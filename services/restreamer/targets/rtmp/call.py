@@ -192,7 +192,7 @@ class _Talk:
         raise TargetError("closed the connection")
 
     def _commands(self) -> Iterator[Command]:
-        """Give commands as they come; a status that is an error ends the talk."""
+        """Yield commands as they come; a status that is an error ends the talk."""
         for message in self._messages:
             if message.kind not in COMMANDS:
                 continue
@@ -204,7 +204,7 @@ class _Talk:
             yield command
 
     def _receive(self) -> Iterator[Message]:
-        """Give messages, each while its payload is valid; raises at the end of the connection."""
+        """Yield messages, each while its payload is valid; raises at the end of the connection."""
         while True:
             self.sock.settimeout(self._patience())
             count = self.sock.recv_into(self.parser.room())

@@ -64,7 +64,7 @@ class _Writer:
             self.size += len(joint)
 
     def block(self, units: int, at: int) -> Block:
-        """Give all that was written."""
+        """Return all that was written."""
         return Block(b"".join(self.parts), units, at, heads=tuple(self.heads))
 
 
@@ -128,7 +128,7 @@ class RtmpPacker:
 
 
 def patched(block: Block, stream_id: int) -> Block:
-    """Give a block for a target whose message stream has another number."""
+    """Return a block for a target whose message stream has another number."""
     data, number = bytearray(block.data), stream_id.to_bytes(4, "little")
     for at in block.heads:
         data[at : at + 4] = number

@@ -61,7 +61,7 @@ def _video_config(track: Track) -> bytes:
 
 
 def framer(track: Track) -> Framer:
-    """Give the function that writes a unit.
+    """Return the function that writes a unit.
 
     A keyframe comes with the parameter sets: many receivers, among them FFmpeg where it copies, keep what the first
     sequence header says over all that follow.
@@ -130,5 +130,5 @@ def metadata_body(tracks: Tracks) -> bytes:
 
 
 def _codec_id(codec: str) -> float:
-    """Give the classic number, or the FOURCC read as one (Enhanced RTMP, metadata)."""
+    """Return the classic number, or the FOURCC read as one (Enhanced RTMP, metadata)."""
     return float(CLASSIC.get(codec) or int.from_bytes(FOURCCS[codec].encode(), "big"))

@@ -37,7 +37,7 @@ def unfit(track: Track) -> str:
 
 
 def framer(track: Track) -> Framer:
-    """Give the function that writes a unit's payload; ValueError, Mp4Error or IndexError for a track that has none."""
+    """Return what writes a unit's payload; ValueError, Mp4Error or IndexError for a track that has none."""
     if track.codec in _DELIMITERS:
         return _annex_b("hevc" if track.codec == "hevc" else "h264", track)
     if track.codec == "aac":

@@ -18,7 +18,6 @@ from shared.runtime.service import Service, make_service, readiness
 from shared.store import open_store
 from shared.store.watch import READERS, WRITERS, StoreWatch
 from tests.support.nats import NatsServer
-from tests.support.recordings import until
 from tests.support.s3 import s3_server
 from tests.support.shared_bus import free_port, running, settings_for
 from tests.support.stack import until as wait
@@ -92,11 +91,9 @@ async def test_who_goes_on_without_s3_warns_once_it_has_worked(nats: NatsServer,
             assert "no such bucket" in ingester.notes()["store"]
             assert "no such bucket" in (await readiness(clipper))["store"]
             client.create_bucket(Bucket="reelay")
-
-            async def mended() -> bool:
-                return await readiness(clipper) == {} and ingester.notes() == {}
-
-            await until(mended)
+            for service in (ingester, clipper):
+                await service.store_watch.look()
+            assert (await readiness(clipper), ingester.notes()) == ({}, {})
 
 
 async def test_a_store_that_hangs_is_told_of_and_not_asked_again_meanwhile(

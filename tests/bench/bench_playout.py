@@ -32,6 +32,7 @@ from tests.support.stack import StackUnderTest, stack, until
 
 WARM_S = 6
 LOOP_S = 16
+SETTLED_S = 3
 FRAME_MS = 1000 / 30
 HEAD = ("what", "tasks", "targets", "CPU % a task", "CPU % in all", "MB in all")
 
@@ -45,10 +46,12 @@ class Options(NamedTuple):
 
 
 def library(live: StackUnderTest, source: Path) -> str:
-    """Put the file into the account's library; give its address."""
+    """Put the file into the account's library, and wait until it counts as settled; give its address."""
     place = live.folder / "library" / "main" / source.name
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.write_bytes(source.read_bytes())
+    if not place.exists():
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(source.read_bytes())
+        time.sleep(SETTLED_S)
     return f"reelay:library/{source.name}"
 
 

@@ -6,8 +6,10 @@ Run as `python -m shared.broker.provision` before the services; each service wai
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import time
+from collections.abc import Iterator
 from typing import Final
 
 import nats
@@ -23,7 +25,7 @@ from nats.js.api import (
     StorageType,
     StreamConfig,
 )
-from nats.js.errors import APIError, NotFoundError
+from nats.js.errors import APIError, BadRequestError, NotFoundError
 
 from shared.broker.nodes import parse_nodes
 from shared.broker.streams import BUCKETS, CONSUMERS, STREAMS, BucketSpec, ConsumerSpec, StreamSpec
@@ -39,6 +41,7 @@ BUCKET_WINDOW_S: Final = 120.0
 CLUSTER_S: Final = 30.0
 PAUSE_S: Final = 0.5
 NO_CLUSTER: Final = 10074  # JSStreamReplicasNotSupportedErr, nats-server's server/errors.json
+NAME_IN_USE: Final = 10058  # JSStreamNameExistErr: it is there, and not as it would be made
 
 
 def stream_config(spec: StreamSpec, replicas: int) -> StreamConfig:
@@ -91,9 +94,10 @@ async def _stream(js: JetStreamContext, spec: StreamSpec, replicas: int, first: 
     try:
         await js.stream_info(spec.name)
     except NotFoundError:
-        await js.add_stream(config.evolve(first_seq=first))
-    else:
-        await js.update_stream(config)
+        with _unless_in_use():
+            await js.add_stream(config.evolve(first_seq=first))
+            return
+    await js.update_stream(config)
 
 
 async def _bucket(js: JetStreamContext, spec: BucketSpec, replicas: int) -> None:
@@ -102,12 +106,24 @@ async def _bucket(js: JetStreamContext, spec: BucketSpec, replicas: int) -> None
     try:
         config = (await js.stream_info(f"KV_{spec.name}")).config
     except NotFoundError:
-        await js.create_key_value(KeyValueConfig(bucket=spec.name, history=1, ttl=ttl or None, replicas=replicas))
-        return
+        with _unless_in_use():
+            await js.create_key_value(KeyValueConfig(bucket=spec.name, history=1, ttl=ttl or None, replicas=replicas))
+            return
+        config = (await js.stream_info(f"KV_{spec.name}")).config
     if (config.max_age or 0, config.num_replicas, bool(config.allow_msg_ttl)) != (ttl, replicas, True):
         window = min(BUCKET_WINDOW_S, ttl or BUCKET_WINDOW_S)  # may not be longer than the age limit
         changed = config.evolve(max_age=ttl, num_replicas=replicas, duplicate_window=window, allow_msg_ttl=True)
         await js.update_stream(changed)
+
+
+@contextlib.contextmanager
+def _unless_in_use() -> Iterator[None]:
+    """Let it pass that another run has made it since the look, from another place on, say."""
+    try:
+        yield
+    except BadRequestError as error:
+        if error.err_code != NAME_IN_USE:
+            raise
 
 
 async def provision_url(url: str, replicas: int) -> None:

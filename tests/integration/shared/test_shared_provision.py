@@ -159,3 +159,29 @@ async def test_several_at_once_bring_an_older_broker_over_and_lose_nothing(tmp_p
             assert (await js.stream_info(commands_of("clipper"))).state.messages == count
             with pytest.raises(NotFoundError):
                 await js.stream_info(OLD_COMMANDS)
+
+
+async def test_what_another_run_makes_between_look_and_making_is_taken_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other run saw the old queue, and has its streams begin behind it; this one comes when it is gone."""
+    with nats_server(tmp_path / "nats", provisioned=False) as server:
+        async with connected(server.url) as js:
+            for spec in STREAMS:
+                await js.add_stream(stream_config(spec, 1).evolve(first_seq=301))
+            bucket = KeyValueConfig(bucket=BUCKETS[0].name, history=1, ttl=7)
+            await js.create_key_value(bucket)
+            looked: set[str] = set()
+            look = js.stream_info
+
+            async def blind(name: str, *rest: object, **more: object) -> object:
+                """See nothing at the first look at each."""
+                if name not in looked:
+                    looked.add(name)
+                    raise NotFoundError
+                return await look(name, *rest, **more)  # type: ignore[arg-type]  # as they came
+
+            monkeypatch.setattr(js, "stream_info", blind)
+            await provision(js)
+            assert {(await look(spec.name)).state.last_seq for spec in STREAMS} == {300}, "what comes goes behind it"
+            assert (await look(f"KV_{BUCKETS[0].name}")).config.max_age == BUCKETS[0].ttl.total_seconds()

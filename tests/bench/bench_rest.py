@@ -167,6 +167,9 @@ def bench_reelay(options: argparse.Namespace, folder: Path) -> list[Row]:
     with nats_server(folder / "nats") as nats:
         settings = Settings(data_dir=folder, nats_url=nats.url, http_port=port)
         environment = {"REELAY_DATA_DIR": str(folder), "REELAY_NATS_URL": nats.url, "REELAY_HTTP_PORT": str(port)}
+        environment |= dict.fromkeys(
+            ("REELAY_ACCOUNT_RATE", "REELAY_ACCOUNT_JOBS", "REELAY_ACCOUNT_CLIPS"), "0"
+        )  # no limits
         with process(["-m", "services.gateway"], port, **environment) as server:
             while not (folder / "admin.key").exists():
                 time.sleep(0.05)

@@ -31,6 +31,8 @@ REQUEST_S: Final = 60.0
 SETTLED_S: Final = 5.0
 """So long after its own return to the broker, nobody is taken to be away: others come back when they do."""
 HOLDS, FREE = b"holds", b"free"
+UNHEARD: Final = b"unheard"
+"""In place of an answer: nobody was there to hear the question, for all of its second. Who stands still is there."""
 
 
 class Holders:
@@ -44,6 +46,8 @@ class Holders:
     async def holds(self, token: str, key: str) -> bool | None:
         """Ask a holder whether it has a lease; False when it says no, or nothing to two questions, a second each.
 
+        One question is enough where nobody is there to hear it: a process that was killed has left the broker.
+
         None when it cannot be told: this process is hardly awake, or has just come back to the broker, to which the
         holder may be just coming back, too. Unavailable without the broker.
         """
@@ -52,6 +56,8 @@ class Holders:
             async with asyncio.timeout(LIMIT_S):
                 for _ in range(QUESTIONS):
                     answer = await self._ask(connection, token, key)
+                    if answer == UNHEARD:
+                        break
                     if answer is not None:
                         return answer != FREE
         except TimeoutError:
@@ -61,19 +67,20 @@ class Holders:
         return False if self._is_settled() else None
 
     async def _ask(self, connection: Client, token: str, key: str) -> bytes | None:
-        """Ask, and again while nobody hears it; None after a second in which this process was awake.
+        """Ask, and again while nobody hears it; None, or UNHEARD, after a second in which this process was awake.
 
         The second is counted in slices. One that ends late does not count: this process stood still, and an answer
         may have come meanwhile that it has not read.
         """
         loop = asyncio.get_running_loop()
-        silent, question = 0, _put(connection, token, key)
+        silent, unheard, question = 0, True, _put(connection, token, key)
         try:
             while silent < SLICES:
                 began = loop.time()
                 await asyncio.wait({question}, timeout=SLICE_S)
                 if question.done() and (answer := _answer(question)) is not None:
                     return answer
+                unheard = unheard and question.done()
                 if question.done():  # nobody has heard it
                     await asyncio.sleep(SLICE_S - min(loop.time() - began, SLICE_S))
                     question = _put(connection, token, key)
@@ -81,7 +88,7 @@ class Holders:
                     silent += 1
         finally:
             question.cancel()
-        return None
+        return UNHEARD if unheard else None
 
     def note(self) -> None:
         """See whether the connection is a new one; now and then."""

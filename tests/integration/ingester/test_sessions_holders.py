@@ -18,6 +18,7 @@ from services.ingester import leases as leases_module
 from services.ingester.holders import Holders
 from services.ingester.leases import Lease, Leases
 from shared.broker.kv import Bucket, Conflict, Stored
+from shared.broker.subjects import holder_subject
 from shared.errors import Rejected, Unavailable
 from tests.support.nats import NatsServer
 from tests.support.recordings import connected, until
@@ -160,6 +161,26 @@ async def test_a_holder_that_is_frozen_is_replaced_and_finds_that_out_when_it_is
                 await until(lambda: asyncio.sleep(0, holder.lost))
             assert await b.holder(ACCOUNT, holder.event, session) == "lives"
     assert holder.lost == [holder.session]
+
+
+@pytest.mark.parametrize(("there", "questions"), [(False, 1), (True, 2)])
+async def test_who_has_left_the_broker_is_asked_once_and_who_is_there_twice(
+    nats: NatsServer, monkeypatch: pytest.MonkeyPatch, there: bool, questions: int
+) -> None:
+    asked, ask = [], Holders._ask
+
+    async def counted(*given: object) -> bytes | None:
+        asked.append(given)
+        return await ask(*given)  # type: ignore[arg-type]  # as they came
+
+    monkeypatch.setattr(Holders, "_ask", counted)
+    async with connected(nats.url) as js:
+        client, token = js._nc, new_id()
+        if there:  # and says nothing
+            await client.subscribe(holder_subject(token))
+            await client.flush()
+        assert await Holders(lambda: client).holds(token, "main.event") is False
+    assert len(asked) == questions
 
 
 async def test_a_holder_that_is_gone_is_replaced(nats: NatsServer) -> None:

@@ -191,7 +191,7 @@ class Bucket(Generic[R]):
         """Ask what nats-py cannot, or keeps to itself."""
         js = self._jetstream()
         subject = f"{js._prefix}.{verb}.KV_{self._name}"  # noqa: SLF001  as above
-        return await js._api_request(subject, json.dumps(asked).encode(), timeout=READ_TIMEOUT_S)  # noqa: SLF001
+        return await js._api_request(subject, json.dumps(asked).encode(), timeout=READ_TIMEOUT_S)  # noqa: SLF001  as above
 
     async def changes(self, pattern: str, after: int = 0) -> AsyncIterator[list[Change[R]]]:
         """Read, some at a time, what the keys of a pattern hold that were written after a revision, in their order.

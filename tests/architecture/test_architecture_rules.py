@@ -45,6 +45,16 @@ def test_services_never_import_each_other_and_shared_never_imports_services(path
     assert not foreign or own[1] == "cli", foreign  # the command line starts services and hands over to them
 
 
+# What several services do with media knows neither who asks nor where bytes come from.
+TRANSCODE_NEEDS = ("shared.media", "shared.errors", "shared.messages.restreams.FLICKS", "shared.messages.restreams")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "shared/media/transcode").glob("*.py")), ids=ids)
+def test_transcoding_knows_nothing_but_media(path: Path) -> None:
+    own = {m for m in imports(path) if m.partition(".")[0] in {"shared", "services"}}
+    assert not {m for m in own if not m.startswith(TRANSCODE_NEEDS)}
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=ids)
 def test_files_and_functions_are_short(path: Path) -> None:
     text = path.read_text()

@@ -11,7 +11,7 @@ from services.archiver.room import RoomMaker
 from services.archiver.slots import Slots
 from services.archiver.sweep import Sweeper
 from shared.runtime.service import Service
-from shared.store import open_store
+from shared.store.opening import open_store
 from shared.store.reserve import store_reserve
 
 

@@ -18,7 +18,7 @@ from shared.messages.jobs import JobRecord
 from shared.messages.sessions import SessionRecord
 from shared.recording.asking import Asking
 from shared.runtime.service import Service
-from shared.store import open_store
+from shared.store.opening import open_store
 from shared.store.reserve import store_reserve
 
 

@@ -14,8 +14,8 @@ from shared.broker import buckets
 from shared.broker.kv import Bucket
 from shared.messages.exports import ExportRecord
 from shared.runtime.service import Service
-from shared.store import open_store
 from shared.store.local import LocalStore
+from shared.store.opening import open_store
 from shared.store.reserve import Reserve
 
 

@@ -45,8 +45,8 @@ from shared.runtime.reachable import in_url, is_any, reachable_host
 from shared.runtime.service import Lifespan, Service, check_all, make_service
 from shared.runtime.settings import Settings
 from shared.runtime.tasks import beside
-from shared.store import MediaStore, open_store
-from shared.store.library import open_library
+from shared.store import MediaStore
+from shared.store.opening import open_library, open_store
 
 log = get_logger()
 ANNOUNCE_AGAIN_S: Final = 2.0

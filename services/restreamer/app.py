@@ -26,7 +26,7 @@ from shared.messages.restreams import PlaceRecord, RestreamRecord
 from shared.recording.asking import Asking
 from shared.runtime.service import Service
 from shared.security.netguard.tls import trusting
-from shared.store import open_store
+from shared.store.opening import open_store
 from shared.store.reserve import Reserve
 
 PLACES = "places"

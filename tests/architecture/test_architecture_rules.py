@@ -55,6 +55,24 @@ def test_transcoding_knows_nothing_but_media(path: Path) -> None:
     assert not {m for m in own if not m.startswith(TRANSCODE_NEEDS)}
 
 
+# What each module of shared/store may import of it: adapters know the interface, and only `opening` knows adapters.
+INTERFACE = {"shared.store", "shared.store.base"}
+LIBRARY = {*INTERFACE, "shared.store.library"}
+STORE = {
+    "__init__": {"shared.store.base"}, "base": set(), "local": INTERFACE, "s3": INTERFACE,
+    "names": set(), "library": INTERFACE, "library_store": LIBRARY, "library_folder": {*LIBRARY, "shared.store.names"},
+    "opening": {*LIBRARY, *(f"shared.store.{name}" for name in ("library_folder", "library_store", "local", "s3"))},
+    "reserve": INTERFACE, "watch": {*INTERFACE, "shared.store.opening"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "shared/store").glob("*.py")), ids=ids)
+def test_store_adapters_import_the_interface_and_never_the_other_way(path: Path) -> None:
+    modules = {f"shared.store.{p.stem}" for p in path.parent.glob("*.py")} | {"shared.store"}
+    assert imports(path) & modules <= STORE[path.stem]
+    assert "shared.runtime.settings" not in imports(path) or path.stem in {"opening", "reserve", "watch"}
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=ids)
 def test_files_and_functions_are_short(path: Path) -> None:
     text = path.read_text()

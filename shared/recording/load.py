@@ -11,7 +11,7 @@ from nats.js import JetStreamContext
 
 from shared.broker.kv import Bucket
 from shared.errors import Unavailable
-from shared.media.timeline import Span, Timeline, place
+from shared.media.timeline import Span, Timeline, locate
 from shared.messages.clips import Selection
 from shared.messages.media import SegmentWritten, Track
 from shared.messages.recordings import HourSummary, RecordingRecord
@@ -104,7 +104,7 @@ class _Want:
         end = int((selection.end + margin) * 1000) + 1
         wall = start
         if selection.clock == "stream" and last is not None:
-            wall += last.wall_start_ms - int(place(last).start * 1000)
+            wall += last.wall_start_ms - int(locate(last).start * 1000)
         return cls(selection.clock, selection.start, start, end, wall)
 
     def touches(self, hour: HourSummary) -> bool:
@@ -113,7 +113,7 @@ class _Want:
         return hour.stream_start_ms <= self.end_ms and hour.stream_end_ms >= self.start_ms
 
     def begins_before(self, segment: SegmentWritten) -> bool:
-        placed = place(segment)
+        placed = locate(segment)
         return self.in_point < (placed.wall if self.clock == "wall" else placed.start)
 
 
@@ -121,7 +121,7 @@ def _newest(record: RecordingRecord, last: Logged | None) -> SegmentWritten | No
     if last is not None and last.log > record.log_sequence:
         return last.segment
     ends = [indexed.segment for indexed in record.last]
-    return max(ends, key=lambda s: place(s).end) if ends else last.segment if last else None
+    return max(ends, key=lambda s: locate(s).end) if ends else last.segment if last else None
 
 
 def _closed(

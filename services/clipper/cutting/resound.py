@@ -115,9 +115,9 @@ def _decoded(
             except av.error.FFmpegError:
                 continue
             for frame in frames:
-                place = at * rate // config.timescale
-                if start is None or abs(start + done - place) > rate // 20:
-                    start, done = place, 0  # after a hole: count from the packet's own time again
+                expected = at * rate // config.timescale
+                if start is None or abs(start + done - expected) > rate // 20:
+                    start, done = expected, 0  # after a hole: count from the packet's own time again
                 frame.pts = None
                 for out in resampler.resample(frame):
                     yield start + done, out.to_ndarray().astype(np.float32, copy=False)

@@ -20,7 +20,7 @@ from services.restreamer.sources.containers.entering import entered
 from services.restreamer.sources.recorded.segments import Clock, Init, Row, local_file, read_packets, read_rows
 from shared.broker.kv import Bucket
 from shared.errors import MediaError
-from shared.media.timeline import Placed, joins, place
+from shared.media.timeline import Placed, joins, locate
 from shared.messages.clips import Selection
 from shared.messages.media import SegmentWritten
 from shared.messages.recordings import RecordingRecord
@@ -110,8 +110,8 @@ class RecordingMedia:
             raise SourceError("nothing of this recording can be read")
         self.video: Track | None = opened.video
         self.audio: Track | None = opened.audio
-        self.duration: int | None = round(place(part.newest).end * FLICKS)
-        placed = place(opened.segment)
+        self.duration: int | None = round(locate(part.newest).end * FLICKS)
+        placed = locate(opened.segment)
         self.wall_start_ms: int | None = round((placed.wall - placed.start) * 1000)
 
     def packets(self, start: int) -> Iterator[Packet]:
@@ -181,7 +181,7 @@ class RecordingMedia:
             yield each.segment
             last = max(last, each.start)
         read_to = start + window
-        while part.newest is not None and place(part.newest).end > read_to:
+        while part.newest is not None and locate(part.newest).end > read_to:
             part = self._load(read_to, window)
             read_to += window
             fresh = [p for p in part.timeline.placed if p.start > last]
@@ -227,7 +227,7 @@ class RecordingMedia:
         if await newest(js, access.account, self._event) is None:
             raise SourceError("there is no such recording")
         tail = await read_log(js, access.account, self._event, after=after)
-        return min((place(logged.segment).start for logged in tail), default=Fraction(0))
+        return min((locate(logged.segment).start for logged in tail), default=Fraction(0))
 
 
 def _enters(placed: Placed, start: Fraction) -> bool:

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from services.cli.demo_cast import Received, Receiver, encoder, receiver, running_stack
 from services.cli.errors import StackError
+from shared.messages.clips import ClipStateChanged, FrameAccurateReady
 from shared.runtime.settings import Settings
 
 RECORD_S: Final = 14
@@ -131,7 +132,7 @@ class Demo:
         self._until(lambda: self._clip_is(clip, "accuracy", "frame"), "the frame-accurate file", pause=0.02)
         exact = time.monotonic() - began
         self._until(lambda: self._clip_is(clip, "jvod_state", "finished"), "the delivery")
-        for kind, state in (("clips.frame_accurate.ready", None), ("clips.state_changed", "finished")):
+        for kind, state in ((FrameAccurateReady.channel, None), (ClipStateChanged.channel, "finished")):
             hook = hooks.wait(kind, 20, state)
             if hook is None or not hook.signed:
                 raise DemoFailed(f"the webhook {kind} did not come, or its signature does not hold")

@@ -19,6 +19,7 @@ from services.restreamer.sources.apart.children import children
 from services.restreamer.sources.apart.confined import Bounds
 from services.restreamer.targets import TargetRules, Targets
 from services.restreamer.trail import Trails
+from shared.broker import durables
 from shared.broker.kv import Bucket
 from shared.broker.mirror import Mirror
 from shared.messages.jobs import JobRecord
@@ -26,7 +27,7 @@ from shared.messages.restreams import PlaceRecord, RestreamRecord
 from shared.recording.asking import Asking
 from shared.runtime.service import Service
 from shared.security.netguard.tls import trusting
-from shared.store import open_store
+from shared.store.opening import open_store
 from shared.store.reserve import Reserve
 
 PLACES = "places"
@@ -53,7 +54,7 @@ def build(service: Service, make: MakePlayout | None = None) -> None:
             yield
 
     service.beside(running)
-    service.handle("restreamer-command", Handlers(kept).command)
+    service.handle(durables.RESTREAMER_COMMAND, Handlers(kept).command)
 
 
 def _playouts(service: Service, trails: Trails) -> MakePlayout:

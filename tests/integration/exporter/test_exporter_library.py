@@ -29,8 +29,8 @@ from shared.errors import NotYet
 from shared.messages.clips import Accuracy
 from shared.messages.exports import ExportDeliver, ExportDelivered, ExportFailed, ExportRecord, LibraryDelete
 from shared.runtime.settings import Settings
-from shared.store import open_store
-from shared.store.library import FolderLibrary
+from shared.store.library_folder import FolderLibrary
+from shared.store.opening import open_store
 from shared.store.reserve import Reserve
 from tests.support.disk import small_disk
 from tests.support.nats import NatsServer

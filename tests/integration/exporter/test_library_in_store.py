@@ -26,8 +26,10 @@ from shared.messages.exports import ExportDeliver, ExportRecord, LibraryDelete
 from shared.runtime.clock import SystemClock
 from shared.runtime.service import make_service
 from shared.runtime.settings import Settings
-from shared.store import MediaStore, open_store
-from shared.store.library import LibraryFile, StoreLibrary
+from shared.store import MediaStore
+from shared.store.library import LibraryFile
+from shared.store.library_store import StoreLibrary
+from shared.store.opening import open_store
 from tests.support.api_gateway import gateway
 from tests.support.framecode_record import Spec, encode
 from tests.support.nats import NatsServer

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.restreamer.turns import TURNS, turn_of
+from shared.media.transcode.turns import TURNS, turn_of
 from shared.messages.restreams import Encoding
 from tests.support.framecode import beep_starts
 from tests.support.playout_pictures import combing, corners, disc, fields, flat, run, shown

@@ -16,9 +16,9 @@ from typing import Final, get_args
 from services.restreamer.model import Kind, Track
 from services.restreamer.sources.containers.sniff import Container
 from services.restreamer.sources.frames import Raw
-from services.restreamer.turns import TURNS, Turn
 from shared.media.mp4.aac import read_aac
 from shared.media.mp4.boxes import Mp4Error
+from shared.media.transcode.turns import TURNS, Turn
 
 MOST_FRAMES: Final = 128
 BATCH: Final = 1 << 18

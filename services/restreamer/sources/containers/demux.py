@@ -29,7 +29,7 @@ from services.restreamer.sources.containers.upright import decoded_colours, deco
 from services.restreamer.sources.frames import Raw
 from services.restreamer.sources.origins.files import Readable
 from services.restreamer.sources.origins.guarded import Guarded
-from services.restreamer.turns import Turn
+from shared.media.transcode.turns import Turn
 
 BUFFER: Final = 1 << 16
 _TURNING: Final = frozenset(("mp4", "matroska"))

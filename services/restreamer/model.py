@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Literal, Protocol, TypeVar, dataclass_transform
 
 from services.restreamer.turns import TURNS, Turn
+from shared.errors import ReelayError
 from shared.messages.restreams import FLICKS, TargetStatus
 
 __all__ = ["FLICKS"]
@@ -110,7 +111,7 @@ class Media(Protocol):
         ...
 
 
-class SourceError(Exception):
+class SourceError(ReelayError):
     """A source cannot be read; the message is for people and holds no secret. `lasting`: another try is vain."""
 
     def __init__(self, text: str, *, lasting: bool = True) -> None:

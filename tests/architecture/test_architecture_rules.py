@@ -1,6 +1,7 @@
 """The house rules that a machine can check."""
 
 import ast
+import builtins
 import re
 from pathlib import Path
 
@@ -86,6 +87,28 @@ def test_exception_is_caught_in_the_middleware_only(path: Path) -> None:
         if isinstance(node, ast.ExceptHandler) and not _raises_again(node):
             names = {n.id for n in ast.walk(node.type) if isinstance(n, ast.Name)} if node.type else {"everything"}
             assert not names & {"Exception", "BaseException", "everything"}, f"line {node.lineno}"
+
+
+def _classes() -> dict[str, set[str]]:
+    """Name the classes of all files, and their bases."""
+    found: dict[str, set[str]] = {}
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                found.setdefault(node.name, set()).update(ast.unparse(base).split(".")[-1] for base in node.bases)
+    return found
+
+
+def test_errors_form_one_tree() -> None:
+    """Others steer one module, and say so by an underscore."""
+    bases = _classes()
+    others = {name for name, base in vars(builtins).items() if isinstance(base, type) and issubclass(base, Exception)}
+    for name in (name for name in bases if name != "ReelayError" and not name.startswith("_")):
+        above, seen = {name}, set[str]()
+        while above:
+            seen |= above
+            above = {base for each in above for base in bases.get(each, ())} - seen - {"ReelayError"}
+        assert not seen & others, name
 
 
 @pytest.mark.parametrize("path", [p for p in SOURCES if "handlers" in p.name or p.name == "app.py"], ids=ids)

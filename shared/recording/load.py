@@ -39,6 +39,8 @@ class RecordingPart:
     timeline: Timeline
     span: Span
     newest: SegmentWritten | None
+    told: bool = True
+    """Whether there was a segment to tell the selection's stream time by; none: `span` is the selection's own."""
     unread: tuple[HourSummary, ...] = ()
     """Hours that the part touches and whose index objects cannot be read: what they held is missing in it."""
 
@@ -163,6 +165,6 @@ def _part(
     last: SegmentWritten | None,
 ) -> RecordingPart:
     if not every:
-        return RecordingPart(account, event, every, Span(selection.start, selection.end), last)
+        return RecordingPart(account, event, every, Span(selection.start, selection.end), last, told=False)
     span = every.resolve(selection)
     return RecordingPart(account, event, every.part(Span(span.start - margin, span.end + margin)), span, last)

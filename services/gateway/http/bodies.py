@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, PlainSerializer, ValidationErro
 
 from services.gateway.domain.errors import invalid
 from services.gateway.http.problems import faults_of
+from shared.errors import Rejected
 
 M = TypeVar("M", bound=BaseModel)
 DEEPEST: Final = 24
@@ -27,7 +28,7 @@ _FINEST: Final = Decimal("1E-12")
 _NO_NUMBER: Final = "must be a finite decimal number of seconds, with at most 15 digits before the point"
 
 
-class Malformed(ValueError):  # noqa: N818  names what is wrong
+class Malformed(Rejected):
     """The text is not JSON that we take."""
 
 

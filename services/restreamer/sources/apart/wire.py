@@ -16,6 +16,7 @@ from typing import Final, get_args
 from services.restreamer.model import Kind, Track
 from services.restreamer.sources.containers.sniff import Container
 from services.restreamer.sources.frames import Raw
+from shared.errors import ReelayError
 from shared.media.mp4.aac import read_aac
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.transcode.turns import TURNS, Turn
@@ -48,7 +49,7 @@ _TRACK: Final = struct.Struct("<BIIqqIIIIII4iiHI")
 _VIDEO, _KEY, _DTS, _TRACKED = 1, 2, 4, 8
 
 
-class Nonsense(Exception):  # noqa: N818  it names what happened
+class Nonsense(ReelayError):  # noqa: N818  it names what happened
     """A child said what no child of ours says."""
 
 

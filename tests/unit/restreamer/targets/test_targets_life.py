@@ -123,9 +123,9 @@ def picture(at_ms: int, *, key: bool = False, size: int = 100) -> Unit:
     return Unit("video", at_ms * MS, at_ms * MS, 40 * MS, key, bytes(size), AVC if key else None)
 
 
-def refuse(*, refused: bool = False) -> Callable[[], Line]:
+def refuse(*, final: bool = False) -> Callable[[], Line]:
     def fail() -> Line:
-        raise TargetError("no", refused=refused)
+        raise TargetError("no", final=final)
 
     return fail
 
@@ -146,7 +146,7 @@ def test_calls_follow_quickly_then_pauses_grow_up_to_the_longest() -> None:
 
 
 def test_who_says_no_is_not_called_quickly_and_stays_failed_until_live() -> None:
-    scene = Scene(refuse(refused=True))
+    scene = Scene(refuse(final=True))
     with capture_logs() as logs:
         assert scene.tick().state == "failed"
         assert (scene.tick(1.5).state, scene.calls) == ("failed", 1)

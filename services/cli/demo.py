@@ -139,9 +139,9 @@ class Demo:
         self._show(self._get(f"/v1/vods/{clip}"), fast, exact, hooks)
 
     def _show(self, vod: dict[str, Any], fast: float, exact: float, hooks: Receiver) -> None:
-        place = self.settings.data_dir / str(vod["location"])
-        if not place.is_file():
-            raise DemoFailed(f"{place} is not there")
+        file = self.settings.data_dir / str(vod["location"])
+        if not file.is_file():
+            raise DemoFailed(f"{file} is not there")
         table = Table(title=f"Clip of the last {CLIP_S} s", show_header=False)
         table.add_column(no_wrap=True)
         table.add_column(overflow="fold")
@@ -152,7 +152,7 @@ class Demo:
         table.add_row("webhooks received", "\n".join(map(_told, hooks.received)))
         self.console.print(table)
         self.console.print(
-            f"Download, with the API key: {vod['jvod_url']}\nFile: {place}", soft_wrap=True, highlight=False
+            f"Download, with the API key: {vod['jvod_url']}\nFile: {file}", soft_wrap=True, highlight=False
         )
 
     def _clip_is(self, clip: str, field: str, value: str) -> bool:

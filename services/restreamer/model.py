@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Literal, Protocol
 
+from shared.errors import ReelayError
 from shared.media.transcode.streams import FLICKS, Kind, Packet, Track, value
 from shared.messages.restreams import TargetStatus
 
@@ -46,7 +47,7 @@ class Media(Protocol):
         ...
 
 
-class SourceError(Exception):
+class SourceError(ReelayError):
     """A source cannot be read; the message is for people and holds no secret. `lasting`: another try is vain."""
 
     def __init__(self, text: str, *, lasting: bool = True) -> None:

@@ -119,7 +119,7 @@ async def _bucket(js: JetStreamContext, spec: BucketSpec, replicas: int) -> None
 
 @contextlib.contextmanager
 def _unless_in_use() -> Iterator[None]:
-    """Let it pass that another run has made it since the look, from another place on, say."""
+    """Let it pass that another run has made it since the look, from another sequence on, say."""
     try:
         yield
     except BadRequestError as error:

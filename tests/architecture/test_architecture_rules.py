@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import re
 
 from tests.support.source_tree import PRODUCT, ROOT, functions, name, sources, tree
@@ -38,6 +39,28 @@ def test_exception_is_caught_in_the_middleware_only() -> None:
                 if names & {"Exception", "BaseException", "everything"}:
                     found.append(f"{name(path)}:{node.lineno}")
     assert not found
+
+
+def _classes() -> dict[str, set[str]]:
+    """Name the classes of all files, and their bases."""
+    found: dict[str, set[str]] = {}
+    for path in SOURCES:
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.ClassDef):
+                found.setdefault(node.name, set()).update(ast.unparse(base).split(".")[-1] for base in node.bases)
+    return found
+
+
+def test_errors_form_one_tree() -> None:
+    """Others steer one module, and say so by an underscore."""
+    bases = _classes()
+    others = {known for known, base in vars(builtins).items() if isinstance(base, type) and issubclass(base, Exception)}
+    for each_class in (c for c in bases if c != "ReelayError" and not c.startswith("_")):
+        above, seen = {each_class}, set[str]()
+        while above:
+            seen |= above
+            above = {base for each in above for base in bases.get(each, ())} - seen - {"ReelayError"}
+        assert not seen & others, each_class
 
 
 def test_no_download_address_or_path_of_a_machine_is_committed() -> None:

@@ -124,8 +124,8 @@ def picture(at_ms: int, *, key: bool = False, size: int = 100) -> Unit:
     return Unit("video", at_ms * MS, at_ms * MS, 40 * MS, key, bytes(size), AVC if key else None)
 
 
-def refuse(*, refused: bool = False) -> Callable[[], Line]:
+def refuse(*, final: bool = False) -> Callable[[], Line]:
     def fail() -> Line:
-        raise TargetError("no", refused=refused)
+        raise TargetError("no", final=final)
 
     return fail

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 
 from services.gateway.domain.errors import Denied, Fault, Invalid, NotFound, NotReady, StateConflict, TooLarge, TooMany
 from services.gateway.http.wording import plain_words
-from shared.errors import Rejected, Unavailable
+from shared.errors import ReelayError, Rejected, Unavailable
 from shared.runtime.logging import get_logger
 
 log = get_logger()
@@ -58,7 +58,7 @@ class Problem(BaseModel):
     message: str
 
 
-class ApiError(Exception):
+class ApiError(ReelayError):
     """An answer other than success; `code` is for programs, `message` for people."""
 
     def __init__(

@@ -81,8 +81,8 @@ class Desk:
         assert stored is not None
         return stored.value.state, stored.value.accuracy
 
-    async def done(self, place: int) -> None:
-        await until(lambda: idle(self.js, LANE, place))
+    async def done(self, sequence: int) -> None:
+        await until(lambda: idle(self.js, LANE, sequence))
 
     def names(self) -> list[str]:
         """List the library without its locks; drafts are in it."""
@@ -138,17 +138,17 @@ async def test_a_less_exact_file_waits_for_no_killed_delivery_of_the_exact_one(
 async def test_two_instances_at_one_file(nats: NatsServer, tmp_path: Path) -> None:
     async with desk(nats, tmp_path) as at:
         exports = [new_id() for _ in range(8)]
-        place = 0
+        sequence = 0
         for export in exports:
             for accuracy in ("segment", "frame"):
-                place = await send(at.js, at.order(export, accuracy), times=2)
+                sequence = await send(at.js, at.order(export, accuracy), times=2)
         async with served("exporter", build, at.settings), served("exporter", build, at.settings):
-            await at.done(place)
+            await at.done(sequence)
         for export in exports:
             assert (at.folder / f"{export}.mp4").read_text() == f"frame of {export}"
             assert await at.record(export) == ("delivered", "frame")
             assert ("delivered", "frame") in await at.events(export)
-            assert await letter(at.js, LANE, place) is None
+            assert await letter(at.js, LANE, sequence) is None
         assert at.names() == sorted(f"{export}.mp4" for export in exports)
 
 
@@ -166,11 +166,11 @@ async def test_a_source_that_is_gone_is_told_at_once(nats: NatsServer, tmp_path:
         export = new_id()
         order = at.order(export, "frame")
         open_store(at.settings).delete(order.source_key)
-        place = await send(at.js, order, times=2)
-        await at.done(place)
+        sequence = await send(at.js, order, times=2)
+        await at.done(sequence)
         assert await at.events(export) == [("failed", "frame")]
         assert await at.record(export) == ("failed", "frame")
-        found = await letter(at.js, LANE, place)
+        found = await letter(at.js, LANE, sequence)
         assert found is not None
         assert len(found["history"]) == 1, "no try is worth making again"
         assert at.names() == []
@@ -182,10 +182,10 @@ async def test_a_library_that_cannot_be_written_is_tried_again_then_told(nats: N
     async with desk(nats, tmp_path) as at, served("exporter", build, at.settings):
         export, other = new_id(), new_id()
         at.settings.library_dir.write_text("not a folder")
-        place = await send(at.js, at.order(export, "frame"))
-        await at.done(place)
+        sequence = await send(at.js, at.order(export, "frame"))
+        await at.done(sequence)
         assert await at.events(export) == [("failed", "frame")]
-        found = await letter(at.js, LANE, place)
+        found = await letter(at.js, LANE, sequence)
         assert found is not None
         assert found["deliveries"] == 8
         assert "the library could not take the file" in found["error"]
@@ -232,12 +232,12 @@ async def test_a_full_disk_keeps_the_old_file_and_leaves_no_part(
         async with desk(nats, disk.root, **changed) as at, served("exporter", build, at.settings):
             export = new_id()
             await at.done(await send(at.js, at.order(export, "segment", bytes(50_000))))
-            place = await send(at.js, at.order(export, "frame", bytes(1 << 20)))
-            await at.done(place)
+            sequence = await send(at.js, at.order(export, "frame", bytes(1 << 20)))
+            await at.done(sequence)
             assert await at.events(export) == [("delivered", "segment"), ("failed", "frame")]
             assert (at.folder / f"{export}.mp4").stat().st_size == 50_000
             assert at.names() == [f"{export}.mp4"]
-            found = await letter(at.js, LANE, place)
+            found = await letter(at.js, LANE, sequence)
             assert found is not None
             assert reason in found["error"]
 
@@ -258,14 +258,14 @@ async def test_killed_in_the_middle_of_a_copy(nats: NatsServer, tmp_path: Path, 
         await apply(at.js, LANE, timedelta(seconds=1))
         export = new_id()
         order = at.order(export, "frame", os.urandom(100_000))
-        place = await send(at.js, order)
+        sequence = await send(at.js, order)
         module = ("tests.support.exporter_child", str(tmp_path))
         with child(at.settings, tmp_path / "log", *module, REELAY_STORE=str(other_disk)) as process:
             assert await asyncio.to_thread(process.wait, 60) == -9
         assert not (at.folder / f"{export}.mp4").exists()
         assert len(at.names()) == 1
         with child(at.settings, tmp_path / "log", *module, REELAY_STORE=str(other_disk)):
-            await at.done(place)
+            await at.done(sequence)
         assert (at.folder / f"{export}.mp4").read_bytes() == (other_disk / order.source_key).read_bytes()
         assert at.names() == [f"{export}.mp4"]
         await apply(at.js, LANE, timedelta(seconds=30))
@@ -278,7 +278,7 @@ async def test_a_delivery_leaves_no_lock_and_a_deletion_nothing(nats: NatsServer
         assert at.names() == [f"{export}.mp4"]
         assert not list((at.folder / library.LOCKS).glob("*"))
         wish = LibraryDelete(account=ACCOUNT, file=new_id(), file_name=f"{export}.mp4", at_ms=1)
-        place = await send(at.js, wish, times=2)
-        await until(lambda: idle(at.js, "exporter-delete", place))
+        sequence = await send(at.js, wish, times=2)
+        await until(lambda: idle(at.js, "exporter-delete", sequence))
         assert at.names() == []
         assert not list((at.folder / library.LOCKS).glob("*"))

@@ -164,10 +164,10 @@ async def test_accounts_of_any_name_are_worked_on_or_buried(nats: NatsServer, tm
     bench = Bench(nats, tmp_path)
     async with connected(nats.url) as js, bench.running(1):
         body = b'{"account": "%s", "clip": "%s"}' % (account.encode(), new_id().encode())
-        place = (await js.publish(f"clips.refine.{account}.{new_id()}", body, stream=STREAM)).seq
+        sequence = (await js.publish(f"clips.refine.{account}.{new_id()}", body, stream=STREAM)).seq
         bench.go.release()
         await until(lambda: nothing_in(js))
-        assert bench.starts == [account] or await letter(js, QUEUE, place)
+        assert bench.starts == [account] or await letter(js, QUEUE, sequence)
         assert len(await js.consumers_info(STREAM)) == 1
 
 
@@ -272,7 +272,7 @@ async def test_answers_that_come_too_late_are_no_tries(
     (hand,) = Hand.made
     async with connected(nats.url) as js, running(service):
         (clip,) = await order(js, "main")
-        place = (await js.stream_info(STREAM)).state.last_seq
+        sequence = (await js.stream_info(STREAM)).state.last_seq
         hand.ask()
         await until(lambda: asyncio.sleep(0, tries))
         for _ in range(3):
@@ -281,10 +281,10 @@ async def test_answers_that_come_too_late_are_no_tries(
 
         async def is_over() -> bool:
             hand.ask()
-            return await is_done(js, QUEUE, place)
+            return await is_done(js, QUEUE, sequence)
 
         await until(is_over)
-        assert await letter(js, QUEUE, place) is None
+        assert await letter(js, QUEUE, sequence) is None
         assert tries == [clip] * 2
 
 

@@ -44,18 +44,20 @@ class Opened:
 
     def following(self) -> Opened | None:
         """Return the rest of the range after a seam in the file, or the file's next range; None after the last."""
-        seam = self.media.resumes
-        if seam is not None and (self.span.end is None or seam < self.span.end):
-            place = self.place.model_copy(update={"at": max(seam, 0)}) if self.item is not None else self.place
-            return replace(self, place=place, span=Span(max(seam, self.span.start), self.span.end))
-        if self.item is None:
-            return None
-        found = locate(self.spans[self.place.range + 1 :], Place(), self.media.duration)
+        seam, item = self.media.resumes, self.item
+        if item is None:
+            return None if seam is None else replace(self, span=Span(max(seam, self.span.start), self.span.end))
+        spans = tuple(spans_of(item, self.media)) if seam is not None else self.spans
+        end = spans[self.place.range].end
+        if seam is not None and (end is None or seam < end):
+            place = self.place.model_copy(update={"at": max(seam, 0)})
+            return replace(self, place=place, spans=spans, span=Span(max(seam, self.span.start), end))
+        found = locate(spans[self.place.range + 1 :], Place(), self.media.duration)
         if found is None:
             return None
         number = self.place.range + 1 + found[0]
         place = self.place.model_copy(update={"range": number, "at": found[1].start})
-        return replace(self, place=place, span=found[1])
+        return replace(self, place=place, spans=spans, span=found[1])
 
 
 MOST_ROUNDS = 10

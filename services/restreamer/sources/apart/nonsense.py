@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from shared.errors import ReelayError
+
 FARTHEST: Final = 3 << 59
 """Flicks: 77 years, so that sums of a few times are within 64 bits."""
 
 
-class Nonsense(Exception):  # noqa: N818  it names what happened
+class Nonsense(ReelayError):  # noqa: N818  it names what happened
     """A child said what no child of ours says."""
 
 

@@ -30,7 +30,7 @@ def test_calls_follow_quickly_then_pauses_grow_up_to_the_longest() -> None:
 
 
 def test_who_says_no_is_not_called_quickly_and_stays_failed_until_live() -> None:
-    scene = Scene(refuse(refused=True))
+    scene = Scene(refuse(final=True))
     with capture_logs() as logs:
         assert scene.tick().state == "failed"
         assert (scene.tick(1.5).state, scene.calls) == ("failed", 1)

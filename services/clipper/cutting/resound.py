@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from threading import Event
 
@@ -13,6 +13,7 @@ import numpy as np
 from services.clipper.cutting.audio import AudioPart, lay_audio
 from services.clipper.cutting.plan import Span
 from services.clipper.cutting.samples import SampleReader, Spool
+from shared.media.bitstream.opus import OpusHead
 from shared.media.model import Int64s, SampleTable, TrackConfig
 from shared.media.mp4.entries import aac_config, codec_record
 from shared.media.seams.errors import CutError, Stopped
@@ -135,6 +136,5 @@ def _decoder(config: TrackConfig) -> av.AudioCodecContext:
 
 
 def _opus_head(dops: bytes) -> bytes:
-    """Turn a dOps box's content into the OpusHead that decoders take; nothing is to be skipped (RFC 7845, 5.1)."""
-    _, channels, _, rate, gain, family = struct.unpack_from(">BBHIhB", dops)
-    return b"OpusHead" + struct.pack("<BBHIhB", 1, channels, 0, rate, gain, family) + dops[11:]
+    """Turn a dOps box's content into the OpusHead that decoders take; nothing is to be skipped."""
+    return replace(OpusHead.read_dops(dops), preskip=0).write()

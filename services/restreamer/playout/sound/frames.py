@@ -10,6 +10,7 @@ import struct
 from services.restreamer.model import FLICKS, Track
 from services.restreamer.playout.reading.shape import Shape
 from services.restreamer.playout.sound.lane import Silence
+from shared.media.bitstream.opus import OpusHead
 from shared.media.mp4.aac import AAC_RATES, read_aac
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.mp4.entries import aac_config, opus_config
@@ -78,7 +79,7 @@ def _aac_config(shape: Shape) -> bytes:
 
 
 def _opus_head(shape: Shape) -> bytes:
-    return b"OpusHead" + struct.pack("<BBHIhB", 1, shape.channels, OPUS_DELAY, 48_000, 0, 0)
+    return OpusHead(shape.channels, OPUS_DELAY).write()
 
 
 def _silent_mp3(track: Track, samples: int) -> bytes | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.archiver.compaction import Compactor
-from services.archiver.handlers import make_delete, make_job_changed, make_rebuild, make_segment_written, make_sweep
+from services.archiver.handlers import Handlers
 from services.archiver.records import Records
 from services.archiver.removal import Removal
 from services.archiver.retention import Retention
@@ -25,8 +25,10 @@ def build(service: Service) -> None:
     if service.settings.delete_oldest:
         room = RoomMaker(store_reserve(service.settings), records, retention, service.clock)
         service.beside(room.running)
-    service.handle("archiver-segments", make_segment_written(compactor, Slots(service.clock)))
-    service.handle("archiver-jobs", make_job_changed(compactor, records, service.clock))
-    service.handle("archiver-delete", make_delete(Removal(store, compactor, retention)))
-    service.handle("archiver-rebuild", make_rebuild(compactor))
-    service.handle("archiver-sweep", make_sweep(sweeper))
+    removal = Removal(store, compactor, retention)
+    handlers = Handlers(compactor, Slots(service.clock), records, removal, sweeper, service.clock)
+    service.handle("archiver-segments", handlers.segment)
+    service.handle("archiver-jobs", handlers.job)
+    service.handle("archiver-delete", handlers.delete)
+    service.handle("archiver-rebuild", handlers.rebuild)
+    service.handle("archiver-sweep", handlers.sweep)

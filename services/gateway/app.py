@@ -25,7 +25,7 @@ from services.gateway.domain.restreams.restreams import Restreams
 from services.gateway.domain.webhooks.deliveries import Deliveries
 from services.gateway.domain.webhooks.webhooks import Webhooks
 from services.gateway.facades.cdnetworks.tasks import Tasks
-from services.gateway.handlers import make_ended, make_finish, make_started
+from services.gateway.handlers import Handlers
 from services.gateway.http.broker import BrokerLink
 from services.gateway.http.openapi import document_of
 from services.gateway.http.public_url import PublicUrl
@@ -137,9 +137,10 @@ def web_of(gateway: Gateway) -> FastAPI:
 def serve(gateway: Gateway) -> Lifespan:
     """Let the service handle what happens to jobs, and give the HTTP server to run beside it."""
     service, public = gateway.service, gateway.public
-    service.handle("gateway-started", make_started(gateway.jobs))
-    service.handle("gateway-ended", make_ended(gateway.jobs))
-    service.handle("gateway-finish", make_finish(gateway.jobs))
+    handlers = Handlers(gateway.jobs)
+    service.handle("gateway-started", handlers.started)
+    service.handle("gateway-ended", handlers.ended)
+    service.handle("gateway-finish", handlers.finish)
 
     @contextlib.asynccontextmanager
     async def http() -> AsyncIterator[None]:

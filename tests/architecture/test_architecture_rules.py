@@ -65,6 +65,14 @@ def test_handlers_are_at_most_twenty_lines(path: Path) -> None:
             assert length <= LONGEST_HANDLER, f"{node.name}: {length} lines"
 
 
+@pytest.mark.parametrize("path", [p for p in SOURCES if p.name == "app.py"], ids=ids)
+def test_handlers_have_one_shape(path: Path) -> None:
+    """They are methods of the service's `Handlers`."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "service.handle":
+            assert all(ast.unparse(arg).startswith("handlers.") for arg in node.args[1:]), f"line {node.lineno}"
+
+
 @pytest.mark.parametrize("path", [p for p in SOURCES if p not in TABLES], ids=ids)
 def test_names_of_streams_durables_and_buckets_stand_in_the_tables_only(path: Path) -> None:
     streams = {s.name for s in STREAMS}

@@ -12,7 +12,6 @@ from typing import Any, Final
 
 from shared.messages.restreams import (
     MOST_TARGETS,
-    Callback,
     Move,
     RestreamCommand,
     RestreamRecord,
@@ -25,6 +24,7 @@ from shared.messages.restreams import (
     TargetStatus,
     Verb,
 )
+from shared.messages.subscriptions import Subscription
 
 RESUMABLE: Final = timedelta(hours=48)
 WANTED: Final[frozenset[State]] = frozenset({"starting", "playing", "paused"})
@@ -53,7 +53,7 @@ def apply(record: RestreamRecord | None, command: RestreamCommand, now_ms: int) 
     if isinstance(made, str):
         return made
     if len(made.model_dump_json()) > MOST_BYTES:
-        return "the list and what it says to callbacks are too long together"
+        return "the list is too long"
     return made.model_copy(update={"commands": (*made.commands, command.command)[-KEPT_COMMANDS:]})
 
 
@@ -71,13 +71,11 @@ def entered(record: RestreamRecord, state: State, now_ms: int, reason: str = "")
 
 def event_of(record: RestreamRecord, news: StateNews) -> RestreamStateChanged:
     """Return the event that tells a state of the record's run."""
-    callback = record.spec.callback
-    if callback and news.state == "stopped":
-        callback = callback.model_copy(update={"cmd": "2"})
     named = () if news.state in ACTIVE else tuple(target.target for target in record.spec.targets)
     return RestreamStateChanged(
         account=record.account, restream=record.restream, run=record.run, number=news.number, at_ms=news.at_ms,
-        callback=callback, name=record.spec.name, state=news.state, reason=news.reason, targets=record.spec.targets,
+        subscription=record.spec.subscription, name=record.spec.name, state=news.state, reason=news.reason,
+        targets=record.spec.targets,
         missed=tuple(name for name in named if name not in record.reached),
         broken=tuple(name for name in named if name in record.broken),
     )  # fmt: skip
@@ -87,10 +85,11 @@ def refusal_of(record: RestreamRecord, command: RestreamCommand, why: str) -> Re
     """Return the event that tells a client of a command that changed nothing; None when it need not be told."""
     if why == BEFORE or command.verb in {"begin", "finish"}:
         return None
-    said = command.callback or (command.spec.callback if command.spec else None)
+    said = command.subscription or (command.spec.subscription if command.spec else None)
     return RestreamWarned(
         account=record.account, restream=record.restream, run=record.run, number=command.at_ms, at_ms=command.at_ms,
-        callback=said, text=f"The command {command.verb} changed nothing: {why}", targets=record.spec.targets,
+        subscription=said, text=f"The command {command.verb} changed nothing: {why}", refused=command.command,
+        targets=record.spec.targets,
     )  # fmt: skip
 
 
@@ -178,7 +177,7 @@ def _resume(record: RestreamRecord, command: RestreamCommand, now_ms: int) -> Ou
     changes: dict[str, Any] = {"loops": old.loops, "first": old.first, "live": old.live, "tries": old.tries}
     changes["start_ms"] = new.start_ms if new else None
     changes["end_ms"] = (new.end_ms if new else None) or end
-    changes["callback"] = _merged(old.callback, new.callback if new else None)
+    changes["subscription"] = _renewed(old.subscription, new.subscription if new else None)
     spec = (new or old).model_copy(update=changes)  # what a resume cannot say stays as it was
     here = record.state == "stopped" and now_ms - (record.finished_ms or 0) <= RESUMABLE // _MS
     return _run(record, command, _reset(spec, command), now_ms, chain=record.chain if here else None)
@@ -194,19 +193,19 @@ def _go_on(record: RestreamRecord, command: RestreamCommand, now_ms: int) -> Out
     return entered(made.model_copy(update={"paused": False}), back, now_ms)
 
 
-def _merged(old: Callback | None, new: Callback | None) -> Callback | None:
-    """Return whom to tell after a resume, which cannot say whether files are told."""
-    return new.model_copy(update={"files": old.files}) if old and new else new or old
+def _renewed(old: Subscription | None, new: Subscription | None) -> Subscription | None:
+    """Return whom to tell after a resume, which cannot say all that a start says."""
+    return old.renewed(new) if old and new else new or old
 
 
 def _stop(record: RestreamRecord, command: RestreamCommand, now_ms: int) -> Outcome:
     """End all of it, or some targets; without any it ends, too."""
     if record.state not in ACTIVE:
         return f"it is {record.state}"
-    old, told = record.spec.callback, command.callback
-    if told:  # the list that callbacks repeat is the start's
-        callback = old.model_copy(update={"url": told.url}) if old else told.model_copy(update={"cmd": "1"})
-        record = record.model_copy(update={"spec": record.spec.model_copy(update={"callback": callback})})
+    old, new = record.spec.subscription, command.subscription
+    if new:  # what is repeated to it is the start's
+        subscription = old.moved(new) if old else new
+        record = record.model_copy(update={"spec": record.spec.model_copy(update={"subscription": subscription})})
     left = tuple(t for t in record.spec.targets if {t.target, t.instead_of}.isdisjoint(command.only))
     if command.only and len(left) == len(record.spec.targets):
         return "it has none of these targets"
@@ -216,14 +215,14 @@ def _stop(record: RestreamRecord, command: RestreamCommand, now_ms: int) -> Outc
 
 
 def _update(record: RestreamRecord, command: RestreamCommand, now_ms: int) -> Outcome:
-    """Take another list; clock, encoding, live event and callback stay unless they are named, targets always."""
+    """Take another list; clock, encoding, live event and subscription stay unless they are named, targets always."""
     if record.state not in ACTIVE:
         return f"it is {record.state}"
     if command.spec is None:
         return "the command names no list"
     new = command.spec
     changes: dict[str, Any] = {"items": new.items, "loops": new.loops, "first": new.first}
-    named = {name: getattr(new, name) for name in ("start_ms", "end_ms", "encoding", "live", "callback")}
+    named = {name: getattr(new, name) for name in ("start_ms", "end_ms", "encoding", "live", "subscription")}
     changes |= {name: value for name, value in named.items() if value is not None}
     spec = record.spec.model_copy(update=changes)
     made = record.model_copy(

@@ -179,6 +179,7 @@ BUCKETS: tuple[BucketSpec, ...] = (
     BucketSpec(buckets.CREDENTIALS, "gateway", readers=("restreamer",)),
     BucketSpec(buckets.WEBHOOKS, "gateway", readers=("notifier",)),
     BucketSpec(buckets.NONCES, "gateway"),
+    BucketSpec(buckets.CONTEXTS, "gateway", readers=("notifier",)),
     BucketSpec(
         buckets.SESSIONS, "ingester", readers=("gateway", "archiver", "clipper", "restreamer"), removers=("archiver",)
     ),

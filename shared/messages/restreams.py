@@ -11,12 +11,12 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, StringConstraints
 
 from shared.messages.base import AccountId, HexId, Message, Millis, Record
+from shared.messages.subscriptions import SubscribedEvent, Subscription
 
 FLICKS = 705_600_000  # a second
 MOST_ITEMS = 500
 MOST_TARGETS = 32
 MOST_RANGES = 64
-MOST_SRCURL = 100_000  # every event of a restream carries it
 WIDEST, HIGHEST = 7680, 4320
 LONGEST = 86_400 * 366  # s
 
@@ -101,16 +101,6 @@ class LiveInsert(Record):
     back: bool = True
 
 
-class Callback(Record):
-    """Whom to tell in the CDNetworks API's form, and what every call repeats."""
-
-    url: Sealed
-    id: str = Field(max_length=256, description="The customer's own id")
-    cmd: Literal["1", "2", "3", "5"]
-    srcurl: str = Field(max_length=MOST_SRCURL, description="The src list as it was sent, a JSON string, sealed")
-    files: bool = Field(default=False, description="callBackFileInfo")
-
-
 class RestreamSpec(Record):
     """What a restream plays, and to whom."""
 
@@ -124,7 +114,7 @@ class RestreamSpec(Record):
     encoding: Encoding | None = None
     live: LiveInsert | None = None
     tries: int = Field(3, ge=0, le=100, description="Calls to a target before it is paused for longer")
-    callback: Callback | None = None
+    subscription: Subscription | None = None
 
 
 class Place(Record):
@@ -164,9 +154,10 @@ class RestreamCommand(RestreamMessage):
     verb: Verb
     at_ms: Millis
     spec: RestreamSpec | None = Field(
-        None, description="start, resume; update: the list, and of clock, encoding, live event and callback what is set"
+        None,
+        description="start, resume; update: the list, and of clock, encoding, live event and subscription what is set",
     )
-    callback: Callback | None = Field(None, description="stop: whom to tell")
+    subscription: Subscription | None = Field(None, description="stop: whom to tell")
     wait_current: bool = Field(default=False, description="update: after the file that plays (waitCrtUrlFinish)")
     targets: tuple[Target, ...] = Field((), max_length=MOST_TARGETS, description="targets: the new set")
     only: tuple[TargetId, ...] = Field((), max_length=MOST_TARGETS, description="stop: these; none: all")
@@ -225,13 +216,12 @@ class PlaceRecord(Record):
     targets: tuple[TargetStatus, ...] = ()
 
 
-class RestreamEvent(RestreamMessage):
+class RestreamEvent(RestreamMessage, SubscribedEvent):
     """Something happened to a restream; `number` grows with each event of one channel and run."""
 
     run: int
     number: int = Field(ge=0)
     at_ms: Millis
-    callback: Callback | None = None
 
     @property
     def dedup_id(self) -> str:
@@ -295,6 +285,7 @@ class RestreamWarned(RestreamEvent):
     item: int | None = None
     shown: Shown = ""
     text: str = Field(max_length=512)
+    refused: HexId | None = Field(None, description="The command that changed nothing")
     job: HexId | None = Field(None, description="The live job whose recording it concerns")
     targets: tuple[Target, ...] = Field((), description="Whom it concerns")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from services.notifier.forms import FORMS as REGISTERED
 from shared.broker.streams import BUCKETS, CONSUMERS, STREAMS
 from shared.broker.subjects import CHANNELS
 
@@ -146,3 +147,33 @@ def test_a_bucket_is_named_in_its_table_only(path: Path) -> None:
         if isinstance(node, ast.Call) and ast.unparse(node.func) in takers:
             literals = {arg.value for arg in node.args if isinstance(arg, ast.Constant)}
             assert not literals & named, f"line {node.lineno}"
+
+
+FORMS = ROOT / "services/notifier/forms"
+# What is nobody's in particular knows no vendor: a new one is a facade, a form, or a destination to add.
+VENDORS = {p.name for p in (GATEWAY / "facades").iterdir() if p.is_dir() and p.name != "__pycache__"}
+VENDORS |= {p.stem for p in FORMS.glob("*.py")} - {"__init__", "form", "standard"}
+VENDORS |= {"cdnetworks", "brightcove", "kaltura", "imagen", "flussonic", "videocloud"}
+NEUTRAL = [
+    path
+    for top in ("services/restreamer", "services/notifier", "shared/messages")
+    for path in sorted((ROOT / top).rglob("*.py"))
+    if path.parent != FORMS or path.stem not in VENDORS
+]
+
+
+@pytest.mark.parametrize("path", NEUTRAL, ids=ids)
+def test_a_vendor_s_words_stay_at_the_door(path: Path) -> None:
+    said = set(re.findall(r"[a-z]+", path.read_text().lower().replace("_", "")))
+    assert not said & VENDORS
+
+
+def test_a_form_is_one_file_that_is_found_by_its_name() -> None:
+    found = {p.stem for p in FORMS.glob("*.py")} - {"__init__", "form"}
+    assert set(REGISTERED) == found
+    for name, form in REGISTERED.items():
+        assert type(form).__module__ == f"services.notifier.forms.{name}"
+        assert isinstance(form.brief, bool)
+        assert all(callable(getattr(form, verb)) for verb in ("applies", "body", "accepted"))
+        others = {m.split(".")[3] for m in imports(FORMS / f"{name}.py") if m.startswith("services.notifier.forms.")}
+        assert others <= {"form"}, "a form knows no other"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -20,6 +20,7 @@ from services.gateway.domain.lists.pages import Page, Paging
 from services.gateway.domain.quotas import Quotas, Tally
 from services.gateway.domain.restreams.parts import Parts
 from services.gateway.domain.restreams.pending import OVER, Pending, foreseen
+from services.gateway.domain.subscriptions.contexts import Contexts
 from shared.broker import buckets
 from shared.broker.bus import Outbox
 from shared.broker.kv import Bucket
@@ -30,6 +31,7 @@ from shared.messages.restreams import (
     State,
     Verb,
 )
+from shared.messages.subscriptions import SubscriptionContext
 from shared.runtime.clock import Clock
 
 PLAYS: Final[frozenset[Verb]] = frozenset({"pause", "skip", "seek"})
@@ -53,6 +55,7 @@ class Restreams:
         outbox: Outbox,
         jobs: Jobs,
         parts: Parts,
+        contexts: Contexts,
         clock: Clock,
         quotas: Quotas,
     ) -> None:
@@ -63,6 +66,7 @@ class Restreams:
         self._jobs = jobs
         self._clock = clock
         self.parts = parts
+        self.contexts = contexts
         self._pending = Pending(jetstream)
         self._records = Bucket(jetstream, buckets.RESTREAMS, RestreamRecord)
         self._places = Bucket(jetstream, buckets.PLACES, PlaceRecord)
@@ -85,8 +89,8 @@ class Restreams:
             raise TooLarge("the list is too long; use fewer or shorter URLs")
         return made
 
-    async def order(self, *commands: RestreamCommand) -> None:
-        """Publish commands of one account, one after the other: their order counts.
+    async def order(self, *commands: RestreamCommand, contexts: Sequence[SubscriptionContext] = ()) -> None:
+        """Publish commands of one account, one after the other: their order counts. What they name is stored before.
 
         NotFound when one names a job that is not there, TooMany, Unavailable.
         """
@@ -96,6 +100,7 @@ class Restreams:
             if command.spec and command.spec.live:
                 await self._jobs.get(account, command.spec.live.event)
         async with self._quotas.room(account, "restreams", partial(self._going, account), begun):
+            await self.contexts.keep(*contexts)
             for command in commands:
                 await self._outbox.emit(command)
 
@@ -112,6 +117,15 @@ class Restreams:
             raise StateConflict(f"the restream is {state}")
         await self.order(self.command(account, restream, verb, command=command, **fields))
         return known
+
+    async def contexts_named(self, account: str, restreams: Collection[str]) -> frozenset[str]:
+        """Return the contexts that some restreams name, or commands about them that wait. Unavailable."""
+        waiting = await self._pending.all_of(account)  # before the records, into which commands go
+        records = await self.list.read(account, sorted(restreams))
+        found = [record.spec.subscription for record in records.values()]
+        for command in (command for commands in waiting.values() for command in commands):
+            found += [command.subscription, command.spec.subscription if command.spec else None]
+        return frozenset(name for subscription in found if subscription for name in subscription.named)
 
     async def _going(self, account: str) -> frozenset[str]:
         """Return the restreams that are not over, or about which a command waits."""

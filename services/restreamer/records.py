@@ -15,7 +15,8 @@ from services.restreamer.decide import ACTIVE, apply, clock_commands, event_of, 
 from shared.broker import buckets
 from shared.broker.bus import Outbox
 from shared.broker.kv import Bucket, Conflict
-from shared.messages.restreams import RestreamCommand, RestreamRecord
+from shared.messages.restream_commands import RestreamCommand
+from shared.messages.restreams import RestreamRecord
 from shared.runtime.clock import Clock
 from shared.runtime.logging import get_logger
 

@@ -30,9 +30,6 @@ Corner = Literal[
 ]  # fmt: skip
 State = Literal["scheduled", "starting", "playing", "paused", "stopped", "ended", "failed"]
 TargetState = Literal["connecting", "ready", "live", "waiting", "failed", "removed"]
-Verb = Literal[
-    "start", "stop", "update", "resume", "pause", "skip", "seek", "targets", "begin", "finish"
-]  # fmt: skip
 
 
 class Source(Record):
@@ -101,20 +98,25 @@ class LiveInsert(Record):
     back: bool = True
 
 
-class RestreamSpec(Record):
-    """What a restream plays, and to whom."""
+class Playlist(Record):
+    """What plays, from when to when, and who is told of it."""
 
-    name: str = Field("", max_length=256)
     items: tuple[Item, ...] = Field(min_length=1, max_length=MOST_ITEMS)
-    targets: tuple[Target, ...] = Field(min_length=1, max_length=MOST_TARGETS)
     loops: int = Field(0, ge=0, le=1_000_000, description="How often the list plays; 0: until it is stopped")
     first: int = Field(0, ge=0, lt=MOST_ITEMS, description="Index of the item that the first loop begins with")
     start_ms: Millis | None = None
     end_ms: Millis | None = None
     encoding: Encoding | None = None
     live: LiveInsert | None = None
-    tries: int = Field(3, ge=0, le=100, description="Calls to a target before it is paused for longer")
     subscription: Subscription | None = None
+
+
+class RestreamSpec(Playlist):
+    """What a restream plays, and to whom."""
+
+    name: str = Field("", max_length=256)
+    targets: tuple[Target, ...] = Field(min_length=1, max_length=MOST_TARGETS)
+    tries: int = Field(3, ge=0, le=100, description="Calls to a target before it is paused for longer")
 
 
 class Place(Record):
@@ -143,33 +145,6 @@ class RestreamMessage(Message):
     def subject_id(self) -> str:
         """The restream."""
         return self.restream
-
-
-class RestreamCommand(RestreamMessage):
-    """A wish of a client or of the clock. Which fields count depends on the verb."""
-
-    channel: ClassVar[str] = "restreams.command"
-
-    command: HexId = Field(description="Random for a client's wish; derived from run and verb for the clock's")
-    verb: Verb
-    at_ms: Millis
-    spec: RestreamSpec | None = Field(
-        None,
-        description="start, resume; update: the list, and of clock, encoding, live event and subscription what is set",
-    )
-    subscription: Subscription | None = Field(None, description="stop: whom to tell")
-    wait_current: bool = Field(default=False, description="update: after the file that plays (waitCrtUrlFinish)")
-    targets: tuple[Target, ...] = Field((), max_length=MOST_TARGETS, description="targets: the new set")
-    only: tuple[TargetId, ...] = Field((), max_length=MOST_TARGETS, description="stop: these; none: all")
-    reset: dict[TargetId, Target] = Field(default_factory=dict, description="resume: another URL for a target")
-    item: int = Field(-1, ge=-1, description="seek: which item; skip: -1, the next")
-    at: Flicks = Field(0, description="seek: where in the file")
-    run: int | None = Field(None, description="begin, finish: the run that it is for")
-
-    @property
-    def dedup_id(self) -> str:
-        """One per wish."""
-        return f"restream-{self.command}"
 
 
 class TargetStatus(Record):

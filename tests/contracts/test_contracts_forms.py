@@ -14,7 +14,8 @@ from services.gateway.facades.cdnetworks import translate
 from services.gateway.facades.cdnetworks.models import ForwardRequest
 from services.notifier.events import Happening
 from services.notifier.forms import FORMS
-from shared.messages.restreams import RestreamCommand, RestreamFileStarted, RestreamStateChanged
+from shared.messages.restream_commands import Order, RestreamCommand
+from shared.messages.restreams import RestreamFileStarted, RestreamStateChanged
 from shared.security.secrets import Vault
 from shared.security.webhooks import open_url
 
@@ -35,14 +36,14 @@ def document_of(cmd: str, **extra: Any) -> dict[str, Any]:
         "list": [{"id": "7", "src": SRC, "forward": [{"url": "rtmp://example.com/live/key"}], **extra}],
     }  # fmt: skip
 
-    def make(account: str, restream: str, verb: Any, **fields: Any) -> RestreamCommand:
-        return RestreamCommand(account=account, restream=restream, command="c" * 32, verb=verb, at_ms=1, **fields)
+    def make(account: str, restream: str, order: Order) -> RestreamCommand:
+        return RestreamCommand(account=account, restream=restream, command="c" * 32, at_ms=1, order=order)
 
     parts, receivers = Parts(VAULT, ()), Receivers((), VAULT)
     translator = translate.Translator("main", parts, Contexts(unreachable, VAULT), receivers, make, 1)
     (order,) = translator.orders(ForwardRequest.model_validate(raw), raw)
     assert order.context is not None
-    told = order.command.subscription or (order.command.spec.subscription if order.command.spec else None)
+    told = order.command.subscription
     assert told is not None
     assert (told.form, told.context) == (translate.FORM, order.context.context)
     return json.loads(order.context.model_dump_json())["document"]  # type: ignore[no-any-return]  # as it is stored

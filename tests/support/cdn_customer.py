@@ -16,7 +16,8 @@ from services.gateway.domain.restreams.parts import restream_id
 from services.gateway.identity.cdn_accounts import signature
 from shared.broker.kv import Bucket
 from shared.broker.streams import commands_of
-from shared.messages.restreams import RestreamCommand, RestreamRecord
+from shared.messages.restream_commands import RestreamCommand
+from shared.messages.restreams import RestreamRecord
 from shared.messages.subscriptions import Subscription, context_key
 from tests.support.api_gateway import Gateway, gateway
 from tests.support.nats import NatsServer

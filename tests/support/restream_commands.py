@@ -7,18 +7,18 @@ import itertools
 from typing import Any
 
 from services.restreamer.decide import apply, playing
+from shared.messages.restream_commands import RestreamCommand, Verb
 from shared.messages.restreams import (
     Item,
-    RestreamCommand,
     RestreamRecord,
     RestreamSpec,
     Source,
     Target,
     TargetState,
     TargetStatus,
-    Verb,
 )
 from shared.messages.subscriptions import Subscription
+from tests.support.restream_orders import order_of
 
 NOW = 1_800_000_000_000
 MINUTE = 60_000
@@ -49,7 +49,11 @@ def spec(*names: str, **fields: Any) -> RestreamSpec:
 
 def command(verb: Verb, now: int = NOW, **fields: Any) -> RestreamCommand:
     return RestreamCommand(
-        account="main", restream=RESTREAM, command=f"{next(numbers):032x}", verb=verb, at_ms=now, **fields
+        account="main",
+        restream=RESTREAM,
+        command=f"{next(numbers):032x}",
+        at_ms=now,
+        order=order_of(verb, **fields),
     )
 
 

@@ -13,6 +13,7 @@ from services.gateway.domain.restreams.parts import TARGET_PURPOSE, restream_id
 from services.gateway.identity.cdn_accounts import CdnAccounts, Refused, UsedRandom, signature
 from shared.broker.kv import Bucket
 from shared.errors import Unavailable
+from shared.messages.restream_commands import Resume
 from shared.messages.restreams import FLICKS, RestreamRecord
 from shared.security.webhooks import open_url
 from tests.support.archive import SetClock
@@ -108,7 +109,10 @@ async def test_resuming_and_transcoding_say_all_that_their_samples_say(customer:
     await customer.send(sample("resume"))
     command = await customer.command()
     assert command is not None
-    assert {old: new.target for old, new in command.reset.items()} == {named(customer, PUSH2): named(customer, PUSH3)}
+    assert isinstance(command.order, Resume)
+    assert {old: new.target for old, new in command.order.reset.items()} == {
+        named(customer, PUSH2): named(customer, PUSH3)
+    }
     await customer.send(sample("transcode"))
     command = await customer.command()
     assert command is not None
@@ -202,8 +206,8 @@ async def test_updates_and_resumes_may_move_the_clock(customer: Customer) -> Non
         assert (await customer.send(late)).status_code == 200
         command = await customer.command("clock")
         assert command is not None
-        assert command.spec is not None
-        assert (command.spec.start_ms, command.spec.end_ms) == (now + 60_000, now + 400_000)
+        assert command.playlist is not None
+        assert (command.playlist.start_ms, command.playlist.end_ms) == (now + 60_000, now + 400_000)
 
 
 async def test_a_list_that_is_too_long_says_so(customer: Customer) -> None:

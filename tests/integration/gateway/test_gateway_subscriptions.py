@@ -14,8 +14,9 @@ from services.gateway.domain.subscriptions.contexts import Contexts
 from services.gateway.domain.subscriptions.sweep import KEPT, Sweep
 from shared.broker.kv import Bucket
 from shared.broker.streams import EVENTS, STREAMS, commands_of
-from shared.messages.restreams import RestreamCommand, RestreamRecord
-from shared.messages.subscriptions import SubscriptionContext
+from shared.messages.restream_commands import RestreamCommand
+from shared.messages.restreams import RestreamRecord
+from shared.messages.subscriptions import Subscription, SubscriptionContext
 from tests.support.cdn_customer import Customer, a_start, customer_of
 from tests.support.nats import NatsServer
 from tests.support.subscriptions import contexts
@@ -46,24 +47,22 @@ async def ordered(customer: Customer, ident: str = "t1", cmd: str = "1", **field
     return command
 
 
-async def applied(customer: Customer, command: RestreamCommand) -> None:
-    """Take a command up as the restreamer does."""
-    assert command.spec is not None
+async def applied(customer: Customer, start: RestreamCommand, told: Subscription | None = None) -> None:
+    """Take a start up as the restreamer does, and then what named `told`."""
+    assert start.spec is not None
+    spec = start.spec.model_copy(update={"subscription": told or start.subscription})
     records = Bucket(customer.api.js, "restreams", RestreamRecord)
     record = RestreamRecord(
-        account="main", restream=command.restream, spec=command.spec, state="playing", created_ms=1, changed_ms=1
+        account="main", restream=start.restream, spec=spec, state="playing", created_ms=1, changed_ms=1
     )
-    await records.change(f"main.{command.restream}", lambda _: record)
-    await customer.api.js().purge_stream(
-        commands_of("restreamer"), subject=f"restreams.command.main.{command.restream}"
-    )
+    await records.change(f"main.{start.restream}", lambda _: record)
+    await customer.api.js().purge_stream(commands_of("restreamer"), subject=f"restreams.command.main.{start.restream}")
 
 
 def named(command: RestreamCommand) -> str:
-    assert command.spec is not None
-    assert command.spec.subscription is not None
-    assert command.spec.subscription.context is not None
-    return command.spec.subscription.context
+    assert command.subscription is not None
+    assert command.subscription.context is not None
+    return command.subscription.context
 
 
 async def test_the_same_call_again_stores_nothing_new_and_another_one_touches_nothing(customer: Customer) -> None:
@@ -116,12 +115,9 @@ async def test_what_a_waiting_command_or_a_record_names_stays(customer: Customer
 async def test_what_a_resume_lies_over_stays(customer: Customer) -> None:
     started = await ordered(customer)
     resumed = await ordered(customer, cmd="5")
-    assert started.spec is not None
-    assert resumed.spec is not None
-    assert started.spec.subscription is not None
-    assert resumed.spec.subscription is not None
-    both = started.spec.subscription.renewed(resumed.spec.subscription)
-    await applied(customer, resumed.model_copy(update={"spec": resumed.spec.model_copy(update={"subscription": both})}))
+    assert started.subscription is not None
+    assert resumed.subscription is not None
+    await applied(customer, started, started.subscription.renewed(resumed.subscription))
     for _ in range(2):
         await sweep_of(customer).sweep()
         customer.api.clock.ahead_ms += OLD_MS
@@ -130,7 +126,7 @@ async def test_what_a_resume_lies_over_stays(customer: Customer) -> None:
 
 async def test_what_was_replaced_stays_until_no_event_can_name_it(customer: Customer) -> None:
     first, second = await ordered(customer), await ordered(customer, cmd="3", src=[{"url": "http://example.com/b.mp4"}])
-    await applied(customer, second)
+    await applied(customer, first, second.subscription)
     await sweep_of(customer).sweep()
     customer.api.clock.ahead_ms += OLD_MS - 1000
     await sweep_of(customer).sweep()

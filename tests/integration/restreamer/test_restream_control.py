@@ -279,7 +279,8 @@ async def test_a_live_event_is_switched_to_while_it_is_live(nats: NatsServer, tm
 @pytest.mark.parametrize("verb", ["stop", "update", "pause", "seek"])
 async def test_a_command_for_nobody_is_done_with(nats: NatsServer, tmp_path: Path, verb: Any) -> None:
     async with desk(nats) as at, stage(nats, tmp_path):
-        await at.send(verb)
+        needs = {"update": {"spec": at.spec()}, "seek": {"item": 0}}
+        await at.send(verb, **needs.get(verb, {}))
         await at.idle()
         assert await at.records.get(at.key) is None
         assert await at.events() == []

@@ -105,8 +105,8 @@ async def test_the_codes_say_what_came_of_a_task(programme: Path, peer: Receiver
                 at = desks[name]
                 put(programme, tmp_path, at)
                 urls = [peer.url(f"{key}{number}" if key == "x" else key) for key in case.keys]
-                said = task(at.vault, name, src=SRC)
-                told = await cdn_subscription(at.js, at.account, at.vault, hook.url(f"/{number}"), said)
+                words = task(at.vault, name, src=SRC)
+                told = await cdn_subscription(at.js, at.account, at.vault, hook.url(f"/{number}"), words)
                 await at.send("start", spec=at.spec(*case.files, to=urls, loops=1, subscription=told))
             for number, (name, case) in enumerate(CASES.items()):
                 assert await over(desks[name]) == case.state, name

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from services.restreamer.decide import (
     KEPT_COMMANDS,
@@ -18,11 +19,11 @@ from services.restreamer.decide import (
     playing,
     told,
 )
+from shared.messages.restream_commands import Verb
 from shared.messages.restreams import (
     Encoding,
     RestreamRecord,
     TargetStatus,
-    Verb,
 )
 from tests.support.restream_commands import (
     MINUTE,
@@ -40,6 +41,7 @@ from tests.support.restream_commands import (
     subscription,
     target,
 )
+from tests.support.restream_orders import VERBS
 
 
 def test_a_start_plays_and_its_events_are_in_order() -> None:
@@ -66,15 +68,28 @@ def test_a_start_over_a_running_one_ends_that_one_first() -> None:
     assert over(record, 1, "ended", "", NOW) is None  # the old holder's last word comes too late
 
 
+# Every order but a start and a resume, with what it has to say.
+CHANGES: dict[Verb, dict[str, Any]] = {
+    "stop": {}, "update": {"items": [item("new")]}, "pause": {}, "skip": {}, "seek": {"item": 0},
+    "targets": {"targets": (A,)}, "begin": {"run": 1}, "finish": {"run": 1},
+}  # fmt: skip
+
+
 def test_what_cannot_be_done_says_why() -> None:
-    everything: tuple[Verb, ...] = ("stop", "update", "pause", "skip", "seek", "targets", "begin", "finish")
-    assert {refused(None, verb) for verb in everything} == {"the restream is not known"}
+    assert {*CHANGES, "start", "resume"} == set(VERBS)
     stopped = made(started(), "stop")
-    for verb in everything[:-2]:
-        assert refused(stopped, verb, spec=spec(), targets=(A,)) == "it is stopped"
-    assert refused(None, "start") == "the command names no list"
-    assert refused(started(), "seek", item=2) == refused(started(), "seek") == "the list has no such file"
+    for verb, fields in CHANGES.items():
+        assert refused(None, verb, **fields) == "the restream is not known"
+        if verb not in {"begin", "finish"}:
+            assert refused(stopped, verb, **fields) == "it is stopped"
+    assert refused(started(), "seek", item=2) == "the list has no such file"
     assert refused(started(), "stop", only=(C.target,)) == "it has none of these targets"
+
+
+@pytest.mark.parametrize("verb", ["start", "update", "seek", "targets", "begin", "finish"])
+def test_what_an_order_needs_it_has(verb: Verb) -> None:
+    with pytest.raises(ValidationError):
+        command(verb)
 
 
 def test_stopping_some_targets_and_then_the_last() -> None:

@@ -8,9 +8,9 @@ from services.restreamer.decide import (
     apply,
     clock_commands,
 )
+from shared.messages.restream_commands import Begin, Verb
 from shared.messages.restreams import (
     RestreamRecord,
-    Verb,
 )
 from tests.support.restream_commands import (
     MINUTE,
@@ -27,8 +27,8 @@ def test_a_start_by_the_clock() -> None:
     begin, finish = clock_commands(scheduled).values()
     assert begin is not None
     assert finish is not None
-    assert (begin.at_ms, finish.at_ms, begin.run) == (NOW + MINUTE, NOW + 9 * MINUTE, 1)
-    assert isinstance(apply(scheduled, begin.model_copy(update={"run": 2}), NOW + MINUTE), str)
+    assert (begin.at_ms, finish.at_ms, begin.order) == (NOW + MINUTE, NOW + 9 * MINUTE, Begin(run=1))
+    assert isinstance(apply(scheduled, begin.model_copy(update={"order": Begin(run=2)}), NOW + MINUTE), str)
     begun = apply(scheduled, begin, NOW + MINUTE - 3)  # the broker's clock is ahead by 3 ms
     assert isinstance(begun, RestreamRecord)
     assert begun.state == "starting"

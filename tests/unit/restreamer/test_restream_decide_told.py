@@ -79,7 +79,7 @@ def test_a_client_is_told_of_a_command_that_changes_nothing_once() -> None:
     assert (event.subscription, event.refused) == (told, wish.command)
     assert event.text == "The command stop changed nothing: it has none of these targets"
     assert refusal_of(record, wish, BEFORE) is None
-    assert refusal_of(record, command("finish"), "its time has not come, or is over") is None
+    assert refusal_of(record, command("finish", run=1), "its time has not come, or is over") is None
 
 
 # How targets were one after the other, and which were then missed, or broken, when the run ended.

@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from nats.js import JetStreamContext
 
@@ -24,13 +24,8 @@ from services.gateway.domain.subscriptions.contexts import Contexts
 from shared.broker import buckets
 from shared.broker.bus import Outbox
 from shared.broker.kv import Bucket
-from shared.messages.restreams import (
-    PlaceRecord,
-    RestreamCommand,
-    RestreamRecord,
-    State,
-    Verb,
-)
+from shared.messages.restream_commands import Order, RestreamCommand, Verb
+from shared.messages.restreams import PlaceRecord, RestreamRecord, State
 from shared.messages.subscriptions import SubscriptionContext
 from shared.runtime.clock import Clock
 
@@ -75,17 +70,16 @@ class Restreams:
         """Return the present, ms since the epoch, as commands are stamped with it."""
         return self._clock.now_ms()
 
-    def command(self, account: str, restream: str, verb: Verb, **fields: Any) -> RestreamCommand:
-        """Make a command; TooLarge when its list is too long to travel."""
+    def command(self, account: str, restream: str, order: Order, command: str = "") -> RestreamCommand:
+        """Make a command, of the id `command` or one of its own; TooLarge when its list is too long to travel."""
         made = RestreamCommand(
             account=account,
             restream=restream,
-            command=fields.pop("command", None) or uuid.uuid4().hex,
-            verb=verb,
+            command=command or uuid.uuid4().hex,
             at_ms=self._clock.now_ms(),
-            **fields,
+            order=order,
         )
-        if made.spec is not None and len(made.model_dump_json()) > LARGEST_COMMAND:
+        if len(made.model_dump_json()) > LARGEST_COMMAND:
             raise TooLarge("the list is too long; use fewer or shorter URLs")
         return made
 
@@ -97,25 +91,25 @@ class Restreams:
         begun = [command.restream for command in commands if command.verb in {"start", "resume"}]
         account = commands[0].account
         for command in commands:
-            if command.spec and command.spec.live:
-                await self._jobs.get(account, command.spec.live.event)
+            if command.playlist and command.playlist.live:
+                await self._jobs.get(account, command.playlist.live.event)
         async with self._quotas.room(account, "restreams", partial(self._going, account), begun):
             await self.contexts.keep(*contexts)
             for command in commands:
                 await self._outbox.emit(command)
 
-    async def obey(self, account: str, restream: str, verb: Verb, command: str, **fields: Any) -> Known:
+    async def obey(self, account: str, restream: str, order: Order, command: str) -> Known:
         """Order something of a restream that is there, and return it as it was before.
 
         What is over needs no stop. NotFound, or StateConflict when its state does not allow it.
         """
         known = await self.find(account, restream)
-        state = known.record.state
+        state, verb = known.record.state, order.verb
         if state in OVER and verb == "stop":
             return known
         if (state in OVER and verb != "resume") or (state == "scheduled" and verb in PLAYS):
             raise StateConflict(f"the restream is {state}")
-        await self.order(self.command(account, restream, verb, command=command, **fields))
+        await self.order(self.command(account, restream, order, command))
         return known
 
     async def contexts_named(self, account: str, restreams: Collection[str]) -> frozenset[str]:
@@ -123,8 +117,7 @@ class Restreams:
         waiting = await self._pending.all_of(account)  # before the records, into which commands go
         records = await self.list.read(account, sorted(restreams))
         found = [record.spec.subscription for record in records.values()]
-        for command in (command for commands in waiting.values() for command in commands):
-            found += [command.subscription, command.spec.subscription if command.spec else None]
+        found += [command.subscription for commands in waiting.values() for command in commands]
         return frozenset(name for subscription in found if subscription for name in subscription.named)
 
     async def _going(self, account: str) -> frozenset[str]:

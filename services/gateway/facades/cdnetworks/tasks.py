@@ -10,7 +10,7 @@ from services.gateway.domain.errors import NotFound, invalid
 from services.gateway.domain.receivers import Receivers
 from services.gateway.domain.restreams.restreams import Restreams
 from services.gateway.facades.cdnetworks.models import ForwardRequest
-from services.gateway.facades.cdnetworks.translate import Order, Translator
+from services.gateway.facades.cdnetworks.translate import Ordered, Translator
 from services.gateway.http.bodies import Malformed, parse_json, plain
 from services.gateway.http.problems import faults_of
 
@@ -38,7 +38,7 @@ class Tasks:
             account, restreams.parts, restreams.contexts, self._receivers, restreams.command, self.now_ms()
         )
         orders = translator.orders(asked, raw)
-        known: list[Order] = []
+        known: list[Ordered] = []
         unknown: list[str] = []
         for position, (order, task) in enumerate(zip(orders, asked.list, strict=True)):
             command = order.command

@@ -18,6 +18,7 @@ from services.gateway.domain.restreams.parts import Parts, file_range, restream_
 from services.gateway.domain.restreams.values import first_of, frame_rate
 from services.gateway.domain.subscriptions.contexts import Contexts
 from services.gateway.facades.cdnetworks.models import ExtendParam, Fops, ForwardRequest, Src, Task
+from shared.messages.restream_commands import Order, RestreamCommand, Resume, Start, Stop, Update
 from shared.messages.restreams import (
     HIGHEST,
     MOST_RANGES,
@@ -26,8 +27,8 @@ from shared.messages.restreams import (
     Encoding,
     Item,
     LiveInsert,
+    Playlist,
     Range,
-    RestreamCommand,
     RestreamSpec,
     Target,
     Watermark,
@@ -47,11 +48,11 @@ _VIDEO: Final = {"libx264": "libx264", "libx265": "libx265", "libvpx": "libvpx",
 _AUDIO: Final = {
     "libfaac": "aac", "libfdk_aac": "aac", "aac": "aac", "libmp3lame": "libmp3lame", "libopus": "libopus",
 }  # fmt: skip
-MakeCommand = Callable[..., RestreamCommand]
+MakeCommand = Callable[[str, str, Order], RestreamCommand]
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class Ordered:
     """A task's command, and what its callbacks repeat, which is to be stored before."""
 
     command: RestreamCommand
@@ -69,32 +70,34 @@ class Translator:
     make: MakeCommand
     now_ms: int
 
-    def orders(self, asked: ForwardRequest, raw: dict[str, Any]) -> list[Order]:
+    def orders(self, asked: ForwardRequest, raw: dict[str, Any]) -> list[Ordered]:
         """Translate all tasks, or none. `raw` is the body as it came, whose src lists callbacks repeat."""
         return [self._ordered(f"list[{n}]", asked, task, raw["list"][n]) for n, task in enumerate(asked.list)]
 
-    def _ordered(self, field: str, asked: ForwardRequest, task: Task, raw: dict[str, Any]) -> Order:
+    def _ordered(self, field: str, asked: ForwardRequest, task: Task, raw: dict[str, Any]) -> Ordered:
         verbs = {"1": self._start, "2": self._stop, "3": self._update, "5": self._resume}
         url = self._told(asked)
         context = self._context(asked, task, raw) if url else None
         told = Subscription(form=FORM, url=url, context=context.context) if context else None
-        return Order(verbs[asked.cmd](field, task, told), context)
+        order = verbs[asked.cmd](field, task, told)
+        return Ordered(self.make(self.account, restream_id(self.account, task.id), order), context)
 
-    def _start(self, field: str, task: Task, told: Subscription | None) -> RestreamCommand:
-        return self._order(task, "start", spec=self._spec(field, task, told))
+    def _start(self, field: str, task: Task, told: Subscription | None) -> Order:
+        return Start(spec=self._spec(field, task, told))
 
-    def _stop(self, field: str, task: Task, told: Subscription | None) -> RestreamCommand:
+    def _stop(self, field: str, task: Task, told: Subscription | None) -> Order:
         for name in ("start", "end"):
             if getattr(task, name) is not None:
                 raise invalid(f"{field}.{name}", "is not contained in a termination")
-        return self._order(task, "stop", only=tuple(t.target for t in self._targets(field, task)), subscription=told)
+        return Stop(only=tuple(t.target for t in self._targets(field, task)), subscription=told)
 
-    def _update(self, field: str, task: Task, told: Subscription | None) -> RestreamCommand:
+    def _update(self, field: str, task: Task, told: Subscription | None) -> Order:
         extra = task.extendParam or ExtendParam()
         spec = self._spec(field, task, told)
-        return self._order(task, "update", spec=spec, wait_current=extra.waitCrtUrlFinish == 1)
+        playlist = {name: getattr(spec, name) for name in Playlist.model_fields}
+        return Update(**playlist, wait_current=extra.waitCrtUrlFinish == 1)
 
-    def _resume(self, field: str, task: Task, told: Subscription | None) -> RestreamCommand:
+    def _resume(self, field: str, task: Task, told: Subscription | None) -> Order:
         if task.fops is not None:
             raise invalid(f"{field}.fops", "playback resuming takes no fops")
         extra = task.extendParam or ExtendParam()
@@ -108,10 +111,7 @@ class Translator:
                 reset[old.target] = self.parts.target(f"{field}.forward[{number}].resetUrl", url)
         if extra.resetUrl and len(task.forward) > 1:
             raise invalid(f"{field}.extendParam.resetUrl", "belongs into forward when there are several")
-        return self._order(task, "resume", spec=self._spec(field, task, told), reset=reset)
-
-    def _order(self, task: Task, verb: str, **fields: Any) -> RestreamCommand:
-        return self.make(self.account, restream_id(self.account, task.id), verb, **fields)
+        return Resume(spec=self._spec(field, task, told), reset=reset)
 
     def _spec(self, field: str, task: Task, told: Subscription | None) -> RestreamSpec:
         if not task.src:

@@ -105,7 +105,7 @@ class Telling:
         self.number = max(now_ms, self.number + 1)
         return {
             "account": record.account, "restream": record.restream, "run": record.run, "number": self.number,
-            "at_ms": now_ms, "callback": record.spec.callback,
+            "at_ms": now_ms, "subscription": record.spec.subscription,
         }  # fmt: skip
 
     def warned(self, record: RestreamRecord, report: Warned) -> None:

@@ -13,9 +13,9 @@ from typing import Any, Final, Generic, TypeVar
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, Header
 from nats.js.errors import APIError, KeyNotFoundError, KeyWrongLastSequenceError, NotFoundError
-from nats.js.kv import KV_MARKER_REASON, KV_OP, KeyValue
+from nats.js.kv import KV_MARKER_REASON, KV_OP, KV_PURGE, MSG_ROLLUP_SUBJECT, KeyValue
 from pydantic import ValidationError
 
 from shared.errors import Unavailable
@@ -33,6 +33,7 @@ READER_LIFE_S: Final = 30.0
 # A removed key's marker is there for those who follow the bucket; then it goes, too.
 MARKER_LIFE_S: Final = 86_400.0
 REMOVED: Final = frozenset({KV_OP, KV_MARKER_REASON})
+WRONG_LAST: Final = 10071  # JSStreamWrongLastSequenceErrF, nats-server's server/errors.json
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,18 @@ class Bucket(Generic[R]):
             raise self._fault(error) from error
         return Stored(key, self._model.model_validate_json(entry.value or b""), entry.revision or 0)
 
+    async def get_settled(self, key: str) -> Stored[R] | None:
+        """Read a key as whoever wrote last left it: `get` may ask a replica that has not heard of that yet."""
+        try:
+            found = await self._jetstream().get_last_msg(f"KV_{self._name}", f"$KV.{self._name}.{key}")
+        except NotFoundError:
+            return None
+        except _FAULTS as error:
+            raise self._fault(error) from error
+        if not (found.headers or {}).keys().isdisjoint(REMOVED):
+            return None
+        return Stored(key, self._model.model_validate_json(found.data or b""), found.seq or 0)
+
     async def create(self, key: str, value: R) -> int:
         """Write a key that must not be there; Conflict when it is. Gives the revision."""
         try:
@@ -135,10 +148,16 @@ class Bucket(Generic[R]):
         raise Conflict(f"{self._name}/{key} keeps changing")
 
     async def delete(self, key: str, revision: int | None = None) -> None:
-        """Remove a key and its history; with a revision, only when that is still the last one (else Unavailable)."""
+        """Remove a key and its history; with a revision, only when that is still the last one (else Conflict)."""
+        headers = {KV_OP: KV_PURGE, Header.ROLLUP: MSG_ROLLUP_SUBJECT}
+        if revision is not None:
+            headers[Header.EXPECTED_LAST_SUBJECT_SEQUENCE] = str(revision)
         try:
-            bucket = await self._bucket()
-            await (bucket.purge(key, MARKER_LIFE_S) if revision is None else bucket.delete(key, last=revision))
+            await self._jetstream().publish(f"$KV.{self._name}.{key}", headers=headers, msg_ttl=MARKER_LIFE_S)
+        except APIError as error:
+            if error.err_code == WRONG_LAST:
+                raise Conflict(f"{self._name}/{key} has changed") from error
+            raise self._fault(error) from error
         except _FAULTS as error:
             raise self._fault(error) from error
 
@@ -205,11 +224,12 @@ class Bucket(Generic[R]):
         except _FAULTS as error:
             raise self._fault(error) from error
 
-    async def keys(self, prefix: str) -> list[str]:
-        """List the keys under a prefix of whole tokens, in one request; some may have been removed."""
+    async def keys(self, prefix: str = "") -> list[str]:
+        """List the keys under a prefix of whole tokens ("" for all), in one request; some may have been removed."""
         subject = f"$KV.{self._name}."
+        under = f"{subject}{prefix}.>" if prefix else f"{subject}>"
         try:
-            info = await self._jetstream().stream_info(f"KV_{self._name}", subjects_filter=f"{subject}{prefix}.>")
+            info = await self._jetstream().stream_info(f"KV_{self._name}", subjects_filter=under)
         except _FAULTS as error:
             raise self._fault(error) from error
         return sorted(name.removeprefix(subject) for name in info.state.subjects or {})

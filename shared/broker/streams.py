@@ -7,7 +7,16 @@ from datetime import timedelta
 from typing import Final, Literal
 
 from shared.broker import buckets, durables
-from shared.messages import clips, exports, live, media, notifications, restreams, schedules
+from shared.messages import (
+    clips,
+    exports,
+    live,
+    media,
+    notifications,
+    restream_commands,
+    restreams,
+    schedules,
+)
 from shared.messages.base import Message
 
 OLD_COMMANDS = "COMMANDS"  # the one work queue of all services, until each got its own (ADR 21)
@@ -114,7 +123,7 @@ STREAMS: tuple[StreamSpec, ...] = (
         "clipper", clips.ClipCreate, clips.ClipRefine, clips.ClipCancel, clips.ClipDelete, readers=("gateway",)
     ),
     _work_queue("exporter", exports.ExportDeliver, exports.LibraryDelete),
-    _work_queue("restreamer", restreams.RestreamCommand, readers=("gateway",)),
+    _work_queue("restreamer", restream_commands.RestreamCommand, readers=("gateway",)),
     _work_queue(
         "notifier", notifications.NotificationTell, notifications.NotificationSend, notifications.NotificationReplay
     ),
@@ -184,7 +193,8 @@ CONSUMERS: tuple[ConsumerSpec, ...] = (
     _work(durables.ARCHIVER_DELETE, "archiver", media.RecordingDelete, max_deliver=50),
     _work(durables.ARCHIVER_REBUILD, "archiver", media.RecordingRebuild),
     _work(
-        durables.RESTREAMER_COMMAND, "restreamer", restreams.RestreamCommand, 16, timedelta(seconds=10), ordered=True
+        durables.RESTREAMER_COMMAND, "restreamer", restream_commands.RestreamCommand, 16, timedelta(seconds=10),
+        ordered=True,
     ),
     _told(durables.NOTIFIER_CLIPS, "clips"),
     _told(durables.NOTIFIER_LIVE, "live"),
@@ -205,6 +215,7 @@ BUCKETS: tuple[BucketSpec, ...] = (
     BucketSpec(buckets.CREDENTIALS, "gateway", readers=("restreamer",)),
     BucketSpec(buckets.WEBHOOKS, "gateway", readers=("notifier",)),
     BucketSpec(buckets.NONCES, "gateway"),
+    BucketSpec(buckets.CONTEXTS, "gateway", readers=("notifier",)),
     BucketSpec(
         buckets.SESSIONS, "ingester", readers=("gateway", "archiver", "clipper", "restreamer"), removers=("archiver",)
     ),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from shared.broker.streams import EVENTS, SCHEDULES, SEGMENTS, commands_of
-from shared.messages import clips, exports, live, media, notifications, restreams, schedules
+from shared.messages import clips, exports, live, media, notifications, restream_commands, restreams, schedules
 from shared.messages.base import Message
 
 
@@ -48,7 +48,7 @@ CHANNELS: tuple[Channel, ...] = (
     Channel(notifications.NotificationTell, "command", commands_of("notifier"), ("notifier",)),
     Channel(notifications.NotificationSend, "command", commands_of("notifier"), ("notifier", "scheduler")),
     Channel(notifications.NotificationReplay, "command", commands_of("notifier"), ("gateway",)),
-    Channel(restreams.RestreamCommand, "command", commands_of("restreamer"), ("gateway", "scheduler")),
+    Channel(restream_commands.RestreamCommand, "command", commands_of("restreamer"), ("gateway", "scheduler")),
     Channel(media.SegmentWritten, "event", SEGMENTS, ("ingester",)),
     Channel(media.HourClosed, "event", EVENTS, ("archiver",)),
     Channel(media.RecordingExpired, "event", EVENTS, ("archiver",)),

@@ -69,7 +69,7 @@ class JobRecord(Record):
     announced: int = Field(-1, ge=-1, description="The last revision whose JobStateChanged is known to be out")
     stream_key: str = Field(description="Encrypted")
     passphrase: str = Field(description="Encrypted")
-    fields: dict[str, Any] = Field(default_factory=dict, description="Brightcove's own fields, kept as they came")
+    fields: dict[str, Any] = Field(default_factory=dict, description="Other fields, kept as they came")
 
     @property
     def ended(self) -> bool:

@@ -108,7 +108,8 @@ class DeliveryRecord(Record):
     type: str = Field(description="The event's channel")
     resource: str = Field(description="The id of what the event is about")
     payload: dict[str, Any]
-    form: Literal["standard", "cdnetworks"] = Field("standard", description="How it is posted, and what counts as read")
+    form: str = Field("standard", description="How it is posted, and what counts as read")
+    brief: bool = Field(default=False, description="Given up after few tries that reached the receiver (ADR 5)")
     sealed: str = Field("", description="The body that is posted in place of the payload, sealed: it names secret URLs")
     state: Literal["pending", "delivered", "dead"]
     attempts: tuple[Attempt, ...] = Field((), max_length=64, description="The last ones")
@@ -141,4 +142,4 @@ class LaneRecord(Record):
     holder: str = ""
     held_until_ms: Millis = 0
     next_ms: Millis = Field(0, description="Nothing is sent before")
-    deaf: int = Field(0, ge=0, description="Callbacks in a row that reached the receiver and were given up")
+    deaf: int = Field(0, ge=0, description="Brief deliveries in a row that reached the receiver and were given up")

@@ -16,9 +16,12 @@ from services.gateway.domain.restreams.parts import restream_id
 from services.gateway.identity.cdn_accounts import signature
 from shared.broker.kv import Bucket
 from shared.broker.streams import commands_of
-from shared.messages.restreams import RestreamCommand, RestreamRecord
+from shared.messages.restream_commands import RestreamCommand
+from shared.messages.restreams import RestreamRecord
+from shared.messages.subscriptions import Subscription, context_key
 from tests.support.api_gateway import Gateway, gateway
 from tests.support.nats import NatsServer
+from tests.support.subscriptions import contexts
 
 PATH = "/api/cdn/v2/forwardRequest.action"
 
@@ -46,6 +49,14 @@ class Customer:
             return None
         return RestreamCommand.model_validate_json(message.data or b"")
 
+    async def repeated(self, told: Subscription | None) -> dict[str, Any]:
+        """Read what the callbacks of a task repeat."""
+        assert told is not None
+        assert told.context is not None
+        stored = await contexts(self.api.js()).get(context_key("main", told.context))
+        assert stored is not None
+        return stored.value.document
+
 
 @contextlib.asynccontextmanager
 async def customer_of(nats: NatsServer, folder: Path) -> AsyncIterator[Customer]:
@@ -58,6 +69,9 @@ async def customer_of(nats: NatsServer, folder: Path) -> AsyncIterator[Customer]
         kept = Bucket(api.js, "restreams", RestreamRecord)
         for stored in await kept.items("main"):
             await kept.delete(stored.key)
+        repeated = contexts(api.js())
+        for key in await repeated.keys():
+            await repeated.delete(key)
 
 
 def a_start(ident: str = "t1", **fields: Any) -> dict[str, Any]:

@@ -19,20 +19,19 @@ from services.restreamer.playout import FileStarted, Playout, Report, Reporter, 
 from shared.broker.kv import Bucket
 from shared.broker.streams import EVENTS
 from shared.messages.jobs import JobRecord
+from shared.messages.restream_commands import RestreamCommand, Verb
 from shared.messages.restreams import (
     FLICKS,
     Item,
     Move,
     Place,
     PlaceRecord,
-    RestreamCommand,
     RestreamRecord,
     RestreamSpec,
     Source,
     State,
     Target,
     TargetStatus,
-    Verb,
 )
 from shared.runtime.clock import SystemClock
 from shared.runtime.service import Service
@@ -40,6 +39,7 @@ from shared.security.secrets import Vault
 from shared.security.webhooks import seal_url
 from tests.support.clipper_desk import read_all
 from tests.support.nats import NatsServer
+from tests.support.restream_orders import order_of
 from tests.support.shared_bus import SECRET, in_queue, new_id, send, served, settings_for
 from tests.support.webhook_stack import eventually
 
@@ -188,7 +188,11 @@ class Desk:
     async def send(self, verb: Verb, **fields: Any) -> RestreamCommand:
         """Send a command twice."""
         command = RestreamCommand(
-            account=self.account, restream=self.restream, command=new_id(), verb=verb, at_ms=CLOCK.now_ms(), **fields
+            account=self.account,
+            restream=self.restream,
+            command=new_id(),
+            at_ms=CLOCK.now_ms(),
+            order=order_of(verb, **fields),
         )
         await send(self.js, command, times=2)
         return command

@@ -40,9 +40,7 @@ class PictureCache:
     def __init__(self) -> None:
         self._lock = Lock()
         # of so many bytes, and so many pictures at the most
-        self._pictures: LRUCache[str, Picture] = LRUCache(
-            MOST_BYTES, lambda picture: max(picture.size, MOST_BYTES // MOST)
-        )
+        self._pictures: LRUCache[str, Picture] = LRUCache(MOST_BYTES, _weight)
         self._places: LRUCache[str, str] = LRUCache(MOST)
         self._slow: TTLCache[str, str] = TTLCache(MOST, LATER_S)
 

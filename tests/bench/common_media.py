@@ -93,9 +93,10 @@ def packets(stream: Stream, seconds: int) -> Packets:
 
 
 def recorded(parts: Sequence[Path]) -> Packets:
-    """Read the packets of an init segment and its segments by ffmpeg's demuxer."""
+    """Read the packets of an init segment and its segments, or of an FLV file, by ffmpeg's demuxer."""
     found = Packets([], [])
-    with av.open(_Joined(parts), "r", format="mp4") as container:
+    form = "flv" if parts[0].suffix == ".flv" else "mp4"
+    with av.open(_Joined(parts), "r", format=form) as container:
         for packet in container.demux():
             if packet.size:
                 is_video = packet.stream.type == "video"

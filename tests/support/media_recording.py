@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from services.ingester.prospects import UNDECIDED, hopeful
+from services.ingester.publication import Arrival, Batch, Frame
+from services.ingester.recorder.flv import FlvDemuxer
 from services.ingester.recorder.loop import record
 from services.ingester.recorder.model import RecorderLimits, SegmentInfo, Summary
+from services.ingester.recorder.mpegts import TsDemuxer
 
 START_MS = 1_700_000_000_000
 
@@ -31,23 +34,30 @@ class SteppedClock:
         self.ns += ms * 1_000_000
 
 
-class Bytes:
-    """A source of bytes in pieces; a piece may also be a pause in ms, or something to call."""
+Piece = bytes | int
+"""Bytes, or a pause in ms before the next ones."""
 
-    def __init__(self, kind: str, pieces: Iterable[bytes | int | Callable[[], None]], clock: SteppedClock) -> None:
-        self.format = kind
-        self._pieces: Iterator[bytes | int | Callable[[], None]] = iter(pieces)
-        self._clock = clock
 
-    def read(self, size: int = -1, /) -> bytes:
-        for piece in self._pieces:
-            if isinstance(piece, int):
-                self._clock.pass_ms(piece)
-            elif isinstance(piece, bytes):
-                return piece
-            else:
-                piece()
-        return b""
+def frames_of(
+    kind: str, pieces: Iterable[Piece], clock: SteppedClock | None = None, undecided: int = UNDECIDED
+) -> Iterator[Batch]:
+    """Give the frames in the bytes of a file ("flv", "mpegts"), as a publication would give them."""
+    clock = clock or SteppedClock()
+    return hopeful(_demuxed(kind, pieces, clock), clock if kind == "mpegts" else None, undecided)
+
+
+def _demuxed(kind: str, pieces: Iterable[Piece], clock: SteppedClock) -> Iterator[Batch]:
+    demuxer = FlvDemuxer() if kind == "flv" else TsDemuxer()
+
+    def batch(frames: list[Frame], size: int) -> Batch:
+        return Batch(Arrival(clock.ns, clock.ms), frames, demuxer.contents, size, demuxer.damaged)
+
+    for piece in pieces:
+        if isinstance(piece, int):
+            clock.pass_ms(piece)
+        else:
+            yield batch(demuxer.feed(piece), len(piece))
+    yield batch(demuxer.flush(), 0)
 
 
 @dataclass
@@ -59,7 +69,6 @@ class Recorded:
     first_frame_ms: list[int] = field(default_factory=list)
     lead: int = 0
     clock: SteppedClock = field(default_factory=SteppedClock)
-    stop: threading.Event = field(default_factory=threading.Event)
 
     def started(self, first_frame_ms: int, lead: int) -> None:
         self.first_frame_ms.append(first_frame_ms)
@@ -75,11 +84,11 @@ class Recorded:
     def run(
         self,
         kind: str,
-        pieces: Iterable[bytes | int | Callable[[], None]],
+        pieces: Iterable[Piece],
         limits: RecorderLimits | None = None,
+        undecided: int = UNDECIDED,
     ) -> Summary:
-        source = Bytes(kind, pieces, self.clock)
-        return record(source, self, self.place, self.clock, self.stop, limits)
+        return record(frames_of(kind, pieces, self.clock, undecided), self, self.place, limits)
 
     def init(self, number: int = 0) -> Path:
         return self.folder / f"init-{number}.mp4"

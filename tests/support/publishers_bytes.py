@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from services.ingester.publication import NotMedia
 from services.ingester.recorder.audio import AdtsSplitter, opus_duration, opus_track, split_opus
 from services.ingester.recorder.flv import FlvDemuxer
-from services.ingester.recorder.model import NotMedia
 from services.ingester.recorder.mpegts import TsDemuxer
 from services.ingester.recorder.pictures import LengthPrefixed, ParameterSets, has_recovery_point
 from services.ingester.recorder.psi import read_pat, read_pmt

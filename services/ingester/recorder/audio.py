@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 
-from services.ingester.recorder.model import VIDEO_SCALE, Frame
+from services.ingester.publication import VIDEO_SCALE, Frame
 from services.ingester.recorder.sbr import SbrWatch
 from shared.media.model import TrackConfig
 from shared.media.mp4.aac import Program, build_aac, frame_program, read_aac

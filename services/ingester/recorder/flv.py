@@ -7,11 +7,10 @@ AudioSpecificConfig and OpusHead that MP4 stores, and frames are as MP4 stores t
 from __future__ import annotations
 
 import struct
-from typing import Literal
 
+from services.ingester.publication import MAX_OFFSET, Contents, Frame, Kind, NotMedia
 from services.ingester.recorder.audio import AacSound, opus_duration
 from services.ingester.recorder.damage import DAMAGE
-from services.ingester.recorder.model import MAX_OFFSET, Frame, NotMedia
 from services.ingester.recorder.names import audio_name, video_name
 from services.ingester.recorder.pictures import LengthPrefixed
 from services.ingester.recorder.unwrap import Unwrapper
@@ -47,17 +46,25 @@ class FlvDemuxer:
         self._frames: list[Frame] = []
         self._rest = b""
         self._begun = False
+        self._contents = Contents()
         self._flags = self._failures = 0
 
     def next_run(self) -> None:
         """Expect a new file header: the stream goes on with other parameters."""
         self._rest, self._begun = b"", False
 
-    def expects(self, kind: Literal["video", "audio"]) -> bool:
-        """Tell whether the header or a sequence header has announced a track that can be recorded."""
-        if kind == "video":
-            return self._pictures.config is not None or self._announces(VIDEO_FLAG, "video")
-        return self._sounds or self._announces(AUDIO_FLAG, "audio")
+    @property
+    def contents(self) -> Contents:
+        """Tell what headers have announced; the same object while nothing changes."""
+        expected: set[Kind] = set()
+        if self._pictures.config is not None or self._announces(VIDEO_FLAG, "video"):
+            expected.add("video")
+        if self._sounds or self._announces(AUDIO_FLAG, "audio"):
+            expected.add("audio")
+        contents = Contents(frozenset(expected), frozenset(self.unsupported))
+        if contents != self._contents:
+            self._contents = contents
+        return self._contents
 
     def _announces(self, flag: int, kind: str) -> bool:
         return bool(self._flags & flag) and not any(name.endswith(kind) for name in self.unsupported)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Generic, Literal, TypeVar
+from typing import Final, Generic, TypeVar
 
+from services.ingester.prospects import hopeful
+from services.ingester.publication import Arrival, Batch, Frame, NothingRecordable
+from services.ingester.recorder.flv import FlvDemuxer
+from services.ingester.refusals import PublishRefused
 from services.ingester.rtmp.aggregate import split_aggregate
 from services.ingester.rtmp.codecs import CodecWatch
 from services.ingester.rtmp.limits import RtmpLimits
@@ -14,6 +18,8 @@ from services.ingester.rtmp.link import Link
 from services.ingester.rtmp.metadata import DataEvent, read_data, sanitise
 from services.ingester.rtmp.request import PublishRequest
 from services.ingester.rtmp.runs import FlvRuns
+from services.ingester.spoken import spoken
+from shared.messages.live import EndReason
 from shared.rtmp import chunks
 from shared.rtmp.chunks import Message
 from shared.rtmp.commands import COMMANDS, read_values
@@ -25,7 +31,8 @@ from shared.runtime.logging import get_logger
 log = get_logger()
 
 Grant = TypeVar("Grant")
-EndReason = Literal["unpublished", "disconnected", "silent", "closed", "protocol", "limit", "consumer", "unsupported"]
+_READ: Final = 1 << 19
+"""No less than there is ready at once: each turn costs something of its own."""
 
 _ENDING = ("FCUnpublish", "deleteStream", "closeStream")
 _NS = 1_000_000_000
@@ -59,6 +66,10 @@ class Publication(Generic[Grant]):
         self.grant = grant
         self.request = request
         self.end_reason: EndReason | None = None
+        self.cause = ""
+        """Why it has ended, in the protocol's words, for the log."""
+        self.refusal: PublishRefused | None = None
+        """What the publisher is to be told, when nothing of its stream can be recorded."""
         self.events: deque[DataEvent] = deque(maxlen=limits.events)
         """Timed data messages (onCuePoint, onFI ...), oldest first; take them with popleft."""
         self.damaged = 0
@@ -108,6 +119,32 @@ class Publication(Generic[Grant]):
     def heard_ns(self) -> int:
         """The clock's monotonic time when media last came."""
         return self._heard_ns
+
+    @property
+    def lost_packets(self) -> int:
+        """TCP loses none."""
+        return 0
+
+    def frames(self) -> Iterator[Batch]:
+        """Wait for frames until the publication ends; NothingRecordable when it cannot be recorded."""
+        self._heard_ns = self._clock.monotonic_ns()
+        return hopeful(self._demuxed())
+
+    def _demuxed(self) -> Iterator[Batch]:
+        demuxer = FlvDemuxer()
+        while True:
+            while data := self.read(_READ):
+                yield self._batch(demuxer.feed(data), demuxer, len(data))
+            if not self.next_run():
+                break
+            demuxer.next_run()
+        yield self._batch(demuxer.flush(), demuxer, 0)
+        if self.refusal is not None:
+            raise NothingRecordable(frozenset(map(spoken, self.unfit)))
+
+    def _batch(self, frames: list[Frame], demuxer: FlvDemuxer, size: int) -> Batch:
+        arrival = Arrival(self._clock.monotonic_ns(), self._clock.now_ms())
+        return Batch(arrival, frames, demuxer.contents, size, demuxer.damaged + self.damaged)
 
     def readable(self) -> bool:
         """Tell io's protocol that it can be read."""
@@ -160,7 +197,7 @@ class Publication(Generic[Grant]):
 
     def finish(self) -> None:
         """Note that the consumer has returned; the connection calls it."""
-        self._end("closed" if self._closed else "consumer")
+        self._end("stopped", "closed" if self._closed else "consumer")
 
     def begin(self, accept: Callable[[], None], messages: list[Message]) -> None:
         """Accept the publisher, take what it sent together with its wish; the connection calls it."""
@@ -183,7 +220,7 @@ class Publication(Generic[Grant]):
         """Receive once; end the publication when there is reason to."""
         self._guard(self._receive)
         if self._quiet_ns > self._silence_ns:
-            self._end("silent")
+            self._end("silent", "silent")
 
     def _receive(self) -> None:
         began_ns = self._clock.monotonic_ns()
@@ -197,22 +234,25 @@ class Publication(Generic[Grant]):
         try:
             action()
         except PeerGone:
-            self._end("closed" if self._closed else "disconnected")
+            if self._closed:
+                self._end("stopped", "closed")
+            else:
+                self._end("disconnected", "disconnected")
         except ProtocolError as error:
-            self._end("protocol", str(error))
+            self._end("bad_media", "protocol", str(error))
         except LimitExceeded as error:
-            self._end("limit", str(error))
+            self._end("bad_media", "limit", str(error))
 
-    def _end(self, reason: EndReason, detail: str = "") -> None:
+    def _end(self, reason: EndReason, cause: str, detail: str = "") -> None:
         if self.end_reason is not None:
             return
-        self.end_reason = reason
+        self.end_reason, self.cause = reason, cause
         self._runs.seal()
         self._runs.finish()
         log.info(
             "rtmp.publish.ended",
             peer=self.peer,
-            reason=reason,
+            reason=cause,
             detail=detail,
             bytes_received=self.bytes_received,
             dropped_frames=self.dropped_frames,
@@ -224,16 +264,22 @@ class Publication(Generic[Grant]):
             kind = message.kind
             if kind in (chunks.VIDEO, chunks.AUDIO):
                 if self._codecs.look(kind, message.payload, now_ns):
-                    self._end("unsupported", ", ".join(self.unfit))
+                    self._give_up()
                     return
                 if self._runs.media(kind, message.timestamp, message.payload, now_ns):
                     self._heard_ns, self._quiet_ns = now_ns, 0
             elif kind == chunks.AGGREGATE:
                 self._route(self._parts(message))
             elif not self._other(message):
-                self._end("unpublished")
+                self._end("unpublished", "unpublished")
                 return
         self._runs.seal()
+
+    def _give_up(self) -> None:
+        """End it because nothing of it can be recorded."""
+        tracks = ", ".join(map(spoken, self.unfit)) or "this stream"
+        self.refusal = PublishRefused(f"{tracks} cannot be recorded", "unsupported")
+        self._end("bad_media", "unsupported", ", ".join(self.unfit))
 
     def _parts(self, message: Message) -> list[Message]:
         """Take an aggregate apart; one that is cut short is damage, and no reason to end a live stream."""

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from services.gateway.delivery.index.entries import Entry, entry_of
+from services.ingester.publication import Frame
 from services.ingester.recorder.flv import FlvDemuxer
-from services.ingester.recorder.model import Frame
 from services.ingester.recorder.mpegts import TsDemuxer
 from services.ingester.recorder.recover import recover
 from shared.messages.media import IndexedSegment

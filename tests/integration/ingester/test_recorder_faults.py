@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from services.ingester.recorder.model import NotMedia, RecorderLimits
+from services.ingester.publication import NotMedia
+from services.ingester.recorder.model import RecorderLimits
 from services.ingester.recorder.recover import recover
 from shared.media.mp4.fragments import read_fragments
 from shared.media.segment_head import SegmentHead, build_head
@@ -131,15 +132,13 @@ def test_a_stream_without_a_usable_track_is_an_error(tmp_path: Path) -> None:
         Recorded(tmp_path / "mpeg2").run("mpegts", pieces(mpeg2.read_bytes()))
     endless = [flv.header(1), *(flv.encode(flv.Tag(flv.VIDEO, 40 * i, b"\x22" + bytes(60_000))) for i in range(20))]
     with pytest.raises(NotMedia, match=r"H\.263 video"):
-        Recorded(tmp_path / "endless").run("flv", endless, RecorderLimits(undecided_bytes=1 << 20))
+        Recorded(tmp_path / "endless").run("flv", endless, undecided=1 << 20)
 
 
-def test_a_stop_ends_the_recording_with_all_that_was_read(sources: dict[str, bytes], tmp_path: Path) -> None:
+def test_an_end_anywhere_leaves_all_that_was_read(sources: dict[str, bytes], tmp_path: Path) -> None:
     recorded = Recorded(tmp_path)
     fed = pieces(sources["flv"], 20_000)
-    half = len(fed) // 2
-    summary = recorded.run("flv", [*fed[:half], recorded.stop.set, *fed[half:]])
-    assert summary.reason == "stopped"
+    recorded.run("flv", fed[: len(fed) // 2])
     assert 1 < sum(s.duration for s in recorded.segments) / 90_000 < 4
     whole(recorded)
 
@@ -245,13 +244,8 @@ def test_what_lies_on_the_disk_can_be_salvaged_at_any_moment(sources: dict[str, 
 PROGRAM = """
 import sys
 from pathlib import Path
-from tests.support.media_recording import Recorded, undated
-from services.ingester.recorder.loop import record
-class Source:
-    format = "flv"
-    read = staticmethod(lambda size=-1: sys.stdin.buffer.raw.read(65536))
-r = Recorded(Path(sys.argv[1]))
-record(Source(), r, r.place, r.clock, r.stop)
+from tests.support.media_recording import Recorded
+Recorded(Path(sys.argv[1])).run("flv", iter(lambda: sys.stdin.buffer.raw.read(65536), b""))
 """
 
 

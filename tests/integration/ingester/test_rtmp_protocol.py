@@ -289,7 +289,7 @@ def test_close_from_another_thread_ends_at_once() -> None:
         threading.Thread(target=stream.publication.close).start()
         stream.wait()
         assert client.is_closed()
-    assert stream.publication.end_reason == "closed"
+    assert stream.publication.cause == "closed"
     assert stream.publication.read(10) == b""
 
 
@@ -310,7 +310,7 @@ def test_a_consumer_that_returns_early_ends_the_connection() -> None:
         client.headers()
         client.frames(range(3))
         assert client.is_closed()
-        assert ingest.stream().publication.end_reason == "consumer"
+        assert ingest.stream().publication.cause == "consumer"
         assert len(ingest.stream().runs[0]) <= 20
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from services.gateway.domain.jobs.publishers import publisher_at
-from services.ingester.recorder.model import Frame
+from services.ingester.publication import Frame
 from services.ingester.recorder.stats import MOST_TRACKS, PublisherStats
 from services.ingester.rtmp.codecs import CodecWatch
 from services.ingester.spoken import spoken
@@ -105,7 +105,7 @@ def test_a_status_tells_how_things_stand() -> None:
     clock, stats = SteppedClock(), PublisherStats()
     session = SessionRecord(account="main", event=new_id(), session=new_id(), protocol="srt", instance="a",
                             first_frame_ms=1, origin_ms=0)  # fmt: skip
-    line = SimpleNamespace(peer="192.0.2.1:5", stats=lambda: SimpleNamespace(packets_dropped=3))
+    line = SimpleNamespace(peer="192.0.2.1:5", dropped_frames=0, lost_packets=3)
     monitor = Monitor(session, line, stats, clock)
     empty = monitor.look()
     assert (empty.frame_rate, empty.bitrate, empty.warnings) == (
@@ -153,7 +153,7 @@ def test_an_announced_track_that_does_not_come_is_told(announced: tuple[str, ...
     clock, stats = SteppedClock(), PublisherStats()
     session = SessionRecord(account="main", event=new_id(), session=new_id(), protocol="srt", instance="a",
                             first_frame_ms=1, origin_ms=0)  # fmt: skip
-    monitor = Monitor(session, SimpleNamespace(), stats, clock)
+    monitor = Monitor(session, SimpleNamespace(peer="", dropped_frames=0, lost_packets=0), stats, clock)
     stats.announced = announced
     stats.take(frame(0, kind=came, sync=True), clock.now_ms())
     assert monitor.look().warnings == (), "it may still come"

@@ -82,8 +82,7 @@ def test_what_flv_holds_is_named(video: bytes, audio: str, name: str) -> None:
     demuxer = FlvDemuxer()
     assert demuxer.feed(flv.join([flv.Tag(kind, 0, body + bytes(20))])) == []
     assert demuxer.unsupported == {name}
-    assert not demuxer.expects("video" if video else "audio")
-    assert demuxer.expects("audio" if video else "video"), "the header has announced both"
+    assert demuxer.contents.expected == {"audio" if video else "video"}, "the header has announced both"
     assert is_media(name)
 
 
@@ -94,8 +93,7 @@ def test_what_mpegts_holds_is_named(kind: int, descriptors: bytes, name: str) ->
     demuxer = TsDemuxer()
     demuxer.feed(bytes(out))
     assert demuxer.unsupported == {name}
-    assert not demuxer.expects("video")
-    assert not demuxer.expects("audio")
+    assert demuxer.contents.expected == set()
     assert is_media(name) == name.endswith(("video", "audio"))
 
 
@@ -117,8 +115,7 @@ def test_what_can_be_recorded_is_expected(kind: int, descriptors: bytes, expecte
     demuxer = TsDemuxer()
     demuxer.feed(bytes(out))
     assert demuxer.unsupported == set()
-    assert demuxer.expects("video") == (expected == "video")
-    assert demuxer.expects("audio") == (expected == "audio")
+    assert demuxer.contents.expected == {expected}
 
 
 def test_a_track_too_much_is_named() -> None:

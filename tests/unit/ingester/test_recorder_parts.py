@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.ingester.publication import NotMedia
 from services.ingester.recorder.audio import AdtsSplitter, opus_duration, opus_head, opus_track, split_opus
 from services.ingester.recorder.flv import FlvDemuxer
-from services.ingester.recorder.model import NotMedia
 from services.ingester.recorder.mpegts import TsDemuxer
 from services.ingester.recorder.pictures import has_recovery_point
 from services.ingester.recorder.psi import Sections, read_pat, read_pmt

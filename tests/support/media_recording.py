@@ -8,10 +8,11 @@ from pathlib import Path
 
 from services.ingester.prospects import UNDECIDED, hopeful
 from services.ingester.publication import Arrival, Batch, Frame
-from services.ingester.recorder.flv import FlvDemuxer
 from services.ingester.recorder.loop import record
 from services.ingester.recorder.model import RecorderLimits, SegmentInfo, Summary
 from services.ingester.recorder.mpegts import TsDemuxer
+from services.ingester.rtmp.frames import MediaFrames
+from tests.support import media_flv as flv
 
 START_MS = 1_700_000_000_000
 
@@ -43,11 +44,13 @@ def frames_of(
 ) -> Iterator[Batch]:
     """Give the frames in the bytes of a file ("flv", "mpegts"), as a publication would give them."""
     clock = clock or SteppedClock()
-    return hopeful(_demuxed(kind, pieces, clock), clock if kind == "mpegts" else None, undecided)
+    if kind == "flv":
+        return hopeful(_published(pieces, clock), undecided=undecided)
+    return hopeful(_demuxed(pieces, clock), clock, undecided)
 
 
-def _demuxed(kind: str, pieces: Iterable[Piece], clock: SteppedClock) -> Iterator[Batch]:
-    demuxer = FlvDemuxer() if kind == "flv" else TsDemuxer()
+def _demuxed(pieces: Iterable[Piece], clock: SteppedClock) -> Iterator[Batch]:
+    demuxer = TsDemuxer()
 
     def batch(frames: list[Frame], size: int) -> Batch:
         return Batch(Arrival(clock.ns, clock.ms), frames, demuxer.contents, size, demuxer.damaged)
@@ -58,6 +61,36 @@ def _demuxed(kind: str, pieces: Iterable[Piece], clock: SteppedClock) -> Iterato
         else:
             yield batch(demuxer.feed(piece), len(piece))
     yield batch(demuxer.flush(), 0)
+
+
+def _published(pieces: Iterable[Piece], clock: SteppedClock) -> Iterator[Batch]:
+    """Take the tags of an FLV file for the messages that they would be published as."""
+    media = MediaFrames(track_wait_ns=0, hold=0, most=1 << 30)
+
+    def batches() -> Iterator[Batch]:
+        for frames, contents, size in media.take():
+            yield Batch(Arrival(clock.ns, clock.ms), frames, contents, size, media.damaged)
+
+    rest, begun = b"", False
+    for piece in pieces:
+        if isinstance(piece, int):
+            clock.pass_ms(piece)
+            continue
+        rest += piece
+        if not begun and len(rest) >= 13:
+            begun = True
+            names = {"audiocodecid": rest[4] & 4, "videocodecid": rest[4] & 1}
+            media.metadata({name: 1.0 for name, flag in names.items() if flag})
+            rest = rest[13:]
+        while begun and len(rest) >= (whole := 15 + int.from_bytes(rest[1:4], "big")):
+            if rest[0] in (flv.AUDIO, flv.VIDEO):
+                time = int.from_bytes(rest[4:7], "big") | rest[7] << 24
+                media.media(rest[0], time, bytearray(rest[11 : whole - 4]), clock.ns)
+            rest = rest[whole:]
+        yield from batches()
+    media.finish()
+    yield from batches()
+    yield Batch(Arrival(clock.ns, clock.ms), [], media.contents, 0, media.damaged)
 
 
 @dataclass

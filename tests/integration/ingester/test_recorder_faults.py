@@ -46,7 +46,10 @@ def whole(recorded: Recorded) -> None:
 
 @pytest.mark.parametrize("kind", ["flv", "mpegts"])
 def test_garbage_from_the_start_is_an_error(kind: str, tmp_path: Path) -> None:
-    noise = random.Random(7).randbytes(3 << 20)
+    dice = random.Random(7)
+    noise = dice.randbytes(3 << 20)
+    if kind == "flv":  # messages of noise
+        noise = flv.join(flv.Tag(dice.choice((flv.AUDIO, flv.VIDEO)), n, dice.randbytes(999)) for n in range(500))
     recorded = Recorded(tmp_path)
     with pytest.raises(NotMedia):
         recorded.run(kind, pieces(noise))
@@ -57,10 +60,15 @@ def test_garbage_from_the_start_is_an_error(kind: str, tmp_path: Path) -> None:
 def test_garbage_in_the_middle_keeps_what_came_before(sources: dict[str, bytes], tmp_path: Path) -> None:
     for kind, data in sources.items():
         recorded = Recorded(tmp_path / kind)
-        half = data[: len(data) * 3 // 4]
-        noise = random.Random(7).randbytes(2 << 20)
-        with pytest.raises(NotMedia):
-            recorded.run(kind, pieces(half + noise))
+        dice, cut = random.Random(7), len(data) * 3 // 4
+        if kind == "mpegts":
+            with pytest.raises(NotMedia):
+                recorded.run(kind, pieces(data[:cut] + dice.randbytes(2 << 20)))
+        else:  # messages go on to be messages, whatever is in them
+            tags = flv.split(data)
+            noise = [flv.Tag(flv.VIDEO, 3100 + n, b"\x27\1\0\0\0" + dice.randbytes(999)) for n in range(500)]
+            summary = recorded.run(kind, pieces(flv.join([*(tag for tag in tags if tag.time < 3100), *noise])))
+            assert summary.damaged > 400
         assert 3 < sum(s.duration for s in recorded.segments) / 90_000 < 4.5
         made = [h for _, h in media.frame_hashes(recorded.joined())]
         wanted = tmp_path / f"s.{'flv' if kind == 'flv' else 'ts'}"

@@ -83,7 +83,7 @@ class ParameterSets:
 
 
 class LengthPrefixed:
-    """Pictures that already have length prefixes, with a record that describes them (FLV)."""
+    """Pictures that already have length prefixes, with a record that describes them (RTMP)."""
 
     def __init__(self) -> None:
         self._sets: ParameterSets | None = None

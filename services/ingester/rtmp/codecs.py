@@ -9,6 +9,7 @@ from services.ingester.rtmp.commands import AUDIO_FOURCCS, VIDEO_FOURCCS
 from services.ingester.rtmp.tags import read_media
 from shared.rtmp.chunks import AUDIO, VIDEO, Payload
 from shared.rtmp.cursor import Value
+from shared.rtmp.flv import is_enhanced
 
 RECORDED: Final = frozenset({*VIDEO_FOURCCS, *AUDIO_FOURCCS})
 _TOLD_NS, _UNTOLD_NS, _MISSING_NS = 500_000_000, 3_000_000_000, 10_000_000_000
@@ -55,7 +56,7 @@ class CodecWatch:
 
     def _mark(self, kind: int, payload: Payload, now_ns: int) -> None:
         """Read what a message holds when its codec is not the one before's."""
-        mark = bytes(payload[1:5]) if _is_enhanced(kind, payload[0]) else bytes((payload[0] & _IDS[kind][1],))
+        mark = bytes(payload[1:5]) if is_enhanced(kind, payload[0]) else bytes((payload[0] & _IDS[kind][1],))
         if self._marks.get(kind) == mark:
             return
         media = read_media(kind, payload)
@@ -67,7 +68,3 @@ class CodecWatch:
             self._fit = True
         elif self._unfit_since_ns is None:
             self._unfit_since_ns = now_ns
-
-
-def _is_enhanced(kind: int, first: int) -> bool:
-    return bool(first & 0x80) if kind == VIDEO else first >> 4 == 9

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from shared.rtmp import flv
 from shared.rtmp.chunks import VIDEO, Payload
 
 Role = Literal["config", "extra", "frame"]
@@ -16,9 +17,6 @@ NEEDS_CONFIG = frozenset({"avc1", "hvc1", "av01", "mp4a", "Opus", "fLaC"})
 
 _LEGACY_VIDEO = {2: "flv1", 3: "screen", 4: "vp6f", 5: "vp6a", 6: "screen2", 7: "avc1", 12: "hvc1"}
 _LEGACY_AUDIO = {2: ".mp3", 10: "mp4a", 11: "speex", 14: ".mp3"}
-_AVC, _LEGACY_HEVC, _AAC, _EX_AUDIO = 7, 12, 10, 9
-_COMMAND_FRAME = 5
-_SEQUENCE_START, _CODED_FRAMES, _SEQUENCE_END, _CODED_FRAMES_X, _EXTRA, _MOD_EX = 0, 1, 2, 3, 4, 7
 _WITH_OFFSET = frozenset({"avc1", "hvc1"})
 """Video codecs whose CodedFrames begin with a composition time offset of 3 bytes."""
 
@@ -46,17 +44,17 @@ def read_media(kind: int, payload: Payload) -> Media | None:
         return None
     view = memoryview(payload)
     first = payload[0]
-    if kind == VIDEO:
-        return _enhanced(first, view, video=True) if first & 0x80 else _legacy_video(first, view)
-    return _enhanced(first, view, video=False) if first >> 4 == _EX_AUDIO else _legacy_audio(first, view)
+    if flv.is_enhanced(kind, first):
+        return _enhanced(first, view, video=kind == VIDEO)
+    return _legacy_video(first, view) if kind == VIDEO else _legacy_audio(first, view)
 
 
 def _legacy_video(first: int, payload: memoryview) -> Media | None:
     codec_id = first & 0x0F
-    if first >> 4 == _COMMAND_FRAME:
+    if first >> 4 == flv.COMMAND_FRAME:
         return None
     codec = _LEGACY_VIDEO.get(codec_id, f"video-{codec_id}")
-    if codec_id not in (_AVC, _LEGACY_HEVC):
+    if codec_id not in (flv.AVC, flv.HEVC):
         return Media("frame", codec, payload[1:])
     packet = payload[1]
     if len(payload) <= 5 or packet > 1:
@@ -69,7 +67,7 @@ def _legacy_video(first: int, payload: memoryview) -> Media | None:
 def _legacy_audio(first: int, payload: memoryview) -> Media | None:
     codec_id = first >> 4
     codec = _LEGACY_AUDIO.get(codec_id, f"audio-{codec_id}")
-    if codec_id != _AAC:
+    if codec_id != flv.AAC:
         return Media("frame", codec, payload[1:])
     if len(payload) < 3 or payload[1] > 1:
         return None
@@ -78,30 +76,30 @@ def _legacy_audio(first: int, payload: memoryview) -> Media | None:
 
 def _enhanced(first: int, payload: memoryview, *, video: bool) -> Media | None:
     packet, begin = first & 0x0F, 1  # of the FOURCC
-    if packet == _MOD_EX:
+    if packet == flv.MOD_EX:
         packet, begin = _skip_mod_ex(payload)
     data = payload[begin + 4 :]
-    if len(payload) < begin + 4 or (video and first >> 4 & 7 == _COMMAND_FRAME and packet != _EXTRA):
+    if len(payload) < begin + 4 or (video and first >> 4 & 7 == flv.COMMAND_FRAME and packet != flv.METADATA):
         return None
     codec = str(payload[begin : begin + 4], "latin-1")
-    if packet == _SEQUENCE_START:
+    if packet == flv.SEQUENCE_START:
         return Media("config", codec, data)
-    if packet == _EXTRA:
+    if packet == flv.METADATA:
         return Media("extra", codec, data)
-    if packet != _CODED_FRAMES and not (video and packet == _CODED_FRAMES_X):
+    if packet != flv.CODED_FRAMES and not (video and packet == flv.CODED_FRAMES_X):
         return None
     offset = 0
-    if video and packet == _CODED_FRAMES and codec in _WITH_OFFSET:
+    if video and packet == flv.CODED_FRAMES and codec in _WITH_OFFSET:
         offset, data = int.from_bytes(data[:3], "big", signed=True), data[3:]
     return Media("frame", codec, data, offset) if data else None
 
 
 def _skip_mod_ex(payload: memoryview) -> tuple[int, int]:
     """Return the packet type behind all ModEx wrappers and where what follows it begins."""
-    packet, at = _MOD_EX, 1
-    while packet == _MOD_EX:
+    packet, at = flv.MOD_EX, 1
+    while packet == flv.MOD_EX:
         if at + 1 > len(payload):
-            return _SEQUENCE_END, len(payload)
+            return flv.SEQUENCE_END, len(payload)
         size = payload[at] + 1
         at += 1
         if size == 256:
@@ -109,7 +107,7 @@ def _skip_mod_ex(payload: memoryview) -> tuple[int, int]:
             at += 2
         at += size
         if at >= len(payload):
-            return _SEQUENCE_END, len(payload)
+            return flv.SEQUENCE_END, len(payload)
         packet = payload[at] & 0x0F
         at += 1
     return packet, at

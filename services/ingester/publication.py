@@ -62,7 +62,8 @@ class Contents(NamedTuple):
 class Batch(NamedTuple):
     """What has come at once: frames in the order sent, and what the stream is known to hold by then.
 
-    `bytes` of media it came in; `damaged` counts what could not be read since the beginning.
+    `frames` are the taker's to empty. `bytes` of media they came in; `damaged` counts what could not be read since the
+    beginning.
     """
 
     arrival: Arrival

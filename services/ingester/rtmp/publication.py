@@ -16,7 +16,6 @@ from services.ingester.rtmp.limits import RtmpLimits
 from services.ingester.rtmp.link import Link
 from services.ingester.rtmp.metadata import DataEvent, read_data, sanitise
 from services.ingester.rtmp.request import PublishRequest
-from services.ingester.spoken import spoken
 from shared.messages.live import EndReason
 from shared.rtmp import chunks
 from shared.rtmp.chunks import Message
@@ -81,7 +80,7 @@ class Publication(Generic[Grant]):
 
     @property
     def unfit(self) -> tuple[str, ...]:
-        """Tracks that cannot be recorded, as `video-av01`."""
+        """Tracks that cannot be recorded, for people: "AV1 video"."""
         return self._codecs.unfit
 
     @property
@@ -113,7 +112,7 @@ class Publication(Generic[Grant]):
                 yield Batch(self._now(), frames, contents, size, self.damaged + media.damaged)
         yield Batch(self._now(), [], media.contents, 0, self.damaged + media.damaged)
         if self.refusal is not None:
-            raise NothingRecordable(frozenset(map(spoken, self.unfit)))
+            raise NothingRecordable(frozenset(self.unfit))
 
     def _now(self) -> Arrival:
         return Arrival(self._clock.monotonic_ns(), self._clock.now_ms())
@@ -125,8 +124,7 @@ class Publication(Generic[Grant]):
         last is left out then.
         """
         self._taker = taker
-        early, self._early = self._early, []
-        self._guard(lambda: self._route(early))
+        self._guard(self._route_early)
         while not self._closed:
             yield
             if self.end_reason is not None:
@@ -190,6 +188,10 @@ class Publication(Generic[Grant]):
             dropped_frames=self.dropped_frames,
         )
 
+    def _route_early(self) -> None:
+        early, self._early = self._early, []
+        self._route(early)
+
     def _route(self, messages: list[Message]) -> None:
         now_ns, taker = self._clock.monotonic_ns(), self._taker
         if taker is None or self.end_reason is not None:
@@ -212,7 +214,7 @@ class Publication(Generic[Grant]):
 
     def _give_up(self) -> None:
         """End it because nothing of it can be recorded."""
-        tracks = ", ".join(map(spoken, self.unfit)) or "this stream"
+        tracks = ", ".join(self.unfit) or "this stream"
         self.refusal = PublishRefused(f"{tracks} cannot be recorded", "unsupported")
         self._end("bad_media", "unsupported", ", ".join(self.unfit))
 

@@ -25,7 +25,8 @@ MS: Final = 90
 """90 kHz ticks."""
 MAX_NAMES: Final = 32
 VIDEO_CODECS: Final[dict[str, VideoCodec]] = {"avc1": "h264", "hvc1": "hevc"}
-AUDIO_CODECS: Final = frozenset({"mp4a", "Opus"})
+AUDIO_CODECS: Final = ("mp4a", "Opus")
+"""What is recorded, by FOURCC."""
 
 
 class FrameReader:

@@ -24,11 +24,12 @@ def hopeful(batches: Iterable[Batch], clock: Clock | None = None, undecided: int
     given, since_ns, contents = 0, None, Contents()
     rest = iter(batches)
     for batch in rest:
+        is_framed = bool(batch.frames)
+        contents, given = batch.contents, given + batch.bytes
         yield batch
-        if batch.frames:
+        if is_framed:
             yield from rest
             return
-        contents, given = batch.contents, given + batch.bytes
         if given >= undecided:
             raise _given_up(contents)
         if clock is None or not _is_hopeless(contents):

@@ -5,7 +5,8 @@
 A whole stack runs; real ffmpeg publishers send one 1080p30 5 Mbps H.264 + AAC file in real time (copied, B-frames,
 GOPs of 2 s), each to a job of its own. What is measured is the ingester process: CPU is user + system time in percent
 of one core and per stream, memory is what it grew by per stream since before the first publisher. Beside it one
-listening ffmpeg process a stream writes fMP4 HLS, in the same run with the same publishers. SRT is encrypted for both.
+listening ffmpeg process a stream writes fMP4 HLS, in the same run with the same publishers; of RTMP also one process of
+nginx-rtmp, which writes the messages that it gets into FLV files. SRT is encrypted for both.
 Every packet in the segments is held against the file's: `lost` counts those missing before the last one that was
 recorded, `tail` those after it.
 """
@@ -24,10 +25,11 @@ import psutil
 
 from tests.bench.common import QUIET, Spent, free_port, load, machine, running, spent, table
 from tests.bench.common_media import Loss, Packets, compare, make_stream, packets, recorded, write_flv
+from tests.support.nginx_rtmp import missing, nginx_rtmp
 from tests.support.stack import StackUnderTest, stack, until
 
 WARM_S = 8
-TAIL_S = 3
+TAIL_S = 8  # publishers begin one after the other, and looking at many processes takes a while too
 APART_S = 0.1
 HLS = ["-f", "hls", "-hls_segment_type", "fmp4", "-hls_time", "2"]
 SECRET = "correct-horse-battery"
@@ -149,6 +151,18 @@ def ffmpegs(options: Options, protocol: str, streams: int) -> Found:
     return found(f"ffmpeg a stream, {protocol}", looks, 0, parts, options.sent)
 
 
+def nginx(options: Options, streams: int) -> Found:
+    """Publish to one nginx with its RTMP module, which records."""
+    folder = options.folder / "nginx"
+    folder.mkdir()
+    names = [f"stream-{index}" for index in range(streams)]
+    with nginx_rtmp(folder) as server:
+        urls = [f"rtmp://127.0.0.1:{server.port}/live/{name}" for name in names]
+        idle = spent([server.process.pid])
+        looks = measured(options, "rtmp", urls, [server.process.pid])
+    return found("nginx-rtmp, FLV", looks, idle.resident, [[server.recorded(name)] for name in names], options.sent)
+
+
 def is_open(pid: int) -> bool:
     """Tell whether a process has its port."""
     return bool(psutil.Process(pid).net_connections())
@@ -191,6 +205,12 @@ def main() -> None:
                 we, idle = ours(live, options, protocol, streams[protocol])
             peer = ffmpegs(options, protocol, streams[protocol])
             rows += [we, peer]
+            if protocol == "rtmp" and not (why := missing()):
+                other = nginx(options, streams[protocol])
+                rows.append(other)
+                notes.append(f"rtmp: CPU {we.cpu / other.cpu:.2f} of nginx-rtmp's, which writes what comes as it comes")
+            elif protocol == "rtmp":
+                notes.append(why)
             notes += [f"ingester without publishers: {idle.resident:.0f} MB ({protocol})"]
             notes += [verdict(protocol, we, peer)]
     print(f"1080p30, 5 Mbps H.264 + AAC, {arguments.seconds} s after {WARM_S} s; CPU and memory per stream")

@@ -24,6 +24,8 @@ import psutil
 
 from services.ingester.rtmp import Publication, RtmpLimits, RtmpServer
 from shared.runtime.logging import configure_logging
+from tests.bench.common_sink import Forgetting
+from tests.support.rtmp_flv import FlvFile
 
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 QUIET = [FFMPEG, "-hide_banner", "-loglevel", "error", "-nostdin"]
@@ -42,22 +44,25 @@ def make_source(folder: Path) -> Path:
 
 
 def parse_only(publication: Publication[str]) -> None:
-    """Read the FLV bytes and forget them."""
-    while True:
-        while publication.read(131072):
-            pass
-        if not publication.next_run():
-            return
+    """Read the messages."""
+    for _ in publication.receive(Forgetting()):
+        pass
+
+
+def frames(publication: Publication[str]) -> None:
+    """Read the frames in them."""
+    for _ in publication.frames():
+        pass
 
 
 def demux(publication: Publication[str]) -> None:
     """Let PyAV demux every packet."""
+    file = FlvFile(publication)
     while True:
-        options = dict(publication.options)
-        with av.open(publication, format=publication.format, buffer_size=131072, options=options) as container:
+        with av.open(file, format="flv", buffer_size=131072, options=dict(file.options)) as container:
             for _ in container.demux():
                 pass
-        if not publication.next_run():
+        if not file.next_run():
             return
 
 
@@ -65,6 +70,7 @@ SERVERS = {
     "parse": (parse_only, RtmpLimits()),
     "parse, a read a packet": (parse_only, RtmpLimits(low_water=1)),
     "parse, 128 KiB at once": (parse_only, RtmpLimits(low_water=128 * 1024)),
+    "parse + frames": (frames, RtmpLimits()),
     "parse + PyAV demux": (demux, RtmpLimits()),
 }
 

@@ -47,7 +47,7 @@ def demux(publication: SrtPublication) -> None:
 
 def pyav(publication: SrtPublication) -> None:
     """Let PyAV demux every packet."""
-    with av.open(publication, format=publication.format, buffer_size=131072) as container:
+    with av.open(publication, format="mpegts", buffer_size=131072) as container:
         for _ in container.demux():
             pass
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import av
 
+from shared.rtmp.flv import tag
 from tests.bench.common import QUIET
 from tests.support.rtmp_client import read_flv
 
@@ -55,15 +56,9 @@ def _some(tags: Sequence[Tag], kind: int, count: int) -> list[Tag]:
 
 def flv(stream: Stream, seconds: int) -> Iterator[bytes]:
     """Give the FLV bytes of so many seconds, 16 s at a time."""
-    yield stream.header + b"".join(_tag(*tag) for tag in stream.first)
+    yield stream.header + b"".join(tag(*each) for each in stream.first)
     for start in range(0, seconds * 1000, LOOP_MS):
-        yield b"".join(_tag(kind, at + start, body) for kind, at, body in stream.loop if at + start < seconds * 1000)
-
-
-def _tag(kind: int, at: int, body: bytes) -> bytes:
-    size = len(body).to_bytes(3, "big")
-    stamp = (at & 0xFFFFFF).to_bytes(3, "big") + bytes((at >> 24,))
-    return bytes((kind,)) + size + stamp + bytes(3) + body + (len(body) + 11).to_bytes(4, "big")
+        yield b"".join(tag(kind, at + start, body) for kind, at, body in stream.loop if at + start < seconds * 1000)
 
 
 def write_flv(stream: Stream, seconds: int, path: Path) -> Path:
@@ -93,9 +88,10 @@ def packets(stream: Stream, seconds: int) -> Packets:
 
 
 def recorded(parts: Sequence[Path]) -> Packets:
-    """Read the packets of an init segment and its segments by ffmpeg's demuxer."""
+    """Read the packets of an init segment and its segments, or of an FLV file, by ffmpeg's demuxer."""
     found = Packets([], [])
-    with av.open(_Joined(parts), "r", format="mp4") as container:
+    form = "flv" if parts[0].suffix == ".flv" else "mp4"
+    with av.open(_Joined(parts), "r", format=form) as container:
         for packet in container.demux():
             if packet.size:
                 is_video = packet.stream.type == "video"

@@ -43,25 +43,31 @@ class Arrivals(NamedTuple):
         return float(slope * 3_600_000)
 
 
-def watch(publication: Publication[str], out: object) -> None:
-    """Write down each video tag of an FLV run when it has come whole."""
-    while True:
-        buffer, offset = bytearray(), 9 + 4
-        while data := publication.read(1 << 20):
-            now = time.monotonic_ns()
-            buffer += data
-            while len(buffer) >= offset + 11:
-                size = int.from_bytes(buffer[offset + 1 : offset + 4], "big")
-                if len(buffer) < offset + 15 + size:
-                    break
-                if buffer[offset] == VIDEO and buffer[offset + 12] == 1:  # a frame, no sequence header
-                    stamp = int.from_bytes(buffer[offset + 4 : offset + 7], "big") | buffer[offset + 7] << 24
-                    print(now, stamp, publication.grant, file=out, flush=True)  # type: ignore[call-overload]
-                offset += 15 + size
-            del buffer[:offset]
-            offset = 0
-        if not publication.next_run():
-            return
+class Forgetting:
+    """Takes messages and forgets them."""
+
+    dropped, codecs = 0, ()
+
+    def media(self, *_: object) -> bool:
+        return True
+
+    def metadata(self, _: object) -> None: ...
+
+    def finish(self) -> None: ...
+
+
+class Watching(Forgetting):
+    """Writes each video message down when it has come whole."""
+
+    def __init__(self, key: str, out: object) -> None:
+        self._key = key
+        self._out = out
+
+    def media(self, *message: object) -> bool:
+        kind, stamp, payload, _ = message
+        if kind == VIDEO and payload[1] == 1:  # type: ignore[index]  # a frame, no sequence header
+            print(time.monotonic_ns(), stamp, self._key, file=self._out, flush=True)  # type: ignore[call-overload]
+        return True
 
 
 def serve(manner: str, file: Path) -> None:
@@ -69,9 +75,7 @@ def serve(manner: str, file: Path) -> None:
     with file.open("w") as out:
 
         def take(publication: Publication[str]) -> None:
-            if manner == "watch":
-                watch(publication, out)
-            while publication.read(1 << 20) or publication.next_run():
+            for _ in publication.receive(Watching(publication.grant, out) if manner == "watch" else Forgetting()):
                 pass
 
         limits = PROMPT if manner == "watch" else RtmpLimits()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.support import framecode
 from tests.support.media_flv import VIDEO, split
-from tests.support.rtmp_server import PATIENT, Ingest, Stream, rtmp_server
+from tests.support.rtmp_server import PATIENT, Ingest, Stream, record_flv, rtmp_server
 from tests.support.waiting import wait_until
 
 FEW = 4
@@ -72,5 +72,5 @@ def whole(data: bytes) -> int:
 @contextlib.contextmanager
 def receiver() -> Iterator[Receiver]:
     """Run a server on a free port."""
-    with rtmp_server(PATIENT) as (server, ingest):
+    with rtmp_server(PATIENT, record=record_flv) as (server, ingest):
         yield Receiver(server.port, ingest)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import av
 
-from services.ingester.rtmp.flv import SCRIPT, file_header, tag
 from services.restreamer.model import FLICKS, Track, Unit
 from services.restreamer.targets import Targets
 from services.restreamer.targets.rtmp.pack import CHUNK_SIZE
@@ -18,6 +17,7 @@ from services.restreamer.targets.terms import Block
 from shared.media.bitstream.params import split_annexb
 from shared.rtmp.amf import encode
 from shared.rtmp.chunks import SET_CHUNK_SIZE, ChunkLimits, ChunkParser, Message, write_message
+from shared.rtmp.flv import SCRIPT, file_header, tag
 from shared.runtime.clock import SystemClock
 
 _SET_DATA_FRAME = encode("@setDataFrame")

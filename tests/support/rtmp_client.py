@@ -40,8 +40,9 @@ def chunked(
 
 
 def video_frame(number: int, size: int = 300, *, key: bool = False) -> bytes:
-    """Make an AVC frame whose bytes tell its number."""
-    return bytes((0x17 if key else 0x27, 1, 0, 0, 0)) + number.to_bytes(4, "big") * (size // 4)
+    """Make an AVC frame of one NAL unit whose bytes tell its number."""
+    nal = bytes((0x65 if key else 0x41,)) + number.to_bytes(4, "big") * (size // 4)
+    return bytes((0x17 if key else 0x27, 1, 0, 0, 0)) + len(nal).to_bytes(4, "big") + nal
 
 
 def audio_frame(number: int, size: int = 80) -> bytes:
@@ -188,14 +189,10 @@ def read_flv(data: bytes) -> list[tuple[int, int, bytes]]:
     return found
 
 
-def frames_of(data: bytes, kind: int = VIDEO) -> list[tuple[int, int]]:
-    """Give (timestamp, number) of the numbered frames in FLV bytes."""
-    head = 5 if kind == VIDEO else 2
-    return [
-        (timestamp, int.from_bytes(body[head : head + 4], "big"))
-        for tag, timestamp, body in read_flv(data)
-        if tag == kind and body[1] == 1
-    ]
+def number_of(payload: bytes, kind: str = "video") -> int:
+    """Read the number of a frame."""
+    head = 5 if kind == "video" else 0
+    return int.from_bytes(payload[head : head + 4], "big")
 
 
-__all__ = ["AUDIO", "VIDEO", "RtmpClient", "chunked", "frames_of", "read_flv"]
+__all__ = ["AUDIO", "VIDEO", "RtmpClient", "chunked", "number_of", "read_flv"]

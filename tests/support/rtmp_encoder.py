@@ -15,6 +15,7 @@ from shared.rtmp.amf import encode
 from shared.rtmp.chunks import DATA_AMF0
 from tests.support.media_streams import FFMPEG
 from tests.support.rtmp_client import RtmpClient, chunked, read_flv, set_chunk_size
+from tests.support.rtmp_flv import FlvFile
 from tests.support.rtmp_server import Stream
 
 METADATA_HEAD = encode("@setDataFrame")
@@ -89,17 +90,16 @@ def send_tags(client: RtmpClient, tags: list[tuple[int, int, bytes]]) -> None:
 
 
 class Demuxed:
-    """A consumer that demuxes every run with PyAV, as a recorder does."""
+    """A consumer that demuxes every run with PyAV."""
 
     def __init__(self) -> None:
         self.runs: dict[str, list[dict[str, list[Arrived]]]] = {}
 
     def __call__(self, stream: Stream) -> None:
         runs = self.runs.setdefault(stream.key, [])
-        publication = stream.publication
+        file = FlvFile(stream.publication)
         while True:
-            options = dict(publication.options)
-            with av.open(publication, format=publication.format, buffer_size=131072, options=options) as container:
+            with av.open(file, format="flv", buffer_size=131072, options=dict(file.options)) as container:
                 runs.append(packets(container))
-            if not publication.next_run():
+            if not file.next_run():
                 return

@@ -68,7 +68,7 @@ class Received:
 
     @property
     def reason(self) -> str:
-        return self.publication.reason
+        return self.publication.cause
 
 
 class Ingest:

@@ -16,21 +16,20 @@ from typing import Final
 from services.restreamer.model import FLICKS
 from services.restreamer.sources.containers.key_pictures import is_key
 from services.restreamer.sources.containers.payloads import LENGTH
-from services.restreamer.sources.flv.seek import KINDS, TAG, configuration
+from services.restreamer.sources.flv.seek import configuration
 from services.restreamer.sources.frames import Raw
 from services.restreamer.sources.origins.files import LocalFile
 from shared.media.bitstream.nal import H264_IDR, H264_SLICE
+from shared.rtmp.flv import AAC, AUDIO, HEADER, KINDS, STREAM, VIDEO, read_header
 
 BLOCK: Final = 1 << 18
 """Read at once: it stays in the caches until it is taken apart."""
 _LOOK: Final = 64  # bytes that may be looked at behind what was read
-_BEGIN: Final = struct.Struct(">II3sHQ")  # kind and size, time, stream id, codec and type, then see `_Video`
+_BEGIN: Final = struct.Struct(">II3sHQ")  # kind and size, time, stream id, codec and type, then see `_picture`
 _TRAILER: Final = struct.Struct(">I")
 _KEY, _INTER, _NO_MORE = 0x1701, 0x2701, 0x1702  # AVC NAL units of a keyframe or another picture, end of sequence
 _PICTURES: Final = frozenset((_KEY, _INTER))
-_AAC: Final = 10
-_VIDEO, _SOUND = 9, 8
-_VIDEO_HEAD, _SOUND_HEAD = TAG + 5, TAG + 2
+_VIDEO_HEAD, _SOUND_HEAD = HEADER + 5, HEADER + 2
 _LONGEST_OFFSET, _NEGATIVE = 900_000, 1 << 23  # ms of composition time, a signed number of 24 bits
 _LAST_MS: Final = 1 << 31
 _BACK_MS, _FORWARD_MS = 500, 10_000
@@ -62,13 +61,14 @@ def read_begin(file: LocalFile) -> Begin | None:
     configs: dict[int, bytes] = {}
     place = int.from_bytes(head[5:9], "big") + 4
     while place < len(head):
-        kind, end = head[place], place + TAG + int.from_bytes(head[place + 1 : place + 4], "big")
+        tag = read_header(head, place)
+        kind, end = tag.kind, place + HEADER + tag.size
         if kind in configs:
             return None
-        configs[kind] = head[place + TAG : end]
-        place = end + 4
-    avc, aac = configs.get(_VIDEO, b""), configs.get(_SOUND, b"")
-    if avc[:2] != b"\x17\0" or (aac and aac[0] >> 4 != _AAC):
+        configs[kind] = head[place + HEADER : end]
+        place += tag.whole
+    avc, aac = configs.get(VIDEO, b""), configs.get(AUDIO, b"")
+    if avc[:2] != b"\x17\0" or (aac and aac[0] >> 4 != AAC):
         return None
     return Begin(head, at, avc[5:], aac[2:], aac[0] << 8 | 1 if aac else 0)
 
@@ -120,7 +120,7 @@ class Run:
         at, newest, sound, length = 0, -1, self._begin.sound, self._sound_length
         while True:
             first, stamp, stream, begin, rest = _BEGIN.unpack_from(self._buffer, at)
-            end = at + TAG + (first & 0xFFFFFF)
+            end = at + HEADER + (first & 0xFFFFFF)
             if end + 4 > self._end:
                 if not self._fill(at, end + 4 - at):
                     self.stopped = None if self._breaks_off() else self._base
@@ -131,17 +131,17 @@ class Run:
             newest = ms if newest < 0 else newest
             steady = -_BACK_MS < ms - newest < _FORWARD_MS and ms < _LAST_MS
             raw: Raw | None = None
-            if not steady or stream != b"\0\0\0" or _TRAILER.unpack_from(self._buffer, end)[0] != end - at:
+            if not steady or stream != STREAM or _TRAILER.unpack_from(self._buffer, end)[0] != end - at:
                 break
-            if kind == _VIDEO and begin in _PICTURES:
+            if kind == VIDEO and begin in _PICTURES:
                 raw = self._picture(ms, rest, at + _VIDEO_HEAD, end)
-            elif kind == _SOUND and begin == sound and end > at + _SOUND_HEAD:
+            elif kind == AUDIO and begin == sound and end > at + _SOUND_HEAD:
                 data = bytes(memoryview(self._buffer)[at + _SOUND_HEAD : end])
                 raw = Raw("audio", ms * _MS, ms * _MS, length, True, data, None)
             if raw is not None:
                 newest = max(newest, ms)
                 yield self._base + at, begin == _KEY, raw
-            elif kind != _VIDEO or begin != _NO_MORE or end != at + _VIDEO_HEAD:  # FFmpeg ends its files so
+            elif kind != VIDEO or begin != _NO_MORE or end != at + _VIDEO_HEAD:  # FFmpeg ends its files so
                 break
             at = end + 4
         self.stopped = self._base + at
@@ -171,6 +171,6 @@ class Run:
     def _breaks_off(self) -> bool:
         """Tell whether the file ends here, or within a tag, which nobody would see then."""
         first, _, stream, _, _ = _BEGIN.unpack_from(self._buffer)
-        if self._end < TAG:
+        if self._end < HEADER:
             return True
-        return first >> 24 in KINDS and stream == b"\0\0\0" and self._end < TAG + (first & 0xFFFFFF)
+        return first >> 24 in KINDS and stream == STREAM and self._end < HEADER + (first & 0xFFFFFF)

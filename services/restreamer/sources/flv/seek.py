@@ -5,13 +5,12 @@ Source: Adobe, "Video File Format 10.1", annex E.4.1 (tags); each tag's size is 
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 from services.restreamer.model import FLICKS
+from shared.rtmp.flv import HEADER, KINDS, SCRIPT, STREAM, TRAILER, is_sequence_header, read_header, trailer
 
-TAG: Final = 11
 WINDOW: Final = 1 << 19
 STEP: Final = 1 << 15
 NEAR: Final = 1 << 20  # from so near on, reading is as quick as looking
@@ -20,8 +19,6 @@ LONGEST_HEAD: Final = 4 << 20
 MOST_TAGS: Final = 4096  # before the first frame's
 MOST_CANDIDATES: Final = 1 << 13  # in a window
 MOST_FOLLOWED: Final = 64  # of these, by a look at where the next tag would be
-KINDS: Final = frozenset({8, 9, 18})
-_HEADER: Final = struct.Struct(">II3x")
 
 
 @runtime_checkable
@@ -40,7 +37,7 @@ class _Tag(NamedTuple):
 
     @property
     def end(self) -> int:
-        return self.at + TAG + self.size + 4
+        return self.at + HEADER + self.size + TRAILER
 
 
 class FlvFrom:
@@ -92,25 +89,18 @@ def configuration(file: Seekable) -> tuple[bytes, int] | None:
     at = int.from_bytes(data[5:9], "big") + 4
     kept = [data[:at]]
     for _ in range(MOST_TAGS):
-        data = _read(file, at, TAG + 16)
+        data = _read(file, at, HEADER + 16)
         tag = _tag(data, 0, at)
         if tag is None:
             return None
-        if tag.kind != 18 and not configures(data[TAG:], tag.kind):
+        if tag.kind != SCRIPT and not is_sequence_header(tag.kind, data[HEADER:]):
             return b"".join(kept), at
         if tag.end > LONGEST_HEAD:
             return None
-        if tag.kind != 18:
+        if tag.kind != SCRIPT:
             kept.append(_read(file, at, tag.end - at))
         at = tag.end
     return None
-
-
-def configures(body: bytes, kind: int) -> bool:
-    """Tell a sequence header: packet type 0 of AVC or AAC, and of the enhanced forms (Enhanced RTMP v2)."""
-    if kind == 9:
-        return body[0] & 0x0F == 0 if body[0] & 0x80 else body[0] & 0x0F in {7, 12} and body[1] == 0
-    return body[0] & 0x0F == 0 if body[0] >> 4 == 9 else body[0] >> 4 == 10 and body[1] == 0
 
 
 def _tag_after(file: Seekable, at: int, limit: int) -> _Tag | None:
@@ -126,31 +116,28 @@ def _tag_after(file: Seekable, at: int, limit: int) -> _Tag | None:
                 return tag
             if candidates > MOST_CANDIDATES or followed > MOST_FOLLOWED:
                 return None
-        looked = len(data) - TAG
+        looked = len(data) - HEADER
     return None
 
 
 def _is_followed(file: Seekable, tag: _Tag) -> bool:
-    after = _read(file, tag.end - 4, 4 + TAG)
-    return after[:4] == (tag.size + TAG).to_bytes(4, "big") and _tag(after, 4, 0) is not None
+    after = _read(file, tag.end - TRAILER, TRAILER + HEADER)
+    return after[:TRAILER] == trailer(tag.size) and _tag(after, TRAILER, 0) is not None
 
 
 def _candidates(data: bytes, start: int) -> Iterator[int]:
     """Yield where tags may begin: their stream id is three zeros."""
-    at = data.find(b"\0\0\0", start)
+    at = data.find(STREAM, start)
     while at >= 0:
         yield at - 8
-        at = data.find(b"\0\0\0", at + 1)
+        at = data.find(STREAM, at + 1)
 
 
 def _tag(data: bytes, place: int, base: int) -> _Tag | None:
-    if len(data) < place + TAG:
+    if len(data) < place + HEADER:
         return None
-    word, stamp = _HEADER.unpack_from(data, place)
-    kind, size = word >> 24, word & 0xFFFFFF
-    if kind not in KINDS or not size or data[place + 8 : place + TAG] != b"\0\0\0":
-        return None
-    return _Tag(base + place, kind, size, stamp >> 8 | (stamp & 0xFF) << 24)
+    kind, size, ms, stream = read_header(data, place)
+    return _Tag(base + place, kind, size, ms) if kind in KINDS and size and stream == STREAM else None
 
 
 def _read(file: Seekable, at: int, count: int) -> bytes:

@@ -9,14 +9,30 @@ import struct
 from typing import Final
 
 from services.restreamer.sources.containers.watch import MOST_DOUBTED
-from services.restreamer.sources.flv.seek import KINDS, TAG, configures
+from shared.rtmp.flv import (
+    AAC,
+    AUDIO,
+    AVC,
+    CODED_FRAMES,
+    CODED_FRAMES_X,
+    HEADER,
+    HEVC,
+    KEY_FRAME,
+    KINDS,
+    MP3,
+    STREAM,
+    TRAILER,
+    VIDEO,
+    is_enhanced,
+    is_sequence_header,
+)  # fmt: skip
 
-_LOOK: Final = TAG + 16  # a tag's header, and as much of its body as names the codec
-_NAMES: Final = {8: "audio", 9: "video"}
+_LOOK: Final = HEADER + 16  # a tag's header, and as much of its body as names the codec
+_NAMES: Final = {AUDIO: "audio", VIDEO: "video"}
 _BEGIN: Final = struct.Struct(">I4x3s2s")  # kind and size, stream id, the body's first bytes
-_FOURCCS: Final = {b"avc1": 7, b"mp4a": 10, b".mp3": 2}  # of what has a number, too
-_CODED: Final = frozenset((1, 3))  # enhanced packet types that are pictures
-_WITH_TYPE: Final = frozenset((7, 12))  # codecs whose next byte is 1 for pictures
+_FOURCCS: Final = {b"avc1": AVC, b"mp4a": AAC, b".mp3": MP3}  # of what has a number, too
+_CODED: Final = frozenset((CODED_FRAMES, CODED_FRAMES_X))  # enhanced packet types that are pictures
+_WITH_TYPE: Final = frozenset((AVC, HEVC))  # codecs whose next byte is 1 for pictures
 _MOST_TAGS: Final = 64
 _LARGEST_HEADER: Final = 1 << 16
 Codec = int | bytes
@@ -54,9 +70,9 @@ class FlvFinder:
             at = self._next - base
             first, stream, begin = _BEGIN.unpack_from(data, at)
             kind, size = first >> 24, first & 0xFFFFFF
-            self._lost = kind not in KINDS or stream != b"\0\0\0"
-            body, whole = bytes(data[at + TAG : at + _LOOK]), TAG + size + 4
-            header = kind in _NAMES and configures(body, kind) and size < _LARGEST_HEADER
+            self._lost = kind not in KINDS or stream != STREAM
+            body, whole = bytes(data[at + HEADER : at + _LOOK]), HEADER + size + TRAILER
+            header = kind in _NAMES and is_sequence_header(kind, body) and size < _LARGEST_HEADER
             if self._lost or (header and self._next + whole > end):
                 break
             begins = header or kind not in _NAMES or _is_key(kind, body)
@@ -65,7 +81,7 @@ class FlvFinder:
                 self._seen.clear()
             if kind in _NAMES and size:
                 self._judge(kind, body)
-                if self.doubt is None and not begins and not _is_enhanced(kind, body):
+                if self.doubt is None and not begins and not is_enhanced(kind, body[0]):
                     self._usual.add((kind, begin))
             if header and self._other is None:
                 self._headers[kind] = bytes(data[at : at + whole])
@@ -86,9 +102,9 @@ class FlvFinder:
             while at <= last:
                 first, stream, begin = _BEGIN.unpack_from(data, at)
                 size = first & 0xFFFFFF
-                if (first >> 24, begin) not in self._usual or size < len(begin) or stream != b"\0\0\0":
+                if (first >> 24, begin) not in self._usual or size < len(begin) or stream != STREAM:
                     break
-                at += TAG + size + 4
+                at += HEADER + size + TRAILER
             self._next = base + at
         return at <= last
 
@@ -123,16 +139,13 @@ class FlvFinder:
 
 
 def _is_key(kind: int, body: bytes) -> bool:
-    if kind != 9 or body[0] >> 4 & 7 != 1:
+    if kind != VIDEO or body[0] >> 4 & 7 != KEY_FRAME:
         return False
-    return body[0] & 15 in _CODED if body[0] & 0x80 else body[0] & 15 not in _WITH_TYPE or body[1] == 1
-
-
-def _is_enhanced(kind: int, body: bytes) -> bool:
-    return bool(body[0] & 0x80) if kind == 9 else body[0] >> 4 == 9
+    form = body[0] & 15
+    return form in _CODED if is_enhanced(kind, body[0]) else form not in _WITH_TYPE or body[1] == CODED_FRAMES
 
 
 def _codec(kind: int, body: bytes) -> Codec:
-    if _is_enhanced(kind, body):
+    if is_enhanced(kind, body[0]):
         return _FOURCCS.get(body[1:5], body[1:5])
-    return body[0] & 0x0F if kind == 9 else body[0] >> 4
+    return body[0] & 0x0F if kind == VIDEO else body[0] >> 4

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from services.restreamer.model import Track, Unit
 from services.restreamer.targets.sets import lead_of
 from services.restreamer.targets.terms import Tracks
+from shared.rtmp import flv
 from shared.rtmp.amf import EcmaArray, encode
 
 FOURCCS = {
@@ -19,9 +20,7 @@ FOURCCS = {
 }  # fmt: skip
 REORDERED = frozenset(("h264", "hevc"))
 """Codecs whose messages tell, beside their time, how much later a picture is shown; of others their time is that."""
-CLASSIC = {"h264": 7, "aac": 10, "mp3": 2}
-_KEY, _INTER, _EX_HEADER, _EX_AUDIO = 1, 2, 0x80, 9
-_SEQUENCE_START, _CODED_FRAMES, _CODED_FRAMES_X = 0, 1, 3
+CLASSIC = {"h264": flv.AVC, "aac": flv.AAC, "mp3": flv.MP3}
 # VPCodecConfigurationRecord for what says nothing of itself: profile and level 0, 8 bit 4:2:0, colours unspecified.
 _PLAIN_VP = bytes((0, 0, 0x82, 2, 2, 2, 0, 0))
 _FULL_BOX = b"\x01\0\0\0"
@@ -49,8 +48,8 @@ def config_body(track: Track) -> bytes:
         return b""
     fourcc = FOURCCS[track.codec].encode()
     if track.kind == "audio":
-        return bytes((_EX_AUDIO << 4 | _SEQUENCE_START,)) + fourcc + track.config
-    return bytes((_EX_HEADER | _KEY << 4 | _SEQUENCE_START,)) + fourcc + _video_config(track)
+        return bytes((flv.EX_AUDIO << 4 | flv.SEQUENCE_START,)) + fourcc + track.config
+    return bytes((flv.EX_HEADER | flv.KEY_FRAME << 4 | flv.SEQUENCE_START,)) + fourcc + _video_config(track)
 
 
 def _video_config(track: Track) -> bytes:
@@ -88,10 +87,10 @@ def _video_prefix(track: Track) -> Callable[[Unit, int], bytes]:
     with_offset = track.codec == "hevc"
 
     def enhanced(unit: Unit, offset: int) -> bytes:
-        kind = _EX_HEADER | (_KEY if unit.key else _INTER) << 4
+        kind = flv.EX_HEADER | (flv.KEY_FRAME if unit.key else flv.INTER_FRAME) << 4
         if with_offset and offset:
-            return bytes((kind | _CODED_FRAMES,)) + fourcc + _signed24(offset)
-        return bytes((kind | (_CODED_FRAMES_X if with_offset else _CODED_FRAMES),)) + fourcc
+            return bytes((kind | flv.CODED_FRAMES,)) + fourcc + _signed24(offset)
+        return bytes((kind | (flv.CODED_FRAMES_X if with_offset else flv.CODED_FRAMES),)) + fourcc
 
     return enhanced
 
@@ -101,7 +100,7 @@ def _audio_prefix(track: Track) -> bytes:
         return b"\xaf\x01"
     if track.codec == "mp3":
         return bytes((CLASSIC["mp3"] << 4 | _rate_code(track.sample_rate) << 2 | 2 | (track.channels > 1),))
-    return bytes((_EX_AUDIO << 4 | _CODED_FRAMES,)) + FOURCCS[track.codec].encode()
+    return bytes((flv.EX_AUDIO << 4 | flv.CODED_FRAMES,)) + FOURCCS[track.codec].encode()
 
 
 def _rate_code(rate: int) -> int:

@@ -38,7 +38,7 @@ def make_delete(library: Shelf) -> Callable[[LibraryDelete], Awaitable[None]]:
 
 
 def make_give_up(deliverer: Deliverer) -> Callable[[bytes, str], Awaitable[None]]:
-    """Make what follows when a delivery has been given up."""
+    """Make the handler of a delivery that was given up."""
 
     async def give_up(body: bytes, reason: str) -> None:
         order = ExportDeliver.model_validate_json(body)

@@ -43,7 +43,7 @@ class Keeper:
         await self._take_in(event, lambda known: ended(known, event.session, at_ms, event.resumed))
 
     async def is_due(self, event: LiveFinish, name: str, at_ms: int) -> bool:
-        """Return whether a timer that fired must be set by what is known now. Unavailable."""
+        """Return whether a timer that fired is still one that must be set. Unavailable."""
         key = timers_key(event.account, event.event)
         stored, job = await self.timers.get(key), await self.jobs.get(key)
         if stored is None or job is None:

@@ -1,4 +1,4 @@
-"""The recordings' hourly sweep: one chain of schedules, however many instances run and however often they start.
+"""The recordings' hourly sweep: one chain of schedules for any number of instances and starts.
 
 There is one chain because there is one subject: setting the next tick replaces the one that is set. It is set before
 the current one is published, so that a process that dies in between breaks nothing.

@@ -1,4 +1,4 @@
-"""Closed hours as entries, the last used ones kept in memory."""
+"""A cache of the entries of closed hours: the most recently used are in memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MOST_SEGMENTS: Final = 120_000
 
 
 class HourCache:
-    """Reads hours through memory; index objects never change under their keys."""
+    """Reads hours through the cache; an index object never changes under its key."""
 
     def __init__(self, store: MediaStore, *, most_segments: int = MOST_SEGMENTS) -> None:
         self._store = store

@@ -76,7 +76,7 @@ class Gateway:
 
 
 def make_gateway(service: Service) -> Gateway:
-    """Join the gateway's parts."""
+    """Build the gateway's parts."""
     settings, clock, vault, js = service.settings, service.clock, service.vault, service.js
     quotas, store = Quotas(limits_of(settings), clock), open_store(settings)
     receivers = Receivers(settings.allowed_networks, vault)
@@ -105,7 +105,7 @@ def make_gateway(service: Service) -> Gateway:
 
 
 def limits_of(settings: Settings) -> Limits:
-    """Return what each account may ask for."""
+    """Return the limits of each account."""
     return Limits(
         rate=settings.account_rate,
         outputs=settings.outputs,
@@ -119,7 +119,7 @@ def limits_of(settings: Settings) -> Limits:
 
 
 def web_of(gateway: Gateway) -> FastAPI:
-    """Make the HTTP application, and give its routes what they work with."""
+    """Make the HTTP application with the parts that its routes need."""
     service, settings = gateway.service, gateway.service.settings
     clock, vault, public = service.clock, service.vault, gateway.public
     ingest = IngestServer(settings.public_host, settings.host, settings.rtmp_port, settings.srt_port)
@@ -138,7 +138,7 @@ def web_of(gateway: Gateway) -> FastAPI:
 
 
 def serve(gateway: Gateway) -> Lifespan:
-    """Let the service handle what happens to jobs, and give the HTTP server to run beside it."""
+    """Register the handlers of live jobs, and return the lifespan of the HTTP server."""
     service, public = gateway.service, gateway.public
     handlers = Handlers(gateway.jobs)
     service.handle(durables.GATEWAY_STARTED, handlers.started)
@@ -194,5 +194,5 @@ def openapi_document() -> dict[str, Any]:
 
 
 def build(service: Service) -> None:
-    """Join the parts and serve."""
+    """Build the parts and serve."""
     service.beside(serve(make_gateway(service)))

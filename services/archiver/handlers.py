@@ -25,7 +25,7 @@ PATIENCE: Final = timedelta(minutes=2)
 
 
 def make_segment_written(compactor: Compactor, slots: Slots) -> Callable[[SegmentWritten], Awaitable[None]]:
-    """Make the handler of `media.segment.written`: nearly always a look into a dictionary."""
+    """Make the handler of `media.segment.written`: nearly always a lookup in a dictionary."""
 
     async def segment_written(message: SegmentWritten) -> None:
         if not slots.is_new(message):
@@ -44,7 +44,7 @@ def make_segment_written(compactor: Compactor, slots: Slots) -> Callable[[Segmen
 def make_job_changed(
     compactor: Compactor, records: Records, clock: Clock
 ) -> Callable[[JobStateChanged], Awaitable[None]]:
-    """Make the handler of `live.job.state_changed`: a job that is over has its last hour closed."""
+    """Make the handler of `live.job.state_changed`: it closes the last hour of a job that is over."""
 
     async def job_changed(message: JobStateChanged) -> None:
         if message.state not in ENDED_STATES:

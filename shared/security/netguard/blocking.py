@@ -1,4 +1,4 @@
-"""The same checks for threads that may block: look-ups and connections to checked addresses only."""
+"""The checks for threads that may block: look-ups and connections to checked addresses only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LEAST_S = 0.05
 def resolve_now(
     host: str, port: int, *, allowed: Networks, lookup: BlockingLookup | None = None
 ) -> tuple[Address, ...]:
-    """Return the addresses of a host that may be reached, as `resolve_checked` does; takes as long as the resolver."""
+    """Return a host's addresses that may be reached, as `resolve_checked` does, but without a timeout."""
     try:
         found = [host] if is_address(host) else (lookup or ask_system)(host, port)
     except (OSError, UnicodeError) as error:
@@ -27,16 +27,16 @@ def resolve_now(
 
 
 def ask_system(host: str, port: int) -> list[str]:
-    """Ask the system's resolver; OSError when the name is not found."""
+    """Return the addresses from the system's resolver; raise OSError when the name is not found."""
     return [str(row[4][0]) for row in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
 
 
 def connect_now(
     host: str, port: int, *, allowed: Networks, within: timedelta, lookup: BlockingLookup | None = None
 ) -> socket.socket:
-    """Open a TCP connection to a checked address; those of a host share the time, so that a dead one hides no other.
+    """Open a TCP connection to a checked address; a host's addresses share the time, so that each gets a try.
 
-    AddressRefused, DestinationFailed; `within` does not bound the look-up.
+    Raise AddressRefused or DestinationFailed. `within` does not bound the look-up.
     """
     addresses = resolve_now(host, port, allowed=allowed, lookup=lookup)
     end = time.monotonic() + within.total_seconds()

@@ -106,7 +106,10 @@ class SrtSocket:
             raise self._library.last_error("srt send")
 
     def offer(self, messages: Sequence[bytes], begin: int, end: int) -> int:
-        """Send messages `begin` to `end` until the buffer is full; return how many. SNDSYN must be off. SrtError."""
+        """Send messages `begin` to `end` until the buffer is full; return how many. SNDSYN must be off.
+
+        Raise SrtError.
+        """
         send, number = self._c.srt_sendmsg2, self.number
         for index in range(begin, end):
             message = messages[index]

@@ -27,7 +27,7 @@ STALLED: Final = "Nats-Consumer-Stalled"
 
 
 class LostTrack(NatsError):  # noqa: N818  names what happened
-    """The consumer is gone, or messages that it sent are missing: follow anew."""
+    """The consumer is gone, or messages that it sent are missing: follow with a new consumer."""
 
 
 class Follower:

@@ -205,7 +205,7 @@ class Turns:
         task.add_done_callback(self._works.discard)
 
     def _late(self, message: Msg) -> None:
-        self._begin(self._back(message))  # in a task: the next answer may be queued behind this one
+        self._begin(self._back(message))  # in a task: the next answer may be queued after this one
 
     async def _serve(self, desk: _Desk, account: str, asked: float) -> None:
         message = None

@@ -1,4 +1,4 @@
-"""From a source of a restream to an opened Media."""
+"""Open a source of a restream as a Media."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ Tell = Callable[[str], None]
 def open_media(
     source: Source, access: Access, stop: Event, tell: Tell = lambda _: None, readers: Family | None = None
 ) -> Media:
-    """Open a source for the thread that calls; `stop` ends its waits. SourceError, which holds no secret.
+    """Open a source for the calling thread; `stop` ends its waits. Raise SourceError, whose text holds no secret.
 
-    `tell` hears in words of what is wrong with it and does not end it, until it is closed; `readers` read strangers'.
+    `tell` is called with texts about problems that do not end the source; `readers` read untrusted files.
     """
     place = _place(source, access)
     if source.kind == "recording":
@@ -82,7 +82,7 @@ def open_media(
 
 
 def open_picture(source: Source, access: Access, stop: Event, cache: PictureCache) -> Picture:
-    """Fetch a watermark, once a place. SourceError."""
+    """Return a watermark, fetched once per location. Raise SourceError."""
     place = _place(source, access)
     name = f"{access.account} {source.kind} {source.credentials} {place}"
     known = cache.known(name)
@@ -102,7 +102,7 @@ def open_picture(source: Source, access: Access, stop: Event, cache: PictureCach
 
 
 class _Remote:
-    """A file by URL or in a bucket, and the client that reads it and what it refers to."""
+    """A file by URL or in a bucket, and the client that reads it and the files that it refers to."""
 
     def __init__(
         self,
@@ -129,7 +129,7 @@ class _Remote:
         self._url = place
 
     def media(self) -> Media:
-        """Open it as what its first bytes say."""
+        """Open the file as the type that its first bytes show."""
         try:
             return self._opened()
         except BaseException:
@@ -137,7 +137,7 @@ class _Remote:
             raise
 
     def small(self, most: int) -> bytes:
-        """Read all of it, which is not worth a long wait, and close."""
+        """Return the whole file, without a long wait, and close the client."""
         try:
             return _all(SequentialFile(self._origin(hurried=True)), most, self._access.limits.patience)
         finally:
@@ -171,7 +171,7 @@ class _Remote:
         return media
 
     def _fetched(self, file: Readable, size: int | None) -> Readable:
-        """Fetch a file whole that has its index at its end, from a server that cannot be asked for it."""
+        """Fetch a whole file that has its index at the end, from a server without ranges."""
         shown = "" if size is None else f" ({max(size >> 20, 1)} MiB)"
         self._tell(f"the server sends no ranges, and the mp4's index (moov) is at its end: it is fetched whole{shown}")
         return fetched(file, size, self._access.spool, self._access.limits.spool)
@@ -187,14 +187,14 @@ class _Remote:
         return self._sign(self._bucket, key) if self._sign else ""
 
     def _part(self, place: Bytes, hurried: bool) -> HttpOrigin:
-        """Open what a playlist in a bucket names, by its place relative to the playlist's."""
+        """Open a file of a playlist in a bucket, by its URI relative to the playlist's key."""
         path = urlsplit(resolved(f"http://bucket/{quote(self._key)}", place.uri))
         if path.netloc != "bucket":
             raise SourceError("a playlist in a bucket may name objects of this bucket only")
         return self._asked(partial(self._address, unquote(path.path).removeprefix("/")), place, hurried)
 
     def _playlist(self) -> tuple[str, tuple[Segment, ...]]:
-        """Read a playlist anew, and where it is now."""
+        """Read a playlist again; return its URL and its segments."""
         origin = self._origin()
         return origin.where, self._segments(SequentialFile(origin))
 
@@ -214,7 +214,7 @@ class _Remote:
 
 
 def _bucket_of(source: Source, access: Access, place: str, stop: Event) -> tuple[str, str, Sign]:
-    """Return bucket, key, and what signs URLs for them."""
+    """Return bucket, key, and the function that signs URLs for them."""
     from services.restreamer.sources.origins.s3 import signer, split_place  # noqa: PLC0415  boto3 takes 0.3 s to import
 
     return *split_place(place), signer(access, source.credentials, stop)
@@ -256,7 +256,7 @@ def _local(source: Source, place: str, access: Access, stop: Event) -> Readable:
 
 
 def _open(path: os.PathLike[str], otherwise: str) -> int:
-    """Open a plain file, whose name is no link."""
+    """Open a regular file, not following a symbolic link."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
@@ -268,7 +268,7 @@ def _open(path: os.PathLike[str], otherwise: str) -> int:
 
 
 def _all(file: Readable, most: int, within: timedelta | None = None) -> bytes:
-    """Read a whole file of at most `most` bytes, in about the time given; it is closed."""
+    """Return a whole file of at most `most` bytes, read `within` about a time, and close it."""
     data = bytearray()
     began = time.monotonic()
     try:
@@ -295,15 +295,15 @@ class Sources:
         self._tell = tell
 
     def telling(self, tell: Tell) -> Sources:
-        """Return the same sources, of which `tell` hears what is wrong and does not end them."""
+        """Return the same sources, but with another `tell`."""
         return Sources(self._access, self._pictures, tell, self._readers)
 
     def close(self) -> None:
-        """End the children that are kept for what comes next."""
+        """End the children that are kept for the next files."""
         self._readers.close()
 
     def open(self, source: Source, stop: Event) -> Media:
-        """Open a file."""
+        """Open a source."""
         return open_media(source, self._access, stop, self._tell, self._readers)
 
     def picture(self, source: Source, stop: Event) -> Picture:

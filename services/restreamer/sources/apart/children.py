@@ -1,4 +1,4 @@
-"""Starting children for strangers' files, and talking to them; a child that breaks is an error of its file alone."""
+"""Start children for untrusted files, and talk to them; a child's failure is an error of its file only."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from services.restreamer.sources.apart.wire import FATE, NOT_FORKED, Message, No
 from shared.runtime.logging import get_logger
 
 log = get_logger()
-LOOK_MS: Final = 100  # how often a wait looks whether it is to end
-SILENT_S: Final = 60.0  # longer than a child may compute, on a machine that is busy
+LOOK_MS: Final = 100  # how often a wait checks for a stop
+SILENT_S: Final = 60.0  # longer than a child may compute, even on a busy machine
 FATE_S: Final = 2.0
 RELEASED_S: Final = 1.0
 MOST_LEFT: Final = 64 << 20
-"""Bytes that a child may have more than at first, once its file is closed."""
+"""How many more bytes than at first a child may have allocated after its file is closed."""
 _ASKING: Final = frozenset({Said.READ, Said.JUMP, Said.GIVEN})
 _BUFFER: Final = wire.HEAD.size + wire.BATCH + (1 << 16)
 _WAIT: Final = struct.pack("ll", 0, LOOK_MS * 1000)
-_TUNED: Final = {  # no threads; and memory that is freed is kept, as what is read next takes it again
+_TUNED: Final = {  # no threads; and freed memory is kept, because the next file needs it again
     "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": str(16 << 20),
     "MALLOC_MMAP_THRESHOLD_": str(4 << 20), "MALLOC_TOP_PAD_": str(1 << 20),
 }  # fmt: skip
@@ -40,7 +40,7 @@ _CRASHES: Final = frozenset(
 
 
 class Child:
-    """A process that reads one stranger's file after the other. One thread uses it at a time; `stop` ends its waits."""
+    """A process that reads untrusted files one by one. One thread uses it at a time; `stop` ends its waits."""
 
     def __init__(self, line: socket.socket, fate: socket.socket, bounds: Bounds, stop: Event) -> None:
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
@@ -49,16 +49,16 @@ class Child:
         self._line, self._fate = line, fate
         self.bounds = bounds
         self.files = 1
-        """How many were opened with it."""
+        """How many files were opened with it."""
         self._stop = stop
         self._buffer = bytearray(_BUFFER)
-        self._owing = False  # it has not answered yet
+        self._owing = False  # an answer is outstanding
         self._said: Said | None = None
         self._failed = False
 
     @property
     def alive(self) -> bool:
-        """Tell whether it has said or done nothing while nothing was asked of it."""
+        """Whether the idle child is still connected and has sent nothing unasked."""
         try:
             self._line.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK)
         except BlockingIOError:
@@ -68,12 +68,12 @@ class Child:
         return False
 
     def take(self, stop: Event) -> None:
-        """Use it for another file; `stop` ends its waits from now on."""
+        """Use this child for another file; `stop` ends its waits from now on."""
         self._stop = stop
         self.files += 1
 
     def released(self) -> bool:
-        """Have it forget its file; tell whether it is fit for another one. It waits for a word of ours, or is not."""
+        """Close the child's file; return whether the child is fit for another one. Not while an answer is due."""
         if self._owing or self._failed or self._line.fileno() < 0:
             return False
         self._stop = Event()
@@ -86,19 +86,19 @@ class Child:
         return message.said is Said.DONE and 0 <= message.number <= MOST_LEFT
 
     def halt(self, flags: int = 0, within: float = SILENT_S) -> None:
-        """Have it leave what it is in the midst of. SourceError."""
+        """Interrupt the child's present order. Raise SourceError."""
         end = time.monotonic() + within
         while self._said in _ASKING:
             self.order(Order.MORE, flags=flags | wire.HALT)
             self.heard_out(self.answer(end - time.monotonic()))
 
     def heard_out(self, message: Message) -> None:
-        """Take what it says once it was told to halt: it may have to finish what it is at. SourceError for more."""
+        """Check a message after a halt: the child may finish a step; raise SourceError when it sends frames."""
         if message.frames or message.said is Said.GIVEN:
             raise self._nonsense(Nonsense("it gives frames that nobody wants"))
 
     def order(self, order: Order, *, flags: int = 0, number: int = 0, data: bytes = b"") -> None:
-        """Say something; SourceError when nobody takes it."""
+        """Send an order; raise SourceError when the child does not receive it."""
         pieces = [wire.ORDER.pack(order, flags, number, len(data)), data]
         self._owing = True
         left = memoryview(b"".join(pieces))
@@ -113,12 +113,12 @@ class Child:
                 raise self._dead() from error
 
     def answer(self, within: float | None = None) -> Message:
-        """Hear what it says; SourceError when that is nothing within some seconds, or nonsense."""
+        """Return the child's next message; raise SourceError on a timeout (SILENT_S) or an invalid message."""
         size, body = 0, 0
         end = time.monotonic() + (SILENT_S if within is None else within)
         while size < wire.HEAD.size or size < wire.HEAD.size + body:
             wanted = wire.HEAD.size + body if body else len(self._buffer)
-            self._look(end)  # also where a little comes each time
+            self._look(end)  # also when a few bytes come each time
             try:
                 count = self._line.recv_into(memoryview(self._buffer)[size:wanted])
             except BlockingIOError:
@@ -133,7 +133,7 @@ class Child:
         return self._read(size)
 
     def _body(self, size: int) -> int:
-        """Find how much follows a head, and make room for it."""
+        """Return how many bytes follow a head, and make room for them."""
         try:
             body = wire.body_size(self._buffer)
         except Nonsense as error:
@@ -156,12 +156,12 @@ class Child:
         return message
 
     def close(self) -> None:
-        """End it at once."""
+        """Close both sockets, which ends the child at once."""
         self._line.close()
         self._fate.close()
 
     def _look(self, end: float) -> None:
-        """Look whether a wait is to end."""
+        """Raise Stopped after a stop, or SourceError after the deadline `end`."""
         if self._stop.is_set():
             raise Stopped
         if time.monotonic() > end:
@@ -170,13 +170,13 @@ class Child:
             raise SourceError(f"{_doing(self.bounds)} it takes too long")
 
     def _nonsense(self, error: Nonsense) -> SourceError:
-        """Say that a child is not to be trusted any more."""
+        """Close a child that sent an invalid message, and return the error."""
         self.close()
         log.warning("source.child.nonsense", what=str(error))
         return SourceError(f"the file makes its {_role(self.bounds)} talk nonsense")
 
     def _dead(self) -> SourceError:
-        """Say how a child ended."""
+        """Close a child that has ended, and return the error."""
         try:
             data = self._fate.recv(FATE.size)
         except OSError:
@@ -199,7 +199,7 @@ def _doing(bounds: Bounds) -> str:
 
 
 def _told(status: int, bounds: Bounds) -> SourceError:
-    """Put the end of a child into words."""
+    """Return the error for a child's exit status."""
     role = _role(bounds)
     if status == NOT_FORKED:
         return SourceError(f"its {role} could not be started", lasting=False)
@@ -217,21 +217,21 @@ def _told(status: int, bounds: Bounds) -> SourceError:
 
 
 class Family(Protocol):
-    """Where children come from, and go."""
+    """A supplier of children."""
 
     def child(self, stop: Event, bounds: Bounds | None = None) -> Child:
-        """Return a child for a file or for work; `stop` ends its waits. SourceError."""
+        """Return a child for a file or for work; `stop` ends its waits. Raise SourceError."""
         ...
 
     def give(self, child: Child) -> None:
-        """Take a child back."""
+        """Take back a child."""
         ...
 
 
 class Children:
-    """Starts children, by way of a zygote that is started once, and again when it has ended. Thread-safe."""
+    """Starts children through a zygote, which is started once, and again when it has ended. Thread-safe."""
 
-    def __init__(self, bounds: Bounds = Bounds()) -> None:  # noqa: B008  it is frozen, so that all may share it
+    def __init__(self, bounds: Bounds = Bounds()) -> None:  # noqa: B008  it is frozen, so all may share it
         self._bounds = bounds
         self._lock = Lock()
         self._zygote: subprocess.Popen[bytes] | None = None
@@ -239,26 +239,26 @@ class Children:
 
     @property
     def bounds(self) -> Bounds:
-        """Return what a child may take where nothing else is said."""
+        """The default bounds of a child."""
         return self._bounds
 
     @property
     def zygote(self) -> int | None:
-        """Return the zygote's process id."""
+        """The zygote's process id."""
         return self._zygote.pid if self._zygote is not None else None
 
     def start(self, bounds: Bounds | None = None) -> None:
-        """Start the zygote, which takes a second until it is of use; with other bounds from now on."""
+        """Start the zygote, which is ready after a second; `bounds` become the default from now on."""
         with self._lock:
             self._bounds = bounds or self._bounds
             self._started()
 
     def give(self, child: Child) -> None:
-        """End a child that is not needed any more."""
+        """End a child that is no longer needed."""
         child.close()
 
     def child(self, stop: Event, bounds: Bounds | None = None) -> Child:
-        """Start a child, with the usual bounds or others. SourceError when there is no room for one."""
+        """Start a child, with the default bounds or others. Raise SourceError when there is no room for one."""
         try:
             line, theirs = socket.socketpair()
             fate, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -286,9 +286,9 @@ class Children:
             return self._control
         self._forget()
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        # Nothing of our environment is handed on: there are secrets in it.
+        # The environment is not passed on: it holds secrets.
         known = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH") if name in os.environ}
-        roots = os.pathsep.join(os.path.abspath(path) for path in sys.path)  # noqa: PTH100  "" is a folder, too
+        roots = os.pathsep.join(os.path.abspath(path) for path in sys.path)  # noqa: PTH100  "" is the current folder
         with theirs:
             self._zygote = subprocess.Popen(  # noqa: S603  our own module, by our own interpreter
                 [sys.executable, "-m", "services.restreamer.sources.apart", str(theirs.fileno())],

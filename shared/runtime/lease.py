@@ -65,12 +65,18 @@ def is_local(holder: Holder) -> bool:
     return bool(holder.machine and holder.pid) and holder.machine == machine()
 
 
-def is_gone(holder: Holder) -> bool:
+def is_gone(holder: Holder, me: Holder) -> bool:
     """Return True when a holder has certainly ended: its process id is free or another process's.
 
+    A holder with the machine, instance and process id of `me`, but another token, is its predecessor and has ended.
     False means nothing for a holder on another machine or in another PID namespace.
     """
-    return is_local(holder) and has_ended(holder.pid, holder.started)
+    is_me = bool(holder.token) and holder.token == me.token
+    if is_me or not holder.pid or not holder.machine or holder.machine != me.machine:
+        return False
+    if holder.pid == me.pid:
+        return holder.instance == me.instance
+    return has_ended(holder.pid, holder.started)
 
 
 def has_ended(pid: int, started: int) -> bool:

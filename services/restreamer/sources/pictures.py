@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import time
-from collections import OrderedDict
 from dataclasses import dataclass
 from threading import Lock
 from typing import Final
+
+from cachetools import LRUCache, TTLCache
 
 from services.restreamer.model import SourceError
 from services.restreamer.sources.access import Stopped
@@ -39,32 +39,30 @@ class PictureCache:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._pictures: OrderedDict[str, Picture] = OrderedDict()
-        self._places: OrderedDict[str, str] = OrderedDict()
-        self._slow: OrderedDict[str, tuple[float, str]] = OrderedDict()
+        # at most MOST_BYTES, and at most MOST pictures
+        self._pictures: LRUCache[str, Picture] = LRUCache(
+            MOST_BYTES, lambda picture: max(picture.size, MOST_BYTES // MOST)
+        )
+        self._places: LRUCache[str, str] = LRUCache(MOST)
+        self._slow: TTLCache[str, str] = TTLCache(MOST, LATER_S)
 
     def failed(self, place: str, error: SourceError) -> None:
         """Record that a location failed. After a temporary failure it is not tried again for LATER_S."""
         if not (error.lasting or isinstance(error, Stopped)):
             with self._lock:
-                self._slow[_digest(place.encode())] = (time.monotonic() + LATER_S, str(error))
-                while len(self._slow) > MOST:
-                    self._slow.popitem(last=False)
+                self._slow[_digest(place.encode())] = str(error)
 
     def check(self, place: str) -> None:
         """Raise SourceError when a location failed less than LATER_S ago."""
         with self._lock:
-            until, text = self._slow.get(_digest(place.encode()), (0.0, ""))
-        if time.monotonic() < until:
+            text = self._slow.get(_digest(place.encode()))
+        if text is not None:
             raise SourceError(text, lasting=False)
 
     def known(self, place: str) -> Picture | None:
         """Return the picture that came from a location; None when there is none."""
         with self._lock:
-            digest = self._places.get(_digest(place.encode()), "")
-            if digest in self._pictures:
-                self._pictures.move_to_end(digest)
-            return self._pictures.get(digest)
+            return self._pictures.get(self._places.get(_digest(place.encode()), ""))
 
     def add(self, place: str, data: bytes, side: int) -> Picture:
         """Return the decoded picture, from the cache if possible; raise SourceError when it cannot be used."""
@@ -75,11 +73,12 @@ class PictureCache:
         with self._lock:
             self._pictures[digest] = picture
             self._places[_digest(place.encode())] = digest
-            while len(self._places) > MOST:
-                self._places.popitem(last=False)
-            while len(self._pictures) > MOST or sum(p.size for p in self._pictures.values()) > MOST_BYTES:
-                self._pictures.popitem(last=False)
         return picture
+
+
+def _weight(picture: Picture) -> int:
+    """Return the bytes that a picture counts for: enough that at most MOST fit, and never more than MOST_BYTES."""
+    return min(max(picture.size, MOST_BYTES // MOST), MOST_BYTES)
 
 
 def decode(data: bytes, side: int) -> Picture:

@@ -1,7 +1,7 @@
-"""The usual tags of an FLV file on this machine, H.264 and AAC, without FFmpeg (ADR 20).
+"""Read the usual tags of a local FLV file, H.264 and AAC, without FFmpeg (ADR 20).
 
-A frame takes 14 us by way of PyAV and the watch for changes of codec, and 5 here. What is not usual is not read, but
-its place is told: there, FFmpeg goes on.
+A frame takes 14 us through PyAV and the watch for changes of codec, and 5 us here. Reading stops at the offset of an
+unusual tag, where FFmpeg continues.
 
 Sources: Adobe, "Video File Format 10.1", annex E.4; ITU-T H.264, table 7-1.
 """
@@ -34,15 +34,15 @@ _LONGEST_OFFSET, _NEGATIVE = 900_000, 1 << 23  # ms of composition time, a signe
 _LAST_MS: Final = 1 << 31
 _BACK_MS, _FORWARD_MS = 500, 10_000
 _MOST_DOUBTED: Final = 64  # tags, as in FlvFinder
-_MOST_BYTES: Final = 8 << 20  # of these, as in Watch
+_MOST_BYTES: Final = 8 << 20  # of these tags, as in Watch
 _MS: Final = FLICKS // 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """How a file begins: header and configurations (`head`), where its first frame is, and both configurations.
+    """The start of a file: header and configurations (`head`), the first frame's offset, and both configurations.
 
-    `sound` is what each tag of sound begins with; 0: there is none.
+    `sound` is the first two bytes of each audio tag's body; 0: there is no audio.
     """
 
     head: bytes
@@ -53,7 +53,7 @@ class Begin:
 
 
 def read_begin(file: LocalFile) -> Begin | None:
-    """Read how a file begins; None where it does not begin with one configuration of H.264, and one of AAC at most."""
+    """Return the start of a file; None unless it has one H.264 configuration, and at most one of AAC."""
     found = configuration(file)
     if found is None:
         return None
@@ -74,10 +74,10 @@ def read_begin(file: LocalFile) -> Begin | None:
 
 
 class Run:
-    """Reads usual tags from the first frame on. `stopped` is where a tag is that is not usual; None: the file ended.
+    """Reads usual tags from the first frame on. `stopped` is the offset of an unusual tag; None: the file ended.
 
-    A keyframe may be the first of what another encoder has sent, which what follows tells: so it is given only when
-    sound has followed, too, and may be what is not read.
+    A keyframe may be the first tag of another encoder, as later tags show: so `frames` yields it only after audio has
+    followed, and `stopped` may be its offset.
     """
 
     def __init__(self, file: LocalFile, begin: Begin, lengths: tuple[int, int]) -> None:
@@ -85,9 +85,9 @@ class Run:
         self._file, self._begin = file, begin
         self._picture_length, self._sound_length = lengths
         self._buffer = bytearray(BLOCK + _LOOK)
-        self._base = begin.at  # the place of the buffer's first byte
-        self._end = 0  # of what was read into the buffer
-        self._following = 0  # when the picture is shown that follows the last one, if nothing tells it
+        self._base = begin.at  # the offset of the buffer's first byte
+        self._end = 0  # of the data in the buffer
+        self._following = 0  # the next picture's pts, if the file does not tell it
 
     def frames(self) -> Iterator[Raw]:
         """Yield frames up to the first tag that is not usual."""
@@ -116,7 +116,7 @@ class Run:
             self.stopped = doubt
 
     def _tags(self) -> Iterator[tuple[int, bool, Raw]]:
-        """Yield each tag's place, whether it says that it is a keyframe, and its frame."""
+        """Yield each tag's offset, whether it is marked as a keyframe, and its frame."""
         at, newest, sound, length = 0, -1, self._begin.sound, self._sound_length
         while True:
             first, stamp, stream, begin, rest = _BEGIN.unpack_from(self._buffer, at)
@@ -147,7 +147,7 @@ class Run:
         self.stopped = self._base + at
 
     def _picture(self, ms: int, rest: int, at: int, end: int) -> Raw | None:
-        """Read a picture from its data on; None where FFmpeg is to tell what it is."""
+        """Return the picture whose data start at `at`; None when FFmpeg must parse it."""
         offset, nal = rest >> 40, rest & 31
         known = nal in (H264_SLICE, H264_IDR) and 0 < (rest >> 8 & 0xFFFFFFFF) <= end - at - LENGTH
         key = nal == H264_IDR if known else is_key(self._buffer, at, end)
@@ -155,13 +155,13 @@ class Run:
             return None
         dts: int | None = ms * _MS
         pts = (ms + offset) * _MS
-        if offset > _LONGEST_OFFSET:  # FFmpeg does not believe it, and what comes of that is the same here
+        if offset > _LONGEST_OFFSET:  # FFmpeg rejects such an offset; this has the same result
             dts, pts = None, self._following
         self._following = pts + self._picture_length
         return Raw("video", dts, pts, self._picture_length, key, bytes(memoryview(self._buffer)[at:end]), None)
 
     def _fill(self, at: int, wanted: int) -> bool:
-        """Read on from a tag, which is the buffer's first then; tell whether `wanted` bytes are there."""
+        """Fill the buffer from the tag at `at` on; return whether it has `wanted` bytes."""
         if wanted + _LOOK > len(self._buffer):
             self._buffer = bytearray(wanted + _LOOK)
         self._base += at
@@ -169,7 +169,7 @@ class Run:
         return self._end >= wanted
 
     def _breaks_off(self) -> bool:
-        """Tell whether the file ends here, or within a tag, which nobody would see then."""
+        """Return whether the file ends here, or within a tag, which no demuxer would return."""
         first, _, stream, _, _ = _BEGIN.unpack_from(self._buffer)
         if self._end < HEADER:
             return True

@@ -1,4 +1,4 @@
-"""Finding a time in an FLV file, which has no index of its own: by halving it, for tags carry their times.
+"""Find a time in an FLV file, which has no index, by bisection: tags carry their times.
 
 Source: Adobe, "Video File Format 10.1", annex E.4.1 (tags); each tag's size is repeated after it.
 """
@@ -13,17 +13,17 @@ from shared.rtmp.flv import HEADER, KINDS, SCRIPT, STREAM, TRAILER, is_sequence_
 
 WINDOW: Final = 1 << 19
 STEP: Final = 1 << 15
-NEAR: Final = 1 << 20  # from so near on, reading is as quick as looking
-BEFORE_MS: Final = 3000  # a keyframe is likely to come in this time
+NEAR: Final = 1 << 20  # within this many bytes, reading is as fast as bisection
+BEFORE_MS: Final = 3000  # a keyframe is likely within this time
 LONGEST_HEAD: Final = 4 << 20
-MOST_TAGS: Final = 4096  # before the first frame's
+MOST_TAGS: Final = 4096  # before the first frame's tag
 MOST_CANDIDATES: Final = 1 << 13  # in a window
 MOST_FOLLOWED: Final = 64  # of these, by a look at where the next tag would be
 
 
 @runtime_checkable
 class Seekable(Protocol):
-    """A file that can be read anywhere."""
+    """A file that can seek."""
 
     def read(self, size: int) -> bytes: ...  # noqa: D102
     def seek(self, offset: int, whence: int = 0) -> int: ...  # noqa: D102
@@ -41,7 +41,7 @@ class _Tag(NamedTuple):
 
 
 class FlvFrom:
-    """An FLV whose tags begin at `offset` of a file, after the header and what configures its decoders."""
+    """An FLV whose tags start at `offset` of a file, after the header and the decoders' configurations."""
 
     def __init__(self, file: Seekable, head: bytes, offset: int) -> None:
         self._file = file
@@ -49,7 +49,7 @@ class FlvFrom:
         file.seek(offset)
 
     def read(self, size: int) -> bytes:
-        """Read what comes next."""
+        """Read the next bytes."""
         if self._head:
             piece, self._head = self._head[:size], self._head[size:]
             return piece
@@ -60,11 +60,11 @@ class FlvFrom:
         return self._head
 
     def close(self) -> None:
-        """Leave the file open: it is its maker's."""
+        """Leave the file open for its owner."""
 
 
 def flv_from(file: Seekable, at: int) -> FlvFrom | None:
-    """Begin a file some seconds before `at` (flicks, its own clock); None when its tags make no sense."""
+    """Return a file that starts some seconds before `at` (flicks, its own clock); None when its tags are invalid."""
     size = file.seek(0, 2)
     found = configuration(file)
     if found is None:
@@ -82,7 +82,7 @@ def flv_from(file: Seekable, at: int) -> FlvFrom | None:
 
 
 def configuration(file: Seekable) -> tuple[bytes, int] | None:
-    """Return the file's header with its sequence headers' tags, and where the first frame's tag is."""
+    """Return the file's header with its sequence header tags, and the offset of the first frame's tag."""
     data = _read(file, 0, 13)
     if data[:3] != b"FLV" or len(data) < 13:
         return None
@@ -104,7 +104,7 @@ def configuration(file: Seekable) -> tuple[bytes, int] | None:
 
 
 def _tag_after(file: Seekable, at: int, limit: int) -> _Tag | None:
-    """Find the first tag that begins at `at` or after it, within one window: one that another one follows."""
+    """Return the first tag at or after `at`, within one window, that is followed by another tag."""
     data, until, looked = b"", min(at + WINDOW, limit), 8
     candidates = followed = 0
     while at + len(data) < until:

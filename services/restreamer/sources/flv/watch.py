@@ -1,4 +1,4 @@
-"""Where an FLV file's codecs change, by its tags.
+"""Find where an FLV file's codecs change, by its tags.
 
 Sources: Adobe, "Video File Format 10.1", annex E.4 (tags); Veovera, "Enhanced RTMP v2" (FOURCCs).
 """
@@ -39,32 +39,32 @@ Codec = int | bytes
 
 
 class FlvFinder:
-    """Follows the tags. One tag alone of another codec is broken; at the second one, the codec has changed.
+    """Follows the tags. A single tag of another codec counts as broken; at the second one, the codec has changed.
 
-    An encoder that begins anew does so with metadata, a sequence header or a keyframe, before what tells its codecs:
-    from there on all is in doubt, until sound and pictures of what was before have come.
+    A restarted encoder sends metadata, a sequence header or a keyframe before any tag that shows its codecs: from
+    there on all tags are in doubt, until audio and video with the old codecs have come.
     """
 
     def __init__(self, head: bytes) -> None:
         self.doubt: int | None = None
         self.changed = ""
         self._file_head = head[: int.from_bytes(head[5:9], "big")] + bytes(4)
-        self._next = int.from_bytes(head[5:9], "big") + 4  # where the next tag begins
+        self._next = int.from_bytes(head[5:9], "big") + 4  # the next tag's offset
         self._codecs: dict[int, Codec] = {}
-        self._seen: set[int] = set()  # the kinds that are as they were, since the doubt began
-        self._usual: set[tuple[int, bytes]] = set()  # kinds and first bytes of tags that say nothing new
+        self._seen: set[int] = set()  # the kinds with their old codecs, since the doubt began
+        self._usual: set[tuple[int, bytes]] = set()  # kinds and first bytes of tags that bring no news
         self._tags = 0
         self._other: tuple[int, Codec] | None = None
         self._headers: dict[int, bytes] = {}
-        self._lost = False  # where tags make no sense FFmpeg looks for the next that does, and is not followed
+        self._lost = False  # FFmpeg skips invalid tags; this finder then stops following them
 
     def head(self) -> bytes:
-        """Return the file's header, and what configures the decoder of what has not changed."""
+        """Return the file's header, and the decoder configuration of the kind that has not changed."""
         kept = (tag for kind, tag in self._headers.items() if _NAMES[kind] != self.changed)
         return b"".join((self._file_head, *kept))
 
     def look(self, data: bytes | bytearray, base: int) -> int:
-        """Go from tag to tag."""
+        """Check the data tag by tag."""
         end = base + len(data)
         while self._goes_on(data, base):
             at = self._next - base
@@ -94,7 +94,7 @@ class FlvFinder:
         return end if self._lost or self._next < base else self._next
 
     def _goes_on(self, data: bytes | bytearray, base: int) -> bool:
-        """Pass over tags that say nothing new, which are nearly all; tell whether there is one to look at."""
+        """Skip tags that bring no news, which are nearly all; return whether there is another tag to check."""
         if self._lost or self.changed or self._next < base:
             return False
         at, last = self._next - base, len(data) - _LOOK
@@ -109,7 +109,7 @@ class FlvFinder:
         return at <= last
 
     def _judge(self, kind: int, body: bytes) -> None:
-        """See whether a tag is of the codec that its kind has had."""
+        """Compare a tag's codec with the one that its kind had before."""
         codec = _codec(kind, body)
         self._tags += 1
         if self._codecs.setdefault(kind, codec) == codec:
@@ -125,7 +125,7 @@ class FlvFinder:
             self.changed = _NAMES[kind]
 
     def _give_up(self, size: int) -> None:
-        """Doubt no longer what cannot be told: a kind has ended, or nothing makes sense."""
+        """End a doubt that cannot be resolved: a kind has ended, or the tags are invalid."""
         if self._lost or size > MOST_DOUBTED:
             self.doubt = self._other = None
             self._lost = True
@@ -133,7 +133,7 @@ class FlvFinder:
             self.doubt = None
 
     def skip(self, to: int, *, known: bool = False) -> None:
-        """Go on with a tag; follow no more where it is not known that one begins there."""
+        """Continue with the tag at an offset; stop following when it is not known that one starts there."""
         self.doubt, self._other, self._next = None, None, to
         self._lost = not known
 

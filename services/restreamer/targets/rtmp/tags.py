@@ -1,4 +1,4 @@
-"""Bodies of audio, video and data messages.
+"""Writes the bodies of audio, video and data messages.
 
 Classic tags (Adobe, "Video File Format 10.1", E.4) for AVC, AAC and MP3, enhanced ones (Veovera, "Enhanced RTMP v2",
 ExVideoTagHeader, ExAudioTagHeader) for all else.
@@ -18,20 +18,20 @@ FOURCCS = {
     "aac": "mp4a", "mp3": ".mp3", "opus": "Opus",
 }  # fmt: skip
 REORDERED = frozenset(("h264", "hevc"))
-"""Codecs whose messages tell, beside their time, how much later a picture is shown; of others their time is that."""
+"""Codecs whose messages have a decode time and an offset to the presentation time; others have the latter alone."""
 CLASSIC = {"h264": 7, "aac": 10, "mp3": 2}
 _KEY, _INTER, _EX_HEADER, _EX_AUDIO = 1, 2, 0x80, 9
 _SEQUENCE_START, _CODED_FRAMES, _CODED_FRAMES_X = 0, 1, 3
-# VPCodecConfigurationRecord for what says nothing of itself: profile and level 0, 8 bit 4:2:0, colours unspecified.
+# VPCodecConfigurationRecord of a track that has none: profile and level 0, 8 bit 4:2:0, colours unspecified.
 _PLAIN_VP = bytes((0, 0, 0x82, 2, 2, 2, 0, 0))
 _FULL_BOX = b"\x01\0\0\0"
 
 Framer = Callable[[Unit, int], tuple[bytes, bytes]]
-"""Of a unit and its composition time offset in ms: what stands before its data, and the data."""
+"""From a unit and its composition time offset in ms: the bytes before its data, and the data."""
 
 
 def unfit(track: Track) -> str:
-    """Say why RTMP cannot carry a track; empty: it can."""
+    """Return why RTMP cannot carry a track; empty: it can."""
     if track.codec not in FOURCCS:
         return f"RTMP does not carry {track.codec}"
     if not track.config and track.codec in ("h264", "hevc", "av1", "aac", "opus"):
@@ -40,7 +40,7 @@ def unfit(track: Track) -> str:
 
 
 def config_body(track: Track) -> bytes:
-    """Write a sequence header; nothing for what has none."""
+    """Write a sequence header; nothing for a codec that has none."""
     if track.codec == "h264":
         return b"\x17\0\0\0\0" + track.config
     if track.codec == "aac":
@@ -56,15 +56,15 @@ def config_body(track: Track) -> bytes:
 def _video_config(track: Track) -> bytes:
     if track.codec not in ("vp8", "vp9"):
         return track.config
-    # In a file the record is a full box: version and flags stand before it, which are not part of the record.
+    # In a file the record is a full box: version and flags precede it and are not part of the record.
     return track.config.removeprefix(_FULL_BOX) or _PLAIN_VP
 
 
 def framer(track: Track) -> Framer:
-    """Return the function that writes a unit.
+    """Return the function that frames a unit.
 
-    A keyframe comes with the parameter sets: many receivers, among them FFmpeg where it copies, keep what the first
-    sequence header says over all that follow.
+    Keyframes include the parameter sets: many receivers, among them FFmpeg when copying, ignore every sequence header
+    after the first.
     """
     if track.kind == "audio":
         fixed = _audio_prefix(track)
@@ -105,7 +105,7 @@ def _audio_prefix(track: Track) -> bytes:
 
 
 def _rate_code(rate: int) -> int:
-    """Name the nearest of 5.5, 11, 22 and 44.1 kHz; decoders read the true rate from the frames."""
+    """Return the code of the nearest of 5.5, 11, 22 and 44.1 kHz; decoders read the true rate from the frames."""
     return 3 if rate >= 32000 else 2 if rate >= 16000 else 1
 
 

@@ -36,7 +36,7 @@ TRAILS = "restreams"
 
 
 def build(service: Service, make: MakePlayout | None = None) -> None:
-    """Join records, leases, playout and handlers."""
+    """Connect records, leases, playout and handlers."""
     js, clock = service.js, service.clock
     me = Me.here(service.instance)
     kept = Records(Bucket(js, records.BUCKET, RestreamRecord), service.outbox, clock)

@@ -1,4 +1,4 @@
-"""One run that this instance plays: it follows the record, writes the place, and tells what happens (ADR 13)."""
+"""One run that this instance plays: it follows the record, writes the place record and publishes events (ADR 13)."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Tools:
 
 @dataclass(slots=True)
 class Holder:
-    """Holds a run from its claim, which wrote `lease`, to its end, its loss, or `leave`."""
+    """Holds a run from its claim, which wrote `lease`, until it ends, is lost or is handed over."""
 
     tools: Tools
     record: RestreamRecord
@@ -86,7 +86,7 @@ class Holder:
         return restream_key(self.record.account, self.record.restream)
 
     def follow(self, record: RestreamRecord | None) -> None:
-        """Take in what is wanted now. The run's own record stays when another run, or none, is wanted."""
+        """Handle the current record. When it names another run, or is gone, leave this run and keep its own record."""
         if record is None or record.run != self.record.run:
             self._leave(("stopped", "another run is wanted" if record else "it was removed"))
         elif record.state not in WANTED:
@@ -101,7 +101,7 @@ class Holder:
         self._leaving = True
 
     def hand_over(self) -> None:
-        """Let go of a run that others are to go on with."""
+        """Ask to leave the run so that another instance continues it."""
         self._handing_over = self._leaving = True
         self._woken.set()
 
@@ -165,7 +165,7 @@ class Holder:
                         await self._woken.wait()
 
     def _act(self, player: Playout, acted: RestreamRecord, wanted: RestreamRecord) -> RestreamRecord:
-        """Have the player do what is wanted and was not before; gives the record that it acts by from now on."""
+        """Apply the differences between two records to the player; return the record that it now follows."""
         if wanted.spec_number != acted.spec_number:
             now = player.snapshot().spec_number
             self._lists = {number: items for number, items in self._lists.items() if number >= now}
@@ -180,7 +180,7 @@ class Holder:
         return wanted
 
     def _take_reports(self, player: Playout) -> None:
-        reports, self._reports = ([] if self._over else self._reports), []  # nothing is told after the end
+        reports, self._reports = ([] if self._over else self._reports), []  # nothing is reported after the end
         for report in reports:
             match report:
                 case Started():
@@ -195,7 +195,7 @@ class Holder:
                     self._finish("failed" if report.failed else "ended", report.reason, _targets(player))
 
     def _tell_targets(self, player: Playout) -> None:
-        """Tell of targets, and note in the record to which media was sent; not after the run's end."""
+        """Publish targets' states, and record to which media was sent; not after the run's end."""
         if self._leaving or self._over:
             return
         if news := self.telling.targets(self.record, _targets(player)):
@@ -205,7 +205,7 @@ class Holder:
         self._change(partial(told, run=self.record.run, statuses=tuple(statuses)))
 
     def _started(self, player: Playout) -> None:
-        """Tell that media is sent, and to whom; then which file it is of."""
+        """Publish that media is sent, and to whom; then the file that plays."""
         self._sending = True
         self._change(partial(playing, run=self.record.run, now_ms=self.tools.clock.now_ms()))
         self._tell_targets(player)
@@ -214,7 +214,7 @@ class Holder:
             self._file_started(early)
 
     def _file_started(self, report: FileStarted) -> None:
-        """Tell of a file, unless it is the one that the holder before had begun."""
+        """Publish that a file plays, unless the previous holder had started it."""
         at, before = report.place, self._goes_on
         if not report.live:
             self._goes_on = None
@@ -223,7 +223,7 @@ class Holder:
         self.telling.file(self.record, report)
 
     def _finish(self, state: State, reason: str, statuses: Sequence[TargetStatus] = ()) -> None:
-        """Say in the record that the run is over, after how its targets were; the lease is kept until it is written."""
+        """Record the targets' states, then that the run is over; the lease is kept until that is written."""
         run, now_ms = self.record.run, self.tools.clock.now_ms()
         why = next((f"{status.shown}: {status.error}" for status in statuses if status.error), "")
         self._over = state, reason
@@ -246,7 +246,7 @@ class Holder:
         self.telling.add(partial(self.tools.records.change, self.key, how))
 
     def _opened(self, record: RestreamRecord) -> list[TargetSpec]:
-        """Open the targets' URLs; one that cannot be read is left out, and told."""
+        """Open the targets' URLs; one that cannot be read is left out and reported."""
         found = []
         for target in record.spec.targets:
             try:
@@ -258,7 +258,7 @@ class Holder:
         return found
 
     async def _let_go(self, player: Playout) -> None:
-        """Write the last place, which nobody holds, after the last words are out."""
+        """Write the last place record, without a holder, after the last events are published."""
         self._take_reports(player)
         said = await self.telling.finished(LAST_WORDS_S)
         self._written_ns = 0
@@ -266,7 +266,7 @@ class Holder:
         self.log.info("restream.let_go", told=said)
 
     async def _write(self, player: Playout, holder: str) -> None:
-        """Write the place when a second is over. A write that the broker does not take is left to the next one."""
+        """Write the place record once a second. A write that the broker does not take is left to the next one."""
         now_ns = self.tools.clock.monotonic_ns()
         if self._written_ns and now_ns - self._written_ns < WRITE_EVERY_NS:
             return
@@ -285,7 +285,7 @@ class Holder:
             await self._regain(value)
 
     async def _regain(self, value: PlaceRecord) -> None:
-        """After a conflict: an earlier write of ours may have arrived unseen; otherwise the run is another's."""
+        """After a conflict: an earlier write of ours may have arrived unnoticed; otherwise the run is lost."""
         stored = await self.tools.places.get(self.key)
         if stored is None:
             revision = await self.tools.places.create(self.key, value)
@@ -308,13 +308,13 @@ class Holder:
         return earlier.model_copy(update=changes)
 
     def _shown(self, snap: Snapshot) -> tuple[TargetStatus, ...]:
-        """Return how targets are; after the run, how they ended."""
+        """Return the targets' states; after the run, their final ones."""
         if self._over and self._leaving:
             return tuple(at_the_end(shown(status), self.telling.sent) for status in snap.targets)
         return tuple(map(shown, snap.targets))
 
     def _mark(self, snap: Snapshot) -> str:
-        """Return the keyed hash of the source at a place."""
+        """Return the keyed hash of the source that plays."""
         items, at = self._lists.get(snap.spec_number, ()), (snap.spec_number, snap.place.item)
         if self._marked[0] != at:
             known = snap.place.item < len(items)

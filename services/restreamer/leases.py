@@ -28,7 +28,7 @@ class Me:
 
     @classmethod
     def here(cls, instance: str) -> Me:
-        """Identify this process. Hosts and containers can share a name: the boot and pid_namespaces(7) distinguish them."""
+        """Identify this process. Hosts and containers may share a name; boot and pid_namespaces(7) distinguish them."""
         found = Holder.here(instance, socket.gethostname())
         return cls(instance, f"{found.host} {found.machine}".rstrip(), found.pid, found.started, found.token)
 

@@ -1,4 +1,4 @@
-"""Runs the recorder over bytes in memory, and looks at what it wrote."""
+"""Runs the recorder over bytes in memory, and reads what it wrote."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ START_MS = 1_700_000_000_000
 
 
 class SteppedClock:
-    """A clock that moves only when it is told to."""
+    """A clock that moves only in steps that a test makes."""
 
     def __init__(self) -> None:
         self.ms = START_MS
@@ -32,7 +32,7 @@ class SteppedClock:
 
 
 class Bytes:
-    """A source of bytes in pieces; a piece may also be a pause in ms, or something to call."""
+    """A source of bytes in pieces; a piece may also be a pause in ms, or a function to call."""
 
     def __init__(self, kind: str, pieces: Iterable[bytes | int | Callable[[], None]], clock: SteppedClock) -> None:
         self.format = kind
@@ -52,7 +52,7 @@ class Bytes:
 
 @dataclass
 class Recorded:
-    """A sink that remembers, and the folder it looks at."""
+    """A sink that keeps what it is told, and its folder."""
 
     folder: Path
     segments: list[SegmentInfo] = field(default_factory=list)
@@ -95,7 +95,7 @@ class Recorded:
 
 
 def undated(segments: Iterable[SegmentInfo]) -> list[SegmentInfo]:
-    """Leave dates out: a file has what was thought when it began, its message what turned out to be right."""
+    """Remove dates: a file has the date as first estimated, its message the corrected one."""
     return [replace(s, wall_start_ms=0) for s in segments]
 
 

@@ -1,4 +1,4 @@
-"""Playout on local files, and what a player gets of it: units recorded, their times looked at, decoded by PyAV."""
+"""Playout of local files, and what a player gets of it: units are recorded, their times checked, decoded by PyAV."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Clip:
 
 
 def make(clip: Clip, path: Path) -> Path:
-    """Encode a file with a real ffmpeg; the same one is encoded once."""
+    """Encode a file with a real ffmpeg; each clip is encoded only once."""
     out = path.with_suffix(clip.suffix)
     if clip.suffix == ".m3u8":  # not one file alone
         return _encode(clip, out)
@@ -102,19 +102,19 @@ def video_options(clip: Clip) -> list[str]:
 
 
 def tone(hertz: int, seconds: Fraction) -> Sound:
-    """Make a sine of that length."""
+    """Return a sine of that length."""
     at = np.arange(int(seconds * AUDIO_RATE))
     return (0.5 * 32767 * np.sin(2 * np.pi * hertz * at / AUDIO_RATE)).astype(np.int16)
 
 
 def opened(path: Path | str) -> tuple[LocalFile, Container]:
-    """Open a file, and find what it is."""
+    """Open a file, and detect its container."""
     file = LocalFile(os.open(path, os.O_RDONLY))
     return file, sniff(file.head())
 
 
 class Shelf:
-    """A library of local files, by path. What `broken` says comes instead of a file, as often as it is asked for."""
+    """A library of local files, by path. A path in `broken` raises its error each time it is opened."""
 
     def __init__(self) -> None:
         self.opened: list[str] = []
@@ -143,7 +143,7 @@ class Still:
 
 
 class Recorder:
-    """Outputs that keep what they are given, and when."""
+    """Outputs that keep what they get, and when."""
 
     def __init__(self) -> None:
         self.units: list[Unit] = []
@@ -178,7 +178,7 @@ class Recorder:
 
 
 class FastClock:
-    """Runs `speed` times as fast as the machine's clock, so that a playout takes less time; stands still when held."""
+    """Runs `speed` times as fast as the machine's clock, so that a playout takes less time; stands still in `held`."""
 
     def __init__(self, speed: int = 1) -> None:
         self.speed = speed
@@ -195,7 +195,7 @@ class FastClock:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Let no time pass, so that what is done happens at once for the playout."""
+        """Stop time, so that the block takes no time for the playout."""
         self._held = self.monotonic_ns()
         try:
             yield
@@ -223,7 +223,7 @@ def spec(*items: Item, loops: int = 1, **more: object) -> RestreamSpec:
 
 @dataclass
 class Stage:
-    """One playout with a recorder behind it."""
+    """One playout with a recorder as its outputs."""
 
     shelf: Shelf = field(default_factory=Shelf)
     out: Recorder = field(default_factory=Recorder)
@@ -246,7 +246,7 @@ class Stage:
         assert self.player.join(10)
 
     def wait_for(self, number: int, seconds: float = 30) -> None:
-        """Wait until so many pictures were sent."""
+        """Wait until `number` pictures were sent."""
         until(lambda: len(self.pictures) >= number, seconds)
 
     def stop(self) -> None:
@@ -268,11 +268,11 @@ class Stage:
         return [report.text for report in self.reports if isinstance(report, Warned)]
 
     def numbers(self) -> list[int]:
-        """Read the numbers of all pictures, in order of presentation."""
+        """Return the numbers of all pictures, in order of presentation."""
         return [read_number(grey) for _, grey in frames(self.pictures)]
 
     def check(self) -> None:
-        """Check what holds for every output: order, times, configuration, sound without a hole, sound with picture."""
+        """Check what holds for every output: order, times, configuration, sound without a gap, sound with picture."""
         check_units(self.out.units)
 
 
@@ -301,13 +301,13 @@ def check_units(units: Sequence[Unit]) -> None:
 
 
 def steps(units: Sequence[Unit]) -> set[int]:
-    """Give the distances between presentation times."""
+    """Return the distances between presentation times."""
     times = sorted(unit.pts for unit in units)
     return {after - before for before, after in pairwise(times)}
 
 
 def frames(units: Sequence[Unit]) -> list[tuple[int, npt.NDArray[np.uint8]]]:
-    """Decode pictures as a player does that makes a new decoder for each new configuration: (time, grey levels)."""
+    """Decode pictures like a player that makes a new decoder for each new configuration: (time, grey levels)."""
     found: list[tuple[int, npt.NDArray[np.uint8]]] = []
     decoder: av.VideoCodecContext | None = None
     known: Track | None = None
@@ -350,7 +350,7 @@ def _shown(shown: Sequence[av.VideoFrame]) -> list[tuple[int, npt.NDArray[np.uin
 
 
 def sound_of(units: Sequence[Unit]) -> tuple[int, Sound]:
-    """Decode sound as one: the output time of its first sample, and mono samples at 48 kHz."""
+    """Decode all sound; return the output time of its first sample, and mono samples at 48 kHz."""
     decoder: av.AudioCodecContext | None = None
     known: Track | None = None
     parts: list[npt.NDArray[np.int16]] = []
@@ -367,7 +367,7 @@ def sound_of(units: Sequence[Unit]) -> tuple[int, Sound]:
         samples = [
             part.to_ndarray()[0] for frame in decoder.decode(av.Packet(unit.data)) for part in _mono(resampler, frame)
         ]
-        if not parts:  # what a decoder leaves away at its start
+        if not parts:  # samples that a decoder omits at its start
             missing = unit.duration * AUDIO_RATE // FLICKS - sum(map(len, samples))
             parts.append(np.zeros(max(missing, 0), np.int16))
         parts += samples

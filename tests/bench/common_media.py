@@ -1,4 +1,4 @@
-"""The stream that benches publish: 1080p30 at a constant 5 Mbps with AAC, of any length, and what packets it has."""
+"""The stream that benches publish: 1080p30 at a constant 5 Mbps with AAC, of any length, and its packets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Tag = tuple[int, int, bytes]
 
 
 class Stream(NamedTuple):
-    """A stream as FLV: what comes once, and the tags of 16 s that are repeated."""
+    """A stream as FLV: what is sent once, and the tags of 16 s that are repeated."""
 
     header: bytes
     first: tuple[Tag, ...]
@@ -54,7 +54,7 @@ def _some(tags: Sequence[Tag], kind: int, count: int) -> list[Tag]:
 
 
 def flv(stream: Stream, seconds: int) -> Iterator[bytes]:
-    """Give the FLV bytes of so many seconds, 16 s at a time."""
+    """Yield the FLV bytes of `seconds`, 16 s at a time."""
     yield stream.header + b"".join(_tag(*tag) for tag in stream.first)
     for start in range(0, seconds * 1000, LOOP_MS):
         yield b"".join(_tag(kind, at + start, body) for kind, at, body in stream.loop if at + start < seconds * 1000)
@@ -67,7 +67,7 @@ def _tag(kind: int, at: int, body: bytes) -> bytes:
 
 
 def write_flv(stream: Stream, seconds: int, path: Path) -> Path:
-    """Write so many seconds as a file."""
+    """Write `seconds` of the stream to a file."""
     with path.open("wb") as file:
         for piece in flv(stream, seconds):
             file.write(piece)
@@ -82,7 +82,7 @@ class Packets(NamedTuple):
 
 
 def packets(stream: Stream, seconds: int) -> Packets:
-    """Tell which packets so many seconds hold."""
+    """Return the packets of `seconds` of the stream."""
     kinds = {VIDEO: [], AUDIO: []}  # type: dict[int, list[bytes]]
     loop = [(kind, at, _digest(kind, body[5 if kind == VIDEO else 2 :])) for kind, at, body in stream.loop]
     for start in range(0, seconds * 1000, LOOP_MS):
@@ -93,7 +93,7 @@ def packets(stream: Stream, seconds: int) -> Packets:
 
 
 def recorded(parts: Sequence[Path]) -> Packets:
-    """Read the packets of an init segment and its segments by ffmpeg's demuxer."""
+    """Read the packets of an init segment and its segments with ffmpeg's demuxer."""
     found = Packets([], [])
     with av.open(_Joined(parts), "r", format="mp4") as container:
         for packet in container.demux():
@@ -104,7 +104,7 @@ def recorded(parts: Sequence[Path]) -> Packets:
 
 
 def _digest(kind: int, payload: bytes) -> bytes:
-    """Hash a packet: of video its slices alone, since parameter sets and delimiters are the container's affair."""
+    """Hash a packet: of video only its slices, since parameter sets and delimiters depend on the container."""
     digest = hashlib.blake2b(digest_size=12)
     if kind == AUDIO:
         digest.update(payload)
@@ -119,7 +119,7 @@ def _digest(kind: int, payload: bytes) -> bytes:
 
 
 class _Joined:
-    """Files one after the other, as one to read."""
+    """Files one after the other, readable as one."""
 
     def __init__(self, parts: Sequence[Path]) -> None:
         self._left = list(parts)
@@ -133,7 +133,7 @@ class _Joined:
 
 
 class Loss(NamedTuple):
-    """How recorded packets differ from those sent: holes before and between them, strangers, and the missing end."""
+    """How recorded packets differ from those sent: gaps before and between them, unknown ones, and the missing end."""
 
     kept: int
     lost: int
@@ -142,7 +142,7 @@ class Loss(NamedTuple):
 
 
 def compare(sent: Packets, got: Packets) -> Loss:
-    """Hold what was recorded against what was sent."""
+    """Compare what was recorded with what was sent."""
     video, audio = _compare(sent.video, got.video), _compare(sent.audio, got.audio)
     return Loss(*(a + b for a, b in zip(video, audio, strict=True)))
 

@@ -77,7 +77,7 @@ class Sights:
 def is_gone(place: PlaceRecord, me: Me) -> bool:
     """Return whether a holder on this host was killed: its process is gone, or this one has its name and number.
 
-    Only for a place record that this process does not hold.
+    Valid only for a place record that this process does not hold.
     """
     if place.host != me.host or not place.pid:
         return False

@@ -1,4 +1,4 @@
-"""The playout of one restream, as its controller uses it. It has a reading thread; one sends for all (ADR 14)."""
+"""The playout of one restream, as its controller uses it. One thread reads; one sends for all restreams (ADR 14)."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from shared.runtime.clock import Clock
 _PACKERS: Final[dict[str, Callable[[], Packer]]] = {"rtmp": RtmpPacker, "srt": TsPacker}
 _STEP_S: Final = 0.01
 _LOOK_NS: Final = 200_000_000
-"""How often targets that take all they are sent are checked."""
+"""How often a target for which nothing waits is checked."""
 
 
 class Targets:

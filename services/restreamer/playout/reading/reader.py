@@ -233,7 +233,7 @@ class Reader:
         self._hand_over()
 
     def _note_shown(self, feed: Feed, *, whole: bool) -> None:
-        """Record that a file plays. `whole`: it was played to its end, which may come soon."""
+        """Record that a file plays. `whole`: it was played to its end, which counts for a short one, too."""
         if feed.shown and (whole or self._splicer.picture_end - self._begun >= SHORT):
             self._course.failures.over()
         elif feed.shown:

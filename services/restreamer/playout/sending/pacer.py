@@ -24,7 +24,7 @@ TICK_NS = 20_000_000
 IDLE_NS = 100_000_000
 LOOK_NS = 200_000_000
 BEHIND_NS = 1_000_000_000
-"""An own delay up to this is caught up; after a longer one, or one of the reader, time goes on from now."""
+"""A delay of our own is caught up if it is no longer; after others, and delays of the reader, time goes on from now."""
 MOST_BATCHES = 100
 """The most that one step sends, as the thread sends for others, too; later steps send the rest."""
 CONNECT_NS = 3_000_000_000

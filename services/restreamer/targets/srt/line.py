@@ -1,4 +1,4 @@
-"""SRT connections that send: as caller to a listener, or to a caller of ours (libsrt's API, docs/API of libsrt 1.5)."""
+"""SRT connections that send: as caller to a listener, or as listener to a caller (docs/API of libsrt 1.5)."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def record(
     audio: str = "aac",
     size: str = "320x180",
 ) -> list[SegmentWritten]:
-    """Put real segments of 1 s into the store as `session`'s, and give what its ingester would announce."""
+    """Put real segments of 1 s into the store as `session`'s, and return what its ingester would announce."""
     encoded = _encoded(folder, seconds, video, audio, size)
     session.duration = session.timescale
     announced = []

@@ -54,7 +54,7 @@ class Receiver:
 
 
 def in_order(numbers: list[int], loop: int = 0) -> bool:
-    """Return whether pictures follow each other, in a loop of `loop`; a cut's last may lack their references."""
+    """Return whether pictures follow each other, in loops of `loop`; the last ones of a cut may lack references."""
     return all(after in {before + 1, 0 if before + 1 == loop else -1} for before, after in pairwise(numbers[:-FEW]))
 
 

@@ -58,7 +58,7 @@ def hasten(durable: str, **changes: Any) -> None:
 
 
 async def apply(js: JetStreamContext, durable: str, ack_wait: timedelta, account: str = "main") -> None:
-    """Shorten a consumer's ack_wait at the server; of a work queue, an account's."""
+    """Change a consumer's ack_wait at the server; for a work queue, that of an account's consumer."""
     spec = replace(consumer(durable), ack_wait=ack_wait)
     await js.add_consumer(spec.stream, account_config(spec, account) if spec.turns else consumer_config(spec))
 

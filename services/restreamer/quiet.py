@@ -33,7 +33,7 @@ class TargetNews:
     """Decides which of a target's states are reported.
 
     On the way to a connection only the first is: a target that waits, or has failed, stays so until media is sent.
-    Sending to one that reads nothing seems to work for a while. So the first break and the recovery from it are reported
+    Sending to one that reads nothing works for a while. So the first break and the recovery from it are reported
     at once; a later recovery only after it has lasted 30 s, then twice as long each time. One that has lasted ten
     minutes is always reported, and resets this.
     """

@@ -9,6 +9,7 @@ from typing import Final
 
 from nats.js import JetStreamContext
 
+from shared.broker import buckets
 from shared.broker.kv import Bucket
 from shared.errors import Unavailable
 from shared.media.timeline import Span, Timeline, locate
@@ -21,7 +22,6 @@ from shared.runtime.logging import get_logger
 from shared.store.base import MediaStore, ObjectMissing
 
 log = get_logger()
-RECORDINGS: Final = "recordings"
 TRIES: Final = 4
 # How far a segment's wall clock may lie after the broker's, when the tail is entered by time.
 SLACK_MS: Final = 30_000
@@ -64,7 +64,7 @@ async def load_range(
 
     Unavailable when broker or store do not answer.
     """
-    bucket = Bucket(lambda: js, RECORDINGS, RecordingRecord)
+    bucket = Bucket(lambda: js, buckets.RECORDINGS, RecordingRecord)
     for number in range(TRIES):
         stored, last = await asyncio.gather(bucket.get(f"{account}.{event}"), newest(js, account, event))
         record = stored.value if stored else RecordingRecord(account=account, event=event, changed_ms=0)
@@ -83,7 +83,7 @@ async def load_range(
 
 async def last_segment(js: JetStreamContext, account: str, event: str) -> SegmentWritten | None:
     """Read the last segment of a recording; None when nothing was recorded. Unavailable without the broker."""
-    bucket = Bucket(lambda: js, RECORDINGS, RecordingRecord)
+    bucket = Bucket(lambda: js, buckets.RECORDINGS, RecordingRecord)
     stored, last = await asyncio.gather(bucket.get(f"{account}.{event}"), newest(js, account, event))
     if stored is None:
         return last.segment if last else None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
+from pathlib import Path
 
 from shared.broker.streams import BUCKETS, CONSUMERS, STREAMS
 from shared.broker.subjects import CHANNELS
@@ -23,6 +25,14 @@ def literals(names: set[str], but: set[str]) -> list[str]:
         if name(path) not in but:
             found += [f"{name(path)}:{line}: {value}" for line, value in strings(path) if value in names]
     return found
+
+
+def constants(path: Path, values: set[str]) -> Iterator[ast.expr]:
+    """Yield what a file assigns one of the values to."""
+    for node in ast.walk(tree(path)):
+        assigned = isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Constant)
+        if assigned and node.value.value in values:
+            yield from node.targets if isinstance(node, ast.Assign) else [node.target]
 
 
 def test_streams_are_named_in_their_table_only() -> None:
@@ -46,11 +56,12 @@ def test_buckets_are_named_in_their_table_only() -> None:
     """Their names are common words: looked for where a bucket is meant."""
     named = {spec.name for spec in BUCKETS}
     found = []
-    for path in SOURCES:
-        for node in ast.walk(tree(path)) if path != BUCKET_TABLE else ():
+    for path in (path for path in SOURCES if path != BUCKET_TABLE):
+        written = {ast.unparse(arg) for arg in constants(path, named)}
+        for node in ast.walk(tree(path)):
             if isinstance(node, ast.Call) and ast.unparse(node.func) in TAKERS:
-                given = {arg.value for arg in node.args if isinstance(arg, ast.Constant)}
-                found += [f"{name(path)}:{node.lineno}"] if given & named else []
+                given = {arg.value if isinstance(arg, ast.Constant) else ast.unparse(arg) for arg in node.args}
+                found += [f"{name(path)}:{node.lineno}"] if given & (named | written) else []
     assert not found
 
 

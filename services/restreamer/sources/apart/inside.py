@@ -15,7 +15,8 @@ import av
 from services.restreamer.model import FLICKS, SourceError
 from services.restreamer.sources.apart import wire
 from services.restreamer.sources.apart.confined import OUT_OF_MEMORY, Bounds, bound_computing, no_memory
-from services.restreamer.sources.apart.wire import Batch, Nonsense, Order, Said, Told
+from services.restreamer.sources.apart.nonsense import Nonsense
+from services.restreamer.sources.apart.wire import Batch, Order, Said, Told
 from services.restreamer.sources.apart.works import Given, Work, unpacked
 from services.restreamer.sources.containers.demux import Demuxer
 from services.restreamer.sources.frames import Raw

@@ -18,6 +18,7 @@ from services.restreamer.model import FLICKS, Packet, SourceError, Track
 from services.restreamer.sources.access import Access, Gone, Stopped, rest, stored
 from services.restreamer.sources.containers.entering import entered
 from services.restreamer.sources.recorded.segments import Clock, Init, Row, local_file, read_packets, read_rows
+from shared.broker import buckets
 from shared.broker.kv import Bucket
 from shared.errors import MediaError
 from shared.media.timeline import Placed, Timeline, joins, locate
@@ -25,7 +26,6 @@ from shared.messages.clips import Selection
 from shared.messages.media import SegmentWritten
 from shared.messages.recordings import RecordingRecord
 from shared.recording import RecordingPart, load_range
-from shared.recording.load import RECORDINGS
 from shared.recording.log import newest, read_log
 
 TRACK: Final = "primary-1"
@@ -232,7 +232,9 @@ class RecordingMedia:
     async def _first(self, js: JetStreamContext) -> Fraction:
         """Find where the recording begins that is left, in s of stream time."""
         access = self._access
-        stored_record = await Bucket(access.js, RECORDINGS, RecordingRecord).get(f"{access.account}.{self._event}")
+        stored_record = await Bucket(access.js, buckets.RECORDINGS, RecordingRecord).get(
+            f"{access.account}.{self._event}"
+        )
         record = stored_record.value if stored_record else None
         if record is not None and record.hours:
             return Fraction(min(hour.stream_start_ms for hour in record.hours), 1000)

@@ -1,4 +1,4 @@
-"""Cost and faithfulness of ingest beside ffmpeg: `make bench BENCH=ingest`.
+"""Cost and losses of ingest compared with ffmpeg: `make bench BENCH=ingest`.
 
 `python -m tests.bench.bench_ingest [--rtmp 20] [--srt 10] [--seconds 30]`
 
@@ -62,7 +62,7 @@ class Found(NamedTuple):
 
 
 class Options(NamedTuple):
-    """What is sent, and how long is looked."""
+    """What is sent, and how long is measured."""
 
     source: Path
     sent: Packets
@@ -71,13 +71,13 @@ class Options(NamedTuple):
 
 
 def publish(options: Options, protocol: str, urls: Sequence[str]) -> list[list[str]]:
-    """Publish the file once, in real time."""
+    """Return the commands that publish the file once, in real time."""
     send = ["-re", "-i", str(options.source), "-map", "0", "-c", "copy", "-f", CONTAINER[protocol]]
     return [[*QUIET, *send, url] for url in urls]
 
 
 def measured(options: Options, protocol: str, urls: Sequence[str], pids: Sequence[int]) -> tuple[Spent, Spent]:
-    """Look at the receivers at both ends of the time; return when the publishers have sent everything."""
+    """Measure the receivers at start and end of the time; return when the publishers have sent everything."""
     with running(publish(options, protocol, urls), options.folder / "publishers.log", APART_S) as senders:
         time.sleep(WARM_S)
         before = spent(pids)
@@ -90,7 +90,7 @@ def measured(options: Options, protocol: str, urls: Sequence[str], pids: Sequenc
 
 
 def found(name: str, looks: tuple[Spent, Spent], base: float, parts: list[list[Path]], sent: Packets) -> Found:
-    """Make a row of two looks and of what lies on disk: an init segment and its segments a stream."""
+    """Return a row of two measurements and the files on disk: an init segment and its segments per stream."""
     took, after, streams = load(*looks), looks[1], len(parts)
     losses = [compare(sent, recorded(files)) for files in parts]
     loss = Loss(*(sum(column) for column in zip(*losses, strict=True)))
@@ -102,7 +102,7 @@ def found(name: str, looks: tuple[Spent, Spent], base: float, parts: list[list[P
 
 
 def ours(live: StackUnderTest, options: Options, protocol: str, streams: int) -> tuple[Found, Spent]:
-    """Publish to the stack; also give what the ingester took before."""
+    """Publish to the stack; also return what the ingester used before."""
     jobs = [live.job() for _ in range(streams)]
     pid = live.pid("ingester")
     time.sleep(2)
@@ -116,19 +116,19 @@ def ours(live: StackUnderTest, options: Options, protocol: str, streams: int) ->
 
 
 def url_of(job: dict[str, Any], protocol: str) -> str:
-    """Say where to publish."""
+    """Return the URL to publish to."""
     return f"{job['stream_url']}/{job['stream_name']}" if protocol == "rtmp" else str(job["srt_url"])
 
 
 def segments_of(folder: Path) -> list[Path]:
-    """List the one session's init segment and segments."""
+    """Return the one session's init segment and segments."""
     inits = sorted(folder.glob("*/primary-1/init-*.mp4"))
     assert len(inits) == 1, inits
     return [inits[0], *sorted(inits[0].parent.glob("*.m4s"))]
 
 
 def ffmpegs(options: Options, protocol: str, streams: int) -> Found:
-    """Publish to one listening ffmpeg a stream."""
+    """Publish to one listening ffmpeg per stream."""
     folders = [options.folder / f"{protocol}-{index}" for index in range(streams)]
     ports = [free_port(socket.SOCK_STREAM if protocol == "rtmp" else socket.SOCK_DGRAM) for _ in folders]
     commands = []
@@ -139,7 +139,7 @@ def ffmpegs(options: Options, protocol: str, streams: int) -> Found:
             source = ["-listen", "1", "-i", f"rtmp://127.0.0.1:{port}/live/stream"]
         else:
             source = ["-i", f"srt://127.0.0.1:{port}?mode=listener&passphrase={SECRET}"]
-            target = ["-bsf:a", "aac_adtstoasc", *target]  # MP4 cannot hold the AAC of MPEG-TS without it
+            target = ["-bsf:a", "aac_adtstoasc", *target]  # MP4 needs it for the AAC of MPEG-TS
         commands.append([*QUIET, *source, "-c", "copy", *target])
     end = "/live/stream" if protocol == "rtmp" else f"?pkt_size=1316&passphrase={SECRET}"
     with running(commands, options.folder / "peers.log") as receivers:
@@ -164,17 +164,17 @@ def nginx(options: Options, streams: int) -> Found:
 
 
 def is_open(pid: int) -> bool:
-    """Tell whether a process has its port."""
+    """Return whether a process has its port."""
     return bool(psutil.Process(pid).net_connections())
 
 
 def number(path: Path) -> int:
-    """Read a segment's number off its name."""
+    """Return a segment's number from its name."""
     return int("".join(filter(str.isdigit, path.stem)))
 
 
 def verdict(protocol: str, we: Found, peer: Found) -> str:
-    """Say how we stand against the peer and the bounds."""
+    """Return how we compare with the peer and the bounds."""
     ratio, bound = we.cpu / peer.cpu, BOUND[protocol]
     lost = we.loss.lost + we.loss.strange
     return (

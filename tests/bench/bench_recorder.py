@@ -1,9 +1,9 @@
-"""CPU of recording a stream of 5 Mbps, read from a file at full speed, beside ffmpeg writing the same fMP4 HLS.
+"""CPU of recording a stream of 5 Mbps, read from a file at full speed, compared with ffmpeg writing fMP4 HLS.
 
     python -m tests.bench.bench_recorder [rounds]
 
-Prints microseconds of CPU (user and system) per second of media, the least of all rounds: other work on the machine
-only ever adds. Reading from a file leaves out the network on both sides.
+Prints microseconds of CPU (user and system) per second of media, the least of all rounds: other work on the
+machine only adds. Reading from a file excludes the network on both sides.
 """
 
 from __future__ import annotations

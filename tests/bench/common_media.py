@@ -1,4 +1,4 @@
-"""The stream that benches publish: 1080p30 at a constant 5 Mbps with AAC, of any length, and what packets it has."""
+"""The stream that benches publish: 1080p30 at a constant 5 Mbps with AAC, of any length, and its packets."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Tag = tuple[int, int, bytes]
 
 
 class Stream(NamedTuple):
-    """A stream as FLV: what comes once, and the tags of 16 s that are repeated."""
+    """A stream as FLV: what is sent once, and the tags of 16 s that are repeated."""
 
     header: bytes
     first: tuple[Tag, ...]
@@ -62,7 +62,7 @@ def flv(stream: Stream, seconds: int) -> Iterator[bytes]:
 
 
 def write_flv(stream: Stream, seconds: int, path: Path) -> Path:
-    """Write so many seconds as a file."""
+    """Write `seconds` of the stream to a file."""
     with path.open("wb") as file:
         for piece in flv(stream, seconds):
             file.write(piece)
@@ -77,7 +77,7 @@ class Packets(NamedTuple):
 
 
 def packets(stream: Stream, seconds: int) -> Packets:
-    """Tell which packets so many seconds hold."""
+    """Return the packets of `seconds` of the stream."""
     kinds = {VIDEO: [], AUDIO: []}  # type: dict[int, list[bytes]]
     loop = [(kind, at, _digest(kind, body[5 if kind == VIDEO else 2 :])) for kind, at, body in stream.loop]
     for start in range(0, seconds * 1000, LOOP_MS):
@@ -100,7 +100,7 @@ def recorded(parts: Sequence[Path]) -> Packets:
 
 
 def _digest(kind: int, payload: bytes) -> bytes:
-    """Hash a packet: of video its slices alone, since parameter sets and delimiters are the container's affair."""
+    """Hash a packet: of video only its slices, since parameter sets and delimiters depend on the container."""
     digest = hashlib.blake2b(digest_size=12)
     if kind == AUDIO:
         digest.update(payload)
@@ -115,7 +115,7 @@ def _digest(kind: int, payload: bytes) -> bytes:
 
 
 class _Joined:
-    """Files one after the other, as one to read."""
+    """Files one after the other, readable as one."""
 
     def __init__(self, parts: Sequence[Path]) -> None:
         self._left = list(parts)
@@ -129,7 +129,7 @@ class _Joined:
 
 
 class Loss(NamedTuple):
-    """How recorded packets differ from those sent: holes before and between them, strangers, and the missing end."""
+    """How recorded packets differ from those sent: gaps before and between them, unknown ones, and the missing end."""
 
     kept: int
     lost: int
@@ -138,7 +138,7 @@ class Loss(NamedTuple):
 
 
 def compare(sent: Packets, got: Packets) -> Loss:
-    """Hold what was recorded against what was sent."""
+    """Compare what was recorded with what was sent."""
     video, audio = _compare(sent.video, got.video), _compare(sent.audio, got.audio)
     return Loss(*(a + b for a, b in zip(video, audio, strict=True)))
 

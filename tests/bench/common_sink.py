@@ -1,7 +1,7 @@
-"""RTMP receivers for benches, in processes of their own: `python -m tests.bench.common_sink watch|drain FILE`.
+"""RTMP receivers for benches, in their own processes: `python -m tests.bench.common_sink watch|drain FILE`.
 
-The port is the first line of FILE. `watch` then adds a line a video message: arrival on the machine's monotonic clock
-in ns, timestamp in ms, stream key. `drain` reads and forgets.
+The port is the first line of FILE. `watch` then adds a line per video message: arrival on the machine's monotonic clock
+in ns, timestamp in ms, stream key. `drain` reads and drops.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ PROMPT = RtmpLimits(part=timedelta(milliseconds=1), low_water=1)
 
 
 class Arrivals(NamedTuple):
-    """Video messages of one stream, as they came."""
+    """Video messages of one stream, in order of arrival."""
 
     at_ns: np.ndarray
     stamp_ms: np.ndarray
 
     @property
     def late_ms(self) -> np.ndarray:
-        """How late each came, beside the median of all."""
+        """Return how late each came, against the median of all."""
         late = self.at_ns / 1e6 - self.stamp_ms
         return late - np.median(late)
 
     @property
     def drift_ms_an_hour(self) -> float:
-        """How the delay grows."""
+        """Return the growth of the delay per hour."""
         slope, _ = np.polyfit(self.stamp_ms, self.at_ns / 1e6 - self.stamp_ms, 1)
         return float(slope * 3_600_000)
 
@@ -71,7 +71,7 @@ class Watching(Forgetting):
 
 
 def serve(manner: str, file: Path) -> None:
-    """Serve until the process is ended."""
+    """Serve until the process is killed."""
     with file.open("w") as out:
 
         def take(publication: Publication[str]) -> None:
@@ -93,23 +93,23 @@ class Sink(NamedTuple):
     port: int
 
     def url(self, key: str) -> str:
-        """Give where to publish."""
+        """Return the URL to publish to."""
         return f"rtmp://127.0.0.1:{self.port}/live/{key}"
 
     def lines(self, key: str) -> list[tuple[int, int]]:
-        """Read what has come of a stream."""
+        """Return what has arrived of a stream."""
         rows = [line.split() for line in self.file.read_text().splitlines()[1:]]
         return [(int(row[0]), int(row[1])) for row in rows if len(row) == 3 and row[2] == key]
 
     def arrivals(self, key: str) -> Arrivals:
-        """Give what has come of a stream, as arrays."""
+        """Return what has arrived of a stream, as arrays."""
         rows = np.array(self.lines(key), np.float64)
         return Arrivals(rows[:, 0], rows[:, 1])
 
 
 @contextlib.contextmanager
 def sink(folder: Path, manner: str) -> Iterator[Sink]:
-    """Run a receiver in a process of its own."""
+    """Run a receiver in its own process."""
     file = folder / f"{manner}-{time.monotonic_ns()}.txt"
     command = [sys.executable, "-m", "tests.bench.common_sink", manner, str(file)]
     with running([command], folder / "sinks.log"):

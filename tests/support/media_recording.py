@@ -1,4 +1,4 @@
-"""Runs the recorder over bytes in memory, and looks at what it wrote."""
+"""Runs the recorder over bytes in memory, and reads what it wrote."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ START_MS = 1_700_000_000_000
 
 
 class SteppedClock:
-    """A clock that moves only when it is told to."""
+    """A clock that moves only in steps that a test makes."""
 
     def __init__(self) -> None:
         self.ms = START_MS
@@ -95,7 +95,7 @@ def _published(pieces: Iterable[Piece], clock: SteppedClock) -> Iterator[Batch]:
 
 @dataclass
 class Recorded:
-    """A sink that remembers, and the folder it looks at."""
+    """A sink that keeps what it is told, and its folder."""
 
     folder: Path
     segments: list[SegmentInfo] = field(default_factory=list)
@@ -137,7 +137,7 @@ class Recorded:
 
 
 def undated(segments: Iterable[SegmentInfo]) -> list[SegmentInfo]:
-    """Leave dates out: a file has what was thought when it began, its message what turned out to be right."""
+    """Remove dates: a file has the date as first estimated, its message the corrected one."""
     return [replace(s, wall_start_ms=0) for s in segments]
 
 

@@ -1,4 +1,4 @@
-"""Every parser of a publisher's bytes, with real input for each, and the errors that it may raise of damaged ones."""
+"""Every parser of a publisher's bytes, with real input for each, and the errors that it may raise for damaged input."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ PARSERS = (
 
 
 class Parser(NamedTuple):
-    """A parser: what it is given, real inputs for it, and which errors are its documented ones."""
+    """A parser, real inputs for it, and its documented errors."""
 
     name: str
     parse: Callable[[bytes], object]
@@ -97,7 +97,7 @@ class Parser(NamedTuple):
 
 
 def parsers(made: dict[str, bytes]) -> list[Parser]:
-    """List the parsers, with inputs out of the streams made."""
+    """Return the parsers, with inputs from the streams made."""
     tags = {name: flv.split(data) for name, data in made.items() if name.endswith("flv")}
     avcc, hvcc = (next(t.body[5:] for t in tags[name] if t.kind == flv.VIDEO and t.is_config)
                   for name in ("h264.flv", "hevc.flv"))  # fmt: skip
@@ -179,7 +179,7 @@ def recorded(name: str, data: bytes, dice: Dice) -> int:
 
 
 def _sections(data: bytes) -> list[bytes]:
-    """Give a stream's first program tables."""
+    """Return a stream's first program tables."""
     packets = [data[at : at + 188] for at in range(0, 188 * 6, 188)]
     return [p[5 : 8 + ((p[6] & 15) << 8 | p[7])] for p in packets if p[1] & 0x40 and p[4:6] in (b"\0\0", b"\0\2")]
 

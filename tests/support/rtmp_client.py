@@ -46,7 +46,7 @@ def video_frame(number: int, size: int = 300, *, key: bool = False) -> bytes:
 
 
 def audio_frame(number: int, size: int = 80) -> bytes:
-    """Make an AAC frame whose bytes tell its number."""
+    """Return an AAC frame whose bytes contain its number."""
     return b"\xaf\x01" + number.to_bytes(4, "big") * (size // 4)
 
 
@@ -105,7 +105,7 @@ class RtmpClient:
         return self._messages.pop(0)
 
     def answer(self, name: str) -> list[object]:
-        """Wait for a command of that name; give all its values."""
+        """Wait for a command of that name; return all its values."""
         while (message := self.message()) is not None:
             if message.kind == COMMAND_AMF0:
                 values = decode(bytes(message.payload))
@@ -114,7 +114,7 @@ class RtmpClient:
         raise AssertionError(f"closed without {name}")
 
     def wait_for(self, kind: int) -> bytes:
-        """Wait for a message of that kind; give its payload."""
+        """Wait for a message of that kind; return its payload."""
         while (message := self.message()) is not None:
             if message.kind == kind:
                 return bytes(message.payload)
@@ -136,7 +136,7 @@ class RtmpClient:
         return self.answer("_result")
 
     def ask(self, key: str = "key", app: str = "live", tc_url: str = "rtmp://localhost/live") -> dict[str, object]:
-        """Connect and ask to publish; give the information of the answer."""
+        """Connect and ask to publish; return the answer's information object."""
         self.connect(app, tc_url)
         self.command("releaseStream", 2.0, None, key)
         self.command("FCPublish", 3.0, None, key)
@@ -169,12 +169,12 @@ def set_chunk_size(size: int) -> bytes:
 
 
 def abort(stream: int) -> bytes:
-    """Write the message that gives an unfinished message up."""
+    """Write the message that aborts an unfinished message."""
     return chunked(ABORT, 0, stream.to_bytes(4, "big"), stream=2, message_stream=0)
 
 
 def read_flv(data: bytes) -> list[tuple[int, int, bytes]]:
-    """Take FLV apart into (kind, timestamp, body); AssertionError when it is not exact."""
+    """Split FLV into (kind, timestamp, body); AssertionError when it is not exact."""
     assert data[:3] == b"FLV"
     assert data[9:13] == bytes(4)
     found, at = [], 13

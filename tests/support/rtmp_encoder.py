@@ -32,13 +32,13 @@ class Arrived(NamedTuple):
 
 
 def publish_command(source: Path, url: str, *more: str, real_time: bool = True) -> list[str]:
-    """Publish a file without encoding it again."""
+    """Return the ffmpeg command that publishes a file without encoding it again."""
     head = [FFMPEG, "-hide_banner", "-nostdin", "-loglevel", "error", *(["-re"] if real_time else [])]
     return [*head, "-i", str(source), "-map", "0", "-c", "copy", *more, "-f", "flv", url]
 
 
 def publish(source: Path, url: str, *more: str, real_time: bool = False) -> int:
-    """Publish a file to its end; give ffmpeg's exit code."""
+    """Publish a file to its end; return ffmpeg's exit code."""
     command = publish_command(source, url, *more, real_time=real_time)
     return subprocess.run(command, capture_output=True, timeout=120, check=False).returncode
 
@@ -75,7 +75,7 @@ def packets_of(path: Path) -> dict[str, list[Arrived]]:
 
 
 def tags_of(path: Path) -> list[tuple[int, int, bytes]]:
-    """Give (kind, timestamp, body) of the audio, video and script tags of an FLV file, as they would be published."""
+    """Return (kind, timestamp, body) of the audio, video and script tags of an FLV file, as they would be published."""
     return [
         (kind, at, METADATA_HEAD + body if kind == DATA_AMF0 else body)
         for kind, at, body in read_flv(path.read_bytes())

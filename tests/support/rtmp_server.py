@@ -19,7 +19,7 @@ HOUR = timedelta(hours=1)
 QUICK = RtmpLimits(
     handshake=HOUR, setup=HOUR, silence=HOUR, part=timedelta(milliseconds=50), linger=timedelta(milliseconds=200)
 )
-"""No time-out of a slow machine ends a connection; a SteppedClock brings them about."""
+"""No timeout on a slow machine ends a connection; a SteppedClock triggers them."""
 PATIENT = RtmpLimits(handshake=HOUR, setup=HOUR, silence=HOUR)
 """The defaults otherwise."""
 LIMIT = timedelta(seconds=20)
@@ -32,7 +32,7 @@ class SteppedClock(SystemClock):
         self.ahead_ns = 0
 
     def monotonic_ns(self) -> int:
-        """Give the machine's time and what it was set forward."""
+        """Return the machine's time plus what it was set forward."""
         return super().monotonic_ns() + self.ahead_ns
 
     def step(self, by: timedelta) -> None:
@@ -41,14 +41,14 @@ class SteppedClock(SystemClock):
 
 
 class StandingClock(SteppedClock):
-    """One that stands still but for a test's steps: however slow the machine, no other time is over."""
+    """A clock that moves only by a test's steps: however slow the machine, nothing else times out."""
 
     def __init__(self) -> None:
         super().__init__()
         self._began_ns = SystemClock().monotonic_ns()
 
     def monotonic_ns(self) -> int:
-        """Give when it began, and what it was set forward."""
+        """Return when it started, plus what it was set forward."""
         return self._began_ns + self.ahead_ns
 
 
@@ -145,7 +145,7 @@ def rtmp_server(
     tls: ssl.SSLContext | None = None,
     clock: Clock | None = None,
 ) -> Iterator[tuple[RtmpServer[str], Ingest]]:
-    """Run a server on a free port; stop it in the end, and see that nothing is left."""
+    """Run a server on a free port; stop it at the end, and check that no thread is left."""
     ingest = Ingest(record)
     server = RtmpServer("127.0.0.1", 0, ingest.authorize, ingest.on_publish, limits, clock, tls=tls)
     server.start()

@@ -1,4 +1,4 @@
-"""Bodies of audio, video and data messages.
+"""Writes the bodies of audio, video and data messages.
 
 Classic tags (Adobe, "Video File Format 10.1", E.4) for AVC, AAC and MP3, enhanced ones (Veovera, "Enhanced RTMP v2",
 ExVideoTagHeader, ExAudioTagHeader) for all else.
@@ -26,11 +26,11 @@ _PLAIN_VP = bytes((0, 0, 0x82, 2, 2, 2, 0, 0))
 _FULL_BOX = b"\x01\0\0\0"
 
 Framer = Callable[[Unit, int], tuple[bytes, bytes]]
-"""Of a unit and its composition time offset in ms: what stands before its data, and the data."""
+"""From a unit and its composition time offset in ms: the bytes before its data, and the data."""
 
 
 def unfit(track: Track) -> str:
-    """Say why RTMP cannot carry a track; empty: it can."""
+    """Return why RTMP cannot carry a track; empty: it can."""
     if track.codec not in FOURCCS:
         return f"RTMP does not carry {track.codec}"
     if not track.config and track.codec in ("h264", "hevc", "av1", "aac", "opus"):
@@ -39,7 +39,7 @@ def unfit(track: Track) -> str:
 
 
 def config_body(track: Track) -> bytes:
-    """Write a sequence header; nothing for what has none."""
+    """Write a sequence header; nothing for a codec that has none."""
     if track.codec == "h264":
         return b"\x17\0\0\0\0" + track.config
     if track.codec == "aac":
@@ -55,15 +55,15 @@ def config_body(track: Track) -> bytes:
 def _video_config(track: Track) -> bytes:
     if track.codec not in ("vp8", "vp9"):
         return track.config
-    # In a file the record is a full box: version and flags stand before it, which are not part of the record.
+    # In a file the record is a full box: version and flags precede it and are not part of the record.
     return track.config.removeprefix(_FULL_BOX) or _PLAIN_VP
 
 
 def framer(track: Track) -> Framer:
-    """Return the function that writes a unit.
+    """Return the function that frames a unit.
 
-    A keyframe comes with the parameter sets: many receivers, among them FFmpeg where it copies, keep what the first
-    sequence header says over all that follow.
+    Keyframes include the parameter sets: many receivers, among them FFmpeg when copying, ignore every sequence header
+    after the first.
     """
     if track.kind == "audio":
         fixed = _audio_prefix(track)
@@ -104,7 +104,7 @@ def _audio_prefix(track: Track) -> bytes:
 
 
 def _rate_code(rate: int) -> int:
-    """Name the nearest of 5.5, 11, 22 and 44.1 kHz; decoders read the true rate from the frames."""
+    """Return the code of the nearest of 5.5, 11, 22 and 44.1 kHz; decoders read the true rate from the frames."""
     return 3 if rate >= 32000 else 2 if rate >= 16000 else 1
 
 

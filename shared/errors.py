@@ -8,8 +8,12 @@ ReelayError
 ├── Permanent            no later try can succeed: the message goes to the dead letters
 │   ├── Rejected         the request cannot be served as it is asked (the asker's doing)
 │   └── MediaError       the media cannot be read or cut
-└── DestinationFailed    the user's own destination failed; retried, then reported as theirs
+├── DestinationFailed    the user's own destination failed; retried, then reported as theirs
+└── (others)             of one service or library, handled where it is called: the restreamer's SourceError, the
+                         gateway's ApiError, RtmpError, SrtError ...
 ```
+A handler that lets one of the others out is tried again, as after any fault that was not foreseen. Exceptions whose
+names begin with an underscore steer one module and never leave it.
 """
 
 from __future__ import annotations

@@ -10,8 +10,9 @@ from services.archiver.retention import Retention
 from services.archiver.room import RoomMaker
 from services.archiver.slots import Slots
 from services.archiver.sweep import Sweeper
+from shared.broker import durables
 from shared.runtime.service import Service
-from shared.store import open_store
+from shared.store.opening import open_store
 from shared.store.reserve import store_reserve
 
 
@@ -25,8 +26,8 @@ def build(service: Service) -> None:
     if service.settings.delete_oldest:
         room = RoomMaker(store_reserve(service.settings), records, retention, service.clock)
         service.beside(room.running)
-    service.handle("archiver-segments", make_segment_written(compactor, Slots(service.clock)))
-    service.handle("archiver-jobs", make_job_changed(compactor, records, service.clock))
-    service.handle("archiver-delete", make_delete(Removal(store, compactor, retention)))
-    service.handle("archiver-rebuild", make_rebuild(compactor))
-    service.handle("archiver-sweep", make_sweep(sweeper))
+    service.handle(durables.ARCHIVER_SEGMENTS, make_segment_written(compactor, Slots(service.clock)))
+    service.handle(durables.ARCHIVER_JOBS, make_job_changed(compactor, records, service.clock))
+    service.handle(durables.ARCHIVER_DELETE, make_delete(Removal(store, compactor, retention)))
+    service.handle(durables.ARCHIVER_REBUILD, make_rebuild(compactor))
+    service.handle(durables.ARCHIVER_SWEEP, make_sweep(sweeper))

@@ -10,12 +10,12 @@ from services.exporter.handlers import make_delete, make_deliver, make_give_up
 from services.exporter.library import FolderShelf
 from services.exporter.retention import expiring
 from services.exporter.stored import StoreShelf
-from shared.broker import buckets
+from shared.broker import buckets, durables
 from shared.broker.kv import Bucket
 from shared.messages.exports import ExportRecord
 from shared.runtime.service import Service
-from shared.store import open_store
 from shared.store.local import LocalStore
+from shared.store.opening import open_store
 from shared.store.reserve import Reserve
 
 
@@ -34,7 +34,7 @@ def build(service: Service) -> None:
         outbox=service.outbox,
         clock=service.clock,
     )
-    service.handle("exporter-deliver", make_deliver(deliverer), make_give_up(deliverer))
-    service.handle("exporter-delete", make_delete(library))
+    service.handle(durables.EXPORTER_DELIVER, make_deliver(deliverer), make_give_up(deliverer))
+    service.handle(durables.EXPORTER_DELETE, make_delete(library))
     keep = timedelta(days=settings.library_retention_days)
     service.beside(lambda: expiring(library, service.clock, keep))

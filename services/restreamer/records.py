@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from services.restreamer.decide import ACTIVE, apply, clock_commands, event_of, refusal_of
-from shared.broker import buckets
+from services.restreamer.decide import ACTIVE, apply
+from services.restreamer.following import clock_commands, event_of, refusal_of
 from shared.broker.bus import Outbox
 from shared.broker.kv import Bucket, Conflict
 from shared.messages.restream_commands import RestreamCommand
@@ -21,7 +21,6 @@ from shared.runtime.clock import Clock
 from shared.runtime.logging import get_logger
 
 log = get_logger()
-BUCKET: Final = buckets.RESTREAMS
 MOST_ROUNDS: Final = 20
 LATE: Final = timedelta(seconds=10)
 KEPT: Final = timedelta(days=30)

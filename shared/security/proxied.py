@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from shared.errors import ReelayError
 from shared.runtime.settings import Network
 
 Kind = type[ipaddress.IPv4Address] | type[ipaddress.IPv6Address]
@@ -29,7 +30,7 @@ _FAMILIES: Final[dict[int, tuple[int, Kind]]] = {
 _UNTOLD: Final = frozenset({0x00, 0x31})  # unspecified; a UNIX socket
 
 
-class ProxyError(ValueError):
+class ProxyError(ReelayError):
     """No such header: whoever sends it may not say who others are."""
 
 

@@ -1,4 +1,4 @@
-"""JSON bodies: numbers stay exact, malformed text is answered with its place, models name the bad field."""
+"""JSON bodies: numbers stay exact, malformed text is answered with its line and column, models name the bad field."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, PlainSerializer, ValidationErro
 
 from services.gateway.domain.errors import invalid
 from services.gateway.http.problems import faults_of
+from shared.errors import Rejected
 
 M = TypeVar("M", bound=BaseModel)
 DEEPEST: Final = 24
@@ -27,7 +28,7 @@ _FINEST: Final = Decimal("1E-12")
 _NO_NUMBER: Final = "must be a finite decimal number of seconds, with at most 15 digits before the point"
 
 
-class Malformed(ValueError):  # noqa: N818  names what is wrong
+class Malformed(Rejected):
     """The text is not JSON that we take."""
 
 
@@ -40,8 +41,8 @@ def parse_json(raw: bytes) -> Any:
     try:
         value = json.loads(text, parse_float=_number, parse_constant=_refuse, object_pairs_hook=_object)
     except json.JSONDecodeError as error:
-        place = f"line {error.lineno} column {error.colno}"
-        raise Malformed(f"malformed JSON at {place}: {error.msg}") from error
+        where = f"line {error.lineno} column {error.colno}"
+        raise Malformed(f"malformed JSON at {where}: {error.msg}") from error
     except RecursionError as error:
         raise Malformed("malformed JSON: nested too deeply") from error
     except Malformed:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
+from shared.errors import ReelayError
+
 KIB: Final = 1024
 _END: Final = b"\r\n\r\n"
 
@@ -64,7 +66,7 @@ class HttpLimits:
     """All connections; no more than the system lets the process have."""
 
 
-class Excess(Exception):  # noqa: N818  names what the request has
+class Excess(ReelayError):  # noqa: N818  names what the request has
     """A bound is passed; the connection ends with this answer."""
 
     def __init__(self, status: int, message: str) -> None:

@@ -15,12 +15,12 @@ from starlette.exceptions import HTTPException
 
 from services.gateway.domain.errors import Denied, Fault, Invalid, NotFound, NotReady, StateConflict, TooLarge, TooMany
 from services.gateway.http.wording import plain_words
-from shared.errors import Rejected, Unavailable
+from shared.errors import ReelayError, Rejected, Unavailable
 from shared.runtime.logging import get_logger
 
 log = get_logger()
 RETRY_AFTER_S: Final = 2
-_CODES: Final = {
+CODES: Final = {
     401: "UNAUTHORIZED",
     403: "FORBIDDEN",
     404: "RESOURCE_NOT_FOUND",
@@ -58,7 +58,7 @@ class Problem(BaseModel):
     message: str
 
 
-class ApiError(Exception):
+class ApiError(ReelayError):
     """An answer other than success; `code` is for programs, `message` for people."""
 
     def __init__(
@@ -73,7 +73,7 @@ class ApiError(Exception):
         super().__init__(message)
         self.status = status
         self.message = message
-        self.code = code or _CODES.get(status, "BAD_REQUEST")
+        self.code = code or CODES.get(status, "BAD_REQUEST")
         self.fields = tuple(fields)
         self.headers = dict(headers or {})
 

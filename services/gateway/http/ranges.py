@@ -6,10 +6,12 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from shared.errors import ReelayError
+
 _RANGE: Final = re.compile(r"bytes=(\d{0,19})-(\d{0,19})", re.IGNORECASE | re.ASCII)
 
 
-class Unsatisfiable(Exception):  # noqa: N818  RFC 9110's word
+class Unsatisfiable(ReelayError):  # noqa: N818  RFC 9110's word
     """The range lies outside the file: 416."""
 
 

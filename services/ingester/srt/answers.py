@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import Final
 
 from services.ingester.srt.model import SrtGrant, SrtRequest
+from shared.errors import ReelayError
 from shared.runtime.clock import Clock
 
 Authorize = Callable[[SrtRequest], SrtGrant | None]
@@ -21,7 +22,7 @@ _KEPT_NS: Final = 10_000_000_000
 _MOST_LATE: Final = 16
 
 
-class AnswerLate(Exception):  # noqa: N818  names what happened; never leaves this package
+class AnswerLate(ReelayError):  # noqa: N818  names what happened; never leaves this package
     """Nobody knows yet whether the caller may come in."""
 
 

@@ -118,6 +118,8 @@ class Access:
         asked = asyncio.run_coroutine_threadsafe(put(), self.loop)
         try:
             return waited(asked, stop, self.limits.patience)
+        except SourceError:
+            raise
         except ReelayError as error:
             raise SourceError(str(error), lasting=not isinstance(error, Transient)) from error
         except ValidationError as error:
@@ -178,6 +180,8 @@ def stored(read: Callable[[], T], stop: Event, within: timedelta) -> T:
         return waited(answer, stop, within)
     except ObjectMissing as error:
         raise Gone("its file is no longer in the store") from error
+    except SourceError:
+        raise
     except (ReelayError, OSError, CancelledError) as error:
         raise SourceError("the media store does not answer", lasting=False) from error
 

@@ -12,37 +12,33 @@ from shared.messages.restreams import Range
 class Dated(Protocol):
     """A media whose wall clock does not run as its own does: it has gaps, or drifts."""
 
-    def from_wall(self, wall_ms: int) -> int:
-        """Return the time of a wall-clock moment."""
+    def from_wall(self, wall_ms: int, *, out: bool) -> int:
+        """Return the time of a wall-clock moment, as far as is known; behind a seam more may be known.
+
+        Of a moment in a gap: any time in it, or the first one after it (with `out`, the last one before). Reads what
+        it takes when it is asked for a moment first. SourceError, then only.
+        """
         ...
 
 
 def resolve_range(media: Media, wanted: Range) -> tuple[int, int | None]:
-    """Return a range as flicks from the file's zero, [start, end); end None: the file's.
+    """Return a range as flicks from the file's zero, [start, end); end None: the file's. It may miss the file.
 
-    What lies outside of the file is left away. SourceError when nothing is left, or the wall clock is not known.
+    SourceError when the wall clock is asked for and not known.
     """
-    if wanted.end is not None and wanted.end <= wanted.start:
-        raise SourceError("the range ends before it begins")
     if wanted.clock == "file":
-        start, end = wanted.start, wanted.end
-    else:
-        start = _from_wall(media, wanted.start)
-        end = None if wanted.end is None else _from_wall(media, wanted.end)
-    if media.duration is not None and start >= media.duration:
-        raise SourceError(f"the range begins after the file's end: it is {_shown(media.duration)} long")
-    if end is not None and end <= 0:
-        raise SourceError("the range ends before the file begins")
-    return max(start, 0), end
+        return wanted.start, wanted.end
+    start = from_wall(media, wanted.start, out=False)
+    if wanted.end is None:
+        return max(start, 0), None
+    end = from_wall(media, wanted.end, out=False)
+    return max(start, 0), end if end <= start else from_wall(media, wanted.end, out=True)
 
 
-def _from_wall(media: Media, wall_ms: int) -> int:
+def from_wall(media: Media, wall_ms: int, *, out: bool) -> int:
+    """Return the time of a wall-clock moment, as Dated says. SourceError."""
     if media.wall_start_ms is None:
-        raise SourceError("the range is given by the wall clock, which the file does not tell")
+        raise SourceError("the file does not tell its wall clock, which its ranges need")
     if isinstance(media, Dated):
-        return media.from_wall(wall_ms)
+        return media.from_wall(wall_ms, out=out)
     return (wall_ms - media.wall_start_ms) * FLICKS // 1000
-
-
-def _shown(flicks: int) -> str:
-    return f"{flicks / FLICKS:.1f} s"

@@ -61,8 +61,8 @@ def read_place(url: str, *, allowed: Networks, srt_ports: tuple[range, ...]) -> 
         if scheme in _DEFAULT_PORTS:
             return _rtmp(url, allowed)
     except (Rejected, ValueError) as error:
-        raise TargetError(str(error), refused=True) from error
-    raise TargetError("a target is an rtmp://, rtmps:// or srt:// URL", refused=True)
+        raise TargetError(str(error), final=True) from error
+    raise TargetError("a target is an rtmp://, rtmps:// or srt:// URL", final=True)
 
 
 def _rtmp(url: str, allowed: Networks) -> RtmpPlace:

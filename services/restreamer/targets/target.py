@@ -211,7 +211,7 @@ class Target:
     def _fail(self, error: TargetError, now_ns: int) -> None:
         rules = self._rules
         self._failures += 1
-        if error.refused or self._failures >= max(self.spec.tries, 1):
+        if error.final or self._failures >= max(self.spec.tries, 1):
             pause = min(ns(rules.shortest) << min(self._pauses, 16), ns(rules.longest))
             self._pauses += 1
             self._become("failed", str(error))

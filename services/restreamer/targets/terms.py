@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from services.restreamer.model import Track, Unit, value
+from shared.errors import DestinationFailed
 
 SHORTEST_SECRET = 3
 
@@ -26,16 +27,15 @@ class Block:
     heads: tuple[int, ...] = ()
 
 
-class TargetError(Exception):
+class TargetError(DestinationFailed):
     """A target cannot be called, or was lost; the text is for people and holds no secret.
 
-    `refused`: the other side said no, or what was asked is wrong; another call at once is vain. `stuck`: it takes too
+    `final`: the other side said no, or what was asked is wrong; another call soon is vain. `stuck`: it takes too
     little.
     """
 
-    def __init__(self, text: str, *, refused: bool = False, stuck: bool = False) -> None:
-        super().__init__(text)
-        self.refused = refused
+    def __init__(self, text: str, *, final: bool = False, stuck: bool = False) -> None:
+        super().__init__(text, final=final)
         self.stuck = stuck
 
 

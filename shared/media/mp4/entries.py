@@ -79,6 +79,13 @@ def opus_config(head: bytes, track_id: int = 2) -> TrackConfig:
     return TrackConfig(track_id, "audio", "opus", OPUS_RATE, entry, sample_rate=OPUS_RATE, channels=channels)
 
 
+def opus_head(dops: bytes, *, preskip: int | None = None) -> bytes:
+    """Return the OpusHead that a dOps box's content was made of, or one with another `preskip`; Mp4Error."""
+    _, channels, own, rate, gain, family = unpack("BBHIhB", dops, 0, len(dops))
+    skipped = own if preskip is None else preskip
+    return b"OpusHead" + struct.pack("<BBHIhB", 1, channels, skipped, rate, gain, family) + dops[11:]
+
+
 def _audio_fixed(channels: int, rate: int) -> bytes:
     return struct.pack(">6xH8xHH4xI", 1, channels, 16, rate << 16 if rate < 65536 else 0)
 

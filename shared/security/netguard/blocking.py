@@ -41,8 +41,8 @@ def connect_now(
     addresses = resolve_now(host, port, allowed=allowed, lookup=lookup)
     end = time.monotonic() + within.total_seconds()
     why = "timed out"
-    for place, address in enumerate(addresses):
-        share = max(end - time.monotonic(), _LEAST_S) / (len(addresses) - place)
+    for number, address in enumerate(addresses):
+        share = max(end - time.monotonic(), _LEAST_S) / (len(addresses) - number)
         try:
             return socket.create_connection((str(address), port), timeout=share)
         except TimeoutError:

@@ -40,8 +40,8 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
             host, port, allowed=self._allowed, lookup=self._lookup, within=min(LOOKUP_TIMEOUT, end - loop.time())
         )
         failure: Exception = httpcore.ConnectTimeout()
-        for place, address in enumerate(addresses):
-            share = max(end - loop.time(), 0.05) / (len(addresses) - place)
+        for number, address in enumerate(addresses):
+            share = max(end - loop.time(), 0.05) / (len(addresses) - number)
             try:
                 return await self._tcp.connect_tcp(str(address), port, share, local_address, socket_options)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:

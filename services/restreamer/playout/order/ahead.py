@@ -9,9 +9,9 @@ from threading import Event, Lock, Thread
 
 from services.restreamer.model import Media, SourceError
 from services.restreamer.playout.order.programme import Programme, Span, locate, nothing_there, spans_of
-from services.restreamer.playout.pictures.graph import Mark, read_mark
 from services.restreamer.playout.pictures.still import StillMedia
 from services.restreamer.playout.terms import Library, Reporter, Telling, Warned
+from shared.media.transcode.overlay import Overlay
 from shared.messages.restreams import Encoding, Item, Place, Source
 
 
@@ -35,7 +35,7 @@ class Opened:
     listing: Listing
     stop: Event
     item: Item | None = None
-    mark: Mark | None = None
+    mark: Overlay | None = None
 
     @property
     def more(self) -> bool:
@@ -44,18 +44,20 @@ class Opened:
 
     def following(self) -> Opened | None:
         """Return the rest of the range after a seam in the file, or the file's next range; None after the last."""
-        seam = self.media.resumes
-        if seam is not None and (self.span.end is None or seam < self.span.end):
-            place = self.place.model_copy(update={"at": max(seam, 0)}) if self.item is not None else self.place
-            return replace(self, place=place, span=Span(max(seam, self.span.start), self.span.end))
-        if self.item is None:
-            return None
-        found = locate(self.spans[self.place.range + 1 :], Place(), self.media.duration)
+        seam, item = self.media.resumes, self.item
+        if item is None:
+            return None if seam is None else replace(self, span=Span(max(seam, self.span.start), self.span.end))
+        spans = tuple(spans_of(item, self.media)) if seam is not None else self.spans
+        end = spans[self.place.range].end
+        if seam is not None and (end is None or seam < end):
+            place = self.place.model_copy(update={"at": max(seam, 0)})
+            return replace(self, place=place, spans=spans, span=Span(max(seam, self.span.start), end))
+        found = locate(spans[self.place.range + 1 :], Place(), self.media.duration)
         if found is None:
             return None
         number = self.place.range + 1 + found[0]
         place = self.place.model_copy(update={"range": number, "at": found[1].start})
-        return replace(self, place=place, span=found[1])
+        return replace(self, place=place, spans=spans, span=found[1])
 
 
 MOST_ROUNDS = 10
@@ -189,12 +191,12 @@ class Ahead:
         at = place.model_copy(update={"range": found[0], "at": found[1].start})
         return Opened(media, at, spans, found[1], self.listing, self.stop, item, mark)
 
-    def _mark(self, item: Item, place: Place) -> Mark | None:
+    def _mark(self, item: Item, place: Place) -> Overlay | None:
         """Fetch a file's watermark; without one it plays, too, which is told once."""
         if item.watermark is None:
             return None
         try:
-            mark = read_mark(item.watermark, self.library.picture(item.watermark.source, self.stop))
+            picture = self.library.picture(item.watermark.source, self.stop)
         except SourceError as error:
             self.failures.waited = self.failures.waited or not error.lasting
             if place.item not in self.failures.unmarked:
@@ -202,7 +204,8 @@ class Ahead:
                 self._teller(item, place)(f"its watermark is left out: {error}")
             return None
         self.failures.unmarked.discard(place.item)
-        return mark
+        how = item.watermark
+        return Overlay(picture.pixels, how.corner, how.margin, how.scale, how.opacity)
 
     def _open_live(self, source: Source) -> Opened | None:
         try:

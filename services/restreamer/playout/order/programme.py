@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Self
 
-from services.restreamer.model import FLICKS, Media, SourceError
+from services.restreamer.model import FLICKS, Media
+from services.restreamer.sources.ranges import resolve_range
 from shared.messages.restreams import Item, Move, Place, RestreamSpec
 
 TOLERANCE = FLICKS // 2000
@@ -76,16 +77,7 @@ def spans_of(item: Item, media: Media) -> list[Span]:
     """Find an item's ranges in its file. SourceError when they are on the wall clock and the file tells none."""
     if not item.ranges:
         return [Span(0, None)]
-    spans = []
-    for part in item.ranges:
-        origin, scale = 0, 1
-        if part.clock == "wall":
-            if media.wall_start_ms is None:
-                raise SourceError("the file does not tell its wall clock, which its ranges need")
-            origin, scale = media.wall_start_ms, FLICKS // 1000
-        end = None if part.end is None else (part.end - origin) * scale
-        spans.append(Span(max((part.start - origin) * scale, 0), end))
-    return spans
+    return [Span(*resolve_range(media, part)) for part in item.ranges]
 
 
 def locate(spans: Sequence[Span], place: Place, duration: int | None) -> tuple[int, Span] | None:

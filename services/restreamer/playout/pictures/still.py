@@ -11,8 +11,9 @@ import numpy as np
 
 from services.restreamer.model import FLICKS, Media, Packet, Track
 from services.restreamer.playout.reading.evener import LONGEST_HOLE
-from services.restreamer.playout.reading.shape import STILL_SIZE, USUAL_RATE
+from services.restreamer.playout.reading.verdict import STILL_SIZE, USUAL_RATE
 from services.restreamer.playout.terms import Picture
+from services.restreamer.sources.ranges import from_wall
 
 _EVERY = FLICKS // 4
 
@@ -54,6 +55,10 @@ class StillMedia:
         last = at - _EVERY
         if at > start and end > last:
             yield self._picture((last + end) // 2)  # it lasts as long as the one before it did
+
+    def from_wall(self, wall_ms: int, *, out: bool) -> int:
+        """Return the time of a wall-clock moment, as its sound has it. SourceError."""
+        return from_wall(self._media, wall_ms, out=out)
 
     def close(self) -> None:
         """Close the file."""

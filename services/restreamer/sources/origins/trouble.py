@@ -7,13 +7,14 @@ from threading import Event
 
 from services.restreamer.model import SourceError
 from services.restreamer.sources.access import Limits, rest
+from shared.errors import ReelayError
 from shared.runtime.logging import get_logger
 from shared.security.secrets import redact_url
 
 log = get_logger()
 
 
-class Broken(Exception):  # noqa: N818  a state of the transfer, shown to nobody
+class Broken(ReelayError):  # noqa: N818  a state of the transfer, shown to nobody
     """The transfer failed in a way that another try may mend; the text is for people.
 
     `brief`: the server said no, so that fewer tries are worth it. `after`: seconds that it asked to be left alone for.

@@ -18,6 +18,7 @@ from services.restreamer.sources.containers.sniff import sniff
 from services.restreamer.sources.frames import Demux
 from services.restreamer.sources.origins.files import SequentialFile
 from services.restreamer.sources.origins.origin import Origin
+from services.restreamer.sources.playlists.dates import Dates
 from services.restreamer.sources.playlists.holes import Holes
 from services.restreamer.sources.playlists.joined import Joined, Missing
 from services.restreamer.sources.playlists.playlist import Bytes, Segment
@@ -60,7 +61,8 @@ class PlaylistMedia:
         self.resumes: int | None = None
         self.duration: int | None = segments[-1].start + segments[-1].duration
         self._list = Runs(segments)
-        self.wall_start_ms = self._list.wall_start_ms
+        self._dates = Dates(self._list, self._begin)
+        self.wall_start_ms = self._dates.start_ms
         self._holes = Holes(tell)
         self._opener = opener
         self._keys: dict[str, bytes] = {}
@@ -76,17 +78,20 @@ class PlaylistMedia:
             self._take(self._enter(start))
             self.video, self.audio = self._part.media.video, self._part.media.audio
         while True:
-            end = self._part.offset
-            for packet in self._packets(start):
-                if packet.kind == "video" or self.video is None:
-                    end = max(end, packet.pts + packet.duration)
-                yield packet
+            first, end = self._part.first, self._part.offset
+            try:
+                for packet in self._packets(start):
+                    if packet.kind == "video" or self.video is None:
+                        end = max(end, packet.pts + packet.duration)
+                    yield packet
+            finally:
+                self._list.reach(first, end)
             if self.resumes is not None or not self._follow(end):
                 return
 
-    def from_wall(self, wall_ms: int) -> int:
-        """Return the time of a wall-clock moment (ms), by the segment that it falls into."""
-        return self._list.from_wall(wall_ms)
+    def from_wall(self, wall_ms: int, *, out: bool) -> int:
+        """Return the time of a wall-clock moment (ms), by the segment that it falls into, which is looked at once."""
+        return self._dates.time(wall_ms, out=out)
 
     def close(self) -> None:
         """Close what is open."""
@@ -118,6 +123,7 @@ class PlaylistMedia:
         seam = self._list.join(before, part.first, end)
         if seam:
             part.offset = self._list.base(self._list.segments[part.first].run)
+            self._reach(len(self._list.segments) - 1)
         self._take(part)
         media = part.media
         if not seam and (media.video, media.audio) == (self.video, self.audio):
@@ -125,6 +131,29 @@ class PlaylistMedia:
         self.video, self.audio = media.video, media.audio
         self.resumes = part.offset
         return False
+
+    def _begin(self, number: int) -> int:
+        """Return when a segment's first picture is shown; as it is told, where the segment cannot be had."""
+        if not self._list.is_learned(number):
+            end = self._list.end(number, self._longest(number))
+            joined = Joined(self._list.segments[number:end], lambda place: self._opener(place, True), self._keys)
+            at = self._list.begin(number)
+            try:
+                part = self._opened(number, end, joined)
+            except Stopped:
+                raise
+            except SourceError:
+                pass
+            else:
+                at = part.offset
+                part.media.close()
+            self._list.learn(number, at)
+        self._reach(number)
+        return self._list.begin(number)
+
+    def _reach(self, number: int) -> None:
+        """Let the file be as long as it is known to be."""
+        self.duration = max(self.duration or 0, self._list.begin(number) + self._list.segments[number].duration)
 
     def _take(self, part: _Part) -> None:
         self._part.media.close()

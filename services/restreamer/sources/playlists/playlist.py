@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from fractions import Fraction
 from typing import Final
 
@@ -47,7 +47,8 @@ class Key:
 class Segment:
     """A segment. `start` in flicks from the list's start; `run` counts the discontinuities before it.
 
-    `first` is its init segment (EXT-X-MAP), and `first_key` the key that stood before that.
+    `first` is its init segment (EXT-X-MAP), and `first_key` the key that stood before that. `wall_ms` is told where
+    the playlist has a date, and where a run begins behind one.
     """
 
     bytes: Bytes
@@ -72,7 +73,8 @@ class _State:
     first: Bytes | None = None
     first_key: Key | None = None
     key: Key | None = None
-    wall_ms: int | None = None
+    date: tuple[int, Fraction] | None = None  # a moment (ms) that was told, and its time
+    dated: int | None = None  # the run that it is known in
     bytes: tuple[int, int | None] | None = None
     gap: bool = False
     reached: dict[str, int] = field(default_factory=dict)
@@ -140,7 +142,8 @@ def _valued(state: _State, name: str, value: str) -> None:
     elif name == "#EXT-X-KEY":
         state.key = _key(_attributes(value))
     elif name == "#EXT-X-PROGRAM-DATE-TIME":
-        state.wall_ms = _wall(value)
+        wall_ms = _wall(value)
+        state.date, state.dated = None if wall_ms is None else (wall_ms, state.at), None
 
 
 def _segment(state: _State, uri: str) -> None:
@@ -157,16 +160,23 @@ def _segment(state: _State, uri: str) -> None:
     if not state.gap:
         state.segments.append(Segment(
             place, round(state.at * FLICKS), round(state.duration * FLICKS), state.number, state.run,
-            state.first, state.key, state.wall_ms, state.first_key))  # fmt: skip
+            state.first, state.key, _date(state), state.first_key))  # fmt: skip
     else:
         state.run += 1
     state.at += state.duration
     if state.at > LONGEST:
         raise SourceError(f"the playlist is longer than {LONGEST // 86_400} days")
-    if state.wall_ms is not None:
-        state.wall_ms += round(state.duration * 1000)
     state.number += 1
     state.duration, state.bytes, state.gap = None, None, False
+
+
+def _date(state: _State) -> int | None:
+    """Return the wall clock of a segment that has a date of its own, or begins a run; others follow from these."""
+    if state.date is None or state.dated == state.run:
+        return None
+    state.dated = state.run
+    wall_ms, at = state.date
+    return wall_ms + round((state.at - at) * 1000)
 
 
 def _map(state: _State, value: str) -> None:
@@ -236,4 +246,5 @@ def _wall(text: str) -> int | None:
         moment = datetime.fromisoformat(text.strip())
     except ValueError:
         return None
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+    since = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - datetime.fromtimestamp(0, UTC)
+    return round(Fraction(since // timedelta(microseconds=1), 1000))

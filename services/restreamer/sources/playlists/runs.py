@@ -20,10 +20,10 @@ class Runs:
         self.segments = list(segments)
         self.zeros: dict[int, int] = {}
         self._bases: dict[int, int] = {}
+        self._late: dict[int, int] = {}
+        self._joined: set[int] = set()
         self._out: set[int] = set()
         self._firsts = self._find_firsts()
-        dated = next((s for s in segments if s.wall_ms is not None), None)
-        self.wall_start_ms = None if dated is None else (dated.wall_ms or 0) - dated.start * 1000 // FLICKS
 
     def first(self, run: int) -> int:
         """Return the number of a run's first segment."""
@@ -37,9 +37,35 @@ class Runs:
         """Return when a segment begins, as far as is known."""
         return self.base(segment.run) + segment.start - self.segments[self._firsts[segment.run]].start
 
+    def begin(self, number: int) -> int:
+        """Return when a segment's first picture is shown, as far as is known."""
+        return self.time(self.segments[number]) + self._late.get(number, 0)
+
+    def learn(self, number: int, at: int) -> None:
+        """Take notice that a segment's first picture is shown at a time: durations are rounded, and add up."""
+        segment = self.segments[number]
+        self._late[number] = at - self.time(segment)
+        run = [s for s in self.segments[number:] if s.run == segment.run]
+        self.reach(number, at + run[-1].start + run[-1].duration - segment.start)
+
+    def is_learned(self, number: int) -> bool:
+        """Tell whether it is certain when a segment's first picture is shown."""
+        return number in self._late or self._firsts[self.segments[number].run] == number
+
+    def is_joined(self, number: int) -> bool:
+        """Tell whether what comes before a segment's run was read to its end."""
+        return self._firsts[self.segments[number].run] in self._joined
+
+    def reach(self, number: int, end: int) -> None:
+        """Take notice that a segment's run was read up to `end`: the next one begins after that."""
+        following = self.segments[number].run + 1
+        if following in self._firsts and self.base(following) < end:
+            self._bases[following] = end
+
     def index(self, at: int) -> int:
-        """Return the number of the segment that is shown at a time."""
-        return max(bisect_right(self.segments, at, key=self.time) - 1, 0)
+        """Return the number of the segment that is shown at a time, as far as is known."""
+        found = max(bisect_right(self.segments, at, key=self.time) - 1, 0)
+        return max([found, *(number for number in self._late if self.begin(number) <= at)])
 
     def present(self, number: int) -> int:
         """Return the first segment from `number` on that is not left out; the list's length after the last."""
@@ -71,14 +97,8 @@ class Runs:
         hole = self.is_out(before) or segment.start - last.start - last.duration > ROUNDED
         told = self.time(last) + segment.start - last.start
         self._bases[segment.run] = max(end, told) if hole else end
+        self._joined.add(number)
         return True
-
-    def from_wall(self, wall_ms: int) -> int:
-        """Return the time of a wall-clock moment (ms), by the segment that it falls into."""
-        dated = [s for s in self.segments if s.wall_ms is not None and s.wall_ms <= wall_ms]
-        segment = dated[-1] if dated else self.segments[0]
-        began = segment.wall_ms if dated and segment.wall_ms is not None else self.wall_start_ms or 0
-        return self.time(segment) + (wall_ms - began) * FLICKS // 1000
 
     def leave_out(self, first: int, end: int) -> None:
         """Leave out segments of one run; what follows them in it is another run, at the same time as before."""

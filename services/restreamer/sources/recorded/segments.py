@@ -18,7 +18,7 @@ from services.restreamer.sources.access import Gone, Limits, stored
 from services.restreamer.sources.containers.tracks import audio_track, video_track
 from shared.errors import MediaError
 from shared.media.model import SampleTable, TrackConfig
-from shared.media.mp4.entries import codec_record
+from shared.media.mp4.entries import codec_record, opus_head
 from shared.media.mp4.fragments import read_fragments
 from shared.media.mp4.init import parse_init
 from shared.media.seams.grid import find_grid
@@ -89,9 +89,8 @@ class Init:
 
 def _audio(config: TrackConfig) -> Track:
     record = codec_record(config)
-    if config.codec == "opus":  # dOps is OpusHead in big endian, without its name and with another version
-        preskip, hertz, gain = record[2:4][::-1], record[4:8][::-1], record[8:10][::-1]
-        record = b"OpusHead\1" + record[1:2] + preskip + hertz + gain + record[10:]
+    if config.codec == "opus":
+        record = opus_head(record)
     track = audio_track(config.codec, record)
     return Track("audio", config.codec, record, sample_rate=track.sample_rate, channels=config.channels)
 

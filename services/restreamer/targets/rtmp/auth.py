@@ -13,26 +13,27 @@ import re
 import secrets
 from typing import Final
 
+from services.restreamer.targets.terms import TargetError
+
 _SCHEMES: Final = ("adobe", "llnw")
 _REALM, _METHOD, _QUALITY, _COUNT = "live", "publish", "auth", "00000001"
-
-
-class AuthError(Exception):
-    """The server asks for what we have not, or does not believe us; the text is for people."""
 
 
 def answer(said: str, user: str, password: str, app: str, *, nonce: str = "") -> str:
     """Return the query to call again with, after a refusal; empty when the server asks for no authentication.
 
-    `app` is the application without it, `nonce` (8 hex digits) our part of the answer. Raises AuthError.
+    `app` is the application without it, `nonce` (8 hex digits) our part of the answer. TargetError when
+    the server asks for what we have not, or does not believe us.
     """
     scheme = next((name for name in _SCHEMES if f"authmod={name}" in said), "")
     if not scheme:
         return ""
     if not user:
-        raise AuthError("the server asks for a user and a password: rtmp://user:password@host/application/stream")
+        raise TargetError(
+            "the server asks for a user and a password: rtmp://user:password@host/application/stream", final=True
+        )
     if re.search(r"reason=(authfailed|nosuchuser|badauth)", said):
-        raise AuthError("the server does not take this user and password")
+        raise TargetError("the server does not take this user and password", final=True)
     if "reason=needauth" not in said:
         return f"?authmod={scheme}&user={user}"
     asked = dict(re.findall(r"[?&](\w+)=([^&\s\]]*)", said))

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 
 from services.restreamer.targets.places import RtmpPlace
 from services.restreamer.targets.rtmp import auth
-from services.restreamer.targets.rtmp.auth import AuthError
 from services.restreamer.targets.rtmp.line import RtmpLine, new_parser
 from services.restreamer.targets.rtmp.pack import CHUNK_SIZE
 from services.restreamer.targets.rtmp.tags import CLASSIC, FOURCCS
@@ -47,7 +46,7 @@ def call_rtmp(place: RtmpPlace, rules: TargetRules, clock: Clock) -> RtmpLine:
                 place.host, place.port, allowed=rules.allowed, within=rules.call_within, lookup=rules.lookup
             )
         except (Rejected, DestinationFailed) as error:
-            raise TargetError(str(error), refused=isinstance(error, Rejected)) from error
+            raise TargetError(str(error), final=isinstance(error, Rejected)) from error
         talk = _Talk(sock, clock, until_ns)
         try:
             return _publish(talk, place, rules, login)
@@ -57,7 +56,7 @@ def call_rtmp(place: RtmpPlace, rules: TargetRules, clock: Clock) -> RtmpLine:
         except BaseException:
             talk.sock.close()
             raise
-    raise TargetError("the server does not take this user and password", refused=True)
+    raise TargetError("the server does not take this user and password", final=True)
 
 
 def _publish(talk: _Talk, place: RtmpPlace, rules: TargetRules, login: str) -> RtmpLine:
@@ -69,7 +68,7 @@ def _publish(talk: _Talk, place: RtmpPlace, rules: TargetRules, login: str) -> R
         stream_id = talk.create_stream(place.name)
         talk.publish(place.name, stream_id)
     except ssl.SSLCertVerificationError as error:
-        raise TargetError(f"the TLS certificate is not trusted: {error.verify_message}", refused=True) from error
+        raise TargetError(f"the TLS certificate is not trusted: {error.verify_message}", final=True) from error
     except TimeoutError as error:
         raise TargetError("did not answer in time") from error
     except ssl.SSLError as error:
@@ -79,9 +78,7 @@ def _publish(talk: _Talk, place: RtmpPlace, rules: TargetRules, login: str) -> R
     except RtmpError as error:
         raise TargetError(f"does not speak RTMP: {error}") from error
     except _RefusedError as error:
-        raise TargetError(redact(str(error), place.secrets), refused=True) from error
-    except AuthError as error:
-        raise TargetError(str(error), refused=True) from error
+        raise TargetError(redact(str(error), place.secrets), final=True) from error
     return RtmpLine(talk.sock, talk.parser, stream_id, place, known)
 
 

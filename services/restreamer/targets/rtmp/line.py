@@ -71,7 +71,7 @@ class RtmpLine:
         modern = [t.codec for t in (tracks.video, tracks.audio) if t is not None and t.codec not in CLASSIC]
         for codec in modern:
             if self._known and FOURCCS[codec] not in self._known:
-                raise TargetError(f"the server does not take {codec}", refused=True)
+                raise TargetError(f"the server does not take {codec}", final=True)
         self._doubt = "" if self._known or not modern else f" (it has not said that it takes {' and '.join(modern)})"
 
     def put(self, block: Block, now_ns: int) -> None:

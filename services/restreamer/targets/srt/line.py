@@ -38,7 +38,7 @@ def call_srt(place: SrtPlace, rules: TargetRules, clock: Clock) -> SrtLine:
         address = resolve_now(place.host, place.port, allowed=rules.allowed, lookup=rules.lookup)[0]
         socket = SrtSocket.create(load())
     except (Rejected, DestinationFailed, SrtUnavailable) as error:
-        raise TargetError(str(error), refused=isinstance(error, Rejected)) from error
+        raise TargetError(str(error), final=isinstance(error, Rejected)) from error
     try:
         prepare(socket, _options(place, rules))
         _ports.bind(socket, address.version)
@@ -93,7 +93,7 @@ def _refused(error: SrtRefused) -> TargetError:
     if error.code == Errno.ENOSERVER:
         return TargetError("nobody answered")
     why = _REASONS.get(Reject(error.reason), "") if error.reason in Reject._value2member_map_ else ""
-    return TargetError(f"refused: {why or f'reason {error.reason}'}", refused=error.reason != Reject.TIMEOUT)
+    return TargetError(f"refused: {why or f'reason {error.reason}'}", final=error.reason != Reject.TIMEOUT)
 
 
 class SrtLine:

@@ -242,16 +242,29 @@ def test_ranges_become_flicks() -> None:
     assert resolve_range(media, wall) == (0, 10 * FLICKS)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(
-    ("wanted", "why"),
-    [
-        (Range(start=9, end=5), "ends before it begins"),
-        (Range(start=101 * FLICKS), "after the file's end"),
-        (Range(clock="wall", start=900_000, end=999_000), "before the file begins"),
-    ],
-)
-def test_a_range_that_holds_nothing_is_told(wanted: Range, why: str) -> None:
-    with pytest.raises(SourceError, match=why):
-        resolve_range(File(), wanted)  # type: ignore[arg-type]
+def test_a_wall_clock_that_is_not_known_is_told() -> None:
     with pytest.raises(SourceError, match="wall clock"):
         resolve_range(File(wall_start_ms=None), Range(clock="wall", start=1, end=2))  # type: ignore[arg-type]
+
+
+DATES = [
+    ("2024-05-01T10:00:00.577+02:00", 1_714_550_400_577),
+    ("2024-05-01T08:00:00.577Z", 1_714_550_400_577),
+    ("2024-05-01T08:00:00.001", 1_714_550_400_001),
+    ("2024-05-01T08:00:00.000999Z", 1_714_550_400_001),
+    ("2024-05-01T10:00:00+0200", 1_714_550_400_000),
+    ("some day", None),
+]
+
+
+@pytest.mark.parametrize(("text", "wall_ms"), DATES)
+def test_a_date_of_a_playlist_is_told_to_the_millisecond(text: str, wall_ms: int | None) -> None:
+    segments = parse_playlist(f"#EXTM3U\n#EXT-X-PROGRAM-DATE-TIME:{text}\n#EXTINF:2,\na.ts\n", 10)
+    assert segments[0].wall_ms == wall_ms
+
+
+def test_a_date_holds_for_what_follows_and_is_told_anew_behind_a_discontinuity() -> None:
+    text = "#EXTM3U\n#EXTINF:2,\na.ts\n#EXT-X-PROGRAM-DATE-TIME:2024-05-01T08:00:00Z\n"
+    text += "#EXTINF:2.0025,\nb.ts\n" * 3 + "#EXT-X-DISCONTINUITY\n" + "#EXTINF:2,\nc.ts\n" * 2
+    dates = [s.wall_ms for s in parse_playlist(text, 10)]
+    assert dates == [None, 1_714_550_400_000, None, None, 1_714_550_406_008, None]

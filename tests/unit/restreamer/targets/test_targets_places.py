@@ -78,7 +78,7 @@ def test_srt_urls_say_how_to_call() -> None:
 def test_what_cannot_be_a_target_is_refused_in_plain_words(url: str, why: str) -> None:
     with pytest.raises(TargetError, match=why) as refused:
         read(url)
-    assert refused.value.refused
+    assert refused.value.final
     assert "secr" not in str(refused.value)
 
 

@@ -110,7 +110,7 @@ def test_a_codec_is_refused_when_the_server_names_others_and_doubted_when_it_nam
     line, _ = dial(frozenset({"av01"}))
     with pytest.raises(TargetError, match="does not take hevc") as refused:
         line.accept(Tracks(HEVC))
-    assert refused.value.refused
+    assert refused.value.final
     dial(frozenset({"hvc1"}))[0].accept(Tracks(HEVC))
     for words in (b"", status(level="error", code="NetStream.Publish.BadFormat")):
         line, server = dial()

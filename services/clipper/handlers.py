@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from services.clipper.removal import Removal
 from services.clipper.work import ClipWork
-from shared.messages.clips import ClipCancel, ClipCreate, ClipRefine
+from shared.messages.clips import ClipCancel, ClipCreate, ClipDelete, ClipRefine
 from shared.messages.exports import ExportDelivered, ExportFailed
 from shared.messages.live import JobStateChanged
 
 
 @dataclass(frozen=True, slots=True)
 class Handlers:
-    """One method a durable consumer."""
+    """One method per durable consumer."""
 
     work: ClipWork
+    removal: Removal
 
     async def create(self, message: ClipCreate) -> None:
         """`clips.create`."""
@@ -27,6 +29,10 @@ class Handlers:
     async def cancel(self, message: ClipCancel) -> None:
         """`clips.cancel`."""
         await self.work.cancel(message)
+
+    async def delete(self, message: ClipDelete) -> None:
+        """`clips.delete`."""
+        await self.removal.delete(message)
 
     async def job(self, event: JobStateChanged) -> None:
         """`live.job.state_changed`."""
@@ -41,12 +47,12 @@ class Handlers:
         await self.work.undelivered(message)
 
     async def create_died(self, body: bytes, reason: str) -> None:
-        """Fail the clip whose creation was given up."""
+        """Fail a clip after the last attempt to create it."""
         order = ClipCreate.model_validate_json(body)
         await self.work.clips.begin(order, "processing")
         await self.work.fail(order.account, order.clip, reason)
 
     async def refine_died(self, body: bytes, reason: str) -> None:
-        """Fail the clip whose exact cut was given up."""
+        """Fail a clip after the last attempt to cut it exactly."""
         order = ClipRefine.model_validate_json(body)
         await self.work.fail(order.account, order.clip, reason)

@@ -27,7 +27,7 @@ from services.gateway.domain.subscriptions.sweep import Sweep
 from services.gateway.domain.webhooks.deliveries import Deliveries
 from services.gateway.domain.webhooks.webhooks import Webhooks
 from services.gateway.facades.cdnetworks.tasks import Tasks
-from services.gateway.handlers import make_ended, make_finish, make_started
+from services.gateway.handlers import Handlers
 from services.gateway.http.broker import BrokerLink
 from services.gateway.http.openapi import document_of
 from services.gateway.http.public_url import PublicUrl
@@ -76,7 +76,7 @@ class Gateway:
 
 
 def make_gateway(service: Service) -> Gateway:
-    """Join the gateway's parts."""
+    """Build the gateway's parts."""
     settings, clock, vault, js = service.settings, service.clock, service.vault, service.js
     quotas, store = Quotas(limits_of(settings), clock), open_store(settings)
     receivers = Receivers(settings.allowed_networks, vault)
@@ -105,7 +105,7 @@ def make_gateway(service: Service) -> Gateway:
 
 
 def limits_of(settings: Settings) -> Limits:
-    """Return what each account may ask for."""
+    """Return the limits of each account."""
     return Limits(
         rate=settings.account_rate,
         outputs=settings.outputs,
@@ -119,7 +119,7 @@ def limits_of(settings: Settings) -> Limits:
 
 
 def web_of(gateway: Gateway) -> FastAPI:
-    """Make the HTTP application, and give its routes what they work with."""
+    """Make the HTTP application with the parts that its routes need."""
     service, settings = gateway.service, gateway.service.settings
     clock, vault, public = service.clock, service.vault, gateway.public
     ingest = IngestServer(settings.public_host, settings.host, settings.rtmp_port, settings.srt_port)
@@ -138,11 +138,12 @@ def web_of(gateway: Gateway) -> FastAPI:
 
 
 def serve(gateway: Gateway) -> Lifespan:
-    """Let the service handle what happens to jobs, and give the HTTP server to run beside it."""
+    """Register the handlers of live jobs, and return the lifespan of the HTTP server."""
     service, public = gateway.service, gateway.public
-    service.handle(durables.GATEWAY_STARTED, make_started(gateway.jobs))
-    service.handle(durables.GATEWAY_ENDED, make_ended(gateway.jobs))
-    service.handle(durables.GATEWAY_FINISH, make_finish(gateway.jobs))
+    handlers = Handlers(gateway.jobs)
+    service.handle(durables.GATEWAY_STARTED, handlers.started)
+    service.handle(durables.GATEWAY_ENDED, handlers.ended)
+    service.handle(durables.GATEWAY_FINISH, handlers.finish)
 
     @contextlib.asynccontextmanager
     async def http() -> AsyncIterator[None]:
@@ -193,5 +194,5 @@ def openapi_document() -> dict[str, Any]:
 
 
 def build(service: Service) -> None:
-    """Join the parts and serve."""
+    """Build the parts and serve."""
     service.beside(serve(make_gateway(service)))

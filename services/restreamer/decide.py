@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final, assert_never
 
+from shared.broker.sizes import LARGEST_RECORD
 from shared.messages.restream_commands import (
     Begin,
     Finish,
@@ -21,7 +22,7 @@ from shared.messages.restream_commands import (
     Start,
     Stop,
     Update,
-)
+)  # fmt: skip
 from shared.messages.restreams import (
     MOST_TARGETS,
     Move,
@@ -41,7 +42,6 @@ ACTIVE: Final[frozenset[State]] = WANTED | {"scheduled"}
 KEPT_COMMANDS: Final = 64
 MOST_UNTOLD: Final = 8
 MOST_KNOWN: Final = 256  # targets of a run, those that were ended or replaced among them
-MOST_BYTES: Final = 900_000  # below the broker's max_payload of 1 MiB, in records and in events about them
 BEFORE: Final = "the command was applied before"
 _MS: Final = timedelta(milliseconds=1)
 Outcome = RestreamRecord | str
@@ -59,7 +59,7 @@ def apply(record: RestreamRecord | None, command: RestreamCommand, now_ms: int) 
     made = _made(record, command, now_ms)
     if isinstance(made, str):
         return made
-    if len(made.model_dump_json()) > MOST_BYTES:
+    if len(made.model_dump_json()) > LARGEST_RECORD:
         return "the list is too long"
     return made.model_copy(update={"commands": (*made.commands, command.command)[-KEPT_COMMANDS:]})
 

@@ -1,4 +1,4 @@
-"""The names of the buckets; streams.py says whose each is, who reads it, and for how long its records stay."""
+"""The names of the buckets; streams.py lists the owner, the readers and the TTL of each."""
 
 from typing import Final
 

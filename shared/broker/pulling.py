@@ -19,15 +19,15 @@ FAULTS: Final = (NatsError, APIError, TimeoutError, OSError)
 
 @contextlib.asynccontextmanager
 async def pulling(js: JetStreamContext, consumer: str) -> AsyncIterator[Callable[[int], Awaitable[list[Msg]]]]:
-    """Yield a way to take so many messages of a consumer, or fewer: it costs a third of `fetch`."""
-    client = js._nc  # noqa: SLF001  a context gives its connection nowhere else
+    """Yield a function that takes up to so many messages of a consumer, at a third of the cost of `fetch`."""
+    client = js._nc  # noqa: SLF001  a context has no public attribute for its connection
     inbox = client.new_inbox()
     taken: list[Msg] = []
     enough = asyncio.Event()
     wanted = 0
 
     async def collect(message: Msg) -> None:
-        if message.subject == inbox:  # a status: there are no more
+        if message.subject == inbox:  # a status message: there are no more
             enough.set()
             return
         taken.append(message)

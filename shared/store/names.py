@@ -1,4 +1,4 @@
-"""The names in folders, in order, kept in memory as long as their folders do not change."""
+"""The names in folders, in order, cached as long as their folders do not change."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import re
 import threading
 import time
 from bisect import bisect_right
-from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+
+from cachetools import LRUCache
 
 MOST_NAMES: Final = 1_000_000
 SETTLED_S: Final = 2.0
@@ -18,15 +19,18 @@ SETTLED_S: Final = 2.0
 
 
 class Names:
-    """Lists folders by name; a page of 100,000 takes as long as one of ten, unless the folder has changed."""
+    """Lists folders by name; a page from 100,000 files is as fast as from ten, unless the folder has changed."""
 
     def __init__(self, pattern: re.Pattern[str]) -> None:
         self._pattern = pattern
-        self._kept: OrderedDict[Path, tuple[int, list[str]]] = OrderedDict()
+        # a folder that is larger than all of it is kept, too, alone
+        self._kept: LRUCache[Path, tuple[int, list[str]]] = LRUCache(
+            MOST_NAMES, lambda kept: min(len(kept[1]), MOST_NAMES)
+        )
         self._lock = threading.Lock()
 
     def after(self, folder: Path, name: str) -> Iterator[str]:
-        """Yield the names behind one, in order; nothing when there is no such folder. May come from any thread."""
+        """Yield the names after one, in order; nothing when there is no such folder. Any thread may call it."""
         names = self._read(folder)
         for position in range(bisect_right(names, name), len(names)):
             yield names[position]
@@ -37,7 +41,6 @@ class Names:
             with self._lock:
                 kept = self._kept.get(folder)
                 if kept and kept[0] == changed_ns:
-                    self._kept.move_to_end(folder)
                     return kept[1]
             names = sorted(entry.name for entry in os.scandir(folder) if self._pattern.fullmatch(entry.name))
         except FileNotFoundError:
@@ -49,6 +52,3 @@ class Names:
     def _keep(self, folder: Path, changed_ns: int, names: list[str]) -> None:
         with self._lock:
             self._kept[folder] = changed_ns, names
-            self._kept.move_to_end(folder)
-            while len(self._kept) > 1 and sum(len(kept) for _, kept in self._kept.values()) > MOST_NAMES:
-                self._kept.popitem(last=False)

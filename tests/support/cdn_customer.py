@@ -27,7 +27,7 @@ PATH = "/api/cdn/v2/forwardRequest.action"
 
 
 class Customer:
-    """A customer of the API with an account of its own."""
+    """A customer of the API with its own account."""
 
     def __init__(self, api: Gateway, name: str, key: str) -> None:
         self.api, self.name, self.key = api, name, key
@@ -41,7 +41,7 @@ class Customer:
         return await self.api.http.post(PATH, params=signed, content=content, headers=bare)
 
     async def command(self, ident: str = "123") -> RestreamCommand | None:
-        """Read the last command about a task."""
+        """Return the last command about a task."""
         subject = f"restreams.command.main.{restream_id('main', ident)}"
         try:
             message = await self.api.js().get_last_msg(commands_of("restreamer"), subject)
@@ -60,7 +60,7 @@ class Customer:
 
 @contextlib.asynccontextmanager
 async def customer_of(nats: NatsServer, folder: Path) -> AsyncIterator[Customer]:
-    """Run a gateway, and give a customer of it; neither command nor restream is left in the end."""
+    """Run a gateway, and yield a customer of it; delete all commands and restreams at the end."""
     async with gateway(nats, folder) as api:
         made = await api.http.post("/v1/cdn-accounts", json={"account": f"league-{folder.name}"[:60]})
         assert made.status_code == 201, made.text

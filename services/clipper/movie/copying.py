@@ -1,7 +1,7 @@
-"""Writing a file out of byte ranges of others: past the page cache where that can be, and hashed on the way.
+"""Writing a file from byte ranges of other files: past the page cache where possible, and hashed on the way.
 
-A clip of an hour has 2.3 GB. Through the page cache each byte takes a page of memory, which costs more than the disk
-does and drives out the segments that are being recorded; and hashing it later reads it all again.
+An hour's clip has 2.3 GB. Writing it through the page cache costs more than the disk does and evicts the segments that
+are being recorded; and hashing it later reads it all again.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import fcntl
 import hashlib
 import mmap
 import os
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
+from services.clipper.open_files import OpenFiles
 from shared.media.mp4.boxes import Mp4Error
 
 OPEN_FILES: Final = 32
@@ -37,17 +38,17 @@ class Range(NamedTuple):
 def write_ranges(
     out: int, head: bytes, ranges: Iterable[Range], tick: Callable[[int], None] | None = None, *, block: int = BLOCK
 ) -> str:
-    """Write `head`, then the ranges, to the empty file `out`; give the sha256 of all, in hex.
+    """Write `head`, then the ranges, to the empty file `out`; return the sha256 of all, in hex.
 
-    `tick` hears the bytes taken so far; what it raises ends the work. `block` bytes, a multiple of 4096, are written
-    at a time. Raises Mp4Error when a source is shorter than its range, and OSError from the disk.
+    `tick` is called with the bytes taken so far; an exception from it ends the work. `block` bytes, a multiple of 4096,
+    are written at a time. Raises Mp4Error when a source is shorter than its range, and OSError from the disk.
     """
-    with _Sources() as sources, _Sink(out, block) as sink:
+    with OpenFiles(OPEN_FILES) as sources, _Sink(out, block) as sink:
         sink.add(head)
         for path, offset, length in ranges:
             at, end = offset, offset + length
             while at < end:
-                done = os.preadv(sources.fd(path), [sink.room(end - at)], at)
+                done = os.preadv(sources[path], [sink.room(end - at)], at)
                 if not done:
                     raise Mp4Error(f"{path.name} ends before byte {end}")
                 sink.took(done)
@@ -57,33 +58,8 @@ def write_ranges(
         return sink.finish()
 
 
-class _Sources:
-    """Open source files, the least recently used closed first."""
-
-    def __init__(self) -> None:
-        self._open: OrderedDict[Path, int] = OrderedDict()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        while self._open:
-            os.close(self._open.popitem()[1])
-
-    def fd(self, path: Path) -> int:
-        if path in self._open:
-            self._open.move_to_end(path)
-            return self._open[path]
-        while len(self._open) >= OPEN_FILES:
-            os.close(self._open.popitem(last=False)[1])
-        self._open[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        return self._open[path]
-
-
 class _Sink:
-    """Collects bytes in blocks; a thread of its own writes each, while the caller hashes it and fills the next."""
+    """Collects bytes in blocks; its own thread writes each, while the caller hashes it and fills the next."""
 
     def __init__(self, out: int, block: int) -> None:
         self.taken = 0
@@ -105,7 +81,7 @@ class _Sink:
         _set_direct(self._out, on=False)
 
     def room(self, most: int) -> memoryview:
-        """Return memory to fill, `most` bytes or fewer; `took` says how much was."""
+        """Return memory to fill, at most `most` bytes; call `took` with the number of bytes filled."""
         return self._buffers[0][self._filled : self._filled + most]
 
     def took(self, count: int) -> None:
@@ -123,7 +99,7 @@ class _Sink:
             self.took(len(room))
 
     def finish(self) -> str:
-        """Write what is left; give the hash."""
+        """Write what is left; return the hash."""
         if self._filled:
             self._write()
         while self._writes:
@@ -146,13 +122,13 @@ def _write_all(out: int, block: memoryview) -> None:
     while block:
         try:
             block = block[os.write(out, block) :]
-        except OSError as error:  # some file systems take the flag and then refuse the write
+        except OSError as error:  # some file systems accept the flag and then refuse the write
             if error.errno != errno.EINVAL or not _set_direct(out, on=False):
                 raise
 
 
 def _set_direct(out: int, *, on: bool) -> bool:
-    """Turn O_DIRECT on or off, unless the file system has no such thing; tell whether that changed anything."""
+    """Turn O_DIRECT on or off where the file system supports it; return whether that changed the flag."""
     flags = fcntl.fcntl(out, fcntl.F_GETFL)
     wanted = flags | os.O_DIRECT if on else flags & ~os.O_DIRECT
     try:

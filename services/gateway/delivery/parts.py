@@ -1,13 +1,13 @@
-"""What delivery works with, and the view of one event that its routes answer from."""
+"""The parts that delivery works with."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from cachetools import LRUCache
 from fastapi import Request
 from nats.js import JetStreamContext
 
@@ -36,7 +36,7 @@ LARGEST_INIT: Final = 1 << 20
 class Delivery:
     """The parts of delivery.
 
-    `base_url` gives the gateway's public URL without a slash at its end.
+    `base_url` returns the gateway's public URL without a slash at its end.
     """
 
     js: Callable[[], JetStreamContext]
@@ -48,15 +48,15 @@ class Delivery:
     shelf: Shelf = field(init=False)
     bodies: Bodies = field(init=False, default_factory=Bodies)
     _jobs: Bucket[JobRecord] = field(init=False)
-    _known_jobs: OrderedDict[str, tuple[int, JobRecord]] = field(init=False, default_factory=OrderedDict)
-    _inits: OrderedDict[str, tuple[TrackConfig, ...]] = field(init=False, default_factory=OrderedDict)
+    _known_jobs: LRUCache[str, tuple[int, JobRecord]] = field(init=False, default_factory=lambda: LRUCache(MOST_JOBS))
+    _inits: LRUCache[str, tuple[TrackConfig, ...]] = field(init=False, default_factory=lambda: LRUCache(MOST_INITS))
 
     def __post_init__(self) -> None:
         self.shelf = Shelf(self.js, self.store, self.clock, asking=self.asking)
         self._jobs = Bucket(self.js, buckets.JOBS, JobRecord)
 
     async def job(self, account: str, event: str) -> JobRecord:
-        """Read an event's job, at most a second old; NotFound when the account has none of that id."""
+        """Return an event's job, at most a second old; NotFound when the account has none of that id."""
         key = f"{account}.{event}"
         now = self.clock.monotonic_ns()
         known = self._known_jobs.get(key)
@@ -73,9 +73,6 @@ class Delivery:
         if stored is None:
             raise no_such("job")
         self._known_jobs[key] = (now, stored.value)
-        self._known_jobs.move_to_end(key)
-        while len(self._known_jobs) > MOST_JOBS:
-            self._known_jobs.popitem(last=False)
         return stored.value
 
     async def index(self, account: str, event: str) -> LiveIndex:
@@ -83,7 +80,7 @@ class Delivery:
         return await self.shelf.index(account, event)
 
     async def tracks_of(self, init_key: str) -> tuple[TrackConfig, ...]:
-        """Read what an init segment describes; nothing when it is gone or not readable."""
+        """Return the tracks of an init segment; none when it is gone or not readable."""
         known = self._inits.get(init_key)
         if known is None:
             try:
@@ -94,8 +91,6 @@ class Delivery:
             except MediaError:
                 known = ()
             self._inits[init_key] = known
-            while len(self._inits) > MOST_INITS:
-                self._inits.popitem(last=False)
         return known
 
 

@@ -1,4 +1,4 @@
-"""`reelay keys`: API keys from the command line, by the broker of the settings."""
+"""`reelay keys`: API keys from the command line, through the broker of the settings."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ _ACTIONS: Final[dict[str, Callable[[Keys, argparse.Namespace], Awaitable[int]]]]
 
 
 async def create_key(settings: Settings, *, scopes: list[str], account: str, name: str) -> str:
-    """Make a key and give its text; ReelayError when it cannot be made."""
+    """Make a key and return its text; ReelayError when it cannot be made."""
     checked = TypeAdapter(tuple[Scope, ...])
     try:
         wanted = checked.validate_python(tuple(dict.fromkeys(scopes)))
@@ -120,7 +120,7 @@ def _shown(settings: Settings) -> str:
 
 
 async def _quiet(_: Exception) -> None:
-    """Say nothing of tries that fail; what matters is told at the end."""
+    """Ignore a failed try; the last error is reported at the end."""
 
 
 @contextlib.asynccontextmanager
@@ -142,7 +142,7 @@ async def _run(asked: argparse.Namespace, settings: Settings) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run `reelay keys ...`; the exit code. SystemExit for bad arguments."""
+    """Run `reelay keys ...` and return its exit code. SystemExit for bad arguments."""
     asked = _parser().parse_args(argv)
     settings = Settings()
     try:

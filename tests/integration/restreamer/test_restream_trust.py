@@ -26,7 +26,7 @@ from tests.support.nats import nats_server
 from tests.support.restream_desk import desk
 from tests.support.restream_receiver import Receiver
 from tests.support.rtmp_certificate import make_certificate, make_contexts
-from tests.support.rtmp_server import PATIENT, rtmp_server
+from tests.support.rtmp_server import PATIENT, record_flv, rtmp_server
 from tests.support.shared_bus import child, settings_for
 from tests.support.source_server import source_server
 from tests.support.sources import access_to, numbers, opened
@@ -169,7 +169,7 @@ async def test_services_trust_the_operator_s_authority_in_sources_targets_and_ca
     with (
         nats_server(tmp_path / "nats") as server,
         source_server(serving) as files,
-        rtmp_server(PATIENT, tls=serving) as (rtmp, ingest),
+        rtmp_server(PATIENT, tls=serving, record=record_flv) as (rtmp, ingest),
         contextlib.ExitStack() as services,
     ):
         settings = settings_for(server, tmp_path)

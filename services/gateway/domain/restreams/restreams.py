@@ -24,13 +24,13 @@ from services.gateway.domain.subscriptions.contexts import Contexts
 from shared.broker import buckets
 from shared.broker.bus import Outbox
 from shared.broker.kv import Bucket
+from shared.broker.sizes import LARGEST_COMMAND
 from shared.messages.restream_commands import Order, RestreamCommand, Verb
 from shared.messages.restreams import PlaceRecord, RestreamRecord, State
 from shared.messages.subscriptions import SubscriptionContext
 from shared.runtime.clock import Clock
 
 PLAYS: Final[frozenset[Verb]] = frozenset({"pause", "skip", "seek"})
-LARGEST_COMMAND: Final = 700_000  # below the broker's max_payload of 1 MiB, and the record repeats it
 
 
 @dataclass(frozen=True, slots=True)

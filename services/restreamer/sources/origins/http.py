@@ -1,12 +1,9 @@
-"""HTTP for threads: connections to checked addresses only, and waits that end a tenth of a second after a stop."""
+"""An HTTP client for threads: it connects only to checked addresses, and its waits end 0.1 s after a stop."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import errno
 import functools
-import select
 import socket
 import ssl
 import time
@@ -20,18 +17,17 @@ import httpx
 from services.restreamer.model import SourceError
 from services.restreamer.sources.access import Limits, Stopped
 from shared.security.netguard import Address, Networks, resolve_checked
+from shared.security.netguard.blocking import SLICE_S, connect_checked
 
-SLICE_S: Final = 0.1
 DEFAULT_S: Final = 10.0
-CONNECTIONS: Final = 4  # of a playlist: the segment in play, the one that is sought, the first of that one's run, a key
-_UNDER_WAY: Final = frozenset({errno.EINPROGRESS, errno.EALREADY})
+CONNECTIONS: Final = 4  # for a playlist: the playing segment, the sought one, the first of that one's run, a key
 _Options = Iterable[httpcore.SOCKET_OPTION]
 
 
 class _Stream(httpcore.NetworkStream):
-    """A connection whose reads and writes wait in slices.
+    """A connection whose reads and writes wait in slices of SLICE_S.
 
-    A read's time-out is that of `least` bytes since the request: who sends a byte now and then is silent, too.
+    A read's timeout applies to every `least` bytes: a server that sends a byte now and then times out, too.
     """
 
     def __init__(self, sock: socket.socket, stop: Event, least: int) -> None:
@@ -42,7 +38,7 @@ class _Stream(httpcore.NetworkStream):
         self._waited = 0.0
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Read what has come."""
+        """Read the bytes that have come."""
         began = time.monotonic()
         end = began + (DEFAULT_S if timeout is None else timeout) - self._waited
         while self._slice(end, httpcore.ReadTimeout):
@@ -60,7 +56,7 @@ class _Stream(httpcore.NetworkStream):
         return b""
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """Write all; a request is small, and in one piece for the most part."""
+        """Write everything; a request is small, and usually one piece."""
         self._got, self._waited = 0, 0.0
         end = time.monotonic() + (DEFAULT_S if timeout is None else timeout)
         while buffer and self._slice(end, httpcore.WriteTimeout):
@@ -78,7 +74,7 @@ class _Stream(httpcore.NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
-        """Begin TLS under the name that was asked for."""
+        """Start TLS with the requested server name."""
         end = time.monotonic() + (DEFAULT_S if timeout is None else timeout)
         try:
             wrapped = ssl_context.wrap_socket(
@@ -108,7 +104,7 @@ class _Stream(httpcore.NetworkStream):
             return
 
     def get_extra_info(self, info: str) -> Any:
-        """Tell what httpcore asks."""
+        """Return the information that httpcore asks for."""
         if info == "ssl_object":
             return self._sock if isinstance(self._sock, ssl.SSLSocket) else None
         if info == "is_readable":
@@ -119,11 +115,11 @@ class _Stream(httpcore.NetworkStream):
                 return False
             except OSError:
                 return True
-            return True  # bytes that nobody asked for, or the end: of no more use
+            return True  # unrequested bytes, or the end: the connection is useless
         return self._sock if info == "socket" else None
 
     def _slice(self, end: float, late: type[Exception]) -> bool:
-        """Let the socket wait for one more slice."""
+        """Set the socket's timeout to one more slice; raise Stopped, or `late` after the deadline `end`."""
         if self._stop.is_set():
             raise Stopped
         left = end - time.monotonic()
@@ -134,7 +130,7 @@ class _Stream(httpcore.NetworkStream):
 
 
 class _Backend(httpcore.NetworkBackend):
-    """Opens connections to addresses that were checked at that moment; TLS and Host keep the name."""
+    """Opens connections to addresses checked at connect time; TLS and the Host header keep the name."""
 
     def __init__(self, allowed: Networks, limits: Limits, stop: Event) -> None:
         self._allowed = tuple(allowed)
@@ -149,16 +145,17 @@ class _Backend(httpcore.NetworkBackend):
         local_address: str | None = None,  # noqa: ARG002  httpcore's own signature
         socket_options: _Options | None = None,  # noqa: ARG002
     ) -> httpcore.NetworkStream:
-        """Resolve, check, connect; the addresses share the time, so that a dead one hides no other."""
+        """Resolve, check and connect; a host's addresses share the time, so that each gets a try."""
         end = time.monotonic() + (DEFAULT_S if timeout is None else timeout)
         addresses = asyncio.run(self._resolve(host, port))
-        for place, address in enumerate(addresses):
-            until = time.monotonic() + max(end - time.monotonic(), 0.05) / (len(addresses) - place)
-            try:
-                return _Stream(self._connect(address, port, until), self._stop, self._least)
-            except (TimeoutError, OSError) as error:
-                failure = error
-        raise httpcore.ConnectError(str(failure))
+        try:
+            return _Stream(connect_checked(addresses, port, end, self._heed), self._stop, self._least)
+        except OSError as error:
+            raise httpcore.ConnectError(str(error)) from error
+
+    def _heed(self) -> None:
+        if self._stop.is_set():
+            raise Stopped
 
     async def _resolve(self, host: str, port: int) -> tuple[Address, ...]:
         task = asyncio.create_task(resolve_checked(host, port, allowed=self._allowed))
@@ -168,36 +165,9 @@ class _Backend(httpcore.NetworkBackend):
                 raise Stopped
         return task.result()
 
-    def _connect(self, address: Address, port: int, until: float) -> socket.socket:
-        with contextlib.ExitStack() as stack:
-            sock = socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET, socket.SOCK_STREAM)
-            stack.callback(sock.close)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setblocking(False)
-            code = sock.connect_ex((str(address), port))
-            while code in _UNDER_WAY:
-                if self._stop.is_set():
-                    raise Stopped
-                if time.monotonic() > until:
-                    raise TimeoutError("timed out")
-                code = _settled(sock)
-            if code:
-                raise OSError(code, "cannot connect")
-            stack.pop_all()
-        return sock
-
-
-def _settled(sock: socket.socket) -> int:
-    """Wait a slice for a connection; give its error code, 0 when it stands."""
-    poll = select.poll()
-    poll.register(sock, select.POLLOUT)
-    if not poll.poll(SLICE_S * 1000):
-        return errno.EINPROGRESS
-    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-
 
 def guarded_client(allowed: Networks, limits: Limits, stop: Event, tls: ssl.SSLContext | None = None) -> httpx.Client:
-    """Make a client that one thread reads one source with; follows no redirects, heeds no proxy settings."""
+    """Return a client for one source and one thread; it follows no redirects and ignores proxy settings."""
     tls = tls or _tls()
     transport = httpx.HTTPTransport(verify=tls)
     transport._pool = httpcore.ConnectionPool(  # noqa: SLF001  httpx takes no network backend

@@ -28,7 +28,7 @@ Change = Callable[[RestreamRecord | None], RestreamRecord | None]
 
 
 def restream_key(account: str, restream: str) -> str:
-    """Return a restream's key in the buckets `restreams` and `places`."""
+    """Return a restream's key in the buckets `restreams` and `playouts`."""
     return f"{account}.{restream}"
 
 

@@ -62,8 +62,7 @@ class Contents(NamedTuple):
 class Batch(NamedTuple):
     """What has come at once: frames in the order sent, and what the stream is known to hold by then.
 
-    `frames` are the taker's to empty. `bytes` of media they came in; `damaged` counts what could not be read since the
-    beginning.
+    `bytes` of media they came in; `damaged` counts what could not be read since the beginning.
     """
 
     arrival: Arrival

@@ -70,7 +70,6 @@ class _Recording:
                 continue
             stats.take(frame, arrival.ms)
             session.take(frame, arrival, expects_video=self._video, expects_audio=self._audio)
-        frames.clear()  # or they would be kept until the next ones have come
         stats.damaged = damaged + self._unsound
         stats.jumps = session.jumps
 

@@ -23,7 +23,7 @@ def batch(contents: Contents, *frames: Frame, size: int = 1000) -> Batch:
 
 
 def taken(batches: Iterator[Batch]) -> int:
-    """Take all batches, and empty them as a recorder does; count them."""
+    """Take all batches, and empty them as a taker may; count them."""
     count = 0
     for each in batches:
         each.frames.clear()

@@ -173,8 +173,3 @@ class Outputs(Protocol):
     def close(self) -> None:
         """Say goodbye to all, within a second."""
         ...
-
-
-def to_flicks(ticks: int, timescale: Fraction) -> int:
-    """Convert ticks of `timescale` seconds each, to the nearest flick."""
-    return round(ticks * timescale * FLICKS)

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from services.gateway.identity.keys import Keys, position
 from shared.broker.nodes import parse_nodes
 from shared.broker.subjects import inbox_prefix
-from shared.errors import ReelayError, Rejected, Unavailable
+from shared.errors import ReelayError
 from shared.messages.base import AccountId
 from shared.messages.keys import ApiKeyRecord, Scope
 from shared.runtime.clock import SystemClock
@@ -98,21 +98,6 @@ _ACTIONS: Final[dict[str, Callable[[Keys, argparse.Namespace], Awaitable[int]]]]
     "list": _list,
     "revoke": _revoke,
 }
-
-
-async def create_key(settings: Settings, *, scopes: list[str], account: str, name: str) -> str:
-    """Make a key and give its text; ReelayError when it cannot be made."""
-    checked = TypeAdapter(tuple[Scope, ...])
-    try:
-        wanted = checked.validate_python(tuple(dict.fromkeys(scopes)))
-        TypeAdapter(AccountId).validate_python(account)
-    except ValidationError as error:
-        raise Rejected(f"scopes are some of {', '.join(_SCOPES)}; an account is 1 to 32 of a-z, 0-9 and -") from error
-    try:
-        async with _keys(settings) as keys:
-            return (await keys.create(account, wanted, name[:128]))[0]
-    except (NatsError, OSError, TimeoutError) as error:
-        raise Unavailable(f"the broker at {_shown(settings)} does not answer; is the stack up?") from error
 
 
 def _shown(settings: Settings) -> str:

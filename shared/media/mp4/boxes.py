@@ -11,7 +11,6 @@ from shared.errors import MediaError
 Buffer = bytes | memoryview
 
 # Sizes that a header may not exceed: a moov of two days' samples is some 200 MB, a moof of ours some KB.
-MAX_HEADER_BOX = 1 << 29
 
 
 class Mp4Error(MediaError):

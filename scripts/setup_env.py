@@ -36,7 +36,7 @@ class Setup:
         self.unfinished = self.venv / ".reelay-unfinished"
 
     def inputs(self) -> str:
-        """Hash what .venv is made of; its place counts, because its programs name it."""
+        """Hash what .venv is made of; its path counts, because its programs name it."""
         digest = hashlib.sha256(os.fsencode(self.root))
         for name in INPUTS:
             digest.update((self.root / name).read_bytes())

@@ -10,8 +10,9 @@ from services.archiver.retention import Retention
 from services.archiver.room import RoomMaker
 from services.archiver.slots import Slots
 from services.archiver.sweep import Sweeper
+from shared.broker import durables
 from shared.runtime.service import Service
-from shared.store import open_store
+from shared.store.opening import open_store
 from shared.store.reserve import store_reserve
 
 
@@ -27,8 +28,8 @@ def build(service: Service) -> None:
         service.beside(room.running)
     removal = Removal(store, compactor, retention)
     handlers = Handlers(compactor, Slots(service.clock), records, removal, sweeper, service.clock)
-    service.handle("archiver-segments", handlers.segment)
-    service.handle("archiver-jobs", handlers.job)
-    service.handle("archiver-delete", handlers.delete)
-    service.handle("archiver-rebuild", handlers.rebuild)
-    service.handle("archiver-sweep", handlers.sweep)
+    service.handle(durables.ARCHIVER_SEGMENTS, handlers.segment)
+    service.handle(durables.ARCHIVER_JOBS, handlers.job)
+    service.handle(durables.ARCHIVER_DELETE, handlers.delete)
+    service.handle(durables.ARCHIVER_REBUILD, handlers.rebuild)
+    service.handle(durables.ARCHIVER_SWEEP, handlers.sweep)

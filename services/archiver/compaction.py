@@ -99,19 +99,19 @@ class Compactor:
                 # There already, or only what was salvaged of it.
                 gained.setdefault(hour, []).append(IndexedSegment(log=logged.log, segment=logged.segment))
         hours = {summary.hour: summary for summary in record.hours}
-        place = ripe[-1].log
+        sequence = ripe[-1].log
         for hour, segments in gained.items():
             old = hours.get(hour)
             unread = old is not None and old.key in lost
             there = () if old is None or unread else load_hour(self._store, old).segments
-            made = make_hour(record.event, hour, place, [*there, *segments])
+            made = make_hour(record.event, hour, sequence, [*there, *segments])
             if old is None or made.segments != there:
                 new = save_hour(self._store, made)
                 more = len(made.segments) - len(there)
                 hours[hour] = new if old is None else carry_over(new, old, gained=more, unread=unread)
         changes = {
             "hours": tuple(hours[hour] for hour in sorted(hours)),
-            "log_sequence": place,
+            "log_sequence": sequence,
             "last": tuple(_whole(last, ripe) for last in numbering.last),
             "longest_ms": max([record.longest_ms, *(summary.longest_ms for summary in hours.values())]),
             "changed_ms": self._clock.now_ms(),

@@ -52,7 +52,7 @@ class Found:
 
 
 class _Clock(NamedTuple):
-    """A session's place in stream time, as SegmentWritten has it, and the wall clock of its first frame."""
+    """A session's position in stream time, as SegmentWritten has it, and the wall clock of its first frame."""
 
     origin_ms: int
     zero: int

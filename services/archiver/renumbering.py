@@ -2,7 +2,7 @@
 
 Numbers are a fold over the log (shared/recording/numbering.py). Where the log still has the hour, the same fold over
 the same messages gives the same numbers, from what the hours around it say. Where it has not, segments count in the
-order of the wall clock, and those that were not found count, too, so that what lies behind keeps its place.
+order of the wall clock, and those that were not found count, too, so that what lies behind keeps its number.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from shared.recording.numbering import Numbering
 
 
 class _Unplaced(NamedTuple):
-    """A segment with its place in the log, or the last that the hour may have."""
+    """A segment with its sequence in the log, or the last that the hour may have."""
 
     log: int
     segment: SegmentWritten
@@ -32,7 +32,7 @@ class _Unplaced(NamedTuple):
 class Renumbering:
     """Numbers one hour's segments. `known` are the indexed segments of the other hours.
 
-    `own` are those that the hour has: they keep their places, which players may have seen.
+    `own` are those that the hour has: they keep their numbers, which players may have seen.
     """
 
     record: RecordingRecord
@@ -41,7 +41,7 @@ class Renumbering:
     own: Sequence[IndexedSegment] = ()
 
     def number(self, found: Found, logged: Sequence[Logged]) -> list[IndexedSegment]:
-        """Return the segments found their places; `logged` is what the log has of the event."""
+        """Return the segments that were found with their numbers; `logged` is what the log has of the event."""
         if found.from_files or found.missing:
             numbered = self._by_wall_clock(found)
             seeded = {track for track, last in self._before().items() if last is not None}
@@ -202,7 +202,7 @@ def _newest(known: Iterable[IndexedSegment]) -> dict[Track, IndexedSegment]:
 
 
 def _beside(own: Sequence[IndexedSegment], found: Sequence[IndexedSegment]) -> list[IndexedSegment]:
-    """Add what was found to what an hour has, which keeps its places: players may have seen them."""
+    """Add what was found to what an hour has, which keeps its numbers: players may have seen them."""
     there = {identity(indexed.segment): indexed for indexed in own}
     taken = {(indexed.segment.track, indexed.number) for indexed in own}
     made: list[IndexedSegment] = list(own)

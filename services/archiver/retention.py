@@ -77,12 +77,12 @@ class Retention:
             return
         record = stored.value
         waiting: list[HourSummary] = []
-        for place, hour in enumerate(record.expiring):
+        for number, hour in enumerate(record.expiring):
             if not self._is_over(hour, 2) and not await self.holds(event, hour):
                 log.error("recording.hour.lost", key=hour.key, deletion="waits until something of it is found")
                 waiting.append(hour)
                 continue
-            await self._delete(record, hour, (*record.hours, *waiting, *record.expiring[place + 1 :]))
+            await self._delete(record, hour, (*record.hours, *waiting, *record.expiring[number + 1 :]))
             await self._outbox.emit(
                 RecordingExpired(account=account, event=event, hour=hour.hour, segments=hour.segments, bytes=hour.bytes)
             )
@@ -137,12 +137,12 @@ class Retention:
     def _is_stale(self, found: ObjectInfo, record: RecordingRecord) -> bool:
         """Tell whether no record will list an object: another archiver may have written it for its next one.
 
-        What is complete beyond the record's place may be listed by a record to come, what is young by one that is being
-        written: a rebuilt hour has the place that it had.
+        What is complete beyond the record's sequence may be listed by a record to come, what is young by one that is
+        being written: a rebuilt hour has the sequence that it had.
         """
-        place = log_sequence_of(found.key)
+        sequence = log_sequence_of(found.key)
         old = found.modified_ms + YOUNG_MS <= self._clock.now_ms()
-        return old and place is not None and place <= record.log_sequence
+        return old and sequence is not None and sequence <= record.log_sequence
 
     async def _tidy_sessions(self, account: str, event: str, record: RecordingRecord) -> None:
         """Remove the records of sessions of which nothing is left; with the last, what else was kept of a job's."""
@@ -240,7 +240,7 @@ class Retention:
         await asyncio.gather(*(asyncio.to_thread(some, start) for start in range(min(AT_ONCE, len(every)))))
 
     async def _purge(self, account: str, event: str, log_sequence: int) -> None:
-        """Take the event's messages up to a place out of the log."""
+        """Take the event's messages up to a sequence out of the log."""
         try:
             await self._js().purge_stream(SEGMENTS, subject=segments_subject(account, event), seq=log_sequence + 1)
         except (NatsError, APIError, TimeoutError, OSError) as error:

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from services.cli.demo_cast import Received, Receiver, encoder, receiver, running_stack
 from services.cli.errors import StackError
+from shared.messages.clips import ClipStateChanged, FrameAccurateReady
 from shared.runtime.settings import Settings
 
 RECORD_S: Final = 14
@@ -131,16 +132,16 @@ class Demo:
         self._until(lambda: self._clip_is(clip, "accuracy", "frame"), "the frame-accurate file", pause=0.02)
         exact = time.monotonic() - began
         self._until(lambda: self._clip_is(clip, "jvod_state", "finished"), "the delivery")
-        for kind, state in (("clips.frame_accurate.ready", None), ("clips.state_changed", "finished")):
+        for kind, state in ((FrameAccurateReady.channel, None), (ClipStateChanged.channel, "finished")):
             hook = hooks.wait(kind, 20, state)
             if hook is None or not hook.signed:
                 raise DemoFailed(f"the webhook {kind} did not come, or its signature does not hold")
         self._show(self._get(f"/v1/vods/{clip}"), fast, exact, hooks)
 
     def _show(self, vod: dict[str, Any], fast: float, exact: float, hooks: Receiver) -> None:
-        place = self.settings.data_dir / str(vod["location"])
-        if not place.is_file():
-            raise DemoFailed(f"{place} is not there")
+        file = self.settings.data_dir / str(vod["location"])
+        if not file.is_file():
+            raise DemoFailed(f"{file} is not there")
         table = Table(title=f"Clip of the last {CLIP_S} s", show_header=False)
         table.add_column(no_wrap=True)
         table.add_column(overflow="fold")
@@ -151,7 +152,7 @@ class Demo:
         table.add_row("webhooks received", "\n".join(map(_told, hooks.received)))
         self.console.print(table)
         self.console.print(
-            f"Download, with the API key: {vod['jvod_url']}\nFile: {place}", soft_wrap=True, highlight=False
+            f"Download, with the API key: {vod['jvod_url']}\nFile: {file}", soft_wrap=True, highlight=False
         )
 
     def _clip_is(self, clip: str, field: str, value: str) -> bool:

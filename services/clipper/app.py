@@ -11,14 +11,14 @@ from services.clipper.records import Clips
 from services.clipper.removal import Removal
 from services.clipper.source import Source
 from services.clipper.work import ClipWork
-from shared.broker import buckets
+from shared.broker import buckets, durables
 from shared.broker.kv import Bucket
 from shared.messages.clips import ClipRecord
 from shared.messages.jobs import JobRecord
 from shared.messages.sessions import SessionRecord
 from shared.recording.asking import Asking
 from shared.runtime.service import Service
-from shared.store import open_store
+from shared.store.opening import open_store
 from shared.store.reserve import store_reserve
 
 
@@ -34,10 +34,10 @@ def build(service: Service) -> None:
     handlers = Handlers(work, removal)
     service.beside(lambda: sweeping(store, service.clock))
     service.beside(removal.running)
-    service.handle("clipper-create", handlers.create, handlers.create_died)
-    service.handle("clipper-refine", handlers.refine, handlers.refine_died)
-    service.handle("clipper-cancel", handlers.cancel)
-    service.handle("clipper-delete", handlers.delete)
-    service.handle("clipper-jobs", handlers.job)
-    service.handle("clipper-delivered", handlers.delivered)
-    service.handle("clipper-undelivered", handlers.undelivered)
+    service.handle(durables.CLIPPER_CREATE, handlers.create, handlers.create_died)
+    service.handle(durables.CLIPPER_REFINE, handlers.refine, handlers.refine_died)
+    service.handle(durables.CLIPPER_CANCEL, handlers.cancel)
+    service.handle(durables.CLIPPER_DELETE, handlers.delete)
+    service.handle(durables.CLIPPER_JOBS, handlers.job)
+    service.handle(durables.CLIPPER_DELIVERED, handlers.delivered)
+    service.handle(durables.CLIPPER_UNDELIVERED, handlers.undelivered)

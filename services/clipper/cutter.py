@@ -23,7 +23,7 @@ from services.clipper.cutting import (
     verify_clip,
 )
 from shared.errors import Rejected
-from shared.media.timeline import Span, place
+from shared.media.timeline import Span, locate
 from shared.messages.clips import Accuracy, ClipFile, Gap
 from shared.messages.media import SegmentWritten
 from shared.runtime.logging import get_logger
@@ -130,7 +130,7 @@ def local_source(
         for group in _runs(segments):
             files: list[Segment] = []
             for segment in group:
-                placed = place(segment)
+                placed = locate(segment)
                 try:
                     if segment.init_key not in inits:
                         inits[segment.init_key] = stack.enter_context(store.local(segment.init_key))

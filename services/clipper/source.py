@@ -19,7 +19,7 @@ from services.clipper.extent import reaches
 from services.clipper.reach import FURTHEST, MARGIN, entry, near
 from shared.broker.kv import Bucket
 from shared.errors import NotYet, Rejected
-from shared.media.timeline import TOLERANCE, Placed, Span, place
+from shared.media.timeline import TOLERANCE, Placed, Span, locate
 from shared.messages.clips import ClipCreate, ClipFile, Gap
 from shared.messages.jobs import ENDED_STATES, JobRecord
 from shared.messages.media import SegmentWritten
@@ -61,7 +61,7 @@ class Recorded:
 
     @property
     def keys(self) -> frozenset[str]:
-        """The segments' places in the store."""
+        """The segments' keys in the store."""
         return frozenset(segment.key for segment in self.segments)
 
     @property
@@ -128,7 +128,7 @@ class Source:
             until = part.timeline.to_stream(Fraction(self.clock.now_ms() if order.wait else order.requested_ms, 1000))
             until = max(until, order.recorded_to or until)
         else:
-            until = max(place(part.newest).end if part.newest else touched[-1].end, touched[-1].end)
+            until = max(locate(part.newest).end if part.newest else touched[-1].end, touched[-1].end)
         return Recorded(near(part.timeline, Span(start, end)), start, end, min(end, until))
 
     async def _part(self, order: ClipCreate) -> RecordingPart:
@@ -153,7 +153,7 @@ class Source:
         start, end = part.span
         asked = order.selection.end - order.selection.start
         if abs(end - start - asked) < CLOCK_DRIFT:  # ten seconds of wall clock are ten seconds of frames
-            newest = place(part.newest).end if part.newest else end
+            newest = locate(part.newest).end if part.newest else end
             start, end = (start, start + asked) if start + asked <= max(newest, end) else (end - asked, end)
         was_over = job is not None and job.ended and job.changed_ms <= order.requested_ms
         if part.timeline and not (order.wait or was_over):
@@ -209,7 +209,7 @@ def _reaches(part: RecordingPart, end: Fraction, session: str | None = None) -> 
     """
     known = list(part.timeline.placed)
     if part.newest is not None:
-        known.append(place(part.newest))
+        known.append(locate(part.newest))
     return any(
         placed.end >= end + (_delay(placed.segment) if session else 0)
         for placed in known
@@ -225,5 +225,5 @@ def _delay(segment: SegmentWritten) -> Fraction:
 def _wall_of(segment: SegmentWritten | None, stream: Fraction) -> Fraction:
     if segment is None:
         return stream
-    placed = place(segment)
+    placed = locate(segment)
     return placed.wall + stream - placed.start

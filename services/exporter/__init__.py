@@ -1,1 +1,1 @@
-"""The exporter: files to the places where users want them."""
+"""The exporter: files to the destinations that users name."""

@@ -10,12 +10,12 @@ from services.exporter.handlers import Handlers
 from services.exporter.library import FolderShelf
 from services.exporter.retention import expiring
 from services.exporter.stored import StoreShelf
-from shared.broker import buckets
+from shared.broker import buckets, durables
 from shared.broker.kv import Bucket
 from shared.messages.exports import ExportRecord
 from shared.runtime.service import Service
-from shared.store import open_store
 from shared.store.local import LocalStore
+from shared.store.opening import open_store
 from shared.store.reserve import Reserve
 
 
@@ -35,7 +35,7 @@ def build(service: Service) -> None:
         clock=service.clock,
     )
     handlers = Handlers(deliverer, library)
-    service.handle("exporter-deliver", handlers.deliver, handlers.deliver_died)
-    service.handle("exporter-delete", handlers.delete)
+    service.handle(durables.EXPORTER_DELIVER, handlers.deliver, handlers.deliver_died)
+    service.handle(durables.EXPORTER_DELETE, handlers.delete)
     keep = timedelta(days=settings.library_retention_days)
     service.beside(lambda: expiring(library, service.clock, keep))

@@ -18,11 +18,11 @@ class Seen:
 
 
 class Destination(Protocol):
-    """A place that takes files. Its calls block: they run in threads.
+    """Where a user wants files. Its calls block: they run in threads.
 
     `locks` says that `exclusive` keeps others out; where it does not, a delivery puts right what it has overtaken.
 
-    Raises DestinationFailed when the place itself fails, Busy when another instance is at the same file.
+    Raises DestinationFailed when the destination itself fails, Busy when another instance is at the same file.
     """
 
     locks: bool

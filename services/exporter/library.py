@@ -16,7 +16,7 @@ from typing import Final
 from services.exporter.destination import Seen
 from shared.errors import DestinationFailed, NotYet
 from shared.store import MediaStore
-from shared.store.library import folder_version
+from shared.store.library_folder import folder_version
 from shared.store.reserve import Reserve
 
 LOCKS: Final = ".locks"

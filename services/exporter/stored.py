@@ -29,9 +29,9 @@ class StoreShelf:
 
     def put(self, store: MediaStore, key: str, account: str, name: str) -> str:
         """Copy within the store; ObjectMissing when the clip's file is gone."""
-        place = library_key(account, name)
-        store.copy(key, place)
-        return place
+        copy_key = library_key(account, name)
+        store.copy(key, copy_key)
+        return copy_key
 
     def holds(self, account: str, name: str, size: int) -> bool:
         """Compare the size of what lies there."""

@@ -36,6 +36,7 @@ from services.gateway.identity.credentials import Credentials
 from services.gateway.identity.keys import Keys
 from services.gateway.native.jobs.view import IngestServer, JobViews
 from services.gateway.web import Readiness, make_web
+from shared.broker import durables
 from shared.broker.following import Following
 from shared.errors import Unavailable
 from shared.messages.jobs import JobRecord
@@ -45,8 +46,8 @@ from shared.runtime.reachable import in_url, is_any, reachable_host
 from shared.runtime.service import Lifespan, Service, check_all, make_service
 from shared.runtime.settings import Settings
 from shared.runtime.tasks import beside
-from shared.store import MediaStore, open_store
-from shared.store.library import open_library
+from shared.store import MediaStore
+from shared.store.opening import open_library, open_store
 
 log = get_logger()
 ANNOUNCE_AGAIN_S: Final = 2.0
@@ -138,9 +139,9 @@ def serve(gateway: Gateway) -> Lifespan:
     """Let the service handle what happens to jobs, and give the HTTP server to run beside it."""
     service, public = gateway.service, gateway.public
     handlers = Handlers(gateway.jobs)
-    service.handle("gateway-started", handlers.started)
-    service.handle("gateway-ended", handlers.ended)
-    service.handle("gateway-finish", handlers.finish)
+    service.handle(durables.GATEWAY_STARTED, handlers.started)
+    service.handle(durables.GATEWAY_ENDED, handlers.ended)
+    service.handle(durables.GATEWAY_FINISH, handlers.finish)
 
     @contextlib.asynccontextmanager
     async def http() -> AsyncIterator[None]:

@@ -24,7 +24,7 @@ from shared.messages.jobs import JobRecord
 from shared.messages.keys import IngestKey
 from shared.messages.sessions import EventClock, PublisherStatus, SessionRecord
 from shared.runtime.service import Service
-from shared.store import open_store
+from shared.store.opening import open_store
 from shared.store.reserve import store_reserve
 
 

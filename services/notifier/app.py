@@ -12,6 +12,16 @@ from services.notifier.retries import DEFAULT, Policy
 from services.notifier.sender import Sender
 from services.notifier.traffic import Traffic
 from shared.broker import buckets
+from shared.broker.durables import (
+    NOTIFIER_CLIPS,
+    NOTIFIER_EXPORTS,
+    NOTIFIER_LIVE,
+    NOTIFIER_RECORDINGS,
+    NOTIFIER_REPLAY,
+    NOTIFIER_RESTREAMS,
+    NOTIFIER_SEND,
+    NOTIFIER_TELL,
+)
 from shared.broker.kv import Bucket
 from shared.messages.notifications import DeliveryRecord, LaneRecord
 from shared.runtime.service import Service
@@ -35,8 +45,8 @@ def build(service: Service, policy: Policy = DEFAULT) -> None:
     handlers = Handlers(service.js, relay, fanout, courier)
     service.beside(sender.running)
     service.beside(relay.running)
-    for durable in ("notifier-clips", "notifier-live", "notifier-exports", "notifier-recordings", "notifier-restreams"):
+    for durable in (NOTIFIER_CLIPS, NOTIFIER_LIVE, NOTIFIER_EXPORTS, NOTIFIER_RECORDINGS, NOTIFIER_RESTREAMS):
         service.handle(durable, handlers.event)
-    service.handle("notifier-tell", handlers.tell)
-    service.handle("notifier-replay", handlers.replay)
-    service.handle("notifier-send", handlers.send)
+    service.handle(NOTIFIER_TELL, handlers.tell)
+    service.handle(NOTIFIER_REPLAY, handlers.replay)
+    service.handle(NOTIFIER_SEND, handlers.send)

@@ -12,7 +12,7 @@ from nats.js import JetStreamContext
 from pydantic import ValidationError
 
 from services.notifier.events import tell_of
-from shared.broker.batches import BATCH, has_more, header, place_of, read_batch
+from shared.broker.batches import BATCH, has_more, header, read_batch, sequence_of
 from shared.broker.bus import Outbox
 from shared.broker.streams import EVENTS, consumer
 from shared.errors import Unavailable
@@ -140,7 +140,7 @@ class _Way:
             log.info("relay.read_later", error=str(error))
 
     def _take(self, message: Msg) -> None:
-        self._read_to = position = place_of(message)
+        self._read_to = position = sequence_of(message)
         with contextlib.suppress(ValidationError):  # it is buried when the broker comes to it
             tell = tell_of(header(message, "Nats-Subject"), position, message.headers)
             self._begun[position] = tell, self._begin(tell)

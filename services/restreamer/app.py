@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-from services.restreamer import inserts, records
 from services.restreamer.handlers import Handlers
 from services.restreamer.holder import MakePlayout, Tools
 from services.restreamer.inserts import Inserts
@@ -19,6 +18,7 @@ from services.restreamer.sources.apart.children import children
 from services.restreamer.sources.apart.confined import Bounds
 from services.restreamer.targets import TargetRules, Targets
 from services.restreamer.trail import Trails
+from shared.broker import buckets, durables
 from shared.broker.kv import Bucket
 from shared.broker.mirror import Mirror
 from shared.messages.jobs import JobRecord
@@ -26,10 +26,9 @@ from shared.messages.restreams import PlaceRecord, RestreamRecord
 from shared.recording.asking import Asking
 from shared.runtime.service import Service
 from shared.security.netguard.tls import trusting
-from shared.store import open_store
+from shared.store.opening import open_store
 from shared.store.reserve import Reserve
 
-PLACES = "places"
 SPOOL = "spool"
 TRAILS = "restreams"
 
@@ -38,14 +37,14 @@ def build(service: Service, make: MakePlayout | None = None) -> None:
     """Join records, leases, playout and handlers."""
     js, clock = service.js, service.clock
     me = Me.here(service.instance)
-    kept = Records(Bucket(js, records.BUCKET, RestreamRecord), service.outbox, clock)
-    watched = Inserts(js, Bucket(js, inserts.BUCKET, JobRecord))
+    kept = Records(Bucket(js, buckets.RESTREAMS, RestreamRecord), service.outbox, clock)
+    watched = Inserts(js, Bucket(js, buckets.JOBS, JobRecord))
     trails = Trails(service.settings.data_dir / TRAILS, clock)
     made = make or _playouts(service, trails)
-    tools = Tools(kept, Bucket(js, PLACES, PlaceRecord), watched, service.vault, clock, me, made, trails)
+    tools = Tools(kept, Bucket(js, buckets.PLACES, PlaceRecord), watched, service.vault, clock, me, made, trails)
     manager = Manager(tools, Sights(me, clock), service.settings.restreams)
-    wanted = Mirror(js, records.BUCKET, RestreamRecord, changed=manager.record_changed)
-    places = Mirror(js, PLACES, PlaceRecord, changed=manager.place_changed)
+    wanted = Mirror(js, buckets.RESTREAMS, RestreamRecord, changed=manager.record_changed)
+    places = Mirror(js, buckets.PLACES, PlaceRecord, changed=manager.place_changed)
 
     @contextlib.asynccontextmanager
     async def running() -> AsyncIterator[None]:
@@ -53,7 +52,7 @@ def build(service: Service, make: MakePlayout | None = None) -> None:
             yield
 
     service.beside(running)
-    service.handle("restreamer-command", Handlers(kept).command)
+    service.handle(durables.RESTREAMER_COMMAND, Handlers(kept).command)
 
 
 def _playouts(service: Service, trails: Trails) -> MakePlayout:

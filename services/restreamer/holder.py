@@ -7,30 +7,27 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from structlog.stdlib import BoundLogger
 
 from services.restreamer.beats import until_beat
 from services.restreamer.decide import WANTED, over, playing, told
+from services.restreamer.held_place import HeldPlace
 from services.restreamer.inserts import Inserts
 from services.restreamer.leases import Me
 from services.restreamer.model import TargetSpec
-from services.restreamer.places import mark
 from services.restreamer.playout import Ended, FileStarted, Playout, Report, Reporter, Snapshot, Started, Warned
 from services.restreamer.records import Records, restream_key
 from services.restreamer.telling import Telling, at_the_end, shown
 from services.restreamer.trail import Trails
-from shared.broker.kv import Bucket, Conflict, Stored
-from shared.errors import Unavailable
-from shared.messages.restreams import Item, Place, PlaceRecord, RestreamRecord, State, TargetStatus
+from shared.broker.kv import Bucket, Stored
+from shared.messages.restreams import Place, PlaceRecord, RestreamRecord, State, TargetStatus
 from shared.runtime.clock import Clock
 from shared.security.secrets import SecretUnreadable, Vault
 from shared.security.webhooks import open_url
 
 LOOK_S: Final = 0.5
-WRITE_EVERY_NS: Final = 900_000_000  # with every second look
-WRITE_S: Final = 1.0
 JOIN_S: Final = 3.0
 LAST_WORDS_S: Final = 3.0
 
@@ -63,17 +60,17 @@ class Holder:
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
     _wishes: list[RestreamRecord] = field(default_factory=list)
     _reports: list[Report] = field(default_factory=list)
-    _lists: dict[int, tuple[Item, ...]] = field(default_factory=dict)
-    _marked: tuple[tuple[int, int], str] = ((-1, -1), "")
-    _lost: bool = False
     _leaving: bool = False
     _handing_over: bool = False
     _over: tuple[State, str] | None = None
-    _written_ns: int = 0
-    _played_before_ms: int = 0
     _goes_on: Place | None = None
     _sending: bool = False
     _early: FileStarted | None = None
+    _place: HeldPlace = field(init=False)
+
+    def __post_init__(self) -> None:
+        tools = self.tools
+        self._place = HeldPlace(tools.places, tools.vault, tools.clock, tools.me, self.lease, self.log)
 
     @property
     def log(self) -> BoundLogger:
@@ -122,13 +119,13 @@ class Holder:
                 closed = await asyncio.to_thread(player.join, JOIN_S)
                 state, reason = self._why()
                 self.log.info("restream.left", state=state, reason=reason, closed=closed)
-                self.tools.trails.end(self.key, keep=self._lost)
-            if not self._lost:
+                self.tools.trails.end(self.key, keep=self._place.lost)
+            if not self._place.lost:
                 await self._let_go(player)
 
     def _why(self) -> tuple[str, str]:
         """Return the state that the run is left in, and why."""
-        if self._lost:
+        if self._place.lost:
             return "lost", "another instance has taken it"
         if self._over:
             return self._over
@@ -140,7 +137,7 @@ class Holder:
 
     async def _play(self, player: Playout, begun: RestreamRecord) -> None:
         place, targets = self.lease.value, self._opened(begun)
-        self._played_before_ms, self._goes_on = place.played_ms, place.place if place.source else None
+        self._goes_on = place.place if place.source else None
         if not targets:
             self._finish("failed", "no target's URL can be read")
         else:
@@ -148,17 +145,18 @@ class Holder:
                 begun.spec, targets, place.place,
                 spec_number=begun.spec_number, moved=place.moved, paused=begun.paused,
             )  # fmt: skip
-        self._lists[begun.spec_number] = begun.spec.items
+        self._place.list_known(begun.spec_number, begun.spec.items)
         self._wishes.insert(0, begun)
         acted = begun.model_copy(update={"move": begun.move.model_copy(update={"number": place.moved})})
         async with self.tools.inserts.watched(player.live, self.log) as watch:
-            while not (self._leaving or self._lost):
+            while not (self._leaving or self._place.lost):
                 while self._wishes:
                     acted = self._act(player, acted, self._wishes.pop(0))
                 watch.follow(self.record.account, self.record.spec.live)
                 self._take_reports(player)
                 self._tell_targets(player)
-                await self._write(player, holder=self.tools.me.instance)
+                if self._place.due:
+                    await self._write(player, holder=self.tools.me.instance)
                 self._woken.clear()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(until_beat(LOOK_S)):
@@ -167,9 +165,7 @@ class Holder:
     def _act(self, player: Playout, acted: RestreamRecord, wanted: RestreamRecord) -> RestreamRecord:
         """Have the player do what is wanted and was not before; gives the record that it acts by from now on."""
         if wanted.spec_number != acted.spec_number:
-            now = player.snapshot().spec_number
-            self._lists = {number: items for number, items in self._lists.items() if number >= now}
-            self._lists[wanted.spec_number] = wanted.spec.items
+            self._place.list_known(wanted.spec_number, wanted.spec.items, player.snapshot().spec_number)
             player.update(wanted.spec, wanted.spec_number, wait_current=wanted.wait_current)
         if (wanted.spec.targets, wanted.spec.tries) != (acted.spec.targets, acted.spec.tries):
             player.set_targets(self._opened(wanted))
@@ -261,65 +257,18 @@ class Holder:
         """Write the last place, which nobody holds, after the last words are out."""
         self._take_reports(player)
         said = await self.telling.finished(LAST_WORDS_S)
-        self._written_ns = 0
         await self._write(player, holder="")
         self.log.info("restream.let_go", told=said)
 
     async def _write(self, player: Playout, holder: str) -> None:
-        """Write the place when a second is over. A write that the broker does not take is left to the next one."""
-        now_ns = self.tools.clock.monotonic_ns()
-        if self._written_ns and now_ns - self._written_ns < WRITE_EVERY_NS:
-            return
-        self._written_ns = now_ns
-        value = self._place(player.snapshot(), holder)
-        try:
-            async with asyncio.timeout(WRITE_S):
-                await self._replace(value)
-        except (Unavailable, TimeoutError) as error:
-            self.log.info("restream.place.not_written", error=type(error).__name__)
-
-    async def _replace(self, value: PlaceRecord) -> None:
-        try:
-            self.lease = await self.tools.places.replace(self.lease, value)
-        except Conflict:
-            await self._regain(value)
-
-    async def _regain(self, value: PlaceRecord) -> None:
-        """After a conflict: an earlier write of ours may have arrived unseen; otherwise the run is another's."""
-        stored = await self.tools.places.get(self.key)
-        if stored is None:
-            revision = await self.tools.places.create(self.key, value)
-            self.lease = Stored(self.key, value, revision)
-        elif self.tools.me.owns(stored.value) and stored.value.run == self.record.run:
-            self.lease = await self.tools.places.replace(stored, value)
-        else:
-            self.log.warning("restream.lost", to=stored.value.holder)
-            self._lost = True
-
-    def _place(self, snap: Snapshot, holder: str) -> PlaceRecord:
-        earlier = self.lease.value
-        changes: dict[str, Any] = {
-            "holder": holder, "place": snap.place, "spec_number": snap.spec_number, "moved": snap.moved,
-            "source": self._mark(snap), "played_ms": self._played_before_ms + snap.played_ms,
-            "at_ms": self.tools.clock.now_ms(),
-            "number": self.telling.number, "file": snap.file, "how": snap.how or "", "live": snap.live,
-            "targets": self._shown(snap),
-        }  # fmt: skip
-        return earlier.model_copy(update=changes)
+        snap = player.snapshot()
+        await self._place.write(snap, holder, self.telling.number, self._shown(snap))
 
     def _shown(self, snap: Snapshot) -> tuple[TargetStatus, ...]:
         """Return how targets are; after the run, how they ended."""
         if self._over and self._leaving:
             return tuple(at_the_end(shown(status), self.telling.sent) for status in snap.targets)
         return tuple(map(shown, snap.targets))
-
-    def _mark(self, snap: Snapshot) -> str:
-        """Return the keyed hash of the source at a place."""
-        items, at = self._lists.get(snap.spec_number, ()), (snap.spec_number, snap.place.item)
-        if self._marked[0] != at:
-            known = snap.place.item < len(items)
-            self._marked = at, mark(self.tools.vault, items[snap.place.item].source) if known else ""
-        return self._marked[1]
 
 
 def _targets(player: Playout) -> list[TargetStatus]:

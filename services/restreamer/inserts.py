@@ -12,7 +12,6 @@ from nats.js import JetStreamContext
 from structlog.stdlib import BoundLogger
 
 from services.restreamer.beats import until_beat
-from shared.broker import buckets
 from shared.broker.kv import Bucket
 from shared.errors import Unavailable
 from shared.messages.jobs import JobRecord
@@ -20,7 +19,6 @@ from shared.messages.restreams import LiveInsert, Source
 from shared.recording.log import newest
 from shared.runtime.tasks import beside
 
-BUCKET: Final = buckets.JOBS
 LOOK_S: Final = 1.0
 
 

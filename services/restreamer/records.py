@@ -12,7 +12,6 @@ from datetime import timedelta
 from typing import Final
 
 from services.restreamer.decide import ACTIVE, apply, clock_commands, event_of, refusal_of
-from shared.broker import buckets
 from shared.broker.bus import Outbox
 from shared.broker.kv import Bucket, Conflict
 from shared.messages.restreams import RestreamCommand, RestreamRecord
@@ -20,7 +19,6 @@ from shared.runtime.clock import Clock
 from shared.runtime.logging import get_logger
 
 log = get_logger()
-BUCKET: Final = buckets.RESTREAMS
 MOST_ROUNDS: Final = 20
 LATE: Final = timedelta(seconds=10)
 KEPT: Final = timedelta(days=30)

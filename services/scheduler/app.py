@@ -8,7 +8,7 @@ from services.scheduler.due import DueWork
 from services.scheduler.handlers import Handlers
 from services.scheduler.keeper import Keeper
 from services.scheduler.sweep import HOURLY, Sweep
-from shared.broker import buckets
+from shared.broker import buckets, durables
 from shared.broker.kv import Bucket
 from shared.messages.jobs import JobRecord
 from shared.messages.schedules import EventTimers
@@ -22,7 +22,7 @@ def build(service: Service, sweep_every: timedelta = HOURLY) -> None:
     sweep = Sweep(service.outbox, service.js, service.clock, sweep_every)
     handlers = Handlers(keeper, DueWork(service.outbox, sweep, service.js, keeper))
     service.beside(sweep.begun)
-    service.handle("scheduler-started", handlers.started)
-    service.handle("scheduler-ended", handlers.ended)
-    service.handle("scheduler-jobs", handlers.job)
-    service.handle("scheduler-due", handlers.due)
+    service.handle(durables.SCHEDULER_STARTED, handlers.started)
+    service.handle(durables.SCHEDULER_ENDED, handlers.ended)
+    service.handle(durables.SCHEDULER_JOBS, handlers.job)
+    service.handle(durables.SCHEDULER_DUE, handlers.due)

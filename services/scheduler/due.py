@@ -45,28 +45,28 @@ class DueWork:
     jetstream: Callable[[], JetStreamContext]
     keeper: Keeper
 
-    async def fire(self, due: Due, place: int) -> None:
-        """Publish the command, then take the due message, at `place` in its stream, out of it. Unavailable.
+    async def fire(self, due: Due, sequence: int) -> None:
+        """Publish the command, then take the due message, `sequence` in its stream, out of it. Unavailable.
 
         A live event's timer that was moved or cancelled while it fired is none any more.
         """
         command = command_of(due)
         if not await self._is_wanted(due, command):
             log.info("schedule.void", name=due.name, target=due.target)
-            await self._remove(place)
+            await self._remove(sequence)
             return
         if self.sweep.is_tick(due):
             await self.sweep.set_next(due.at_ms)
         await self.outbox.emit(command)
         log.info("schedule.due", name=due.name, target=due.target)
-        await self._remove(place)
+        await self._remove(sequence)
 
     async def _is_wanted(self, due: Due, command: Message) -> bool:
         if not isinstance(command, LiveFinish) or due.name not in names(command.event):
             return True
         return await self.keeper.is_due(command, due.name, due.at_ms)
 
-    async def _remove(self, place: int) -> None:
+    async def _remove(self, sequence: int) -> None:
         # The stream keeps the last message of each name for ever; one that stays by a fault only takes up room.
         with contextlib.suppress(NatsError, APIError, TimeoutError):
-            await self.jetstream().delete_msg(SCHEDULES, place)
+            await self.jetstream().delete_msg(SCHEDULES, sequence)

@@ -25,7 +25,7 @@ END_OF_BATCH: Final = "204"
 async def read_batch(js: JetStreamContext, stream: str, request: dict[str, Any]) -> list[Msg]:
     """Make one batched direct get; its messages, without the one that ends it. Unavailable.
 
-    The messages' places and subjects are in their headers: `place_of`, `Nats-Subject`.
+    The messages' sequences and subjects are in their headers: `sequence_of`, `Nats-Subject`.
     """
     client = js._nc  # noqa: SLF001  nats-py has no call for batches, and a context gives its connection nowhere else
     inbox = client.new_inbox()
@@ -58,8 +58,8 @@ def header(message: Msg, name: str) -> str:
     return str((message.headers or {}).get(name, ""))
 
 
-def place_of(message: Msg) -> int:
-    """Return the place in its stream of a message that was read by a direct get."""
+def sequence_of(message: Msg) -> int:
+    """Return the sequence in its stream of a message that was read by a direct get."""
     return int(header(message, "Nats-Sequence"))
 
 

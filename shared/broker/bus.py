@@ -106,7 +106,7 @@ class Outbox:
         }
 
     async def emit(self, message: Message) -> int:
-        """Publish and wait for the broker's ack; gives the place in the stream.
+        """Publish and wait for the broker's ack; return the sequence in the stream.
 
         Unavailable when the broker does not answer; KeyError when this service does not publish that channel.
         """

@@ -55,7 +55,7 @@ class Change(Generic[R]):
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """How far a bucket has come: the places of its first and last message, and what its history is known again by."""
+    """How far a bucket has come: its first and last sequence, and what its history is known again by."""
 
     made: str
     """When the bucket was made."""
@@ -170,7 +170,7 @@ class Bucket(Generic[R]):
         """Tell whether what a mark told of still is this bucket's history: it was not made anew, nor set back.
 
         A broker that was set back while nobody was connected may have come further again by now: then a message in a
-        place before the mark is younger than the mark.
+        sequence before the mark is younger than the mark.
         """
         if now.made != before.made or now.last < before.last:
             return False
@@ -184,8 +184,8 @@ class Bucket(Generic[R]):
             return True
         except _FAULTS as error:
             raise self._fault(error) from error
-        place, at = int(found["message"]["seq"]), found["message"]["time"]
-        return place > before.last or (place == before.last and at == before.last_at)
+        sequence, at = int(found["message"]["seq"]), found["message"]["time"]
+        return sequence > before.last or (sequence == before.last and at == before.last_at)
 
     async def _api(self, verb: str, asked: dict[str, str]) -> dict[str, Any]:
         """Ask what nats-py cannot, or keeps to itself."""

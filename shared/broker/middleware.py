@@ -1,6 +1,6 @@
 """What happens round every handler: delayed redelivery, dead letters, heartbeats, log context.
 
-The one place that catches every exception. Rules, by shared/errors.py:
+The only code that catches every exception. Rules, by shared/errors.py:
 - `Permanent`, an invalid body, or the last allowed try: the message goes to the dead letters with its error and
   the history of its tries, and is taken out of its stream's consumer (term).
 - `NotYet`: comes again after the delay it names; does not count as a try.
@@ -104,19 +104,19 @@ class Guard:
         """Describe a try that failed."""
         return {"at_ms": self.clock.now_ms(), "delivery": raw.metadata.num_delivered, "error": reason}
 
-    async def noted(self, spec: ConsumerSpec, place: int) -> Noted:
+    async def noted(self, spec: ConsumerSpec, sequence: int) -> Noted:
         """Read what earlier deliveries of a message left."""
         try:
-            last = await self.jetstream().get_last_msg(DEADLETTERS, failure_subject(spec.durable, place))
+            last = await self.jetstream().get_last_msg(DEADLETTERS, failure_subject(spec.durable, sequence))
         except NotFoundError:
             return Noted([], 0)
         noted = json.loads(last.data or b"{}")
         return Noted(noted.get("failures", [])[-HISTORY:], noted.get("waits", 0))
 
-    async def history(self, spec: ConsumerSpec, place: int) -> list[dict[str, Any]]:
+    async def history(self, spec: ConsumerSpec, sequence: int) -> list[dict[str, Any]]:
         """Return the failed tries of a message, none when they cannot be read."""
         try:
-            return (await self.noted(spec, place)).failures
+            return (await self.noted(spec, sequence)).failures
         except FAULTS:
             return []
 
@@ -124,12 +124,12 @@ class Guard:
         """Note a failed try for a dead letter's history, or a wait; losing the note costs no message."""
         if spec.max_deliver <= 0:
             return  # never buried by number
-        place = raw.metadata.sequence.stream
+        sequence = raw.metadata.sequence.stream
         with contextlib.suppress(*FAULTS):
-            before = await self.noted(spec, place)
+            before = await self.noted(spec, sequence)
             failures = before.failures if waited else [*before.failures, self.attempt(raw, error)]
             await self.jetstream().publish(
-                failure_subject(spec.durable, place),
+                failure_subject(spec.durable, sequence),
                 json.dumps({"failures": failures, "waits": before.waits + waited}).encode(),
                 timeout=2, stream=DEADLETTERS, headers={"Nats-TTL": "48h"},
             )  # fmt: skip
@@ -173,7 +173,7 @@ class _GuardMiddleware(BaseMiddleware):
                 raise self.guard.pause(raw, spec, error.delay) from error
             except (Permanent, *UNPARSEABLE) as error:
                 await self._bury(raw, spec, _describe(error))
-            except Exception as error:  # noqa: BLE001  the one place: whatever it is, the message must not be lost
+            except Exception as error:  # noqa: BLE001  the last resort: whatever it is, the message must not be lost
                 await self._again(raw, spec, error)
 
     async def _tries(self, raw: Msg, spec: ConsumerSpec) -> int:
@@ -191,7 +191,7 @@ class _GuardMiddleware(BaseMiddleware):
         if 0 < spec.max_deliver <= tries:
             await self._bury(raw, spec, _describe(error))
         delay = backoff(tries)
-        # a fault that was foreseen says all in a line; of any other, the place matters
+        # a fault that was foreseen says all in a line; of any other, the traceback matters
         trace = None if isinstance(error, ReelayError) else error
         log.warning("message.failed", error=_describe(error), delay_s=round(delay.total_seconds(), 1), exc_info=trace)
         await self.guard.remember(raw, spec, error=_describe(error))
@@ -199,24 +199,24 @@ class _GuardMiddleware(BaseMiddleware):
 
     async def _bury(self, raw: Msg, spec: ConsumerSpec, reason: str) -> None:
         """Put the message into the dead letters, then take it out; when that fails it comes again."""
-        place = raw.metadata.sequence.stream
+        sequence = raw.metadata.sequence.stream
         letter = {
             "subject": raw.subject,
             "stream": raw.metadata.stream,
-            "sequence": place,
+            "sequence": sequence,
             "consumer": spec.durable,
             "error": reason,
             "buried_ms": self.guard.clock.now_ms(),
             "deliveries": raw.metadata.num_delivered,
             "headers": raw.headers or {},
-            "history": [*(await self.guard.history(spec, place)), self.guard.attempt(raw, reason)],
+            "history": [*(await self.guard.history(spec, sequence)), self.guard.attempt(raw, reason)],
             "bytes": len(raw.data),
             "body": base64.b64encode(raw.data[:LARGEST_LETTER]).decode(),
         }
         try:
             await self.guard.jetstream().publish(
-                dead_letter_subject(spec.durable, place), json.dumps(letter).encode(), timeout=5, stream=DEADLETTERS,
-                headers={"Nats-Msg-Id": f"dead-{spec.durable}-{place}-{raw.metadata.num_delivered}"},
+                dead_letter_subject(spec.durable, sequence), json.dumps(letter).encode(), timeout=5, stream=DEADLETTERS,
+                headers={"Nats-Msg-Id": f"dead-{spec.durable}-{sequence}-{raw.metadata.num_delivered}"},
             )  # fmt: skip
             log.error("message.dead", consumer=spec.durable, error=reason)
             await self.guard.mourn(spec.durable, raw.data, reason)

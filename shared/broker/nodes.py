@@ -58,7 +58,7 @@ def parse_nodes(text: str) -> Nodes:
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if not 1 <= len(parts) <= MOST:
         raise ValueError(f"names no node, or more than {MOST}: nats://host:4222,nats://host:4222")
-    split = [_split(part, place) for place, part in enumerate(parts, 1)]
+    split = [_split(part, number) for number, part in enumerate(parts, 1)]
     logins = {(url.username or "", url.password or "") for url in split if url.username or url.password}
     if len(logins) > 1:
         raise ValueError("the nodes of a cluster have the same users: give one user and password")
@@ -71,14 +71,14 @@ def parse_nodes(text: str) -> Nodes:
     return Nodes(urls, user, password)
 
 
-def _split(part: str, place: int) -> SplitResult:
+def _split(part: str, number: int) -> SplitResult:
     try:
         url = urlsplit(part if "://" in part else f"nats://{part}")
         if url.scheme in SCHEMES and url.hostname and (url.port is None or url.port):
             return url
     except ValueError:
         pass  # the error would show the URL, and that a password
-    raise ValueError(f"number {place} is not a URL as nats://user:password@host:4222") from None
+    raise ValueError(f"number {number} is not a URL as nats://user:password@host:4222") from None
 
 
 def _shown(url: SplitResult) -> str:

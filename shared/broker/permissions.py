@@ -58,12 +58,12 @@ def hears(service: str) -> list[str]:
 
 def _of_consumers(service: str) -> Iterable[str]:
     for spec in consumers_of(service):
-        place = f"{spec.stream}.{'*' if spec.turns else spec.durable}"  # an account's consumers are in its own stream
-        yield from (f"{API}.CONSUMER.MSG.NEXT.{place}", f"$JS.ACK.{place}.>")
+        consumer = f"{spec.stream}.{'*' if spec.turns else spec.durable}"  # an account's are in its own stream
+        yield from (f"{API}.CONSUMER.MSG.NEXT.{consumer}", f"$JS.ACK.{consumer}.>")
         if spec.turns:
             yield from (f"{API}.STREAM.INFO.{spec.stream}", f"{API}.CONSUMER.CREATE.{spec.stream}.*.{spec.channel}.*.*")
         else:
-            yield f"{API}.CONSUMER.INFO.{place}"
+            yield f"{API}.CONSUMER.INFO.{consumer}"
         yield from (dead_letter_subject(spec.durable, "*"), failure_subject(spec.durable, "*"))
         yield f"{API}.STREAM.MSG.GET.{DEADLETTERS}"
 

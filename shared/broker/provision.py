@@ -34,6 +34,7 @@ from shared.broker.upgrade import move, retire
 from shared.errors import ReelayError
 from shared.runtime.logging import configure_logging, get_logger
 from shared.runtime.settings import Settings
+from shared.store.opening import make_bucket
 
 log = get_logger()
 USER: Final = "provision"
@@ -118,7 +119,7 @@ async def _bucket(js: JetStreamContext, spec: BucketSpec, replicas: int) -> None
 
 @contextlib.contextmanager
 def _unless_in_use() -> Iterator[None]:
-    """Let it pass that another run has made it since the look, from another place on, say."""
+    """Let it pass that another run has made it since the look, from another sequence on, say."""
     try:
         yield
     except BadRequestError as error:
@@ -152,16 +153,11 @@ async def provision_url(url: str, replicas: int) -> None:
 
 def ensure_bucket(settings: Settings) -> None:
     """Make the store's bucket when it is missing. Of what fails, the log and each service's readiness tell."""
-    if not settings.store.startswith("s3://"):
-        return
-    from shared.store.s3 import S3Store  # noqa: PLC0415  boto3 takes 0.3 s to import and is an extra
-
-    bucket = settings.store.removeprefix("s3://").partition("/")[0]
     try:
-        if S3Store.from_settings(settings).ensure_bucket():
+        if bucket := make_bucket(settings):
             log.info("provision.bucket.made", bucket=bucket)
     except ReelayError as error:
-        log.error("provision.bucket.failed", bucket=bucket, error=str(error))
+        log.error("provision.bucket.failed", store=settings.store, error=str(error))
 
 
 def main() -> int:

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Literal
 
-from shared.broker import buckets
+from shared.broker import buckets, durables
+from shared.messages import clips, exports, live, media, notifications, restreams, schedules
+from shared.messages.base import Message
 
 OLD_COMMANDS = "COMMANDS"  # the one work queue of all services, until each got its own (ADR 21)
 EVENTS = "EVENTS"
@@ -93,38 +95,46 @@ def commands_of(service: str) -> str:
     return f"{OLD_COMMANDS}_{service.upper()}"
 
 
-def _work_queue(service: str, *channels: str, readers: tuple[str, ...] = ()) -> StreamSpec:
-    subjects = tuple(f"{channel}.*.*" for channel in channels)
+def every(model: type[Message]) -> str:
+    """Return the subject of all messages of a channel."""
+    return f"{model.channel}.>"
+
+
+def _work_queue(service: str, *commands: type[Message], readers: tuple[str, ...] = ()) -> StreamSpec:
+    subjects = tuple(f"{command.channel}.*.*" for command in commands)
     return StreamSpec(
         commands_of(service), subjects, "workqueue", timedelta(0), 1 << 30, discard="new", readers=readers
     )
 
 
 STREAMS: tuple[StreamSpec, ...] = (
-    _work_queue("gateway", "live.finish"),
-    _work_queue("archiver", "recordings.sweep", "recordings.delete", "recordings.rebuild"),
-    _work_queue("clipper", "clips.create", "clips.refine", "clips.cancel", "clips.delete", readers=("gateway",)),
-    _work_queue("exporter", "exports.deliver", "library.delete"),
-    _work_queue("restreamer", "restreams.command", readers=("gateway",)),
-    _work_queue("notifier", "notifications.tell", "notifications.send", "notifications.replay"),
+    _work_queue("gateway", live.LiveFinish),
+    _work_queue("archiver", media.RecordingsSweep, media.RecordingDelete, media.RecordingRebuild),
+    _work_queue(
+        "clipper", clips.ClipCreate, clips.ClipRefine, clips.ClipCancel, clips.ClipDelete, readers=("gateway",)
+    ),
+    _work_queue("exporter", exports.ExportDeliver, exports.LibraryDelete),
+    _work_queue("restreamer", restreams.RestreamCommand, readers=("gateway",)),
+    _work_queue(
+        "notifier", notifications.NotificationTell, notifications.NotificationSend, notifications.NotificationReplay
+    ),
     StreamSpec(
         EVENTS,
-        (
-            "live.session.started.>", "live.session.ended.>", "live.session.warned.>", "live.job.state_changed.>",
-            "recordings.hour.closed.>",
-            "recordings.range.expired.>", "clips.state_changed.>", "clips.segment_accurate.ready.>",
-            "clips.frame_accurate.ready.>", "exports.delivered.>", "exports.failed.>", "restreams.state_changed.>",
-            "restreams.target.state_changed.>", "restreams.file.started.>", "restreams.warned.>",
-        ),
+        tuple(every(model) for model in (
+            live.SessionStarted, live.SessionEnded, live.SessionWarned, live.JobStateChanged, media.HourClosed,
+            media.RecordingExpired, clips.ClipStateChanged, clips.SegmentAccurateReady, clips.FrameAccurateReady,
+            exports.ExportDelivered, exports.ExportFailed, restreams.RestreamStateChanged,
+            restreams.RestreamTargetChanged, restreams.RestreamFileStarted, restreams.RestreamWarned,
+        )),
         "limits", timedelta(days=8), 2 << 30, readers=("notifier",),
     ),
     StreamSpec(
-        SEGMENTS, ("media.segment.written.>",), "limits", timedelta(hours=48), 4 << 30,
+        SEGMENTS, (every(media.SegmentWritten),), "limits", timedelta(hours=48), 4 << 30,
         readers=("gateway", "archiver", "clipper", "restreamer"), pruners=("archiver",),
     ),
     StreamSpec(
-        SCHEDULES, ("schedules.>", "due.>"), "limits", timedelta(0), 1 << 30, max_per_subject=1, schedules=True,
-        readers=("scheduler",), pruners=("scheduler",),
+        SCHEDULES, ("schedules.>", every(schedules.Due)), "limits", timedelta(0), 1 << 30, max_per_subject=1,
+        schedules=True, readers=("scheduler",), pruners=("scheduler",),
     ),
     StreamSpec(
         DEADLETTERS, ("deadletters.>", "failures.>"), "limits", timedelta(days=30), 1 << 30, max_per_subject=1
@@ -133,44 +143,60 @@ STREAMS: tuple[StreamSpec, ...] = (
 
 
 def _work(
-    durable: str, service: str, what: str, workers: int = 1, ack_wait: timedelta = timedelta(seconds=30),
+    durable: str, service: str, command: type[Message], workers: int = 1, ack_wait: timedelta = timedelta(seconds=30),
     *, max_deliver: int = 8, ordered: bool = False,
 ) -> ConsumerSpec:  # fmt: skip
     most = 1 if ordered else -1
-    return ConsumerSpec(durable, service, commands_of(service), what, ack_wait, max_deliver, most, workers)
+    return ConsumerSpec(durable, service, commands_of(service), every(command), ack_wait, max_deliver, most, workers)
+
+
+def _event(durable: str, service: str, event: type[Message], max_deliver: int = 8) -> ConsumerSpec:
+    return ConsumerSpec(durable, service, EVENTS, every(event), max_deliver=max_deliver)
+
+
+def _told(durable: str, domain: str) -> ConsumerSpec:
+    """All events of a domain, for webhooks: in order."""
+    return ConsumerSpec(durable, "notifier", EVENTS, f"{domain}.>", timedelta(seconds=10), -1, 1)
 
 
 CONSUMERS: tuple[ConsumerSpec, ...] = (
-    _work("clipper-create", "clipper", "clips.create.>", 3),
-    _work("clipper-refine", "clipper", "clips.refine.>", max_deliver=5),
-    _work("clipper-cancel", "clipper", "clips.cancel.>"),
-    _work("clipper-delete", "clipper", "clips.delete.>"),
-    ConsumerSpec("clipper-jobs", "clipper", EVENTS, "live.job.state_changed.>"),
-    ConsumerSpec("clipper-delivered", "clipper", EVENTS, "exports.delivered.>"),
-    ConsumerSpec("clipper-undelivered", "clipper", EVENTS, "exports.failed.>"),
-    _work("exporter-deliver", "exporter", "exports.deliver.>", 4),
-    _work("exporter-delete", "exporter", "library.delete.>"),
-    _work("gateway-finish", "gateway", "live.finish.>"),
-    ConsumerSpec("gateway-started", "gateway", EVENTS, "live.session.started.>"),
-    ConsumerSpec("gateway-ended", "gateway", EVENTS, "live.session.ended.>"),
-    ConsumerSpec("scheduler-started", "scheduler", EVENTS, "live.session.started.>"),
-    ConsumerSpec("scheduler-ended", "scheduler", EVENTS, "live.session.ended.>"),
-    ConsumerSpec("scheduler-jobs", "scheduler", EVENTS, "live.job.state_changed.>"),
-    ConsumerSpec("scheduler-due", "scheduler", SCHEDULES, "due.>", max_deliver=50),
-    ConsumerSpec("archiver-segments", "archiver", SEGMENTS, "media.segment.written.>", max_deliver=50, workers=2),
-    ConsumerSpec("archiver-jobs", "archiver", EVENTS, "live.job.state_changed.>", max_deliver=50),
-    _work("archiver-sweep", "archiver", "recordings.sweep.>"),
-    _work("archiver-delete", "archiver", "recordings.delete.>", max_deliver=50),
-    _work("archiver-rebuild", "archiver", "recordings.rebuild.>"),
-    _work("restreamer-command", "restreamer", "restreams.command.>", 16, timedelta(seconds=10), ordered=True),
-    ConsumerSpec("notifier-clips", "notifier", EVENTS, "clips.>", timedelta(seconds=10), -1, 1),
-    ConsumerSpec("notifier-live", "notifier", EVENTS, "live.>", timedelta(seconds=10), -1, 1),
-    ConsumerSpec("notifier-exports", "notifier", EVENTS, "exports.>", timedelta(seconds=10), -1, 1),
-    ConsumerSpec("notifier-recordings", "notifier", EVENTS, "recordings.>", timedelta(seconds=10), -1, 1),
-    ConsumerSpec("notifier-restreams", "notifier", EVENTS, "restreams.>", timedelta(seconds=10), -1, 1),
-    _work("notifier-tell", "notifier", "notifications.tell.>", 64, timedelta(seconds=10), max_deliver=10, ordered=True),
-    _work("notifier-send", "notifier", "notifications.send.>", 256, max_deliver=-1),
-    _work("notifier-replay", "notifier", "notifications.replay.>"),
+    _work(durables.CLIPPER_CREATE, "clipper", clips.ClipCreate, 3),
+    _work(durables.CLIPPER_REFINE, "clipper", clips.ClipRefine, max_deliver=5),
+    _work(durables.CLIPPER_CANCEL, "clipper", clips.ClipCancel),
+    _work(durables.CLIPPER_DELETE, "clipper", clips.ClipDelete),
+    _event(durables.CLIPPER_JOBS, "clipper", live.JobStateChanged),
+    _event(durables.CLIPPER_DELIVERED, "clipper", exports.ExportDelivered),
+    _event(durables.CLIPPER_UNDELIVERED, "clipper", exports.ExportFailed),
+    _work(durables.EXPORTER_DELIVER, "exporter", exports.ExportDeliver, 4),
+    _work(durables.EXPORTER_DELETE, "exporter", exports.LibraryDelete),
+    _work(durables.GATEWAY_FINISH, "gateway", live.LiveFinish),
+    _event(durables.GATEWAY_STARTED, "gateway", live.SessionStarted),
+    _event(durables.GATEWAY_ENDED, "gateway", live.SessionEnded),
+    _event(durables.SCHEDULER_STARTED, "scheduler", live.SessionStarted),
+    _event(durables.SCHEDULER_ENDED, "scheduler", live.SessionEnded),
+    _event(durables.SCHEDULER_JOBS, "scheduler", live.JobStateChanged),
+    ConsumerSpec(durables.SCHEDULER_DUE, "scheduler", SCHEDULES, every(schedules.Due), max_deliver=50),
+    ConsumerSpec(
+        durables.ARCHIVER_SEGMENTS, "archiver", SEGMENTS, every(media.SegmentWritten), max_deliver=50, workers=2
+    ),
+    _event(durables.ARCHIVER_JOBS, "archiver", live.JobStateChanged, max_deliver=50),
+    _work(durables.ARCHIVER_SWEEP, "archiver", media.RecordingsSweep),
+    _work(durables.ARCHIVER_DELETE, "archiver", media.RecordingDelete, max_deliver=50),
+    _work(durables.ARCHIVER_REBUILD, "archiver", media.RecordingRebuild),
+    _work(
+        durables.RESTREAMER_COMMAND, "restreamer", restreams.RestreamCommand, 16, timedelta(seconds=10), ordered=True
+    ),
+    _told(durables.NOTIFIER_CLIPS, "clips"),
+    _told(durables.NOTIFIER_LIVE, "live"),
+    _told(durables.NOTIFIER_EXPORTS, "exports"),
+    _told(durables.NOTIFIER_RECORDINGS, "recordings"),
+    _told(durables.NOTIFIER_RESTREAMS, "restreams"),
+    _work(
+        durables.NOTIFIER_TELL, "notifier", notifications.NotificationTell, 64, timedelta(seconds=10), max_deliver=10,
+        ordered=True,
+    ),
+    _work(durables.NOTIFIER_SEND, "notifier", notifications.NotificationSend, 256, max_deliver=-1),
+    _work(durables.NOTIFIER_REPLAY, "notifier", notifications.NotificationReplay),
 )  # fmt: skip
 
 BUCKETS: tuple[BucketSpec, ...] = (

@@ -92,7 +92,7 @@ def segments_subject(account: str, event: str) -> str:
 
 
 def dead_letter_subject(durable: str, sequence: int | Literal["*"]) -> str:
-    """Return the subject of a dead letter: the consumer that gave up, and the message's place in its stream."""
+    """Return the subject of a dead letter: the consumer that gave up, and the message's sequence in its stream."""
     return f"deadletters.{durable}.{sequence}"
 
 

@@ -20,7 +20,7 @@ EMPTIED: Final = f"moved.{OLD_COMMANDS}"
 
 
 async def retire(js: JetStreamContext) -> int | None:
-    """Have the old queue take nothing more, and end its consumers; gives its last place, None when there is none."""
+    """Let the old queue take nothing more, and end its consumers. Return its last sequence; None without a queue."""
     try:
         info = await js.stream_info(OLD_COMMANDS)
         for consumer in await js.consumers_info(OLD_COMMANDS):
@@ -34,21 +34,21 @@ async def retire(js: JetStreamContext) -> int | None:
 
 async def move(js: JetStreamContext) -> None:
     """Move the old queue's messages, with their ids, and remove it. What no queue takes stays, and is logged."""
-    place, moved, left = 0, 0, 0
+    sequence, moved, left = 0, 0, 0
     while True:
         try:
-            message = await js.get_msg(OLD_COMMANDS, seq=place + 1, subject=">", next=True)
+            message = await js.get_msg(OLD_COMMANDS, seq=sequence + 1, subject=">", next=True)
         except NotFoundError:
             break
-        place = message.seq or 0
+        sequence = message.seq or 0
         subject = message.subject or ""
         channel = BY_NAME.get(subject.rsplit(".", 2)[0])
         if channel is None:
-            log.error("provision.not_moved", subject=subject, place=place)
+            log.error("provision.not_moved", subject=subject, sequence=sequence)
             left += 1
             continue
         await js.publish(subject, message.data or b"", stream=channel.stream, headers=message.headers)
-        await _take_out(js, place)
+        await _take_out(js, sequence)
         moved += 1
     if not left:
         with contextlib.suppress(NotFoundError):
@@ -56,11 +56,11 @@ async def move(js: JetStreamContext) -> None:
     log.info("provision.moved", messages=moved, left=left)
 
 
-async def _take_out(js: JetStreamContext, place: int) -> None:
+async def _take_out(js: JetStreamContext, sequence: int) -> None:
     """Remove a message of the old queue; one that another run has removed is gone, too."""
     try:
-        await js.delete_msg(OLD_COMMANDS, place)
+        await js.delete_msg(OLD_COMMANDS, sequence)
     except APIError:
         with contextlib.suppress(NotFoundError):
-            await js.get_msg(OLD_COMMANDS, place)
+            await js.get_msg(OLD_COMMANDS, sequence)
             raise

@@ -1,4 +1,4 @@
-"""Stream time and wall clock of a recording, exactly, and where it has gaps: the one place that converts.
+"""Stream time and wall clock of a recording, exactly, and where it has gaps: the only module that converts.
 
 Stream time: seconds since the event's first frame. Wall clock: seconds since the epoch, UTC. Both are Fractions.
 A frame shown at tick t lies at stream time `origin_ms / 1000 + (t - zero) / timescale`, and a segment that
@@ -60,7 +60,7 @@ class Span(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """A segment with its place: stream time in s, wall clock of its start in s since the epoch."""
+    """A segment with its position: stream time in s, wall clock of its start in s since the epoch."""
 
     segment: SegmentWritten
     start: Fraction
@@ -78,8 +78,8 @@ def identity(segment: SegmentWritten) -> Identity:
     return Identity(segment.session, segment.track, segment.sequence)
 
 
-def place(segment: SegmentWritten) -> Placed:
-    """Find the segment's place."""
+def locate(segment: SegmentWritten) -> Placed:
+    """Return where the segment lies in stream time and on the wall clock."""
     origin = Fraction(segment.origin_ms, 1000)  # decode starts `zero` before presentation, and so do segments
     start = origin + Fraction(segment.start - segment.lead, segment.timescale)
     end = origin + Fraction(segment.start - segment.lead + segment.duration, segment.timescale)
@@ -104,7 +104,7 @@ class Timeline:
 
     def __init__(self, segments: Iterable[SegmentWritten]) -> None:
         unique = {identity(segment): segment for segment in segments}
-        placed = [place(segment) for segment in unique.values()]
+        placed = [locate(segment) for segment in unique.values()]
         placed.sort(key=lambda p: (p.start, p.segment.wall_start_ms, p.segment.session, p.segment.sequence))
         self._take(placed)
 

@@ -1,4 +1,4 @@
-"""Stored credentials of users' own places: bucket `credentials`, written by the gateway alone."""
+"""Stored credentials of users' own destinations: bucket `credentials`, written by the gateway alone."""
 
 from __future__ import annotations
 

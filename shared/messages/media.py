@@ -54,9 +54,9 @@ class SegmentWritten(Message):
 
 
 class IndexedSegment(Record):
-    """A segment with its places: in SEGMENTS, and in its track's live playlist."""
+    """A segment with its sequences: in SEGMENTS, and in its track's live playlist."""
 
-    log: int = Field(ge=0, description="Place in SEGMENTS")
+    log: int = Field(ge=0, description="Sequence in SEGMENTS")
     number: int | None = Field(
         None, ge=0, description="Position in the track's recording, from 0; none: recovered too late for one"
     )
@@ -69,7 +69,7 @@ class IndexHour(Record):
 
     event: HexId
     hour: int = Field(description="Hours since the epoch, of the segments' wall-clock start")
-    last_log_sequence: int = Field(ge=0, description="Place in SEGMENTS of the last segment that is included")
+    last_log_sequence: int = Field(ge=0, description="Sequence in SEGMENTS of the last segment that is included")
     segments: tuple[IndexedSegment, ...] = Field((), description="In the order of stream time, each once")
 
 

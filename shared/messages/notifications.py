@@ -15,9 +15,9 @@ class NotificationTell(Message):
     channel: ClassVar[str] = "notifications.tell"
 
     subject: str = Field(pattern=r"^[^.]+(\.[^.]+){2,}$", description="The event's subject")
-    position: int = Field(ge=1, description="The event's place in EVENTS")
+    position: int = Field(ge=1, description="The event's sequence in EVENTS")
     id: str = Field(
-        "", description="The event's Nats-Msg-Id: a broker that lost its last events gives their places anew"
+        "", description="The event's Nats-Msg-Id: a broker that lost its last events gives their sequences anew"
     )
 
     @property
@@ -101,7 +101,7 @@ class DeliveryRecord(Record):
     account: str
     delivery: HexId
     lane: str
-    position: int = Field(ge=0, description="Order within the lane: the event's place in EVENTS")
+    position: int = Field(ge=0, description="Order within the lane: the event's sequence in EVENTS")
     endpoint: HexId | None = Field(None, description="None: a one-off receiver named in a request")
     url: str = Field(description="For people: without password and query")
     target: str = Field("", max_length=3072, description="The sealed URL of a one-off receiver")

@@ -58,7 +58,7 @@ class RecordingRecord(Record):
     event: HexId
     hours: tuple[HourSummary, ...] = Field((), max_length=20_000)
     expiring: tuple[HourSummary, ...] = Field((), max_length=20_000)
-    log_sequence: int = Field(0, ge=0, description="Place in SEGMENTS of the last segment in a closed hour")
+    log_sequence: int = Field(0, ge=0, description="Sequence in SEGMENTS of the last segment in a closed hour")
     last: tuple[IndexedSegment, ...] = Field((), max_length=6)
     longest_ms: int = Field(0, ge=0, description="Duration of the longest segment there ever was in a closed hour")
     expired_hours: int = Field(0, ge=0)

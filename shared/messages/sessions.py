@@ -61,7 +61,7 @@ class PublisherStatus(Record):
     keyframes: int = Field(0, ge=0)
     last_keyframe_ms: Millis | None = None
     jumps: int = Field(0, ge=0, description="Jumps of the encoder's time stamps")
-    damaged_frames: int = Field(0, ge=0, description="Frames that came incomplete or out of place, and were left out")
+    damaged_frames: int = Field(0, ge=0, description="Frames that came incomplete or out of order, and were left out")
     dropped_frames: int = Field(0, ge=0, description="RTMP: frames before the sequence header that they need")
     lost_packets: int = Field(0, ge=0, description="SRT: packets that never came in time")
     unsupported: tuple[str, ...] = Field((), max_length=8, description="Tracks that cannot be recorded, for people")

@@ -1,6 +1,6 @@
 """Index objects: a closed hour of a recording as JSON beside its media.
 
-An object is written once, under a key that ends in the place in SEGMENTS up to which it is complete. A segment that
+An object is written once, under a key that ends in the sequence in SEGMENTS up to which it is complete. A segment that
 comes late makes a new object; the record's compare-and-set decides which counts (docs/adr/0003-recording-index.md).
 """
 
@@ -13,7 +13,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from shared.errors import Permanent
-from shared.media.timeline import Identity, identity, place
+from shared.media.timeline import Identity, identity, locate
 from shared.messages.media import IndexedSegment, IndexHour, SegmentWritten
 from shared.messages.recordings import HourSummary, LostHour
 from shared.recording.numbering import names_in, runs_of, runs_of_names
@@ -37,12 +37,12 @@ def index_folder(event: str) -> str:
 
 
 def hour_key(event: str, hour: int, log_sequence: int, part: str = "") -> str:
-    """Return the key of an hour's index object that is complete up to a place in SEGMENTS, or of a part of it."""
+    """Return the key of an hour's index object that is complete up to a sequence in SEGMENTS, or of a part of it."""
     return f"{index_folder(event)}/{hour:08}-{log_sequence:012}{f'-{part}' if part else ''}.json"
 
 
 def log_sequence_of(key: str) -> int | None:
-    """Read the place in SEGMENTS off an index object's key; None for another object's."""
+    """Read the sequence in SEGMENTS off an index object's key; None for another object's."""
     parts = key.rsplit("/", 1)[-1].removesuffix(".json").split("-")
     return int(parts[1]) if len(parts) in {2, 3} and all(part.isdecimal() for part in parts[:2]) else None
 
@@ -61,7 +61,7 @@ def make_hour(event: str, hour: int, log_sequence: int, segments: Sequence[Index
             unique[identity(indexed.segment)] = known.model_copy(
                 update={"log": indexed.log, "segment": indexed.segment}
             )
-    ordered = sorted(unique.values(), key=lambda i: (place(i.segment).start, i.log))
+    ordered = sorted(unique.values(), key=lambda i: (locate(i.segment).start, i.log))
     return IndexHour(event=event, hour=hour, last_log_sequence=log_sequence, segments=tuple(ordered))
 
 

@@ -9,9 +9,10 @@ from typing import Final
 
 from nats.js import JetStreamContext
 
+from shared.broker import buckets
 from shared.broker.kv import Bucket
 from shared.errors import Unavailable
-from shared.media.timeline import Span, Timeline, place
+from shared.media.timeline import Span, Timeline, locate
 from shared.messages.clips import Selection
 from shared.messages.media import SegmentWritten, Track
 from shared.messages.recordings import HourSummary, RecordingRecord
@@ -21,7 +22,6 @@ from shared.runtime.logging import get_logger
 from shared.store.base import MediaStore, ObjectMissing
 
 log = get_logger()
-RECORDINGS: Final = "recordings"
 TRIES: Final = 4
 # How far a segment's wall clock may lie after the broker's, when the tail is entered by time.
 SLACK_MS: Final = 30_000
@@ -64,7 +64,7 @@ async def load_range(
 
     Unavailable when broker or store do not answer.
     """
-    bucket = Bucket(lambda: js, RECORDINGS, RecordingRecord)
+    bucket = Bucket(lambda: js, buckets.RECORDINGS, RecordingRecord)
     for number in range(TRIES):
         stored, last = await asyncio.gather(bucket.get(f"{account}.{event}"), newest(js, account, event))
         record = stored.value if stored else RecordingRecord(account=account, event=event, changed_ms=0)
@@ -83,7 +83,7 @@ async def load_range(
 
 async def last_segment(js: JetStreamContext, account: str, event: str) -> SegmentWritten | None:
     """Read the last segment of a recording; None when nothing was recorded. Unavailable without the broker."""
-    bucket = Bucket(lambda: js, RECORDINGS, RecordingRecord)
+    bucket = Bucket(lambda: js, buckets.RECORDINGS, RecordingRecord)
     stored, last = await asyncio.gather(bucket.get(f"{account}.{event}"), newest(js, account, event))
     if stored is None:
         return last.segment if last else None
@@ -106,7 +106,7 @@ class _Want:
         end = int((selection.end + margin) * 1000) + 1
         wall = start
         if selection.clock == "stream" and last is not None:
-            wall += last.wall_start_ms - int(place(last).start * 1000)
+            wall += last.wall_start_ms - int(locate(last).start * 1000)
         return cls(selection.clock, selection.start, start, end, wall)
 
     def touches(self, hour: HourSummary) -> bool:
@@ -115,7 +115,7 @@ class _Want:
         return hour.stream_start_ms <= self.end_ms and hour.stream_end_ms >= self.start_ms
 
     def begins_before(self, segment: SegmentWritten) -> bool:
-        placed = place(segment)
+        placed = locate(segment)
         return self.in_point < (placed.wall if self.clock == "wall" else placed.start)
 
 
@@ -123,7 +123,7 @@ def _newest(record: RecordingRecord, last: Logged | None) -> SegmentWritten | No
     if last is not None and last.log > record.log_sequence:
         return last.segment
     ends = [indexed.segment for indexed in record.last]
-    return max(ends, key=lambda s: place(s).end) if ends else last.segment if last else None
+    return max(ends, key=lambda s: locate(s).end) if ends else last.segment if last else None
 
 
 def _closed(

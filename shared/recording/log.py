@@ -10,7 +10,7 @@ from nats.js import JetStreamContext
 from nats.js.errors import APIError, NotFoundError
 from pydantic import ValidationError
 
-from shared.broker.batches import BATCH, has_more, place_of, read_batch
+from shared.broker.batches import BATCH, has_more, read_batch, sequence_of
 from shared.broker.streams import SEGMENTS
 from shared.broker.subjects import segments_subject
 from shared.errors import Unavailable
@@ -22,7 +22,7 @@ log = get_logger()
 
 
 class Logged(NamedTuple):
-    """A segment and its place in SEGMENTS."""
+    """A segment and its sequence in SEGMENTS."""
 
     log: int
     segment: SegmentWritten
@@ -31,7 +31,7 @@ class Logged(NamedTuple):
 async def read_log(
     js: JetStreamContext, account: str, event: str, *, after: int = 0, since_ms: int | None = None, most: int = 200_000
 ) -> list[Logged]:
-    """Read the event's segments that were published after place `after` or since a wall-clock time (ms).
+    """Read the event's segments that were published after sequence `after` or since a wall-clock time (ms).
 
     In the log's order, at most `most`. Unavailable when the broker does not answer.
     """
@@ -42,13 +42,13 @@ async def read_log(
         batch = await read_batch(
             js, SEGMENTS, {**start, "next_by_subj": subject, "batch": min(BATCH, most - len(found))}
         )
-        if "start_time" in start and batch and place_of(batch[0]) <= after:
+        if "start_time" in start and batch and sequence_of(batch[0]) <= after:
             start = {"seq": after + 1}  # that time is not within what is asked for
             continue
         found += [logged for message in batch if (logged := _parse(message)) is not None]
         if not has_more(batch):
             break
-        start = {"seq": place_of(batch[-1]) + 1}
+        start = {"seq": sequence_of(batch[-1]) + 1}
     return [logged for logged in found if logged.log > after]
 
 
@@ -63,15 +63,15 @@ async def newest(js: JetStreamContext, account: str, event: str) -> Logged | Non
     try:
         return Logged(message.seq or 0, SegmentWritten.model_validate_json(message.data or b""))
     except ValidationError:
-        log.error("recording.log.unreadable", place=message.seq)
+        log.error("recording.log.unreadable", sequence=message.seq)
         return None
 
 
 def _parse(message: Msg) -> Logged | None:
     """Read one message; one that is no segment is passed over: the archiver's guard keeps it in the dead letters."""
-    place = place_of(message)
+    sequence = sequence_of(message)
     try:
-        return Logged(place, SegmentWritten.model_validate_json(message.data))
+        return Logged(sequence, SegmentWritten.model_validate_json(message.data))
     except ValidationError:
-        log.error("recording.log.unreadable", place=place)
+        log.error("recording.log.unreadable", sequence=sequence)
         return None

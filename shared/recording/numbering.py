@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from shared.media.timeline import Identity, identity, joins, place
+from shared.media.timeline import Identity, identity, joins, locate
 from shared.messages.media import IndexedSegment, SegmentWritten, Track
 from shared.messages.recordings import HourSummary, SegmentRun
 from shared.recording.log import Logged
@@ -88,7 +88,7 @@ def _is_late(before: SegmentWritten, segment: SegmentWritten) -> bool:
     """Tell whether a segment belongs before the newest, by its session's count or because it was salvaged."""
     if before.session == segment.session:
         return segment.sequence <= before.sequence
-    return segment.recovered and place(segment).start < place(before).start
+    return segment.recovered and locate(segment).start < locate(before).start
 
 
 def contains(run: SegmentRun, name: Identity) -> bool:

@@ -25,7 +25,7 @@ class RtmpUrl:
     """An RTMP URL taken apart; `app` and `name` with the query that belongs to each, user and password decoded."""
 
     scheme: str
-    place: str
+    authority: str
     """Host and port, as written."""
     app: str = field(repr=False)
     name: str = field(repr=False)
@@ -38,20 +38,20 @@ class RtmpUrl:
     def url(self) -> str:
         """The URL in the one spelling in which it is kept."""
         login = f"{self.login}@" if self.login else ""
-        return f"{self.scheme}://{login}{self.place}/{self.app}/{self.name}"
+        return f"{self.scheme}://{login}{self.authority}/{self.app}/{self.name}"
 
     @property
     def shown(self) -> str:
         """The URL for people: no more of the path than its first step, since what follows may be a stream key."""
         login = "***@" if self.login else ""
         app = self.app.partition("?")[0].lstrip("/").partition("/")[0]
-        return f"{self.scheme}://{login}{self.place}/{app}/***"
+        return f"{self.scheme}://{login}{self.authority}/{app}/***"
 
 
 def split_rtmp(url: str) -> RtmpUrl:
     """Take apart a URL that netguard has checked; ValueError, in words that hold nothing of it."""
     parts = urlsplit(url)
-    login, at, place = parts.netloc.rpartition("@")
+    login, at, authority = parts.netloc.rpartition("@")
     user, _, password = login.partition(":")
     if at and not (user and password):
         raise ValueError("a user of an RTMP target comes with a password: rtmp://user:password@host/application/stream")
@@ -65,7 +65,7 @@ def split_rtmp(url: str) -> RtmpUrl:
         app, name = "/".join(steps[:-1]), _BLANKS.sub("", steps[-1]) + (f"?{parts.query}" if parts.query else "")
     if not name.partition("?")[0]:
         raise ValueError(FORM)
-    return RtmpUrl(parts.scheme, place, app, name, unquote(user), unquote(password), login)
+    return RtmpUrl(parts.scheme, authority, app, name, unquote(user), unquote(password), login)
 
 
 def _behind_query(query: str) -> tuple[str, str, str]:

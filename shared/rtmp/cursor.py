@@ -14,7 +14,7 @@ _DOUBLE = struct.Struct(">d")
 
 
 class Cursor:
-    """A place in some bytes; reading past the end, too deep or too much raises."""
+    """A position in some bytes; reading past the end, too deep or too much raises."""
 
     __slots__ = ("data", "depth", "pos", "values")
 

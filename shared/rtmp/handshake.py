@@ -37,25 +37,25 @@ def answer(client: bytes, *, time_ms: int) -> bytes:
     c1 = client[1 : 1 + SIZE]
     head = (time_ms & 0xFFFFFFFF).to_bytes(4, "big")
     for scheme in _SCHEMES:
-        place = _place(c1, scheme)
-        digest = c1[place : place + _DIGEST]
-        if any(c1[4:8]) and hmac.compare_digest(digest, _digest_of(c1, place, _CLIENT_NAME)):
+        offset = _offset(c1, scheme)
+        digest = c1[offset : offset + _DIGEST]
+        if any(c1[4:8]) and hmac.compare_digest(digest, _digest_of(c1, offset, _CLIENT_NAME)):
             return bytes((VERSION,)) + _signed_s1(head, scheme) + _signed_s2(digest)
     return bytes((VERSION,)) + head + bytes(4) + os.urandom(SIZE - 8) + c1
 
 
-def _place(block: bytes, scheme: int) -> int:
+def _offset(block: bytes, scheme: int) -> int:
     return sum(block[scheme : scheme + 4]) % 728 + scheme + 4
 
 
-def _digest_of(block: bytes, place: int, key: bytes) -> bytes:
-    return hmac.digest(key, block[:place] + block[place + _DIGEST :], hashlib.sha256)
+def _digest_of(block: bytes, offset: int, key: bytes) -> bytes:
+    return hmac.digest(key, block[:offset] + block[offset + _DIGEST :], hashlib.sha256)
 
 
 def _signed_s1(head: bytes, scheme: int) -> bytes:
     block = head + _SERVER_VERSION + os.urandom(SIZE - 8)
-    place = _place(block, scheme)
-    return block[:place] + _digest_of(block, place, _SERVER_NAME) + block[place + _DIGEST :]
+    offset = _offset(block, scheme)
+    return block[:offset] + _digest_of(block, offset, _SERVER_NAME) + block[offset + _DIGEST :]
 
 
 def _signed_s2(client_digest: bytes) -> bytes:

@@ -83,7 +83,7 @@ class WriteProbe:
         self._clock = clock
         self._lock = asyncio.Lock()
         self._good_ns: int | None = None
-        self._written: tuple[int, int, int] | None = None  # place, and the machine's clock before and after
+        self._written: tuple[int, int, int] | None = None  # sequence, and the machine's clock before and after
 
     async def __call__(self) -> str:
         """Say what is wrong, "" when nothing is; a good answer serves for 3 s."""
@@ -114,13 +114,13 @@ class WriteProbe:
         clock, written = self._clock, self._written
         if written is None or not isinstance(clock, BrokerClock):
             return
-        place, before_ms, after_ms = written
+        sequence, before_ms, after_ms = written
         try:
             stored = await self._jetstream().get_last_msg(DEADLETTERS, self._subject, direct=True)
         except (NatsError, APIError, TimeoutError, OSError):
             return  # a broker whose users were made by an older version may not allow it, either
         headers = stored.headers or {}
-        if stored.seq != place or "Nats-Time-Stamp" not in headers:  # another instance has written since
+        if stored.seq != sequence or "Nats-Time-Stamp" not in headers:  # another instance has written since
             return
         stamp_ms = int(datetime.fromisoformat(headers["Nats-Time-Stamp"]).timestamp() * 1000)
         if clock.compare(before_ms, stamp_ms, after_ms):

@@ -13,7 +13,7 @@ class CallbackGuard:
     """Ends every exception at the boundary: C++ has nowhere to put one, and ctypes would answer 0 in its place.
 
     For libsrt 0 means "accepted", so the code around it must start from the refusing answer. What is logged is
-    the kind and the place of the error, never its message: that may quote what the caller sent.
+    the kind and the line of the error, never its message: that may quote what the caller sent.
     """
 
     def __init__(self, event: str) -> None:

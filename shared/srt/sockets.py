@@ -108,12 +108,12 @@ class SrtSocket:
     def offer(self, messages: Sequence[bytes], begin: int, end: int) -> int:
         """Send messages `begin` to `end` until no more fit; give how many went. SNDSYN must be off; SrtError."""
         send, number = self._c.srt_sendmsg2, self.number
-        for place in range(begin, end):
-            message = messages[place]
+        for index in range(begin, end):
+            message = messages[index]
             if send(number, message, len(message), None) == ERROR:
                 if self._library.last_code() != Errno.EASYNCSND:
                     raise self._library.last_error("srt send")
-                return place - begin
+                return index - begin
         return end - begin
 
     def drain(self, buffer: ReadBuffer) -> tuple[int, int]:

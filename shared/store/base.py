@@ -1,4 +1,4 @@
-"""What every store can do. All calls block: run them in threads."""
+"""What every store can do, for those who use one and for the adapters. All calls block: run them in threads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Final
 
 from shared.errors import Permanent, Unavailable
-from shared.runtime.settings import Settings
 
 _KEY: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 LONGEST_KEY: Final = 512
@@ -98,14 +97,3 @@ def check_key(key: str) -> str:
     if len(key) > LONGEST_KEY or not _KEY.fullmatch(key):
         raise Permanent("not a store key")
     return key
-
-
-def open_store(settings: Settings, *, hurried: bool = False) -> MediaStore:
-    """Open the store of the settings; `hurried`: one that gives up within seconds."""
-    if settings.store.startswith("s3://"):
-        from shared.store.s3 import S3Store  # noqa: PLC0415  boto3 takes 0.3 s to import and is an extra
-
-        return S3Store.from_settings(settings, hurried=hurried)
-    from shared.store.local import LocalStore  # noqa: PLC0415  the pair of the above
-
-    return LocalStore(Path(settings.store.removeprefix("file://")) if settings.store else settings.media_dir)

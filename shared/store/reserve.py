@@ -41,10 +41,10 @@ class Reserve:
 
     def room(self) -> Room:
         """Measure the file system, or the one on which the folder will be made; OSError when it cannot be."""
-        place = self.folder
-        while not place.exists() and place != place.parent:
-            place = place.parent
-        return Room(*self.measure(place))
+        folder = self.folder
+        while not folder.exists() and folder != folder.parent:
+            folder = folder.parent
+        return Room(*self.measure(folder))
 
     def kept(self, room: Room) -> int:
         """Bytes that are kept free: by default a twentieth, 32 MiB to 1 GiB, of a tiny disk a quarter."""

@@ -19,7 +19,6 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from shared.errors import Permanent, Unavailable
-from shared.runtime.settings import Settings
 from shared.store.base import MediaStore, ObjectInfo, ObjectMissing, StoreFull, check_key
 
 if TYPE_CHECKING:
@@ -58,9 +57,9 @@ class S3Store(MediaStore):
         self._spool = spool
 
     @classmethod
-    def from_settings(cls, settings: Settings, *, hurried: bool = False) -> S3Store:
-        """Open `s3://bucket/prefix`; S3_ENDPOINT names a server other than AWS. Permanent without a bucket."""
-        parts = urlsplit(settings.store)
+    def open(cls, url: str, spool: Path, *, endpoint: str = "", hurried: bool = False) -> S3Store:
+        """Open `s3://bucket/prefix`; `endpoint` is a server other than AWS. Permanent without a bucket."""
+        parts = urlsplit(url)
         if not parts.netloc:
             raise Permanent("REELAY_STORE names no bucket: s3://bucket/prefix")
         config = Config(
@@ -68,13 +67,13 @@ class S3Store(MediaStore):
             read_timeout=3 if hurried else 30,
             max_pool_connections=2 if hurried else 32,
             retries={"mode": "standard", "max_attempts": 1 if hurried else 4},
-            s3={"addressing_style": "path" if settings.s3_endpoint else "auto"},
+            s3={"addressing_style": "path" if endpoint else "auto"},
             # other servers than AWS do not know the checksums that boto3 sends by itself since 1.36
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
         )
-        client = boto3.client("s3", endpoint_url=settings.s3_endpoint or None, config=config)
-        return cls(client, parts.netloc, parts.path, settings.data_dir / "spool")
+        client = boto3.client("s3", endpoint_url=endpoint or None, config=config)
+        return cls(client, parts.netloc, parts.path, spool)
 
     def begin(self, key: str) -> Path:
         """Return a local file, the same one each time, so that what a killed writer left can be found."""

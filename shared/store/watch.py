@@ -8,7 +8,8 @@ from typing import Final
 from shared.errors import ReelayError
 from shared.runtime.logging import get_logger
 from shared.runtime.settings import Settings
-from shared.store.base import MediaStore, open_store
+from shared.store.base import MediaStore
+from shared.store.opening import open_store
 
 log = get_logger()
 WRITERS: Final = frozenset({"ingester", "archiver", "clipper"})

@@ -19,7 +19,7 @@ from shared.messages.sessions import EventClock, PublisherStatus, SessionRecord
 from shared.runtime.clock import SystemClock
 from shared.runtime.service import make_service
 from shared.runtime.settings import Settings
-from shared.store import open_store
+from shared.store.opening import open_store
 from tests.bench.common_media import Stream, flv
 
 

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
-import subprocess
-import tempfile
-import wave
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
 from threading import Event
 
-import av
 import numpy as np
 import numpy.typing as npt
 
-from services.restreamer.model import FLICKS, Media, SourceError, TargetSpec, Track, Unit
+from services.restreamer.model import FLICKS, Media, SourceError, TargetSpec, Unit
 from services.restreamer.playout import Ended, FileStarted, Playout, Report, Warned
 from services.restreamer.playout.player import Settings
 from services.restreamer.sources.containers.file_media import FileMedia
@@ -27,84 +21,12 @@ from services.restreamer.sources.containers.sniff import Container, sniff
 from services.restreamer.sources.origins.files import LocalFile
 from shared.messages.restreams import Item, Range, RestreamSpec, Source, Target, TargetStatus, Watermark
 from shared.runtime.clock import SystemClock
-from tests.support.framecode import AUDIO_RATE, HEIGHT, WIDTH, Sound, beeps, ffmpeg, paint, read_number
+from tests.support.framecode import read_number
+from tests.support.playout_watched import check_units, frames
 from tests.support.sources import ready
 from tests.support.waiting import wait_until as until
 
 TARGET = TargetSpec("0" * 16, "rtmp://example.com/live/key", "rtmp://example.com/live/***")
-CODECS = {"h264": ("libx264", "superfast"), "hevc": ("libx265", "ultrafast")}
-
-
-@dataclass(frozen=True)
-class Clip:
-    """A file to make: numbered pictures from `first` on, beeps on whole seconds (or a tone)."""
-
-    frames: int = 60
-    first: int = 0
-    rate: Fraction = Fraction(30)
-    codec: str = "h264"
-    bframes: int = 2
-    gop: int = 30
-    size: tuple[int, int] = (WIDTH, HEIGHT)
-    audio: str | None = "aac"
-    audio_rate: int = AUDIO_RATE
-    channels: int = 1
-    tone: int = 0
-    suffix: str = ".mp4"
-    options: tuple[str, ...] = ()
-
-
-def make(clip: Clip, path: Path) -> Path:
-    """Encode a file with a real ffmpeg; the same one is encoded once."""
-    out = path.with_suffix(clip.suffix)
-    if clip.suffix == ".m3u8":  # not one file alone
-        return _encode(clip, out)
-    out.write_bytes(_encoded(clip))
-    return out
-
-
-@functools.lru_cache(maxsize=64)
-def _encoded(clip: Clip) -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        return _encode(clip, Path(folder) / f"file{clip.suffix}").read_bytes()
-
-
-def _encode(clip: Clip, out: Path) -> Path:
-    seconds = clip.frames / clip.rate
-    command = [ffmpeg(), "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "gray", "-s", f"{WIDTH}x{HEIGHT}"]
-    command += ["-r", str(clip.rate), "-i", "-"]
-    if clip.audio:
-        with wave.open(str(out.with_suffix(".wav")), "wb") as file:
-            file.setnchannels(1)
-            file.setsampwidth(2)
-            file.setframerate(AUDIO_RATE)
-            file.writeframes((tone(clip.tone, seconds) if clip.tone else beeps(seconds)).tobytes())
-        command += ["-i", str(out.with_suffix(".wav")), "-c:a", clip.audio]
-        command += ["-ar", str(clip.audio_rate), "-ac", str(clip.channels), "-b:a", "96k"]
-    command += video_options(clip)
-    if clip.size != (WIDTH, HEIGHT):
-        command += ["-vf", f"scale={clip.size[0]}:{clip.size[1]}:flags=neighbor"]
-    command += [*clip.options, str(out)]
-    pictures = b"".join(paint(clip.first + number).tobytes() for number in range(clip.frames))
-    subprocess.run(command, input=pictures, check=True, timeout=120)
-    return out
-
-
-def video_options(clip: Clip) -> list[str]:
-    common = ["-g", str(clip.gop), "-pix_fmt", "yuv420p"]
-    if clip.codec == "h264":
-        settings = f"keyint={clip.gop}:min-keyint={clip.gop}:scenecut=0:bframes={clip.bframes}"
-        return ["-c:v", "libx264", "-preset", "superfast", "-x264-params", settings, *common]
-    if clip.codec == "hevc":
-        settings = f"keyint={clip.gop}:min-keyint={clip.gop}:scenecut=0:bframes={clip.bframes}:log-level=none"
-        return ["-c:v", "libx265", "-preset", "ultrafast", "-x265-params", settings, "-tag:v", "hvc1", *common]
-    return ["-c:v", clip.codec, *common]
-
-
-def tone(hertz: int, seconds: Fraction) -> Sound:
-    """Make a sine of that length."""
-    at = np.arange(int(seconds * AUDIO_RATE))
-    return (0.5 * 32767 * np.sin(2 * np.pi * hertz * at / AUDIO_RATE)).astype(np.int16)
 
 
 def opened(path: Path | str) -> tuple[LocalFile, Container]:
@@ -274,106 +196,3 @@ class Stage:
     def check(self) -> None:
         """Check what holds for every output: order, times, configuration, sound without a hole, sound with picture."""
         check_units(self.out.units)
-
-
-def check_units(units: Sequence[Unit]) -> None:
-    assert units
-    assert [unit.dts for unit in units] == sorted(unit.dts for unit in units)
-    pictures = [unit for unit in units if unit.kind == "video"]
-    sounds = [unit for unit in units if unit.kind == "audio"]
-    assert all(before.dts < after.dts for before, after in pairwise(pictures))
-    assert all(0 <= unit.dts <= unit.pts for unit in units)
-    assert len({unit.pts for unit in pictures}) == len(pictures)
-    assert pictures[0].key
-    assert pictures[0].track
-    assert sounds[0].track
-    assert all(unit.key for unit in pictures if unit.track)
-    assert pictures[0].pts == pictures[0].dts + FLICKS * 160 // 1000
-    for before, after in pairwise(sounds):
-        assert after.pts == before.pts + before.duration
-    end = max(unit.pts + unit.duration for unit in pictures)
-    assert abs(sounds[-1].pts + sounds[-1].duration - end) <= 2 * sounds[-1].duration
-    shown = -1
-    waiting = sorted(unit.pts for unit in pictures)
-    for index, unit in enumerate(pictures):
-        shown = max(shown, unit.pts)
-        assert unit.clean == (shown == waiting[index])
-
-
-def steps(units: Sequence[Unit]) -> set[int]:
-    """Give the distances between presentation times."""
-    times = sorted(unit.pts for unit in units)
-    return {after - before for before, after in pairwise(times)}
-
-
-def frames(units: Sequence[Unit]) -> list[tuple[int, npt.NDArray[np.uint8]]]:
-    """Decode pictures as a player does that makes a new decoder for each new configuration: (time, grey levels)."""
-    found: list[tuple[int, npt.NDArray[np.uint8]]] = []
-    decoder: av.VideoCodecContext | None = None
-    known: Track | None = None
-    for unit in units:
-        if unit.track is not None and unit.track != known:
-            if decoder is not None:
-                found += _shown(decoder.decode(None))
-            decoder, known = _decoder(unit.track), unit.track
-        assert decoder is not None
-        packet = av.Packet(unit.data)
-        packet.pts, packet.dts = unit.pts, unit.dts
-        found += _shown(decoder.decode(packet))
-    if decoder is not None:
-        found += _shown(decoder.decode(None))
-    assert [at for at, _ in found] == sorted(unit.pts for unit in units)
-    return found
-
-
-def _decoder(track: Track) -> av.VideoCodecContext:
-    decoder = av.CodecContext.create(track.codec, "r")
-    assert isinstance(decoder, av.VideoCodecContext)
-    if track.config:
-        decoder.extradata = track.config
-    decoder.options = {"err_detect": "explode"}
-    return decoder
-
-
-def _shown(shown: Sequence[av.VideoFrame]) -> list[tuple[int, npt.NDArray[np.uint8]]]:
-    out = []
-    for frame in shown:
-        assert not frame.is_corrupt
-        assert frame.pts is not None
-        small = (
-            frame.reformat(WIDTH, HEIGHT, "gray", interpolation="AREA")
-            if frame.width != WIDTH
-            else frame.reformat(format="gray")
-        )
-        out.append((frame.pts, small.to_ndarray()))
-    return out
-
-
-def sound_of(units: Sequence[Unit]) -> tuple[int, Sound]:
-    """Decode sound as one: the output time of its first sample, and mono samples at 48 kHz."""
-    decoder: av.AudioCodecContext | None = None
-    known: Track | None = None
-    parts: list[npt.NDArray[np.int16]] = []
-    for unit in units:
-        if unit.track is not None and unit.track != known:
-            context = av.CodecContext.create(unit.track.codec, "r")
-            assert isinstance(context, av.AudioCodecContext)
-            if unit.track.config:
-                context.extradata = unit.track.config
-            context.sample_rate = unit.track.sample_rate
-            decoder, known = context, unit.track
-            resampler = av.AudioResampler("s16", "mono", AUDIO_RATE)
-        assert decoder is not None
-        samples = [
-            part.to_ndarray()[0] for frame in decoder.decode(av.Packet(unit.data)) for part in _mono(resampler, frame)
-        ]
-        if not parts:  # what a decoder leaves away at its start
-            missing = unit.duration * AUDIO_RATE // FLICKS - sum(map(len, samples))
-            parts.append(np.zeros(max(missing, 0), np.int16))
-        parts += samples
-    return units[0].pts, np.concatenate(parts)
-
-
-def _mono(resampler: av.AudioResampler, frame: av.AudioFrame) -> list[av.AudioFrame]:
-    frame.pts = None
-    return resampler.resample(frame)

@@ -106,19 +106,19 @@ def child(settings: Settings, log: Path, *module: str, **environment: str) -> It
 
 
 async def send(js: JetStreamContext, message: Message, *, times: int = 1, dedup: bool = False) -> int:
-    """Publish a message, by default past the server's check for duplicates; gives its (last) place."""
-    place = 0
+    """Publish a message, by default past the server's check for duplicates; gives its (last) sequence."""
+    sequence = 0
     for _ in range(times):
         headers = headers_of(message, "test", SystemClock())
         if not dedup:
             del headers["Nats-Msg-Id"]
         body = message.model_dump_json().encode()
-        place = (await js.publish(subject_of(message), body, stream=channel_of(message).stream, headers=headers)).seq
-    return place
+        sequence = (await js.publish(subject_of(message), body, stream=channel_of(message).stream, headers=headers)).seq
+    return sequence
 
 
 async def refine(js: JetStreamContext, body: bytes | None = None) -> tuple[str, int]:
-    """Publish a ClipRefine (or garbage in its place); gives clip and place."""
+    """Publish a ClipRefine (or garbage in its place); gives clip and sequence."""
     clip = new_id()
     message = ClipRefine(account="main", clip=clip)
     if body is None:
@@ -126,22 +126,22 @@ async def refine(js: JetStreamContext, body: bytes | None = None) -> tuple[str, 
     return clip, (await js.publish(subject_of(message), body, stream=channel_of(message).stream)).seq
 
 
-async def letter(js: JetStreamContext, durable: str, place: int) -> dict[str, Any] | None:
+async def letter(js: JetStreamContext, durable: str, sequence: int) -> dict[str, Any] | None:
     """Read a dead letter."""
     try:
-        found = await js.get_last_msg(DEADLETTERS, dead_letter_subject(durable, place))
+        found = await js.get_last_msg(DEADLETTERS, dead_letter_subject(durable, sequence))
     except NotFoundError:
         return None
     read: dict[str, Any] = json.loads(found.data or b"")
     return read | {"body": base64.b64decode(read["body"])}
 
 
-async def idle(js: JetStreamContext, durable: str, place: int = 0) -> bool:
-    """Tell whether a consumer has nothing more to do, and is past a place in its stream."""
+async def idle(js: JetStreamContext, durable: str, sequence: int = 0) -> bool:
+    """Tell whether a consumer has nothing more to do, and is past a sequence in its stream."""
     if consumer(durable).turns:
         return not await in_queue(js, durable)
     info = await js.consumer_info(consumer(durable).stream, durable)
-    past = info.ack_floor is not None and info.ack_floor.stream_seq >= place
+    past = info.ack_floor is not None and info.ack_floor.stream_seq >= sequence
     return past and not info.num_pending and not info.num_ack_pending
 
 
@@ -152,10 +152,10 @@ async def in_queue(js: JetStreamContext, durable: str) -> int:
     return sum((subjects or {}).values())
 
 
-async def is_done(js: JetStreamContext, durable: str, place: int) -> bool:
+async def is_done(js: JetStreamContext, durable: str, sequence: int) -> bool:
     """Tell whether a message of a work queue has been taken out."""
     try:
-        await js.get_msg(consumer(durable).stream, place)
+        await js.get_msg(consumer(durable).stream, sequence)
     except NotFoundError:
         return True
     return False

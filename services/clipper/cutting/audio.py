@@ -1,6 +1,6 @@
 """Laying the sound of a clip's spans on its time line, packet by packet, without decoding.
 
-A packet's place follows from its span's, so that sound and picture never drift apart. The clip's first packet
+A packet's time follows from its span's, so that sound and picture never drift apart. The clip's first packet
 comes after a few that only warm the decoder up; the edit list hides them. Where two spans meet, packets are left
 out so that players that count samples instead of reading times stay within half a packet as well.
 """

@@ -132,7 +132,7 @@ def _result(selection: Selection, rendered: Rendered | None, movie: Movie, packe
 
 
 def _summary(parts: Sequence[VideoPart]) -> list[CutPart]:
-    """Return each part its place among the clip's frames."""
+    """Return each part's position among the clip's frames."""
     found: list[CutPart] = []
     at = 0
     for part in parts:

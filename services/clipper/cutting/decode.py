@@ -11,10 +11,11 @@ import numpy as np
 
 from services.clipper.cutting.gops import decode_start
 from services.clipper.cutting.samples import SampleReader
-from shared.media.model import Int64s, TrackConfig
-from shared.media.mp4.entries import codec_record
-from shared.media.seams.errors import CutError, Stopped
+from shared.media.model import Int64s
+from shared.media.seams.errors import Stopped
 from shared.media.seams.source import Video
+from shared.media.transcode.decoder import picture_decoder
+from shared.media.transcode.recorded import recorded_track
 
 # Before the first wanted frame only what others refer to is decoded, but for the last few frames: from them the decoder
 # learns how deep the stream reorders, where its headers do not say.
@@ -37,7 +38,7 @@ def decode_rows(
     A `strict` decoder gives up a frame at the first error in it, as a player might, instead of hiding it.
     """
     wanted = np.sort(video.at[rows]).tolist()
-    decoder = open_decoder(video.config, strict=strict)
+    decoder = picture_decoder(recorded_track(video.config), strict=strict, threads=0)
     first = decode_start(video, wanted[0], reader)
     spoiled: set[int] = set()
     whole = wanted[0] - LEARN * video.typical
@@ -58,18 +59,6 @@ def decode_rows(
 def skip_unused(decoder: av.VideoCodecContext, *, before: bool) -> None:
     """Leave out the next picture if it lies `before` what is wanted and no other refers to it (H.264 marks these)."""
     decoder.skip_frame = "NONREF" if before and decoder.name == "h264" else "DEFAULT"
-
-
-def open_decoder(config: TrackConfig, *, strict: bool) -> av.VideoCodecContext:
-    """Make a decoder for a track's samples."""
-    decoder = av.CodecContext.create(config.codec, "r")
-    if not isinstance(decoder, av.VideoCodecContext):
-        raise CutError(f"no video decoder for {config.codec}")
-    decoder.extradata = codec_record(config)
-    decoder.thread_type = "SLICE"  # with frame threads FFmpeg's decoders can wait for ever on a damaged picture
-    if strict:
-        decoder.options = {"err_detect": "explode"}
-    return decoder
 
 
 def _decoded(

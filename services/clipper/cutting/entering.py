@@ -9,7 +9,7 @@ from threading import Event
 import av
 import numpy as np
 
-from services.clipper.cutting.decode import decode_rows, open_decoder
+from services.clipper.cutting.decode import decode_rows
 from services.clipper.cutting.gops import entry_at, nals_at
 from services.clipper.cutting.plan import Span
 from services.clipper.cutting.samples import SampleReader
@@ -20,6 +20,8 @@ from shared.media.bitstream.records import length_size_of, sets_of, with_gaps
 from shared.media.model import Int64s
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.seams.errors import Stopped
+from shared.media.transcode.decoder import picture_decoder
+from shared.media.transcode.recorded import recorded_track
 
 # So many pictures from the entry on are decoded and held against the recording's, bit for bit.
 COMPARED = 60
@@ -52,7 +54,8 @@ def counted_samples(span: Span, rows: Int64s, reader: SampleReader, stop: Event)
 def check_entry(span: Span, rows: Int64s, reader: SampleReader, stop: Event) -> None:
     """Decode the first pictures as they were and as they will be; BitstreamError unless these are the same."""
     video, rows = span.video, rows[:COMPARED]
-    decoder = open_decoder(replace(video.config, sample_entry=with_gaps(video.config)), strict=True)
+    config = replace(video.config, sample_entry=with_gaps(video.config))
+    decoder = picture_decoder(recorded_track(config), strict=True, threads=0)
     shown: dict[int, av.VideoFrame] = {}
     try:
         for row, sample in zip(rows.tolist(), counted_samples(span, rows, reader, stop), strict=True):

@@ -109,8 +109,8 @@ def _edit(moov: bytes, trak: Box, media: int, ratio: Fraction) -> tuple[int, int
         struct.unpack_from(">QqI" if wide else ">IiI", moov, elst.body + 8 + n * (20 if wide else 12))
         for n in range(count)
     ]
-    empty = sum(length for length, place, _ in rows if place < 0)
-    shown = [place for _, place, _ in rows if place >= 0]
+    empty = sum(length for length, media_time, _ in rows if media_time < 0)
+    shown = [media_time for _, media_time, _ in rows if media_time >= 0]
     if len(shown) != 1:
         raise ClipFaulty("edit list shows more than one stretch")
     return shown[0] - round(empty / ratio), sum(length for length, _, _ in rows)

@@ -77,7 +77,7 @@ class _Look:
     def run(self, windows: Sequence[tuple[int, int]]) -> None:
         times = np.sort(self.video.shown)
         stream = self.container.streams.video[0]
-        stream.thread_type = "SLICE"  # see decode.py
+        stream.thread_type = "SLICE"  # see shared/media/transcode/decoder.py
         stream.codec_context.options = {"err_detect": "explode"}
         order = {time: number for number, time in enumerate(times.tolist())}
         prints = {found.number: found.cells for found in self.result.prints}

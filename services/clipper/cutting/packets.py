@@ -1,7 +1,7 @@
 """Where packets of sound lie, to the sample, whatever their rounded time stamps say.
 
-Packets of one run follow each other without a hole, so all their stamps together tell the run's place. A hole stays a
-hole, and what comes twice is left out.
+Packets of one run follow each other without a hole, so all their stamps together tell the run's position. A hole stays
+a hole, and what comes twice is left out.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from shared.media.model import Int64s, SampleTable
 
 # Packets that are this many samples off their grid at most were placed with care: they follow a drifting clock.
 SMOOTH = 4
-# A run's place is found from so many packets at most.
+# A run's position is found from so many packets at most.
 SETTLING = 256
 # Time stamps of packets without a hole between them differ from their durations by less than this, in ms.
 WOBBLE_MS = 2
@@ -61,12 +61,12 @@ def _begin(at: Int64s, end: int, usual: int, near: int) -> _Begin:
 
 
 def _settle(at: Int64s, counted: Int64s) -> None:
-    """Let a run begin where it settled: a recorder finds a run's place from its first packets, moving by and by."""
+    """Let a run begin where it settled: a recorder finds a run's position from its first packets, moving by and by."""
     off = at - counted
-    place = int(np.median(off[len(off) // 2 :]))
-    moving = np.flatnonzero(np.abs(off - place) > SMOOTH // 2)
+    offset = int(np.median(off[len(off) // 2 :]))
+    moving = np.flatnonzero(np.abs(off - offset) > SMOOTH // 2)
     if len(moving) and moving[-1] < min(SETTLING, len(off) // 2):
-        at[: moving[-1] + 1] = counted[: moving[-1] + 1] + place
+        at[: moving[-1] + 1] = counted[: moving[-1] + 1] + offset
 
 
 def _steady(table: SampleTable, lengths: Int64s, wobble: int) -> Int64s:

@@ -181,15 +181,15 @@ class _Renderer:
         )
 
     def _spooled(self, span: Span, kind: str, at: Int64s, samples: Iterable[bytes], sync: Sequence[bool]) -> VideoPart:
-        places = [(self.spool.append(sample), len(sample)) for sample in samples]
+        pieces = [(self.spool.append(sample), len(sample)) for sample in samples]
         return VideoPart(
             "copy" if kind == "copy" else "encode",
             span,
             at,
             np.array(sync, np.bool_),
-            np.array([size for _, size in places], np.int64),
-            np.array([offset for offset, _ in places], np.int64),
-            np.zeros(len(places), np.int64),
+            np.array([size for _, size in pieces], np.int64),
+            np.array([offset for offset, _ in pieces], np.int64),
+            np.zeros(len(pieces), np.int64),
             (self.spool.path,),
         )
 

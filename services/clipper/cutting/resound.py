@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from fractions import Fraction
 from threading import Event
 
@@ -13,12 +12,16 @@ import numpy as np
 from services.clipper.cutting.audio import AudioPart, lay_audio
 from services.clipper.cutting.plan import Span
 from services.clipper.cutting.samples import SampleReader, Spool
-from shared.media.bitstream.opus import OpusHead
-from shared.media.model import Int64s, SampleTable, TrackConfig
-from shared.media.mp4.entries import aac_config, codec_record
+from shared.media.model import SampleTable
+from shared.media.mp4.entries import aac_config
 from shared.media.seams.errors import CutError, Stopped
-from shared.media.seams.silence import AAC_FRAME, layout_of, open_aac
+from shared.media.seams.silence import AAC_FRAME, layout_of
 from shared.media.seams.source import Audio
+from shared.media.transcode.decoder import SoundDecoder
+from shared.media.transcode.recorded import recorded_track
+from shared.media.transcode.resampled import Resampled
+from shared.media.transcode.sound_run import Samples, open_sound_encoder
+from shared.media.transcode.streams import FLICKS, Packet
 
 BITRATE = 96_000  # per channel
 
@@ -34,7 +37,7 @@ def encode_sound(spans: Sequence[Span], spool: Spool, stop: Event) -> Audio:
     layout = layout_of(channels)
     if layout is None or rate not in (32000, 44100, 48000):
         raise CutError(f"sound of {channels} channels at {rate} Hz cannot be joined with other sound")
-    context = open_aac(rate, layout, BITRATE * channels)
+    context = open_sound_encoder("aac", rate, layout, BITRATE * channels)
     packets: list[tuple[int, bytes]] = []
     fifo = av.AudioFifo()
     for frame in _timeline(spans, rate, layout, stop):
@@ -86,7 +89,7 @@ def _silence(start: int, end: int, rate: int, layout: str, channels: int) -> Ite
         yield _frame(np.zeros((channels, min(rate, end - at)), np.float32), at, rate, layout)
 
 
-def _frame(sound: np.typing.NDArray[np.float32], at: int, rate: int, layout: str) -> av.AudioFrame:
+def _frame(sound: Samples, at: int, rate: int, layout: str) -> av.AudioFrame:
     frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(sound), format="fltp", layout=layout)
     frame.sample_rate = rate
     frame.time_base = Fraction(1, rate)
@@ -94,47 +97,16 @@ def _frame(sound: np.typing.NDArray[np.float32], at: int, rate: int, layout: str
     return frame
 
 
-def _decoded(
-    part: AudioPart, rate: int, layout: str, stop: Event
-) -> Iterator[tuple[int, np.typing.NDArray[np.float32]]]:
+def _decoded(part: AudioPart, rate: int, layout: str, stop: Event) -> Iterator[tuple[int, Samples]]:
     """Decode a part's packets: (sample at which it starts, relative to the span, and sound at `rate`)."""
     config = part.audio.config
-    decoder = _decoder(config)
-    resampler = av.AudioResampler(format="fltp", layout=layout, rate=rate)
-    start: int | None = None
-    done = 0
-    rows: Int64s = part.rows
+    sound = Resampled(SoundDecoder(recorded_track(config)), layout, rate)
     with SampleReader(part.audio.table) as reader:
-        for row, at in zip(rows.tolist(), part.at.tolist(), strict=True):
+        for row, at in zip(part.rows.tolist(), part.at.tolist(), strict=True):
             if stop.is_set():
                 raise Stopped("stopped while decoding sound")
-            packet = av.Packet(reader.read(row))
-            packet.pts = at
-            packet.time_base = Fraction(1, config.timescale)
-            try:
-                frames = decoder.decode(packet)
-            except av.error.FFmpegError:
-                continue
-            for frame in frames:
-                place = at * rate // config.timescale
-                if start is None or abs(start + done - place) > rate // 20:
-                    start, done = place, 0  # after a hole: count from the packet's own time again
-                frame.pts = None
-                for out in resampler.resample(frame):
-                    yield start + done, out.to_ndarray().astype(np.float32, copy=False)
-                    done += out.samples
-
-
-def _decoder(config: TrackConfig) -> av.AudioCodecContext:
-    decoder = av.CodecContext.create(config.codec, "r")
-    if not isinstance(decoder, av.AudioCodecContext):
-        raise CutError(f"no audio decoder for {config.codec}")
-    record = codec_record(config)
-    decoder.extradata = _opus_head(record) if config.codec == "opus" else record
-    decoder.sample_rate = config.sample_rate
-    return decoder
-
-
-def _opus_head(dops: bytes) -> bytes:
-    """Turn a dOps box's content into the OpusHead that decoders take; nothing is to be skipped."""
-    return replace(OpusHead.read_dops(dops), preskip=0).write()
+            moment = at * FLICKS // config.timescale
+            for piece in sound.push(Packet("audio", moment, moment, 0, key=True, data=reader.read(row))):
+                yield piece.stretch * rate // FLICKS + piece.count, piece.samples
+    for piece in sound.finish():
+        yield piece.stretch * rate // FLICKS + piece.count, piece.samples

@@ -1,4 +1,4 @@
-"""Reading samples' bytes by their place in the recorded files, and collecting encoded ones in a spool."""
+"""Reading samples' bytes by their offset in the recorded files, and collecting encoded ones in a spool."""
 
 from __future__ import annotations
 

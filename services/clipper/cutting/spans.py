@@ -18,7 +18,7 @@ from shared.media.seams.errors import CutError
 from shared.media.seams.source import HOLE, Piece, Stretch, Video, joined
 
 # A frame counts as at or after a point when it is no more than this before it. Points are given in ms, so they are up
-# to half of one off; the rest is for frames whose own place is only known to 0.02 ms, from stamps rounded to ms.
+# to half of one off; the rest is for frames whose own time is only known to 0.02 ms, from stamps rounded to ms.
 POINT_TOLERANCE = Fraction(11, 20000)
 # Sound that begins so much before the first picture, or ends so much after the last one, is left out with no word:
 # tracks begin and end apart by an encoder's delay.

@@ -68,14 +68,14 @@ def interleave(tracks: Sequence[MovieTrack], chunks: Sequence[Chunks]) -> list[t
     Recorded parts hold video, then audio: keeping that order lets a whole part be copied at once.
     """
     heads = [0] * len(tracks)
-    times, places = zip(*(_places(t, c) for t, c in zip(tracks, chunks, strict=True)), strict=True)
+    times, offsets = zip(*(_offsets(t, c) for t, c in zip(tracks, chunks, strict=True)), strict=True)
     order: list[tuple[int, int]] = []
     for _ in range(sum(len(c.first) for c in chunks)):
         ready = [i for i, head in enumerate(heads) if head < len(times[i])]
         chosen = min(ready, key=lambda i: (times[i][heads[i]], i))
         latest = times[chosen][heads[chosen]] + LONGEST_S
         for i in ready:
-            (file, offset), (chosen_file, chosen_offset) = places[i][heads[i]], places[chosen][heads[chosen]]
+            (file, offset), (chosen_file, chosen_offset) = offsets[i][heads[i]], offsets[chosen][heads[chosen]]
             if file == chosen_file and offset < chosen_offset and times[i][heads[i]] <= latest:
                 chosen = i
         order.append((chosen, heads[chosen]))
@@ -83,8 +83,8 @@ def interleave(tracks: Sequence[MovieTrack], chunks: Sequence[Chunks]) -> list[t
     return order
 
 
-def _places(track: MovieTrack, chunks: Chunks) -> tuple[list[float], list[tuple[Path, int]]]:
-    """Return each chunk's decode time (s, for ordering alone), and the place in its file where it begins."""
+def _offsets(track: MovieTrack, chunks: Chunks) -> tuple[list[float], list[tuple[Path, int]]]:
+    """Return each chunk's decode time (s, for ordering alone), and the offset in its file at which it begins."""
     samples = track.samples
     times = (samples.dts[chunks.first] / track.config.timescale).tolist()
     begin = zip(samples.source[chunks.first].tolist(), samples.offset[chunks.first].tolist(), strict=True)

@@ -54,7 +54,7 @@ def build_moov(
     *,
     wide: bool,
 ) -> bytes:
-    """Build moov; `offsets` are the chunks' places in the file, `span` the window and the movie's timescale."""
+    """Build moov; `offsets` are the chunks' offsets in the file, `span` the window and the movie's timescale."""
     start, end, scale = span
     traks = [_trak(t, c, o, span, wide=wide) for t, c, o in zip(tracks, chunks, offsets, strict=True)]
     duration = max(round((end - start) * scale), *(length for length, _ in traks))
@@ -74,13 +74,13 @@ def _trak(
     shift = -int((samples.pts - samples.dts).min())  # composition offsets are stored from 0 on
     media = int(samples.dts[-1] - samples.dts[0] + samples.duration[-1])
     lengths = [round(Fraction(e.duration * scale, track.config.timescale)) for e in edits]
-    places = [-1 if e.start is None else e.start - int(samples.dts[0]) + shift for e in edits]
+    media_times = [-1 if e.start is None else e.start - int(samples.dts[0]) + shift for e in edits]
     duration = sum(lengths)
-    whole = places == [0] and edits[0].duration == media
+    whole = media_times == [0] and edits[0].duration == media
     table = _sample_table(track, chunks, offsets, shift, wide=wide)
     information = box(b"minf", *media_info(track.config), table)
     parts = (
-        b"" if whole else _edit_list(lengths, places),
+        b"" if whole else _edit_list(lengths, media_times),
         box(b"mdia", *media_header(track.config, media), information),
     )
     return duration, box(b"trak", track_header(track.config, duration), *parts)
@@ -98,10 +98,10 @@ def _edits(track: MovieTrack, start: Fraction, end: Fraction) -> tuple[Edit, ...
     return (Edit(None, first - begin), shown) if first > begin else (shown,)
 
 
-def _edit_list(lengths: Sequence[int], places: Sequence[int]) -> bytes:
-    wide = max(*lengths, *places) > 0x7FFFFFFF
-    rows = [struct.pack(">QqI" if wide else ">IiI", length, place, 0x10000)
-            for length, place in zip(lengths, places, strict=True)]  # fmt: skip
+def _edit_list(lengths: Sequence[int], media_times: Sequence[int]) -> bytes:
+    wide = max(*lengths, *media_times) > 0x7FFFFFFF
+    rows = [struct.pack(">QqI" if wide else ">IiI", length, media_time, 0x10000)
+            for length, media_time in zip(lengths, media_times, strict=True)]  # fmt: skip
     return box(b"edts", full_box(b"elst", int(wide), 0, struct.pack(">I", len(rows)), *rows))
 
 

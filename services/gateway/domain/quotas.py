@@ -122,20 +122,20 @@ class Quotas:
 
         What others are just making counts too, so that requests at the same time pass no limit together.
         """
-        most, place = self._most[kind], (account, kind)
+        most, counter = self._most[kind], (account, kind)
         if not most or not more:
             yield
             return
-        self._coming[place] += len(more)
+        self._coming[counter] += len(more)
         try:
             going = await there()
             new = sum(ident not in going and not known(ident) for ident in more)
-            others = self._coming[place] - len(more)
+            others = self._coming[counter] - len(more)
             if new and len(going) + others + new > most:
                 message = f"the account has at most {most} {kind}"
                 raise TooMany("QUOTA_EXCEEDED", message, timedelta(seconds=NUMBER_AGAIN_S))
             yield
         finally:
-            self._coming[place] -= len(more)
-            if not self._coming[place]:
-                del self._coming[place]
+            self._coming[counter] -= len(more)
+            if not self._coming[counter]:
+                del self._coming[counter]

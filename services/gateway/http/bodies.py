@@ -1,4 +1,4 @@
-"""JSON bodies: numbers stay exact, malformed text is answered with its place, models name the bad field."""
+"""JSON bodies: numbers stay exact, malformed text is answered with its line and column, models name the bad field."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def parse_json(raw: bytes) -> Any:
     try:
         value = json.loads(text, parse_float=_number, parse_constant=_refuse, object_pairs_hook=_object)
     except json.JSONDecodeError as error:
-        place = f"line {error.lineno} column {error.colno}"
-        raise Malformed(f"malformed JSON at {place}: {error.msg}") from error
+        where = f"line {error.lineno} column {error.colno}"
+        raise Malformed(f"malformed JSON at {where}: {error.msg}") from error
     except RecursionError as error:
         raise Malformed("malformed JSON: nested too deeply") from error
     except Malformed:

@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class Headers:
-    """Types are not guessed; JSON, which may tell of keys and places, is kept by nobody unless its route says how long.
+    """Types are not guessed; JSON, which may hold keys and addresses, is not cached unless its route says how long.
 
     What a route has in `always` goes with its answers, refusals included.
     """

@@ -20,7 +20,7 @@ from shared.runtime.logging import get_logger
 
 log = get_logger()
 RETRY_AFTER_S: Final = 2
-_CODES: Final = {
+CODES: Final = {
     401: "UNAUTHORIZED",
     403: "FORBIDDEN",
     404: "RESOURCE_NOT_FOUND",
@@ -73,7 +73,7 @@ class ApiError(ReelayError):
         super().__init__(message)
         self.status = status
         self.message = message
-        self.code = code or _CODES.get(status, "BAD_REQUEST")
+        self.code = code or CODES.get(status, "BAD_REQUEST")
         self.fields = tuple(fields)
         self.headers = dict(headers or {})
 

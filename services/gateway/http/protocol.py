@@ -81,7 +81,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def abort(self) -> None:
-        """End the connection at once: its place is needed."""
+        """End the connection at once: its slot is needed."""
         self._ending = True
         self._wire.abort()
 

@@ -106,7 +106,7 @@ class CdnAccounts:
 
         With a key that is given, a request repeated (its answer may have been lost) is answered as the first.
         """
-        given, place = key, f"cdn.{_digest(name)}"
+        given, stored_key = key, f"cdn.{_digest(name)}"
         there = await self.all_of(account)
         if len(there) >= MOST and all(one.name != name for one in there):
             raise StateConflict(f"an account has at most {MOST} accounts of the CDNetworks API")
@@ -118,9 +118,9 @@ class CdnAccounts:
             created_ms=self._clock.now_ms(),
         )
         try:
-            await self._bucket.create(place, record)
+            await self._bucket.create(stored_key, record)
         except Conflict as error:
-            stored = await self._bucket.get(place)
+            stored = await self._bucket.get(stored_key)
             if given is None or stored is None or stored.value.account != account or not self._is_key(stored, given):
                 raise StateConflict("account: this name is taken") from error
         await self.index.refresh()
@@ -158,10 +158,10 @@ class CdnAccounts:
         """
         if not 1 <= len(random) <= LONGEST_RANDOM:
             raise Refused(f"r must have 1 to {LONGEST_RANDOM} characters")
-        place = f"cdn.{_digest(name)}"
-        if not self._is_signed(self.index.known.get(place), random, given):
+        stored_key = f"cdn.{_digest(name)}"
+        if not self._is_signed(self.index.known.get(stored_key), random, given):
             stranger()
-        stored = await self._bucket.get(place)
+        stored = await self._bucket.get(stored_key)
         if stored is None or not self._is_signed(stored.value, random, given):
             raise Refused("n or k is wrong")
         known(stored.value.account)

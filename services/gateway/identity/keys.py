@@ -40,7 +40,7 @@ EXPIRE_EVERY_S: Final = 3600.0
 
 
 def bucket_key(text: str) -> str:
-    """Return the place of a key's record."""
+    """Return the bucket key of an API key's record."""
     return f"api.{hash_token(text)}"
 
 
@@ -116,13 +116,13 @@ class Keys:
         """
         if not text or len(text) > _LONGEST_KEY:
             return None
-        place = bucket_key(text)
-        if self._appointed and hmac.compare_digest(place, self._appointed[0]):
+        stored_key = bucket_key(text)
+        if self._appointed and hmac.compare_digest(stored_key, self._appointed[0]):
             return self._appointed[1]
-        record = self._mirror.get(place)
+        record = self._mirror.get(stored_key)
         if record is None:  # made a moment ago, or unknown
             unknown()
-            stored = await self._bucket.get(place)
+            stored = await self._bucket.get(stored_key)
             record = stored.value if stored else None
         if record is None or record.key_id in self._revoked or not active(record, self._clock.now_ms()):
             return None
@@ -173,11 +173,11 @@ class Keys:
     async def revoke(self, account: str, key_id: str) -> bool:
         """Revoke a key, at once for this instance and within ms for the others; False when there is none."""
         await self._index.refresh()
-        place, record = self._index.of(account).get(key_id, ("", None))
+        stored_key, record = self._index.of(account).get(key_id, ("", None))
         if record is None or record.revoked:
             return False
         revoked = {"revoked": True, "revoked_ms": self._clock.now_ms()}
-        await self._bucket.change(place, lambda r: r and r.model_copy(update=revoked))
+        await self._bucket.change(stored_key, lambda r: r and r.model_copy(update=revoked))
         self._revoked.add(key_id)
         return True
 
@@ -188,9 +188,9 @@ class Keys:
         """
         await self._index.refresh()
         before_ms = self._clock.now_ms() - KEPT // timedelta(milliseconds=1)
-        ended = [(place, record) for place, record in self._index.every() if _ended_ms(record) <= before_ms]
-        for place, record in ended:
-            await self._bucket.delete(place)
+        ended = [(stored_key, record) for stored_key, record in self._index.every() if _ended_ms(record) <= before_ms]
+        for stored_key, record in ended:
+            await self._bucket.delete(stored_key)
             self._revoked.discard(record.key_id)
             log.info("key.removed", key=record.key_id, account=record.account)
         return len(ended)

@@ -13,7 +13,7 @@ from services.restreamer.playout.order.course import Course
 from services.restreamer.playout.order.programme import Programme
 from services.restreamer.playout.order.wishes import Insert, Jump, NewList
 from services.restreamer.playout.reading.reader import Reader
-from services.restreamer.playout.reading.shape import formats_of
+from services.restreamer.playout.reading.verdict import formats_of
 from services.restreamer.playout.sending.pacer import Pacer
 from services.restreamer.playout.sending.ring import Bounds, Ring
 from services.restreamer.playout.terms import Ended, Library, Notes, Report, Reporter, Snapshot

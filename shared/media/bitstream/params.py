@@ -262,7 +262,7 @@ def record_sets(codec: VideoCodec, record: bytes) -> list[bytes]:
 
 
 def _take(record: bytes, at: int, count: int, into: list[bytes]) -> int:
-    """Append `count` units with 16-bit lengths from `at` on; give the place after them."""
+    """Append `count` units with 16-bit lengths from `at` on; return the offset after them."""
     for _ in range(count):
         size = unpack("H", record, at, len(record))[0]
         if size < 2 or at + 2 + size > len(record):

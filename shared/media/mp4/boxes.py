@@ -18,7 +18,7 @@ class Mp4Error(MediaError):
 
 
 class Box(NamedTuple):
-    """A box's place in a buffer: its header is at `start`, its content from `body` to `end`."""
+    """Where a box lies in a buffer: its header is at `start`, its content from `body` to `end`."""
 
     kind: bytes
     start: int
@@ -68,13 +68,13 @@ def children(data: Buffer, start: int = 0, end: int | None = None) -> Iterator[B
 
 def find(data: Buffer, within: Box | None, *path: bytes) -> Box | None:
     """Find the first box along `path`, from the top or from inside `within`; None when there is none."""
-    place = within
+    found = within
     for kind in path:
-        start, end = (0, len(data)) if place is None else (place.body, place.end)
-        place = next((b for b in children(data, start, end) if b.kind == kind), None)
-        if place is None:
+        start, end = (0, len(data)) if found is None else (found.body, found.end)
+        found = next((b for b in children(data, start, end) if b.kind == kind), None)
+        if found is None:
             return None
-    return place
+    return found
 
 
 def need(data: Buffer, within: Box | None, *path: bytes) -> Box:

@@ -131,7 +131,7 @@ def _track_fragment(moof: bytes, tfhd: Box, at: int) -> tuple[int, int, tuple[in
 
 
 def _sane(number: int) -> int:
-    """Let pass what leaves room to add to in 64 bits, as no real time or place in a file fails to do."""
+    """Let pass what leaves room to add to in 64 bits, as no real time or offset in a file fails to do."""
     if number >= 1 << 61:
         raise Mp4Error("time or offset beyond all measure")
     return number

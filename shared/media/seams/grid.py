@@ -30,7 +30,7 @@ _FINE, _ROUNDED = 2, Fraction(1, 4000)
 class Grid:
     """Frames at `phase` ticks + n / `rate` seconds; `index` is n for each timestamp.
 
-    `late`: the session's first frame has a stamp that lies so many ticks behind its place (rounding, or truncation).
+    `late`: the session's first frame has a stamp that lies so many ticks behind its time (rounding, or truncation).
     """
 
     rate: Fraction
@@ -43,7 +43,7 @@ def find_grid(pts: Int64s, timescale: int, first: int = 0) -> Grid | None:
     """Fit presentation times (ticks, any order, no two alike) to a steady rate; None when none fits all.
 
     `first` is the stamp of the session's first frame. Where that lies on the grid, as nearly as the others do, frames
-    are counted from it, and it stays where it is: so all parts of a session give a frame the same place, n / `rate`
+    are counted from it, and it stays where it is: so all parts of a session give a frame the same time, n / `rate`
     from the first one's, whatever each part's own rounding makes of it.
     """
     if len(pts) < 3:

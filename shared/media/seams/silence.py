@@ -5,11 +5,6 @@ Times alone could tell of such a hole, but players that count samples would let 
 
 from __future__ import annotations
 
-from fractions import Fraction
-
-import av
-from av.codec.context import Flags
-
 from shared.media.model import TrackConfig
 from shared.media.mp4.aac import read_aac, silence
 from shared.media.mp4.entries import codec_record
@@ -33,18 +28,3 @@ def silent_packet(config: TrackConfig, length: int) -> bytes | None:
         return bytes((toc,)) + _OPUS_SILENCE if toc is not None and config.channels <= 2 else None
     record = codec_record(config)
     return silence(record) if read_aac(record).frame == length else None
-
-
-def open_aac(rate: int, layout: str, bitrate: int) -> av.AudioCodecContext:
-    """Make an AAC-LC encoder that signs nothing into its packets; frames are planar floats of 1024 samples."""
-    context = av.CodecContext.create("aac", "w")
-    if not isinstance(context, av.AudioCodecContext):
-        raise TypeError("aac is no audio encoder")
-    context.sample_rate = rate
-    context.layout = layout
-    context.format = "fltp"
-    context.bit_rate = bitrate
-    context.time_base = Fraction(1, rate)
-    context.flags |= Flags.global_header | Flags.bitexact
-    context.open()
-    return context

@@ -58,9 +58,9 @@ def check_url(url: str, *, schemes: Collection[str], allowed: Networks, credenti
     port = _port(parts)
     _check_literal(host, address, tuple(allowed))
     shown = f"[{host}]" if ":" in host else host
-    place = f"{_escaped(user)}{at}{shown}" + (f":{port}" if port is not None else "")
+    authority = f"{_escaped(user)}{at}{shown}" + (f":{port}" if port is not None else "")
     query = f"?{_escaped(parts.query)}" if parts.query else ""
-    whole = f"{parts.scheme}://{place}{_escaped(parts.path)}{query}"
+    whole = f"{parts.scheme}://{authority}{_escaped(parts.path)}{query}"
     if len(whole) > LONGEST_URL:
         raise UrlRefused(f"the URL must have at most {LONGEST_URL} characters")
     return CheckedUrl(whole, parts.scheme, host, port or DEFAULT_PORTS.get(parts.scheme), address)

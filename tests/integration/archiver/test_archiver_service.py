@@ -26,7 +26,7 @@ from shared.recording import load_range
 from shared.recording.hours import HOUR_MS
 from shared.runtime.clock import SystemClock
 from shared.runtime.settings import Settings
-from shared.store import open_store
+from shared.store.opening import open_store
 from tests.support.archive import Archive, SetClock, archive, parts, put_media, running_archiver
 from tests.support.nats import NatsServer
 from tests.support.recordings import ACCOUNT, HOUR_START_MS, Session, new_event, publish, until

@@ -85,8 +85,8 @@ async def test_a_fast_file_that_is_nowhere_fails_no_clip_whose_exact_one_is_ther
             said = ExportFailed(
                 account=ACCOUNT, export=new_id(), clip=order.clip, accuracy=accuracy, error="no such host", at_ms=1
             )
-            place = await send(at.js, said)
-            await until(lambda: idle(at.js, "clipper-undelivered", place))
+            sequence = await send(at.js, said)
+            await until(lambda: idle(at.js, "clipper-undelivered", sequence))
             found = await at.record(order.clip)
             assert found is not None
             return found
@@ -107,16 +107,16 @@ async def test_every_message_twice(nats: NatsServer, tmp_path: Path, first: Reco
         await send(at.js, order, times=2)
         ended = await at.ended(order.clip)
         check(at, ended, frames(1, 2))
-        places = {"clipper-create": await send(at.js, order, times=2)}
-        places["clipper-refine"] = await send(at.js, ClipRefine(account=ACCOUNT, clip=order.clip), times=2)
+        sequences = {"clipper-create": await send(at.js, order, times=2)}
+        sequences["clipper-refine"] = await send(at.js, ClipRefine(account=ACCOUNT, clip=order.clip), times=2)
         for accuracy in ("frame", "segment"):
             told = ExportDelivered(
                 account=ACCOUNT, export=order.clip, clip=order.clip, accuracy=accuracy, location=ended.location,
                 bytes=1, at_ms=0,
             )  # fmt: skip
-            places["clipper-delivered"] = await send(at.js, told, times=2)
-        for durable, place in places.items():
-            await until(lambda d=durable, p=place: idle(at.js, d, p))
+            sequences["clipper-delivered"] = await send(at.js, told, times=2)
+        for durable, sequence in sequences.items():
+            await until(lambda d=durable, p=sequence: idle(at.js, d, p))
         after = await at.record(order.clip)
         assert after is not None
         assert after.model_copy(update={"changed_ms": 0}) == ended.model_copy(update={"changed_ms": 0})
@@ -284,8 +284,8 @@ async def test_cancelled_before_it_is_taken_up_while_it_waits_and_after(
             late = at.order(1, 2)
             await send(at.js, late)
             ended = await at.ended(late.clip)
-            place = await cancel(at, late.clip)
-            await until(lambda: idle(at.js, "clipper-cancel", place))
+            sequence = await cancel(at, late.clip)
+            await until(lambda: idle(at.js, "clipper-cancel", sequence))
             assert await at.record(late.clip) == ended
             check(at, ended, frames(1, 2))
 

@@ -65,8 +65,8 @@ async def test_a_wish_takes_a_clip_that_has_ended_and_no_other(shelf: Shelf, nat
     ended, working = await shelf.put("finished", 0), await shelf.put("processing")
     async with served("clipper", build, settings_for(nats, tmp_path)):
         for clip in (ended, working, new_id()):
-            place = await send(shelf.js, ClipDelete(account=ACCOUNT, clip=clip, at_ms=1), times=2)
-        await until(lambda: idle(shelf.js, "clipper-delete", place))
+            sequence = await send(shelf.js, ClipDelete(account=ACCOUNT, clip=clip, at_ms=1), times=2)
+        await until(lambda: idle(shelf.js, "clipper-delete", sequence))
     assert await shelf.there(ended) == (False, 0)
     assert await shelf.there(working) == (True, 2)
 

@@ -264,10 +264,10 @@ async def test_segments_deleted_under_a_cut(
         monkeypatch.setattr(cutter, step, cut)
         await at.announce(segments)
         order = at.order(1, 5)
-        place = await send(at.js, order)
+        sequence = await send(at.js, order)
         ended = await at.ended(order.clip)
         assert done.is_set()
-        assert await letter(at.js, "clipper-create", place) is None
+        assert await letter(at.js, "clipper-create", sequence) is None
         check(at, ended, frames(2, 5))
         assert gaps(ended) == [(1, 1)]
 

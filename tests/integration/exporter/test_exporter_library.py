@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import os
 import shutil
-import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -22,16 +20,12 @@ from pydantic import TypeAdapter
 
 from services.exporter import library
 from services.exporter.app import build
-from services.exporter.destination import Seen
 from shared.broker import middleware
 from shared.broker.kv import Bucket
-from shared.errors import NotYet
 from shared.messages.clips import Accuracy
 from shared.messages.exports import ExportDeliver, ExportDelivered, ExportFailed, ExportRecord, LibraryDelete
 from shared.runtime.settings import Settings
-from shared.store import open_store
-from shared.store.library import FolderLibrary
-from shared.store.reserve import Reserve
+from shared.store.opening import open_store
 from tests.support.disk import small_disk
 from tests.support.nats import NatsServer
 from tests.support.recordings import connected, until
@@ -87,8 +81,8 @@ class Desk:
         assert stored is not None
         return stored.value.state, stored.value.accuracy
 
-    async def done(self, place: int) -> None:
-        await until(lambda: idle(self.js, LANE, place))
+    async def done(self, sequence: int) -> None:
+        await until(lambda: idle(self.js, LANE, sequence))
 
     def names(self) -> list[str]:
         """List the library without its locks; drafts are in it."""
@@ -144,17 +138,17 @@ async def test_a_less_exact_file_waits_for_no_killed_delivery_of_the_exact_one(
 async def test_two_instances_at_one_file(nats: NatsServer, tmp_path: Path) -> None:
     async with desk(nats, tmp_path) as at:
         exports = [new_id() for _ in range(8)]
-        place = 0
+        sequence = 0
         for export in exports:
             for accuracy in ("segment", "frame"):
-                place = await send(at.js, at.order(export, accuracy), times=2)
+                sequence = await send(at.js, at.order(export, accuracy), times=2)
         async with served("exporter", build, at.settings), served("exporter", build, at.settings):
-            await at.done(place)
+            await at.done(sequence)
         for export in exports:
             assert (at.folder / f"{export}.mp4").read_text() == f"frame of {export}"
             assert await at.record(export) == ("delivered", "frame")
             assert ("delivered", "frame") in await at.events(export)
-            assert await letter(at.js, LANE, place) is None
+            assert await letter(at.js, LANE, sequence) is None
         assert at.names() == sorted(f"{export}.mp4" for export in exports)
 
 
@@ -172,11 +166,11 @@ async def test_a_source_that_is_gone_is_told_at_once(nats: NatsServer, tmp_path:
         export = new_id()
         order = at.order(export, "frame")
         open_store(at.settings).delete(order.source_key)
-        place = await send(at.js, order, times=2)
-        await at.done(place)
+        sequence = await send(at.js, order, times=2)
+        await at.done(sequence)
         assert await at.events(export) == [("failed", "frame")]
         assert await at.record(export) == ("failed", "frame")
-        found = await letter(at.js, LANE, place)
+        found = await letter(at.js, LANE, sequence)
         assert found is not None
         assert len(found["history"]) == 1, "no try is worth making again"
         assert at.names() == []
@@ -188,10 +182,10 @@ async def test_a_library_that_cannot_be_written_is_tried_again_then_told(nats: N
     async with desk(nats, tmp_path) as at, served("exporter", build, at.settings):
         export, other = new_id(), new_id()
         at.settings.library_dir.write_text("not a folder")
-        place = await send(at.js, at.order(export, "frame"))
-        await at.done(place)
+        sequence = await send(at.js, at.order(export, "frame"))
+        await at.done(sequence)
         assert await at.events(export) == [("failed", "frame")]
-        found = await letter(at.js, LANE, place)
+        found = await letter(at.js, LANE, sequence)
         assert found is not None
         assert found["deliveries"] == 8
         assert "the library could not take the file" in found["error"]
@@ -238,12 +232,12 @@ async def test_a_full_disk_keeps_the_old_file_and_leaves_no_part(
         async with desk(nats, disk.root, **changed) as at, served("exporter", build, at.settings):
             export = new_id()
             await at.done(await send(at.js, at.order(export, "segment", bytes(50_000))))
-            place = await send(at.js, at.order(export, "frame", bytes(1 << 20)))
-            await at.done(place)
+            sequence = await send(at.js, at.order(export, "frame", bytes(1 << 20)))
+            await at.done(sequence)
             assert await at.events(export) == [("delivered", "segment"), ("failed", "frame")]
             assert (at.folder / f"{export}.mp4").stat().st_size == 50_000
             assert at.names() == [f"{export}.mp4"]
-            found = await letter(at.js, LANE, place)
+            found = await letter(at.js, LANE, sequence)
             assert found is not None
             assert reason in found["error"]
 
@@ -264,14 +258,14 @@ async def test_killed_in_the_middle_of_a_copy(nats: NatsServer, tmp_path: Path, 
         await apply(at.js, LANE, timedelta(seconds=1))
         export = new_id()
         order = at.order(export, "frame", os.urandom(100_000))
-        place = await send(at.js, order)
+        sequence = await send(at.js, order)
         module = ("tests.support.exporter_child", str(tmp_path))
         with child(at.settings, tmp_path / "log", *module, REELAY_STORE=str(other_disk)) as process:
             assert await asyncio.to_thread(process.wait, 60) == -9
         assert not (at.folder / f"{export}.mp4").exists()
         assert len(at.names()) == 1
         with child(at.settings, tmp_path / "log", *module, REELAY_STORE=str(other_disk)):
-            await at.done(place)
+            await at.done(sequence)
         assert (at.folder / f"{export}.mp4").read_bytes() == (other_disk / order.source_key).read_bytes()
         assert at.names() == [f"{export}.mp4"]
         await apply(at.js, LANE, timedelta(seconds=30))
@@ -284,86 +278,7 @@ async def test_a_delivery_leaves_no_lock_and_a_deletion_nothing(nats: NatsServer
         assert at.names() == [f"{export}.mp4"]
         assert not list((at.folder / library.LOCKS).glob("*"))
         wish = LibraryDelete(account=ACCOUNT, file=new_id(), file_name=f"{export}.mp4", at_ms=1)
-        place = await send(at.js, wish, times=2)
-        await until(lambda: idle(at.js, "exporter-delete", place))
+        sequence = await send(at.js, wish, times=2)
+        await until(lambda: idle(at.js, "exporter-delete", sequence))
         assert at.names() == []
         assert not list((at.folder / library.LOCKS).glob("*"))
-
-
-def test_old_files_go_and_locks_that_nobody_holds(tmp_path: Path) -> None:
-    kept = library.FolderShelf(tmp_path, Reserve(tmp_path, 0))
-    folder = tmp_path / ACCOUNT
-    (folder / library.LOCKS).mkdir(parents=True)
-    for name, age_s in (("old.mp4", 100), ("new.mp4", 10), ("busy.mp4", 100)):
-        (folder / name).write_bytes(b"x")
-        os.utime(folder / name, (1000 - age_s, 1000 - age_s))
-    (folder / library.LOCKS / ("0" * 32)).touch()  # of a delivery that was killed, with what it had written
-    (folder / f".draft-{'0' * 32}").write_bytes(b"x")
-    assert kept.expire(0) == 0
-    assert sorted(path.name for path in folder.iterdir()) == ["busy.mp4", "new.mp4", "old.mp4"]
-    with kept.exclusive(ACCOUNT, "busy.mp4"):
-        assert kept.expire(950) == 1
-        assert [path.name for path in sorted(folder.glob("*.mp4"))] == ["busy.mp4", "new.mp4"]
-        with pytest.raises(NotYet), kept.exclusive(ACCOUNT, "busy.mp4"):
-            pass
-    assert kept.expire(950) == 1
-    assert [path.name for path in folder.iterdir()] == ["new.mp4"]
-
-
-def test_a_file_that_is_delivered_while_old_ones_go_stays(tmp_path: Path) -> None:
-    path = tmp_path / ACCOUNT / "goal.mp4"
-
-    class Overtaken(library.FolderShelf):
-        """Another exporter delivers just before."""
-
-        @contextlib.contextmanager
-        def exclusive(self, account: str, name: str) -> Iterator[None]:
-            with super().exclusive(account, name):
-                path.write_bytes(b"new")
-                yield
-
-    path.parent.mkdir()
-    path.write_bytes(b"old")
-    os.utime(path, (900, 900))
-    assert Overtaken(tmp_path, Reserve(tmp_path, 0)).expire(950) == 0
-    assert path.read_bytes() == b"new"
-
-
-def test_the_file_that_was_to_be_deleted_is_and_not_one_delivered_since(tmp_path: Path) -> None:
-    """The wish comes late, or twice."""
-    path, kept = tmp_path / ACCOUNT / "goal.mp4", library.FolderShelf(tmp_path, Reserve(tmp_path, 0))
-    path.parent.mkdir()
-    path.write_bytes(b"old")
-    wished = FolderLibrary(tmp_path).look(ACCOUNT, "goal.mp4")
-    assert wished is not None
-    seen = Seen(wished.version, wished.modified_ms)
-    path.with_name("draft").write_bytes(b"exacter")
-    path.with_name("draft").replace(path)
-    kept.remove(ACCOUNT, "goal.mp4", seen)
-    assert path.read_bytes() == b"exacter"
-    kept.remove(ACCOUNT, "goal.mp4")
-    assert not path.exists()
-
-
-def test_a_lock_is_held_by_one_however_often_its_file_comes_and_goes(tmp_path: Path) -> None:
-    kept = library.FolderShelf(tmp_path, Reserve(tmp_path, 0))
-    inside, most, entered = 0, 0, 0
-    guard = threading.Lock()
-
-    def contend() -> None:
-        nonlocal inside, most, entered
-        for _ in range(300):
-            with contextlib.suppress(NotYet), kept.exclusive(ACCOUNT, "one.mp4"):
-                with guard:
-                    inside, entered = inside + 1, entered + 1
-                    most = max(most, inside)
-                with guard:
-                    inside -= 1
-
-    threads = [threading.Thread(target=contend) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert entered > 100
-    assert most == 1

@@ -26,8 +26,10 @@ from shared.messages.exports import ExportDeliver, ExportRecord, LibraryDelete
 from shared.runtime.clock import SystemClock
 from shared.runtime.service import make_service
 from shared.runtime.settings import Settings
-from shared.store import MediaStore, open_store
-from shared.store.library import LibraryFile, StoreLibrary
+from shared.store import MediaStore
+from shared.store.library import LibraryFile
+from shared.store.library_store import StoreLibrary
+from shared.store.opening import open_store
 from tests.support.api_gateway import gateway
 from tests.support.framecode_record import Spec, encode
 from tests.support.nats import NatsServer
@@ -87,8 +89,8 @@ async def test_a_delivered_clip_is_listed_sent_in_ranges_and_deleted(
         exports = sorted(new_id() for _ in range(3))
         for export in exports:
             for accuracy in ("segment", "frame"):
-                place = await send(js, order(store, export, accuracy), times=2)
-        await until(lambda: idle(js, "exporter-deliver", place))
+                sequence = await send(js, order(store, export, accuracy), times=2)
+        await until(lambda: idle(js, "exporter-deliver", sequence))
         store.put(f"library/{ACCOUNT}/hidden/hidden", b"in a folder")
         store.put("library/other/secret.mp4", b"secret")
         first = (await api.http.get("/v1/library", params={"page_size": 2})).json()
@@ -186,14 +188,14 @@ async def test_a_clip_that_is_gone_and_a_file_deleted_twice(
     async with connected(nats.url) as js, served("exporter", build, here):
         wanted = order(store, new_id(), "frame")
         store.delete(wanted.source_key)
-        place = await send(js, wanted)
-        await until(lambda: idle(js, "exporter-deliver", place))
+        sequence = await send(js, wanted)
+        await until(lambda: idle(js, "exporter-deliver", sequence))
         stored = await Bucket(lambda: js, "exports", ExportRecord).get(f"{ACCOUNT}.{wanted.export}")
         assert stored is not None
         assert stored.value.state == "failed"
         store.put(f"library/{ACCOUNT}/a.mp4", b"x")
-        place = await send(js, LibraryDelete(account=ACCOUNT, file=new_id(), file_name="a.mp4", at_ms=1), times=2)
-        await until(lambda: idle(js, "exporter-delete", place))
+        sequence = await send(js, LibraryDelete(account=ACCOUNT, file=new_id(), file_name="a.mp4", at_ms=1), times=2)
+        await until(lambda: idle(js, "exporter-delete", sequence))
         assert list(store.list("library")) == []
 
 

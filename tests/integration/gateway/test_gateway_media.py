@@ -9,7 +9,8 @@ import pytest
 
 from services.gateway.native.library import routes as library_api
 from shared.messages.clips import ClipCreate
-from shared.store.library import FolderLibrary, LibraryFile
+from shared.store.library import LibraryFile
+from shared.store.library_folder import FolderLibrary
 from tests.support.api_gateway import Gateway, gateway
 from tests.support.nats import NatsServer
 

@@ -23,8 +23,9 @@ from shared.messages.base import Message
 from shared.messages.jobs import JobRecord
 from shared.messages.media import SegmentWritten
 from shared.runtime.settings import Settings
-from shared.store import MediaStore, open_store
+from shared.store import MediaStore
 from shared.store.local import LocalStore
+from shared.store.opening import open_store
 from tests.support.media_recording import SteppedClock
 from tests.support.nats import NatsServer
 from tests.support.recordings import connected, until

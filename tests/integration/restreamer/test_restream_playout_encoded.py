@@ -12,7 +12,9 @@ import pytest
 from services.restreamer.model import FLICKS
 from shared.messages.restreams import Encoding, Source, Watermark
 from tests.support.framecode import HEIGHT, WIDTH, beep_starts
-from tests.support.playout_stage import Clip, Stage, frames, item, make, sound_of, spec, steps
+from tests.support.playout_files import Clip, make
+from tests.support.playout_stage import Stage, item, spec
+from tests.support.playout_watched import frames, sound_of, steps
 
 SECOND = 48_000
 

@@ -21,14 +21,15 @@ from services.restreamer.model import Media, Packet
 from services.restreamer.playout import Ended
 from services.restreamer.playout.children import workshop
 from services.restreamer.sources import PictureCache, Sources
-from services.restreamer.sources.apart import children as starting
+from services.restreamer.sources.apart import child as talking
 from services.restreamer.sources.apart.children import children
 from services.restreamer.sources.apart.confined import Bounds
 from services.restreamer.sources.containers.file_media import FileMedia
 from shared.messages.restreams import Encoding, Item, Source
 from tests.support import hostile
 from tests.support.bombs import pids
-from tests.support.playout_stage import Clip, Shelf, Stage, item, make, opened, spec
+from tests.support.playout_files import Clip, make
+from tests.support.playout_stage import Shelf, Stage, item, opened, spec
 from tests.support.source_server import source_server
 from tests.support.sources import access_to, source
 from tests.support.waiting import wait_until
@@ -113,7 +114,7 @@ def check_goes_on(stage: Stage, words: str) -> None:
 def test_a_decoder_that_is_struck_in_its_midst_ends_its_file_alone(
     film: Path, short: Path, monkeypatch: pytest.MonkeyPatch, number: int, words: str
 ) -> None:
-    monkeypatch.setattr(starting, "SILENT_S", 2.0)
+    monkeypatch.setattr(talking, "SILENT_S", 2.0)
     stage = Stage(shelf=Striking(number))
     play(stage, item(film), item(short), encoding=Encoding())
     numbers = stage.numbers()

@@ -20,7 +20,8 @@ from services.restreamer.playout.sound.lane import Lane
 from services.restreamer.playout.sound.sounds import EncodedSound
 from shared.messages.restreams import Encoding
 from tests.support.framecode import HEIGHT, WIDTH, ffmpeg, paint
-from tests.support.playout_stage import Clip, Stage, item, make, spec
+from tests.support.playout_files import Clip, make
+from tests.support.playout_stage import Stage, item, spec
 
 RATE = 30
 

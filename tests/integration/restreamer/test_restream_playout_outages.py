@@ -19,7 +19,9 @@ from services.restreamer.playout.player import Settings
 from services.restreamer.sources import PictureCache, Sources
 from shared.messages.restreams import Item, Watermark
 from tests.support.framecode import ffmpeg
-from tests.support.playout_stage import TARGET, Clip, Stage, make, spec, steps
+from tests.support.playout_files import Clip, make
+from tests.support.playout_stage import TARGET, Stage, spec
+from tests.support.playout_watched import steps
 from tests.support.source_server import Mode, Server, source_server
 from tests.support.sources import QUICK, access_to, source
 from tests.support.waiting import wait_until

@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.restreamer.turns import TURNS, turn_of
+from shared.media.transcode.turns import TURNS, turn_of
 from shared.messages.restreams import Encoding
 from tests.support.framecode import beep_starts
+from tests.support.playout_files import Clip, make
 from tests.support.playout_pictures import combing, corners, disc, fields, flat, run, shown
-from tests.support.playout_stage import Clip, Stage, item, make, sound_of, spec
+from tests.support.playout_stage import Stage, item, spec
+from tests.support.playout_watched import sound_of
 
 # How FFmpeg's options turn a file, and the colours of its quarters that FFmpeg's own players then show.
 TURNED = {

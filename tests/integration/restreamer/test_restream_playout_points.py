@@ -9,7 +9,9 @@ import pytest
 
 from services.restreamer.model import FLICKS
 from tests.support.framecode import beep_starts
-from tests.support.playout_stage import Clip, Stage, flicks, item, make, sound_of, spec, steps
+from tests.support.playout_files import Clip, make
+from tests.support.playout_stage import Stage, flicks, item, spec
+from tests.support.playout_watched import sound_of, steps
 
 OPEN_X264 = "keyint=30:min-keyint=30:scenecut=0:bframes=2:open-gop=1"
 OPEN_X265 = "keyint=30:min-keyint=30:scenecut=0:bframes=3:open-gop=1:log-level=none"

@@ -11,8 +11,10 @@ import pytest
 from services.restreamer.model import FLICKS
 from shared.messages.restreams import Encoding
 from tests.support.framecode import beep_starts
+from tests.support.playout_files import Clip, make
 from tests.support.playout_pictures import corners, run, shown
-from tests.support.playout_stage import Clip, Stage, item, make, sound_of, spec, steps
+from tests.support.playout_stage import Stage, item, spec
+from tests.support.playout_watched import sound_of, steps
 
 SECOND = 48_000
 FORMS = {

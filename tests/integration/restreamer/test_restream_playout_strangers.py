@@ -16,7 +16,8 @@ from services.restreamer.sources import PictureCache, Sources
 from services.restreamer.sources.apart.children import children
 from shared.messages.restreams import Item, Source
 from tests.support.bombs import bomb, pids
-from tests.support.playout_stage import Clip, Stage, make, spec
+from tests.support.playout_files import Clip, make
+from tests.support.playout_stage import Stage, spec
 from tests.support.source_server import Server, source_server
 from tests.support.sources import access_to, source
 from tests.support.waiting import wait_until

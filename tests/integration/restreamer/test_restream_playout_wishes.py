@@ -13,7 +13,9 @@ from services.restreamer.playout.player import Settings
 from services.restreamer.playout.sending.ring import Bounds
 from services.restreamer.sources.containers.file_media import FileMedia
 from shared.messages.restreams import Move, Source
-from tests.support.playout_stage import TARGET, Clip, Stage, item, make, opened, spec, steps, until
+from tests.support.playout_files import Clip, make
+from tests.support.playout_stage import TARGET, Stage, item, opened, spec, until
+from tests.support.playout_watched import steps
 
 LIVE = Source(kind="live", place="live", shown="live")
 CLIPS = 150

@@ -15,7 +15,8 @@ import pytest
 from services.restreamer.model import FLICKS, SourceError
 from services.restreamer.sources import PictureCache, Sources
 from services.restreamer.sources.apart import kept, wire
-from services.restreamer.sources.apart.children import MOST_LEFT, Child, Children
+from services.restreamer.sources.apart.child import MOST_LEFT, Child
+from services.restreamer.sources.apart.children import Children
 from services.restreamer.sources.apart.confined import Bounds
 from services.restreamer.sources.apart.demuxing import Apart
 from services.restreamer.sources.apart.kept import Keep
@@ -26,7 +27,8 @@ from services.restreamer.sources.origins.files import LocalFile
 from shared.messages.restreams import Encoding, Item
 from tests.support.bombs import pids
 from tests.support.framecode_record import Spec, encode
-from tests.support.playout_stage import Clip, Stage, item, make, spec
+from tests.support.playout_files import Clip, make
+from tests.support.playout_stage import Stage, item, spec
 from tests.support.source_server import source_server
 from tests.support.sources import access_to, encode_each, source
 from tests.support.waiting import wait_until

@@ -16,7 +16,8 @@ import pytest
 from services.restreamer.model import SourceError
 from services.restreamer.sources.access import Stopped
 from services.restreamer.sources.apart import wire
-from services.restreamer.sources.apart.children import Child, Family
+from services.restreamer.sources.apart.child import Child
+from services.restreamer.sources.apart.children import Family
 from services.restreamer.sources.apart.confined import Bounds
 from services.restreamer.sources.apart.demuxing import Apart
 from services.restreamer.sources.apart.wire import HEAD, Batch, Order, Said, Told

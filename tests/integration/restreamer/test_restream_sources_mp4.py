@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from services.restreamer.sources.apart.children import Child
+from services.restreamer.sources.apart.child import Child
 from services.restreamer.sources.apart.confined import Bounds
 from services.restreamer.sources.apart.demuxing import apart
 from services.restreamer.sources.apart.kept import Keep

@@ -19,7 +19,8 @@ from shared.media.bitstream.nal import join_sample, split_sample
 from shared.media.bitstream.params import nal_type, record_sets, set_types, split_annexb
 from shared.media.model import VideoCodec
 from tests.support.framecode import ffmpeg, play
-from tests.support.playout_stage import Clip, Stage, item, make, spec
+from tests.support.playout_files import Clip, make
+from tests.support.playout_stage import Stage, item, spec
 from tests.support.restream_targets import free_port, is_live, settle, targets
 from tests.support.restream_targets import spec as target
 from tests.support.restream_units import messages_of, units_of

@@ -17,7 +17,8 @@ from services.restreamer.targets.terms import Tracks
 from shared.messages.restreams import Encoding
 from tests.support.framecode import AUDIO_RATE, read_number
 from tests.support.media_flv import VIDEO, split
-from tests.support.playout_stage import Clip, Stage, item, make, spec
+from tests.support.playout_files import Clip, make
+from tests.support.playout_stage import Stage, item, spec
 from tests.support.restream_units import flv_of
 
 SECOND = 30

@@ -73,11 +73,11 @@ async def test_a_failure_comes_again_with_growing_pauses_until_it_succeeds(
     lane = Lane(nats, tmp_path)
     lane.faults = [Unavailable("a"), ValueError("b"), RuntimeError("c")]
     async with running(lane.service), connected(nats.url) as js:
-        clip, place = await refine(js)
-        await until(lambda: idle(js, LANE, place))
+        clip, sequence = await refine(js)
+        await until(lambda: idle(js, LANE, sequence))
         assert lane.seen == [clip] * 4
         assert quick == [1, 2, 3]
-        assert await letter(js, LANE, place) is None
+        assert await letter(js, LANE, sequence) is None
 
 
 PAUSE = timedelta(seconds=1.5)
@@ -98,8 +98,8 @@ async def test_a_message_comes_again_after_the_pause_and_not_before(
     lane.service = make_service("clipper", settings_for(nats, tmp_path))
     lane.service.handle(LANE, handle)
     async with running(lane.service), connected(nats.url) as js:
-        _, place = await refine(js)
-        await until(lambda: idle(js, LANE, place))
+        _, sequence = await refine(js)
+        await until(lambda: idle(js, LANE, sequence))
     assert len(times) == 2
     assert times[1] - times[0] >= 0.9 * PAUSE.total_seconds()
 
@@ -111,8 +111,8 @@ async def test_a_fault_that_was_foreseen_is_one_line_and_another_has_its_trace(
     lane.faults = [NotYet("later", timedelta(milliseconds=5)), Unavailable("a"), ValueError("b")]
     with structlog.testing.capture_logs() as logged:
         async with running(lane.service), connected(nats.url) as js:
-            _, place = await refine(js)
-            await until(lambda: idle(js, LANE, place))
+            _, sequence = await refine(js)
+            await until(lambda: idle(js, LANE, sequence))
     lines = {line.get("reason") or line.get("error"): line for line in logged if line["event"].startswith("message.")}
     assert lines["later"]["log_level"] == "debug"
     assert lines["Unavailable: a"]["exc_info"] is None
@@ -124,10 +124,10 @@ async def test_waiting_is_no_failure_however_often(nats: NatsServer, tmp_path: P
     lane = Lane(nats, tmp_path)
     lane.faults = [*(NotYet("later", timedelta(milliseconds=5)) for _ in range(8)), Unavailable("once")]
     async with running(lane.service), connected(nats.url) as js:
-        clip, place = await refine(js)
-        await until(lambda: idle(js, LANE, place))
+        clip, sequence = await refine(js)
+        await until(lambda: idle(js, LANE, sequence))
         assert lane.seen == [clip] * 10
-        assert await letter(js, LANE, place) is None
+        assert await letter(js, LANE, sequence) is None
         assert not lane.mourned
 
 
@@ -138,9 +138,9 @@ async def test_the_last_try_goes_to_the_dead_letters_with_its_history(nats: Nats
         Unavailable("fourth"), ValueError("fifth"),
     ]  # fmt: skip
     async with running(lane.service), connected(nats.url) as js:
-        clip, place = await refine(js)
-        await until(lambda: idle(js, LANE, place))
-        found = await letter(js, LANE, place)
+        clip, sequence = await refine(js)
+        await until(lambda: idle(js, LANE, sequence))
+        found = await letter(js, LANE, sequence)
     assert found is not None
     assert found["error"] == "ValueError: fifth"
     assert [a["error"] for a in found["history"]] == [
@@ -149,7 +149,7 @@ async def test_the_last_try_goes_to_the_dead_letters_with_its_history(nats: Nats
     assert [a["delivery"] for a in found["history"]] == [1, 3, 4, 5, 6]
     assert json.loads(found["body"]) == {"account": "main", "clip": clip}
     assert (found["subject"], found["stream"]) == (f"clips.refine.main.{clip}", streams.consumer(LANE).stream)
-    assert (found["sequence"], found["consumer"], found["headers"]["ce-type"]) == (place, LANE, "clips.refine")
+    assert (found["sequence"], found["consumer"], found["headers"]["ce-type"]) == (sequence, LANE, "clips.refine")
     assert lane.mourned == [(found["body"], "ValueError: fifth")]
 
 
@@ -160,11 +160,11 @@ async def test_the_history_spans_instances(nats: NatsServer, tmp_path: Path) -> 
     two.faults = [Unavailable("in the second"), Permanent("enough")]
     async with connected(nats.url) as js:
         async with running(one.service):
-            clip, place = await refine(js)
+            clip, sequence = await refine(js)
             await until(lambda: asyncio.sleep(0, one.seen))
         async with running(two.service):
-            await until(lambda: idle(js, LANE, place))
-        found = await letter(js, LANE, place)
+            await until(lambda: idle(js, LANE, sequence))
+        found = await letter(js, LANE, sequence)
     assert found is not None
     assert [a["error"] for a in found["history"]] == [
         "Unavailable: in the first", "Unavailable: in the second", "Permanent: enough",
@@ -188,10 +188,10 @@ async def test_the_history_spans_instances(nats: NatsServer, tmp_path: Path) -> 
 async def test_an_unreadable_body_is_buried_at_once(nats: NatsServer, tmp_path: Path, body: bytes, error: str) -> None:
     lane = Lane(nats, tmp_path)
     async with running(lane.service), connected(nats.url) as js:
-        _, place = await refine(js, body)
+        _, sequence = await refine(js, body)
         _, last = await refine(js)
         await until(lambda: idle(js, LANE, last))
-        found = await letter(js, LANE, place)
+        found = await letter(js, LANE, sequence)
     assert found is not None
     assert error in found["error"] or "JSONDecodeError" in found["error"] or "UnicodeDecodeError" in found["error"]
     assert found["bytes"] == len(body)
@@ -207,17 +207,17 @@ async def test_faults_of_the_mourner(nats: NatsServer, tmp_path: Path) -> None:
     lane.faults = [Permanent("no")] * 3
     lane.mourner_faults = [Unavailable("the broker"), Unavailable("again")]
     async with running(lane.service), connected(nats.url) as js:
-        clip, place = await refine(js)
-        await until(lambda: idle(js, LANE, place))
+        clip, sequence = await refine(js)
+        await until(lambda: idle(js, LANE, sequence))
         assert lane.seen == [clip] * 3
         assert len(lane.mourned) == 3
-        assert await letter(js, LANE, place) is not None
+        assert await letter(js, LANE, sequence) is not None
         lane.faults = [Permanent("no")]
         lane.mourner_faults = [ZeroDivisionError()]
-        _, place = await refine(js)
-        await until(lambda: idle(js, LANE, place))
+        _, sequence = await refine(js)
+        await until(lambda: idle(js, LANE, sequence))
         assert len(lane.mourned) == 4
-        assert await letter(js, LANE, place) is not None
+        assert await letter(js, LANE, sequence) is not None
 
 
 async def test_a_slow_handler_is_not_given_the_message_twice(nats: NatsServer, tmp_path: Path) -> None:
@@ -236,8 +236,8 @@ async def test_a_slow_handler_is_not_given_the_message_twice(nats: NatsServer, t
             lane.service = make_service("clipper", settings_for(nats, tmp_path))
             lane.service.handle(LANE, slow)
         async with running(lanes[0].service), running(lanes[1].service):
-            clip, place = await refine(js)
-            await until(lambda: idle(js, LANE, place))
+            clip, sequence = await refine(js)
+            await until(lambda: idle(js, LANE, sequence))
             assert begun == [clip]  # counted here: what a handler asserts is caught by the guard round it
             info = await turn_info(js, LANE)
             assert info is not None
@@ -252,16 +252,16 @@ async def test_a_handler_that_kills_its_process_every_time_is_buried_unread(nats
     settings = settings_for(nats, tmp_path)
     async with connected(nats.url) as js:
         await apply(js, LANE, ACK_WAIT)
-        clip, place = await refine(js)
+        clip, sequence = await refine(js)
         for _ in range(3):
             with child(settings, tmp_path / "log", "tests.support.shared_child", "die", str(tmp_path)) as process:
 
                 async def over(process: object = process) -> bool:
-                    return process.poll() is not None or await letter(js, LANE, place) is not None  # type: ignore[attr-defined]
+                    return process.poll() is not None or await letter(js, LANE, sequence) is not None  # type: ignore[attr-defined]
 
                 await until(over)
-        found = await letter(js, LANE, place)
-        await until(lambda: idle(js, LANE, place))
+        found = await letter(js, LANE, sequence)
+        await until(lambda: idle(js, LANE, sequence))
         await apply(js, LANE, timedelta(seconds=30))
     assert found is not None
     assert found["error"] == "the handler died on every try"
@@ -285,17 +285,17 @@ async def test_a_broker_that_is_killed_while_a_handler_runs(tmp_path: Path) -> N
         async with running(lane.service):
             async with connected(server.url) as js:
                 await apply(js, LANE, ACK_WAIT)
-                clip, place = await refine(js)
+                clip, sequence = await refine(js)
                 await asyncio.wait_for(begun.wait(), 20)
             server.kill()
             go.set()
             server.start()
             async with connected(server.url) as js:
-                await until(lambda: idle(js, LANE, place))
+                await until(lambda: idle(js, LANE, sequence))
                 assert set(lane.seen) == {clip}, "at least once"
-                other, place = await refine(js)
+                other, sequence = await refine(js)
                 await until(lambda: asyncio.sleep(0, other in lane.seen))
-                await until(lambda: idle(js, LANE, place))
+                await until(lambda: idle(js, LANE, sequence))
                 assert lane.seen.count(other) == 1
 
 
@@ -307,6 +307,6 @@ async def test_a_consumer_that_was_deleted_is_taken_up_again(nats: NatsServer, t
         assert (await readiness(lane.service))[LANE] == "stream is missing"
         await provision(js)
         assert await readiness(lane.service) == {}
-        clip, place = await refine(js)
-        await until(lambda: idle(js, LANE, place))
+        clip, sequence = await refine(js)
+        await until(lambda: idle(js, LANE, sequence))
         assert lane.seen == [clip]

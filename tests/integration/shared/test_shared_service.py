@@ -128,10 +128,10 @@ async def test_what_runs_beside_may_publish_to_its_end(nats: NatsServer, tmp_pat
     service.handle(LANE, handle)
     async with connected(nats.url) as js:
         async with running(service):
-            _, place = await refine(js)
+            _, sequence = await refine(js)
             await asyncio.wait_for(begun.wait(), 20)
         assert order == ["handled", "beside"]
-        assert await is_done(js, LANE, place)
+        assert await is_done(js, LANE, sequence)
         await js.purge_stream(commands_of("clipper"))
 
 
@@ -143,7 +143,7 @@ async def test_sigterm_drains_the_running_handler(nats: NatsServer, tmp_path: Pa
         with child(
             settings, tmp_path / "log", "tests.support.shared_child", "slow", str(tmp_path), **health
         ) as process:
-            clip, place = await refine(js)
+            clip, sequence = await refine(js)
             await until(lambda: asyncio.sleep(0, noted(tmp_path, f"begun {clip}")))
             assert (await probe.get("/readyz")).status_code in {200, 503}  # clipper's other consumers are there
             assert (await probe.get("/healthz")).status_code == 200
@@ -154,7 +154,7 @@ async def test_sigterm_drains_the_running_handler(nats: NatsServer, tmp_path: Pa
             (tmp_path / "go").touch()
             assert await asyncio.to_thread(process.wait, 30) == 0
         assert noted(tmp_path, f"done {clip}")
-        assert await idle(js, LANE, place)
+        assert await idle(js, LANE, sequence)
 
 
 def noted(folder: Path, line: str) -> bool:

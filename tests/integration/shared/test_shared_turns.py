@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,26 +18,22 @@ from nats.js.errors import NoStreamResponseError
 from shared.broker import bus, middleware, streams, turns
 from shared.errors import NotYet
 from shared.messages.clips import ClipRefine
-from shared.runtime.service import Service, make_service
+from shared.runtime.service import make_service
 from tests.support.nats import NatsServer, nats_server
 from tests.support.recordings import connected, until
 from tests.support.shared_bus import (
     apply,
     child,
     hasten,
-    in_queue,
     is_done,
     letter,
     new_id,
     running,
-    send,
     settings_for,
     turn_info,
 )
 from tests.support.shared_child import ACK_WAIT
-
-QUEUE = "clipper-refine"
-STREAM = streams.consumer(QUEUE).stream
+from tests.support.turns_bench import QUEUE, STREAM, Bench, no_consumer, nothing_in, order
 
 
 @pytest.fixture
@@ -46,50 +42,6 @@ def nats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[NatsServer
     monkeypatch.setattr(streams, "CONSUMERS", streams.CONSUMERS)
     with nats_server(tmp_path / "nats") as server:
         yield server
-
-
-class Bench:
-    """Instances of a service whose work lasts until the test says so; in which order it began."""
-
-    def __init__(self, nats: NatsServer, folder: Path) -> None:
-        self._settings = settings_for(nats, folder)
-        self.instances: list[Service] = []
-        self.starts: list[str] = []
-        self.clips: list[str] = []
-        self.go = asyncio.Semaphore(0)
-
-    @asynccontextmanager
-    async def running(self, instances: int) -> AsyncIterator[None]:
-        async with AsyncExitStack() as stack:
-            for _ in range(instances):
-                service = make_service("clipper", self._settings)
-                service.handle(QUEUE, self._work)
-                self.instances.append(service)
-                await stack.enter_async_context(running(service))
-            yield
-            for _ in range(1000):
-                self.go.release()
-
-    async def _work(self, message: ClipRefine) -> None:
-        self.starts.append(message.account)
-        self.clips.append(message.clip)
-        await self.go.acquire()
-
-    async def started(self, count: int) -> None:
-        await until(lambda: asyncio.sleep(0, len(self.starts) >= count))
-
-    async def has_heard(self) -> None:
-        """Wait until each instance has what the broker sent it before."""
-        for service in self.instances:
-            await service.broker.ping(5)
-            await asyncio.sleep(0)
-
-
-async def order(js: JetStreamContext, account: str, count: int = 1) -> list[str]:
-    clips = [new_id() for _ in range(count)]
-    for clip in clips:
-        await send(js, ClipRefine(account=account, clip=clip))
-    return clips
 
 
 @pytest.mark.parametrize("instances", [1, 2])
@@ -127,10 +79,6 @@ async def test_accounts_get_equal_shares_whatever_lay_there_before_the_first_sta
             await until(lambda: nothing_in(js))
     assert sorted(bench.starts) == ["a"] * 20 + ["b"] * 20 + ["c"] * 20, "each once"
     assert len(set(bench.clips)) == 60
-
-
-async def nothing_in(js: JetStreamContext) -> bool:
-    return not await in_queue(js, QUEUE)
 
 
 async def test_a_killed_worker_s_command_comes_again_and_its_account_keeps_its_turn(
@@ -216,10 +164,10 @@ async def test_accounts_of_any_name_are_worked_on_or_buried(nats: NatsServer, tm
     bench = Bench(nats, tmp_path)
     async with connected(nats.url) as js, bench.running(1):
         body = b'{"account": "%s", "clip": "%s"}' % (account.encode(), new_id().encode())
-        place = (await js.publish(f"clips.refine.{account}.{new_id()}", body, stream=STREAM)).seq
+        sequence = (await js.publish(f"clips.refine.{account}.{new_id()}", body, stream=STREAM)).seq
         bench.go.release()
         await until(lambda: nothing_in(js))
-        assert bench.starts == [account] or await letter(js, QUEUE, place)
+        assert bench.starts == [account] or await letter(js, QUEUE, sequence)
         assert len(await js.consumers_info(STREAM)) == 1
 
 
@@ -254,10 +202,6 @@ async def test_nothing_is_left_of_an_account_that_has_nothing_left_and_work_is_n
         await bench.started(3)
         bench.go.release()
         await until(lambda: nothing_in(js))
-
-
-async def no_consumer(js: JetStreamContext) -> bool:
-    return not await js.consumers_info(STREAM)
 
 
 async def test_a_command_that_was_not_heard_is_found(
@@ -328,7 +272,7 @@ async def test_answers_that_come_too_late_are_no_tries(
     (hand,) = Hand.made
     async with connected(nats.url) as js, running(service):
         (clip,) = await order(js, "main")
-        place = (await js.stream_info(STREAM)).state.last_seq
+        sequence = (await js.stream_info(STREAM)).state.last_seq
         hand.ask()
         await until(lambda: asyncio.sleep(0, tries))
         for _ in range(3):
@@ -337,10 +281,10 @@ async def test_answers_that_come_too_late_are_no_tries(
 
         async def is_over() -> bool:
             hand.ask()
-            return await is_done(js, QUEUE, place)
+            return await is_done(js, QUEUE, sequence)
 
         await until(is_over)
-        assert await letter(js, QUEUE, place) is None
+        assert await letter(js, QUEUE, sequence) is None
         assert tries == [clip] * 2
 
 

@@ -16,9 +16,10 @@ from botocore.exceptions import ClientError
 
 from shared.errors import Permanent, Unavailable
 from shared.runtime.settings import Settings
-from shared.store import MediaStore, ObjectInfo, open_store
+from shared.store import MediaStore, ObjectInfo
 from shared.store.base import ObjectMissing
 from shared.store.local import LocalStore
+from shared.store.opening import open_store
 from tests.support.s3 import s3_server
 from tests.support.waiting import wait_until
 

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from shared.runtime.service import Service, make_service, readiness
-from shared.store import open_store
+from shared.store.opening import open_store
 from shared.store.watch import READERS, WRITERS, StoreWatch
 from tests.support.nats import NatsServer
 from tests.support.s3 import s3_server

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import MediaError
-from shared.media.timeline import Span, Timeline, joins, place
+from shared.media.timeline import Span, Timeline, joins, locate
 from shared.messages.clips import Gap, Selection
 from tests.support.recordings import HOUR_START_MS, Session, new_event
 
@@ -18,7 +18,7 @@ WALL = Fraction(HOUR_START_MS, 1000)
 
 def test_a_segment_lies_at_its_origin_plus_its_ticks() -> None:
     segment = Session(new_event(), origin_ms=1_500).segment(3, start=90_001, duration=3003, timescale=90_000)
-    placed = place(segment)
+    placed = locate(segment)
     assert placed.start == Fraction(3, 2) + Fraction(90_001, 90_000)
     assert placed.end - placed.start == Fraction(3003, 90_000)
 

@@ -16,6 +16,7 @@ from nats.js import JetStreamContext
 
 from services.gateway.delivery.index.cache import HourCache
 from services.gateway.delivery.index.entries import Entry, entry_of
+from shared.broker import buckets
 from shared.broker.kv import Bucket
 from shared.errors import Unavailable
 from shared.media.timeline import Identity
@@ -23,7 +24,6 @@ from shared.messages.media import Track
 from shared.messages.recordings import HourSummary, RecordingRecord
 from shared.recording.asking import Asking
 from shared.recording.hours import IndexDamaged
-from shared.recording.load import RECORDINGS
 from shared.recording.log import read_log
 from shared.recording.numbering import Numbering, contains
 from shared.runtime.clock import Clock
@@ -67,7 +67,7 @@ class LiveIndex:
         self._clock = clock
         self._asking = asking
         self._unread: dict[str, int] = {}  # hours that could not be read, and until when nobody tries again (ns)
-        self._records = Bucket(js, RECORDINGS, RecordingRecord)
+        self._records = Bucket(js, buckets.RECORDINGS, RecordingRecord)
         self._record: RecordingRecord | None = None
         self._numbering = Numbering()
         self._read_to = 0

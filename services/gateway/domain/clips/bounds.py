@@ -15,7 +15,7 @@ from services.gateway.domain.clips.window import Recording
 from services.gateway.domain.errors import invalid
 from shared.broker import buckets
 from shared.broker.kv import Bucket
-from shared.media.timeline import place
+from shared.media.timeline import locate
 from shared.messages.jobs import JobRecord
 from shared.messages.media import SegmentWritten
 from shared.messages.sessions import EventClock, clock_key
@@ -50,7 +50,7 @@ class Bounds:
         """Say in stream time where the recording ends; an encoder's clock and ours part within hours."""
         if last is None:
             return replace(recording, stream_end=Fraction(recording.end_ms - recording.first_frame_ms, 1000))
-        placed = place(last)
+        placed = locate(last)
         end_ms = max(recording.end_ms, int(placed.wall_end * 1000))
         since = Fraction(end_ms, 1000) - placed.wall_end if recording.publishes else Fraction(0)
         return replace(recording, end_ms=end_ms, stream_end=placed.end + max(since, Fraction(0)))

@@ -25,7 +25,7 @@ from services.gateway.domain.soon import soon
 from shared.broker import buckets
 from shared.broker.bus import Outbox
 from shared.broker.kv import Bucket
-from shared.media.timeline import place
+from shared.media.timeline import locate
 from shared.messages.clips import ClipCancel, ClipCreate, ClipDelete, ClipRecord, Notification, NotifyEvent, VodState
 from shared.recording import last_segment
 from shared.runtime.clock import Clock
@@ -140,7 +140,7 @@ class Clips:
                 requested_ms=now,
                 live=not job.ended,  # of a static job between two streams too: nothing from after the request is its
                 asked_duration=window.asked_duration,
-                recorded_to=place(last).end if last else None,
+                recorded_to=locate(last).end if last else None,
                 wait=window.wait,
                 file_name=file_name(one.label, clip),
                 notifications=receivers[position],
@@ -167,14 +167,14 @@ class Clips:
 
     async def find(self, account: str, clip: str) -> Known:
         """Find an account's clip; NotFound when it has none of this id."""
-        place = f"{account}.{clip}"
-        stored = await self._records.get(place)
+        key = f"{account}.{clip}"
+        stored = await self._records.get(key)
         if stored and stored.value.state in ENDED:
             return Known(stored.value.request, stored.value)
         pending, cancelling = await asyncio.gather(
             self._pending.of(ClipCreate, account, clip), self._pending.of(ClipCancel, account, clip)
         )
-        if stored := await self._records.get(place):  # a command that is gone now has been written into it
+        if stored := await self._records.get(key):  # a command that is gone now has been written into it
             return Known(stored.value.request, stored.value, cancelling is not None)
         if pending is None:
             raise no_such("clip")

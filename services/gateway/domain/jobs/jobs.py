@@ -101,7 +101,7 @@ class Jobs:
         )
         revision = None
         try:
-            revision = await self.bucket.create(_place(account, event), job)
+            revision = await self.bucket.create(_key(account, event), job)
         except Conflict:
             job = await self.get(account, event)
             stream_key = self.stream_key(job)
@@ -124,7 +124,7 @@ class Jobs:
 
     async def get(self, account: str, event: str) -> JobRecord:
         """Read an account's job; NotFound when it has none of this id."""
-        stored = await self.bucket.get(_place(account, event))
+        stored = await self.bucket.get(_key(account, event))
         if stored is None:
             raise no_such("job")
         return stored.value
@@ -145,7 +145,7 @@ class Jobs:
         await self.delete_recording(job, None, None)
         with contextlib.suppress(SecretUnreadable):
             await self._keys.delete(f"ingest.{hash_token(self.stream_key(job))}")
-        await self.bucket.delete(_place(account, event))
+        await self.bucket.delete(_key(account, event))
 
     async def delete_recording(self, job: JobRecord, from_ms: int | None, to_ms: int | None) -> None:
         """Have a job's recording deleted, or a range of it."""
@@ -167,7 +167,7 @@ class Jobs:
 
     async def finish(self, command: LiveFinish) -> None:
         """Take in that a wait is over; Permanent when there is no such job."""
-        stored = await self._sessions.items(_place(command.account, command.event))
+        stored = await self._sessions.items(_key(command.account, command.event))
         sessions = [s.value for s in stored if s.value.ended_ms is None]
         if any(s.session == command.session and s.resumed > command.resumed for s in sessions):
             return  # it goes on after all, and says so any moment
@@ -189,7 +189,7 @@ class Jobs:
             following = how(job)
             return following if following is not job else None
 
-        job = await self.bucket.change(_place(account, event), change)
+        job = await self.bucket.change(_key(account, event), change)
         assert job is not None  # noqa: S101  `change` raises otherwise
         if job.state in {"finishing", "cancelling"}:
             await self._bound_the_wait(job)
@@ -211,15 +211,15 @@ class Jobs:
             await self._outbox.emit(event)
         if not events:
             return
-        place, done = _place(job.account, job.event), events[-1].revision
+        key, done = _key(job.account, job.event), events[-1].revision
         if revision is not None:
             with contextlib.suppress(Conflict):
-                await self.bucket.replace(Stored(place, job, revision), job.model_copy(update={"announced": done}))
+                await self.bucket.replace(Stored(key, job, revision), job.model_copy(update={"announced": done}))
                 return
         await self.bucket.change(
-            place, lambda now: now.model_copy(update={"announced": done}) if now and now.announced < done else None
+            key, lambda now: now.model_copy(update={"announced": done}) if now and now.announced < done else None
         )
 
 
-def _place(account: str, event: str) -> str:
+def _key(account: str, event: str) -> str:
     return f"{account}.{event}"

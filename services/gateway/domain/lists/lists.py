@@ -86,19 +86,19 @@ class RestreamFacts(Record):
 
 
 def job_entry(job: JobFacts) -> Entry:
-    """Return a job's place in lists."""
+    """Return a job's entry in lists."""
     untold = UNTOLD if job.announced < job.revision else None
     return Entry(job.event, job.created_ms, job.changed_ms, (job.state, untold))
 
 
 def clip_entry(clip: ClipFacts) -> Entry:
-    """Return a clip's place in lists."""
+    """Return a clip's entry in lists."""
     asked = clip.request
     return Entry(clip.clip, clip.created_ms, clip.changed_ms, (clip.state, asked.event, asked.label, asked.destination))
 
 
 def delivery_entry(delivery: DeliveryFacts) -> Entry:
-    """Return a delivery's place in lists; the last try is its last change."""
+    """Return a delivery's entry in lists; the last try is its last change."""
     changed = delivery.attempts[-1].at_ms if delivery.attempts else delivery.created_ms
     return Entry(
         delivery.delivery, delivery.created_ms, changed, (delivery.state, delivery.endpoint, delivery.resource)
@@ -106,7 +106,7 @@ def delivery_entry(delivery: DeliveryFacts) -> Entry:
 
 
 def restream_entry(restream: RestreamFacts) -> Entry:
-    """Return a restream's place in lists."""
+    """Return a restream's entry in lists."""
     changed = max(restream.changed_ms, restream.created_ms)
     return Entry(restream.restream, restream.created_ms, changed, (restream.state,))
 

@@ -23,12 +23,12 @@ class Entry(NamedTuple):
 
     @property
     def by_creation(self) -> Time:
-        """Its place among all by when they were made."""
+        """Its rank among all by when they were made."""
         return self.created_ms, self.ident
 
     @property
     def by_change(self) -> Time:
-        """Its place among all by when they changed."""
+        """Its rank among all by when they changed."""
         return self.changed_ms, self.ident
 
 

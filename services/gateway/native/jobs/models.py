@@ -23,7 +23,7 @@ class JobCreate(BaseModel):
 
     name: str = Field("", max_length=512, description="For people")
     live_stream: Literal[True] = Field(default=True, description="Always true; accepted for compatibility")
-    region: str | None = Field(None, max_length=64, description="Kept; a self-hosted installation has one place")
+    region: str | None = Field(None, max_length=64, description="Kept; a self-hosted installation has one region")
     reconnect_time: int = Field(1800, ge=1, le=7200, description="s without an encoder after which the job finishes")
     event_length: int = Field(0, ge=0, le=93_600, description="s after which the job finishes; 0: no limit")
     live_dvr_sliding_window_duration: int | None = Field(
@@ -90,7 +90,7 @@ class PublisherView(BaseModel):
     keyframes: int
     last_keyframe_at: int | None = None
     jumps: int = Field(description="Jumps of the encoder's time stamps")
-    damaged_frames: int = Field(description="Came incomplete or out of place, and were left out")
+    damaged_frames: int = Field(description="Came incomplete or out of order, and were left out")
     dropped_frames: int = Field(description="RTMP: came before the sequence header that they need")
     lost_packets: int = Field(description="SRT: never came in time")
     unsupported: list[str] = Field(description="Tracks that cannot be recorded: `AV1 video`")

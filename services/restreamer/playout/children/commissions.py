@@ -6,31 +6,19 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
-import numpy as np
-import numpy.typing as npt
-
 from services.restreamer.model import Packet, SourceError, Track
-from services.restreamer.playout.children.decoding import SoundDecoder
-from services.restreamer.playout.pictures.graph import read_mark
 from services.restreamer.playout.pictures.recoded import RecodedVideo
 from services.restreamer.playout.pictures.seams import Coded, Seams
 from services.restreamer.playout.reading.measure import Sample
-from services.restreamer.playout.reading.shape import Shape
 from services.restreamer.playout.reading.splice import Shot
-from services.restreamer.playout.sound.resampled import Piece, Resampled
 from services.restreamer.sources.apart.works import Given
 from services.restreamer.sources.frames import Raw
-from shared.messages.restreams import Watermark
+from shared.media.transcode.decoder import SoundDecoder
+from shared.media.transcode.overlay import Overlay
+from shared.media.transcode.resampled import Piece, Resampled
+from shared.media.transcode.shape import Shape
 
 NO_TRACK: Final = b""
-
-
-@dataclass(frozen=True, slots=True)
-class Marked:
-    """A watermark, and its picture's pixels: height x width x RGBA."""
-
-    how: Watermark
-    pixels: npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +30,11 @@ class Recoding:
     start: int
     limit: int | None
     hole: int
-    mark: Marked | None = None
+    mark: Overlay | None = None
 
     def work(self) -> Recoder:
         """Begin it."""
-        mark = read_mark(self.mark.how, self.mark) if self.mark is not None else None
-        return Recoder(RecodedVideo(self.track, self.shape, self.start, self.limit, hole=self.hole, mark=mark))
+        return Recoder(RecodedVideo(self.track, self.shape, self.start, self.limit, hole=self.hole, mark=self.mark))
 
 
 class Recoder:

@@ -6,19 +6,18 @@ from collections.abc import Iterator
 from fractions import Fraction
 from typing import Final
 
-import av
 import numpy as np
 
-from services.restreamer.model import FLICKS, Packet, SourceError, Track
-from services.restreamer.playout.children.decoding import PictureDecoder, SoundDecoder
-from services.restreamer.playout.pictures.graph import Mark
+from services.restreamer.model import FLICKS, Packet, Track
 from services.restreamer.playout.pictures.recoded import RecodedVideo
-from services.restreamer.playout.reading.shape import AUDIO_ENCODERS, VIDEO_ENCODERS, Shape
 from services.restreamer.playout.reading.splice import Shot
-from services.restreamer.playout.sound.encoder import SoundRun
 from services.restreamer.playout.sound.lane import Lane
-from services.restreamer.playout.sound.resampled import Resampled
-from shared.messages.restreams import Source, Watermark
+from shared.media.transcode.decoder import PictureDecoder, SoundDecoder
+from shared.media.transcode.errors import Undecodable
+from shared.media.transcode.overlay import Overlay
+from shared.media.transcode.resampled import Resampled
+from shared.media.transcode.shape import AUDIO_ENCODERS, VIDEO_ENCODERS, Shape
+from shared.media.transcode.sound_run import SoundRun
 
 _SIDE: Final = 64
 _RATE: Final = Fraction(25)
@@ -29,8 +28,7 @@ def warm() -> None:
     """Decode and encode a little of each kind: pictures of ours, and silence."""
     frame = bytes(_SIDE * _SIDE * 3)
     plain = Track("video", "rawvideo", b"", _SIDE, _SIDE, "rgb24", _RATE, turn=_TURNED)
-    picture = av.VideoFrame.from_ndarray(np.zeros((2, 2, 4), np.uint8), format="rgba")
-    mark = Mark(Watermark(source=Source(kind="library", place="", shown="")), picture)
+    mark = Overlay(np.zeros((2, 2, 4), np.uint8))
     for codec in VIDEO_ENCODERS:
         shape = Shape(codec, _SIDE, _SIDE, "yuv420p", _RATE)
         shots = list(_recoded(plain, frame, shape, mark))
@@ -40,7 +38,7 @@ def warm() -> None:
             list(decoder.push(Packet("video", shot.pts, shot.pts, 0, shot.key, shot.data)))
     for codec in AUDIO_ENCODERS:
         lane = Lane(0)
-        run = SoundRun(Shape("h264", _SIDE, _SIDE, "yuv420p", _RATE, codec), lane)
+        run = SoundRun(Shape("h264", _SIDE, _SIDE, "yuv420p", _RATE, codec), 0, lane.append)
         run.pad(9600)
         run.finish()
         sound = Resampled(SoundDecoder(run.track), "mono", 44_100)
@@ -50,11 +48,11 @@ def warm() -> None:
     for codec in ("av1", "vorbis", "ac3", "mpeg2video"):
         try:
             PictureDecoder(Track("video", codec, b"", _SIDE, _SIDE))
-        except (SourceError, AssertionError):
+        except Undecodable:
             continue
 
 
-def _recoded(track: Track, frame: bytes, shape: Shape, mark: Mark) -> Iterator[Shot]:
+def _recoded(track: Track, frame: bytes, shape: Shape, mark: Overlay) -> Iterator[Shot]:
     video = RecodedVideo(track, shape, 0, None, hole=FLICKS, mark=mark)
     for number in range(6):
         at = number * FLICKS // 25

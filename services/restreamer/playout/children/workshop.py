@@ -9,17 +9,12 @@ from typing import Final
 import numpy as np
 
 from services.restreamer.model import Packet, SourceError, Track
-from services.restreamer.playout.children.commissions import Hearing, Joining, Marked, Recoding, lean
-from services.restreamer.playout.children.decoding import MOST_PIXELS, check
+from services.restreamer.playout.children.commissions import Hearing, Joining, Recoding, lean
 from services.restreamer.playout.order.programme import TOLERANCE
-from services.restreamer.playout.pictures.encoder import depth_of
-from services.restreamer.playout.pictures.graph import Mark
 from services.restreamer.playout.pictures.seams import Coded
 from services.restreamer.playout.reading.evener import LONGEST_DELAY, LONGEST_STILL
 from services.restreamer.playout.reading.measure import Sample
-from services.restreamer.playout.reading.shape import Shape
 from services.restreamer.playout.reading.splice import Shot
-from services.restreamer.playout.sound.resampled import Piece
 from services.restreamer.sources.access import Stopped
 from services.restreamer.sources.apart.children import children
 from services.restreamer.sources.apart.confined import Bounds
@@ -27,6 +22,12 @@ from services.restreamer.sources.apart.kept import Keep
 from services.restreamer.sources.apart.working import Working
 from services.restreamer.sources.apart.works import Commission, Given
 from services.restreamer.sources.frames import Raw
+from shared.media.transcode.decoder import MOST_PIXELS, check
+from shared.media.transcode.errors import Undecodable
+from shared.media.transcode.overlay import Overlay
+from shared.media.transcode.picture_encoder import depth_of
+from shared.media.transcode.resampled import Piece
+from shared.media.transcode.shape import Shape
 
 A_PIXEL: Final = 160
 """Bytes for each pixel of the larger picture: 16 pictures of 10 bits in the decoder, and twice as many behind it."""
@@ -149,17 +150,16 @@ class Workshop:
         self._open: list[Working] = []
 
     def pictures(
-        self, track: Track, shape: Shape, start: int, limit: int | None, *, hole: int, mark: Mark | None
+        self, track: Track, shape: Shape, start: int, limit: int | None, *, hole: int, mark: Overlay | None
     ) -> RecodedApart:
         """Have pictures encoded. SourceError."""
-        check(track)
-        marked = Marked(mark.how, mark.picture.to_ndarray().astype(np.uint8, copy=False)) if mark is not None else None
-        commission = Recoding(track, shape, start, limit, hole, marked)
+        _check(track)
+        commission = Recoding(track, shape, start, limit, hole, mark)
         return RecodedApart(self._begun(commission, _pixels(track, shape)), shape, start, limit)
 
     def sound(self, track: Track, layout: str, rate: int, channels: int) -> HeardApart:
         """Have sound decoded. SourceError."""
-        check(track)
+        _check(track)
         return HeardApart(self._begun(Hearing(track, layout, rate), 0), channels)
 
     def seams(self, track: Track, sample: Sample, *, tail: bool) -> tuple[SeamsApart | None, str]:
@@ -167,7 +167,7 @@ class Workshop:
         if track.codec not in ("h264", "hevc"):
             return None, f"points within a GOP of {track.codec} cannot be joined"
         try:
-            check(track)
+            _check(track)
             return SeamsApart(self._begun(Joining(track, lean(sample), tail), _pixels(track)), track), ""
         except Stopped:
             raise
@@ -196,6 +196,14 @@ class Workshop:
         working = Working(commission, self._keep, Bounds(memory, usual.cpu_s, works=True), self._stop)
         self._open.append(working)
         return working
+
+
+def _check(track: Track) -> None:
+    """Raise SourceError for what no decoder is opened for."""
+    try:
+        check(track)
+    except Undecodable as error:
+        raise SourceError(str(error)) from error
 
 
 def _pixels(track: Track, shape: Shape | None = None) -> int:

@@ -9,9 +9,9 @@ from threading import Event, Lock, Thread
 
 from services.restreamer.model import Media, SourceError
 from services.restreamer.playout.order.programme import Programme, Span, locate, nothing_there, spans_of
-from services.restreamer.playout.pictures.graph import Mark, read_mark
 from services.restreamer.playout.pictures.still import StillMedia
 from services.restreamer.playout.terms import Library, Reporter, Telling, Warned
+from shared.media.transcode.overlay import Overlay
 from shared.messages.restreams import Encoding, Item, Place, Source
 
 
@@ -35,7 +35,7 @@ class Opened:
     listing: Listing
     stop: Event
     item: Item | None = None
-    mark: Mark | None = None
+    mark: Overlay | None = None
 
     @property
     def more(self) -> bool:
@@ -191,12 +191,12 @@ class Ahead:
         at = place.model_copy(update={"range": found[0], "at": found[1].start})
         return Opened(media, at, spans, found[1], self.listing, self.stop, item, mark)
 
-    def _mark(self, item: Item, place: Place) -> Mark | None:
+    def _mark(self, item: Item, place: Place) -> Overlay | None:
         """Fetch a file's watermark; without one it plays, too, which is told once."""
         if item.watermark is None:
             return None
         try:
-            mark = read_mark(item.watermark, self.library.picture(item.watermark.source, self.stop))
+            picture = self.library.picture(item.watermark.source, self.stop)
         except SourceError as error:
             self.failures.waited = self.failures.waited or not error.lasting
             if place.item not in self.failures.unmarked:
@@ -204,7 +204,8 @@ class Ahead:
                 self._teller(item, place)(f"its watermark is left out: {error}")
             return None
         self.failures.unmarked.discard(place.item)
-        return mark
+        how = item.watermark
+        return Overlay(picture.pixels, how.corner, how.margin, how.scale, how.opacity)
 
     def _open_live(self, source: Source) -> Opened | None:
         try:

@@ -8,15 +8,16 @@ from dataclasses import replace
 import av
 
 from services.restreamer.model import Packet, Track
-from services.restreamer.playout.children.decoding import PictureDecoder
 from services.restreamer.playout.order.programme import TOLERANCE
-from services.restreamer.playout.pictures.colours import Colours
-from services.restreamer.playout.pictures.deinterlace import Deinterlacer
-from services.restreamer.playout.pictures.encoder import Coded, PictureEncoder, depth_of, pixels_of
-from services.restreamer.playout.pictures.graph import Mark, PictureGraph
-from services.restreamer.playout.pictures.slots import Slots
-from services.restreamer.playout.reading.shape import Shape
 from services.restreamer.playout.reading.splice import Shot
+from shared.media.transcode.colours import Colours
+from shared.media.transcode.decoder import PictureDecoder
+from shared.media.transcode.deinterlace import Deinterlacer
+from shared.media.transcode.graph import PictureGraph
+from shared.media.transcode.overlay import Overlay
+from shared.media.transcode.picture_encoder import Coded, PictureEncoder, depth_of, pixels_of
+from shared.media.transcode.shape import Shape
+from shared.media.transcode.slots import Slots
 
 
 class RecodedVideo:
@@ -27,7 +28,7 @@ class RecodedVideo:
     """
 
     def __init__(
-        self, track: Track, shape: Shape, start: int, limit: int | None, *, hole: int, mark: Mark | None = None
+        self, track: Track, shape: Shape, start: int, limit: int | None, *, hole: int, mark: Overlay | None = None
     ) -> None:
         self.start, self.limit = start, limit
         self.shift = 0

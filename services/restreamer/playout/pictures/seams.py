@@ -8,7 +8,6 @@ from dataclasses import replace
 import av
 
 from services.restreamer.model import Packet, Track
-from services.restreamer.playout.children.decoding import PictureDecoder
 from services.restreamer.playout.order.programme import TOLERANCE
 from services.restreamer.playout.reading.measure import Sample
 from shared.media.bitstream.errors import BitstreamError
@@ -19,6 +18,7 @@ from shared.media.model import TrackConfig
 from shared.media.mp4.entries import codec_record, video_config
 from shared.media.seams.encode import Encoded, JoiningEncoder, Seam, Style
 from shared.media.seams.errors import CutError
+from shared.media.transcode.decoder import PictureDecoder
 
 Coded = tuple[int, bool, bytes]
 """Presentation time, keyframe, data."""

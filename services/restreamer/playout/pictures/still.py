@@ -11,7 +11,7 @@ import numpy as np
 
 from services.restreamer.model import FLICKS, Media, Packet, Track
 from services.restreamer.playout.reading.evener import LONGEST_HOLE
-from services.restreamer.playout.reading.shape import STILL_SIZE, USUAL_RATE
+from services.restreamer.playout.reading.verdict import STILL_SIZE, USUAL_RATE
 from services.restreamer.playout.terms import Picture
 from services.restreamer.sources.ranges import from_wall
 

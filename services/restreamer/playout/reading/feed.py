@@ -14,13 +14,14 @@ from services.restreamer.playout.pictures.copied import CopiedVideo
 from services.restreamer.playout.pictures.still import StillMedia
 from services.restreamer.playout.reading.evener import LONGEST_STILL, Evener
 from services.restreamer.playout.reading.measure import Sample, look_ahead, measure
-from services.restreamer.playout.reading.shape import Found, Shape, Verdict, decide, encoded_whole
 from services.restreamer.playout.reading.splice import DEEPEST, Part, Shot, Splicer
+from services.restreamer.playout.reading.verdict import Found, Verdict, decide, encoded_whole
 from services.restreamer.playout.reading.waits import Metered
-from services.restreamer.playout.sound.encoder import SoundRun
-from services.restreamer.playout.sound.frames import track_for, usual_samples
 from services.restreamer.playout.sound.sounds import CopiedSound, EncodedSound, NoSound, Sound
 from services.restreamer.sources.apart.kept import Keep
+from shared.media.transcode.shape import Shape
+from shared.media.transcode.sound_packets import track_for, usual_samples
+from shared.media.transcode.sound_run import SoundRun
 from shared.messages.restreams import Place
 
 
@@ -125,7 +126,7 @@ class Feed:
         elif self.verdict.audio == "copy":
             self._sound = CopiedSound(audio, splicer)
         else:
-            run = run or SoundRun(shape, splicer.lane)
+            run = run or SoundRun(shape, splicer.lane.end, splicer.lane.append)
             heard = self._workshop.sound(audio, run.layout, run.rate, run.shape.channels)
             self._sound = EncodedSound(heard, splicer, run)
         return run

@@ -9,8 +9,8 @@ from fractions import Fraction
 import numpy as np
 
 from services.restreamer.model import FLICKS, Media, Packet, Track
-from services.restreamer.playout.reading.shape import FASTEST, LEAD, USUAL_RATE
 from services.restreamer.playout.reading.splice import DEEPEST
+from services.restreamer.playout.reading.verdict import FASTEST, LEAD, USUAL_RATE
 from services.restreamer.sources.containers.timing import A_PACKET
 from shared.media.seams.grid import RATES, find_grid
 from shared.media.seams.source import reorder_depth

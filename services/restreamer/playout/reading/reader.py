@@ -14,14 +14,14 @@ from services.restreamer.playout.order.ahead import Ahead, Opened
 from services.restreamer.playout.order.course import Course
 from services.restreamer.playout.order.wishes import Insert, Jump, NewList, Wish
 from services.restreamer.playout.reading.feed import Feed, NothingThereError
-from services.restreamer.playout.reading.shape import Shape
 from services.restreamer.playout.reading.splice import Cut, Splicer
 from services.restreamer.playout.reading.waits import Waits
 from services.restreamer.playout.sending.ring import Ring
-from services.restreamer.playout.sound.encoder import SoundRun
 from services.restreamer.playout.terms import Ended, Reporter, Warned
 from services.restreamer.sources.apart.kept import Keep
 from shared.errors import MediaError
+from shared.media.transcode.shape import Shape
+from shared.media.transcode.sound_run import SoundRun
 from shared.messages.restreams import Place
 
 MARGIN = FLICKS * 4 // 10

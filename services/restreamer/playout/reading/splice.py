@@ -10,16 +10,14 @@ from collections import deque
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
-from services.restreamer.model import FLICKS, How, Track, Unit, value
-from services.restreamer.playout.reading.shape import LEAD
+from services.restreamer.model import How, Track, Unit, value
+from services.restreamer.playout.reading.verdict import LEAD
 from services.restreamer.playout.sound.lane import Lane
+from shared.media.transcode.streams import ROUNDING
 from shared.messages.restreams import Item, Place
 
 DEEPEST = 17
 """More pictures than a decoder may hold back (H.264 A.3.1, H.265 A.4.2: 16)."""
-
-ROUNDING = FLICKS // 990
-"""Two times that are rounded to ms are as much off."""
 
 
 @value

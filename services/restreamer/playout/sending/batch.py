@@ -11,8 +11,8 @@ from fractions import Fraction
 from typing import Final
 
 from services.restreamer.model import FLICKS, Unit, value
-from services.restreamer.playout.reading.shape import LEAD
 from services.restreamer.playout.reading.splice import Entry
+from services.restreamer.playout.reading.verdict import LEAD
 from shared.messages.restreams import Place
 
 SOUND: Final = FLICKS * 40 // 1000

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from threading import Condition, RLock
 
 from services.restreamer.model import FLICKS, Unit
-from services.restreamer.playout.reading.shape import LEAD
 from services.restreamer.playout.reading.splice import Cut, Entry, Part
+from services.restreamer.playout.reading.verdict import LEAD
 from services.restreamer.playout.sending.batch import Batch, Sent, batched, to_ns
 from services.restreamer.playout.terms import Ended
 

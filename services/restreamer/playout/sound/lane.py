@@ -7,14 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from services.restreamer.model import Track, Unit
-
-
-@dataclass(frozen=True, slots=True)
-class Silence:
-    """A packet that sounds like nothing, `duration` flicks long."""
-
-    data: bytes
-    duration: int
+from shared.media.transcode.sound_packets import Silence
 
 
 @dataclass(slots=True)

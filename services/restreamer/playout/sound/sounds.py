@@ -9,10 +9,9 @@ from typing import Protocol
 from services.restreamer.model import FLICKS, Packet, Track
 from services.restreamer.playout.reading.evener import LONGEST_STILL
 from services.restreamer.playout.reading.splice import Splicer
-from services.restreamer.playout.sound.encoder import Samples, SoundRun
-from services.restreamer.playout.sound.frames import samples_of, silence_for
-from services.restreamer.playout.sound.lane import Silence
-from services.restreamer.playout.sound.resampled import Piece
+from shared.media.transcode.resampled import Piece
+from shared.media.transcode.sound_packets import Silence, samples_of, silence_for
+from shared.media.transcode.sound_run import Samples, SoundRun
 
 LATE = FLICKS // 5
 """How much later than the pictures' packets sound may come before it counts as missing."""

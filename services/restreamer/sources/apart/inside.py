@@ -15,12 +15,14 @@ import av
 from services.restreamer.model import FLICKS, SourceError
 from services.restreamer.sources.apart import wire
 from services.restreamer.sources.apart.confined import OUT_OF_MEMORY, Bounds, bound_computing, no_memory
-from services.restreamer.sources.apart.wire import Batch, Nonsense, Order, Said, Told
+from services.restreamer.sources.apart.nonsense import Nonsense
+from services.restreamer.sources.apart.wire import Batch, Order, Said, Told
 from services.restreamer.sources.apart.works import Given, Work, unpacked
 from services.restreamer.sources.containers.demux import Demuxer
 from services.restreamer.sources.frames import Raw
 from services.restreamer.sources.picture_files import KINDS, decode_pixels
 from shared.errors import MediaError
+from shared.media.transcode.errors import Undecodable
 
 _WORKING: Final = frozenset({Order.BEGIN, Order.PUSH, Order.FINISH})
 _RENEW_S: Final = 0.2
@@ -132,6 +134,8 @@ class Inside:
                         self._carry_out(order, flags, number, data)
                 except (SourceError, Nonsense, MemoryError) as error:
                     self._fail(error)
+                except Undecodable as error:
+                    self._fail(SourceError(str(error)))
                 except (MediaError, av.error.FFmpegError) as error:
                     self._fail(SourceError(f"the file cannot be encoded: {error}"))
         except _Closed:

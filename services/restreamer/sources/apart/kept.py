@@ -5,7 +5,8 @@ from __future__ import annotations
 from threading import Event, Lock
 from typing import Final
 
-from services.restreamer.sources.apart.children import Child, Children, children
+from services.restreamer.sources.apart.child import Child
+from services.restreamer.sources.apart.children import Children, children
 from services.restreamer.sources.apart.confined import Bounds
 
 MOST_FILES: Final = 100

@@ -7,19 +7,16 @@ sizes are bounded, times are flicks, texts are UTF-8.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
-from fractions import Fraction
 from typing import Final, get_args
 
 from services.restreamer.model import Kind, Track
+from services.restreamer.sources.apart.nonsense import Nonsense, are_times
+from services.restreamer.sources.apart.track_wire import pack_track, unpack_track
 from services.restreamer.sources.containers.sniff import Container
 from services.restreamer.sources.frames import Raw
-from services.restreamer.turns import TURNS, Turn
-from shared.errors import ReelayError
-from shared.media.mp4.aac import read_aac
-from shared.media.mp4.boxes import Mp4Error
 
 MOST_FRAMES: Final = 128
 BATCH: Final = 1 << 18
@@ -27,17 +24,9 @@ BATCH: Final = 1 << 18
 LARGEST: Final = 64 << 20
 """A coded frame, or a picture's pixels."""
 MOST_BODY: Final = LARGEST + BATCH + (2 << 20)
-LONGEST_CONFIG: Final = 1 << 18
 LONGEST_TEXT: Final = 200
-LONGEST_NAME: Final = 1000  # a layout names each of its speakers
-LARGEST_SIDE: Final = 1 << 16
-FARTHEST: Final = 3 << 59
-"""Flicks: 77 years, so that sums of a few times are within 64 bits."""
 LONGEST: Final = 1 << 50
 """Of a frame: 18 days."""
-FASTEST_SAMPLES: Final = 1 << 22
-_FIXED_RATES: Final = {"aac": 96_000, "mp3": 48_000, "opus": 48_000}
-"""The most samples a second of codecs whose packets are laid as they are, between silent ones."""
 CONTAINERS: Final[tuple[Container, ...]] = get_args(Container)
 
 ORDER: Final = struct.Struct("<BBqI")
@@ -45,12 +34,7 @@ ORDER: Final = struct.Struct("<BBqI")
 HEAD: Final = struct.Struct("<BBqHIIB4q")
 """Theirs: what, flags, a number; how many frames, bytes of tracks and other bytes follow; what is told of the file."""
 _ROW: Final = struct.Struct("<BqqqI")  # flags, decode time, time, duration, bytes
-_TRACK: Final = struct.Struct("<BIIqqIIIIII4iiHI")
 _VIDEO, _KEY, _DTS, _TRACKED = 1, 2, 4, 8
-
-
-class Nonsense(ReelayError):  # noqa: N818  it names what happened
-    """A child said what no child of ours says."""
 
 
 class Order(IntEnum):
@@ -160,7 +144,7 @@ class Batch:
         flags |= (raw.dts is not None) * _DTS | (raw.track is not None) * _TRACKED
         if len(raw.data) > LARGEST:
             raise Nonsense(f"a frame of it has more than {LARGEST >> 20} MiB")
-        if not _are_times(raw.dts or 0, raw.pts):
+        if not are_times(raw.dts or 0, raw.pts):
             raise Nonsense("its times make no sense")
         try:
             self.rows += _ROW.pack(flags, raw.dts or 0, raw.pts, min(max(raw.duration, 0), LONGEST), len(raw.data))
@@ -178,7 +162,7 @@ def pack(
 ) -> list[bytes | bytearray]:
     """Put a child's message into pieces that follow each other."""
     given = (told.end, told.shown_from, told.video_end, told.created_ms)
-    times = [time if time is not None and _are_times(time) else None for time in given]
+    times = [time if time is not None and are_times(time) else None for time in given]
     known = told.has_video | told.has_audio << 1 | sum((time is not None) << 2 + n for n, time in enumerate(times))
     head = HEAD.pack(
         said, flags, number, batch.count, len(batch.tracks), batch.bytes + len(data), known,
@@ -210,7 +194,7 @@ def unpack(message: memoryview) -> Message:
     data = bytes(message[begin + held : begin + size])
     if frames and data and said is not Said.FAILED:
         raise Nonsense("a message has more than it says")
-    if not _are_times(*times):
+    if not are_times(*times):
         raise Nonsense("what it tells of its times makes no sense")
     end, shown_from, video_end, created_ms = (time if known >> 2 + n & 1 else None for n, time in enumerate(times))
     told = Told(bool(known & 1), bool(known & 2), end, shown_from, video_end, created_ms)
@@ -222,7 +206,7 @@ def _frames(rows: memoryview, tracks: bytes, data: memoryview) -> Iterator[Raw]:
     for flags, dts, pts, duration, size in _ROW.iter_unpack(rows):
         if size > len(data) - at or size > LARGEST:
             raise Nonsense("a frame has more than there is")
-        if not 0 <= duration <= LONGEST or not _are_times(dts, pts):
+        if not 0 <= duration <= LONGEST or not are_times(dts, pts):
             raise Nonsense("a frame's times make no sense")
         track: Track | None = None
         kind: Kind = "video" if flags & _VIDEO else "audio"
@@ -236,82 +220,3 @@ def _frames(rows: memoryview, tracks: bytes, data: memoryview) -> Iterator[Raw]:
         at += size
     if track_at != len(tracks):
         raise Nonsense("there are more tracks than frames")
-
-
-_TEXTS: Final = ("codec", "pixels", "turn", "tag", "layout")
-
-
-def pack_track(track: Track) -> bytes:
-    """Put a track into bytes; Nonsense where it has what cannot be sent."""
-    texts = "\0".join(str(getattr(track, name)) for name in _TEXTS).encode()
-    rate = track.rate or Fraction(0)
-    try:
-        head = _TRACK.pack(
-            track.kind == "video", track.width, track.height, rate.numerator, rate.denominator,
-            track.sample_rate, track.channels,
-            track.aspect.numerator, track.aspect.denominator, track.own_aspect.numerator, track.own_aspect.denominator,
-            *track.colours, track.bits, len(texts), len(track.config),
-        )  # fmt: skip
-    except struct.error:
-        raise Nonsense("what it says of a track makes no sense") from None
-    if len(track.config) > LONGEST_CONFIG:
-        raise Nonsense("a track's configuration is too large")
-    return head + texts + track.config
-
-
-def unpack_track(data: bytes, at: int) -> tuple[Track, int]:
-    """Read a track that begins at a byte, and where it ends. Nonsense, ValueError, struct.error."""
-    is_video, width, height, over, under, rate, channels, *more = _TRACK.unpack_from(data, at)
-    shown, own, colours = more[0:2], more[2:4], more[4:8]
-    bits, texts_size, config_size = more[8:]
-    begin = at + _TRACK.size
-    end = begin + texts_size + config_size
-    if end > len(data) or config_size > LONGEST_CONFIG or not (under > 0 and over >= 0 and shown[1] and own[1]):
-        raise Nonsense("a track cannot be read")
-    texts = data[begin : begin + texts_size].decode().split("\0")
-    if len(texts) != len(_TEXTS) or not all(_fits(text) for text in texts):
-        raise Nonsense("a track's names cannot be")
-    codec, pixels, turn, tag, layout = texts
-    if not codec or max(width, height) > LARGEST_SIDE or min(colours) < 0:
-        raise Nonsense("a track's size cannot be")
-    track = Track(
-        "video" if is_video else "audio", codec, data[begin + texts_size : end], width, height, pixels,
-        Fraction(over, under) if over else None, rate, channels,
-        _ratio(shown), _ratio(own), _turn(turn), (colours[0], colours[1], colours[2], colours[3]), tag, bits, layout,
-    )  # fmt: skip
-    if not _is_heard(track):
-        raise Nonsense("a track's sound cannot be")
-    return track, end
-
-
-def _is_heard(track: Track) -> bool:
-    """Tell whether a track's samples are as many a second as its codec may have, of which silence is made."""
-    if track.codec == "aac" and track.config:
-        try:
-            return read_aac(track.config).rate == track.sample_rate
-        except Mp4Error:
-            return False
-    return track.sample_rate <= _FIXED_RATES.get(track.codec, FASTEST_SAMPLES)
-
-
-def _are_times(*times: int) -> bool:
-    return min(times) >= -FARTHEST and max(times) <= FARTHEST
-
-
-def _fits(text: str) -> bool:
-    return len(text) <= LONGEST_NAME and text.isprintable()
-
-
-def _ratio(pair: Sequence[int]) -> Fraction:
-    if not pair[0]:
-        raise Nonsense("an aspect is nothing")
-    return Fraction(pair[0], pair[1])
-
-
-def _turn(text: str) -> Turn:
-    if text == "":
-        return ""
-    for turn in TURNS:
-        if turn == text:
-            return turn
-    raise Nonsense("there is no such turn")

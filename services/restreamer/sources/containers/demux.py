@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final, NoReturn
 
@@ -14,7 +14,8 @@ from av.packet import Packet as AvPacket
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from services.restreamer.model import FLICKS, Kind, SourceError, Track
+from services.restreamer.model import FLICKS, SourceError, Track
+from services.restreamer.sources.containers.flow import Flow, in_flicks, scale_of
 from services.restreamer.sources.containers.memory import bound_allocations
 from services.restreamer.sources.containers.payloads import AsIs, ByteStream, Payload, payload_of
 from services.restreamer.sources.containers.sniff import Container
@@ -29,7 +30,7 @@ from services.restreamer.sources.containers.upright import decoded_colours, deco
 from services.restreamer.sources.frames import Raw
 from services.restreamer.sources.origins.files import Readable
 from services.restreamer.sources.origins.guarded import Guarded
-from services.restreamer.turns import Turn
+from shared.media.transcode.turns import Turn
 
 BUFFER: Final = 1 << 16
 _TURNING: Final = frozenset(("mp4", "matroska"))
@@ -43,34 +44,6 @@ _OPTIONS: Final[dict[str, dict[str, str]]] = {
     "flv": {"codec_whitelist": _DECODED},
     "mpegts": {"codec_whitelist": _DECODED},
 }
-
-
-@dataclass(slots=True)
-class Flow:
-    """A track's frames: how long a tick is in flicks, and what the last frame told."""
-
-    stream: VideoStream | AudioStream
-    numerator: int
-    denominator: int
-    half: int = 0
-    kind: Kind = "audio"
-    described: bytes | None = None
-    length: int = 0
-    """Of each frame, where its codec fixes one."""
-    following: int | None = None
-
-    def __post_init__(self) -> None:
-        self.half = self.denominator // 2
-        self.kind = "video" if isinstance(self.stream, VideoStream) else "audio"
-
-    @classmethod
-    def of(cls, stream: VideoStream | AudioStream) -> Flow:
-        """Begin with a track."""
-        return cls(stream, *_scale(stream))
-
-    def flicks(self, ticks: int) -> int:
-        """Turn the track's ticks into flicks."""
-        return _flicks(ticks, (self.numerator, self.denominator))
 
 
 class Demuxer:
@@ -125,7 +98,7 @@ class Demuxer:
         stream = self._video_stream or self._audio_stream
         if self.container != "mp4" or stream is None or stream.start_time is None:
             return None
-        return max(_flicks(stream.start_time, _scale(stream)), 0)
+        return max(in_flicks(stream.start_time, scale_of(stream)), 0)
 
     @property
     def video_end(self) -> int | None:
@@ -133,7 +106,7 @@ class Demuxer:
         stream = self._video_stream
         if self.container != "mp4" or stream is None or not stream.duration:
             return None
-        return _flicks((stream.start_time or 0) + stream.duration, _scale(stream))
+        return in_flicks((stream.start_time or 0) + stream.duration, scale_of(stream))
 
     @property
     def created_ms(self) -> int | None:
@@ -291,19 +264,6 @@ def _described(stream: VideoStream | AudioStream, payload: Payload, turn: Turn) 
     if isinstance(stream, VideoStream):
         return video_track(codec, payload.config, rate_of(stream), stream, turn)
     return audio_track(codec, payload.config, stream)
-
-
-def _scale(stream: VideoStream | AudioStream) -> tuple[int, int]:
-    """Return a tick's length as flicks, as numerator and denominator; PyAV makes a Fraction whenever it is asked."""
-    base = stream.time_base
-    if base is None:
-        raise SourceError("the file has no time base")
-    return FLICKS * base.numerator, base.denominator
-
-
-def _flicks(ticks: int, scale: tuple[int, int]) -> int:
-    numerator, denominator = scale
-    return (ticks * numerator + denominator // 2) // denominator
 
 
 def _words(error: Exception) -> str:

@@ -14,13 +14,13 @@ from av.video.stream import VideoStream
 
 from services.restreamer.model import FLICKS, SourceError, Track
 from services.restreamer.sources.containers.payloads import with_nals
-from services.restreamer.turns import Turn
 from shared.media.bitstream.errors import BitstreamError
 from shared.media.bitstream.hevc_sets import parse_hevc_sps
 from shared.media.bitstream.params import ASPECTS, H264_SPS, HEVC_SPS, nal_type, read_sps, record_sets
 from shared.media.mp4.aac import read_aac
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.seams.grid import RATES
+from shared.media.transcode.turns import Turn
 
 FASTEST: Final = 240
 _NEAR: Final = Fraction(1, 4000)

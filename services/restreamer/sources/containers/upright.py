@@ -19,13 +19,13 @@ from av.video.stream import VideoStream
 
 from services.restreamer.sources.containers.payloads import LENGTH
 from services.restreamer.sources.origins.files import LocalFile, Readable
-from services.restreamer.turns import Turn, told_by
 from shared.media.bitstream.bit_reader import BitReader, unescape
 from shared.media.bitstream.errors import BitstreamError
 from shared.media.bitstream.h264_sps import parse_h264_sps
 from shared.media.bitstream.nal import H264_SEI, split_sample
 from shared.media.bitstream.params import H264_SPS, nal_type, record_sets
 from shared.media.mp4.boxes import Mp4Error, read_header
+from shared.media.transcode.turns import Turn, told_by
 
 _LOOK: Final = 128  # bytes of a box: its header, and all of those that have a matrix
 _MOST_BOXES, _MOST_BYTES = 1000, 1 << 62

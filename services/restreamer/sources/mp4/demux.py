@@ -11,7 +11,8 @@ from services.restreamer.sources.containers.known_files import Known, described,
 from services.restreamer.sources.containers.sniff import Container
 from services.restreamer.sources.frames import Demux, Demuxing, Raw
 from services.restreamer.sources.mp4.run import Cursor, Mp4Run
-from services.restreamer.sources.mp4.tables import Samples, read_samples
+from services.restreamer.sources.mp4.samples import Samples
+from services.restreamer.sources.mp4.tables import read_samples
 from services.restreamer.sources.origins.files import LocalFile, Readable
 
 LOOKED: Final = 64

@@ -14,7 +14,7 @@ import numpy as np
 from services.restreamer.model import FLICKS
 from services.restreamer.sources.containers.key_pictures import is_key
 from services.restreamer.sources.frames import Raw
-from services.restreamer.sources.mp4.tables import Samples
+from services.restreamer.sources.mp4.samples import Samples
 from services.restreamer.sources.origins.files import LocalFile
 from shared.media.model import Int64s
 

@@ -7,7 +7,6 @@ Sources: ISO/IEC 14496-12 (8.3 to 8.7), ISO/IEC 14496-15 (5.3.3.1); of edits, li
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import islice
 from typing import Final, TypeVar
 
@@ -16,13 +15,12 @@ import numpy.typing as npt
 
 from services.restreamer.model import Kind, SourceError
 from services.restreamer.sources.containers.payloads import LENGTH
+from services.restreamer.sources.mp4.samples import Numbers, Samples
 from services.restreamer.sources.origins.files import LocalFile
 from shared.media.bitstream.params import length_size
 from shared.media.model import Int64s
 from shared.media.mp4.boxes import Box, Mp4Error, children, read_header, unpack
 
-Numbers = npt.NDArray[np.uint32]
-Offsets = npt.NDArray[np.int32]
 Number = TypeVar("Number", np.uint32, np.int32)
 
 MOST_SAMPLES: Final = 3 << 19
@@ -38,30 +36,6 @@ _NORMAL: Final = 0x10000  # an edit's rate
 _HANDLERS: Final[dict[bytes, Kind]] = {b"vide": "video", b"soun": "audio"}
 _ODD_GROUPS: Final = frozenset((b"rap ", b"sync"))  # of samples that are entered at as well
 _FRAGMENTS: Final = frozenset((b"moof", b"mvex", b"mfra", b"sidx"))
-
-
-@dataclass(frozen=True, slots=True)
-class Samples:
-    """A track's samples in decode order, times in ticks of its own: `dts` from 0, `shown` by how much pts is later.
-
-    `sync` are the indices of a video's keyframes; `config` is its avcC. FFmpeg enters the track `early`
-    ticks before a time that it seeks.
-    """
-
-    kind: Kind
-    timescale: int
-    config: bytes
-    dts: Int64s
-    shown: Offsets
-    duration: Numbers
-    size: Numbers
-    offset: Int64s
-    sync: Int64s
-    early: int = 0
-
-    def __len__(self) -> int:
-        """Count the samples."""
-        return len(self.dts)
 
 
 def read_samples(file: LocalFile, size: int) -> list[Samples] | None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections import OrderedDict
 from collections.abc import Generator
+from datetime import timedelta
 from typing import Final, NamedTuple, Protocol
 
 from services.restreamer.model import SourceError
@@ -253,3 +255,19 @@ class LocalFile:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def read_all(file: Readable, most: int, within: timedelta | None = None) -> bytes:
+    """Read a whole file of at most `most` bytes, in about the time given; it is closed."""
+    data = bytearray()
+    began = time.monotonic()
+    try:
+        while piece := file.read(1 << 16):
+            data += piece
+            if within is not None and time.monotonic() - began > within.total_seconds():
+                raise SourceError(f"it did not come within {within.total_seconds():g} s", lasting=False)
+            if len(data) > most:
+                raise SourceError(f"the file is larger than {most} bytes")
+    finally:
+        file.close()
+    return bytes(data)

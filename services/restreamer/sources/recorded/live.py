@@ -14,7 +14,7 @@ from services.restreamer.sources.recorded.recordings import TRACK, Opened, Segme
 from services.restreamer.sources.recorded.segments import Row
 from shared.broker import buckets
 from shared.broker.kv import Bucket
-from shared.media.timeline import TOLERANCE, joins, place
+from shared.media.timeline import TOLERANCE, joins, locate
 from shared.messages.media import SegmentWritten
 from shared.messages.sessions import SessionRecord
 from shared.recording.log import Logged, newest, read_log
@@ -50,7 +50,7 @@ class LiveMedia:
             self._opened = growing
         self.video: Track | None = self._opened.video
         self.audio: Track | None = self._opened.audio
-        placed = place(last.segment)
+        placed = locate(last.segment)
         self.wall_start_ms: int | None = round((placed.wall - placed.start) * 1000)
 
     def packets(self, start: int) -> Iterator[Packet]:  # noqa: ARG002  there is but one place to begin

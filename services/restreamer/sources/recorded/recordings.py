@@ -18,14 +18,14 @@ from services.restreamer.model import FLICKS, Packet, SourceError, Track
 from services.restreamer.sources.access import Access, Gone, Stopped, rest, stored
 from services.restreamer.sources.containers.entering import entered
 from services.restreamer.sources.recorded.segments import Clock, Init, Row, local_file, read_packets, read_rows
+from shared.broker import buckets
 from shared.broker.kv import Bucket
 from shared.errors import MediaError
-from shared.media.timeline import Placed, Timeline, joins, place
+from shared.media.timeline import Placed, Timeline, joins, locate
 from shared.messages.clips import Selection
 from shared.messages.media import SegmentWritten
 from shared.messages.recordings import RecordingRecord
 from shared.recording import RecordingPart, load_range
-from shared.recording.load import RECORDINGS
 from shared.recording.log import newest, read_log
 
 TRACK: Final = "primary-1"
@@ -112,8 +112,8 @@ class RecordingMedia:
             raise SourceError("nothing of this recording can be read")
         self.video: Track | None = opened.video
         self.audio: Track | None = opened.audio
-        self.duration: int | None = round(place(part.newest).end * FLICKS)
-        placed = place(opened.segment)
+        self.duration: int | None = round(locate(part.newest).end * FLICKS)
+        placed = locate(opened.segment)
         self.wall_start_ms: int | None = round((placed.wall - placed.start) * 1000)
 
     def packets(self, start: int) -> Iterator[Packet]:
@@ -144,7 +144,7 @@ class RecordingMedia:
             return round(near.timeline.to_stream(wall) * FLICKS)
         if near.told:
             return round(near.span.start * FLICKS)
-        last = place(near.newest) if near.newest is not None else None
+        last = locate(near.newest) if near.newest is not None else None
         if last is not None and wall > last.wall:
             return round((last.start + wall - last.wall) * FLICKS)
         return round((wall - Fraction(self.wall_start_ms or 0, 1000)) * FLICKS)
@@ -194,7 +194,7 @@ class RecordingMedia:
             yield each.segment
             last = max(last, each.start)
         read_to = start + window
-        while part.newest is not None and place(part.newest).end > read_to:
+        while part.newest is not None and locate(part.newest).end > read_to:
             part = self._load(read_to, window)
             read_to += window
             fresh = [p for p in part.timeline.placed if p.start > last]
@@ -232,7 +232,9 @@ class RecordingMedia:
     async def _first(self, js: JetStreamContext) -> Fraction:
         """Find where the recording begins that is left, in s of stream time."""
         access = self._access
-        stored_record = await Bucket(access.js, RECORDINGS, RecordingRecord).get(f"{access.account}.{self._event}")
+        stored_record = await Bucket(access.js, buckets.RECORDINGS, RecordingRecord).get(
+            f"{access.account}.{self._event}"
+        )
         record = stored_record.value if stored_record else None
         if record is not None and record.hours:
             return Fraction(min(hour.stream_start_ms for hour in record.hours), 1000)
@@ -240,7 +242,7 @@ class RecordingMedia:
         if await newest(js, access.account, self._event) is None:
             raise SourceError("there is no such recording")
         tail = await read_log(js, access.account, self._event, after=after)
-        return min((place(logged.segment).start for logged in tail), default=Fraction(0))
+        return min((locate(logged.segment).start for logged in tail), default=Fraction(0))
 
 
 def _reaches(timeline: Timeline, wall: Fraction) -> bool:

@@ -10,7 +10,9 @@ import pytest
 
 from services.restreamer.model import FLICKS, Track
 from services.restreamer.sources.apart import wire
-from services.restreamer.sources.apart.wire import Batch, Message, Nonsense, Said, Told
+from services.restreamer.sources.apart.nonsense import FARTHEST, Nonsense
+from services.restreamer.sources.apart.track_wire import LONGEST_CONFIG
+from services.restreamer.sources.apart.wire import Batch, Message, Said, Told
 from services.restreamer.sources.frames import Raw
 
 VIDEO = Track(
@@ -54,7 +56,7 @@ def test_all_comes_through() -> None:
     [
         replace(FRAMES[0], pts=1 << 63),
         replace(FRAMES[0], track=replace(VIDEO, rate=Fraction(1 << 64))),
-        replace(FRAMES[0], track=replace(VIDEO, config=bytes(wire.LONGEST_CONFIG + 1))),
+        replace(FRAMES[0], track=replace(VIDEO, config=bytes(LONGEST_CONFIG + 1))),
     ],
 )
 def test_what_cannot_be_said_is_an_error_of_the_file(frame: Raw) -> None:
@@ -93,7 +95,7 @@ def test_sound_of_more_samples_than_can_be_is_nonsense(track: Track) -> None:
         heard(message)
 
 
-@pytest.mark.parametrize("at", [wire.FARTHEST + 1, -wire.FARTHEST - 1, (1 << 63) - 1])
+@pytest.mark.parametrize("at", [FARTHEST + 1, -FARTHEST - 1, (1 << 63) - 1])
 def test_times_that_no_sum_can_hold_are_nonsense(at: int) -> None:
     for flags, *times in ((4, at, 0, 0), (0, 0, at, 0), (0, 0, 0, at)):
         row = wire._ROW.pack(flags, *times, 0)

@@ -9,14 +9,14 @@ import av
 from av.filter import Graph
 from av.filter.context import FilterContext
 
-from services.restreamer.model import FLICKS
-from services.restreamer.playout.pictures.filters import pulled, source, then
+from shared.media.transcode.filters import pulled, source, then
+from shared.media.transcode.streams import FLICKS
 
 _TICK = Fraction(1, FLICKS)
 
 
 class Deinterlacer:
-    """Gives frames in order, their `pts` in flicks; those before the first that is interlaced as they are.
+    """Yields frames in order, their `pts` in flicks; those before the first that is interlaced as they are.
 
     From that one on it is a frame late, since fields of the next one tell what moves.
     """

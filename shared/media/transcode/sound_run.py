@@ -1,8 +1,8 @@
-"""Encoding sound as one run of samples over any number of parts."""
+"""Encoding sound as one run of samples, over any number of files and holes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from fractions import Fraction
 
 import av
@@ -10,10 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from av.codec.context import Flags
 
-from services.restreamer.model import FLICKS, Track
-from services.restreamer.playout.reading.shape import AUDIO_ENCODERS, Shape
-from services.restreamer.playout.sound.lane import Lane
-from shared.media.seams.errors import CutError
+from shared.media.transcode.errors import TranscodeError
+from shared.media.transcode.shape import AUDIO_ENCODERS, Shape
+from shared.media.transcode.streams import FLICKS, Track
 
 Samples = npt.NDArray[np.float32]
 """Planar: a row per channel."""
@@ -27,39 +26,32 @@ _FORMATS = {"aac": "fltp", "mp3": "fltp", "opus": "flt"}
 
 
 class SoundRun:
-    """Puts encoded packets into a lane, without a hole, from the lane's end on. CutError, FFmpegError."""
+    """Encodes sound that begins at `start` (flicks): gives `put` each packet and its duration, one behind the other.
 
-    def __init__(self, shape: Shape, lane: Lane) -> None:
-        self.shape, self._lane = shape, lane
+    TranscodeError, FFmpegError.
+    """
+
+    def __init__(self, shape: Shape, start: int, put: Callable[[bytes, int], None]) -> None:
+        self.shape, self._start, self._put = shape, start, put
         self.rate = shape.sample_rate
-        self._start = lane.end
         self._written = 0
-        context = av.CodecContext.create(AUDIO_ENCODERS[shape.audio], "w")
-        assert isinstance(context, av.AudioCodecContext)  # noqa: S101  an audio encoder's
         self.layout = LAYOUTS[shape.channels]
-        context.sample_rate, context.layout, context.format = self.rate, self.layout, _FORMATS[shape.audio]
-        context.bit_rate = _BITRATE * shape.channels
-        context.time_base = Fraction(1, self.rate)
-        context.flags |= Flags.global_header | Flags.bitexact
-        if shape.audio == "mp3":
-            context.options = {"reservoir": "0"}
-        context.open()
-        self._context = context
-        self._size = context.frame_size
+        self._context = open_sound_encoder(shape.audio, self.rate, self.layout, _BITRATE * shape.channels)
+        self._size = self._context.frame_size
         if not self._size:
-            raise CutError(f"the encoder for {shape.audio} has no frames")
+            raise TranscodeError(f"the encoder for {shape.audio} has no frames")
         # Samples of silence that bring the first sample to the beginning of a packet.
         self._lead = -_DELAYS[shape.audio] % self._size
         self._pushed = 0
         self._packets = 0
         self._rest: Samples = np.zeros((shape.channels, self._lead), np.float32)
-        extra = bytes(context.extradata or b"")
+        extra = bytes(self._context.extradata or b"")
         config = extra if shape.audio in ("aac", "opus") else b""
         self.track = Track("audio", shape.audio, config, sample_rate=self.rate, channels=shape.channels)
 
-    def position(self, out: int) -> int:
-        """Turn an output time into a sample's number."""
-        return ((out - self._start) * self.rate + FLICKS // 2) // FLICKS
+    def position(self, at: int) -> int:
+        """Turn a time into a sample's number."""
+        return ((at - self._start) * self.rate + FLICKS // 2) // FLICKS
 
     def write(self, position: int, samples: Samples) -> None:
         """Put samples at a position: silence before it where nothing was written, without what was."""
@@ -103,9 +95,27 @@ class SoundRun:
         self._take(self._context.encode(frame))
 
     def _take(self, packets: Iterable[av.Packet[av.AudioStream]], most: int | None = None) -> None:
-        """Put packets into the lane, without those that hold only what was before the first sample."""
+        """Pass packets on, without those that hold only what was before the first sample."""
         for packet in packets:
             if (packet.pts or 0) < self._lead or (most is not None and self._packets >= most):
                 continue
             self._packets += 1
-            self._lane.append(bytes(packet), self._size * FLICKS // self.rate)
+            self._put(bytes(packet), self._size * FLICKS // self.rate)
+
+
+def open_sound_encoder(codec: str, rate: int, layout: str, bitrate: int) -> av.AudioCodecContext:
+    """Open an encoder of `shape.AUDIO_ENCODERS` that signs nothing into its packets. TranscodeError, FFmpegError.
+
+    It takes floats, planar but for Opus.
+    """
+    context = av.CodecContext.create(AUDIO_ENCODERS[codec], "w")
+    if not isinstance(context, av.AudioCodecContext):
+        raise TranscodeError(f"no encoder for {codec}")
+    context.sample_rate, context.layout, context.format = rate, layout, _FORMATS[codec]
+    context.bit_rate = bitrate
+    context.time_base = Fraction(1, rate)
+    context.flags |= Flags.global_header | Flags.bitexact
+    if codec == "mp3":
+        context.options = {"reservoir": "0"}
+    context.open()
+    return context

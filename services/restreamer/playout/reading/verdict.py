@@ -8,14 +8,13 @@ from fractions import Fraction
 from typing import Literal
 
 from services.restreamer.model import FLICKS, How, Track
-from services.restreamer.turns import TURNS
+from shared.media.transcode.shape import AUDIO_ENCODERS, VIDEO_ENCODERS, Shape, alike, plain_pixels
+from shared.media.transcode.turns import TURNS
 from shared.messages.restreams import Encoding
 
 LEAD = FLICKS * 160 // 1000
 """Distance of the output's first decode time to its first presentation time, and so of every join's."""
 
-VIDEO_ENCODERS = {"h264": "libx264", "hevc": "libx265", "vp8": "libvpx", "vp9": "libvpx-vp9"}
-AUDIO_ENCODERS = {"aac": "aac", "mp3": "libmp3lame", "opus": "libopus"}
 _CODECS = {name: codec for codec, name in (*VIDEO_ENCODERS.items(), *AUDIO_ENCODERS.items())}
 # What is sent in each format: FLV with the FourCCs of enhanced RTMP, and MPEG-TS.
 _TAKES: dict[str, frozenset[str]] = {
@@ -26,27 +25,6 @@ USUAL_RATE = Fraction(25)
 FASTEST = 120
 STILL_SIZE = (1280, 720)
 """Of an output whose first file has no pictures."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """What stays the same over all files of an output; bit/s only where it is asked for. `aspect` is the pixels'."""
-
-    video: str
-    width: int
-    height: int
-    pixels: str
-    rate: Fraction
-    audio: str = "aac"
-    sample_rate: int = 48_000
-    channels: int = 2
-    bitrate: int | None = None
-    aspect: Fraction = Fraction(1)
-
-    @property
-    def shown(self) -> Fraction:
-        """Tell the picture's width as it is shown, over its height."""
-        return Fraction(self.width, self.height) * self.aspect
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +86,6 @@ def encoded_whole(verdict: Verdict, reason: str) -> Verdict:
     return replace(verdict, video="encode", how=how, reason="; ".join(reasons))
 
 
-def plain_pixels(name: str) -> str:
-    """Name a pixel format without its range, which the stream itself tells."""
-    return name.replace("yuvj", "yuv")
-
-
 def _usable(stream: Shape, takes: frozenset[str]) -> bool:
     """Tell whether targets still take the stream, and other files can be made like it."""
     return stream.video in takes and stream.audio in takes and stream.video in VIDEO_ENCODERS
@@ -171,11 +144,6 @@ def _squared(width: int, height: int, aspect: Fraction) -> tuple[int, int]:
     if aspect > 1:
         return _even(round(width * aspect)), _even(height)
     return _even(width), _even(round(height / aspect))
-
-
-def alike(one: Fraction, other: Fraction) -> bool:
-    """Tell whether nobody sees the difference of two aspects: scaling leaves such as 1281:1280."""
-    return abs(one / other - 1) < Fraction(1, 100)
 
 
 def _even(length: int) -> int:

@@ -1,59 +1,27 @@
-"""From a decoded frame of any size to the output's: upright, scaled with its aspect kept, bars, and a watermark."""
+"""From a decoded frame of any size to the output's: upright, scaled with its aspect kept, bars, an overlay."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
 
 import av
 from av.filter import Graph
 from av.filter.context import FilterContext
 
-from services.restreamer.playout.pictures.colours import Colours
-from services.restreamer.playout.pictures.filters import TICK, source, then
-from services.restreamer.playout.reading.shape import Shape, alike
-from services.restreamer.playout.terms import Picture
-from services.restreamer.turns import TURNS, Turn, told_by
-from shared.messages.restreams import Watermark
-
-_COLUMNS = {"LEFT": "{margin}", "CENTER": "(W-w)/2", "RIGHT": "W-w-{margin}"}
-_ROWS = {"TOP": "{margin}", "CENTER": "(H-h)/2", "BOTTOM": "H-h-{margin}"}
+from shared.media.transcode.colours import Colours
+from shared.media.transcode.filters import TICK, source, then
+from shared.media.transcode.overlay import Overlay
+from shared.media.transcode.shape import Shape, alike
+from shared.media.transcode.turns import TURNS, Turn, told_by
 
 _WITH_ALPHA = "yuva420p|yuva422p|yuva444p|yuva420p10le|yuva422p10le|yuva444p10le|yuva444p12le|gbrap|gbrap10le|gbrap12le"
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """A watermark and its picture."""
-
-    how: Watermark
-    picture: av.VideoFrame
-
-    def sized(self, shape: Shape) -> av.VideoFrame:
-        """Return the picture as large as it is asked for, and no larger than the output."""
-        width, height = Fraction(self.picture.width) / shape.aspect, self.picture.height
-        factor = Fraction(shape.width * self.how.scale, 100 * width) if self.how.scale else Fraction(1)
-        factor = min(factor, Fraction(shape.width, width), Fraction(shape.height, height))
-        wide, high = max(int(width * factor), 1), max(int(height * factor), 1)
-        return self.picture.reformat(width=wide, height=high, format="rgba")
-
-    def corner(self) -> str:
-        """Return its place as the overlay filter's expressions."""
-        row, _, column = self.how.corner.partition("_")
-        across, down = _COLUMNS[column or "CENTER"], _ROWS[row]
-        return f"x={across}:y={down}".format(margin=self.how.margin)
-
-
-def read_mark(how: Watermark, picture: Picture) -> Mark:
-    """Take a watermark's picture."""
-    return Mark(how, av.VideoFrame.from_ndarray(picture.pixels, format="rgba"))
 
 
 class PictureGraph:
     """Fits frames to a shape. Built anew when the frames' size, format or colours change."""
 
-    def __init__(self, shape: Shape, pixels: str, mark: Mark | None, turn: Turn = "") -> None:
-        self._shape, self._pixels, self._mark, self._turn = shape, pixels, mark, turn
+    def __init__(self, shape: Shape, pixels: str, overlay: Overlay | None = None, turn: Turn = "") -> None:
+        self._shape, self._pixels, self._overlay, self._turn = shape, pixels, overlay, turn
         self._form: tuple[object, ...] = ()
         self._graph: Graph | None = None  # its filters live as long as it does
         self._ends: tuple[FilterContext, FilterContext] | None = None
@@ -68,7 +36,7 @@ class PictureGraph:
         form = (frame.width, frame.height, frame.format.name, aspect, Colours.of(frame))
         if self._ends is None or form != self._form:
             self._ends, self._form = self._build(frame, aspect), form
-        frame.pts, frame.time_base = 0, TICK  # so that the one picture of a watermark stays on
+        frame.pts, frame.time_base = 0, TICK  # so that the one picture of an overlay stays on
         begin, end = self._ends
         begin.push(frame)
         fitted = end.pull()
@@ -77,27 +45,27 @@ class PictureGraph:
         return fitted
 
     def _build(self, frame: av.VideoFrame, aspect: Fraction) -> tuple[FilterContext, FilterContext]:
-        """Link the filters; give where frames go in and come out."""
+        """Link the filters; return where frames go in and come out."""
         graph = Graph()
         graph.threads = 1
         begin = source(graph, frame)
         last = self._fitted(graph, begin, frame, aspect)
         picture = None
-        if self._mark is not None:
-            picture = self._mark.sized(self._shape)
-            mark = source(graph, picture)
-            faded = then(graph, mark, "colorchannelmixer", f"aa={float(Fraction(self._mark.how.opacity, 100))}")
-            overlay = then(graph, last, "overlay", f"{self._mark.corner()}:eof_action=repeat:format=auto")
-            faded.link_to(overlay, 0, 1)
-            last = overlay
+        if self._overlay is not None:
+            picture = self._overlay.sized(self._shape)
+            over = source(graph, picture)
+            faded = then(graph, over, "colorchannelmixer", f"aa={float(Fraction(self._overlay.opacity, 100))}")
+            laid = then(graph, last, "overlay", f"{self._overlay.where()}:eof_action=repeat:format=auto")
+            faded.link_to(laid, 0, 1)
+            last = laid
         aspect = self._shape.aspect
         last = then(graph, last, "setsar", f"{aspect.numerator}/{aspect.denominator}")
         end = then(graph, then(graph, last, "format", self._pixels), "buffersink")
         graph.configure()
         if picture is not None:
             picture.pts, picture.time_base = 0, TICK
-            mark.push(picture)
-            mark.push(None)
+            over.push(picture)
+            over.push(None)
         self._graph = graph
         return begin, end
 

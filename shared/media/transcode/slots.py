@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Generic, TypeVar
 
-from services.restreamer.model import FLICKS
-from services.restreamer.playout.reading.splice import ROUNDING
+from shared.media.transcode.streams import FLICKS, ROUNDING
 
 Frame = TypeVar("Frame")
 
 
 @dataclass(slots=True)
 class Slots(Generic[Frame]):
-    """Gives (slot, frame) in order; slot 0 is the first frame's time, `first`.
+    """Yields (slot, frame) in order; slot 0 is the first frame's time, `first`.
 
     A frame belongs to the slot nearest to it, of two that are as near to the later one: every half is rounded the same
     way, or 60 frames on 30 slots would judder. Of frames of one slot the nearest is shown, the last one stays on.
@@ -32,7 +31,7 @@ class Slots(Generic[Frame]):
     _off: int = 0
 
     def push(self, at: int, frame: Frame) -> Iterator[tuple[int, Frame]]:
-        """Take the next frame, shown from `at` (flicks) on; gives the slots of the one before it."""
+        """Take the next frame, shown from `at` (flicks) on; yield the slots of the one before it."""
         if self.first is None:
             self.first = at
         slot = max(self._slot(at), self._own)

@@ -8,9 +8,10 @@ import av
 import numpy as np
 import pytest
 
-from services.restreamer.model import Packet, SourceError, Track
-from services.restreamer.playout.children import decoding
-from services.restreamer.playout.children.decoding import PictureDecoder, SoundDecoder
+from shared.media.transcode import decoder as decoding
+from shared.media.transcode.decoder import PictureDecoder, SoundDecoder
+from shared.media.transcode.errors import Undecodable
+from shared.media.transcode.streams import Packet, Track
 
 
 @pytest.mark.parametrize(
@@ -20,10 +21,13 @@ from services.restreamer.playout.children.decoding import PictureDecoder, SoundD
         (Track("video", "mjpeg", b"", 8192, 8192), "8192x8192 pixels"),
         (Track("audio", "pcm_s16le", b"", sample_rate=48000, channels=65), "65 channels"),
         (Track("audio", "pcm_s16le", b"", sample_rate=4_000_000, channels=2), "4000000 samples a second"),
+        (Track("video", "aac", b"", 64, 64), "aac has no pictures"),
+        (Track("audio", "h264", b"", sample_rate=48000, channels=2), "h264 has no sound"),
+        (Track("video", "smoke signals", b"", 64, 64), "smoke signals cannot be decoded"),
     ],
 )
-def test_a_track_that_claims_too_much_is_refused_in_words(track: Track, words: str) -> None:
-    with pytest.raises(SourceError, match=words):
+def test_a_track_that_nothing_decodes_is_refused_in_words(track: Track, words: str) -> None:
+    with pytest.raises(Undecodable, match=words):
         PictureDecoder(track) if track.kind == "video" else SoundDecoder(track)
 
 

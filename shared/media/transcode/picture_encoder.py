@@ -1,4 +1,4 @@
-"""Encoding pictures for live: a keyframe every two seconds, little delay, bounded threads."""
+"""Encoding pictures faster than they play: a keyframe every two seconds, little delay, bounded threads."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import av
 from av.codec.context import Flags
 from av.video.frame import PictureType
 
-from services.restreamer.model import Track
-from services.restreamer.playout.pictures.colours import LIMITED, Colours
-from services.restreamer.playout.reading.shape import VIDEO_ENCODERS, Shape
 from shared.media.bitstream.nal import encoder_nals, join_sample
 from shared.media.bitstream.params import build_avcc, build_hvcc, nal_type, set_types, split_annexb
 from shared.media.model import VideoCodec
-from shared.media.seams.errors import CutError
+from shared.media.transcode.colours import LIMITED, Colours
+from shared.media.transcode.errors import TranscodeError
+from shared.media.transcode.shape import VIDEO_ENCODERS, Shape
+from shared.media.transcode.streams import Track
 
 _NAL_CODECS: dict[str, VideoCodec] = {"h264": "h264", "hevc": "hevc"}
 KEYFRAME_SECONDS = 2
@@ -24,12 +24,12 @@ ENCODE_THREADS = 2
 _LEAST, _MOST = 300_000, 12_000_000
 _BITS_PER_PIXEL = Fraction(1, 12)
 _REORDERED_FROM = Fraction(15)
-"""Frames per second from which on a B-frame fits LEAD."""
+"""Frames per second from which on a B-frame delays pictures by no more than 160 ms."""
 
 
 @dataclass(frozen=True, slots=True)
 class Coded:
-    """An encoded picture; `slot` is the number its frame was given with."""
+    """An encoded picture; `slot` is its frame's number."""
 
     slot: int
     key: bool
@@ -37,13 +37,14 @@ class Coded:
 
 
 class PictureEncoder:
-    """Encodes frames of one part, beginning with a keyframe. CutError, FFmpegError."""
+    """Encodes frames of a steady rate, beginning with a keyframe. TranscodeError, FFmpegError."""
 
     def __init__(self, shape: Shape, colours: Colours) -> None:
         self._shape = shape
         self.pixels = pixels_of(shape)
         context = av.CodecContext.create(VIDEO_ENCODERS[shape.video], "w")
-        assert isinstance(context, av.VideoCodecContext)  # noqa: S101  a video encoder's
+        if not isinstance(context, av.VideoCodecContext):
+            raise TranscodeError(f"no encoder for {shape.video}")
         context.width, context.height, context.pix_fmt = shape.width, shape.height, self.pixels
         context.framerate, context.time_base = shape.rate, 1 / shape.rate
         context.sample_aspect_ratio = shape.aspect
@@ -61,7 +62,7 @@ class PictureEncoder:
         self.track = self._track(bytes(context.extradata or b""))
 
     def push(self, slot: int, frame: av.VideoFrame) -> Iterator[Coded]:
-        """Encode the next frame in order of presentation; gives what is ready."""
+        """Encode the next frame in order of presentation; yield what is ready."""
         frame.pict_type = PictureType.I if slot == 0 else PictureType.NONE
         frame.pts, frame.time_base = slot, 1 / self._shape.rate
         return map(self._coded, self._context.encode(frame))
@@ -72,7 +73,7 @@ class PictureEncoder:
 
     def _coded(self, packet: av.Packet[av.VideoStream]) -> Coded:
         if packet.pts is None:
-            raise CutError("encoder lost a picture's time")
+            raise TranscodeError("encoder lost a picture's time")
         data = bytes(packet)
         if self._nal_codec is not None:
             data = join_sample(encoder_nals(self._nal_codec, split_annexb(data)), 4)

@@ -6,20 +6,28 @@ Sources: ISO/IEC 14496-3 (1.6.2.1), ISO/IEC 11172-3 (2.4.1.3), RFC 6716 (3.1), R
 from __future__ import annotations
 
 import struct
+from dataclasses import dataclass
 
-from services.restreamer.model import FLICKS, Track
-from services.restreamer.playout.reading.shape import Shape
-from services.restreamer.playout.sound.lane import Silence
 from shared.media.bitstream.opus import OpusHead
 from shared.media.mp4.aac import AAC_RATES, read_aac
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.mp4.entries import aac_config, opus_config
 from shared.media.seams.silence import silent_packet
+from shared.media.transcode.shape import Shape
+from shared.media.transcode.streams import FLICKS, Track
 
 _OPUS_SIZES = (480, 960, 1920, 2880) * 3 + (480, 960) * 2 + (120, 240, 480, 960) * 4
 _MP3_RATES = (44_100, 48_000, 32_000)
 _MP3_KBPS = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 OPUS_DELAY = 312
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """A packet that sounds like nothing, `duration` flicks long."""
+
+    data: bytes
+    duration: int
 
 
 def samples_of(track: Track, data: bytes, duration: int) -> int:
@@ -56,7 +64,7 @@ def silence_for(track: Track, samples: int) -> Silence | None:
 
 
 def track_for(shape: Shape) -> Track:
-    """Describe the sound of an output whose files have none of its own."""
+    """Describe sound of a shape that nothing was encoded of: silence alone."""
     config = _aac_config(shape) if shape.audio == "aac" else _opus_head(shape) if shape.audio == "opus" else b""
     return Track("audio", shape.audio, config, sample_rate=shape.sample_rate, channels=shape.channels)
 

@@ -1,4 +1,4 @@
-"""A part's sound, decoded and at the output's rate: samples by where the stretch without a hole began."""
+"""Sound, decoded and in one layout and rate: samples by where the stretch without a hole began."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 import av
 import numpy as np
 
-from services.restreamer.model import FLICKS, Packet
-from services.restreamer.playout.children.decoding import SoundDecoder
-from services.restreamer.playout.sound.encoder import Samples
+from shared.media.transcode.decoder import SoundDecoder
+from shared.media.transcode.sound_run import Samples
+from shared.media.transcode.streams import FLICKS, Packet
 
 _CONTIGUOUS = FLICKS * 40 // 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Samples that begin `count` samples after `stretch`, a time of the part."""
+    """Samples that begin `count` samples after `stretch`, a time in flicks."""
 
     stretch: int
     count: int
@@ -24,7 +24,7 @@ class Piece:
 
 
 class Resampled:
-    """Gives a decoder's sound in one layout and rate."""
+    """Decodes sound into planar floats of one layout and rate."""
 
     def __init__(self, decoder: SoundDecoder, layout: str, rate: int) -> None:
         self._decoder, self._layout, self._rate = decoder, layout, rate

@@ -8,6 +8,7 @@ import json
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final, Generic, TypeVar
 
 from nats.aio.msg import Msg
@@ -26,12 +27,12 @@ log = get_logger()
 R = TypeVar("R", bound=Record)
 _FAULTS = (NatsError, APIError, TimeoutError, OSError)
 TRIES: Final = 40
-STEP_ASIDE_S: Final = 0.01
+STEP_ASIDE: Final = timedelta(milliseconds=10)
 PAGE: Final = 200
-READ_TIMEOUT_S: Final = 5.0
-READER_LIFE_S: Final = 30.0
+READ_TIMEOUT: Final = timedelta(seconds=5)
+READER_LIFE: Final = timedelta(seconds=30)
 # A removed key's marker is there for those who follow the bucket; then it goes, too.
-MARKER_LIFE_S: Final = 86_400.0
+MARKER_LIFE: Final = timedelta(days=1)
 REMOVED: Final = frozenset({KV_OP, KV_MARKER_REASON})
 
 
@@ -129,7 +130,7 @@ class Bucket(Generic[R]):
                 else:
                     await self.replace(stored, value)
             except Conflict:
-                await asyncio.sleep(random.random() * min(conflicts, 10) * STEP_ASIDE_S)
+                await asyncio.sleep(random.random() * min(conflicts, 10) * STEP_ASIDE.total_seconds())
                 continue
             return value
         raise Conflict(f"{self._name}/{key} keeps changing")
@@ -138,7 +139,10 @@ class Bucket(Generic[R]):
         """Remove a key and its history; with a revision, only when that is still the last one (else Unavailable)."""
         try:
             bucket = await self._bucket()
-            await (bucket.purge(key, MARKER_LIFE_S) if revision is None else bucket.delete(key, last=revision))
+            if revision is None:
+                await bucket.purge(key, MARKER_LIFE.total_seconds())
+            else:
+                await bucket.delete(key, last=revision)
         except _FAULTS as error:
             raise self._fault(error) from error
 
@@ -191,7 +195,7 @@ class Bucket(Generic[R]):
         """Ask what nats-py cannot, or keeps to itself."""
         js = self._jetstream()
         subject = f"{js._prefix}.{verb}.KV_{self._name}"  # noqa: SLF001  as above
-        return await js._api_request(subject, json.dumps(asked).encode(), timeout=READ_TIMEOUT_S)  # noqa: SLF001  as above
+        return await js._api_request(subject, json.dumps(asked).encode(), timeout=READ_TIMEOUT.total_seconds())  # noqa: SLF001  as above
 
     async def changes(self, pattern: str, after: int = 0) -> AsyncIterator[list[Change[R]]]:
         """Read, some at a time, what the keys of a pattern hold that were written after a revision, in their order.
@@ -221,7 +225,7 @@ class Bucket(Generic[R]):
             filter_subject=f"$KV.{self._name}.{pattern}",
             deliver_policy=DeliverPolicy.BY_START_SEQUENCE if after else DeliverPolicy.LAST_PER_SUBJECT,
             opt_start_seq=after + 1 if after else None,
-            ack_policy=AckPolicy.NONE, mem_storage=True, num_replicas=1, inactive_threshold=READER_LIFE_S,
+            ack_policy=AckPolicy.NONE, mem_storage=True, num_replicas=1, inactive_threshold=READER_LIFE.total_seconds(),
         )  # fmt: skip
         reader = await js.add_consumer(stream, config)
         pending = reader.num_pending or 0
@@ -276,10 +280,10 @@ async def _pulling(js: JetStreamContext, consumer: str) -> AsyncIterator[Callabl
         wanted = count
         taken.clear()
         enough.clear()
-        request = {"batch": count, "expires": int(READ_TIMEOUT_S * 1e9)}
+        request = {"batch": count, "expires": int(READ_TIMEOUT.total_seconds() * 1e9)}
         subject = f"{js._prefix}.CONSUMER.MSG.NEXT.{consumer}"  # noqa: SLF001  as above
         await client.publish(subject, json.dumps(request).encode(), reply=inbox)
-        await asyncio.wait_for(enough.wait(), 2 * READ_TIMEOUT_S)
+        await asyncio.wait_for(enough.wait(), 2 * READ_TIMEOUT.total_seconds())
         return list(taken)
 
     subscription = await client.subscribe(inbox, cb=collect)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from nats.errors import Error as NatsError
@@ -25,8 +25,8 @@ from shared.runtime.logging import get_logger
 
 log = get_logger()
 KEPT_NS: Final = 3_000_000_000
-COMPARE_S: Final = 10.0
-WRITE_S: Final = 1.5
+COMPARE: Final = timedelta(seconds=10)
+WRITE: Final = timedelta(milliseconds=1500)
 TTL: Final = "10m"
 REMEMBERED_NS: Final = 15_000_000_000
 UNAVAILABLE: Final = 503
@@ -99,7 +99,7 @@ class WriteProbe:
         before_ms = self._machine_ms()
         try:
             ack = await self._jetstream().publish(
-                self._subject, b"{}", timeout=WRITE_S, stream=DEADLETTERS, headers={"Nats-TTL": TTL}
+                self._subject, b"{}", timeout=WRITE.total_seconds(), stream=DEADLETTERS, headers={"Nats-TTL": TTL}
             )
         except (NatsError, TimeoutError, OSError):
             return "does not take messages"
@@ -129,7 +129,7 @@ class WriteProbe:
     async def comparing(self) -> None:
         """Write and compare every 10 s, until the task is cancelled."""
         while True:
-            await asyncio.sleep(COMPARE_S)
+            await asyncio.sleep(COMPARE.total_seconds())
             await self()
             await self.compare()
 

@@ -23,7 +23,7 @@ from structlog.typing import FilteringBoundLogger
 
 from services.cli.errors import StackError
 from services.cli.supervisor import Program
-from shared.runtime.clock import Clock
+from shared.runtime.clock import Clock, to_ns
 from shared.security.secrets import write_private
 from shared.store.reserve import Reserve
 
@@ -88,7 +88,7 @@ class EmbeddedBroker:
 
     async def wait_until_ready(self, clock: Clock, limit: timedelta) -> None:
         """Wait until the server answers, which it does once its streams are recovered; StackError after `limit`."""
-        deadline = clock.monotonic_ns() + limit // timedelta(microseconds=1) * 1000
+        deadline = clock.monotonic_ns() + to_ns(limit)
         while clock.monotonic_ns() < deadline:
             if await self._greets():
                 return

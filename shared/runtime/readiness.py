@@ -20,15 +20,15 @@ from nats.js.errors import APIError
 
 from shared.broker.streams import DEADLETTERS
 from shared.broker.subjects import failure_subject
-from shared.runtime.clock import BrokerClock, Clock
+from shared.runtime.clock import BrokerClock, Clock, to_ns
 from shared.runtime.logging import get_logger
 
 log = get_logger()
-KEPT_NS: Final = 3_000_000_000
+KEPT: Final = timedelta(seconds=3)
 COMPARE: Final = timedelta(seconds=10)
 WRITE: Final = timedelta(milliseconds=1500)
 TTL: Final = "10m"
-REMEMBERED_NS: Final = 15_000_000_000
+REMEMBERED: Final = timedelta(seconds=15)
 UNAVAILABLE: Final = 503
 
 
@@ -49,7 +49,7 @@ class Writes:
 
     def refused(self) -> list[str]:
         """Name what was not taken, by the beginning of its subject."""
-        oldest = self._clock.monotonic_ns() - REMEMBERED_NS
+        oldest = self._clock.monotonic_ns() - to_ns(REMEMBERED)
         return sorted(kind for kind, at_ns in self._failed_ns.items() if at_ns > oldest)
 
 
@@ -89,7 +89,7 @@ class WriteProbe:
         """Say what is wrong, "" when nothing is; a good answer serves for 3 s."""
         async with self._lock:
             now_ns = self._clock.monotonic_ns()
-            if self._good_ns is not None and now_ns - self._good_ns < KEPT_NS:
+            if self._good_ns is not None and now_ns - self._good_ns < to_ns(KEPT):
                 return ""
             fault = await self._write()
             self._good_ns = None if fault else now_ns

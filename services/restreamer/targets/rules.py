@@ -12,11 +12,6 @@ from shared.security.netguard.blocking import BlockingLookup
 NS = 1_000_000_000
 
 
-def ns(duration: timedelta) -> int:
-    """Count a duration in nanoseconds."""
-    return duration // timedelta(microseconds=1) * 1000
-
-
 @dataclass(frozen=True, slots=True)
 class TargetRules:
     """The defaults suit the open net."""

@@ -39,7 +39,7 @@ QUIET: Final = (b" [INF] ", b"Plaintext passwords detected")
 ERRORS: Final = (b" [ERR] ", b" [WRN] ", b" [FTL] ")
 FAILED_WRITES: Final = (b"rite error", b"no space left on device", b"disk quota exceeded", b"will be DISABLED")
 LEAST_ROOM: Final = 4 << 20
-LOOK_S: Final = 1.0
+LOOK: Final = timedelta(seconds=1)
 
 
 class EmbeddedBroker:
@@ -141,7 +141,7 @@ class BrokerCare:
     async def run(self) -> None:
         """Look after the broker for ever."""
         while True:
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(LOOK.total_seconds())
             if self._failed and self.has_room():
                 self._log.info("broker.restarting")
                 await self._restart()

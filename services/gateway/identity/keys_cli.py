@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
 from typing import Final, get_args
 
 import nats
@@ -24,7 +25,7 @@ from shared.runtime.settings import Settings
 
 DAY_MS: Final = 86_400_000
 PAGE: Final = 1000
-CONNECT_S: Final = 5.0
+CONNECT: Final = timedelta(seconds=5)
 _SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 
 
@@ -110,7 +111,7 @@ async def _quiet(_: Exception) -> None:
 
 @contextlib.asynccontextmanager
 async def _keys(settings: Settings) -> AsyncIterator[Keys]:
-    async with asyncio.timeout(CONNECT_S):  # nats-py alone would go on trying for two minutes
+    async with asyncio.timeout(CONNECT.total_seconds()):  # nats-py alone would go on trying for two minutes
         nodes = parse_nodes(settings.broker_url)
         connection = await nats.connect(
             **nodes.options(), allow_reconnect=nodes.several, error_cb=_quiet, inbox_prefix=inbox_prefix("gateway")

@@ -1,4 +1,4 @@
-"""Makes room while the disk is short: the oldest hours of all recordings go, before recording would have to end."""
+"""Frees disk space: deletes the oldest hours of all recordings, before recording would have to stop."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from services.archiver.records import Records
+from services.archiver.records import RecordingRecords
 from services.archiver.retention import Retention, Split
 from shared.errors import ReelayError
 from shared.messages.recordings import HourSummary
@@ -25,28 +25,28 @@ LOOK: Final = timedelta(seconds=5)
 
 @dataclass(slots=True)
 class RoomMaker:
-    """Looks at the disk now and then.
+    """Checks the disk now and then.
 
-    Hours that are being written stay, however short it is; so do those of which no media is there: where the folder is
-    not mounted, the disk behind it is short, and all hours would go one by one without making room.
+    Hours that are being written stay, however short it is. So do hours without media in the store: when the folder is
+    not mounted and the disk below it is short, all hours would be deleted one by one without freeing space.
     """
 
     reserve: Reserve
-    records: Records
+    records: RecordingRecords
     retention: Retention
     clock: Clock
     told: bool = False
 
     @property
     def is_short(self) -> bool:
-        """Whether less is free than four times the reserve; OSError when it cannot be measured."""
+        """Return whether less than four times the reserve is free; OSError when it cannot be measured."""
         if self.reserve.size == 0:
             return False
         room = self.reserve.room()
         return room.free < self.reserve.short(room)
 
     async def run_once(self) -> int:
-        """Delete hours, the oldest first, until there is room; gives their number."""
+        """Delete hours, the oldest first, until there is room, and return their number."""
         if not self.is_short:
             self.told = False
             return 0
@@ -69,7 +69,7 @@ class RoomMaker:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Look every 5 s while the block runs."""
+        """Check every 5 s while the block runs."""
 
         async def work() -> None:
             while True:
@@ -84,5 +84,5 @@ class RoomMaker:
 
 
 def only(wanted: HourSummary) -> Split:
-    """Let one hour go."""
+    """Return a split that deletes one hour."""
     return lambda hour: (None, hour) if hour.key == wanted.key else (hour, None)

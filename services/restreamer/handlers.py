@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from services.restreamer.records import Records
-from shared.messages.restreams import RestreamCommand
+from services.restreamer.records import RestreamRecords
+from shared.messages.restream_commands import RestreamCommand
 
 
 @dataclass(frozen=True, slots=True)
 class Handlers:
     """One method a durable consumer."""
 
-    records: Records
+    records: RestreamRecords
 
     async def command(self, command: RestreamCommand) -> None:
         """`restreams.command`."""

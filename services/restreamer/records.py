@@ -14,7 +14,8 @@ from typing import Final
 from services.restreamer.decide import ACTIVE, apply, clock_commands, event_of, refusal_of
 from shared.broker.bus import Outbox
 from shared.broker.kv import Bucket, Conflict
-from shared.messages.restreams import RestreamCommand, RestreamRecord
+from shared.messages.restream_commands import RestreamCommand
+from shared.messages.restreams import RestreamRecord
 from shared.runtime.clock import Clock
 from shared.runtime.logging import get_logger
 
@@ -46,7 +47,7 @@ def is_forgotten(record: RestreamRecord, now_ms: int) -> bool:
 
 
 @dataclass(slots=True)
-class Records:
+class RestreamRecords:
     """Applies commands and changes, and does what follows. Unavailable when the broker is."""
 
     bucket: Bucket[RestreamRecord]

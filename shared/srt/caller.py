@@ -1,4 +1,4 @@
-"""The calling side of SRT: how a socket is set up that is going to send MPEG-TS as live messages."""
+"""The SRT caller: connects to a listener and sends MPEG-TS as live messages."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from shared.srt.sockets import SrtSocket
 
 @dataclass(frozen=True, slots=True)
 class CallOptions:
-    """How to call. `latency` is what both sides then use at least.
+    """How to call. `latency` is the minimum for both sides.
 
-    `paced`: libsrt spreads datagrams over time, at the rate of what is sent and `overhead` % for resending, which
-    wakes a thread for each; otherwise they go out as they are given.
+    `paced`: libsrt spreads datagrams over time, at the input rate plus `overhead` % for retransmission, which wakes a
+    thread for each datagram; otherwise they are sent at once.
     """
 
     streamid: str = field(default="", repr=False)
@@ -28,12 +28,12 @@ class CallOptions:
 
 
 def ms(duration: timedelta) -> int:
-    """Whole milliseconds of a duration, as libsrt counts."""
+    """Return the whole milliseconds of a duration, the unit of libsrt."""
     return duration // timedelta(milliseconds=1)
 
 
 def check_passphrase(passphrase: str) -> bytes:
-    """Return the passphrase as libsrt takes it; ValueError unless it has 10 to 79 bytes (SRTO_PASSPHRASE)."""
+    """Return the passphrase as bytes for libsrt; raise ValueError unless it has 10 to 79 bytes (SRTO_PASSPHRASE)."""
     raw = passphrase.encode()
     if not PASSPHRASE_MIN <= len(raw) <= PASSPHRASE_MAX:
         raise ValueError(f"an SRT passphrase has {PASSPHRASE_MIN} to {PASSPHRASE_MAX} characters, not {len(raw)}")
@@ -41,12 +41,12 @@ def check_passphrase(passphrase: str) -> bytes:
 
 
 def prepare(socket: SrtSocket, options: CallOptions) -> None:
-    """Set up a socket that is going to send; SrtError, ValueError for a bad passphrase."""
+    """Set the options of a sending socket; raise SrtError, ValueError for a bad passphrase."""
     socket.set(Option.RCVLATENCY, ms(options.latency))
     socket.set(Option.PEERLATENCY, ms(options.latency))
     socket.set(Option.CONNTIMEO, ms(options.connect_timeout))
     socket.set(Option.SNDTIMEO, ms(options.send_timeout))
-    # 0: the rate is that of what is sent, plus the overhead: a burst of resending stays within bounds. -1: any.
+    # 0: the input rate plus the overhead, so that a burst of retransmission stays within bounds. -1: no limit.
     socket.set(Option.MAXBW, 0 if options.paced else -1)
     socket.set(Option.OHEADBW, options.overhead)
     if options.streamid:

@@ -1,4 +1,4 @@
-"""The parts of an ingester's sessions, one by one: leases, records, and an outbox that remembers."""
+"""The parts of an ingester's sessions: leases, records, and an outbox that keeps messages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from nats.js import JetStreamContext
 
-from services.ingester.feed import Records
+from services.ingester.feed import SessionRecords
 from services.ingester.leases import Lease, Leases
 from shared.broker.kv import Bucket
 from shared.errors import Unavailable
@@ -20,7 +20,7 @@ ACCOUNT = "main"
 
 
 class Spy:
-    """An outbox that remembers, and fails when it is told to."""
+    """An outbox that keeps messages, and fails on request."""
 
     def __init__(self) -> None:
         self.sent: list[Message] = []
@@ -40,9 +40,9 @@ def leases(js: JetStreamContext, instance: str, host: str = "") -> Leases:
     return Leases(Bucket(lambda: js, "leases", Lease), instance, host or f"host-{instance}")
 
 
-def records(js: JetStreamContext) -> Records:
+def records(js: JetStreamContext) -> SessionRecords:
     kept = partial(Bucket, lambda: js, "sessions")
-    return Records(kept(SessionRecord), kept(EventClock), kept(PublisherStatus))
+    return SessionRecords(kept(SessionRecord), kept(EventClock), kept(PublisherStatus))
 
 
 def begun(session: str, event: str) -> SessionRecord:
@@ -52,7 +52,7 @@ def begun(session: str, event: str) -> SessionRecord:
 
 
 def dead_process() -> int:
-    """Give the id of a process that was."""
+    """Return the id of a process that has ended."""
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     return process.pid

@@ -1,4 +1,4 @@
-"""Cutting: the fast way, whole segments copied, and the exact way, only the ends encoded anew."""
+"""Cutting: the fast way copies whole segments, the exact way also encodes the ends."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from threading import Event
 from typing import Literal
 
 from services.clipper.cutting.assemble import VideoPart, copied_part, steady_rate, video_track
-from services.clipper.cutting.plan import CutPlan, Missing, Selection
+from services.clipper.cutting.plan import Candidate, CutPlan, Missing
 from services.clipper.cutting.prints import Print
 from services.clipper.cutting.render import Rendered, render
 from services.clipper.cutting.samples import Spool
@@ -24,7 +24,7 @@ Method = Literal["copy", "smart", "reencode"]
 
 @dataclass(frozen=True, slots=True)
 class CutPart:
-    """Frames `first` to before `first` + `count` of a clip, in order of presentation, that come from one source."""
+    """Frames [`first`, `first` + `count`) of a clip, in order of presentation, that come from one source."""
 
     kind: Literal["copy", "encode"]
     first: int
@@ -35,10 +35,10 @@ class CutPart:
 class CutResult:
     """A written clip. `start`, `end` and `gaps` are stream time, `duration` is what plays, all in seconds.
 
-    `exact` tells which of the plan's two selections it holds. `method` is "copy" when every frame is the
-    recording's own, "smart" when some are, "reencode" when none is; `reason` says why frames were encoded.
-    `damaged` counts frames that the recording cannot show, for which the one before stands. `rate` is None
-    where frame durations vary.
+    `exact` says which of the plan's two selections it holds. `method` is "copy" when every frame is copied from the
+    recording, "smart" when some are, "reencode" when none is; `reason` says why frames were encoded.
+    `damaged` counts frames that cannot be decoded, where the one before is shown instead. `rate` is None where frame
+    durations vary.
     """
 
     path: Path
@@ -61,7 +61,7 @@ class CutResult:
 
 
 def cut_fast(plan: CutPlan, out: Path, stop: Event | None = None) -> CutResult:
-    """Write the whole segments that contain the range to `out`, nothing encoded; returns what was made.
+    """Write the whole segments that contain the range to `out`, without encoding.
 
     `out` appears complete or not at all. Stopped when `stop` is set, MixedConfigs when the range joins streams
     of different codecs, OSError from the disk.
@@ -80,10 +80,10 @@ def cut_fast(plan: CutPlan, out: Path, stop: Event | None = None) -> CutResult:
 
 
 def cut_exact(plan: CutPlan, out: Path, stop: Event | None = None) -> CutResult:
-    """Write exactly the asked frames to `out`, encoding only those whose references are cut off.
+    """Write exactly the requested frames to `out`, encoding only those whose references are cut off.
 
-    `out` appears complete or not at all. Stopped when `stop` is set, SegmentUnreadable, CutError for what
-    cannot be decoded or encoded, OSError from the disk.
+    `out` appears complete or not at all. Stopped when `stop` is set, SegmentUnreadable, CutError when decoding or
+    encoding fails, OSError from the disk.
     """
     stop = stop or Event()
     with Spool(out.parent) as spool:
@@ -91,7 +91,7 @@ def cut_exact(plan: CutPlan, out: Path, stop: Event | None = None) -> CutResult:
         return replace(_write(plan.exact, rendered, out, spool, stop), exact=True)
 
 
-def _write(selection: Selection, rendered: Rendered | None, out: Path, spool: Spool, stop: Event) -> CutResult:
+def _write(selection: Candidate, rendered: Rendered | None, out: Path, spool: Spool, stop: Event) -> CutResult:
     tracks: list[MovieTrack] = []
     if rendered is not None:
         tracks.append(video_track(rendered.parts, selection.spans, rendered.config, rendered.extra_entries))
@@ -106,7 +106,7 @@ def _write(selection: Selection, rendered: Rendered | None, out: Path, spool: Sp
     return _result(selection, rendered, movie, 0 if sound is None else len(sound.samples))
 
 
-def _result(selection: Selection, rendered: Rendered | None, movie: Movie, packets: int) -> CutResult:
+def _result(selection: Candidate, rendered: Rendered | None, movie: Movie, packets: int) -> CutResult:
     parts = rendered.parts if rendered is not None else ()
     encoded = sum(len(part.at) for part in parts if part.kind == "encode")
     method: Method = "copy" if not encoded else "smart" if encoded < selection.frames else "reencode"

@@ -1,8 +1,8 @@
-"""Splitting a span into what can be copied and the few frames at its ends that must be encoded anew.
+"""Splitting a span into what can be copied and the few frames at its ends that must be encoded.
 
-Copying can begin where a decoder can, and may end after any frame in decode order that leaves no hole: only
-frames whose references are cut off need encoding. At an out point these are at most the frames of one B-frame
-group, and none where decode order is presentation order.
+Copying can begin at any entry, and end after any frame in decode order that leaves no hole: only frames whose
+references are cut off need encoding. At an out point these are at most the frames of one B-frame group, and none
+when decode order is presentation order.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from services.clipper.cutting.plan import Span
+from services.clipper.cutting.plan import ClipSpan
 from services.clipper.cutting.samples import SampleReader
 from shared.media.bitstream.errors import BitstreamError
 from shared.media.bitstream.h264_entry import is_intra, recovery_count
-from shared.media.bitstream.nal import Entry, entry_of, split_sample
+from shared.media.bitstream.nal import RandomAccess, entry_of, split_sample
 from shared.media.bitstream.records import length_size_of, video_codec
 from shared.media.model import Int64s
 from shared.media.mp4.boxes import Mp4Error
@@ -29,8 +29,8 @@ NOTHING = np.zeros(0, np.int64)
 class Split:
     """Rows of a span's frames, each in decode order: encoded head, copied middle, encoded tail.
 
-    `broken`: the first copied picture is an HEVC CRA, to be marked as such when anything comes before it.
-    `entered`: it is an H.264 I picture that is no IDR, from which the ones behind it are to be counted.
+    `broken`: the first copied picture is an HEVC CRA, to be marked as a broken link when anything comes before it.
+    `entered`: it is an H.264 I picture that is no IDR, from which the ones after it are to be renumbered.
     """
 
     head: Int64s
@@ -41,29 +41,29 @@ class Split:
     entered: bool = False
 
 
-def split_span(span: Span, reader: SampleReader, *, recovery: bool = True) -> Split:
-    """Find the longest stretch of a span that can be copied; `recovery`: from an I picture that is no IDR, too."""
+def split_span(span: ClipSpan, reader: SampleReader, *, recovery: bool = True) -> Split:
+    """Find the longest stretch of a span that can be copied; with `recovery`, also from an I picture that is no IDR."""
     video, chosen = span.video, span.frames
     open_entries = 0
     for row, entry in _entries(video, chosen, reader):
-        entered = recovery and entry is Entry.RECOVERY and is_entry(video, row, reader)
-        if entered or entry in (Entry.CLEAN, Entry.LEADING):
+        entered = recovery and entry is RandomAccess.RECOVERY and is_entry(video, row, reader)
+        if entered or entry in (RandomAccess.CLEAN, RandomAccess.LEADING):
             split = _split_at(video, chosen, row)
             if split is not None:
                 reason = "open GOP at the in point" if entered or open_entries else ""
-                return replace(split, broken=entry is Entry.LEADING, reason=reason, entered=entered)
+                return replace(split, broken=entry is RandomAccess.LEADING, reason=reason, entered=entered)
         open_entries += 1
     reason = "no picture in the range can be entered at once" if open_entries else "the range lies within one GOP"
     return Split(chosen, NOTHING, NOTHING, reason=reason)
 
 
-def entry_at(video: Video, row: int, reader: SampleReader) -> Entry:
-    """Tell how a decoder can enter at sample `row`; a damaged sample is no entry."""
+def entry_at(video: Video, row: int, reader: SampleReader) -> RandomAccess:
+    """Return how a decoder can enter at sample `row`; a damaged sample is no entry."""
     return entry_of(video_codec(video.config), nals_at(video, row, reader))
 
 
 def is_entry(video: Video, row: int, reader: SampleReader) -> bool:
-    """Tell whether an H.264 picture that is no IDR is right at once: an I picture with its recovery point there."""
+    """Return whether a non-IDR H.264 picture decodes right at once: an I picture that is its own recovery point."""
     nals = nals_at(video, row, reader)
     try:
         return recovery_count(nals) == 0 and is_intra(nals)
@@ -80,17 +80,17 @@ def nals_at(video: Video, row: int, reader: SampleReader) -> list[bytes]:
 
 
 def decode_start(video: Video, first_shown: int, reader: SampleReader) -> int:
-    """Find the row from which to decode so that the frame at position `first_shown` comes out right."""
+    """Find the row at which decoding must start so that the frame at position `first_shown` comes out right."""
     syncs = np.flatnonzero(video.table.sync)
     usable = syncs[video.at[syncs] <= first_shown]
     if not len(usable):
         return int(syncs[0]) if len(syncs) else 0
-    if len(usable) > 1 and entry_at(video, int(usable[-1]), reader) is Entry.RECOVERY:
+    if len(usable) > 1 and entry_at(video, int(usable[-1]), reader) is RandomAccess.RECOVERY:
         return int(usable[-2])  # pictures may take some time to recover
     return int(usable[-1])
 
 
-def _entries(video: Video, chosen: Int64s, reader: SampleReader) -> Iterator[tuple[int, Entry]]:
+def _entries(video: Video, chosen: Int64s, reader: SampleReader) -> Iterator[tuple[int, RandomAccess]]:
     for row in chosen[video.table.sync[chosen]].tolist():
         yield row, entry_at(video, row, reader)
 
@@ -103,7 +103,7 @@ def _split_at(video: Video, chosen: Int64s, row: int) -> Split | None:
     if np.any(at[chosen[chosen < row]] > first):
         return None
     rows = np.arange(row, int(chosen.max()) + 1)
-    rows = rows[at[rows] >= first]  # without the pictures that are shown before the first copied one
+    rows = rows[at[rows] >= first]  # drop pictures that are shown before the first copied one
     beyond = np.flatnonzero(at[rows] > last)
     end = int(beyond[0]) if len(beyond) else len(rows)
     inside, later = at[rows[:end]], at[rows[end:]]

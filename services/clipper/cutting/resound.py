@@ -1,4 +1,4 @@
-"""Encoding a clip's sound anew where its spans' sound cannot share a track: other codecs, rates or channels."""
+"""Encoding a clip's sound when its spans cannot share a track: other codecs, rates or channels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import av
 import numpy as np
 
 from services.clipper.cutting.audio import AudioPart, lay_audio
-from services.clipper.cutting.plan import Span
+from services.clipper.cutting.plan import ClipSpan
 from services.clipper.cutting.samples import SampleReader, Spool
 from shared.media.model import SampleTable
 from shared.media.mp4.entries import aac_config
@@ -26,10 +26,10 @@ from shared.media.transcode.streams import FLICKS, Packet
 BITRATE = 96_000  # per channel
 
 
-def encode_sound(spans: Sequence[Span], spool: Spool, stop: Event) -> Audio:
-    """Decode the spans' sound, lay it on the clip's time line with silence where there is none, encode it as AAC.
+def encode_sound(spans: Sequence[ClipSpan], spool: Spool, stop: Event) -> Audio:
+    """Decode the spans' sound, lay it on the clip's time line with silence in holes, and encode it as AAC.
 
-    The packets are in `spool`, their times those of the clip. Stopped when `stop` is set.
+    The packets go into `spool`; their times are clip time. Stopped when `stop` is set.
     """
     audios = [span.piece.audio for span in spans if span.piece.audio is not None]
     rate = audios[0].config.sample_rate
@@ -64,7 +64,7 @@ def _table(packets: Sequence[tuple[int, bytes]], spool: Spool) -> SampleTable:
     return SampleTable(at, at, usual, sizes, whole, offsets, np.zeros(len(at), np.int64), (spool.path,))
 
 
-def _timeline(spans: Sequence[Span], rate: int, layout: str, stop: Event) -> Iterator[av.AudioFrame]:
+def _timeline(spans: Sequence[ClipSpan], rate: int, layout: str, stop: Event) -> Iterator[av.AudioFrame]:
     """Yield the clip's sound without a hole, from 0 to its end, as frames with times in samples."""
     cursor = 0
     clip_time = Fraction(0)
@@ -98,7 +98,7 @@ def _frame(sound: Samples, at: int, rate: int, layout: str) -> av.AudioFrame:
 
 
 def _decoded(part: AudioPart, rate: int, layout: str, stop: Event) -> Iterator[tuple[int, Samples]]:
-    """Decode a part's packets: (sample at which it starts, relative to the span, and sound at `rate`)."""
+    """Decode a part's packets and yield (sample at which the sound begins, relative to the span; sound at `rate`)."""
     config = part.audio.config
     sound = Resampled(SoundDecoder(recorded_track(config)), layout, rate)
     with SampleReader(part.audio.table) as reader:

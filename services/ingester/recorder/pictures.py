@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from services.ingester.recorder.model import VIDEO_SCALE
+from services.ingester.publication import VIDEO_SCALE
 from shared.media.bitstream.bit_reader import unescape
 from shared.media.bitstream.params import build_avcc, build_hvcc, length_size, nal_type, record_sets, set_id, set_types
 from shared.media.model import TrackConfig, VideoCodec
@@ -21,7 +21,7 @@ HEVC_SLICES = range(32)
 SEI_RECOVERY_POINT = 6
 
 
-class Picture(NamedTuple):
+class CodedPicture(NamedTuple):
     """One picture as MP4 stores it, and the description that it needs; `sync` and `clean` as in Frame."""
 
     config: TrackConfig
@@ -83,7 +83,7 @@ class ParameterSets:
 
 
 class LengthPrefixed:
-    """Pictures that already have length prefixes, with a record that describes them (FLV)."""
+    """Pictures that already have length prefixes, with a record that describes them (RTMP)."""
 
     def __init__(self) -> None:
         self._sets: ParameterSets | None = None
@@ -100,7 +100,7 @@ class LengthPrefixed:
         sets.adopt(record)
         self._sets, self._length = sets, length_size(codec, record)
 
-    def take(self, data: bytes) -> Picture | None:
+    def take(self, data: bytes) -> CodedPicture | None:
         """Check a picture; its parameter sets, if any, move into the description. Mp4Error when it is cut short."""
         sets = self._sets
         if sets is None or sets.config is None:
@@ -108,7 +108,7 @@ class LengthPrefixed:
         clean, recovers, bare = self._look(data, sets.codec)
         if clean or recovers or not bare:
             data = self._strip(data, sets)
-        return Picture(sets.config, data, clean or recovers, clean) if data else None
+        return CodedPicture(sets.config, data, clean or recovers, clean) if data else None
 
     def _look(self, data: bytes, codec: VideoCodec) -> tuple[bool, bool, bool]:
         """Look at what comes up to the first slice: (IDR or IRAP, recovery point, no parameter sets)."""

@@ -1,4 +1,4 @@
-"""All targets of a restream (ADR 14): `Targets` is what playout knows as `Outputs`."""
+"""All targets of a restream (ADR 14): `Targets` implements playout's `Outputs`."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Final
 
 from services.restreamer.model import TargetSpec, Unit
 from services.restreamer.targets.call import Opener
-from services.restreamer.targets.lane import Lane, Recent
 from services.restreamer.targets.places import RtmpPlace, SrtPlace, read_place
 from services.restreamer.targets.rtmp.ahead import Ahead, Packed
 from services.restreamer.targets.rtmp.call import call_rtmp
 from services.restreamer.targets.rtmp.pack import RtmpPacker
 from services.restreamer.targets.rules import TargetRules
+from services.restreamer.targets.shared_muxer import Recent, SharedMuxer
 from services.restreamer.targets.srt.line import await_srt, call_srt
 from services.restreamer.targets.srt.ts import TsPacker
-from services.restreamer.targets.target import Target
+from services.restreamer.targets.target import TargetConnection
 from services.restreamer.targets.terms import Packer, TargetError
 from shared.messages.restreams import TargetStatus
 from shared.runtime.clock import Clock, to_ns
@@ -25,14 +25,14 @@ from shared.runtime.clock import Clock, to_ns
 _PACKERS: Final[dict[str, Callable[[], Packer]]] = {"rtmp": RtmpPacker, "srt": TsPacker}
 _STEP_S: Final = 0.01
 _LOOK_NS: Final = 200_000_000
-"""Targets that take what they are given are looked at so often."""
+"""How often a target for which nothing waits is checked."""
 
 
 class Targets:
-    """Sends to targets. One a restream, which `about` names in log lines; one thread calls, the pacer.
+    """Sends to all targets of a restream, which `about` names in log lines. One thread calls it, the pacer.
 
-    No call waits for a target, but for `close`, which takes up to `rules.farewell`. Calls to targets run in threads
-    of their own, at most one a target.
+    No call waits for a target except `close`, which takes up to `rules.farewell`. Connecting runs in threads of its
+    own, at most one per target.
     """
 
     def __init__(self, rules: TargetRules, clock: Clock, about: Mapping[str, object] | None = None) -> None:
@@ -41,18 +41,18 @@ class Targets:
         self._clock = clock
         self._recent = Recent()
         self._ahead = Ahead()
-        self._lanes: dict[str, Lane] = {}
-        self._targets: dict[str, Target] = {}
-        self._leaving: list[Target] = []
+        self._lanes: dict[str, SharedMuxer] = {}
+        self._targets: dict[str, TargetConnection] = {}
+        self._leaving: list[TargetConnection] = []
         self._removed: dict[str, tuple[TargetStatus, int]] = {}
         self._look_ns = 0
 
     def prepare(self, units: Sequence[Unit]) -> Packed | None:
-        """Pack units for RTMP, if that is wanted."""
+        """Pack units for RTMP, if a target needs it."""
         return self._ahead.pack(units, wanted="rtmp" in self._lanes)
 
     def feed(self, units: Sequence[Unit], ready: object | None = None) -> None:
-        """Pack units once a format and send them; a picture and what comes with it are best given at once."""
+        """Pack units once per format and send them; a picture and its sound are best passed together."""
         now_ns = self._clock.monotonic_ns()
         ready = ready if isinstance(ready, Packed) else None
         self._recent.add(units, 0 if ready is None else len(ready.block.data))
@@ -64,7 +64,7 @@ class Targets:
                         target.put(blocks, now_ns)
 
     def tick(self) -> None:
-        """Take answers, finish calls, call again, send what waits."""
+        """Read answers, finish connecting, reconnect, send what waits."""
         now_ns = self._clock.monotonic_ns()
         everyone = now_ns >= self._look_ns
         if everyone:
@@ -76,14 +76,14 @@ class Targets:
             self._part(now_ns)
 
     def _part(self, now_ns: int) -> None:
-        """Go on with goodbyes; forget who has been gone for long."""
+        """Continue the goodbyes; drop targets that were removed long ago."""
         self._leaving = [target for target in self._leaving if not target.left(now_ns)]
         shown_ns = to_ns(self._rules.shown_removed)
         for name in [name for name, (_, since_ns) in self._removed.items() if now_ns - since_ns > shown_ns]:
             del self._removed[name]
 
     def set_targets(self, targets: Sequence[TargetSpec]) -> None:
-        """Begin to call what is new, say goodbye to what is no longer named."""
+        """Start connecting to new targets, and leave those that are no longer named."""
         now_ns = self._clock.monotonic_ns()
         wanted = {spec.target: spec for spec in targets}
         for name in self._targets.keys() - wanted.keys():
@@ -99,12 +99,12 @@ class Targets:
         self._lanes = {form: lane for form, lane in self._lanes.items() if lane in used}
 
     def states(self) -> tuple[TargetStatus, ...]:
-        """Tell how each is, in the order given; then those that were removed within the last minute."""
+        """Return each target's state in the order given; then those that were removed within the last minute."""
         removed = (status for status, _ in self._removed.values())
         return (*(target.status() for target in self._targets.values()), *removed)
 
     def close(self) -> None:
-        """Say goodbye to all, and wait a little until they have heard it."""
+        """Leave all targets, and wait a little until they have received the goodbye."""
         self.set_targets(())
         for _ in range(int(self._rules.farewell.total_seconds() / _STEP_S)):
             self.tick()
@@ -114,7 +114,7 @@ class Targets:
         late_ns = self._clock.monotonic_ns() + to_ns(self._rules.farewell) * 2
         self._leaving = [target for target in self._leaving if not target.left(late_ns)]
 
-    def _add(self, spec: TargetSpec) -> Target:
+    def _add(self, spec: TargetSpec) -> TargetConnection:
         opener: Opener | None = None
         refusal, form = "", "srt" if spec.url[:4].lower() == "srt:" else "rtmp"
         try:
@@ -122,16 +122,16 @@ class Targets:
             opener = _opener(place, self._rules, self._clock)
         except TargetError as error:
             refusal = str(error)
-        return Target(spec, self._lane(form), opener, self._rules, self._clock, refusal, self._about)
+        return TargetConnection(spec, self._lane(form), opener, self._rules, self._clock, refusal, self._about)
 
-    def _lane(self, form: str) -> Lane:
-        """Return a format's lane; a new one begins with what the others have packed since the last keyframe."""
+    def _lane(self, form: str) -> SharedMuxer:
+        """Return a format's lane; a new one starts with the units since the last keyframe."""
         if form not in self._lanes:
-            lane = self._lanes[form] = Lane(_PACKERS[form](), self._recent.tracks)
+            lane = self._lanes[form] = SharedMuxer(_PACKERS[form](), self._recent.tracks)
             lane.feed(self._recent.units)
         return self._lanes[form]
 
-    def _remove(self, target: Target, now_ns: int) -> None:
+    def _remove(self, target: TargetConnection, now_ns: int) -> None:
         target.leave(now_ns)
         self._leaving.append(target)
         self._removed[target.spec.target] = (target.status(), now_ns)

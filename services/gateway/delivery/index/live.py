@@ -1,7 +1,7 @@
-"""The index of one event in memory, for those who serve playlists: closed hours by their summaries, and the log's tail.
+"""The in-memory index of one event, for playlists: closed hours by their summaries, and the log's tail.
 
-Nothing is pushed to it: whoever asks brings it up to date first, by one batched read of what the log has gained. So it
-holds no subscription that could break, and a new one at any time equals an old one.
+Nothing is pushed to it: each request first updates it by one batched read of the new log messages. So it holds no
+subscription that could break, and a new index equals an old one at any time.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from cachetools import LRUCache
 from nats.js import JetStreamContext
 
 from services.gateway.delivery.index.cache import HourCache
-from services.gateway.delivery.index.entries import Entry, entry_of
+from services.gateway.delivery.index.entries import IndexEntry, entry_of
 from shared.broker import buckets
 from shared.broker.kv import Bucket
 from shared.errors import Unavailable
@@ -33,7 +33,7 @@ from shared.store.base import MediaStore
 log = get_logger()
 FRESH_NS: Final = 200_000_000
 RECORD_FRESH_NS: Final = 2_000_000_000
-# With the broker away, players are served what is known: they wait this long once in so many ns.
+# With the broker away, players are served what is known: one request per RETRY_NS waits this long for the broker.
 PATIENCE_S: Final = 1.0
 RETRY_NS: Final = 3_000_000_000
 UNREAD_NS: Final = 2_000_000_000
@@ -41,7 +41,7 @@ _VERSIONS: Final = itertools.count()
 
 
 class IndexChanged(Unavailable):
-    """What was being read has been rewritten: refresh and read again."""
+    """The index was rewritten during a read: refresh and read again."""
 
 
 class LiveIndex:
@@ -59,14 +59,14 @@ class LiveIndex:
         self.account = account
         self.event = event
         self.hours: tuple[HourSummary, ...] = ()
-        self.tail: list[Entry] = []
+        self.tail: list[IndexEntry] = []
         self.version = next(_VERSIONS)
         self.expired_hours = 0
         self._js = js
         self._cache = cache
         self._clock = clock
         self._asking = asking
-        self._unread: dict[str, int] = {}  # hours that could not be read, and until when nobody tries again (ns)
+        self._unread: dict[str, int] = {}  # hours that could not be read, and when to retry (ns)
         self._records = Bucket(js, buckets.RECORDINGS, RecordingRecord)
         self._record: RecordingRecord | None = None
         self._numbering = Numbering()
@@ -78,7 +78,7 @@ class LiveIndex:
         self._lock = asyncio.Lock()
 
     async def refresh(self) -> None:
-        """Take in what has happened since; Unavailable when the broker does not answer and nothing is known yet."""
+        """Read what is new; Unavailable when the broker does not answer and nothing is known yet."""
         async with self._lock:
             now = self._clock.monotonic_ns()
             if self._refreshed_ns is not None and now - self._refreshed_ns < FRESH_NS:
@@ -104,7 +104,7 @@ class LiveIndex:
         record = stored.value if stored else None
         if record == self._record:
             return
-        if record is None:  # all of it has expired; should the event begin anew, so do its numbers
+        if record is None:  # all of it has expired; if the event starts anew, so do its numbers
             self._numbering, self._read_to = Numbering(), 0
             self._record, self.hours, self.tail = None, (), []
             self.version = next(_VERSIONS)
@@ -134,8 +134,8 @@ class LiveIndex:
                 self._put(entry)
                 self.version = next(_VERSIONS)
 
-    def _put(self, entry: Entry) -> None:
-        """Add an entry, or put it in the place of the same one salvaged short: then its number is an old one."""
+    def _put(self, entry: IndexEntry) -> None:
+        """Add an entry, or replace the same segment that was salvaged short: then its number is an old one."""
         if entry.number is not None and (newest := self.newest(entry.track)) and entry.number > (newest.number or 0):
             self.tail.append(entry)
             return
@@ -157,17 +157,17 @@ class LiveIndex:
         found.update(last.segment.track for last in (self._record.last if self._record else ()))
         return tuple(sorted(found))
 
-    def newest(self, track: Track) -> Entry | None:
-        """Return the track's newest numbered segment, also when it has expired."""
+    def newest(self, track: Track) -> IndexEntry | None:
+        """Return the track's newest numbered segment, even when it has expired."""
         for entry in reversed(self.tail):
             if entry.track == track and entry.number is not None:
                 return entry
         last = self._record.last if self._record else ()
         return next((entry_of(indexed) for indexed in last if indexed.segment.track == track), None)
 
-    async def latest(self, track: Track, window_ms: int, least: int) -> list[Entry]:
+    async def latest(self, track: Track, window_ms: int, least: int) -> list[IndexEntry]:
         """Return the newest numbered segments: `window_ms` of them and at least `least`, oldest first."""
-        found: list[Entry] = []
+        found: list[IndexEntry] = []
         total = 0
         for entry in reversed(await self.numbered(track, least=least, window_ms=window_ms)):
             if (total >= window_ms and len(found) >= least) or (found and entry.number != _before(found[-1])):
@@ -176,7 +176,7 @@ class LiveIndex:
             total += entry.duration_ms
         return found[::-1]
 
-    async def numbered(self, track: Track, *, least: int = 0, window_ms: int | None = None) -> list[Entry]:
+    async def numbered(self, track: Track, *, least: int = 0, window_ms: int | None = None) -> list[IndexEntry]:
         """Return the numbered segments in the order of their numbers: all, or enough for a window of the newest."""
         entries = [entry for entry in self.tail if entry.track == track]
         hours = self.hours
@@ -187,10 +187,10 @@ class LiveIndex:
             entries += [entry for entry in await self.hour(hour) if entry.track == track]
         return sorted((entry for entry in entries if entry.number is not None), key=_number)
 
-    async def hour(self, summary: HourSummary) -> tuple[Entry, ...]:
+    async def hour(self, summary: HourSummary) -> tuple[IndexEntry, ...]:
         """Read a closed hour; IndexChanged when it has been rewritten or has expired meanwhile.
 
-        Empty, and told to the archiver, while its object is broken or lost: it will be rebuilt.
+        Empty while its object is broken or lost: the archiver is asked to rebuild it.
         """
         now_ns = self._clock.monotonic_ns()
         if now_ns < self._unread.get(summary.key, now_ns):
@@ -208,7 +208,7 @@ class LiveIndex:
             return await self._missed(summary, "its object is gone")
         raise IndexChanged("the recording's index has changed")
 
-    async def _missed(self, summary: HourSummary, error: str) -> tuple[Entry, ...]:
+    async def _missed(self, summary: HourSummary, error: str) -> tuple[IndexEntry, ...]:
         if summary.key not in self._unread:
             log.error("recording.hour.damaged", key=summary.key, error=error)
         self._unread[summary.key] = self._clock.monotonic_ns() + UNREAD_NS
@@ -216,9 +216,9 @@ class LiveIndex:
             await self._asking.ask(self.account, self.event, summary)
         return ()
 
-    async def between(self, track: Track, start_ms: int, end_ms: int) -> list[Entry]:
+    async def between(self, track: Track, start_ms: int, end_ms: int) -> list[IndexEntry]:
         """Return all segments of a range by wall clock (ms), late ones too, each once, in the order of stream time."""
-        found: dict[Identity, Entry] = {}
+        found: dict[Identity, IndexEntry] = {}
         for hour in self.hours:
             if hour.wall_start_ms < end_ms and hour.wall_end_ms > start_ms:
                 found.update((_identity(entry), entry) for entry in await self.hour(hour))
@@ -229,7 +229,7 @@ class LiveIndex:
         return sorted(inside, key=_stream_order)
 
     async def has(self, session: str, track: Track, sequence: int | None) -> bool:
-        """Tell whether a segment is in the index; with None for its sequence, whether any of the session's is."""
+        """Return whether a segment is in the index; with `sequence` None, whether any of the session's is."""
         for entry in self.tail:
             if entry.session == session and entry.track == track and sequence in {None, entry.sequence}:
                 return True
@@ -248,24 +248,24 @@ class LiveIndex:
         return False
 
 
-def _number(entry: Entry) -> int:
+def _number(entry: IndexEntry) -> int:
     return entry.number or 0
 
 
-def _before(entry: Entry) -> int:
+def _before(entry: IndexEntry) -> int:
     return _number(entry) - 1
 
 
-def _identity(entry: Entry) -> Identity:
+def _identity(entry: IndexEntry) -> Identity:
     return Identity(entry.session, entry.track, entry.sequence)
 
 
-def _stream_order(entry: Entry) -> tuple[int, int]:
+def _stream_order(entry: IndexEntry) -> tuple[int, int]:
     return entry.origin_ms + entry.start * 1000 // entry.timescale, entry.log
 
 
 class Shelf:
-    """The indexes of the events that were asked for last."""
+    """The indexes of the most recently requested events."""
 
     def __init__(
         self,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from nats.js import JetStreamContext
 
@@ -20,28 +20,25 @@ from services.gateway.domain.lists.pages import Page, Paging
 from services.gateway.domain.quotas import Quotas, Tally
 from services.gateway.domain.restreams.parts import Parts
 from services.gateway.domain.restreams.pending import OVER, Pending, foreseen
+from services.gateway.domain.subscriptions.contexts import Contexts
 from shared.broker import buckets
 from shared.broker.bus import Outbox
 from shared.broker.kv import Bucket
 from shared.broker.sizes import LARGEST_COMMAND
-from shared.messages.restreams import (
-    PlaceRecord,
-    RestreamCommand,
-    RestreamRecord,
-    State,
-    Verb,
-)
+from shared.messages.restream_commands import Order, RestreamCommand, Verb
+from shared.messages.restreams import PlayoutRecord, RestreamRecord, State
+from shared.messages.subscriptions import SubscriptionContext
 from shared.runtime.clock import Clock
 
 PLAYS: Final[frozenset[Verb]] = frozenset({"pause", "skip", "seek"})
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownRestream:
     """What is known of a restream; before a restreamer has taken it up, only its first command."""
 
     record: RestreamRecord
-    place: PlaceRecord | None
+    place: PlayoutRecord | None
 
 
 class Restreams:
@@ -53,6 +50,7 @@ class Restreams:
         outbox: Outbox,
         jobs: Jobs,
         parts: Parts,
+        contexts: Contexts,
         clock: Clock,
         quotas: Quotas,
     ) -> None:
@@ -63,61 +61,70 @@ class Restreams:
         self._jobs = jobs
         self._clock = clock
         self.parts = parts
+        self.contexts = contexts
         self._pending = Pending(jetstream)
         self._records = Bucket(jetstream, buckets.RESTREAMS, RestreamRecord)
-        self._places = Bucket(jetstream, buckets.PLACES, PlaceRecord)
+        self._places = Bucket(jetstream, buckets.PLACES, PlayoutRecord)
 
     def now_ms(self) -> int:
         """Return the present, ms since the epoch, as commands are stamped with it."""
         return self._clock.now_ms()
 
-    def command(self, account: str, restream: str, verb: Verb, **fields: Any) -> RestreamCommand:
-        """Make a command; TooLarge when its list is too long to travel."""
+    def command(self, account: str, restream: str, order: Order, command: str = "") -> RestreamCommand:
+        """Make a command, of the id `command` or one of its own; TooLarge when its list is too long to travel."""
         made = RestreamCommand(
             account=account,
             restream=restream,
-            command=fields.pop("command", None) or uuid.uuid4().hex,
-            verb=verb,
+            command=command or uuid.uuid4().hex,
             at_ms=self._clock.now_ms(),
-            **fields,
+            order=order,
         )
-        if made.spec is not None and len(made.model_dump_json()) > LARGEST_COMMAND:
+        if len(made.model_dump_json()) > LARGEST_COMMAND:
             raise TooLarge("the list is too long; use fewer or shorter URLs")
         return made
 
-    async def order(self, *commands: RestreamCommand) -> None:
-        """Publish commands of one account, one after the other: their order counts.
+    async def order(self, *commands: RestreamCommand, contexts: Sequence[SubscriptionContext] = ()) -> None:
+        """Publish commands of one account, one after the other: their order counts. What they name is stored before.
 
         NotFound when one names a job that is not there, TooMany, Unavailable.
         """
         begun = [command.restream for command in commands if command.verb in {"start", "resume"}]
         account = commands[0].account
         for command in commands:
-            if command.spec and command.spec.live:
-                await self._jobs.get(account, command.spec.live.event)
+            if command.playlist and command.playlist.live:
+                await self._jobs.get(account, command.playlist.live.event)
         async with self._quotas.room(account, "restreams", partial(self._going, account), begun):
+            await self.contexts.keep(*contexts)
             for command in commands:
                 await self._outbox.emit(command)
 
-    async def obey(self, account: str, restream: str, verb: Verb, command: str, **fields: Any) -> Known:
+    async def obey(self, account: str, restream: str, order: Order, command: str) -> KnownRestream:
         """Order something of a restream that is there, and return it as it was before.
 
         What is over needs no stop. NotFound, or StateConflict when its state does not allow it.
         """
         known = await self.find(account, restream)
-        state = known.record.state
+        state, verb = known.record.state, order.verb
         if state in OVER and verb == "stop":
             return known
         if (state in OVER and verb != "resume") or (state == "scheduled" and verb in PLAYS):
             raise StateConflict(f"the restream is {state}")
-        await self.order(self.command(account, restream, verb, command=command, **fields))
+        await self.order(self.command(account, restream, order, command))
         return known
+
+    async def contexts_named(self, account: str, restreams: Collection[str]) -> frozenset[str]:
+        """Return the contexts that some restreams name, or commands about them that wait. Unavailable."""
+        waiting = await self._pending.all_of(account)  # before the records, into which commands go
+        records = await self.list.read(account, sorted(restreams))
+        found = [record.spec.subscription for record in records.values()]
+        found += [command.subscription for commands in waiting.values() for command in commands]
+        return frozenset(name for subscription in found if subscription for name in subscription.named)
 
     async def _going(self, account: str) -> frozenset[str]:
         """Return the restreams that are not over, or about which a command waits."""
         return await self.going.of(account) | await self._pending.named(account)
 
-    async def find(self, account: str, restream: str) -> Known:
+    async def find(self, account: str, restream: str) -> KnownRestream:
         """Find an account's restream; NotFound."""
         key = f"{account}.{restream}"
         waiting = await self._pending.of(account, restream)
@@ -128,7 +135,7 @@ class Restreams:
         place = await self._places.get(key)
         return _known(record, place.value if place else None)
 
-    async def page(self, account: str, state: State | None, paging: Paging) -> Page[Known]:
+    async def page(self, account: str, state: State | None, paging: Paging) -> Page[KnownRestream]:
         """Return a page of an account's restreams: those in order, and among them the few that have commands waiting.
 
         Reads the records that it shows, and those about which commands wait.
@@ -146,8 +153,8 @@ class Restreams:
         page = paging.apply(found, lambda record: (_time(record, paging), record.restream))
         return Page(await self._with_places(account, page.items), page.next_token)
 
-    async def _with_places(self, account: str, records: list[RestreamRecord]) -> list[Known]:
-        known: list[Known] = []
+    async def _with_places(self, account: str, records: list[RestreamRecord]) -> list[KnownRestream]:
+        known: list[KnownRestream] = []
         for start in range(0, len(records), AT_ONCE):
             some = records[start : start + AT_ONCE]
             places = await asyncio.gather(*(self._places.get(f"{account}.{record.restream}") for record in some))
@@ -161,5 +168,5 @@ def _time(record: RestreamRecord, paging: Paging) -> int:
     return max(record.changed_ms, record.created_ms) if paging.sort == "modified_at" else record.created_ms
 
 
-def _known(record: RestreamRecord, place: PlaceRecord | None) -> Known:
-    return Known(record, place if place and place.run == record.run else None)
+def _known(record: RestreamRecord, place: PlayoutRecord | None) -> KnownRestream:
+    return KnownRestream(record, place if place and place.run == record.run else None)

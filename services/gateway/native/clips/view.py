@@ -5,13 +5,13 @@ from __future__ import annotations
 from fractions import Fraction
 
 from services.gateway.delivery.downloads import Downloads
-from services.gateway.domain.clips.clips import Known
+from services.gateway.domain.clips.clips import KnownClip
 from services.gateway.native.clips.models import AskedRange, MadeRange, MissingRange, VodView
 from shared.messages.clips import ClipFile
 
 
 def shown_seconds(value: Fraction) -> float:
-    """Round to the nanosecond for JSON; nothing computes with it."""
+    """Return seconds rounded to the nanosecond, for JSON only."""
     return float(round(value, 9))
 
 
@@ -26,8 +26,8 @@ def _made(file: ClipFile) -> MadeRange:
     )
 
 
-def view(downloads: Downloads, known: Known) -> VodView:
-    """Show a clip, from its record or, before there is one, from the command."""
+def view(downloads: Downloads, known: KnownClip) -> VodView:
+    """Return a clip's view, from its record or, before there is one, from the command."""
     request, record = known.request, known.record
     file = record.file if record else None
     selection = request.selection

@@ -1,4 +1,4 @@
-"""All that children need, used once, which loads it before they are forked: they can open no file any more."""
+"""Uses once all that children need, which loads it before the fork: children cannot open files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from services.restreamer.model import FLICKS, Packet, Track
 from services.restreamer.playout.pictures.recoded import RecodedVideo
 from services.restreamer.playout.reading.splice import Shot
-from services.restreamer.playout.sound.lane import Lane
+from services.restreamer.playout.sound.queue import SoundQueue
 from shared.media.transcode.decoder import PictureDecoder, SoundDecoder
 from shared.media.transcode.errors import Undecodable
 from shared.media.transcode.overlay import Overlay
@@ -25,7 +25,7 @@ _TURNED: Final = "90"
 
 
 def warm() -> None:
-    """Decode and encode a little of each kind: pictures of ours, and silence."""
+    """Decode and encode a little of each kind: generated pictures, and silence."""
     frame = bytes(_SIDE * _SIDE * 3)
     plain = Track("video", "rawvideo", b"", _SIDE, _SIDE, "rgb24", _RATE, turn=_TURNED)
     mark = Overlay(np.zeros((2, 2, 4), np.uint8))
@@ -37,7 +37,7 @@ def warm() -> None:
         for shot in shots:
             list(decoder.push(Packet("video", shot.pts, shot.pts, 0, shot.key, shot.data)))
     for codec in AUDIO_ENCODERS:
-        lane = Lane(0)
+        lane = SoundQueue(0)
         run = SoundRun(Shape("h264", _SIDE, _SIDE, "yuv420p", _RATE, codec), 0, lane.append)
         run.pad(9600)
         run.finish()

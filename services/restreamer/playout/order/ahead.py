@@ -1,4 +1,4 @@
-"""Opening what comes next while something else plays: the first file from a place on that can be opened."""
+"""Opens what comes next while something else plays: the first file from a position on that can be opened."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from datetime import timedelta
 from threading import Event, Lock, Thread
 
 from services.restreamer.model import Media, SourceError
-from services.restreamer.playout.order.programme import Programme, Span, locate, nothing_there, spans_of
+from services.restreamer.playout.order.programme import FileRange, Programme, locate, nothing_there, spans_of
 from services.restreamer.playout.pictures.still import StillMedia
 from services.restreamer.playout.terms import Library, Reporter, Telling, Warned
 from shared.media.transcode.overlay import Overlay
-from shared.messages.restreams import Encoding, Item, Place, Source
+from shared.messages.restreams import Encoding, Item, PlaylistCursor, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +29,9 @@ class Opened:
     """A file ready to play at `place`; a live event has no item. `stop` ends its reads."""
 
     media: Media
-    place: Place
-    spans: tuple[Span, ...]
-    span: Span
+    place: PlaylistCursor
+    spans: tuple[FileRange, ...]
+    span: FileRange
     listing: Listing
     stop: Event
     item: Item | None = None
@@ -39,20 +39,20 @@ class Opened:
 
     @property
     def more(self) -> bool:
-        """Tell whether ranges of the file follow."""
+        """Return whether ranges of the file follow."""
         return self.place.range + 1 < len(self.spans)
 
     def following(self) -> Opened | None:
         """Return the rest of the range after a seam in the file, or the file's next range; None after the last."""
         seam, item = self.media.resumes, self.item
         if item is None:
-            return None if seam is None else replace(self, span=Span(max(seam, self.span.start), self.span.end))
+            return None if seam is None else replace(self, span=FileRange(max(seam, self.span.start), self.span.end))
         spans = tuple(spans_of(item, self.media)) if seam is not None else self.spans
         end = spans[self.place.range].end
         if seam is not None and (end is None or seam < end):
             place = self.place.model_copy(update={"at": max(seam, 0)})
-            return replace(self, place=place, spans=spans, span=Span(max(seam, self.span.start), end))
-        found = locate(spans[self.place.range + 1 :], Place(), self.media.duration)
+            return replace(self, place=place, spans=spans, span=FileRange(max(seam, self.span.start), end))
+        found = locate(spans[self.place.range + 1 :], PlaylistCursor(), self.media.duration)
         if found is None:
             return None
         number = self.place.range + 1 + found[0]
@@ -61,14 +61,14 @@ class Opened:
 
 
 MOST_ROUNDS = 10
-"""How often a list that ends some time, and of which nothing can be played any more, is tried."""
+"""How often a list of limited loops is tried when nothing of it can be played any more."""
 
 
 @dataclass(slots=True)
 class Failures:
-    """Files that failed since one was played: the first of them is at `first`. `rounds`: lists of which all failed.
+    """Files that failed since one was played, the first of them at `first`. `rounds`: passes in which all failed.
 
-    `waited`: a search has taken its time, and the next one may, too. `unmarked`: items that play without watermark.
+    `waited`: a search took long, and the next one may, too. `unmarked`: items that play without watermark.
     """
 
     count: int = 0
@@ -76,28 +76,28 @@ class Failures:
     rounds: int = 0
     played: bool = False
     lasting: bool = True
-    first: Place | None = None
+    first: PlaylistCursor | None = None
     waited: bool = False
     unmarked: set[int] = field(default_factory=set)
 
-    def add(self, text: str, place: Place, *, lasting: bool) -> None:
-        """Count one more. `lasting`: another try is vain."""
+    def add(self, text: str, place: PlaylistCursor, *, lasting: bool) -> None:
+        """Count one more failure. `lasting`: a retry is useless."""
         if not self.count:
             self.first, self.lasting = place, True
         self.count, self.text, self.lasting = self.count + 1, text, self.lasting and lasting
         self.waited = self.waited or not lasting
 
     def shown(self) -> None:
-        """Note that something is shown."""
+        """Record that something is shown."""
         self.count, self.played = 0, True
 
     def over(self) -> None:
-        """Note that all is well: a file plays for a while, or was played to its end."""
+        """Record a success: a file has played for a while, or to its end."""
         self.shown()
         self.rounds = 0
 
     def forget(self) -> None:
-        """Begin anew, as something else is to be played."""
+        """Reset the counts, as something else is to be played."""
         self.count = self.rounds = 0
         self.unmarked.clear()
 
@@ -114,7 +114,7 @@ class Ahead:
     ready: Callable[[], None]
     failures: Failures
     listing: Listing
-    place: Place | None
+    place: PlaylistCursor | None
     live: Source | None = None
     first_pause: timedelta = timedelta(seconds=1)
     longest_pause: timedelta = timedelta(minutes=1)
@@ -127,12 +127,12 @@ class Ahead:
     _lock: Lock = field(default_factory=Lock)
 
     def start(self) -> Ahead:
-        """Begin to search."""
+        """Start the search."""
         Thread(target=self._run, name="restream-open", daemon=True).start()
         return self
 
     def cancel(self) -> None:
-        """Want it no more."""
+        """Cancel the search, and close what it opened."""
         with self._lock:
             self.stop.set()
             opened = self.opened
@@ -171,8 +171,8 @@ class Ahead:
         self.failed = self.failures.count > 0 and (self._all_failed() or not self.failures.played)
         return None
 
-    def _open(self, item: Item, place: Place) -> Opened | None:
-        """Open a file; None when nothing of it is left to play at the place. SourceError."""
+    def _open(self, item: Item, place: PlaylistCursor) -> Opened | None:
+        """Open a file; None when nothing of it is left to play at the position. SourceError."""
         mark = self._mark(item, place)
         library = self.library
         if isinstance(library, Telling):
@@ -191,8 +191,8 @@ class Ahead:
         at = place.model_copy(update={"range": found[0], "at": found[1].start})
         return Opened(media, at, spans, found[1], self.listing, self.stop, item, mark)
 
-    def _mark(self, item: Item, place: Place) -> Overlay | None:
-        """Fetch a file's watermark; without one it plays, too, which is told once."""
+    def _mark(self, item: Item, place: PlaylistCursor) -> Overlay | None:
+        """Fetch a file's watermark; if that fails, the file plays without, which is reported once."""
         if item.watermark is None:
             return None
         try:
@@ -217,8 +217,8 @@ class Ahead:
             media.close()
             self.report(Warned("the live event has no pictures", shown=source.shown))
             return None
-        span = Span(media.duration or 0, None)
-        return Opened(media, self.place or Place(), (span,), span, self.listing, self.stop)
+        span = FileRange(media.duration or 0, None)
+        return Opened(media, self.place or PlaylistCursor(), (span,), span, self.listing, self.stop)
 
     def _failed(self, error: SourceError, item: Item) -> None:
         if self.stop.is_set() or self.place is None:
@@ -226,8 +226,8 @@ class Ahead:
         self.failures.add(str(error), self.place, lasting=error.lasting)
         self.report(Warned(str(error), self.place.item, item.source.shown, skipped=True))
 
-    def _teller(self, item: Item, place: Place) -> Callable[[str], None]:
-        """Return what is told of a file until it is closed."""
+    def _teller(self, item: Item, place: PlaylistCursor) -> Callable[[str], None]:
+        """Return a function that reports warnings of a file until it is closed."""
 
         def tell(text: str) -> None:
             if not self.stop.is_set():
@@ -239,7 +239,7 @@ class Ahead:
         return self.failures.count >= len(self.listing.programme.items)
 
     def _gives_up(self) -> bool:
-        """After a whole list of failures: fail, or wait and try it from where they began; nothing of it is used up."""
+        """Return whether to give up after a whole list of failures; if not, wait and retry it, in the same loop."""
         failures = self.failures
         if not self._all_failed():
             return False
@@ -253,12 +253,14 @@ class Ahead:
         return False
 
     def _hopeless(self) -> bool:
-        """Tell whether a list that ends is to say so at once: it plays once only, or never played and never will."""
+        """Return whether a list of limited loops fails at once: it plays only once, or never played and never will."""
         return self.listing.programme.loops == 1 or (self.failures.lasting and not self.failures.played)
 
 
-def _found(item: Item, media: Media, place: Place) -> tuple[tuple[Span, ...], tuple[int, Span] | None]:
-    """Find an item's ranges and where to begin in them. SourceError where there is nothing to play."""
+def _found(
+    item: Item, media: Media, place: PlaylistCursor
+) -> tuple[tuple[FileRange, ...], tuple[int, FileRange] | None]:
+    """Find an item's ranges and where to start in them. SourceError where there is nothing to play."""
     if media.video is None:
         raise SourceError("the file has neither pictures nor sound")
     spans = tuple(spans_of(item, media))

@@ -1,4 +1,4 @@
-"""What no child of ours says: how it is named, and times that cannot be."""
+"""Invalid messages of a child: their error, and the check of times."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Final
 from shared.errors import ReelayError
 
 FARTHEST: Final = 3 << 59
-"""Flicks: 77 years, so that sums of a few times are within 64 bits."""
+"""The largest time in flicks: 77 years, so that sums of a few times fit into 64 bits."""
 
 
-class Nonsense(ReelayError):  # noqa: N818  it names what happened
-    """A child said what no child of ours says."""
+class Nonsense(ReelayError):  # noqa: N818  it names an event
+    """A child sent an invalid message."""
 
 
 def are_times(*times: int) -> bool:
-    """Tell whether times are within bounds."""
+    """Return whether times are within bounds."""
     return min(times) >= -FARTHEST and max(times) <= FARTHEST

@@ -1,5 +1,1 @@
 """What more than one Reelay service needs, and nothing else."""
-
-from shared.runtime.lean import refuse_unwanted
-
-refuse_unwanted()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 from services.archiver.records import RecordingRecords
@@ -19,7 +20,7 @@ from shared.runtime.tasks import beside
 from shared.store.reserve import Reserve
 
 log = get_logger()
-LOOK_S: Final = 5.0
+LOOK: Final = timedelta(seconds=5)
 
 
 @dataclass(slots=True)
@@ -76,7 +77,7 @@ class RoomMaker:
                     await self.run_once()
                 except (ReelayError, OSError) as error:
                     log.warning("disk.short.later", error=f"{type(error).__name__}: {error}")
-                await asyncio.sleep(LOOK_S)
+                await asyncio.sleep(LOOK.total_seconds())
 
         async with beside(work()):
             yield

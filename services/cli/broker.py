@@ -23,7 +23,7 @@ from structlog.typing import FilteringBoundLogger
 
 from services.cli.errors import StackError
 from services.cli.supervisor import Program
-from shared.runtime.clock import Clock
+from shared.runtime.clock import Clock, to_ns
 from shared.security.secrets import write_private
 from shared.store.reserve import Reserve
 
@@ -39,7 +39,7 @@ QUIET: Final = (b" [INF] ", b"Plaintext passwords detected")
 ERRORS: Final = (b" [ERR] ", b" [WRN] ", b" [FTL] ")
 FAILED_WRITES: Final = (b"rite error", b"no space left on device", b"disk quota exceeded", b"will be DISABLED")
 LEAST_ROOM: Final = 4 << 20
-LOOK_S: Final = 1.0
+LOOK: Final = timedelta(seconds=1)
 
 
 class EmbeddedBroker:
@@ -88,7 +88,7 @@ class EmbeddedBroker:
 
     async def wait_until_ready(self, clock: Clock, limit: timedelta) -> None:
         """Wait until the server answers, which it does once its streams are recovered; StackError after `limit`."""
-        deadline = clock.monotonic_ns() + limit // timedelta(microseconds=1) * 1000
+        deadline = clock.monotonic_ns() + to_ns(limit)
         while clock.monotonic_ns() < deadline:
             if await self._greets():
                 return
@@ -141,7 +141,7 @@ class BrokerCare:
     async def run(self) -> None:
         """Watch for failed writes until cancelled."""
         while True:
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(LOOK.total_seconds())
             if self._failed and self.has_room():
                 self._log.info("broker.restarting")
                 await self._restart()

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from datetime import timedelta
 from typing import Any, Final
 
 import httpx
@@ -21,7 +22,7 @@ from shared.runtime.settings import Settings
 
 RECORD_S: Final = 14
 CLIP_S: Final = 10
-LIMIT_S: Final = 60.0
+LIMIT: Final = timedelta(minutes=1)
 
 
 class DemoFailed(StackError):  # noqa: N818  names what happened
@@ -162,10 +163,12 @@ class Demo:
         return bool(vod[field] == value)
 
     def _until(self, done: Callable[[], bool], what: str, pause: float = 0.1) -> None:
-        until = time.monotonic() + LIMIT_S
+        until = time.monotonic() + LIMIT.total_seconds()
         while not done():
             if time.monotonic() > until:
-                raise DemoFailed(f"waited {LIMIT_S:.0f} s for {what}; see {self.settings.data_dir}/demo.log")
+                raise DemoFailed(
+                    f"waited {LIMIT.total_seconds():.0f} s for {what}; see {self.settings.data_dir}/demo.log"
+                )
             time.sleep(pause)
 
     def _get(self, path: str) -> Any:

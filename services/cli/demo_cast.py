@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,7 +29,7 @@ from shared.runtime.settings import Settings
 
 PICTURE: Final = "testsrc2=size={size}:rate=30"
 SOUND: Final = "sine=frequency={tone}:beep_factor=4:sample_rate=48000"
-START_LIMIT_S: Final = 90.0
+START_LIMIT: Final = timedelta(seconds=90)
 
 
 def with_parent() -> list[str]:
@@ -59,7 +60,7 @@ def running_stack(settings: Settings) -> Iterator[RunFile]:
 
 
 def _wait_for_stack(process: subprocess.Popen[bytes], data_dir: Path, log_path: Path) -> RunFile:
-    until = time.monotonic() + START_LIMIT_S
+    until = time.monotonic() + START_LIMIT.total_seconds()
     while time.monotonic() < until:
         if process.poll() is not None:
             last = log_path.read_text(errors="replace").splitlines()[-8:]
@@ -69,7 +70,7 @@ def _wait_for_stack(process: subprocess.Popen[bytes], data_dir: Path, log_path: 
             if b" ready: http" in log_path.read_bytes() and listening(run.ports["http"]):
                 return run
         time.sleep(0.1)
-    raise StackError(f"the stack was not ready after {START_LIMIT_S:.0f} s; see {log_path}")
+    raise StackError(f"the stack was not ready after {START_LIMIT.total_seconds():.0f} s; see {log_path}")
 
 
 @contextlib.contextmanager

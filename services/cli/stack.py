@@ -24,7 +24,7 @@ from services.cli.lines import LineStyle, LineWriter
 from services.cli.ports import Port
 from services.cli.rotation import Rotation
 from services.cli.supervisor import BROKER_GRACE, Program, Supervisor
-from shared.runtime.clock import Clock, SystemClock
+from shared.runtime.clock import Clock, SystemClock, to_ns
 from shared.runtime.settings import Settings
 from shared.runtime.tasks import end_task
 from shared.security.secrets import installation_key
@@ -42,7 +42,7 @@ LINE_NAMES: Final = (OWN, NAME, PROVISION, *SERVICES)
 ADMIN_KEY_LINE: Final = b"Admin API key: "
 BROKER_START: Final = timedelta(seconds=60)  # recovering large streams takes a while
 PROVISION_LIMIT: Final = timedelta(seconds=60)
-WAITING_TOLD_NS: Final = 15_000_000_000
+WAITING_TOLD: Final = timedelta(seconds=15)
 PORT_PATIENCE: Final = timedelta(seconds=2)  # time for processes of a killed stack to release theirs
 # One heap for all threads, which take turns anyway: with one each, an ingested stream takes 50 % more memory.
 ALLOCATOR: Final = {"MALLOC_ARENA_MAX": "1"}
@@ -113,7 +113,7 @@ class Stack:
         waiting = {name for name, keeper in self.supervisor.keepers.items() if keeper.program.health}
         told = self._clock.monotonic_ns()
         while waiting:
-            if self._clock.monotonic_ns() - told > WAITING_TOLD_NS:
+            if self._clock.monotonic_ns() - told > to_ns(WAITING_TOLD):
                 self.log.info("stack.waiting", services=sorted(waiting))
                 told = self._clock.monotonic_ns()
             for name in sorted(waiting):
@@ -151,7 +151,7 @@ class Stack:
         }
         if not self.nats_url:
             wanted["nats"] = Port("REELAY_NATS_PORT", "TCP", HOST, s.nats_port)
-        deadline = self._clock.monotonic_ns() + PORT_PATIENCE // timedelta(microseconds=1) * 1000
+        deadline = self._clock.monotonic_ns() + to_ns(PORT_PATIENCE)
         while True:
             self.ports = {name: ports.choose(port) for name, port in wanted.items()}
             faults = ports.faults(self.ports.values())

@@ -18,7 +18,7 @@ FOLDER: Final = "clips"
 PATTERN: Final = ".*.part"
 # A file that is being written changes all the time; one that has not changed for this long is abandoned.
 OLD: Final = timedelta(minutes=10)
-EVERY_S: Final = 3600.0
+EVERY: Final = timedelta(hours=1)
 
 
 def sweep(store: MediaStore, folder: str, now_ms: int, *, older: timedelta = OLD) -> int:
@@ -44,7 +44,7 @@ async def sweeping(store: MediaStore, clock: Clock) -> AsyncIterator[None]:
                     log.info("clip.leftovers.removed", files=removed)
             except OSError as error:
                 log.warning("clip.leftovers.kept", error=str(error))
-            await asyncio.sleep(EVERY_S)
+            await asyncio.sleep(EVERY.total_seconds())
 
     async with beside(work()):
         yield

@@ -19,7 +19,7 @@ from shared.runtime.tasks import beside
 from shared.store import MediaStore
 
 log = get_logger()
-EVERY_S: Final = 3600.0
+EVERY: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Removal:
                         log.info("clip.retention.done", clips=removed)
                 except ReelayError as error:
                     log.warning("clip.retention.later", error=str(error))
-                await asyncio.sleep(EVERY_S)
+                await asyncio.sleep(EVERY.total_seconds())
 
         async with beside(work()):
             yield

@@ -26,7 +26,7 @@ from shared.store.base import ObjectMissing
 from shared.store.reserve import Reserve
 
 log = get_logger()
-LOOK_S: Final = 1.0
+LOOK: Final = timedelta(seconds=1)
 # A clip's message is delivered again about 20 s after its clipper was killed; a file that another clipper still writes
 # changed more recently than this.
 UNTOUCHED: Final = timedelta(seconds=10)
@@ -169,7 +169,7 @@ class ClipWork:
         stop = threading.Event()
         task = asyncio.create_task(asyncio.to_thread(work, stop))
         try:
-            while not (await asyncio.wait({task}, timeout=LOOK_S))[0]:
+            while not (await asyncio.wait({task}, timeout=LOOK.total_seconds()))[0]:
                 with contextlib.suppress(Unavailable):  # the cut goes on while the broker is away
                     stored = await self.clips.bucket.get(f"{record.account}.{record.clip}")
                     if stored is None or stored.value.state in ENDED:

@@ -15,7 +15,7 @@ from shared.runtime.logging import get_logger
 from shared.runtime.tasks import beside
 
 log = get_logger()
-EVERY_S: Final = 3600.0
+EVERY: Final = timedelta(hours=1)
 
 
 @contextlib.asynccontextmanager
@@ -30,7 +30,7 @@ async def expiring(library: Shelf, clock: Clock, keep: timedelta) -> AsyncIterat
                     log.info("library.expired", files=removed)
             except (ReelayError, OSError) as error:
                 log.warning("library.retention.later", error=str(error))
-            await asyncio.sleep(EVERY_S)
+            await asyncio.sleep(EVERY.total_seconds())
 
     async with beside(work()):
         yield

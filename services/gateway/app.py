@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -52,7 +53,7 @@ from shared.store import MediaStore
 from shared.store.opening import open_library, open_store
 
 log = get_logger()
-ANNOUNCE_AGAIN_S: Final = 2.0
+ANNOUNCE_AGAIN: Final = timedelta(seconds=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +185,7 @@ async def _announcing(jobs: Jobs) -> None:
             return await jobs.announce_all()
         except Unavailable as error:
             log.info("gateway.announcing.later", error=str(error))
-            await asyncio.sleep(ANNOUNCE_AGAIN_S)
+            await asyncio.sleep(ANNOUNCE_AGAIN.total_seconds())
 
 
 def openapi_document() -> dict[str, Any]:

@@ -9,12 +9,11 @@ from typing import Final
 
 from shared.messages.restreams import PlayoutRecord
 from shared.runtime import lease
-from shared.runtime.clock import Clock
+from shared.runtime.clock import Clock, to_ns
 from shared.runtime.lease import Holder
 
 SILENT: Final = timedelta(seconds=3)
 SETTLING: Final = timedelta(seconds=7)
-_NS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +58,7 @@ class Sights:
     def answering(self, *, well: bool) -> None:
         """Record whether the broker answers. After it was away, its other clients get some time to come back."""
         if well and self._away:
-            self._silence_counts_from_ns = self.clock.monotonic_ns() + SETTLING // timedelta(microseconds=1) * _NS
+            self._silence_counts_from_ns = self.clock.monotonic_ns() + to_ns(SETTLING)
         self._away = not well
 
     def free(self, key: str) -> bool:
@@ -73,7 +72,7 @@ class Sights:
         if is_gone(playout, self.me):
             return True
         silent_ns = self.clock.monotonic_ns() - max(since_ns, self._silence_counts_from_ns)
-        return silent_ns >= SILENT // timedelta(microseconds=1) * _NS
+        return silent_ns >= to_ns(SILENT)
 
 
 def is_gone(playout: PlayoutRecord, me: Me) -> bool:

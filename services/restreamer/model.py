@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from typing import Literal, Protocol
 
 from shared.errors import ReelayError
@@ -14,7 +13,7 @@ from shared.messages.restreams import TargetStatus
 # Includes the types of coded streams, which shared/media/transcode defines.
 __all__ = [
     "FLICKS", "AudioCodec", "How", "Kind", "Media", "Outputs", "Packet", "SourceError", "TargetSpec", "Track", "Unit",
-    "VideoCodec", "to_flicks", "value",
+    "VideoCodec", "value",
 ]  # fmt: skip
 
 VideoCodec = Literal["h264", "hevc", "vp8", "vp9", "av1"]
@@ -109,8 +108,3 @@ class Outputs(Protocol):
     def close(self) -> None:
         """Leave all targets, within a second."""
         ...
-
-
-def to_flicks(ticks: int, timescale: Fraction) -> int:
-    """Convert ticks of `timescale` seconds each, to the nearest flick."""
-    return round(ticks * timescale * FLICKS)

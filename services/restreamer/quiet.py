@@ -10,6 +10,7 @@ from typing import Final
 from cachetools import LRUCache
 
 from shared.messages.restreams import TargetState
+from shared.runtime.clock import to_ns
 
 FIRST_QUIET: Final = timedelta(seconds=30)
 LONGEST_QUIET: Final = timedelta(hours=1)
@@ -23,11 +24,7 @@ def quiet_ns(times: int) -> int:
     """Return how long nothing is reported after the `times`-th repetition: 30 s, doubling to an hour; 0 after none."""
     if not times:
         return 0
-    return _ns(min(FIRST_QUIET * (1 << min(times - 1, 16)), LONGEST_QUIET))
-
-
-def _ns(duration: timedelta) -> int:
-    return duration // timedelta(microseconds=1) * 1000
+    return to_ns(min(FIRST_QUIET * (1 << min(times - 1, 16)), LONGEST_QUIET))
 
 
 @dataclass(slots=True)
@@ -56,13 +53,13 @@ class TargetNews:
         if state == known or still_broken or (state in _ON_THE_WAY and known is not None) or not self._lasts(now_ns):
             return False
         if state in _BROKEN and known == "live":
-            self._breaks = 1 if now_ns - self._told_ns >= _ns(STEADY) else self._breaks + 1
+            self._breaks = 1 if now_ns - self._told_ns >= to_ns(STEADY) else self._breaks + 1
         self.told, self._told_ns = state, now_ns
         return True
 
     def _lasts(self, now_ns: int) -> bool:
         """Return whether a recovery, if it is one, has lasted for long enough."""
-        return self._live_ns is None or now_ns - self._live_ns >= min(quiet_ns(max(self._breaks - 1, 0)), _ns(STEADY))
+        return self._live_ns is None or now_ns - self._live_ns >= min(quiet_ns(max(self._breaks - 1, 0)), to_ns(STEADY))
 
 
 @dataclass(slots=True)

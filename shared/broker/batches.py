@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import timedelta
 from typing import Any, Final
 
 from nats.aio.msg import Msg
@@ -17,7 +18,7 @@ from nats.js import JetStreamContext
 from shared.errors import Unavailable
 
 BATCH: Final = 1000
-TIMEOUT_S: Final = 5.0
+TIMEOUT: Final = timedelta(seconds=5)
 NO_MESSAGES: Final = "404"
 END_OF_BATCH: Final = "204"
 
@@ -43,7 +44,7 @@ async def read_batch(js: JetStreamContext, stream: str, request: dict[str, Any])
         try:
             subject = f"{js._prefix}.DIRECT.GET.{stream}"  # noqa: SLF001  as above
             await client.publish(subject, json.dumps(request).encode(), reply=inbox)
-            status = header(await asyncio.wait_for(ended, TIMEOUT_S), "Status")
+            status = header(await asyncio.wait_for(ended, TIMEOUT.total_seconds()), "Status")
         finally:
             await subscription.unsubscribe()
     except (NatsError, TimeoutError, OSError) as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, Final
 
 from faststream.nats import NatsBroker
@@ -24,7 +25,7 @@ from nats.protocol.parser import PERMISSIONS_ERR, STALE_CONNECTION
 from shared.runtime.logging import get_logger
 
 log = get_logger()
-PAUSE_S: Final = 0.5
+PAUSE: Final = timedelta(milliseconds=500)
 _HEAD: Final = len("NATS/1.0\r\n\r\n")
 _FIELD: Final = len(": \r\n")
 
@@ -82,7 +83,7 @@ class PatientPull(JetStreamContext.PullSubscription):
         except NatsTimeoutError:  # the fetch has already waited
             raise
         except (NatsError, OSError):
-            await asyncio.sleep(PAUSE_S)
+            await asyncio.sleep(PAUSE.total_seconds())
             raise
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Final
 
 from nats.aio.msg import Msg
@@ -18,9 +19,9 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import APIError
 
-HEARTBEAT_S: Final = 1.0
-SILENCE_S: Final = 3.0
-CONSUMER_LIFE_S: Final = 30.0
+HEARTBEAT: Final = timedelta(seconds=1)
+SILENCE: Final = timedelta(seconds=3)
+CONSUMER_LIFE: Final = timedelta(seconds=30)
 WAITING: Final = 1024  # messages; the broker sends no more until these are taken (flow control)
 LAST: Final = "Nats-Last-Consumer"
 STALLED: Final = "Nats-Consumer-Stalled"
@@ -52,7 +53,8 @@ class Follower:
         config = ConsumerConfig(
             filter_subject=subject, deliver_subject=inbox, deliver_policy=DeliverPolicy.LAST_PER_SUBJECT,
             ack_policy=AckPolicy.NONE, max_deliver=1, mem_storage=True, num_replicas=1,
-            flow_control=True, idle_heartbeat=HEARTBEAT_S, inactive_threshold=CONSUMER_LIFE_S,
+            flow_control=True, idle_heartbeat=HEARTBEAT.total_seconds(),
+            inactive_threshold=CONSUMER_LIFE.total_seconds(),
         )  # fmt: skip
         made = await self._js.add_consumer(self._stream, config)
         self._alive = asyncio.get_running_loop().time()
@@ -82,11 +84,11 @@ class Follower:
         """Return the next message; None when there was none for a second. Raise LostTrack."""
         try:
             if self._waiting.empty():  # wait_for creates a task
-                message = await asyncio.wait_for(self._waiting.get(), HEARTBEAT_S)
+                message = await asyncio.wait_for(self._waiting.get(), HEARTBEAT.total_seconds())
             else:
                 message = self._waiting.get_nowait()
         except TimeoutError:
-            if asyncio.get_running_loop().time() - self._alive > SILENCE_S:
+            if asyncio.get_running_loop().time() - self._alive > SILENCE.total_seconds():
                 raise LostTrack("the consumer is silent") from None
             return None
         if message.subject == self._inbox:

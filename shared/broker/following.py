@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 from typing import ClassVar, Final, Generic, TypeVar
 
 from nats.js import JetStreamContext
@@ -18,7 +19,7 @@ from shared.runtime.tasks import beside
 
 log = get_logger()
 R = TypeVar("R", bound=Record)
-REFRESH_S: Final = 2.0
+REFRESH: Final = timedelta(seconds=2)
 
 
 class Following(ABC, Generic[R]):
@@ -91,4 +92,4 @@ class Following(ABC, Generic[R]):
                 await self.refresh()
             except Unavailable as error:
                 log.info("following.later", bucket=self._name, error=str(error))
-            await asyncio.sleep(REFRESH_S)
+            await asyncio.sleep(REFRESH.total_seconds())

@@ -8,6 +8,7 @@ import json
 import random
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final, Generic, TypeVar
 
 from nats.aio.msg import Msg
@@ -18,7 +19,7 @@ from nats.js.errors import APIError, KeyNotFoundError, KeyWrongLastSequenceError
 from nats.js.kv import KV_MARKER_REASON, KV_OP, KV_PURGE, MSG_ROLLUP_SUBJECT, KeyValue
 from pydantic import ValidationError
 
-from shared.broker.pulling import READ_TIMEOUT_S, pulling
+from shared.broker.pulling import READ_TIMEOUT, pulling
 from shared.errors import Unavailable
 from shared.messages.base import Record
 from shared.runtime.logging import get_logger
@@ -27,11 +28,11 @@ log = get_logger()
 R = TypeVar("R", bound=Record)
 _FAULTS = (NatsError, APIError, TimeoutError, OSError)
 TRIES: Final = 40
-STEP_ASIDE_S: Final = 0.01
+STEP_ASIDE: Final = timedelta(milliseconds=10)
 PAGE: Final = 200
-READER_LIFE_S: Final = 30.0
+READER_LIFE: Final = timedelta(seconds=30)
 # A removed key's marker stays this long, for consumers that follow the bucket.
-MARKER_LIFE_S: Final = 86_400.0
+MARKER_LIFE: Final = timedelta(days=1)
 REMOVED: Final = frozenset({KV_OP, KV_MARKER_REASON})
 # JSStreamWrongLastSequenceErrF, and a cluster's for what is on its way; nats-server's server/errors.json
 WRONG_LAST: Final = frozenset({10071, 10164})
@@ -143,7 +144,7 @@ class Bucket(Generic[R]):
                 else:
                     await self.replace(stored, value)
             except Conflict:
-                await asyncio.sleep(random.random() * min(conflicts, 10) * STEP_ASIDE_S)
+                await asyncio.sleep(random.random() * min(conflicts, 10) * STEP_ASIDE.total_seconds())
                 continue
             return value
         raise Conflict(f"{self._name}/{key} keeps changing")
@@ -154,7 +155,9 @@ class Bucket(Generic[R]):
         if revision is not None:
             headers[Header.EXPECTED_LAST_SUBJECT_SEQUENCE] = str(revision)
         try:
-            await self._jetstream().publish(f"$KV.{self._name}.{key}", headers=headers, msg_ttl=MARKER_LIFE_S)
+            await self._jetstream().publish(
+                f"$KV.{self._name}.{key}", headers=headers, msg_ttl=MARKER_LIFE.total_seconds()
+            )
         except APIError as error:
             if error.err_code in WRONG_LAST:
                 raise Conflict(f"{self._name}/{key} has changed") from error
@@ -211,7 +214,7 @@ class Bucket(Generic[R]):
         """Send a JetStream API request for which nats-py has no public call."""
         js = self._jetstream()
         subject = f"{js._prefix}.{verb}.KV_{self._name}"  # noqa: SLF001  as above
-        return await js._api_request(subject, json.dumps(asked).encode(), timeout=READ_TIMEOUT_S)  # noqa: SLF001  as above
+        return await js._api_request(subject, json.dumps(asked).encode(), timeout=READ_TIMEOUT.total_seconds())  # noqa: SLF001  as above
 
     async def changes(self, pattern: str, after: int = 0) -> AsyncIterator[list[Change[R]]]:
         """Yield, in batches and in order, the values of a pattern's keys that were written after a revision.
@@ -242,7 +245,7 @@ class Bucket(Generic[R]):
             filter_subject=f"$KV.{self._name}.{pattern}",
             deliver_policy=DeliverPolicy.BY_START_SEQUENCE if after else DeliverPolicy.LAST_PER_SUBJECT,
             opt_start_seq=after + 1 if after else None,
-            ack_policy=AckPolicy.NONE, mem_storage=True, num_replicas=1, inactive_threshold=READER_LIFE_S,
+            ack_policy=AckPolicy.NONE, mem_storage=True, num_replicas=1, inactive_threshold=READER_LIFE.total_seconds(),
         )  # fmt: skip
         reader = await js.add_consumer(stream, config)
         pending = reader.num_pending or 0

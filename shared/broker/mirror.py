@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 from typing import Final, Generic, TypeVar
 
 from nats.aio.msg import Msg
@@ -21,8 +22,8 @@ from shared.runtime.tasks import beside
 
 R = TypeVar("R", bound=Record)
 log = get_logger()
-REREAD_S: Final = 300.0
-PAUSE_S: Final = 0.5
+REREAD: Final = timedelta(minutes=5)
+PAUSE: Final = timedelta(milliseconds=500)
 
 
 class Mirror(Generic[R]):
@@ -73,15 +74,15 @@ class Mirror(Generic[R]):
                 await self._watch_once()
             except (NatsError, APIError, TimeoutError, OSError) as error:
                 log.info("mirror.interrupted", bucket=self._bucket, error=type(error).__name__)
-                await asyncio.sleep(PAUSE_S)
+                await asyncio.sleep(PAUSE.total_seconds())
 
     async def _watch_once(self) -> None:
-        """Watch until a reconnect or for REREAD_S; drop keys that left the bucket once everything has been read."""
+        """Watch until a reconnect or for REREAD; drop keys that left the bucket once everything has been read."""
         js, seen = self._jetstream(), set[str]()
         stats = js._nc.stats  # noqa: SLF001  nats-py has no public counter of reconnects
         reconnects = stats["reconnects"]
         clock = asyncio.get_running_loop().time
-        until, head = clock() + REREAD_S, f"$KV.{self._bucket}."
+        until, head = clock() + REREAD.total_seconds(), f"$KV.{self._bucket}."
         async with following(js, f"KV_{self._bucket}", head + self._pattern) as changes:
             reading = changes.pending > 0
             if not reading:

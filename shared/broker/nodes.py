@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import cached_property
 from typing import Any, Final
 from urllib.parse import SplitResult, urlsplit
@@ -14,8 +15,8 @@ from shared.runtime.logging import get_logger
 log = get_logger()
 SCHEMES: Final = {"nats": 4222, "tls": 4222, "ws": 80, "wss": 443}
 MOST: Final = 16
-LOOK_S: Final = 5.0
-PATIENCE_S: Final = 2.0
+LOOK: Final = timedelta(seconds=5)
+PATIENCE: Final = timedelta(seconds=2)
 CONNECT_S: Final = {False: 5, True: 2}
 """How long a client waits for a node, s, alone or with others. It leaves a hanging node after two or three pings."""
 PING_S: Final = {False: 10, True: 2}
@@ -114,7 +115,7 @@ class NodeWatch:
         """Check the nodes every LOOK_S until the task is cancelled."""
         while self._nodes.several:
             await self.look()
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(LOOK.total_seconds())
 
 
 async def _answers(url: str) -> bool:
@@ -122,7 +123,7 @@ async def _answers(url: str) -> bool:
     parts = urlsplit(url)
     writer = None
     try:
-        async with asyncio.timeout(PATIENCE_S):
+        async with asyncio.timeout(PATIENCE.total_seconds()):
             reader, writer = await asyncio.open_connection(parts.hostname, parts.port, limit=1 << 16)
             return parts.scheme != "nats" or (await reader.readexactly(4)) == b"INFO"
     except (OSError, TimeoutError, asyncio.IncompleteReadError):

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import sys
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Final
 
 import nats
@@ -38,9 +40,9 @@ from shared.store.opening import make_bucket
 
 log = get_logger()
 USER: Final = "provision"
-BUCKET_WINDOW_S: Final = 120.0
-CLUSTER_S: Final = 30.0
-PAUSE_S: Final = 0.5
+BUCKET_WINDOW: Final = timedelta(minutes=2)
+CLUSTER: Final = timedelta(seconds=30)
+PAUSE: Final = timedelta(milliseconds=500)
 NO_CLUSTER: Final = 10074  # JSStreamReplicasNotSupportedErr, nats-server's server/errors.json
 NAME_IN_USE: Final = 10058  # JSStreamNameExistErr: the stream exists with another configuration
 
@@ -112,7 +114,7 @@ async def _bucket(js: JetStreamContext, spec: BucketSpec, replicas: int) -> None
             return
         config = (await js.stream_info(f"KV_{spec.name}")).config
     if (config.max_age or 0, config.num_replicas, bool(config.allow_msg_ttl)) != (ttl, replicas, True):
-        window = min(BUCKET_WINDOW_S, ttl or BUCKET_WINDOW_S)  # must not exceed the age limit
+        window = min(BUCKET_WINDOW.total_seconds(), ttl or math.inf)  # must not exceed the age limit
         changed = config.evolve(max_age=ttl, num_replicas=replicas, duplicate_window=window, allow_msg_ttl=True)
         await js.update_stream(changed)
 
@@ -136,7 +138,7 @@ async def provision_url(url: str, replicas: int) -> None:
     connection = await nats.connect(
         **nodes.options(), max_reconnect_attempts=60, reconnect_time_wait=0.5, inbox_prefix=inbox_prefix(USER)
     )
-    until = time.monotonic() + (CLUSTER_S if nodes.several or replicas > 1 else 0)
+    until = time.monotonic() + (CLUSTER.total_seconds() if nodes.several or replicas > 1 else 0)
     try:
         while True:
             try:
@@ -146,7 +148,7 @@ async def provision_url(url: str, replicas: int) -> None:
                 if alone or time.monotonic() > until:
                     raise
                 log.info("provision.waiting", error=str(error) or type(error).__name__)
-            await asyncio.sleep(PAUSE_S)
+            await asyncio.sleep(PAUSE.total_seconds())
     finally:
         await connection.close()
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
 from typing import Final
 
 from nats.aio.msg import Msg
@@ -13,7 +14,7 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.errors import APIError
 
-READ_TIMEOUT_S: Final = 5.0
+READ_TIMEOUT: Final = timedelta(seconds=5)
 FAULTS: Final = (NatsError, APIError, TimeoutError, OSError)
 
 
@@ -39,10 +40,10 @@ async def pulling(js: JetStreamContext, consumer: str) -> AsyncIterator[Callable
         wanted = count
         taken.clear()
         enough.clear()
-        request = {"batch": count, "expires": int(READ_TIMEOUT_S * 1e9)}
+        request = {"batch": count, "expires": int(READ_TIMEOUT.total_seconds() * 1e9)}
         subject = f"{js._prefix}.CONSUMER.MSG.NEXT.{consumer}"  # noqa: SLF001  as above
         await client.publish(subject, json.dumps(request).encode(), reply=inbox)
-        await asyncio.wait_for(enough.wait(), 2 * READ_TIMEOUT_S)
+        await asyncio.wait_for(enough.wait(), 2 * READ_TIMEOUT.total_seconds())
         return list(taken)
 
     subscription = await client.subscribe(inbox, cb=collect)

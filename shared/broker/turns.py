@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from datetime import timedelta
 from typing import Any, Final, Protocol
 
 from nats.aio.msg import Msg
@@ -24,15 +25,15 @@ from shared.runtime.tasks import beside, end_task
 
 log = get_logger()
 FAULTS: Final = (NatsError, APIError, TimeoutError, OSError)
-LOOK_S: Final = 2.0
+LOOK: Final = timedelta(seconds=2)
 LOOK_SHARE: Final = 20
 """Looking for missed work takes at most 1/20 of the time."""
-LONGEST_LOOK_PAUSE_S: Final = 10.0
+LONGEST_LOOK_PAUSE: Final = timedelta(seconds=10)
 LOOK_PAGES: Final = 10
-ASK_S: Final = 5.0
-PAUSE_S: Final = 0.5
-POLL_S: Final = 0.01
-UNUSED_S: Final = 120.0
+ASK: Final = timedelta(seconds=5)
+PAUSE: Final = timedelta(milliseconds=500)
+POLL: Final = timedelta(milliseconds=10)
+UNUSED: Final = timedelta(minutes=2)
 NO_CONSUMER: Final = "503"  # no responders
 SIGN: Final = "="
 """Separates the queue's name from the account in a consumer's name; no queue's name contains it."""
@@ -76,7 +77,7 @@ def account_config(spec: ConsumerSpec, account: str) -> ConsumerConfig:
         ack_wait=spec.ack_wait.total_seconds(),
         max_deliver=-1,
         max_ack_pending=spec.max_ack_pending,
-        inactive_threshold=UNUSED_S,
+        inactive_threshold=UNUSED.total_seconds(),
     )
 
 
@@ -103,7 +104,7 @@ class _Desk:
         self._answer = asyncio.get_running_loop().create_future()
         subject = f"{js._prefix}.CONSUMER.MSG.NEXT.{consumer}"  # noqa: SLF001  as above
         await client.publish(subject, body, reply=f"{self._inbox}.{self._asked}")
-        async with asyncio.timeout(ASK_S):
+        async with asyncio.timeout(ASK.total_seconds()):
             return await self._answer
 
     async def _take(self, message: Msg) -> None:
@@ -173,7 +174,7 @@ class Turns:
 
     async def _feed(self) -> None:
         while not self._subscriber.running:  # noqa: ASYNC110  FastStream has no event for its start
-            await asyncio.sleep(POLL_S)
+            await asyncio.sleep(POLL.total_seconds())
         client = self._jetstream()._nc  # noqa: SLF001  as above
         heard = await client.subscribe(f"{self._spec.channel}.*.*", cb=self._hear)
         try:
@@ -193,7 +194,7 @@ class Turns:
         while account is None:
             self._heard.clear()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(self._rota.soonest() - asked, LOOK_S)):
+                async with asyncio.timeout(min(self._rota.soonest() - asked, LOOK.total_seconds())):
                     await self._heard.wait()
             asked = self._now()
             account = self._rota.next(asked)
@@ -243,7 +244,7 @@ class Turns:
             log.warning("turns.refused", queue=self._spec.durable, account=account, error=str(error))
         except FAULTS as error:
             log.info("turns.later", queue=self._spec.durable, error=type(error).__name__)
-            await asyncio.sleep(PAUSE_S)
+            await asyncio.sleep(PAUSE.total_seconds())
         return None
 
     async def _ask(self, desk: _Desk, account: str) -> Msg | None:
@@ -257,7 +258,7 @@ class Turns:
 
     async def _request(self, api: str, body: bytes) -> Msg:
         js = self._jetstream()
-        return await js._nc.request(f"{js._prefix}.{api}", body, timeout=ASK_S)  # noqa: SLF001  as above
+        return await js._nc.request(f"{js._prefix}.{api}", body, timeout=ASK.total_seconds())  # noqa: SLF001  as above
 
     async def _hear(self, message: Msg) -> None:
         self.again(message.subject, 0.0)
@@ -265,16 +266,16 @@ class Turns:
     async def _look(self) -> None:
         """Find, now and then, messages that were not announced or that another instance left."""
         while True:
-            began, pause = self._now(), LOOK_S
+            began, pause = self._now(), LOOK
             try:
                 async for accounts in self._waiting():
                     for account in accounts:
                         self._rota.expect(account, self._now(), once=True)
                     self._heard.set()
-                pause = min(max(LOOK_S, LOOK_SHARE * (self._now() - began)), LONGEST_LOOK_PAUSE_S)
+                pause = min(max(LOOK, timedelta(seconds=LOOK_SHARE * (self._now() - began))), LONGEST_LOOK_PAUSE)
             except FAULTS as error:  # messages lost or answered too late by a stalled broker are found only here
                 log.info("turns.look_later", queue=self._spec.durable, error=type(error).__name__)
-            await asyncio.sleep(pause)
+            await asyncio.sleep(pause.total_seconds())
 
     async def _waiting(self) -> AsyncIterator[set[str]]:
         """Yield the accounts that have messages in the queue, some subjects at a time."""

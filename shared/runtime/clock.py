@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
 
 TOLERATED_MS: Final = 1000
 """A smaller difference from the broker's clock is not corrected; machines with NTP agree far better."""
+
+
+def to_ns(duration: timedelta) -> int:
+    """Return a duration in nanoseconds, as monotonic clocks count."""
+    return duration // timedelta(microseconds=1) * 1000
 
 
 class Clock(Protocol):

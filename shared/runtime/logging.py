@@ -25,8 +25,11 @@ def configure_logging(service: str, *, json: bool, level: str = "INFO") -> None:
     renderer: Any = (
         structlog.processors.JSONRenderer()
         if json
-        else structlog.dev.ConsoleRenderer(colors=False, pad_event_to=32, sort_keys=False)
-    )
+        else structlog.dev.ConsoleRenderer(
+            colors=False, pad_event_to=32, sort_keys=False,
+            exception_formatter=structlog.dev.plain_traceback,  # rich's shows local variables, which may be secrets
+        )
+    )  # fmt: skip
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
         lambda _logger, _method, line: {"service": service, **line},  # threads start with an empty context

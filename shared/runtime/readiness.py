@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from nats.errors import Error as NatsError
@@ -21,15 +21,15 @@ from nats.js.errors import APIError
 
 from shared.broker.streams import DEADLETTERS
 from shared.broker.subjects import failure_subject
-from shared.runtime.clock import BrokerClock, Clock
+from shared.runtime.clock import BrokerClock, Clock, to_ns
 from shared.runtime.logging import get_logger
 
 log = get_logger()
-KEPT_NS: Final = 3_000_000_000
-COMPARE_S: Final = 10.0
-WRITE_S: Final = 1.5
+KEPT: Final = timedelta(seconds=3)
+COMPARE: Final = timedelta(seconds=10)
+WRITE: Final = timedelta(milliseconds=1500)
 TTL: Final = "10m"
-REMEMBERED_NS: Final = 15_000_000_000
+REMEMBERED: Final = timedelta(seconds=15)
 UNAVAILABLE: Final = 503
 
 
@@ -50,7 +50,7 @@ class Writes:
 
     def refused(self) -> list[str]:
         """Return the kinds of messages that were not accepted: the first two tokens of their subjects."""
-        oldest = self._clock.monotonic_ns() - REMEMBERED_NS
+        oldest = self._clock.monotonic_ns() - to_ns(REMEMBERED)
         return sorted(kind for kind, at_ns in self._failed_ns.items() if at_ns > oldest)
 
 
@@ -90,7 +90,7 @@ class WriteProbe:
         """Return the fault, "" when there is none; a good result is reused for 3 s."""
         async with self._lock:
             now_ns = self._clock.monotonic_ns()
-            if self._good_ns is not None and now_ns - self._good_ns < KEPT_NS:
+            if self._good_ns is not None and now_ns - self._good_ns < to_ns(KEPT):
                 return ""
             fault = await self._write()
             self._good_ns = None if fault else now_ns
@@ -100,7 +100,7 @@ class WriteProbe:
         before_ms = self._machine_ms()
         try:
             ack = await self._jetstream().publish(
-                self._subject, b"{}", timeout=WRITE_S, stream=DEADLETTERS, headers={"Nats-TTL": TTL}
+                self._subject, b"{}", timeout=WRITE.total_seconds(), stream=DEADLETTERS, headers={"Nats-TTL": TTL}
             )
         except (NatsError, TimeoutError, OSError):
             return "does not take messages"
@@ -130,7 +130,7 @@ class WriteProbe:
     async def comparing(self) -> None:
         """Write and compare every 10 s, until the task is cancelled."""
         while True:
-            await asyncio.sleep(COMPARE_S)
+            await asyncio.sleep(COMPARE.total_seconds())
             await self()
             await self.compare()
 

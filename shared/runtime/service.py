@@ -11,6 +11,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Final
 
 from faststream import FastStream
@@ -34,9 +35,9 @@ from shared.security.secrets import Vault, installation_key
 from shared.store.watch import StoreWatch
 
 log = get_logger()
-PROVISION_WAIT_S: Final = 60.0
-ANSWER_S: Final = 2.0
-STOP_LOOK_S: Final = 0.5
+PROVISION_WAIT: Final = timedelta(minutes=1)
+ANSWER: Final = timedelta(seconds=2)
+STOP_LOOK: Final = timedelta(milliseconds=500)
 """How often FastStream checks whether to stop, s: each check wakes an idle process."""
 GC_AFTER: Final = (20_000, 10, 10)
 """Thresholds of the cyclic garbage collector: cycles are rare here, so 700 buffered packets must not start it."""
@@ -108,7 +109,7 @@ def make_service(name: str, settings: Settings, clock: Clock | None = None) -> S
 
 async def wait_until_provisioned(service: Service) -> None:
     """Wait until this service's consumers exist; raise TimeoutError after a minute."""
-    async with asyncio.timeout(PROVISION_WAIT_S):
+    async with asyncio.timeout(PROVISION_WAIT.total_seconds()):
         while faults := await check(service):
             log.info("service.waiting", **faults)
             await asyncio.sleep(0.5)
@@ -132,14 +133,14 @@ async def check_all(service: Service) -> dict[str, str]:
 async def check(service: Service) -> dict[str, str]:
     """Return within about 2 s the broker's faults that keep this service from working, by part; empty without any."""
     try:
-        async with asyncio.timeout(ANSWER_S):
+        async with asyncio.timeout(ANSWER.total_seconds()):
             return await _faults(service)
     except TimeoutError:
         return {"broker": "does not answer"}
 
 
 async def _faults(service: Service) -> dict[str, str]:
-    if not await service.broker.ping(timeout=ANSWER_S):
+    if not await service.broker.ping(timeout=ANSWER.total_seconds()):
         return {"broker": "does not answer"}
     faults: dict[str, str] = {}
     for spec in consumers_of(service.name):
@@ -231,7 +232,7 @@ def run_service(name: str, build: Callable[[Service], None], make_loop: LoopMake
     build(service)
     try:
         with asyncio.Runner(loop_factory=make_loop) as runner:
-            runner.run(application(service, signals=True).run(sleep_time=STOP_LOOK_S))
+            runner.run(application(service, signals=True).run(sleep_time=STOP_LOOK.total_seconds()))
     except asyncio.CancelledError:
         log.info("service.stopped")
     except (TimeoutError, NatsError, OSError) as error:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Coroutine
+from datetime import timedelta
 from typing import Any, Final
 
-AGAIN_S: Final = 0.5
+AGAIN: Final = timedelta(milliseconds=500)
 
 
 async def end_task(task: asyncio.Task[Any]) -> None:
@@ -18,7 +19,7 @@ async def end_task(task: asyncio.Task[Any]) -> None:
     """
     while not task.done():
         task.cancel()
-        await asyncio.wait({task}, timeout=AGAIN_S)
+        await asyncio.wait({task}, timeout=AGAIN.total_seconds())
 
 
 @contextlib.asynccontextmanager

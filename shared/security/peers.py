@@ -14,7 +14,7 @@ from collections.abc import Hashable
 from datetime import timedelta
 from typing import Final, Generic, TypeVar
 
-from shared.runtime.clock import Clock
+from shared.runtime.clock import Clock, to_ns
 
 G = TypeVar("G", bound=Hashable)
 MOST_KEYS: Final = 4096
@@ -100,7 +100,7 @@ class Budget:
 
     def __init__(self, most: int, regained: timedelta, clock: Clock, *, keys: int = MOST_KEYS) -> None:
         self._most = most
-        self._regain_ns = max(1, regained // timedelta(microseconds=1) * 1000)
+        self._regain_ns = max(1, to_ns(regained))
         self._clock = clock
         self._keys = keys
         self._spent: OrderedDict[Hashable, tuple[int, int]] = OrderedDict()  # key -> (taken, since in ns)

@@ -19,7 +19,6 @@ VAULT_PURPOSE: Final = "webhook-secret"  # the Vault's purpose under which Webho
 URL_PURPOSE: Final = "webhook-url"
 PREFIX: Final = "whsec_"
 SEALED: Final = "sealed:"
-LONGEST_SEALED_URL: Final = 3072  # for a URL of 2048 characters
 _LENGTH: Final = 32
 
 
@@ -35,7 +34,7 @@ def account_secret(vault: Vault, account: str) -> str:
 
 
 def seal_url(vault: Vault, url: str) -> str:
-    """Return a receiver's URL encrypted for records and messages; at most LONGEST_SEALED_URL characters."""
+    """Return a receiver's URL encrypted for records and messages; at most 3072 characters for 2048."""
     return SEALED + vault.encrypt(url, URL_PURPOSE)
 
 

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Final, Self
 
-from shared.srt.constants import LIVE_PAYLOAD, PASSPHRASE_MAX, PASSPHRASE_MIN, Option
-from shared.srt.errors import SrtError
-from shared.srt.library import load
+from shared.srt.constants import PASSPHRASE_MAX, PASSPHRASE_MIN, Option
 from shared.srt.sockets import SrtSocket
-from shared.srt.stats import SrtStats
-
-_FLUSH_STEP: Final = timedelta(milliseconds=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,48 +54,3 @@ def prepare(socket: SrtSocket, options: CallOptions) -> None:
     if options.passphrase is not None:
         socket.set(Option.PBKEYLEN, options.key_length)
         socket.set(Option.PASSPHRASE, check_passphrase(options.passphrase))
-
-
-class SrtCaller:
-    """A connection that sends bytes to a listener; one thread sends, any may close."""
-
-    def __init__(self, host: str, port: int, options: CallOptions | None = None) -> None:
-        """Connect; raise SrtRefused with the listener's reason, SrtUnavailable, OSError for an unknown name."""
-        options = options or CallOptions()
-        self._socket = SrtSocket.create(load())
-        try:
-            prepare(self._socket, options)
-            self._socket.connect(host, port)
-        except BaseException:
-            self._socket.close()
-            raise
-
-    def send(self, data: bytes) -> None:
-        """Send bytes in messages of seven MPEG-TS packets; raise SrtError when the connection is gone or stuck."""
-        for start in range(0, len(data), LIVE_PAYLOAD):
-            self._socket.send(data[start : start + LIVE_PAYLOAD])
-
-    def flush(self, timeout: timedelta) -> bool:
-        """Wait until the listener has everything sent so far; return False on timeout or a lost connection."""
-        with suppress(SrtError):
-            for _ in range(timeout // _FLUSH_STEP + 1):
-                if self._socket.get(Option.SNDDATA) == 0:
-                    return True
-                time.sleep(_FLUSH_STEP / timedelta(seconds=1))
-        return False
-
-    def stats(self) -> SrtStats:
-        """Return the connection's totals; raise SrtError once it is gone."""
-        return self._socket.stats()
-
-    def close(self) -> None:
-        """Disconnect at once; unsent data is lost (see `flush`)."""
-        self._socket.close()
-
-    def __enter__(self) -> Self:
-        """Return this caller, which disconnects when the block ends."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Disconnect."""
-        self.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Final
 
 from shared.errors import ReelayError
@@ -17,9 +18,9 @@ READERS: Final = frozenset({"gateway", "restreamer"})
 EXPORTER: Final = "exporter"  # writes where the library is, which is the store only in S3
 OFFLINE: Final = frozenset({"ingester", "gateway"})
 """Services that do most of their work while S3 is away (the ingester records into `spool/`) and so stay ready."""
-LOOK_S: Final = 30.0
-LOOK_AGAIN_S: Final = 5.0
-PATIENCE_S: Final = 8.0
+LOOK: Final = timedelta(seconds=30)
+LOOK_AGAIN: Final = timedelta(seconds=5)
+PATIENCE: Final = timedelta(seconds=8)
 SILENT: Final = "does not answer"
 
 
@@ -54,7 +55,7 @@ class StoreWatch:
         if self._running is None or self._running.done():
             self._running = asyncio.get_running_loop().run_in_executor(None, self._check)
         try:
-            fault = await asyncio.wait_for(asyncio.shield(self._running), PATIENCE_S)
+            fault = await asyncio.wait_for(asyncio.shield(self._running), PATIENCE.total_seconds())
         except TimeoutError:
             fault = SILENT
         self._worked |= not fault
@@ -79,5 +80,5 @@ class StoreWatch:
     async def watching(self) -> None:
         """Check until the task is cancelled."""
         while True:
-            await asyncio.sleep(LOOK_AGAIN_S if self._fault else LOOK_S)
+            await asyncio.sleep(LOOK_AGAIN.total_seconds() if self._fault else LOOK.total_seconds())
             await self.look()

@@ -19,7 +19,6 @@ SHORTEST_S: Final = 60
 LONGEST_S: Final = 30 * 86_400
 _STEP_S: Final = 3600
 _TOKEN: Final = re.compile(r"([0-9a-f]{1,10})\.([a-z0-9][a-z0-9-]{0,31})\.([A-Za-z0-9_-]{43})")
-_PATH: Final = re.compile(r"^/play/[^/]*")
 Kind = Literal["index", "dvr"]
 
 
@@ -56,11 +55,6 @@ def playback_url(
     """
     end = expires_s or -(-(clock.now_ms() // 1000 + LIFETIME // timedelta(seconds=1)) // _STEP_S) * _STEP_S
     return f"{base_url}/play/{make_token(vault, account, event, end)}/{event}/{kind}.m3u8"
-
-
-def redact_path(path: str) -> str:
-    """Remove the token from a request's path, so that it can be logged."""
-    return _PATH.sub("/play/***", path)
 
 
 def _signed(account: str, event: str, expires_s: int) -> str:

@@ -36,7 +36,7 @@ PREFIX: Final = "rl_"
 _LONGEST_KEY: Final = 128
 KEPT: Final = timedelta(days=30)
 """How long the records of revoked or expired keys stay, so that they can be identified."""
-EXPIRE_EVERY_S: Final = 3600.0
+EXPIRE_EVERY: Final = timedelta(hours=1)
 
 
 def bucket_key(text: str) -> str:
@@ -201,7 +201,7 @@ class Keys:
                 await self.expire()
             except Unavailable as error:
                 log.info("key.retention.later", error=str(error))
-            await asyncio.sleep(EXPIRE_EVERY_S)
+            await asyncio.sleep(EXPIRE_EVERY.total_seconds())
 
 
 def _ended_ms(record: ApiKeyRecord) -> float:

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import timedelta
 from typing import Final, get_args
 
 import nats
@@ -16,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from services.gateway.identity.keys import Keys, position
 from shared.broker.nodes import parse_nodes
 from shared.broker.subjects import inbox_prefix
-from shared.errors import ReelayError, Rejected, Unavailable
+from shared.errors import ReelayError
 from shared.messages.base import AccountId
 from shared.messages.keys import ApiKeyRecord, Scope
 from shared.runtime.clock import SystemClock
@@ -24,7 +25,7 @@ from shared.runtime.settings import Settings
 
 DAY_MS: Final = 86_400_000
 PAGE: Final = 1000
-CONNECT_S: Final = 5.0
+CONNECT: Final = timedelta(seconds=5)
 _SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 
 
@@ -100,21 +101,6 @@ _ACTIONS: Final[dict[str, Callable[[Keys, argparse.Namespace], Awaitable[int]]]]
 }
 
 
-async def create_key(settings: Settings, *, scopes: list[str], account: str, name: str) -> str:
-    """Make a key and return its text; ReelayError when it cannot be made."""
-    checked = TypeAdapter(tuple[Scope, ...])
-    try:
-        wanted = checked.validate_python(tuple(dict.fromkeys(scopes)))
-        TypeAdapter(AccountId).validate_python(account)
-    except ValidationError as error:
-        raise Rejected(f"scopes are some of {', '.join(_SCOPES)}; an account is 1 to 32 of a-z, 0-9 and -") from error
-    try:
-        async with _keys(settings) as keys:
-            return (await keys.create(account, wanted, name[:128]))[0]
-    except (NatsError, OSError, TimeoutError) as error:
-        raise Unavailable(f"the broker at {_shown(settings)} does not answer; is the stack up?") from error
-
-
 def _shown(settings: Settings) -> str:
     return parse_nodes(settings.broker_url).shown
 
@@ -125,7 +111,7 @@ async def _quiet(_: Exception) -> None:
 
 @contextlib.asynccontextmanager
 async def _keys(settings: Settings) -> AsyncIterator[Keys]:
-    async with asyncio.timeout(CONNECT_S):  # nats-py alone would go on trying for two minutes
+    async with asyncio.timeout(CONNECT.total_seconds()):  # nats-py alone would go on trying for two minutes
         nodes = parse_nodes(settings.broker_url)
         connection = await nats.connect(
             **nodes.options(), allow_reconnect=nodes.several, error_cb=_quiet, inbox_prefix=inbox_prefix("gateway")

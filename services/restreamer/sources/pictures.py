@@ -39,7 +39,6 @@ class PictureCache:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        # of so many bytes, and so many pictures at the most
         self._pictures: LRUCache[str, StillImage] = LRUCache(MOST_BYTES, _weight)
         self._locations: LRUCache[str, str] = LRUCache(MOST)
         self._slow: TTLCache[str, str] = TTLCache(MOST, LATER_S)

@@ -13,14 +13,14 @@ from services.restreamer.targets.call import Opener
 from services.restreamer.targets.rtmp.ahead import Ahead, Packed
 from services.restreamer.targets.rtmp.call import call_rtmp
 from services.restreamer.targets.rtmp.pack import RtmpPacker
-from services.restreamer.targets.rules import TargetRules, ns
+from services.restreamer.targets.rules import TargetRules
 from services.restreamer.targets.shared_muxer import Recent, SharedMuxer
 from services.restreamer.targets.srt.line import await_srt, call_srt
 from services.restreamer.targets.srt.ts import TsPacker
 from services.restreamer.targets.target import TargetConnection
 from services.restreamer.targets.terms import Packer, TargetError
 from shared.messages.restreams import TargetStatus
-from shared.runtime.clock import Clock
+from shared.runtime.clock import Clock, to_ns
 
 _PACKERS: Final[dict[str, Callable[[], Packer]]] = {"rtmp": RtmpPacker, "srt": TsPacker}
 _STEP_S: Final = 0.01
@@ -78,7 +78,7 @@ class Targets:
     def _part(self, now_ns: int) -> None:
         """Continue the goodbyes; drop targets that were removed long ago."""
         self._leaving = [target for target in self._leaving if not target.left(now_ns)]
-        shown_ns = ns(self._rules.shown_removed)
+        shown_ns = to_ns(self._rules.shown_removed)
         for name in [name for name, (_, since_ns) in self._removed.items() if now_ns - since_ns > shown_ns]:
             del self._removed[name]
 
@@ -111,7 +111,7 @@ class Targets:
             if not self._leaving:
                 return
             time.sleep(_STEP_S)
-        late_ns = self._clock.monotonic_ns() + ns(self._rules.farewell) * 2
+        late_ns = self._clock.monotonic_ns() + to_ns(self._rules.farewell) * 2
         self._leaving = [target for target in self._leaving if not target.left(late_ns)]
 
     def _add(self, spec: TargetSpec) -> TargetConnection:

@@ -12,11 +12,6 @@ from shared.security.netguard.blocking import BlockingLookup
 NS = 1_000_000_000
 
 
-def ns(duration: timedelta) -> int:
-    """Convert a duration to nanoseconds."""
-    return duration // timedelta(microseconds=1) * 1000
-
-
 @dataclass(frozen=True, slots=True)
 class TargetRules:
     """Limits for targets; the defaults suit the public internet."""

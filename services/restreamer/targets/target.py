@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from services.restreamer.model import TargetSpec
 from services.restreamer.targets.backlog import OWN_BYTES
 from services.restreamer.targets.call import Call, Opener
-from services.restreamer.targets.rules import TargetRules, ns
+from services.restreamer.targets.rules import TargetRules
 from services.restreamer.targets.shared_muxer import SharedMuxer
 from services.restreamer.targets.terms import Block, Line, Queue, TargetError
 from shared.messages.restreams import TargetState, TargetStatus
-from shared.runtime.clock import Clock
+from shared.runtime.clock import Clock, to_ns
 from shared.runtime.logging import get_logger
 
 log = get_logger()
@@ -123,7 +123,7 @@ class TargetConnection:
             self._guard(self._line, now_ns, blocks)
 
     def _dial(self, opener: Opener, now_ns: int) -> None:
-        self._until_ns = now_ns + ns(self._rules.call_within)
+        self._until_ns = now_ns + to_ns(self._rules.call_within)
         if self._state != "failed":
             self._become("connecting", self._error)
         self._call = Call(opener)
@@ -163,7 +163,7 @@ class TargetConnection:
                 if line.queue.blocks:
                     self._check(line, now_ns)
         except TargetError as error:
-            steady = now_ns - self._live_ns >= ns(self._rules.steady)
+            steady = now_ns - self._live_ns >= to_ns(self._rules.steady)
             if steady and (not error.stuck or line.sent > _BUFFERED):
                 self._failures = self._pauses = 0
             self._leave_line()
@@ -198,12 +198,12 @@ class TargetConnection:
 
     def _check(self, line: Line, now_ns: int) -> None:
         queue, most, waits_ns = line.queue, self._rules.queue_bytes, line.queue.waits_ns(now_ns)
-        if self._start is not None and self._start.over(queue, now_ns, ns(self._rules.stuck_after) // 2):
+        if self._start is not None and self._start.over(queue, now_ns, to_ns(self._rules.stuck_after) // 2):
             self._start = None
         if self._start is not None:
             most = most + self._start.bytes if self._start.bytes > OWN_BYTES else most
             waits_ns = now_ns - self._start.moved_ns
-        if waits_ns > ns(self._rules.stuck_after):
+        if waits_ns > to_ns(self._rules.stuck_after):
             raise TargetError(f"took too little for {self._rules.stuck_after.total_seconds():g} s", stuck=True)
         if queue.bytes > most:
             raise TargetError(f"took too little: more than {most >> 20} MiB wait", stuck=True)
@@ -212,11 +212,11 @@ class TargetConnection:
         rules = self._rules
         self._failures += 1
         if error.final or self._failures >= max(self.spec.tries, 1):
-            pause = min(ns(rules.shortest) << min(self._pauses, 16), ns(rules.longest))
+            pause = min(to_ns(rules.shortest) << min(self._pauses, 16), to_ns(rules.longest))
             self._pauses += 1
             self._become("failed", str(error))
         else:
-            pause = ns(rules.quick)
+            pause = to_ns(rules.quick)
             self._become("waiting", str(error))
         self._due_ns = now_ns + pause
 
@@ -246,7 +246,7 @@ class TargetConnection:
                 self._line.farewell(now_ns)
             except TargetError:
                 self._leave_line()
-        self._due_ns = now_ns + ns(self._rules.farewell)
+        self._due_ns = now_ns + to_ns(self._rules.farewell)
 
     def left(self, now_ns: int) -> bool:
         """Send the rest of the goodbye; return whether it is over."""

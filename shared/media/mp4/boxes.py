@@ -11,7 +11,6 @@ from shared.errors import MediaError
 Buffer = bytes | memoryview
 
 # Largest header box: a moov of two days' samples has about 200 MB, our moofs have a few KB.
-MAX_HEADER_BOX = 1 << 29
 
 
 class Mp4Error(MediaError):

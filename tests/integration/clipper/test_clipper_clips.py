@@ -41,7 +41,7 @@ def second(tmp_path_factory: pytest.TempPathFactory) -> Recording:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(middleware, "backoff", lambda _tries: timedelta(milliseconds=10))
-    monkeypatch.setattr(work, "LOOK_S", 0.05)
+    monkeypatch.setattr(work, "LOOK", timedelta(milliseconds=50))
 
 
 async def test_fast_then_exact_then_finished(nats: NatsServer, tmp_path: Path, first: Recording) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from services.gateway.delivery.tokens import make_token, redact_path
+from services.gateway.delivery.tokens import make_token
 from shared.security.secrets import Vault
 from tests.support.archive import put_media
 from tests.support.hls_check import read_media
@@ -260,8 +260,6 @@ async def test_tokens_reach_no_log(server: HlsServer) -> None:
         for name in ("index.m3u8", "primary-1-live.m3u8", segment_path(session), "x", "index.m3u8?start=x"):
             await server.http.get(url.replace("index.m3u8", name))
     assert token not in out.getvalue() + err.getvalue()
-    assert redact_path(f"/play/{token}/{event}/index.m3u8") == f"/play/***/{event}/index.m3u8"
-    assert redact_path(f"/v1/jobs/{event}/hls/index.m3u8") == f"/v1/jobs/{event}/hls/index.m3u8"
 
 
 async def test_expired_media_is_gone_for_players_as_well(server: HlsServer) -> None:

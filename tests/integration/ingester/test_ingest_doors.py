@@ -11,7 +11,7 @@ import pytest
 
 from services.ingester.leases import Lease
 from shared.broker.kv import Bucket
-from shared.srt.caller import CallOptions, SrtCaller
+from shared.srt.caller import CallOptions
 from shared.srt.constants import Reject
 from shared.srt.errors import SrtRefused
 from tests.support.ingest_desk import another, ingesting
@@ -21,6 +21,7 @@ from tests.support.recordings import until
 from tests.support.rtmp_client import RtmpClient
 from tests.support.sessions_desk import Desk
 from tests.support.shared_bus import new_id
+from tests.support.srt_caller import SrtCaller
 
 DENIED, BAD_NAME = "NetStream.Publish.Denied", "NetStream.Publish.BadName"
 

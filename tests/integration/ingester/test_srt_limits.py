@@ -17,9 +17,10 @@ from structlog.testing import capture_logs
 from services.ingester.refusals import later
 from services.ingester.srt import SrtError, SrtGrant, SrtLimits, SrtListener, SrtPublication, SrtRequest
 from shared.runtime.clock import SystemClock
-from shared.srt.caller import CallOptions, SrtCaller
+from shared.srt.caller import CallOptions
 from shared.srt.constants import Reject
 from shared.srt.errors import SrtRefused
+from tests.support.srt_caller import SrtCaller
 from tests.support.srt_ingest import PASSPHRASE, Ingest, assert_whole, finished, ingest, make_ts, push, wait_for
 
 

@@ -13,7 +13,8 @@ from datetime import timedelta
 from services.ingester.srt import SrtGrant, SrtLimits, SrtError, SrtListener, SrtUnavailable
 from shared.runtime.clock import SystemClock
 from shared.srt import library
-from shared.srt.caller import CallOptions, SrtCaller
+from shared.srt.caller import CallOptions
+from tests.support.srt_caller import SrtCaller
 started = threading.Event()
 def on_publish(publication):
     started.set()

@@ -11,10 +11,11 @@ from structlog.testing import capture_logs
 
 from services.ingester.refusals import PublishRefused, Why
 from services.ingester.srt import SrtGrant, SrtLimits, SrtRequest
-from shared.srt.caller import CallOptions, SrtCaller
+from shared.srt.caller import CallOptions
 from shared.srt.constants import Reject
 from shared.srt.errors import SrtRefused
 from shared.store import StoreFull
+from tests.support.srt_caller import SrtCaller
 from tests.support.srt_ingest import (
     HANG_UP,
     PASSPHRASE,

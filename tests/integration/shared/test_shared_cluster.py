@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from collections.abc import Iterator
@@ -17,7 +18,6 @@ from shared.broker.mirror import Mirror
 from shared.broker.permissions import SERVICES
 from shared.broker.provision import provision_url
 from shared.broker.streams import BUCKETS, STREAMS
-from shared.errors import Unavailable
 from shared.messages.keys import IngestKey
 from shared.runtime.service import Service, make_service, readiness
 from shared.runtime.settings import Settings
@@ -38,17 +38,20 @@ def with_a_dead_one(nodes: Cluster) -> str:
 
 
 async def test_provisioning_and_keys_use_whichever_node_answers(
-    nodes: Cluster, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    nodes: Cluster, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     urls = with_a_dead_one(nodes)
     await provision_url(urls, 3)
-    key = await keys_cli.create_key(Settings(nats_url=urls), scopes=["admin"], account="main", name="x")
-    assert key
-    nowhere = Settings(nats_url=f"nats://u:{PASSWORD}@127.0.0.1:{free_port()},127.0.0.1:{free_port()}")
-    with pytest.raises(Unavailable) as refused:
-        await keys_cli.create_key(nowhere, scopes=["admin"], account="main", name="x")
-    assert str(refused.value).count("nats://127.0.0.1:") == 2
-    assert PASSWORD not in str(refused.value)
+    create = ["create", "--scope", "admin", "--account", "main"]
+    monkeypatch.setenv("REELAY_NATS_URL", urls)
+    assert await asyncio.to_thread(keys_cli.main, create) == 0
+    assert capsys.readouterr().out.strip()
+    monkeypatch.setenv("REELAY_NATS_URL", f"nats://u:{PASSWORD}@127.0.0.1:{free_port()},127.0.0.1:{free_port()}")
+    assert await asyncio.to_thread(keys_cli.main, create) == 1
+    told = capsys.readouterr().err
+    assert told.count("nats://127.0.0.1:") == 2
+    assert PASSWORD not in told
+    monkeypatch.delenv("REELAY_NATS_URL")
     async with running(make_service("scheduler", Settings(data_dir=tmp_path, nats_url=urls, secret_key=SECRET))) as at:
         for stream in [*(s.name for s in STREAMS), *(f"KV_{b.name}" for b in BUCKETS)]:
             assert (await at.js().stream_info(stream)).config.num_replicas == 3, stream

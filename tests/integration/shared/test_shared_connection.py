@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ from tests.support.recordings import until
 from tests.support.shared_bus import SECRET, new_id, send, served, settings_for
 
 EVENTS = "scheduler-jobs"
-PAUSE_S = connection.PAUSE_S
+PAUSE = connection.PAUSE
 
 
 def changed(event: str) -> Message:
@@ -107,11 +108,11 @@ async def test_a_service_goes_on_after_an_error_that_the_broker_names(
             await heard.goes_on(service)
 
 
-@pytest.mark.parametrize("pause_s", [3600, PAUSE_S])
+@pytest.mark.parametrize("pause", [timedelta(hours=1), PAUSE])
 async def test_a_consumer_that_is_missing_is_asked_after_a_pause(
-    nats: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pause_s: float
+    nats: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pause: timedelta
 ) -> None:
-    monkeypatch.setattr(connection, "PAUSE_S", pause_s)
+    monkeypatch.setattr(connection, "PAUSE", pause)
     heard, spec, others = Heard(), consumer(EVENTS), 200
     async with served("scheduler", heard.build, settings_for(nats, tmp_path)) as service:
         js, client = service.js(), service.broker.config.connection_state.connection
@@ -123,5 +124,5 @@ async def test_a_consumer_that_is_missing_is_asked_after_a_pause(
         asked = client.stats["out_msgs"] - before - others
         assert asked < others / 10, "as often as the others together, were it not for the pause"
         await js.add_consumer(spec.stream, consumer_config(spec))
-        if pause_s == PAUSE_S:
+        if pause == PAUSE:
             await heard.goes_on(service)

@@ -6,6 +6,7 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import nats as nats_py
@@ -205,7 +206,7 @@ async def test_what_breaks_half_way_is_read_again(desk: Desk) -> None:
 
 
 async def test_it_keeps_up_by_itself_and_through_a_fault(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("shared.broker.following.REFRESH_S", 0.02)
+    monkeypatch.setattr("shared.broker.following.REFRESH", timedelta(milliseconds=20))
     for number in range(3):
         await desk.write(f"a.{number}", "text")
     desk.words.faults = [Unavailable("gone")]

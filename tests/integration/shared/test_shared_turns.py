@@ -181,7 +181,7 @@ async def test_a_subject_without_account_or_id_is_not_taken_by_the_queue(nats: N
 async def test_nothing_is_left_of_an_account_that_has_nothing_left_and_work_is_not_parted_from_its_worker(
     nats: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(turns, "UNUSED_S", 0.3)
+    monkeypatch.setattr(turns, "UNUSED", timedelta(milliseconds=300))
     hasten(QUEUE, ack_wait=ACK_WAIT)
     bench = Bench(nats, tmp_path)
     async with connected(nats.url) as js, bench.running(1):
@@ -211,7 +211,7 @@ async def test_a_command_that_was_not_heard_is_found(
         pass
 
     monkeypatch.setattr(turns.Turns, "_hear", deaf)
-    monkeypatch.setattr(turns, "LOOK_S", 0.1)
+    monkeypatch.setattr(turns, "LOOK", timedelta(milliseconds=100))
     bench = Bench(nats, tmp_path)
     async with connected(nats.url) as js, bench.running(1):
         await order(js, "main")

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,7 @@ async def test_who_goes_on_without_s3_warns_once_it_has_worked(nats: NatsServer,
 async def test_a_store_that_hangs_is_told_of_and_not_asked_again_meanwhile(
     nats: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("shared.store.watch.PATIENCE_S", 0.2)
+    monkeypatch.setattr("shared.store.watch.PATIENCE", timedelta(milliseconds=200))
     with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, says nothing
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
         watch = StoreWatch("clipper", settings_for(nats, tmp_path, store="s3://reelay", s3_endpoint=endpoint))

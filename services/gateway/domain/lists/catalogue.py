@@ -7,6 +7,7 @@ import gc
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final, Generic, TypeVar
 
 from nats.js import JetStreamContext
@@ -20,7 +21,7 @@ from shared.messages.base import Record
 
 F = TypeVar("F", bound=Record)
 R = TypeVar("R", bound=Record)
-PATIENCE_S: Final = 10.0
+PATIENCE: Final = timedelta(seconds=10)
 AT_ONCE: Final = 64
 
 
@@ -62,7 +63,7 @@ class Catalogue(Following[F], Generic[R, F]):
     async def current(self, account: str) -> Orders:
         """Return an account's current order; Unavailable while the bucket is read for the first time."""
         try:
-            async with asyncio.timeout(PATIENCE_S):
+            async with asyncio.timeout(PATIENCE.total_seconds()):
                 await self.refresh()
         except TimeoutError as error:
             raise Unavailable(f"bucket {self._name} is being read") from error

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from services.restreamer.model import FLICKS, Packet, Track
-from services.restreamer.playout.order.programme import TOLERANCE
 from services.restreamer.playout.reading.evener import LONGEST_STILL
 from services.restreamer.playout.reading.splice import Splicer
 from shared.media.transcode.resampled import Piece
@@ -190,8 +189,3 @@ class EncodedSound:
     def _again(self, stretch: int, count: int, samples: Samples) -> None:
         self._held.appendleft((stretch, count, samples))
         self._waiting += samples.shape[1]
-
-
-def before_end(packet: Packet, limit: int | None) -> bool:
-    """Return whether a packet of sound begins before the out point."""
-    return limit is None or packet.pts < limit - TOLERANCE

@@ -18,6 +18,7 @@ from shared.media.timeline import TOLERANCE, joins, locate
 from shared.messages.media import SegmentWritten
 from shared.messages.sessions import SessionRecord
 from shared.recording.log import Logged, newest, read_log
+from shared.runtime.clock import to_ns
 from shared.store.local import LocalStore
 
 ASK_EVERY: Final = 3  # looks at the growing file per look at the broker
@@ -101,9 +102,9 @@ class LiveMedia:
             if looks % (ASK_EVERY * 4) == ASK_EVERY * 4 - 1 and ended is None and self._is_over():
                 ended = clock.monotonic_ns()
             now = clock.monotonic_ns()
-            if now - began > limits.live_silence.total_seconds() * 1e9:
+            if now - began > to_ns(limits.live_silence):
                 return None
-            if ended is not None and now - ended > limits.live_return.total_seconds() * 1e9:
+            if ended is not None and now - ended > to_ns(limits.live_return):
                 return None
             looks += 1
             if self._stop.wait(LOOK_S):

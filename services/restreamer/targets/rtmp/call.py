@@ -15,7 +15,7 @@ from services.restreamer.targets.rtmp import auth
 from services.restreamer.targets.rtmp.line import RtmpLine, new_parser
 from services.restreamer.targets.rtmp.pack import CHUNK_SIZE
 from services.restreamer.targets.rtmp.tags import CLASSIC, FOURCCS
-from services.restreamer.targets.rules import NS, TargetRules, ns
+from services.restreamer.targets.rules import NS, TargetRules
 from services.restreamer.targets.terms import TargetError, redact
 from shared.errors import DestinationFailed, Rejected
 from shared.rtmp import chunks, handshake
@@ -24,7 +24,7 @@ from shared.rtmp.chunks import Message, write_message
 from shared.rtmp.commands import COMMANDS, Command, read_command
 from shared.rtmp.cursor import Value
 from shared.rtmp.errors import RtmpError
-from shared.runtime.clock import Clock
+from shared.runtime.clock import Clock, to_ns
 from shared.security.netguard.blocking import connect_now
 
 _CONTROL, _COMMANDS, _PUBLISH = 2, 3, 8  # chunk streams, as FFmpeg numbers them
@@ -38,7 +38,7 @@ _ENHANCED = [fourcc for codec, fourcc in FOURCCS.items() if codec not in CLASSIC
 
 def call_rtmp(address: RtmpAddress, rules: TargetRules, clock: Clock) -> RtmpLine:
     """Connect and ask to publish; TargetError when that fails or takes too long."""
-    until_ns = clock.monotonic_ns() + ns(rules.call_within)
+    until_ns = clock.monotonic_ns() + to_ns(rules.call_within)
     login = ""
     for _ in range(_CALLS):
         try:

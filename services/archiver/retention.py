@@ -163,7 +163,7 @@ class Retention:
             await self._records.remove_rest(account, event)
 
     async def _hide(self, account: str, event: str, split: Split) -> Stored[RecordingRecord] | None:
-        """Take what goes out of the list; gives the record when any is expiring."""
+        """Take what goes out of the list; return the record when any is expiring."""
         for _ in range(ROUNDS):
             stored = await self._records.recording(account, event)
             if stored is None:

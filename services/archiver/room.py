@@ -45,7 +45,7 @@ class RoomMaker:
         return room.free < self.reserve.short(room)
 
     async def run_once(self) -> int:
-        """Delete hours, the oldest first, until there is room; gives their number."""
+        """Delete hours, the oldest first, until there is room; return how many."""
         if not self.is_short:
             self.told = False
             return 0

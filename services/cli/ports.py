@@ -30,7 +30,7 @@ class Port:
 
 
 def _bind(port: Port) -> int:
-    """Bind and let go; gives the number. OSError when it cannot be bound."""
+    """Bind and let go; return the number. OSError when it cannot be bound."""
     family, kind, protocol, _, address = socket.getaddrinfo(
         port.host, port.number, type=_TYPES[port.kind], flags=socket.AI_PASSIVE
     )[0]

@@ -153,7 +153,7 @@ class Supervisor:
         return keeper
 
     async def run(self, program: Program, limit: timedelta) -> int:
-        """Run a program once and give its exit code; TimeoutError, the program killed, after `limit`."""
+        """Run a program once and return its exit code; TimeoutError, the program killed, after `limit`."""
         process = Process(program.command, program.environment, lambda line: self.sink(program.name, line))
         self._once.add(process)
         try:

@@ -22,7 +22,7 @@ EVERY_S: Final = 3600.0
 
 
 def sweep(store: MediaStore, folder: str, now_ms: int, *, older: timedelta = OLD) -> int:
-    """Remove the drafts below a folder that nobody has written to for `older`; gives their number. Blocks."""
+    """Remove the drafts below a folder that nobody has written to for `older`; return how many there were. Blocks."""
     removed = 0
     before_s = now_ms / 1000 - older.total_seconds()
     for draft in store.begin(f"{folder}/x").parent.rglob(PATTERN):

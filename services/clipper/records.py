@@ -21,7 +21,7 @@ class Clips:
     clock: Clock
 
     async def begin(self, order: ClipCreate, state: VodState) -> ClipRecord:
-        """Write the record of a new clip, or give the one that is there."""
+        """Write the record of a new clip, or return the one that is there."""
         key = f"{order.account}.{order.clip}"
         record = begun(order, state, self.clock.now_ms())
         try:

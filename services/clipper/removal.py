@@ -38,7 +38,7 @@ class Removal:
             await self._remove(stored.value)
 
     async def expire(self) -> int:
-        """Remove the clips that ended longer ago than `keep`, zero keeping all; gives their number."""
+        """Remove the clips that ended longer ago than `keep`, zero keeping all; return how many."""
         if not self.keep:
             return 0
         before_ms = self.clock.now_ms() - self.keep // timedelta(milliseconds=1)

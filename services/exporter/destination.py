@@ -32,7 +32,7 @@ class Destination(Protocol):
         ...
 
     def put(self, store: MediaStore, key: str, account: str, name: str) -> str:
-        """Put an object of the store there, whole or not at all, over what had its name; gives where it lies."""
+        """Put an object of the store there, whole or not at all, over what had its name; return where it lies."""
         ...
 
     def holds(self, account: str, name: str, size: int) -> bool:
@@ -51,5 +51,5 @@ class Shelf(Destination, Protocol):
         ...
 
     def expire(self, before_s: float) -> int:
-        """Remove the files that were made before a time (s since the epoch; 0: none); gives their number."""
+        """Remove the files that were made before a time (s since the epoch; 0: none); return how many."""
         ...

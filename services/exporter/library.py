@@ -51,7 +51,7 @@ class FolderShelf:
             return True
 
     def expire(self, before_s: float) -> int:
-        """Remove the files that were made before a time (s since the epoch; 0: none); gives their number.
+        """Remove the files that were made before a time (s since the epoch; 0: none); return how many.
 
         Locks and drafts that nobody holds go, too.
         """

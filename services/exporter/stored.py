@@ -43,7 +43,7 @@ class StoreShelf:
         self._remove(library_key(account, name), lambda info: seen in {None, Seen(info.version, info.modified_ms)})
 
     def expire(self, before_s: float) -> int:
-        """Remove the files that were made before a time (s since the epoch; 0: none); gives their number."""
+        """Remove the files that were made before a time (s since the epoch; 0: none); return how many."""
 
         def is_old(info: ObjectInfo) -> bool:
             return info.modified_ms < before_s * 1000

@@ -163,7 +163,7 @@ class Holder:
                         await self._woken.wait()
 
     def _act(self, player: Playout, acted: RestreamRecord, wanted: RestreamRecord) -> RestreamRecord:
-        """Have the player do what is wanted and was not before; gives the record that it acts by from now on."""
+        """Have the player do what is wanted and was not before; return the record that it acts by from now on."""
         if wanted.spec_number != acted.spec_number:
             self._place.list_known(wanted.spec_number, wanted.spec.items, player.snapshot().spec_number)
             player.update(wanted.spec, wanted.spec_number, wait_current=wanted.wait_current)

@@ -140,7 +140,7 @@ class Telling:
         self._emit(event)
 
     def targets(self, record: RestreamRecord, statuses: Sequence[TargetStatus]) -> list[TargetStatus]:
-        """Tell of targets whose state changed, and of those that are no longer there; gives what was told."""
+        """Tell of targets whose state changed, and of those that are no longer there; return what was told."""
         self._named |= {target.target: target for target in record.spec.targets}
         now = {status.target: status for status in statuses}
         gone = [s.model_copy(update={"state": "removed"}) for name, s in self._last.items() if name not in now]

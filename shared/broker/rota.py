@@ -45,7 +45,7 @@ class _Line:
 
 
 class Rota:
-    """Gives turns: first who has the least in work, of those who was served longest ago, or never.
+    """Yields turns: first who has the least in work, of those who was served longest ago, or never.
 
     With `ordered`, one piece of an account's work goes on at a time.
 

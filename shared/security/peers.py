@@ -52,7 +52,7 @@ class Waiting(Generic[G]):
         return peer in self._all
 
     def add(self, peer: G, network: str) -> G | None:
-        """Let a peer wait, as the newest one; give the one that has to go for it."""
+        """Let a peer wait, as the newest one; return the one that has to go for it."""
         self.remove(peer)
         self._all[peer] = network
         group = self._networks.setdefault(network, OrderedDict())

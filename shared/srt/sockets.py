@@ -106,7 +106,7 @@ class SrtSocket:
             raise self._library.last_error("srt send")
 
     def offer(self, messages: Sequence[bytes], begin: int, end: int) -> int:
-        """Send messages `begin` to `end` until no more fit; give how many went. SNDSYN must be off; SrtError."""
+        """Send messages `begin` to `end` until no more fit; return how many went. SNDSYN must be off; SrtError."""
         send, number = self._c.srt_sendmsg2, self.number
         for index in range(begin, end):
             message = messages[index]
@@ -117,7 +117,7 @@ class SrtSocket:
         return end - begin
 
     def drain(self, buffer: ReadBuffer) -> tuple[int, int]:
-        """Read what is ready without waiting, from the buffer's start; give bytes read and the code that ended it.
+        """Read what is ready without waiting, from the buffer's start; return bytes read and the code that ended it.
 
         The code is 0 when the buffer has no room for another message; EASYNCRCV: no more now. RCVSYN must be off.
         """

@@ -90,7 +90,7 @@ def _with_preroll(part: AudioPart) -> AudioPart:
 
 
 def _join(before: AudioPart, after: AudioPart, carry: int) -> tuple[AudioPart, AudioPart, int]:
-    """Leave out packets where two spans meet; give both, and the new carry."""
+    """Leave out packets where two spans meet; return both, and the new carry."""
     usual = before.audio.usual
     end = int(before.at[-1] + before.audio.table.duration[before.rows[-1]])
     surplus = end + carry - int(after.at[0])

@@ -196,7 +196,7 @@ def _check_filled(table: SampleTable) -> None:
 
 
 def _video(config: TrackConfig, table: SampleTable, run: Run) -> tuple[Video, Fraction]:
-    """Place the frames; gives also by how much (s) the session's first stamp is late on the encoder's clock."""
+    """Place the frames; return also by how much (s) the session's first stamp is late on the encoder's clock."""
     shown = _distinct(table.pts)
     grid = find_grid(shown, config.timescale, run.zero)
     if grid is None:

@@ -74,7 +74,7 @@ class Spool:
         return Path(f"/proc/self/fd/{self._file.fileno()}")
 
     def append(self, data: bytes) -> int:
-        """Write `data` at the end and give its offset; OSError when the disk is full."""
+        """Write `data` at the end and return its offset; OSError when the disk is full."""
         offset = self.size
         self._file.write(data)
         self.size += len(data)

@@ -37,7 +37,7 @@ class Range(NamedTuple):
 def write_ranges(
     out: int, head: bytes, ranges: Iterable[Range], tick: Callable[[int], None] | None = None, *, block: int = BLOCK
 ) -> str:
-    """Write `head`, then the ranges, to the empty file `out`; give the sha256 of all, in hex.
+    """Write `head`, then the ranges, to the empty file `out`; return the sha256 of all, in hex.
 
     `tick` hears the bytes taken so far; what it raises ends the work. `block` bytes, a multiple of 4096, are written
     at a time. Raises Mp4Error when a source is shorter than its range, and OSError from the disk.
@@ -123,7 +123,7 @@ class _Sink:
             self.took(len(room))
 
     def finish(self) -> str:
-        """Write what is left; give the hash."""
+        """Write what is left; return the hash."""
         if self._filled:
             self._write()
         while self._writes:

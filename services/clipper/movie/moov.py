@@ -68,7 +68,7 @@ def build_moov(
 def _trak(
     track: MovieTrack, chunks: Chunks, offsets: Int64s, span: tuple[Fraction, Fraction, int], *, wide: bool
 ) -> tuple[int, bytes]:
-    """Build trak; gives its duration (movie ticks) with it."""
+    """Build trak; return its duration (movie ticks) with it."""
     samples, scale = track.samples, span[2]
     edits = _edits(track, span[0], span[1]) if track.edits is None else track.edits
     shift = -int((samples.pts - samples.dts).min())  # composition offsets are stored from 0 on

@@ -142,7 +142,7 @@ def _ranges(tracks: Sequence[MovieTrack], chunks: Sequence[Chunks], order: Seque
 
 
 def _write(path: Path, plan: Plan, tick: Callable[[int], None] | None, *, durable: bool) -> str:
-    """Write head and ranges to a new file, and give its sha256."""
+    """Write head and ranges to a new file, and return its sha256."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
     try:
         digest = write_ranges(fd, plan.head, plan.ranges, tick)

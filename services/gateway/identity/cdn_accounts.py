@@ -102,7 +102,7 @@ class CdnAccounts:
         self._window = window
 
     async def create(self, account: str, name: str, key: str | None = None) -> str:
-        """Make an account and give its key, told here only; StateConflict when the name is taken, or there are 100.
+        """Make an account and return its key, told here only; StateConflict when the name is taken, or there are 100.
 
         With a key that is given, a request repeated (its answer may have been lost) is answered as the first.
         """

@@ -182,7 +182,7 @@ class Keys:
         return True
 
     async def expire(self) -> int:
-        """Remove the records of keys that have been revoked, or expired, for KEPT; gives their number.
+        """Remove the records of keys that have been revoked, or expired, for KEPT; return how many.
 
         Those whose text is kept elsewhere stay: their text would register them anew, and they would be good again.
         """

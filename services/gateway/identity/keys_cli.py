@@ -101,7 +101,7 @@ _ACTIONS: Final[dict[str, Callable[[Keys, argparse.Namespace], Awaitable[int]]]]
 
 
 async def create_key(settings: Settings, *, scopes: list[str], account: str, name: str) -> str:
-    """Make a key and give its text; ReelayError when it cannot be made."""
+    """Make a key and return its text; ReelayError when it cannot be made."""
     checked = TypeAdapter(tuple[Scope, ...])
     try:
         wanted = checked.validate_python(tuple(dict.fromkeys(scopes)))

@@ -67,7 +67,7 @@ class PictureCache:
             return self._pictures.get(digest)
 
     def add(self, place: str, data: bytes, side: int) -> Picture:
-        """Decode a picture, or give the one that was; SourceError when it is not fit."""
+        """Decode a picture, or return the one that was; SourceError when it is not fit."""
         digest = _digest(data)
         with self._lock:
             picture = self._pictures.get(digest)

@@ -119,7 +119,7 @@ class SliceWalk:
         return self.out.payload()
 
     def number(self) -> int:
-        """Copy an Exp-Golomb number; gives its code."""
+        """Copy an Exp-Golomb number; return its code."""
         code = self.reader.ue()
         if self.out is not None:
             self.out.ue(code)

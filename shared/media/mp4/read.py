@@ -73,7 +73,7 @@ def read_fragments(paths: Path | Sequence[Path]) -> FragmentTables:
 
 
 def _read_file(fd: int, source: int, runs: dict[int, list[_Run]]) -> tuple[int, bytes]:
-    """Collect the runs of one file's whole parts; give their end, and what comes before the first."""
+    """Collect the runs of one file's whole parts; return their end, and what comes before the first."""
     size = os.fstat(fd).st_size
     at = valid = 0
     head: bytes | None = None

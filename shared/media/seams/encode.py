@@ -211,7 +211,7 @@ class Seam:
         self._count = 0
 
     def push(self, frame: av.VideoFrame) -> Iterator[Encoded]:
-        """Encode the next frame in order of presentation; gives what is ready."""
+        """Encode the next frame in order of presentation; return what is ready."""
         if self._context is None:
             self._context = self._open(frame)
         frame.pict_type = PictureType.NONE  # otherwise the encoder would repeat the source's own choice

@@ -18,15 +18,15 @@ Samples = npt.NDArray[np.float32]
 """Planar: a row per channel."""
 
 LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
-# Samples by which what a decoder gives lags behind what the encoder was given, at its own sample rate.
+# How many samples the decoder's output lags behind the encoder's input, at the encoder's sample rate.
 _DELAYS = {"aac": 1024, "mp3": 1105, "opus": 312}
-# A channel. With 64 kbps FFmpeg's AAC encoder breaks up in pure tones, such as broadcasters line up with.
+# Bit/s of each channel. With 64 kbps FFmpeg's AAC encoder breaks up in pure tones, such as broadcasters line up with.
 _BITRATE = 128_000
 _FORMATS = {"aac": "fltp", "mp3": "fltp", "opus": "flt"}
 
 
 class SoundRun:
-    """Encodes sound that begins at `start` (flicks): gives `put` each packet and its duration, one behind the other.
+    """Encodes sound that begins at `start` (flicks): hands each packet and its duration to `put`, in order.
 
     TranscodeError, FFmpegError.
     """

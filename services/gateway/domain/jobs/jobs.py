@@ -72,7 +72,7 @@ class Jobs:
         self._clock = clock
 
     async def create(self, account: str, event: str, asked: NewJob) -> JobRecord:
-        """Make a job in standby; when one of this id is there already (a request repeated), give that one.
+        """Make a job in standby; when one of this id is there already (a request repeated), return that one.
 
         TooMany when the account has as many as it may.
         """

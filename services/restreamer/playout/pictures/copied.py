@@ -20,7 +20,7 @@ Reread = Callable[[int], Iterator[Packet]]
 
 @dataclass(slots=True)
 class CopiedVideo:
-    """Gives the pictures from `start` up to `limit` as shots in decode order; times are the part's.
+    """Yields the pictures from `start` up to `limit` as shots in decode order; times are the part's.
 
     `seams` encodes what cannot be copied; None where the codec needs none. `reread` gives a file's packets anew from
     the keyframe before a time. `shift` turns the part's times into the file's.
@@ -120,7 +120,7 @@ class CopiedVideo:
         return self._copy(packet)
 
     def _copy(self, packet: Packet) -> list[Shot]:
-        """Collect packets until none that comes later is shown before them; give them, up to the out point."""
+        """Collect packets until none that comes later is shown before them; return them, up to the out point."""
         if packet.pts < self._floor:
             return []
         if self.limit is None:

@@ -21,7 +21,7 @@ from shared.media.transcode.slots import Slots
 
 
 class RecodedVideo:
-    """Gives a file's pictures from `start` up to `limit`, encoded; `shift` turns the part's times into the file's.
+    """Yields a file's pictures from `start` up to `limit`, encoded; `shift` turns the part's times into the file's.
 
     A picture that is on at `start` is shown when the next one comes later than `hole` after it. `done` tells that
     `limit` was reached. SourceError, CutError, FFmpegError.

@@ -108,7 +108,7 @@ class Feed:
         )  # fmt: skip
 
     def begin(self, splicer: Splicer, part: Part, run: SoundRun | None) -> SoundRun | None:
-        """Join what was played before; gives the run of encoded sound that goes on. SourceError, CutError."""
+        """Join what was played before; return the run of encoded sound that goes on. SourceError, CutError."""
         self._splicer = splicer
         audio, shape = self._audio, self.verdict.shape
         if run is not None and (self.verdict.audio == "copy" or run.shape.audio != shape.audio):

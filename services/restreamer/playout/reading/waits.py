@@ -15,7 +15,7 @@ GAP_NS: Final = 1_000_000_000
 
 
 class Metered:
-    """Gives packets, and tells meanwhile whether the next one is being waited for."""
+    """Yields packets, and tells meanwhile whether the next one is being waited for."""
 
     def __init__(self, packets: Iterable[Packet] = ()) -> None:
         self.reading = False

@@ -126,7 +126,7 @@ class Pacer:
             self._left.set()
 
     def step(self, now: int) -> int | None:
-        """Send what is due at `now` (monotonic, ns); gives when to come again, None when all is over."""
+        """Send what is due at `now` (monotonic, ns); return when to come again, None when all is over."""
         if self._targets is not None:
             self._take_targets()
         head = self._ring.head()

@@ -73,7 +73,7 @@ class Ring:
             self._copies = 2 if batch.ready is not None else self._copies
 
     def _add(self, entries: Sequence[Entry]) -> list[Batch]:
-        """Add entries, sound to the last batch where it belongs there; give the batches that are whole now."""
+        """Add entries, sound to the last batch where it belongs there; return the batches that are whole now."""
         batches, last = self._batches, self._open
         whole = []
         if last is not None and batches and batches[-1] is last:

@@ -201,7 +201,7 @@ class FileMedia:
         return ahead
 
     def _to_key(self, flow: Iterator[Timed]) -> list[Timed]:
-        """Read up to the first frame that can be decoded; give it, after the sound that is heard with it."""
+        """Read up to the first frame that can be decoded; return it, after the sound that is heard with it."""
         before: deque[Timed] = deque()
         size = 0
         for packet, track in flow:

@@ -39,7 +39,7 @@ def flv_or(demux: Demux) -> Demux:
 
 
 class FlvDemuxer:
-    """Gives the frames that `demux` would give: its first ones, then the file's own; from an odd tag on, its again.
+    """Yields the frames that `demux` would give: its first ones, then the file's own; from an odd tag on, its again.
 
     While the file is read here, nothing is opened by `demux`: no child is kept for it.
     """

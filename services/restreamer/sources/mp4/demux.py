@@ -37,7 +37,7 @@ def mp4_or(demux: Demux) -> Demux:
 
 
 class Mp4Demuxer:
-    """Gives the frames that `demux` would give: its first ones, then the file's own; from an odd one on, its again.
+    """Yields the frames that `demux` would give: its first ones, then the file's own; from an odd one on, its again.
 
     While the file is read here, nothing is opened by `demux`: no child is kept for it.
     """

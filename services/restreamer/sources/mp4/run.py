@@ -144,7 +144,7 @@ class Mp4Run:
         return offsets, sizes, dts.tolist(), pts, durations, (order < len(parts[0])).tolist()
 
     def _turn(self, rows: _Rows, begin: int, end: int) -> Iterator[Raw]:
-        """Read and give samples of a window."""
+        """Read and return samples of a window."""
         offsets, sizes, dts, pts, durations = (column[begin:end] for column in rows[:5])
         pictures, places = rows[5], self._load(offsets, sizes)
         if places is None:
@@ -166,7 +166,7 @@ class Mp4Run:
             yield Raw("video", dts[n], pts[n], durations[n], key, data, None)
 
     def _load(self, offsets: list[int], sizes: list[int]) -> list[int] | None:
-        """Read samples into the buffer, those that lie beside each other at once; give where each is there.
+        """Read samples into the buffer, those that lie beside each other at once; return where each is there.
 
         None where the file does not have them any more.
         """

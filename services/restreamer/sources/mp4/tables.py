@@ -177,7 +177,7 @@ def _track(
 
 
 def _config(data: bytes, kind: Kind, stsd: Box) -> bytes:
-    """Make sure that there is one entry, of the codec that is usual; give a video's configuration."""
+    """Make sure that there is one entry, of the codec that is usual; return a video's configuration."""
     (count,) = unpack("I", data, stsd.body + _FULL, stsd.end)
     entry = read_header(data, stsd.body + 8, stsd.end)
     if count != 1 or entry.kind not in ((b"avc1", b"avc3") if kind == "video" else (b"mp4a",)):

@@ -231,7 +231,7 @@ class LocalFile:
         return Identity(info.st_dev, info.st_ino, info.st_size, max(info.st_mtime_ns, info.st_ctime_ns))
 
     def read_at(self, offset: int, buffer: memoryview) -> int:
-        """Fill a buffer from a byte on, wherever reading is; give how many bytes there were."""
+        """Fill a buffer from a byte on, wherever reading is; return how many bytes there were."""
         try:
             return os.preadv(self._file.fileno(), [buffer], offset)
         except OSError as error:

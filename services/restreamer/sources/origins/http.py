@@ -188,7 +188,7 @@ class _Backend(httpcore.NetworkBackend):
 
 
 def _settled(sock: socket.socket) -> int:
-    """Wait a slice for a connection; give its error code, 0 when it stands."""
+    """Wait a slice for a connection; return its error code, 0 when it stands."""
     poll = select.poll()
     poll.register(sock, select.POLLOUT)
     if not poll.poll(SLICE_S * 1000):

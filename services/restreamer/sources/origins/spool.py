@@ -18,7 +18,7 @@ LATE: Final = "the server sends no ranges, and the mp4's index (moov) is at its 
 
 
 def fetched(file: Readable, size: int | None, spool: Spool, most: int) -> LocalFile:
-    """Read a file of at most `most` bytes to its end, and give it as one that can be read anywhere. SourceError."""
+    """Read a file of at most `most` bytes to its end, and return it as one that can be read anywhere. SourceError."""
     if not most:
         raise SourceError(LATE)
     _check(size or 0, most)

@@ -199,7 +199,7 @@ class PlaylistMedia:
         return None
 
     def _leave_out(self, first: int, missing: Missing) -> int:
-        """Leave out what is missing of a part that begins with segment `first`; give its number. SourceError."""
+        """Leave out what is missing of a part that begins with segment `first`; return its number. SourceError."""
         segments, number = self._list.segments, first + missing.number
         end = self._list.end(number, len(segments) * LONGEST_MP4) if missing.init else number + 1
         if missing.number:

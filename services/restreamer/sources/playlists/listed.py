@@ -1,4 +1,4 @@
-"""What a playlist names, by its place relative to the playlist's; read anew when its URLs have expired."""
+"""The files that a playlist names, by URLs relative to its own; it is read again when signed URLs have expired."""
 
 from __future__ import annotations
 
@@ -18,14 +18,17 @@ _EXPIRED: Final = frozenset({401, 403, 404, 410})
 
 
 class Listed:
-    """The files of a playlist that was read at `where`. `ask` opens a URL, `read` gives the playlist and its place."""
+    """The files of a playlist that was read at `where`.
+
+    `ask` opens a URL, `read` reads the playlist again and returns its URL and segments.
+    """
 
     def __init__(self, where: str, segments: Segments, ask: Ask, read: Callable[[], tuple[str, Segments]]) -> None:
         self._where, self._segments = where, segments
         self._ask, self._read = ask, read
-        self._names: dict[str, str] = {}  # those of now by those at first
-        self._carries = False  # all is asked for with the playlist's query
-        self._vain = False  # reading the playlist anew brings nothing
+        self._renamed: dict[str, str] = {}  # a file's present URI by the one it had at first
+        self._with_query = False  # files are asked for with the playlist's query
+        self._settled = False  # reading the playlist again changed nothing
 
     def open(self, place: Bytes, hurried: bool) -> HttpOrigin:
         """Open a file; SourceError."""
@@ -37,23 +40,23 @@ class Listed:
         return self._opened(place, hurried=hurried)
 
     def _opened(self, place: Bytes, *, hurried: bool) -> HttpOrigin:
-        address = resolved(self._where, self._names.get(place.uri, place.uri))
+        address = resolved(self._where, self._renamed.get(place.uri, place.uri))
         signed = with_query_of(self._where, address)
-        first, other = (signed, address) if self._carries else (address, signed)
+        first, other = (signed, address) if self._with_query else (address, signed)
         try:
             return self._ask(first, place, hurried)
         except Refused:
             if other == first:
                 raise
         found = self._ask(other, place, hurried)
-        self._carries = not self._carries
+        self._with_query = not self._with_query
         return found
 
     def _renew(self) -> bool:
-        """Read the playlist anew; tell whether that changes anything."""
-        if self._vain:
+        """Read the playlist again; return whether its URLs have changed."""
+        if self._settled:
             return False
-        self._vain = True
+        self._settled = True
         try:
             where, segments = self._read()
         except Stopped:
@@ -62,10 +65,10 @@ class Listed:
             return False
         if [(s.start, s.duration) for s in segments] != [(s.start, s.duration) for s in self._segments]:
             return False
-        names = dict(zip(_uris(self._segments), _uris(segments), strict=False))
-        self._vain = where == self._where and names == (self._names or {name: name for name in names})
-        self._where, self._names = where, names
-        return not self._vain
+        renamed = dict(zip(_uris(self._segments), _uris(segments), strict=False))
+        self._settled = where == self._where and renamed == (self._renamed or {uri: uri for uri in renamed})
+        self._where, self._renamed = where, renamed
+        return not self._settled
 
 
 def with_query_of(playlist: str, address: str) -> str:

@@ -130,7 +130,7 @@ class _Talk:
         self._send(answer[1 : 1 + handshake.SIZE])
 
     def connect(self, place: RtmpPlace, login: str) -> frozenset[str]:
-        """Ask for the application; give the codecs (FOURCCs) that the server says it takes, if it says so.
+        """Ask for the application; return the codecs (FOURCCs) that the server says it takes, if it says so.
 
         Raises _AskedError when it wants to know who we are.
         """

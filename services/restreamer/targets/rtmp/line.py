@@ -110,7 +110,7 @@ class RtmpLine:
             raise self._lost(error) from error
 
     def _send(self) -> tuple[int, int]:
-        """Send once; give how much was offered and how much was taken."""
+        """Send once; return how much was offered and how much was taken."""
         blocks = self.queue.blocks
         first = memoryview(blocks[0][0].data)[self._offset :]
         if self._secure:

@@ -11,7 +11,7 @@ from shared.errors import ReelayError
 from shared.media.transcode.streams import FLICKS, Kind, Packet, Track, value
 from shared.messages.restreams import TargetStatus
 
-# With the terms of coded streams, which are shared/media/transcode's.
+# Tracks and packets are those of shared/media/transcode, named here for all of the restreamer.
 __all__ = [
     "FLICKS", "AudioCodec", "How", "Kind", "Media", "Outputs", "Packet", "SourceError", "TargetSpec", "Track", "Unit",
     "VideoCodec", "to_flicks", "value",
@@ -35,20 +35,20 @@ class Media(Protocol):
     wall_start_ms: int | None
     """Wall clock of the file's zero, where it is known (recordings, creation_time)."""
     resumes: int | None
-    """Set when packets() has ended at a seam (a gap, another codec or size, an HLS discontinuity): play on as if
-    another file followed, from packets() at this time; video and audio are the new ones by then. None: the end."""
+    """Set when packets() has ended at a discontinuity (a gap, another codec or size, an HLS one), None at the end. What
+    follows is played like another file: packets() from this time on; video and audio are its tracks by then."""
 
     def packets(self, start: int) -> Iterator[Packet]:
         """Return packets from the last keyframe at or before `start`, both kinds, by decode time. SourceError."""
         ...
 
     def close(self) -> None:
-        """Give back what it holds."""
+        """Release what it holds."""
         ...
 
 
 class SourceError(ReelayError):
-    """A source cannot be read; the message is for people and holds no secret. `lasting`: another try is vain."""
+    """A source cannot be read; the message is for people and holds no secret. `lasting`: trying again cannot help."""
 
     def __init__(self, text: str, *, lasting: bool = True) -> None:
         super().__init__(text)
@@ -87,11 +87,11 @@ class Outputs(Protocol):
     """All targets of one restream. Every call but `prepare` is the pacer's and returns at once, whatever targets do."""
 
     def prepare(self, units: Sequence[Unit]) -> object | None:
-        """Do ahead what sending units takes. For the reader's thread, in the output's order; None: nothing is ready."""
+        """Prepare units ahead of time, in the output's order; None: `feed` will. For the reader's thread."""
         ...
 
     def feed(self, units: Sequence[Unit], ready: object | None = None) -> None:
-        """Send units whose time has come; `ready` is what `prepare` has made of them, of the first of them on."""
+        """Send units whose time has come; `ready` is what `prepare` returned for them."""
         ...
 
     def tick(self) -> None:
@@ -99,7 +99,7 @@ class Outputs(Protocol):
         ...
 
     def set_targets(self, targets: Sequence[TargetSpec]) -> None:
-        """Add what is new, end what is no longer named."""
+        """Send to these from now on: connect to new ones, say goodbye to those that are no longer named."""
         ...
 
     def states(self) -> tuple[TargetStatus, ...]:

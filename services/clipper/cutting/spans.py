@@ -20,8 +20,8 @@ from shared.media.seams.source import HOLE, Piece, Stretch, Video, joined
 # A frame counts as at or after a point when it is no more than this before it. Points are given in ms, so they are up
 # to half of one off; the rest is for frames whose own time is only known to 0.02 ms, from stamps rounded to ms.
 POINT_TOLERANCE = Fraction(11, 20000)
-# Sound that begins so much before the first picture, or ends so much after the last one, is left out with no word:
-# tracks begin and end apart by an encoder's delay.
+# Sound that begins up to so long before the first picture, or ends up to so long after the last one, is left out, and
+# no gap is reported: tracks begin and end apart by an encoder's delay.
 EDGE = Fraction(1, 2)
 # A frame that is on show for longer than this is held, however slow the others are: points in it are kept.
 LONGEST_USUAL = Fraction(1)
@@ -29,10 +29,11 @@ LONGEST_USUAL = Fraction(1)
 
 @dataclass(frozen=True, eq=False)
 class Span:
-    """A stretch of a clip, shown from stream time `start` to `end`, in which nothing moves up.
+    """A stretch of a clip, shown from stream time `start` to `end`, without a gap that is closed.
 
     `chosen` are rows of the piece's video table in decode order; none where sound goes on without a picture of its
-    own, None in a clip that has only sound. The first picture stands from `start` on, whenever its own time is.
+    own, None in a clip that has only sound. The first picture is on show from `start` on, even where it has a later
+    time.
     """
 
     piece: Piece = field(repr=False)
@@ -126,23 +127,23 @@ def _span(piece: Piece, island: Stretch, wish: _Wish) -> Span | None:
         return None
     if video is None:
         return Span(piece, start, end, np.zeros(0, np.int64))
-    rows = _begun(video, island, wish)
+    rows = _begun(video, island, wish)  # besides these, one that began earlier may be on show at `start`
     usual = max(HOLE, min(video.typical * video.unit, LONGEST_USUAL))
     first = video.time(int(video.at[rows].min())) if len(rows) else end
     if first - start > usual or (wish.sole and not len(rows)):
         before = _on_show(video, island, start)
         if before is None and not len(rows):
-            return Span(piece, start, end, rows)
+            return Span(piece, start, end, rows)  # sound alone
         rows = rows if before is None else np.append(before, rows)
         if before is not None and len(rows) == 1 and _is_usual(video, before, start, usual):
-            start = video.time(int(video.at[before]))
+            start = video.time(int(video.at[before]))  # the clip is this one frame: it is shown whole
     elif len(rows):
         start = first
     else:
         return None
     last = int(rows[np.argmax(video.at[rows])])
     gone = video.time(int(video.until[last]))
-    if gone < end:
+    if gone < end:  # its sound may go on without pictures
         return Span(piece, start, end if end - gone > HOLE else gone, rows)
     return Span(piece, start, gone if _is_usual(video, last, end, usual) else end, rows)
 

@@ -11,7 +11,7 @@ from services.restreamer.model import TargetSpec, Unit
 from services.restreamer.targets.call import Opener
 from services.restreamer.targets.lane import Lane, Recent
 from services.restreamer.targets.places import RtmpPlace, SrtPlace, read_place
-from services.restreamer.targets.rtmp.ahead import Ahead, Packed
+from services.restreamer.targets.rtmp.ahead import AheadPacker, Packed
 from services.restreamer.targets.rtmp.call import call_rtmp
 from services.restreamer.targets.rtmp.pack import RtmpPacker
 from services.restreamer.targets.rules import TargetRules, ns
@@ -40,7 +40,7 @@ class Targets:
         self._rules = rules
         self._clock = clock
         self._recent = Recent()
-        self._ahead = Ahead()
+        self._ahead = AheadPacker()
         self._lanes: dict[str, Lane] = {}
         self._targets: dict[str, Target] = {}
         self._leaving: list[Target] = []

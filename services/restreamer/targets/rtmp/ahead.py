@@ -1,4 +1,4 @@
-"""Packing before the time has come, in the thread that reads: it does many units in a row, and they cost a third.
+"""Packing units ahead of time, in the thread that reads: many in a row cost a third each.
 
 The thread that sends is woken for each picture, and its caches are cold by then (ADR 20).
 """
@@ -26,7 +26,7 @@ class Packed:
         return tracks.video is self.video and tracks.audio is self.audio
 
 
-class Ahead:
+class AheadPacker:
     """Packs what is usual: units of known tracks that are no entry. The rest is packed when it is sent."""
 
     def __init__(self) -> None:
@@ -34,7 +34,7 @@ class Ahead:
         self._packer: RtmpPacker | None = None
 
     def pack(self, units: Sequence[Unit], *, wanted: bool) -> Packed | None:
-        """Pack units of which only the first may be an entry, or bring a track."""
+        """Pack units; only the first may be an entry or bring a track. None: they are packed when they are sent."""
         first = units[0]
         if first.track is not None:
             self._tracks.learn(first.track)

@@ -22,8 +22,8 @@ _REALM, _METHOD, _QUALITY, _COUNT = "live", "publish", "auth", "00000001"
 def answer(said: str, user: str, password: str, app: str, *, nonce: str = "") -> str:
     """Return the query to call again with, after a refusal; empty when the server asks for no authentication.
 
-    `app` is the application without it, `nonce` (8 hex digits) our part of the answer. TargetError when
-    the server asks for what we have not, or does not believe us.
+    `app` is the application without a query, `nonce` (8 hex digits) our part of the answer. TargetError when
+    there is no user for a server that asks for one, or it does not accept ours.
     """
     scheme = next((name for name in _SCHEMES if f"authmod={name}" in said), "")
     if not scheme:

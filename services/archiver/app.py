@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from services.archiver.compaction import Compactor
-from services.archiver.handlers import make_delete, make_job_changed, make_rebuild, make_segment_written, make_sweep
+from services.archiver.handlers import Handlers
 from services.archiver.records import Records
 from services.archiver.removal import Removal
 from services.archiver.retention import Retention
@@ -26,8 +26,10 @@ def build(service: Service) -> None:
     if service.settings.delete_oldest:
         room = RoomMaker(store_reserve(service.settings), records, retention, service.clock)
         service.beside(room.running)
-    service.handle(durables.ARCHIVER_SEGMENTS, make_segment_written(compactor, Slots(service.clock)))
-    service.handle(durables.ARCHIVER_JOBS, make_job_changed(compactor, records, service.clock))
-    service.handle(durables.ARCHIVER_DELETE, make_delete(Removal(store, compactor, retention)))
-    service.handle(durables.ARCHIVER_REBUILD, make_rebuild(compactor))
-    service.handle(durables.ARCHIVER_SWEEP, make_sweep(sweeper))
+    removal = Removal(store, compactor, retention)
+    handlers = Handlers(compactor, Slots(service.clock), records, removal, sweeper, service.clock)
+    service.handle(durables.ARCHIVER_SEGMENTS, handlers.segment)
+    service.handle(durables.ARCHIVER_JOBS, handlers.job)
+    service.handle(durables.ARCHIVER_DELETE, handlers.delete)
+    service.handle(durables.ARCHIVER_REBUILD, handlers.rebuild)
+    service.handle(durables.ARCHIVER_SWEEP, handlers.sweep)

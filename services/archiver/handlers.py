@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
@@ -24,62 +24,47 @@ LOOK_AGAIN: Final = timedelta(seconds=10)
 PATIENCE: Final = timedelta(minutes=2)
 
 
-def make_segment_written(compactor: Compactor, slots: Slots) -> Callable[[SegmentWritten], Awaitable[None]]:
-    """Make the handler of `media.segment.written`: nearly always a look into a dictionary."""
+@dataclass(frozen=True, slots=True)
+class Handlers:
+    """One method a durable consumer."""
 
-    async def segment_written(message: SegmentWritten) -> None:
-        if not slots.is_new(message):
+    compactor: Compactor
+    slots: Slots
+    records: Records
+    removal: Removal
+    sweeper: Sweeper
+    clock: Clock
+
+    async def segment(self, message: SegmentWritten) -> None:
+        """`media.segment.written`: nearly always a look into a dictionary."""
+        if not self.slots.is_new(message):
             return
         try:
-            await compactor.compact(message.account, message.event)
+            await self.compactor.compact(message.account, message.event)
         except Unavailable as error:  # the log keeps the segments; a later one, or the sweep, tries again
-            slots.failed(message)
+            self.slots.failed(message)
             log.warning("recording.compaction.failed", event_id=message.event, error=str(error))
         else:
-            slots.done(message)
+            self.slots.done(message)
 
-    return segment_written
-
-
-def make_job_changed(
-    compactor: Compactor, records: Records, clock: Clock
-) -> Callable[[JobStateChanged], Awaitable[None]]:
-    """Make the handler of `live.job.state_changed`: a job that is over has its last hour closed."""
-
-    async def job_changed(message: JobStateChanged) -> None:
+    async def job(self, message: JobStateChanged) -> None:
+        """`live.job.state_changed`: a job that is over has its last hour closed."""
         if message.state not in ENDED_STATES:
             return
-        await compactor.compact(message.account, message.event, everything=True)
-        young = clock.now_ms() - message.at_ms < PATIENCE // timedelta(milliseconds=1)
-        if young and await records.publishing(message.account, message.event):
+        await self.compactor.compact(message.account, message.event, everything=True)
+        young = self.clock.now_ms() - message.at_ms < PATIENCE // timedelta(milliseconds=1)
+        if young and await self.records.publishing(message.account, message.event):
             raise NotYet("a session of the job has not ended yet", LOOK_AGAIN)
 
-    return job_changed
+    async def delete(self, message: RecordingDelete) -> None:
+        """`recordings.delete`."""
+        await self.removal.remove(message)
 
+    async def rebuild(self, message: RecordingRebuild) -> None:
+        """`recordings.rebuild`."""
+        await self.compactor.rebuilder.rebuild(message.account, message.event, {message.hour})
 
-def make_delete(removal: Removal) -> Callable[[RecordingDelete], Awaitable[None]]:
-    """Make the handler of `recordings.delete`."""
-
-    async def delete(message: RecordingDelete) -> None:
-        await removal.remove(message)
-
-    return delete
-
-
-def make_rebuild(compactor: Compactor) -> Callable[[RecordingRebuild], Awaitable[None]]:
-    """Make the handler of `recordings.rebuild`."""
-
-    async def rebuild(message: RecordingRebuild) -> None:
-        await compactor.rebuilder.rebuild(message.account, message.event, {message.hour})
-
-    return rebuild
-
-
-def make_sweep(sweeper: Sweeper) -> Callable[[RecordingsSweep], Awaitable[None]]:
-    """Make the handler of `recordings.sweep`."""
-
-    async def sweep(message: RecordingsSweep) -> None:
+    async def sweep(self, message: RecordingsSweep) -> None:
+        """`recordings.sweep`."""
         log.info("recording.sweep.started", tick_ms=message.tick_ms)
-        await sweeper.sweep()
-
-    return sweep
+        await self.sweeper.sweep()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import zlib
-from collections import OrderedDict
 from typing import Final
+
+from cachetools import LRUCache
 
 from shared.messages.media import SegmentWritten
 from shared.runtime.clock import Clock
@@ -27,8 +28,8 @@ class Slots:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._seen: OrderedDict[str, int] = OrderedDict()
-        self._retry_ns: dict[str, int] = {}
+        self._seen: LRUCache[str, int] = LRUCache(MOST_EVENTS)
+        self._retry_ns: LRUCache[str, int] = LRUCache(MOST_EVENTS)
 
     def is_new(self, segment: SegmentWritten) -> bool:
         """Tell whether the segment is the first of a slot, and so the slots before it may be over."""
@@ -43,9 +44,6 @@ class Slots:
         """Remember that the slots before the segment's were compacted."""
         self._retry_ns.pop(segment.event, None)
         self._seen[segment.event] = self._slot(segment)
-        self._seen.move_to_end(segment.event)
-        while len(self._seen) > MOST_EVENTS:
-            self._retry_ns.pop(self._seen.popitem(last=False)[0], None)
 
     def failed(self, segment: SegmentWritten) -> None:
         """Leave the event alone for a while."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from services.clipper.removal import Removal
 from services.clipper.work import ClipWork
-from shared.messages.clips import ClipCancel, ClipCreate, ClipRefine
+from shared.messages.clips import ClipCancel, ClipCreate, ClipDelete, ClipRefine
 from shared.messages.exports import ExportDelivered, ExportFailed
 from shared.messages.live import JobStateChanged
 
@@ -15,6 +16,7 @@ class Handlers:
     """One method a durable consumer."""
 
     work: ClipWork
+    removal: Removal
 
     async def create(self, message: ClipCreate) -> None:
         """`clips.create`."""
@@ -27,6 +29,10 @@ class Handlers:
     async def cancel(self, message: ClipCancel) -> None:
         """`clips.cancel`."""
         await self.work.cancel(message)
+
+    async def delete(self, message: ClipDelete) -> None:
+        """`clips.delete`."""
+        await self.removal.delete(message)
 
     async def job(self, event: JobStateChanged) -> None:
         """`live.job.state_changed`."""

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from services.exporter.deliver import Deliverer
 from services.exporter.destination import Shelf
-from services.exporter.handlers import make_delete, make_deliver, make_give_up
+from services.exporter.handlers import Handlers
 from services.exporter.library import FolderShelf
 from services.exporter.retention import expiring
 from services.exporter.stored import StoreShelf
@@ -34,7 +34,8 @@ def build(service: Service) -> None:
         outbox=service.outbox,
         clock=service.clock,
     )
-    service.handle(durables.EXPORTER_DELIVER, make_deliver(deliverer), make_give_up(deliverer))
-    service.handle(durables.EXPORTER_DELETE, make_delete(library))
+    handlers = Handlers(deliverer, library)
+    service.handle(durables.EXPORTER_DELIVER, handlers.deliver, handlers.deliver_died)
+    service.handle(durables.EXPORTER_DELETE, handlers.delete)
     keep = timedelta(days=settings.library_retention_days)
     service.beside(lambda: expiring(library, service.clock, keep))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from services.exporter.deliver import Deliverer
 from services.exporter.destination import Seen, Shelf
@@ -11,37 +11,30 @@ from shared.errors import DestinationFailed, Permanent
 from shared.messages.exports import ExportDeliver, LibraryDelete
 
 
-def make_deliver(deliverer: Deliverer) -> Callable[[ExportDeliver], Awaitable[None]]:
-    """Make the handler of `exports.deliver`."""
+@dataclass(frozen=True, slots=True)
+class Handlers:
+    """One method a durable consumer."""
 
-    async def deliver(message: ExportDeliver) -> None:
+    deliverer: Deliverer
+    library: Shelf
+
+    async def deliver(self, message: ExportDeliver) -> None:
+        """`exports.deliver`."""
         try:
-            event = await deliverer.deliver(message)
+            event = await self.deliverer.deliver(message)
         except DestinationFailed as error:
             if error.final:
                 raise Permanent(str(error)) from error
             raise
         if event:
-            await deliverer.outbox.emit(event)
+            await self.deliverer.outbox.emit(event)
 
-    return deliver
-
-
-def make_delete(library: Shelf) -> Callable[[LibraryDelete], Awaitable[None]]:
-    """Make the handler of `library.delete`."""
-
-    async def delete(message: LibraryDelete) -> None:
-        seen = Seen(message.version, message.modified_ms) if message.version else None
-        await asyncio.to_thread(library.remove, message.account, message.file_name, seen)
-
-    return delete
-
-
-def make_give_up(deliverer: Deliverer) -> Callable[[bytes, str], Awaitable[None]]:
-    """Make what follows when a delivery has been given up."""
-
-    async def give_up(body: bytes, reason: str) -> None:
+    async def deliver_died(self, body: bytes, reason: str) -> None:
+        """Fail the export whose delivery was given up."""
         order = ExportDeliver.model_validate_json(body)
-        await deliverer.outbox.emit(await deliverer.fail(order, reason))
+        await self.deliverer.outbox.emit(await self.deliverer.fail(order, reason))
 
-    return give_up
+    async def delete(self, message: LibraryDelete) -> None:
+        """`library.delete`."""
+        seen = Seen(message.version, message.modified_ms) if message.version else None
+        await asyncio.to_thread(self.library.remove, message.account, message.file_name, seen)

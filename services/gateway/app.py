@@ -25,7 +25,7 @@ from services.gateway.domain.restreams.restreams import Restreams
 from services.gateway.domain.webhooks.deliveries import Deliveries
 from services.gateway.domain.webhooks.webhooks import Webhooks
 from services.gateway.facades.cdnetworks.tasks import Tasks
-from services.gateway.handlers import make_ended, make_finish, make_started
+from services.gateway.handlers import Handlers
 from services.gateway.http.broker import BrokerLink
 from services.gateway.http.openapi import document_of
 from services.gateway.http.public_url import PublicUrl
@@ -138,9 +138,10 @@ def web_of(gateway: Gateway) -> FastAPI:
 def serve(gateway: Gateway) -> Lifespan:
     """Let the service handle what happens to jobs, and give the HTTP server to run beside it."""
     service, public = gateway.service, gateway.public
-    service.handle(durables.GATEWAY_STARTED, make_started(gateway.jobs))
-    service.handle(durables.GATEWAY_ENDED, make_ended(gateway.jobs))
-    service.handle(durables.GATEWAY_FINISH, make_finish(gateway.jobs))
+    handlers = Handlers(gateway.jobs)
+    service.handle(durables.GATEWAY_STARTED, handlers.started)
+    service.handle(durables.GATEWAY_ENDED, handlers.ended)
+    service.handle(durables.GATEWAY_FINISH, handlers.finish)
 
     @contextlib.asynccontextmanager
     async def http() -> AsyncIterator[None]:

@@ -2,34 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from services.gateway.domain.jobs.jobs import Jobs
 from shared.messages.live import LiveFinish, SessionEnded, SessionStarted
 
 
-def make_started(jobs: Jobs) -> Callable[[SessionStarted], Awaitable[None]]:
-    """Make the handler of `live.session.started`."""
+@dataclass(frozen=True, slots=True)
+class Handlers:
+    """One method a durable consumer."""
 
-    async def started(message: SessionStarted) -> None:
-        await jobs.started(message)
+    jobs: Jobs
 
-    return started
+    async def started(self, message: SessionStarted) -> None:
+        """`live.session.started`."""
+        await self.jobs.started(message)
 
+    async def ended(self, message: SessionEnded) -> None:
+        """`live.session.ended`."""
+        await self.jobs.ended(message)
 
-def make_ended(jobs: Jobs) -> Callable[[SessionEnded], Awaitable[None]]:
-    """Make the handler of `live.session.ended`."""
-
-    async def ended(message: SessionEnded) -> None:
-        await jobs.ended(message)
-
-    return ended
-
-
-def make_finish(jobs: Jobs) -> Callable[[LiveFinish], Awaitable[None]]:
-    """Make the handler of `live.finish`."""
-
-    async def finish(message: LiveFinish) -> None:
-        await jobs.finish(message)
-
-    return finish
+    async def finish(self, message: LiveFinish) -> None:
+        """`live.finish`."""
+        await self.jobs.finish(message)

@@ -158,7 +158,7 @@ class Leases:
 
     def is_dead(self, holder: Holder) -> bool:
         """Tell a holder that is gone for sure: a process of this machine that has ended."""
-        return is_gone(holder)
+        return is_gone(holder, self.me)
 
     def _is_foreign(self, lease: Lease) -> bool:
         return lease.token != self.me.token and not self.is_dead(lease)

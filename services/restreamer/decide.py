@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
+from shared.broker.sizes import LARGEST_RECORD
 from shared.messages.restreams import (
     MOST_TARGETS,
     Callback,
@@ -32,7 +33,6 @@ ACTIVE: Final[frozenset[State]] = WANTED | {"scheduled"}
 KEPT_COMMANDS: Final = 64
 MOST_UNTOLD: Final = 8
 MOST_KNOWN: Final = 256  # targets of a run, those that were ended or replaced among them
-MOST_BYTES: Final = 900_000  # below the broker's max_payload of 1 MiB, in records and in events about them
 BEFORE: Final = "the command was applied before"
 _MS: Final = timedelta(milliseconds=1)
 Outcome = RestreamRecord | str
@@ -52,7 +52,7 @@ def apply(record: RestreamRecord | None, command: RestreamCommand, now_ms: int) 
     made = _begin(record, command, now_ms) if record is None else _VERBS[command.verb](record, command, now_ms)
     if isinstance(made, str):
         return made
-    if len(made.model_dump_json()) > MOST_BYTES:
+    if len(made.model_dump_json()) > LARGEST_RECORD:
         return "the list and what it says to callbacks are too long together"
     return made.model_copy(update={"commands": (*made.commands, command.command)[-KEPT_COMMANDS:]})
 

@@ -8,8 +8,9 @@ from datetime import timedelta
 from typing import Final
 
 from shared.messages.restreams import PlaceRecord
+from shared.runtime import lease
 from shared.runtime.clock import Clock
-from shared.runtime.lease import Holder, has_ended
+from shared.runtime.lease import Holder
 
 SILENT: Final = timedelta(seconds=3)
 SETTLING: Final = timedelta(seconds=7)
@@ -75,12 +76,6 @@ class Sights:
 
 
 def is_gone(place: PlaceRecord, me: Me) -> bool:
-    """Tell a holder that was killed on this host: its process is no more, or it had this one's name and number.
-
-    Ask only about a place that this process does not hold.
-    """
-    if place.host != me.host or not place.pid:
-        return False
-    if place.pid == me.pid:
-        return place.holder == me.instance
-    return has_ended(place.pid, place.started)
+    """Tell for sure that a place's holder is no more. Ask only about a place that this process does not hold."""
+    holder = Holder(instance=place.holder, machine=place.host, pid=place.pid, started=place.started)
+    return lease.is_gone(holder, Holder(instance=me.instance, machine=me.host, pid=me.pid, started=me.started))

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
+from cachetools import LRUCache
+
 from shared.messages.restreams import TargetState
 
 FIRST_QUIET: Final = timedelta(seconds=30)
@@ -67,13 +69,11 @@ class TargetNews:
 class Repeats:
     """Which of many equal faults are told: the first, then one after each of growing silences."""
 
-    _known: dict[Hashable, tuple[int, int]] = field(default_factory=dict)
+    _known: LRUCache[Hashable, tuple[int, int]] = field(default_factory=lambda: LRUCache(MOST_KNOWN))
 
     def is_news(self, what: Hashable, now_ns: int) -> bool:
         """Take in a fault, and tell whether it is to be told."""
-        times, until_ns = self._known.pop(what, (0, 0))
+        times, until_ns = self._known.get(what, (0, 0))
         told = not times or now_ns >= until_ns
         self._known[what] = (times + 1, now_ns + quiet_ns(times + 1)) if told else (times, until_ns)
-        if len(self._known) > MOST_KNOWN:
-            del self._known[next(iter(self._known))]  # the one that was not seen for longest
         return told

@@ -31,6 +31,7 @@ from nats.js.errors import NotFoundError
 from pydantic import ValidationError
 
 from shared.broker.heartbeat import heartbeat
+from shared.broker.sizes import LARGEST_LETTER
 from shared.broker.streams import DEADLETTERS, ConsumerSpec, consumer
 from shared.broker.subjects import dead_letter_subject, failure_subject
 from shared.broker.turns import queue_of
@@ -42,8 +43,6 @@ log = get_logger()
 FIRST_DELAY: Final = timedelta(seconds=1)
 LONGEST_DELAY: Final = timedelta(minutes=5)
 HISTORY: Final = 20
-# A letter, with the body in Base64, must stay below the broker's limit of 1 MiB a message.
-LARGEST_BODY: Final = 700_000
 FAULTS: Final = (NatsError, TimeoutError, OSError)
 UNPARSEABLE: Final = (ValidationError, json.JSONDecodeError, UnicodeDecodeError)
 
@@ -212,7 +211,7 @@ class _GuardMiddleware(BaseMiddleware):
             "headers": raw.headers or {},
             "history": [*(await self.guard.history(spec, sequence)), self.guard.attempt(raw, reason)],
             "bytes": len(raw.data),
-            "body": base64.b64encode(raw.data[:LARGEST_BODY]).decode(),
+            "body": base64.b64encode(raw.data[:LARGEST_LETTER]).decode(),
         }
         try:
             await self.guard.jetstream().publish(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Final, Protocol
+
+from cachetools import LRUCache
 
 from shared.errors import Unavailable
 from shared.messages.base import Message
@@ -33,7 +34,7 @@ class Asking:
 
     outbox: Emits
     clock: Clock
-    _asked: OrderedDict[str, tuple[int, int]] = field(default_factory=OrderedDict)
+    _asked: LRUCache[str, tuple[int, int]] = field(default_factory=lambda: LRUCache(MOST))
 
     async def ask(self, account: str, event: str, hour: HourSummary) -> None:
         """Ask for an hour; without the broker it is for the next one to do."""
@@ -42,8 +43,6 @@ class Asking:
         if now_ns < next_ns:
             return
         self._asked[hour.key] = (now_ns + pause_ns, min(2 * pause_ns, LONGEST_NS))
-        while len(self._asked) > MOST:
-            self._asked.popitem(last=False)
         try:
             await self.outbox.emit(
                 RecordingRebuild(account=account, event=event, hour=hour.hour, key=hour.key, at_ms=self.clock.now_ms())

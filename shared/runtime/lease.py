@@ -65,12 +65,18 @@ def is_local(holder: Holder) -> bool:
     return bool(holder.machine and holder.pid) and holder.machine == machine()
 
 
-def is_gone(holder: Holder) -> bool:
+def is_gone(holder: Holder, me: Holder) -> bool:
     """Tell for sure that a holder is no more: its process ended, and its number is free or another's.
 
-    False says nothing of one in another machine or another numbering of processes.
+    Whoever had the name and the number of `me` on its machine and is not itself came before it. False says nothing of
+    a holder on another machine or in another numbering of processes.
     """
-    return is_local(holder) and has_ended(holder.pid, holder.started)
+    is_me = bool(holder.token) and holder.token == me.token
+    if is_me or not holder.pid or not holder.machine or holder.machine != me.machine:
+        return False
+    if holder.pid == me.pid:
+        return holder.instance == me.instance
+    return has_ended(holder.pid, holder.started)
 
 
 def has_ended(pid: int, started: int) -> bool:

@@ -7,10 +7,11 @@ import re
 import threading
 import time
 from bisect import bisect_right
-from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+
+from cachetools import LRUCache
 
 MOST_NAMES: Final = 1_000_000
 SETTLED_S: Final = 2.0
@@ -22,7 +23,10 @@ class Names:
 
     def __init__(self, pattern: re.Pattern[str]) -> None:
         self._pattern = pattern
-        self._kept: OrderedDict[Path, tuple[int, list[str]]] = OrderedDict()
+        # a folder that is larger than all of it is kept, too, alone
+        self._kept: LRUCache[Path, tuple[int, list[str]]] = LRUCache(
+            MOST_NAMES, lambda kept: min(len(kept[1]), MOST_NAMES)
+        )
         self._lock = threading.Lock()
 
     def after(self, folder: Path, name: str) -> Iterator[str]:
@@ -37,7 +41,6 @@ class Names:
             with self._lock:
                 kept = self._kept.get(folder)
                 if kept and kept[0] == changed_ns:
-                    self._kept.move_to_end(folder)
                     return kept[1]
             names = sorted(entry.name for entry in os.scandir(folder) if self._pattern.fullmatch(entry.name))
         except FileNotFoundError:
@@ -49,6 +52,3 @@ class Names:
     def _keep(self, folder: Path, changed_ns: int, names: list[str]) -> None:
         with self._lock:
             self._kept[folder] = changed_ns, names
-            self._kept.move_to_end(folder)
-            while len(self._kept) > 1 and sum(len(kept) for _, kept in self._kept.values()) > MOST_NAMES:
-                self._kept.popitem(last=False)

@@ -24,6 +24,17 @@ def test_handlers_are_at_most_twenty_lines() -> None:
     assert not found
 
 
+def test_handlers_have_one_shape() -> None:
+    """Each is a method of the service's `Handlers`."""
+    found = []
+    for path in (path for path in SOURCES if path.name == "app.py"):
+        for node in ast.walk(tree(path)):
+            handles = isinstance(node, ast.Call) and ast.unparse(node.func) == "service.handle"
+            if handles and not all(re.match(r"handlers\.|Handlers\(", ast.unparse(arg)) for arg in node.args[1:]):
+                found.append(f"{name(path)}:{node.lineno}")
+    assert not found
+
+
 def _raises_again(handler: ast.ExceptHandler) -> bool:
     """Cleaning up and letting the exception go on catches nothing."""
     last = handler.body[-1]

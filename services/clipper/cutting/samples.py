@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections import OrderedDict
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from services.clipper.open_files import OpenFiles
 from shared.media.model import SampleTable
 from shared.media.seams.errors import SegmentUnreadable
 
@@ -20,7 +20,7 @@ class SampleReader:
 
     def __init__(self, table: SampleTable) -> None:
         self._table = table
-        self._open: OrderedDict[int, int] = OrderedDict()
+        self._open = OpenFiles(_OPEN_FILES)
 
     def __enter__(self) -> Self:
         return self
@@ -28,29 +28,19 @@ class SampleReader:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        while self._open:
-            os.close(self._open.popitem()[1])
+        self._open.__exit__(kind, error, trace)
 
     def read(self, row: int) -> bytes:
         """Read the bytes of sample `row`; SegmentUnreadable when its file is gone or ends too early."""
         source, size = int(self._table.source[row]), int(self._table.size[row])
         path = self._table.files[source]
         try:
-            data = os.pread(self._descriptor(source), size, int(self._table.offset[row]))
+            data = os.pread(self._open[path], size, int(self._table.offset[row]))
         except OSError as error:
             raise SegmentUnreadable(path, error.strerror or "cannot be read") from error
         if len(data) < size:
             raise SegmentUnreadable(path, "ends inside a sample")
         return data
-
-    def _descriptor(self, source: int) -> int:
-        if source in self._open:
-            self._open.move_to_end(source)
-            return self._open[source]
-        while len(self._open) >= _OPEN_FILES:
-            os.close(self._open.popitem(last=False)[1])
-        self._open[source] = os.open(self._table.files[source], os.O_RDONLY | os.O_CLOEXEC)
-        return self._open[source]
 
 
 class Spool:

@@ -11,13 +11,14 @@ import fcntl
 import hashlib
 import mmap
 import os
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Final, NamedTuple, Self
 
+from services.clipper.open_files import OpenFiles
 from shared.media.mp4.boxes import Mp4Error
 
 OPEN_FILES: Final = 32
@@ -42,12 +43,12 @@ def write_ranges(
     `tick` hears the bytes taken so far; what it raises ends the work. `block` bytes, a multiple of 4096, are written
     at a time. Raises Mp4Error when a source is shorter than its range, and OSError from the disk.
     """
-    with _Sources() as sources, _Sink(out, block) as sink:
+    with OpenFiles(OPEN_FILES) as sources, _Sink(out, block) as sink:
         sink.add(head)
         for path, offset, length in ranges:
             at, end = offset, offset + length
             while at < end:
-                done = os.preadv(sources.fd(path), [sink.room(end - at)], at)
+                done = os.preadv(sources[path], [sink.room(end - at)], at)
                 if not done:
                     raise Mp4Error(f"{path.name} ends before byte {end}")
                 sink.took(done)
@@ -55,31 +56,6 @@ def write_ranges(
             if tick is not None:
                 tick(sink.taken)
         return sink.finish()
-
-
-class _Sources:
-    """Open source files, the least recently used closed first."""
-
-    def __init__(self) -> None:
-        self._open: OrderedDict[Path, int] = OrderedDict()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        while self._open:
-            os.close(self._open.popitem()[1])
-
-    def fd(self, path: Path) -> int:
-        if path in self._open:
-            self._open.move_to_end(path)
-            return self._open[path]
-        while len(self._open) >= OPEN_FILES:
-            os.close(self._open.popitem(last=False)[1])
-        self._open[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        return self._open[path]
 
 
 class _Sink:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
 from typing import Final
+
+from cachetools import LRUCache
 
 MOST_BYTES: Final = 64 << 20
 WORTH_PACKING: Final = 4096
@@ -38,21 +39,16 @@ class Bodies:
     """The last used bodies, each with the stamp of the state that it was made from."""
 
     def __init__(self, most_bytes: int = MOST_BYTES) -> None:
-        self._most = most_bytes
-        self._kept: OrderedDict[Hashable, tuple[Hashable, Body]] = OrderedDict()
-        self._bytes = 0
+        # one that is larger than all of it is kept, too, alone
+        self._kept: LRUCache[Hashable, tuple[Hashable, Body]] = LRUCache(
+            most_bytes, lambda kept: min(kept[1].size, most_bytes)
+        )
 
     async def get(self, key: Hashable, stamp: Hashable, make: Callable[[], Awaitable[Body]]) -> Body:
         """Return the body of a key, made anew when the stamp is another than before."""
         kept = self._kept.get(key)
         if kept is not None and kept[0] == stamp:
-            self._kept.move_to_end(key)
             return kept[1]
         body = await make()
-        if (old := self._kept.pop(key, None)) is not None:
-            self._bytes -= old[1].size
         self._kept[key] = (stamp, body)
-        self._bytes += body.size
-        while self._bytes > self._most and len(self._kept) > 1:
-            self._bytes -= self._kept.popitem(last=False)[1][1].size
         return body

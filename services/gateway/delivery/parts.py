@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from cachetools import LRUCache
 from fastapi import Request
 from nats.js import JetStreamContext
 
@@ -48,8 +48,8 @@ class Delivery:
     shelf: Shelf = field(init=False)
     bodies: Bodies = field(init=False, default_factory=Bodies)
     _jobs: Bucket[JobRecord] = field(init=False)
-    _known_jobs: OrderedDict[str, tuple[int, JobRecord]] = field(init=False, default_factory=OrderedDict)
-    _inits: OrderedDict[str, tuple[TrackConfig, ...]] = field(init=False, default_factory=OrderedDict)
+    _known_jobs: LRUCache[str, tuple[int, JobRecord]] = field(init=False, default_factory=lambda: LRUCache(MOST_JOBS))
+    _inits: LRUCache[str, tuple[TrackConfig, ...]] = field(init=False, default_factory=lambda: LRUCache(MOST_INITS))
 
     def __post_init__(self) -> None:
         self.shelf = Shelf(self.js, self.store, self.clock, asking=self.asking)
@@ -73,9 +73,6 @@ class Delivery:
         if stored is None:
             raise no_such("job")
         self._known_jobs[key] = (now, stored.value)
-        self._known_jobs.move_to_end(key)
-        while len(self._known_jobs) > MOST_JOBS:
-            self._known_jobs.popitem(last=False)
         return stored.value
 
     async def index(self, account: str, event: str) -> LiveIndex:
@@ -94,8 +91,6 @@ class Delivery:
             except MediaError:
                 known = ()
             self._inits[init_key] = known
-            while len(self._inits) > MOST_INITS:
-                self._inits.popitem(last=False)
         return known
 
 

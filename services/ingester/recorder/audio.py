@@ -6,10 +6,9 @@ Sources: ISO/IEC 14496-3 (1.A.2.2, adts_frame), RFC 6716 (3.1, TOC byte), ETSI T
 
 from __future__ import annotations
 
-import struct
-
 from services.ingester.recorder.model import VIDEO_SCALE, Frame
 from services.ingester.recorder.sbr import SbrWatch
+from shared.media.bitstream.opus import OpusHead
 from shared.media.model import TrackConfig
 from shared.media.mp4.aac import Program, build_aac, frame_program, read_aac
 from shared.media.mp4.entries import aac_config, opus_config
@@ -38,11 +37,10 @@ def opus_duration(packet: bytes) -> int:
 
 def opus_head(channels: int) -> bytes:
     """Build the OpusHead of a stream that has none: no pre-skip, the standard order of channels."""
-    head = b"OpusHead" + struct.pack("<BBHIhB", 1, channels, 0, 48000, 0, 1 if channels > 2 else 0)
     if channels <= 2:
-        return head
+        return OpusHead(channels).write()
     streams, coupled, order = _OPUS_MAPS[channels]
-    return head + bytes((streams, coupled, *order))
+    return OpusHead(channels, family=1, mapping=bytes((streams, coupled, *order))).write()
 
 
 class AacSound:

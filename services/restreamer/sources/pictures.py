@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import time
-from collections import OrderedDict
 from dataclasses import dataclass
 from threading import Lock
 from typing import Final
+
+from cachetools import LRUCache, TTLCache
 
 from services.restreamer.model import SourceError
 from services.restreamer.sources.access import Stopped
@@ -39,32 +39,30 @@ class PictureCache:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._pictures: OrderedDict[str, Picture] = OrderedDict()
-        self._places: OrderedDict[str, str] = OrderedDict()
-        self._slow: OrderedDict[str, tuple[float, str]] = OrderedDict()
+        # of so many bytes, and so many pictures at the most
+        self._pictures: LRUCache[str, Picture] = LRUCache(
+            MOST_BYTES, lambda picture: max(picture.size, MOST_BYTES // MOST)
+        )
+        self._places: LRUCache[str, str] = LRUCache(MOST)
+        self._slow: TTLCache[str, str] = TTLCache(MOST, LATER_S)
 
     def failed(self, place: str, error: SourceError) -> None:
         """Note that a place gave no picture. One that took its time is not asked again for a while."""
         if not (error.lasting or isinstance(error, Stopped)):
             with self._lock:
-                self._slow[_digest(place.encode())] = (time.monotonic() + LATER_S, str(error))
-                while len(self._slow) > MOST:
-                    self._slow.popitem(last=False)
+                self._slow[_digest(place.encode())] = str(error)
 
     def check(self, place: str) -> None:
         """Raise SourceError when a place took its time for nothing a short while ago."""
         with self._lock:
-            until, text = self._slow.get(_digest(place.encode()), (0.0, ""))
-        if time.monotonic() < until:
+            text = self._slow.get(_digest(place.encode()))
+        if text is not None:
             raise SourceError(text, lasting=False)
 
     def known(self, place: str) -> Picture | None:
         """Return the picture that came from a place."""
         with self._lock:
-            digest = self._places.get(_digest(place.encode()), "")
-            if digest in self._pictures:
-                self._pictures.move_to_end(digest)
-            return self._pictures.get(digest)
+            return self._pictures.get(self._places.get(_digest(place.encode()), ""))
 
     def add(self, place: str, data: bytes, side: int) -> Picture:
         """Decode a picture, or return the one that was; SourceError when it is not fit."""
@@ -75,11 +73,12 @@ class PictureCache:
         with self._lock:
             self._pictures[digest] = picture
             self._places[_digest(place.encode())] = digest
-            while len(self._places) > MOST:
-                self._places.popitem(last=False)
-            while len(self._pictures) > MOST or sum(p.size for p in self._pictures.values()) > MOST_BYTES:
-                self._pictures.popitem(last=False)
         return picture
+
+
+def _weight(picture: Picture) -> int:
+    """Return the bytes that a picture counts for: so many that there are never more than MOST, at most all."""
+    return min(max(picture.size, MOST_BYTES // MOST), MOST_BYTES)
 
 
 def decode(data: bytes, side: int) -> Picture:

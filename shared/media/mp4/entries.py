@@ -9,7 +9,9 @@ from __future__ import annotations
 import struct
 from typing import Literal
 
+from shared.media.bitstream.errors import BitstreamError
 from shared.media.bitstream.look import Look, read_look
+from shared.media.bitstream.opus import OPUS_RATE, OpusHead
 from shared.media.bitstream.params import VideoCodec, build_avcc, build_hvcc, read_sps, record_sets, split_annexb
 from shared.media.mp4.aac import read_aac
 from shared.media.mp4.boxes import Box, Mp4Error, box, children, full_box, read_header, unpack
@@ -18,7 +20,6 @@ from shared.media.tracks import TrackConfig
 KINDS: dict[bytes, Literal["h264", "hevc", "aac", "opus"]] = {
     b"avc1": "h264", b"avc3": "h264", b"hvc1": "hevc", b"hev1": "hevc", b"mp4a": "aac", b"Opus": "opus"}  # fmt: skip
 VISUAL_BODY, AUDIO_BODY = 78, 28  # bytes of a visual and an audio sample entry before its child boxes
-OPUS_RATE = 48000
 
 
 def video_config(codec: VideoCodec, extradata: bytes, timescale: int, track_id: int = 1) -> TrackConfig:
@@ -66,24 +67,12 @@ def aac_config(config: bytes, track_id: int = 2) -> TrackConfig:
 
 def opus_config(head: bytes, track_id: int = 2) -> TrackConfig:
     """Describe an Opus track from its OpusHead (RFC 7845, 5.1); the timescale is 48000."""
-    if head[:8] != b"OpusHead" or len(head) < 19 or not head[9]:
-        raise Mp4Error("not an OpusHead")
-    channels, preskip, rate, gain, family = struct.unpack_from("<BHIhB", head, 9)
-    mapping = b""
-    if family:
-        if len(head) < 21 + channels:
-            raise Mp4Error("OpusHead's channel mapping is cut short")
-        mapping = bytes(head[19 : 21 + channels])
-    dops = box(b"dOps", struct.pack(">BBHIhB", 0, channels, preskip, rate, gain, family), mapping)
-    entry = box(b"Opus", _audio_fixed(channels, OPUS_RATE), dops)
-    return TrackConfig(track_id, "audio", "opus", OPUS_RATE, entry, sample_rate=OPUS_RATE, channels=channels)
-
-
-def opus_head(dops: bytes, *, preskip: int | None = None) -> bytes:
-    """Return the OpusHead that a dOps box's content was made of, or one with another `preskip`; Mp4Error."""
-    _, channels, own, rate, gain, family = unpack("BBHIhB", dops, 0, len(dops))
-    skipped = own if preskip is None else preskip
-    return b"OpusHead" + struct.pack("<BBHIhB", 1, channels, skipped, rate, gain, family) + dops[11:]
+    try:
+        opus = OpusHead.read(head)
+    except BitstreamError as error:
+        raise Mp4Error(str(error)) from error
+    entry = box(b"Opus", _audio_fixed(opus.channels, OPUS_RATE), box(b"dOps", opus.write_dops()))
+    return TrackConfig(track_id, "audio", "opus", OPUS_RATE, entry, sample_rate=OPUS_RATE, channels=opus.channels)
 
 
 def _audio_fixed(channels: int, rate: int) -> bytes:

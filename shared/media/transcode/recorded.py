@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from shared.media.mp4.entries import codec_record, opus_head
+from dataclasses import replace
+
+from shared.media.bitstream.opus import OpusHead
+from shared.media.mp4.entries import codec_record
 from shared.media.tracks import TrackConfig
 from shared.media.transcode.streams import Track
 
@@ -10,7 +13,9 @@ from shared.media.transcode.streams import Track
 def recorded_track(config: TrackConfig) -> Track:
     """Describe a recorded track that is decoded from any packet on: of Opus nothing is skipped at the beginning."""
     record = codec_record(config)
+    if config.codec == "opus":
+        record = replace(OpusHead.read_dops(record), preskip=0).write()
     return Track(
-        config.kind, config.codec, opus_head(record, preskip=0) if config.codec == "opus" else record,
+        config.kind, config.codec, record,
         config.width, config.height, sample_rate=config.sample_rate, channels=config.channels,
     )  # fmt: skip

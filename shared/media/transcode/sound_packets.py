@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
+from shared.media.bitstream.opus import OpusHead
 from shared.media.mp4.aac import AAC_RATES, read_aac
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.mp4.entries import aac_config, opus_config
@@ -86,7 +87,7 @@ def _aac_config(shape: Shape) -> bytes:
 
 
 def _opus_head(shape: Shape) -> bytes:
-    return b"OpusHead" + struct.pack("<BBHIhB", 1, shape.channels, OPUS_DELAY, 48_000, 0, 0)
+    return OpusHead(shape.channels, OPUS_DELAY).write()
 
 
 def _silent_mp3(track: Track, samples: int) -> bytes | None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
+import select
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
+from typing import Final
 
 from shared.errors import DestinationFailed
 from shared.security.netguard.addresses import Address, Networks
-from shared.security.netguard.resolve import is_address, keep_reachable
+from shared.security.netguard.resolve import is_address, keep_reachable, shares
 
 BlockingLookup = Callable[[str, int], list[str]]
-_LEAST_S = 0.05
+SLICE_S: Final = 0.1
+_UNDER_WAY: Final = frozenset({errno.EINPROGRESS, errno.EALREADY})
 
 
 def resolve_now(
@@ -34,19 +40,59 @@ def ask_system(host: str, port: int) -> list[str]:
 def connect_now(
     host: str, port: int, *, allowed: Networks, within: timedelta, lookup: BlockingLookup | None = None
 ) -> socket.socket:
-    """Open a TCP connection to a checked address; those of a host share the time, so that a dead one hides no other.
+    """Open a TCP connection to a checked address. `within` does not bound the look-up.
 
-    AddressRefused, DestinationFailed; `within` does not bound the look-up.
+    AddressRefused, DestinationFailed.
     """
     addresses = resolve_now(host, port, allowed=allowed, lookup=lookup)
-    end = time.monotonic() + within.total_seconds()
-    why = "timed out"
-    for number, address in enumerate(addresses):
-        share = max(end - time.monotonic(), _LEAST_S) / (len(addresses) - number)
+    try:
+        return connect_checked(addresses, port, time.monotonic() + within.total_seconds())
+    except TimeoutError as error:
+        raise DestinationFailed(f"{host}:{port} could not be reached: timed out") from error
+    except OSError as error:
+        raise DestinationFailed(f"{host}:{port} could not be reached: {error.strerror or 'failed'}") from error
+
+
+def connect_checked(
+    addresses: Sequence[Address], port: int, end: float, heed: Callable[[], None] = lambda: None
+) -> socket.socket:
+    """Open a TCP connection to the first of addresses that answers, each in its share of the time up to `end` (s).
+
+    `heed` is called ten times a second, and may raise to give it up. OSError of the last address, TimeoutError.
+    """
+    failure: OSError = TimeoutError("timed out")
+    for address, share in shares(addresses, end, time.monotonic):
         try:
-            return socket.create_connection((str(address), port), timeout=share)
-        except TimeoutError:
-            why = "timed out"
+            return _connect(address, port, time.monotonic() + share, heed)
         except OSError as error:
-            why = error.strerror or "failed"
-    raise DestinationFailed(f"{host}:{port} could not be reached: {why}")
+            failure = error
+    raise failure
+
+
+def _connect(address: Address, port: int, until: float, heed: Callable[[], None]) -> socket.socket:
+    with contextlib.ExitStack() as stack:
+        sock = socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET, socket.SOCK_STREAM)
+        stack.callback(sock.close)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setblocking(False)
+        code = sock.connect_ex((str(address), port))
+        while code in _UNDER_WAY:
+            heed()
+            left = until - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("timed out")
+            code = _settled(sock, min(left, SLICE_S))
+        if code:
+            raise OSError(code, os.strerror(code))
+        sock.setblocking(True)
+        stack.pop_all()
+    return sock
+
+
+def _settled(sock: socket.socket, within: float) -> int:
+    """Wait a while for a connection; return its error code, 0 when it stands."""
+    poll = select.poll()
+    poll.register(sock, select.POLLOUT)
+    if not poll.poll(within * 1000):
+        return errno.EINPROGRESS
+    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)

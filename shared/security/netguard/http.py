@@ -11,7 +11,7 @@ import httpcore
 import httpx
 
 from shared.security.netguard.addresses import Networks
-from shared.security.netguard.resolve import LOOKUP_TIMEOUT, Lookup, resolve_checked
+from shared.security.netguard.resolve import LOOKUP_TIMEOUT, Lookup, resolve_checked, shares
 
 CONNECT_TIMEOUT: Final = 5.0
 _Options = Iterable[httpcore.SOCKET_OPTION]
@@ -40,8 +40,7 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
             host, port, allowed=self._allowed, lookup=self._lookup, within=min(LOOKUP_TIMEOUT, end - loop.time())
         )
         failure: Exception = httpcore.ConnectTimeout()
-        for number, address in enumerate(addresses):
-            share = max(end - loop.time(), 0.05) / (len(addresses) - number)
+        for address, share in shares(addresses, end, loop.time):
             try:
                 return await self._tcp.connect_tcp(str(address), port, share, local_address, socket_options)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:

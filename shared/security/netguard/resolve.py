@@ -6,7 +6,7 @@ import asyncio
 import ipaddress
 import socket
 import threading
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from shared.errors import DestinationFailed, Unavailable
@@ -14,6 +14,7 @@ from shared.security.netguard.addresses import HOW_TO_ALLOW, Address, AddressRef
 
 LOOKUP_TIMEOUT: Final = 5.0
 MOST_ADDRESSES: Final = 8
+LEAST_S: Final = 0.05
 Lookup = Callable[[str, int], Awaitable[list[str]]]
 # Look-ups block a thread for as long as the name's server pleases; they have threads of their own, so that nothing
 # else waits behind them, and daemon ones, so that the process can end.
@@ -45,6 +46,12 @@ def keep_reachable(host: str, found: Iterable[str], allowed: Networks) -> tuple[
     if not reachable:
         raise AddressRefused(f"{host} has no address that may be reached from here; {HOW_TO_ALLOW}")
     return reachable[:MOST_ADDRESSES]
+
+
+def shares(addresses: Sequence[Address], end: float, clock: Callable[[], float]) -> Iterator[tuple[Address, float]]:
+    """Yield addresses and how long each may take (s), so that a dead one hides no other before `end` (s of `clock`)."""
+    for number, address in enumerate(addresses):
+        yield address, max(end - clock(), LEAST_S) / (len(addresses) - number)
 
 
 def is_address(host: str) -> bool:

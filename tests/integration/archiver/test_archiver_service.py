@@ -10,7 +10,7 @@ import pytest
 
 from services.archiver import handlers
 from services.archiver.compaction import Compactor
-from services.archiver.handlers import make_segment_written
+from services.archiver.handlers import Handlers
 from services.archiver.slots import Slots
 from shared.broker.bus import headers_of
 from shared.broker.kv import Bucket
@@ -131,7 +131,7 @@ async def test_a_store_that_is_away_costs_no_message_and_the_next_look_makes_up_
 
     clock = SetClock()
     compactor, slots = Away(), Slots(clock)
-    handle = make_segment_written(compactor, slots)
+    handle = Handlers(compactor, slots, None, None, None, clock).segment  # type: ignore[arg-type]
     session = Session(new_event(), duration=60 * 90_000)
     clock._ns = 0
     clock.monotonic_ns = lambda: clock._ns  # type: ignore[method-assign]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from typing import Final
+
+from cachetools import LRUCache
 
 from services.gateway.delivery.index.entries import Entry, entry_of
 from shared.messages.recordings import HourSummary
@@ -19,16 +20,16 @@ class HourCache:
 
     def __init__(self, store: MediaStore, *, most_segments: int = MOST_SEGMENTS) -> None:
         self._store = store
-        self._most = most_segments
-        self._hours: OrderedDict[str, tuple[Entry, ...]] = OrderedDict()
-        self._count = 0
+        # an hour that is larger than all of it is kept, too, alone
+        self._hours: LRUCache[str, tuple[Entry, ...]] = LRUCache(
+            most_segments, lambda entries: min(len(entries), most_segments)
+        )
         self._reading: dict[str, asyncio.Task[tuple[Entry, ...] | None]] = {}
 
     async def get(self, summary: HourSummary) -> tuple[Entry, ...] | None:
         """Return an hour's entries; None when its object is gone. Raise IndexDamaged when it is broken."""
         known = self._hours.get(summary.key)
         if known is not None:
-            self._hours.move_to_end(summary.key)
             return known
         task = self._reading.get(summary.key)
         if task is None:  # many players ask for the same hour at once: one read serves all
@@ -42,9 +43,6 @@ class HourCache:
         except ObjectMissing:
             return None
         self._hours[summary.key] = entries
-        self._count += len(entries)
-        while self._count > self._most and len(self._hours) > 1:
-            self._count -= len(self._hours.popitem(last=False)[1])
         return entries
 
     def _entries(self, summary: HourSummary) -> tuple[Entry, ...]:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
+from cachetools import LRUCache
 from nats.js import JetStreamContext
 
 from services.gateway.delivery.index.cache import HourCache
@@ -280,8 +280,7 @@ class Shelf:
         self._asking = asking
         self._clock = clock
         self._cache = HourCache(store)
-        self._most = most
-        self._indexes: OrderedDict[tuple[str, str], LiveIndex] = OrderedDict()
+        self._indexes: LRUCache[tuple[str, str], LiveIndex] = LRUCache(most)
 
     async def index(self, account: str, event: str) -> LiveIndex:
         """Return an event's index, up to date."""
@@ -289,8 +288,5 @@ class Shelf:
         index = self._indexes.get(key)
         if index is None:
             index = self._indexes[key] = LiveIndex(self._js, self._cache, self._clock, account, event, self._asking)
-        self._indexes.move_to_end(key)
-        while len(self._indexes) > self._most:
-            self._indexes.popitem(last=False)
         await index.refresh()
         return index

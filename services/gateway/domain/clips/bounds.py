@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from fractions import Fraction
 from typing import Final
 
+from cachetools import LRUCache
 from nats.js import JetStreamContext
 
 from services.gateway.domain.clips.window import Recording
@@ -31,7 +31,7 @@ class Bounds:
         self._clocks = Bucket(jetstream, buckets.SESSIONS, EventClock)
         self._retention = retention
         self._clock = clock
-        self._first_frames: OrderedDict[str, int] = OrderedDict()
+        self._first_frames: LRUCache[str, int] = LRUCache(REMEMBERED_CLOCKS)
 
     async def of(self, job: JobRecord, last: SegmentWritten | None) -> Recording:
         """Return a recording's times; Invalid when nothing was published, or it is no longer kept."""
@@ -63,6 +63,4 @@ class Bounds:
         if stored is None:
             return None
         self._first_frames[event] = stored.value.first_frame_ms
-        if len(self._first_frames) > REMEMBERED_CLOCKS:
-            self._first_frames.popitem(last=False)
         return stored.value.first_frame_ms

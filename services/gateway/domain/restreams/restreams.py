@@ -23,6 +23,7 @@ from services.gateway.domain.restreams.pending import OVER, Pending, foreseen
 from shared.broker import buckets
 from shared.broker.bus import Outbox
 from shared.broker.kv import Bucket
+from shared.broker.sizes import LARGEST_COMMAND
 from shared.messages.restreams import (
     PlaceRecord,
     RestreamCommand,
@@ -33,7 +34,6 @@ from shared.messages.restreams import (
 from shared.runtime.clock import Clock
 
 PLAYS: Final[frozenset[Verb]] = frozenset({"pause", "skip", "seek"})
-LARGEST_COMMAND: Final = 700_000  # below the broker's max_payload of 1 MiB, and the record repeats it
 
 
 @dataclass(frozen=True, slots=True)

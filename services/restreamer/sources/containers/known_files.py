@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from threading import Lock
 from typing import Final, NamedTuple
+
+from cachetools import LRUCache
 
 from services.restreamer.model import Kind, Track
 from services.restreamer.sources.frames import Raw
@@ -38,17 +39,14 @@ class Known(NamedTuple):
         return "audio" in self.first
 
 
-_known: Final[OrderedDict[Identity, Known]] = OrderedDict()
+_known: Final[LRUCache[Identity, Known]] = LRUCache(MOST_KNOWN)
 _lock: Final = Lock()
 
 
 def recall(identity: Identity) -> Known | None:
     """Return what is known of a file."""
     with _lock:
-        known = _known.get(identity)
-        if known is not None:
-            _known.move_to_end(identity)
-        return known
+        return _known.get(identity)
 
 
 def is_settled(identity: Identity) -> bool:
@@ -61,8 +59,6 @@ def remember(identity: Identity, known: Known) -> None:
     first = {kind: replace(raw, data=b"") for kind, raw in known.first.items()}
     with _lock:
         _known[identity] = known._replace(first=first)
-        while len(_known) > MOST_KNOWN:
-            _known.popitem(last=False)
 
 
 def described(frames: Iterator[Raw], first: Mapping[Kind, Raw]) -> Iterator[Raw]:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import errno
 import functools
-import select
 import socket
 import ssl
 import time
@@ -20,11 +17,10 @@ import httpx
 from services.restreamer.model import SourceError
 from services.restreamer.sources.access import Limits, Stopped
 from shared.security.netguard import Address, Networks, resolve_checked
+from shared.security.netguard.blocking import SLICE_S, connect_checked
 
-SLICE_S: Final = 0.1
 DEFAULT_S: Final = 10.0
 CONNECTIONS: Final = 4  # of a playlist: the segment in play, the one that is sought, the first of that one's run, a key
-_UNDER_WAY: Final = frozenset({errno.EINPROGRESS, errno.EALREADY})
 _Options = Iterable[httpcore.SOCKET_OPTION]
 
 
@@ -152,13 +148,14 @@ class _Backend(httpcore.NetworkBackend):
         """Resolve, check, connect; the addresses share the time, so that a dead one hides no other."""
         end = time.monotonic() + (DEFAULT_S if timeout is None else timeout)
         addresses = asyncio.run(self._resolve(host, port))
-        for place, address in enumerate(addresses):
-            until = time.monotonic() + max(end - time.monotonic(), 0.05) / (len(addresses) - place)
-            try:
-                return _Stream(self._connect(address, port, until), self._stop, self._least)
-            except (TimeoutError, OSError) as error:
-                failure = error
-        raise httpcore.ConnectError(str(failure))
+        try:
+            return _Stream(connect_checked(addresses, port, end, self._heed), self._stop, self._least)
+        except OSError as error:
+            raise httpcore.ConnectError(str(error)) from error
+
+    def _heed(self) -> None:
+        if self._stop.is_set():
+            raise Stopped
 
     async def _resolve(self, host: str, port: int) -> tuple[Address, ...]:
         task = asyncio.create_task(resolve_checked(host, port, allowed=self._allowed))
@@ -167,33 +164,6 @@ class _Backend(httpcore.NetworkBackend):
                 task.cancel()
                 raise Stopped
         return task.result()
-
-    def _connect(self, address: Address, port: int, until: float) -> socket.socket:
-        with contextlib.ExitStack() as stack:
-            sock = socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET, socket.SOCK_STREAM)
-            stack.callback(sock.close)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setblocking(False)
-            code = sock.connect_ex((str(address), port))
-            while code in _UNDER_WAY:
-                if self._stop.is_set():
-                    raise Stopped
-                if time.monotonic() > until:
-                    raise TimeoutError("timed out")
-                code = _settled(sock)
-            if code:
-                raise OSError(code, "cannot connect")
-            stack.pop_all()
-        return sock
-
-
-def _settled(sock: socket.socket) -> int:
-    """Wait a slice for a connection; return its error code, 0 when it stands."""
-    poll = select.poll()
-    poll.register(sock, select.POLLOUT)
-    if not poll.poll(SLICE_S * 1000):
-        return errno.EINPROGRESS
-    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
 
 def guarded_client(allowed: Networks, limits: Limits, stop: Event, tls: ssl.SSLContext | None = None) -> httpx.Client:

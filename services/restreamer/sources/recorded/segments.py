@@ -17,8 +17,9 @@ from services.restreamer.model import FLICKS, Packet, Track
 from services.restreamer.sources.access import Gone, Limits, stored
 from services.restreamer.sources.containers.tracks import audio_track, video_track
 from shared.errors import MediaError
+from shared.media.bitstream.opus import OpusHead
 from shared.media.model import SampleTable, TrackConfig
-from shared.media.mp4.entries import codec_record, opus_head
+from shared.media.mp4.entries import codec_record
 from shared.media.mp4.fragments import read_fragments
 from shared.media.mp4.init import parse_init
 from shared.media.seams.grid import find_grid
@@ -90,7 +91,7 @@ class Init:
 def _audio(config: TrackConfig) -> Track:
     record = codec_record(config)
     if config.codec == "opus":
-        record = opus_head(record)
+        record = OpusHead.read_dops(record).write()
     track = audio_track(config.codec, record)
     return Track("audio", config.codec, record, sample_rate=track.sample_rate, channels=config.channels)
 

@@ -36,7 +36,7 @@ Job = Callable[[], Awaitable[object]]
 
 
 class Telling:
-    """One run's events, numbered, and other work that must be done in their order; all again until the broker takes it.
+    """One run's events, numbered, and other work that must be done in their order; each is repeated until it is done.
 
     `number` is that of the last event; a holder begins beyond those that the one before may have used. `sent` are the
     targets that media was sent to before.

@@ -19,7 +19,7 @@ Fault = ApiError | Rejected | Unavailable
 
 
 class Facade(Protocol):
-    """A vendor's API: its routes, who calls, and how it says that something is wrong."""
+    """A vendor's API: its routes, who calls, and how it words errors."""
 
     @property
     def routes(self) -> APIRouter:
@@ -29,11 +29,11 @@ class Facade(Protocol):
         """Return the account that a request acts for; raise Denied."""
 
     def render_error(self, request: Request, error: Fault) -> Response:
-        """Return the answer that says an error."""
+        """Return an error as the vendor's API words it."""
 
 
 def dialect(render: Callable[[Request, Fault], Response]) -> type[APIRoute]:
-    """Make the class of routes whose errors are said by `render`; what is our own fault is said as everywhere."""
+    """Make the class of routes whose errors `render` words; faults of our own are answered as everywhere else."""
 
     class DialectRoute(APIRoute):
         def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

@@ -18,7 +18,7 @@ from services.restreamer.model import FLICKS
 SLACK_NS: Final = 500_000
 """What is due so soon is done at once."""
 LONGEST_BEAT: Final = FLICKS // 20
-"""Nothing is put off for longer, to be in step with others."""
+"""How long sending is put off at most, to be in step with others."""
 USUAL_BEAT: Final = FLICKS // 30
 _NS: Final = 1_000_000_000
 
@@ -32,7 +32,7 @@ class Paced(Protocol):
 
 
 class Pace:
-    """Runs what it is told of, each when it asked for it."""
+    """Runs each of what it was told of when that asked to be run again."""
 
     def __init__(self) -> None:
         self._called: SimpleQueue[Paced] = SimpleQueue()
@@ -95,7 +95,7 @@ PACE: Final = Pace()
 
 
 def in_step(ns: int, beat: int) -> int:
-    """Return the first moment from `ns` on that all wait for whose pictures last `beat` flicks each."""
+    """Return the first whole multiple of `beat` (flicks) from `ns` on: streams of one rate send in one wake."""
     beat = beat if 0 < beat <= LONGEST_BEAT else USUAL_BEAT
     late = -(ns * FLICKS // _NS) % beat
     return ns + late * _NS // FLICKS

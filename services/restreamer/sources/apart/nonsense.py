@@ -1,4 +1,4 @@
-"""What no child of ours says: how it is named, and times that cannot be."""
+"""How a child shows that it does what a file wants, not what it was made for: it says what cannot be."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FARTHEST: Final = 3 << 59
 
 
 class Nonsense(ReelayError):  # noqa: N818  it names what happened
-    """A child said what no child of ours says."""
+    """A child said what our own code never says: it is not to be trusted any more."""
 
 
 def are_times(*times: int) -> bool:

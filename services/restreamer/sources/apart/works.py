@@ -16,7 +16,10 @@ _VIDEO, _KEY, _LIMITED = 1, 2, 4
 
 @value
 class Given:
-    """What work is given: a packet, and how the part's times lie (flicks); no packet at the end."""
+    """A packet for work, none at the end; times in flicks.
+
+    `shift` is what was added to the file's times, `start` and `limit` are the in and out point of what is played.
+    """
 
     packet: Packet | None = None
     shift: int = 0
@@ -66,7 +69,7 @@ class Work(Protocol):
 
 
 class Commission(Protocol):
-    """What is asked for; it is pickled, by us, for a child of ours, who has nobody else to believe."""
+    """What is asked for; it is pickled, by us, for a child of ours, which trusts its parent alone."""
 
     def work(self) -> Work:
         """Begin it. SourceError, MediaError, FFmpegError."""

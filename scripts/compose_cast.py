@@ -1,4 +1,4 @@
-"""What `compose-check` plays with: an encoder that comes back, and a list of steps with their times."""
+"""Helpers of `compose-check`: an encoder that reconnects, and a list of steps with their times."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STEADY_S = 8.0
 
 
 class Steps:
-    """What was done, how long it took, and what came of it."""
+    """The steps of a run, with their durations and results."""
 
     def __init__(self) -> None:
         self._rows: list[tuple[str, float, str]] = []
@@ -36,13 +36,13 @@ class Steps:
             self._rows.append((name, time.monotonic() - began, ", ".join(said)))
 
     def table(self) -> str:
-        """Lay all steps out, a line each."""
+        """Return all steps as a table, one line each."""
         wide = max((len(name) for name, _, _ in self._rows), default=0)
         return "\n".join(f"{name:{wide}}  {took:7.1f} s  {said}".rstrip() for name, took, said in self._rows)
 
 
 class Encoder:
-    """An ffmpeg that publishes a test picture in real time, and comes back when it is cut off."""
+    """An ffmpeg that publishes a test picture in real time, and is restarted when it is cut off."""
 
     def __init__(self, url: str) -> None:
         self._command = [
@@ -58,7 +58,7 @@ class Encoder:
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def steady(self, after: float) -> bool:
-        """Tell whether it has been connected for a while, counted from `after`: an SRT caller notices in 5 s."""
+        """Return whether it has run for STEADY_S since `after`: an SRT caller takes 5 s to notice a loss."""
         return time.monotonic() - max(self._since, after) >= STEADY_S
 
     def __enter__(self) -> Self:

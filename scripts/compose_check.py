@@ -36,7 +36,7 @@ SCOPES = ["jobs:write", "vods:write"]
 
 
 class Check:
-    """The acts, in order."""
+    """The steps of the check, in order."""
 
     def __init__(self, asked: argparse.Namespace, folder: Path) -> None:
         self.asked = asked
@@ -50,7 +50,7 @@ class Check:
         print(f"engine: {engine.program}; base image: {asked.base}; log: {folder}/log", flush=True)
 
     def _environment(self) -> dict[str, str]:
-        """Make passwords as an operator would, and free ports."""
+        """Return the stack's environment: passwords made as an operator would, free ports and images."""
         made = subprocess.run([ROOT / "compose/make-passwords"], capture_output=True, text=True, check=True).stdout
         passwords = dict(line.split("=", 1) for line in made.split())
         self.admin = passwords["REELAY_ADMIN_KEY"]
@@ -63,7 +63,7 @@ class Check:
         return passwords | ports | images | here
 
     def run(self) -> None:
-        """Do everything; CheckFailed, or an error of HTTP, when something does not work."""
+        """Run all steps; CheckFailed or httpx.HTTPError when one fails."""
         if not self.asked.no_build:
             self._build()
         one = dict.fromkeys(SCALED, 1)
@@ -169,7 +169,7 @@ class Check:
                 said.append(f"{name} {first[:6]} gone, {second[:6]} left")
 
     def _go_on(self, encoders: dict[str, Encoder]) -> None:
-        """Wait until the encoders that were cut off are let in elsewhere."""
+        """Wait until the encoders that were cut off publish to another instance."""
         with self.steps.step(f"encoders go on, steadily for {STEADY_S:.0f} s") as said:
             before = {protocol: encoder.starts for protocol, encoder in encoders.items()}
             killed = time.monotonic()
@@ -185,7 +185,7 @@ class Check:
         return bool(vod["jvod_state"] == "finished")
 
     def _peers(self, job: dict[str, Any]) -> list[str]:
-        """Name who publishes, as the ingester sees it: behind HAProxy, the encoder."""
+        """Return the publishers' addresses as the ingester sees them: behind HAProxy, the encoder's."""
         return [str(publisher["peer"]) for publisher in self._get(f"/v1/jobs/{job['id']}")["publishers"]]
 
     def _state(self, job: dict[str, Any]) -> str:
@@ -204,7 +204,7 @@ class Check:
         return self._again(lambda: self.api.post(path, json=body, headers=headers))
 
     def _again(self, ask: Callable[[], httpx.Response]) -> Any:
-        """Ask up to five times: a gateway that was killed takes its requests with it."""
+        """Send a request up to five times: those in a gateway that is killed are lost."""
         for left in range(4, -1, -1):
             with contextlib.suppress(*((httpx.TransportError,) if left else ())):
                 answer = ask()
@@ -224,14 +224,14 @@ class Check:
 
 
 def free_port(kind: socket.SocketKind) -> int:
-    """Find a port that nobody has now."""
+    """Return a port that is free now."""
     with socket.socket(type=kind) as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    """Read the command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="compose-check", description=__doc__)
     parser.add_argument("--base", default="python:3.11-slim-bookworm", help="base image: Debian with Python and pip")
     for name in ("nats", "haproxy", "nginx"):
@@ -245,7 +245,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 
 def main(arguments: list[str]) -> int:
-    """Run the check; its exit code."""
+    """Run the check and return its exit code."""
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
     folder = Path(tempfile.mkdtemp(prefix="compose-check-"))
     try:

@@ -1,4 +1,4 @@
-"""Docker or podman, whichever is there, and the stack of compose/ under it."""
+"""Docker or podman, whichever is installed, and the stack of compose/ that it runs."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class CheckFailed(Exception):  # noqa: N818  names what happened
 
 @dataclass(frozen=True)
 class Engine:
-    """An engine's command, and its compose."""
+    """An engine's command, and the command of its compose."""
 
     program: str
     compose: tuple[str, ...]
 
 
 def find_engine(wanted: str = "") -> Engine:
-    """Find an engine that answers and has compose; MissingEngine says in words what is missing."""
+    """Return an engine that answers and has compose; MissingEngine says what is missing."""
     reasons = []
     for program, find in (("docker", _docker), ("podman", _podman)):
         if wanted not in {"", program}:
@@ -76,7 +76,7 @@ def _answers(*command: str) -> bool:
 
 
 class Stack:
-    """The containers of one compose project; what its commands say goes to `log`."""
+    """The containers of one compose project; the output of its commands goes to `log`."""
 
     def __init__(self, engine: Engine, environment: Mapping[str, str], log: Path) -> None:
         self._engine = engine
@@ -86,7 +86,7 @@ class Stack:
     def build(self, tag: str, dockerfile: Path, context: Path, options: Sequence[str]) -> None:
         """Build an image; CheckFailed when it cannot be built."""
         if self._engine.program == "podman":
-            options = ["--format", "docker", *options]  # OCI's own knows no health checks
+            options = ["--format", "docker", *options]  # the OCI format has no health checks
         self._say(self._engine.program, "build", *options, "-f", str(dockerfile), "-t", tag, str(context))
 
     def up(self) -> None:
@@ -94,18 +94,18 @@ class Stack:
         self._compose("up", "-d", "--no-build")
 
     def scale(self, service: str, count: int) -> None:
-        """Have `count` containers of a service; podman-compose takes one `--scale` only, the last."""
+        """Scale a service to `count` containers; podman-compose uses only the last `--scale`."""
         self._compose("up", "-d", "--no-build", "--no-deps", "--scale", f"{service}={count}", service)
 
     def down(self) -> None:
-        """Take everything down, volumes too; what fails is in the log."""
+        """Take everything down, volumes too; failures are in the log."""
         with contextlib.suppress(CheckFailed):
             self._compose("logs", "--tail", "200")
         self.remove_scaled()
         self._compose("down", "-v", "--timeout", "5")
 
     def remove_scaled(self) -> None:
-        """Remove each second container of a service, with which podman-compose's `down` would leave pod and volumes."""
+        """Remove each second container of a service; with these, podman-compose's `down` leaves pod and volumes."""
         labels = [f"label={LABELS['project']}={PROJECT}", f"label={LABELS['number']}=2"]
         found = self._ask("ps", "-aq", *(part for label in labels for part in ("--filter", label))).split()
         if found:
@@ -116,19 +116,19 @@ class Stack:
         filters = [f"label={LABELS['project']}={PROJECT}", f"label={LABELS['service']}={service}", "status=running"]
         command = [part for each in filters for part in ("--filter", each)]
         found = self._ask("ps", "-q", *command).split()
-        return found if self._engine.program == "podman" else found[::-1]  # docker has the newest first
+        return found if self._engine.program == "podman" else found[::-1]  # docker lists the newest first
 
     def healthy(self, container: str) -> bool:
-        """Tell whether a container's health check passes."""
+        """Return whether a container's health check passes."""
         with contextlib.suppress(CheckFailed):
-            if self._engine.program == "podman":  # its timers are systemd's, which is not everywhere
+            if self._engine.program == "podman":  # podman's timers need systemd, which not every machine has
                 self._ask("healthcheck", "run", container)
                 return True
             return self._ask("inspect", "--format", "{{.State.Health.Status}}", container).strip() == "healthy"
         return False
 
     def kill(self, container: str) -> None:
-        """End a container without a word."""
+        """Kill a container (SIGKILL)."""
         self._ask("kill", "--signal", "KILL", container)
 
     def _compose(self, *arguments: str) -> None:

@@ -1,7 +1,7 @@
 """Runs a command and, when it ends, ends every process that it left behind: `contain.py make test`.
 
-The kernel hands orphans of ours to us (PR_SET_CHILD_SUBREAPER), whatever group or session they moved to, so only
-descendants of the command are ever touched. Exits as the command did. Standard library only, Linux.
+The kernel makes orphaned descendants children of this process (PR_SET_CHILD_SUBREAPER), whatever group or session they
+moved to, so only descendants of the command are ended. Exits as the command did. Standard library only, Linux.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ GRACE_NS = 5_000_000_000
 
 
 def children() -> list[int]:
-    """List the direct children of this process, adopted ones too."""
+    """Return the direct children of this process, adopted ones too."""
     own = Path(f"/proc/self/task/{os.getpid()}/children")
     return [int(pid) for pid in own.read_text().split()]
 
 
 def sweep() -> int:
-    """End all that is left: SIGTERM first, SIGKILL 5 s later. Returns how many there were."""
+    """End all remaining children: SIGTERM first, SIGKILL 5 s later. Return how many there were."""
     seen: set[int] = set()
     deadline = time.monotonic_ns() + GRACE_NS
     _reap()
@@ -57,14 +57,14 @@ def _reap() -> None:
 
 
 def main(command: list[str]) -> int:
-    """Run `command`, contained; its exit code, or 128 + the signal that ended it."""
+    """Run `command` contained; return its exit code, or 128 + the signal that ended it."""
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "prctl")
     process = subprocess.Popen(command)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda got, _frame: os.kill(process.pid, got))
     ended = 0
-    while ended != process.pid:  # orphans that end meanwhile are taken off, as init would do
+    while ended != process.pid:  # orphans that end meanwhile are reaped, as init does
         ended, status = os.waitpid(-1, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     sweep()

@@ -1,6 +1,6 @@
-"""Writes what is generated: a JSON Schema per message, the gateway's OpenAPI document, and the broker's users.
+"""Writes the generated files: a JSON Schema per message, the gateway's OpenAPI document, and the broker's users.
 
-Run as `python -m scripts.contracts_gen`; tests fail when the committed files differ from what it would write.
+Run as `python -m scripts.contracts_gen`; tests fail when the committed files differ from its output.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def schema_files() -> dict[str, str]:
 
 
 def main() -> None:
-    """Write the files, and remove schemas of messages that are no more."""
+    """Write the files, and remove the schemas of messages that no longer exist."""
     folder = CONTRACTS / "schemas"
     folder.mkdir(exist_ok=True)
     files = schema_files()

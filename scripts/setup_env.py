@@ -1,6 +1,6 @@
-"""Makes .venv ready for Reelay, from nothing but Python: run by `make`, through scripts/setup.
+"""Prepares .venv for Reelay from nothing but Python; `make` runs it through scripts/setup.
 
-Standard library only. A second run finds the stamp and ends at once; an interrupted one is begun anew.
+Standard library only. A second run finds the stamp and ends at once; after an interrupted one, .venv is made anew.
 REELAY_SETUP_APT=0 forbids installing Debian packages.
 """
 
@@ -36,26 +36,26 @@ class Setup:
         self.unfinished = self.venv / ".reelay-unfinished"
 
     def inputs(self) -> str:
-        """Hash what .venv is made of; its path counts, because its programs name it."""
+        """Return the hash of what .venv is made from; its path counts, because its programs contain it."""
         digest = hashlib.sha256(os.fsencode(self.root))
         for name in INPUTS:
             digest.update((self.root / name).read_bytes())
         return digest.hexdigest()
 
     def current(self) -> dict[str, str] | None:
-        """Tell what a finished .venv would be stamped with; None when its Python does not run."""
+        """Return the stamp of a finished .venv; None when its Python does not run."""
         version = self.host.output(self.python, "-sEc", "import platform; print(platform.python_version())")
         return {"inputs": self.inputs(), "python": version.strip()} if version else None
 
     def ready(self) -> bool:
-        """Tell whether .venv is finished and nothing that it is made of has changed."""
+        """Return whether .venv is finished and nothing that it is made from has changed."""
         try:
             return bool(json.loads(self.stamp.read_text()) == self.current())
         except (OSError, ValueError):
             return False
 
     def make(self) -> None:
-        """Bring .venv to what the lock says; SetupError says what the person must do."""
+        """Bring .venv to the state of the lock file; SetupError says what the user must do."""
         self.stamp.unlink(missing_ok=True)
         if not self._usable():
             self._create()
@@ -72,7 +72,7 @@ class Setup:
         new.replace(self.stamp)
 
     def _usable(self) -> bool:
-        """Tell whether .venv can be built on: its Python runs and nothing was broken off in it."""
+        """Return whether .venv can be reused: its Python runs and its last set-up was not interrupted."""
         wanted = "import sys; sys.exit(sys.version_info < (3, 11) or sys.prefix == sys.base_prefix)"
         return not self.unfinished.exists() and self.host.output(self.python, "-sEc", wanted) is not None
 
@@ -86,7 +86,7 @@ class Setup:
             raise SetupError(f"could not make {self.venv}")
 
     def _ensure_certificates(self) -> None:
-        """Debian's pip trusts this file alone, and a minimal system comes without it."""
+        """Install CA certificates where they are missing: Debian's pip trusts no other file."""
         if self.host.exists(CERTIFICATES) or "PIP_CERT" in os.environ or not self.host.has("apt-get"):
             return
         if not self.apt.install("ca-certificates"):
@@ -115,7 +115,7 @@ class Setup:
         return self.host.output(self.python, "-sEm", "ensurepip", "--default-pip") is not None
 
     def _pip_from_wheels(self, folder: Path) -> bool:
-        """Install pip from its own wheel, as ensurepip does: a wheel can be run as it lies."""
+        """Install pip from its own wheel, as ensurepip does: a wheel can be run without unpacking."""
         wheels = self.host.pip_wheels(folder)
         if not wheels:
             return False
@@ -131,7 +131,7 @@ class Setup:
             return self._pip_from_wheels(folder / PYTHON_WHEELS.relative_to("/"))
 
     def _pip_from_pip(self) -> bool:
-        """Let a pip of the system's (22.3 or newer knows --python) fetch one for .venv."""
+        """Let the system's pip (--python needs 22.3 or newer) install pip into .venv."""
         if self.host.output(self.base, "-m", "pip", "--version") is None:
             return False
         reach = ("-m", "pip", "--python", self.python, "install", "--quiet", "pip")
@@ -142,7 +142,7 @@ class Setup:
 
     def _install(self) -> None:
         say("installing the locked packages into .venv (the first time takes a minute or two)")
-        # -qq keeps errors. The lock is whole, so dependencies need no resolving; every pin has a wheel.
+        # -qq keeps errors. The lock is complete, so dependencies need no resolving; every pin has a wheel.
         pip = (self.python, "-sEm", "pip", "install", "-qq", "--no-deps")
         locked = ("--require-hashes", "--only-binary", ":all:", "-r", self.root / "requirements.lock")
         if not self.host.run(*pip, *locked, env=pip_environment()):
@@ -151,7 +151,7 @@ class Setup:
             raise SetupError("pip could not install Reelay itself into .venv")
 
     def check_libsrt(self, *, install: bool) -> None:
-        """Install libsrt when it is missing and that is allowed, otherwise say how; RTMP works without it."""
+        """Install libsrt when it is missing and `install` is true, else print how; RTMP works without it."""
         if self.host.loads(LIBSRT_NAMES):
             return
         package = self.apt.find(LIBSRT_PACKAGE) if install else None
@@ -162,12 +162,12 @@ class Setup:
 
 
 def venv_package() -> str:
-    """Name the Debian package that gives the running Python venv and ensurepip."""
+    """Return the Debian package that provides venv and ensurepip for the running Python."""
     return f"python3.{sys.version_info.minor}-venv"
 
 
 def pip_environment() -> dict[str, str]:
-    """Return pip the person's own settings (index, proxy, certificates), less what would miss .venv."""
+    """Return pip's environment: the user's settings (index, proxy, certificates) but those that bypass .venv."""
     dropped = {"PYTHONPATH", "PYTHONHOME", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_NO_DEPS", "PIP_PYTHON"}
     kept = {name: value for name, value in os.environ.items() if name not in dropped}
     return kept | {"PIP_USER": "0", "PIP_NO_INPUT": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
@@ -175,7 +175,7 @@ def pip_environment() -> dict[str, str]:
 
 @contextlib.contextmanager
 def alone(root: Path) -> Iterator[None]:
-    """Keep a second set-up of the same folder waiting; the folder itself carries the lock."""
+    """Make a second set-up of the same folder wait; the lock is on the folder itself."""
     folder = os.open(root, os.O_RDONLY)
     try:
         try:
@@ -189,7 +189,7 @@ def alone(root: Path) -> Iterator[None]:
 
 
 def main() -> int:
-    """Set up the checkout that this file lies in; 0 when .venv is ready."""
+    """Set up the checkout that contains this file; return 0 when .venv is ready."""
     base = getattr(sys, "_base_executable", None) or sys.executable
     host = Host()
     apt = Apt(host, allowed=os.environ.get("REELAY_SETUP_APT", "1") != "0")

@@ -1,4 +1,4 @@
-"""What set-up asks of the machine: commands, rights, and Debian packages. Standard library only."""
+"""What set-up needs from the machine: commands, rights, and Debian packages. Standard library only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-# Those that shared/srt/library.py looks for; a test holds the two against each other.
+# The names that shared/srt/library.py tries; a test compares the two lists.
 LIBSRT_NAMES = (
     "libsrt.so.1.5",
     "libsrt-openssl.so.1.5",
@@ -22,11 +22,11 @@ LIBSRT_NAMES = (
     "libsrt.so",
     "libsrt-gnutls.so",
 )
-# The GnuTLS flavour decrypts a third cheaper (shared/srt/library.py); a machine with the other keeps it.
+# The GnuTLS flavour decrypts a third cheaper (shared/srt/library.py); an installed OpenSSL flavour is kept.
 LIBSRT_PACKAGE = r"^libsrt1\.[0-9]+(t64)?-gnutls(t64)?$"
 LIBSRT_USUAL = "libsrt1.5-gnutls"
 PYTHON_WHEELS = Path("/usr/share/python-wheels")
-# Fails at once without a terminal, waits for another apt, asks nothing.
+# apt prints little, asks nothing, waits 120 s for another apt, and uses no terminal.
 APT_OPTIONS = ("-qq", "-o", "DPkg::Lock::Timeout=120", "-o", "Dpkg::Use-Pty=0")
 
 
@@ -40,10 +40,10 @@ def say(text: str) -> None:
 
 
 class Host:
-    """What set-up may do with the machine; tests put another in its place."""
+    """What set-up does with the machine; tests replace it."""
 
     def run(self, *command: str | Path, env: Mapping[str, str] | None = None) -> bool:
-        """Run a command with its output shown; true when it ends with 0."""
+        """Run a command with its output shown; return whether it ends with 0."""
         words = [str(word) for word in command]
         try:
             return subprocess.run(words, stdin=subprocess.DEVNULL, env=env, check=False).returncode == 0
@@ -51,7 +51,7 @@ class Host:
             return False
 
     def output(self, *command: str | Path) -> str | None:
-        """Run a command in silence and give what it printed; None when it failed or hung for 60 s."""
+        """Run a command silently and return its output; None when it failed or ran longer than 60 s."""
         words = [str(word) for word in command]
         try:
             done = subprocess.run(
@@ -62,23 +62,23 @@ class Host:
         return done.stdout if done.returncode == 0 else None
 
     def has(self, program: str) -> bool:
-        """Tell whether a program is on the PATH."""
+        """Return whether a program is on the PATH."""
         return shutil.which(program) is not None
 
     def exists(self, path: Path) -> bool:
-        """Tell whether a file is there."""
+        """Return whether a file exists."""
         return path.exists()
 
     def is_root(self) -> bool:
-        """Tell whether this process may do anything."""
+        """Return whether this process runs as root."""
         return os.geteuid() == 0
 
     def pip_wheels(self, folder: Path = PYTHON_WHEELS) -> list[Path]:
-        """List the pip wheels that Debian's python3-pip-whl left in `folder`, the newest last."""
+        """Return the pip wheels of Debian's python3-pip-whl in `folder`, the newest last."""
         return sorted(folder.glob("pip-*.whl"))
 
     def loads(self, names: Sequence[str]) -> bool:
-        """Tell whether one of these shared libraries can be loaded."""
+        """Return whether one of these shared libraries can be loaded."""
         for name in names:
             try:
                 ctypes.CDLL(name)
@@ -107,16 +107,16 @@ class Apt:
 
     @property
     def may_install(self) -> bool:
-        """Whether this user may install packages without being asked for anything."""
+        """Whether this user may install packages without a password."""
         return self._prefix is not None
 
     def advice(self, package: str) -> str:
-        """Return the exact command that a person would type to install a package."""
+        """Return the exact command with which a person installs a package."""
         command = f"apt-get install -y {package}"
         return command if self.host.is_root() else f"sudo {command}"
 
     def install(self, package: str) -> bool:
-        """Install a package; true when it is installed now."""
+        """Install a package; return whether it is installed now."""
         if self._prefix is None:
             return False
         say(f"installing {package} ({' '.join((*self._prefix, 'apt-get', 'install', package))})")
@@ -125,7 +125,7 @@ class Apt:
         return self._update() and self._apt("install", "-y", "--no-install-recommends", package)
 
     def find(self, pattern: str) -> str | None:
-        """Find the newest package whose name matches a regular expression."""
+        """Return the newest package whose name matches a regular expression; None without one."""
         if self._prefix is None or not self.host.has("apt-cache"):
             return None
         names = self._search(pattern)
@@ -149,12 +149,12 @@ class Apt:
         return self.host.run(*(self._prefix or ()), *environment, "apt-get", *APT_OPTIONS, *words)
 
     def fetch(self, package: str, folder: Path) -> bool:
-        """Unpack a package into `folder` without installing it; needs no rights. True when it is there."""
+        """Unpack a package into `folder` without installing it or any rights; return whether it is there."""
         if not self.host.has("apt-get") or not self.host.has("dpkg-deb"):
             return False
         folder.mkdir(parents=True, exist_ok=True)
         if not self._download(package, folder, ()):
-            # Lists of packages are missing or old, and only root may renew the machine's own: renew a copy.
+            # The package lists are missing or old, and only root may update the machine's: update a copy.
             state, cache = folder / "state", folder / "cache"
             (state / "lists" / "partial").mkdir(parents=True, exist_ok=True)
             (cache / "archives" / "partial").mkdir(parents=True, exist_ok=True)

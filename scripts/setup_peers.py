@@ -1,7 +1,7 @@
-"""Fetches the servers that tests talk to and Python packages do not bring: nginx with its RTMP module.
+"""Fetches the servers that tests need and no Python package contains: nginx with its RTMP module.
 
-Unpacked below .venv, never installed: no rights are needed and no service starts. Where it cannot be had, the tests
-that need it say so and are skipped. REELAY_SETUP_APT=0 forbids it.
+It is unpacked below .venv, not installed: no rights are needed and no service starts. Where it cannot be fetched, the
+tests that need it say so and are skipped. REELAY_SETUP_APT=0 forbids it.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from setup_host import Apt, Host, say
 
 PEERS = Path(__file__).resolve().parent.parent / ".venv" / "peers"
 NGINX = ("nginx", "libnginx-mod-rtmp")
-PROGRAM, PROGRAM_PACKAGE = "usr/sbin/nginx", "nginx-core"  # where the package nginx itself is empty
+PROGRAM, PROGRAM_PACKAGE = "usr/sbin/nginx", "nginx-core"  # for releases whose package nginx is empty
 MODULE = "usr/lib/nginx/modules/ngx_rtmp_module.so"
 
 
 def fetch_nginx(host: Host, apt: Apt, peers: Path) -> bool:
-    """Bring nginx below `peers`, unless it or the system's own is there; true when one is."""
+    """Fetch nginx into `peers`, unless it or the system's own is there; return whether one is there now."""
     if host.exists(peers / "nginx" / MODULE) or (host.has("nginx") and host.exists(Path("/") / MODULE)):
         return True
     say("fetching nginx with its RTMP module for the tests (nothing is installed)")
@@ -39,7 +39,7 @@ def fetch_nginx(host: Host, apt: Apt, peers: Path) -> bool:
 
 
 def main() -> int:
-    """Fetch what is missing; tests run without it too."""
+    """Fetch the missing servers; tests run without them, too."""
     host = Host()
     if os.environ.get("REELAY_SETUP_APT", "1") != "0":
         fetch_nginx(host, Apt(host), PEERS)

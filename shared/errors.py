@@ -1,19 +1,19 @@
-"""The tree of errors that services raise; its branches decide what happens to the message in hand.
+"""The tree of errors that services raise; the branch decides what happens to the message being handled.
 
 ```
 ReelayError
-├── Transient            worth another try: the message comes again after a growing delay
+├── Transient            another try may succeed: the message comes again after a growing delay
 │   ├── Unavailable      the broker, the store or another part of Reelay does not answer
-│   └── NotYet           what the message needs is not there yet; carries when to look again
+│   └── NotYet           the message needs something that does not exist yet; carries the delay until the next try
 ├── Permanent            no later try can succeed: the message goes to the dead letters
-│   ├── Rejected         the request cannot be served as it is asked (the asker's doing)
+│   ├── Rejected         the request cannot be served as asked (the requester's fault)
 │   └── MediaError       the media cannot be read or cut
-├── DestinationFailed    the user's own destination failed; retried, then reported as theirs
-└── (others)             of one service or library, handled where it is called: the restreamer's SourceError, the
-                         gateway's ApiError, RtmpError, SrtError ...
+├── DestinationFailed    the user's own destination failed; retried, then reported as the user's
+└── (others)             errors of one service or library, handled where it is called: the restreamer's SourceError,
+                         the gateway's ApiError, RtmpError, SrtError ...
 ```
-A handler that lets one of the others out is tried again, as after any fault that was not foreseen. Exceptions whose
-names begin with an underscore steer one module and never leave it.
+A handler that raises one of the others is tried again, as after any unexpected fault. Exceptions whose names begin
+with an underscore control the flow of one module and never leave it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Unavailable(Transient):
 
 
 class NotYet(Transient):
-    """What is asked for is not there yet; look again after `delay`. Does not count as a failure."""
+    """Something needed does not exist yet; try again after `delay`. Does not count as a failure."""
 
     def __init__(self, message: str, delay: timedelta) -> None:
         super().__init__(message)
@@ -46,7 +46,7 @@ class Permanent(ReelayError):  # noqa: N818  as above
 
 
 class Rejected(Permanent):
-    """The request cannot be served as asked; the message is written for the asker."""
+    """The request cannot be served as asked; the message is written for the requester."""
 
 
 class MediaError(Permanent):
@@ -54,7 +54,7 @@ class MediaError(Permanent):
 
 
 class DestinationFailed(ReelayError):  # noqa: N818  as above
-    """The user's own destination failed; `final` when another try cannot help (a refused password, say)."""
+    """The user's own destination failed; `final` when another try cannot succeed (a refused password, say)."""
 
     def __init__(self, message: str, *, final: bool = False) -> None:
         super().__init__(message)

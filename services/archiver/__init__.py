@@ -1,1 +1,1 @@
-"""The archiver: compacts the log of segments into index objects, and deletes what has passed retention."""
+"""The archiver: compacts the log of segments into index objects, and deletes recordings that have passed retention."""

@@ -1,8 +1,8 @@
-"""Compaction: the log's oldest part goes into hours' index objects, then the record says so.
+"""Compaction: moves the log's oldest part into hours' index objects, then updates the record.
 
-Order: objects first, under new keys; then the record by compare-and-set, which makes them count; then the announcement.
-Killed anywhere, the next compaction begins at the record and does the same again. Two archivers at once write objects
-that do not disturb each other, and one record wins (docs/adr/0003-recording-index.md).
+Order: objects first, under new keys; then the record by compare-and-set, which makes them valid; then the event. After
+a kill at any step the next compaction starts from the record and does the same again. Two archivers at once write
+objects under different keys, and one record wins (docs/adr/0003-recording-index.md).
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ class Compactor:
         self.rebuilder = Rebuilder(js, store, records, clock)
 
     async def compact(self, account: str, event: str, *, everything: bool = False) -> None:
-        """Compact the event's slots that are over, or all there is; announce hours that are over.
+        """Compact the event's slots that are over, or everything, and announce hours that are over.
 
-        Unavailable when broker or store do not answer, Conflict when the record keeps changing.
+        Unavailable when broker or store does not answer, Conflict when the record keeps changing.
         """
         missed: int | None = None
         lost: frozenset[str] = frozenset()
@@ -73,7 +73,7 @@ class Compactor:
                 await self._records.write(stored, updated)
             except Conflict:  # another archiver was here first
                 continue
-            except ObjectMissing:  # likewise, unless the record still lists it
+            except ObjectMissing:  # replaced by another archiver, unless the record still lists it
                 if missed == revision:
                     lost = await self._rebuild(record, ripe)
                 missed = revision
@@ -85,9 +85,9 @@ class Compactor:
         raise Conflict(f"the recording of {event} keeps changing")
 
     def _closed(self, record: RecordingRecord, ripe: Sequence[Logged], lost: frozenset[str]) -> RecordingRecord:
-        """Write the objects of the hours that `ripe` touches, and give the record that lists them. Blocks.
+        """Write the objects of the hours that `ripe` touches, and return the record that lists them. Blocks.
 
-        ObjectMissing or IndexDamaged when a listed object cannot be read that is not among those `lost` for now.
+        ObjectMissing or IndexDamaged when a listed object cannot be read and is not among those `lost` for now.
         """
         numbering = Numbering(record.last, record.hours)
         gained: dict[int, list[IndexedSegment]] = {}
@@ -96,7 +96,7 @@ class Compactor:
             if indexed is not None:
                 gained.setdefault(hour_of(logged.segment.wall_start_ms), []).append(indexed)
             elif not logged.segment.recovered and (hour := _closed_in(record, logged.segment)) is not None:
-                # There already, or only what was salvaged of it.
+                # Listed already, whole or as the salvaged part.
                 gained.setdefault(hour, []).append(IndexedSegment(log=logged.log, segment=logged.segment))
         hours = {summary.hour: summary for summary in record.hours}
         sequence = ripe[-1].log
@@ -119,9 +119,9 @@ class Compactor:
         return record.model_copy(update=changes)
 
     async def _rebuild(self, record: RecordingRecord, ripe: Sequence[Logged]) -> frozenset[str]:
-        """Make those of the hours readable that segments are to join: what they hold must not be lost by that.
+        """Rebuild the unreadable hours that segments are added to, so that their content is not lost.
 
-        Give the keys of those that cannot be read for now all the same: segments join what may yet be found of them.
+        Return the keys of objects that still cannot be read; their hours take the segments and stay marked as lost.
         """
         joined = {_closed_in(record, logged.segment) for logged in ripe}
         hours = {hour_of(logged.segment.wall_start_ms) for logged in ripe} | {
@@ -133,7 +133,7 @@ class Compactor:
         return frozenset([h.key for h in there if await asyncio.to_thread(self.rebuilder.is_unreadable, h)])
 
     async def _announce(self, stored: Stored[RecordingRecord], open_hours: set[int]) -> None:
-        """Announce the hours that are over and were not, or not as they are now."""
+        """Announce the hours that are over, if not yet announced as they are now."""
         record = stored.value
         fresh = [hour for hour in record.hours if not hour.closed and hour.hour not in open_hours]
         if any(hour.hour >= hour_of(self._clock.now_ms()) for hour in fresh) and not await self._records.ended(
@@ -150,13 +150,13 @@ class Compactor:
 
 
 def _closed_in(record: RecordingRecord, segment: SegmentWritten) -> int | None:
-    """Name the closed hour that lists a segment."""
+    """Return the closed hour that lists a segment; None when there is none."""
     name = identity(segment)
     return next((hour.hour for hour in record.hours for run in hour.runs or () if contains(run, name)), None)
 
 
 def _whole(last: IndexedSegment, ripe: Sequence[Logged]) -> IndexedSegment:
-    """Put the whole in the place of a track's newest segment that was salvaged short."""
+    """Return a track's newest segment; when it was salvaged short, replaced by the whole one from `ripe`."""
     for logged in ripe:
         if identity(logged.segment) == identity(last.segment) and is_whole_of(last.segment, logged.segment):
             last = last.model_copy(update={"log": logged.log, "segment": logged.segment})
@@ -164,7 +164,7 @@ def _whole(last: IndexedSegment, ripe: Sequence[Logged]) -> IndexedSegment:
 
 
 def ripe_part(tail: Sequence[Logged]) -> list[Logged]:
-    """Return the log's oldest part up to the slot that is being written: that of its newest segment in order."""
+    """Return the log's oldest part, up to the slot of its newest segment that was not salvaged."""
     newest = next((logged for logged in reversed(tail) if not logged.segment.recovered), None)
     if newest is None:
         return []

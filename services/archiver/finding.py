@@ -1,7 +1,7 @@
-"""Finds again what a closed hour held, when its index object cannot be read: in the log, and in the files themselves.
+"""Recovers the content of a closed hour whose index object cannot be read, from the log and the segments' files.
 
-The record's summary of the hour names its segments (`runs`), so what cannot be found is known, too. The log has them as
-they were announced, for 48 h; after that a segment's own file says what it is (shared/media/segment_files.py).
+The record's summary of the hour names its segments (`runs`), so that missing ones are known too. The log has them as
+they were announced, for 48 h; after that a segment is described by its own file (shared/media/segment_files.py).
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from shared.store.base import MediaStore, ObjectMissing
 
 log = get_logger()
 COPY_DIGITS: Final = 12
-"""Digits of the name of a copy that was salvaged short; the whole, if it is there, counts (ADR 17)."""
+"""Digits in the name of a copy that was salvaged short; the whole segment, if present, is used instead (ADR 17)."""
 LONGER_MS: Final = 1000
-"""So much longer than the hour's longest may a segment be by its own samples."""
+"""How much longer than the hour's longest a segment may be by its own samples, ms."""
 BURST_S: Final = 20
-"""So long after its first frame a session's dates are those of its first frame, and not of each arrival."""
+"""How long after a session's first frame the dates of segments are derived from that frame, not from arrival, s."""
 
 
 @dataclass(slots=True)
 class Found:
-    """An hour's segments as far as they were found, and what was not."""
+    """An hour's segments that were found, and the names of those that were not."""
 
     logged: dict[Identity, Logged] = field(default_factory=dict)
     from_files: dict[Identity, SegmentWritten] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class Found:
 
     @property
     def names(self) -> frozenset[Identity]:
-        """What was found."""
+        """Return the names of the segments that were found."""
         return frozenset(self.logged) | frozenset(self.from_files)
 
 
@@ -60,9 +60,9 @@ class _Clock(NamedTuple):
     first_frame_ms: int
 
     def date(self, head: SegmentHead) -> int:
-        """Return the wall clock of a segment's start: what its file says, which was right but for a burst.
+        """Return the wall clock of a segment's start: the date in its file, corrected for a burst.
 
-        What comes at once when a session begins is dated when it comes, and found to be older by the frames after it.
+        A burst at a session's start is dated at its arrival; the frames after it show that it is older.
         """
         usual = self.first_frame_ms + (head.start - self.lead) * 1000 // head.timescale
         young = head.start - self.lead < BURST_S * head.timescale
@@ -71,9 +71,9 @@ class _Clock(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Finder:
-    """Looks for one hour of a recording. `known` are segments of other hours, which tell of their sessions.
+    """Looks for one hour of a recording. `known` are segments of other hours, from which sessions' clocks are read.
 
-    `own` are those of the hour itself that need not be looked for.
+    `own` are segments of the hour itself that need not be looked for.
     """
 
     store: MediaStore
@@ -85,7 +85,7 @@ class Finder:
     own: Sequence[IndexedSegment] = ()
 
     def find(self, logged: Iterable[Logged]) -> Found:
-        """Find the hour's segments: those in the log, and of the others the files. Blocks."""
+        """Find the hour's segments in the log, and the remaining ones in the files. Blocks."""
         wanted = frozenset(names_of(self.hour)) if self.hour.runs is not None else None
         elsewhere = frozenset(identity(indexed.segment) for indexed in self.known)
         found = Found(logged={identity(one.segment): Logged(one.log, one.segment) for one in self.own})
@@ -122,7 +122,7 @@ class Finder:
             self._meet(found, session, track)
 
     def _folders(self, wanted: frozenset[Identity] | None) -> Iterator[tuple[str, Track, dict[int, str]]]:
-        """List the sessions' folders that may hold something of the hour: their segments' keys by number."""
+        """Yield the sessions' folders that may hold segments of the hour, with their segments' keys by sequence."""
         if wanted is not None:
             folders = sorted({(name.session, name.track) for name in wanted})
         else:
@@ -140,7 +140,7 @@ class Finder:
             yield session, track, keys
 
     def _read(self, key: str) -> tuple[SegmentFile, str] | None:
-        """Read a segment's file; None when it is gone or damaged. Unavailable when that cannot be told now."""
+        """Read a segment's file; None when it is gone or damaged. Unavailable when the store fails."""
 
         def tracks_of(number: int) -> Tracks:
             try:
@@ -156,13 +156,13 @@ class Finder:
         except (ObjectMissing, FileNotFoundError, Mp4Error, ValueError, ArithmeticError, LookupError) as error:
             log.warning("recording.segment.unreadable", key=key, error=f"{type(error).__name__}: {error}")
         except OSError as error:
-            if error.errno != errno.EIO:  # too many open files, say: it passes, and the file is as it was
+            if error.errno != errno.EIO:  # for instance too many open files: a temporary error, the file is not damaged
                 raise Unavailable(f"the store failed: {error.strerror}") from error
             log.warning("recording.segment.unreadable", key=key, error=str(error))
         return None
 
     def _is_sound(self, key: str, sequence: int, file: SegmentFile) -> bool:
-        """Tell whether a file's head can be true, by its name, by its samples, and by what is known of the hour."""
+        """Return whether a file's head is plausible, given its name, its samples and what is known of the hour."""
         length_ms = file.duration * 1000 // file.head.timescale
         fits = file.duration > 1 and length_ms <= self.hour.longest_ms + LONGER_MS
         if file.head.sequence == sequence and fits:
@@ -171,14 +171,14 @@ class Finder:
         return False
 
     def _date(self, head: SegmentHead, clock: _Clock) -> int | None:
-        """Return the wall clock of a segment's start; None when all that tells it lies outside of the hour."""
+        """Return the wall clock of a segment's start; None when every estimate of it lies outside the hour."""
         start, slack = self.hour.hour * HOUR_MS, BURST_S * 1000
         usual = clock.first_frame_ms + (head.start - clock.lead) * 1000 // head.timescale
         told = (clock.date(head), usual)
         return next((ms for ms in told if start - slack <= ms < start + HOUR_MS + slack), None)
 
     def _clock(self, session: str, track: Track, found: Found, files: Mapping[int, SegmentFile]) -> _Clock:
-        """Tell where a session lies in time: by its record, another segment of it, or what the summary says."""
+        """Return a session's clock, from its record, another segment of it, or the hour's summary."""
         if (record := self.sessions.get(session)) is not None:
             return _Clock(record.origin_ms, record.zero, record.lead, record.first_frame_ms)
         others = [indexed.segment for indexed in self.known if indexed.segment.session == session]
@@ -190,7 +190,7 @@ class Finder:
         head = min((file.head for file in files.values()), key=lambda head: head.start, default=None)
         if head is None:
             return _Clock(0, 0, 0, 0)
-        # The hour begins with its first session; another one lies as much later as its date is.
+        # The hour begins with its first session; another session is later by the difference of their dates.
         single = {run.session for run in self.hour.runs or ()} == {session}
         later_ms = 0 if single else max(head.wall_start_ms - self.hour.wall_start_ms, 0)
         since_ms = head.start * 1000 // head.timescale
@@ -201,7 +201,7 @@ class Finder:
     def _segment(
         self, name: Identity, key: str, file: SegmentFile, sha256: str, clock: _Clock
     ) -> SegmentWritten | None:
-        """Say what was announced of a segment, as far as its file and its session know it; None for what cannot be."""
+        """Return a segment as it was announced, as far as its file and session show; None when that is implausible."""
         head, wall_ms = file.head, self._date(file.head, clock)
         if wall_ms is None:
             log.warning("recording.segment.unreadable", key=key, error="its date is of another hour")
@@ -220,7 +220,7 @@ class Finder:
             return None
 
     def _meet(self, found: Found, session: str, track: Track) -> None:
-        """Let segments end where the next ones of their session begin."""
+        """Make segments end where the next ones of their session begin."""
         every = [indexed.segment for indexed in self.known]
         every += [one.segment for one in found.logged.values()]
         every += found.from_files.values()
@@ -233,7 +233,7 @@ class Finder:
 
 
 def names_of(hour: HourSummary) -> list[Identity]:
-    """List what is in an hour by its summary, in the order of its runs."""
+    """Return the names of an hour's segments by its summary, in the order of its runs."""
     return list(names_in(hour.runs or ()))
 
 
@@ -242,7 +242,7 @@ def _init_key(key: str, number: int) -> str:
 
 
 def files_of(store: MediaStore, event: str, hour: HourSummary) -> list[str]:
-    """List the files of what an hour holds by its summary, when its object cannot say it. Blocks."""
+    """Return the keys of an hour's segments by its summary, for an hour whose object cannot be read. Blocks."""
     wanted = set(names_of(hour))
     found: list[str] = []
     for session, track in sorted({(name.session, name.track) for name in wanted}):

@@ -1,10 +1,10 @@
-"""Rebuilds index objects that are gone or damaged, from the log and from the segments' files (ADR 22).
+"""Rebuilds missing or damaged index objects from the log and from the segments' files (ADR 22).
 
-Order as in compaction: the object first, then the record by compare-and-set, then the announcement. Killed anywhere,
-the next one begins at the record; of two at once one record wins, and both have written the same.
+Order as in compaction: the object first, then the record by compare-and-set, then the event. After a kill at any step
+the next rebuild starts from the record; of two at once one record wins, and both have written the same.
 
-What cannot be found may be there again tomorrow: a folder that is not mounted looks like an empty one. So an hour of
-which nothing is found stays listed as it is, and one of which something is missing says so (`HourSummary.lost`).
+Missing segments may be back tomorrow: a folder that is not mounted looks like an empty one. So an hour of which nothing
+is found stays listed unchanged, and an hour with missing segments is marked (`HourSummary.lost`).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ log = get_logger()
 ROUNDS: Final = 20
 SLACK_MS: Final = 120_000
 BESIDE: Final = 2
-"""So many hours on either side tell of an hour's sessions and numbers."""
+"""How many hours on either side are read for an hour's sessions and numbers."""
 
 
 class Rebuilder:
@@ -54,10 +54,10 @@ class Rebuilder:
         self._clock = clock
 
     async def rebuild(self, account: str, event: str, hours: Collection[int] | None = None) -> int:
-        """Rebuild those of a recording's hours that cannot be read or lack something, or of `hours` alone.
+        """Rebuild the hours of a recording, or those of `hours`, that cannot be read or lack segments.
 
-        Gives their number, with those that stay as they are. Unavailable when broker or store do not answer, Conflict
-        when the record keeps changing.
+        Return their number, including those that did not change. Unavailable when broker or store does not answer,
+        Conflict when the record keeps changing.
         """
         for _ in range(ROUNDS):
             stored = await self._records.recording(account, event)
@@ -71,7 +71,7 @@ class Rebuilder:
             if not broken:
                 return 0
             again = await self._records.recording(account, event)
-            if again is None or again.revision != stored.revision:  # what is gone may be what was replaced
+            if again is None or again.revision != stored.revision:  # a missing object may have been replaced meanwhile
                 continue
             sessions = {session.session: session for session in await self._records.sessions(account, event)}
             logged = await self._logged(record, broken)
@@ -81,13 +81,13 @@ class Rebuilder:
             try:
                 changes = {"hours": kept, "changed_ms": self._clock.now_ms()}
                 await self._records.write(stored, record.model_copy(update=changes))
-            except Conflict:  # another archiver, or a compaction, was here first
+            except Conflict:  # another archiver or a compaction was first
                 continue
             return len(broken)
         raise Conflict(f"the recording of {event} keeps changing")
 
     async def missing(self, account: str, event: str) -> list[int]:
-        """Name the hours whose objects are gone or empty, by one look at the folder, and those that lack something."""
+        """Return the hours that lack segments, or whose objects are gone or empty by a listing of the folder."""
         stored = await self._records.recording(account, event)
         if stored is None or not stored.value.hours:
             return []
@@ -95,7 +95,7 @@ class Rebuilder:
         return [hour.hour for hour in stored.value.hours if hour.lost or not sizes.get(hour.key)]
 
     def is_unreadable(self, hour: HourSummary) -> bool:
-        """Tell, and say, that an hour's object cannot be used. Blocks."""
+        """Return whether an hour's object cannot be used, and log it. Blocks."""
         try:
             load_hour(self._store, hour)
         except (IndexDamaged, ObjectMissing) as error:
@@ -104,10 +104,10 @@ class Rebuilder:
         return False
 
     async def _logged(self, record: RecordingRecord, broken: Sequence[HourSummary]) -> list[Logged]:
-        """Read what the log still has of the time from the first broken hour on."""
+        """Read the log's segments from the first broken hour on."""
         since_ms = max(min(hour.wall_start_ms for hour in broken) - SLACK_MS, 0)
         logged = await read_log(self._js(), record.account, record.event, since_ms=since_ms)
-        if not logged or logged[0].segment.wall_start_ms > since_ms:  # the broker's time is another than segments say
+        if not logged or logged[0].segment.wall_start_ms > since_ms:  # the broker's clock differs from the segments'
             return await read_log(self._js(), record.account, record.event)
         return logged
 
@@ -118,7 +118,7 @@ class Rebuilder:
         logged: Sequence[Logged],
         sessions: dict[str, SessionRecord],
     ) -> tuple[HourSummary, ...]:
-        """Make the broken hours anew in their order, each one's numbers going on from those before. Blocks."""
+        """Rebuild the broken hours in order, each one's numbers continuing those before it. Blocks."""
         for hour in sorted(broken, key=lambda hour: hour.hour):
             new = self._made(record, hour, logged, sessions)
             hours = tuple(new if other.key == hour.key else other for other in record.hours)
@@ -132,7 +132,7 @@ class Rebuilder:
         logged: Sequence[Logged],
         sessions: dict[str, SessionRecord],
     ) -> HourSummary:
-        """Write an hour's object anew, and give its summary; the same one when nothing more is found. Blocks."""
+        """Write an hour's new object and return its summary; the old one when nothing more is found. Blocks."""
         own, known = self._segments(hour), self._others(record, hour)
         have = self._with_earlier(hour, own)
         upto = [one for one in logged if one.log <= hour.log_sequence]
@@ -145,21 +145,21 @@ class Rebuilder:
         return carry_over(restore_hour(self._store, made, hour), hour, unread=not own)
 
     def _with_earlier(self, hour: HourSummary, own: list[IndexedSegment]) -> list[IndexedSegment]:
-        """Add what the object had that the hour lost, if that is back: it knows more of them than their files."""
+        """Add segments that the hour lost, if their object is back: it says more about them than their files."""
         names = {identity(one.segment) for one in own}
         wanted = None if hour.runs is None else set(names_of(hour)) - names
         earlier = [one for one in self._segments(lost_hour(hour)) if identity(one.segment) not in names]
         return [*own, *(one for one in earlier if wanted is None or identity(one.segment) in wanted)]
 
     def _segments(self, hour: HourSummary | None) -> list[IndexedSegment]:
-        """Read an hour, as far as it can be read."""
+        """Read an hour's segments; none when it cannot be read."""
         try:
             return [] if hour is None else list(load_hour(self._store, hour).segments)
         except (IndexDamaged, ObjectMissing):
             return []
 
     def _others(self, record: RecordingRecord, hour: HourSummary) -> list[IndexedSegment]:
-        """Read the hours beside this one, the nearest that can be read; all of them where only they say what is new."""
+        """Read the nearest readable hours on both sides; all hours when the summary does not name its segments."""
         before = [other for other in record.hours if other.hour < hour.hour][::-1]
         behind = [other for other in record.hours if other.hour > hour.hour]
         found: list[IndexedSegment] = []

@@ -1,4 +1,4 @@
-"""The buckets that the archiver reads, and the one that it writes."""
+"""The buckets that the archiver reads and writes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shared.messages.sessions import EventClock, SessionRecord, clock_key, statu
 
 
 class Records:
-    """Recordings by compare-and-set; jobs and sessions as others left them."""
+    """Reads and writes recordings by compare-and-set; reads jobs and sessions, and deletes old sessions."""
 
     def __init__(self, js: Callable[[], JetStreamContext]) -> None:
         self._recordings = Bucket(js, buckets.RECORDINGS, RecordingRecord)
@@ -31,7 +31,7 @@ class Records:
         return [stored.value for stored in await self._recordings.items()]
 
     async def write(self, stored: Stored[RecordingRecord] | None, record: RecordingRecord) -> Stored[RecordingRecord]:
-        """Write over what was read, or what was not there; Conflict when somebody else was first."""
+        """Replace the record that was read, or create it; Conflict when another writer was first."""
         if stored is not None:
             return await self._recordings.replace(stored, record)
         key = f"{record.account}.{record.event}"
@@ -42,7 +42,7 @@ class Records:
         await self._recordings.delete(stored.key)
 
     async def ended(self, account: str, event: str) -> bool:
-        """Tell whether an event's job is over, or gone."""
+        """Return whether an event's job is over or gone."""
         job = await self._jobs.get(f"{account}.{event}")
         return job is None or job.value.ended
 
@@ -55,7 +55,7 @@ class Records:
         await self._sessions.delete(f"{session.account}.{session.event}.{session.session}")
 
     async def remove_rest(self, account: str, event: str) -> None:
-        """Remove what else the bucket holds of an event: its clock, and what its publishers did."""
+        """Remove what else the bucket holds of an event: its clock, and its publishers' status."""
         for key in await self._sessions.keys(status_prefix(account, event)):
             await self._sessions.delete(key)
         key = clock_key(account, event)
@@ -63,7 +63,7 @@ class Records:
             await self._clocks.delete(key)
 
     async def publishing(self, account: str, event: str) -> bool:
-        """Tell whether a session of the event has not ended yet."""
+        """Return whether a session of the event has not ended yet."""
         return any(stored.value.ended_ms is None for stored in await self._sessions.items(f"{account}.{event}"))
 
 

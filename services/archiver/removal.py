@@ -1,4 +1,4 @@
-"""What clients ask to be deleted: whole recordings, and ranges of them."""
+"""Deletes what clients ask for: whole recordings, and ranges of them."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ FOREVER_MS = 10**15
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """Deletes as retention does, in steps that may be done again."""
+    """Deletes as retention does, in steps that may be repeated."""
 
     store: MediaStore
     compactor: Compactor
     retention: Retention
 
     async def remove(self, wish: RecordingDelete) -> None:
-        """Delete the segments that lie whole in the range, or everything. Unavailable, Conflict.
+        """Delete the segments that lie entirely in the range, or everything. Unavailable, Conflict.
 
-        Unavailable, too, when all else is deleted, and the range begins or ends in an hour that cannot be read.
+        Also Unavailable, after everything else is deleted, when the range begins or ends in an unreadable hour.
         """
         await self.compactor.compact(wish.account, wish.event, everything=True)
         await self.compactor.rebuilder.rebuild(wish.account, wish.event, await self._parted(wish))
@@ -43,16 +43,16 @@ class Removal:
         log.info("recording.deleted", event_id=wish.event, from_ms=wish.from_ms, to_ms=wish.to_ms)
 
     async def _parted(self, wish: RecordingDelete) -> set[int]:
-        """Name the hours of which a part goes: what they hold must be known."""
+        """Return the hours that are deleted in part, whose content must be known."""
         found = await self.retention.hours(wish.account, wish.event)
         edges = {wish.from_ms, wish.to_ms} - {None}
         return {hour.hour for hour in found for edge in edges if edge and hour.wall_start_ms < edge < hour.wall_end_ms}
 
 
 def split_by(store: MediaStore, wish: RecordingDelete, unread: list[HourSummary]) -> Split:
-    """Part each hour into objects of what stays and what goes; both count once the record lists them.
+    """Return a Split that writes objects of an hour's kept and deleted segments, valid once the record lists them.
 
-    An hour of which nobody can tell what lies in it stays, and is added to `unread`.
+    An hour whose content is unknown stays, and is added to `unread`.
     """
     start, end = wish.from_ms or 0, FOREVER_MS if wish.to_ms is None else wish.to_ms
 
@@ -85,12 +85,12 @@ def split_by(store: MediaStore, wish: RecordingDelete, unread: list[HourSummary]
 
 
 def _missing(hour: HourSummary, there: Sequence[IndexedSegment]) -> set[Identity]:
-    """Name the segments that an hour lacks."""
+    """Return the names of the segments that an hour lacks."""
     return set(names_in(hour.runs or ())) - {identity(one.segment) for one in there}
 
 
 def _away(hour: HourSummary, there: Sequence[IndexedSegment], start: int, end: int) -> set[Identity]:
-    """Name those of an hour's missing segments that lie outside a range for certain: as others of their session do."""
+    """Return the hour's missing segments that, by others of their session, certainly lie outside a range."""
     before: dict[tuple[str, Track], int] = {}
     behind: dict[tuple[str, Track], int] = {}
     for one in there:

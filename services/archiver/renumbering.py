@@ -1,8 +1,8 @@
-"""Numbers for the segments of an hour that is rebuilt: those that they had, as players may have seen them.
+"""Numbers for the segments of a rebuilt hour: the ones they had before, as players may have seen them.
 
-Numbers are a fold over the log (shared/recording/numbering.py). Where the log still has the hour, the same fold over
-the same messages gives the same numbers, from what the hours around it say. Where it has not, segments count in the
-order of the wall clock, and those that were not found count, too, so that what lies behind keeps its number.
+Numbers are a fold over the log (shared/recording/numbering.py). While the log still has the hour, the same fold over
+the same messages yields the same numbers, starting from the hours around it. Otherwise segments are numbered by wall
+clock, and missing ones are counted too, so that later segments keep their numbers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from shared.recording.numbering import Numbering
 
 
 class _Unplaced(NamedTuple):
-    """A segment with its sequence in the log, or the last that the hour may have."""
+    """A segment with its sequence in the log, or the highest that the hour may have."""
 
     log: int
     segment: SegmentWritten
@@ -32,7 +32,7 @@ class _Unplaced(NamedTuple):
 class Renumbering:
     """Numbers one hour's segments. `known` are the indexed segments of the other hours.
 
-    `own` are those that the hour has: they keep their numbers, which players may have seen.
+    `own` are segments that the hour has: they keep their numbers, which players may have seen.
     """
 
     record: RecordingRecord
@@ -41,7 +41,7 @@ class Renumbering:
     own: Sequence[IndexedSegment] = ()
 
     def number(self, found: Found, logged: Sequence[Logged]) -> list[IndexedSegment]:
-        """Return the segments that were found with their numbers; `logged` is what the log has of the event."""
+        """Return the found segments with their numbers; `logged` are the event's segments in the log."""
         if found.from_files or found.missing:
             numbered = self._by_wall_clock(found)
             seeded = {track for track, last in self._before().items() if last is not None}
@@ -63,7 +63,7 @@ class Renumbering:
     def _by_log(
         self, found: Found, logged: Sequence[Logged], first: int, seeds: dict[Track, IndexedSegment]
     ) -> list[IndexedSegment]:
-        """Fold over the log once more; what the hours before had by then is there already."""
+        """Repeat the fold over the log, without segments that earlier hours already had by then."""
         there = {identity(indexed.segment) for indexed in self.known if indexed.log < first}
         numbering, made = Numbering(seeds.values()), dict[Identity, IndexedSegment]()
         for one in logged:
@@ -78,7 +78,7 @@ class Renumbering:
         return _newest(i for i in self.known if hour_of(i.segment.wall_start_ms) < self.hour.hour)
 
     def _by_wall_clock(self, found: Found) -> list[IndexedSegment]:
-        """Return numbers in the order in which segments were made."""
+        """Return the segments, numbered in the order in which they were made."""
         every = [_Unplaced(one.log, one.segment) for one in found.logged.values()]
         every += [_Unplaced(self.hour.log_sequence, segment) for segment in found.from_files.values()]
         every.sort(key=lambda u: (u.segment.track, u.segment.wall_start_ms, u.segment.session, u.segment.sequence))
@@ -100,7 +100,7 @@ class Renumbering:
     def _placed(
         self, track: Track, segments: Sequence[IndexedSegment], missing: frozenset[Identity], *, seeded: bool
     ) -> list[IndexedSegment]:
-        """Shift numbers to where they belong; none is given twice."""
+        """Shift numbers to match the other hours; no number is used twice."""
         taken = {i.number for i in self.known if i.segment.track == track}
         numbered = [i for i in segments if i.number is not None]
         before = self._before().get(track)
@@ -120,12 +120,12 @@ class Renumbering:
         return [i.model_copy(update={"number": None}) if i.number in taken else i for i in moved]
 
     def _is_first(self) -> bool:
-        """Tell whether numbers began in this hour."""
+        """Return whether numbering began in this hour."""
         record = self.record
         return not record.expired_hours and not record.expiring and record.hours[0].hour == self.hour.hour
 
     def _to_own(self, numbered: Sequence[IndexedSegment]) -> tuple[int, int] | None:
-        """Say by how much numbers and seams go up so that those that the hour has stay as they are."""
+        """Return the shift of numbers and discontinuities with which the hour's own segments keep theirs."""
         own = {identity(i.segment): i for i in self.own if i.number is not None}
         for one in numbered:
             if (same := own.get(identity(one.segment))) is not None:
@@ -135,7 +135,7 @@ class Renumbering:
     def _to_following(
         self, track: Track, newest: IndexedSegment, missing: frozenset[Identity]
     ) -> tuple[int, int] | None:
-        """Say it so that the hours behind go on from them."""
+        """Return the shift with which the following hours continue this one."""
         after = [i for i in self.known if i.segment.track == track and i.number is not None
                  and hour_of(i.segment.wall_start_ms) > self.hour.hour]  # fmt: skip
         if not after:
@@ -149,7 +149,7 @@ class Renumbering:
     def _to_last(
         self, track: Track, numbered: Sequence[IndexedSegment], missing: frozenset[Identity]
     ) -> tuple[int, int] | None:
-        """Say it by what the record has of the track's newest segment, which lies in this hour or in one behind."""
+        """Return the shift by the record's newest segment of the track, which lies in this hour or a later one."""
         told = next((i for i in self.record.last if i.segment.track == track), None)
         if told is None:
             return None
@@ -164,7 +164,7 @@ class Renumbering:
         return (told.number or 0) - gap - (newest.number or 0), told.discontinuity - seams - newest.discontinuity
 
     def _between(self, track: Track, first: int, last: int) -> int:
-        """Count a track's segments in the hours between two that cannot be read now: they have numbers, too."""
+        """Count a track's segments in the unreadable hours between two: they have numbers too."""
         read = {hour_of(indexed.segment.wall_start_ms) for indexed in self.known}
         return sum(
             _count(hour, track) for hour in self.record.hours if first < hour.hour < last and hour.hour not in read
@@ -178,7 +178,7 @@ def _count(hour: HourSummary, track: Track) -> int:
 
 
 def _behind(newest: SegmentWritten, missing: frozenset[Identity], session: str) -> int:
-    """Count those of an hour's missing segments that come after its newest; `session` is that which follows it."""
+    """Count an hour's missing segments that come after its newest; `session` is the one that follows it."""
     return sum(
         name.sequence > newest.sequence if name.session == newest.session else name.session == session
         for name in missing
@@ -192,7 +192,7 @@ def _moved(indexed: IndexedSegment, numbers: int, seams: int) -> IndexedSegment:
 
 
 def _newest(known: Iterable[IndexedSegment]) -> dict[Track, IndexedSegment]:
-    """Return each track's numbered segment that came last."""
+    """Return each track's segment with the highest number."""
     found: dict[Track, IndexedSegment] = {}
     for indexed in known:
         track = indexed.segment.track
@@ -202,13 +202,13 @@ def _newest(known: Iterable[IndexedSegment]) -> dict[Track, IndexedSegment]:
 
 
 def _beside(own: Sequence[IndexedSegment], found: Sequence[IndexedSegment]) -> list[IndexedSegment]:
-    """Add what was found to what an hour has, which keeps its numbers: players may have seen them."""
+    """Add found segments to an hour's own, which keep their numbers: players may have seen them."""
     there = {identity(indexed.segment): indexed for indexed in own}
     taken = {(indexed.segment.track, indexed.number) for indexed in own}
     made: list[IndexedSegment] = list(own)
     for indexed in found:
         known = there.get(identity(indexed.segment))
-        if known is not None and known.segment != indexed.segment:  # the whole of what was salvaged short
+        if known is not None and known.segment != indexed.segment:  # the whole of a segment that was salvaged short
             made[made.index(known)] = known.model_copy(update={"log": indexed.log, "segment": indexed.segment})
         elif known is None and (indexed.segment.track, indexed.number) in taken:
             made.append(indexed.model_copy(update={"number": None}))

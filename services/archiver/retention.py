@@ -1,13 +1,13 @@
-"""Retention: hours that are too old go, bytes, index and record, in steps that a kill may part.
+"""Retention: deletes hours that are too old, with bytes, index and record, in steps that survive a kill.
 
-1. The record moves the hour from `hours` to `expiring`: from here on nobody lists, plays or cuts it.
-2. Its segments' bytes go; where a session has nothing left, its whole folder, init segments too.
-3. What the log still has of it goes.
-4. RecordingExpired is announced.
-5. The record forgets the hour.
-6. Its index object goes; should it not, `tidy` takes it as one that nobody lists.
-Whatever is found in `expiring` is taken up again at step 2. An hour there whose object and files are all gone was not
-deleted by us, since the object goes last: its folder may not be mounted. It waits, for as long again as it was kept.
+1. The record moves the hour from `hours` to `expiring`: from here on it is not listed, played or cut.
+2. Its segments' files are deleted; when a session has none left, its whole folder with the init segments.
+3. Its messages are purged from the log.
+4. RecordingExpired is published.
+5. The record drops the hour.
+6. Its index object is deleted; if that fails, `tidy` removes it as an unlisted object.
+Hours found in `expiring` continue at step 2. An hour there whose object and files are all gone was not deleted by us,
+since the object is deleted last: its folder may not be mounted. It waits, for as long again as it was kept.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ log = get_logger()
 AT_ONCE: Final = 16
 ROUNDS: Final = 20
 YOUNG_MS: Final = HOUR_MS
-"""So long an object that no record lists may wait for its record."""
+"""How long an object that no record lists may wait for its record, ms."""
 
 
-# Parts an hour into what stays and what goes; each may be nothing. Blocks.
+# Splits an hour into what is kept and what is deleted; each may be None. Blocks.
 Split = Callable[[HourSummary], tuple[HourSummary | None, HourSummary | None]]
 
 
 class Retention:
-    """Deletes what is older than `keep`, and what is asked for."""
+    """Deletes what is older than `keep`, and what clients ask for."""
 
     def __init__(
         self,
@@ -68,9 +68,9 @@ class Retention:
         self._keep_ms = keep // timedelta(milliseconds=1)
 
     async def expire(self, account: str, event: str, split: Split | None = None) -> None:
-        """Delete the recording's hours that have passed retention, and finish what was begun before.
+        """Delete the recording's hours that have passed retention, and finish earlier deletions.
 
-        Or delete what `split` parts from each hour that it takes.
+        With `split`, delete what it separates from each hour instead.
         """
         stored = await self._hide(account, event, split or self._when_old)
         if stored is None:
@@ -91,7 +91,7 @@ class Retention:
             log.info("recording.hour.expired", event_id=event, hour=hour.hour, segments=hour.segments)
 
     async def holds(self, event: str, hour: HourSummary) -> bool:
-        """Tell whether anything of an hour is in the store."""
+        """Return whether anything of an hour is in the store."""
 
         def look() -> bool:
             return any(self._store.info(k) for k in keys_of(hour)) or bool(files_of(self._store, event, hour))
@@ -99,7 +99,7 @@ class Retention:
         return await asyncio.to_thread(look)
 
     async def has_media(self, event: str, hour: HourSummary) -> bool:
-        """Tell whether any of an hour's segments is in the store."""
+        """Return whether any of an hour's segments is in the store."""
 
         def look() -> bool:
             try:
@@ -111,12 +111,12 @@ class Retention:
         return await asyncio.to_thread(look)
 
     async def hours(self, account: str, event: str) -> tuple[HourSummary, ...]:
-        """List a recording's closed hours."""
+        """Return a recording's closed hours."""
         stored = await self._records.recording(account, event)
         return stored.value.hours if stored else ()
 
     async def tidy(self, account: str, event: str) -> None:
-        """Remove index objects that no record lists any more, and the record of a recording that is all gone."""
+        """Remove index objects that no record lists any more, and the record of a recording with nothing left."""
         found = await asyncio.to_thread(lambda: list(self._store.list(index_folder(event))))
         stored = await self._records.recording(account, event)
         if stored is None:
@@ -135,19 +135,19 @@ class Retention:
         await self._tidy_sessions(account, event, record)
 
     def _is_stale(self, found: ObjectInfo, record: RecordingRecord) -> bool:
-        """Tell whether no record will list an object: another archiver may have written it for its next one.
+        """Return whether no record will list an object: another archiver may have written it for its next record.
 
-        What is complete beyond the record's sequence may be listed by a record to come, what is young by one that is
-        being written: a rebuilt hour has the sequence that it had.
+        An object with a sequence beyond the record's may be listed by a later record, a young object by one that is
+        being written: a rebuilt hour keeps its old sequence.
         """
         sequence = log_sequence_of(found.key)
         old = found.modified_ms + YOUNG_MS <= self._clock.now_ms()
         return old and sequence is not None and sequence <= record.log_sequence
 
     async def _tidy_sessions(self, account: str, event: str, record: RecordingRecord) -> None:
-        """Remove the records of sessions of which nothing is left; with the last, what else was kept of a job's."""
+        """Remove the records of sessions that have no segments left; with the last, the job's other session data."""
         hours = (*record.hours, *record.expiring)
-        if any(hour.runs is None for hour in hours):  # it cannot be told without reading all of them
+        if any(hour.runs is None for hour in hours):  # unknown without reading all of them
             return
         logged = await read_log(self._js(), account, event, after=record.log_sequence)
         kept = {run.session for hour in hours for run in hour.runs or ()} | {one.segment.session for one in logged}
@@ -163,7 +163,7 @@ class Retention:
             await self._records.remove_rest(account, event)
 
     async def _hide(self, account: str, event: str, split: Split) -> Stored[RecordingRecord] | None:
-        """Take what goes out of the list; return the record when any is expiring."""
+        """Move what is to be deleted from `hours` to `expiring`; return the record when any hour is expiring."""
         for _ in range(ROUNDS):
             stored = await self._records.recording(account, event)
             if stored is None:
@@ -180,7 +180,7 @@ class Retention:
                 hidden = await self._records.write(stored, stored.value.model_copy(update=changes))
             except Conflict:
                 continue
-            await self._remove(_listed(stored.value) - _listed(hidden.value))  # what was parted, and is in its parts
+            await self._remove(_listed(stored.value) - _listed(hidden.value))  # split hours' old objects
             return hidden
         raise Conflict(f"the recording of {event} keeps changing")
 
@@ -192,7 +192,7 @@ class Retention:
         return end_ms + times * self._keep_ms <= self._clock.now_ms()
 
     async def _delete(self, record: RecordingRecord, hour: HourSummary, others: Sequence[HourSummary]) -> None:
-        """Delete an hour's bytes, and what the log has of it."""
+        """Delete an hour's files, and its messages in the log."""
         keys, folders = await asyncio.to_thread(self._contents, record.event, hour)
         await self._remove(keys)
         tail = await read_log(self._js(), record.account, record.event, after=record.log_sequence)
@@ -200,14 +200,14 @@ class Retention:
         for other in others if folders else ():
             used = await asyncio.to_thread(self._folders, record.event, other)
             folders = set() if used is None else folders - used
-        for folder in folders:  # nothing of that session's track is left: init segments and leftovers go too
+        for folder in folders:  # nothing of that session's track is left: delete init segments and leftovers too
             await self._remove(await asyncio.to_thread(lambda f: [o.key for o in self._store.list(f)], folder))
         await self._purge(record.account, record.event, hour.log_sequence)
 
     def _contents(self, event: str, hour: HourSummary) -> tuple[list[str], set[str]]:
         """Return the keys of an hour's segments, and their sessions' folders. Blocks.
 
-        What its object cannot say, by its summary and by what lies there.
+        When its object cannot be read, by its summary and a listing of the store.
         """
         folders = {_folder(event, run) for run in hour.runs or ()}
         try:
@@ -220,7 +220,7 @@ class Retention:
         return list(keys), folders | {_folder(event, segment) for segment in segments}
 
     def _folders(self, event: str, hour: HourSummary) -> set[str] | None:
-        """Return the folders that an hour has something in; None when nobody can tell. Blocks."""
+        """Return the folders that an hour has segments in; None when that is unknown. Blocks."""
         if hour.runs is not None:
             return {_folder(event, run) for run in hour.runs}
         try:
@@ -230,7 +230,7 @@ class Retention:
         return None if hour.lost else {_folder(event, indexed.segment) for indexed in segments}
 
     async def _remove(self, keys: Iterable[str]) -> None:
-        """Delete objects, several at once: a remote store takes some 20 ms for each."""
+        """Delete objects, several at once: a remote store takes about 20 ms for each."""
         every = list(keys)
 
         def some(start: int) -> None:
@@ -240,7 +240,7 @@ class Retention:
         await asyncio.gather(*(asyncio.to_thread(some, start) for start in range(min(AT_ONCE, len(every)))))
 
     async def _purge(self, account: str, event: str, log_sequence: int) -> None:
-        """Take the event's messages up to a sequence out of the log."""
+        """Purge the event's messages up to a sequence from the log."""
         try:
             await self._js().purge_stream(SEGMENTS, subject=segments_subject(account, event), seq=log_sequence + 1)
         except (NatsError, APIError, TimeoutError, OSError) as error:

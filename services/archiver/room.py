@@ -1,4 +1,4 @@
-"""Makes room while the disk is short: the oldest hours of all recordings go, before recording would have to end."""
+"""Frees disk space: deletes the oldest hours of all recordings, before recording would have to stop."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ LOOK_S: Final = 5.0
 
 @dataclass(slots=True)
 class RoomMaker:
-    """Looks at the disk now and then.
+    """Checks the disk now and then.
 
-    Hours that are being written stay, however short it is; so do those of which no media is there: where the folder is
-    not mounted, the disk behind it is short, and all hours would go one by one without making room.
+    Hours that are being written stay, however short it is. So do hours without media in the store: when the folder is
+    not mounted and the disk below it is short, all hours would be deleted one by one without freeing space.
     """
 
     reserve: Reserve
@@ -38,14 +38,14 @@ class RoomMaker:
 
     @property
     def is_short(self) -> bool:
-        """Whether less is free than four times the reserve; OSError when it cannot be measured."""
+        """Return whether less than four times the reserve is free; OSError when it cannot be measured."""
         if self.reserve.size == 0:
             return False
         room = self.reserve.room()
         return room.free < self.reserve.short(room)
 
     async def run_once(self) -> int:
-        """Delete hours, the oldest first, until there is room; return how many."""
+        """Delete hours, the oldest first, until there is room, and return their number."""
         if not self.is_short:
             self.told = False
             return 0
@@ -68,7 +68,7 @@ class RoomMaker:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Look every 5 s while the block runs."""
+        """Check every 5 s while the block runs."""
 
         async def work() -> None:
             while True:
@@ -83,5 +83,5 @@ class RoomMaker:
 
 
 def only(wanted: HourSummary) -> Split:
-    """Let one hour go."""
+    """Return a split that deletes one hour."""
     return lambda hour: (None, hour) if hour.key == wanted.key else (hour, None)

@@ -1,4 +1,4 @@
-"""When an event's log is compacted: each time a segment shows that ten more minutes are over."""
+"""When an event's log is compacted: each time a segment shows that another ten minutes are over."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shared.messages.media import SegmentWritten
 from shared.runtime.clock import Clock
 
 SLOT_MS: Final = 600_000
-# Segments of other sessions and tracks come a little later; events take turns, so that a hundred do not come at once.
+# Segments of other sessions and tracks arrive a little later; events are spread, so that a hundred do not come at once.
 GRACE_MS: Final = 10_000
 SPREAD_MS: Final = 60_000
 MOST_EVENTS: Final = 20_000
@@ -19,12 +19,12 @@ RETRY_NS: Final = 30_000_000_000
 
 
 def slot_of(wall_ms: int) -> int:
-    """Return the ten minutes since the epoch in which a wall-clock time (ms) lies."""
+    """Return the number of the ten-minute slot since the epoch that holds a wall-clock time (ms)."""
     return wall_ms // SLOT_MS
 
 
 class Slots:
-    """The slot that each event was last seen in: a cache, whose loss costs one look at the log an event."""
+    """The slot that each event was last seen in: a cache, whose loss costs one read of the log per event."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -32,7 +32,7 @@ class Slots:
         self._retry_ns: LRUCache[str, int] = LRUCache(MOST_EVENTS)
 
     def is_new(self, segment: SegmentWritten) -> bool:
-        """Tell whether the segment is the first of a slot, and so the slots before it may be over."""
+        """Return whether the segment is the first of a slot, so that the slots before it may be over."""
         pause = self._retry_ns.get(segment.event)
         if pause is not None and self._clock.monotonic_ns() < pause:
             return False
@@ -41,12 +41,12 @@ class Slots:
         return seen is None or slot > seen
 
     def done(self, segment: SegmentWritten) -> None:
-        """Remember that the slots before the segment's were compacted."""
+        """Record that the slots before the segment's were compacted."""
         self._retry_ns.pop(segment.event, None)
         self._seen[segment.event] = self._slot(segment)
 
     def failed(self, segment: SegmentWritten) -> None:
-        """Leave the event alone for a while."""
+        """Start a pause before the event's next try."""
         self._seen.setdefault(segment.event, self._slot(segment) - 1)
         self._retry_ns[segment.event] = self._clock.monotonic_ns() + RETRY_NS
 

@@ -1,4 +1,4 @@
-"""The hourly round over all recordings: closes what nobody closed, deletes what has passed retention."""
+"""The hourly sweep over all recordings: closes hours that are still open, deletes what has passed retention."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ class Sweeper:
         self._clock = clock
 
     async def sweep(self) -> None:
-        """Make the round; a recording that fails holds up no other, and Unavailable is raised at the end."""
+        """Sweep all recordings; a failing one does not hold up others, and Unavailable is raised at the end."""
         recordings = {(record.account, record.event) for record in await self._records.recordings()}
         recordings |= await self._logged()
         recordings |= {(session.account, session.event) for session in await self._records.sessions()}
         failed = 0
         for account, event in sorted(recordings):
             (error,) = await asyncio.gather(self._sweep(account, event), return_exceptions=True)
-            if isinstance(error, Exception):  # of any kind, also one that nobody thought of
+            if isinstance(error, Exception):  # of any kind, also an unexpected one
                 failed += 1
                 trace = None if isinstance(error, ReelayError) else error
                 kind = type(error).__name__
@@ -60,7 +60,7 @@ class Sweeper:
             raise Unavailable(f"{failed} of {len(recordings)} recordings could not be swept")
 
     async def _sweep(self, account: str, event: str) -> None:
-        """Do each step, though one before it had to be put off: what is too old goes, also from a full disk."""
+        """Do each step even when an earlier one fails with Unavailable, so that old hours also leave a full disk."""
         put_off: Unavailable | None = None
         for step in (self._rebuild, self._compact, self._retention.expire, self._retention.tidy):
             try:
@@ -81,7 +81,7 @@ class Sweeper:
         await self._compactor.compact(account, event, everything=quiet or await self._records.ended(account, event))
 
     async def _logged(self) -> set[tuple[str, str]]:
-        """Find the events that have segments in the log."""
+        """Return (account, event) of all events that have segments in the log."""
         try:
             info = await self._js().stream_info(SEGMENTS, subjects_filter=f"{SegmentWritten.channel}.>")
         except (NatsError, APIError, TimeoutError, OSError) as error:

@@ -29,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("up", help="run the broker and all services until Ctrl-C")
     commands.add_parser("demo", help="run everything and show a live stream being clipped")
     commands.add_parser("version", help="print the versions of Reelay and its main parts")
-    # The rest of such a line is the gateway's to understand.
+    # The gateway's keys_cli parses the rest of such a line.
     commands.add_parser(
         "keys", help="create, list and revoke API keys: reelay keys create --scope SCOPE", add_help=False
     )
@@ -43,18 +43,18 @@ def print_versions() -> int:
             version = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             version = "not installed"
-        print(f"{name} {version}")  # noqa: T201  the answer of the command
+        print(f"{name} {version}")  # noqa: T201  the command's output
     return 0
 
 
 def run_demo() -> int:
-    """Run the demo, whose parts nothing else needs to load."""
+    """Run the demo, imported only here because nothing else needs its modules."""
     outcome = importlib.import_module("services.cli.demo").run_demo()
     return int(asyncio.run(outcome) if inspect.iscoroutine(outcome) else outcome)
 
 
 def run(command: str, rest: Sequence[str]) -> int:
-    """Carry out a command."""
+    """Run a command and return its exit code."""
     if command == "version":
         return print_versions()
     if command == "demo":
@@ -63,7 +63,7 @@ def run(command: str, rest: Sequence[str]) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; its exit code."""
+    """Parse the arguments, run the command and return its exit code."""
     described = parser()
     known, rest = described.parse_known_args(arguments)
     if rest and known.command != "keys":
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return run(known.command, rest)
     except ValidationError as error:
         for fault in error.errors():
-            print(f"reelay: {setting_of(fault)}: {fault['msg']}", file=sys.stderr)  # noqa: T201  an answer, too
+            print(f"reelay: {setting_of(fault)}: {fault['msg']}", file=sys.stderr)  # noqa: T201  output, too
     except ReelayError as error:
         print(f"reelay: {error}", file=sys.stderr)  # noqa: T201  as above
     except KeyboardInterrupt:

@@ -11,7 +11,7 @@ HEALTHY: Final = timedelta(seconds=60)
 
 
 class RestartDelay:
-    """Doubles from `first` to `most`; a run of `healthy` or longer starts it over."""
+    """A delay that doubles from `first` to `most`; a run of `healthy` or longer resets it."""
 
     def __init__(self, first: timedelta = FIRST, most: timedelta = MOST, healthy: timedelta = HEALTHY) -> None:
         self._first, self._most, self._healthy = first, most, healthy

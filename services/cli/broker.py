@@ -1,8 +1,8 @@
-"""The nats-server of a stack that has no other: its configuration, its start, its readiness.
+"""The nats-server of a stack for which no broker is set: its configuration, start and readiness.
 
 It listens on loopback only, for one user with a generated password. JetStream's files are flushed to disk every
-SYNC_INTERVAL: what it has acknowledged survives a kill -9 of the server at once (the page cache is the kernel's), and
-a loss of power costs that interval at the most. Flushing at each message would cost every REST call a disk flush.
+SYNC_INTERVAL: acknowledged messages survive a kill -9 of the server (they are in the kernel's page cache), and a loss
+of power costs at most that interval. Flushing at each message would cost every REST call a disk flush.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SYNC_INTERVAL: Final = "1s"
 # Fixed, because the default (three quarters of the free disk) shrinks as the disk fills and would then refuse streams.
 MAX_FILE_STORE: Final = 64 << 30
 MAX_MEMORY_STORE: Final = 256 << 20
-# Some forty lines a start that nobody needs to see, and a warning about our own generated password.
+# Lines to hide: about forty INFO lines at each start, and a warning about our own generated password.
 QUIET: Final = (b" [INF] ", b"Plaintext passwords detected")
 ERRORS: Final = (b" [ERR] ", b" [WRN] ", b" [FTL] ")
 FAILED_WRITES: Final = (b"rite error", b"no space left on device", b"disk quota exceeded", b"will be DISABLED")
@@ -51,11 +51,11 @@ class EmbeddedBroker:
 
     @property
     def url(self) -> str:
-        """The URL that services connect to, password and all."""
+        """The URL that services connect to, including the password."""
         return f"nats://{USER}:{self._password}@{HOST}:{self._port}"
 
     def prepare(self, on_line: Callable[[bytes], None], *, verbose: bool) -> Program:
-        """Write the configuration and say what to run; StackError when there is no nats-server."""
+        """Write the configuration and return the program to run; StackError when there is no nats-server."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         secret = self._folder / "password"
         write_private(secret, secrets.token_urlsafe(24))
@@ -96,7 +96,7 @@ class EmbeddedBroker:
         raise StackError(f"nats-server did not answer within {limit.total_seconds():.0f} s; its lines above say why")
 
     async def _greets(self) -> bool:
-        """Read the INFO line that a server sends first (the NATS client protocol)."""
+        """Return whether the server sends its INFO line with JetStream enabled (the NATS client protocol)."""
         with contextlib.suppress(OSError, TimeoutError, ValueError):
             async with asyncio.timeout(2):
                 reader, writer = await asyncio.open_connection(HOST, self._port)
@@ -109,29 +109,29 @@ class EmbeddedBroker:
 
 
 def says_write_failed(line: bytes) -> bool:
-    """Tell whether nats-server says that it could not write: `[ERR] Filestore [EVENTS] Critical write error: ...`.
+    """Return whether a line reports a failed write: `[ERR] Filestore [EVENTS] Critical write error: ...`.
 
-    It says so once. What could not be written was not acknowledged, but the stream takes nothing more, although
-    JetStream runs on (`/healthz?js-enabled-only=true` answers 200), until the server is started again.
+    nats-server reports it once. The message was not acknowledged, but the stream accepts no more messages until the
+    server is restarted, although JetStream runs on (`/healthz?js-enabled-only=true` answers 200).
     """
     return any(level in line for level in ERRORS) and any(part in line for part in FAILED_WRITES)
 
 
 class BrokerCare:
-    """Starts nats-server again after a failed write, once there is room for it."""
+    """Restarts nats-server after a failed write, once the disk has room."""
 
     def __init__(self, reserve: Reserve, restart: Callable[[], Awaitable[None]], log: FilteringBoundLogger) -> None:
         self._reserve, self._restart, self._log = reserve, restart, log
         self._failed = False
 
     def line(self, line: bytes) -> None:
-        """Hear a line of nats-server's output."""
+        """Check a line of nats-server's output for a failed write."""
         if not self._failed and says_write_failed(line):
             self._failed = True
             self._log.error("broker.write_failed", hint="it is started again once the disk has room")
 
     def has_room(self) -> bool:
-        """Tell whether half the reserve is free: recordings stop before that, so something else has filled the disk."""
+        """Return whether half the reserve is free; recordings stop earlier, so less means something else fills it."""
         try:
             room = self._reserve.room()
         except OSError:
@@ -139,17 +139,17 @@ class BrokerCare:
         return room.free >= max(self._reserve.kept(room) // 2, LEAST_ROOM)
 
     async def run(self) -> None:
-        """Look after the broker for ever."""
+        """Watch for failed writes until cancelled."""
         while True:
             await asyncio.sleep(LOOK_S)
             if self._failed and self.has_room():
                 self._log.info("broker.restarting")
                 await self._restart()
-                self._failed = False  # what the old one still said while it ended counts no more
+                self._failed = False  # lines that the old server wrote while it ended do not count
 
 
 def find_server() -> str:
-    """Find nats-server: the wheel's, beside our Python, or one on the PATH; StackError when there is none."""
+    """Return the path of nats-server: the wheel's, beside our Python, or one on the PATH; StackError without one."""
     ours = shutil.which("nats-server", path=sysconfig.get_path("scripts"))
     if found := ours or shutil.which("nats-server"):
         return str(Path(found).resolve())

@@ -1,4 +1,4 @@
-"""What the supervisor keeps in DATA_DIR: the lock of the one stack that may use it, and run.json."""
+"""The supervisor's files in DATA_DIR: the lock of the one stack that may use it, and run.json."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class RunProcess(BaseModel):
 
 
 class RunFile(BaseModel):
-    """run.json: what runs now. Holds the broker's password, so it is readable by its owner only."""
+    """run.json: what runs now. It holds the broker's password, so only its owner can read it."""
 
     pid: int
     nats_url: str
@@ -38,7 +38,7 @@ class RunFile(BaseModel):
 
 
 class DataDirLock:
-    """Keeps a second stack out of a folder; the kernel lets go when this process ends, however it ends."""
+    """Keeps a second stack out of a folder; the kernel releases the lock when this process ends in any way."""
 
     def __init__(self, data_dir: Path) -> None:
         """Take the lock; StackError when another stack has it or the folder cannot be used."""
@@ -58,12 +58,12 @@ class DataDirLock:
         os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
-        """Let another stack in."""
+        """Release the lock, so that another stack can start."""
         os.close(self._file)
 
 
 def _locked(file: int, how: int, tries: int) -> bool:
-    """Try for a lock; a reader of run.json may hold it for an instant."""
+    """Try to lock and return whether it worked; a reader of run.json may hold the lock for a moment."""
     for _ in range(tries):
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(file, how | fcntl.LOCK_NB)
@@ -73,7 +73,7 @@ def _locked(file: int, how: int, tries: int) -> bool:
 
 
 def write_run_file(data_dir: Path, run: RunFile) -> None:
-    """Write run.json whole or not at all, for its owner only."""
+    """Write run.json atomically, readable by its owner only."""
     path = data_dir / RUN_FILE
     draft = path.with_suffix(".new")
     with open(draft, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
@@ -88,7 +88,7 @@ def remove_run_file(data_dir: Path) -> None:
 
 
 def read_run_file(data_dir: Path) -> RunFile:
-    """Read what runs on `data_dir`; StackError when nothing does."""
+    """Return run.json of the stack that runs on `data_dir`; StackError when none does."""
     nothing = StackError(f"no stack runs on {data_dir} (REELAY_DATA_DIR); `make up` starts one")
     try:
         run = RunFile.model_validate_json((data_dir / RUN_FILE).read_bytes())

@@ -1,4 +1,4 @@
-"""`reelay demo`: a live stream recorded, clipped twice, delivered and announced, before your eyes."""
+"""`reelay demo`: records a live stream, clips it, delivers the clip and reports it by webhook, shown step by step."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class DemoFailed(StackError):  # noqa: N818  names what happened
 
 
 def run_demo() -> int:
-    """Show the whole path; the exit code. DEMO_EXIT=1 ends it after the clip."""
+    """Run the demo and return its exit code. DEMO_EXIT=1 ends it after the clip."""
     console = Console()
     try:
         with ExitStack() as stack:
@@ -52,7 +52,7 @@ def _told(hook: Received) -> str:
 
 
 class Demo:
-    """The acts, in order."""
+    """The steps of the demo, in order."""
 
     def __init__(self, console: Console, settings: Settings, stack: ExitStack) -> None:
         self.console = console
@@ -60,7 +60,7 @@ class Demo:
         self.stack = stack
 
     def run(self) -> None:
-        """Play all acts."""
+        """Run all steps."""
         with self.console.status("Starting nats-server and nine services ..."):
             run = self.stack.enter_context(running_stack(self.settings))
         base = f"http://127.0.0.1:{run.ports['http']}"
@@ -81,7 +81,7 @@ class Demo:
         return hooks
 
     def _forget(self, endpoint: str) -> None:
-        """Remove the receiver that ends with the demo."""
+        """Delete the webhook, whose receiver ends with the demo."""
         with contextlib.suppress(httpx.HTTPError):
             self.api.delete(f"/v1/webhooks/{endpoint}")
 

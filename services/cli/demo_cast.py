@@ -1,4 +1,4 @@
-"""Who plays in the demo: the stack, two real encoders, and a receiver of webhooks."""
+"""The parts of the demo: the stack, two real encoders, and a receiver of webhooks."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ START_LIMIT_S: Final = 90.0
 
 
 def with_parent() -> list[str]:
-    """Return what goes before a command that shall not outlive this process, however it ends."""
+    """Return the command prefix that ends a command with this process, however this process ends."""
     return [sys.executable, "-I", "-S", str(LAUNCH), str(os.getpid())]
 
 
 @contextlib.contextmanager
 def running_stack(settings: Settings) -> Iterator[RunFile]:
-    """Run `reelay up`, its lines in DATA_DIR/demo.log; StackError with its last lines when it does not start."""
+    """Run `reelay up`, logging to DATA_DIR/demo.log; StackError with its last lines when it does not start."""
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     log_path = settings.data_dir / "demo.log"
     nets = os.environ.get("REELAY_ALLOW_NETS") or "127.0.0.0/8"  # the receiver of webhooks is on this machine
@@ -74,7 +74,7 @@ def _wait_for_stack(process: subprocess.Popen[bytes], data_dir: Path, log_path: 
 
 @contextlib.contextmanager
 def encoder(url: str, container: str, *, size: str, bitrate: str, tone: int) -> Iterator[subprocess.Popen[bytes]]:
-    """Publish a moving test picture with sound by an ffmpeg process, in real time, with a key frame every 2 s."""
+    """Publish a moving test picture with sound in real time from an ffmpeg process, with a keyframe every 2 s."""
     command = [
         *with_parent(), imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-loglevel", "error", "-re",
         "-f", "lavfi", "-i", PICTURE.format(size=size), "-f", "lavfi", "-i", SOUND.format(tone=tone),
@@ -97,7 +97,7 @@ def encoder(url: str, container: str, *, size: str, bitrate: str, tone: int) -> 
 
 @dataclass
 class Received:
-    """A webhook as it came, and whether its signature holds."""
+    """A webhook as received, and whether its signature is valid."""
 
     body: dict[str, Any]
     signed: bool
@@ -114,7 +114,7 @@ class Receiver:
     came: threading.Condition = field(default_factory=threading.Condition)
 
     def take(self, headers: Any, raw: bytes) -> None:
-        """Note a request."""
+        """Record a request, and whether its signature is valid."""
         parts = [headers.get("webhook-id", ""), headers.get("webhook-timestamp", ""), raw.decode(errors="replace")]
         key = base64.b64decode(self.secret.removeprefix("whsec_") or "")
         expected = "v1," + base64.b64encode(hmac.digest(key, ".".join(parts).encode(), hashlib.sha256)).decode()
@@ -124,7 +124,7 @@ class Receiver:
             self.came.notify_all()
 
     def wait(self, kind: str, limit_s: float, state: str | None = None) -> Received | None:
-        """Wait for a webhook of a type (and of a state); None when none comes."""
+        """Wait for a webhook of a type (and of a state) and return it; None when none arrives in time."""
         with self.came:
             self.came.wait_for(lambda: self._find(kind, state) is not None, limit_s)
             return self._find(kind, state)
@@ -147,7 +147,7 @@ def receiver() -> Iterator[Receiver]:
             self.end_headers()
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the base class names it so
-            """Say nothing."""
+            """Log nothing."""
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     state.url = f"http://127.0.0.1:{server.server_port}/reelay"

@@ -1,4 +1,4 @@
-"""What keeps the stack from running on this machine."""
+"""Errors of the stack on this machine."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from shared.errors import ReelayError
 
 
 class StackError(ReelayError):
-    """The stack cannot start or cannot be found; the message is written for the person at the terminal."""
+    """The stack cannot start or cannot be found; the message is for the person at the terminal."""

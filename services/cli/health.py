@@ -9,7 +9,7 @@ REQUEST = b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n
 
 
 async def ready(host: str, port: int) -> bool:
-    """Tell whether GET /readyz answers 200 within 2 s."""
+    """Return whether GET /readyz answers 200 within 2 s."""
     with contextlib.suppress(OSError, TimeoutError):
         async with asyncio.timeout(2):
             reader, writer = await asyncio.open_connection(host, port)

@@ -1,4 +1,4 @@
-"""`reelay keys`: the gateway's key commands, pointed at the stack that runs."""
+"""`reelay keys`: the gateway's key commands, run against the running stack."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HELP: Final = frozenset({"-h", "--help"})
 
 
 def run_keys(arguments: Sequence[str]) -> int:
-    """Run a key command; its exit code. StackError when no stack runs on DATA_DIR and no broker is set."""
+    """Run a key command and return its exit code. StackError when no stack runs on DATA_DIR and no broker is set."""
     if not HELP & set(arguments):
         os.environ["REELAY_NATS_URL"] = broker_url(Settings())
     return int(importlib.import_module(OWNER).main(list(arguments)))

@@ -1,4 +1,4 @@
-"""Lines of many programs on one terminal: split, named, coloured, and never in anybody's way."""
+"""Lines of many programs on one terminal: split, named, coloured, and written without blocking."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from services.cli.rotation import Rotation
 LONGEST_LINE: Final = 16 * 1024
 LONGEST_BACKLOG: Final = 4_000
 PALETTE: Final = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
-# A peer's bytes that reach a log line must not steer the terminal: all of C0 but tab, and DEL.
+# A peer's bytes in a log line must not control the terminal, so these are removed: all of C0 but tab, and DEL.
 CONTROLS: Final = bytes(c for c in range(32) if c != 9) + b"\x7f"
 
 
 class LineSplitter:
-    """Cuts a stream of bytes into lines of at most LONGEST_LINE bytes, without their ends."""
+    """Cuts a stream of bytes into lines of at most LONGEST_LINE bytes, without line ends."""
 
     def __init__(self) -> None:
         self._rest = b""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Yield the lines that are whole now."""
+        """Yield the lines that are complete now."""
         *whole, self._rest = (self._rest + data).split(b"\n")
         for line in whole:
             yield from _pieces(line)
@@ -55,7 +55,7 @@ class LineStyle:
         self._json = json_lines
 
     def dress(self, name: str, line: bytes) -> bytes:
-        """Return the whole line to write, with its end."""
+        """Return the line as it is written, with its line end."""
         if self._json:
             if line.startswith(b"{"):
                 return line + b"\n"
@@ -70,8 +70,8 @@ class LineStyle:
 class LineWriter:
     """Writes lines to a file descriptor on a thread of its own.
 
-    A terminal that is paused, a full disk or a closed pipe never holds up whoever logs: lines are dropped, and counted,
-    once LONGEST_BACKLOG of them wait.
+    A paused terminal, a full disk or a closed pipe never blocks the caller: lines are dropped and counted once
+    LONGEST_BACKLOG of them wait.
     """
 
     def __init__(self, target: int, style: LineStyle, rotation: Rotation | None = None) -> None:
@@ -82,7 +82,7 @@ class LineWriter:
         self._thread.start()
 
     def line(self, name: str, line: bytes) -> None:
-        """Write a line of `name`; returns at once."""
+        """Queue a line of `name` and return at once."""
         try:
             if self._dropped:
                 note = f"{self._dropped} lines were dropped: the output did not take them"
@@ -93,7 +93,7 @@ class LineWriter:
             self._dropped += 1
 
     def close(self, timeout_s: float = 1.0) -> None:
-        """Write what waits, for at most `timeout_s`."""
+        """Write the waiting lines, for at most `timeout_s`."""
         try:
             self._queue.put(None, timeout=timeout_s)
         except queue.Full:
@@ -101,11 +101,11 @@ class LineWriter:
         self._thread.join(timeout_s)
 
     def _write_all(self) -> None:
-        """Write until closed; after an error (closed pipe, full disk) go on taking lines, writing what can be."""
+        """Write lines until closed; on an error (closed pipe, full disk) drop the line and go on."""
         while (line := self._queue.get()) is not None:
             rest = line
             try:
-                with contextlib.suppress(OSError):  # then the file goes on growing
+                with contextlib.suppress(OSError):  # without a rotation the file keeps growing
                     self._rotation.look(self._target)
                 while rest:
                     rest = rest[os.write(self._target, rest) :]

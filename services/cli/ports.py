@@ -25,12 +25,12 @@ class Port:
     number: int
 
     def __str__(self) -> str:
-        """Name it as an error message does."""
+        """Return the port as error messages name it."""
         return f"{self.kind} port {self.number} ({self.setting})"
 
 
 def _bind(port: Port) -> int:
-    """Bind and let go; return the number. OSError when it cannot be bound."""
+    """Bind a port, release it and return its number. OSError when it cannot be bound."""
     family, kind, protocol, _, address = socket.getaddrinfo(
         port.host, port.number, type=_TYPES[port.kind], flags=socket.AI_PASSIVE
     )[0]
@@ -42,17 +42,17 @@ def _bind(port: Port) -> int:
 
 
 def free_port(host: str = "127.0.0.1", kind: Kind = "TCP") -> int:
-    """Return a port that nobody uses now."""
+    """Return a port that is free now."""
     return _bind(Port("", kind, host, 0))
 
 
 def choose(port: Port) -> Port:
-    """Return `port` a number when it has none."""
+    """Return `port`, with a free number when it has none."""
     return port if port.number else replace(port, number=free_port(port.host, port.kind))
 
 
 def listening(number: int) -> bool:
-    """Tell whether anything on this machine listens on a TCP port; read from /proc, so that nobody notices."""
+    """Return whether anything on this machine listens on a TCP port; read from /proc, without connecting."""
     ending = f":{number:04X}"
     for table in map(Path, ("/proc/net/tcp", "/proc/net/tcp6")):
         with contextlib.suppress(OSError):
@@ -63,7 +63,7 @@ def listening(number: int) -> bool:
 
 
 def fault(port: Port) -> str | None:
-    """Say why a port cannot be used and what to do about it; None when it can."""
+    """Return why a port cannot be used and what to do about it; None when it can."""
     try:
         _bind(port)
     except socket.gaierror:
@@ -80,7 +80,7 @@ def fault(port: Port) -> str | None:
 
 
 def faults(ports: Iterable[Port]) -> list[str]:
-    """Say all that is wrong with the ports of a stack, clashes among themselves too."""
+    """Return everything that is wrong with the ports of a stack, including clashes between them."""
     found: list[str] = []
     seen: dict[tuple[Kind, int], Port] = {}
     for port in ports:

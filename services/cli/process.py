@@ -1,4 +1,4 @@
-"""One running program: its own process group, its lines of output, its end."""
+"""One running program: its process group, its output lines, its exit."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ OnLine = Callable[[bytes], None]
 class Process:
     """A started program that dies when this process dies. Start it on the main thread, within a running loop.
 
-    `exited` gives its exit code (minus the signal that ended it). Whatever it leaves in its process group is killed
-    with it, before its number can be given to anything else.
+    `exited` resolves to its exit code (negative: the signal that ended it). Processes that it leaves in its group are
+    killed before the group's id can be reused.
     """
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], on_line: OnLine) -> None:
@@ -43,7 +43,7 @@ class Process:
         assert self._popen.stdout is not None  # noqa: S101  PIPE makes it so
         try:
             self._pidfd = os.pidfd_open(self.pid)
-        except OSError:  # out of descriptors: nothing may run that nobody watches
+        except OSError:  # out of descriptors: no program may run unwatched
             self._popen.kill()
             self._popen.wait()
             self._popen.stdout.close()
@@ -73,7 +73,7 @@ class Process:
     def _ended(self) -> None:
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
-        self.kill()  # while the dead leader still holds the number of its group
+        self.kill()  # while the dead leader still holds the id of its group
         code = self._popen.wait()
         for _ in range(MOST_LAST_READS):
             if not self._read():
@@ -82,7 +82,7 @@ class Process:
         self.exited.set_result(code)
 
     def _read(self) -> bool:
-        """Take what there is; false when there is nothing more to take now."""
+        """Read the available output; return false when there is none left now."""
         if self._output is None:
             return False
         try:

@@ -1,4 +1,4 @@
-"""An output that goes to a file: when that is large another is begun, and a few of the older ones are kept."""
+"""Rotation of an output file: a full file is renamed and a new one started; a few older ones are kept."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-# What nohup and shells leave open besides: tracebacks of this process go there.
+# nohup and shells leave these open too: tracebacks of this process go there.
 STANDARD: Final = (1, 2)
 
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """How large the file may be in bytes, 0 for no limit, and how many older ones stay: `<name>.1` is the newest."""
+    """The largest size of the file in bytes (0: no limit) and how many older files stay; `<name>.1` is the newest."""
 
     size: int = 0
     files: int = 4
 
     def look(self, target: int) -> None:
-        """Begin another file under the same name and descriptor when the target is a file that is full.
+        """Start a new file under the same name and descriptor when the target is a full file.
 
-        What cannot be renamed goes on. A terminal, a pipe and a file that was removed are left alone.
+        OSError when the file cannot be renamed. A terminal, a pipe and a removed file are left alone.
         """
         if not self.size:
             return

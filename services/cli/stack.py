@@ -30,7 +30,7 @@ from shared.runtime.tasks import end_task
 from shared.security.secrets import installation_key
 from shared.store.reserve import Reserve
 
-# Those that only answer come first, those that let work in come last; a stop goes the other way.
+# In start order: services that only answer come first, services that accept work last; a stop goes the other way.
 SERVICES: Final = (
     "scheduler", "archiver", "clipper", "exporter", "notifier", "proxy-encoder", "restreamer", "ingester", "gateway",
 )  # fmt: skip
@@ -38,13 +38,13 @@ CODE: Final = Path(services.__path__[0]).resolve().parent
 OWN: Final = "reelay"
 PROVISION: Final = "provision"
 LINE_NAMES: Final = (OWN, NAME, PROVISION, *SERVICES)
-# The gateway tells a new admin key on its output, which may go to a file here; `reelay up` tells it to terminals only.
+# The gateway prints a new admin key, but its output may go to a file here; `reelay up` prints it to terminals only.
 ADMIN_KEY_LINE: Final = b"Admin API key: "
 BROKER_START: Final = timedelta(seconds=60)  # recovering large streams takes a while
 PROVISION_LIMIT: Final = timedelta(seconds=60)
 WAITING_TOLD_NS: Final = 15_000_000_000
-PORT_PATIENCE: Final = timedelta(seconds=2)  # processes of a killed stack let go of theirs
-# One heap for all threads, which take turns anyway: with one each, an ingested stream takes half as much memory again.
+PORT_PATIENCE: Final = timedelta(seconds=2)  # time for processes of a killed stack to release theirs
+# One heap for all threads, which take turns anyway: with one each, an ingested stream takes 50 % more memory.
 ALLOCATOR: Final = {"MALLOC_ARENA_MAX": "1"}
 
 Programs = Callable[[Mapping[str, str]], Iterable[Program]]
@@ -52,7 +52,7 @@ Programs = Callable[[Mapping[str, str]], Iterable[Program]]
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """Where the lines of all programs go: a file descriptor, and how they look there."""
+    """Where the lines of all programs go: a file descriptor, and the style of the lines."""
 
     target: int
     colour: bool = False
@@ -60,7 +60,7 @@ class Output:
 
 
 def service_programs(environment: Mapping[str, str]) -> list[Program]:
-    """List the services as programs, in the order of their start."""
+    """Return the services as programs, in start order."""
     modules = {name: f"services.{name.replace('-', '_')}" for name in SERVICES}
     return [
         Program(name, _python(module), environment, health=True, keep_line=lambda line: ADMIN_KEY_LINE not in line)
@@ -69,7 +69,7 @@ def service_programs(environment: Mapping[str, str]) -> list[Program]:
 
 
 class Stack:
-    """Start it with `start`, always end it with `stop`; needs a running loop on the main thread."""
+    """A stack: call `start`, and always `stop` after it; needs a running loop on the main thread."""
 
     def __init__(
         self, settings: Settings, output: Output, programs: Programs | None = None, clock: Clock | None = None
@@ -95,10 +95,10 @@ class Stack:
         self._writer.line(OWN, text.encode())
 
     async def start(self) -> None:
-        """Start everything; StackError, written for people, when it cannot. `stop` is still needed then."""
+        """Start everything; StackError, with a message for people, when that fails. Call `stop` even then."""
         self._lock = DataDirLock(self.settings.data_dir)
         await self._take_ports()
-        installation_key(self.settings)  # made once here, rather than by nine services at the same time
+        installation_key(self.settings)  # made once here, not by nine services at the same time
         if not self.nats_url:
             await self._start_broker()
         environment = self._environment()
@@ -107,7 +107,7 @@ class Stack:
             self.supervisor.start(program)
 
     async def wait_until_ready(self) -> None:
-        """Wait until every program runs, every service says that it is ready, and the HTTP and RTMP ports are open."""
+        """Wait until every program runs, every service reports ready, and the HTTP and RTMP ports are open."""
         await asyncio.gather(*(keeper.begun.wait() for keeper in self.supervisor.keepers.values()))
         opens = {"gateway": self.ports["http"].number, "ingester": self.ports["rtmp"].number}
         waiting = {name for name, keeper in self.supervisor.keepers.items() if keeper.program.health}
@@ -124,18 +124,18 @@ class Stack:
             await asyncio.sleep(0.1)
 
     async def stop(self) -> None:
-        """End everything within 10 s, the broker last, and let another stack use the folder."""
+        """Stop everything within 10 s, the broker last, and release the folder."""
         if self._care is not None:
             await end_task(self._care)
         await self.supervisor.stop(last=(NAME,))
         self.close()
 
     def kill(self) -> None:
-        """End everything at once."""
+        """Kill everything at once."""
         self.supervisor.kill()
 
     def close(self) -> None:
-        """Let go of folder and output; nothing may run any more."""
+        """Release the folder and close the output; no program may run any more."""
         if self._lock is not None:
             remove_run_file(self.settings.data_dir)
             self._lock.release()
@@ -181,7 +181,7 @@ class Stack:
             raise StackError("the broker could not be provisioned; the lines above say why")
 
     def _environment(self) -> dict[str, str]:
-        """Return every service the settings as they turned out."""
+        """Return the environment of every service, with the settings as resolved."""
         path = os.pathsep.join(filter(None, (str(CODE), os.environ.get("PYTHONPATH"))))
         chosen = {f"REELAY_{name.upper()}_PORT": str(port.number) for name, port in self.ports.items()}
         return {
@@ -223,7 +223,7 @@ class Stack:
 
 
 class _LineLogger:
-    """Where structlog's finished lines go: to the writer, under our own name."""
+    """Passes structlog's finished lines to the writer, under our own name."""
 
     def __init__(self, writer: LineWriter) -> None:
         self._writer = writer
@@ -235,5 +235,5 @@ class _LineLogger:
 
 
 def _python(module: str) -> tuple[str, ...]:
-    """Run a module of ours; -P keeps the folder we were started in from hiding it."""
+    """Return the command that runs one of our modules; -P keeps the working directory from hiding it."""
     return (sys.executable, "-P", "-m", module)

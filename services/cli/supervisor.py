@@ -1,4 +1,4 @@
-"""Keeps programs running: restarts what ends, stops all in order."""
+"""Keeps programs running: restarts those that end, stops all in order."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from services.cli.process import Process
 from shared.runtime.clock import Clock
 
 LineSink = Callable[[str, bytes], None]
-STOP_GRACE: Final = timedelta(seconds=7)  # with the broker's, below the 10 s that a stop may take
+STOP_GRACE: Final = timedelta(seconds=7)  # plus the broker's: below the 10 s that a stop may take
 BROKER_GRACE: Final = timedelta(seconds=2)
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What to run. `health`: give it a free REELAY_HEALTH_PORT.
+    """A program to run. `health`: set REELAY_HEALTH_PORT to a free port for it.
 
-    `on_line` hears each line of its output; `keep_line` tells which are shown.
+    `on_line` receives each line of its output; `keep_line` returns whether a line is shown.
     """
 
     name: str
@@ -38,14 +38,14 @@ class Program:
 
 
 class Keeper:
-    """One program that is started again whenever it ends, until it is told to stop."""
+    """One program that is restarted whenever it ends, until it is stopped."""
 
     def __init__(self, program: Program, supervisor: Supervisor) -> None:
         self.program = program
         self.restarts = 0
         self.health_port = 0
         self.process: Process | None = None
-        self.begun = asyncio.Event()  # it was started once, and the listener of changes knows
+        self.begun = asyncio.Event()  # set once it was started and `on_change` was called
         self._supervisor = supervisor
         self._delay = supervisor.make_delay()
         self._stopping = asyncio.Event()
@@ -68,25 +68,25 @@ class Keeper:
             await self.task
 
     def terminate(self) -> None:
-        """Ask the program to end, for good."""
+        """Send SIGTERM to the program and do not restart it."""
         self._stopping.set()
         if self.process is not None:
             self.process.terminate()
 
     def kill(self) -> None:
-        """End the program at once, for good."""
+        """Kill the program and do not restart it."""
         self._stopping.set()
         if self.process is not None:
             self.process.kill()
 
     async def restart(self, grace: timedelta) -> None:
-        """End the program as `stop` does, but have it started again, after a pause as at any other end."""
+        """End the program as `stop` does, but restart it after the usual pause."""
         process = self.process
         if process is None:
             return
         process.terminate()
         await asyncio.wait([process.exited], timeout=grace.total_seconds())
-        process.kill()  # nothing happens when it has ended
+        process.kill()  # no effect when it has ended
 
     async def _keep(self) -> None:
         while not self._stopping.is_set():
@@ -108,7 +108,7 @@ class Keeper:
         environment = dict(self.program.environment)
         try:
             if self.program.health:
-                # A new port for each start, so that one taken meanwhile is no reason to fail again.
+                # A new port for each start, so that a port taken meanwhile does not make it fail again.
                 self.health_port = free_port()
                 environment["REELAY_HEALTH_PORT"] = str(self.health_port)
             self.process = Process(self.program.command, environment, self._line)
@@ -129,7 +129,7 @@ class Keeper:
 
 
 class Supervisor:
-    """The programs of one stack, in the order of their start; `changed` is called when any starts or ends."""
+    """The programs of one stack, in start order; `on_change` is called when any starts or ends."""
 
     def __init__(
         self,
@@ -144,7 +144,7 @@ class Supervisor:
         self._once: set[Process] = set()
 
     def changed(self) -> None:
-        """Tell whoever listens that a program started or ended."""
+        """Call `on_change`: a program started or ended."""
         self.on_change()
 
     def start(self, program: Program) -> Keeper:
@@ -153,7 +153,7 @@ class Supervisor:
         return keeper
 
     async def run(self, program: Program, limit: timedelta) -> int:
-        """Run a program once and return its exit code; TimeoutError, the program killed, after `limit`."""
+        """Run a program once and return its exit code; after `limit`, kill it and raise TimeoutError."""
         process = Process(program.command, program.environment, lambda line: self.sink(program.name, line))
         self._once.add(process)
         try:
@@ -165,7 +165,7 @@ class Supervisor:
             self._once.discard(process)
 
     async def stop(self, last: Iterable[str] = (), grace: timedelta = STOP_GRACE) -> None:
-        """End all, the last started first; those named in `last` only when the others are gone."""
+        """Stop all programs, the last started first; those named in `last` after all others have ended."""
         late = set(last)
         others = [keeper for name, keeper in reversed(self.keepers.items()) if name not in late]
         await asyncio.gather(*(keeper.stop(grace) for keeper in others))
@@ -173,14 +173,14 @@ class Supervisor:
         self.changed()
 
     def kill(self) -> None:
-        """End all at once."""
+        """Kill all programs at once."""
         for keeper in self.keepers.values():
             keeper.kill()
         for process in self._once:
             process.kill()
 
     def snapshot(self) -> dict[str, RunProcess]:
-        """Describe each program as run.json does."""
+        """Return each program's state for run.json."""
         return {
             name: RunProcess(
                 pid=keeper.process.pid if keeper.process else 0,

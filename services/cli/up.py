@@ -18,7 +18,7 @@ ADMIN_KEY = "admin.key"
 
 
 def run_up(settings: Settings) -> int:
-    """Run until Ctrl-C, SIGTERM or SIGHUP; the exit code (0 after a clean stop)."""
+    """Run until Ctrl-C, SIGTERM or SIGHUP and return the exit code (0 after a clean stop)."""
     allow_many_files()
     target = sys.stdout.fileno()
     output = Output(target, colour=wants_colour(target), json_lines=settings.log_json)
@@ -33,12 +33,12 @@ def allow_many_files() -> None:
 
 
 def wants_colour(target: int) -> bool:
-    """Tell whether to colour what goes to `target` (https://no-color.org)."""
+    """Return whether to colour the output to `target` (https://no-color.org)."""
     return os.isatty(target) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 class StopSignals:
-    """Ctrl-C, SIGTERM and SIGHUP (unless ignored, as under nohup): the first asks, the second insists."""
+    """Ctrl-C, SIGTERM and SIGHUP (unless ignored, as under nohup): the first stops the stack, the second kills it."""
 
     def __init__(self, stack: Stack) -> None:
         self.asked = asyncio.Event()
@@ -60,7 +60,7 @@ class StopSignals:
 
 
 async def run_stack(settings: Settings, output: Output, programs: Programs | None = None) -> int:
-    """Run a stack (other programs than the services, if given) until asked to stop; the exit code."""
+    """Run a stack (of `programs` in place of the services, if given) until asked to stop; return the exit code."""
     stack = Stack(settings, output, programs)
     signals = StopSignals(stack)
     known_key = (stack.settings.data_dir / ADMIN_KEY).exists()
@@ -96,7 +96,7 @@ async def _start(stack: Stack, output: Output, *, new_key: bool) -> None:
         return
     if not key_file.exists():
         return
-    # A key belongs on the terminal of the person who made it, once, and never in a log file.
+    # A new key is shown once, on the terminal of the person who made it, and never in a log file.
     if new_key and os.isatty(output.target):
         stack.say(f"admin API key: {key_file.read_text().strip()} (kept in {key_file})")
     else:

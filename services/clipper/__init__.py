@@ -1,1 +1,1 @@
-"""The clipper: the fast clip at once, then the frame-accurate one in its place."""
+"""The clipper: makes the fast clip at once, then replaces it with the frame-accurate one."""

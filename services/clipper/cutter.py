@@ -1,4 +1,4 @@
-"""Cuts a clip's two files from the recording. What blocks runs in threads and heeds a stop event."""
+"""Cuts a clip's two files from the recording. Blocking work runs in threads and obeys a stop event."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class Made:
 class Cutter:
     """Makes clip files in the store.
 
-    What a damaged segment held is a gap. One that is not in the store is one, too, when `lost` says that it will not
-    come again; otherwise it is an ObjectMissing.
+    A damaged segment becomes a gap. A segment that is not in the store becomes one too when `lost` says that it will
+    not come back; otherwise ObjectMissing is raised.
     """
 
     store: MediaStore
@@ -66,7 +66,7 @@ class Cutter:
         self, segments: Sequence[SegmentWritten], start: Fraction, end: Fraction, key: str, stop: threading.Event,
         *, lost: bool = False,
     ) -> Made:  # fmt: skip
-        """Cut [start, end) of stream time to the frame, and check the file before it is anybody's."""
+        """Cut [start, end) of stream time to the frame, and check the file before it is published."""
 
         def cut(source: CutSource) -> CutResult:
             plan = plan_cut(source, start, end)
@@ -79,7 +79,7 @@ class Cutter:
     def _cut(
         self, segments: Sequence[SegmentWritten], span: Span, cut: Callable[[CutSource], CutResult], *, lost: bool
     ) -> CutResult:
-        """Cut what can be read, each time without one more of what cannot be."""
+        """Cut what can be read: after each failure try again without the segments of the unreadable file."""
         sound = list(segments)
         for _ in range(len(segments) + 1):
             try:
@@ -111,17 +111,17 @@ class Cutter:
 
 
 Owners = Mapping[Path, frozenset[str]]
-"""The keys of the segments that need a local file."""
+"""For each local file, the keys of the segments that need it."""
 
 
 @contextlib.contextmanager
 def local_source(
     store: MediaStore, segments: Sequence[SegmentWritten], span: Span, *, lost: bool = False
 ) -> Iterator[tuple[CutSource, Owners]]:
-    """Yield the segments as local files, in runs of one session and init segment, and who needs which file.
+    """Yield the segments as local files, in runs of one session and init segment, and which segments need which file.
 
-    ObjectMissing when one of the span is not in the store, or is deleted within the block; a lost one beside it, or any
-    where `lost` is set, is done without.
+    ObjectMissing when a segment of the span is not in the store, or is deleted within the block. Missing segments
+    outside the span, or any when `lost` is set, are left out.
     """
     with ExitStack() as stack:
         inits: dict[str, Path] = {}

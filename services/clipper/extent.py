@@ -1,4 +1,4 @@
-"""How far a segment's own samples reach, by the time at which they are shown and heard."""
+"""Finds how far a segment's own samples reach, by presentation time."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from shared.store.base import ObjectMissing
 
 
 def reaches(store: MediaStore, segment: SegmentWritten, moment: Fraction) -> bool:
-    """Tell whether a segment holds all pictures and all sound up to a moment of stream time.
+    """Return whether a segment holds all pictures and all sound up to a moment of stream time.
 
-    False if it cannot be read. Segments end by decode time: their sound ends with that, and pictures that are decoded
-    later may be shown before it.
+    False if it cannot be read. A segment ends at a decode time: its sound ends there too, but pictures of the next
+    segment may be shown before it.
     """
     origin = Fraction(segment.origin_ms, 1000) - Fraction(segment.zero, segment.timescale)
     try:
@@ -33,7 +33,7 @@ def reaches(store: MediaStore, segment: SegmentWritten, moment: Fraction) -> boo
 
 
 def _end(track: TrackConfig, table: SampleTable) -> Fraction:
-    """Find until when nothing is missing (s by the track's own ticks); for rounding, half a frame later."""
+    """Return the time up to which nothing is missing (s, by the track's own ticks), plus half a frame for rounding."""
     if track.kind == "audio":
         return Fraction(int(table.dts[-1] + table.duration[-1]), track.timescale)
     shown = np.sort(table.pts)

@@ -13,7 +13,7 @@ from shared.messages.live import JobStateChanged
 
 @dataclass(frozen=True, slots=True)
 class Handlers:
-    """One method a durable consumer."""
+    """One method per durable consumer."""
 
     work: ClipWork
     removal: Removal
@@ -47,12 +47,12 @@ class Handlers:
         await self.work.undelivered(message)
 
     async def create_died(self, body: bytes, reason: str) -> None:
-        """Fail the clip whose creation was given up."""
+        """Fail a clip after the last attempt to create it."""
         order = ClipCreate.model_validate_json(body)
         await self.work.clips.begin(order, "processing")
         await self.work.fail(order.account, order.clip, reason)
 
     async def refine_died(self, body: bytes, reason: str) -> None:
-        """Fail the clip whose exact cut was given up."""
+        """Fail a clip after the last attempt to cut it exactly."""
         order = ClipRefine.model_validate_json(body)
         await self.work.fail(order.account, order.clip, reason)

@@ -1,4 +1,4 @@
-"""Removes what a killed clipper left half written: nobody else will."""
+"""Removes files that a killed clipper left half written."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from shared.store import MediaStore
 log = get_logger()
 FOLDER: Final = "clips"
 PATTERN: Final = ".*.part"
-# A file that is being written changes all the time; one that has not for so long is nobody's.
+# A file that is being written changes all the time; one that has not changed for this long is abandoned.
 OLD: Final = timedelta(minutes=10)
 EVERY_S: Final = 3600.0
 
 
 def sweep(store: MediaStore, folder: str, now_ms: int, *, older: timedelta = OLD) -> int:
-    """Remove the drafts below a folder that nobody has written to for `older`; return how many there were. Blocks."""
+    """Remove the drafts below a folder that have not changed for `older`, and return their number. Blocks."""
     removed = 0
     before_s = now_ms / 1000 - older.total_seconds()
     for draft in store.begin(f"{folder}/x").parent.rglob(PATTERN):
-        with contextlib.suppress(FileNotFoundError):  # renamed to what it was to be, or removed by another
+        with contextlib.suppress(FileNotFoundError):  # renamed to its final name, or removed by another instance
             if draft.stat().st_mtime < before_s:
                 draft.unlink()
                 removed += 1

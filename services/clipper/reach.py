@@ -1,4 +1,4 @@
-"""How far beyond its in and out points a clip's segments go: back to where a decoder can enter. Pure."""
+"""Finds the segments that a clip needs beyond its in and out points: back to an entry. Pure."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Final
 from shared.media.timeline import Placed, Span, Timeline, joins
 from shared.messages.media import SegmentWritten
 
-# Packets of sound before the in point are in the segment before it; pictures around both points refer to others.
+# Sound packets before the in point lie in the segment before it; pictures around both points refer to others. In s.
 MARGIN: Final = Fraction(3)
-# Segments end without a keyframe when an encoder sends none for long: no further than this is one looked for.
+# How far back a keyframe is looked for, s: segments have none when an encoder sends none for long.
 FURTHEST: Final = Fraction(600)
 
 
 def entry(timeline: Timeline, moment: Fraction) -> Placed | None:
-    """Find the segment with which decoding must begin for what is shown at `moment`, or after it.
+    """Find the segment at which decoding must begin to show the picture at `moment`, or the first one after it.
 
-    None when it lies before the timeline's first segment.
+    None when that segment lies before the timeline's first one.
     """
     placed = timeline.placed
     first = next((at for at, p in enumerate(placed) if p.end > moment), None)

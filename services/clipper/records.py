@@ -14,14 +14,14 @@ from shared.runtime.clock import Clock
 
 @dataclass(frozen=True, slots=True)
 class Clips:
-    """Changes records by compare-and-set and says each state; a repeated event is dropped by its id."""
+    """Changes records by compare-and-set and publishes each state; the broker drops a repeated event by its id."""
 
     bucket: Bucket[ClipRecord]
     outbox: Outbox
     clock: Clock
 
     async def begin(self, order: ClipCreate, state: VodState) -> ClipRecord:
-        """Write the record of a new clip, or return the one that is there."""
+        """Write the record of a new clip, or return the existing one."""
         key = f"{order.account}.{order.clip}"
         record = begun(order, state, self.clock.now_ms())
         try:
@@ -39,7 +39,7 @@ class Clips:
         return stored.value
 
     async def change(self, account: str, clip: str, change: Change) -> ClipRecord:
-        """Apply a change and say the state that the clip is in after it."""
+        """Apply a change and publish the clip's state after it."""
 
         def apply(record: ClipRecord | None) -> ClipRecord | None:
             if record is None:

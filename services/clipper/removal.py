@@ -1,4 +1,4 @@
-"""Clips that go: those that a client deletes, and those that have passed their retention."""
+"""Removes clips: those that a client deletes, and those that have passed their retention."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EVERY_S: Final = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """Removes clips that have ended: files first, then the record. Each step may be done again."""
+    """Removes clips that have ended: files first, then the record. Each step may be repeated."""
 
     bucket: Bucket[ClipRecord]
     store: MediaStore
@@ -32,13 +32,13 @@ class Removal:
     keep: timedelta
 
     async def delete(self, wish: ClipDelete) -> None:
-        """Remove a clip; one that is gone is gone, and one in work stays."""
+        """Remove a clip that has ended; do nothing when it is already gone or still being made."""
         stored = await self.bucket.get(f"{wish.account}.{wish.clip}")
         if stored is not None and stored.value.state in ENDED:
             await self._remove(stored.value)
 
     async def expire(self) -> int:
-        """Remove the clips that ended longer ago than `keep`, zero keeping all; return how many."""
+        """Remove the clips that ended longer ago than `keep` (zero keeps all), and return their number."""
         if not self.keep:
             return 0
         before_ms = self.clock.now_ms() - self.keep // timedelta(milliseconds=1)
@@ -58,7 +58,7 @@ class Removal:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Remove what has passed retention at the start of the block and every hour in it."""
+        """Remove expired clips at the start of the block and every hour in it."""
 
         async def work() -> None:
             while True:

@@ -1,7 +1,7 @@
 """Finds what a clip is cut from: which part of the recording, and whether all of it is there yet.
 
-Nothing here waits: what is still to come is told by NotYet, and the message comes again. So no clip delays another,
-and one that was cancelled meanwhile ends.
+Nothing here waits: NotYet is raised for media that is still to come, and the message is delivered again. So no clip
+delays another, and a clip that was cancelled meanwhile ends.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from shared.recording.asking import Asking
 from shared.runtime.clock import Clock
 from shared.store import MediaStore
 
-# A broadcast is over in these; a static job in `waiting` is between two.
+# Job states in which a broadcast is over; a static job in `waiting` is between two broadcasts.
 OVER_STATES: Final = ENDED_STATES | {"waiting"}
-# How long a session may take to show up, and its first segments, when the job says that one is live.
+# How long a session and its first segments may take to show up when the job says that it is live.
 PATIENCE_MS: Final = 12_000
-# An open session that brings nothing is waited for so long; then the clip says what is missing.
+# How long to wait for an open session that writes nothing; after that the clip reports a gap.
 LATEST: Final = timedelta(minutes=10)
-# An hour whose index is being rebuilt is waited for so long; then it is missing in the clip.
+# How long to wait for an hour whose index is being rebuilt; after that it is missing in the clip.
 REBUILT_WITHIN: Final = timedelta(seconds=60)
-# Between two segments the wall clock may be corrected by so much against the encoder's.
+# How far the wall clock may be corrected against the encoder's clock between two segments, s.
 CLOCK_DRIFT: Final = Fraction(1, 4)
-# Encoders send a burst when they begin: what is recorded may be ahead of the wall clock by so much.
+# How far the recording may be ahead of the wall clock, s: encoders send a burst when they start.
 AHEAD: Final = Fraction(1)
-# Frames are shown whole, those that last for longer are held: points within them are kept.
+# Frames up to this long (s) are shown whole; longer ones are held, and points within them are kept.
 LONGEST_FRAME: Final = Fraction(1)
 FIRST_LOOK: Final = timedelta(milliseconds=300)
 LONGEST_LOOK: Final = timedelta(seconds=3)
@@ -51,7 +51,7 @@ LONGEST_LOOK: Final = timedelta(seconds=3)
 class Recorded:
     """The segments of a clip, and its in and out points in stream time.
 
-    `until` is where the clip must reach, as far as is known: the out point, the event's end, or the present.
+    `until` is the stream time that the clip must reach, as far as known: the out point, the event's end, or now.
     """
 
     segments: Sequence[SegmentWritten]
@@ -61,16 +61,16 @@ class Recorded:
 
     @property
     def keys(self) -> frozenset[str]:
-        """The segments' keys in the store."""
+        """Return the segments' keys in the store."""
         return frozenset(segment.key for segment in self.segments)
 
     @property
     def range(self) -> tuple[Sequence[SegmentWritten], Fraction, Fraction]:
-        """Segments, in point, out point."""
+        """Return segments, in point and out point."""
         return self.segments, self.start, self.end
 
     def missing(self, file: ClipFile, within: Sequence[Gap]) -> tuple[Gap, ...]:
-        """Return all that a file lacks of the clip: `within` it, and before and after it."""
+        """Return all gaps of a file: those `within` it, and those before and after it."""
         frame = file.duration / file.frames if file.frames else TOLERANCE
         slack = max(TOLERANCE, min(frame, LONGEST_FRAME))
         gaps = list(within)
@@ -93,22 +93,22 @@ class Source:
     asking: Asking | None = None
 
     async def until_over(self, order: ClipCreate) -> timedelta:
-        """Say how long a clip that may wait has to: until its end by the wall clock, or its job's; else zero."""
+        """Return how long until the clip's end by the wall clock; zero when it may not wait or its job is over."""
         if not order.wait or _is_over(await self._job(order)):
             return timedelta(0)
         end = order.selection.end
         if order.selection.clock == "stream":
             part = await self._part(order)
             if not part.timeline and part.newest is None:
-                return timedelta(seconds=1)  # nothing has come yet that tells when stream time began
+                return timedelta(seconds=1)  # no segment yet that shows when stream time began
             end = part.timeline.to_wall(end) if part.timeline else _wall_of(part.newest, end)
         return timedelta(milliseconds=max(int(end * 1000) - self.clock.now_ms(), 0))
 
     async def load(self, order: ClipCreate, *, complete: bool, since_ms: int) -> Recorded:
         """Read the clip's part of the recording; Rejected when nothing of it was recorded.
 
-        NotYet while something is still to come: all of it when `complete`, otherwise the first segment. That has been
-        waited for since `since_ms`.
+        NotYet while media is still to come: any of the range when `complete`, otherwise the first segment. `since_ms`
+        is when the wait began.
         """
         part = await self._part(order)
         waited = timedelta(milliseconds=max(self.clock.now_ms() - since_ms, 0))
@@ -132,7 +132,7 @@ class Source:
         return Recorded(near(part.timeline, Span(start, end)), start, end, min(end, until))
 
     async def _part(self, order: ClipCreate) -> RecordingPart:
-        """Read the range, from a keyframe before its in point on."""
+        """Read the range, starting at a keyframe before its in point."""
         margin = MARGIN
         while True:
             part = await load_range(
@@ -146,13 +146,13 @@ class Source:
             margin = min(margin * 10, FURTHEST)
 
     def _bounds(self, order: ClipCreate, job: JobRecord | None, part: RecordingPart) -> tuple[Fraction, Fraction]:
-        """Return in and out points; without `wait`, nothing after the request belongs to the clip.
+        """Return in and out points; without `wait`, the clip ends at the time of the request.
 
-        What was recorded by then does, though the wall clock may say that it is yet to come.
+        It still holds what was recorded by then, even where the wall clock says that this lies in the future.
         """
         start, end = part.span
         asked = order.selection.end - order.selection.start
-        if abs(end - start - asked) < CLOCK_DRIFT:  # ten seconds of wall clock are ten seconds of frames
+        if abs(end - start - asked) < CLOCK_DRIFT:  # no clock step between: keep the requested duration, to the frame
             newest = locate(part.newest).end if part.newest else end
             start, end = (start, start + asked) if start + asked <= max(newest, end) else (end - asked, end)
         was_over = job is not None and job.ended and job.changed_ms <= order.requested_ms
@@ -162,7 +162,7 @@ class Source:
         return max(start, Fraction(0)), end
 
     async def _is_coming(self, order: ClipCreate, job: JobRecord | None, part: RecordingPart, span: Span) -> bool:
-        """Tell whether more of the range is to come: from sessions that are open and have not been read beyond it."""
+        """Return whether more of the range is to come, from open sessions whose segments do not reach beyond it yet."""
         sessions = [stored.value for stored in await self.sessions.items(f"{order.account}.{order.event}")]
         open_ones = [session for session in sessions if session.ended_ms is None]
         adding = [session for session in open_ones if _may_add(session, sessions, part, span)]
@@ -176,7 +176,7 @@ class Source:
         return self.clock.now_ms() < over * 1000 + PATIENCE_MS
 
     def _are_there(self, sessions: Sequence[SessionRecord], part: RecordingPart, end: Fraction) -> bool:
-        """Tell whether the sessions' last segments hold everything up to a moment, though more could come."""
+        """Return whether the sessions' last segments hold everything up to a moment, though more could come."""
         newest: dict[str, Placed] = {}
         for placed in part.timeline.placed:
             newest[placed.segment.session] = placed
@@ -189,23 +189,23 @@ class Source:
 
 
 def _is_over(job: JobRecord | None) -> bool:
-    """Tell whether nothing more is to be recorded."""
+    """Return whether nothing more will be recorded."""
     return job is None or job.state in OVER_STATES
 
 
 def _may_add(session: SessionRecord, sessions: Sequence[SessionRecord], part: RecordingPart, span: Span) -> bool:
-    """Tell whether an open session may still write segments of the range."""
+    """Return whether an open session may still write segments of the range."""
     if Fraction(session.origin_ms, 1000) >= span.end or _reaches(part, span.end, session.session):
         return False
-    # one that a later session has followed, before the range, was killed: what is salvaged of it lies before, too
+    # a session that another followed before the range was killed: what is salvaged of it lies before the range, too
     return not any(session.origin_ms < other.origin_ms <= span.start * 1000 for other in sessions)
 
 
 def _reaches(part: RecordingPart, end: Fraction, session: str | None = None) -> bool:
-    """Tell whether the log (of one session, if named: an open one) has been written up to a moment.
+    """Return whether the log (or, if named, one open session's part of it) has been written up to a moment.
 
-    Segments end by decode time. An open session's must reach further: the sound up to the moment, and pictures that are
-    decoded after others shown later, may be in the next one.
+    Segments end at a decode time. Those of an open session must reach further, because the next segment may hold sound
+    before the moment, and pictures that are shown before it but decoded after later ones.
     """
     known = list(part.timeline.placed)
     if part.newest is not None:
@@ -218,7 +218,7 @@ def _reaches(part: RecordingPart, end: Fraction, session: str | None = None) -> 
 
 
 def _delay(segment: SegmentWritten) -> Fraction:
-    """How much later than it is decoded a session's first picture is shown."""
+    """Return the time from decoding to showing of a session's first picture, s."""
     return Fraction(segment.zero - segment.lead, segment.timescale)
 
 

@@ -1,4 +1,4 @@
-"""A clip's states: which follow which, and what is said when one is entered. Pure."""
+"""A clip's states: which may follow which, and which event each publishes. Pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Change = Callable[[ClipRecord], ClipRecord | None]
 
 
 def begun(order: ClipCreate, state: VodState, at_ms: int) -> ClipRecord:
-    """Make the record of a clip that is seen for the first time."""
+    """Return the record of a new clip."""
     return ClipRecord(
         account=order.account,
         clip=order.clip,
@@ -35,7 +35,7 @@ def begun(order: ClipCreate, state: VodState, at_ms: int) -> ClipRecord:
 
 
 def entering(state: VodState, at_ms: int, error: str = "") -> Change:
-    """Enter a state, unless the clip has ended, is being cancelled (and this is no end), or is in it already."""
+    """Enter a state, unless the clip has ended, is in it already, or is being cancelled and the state is not an end."""
 
     def change(record: ClipRecord) -> ClipRecord | None:
         if record.state in ENDED or record.state == state:
@@ -58,7 +58,7 @@ def entering(state: VodState, at_ms: int, error: str = "") -> Change:
 
 
 def with_file(file: ClipFile, gaps: tuple[Gap, ...], at_ms: int) -> Change:
-    """Take a made file in, unless a more exact one is there or the clip has ended."""
+    """Add a finished file, unless the clip has ended or has a more exact one."""
 
     def change(record: ClipRecord) -> ClipRecord | None:
         if record.state in ENDED or (record.file and record.file.accuracy == "frame" and file.accuracy == "segment"):
@@ -69,7 +69,7 @@ def with_file(file: ClipFile, gaps: tuple[Gap, ...], at_ms: int) -> Change:
 
 
 def with_delivery(event: ExportDelivered) -> Change:
-    """Note where the destination has the file; a late word of a less exact file changes nothing."""
+    """Record where the destination has the file; a late event about a less exact file changes nothing."""
 
     def change(record: ClipRecord) -> ClipRecord | None:
         if record.delivered == "frame" and event.accuracy == "segment":
@@ -89,11 +89,11 @@ def _common(record: ClipRecord) -> dict[str, Any]:
 
 
 def state_event(record: ClipRecord) -> ClipStateChanged:
-    """Say that the clip is in its present state."""
+    """Return the event that reports the clip's present state."""
     return ClipStateChanged(**_common(record), revision=record.state_revision)
 
 
 def ready_event(record: ClipRecord) -> ClipEvent:
-    """Say that the present file can be downloaded."""
+    """Return the event that reports that the present file can be downloaded."""
     kind = FrameAccurateReady if record.file and record.file.accuracy == "frame" else SegmentAccurateReady
     return kind(**_common(record))

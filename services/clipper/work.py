@@ -1,4 +1,4 @@
-"""The two lanes of a clip: the fast file, then the exact one. Every step may run again after a kill."""
+"""The two steps of a clip: the fast file, then the exact one. Each may run again after a kill."""
 
 from __future__ import annotations
 
@@ -27,12 +27,13 @@ from shared.store.reserve import Reserve
 
 log = get_logger()
 LOOK_S: Final = 1.0
-# A clip comes again some 20 s after its clipper was killed; what another still writes to is younger than this.
+# A clip's message is delivered again about 20 s after its clipper was killed; a file that another clipper still writes
+# changed more recently than this.
 UNTOUCHED: Final = timedelta(seconds=10)
-# An end that is further away than this is waited for by a schedule, which the job's end brings forward.
+# A clip whose end is further away than this waits by a schedule, which the job's end brings forward.
 AWAY: Final = timedelta(seconds=2)
 SOON: Final = timedelta(seconds=1)
-# A cancellation whose clip never comes up is given up after so long.
+# How long a cancellation is retried when its clip never appears.
 LOST: Final = timedelta(days=2)
 
 
@@ -47,7 +48,7 @@ class ClipWork:
     reserve: Reserve
 
     async def create(self, order: ClipCreate) -> None:
-        """Make the fast file and hand the clip on; wait for an end that lies in the future by a schedule."""
+        """Make the fast file and order the exact one; schedule the clip for later when its end lies in the future."""
         delay = await self.source.until_over(order)
         record = await self.clips.begin(order, "waiting" if delay else "processing")
         if record.state in ENDED:
@@ -80,7 +81,7 @@ class ClipWork:
             await self._announce(record)
 
     async def job_changed(self, event: JobStateChanged) -> None:
-        """Take up the clips that wait for an end which will not come: their job has ended, or its broadcast."""
+        """Resume the clips that wait for an end that will not come, because their job or its broadcast has ended."""
         if event.state not in OVER_STATES:
             return
         for stored in await self.clips.bucket.items(event.account):
@@ -88,7 +89,7 @@ class ClipWork:
                 await self._put_off(stored.value.request, self.clips.clock.now_ms())
 
     async def cancel(self, order: ClipCancel) -> None:
-        """End a clip where it is; a cut that runs notices within a second."""
+        """Cancel a clip at any stage; a running cut notices within a second."""
         stored = await self.clips.bucket.get(f"{order.account}.{order.clip}")
         if stored is None:
             waited = timedelta(milliseconds=self.clips.clock.now_ms() - order.at_ms)
@@ -99,32 +100,32 @@ class ClipWork:
         await self._change(stored.value, entering("cancelled", self.clips.clock.now_ms()))
 
     async def delivered(self, event: ExportDelivered) -> None:
-        """Note where the file is; the exact one's delivery finishes the clip."""
+        """Record where the file is; delivery of the exact file finishes the clip."""
         record = await self.clips.change(event.account, event.clip, with_delivery(event))
         if event.accuracy == "frame":
             await self._change(record, entering("finished", self.clips.clock.now_ms()))
             await asyncio.to_thread(self.cutter.store.delete, file_key(record, "segment"))
 
     async def undelivered(self, event: ExportFailed) -> None:
-        """Fail the clip, unless it was its less exact file that could not be delivered."""
+        """Fail the clip, unless only its less exact file could not be delivered."""
         record = await self.clips.get(event.account, event.clip)
         if record.file and record.file.accuracy == event.accuracy:
             await self.fail(event.account, event.clip, f"not delivered: {event.error}")
 
     async def fail(self, account: str, clip: str, reason: str) -> None:
-        """Say that the clip will not be made, and why."""
+        """Mark the clip as failed for a reason, and log it."""
         log.warning("clip.failed", clip=clip, reason=reason)
         await self.clips.change(account, clip, entering("failed", self.clips.clock.now_ms(), reason))
 
     async def _put_off(self, order: ClipCreate, at_ms: int) -> None:
-        """Have a clip's command come again at a time, instead of at the time set before."""
+        """Schedule a clip's command for a time, in place of the time set before."""
         await self.outbox.schedule(f"clip-{order.clip}", at_ms, order.model_copy(update={"due_ms": at_ms}))
 
     async def _change(self, record: ClipRecord, change: Callable[[ClipRecord], ClipRecord | None]) -> ClipRecord:
         return await self.clips.change(record.account, record.clip, change)
 
     async def _take(self, record: ClipRecord, accuracy: Accuracy) -> ClipRecord:
-        """Cut a file into the record. Without one, the clip has ended, or can be cut in the exact way only."""
+        """Cut a file and add it to the record. Without one, the clip has ended, or only an exact cut is possible."""
         made = await self._make(record, accuracy)
         if made is None:
             return await self.clips.get(record.account, record.clip)
@@ -150,7 +151,7 @@ class ClipWork:
         return await self.source.load(record.request, complete=accuracy == "frame", since_ms=record.changed_ms)
 
     async def _cut(self, record: ClipRecord, accuracy: Accuracy, recorded: Recorded) -> Made | None:
-        """Cut a file; NotYet when a part of the recording expired meanwhile. What is lost for good is a gap."""
+        """Cut a file; NotYet when a part of the recording expired meanwhile. A part that is lost for good is a gap."""
         cut = self.cutter.fast if accuracy == "segment" else self.cutter.exact
         key = file_key(record, accuracy)
         now_ms = self.clips.clock.now_ms()
@@ -174,7 +175,7 @@ class ClipWork:
                     if stored is None or stored.value.state in ENDED:
                         stop.set()
             if stop.is_set():
-                task.exception()  # it says that it was stopped, which is known
+                task.exception()  # only that it was stopped, which is known
                 return None
             return task.result()
         finally:

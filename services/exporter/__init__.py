@@ -1,1 +1,1 @@
-"""The exporter: files to the destinations that users name."""
+"""The exporter: delivers files to the destinations that users name."""

@@ -20,7 +20,7 @@ from shared.store.reserve import Reserve
 
 
 def build(service: Service) -> None:
-    """Join store, records, destinations and handlers."""
+    """Connect store, records, destinations and handlers."""
     settings, store = service.settings, open_store(service.settings)
     library: Shelf
     if isinstance(store, LocalStore):

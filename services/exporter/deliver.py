@@ -1,4 +1,4 @@
-"""Delivers a file, and keeps its record: never a less exact file over a more exact one."""
+"""Delivers a file and updates its record; a less exact file never replaces a more exact one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _RANK: Final[Mapping[Accuracy, int]] = {"segment": 0, "frame": 1}
 
 @dataclass(frozen=True, slots=True)
 class Deliverer:
-    """Delivers by the adapters it is given."""
+    """Delivers files through the adapters of their destinations."""
 
     store: MediaStore
     exports: Bucket[ExportRecord]
@@ -32,7 +32,7 @@ class Deliverer:
     clock: Clock
 
     async def deliver(self, order: ExportDeliver) -> ExportDelivered | None:
-        """Put the file at its destination; None when a more exact one is there already.
+        """Deliver the file to its destination; None when a more exact one is there already.
 
         DestinationFailed when the destination fails, Permanent when the source is gone.
         """
@@ -69,10 +69,10 @@ class Deliverer:
         return destination.put(self.store, key, order.account, order.file_name)
 
     async def _put_right(self, destination: Destination, order: ExportDeliver, better: ExportRecord) -> None:
-        """Where nothing locks, a less exact file may have come over a more exact one: put that there again.
+        """Put the more exact file back where no lock kept a less exact one from replacing it.
 
-        Whoever delivers the exact file has written its record before, so one of the two sees the other. A file that
-        is there no more was deleted, and stays so.
+        The delivery of the exact file writes its record first, so one of the two deliveries sees the other. A file
+        that is no longer there was deleted, and stays deleted.
         """
         if destination.locks or not better.source_key:
             return
@@ -81,7 +81,7 @@ class Deliverer:
                 await asyncio.to_thread(self._put, destination, order, better.source_key)
 
     async def fail(self, order: ExportDeliver, reason: str) -> ExportFailed:
-        """Record that no further try will be made."""
+        """Record that the delivery was given up, and return the event."""
         await self._record(order, "failed", error=reason[:1024])
         return ExportFailed(
             account=order.account, export=order.export, clip=order.clip, accuracy=order.accuracy,
@@ -114,5 +114,5 @@ class Deliverer:
 
 
 def _yields(order: ExportDeliver, before: ExportRecord | None) -> bool:
-    """Tell whether a more exact file is there, or may be: one whose delivery has begun and has not failed."""
+    """Return whether a more exact file is there or may be: its delivery has started and has not failed."""
     return before is not None and before.state != "failed" and _RANK[before.accuracy] > _RANK[order.accuracy]

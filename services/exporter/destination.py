@@ -1,4 +1,4 @@
-"""What every destination of files can do. Adapters are named for what they touch: library.py, stored.py, ftp.py."""
+"""The interface of destinations of files. Adapters are named for what they write to: library.py, stored.py."""
 
 from __future__ import annotations
 
@@ -11,45 +11,45 @@ from shared.store import MediaStore
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What is known of a file that was looked at; one that is delivered under its name later is another."""
+    """The version of a file that was looked at; a file delivered later under its name has another."""
 
     version: str
     modified_ms: int
 
 
 class Destination(Protocol):
-    """Where a user wants files. Its calls block: they run in threads.
+    """Where a user wants files delivered. Its calls block, so they run in threads.
 
-    `locks` says that `exclusive` keeps others out; where it does not, a delivery puts right what it has overtaken.
+    `locks`: `exclusive` keeps other deliveries out; where it does not, a delivery restores the file it overtook.
 
-    Raises DestinationFailed when the destination itself fails, Busy when another instance is at the same file.
+    Raises DestinationFailed when the destination itself fails, NotYet when another instance works on the same file.
     """
 
     locks: bool
 
     def exclusive(self, account: str, name: str) -> AbstractContextManager[None]:
-        """Keep every other delivery to the same name out while the block runs."""
+        """Keep out every other delivery to the same name while the block runs."""
         ...
 
     def put(self, store: MediaStore, key: str, account: str, name: str) -> str:
-        """Put an object of the store there, whole or not at all, over what had its name; return where it lies."""
+        """Copy an object of the store there atomically, over any file of that name; return its location."""
         ...
 
     def holds(self, account: str, name: str, size: int) -> bool:
-        """Say whether a file of this name and size is there."""
+        """Return whether a file of this name and size is there."""
         ...
 
 
 class Shelf(Destination, Protocol):
-    """A library: a destination whose files are ours to remove."""
+    """A library: a destination whose files Reelay may remove."""
 
     def remove(self, account: str, name: str, seen: Seen | None = None) -> None:
-        """Remove a file, only the one that was seen if that is told; nothing happens when there is none.
+        """Remove a file if there is one; with `seen`, only that version of it.
 
         NotYet while it is being delivered.
         """
         ...
 
     def expire(self, before_s: float) -> int:
-        """Remove the files that were made before a time (s since the epoch; 0: none); return how many."""
+        """Remove the files that are older than a time (s since the epoch; 0: none) and return their number."""
         ...

@@ -13,13 +13,13 @@ from shared.messages.exports import ExportDeliver, LibraryDelete
 
 @dataclass(frozen=True, slots=True)
 class Handlers:
-    """One method a durable consumer."""
+    """One method per durable consumer."""
 
     deliverer: Deliverer
     library: Shelf
 
     async def deliver(self, message: ExportDeliver) -> None:
-        """`exports.deliver`."""
+        """Handle `exports.deliver`."""
         try:
             event = await self.deliverer.deliver(message)
         except DestinationFailed as error:
@@ -35,6 +35,6 @@ class Handlers:
         await self.deliverer.outbox.emit(await self.deliverer.fail(order, reason))
 
     async def delete(self, message: LibraryDelete) -> None:
-        """`library.delete`."""
+        """Handle `library.delete`."""
         seen = Seen(message.version, message.modified_ms) if message.version else None
         await asyncio.to_thread(self.library.remove, message.account, message.file_name, seen)

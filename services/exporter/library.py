@@ -1,4 +1,4 @@
-"""The library on this machine: a folder an account below DATA_DIR, which the gateway serves."""
+"""The library on this machine: a folder per account below DATA_DIR, which the gateway serves."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LOCKS: Final = ".locks"
 
 
 class FolderShelf:
-    """Puts files into `<root>/<account>/<name>`, and removes them."""
+    """Writes files to `<root>/<account>/<name>`, and removes them."""
 
     locks = True
 
@@ -32,14 +32,14 @@ class FolderShelf:
         self._reserve = reserve
 
     def remove(self, account: str, name: str, seen: Seen | None = None) -> None:
-        """Remove a file, only the one that was seen if that is told; nothing happens when there is none.
+        """Remove a file if there is one; with `seen`, only that version of it.
 
         NotYet while it is being delivered.
         """
         self._remove(account, name, lambda info: seen is None or seen.version == folder_version(info))
 
     def _remove(self, account: str, name: str, wanted: Callable[[os.stat_result], bool]) -> bool:
-        """Remove a file that is wanted gone, by a look when nobody else can deliver it."""
+        """Remove a file if `wanted` holds for it, checked under its lock; return whether it was removed."""
         path = self._root / account / name
         with self.exclusive(account, name), _failing():
             try:
@@ -51,9 +51,9 @@ class FolderShelf:
             return True
 
     def expire(self, before_s: float) -> int:
-        """Remove the files that were made before a time (s since the epoch; 0: none); return how many.
+        """Remove the files that are older than a time (s since the epoch; 0: none) and return their number.
 
-        Locks and drafts that nobody holds go, too.
+        Locks and drafts that nobody holds are removed, too.
         """
 
         def is_old(info: os.stat_result) -> bool:
@@ -76,16 +76,16 @@ class FolderShelf:
     def exclusive(self, account: str, name: str) -> Iterator[None]:
         """Hold a lock file; NotYet when another process holds it. The lock ends with its process.
 
-        The file goes when it is let go. That of a killed process stays until the name is used again, or `expire`.
+        The file is removed on release. That of a killed process stays until the name is used again or `expire` runs.
         """
         with _held(self._root / account / LOCKS / _short(name)):
             yield
 
     def put(self, store: MediaStore, key: str, account: str, name: str) -> str:
-        """Link the file, or copy it from another file system, then rename it over what had its name.
+        """Link the file, or copy it from another file system, then rename it over any file of that name.
 
         StoreFull when a copy would leave too little room.
-        A name has one draft, as `exclusive` lets one delivery in at a time; what a killed one left is written over.
+        A name has one draft, as `exclusive` admits one delivery at a time; a killed delivery's draft is overwritten.
         """
         target = self._root / account / name
         draft = target.with_name(f".draft-{_short(name)}")
@@ -111,7 +111,7 @@ class FolderShelf:
                 os.fsync(file.fileno())
 
     def holds(self, account: str, name: str, size: int) -> bool:
-        """Compare the size of what lies there."""
+        """Return whether a file of this name and size is there."""
         try:
             return (self._root / account / name).stat().st_size == size
         except OSError:
@@ -128,12 +128,12 @@ def _held(path: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise NotYet("the file is being delivered elsewhere", timedelta(seconds=1)) from error
-        if not _is(path, handle):  # who held it has removed it since it was opened
+        if not _is(path, handle):  # its last holder has removed it since it was opened
             raise NotYet("the file was being delivered elsewhere", timedelta(milliseconds=10))
         try:
             yield
         finally:
-            path.unlink(missing_ok=True)  # before others can lock it, so that nobody holds a file without a name
+            path.unlink(missing_ok=True)  # before others can lock it, so that nobody locks an unlinked file
     finally:
         os.close(handle)
 
@@ -146,7 +146,7 @@ def _is(path: Path, handle: int) -> bool:
 
 
 def _short(name: str) -> str:
-    """Name a file's draft and lock: a name of 255 characters leaves no room for more."""
+    """Return the short name of a file's draft and lock: a name of 255 characters leaves no room for a prefix."""
     return hashlib.sha256(name.encode()).hexdigest()[:32]
 
 

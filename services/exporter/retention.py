@@ -1,4 +1,4 @@
-"""The library's files go when they are older than the setting; locks and drafts of killed deliveries go always."""
+"""Removes library files that are older than the setting, and locks and drafts of killed deliveries always."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The library in the store: `library/<account>/<name>` in the bucket that has the media."""
+"""The library in the store: `library/<account>/<name>` in the bucket with the media."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from shared.store.library import FOLDER, NAME, library_key
 
 
 class StoreShelf:
-    """Has the store copy clips' files, and removes them.
+    """Copies clips' files within the store, and removes them.
 
-    Nothing locks a name: an object is replaced whole, by whichever copy is done last.
+    No lock protects a name: an object is replaced atomically, and the copy that finishes last wins.
     """
 
     locks = False
@@ -23,7 +23,7 @@ class StoreShelf:
         self._store = store
 
     def exclusive(self, account: str, name: str) -> contextlib.AbstractContextManager[None]:
-        """Keep nobody out."""
+        """Lock nothing."""
         del account, name
         return contextlib.nullcontext()
 
@@ -34,16 +34,16 @@ class StoreShelf:
         return copy_key
 
     def holds(self, account: str, name: str, size: int) -> bool:
-        """Compare the size of what lies there."""
+        """Return whether an object of this name and size is there."""
         info = self._store.info(library_key(account, name))
         return info is not None and info.size == size
 
     def remove(self, account: str, name: str, seen: Seen | None = None) -> None:
-        """Remove a file, only the one that was seen if that is told; nothing happens when there is none."""
+        """Remove a file if there is one; with `seen`, only that version of it."""
         self._remove(library_key(account, name), lambda info: seen in {None, Seen(info.version, info.modified_ms)})
 
     def expire(self, before_s: float) -> int:
-        """Remove the files that were made before a time (s since the epoch; 0: none); return how many."""
+        """Remove the files that are older than a time (s since the epoch; 0: none) and return their number."""
 
         def is_old(info: ObjectInfo) -> bool:
             return info.modified_ms < before_s * 1000
@@ -53,15 +53,15 @@ class StoreShelf:
         return sum(self._remove(key, is_old) for key in keys)
 
     def _remove(self, key: str, wanted: Callable[[ObjectInfo], bool]) -> bool:
-        """Remove a file that is wanted gone, by a look just before: one that was listed may have made room since.
+        """Remove a file if `wanted` holds for it now: a listed file may have been replaced since.
 
-        What comes between this look and the deletion stays, too, where the server knows the condition.
+        A file written between the check and the deletion stays, too, where the server supports the condition.
         """
         info = self._store.info(key)
         if info is None or not wanted(info):
             return False
         try:
             self._store.delete(key, version=info.version)
-        except ObjectMissing:  # another has its name now
+        except ObjectMissing:  # another file has its name now
             return False
         return True

@@ -22,6 +22,8 @@ from services.gateway.domain.receivers import Receivers
 from services.gateway.domain.recordings import Recordings
 from services.gateway.domain.restreams.parts import Parts
 from services.gateway.domain.restreams.restreams import Restreams
+from services.gateway.domain.subscriptions.contexts import Contexts
+from services.gateway.domain.subscriptions.sweep import Sweep
 from services.gateway.domain.webhooks.deliveries import Deliveries
 from services.gateway.domain.webhooks.webhooks import Webhooks
 from services.gateway.facades.cdnetworks.tasks import Tasks
@@ -74,7 +76,7 @@ class Gateway:
 
 
 def make_gateway(service: Service) -> Gateway:
-    """Join the gateway's parts."""
+    """Build the gateway's parts."""
     settings, clock, vault, js = service.settings, service.clock, service.vault, service.js
     quotas, store = Quotas(limits_of(settings), clock), open_store(settings)
     receivers = Receivers(settings.allowed_networks, vault)
@@ -96,14 +98,14 @@ def make_gateway(service: Service) -> Gateway:
         cdn_accounts=CdnAccounts(js, vault, clock, settings.cdn_window),
         jobs=jobs,
         clips=Clips(js, service.outbox, jobs, receivers, Bounds(js, settings.retention, clock), clock, quotas),
-        restreams=Restreams(js, service.outbox, jobs, parts, clock, quotas),
+        restreams=Restreams(js, service.outbox, jobs, parts, Contexts(js, vault), clock, quotas),
         webhooks=Webhooks(js, vault, receivers, clock, quotas),
         deliveries=Deliveries(js, service.outbox, clock),
     )
 
 
 def limits_of(settings: Settings) -> Limits:
-    """Return what each account may ask for."""
+    """Return the limits of each account."""
     return Limits(
         rate=settings.account_rate,
         outputs=settings.outputs,
@@ -117,7 +119,7 @@ def limits_of(settings: Settings) -> Limits:
 
 
 def web_of(gateway: Gateway) -> FastAPI:
-    """Make the HTTP application, and give its routes what they work with."""
+    """Make the HTTP application with the parts that its routes need."""
     service, settings = gateway.service, gateway.service.settings
     clock, vault, public = service.clock, service.vault, gateway.public
     ingest = IngestServer(settings.public_host, settings.host, settings.rtmp_port, settings.srt_port)
@@ -129,14 +131,14 @@ def web_of(gateway: Gateway) -> FastAPI:
         Downloads(gateway.store, vault, clock, public),
         JobViews(gateway.jobs, ingest, public, vault, clock),
         Recordings(gateway.jobs, gateway.clips, clock),
-        Tasks(gateway.restreams, gateway.receivers, vault),
+        Tasks(gateway.restreams, gateway.receivers),
         public, gateway.library, gateway.quotas, gateway.keys, gateway.credentials, gateway.cdn_accounts,
         gateway.jobs, gateway.clips, gateway.restreams, gateway.webhooks, gateway.deliveries,
     )  # fmt: skip
 
 
 def serve(gateway: Gateway) -> Lifespan:
-    """Let the service handle what happens to jobs, and give the HTTP server to run beside it."""
+    """Register the handlers of live jobs, and return the lifespan of the HTTP server."""
     service, public = gateway.service, gateway.public
     handlers = Handlers(gateway.jobs)
     service.handle(durables.GATEWAY_STARTED, handlers.started)
@@ -162,7 +164,7 @@ def serve(gateway: Gateway) -> Lifespan:
 
 @contextlib.asynccontextmanager
 async def _following(gateway: Gateway) -> AsyncIterator[None]:
-    """Keep lists and counts current, and send what a killed gateway did not, while the block runs."""
+    """Keep lists and counts current, send what a killed gateway did not, and sweep, while the block runs."""
     followed: tuple[Following[Any], ...] = (
         gateway.jobs.list, gateway.clips.list, gateway.deliveries.list, gateway.restreams.list,
         gateway.jobs.going, gateway.clips.going, gateway.restreams.going, gateway.cdn_accounts.index,
@@ -171,6 +173,8 @@ async def _following(gateway: Gateway) -> AsyncIterator[None]:
         for one in followed:
             await stack.enter_async_context(one.running())
         await stack.enter_async_context(beside(_announcing(gateway.jobs)))
+        sweep = Sweep(gateway.service.js, gateway.restreams.contexts_named, gateway.service.clock)
+        await stack.enter_async_context(sweep.running())
         yield
 
 
@@ -190,5 +194,5 @@ def openapi_document() -> dict[str, Any]:
 
 
 def build(service: Service) -> None:
-    """Join the parts and serve."""
+    """Build the parts and serve."""
     service.beside(serve(make_gateway(service)))

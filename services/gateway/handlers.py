@@ -10,18 +10,18 @@ from shared.messages.live import LiveFinish, SessionEnded, SessionStarted
 
 @dataclass(frozen=True, slots=True)
 class Handlers:
-    """One method a durable consumer."""
+    """One method per durable consumer."""
 
     jobs: Jobs
 
     async def started(self, message: SessionStarted) -> None:
-        """`live.session.started`."""
+        """Handle `live.session.started`."""
         await self.jobs.started(message)
 
     async def ended(self, message: SessionEnded) -> None:
-        """`live.session.ended`."""
+        """Handle `live.session.ended`."""
         await self.jobs.ended(message)
 
     async def finish(self, message: LiveFinish) -> None:
-        """`live.finish`."""
+        """Handle `live.finish`."""
         await self.jobs.finish(message)

@@ -1,4 +1,4 @@
-"""The HTTP application: routes and what stands round them."""
+"""The HTTP application: its routes and middleware."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FACADES: Final[tuple[Facade, ...]] = (CDNETWORKS,)
 
 
 class Readiness:
-    """Whether the gateway can do its work; however many ask, the broker is asked once at a time."""
+    """Checks whether the gateway can do its work; concurrent requests share one check."""
 
     def __init__(self, check: Callable[[], Awaitable[dict[str, str]]], notes: Callable[[], dict[str, str]]) -> None:
         self._check = check
@@ -33,7 +33,7 @@ class Readiness:
         self._asked: asyncio.Future[dict[str, str]] | None = None
 
     async def look(self) -> tuple[dict[str, str], dict[str, str]]:
-        """Return what is missing, and that with what is worth a note."""
+        """Return the faults, and the faults together with the notes."""
         if self._asked is None or self._asked.done():
             self._asked = asyncio.ensure_future(self._check())
         faults = await asyncio.shield(self._asked)
@@ -47,7 +47,7 @@ class ApiDocument:
         self._text = b""
 
     async def of(self, app: FastAPI) -> bytes:
-        """Return it as JSON."""
+        """Return the document as JSON."""
         if not self._text:
             document = await asyncio.to_thread(document_of, app)
             self._text = json.dumps(document, separators=(",", ":")).encode()
@@ -55,12 +55,12 @@ class ApiDocument:
 
 
 async def healthz() -> JSONResponse:
-    """Tell that the process runs."""
+    """Report that the process runs."""
     return JSONResponse({"status": "pass"}, media_type=HEALTH)
 
 
 async def readyz(readiness: Annotated[Readiness, Depends(parts.part(Readiness))]) -> JSONResponse:
-    """Tell whether the gateway can do its work; 503 names what is missing."""
+    """Report whether the gateway can do its work; 503 names what is missing."""
     faults, said = await readiness.look()
     return JSONResponse(
         {"status": standing(said, failed=bool(faults)), **said}, status_code=503 if faults else 200, media_type=HEALTH
@@ -73,7 +73,7 @@ async def openapi(request: Request, document: Annotated[ApiDocument, Depends(par
 
 
 def make_web(*given: object) -> FastAPI:
-    """Make the application on the parts that its routes ask for by type."""
+    """Make the application with the parts that its routes name by type."""
     app = FastAPI(
         title="Reelay",
         version="1",
@@ -81,7 +81,7 @@ def make_web(*given: object) -> FastAPI:
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
-        redirect_slashes=False,  # the redirect would name the Host header's host, before any key is asked for
+        redirect_slashes=False,  # the redirect would name the Host header's host, before any key is checked
         generate_unique_id_function=lambda route: route.name,
     )
     parts.install(app, ApiDocument(), *given)

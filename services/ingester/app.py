@@ -36,7 +36,7 @@ def build(service: Service) -> None:
     records = Records(sessions_of(SessionRecord), sessions_of(EventClock), sessions_of(PublisherStatus))
     holders = Holders(lambda: service.broker.config.connection_state.connection)
     leases = Leases(Bucket(js, buckets.LEASES, Lease), service.instance, socket.gethostname(), holders)
-    recording = Recording(store, clock)
+    recording = Recording(store)
 
     def takes(job: JobRecord) -> bool:
         return job.accepts_publisher or job.may_go_on(settings.take_up, settings.retention, clock.now_ms())

@@ -10,12 +10,13 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from services.ingester.access import Entry
 from services.ingester.feed import Feed, Records
 from services.ingester.holders import SILENCE_S
 from services.ingester.leases import Leases
+from services.ingester.publication import Publication
 from services.ingester.recorder.stats import PublisherStats
 from services.ingester.refusals import PublishRefused, later, taken
 from services.ingester.status import Monitor, Statuses
@@ -34,18 +35,6 @@ log = get_logger()
 HALF_OPEN: Final = timedelta(seconds=3)
 OPENING_S: Final = 10.0
 ELSEWHERE_S: Final = SILENCE_S + 1.0
-
-
-class Publication(Protocol):
-    """What both ingest servers hand over: a blocking file of media bytes."""
-
-    def read(self, size: int = -1) -> bytes:
-        """Wait for bytes; b"" at the end."""
-        ...
-
-    def close(self) -> None:
-        """End it at once, from any thread."""
-        ...
 
 
 @dataclass(eq=False, slots=True)
@@ -169,7 +158,7 @@ class Sessions:
             self.withdraw(ticket)
             return
         try:
-            feed = self._call(self._open(ticket))
+            feed = self._call(self._open(ticket, publication))
         except (ReelayError, FutureTimeoutError) as error:
             log.warning("session.refused", error=str(error) or "no answer")
             ticket.refusal = error if isinstance(error, PublishRefused) else later()
@@ -182,7 +171,7 @@ class Sessions:
             feed.ended(ticket.stop_reason or reason)
             self.withdraw(ticket)
 
-    async def _open(self, ticket: Ticket) -> Feed:
+    async def _open(self, ticket: Ticket, publication: Publication) -> Feed:
         """Take the event's lease and begin to publish; Rejected while another instance holds it."""
         entry = ticket.entry
         await self._leases.take(entry.account, entry.event, ticket.session)
@@ -192,7 +181,7 @@ class Sessions:
         )  # fmt: skip
         held = partial(self._leases.epoch, entry.account, entry.event, ticket.session)
         feed = Feed(session, self._records, self._outbox, self._store, self._clock, held=held)
-        monitor = Monitor(session, ticket.publication, ticket.stats, self._clock)
+        monitor = Monitor(session, publication, ticket.stats, self._clock)
         task = asyncio.create_task(self._publish(feed, monitor), name=f"feed-{ticket.session}")
         self._feeds.add(task)
         task.add_done_callback(self._feeds.discard)

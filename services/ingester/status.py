@@ -6,8 +6,9 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
+from services.ingester.publication import Publication
 from services.ingester.recorder.stats import PublisherStats
 from shared.broker.kv import Bucket, Stored
 from shared.errors import Unavailable
@@ -41,7 +42,7 @@ class _Counted:
 class Monitor:
     """Makes a publisher's status of the counters that its thread keeps; used by the event loop alone."""
 
-    def __init__(self, session: SessionRecord, publication: Any, stats: PublisherStats, clock: Clock) -> None:
+    def __init__(self, session: SessionRecord, publication: Publication, stats: PublisherStats, clock: Clock) -> None:
         self._session = session
         self._publication = publication
         self._stats = stats
@@ -57,17 +58,15 @@ class Monitor:
         """Return the status; rates are of the time since the look before. With a reason it is the last one."""
         stats, now_ms = self._stats, self._clock.now_ms()
         frame_rate, bitrate = self._measure()
-        shares = getattr(self._publication, "stats", None)
-        lost = shares().packets_dropped if shares is not None else 0
         status = PublisherStatus(
             account=self._session.account, event=self._session.event, session=self._session.session,
-            protocol=self._session.protocol, peer=str(getattr(self._publication, "peer", ""))[:64],
+            protocol=self._session.protocol, peer=str(self._publication.peer)[:64],
             since_ms=self._since_ms, updated_ms=now_ms, ended_ms=now_ms if reason else None, reason=reason,
             video_codec=stats.video_codec, audio_codec=stats.audio_codec, width=stats.width, height=stats.height,
             frame_rate=frame_rate, sample_rate=stats.sample_rate, channels=stats.channels, bitrate=bitrate,
             bytes=stats.bytes, frames=stats.frames, keyframes=stats.keyframes, last_keyframe_ms=stats.last_keyframe_ms,
             jumps=stats.jumps, damaged_frames=stats.damaged,
-            dropped_frames=getattr(self._publication, "dropped_frames", 0), lost_packets=lost,
+            dropped_frames=self._publication.dropped_frames, lost_packets=self._publication.lost_packets,
             unsupported=stats.unsupported,
         )  # fmt: skip
         return status.model_copy(update={"warnings": warnings_of(status, stats.announced)})

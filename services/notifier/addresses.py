@@ -16,7 +16,7 @@ from shared.broker.kv import Bucket
 from shared.errors import DestinationFailed, Unavailable
 from shared.messages.clips import ClipEvent
 from shared.messages.notifications import DeliveryRecord, WebhookEndpoint
-from shared.messages.restreams import RestreamEvent
+from shared.messages.subscriptions import SubscribedEvent
 from shared.runtime.logging import get_logger
 from shared.security.secrets import SecretUnreadable, Vault
 from shared.security.webhooks import VAULT_PURPOSE, account_secret, open_url, seal_url
@@ -48,10 +48,10 @@ class Addresses:
     def told_by(self, happening: Happening) -> Happening:
         """Open the URLs of those whom the event itself names; an unreadable one is left out."""
         event = happening.event
-        if isinstance(event, RestreamEvent) and event.callback:
-            url = self.opened(event.callback.url)
-            callback = event.callback.model_copy(update={"url": url}) if url else None
-            return replace(happening, event=event.model_copy(update={"callback": callback}))
+        if isinstance(event, SubscribedEvent) and event.subscription:
+            url = self.opened(event.subscription.url)
+            subscription = event.subscription.model_copy(update={"url": url}) if url else None
+            return replace(happening, event=event.model_copy(update={"subscription": subscription}))
         if not isinstance(event, ClipEvent) or not event.notifications:
             return happening
         wishes = tuple(n.model_copy(update={"url": url}) for n in event.notifications if (url := self.opened(n.url)))

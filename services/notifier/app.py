@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from services.notifier.addresses import Addresses
+from services.notifier.contexts import Contexts
 from services.notifier.courier import Courier
 from services.notifier.fanout import Fanout
 from services.notifier.handlers import Handlers
@@ -11,6 +12,7 @@ from services.notifier.relay import Relay
 from services.notifier.retries import DEFAULT, Policy
 from services.notifier.sender import Sender
 from services.notifier.traffic import Traffic
+from services.notifier.wording import Wording
 from shared.broker import buckets
 from shared.broker.durables import (
     NOTIFIER_CLIPS,
@@ -40,7 +42,8 @@ def build(service: Service, policy: Policy = DEFAULT) -> None:
     transport = GuardedTransport(settings.allowed_networks, verify=trusting(settings.ca_file))
     sender = Sender(transport, service.clock, policy)
     courier = Courier(deliveries, lanes, addresses, sender, Traffic(), service.outbox, service.clock, policy)
-    fanout = Fanout(deliveries, lanes, addresses, service.outbox, service.clock, policy, service.settings.base_url)
+    wording = Wording(addresses, Contexts(service.js), settings.base_url)
+    fanout = Fanout(deliveries, lanes, addresses, wording, service.outbox, service.clock, policy)
     relay = Relay(service.js, service.outbox)
     handlers = Handlers(service.js, relay, fanout, courier)
     service.beside(sender.running)

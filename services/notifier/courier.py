@@ -10,9 +10,11 @@ from urllib.parse import urlsplit
 
 from services.notifier.addresses import Addresses
 from services.notifier.fanout import delivery_key
+from services.notifier.forms import FORMS
+from services.notifier.forms.standard import encode
 from services.notifier.lanes import BUSY_WAIT_MS, Lanes, wait_ms
 from services.notifier.retries import Outcome, Policy, abandoned, replayed, settled
-from services.notifier.sender import Sender, Target, encode
+from services.notifier.sender import Sender, Target
 from services.notifier.traffic import Traffic
 from shared.broker.bus import Outbox
 from shared.broker.kv import Bucket
@@ -91,6 +93,9 @@ class Courier:
             await self.lanes.drop(account, name, delivery)
             return 0
         record = stored.value
+        if reason := _unsendable(record):
+            await self._give_up(record, reason)
+            return 0
         try:
             target = await self.addresses.target(record)
         except DestinationFailed as error:
@@ -110,11 +115,13 @@ class Courier:
             token = uuid.uuid4().hex
             if not await self.lanes.hold(lane, token, now, now + self.policy.hold // _MS):
                 return BUSY_WAIT_MS
-            outcome = await self.sender.send(target, record.delivery, self._body(record), record.form)
+            outcome = await self.sender.send(target, record.delivery, self._body(record), FORMS[record.form])
         finally:
             self.traffic.leave(account, target.url)
         now = self.clock.now_ms()
-        self.traffic.learn(account, target.url, failed=outcome.failed, took_ms=outcome.took_ms, now_ms=now)
+        self.traffic.learn(
+            account, target.url, failed=outcome.spares(brief=record.brief), took_ms=outcome.took_ms, now_ms=now
+        )
         return await self._settle(lane, record, outcome, token, now)
 
     def _body(self, record: DeliveryRecord) -> bytes:
@@ -159,10 +166,17 @@ class Courier:
             log.info("webhook.failed", error=outcome.error, next_ms=record.next_ms, **about)
 
 
+def _unsendable(record: DeliveryRecord) -> str:
+    """Tell why nobody can send a delivery, be it replayed; empty when it can be sent."""
+    if record.form not in FORMS:
+        return f"there is no form {record.form} here"
+    return "" if record.sealed or record.payload else "nothing of what it says is stored"
+
+
 def _deaf(lane: LaneRecord, after: DeliveryRecord, outcome: Outcome, policy: Policy) -> int:
-    """Count the callbacks in a row that a receiver was reached with and that were given up."""
-    if after.state == "pending" or after.form != "cdnetworks":
+    """Count the brief deliveries in a row that a receiver was reached with and that were given up."""
+    if after.state == "pending" or not after.brief:
         return lane.deaf
     if outcome.delivered:
         return 0
-    return min(lane.deaf + 1, policy.callback_tries) if outcome.reached else lane.deaf
+    return min(lane.deaf + 1, policy.brief_tries) if outcome.reached else lane.deaf

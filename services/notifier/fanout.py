@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 from services.notifier.addresses import Addresses
-from services.notifier.cdnetworks import callback_body, shown_body
 from services.notifier.events import Happening
 from services.notifier.lanes import LaneFull, Lanes
-from services.notifier.payload import payload
 from services.notifier.receivers import Receiver, receivers_of
 from services.notifier.retries import Policy, abandoned
+from services.notifier.wording import Said, Wording
 from shared.broker.bus import Outbox
 from shared.broker.kv import Bucket, Conflict
 from shared.messages.notifications import DeliveryRecord, LaneEntry, NotificationSend
-from shared.messages.restreams import RestreamEvent
 from shared.runtime.clock import Clock
 from shared.runtime.logging import get_logger
 from shared.security.secrets import redact_url
@@ -36,28 +31,29 @@ class Fanout:
         deliveries: Bucket[DeliveryRecord],
         lanes: Lanes,
         addresses: Addresses,
+        wording: Wording,
         outbox: Outbox,
         clock: Clock,
         policy: Policy,
-        base_url: str,
     ) -> None:
         self._deliveries = deliveries
         self._lanes = lanes
         self._addresses = addresses
+        self._wording = wording
         self._outbox = outbox
         self._clock = clock
         self._policy = policy
-        self._base_url = base_url
 
     async def spread(self, happening: Happening) -> None:
         """Have everyone told. Unavailable."""
         endpoints = await self._addresses.endpoints(happening.event.account)
         happening = self._addresses.told_by(happening)
         for receiver in receivers_of(happening, endpoints):
-            await self._tell(happening, receiver)
+            if said := await self._wording.of(happening, receiver):
+                await self._tell(self._record(happening, receiver, said))
 
-    async def _tell(self, happening: Happening, receiver: Receiver) -> None:
-        record = await self._written(self._record(happening, receiver))
+    async def _tell(self, made: DeliveryRecord) -> None:
+        record = await self._written(made)
         if record.state != "pending":
             return
         entry = LaneEntry(position=record.position, delivery=record.delivery)
@@ -79,14 +75,13 @@ class Fanout:
         except Conflict:
             stored = await self._deliveries.get(key)
             return stored.value if stored else record
+        if record.state == "dead":
+            log.warning("webhook.dead", delivery=record.delivery, type=record.type, reason=record.error, tries=0)
         return record
 
-    def _record(self, happening: Happening, receiver: Receiver) -> DeliveryRecord:
+    def _record(self, happening: Happening, receiver: Receiver, said: Said) -> DeliveryRecord:
         now = self._clock.now_ms()
-        content: dict[str, Any] = {"payload": payload(happening, receiver, self._base_url)}
-        if receiver.form == "cdnetworks":
-            content = self._callback(happening)
-        return DeliveryRecord(
+        record = DeliveryRecord(
             account=happening.event.account,
             delivery=receiver.delivery(happening),
             lane=receiver.lane(happening),
@@ -96,17 +91,12 @@ class Fanout:
             target="" if receiver.endpoint else self._addresses.sealed(receiver.url),
             type=happening.type,
             resource=happening.resource,
+            payload=said.payload,
             form=receiver.form,
-            **content,
+            brief=said.brief,
+            sealed=said.sealed,
             state="pending",
             created_ms=now,
-            deadline_ms=self._policy.deadline_ms(receiver.form, now),
+            deadline_ms=self._policy.deadline_ms(now, brief=said.brief),
         )
-
-    def _callback(self, happening: Happening) -> dict[str, Any]:
-        """Return a callback of the CDNetworks API: what is posted, sealed, and what people see of it."""
-        event = happening.event
-        assert isinstance(event, RestreamEvent)  # noqa: S101  only these have callbacks
-        assert event.callback is not None  # noqa: S101  likewise
-        body = json.dumps(callback_body(event, event.callback, self._addresses.opened), ensure_ascii=False)
-        return {"payload": shown_body(event, event.callback), "sealed": self._addresses.sealed(body)}
+        return abandoned(record, said.lost, now) if said.lost else record

@@ -1,15 +1,15 @@
-"""Who is told of an event: the account's endpoints that chose it, and receivers named in the clip's own request."""
+"""Who is told of an event: endpoints that chose it, receivers named in the clip's own request, a subscription."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
 
-from services.notifier.cdnetworks import callback_of
 from services.notifier.events import Happening, digest
+from services.notifier.forms import STANDARD
 from shared.messages.clips import ClipEvent, ClipStateChanged, NotifyEvent, SegmentAccurateReady
 from shared.messages.notifications import WebhookEndpoint
+from shared.messages.subscriptions import SubscribedEvent, Subscription
 
 OUTPUT_FINISHED = frozenset({"finished", "cancelled", "failed", "error"})
 
@@ -18,13 +18,18 @@ OUTPUT_FINISHED = frozenset({"finished", "cancelled", "failed", "error"})
 class Receiver:
     """A receiver of one event. `notify` is what a one-off receiver of clips asked for.
 
-    `form` is how it is told: by Standard Webhooks, or as the CDNetworks API's callbacks.
+    Who was named by a subscription is told in its form, everybody else by Standard Webhooks.
     """
 
     url: str
     endpoint: str | None = None
     notify: NotifyEvent | None = None
-    form: Literal["standard", "cdnetworks"] = "standard"
+    subscription: Subscription | None = None
+
+    @property
+    def form(self) -> str:
+        """How it is told."""
+        return self.subscription.form if self.subscription else STANDARD
 
     @property
     def identity(self) -> str:
@@ -58,8 +63,8 @@ def receivers_of(happening: Happening, endpoints: Iterable[WebhookEndpoint]) -> 
 
 def _one_off(happening: Happening) -> Iterator[Receiver]:
     event = happening.event
-    if callback := callback_of(event):
-        yield Receiver(callback.url, form="cdnetworks")
+    if isinstance(event, SubscribedEvent) and event.subscription:
+        yield Receiver(event.subscription.url, subscription=event.subscription)
     if not isinstance(event, ClipEvent):
         return
     happened = _notify_events(event)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final, Literal
+from typing import Final
 
 from shared.messages.notifications import Attempt, DeliveryRecord
 
@@ -13,7 +13,6 @@ GONE: Final = 410
 _MS: Final = timedelta(milliseconds=1)
 KEPT_ATTEMPTS: Final = 32
 LEAST_TRIES: Final = 2
-Form = Literal["standard", "cdnetworks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,9 +22,9 @@ class Policy:
     Waits below `shortest_schedule` are redeliveries of the message in hand, longer ones are message schedules. A try
     gets `connect` for its connection and `whole` for everything; `hold` is when its lane is free again at the latest.
 
-    A callback of the CDNetworks API is given up after `callback_tries` that reached its receiver, at most
-    `callback_pause` apart, so that the next one gets its turn: many receivers answer with what that API does not count.
-    One that cannot be reached at all would get no other either, and is called for `callback_lifetime`.
+    A brief delivery is given up after `brief_tries` that reached its receiver, at most `brief_pause` apart, so that the
+    next one gets its turn: many receivers answer with what their form does not count. One that cannot be reached at
+    all would get no other either, and is called for `brief_lifetime`.
     """
 
     delays: tuple[timedelta, ...] = (
@@ -39,22 +38,22 @@ class Policy:
         timedelta(hours=4),
     )
     lifetime: timedelta = timedelta(hours=24)
-    callback_tries: int = 4
-    callback_pause: timedelta = timedelta(seconds=30)
-    callback_lifetime: timedelta = timedelta(hours=1)
+    brief_tries: int = 4
+    brief_pause: timedelta = timedelta(seconds=30)
+    brief_lifetime: timedelta = timedelta(hours=1)
     jitter: float = 0.1
     shortest_schedule: timedelta = timedelta(seconds=10)
     connect: timedelta = timedelta(seconds=5)
     whole: timedelta = timedelta(seconds=15)
     hold: timedelta = timedelta(seconds=30)
 
-    def deadline_ms(self, form: Form, now_ms: int) -> int:
+    def deadline_ms(self, now_ms: int, *, brief: bool) -> int:
         """Return when a delivery that begins now is given up at the latest."""
-        return now_ms + (self.callback_lifetime if form == "cdnetworks" else self.lifetime) // _MS
+        return now_ms + (self.brief_lifetime if brief else self.lifetime) // _MS
 
     def tries_left(self, deaf: int) -> int:
-        """Return how often a callback is tried whose receiver let `deaf` of them in a row be given up."""
-        return max(self.callback_tries - deaf, min(LEAST_TRIES, self.callback_tries))
+        """Return how often a brief delivery is tried whose receiver let `deaf` of them in a row be given up."""
+        return max(self.brief_tries - deaf, min(LEAST_TRIES, self.brief_tries))
 
 
 DEFAULT: Final = Policy()
@@ -62,30 +61,27 @@ DEFAULT: Final = Policy()
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one try. `accepted` is None where any 2xx counts; `reached`: there was a connection."""
+    """What came of one try. `delivered`: the receiver has it; `reached`: there was a connection."""
 
     status: int | None = None
     error: str = ""
     retry_after: timedelta | None = None
     took_ms: int = 0
-    accepted: bool | None = None
+    delivered: bool = False
     reached: bool = True
 
-    @property
-    def delivered(self) -> bool:
-        """The receiver has it."""
-        return self.status is not None and 200 <= self.status < 300 if self.accepted is None else self.accepted
+    def spares(self, *, brief: bool) -> bool:
+        """Tell whether the receiver is to be spared.
 
-    @property
-    def failed(self) -> bool:
-        """The receiver is to be spared. One that says no to callbacks is not: those are few, and each has its turn."""
-        return not self.delivered and (self.accepted is None or self.status is None)
+        One that says no to brief deliveries is not: those are few, and each has its turn.
+        """
+        return not self.delivered and not (brief and self.status is not None)
 
 
 def settled(record: DeliveryRecord, outcome: Outcome, now_ms: int, policy: Policy, deaf: int = 0) -> DeliveryRecord:
     """Return the record after a try: delivered, dead, or pending with the time of the next try.
 
-    `deaf` is how many callbacks in a row its lane has given up before.
+    `deaf` is how many brief ones in a row its lane has given up before.
     """
     attempt = Attempt(at_ms=now_ms, status=outcome.status, error=outcome.error[:512], duration_ms=outcome.took_ms)
     tried = record.model_copy(
@@ -98,15 +94,15 @@ def settled(record: DeliveryRecord, outcome: Outcome, now_ms: int, policy: Polic
     )
     if outcome.delivered:
         return tried.model_copy(update={"state": "delivered", "finished_ms": now_ms, "error": ""})
-    callback = record.form == "cdnetworks"
-    if callback and tried.heard >= policy.tries_left(deaf):
+    if record.brief and tried.heard >= policy.tries_left(deaf):
         return abandoned(tried, f"not accepted in {tried.heard} tries; at last: {outcome.error}", now_ms)
-    if outcome.status == GONE and not callback:
+    if outcome.status == GONE and not record.brief:
         return abandoned(tried, "410 Gone: the receiver wants no more of these", now_ms)
     if now_ms >= record.deadline_ms:
         return abandoned(tried, f"not delivered in time; at last: {outcome.error}", now_ms)
-    pause = max(_delay(tried.tries, policy), outcome.retry_after or timedelta(0))
-    pause = min(pause, policy.callback_pause) if callback else pause
+    pause = _delay(tried.tries, policy)
+    asked = outcome.retry_after or timedelta(0)
+    pause = min(pause, policy.brief_pause) if record.brief else max(pause, asked)
     return tried.model_copy(update={"next_ms": min(now_ms + max(pause // _MS, 1), record.deadline_ms)})
 
 
@@ -120,7 +116,7 @@ def replayed(record: DeliveryRecord, wish_ms: int, now_ms: int, policy: Policy) 
     if record.replayed_ms is not None and record.replayed_ms >= wish_ms:
         return None
     fresh = {"state": "pending", "tries": 0, "heard": 0, "next_ms": None, "finished_ms": None, "error": ""}
-    until = policy.deadline_ms(record.form, now_ms)
+    until = policy.deadline_ms(now_ms, brief=record.brief)
     return record.model_copy(update={**fresh, "replayed_ms": wish_ms, "deadline_ms": until})
 
 

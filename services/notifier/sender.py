@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any, Final
+from typing import Final
 
 import httpx
 
-from services.notifier.retries import Form, Outcome, Policy
+from services.notifier.forms import Form
+from services.notifier.retries import Outcome, Policy
 from services.notifier.signature import headers
 from shared.errors import ReelayError
 from shared.runtime.clock import Clock
@@ -31,11 +31,6 @@ class Target:
     secret: str
 
 
-def encode(payload: dict[str, Any]) -> bytes:
-    """Write the body; the same bytes on every try."""
-    return json.dumps(payload, separators=(",", ":"), ensure_ascii=False).encode()
-
-
 class Sender:
     """Posts payloads. Follows no redirect, keeps no cookie and no connection, reads no long answer."""
 
@@ -50,7 +45,7 @@ class Sender:
         async with self._transport:
             yield
 
-    async def send(self, target: Target, delivery: str, body: bytes, form: Form = "standard") -> Outcome:
+    async def send(self, target: Target, delivery: str, body: bytes, form: Form) -> Outcome:
         """Try once; whatever the receiver does, an Outcome says it."""
         began = self._clock.monotonic_ns()
         outcome = await self._try(target, delivery, body, form)
@@ -93,21 +88,14 @@ class Sender:
                     said = await read_at_most(response, BODY_LIMIT)
         finally:
             await response.aclose()
-        return _outcome(response) if form == "standard" else _callback_outcome(response, said)
+        return _outcome(response, said, form)
 
 
-def _callback_outcome(response: httpx.Response, said: bytes) -> Outcome:
-    """Count only a 200 with a body as read, as the CDNetworks API does."""
+def _outcome(response: httpx.Response, said: bytes, form: Form) -> Outcome:
     status = response.status_code
-    if status == 200 and said.strip():
-        return Outcome(200, accepted=True)
-    return Outcome(status, "HTTP 200 without a body" if status == 200 else f"HTTP {status}", accepted=False)
-
-
-def _outcome(response: httpx.Response) -> Outcome:
-    status = response.status_code
-    if 200 <= status < 300:
-        return Outcome(status)
+    if form.accepted(status, said):
+        return Outcome(status, delivered=True)
+    error = "HTTP 200 without a body" if status == 200 and not said.strip() else f"HTTP {status}"
     after = response.headers.get("retry-after", "")
     pause = min(timedelta(seconds=int(after)), LONGEST_RETRY_AFTER) if after.isdecimal() and len(after) < 9 else None
-    return Outcome(status, f"HTTP {status}", pause)
+    return Outcome(status, error, pause)

@@ -34,7 +34,7 @@ TRAILS = "restreams"
 
 
 def build(service: Service, make: MakePlayout | None = None) -> None:
-    """Join records, leases, playout and handlers."""
+    """Connect records, leases, playout and handlers."""
     js, clock = service.js, service.clock
     me = Me.here(service.instance)
     kept = Records(Bucket(js, buckets.RESTREAMS, RestreamRecord), service.outbox, clock)

@@ -1,4 +1,4 @@
-"""Waiting so that all restreams of a process are seen to at the same moments: each alone would wake it for itself."""
+"""Aligns the waits of all restreams, so that the process wakes once for all of them."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import asyncio
 
 
 def until_beat(seconds: float) -> float:
-    """Return how long it is to the next whole multiple of `seconds` on the loop's clock."""
+    """Return the seconds until the next whole multiple of `seconds` on the loop's clock."""
     return seconds - asyncio.get_running_loop().time() % seconds

@@ -1,21 +1,32 @@
 """What a command makes of a restream's record, and what the clock and its holder do. Pure; time is passed in (ADR 13).
 
-A verb's function gives the new record, or says in words why nothing changes.
+An order's function gives the new record, or says in words why nothing changes.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
 from shared.broker.sizes import LARGEST_RECORD
+from shared.messages.restream_commands import (
+    Begin,
+    Finish,
+    Pause,
+    RestreamCommand,
+    Resume,
+    Retarget,
+    Seek,
+    Skip,
+    Start,
+    Stop,
+    Update,
+)  # fmt: skip
 from shared.messages.restreams import (
     MOST_TARGETS,
-    Callback,
     Move,
-    RestreamCommand,
     RestreamRecord,
     RestreamSpec,
     RestreamStateChanged,
@@ -23,9 +34,10 @@ from shared.messages.restreams import (
     State,
     StateNews,
     Target,
+    TargetId,
     TargetStatus,
-    Verb,
 )
+from shared.messages.subscriptions import Subscription
 
 RESUMABLE: Final = timedelta(hours=48)
 WANTED: Final[frozenset[State]] = frozenset({"starting", "playing", "paused"})
@@ -45,15 +57,13 @@ def apply(record: RestreamRecord | None, command: RestreamCommand, now_ms: int) 
     """
     if record and command.command in record.commands:
         return BEFORE
-    if record is None and command.verb not in {"start", "resume"}:
-        return "the restream is not known"
-    if record and record.state in ACTIVE and command.verb == "start" and command.spec:
+    if record and record.state in ACTIVE and isinstance(command.order, Start):
         return entered(record, "stopped", now_ms, "started anew")
-    made = _begin(record, command, now_ms) if record is None else _VERBS[command.verb](record, command, now_ms)
+    made = _made(record, command, now_ms)
     if isinstance(made, str):
         return made
     if len(made.model_dump_json()) > LARGEST_RECORD:
-        return "the list and what it says to callbacks are too long together"
+        return "the list is too long"
     return made.model_copy(update={"commands": (*made.commands, command.command)[-KEPT_COMMANDS:]})
 
 
@@ -71,13 +81,11 @@ def entered(record: RestreamRecord, state: State, now_ms: int, reason: str = "")
 
 def event_of(record: RestreamRecord, news: StateNews) -> RestreamStateChanged:
     """Return the event that tells a state of the record's run."""
-    callback = record.spec.callback
-    if callback and news.state == "stopped":
-        callback = callback.model_copy(update={"cmd": "2"})
     named = () if news.state in ACTIVE else tuple(target.target for target in record.spec.targets)
     return RestreamStateChanged(
         account=record.account, restream=record.restream, run=record.run, number=news.number, at_ms=news.at_ms,
-        callback=callback, name=record.spec.name, state=news.state, reason=news.reason, targets=record.spec.targets,
+        subscription=record.spec.subscription, name=record.spec.name, state=news.state, reason=news.reason,
+        targets=record.spec.targets,
         missed=tuple(name for name in named if name not in record.reached),
         broken=tuple(name for name in named if name in record.broken),
     )  # fmt: skip
@@ -85,12 +93,12 @@ def event_of(record: RestreamRecord, news: StateNews) -> RestreamStateChanged:
 
 def refusal_of(record: RestreamRecord, command: RestreamCommand, why: str) -> RestreamWarned | None:
     """Return the event that tells a client of a command that changed nothing; None when it need not be told."""
-    if why == BEFORE or command.verb in {"begin", "finish"}:
+    if why == BEFORE or isinstance(command.order, Begin | Finish):
         return None
-    said = command.callback or (command.spec.callback if command.spec else None)
     return RestreamWarned(
         account=record.account, restream=record.restream, run=record.run, number=command.at_ms, at_ms=command.at_ms,
-        callback=said, text=f"The command {command.verb} changed nothing: {why}", targets=record.spec.targets,
+        subscription=command.subscription, text=f"The command {command.verb} changed nothing: {why}",
+        refused=command.command, targets=record.spec.targets,
     )  # fmt: skip
 
 
@@ -136,24 +144,49 @@ def over(
 def clock_commands(record: RestreamRecord) -> dict[str, RestreamCommand | None]:
     """Return the restream's two schedules by name, with the command that each carries; None: not set."""
     spec, scheduled = record.spec, record.state == "scheduled"
-    begin = _clocked(record, "begin", spec.start_ms) if scheduled and spec.start_ms else None
-    finish = _clocked(record, "finish", spec.end_ms) if record.state in ACTIVE and spec.end_ms else None
+    begin = _clocked(record, Begin(run=record.run), spec.start_ms) if scheduled and spec.start_ms else None
+    finish = _clocked(record, Finish(run=record.run), spec.end_ms) if record.state in ACTIVE and spec.end_ms else None
     return {f"restream-begin-{record.restream}": begin, f"restream-finish-{record.restream}": finish}
 
 
-def _clocked(record: RestreamRecord, verb: Verb, at_ms: int) -> RestreamCommand:
-    words = f"{record.account} {record.restream} {record.run} {verb} {at_ms}"
+def _clocked(record: RestreamRecord, order: Begin | Finish, at_ms: int) -> RestreamCommand:
+    words = f"{record.account} {record.restream} {record.run} {order.verb} {at_ms}"
     command = hashlib.sha256(words.encode()).hexdigest()[:32]
-    return RestreamCommand(
-        account=record.account, restream=record.restream, command=command, verb=verb, at_ms=at_ms, run=record.run
-    )
+    return RestreamCommand(account=record.account, restream=record.restream, command=command, at_ms=at_ms, order=order)
 
 
-def _begin(record: RestreamRecord | None, command: RestreamCommand, now_ms: int) -> Outcome:
-    """Begin a run at the list's beginning."""
-    if command.spec is None:
-        return "the command names no list"
-    return _run(record, command, _reset(command.spec, command), now_ms, chain=None)
+def _made(record: RestreamRecord | None, command: RestreamCommand, now_ms: int) -> Outcome:
+    order = command.order
+    if isinstance(order, Start):
+        return _run(record, command, _reset(order.spec, {}), now_ms, chain=None)
+    if isinstance(order, Resume):
+        return _resume(record, command, order, now_ms)
+    if record is None:
+        return "the restream is not known"
+    if isinstance(order, Begin | Finish):
+        return _due(record, order, command.at_ms, now_ms)
+    return _changed(record, order, now_ms)
+
+
+def _changed(record: RestreamRecord, order: Stop | Update | Retarget | Pause | Skip | Seek, now_ms: int) -> Outcome:
+    """Change what a run is to do; each order knows the states that it is for."""
+    made: Outcome
+    match order:
+        case Stop():
+            made = _stop(record, order, now_ms)
+        case Update():
+            made = _update(record, order, now_ms)
+        case Retarget():
+            made = _retarget(record, order.targets) if record.state in ACTIVE else f"it is {record.state}"
+        case Pause():
+            made = _pause(record, now_ms)
+        case Skip():
+            made = _move(record, -1, 0)
+        case Seek():
+            made = _move(record, order.item, order.at)
+        case _ as never:
+            assert_never(never)
+    return made
 
 
 def _run(
@@ -169,74 +202,68 @@ def _run(
     return entered(fresh, "scheduled" if (spec.start_ms or 0) > now_ms else "starting", now_ms)
 
 
-def _resume(record: RestreamRecord, command: RestreamCommand, now_ms: int) -> Outcome:
+def _resume(record: RestreamRecord | None, command: RestreamCommand, order: Resume, now_ms: int) -> Outcome:
     """Go on where a stop was, within 48 h; after an end of its own, or later, from the list's beginning."""
+    new = order.spec
+    if record is None:
+        return _run(None, command, _reset(new, order.reset), now_ms, chain=None) if new else "the command names no list"
     if record.state in ACTIVE:
-        return _go_on(record, command, now_ms)
-    old, new = record.spec, command.spec
+        return _go_on(record, order, now_ms)
+    old = record.spec
     end = old.end_ms if (old.end_ms or 0) > now_ms else None
     changes: dict[str, Any] = {"loops": old.loops, "first": old.first, "live": old.live, "tries": old.tries}
     changes["start_ms"] = new.start_ms if new else None
     changes["end_ms"] = (new.end_ms if new else None) or end
-    changes["callback"] = _merged(old.callback, new.callback if new else None)
+    changes["subscription"] = _renewed(old.subscription, new.subscription if new else None)
     spec = (new or old).model_copy(update=changes)  # what a resume cannot say stays as it was
     here = record.state == "stopped" and now_ms - (record.finished_ms or 0) <= RESUMABLE // _MS
-    return _run(record, command, _reset(spec, command), now_ms, chain=record.chain if here else None)
+    return _run(record, command, _reset(spec, order.reset), now_ms, chain=record.chain if here else None)
 
 
-def _go_on(record: RestreamRecord, command: RestreamCommand, now_ms: int) -> Outcome:
+def _go_on(record: RestreamRecord, order: Resume, now_ms: int) -> Outcome:
     """End a pause; give targets that were ended back to what plays, and others instead of some."""
-    wanted = _distinct((*record.spec.targets, *(command.spec.targets if command.spec else ())))
-    made = _retarget(record, _reset(record.spec.model_copy(update={"targets": wanted}), command).targets)
+    wanted = _distinct((*record.spec.targets, *(order.spec.targets if order.spec else ())))
+    made = _retarget(record, _reset(record.spec.model_copy(update={"targets": wanted}), order.reset).targets)
     if record.state != "paused" or isinstance(made, str):
         return "it plays already" if isinstance(made, RestreamRecord) and made == record else made
     back: State = "starting" if record.started_ms is None else "playing"
     return entered(made.model_copy(update={"paused": False}), back, now_ms)
 
 
-def _merged(old: Callback | None, new: Callback | None) -> Callback | None:
-    """Return whom to tell after a resume, which cannot say whether files are told."""
-    return new.model_copy(update={"files": old.files}) if old and new else new or old
+def _renewed(old: Subscription | None, new: Subscription | None) -> Subscription | None:
+    """Return whom to tell after a resume, which cannot say all that a start says."""
+    return old.renewed(new) if old and new else new or old
 
 
-def _stop(record: RestreamRecord, command: RestreamCommand, now_ms: int) -> Outcome:
+def _stop(record: RestreamRecord, order: Stop, now_ms: int) -> Outcome:
     """End all of it, or some targets; without any it ends, too."""
     if record.state not in ACTIVE:
         return f"it is {record.state}"
-    old, told = record.spec.callback, command.callback
-    if told:  # the list that callbacks repeat is the start's
-        callback = old.model_copy(update={"url": told.url}) if old else told.model_copy(update={"cmd": "1"})
-        record = record.model_copy(update={"spec": record.spec.model_copy(update={"callback": callback})})
-    left = tuple(t for t in record.spec.targets if {t.target, t.instead_of}.isdisjoint(command.only))
-    if command.only and len(left) == len(record.spec.targets):
+    old, new = record.spec.subscription, order.subscription
+    if new:  # what is repeated to it is the start's
+        subscription = old.moved(new) if old else new
+        record = record.model_copy(update={"spec": record.spec.model_copy(update={"subscription": subscription})})
+    left = tuple(t for t in record.spec.targets if {t.target, t.instead_of}.isdisjoint(order.only))
+    if order.only and len(left) == len(record.spec.targets):
         return "it has none of these targets"
-    if command.only and left:
+    if order.only and left:
         return _retarget(record, left)
     return entered(record, "stopped", now_ms, "stopped")
 
 
-def _update(record: RestreamRecord, command: RestreamCommand, now_ms: int) -> Outcome:
-    """Take another list; clock, encoding, live event and callback stay unless they are named, targets always."""
+def _update(record: RestreamRecord, order: Update, now_ms: int) -> Outcome:
+    """Take another list; clock, encoding, live event and subscription stay unless they are named, targets always."""
     if record.state not in ACTIVE:
         return f"it is {record.state}"
-    if command.spec is None:
-        return "the command names no list"
-    new = command.spec
-    changes: dict[str, Any] = {"items": new.items, "loops": new.loops, "first": new.first}
-    named = {name: getattr(new, name) for name in ("start_ms", "end_ms", "encoding", "live", "callback")}
+    changes: dict[str, Any] = {"items": order.items, "loops": order.loops, "first": order.first}
+    named = {name: getattr(order, name) for name in ("start_ms", "end_ms", "encoding", "live", "subscription")}
     changes |= {name: value for name, value in named.items() if value is not None}
     spec = record.spec.model_copy(update=changes)
     made = record.model_copy(
-        update={"spec": spec, "spec_number": record.spec_number + 1, "wait_current": command.wait_current}
+        update={"spec": spec, "spec_number": record.spec_number + 1, "wait_current": order.wait_current}
     )
     due = record.state == "scheduled" and (spec.start_ms or 0) <= now_ms
     return entered(made, "starting", now_ms) if due else made
-
-
-def _targets(record: RestreamRecord, command: RestreamCommand, _now_ms: int) -> Outcome:
-    if record.state not in ACTIVE:
-        return f"it is {record.state}"
-    return _retarget(record, command.targets) if command.targets else "no target is left"
 
 
 def _retarget(record: RestreamRecord, targets: tuple[Target, ...]) -> Outcome:
@@ -246,9 +273,9 @@ def _retarget(record: RestreamRecord, targets: tuple[Target, ...]) -> Outcome:
     return record.model_copy(update={"spec": record.spec.model_copy(update={"targets": wanted})})
 
 
-def _reset(spec: RestreamSpec, command: RestreamCommand) -> RestreamSpec:
+def _reset(spec: RestreamSpec, reset: Mapping[TargetId, Target]) -> RestreamSpec:
     """Return the list with the targets that get another URL."""
-    other = {old: new.model_copy(update={"instead_of": old}) for old, new in command.reset.items()}
+    other = {old: new.model_copy(update={"instead_of": old}) for old, new in reset.items()}
     return spec.model_copy(update={"targets": _distinct(tuple(other.get(t.target, t) for t in spec.targets))})
 
 
@@ -256,36 +283,27 @@ def _distinct(targets: tuple[Target, ...]) -> tuple[Target, ...]:
     return tuple({t.target: t for t in targets}.values())
 
 
-def _pause(record: RestreamRecord, _command: RestreamCommand, now_ms: int) -> Outcome:
+def _pause(record: RestreamRecord, now_ms: int) -> Outcome:
     if record.state not in {"starting", "playing"}:
         return f"it is {record.state}"
     return entered(record.model_copy(update={"paused": True}), "paused", now_ms)
 
 
-def _move(record: RestreamRecord, command: RestreamCommand, _now_ms: int) -> Outcome:
-    """Skip or seek."""
+def _move(record: RestreamRecord, item: int, at: int) -> Outcome:
+    """Skip (item -1) or seek."""
     if record.state not in WANTED:
         return f"it is {record.state}"
-    if command.item >= len(record.spec.items) or (command.verb == "seek" and command.item < 0):
+    if item >= len(record.spec.items):
         return "the list has no such file"
-    number = record.move.number + 1
-    return record.model_copy(update={"move": Move(number=number, item=command.item, at=command.at)})
+    return record.model_copy(update={"move": Move(number=record.move.number + 1, item=item, at=at)})
 
 
-def _due_begin(record: RestreamRecord, command: RestreamCommand, now_ms: int) -> Outcome:
-    if command.run != record.run or record.state != "scheduled" or command.at_ms < (record.spec.start_ms or 0):
+def _due(record: RestreamRecord, order: Begin | Finish, due_ms: int, now_ms: int) -> Outcome:
+    """Begin or end a run by the clock, unless that was set for another run, or has been put off since."""
+    begins = isinstance(order, Begin)
+    state, at_ms = ({"scheduled"}, record.spec.start_ms or 0) if begins else (ACTIVE, record.spec.end_ms)
+    if order.run != record.run or record.state not in state or at_ms is None or due_ms < at_ms:
         return "its time has not come, or is over"
-    return entered(record, "starting", now_ms)
-
-
-def _due_finish(record: RestreamRecord, command: RestreamCommand, now_ms: int) -> Outcome:
-    end = record.spec.end_ms
-    if command.run != record.run or record.state not in ACTIVE or end is None or command.at_ms < end:
-        return "its time has not come, or is over"
+    if begins:
+        return entered(record, "starting", now_ms)
     return over(record, record.run, "ended", "its time is over", now_ms) or "it is over"
-
-
-_VERBS: Final[dict[Verb, Callable[[RestreamRecord, RestreamCommand, int], Outcome]]] = {
-    "start": _begin, "resume": _resume, "stop": _stop, "update": _update, "targets": _targets, "pause": _pause,
-    "skip": _move, "seek": _move, "begin": _due_begin, "finish": _due_finish,
-}  # fmt: skip

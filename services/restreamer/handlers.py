@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from services.restreamer.records import Records
-from shared.messages.restreams import RestreamCommand
+from shared.messages.restream_commands import RestreamCommand
 
 
 @dataclass(frozen=True, slots=True)

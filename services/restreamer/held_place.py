@@ -1,4 +1,4 @@
-"""The place record of a run that this instance holds: written each second, and lost to whoever took the run."""
+"""The place record of a run that this instance holds: written each second, until another instance takes the run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WRITE_S: Final = 1.0
 
 @dataclass(slots=True)
 class HeldPlace:
-    """Writes where a run is. `lost` tells that another instance has taken it."""
+    """Writes a run's place record. `lost`: another instance has taken the run."""
 
     places: Bucket[PlaceRecord]
     vault: Vault
@@ -42,17 +42,17 @@ class HeldPlace:
         self._played_before_ms, self._run = self.lease.value.played_ms, self.lease.value.run
 
     def list_known(self, number: int, items: tuple[Item, ...], oldest: int = 0) -> None:
-        """Take note of a list that places are of from now on; those before the `oldest` are played no more."""
+        """Record a list that positions may refer to from now on; drop those before number `oldest`."""
         self._lists = {known: listed for known, listed in self._lists.items() if known >= oldest}
         self._lists[number] = items
 
     @property
     def due(self) -> bool:
-        """Tell whether a second is over since the last write."""
+        """Return whether a second has passed since the last write."""
         return not self._written_ns or self.clock.monotonic_ns() - self._written_ns >= WRITE_EVERY_NS
 
     async def write(self, snap: Snapshot, holder: str, number: int, targets: tuple[TargetStatus, ...]) -> None:
-        """Write the place. A write that the broker does not take is left to the next one."""
+        """Write the place record. A write that the broker does not take is left to the next one."""
         self._written_ns = self.clock.monotonic_ns()
         changes: dict[str, Any] = {
             "holder": holder, "place": snap.place, "spec_number": snap.spec_number, "moved": snap.moved,
@@ -73,7 +73,7 @@ class HeldPlace:
             await self._regain(value)
 
     async def _regain(self, value: PlaceRecord) -> None:
-        """After a conflict: an earlier write of ours may have arrived unseen; otherwise the run is another's."""
+        """After a conflict: an earlier write of ours may have arrived unnoticed; otherwise the run is lost."""
         key = self.lease.key
         stored = await self.places.get(key)
         if stored is None:
@@ -85,7 +85,7 @@ class HeldPlace:
             self.lost = True
 
     def _mark(self, snap: Snapshot) -> str:
-        """Return the keyed hash of the source at a place."""
+        """Return the keyed hash of the source that plays."""
         items, at = self._lists.get(snap.spec_number, ()), (snap.spec_number, snap.place.item)
         if self._marked[0] != at:
             known = snap.place.item < len(items)

@@ -1,4 +1,4 @@
-"""One run that this instance plays: it follows the record, writes the place, and tells what happens (ADR 13)."""
+"""One run that this instance plays: it follows the record, writes the place record and publishes events (ADR 13)."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Tools:
 
 @dataclass(slots=True)
 class Holder:
-    """Holds a run from its claim, which wrote `lease`, to its end, its loss, or `leave`."""
+    """Holds a run from its claim, which wrote `lease`, until it ends, is lost or is handed over."""
 
     tools: Tools
     record: RestreamRecord
@@ -83,7 +83,7 @@ class Holder:
         return restream_key(self.record.account, self.record.restream)
 
     def follow(self, record: RestreamRecord | None) -> None:
-        """Take in what is wanted now. The run's own record stays when another run, or none, is wanted."""
+        """Handle the current record. When it names another run, or is gone, leave this run and keep its own record."""
         if record is None or record.run != self.record.run:
             self._leave(("stopped", "another run is wanted" if record else "it was removed"))
         elif record.state not in WANTED:
@@ -98,7 +98,7 @@ class Holder:
         self._leaving = True
 
     def hand_over(self) -> None:
-        """Let go of a run that others are to go on with."""
+        """Ask to leave the run so that another instance continues it."""
         self._handing_over = self._leaving = True
         self._woken.set()
 
@@ -163,7 +163,7 @@ class Holder:
                         await self._woken.wait()
 
     def _act(self, player: Playout, acted: RestreamRecord, wanted: RestreamRecord) -> RestreamRecord:
-        """Have the player do what is wanted and was not before; return the record that it acts by from now on."""
+        """Apply the differences between two records to the player; return the record that it now follows."""
         if wanted.spec_number != acted.spec_number:
             self._place.list_known(wanted.spec_number, wanted.spec.items, player.snapshot().spec_number)
             player.update(wanted.spec, wanted.spec_number, wait_current=wanted.wait_current)
@@ -176,7 +176,7 @@ class Holder:
         return wanted
 
     def _take_reports(self, player: Playout) -> None:
-        reports, self._reports = ([] if self._over else self._reports), []  # nothing is told after the end
+        reports, self._reports = ([] if self._over else self._reports), []  # nothing is reported after the end
         for report in reports:
             match report:
                 case Started():
@@ -191,7 +191,7 @@ class Holder:
                     self._finish("failed" if report.failed else "ended", report.reason, _targets(player))
 
     def _tell_targets(self, player: Playout) -> None:
-        """Tell of targets, and note in the record to which media was sent; not after the run's end."""
+        """Publish targets' states, and record to which media was sent; not after the run's end."""
         if self._leaving or self._over:
             return
         if news := self.telling.targets(self.record, _targets(player)):
@@ -201,7 +201,7 @@ class Holder:
         self._change(partial(told, run=self.record.run, statuses=tuple(statuses)))
 
     def _started(self, player: Playout) -> None:
-        """Tell that media is sent, and to whom; then which file it is of."""
+        """Publish that media is sent, and to whom; then the file that plays."""
         self._sending = True
         self._change(partial(playing, run=self.record.run, now_ms=self.tools.clock.now_ms()))
         self._tell_targets(player)
@@ -210,7 +210,7 @@ class Holder:
             self._file_started(early)
 
     def _file_started(self, report: FileStarted) -> None:
-        """Tell of a file, unless it is the one that the holder before had begun."""
+        """Publish that a file plays, unless the previous holder had started it."""
         at, before = report.place, self._goes_on
         if not report.live:
             self._goes_on = None
@@ -219,7 +219,7 @@ class Holder:
         self.telling.file(self.record, report)
 
     def _finish(self, state: State, reason: str, statuses: Sequence[TargetStatus] = ()) -> None:
-        """Say in the record that the run is over, after how its targets were; the lease is kept until it is written."""
+        """Record the targets' states, then that the run is over; the lease is kept until that is written."""
         run, now_ms = self.record.run, self.tools.clock.now_ms()
         why = next((f"{status.shown}: {status.error}" for status in statuses if status.error), "")
         self._over = state, reason
@@ -242,7 +242,7 @@ class Holder:
         self.telling.add(partial(self.tools.records.change, self.key, how))
 
     def _opened(self, record: RestreamRecord) -> list[TargetSpec]:
-        """Open the targets' URLs; one that cannot be read is left out, and told."""
+        """Open the targets' URLs; one that cannot be read is left out and reported."""
         found = []
         for target in record.spec.targets:
             try:
@@ -254,7 +254,7 @@ class Holder:
         return found
 
     async def _let_go(self, player: Playout) -> None:
-        """Write the last place, which nobody holds, after the last words are out."""
+        """Write the last place record, without a holder, after the last events are published."""
         self._take_reports(player)
         said = await self.telling.finished(LAST_WORDS_S)
         await self._write(player, holder="")
@@ -265,7 +265,7 @@ class Holder:
         await self._place.write(snap, holder, self.telling.number, self._shown(snap))
 
     def _shown(self, snap: Snapshot) -> tuple[TargetStatus, ...]:
-        """Return how targets are; after the run, how they ended."""
+        """Return the targets' states; after the run, their final ones."""
         if self._over and self._leaving:
             return tuple(at_the_end(shown(status), self.telling.sent) for status in snap.targets)
         return tuple(map(shown, snap.targets))

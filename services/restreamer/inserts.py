@@ -1,4 +1,4 @@
-"""Whether the live event that a restream names is live, read from its job and its log once a second."""
+"""Watches whether a restream's live event is live, from its job and its log, once a second."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Tell(Protocol):
 
 @dataclass(slots=True)
 class Watch:
-    """Watches the event of one restream. While the broker is away, what was known stays."""
+    """Watches the event of one restream. While the broker is away, the last known state stays."""
 
     js: Callable[[], JetStreamContext]
     jobs: Bucket[JobRecord]
@@ -41,7 +41,7 @@ class Watch:
     _session: str | None = None
 
     def follow(self, account: str, insert: LiveInsert | None) -> None:
-        """Watch this event from now on; None: no more."""
+        """Watch this event from now on; None: stop watching."""
         self.account, self.insert = account, insert
 
     async def run(self) -> None:
@@ -66,21 +66,21 @@ class Watch:
         self.log.info("restream.live", job=insert.event if insert else "", session=session)
 
     async def _recorded(self, event: str, session: str) -> bool:
-        """Tell whether there is a segment of the session, which is what playing begins with."""
+        """Return whether there is a segment of the session, with which playing can start."""
         last = await newest(self.js(), self.account, event)
         return last is not None and last.segment.session == session
 
 
 @dataclass(frozen=True, slots=True)
 class Inserts:
-    """Makes watches."""
+    """Creates watches."""
 
     js: Callable[[], JetStreamContext]
     jobs: Bucket[JobRecord]
 
     @contextlib.asynccontextmanager
     async def watched(self, tell: Tell, log: BoundLogger) -> AsyncIterator[Watch]:
-        """Watch for one restream, whose log it is, while the block runs; `tell` hears of each change."""
+        """Watch for one restream, whose log is `log`, while the block runs; call `tell` at each change."""
         watch = Watch(self.js, self.jobs, tell, log)
         async with beside(watch.run()):
             yield watch

@@ -1,4 +1,4 @@
-"""Who holds a run: the place record that its holder writes each second (ADR 13, 17)."""
+"""Tells who holds a run, from the place record that its holder writes each second (ADR 13, 17)."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ class Me:
 
     @classmethod
     def here(cls, instance: str) -> Me:
-        """Name this process. Hosts and containers may share a name; the boot and pid_namespaces(7) tell them apart."""
+        """Identify this process. Hosts and containers may share a name; boot and pid_namespaces(7) distinguish them."""
         found = Holder.here(instance, socket.gethostname())
         return cls(instance, f"{found.host} {found.machine}".rstrip(), found.pid, found.started, found.token)
 
     def owns(self, place: PlaceRecord) -> bool:
-        """Tell whether this very process wrote it as its holder."""
+        """Return whether this very process wrote a place record as its holder."""
         return (place.holder, place.host, place.pid, place.token) == (self.instance, self.host, self.pid, self.token)
 
 
 @dataclass(slots=True)
 class Sights:
-    """What was seen of places, and when, by this machine's clock that never goes back."""
+    """The place records seen, and when, by this machine's monotonic clock."""
 
     me: Me
     clock: Clock
@@ -49,20 +49,20 @@ class Sights:
     _silence_counts_from_ns: int = 0
 
     def seen(self, key: str, place: PlaceRecord | None) -> None:
-        """Take note of a place as it is."""
+        """Record the current place record."""
         if place is None:
             self._seen.pop(key, None)
         elif (known := self._seen.get(key)) is None or known[0] != place:
             self._seen[key] = (place, self.clock.monotonic_ns())
 
     def answering(self, *, well: bool) -> None:
-        """Take note of the broker. After it was away, its other clients get some time to come back."""
+        """Record whether the broker answers. After it was away, its other clients get some time to come back."""
         if well and self._away:
             self._silence_counts_from_ns = self.clock.monotonic_ns() + SETTLING // timedelta(microseconds=1) * _NS
         self._away = not well
 
     def free(self, key: str) -> bool:
-        """Tell whether a run may be taken: nobody holds it, its holder is gone, or has been silent for long."""
+        """Return whether a run may be taken: nobody holds it, or its holder is gone or silent for too long."""
         known = self._seen.get(key)
         if known is None or not known[0].holder:
             return True
@@ -76,6 +76,6 @@ class Sights:
 
 
 def is_gone(place: PlaceRecord, me: Me) -> bool:
-    """Tell for sure that a place's holder is no more. Ask only about a place that this process does not hold."""
+    """Return whether a holder is surely gone. Valid only for a place record that this process does not hold."""
     holder = Holder(instance=place.holder, machine=place.host, pid=place.pid, started=place.started)
     return lease.is_gone(holder, Holder(instance=me.instance, machine=me.host, pid=me.pid, started=me.started))

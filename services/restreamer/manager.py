@@ -1,4 +1,4 @@
-"""Takes the runs that nobody plays, as many as this instance has room for, and hands them over at its end."""
+"""Claims the runs that nobody plays, as many as this instance has room for, and hands them over at shutdown."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ NUMBERS_LEFT_OUT: Final = 10_000
 
 @dataclass(slots=True)
 class Manager:
-    """Follows both buckets' mirrors, whose `changed` it is."""
+    """Follows the mirrors of both buckets, which call `record_changed` and `place_changed`."""
 
     tools: Tools
     sights: Sights
@@ -43,10 +43,10 @@ class Manager:
     _waiting: int = 0
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
     _watching: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set while there are runs that others hold, or nobody: only then silence is looked for."""
+    """Set while there are runs that this instance does not hold: only then it watches for silent holders."""
 
     def record_changed(self, key: str, record: RestreamRecord | None) -> None:
-        """Take in a restream's record; None: it was removed."""
+        """Handle a restream's record; None: it was removed."""
         if record is None:
             self._records.pop(key, None)
         else:
@@ -60,7 +60,7 @@ class Manager:
         self._woken.set()
 
     def place_changed(self, key: str, place: PlaceRecord | None) -> None:
-        """Take in a place."""
+        """Handle a place record."""
         self.sights.seen(key, place)
         if place is not None and not place.holder:
             self._woken.set()
@@ -94,13 +94,13 @@ class Manager:
                     await self._woken.wait()
 
     def _note_room(self, waiting: int) -> None:
-        """Say once how many runs have no room here."""
+        """Log once how many runs have no room here."""
         if waiting > self._waiting:
             log.warning("restream.no_room", room=self.room, waiting=waiting)
         self._waiting = max(waiting, 0)
 
     async def _claim(self, key: str) -> None:
-        """Take a run by compare-and-set, unless its place is not the one that was seen to be free."""
+        """Claim a run by compare-and-set, unless it is no longer free or wanted."""
         stored = await self.tools.places.get(key)
         self.sights.seen(key, stored.value if stored else None)
         if not self.sights.free(key) or (record := self._records.get(key)) is None or key not in self._wanted:
@@ -135,7 +135,7 @@ class Manager:
         )  # fmt: skip
 
     def _collect(self) -> None:
-        """Let go of holders that have ended; one that broke has its run taken when its lease is over."""
+        """Drop holders that have ended; the run of one that broke is claimed when its lease is over."""
         for key, (holder, task) in list(self._held.items()):
             if task.done():
                 del self._held[key]
@@ -143,7 +143,7 @@ class Manager:
                     holder.log.error("restream.holder.broke", exc_info=error)
 
     async def _ask(self) -> None:
-        """Ask the broker again and again, to know whether silence means anything, while anybody's is looked for."""
+        """Ask the broker repeatedly while watching for silent holders, to know whether silence means anything."""
         while True:
             await self._watching.wait()
             try:
@@ -156,7 +156,7 @@ class Manager:
             await asyncio.sleep(ASK_S)
 
     async def _sweep(self) -> None:
-        """See to records whose writer died before it did what follows, and to those that are to be forgotten."""
+        """Complete records whose writer died before the steps that follow, and delete those past their retention."""
         while True:
             await asyncio.sleep(SWEEP_S)
             now_ms = self.tools.clock.now_ms()
@@ -169,7 +169,7 @@ class Manager:
                         await self.tools.records.forget(key)
 
     async def _hand_over(self) -> None:
-        """Have every run let go, so that another instance takes it at once."""
+        """Leave every run, so that another instance claims it at once."""
         for holder, _ in self._held.values():
             holder.hand_over()
         await asyncio.gather(*(task for _, task in self._held.values()), return_exceptions=True)

@@ -1,4 +1,4 @@
-"""The terms that sources, playout and targets share (ADR 14). Times are flicks: 1/705,600,000 s."""
+"""The types that sources, playout and targets share (ADR 14). Times are flicks: 1/705,600,000 s."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shared.errors import ReelayError
 from shared.media.transcode.streams import FLICKS, Kind, Packet, Track, value
 from shared.messages.restreams import TargetStatus
 
-# Tracks and packets are those of shared/media/transcode, named here for all of the restreamer.
+# Includes the types of coded streams, which shared/media/transcode defines.
 __all__ = [
     "FLICKS", "AudioCodec", "How", "Kind", "Media", "Outputs", "Packet", "SourceError", "TargetSpec", "Track", "Unit",
     "VideoCodec", "to_flicks", "value",
@@ -23,10 +23,10 @@ How = Literal["copied", "conformed", "transcoded"]
 
 
 class Media(Protocol):
-    """An opened file. One thread uses it; `stop` given at opening ends its waits.
+    """An opened file. One thread uses it; the `stop` passed at opening ends its waits.
 
     A file's zero is its first picture (its first sound when it has none); a recording's is its event's first frame.
-    Times before zero are of what is decoded or heard before it.
+    Times before zero belong to what is decoded or heard before it.
     """
 
     video: Track | None
@@ -35,20 +35,20 @@ class Media(Protocol):
     wall_start_ms: int | None
     """Wall clock of the file's zero, where it is known (recordings, creation_time)."""
     resumes: int | None
-    """Set when packets() has ended at a discontinuity (a gap, another codec or size, an HLS one), None at the end. What
-    follows is played like another file: packets() from this time on; video and audio are its tracks by then."""
+    """Set when packets() has ended at a seam (a gap, another codec or size, an HLS discontinuity): go on as if
+    another file followed, with packets() from this time; video and audio are the new ones then. None: the end."""
 
     def packets(self, start: int) -> Iterator[Packet]:
-        """Return packets from the last keyframe at or before `start`, both kinds, by decode time. SourceError."""
+        """Yield packets from the last keyframe at or before `start`, both kinds, by decode time. SourceError."""
         ...
 
     def close(self) -> None:
-        """Release what it holds."""
+        """Release the file's resources."""
         ...
 
 
 class SourceError(ReelayError):
-    """A source cannot be read; the message is for people and holds no secret. `lasting`: trying again cannot help."""
+    """A source cannot be read; the message is for people and contains no secret. `lasting`: a retry is useless."""
 
     def __init__(self, text: str, *, lasting: bool = True) -> None:
         super().__init__(text)
@@ -57,10 +57,10 @@ class SourceError(ReelayError):
 
 @value
 class Unit:
-    """One packet on the output's timeline. Decode times never fall within a kind, and pts >= dts >= 0.
+    """One packet on the output's timeline. Decode times never decrease within a kind, and pts >= dts >= 0.
 
-    `track` is set where a decoder must be configured anew, which is at a keyframe. `clean`: nothing that is shown
-    before the end of what was sent up to here is missing.
+    `track` is set where a decoder must be configured anew, which is at a keyframe. `clean`: no picture is
+    missing before the end of what was sent up to here.
     """
 
     kind: Kind
@@ -75,7 +75,7 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class TargetSpec:
-    """A target with its URL opened. `tries` calls follow each other quickly, then pauses grow."""
+    """A target with its URL decrypted. The first `tries` attempts follow each other quickly, then pauses grow."""
 
     target: str
     url: str = field(repr=False)
@@ -84,10 +84,10 @@ class TargetSpec:
 
 
 class Outputs(Protocol):
-    """All targets of one restream. Every call but `prepare` is the pacer's and returns at once, whatever targets do."""
+    """All targets of one restream. The pacer makes all calls but `prepare`, and none waits, whatever targets do."""
 
     def prepare(self, units: Sequence[Unit]) -> object | None:
-        """Prepare units ahead of time, in the output's order; None: `feed` will. For the reader's thread."""
+        """Prepare units for sending, in the reader's thread and in output order; None: nothing is prepared."""
         ...
 
     def feed(self, units: Sequence[Unit], ready: object | None = None) -> None:
@@ -95,19 +95,19 @@ class Outputs(Protocol):
         ...
 
     def tick(self) -> None:
-        """Take answers, finish connecting, retry; at least ten times a second."""
+        """Read answers, finish connecting, retry; called at least ten times a second."""
         ...
 
     def set_targets(self, targets: Sequence[TargetSpec]) -> None:
-        """Send to these from now on: connect to new ones, say goodbye to those that are no longer named."""
+        """Add new targets, and leave those that are no longer named."""
         ...
 
     def states(self) -> tuple[TargetStatus, ...]:
-        """Tell how each is."""
+        """Return each target's status."""
         ...
 
     def close(self) -> None:
-        """Say goodbye to all, within a second."""
+        """Leave all targets, within a second."""
         ...
 
 

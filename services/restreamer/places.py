@@ -1,4 +1,4 @@
-"""Where a run begins: at its list's beginning, at the last place of its holder, or where an earlier run was stopped."""
+"""Finds where a run starts: at its list's start, its holder's last position, or where an earlier run was stopped."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PURPOSE = "restream-source"
 
 
 def mark(vault: Vault, source: Source) -> str:
-    """Return a keyed hash by which a source is known again, though its URL is sealed anew each time; "": unreadable."""
+    """Return a keyed hash that identifies a source, however its URL is sealed; "": unreadable."""
     try:
         return vault.sign(f"{source.kind} {open_url(vault, source.place)}", PURPOSE)
     except SecretUnreadable:
@@ -20,19 +20,19 @@ def mark(vault: Vault, source: Source) -> str:
 
 
 def beginning(record: RestreamRecord, last: PlaceRecord | None, marks: Callable[[], Sequence[str]]) -> Place:
-    """Return the place that a holder begins at; `marks` gives those of the record's items."""
+    """Return the position that a holder starts at; `marks` returns the marks of the record's items."""
     first = Place(item=record.spec.first if record.spec.first < len(record.spec.items) else 0)
     if last is None or last.run < record.chain:
         return first
     if last.run == record.run and last.spec_number == record.spec_number:
         return last.place
     if last.run == record.run and not record.wait_current:
-        return first  # the list was changed at once while nobody played
+        return first  # the list was changed without waiting for the file's end while nobody played
     return _found(record, last, marks()) or first
 
 
 def _found(record: RestreamRecord, last: PlaceRecord, marks: Sequence[str]) -> Place | None:
-    """Find the file again that played: at its index, or the first of the same source; None when it is gone."""
+    """Find the file that played in a new list: at its index, or the first of the same source; None: it is gone."""
     old, spec = last.place, record.spec
     if not last.source or last.source not in marks:
         return None
@@ -43,7 +43,7 @@ def _found(record: RestreamRecord, last: PlaceRecord, marks: Sequence[str]) -> P
 
 
 def _range(item: Item, old: Place) -> int | None:
-    """Find the range that a place lies in, first of all its own; None when it is in none."""
+    """Find the range that contains a position, its own range first; None when there is none."""
     if not item.ranges:
         return 0
     numbers: list[int] = [old.range, *range(len(item.ranges))]

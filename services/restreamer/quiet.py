@@ -1,4 +1,4 @@
-"""When something is told again: a target that breaks again and again, a file that fails in each loop. Pure."""
+"""Decides when a repeated fault is reported again: a target that breaks often, a file that fails in each loop. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ON_THE_WAY: Final[frozenset[TargetState]] = frozenset({"connecting", "ready"})
 
 
 def quiet_ns(times: int) -> int:
-    """Return how long nothing is told after the `times`-th repetition: 30 s, doubling to an hour; 0 after none."""
+    """Return how long nothing is reported after the `times`-th repetition: 30 s, doubling to an hour; 0 after none."""
     if not times:
         return 0
     return _ns(min(FIRST_QUIET * (1 << min(times - 1, 16)), LONGEST_QUIET))
@@ -32,12 +32,12 @@ def _ns(duration: timedelta) -> int:
 
 @dataclass(slots=True)
 class TargetNews:
-    """Which of a target's states are told.
+    """Decides which of a target's states are reported.
 
-    On the way to a connection only the first is: a target that waits, or has failed, stays so until media is sent. What
-    is sent to one that reads nothing looks well for a while. So the first break and the recovery from it are told at
-    once, and from the second on a recovery only when it has lasted, for 30 s, then twice as long each time. Ten minutes
-    are always enough, and end that.
+    On the way to a connection only the first is: a target that waits, or has failed, stays so until media is sent.
+    Sending to one that reads nothing works for a while. So the first break and the recovery from it are reported
+    at once; a later recovery only after it has lasted 30 s, then twice as long each time. One that has lasted ten
+    minutes is always reported, and resets this.
     """
 
     told: TargetState | None = None
@@ -46,7 +46,7 @@ class TargetNews:
     _live_ns: int | None = None
 
     def is_news(self, state: TargetState, now_ns: int) -> bool:
-        """Take in a state, and tell whether it is to be told."""
+        """Record a state; return whether to report it."""
         known = self.told
         if state != "live":
             self._live_ns = None
@@ -61,18 +61,18 @@ class TargetNews:
         return True
 
     def _lasts(self, now_ns: int) -> bool:
-        """Tell whether a recovery, if it is one, has lasted for long enough."""
+        """Return whether a recovery, if it is one, has lasted for long enough."""
         return self._live_ns is None or now_ns - self._live_ns >= min(quiet_ns(max(self._breaks - 1, 0)), _ns(STEADY))
 
 
 @dataclass(slots=True)
 class Repeats:
-    """Which of many equal faults are told: the first, then one after each of growing silences."""
+    """Decides which of many equal faults are reported: the first, then one after each of growing pauses."""
 
     _known: LRUCache[Hashable, tuple[int, int]] = field(default_factory=lambda: LRUCache(MOST_KNOWN))
 
     def is_news(self, what: Hashable, now_ns: int) -> bool:
-        """Take in a fault, and tell whether it is to be told."""
+        """Record a fault; return whether to report it."""
         times, until_ns = self._known.get(what, (0, 0))
         told = not times or now_ns >= until_ns
         self._known[what] = (times + 1, now_ns + quiet_ns(times + 1)) if told else (times, until_ns)

@@ -14,7 +14,8 @@ from typing import Final
 from services.restreamer.decide import ACTIVE, apply, clock_commands, event_of, refusal_of
 from shared.broker.bus import Outbox
 from shared.broker.kv import Bucket, Conflict
-from shared.messages.restreams import RestreamCommand, RestreamRecord
+from shared.messages.restream_commands import RestreamCommand
+from shared.messages.restreams import RestreamRecord
 from shared.runtime.clock import Clock
 from shared.runtime.logging import get_logger
 

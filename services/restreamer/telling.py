@@ -1,6 +1,6 @@
-"""What a holder tells of its run: events from playout's reports and targets' states, published in order.
+"""Publishes a run's events in order, from playout's reports and targets' states.
 
-What repeats itself is told after growing silences, so that no target or file floods whoever is told (`quiet.py`).
+Repetitions are published after growing pauses, so that no target or file floods the receivers (`quiet.py`).
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ Job = Callable[[], Awaitable[object]]
 
 
 class Telling:
-    """One run's events, numbered, and other work that must be done in their order; each is repeated until it is done.
+    """One run's events, numbered, and other work to be done in their order; each is retried until the broker takes it.
 
-    `number` is that of the last event; a holder begins beyond those that the one before may have used. `sent` are the
+    `number` is that of the last event; a holder starts above those that the previous one may have used. `sent` are the
     targets that media was sent to before.
     """
 
@@ -63,11 +63,11 @@ class Telling:
             yield
 
     def add(self, job: Job) -> None:
-        """Do `job` when what came before is done."""
+        """Queue `job` after the jobs added before."""
         self._jobs.put_nowait(job)
 
     async def finished(self, seconds: float) -> bool:
-        """Wait until all is done; False when it is not in time."""
+        """Wait until all jobs are done; return False when that takes too long."""
         try:
             async with asyncio.timeout(seconds):
                 await self._jobs.join()
@@ -94,7 +94,7 @@ class Telling:
                 return
 
     def _emit(self, event: RestreamEvent) -> None:
-        """Publish an event; not when the broker has been away for so long that too many wait."""
+        """Publish an event; drop it when too many wait, as the broker has been away for long."""
         if self._jobs.qsize() < MOST_WAITING:
             self.add(lambda: self._outbox.emit(event))
         else:
@@ -105,11 +105,11 @@ class Telling:
         self.number = max(now_ms, self.number + 1)
         return {
             "account": record.account, "restream": record.restream, "run": record.run, "number": self.number,
-            "at_ms": now_ms, "callback": record.spec.callback,
+            "at_ms": now_ms, "subscription": record.spec.subscription,
         }  # fmt: skip
 
     def warned(self, record: RestreamRecord, report: Warned) -> None:
-        """Tell of a fault, a file that is not played, or not to its end, among them."""
+        """Publish a fault, for example a file that is not played, or not to its end."""
         job = job_of(record, report.item) if report.shown else None
         news = self._repeats.is_news((report.item, report.shown, report.text), self._clock.monotonic_ns())
         tell = self.log.warning if news else self.log.debug
@@ -124,7 +124,7 @@ class Telling:
         self._emit(event)
 
     def file(self, record: RestreamRecord, report: FileStarted) -> None:
-        """Tell of the next file."""
+        """Publish that the next file plays."""
         video, audio, at = report.video, report.audio, report.place
         job = job_of(record, None if report.live else at.item)
         file = report.item.source.shown if report.item else ""
@@ -140,7 +140,7 @@ class Telling:
         self._emit(event)
 
     def targets(self, record: RestreamRecord, statuses: Sequence[TargetStatus]) -> list[TargetStatus]:
-        """Tell of targets whose state changed, and of those that are no longer there; return what was told."""
+        """Publish targets whose state changed or that were removed; return the published statuses."""
         self._named |= {target.target: target for target in record.spec.targets}
         now = {status.target: status for status in statuses}
         gone = [s.model_copy(update={"state": "removed"}) for name, s in self._last.items() if name not in now]
@@ -158,12 +158,12 @@ class Telling:
         if status.state == "live":
             self.sent.add(name)
         elif status.state == "removed":
-            self.sent.discard(name)  # if it is named again, that is another beginning
+            self.sent.discard(name)  # if it is named again, it starts anew
         return True
 
 
 def job_of(record: RestreamRecord, item: int | None) -> str | None:
-    """Return the live job that a file is a recording of, or that plays in place of the list (None)."""
+    """Return the job that an item is a recording of; for item None, the live job that plays in place of the list."""
     if item is None:
         return record.spec.live.event if record.spec.live else None
     source = record.spec.items[item].source if item < len(record.spec.items) else None
@@ -171,7 +171,7 @@ def job_of(record: RestreamRecord, item: int | None) -> str | None:
 
 
 def shown(status: TargetStatus) -> TargetStatus:
-    """Return a target's state for all to see: it is live once media has left for it."""
+    """Return a target's public state: it is live once media was sent to it."""
     return status.model_copy(update={"state": "ready"}) if status.state == "live" and status.unsent else status
 
 

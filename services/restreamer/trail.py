@@ -1,6 +1,6 @@
-"""Where the output is, to the picture, in a file that outlives its process: the place record is up to a second old.
+"""Keeps the output's position, to the picture, in a file that outlives the process: the place record is up to 1 s old.
 
-Whoever takes a run up on the same machine goes on from there; another machine, from the record.
+A holder on the same machine continues from the file; one on another machine, from the record.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from shared.runtime.logging import get_logger
 
 log = get_logger()
 KEPT: Final = timedelta(hours=72)
-_FORM: Final = struct.Struct("<Q8qQ")  # it begins and ends with the same number, unless it was half written
+_FORM: Final = struct.Struct("<Q8qQ")  # first and last number differ when it was half written
 
 
 class Step(NamedTuple):
-    """What follows the picture that was sent last, of a run; `at_ms` is when that was."""
+    """The position after the last picture sent in a run; `at_ms` is when it was sent."""
 
     run: int
     spec_number: int
@@ -38,18 +38,18 @@ class Step(NamedTuple):
 
     @property
     def place(self) -> Place:
-        """Return the place."""
+        """Return the position."""
         return Place(item=self.item, range=self.range, loop=self.loop, at=self.at)
 
     def continues(self, place: PlaceRecord) -> bool:
-        """Tell whether it was made by the holder that wrote a place, and after it."""
+        """Return whether the holder that wrote `place` wrote this step afterwards."""
         named = (place.run, place.spec_number, place.moved)
         return (self.run, self.spec_number, self.moved) == named and self.at_ms >= place.at_ms and not place.live
 
 
 @dataclass(slots=True)
 class Trail:
-    """Notes the steps of a run; a disk that takes none is left alone."""
+    """Writes the steps of a run; after a disk error it writes no more."""
 
     path: Path
     run: int
@@ -59,7 +59,7 @@ class Trail:
     _dead: bool = False
 
     def note(self, spec_number: int, moved: int, place: tuple[int, int, int, int]) -> None:
-        """Note what follows the picture that was just sent: item, range, loop, flicks. Never raises, hardly waits."""
+        """Write what follows the picture just sent: item, range, loop, flicks. Never raises, hardly waits."""
         if self._dead:
             return
         self._number = number = self._number + 1
@@ -74,7 +74,7 @@ class Trail:
             log.warning("restream.trail.none", error=str(error))
 
     def close(self) -> None:
-        """Let the file go; nothing is noted any more."""
+        """Close the file; later steps are ignored."""
         self._dead = True
         if self._file >= 0:
             os.close(self._file)
@@ -90,13 +90,13 @@ class Trails:
     _open: dict[str, Trail] = field(default_factory=dict)
 
     def begin(self, key: str, run: int) -> Trail:
-        """Return the trail of a run that begins or goes on."""
+        """Return the trail of a run that starts or goes on."""
         self.end(key, keep=True)
         trail = self._open[key] = Trail(self.folder / key, run, self.clock)
         return trail
 
     def last(self, key: str) -> Step | None:
-        """Read the last step of whoever played a restream here; None where there is none whole."""
+        """Read the last step of a restream played here; None where there is none, or a broken one."""
         try:
             data = (self.folder / key).read_bytes()
             number, *fields, again = _FORM.unpack(data)
@@ -106,7 +106,7 @@ class Trails:
         return step if number == again and min(step) >= 0 else None
 
     def end(self, key: str, *, keep: bool = False) -> None:
-        """Note no more; unless it is to be kept, the file goes."""
+        """Close a trail; delete its file unless `keep`."""
         trail = self._open.pop(key, None)
         if trail is not None:
             trail.close()
@@ -115,7 +115,7 @@ class Trails:
                 (self.folder / key).unlink(missing_ok=True)
 
     def sweep(self) -> None:
-        """Remove what nobody came back for."""
+        """Delete files older than KEPT."""
         for path in self._files():
             with contextlib.suppress(OSError):
                 if time.time() - path.stat().st_mtime > KEPT.total_seconds():

@@ -1,1 +1,1 @@
-"""The scheduler: everything that happens at a time. It keeps no clock; the broker's message schedules do."""
+"""The scheduler: everything that happens at a set time. The broker's message schedules keep the time."""

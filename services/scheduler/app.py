@@ -16,7 +16,7 @@ from shared.runtime.service import Service
 
 
 def build(service: Service, sweep_every: timedelta = HOURLY) -> None:
-    """Join timers, sweep and handlers."""
+    """Connect timers, sweep and handlers."""
     timers = Bucket(service.js, buckets.SCHEDULES, EventTimers)
     keeper = Keeper(timers, Bucket(service.js, buckets.JOBS, JobRecord), service.outbox)
     sweep = Sweep(service.outbox, service.js, service.clock, sweep_every)

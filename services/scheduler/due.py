@@ -1,4 +1,4 @@
-"""What is done when a schedule's time has come."""
+"""Publishes the commands of schedules that are due."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ log = get_logger()
 
 
 def command_of(due: Due) -> Message:
-    """Return the command whose time has come; Permanent when it is none, not ours to publish, or another account's."""
+    """Return the command that is due; Permanent when it is none, not the scheduler's, or another account's."""
     channel = BY_NAME.get(due.target)
     if channel is None or channel.kind != "command" or "scheduler" not in channel.publishers:
         raise Permanent(f"{due.target} is no command that the scheduler publishes")
@@ -38,7 +38,7 @@ def command_of(due: Due) -> Message:
 
 @dataclass(slots=True)
 class DueWork:
-    """Publishes commands that are due. Their own ids are deterministic, so a second time is dropped or harmless."""
+    """Publishes commands that are due. Their ids are deterministic, so a duplicate is dropped or harmless."""
 
     outbox: Outbox
     sweep: Sweep
@@ -46,9 +46,9 @@ class DueWork:
     keeper: Keeper
 
     async def fire(self, due: Due, sequence: int) -> None:
-        """Publish the command, then take the due message, `sequence` in its stream, out of it. Unavailable.
+        """Publish the command, then remove the due message (`sequence`) from its stream. Unavailable.
 
-        A live event's timer that was moved or cancelled while it fired is none any more.
+        A live event's timer that was moved or cancelled while it fired publishes nothing.
         """
         command = command_of(due)
         if not await self._is_wanted(due, command):
@@ -67,6 +67,6 @@ class DueWork:
         return await self.keeper.is_due(command, due.name, due.at_ms)
 
     async def _remove(self, sequence: int) -> None:
-        # The stream keeps the last message of each name for ever; one that stays by a fault only takes up room.
+        # The stream keeps the last message of each name for ever; one that an error leaves only takes up space.
         with contextlib.suppress(NatsError, APIError, TimeoutError):
             await self.jetstream().delete_msg(SCHEDULES, sequence)

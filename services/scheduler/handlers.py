@@ -14,28 +14,28 @@ from shared.messages.schedules import Due
 
 @dataclass(frozen=True, slots=True)
 class Handlers:
-    """One method a durable consumer."""
+    """One method per durable consumer."""
 
     keeper: Keeper
     work: DueWork
 
     async def started(self, event: SessionStarted, message: NatsMessage) -> None:
-        """`live.session.started`."""
+        """Handle `live.session.started`."""
         await self.keeper.session_started(event, taken_ms(message))
 
     async def ended(self, event: SessionEnded, message: NatsMessage) -> None:
-        """`live.session.ended`."""
+        """Handle `live.session.ended`."""
         await self.keeper.session_ended(event, taken_ms(message))
 
     async def job(self, event: JobStateChanged) -> None:
-        """`live.job.state_changed`."""
+        """Handle `live.job.state_changed`."""
         await self.keeper.job_changed(event)
 
     async def due(self, due: Due, message: NatsMessage) -> None:
-        """`due`."""
+        """Handle `due`."""
         await self.work.fire(due, message.raw_message.metadata.sequence.stream)
 
 
 def taken_ms(message: NatsMessage) -> int:
-    """Return the broker's time (ms) at which it took a message."""
+    """Return when the broker stored a message, by the broker's clock, ms."""
     return int(message.raw_message.metadata.timestamp.timestamp() * 1000)

@@ -1,4 +1,4 @@
-"""Keeps the broker's schedules equal to what the events' timers must be."""
+"""Keeps the broker's schedules equal to the timers that the events must have."""
 
 from __future__ import annotations
 
@@ -26,32 +26,32 @@ def timers_key(account: str, event: str) -> str:
 
 @dataclass(slots=True)
 class Keeper:
-    """Takes in what happens to events, and sets and cancels their timers. Unavailable when the broker is."""
+    """Records what happens to events, and sets and cancels their timers. Unavailable when the broker is."""
 
     timers: Bucket[EventTimers]
     jobs: Bucket[JobRecord]
     outbox: Outbox
 
     async def session_started(self, event: SessionStarted, taken_ms: int) -> None:
-        """Cancel the wait for a reconnect; the event's length begins with its first session."""
+        """Cancel the reconnect timer; the event's length counts from its first session."""
         at_ms = by_the_broker(event.at_ms, taken_ms)
         await self._take_in(event, lambda known: started(known, event.session, at_ms, event.resumed))
 
     async def session_ended(self, event: SessionEnded, taken_ms: int) -> None:
-        """Let the encoder come back within the job's reconnect time, and end the event after it."""
+        """Set the reconnect timer, which ends the event if no encoder reconnects within the job's reconnect time."""
         at_ms = by_the_broker(event.at_ms, taken_ms)
         await self._take_in(event, lambda known: ended(known, event.session, at_ms, event.resumed))
 
     async def is_due(self, event: LiveFinish, name: str, at_ms: int) -> bool:
-        """Tell whether a timer that fired is one that must be: what is known by now decides. Unavailable."""
+        """Return whether a timer that fired is still one that must be set. Unavailable."""
         key = timers_key(event.account, event.event)
         stored, job = await self.timers.get(key), await self.jobs.get(key)
         if stored is None or job is None:
-            return job is not None  # the gateway judges; without a job there is nothing to end
+            return job is not None  # the gateway decides; without a job there is nothing to end
         return any((timer.name, timer.at_ms) == (name, at_ms) for timer in wanted(stored.value, job.value))
 
     async def job_changed(self, event: JobStateChanged) -> None:
-        """Cancel the timers of an event that has ended; that is read from the job, this message may be an old one."""
+        """Cancel the timers of an event that has ended, by its job record: this message may be an old one."""
         await self._keep(event.account, event.event)
 
     async def _take_in(self, message: LiveMessage, change: Change) -> None:
@@ -64,7 +64,7 @@ class Keeper:
         await self._keep(message.account, message.event)
 
     async def _keep(self, account: str, event: str) -> None:
-        """Set what must be set, again until nobody has changed it meanwhile: the last to act acts on the newest."""
+        """Set the timers that must be set; repeat until the record did not change meanwhile, so the newest counts."""
         key = timers_key(account, event)
         for _ in range(MOST_ROUNDS):
             stored = await self.timers.get(key)
@@ -104,7 +104,7 @@ class Keeper:
 
 
 def _goes_on(timers: EventTimers, job: Stored[JobRecord] | None) -> bool:
-    """Tell whether a session has begun since the job ended: it may be taken up again, which is told later."""
+    """Return whether a session has started since the job ended: the job may be resumed, by a later message."""
     return job is not None and any(
         span.ended_ms is None and (span.started_ms or 0) >= job.value.changed_ms for span in timers.sessions
     )

@@ -1,7 +1,7 @@
-"""The recordings' hourly sweep: one chain of schedules, however many instances run and however often they start.
+"""The recordings' hourly sweep: one chain of schedules for any number of instances and starts.
 
-There is one chain because there is one subject: setting the next tick replaces what is set. It is set before the
-current one is published, so that a process which dies in between breaks nothing.
+There is one chain because there is one subject: setting the next tick replaces the one that is set. It is set before
+the current one is published, so that a process that dies in between breaks nothing.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Sweep:
     every: timedelta = HOURLY
 
     def is_tick(self, due: Due) -> bool:
-        """Tell whether a schedule is the sweep's."""
+        """Return whether a schedule is the sweep's."""
         return (due.account, due.name) == (ACCOUNT, NAME)
 
     async def set_next(self, after_ms: int = 0) -> None:
@@ -52,7 +52,7 @@ class Sweep:
 
     @contextlib.asynccontextmanager
     async def begun(self) -> AsyncIterator[None]:
-        """Begin the chain unless it runs."""
+        """Start the chain unless it runs."""
         if not await self._is_set():
             await self.set_next()
             log.info("sweep.begun")

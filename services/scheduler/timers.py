@@ -1,4 +1,4 @@
-"""Which timers a live event has, by what is known of its sessions. Pure, and the same in whatever order that came."""
+"""Which timers a live event has, computed from its sessions. Pure, and independent of the order of messages."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ KEPT_SESSIONS: Final = 32
 
 
 def by_the_broker(at_ms: int, taken_ms: int) -> int:
-    """Return an event's time, or when the broker took it where the two are more than a second apart.
+    """Return an event's time, or when the broker stored it if the two are more than a second apart.
 
-    Then the publisher's clock is off, or the broker was away: what waits from there on is not over at once.
+    Then the publisher's clock is off, or the broker was away; a timer that counts from there must not fire at once.
     """
     return at_ms if abs(at_ms - taken_ms) <= TOLERATED_MS else taken_ms
 
 
 def reconnect_name(event: str) -> str:
-    """Name the timer that ends an event whose encoder stays away."""
+    """Return the name of the timer that ends an event whose encoder does not reconnect."""
     return f"reconnect-{event}"
 
 
 def length_name(event: str) -> str:
-    """Name the timer that ends an event when its time is over."""
+    """Return the name of the timer that ends an event at its full length."""
     return f"length-{event}"
 
 
 def names(event: str) -> tuple[str, ...]:
-    """Name every timer that an event can have."""
+    """Return the names of all timers that an event can have."""
     return reconnect_name(event), length_name(event)
 
 
 def started(timers: EventTimers, session: str, at_ms: int, resumed: int = 0) -> EventTimers | None:
-    """Take in that a session began, or went on after all; None when that is known."""
+    """Record that a session has started or was resumed; None when that is known."""
     first = at_ms if timers.first_ms is None else min(timers.first_ms, at_ms)
     merged = _merged(timers, SessionSpan(session=session, started_ms=at_ms, resumed=resumed))
     new = (merged or timers).model_copy(update={"first_ms": first})
@@ -44,14 +44,14 @@ def started(timers: EventTimers, session: str, at_ms: int, resumed: int = 0) -> 
 
 
 def ended(timers: EventTimers, session: str, at_ms: int, resumed: int = 0) -> EventTimers | None:
-    """Take in that a session is over; None when that is known."""
+    """Record that a session has ended; None when that is known."""
     return _merged(timers, SessionSpan(session=session, ended_ms=at_ms, resumed=resumed))
 
 
 def wanted(timers: EventTimers, job: JobRecord) -> tuple[Timer, ...]:
-    """Return the timers that must be set: after the last session `reconnect_time`, after the first `event_length`.
+    """Return the timers that must be set: `reconnect_time` after the last session, `event_length` after the first.
 
-    An event that has ended has none; while a session is live there is nothing to wait for.
+    An event that has ended has none; while a session is live there is no reconnect timer.
     """
     if job.ended:
         return ()
@@ -80,7 +80,7 @@ def _merged(timers: EventTimers, news: SessionSpan) -> EventTimers | None:
     known = {span.session: span for span in timers.sessions}
     old = known.get(news.session)
     if old is None and (news.started_ms or news.ended_ms or 0) <= timers.forgotten_ms:
-        return None  # a late copy about a session that was over long ago
+        return None  # a late copy of a message about a session that ended long ago
     span = news if old is None else _joined(old, news)
     if span == old:
         return None
@@ -88,7 +88,7 @@ def _merged(timers: EventTimers, news: SessionSpan) -> EventTimers | None:
 
 
 def _joined(old: SessionSpan, news: SessionSpan) -> SessionSpan:
-    """Join what is known; the first word about a moment stays, until a session goes on after all."""
+    """Merge what is known of a session; the first value of each time stays, until the session is resumed."""
     if news.resumed != old.resumed:
         return max(old, news, key=lambda span: span.resumed)
     return SessionSpan(
@@ -100,7 +100,7 @@ def _joined(old: SessionSpan, news: SessionSpan) -> SessionSpan:
 
 
 def _bounded(timers: EventTimers, spans: dict[str, SessionSpan]) -> EventTimers:
-    """Forget the oldest sessions when there are too many, those that are over first."""
+    """Forget the oldest sessions when there are too many, ended ones first."""
     forgotten = timers.forgotten_ms
     oldest = sorted(spans.values(), key=lambda s: (s.ended_ms is None, s.ended_ms or s.started_ms or 0))
     for span in oldest[: max(len(spans) - KEPT_SESSIONS, 0)]:

@@ -1,1 +1,1 @@
-"""What speaks to NATS: subjects, streams, records, turns."""
+"""The NATS side of every service: subjects, streams, buckets, handlers, turns of accounts."""

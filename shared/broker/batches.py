@@ -1,4 +1,4 @@
-"""Reading a part of a stream by batched direct gets: a request, then the messages, nothing left behind.
+"""Read a part of a stream by batched direct gets: one request, then the messages; no consumer is left over.
 
 Wire format: ADR-31 of nats-architecture-and-design, "Direct Get API for JetStream", batched requests. Needs
 nats-server 2.11 and a stream with `allow_direct`.
@@ -23,16 +23,16 @@ END_OF_BATCH: Final = "204"
 
 
 async def read_batch(js: JetStreamContext, stream: str, request: dict[str, Any]) -> list[Msg]:
-    """Make one batched direct get; its messages, without the one that ends it. Unavailable.
+    """Return the messages of one batched direct get, without the one that ends the batch; raise Unavailable.
 
-    The messages' sequences and subjects are in their headers: `sequence_of`, `Nats-Subject`.
+    The messages' headers hold their sequences and subjects: `sequence_of`, `Nats-Subject`.
     """
-    client = js._nc  # noqa: SLF001  nats-py has no call for batches, and a context gives its connection nowhere else
+    client = js._nc  # noqa: SLF001  nats-py has no call for batches, and no public attribute for a context's connection
     inbox = client.new_inbox()
     messages: list[Msg] = []
     ended: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
 
-    async def collect(message: Msg) -> None:  # a call-back costs a third of awaiting each message
+    async def collect(message: Msg) -> None:  # a callback costs a third of awaiting each message
         if header(message, "Nats-Sequence"):
             messages.append(message)
         elif not ended.done():
@@ -54,15 +54,15 @@ async def read_batch(js: JetStreamContext, stream: str, request: dict[str, Any])
 
 
 def header(message: Msg, name: str) -> str:
-    """Return a header of a message; empty when it has none of that name."""
+    """Return a header of a message; "" when the message has no header of that name."""
     return str((message.headers or {}).get(name, ""))
 
 
 def sequence_of(message: Msg) -> int:
-    """Return the sequence in its stream of a message that was read by a direct get."""
+    """Return the stream sequence of a message that was read by a direct get."""
     return int(header(message, "Nats-Sequence"))
 
 
 def has_more(messages: list[Msg]) -> bool:
-    """Tell whether the stream held more of what was asked for than this batch."""
+    """Return whether the stream held more of the requested messages than this batch."""
     return bool(messages) and header(messages[-1], "Nats-Num-Pending") not in {"", "0"}

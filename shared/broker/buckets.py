@@ -1,4 +1,4 @@
-"""The names of the buckets; streams.py says whose each is, who reads it, and for how long its records stay."""
+"""The names of the buckets; streams.py lists the owner, the readers and the TTL of each."""
 
 from typing import Final
 
@@ -7,6 +7,7 @@ KEYS: Final = "keys"
 CREDENTIALS: Final = "credentials"
 WEBHOOKS: Final = "webhooks"
 NONCES: Final = "nonces"
+CONTEXTS: Final = "contexts"
 SESSIONS: Final = "sessions"
 LEASES: Final = "leases"
 RECORDINGS: Final = "recordings"

@@ -1,4 +1,4 @@
-"""Broker, handlers and publishers of a service, all by the tables of subjects.py and streams.py."""
+"""The broker, handlers and publishers of a service, made from the tables in subjects.py and streams.py."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Handler = Callable[..., Awaitable[Any]]
 
 
 def make_broker(nodes: Nodes, service: str, clock: Clock) -> tuple[NatsBroker, Guard]:
-    """Make the broker of a service, which reconnects for ever and drains on stop, and the guard of its handlers."""
+    """Return a service's broker, which reconnects for ever and drains on stop, and the guard of its handlers."""
     broker = SteadyBroker(
         list(nodes.urls),
         security=_security(nodes),
@@ -56,14 +56,14 @@ def _security(nodes: Nodes) -> NatsSecurity | None:
 
 
 def jetstream(broker: NatsBroker) -> JetStreamContext:
-    """Return a connected broker's JetStream context, with a patient time-out."""
+    """Return a connected broker's JetStream context, with a timeout of ACK_TIMEOUT."""
     return broker.config.connection_state.connection.jetstream(timeout=ACK_TIMEOUT)  # type: ignore[no-any-return, unused-ignore]
 
 
 def subscribe(broker: NatsBroker, durable: str, handler: Handler) -> Turns | None:
-    """Run `handler` for each message of a durable consumer, as many at once as its table row says.
+    """Run `handler` for each message of a durable consumer, with the concurrency of its table row.
 
-    Of a work queue, gives what feeds the handler, which must be run beside.
+    For a work queue, return the Turns that feed the handler; the caller must run them in the background.
     """
     spec = consumer(durable)
     loops = [_pull(broker, spec, loop) for loop in range(1 if spec.turns else spec.workers)]
@@ -72,7 +72,7 @@ def subscribe(broker: NatsBroker, durable: str, handler: Handler) -> Turns | Non
     if not spec.turns:
         return None
     turns = Turns(lambda: jetstream(broker), spec, loops[0])
-    loops[0].subscription = turns  # type: ignore[assignment]  # with one, FastStream makes none, and ends this one
+    loops[0].subscription = turns  # type: ignore[assignment]  # FastStream then creates none itself, and stops this one
     return turns
 
 
@@ -90,7 +90,7 @@ def _pull(broker: NatsBroker, spec: ConsumerSpec, number: int) -> PullStreamSubs
 
 
 class Outbox:
-    """Publishes a service's messages: to their channel's stream, acknowledged, with a deterministic id."""
+    """Publishes a service's messages to their channel's stream, acknowledged, with a deterministic id."""
 
     def __init__(self, broker: NatsBroker, service: str, clock: Clock, writes: Writes) -> None:
         self._broker = broker
@@ -106,9 +106,9 @@ class Outbox:
         }
 
     async def emit(self, message: Message) -> int:
-        """Publish and wait for the broker's ack; return the sequence in the stream.
+        """Publish, wait for the broker's ack and return the sequence in the stream.
 
-        Unavailable when the broker does not answer; KeyError when this service does not publish that channel.
+        Raise Unavailable when the broker does not answer; KeyError when this service does not publish that channel.
         """
         publisher = self._publishers[type(message)]
         try:
@@ -126,7 +126,7 @@ class Outbox:
         return int(ack.seq)
 
     async def schedule(self, name: str, at_ms: int, command: Message) -> None:
-        """Have `command` published at a wall-clock time; setting the same name again moves it."""
+        """Schedule `command` for a wall-clock time; scheduling the same name again moves it."""
         due = Due(
             account=command.account,
             name=name,
@@ -147,7 +147,7 @@ class Outbox:
             raise Unavailable(f"schedule {name} was not accepted: {type(error).__name__}") from error
 
     async def unschedule(self, account: str, name: str) -> None:
-        """Cancel a schedule; nothing happens when it is not set."""
+        """Cancel a schedule; do nothing when it is not set."""
         try:
             await jetstream(self._broker).purge_stream(SCHEDULES, subject=schedule_subject(account, name))
         except (NatsError, APIError, TimeoutError, OSError) as error:
@@ -155,7 +155,7 @@ class Outbox:
 
 
 def headers_of(message: Message, service: str, clock: Clock) -> dict[str, str]:
-    """CloudEvents 1.0 attributes (NATS binding, binary mode) and the id by which the server drops duplicates."""
+    """Return CloudEvents 1.0 attributes (NATS binding, binary mode) and the id by which the server drops duplicates."""
     return {
         "Nats-Msg-Id": message.dedup_id,
         "ce-specversion": "1.0",

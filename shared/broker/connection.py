@@ -1,8 +1,8 @@
-"""The connection to the broker: it outlives whatever the broker says, and waits before what failed at once.
+"""The connection to the broker: it survives errors that the broker sends, and pauses after an immediate failure.
 
-nats-py ends a connection for good at any error that the broker names (`-ERR`): a user whose password was changed for a
-moment, one message too large. FastStream's loops would then ask a closed connection without a pause, and hold the
-whole process.
+nats-py closes a connection for good on any error that the broker sends (`-ERR`): a password that was changed for a
+moment, one message that is too large. FastStream's loops would then poll a closed connection without a pause, and
+block the whole process.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ _FIELD: Final = len(": \r\n")
 
 
 class SteadyClient(Client):
-    """Connects anew after any error that ends a connection, and sends nothing that would be one."""
+    """Reconnects after any error that ends a connection, and refuses messages that would cause one."""
 
     async def _process_err(self, err_msg: str) -> None:
-        """Take an error of the broker's; only one about rights leaves the connection as it is."""
+        """Handle an error from the broker: reconnect, except after a permission error."""
         if PERMISSIONS_ERR in err_msg or STALE_CONNECTION in err_msg:
             await super()._process_err(err_msg)
             return
         error = NatsError("nats: " + err_msg.strip("'"))
         await self._error_cb(error)
         if self._current_server is not None:
-            self._current_server.last_attempt = time.monotonic()  # so that this one is called after a pause only
+            self._current_server.last_attempt = time.monotonic()  # retry this server only after a pause
         await self._process_op_err(error)
 
     def outlive_errors(self) -> None:
-        """From now on no error that is told ends anything: FastStream raises it, also while connecting anew."""
+        """Log errors that the error callback raises: FastStream's callback raises them, also during a reconnect."""
         tell = self._error_cb
 
         async def told(error: Exception) -> None:
@@ -58,7 +58,7 @@ class SteadyClient(Client):
     async def publish(
         self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, Any] | None = None
     ) -> None:
-        """Publish; MaxPayloadError for what is too large together with its headers, as the broker counts it."""
+        """Publish; raise MaxPayloadError when payload and headers together exceed the broker's limit."""
         if headers and len(payload) + _size(headers) > self.max_payload:
             raise MaxPayloadError
         await super().publish(subject, payload, reply, headers)
@@ -73,13 +73,13 @@ def _size(headers: Mapping[str, str]) -> int:
 
 
 class PatientPull(JetStreamContext.PullSubscription):
-    """A pull subscription for a loop that asks again at once, whatever happens."""
+    """A pull subscription for a loop that fetches again at once, whatever happens."""
 
     async def fetch(self, *args: Any, **kwargs: Any) -> list[Msg]:
-        """Fetch as ever; what fails before its time, as where the consumer is missing, fails a little later."""
+        """Fetch; when it fails before its timeout (a missing consumer, say), sleep PAUSE_S before raising the error."""
         try:
             return await super().fetch(*args, **kwargs)
-        except NatsTimeoutError:  # it has waited
+        except NatsTimeoutError:  # the fetch has already waited
             raise
         except (NatsError, OSError):
             await asyncio.sleep(PAUSE_S)
@@ -89,12 +89,12 @@ class PatientPull(JetStreamContext.PullSubscription):
 class _PatientJetStream(JetStreamContext):
     async def pull_subscribe(self, *args: Any, **kwargs: Any) -> JetStreamContext.PullSubscription:
         made = await super().pull_subscribe(*args, **kwargs)
-        made.__class__ = PatientPull  # nats-py makes it nowhere else, and by name
+        made.__class__ = PatientPull  # nats-py has no option for the class
         return made
 
 
 class SteadyBroker(NatsBroker):
-    """FastStream's broker over such a connection."""
+    """FastStream's broker over a SteadyClient."""
 
     async def _connect(self) -> Client:
         connection = SteadyClient()

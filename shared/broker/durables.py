@@ -1,4 +1,4 @@
-"""The names of the durable consumers; streams.py says what each reads, and how often it is tried."""
+"""The names of the durable consumers; streams.py lists what each reads, and its number of tries."""
 
 from typing import Final
 

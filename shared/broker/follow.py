@@ -1,6 +1,6 @@
-"""Following the keys of a bucket: a consumer whose heartbeat tells within 3 s that the node that had it is gone.
+"""Follow the keys of a bucket with a consumer whose heartbeat detects within 3 s that its node is gone.
 
-nats-py's own watch asks for a heartbeat every 5 s, makes its consumer anew after 20 s without one, and follows nothing
+nats-py's own watch asks for a heartbeat every 5 s, recreates its consumer after 20 s without one, and follows nothing
 any more when that fails; in a cluster, an ephemeral consumer lives on one node.
 """
 
@@ -27,14 +27,14 @@ STALLED: Final = "Nats-Consumer-Stalled"
 
 
 class LostTrack(NatsError):  # noqa: N818  names what happened
-    """The consumer is gone, or something that it sent: follow anew."""
+    """The consumer is gone, or messages that it sent are missing: follow with a new consumer."""
 
 
 class Follower:
-    """What was sent by one consumer, in its order, without holes."""
+    """Reads the messages of one consumer in order and without holes."""
 
     def __init__(self, js: JetStreamContext, stream: str) -> None:
-        self._client = js._nc  # noqa: SLF001  a context gives its connection nowhere else
+        self._client = js._nc  # noqa: SLF001  a context has no public attribute for its connection
         self._js = js
         self._stream = stream
         self._waiting: asyncio.Queue[Msg] = asyncio.Queue(WAITING)
@@ -46,7 +46,7 @@ class Follower:
         self.pending = 0
 
     async def begin(self, subject: str) -> None:
-        """Make the consumer: the last message of each subject, then all that come."""
+        """Create the consumer: it sends the last message of each subject, then all new ones."""
         self._inbox = inbox = self._client.new_inbox()
         self._subscription = await self._client.subscribe(inbox, cb=self._take)
         config = ConsumerConfig(
@@ -60,7 +60,7 @@ class Follower:
         self.pending = (made.num_pending or 0) + (made.delivered.consumer_seq if made.delivered else 0)
 
     async def end(self) -> None:
-        """Remove it; the broker does, when it cannot be told."""
+        """Delete the consumer; the broker deletes it by itself when the request does not reach it."""
         with contextlib.suppress(NatsError, APIError, TimeoutError, OSError):
             if self._subscription is not None:
                 await self._subscription.unsubscribe()
@@ -71,7 +71,7 @@ class Follower:
         self._alive = asyncio.get_running_loop().time()
         if message.subject != self._inbox:
             return await self._waiting.put(message)
-        headers = message.headers or {}  # a status: flow control is answered, a heartbeat compared
+        headers = message.headers or {}  # a status message: answer flow control, compare a heartbeat
         if answer := message.reply or headers.get(STALLED):
             await self._client.publish(answer)
         if LAST in headers:
@@ -79,9 +79,9 @@ class Follower:
         return None
 
     async def next(self) -> Msg | None:
-        """Return the next message; None when there was none for a second. LostTrack."""
+        """Return the next message; None when there was none for a second. Raise LostTrack."""
         try:
-            if self._waiting.empty():  # waiting makes a task
+            if self._waiting.empty():  # wait_for creates a task
                 message = await asyncio.wait_for(self._waiting.get(), HEARTBEAT_S)
             else:
                 message = self._waiting.get_nowait()
@@ -99,14 +99,14 @@ class Follower:
         return message
 
     async def is_read(self) -> bool:
-        """Ask whether all that there was has been sent: what was pending may have been removed meanwhile."""
+        """Return whether everything pending has been sent; pending messages may have been removed meanwhile."""
         info = await self._js.consumer_info(self._stream, self.name)
         return not info.num_pending and (info.delivered.consumer_seq if info.delivered else 0) == self._place
 
 
 @contextlib.asynccontextmanager
 async def following(js: JetStreamContext, stream: str, subject: str) -> AsyncIterator[Follower]:
-    """Follow a pattern of subjects of a stream while the block runs; NatsError or TimeoutError when it fails."""
+    """Follow a pattern of subjects of a stream while the block runs; raise NatsError or TimeoutError on failure."""
     follower = Follower(js, stream)
     try:
         await follower.begin(subject)

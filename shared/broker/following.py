@@ -1,4 +1,4 @@
-"""What is kept in memory of a bucket's records: read once, and from then on by what has been written since."""
+"""A view of a bucket's records in memory: reads everything once, then only what has been written since."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ REFRESH_S: Final = 2.0
 
 
 class Following(ABC, Generic[R]):
-    """Brought up to date by whoever asks (`refresh`), and now and then by itself (`running`).
+    """A view that callers update (`refresh`), and that updates itself every REFRESH_S (`running`).
 
-    A change may be taken twice, and what was removed without a mark (by age) is not told. A bucket that was made anew,
-    or set back to an older state, is forgotten and read anew, one that was emptied forgotten.
+    A change may be applied twice, and a removal without a marker (by age) is not seen. The view is cleared when the
+    bucket was emptied, and cleared and read again when the bucket was recreated or restored to an older state.
     """
 
     pattern: ClassVar[str] = "*.*"
@@ -37,22 +37,22 @@ class Following(ABC, Generic[R]):
 
     @abstractmethod
     def _forget(self) -> None:
-        """Forget everything."""
+        """Clear the view."""
 
     @abstractmethod
     def _take(self, change: Change[R]) -> None:
-        """Take a change in."""
+        """Apply a change."""
 
     def _begin(self) -> None:
-        """Be ready for all there is; what was begun before may not have come to its end."""
+        """Prepare for reading everything; an earlier reading may not have finished."""
         self._forget()
 
     async def _end(self) -> None:
-        """Do what is to be done once all there is was read."""
+        """Finish after everything was read once."""
 
     @property
     def is_first_reading(self) -> bool:
-        """Whether everything is being read just now, and was not before."""
+        """Whether everything is being read right now for the first time."""
         return self._lock.locked() and not self._seen
 
     @property
@@ -60,13 +60,13 @@ class Following(ABC, Generic[R]):
         return self._mark.last if self._mark else 0
 
     async def refresh(self) -> None:
-        """Take in what has been written since the last time; at first everything. Unavailable when the broker is."""
+        """Apply what has been written since the last call; everything on the first. Raise Unavailable."""
         async with self._lock:
             now = await self._followed.mark()
             if self._mark and not await self._followed.goes_on(self._mark, now):
                 self._forget()
                 self._mark = None
-            elif now.first > self._seen:  # nothing of what was known is there, or in another state
+            elif now.first > self._seen:  # nothing known is left in its old state
                 self._forget()
             seen, anew = self._seen, not self._seen
             if now.last > seen:
@@ -81,7 +81,7 @@ class Following(ABC, Generic[R]):
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Keep it nearly up to date while the block runs."""
+        """Refresh every REFRESH_S while the block runs."""
         async with beside(self._keep()):
             yield
 

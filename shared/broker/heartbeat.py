@@ -1,4 +1,4 @@
-"""In-progress signals, so that a message whose handler works longer than ack_wait is not delivered twice."""
+"""In-progress signals, so that a message whose handler takes longer than ack_wait is not delivered twice."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shared.runtime.tasks import beside
 
 @contextlib.asynccontextmanager
 async def heartbeat(message: Msg, every: timedelta) -> AsyncIterator[None]:
-    """Tell the broker every `every` that the work on `message` goes on, while the block runs."""
+    """Signal to the broker at each interval `every` that `message` is in progress, while the block runs."""
 
     async def beat() -> None:
         while True:

@@ -1,4 +1,4 @@
-"""Typed buckets: values are records, writes are compare-and-set on the revision."""
+"""Typed buckets: values are records, writes compare and set the revision."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import Any, Final, Generic, TypeVar
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, Header
 from nats.js.errors import APIError, KeyNotFoundError, KeyWrongLastSequenceError, NotFoundError
-from nats.js.kv import KV_MARKER_REASON, KV_OP, KeyValue
+from nats.js.kv import KV_MARKER_REASON, KV_OP, KV_PURGE, MSG_ROLLUP_SUBJECT, KeyValue
 from pydantic import ValidationError
 
 from shared.errors import Unavailable
@@ -30,9 +30,10 @@ STEP_ASIDE_S: Final = 0.01
 PAGE: Final = 200
 READ_TIMEOUT_S: Final = 5.0
 READER_LIFE_S: Final = 30.0
-# A removed key's marker is there for those who follow the bucket; then it goes, too.
+# A removed key's marker stays this long, for consumers that follow the bucket.
 MARKER_LIFE_S: Final = 86_400.0
 REMOVED: Final = frozenset({KV_OP, KV_MARKER_REASON})
+WRONG_LAST: Final = 10071  # JSStreamWrongLastSequenceErrF, nats-server's server/errors.json
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Stored(Generic[R]):
 
 @dataclass(frozen=True, slots=True)
 class Change(Generic[R]):
-    """What a key holds now; None when it was removed, or holds what cannot be read."""
+    """The current value of a key; None when the key was removed, or its value cannot be read."""
 
     key: str
     value: R | None
@@ -55,24 +56,24 @@ class Change(Generic[R]):
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """How far a bucket has come: its first and last sequence, and what its history is known again by."""
+    """The state of a bucket: its first and last sequence, and what identifies its history."""
 
     made: str
-    """When the bucket was made."""
+    """When the bucket was created."""
     first: int
     last: int
     last_at: str
     """When its last message was written."""
     reconnects: int
-    """How often the connection had been made anew when this was read."""
+    """How often the connection had reconnected when this was read."""
 
 
 class Conflict(Unavailable):
-    """Somebody else wrote the key in between; read again."""
+    """Another writer changed the key in between; read it again."""
 
 
 class Bucket(Generic[R]):
-    """One bucket (or the part of it under `prefix`) that holds records of one type; Unavailable when it fails."""
+    """One bucket that holds records of one type; its methods raise Unavailable when the broker fails."""
 
     def __init__(self, jetstream: Callable[[], JetStreamContext], name: str, model: type[R]) -> None:
         self._jetstream = jetstream
@@ -86,7 +87,7 @@ class Bucket(Generic[R]):
         return self._kv
 
     async def get(self, key: str) -> Stored[R] | None:
-        """Read a key; None when it is not there."""
+        """Return the value of a key; None when the key does not exist."""
         try:
             entry = await (await self._bucket()).get(key)
         except KeyNotFoundError:
@@ -95,8 +96,20 @@ class Bucket(Generic[R]):
             raise self._fault(error) from error
         return Stored(key, self._model.model_validate_json(entry.value or b""), entry.revision or 0)
 
+    async def get_settled(self, key: str) -> Stored[R] | None:
+        """Read a key as whoever wrote last left it: `get` may ask a replica that has not heard of that yet."""
+        try:
+            found = await self._jetstream().get_last_msg(f"KV_{self._name}", f"$KV.{self._name}.{key}")
+        except NotFoundError:
+            return None
+        except _FAULTS as error:
+            raise self._fault(error) from error
+        if not (found.headers or {}).keys().isdisjoint(REMOVED):
+            return None
+        return Stored(key, self._model.model_validate_json(found.data or b""), found.seq or 0)
+
     async def create(self, key: str, value: R) -> int:
-        """Write a key that must not be there; Conflict when it is. Gives the revision."""
+        """Write a new key and return its revision; raise Conflict when the key exists."""
         try:
             return await (await self._bucket()).create(key, value.model_dump_json().encode())
         except KeyWrongLastSequenceError as error:
@@ -105,7 +118,7 @@ class Bucket(Generic[R]):
             raise self._fault(error) from error
 
     async def replace(self, stored: Stored[R], value: R) -> Stored[R]:
-        """Write over the revision that was read; Conflict when it has changed since."""
+        """Overwrite the revision that was read; raise Conflict when the key has changed since."""
         try:
             revision = await (await self._bucket()).update(
                 stored.key, value.model_dump_json().encode(), stored.revision
@@ -117,7 +130,7 @@ class Bucket(Generic[R]):
         return Stored(stored.key, value, revision)
 
     async def change(self, key: str, how: Callable[[R | None], R | None]) -> R | None:
-        """Apply `how` to the value under compare-and-set, again on conflict; None from `how` leaves it as it is."""
+        """Apply `how` to the value with compare-and-set, again on conflict; None from `how` leaves it unchanged."""
         for conflicts in range(TRIES):
             stored = await self.get(key)
             value = how(stored.value if stored else None)
@@ -135,17 +148,23 @@ class Bucket(Generic[R]):
         raise Conflict(f"{self._name}/{key} keeps changing")
 
     async def delete(self, key: str, revision: int | None = None) -> None:
-        """Remove a key and its history; with a revision, only when that is still the last one (else Unavailable)."""
+        """Remove a key and its history; with a revision, only when that is still the last one (else Conflict)."""
+        headers = {KV_OP: KV_PURGE, Header.ROLLUP: MSG_ROLLUP_SUBJECT}
+        if revision is not None:
+            headers[Header.EXPECTED_LAST_SUBJECT_SEQUENCE] = str(revision)
         try:
-            bucket = await self._bucket()
-            await (bucket.purge(key, MARKER_LIFE_S) if revision is None else bucket.delete(key, last=revision))
+            await self._jetstream().publish(f"$KV.{self._name}.{key}", headers=headers, msg_ttl=MARKER_LIFE_S)
+        except APIError as error:
+            if error.err_code == WRONG_LAST:
+                raise Conflict(f"{self._name}/{key} has changed") from error
+            raise self._fault(error) from error
         except _FAULTS as error:
             raise self._fault(error) from error
 
     async def items(self, prefix: str = "") -> list[Stored[R]]:
-        """Read all values under a key prefix of whole tokens ("" for all) or a pattern with `*`, in one pass.
+        """Return all values under a key prefix of whole tokens ("" for all) or a pattern with `*`, in one pass.
 
-        Each key comes once, with a revision that it had during the call. A value that cannot be read is passed over.
+        Each key comes once, with a revision that it had during the call. Values that cannot be read are skipped.
         """
         pattern = prefix if "*" in prefix else f"{prefix}.>" if prefix else ">"
         found: dict[str, Stored[R]] = {}
@@ -157,9 +176,9 @@ class Bucket(Generic[R]):
         return list(found.values())
 
     async def mark(self) -> Mark:
-        """Tell how far the bucket has come."""
+        """Return the present state of the bucket."""
         try:
-            reconnects = self._jetstream()._nc.stats["reconnects"]  # noqa: SLF001  nats-py tells of them nowhere else
+            reconnects = self._jetstream()._nc.stats["reconnects"]  # noqa: SLF001  nats-py has no public counter
             info = await self._api("STREAM.INFO", {})
         except _FAULTS as error:
             raise self._fault(error) from error
@@ -167,10 +186,10 @@ class Bucket(Generic[R]):
         return Mark(info["created"], int(state["first_seq"]), int(state["last_seq"]), state["last_ts"], reconnects)
 
     async def goes_on(self, before: Mark, now: Mark) -> bool:
-        """Tell whether what a mark told of still is this bucket's history: it was not made anew, nor set back.
+        """Return whether the bucket still has the history of a mark: it was neither recreated nor restored.
 
-        A broker that was set back while nobody was connected may have come further again by now: then a message in a
-        sequence before the mark is younger than the mark.
+        A broker that was restored to an older state while nobody was connected may have passed the mark again by now:
+        then a message with a sequence before the mark is younger than the mark.
         """
         if now.made != before.made or now.last < before.last:
             return False
@@ -188,15 +207,15 @@ class Bucket(Generic[R]):
         return sequence > before.last or (sequence == before.last and at == before.last_at)
 
     async def _api(self, verb: str, asked: dict[str, str]) -> dict[str, Any]:
-        """Ask what nats-py cannot, or keeps to itself."""
+        """Send a JetStream API request for which nats-py has no public call."""
         js = self._jetstream()
         subject = f"{js._prefix}.{verb}.KV_{self._name}"  # noqa: SLF001  as above
         return await js._api_request(subject, json.dumps(asked).encode(), timeout=READ_TIMEOUT_S)  # noqa: SLF001  as above
 
     async def changes(self, pattern: str, after: int = 0) -> AsyncIterator[list[Change[R]]]:
-        """Read, some at a time, what the keys of a pattern hold that were written after a revision, in their order.
+        """Yield, in batches and in order, the values of a pattern's keys that were written after a revision.
 
-        A key comes again when it is written meanwhile. Between two lists others get their turn.
+        A key comes again when it is written meanwhile. Between two batches other tasks run.
         """
         try:
             async for messages in self._read_after(pattern, after):
@@ -205,17 +224,18 @@ class Bucket(Generic[R]):
         except _FAULTS as error:
             raise self._fault(error) from error
 
-    async def keys(self, prefix: str) -> list[str]:
-        """List the keys under a prefix of whole tokens, in one request; some may have been removed."""
+    async def keys(self, prefix: str = "") -> list[str]:
+        """List the keys under a prefix of whole tokens ("" for all), in one request; some may have been removed."""
         subject = f"$KV.{self._name}."
+        under = f"{subject}{prefix}.>" if prefix else f"{subject}>"
         try:
-            info = await self._jetstream().stream_info(f"KV_{self._name}", subjects_filter=f"{subject}{prefix}.>")
+            info = await self._jetstream().stream_info(f"KV_{self._name}", subjects_filter=under)
         except _FAULTS as error:
             raise self._fault(error) from error
         return sorted(name.removeprefix(subject) for name in info.state.subjects or {})
 
     async def _read_after(self, pattern: str, after: int) -> AsyncIterator[list[Msg]]:
-        """Yield each key's last message after a revision, by a consumer of the call's own, which is removed at once."""
+        """Yield each key's last message after a revision, through a consumer that lives only for this call."""
         js, stream = self._jetstream(), f"KV_{self._name}"
         config = ConsumerConfig(
             filter_subject=f"$KV.{self._name}.{pattern}",
@@ -232,7 +252,7 @@ class Bucket(Generic[R]):
                     if messages:
                         yield messages
                         pending = messages[-1].metadata.num_pending
-                    else:  # what was pending may have been removed meanwhile
+                    else:  # pending messages may have been removed meanwhile
                         pending = (await js.consumer_info(stream, reader.name)).num_pending or 0
         finally:
             with contextlib.suppress(*_FAULTS):
@@ -256,15 +276,15 @@ class Bucket(Generic[R]):
 
 @contextlib.asynccontextmanager
 async def _pulling(js: JetStreamContext, consumer: str) -> AsyncIterator[Callable[[int], Awaitable[list[Msg]]]]:
-    """Yield a way to take so many messages of a consumer, or fewer: it costs a third of `fetch`."""
-    client = js._nc  # noqa: SLF001  a context gives its connection nowhere else
+    """Yield a function that takes up to so many messages of a consumer, at a third of the cost of `fetch`."""
+    client = js._nc  # noqa: SLF001  a context has no public attribute for its connection
     inbox = client.new_inbox()
     taken: list[Msg] = []
     enough = asyncio.Event()
     wanted = 0
 
     async def collect(message: Msg) -> None:
-        if message.subject == inbox:  # a status: there are no more
+        if message.subject == inbox:  # a status message: there are no more
             enough.set()
             return
         taken.append(message)

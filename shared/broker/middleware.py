@@ -1,13 +1,14 @@
-"""What happens round every handler: delayed redelivery, dead letters, heartbeats, log context.
+"""The middleware around every handler: delayed redelivery, dead letters, heartbeats, log context.
 
 The only code that catches every exception. Rules, by shared/errors.py:
 - `Permanent`, an invalid body, or the last allowed try: the message goes to the dead letters with its error and
-  the history of its tries, and is taken out of its stream's consumer (term).
-- `NotYet`: comes again after the delay it names; does not count as a try.
-- anything else: comes again after a delay that doubles from 1 s to 5 min.
-- a message whose handler died on every try (no failure was noted, and there are no tries left) is buried unread.
+  the history of its tries, and its consumer gets no more of it (term).
+- `NotYet`: the message comes again after the error's delay; this does not count as a try.
+- anything else: the message comes again after a delay that doubles from 1 s to 5 min.
+- a message whose handler died on every try (no failure was recorded, and no tries are left) goes to the dead letters
+  without being handled.
 
-Failures and waits are noted in `failures.<consumer>.<sequence>`, because the server counts deliveries only.
+Failures and waits are recorded in `failures.<consumer>.<sequence>`, because the server counts deliveries only.
 """
 
 from __future__ import annotations
@@ -48,13 +49,13 @@ UNPARSEABLE: Final = (ValidationError, json.JSONDecodeError, UnicodeDecodeError)
 
 
 def backoff(delivered: int, *, first: timedelta = FIRST_DELAY, longest: timedelta = LONGEST_DELAY) -> timedelta:
-    """Return the pause after the n-th delivery (from 1): doubles from `first` to `longest`, with a tenth of jitter."""
+    """Return the pause after the n-th delivery (from 1): it doubles from `first` to `longest`, plus 10% jitter."""
     pause = min(first * 2 ** min(delivered - 1, 30), longest)
     return timedelta(seconds=pause.total_seconds() * (1 + random.random() / 10))
 
 
 class Noted(NamedTuple):
-    """What earlier deliveries of a message left."""
+    """The recorded failures and waits of a message's earlier deliveries."""
 
     failures: list[dict[str, Any]]
     waits: int
@@ -65,7 +66,7 @@ PauseListener = Callable[[str, float], None]
 
 
 class Guard:
-    """Makes the middleware that stands round each handler of a service."""
+    """Makes the middleware around each handler of a service."""
 
     def __init__(self, jetstream: Callable[[], JetStreamContext], clock: Clock) -> None:
         self.jetstream = jetstream
@@ -74,38 +75,38 @@ class Guard:
         self._listeners: dict[str, PauseListener] = {}
 
     def on_dead(self, durable: str, mourner: Mourner) -> None:
-        """Call `mourner` with body and reason when a message of that consumer has gone to the dead letters."""
+        """Call `mourner` with body and reason after a message of that consumer went to the dead letters."""
         self._mourners[durable] = mourner
 
     def on_pause(self, durable: str, listener: PauseListener) -> None:
-        """Call `listener` with subject and seconds when a message of that consumer is to come again after a pause."""
+        """Call `listener` with subject and seconds when a message of that consumer is delayed."""
         self._listeners[durable] = listener
 
     def pause(self, raw: Msg, spec: ConsumerSpec, delay: timedelta) -> NackMessage:
-        """Return what, raised, has a message come again after a pause."""
+        """Return the exception that, when raised, redelivers a message after a pause."""
         seconds = delay.total_seconds()
         if listener := self._listeners.get(spec.durable):
             listener(raw.subject, seconds)
         return NackMessage(delay=seconds)
 
     async def mourn(self, durable: str, body: bytes, reason: str) -> None:
-        """Let the service say what the loss means to its records; raises what is Transient, logs other faults."""
+        """Let the service update its records after the loss; raise Transient errors, log others."""
         if mourner := self._mourners.get(durable):
             try:
                 await mourner(body, reason)
             except Transient:
                 raise
-            except ValidationError:  # a body that no handler could read tells nothing about records either
+            except ValidationError:  # a body that no handler can read names no record either
                 return
-            except Exception as error:  # the letter is written; the message must still be taken out
+            except Exception as error:  # the dead letter is written; the message must still be terminated
                 log.error("message.mourner_failed", consumer=durable, exc_info=error)
 
     def attempt(self, raw: Msg, reason: str) -> dict[str, Any]:
-        """Describe a try that failed."""
+        """Return the history entry of a failed try."""
         return {"at_ms": self.clock.now_ms(), "delivery": raw.metadata.num_delivered, "error": reason}
 
     async def noted(self, spec: ConsumerSpec, sequence: int) -> Noted:
-        """Read what earlier deliveries of a message left."""
+        """Return the recorded failures and waits of a message's earlier deliveries."""
         try:
             last = await self.jetstream().get_last_msg(DEADLETTERS, failure_subject(spec.durable, sequence))
         except NotFoundError:
@@ -114,16 +115,16 @@ class Guard:
         return Noted(noted.get("failures", [])[-HISTORY:], noted.get("waits", 0))
 
     async def history(self, spec: ConsumerSpec, sequence: int) -> list[dict[str, Any]]:
-        """Return the failed tries of a message, none when they cannot be read."""
+        """Return the failed tries of a message; an empty list when they cannot be read."""
         try:
             return (await self.noted(spec, sequence)).failures
         except FAULTS:
             return []
 
     async def remember(self, raw: Msg, spec: ConsumerSpec, *, error: str = "", waited: bool = False) -> None:
-        """Note a failed try for a dead letter's history, or a wait; losing the note costs no message."""
+        """Record a failed try for a dead letter's history, or a wait; a lost record loses no message."""
         if spec.max_deliver <= 0:
-            return  # never buried by number
+            return  # the number of tries has no limit
         sequence = raw.metadata.sequence.stream
         with contextlib.suppress(*FAULTS):
             before = await self.noted(spec, sequence)
@@ -135,7 +136,7 @@ class Guard:
             )  # fmt: skip
 
     async def give_back(self, raw: Msg) -> None:
-        """Send back a message that nobody has begun to work on: for its handler this was no try."""
+        """Send back a message that no worker has started: this does not count as a try."""
         await self.remember(raw, consumer(queue_of(raw.metadata.consumer)), waited=True)
         with contextlib.suppress(*FAULTS):
             await raw.nak()
@@ -173,17 +174,17 @@ class _GuardMiddleware(BaseMiddleware):
                 raise self.guard.pause(raw, spec, error.delay) from error
             except (Permanent, *UNPARSEABLE) as error:
                 await self._bury(raw, spec, _describe(error))
-            except Exception as error:  # noqa: BLE001  the last resort: whatever it is, the message must not be lost
+            except Exception as error:  # noqa: BLE001  the last resort: the message must not be lost, whatever the error
                 await self._again(raw, spec, error)
 
     async def _tries(self, raw: Msg, spec: ConsumerSpec) -> int:
-        """Count this try: all deliveries but those that ended in NotYet."""
+        """Return the number of this try: all deliveries except those that ended in NotYet."""
         delivered = int(raw.metadata.num_delivered)
-        if spec.max_deliver <= 0 or delivered < spec.max_deliver:  # no number ends it, or this one does not
+        if spec.max_deliver <= 0 or delivered < spec.max_deliver:  # no limit, or not reached yet
             return delivered
         try:
             return delivered - (await self.guard.noted(spec, raw.metadata.sequence.stream)).waits
-        except FAULTS as error:  # not known is not none: it may have waited all the time
+        except FAULTS as error:  # unknown waits are not zero waits: all deliveries may have waited
             raise self.guard.pause(raw, spec, FIRST_DELAY) from error
 
     async def _again(self, raw: Msg, spec: ConsumerSpec, error: Exception) -> None:
@@ -191,14 +192,14 @@ class _GuardMiddleware(BaseMiddleware):
         if 0 < spec.max_deliver <= tries:
             await self._bury(raw, spec, _describe(error))
         delay = backoff(tries)
-        # a fault that was foreseen says all in a line; of any other, the traceback matters
+        # a line describes an expected error; any other needs its traceback
         trace = None if isinstance(error, ReelayError) else error
         log.warning("message.failed", error=_describe(error), delay_s=round(delay.total_seconds(), 1), exc_info=trace)
         await self.guard.remember(raw, spec, error=_describe(error))
         raise self.guard.pause(raw, spec, delay) from error
 
     async def _bury(self, raw: Msg, spec: ConsumerSpec, reason: str) -> None:
-        """Put the message into the dead letters, then take it out; when that fails it comes again."""
+        """Write the message to the dead letters, then terminate it; when that fails it comes again."""
         sequence = raw.metadata.sequence.stream
         letter = {
             "subject": raw.subject,

@@ -1,4 +1,4 @@
-"""A bucket's values kept in memory, current to some ms, and readable while the broker is away."""
+"""A bucket's values in memory: a few ms behind the broker, and readable while it is away."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PAUSE_S: Final = 0.5
 class Mirror(Generic[R]):
     """The values of a bucket whose keys match `pattern`; `changed` is called with key and value (None: removed).
 
-    After a reconnect, and every five minutes, the watch is begun anew, so that nothing missed stays missed.
+    After a reconnect, and every five minutes, the watch restarts, so that a missed change is found.
     Reads are plain dictionary look-ups and may come from any thread.
     """
 
@@ -50,15 +50,15 @@ class Mirror(Generic[R]):
         self._current = asyncio.Event()
 
     def get(self, key: str) -> R | None:
-        """Look a key up."""
+        """Return the value of a key; None when the key does not exist."""
         return self._values.get(key)
 
     def values(self) -> dict[str, R]:
-        """Return a copy of all."""
+        """Return a copy of all values, by key."""
         return dict(self._values)
 
     async def wait_current(self) -> None:
-        """Wait until everything that was in the bucket has been read once."""
+        """Wait until the whole bucket has been read once."""
         await self._current.wait()
 
     @contextlib.asynccontextmanager
@@ -76,9 +76,9 @@ class Mirror(Generic[R]):
                 await asyncio.sleep(PAUSE_S)
 
     async def _watch_once(self) -> None:
-        """Watch until a reconnect or REREAD_S; what is no longer in the bucket is dropped once all has been read."""
+        """Watch until a reconnect or for REREAD_S; drop keys that left the bucket once everything has been read."""
         js, seen = self._jetstream(), set[str]()
-        stats = js._nc.stats  # noqa: SLF001  nats-py tells of reconnects nowhere else
+        stats = js._nc.stats  # noqa: SLF001  nats-py has no public counter of reconnects
         reconnects = stats["reconnects"]
         clock = asyncio.get_running_loop().time
         until, head = clock() + REREAD_S, f"$KV.{self._bucket}."
@@ -103,7 +103,7 @@ class Mirror(Generic[R]):
             self._drop(key)
 
     def _read(self, key: str, data: bytes) -> None:
-        """Take a value; one that cannot be read changes nothing, and ends no watch."""
+        """Store a value; one that cannot be read changes nothing and does not end the watch."""
         try:
             value = self._model.model_validate_json(data)
         except ValidationError:

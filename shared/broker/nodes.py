@@ -1,4 +1,4 @@
-"""The nodes of the broker: what REELAY_NATS_URL lists, how a client connects to them, and which of them answer."""
+"""The nodes of the broker: the list in REELAY_NATS_URL, how clients connect to them, and which of them answer."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ MOST: Final = 16
 LOOK_S: Final = 5.0
 PATIENCE_S: Final = 2.0
 CONNECT_S: Final = {False: 5, True: 2}
-"""How long a client waits for a node; less where others are there. One that hangs is left after two or three pings."""
+"""How long a client waits for a node, s, alone or with others. It leaves a hanging node after two or three pings."""
 PING_S: Final = {False: 10, True: 2}
 
 
 @dataclass(frozen=True)
 class Nodes:
-    """Addresses of nodes, without credentials, and the credentials, which are the same for all of a cluster.
+    """Addresses of nodes, without credentials, and the credentials, which are the same for the whole cluster.
 
-    The same are used for nodes that the broker names itself (nats-py takes those without any from the address alone).
+    The same credentials serve nodes that the broker announces (nats-py gets only their addresses).
     """
 
     urls: tuple[str, ...]
@@ -34,16 +34,16 @@ class Nodes:
 
     @property
     def several(self) -> bool:
-        """Tell whether another node may be there when one is not."""
+        """Whether there is more than one node."""
         return len(self.urls) > 1
 
     @cached_property
     def shown(self) -> str:
-        """The nodes for people: `nats://a:4222, nats://b:4222`."""
+        """The nodes as text for people: `nats://a:4222, nats://b:4222`."""
         return ", ".join(self.urls)
 
     def options(self) -> dict[str, Any]:
-        """Return what `nats.connect` is to be told of the nodes."""
+        """Return the arguments of `nats.connect` that concern the nodes."""
         login = {"user": self.user, "password": self.password} if self.password else {"token": self.user or None}
         return {
             "servers": list(self.urls),
@@ -54,7 +54,7 @@ class Nodes:
 
 
 def parse_nodes(text: str) -> Nodes:
-    """Read a list of URLs, with commas; ValueError, which holds no credentials, for what is none."""
+    """Parse a list of URLs separated by commas; raise ValueError, without credentials, when it is not one."""
     parts = [part.strip() for part in text.split(",") if part.strip()]
     if not 1 <= len(parts) <= MOST:
         raise ValueError(f"names no node, or more than {MOST}: nats://host:4222,nats://host:4222")
@@ -77,7 +77,7 @@ def _split(part: str, number: int) -> SplitResult:
         if url.scheme in SCHEMES and url.hostname and (url.port is None or url.port):
             return url
     except ValueError:
-        pass  # the error would show the URL, and that a password
+        pass  # the error would show the URL, and with it a password
     raise ValueError(f"number {number} is not a URL as nats://user:password@host:4222") from None
 
 
@@ -87,20 +87,20 @@ def _shown(url: SplitResult) -> str:
 
 
 class NodeWatch:
-    """Looks every 5 s which of several nodes answer, while clients go on with the others."""
+    """Checks every 5 s which of several nodes answer, while clients use the others."""
 
     def __init__(self, nodes: Nodes) -> None:
         self._nodes = nodes
         self._silent: list[str] = []
 
     def notes(self) -> dict[str, str]:
-        """Say which nodes do not answer; nothing where there is one alone, whose silence is a fault."""
+        """Return which of several nodes do not answer; a single silent node is a fault, not a note."""
         if not self._silent:
             return {}
         return {"nodes": f"{', '.join(self._silent)} {'do' if len(self._silent) > 1 else 'does'} not answer"}
 
     async def look(self) -> None:
-        """Look once at all of them."""
+        """Check all nodes once."""
         answers = await asyncio.gather(*map(_answers, self._nodes.urls))
         silent = [url for url, answer in zip(self._nodes.urls, answers, strict=True) if not answer]
         for url in self._nodes.urls:
@@ -111,14 +111,14 @@ class NodeWatch:
         self._silent = silent
 
     async def watching(self) -> None:
-        """Look until the task is cancelled."""
+        """Check the nodes every LOOK_S until the task is cancelled."""
         while self._nodes.several:
             await self.look()
             await asyncio.sleep(LOOK_S)
 
 
 async def _answers(url: str) -> bool:
-    """Tell whether a node lets clients in: it speaks first (INFO), except over TLS and WebSocket."""
+    """Return whether a node accepts clients: it sends INFO first, except over TLS and WebSocket."""
     parts = urlsplit(url)
     writer = None
     try:

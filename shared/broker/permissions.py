@@ -1,8 +1,8 @@
-"""The broker's users: one a service, with the permissions that the tables give it; for nats-server's configuration.
+"""The broker's users for nats-server's configuration: one per service, with permissions from the tables.
 
-A service may publish its own channels, schedules and dead letters, write its own buckets, read what names it as a
-reader, and use its own consumers. Answers come to an inbox of its own, so that nobody reads another's. The subjects of
-JetStream's API: https://docs.nats.io/reference/reference-protocols/nats_api_reference
+A service may publish its own channels, schedules and dead letters, write its own buckets, read the streams and buckets
+that list it as a reader, and use its own consumers. Each service has its own inbox for answers, which no other reads.
+The subjects of JetStream's API: https://docs.nats.io/reference/reference-protocols/nats_api_reference
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from shared.runtime.readiness import probe_name
 SERVICES: Final = (
     "gateway", "scheduler", "ingester", "proxy-encoder", "archiver", "clipper", "exporter", "restreamer", "notifier",
 )  # fmt: skip
-OPERATOR: Final = "operator"  # for people: dead letters, backups
-HOLDER: Final = "ingester"  # its instances ask each other who lives, and answer (shared.broker.subjects.holder_subject)
+OPERATOR: Final = "operator"  # people: dead letters, backups
+HOLDER: Final = "ingester"  # its instances ask each other who is alive (shared.broker.subjects.holder_subject)
 USERS: Final = (*SERVICES, USER, OPERATOR)
 API: Final = "$JS.API"
 HEAD: Final = "# Generated from the tables in shared/broker/ by `make contracts`; do not edit.\n"
 
 
 def password_variable(user: str) -> str:
-    """Name the environment variable that has a user's password."""
+    """Return the name of the environment variable that holds a user's password."""
     return f"NATS_{user.upper().replace('-', '_')}_PASSWORD"
 
 
@@ -37,7 +37,7 @@ def publishes(service: str) -> list[str]:
     probe = failure_subject(probe_name(service), 0)
     parts = (_of_channels(service), _of_consumers(service), _of_streams(service), _of_buckets(service))
     asked = (f"{inbox_prefix(service)}.>",) if service == HOLDER else ()
-    own = f"{API}.DIRECT.GET.{DEADLETTERS}.{probe}"  # to see when the broker took it
+    own = f"{API}.DIRECT.GET.{DEADLETTERS}.{probe}"  # to read the broker's time stamp
     return sorted({probe, own, *asked, *chain.from_iterable(parts)})
 
 
@@ -45,20 +45,20 @@ def _of_channels(service: str) -> Iterable[str]:
     for channel in CHANNELS:
         if service not in channel.publishers:
             continue
-        if channel.stream == SCHEDULES:  # what is due, the broker itself publishes
+        if channel.stream == SCHEDULES:  # the broker itself publishes due messages
             yield from (schedule_subject("*", "*"), f"{API}.STREAM.PURGE.{SCHEDULES}")
         else:
             yield channel.pattern
 
 
 def hears(service: str) -> list[str]:
-    """Return the subjects, besides its inbox, that a service may subscribe to: the commands that it takes."""
+    """Return the subjects, besides its inbox, that a service may subscribe to: the commands that it handles."""
     return sorted(f"{spec.channel}.*.*" for spec in consumers_of(service) if spec.turns)
 
 
 def _of_consumers(service: str) -> Iterable[str]:
     for spec in consumers_of(service):
-        consumer = f"{spec.stream}.{'*' if spec.turns else spec.durable}"  # an account's are in its own stream
+        consumer = f"{spec.stream}.{'*' if spec.turns else spec.durable}"  # one per account in the service's stream
         yield from (f"{API}.CONSUMER.MSG.NEXT.{consumer}", f"$JS.ACK.{consumer}.>")
         if spec.turns:
             yield from (f"{API}.STREAM.INFO.{spec.stream}", f"{API}.CONSUMER.CREATE.{spec.stream}.*.{spec.channel}.*.*")
@@ -93,14 +93,14 @@ def _look_ups(stream: str) -> Iterable[str]:
 
 
 def users_conf() -> str:
-    """Write the users' part of nats-server's configuration; passwords come from its environment."""
+    """Return the users' part of nats-server's configuration; passwords come from its environment."""
     users = [_user(name, publishes(name), [f"{inbox_prefix(name)}.>", *hears(name)]) for name in SERVICES]
     users += [_user(USER, [f"{API}.>", *_moves()], [f"{inbox_prefix(USER)}.>"]), _user(OPERATOR, [">"], [">"])]
     return f"{HEAD}authorization {{\n  timeout: 5\n  users: [\n{''.join(users)}  ]\n}}\n"
 
 
 def _moves() -> list[str]:
-    """Return what an upgrade publishes: the commands of the old queue, into the new ones."""
+    """Return the subjects that an upgrade publishes to: it moves commands from the old queue into the new ones."""
     return sorted(channel.pattern for channel in CHANNELS if channel.kind == "command")
 
 

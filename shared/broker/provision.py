@@ -1,6 +1,6 @@
-"""Creates and updates streams, consumers and buckets: the only code that does. Idempotent.
+"""The only code that creates and updates streams, consumers and buckets. Idempotent.
 
-Run as `python -m shared.broker.provision` before the services; each service waits until its own consumers are there.
+Run as `python -m shared.broker.provision` before the services; each service waits until its own consumers exist.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ BUCKET_WINDOW_S: Final = 120.0
 CLUSTER_S: Final = 30.0
 PAUSE_S: Final = 0.5
 NO_CLUSTER: Final = 10074  # JSStreamReplicasNotSupportedErr, nats-server's server/errors.json
-NAME_IN_USE: Final = 10058  # JSStreamNameExistErr: it is there, and not as it would be made
+NAME_IN_USE: Final = 10058  # JSStreamNameExistErr: the stream exists with another configuration
 
 
 def stream_config(spec: StreamSpec, replicas: int) -> StreamConfig:
-    """Translate a table row for the server."""
+    """Return the server's configuration for a table row."""
     return StreamConfig(
         name=spec.name,
         subjects=list(spec.subjects),
@@ -65,7 +65,7 @@ def stream_config(spec: StreamSpec, replicas: int) -> StreamConfig:
 
 
 def consumer_config(spec: ConsumerSpec) -> ConsumerConfig:
-    """Translate a table row for the server. The middleware counts the tries: to the server, waiting is one, too."""
+    """Return the server's configuration for a table row. The middleware counts tries: the server counts waits, too."""
     return ConsumerConfig(
         durable_name=spec.durable,
         filter_subject=spec.filter,
@@ -78,7 +78,7 @@ def consumer_config(spec: ConsumerSpec) -> ConsumerConfig:
 
 
 async def provision(js: JetStreamContext, replicas: int = 1) -> None:
-    """Make the broker as the tables say; NatsError when it refuses."""
+    """Create or update everything in the tables; raise NatsError when the broker refuses."""
     old = await retire(js)
     for stream in STREAMS:
         await _stream(js, stream, replicas, first=old + 1 if old and stream.retention == "workqueue" else None)
@@ -102,7 +102,7 @@ async def _stream(js: JetStreamContext, spec: StreamSpec, replicas: int, first: 
 
 
 async def _bucket(js: JetStreamContext, spec: BucketSpec, replicas: int) -> None:
-    """Make a bucket; of one that is there, age limits and number of copies are brought up to date."""
+    """Create a bucket, or update the age limit and the number of replicas of an existing one."""
     ttl = spec.ttl.total_seconds()
     try:
         config = (await js.stream_info(f"KV_{spec.name}")).config
@@ -112,14 +112,14 @@ async def _bucket(js: JetStreamContext, spec: BucketSpec, replicas: int) -> None
             return
         config = (await js.stream_info(f"KV_{spec.name}")).config
     if (config.max_age or 0, config.num_replicas, bool(config.allow_msg_ttl)) != (ttl, replicas, True):
-        window = min(BUCKET_WINDOW_S, ttl or BUCKET_WINDOW_S)  # may not be longer than the age limit
+        window = min(BUCKET_WINDOW_S, ttl or BUCKET_WINDOW_S)  # must not exceed the age limit
         changed = config.evolve(max_age=ttl, num_replicas=replicas, duplicate_window=window, allow_msg_ttl=True)
         await js.update_stream(changed)
 
 
 @contextlib.contextmanager
 def _unless_in_use() -> Iterator[None]:
-    """Let it pass that another run has made it since the look, from another sequence on, say."""
+    """Ignore that another run has created the stream since the check, with another first sequence, say."""
     try:
         yield
     except BadRequestError as error:
@@ -128,9 +128,9 @@ def _unless_in_use() -> Iterator[None]:
 
 
 async def provision_url(url: str, replicas: int) -> None:
-    """Connect to `url`, or one of several, waiting up to 30 s for it, and provision.
+    """Connect to `url`, one node or several, within 30 s, and provision.
 
-    A cluster that has just begun has no leader, or not all of its nodes, for some seconds: it is given 30 s, too.
+    A cluster that has just started lacks a leader or some nodes for a few seconds: provisioning retries for 30 s, too.
     """
     nodes = parse_nodes(url)
     connection = await nats.connect(
@@ -152,7 +152,7 @@ async def provision_url(url: str, replicas: int) -> None:
 
 
 def ensure_bucket(settings: Settings) -> None:
-    """Make the store's bucket when it is missing. Of what fails, the log and each service's readiness tell."""
+    """Create the store's bucket when it is missing. Failures show in the log and in each service's readiness."""
     try:
         if bucket := make_bucket(settings):
             log.info("provision.bucket.made", bucket=bucket)
@@ -161,7 +161,7 @@ def ensure_bucket(settings: Settings) -> None:
 
 
 def main() -> int:
-    """Provision the broker of the settings, and the store's bucket; 0 when the broker is done."""
+    """Provision the broker and the store's bucket by the settings; return 0 when the broker is provisioned."""
     settings = Settings()
     configure_logging("provision", json=settings.log_json, level=settings.log_level)
     try:

@@ -1,4 +1,4 @@
-"""Whose turn it is, of accounts that may have work. Pure; time is passed in, in s of a clock that never goes back."""
+"""Which account is next, of those that may have work. Pure; times are passed in, in s of a monotonic clock."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from dataclasses import dataclass, field
 from typing import Final
 
 AGAIN_S: Final = (0.0, 0.002, 0.01, 0.05, 0.5)
-"""When to ask for what was heard of: the broker may not have stored it at once."""
+"""When to ask for work that was announced, s after the announcement: the broker may store it a little later."""
 TICKS: Final = 1000
-"""Times are kept in thousandths of a second, so that many at nearly the same time are one."""
+"""Times are kept in ms, so that many at nearly the same time become one."""
 REMEMBERED: Final = 10_000
 SPARE: Final = 64
 
 
 Rank = tuple[int, int, str]
-"""How much an account has in work, when it was served last, and its name."""
+"""An account's work in progress, its last turn, and its name."""
 
 
 @dataclass(slots=True)
 class _Line:
-    """An account: when to ask for its work, in ticks, whether it is being asked, and how much of its work goes on.
+    """An account: when to ask for its work, in ticks, whether that is happening now, and its work in progress.
 
-    `filed` and `ripe` are what stands of it in the two heaps of the Rota; other entries there are out of date.
+    `filed` and `ripe` are its valid entries in the two heaps of the Rota; other entries there are stale.
     """
 
     due: list[int] = field(default_factory=list)
@@ -45,14 +45,14 @@ class _Line:
 
 
 class Rota:
-    """Yields turns: first who has the least in work, of those who was served longest ago, or never.
+    """Assigns turns: to the account with the least work in progress, and among equals the one served longest ago.
 
-    With `ordered`, one piece of an account's work goes on at a time.
+    With `ordered`, an account has one message in progress at a time.
 
-    Who was served last is remembered of the last 10,000 accounts, so that one which comes with single pieces of work
-    goes before nobody each time.
+    The last turns of 10,000 accounts are remembered, so that an account which sends messages one by one does not go
+    first each time.
 
-    Accounts wait in one heap until their time has come, and in another, by rank, for their turn: a turn costs the same
+    Accounts wait in one heap until they are due, and in another, by rank, for their turn: a turn costs nearly the same
     with ten accounts and with 10,000.
     """
 
@@ -65,14 +65,14 @@ class Rota:
         self._ordered = ordered
 
     def expect(self, account: str, at: float, *, once: bool = False) -> None:
-        """Take note that an account may have work from a time on; `once`: what it has, the broker has stored."""
+        """Record that an account may have work from a time on; `once`: the broker has already stored the work."""
         line = self._lines.setdefault(account, _Line())
         for later in AGAIN_S[:1] if once else AGAIN_S:
             line.add(_floor(at + later))
         self._file(account)
 
     def next(self, now: float) -> str | None:
-        """Name the account to be asked now, None while there is none; `asked` must follow."""
+        """Return the account to ask now, None when there is none; the caller must call `asked` afterwards."""
         tick = _floor(now)
         while self._later and self._later[0][0] <= tick:
             self._rank(*heapq.heappop(self._later))
@@ -93,7 +93,7 @@ class Rota:
         return None
 
     def _file(self, account: str) -> None:
-        """Have an account that may be asked stand where it is found at its time."""
+        """Put an account that may be asked into the heap in which it is found when due."""
         line = self._lines.get(account)
         if line is None or not line.due or not self._may_ask(line):
             return
@@ -107,7 +107,7 @@ class Rota:
                 heapq.heapify(self._later)
 
     def _rank(self, tick: int, account: str) -> None:
-        """Move an account whose time has come."""
+        """Move an account that is due to the heap of ranks."""
         line = self._lines.get(account)
         if line is None or line.filed != tick:
             return
@@ -129,7 +129,7 @@ class Rota:
                 heapq.heapify(self._ripe)
 
     def _most(self) -> int:
-        """Return how many entries a heap may have until those that are out of date are thrown away."""
+        """Return how many entries a heap may have before the stale ones are removed."""
         return 2 * len(self._lines) + SPARE
 
     def _rank_of(self, account: str, line: _Line) -> Rank:
@@ -139,7 +139,7 @@ class Rota:
         return not line.asking and not (self._ordered and line.running)
 
     def soonest(self) -> float:
-        """Return when the next account is to be asked; infinity when none is."""
+        """Return when the next account is due; infinity when none is."""
         ripe = (line for rank in self._ripe if (line := self._lines.get(rank[2])) and line.ripe == rank)
         first = min((line.due[0] for line in ripe if line.due and self._may_ask(line)), default=math.inf)
         while self._later:
@@ -154,7 +154,7 @@ class Rota:
         return first / TICKS
 
     def asked(self, account: str, at: float, *, begins: bool) -> None:
-        """Take note that an account that was asked at a time had work, which begins, or nothing."""
+        """Record the answer of an account that was asked at a time: work that begins, or none."""
         line = self._lines[account]
         line.asking = False
         if begins:
@@ -172,10 +172,10 @@ class Rota:
         self._served[account] = self._turns
         self._served.move_to_end(account)
         if len(self._served) > REMEMBERED:
-            self._file(self._served.popitem(last=False)[0])  # it ranks as one that was never served
+            self._file(self._served.popitem(last=False)[0])  # now ranks as never served
 
     def ended(self, account: str, now: float) -> None:
-        """Take note that work ended: there may be more."""
+        """Record that work ended: the account may have more."""
         self._lines[account].running -= 1
         self.expect(account, now)
 
@@ -184,5 +184,5 @@ class Rota:
 
 
 def _floor(at: float) -> int:
-    """Return the last tick that a time has reached; a tick's own time has, however it was rounded."""
+    """Return the last tick at or before a time, tolerating the rounding of a tick's own time."""
     return math.floor(at * TICKS + 1e-6)

@@ -1,4 +1,4 @@
-"""Streams, durable consumers and buckets, as tables; shared/broker/provision.py makes them so."""
+"""Tables of streams, durable consumers and buckets; shared/broker/provision.py creates them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,16 @@ from datetime import timedelta
 from typing import Final, Literal
 
 from shared.broker import buckets, durables
-from shared.messages import clips, exports, live, media, notifications, restreams, schedules
+from shared.messages import (
+    clips,
+    exports,
+    live,
+    media,
+    notifications,
+    restream_commands,
+    restreams,
+    schedules,
+)
 from shared.messages.base import Message
 
 OLD_COMMANDS = "COMMANDS"  # the one work queue of all services, until each got its own (ADR 21)
@@ -21,8 +30,8 @@ DEADLETTERS = "DEADLETTERS"
 class StreamSpec:
     """A JetStream stream; `max_age` zero keeps messages until they are acknowledged or replaced.
 
-    `readers` look messages up besides the consumers, `pruners` remove some.
-    What a full one does: `discard` "old" drops its oldest message, "new" refuses the newest.
+    `readers` are services that look up messages without a consumer, `pruners` those that remove messages.
+    When the stream is full, `discard` "old" drops the oldest message, "new" refuses the newest.
     """
 
     name: str
@@ -40,15 +49,15 @@ class StreamSpec:
 
 @dataclass(frozen=True, slots=True)
 class ConsumerSpec:
-    """A durable pull consumer: one filter, one handler. `workers` messages are worked on at once in each instance.
+    """A durable pull consumer: one filter, one handler. Each instance handles `workers` messages at once.
 
-    Of a work queue, it stands for one consumer an account, and `max_ack_pending` is an account's: any number may wait
-    for another try (-1), as none is fetched before somebody works on it.
+    For a work queue it stands for one consumer per account, and `max_ack_pending` is per account: any number may wait
+    for another try (-1), because a message is fetched only when a worker is free.
 
-    `max_deliver` counts tries of handlers, without those that ended in NotYet; on the delivery after the last one the
-    message is dead-lettered unread (its handler died every time). The middleware counts; the server delivers without
-    a limit. -1: until the handler itself gives up. `max_ack_pending` 1 keeps the order, whatever fails and however
-    many instances run.
+    `max_deliver` counts tries of the handler, without those that ended in NotYet; on the delivery after the last one
+    the message goes to the dead letters without being handled (its handler died every time). The middleware counts;
+    the server delivers without a limit. -1: until the handler itself gives up. `max_ack_pending` 1 keeps the order,
+    whatever fails and however many instances run.
     """
 
     durable: str
@@ -67,18 +76,18 @@ class ConsumerSpec:
 
     @property
     def ordered(self) -> bool:
-        """Whether an account's commands are worked on one after the other, over all instances."""
+        """Whether an account's commands are handled one after the other, across all instances."""
         return self.turns and self.max_ack_pending == 1
 
     @property
     def turns(self) -> bool:
-        """Whether accounts take turns: in every work queue."""
+        """Whether accounts take turns, as in every work queue."""
         return self.stream in {commands_of(service) for service in WORKERS}
 
 
 @dataclass(frozen=True, slots=True)
 class BucketSpec:
-    """A key-value bucket, its one writer, who reads it besides, and who removes what has come to its end."""
+    """A key-value bucket, the service that writes it, its other readers, and the services that remove old keys."""
 
     name: str
     owner: str
@@ -91,7 +100,7 @@ WORKERS: Final = ("gateway", "archiver", "clipper", "exporter", "restreamer", "n
 
 
 def commands_of(service: str) -> str:
-    """Name the work queue of a service."""
+    """Return the name of a service's work queue."""
     return f"{OLD_COMMANDS}_{service.upper()}"
 
 
@@ -114,7 +123,7 @@ STREAMS: tuple[StreamSpec, ...] = (
         "clipper", clips.ClipCreate, clips.ClipRefine, clips.ClipCancel, clips.ClipDelete, readers=("gateway",)
     ),
     _work_queue("exporter", exports.ExportDeliver, exports.LibraryDelete),
-    _work_queue("restreamer", restreams.RestreamCommand, readers=("gateway",)),
+    _work_queue("restreamer", restream_commands.RestreamCommand, readers=("gateway",)),
     _work_queue(
         "notifier", notifications.NotificationTell, notifications.NotificationSend, notifications.NotificationReplay
     ),
@@ -155,7 +164,7 @@ def _event(durable: str, service: str, event: type[Message], max_deliver: int = 
 
 
 def _told(durable: str, domain: str) -> ConsumerSpec:
-    """All events of a domain, for webhooks: in order."""
+    """Return the consumer of all events of a domain, in order, for webhooks."""
     return ConsumerSpec(durable, "notifier", EVENTS, f"{domain}.>", timedelta(seconds=10), -1, 1)
 
 
@@ -184,7 +193,8 @@ CONSUMERS: tuple[ConsumerSpec, ...] = (
     _work(durables.ARCHIVER_DELETE, "archiver", media.RecordingDelete, max_deliver=50),
     _work(durables.ARCHIVER_REBUILD, "archiver", media.RecordingRebuild),
     _work(
-        durables.RESTREAMER_COMMAND, "restreamer", restreams.RestreamCommand, 16, timedelta(seconds=10), ordered=True
+        durables.RESTREAMER_COMMAND, "restreamer", restream_commands.RestreamCommand, 16, timedelta(seconds=10),
+        ordered=True,
     ),
     _told(durables.NOTIFIER_CLIPS, "clips"),
     _told(durables.NOTIFIER_LIVE, "live"),
@@ -205,6 +215,7 @@ BUCKETS: tuple[BucketSpec, ...] = (
     BucketSpec(buckets.CREDENTIALS, "gateway", readers=("restreamer",)),
     BucketSpec(buckets.WEBHOOKS, "gateway", readers=("notifier",)),
     BucketSpec(buckets.NONCES, "gateway"),
+    BucketSpec(buckets.CONTEXTS, "gateway", readers=("notifier",)),
     BucketSpec(
         buckets.SESSIONS, "ingester", readers=("gateway", "archiver", "clipper", "restreamer"), removers=("archiver",)
     ),
@@ -220,7 +231,7 @@ BUCKETS: tuple[BucketSpec, ...] = (
 
 
 def consumer(durable: str) -> ConsumerSpec:
-    """Find a consumer by its durable name; KeyError when there is none."""
+    """Return the consumer with a durable name; raise KeyError when there is none."""
     for spec in CONSUMERS:
         if spec.durable == durable:
             return spec

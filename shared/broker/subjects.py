@@ -1,7 +1,7 @@
-"""The registry of channels: subject, payload, stream, and which services publish and receive.
+"""The registry of channels: subject, payload, stream, and which services publish.
 
 The subject of a message is `<channel>.<account>.<id>`; filters never need to look into payloads.
-contracts/asyncapi.yaml says the same by hand; tests hold the two together.
+contracts/asyncapi.yaml states the same by hand; tests compare the two.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from shared.broker.streams import EVENTS, SCHEDULES, SEGMENTS, commands_of
-from shared.messages import clips, exports, live, media, notifications, restreams, schedules
+from shared.messages import clips, exports, live, media, notifications, restream_commands, restreams, schedules
 from shared.messages.base import Message
 
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """One kind of message and its way."""
+    """One kind of message, its stream and its publishers."""
 
     model: type[Message]
     kind: Literal["command", "event"]
@@ -48,7 +48,7 @@ CHANNELS: tuple[Channel, ...] = (
     Channel(notifications.NotificationTell, "command", commands_of("notifier"), ("notifier",)),
     Channel(notifications.NotificationSend, "command", commands_of("notifier"), ("notifier", "scheduler")),
     Channel(notifications.NotificationReplay, "command", commands_of("notifier"), ("gateway",)),
-    Channel(restreams.RestreamCommand, "command", commands_of("restreamer"), ("gateway", "scheduler")),
+    Channel(restream_commands.RestreamCommand, "command", commands_of("restreamer"), ("gateway", "scheduler")),
     Channel(media.SegmentWritten, "event", SEGMENTS, ("ingester",)),
     Channel(media.HourClosed, "event", EVENTS, ("archiver",)),
     Channel(media.RecordingExpired, "event", EVENTS, ("archiver",)),
@@ -72,7 +72,7 @@ BY_NAME: dict[str, Channel] = {channel.name: channel for channel in CHANNELS}
 
 
 def channel_of(message: Message | type[Message]) -> Channel:
-    """Find the channel of a message or of its class; KeyError when it has none."""
+    """Return the channel of a message or of its class; raise KeyError when it has none."""
     return BY_MODEL[message if isinstance(message, type) else type(message)]
 
 
@@ -102,15 +102,15 @@ def failure_subject(durable: str, sequence: int | Literal["*"]) -> str:
 
 
 def inbox_prefix(user: str) -> str:
-    """Return the beginning of the subjects to which a user of the broker gets its answers."""
+    """Return the prefix of the subjects on which a user of the broker gets its answers."""
     return f"_INBOX_{user}"
 
 
 def holder_subject(token: str) -> str:
-    """Return the subject at which an ingester is asked whether it holds a lease: of their inboxes, nobody else's."""
+    """Return the subject on which an ingester is asked whether it holds a lease; only ingesters may use it."""
     return f"{inbox_prefix('ingester')}.holder.{token}"
 
 
 def pull_inbox(user: str) -> bytes:
-    """Return the same for a pull consumer's messages, as nats-py's subscriptions take it."""
+    """Return the inbox prefix of a pull consumer's messages, as bytes for nats-py's subscriptions."""
     return f"{inbox_prefix(user)}.".encode()

@@ -1,4 +1,4 @@
-"""Feeds a handler from a work queue so that accounts take turns (ADR 21); rota.py says whose turn it is."""
+"""Feed a handler from a work queue so that accounts take turns (ADR 21); rota.py decides whose turn it is."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ log = get_logger()
 FAULTS: Final = (NatsError, APIError, TimeoutError, OSError)
 LOOK_S: Final = 2.0
 LOOK_SHARE: Final = 20
-"""Looking takes at most one part in so many of the time."""
+"""Looking for missed work takes at most 1/20 of the time."""
 LONGEST_LOOK_PAUSE_S: Final = 10.0
 LOOK_PAGES: Final = 10
 ASK_S: Final = 5.0
 PAUSE_S: Final = 0.5
 POLL_S: Final = 0.01
 UNUSED_S: Final = 120.0
-NO_CONSUMER: Final = "503"  # nobody answers
+NO_CONSUMER: Final = "503"  # no responders
 SIGN: Final = "="
-"""Between a queue's name and an account in the name of a consumer; no queue's name has it."""
+"""Separates the queue's name from the account in a consumer's name; no queue's name contains it."""
 _PLAIN: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _ONE: Final = json.dumps({"batch": 1, "no_wait": True}).encode()
-# An ordered one that waits for what is in work elsewhere would get no answer; so it may wait a while.
+# An ordered consumer does not answer while a message is in progress elsewhere, so this request expires after 250 ms.
 _IN_ORDER: Final = json.dumps({"batch": 1, "expires": 250_000_000}).encode()
 
 
@@ -46,27 +46,27 @@ GiveBack = Callable[[Msg], Awaitable[None]]
 
 
 class Subscriber(Protocol):
-    """What is needed of FastStream's subscriber: `consume` works on a message, through all middlewares."""
+    """The part of FastStream's subscriber used here: `consume` handles a message, through all middlewares."""
 
     running: bool
 
     async def consume(self, msg: Msg) -> Any:
-        """Work on a message."""
+        """Handle a message."""
 
 
 def turn_consumer(durable: str, account: str) -> str:
-    """Name an account's consumer of a queue; an account that could stand in no name goes by its hash."""
+    """Return the name of an account's consumer of a queue; unfit account names are replaced by their hash."""
     digest = hashlib.sha256(account.encode()).hexdigest()[:32]
     return f"{durable}{SIGN}{account if _PLAIN.fullmatch(account) else SIGN + digest}"
 
 
 def queue_of(consumer: str) -> str:
-    """Return the durable name in the tables of any consumer."""
+    """Return the durable name that the tables have for any consumer."""
     return consumer.partition(SIGN)[0]
 
 
 def account_config(spec: ConsumerSpec, account: str) -> ConsumerConfig:
-    """Describe an account's consumer of a queue to the server. The middleware counts the tries."""
+    """Return the server's configuration of an account's consumer of a queue. The middleware counts the tries."""
     return ConsumerConfig(
         name=turn_consumer(spec.durable, account),
         durable_name=turn_consumer(spec.durable, account),
@@ -81,9 +81,9 @@ def account_config(spec: ConsumerSpec, account: str) -> ConsumerConfig:
 
 
 class _Desk:
-    """Asks for one message at a time, by an inbox of its own.
+    """Asks for one message at a time, with its own inbox.
 
-    nats-py's `request` knows answers by their subject, and a message keeps the subject that it was published to.
+    nats-py's `request` matches answers by their subject, but a message keeps the subject that it was published to.
     """
 
     def __init__(self, late: Callable[[Msg], None]) -> None:
@@ -94,8 +94,8 @@ class _Desk:
         self._subscription: Subscription | None = None
 
     async def ask(self, js: JetStreamContext, consumer: str, body: bytes) -> Msg:
-        """Return a message, or a status in its place. TimeoutError when nothing answers."""
-        client = js._nc  # noqa: SLF001  a context gives its connection nowhere else
+        """Return a message, or a status message in place of one. Raise TimeoutError when nothing answers."""
+        client = js._nc  # noqa: SLF001  a context has no public attribute for its connection
         if self._subscription is None:
             self._inbox = client.new_inbox()
             self._subscription = await client.subscribe(f"{self._inbox}.*", cb=self._take)
@@ -107,7 +107,7 @@ class _Desk:
             return await self._answer
 
     async def _take(self, message: Msg) -> None:
-        """Take an answer. A message that comes too late goes back, a late status nowhere."""
+        """Handle an answer. A message that comes too late is sent back, a late status is dropped."""
         expected = bool(message.reply) or message.subject == f"{self._inbox}.{self._asked}"
         if expected and self._answer is not None and not self._answer.done():
             self._answer.set_result(message)
@@ -115,7 +115,7 @@ class _Desk:
             self._late(message)
 
     async def close(self) -> None:
-        """End."""
+        """Unsubscribe the inbox."""
         if self._subscription is not None:
             with contextlib.suppress(*FAULTS):
                 await self._subscription.unsubscribe()
@@ -126,10 +126,10 @@ async def _nak(message: Msg) -> None:
 
 
 class Turns:
-    """Asks for messages one by one, and has `spec.workers` of them worked on at once.
+    """Asks for messages one by one, and lets `spec.workers` of them be handled at once.
 
-    It stands as FastStream's subscription of its subscriber: that starts none of its own, and ends this one when it is
-    stopped and what runs has ended.
+    It takes the place of FastStream's subscription: the subscriber creates none of its own, and unsubscribes this one
+    when it is stopped and running handlers have ended.
     """
 
     def __init__(self, jetstream: Callable[[], JetStreamContext], spec: ConsumerSpec, subscriber: Subscriber) -> None:
@@ -139,7 +139,7 @@ class Turns:
         self._rota = Rota(ordered=spec.ordered)
         self._desks = [_Desk(self._late) for _ in range(spec.workers)]
         self.give_back: GiveBack = _nak
-        """Sends back a message that nobody has begun to work on."""
+        """Sends back a message that no worker has started."""
         self._free = asyncio.Semaphore(spec.workers)
         self._heard = asyncio.Event()
         self._works: set[asyncio.Task[None]] = set()
@@ -147,7 +147,7 @@ class Turns:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Feed the handler, from when its subscriber runs, until that or the block ends."""
+        """Feed the handler while its subscriber and the block run."""
         self._feeding = asyncio.create_task(self._feed())
         try:
             yield
@@ -155,24 +155,24 @@ class Turns:
             await self.unsubscribe()
 
     async def unsubscribe(self) -> None:
-        """End; work that still runs is cancelled, and comes again."""
+        """Stop feeding; running work is cancelled, and its messages come again."""
         if self._feeding:
             await end_task(self._feeding)
         await asyncio.gather(*map(end_task, list(self._works)))
 
     def again(self, subject: str, delay_s: float) -> None:
-        """Take note that a message was sent back, and comes again after a time."""
+        """Record that a message was sent back and comes again after a delay."""
         if account := self._account(subject):
             self._rota.expect(account, self._now() + delay_s)
             self._heard.set()
 
     def faults(self) -> dict[str, str]:
-        """Say whether this has ended by itself, for readiness."""
+        """Return a fault for readiness when feeding has ended by itself."""
         ended = self._feeding is not None and self._feeding.done() and self._subscriber.running
         return {self._spec.durable: "takes no work"} if ended else {}
 
     async def _feed(self) -> None:
-        while not self._subscriber.running:  # noqa: ASYNC110  FastStream tells nobody when it has begun
+        while not self._subscriber.running:  # noqa: ASYNC110  FastStream has no event for its start
             await asyncio.sleep(POLL_S)
         client = self._jetstream()._nc  # noqa: SLF001  as above
         heard = await client.subscribe(f"{self._spec.channel}.*.*", cb=self._hear)
@@ -186,7 +186,7 @@ class Turns:
             await asyncio.gather(*(desk.close() for desk in self._desks))
 
     async def _give_turn(self) -> None:
-        """Have the next account asked as soon as somebody is free and there is one."""
+        """Ask the next account as soon as a worker is free and an account is due."""
         await self._free.acquire()
         asked = self._now()
         account = self._rota.next(asked)
@@ -205,7 +205,7 @@ class Turns:
         task.add_done_callback(self._works.discard)
 
     def _late(self, message: Msg) -> None:
-        self._begin(self._back(message))  # beside: the next answer may be waiting behind this one
+        self._begin(self._back(message))  # in a task: the next answer may be queued after this one
 
     async def _serve(self, desk: _Desk, account: str, asked: float) -> None:
         message = None
@@ -236,10 +236,10 @@ class Turns:
             await self.give_back(message)
 
     async def _take(self, desk: _Desk, account: str) -> Msg | None:
-        """Take one message of an account, None when there is none or it fails: the next look asks again."""
+        """Return one message of an account, None when there is none or on failure: the next look asks again."""
         try:
             return await self._ask(desk, account)
-        except APIError as error:  # this account's alone: the others go on
+        except APIError as error:  # only this account's consumer fails: the others go on
             log.warning("turns.refused", queue=self._spec.durable, account=account, error=str(error))
         except FAULTS as error:
             log.info("turns.later", queue=self._spec.durable, error=type(error).__name__)
@@ -253,7 +253,7 @@ class Turns:
         if answer.header and answer.header.get(Header.STATUS) == NO_CONSUMER:
             await js.add_consumer(spec.stream, account_config(spec, account))
             answer = await desk.ask(js, name, body)
-        return answer if answer.reply else None  # without: the status that says there is none
+        return answer if answer.reply else None  # without a reply subject it is the status "no messages"
 
     async def _request(self, api: str, body: bytes) -> Msg:
         js = self._jetstream()
@@ -263,7 +263,7 @@ class Turns:
         self.again(message.subject, 0.0)
 
     async def _look(self) -> None:
-        """Find now and then what was not heard, and what another instance left."""
+        """Find, now and then, messages that were not announced or that another instance left."""
         while True:
             began, pause = self._now(), LOOK_S
             try:
@@ -272,12 +272,12 @@ class Turns:
                         self._rota.expect(account, self._now(), once=True)
                     self._heard.set()
                 pause = min(max(LOOK_S, LOOK_SHARE * (self._now() - began)), LONGEST_LOOK_PAUSE_S)
-            except FAULTS as error:  # what a broker that stood still lost or answered too late is found only here
+            except FAULTS as error:  # messages lost or answered too late by a stalled broker are found only here
                 log.info("turns.look_later", queue=self._spec.durable, error=type(error).__name__)
             await asyncio.sleep(pause)
 
     async def _waiting(self) -> AsyncIterator[set[str]]:
-        """Name the accounts that anything lies in the queue of, some subjects at a time."""
+        """Yield the accounts that have messages in the queue, some subjects at a time."""
         offset = 0
         for _ in range(LOOK_PAGES):
             body = {"subjects_filter": f"{self._spec.channel}.*.*", "offset": offset}

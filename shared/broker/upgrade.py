@@ -1,6 +1,6 @@
-"""Brings an older broker's work over: what lies in the one work queue of all services goes into their own (ADR 21).
+"""Upgrade of an older broker: move messages from the one work queue of all services into the services' own (ADR 21).
 
-Each step may be done again, and by several at once. Services of the older version must have stopped.
+Each step may be repeated, and run by several processes at once. Services of the older version must have stopped.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ EMPTIED: Final = f"moved.{OLD_COMMANDS}"
 
 
 async def retire(js: JetStreamContext) -> int | None:
-    """Let the old queue take nothing more, and end its consumers. Return its last sequence; None without a queue."""
+    """Close the old queue to new messages, delete its consumers and return its last sequence; None if missing."""
     try:
         info = await js.stream_info(OLD_COMMANDS)
         for consumer in await js.consumers_info(OLD_COMMANDS):
@@ -33,7 +33,7 @@ async def retire(js: JetStreamContext) -> int | None:
 
 
 async def move(js: JetStreamContext) -> None:
-    """Move the old queue's messages, with their ids, and remove it. What no queue takes stays, and is logged."""
+    """Move the old queue's messages, with their ids, and delete it. Messages without a new queue stay; log them."""
     sequence, moved, left = 0, 0, 0
     while True:
         try:
@@ -57,7 +57,7 @@ async def move(js: JetStreamContext) -> None:
 
 
 async def _take_out(js: JetStreamContext, sequence: int) -> None:
-    """Remove a message of the old queue; one that another run has removed is gone, too."""
+    """Delete a message from the old queue; another run may have deleted it already."""
     try:
         await js.delete_msg(OLD_COMMANDS, sequence)
     except APIError:

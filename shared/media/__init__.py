@@ -1,1 +1,1 @@
-"""Media: probing, segments, timeline and cutting; synchronous code, run in threads or processes."""
+"""Media: probing, segments, timeline and cutting; synchronous code, to be run in threads or processes."""

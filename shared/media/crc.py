@@ -9,8 +9,8 @@ _REVERSED: Final = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 def crc32(data: bytes) -> int:
-    """Compute the CRC; 0 over a section that includes its own.
+    """Return the CRC; 0 for a section that includes its own.
 
-    That of zlib has the same polynomial, goes through each byte from its other end, and inverts the result.
+    zlib's CRC has the same polynomial, but takes each byte's bits in reverse order and inverts the result.
     """
     return int(f"{zlib.crc32(data.translate(_REVERSED)) ^ 0xFFFFFFFF:032b}"[::-1], 2)

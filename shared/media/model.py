@@ -20,7 +20,7 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class SampleTable:
-    """Samples of one track in decode order, a row each; all arrays have the same length.
+    """Samples of one track in decode order, one row each; all arrays have the same length.
 
     `source` indexes `files`: the sample's bytes are `size` bytes at `offset` in that file.
     """
@@ -35,5 +35,5 @@ class SampleTable:
     files: tuple[Path, ...]
 
     def __len__(self) -> int:
-        """Count the samples."""
+        """Return the number of samples."""
         return int(self.dts.shape[0])

@@ -1,4 +1,4 @@
-"""What a segment's file says of it: its own head, and its samples' times (ADR 2). For salvage, and for a lost index."""
+"""Reads what a segment's file says about it: its head, and its samples' times (ADR 2). For salvage and a lost index."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ VIDEO_ID, AUDIO_ID = 1, 2
 """Track ids in every init segment."""
 VIDEO_SCALE: Final = 90000
 MOST_KEYFRAMES: Final = 4096
-"""More are not told: stamps that hardly rise can make a segment of them. They are in the file all the same."""
+"""Further keyframes are not listed: time stamps that hardly rise can make more. The file still holds them."""
 HASH_STEP: Final = 1 << 20
 NEAR_PER_S: Final = 10
-"""A segment ends where the next one begins when that is within a tenth of a second, as its recorder had it."""
+"""A segment ends where the next one begins if that is within a tenth of a second, as its recorder wrote it."""
 Tracks = tuple[TrackConfig, ...]
 
 
 class SegmentFile(NamedTuple):
-    """A segment as its file has it. `size` are the bytes of its whole parts, none when there is no such part."""
+    """A segment as its file describes it. `size` is the bytes of its whole parts."""
 
     head: SegmentHead
     size: int
@@ -34,9 +34,9 @@ class SegmentFile(NamedTuple):
 
 
 def read_segment(path: Path, tracks_of: Callable[[int], Tracks]) -> SegmentFile | None:
-    """Read a segment's file; None without a whole part. `tracks_of` gives an init segment's tracks by its number.
+    """Read a segment's file; None without a whole part. `tracks_of` returns an init segment's tracks by its number.
 
-    Mp4Error for what is no segment of ours, OSError from the disk.
+    Mp4Error for a file that is no segment of ours, OSError from the disk.
     """
     read = read_fragments(path)
     size = read.valid[0]
@@ -50,7 +50,7 @@ def read_segment(path: Path, tracks_of: Callable[[int], Tracks]) -> SegmentFile 
 
 
 def read_tracks(init: Path) -> Tracks:
-    """Read an init segment; nothing when it lies there no longer, or is none."""
+    """Read an init segment's tracks; empty when it is gone or damaged."""
     try:
         return tuple(parse_init(init.read_bytes()))
     except (FileNotFoundError, Mp4Error):
@@ -75,14 +75,14 @@ def met(start: int, duration: int, timescale: int, following: int, following_sca
 
 
 def segment_end(start: int, video_end: int | None, audio_end: int | None) -> int:
-    """Tell where a segment ends whose tracks end apart (90 kHz): with its video, unless that stopped long before."""
+    """Return a segment's end from its tracks' ends (90 kHz): the video's, unless that stopped long before."""
     if video_end is None or (audio_end is not None and audio_end - video_end > 2 * VIDEO_SCALE):
         return start if audio_end is None else audio_end
     return video_end
 
 
 def _end(head: SegmentHead, known: Tracks, tables: dict[int, SampleTable]) -> int:
-    """Tell where the samples end, in the segment's timescale."""
+    """Return the end of the samples, in the segment's timescale."""
     scales = {track.track_id: track.timescale for track in known} or {head.track_id: head.timescale}
     ends: dict[int, int] = {}
     for track, table in tables.items():

@@ -1,8 +1,8 @@
-"""What a segment says of itself before its first part, so that it can be recovered from its bytes alone.
+"""A segment's head: describes the segment before its first part, so that it can be recovered from its bytes alone.
 
 A `styp` (ISO/IEC 14496-12, 8.16.2), a `prft` with the wall clock of its start (8.16.5), and a `uuid` box of ours with
 sequence, init number, start, timescale, and flags: 1 for a discontinuity, 2 for a segment that is not independent.
-Players skip what they do not know.
+Players skip boxes that they do not know.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from shared.media.mp4.boxes import Mp4Error, box, children, full_box, unpack
 
 UUID = bytes.fromhex("b6c2f0d18f6e4c1f9a3d52656c617931")
 _NTP_EPOCH_MS = 2_208_988_800_000  # 1900 to 1970
-# NTP's seconds begin anew in 2036 (RFC 5905, section 6).
+# NTP's seconds restart from 0 in 2036 (RFC 5905, section 6).
 _ERA_S, _YEAR_2000_S = 1 << 32, 3_155_673_600
 _OURS = struct.Struct(">16sIIQIB")
 STYP = box(b"styp", b"msdh", bytes(4), b"msdhcmfs")
@@ -22,7 +22,7 @@ STYP = box(b"styp", b"msdh", bytes(4), b"msdhcmfs")
 
 @dataclass(frozen=True, slots=True)
 class SegmentHead:
-    """What the head holds; `start` is in ticks of `timescale`."""
+    """A head's content; `start` is in ticks of `timescale`."""
 
     sequence: int
     init_number: int

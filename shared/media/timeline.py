@@ -1,9 +1,9 @@
-"""Stream time and wall clock of a recording, exactly, and where it has gaps: the only module that converts.
+"""Exact stream time and wall clock of a recording, and its gaps: the only module that converts.
 
 Stream time: seconds since the event's first frame. Wall clock: seconds since the epoch, UTC. Both are Fractions.
 A frame shown at tick t lies at stream time `origin_ms / 1000 + (t - zero) / timescale`, and a segment that
 begins (by decode time) at tick t at `origin_ms / 1000 + (t - lead) / timescale`. Its wall clock runs at real speed from
-`wall_start_ms`; the next segment's `wall_start_ms` takes the encoder's drift out again.
+`wall_start_ms`; the next segment's `wall_start_ms` corrects the encoder's drift.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from shared.errors import MediaError
 from shared.messages.clips import Gap, Selection
 from shared.messages.media import SegmentWritten, Track
 
-# Holes up to this long are the encoder's jitter (audio frames, variable rates), not missing content.
+# Holes up to this long (s) are the encoder's jitter (audio frames, variable rates), not missing content.
 TOLERANCE: Final = Fraction(1, 10)
 
 
 class Identity(NamedTuple):
-    """What makes a segment the same one."""
+    """The fields that identify a segment within its event."""
 
     session: str
     track: Track
@@ -31,7 +31,7 @@ class Identity(NamedTuple):
 
 
 class Joinable(Protocol):
-    """What tells whether two segments play without a seam; fields as in SegmentWritten."""
+    """The fields that decide whether two segments play without a seam, as in SegmentWritten."""
 
     @property
     def session(self) -> str: ...  # noqa: D102  the class says it
@@ -69,17 +69,17 @@ class Placed:
 
     @property
     def wall_end(self) -> Fraction:
-        """Wall clock of its end, at real speed."""
+        """Return the wall clock of the segment's end, at real speed."""
         return self.wall + self.end - self.start
 
 
 def identity(segment: SegmentWritten) -> Identity:
-    """Return what tells a segment from all others of its event."""
+    """Return the segment's identity."""
     return Identity(segment.session, segment.track, segment.sequence)
 
 
 def locate(segment: SegmentWritten) -> Placed:
-    """Return where the segment lies in stream time and on the wall clock."""
+    """Return the segment's position in stream time and on the wall clock."""
     origin = Fraction(segment.origin_ms, 1000)  # decode starts `zero` before presentation, and so do segments
     start = origin + Fraction(segment.start - segment.lead, segment.timescale)
     end = origin + Fraction(segment.start - segment.lead + segment.duration, segment.timescale)
@@ -87,7 +87,7 @@ def locate(segment: SegmentWritten) -> Placed:
 
 
 def joins(before: Joinable, after: Joinable) -> bool:
-    """Tell whether `after` continues `before` without a seam: same session, track and init, next in line, no hole."""
+    """Return whether `after` continues `before` seamlessly: same session, track and init, next sequence, no hole."""
     return (
         before.session == after.session
         and before.track == after.track
@@ -100,7 +100,7 @@ def joins(before: Joinable, after: Joinable) -> bool:
 
 
 class Timeline:
-    """Segments of one track in the order of stream time, each once."""
+    """Segments of one track in order of stream time, each once."""
 
     def __init__(self, segments: Iterable[SegmentWritten]) -> None:
         unique = {identity(segment): segment for segment in segments}
@@ -109,7 +109,7 @@ class Timeline:
         self._take(placed)
 
     def part(self, span: Span) -> Timeline:
-        """Return the timeline of the segments that have a part in `span` alone."""
+        """Return the timeline of the segments that overlap `span`."""
         made = Timeline(())
         made._take(self.overlapping(span))
         return made
@@ -125,12 +125,12 @@ class Timeline:
             self._walls.append(max(self._walls[-1], p.wall) if self._walls else p.wall)
 
     def __bool__(self) -> bool:
-        """Tell whether there is any segment."""
+        """Return whether there is any segment."""
         return bool(self.placed)
 
     @property
     def span(self) -> Span:
-        """From the first frame's stream time to the last frame's end; MediaError when there is no segment."""
+        """Return the span from the first frame's stream time to the last frame's end; MediaError without segments."""
         self._need()
         return Span(self._starts[0], self._reach[-1])
 
@@ -149,9 +149,9 @@ class Timeline:
         return min(stream, self._starts[at + 1]) if at + 1 < len(self._starts) else stream
 
     def resolve(self, selection: Selection) -> Span:
-        """Return a selection by either clock as stream time; MediaError when there is no segment to tell it by.
+        """Return a selection by either clock as stream time; MediaError when a wall-clock one has no segments.
 
-        A duration with one point of the wall clock is so much stream time, though that clock may step in between.
+        A duration from one wall-clock point is that much stream time, even if the wall clock steps within it.
         """
         if selection.clock == "stream":
             return Span(selection.start, selection.end)
@@ -162,11 +162,11 @@ class Timeline:
         return Span(start, start + length if selection.held == "start" else end)
 
     def overlapping(self, span: Span) -> tuple[Placed, ...]:
-        """Return the segments that have a part in `span`."""
+        """Return the segments that overlap `span`."""
         return tuple(p for p in self.placed if p.start < span.end and p.end > span.start)
 
     def covered(self) -> tuple[Span, ...]:
-        """Return what was recorded as spans with a hole between each two."""
+        """Return the recorded spans, with a hole between each two."""
         spans: list[Span] = []
         for p in self.placed:
             if spans and p.start - spans[-1].end <= TOLERANCE:
@@ -176,7 +176,7 @@ class Timeline:
         return tuple(spans)
 
     def gaps(self, span: Span) -> tuple[Gap, ...]:
-        """Return the parts of `span` that were not recorded, those at its ends too; none shorter than TOLERANCE."""
+        """Return the parts of `span` that were not recorded, also at its ends; only those longer than TOLERANCE."""
         gaps: list[Gap] = []
         at = span.start
         for part in self.covered():

@@ -1,4 +1,4 @@
-"""How a track is decoded; apart from sample tables, because those who only read init segments need no numpy."""
+"""How a track is decoded; separate from sample tables, because readers of init segments need no numpy."""
 
 from __future__ import annotations
 

@@ -35,10 +35,10 @@ class Message(Record):
 
     @property
     def subject_id(self) -> str:
-        """The id that ends the subject: that of the resource which the message is about."""
-        raise NotImplementedError  # each message says it
+        """Return the id that ends the subject: that of the resource that the message is about."""
+        raise NotImplementedError  # each message defines it
 
     @property
     def dedup_id(self) -> str:
-        """The deterministic Nats-Msg-Id: equal for a retry of the same fact, different for another fact."""
-        raise NotImplementedError  # each message says it
+        """Return the deterministic Nats-Msg-Id: equal for a retry of the same fact, different for another fact."""
+        raise NotImplementedError  # each message defines it

@@ -41,7 +41,7 @@ LONGEST_CLIP = timedelta(hours=48)
 
 
 class Notification(Record):
-    """Whom to tell about this one clip."""
+    """A receiver that is notified of this one clip."""
 
     url: str = Field(max_length=3072, description="Sealed: many receivers' URLs hold a token")
     event: NotifyEvent = "state_changed"
@@ -49,7 +49,7 @@ class Notification(Record):
 
 
 class Selection(Record):
-    """Which part of a recording: either clock, in point included, out point excluded."""
+    """A part of a recording by either clock, in point included, out point excluded."""
 
     clock: Literal["stream", "wall"]
     start: Seconds
@@ -66,12 +66,12 @@ class ClipMessage(Message):
 
     @property
     def subject_id(self) -> str:
-        """The clip."""
+        """Return the clip's id."""
         return self.clip
 
 
 class ClipCreate(ClipMessage):
-    """Cut a clip: the fast file at once, then the exact one."""
+    """Cut a clip: first the fast file, then the exact one."""
 
     channel: ClassVar[str] = "clips.create"
 
@@ -90,7 +90,7 @@ class ClipCreate(ClipMessage):
 
     @property
     def dedup_id(self) -> str:
-        """One per clip, and one per time that it was put off to."""
+        """Return one id per clip, and one per time that it was put off to."""
         return f"clip-create-{self.clip}-{self.due_ms}" if self.due_ms else f"clip-create-{self.clip}"
 
 
@@ -101,7 +101,7 @@ class ClipRefine(ClipMessage):
 
     @property
     def dedup_id(self) -> str:
-        """One per clip."""
+        """Return one id per clip."""
         return f"clip-refine-{self.clip}"
 
 
@@ -114,7 +114,7 @@ class ClipCancel(ClipMessage):
 
     @property
     def dedup_id(self) -> str:
-        """One per request."""
+        """Return one id per request."""
         return f"clip-cancel-{self.clip}"
 
 
@@ -127,14 +127,14 @@ class ClipDelete(ClipMessage):
 
     @property
     def dedup_id(self) -> str:
-        """One per clip."""
+        """Return one id per clip."""
         return f"clip-delete-{self.clip}"
 
 
 class Gap(Record):
-    """A part of the selection that the file lacks: all of it (what follows moves up), or one track alone.
+    """A part of the selection that the file lacks: all tracks (what follows moves up), or one track alone.
 
-    Where video alone is missing the last picture stays on show, where audio alone is there is silence.
+    Where only video is missing the last picture stays on show, where only audio is missing there is silence.
     """
 
     start: Seconds
@@ -176,7 +176,7 @@ class ClipRecord(Record):
 
 
 class ClipEvent(ClipMessage):
-    """What events about a clip share."""
+    """The fields that events about a clip share."""
 
     event: HexId
     label: str = ""
@@ -198,7 +198,7 @@ class ClipStateChanged(ClipEvent):
 
     @property
     def dedup_id(self) -> str:
-        """One per state change."""
+        """Return one id per state change."""
         return f"clip-state-{self.clip}-{self.revision}"
 
 
@@ -209,7 +209,7 @@ class SegmentAccurateReady(ClipEvent):
 
     @property
     def dedup_id(self) -> str:
-        """One per clip."""
+        """Return one id per clip."""
         return f"clip-segment-{self.clip}"
 
 
@@ -220,5 +220,5 @@ class FrameAccurateReady(ClipEvent):
 
     @property
     def dedup_id(self) -> str:
-        """One per clip."""
+        """Return one id per clip."""
         return f"clip-frame-{self.clip}"

@@ -13,7 +13,7 @@ CREDENTIAL_PURPOSE: Final = "credential"  # the Vault's purpose under which `sec
 
 
 class CredentialRecord(Record):
-    """What opens a user's bucket, under `credential_key(account, name)`. The secret is never given out again."""
+    """The credentials of a user's bucket, under `credential_key(account, name)`. The secret is never returned again."""
 
     account: AccountId
     credential: HexId = Field(description="credential_id(name)")

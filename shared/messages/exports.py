@@ -19,12 +19,12 @@ class ExportMessage(Message):
 
     @property
     def subject_id(self) -> str:
-        """The export."""
+        """Return the export's id."""
         return self.export
 
 
 class ExportDeliver(ExportMessage):
-    """Put a file at its destination, replacing what a less exact file of the same export left there."""
+    """Put a file at its destination, replacing a less exact file of the same export."""
 
     channel: ClassVar[str] = "exports.deliver"
 
@@ -35,7 +35,7 @@ class ExportDeliver(ExportMessage):
 
     @property
     def dedup_id(self) -> str:
-        """One per export and accuracy."""
+        """Return one id per export and accuracy."""
         return f"export-{self.export}-{self.accuracy}"
 
 
@@ -52,12 +52,12 @@ class LibraryDelete(Message):
 
     @property
     def subject_id(self) -> str:
-        """The file."""
+        """Return the file's id."""
         return self.file
 
     @property
     def dedup_id(self) -> str:
-        """One per wish."""
+        """Return one id per request."""
         return f"library-delete-{self.account}-{self.file}-{self.at_ms}"
 
 
@@ -72,12 +72,12 @@ class ExportDelivered(ExportMessage):
 
     @property
     def dedup_id(self) -> str:
-        """One per export and accuracy."""
+        """Return one id per export and accuracy."""
         return f"export-delivered-{self.export}-{self.accuracy}"
 
 
 class ExportFailed(ExportMessage):
-    """The file could not be put at its destination, and no further try will be made."""
+    """The file could not be put at its destination, and there will be no further attempt."""
 
     channel: ClassVar[str] = "exports.failed"
 
@@ -86,7 +86,7 @@ class ExportFailed(ExportMessage):
 
     @property
     def dedup_id(self) -> str:
-        """One per export and accuracy."""
+        """Return one id per export and accuracy."""
         return f"export-failed-{self.export}-{self.accuracy}"
 
 

@@ -30,7 +30,7 @@ class ClosedSession(Record):
 
 
 class Resumption(Record):
-    """A session that went on after it had been declared over."""
+    """A session that resumed after it had been declared over."""
 
     session: HexId
     epoch: int = Field(description="`resumed` of its events since")
@@ -69,22 +69,22 @@ class JobRecord(Record):
     announced: int = Field(-1, ge=-1, description="The last revision whose JobStateChanged is known to be out")
     stream_key: str = Field(description="Encrypted")
     passphrase: str = Field(description="Encrypted")
-    fields: dict[str, Any] = Field(default_factory=dict, description="Brightcove's own fields, kept as they came")
+    fields: dict[str, Any] = Field(default_factory=dict, description="Other fields, kept as they came")
 
     @property
     def ended(self) -> bool:
-        """No publisher is let in any more."""
+        """Return whether no publisher is let in any more."""
         return self.state in ENDED_STATES
 
     @property
     def accepts_publisher(self) -> bool:
-        """A publisher may come or go on."""
+        """Return whether a publisher may connect or continue."""
         return self.state in {"standby", "waiting", "processing", "disconnected"}
 
     def may_go_on(self, take_up: TakeUp, kept: timedelta, at_ms: int) -> bool:
-        """Tell whether an encoder that comes at a time takes a finished job up again, while its recording is kept.
+        """Return whether an encoder that connects at `at_ms` resumes a finished job, while its recording is kept.
 
-        `away`: one that ended because its encoder stayed away; `any`: whatever ended it, but never a cancelled one.
+        `away`: a job that ended because its encoder stayed away; `any`: however it ended, but never a cancelled job.
         """
         if self.state != "finished" or take_up == "never" or (take_up == "away" and self.ending != "away"):
             return False

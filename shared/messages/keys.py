@@ -1,4 +1,4 @@
-"""Records of keys: those of the API, and those that encoders publish by; the gateway's."""
+"""Records of API keys and of encoders' stream keys; the gateway's."""
 
 from __future__ import annotations
 

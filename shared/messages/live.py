@@ -34,7 +34,7 @@ class LiveMessage(Message):
 
     @property
     def subject_id(self) -> str:
-        """The event."""
+        """Return the event's id."""
         return self.event
 
 
@@ -51,7 +51,7 @@ class SessionStarted(LiveMessage):
 
     @property
     def dedup_id(self) -> str:
-        """One per session, and per time that it went on after all."""
+        """Return one id per session and per resumption."""
         return f"started-{self.session}{_again(self.resumed)}"
 
 
@@ -69,7 +69,7 @@ class SessionEnded(LiveMessage):
 
     @property
     def dedup_id(self) -> str:
-        """One per session, and per time that it went on after all."""
+        """Return one id per session and per resumption."""
         return f"ended-{self.session}{_again(self.resumed)}"
 
 
@@ -78,7 +78,7 @@ def _again(resumed: int) -> str:
 
 
 class SessionWarned(LiveMessage):
-    """A publisher sends tracks that cannot be recorded; without others its session ends at once."""
+    """A publisher sends tracks that cannot be recorded; if it has no others, its session ends at once."""
 
     channel: ClassVar[str] = "live.session.warned"
 
@@ -90,14 +90,14 @@ class SessionWarned(LiveMessage):
 
     @property
     def dedup_id(self) -> str:
-        """One per session and number of tracks: they only become more; of a job's refused ones, one in 10 minutes."""
+        """Return one id per session and number of tracks (it only grows); for a refused one, per job and 10 minutes."""
         if self.recorded:
             return f"warned-{self.session}-{len(self.tracks)}"
         return f"warned-{self.event}-{len(self.tracks)}-{self.at_ms // 600_000}"
 
 
 class LiveFinish(LiveMessage):
-    """End the live event, because its encoder stayed away (`session` is then the last one) or its time is over."""
+    """End the live event, because its encoder stayed away (`session` is then its last session) or its time is over."""
 
     channel: ClassVar[str] = "live.finish"
 
@@ -108,7 +108,7 @@ class LiveFinish(LiveMessage):
 
     @property
     def dedup_id(self) -> str:
-        """One per reason and session, and per time that it went on after all."""
+        """Return one id per reason and session, and per resumption."""
         return f"finish-{self.event}-{self.reason}-{self.session or ''}{_again(self.resumed)}"
 
 
@@ -125,5 +125,5 @@ class JobStateChanged(LiveMessage):
 
     @property
     def dedup_id(self) -> str:
-        """One per state change."""
+        """Return one id per state change."""
         return f"job-{self.event}-{self.revision}"

@@ -12,7 +12,7 @@ Track = Literal["primary-1", "primary-2", "primary-3", "backup-1", "backup-2", "
 
 
 class SegmentWritten(Message):
-    """A segment lies in the store, whole. Published once per segment to SEGMENTS, the hot DVR log."""
+    """A segment is complete in the store. Published once per segment to SEGMENTS, the hot DVR log."""
 
     channel: ClassVar[str] = "media.segment.written"
 
@@ -43,12 +43,12 @@ class SegmentWritten(Message):
 
     @property
     def subject_id(self) -> str:
-        """The event."""
+        """Return the event's id."""
         return self.event
 
     @property
     def dedup_id(self) -> str:
-        """One per session, track and sequence; a salvaged one does not keep the whole out that may follow."""
+        """Return one id per session, track and sequence; a salvaged segment's differs, so that the whole may follow."""
         salvaged = f"-{self.bytes}" if self.recovered else ""
         return f"seg-{self.session}-{self.track}-{self.sequence}{salvaged}"
 
@@ -65,7 +65,7 @@ class IndexedSegment(Record):
 
 
 class IndexHour(Record):
-    """A closed hour of a recording, as it lies beside the media in `live/<event>/index/<hour>-<log sequence>.json`."""
+    """A closed hour of a recording, stored beside the media in `live/<event>/index/<hour>-<log sequence>.json`."""
 
     event: HexId
     hour: int = Field(description="Hours since the epoch, of the segments' wall-clock start")
@@ -74,7 +74,7 @@ class IndexHour(Record):
 
 
 class RecordingsSweep(Message):
-    """Delete what has passed retention, and close the hours that nobody closed."""
+    """Delete hours that have passed retention, and close hours that are still open but over."""
 
     channel: ClassVar[str] = "recordings.sweep"
 
@@ -82,17 +82,17 @@ class RecordingsSweep(Message):
 
     @property
     def subject_id(self) -> str:
-        """The sweep goes over all events."""
+        """Return "all": the sweep covers all events."""
         return "all"
 
     @property
     def dedup_id(self) -> str:
-        """One per tick."""
+        """Return one id per tick."""
         return f"sweep-{self.account}-{self.tick_ms}"
 
 
 class RecordingDelete(Message):
-    """Delete what lies whole in a range of a recording; without a range, the recording and all records of it."""
+    """Delete the segments that lie entirely in a range; without a range, the recording and all its records."""
 
     channel: ClassVar[str] = "recordings.delete"
 
@@ -103,17 +103,17 @@ class RecordingDelete(Message):
 
     @property
     def subject_id(self) -> str:
-        """The event."""
+        """Return the event's id."""
         return self.event
 
     @property
     def dedup_id(self) -> str:
-        """One per wish."""
+        """Return one id per request."""
         return f"recording-delete-{self.event}-{self.from_ms}-{self.to_ms}-{self.at_ms}"
 
 
 class RecordingRebuild(Message):
-    """Rebuild an hour's index object, which somebody could not read: it is gone, or not what it was."""
+    """Rebuild an hour's index object that a reader found missing or damaged."""
 
     channel: ClassVar[str] = "recordings.rebuild"
 
@@ -124,17 +124,17 @@ class RecordingRebuild(Message):
 
     @property
     def subject_id(self) -> str:
-        """The event."""
+        """Return the event's id."""
         return self.event
 
     @property
     def dedup_id(self) -> str:
-        """One per object and minute, however many cannot read it."""
+        """Return one id per object and minute, however many readers report it."""
         return f"rebuild-{self.key}-{self.at_ms // 60_000}"
 
 
 class RecordingExpired(Message):
-    """A closed hour of a recording has been deleted, or a part of it: bytes and index."""
+    """A closed hour of a recording, or a part of it, has been deleted: media and index."""
 
     channel: ClassVar[str] = "recordings.range.expired"
 
@@ -145,12 +145,12 @@ class RecordingExpired(Message):
 
     @property
     def subject_id(self) -> str:
-        """The event."""
+        """Return the event's id."""
         return self.event
 
     @property
     def dedup_id(self) -> str:
-        """One per hour and content."""
+        """Return one id per hour and content."""
         return f"expired-{self.event}-{self.hour}-{self.segments}-{self.bytes}"
 
 
@@ -167,10 +167,10 @@ class HourClosed(Message):
 
     @property
     def subject_id(self) -> str:
-        """The event."""
+        """Return the event's id."""
         return self.event
 
     @property
     def dedup_id(self) -> str:
-        """One per hour and content."""
+        """Return one id per hour and content."""
         return f"hour-{self.event}-{self.hour}-{self.segments}"

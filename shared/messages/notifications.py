@@ -10,7 +10,7 @@ from shared.messages.base import HexId, Message, Millis, Record
 
 
 class NotificationTell(Message):
-    """Tell everyone who is to be told of an event."""
+    """Notify all receivers of an event."""
 
     channel: ClassVar[str] = "notifications.tell"
 
@@ -22,28 +22,28 @@ class NotificationTell(Message):
 
     @property
     def subject_id(self) -> str:
-        """The resource that the event is about, as in its own subject."""
+        """Return the id of the resource that the event is about, as in its own subject."""
         return self.subject.rpartition(".")[2]
 
     @property
     def dedup_id(self) -> str:
-        """One per event that is stored."""
+        """Return one id per stored event."""
         return f"tell-{self.position}-{self.id}"
 
 
 class NotificationMessage(Message):
-    """About the webhooks of one lane: what must arrive in order at one receiver (say, one clip's events)."""
+    """About the webhooks of one lane: events that must arrive in order at one receiver (for instance, one clip's)."""
 
     lane: str = Field(pattern=r"^[0-9a-f]{32}$", description="Hash of receiver and resource")
 
     @property
     def subject_id(self) -> str:
-        """The lane."""
+        """Return the lane's id."""
         return self.lane
 
 
 class NotificationSend(NotificationMessage):
-    """Send what waits in a lane."""
+    """Send the deliveries that wait in a lane."""
 
     channel: ClassVar[str] = "notifications.send"
 
@@ -52,12 +52,12 @@ class NotificationSend(NotificationMessage):
 
     @property
     def dedup_id(self) -> str:
-        """One per delivery and try."""
+        """Return one id per delivery and attempt."""
         return f"send-{self.delivery}-{self.due_ms}"
 
 
 class NotificationReplay(NotificationMessage):
-    """Send a delivery again, by a person's wish."""
+    """Send a delivery again, at a user's request."""
 
     channel: ClassVar[str] = "notifications.replay"
 
@@ -66,7 +66,7 @@ class NotificationReplay(NotificationMessage):
 
     @property
     def dedup_id(self) -> str:
-        """One per wish."""
+        """Return one id per request."""
         return f"replay-{self.delivery}-{self.at_ms}"
 
 
@@ -108,7 +108,8 @@ class DeliveryRecord(Record):
     type: str = Field(description="The event's channel")
     resource: str = Field(description="The id of what the event is about")
     payload: dict[str, Any]
-    form: Literal["standard", "cdnetworks"] = Field("standard", description="How it is posted, and what counts as read")
+    form: str = Field("standard", description="How it is posted, and what counts as read")
+    brief: bool = Field(default=False, description="Given up after few tries that reached the receiver (ADR 5)")
     sealed: str = Field("", description="The body that is posted in place of the payload, sealed: it names secret URLs")
     state: Literal["pending", "delivered", "dead"]
     attempts: tuple[Attempt, ...] = Field((), max_length=64, description="The last ones")
@@ -130,9 +131,9 @@ class LaneEntry(Record):
 
 
 class LaneRecord(Record):
-    """What waits for one receiver about one resource, in order: bucket `deliveries`, under `_lane.<account>.<lane>`.
+    """Deliveries to one receiver about one resource, in order: bucket `deliveries`, under `_lane.<account>.<lane>`.
 
-    One instance at a time sends from a lane: the one that has written its name into it.
+    One instance at a time sends from a lane: its `holder`.
     """
 
     account: str
@@ -141,4 +142,4 @@ class LaneRecord(Record):
     holder: str = ""
     held_until_ms: Millis = 0
     next_ms: Millis = Field(0, description="Nothing is sent before")
-    deaf: int = Field(0, ge=0, description="Callbacks in a row that reached the receiver and were given up")
+    deaf: int = Field(0, ge=0, description="Brief deliveries in a row that reached the receiver and were given up")

@@ -18,7 +18,7 @@ class SegmentRun(Record):
 
 
 class LostHour(Record):
-    """The index object that an hour had before not all of what it lists could be found again."""
+    """The index object that an hour had before it was rebuilt with segments missing."""
 
     key: StoreKey
     sha256: Sha256
@@ -26,9 +26,9 @@ class LostHour(Record):
 
 
 class HourSummary(Record):
-    """A closed hour as the recording lists it. Times are the first start and the last end, in ms.
+    """A closed hour in the recording's list. Times are the first start and the last end, in ms.
 
-    As long as there is a `lost`, `runs` name what is missing, too, and the times span it.
+    While `lost` is set, `runs` also name the missing segments, and the times include them.
     """
 
     hour: int
@@ -50,8 +50,8 @@ class HourSummary(Record):
 class RecordingRecord(Record):
     """A recording, in the bucket `recordings` under `<account>.<event>`; written by the archiver alone.
 
-    What is not in a closed hour is in SEGMENTS, from `log_sequence` + 1 on. `last` holds each track's newest numbered
-    segment of the closed hours, from which numbering goes on. `expiring` hours are being deleted: nobody reads them.
+    Segments outside closed hours are in SEGMENTS, from `log_sequence` + 1 on. `last` holds each track's newest numbered
+    segment of the closed hours, from which numbering continues. `expiring` hours are being deleted: nobody reads them.
     """
 
     account: AccountId

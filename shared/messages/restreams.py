@@ -11,12 +11,12 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, StringConstraints
 
 from shared.messages.base import AccountId, HexId, Message, Millis, Record
+from shared.messages.subscriptions import SubscribedEvent, Subscription
 
 FLICKS = 705_600_000  # a second
 MOST_ITEMS = 500
 MOST_TARGETS = 32
 MOST_RANGES = 64
-MOST_SRCURL = 100_000  # every event of a restream carries it
 WIDEST, HIGHEST = 7680, 4320
 LONGEST = 86_400 * 366  # s
 
@@ -30,9 +30,6 @@ Corner = Literal[
 ]  # fmt: skip
 State = Literal["scheduled", "starting", "playing", "paused", "stopped", "ended", "failed"]
 TargetState = Literal["connecting", "ready", "live", "waiting", "failed", "removed"]
-Verb = Literal[
-    "start", "stop", "update", "resume", "pause", "skip", "seek", "targets", "begin", "finish"
-]  # fmt: skip
 
 
 class Source(Record):
@@ -101,30 +98,25 @@ class LiveInsert(Record):
     back: bool = True
 
 
-class Callback(Record):
-    """Whom to tell in the CDNetworks API's form, and what every call repeats."""
+class Playlist(Record):
+    """What plays, from when to when, and who is told of it."""
 
-    url: Sealed
-    id: str = Field(max_length=256, description="The customer's own id")
-    cmd: Literal["1", "2", "3", "5"]
-    srcurl: str = Field(max_length=MOST_SRCURL, description="The src list as it was sent, a JSON string, sealed")
-    files: bool = Field(default=False, description="callBackFileInfo")
-
-
-class RestreamSpec(Record):
-    """What a restream plays, and to whom."""
-
-    name: str = Field("", max_length=256)
     items: tuple[Item, ...] = Field(min_length=1, max_length=MOST_ITEMS)
-    targets: tuple[Target, ...] = Field(min_length=1, max_length=MOST_TARGETS)
     loops: int = Field(0, ge=0, le=1_000_000, description="How often the list plays; 0: until it is stopped")
     first: int = Field(0, ge=0, lt=MOST_ITEMS, description="Index of the item that the first loop begins with")
     start_ms: Millis | None = None
     end_ms: Millis | None = None
     encoding: Encoding | None = None
     live: LiveInsert | None = None
+    subscription: Subscription | None = None
+
+
+class RestreamSpec(Playlist):
+    """What a restream plays, and to whom."""
+
+    name: str = Field("", max_length=256)
+    targets: tuple[Target, ...] = Field(min_length=1, max_length=MOST_TARGETS)
     tries: int = Field(3, ge=0, le=100, description="Calls to a target before it is paused for longer")
-    callback: Callback | None = None
 
 
 class Place(Record):
@@ -153,32 +145,6 @@ class RestreamMessage(Message):
     def subject_id(self) -> str:
         """The restream."""
         return self.restream
-
-
-class RestreamCommand(RestreamMessage):
-    """A wish of a client or of the clock. Which fields count depends on the verb."""
-
-    channel: ClassVar[str] = "restreams.command"
-
-    command: HexId = Field(description="Random for a client's wish; derived from run and verb for the clock's")
-    verb: Verb
-    at_ms: Millis
-    spec: RestreamSpec | None = Field(
-        None, description="start, resume; update: the list, and of clock, encoding, live event and callback what is set"
-    )
-    callback: Callback | None = Field(None, description="stop: whom to tell")
-    wait_current: bool = Field(default=False, description="update: after the file that plays (waitCrtUrlFinish)")
-    targets: tuple[Target, ...] = Field((), max_length=MOST_TARGETS, description="targets: the new set")
-    only: tuple[TargetId, ...] = Field((), max_length=MOST_TARGETS, description="stop: these; none: all")
-    reset: dict[TargetId, Target] = Field(default_factory=dict, description="resume: another URL for a target")
-    item: int = Field(-1, ge=-1, description="seek: which item; skip: -1, the next")
-    at: Flicks = Field(0, description="seek: where in the file")
-    run: int | None = Field(None, description="begin, finish: the run that it is for")
-
-    @property
-    def dedup_id(self) -> str:
-        """One per wish."""
-        return f"restream-{self.command}"
 
 
 class TargetStatus(Record):
@@ -225,13 +191,12 @@ class PlaceRecord(Record):
     targets: tuple[TargetStatus, ...] = ()
 
 
-class RestreamEvent(RestreamMessage):
+class RestreamEvent(RestreamMessage, SubscribedEvent):
     """Something happened to a restream; `number` grows with each event of one channel and run."""
 
     run: int
     number: int = Field(ge=0)
     at_ms: Millis
-    callback: Callback | None = None
 
     @property
     def dedup_id(self) -> str:
@@ -295,6 +260,7 @@ class RestreamWarned(RestreamEvent):
     item: int | None = None
     shown: Shown = ""
     text: str = Field(max_length=512)
+    refused: HexId | None = Field(None, description="The command that changed nothing")
     job: HexId | None = Field(None, description="The live job whose recording it concerns")
     targets: tuple[Target, ...] = Field((), description="Whom it concerns")
 

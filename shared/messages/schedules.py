@@ -1,4 +1,4 @@
-"""Messages that the broker delivers at a time."""
+"""Messages that the broker delivers at a set time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from shared.messages.base import AccountId, HexId, Message, Millis, Record
 
 
 class Due(Message):
-    """A command whose time has come: the scheduler publishes it to its own channel."""
+    """A command that is due: the scheduler publishes it to the command's own channel."""
 
     channel: ClassVar[str] = "due"
 
@@ -21,12 +21,12 @@ class Due(Message):
 
     @property
     def subject_id(self) -> str:
-        """The schedule's name."""
+        """Return the schedule's name."""
         return self.name
 
     @property
     def dedup_id(self) -> str:
-        """One per schedule and time."""
+        """Return one id per schedule and time."""
         return f"due-{self.account}-{self.name}-{self.at_ms}"
 
 
@@ -49,7 +49,7 @@ class Timer(Record):
 
 
 class EventTimers(Record):
-    """What is set for a live event: bucket `schedules`, under `<account>.<event>`; written by the scheduler alone."""
+    """The timers of a live event: bucket `schedules`, under `<account>.<event>`; written by the scheduler alone."""
 
     account: AccountId
     event: HexId

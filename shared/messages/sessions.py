@@ -33,10 +33,9 @@ class SessionRecord(Record):
 
 
 class PublisherStatus(Record):
-    """What one publisher does, in numbers: bucket `sessions` under `status_key`; the ingester writes it now and then.
+    """Statistics of one publisher: bucket `sessions` under `status_key`; the ingester writes it now and then.
 
-    It says how things stood at `updated_ms`, and after the session's end how they were last, until a later one of the
-    job takes the place.
+    They are as of `updated_ms`, and stay after the session's end until a later session of the job replaces them.
     """
 
     account: AccountId
@@ -69,12 +68,12 @@ class PublisherStatus(Record):
 
 
 def status_key(account: str, event: str, number: int) -> str:
-    """Return the key of one of a job's last publishers: four tokens, so that no pattern for sessions finds it."""
+    """Return the key of one of a job's last publishers: four tokens, so that no pattern for sessions matches it."""
     return f"{status_prefix(account, event)}.{number}"
 
 
 def status_prefix(account: str, event: str) -> str:
-    """Return what the keys of an event's publishers begin with."""
+    """Return the prefix of the keys of an event's publishers."""
     return f"_status.{account}.{event}"
 
 
@@ -85,5 +84,5 @@ class EventClock(Record):
 
 
 def clock_key(account: str, event: str) -> str:
-    """Return the key of an event's clock: four tokens, so that no pattern for sessions finds it."""
+    """Return the key of an event's clock: four tokens, so that no pattern for sessions matches it."""
     return f"_clock.{account}.{event}.zero"

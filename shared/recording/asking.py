@@ -1,4 +1,4 @@
-"""Asks the archiver to rebuild an hour's index object, once in a while for each, by whoever cannot read it (ADR 22)."""
+"""Asks the archiver to rebuild index objects that cannot be read, with a growing pause for each (ADR 22)."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class Emits(Protocol):
 
 @dataclass(slots=True)
 class Asking:
-    """Says what cannot be read, in the log and to the archiver; ever more seldom of what stays lost."""
+    """Logs unreadable hours and reports them to the archiver, less and less often while they stay lost."""
 
     outbox: Emits
     clock: Clock
     _asked: LRUCache[str, tuple[int, int]] = field(default_factory=lambda: LRUCache(MOST))
 
     async def ask(self, account: str, event: str, hour: HourSummary) -> None:
-        """Ask for an hour; without the broker it is for the next one to do."""
+        """Ask for an hour's rebuild, unless it was asked for recently; without the broker, do nothing."""
         now_ns = self.clock.monotonic_ns()
         next_ns, pause_ns = self._asked.get(hour.key, (now_ns, PAUSE_NS))
         if now_ns < next_ns:

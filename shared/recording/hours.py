@@ -1,7 +1,7 @@
 """Index objects: a closed hour of a recording as JSON beside its media.
 
-An object is written once, under a key that ends in the sequence in SEGMENTS up to which it is complete. A segment that
-comes late makes a new object; the record's compare-and-set decides which counts (docs/adr/0003-recording-index.md).
+An object is written once, under a key that ends in the sequence in SEGMENTS up to which it is complete. A late segment
+makes a new object; the record's compare-and-set decides which is valid (docs/adr/0003-recording-index.md).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ HOUR_MS: Final = 3_600_000
 
 
 class IndexDamaged(Permanent):
-    """An index object is not what its record says it is."""
+    """An index object differs from what its record says."""
 
 
 def hour_of(wall_ms: int) -> int:
@@ -42,18 +42,18 @@ def hour_key(event: str, hour: int, log_sequence: int, part: str = "") -> str:
 
 
 def log_sequence_of(key: str) -> int | None:
-    """Read the sequence in SEGMENTS off an index object's key; None for another object's."""
+    """Return the sequence in SEGMENTS from an index object's key; None for another object's key."""
     parts = key.rsplit("/", 1)[-1].removesuffix(".json").split("-")
     return int(parts[1]) if len(parts) in {2, 3} and all(part.isdecimal() for part in parts[:2]) else None
 
 
 def is_whole_of(known: SegmentWritten, segment: SegmentWritten) -> bool:
-    """Tell whether a segment is the whole of one that was salvaged short: it takes its place, and its number."""
+    """Return whether a segment is the whole of one that was salvaged short: it replaces that one, with its number."""
     return known.recovered and segment.bytes > known.bytes
 
 
 def make_hour(event: str, hour: int, log_sequence: int, segments: Sequence[IndexedSegment]) -> IndexHour:
-    """Make an hour of segments, each once, in the order of stream time."""
+    """Make an hour of the segments, each once, in order of stream time."""
     unique: dict[Identity, IndexedSegment] = {}
     for indexed in segments:
         known = unique.setdefault(identity(indexed.segment), indexed)
@@ -66,7 +66,7 @@ def make_hour(event: str, hour: int, log_sequence: int, segments: Sequence[Index
 
 
 def save_hour(store: MediaStore, hour: IndexHour, *, part: bool = False) -> HourSummary:
-    """Write an hour's object and give its summary; a `part` of an hour has a key of its own. Blocks."""
+    """Write an hour's object and return its summary; a `part` of an hour gets its own key. Blocks."""
     body = hour.model_dump_json().encode()
     mark = hashlib.sha256(body).hexdigest()[:12] if part else ""
     key = hour_key(hour.event, hour.hour, hour.last_log_sequence, mark)
@@ -89,9 +89,9 @@ def save_hour(store: MediaStore, hour: IndexHour, *, part: bool = False) -> Hour
 
 
 def restore_hour(store: MediaStore, hour: IndexHour, old: HourSummary) -> HourSummary:
-    """Write an hour that was rebuilt, and give the summary to list: the old one when nothing differs. Blocks.
+    """Write a rebuilt hour and return the summary to list: the old one when nothing differs. Blocks.
 
-    Otherwise it has a key of its own: readers keep what they have read under the old one.
+    Otherwise it gets its own key, because readers keep what they have read under the old one.
     """
     body = hour.model_dump_json().encode()
     if hashlib.sha256(body).hexdigest() == old.sha256:
@@ -101,9 +101,9 @@ def restore_hour(store: MediaStore, hour: IndexHour, old: HourSummary) -> HourSu
 
 
 def carry_over(new: HourSummary, old: HourSummary, *, gained: int = 0, unread: bool = False) -> HourSummary:
-    """Return an hour's new summary what is still looked for of the hour; `gained` segments were not in the old one.
+    """Return an hour's new summary with what is still missing of it; `gained` segments were not in the old one.
 
-    `unread`: the old object could not be read, so the hour lacks whatever the new one has not.
+    `unread`: the old object could not be read, so the hour lacks every segment that the new one does not have.
     """
     lost = old.lost
     if lost is None and unread:
@@ -120,7 +120,7 @@ def carry_over(new: HourSummary, old: HourSummary, *, gained: int = 0, unread: b
 
 
 def _spanning(new: HourSummary, old: HourSummary) -> dict[str, int]:
-    """Return the bounds of both: what is missing lies within those of before."""
+    """Return the bounds of both summaries: missing segments lie within the old ones."""
     return {
         "stream_start_ms": min(old.stream_start_ms, new.stream_start_ms),
         "stream_end_ms": max(old.stream_end_ms, new.stream_end_ms),
@@ -131,7 +131,7 @@ def _spanning(new: HourSummary, old: HourSummary) -> dict[str, int]:
 
 
 def with_missing(part: HourSummary, hour: HourSummary, missing: Collection[Identity]) -> HourSummary:
-    """Return the summary of a part of an hour what that part is missing of those that the hour lacks."""
+    """Return the summary of a part of an hour with those of the hour's missing segments that belong to the part."""
     runs = None if part.runs is None else runs_of_names({*names_in(part.runs), *missing})
     if hour.lost is None or not missing or runs is None:
         return part.model_copy(update={"lost": None})
@@ -140,18 +140,18 @@ def with_missing(part: HourSummary, hour: HourSummary, missing: Collection[Ident
 
 
 def lost_hour(hour: HourSummary) -> HourSummary | None:
-    """Return the summary to load what an hour had before it lost something; None for one that is whole."""
+    """Return the summary of the hour's object from before it lost segments; None for a complete hour."""
     lost = hour.lost
     return None if lost is None else hour.model_copy(update={"key": lost.key, "sha256": lost.sha256, "lost": None})
 
 
 def keys_of(hour: HourSummary) -> tuple[str, ...]:
-    """Return the keys of the objects that an hour needs: its own, and that which it had and may come back."""
+    """Return the keys of the objects that an hour needs: its own, and its earlier one, which may come back."""
     return (hour.key,) if hour.lost is None else (hour.key, hour.lost.key)
 
 
 def load_hour(store: MediaStore, summary: HourSummary) -> IndexHour:
-    """Read an hour's object; ObjectMissing, or IndexDamaged when it is not the one that was written. Blocks."""
+    """Read an hour's object; ObjectMissing, or IndexDamaged when its content has changed. Blocks."""
     body = store.get(summary.key)
     if hashlib.sha256(body).hexdigest() != summary.sha256:
         raise IndexDamaged(f"{summary.key} has changed since it was written")
@@ -162,10 +162,10 @@ def load_hour(store: MediaStore, summary: HourSummary) -> IndexHour:
 
 
 def start_ms(segment: SegmentWritten) -> int:
-    """Return the stream time of its start, in ms, rounded down."""
+    """Return the stream time of a segment's start, in ms, rounded down."""
     return segment.origin_ms + segment.start * 1000 // segment.timescale
 
 
 def length_ms(segment: SegmentWritten) -> int:
-    """Return its duration in ms, rounded up."""
+    """Return a segment's duration in ms, rounded up."""
     return -(-segment.duration * 1000 // segment.timescale)

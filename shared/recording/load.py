@@ -23,15 +23,15 @@ from shared.store.base import MediaStore, ObjectMissing
 
 log = get_logger()
 TRIES: Final = 4
-# How far a segment's wall clock may lie after the broker's, when the tail is entered by time.
+# How far a segment's wall clock may lie after the broker's, when the tail is read from a time on.
 SLACK_MS: Final = 30_000
 
 
 @dataclass(frozen=True, slots=True)
 class RecordingPart:
-    """A part of a recording: the segments of one track that touch a selection, in the order of stream time.
+    """A part of a recording: the segments of one track that touch a selection, in order of stream time.
 
-    `newest` is the last segment written so far, in the part or not; None when nothing was recorded.
+    `newest` is the newest segment of the recording, in the part or not; None when nothing was recorded.
     """
 
     account: str
@@ -40,13 +40,13 @@ class RecordingPart:
     span: Span
     newest: SegmentWritten | None
     told: bool = True
-    """Whether there was a segment to tell the selection's stream time by; none: `span` is the selection's own."""
+    """Whether there was a segment from which to convert the selection; if not, `span` is the selection's own."""
     unread: tuple[HourSummary, ...] = ()
-    """Hours that the part touches and whose index objects cannot be read: what they held is missing in it."""
+    """Hours that the part touches and whose index objects cannot be read: their segments are missing in it."""
 
     @property
     def segments(self) -> tuple[SegmentWritten, ...]:
-        """The segments, each once."""
+        """Return the segments, each once."""
         return tuple(placed.segment for placed in self.timeline.placed)
 
 
@@ -62,7 +62,7 @@ async def load_range(
 ) -> RecordingPart:
     """Read what `selection` and `margin` seconds on either side touch; `span` is the selection in stream time.
 
-    Unavailable when broker or store do not answer.
+    Unavailable when broker or store does not answer.
     """
     bucket = Bucket(lambda: js, buckets.RECORDINGS, RecordingRecord)
     for number in range(TRIES):
@@ -92,7 +92,7 @@ async def last_segment(js: JetStreamContext, account: str, event: str) -> Segmen
 
 @dataclass(frozen=True, slots=True)
 class _Want:
-    """What is wanted with its margin, in ms of the selection's clock, and about when that was by the wall clock."""
+    """The wanted range with its margin, in ms of the selection's clock, and its approximate start by the wall clock."""
 
     clock: str
     in_point: Fraction
@@ -129,7 +129,7 @@ def _newest(record: RecordingRecord, last: Logged | None) -> SegmentWritten | No
 def _closed(
     store: MediaStore, hours: tuple[HourSummary, ...], want: _Want, *, last: bool
 ) -> tuple[list[SegmentWritten], tuple[HourSummary, ...]]:
-    """Read the hours that are wanted, and name those that cannot be read. ObjectMissing, but on the `last` try."""
+    """Return the segments of the wanted hours, and unreadable hours. ObjectMissing, except on the `last` try."""
     found: list[SegmentWritten] = []
     unread: list[HourSummary] = []
     for hour in filter(want.touches, hours):
@@ -144,7 +144,7 @@ def _closed(
 
 
 async def _tail(js: JetStreamContext, record: RecordingRecord, want: _Want) -> list[Logged]:
-    """Read the log from about the selection's start; all of its tail when that was not early enough."""
+    """Read the log from about the selection's start, or its whole tail when that was not early enough."""
     floor = max((hour.wall_end_ms for hour in record.hours), default=0)
     if want.wall_ms - SLACK_MS > floor:
         tail = await read_log(

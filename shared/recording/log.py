@@ -33,7 +33,7 @@ async def read_log(
 ) -> list[Logged]:
     """Read the event's segments that were published after sequence `after` or since a wall-clock time (ms).
 
-    In the log's order, at most `most`. Unavailable when the broker does not answer.
+    They come in the log's order, at most `most`. Unavailable when the broker does not answer.
     """
     subject = segments_subject(account, event)
     start: dict[str, Any] = {"seq": after + 1} if since_ms is None else {"start_time": rfc3339(max(since_ms, 0))}
@@ -43,7 +43,7 @@ async def read_log(
             js, SEGMENTS, {**start, "next_by_subj": subject, "batch": min(BATCH, most - len(found))}
         )
         if "start_time" in start and batch and sequence_of(batch[0]) <= after:
-            start = {"seq": after + 1}  # that time is not within what is asked for
+            start = {"seq": after + 1}  # that time lies before the requested part
             continue
         found += [logged for message in batch if (logged := _parse(message)) is not None]
         if not has_more(batch):
@@ -68,7 +68,7 @@ async def newest(js: JetStreamContext, account: str, event: str) -> Logged | Non
 
 
 def _parse(message: Msg) -> Logged | None:
-    """Read one message; one that is no segment is passed over: the archiver's guard keeps it in the dead letters."""
+    """Read one message; None when it is no segment: the archiver's guard keeps it in the dead letters."""
     sequence = sequence_of(message)
     try:
         return Logged(sequence, SegmentWritten.model_validate_json(message.data))

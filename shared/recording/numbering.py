@@ -1,8 +1,8 @@
-"""Numbers for segments: the position in the track's recording, in the order in which they came, and discontinuities.
+"""Numbers for segments: the position in the track's recording, in order of arrival, and discontinuities.
 
-Numbers are a fold over SEGMENTS: the same log gives the same numbers to everybody, whenever they begin (at a
-RecordingRecord) and however often they read. They are what EXT-X-MEDIA-SEQUENCE and EXT-X-DISCONTINUITY-SEQUENCE count
-(RFC 8216, 4.3.3.2 and 4.3.3.3), so nothing may come between two that were given.
+Numbers are a fold over SEGMENTS: every reader of the same log computes the same numbers, whenever it starts (from a
+RecordingRecord) and however often it reads. EXT-X-MEDIA-SEQUENCE and EXT-X-DISCONTINUITY-SEQUENCE count them (RFC
+8216, 4.3.3.2 and 4.3.3.3), so nothing may be inserted between two numbered segments.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MOST_RUNS = 64
 
 
 class Numbering:
-    """Numbers segments from where closed hours end. `last` holds each track's newest numbered segment."""
+    """Numbers segments after the closed hours. `last` holds each track's newest numbered segment."""
 
     def __init__(self, last: Iterable[IndexedSegment] = (), hours: Iterable[HourSummary] = ()) -> None:
         self._last: dict[Track, IndexedSegment] = {indexed.segment.track: indexed for indexed in last}
@@ -29,13 +29,13 @@ class Numbering:
 
     @property
     def last(self) -> tuple[IndexedSegment, ...]:
-        """Each track's newest numbered segment."""
+        """Return each track's newest numbered segment."""
         return tuple(self._last[track] for track in sorted(self._last))
 
     def add(self, logged: Logged) -> IndexedSegment | None:
-        """Return the log's next segment its number; None when the segment is there already.
+        """Return the log's next segment with its number; None when it is already numbered.
 
-        One that was salvaged short is replaced by the whole, should its writer have lived: the same number again.
+        A segment that was salvaged short is replaced by the whole one, if its writer lived: with the same number.
         """
         segment = logged.segment
         name = identity(segment)
@@ -76,7 +76,7 @@ class Numbering:
             self._salvaged.pop(name, None)
 
     def adopt(self, hours: Iterable[HourSummary]) -> None:
-        """Take over the list of closed hours."""
+        """Replace the list of closed hours."""
         self._runs = [run for hour in hours for run in hour.runs or ()]
         self._sessions = {run.session for run in self._runs}
 
@@ -85,14 +85,14 @@ class Numbering:
 
 
 def _is_late(before: SegmentWritten, segment: SegmentWritten) -> bool:
-    """Tell whether a segment belongs before the newest, by its session's count or because it was salvaged."""
+    """Return whether a segment belongs before the newest, by its session's sequence or because it was salvaged."""
     if before.session == segment.session:
         return segment.sequence <= before.sequence
     return segment.recovered and locate(segment).start < locate(before).start
 
 
 def contains(run: SegmentRun, name: Identity) -> bool:
-    """Tell whether a run has a segment."""
+    """Return whether a run contains a segment."""
     return run.session == name.session and run.track == name.track and run.first <= name.sequence <= run.last
 
 
@@ -104,12 +104,12 @@ def names_in(runs: Iterable[SegmentRun]) -> Iterator[Identity]:
 
 
 def runs_of(segments: Sequence[SegmentWritten]) -> tuple[SegmentRun, ...] | None:
-    """Write segments as runs without holes; None when these are too many to list."""
+    """Return segments as runs without holes; None when these are too many to list."""
     return runs_of_names(identity(segment) for segment in segments)
 
 
 def runs_of_names(names: Iterable[Identity]) -> tuple[SegmentRun, ...] | None:
-    """Write the names of segments, each once, as runs without holes; None when these are too many to list."""
+    """Return the names of segments, each once, as runs without holes; None when these are too many to list."""
     runs: list[SegmentRun] = []
     for name in sorted(names):
         if runs and contains(runs[-1].model_copy(update={"last": runs[-1].last + 1}), name):

@@ -1,1 +1,1 @@
-"""What every service runs on: settings, clocks, logs, health."""
+"""The runtime of every service: settings, clocks, logs, health."""

@@ -1,4 +1,4 @@
-"""Time, injected, so that tests can set it; the wall clock is put right by the broker's (ADR 17)."""
+"""Time, injected, so that tests can set it; the wall clock is corrected by the broker's (ADR 17)."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from datetime import UTC, datetime
 from typing import Final, Protocol
 
 TOLERATED_MS: Final = 1000
-"""Machines whose clocks are kept (NTP) agree by far better; within this, nobody's date is changed."""
+"""A smaller difference from the broker's clock is not corrected; machines with NTP agree far better."""
 
 
 class Clock(Protocol):
-    """What code may ask of time."""
+    """A wall clock and a monotonic clock."""
 
     def now_ms(self) -> int:
-        """Wall clock in ms since the epoch, UTC."""
+        """Return the wall clock in ms since the epoch, UTC."""
         ...
 
     def monotonic_ns(self) -> int:
-        """Nanoseconds that never go back, from an arbitrary start."""
+        """Return nanoseconds since an arbitrary start; they never go back."""
         ...
 
 
@@ -26,18 +26,18 @@ class SystemClock:
     """The machine's clocks."""
 
     def now_ms(self) -> int:
-        """Wall clock in ms since the epoch, UTC."""
+        """Return the wall clock in ms since the epoch, UTC."""
         return time.time_ns() // 1_000_000
 
     def monotonic_ns(self) -> int:
-        """Nanoseconds since the machine's start."""
+        """Return nanoseconds since the machine's start."""
         return time.monotonic_ns()
 
 
 class BrokerClock:
-    """A machine's clocks, its wall clock corrected by what it is off the broker's, once that is more than a second.
+    """A machine's clocks; the wall clock is corrected when it differs from the broker's by more than a second.
 
-    Services on several machines compare each other's dates; the broker, which delivers what is due, is the one
+    Services on several machines compare each other's dates; the broker, which delivers due messages, is the one
     clock that all of them see. Reads may come from any thread.
     """
 
@@ -47,27 +47,27 @@ class BrokerClock:
         self._skew_ms = 0
 
     def now_ms(self) -> int:
-        """Wall clock in ms since the epoch, UTC, within about a second of the broker's."""
+        """Return the wall clock in ms since the epoch, UTC, within about a second of the broker's."""
         return self._machine.now_ms() + self._offset_ms
 
     def monotonic_ns(self) -> int:
-        """Nanoseconds since the machine's start."""
+        """Return nanoseconds since the machine's start."""
         return self._machine.monotonic_ns()
 
     def uncorrected_ms(self) -> int:
-        """Wall clock of the machine itself."""
+        """Return the wall clock of the machine itself, ms."""
         return self._machine.now_ms()
 
     @property
     def skew_ms(self) -> int:
-        """How far the machine's clock is ahead of the broker's, as last measured; 0 within a second."""
+        """How many ms the machine's clock is ahead of the broker's, as last measured; 0 within a second."""
         return self._skew_ms
 
     def compare(self, before_ms: int, broker_ms: int, after_ms: int) -> bool:
-        """Take in that the broker's clock showed `broker_ms` between two reads of the machine's; True: time steps now.
+        """Record that the broker's clock showed `broker_ms` between two reads of the machine's; True when time steps.
 
-        The truth lies between the reads: what a slow answer leaves open is not corrected. A correction stays until it
-        is off by more than a second itself, so that time does not shake.
+        The true difference lies between the reads: the uncertainty of a slow answer is not corrected. A correction
+        stays until it is off by more than a second itself, so that time does not jitter.
         """
         if after_ms < before_ms:  # the machine's clock was set in between
             return False
@@ -79,12 +79,12 @@ class BrokerClock:
 
 
 def _beyond(low: int, high: int) -> int:
-    """Return the number between two that is nearest to 0 when it is more than a second; 0 otherwise."""
+    """Return the number from `low` to `high` that is nearest to 0 if it exceeds a second; 0 otherwise."""
     nearest = low if low > 0 else min(0, high)
     return nearest if abs(nearest) > TOLERATED_MS else 0
 
 
 def rfc3339(at_ms: int) -> str:
-    """Write ms since the epoch as RFC 3339, UTC, with ms: 2026-11-27T15:00:00.000Z."""
+    """Return ms since the epoch as RFC 3339, UTC, with ms: 2026-11-27T15:00:00.000Z."""
     seconds, millis = divmod(at_ms, 1000)
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{millis:03d}Z"

@@ -14,7 +14,7 @@ _LONGEST_REQUEST: Final = 8192
 
 
 def standing(said: Mapping[str, str], *, failed: bool) -> str:
-    """Return the status of the health format: what is said of parts that work is a warning."""
+    """Return the status of the health format; notes without a failure are a warning."""
     return "fail" if failed else "warn" if said else "pass"
 
 
@@ -33,7 +33,7 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, re
             writer.write(head.encode() + body)
             await writer.drain()
     except (TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-        pass  # a prober that does not speak HTTP gets nothing
+        pass  # a prober that does not speak HTTP gets no answer
     finally:
         writer.close()
 
@@ -42,7 +42,7 @@ async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, re
 async def health_server(host: str, port: int, ready: Probe, notes: Notes = dict) -> AsyncIterator[None]:
     """Answer probes while the block runs. Port 0: no server.
 
-    `ready` gives what is wrong, by part; `notes` what is to be mended though all works.
+    `ready` returns faults by part; `notes` returns problems that do not stop the service.
     """
     if port == 0:
         yield

@@ -1,4 +1,4 @@
-"""Asks this machine's own service whether it can work: `python -m shared.runtime.healthcheck`, for containers."""
+"""Health check for containers: `python -m shared.runtime.healthcheck` asks this machine's service for readiness."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from shared.runtime.settings import Settings
 
 
 def main() -> int:
-    """Return 0 when /readyz on REELAY_HEALTH_PORT answers 200."""
+    """Return 0 when /readyz on REELAY_HEALTH_PORT answers 200, else 1."""
     connection = http.client.HTTPConnection("127.0.0.1", Settings().health_port, timeout=2)
     try:
         connection.request("GET", "/readyz")

@@ -1,7 +1,7 @@
-"""Who holds what: instances that no other can be taken for, and the epoch that fences a holder (ADR 17).
+"""Holders of leases, which cannot be mistaken for each other, and the epoch that fences a holder (ADR 17).
 
-An epoch is the revision of a write into the bucket `leases`: it only rises, also when a lease has run out and is made
-anew.
+An epoch is the revision of a write into the bucket `leases`: it only rises, also when a lease has expired and is
+created again.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 _NUMBERING: Final = Path("/proc/self/ns/pid")
 _SELF: Final = Path("/proc/self")
 _GONE_STATES: Final = frozenset({"Z", "X"})
-_STATE, _START = 0, 19  # of what follows the name in /proc/<pid>/stat: fields 3 and 22, proc_pid_stat(5)
+_STATE, _START = 0, 19  # index after the name in /proc/<pid>/stat: fields 3 and 22, proc_pid_stat(5)
 
 
 class EpochPassed(Permanent):
-    """Another has taken over what this one held; what it holds is no longer this one's to write."""
+    """Another holder has taken over the lease; this one must not write under it any more."""
 
 
 class Holder(Record):
-    """A process that holds something.
+    """A process that holds a lease.
 
-    Host names and process ids repeat themselves: containers on a host's network are each number 1 of one name. So
-    `token` is random and tells a process from all others, and only within one `machine` (a kernel's boot and a
-    numbering of processes) do `pid` and `started` say whether it lives.
+    Host names and process ids are not unique: containers on a host's network all have its name and process id 1. So
+    `token` is random and identifies the process, and `pid` and `started` show only within one `machine` (a kernel's
+    boot and a PID namespace) whether it lives.
     """
 
     instance: str = Field(description="Its name, for people")
@@ -44,7 +44,7 @@ class Holder(Record):
 
     @classmethod
     def here(cls, instance: str, host: str) -> Holder:
-        """Name this process."""
+        """Return the holder that stands for this process."""
         found = _stat(_SELF)
         began = int(found[_START]) if found else 0
         return cls(
@@ -53,7 +53,7 @@ class Holder(Record):
 
 
 def machine() -> str:
-    """Name the kernel's boot and the numbering of processes that this process lives in; "" when it cannot be told."""
+    """Return this process's boot id and PID namespace; "" when they cannot be read."""
     try:
         return f"{_BOOT.read_text().strip()} {_NUMBERING.readlink().name}"
     except OSError:
@@ -61,15 +61,15 @@ def machine() -> str:
 
 
 def is_local(holder: Holder) -> bool:
-    """Tell whether a holder's process can be looked at from here."""
+    """Return whether a holder's process is visible from this process."""
     return bool(holder.machine and holder.pid) and holder.machine == machine()
 
 
 def is_gone(holder: Holder, me: Holder) -> bool:
-    """Tell for sure that a holder is no more: its process ended, and its number is free or another's.
+    """Return True when a holder has certainly ended: its process id is free or another process's.
 
-    Whoever had the name and the number of `me` on its machine and is not itself came before it. False says nothing of
-    a holder on another machine or in another numbering of processes.
+    A holder with the machine, instance and process id of `me`, but another token, is its predecessor and has ended.
+    False means nothing for a holder on another machine or in another PID namespace.
     """
     is_me = bool(holder.token) and holder.token == me.token
     if is_me or not holder.pid or not holder.machine or holder.machine != me.machine:
@@ -80,13 +80,13 @@ def is_gone(holder: Holder, me: Holder) -> bool:
 
 
 def has_ended(pid: int, started: int) -> bool:
-    """Tell for sure that a process of this machine that started then (0: not known) is no more."""
+    """Return True when a process of this machine that started then (0: unknown) has certainly ended."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
     except PermissionError:
-        pass  # another user's: there is a process of this number
+        pass  # another user's process has this id
     found = _stat(Path(f"/proc/{pid}")) if _numbers_match() else None
     if found is None:
         return False
@@ -94,7 +94,7 @@ def has_ended(pid: int, started: int) -> bool:
 
 
 def _numbers_match() -> bool:
-    """Tell whether /proc shows this process's numbering; it may be that of the namespace around it."""
+    """Return whether /proc shows this process's PID namespace; it may show the parent namespace."""
     try:
         return _SELF.readlink().name == str(os.getpid())
     except OSError:
@@ -102,7 +102,7 @@ def _numbers_match() -> bool:
 
 
 def _stat(process: Path) -> list[str] | None:
-    """Read /proc/<pid>/stat from the state on; the name before it may hold anything."""
+    """Return the fields of /proc/<pid>/stat from the state on; the name before it may hold any character."""
     try:
         return (process / "stat").read_text(errors="replace").rsplit(")", 1)[1].split()
     except (OSError, IndexError):

@@ -16,7 +16,7 @@ def get_logger() -> structlog.stdlib.BoundLogger:
 
 
 def bound(**fields: str) -> AbstractContextManager[None]:
-    """Return every line of this thread or task the fields, while the block runs; tasks that it starts keep them."""
+    """Add the fields to every line of this thread or task while the block runs; tasks that it starts keep them."""
     return structlog.contextvars.bound_contextvars(**fields)
 
 
@@ -29,7 +29,7 @@ def configure_logging(service: str, *, json: bool, level: str = "INFO") -> None:
     )
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
-        lambda _logger, _method, line: {"service": service, **line},  # threads begin with an empty context
+        lambda _logger, _method, line: {"service": service, **line},  # threads start with an empty context
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,

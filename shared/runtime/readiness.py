@@ -1,9 +1,10 @@
-"""Whether the broker really takes messages: by what became of the last ones, and by a write of readiness's own.
+"""Whether the broker really accepts messages: by the results of the last publishes, and by a test write.
 
-Both are needed. A stream whose file could not be written takes nothing more, but is read as ever, and others go on; so
-only a write into that stream tells. And a service that has nothing to write would not know that the broker is stuck.
+Both are needed. A stream whose file could not be written accepts nothing more, but can still be read, and other
+streams work; so only a write into that stream shows it. And a service that has nothing to write would not notice that
+the broker is stuck.
 
-The time that the broker puts on that write also tells how far the machine's clock is off.
+The broker's time stamp on the test write also shows how far the machine's clock is off.
 """
 
 from __future__ import annotations
@@ -33,14 +34,14 @@ UNAVAILABLE: Final = 503
 
 
 class Writes:
-    """Remembers which messages the broker did not take, for 15 s or until it takes one of that kind."""
+    """Remembers which messages the broker did not accept, for 15 s or until it accepts one of that kind."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._failed_ns: dict[str, int] = {}
 
     def note(self, subject: str, error: Exception | None = None) -> None:
-        """Note what became of a message; one that the broker judged and sent back has been taken."""
+        """Record the result of a publish; a message that the broker rejected counts as accepted."""
         kind = ".".join(subject.split(".")[:2])
         if error is None or (isinstance(error, APIError) and error.code != UNAVAILABLE):
             self._failed_ns.pop(kind, None)
@@ -48,18 +49,18 @@ class Writes:
             self._failed_ns[kind] = self._clock.monotonic_ns()
 
     def refused(self) -> list[str]:
-        """Name what was not taken, by the beginning of its subject."""
+        """Return the kinds of messages that were not accepted: the first two tokens of their subjects."""
         oldest = self._clock.monotonic_ns() - REMEMBERED_NS
         return sorted(kind for kind, at_ns in self._failed_ns.items() if at_ns > oldest)
 
 
 class NotingJetStream(JetStreamContext):
-    """A JetStream context that notes what becomes of its messages, those of buckets too."""
+    """A JetStream context that records the results of its publishes, those of buckets too."""
 
     writes: Writes
 
     async def publish(self, subject: str, *args: Any, **kwargs: Any) -> PubAck:
-        """Publish as ever."""
+        """Publish and record the result."""
         try:
             ack = await super().publish(subject, *args, **kwargs)
         except (NatsError, OSError) as error:
@@ -70,12 +71,12 @@ class NotingJetStream(JetStreamContext):
 
 
 def probe_name(service: str) -> str:
-    """Name what a service's own write stands under, where consumers note failed tries."""
+    """Return the name of a service's test write; it takes the place of a consumer in a failure subject."""
     return f"{service}-readiness"
 
 
 class WriteProbe:
-    """Writes one message a service, over the last one, where services note failed tries and no consumer reads."""
+    """Writes one message per service, replacing the last one, among recorded failures, which no consumer reads."""
 
     def __init__(self, jetstream: Callable[[], JetStreamContext], service: str, clock: Clock) -> None:
         self._jetstream = jetstream
@@ -86,7 +87,7 @@ class WriteProbe:
         self._written: tuple[int, int, int] | None = None  # sequence, and the machine's clock before and after
 
     async def __call__(self) -> str:
-        """Say what is wrong, "" when nothing is; a good answer serves for 3 s."""
+        """Return the fault, "" when there is none; a good result is reused for 3 s."""
         async with self._lock:
             now_ns = self._clock.monotonic_ns()
             if self._good_ns is not None and now_ns - self._good_ns < KEPT_NS:
@@ -110,7 +111,7 @@ class WriteProbe:
         return self._clock.uncorrected_ms() if isinstance(self._clock, BrokerClock) else 0
 
     async def compare(self) -> None:
-        """Compare the machine's clock with the time that the broker put on the last write."""
+        """Compare the machine's clock with the broker's time stamp on the last write."""
         clock, written = self._clock, self._written
         if written is None or not isinstance(clock, BrokerClock):
             return
@@ -118,7 +119,7 @@ class WriteProbe:
         try:
             stored = await self._jetstream().get_last_msg(DEADLETTERS, self._subject, direct=True)
         except (NatsError, APIError, TimeoutError, OSError):
-            return  # a broker whose users were made by an older version may not allow it, either
+            return  # nor may a broker allow it whose users come from an older version
         headers = stored.headers or {}
         if stored.seq != sequence or "Nats-Time-Stamp" not in headers:  # another instance has written since
             return
@@ -135,7 +136,7 @@ class WriteProbe:
 
 
 def notes_on(clock: Clock) -> dict[str, str]:
-    """Say what an operator should mend though all works: a clock that is more than a second off the broker's."""
+    """Return a note for the operator when the clock is more than a second off the broker's."""
     if not isinstance(clock, BrokerClock) or not clock.skew_ms:
         return {}
     side = "ahead of" if clock.skew_ms > 0 else "behind"

@@ -37,18 +37,18 @@ log = get_logger()
 PROVISION_WAIT_S: Final = 60.0
 ANSWER_S: Final = 2.0
 STOP_LOOK_S: Final = 0.5
-"""How often FastStream looks whether it is to stop: each look wakes an idle process."""
+"""How often FastStream checks whether to stop, s: each check wakes an idle process."""
 GC_AFTER: Final = (20_000, 10, 10)
-"""When garbage in cycles, which is rare here, is looked for: not each time that 700 packets were buffered."""
+"""Thresholds of the cyclic garbage collector: cycles are rare here, so 700 buffered packets must not start it."""
 LoopMaker = Callable[[], asyncio.AbstractEventLoop]
 Lifespan = Callable[[], contextlib.AbstractAsyncContextManager[None]]
 
 
 @dataclass(slots=True)
 class Service:
-    """What a service's `build` gets, and what it adds: handlers by durable, what runs beside them, and probes.
+    """The parts that a service's `build` gets, and those it adds: handlers by durable, background work, probes.
 
-    A probe says what keeps the service from taking work, by part, besides the broker.
+    A probe returns faults, by part, that keep the service from taking work, besides the broker's.
     """
 
     name: str
@@ -68,7 +68,7 @@ class Service:
     started: bool = False
 
     def handle(self, durable: str, handler: Handler, on_dead: Mourner | None = None) -> None:
-        """Handle the messages of a durable consumer; `on_dead(body, reason)` hears of those that were given up."""
+        """Handle the messages of a durable consumer; `on_dead(body, reason)` is called for each dead letter."""
         if turns := subscribe(self.broker, durable, handler):
             self.beside(turns.running)
             self.guard.on_pause(durable, turns.again)
@@ -82,18 +82,18 @@ class Service:
         self.lifespans.append(lifespan)
 
     def notes(self) -> dict[str, str]:
-        """Say what is to be mended though all works."""
+        """Return notes on problems that do not stop the service."""
         return notes_on(self.clock) | self.nodes.notes() | self.store_watch.notes()
 
     def js(self) -> JetStreamContext:
-        """Return the connected broker's JetStream context, with a patient time-out."""
+        """Return the connected broker's JetStream context, with a timeout of ACK_TIMEOUT."""
         context = NotingJetStream(self.broker.config.connection_state.connection, timeout=ACK_TIMEOUT)
         context.writes = self.writes
         return context
 
 
 def make_service(name: str, settings: Settings, clock: Clock | None = None) -> Service:
-    """Make the parts of a service; nothing connects yet."""
+    """Return a service with its parts; nothing connects yet."""
     clock = clock or BrokerClock(SystemClock())
     nodes = parse_nodes(settings.broker_url)
     broker, guard = make_broker(nodes, name, clock)
@@ -107,7 +107,7 @@ def make_service(name: str, settings: Settings, clock: Clock | None = None) -> S
 
 
 async def wait_until_provisioned(service: Service) -> None:
-    """Wait until this service's consumers exist; TimeoutError after a minute."""
+    """Wait until this service's consumers exist; raise TimeoutError after a minute."""
     async with asyncio.timeout(PROVISION_WAIT_S):
         while faults := await check(service):
             log.info("service.waiting", **faults)
@@ -115,7 +115,7 @@ async def wait_until_provisioned(service: Service) -> None:
 
 
 async def readiness(service: Service) -> dict[str, str]:
-    """Say what keeps this service from taking work."""
+    """Return the faults that keep this service from taking work."""
     if not service.started:
         return {"service": "starting or stopping"}
     faults = await check_all(service)
@@ -125,12 +125,12 @@ async def readiness(service: Service) -> dict[str, str]:
 
 
 async def check_all(service: Service) -> dict[str, str]:
-    """Say what keeps this service from working: of the broker, as `check` does, and of the store."""
+    """Return the faults of the broker, as `check` does, and of the store."""
     return await check(service) | service.store_watch.faults()
 
 
 async def check(service: Service) -> dict[str, str]:
-    """Say within about 2 s what keeps this service from working, by part; empty when nothing does."""
+    """Return within about 2 s the broker's faults that keep this service from working, by part; empty without any."""
     try:
         async with asyncio.timeout(ANSWER_S):
             return await _faults(service)
@@ -160,9 +160,9 @@ async def _faults(service: Service) -> dict[str, str]:
 
 
 def application(service: Service, *, signals: bool = False) -> FastStream:
-    """Join the parts to a FastStream application; with `signals`, SIGTERM and SIGINT end it while it starts, too.
+    """Return a FastStream application of the parts; with `signals`, SIGTERM and SIGINT end it while it starts, too.
 
-    On stop, running handlers are waited for, then what runs beside them is left, then the broker's connection ends.
+    On stop, it waits for running handlers, then ends background work, then closes the connection to the broker.
     """
     stack = contextlib.AsyncExitStack()
     ending = _ended_by_signals if signals else _ended_by_itself
@@ -178,7 +178,7 @@ def application(service: Service, *, signals: bool = False) -> FastStream:
                 await stack.enter_async_context(beside(service.nodes.watching()))
                 await service.broker.connect()
                 await wait_until_provisioned(service)
-                await service.write_probe.compare()  # before anything is dated
+                await service.write_probe.compare()  # before anything gets a date
                 await stack.enter_async_context(beside(service.write_probe.comparing()))
                 if service.store_watch.wanted:
                     await service.store_watch.look()
@@ -186,7 +186,7 @@ def application(service: Service, *, signals: bool = False) -> FastStream:
                 for enter in service.lifespans:
                     await stack.enter_async_context(enter())
             service.started = True
-            gc.freeze()  # what a started service holds, it keeps: looking through it again takes up to 60 ms each time
+            gc.freeze()  # a started service keeps its objects: scanning them takes up to 60 ms each time
             gc.set_threshold(*GC_AFTER)
             log.info("service.started", instance=service.instance)
             yield
@@ -203,7 +203,7 @@ def application(service: Service, *, signals: bool = False) -> FastStream:
 
 @contextlib.contextmanager
 def _ended_by_signals(app: FastStream) -> Iterator[None]:
-    """Cancel the running task on a signal while the block runs; FastStream looks at its own flag only once started."""
+    """Cancel the running task on a signal while the block runs; FastStream checks its own flag only once started."""
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, task.cancel if task else app.exit)
@@ -219,7 +219,7 @@ def _ended_by_itself(_app: FastStream) -> contextlib.AbstractContextManager[None
 
 
 def run_service(name: str, build: Callable[[Service], None], make_loop: LoopMaker | None = None) -> int:
-    """Run a service until SIGTERM or SIGINT, on asyncio's own loop unless another is given; the process's exit code."""
+    """Run a service until SIGTERM or SIGINT, on asyncio's default loop or another; return the process's exit code."""
     try:
         settings = Settings()
     except ValidationError as error:
@@ -241,7 +241,7 @@ def run_service(name: str, build: Callable[[Service], None], make_loop: LoopMake
 
 
 def main(name: str, build: Callable[[Service], None], make_loop: LoopMaker | None = None) -> None:
-    """End the process with the service's exit code, without the interpreter's own long goodbye."""
+    """Run a service and end the process with its exit code, without the interpreter's slow finalization."""
     code = run_service(name, build, make_loop)
     sys.stdout.flush()
     sys.stderr.flush()

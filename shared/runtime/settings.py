@@ -19,7 +19,7 @@ from shared.runtime.reachable import in_url, reachable_host
 TakeUp = Literal["never", "away", "any"]
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 ADMIN_KEY: Final = (32, 128, 10)
-"""Least and most characters of an admin key, and how many of them differ."""
+"""The minimum and maximum length of an admin key, and how many characters must differ."""
 LONGEST_LINE: Final = 4096
 _BYTES = TypeAdapter(ByteSize)
 
@@ -57,7 +57,7 @@ def _admin_key_file(text: str, info: ValidationInfo) -> str:
     try:
         _strong(_first_line(text))
     except OSError as error:
-        raise ValueError(f"the file cannot be read: {error.strerror}") from None  # its name may be a key by mistake
+        raise ValueError(f"the file cannot be read: {error.strerror}") from None  # the name may be a key by mistake
     except UnicodeDecodeError:
         raise ValueError("the file is not text") from None
     return text
@@ -87,7 +87,7 @@ def _bytes(text: str) -> str:
 
 
 def _spans(text: str) -> tuple[range, ...]:
-    """Read ports and spans of ports; ValueError for what is none."""
+    """Parse ports and ranges of ports; raise ValueError for anything else."""
     spans = []
     for part in filter(None, (p.strip() for p in text.split(","))):
         first, dash, last = part.partition("-")
@@ -104,19 +104,19 @@ def _ports(text: str) -> str:
 
 
 def setting_of(fault: Mapping[str, Any]) -> str:
-    """Name the variable that one of a ValidationError's errors is about."""
+    """Return the name of the variable that one of a ValidationError's errors is about."""
     return "_".join(["REELAY", *(str(part).upper() for part in fault["loc"])])
 
 
 def _duration(value: object) -> object:
-    """Take a bare number, which an environment variable gives as text, for seconds."""
+    """Convert a bare number, which an environment variable holds as text, to seconds."""
     return timedelta(seconds=int(value)) if isinstance(value, str) and value.isdecimal() else value
 
 
 class Settings(BaseSettings):
-    """What the operator can set; the defaults suit one machine."""
+    """The operator's settings; the defaults suit one machine."""
 
-    # Errors do not show what was given: it may be a password.
+    # Errors do not show the input: it may be a password.
     model_config = SettingsConfigDict(env_prefix="REELAY_", extra="ignore", hide_input_in_errors=True)
 
     data_dir: Path = Field(Path("data"), description="Everything Reelay keeps on this machine")
@@ -216,7 +216,7 @@ class Settings(BaseSettings):
 
     @property
     def given_admin_key(self) -> str:
-        """The admin key of ADMIN_KEY or ADMIN_KEY_FILE; "" when neither is set. OSError."""
+        """The admin key of ADMIN_KEY or ADMIN_KEY_FILE; "" when neither is set. Raise OSError."""
         return _first_line(self.admin_key_file) if self.admin_key_file else self.admin_key.get_secret_value()
 
     @property
@@ -251,15 +251,15 @@ class Settings(BaseSettings):
 
     @property
     def library_dir(self) -> Path:
-        """The folder of the local library, a folder an account."""
+        """The folder of the local library; each account has a folder below it."""
         return self.data_dir / "library"
 
     @property
     def base_url(self) -> str:
-        """The public URL of the gateway, without a slash at its end."""
+        """The public URL of the gateway, without a trailing slash."""
         return (self.public_url or f"http://{in_url(reachable_host(self.host))}:{self.http_port}").rstrip("/")
 
     @property
     def broker_url(self) -> str:
-        """The broker's URL, or those of its nodes; the embedded one's when none is set."""
+        """The URL of the broker or of its nodes; the embedded broker's when none is set."""
         return self.nats_url or f"nats://127.0.0.1:{self.nats_port}"

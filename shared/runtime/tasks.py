@@ -11,10 +11,10 @@ AGAIN_S: Final = 0.5
 
 
 async def end_task(task: asyncio.Task[Any]) -> None:
-    """Cancel a task until it has ended; what it raised is dropped.
+    """Cancel a task until it has ended; drop its exception.
 
-    Once is not enough: before Python 3.12, `asyncio.wait_for` swallows a cancellation that arrives together with
-    its result (https://github.com/python/cpython/issues/86296), and nats-py waits by it.
+    One cancellation is not enough: before Python 3.12, `asyncio.wait_for` swallows a cancellation that arrives together
+    with its result (https://github.com/python/cpython/issues/86296), and nats-py uses it.
     """
     while not task.done():
         task.cancel()
@@ -23,7 +23,7 @@ async def end_task(task: asyncio.Task[Any]) -> None:
 
 @contextlib.asynccontextmanager
 async def beside(work: Coroutine[Any, Any, Any]) -> AsyncIterator[None]:
-    """Run a coroutine beside the block, and end it with the block."""
+    """Run a coroutine as a background task while the block runs, and cancel it when the block ends."""
     task = asyncio.create_task(work)
     try:
         yield

@@ -1,1 +1,1 @@
-"""Secrets, and whom and what to trust."""
+"""Secrets, and checks of peers, addresses and URLs."""

@@ -1,8 +1,8 @@
-"""Peers that nobody knows yet: how they are told apart, counted, and made to wait, in tables that cannot grow.
+"""Unauthenticated peers: identify, count and limit them, in tables of bounded size.
 
-What serves strangers counts them by network, so that one who has many addresses is one: an IPv6 subscriber has a /64
-(RFC 6177), an IPv4 one an address, which many may share (NAT). So a network alone is never shut out: its oldest
-stranger makes room, and budgets are kept for what a stranger tries, not for where it sits.
+Servers count unauthenticated peers by network, so that a peer with many addresses counts once: an IPv6 subscriber has
+a /64 (RFC 6177), an IPv4 subscriber an address, which many may share (NAT). So no network is shut out as a whole: its
+oldest waiting peer makes room, and budgets are kept per thing that a peer tries, not per network.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MOST_KEYS: Final = 4096
 
 
 def network_of(address: str) -> str:
-    """Return the network that an address is counted under: IPv4 as it is, the /64 of IPv6; other text as it is."""
+    """Return the network that an address counts for: the IPv4 address itself, the /64 of IPv6, other text unchanged."""
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -34,9 +34,9 @@ def network_of(address: str) -> str:
 
 
 class Waiting(Generic[G]):
-    """Peers that we wait for, at most `most` and `most_each` of a network; not for use by several threads at once.
+    """Waiting peers, at most `most` and `most_each` per network; not thread-safe.
 
-    Nobody is turned away for those who wait already: past a bound, the oldest of the busiest network goes.
+    A new peer is always admitted: past a limit, the oldest peer of the busiest network has to go.
     """
 
     def __init__(self, most: int, most_each: int) -> None:
@@ -52,7 +52,7 @@ class Waiting(Generic[G]):
         return peer in self._all
 
     def add(self, peer: G, network: str) -> G | None:
-        """Let a peer wait, as the newest one; return the one that has to go for it."""
+        """Add a peer as the newest one; return the peer that has to go for it, if any."""
         self.remove(peer)
         self._all[peer] = network
         group = self._networks.setdefault(network, OrderedDict())
@@ -62,12 +62,12 @@ class Waiting(Generic[G]):
         return self.make_room() if len(self._all) > self._most else None
 
     def remove(self, peer: G) -> None:
-        """Forget a peer, if it waits."""
+        """Remove a peer, if it waits."""
         if peer in self._all:
             self._take(peer)
 
     def make_room(self) -> G | None:
-        """Return and forget the oldest peer of the busiest network; None when nobody waits."""
+        """Remove and return the oldest peer of the busiest network; None when no peer waits."""
         if not self._all:
             return None
         busiest = max(self._networks.values(), key=len)
@@ -75,11 +75,11 @@ class Waiting(Generic[G]):
 
     @property
     def busiest(self) -> int:
-        """How many the network has that has most of them."""
+        """How many peers the busiest network has."""
         return max(map(len, self._networks.values()), default=0)
 
     def everyone(self) -> list[G]:
-        """Return all, the oldest first."""
+        """Return all peers, the oldest first."""
         return list(self._all)
 
     def _take(self, peer: G) -> G:
@@ -92,9 +92,10 @@ class Waiting(Generic[G]):
 
 
 class Budget:
-    """A token bucket a key: `most` at once, then one each `regained`; from any thread.
+    """One token bucket per key: `most` at once, then one more every `regained`. Thread-safe.
 
-    The table is bounded: the key unused for longest is forgotten first, and it forgets by itself what is full again.
+    The table is bounded: the least recently used key is dropped first, and keys whose buckets are full again are
+    dropped, too.
     """
 
     def __init__(self, most: int, regained: timedelta, clock: Clock, *, keys: int = MOST_KEYS) -> None:
@@ -109,12 +110,12 @@ class Budget:
         return len(self._spent)
 
     def spent(self, key: Hashable) -> bool:
-        """Tell whether nothing is left for now."""
+        """Return whether no token is left for now."""
         with self._lock:
             return self._now(key)[0] >= self._most
 
     def take(self, key: Hashable) -> bool:
-        """Take one; False when there is none left."""
+        """Take a token; return False when none is left."""
         with self._lock:
             count, since = self._now(key)
             if count >= self._most:
@@ -123,14 +124,14 @@ class Budget:
             return True
 
     def charge(self, key: Hashable) -> bool:
-        """Take one, be there any or not; True when it is the last one."""
+        """Take a token even when none is left; return True when it was the last one."""
         with self._lock:
             count, since = self._now(key)
             self._put(key, min(count + 1, self._most), since)
             return count + 1 == self._most
 
     def wait(self, key: Hashable) -> timedelta:
-        """Tell how long it takes until there is one."""
+        """Return how long it takes until a token is available."""
         with self._lock:
             count, since = self._now(key)
             if count < self._most:
@@ -140,7 +141,7 @@ class Budget:
     def _put(self, key: Hashable, count: int, since: int) -> None:
         self._spent[key] = (count, since)
         self._spent.move_to_end(key)
-        for old in self._oldest(2):  # as fast as they come, those that are full again go
+        for old in self._oldest(2):  # full buckets are dropped as fast as keys are added
             if len(self._spent) > self._keys or self._now(old)[0] == 0:
                 del self._spent[old]
 

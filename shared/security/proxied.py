@@ -1,4 +1,4 @@
-"""The PROXY protocol, versions 1 and 2: a balancer's word, before a connection's bytes, for whom it hands on.
+"""The PROXY protocol, versions 1 and 2: a header in which a load balancer names the client of a connection.
 
 https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt, section 2.
 """
@@ -19,7 +19,7 @@ Kind = type[ipaddress.IPv4Address] | type[ipaddress.IPv6Address]
 HEADER_S: Final = 3.0
 """A balancer sends its header with the first packet."""
 MOST_V1: Final = 107
-MOST_V2: Final = 1024  # of the protocol's 65,551: addresses take 36, a balancer's additions some hundred
+MOST_V2: Final = 1024  # the protocol allows 65,551: addresses take 36, a balancer's additions some hundred
 _SIGNATURE: Final = b"\r\n\r\n\x00\r\nQUIT\n"
 _HEAD: Final = len(_SIGNATURE) + 4
 _LINE: Final = re.compile(rb"PROXY (TCP4|TCP6) (\S{2,39}) (\S{2,39}) (0|[1-9]\d{0,4}) (0|[1-9]\d{0,4})\r\n")
@@ -31,12 +31,12 @@ _UNTOLD: Final = frozenset({0x00, 0x31})  # unspecified; a UNIX socket
 
 
 class ProxyError(ReelayError):
-    """No such header: whoever sends it may not say who others are."""
+    """The connection does not start with a valid PROXY header."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProxyHeader:
-    """What a header said, in so many bytes. No address: the balancer speaks for itself (its own checks)."""
+    """A parsed header of `size` bytes. Without an address it is the balancer's own connection (health checks)."""
 
     size: int
     address: str = ""
@@ -44,9 +44,9 @@ class ProxyHeader:
 
 
 def parse_header(data: bytes | bytearray) -> ProxyHeader | None:
-    """Read the header that some bytes begin with; None while more of it must come.
+    """Return the header at the start of `data`; None while it is incomplete.
 
-    ProxyError for what is none, at the latest after 107 bytes (version 1) or 1024.
+    Raise ProxyError when it is not a header, at the latest after 107 bytes (version 1) or 1024.
     """
     if data[: len(_SIGNATURE)] == _SIGNATURE[: len(data)]:
         return _second(data)
@@ -104,7 +104,7 @@ def _told(size: int, source: ipaddress.IPv4Address | ipaddress.IPv6Address, port
 
 
 def trusting(networks: Iterable[Network]) -> Callable[[str], bool]:
-    """Make what tells whether an address is a balancer's."""
+    """Return a function that tells whether an address is a balancer's."""
     known = tuple(networks)
 
     def trusts(address: str) -> bool:

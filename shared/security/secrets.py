@@ -1,4 +1,4 @@
-"""Keeping secrets: the installation's key, encryption at rest, signatures, constant-time comparison, redaction."""
+"""Secrets: the installation's key, encryption at rest, signatures, constant-time comparison, redaction."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ REDACTED: Final = "***"
 
 
 class SecretUnreadable(Permanent):
-    """A stored secret does not open with this installation's key."""
+    """A stored secret cannot be decrypted with this installation's key."""
 
 
 def write_private(path: Path, text: str) -> bool:
-    """Write a file that only its owner reads, whole or not at all; False when it was there already. OSError."""
+    """Write a file atomically that only its owner can read; return False when it exists already. Raise OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     try:
@@ -42,7 +42,7 @@ def write_private(path: Path, text: str) -> bool:
 
 
 def read_private(path: Path) -> str:
-    """Read what `write_private` wrote; OSError, also when the file is empty, which no key ever was."""
+    """Return the text that `write_private` wrote; raise OSError, also when the file is empty."""
     text = path.read_text().strip()
     if not text:
         raise OSError(f"{path} is empty; restore it, or remove it to have a new one made")
@@ -50,7 +50,7 @@ def read_private(path: Path) -> str:
 
 
 def installation_key(settings: Settings) -> bytes:
-    """Return SECRET_KEY, or the key kept in DATA_DIR, which is made on first use. OSError."""
+    """Return SECRET_KEY, or the key kept in DATA_DIR, which is created on first use. Raise OSError."""
     if given := settings.secret_key.get_secret_value():
         return given.encode()
     path = settings.data_dir / KEY_FILE
@@ -60,9 +60,9 @@ def installation_key(settings: Settings) -> bytes:
 
 
 class Vault:
-    """Encrypts and signs with keys derived from the installation's; one purpose cannot be used for another.
+    """Encrypts and signs with keys derived from the installation's key, a separate one for each purpose.
 
-    There are few purposes, named in the code: what is derived for them is kept.
+    There are few purposes, named in the code: their derived keys are cached.
     """
 
     def __init__(self, key: bytes) -> None:
@@ -81,37 +81,37 @@ class Vault:
         return self._ciphers[purpose]
 
     def encrypt(self, text: str, purpose: str) -> str:
-        """Encrypt for storage."""
+        """Return the text encrypted for storage."""
         return self._cipher(purpose).encrypt(text.encode()).decode()
 
     def decrypt(self, token: str, purpose: str) -> str:
-        """Open what `encrypt` made; SecretUnreadable when key or purpose is another."""
+        """Decrypt a result of `encrypt`; raise SecretUnreadable when key or purpose differ."""
         try:
             return self._cipher(purpose).decrypt(token.encode()).decode()
         except InvalidToken as error:
             raise SecretUnreadable(f"a stored {purpose} does not open with this SECRET_KEY") from error
 
     def sign(self, text: str, purpose: str) -> str:
-        """Sign with HMAC-SHA256: 43 URL-safe characters."""
+        """Return the HMAC-SHA256 of the text: 43 URL-safe characters."""
         digest = hmac.digest(self._derive(purpose), text.encode(), "sha256")
         return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
     def fingerprint(self, text: str, purpose: str) -> str:
-        """Return 16 hex digits by which a secret is known again; without the key, nobody can try secrets for them."""
+        """Return 16 hex digits that identify a secret; without the key, nobody can test guesses against them."""
         return hmac.digest(self._derive(purpose), text.encode(), "sha256").hex()[:16]
 
     def verify(self, text: str, signature: str, purpose: str) -> bool:
-        """Compare a signature in constant time."""
+        """Return whether a signature is right, compared in constant time."""
         return hmac.compare_digest(self.sign(text, purpose).encode(), signature.encode())
 
 
 def hash_token(token: str) -> str:
-    """Hash a random token of full entropy for look-up and storage; not meant for passwords."""
+    """Return the hash of a random token of full entropy, for look-up and storage; not meant for passwords."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
 def redact_url(url: str) -> str:
-    """Take the password, query and fragment out of a URL, so that it can be shown."""
+    """Return a URL without user, password, query and fragment, so that it can be shown."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""

@@ -1,6 +1,6 @@
-"""Webhook signing secrets and receivers' URLs, as the gateway hands them out and the notifier uses them.
+"""Webhook signing secrets and receivers' URLs, as the gateway issues them and the notifier uses them.
 
-Many receivers' URLs hold a token, so that they are kept and sent encrypted, too. The form of secrets is that of
+Many receivers' URLs hold a token, so they are stored and sent encrypted, too. Secrets have the form of
 Standard Webhooks: `whsec_` and 24 to 64 bytes in base64.
 https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md#signature-scheme
 """
@@ -19,12 +19,12 @@ VAULT_PURPOSE: Final = "webhook-secret"  # the Vault's purpose under which Webho
 URL_PURPOSE: Final = "webhook-url"
 PREFIX: Final = "whsec_"
 SEALED: Final = "sealed:"
-LONGEST_SEALED_URL: Final = 3072  # of 2048 characters
+LONGEST_SEALED_URL: Final = 3072  # for a URL of 2048 characters
 _LENGTH: Final = 32
 
 
 def new_secret() -> str:
-    """Make a random secret for an endpoint."""
+    """Return a random secret for an endpoint."""
     return PREFIX + base64.b64encode(secrets.token_bytes(_LENGTH)).decode()
 
 
@@ -35,17 +35,17 @@ def account_secret(vault: Vault, account: str) -> str:
 
 
 def seal_url(vault: Vault, url: str) -> str:
-    """Encrypt a receiver's URL for records and messages; at most LONGEST_SEALED_URL characters."""
+    """Return a receiver's URL encrypted for records and messages; at most LONGEST_SEALED_URL characters."""
     return SEALED + vault.encrypt(url, URL_PURPOSE)
 
 
 def open_url(vault: Vault, sealed: str) -> str:
-    """Return a receiver's URL; SecretUnreadable when it was sealed under another SECRET_KEY."""
+    """Return a receiver's URL; raise SecretUnreadable when it was encrypted with another SECRET_KEY."""
     return vault.decrypt(sealed.removeprefix(SEALED), URL_PURPOSE) if sealed.startswith(SEALED) else sealed
 
 
 def secret_key(secret: str) -> bytes:
-    """Return the HMAC key of a secret, with or without the prefix; Rejected when it is not one."""
+    """Return the HMAC key of a secret, with or without the prefix; raise Rejected when it is not a secret."""
     try:
         key = base64.b64decode(secret.removeprefix(PREFIX), validate=True)
     except (binascii.Error, ValueError) as error:

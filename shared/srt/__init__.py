@@ -1,1 +1,1 @@
-"""SRT through the system's libsrt: sockets, addresses, stream ids, statistics; the calling side."""
+"""SRT through the system's libsrt: sockets, addresses, statistics, and the caller."""

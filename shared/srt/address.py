@@ -19,14 +19,14 @@ class Address:
     port: int
 
     def __str__(self) -> str:
-        """Write host:port, IPv6 in brackets."""
+        """Return host:port, IPv6 in brackets."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 def resolve(host: str, port: int, *, passive: bool = False) -> bytes:
-    """Turn a name or address into a packed sockaddr; an empty host is every IPv4 address. OSError if unknown."""
+    """Return the packed sockaddr of a name or address; an empty host is every IPv4 address. OSError if unknown."""
     flags = socket.AI_PASSIVE if passive else 0
-    found = socket.getaddrinfo(host or "0.0.0.0", port, type=socket.SOCK_DGRAM, flags=flags)  # noqa: S104  what an empty host means
+    found = socket.getaddrinfo(host or "0.0.0.0", port, type=socket.SOCK_DGRAM, flags=flags)  # noqa: S104  an empty host means this
     family, _, _, _, where = found[0]
     return _pack(family, str(where[0]), int(where[1]))
 
@@ -39,7 +39,7 @@ def _pack(family: int, host: str, port: int) -> bytes:
 
 
 def unpack(raw: bytes) -> Address:
-    """Read a sockaddr of at least 28 bytes; an IPv4 address mapped into IPv6 is given as IPv4."""
+    """Return the address in a sockaddr of at least 28 bytes; an IPv4 address mapped into IPv6 as IPv4."""
     (family,) = struct.unpack_from("=H", raw)
     (port,) = struct.unpack_from("!H", raw, 2)
     if family == socket.AF_INET:
@@ -52,7 +52,7 @@ def unpack(raw: bytes) -> Address:
 
 
 def read_pointer(pointer: int | None) -> Address:
-    """Read the sockaddr that a C pointer shows; libsrt always hands over one of its family's full size."""
+    """Return the address in the sockaddr at a C pointer; libsrt always passes its family's full size."""
     if not pointer:
         return Address("", 0)
     (family,) = struct.unpack("=H", ctypes.string_at(pointer, 2))

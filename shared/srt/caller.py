@@ -1,4 +1,4 @@
-"""The calling side of SRT: connect to a listener and send MPEG-TS as live messages."""
+"""The SRT caller: connects to a listener and sends MPEG-TS as live messages."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _FLUSH_STEP: Final = timedelta(milliseconds=10)
 
 @dataclass(frozen=True, slots=True)
 class CallOptions:
-    """How to call. `latency` is what both sides then use at least.
+    """How to call. `latency` is the minimum for both sides.
 
-    `paced`: libsrt spreads datagrams over time, at the rate of what is sent and `overhead` % for resending, which
-    wakes a thread for each; otherwise they go out as they are given.
+    `paced`: libsrt spreads datagrams over time, at the input rate plus `overhead` % for retransmission, which wakes a
+    thread for each datagram; otherwise they are sent at once.
     """
 
     streamid: str = field(default="", repr=False)
@@ -36,12 +36,12 @@ class CallOptions:
 
 
 def ms(duration: timedelta) -> int:
-    """Whole milliseconds of a duration, as libsrt counts."""
+    """Return the whole milliseconds of a duration, the unit of libsrt."""
     return duration // timedelta(milliseconds=1)
 
 
 def check_passphrase(passphrase: str) -> bytes:
-    """Return the passphrase as libsrt takes it; ValueError unless it has 10 to 79 bytes (SRTO_PASSPHRASE)."""
+    """Return the passphrase as bytes for libsrt; raise ValueError unless it has 10 to 79 bytes (SRTO_PASSPHRASE)."""
     raw = passphrase.encode()
     if not PASSPHRASE_MIN <= len(raw) <= PASSPHRASE_MAX:
         raise ValueError(f"an SRT passphrase has {PASSPHRASE_MIN} to {PASSPHRASE_MAX} characters, not {len(raw)}")
@@ -49,12 +49,12 @@ def check_passphrase(passphrase: str) -> bytes:
 
 
 def prepare(socket: SrtSocket, options: CallOptions) -> None:
-    """Set up a socket that is going to send; SrtError, ValueError for a bad passphrase."""
+    """Set the options of a sending socket; raise SrtError, ValueError for a bad passphrase."""
     socket.set(Option.RCVLATENCY, ms(options.latency))
     socket.set(Option.PEERLATENCY, ms(options.latency))
     socket.set(Option.CONNTIMEO, ms(options.connect_timeout))
     socket.set(Option.SNDTIMEO, ms(options.send_timeout))
-    # 0: the rate is that of what is sent, plus the overhead: a burst of resending stays within bounds. -1: any.
+    # 0: the input rate plus the overhead, so that a burst of retransmission stays within bounds. -1: no limit.
     socket.set(Option.MAXBW, 0 if options.paced else -1)
     socket.set(Option.OHEADBW, options.overhead)
     if options.streamid:
@@ -65,10 +65,10 @@ def prepare(socket: SrtSocket, options: CallOptions) -> None:
 
 
 class SrtCaller:
-    """A connection to a listener that bytes are sent to; one thread sends, any may close."""
+    """A connection that sends bytes to a listener; one thread sends, any may close."""
 
     def __init__(self, host: str, port: int, options: CallOptions | None = None) -> None:
-        """Connect; SrtRefused with the listener's reason, SrtUnavailable, OSError for an unknown name."""
+        """Connect; raise SrtRefused with the listener's reason, SrtUnavailable, OSError for an unknown name."""
         options = options or CallOptions()
         self._socket = SrtSocket.create(load())
         try:
@@ -79,12 +79,12 @@ class SrtCaller:
             raise
 
     def send(self, data: bytes) -> None:
-        """Send bytes in messages of seven MPEG-TS packets; SrtError when the connection is gone or stuck."""
+        """Send bytes in messages of seven MPEG-TS packets; raise SrtError when the connection is gone or stuck."""
         for start in range(0, len(data), LIVE_PAYLOAD):
             self._socket.send(data[start : start + LIVE_PAYLOAD])
 
     def flush(self, timeout: timedelta) -> bool:
-        """Wait until the listener has everything sent so far; False when the time or the connection ended first."""
+        """Wait until the listener has everything sent so far; return False on timeout or a lost connection."""
         with suppress(SrtError):
             for _ in range(timeout // _FLUSH_STEP + 1):
                 if self._socket.get(Option.SNDDATA) == 0:
@@ -93,15 +93,15 @@ class SrtCaller:
         return False
 
     def stats(self) -> SrtStats:
-        """Totals of the connection; SrtError once it has gone."""
+        """Return the connection's totals; raise SrtError once it is gone."""
         return self._socket.stats()
 
     def close(self) -> None:
-        """Disconnect at once; what is not sent yet is lost (see `flush`)."""
+        """Disconnect at once; unsent data is lost (see `flush`)."""
         self._socket.close()
 
     def __enter__(self) -> Self:
-        """Use as a context that disconnects at its end."""
+        """Return this caller, which disconnects when the block ends."""
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -10,14 +10,14 @@ from typing import Final
 
 INVALID_SOCKET: Final = -1
 ERROR: Final = -1
-LOG_CRIT: Final = 2  # syslog's number: libsrt itself prints what is as bad as this, or worse
+LOG_CRIT: Final = 2  # syslog's level: libsrt itself prints messages of this level or worse
 EPOLL_IN: Final = 0x1
 EPOLL_OUT: Final = 0x4
 EPOLL_ERR: Final = 0x8
 
-LIVE_PAYLOAD: Final = 1316  # seven MPEG-TS packets: what live encoders send in a datagram
+LIVE_PAYLOAD: Final = 1316  # seven MPEG-TS packets, as live encoders send in a datagram
 LIVE_PAYLOAD_MAX: Final = 1456  # MTU 1500 without the headers of IP, UDP (28) and SRT (16)
-PACKET_UNIT: Final = 1472  # bytes that libsrt counts for a packet in SRTO_RCVBUF: MTU 1500 - 28
+PACKET_UNIT: Final = 1472  # bytes that SRTO_RCVBUF counts per packet: MTU 1500 - 28
 STREAMID_MAX: Final = 512
 PASSPHRASE_MIN: Final = 10
 PASSPHRASE_MAX: Final = 79
@@ -81,11 +81,11 @@ class SocketState(IntEnum):
 
 
 class Errno(IntEnum):
-    """SRT_ERRNO: the codes that Reelay tells apart."""
+    """SRT_ERRNO: the codes that Reelay distinguishes."""
 
     UNKNOWN = -1
     SUCCESS = 0
-    ENOSERVER = 1001  # nobody answered in time
+    ENOSERVER = 1001  # no answer in time
     ECONNREJ = 1002
     ECONNLOST = 2001
     ENOCONN = 2002
@@ -97,7 +97,7 @@ class Errno(IntEnum):
 
 
 class Reject(IntEnum):
-    """SRT_REJECT_REASON, and the codes of access control (HTTP's, plus 1000) that a listener may give."""
+    """SRT_REJECT_REASON, and the access control codes (HTTP's, plus 1000) that a listener may send."""
 
     UNKNOWN = 0
     SYSTEM = 1

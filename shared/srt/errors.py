@@ -1,10 +1,10 @@
-"""What can go wrong with SRT.
+"""Errors of SRT.
 
 ```
 ReelayError
 ├── SrtUnavailable   this machine has no libsrt; the message says how to install it
 └── SrtError         a call of libsrt failed; carries libsrt's code
-    └── SrtRefused   the other side did not take the connection; carries its reason
+    └── SrtRefused   the listener did not accept the connection; carries its reason
 ```
 """
 
@@ -26,7 +26,7 @@ class SrtError(ReelayError):
 
 
 class SrtRefused(SrtError):  # noqa: N818  as above
-    """The other side refused or never answered; `reason` is its reject code (0: it did not answer)."""
+    """The listener refused or never answered; `reason` is its reject code (0: no answer)."""
 
     def __init__(self, message: str, code: int, reason: int) -> None:
         super().__init__(message, code)

@@ -1,4 +1,4 @@
-"""The boundary where C calls Python."""
+"""A guard for callbacks from C into Python."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ log = get_logger()
 
 
 class CallbackGuard:
-    """Ends every exception at the boundary: C++ has nowhere to put one, and ctypes would answer 0 in its place.
+    """Stops every exception at the boundary: C++ cannot handle one, and ctypes would return 0 instead.
 
-    For libsrt 0 means "accepted", so the code around it must start from the refusing answer. What is logged is
-    the kind and the line of the error, never its message: that may quote what the caller sent.
+    For libsrt 0 means "accepted", so the guarded code must start from the refusing answer. The log gets the kind
+    and the line of the error, never its message, which may quote the SRT caller's data.
     """
 
     def __init__(self, event: str) -> None:
         self._event = event
 
     def __enter__(self) -> None:
-        """Begin guarded work."""
+        """Start guarded work."""
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> bool:
-        """Log what was raised, if anything, and let it go no further."""
+        """Log the exception, if any, and suppress it."""
         if kind is not None:
             while traceback is not None and traceback.tb_next is not None:
                 traceback = traceback.tb_next

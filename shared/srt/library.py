@@ -1,7 +1,7 @@
-"""Finds libsrt, loads it once a process, and declares the functions that Reelay calls.
+"""Finds libsrt, loads it once per process, and declares the functions that Reelay calls.
 
-libsrt runs threads of its own from srt_startup to srt_cleanup. Cleanup happens at exit, before the
-interpreter goes, so that no thread of libsrt can call back into one that is no longer there.
+libsrt runs its own threads from srt_startup to srt_cleanup. Cleanup happens at exit, before the interpreter
+ends, so that no thread of libsrt can call back into an interpreter that is gone.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from shared.srt.constants import ERROR, LOG_CRIT, Errno
 from shared.srt.errors import SrtError, SrtUnavailable
 
 # Debian and Ubuntu have libsrt with either TLS library. With OpenSSL it decrypts without the processor's AES
-# instructions (AES_encrypt, block by block): a third more CPU for an encrypted stream than with GnuTLS (bench_srt).
+# instructions (AES_encrypt, block by block): an encrypted stream takes a third more CPU than with GnuTLS (bench_srt).
 SONAMES: Final = (
     "libsrt-gnutls.so.1.5",
     "libsrt.so.1.5",
@@ -75,11 +75,11 @@ class SrtLibrary:
 
     @property
     def version_text(self) -> str:
-        """The version as people write it, such as 1.5.1."""
+        """The version as text, such as 1.5.1."""
         return f"{self.version >> 16}.{self.version >> 8 & 0xFF}.{self.version & 0xFF}"
 
     def last_error(self, doing: str) -> SrtError:
-        """Make the error of this thread's last failed call."""
+        """Return the error of this thread's last failed call."""
         system = c_int()
         code = int(self.c.srt_getlasterror(ctypes.byref(system)))
         text = (self.c.srt_getlasterror_str() or b"").decode("utf-8", "replace")
@@ -96,8 +96,8 @@ _loaded: SrtLibrary | None = None
 
 
 def load() -> SrtLibrary:
-    """Return the process's libsrt, loading and starting it at the first call; SrtUnavailable when there is none."""
-    global _loaded  # noqa: PLW0603  libsrt is one per process, whoever asks
+    """Return the process's libsrt, loaded and started by the first call; raise SrtUnavailable when there is none."""
+    global _loaded  # noqa: PLW0603  there is one libsrt per process
     with _lock:
         if _loaded is None:
             _loaded = _start(find())
@@ -105,12 +105,12 @@ def load() -> SrtLibrary:
 
 
 def find(sonames: Sequence[str] = SONAMES) -> SrtLibrary:
-    """Open the first usable library of those names, without starting it; SrtUnavailable when there is none."""
+    """Open the first usable library of those names, without starting it; raise SrtUnavailable when there is none."""
     problems: list[str] = []
     for name in sonames:
         try:
             library = SrtLibrary(name)
-        except (OSError, AttributeError) as error:  # not there, or too old to have a function
+        except (OSError, AttributeError) as error:  # missing, or too old to have a function
             problems.append(str(error))
             continue
         if library.version >= OLDEST:
@@ -122,13 +122,13 @@ def find(sonames: Sequence[str] = SONAMES) -> SrtLibrary:
 
 
 def _start(library: SrtLibrary) -> SrtLibrary:
-    library.c.srt_setloglevel(LOG_CRIT)  # its warnings go to stderr as they are; ours are log events
+    library.c.srt_setloglevel(LOG_CRIT)  # its warnings would go to stderr; ours are log events
     if library.c.srt_startup() == ERROR:
         raise SrtError("srt_startup failed", Errno.UNKNOWN)
     owner = os.getpid()
 
     def cleanup() -> None:
-        if os.getpid() == owner:  # a forked child has none of libsrt's threads: nothing to end
+        if os.getpid() == owner:  # a forked child has none of libsrt's threads to end
             library.c.srt_cleanup()
 
     atexit.register(cleanup)

@@ -46,19 +46,19 @@ _INSTANT: Final = (
 
 
 class PerfMon(ctypes.Structure):
-    """CBytePerfMon; later versions of libsrt only add fields at its end, for which there is room."""
+    """CBytePerfMon; later versions of libsrt only add fields at its end, into the reserved room."""
 
     _fields_: ClassVar[list[tuple[str, Any]]] = [*_TOTALS, *_INTERVAL, *_INSTANT, ("reserved", c_int64 * 32)]
 
 
 @dataclass(frozen=True, slots=True)
 class SrtStats:
-    """Totals of a connection since its start, and its present round trip and buffer."""
+    """Totals of a connection since its start, and its present round-trip time and buffer."""
 
     packets_received: int = 0
     bytes_received: int = 0
-    packets_lost: int = 0  # seen missing at first; most of them come by retransmission
-    packets_dropped: int = 0  # never came in time: missing from what was read
+    packets_lost: int = 0  # missing at first; retransmission brings most of them
+    packets_dropped: int = 0  # did not arrive in time: missing from the data read
     packets_undecryptable: int = 0
     packets_sent: int = 0
     packets_retransmitted: int = 0  # received twice or late (receiver), sent again (sender)
@@ -68,7 +68,7 @@ class SrtStats:
 
 
 def from_perfmon(raw: PerfMon) -> SrtStats:
-    """Return the fields that Reelay reports; intervals must never have been cleared."""
+    """Return the statistics that Reelay reports; the interval counters must never have been cleared."""
     return SrtStats(
         packets_received=raw.pktRecvTotal,
         bytes_received=raw.byteRecvTotal,

@@ -1,4 +1,4 @@
-"""What every store can do, for those who use one and for the adapters. All calls block: run them in threads."""
+"""The interface of a media store, for its users and adapters. All calls block: run them in threads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LONGEST_KEY: Final = 512
 
 
 class StoreFull(Unavailable):
-    """No room is left; worth another try when retention or the operator has made some."""
+    """No room is left; retry after retention or the operator has made some."""
 
 
 class ObjectMissing(Permanent):
@@ -26,7 +26,7 @@ class ObjectMissing(Permanent):
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """An object's key and size in bytes; where the store tells it, when it was written, and what names its bytes."""
+    """An object's key and size in bytes; if the store knows them, its time of writing and the version of its bytes."""
 
     key: str
     size: int
@@ -46,11 +46,11 @@ class MediaStore(ABC):
 
     @abstractmethod
     def commit(self, key: str) -> None:
-        """Make what was written under `begin` the object, whole."""
+        """Turn the file written at `begin`'s path into the object, whole."""
 
     @abstractmethod
     def put(self, key: str, data: bytes) -> None:
-        """Write a small object, atomically, over what was there."""
+        """Write a small object, atomically, replacing an older one."""
 
     @abstractmethod
     def get(self, key: str, *, limit: int = 64 << 20) -> bytes:
@@ -58,42 +58,42 @@ class MediaStore(ABC):
 
     @abstractmethod
     def read(self, key: str, offset: int, length: int, *, chunk: int = 1 << 18, version: str = "") -> Iterator[bytes]:
-        """Read a range piece by piece; with a version, ObjectMissing when the object is another by now."""
+        """Read a range piece by piece; with a version, ObjectMissing when the object has changed."""
 
     @abstractmethod
     def info(self, key: str) -> ObjectInfo | None:
-        """Look an object up; None when it is not there."""
+        """Look up an object; None when it is not there."""
 
     @abstractmethod
     def local(self, key: str) -> AbstractContextManager[Path]:
-        """Return a local file with the object's bytes, to read from within the block."""
+        """Return a context manager that yields a local file with the object's bytes, valid within the block."""
 
     @abstractmethod
     def copy(self, source: str, key: str) -> None:
-        """Make an object of another one's bytes, whole or not at all, over what was there."""
+        """Copy an object to another key, whole or not at all, replacing an older one."""
 
     @abstractmethod
     def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
-        """List the objects below a folder, in the order of their keys, those behind a key."""
+        """List the objects below a folder, in order of their keys, starting after the key `after`."""
 
     @abstractmethod
     def delete(self, key: str, *, version: str = "") -> None:
-        """Remove an object; nothing happens when it is not there.
+        """Remove an object; do nothing when it is not there.
 
-        With a version, ObjectMissing when the object is another by now, or gone. Not every S3 server knows the
-        condition: look just before.
+        With a version, ObjectMissing when the object has changed or is gone. Not every S3 server supports the
+        condition: check the version just before.
         """
 
     @abstractmethod
     def check(self, name: str, *, writes: bool) -> None:
-        """Look whether the store works: by an object of that name that is written and read back, or by a look into it.
+        """Check that the store works: write an object of that name and read it back, or only list the store.
 
-        Unavailable says in words what is wrong.
+        Unavailable with a readable reason.
         """
 
 
 def check_key(key: str) -> str:
-    """Return the key back; Permanent when it could leave its folder or is too long."""
+    """Return the key unchanged; Permanent when it could leave its folder or is too long."""
     if len(key) > LONGEST_KEY or not _KEY.fullmatch(key):
         raise Permanent("not a store key")
     return key

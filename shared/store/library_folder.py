@@ -13,14 +13,14 @@ from shared.store.names import Names
 
 
 class FolderLibrary:
-    """In `<root>/<account>/<name>`: plain files; links are none."""
+    """Reads plain files in `<root>/<account>/<name>`; links are ignored."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
         self._names = Names(NAME)
 
     def look(self, account: str, name: str) -> LibraryFile | None:
-        """Look at the file."""
+        """Return the file's status; None when it is missing or no plain file."""
         if not NAME.fullmatch(name):
             return None
         try:
@@ -30,7 +30,7 @@ class FolderLibrary:
         return _seen(account, name, info) if stat.S_ISREG(info.st_mode) else None
 
     def page(self, account: str, after: str, count: int) -> list[LibraryFile]:
-        """Read the folder; a file that vanishes meanwhile is left out."""
+        """List the folder; leave out files that vanish meanwhile."""
         found: list[LibraryFile] = []
         for name in self._names.after(self._root / account, after):
             if (file := self.look(account, name)) is not None:
@@ -40,7 +40,7 @@ class FolderLibrary:
         return found
 
     def read(self, file: LibraryFile, offset: int, length: int, *, chunk: int = 1 << 18) -> Iterator[bytes]:
-        """Read the file; once opened, it stays the same when another takes its name."""
+        """Read the file; once opened, it stays the same even when another gets its name."""
         try:
             handle = os.open(self._root / file.account / file.name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except OSError as error:
@@ -59,5 +59,5 @@ def _seen(account: str, name: str, info: os.stat_result) -> LibraryFile:
 
 
 def folder_version(info: os.stat_result) -> str:
-    """Name the bytes of a file in a folder."""
+    """Return the version of a file's bytes, from its status."""
     return f"{info.st_dev}-{info.st_ino}-{info.st_size}-{info.st_mtime_ns}"

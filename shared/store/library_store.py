@@ -9,7 +9,7 @@ from shared.store.library import FOLDER, NAME, LibraryFile, library_key
 
 
 class StoreLibrary:
-    """In the store, as media; versions are the store's (ETag)."""
+    """Reads the library's objects in the media store; versions are the store's (ETag)."""
 
     def __init__(self, store: MediaStore) -> None:
         self._store = store
@@ -20,7 +20,7 @@ class StoreLibrary:
         return None if info is None else _file(account, info)
 
     def page(self, account: str, after: str, count: int) -> list[LibraryFile]:
-        """List from behind a name on."""
+        """List files after a name."""
         found: list[LibraryFile] = []
         head = f"{FOLDER}/{account}"
         for info in self._store.list(head, after=library_key(account, after) if after else ""):
@@ -31,7 +31,7 @@ class StoreLibrary:
         return found
 
     def read(self, file: LibraryFile, offset: int, length: int, *, chunk: int = 1 << 18) -> Iterator[bytes]:
-        """Read it on condition that it is the same."""
+        """Read the object on condition that its version is the same."""
         key = library_key(file.account, file.name)
         return self._store.read(key, offset, length, chunk=chunk, version=file.version)
 

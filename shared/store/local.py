@@ -52,21 +52,21 @@ class LocalStore(MediaStore):
         return self.root / check_key(key)
 
     def begin(self, key: str) -> Path:
-        """Return the file itself: what is written is there at once, part by part."""
+        """Return the object's own file: what is written is visible at once, part by part."""
         path = self.path(key)
         with _translated(key):
             path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
     def commit(self, key: str) -> None:
-        """Have the file on the disk, and its name in the folder, so that no record outlives what it names."""
+        """Sync the file and its folder's list of names to the disk, so that no record outlives the file it names."""
         path = self.path(key)
         with _translated(key):
             _sync(path)
             _sync(path.parent)
 
     def put(self, key: str, data: bytes) -> None:
-        """Write beside, then rename over."""
+        """Write a draft beside the file, then rename it."""
         path = self.begin(key)
         draft = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
         with _translated(key):
@@ -96,7 +96,7 @@ class LocalStore(MediaStore):
                 yield piece
 
     def info(self, key: str) -> ObjectInfo | None:
-        """Look the file up."""
+        """Return the file's status; None when there is none."""
         try:
             with _translated(key):
                 return _info(key, self.path(key).stat())
@@ -105,7 +105,7 @@ class LocalStore(MediaStore):
 
     @contextlib.contextmanager
     def local(self, key: str) -> Iterator[Path]:
-        """Yield the file itself."""
+        """Yield the object's own file."""
         path = self.path(key)
         with _translated(key):
             if not stat.S_ISREG(path.stat().st_mode):
@@ -113,7 +113,7 @@ class LocalStore(MediaStore):
         yield path
 
     def copy(self, source: str, key: str) -> None:
-        """Link the file under the other name, as objects do not change; copy it where that is not possible."""
+        """Link the file under the other name, as objects do not change; copy it where links are not possible."""
         path = self.begin(key)
         draft = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
         with _translated(source):
@@ -131,14 +131,14 @@ class LocalStore(MediaStore):
                 draft.unlink(missing_ok=True)
 
     def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
-        """Walk the folder; drafts (names that begin with a dot) are passed over.
+        """Walk the folder, and skip drafts (names that begin with a dot).
 
-        Unavailable when a folder cannot be read: it is not taken for an empty one.
+        Unavailable when a folder cannot be read, so that it is not taken for an empty one.
         """
         base = self.path(prefix)
 
         def failed(error: OSError) -> None:
-            if not isinstance(error, FileNotFoundError | NotADirectoryError):  # that is: nothing lies below
+            if not isinstance(error, FileNotFoundError | NotADirectoryError):  # those two mean that nothing is there
                 raise Unavailable(f"the store failed: {os.strerror(error.errno or 0)}") from error
 
         for folder, names, files in os.walk(base, onerror=failed):
@@ -176,7 +176,7 @@ class LocalStore(MediaStore):
                 break
 
     def check(self, name: str, *, writes: bool) -> None:
-        """Write, read back and remove a small file, whose name lists pass over; or look into the folder."""
+        """Write, read back and remove a small file, whose name lists skip; or list the folder."""
         key, path = f"ready/{name}", self.root / f".ready-{name}-{secrets.token_hex(4)}"
         with _translated(key):
             if not writes:

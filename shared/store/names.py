@@ -1,4 +1,4 @@
-"""The names in folders, in order, kept in memory as long as their folders do not change."""
+"""The names in folders, in order, cached as long as their folders do not change."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SETTLED_S: Final = 2.0
 
 
 class Names:
-    """Lists folders by name; a page of 100,000 takes as long as one of ten, unless the folder has changed."""
+    """Lists folders by name; a page from 100,000 files is as fast as from ten, unless the folder has changed."""
 
     def __init__(self, pattern: re.Pattern[str]) -> None:
         self._pattern = pattern
@@ -30,7 +30,7 @@ class Names:
         self._lock = threading.Lock()
 
     def after(self, folder: Path, name: str) -> Iterator[str]:
-        """Yield the names behind one, in order; nothing when there is no such folder. May come from any thread."""
+        """Yield the names after one, in order; nothing when there is no such folder. Any thread may call it."""
         names = self._read(folder)
         for position in range(bisect_right(names, name), len(names)):
             yield names[position]

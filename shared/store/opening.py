@@ -19,7 +19,7 @@ _S3: Final = "s3://"
 
 
 def open_store(settings: Settings, *, hurried: bool = False) -> MediaStore:
-    """Open the store of the settings; `hurried`: one that gives up within seconds. Permanent for `s3://` alone."""
+    """Open the store of the settings; a `hurried` one times out within seconds. Permanent for `s3://` alone."""
     if settings.store.startswith(_S3):
         return _s3(settings, hurried=hurried)
     return LocalStore(Path(settings.store.removeprefix("file://")) if settings.store else settings.media_dir)
@@ -31,7 +31,7 @@ def open_library(settings: Settings, store: MediaStore) -> Library:
 
 
 def make_bucket(settings: Settings) -> str:
-    """Make the store's bucket and return its name; empty when there was one, or the store is a folder. ReelayError."""
+    """Make the store's bucket and return its name; empty when it exists or the store is a folder. ReelayError."""
     if not settings.store.startswith(_S3) or not _s3(settings).ensure_bucket():
         return ""
     return settings.store.removeprefix(_S3).partition("/")[0]

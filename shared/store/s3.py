@@ -1,4 +1,4 @@
-"""Media in an S3 bucket. Credentials come from where boto3 looks for them (AWS_* variables, profile, instance role)."""
+"""Media in an S3 bucket. boto3 finds the credentials (AWS_* variables, profile, instance role)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CopySourceTypeDef
 
 MISSING: Final = frozenset({"404", "NoSuchKey", "NotFound", "412", "PreconditionFailed", "ConditionalRequestConflict"})
-UNKNOWN: Final = frozenset({"501", "NotImplemented"})  # of a condition
+UNKNOWN: Final = frozenset({"501", "NotImplemented"})  # the server does not support a condition
 FULL: Final = frozenset({"QuotaExceeded", "InsufficientCapacity", "XMinioStorageFull", "507"})
 PAST_END: Final = frozenset({"416", "InvalidRange"})
 DENIED: Final = frozenset({"403", "AccessDenied"})
@@ -48,7 +48,7 @@ TRANSFER: Final = TransferConfig(multipart_threshold=32 << 20, multipart_chunksi
 
 
 class S3Store(MediaStore):
-    """A bucket, or the part of it below `prefix`; objects in the making lie in `spool` until they are committed."""
+    """A bucket, or the part of it below `prefix`; unfinished objects lie in `spool` until they are committed."""
 
     def __init__(self, client: S3Client, bucket: str, prefix: str, spool: Path) -> None:
         self._client = client
@@ -68,7 +68,7 @@ class S3Store(MediaStore):
             max_pool_connections=2 if hurried else 32,
             retries={"mode": "standard", "max_attempts": 1 if hurried else 4},
             s3={"addressing_style": "path" if endpoint else "auto"},
-            # other servers than AWS do not know the checksums that boto3 sends by itself since 1.36
+            # servers other than AWS do not support the checksums that boto3 sends by default since 1.36
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
         )
@@ -76,14 +76,14 @@ class S3Store(MediaStore):
         return cls(client, parts.netloc, parts.path, spool)
 
     def begin(self, key: str) -> Path:
-        """Return a local file, the same one each time, so that what a killed writer left can be found."""
+        """Return a local file, the same one each time, so that a killed writer's file can be found."""
         path = self._spool / check_key(key)
         with _translated(key):
             path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
     def commit(self, key: str) -> None:
-        """Upload the local file, then remove it; done already when the object is there and the file is not."""
+        """Upload the local file, then remove it; do nothing when the object is there and the file is not."""
         path = self._spool / check_key(key)
         if not path.is_file():
             if self.info(key) is None:
@@ -108,7 +108,7 @@ class S3Store(MediaStore):
                 return body.read()
 
     def read(self, key: str, offset: int, length: int, *, chunk: int = 1 << 18, version: str = "") -> Iterator[bytes]:
-        """Read a range in one request, handed on in pieces."""
+        """Read a range in one request, and yield it in pieces."""
         check_key(key)
         if length <= 0:
             return
@@ -122,7 +122,7 @@ class S3Store(MediaStore):
         except _PastEnd:
             return
         with contextlib.closing(answer["Body"]) as body:
-            if version and answer["ETag"] != version:  # a server that does not know the condition
+            if version and answer["ETag"] != version:  # a server that does not support the condition
                 raise ObjectMissing(f"{key} is another object now")
             while True:
                 with _translated(key):
@@ -142,7 +142,7 @@ class S3Store(MediaStore):
 
     @contextlib.contextmanager
     def local(self, key: str) -> Iterator[Path]:
-        """Download to a file that goes when the block ends."""
+        """Download to a file that is removed when the block ends."""
         check_key(key)
         with _translated(key):
             self._spool.mkdir(parents=True, exist_ok=True)
@@ -157,13 +157,13 @@ class S3Store(MediaStore):
             path.unlink(missing_ok=True)
 
     def copy(self, source: str, key: str) -> None:
-        """Have the server copy it, in parts when it is large."""
+        """Let the server copy the object, in parts when it is large."""
         where: CopySourceTypeDef = {"Bucket": self._bucket, "Key": self._prefix + check_key(source)}
         with _translated(source):
             self._client.copy(where, self._bucket, self._prefix + check_key(key), Config=TRANSFER)
 
     def list(self, prefix: str, *, after: str = "") -> Iterator[ObjectInfo]:
-        """List page by page, a thousand a request."""
+        """List page by page, a thousand per request."""
         below = f"{self._prefix}{check_key(prefix)}/" if prefix else self._prefix
         with _translated(prefix):
             more: dict[str, Any] = {"StartAfter": self._prefix + after} if after else {}
@@ -180,9 +180,9 @@ class S3Store(MediaStore):
                 yield ObjectInfo(key, entry["Size"], _ms(entry["LastModified"]), entry["ETag"])
 
     def delete(self, key: str, *, version: str = "") -> None:
-        """Remove the object, and what was begun and not committed.
+        """Remove the object, and its uncommitted local file.
 
-        AWS (since September 2025) and Ceph know `If-Match` here; MinIO deletes whatever is there, others refuse.
+        AWS (since September 2025) and Ceph support `If-Match` here; MinIO ignores it, others refuse the request.
         """
         where: dict[str, Any] = {"Bucket": self._bucket, "Key": self._prefix + check_key(key)}
         condition: dict[str, Any] = {"IfMatch": version} if version else {}
@@ -208,7 +208,7 @@ class S3Store(MediaStore):
             raise Unavailable("the store does not give what it took")
 
     def ensure_bucket(self) -> bool:
-        """Make the bucket when it is missing; True when it was made now. Unavailable when it cannot be."""
+        """Make the bucket when it is missing; return whether it was made now. Unavailable when that fails."""
         with _translated("the bucket"):
             if self._has_bucket():
                 return False
@@ -224,7 +224,7 @@ class S3Store(MediaStore):
             return True
 
     def _has_bucket(self) -> bool:
-        """Tell whether it is there; so is one that we may not look at, as far as can be told."""
+        """Return whether the bucket exists; one that denies access is taken to exist."""
         try:
             self._client.head_bucket(Bucket=self._bucket)
         except ClientError as error:

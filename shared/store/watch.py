@@ -1,4 +1,4 @@
-"""Whether the media store takes and gives bytes, looked at beside the work, for readiness."""
+"""Checks in the background whether the media store can be written and read, for readiness."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WRITERS: Final = frozenset({"ingester", "archiver", "clipper"})
 READERS: Final = frozenset({"gateway", "restreamer"})
 EXPORTER: Final = "exporter"  # writes where the library is, which is the store only in S3
 OFFLINE: Final = frozenset({"ingester", "gateway"})
-"""They do most of their work while S3 is away (the ingester records into `spool/`): let nobody take them out for it."""
+"""Services that do most of their work while S3 is away (the ingester records into `spool/`) and so stay ready."""
 LOOK_S: Final = 30.0
 LOOK_AGAIN_S: Final = 5.0
 PATIENCE_S: Final = 8.0
@@ -24,9 +24,9 @@ SILENT: Final = "does not answer"
 
 
 class StoreWatch:
-    """Writes a small object and reads it back, or, where the service only reads, looks into the store.
+    """Writes a small object and reads it back, or, for a service that only reads, lists the store.
 
-    A store that has failed is a fault; of a service that goes on without it, only until it has worked once.
+    A failed store is a fault; for a service that works without it, only until it has worked once.
     """
 
     def __init__(self, service: str, settings: Settings) -> None:
@@ -42,15 +42,15 @@ class StoreWatch:
         self._running: asyncio.Future[str] | None = None
 
     def faults(self) -> dict[str, str]:
-        """Say what is wrong with the store, when work waits for it."""
+        """Return what is wrong with the store, when the service needs it."""
         return {"store": self._fault} if self._fault and not (self._goes_on and self._worked) else {}
 
     def notes(self) -> dict[str, str]:
-        """Say what is wrong with the store, when work goes on without it."""
+        """Return what is wrong with the store, when the service works without it."""
         return {"store": self._fault} if self._fault and self._goes_on and self._worked else {}
 
     async def look(self) -> None:
-        """Look once, for 8 s at most; a look that hangs is left in its thread, and no other is begun meanwhile."""
+        """Check once, for at most 8 s; a check that hangs stays in its thread, and no other starts meanwhile."""
         if self._running is None or self._running.done():
             self._running = asyncio.get_running_loop().run_in_executor(None, self._check)
         try:
@@ -77,7 +77,7 @@ class StoreWatch:
         self._fault = fault
 
     async def watching(self) -> None:
-        """Look until the task is cancelled."""
+        """Check until the task is cancelled."""
         while True:
             await asyncio.sleep(LOOK_AGAIN_S if self._fault else LOOK_S)
             await self.look()

@@ -16,9 +16,9 @@ LONG_FILES = {
     "services/ingester/recorder/mpegts.py": "one demuxer: packets, PES and tables of one standard",
     "services/ingester/recorder/timing.py": "one clock, and the cases in which encoders' times mislead it",
     "services/ingester/recorder/units.py": "one grouping of NAL units, codec by codec",
+    "services/restreamer/decide.py": "one state machine: what each order and event does to a record",
     "services/restreamer/playout/reading/reader.py": "one thread's states: each step asks for new wishes",
     "services/restreamer/sources/containers/file_media.py": "one file's states: opened, sought, gone on with",
-    "shared/messages/restreams.py": "all records and messages of one domain",
 }
 LONG_FUNCTIONS = {
     "services/ingester/app.py build": "joins the parts, a line each",
@@ -27,7 +27,6 @@ LONG_FUNCTIONS = {
 LONG_TEST_FILES = {
     "tests/integration/gateway/test_gateway_cdnetworks.py": "one vendor's page, call by call",
     "tests/integration/ingester/test_srt_limits.py": "one server, and all that callers may do to it",
-    "tests/unit/restreamer/test_restream_decide.py": "one state machine's table",
 }
 LONG_TEST_FUNCTIONS = {
     "tests/support/hls_check.py read_media": "a playlist's tags, one after the other",

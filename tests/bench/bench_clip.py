@@ -1,13 +1,13 @@
-"""Time from asking for a clip to having it: `make bench BENCH=clip`.
+"""Time from the request for a clip to its files: `make bench BENCH=clip`.
 
 `python -m tests.bench.bench_clip [--clips 20] [--hour]`
 
 A whole stack records a running 1080p30 5 Mbps H.264 + AAC stream by RTMP (B-frames, GOPs of 2 s). Clips of 60 s that
-begin and end inside a GOP and are already recorded are asked for one after the other. `fast` is the time from the POST
-to the first bytes of the segment-accurate file by GET, `exact` that to `accuracy: frame`. Beside them ffmpeg encodes
-the same range anew, from the same segments, with the preset and quality that exact clips' seams are encoded with.
+start and end inside a GOP and are already recorded are requested one after the other. `fast` is the time from the POST
+to the first bytes of the segment-accurate file by GET, `exact` that to `accuracy: frame`. For comparison ffmpeg encodes
+the same range again, from the same segments, with the preset and quality of exact clips' seams.
 
-`--hour` also cuts clips of 1 h, from an hour that the recorder takes in at full speed (2.3 GB; 10 GB on disk at most).
+`--hour` also cuts clips of 1 h, from an hour that the recorder records at full speed (2.3 GB; 10 GB on disk at most).
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ from tests.support.stack import StackUnderTest, stack, until
 MINUTE, HOUR = 60, 3600
 BOUNDS = {MINUTE: (0.3, 3.0), HOUR: (10.0, 15.0)}
 FAST_LOOK_S, EXACT_LOOK_S = 0.01, 0.025
-PRESET = "superfast"  # with QUALITY, what exact clips' seams are encoded with
+PRESET = "superfast"  # with QUALITY, the settings of exact clips' seams
 PATIENCE_S = 300
-MARGIN_S = 8  # recorded beyond the range, before the first clip is asked for
+MARGIN_S = 8  # recorded beyond the range before the first clip is requested
 
 
 class Timed(NamedTuple):
@@ -49,7 +49,7 @@ class Timed(NamedTuple):
 
 
 def ask(live: StackUnderTest, job: str, start: Fraction, seconds: int) -> Timed:
-    """Ask for a clip and wait for both files, and until it is delivered."""
+    """Request a clip and wait for both files, and until it is delivered."""
     window = {"stream_start_time": float(start), "stream_end_time": float(start + seconds)}
     began = time.perf_counter()
     clip = live.clip(job, **window)
@@ -67,13 +67,13 @@ def ask(live: StackUnderTest, job: str, start: Fraction, seconds: int) -> Timed:
 
 
 def downloads(live: StackUnderTest, clip: str) -> bool:
-    """Try to read the first bytes of the file."""
+    """Return whether the first bytes of the file can be read."""
     with live.api.stream("GET", f"/v1/vods/{clip}/media.mp4") as answer:
         return answer.status_code == 200 and bool(next(answer.iter_raw(), b""))
 
 
 def check(live: StackUnderTest, clip: str, seconds: int) -> str:
-    """Count the frames of a clip; tell how it was made."""
+    """Check the number of frames of a clip; return how it was made."""
     vod = live.get(f"/v1/vods/{clip}")
     with av.open(str(live.folder / vod["location"])) as container:
         frames = sum(1 for packet in container.demux(video=0) if packet.size)
@@ -82,12 +82,12 @@ def check(live: StackUnderTest, clip: str, seconds: int) -> str:
 
 
 def in_point(number: int) -> Fraction:
-    """Choose an in point inside a GOP, another for each clip."""
+    """Return an in point inside a GOP, a different one for each clip."""
     return 2 * (number % 3) + Fraction(15 + 3 * (number % 10), RATE)
 
 
 def minutes(live: StackUnderTest, stream: Stream, folder: Path, clips: int) -> tuple[list[Timed], float, str]:
-    """Cut clips of a minute from a running stream; also give the peer's time, and how the last clip was made."""
+    """Cut clips of a minute from a running stream; also return the peer's time, and how the last clip was made."""
     job = live.job()
     source = write_flv(stream, MINUTE + MARGIN_S + 30 + 10 * clips, folder / "source.flv")
     url = f"{job['stream_url']}/{job['stream_name']}"
@@ -102,7 +102,7 @@ def minutes(live: StackUnderTest, stream: Stream, folder: Path, clips: int) -> t
 
 
 def encode(recording: Path, folder: Path, start: Fraction, seconds: int) -> float:
-    """Encode a range of a recording anew with ffmpeg; the seconds that it takes."""
+    """Encode a range of a recording again with ffmpeg; return the seconds that it takes."""
     track = next(recording.glob("*/primary-1"))
     joined, out = folder / "joined.mp4", folder / "encoded.mp4"
     with joined.open("wb") as file:
@@ -116,7 +116,7 @@ def encode(recording: Path, folder: Path, start: Fraction, seconds: int) -> floa
 
 
 def hours(live: StackUnderTest, stream: Stream, clips: int) -> tuple[list[Timed], str]:
-    """Cut clips of an hour; each is removed before the next one is asked for."""
+    """Cut clips of an hour; each is removed before the next one is requested."""
     job: dict[str, Any] = live.job()
     began = time.perf_counter()
     asyncio.run(feed(live.folder, live.run["nats_url"], job, stream, HOUR + 16))
@@ -125,7 +125,7 @@ def hours(live: StackUnderTest, stream: Stream, clips: int) -> tuple[list[Timed]
     timed: list[Timed] = []
     method = ""
     for number in range(clips):
-        os.sync()  # what was written before is not this clip's to wait for
+        os.sync()  # this clip is not to wait for earlier writes
         timed.append(ask(live, job["id"], in_point(number), HOUR))
         method = check(live, timed[-1].clip, HOUR)
         for folder in (live.folder / "media" / "clips", live.folder / "library"):
@@ -134,7 +134,7 @@ def hours(live: StackUnderTest, stream: Stream, clips: int) -> tuple[list[Timed]
 
 
 def rows(name: str, timed: Sequence[Timed], seconds: int) -> list[list[object]]:
-    """Make the rows of one length of clip."""
+    """Return the rows of one length of clip."""
     found: list[list[object]] = []
     for kind, bound in zip(("fast", "exact"), BOUNDS[seconds], strict=True):
         values = [getattr(one, kind) for one in timed]

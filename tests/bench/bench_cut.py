@@ -1,7 +1,7 @@
-"""Cutting clips beside ffmpeg's full re-encode: `python -m tests.bench.bench_cut [--hour] [--runs 5]`.
+"""Cutting clips compared with ffmpeg's full re-encode: `python -m tests.bench.bench_cut [--hour] [--runs 5]`.
 
-Clips are cut from a recording of 1080p30 at 5 Mbps with GOPs of 2 s, with both points inside a GOP. The re-encode of
-an hour is not awaited: ffmpeg re-encodes 60 s of it, which the table says; no number in it is extrapolated. Times are
+Clips are cut from a recording of 1080p30 at 5 Mbps with GOPs of 2 s, with both points inside a GOP. Instead of
+an hour ffmpeg re-encodes 60 s of it, which the table says; no number in it is extrapolated. Times are
 wall clock; CPU is user + system time of the process and its children in seconds.
 """
 
@@ -33,7 +33,7 @@ GOP_TICKS, RATE = 180_000, 90_000
 
 
 class Row(NamedTuple):
-    """A line of the table."""
+    """A row of the table."""
 
     clip: str
     work: str
@@ -43,7 +43,7 @@ class Row(NamedTuple):
 
 
 def encode(path: Path, seconds: int, codec: str) -> None:
-    """Encode that much of a moving, noisy picture and a tone."""
+    """Encode a moving, noisy picture and a tone."""
     picture = f"testsrc2=size=1920x1080:rate=30:duration={seconds},noise=alls=14:allf=t"
     inputs = ["-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", f"sine=r=48000:d={seconds}", "-ac", "2"]
     common = "keyint=60:min-keyint=60:scenecut=0:bframes=2"
@@ -57,7 +57,7 @@ def encode(path: Path, seconds: int, codec: str) -> None:
 
 
 def record(encoded: Path, folder: Path, repeats: int, codec: str) -> CutSource:
-    """Write segments of one GOP in parts of half a second; the same minute `repeats` times, its times going on."""
+    """Write segments of one GOP in parts of half a second; the same minute `repeats` times, with continuous times."""
     folder.mkdir()
     with av.open(str(encoded)) as container:
         extra = {stream.type: bytes(stream.codec_context.extradata or b"") for stream in container.streams}
@@ -98,7 +98,7 @@ def _samples(container: av.container.InputContainer) -> dict[int, list[Sample]]:
 
 
 def _parts(samples: dict[int, list[Sample]], length: int) -> list[dict[int, list[Sample]]]:
-    """Sort samples into parts of half a second; what comes after `length` ticks is left away."""
+    """Sort samples into parts of half a second; drop those after `length` ticks."""
     parts: list[dict[int, list[Sample]]] = [{VIDEO: [], AUDIO: []} for _ in range(-(-length * 4 // GOP_TICKS))]
     for track, scale in ((VIDEO, RATE), (AUDIO, 48000)):
         for sample in samples[track]:
@@ -164,7 +164,7 @@ def _median(name: str, work: str, function: Callable[[], object], runs: int, not
 
 
 def reencode(encoded: Path, name: str, codec: str, out: Path, note: str) -> Row:
-    """Let ffmpeg re-encode 60 s from the middle of a GOP, with the presets that our seams are encoded with."""
+    """Re-encode 60 s from the middle of a GOP with ffmpeg, with the presets of our seams."""
     video = (
         ["-c:v", "libx264", "-preset", "veryfast"] if codec == "h264" else ["-c:v", "libx265", "-preset", "superfast"]
     )

@@ -1,11 +1,12 @@
-"""Cost and faithfulness of ingest beside ffmpeg: `make bench BENCH=ingest`.
+"""Cost and losses of ingest compared with ffmpeg: `make bench BENCH=ingest`.
 
 `python -m tests.bench.bench_ingest [--rtmp 20] [--srt 10] [--seconds 30]`
 
 A whole stack runs; real ffmpeg publishers send one 1080p30 5 Mbps H.264 + AAC file in real time (copied, B-frames,
 GOPs of 2 s), each to a job of its own. What is measured is the ingester process: CPU is user + system time in percent
 of one core and per stream, memory is what it grew by per stream since before the first publisher. Beside it one
-listening ffmpeg process a stream writes fMP4 HLS, in the same run with the same publishers. SRT is encrypted for both.
+listening ffmpeg process a stream writes fMP4 HLS, in the same run with the same publishers; of RTMP also one process of
+nginx-rtmp, which writes the messages that it gets into FLV files. SRT is encrypted for both.
 Every packet in the segments is held against the file's: `lost` counts those missing before the last one that was
 recorded, `tail` those after it.
 """
@@ -24,10 +25,11 @@ import psutil
 
 from tests.bench.common import QUIET, Spent, free_port, load, machine, running, spent, table
 from tests.bench.common_media import Loss, Packets, compare, make_stream, packets, recorded, write_flv
+from tests.support.nginx_rtmp import missing, nginx_rtmp
 from tests.support.stack import StackUnderTest, stack, until
 
 WARM_S = 8
-TAIL_S = 3
+TAIL_S = 8  # publishers begin one after the other, and looking at many processes takes a while too
 APART_S = 0.1
 HLS = ["-f", "hls", "-hls_segment_type", "fmp4", "-hls_time", "2"]
 SECRET = "correct-horse-battery"
@@ -60,7 +62,7 @@ class Found(NamedTuple):
 
 
 class Options(NamedTuple):
-    """What is sent, and how long is looked."""
+    """What is sent, and how long is measured."""
 
     source: Path
     sent: Packets
@@ -69,13 +71,13 @@ class Options(NamedTuple):
 
 
 def publish(options: Options, protocol: str, urls: Sequence[str]) -> list[list[str]]:
-    """Publish the file once, in real time."""
+    """Return the commands that publish the file once, in real time."""
     send = ["-re", "-i", str(options.source), "-map", "0", "-c", "copy", "-f", CONTAINER[protocol]]
     return [[*QUIET, *send, url] for url in urls]
 
 
 def measured(options: Options, protocol: str, urls: Sequence[str], pids: Sequence[int]) -> tuple[Spent, Spent]:
-    """Look at the receivers at both ends of the time; return when the publishers have sent everything."""
+    """Measure the receivers at start and end of the time; return when the publishers have sent everything."""
     with running(publish(options, protocol, urls), options.folder / "publishers.log", APART_S) as senders:
         time.sleep(WARM_S)
         before = spent(pids)
@@ -88,7 +90,7 @@ def measured(options: Options, protocol: str, urls: Sequence[str], pids: Sequenc
 
 
 def found(name: str, looks: tuple[Spent, Spent], base: float, parts: list[list[Path]], sent: Packets) -> Found:
-    """Make a row of two looks and of what lies on disk: an init segment and its segments a stream."""
+    """Return a row of two measurements and the files on disk: an init segment and its segments per stream."""
     took, after, streams = load(*looks), looks[1], len(parts)
     losses = [compare(sent, recorded(files)) for files in parts]
     loss = Loss(*(sum(column) for column in zip(*losses, strict=True)))
@@ -100,7 +102,7 @@ def found(name: str, looks: tuple[Spent, Spent], base: float, parts: list[list[P
 
 
 def ours(live: StackUnderTest, options: Options, protocol: str, streams: int) -> tuple[Found, Spent]:
-    """Publish to the stack; also give what the ingester took before."""
+    """Publish to the stack; also return what the ingester used before."""
     jobs = [live.job() for _ in range(streams)]
     pid = live.pid("ingester")
     time.sleep(2)
@@ -114,19 +116,19 @@ def ours(live: StackUnderTest, options: Options, protocol: str, streams: int) ->
 
 
 def url_of(job: dict[str, Any], protocol: str) -> str:
-    """Say where to publish."""
+    """Return the URL to publish to."""
     return f"{job['stream_url']}/{job['stream_name']}" if protocol == "rtmp" else str(job["srt_url"])
 
 
 def segments_of(folder: Path) -> list[Path]:
-    """List the one session's init segment and segments."""
+    """Return the one session's init segment and segments."""
     inits = sorted(folder.glob("*/primary-1/init-*.mp4"))
     assert len(inits) == 1, inits
     return [inits[0], *sorted(inits[0].parent.glob("*.m4s"))]
 
 
 def ffmpegs(options: Options, protocol: str, streams: int) -> Found:
-    """Publish to one listening ffmpeg a stream."""
+    """Publish to one listening ffmpeg per stream."""
     folders = [options.folder / f"{protocol}-{index}" for index in range(streams)]
     ports = [free_port(socket.SOCK_STREAM if protocol == "rtmp" else socket.SOCK_DGRAM) for _ in folders]
     commands = []
@@ -137,7 +139,7 @@ def ffmpegs(options: Options, protocol: str, streams: int) -> Found:
             source = ["-listen", "1", "-i", f"rtmp://127.0.0.1:{port}/live/stream"]
         else:
             source = ["-i", f"srt://127.0.0.1:{port}?mode=listener&passphrase={SECRET}"]
-            target = ["-bsf:a", "aac_adtstoasc", *target]  # MP4 cannot hold the AAC of MPEG-TS without it
+            target = ["-bsf:a", "aac_adtstoasc", *target]  # MP4 needs it for the AAC of MPEG-TS
         commands.append([*QUIET, *source, "-c", "copy", *target])
     end = "/live/stream" if protocol == "rtmp" else f"?pkt_size=1316&passphrase={SECRET}"
     with running(commands, options.folder / "peers.log") as receivers:
@@ -149,18 +151,30 @@ def ffmpegs(options: Options, protocol: str, streams: int) -> Found:
     return found(f"ffmpeg a stream, {protocol}", looks, 0, parts, options.sent)
 
 
+def nginx(options: Options, streams: int) -> Found:
+    """Publish to one nginx with its RTMP module, which records."""
+    folder = options.folder / "nginx"
+    folder.mkdir()
+    names = [f"stream-{index}" for index in range(streams)]
+    with nginx_rtmp(folder) as server:
+        urls = [f"rtmp://127.0.0.1:{server.port}/live/{name}" for name in names]
+        idle = spent([server.process.pid])
+        looks = measured(options, "rtmp", urls, [server.process.pid])
+    return found("nginx-rtmp, FLV", looks, idle.resident, [[server.recorded(name)] for name in names], options.sent)
+
+
 def is_open(pid: int) -> bool:
-    """Tell whether a process has its port."""
+    """Return whether a process has its port."""
     return bool(psutil.Process(pid).net_connections())
 
 
 def number(path: Path) -> int:
-    """Read a segment's number off its name."""
+    """Return a segment's number from its name."""
     return int("".join(filter(str.isdigit, path.stem)))
 
 
 def verdict(protocol: str, we: Found, peer: Found) -> str:
-    """Say how we stand against the peer and the bounds."""
+    """Return how we compare with the peer and the bounds."""
     ratio, bound = we.cpu / peer.cpu, BOUND[protocol]
     lost = we.loss.lost + we.loss.strange
     return (
@@ -191,6 +205,12 @@ def main() -> None:
                 we, idle = ours(live, options, protocol, streams[protocol])
             peer = ffmpegs(options, protocol, streams[protocol])
             rows += [we, peer]
+            if protocol == "rtmp" and not (why := missing()):
+                other = nginx(options, streams[protocol])
+                rows.append(other)
+                notes.append(f"rtmp: CPU {we.cpu / other.cpu:.2f} of nginx-rtmp's, which writes what comes as it comes")
+            elif protocol == "rtmp":
+                notes.append(why)
             notes += [f"ingester without publishers: {idle.resident:.0f} MB ({protocol})"]
             notes += [verdict(protocol, we, peer)]
     print(f"1080p30, 5 Mbps H.264 + AAC, {arguments.seconds} s after {WARM_S} s; CPU and memory per stream")

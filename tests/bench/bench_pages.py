@@ -1,7 +1,7 @@
 """Pages of long lists: `python -m tests.bench.bench_pages [--count 100000] [--tries 20]`.
 
-A gateway is started over so many jobs, clips, deliveries and restreams of one account. Each page is asked for again and
-again by one client, while another asks for /healthz every 20 ms: its wait tells how long a page holds others up.
+A gateway is started with `count` jobs, clips, deliveries and restreams of one account. One client requests each page
+repeatedly, while another requests /healthz every 20 ms: its wait shows how long a page delays others.
 Bound: 50 ms a page of ten; nobody else waits longer than that.
 """
 
@@ -56,7 +56,7 @@ SPEC = RestreamSpec(
 
 
 class Row(NamedTuple):
-    """What a page took, and what others waited meanwhile; ms."""
+    """How long a page took, and how long others waited in that time; ms."""
 
     name: str
     path: str
@@ -71,7 +71,7 @@ def ident(number: int) -> str:
 
 
 def records(count: int) -> Iterator[tuple[str, Record]]:
-    """Make the buckets' contents: of each thousand a job cancelled, a delivery dead, a restream playing."""
+    """Yield the buckets' contents: of each thousand a job cancelled, a delivery dead, a restream playing."""
     for number in range(count):
         at, name = START_MS + number * 1000, ident(number)
         state = "finished" if number % 1000 else "cancelled"
@@ -112,14 +112,14 @@ def records(count: int) -> Iterator[tuple[str, Record]]:
 
 
 async def fill(js: JetStreamContext, count: int) -> None:
-    """Write everything."""
+    """Write all records."""
     made = records(count)
     while some := list(itertools.islice(made, AT_ONCE)):
         await asyncio.gather(*(js.publish(f"$KV.{key}", value.model_dump_json().encode()) for key, value in some))
 
 
 async def beat(client: httpx.AsyncClient, waits: list[float]) -> None:
-    """Ask for something small again and again, and note how long it took."""
+    """Request something small repeatedly, and record how long it took."""
     while True:
         begun = time.perf_counter()
         (await client.get("/healthz")).raise_for_status()
@@ -136,7 +136,7 @@ async def written(path: Path) -> str:
 
 
 async def page(client: httpx.AsyncClient, name: str, path: str, tries: int) -> Row:
-    """Ask for a page so many times."""
+    """Request a page `tries` times."""
     waits: list[float] = []
     took: list[float] = []
     async with httpx.AsyncClient(base_url=client.base_url) as other:
@@ -153,7 +153,7 @@ async def page(client: httpx.AsyncClient, name: str, path: str, tries: int) -> R
 
 
 async def all_pages(base: str, key: str, tries: int) -> tuple[float, float, list[Row]]:
-    """Wait until the lists can be read, then measure each page; how long that took, and what others waited, too."""
+    """Wait until the lists can be read, then measure each page; also return that wait, and how long others waited."""
     begun = time.perf_counter()
     waits: list[float] = []
     async with httpx.AsyncClient(base_url=base, headers={"X-API-KEY": key}, timeout=120) as client:
@@ -168,7 +168,7 @@ async def all_pages(base: str, key: str, tries: int) -> tuple[float, float, list
 
 
 async def bench(folder: Path, options: argparse.Namespace) -> None:
-    """Fill the broker, start a gateway, and print what it shows."""
+    """Fill the broker, start a gateway, and print the results."""
     port = free_port()
     with nats_server(folder / "nats") as nats:
         async with connected(nats.url) as js:

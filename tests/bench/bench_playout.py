@@ -1,11 +1,11 @@
-"""Playing recordings out as live, beside ffmpeg: `make bench BENCH=playout`.
+"""Playing recordings out as live, compared with ffmpeg: `make bench BENCH=playout`.
 
 `python -m tests.bench.bench_playout [--tasks 10] [--most 40] [--seconds 30] [--pace 60] [--starts 10] [--form flv]`
 
 A whole stack runs; restreams play a 1080p30 5 Mbps file of 16 s (H.264, AAC, B-frames, GOPs of 2 s) from the library,
-over and over, to RTMP receivers that only read. CPU is the restreamer's user + system time in percent of one core, less
-what it takes when idle. Beside it `ffmpeg -re -stream_loop -1 -c copy -f flv`, a process a task, to the same receivers.
-Pace: how late each picture comes at a receiver, by its timestamp, beside the median; joins are those of the loop.
+in a loop, to RTMP receivers that only read. CPU is the restreamer's user + system time in percent of one core, less
+its idle time. For comparison `ffmpeg -re -stream_loop -1 -c copy -f flv`, a process per task, to the same receivers.
+Pace: how late each picture comes at a receiver, by its timestamp, against the median; joins are those of the loop.
 First frame: from before the POST to the first picture at the receiver.
 """
 
@@ -38,7 +38,7 @@ HEAD = ("what", "tasks", "targets", "CPU % a task", "CPU % in all", "MB in all")
 
 
 class Options(NamedTuple):
-    """What is played, and how long is looked."""
+    """What is played, and how long is measured."""
 
     source: Path
     seconds: int
@@ -46,7 +46,7 @@ class Options(NamedTuple):
 
 
 def library(live: StackUnderTest, source: Path) -> str:
-    """Put the file into the account's library, and wait until it counts as settled; give its address."""
+    """Put the file into the account's library, and wait until it counts as settled; return its URL."""
     place = live.folder / "library" / "main" / source.name
     if not place.exists():
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -70,14 +70,14 @@ def stop(live: StackUnderTest, ids: Sequence[str]) -> None:
 
 
 def sending(live: StackUnderTest, ident: str) -> bool:
-    """Tell whether every target takes pictures."""
+    """Return whether every target takes pictures."""
     shown = live.get(f"/v1/restreams/{ident}")
     assert shown["state"] in {"starting", "playing"}, shown
     return all(target["state"] == "live" and target["sent_bytes"] for target in shown["targets"])
 
 
 def ours(live: StackUnderTest, options: Options, out: Sink, tasks: int, targets: int, idle: float) -> list[object]:
-    """Play tasks to targets each; give a row."""
+    """Play `tasks` restreams to `targets` targets each; return a row."""
     url, pid = library(live, options.source), live.pid("restreamer")
     ids = [start(live, url, [out.url(f"t{task}-{n}-{targets}") for n in range(targets)]) for task in range(tasks)]
     for ident in ids:
@@ -95,7 +95,7 @@ def ours(live: StackUnderTest, options: Options, out: Sink, tasks: int, targets:
 
 
 def ffmpegs(options: Options, out: Sink, tasks: int) -> list[object]:
-    """Play tasks by one ffmpeg each."""
+    """Play `tasks` streams with one ffmpeg each; return a row."""
     play = [*QUIET, "-re", "-stream_loop", "-1", "-i", str(options.source), "-c", "copy", "-f", "flv"]
     with running([[*play, out.url(f"f{task}")] for task in range(tasks)], options.folder / "peers.log", 0.1) as peers:
         time.sleep(WARM_S)
@@ -109,7 +109,7 @@ def ffmpegs(options: Options, out: Sink, tasks: int) -> list[object]:
 
 
 def pace(name: str, out: Sink, key: str, skip: int) -> list[object]:
-    """Tell how evenly pictures came, after the first `skip`."""
+    """Return a row of how evenly pictures came, after the first `skip`."""
     rows = np.array(out.lines(key)[skip:], np.float64)
     found = out.arrivals(key)._replace(at_ns=rows[:, 0], stamp_ms=rows[:, 1])
     off, steps, gaps = np.abs(found.late_ms), np.diff(found.stamp_ms), np.diff(found.at_ns) / 1e6
@@ -127,7 +127,7 @@ def over_http(folder: Path) -> Iterator[str]:
 
     class Server(http.server.ThreadingHTTPServer):
         def handle_error(self, *_: Any) -> None:
-            """Say nothing of connections that a stopped restream closed."""
+            """Ignore connections that a stopped restream closed."""
 
     server = Server(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -138,7 +138,7 @@ def over_http(folder: Path) -> Iterator[str]:
 
 
 def first_frames(live: StackUnderTest, out: Sink, url: str, name: str, runs: int) -> list[object]:
-    """Give how long the first picture takes, in ms."""
+    """Return a row of how long the first picture takes, in ms."""
     took = []
     for run in range(runs):
         key = f"{name}-{run}"

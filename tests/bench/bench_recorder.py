@@ -1,9 +1,9 @@
-"""CPU of recording a stream of 5 Mbps, read from a file at full speed, beside ffmpeg writing the same fMP4 HLS.
+"""CPU of recording a stream of 5 Mbps, read from a file at full speed, compared with ffmpeg writing fMP4 HLS.
 
     python -m tests.bench.bench_recorder [rounds]
 
-Prints microseconds of CPU (user and system) per second of media, the least of all rounds: other work on the machine
-only ever adds. Reading from a file leaves out the network on both sides.
+Prints microseconds of CPU (user and system) per second of media, the least of all rounds: other work on the
+machine only adds. Reading from a file excludes the network on both sides.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import resource
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import structlog
 
-from services.ingester.recorder.loop import record
 from tests.support.media_recording import Recorded
 from tests.support.media_streams import FFMPEG, run
 
@@ -24,15 +24,11 @@ SECONDS = 20
 REPEATS = 3
 
 
-class File:
-    """A file read as a socket would be."""
-
-    def __init__(self, path: Path) -> None:
-        self.format = "flv" if path.suffix == ".flv" else "mpegts"
-        self._file = path.open("rb", buffering=0)
-
-    def read(self, size: int = -1, /) -> bytes:
-        return self._file.read(min(size, 65_536)) or b""
+def pieces(path: Path) -> Iterator[bytes]:
+    """Read a file as a socket would be."""
+    with path.open("rb", buffering=0) as file:
+        while data := file.read(65_536):
+            yield data
 
 
 def cpu(who: int) -> float:
@@ -58,7 +54,7 @@ def make(folder: Path) -> list[Path]:
 def ours(path: Path, folder: Path) -> float:
     recorded = Recorded(folder)
     begin = cpu(resource.RUSAGE_SELF)
-    record(File(path), recorded, recorded.place, recorded.clock, recorded.stop)
+    recorded.run("flv" if path.suffix == ".flv" else "mpegts", pieces(path))
     used = cpu(resource.RUSAGE_SELF) - begin
     return used / (sum(s.duration for s in recorded.segments) / 90_000)
 

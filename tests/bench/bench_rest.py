@@ -1,8 +1,8 @@
 """Latency of REST creates at a fixed rate: `python -m tests.bench.bench_rest [--rate 100] [--seconds 20]`.
 
 Requests are sent by the clock, whether or not earlier ones were answered, and latency counts from the moment a request
-was due, so that a server that falls behind is seen to. Beside Reelay's creates stands a bare FastAPI create, which
-stores nothing: what the framework alone costs on this machine. Bound: p99 below 50 ms at 100/s.
+was due, which shows a server that falls behind. For comparison there is a bare FastAPI create, which stores nothing:
+the cost of the framework alone on this machine. Bound: p99 below 50 ms at 100/s.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def free_port() -> int:
 
 @contextmanager
 def process(arguments: list[str], port: int, **environment: str) -> Iterator[psutil.Process]:
-    """Run a server until its port answers HTTP, and stop it in the end."""
+    """Run a server until its port answers HTTP, and stop it at the end."""
     started = subprocess.Popen(
         [sys.executable, *arguments], env=os.environ | environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
@@ -84,7 +84,7 @@ def process(arguments: list[str], port: int, **environment: str) -> Iterator[psu
 
 
 class Row(NamedTuple):
-    """What a run showed; latencies in ms."""
+    """The result of a run; latencies in ms."""
 
     name: str
     sent: int
@@ -97,7 +97,7 @@ class Row(NamedTuple):
 
 
 async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> int:
-    """Send a request and read its answer; the status."""
+    """Send a request and read its answer; return the status."""
     writer.write(request)
     head = await reader.readuntil(b"\r\n\r\n")
     length = next(
@@ -108,7 +108,7 @@ async def exchange(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, r
 
 
 async def load(port: int, request: bytes, rate: int, seconds: int) -> tuple[list[float], int]:
-    """Send `rate` requests a second; the latencies in ms, and how many were not answered with 201."""
+    """Send `rate` requests a second; return the latencies in ms, and how many answers were not 201."""
     free: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
     for _ in range(CONNECTIONS):
         free.put_nowait(await asyncio.open_connection("127.0.0.1", port))
@@ -135,7 +135,7 @@ async def load(port: int, request: bytes, rate: int, seconds: int) -> tuple[list
 
 
 def post(path: str, body: dict[str, object], key: str = "") -> bytes:
-    """Write a request."""
+    """Return a request's bytes."""
     data = json.dumps(body).encode()
     head = f"POST {path} HTTP/1.1\r\nHost: x\r\nX-API-KEY: {key}\r\nContent-Type: application/json\r\n"
     return f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data
@@ -153,7 +153,7 @@ def measure(name: str, server: psutil.Process, port: int, request: bytes, option
 
 
 async def give_clock(settings: Settings, job: str) -> None:
-    """Say, as the ingester does, that a stream began a minute ago."""
+    """Record, as the ingester does, that a stream started a minute ago."""
     service = make_service("ingester", settings)
     await service.broker.connect()
     clocks = Bucket(service.js, "sessions", EventClock)

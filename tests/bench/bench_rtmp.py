@@ -1,6 +1,6 @@
-"""CPU and memory of RTMP ingest beside ffmpeg: `python -m tests.bench.bench_rtmp [--streams 20] [--seconds 20]`.
+"""CPU and memory of RTMP ingest compared with ffmpeg: `python -m tests.bench.bench_rtmp [--streams 20] [--seconds 20]`.
 
-Every row takes the same publishers (ffmpeg, copying one 5 Mbps H.264 + AAC file in real time); what is measured is the
+Every row takes the same publishers (ffmpeg, copying one 5 Mbps H.264 + AAC file in real time); measured is the
 receiving process, or all receiving processes together. CPU is user + system time in percent of one core, per stream.
 """
 
@@ -24,6 +24,8 @@ import psutil
 
 from services.ingester.rtmp import Publication, RtmpLimits, RtmpServer
 from shared.runtime.logging import configure_logging
+from tests.bench.common_sink import Forgetting
+from tests.support.rtmp_flv import FlvFile
 
 FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 QUIET = [FFMPEG, "-hide_banner", "-loglevel", "error", "-nostdin"]
@@ -42,22 +44,25 @@ def make_source(folder: Path) -> Path:
 
 
 def parse_only(publication: Publication[str]) -> None:
-    """Read the FLV bytes and forget them."""
-    while True:
-        while publication.read(131072):
-            pass
-        if not publication.next_run():
-            return
+    """Read the messages."""
+    for _ in publication.receive(Forgetting()):
+        pass
+
+
+def frames(publication: Publication[str]) -> None:
+    """Read the frames in them."""
+    for _ in publication.frames():
+        pass
 
 
 def demux(publication: Publication[str]) -> None:
     """Let PyAV demux every packet."""
+    file = FlvFile(publication)
     while True:
-        options = dict(publication.options)
-        with av.open(publication, format=publication.format, buffer_size=131072, options=options) as container:
+        with av.open(file, format="flv", buffer_size=131072, options=dict(file.options)) as container:
             for _ in container.demux():
                 pass
-        if not publication.next_run():
+        if not file.next_run():
             return
 
 
@@ -65,12 +70,13 @@ SERVERS = {
     "parse": (parse_only, RtmpLimits()),
     "parse, a read a packet": (parse_only, RtmpLimits(low_water=1)),
     "parse, 128 KiB at once": (parse_only, RtmpLimits(low_water=128 * 1024)),
+    "parse + frames": (frames, RtmpLimits()),
     "parse + PyAV demux": (demux, RtmpLimits()),
 }
 
 
 def serve(name: str) -> None:
-    """Be the server of a row; print the port, run until stdin closes."""
+    """Run the server of a row; print the port, run until stdin closes."""
     configure_logging("bench", json=True)
     consumer, limits = SERVERS[name]
     server = RtmpServer("127.0.0.1", 0, lambda request: request.stream_name, consumer, limits)
@@ -93,13 +99,13 @@ def running(commands: list[list[str]], **options: object) -> Iterator[list[subpr
 
 
 def free_port() -> int:
-    """Find a port for a server that cannot take 0."""
+    """Return a free port, for a server that cannot take 0."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
 
 
 def publishers(source: Path, urls: list[str]) -> list[list[str]]:
-    """Publish the source to each URL in real time, for ever."""
+    """Return commands that publish the source to each URL in real time, for ever."""
     head = [*QUIET, "-re", "-stream_loop", "-1", "-i", str(source), "-c", "copy", "-f", "flv"]
     return [[*head, url] for url in urls]
 
@@ -107,7 +113,7 @@ def publishers(source: Path, urls: list[str]) -> list[list[str]]:
 class Found(NamedTuple):
     """What a row took, per stream: CPU in percent of a core, memory in MiB, context switches a second.
 
-    `rate` is the traffic of the loopback interface in Mbps: that the publishers did keep their pace.
+    `rate` is the traffic of the loopback interface in Mbps: it shows that the publishers kept their pace.
     """
 
     user: float
@@ -118,7 +124,7 @@ class Found(NamedTuple):
 
 
 def context_switches(pid: int) -> int:
-    """Count those of all threads of a process."""
+    """Return the context switches of all threads of a process."""
     found = 0
     for task in Path(f"/proc/{pid}/task").iterdir():
         fields = dict(line.split(":\t", 1) for line in (task / "status").read_text().splitlines())
@@ -127,7 +133,7 @@ def context_switches(pid: int) -> int:
 
 
 def measure(processes: list[subprocess.Popen[str]], seconds: int, streams: int) -> Found:
-    """Watch the receiving processes for a while."""
+    """Measure the receiving processes for a while."""
     watched = [psutil.Process(process.pid) for process in processes]
 
     def spent() -> tuple[float, float, int, float]:
@@ -145,7 +151,7 @@ def measure(processes: list[subprocess.Popen[str]], seconds: int, streams: int) 
 
 
 def ours(name: str, source: Path, streams: int, seconds: int) -> Found:
-    """Measure one of our servers, in a process of its own."""
+    """Measure one of our servers, in its own process."""
     command = [sys.executable, "-m", "tests.bench.bench_rtmp", "--serve", name]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with running([command], **pipes) as servers:
@@ -157,7 +163,7 @@ def ours(name: str, source: Path, streams: int, seconds: int) -> Found:
 
 
 def ffmpegs(output: list[str], source: Path, folder: Path, streams: int, seconds: int) -> Found:
-    """Measure one listening ffmpeg a stream."""
+    """Measure one listening ffmpeg per stream."""
     ports = [free_port() for _ in range(streams)]
     urls = [f"rtmp://127.0.0.1:{port}/live/stream" for port in ports]
     commands = []

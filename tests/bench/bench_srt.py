@@ -1,8 +1,8 @@
-"""CPU and memory of SRT ingest beside ffmpeg: `python -m tests.bench.bench_srt [--streams 10] [--seconds 20]`.
+"""CPU and memory of SRT ingest compared with ffmpeg: `python -m tests.bench.bench_srt [--streams 10] [--seconds 20]`.
 
-Every row takes the same callers (ffmpeg, copying one 5 Mbps H.264 + AAC file in real time); what is measured is the
+Every row takes the same callers (ffmpeg, copying one 5 Mbps H.264 + AAC file in real time); measured is the
 receiving process, or all receiving processes together. CPU is user + system time in percent of one core, per stream.
-The threads are libsrt's (RcvQ: the port's only receiver, TsbPd: one a stream, it times the delivery) and Python's.
+The threads are libsrt's (RcvQ: the port's only receiver, TsbPd: one per stream, it times the delivery) and Python's.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ CHUNK = 256 * 1024
 
 
 def read(publication: SrtPublication) -> None:
-    """Read the bytes and forget them."""
+    """Read the bytes and drop them."""
     while publication.read(CHUNK):
         pass
 
 
 def demux(publication: SrtPublication) -> None:
-    """Let our own demuxer split every frame."""
+    """Split every frame with our own demuxer."""
     demuxer = TsDemuxer()
     while data := publication.read(CHUNK):
         demuxer.feed(data)
@@ -47,13 +47,13 @@ def demux(publication: SrtPublication) -> None:
 
 def pyav(publication: SrtPublication) -> None:
     """Let PyAV demux every packet."""
-    with av.open(publication, format=publication.format, buffer_size=131072) as container:
+    with av.open(publication, format="mpegts", buffer_size=131072) as container:
         for _ in container.demux():
             pass
 
 
 class Server(NamedTuple):
-    """A row of ours."""
+    """The server of one of our rows."""
 
     consume: Callable[[SrtPublication], None] = read
     limits: SrtLimits = SrtLimits()
@@ -77,7 +77,7 @@ PEERS = {
 
 
 def serve(name: str) -> None:
-    """Be the server of a row; print the port, run until stdin closes."""
+    """Run the server of a row; print the port, run until stdin closes."""
     configure_logging("bench", json=True)
     server = SERVERS[name]
     grant = SrtGrant(server.passphrase)
@@ -88,7 +88,7 @@ def serve(name: str) -> None:
 
 
 def callers(source: Path, urls: list[str]) -> list[list[str]]:
-    """Publish the source to each URL in real time, for ever."""
+    """Return commands that publish the source to each URL in real time, for ever."""
     head = [*QUIET, "-re", "-stream_loop", "-1", "-i", str(source), "-c", "copy", "-f", "mpegts"]
     return [[*head, url] for url in urls]
 
@@ -103,7 +103,7 @@ def by_thread(pid: int) -> Counter[str]:
 
 
 def ours(name: str, source: Path, streams: int, seconds: int) -> tuple[Found, str]:
-    """Measure one of our listeners, in a process of its own; also tell which threads took the time."""
+    """Measure one of our listeners, in its own process; also return which threads took the time."""
     command = [sys.executable, "-m", "tests.bench.bench_srt", "--serve", name]
     secret = f"&passphrase={PASSPHRASE}" if SERVERS[name].passphrase else ""
     with running([command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as servers:
@@ -119,7 +119,7 @@ def ours(name: str, source: Path, streams: int, seconds: int) -> tuple[Found, st
 
 
 def ffmpegs(output: list[str], source: Path, folder: Path, streams: int, seconds: int) -> tuple[Found, str]:
-    """Measure one listening ffmpeg a stream."""
+    """Measure one listening ffmpeg per stream."""
     urls = [f"srt://127.0.0.1:{free_port()}" for _ in range(streams)]
     commands = []
     for index, url in enumerate(urls):

@@ -1,8 +1,8 @@
-"""What a restream's targets cost: `python -m tests.bench.bench_targets [--seconds 30] [--targets 1 11]`.
+"""The cost of a restream's targets: `python -m tests.bench.bench_targets [--seconds 30] [--targets 1 11]`.
 
-A programme of 5 Mbps is fed in real time, as playout feeds it: a picture and the sound that is due with it at once.
-The receivers are in processes of their own. CPU is user + system time of the feeding process in percent of one core;
-a further target's cost is the difference between the rows of a format. "feeding alone" has no target.
+A programme of 5 Mbps is fed in real time, as playout feeds it: a picture and the sound that is due with it together.
+The receivers are in their own processes. CPU is user + system time of the feeding process in percent of one core;
+the cost of a further target is the difference between the rows of a format. "feeding alone" has no target.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ HEAD = ("targets", "CPU %", "a further one %")
 
 @contextmanager
 def receivers(form: str) -> Iterator[int]:
-    """Run the receiving process; give its port."""
+    """Run the receiving process; yield its port."""
     command = [sys.executable, "-m", "tests.bench.bench_targets", "--receive", form]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE)
     try:
@@ -51,10 +51,10 @@ def receivers(form: str) -> Iterator[int]:
 
 
 def receive(form: str) -> None:
-    """Take whatever is published, and forget it, until killed."""
+    """Read and drop whatever is published, until killed."""
     configure_logging("bench", json=False, level="ERROR")
     if form == "rtmp":
-        from services.ingester.rtmp import RtmpServer  # noqa: PLC0415  the feeding process has no use for it
+        from services.ingester.rtmp import RtmpServer  # noqa: PLC0415  the feeding process does not need it
         from tests.bench.bench_rtmp import parse_only  # noqa: PLC0415
 
         server = RtmpServer("127.0.0.1", 0, lambda request: request.stream_name, parse_only)
@@ -70,7 +70,7 @@ def receive(form: str) -> None:
 
 
 def batches(units: Sequence[Unit]) -> list[list[Unit]]:
-    """Put each picture together with the sound before the next one."""
+    """Group each picture with the sound before the next one."""
     found: list[list[Unit]] = []
     for unit in units:
         if not found or unit.kind == "video":
@@ -80,7 +80,7 @@ def batches(units: Sequence[Unit]) -> list[list[Unit]]:
 
 
 def feed(targets: Targets, parts: Sequence[list[Unit]], seconds: float) -> float:
-    """Feed in real time, `SETTLE_S` unmeasured; give the CPU seconds spent in the rest, in percent of it."""
+    """Feed in real time, `SETTLE_S` unmeasured; return the CPU time of the rest in percent of it."""
     began, measured = time.monotonic(), 0.0
     before = os.times()
     for part in parts:
@@ -99,7 +99,7 @@ def feed(targets: Targets, parts: Sequence[list[Unit]], seconds: float) -> float
 
 
 def run(form: str, count: int, parts: Sequence[list[Unit]], seconds: float) -> float:
-    """Measure `count` targets of a format."""
+    """Return the CPU load of `count` targets of a format."""
     with receivers(form) as port:
         where = f"rtmp://127.0.0.1:{port}/live/key" if form == "rtmp" else f"srt://127.0.0.1:{port}?streamid=key"
         targets = Targets(TargetRules(allowed=LOCAL), SystemClock())
@@ -116,7 +116,7 @@ def run(form: str, count: int, parts: Sequence[list[Unit]], seconds: float) -> f
 
 
 def packing(units: Sequence[Unit]) -> list[list[object]]:
-    """Measure packing alone, and PyAV's MPEG-TS muxer beside ours; CPU in percent of real time."""
+    """Measure packing alone, and PyAV's MPEG-TS muxer for comparison; CPU in percent of real time."""
     tracks = Tracks()
     for unit in units:
         if unit.track is not None:
@@ -133,7 +133,7 @@ def packing(units: Sequence[Unit]) -> list[list[object]]:
 
 
 def pyav_row(source: Path, units: Sequence[Unit]) -> list[object]:
-    """Let PyAV's muxer write the same packets, their bytes known, to a file object."""
+    """Measure PyAV's muxer, which writes the same packets to a file object."""
 
     class Sink:
         def write(self, data: bytes) -> int:

@@ -1,10 +1,10 @@
-"""Kills, freezes and hostile peers beside two live events of which clips are cut all the time; counts what was lost.
+"""Kills, freezes and hostile peers during two live events of which clips are cut all the time; counts the losses.
 
     python -m tests.bench.chaos [seconds] [seed]
 
 Two of each service on one nats-server; one encoder by RTMP, one by SRT, each of which goes to the other ingester when
-it is cut off. Prints a table at the end, and exits with 1 when something acknowledged was lost, wrong, told twice or
-out of order, or when a recording has a gap that no kill and no freeze explains.
+it is cut off. Prints a table at the end, and exits with 1 when something acknowledged was lost, wrong, reported twice
+or out of order, or when a recording has a gap that no kill and no freeze explains.
 """
 
 from __future__ import annotations
@@ -34,31 +34,31 @@ from tests.support.media_streams import encode
 from tests.support.recordings import connected
 
 RATE, LOOP, HELD = 30, 900, 9
-"""Pictures a second and a loop; where ffmpeg begins the loop anew, the last picture lasts so many more."""
+"""Pictures per second and per loop; where ffmpeg restarts the loop, the last picture lasts HELD pictures longer."""
 KILLS, FREEZES = 28, 8
 REORDERED = 3
-"""Pictures that one with B-frames before it may be sent ahead: a tenth of a second, from where on a gap is told."""
+"""How many pictures early one with B-frames before it may be sent: a tenth of a second, the least gap reported."""
 CLIP_EVERY_S = 5.0
 PATIENCE_S = 240.0
 AROUND_S = (4.0, 30.0)
-"""A gap may begin so long before a fault (what was not written yet), and so long after it (until all is up again)."""
+"""How long before a fault a gap may start (data not yet written), and how long after it (until all is up again)."""
 
 
 @dataclass
 class Clip:
-    """A clip that was acknowledged, and what became of it."""
+    """A clip that was acknowledged, and its result."""
 
     ident: str
     job: str
     asked: str
     length: float
-    """Seconds; a clip without a start ends at the moment at which it was asked for."""
+    """Seconds; a clip without a start ends at the moment of its request."""
     at: float = field(default_factory=time.time)
     state: str = ""
     verdict: str = ""
 
     def lies_in(self, spans: list[tuple[float, float]]) -> bool:
-        """Tell whether all of it was asked of moments (wall clock, s) of which nothing was recorded."""
+        """Return whether all of the requested range is in spans (wall clock, s) of which nothing was recorded."""
         return "duration" in self.asked and any(
             start - 1 < self.at - self.length and self.at < end + 1 for start, end in spans
         )
@@ -77,7 +77,7 @@ class Chaos:
     refused: Counter[int] = field(default_factory=Counter)
 
     def ask_for_clips(self, began: float, stop: threading.Event) -> None:
-        """Ask for a clip of one of the recordings, of the present or of the past, now and then."""
+        """Request clips of the recordings at intervals, of the present or of the past."""
         while not stop.wait(CLIP_EVERY_S):
             name = self.dice.choice(list(self.jobs))
             now = time.monotonic() - began
@@ -104,7 +104,7 @@ class Chaos:
                 self.refused[answer.status_code] += 1
 
     def torment(self) -> None:
-        """Kill and freeze by plan."""
+        """Kill and freeze according to the plan."""
         began = time.monotonic()
         for moment, name, seconds in plan(self.seconds, round(KILLS * self.seconds / 600) or 3,
                                           round(FREEZES * self.seconds / 600) or 1, self.dice):  # fmt: skip
@@ -117,7 +117,7 @@ class Chaos:
         time.sleep(max(0.0, began + self.seconds - time.monotonic()))
 
     def check_clips(self, folder: Path) -> None:
-        """Wait until every clip has ended, and look at every picture of it."""
+        """Wait until every clip has ended, and check every picture of it."""
         until = time.monotonic() + PATIENCE_S
         for clip in self.clips:
             made: dict[str, Any] = {}
@@ -135,7 +135,7 @@ class Chaos:
             clip.verdict = look(path, made)
 
     def check_told(self, told: list[tuple[str, str, str]]) -> tuple[int, list[str]]:
-        """Say how many webhooks came again with the same id, and what was told wrongly."""
+        """Return how many webhooks were repeated with the same id, and what was reported wrongly."""
         seen: dict[str, tuple[str, str]] = {}
         again = 0
         by_clip: defaultdict[str, list[str]] = defaultdict(list)
@@ -157,7 +157,7 @@ class Chaos:
         return again, wrong
 
     async def gaps(self) -> dict[str, list[tuple[float, float]]]:
-        """Give each recording's gaps by the wall clock."""
+        """Return each recording's gaps by the wall clock."""
         found: dict[str, list[tuple[float, float]]] = {}
         async with connected(f"nats://127.0.0.1:{self.live.nats}") as js:
             for name, job in self.jobs.items():
@@ -167,7 +167,7 @@ class Chaos:
         return found
 
     def strange(self, gaps: dict[str, list[tuple[float, float]]]) -> list[str]:
-        """Name the gaps that no fault explains."""
+        """Return the gaps that no fault explains."""
         return [
             f"{name}: {end - start:.2f} s at {start:.2f}"
             for name, spans in gaps.items()
@@ -176,14 +176,14 @@ class Chaos:
         ]
 
     def forgive(self, gaps: dict[str, list[tuple[float, float]]]) -> None:
-        """Accept that a clip of nothing was not made: its recording has a gap there, which a fault explains."""
+        """Accept that a clip was not made where its recording has a gap, which a fault explains."""
         for clip in self.clips:
             if clip.state == "failed" and "nothing was recorded" in clip.verdict and clip.lies_in(gaps[clip.job]):
                 clip.verdict = "exact: nothing was there"
 
 
 def look(path: Path, made: dict[str, Any]) -> str:
-    """Say what is wrong with a clip: pictures that are not the ones asked for, or missing without a gap told."""
+    """Return what is wrong with a clip: pictures that were not requested, or are missing without a reported gap."""
     seen = framecode.play(path)
     if seen.warnings:
         return f"ffmpeg: {seen.warnings[:80]}"
@@ -205,16 +205,16 @@ def look(path: Path, made: dict[str, Any]) -> str:
 
 
 def is_torn_end(numbers: list[int], at: int, breaks: list[int]) -> bool:
-    """Tell a break that a kill leaves within an unfinished GOP, just before the gap that is told of it.
+    """Return whether a break is what a kill leaves within an unfinished GOP, just before the reported gap.
 
-    Pictures that are shown earlier come later: B-frames of the last reference are missing, for less than a gap is.
+    B-frames are sent after the reference shown after them: those of the last one are missing, for less than a gap.
     """
     before_gap = any(0 < other - at <= REORDERED for other in breaks)
     return before_gap and 1 < (numbers[at + 1] - numbers[at]) % LOOP <= REORDERED
 
 
 def main() -> None:
-    """Run as the module's docstring says."""
+    """Run the program of the module's docstring."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 600.0
     seed = sys.argv[2] if len(sys.argv) > 2 else "1"
     with tempfile.TemporaryDirectory(prefix="chaos-") as name:
@@ -222,7 +222,7 @@ def main() -> None:
 
 
 def run(folder: Path, seconds: float, seed: str) -> int:
-    """Make the sources, the stack, the peers; torment; count."""
+    """Make the sources, the stack and the peers; torment; return the report's exit code."""
     source, small = folder / "programme.mp4", folder / "small.flv"
     framecode_record.encode(framecode_record.Spec(gop=60, seconds=Fraction(LOOP, RATE)), source)
     encode(small, video="h264-b", seconds=20, gop=30, size="96x64")
@@ -257,7 +257,7 @@ def run(folder: Path, seconds: float, seed: str) -> int:
         for thread in (*threads, asking):
             thread.join(90)
         chaos.check_clips(folder)
-        time.sleep(20)  # what a killed notifier had in hand comes again
+        time.sleep(20)  # what a killed notifier had in work is redelivered
         again, wrong = chaos.check_told(receiver.told)
         gaps = asyncio.run(chaos.gaps())
         chaos.forgive(gaps)
@@ -268,7 +268,7 @@ def report(
     chaos: Chaos, encoders: list[Encoder], peers: Peers, again: int, wrong: list[str],
     gaps: dict[str, list[tuple[float, float]]],
 ) -> int:  # fmt: skip
-    """Print the table; gives the exit code."""
+    """Print the table; return the exit code."""
     kinds = Counter(fault.kind.split()[0] for fault in chaos.live.faults)
     verdicts = Counter(clip.verdict for clip in chaos.clips)
     strange = chaos.strange(gaps)

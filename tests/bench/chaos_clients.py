@@ -1,4 +1,4 @@
-"""What uses the stack as it should be used, for chaos.py: a receiver of webhooks, an API client, encoders."""
+"""Well-behaved clients of the stack, for chaos.py: a receiver of webhooks, an API client, encoders."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.media_streams import FFMPEG
 
 @dataclass
 class Receiver:
-    """Takes webhooks, and remembers them in the order in which they came."""
+    """Receives webhooks, and keeps them in the order of arrival."""
 
     told: list[tuple[str, str, str]] = field(default_factory=list)
     server: ThreadingHTTPServer = field(init=False)
@@ -51,13 +51,13 @@ class Receiver:
 
 @dataclass
 class Api:
-    """Asks whichever gateway answers, again and again, as a good client does."""
+    """Asks whichever gateway answers, with retries, as a good client does."""
 
     ports: list[int]
     key: str
 
     def ask(self, method: str, path: str, body: Any = None, *, limit: float = 60) -> httpx.Response:
-        """Ask until something but 5xx is answered; a POST has an Idempotency-Key."""
+        """Ask until the answer is not 5xx, 409 or 429; a POST has an Idempotency-Key."""
         until, headers = time.monotonic() + limit, {"X-API-KEY": self.key, "Idempotency-Key": uuid4().hex}
         while True:
             for port in self.ports:

@@ -1,4 +1,4 @@
-"""Peers that nobody invited, for chaos.py: slow, endless, silent, garbage, and encoders whose bytes are damaged."""
+"""Hostile peers, for chaos.py: slow, endless, silent, garbage, and encoders whose bytes are damaged."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PAUSE_S = 3.0
 
 @dataclass
 class Peers:
-    """Runs each peer in a thread, again and again, until `stop`; counts how often."""
+    """Runs each peer in a thread, repeatedly, until `stop`; counts the runs."""
 
     http: list[int]
     rtmp: list[int]
@@ -58,13 +58,13 @@ class Peers:
                 line.sendall(b"".join(b"a%05x:b\r\n" % (number * 1000 + i) for i in range(1000)))
 
     def pipeline(self, dice: random.Random) -> None:
-        """Send very many requests at once, and read no answer."""
+        """Send many requests at once, and read no answer."""
         with self._connect(self.http, dice) as line:
             line.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 8000)
             self.stop.wait(2)
 
     def drip(self, dice: random.Random) -> None:
-        """Send a body byte by byte, after the answer too."""
+        """Send a body byte by byte, even after the answer."""
         with self._connect(self.http, dice) as line:
             line.sendall(b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 1048576\r\n\r\n")
             for _ in range(30):
@@ -73,7 +73,7 @@ class Peers:
                     return
 
     def silent(self, dice: random.Random) -> None:
-        """Open very many connections, and say nothing."""
+        """Open many connections, and send nothing."""
         with contextlib.ExitStack() as stack:
             for _ in range(80):
                 stack.enter_context(self._connect(dice.choice((self.rtmp, self.http)), dice))
@@ -85,7 +85,7 @@ class Peers:
             line.sendall(b"\3" * dice.randrange(2) + dice.randbytes(200_000))
 
     def datagrams(self, dice: random.Random) -> None:
-        """Send noise to the SRT port: handshakes that are none (control packets of type 0) among it."""
+        """Send noise to the SRT port, with invalid handshakes (control packets of type 0) among it."""
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as line:
             for _ in range(400):
                 data = dice.randbytes(dice.randrange(1, 1400))
@@ -94,7 +94,7 @@ class Peers:
                 time.sleep(0.002)
 
     def damaged(self, dice: random.Random) -> None:
-        """Publish with a right key, and with bytes that an encoder gone mad would send, in real time."""
+        """Publish with a valid key, but with damaged bytes, in real time."""
         data = dice.choice((in_heads, in_sets))(self.stream, dice)
         with RtmpClient(dice.choice(self.rtmp), timeout_s=5) as client:
             client.publish(self.key)

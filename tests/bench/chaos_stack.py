@@ -23,7 +23,7 @@ PAUSE_S = 1.0
 
 @dataclass
 class Fault:
-    """Something that was done to a process, and from when to when (wall clock, s)."""
+    """A fault of a process, and from when to when it lasted (wall clock, s)."""
 
     name: str
     kind: str
@@ -33,7 +33,7 @@ class Fault:
 
 @dataclass
 class Slot:
-    """A process that is to run; the newest one, if any."""
+    """A process that should run, and its current instance, if any."""
 
     name: str
     command: list[str]
@@ -53,7 +53,7 @@ class Slot:
 
 @dataclass
 class Stack:
-    """The slots by name, and what was done to them."""
+    """The slots by name, and their faults."""
 
     folder: Path
     slots: dict[str, Slot] = field(default_factory=dict)
@@ -65,7 +65,7 @@ class Stack:
     closing: threading.Event = field(default_factory=threading.Event)
 
     def kill(self, name: str) -> None:
-        """kill -9; it runs again a second later."""
+        """Send SIGKILL; the process runs again a second later."""
         slot = self.slots[name]
         if slot.process is not None and slot.process.poll() is None:
             now = time.time()
@@ -73,7 +73,7 @@ class Stack:
             slot.process.kill()
 
     def freeze(self, name: str, seconds: float) -> None:
-        """SIGSTOP for a while; returns at once."""
+        """Send SIGSTOP for a while; return at once."""
         process = self.slots[name].process
         if process is None or process.poll() is not None:
             return
@@ -89,7 +89,7 @@ class Stack:
         threading.Thread(target=thaw, daemon=True).start()
 
     def watch(self) -> None:
-        """Start again what has ended."""
+        """Restart processes that have ended."""
         while not self.closing.wait(0.2):
             for slot in self.slots.values():
                 if slot.process is not None and slot.process.poll() is not None:
@@ -102,14 +102,14 @@ class Stack:
             slot.start()
 
     def logged(self, word: str) -> dict[str, int]:
-        """Count the lines of each log that have a word in them."""
+        """Count how often a word occurs in each log."""
         counts = {name: slot.log.read_text(errors="replace").count(word) for name, slot in self.slots.items()}
         return {name: count for name, count in counts.items() if count}
 
 
 @contextlib.contextmanager
 def stack(folder: Path, secret: str) -> Iterator[Stack]:
-    """Run the stack; all of it is gone after the block."""
+    """Run the stack; stop all of it after the block."""
     made = Stack(folder)
     made.nats = free_port()
     binary = str(Path(sys.executable).with_name("nats-server"))
@@ -156,7 +156,7 @@ def stack(folder: Path, secret: str) -> Iterator[Stack]:
 
 
 def plan(seconds: float, kills: int, freezes: int, dice: random.Random) -> list[tuple[float, str, float]]:
-    """Give when what is killed (0) or frozen (for so many s): every service and the broker, at random."""
+    """Return random faults as (s from the start, process, s frozen; 0: killed), of every service and the broker."""
     names = ["nats", *(f"{service}-{number}" for service in SERVICES for number in range(2))]
     weights = [3 if name.startswith(("nats", "ingester", "clipper")) else 1 for name in names]
     moments = sorted(dice.uniform(10, seconds - 15) for _ in range(kills + freezes))

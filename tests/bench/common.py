@@ -1,4 +1,4 @@
-"""What benches share: processes and what they take, waiting, tables."""
+"""Shared by the benches: processes and their load, waiting, tables."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MIB = 2**20
 
 
 class Spent(NamedTuple):
-    """CPU seconds of processes so far, and their memory now in MiB; `own` leaves out what they share."""
+    """CPU seconds of processes so far, and their current memory in MiB; `own` excludes shared memory."""
 
     at: float
     user: float
@@ -30,10 +30,10 @@ class Spent(NamedTuple):
 
 
 def spent(pids: Sequence[int]) -> Spent:
-    """Look at processes.
+    """Measure processes.
 
-    The kernel counts user and system time by what runs when its clock ticks, which is too much for what the clock
-    wakes. So the sum is the process's own CPU clock (clock_getcpuclockid(3)), and the ticks only divide it.
+    The kernel counts user and system time by what runs when its clock ticks, which is too much for a process that the
+    clock wakes. So the sum is the process's CPU clock (clock_getcpuclockid(3)), and the ticks only divide it.
     """
     user = system = resident = own = 0.0
     for pid in pids:
@@ -57,7 +57,7 @@ class Load(NamedTuple):
 
 
 def load(before: Spent, after: Spent) -> Load:
-    """Give the load between two looks."""
+    """Return the load between two measurements."""
     elapsed = after.at - before.at
     return Load((after.user - before.user) / elapsed * 100, (after.system - before.system) / elapsed * 100)
 
@@ -82,25 +82,25 @@ def running(
 
 
 def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    """Find a port for a server that cannot take 0."""
+    """Return a free port, for a server that cannot take 0."""
     with socket.socket(socket.AF_INET, kind) as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def quantile(values: Sequence[float], part: float) -> float:
-    """Give a quantile: the smallest value that `part` of them do not exceed."""
+    """Return a quantile: the smallest value that `part` of them do not exceed."""
     ordered = sorted(values)
     return ordered[min(max(-int(-len(ordered) * part // 1) - 1, 0), len(ordered) - 1)]
 
 
 def median(values: Sequence[float]) -> float:
-    """Give the median."""
+    """Return the median."""
     return statistics.median(values)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Lay out a plain text table; all but the first column stand right."""
+    """Return a plain text table; all but the first column are right-aligned."""
     cells = [list(head), *([_shown(value) for value in row] for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
     lines = [
@@ -115,7 +115,7 @@ def _shown(value: object) -> str:
 
 
 def machine() -> str:
-    """Say on what the numbers were found."""
+    """Describe the machine on which the numbers were measured."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     names = [line.split(":", 1)[1].strip() for line in lines if "model name" in line]
     busy = ", ".join(f"{value:.1f}" for value in psutil.getloadavg())

@@ -1,4 +1,4 @@
-"""An hour of recording in a minute: a stream through the real recorder at full speed, as if it had just ended."""
+"""Records an hour in a minute: a stream through the real recorder at full speed, as if it had just ended."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.bench.common_media import Stream, flv
 
 
 class MediaClock:
-    """A clock that runs as fast as media is read, and has come to the present when all is."""
+    """A clock that runs as fast as media is read, and reaches the present when all is read."""
 
     def __init__(self, seconds: int) -> None:
         self._began_ms = SystemClock().now_ms() - seconds * 1000
@@ -38,14 +38,14 @@ class MediaClock:
 
 
 class Past:
-    """FLV of a stream as a recorder's source; moves the clock on."""
+    """FLV of a stream as a recorder's source; advances the clock."""
 
     format = "flv"
 
     def __init__(self, stream: Stream, seconds: int, clock: MediaClock) -> None:
         self._pieces: Iterator[bytes] = flv(stream, seconds)
         self._clock = clock
-        self._rate = seconds * 1000 / sum(map(len, flv(stream, 16))) * 16 / seconds  # ms a byte
+        self._rate = seconds * 1000 / sum(map(len, flv(stream, 16))) * 16 / seconds  # ms per byte
         self._read = 0
         self._piece = memoryview(b"")
 
@@ -60,7 +60,7 @@ class Past:
 
 
 async def feed(folder: Path, nats_url: str, job: dict[str, Any], stream: Stream, seconds: int) -> None:
-    """Record so many seconds into a running stack's job, its last moment now; one session, begun and ended."""
+    """Record a session of `seconds` into a running stack's job, which ends now."""
     clock = MediaClock(seconds)
     settings = Settings(data_dir=folder, nats_url=nats_url)
     service = make_service("ingester", settings, clock)

@@ -1,4 +1,4 @@
-"""The stream that benches publish: 1080p30 at a constant 5 Mbps with AAC, of any length, and what packets it has."""
+"""The stream that benches publish: 1080p30 at a constant 5 Mbps with AAC, of any length, and its packets."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import av
 
+from shared.rtmp.flv import tag
 from tests.bench.common import QUIET
 from tests.support.rtmp_client import read_flv
 
@@ -22,7 +23,7 @@ Tag = tuple[int, int, bytes]
 
 
 class Stream(NamedTuple):
-    """A stream as FLV: what comes once, and the tags of 16 s that are repeated."""
+    """A stream as FLV: what is sent once, and the tags of 16 s that are repeated."""
 
     header: bytes
     first: tuple[Tag, ...]
@@ -55,19 +56,13 @@ def _some(tags: Sequence[Tag], kind: int, count: int) -> list[Tag]:
 
 def flv(stream: Stream, seconds: int) -> Iterator[bytes]:
     """Give the FLV bytes of so many seconds, 16 s at a time."""
-    yield stream.header + b"".join(_tag(*tag) for tag in stream.first)
+    yield stream.header + b"".join(tag(*each) for each in stream.first)
     for start in range(0, seconds * 1000, LOOP_MS):
-        yield b"".join(_tag(kind, at + start, body) for kind, at, body in stream.loop if at + start < seconds * 1000)
-
-
-def _tag(kind: int, at: int, body: bytes) -> bytes:
-    size = len(body).to_bytes(3, "big")
-    stamp = (at & 0xFFFFFF).to_bytes(3, "big") + bytes((at >> 24,))
-    return bytes((kind,)) + size + stamp + bytes(3) + body + (len(body) + 11).to_bytes(4, "big")
+        yield b"".join(tag(kind, at + start, body) for kind, at, body in stream.loop if at + start < seconds * 1000)
 
 
 def write_flv(stream: Stream, seconds: int, path: Path) -> Path:
-    """Write so many seconds as a file."""
+    """Write `seconds` of the stream to a file."""
     with path.open("wb") as file:
         for piece in flv(stream, seconds):
             file.write(piece)
@@ -82,7 +77,7 @@ class Packets(NamedTuple):
 
 
 def packets(stream: Stream, seconds: int) -> Packets:
-    """Tell which packets so many seconds hold."""
+    """Return the packets of `seconds` of the stream."""
     kinds = {VIDEO: [], AUDIO: []}  # type: dict[int, list[bytes]]
     loop = [(kind, at, _digest(kind, body[5 if kind == VIDEO else 2 :])) for kind, at, body in stream.loop]
     for start in range(0, seconds * 1000, LOOP_MS):
@@ -93,9 +88,10 @@ def packets(stream: Stream, seconds: int) -> Packets:
 
 
 def recorded(parts: Sequence[Path]) -> Packets:
-    """Read the packets of an init segment and its segments by ffmpeg's demuxer."""
+    """Read the packets of an init segment and its segments, or of an FLV file, by ffmpeg's demuxer."""
     found = Packets([], [])
-    with av.open(_Joined(parts), "r", format="mp4") as container:
+    form = "flv" if parts[0].suffix == ".flv" else "mp4"
+    with av.open(_Joined(parts), "r", format=form) as container:
         for packet in container.demux():
             if packet.size:
                 is_video = packet.stream.type == "video"
@@ -104,7 +100,7 @@ def recorded(parts: Sequence[Path]) -> Packets:
 
 
 def _digest(kind: int, payload: bytes) -> bytes:
-    """Hash a packet: of video its slices alone, since parameter sets and delimiters are the container's affair."""
+    """Hash a packet: of video only its slices, since parameter sets and delimiters depend on the container."""
     digest = hashlib.blake2b(digest_size=12)
     if kind == AUDIO:
         digest.update(payload)
@@ -119,7 +115,7 @@ def _digest(kind: int, payload: bytes) -> bytes:
 
 
 class _Joined:
-    """Files one after the other, as one to read."""
+    """Files one after the other, readable as one."""
 
     def __init__(self, parts: Sequence[Path]) -> None:
         self._left = list(parts)
@@ -133,7 +129,7 @@ class _Joined:
 
 
 class Loss(NamedTuple):
-    """How recorded packets differ from those sent: holes before and between them, strangers, and the missing end."""
+    """How recorded packets differ from those sent: gaps before and between them, unknown ones, and the missing end."""
 
     kept: int
     lost: int
@@ -142,7 +138,7 @@ class Loss(NamedTuple):
 
 
 def compare(sent: Packets, got: Packets) -> Loss:
-    """Hold what was recorded against what was sent."""
+    """Compare what was recorded with what was sent."""
     video, audio = _compare(sent.video, got.video), _compare(sent.audio, got.audio)
     return Loss(*(a + b for a, b in zip(video, audio, strict=True)))
 

@@ -1,7 +1,7 @@
-"""RTMP receivers for benches, in processes of their own: `python -m tests.bench.common_sink watch|drain FILE`.
+"""RTMP receivers for benches, in their own processes: `python -m tests.bench.common_sink watch|drain FILE`.
 
-The port is the first line of FILE. `watch` then adds a line a video message: arrival on the machine's monotonic clock
-in ns, timestamp in ms, stream key. `drain` reads and forgets.
+The port is the first line of FILE. `watch` then adds a line per video message: arrival on the machine's monotonic clock
+in ns, timestamp in ms, stream key. `drain` reads and drops.
 """
 
 from __future__ import annotations
@@ -25,53 +25,57 @@ PROMPT = RtmpLimits(part=timedelta(milliseconds=1), low_water=1)
 
 
 class Arrivals(NamedTuple):
-    """Video messages of one stream, as they came."""
+    """Video messages of one stream, in order of arrival."""
 
     at_ns: np.ndarray
     stamp_ms: np.ndarray
 
     @property
     def late_ms(self) -> np.ndarray:
-        """How late each came, beside the median of all."""
+        """Return how late each came, against the median of all."""
         late = self.at_ns / 1e6 - self.stamp_ms
         return late - np.median(late)
 
     @property
     def drift_ms_an_hour(self) -> float:
-        """How the delay grows."""
+        """Return the growth of the delay per hour."""
         slope, _ = np.polyfit(self.stamp_ms, self.at_ns / 1e6 - self.stamp_ms, 1)
         return float(slope * 3_600_000)
 
 
-def watch(publication: Publication[str], out: object) -> None:
-    """Write down each video tag of an FLV run when it has come whole."""
-    while True:
-        buffer, offset = bytearray(), 9 + 4
-        while data := publication.read(1 << 20):
-            now = time.monotonic_ns()
-            buffer += data
-            while len(buffer) >= offset + 11:
-                size = int.from_bytes(buffer[offset + 1 : offset + 4], "big")
-                if len(buffer) < offset + 15 + size:
-                    break
-                if buffer[offset] == VIDEO and buffer[offset + 12] == 1:  # a frame, no sequence header
-                    stamp = int.from_bytes(buffer[offset + 4 : offset + 7], "big") | buffer[offset + 7] << 24
-                    print(now, stamp, publication.grant, file=out, flush=True)  # type: ignore[call-overload]
-                offset += 15 + size
-            del buffer[:offset]
-            offset = 0
-        if not publication.next_run():
-            return
+class Forgetting:
+    """Takes messages and forgets them."""
+
+    dropped, codecs = 0, ()
+
+    def media(self, *_: object) -> bool:
+        return True
+
+    def metadata(self, _: object) -> None: ...
+
+    def finish(self) -> None: ...
+
+
+class Watching(Forgetting):
+    """Writes each video message down when it has come whole."""
+
+    def __init__(self, key: str, out: object) -> None:
+        self._key = key
+        self._out = out
+
+    def media(self, *message: object) -> bool:
+        kind, stamp, payload, _ = message
+        if kind == VIDEO and payload[1] == 1:  # type: ignore[index]  # a frame, no sequence header
+            print(time.monotonic_ns(), stamp, self._key, file=self._out, flush=True)  # type: ignore[call-overload]
+        return True
 
 
 def serve(manner: str, file: Path) -> None:
-    """Serve until the process is ended."""
+    """Serve until the process is killed."""
     with file.open("w") as out:
 
         def take(publication: Publication[str]) -> None:
-            if manner == "watch":
-                watch(publication, out)
-            while publication.read(1 << 20) or publication.next_run():
+            for _ in publication.receive(Watching(publication.grant, out) if manner == "watch" else Forgetting()):
                 pass
 
         limits = PROMPT if manner == "watch" else RtmpLimits()
@@ -89,23 +93,23 @@ class Sink(NamedTuple):
     port: int
 
     def url(self, key: str) -> str:
-        """Give where to publish."""
+        """Return the URL to publish to."""
         return f"rtmp://127.0.0.1:{self.port}/live/{key}"
 
     def lines(self, key: str) -> list[tuple[int, int]]:
-        """Read what has come of a stream."""
+        """Return what has arrived of a stream."""
         rows = [line.split() for line in self.file.read_text().splitlines()[1:]]
         return [(int(row[0]), int(row[1])) for row in rows if len(row) == 3 and row[2] == key]
 
     def arrivals(self, key: str) -> Arrivals:
-        """Give what has come of a stream, as arrays."""
+        """Return what has arrived of a stream, as arrays."""
         rows = np.array(self.lines(key), np.float64)
         return Arrivals(rows[:, 0], rows[:, 1])
 
 
 @contextlib.contextmanager
 def sink(folder: Path, manner: str) -> Iterator[Sink]:
-    """Run a receiver in a process of its own."""
+    """Run a receiver in its own process."""
     file = folder / f"{manner}-{time.monotonic_ns()}.txt"
     command = [sys.executable, "-m", "tests.bench.common_sink", manner, str(file)]
     with running([command], folder / "sinks.log"):

@@ -1,9 +1,9 @@
-"""Damages real streams and every piece of them that is parsed, until one raises what it may not.
+"""Damages real streams and every parsed piece of them, to find errors that a parser may not raise.
 
     python -m tests.bench.fuzz_ingest [mutations] [seed]
 
 Of the mutations (100,000) four fifths go to single parsers, the rest to whole streams: demuxed, and every tenth one
-recorded. Prints a table, and each kind of failure once, with the seed that makes it again.
+recorded. Prints a table, and each kind of failure once, with the seed that reproduces it.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ SILENT = structlog.make_filtering_bound_logger(50)
 
 
 def attempt(what: str, run: Callable[[], object], allowed: tuple[type[Exception], ...], failed: Counter[str]) -> bool:
-    """Run once; note what it raised that it may not."""
+    """Run once; record an error that is not allowed."""
     try:
         run()
-    except Exception as error:  # noqa: BLE001  whatever comes is what is looked for
+    except Exception as error:  # noqa: BLE001  any error is a finding
         if isinstance(error, allowed):
             return True
         where = "".join(traceback.format_tb(error.__traceback__)[-2:])
@@ -42,12 +42,12 @@ def attempt(what: str, run: Callable[[], object], allowed: tuple[type[Exception]
 
 
 def tried(counts: Counter[str], use: Use, name: str, data: bytes, dice: random.Random) -> None:
-    """Take a damaged stream, and count what is made of it."""
+    """Use a damaged stream, and count the results."""
     counts[name] += use(name, data, dice)
 
 
 def main() -> None:
-    """Run as the module's docstring says."""
+    """Run the program of the module's docstring."""
     structlog.configure(wrapper_class=SILENT)
     mutations = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
     seed = sys.argv[2] if len(sys.argv) > 2 else "1"

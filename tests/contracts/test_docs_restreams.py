@@ -50,7 +50,7 @@ def texts(path: str, *functions: str) -> list[str]:
 @pytest.mark.parametrize(
     "text",
     [
-        *texts("services/notifier/cdnetworks.py", "_said", "_end_said", "_target_said"),
+        *texts("services/notifier/forms/cdnetworks.py", "_said", "_end_said", "_target_said"),
         *texts("services/restreamer/decide.py", "refusal_of")[-2:],
     ],
 )
@@ -59,18 +59,18 @@ def test_every_text_of_a_callback_is_in_its_table(text: str) -> None:
 
 
 def test_the_search_for_texts_finds_those_that_are_known() -> None:
-    found = texts("services/notifier/cdnetworks.py", "_said", "_end_said", "_target_said")
+    found = texts("services/notifier/forms/cdnetworks.py", "_said", "_end_said", "_target_said")
     assert {"Start pushing!", "Task terminated!", "Push failed:", "the push to"} <= set(found)
 
 
 LIMITS = [
-    restreams.MOST_ITEMS, restreams.MOST_TARGETS, restreams.MOST_RANGES, restreams.MOST_SRCURL, models.MOST_TASKS,
+    restreams.MOST_ITEMS, restreams.MOST_TARGETS, restreams.MOST_RANGES, translate.MOST_SRCURL, models.MOST_TASKS,
     LARGEST_COMMAND, f"{restreams.WIDEST}x{restreams.HIGHEST}", f"{translate.LEAST_LENGTH // MINUTES} minutes",
     f"{decide.RESUMABLE // HOURS} hours", f"{records.KEPT // DAYS} days", f"{SOURCES.picture >> 20} MiB",
     f"{SOURCES.side} pixels", f"{SOURCES.playlist >> 20} MiB, {SOURCES.segments}",
     f"`REELAY_RESTREAMS` ({Settings.model_fields['restreams'].default})",
 ]  # fmt: skip
-MODELS = ((restreams.Callback, "id"), (restreams.RestreamSpec, "loops"), (restreams.RestreamSpec, "tries"))
+MODELS = ((restreams.RestreamSpec, "name"), (restreams.RestreamSpec, "loops"), (restreams.RestreamSpec, "tries"))
 
 
 @pytest.mark.parametrize("limit", [*LIMITS, *(m.le if hasattr(m, "le") else m.max_length for model, name in MODELS
@@ -91,11 +91,11 @@ def test_what_is_tried_again_is_told_with_its_numbers() -> None:
     ):  # fmt: skip
         assert text in told, text
     read = section("What a callback says")
-    pauses = [min(delay, DEFAULT.callback_pause).seconds for delay in DEFAULT.delays[: DEFAULT.callback_tries - 1]]
+    pauses = [min(delay, DEFAULT.brief_pause).seconds for delay in DEFAULT.delays[: DEFAULT.brief_tries - 1]]
     assert pauses == [5, 30, 30]
     assert f"after {pauses[0]} s and twice after {pauses[1]} s" in read
     assert f"within {DEFAULT.whole.seconds} s" in read
-    assert DEFAULT.callback_lifetime == HOURS
+    assert DEFAULT.brief_lifetime == HOURS
     assert "called for an hour" in read
     assert f"{quiet.FIRST_QUIET.seconds} s, doubling to an hour" in read
     assert quiet.LONGEST_QUIET == HOURS

@@ -1,4 +1,4 @@
-"""A gateway in the test's own process: real broker, real port, and the other services' parts written by hand."""
+"""A gateway in the test's process: real broker, real port, and methods that act as the other services."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.support.nats import NatsServer
 
 
 class MovableClock(SystemClock):
-    """The machine's clock, moved."""
+    """The machine's clock with an offset."""
 
     ahead_ms = 0
 
@@ -36,7 +36,7 @@ class MovableClock(SystemClock):
 
 
 async def until(probe: Callable[[], Awaitable[Any]], seconds: float = 20) -> Any:
-    """Wait until `probe` gives something true, and give it."""
+    """Wait until `probe` returns something true, and return it."""
     async with asyncio.timeout(seconds):
         while True:
             if found := await probe():
@@ -46,7 +46,7 @@ async def until(probe: Callable[[], Awaitable[Any]], seconds: float = 20) -> Any
 
 @dataclass
 class Gateway:
-    """A running gateway, and hands to play the other services with."""
+    """A running gateway, and methods that act as the other services."""
 
     parts: Parts
     web: FastAPI
@@ -59,7 +59,7 @@ class Gateway:
     made: list[Any] = field(default_factory=list)
 
     def js(self) -> JetStreamContext:
-        """Give the gateway's broker."""
+        """Return the gateway's broker."""
         return self.parts.service.js()
 
     async def job(self, **fields: Any) -> dict[str, Any]:
@@ -69,7 +69,7 @@ class Gateway:
         return dict(answer.json())
 
     async def publish(self, job: str, *, ago_ms: int = 60_000, account: str = "main") -> str:
-        """Begin a session as the ingester does, whose first frame came `ago_ms` ago."""
+        """Start a session as the ingester does, whose first frame came `ago_ms` ago."""
         at_ms = self.clock.now_ms() - ago_ms
         session = uuid.uuid4().hex
         clocks = Bucket(self.ingester.js, "sessions", EventClock)
@@ -100,7 +100,7 @@ class Gateway:
         return dict(await until(look))
 
     async def command(self, clip: str, account: str = "main") -> ClipCreate:
-        """Read the command that waits for a clipper."""
+        """Return the command that waits for a clipper."""
         return (await self.parts.clips.find(account, clip)).request
 
     async def write_clip(self, command: ClipCreate, **fields: Any) -> ClipRecord:

@@ -1,4 +1,4 @@
-"""An archiver in the test's own process: its parts by hand, or its handlers on the broker; and ways to kill it."""
+"""An archiver in the test's process: its parts alone, or its handlers on the broker; and ways to kill it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from tests.support.recordings import ACCOUNT, HOUR_START_MS, Session, publish
 from tests.support.webhook_stack import running
 
 EACH = 6
-"""Segments an hour of what `recorded` records: they are of ten minutes."""
+"""Segments per hour that `recorded` records: each lasts ten minutes."""
 
 
 class Killed(BaseException):
@@ -92,7 +92,7 @@ class MortalRecords(Records):
 
 
 class SetClock(SystemClock):
-    """A wall clock that stands where it is set, and a monotonic one that makes nothing look fresh."""
+    """A wall clock that stands where it is set, and a monotonic one by which nothing is fresh."""
 
     at_ms = HOUR_START_MS
     _ns = 0
@@ -136,12 +136,12 @@ class Archive:
         return await Shelf(self.service.js, self.store, self.clock).index(ACCOUNT, event)
 
     def objects(self, event: str) -> list[str]:
-        """All keys of an event in the store, without the folder that they share."""
+        """Return all keys of an event in the store, without their common folder."""
         prefix = f"live/{event}"
         return [found.key.removeprefix(f"{prefix}/") for found in self.store.list(prefix)]
 
     def age(self, event: str) -> None:
-        """Let an event's index objects be two hours old."""
+        """Set the age of an event's index objects to two hours."""
         at_s = self.clock.at_ms / 1000 - 7200
         for found in self.store.list(f"live/{event}/index"):
             os.utime(self.store.path(found.key), (at_s, at_s))
@@ -150,7 +150,7 @@ class Archive:
         self.store.die_at = self.records.die_at = None
 
     async def announced(self, channel: str, event: str) -> list[dict[str, Any]]:
-        """Give the events of a channel about a recording, in order."""
+        """Return the events of a channel about a recording, in order."""
         info = await self.js.add_consumer(
             "EVENTS",
             ConsumerConfig(
@@ -166,7 +166,7 @@ class Archive:
 
 @contextlib.asynccontextmanager
 async def archive(nats_url: str, folder: Path, keep: timedelta = timedelta(days=7)) -> AsyncIterator[Archive]:
-    """Join an archiver's parts, without its handlers."""
+    """Connect an archiver's parts, without its handlers."""
     settings = Settings(data_dir=folder, nats_url=nats_url)
     clock = SetClock()
     service = make_service("archiver", settings, clock)
@@ -201,7 +201,7 @@ def put_media(store: MediaStore, segments: Any) -> None:
 
 
 def put_segment(store: MediaStore, segment: SegmentWritten) -> SegmentWritten:
-    """Put a segment of a single frame into the store, whose file says what is announced; give what is."""
+    """Put a segment of a single frame into the store, whose file matches its announcement; return the announcement."""
     head = SegmentHead(segment.sequence, 1, segment.start, segment.timescale, segment.wall_start_ms, False)
     writer = FragmentWriter([SimpleNamespace(track_id=1, kind="video")])
     frame = Sample(segment.start, segment.start, segment.duration, True, segment.key.encode())
@@ -216,7 +216,7 @@ def put_segment(store: MediaStore, segment: SegmentWritten) -> SegmentWritten:
 async def recorded(
     archiver: Archive, event: str, hours: int = 3, sessions: int = 1, *, keep_log: bool = False
 ) -> RecordingRecord:
-    """Record by sessions of the same length, one after the other; the log has forgotten all of it."""
+    """Record by sessions of the same length, one after the other; the log no longer has any of it."""
     segments: list[SegmentWritten] = []
     count = hours * EACH // sessions
     for turn in range(sessions):

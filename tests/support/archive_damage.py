@@ -1,4 +1,4 @@
-"""Hours of a recording, and what can become of their index objects."""
+"""Hours of a recording, and damages to their index objects."""
 
 from __future__ import annotations
 

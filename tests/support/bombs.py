@@ -1,4 +1,4 @@
-"""Files that mean harm, and the processes that read them."""
+"""Malicious files, and the processes that read them."""
 
 from __future__ import annotations
 

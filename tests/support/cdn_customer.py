@@ -16,15 +16,18 @@ from services.gateway.domain.restreams.parts import restream_id
 from services.gateway.identity.cdn_accounts import signature
 from shared.broker.kv import Bucket
 from shared.broker.streams import commands_of
-from shared.messages.restreams import RestreamCommand, RestreamRecord
+from shared.messages.restream_commands import RestreamCommand
+from shared.messages.restreams import RestreamRecord
+from shared.messages.subscriptions import Subscription, context_key
 from tests.support.api_gateway import Gateway, gateway
 from tests.support.nats import NatsServer
+from tests.support.subscriptions import contexts
 
 PATH = "/api/cdn/v2/forwardRequest.action"
 
 
 class Customer:
-    """A customer of the API with an account of its own."""
+    """A customer of the API with its own account."""
 
     def __init__(self, api: Gateway, name: str, key: str) -> None:
         self.api, self.name, self.key = api, name, key
@@ -38,7 +41,7 @@ class Customer:
         return await self.api.http.post(PATH, params=signed, content=content, headers=bare)
 
     async def command(self, ident: str = "123") -> RestreamCommand | None:
-        """Read the last command about a task."""
+        """Return the last command about a task."""
         subject = f"restreams.command.main.{restream_id('main', ident)}"
         try:
             message = await self.api.js().get_last_msg(commands_of("restreamer"), subject)
@@ -46,10 +49,18 @@ class Customer:
             return None
         return RestreamCommand.model_validate_json(message.data or b"")
 
+    async def repeated(self, told: Subscription | None) -> dict[str, Any]:
+        """Read what the callbacks of a task repeat."""
+        assert told is not None
+        assert told.context is not None
+        stored = await contexts(self.api.js()).get(context_key("main", told.context))
+        assert stored is not None
+        return stored.value.document
+
 
 @contextlib.asynccontextmanager
 async def customer_of(nats: NatsServer, folder: Path) -> AsyncIterator[Customer]:
-    """Run a gateway, and give a customer of it; neither command nor restream is left in the end."""
+    """Run a gateway, and yield a customer of it; delete all commands and restreams at the end."""
     async with gateway(nats, folder) as api:
         made = await api.http.post("/v1/cdn-accounts", json={"account": f"league-{folder.name}"[:60]})
         assert made.status_code == 201, made.text
@@ -58,6 +69,9 @@ async def customer_of(nats: NatsServer, folder: Path) -> AsyncIterator[Customer]
         kept = Bucket(api.js, "restreams", RestreamRecord)
         for stored in await kept.items("main"):
             await kept.delete(stored.key)
+        repeated = contexts(api.js())
+        for key in await repeated.keys():
+            await repeated.delete(key)
 
 
 def a_start(ident: str = "t1", **fields: Any) -> dict[str, Any]:

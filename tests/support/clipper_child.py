@@ -1,4 +1,4 @@
-"""The clipper, which kills itself once in each of its cuts: `python -m tests.support.clipper_child FOLDER`."""
+"""A clipper that kills itself once in each of its cuts: `python -m tests.support.clipper_child FOLDER`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recordings that a clipper can cut: real segments in a local store, announced as an ingester announces them."""
+"""Recordings that a clipper can cut: real segments in a local store, announced as by an ingester."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ async def read_all(js: JetStreamContext, stream: str, pattern: str) -> list[tupl
 
 
 def keyframes(path: Path) -> tuple[int, ...]:
-    """Read when a segment's keyframes are shown, in ticks; for one that has only sound, none."""
+    """Return the presentation times of a segment's keyframes, in ticks; none for one that has only sound."""
     table = read_fragments(path).tables.get(1)
     return () if table is None else tuple(table.pts[table.sync].tolist())
 
 
 @dataclass
 class Desk:
-    """One live event: what its ingester, its gateway and its viewers do and see."""
+    """One live event: acts as its ingester, its gateway and its viewers."""
 
     js: JetStreamContext
     settings: Settings
@@ -82,7 +82,7 @@ class Desk:
         await Bucket(lambda: self.js, "events", JobRecord).change(f"{ACCOUNT}.{self.event}", lambda _: record)
 
     def session(self, recording: Recording, origin_ms: int = 0) -> list[SegmentWritten]:
-        """Put a recording's files into the store as a session's; gives what its ingester would say."""
+        """Put a recording's files into the store as a session's; return what its ingester would publish."""
         session = new_id()
         prefix = f"live/{self.event}/{session}/primary-1"
         os.link(recording.init, self.store.begin(f"{prefix}/init-0.mp4"))
@@ -102,7 +102,7 @@ class Desk:
         return found
 
     async def publishing(self, segments: Sequence[SegmentWritten], *, ended: bool = False) -> None:
-        """Say of the segments' session that it is open, or over, as its ingester does."""
+        """Record the segments' session as open, or over, as its ingester does."""
         one = segments[0]
         record = SessionRecord(
             account=ACCOUNT, event=self.event, session=one.session, protocol="rtmp", instance="test",
@@ -131,7 +131,7 @@ class Desk:
         return stored.value if stored else None
 
     async def ended(self, clip: str, seconds: float = 60) -> ClipRecord:
-        """Wait until a clip has ended, has said so, and has cleaned up: nothing is left to do for the clipper."""
+        """Wait until a clip has ended and the clipper has nothing left to do: events published, files removed."""
 
         async def look() -> ClipRecord | None:
             record = await self.record(clip)
@@ -142,7 +142,7 @@ class Desk:
         return found
 
     async def told(self, clip: str) -> list[str]:
-        """Give what was said of a clip, in order: states by their names, other events by their channels."""
+        """Return what was published about a clip, in order: states by their names, other events by their channels."""
         said = await read_all(self.js, "EVENTS", f"clips.*.{ACCOUNT}.{clip}")
         said += await read_all(self.js, "EVENTS", f"clips.*.*.{ACCOUNT}.{clip}")
         said.sort(key=lambda event: (event[1]["at_ms"], event[1].get("revision", 99)))
@@ -168,7 +168,7 @@ async def serving(at: Desk, *names: str) -> AsyncIterator[None]:
 
 
 def check(at: Desk, record: ClipRecord, numbers: list[int]) -> ClipFile:
-    """Hold a finished clip's file and record against what was asked."""
+    """Check a finished clip's file and record against the request."""
     assert (record.state, record.error) == ("finished", "")
     file = record.file
     assert file is not None

@@ -1,4 +1,4 @@
-"""Three real nats-servers that are one cluster."""
+"""A cluster of three real nats-servers."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Node:
             self.process = None
 
     def wait(self) -> None:
-        """Wait until it says that JetStream and all streams are well."""
+        """Wait until it reports that JetStream and all streams are healthy."""
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline:
             assert self.process is not None
@@ -65,17 +65,17 @@ class Cluster:
 
     @property
     def urls(self) -> str:
-        """What an operator sets: credentials once, and the addresses."""
+        """Return what an operator sets: credentials once, and the addresses."""
         return ",".join([self.nodes[0].url, *(node.address for node in self.nodes[1:])])
 
     def at(self, port: int) -> Node:
-        """Give the node that a client is connected to."""
+        """Return the node that a client is connected to."""
         return next(node for node in self.nodes if node.port == port)
 
 
 @contextlib.contextmanager
 def cluster(folder: Path, size: int = 3, users: str = ONE_USER) -> Iterator[Cluster]:
-    """Run a cluster on free ports, ready to take streams; `users` is the part of its configuration that names them."""
+    """Run a cluster on free ports, ready to take streams; `users` is the part of the configuration with the users."""
     binary = Path(sys.executable).with_name("nats-server")
     routes = [free_port() for _ in range(size)]
     nodes = []

@@ -1,4 +1,4 @@
-"""A line to a server that can be cut and mended: while it is cut, bytes wait and nobody is told."""
+"""A connection to a server that can be cut and restored: while it is cut, bytes wait and neither side is told."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 
 class CutLine:
-    """Carries connections to a server; as a broken network does, it closes none when it is cut."""
+    """Relays connections to a server; a cut closes none of them, like a broken network."""
 
     def __init__(self, url: str) -> None:
         self._target = urlsplit(url)

@@ -1,4 +1,4 @@
-"""A small disk of a test's own, that can be filled."""
+"""A small disk for a test, which can be filled."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class SmallDisk:
         return shutil.disk_usage(self.root).free
 
     def fill(self, leave: int) -> None:
-        """Take what is free but `leave` bytes; with 0 for as long as anything can be taken."""
+        """Fill the disk up to `leave` free bytes; with 0, until no byte more can be written."""
         with (self.root / "ballast").open("ab", buffering=0) as file, contextlib.suppress(OSError):
             while leave == 0 or self.free > leave:
                 file.write(bytes(min(MIB, max(self.free - leave, 4096))))
@@ -37,7 +37,7 @@ class SmallDisk:
 
 @contextlib.contextmanager
 def small_disk(folder: Path, size: str) -> Iterator[SmallDisk]:
-    """Mount a tmpfs of `size`, as 64m; where that may not be done, the test is skipped and says so."""
+    """Mount a tmpfs of `size`, such as 64m; skip the test, with a reason, where that is not allowed."""
     root = folder / "disk"
     root.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(root)]

@@ -1,4 +1,4 @@
-"""The exporter, which kills itself in the middle of its first copy: `python -m tests.support.exporter_child FOLDER`."""
+"""An exporter that kills itself in the middle of its first copy: `python -m tests.support.exporter_child FOLDER`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A small H.264 encoder of interlaced pictures as field pairs, which no encoder at hand makes: all macroblocks are raw.
+"""A small H.264 encoder of interlaced pictures as field pairs, as no available one makes: all macroblocks are raw.
 
 Source: ITU-T H.264, 7.3 (I_PCM, 7.3.5).
 """

@@ -1,7 +1,7 @@
-"""Pictures that carry their number, sound that beeps on known samples, and how a player sees them.
+"""Pictures that show their number, sound that beeps at known samples, and what a player sees of them.
 
-A frame's number is written as a Gray code of big blocks, which survives strong compression. Every beep begins on
-a whole second, so that picture and sound can be held against each other to the sample.
+A frame's number is written as a Gray code of big blocks, which survives strong compression. Every beep starts on
+a whole second, so that picture and sound can be compared to the sample.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Sound = npt.NDArray[np.int16]
 
 
 def ffmpeg() -> str:
-    """Tell where the ffmpeg program is."""
+    """Return the path of the ffmpeg program."""
     return str(imageio_ffmpeg.get_ffmpeg_exe())
 
 
@@ -76,7 +76,7 @@ def beeps(seconds: Fraction) -> Sound:
 
 
 def beep_starts(sound: Sound) -> list[int]:
-    """Find the samples at which beeps begin."""
+    """Return the samples at which beeps start."""
     loud = np.abs(sound.astype(np.int32)) > 3000
     found: list[int] = []
     quiet_since = -BEEP_SAMPLES
@@ -89,7 +89,7 @@ def beep_starts(sound: Sound) -> list[int]:
 
 @dataclass(frozen=True)
 class Seen:
-    """What a player gets from a clip: frame numbers and MD5s in order, sound, and what ffmpeg had to say."""
+    """What a player gets from a clip: frame numbers and MD5s in order, sound, and ffmpeg's messages."""
 
     numbers: list[int]
     digests: list[str]
@@ -119,6 +119,6 @@ def play(clip: Path, *, video: bool = True, audio: bool = True) -> Seen:
 
 
 def payloads(clip: Path) -> list[str]:
-    """List the MD5 of every video packet in a file, in decode order."""
+    """Return the MD5 of every video packet in a file, in decode order."""
     with av.open(str(clip)) as container:
         return [hashlib.md5(bytes(packet)).hexdigest() for packet in container.demux(video=0) if packet.size]

@@ -1,4 +1,4 @@
-"""Recordings of numbered pictures and beeps, made by real encoders and cut as a recorder cuts them."""
+"""Recordings of numbered pictures and beeps, made by real encoders and cut as by a recorder."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.framecode import AUDIO_RATE, HEIGHT, WIDTH, Seen, beeps, ffmp
 
 @dataclass(frozen=True)
 class Spec:
-    """What to record; `stamps`: "ms" (rounded as RTMP does), "90k", or "vfr" for a rate that wavers."""
+    """What to record; `stamps`: "ms" (rounded as RTMP does), "90k", or "vfr" for a varying rate."""
 
     codec: str = "h264"
     rate: Fraction = Fraction(30)
@@ -41,7 +41,7 @@ class Spec:
     silent: tuple[Fraction, Fraction] | None = None  # a stretch in which no sound is received
     longest: Fraction | None = None  # a segment ends after so many seconds, keyframe or not
     lost: tuple[Fraction, Fraction] | None = None  # no pictures are received, and none to the next keyframe
-    held: tuple[Fraction, Fraction] | None = None  # no pictures are sent: the one before lasts so long (no B-frames)
+    held: tuple[Fraction, Fraction] | None = None  # no pictures are sent: the one before lasts as long (no B-frames)
 
     @property
     def frames(self) -> int:
@@ -52,7 +52,7 @@ class Spec:
 class Recording:
     """Segments as a recorder writes them; frame n (from 0) is shown at `shown[n]` seconds of stream time.
 
-    On a steady rate that is the exact time, not the rounded one of the time stamp.
+    At a steady rate this is the exact time, not the rounded one of the timestamp.
     """
 
     spec: Spec
@@ -67,12 +67,12 @@ class Recording:
         return CutSource((self.run(),))
 
     def time(self, frame: int) -> Fraction:
-        """Tell when a frame is shown; the frame after the last stands for the end."""
+        """Return when a frame is shown; for the frame after the last, the end."""
         return self.shown[frame] if frame < len(self.shown) else self.shown[-1] + 1 / self.spec.rate
 
 
 def encode(spec: Spec, out: Path) -> None:
-    """Encode the pictures and beeps of `spec` with a real ffmpeg, in the form of the file's name; the same one once."""
+    """Encode the pictures and beeps of `spec` with a real ffmpeg, in the format of the file's name, and only once."""
     if out.suffix == ".m3u8":  # not one file alone
         _encode(spec, out)
     else:
@@ -93,7 +93,7 @@ def _encode(spec: Spec, out: Path) -> None:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(AUDIO_RATE)
-        file.writeframes(beeps(spec.seconds + Fraction(1, 4)).tobytes())  # pictures come out later than sound
+        file.writeframes(beeps(spec.seconds + Fraction(1, 4)).tobytes())  # pictures are delayed against sound
     command = [ffmpeg(), "-v", "error", "-y"]
     if spec.video:
         command += ["-f", "rawvideo", "-pix_fmt", "gray", "-s", f"{WIDTH}x{HEIGHT}", "-r", str(spec.rate), "-i", "-"]
@@ -213,7 +213,7 @@ def _lost(spec: Spec, time: int) -> bool:
 def _bounds(samples: list[Sample], scale: int, longest: Fraction | None, *, sounds: bool) -> list[tuple[int, int]]:
     """Cut at sync samples that are 2 s or more (less half a frame) after the last cut, at others after `longest`.
 
-    After lost pictures too: a segment before them ends with its own, or with its sound when that goes on for 2 s.
+    Cut after lost pictures too: the segment before ends with its pictures, or with its sound if that goes on for 2 s.
     """
     starts: list[int] = []
     ends: list[int] = []
@@ -233,7 +233,7 @@ def _parts(
     writer: FragmentWriter, configs: dict[int, TrackConfig], samples: dict[int, list[Sample]], scale: int,
     start: int, end: int | None,
 ) -> Iterator[bytes]:  # fmt: skip
-    """Write what is decoded from `start` to `end` (None: all that is left), half a second at a time."""
+    """Write what is decoded from `start` to `end` (None: all the rest), half a second at a time."""
     rows = {
         track: [s for s in run if s.dts * scale >= start * configs[track].timescale] for track, run in samples.items()
     }
@@ -248,7 +248,7 @@ def _parts(
 
 
 def _unbroken(samples: list[Sample]) -> list[list[Sample]]:
-    """Split samples where one does not begin where the one before ended: a part holds no hole."""
+    """Split samples where one does not start at the end of the one before: a part has no gaps."""
     runs: list[list[Sample]] = []
     for sample in samples:
         if not runs or sample.dts != runs[-1][-1].dts + runs[-1][-1].duration:

@@ -1,4 +1,4 @@
-"""HLS playlists read strictly and held against RFC 8216: each by itself, and a reload against what was before."""
+"""Reads HLS playlists strictly and checks them against RFC 8216: each alone, and a reload against the one before."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ATTRIBUTE = re.compile(r'([A-Z0-9-]+)=("[^"\r\n]*"|[^",\s]+)(?:,|$)')
 
 @dataclass(frozen=True)
 class Part:
-    """A media segment as a playlist gives it; `date_ms` where it has its own date."""
+    """A media segment as listed in a playlist; `date_ms` where it has its own date."""
 
     uri: str
     micros: int
@@ -40,7 +40,7 @@ class Playlist:
 
     @property
     def dates_ms(self) -> list[int]:
-        """The date of every segment, where it has none of its own by the durations before it (4.3.2.6)."""
+        """Return every segment's date; where it has none of its own, by the durations before it (4.3.2.6)."""
         dates: list[int] = []
         exact = 0
         for part in self.parts:
@@ -71,8 +71,8 @@ def _lines(text: str) -> list[str]:
     return lines
 
 
-def read_media(text: str) -> Playlist:  # noqa: C901, PLR0912  one branch a tag
-    """Read a media playlist and hold it against the RFC; AssertionError names the section."""
+def read_media(text: str) -> Playlist:  # noqa: C901, PLR0912  one branch per tag
+    """Read a media playlist and check it against the RFC; AssertionError names the section."""
     playlist = Playlist()
     seen: set[str] = set()
     pending: dict[str, object] = {}
@@ -151,7 +151,7 @@ def _check(playlist: Playlist) -> None:
 
 
 def check_reload(before: Playlist, after: Playlist) -> None:
-    """Hold a reload against 6.2.1 and 6.2.2: segments leave at the front and come at the end, nothing else changes."""
+    """Check a reload against 6.2.1 and 6.2.2: segments leave at the start and come at the end, nothing else changes."""
     assert after.number >= before.number, "4.3.3.2: media sequence went back"
     assert after.seams >= before.seams
     assert before.kind == after.kind, "6.2.1: the type must not change"

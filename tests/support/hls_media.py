@@ -71,7 +71,7 @@ def record(
     audio: str = "aac",
     size: str = "320x180",
 ) -> list[SegmentWritten]:
-    """Put real segments of 1 s into the store as `session`'s, and give what its ingester would announce."""
+    """Put real segments of 1 s into the store as `session`'s, and return what its ingester would announce."""
     encoded = _encoded(folder, seconds, video, audio, size)
     session.duration = session.timescale
     announced = []
@@ -91,7 +91,7 @@ def record(
 
 
 def play(url: str, *options: str) -> tuple[int, str]:
-    """Play a URL to its end with ffmpeg as the player; gives pictures decoded, and every warning."""
+    """Play a URL to its end with ffmpeg as the player; return pictures decoded, and every warning."""
     command = [
         FFMPEG, "-nostdin", "-v", "warning", "-xerror", *options, "-i", url, "-map", "0:v:0", "-map", "0:a:0?",
         "-fps_mode", "passthrough", "-progress", "pipe:1", "-f", "null", "-",

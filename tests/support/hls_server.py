@@ -1,4 +1,4 @@
-"""Delivery on a real port, over a real broker and store, with hands to play ingester and gateway."""
+"""Delivery on a real port, with a real broker and store, and methods that act as ingester and gateway."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.support.recordings import ACCOUNT, connected
 
 
 class SetClock(SystemClock):
-    """A wall clock that stands where it is set; the monotonic one jumps ahead at each look: nothing stays fresh."""
+    """A wall clock that stands where it is set; the monotonic one jumps ahead at each call: nothing stays fresh."""
 
     at_ms: int | None = None
     jump_ns = 10_000_000_000
@@ -80,7 +80,7 @@ class HlsServer:
         await bucket.change(f"{account}.{event}", lambda _: job)
 
     def url(self, event: str, name: str = "index.m3u8", *, account: str = ACCOUNT) -> str:
-        """Give a signed URL below the event's tree."""
+        """Return a signed URL in the event's tree."""
         url = playback_url(self.delivery.vault, self.clock, self.base_url, account, event)
         return url.removesuffix("index.m3u8") + name
 

@@ -1,4 +1,4 @@
-"""Files that mean harm, of a few kB to a MB: each claims, changes or repeats what no honest one does."""
+"""Malicious files of a few kB to a MB: each claims, changes or repeats what no valid file does."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.bombs import bomb
 
 
 def coded(codec: str, sizes: list[tuple[int, int]], pixels: str = "yuv420p") -> list[bytes]:
-    """Encode a picture of each size, each by an encoder of its own, as a keyframe with all that it needs."""
+    """Encode a picture of each size, each with its own encoder, as a keyframe with its parameter sets."""
     found = []
     for width, height in sizes:
         encoder = av.CodecContext.create(codec, "w")
@@ -46,7 +46,7 @@ def muxed(form: str, codec: str, pictures: list[bytes], size: tuple[int, int]) -
 
 
 def growing_pictures() -> bytes:
-    """A Matroska whose JPEGs say in its midst that they have 16000 pixels a side."""
+    """A Matroska whose JPEGs in the middle claim 16000 pixels a side."""
     (small,) = coded("mjpeg", [(64, 64)], "yuvj420p")
     at = small.index(b"\xff\xc0") + 5
     large = small[:at] + struct.pack(">HH", 16_000, 16_000) + small[at + 4 :]
@@ -94,7 +94,7 @@ def many_opus_channels(film: bytes) -> bytes:
 
 
 def sound_of_no_length(film: bytes) -> bytes:
-    """An FLV whose sound, 20,000 frames of it, is all of one moment."""
+    """An FLV of which 20,000 frames of sound have the same time."""
     tags = list(_tags(film[13:]))
     sound = [body for kind, _, body in tags if kind == 8]
     out = film[:13]
@@ -120,7 +120,7 @@ def _tag(kind: int, at: int, body: bytes) -> bytes:
 
 
 def bits_that_fell(film: bytes) -> bytes:
-    """A film of which one byte of each hundred is another."""
+    """A film in which one byte of each hundred is changed."""
     chance, out = random.Random(1), bytearray(film)
     for _ in range(len(film) // 100):
         out[chance.randrange(2000, len(out))] = chance.randrange(256)
@@ -128,5 +128,5 @@ def bits_that_fell(film: bytes) -> bytes:
 
 
 def an_index_of_two_thousand_million() -> bytes:
-    """An mp4 whose index counts as far as it can."""
+    """An mp4 whose index has the largest possible count."""
     return bomb(1, (1 << 31) - 1)

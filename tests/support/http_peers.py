@@ -1,4 +1,4 @@
-"""HTTP servers with an application of a test, which count what their parser is given, and clients of them."""
+"""HTTP servers with a test's application, which count the bytes passed to their parser, and clients of them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from services.gateway.http.protocol import BoundedProtocol
 
 HOUR = 3600.0
 PATIENT = HttpLimits(idle_s=HOUR, head_s=HOUR, body_s=HOUR, rate_s=HOUR, drain_s=HOUR, stall_s=HOUR)
-"""No time-out of a slow machine ends a connection; those that a test is about it sets itself."""
+"""No timeout on a slow machine ends a connection; a test sets the timeouts that it is about."""
 POST = b"POST /%s HTTP/1.1\r\nHost: x\r\n"
 CHUNKED = POST % b"nothing" + b"Transfer-Encoding: chunked\r\n\r\n"
 MIB = 1 << 20
-READ = 256 * 1024  # what one read of a socket gives at most
+READ = 256 * 1024  # what one read of a socket returns at most
 
 
 @dataclass
 class Server:
-    """A server with an application of the test's own, and what it was made to do."""
+    """A server with the test's application, and a record of what it did."""
 
     port: int
     begun: int = 0
@@ -79,7 +79,7 @@ class Call:
         return int(head.split()[1])
 
     async def flood(self, block: bytes, pause: float = 0) -> tuple[int, bytes]:
-        """Send a block again and again until the server has ended the connection; give the bytes, and its answer."""
+        """Send a block repeatedly until the server closes the connection; return the bytes sent, and its answer."""
         sent = 0
         async with asyncio.timeout(60):
             reading = asyncio.create_task(self._read_on())

@@ -1,4 +1,4 @@
-"""An ingester whose ports answer, and what an operator sees of it."""
+"""An ingester that is ready on its ports, and what an operator sees of it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.shared_bus import free_port, new_id
 
 @asynccontextmanager
 async def ingesting(nats: NatsServer, folder: Path, source: Path) -> AsyncIterator[tuple[Desk, int]]:
-    """Run an ingester; give the SRT port too. In the end, see that no key was logged."""
+    """Run an ingester; yield its SRT port too. At the end, check that no key was logged."""
     srt = free_port()
     async with desk(nats, folder, source) as at:
         with at.ingester(folder / "log", REELAY_SRT_PORT=str(srt), REELAY_LOG_JSON="true"):
@@ -40,20 +40,20 @@ async def ingesting(nats: NatsServer, folder: Path, source: Path) -> AsyncIterat
 
 
 async def another(at: Desk, state: JobState = "standby") -> None:
-    """Go on with a new job."""
+    """Continue with a new job."""
     at.event, at.key = new_id(), new_id()
     await at.job(state)
 
 
 async def statuses(at: Desk) -> list[PublisherStatus]:
-    """Give what is told of the job's publishers, the latest first."""
+    """Return the statuses of the job's publishers, the latest first."""
     bucket = Bucket(lambda: at.js, "sessions", PublisherStatus)
     found = [stored.value for stored in await bucket.items(status_prefix(ACCOUNT, at.event))]
     return sorted(found, key=lambda status: status.since_ms, reverse=True)
 
 
 async def warned(at: Desk) -> list[SessionWarned]:
-    """Give what was warned of."""
+    """Return the warnings that were published."""
     found = await read_all(at.js, "EVENTS", f"live.session.warned.{ACCOUNT}.{at.event}")
     return [SessionWarned.model_validate(body) for _, body in found]
 

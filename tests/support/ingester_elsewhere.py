@@ -1,4 +1,4 @@
-"""An ingester that takes itself to be on another machine: `python -m tests.support.ingester_elsewhere`."""
+"""An ingester that believes it is on another machine: `python -m tests.support.ingester_elsewhere`."""
 
 from services.ingester.app import build
 from shared.runtime import lease

@@ -1,4 +1,4 @@
-"""Takes FLV files apart and puts them together again, changed."""
+"""Splits FLV files into tags and joins changed ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Tag(NamedTuple):
 
     @property
     def is_config(self) -> bool:
-        """Whether it is a sequence header (or metadata)."""
+        """Return whether it is a sequence header (or metadata)."""
         if self.kind == SCRIPT:
             return True
         if self.kind == AUDIO:
@@ -27,12 +27,12 @@ class Tag(NamedTuple):
 
     @property
     def is_key(self) -> bool:
-        """Whether it is a video keyframe."""
+        """Return whether it is a video keyframe."""
         return self.kind == VIDEO and not self.is_config and self.body[0] >> 4 & 7 == 1
 
 
 def split(data: bytes) -> list[Tag]:
-    """List the tags of a file."""
+    """Return the tags of a file."""
     tags, at = [], 13
     while at < len(data):
         word, stamp = struct.unpack_from(">II", data, at)
@@ -43,19 +43,19 @@ def split(data: bytes) -> list[Tag]:
 
 
 def header(flags: int = 5) -> bytes:
-    """Give a file header; flags 4 audio, 1 video."""
+    """Return a file header; flags 4 audio, 1 video."""
     return b"FLV\1" + bytes((flags, 0, 0, 0, 9, 0, 0, 0, 0))
 
 
 def encode(tag: Tag) -> bytes:
-    """Give a tag's bytes."""
+    """Return a tag's bytes."""
     time = tag.time % (1 << 32)
     head = struct.pack(">IIxxx", tag.kind << 24 | len(tag.body), (time & 0xFFFFFF) << 8 | time >> 24)
     return head + tag.body + struct.pack(">I", len(tag.body) + 11)
 
 
 def join(tags: Iterable[Tag], flags: int = 5) -> bytes:
-    """Give the file of some tags."""
+    """Return a file of some tags."""
     return header(flags) + b"".join(map(encode, tags))
 
 

@@ -1,4 +1,4 @@
-"""Real encodes for tests, and what a real decoder says of files."""
+"""Real encodes for tests, and what a real decoder reports of files."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ AUDIO = {
 
 
 def run(*arguments: str | Path, data: bytes | None = None) -> bytes:
-    """Run ffmpeg; give its standard output, fail with what it says on an error."""
+    """Run ffmpeg; return its standard output; fail with its messages on an error."""
     done = subprocess.run(
         [FFMPEG, "-hide_banner", "-nostdin", "-y", *map(str, arguments)] if data is None
         else [FFMPEG, "-hide_banner", "-y", *map(str, arguments)],
@@ -82,7 +82,7 @@ def frame_hashes(source: Path, stream: str = "v:0") -> list[tuple[int, str]]:
 
 
 def warnings(source: Path) -> str:
-    """Decode everything with the real ffmpeg; give what it warns of (empty when all is well)."""
+    """Decode everything with the real ffmpeg; return its warnings (empty when there are none)."""
     done = subprocess.run([FFMPEG, "-hide_banner", "-nostdin", "-v", "warning", "-xerror", "-i", str(source),
                            "-map", "0", "-f", "null", "-"], capture_output=True, timeout=120, check=False)  # fmt: skip
     return done.stderr.decode() + (f"exit {done.returncode}" if done.returncode else "")
@@ -90,7 +90,7 @@ def warnings(source: Path) -> str:
 
 @dataclass
 class Demuxed:
-    """A file's tracks as MP4 wants them: configs and samples by track id (1 video, 2 audio)."""
+    """A file's tracks in MP4's form: configs and samples by track id (1 video, 2 audio)."""
 
     configs: list[TrackConfig]
     samples: dict[int, list[Sample]]
@@ -124,7 +124,7 @@ def demux(path: Path, scale: int = 90000) -> Demuxed:
 
 
 def stored_table(samples: list[Sample], path: Path, at: int = 0) -> SampleTable:
-    """Write payloads one after the other into a file, and describe them."""
+    """Write payloads one after the other into a file; return their sample table."""
     path.write_bytes(bytes(at) + b"".join(s.payload for s in samples))
     sizes = np.array([len(s.payload) for s in samples], np.int64)
     return SampleTable(

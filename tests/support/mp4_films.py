@@ -1,4 +1,4 @@
-"""MP4 files of many kinds, and what is read of them."""
+"""MP4 files of many kinds, and what is read from them."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ Film = Callable[[str], Path]
 
 
 def film_maker(folder: Path) -> Film:
-    """Return what makes films in a folder, each once, and gives their paths."""
+    """Return a function that makes films in a folder, each once, and returns their paths."""
     made: dict[str, Path] = {}
 
     def make(name: str) -> Path:
@@ -101,7 +101,7 @@ Read = tuple[Track | None, Track | None, list[Packet], str]
 
 @dataclass
 class Seen:
-    """What a file gives: how it is described, its packets from several times on, and why it ends."""
+    """What is read from a file: its description, its packets from several times on, and why it ends."""
 
     about: list[object] = field(default_factory=list)
     reads: list[Read] = field(default_factory=list)
@@ -132,7 +132,7 @@ TIMES: Final = (0, 0.02, 0.8, 0.83, 0.84, 1.2, 1.65, 1.667, 2.49, 2.5, 2.57, 3.3
 
 
 def entries(path: Path, demux: Demux, times: tuple[float, ...] = TIMES) -> list[object]:
-    """Give the first frame of each track after seeking."""
+    """Return the first frame of each track after seeking."""
     found: list[object] = []
     for time in times:
         file = LocalFile(os.open(path, os.O_RDONLY))

@@ -1,4 +1,4 @@
-"""A real nats-server of a test's own."""
+"""A real nats-server for a test."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from shared.broker.provision import provision_url
 
 @dataclass
 class NatsServer:
-    """A running server; `kill` and `start` keep port and data. What `folder`/server.conf has, if there, is heeded."""
+    """A running server; `kill` and `start` keep port and data. It includes `folder`/server.conf if that exists."""
 
     folder: Path
     port: int = -1
@@ -77,7 +77,7 @@ def nats_server(folder: Path, *, provisioned: bool = True) -> Iterator[NatsServe
     server.start()
     try:
         if provisioned:
-            with concurrent.futures.ThreadPoolExecutor(1) as pool:  # works within a running event loop, too
+            with concurrent.futures.ThreadPoolExecutor(1) as pool:  # also works within a running event loop
                 pool.submit(asyncio.run, provision_url(server.url, 1)).result()
         yield server
     finally:

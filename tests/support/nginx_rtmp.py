@@ -38,7 +38,7 @@ rtmp {{
 
 
 def missing() -> str:
-    """Say why there is no nginx; empty: there is one."""
+    """Return why there is no nginx; empty: there is one."""
     return "" if _find() else "nginx with its RTMP module is missing (scripts/setup_peers.py fetches it)"
 
 
@@ -52,7 +52,7 @@ def _find() -> tuple[str, Path] | None:
 
 @dataclass
 class Nginx:
-    """A running server; `kill` and `again` take it away and bring it back on the same port."""
+    """A running server; `kill` ends it and `again` starts it on the same port."""
 
     port: int
     folder: Path
@@ -60,16 +60,16 @@ class Nginx:
     process: subprocess.Popen[bytes]
 
     def recorded(self, name: str) -> Path:
-        """Tell where a stream is recorded."""
+        """Return the path of a stream's recording."""
         return self.folder / f"{name}.flv"
 
     def kill(self) -> None:
-        """End it without a goodbye."""
+        """Kill it without a clean shutdown."""
         self.process.kill()
         self.process.wait()
 
     def again(self) -> None:
-        """Start it anew."""
+        """Start it again."""
         self.process = _start(self.command, self.port)
 
 

@@ -1,4 +1,4 @@
-"""Limits for sources that fail for a while, and what is read of them."""
+"""Limits for sources that fail for a while, and what is read from them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PATIENT = replace(QUICK, patience=timedelta(seconds=20), block=1 << 12, ahead=1)
 BRIEF = replace(QUICK, block=1 << 12, ahead=1)
 """Small blocks, so that a small file takes several requests."""
 HASTY = replace(BRIEF, patience=timedelta(milliseconds=400))
-"""For what stays away: it is soon given up, after many tries all the same."""
+"""For a source that stays away: it is given up soon, but after many tries."""
 
 
 def seen(found: Media, start: float = 0) -> list[int]:
@@ -35,13 +35,13 @@ def seen(found: Media, start: float = 0) -> list[int]:
 
 
 def collect(packets: Iterable[Packet], into: list[Packet]) -> None:
-    """Keep what comes, which is there after an error, too."""
+    """Append packets to `into`, which keeps them after an error, too."""
     for packet in packets:
         into.append(packet)  # noqa: PERF402
 
 
 def comes_back(server: Server, after: int = 3) -> threading.Thread:
-    """Bring the server back when it was asked so many times while it was down."""
+    """Bring the server back after it has refused `after` requests."""
 
     def work() -> None:
         wait_until(lambda: server.refused >= after, 30)

@@ -37,7 +37,7 @@ class Clip:
 
 
 def make(clip: Clip, path: Path) -> Path:
-    """Encode a file with a real ffmpeg; the same one is encoded once."""
+    """Encode a file with a real ffmpeg; each clip is encoded only once."""
     out = path.with_suffix(clip.suffix)
     if clip.suffix == ".m3u8":  # not one file alone
         return _encode(clip, out)
@@ -84,6 +84,6 @@ def video_options(clip: Clip) -> list[str]:
 
 
 def tone(hertz: int, seconds: Fraction) -> Sound:
-    """Make a sine of that length."""
+    """Return a sine of that length."""
     at = np.arange(int(seconds * AUDIO_RATE))
     return (0.5 * 32767 * np.sin(2 * np.pi * hertz * at / AUDIO_RATE)).astype(np.int16)

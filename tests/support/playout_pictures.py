@@ -1,4 +1,4 @@
-"""Files whose pictures are told apart by their corners and shapes, and what a player shows of them."""
+"""Files whose pictures are identified by their corners and shapes, and what a player shows of them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Shown:
 
     @property
     def rgb(self) -> npt.NDArray[np.uint8]:
-        """Its pixels as a player shows them, heeding range and matrix."""
+        """Return its pixels as a player shows them, with its range and matrix."""
         frame = self.frame
         matrix = int(frame.colorspace)
         matrix = _BY_HEIGHT[frame.height <= 576] if matrix == 2 else 5 if matrix == 6 else matrix
@@ -39,7 +39,7 @@ class Shown:
 
     @property
     def corners(self) -> str:
-        """The colours of its quarters, row by row."""
+        """Return the colours of its quarters, row by row."""
         rgb = self.rgb
         high, wide = rgb.shape[:2]
         places = ((y, x) for y in (high // 4, 3 * high // 4) for x in (wide // 4, 3 * wide // 4))
@@ -47,7 +47,7 @@ class Shown:
 
     @property
     def disc(self) -> tuple[Fraction, tuple[int, int, int, int]]:
-        """The shape of what is bright as it is shown, width over height, and the bars around all: left, right, ..."""
+        """Return the shown shape of what is bright, width over height, and the bars around it: left, right, ..."""
         grey = self.frame.to_ndarray(format="gray").astype(int)
         bright = np.argwhere(grey > 160)
         (top, left), (bottom, right) = bright.min(axis=0), bright.max(axis=0)
@@ -58,7 +58,7 @@ class Shown:
 
 
 def shown(units: Sequence[Unit]) -> list[Shown]:
-    """Decode pictures as a player does that makes a new decoder for each new configuration."""
+    """Decode pictures like a player that makes a new decoder for each new configuration."""
     found: list[Shown] = []
     decoder: av.VideoCodecContext | None = None
     for unit in units:
@@ -84,7 +84,7 @@ def run(*arguments: object) -> None:
 
 
 def corners(path: Path, *options: str, size: tuple[int, int] = (320, 180)) -> Path:
-    """Make a second of four coloured quarters."""
+    """Encode a second of four coloured quarters."""
     wide, high = size[0] // 2, size[1] // 2
     parts = ";".join(f"color={name}:s={wide}x{high}:r=25[{name}]" for name in QUARTERS)
     graph = f"{parts};[red][lime]hstack[t];[blue][white]hstack[u];[t][u]vstack"
@@ -93,7 +93,7 @@ def corners(path: Path, *options: str, size: tuple[int, int] = (320, 180)) -> Pa
 
 
 def disc(path: Path, size: tuple[int, int], aspect: Fraction, *options: str) -> Path:
-    """Make a second of a disc on grey, whose pixels have an aspect: it is round as it is shown."""
+    """Encode a second of a disc on grey with pixels of an aspect: it is shown round."""
     wide, high = size
     radius = high // 3
     across = f"(X-{wide / 2})*{float(aspect)}"
@@ -105,14 +105,14 @@ def disc(path: Path, size: tuple[int, int], aspect: Fraction, *options: str) -> 
 
 
 def flat(path: Path, *options: str, colour: str = "0x203080", size: tuple[int, int] = (320, 180)) -> Path:
-    """Make a second of one colour."""
+    """Encode a second of one colour."""
     source = f"color={colour}:s={size[0]}x{size[1]}:r=25,format=rgb24"
     run("-f", "lavfi", "-i", source, "-t", 1, *options, path)
     return path
 
 
 def fields(path: Path, *options: str, first: str = "top") -> Path:
-    """Make two seconds of 25 interlaced frames a second, of a bar that moves from field to field."""
+    """Encode two seconds of 25 interlaced frames a second, of a bar that moves from field to field."""
     bar = "color=black:s=640x360:r=50,geq=lum='if(lt(mod(X-N*10,640),60),235,16)':cb=128:cr=128"
     mode = "interleave_top" if first == "top" else "interleave_bottom"
     run("-f", "lavfi", "-i", f"{bar},tinterlace={mode}", "-t", 2, *options, path)
@@ -120,7 +120,7 @@ def fields(path: Path, *options: str, first: str = "top") -> Path:
 
 
 def combing(frame: av.VideoFrame) -> float:
-    """Tell how much lines differ from both of their neighbours, which are alike."""
+    """Return how much lines differ from both of their neighbours where these are alike."""
     grey = frame.to_ndarray(format="gray").astype(int)
     above, here, below = grey[:-2], grey[1:-1], grey[2:]
     return float(np.abs(here - (above + below) // 2)[np.abs(above - below) < 20].mean())

@@ -1,4 +1,4 @@
-"""Playout on local files, and what a player gets of it: units recorded, their times looked at, decoded by PyAV."""
+"""Playout of local files, and what a player gets of it: units are recorded, their times checked, decoded by PyAV."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ TARGET = TargetSpec("0" * 16, "rtmp://example.com/live/key", "rtmp://example.com
 
 
 def opened(path: Path | str) -> tuple[LocalFile, Container]:
-    """Open a file, and find what it is."""
+    """Open a file, and detect its container."""
     file = LocalFile(os.open(path, os.O_RDONLY))
     return file, sniff(file.head())
 
 
 class Shelf:
-    """A library of local files, by path. What `broken` says comes instead of a file, as often as it is asked for."""
+    """A library of local files, by path. A path in `broken` raises its error each time it is opened."""
 
     def __init__(self) -> None:
         self.opened: list[str] = []
@@ -65,7 +65,7 @@ class Still:
 
 
 class Recorder:
-    """Outputs that keep what they are given, and when."""
+    """Outputs that keep what they get, and when."""
 
     def __init__(self) -> None:
         self.units: list[Unit] = []
@@ -100,7 +100,7 @@ class Recorder:
 
 
 class FastClock:
-    """Runs `speed` times as fast as the machine's clock, so that a playout takes less time; stands still when held."""
+    """Runs `speed` times as fast as the machine's clock, so that a playout takes less time; stands still in `held`."""
 
     def __init__(self, speed: int = 1) -> None:
         self.speed = speed
@@ -117,7 +117,7 @@ class FastClock:
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """Let no time pass, so that what is done happens at once for the playout."""
+        """Stop time, so that the block takes no time for the playout."""
         self._held = self.monotonic_ns()
         try:
             yield
@@ -145,7 +145,7 @@ def spec(*items: Item, loops: int = 1, **more: object) -> RestreamSpec:
 
 @dataclass
 class Stage:
-    """One playout with a recorder behind it."""
+    """One playout with a recorder as its outputs."""
 
     shelf: Shelf = field(default_factory=Shelf)
     out: Recorder = field(default_factory=Recorder)
@@ -168,7 +168,7 @@ class Stage:
         assert self.player.join(10)
 
     def wait_for(self, number: int, seconds: float = 30) -> None:
-        """Wait until so many pictures were sent."""
+        """Wait until `number` pictures were sent."""
         until(lambda: len(self.pictures) >= number, seconds)
 
     def stop(self) -> None:
@@ -190,9 +190,9 @@ class Stage:
         return [report.text for report in self.reports if isinstance(report, Warned)]
 
     def numbers(self) -> list[int]:
-        """Read the numbers of all pictures, in order of presentation."""
+        """Return the numbers of all pictures, in order of presentation."""
         return [read_number(grey) for _, grey in frames(self.pictures)]
 
     def check(self) -> None:
-        """Check what holds for every output: order, times, configuration, sound without a hole, sound with picture."""
+        """Check what holds for every output: order, times, configuration, sound without a gap, sound with picture."""
         check_units(self.out.units)

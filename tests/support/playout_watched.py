@@ -1,4 +1,4 @@
-"""What a player gets of a playout: units, their times looked at, decoded by PyAV."""
+"""What a player gets of a playout: units, their times checked, decoded by PyAV."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def check_units(units: Sequence[Unit]) -> None:
 
 
 def steps(units: Sequence[Unit]) -> set[int]:
-    """Give the distances between presentation times."""
+    """Return the distances between presentation times."""
     times = sorted(unit.pts for unit in units)
     return {after - before for before, after in pairwise(times)}
 
 
 def frames(units: Sequence[Unit]) -> list[tuple[int, npt.NDArray[np.uint8]]]:
-    """Decode pictures as a player does that makes a new decoder for each new configuration: (time, grey levels)."""
+    """Decode pictures like a player that makes a new decoder for each new configuration: (time, grey levels)."""
     found: list[tuple[int, npt.NDArray[np.uint8]]] = []
     decoder: av.VideoCodecContext | None = None
     known: Track | None = None
@@ -87,7 +87,7 @@ def _shown(shown: Sequence[av.VideoFrame]) -> list[tuple[int, npt.NDArray[np.uin
 
 
 def sound_of(units: Sequence[Unit]) -> tuple[int, Sound]:
-    """Decode sound as one: the output time of its first sample, and mono samples at 48 kHz."""
+    """Decode all sound; return the output time of its first sample, and mono samples at 48 kHz."""
     decoder: av.AudioCodecContext | None = None
     known: Track | None = None
     parts: list[npt.NDArray[np.int16]] = []
@@ -104,7 +104,7 @@ def sound_of(units: Sequence[Unit]) -> tuple[int, Sound]:
         samples = [
             part.to_ndarray()[0] for frame in decoder.decode(av.Packet(unit.data)) for part in _mono(resampler, frame)
         ]
-        if not parts:  # what a decoder leaves away at its start
+        if not parts:  # samples that a decoder omits at its start
             missing = unit.duration * AUDIO_RATE // FLICKS - sum(map(len, samples))
             parts.append(np.zeros(max(missing, 0), np.int16))
         parts += samples

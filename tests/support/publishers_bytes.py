@@ -1,4 +1,4 @@
-"""Every parser of a publisher's bytes, with real input for each, and the errors that it may raise of damaged ones."""
+"""Every parser of a publisher's bytes, with real input for each, and the errors that it may raise for damaged input."""
 
 from __future__ import annotations
 
@@ -6,15 +6,12 @@ import contextlib
 import re
 import shutil
 import tempfile
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from services.ingester.publication import NotMedia
 from services.ingester.recorder.audio import AdtsSplitter, opus_duration, opus_track, split_opus
-from services.ingester.recorder.flv import FlvDemuxer
-from services.ingester.recorder.model import NotMedia
-from services.ingester.recorder.mpegts import TsDemuxer
 from services.ingester.recorder.pictures import LengthPrefixed, ParameterSets, has_recovery_point
 from services.ingester.recorder.psi import read_pat, read_pmt
 from services.ingester.recorder.sbr import SbrWatch
@@ -22,8 +19,8 @@ from services.ingester.recorder.slices import SliceReader
 from services.ingester.refusals import PublishRefused
 from services.ingester.rtmp.aggregate import split_aggregate
 from services.ingester.rtmp.codecs import CodecWatch
+from services.ingester.rtmp.frames import MediaFrames
 from services.ingester.rtmp.metadata import read_data, sanitise
-from services.ingester.rtmp.runs import FlvRuns
 from services.ingester.srt.gate import plain, wish
 from services.ingester.srt.streamid import parse
 from shared.media.bitstream.look import read_look
@@ -37,7 +34,7 @@ from shared.rtmp.commands import read_command
 from shared.rtmp.errors import LimitExceeded, ProtocolError
 from tests.support import media_flv as flv
 from tests.support import media_streams as media
-from tests.support.media_recording import Recorded, pieces
+from tests.support.media_recording import Recorded, frames_of, pieces
 from tests.support.rtmp_client import chunked
 from tests.support.spoil import Dice
 from tests.support.ts_layouts import LAYOUTS
@@ -91,7 +88,7 @@ PARSERS = (
 
 
 class Parser(NamedTuple):
-    """A parser: what it is given, real inputs for it, and which errors are its documented ones."""
+    """A parser, real inputs for it, and its documented errors."""
 
     name: str
     parse: Callable[[bytes], object]
@@ -100,7 +97,7 @@ class Parser(NamedTuple):
 
 
 def parsers(made: dict[str, bytes]) -> list[Parser]:
-    """List the parsers, with inputs out of the streams made."""
+    """Return the parsers, with inputs from the streams made."""
     tags = {name: flv.split(data) for name, data in made.items() if name.endswith("flv")}
     avcc, hvcc = (next(t.body[5:] for t in tags[name] if t.kind == flv.VIDEO and t.is_config)
                   for name in ("h264.flv", "hevc.flv"))  # fmt: skip
@@ -153,18 +150,24 @@ def parsers(made: dict[str, bytes]) -> list[Parser]:
 
 def demuxed(name: str, data: bytes, dice: Dice) -> int:
     """Demux a stream in pieces as a network would bring them; count its frames."""
-    demuxer = TsDemuxer() if name.endswith("ts") else FlvDemuxer()
-    frames = at = 0
+    frames = 0
     with contextlib.suppress(NotMedia):
-        while at < len(data):
-            size = dice.choice((188, 1316, 5000, 100_000))
-            frames += len(demuxer.feed(data[at : at + size]))
-            at += size
-    return frames + len(demuxer.flush())
+        for batch in frames_of("mpegts" if name.endswith("ts") else "flv", random_pieces(data, dice)):
+            frames += len(batch.frames)
+    return frames
+
+
+def random_pieces(data: bytes, dice: Dice) -> Iterator[bytes]:
+    """Cut bytes into pieces of many sizes."""
+    at = 0
+    while at < len(data):
+        size = dice.choice((188, 1316, 5000, 100_000))
+        yield data[at : at + size]
+        at += size
 
 
 def recorded(name: str, data: bytes, dice: Dice) -> int:
-    """Record a stream, through RTMP's runs when it is FLV; count its segments."""
+    """Record a stream, as RTMP messages when it is FLV; count its segments."""
     folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
     try:
         recording = Recorded(folder)
@@ -176,7 +179,7 @@ def recorded(name: str, data: bytes, dice: Dice) -> int:
 
 
 def _sections(data: bytes) -> list[bytes]:
-    """Give a stream's first program tables."""
+    """Return a stream's first program tables."""
     packets = [data[at : at + 188] for at in range(0, 188 * 6, 188)]
     return [p[5 : 8 + ((p[6] & 15) << 8 | p[7])] for p in packets if p[1] & 0x40 and p[4:6] in (b"\0\0", b"\0\2")]
 
@@ -246,8 +249,7 @@ def _metadata(data: bytes) -> None:
     if event is not None:
         found = sanitise(event)
         CodecWatch().announce(found)
-        runs = FlvRuns(track_wait_ns=0, hold=1000, most=4)
-        runs.metadata(found)
+        MediaFrames(track_wait_ns=0, hold=1000, most=4).metadata(found)
 
 
 def _chunked(tags: list[flv.Tag]) -> bytes:
@@ -255,10 +257,9 @@ def _chunked(tags: list[flv.Tag]) -> bytes:
 
 
 def _messages(data: bytes) -> None:
-    """Take what a publisher sends, as a publication does, and demux it."""
+    """Take what a publisher sends, as a publication does."""
     parser = ChunkParser(ChunkLimits(1 << 20, 1 << 20, 16))
-    runs, watch, waiting = FlvRuns(track_wait_ns=0, hold=1000, most=64), CodecWatch(), deque[bytes]()
-    demuxer = FlvDemuxer()
+    media, watch = MediaFrames(track_wait_ns=0, hold=1000, most=64), CodecWatch()
     for at in range(0, len(data), 3000):
         part = data[at : at + 3000]
         parser.room()[: len(part)] = part
@@ -267,15 +268,9 @@ def _messages(data: bytes) -> None:
             for each in inner:
                 if each.kind in (AUDIO, VIDEO):
                     watch.look(each.kind, each.payload, at)
-                    runs.media(each.kind, each.timestamp, each.payload, at)
-        runs.seal()
-        waiting.append(runs.take())
-        while waiting:
-            demuxer.feed(waiting.popleft())
-        if runs.over:
-            runs.advance()
-            demuxer.next_run()
-    demuxer.flush()
+                    media.media(each.kind, each.timestamp, each.payload, at)
+        media.take()
+    media.finish()
 
 
 def _aggregate(data: bytes) -> list[Message]:

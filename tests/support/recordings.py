@@ -1,4 +1,4 @@
-"""A recording without media: segments as an ingester would announce them, and their publication."""
+"""A recording without media: segments as an ingester announces them, and their publication."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HOUR_START_MS = 1_699_999_200_000
 
 @dataclass
 class Session:
-    """One ingest session of 2 s segments; `skip` leaves holes, `origin_ms` places it in the event."""
+    """One ingest session of 2 s segments; `skip` leaves gaps, `origin_ms` is its start in the event."""
 
     event: str
     origin_ms: int = 0
@@ -65,7 +65,7 @@ class Session:
 
 
 async def publish(js: JetStreamContext, segments: Iterable[SegmentWritten], *, dedup: bool = True) -> int:
-    """Publish in order, a window at a time; gives the place of the last."""
+    """Publish in order, a window at a time; return the sequence of the last."""
     place = 0
     for segment in segments:
         headers = headers_of(segment, "ingester", SystemClock())
@@ -90,7 +90,7 @@ def new_event() -> str:
 
 
 async def until(probe: Callable[[], Awaitable[Any]], seconds: float = 30) -> Any:
-    """Wait until `probe` gives something true, and give it; TimeoutError when it does not."""
+    """Wait until `probe` returns something true, and return it; TimeoutError when it does not."""
     async with asyncio.timeout(seconds):
         while True:
             if found := await probe():

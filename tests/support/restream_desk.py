@@ -1,4 +1,4 @@
-"""A restreamer with a playout that only counts, in this process, and what a test needs to talk to it."""
+"""A restreamer in this process with a playout that only counts, and what a test needs to control it."""
 
 from __future__ import annotations
 
@@ -19,20 +19,19 @@ from services.restreamer.playout import FileStarted, Playout, Report, Reporter, 
 from shared.broker.kv import Bucket
 from shared.broker.streams import EVENTS
 from shared.messages.jobs import JobRecord
+from shared.messages.restream_commands import RestreamCommand, Verb
 from shared.messages.restreams import (
     FLICKS,
     Item,
     Move,
     Place,
     PlaceRecord,
-    RestreamCommand,
     RestreamRecord,
     RestreamSpec,
     Source,
     State,
     Target,
     TargetStatus,
-    Verb,
 )
 from shared.runtime.clock import SystemClock
 from shared.runtime.service import Service
@@ -40,6 +39,7 @@ from shared.security.secrets import Vault
 from shared.security.webhooks import seal_url
 from tests.support.clipper_desk import read_all
 from tests.support.nats import NatsServer
+from tests.support.restream_orders import order_of
 from tests.support.shared_bus import SECRET, in_queue, new_id, send, served, settings_for
 from tests.support.webhook_stack import eventually
 
@@ -48,7 +48,7 @@ VIDEO = Track("video", "h264", b"", 320, 180)
 
 
 class CountingPlayout(Playout):
-    """Plays nothing, at the pace of the clock: its place goes on by itself, its targets are live at once."""
+    """Plays nothing, in real time: its position advances by itself, its targets are live at once."""
 
     def __init__(self, report: Reporter) -> None:
         self.report_one = report
@@ -60,7 +60,7 @@ class CountingPlayout(Playout):
         self._since_ns = CLOCK.monotonic_ns()
 
     def report(self, what: Report) -> None:
-        """Report as playout's threads do."""
+        """Report from another thread, as playout does."""
         asyncio.get_running_loop().run_in_executor(None, self.report_one, what)
 
     def start(
@@ -188,7 +188,11 @@ class Desk:
     async def send(self, verb: Verb, **fields: Any) -> RestreamCommand:
         """Send a command twice."""
         command = RestreamCommand(
-            account=self.account, restream=self.restream, command=new_id(), verb=verb, at_ms=CLOCK.now_ms(), **fields
+            account=self.account,
+            restream=self.restream,
+            command=new_id(),
+            at_ms=CLOCK.now_ms(),
+            order=order_of(verb, **fields),
         )
         await send(self.js, command, times=2)
         return command
@@ -212,7 +216,7 @@ class Desk:
         return stored.value
 
     async def state(self, state: State, run: int = 1) -> RestreamRecord:
-        """Wait for a state of a run."""
+        """Wait until a run is in a state."""
 
         async def is_so() -> RestreamRecord | None:
             stored = await self.records.get(self.key)
@@ -232,13 +236,13 @@ class Desk:
         return await eventually(is_so, 60)
 
     async def events(self) -> list[tuple[str, dict[str, Any]]]:
-        """Give what was told, by the last words of its channel."""
+        """Return the events, by the last words of their channels."""
         found = await read_all(self.js, EVENTS, f"restreams.*.{self.account}.{self.restream}")
         found += await read_all(self.js, EVENTS, f"restreams.*.*.{self.account}.{self.restream}")
         return [(channel.removeprefix("restreams."), body) for channel, body in found]
 
     async def told(self) -> list[tuple[int, str]]:
-        """Give run and state of each state's event, once none is still to come."""
+        """Return run and state of each state's event, once all are published."""
         await self.idle()
 
         async def all_told() -> bool:
@@ -259,12 +263,12 @@ async def connected_desk(url: str, **fields: Any) -> AsyncIterator[Desk]:
 
 
 def desk(server: NatsServer) -> contextlib.AbstractAsyncContextManager[Desk]:
-    """Connect, with an account of the test's own."""
+    """Connect, with an account for the test alone."""
     return connected_desk(server.url)
 
 
 async def begun(of: Stage, at: Desk, count: int = 1) -> CountingPlayout:
-    """Wait until a restream was begun so often; gives the last."""
+    """Wait until a restream was started `count` times; return the last playout."""
 
     async def so() -> bool:
         return len(of.of(at.restream)) >= count
@@ -275,7 +279,7 @@ async def begun(of: Stage, at: Desk, count: int = 1) -> CountingPlayout:
 
 
 async def called(playout: CountingPlayout, *calls: str) -> None:
-    """Wait for so many calls; they must be these."""
+    """Wait for as many calls as `calls`; they must be equal."""
 
     async def so() -> bool:
         return len(playout.calls) >= len(calls)

@@ -1,4 +1,4 @@
-"""Receives what restreams send, by our own RTMP server, and reads the numbers of the pictures."""
+"""Receives what restreams send, with our own RTMP server, and reads the numbers of the pictures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.support import framecode
 from tests.support.media_flv import VIDEO, split
-from tests.support.rtmp_server import PATIENT, Ingest, Stream, rtmp_server
+from tests.support.rtmp_server import PATIENT, Ingest, Stream, record_flv, rtmp_server
 from tests.support.waiting import wait_until
 
 FEW = 4
@@ -42,7 +42,7 @@ class Receiver:
     def numbers(self, key: str, number: int, folder: Path) -> list[int]:
         """Decode a publication that is over: the pictures' numbers in the order they are shown.
 
-        Each configuration of the stream is a file of its own.
+        Each configuration of the stream is decoded as its own file.
         """
         found: list[int] = []
         for place, run in enumerate(self.publications(key)[number].wait().runs):
@@ -54,12 +54,12 @@ class Receiver:
 
 
 def in_order(numbers: list[int], loop: int = 0) -> bool:
-    """Whether pictures follow each other, in a loop of so many; a cut's last may lack those that they refer to."""
+    """Return whether pictures follow each other, in loops of `loop`; the last ones of a cut may lack references."""
     return all(after in {before + 1, 0 if before + 1 == loop else -1} for before, after in pairwise(numbers[:-FEW]))
 
 
 def whole(data: bytes) -> int:
-    """Tell where the last whole tag ends."""
+    """Return the offset at which the last whole tag ends."""
     at = 13
     while at + 11 <= len(data):
         size = int.from_bytes(data[at + 1 : at + 4], "big")
@@ -72,5 +72,5 @@ def whole(data: bytes) -> int:
 @contextlib.contextmanager
 def receiver() -> Iterator[Receiver]:
     """Run a server on a free port."""
-    with rtmp_server(PATIENT) as (server, ingest):
+    with rtmp_server(PATIENT, record=record_flv) as (server, ingest):
         yield Receiver(server.port, ingest)

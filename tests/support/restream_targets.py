@@ -48,7 +48,7 @@ def spec(number: int, url: str, *, tries: int = 3) -> TargetSpec:
 
 @contextmanager
 def targets(*specs: TargetSpec, clock: Clock | None = None, **more: object) -> Iterator[Targets]:
-    """Targets of a restream, closed in the end."""
+    """Yield the targets of a restream; close them at the end."""
     made = Targets(TargetRules(allowed=LOCAL, **more), clock or SystemClock())  # type: ignore[arg-type]
     made.set_targets(specs)
     try:
@@ -58,7 +58,7 @@ def targets(*specs: TargetSpec, clock: Clock | None = None, **more: object) -> I
 
 
 def settle(made: Targets, number: int, condition: Callable[[TargetStatus], bool]) -> TargetStatus:
-    """Tick until a target is as wanted."""
+    """Tick until a target meets the condition."""
     found: list[TargetStatus] = []
 
     def look() -> bool:

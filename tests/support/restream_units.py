@@ -1,4 +1,4 @@
-"""Units as playout makes them, read from a file by PyAV."""
+"""Units as playout makes them, read from a file with PyAV."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 
 import av
 
-from services.ingester.rtmp.flv import SCRIPT, file_header, tag
 from services.restreamer.model import FLICKS, Track, Unit
 from services.restreamer.targets import Targets
 from services.restreamer.targets.rtmp.pack import CHUNK_SIZE
@@ -18,6 +17,7 @@ from services.restreamer.targets.terms import Block
 from shared.media.bitstream.params import split_annexb
 from shared.rtmp.amf import encode
 from shared.rtmp.chunks import SET_CHUNK_SIZE, ChunkLimits, ChunkParser, Message, write_message
+from shared.rtmp.flv import SCRIPT, file_header, tag
 from shared.runtime.clock import SystemClock
 
 _SET_DATA_FRAME = encode("@setDataFrame")
@@ -57,7 +57,7 @@ def _sample(packet: av.Packet) -> bytes:
 
 
 def units_of(path: Path, *, start: int = 0, loops: int = 1) -> Iterator[Unit]:
-    """Give a file's packets as units in order of decode time, from `start` flicks on, `loops` times without a gap."""
+    """Yield a file's packets as units in order of decode time, from `start` flicks on, `loops` times without a gap."""
     for _ in range(loops):
         end = start
         for unit in _once(path, start):
@@ -86,7 +86,7 @@ def _times(packet: av.Packet) -> tuple[int, int, int]:
 
 
 def play(targets: Targets, units: Iterable[Unit], *, speed: int = 1) -> None:
-    """Feed units when their time has come, `speed` times as fast as they play."""
+    """Feed units at their times, `speed` times as fast as real time."""
     clock = SystemClock()
     began_ns = clock.monotonic_ns()
     for unit in units:
@@ -99,7 +99,7 @@ def play(targets: Targets, units: Iterable[Unit], *, speed: int = 1) -> None:
 
 
 def flv_of(blocks: Iterable[Block]) -> bytes:
-    """Read RTMP blocks as a server does, and write what they say as FLV."""
+    """Read RTMP blocks as a server does, and return their messages as FLV."""
     out = [file_header(video=True, audio=True)]
     for message in messages_of(blocks):
         script = message.kind == SCRIPT

@@ -1,4 +1,4 @@
-"""An RTMP server that asks who publishes, by Adobe's or Limelight's scheme, as Wowza and others do."""
+"""An RTMP server that asks for authentication by Adobe's or Limelight's scheme, as Wowza and others do."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SALT, CHALLENGE, OPAQUE, NONCE = "c2FsdA==", "Y2hhbA==", "b3BhcXVl", "6e6f6e6365
 
 
 class AuthServer:
-    """Takes publishers of one user; remembers the applications asked for and the names published."""
+    """Accepts one user's publishers; keeps the applications asked for and the names published."""
 
     def __init__(self, scheme: str, password: str, *, opaque: bool) -> None:
         self._password = password
@@ -79,7 +79,7 @@ class AuthServer:
         peer.sendall(write_message(3, COMMAND_AMF0, stream, encode(*values), chunk_size=128))
 
     def _judge(self, app: str) -> str:
-        """Say why a connect is refused; empty: it is not."""
+        """Return why a connect is refused; empty: it is not."""
         plain, mark, query = app.partition("?authmod=")
         said = dict(part.partition("=")[::2] for part in query.split("&"))
         head = f"[ AccessManager.Reject ] : [ authmod={self.scheme} ] : ?reason="

@@ -13,7 +13,7 @@ from cryptography.x509.oid import NameOID
 
 
 def make_contexts(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """Make a certificate; give the server's context and that of a client that trusts it."""
+    """Make a certificate; return the server's context and that of a client that trusts it."""
     key, cert = make_certificate(folder)
     server_side = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server_side.load_cert_chain(cert, key)
@@ -21,7 +21,7 @@ def make_contexts(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
 
 
 def make_certificate(folder: Path) -> tuple[Path, Path]:
-    """Write a key and a self-signed certificate; give their paths."""
+    """Write a key and a self-signed certificate; return their paths."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)

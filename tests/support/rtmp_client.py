@@ -40,12 +40,13 @@ def chunked(
 
 
 def video_frame(number: int, size: int = 300, *, key: bool = False) -> bytes:
-    """Make an AVC frame whose bytes tell its number."""
-    return bytes((0x17 if key else 0x27, 1, 0, 0, 0)) + number.to_bytes(4, "big") * (size // 4)
+    """Make an AVC frame of one NAL unit whose bytes tell its number."""
+    nal = bytes((0x65 if key else 0x41,)) + number.to_bytes(4, "big") * (size // 4)
+    return bytes((0x17 if key else 0x27, 1, 0, 0, 0)) + len(nal).to_bytes(4, "big") + nal
 
 
 def audio_frame(number: int, size: int = 80) -> bytes:
-    """Make an AAC frame whose bytes tell its number."""
+    """Return an AAC frame whose bytes contain its number."""
     return b"\xaf\x01" + number.to_bytes(4, "big") * (size // 4)
 
 
@@ -104,7 +105,7 @@ class RtmpClient:
         return self._messages.pop(0)
 
     def answer(self, name: str) -> list[object]:
-        """Wait for a command of that name; give all its values."""
+        """Wait for a command of that name; return all its values."""
         while (message := self.message()) is not None:
             if message.kind == COMMAND_AMF0:
                 values = decode(bytes(message.payload))
@@ -113,7 +114,7 @@ class RtmpClient:
         raise AssertionError(f"closed without {name}")
 
     def wait_for(self, kind: int) -> bytes:
-        """Wait for a message of that kind; give its payload."""
+        """Wait for a message of that kind; return its payload."""
         while (message := self.message()) is not None:
             if message.kind == kind:
                 return bytes(message.payload)
@@ -135,7 +136,7 @@ class RtmpClient:
         return self.answer("_result")
 
     def ask(self, key: str = "key", app: str = "live", tc_url: str = "rtmp://localhost/live") -> dict[str, object]:
-        """Connect and ask to publish; give the information of the answer."""
+        """Connect and ask to publish; return the answer's information object."""
         self.connect(app, tc_url)
         self.command("releaseStream", 2.0, None, key)
         self.command("FCPublish", 3.0, None, key)
@@ -168,12 +169,12 @@ def set_chunk_size(size: int) -> bytes:
 
 
 def abort(stream: int) -> bytes:
-    """Write the message that gives an unfinished message up."""
+    """Write the message that aborts an unfinished message."""
     return chunked(ABORT, 0, stream.to_bytes(4, "big"), stream=2, message_stream=0)
 
 
 def read_flv(data: bytes) -> list[tuple[int, int, bytes]]:
-    """Take FLV apart into (kind, timestamp, body); AssertionError when it is not exact."""
+    """Split FLV into (kind, timestamp, body); AssertionError when it is not exact."""
     assert data[:3] == b"FLV"
     assert data[9:13] == bytes(4)
     found, at = [], 13
@@ -188,14 +189,10 @@ def read_flv(data: bytes) -> list[tuple[int, int, bytes]]:
     return found
 
 
-def frames_of(data: bytes, kind: int = VIDEO) -> list[tuple[int, int]]:
-    """Give (timestamp, number) of the numbered frames in FLV bytes."""
-    head = 5 if kind == VIDEO else 2
-    return [
-        (timestamp, int.from_bytes(body[head : head + 4], "big"))
-        for tag, timestamp, body in read_flv(data)
-        if tag == kind and body[1] == 1
-    ]
+def number_of(payload: bytes, kind: str = "video") -> int:
+    """Read the number of a frame."""
+    head = 5 if kind == "video" else 0
+    return int.from_bytes(payload[head : head + 4], "big")
 
 
-__all__ = ["AUDIO", "VIDEO", "RtmpClient", "chunked", "frames_of", "read_flv"]
+__all__ = ["AUDIO", "VIDEO", "RtmpClient", "chunked", "number_of", "read_flv"]

@@ -15,6 +15,7 @@ from shared.rtmp.amf import encode
 from shared.rtmp.chunks import DATA_AMF0
 from tests.support.media_streams import FFMPEG
 from tests.support.rtmp_client import RtmpClient, chunked, read_flv, set_chunk_size
+from tests.support.rtmp_flv import FlvFile
 from tests.support.rtmp_server import Stream
 
 METADATA_HEAD = encode("@setDataFrame")
@@ -31,13 +32,13 @@ class Arrived(NamedTuple):
 
 
 def publish_command(source: Path, url: str, *more: str, real_time: bool = True) -> list[str]:
-    """Publish a file without encoding it again."""
+    """Return the ffmpeg command that publishes a file without encoding it again."""
     head = [FFMPEG, "-hide_banner", "-nostdin", "-loglevel", "error", *(["-re"] if real_time else [])]
     return [*head, "-i", str(source), "-map", "0", "-c", "copy", *more, "-f", "flv", url]
 
 
 def publish(source: Path, url: str, *more: str, real_time: bool = False) -> int:
-    """Publish a file to its end; give ffmpeg's exit code."""
+    """Publish a file to its end; return ffmpeg's exit code."""
     command = publish_command(source, url, *more, real_time=real_time)
     return subprocess.run(command, capture_output=True, timeout=120, check=False).returncode
 
@@ -74,7 +75,7 @@ def packets_of(path: Path) -> dict[str, list[Arrived]]:
 
 
 def tags_of(path: Path) -> list[tuple[int, int, bytes]]:
-    """Give (kind, timestamp, body) of the audio, video and script tags of an FLV file, as they would be published."""
+    """Return (kind, timestamp, body) of the audio, video and script tags of an FLV file, as they would be published."""
     return [
         (kind, at, METADATA_HEAD + body if kind == DATA_AMF0 else body)
         for kind, at, body in read_flv(path.read_bytes())
@@ -89,17 +90,16 @@ def send_tags(client: RtmpClient, tags: list[tuple[int, int, bytes]]) -> None:
 
 
 class Demuxed:
-    """A consumer that demuxes every run with PyAV, as a recorder does."""
+    """A consumer that demuxes every run with PyAV."""
 
     def __init__(self) -> None:
         self.runs: dict[str, list[dict[str, list[Arrived]]]] = {}
 
     def __call__(self, stream: Stream) -> None:
         runs = self.runs.setdefault(stream.key, [])
-        publication = stream.publication
+        file = FlvFile(stream.publication)
         while True:
-            options = dict(publication.options)
-            with av.open(publication, format=publication.format, buffer_size=131072, options=options) as container:
+            with av.open(file, format="flv", buffer_size=131072, options=dict(file.options)) as container:
                 runs.append(packets(container))
-            if not publication.next_run():
+            if not file.next_run():
                 return

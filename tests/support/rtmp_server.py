@@ -9,15 +9,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from services.ingester.publication import Batch, Frame, Kind
 from services.ingester.rtmp import Publication, PublishRequest, RtmpLimits, RtmpServer
 from shared.runtime.clock import Clock, SystemClock
-from tests.support.rtmp_client import frames_of
+from tests.support.rtmp_client import number_of
+from tests.support.rtmp_flv import FlvFile
 
 HOUR = timedelta(hours=1)
 QUICK = RtmpLimits(
     handshake=HOUR, setup=HOUR, silence=HOUR, part=timedelta(milliseconds=50), linger=timedelta(milliseconds=200)
 )
-"""No time-out of a slow machine ends a connection; a SteppedClock brings them about."""
+"""No timeout on a slow machine ends a connection; a SteppedClock triggers them."""
 PATIENT = RtmpLimits(handshake=HOUR, setup=HOUR, silence=HOUR)
 """The defaults otherwise."""
 LIMIT = timedelta(seconds=20)
@@ -30,7 +32,7 @@ class SteppedClock(SystemClock):
         self.ahead_ns = 0
 
     def monotonic_ns(self) -> int:
-        """Give the machine's time and what it was set forward."""
+        """Return the machine's time plus what it was set forward."""
         return super().monotonic_ns() + self.ahead_ns
 
     def step(self, by: timedelta) -> None:
@@ -39,25 +41,34 @@ class SteppedClock(SystemClock):
 
 
 class StandingClock(SteppedClock):
-    """One that stands still but for a test's steps: however slow the machine, no other time is over."""
+    """A clock that moves only by a test's steps: however slow the machine, nothing else times out."""
 
     def __init__(self) -> None:
         super().__init__()
         self._began_ns = SystemClock().monotonic_ns()
 
     def monotonic_ns(self) -> int:
-        """Give when it began, and what it was set forward."""
+        """Return when it started, plus what it was set forward."""
         return self._began_ns + self.ahead_ns
 
 
 @dataclass
 class Stream:
-    """One publication: the bytes of each run, and how it ended."""
+    """One publication: its frames, or the FLV bytes of each run (`record_flv`), and how it ended."""
 
     key: str
     publication: Publication[str]
+    batches: list[Batch] = field(default_factory=list)
     runs: list[bytearray] = field(default_factory=list)
     done: threading.Event = field(default_factory=threading.Event)
+
+    def frames(self, kind: Kind = "video") -> list[Frame]:
+        """Give the frames of a track so far."""
+        return [frame for batch in list(self.batches) for frame in batch.frames if frame.config.kind == kind]
+
+    def numbered(self, kind: Kind = "video") -> list[tuple[int, int]]:
+        """Give (time in ms, number) of the numbered frames so far."""
+        return [(frame.dts // 90, number_of(frame.payload, kind)) for frame in self.frames(kind)]
 
     def wait(self) -> Stream:
         """Wait until it has ended."""
@@ -71,7 +82,7 @@ class Ingest:
     def __init__(self, record: Callable[[Stream], None] | None = None) -> None:
         self.asked: list[PublishRequest] = []
         self.streams: list[Stream] = []
-        self._record = record or record_bytes
+        self._record = record or record_frames
         self._changed = threading.Condition()
 
     def authorize(self, request: PublishRequest) -> str | None:
@@ -102,20 +113,28 @@ class Ingest:
         return found
 
 
-def record_bytes(stream: Stream) -> None:
-    """Keep the bytes of all runs."""
+def record_frames(stream: Stream) -> None:
+    """Keep all frames."""
+    for batch in stream.publication.frames():
+        stream.batches.append(batch)
+
+
+def record_flv(stream: Stream) -> None:
+    """Keep the FLV bytes of all runs."""
+    file = FlvFile(stream.publication)
     while True:
         run = bytearray()
         stream.runs.append(run)
-        while data := stream.publication.read(65536):
+        while data := file.read(65536):
             run += data
-        if not stream.publication.next_run():
+        if not file.next_run():
             return
 
 
 def last_frame(stream: Stream) -> int:
     """Give the number of the frame read last, -1 before the first one."""
-    return frames_of(bytes(stream.runs[0]))[-1][1] if stream.runs and stream.runs[0] else -1
+    found = stream.numbered()
+    return found[-1][1] if found else -1
 
 
 @contextmanager
@@ -126,7 +145,7 @@ def rtmp_server(
     tls: ssl.SSLContext | None = None,
     clock: Clock | None = None,
 ) -> Iterator[tuple[RtmpServer[str], Ingest]]:
-    """Run a server on a free port; stop it in the end, and see that nothing is left."""
+    """Run a server on a free port; stop it at the end, and check that no thread is left."""
     ingest = Ingest(record)
     server = RtmpServer("127.0.0.1", 0, ingest.authorize, ingest.on_publish, limits, clock, tls=tls)
     server.start()

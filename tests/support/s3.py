@@ -1,4 +1,4 @@
-"""An S3 server of a test's own (moto, in this process)."""
+"""An S3 server for a test (moto, in this process)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from moto.server import ThreadedMotoServer
 
 @contextlib.contextmanager
 def s3_server(bucket: str) -> Iterator[str]:
-    """Run a server with one empty bucket; gives its endpoint. Credentials are set in the environment meanwhile."""
+    """Run a server with one empty bucket; yield its endpoint. The environment has credentials within the block."""
     server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

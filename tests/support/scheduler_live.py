@@ -1,4 +1,4 @@
-"""A scheduler with a gateway's jobs beside it."""
+"""A scheduler, with jobs as a gateway writes them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def now() -> int:
 
 
 class Live(Desk):
-    """A live event of a desk's account, told of as gateway and ingester do."""
+    """A live event of a desk's account, published as by gateway and ingester."""
 
     def __init__(self, of: Desk) -> None:
         super().__init__(of.js, of.account)
@@ -50,7 +50,7 @@ class Live(Desk):
         )  # fmt: skip
 
     async def tell(self, *messages: SessionStarted | SessionEnded | JobStateChanged) -> None:
-        """Publish each twice, and wait until the scheduler has taken them in."""
+        """Publish each twice, and wait until the scheduler has handled them."""
         for message in messages:
             await self.publish(message)
             await self.publish(message, again=True)
@@ -62,7 +62,7 @@ class Live(Desk):
         await eventually(idle)
 
     async def set_for(self, name: str) -> int | None:
-        """Give when a schedule is due, by the broker itself."""
+        """Return when a schedule is due, as stored in the broker; None if there is none."""
         try:
             found = await self.js.get_last_msg(SCHEDULES, schedule_subject(self.account, name))
         except NotFoundError:
@@ -70,7 +70,7 @@ class Live(Desk):
         return int(json.loads(found.data or b"")["at_ms"])
 
     async def finishes(self, number: int, within: float = 15) -> list[LiveFinish]:
-        """Wait for so many `live.finish` of this event, and see that no more come at once."""
+        """Wait for `number` messages `live.finish` of this event; return all that are there."""
         subject = f"live.finish.{self.account}.{self.event}"
         found: list[LiveFinish] = []
 
@@ -83,7 +83,7 @@ class Live(Desk):
 
 
 async def stored(js: JetStreamContext, stream: str, subject: str) -> list[dict[str, object]]:
-    """Read what lies under a subject."""
+    """Return the messages of a subject."""
     found = []
     sequence = 0
     while True:

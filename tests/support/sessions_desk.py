@@ -1,4 +1,4 @@
-"""An ingester in a process of its own with real RTMP publishers, and what it leaves in broker and store."""
+"""An ingester in its own process with real RTMP publishers, and what it writes to broker and store."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LEASE_S = 6.0
 
 @dataclass
 class Desk:
-    """A live event, its gateway's part, and its encoder. `keys` are those of all jobs made here, of `next` ones too."""
+    """A live event, its gateway's part, and its encoder. `keys` are those of all jobs made here, also by `next`."""
 
     js: JetStreamContext
     settings: Settings
@@ -47,7 +47,7 @@ class Desk:
         return LocalStore(self.settings.media_dir)
 
     def next(self) -> Desk:
-        """Give the desk of another event at the same ingester."""
+        """Return a desk for another event at the same ingester."""
         return replace(self, event=new_id(), key=new_id())
 
     async def job(self, state: JobState = "standby") -> None:
@@ -76,7 +76,7 @@ class Desk:
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     async def segments(self) -> list[SegmentWritten]:
-        """Read the log of the event."""
+        """Return the segments in the event's log."""
         found = await read_all(self.js, "SEGMENTS", f"media.segment.written.{ACCOUNT}.{self.event}")
         return [SegmentWritten.model_validate(body) for _, body in found]
 
@@ -85,18 +85,18 @@ class Desk:
         return sorted((s.value for s in stored), key=lambda s: s.first_frame_ms)
 
     async def ended(self, count: int = 1) -> list[SessionRecord] | None:
-        """Give the sessions once so many have ended."""
+        """Return the sessions once `count` of them have ended; None before."""
         sessions = await self.sessions()
         return sessions if sum(s.ended_ms is not None for s in sessions) >= count else None
 
     async def said(self) -> list[str]:
-        """Give what was said of sessions, in order; an end with its reason."""
+        """Return the events about sessions, in order; for an end, its reason."""
         found = await read_all(self.js, "EVENTS", f"live.session.*.{ACCOUNT}.{self.event}")
         return [body.get("reason", "started") for _, body in found]
 
 
 async def shorten_leases(js: JetStreamContext) -> None:
-    """Let leases run out in 6 s, so that no test takes a minute."""
+    """Make leases expire after 6 s, so that no test takes a minute."""
     config = (await js.stream_info("KV_leases")).config
     await js.update_stream(replace(config, max_age=LEASE_S, duplicate_window=LEASE_S))
 

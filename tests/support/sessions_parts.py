@@ -1,4 +1,4 @@
-"""The parts of an ingester's sessions, one by one: leases, records, and an outbox that remembers."""
+"""The parts of an ingester's sessions: leases, records, and an outbox that keeps messages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ACCOUNT = "main"
 
 
 class Spy:
-    """An outbox that remembers, and fails when it is told to."""
+    """An outbox that keeps messages, and fails on request."""
 
     def __init__(self) -> None:
         self.sent: list[Message] = []
@@ -52,7 +52,7 @@ def begun(session: str, event: str) -> SessionRecord:
 
 
 def dead_process() -> int:
-    """Give the id of a process that was."""
+    """Return the id of a process that has ended."""
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     return process.pid

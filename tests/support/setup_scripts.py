@@ -1,4 +1,4 @@
-"""The modules of scripts/, which is no package, and a made-up machine for them."""
+"""The modules of scripts/, which is no package, and a fake machine for them."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,9 +15,9 @@ __all__ = ["SCRIPTS", "FakeHost", "setup_env", "setup_host", "setup_peers"]
 
 
 class FakeHost(setup_host.Host):
-    """A machine on which each command does what `answers` says of the longest of its keys found in the command.
+    """A machine on which each command does what `answers` has for the longest of its keys found in the command.
 
-    True and False: the command ends well or badly. A text: it ends well and prints this. A callable decides.
+    True and False: the command succeeds or fails. A text: it succeeds and prints this. A callable decides.
     """
 
     def __init__(self, answers: Mapping[str, object], *, programs: Sequence[str] = (), root: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""A service with a test's own handlers, in this process or another, and what lies in the broker afterwards."""
+"""A service with a test's handlers, in this process or another, and what the broker has afterwards."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SECRET = "shared-tests"
 
 
 def free_port() -> int:
-    """Give a TCP port that nobody has now."""
+    """Return a TCP port that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -53,12 +53,12 @@ def settings_for(server: NatsServer, folder: Path, **more: Any) -> Settings:
 
 
 def hasten(durable: str, **changes: Any) -> None:
-    """Change a row of the table of consumers; give it back with `monkeypatch.setattr(streams, "CONSUMERS", ...)`."""
+    """Change a row of the table of consumers; undo it with `monkeypatch.setattr(streams, "CONSUMERS", ...)`."""
     streams.CONSUMERS = tuple(replace(c, **changes) if c.durable == durable else c for c in streams.CONSUMERS)
 
 
 async def apply(js: JetStreamContext, durable: str, ack_wait: timedelta, account: str = "main") -> None:
-    """Shorten a consumer's ack_wait at the server; of a work queue, an account's."""
+    """Change a consumer's ack_wait at the server; for a work queue, that of an account's consumer."""
     spec = replace(consumer(durable), ack_wait=ack_wait)
     await js.add_consumer(spec.stream, account_config(spec, account) if spec.turns else consumer_config(spec))
 
@@ -106,7 +106,7 @@ def child(settings: Settings, log: Path, *module: str, **environment: str) -> It
 
 
 async def send(js: JetStreamContext, message: Message, *, times: int = 1, dedup: bool = False) -> int:
-    """Publish a message, by default past the server's check for duplicates; gives its (last) sequence."""
+    """Publish a message, by default so that the server does not drop duplicates; return its (last) sequence."""
     sequence = 0
     for _ in range(times):
         headers = headers_of(message, "test", SystemClock())
@@ -118,7 +118,7 @@ async def send(js: JetStreamContext, message: Message, *, times: int = 1, dedup:
 
 
 async def refine(js: JetStreamContext, body: bytes | None = None) -> tuple[str, int]:
-    """Publish a ClipRefine (or garbage in its place); gives clip and sequence."""
+    """Publish a ClipRefine (or garbage in its place); return clip and sequence."""
     clip = new_id()
     message = ClipRefine(account="main", clip=clip)
     if body is None:
@@ -127,7 +127,7 @@ async def refine(js: JetStreamContext, body: bytes | None = None) -> tuple[str, 
 
 
 async def letter(js: JetStreamContext, durable: str, sequence: int) -> dict[str, Any] | None:
-    """Read a dead letter."""
+    """Return a dead letter; None where there is none."""
     try:
         found = await js.get_last_msg(DEADLETTERS, dead_letter_subject(durable, sequence))
     except NotFoundError:
@@ -137,7 +137,7 @@ async def letter(js: JetStreamContext, durable: str, sequence: int) -> dict[str,
 
 
 async def idle(js: JetStreamContext, durable: str, sequence: int = 0) -> bool:
-    """Tell whether a consumer has nothing more to do, and is past a sequence in its stream."""
+    """Return whether a consumer has nothing left to do and is past a sequence in its stream."""
     if consumer(durable).turns:
         return not await in_queue(js, durable)
     info = await js.consumer_info(consumer(durable).stream, durable)
@@ -146,14 +146,14 @@ async def idle(js: JetStreamContext, durable: str, sequence: int = 0) -> bool:
 
 
 async def in_queue(js: JetStreamContext, durable: str) -> int:
-    """Count what lies in a work queue: what waits, and what is in work."""
+    """Count the messages in a work queue: waiting, and in work."""
     spec = consumer(durable)
     subjects = (await js.stream_info(spec.stream, subjects_filter=spec.filter)).state.subjects
     return sum((subjects or {}).values())
 
 
 async def is_done(js: JetStreamContext, durable: str, sequence: int) -> bool:
-    """Tell whether a message of a work queue has been taken out."""
+    """Return whether a message of a work queue has been removed."""
     try:
         await js.get_msg(consumer(durable).stream, sequence)
     except NotFoundError:
@@ -162,7 +162,7 @@ async def is_done(js: JetStreamContext, durable: str, sequence: int) -> bool:
 
 
 async def turn_info(js: JetStreamContext, durable: str, account: str = "main") -> ConsumerInfo | None:
-    """Give what the broker says of an account's consumer of a work queue; None while there is none."""
+    """Return the broker's information about an account's consumer of a work queue; None while there is none."""
     try:
         return await js.consumer_info(consumer(durable).stream, turn_consumer(durable, account))
     except NotFoundError:
@@ -170,6 +170,6 @@ async def turn_info(js: JetStreamContext, durable: str, account: str = "main") -
 
 
 async def redelivered(js: JetStreamContext, durable: str, account: str = "main") -> int:
-    """Count the messages of an account that came again and are not done."""
+    """Count the messages of an account that were redelivered and are not done."""
     info = await turn_info(js, durable, account)
     return (info.num_redelivered or 0) if info else 0

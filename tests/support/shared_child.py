@@ -1,7 +1,7 @@
-"""A small service in a process of its own: `python -m tests.support.shared_child MANNER FOLDER`.
+"""A small service in its own process: `python -m tests.support.shared_child MANNER FOLDER`.
 
-It handles `clips.refine` as the clipper, after two tries of at most 1 s each. `die`: kills itself in the handler.
-`slow`: works until FOLDER/go is there. `plain`: notes the message. Lines go to FOLDER/notes.
+It handles `clips.refine` as the clipper does, with two tries of at most 1 s each. `die`: kills itself in the handler.
+`slow`: works until FOLDER/go is there. `plain`: records the message. Lines go to FOLDER/notes.
 """
 
 from __future__ import annotations

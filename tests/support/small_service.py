@@ -1,7 +1,7 @@
 """A stand-in for a service: `small_service.py NAME FOLDER [stubborn] [crashing] [parent]`. Standard library only.
 
 Adds a line to FOLDER/NAME.log at its start and at its clean end. stubborn: ignores SIGTERM. crashing: ends at once.
-parent: starts a process of its own, whose id goes to FOLDER/NAME.child.
+parent: starts a child process, whose id goes to FOLDER/NAME.child.
 """
 
 import os

@@ -25,16 +25,16 @@ PIECE = 1 << 16
 
 @dataclass
 class Served:
-    """A file, and how it is served. `cut` sends half of what it says; `reset` breaks every longer answer in its middle.
+    """A file, and how it is served. `cut` sends half of what it announces; `reset` breaks longer answers in the middle.
 
-    `flaky` breaks the first answers, `times` of them; `plain` knows no ranges; `slow` trickles; `silent` says nothing;
+    `flaky` breaks the first `times` answers; `plain` ignores ranges; `slow` trickles; `silent` sends nothing;
     `drip` sends `drop` bytes every `pause`, `drip-head` of the answer's head. `halves` counts the next answers that end
-    in their middle; `most` is the longest range that is sent, whatever was asked for; `surplus` comes after each body.
-    `breaks_at` is the byte at which the whole server goes down, once; `waits_at` one at which an answer waits for `go`
+    in the middle; `most` is the longest range that is sent, whatever was asked for; `surplus` is sent after each body.
+    `breaks_at` is the byte at which the whole server goes down, once; `waits_at` is where an answer waits for `go`
     (of a `drip`, of all bytes dripped).
-    `expired` says no; `gzip` packs all; `unknown` gives parts of `*` bytes; `no-parts` answers 416; `chunked` tells no
-    length; `old` speaks HTTP/1.0 without one; `heedless` knows ranges, and no If-Range.
-    `query` is what a request must bring, or be forbidden.
+    `expired` refuses; `gzip` packs all; `unknown` sends parts of `*` bytes; `no-parts` answers 416; `chunked` has no
+    length; `old` speaks HTTP/1.0 without one; `heedless` supports ranges, but not If-Range.
+    `query` is what a request must contain, or get 403.
     """
 
     data: bytes
@@ -95,7 +95,7 @@ def source_server(tls: ssl.SSLContext | None = None) -> Iterator[Server]:
                 _serve(self, state, file)
 
         def log_message(self, *_: object) -> None:
-            """Say nothing."""
+            """Log nothing."""
 
     class Listener(ThreadingHTTPServer):
         def verify_request(self, request: socket.socket, _: object) -> bool:
@@ -105,7 +105,7 @@ def source_server(tls: ssl.SSLContext | None = None) -> Iterator[Server]:
             return not state.down
 
         def handle_error(self, *_: object) -> None:
-            """Say nothing of clients that went away."""
+            """Ignore clients that went away."""
 
     server = Listener(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
@@ -150,7 +150,7 @@ def _reset(connection: socket.socket) -> None:
 
 
 def _send_oddly(handler: BaseHTTPRequestHandler, file: Served) -> bool:
-    """Answer as modes say that are about the form of an answer."""
+    """Answer in a mode that is about the form of an answer."""
     wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", handler.headers.get("Range", ""))
     if file.mode == "no-parts" and wanted:
         _answer(handler, 416, b"")

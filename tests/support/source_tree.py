@@ -1,4 +1,4 @@
-"""The project's own source, as those tests see it that hold it to the house rules."""
+"""The project's own source, for the tests that check the house rules."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PRODUCT = ("shared", "services")
 
 @cache
 def sources(*tops: str) -> tuple[Path, ...]:
-    """List the Python files below folders of the repository."""
+    """Return the Python files below folders of the repository."""
     return tuple(sorted(path for top in tops for path in (ROOT / top).rglob("*.py")))
 
 
@@ -35,7 +35,7 @@ def module(path: Path) -> str:
 
 @cache
 def imports(path: Path) -> frozenset[str]:
-    """List what a file imports: modules, and names as if they were modules."""
+    """Return what a file imports: modules, and names as if they were modules."""
     found: set[str] = set()
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
@@ -47,7 +47,7 @@ def imports(path: Path) -> frozenset[str]:
 
 
 def within(imported: str, package: str) -> bool:
-    """Tell whether an import is a package or lies in it."""
+    """Return whether an import is a package or in it."""
     return imported == package or imported.startswith(f"{package}.")
 
 

@@ -1,4 +1,4 @@
-"""Opening sources in tests, and looking at what comes out of them."""
+"""Opens sources in tests, and checks what is read from them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ VAULT = Vault(b"a key of tests")
 
 
 def ready() -> None:
-    """Wait until readers of strangers' files can be forked: a restreamer starts what forks them long before."""
+    """Wait until readers of untrusted files can be forked: a restreamer starts their parent long before."""
     child = children().child(Event())
     child.order(Order.CLOSE)
     child.answer()
@@ -45,7 +45,7 @@ def _no_broker() -> object:
 
 
 def access_to(folder: Path, **changes: object) -> Access:
-    """Give what sources of local servers are opened with; no broker."""
+    """Return an Access for sources on local servers, without a broker."""
     made = Access(
         ACCOUNT, VAULT, LOCAL, LocalStore(folder / "media"), folder / "library", _no_broker,  # type: ignore[arg-type]
         asyncio.new_event_loop(), SystemClock(), QUICK,
@@ -54,7 +54,7 @@ def access_to(folder: Path, **changes: object) -> Access:
 
 
 def source(kind: str, place: str, credentials: str = "") -> Source:
-    """Name a source, sealed as a message has it."""
+    """Return a source, sealed as in a message."""
     return Source(kind=kind, place=seal_url(VAULT, place), shown="it", credentials=credentials)  # type: ignore[arg-type]
 
 
@@ -64,7 +64,7 @@ def opened(kind: str, place: str, access: Access, stop: Event | None = None) -> 
 
 
 def numbers(track: Track | None, packets: Iterable[Packet]) -> list[int]:
-    """Decode pictures and read the numbers on them, in the order in which they are shown."""
+    """Decode pictures and return the numbers on them, in order of presentation."""
     assert track is not None
     decoder = av.CodecContext.create("libdav1d" if track.codec == "av1" else track.codec, "r")
     decoder.extradata = track.config or None
@@ -79,7 +79,7 @@ def numbers(track: Track | None, packets: Iterable[Packet]) -> list[int]:
 
 
 def check_times(packets: list[Packet]) -> None:
-    """Hold against what the model promises: decode times grow, and nothing is shown before it is decoded."""
+    """Check what the model promises: decode times grow, and nothing is shown before it is decoded."""
     for kind in ("video", "audio"):
         times = [p.dts for p in packets if p.kind == kind]
         assert times == sorted(set(times))
@@ -87,7 +87,7 @@ def check_times(packets: list[Packet]) -> None:
 
 
 def seconds(count: float | Fraction) -> int:
-    """Turn seconds into flicks."""
+    """Convert seconds to flicks."""
     return round(count * FLICKS)
 
 
@@ -95,7 +95,7 @@ FORMS: dict[Container, str] = {"mp4": "mp4", "flv": "flv", "mpegts": "ts", "matr
 
 
 def encode_each(folder: Path) -> dict[Container, Path]:
-    """Make six seconds in each container."""
+    """Encode six seconds in each container."""
     made = {container: folder / f"film.{ending}" for container, ending in FORMS.items()}
     for path in made.values():
         encode(Spec(), path)

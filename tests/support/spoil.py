@@ -1,4 +1,4 @@
-"""Damages what real encoders send, at every level at which it is parsed, by dice that can be thrown again."""
+"""Damages what real encoders send, at every level at which it is parsed, with repeatable random choices."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _EDGES = (0, 1, 3, 0x7F, 0x80, 0xFE, 0xFF)
 PACKET = 188
 _MARKS = (b"\0\0\1\x67", b"\0\0\1\x68", b"\0\0\1\x40\1", b"\0\0\1\x42\1", b"\0\0\1\x44\1",
           b"\0\0\1\x06", b"\xff\xf1")  # fmt: skip
-"""How parameter sets, SEI and ADTS headers begin."""
+"""The first bytes of parameter sets, SEI and ADTS headers."""
 
 
 def some(data: bytes, dice: Dice, *, most: int = 8) -> bytes:
-    """Change, cut, double and put in a few bytes: for anything small."""
+    """Change, remove, repeat and insert a few bytes: for small inputs."""
     out = bytearray(data)
     for _ in range(dice.randrange(1, most + 1)):
         if not out:
@@ -41,7 +41,7 @@ def some(data: bytes, dice: Dice, *, most: int = 8) -> bytes:
 
 
 def anywhere(data: bytes, dice: Dice) -> bytes:
-    """Change bytes anywhere, and take some out."""
+    """Change bytes anywhere, and remove some."""
     out = bytearray(data)
     for _ in range(dice.choice((1, 5, 50, 300))):
         out[dice.randrange(len(out))] = dice.choice((0, 255, dice.randrange(256)))
@@ -52,7 +52,7 @@ def anywhere(data: bytes, dice: Dice) -> bytes:
 
 
 def in_heads(data: bytes, dice: Dice) -> bytes:
-    """Change what headers lie in: the first bytes of TS packets, or of FLV tags' bodies, configurations above all."""
+    """Change headers: the first bytes of TS packets, or of FLV tags' bodies, above all of configurations."""
     if data[:3] != b"FLV":
         out = bytearray(data)
         for at in range(0, len(out), PACKET):
@@ -72,7 +72,7 @@ def in_heads(data: bytes, dice: Dice) -> bytes:
 
 
 def in_sets(data: bytes, dice: Dice) -> bytes:
-    """Change parameter sets, configurations and headers of sound alone, and nothing that says where they are."""
+    """Change only parameter sets, configurations and headers of sound, not the structure around them."""
     if data[:3] == b"FLV":
         tags = [tag._replace(body=tag.body[:2] + some(tag.body[2:], dice)) if tag.kind != flv.SCRIPT
                 and tag.is_config and dice.random() < 0.7 else tag for tag in flv.split(data)]  # fmt: skip
@@ -90,7 +90,7 @@ def in_sets(data: bytes, dice: Dice) -> bytes:
 
 
 def in_tables(data: bytes, dice: Dice) -> bytes:
-    """Change program tables so that their check sums are right; repeat them, changed, in the middle of the stream."""
+    """Change program tables but keep their checksums right; repeat them, changed, in the middle of the stream."""
     if data[:3] == b"FLV":
         return in_heads(data, dice)
     packets = [data[at : at + PACKET] for at in range(0, len(data), PACKET)]
@@ -105,7 +105,7 @@ def in_tables(data: bytes, dice: Dice) -> bytes:
 
 
 def _table(packet: bytes, dice: Dice) -> bytes:
-    """Change a packet's section, and sign it anew."""
+    """Change a packet's section, and compute its checksum again."""
     size = 3 + ((packet[6] & 0x0F) << 8 | packet[7])
     body = bytearray(packet[5 : 5 + size - 4])
     pids = (0, 1, 16, 0x100, 0x101, 0x1000, 0x1FFF)

@@ -56,7 +56,7 @@ def wait_for(condition: Callable[[], bool], what: str) -> None:
 
 @dataclass
 class Received:
-    """What one publication brought."""
+    """What one publication sent."""
 
     publication: SrtPublication
     data: bytearray = field(default_factory=bytearray)
@@ -68,11 +68,11 @@ class Received:
 
     @property
     def reason(self) -> str:
-        return self.publication.reason
+        return self.publication.cause
 
 
 class Ingest:
-    """A listener that knows some streams: name to passphrase (None: not encrypted)."""
+    """A listener that accepts `streams`: name to passphrase (None: not encrypted)."""
 
     def __init__(self, streams: dict[str, str | None], limits: SrtLimits) -> None:
         self.streams = streams
@@ -100,12 +100,12 @@ class Ingest:
             entry.ended.set()
 
     def only(self, label: str) -> Received:
-        """Wait for a publication of that label and give the latest."""
+        """Wait for a publication with that label; return the latest."""
         wait_for(lambda: any(r.label == label for r in self.received), f"{label} is published")
         return [r for r in self.received if r.label == label][-1]
 
     def ended(self, label: str) -> Received:
-        """Wait for the end of the latest publication of that label."""
+        """Wait for the end of the latest publication with that label."""
         entry = self.only(label)
         assert entry.ended.wait(PATIENCE), f"{label} has not ended"
         return entry
@@ -125,7 +125,7 @@ def ingest(streams: dict[str, str | None], limits: SrtLimits | None = None) -> I
 def push(
     port: int, path: Path, streamid: str, passphrase: str | None = None, *, rate: int = 3
 ) -> subprocess.Popen[bytes]:
-    """Start a real encoder's process that copies a file to the listener, `rate` times as fast as it plays."""
+    """Start a real encoder that copies a file to the listener, `rate` times as fast as real time."""
     secret = f"&passphrase={passphrase}" if passphrase else ""
     url = f"srt://127.0.0.1:{port}?pkt_size=1316&connect_timeout=20000&streamid={streamid}{secret}"
     return subprocess.Popen(
@@ -135,7 +135,7 @@ def push(
 
 
 def finished(process: subprocess.Popen[bytes]) -> tuple[int, str]:
-    """Wait for a caller's process; give its exit code and what it said."""
+    """Wait for a caller's process; return its exit code and its messages."""
     try:
         _, said = process.communicate(timeout=PATIENCE)
     finally:
@@ -146,7 +146,7 @@ def finished(process: subprocess.Popen[bytes]) -> tuple[int, str]:
 
 
 def assert_whole(data: bytes | bytearray, source: bytes) -> None:
-    """Hold every packet against the source; ffmpeg hangs up on what it has not sent yet."""
+    """Compare every packet with the source; ffmpeg may hang up before it has sent the last ones."""
     assert len(data) <= len(source)
     assert len(source) - len(data) <= HANG_UP, f"{len(source) - len(data)} bytes are missing"
     if data != source[: len(data)]:
@@ -155,7 +155,7 @@ def assert_whole(data: bytes | bytearray, source: bytes) -> None:
 
 
 class LossyRelay:
-    """Passes datagrams between one caller and a listener, and loses some of them on purpose."""
+    """Relays datagrams between one caller and a listener, and drops some of them."""
 
     def __init__(self, target: int, loss: float) -> None:
         self._outer = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

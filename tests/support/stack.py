@@ -1,4 +1,4 @@
-"""The whole stack as a user runs it: `reelay up` in a folder of its own, on free ports."""
+"""The whole stack as a user runs it: `reelay up` in its own folder, on free ports."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 
 
 def until(condition: Callable[[], Any], what: str, limit: float = 60.0, pause: float = 0.05) -> Any:
-    """Wait until `condition` gives something true, and give that."""
+    """Wait until `condition` returns something true, and return it."""
     deadline = time.monotonic() + limit
     while time.monotonic() < deadline:
         with contextlib.suppress(httpx.TransportError):
@@ -51,7 +51,7 @@ class StackUnderTest:
         return int(self.run["processes"][name]["pid"])
 
     def kill9(self, name: str) -> int:
-        """Kill a process of the stack; gives its former pid."""
+        """Kill a process of the stack; return its former pid."""
         pid = self.pid(name)
         os.kill(pid, signal.SIGKILL)
         return pid
@@ -90,7 +90,7 @@ class StackUnderTest:
         return self._answer("POST", path, body)
 
     def _answer(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
-        """Ask as a good client does: a refused connection and a 503 are tried again for a while."""
+        """Ask as a good client does: retry a refused connection and a 503 for a while."""
 
         def once() -> httpx.Response | None:
             answer = self.api.request(method, path, json=body)
@@ -103,7 +103,7 @@ class StackUnderTest:
 
 @contextlib.contextmanager
 def stack(folder: Path, **environment: str) -> Iterator[StackUnderTest]:
-    """Run a stack; it and everything it started is gone after the block."""
+    """Run a stack; stop it and everything it started after the block."""
     folder.mkdir(parents=True, exist_ok=True)
     settings = {
         "REELAY_DATA_DIR": str(folder), "REELAY_HTTP_PORT": "0", "REELAY_RTMP_PORT": "0", "REELAY_SRT_PORT": "0",
@@ -142,7 +142,7 @@ def _ready(process: subprocess.Popen[bytes], folder: Path) -> bool:
 
 @contextlib.contextmanager
 def publisher(source: Path, url: str, container: str, *options: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Publish a file at its own pace by a real ffmpeg, packets as they are."""
+    """Publish a file in real time with a real ffmpeg, packets as they are."""
     command = [FFMPEG, "-hide_banner", "-loglevel", "error", "-re", *options, "-i", str(source), "-c", "copy"]
     process = subprocess.Popen([*command, "-f", container, url], stdin=subprocess.DEVNULL, start_new_session=True)
     try:

@@ -1,4 +1,4 @@
-"""Counting what work takes, where a clock would tell of the machine."""
+"""Counts the steps that work takes, where a clock would measure the machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def lines_of(work: Callable[[], object]) -> int:
-    """Count the lines of Python that some work takes; what it raises is passed on."""
+    """Return how many lines of Python some work runs; its errors are passed on."""
     count = 0
 
     def trace(_: FrameType, event: str, __: object) -> Any:
@@ -27,14 +27,14 @@ def lines_of(work: Callable[[], object]) -> int:
 
 
 class Visited(str):
-    """A text that counts the characters that are looked at or copied, in it and in all that is cut out of it."""
+    """A text that counts the characters read or copied, in it and in all slices of it."""
 
     __slots__ = ("seen",)
     seen: list[int]
 
     @classmethod
     def of(cls, text: str, seen: list[int] | None = None) -> Visited:
-        """Make one; `seen` holds the count."""
+        """Return a counting text; `seen` has the count."""
         made = cls(text)
         made.seen = [0] if seen is None else seen
         return made

@@ -1,4 +1,4 @@
-"""One target with made-up connections, and a clock that the test moves."""
+"""One target with fake connections, and a clock that the test moves."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class FakeLine:
 
 
 class Scene:
-    """One target with made-up calls, its lane and its clock."""
+    """One target with fake calls, its lane and its clock."""
 
     def __init__(self, answer: Callable[[], Line], *, tries: int = 3, rules: TargetRules = RULES) -> None:
         self.clock = SetClock()
@@ -104,7 +104,7 @@ class Scene:
         return self.target.status()
 
     def tick(self, seconds: float = 0) -> TargetStatus:
-        """Move the clock, tick, and let a call that this begins come back."""
+        """Move the clock, tick, and wait for the end of a call that this starts."""
         self.clock.step(seconds)
         before = self.calls
         self.target.tick(self.clock.ns)

@@ -1,4 +1,4 @@
-"""Ways to lay access units into PES packets, all of which ISO/IEC 13818-1 allows."""
+"""Ways to put access units into PES packets, all of which ISO/IEC 13818-1 allows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.support.ts_mux import Pes
 
 
 class Timed(Protocol):
-    """What is coded at once, with its times."""
+    """An access unit with its times."""
 
     @property
     def stream(self) -> bytes: ...
@@ -26,12 +26,12 @@ Layout = Callable[[Sequence[Timed]], list[Pes]]
 
 
 def one(units: Sequence[Timed]) -> list[Pes]:
-    """The usual: a packet is an access unit."""
+    """Put one access unit in each packet, as is usual."""
     return [Pes(u.stream, u.pts, u.dts) for u in units]
 
 
 def several(count: int) -> Layout:
-    """So many access units in each packet, stamped for the first."""
+    """Put `count` access units in each packet, with the timestamps of the first."""
 
     def lay(units: Sequence[Timed]) -> list[Pes]:
         groups = [units[at : at + count] for at in range(0, len(units), count)]
@@ -41,7 +41,7 @@ def several(count: int) -> Layout:
 
 
 def cut(parts: int, *, stamps: bool) -> Layout:
-    """Each access unit over so many packets, those after the first with the same stamps or with none."""
+    """Split each access unit into `parts` packets; those after the first have the same timestamps or none."""
 
     def lay(units: Sequence[Timed]) -> list[Pes]:
         out = []
@@ -56,7 +56,7 @@ def cut(parts: int, *, stamps: bool) -> Layout:
 
 
 def chunks(size: int) -> Layout:
-    """Packets of one size, wherever access units begin and end."""
+    """Cut packets of one size, wherever access units start and end."""
 
     def lay(units: Sequence[Timed]) -> list[Pes]:
         data, begins = b"", []
@@ -73,7 +73,7 @@ def chunks(size: int) -> Layout:
 
 
 def sparse(every: int) -> Layout:
-    """An access unit a packet, but only some are stamped."""
+    """Put one access unit in each packet, with timestamps only on each `every`-th."""
 
     def lay(units: Sequence[Timed]) -> list[Pes]:
         return [Pes(u.stream, *((None, None) if n % every else (u.pts, u.dts))) for n, u in enumerate(units)]
@@ -82,7 +82,7 @@ def sparse(every: int) -> Layout:
 
 
 def by_unit(units: Sequence[Timed]) -> list[Pes]:
-    """Each NAL unit in a packet of its own, the first of a picture stamped."""
+    """Put each NAL unit in its own packet, with timestamps on the first of a picture."""
     out = []
     for u in units:
         for number, nal in enumerate(split_annexb(u.stream)):

@@ -1,4 +1,4 @@
-"""A multiplexer that lays pictures into PES packets as it is told, as real ones do that are not like FFmpeg's."""
+"""A multiplexer with a given layout of pictures in PES packets, like real ones that differ from FFmpeg's."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Coded(NamedTuple):
 
 
 class Pes(NamedTuple):
-    """A PES packet's payload and time stamps (None: it has none)."""
+    """A PES packet's payload and timestamps (None: it has none)."""
 
     data: bytes
     pts: int | None = None
@@ -58,7 +58,7 @@ def coded(path: Path, codec: VideoCodec, *, delimiters: bool = True) -> list[Cod
 
 
 def section(table: int, body: bytes) -> bytes:
-    """A program table with its check sum."""
+    """Return a program table with its checksum."""
     whole = bytes((table, 0xB0 | (len(body) + 4) >> 8, (len(body) + 4) & 0xFF)) + body
     return whole + struct.pack(">I", crc32(whole))
 
@@ -88,7 +88,7 @@ class TsMux:
         self.payload(MAP, b"\0" + section(2, b"\0\1\xc1\0\0\xe1\0\xf0\0" + rows))
 
     def pes(self, pid: int, pes: Pes, *, bounded: bool = False, kind: int = 0xE0) -> None:
-        """Write a PES packet; `bounded`: it says how long it is."""
+        """Write a PES packet; `bounded`: it has its length."""
         head, flags = b"", 0
         if pes.pts is not None and pes.dts not in (None, pes.pts):
             head, flags = stamp(3, pes.pts) + stamp(1, pes.dts or 0), 0xC0
@@ -112,7 +112,7 @@ class TsMux:
 
 
 def mux(codec: VideoCodec, packets: Iterable[Pes], *, bounded: bool = False, audio: Iterable[Pes] = ()) -> TsMux:
-    """Write a program of one video, and AAC if there is any, by stamps."""
+    """Write a program of one video track, and AAC if there is any, in order of timestamps."""
     sound = list(audio)
     out = TsMux()
     streams = [(TYPES[codec], VIDEO, b"")] + ([(TYPES["aac"], AUDIO, b"")] if sound else [])

@@ -29,7 +29,7 @@ STREAM = streams.consumer(QUEUE).stream
 
 
 class Bench:
-    """Instances of a service whose work lasts until the test says so; in which order it began."""
+    """Instances of a service whose work lasts until the test ends it, and the order in which it started."""
 
     def __init__(self, nats: NatsServer, folder: Path) -> None:
         self._settings = settings_for(nats, folder)
@@ -59,7 +59,7 @@ class Bench:
         await until(lambda: asyncio.sleep(0, len(self.starts) >= count))
 
     async def has_heard(self) -> None:
-        """Wait until each instance has what the broker sent it before."""
+        """Wait until each instance has received what the broker sent it before."""
         for service in self.instances:
             await service.broker.ping(5)
             await asyncio.sleep(0)

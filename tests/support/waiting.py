@@ -1,4 +1,4 @@
-"""Waiting for conditions of other processes."""
+"""Waits for conditions of other processes."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ def wait_until(condition: Callable[[], object], limit_s: float = 30) -> None:
 
 
 def is_running(pid: int) -> bool:
-    """Tell whether a process exists and is no zombie."""
+    """Return whether a process exists and is no zombie."""
     try:
         os.kill(pid, 0)
         return Path(f"/proc/{pid}/stat").read_bytes().rsplit(b")", 1)[1].split()[0] != b"Z"
@@ -33,5 +33,5 @@ def freeze(pid: int) -> None:
 def _state(stat: Path) -> bytes:
     try:
         return stat.read_bytes().rsplit(b")", 1)[1].split()[0]
-    except (ProcessLookupError, FileNotFoundError):  # a thread that has ended meanwhile
+    except (ProcessLookupError, FileNotFoundError):  # a thread that has ended in between
         return b"T"

@@ -1,4 +1,4 @@
-"""The notifier in a process of its own, in a hurry: `webhook_child.py` with the settings of a service."""
+"""The notifier in its own process, with short pauses: `webhook_child.py` with the settings of a service."""
 
 import asyncio
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""The notifier of `webhook_child.py`, which dies as by SIGKILL at the place in its work that DIES_AT names."""
+"""The notifier of `webhook_child.py`, which dies as by SIGKILL at the step that DIES_AT names."""
 
 import asyncio
 import os
@@ -21,7 +21,7 @@ NUMBER = 5
 
 
 def dies(service: Service, kind: type[Message], *, after: bool) -> None:
-    """Have the process end at its fifth message of a kind, before it is published or right after."""
+    """End the process at its fifth message of a kind, before it is published or right after."""
     emit, seen = service.outbox.emit, 0
 
     async def dying(message: Message) -> int:

@@ -1,4 +1,4 @@
-"""A receiver of webhooks that behaves as a test tells it, and its own reading of the Standard Webhooks signature.
+"""A receiver of webhooks with scripted answers, and its own check of the Standard Webhooks signature.
 
 https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 """
@@ -32,7 +32,7 @@ class Reply:
 
 @dataclass
 class Request:
-    """A request as it came."""
+    """A request as received."""
 
     path: str
     headers: dict[str, str]
@@ -44,7 +44,7 @@ class Request:
         return json.loads(self.body)
 
     def signed_by(self, secret: str, *, now: float | None = None) -> bool:
-        """Verify as the specification tells a receiver to."""
+        """Return whether the signature is valid by the specification."""
         stamp = self.headers["webhook-timestamp"]
         assert abs((now or time.time()) - int(stamp)) < 300
         key = base64.b64decode(secret.removeprefix("whsec_"))
@@ -54,7 +54,7 @@ class Request:
 
 
 class Receiver:
-    """Records every request; answers by `script` (one reply a request, then `default`), or by path."""
+    """Records every request; answers by `script` (one reply per request, then `default`), or by path."""
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
@@ -74,12 +74,12 @@ class Receiver:
         return [request for request in self.requests if request.path == path]
 
     async def until(self, condition: Callable[[], bool], within: float = 30) -> None:
-        """Wait until requests fulfil a condition."""
+        """Wait until the requests meet a condition."""
         async with asyncio.timeout(within), self._news:
             await self._news.wait_for(condition)
 
     async def count(self, number: int, path: str | None = None, within: float = 30) -> list[Request]:
-        """Wait for so many requests (to a path)."""
+        """Wait for `number` requests (to a path)."""
         await self.until(lambda: len(self.to(path) if path else self.requests) >= number, within)
         return self.to(path) if path else self.requests
 

@@ -1,4 +1,4 @@
-"""A notifier in this process or in one of its own, and what a test needs to talk to it."""
+"""A notifier in this process or in its own, and what a test needs to control it."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ async def running(
 
 @contextlib.contextmanager
 def process(name: str, settings: Settings, module: str = "") -> Iterator[subprocess.Popen[bytes]]:
-    """Run a service as users do, or `module` instead of it, in a process of its own."""
+    """Run a service as users do, or `module` instead of it, in its own process."""
     given = {
         "REELAY_NATS_URL": settings.nats_url,
         "REELAY_DATA_DIR": str(settings.data_dir),
@@ -106,7 +106,7 @@ class Desk:
         self.lanes = Bucket(lambda: js, "deliveries", LaneRecord)
 
     async def endpoint(self, url: str, *events: str) -> tuple[WebhookEndpoint, str]:
-        """Register an endpoint as the gateway does; with its secret."""
+        """Register an endpoint as the gateway does; return it with its secret."""
         secret = new_secret()
         endpoint = WebhookEndpoint(
             account=self.account, endpoint=uuid.uuid4().hex, url=seal_url(Vault(KEY.encode()), url),
@@ -120,7 +120,7 @@ class Desk:
         await self.webhooks.change(key, lambda old: old.model_copy(update=fields) if old else None)
 
     async def publish(self, message: Message, *, again: bool = False) -> None:
-        """Publish a message to its stream; `again`: in spite of the server's own check for duplicates."""
+        """Publish a message to its stream; `again`: so that the server does not drop it as a duplicate."""
         fields = headers_of(message, "test", SystemClock())
         if again:
             fields["Nats-Msg-Id"] += f"-{uuid.uuid4().hex}"
@@ -131,7 +131,7 @@ class Desk:
         return sorted((s.value for s in await self.deliveries.items(self.account)), key=lambda r: r.position)
 
     async def settled(self, number: int, within: float = 30) -> list[DeliveryRecord]:
-        """Wait until so many deliveries are there and none is pending."""
+        """Wait until there are `number` deliveries and none is pending."""
 
         async def done() -> list[DeliveryRecord] | None:
             records = await self.all()
@@ -140,7 +140,7 @@ class Desk:
         return await eventually(done, within)
 
     async def waiting(self, durable: str) -> int:
-        """Give how many messages of a consumer are not done."""
+        """Return how many messages of a consumer are not done."""
         if consumer(durable).turns:
             return await in_queue(self.js, durable)
         info = await self.js.consumer_info(consumer(durable).stream, durable)
@@ -155,7 +155,7 @@ class Desk:
 
 @contextlib.asynccontextmanager
 async def desk(server: NatsServer) -> AsyncIterator[Desk]:
-    """Connect, with an account of the test's own."""
+    """Connect, with an account for the test alone."""
     connection = await nats.connect(server.url, max_reconnect_attempts=-1, reconnect_time_wait=0.1)
     try:
         yield Desk(connection.jetstream(timeout=10), f"a{uuid.uuid4().hex[:12]}")

@@ -1,7 +1,7 @@
 """Frame-accurate cutting of recorded segments into MP4 clips.
 
-`plan_cut` chooses the frames, `cut_fast` copies whole segments at once, `cut_exact` makes the clip that was asked
-for by encoding only what must be, and `verify_clip` checks a clip before it is shown to anyone.
+`plan_cut` chooses the frames, `cut_fast` copies whole segments, `cut_exact` makes the clip as requested and encodes
+only what it must, and `verify_clip` checks a clip before it is published.
 """
 
 from services.clipper.cutting.cut import CutPart, CutResult, cut_exact, cut_fast

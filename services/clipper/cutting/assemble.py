@@ -1,4 +1,4 @@
-"""Putting parts, copied and encoded, on one time line: the sample tables of the clip's tracks."""
+"""Putting copied and encoded parts on one time line: the sample tables of the clip's tracks."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class VideoPart:
 
 
 def copied_part(span: Span, rows: Int64s, entry: int = 0) -> VideoPart:
-    """Take recorded frames as they are."""
+    """Return recorded frames as a part, unchanged."""
     table = span.video.table
     return VideoPart(
         "copy", span, span.video.at[rows], table.sync[rows], table.size[rows], table.offset[rows], table.source[rows],
@@ -45,7 +45,7 @@ def copied_part(span: Span, rows: Int64s, entry: int = 0) -> VideoPart:
 
 
 def steady_rate(spans: Sequence[Span]) -> Fraction | None:
-    """Tell the frame rate that all spans share; None when one of them varies or differs."""
+    """Return the frame rate that all spans share; None when one of them varies or differs."""
     rates = {span.video.rate for span in spans if len(span.frames)}
     return rates.pop() if len(rates) == 1 else None
 
@@ -53,10 +53,10 @@ def steady_rate(spans: Sequence[Span]) -> Fraction | None:
 def video_track(
     parts: Sequence[VideoPart], spans: Sequence[Span], config: TrackConfig, extra_entries: tuple[bytes, ...] = ()
 ) -> MovieTrack:
-    """Lay video parts out from time 0 on.
+    """Lay out video parts from time 0 on.
 
-    Decode times are made anew, as the presentation times in order, moved back by the deepest reordering of all
-    parts; so they rise steadily over every seam, whatever delay each encoder had.
+    New decode times are the presentation times in order, moved back by the deepest reordering of all parts, so they
+    rise steadily over every seam, whatever delay each encoder had.
     """
     timescale, shown, usual = _shown_times(parts, spans)
     order = np.sort(shown)
@@ -93,7 +93,7 @@ def _shown_times(parts: Sequence[VideoPart], spans: Sequence[Span]) -> tuple[int
     clip_time = Fraction(0)
     for span in spans:
         mine = [part for part in parts if part.span is span]
-        if mine:  # before the first picture nothing else can be shown
+        if mine:  # the clip's first picture is shown from 0 on
             shown += _placed(span, mine, clip_time if shown else Fraction(0), clip_time, timescale)
         clip_time += span.end - span.start
     video = parts[0].span.video
@@ -113,7 +113,7 @@ def _placed(
 
 
 def merge_files(parts: Sequence[tuple[tuple[Path, ...], Int64s]]) -> tuple[tuple[Path, ...], Int64s]:
-    """Return the files of all parts, each once, and the parts' sources in it."""
+    """Return the files of all parts, each once, and every sample's index into them."""
     index: dict[Path, int] = {}
     sources = []
     for files, source in parts:

@@ -1,8 +1,8 @@
 """Laying the sound of a clip's spans on its time line, packet by packet, without decoding.
 
-A packet's time follows from its span's, so that sound and picture never drift apart. The clip's first packet
-comes after a few that only warm the decoder up; the edit list hides them. Where two spans meet, packets are left
-out so that players that count samples instead of reading times stay within half a packet as well.
+A packet's time follows from its span's, so that sound and picture never drift apart. A few packets before the clip's
+first one only warm up the decoder; the edit list hides them. Where two spans meet, packets are left out so that
+players that count samples instead of reading times also stay within half a packet.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from shared.media.mp4.aac import read_aac
 from shared.media.mp4.entries import codec_record
 from shared.media.seams.source import Audio
 
-# What a decoder needs before its output is right: AAC overlaps two frames, and its SBR tool looks one more back
+# What a decoder needs before its output is right: AAC overlaps two frames, and its SBR tool needs one more
 # (ISO/IEC 14496-3, 4.6.18); Opus converges in 80 ms (RFC 7845, 4.6).
 OPUS_PREROLL = Fraction(80, 1000)
 AAC_PREROLL, SBR_PREROLL = 1, 2
@@ -29,7 +29,7 @@ AAC_FRAME = 1024
 
 @dataclass(frozen=True, eq=False)
 class AudioPart:
-    """Packets of one span: rows of its piece's audio table, and the clip time at which each starts, in ticks."""
+    """Packets of one span: rows of its piece's audio table, and the clip time at which each begins, in ticks."""
 
     audio: Audio
     rows: Int64s
@@ -37,10 +37,10 @@ class AudioPart:
 
 
 def lay_audio(spans: Sequence[Span]) -> list[AudioPart]:
-    """Choose and place the packets that cover the spans; times before 0 are warm-up. Empty without sound."""
+    """Choose the packets that cover the spans, and their times; times before 0 are warm-up. Empty without sound."""
     parts: list[AudioPart] = []
     clip_time = Fraction(0)
-    carry = 0  # samples by which counting packets runs ahead of their times, from the joins so far
+    carry = 0  # how far a count of the packets is ahead of their times after the joins so far, in samples
     for span in spans:
         part = _place(span, clip_time)
         clip_time += span.end - span.start
@@ -57,7 +57,7 @@ def lay_audio(spans: Sequence[Span]) -> list[AudioPart]:
 
 
 def _place(span: Span, clip_time: Fraction) -> AudioPart | None:
-    """Take all packets that sound between the span's start and end."""
+    """Return all packets that are heard between the span's start and end."""
     audio = span.piece.audio
     if audio is None:
         return None
@@ -70,14 +70,14 @@ def _place(span: Span, clip_time: Fraction) -> AudioPart | None:
 
 
 def preroll(audio: Audio) -> int:
-    """Count the packets that only warm a decoder up."""
+    """Return the number of packets that only warm up a decoder."""
     if audio.config.codec == "opus":
         return ceil(OPUS_PREROLL * audio.config.timescale / audio.usual)
     return SBR_PREROLL if read_aac(codec_record(audio.config)).frame > AAC_FRAME else AAC_PREROLL
 
 
 def _with_preroll(part: AudioPart) -> AudioPart:
-    """Put the packets before the first, where they follow each other, in front."""
+    """Prepend the warm-up packets, as far as the packets before the first one have no hole."""
     audio, first = part.audio, int(part.rows[0])
     usual = audio.usual
     count = preroll(audio)
@@ -90,12 +90,12 @@ def _with_preroll(part: AudioPart) -> AudioPart:
 
 
 def _join(before: AudioPart, after: AudioPart, carry: int) -> tuple[AudioPart, AudioPart, int]:
-    """Leave out packets where two spans meet; return both, and the new carry."""
+    """Leave out packets where two spans meet; return both parts and the new carry."""
     usual = before.audio.usual
     end = int(before.at[-1] + before.audio.table.duration[before.rows[-1]])
     surplus = end + carry - int(after.at[0])
     if surplus < -usual:
-        return before, after, carry  # sound is missing there: times alone can tell
+        return before, after, carry  # sound is missing there: only the times show it
     overlap_before = max(end - int(after.at[0]), 0)
     while surplus > usual // 2 and len(after.rows):
         if overlap_before > usual // 2 and len(before.rows) > 1:

@@ -1,4 +1,4 @@
-"""Cutting: the fast way, whole segments copied, and the exact way, only the ends encoded anew."""
+"""Cutting: the fast way copies whole segments, the exact way also encodes the ends."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Method = Literal["copy", "smart", "reencode"]
 
 @dataclass(frozen=True, slots=True)
 class CutPart:
-    """Frames `first` to before `first` + `count` of a clip, in order of presentation, that come from one source."""
+    """Frames [`first`, `first` + `count`) of a clip, in order of presentation, that come from one source."""
 
     kind: Literal["copy", "encode"]
     first: int
@@ -35,10 +35,10 @@ class CutPart:
 class CutResult:
     """A written clip. `start`, `end` and `gaps` are stream time, `duration` is what plays, all in seconds.
 
-    `exact` tells which of the plan's two selections it holds. `method` is "copy" when every frame is the
-    recording's own, "smart" when some are, "reencode" when none is; `reason` says why frames were encoded.
-    `damaged` counts frames that the recording cannot show, for which the one before stands. `rate` is None
-    where frame durations vary.
+    `exact` says which of the plan's two selections it holds. `method` is "copy" when every frame is copied from the
+    recording, "smart" when some are, "reencode" when none is; `reason` says why frames were encoded.
+    `damaged` counts frames that cannot be decoded, where the one before is shown instead. `rate` is None where frame
+    durations vary.
     """
 
     path: Path
@@ -61,7 +61,7 @@ class CutResult:
 
 
 def cut_fast(plan: CutPlan, out: Path, stop: Event | None = None) -> CutResult:
-    """Write the whole segments that contain the range to `out`, nothing encoded; returns what was made.
+    """Write the whole segments that contain the range to `out`, without encoding.
 
     `out` appears complete or not at all. Stopped when `stop` is set, MixedConfigs when the range joins streams
     of different codecs, OSError from the disk.
@@ -80,10 +80,10 @@ def cut_fast(plan: CutPlan, out: Path, stop: Event | None = None) -> CutResult:
 
 
 def cut_exact(plan: CutPlan, out: Path, stop: Event | None = None) -> CutResult:
-    """Write exactly the asked frames to `out`, encoding only those whose references are cut off.
+    """Write exactly the requested frames to `out`, encoding only those whose references are cut off.
 
-    `out` appears complete or not at all. Stopped when `stop` is set, SegmentUnreadable, CutError for what
-    cannot be decoded or encoded, OSError from the disk.
+    `out` appears complete or not at all. Stopped when `stop` is set, SegmentUnreadable, CutError when decoding or
+    encoding fails, OSError from the disk.
     """
     stop = stop or Event()
     with Spool(out.parent) as spool:

@@ -17,13 +17,13 @@ from shared.media.seams.source import Video
 from shared.media.transcode.decoder import picture_decoder
 from shared.media.transcode.recorded import recorded_track
 
-# Before the first wanted frame only what others refer to is decoded, but for the last few frames: from them the decoder
-# learns how deep the stream reorders, where its headers do not say.
+# Before the first wanted frame only reference frames are decoded, except for the last few frames: from them the decoder
+# learns how deep the stream reorders, when its headers do not say.
 LEARN = 16
 
 
 class Decoded(NamedTuple):
-    """A frame at its position; where the recording is damaged, the one before it, and None when there is none."""
+    """A frame and its position; where the recording is damaged, the frame before it, or None when there is none."""
 
     at: int
     frame: av.VideoFrame | None
@@ -35,7 +35,7 @@ def decode_rows(
 ) -> Iterator[Decoded]:
     """Decode the frames `rows` in order of presentation; Stopped when `stop` is set.
 
-    A `strict` decoder gives up a frame at the first error in it, as a player might, instead of hiding it.
+    A `strict` decoder drops a frame at the first error in it, as a player might, instead of concealing the error.
     """
     wanted = np.sort(video.at[rows]).tolist()
     decoder = picture_decoder(recorded_track(video.config), strict=strict, threads=0)
@@ -57,7 +57,7 @@ def decode_rows(
 
 
 def skip_unused(decoder: av.VideoCodecContext, *, before: bool) -> None:
-    """Leave out the next picture if it lies `before` what is wanted and no other refers to it (H.264 marks these)."""
+    """Skip the next picture if it lies `before` the wanted ones and no other refers to it (H.264 marks these)."""
     decoder.skip_frame = "NONREF" if before and decoder.name == "h264" else "DEFAULT"
 
 
@@ -70,9 +70,9 @@ def _decoded(
     spoiled: set[int],
     stop: Event,
 ) -> Iterator[tuple[int, av.VideoFrame]]:
-    """Decode adjacent rows and yield (position, frame) as the decoder shows them; `spoiled` gets what fails.
+    """Decode adjacent rows and yield (position, frame) in output order; positions that fail are added to `spoiled`.
 
-    Before position `whole`, frames to which no other refers are left out.
+    Before position `whole`, frames that no other refers to are skipped.
     """
     for row in rows:
         if stop.is_set():
@@ -83,7 +83,7 @@ def _decoded(
         try:
             shown = decoder.decode(packet)
         except av.error.FFmpegError:
-            spoiled.add(packet.pts)  # what follows may still be whole
+            spoiled.add(packet.pts)  # later frames may still be whole
             continue
         yield from ((frame.pts, frame) for frame in shown if frame.pts is not None)
     try:

@@ -1,4 +1,4 @@
-"""Copying from an H.264 I picture on that is no IDR, with what is behind it counted from there."""
+"""Copying from an H.264 I picture that is no IDR, with the pictures after it renumbered from there."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from shared.media.seams.errors import Stopped
 from shared.media.transcode.decoder import picture_decoder
 from shared.media.transcode.recorded import recorded_track
 
-# So many pictures from the entry on are decoded and held against the recording's, bit for bit.
+# How many pictures from the entry on are decoded and compared with the recording's, bit for bit.
 COMPARED = 60
 
 
 def counted_rows(span: Span, rows: Int64s, reader: SampleReader) -> Int64s:
-    """Find the rows that are counted from the entry, the first of `rows`: those before the next IDR picture."""
+    """Return the rows that are numbered from the entry (the first of `rows`) on: those before the next IDR picture."""
     syncs = np.flatnonzero(span.video.table.sync[rows])
     clean = (at for at in syncs.tolist() if at and entry_at(span.video, int(rows[at]), reader) is Entry.CLEAN)
     return rows[: next(clean, len(rows))]
 
 
 def counted_samples(span: Span, rows: Int64s, reader: SampleReader, stop: Event) -> Iterator[bytes]:
-    """Rewrite samples so that the first is an IDR picture; damaged ones stay as they are. BitstreamError, Stopped."""
+    """Rewrite samples so that the first is an IDR picture; keep damaged ones as they are. BitstreamError, Stopped."""
     renumber = EntryRenumber(sets_of(span.video.config))
     size = length_size_of(span.video.config)
     for number, row in enumerate(rows.tolist()):
@@ -52,7 +52,7 @@ def counted_samples(span: Span, rows: Int64s, reader: SampleReader, stop: Event)
 
 
 def check_entry(span: Span, rows: Int64s, reader: SampleReader, stop: Event) -> None:
-    """Decode the first pictures as they were and as they will be; BitstreamError unless these are the same."""
+    """Decode the first pictures as recorded and as rewritten; BitstreamError unless they are the same."""
     video, rows = span.video, rows[:COMPARED]
     config = replace(video.config, sample_entry=with_gaps(video.config))
     decoder = picture_decoder(recorded_track(config), strict=True, threads=0)

@@ -1,8 +1,8 @@
-"""Splitting a span into what can be copied and the few frames at its ends that must be encoded anew.
+"""Splitting a span into what can be copied and the few frames at its ends that must be encoded.
 
-Copying can begin where a decoder can, and may end after any frame in decode order that leaves no hole: only
-frames whose references are cut off need encoding. At an out point these are at most the frames of one B-frame
-group, and none where decode order is presentation order.
+Copying can begin at any entry, and end after any frame in decode order that leaves no hole: only frames whose
+references are cut off need encoding. At an out point these are at most the frames of one B-frame group, and none
+when decode order is presentation order.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ NOTHING = np.zeros(0, np.int64)
 class Split:
     """Rows of a span's frames, each in decode order: encoded head, copied middle, encoded tail.
 
-    `broken`: the first copied picture is an HEVC CRA, to be marked as such when anything comes before it.
-    `entered`: it is an H.264 I picture that is no IDR, from which the ones behind it are to be counted.
+    `broken`: the first copied picture is an HEVC CRA, to be marked as a broken link when anything comes before it.
+    `entered`: it is an H.264 I picture that is no IDR, from which the ones after it are to be renumbered.
     """
 
     head: Int64s
@@ -42,7 +42,7 @@ class Split:
 
 
 def split_span(span: Span, reader: SampleReader, *, recovery: bool = True) -> Split:
-    """Find the longest stretch of a span that can be copied; `recovery`: from an I picture that is no IDR, too."""
+    """Find the longest stretch of a span that can be copied; with `recovery`, also from an I picture that is no IDR."""
     video, chosen = span.video, span.frames
     open_entries = 0
     for row, entry in _entries(video, chosen, reader):
@@ -58,12 +58,12 @@ def split_span(span: Span, reader: SampleReader, *, recovery: bool = True) -> Sp
 
 
 def entry_at(video: Video, row: int, reader: SampleReader) -> Entry:
-    """Tell how a decoder can enter at sample `row`; a damaged sample is no entry."""
+    """Return how a decoder can enter at sample `row`; a damaged sample is no entry."""
     return entry_of(video_codec(video.config), nals_at(video, row, reader))
 
 
 def is_entry(video: Video, row: int, reader: SampleReader) -> bool:
-    """Tell whether an H.264 picture that is no IDR is right at once: an I picture with its recovery point there."""
+    """Return whether a non-IDR H.264 picture decodes right at once: an I picture that is its own recovery point."""
     nals = nals_at(video, row, reader)
     try:
         return recovery_count(nals) == 0 and is_intra(nals)
@@ -80,7 +80,7 @@ def nals_at(video: Video, row: int, reader: SampleReader) -> list[bytes]:
 
 
 def decode_start(video: Video, first_shown: int, reader: SampleReader) -> int:
-    """Find the row from which to decode so that the frame at position `first_shown` comes out right."""
+    """Find the row at which decoding must start so that the frame at position `first_shown` comes out right."""
     syncs = np.flatnonzero(video.table.sync)
     usable = syncs[video.at[syncs] <= first_shown]
     if not len(usable):
@@ -103,7 +103,7 @@ def _split_at(video: Video, chosen: Int64s, row: int) -> Split | None:
     if np.any(at[chosen[chosen < row]] > first):
         return None
     rows = np.arange(row, int(chosen.max()) + 1)
-    rows = rows[at[rows] >= first]  # without the pictures that are shown before the first copied one
+    rows = rows[at[rows] >= first]  # drop pictures that are shown before the first copied one
     beyond = np.flatnonzero(at[rows] > last)
     end = int(beyond[0]) if len(beyond) else len(rows)
     inside, later = at[rows[:end]], at[rows[end:]]

@@ -1,4 +1,4 @@
-"""Reading a written clip's structure back: what its moov says of its tracks (ISO/IEC 14496-12, 8.2 to 8.7)."""
+"""Reading back a written clip's structure: what its moov says about its tracks (ISO/IEC 14496-12, 8.2 to 8.7)."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def read_layout(path: Path) -> list[TrackLayout]:
 
 
 def _top(descriptor: int, size: int) -> tuple[bytes, tuple[int, int]]:
-    """Return the moov box and where the media lies; anything else than ftyp, moov, mdat is refused."""
+    """Return the moov box and the offsets of the media; any box other than ftyp, moov, mdat is refused."""
     at, moov, order = 0, b"", []
     media = (0, 0)
     while at < size:
@@ -65,7 +65,7 @@ def _top(descriptor: int, size: int) -> tuple[bytes, tuple[int, int]]:
 
 
 def _times(data: bytes, header: Box) -> int:
-    """Find the timescale in mvhd or mdhd: after two times of 8 or 4 bytes."""
+    """Return the offset of the timescale in mvhd or mdhd: after two times of 8 or 4 bytes."""
     return header.body + (20 if data[header.body] == 1 else 12)
 
 
@@ -99,7 +99,7 @@ def _track(moov: bytes, trak: Box, scale: int, media: tuple[int, int]) -> TrackL
 
 
 def _edit(moov: bytes, trak: Box, media: int, ratio: Fraction) -> tuple[int, int]:
-    """Read the edit list: where in the media it begins, less any empty edit, and its duration (movie ticks)."""
+    """Read the edit list: the media time at which it begins, less any empty edit, and its duration (movie ticks)."""
     elst = find(moov, trak, b"edts", b"elst")
     if elst is None:
         return 0, int(media * ratio)

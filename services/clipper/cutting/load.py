@@ -21,16 +21,16 @@ from shared.media.seams.errors import CutError, SegmentUnreadable
 from shared.media.seams.grid import find_grid
 from shared.media.seams.source import HOLE, Audio, CutSource, Piece, Run, Segment, Video
 
-# Segments end by the decode time of their pictures. These are shown later, and sound may go on beyond them; no further.
+# Segments end at a decode time. Pictures may be shown, and sound may go on, up to this long after it, s.
 BEYOND = Fraction(4)
-# No picture begins with so many zeros: they are a NAL unit's length and header, or an OBU's, or a frame's.
+# No picture begins with this many zeros: its first bytes are a NAL unit's length and header, or an OBU's, or a frame's.
 _TOLD = 5
 
 
 def load_pieces(source: CutSource, start: Fraction, end: Fraction) -> list[Piece]:
-    """Load the samples of all segments that touch [start, end), with one neighbour at each side.
+    """Load the samples of all segments that touch [start, end), with one neighbour on each side.
 
-    SegmentUnreadable for a segment or init segment that does not hold what it should.
+    SegmentUnreadable for a segment or init segment with missing or damaged content.
     """
     pieces = [piece for run in source.runs for piece in _load_run(run, start, end)]
     return sorted(pieces, key=lambda piece: piece.start)
@@ -48,7 +48,7 @@ def _load_run(run: Run, start: Fraction, end: Fraction) -> Iterator[Piece]:
         beside = [index for index in range(len(group)) if ends[index] <= start < ends[index] + BEYOND][-1:]
         piece = None
         if beside and (not wanted or starts[wanted[0]] - start > HOLE):
-            with suppress(SegmentUnreadable):  # by its time it is not needed, but what it holds may go on
+            with suppress(SegmentUnreadable):  # its time lies outside the range, but its samples may reach into it
                 piece = _load_near(run, tracks, lead, group, (beside[0], max(beside[0], *wanted, 0) + 1))
         if piece is None and wanted:
             piece = _load_near(run, tracks, lead, group, (wanted[0], wanted[-1] + 1))
@@ -66,7 +66,7 @@ def _tracks(init: Path) -> list[TrackConfig]:
 
 
 def _adjacent(segments: Sequence[Segment], timescale: int) -> Iterator[list[Segment]]:
-    """Group segments, in order of time, between which no more is missing than sound may fill."""
+    """Split segments, ordered by time, into groups at holes longer than BEYOND."""
     ordered = sorted(segments, key=lambda segment: segment.start)
     group = ordered[:1]
     for before, after in pairwise(ordered):
@@ -80,9 +80,9 @@ def _adjacent(segments: Sequence[Segment], timescale: int) -> Iterator[list[Segm
 def _load_near(
     run: Run, tracks: Sequence[TrackConfig], lead: TrackConfig, group: Sequence[Segment], wanted: tuple[int, int]
 ) -> Piece:
-    """Load the wanted segments with a neighbour at each side, unless that is unreadable.
+    """Load the wanted segments with a neighbour on each side, unless that is unreadable.
 
-    Where the first of them does not begin with a keyframe, earlier ones are loaded up to one that has one.
+    When the first of them does not begin with a keyframe, earlier ones are loaded back to one that has one.
     """
     first, end = max(wanted[0] - 1, 0), min(wanted[1] + 1, len(group))
     reach = 1
@@ -107,9 +107,9 @@ def _load_near(
 
 
 def _enters(video: Video | None, number: int, start: int) -> bool:
-    """Tell whether there is a picture to show from tick `start` on, where file `number` of a piece begins.
+    """Return whether there is a picture to show from tick `start` on, where file `number` of a piece begins.
 
-    A decoder must be able to enter there or before; where sound comes first, an earlier picture is still on show.
+    A decoder must be able to enter there or before; when sound comes first, an earlier picture is still on show.
     """
     if video is None:
         return False
@@ -138,7 +138,7 @@ def _load(run: Run, tracks: Sequence[TrackConfig], lead: TrackConfig, group: Seq
             video, late = _video(track, table, run)
         elif track.kind == "audio" and audio is None:
             audio = _audio(track, table, run.origin)
-    if audio is not None and late:  # pictures were counted from a first stamp that is late: so is all sound against it
+    if audio is not None and late:  # pictures are counted from a late first stamp: move sound by as much
         audio = replace(audio, base=audio.base + late)
     first, last = group[0], group[-1]
     return Piece(
@@ -155,7 +155,7 @@ def _read(paths: tuple[Path, ...]) -> dict[int, SampleTable]:
     try:
         return read_fragments(paths).tables
     except (OSError, Mp4Error) as together:
-        for path in paths:  # find out which one it was
+        for path in paths:  # find the damaged one
             try:
                 read_fragments(path)
             except OSError as error:
@@ -168,7 +168,7 @@ def _read(paths: tuple[Path, ...]) -> dict[int, SampleTable]:
 def _check_whole(
     tables: dict[int, SampleTable], tracks: Sequence[TrackConfig], group: Sequence[Segment], lead: int
 ) -> None:
-    """Make sure that each segment's samples, of whichever track, reach to its end (ticks of timescale `lead`)."""
+    """Check that each segment's samples, of any track, reach to its end (ticks of timescale `lead`)."""
     ends = np.full(len(group), -1, np.int64)
     for track in tracks:
         table = tables.get(track.track_id)
@@ -182,7 +182,7 @@ def _check_whole(
 
 
 def _check_filled(table: SampleTable) -> None:
-    """Make sure that no file's first or last picture is zeros, which a power cut leaves where nothing was written."""
+    """Check that no file's first or last picture is all zeros: a power cut leaves zeros where nothing was written."""
     edges = np.flatnonzero(np.diff(table.source, prepend=-1, append=-1))
     for row in sorted({*edges[:-1].tolist(), *(edges[1:] - 1).tolist()}):
         path = table.files[int(table.source[row])]
@@ -196,7 +196,7 @@ def _check_filled(table: SampleTable) -> None:
 
 
 def _video(config: TrackConfig, table: SampleTable, run: Run) -> tuple[Video, Fraction]:
-    """Place the frames; return also by how much (s) the session's first stamp is late on the encoder's clock."""
+    """Return the frames on their grid, and how late (s) the session's first stamp is by the encoder's clock."""
     shown = _distinct(table.pts)
     grid = find_grid(shown, config.timescale, run.zero)
     if grid is None:
@@ -206,7 +206,7 @@ def _video(config: TrackConfig, table: SampleTable, run: Run) -> tuple[Video, Fr
 
 
 def _distinct(pts: Int64s) -> Int64s:
-    """Move frames that claim the same moment one tick apart."""
+    """Move frames with the same presentation time one tick apart."""
     order = np.argsort(pts, kind="stable")
     ranks = np.arange(len(pts), dtype=np.int64)
     apart = np.empty_like(pts)

@@ -1,4 +1,4 @@
-"""Looking at a written clip where its parts meet, as a player would."""
+"""Decoding a written clip where its parts meet, as a player would."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from services.clipper.cutting.samples import SampleReader
 from shared.media.model import Int64s
 from shared.media.seams.errors import ClipFaulty, Stopped
 
-BEFORE, AFTER = 3, 6  # frames looked at before and after a seam
-NEAR = 60  # windows with fewer frames between them are looked at as one: the GOP is decoded anyway
-REORDER = 8  # frames by which decoding begins earlier than the window, for pictures shown before their entry
+BEFORE, AFTER = 3, 6  # frames checked before and after a seam
+NEAR = 60  # windows with fewer frames between them are checked as one: the GOP is decoded anyway
+REORDER = 8  # frames by which decoding starts before the window, for pictures shown before their entry
 FIRST_PACKETS = 50
-MOST_SEAMS = 12  # of a clip with more (many gaps) the first and the last ones are looked at
+MOST_SEAMS = 12  # in a clip with more (many gaps) only the first and last ones are checked
 # Mean and largest difference of brightness (0 to 255) that good encoding stays far below.
 MEAN_OFF, MOST_OFF = 4.0, 30.0
 
 
 def check_pictures(result: CutResult, selection: Selection, video: TrackLayout, stop: Event) -> None:
-    """Decode the pictures around every seam, at the start and at the end; ClipFaulty when one is not as it should be.
+    """Decode the pictures around every seam, at the start and at the end; ClipFaulty when one is wrong.
 
-    A copied picture that does not decode is accepted when the recording's own does not either.
+    A copied picture that does not decode is accepted when it does not decode in the recording either.
     """
     windows = _windows(result)
 
@@ -50,7 +50,7 @@ def check_pictures(result: CutResult, selection: Selection, video: TrackLayout, 
 
 
 def check_sound(result: CutResult) -> None:
-    """Make sure that sound comes out of the first packets, or of one of them where the recording is damaged."""
+    """Check that at least one of the first packets decodes to sound: damage in the recording may spoil others."""
     try:
         with av.open(str(result.path)) as container:
             for number, packet in enumerate(container.demux(audio=0)):
@@ -66,7 +66,7 @@ def check_sound(result: CutResult) -> None:
 
 @dataclass(eq=False)
 class _Look:
-    """One look at a clip; frames have numbers from 0 in order of presentation."""
+    """One check of a clip; frames are numbered from 0 in order of presentation."""
 
     container: av.container.InputContainer
     result: CutResult
@@ -102,9 +102,9 @@ class _Look:
     def _decode(
         self, first: int, last: int, margin: int, *, alone: bool = False
     ) -> Iterator[tuple[int, av.VideoFrame]]:
-        """Decode strictly the frames shown from tick `first` to `last`, from the entry before them on.
+        """Decode strictly the frames shown from tick `first` to `last`, starting at the entry before them.
 
-        `alone`: an entry lies at `first`, and nothing of what comes after `last` is decoded.
+        `alone`: an entry lies at `first`, and nothing shown after `last` is decoded.
         """
         stream = self.container.streams.video[0]
         spoiled: set[int | None] = set()
@@ -122,7 +122,7 @@ class _Look:
                     return
 
     def _lost_alone(self, part: CutPart, lost: Sequence[int], times: Int64s) -> list[int]:
-        """List the encoded frames that do not even decode without the damaged copied ones behind them."""
+        """Return the encoded frames that do not decode even without the damaged copied ones after them."""
         if not lost:
             return []
         bounds = int(times[part.first]), int(times[part.first + part.count - 1])
@@ -130,9 +130,9 @@ class _Look:
         return [number for number in lost if int(times[number]) not in seen]
 
     def _recorded(self, lost: Sequence[int]) -> list[int]:
-        """List the frames that the recording, unlike the clip, can show: that have no damage near them.
+        """Return the frames that decode in the recording, unlike in the clip: those without damage near them.
 
-        Near, because a decoder that meets damage may lose a whole picture that it was about to show.
+        Near, because at damage a decoder may also lose a whole picture that it was about to show.
         """
         found: list[int] = []
         first = 0
@@ -151,7 +151,7 @@ class _Look:
 
 
 def _windows(result: CutResult) -> list[tuple[int, int]]:
-    """Return the frames, [first, end), to look at: around each seam, at the start and at the end."""
+    """Return the windows of frames, [first, end), to check: around each seam, at the start and at the end."""
     seams = [part.first for part in result.parts] + [result.frames]
     if len(seams) > MOST_SEAMS:
         seams = seams[: MOST_SEAMS // 2] + seams[-MOST_SEAMS // 2 :]
@@ -166,7 +166,7 @@ def _windows(result: CutResult) -> list[tuple[int, int]]:
 
 
 def _strict(packet: av.Packet[av.VideoStream], spoiled: set[int | None]) -> list[tuple[int, av.VideoFrame]]:
-    """Decode a packet; damaged pictures are left out, and looked up in the recording later."""
+    """Decode a packet; leave out damaged pictures, which are checked against the recording later."""
     try:
         frames = packet.decode()
     except av.error.FFmpegError:

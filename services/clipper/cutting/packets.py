@@ -1,7 +1,7 @@
-"""Where packets of sound lie, to the sample, whatever their rounded time stamps say.
+"""The exact times of sound packets, to the sample, whatever their rounded time stamps say.
 
-Packets of one run follow each other without a hole, so all their stamps together tell the run's position. A hole stays
-a hole, and what comes twice is left out.
+Packets of one run follow each other without a hole, so all their stamps together give the run's start time. Holes
+are kept, and repeated packets are left out.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ import numpy as np
 
 from shared.media.model import Int64s, SampleTable
 
-# Packets that are this many samples off their grid at most were placed with care: they follow a drifting clock.
+# Packets at most this many samples off their grid have precise time stamps: they follow a drifting clock.
 SMOOTH = 4
-# A run's position is found from so many packets at most.
+# At most this many packets are used to find a run's start time.
 SETTLING = 256
 # Time stamps of packets without a hole between them differ from their durations by less than this, in ms.
 WOBBLE_MS = 2
-# A hole that differs from whole packets by less than this, in ms, is of lost packets: the encoder's samples went on.
+# A hole that differs from whole packets by less than this, in ms, comes from lost packets: the encoder counted on.
 LOST_MS = 1
 
 
 def place_packets(table: SampleTable, rate: int) -> tuple[Int64s, Int64s]:
-    """Return the rows of the packets that sound, and the tick (`rate` a second) at which each begins."""
+    """Return the rows of the packets to play, and the tick (`rate` per second) at which each begins."""
     wobble = rate * WOBBLE_MS // 1000
     usual = int(np.median(table.duration))
     lengths = np.where(np.abs(table.duration - usual) <= wobble, usual, table.duration)
@@ -44,14 +44,14 @@ def place_packets(table: SampleTable, rate: int) -> tuple[Int64s, Int64s]:
 
 
 class _Begin(NamedTuple):
-    """How a run begins behind the one before: so many packets left out, and all moved by `shift` ticks."""
+    """How a run follows the one before: `skipped` packets are left out, and all others moved by `shift` ticks."""
 
     skipped: int
     shift: int
 
 
 def _begin(at: Int64s, end: int, usual: int, near: int) -> _Begin:
-    """Join a run of packets to what ended at `end`."""
+    """Join a run of packets to the one that ended at `end`."""
     skipped = int(np.searchsorted(at, end - near))
     if skipped == len(at):
         return _Begin(skipped, 0)
@@ -61,7 +61,7 @@ def _begin(at: Int64s, end: int, usual: int, near: int) -> _Begin:
 
 
 def _settle(at: Int64s, counted: Int64s) -> None:
-    """Let a run begin where it settled: a recorder finds a run's position from its first packets, moving by and by."""
+    """Move a run's first packets to its settled grid: a recorder finds the grid gradually from these packets."""
     off = at - counted
     offset = int(np.median(off[len(off) // 2 :]))
     moving = np.flatnonzero(np.abs(off - offset) > SMOOTH // 2)
@@ -70,7 +70,7 @@ def _settle(at: Int64s, counted: Int64s) -> None:
 
 
 def _steady(table: SampleTable, lengths: Int64s, wobble: int) -> Int64s:
-    """Undo the rounding of packet times: packets without a jump between them follow each other exactly."""
+    """Return packet times without rounding: packets without a jump between them follow each other exactly."""
     counted = np.cumsum(lengths) - lengths
     at = table.dts.copy()
     off_steps = np.abs(np.diff(table.dts) - lengths[:-1])

@@ -1,7 +1,7 @@
-"""Which frames and packets make up a clip, and what is missing in its range.
+"""Choosing the frames and packets of a clip, and finding what is missing in its range.
 
-An in point belongs to the clip, an out point is the first moment that does not: 4 s to 14 s at 30 frames per
-second is 300 frames. A clip is never padded: where the recording has gaps, what follows moves up.
+The in point belongs to the clip, the out point is the first moment that does not: 4 s to 14 s at 30 frames per
+second is 300 frames. A clip is never padded: after a gap in the recording, the following frames move up.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["POINT_TOLERANCE", "CutPlan", "Missing", "Selection", "Span", "plan_c
 
 
 class Missing(NamedTuple):
-    """A part of stream time that a clip lacks, in s: everything (what follows moves up), or one track alone."""
+    """A part of stream time that a clip lacks, in s: all tracks (what follows moves up), or one track alone."""
 
     start: Fraction
     duration: Fraction
@@ -34,7 +34,7 @@ class Missing(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """One way to serve the range: what is shown (stream time), and the spans that hold it."""
+    """One way to serve the range: the stream time that it shows, and the spans that hold it."""
 
     start: Fraction
     end: Fraction
@@ -42,22 +42,22 @@ class Selection:
 
     @property
     def duration(self) -> Fraction:
-        """Seconds of content; gaps take no time."""
+        """Return seconds of content; gaps take no time."""
         return sum((span.end - span.start for span in self.spans), Fraction(0))
 
     @property
     def frames(self) -> int:
-        """Count the video frames."""
+        """Return the number of video frames."""
         return sum(len(span.frames) for span in self.spans)
 
     @property
     def pictured(self) -> tuple[Span, ...]:
-        """The spans that have frames."""
+        """Return the spans that have frames."""
         return tuple(span for span in self.spans if len(span.frames))
 
     @property
     def gaps(self) -> tuple[Missing, ...]:
-        """List what is missing between start and end, in order of stream time."""
+        """Return what is missing between start and end, in order of stream time."""
         found = [
             Missing(before.end, after.start - before.end)
             for before, after in pairwise(self.spans)
@@ -72,9 +72,9 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class CutPlan:
-    """The range as asked (stream time, seconds) and the two ways to serve it.
+    """The requested range (stream time, seconds) and the two ways to serve it.
 
-    `exact` starts and ends on the asked frames; `fast` holds the whole segments that contain them.
+    `exact` starts and ends on the requested frames; `fast` holds the whole segments that contain them.
     """
 
     in_point: Fraction
@@ -84,15 +84,15 @@ class CutPlan:
 
     @property
     def gaps(self) -> tuple[Missing, ...]:
-        """List what the exact clip misses, in stream time."""
+        """Return the gaps of the exact clip, in stream time."""
         return self.exact.gaps
 
 
 def plan_cut(source: CutSource, in_point: Fraction, out_point: Fraction) -> CutPlan:
-    """Choose the frames from `in_point` up to before `out_point`, both seconds of stream time.
+    """Choose the frames in [`in_point`, `out_point`), both seconds of stream time.
 
-    A range in which no frame begins gives the one that is on show in it. What lies outside the recording is left
-    away. EmptyCut when nothing was recorded in the range, SegmentUnreadable when a segment in it cannot be read.
+    A range in which no frame begins gets the one that is on show in it. Time outside the recording is left out.
+    EmptyCut when nothing was recorded in the range, SegmentUnreadable when a segment in it cannot be read.
     """
     if not in_point < out_point:
         raise CutError("the out point must lie after the in point")
@@ -105,21 +105,21 @@ def plan_cut(source: CutSource, in_point: Fraction, out_point: Fraction) -> CutP
 
 
 def _pictures_missing(span: Span) -> Iterator[Missing]:
-    """Find where sound goes on without pictures."""
+    """Yield the times in which sound goes on without pictures."""
     video = span.piece.video
     shown = video.stretches if video is not None else ()
     yield from (Missing(start, end - start, "video") for start, end in _between(span, shown))
 
 
 def _sound_missing(span: Span) -> Iterator[Missing]:
-    """Find where pictures go on without sound: for longer than a packet or, where sound begins and ends, a moment."""
+    """Yield the times in which pictures go on without sound; short ones at its edges are ignored."""
     audio = span.piece.audio
     heard = audio.stretches if audio is not None else ()
     yield from (Missing(start, end - start, "audio") for start, end in _between(span, heard))
 
 
 def _between(span: Span, there: Sequence[Stretch]) -> Iterator[Stretch]:
-    """Yield what a span lacks beside the stretches that its piece has of a track."""
+    """Yield the parts of a span that the stretches of a track do not cover."""
     whole = Stretch(min(span.start, span.piece.stretches[0].start), max(span.end, span.piece.stretches[-1].end))
     bounds = [Stretch(whole.start, whole.start), *there, Stretch(whole.end, whole.end)]
     for number, (before, after) in enumerate(pairwise(bounds)):
@@ -130,7 +130,7 @@ def _between(span: Span, there: Sequence[Stretch]) -> Iterator[Stretch]:
 
 
 def _whole_segments(spans: Sequence[Span]) -> list[Span]:
-    """Widen the spans to the segments that hold their frames; pictures that need earlier ones stay out."""
+    """Widen the spans to the segments that hold their frames; pictures that need earlier ones are left out."""
     wide: list[Span] = []
     for number, span in enumerate(spans):
         if not len(span.frames):
@@ -139,7 +139,7 @@ def _whole_segments(spans: Sequence[Span]) -> list[Span]:
         video = span.video
         rows = _widened(span, wide[-1] if wide else None, spans[number + 1] if number + 1 < len(spans) else None)
         first, last = int(video.at[rows].min()), int(rows[np.argmax(video.at[rows])])
-        own = video.time(int(video.at[span.frames].min()))  # before it only sound, if anything, was recorded
+        own = video.time(int(video.at[span.frames].min()))  # before it at most sound was recorded
         start = min(span.start, own) if first == video.at[span.frames].min() and span.start < own else video.time(first)
         end = video.time(int(video.until[last]))
         if span.end > end or (number + 1 < len(spans) and end > spans[number + 1].start):
@@ -149,7 +149,7 @@ def _whole_segments(spans: Sequence[Span]) -> list[Span]:
 
 
 def _widened(span: Span, before: Span | None, after: Span | None) -> Int64s:
-    """Return the rows of a span's whole segments, from where a decoder can enter, beside those of its neighbours."""
+    """Return the rows of a span's whole segments, from an entry on, without those of the neighbouring spans."""
     video = span.video
     source = video.table.source
     syncs = np.flatnonzero(video.table.sync)
@@ -158,10 +158,10 @@ def _widened(span: Span, before: Span | None, after: Span | None) -> Int64s:
     used = (source >= source[entry]) & (source <= source[span.frames].max())
     if after is not None and after.piece is span.piece:
         used &= video.at <= video.at[span.frames].max()
-    if before is not None and before.piece is span.piece and len(before.frames):  # it goes on from there
+    if before is not None and before.piece is span.piece and len(before.frames):  # continue after its last frame
         return np.flatnonzero(used & (video.at > video.at[before.frames].max()))
     entries = np.flatnonzero(used & video.table.sync)
-    if before is not None:  # where sessions overlap, begin at the first picture of its own that needs no other
+    if before is not None:  # where sessions overlap, start at its own first picture that needs no other
         from_there = ceil((before.end - slack(before) - video.base) / video.unit)
         later = entries[video.at[entries] >= from_there]
         entries = later if len(later) else entries

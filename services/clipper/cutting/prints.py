@@ -1,4 +1,4 @@
-"""Fingerprints of frames: enough to tell whether a picture came out as it went in."""
+"""Fingerprints of frames: enough to check that an encoded picture looks like its source."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Print:
 
 
 def fingerprint(frame: av.VideoFrame) -> npt.NDArray[np.float64]:
-    """Average a frame's brightness over the cells of a grid, scaled to 0 to 255."""
+    """Return a frame's mean brightness per cell of a grid, scaled to 0 to 255."""
     plane = frame.planes[0]
     depth = frame.format.components[0].bits
     kind = np.dtype(np.uint8 if depth <= 8 else "<u2")

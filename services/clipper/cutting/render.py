@@ -1,4 +1,4 @@
-"""Making the video of an exact clip: which parts are copied, and encoding the others."""
+"""Making the video of an exact clip: choosing the parts to copy, and encoding the others."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from shared.media.seams.source import Video, same_stream
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A clip's video parts in order, the track that they make, and what there is to say of them."""
+    """A clip's video parts in order, the track that they make, and details for the report."""
 
     parts: tuple[VideoPart, ...]
     config: TrackConfig
@@ -41,7 +41,7 @@ class Rendered:
 
 
 def render(spans: Sequence[Span], spool: Spool, stop: Event) -> Rendered:
-    """Copy what can be copied of the spans, and encode the rest into `spool`; all of it when nothing can be joined.
+    """Copy what can be copied of the spans and encode the rest into `spool`, or everything when nothing can be joined.
 
     CutError when the encoder fails, Stopped when `stop` is set.
     """
@@ -82,7 +82,7 @@ class _Renderer:
         return Rendered(tuple(self.parts), config, (), reasons, self.damaged, tuple(self.prints))
 
     def _inner_sets(self, target: TrackConfig) -> list[bytes]:
-        """Find parameter sets that the recording repeats between its pictures."""
+        """Return the parameter sets that the recording repeats between its pictures."""
         found: list[bytes] = []
         codec = video_codec(target)
         for span in self.spans:
@@ -118,7 +118,7 @@ class _Renderer:
         self._encode(span, split.tail, target, encoder, reader)
 
     def _split(self, span: Span, target: TrackConfig, reader: SampleReader) -> Split:
-        """Say what of a span is copied."""
+        """Return what to copy and what to encode of a span."""
         if self.alone:
             return Split(span.frames, NOTHING, NOTHING, reason=self.alone)
         if not same_stream(span.video.config, target):
@@ -132,7 +132,7 @@ class _Renderer:
         return split
 
     def _counted(self, span: Span, rows: Int64s, reader: SampleReader) -> None:
-        """Copy pictures whose count begins anew with the first of them."""
+        """Copy pictures, renumbered from the first of them on."""
         at, sync = span.video.at[rows], span.video.table.sync[rows].tolist()
         self._add(self._spooled(span, "copy", at, counted_samples(span, rows, reader, self.stop), sync))
         self.counted = True
@@ -142,7 +142,7 @@ class _Renderer:
         self.done += len(part.at)
 
     def _broken(self, span: Span, rows: Int64s, reader: SampleReader) -> None:
-        """Copy a CRA picture as one that follows nothing."""
+        """Copy a CRA picture, marked as a broken link."""
         size = length_size_of(span.video.config)
         sample = join_sample(break_link(nals_at(span.video, int(rows[0]), reader)), size)
         self._add(self._spooled(span, "copy", span.video.at[rows], [sample], [True]))
@@ -194,7 +194,7 @@ class _Renderer:
         )
 
     def _frames(self, span: Span, rows: Int64s, target: TrackConfig, reader: SampleReader) -> Iterator[av.VideoFrame]:
-        """Decode the frames `rows` in the target's picture size; damaged ones are counted."""
+        """Decode the frames `rows` in the target's picture size, and count damaged ones."""
         ends = (self.done, self.done + len(rows) - 1)
         for number, found in enumerate(decode_rows(span.video, rows, reader, self.stop), self.done):
             self.damaged += not found.whole
@@ -205,7 +205,7 @@ class _Renderer:
 
 
 def _peak(video: Video) -> int:
-    """Find the most bits that a second of a video has."""
+    """Return a video's highest bit rate over one second."""
     count = max(min(round(video.nominal), len(video.at)), 1)
     reached = np.cumsum(np.append(0, video.table.size))
     return int(8 * (reached[count:] - reached[:-count]).max() * video.nominal / count)
@@ -221,7 +221,7 @@ def _ahead(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
 
 
 def main_config(spans: Sequence[Span]) -> TrackConfig:
-    """Choose the stream whose parameters a clip takes: the largest picture, then the one with most frames."""
+    """Choose the stream whose parameters a clip takes: the one with the largest picture, then with most frames."""
 
     def weight(config: TrackConfig) -> tuple[int, int]:
         alike = (len(span.frames) for span in spans if same_stream(span.video.config, config))
@@ -239,7 +239,7 @@ def _fitted(frame: av.VideoFrame, target: TrackConfig) -> av.VideoFrame:
 
 
 def pixel_format(config: TrackConfig) -> str:
-    """Name the pixel format that a track's SPS describes, as FFmpeg does."""
+    """Return FFmpeg's name of the pixel format that a track's SPS describes."""
     codec = video_codec(config)
     sps = next(nal for nal in sets_of(config) if nal_type(codec, nal) in (H264_SPS, HEVC_SPS))
     picture = read_sps(codec, sps)
@@ -248,7 +248,7 @@ def pixel_format(config: TrackConfig) -> str:
 
 
 def _black(config: TrackConfig) -> av.VideoFrame:
-    """Make a picture for where nothing at all can be decoded."""
+    """Return a black picture, used when nothing can be decoded."""
     empty = av.VideoFrame(config.width, config.height, "rgb24")
     empty.planes[0].update(bytes(empty.planes[0].buffer_size))
     return empty.reformat(format=pixel_format(config))

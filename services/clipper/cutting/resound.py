@@ -1,4 +1,4 @@
-"""Encoding a clip's sound anew where its spans' sound cannot share a track: other codecs, rates or channels."""
+"""Encoding a clip's sound when its spans cannot share a track: other codecs, rates or channels."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ BITRATE = 96_000  # per channel
 
 
 def encode_sound(spans: Sequence[Span], spool: Spool, stop: Event) -> Audio:
-    """Decode the spans' sound, lay it on the clip's time line with silence where there is none, encode it as AAC.
+    """Decode the spans' sound, lay it on the clip's time line with silence in holes, and encode it as AAC.
 
-    The packets are in `spool`, their times those of the clip. Stopped when `stop` is set.
+    The packets go into `spool`; their times are clip time. Stopped when `stop` is set.
     """
     audios = [span.piece.audio for span in spans if span.piece.audio is not None]
     rate = audios[0].config.sample_rate
@@ -98,7 +98,7 @@ def _frame(sound: Samples, at: int, rate: int, layout: str) -> av.AudioFrame:
 
 
 def _decoded(part: AudioPart, rate: int, layout: str, stop: Event) -> Iterator[tuple[int, Samples]]:
-    """Decode a part's packets: (sample at which it starts, relative to the span, and sound at `rate`)."""
+    """Decode a part's packets and yield (sample at which the sound begins, relative to the span; sound at `rate`)."""
     config = part.audio.config
     sound = Resampled(SoundDecoder(recorded_track(config)), layout, rate)
     with SampleReader(part.audio.table) as reader:

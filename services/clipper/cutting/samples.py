@@ -1,4 +1,4 @@
-"""Reading samples' bytes by their offset in the recorded files, and collecting encoded ones in a spool."""
+"""Reading samples' bytes from the recorded files, and collecting encoded ones in a spool."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class SampleReader:
 
 
 class Spool:
-    """A nameless file in `folder` that grows by samples; it is gone when the process ends, however that comes."""
+    """A nameless file in `folder` that samples are appended to; it is gone when the process ends in any way."""
 
     def __init__(self, folder: Path) -> None:
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  closed by __exit__
@@ -60,7 +60,7 @@ class Spool:
 
     @property
     def path(self) -> Path:
-        """A name by which this process can open the file."""
+        """Return a path by which this process can open the file."""
         return Path(f"/proc/self/fd/{self._file.fileno()}")
 
     def append(self, data: bytes) -> int:
@@ -71,5 +71,5 @@ class Spool:
         return offset
 
     def flush(self) -> None:
-        """Make what was appended readable by path."""
+        """Make the appended bytes readable by path."""
         self._file.flush()

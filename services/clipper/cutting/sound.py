@@ -1,4 +1,4 @@
-"""The sound of a clip: copied, with coded silence in its holes, or encoded anew where it must be."""
+"""The sound of a clip: copied, with coded silence in its holes, or encoded where needed."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from shared.media.model import Int64s, SampleTable
 from shared.media.seams.silence import silent_packet
 from shared.media.seams.source import same_stream
 
-REPEATS = 512  # silent packets lie side by side in the spool, so that long holes are still few ranges to copy
+REPEATS = 512  # copies of the silent packet in the spool, side by side, so that long holes are few ranges to copy
 
 
 def sound_differs(spans: Sequence[Span]) -> bool:
-    """Tell whether the spans' sound cannot share one track without encoding."""
+    """Return whether the spans' sound cannot share one track without encoding."""
     configs = [span.piece.audio.config for span in spans if span.piece.audio is not None]
     return any(not same_stream(configs[0], config) for config in configs)
 
 
 def make_sound(spans: Sequence[Span], spool: Spool, stop: Event) -> MovieTrack | None:
-    """Lay out the sound of the spans from time 0 on; None when there is none. What is made goes into `spool`."""
+    """Lay out the sound of the spans from time 0 on; None when there is none. New packets go into `spool`."""
     if sound_differs(spans):
         audio = encode_sound(spans, spool, stop)
         parts = [AudioPart(audio, np.arange(len(audio.at)), audio.at)]
@@ -63,9 +63,9 @@ def _track(parts: Sequence[AudioPart], spool: Spool) -> MovieTrack:
 
 
 def _holes(at: Int64s, usual: int) -> Int64s:
-    """Find the times at which packets are missing, so that counted packets stay within half of one of the clock."""
+    """Return the times of missing packets, such that a count of the packets stays within half of one of the clock."""
     times: list[Int64s] = []
-    if at[0] > 0:  # from before the clip's start on, so that all last as long as they should
+    if at[0] > 0:  # the first may begin before 0, so that all have full length
         times.append(at[0] - usual * np.arange(-(-int(at[0]) // usual), 0, -1))
     steps = np.diff(at)
     ahead = 0

@@ -1,7 +1,7 @@
-"""Choosing the spans of a clip: which frames are shown from when to when, and where sound goes on without any.
+"""Choosing the spans of a clip: which frames are shown and when, and where sound goes on without any.
 
-A clip has all pictures and all sound of its range. Where both are missing, what follows moves up; where only pictures
-are, the last one stays on show, and before the first one that is shown early; where only sound is, there is silence.
+A clip has all pictures and all sound of its range. Where both are missing, what follows moves up. Where only pictures
+are missing, the last one stays on show, or the first one is shown early; where only sound is missing, there is silence.
 """
 
 from __future__ import annotations
@@ -17,23 +17,22 @@ from shared.media.model import Int64s
 from shared.media.seams.errors import CutError
 from shared.media.seams.source import HOLE, Piece, Stretch, Video, joined
 
-# A frame counts as at or after a point when it is no more than this before it. Points are given in ms, so they are up
-# to half of one off; the rest is for frames whose own time is only known to 0.02 ms, from stamps rounded to ms.
+# A frame counts as at or after a point when it is at most this much before it. Points are in ms, so they are up to half
+# of one off; the rest is for frames whose own time is only known to 0.02 ms, from stamps rounded to ms.
 POINT_TOLERANCE = Fraction(11, 20000)
-# Sound that begins up to so long before the first picture, or ends up to so long after the last one, is left out, and
-# no gap is reported: tracks begin and end apart by an encoder's delay.
+# Sound that begins up to this long (s) before the first picture, or ends up to this long after the last one, is left
+# out without a gap: an encoder's delay makes tracks begin and end apart.
 EDGE = Fraction(1, 2)
-# A frame that is on show for longer than this is held, however slow the others are: points in it are kept.
+# A frame on show for longer than this (s) is held, however slow the others are: points in it are kept.
 LONGEST_USUAL = Fraction(1)
 
 
 @dataclass(frozen=True, eq=False)
 class Span:
-    """A stretch of a clip, shown from stream time `start` to `end`, without a gap that is closed.
+    """A continuous stretch of a clip, shown from stream time `start` to `end`.
 
-    `chosen` are rows of the piece's video table in decode order; none where sound goes on without a picture of its
-    own, None in a clip that has only sound. The first picture is on show from `start` on, even where it has a later
-    time.
+    `chosen` are rows of the piece's video table in decode order; empty where sound goes on without a new picture,
+    None in a clip that has only sound. The first picture is shown from `start` on, whatever its own time is.
     """
 
     piece: Piece = field(repr=False)
@@ -43,30 +42,30 @@ class Span:
 
     @property
     def video(self) -> Video:
-        """The video that the frames are chosen from; CutError where there is none."""
+        """Return the video that the frames are chosen from; CutError when there is none."""
         if self.piece.video is None:
             raise CutError("span has no video")
         return self.piece.video
 
     @property
     def frames(self) -> Int64s:
-        """Rows of the chosen frames, in decode order; none in a clip that has only sound."""
+        """Return rows of the chosen frames, in decode order; none in a clip that has only sound."""
         return np.zeros(0, np.int64) if self.chosen is None else self.chosen
 
     @property
     def pictures_end(self) -> Fraction:
-        """When the last frame has been on show for as long as it was recorded."""
+        """Return the time at which the last frame's recorded duration ends."""
         return self.video.time(int(self.video.until[self.chosen].max())) if len(self.frames) else self.start
 
 
 def slack(span: Span) -> Fraction:
-    """How far apart two spans may lie and still join: half a frame, or 20 ms of sound."""
+    """Return how far apart two spans may lie and still join, s: half a frame, or 20 ms of sound."""
     video = span.piece.video
     return Fraction(1, 50) if video is None else video.typical * video.unit / 2
 
 
 def choose_spans(pieces: Sequence[Piece], in_point: Fraction, out_point: Fraction) -> list[Span]:
-    """Choose what is shown and heard from `in_point` to `out_point`; nothing where nothing was recorded."""
+    """Choose what is shown and heard from `in_point` to `out_point`; empty when nothing was recorded."""
     if not any(piece.video is not None for piece in pieces):
         return _sound_spans(pieces, in_point, out_point)
     spans = _chosen(pieces, in_point, out_point, sole=False) or _chosen(pieces, in_point, out_point, sole=True)[:1]
@@ -81,7 +80,7 @@ def _chosen(pieces: Sequence[Piece], in_point: Fraction, out_point: Fraction, *,
         following = pieces[number + 1].start if number + 1 < len(pieces) else None
         for island in _islands(piece, following):
             wish = _Wish(in_point, in_point - POINT_TOLERANCE, out_point, sole)
-            if spans:  # where sessions overlap, the earlier one goes on to the end of its pictures
+            if spans:  # where sessions overlap, the earlier one is shown to the end of its pictures
                 before = spans[-1]
                 shown = before.pictures_end
                 wish = replace(wish, start=max(in_point, shown), frames=max(wish.frames, shown - slack(before)))
@@ -96,7 +95,7 @@ def _chosen(pieces: Sequence[Piece], in_point: Fraction, out_point: Fraction, *,
 
 @dataclass(frozen=True, slots=True)
 class _Wish:
-    """What is wanted: from `start` to `end`; the frames from `frames` on. `sole`: even a part of one frame will do."""
+    """What is wanted: from `start` to `end`; the frames from `frames` on. `sole`: even a part of one frame suffices."""
 
     start: Fraction
     frames: Fraction
@@ -120,7 +119,7 @@ def _islands(piece: Piece, following: Fraction | None) -> Iterator[Stretch]:
 
 
 def _span(piece: Piece, island: Stretch, wish: _Wish) -> Span | None:
-    """Choose the part of an island that is wished for; None when there is nothing."""
+    """Choose the wanted part of an island; None when there is nothing."""
     start, end = max(wish.start, island.start), min(wish.end, island.end)
     video = piece.video
     if start >= end:
@@ -149,7 +148,7 @@ def _span(piece: Piece, island: Stretch, wish: _Wish) -> Span | None:
 
 
 def _begun(video: Video, island: Stretch, wish: _Wish) -> Int64s:
-    """Find the frames of an island that begin in the range."""
+    """Return the rows of an island's frames that begin in the range."""
     half = video.typical * video.unit / 2
     first = ceil((max(wish.frames, island.start - half) - video.base) / video.unit)
     end = ceil((min(wish.end - POINT_TOLERANCE, island.end) - video.base) / video.unit)
@@ -157,14 +156,14 @@ def _begun(video: Video, island: Stretch, wish: _Wish) -> Int64s:
 
 
 def _on_show(video: Video, island: Stretch, moment: Fraction) -> int | None:
-    """Find the island's frame that a player would show at `moment`; None before the first one."""
+    """Return the row of the island's frame on show at `moment`; None before the first one."""
     from_there = max(ceil((island.start - video.base) / video.unit), video.first_shown)
     rows = np.flatnonzero((video.at >= from_there) & (video.at <= floor((moment - video.base) / video.unit)))
     return int(rows[np.argmax(video.at[rows])]) if len(rows) else None
 
 
 def _is_usual(video: Video, row: int, moment: Fraction, usual: Fraction) -> bool:
-    """Tell whether a frame is on show at `moment`, and no longer than is usual: then it is shown whole."""
+    """Return whether a frame is on show at `moment` and no longer than usual: then it is shown whole."""
     gone = video.time(int(video.until[row]))
     return gone >= moment and gone - video.time(int(video.at[row])) <= usual
 

@@ -1,4 +1,4 @@
-"""Checking a clip before anyone sees it: its structure whole, and its pictures and sound where parts meet."""
+"""Checking a clip before it is published: its whole structure, and its pictures and sound where parts meet."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from shared.media.seams.errors import ClipFaulty
 
 
 def verify_clip(result: CutResult, plan: CutPlan, stop: Event | None = None) -> None:
-    """Check a written clip; ClipFaulty says what is wrong with it.
+    """Check a written clip; ClipFaulty names what is wrong.
 
-    Always: moov first, all media inside, frame count, durations, steady decode times. Of an exact clip the
-    pictures around every seam, at the start and at the end are decoded as well, and encoded ones are held
-    against the recording's; and of its sound, the start. The work does not grow with the length of the clip.
+    Always: moov first, all media inside, frame count, durations, steady decode times. For an exact clip, the pictures
+    around every seam, at the start and at the end are also decoded, and encoded ones are compared with the
+    recording's; of the sound, the start is decoded. The work does not grow with the length of the clip.
     """
     tracks = read_layout(result.path)
     video = next((track for track in tracks if track.kind == "vide"), None)

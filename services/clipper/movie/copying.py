@@ -1,7 +1,7 @@
-"""Writing a file out of byte ranges of others: past the page cache where that can be, and hashed on the way.
+"""Writing a file from byte ranges of other files: past the page cache where possible, and hashed on the way.
 
-A clip of an hour has 2.3 GB. Through the page cache each byte takes a page of memory, which costs more than the disk
-does and drives out the segments that are being recorded; and hashing it later reads it all again.
+An hour's clip has 2.3 GB. Writing it through the page cache costs more than the disk does and evicts the segments that
+are being recorded; and hashing it later reads it all again.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def write_ranges(
 ) -> str:
     """Write `head`, then the ranges, to the empty file `out`; return the sha256 of all, in hex.
 
-    `tick` hears the bytes taken so far; what it raises ends the work. `block` bytes, a multiple of 4096, are written
-    at a time. Raises Mp4Error when a source is shorter than its range, and OSError from the disk.
+    `tick` is called with the bytes taken so far; an exception from it ends the work. `block` bytes, a multiple of 4096,
+    are written at a time. Raises Mp4Error when a source is shorter than its range, and OSError from the disk.
     """
     with OpenFiles(OPEN_FILES) as sources, _Sink(out, block) as sink:
         sink.add(head)
@@ -59,7 +59,7 @@ def write_ranges(
 
 
 class _Sink:
-    """Collects bytes in blocks; a thread of its own writes each, while the caller hashes it and fills the next."""
+    """Collects bytes in blocks; its own thread writes each, while the caller hashes it and fills the next."""
 
     def __init__(self, out: int, block: int) -> None:
         self.taken = 0
@@ -81,7 +81,7 @@ class _Sink:
         _set_direct(self._out, on=False)
 
     def room(self, most: int) -> memoryview:
-        """Return memory to fill, `most` bytes or fewer; `took` says how much was."""
+        """Return memory to fill, at most `most` bytes; call `took` with the number of bytes filled."""
         return self._buffers[0][self._filled : self._filled + most]
 
     def took(self, count: int) -> None:
@@ -122,13 +122,13 @@ def _write_all(out: int, block: memoryview) -> None:
     while block:
         try:
             block = block[os.write(out, block) :]
-        except OSError as error:  # some file systems take the flag and then refuse the write
+        except OSError as error:  # some file systems accept the flag and then refuse the write
             if error.errno != errno.EINVAL or not _set_direct(out, on=False):
                 raise
 
 
 def _set_direct(out: int, *, on: bool) -> bool:
-    """Turn O_DIRECT on or off, unless the file system has no such thing; tell whether that changed anything."""
+    """Turn O_DIRECT on or off where the file system supports it; return whether that changed the flag."""
     flags = fcntl.fcntl(out, fcntl.F_GETFL)
     wanted = flags | os.O_DIRECT if on else flags & ~os.O_DIRECT
     try:

@@ -1,4 +1,4 @@
-"""Where samples go in a movie: chunks of each track, and their order in the file."""
+"""The layout of samples in a movie: chunks of each track, and their order in the file."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from services.clipper.movie.moov_types import MovieTrack
 from shared.media.model import Bools, Int64s, SampleTable
 
 LONGEST_S = 1  # a chunk spans one second at most, so that a player reads tracks side by side
-MAX_BREAKS_PER_S = 8  # when samples lie more scattered than this, chunks ignore where they lie
+MAX_BREAKS_PER_S = 8  # when source bytes are more scattered than this, chunks ignore it
 
 
 @dataclass(frozen=True, slots=True)
 class Chunks:
-    """The chunks of one track: first sample, count and bytes of each, and where its contiguous runs begin."""
+    """The chunks of one track: first sample, count and bytes of each, and where contiguous runs begin."""
 
     first: Int64s
     count: Int64s
@@ -26,7 +26,7 @@ class Chunks:
     breaks: Bools
 
     def runs(self, samples: SampleTable) -> list[list[tuple[int, int, int]]]:
-        """List for each chunk the (source, offset, length) of its contiguous runs."""
+        """Return for each chunk the (source, offset, length) of its contiguous runs."""
         cut = self.breaks.copy()
         cut[self.first] = True
         starts = np.flatnonzero(cut)
@@ -40,7 +40,7 @@ class Chunks:
 
 
 def chunk_track(track: MovieTrack) -> Chunks:
-    """Cut a track into chunks: at most a second each, and where its bytes lie apart (if that is not too often)."""
+    """Cut a track into chunks of at most a second, also where its source bytes lie apart, if that is not too often."""
     samples = track.samples
     breaks = np.ones(len(samples), np.bool_)
     ends = samples.offset[:-1] + samples.size[:-1]
@@ -63,9 +63,9 @@ def chunk_track(track: MovieTrack) -> Chunks:
 
 
 def interleave(tracks: Sequence[MovieTrack], chunks: Sequence[Chunks]) -> list[tuple[int, int]]:
-    """Order all chunks as (track, index) by decode time; chunks near in time keep the order of their file.
+    """Return all chunks as (track, index) by decode time; chunks near in time keep the order of their file.
 
-    Recorded parts hold video, then audio: keeping that order lets a whole part be copied at once.
+    Recorded parts hold video, then audio: in that order a whole part can be copied at once.
     """
     heads = [0] * len(tracks)
     times, offsets = zip(*(_offsets(t, c) for t, c in zip(tracks, chunks, strict=True)), strict=True)

@@ -41,7 +41,7 @@ def check_track(track: MovieTrack) -> None:
 
 
 def movie_timescale(tracks: Sequence[MovieTrack], duration: Fraction) -> int:
-    """Choose the movie's timescale: one in which every track's ticks are whole, while durations fit 32 bits."""
+    """Choose the movie's timescale: one in which every track's ticks are whole, if durations then fit 32 bits."""
     exact = math.lcm(*(t.config.timescale for t in tracks))
     return exact if duration * exact < LIMIT32 else tracks[0].config.timescale
 
@@ -68,7 +68,7 @@ def build_moov(
 def _trak(
     track: MovieTrack, chunks: Chunks, offsets: Int64s, span: tuple[Fraction, Fraction, int], *, wide: bool
 ) -> tuple[int, bytes]:
-    """Build trak; return its duration (movie ticks) with it."""
+    """Return a track's duration (movie ticks) and its trak box."""
     samples, scale = track.samples, span[2]
     edits = _edits(track, span[0], span[1]) if track.edits is None else track.edits
     shift = -int((samples.pts - samples.dts).min())  # composition offsets are stored from 0 on
@@ -87,7 +87,7 @@ def _trak(
 
 
 def _edits(track: MovieTrack, start: Fraction, end: Fraction) -> tuple[Edit, ...]:
-    """Present what the track has of [start, end) in seconds, after an empty edit when it begins later."""
+    """Return edits that present the track's part of [start, end) in seconds, after an empty edit if it begins later."""
     samples, scale = track.samples, track.config.timescale
     begin, stop = round(start * scale), round(end * scale)
     first = max(begin, int(samples.pts.min()))
@@ -126,14 +126,14 @@ def _numbers(values: npt.NDArray[np.int64], kind: str = ">u4") -> bytes:
 
 
 def _run_lengths(values: Int64s) -> bytes:
-    """Store values as (count, value) pairs, one per run of equal values."""
+    """Return values as (count, value) pairs, one per run of equal values."""
     first = np.flatnonzero(np.append(True, np.diff(values) != 0))
     counts = np.diff(np.append(first, len(values)))
     return struct.pack(">I", len(first)) + np.stack((counts, values[first]), axis=1).astype(">u4").tobytes()
 
 
 def _chunk_runs(chunks: Chunks) -> bytes:
-    """Store stsc: (first chunk, samples per chunk, sample entry) where either changes, numbered from 1."""
+    """Return stsc: (first chunk, samples per chunk, sample entry) at each change, numbered from 1."""
     changes = (np.diff(chunks.count) != 0) | (np.diff(chunks.entry) != 0)
     first = np.flatnonzero(np.append(True, changes))
     rows = np.stack((first + 1, chunks.count[first], chunks.entry[first] + 1), axis=1)

@@ -1,4 +1,4 @@
-"""What a movie is made of."""
+"""The tracks and edits of a movie."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from shared.media.model import Int64s, SampleTable, TrackConfig
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """One line of an edit list: present the track from presentation time `start` (ticks as in the table).
+    """An entry of an edit list: present the track from presentation time `start` (ticks as in the table).
 
     `start` None presents nothing. `duration` is in ticks of the track.
     """
@@ -20,9 +20,9 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class MovieTrack:
-    """One track: how it is decoded, its samples, and its edit list when the window alone does not say it.
+    """One track: how it is decoded, its samples, and its edit list when it does not follow from the window.
 
-    `entry` names for each sample its sample entry: 0 is the config's, 1 the first of `extra_entries`.
+    `entry` is each sample's sample entry: 0 is the config's, 1 the first of `extra_entries`.
     """
 
     config: TrackConfig

@@ -24,7 +24,7 @@ FTYP = struct.pack(">I4s4sI12s", 28, b"ftyp", b"isom", 0x200, b"isomiso2mp41")
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A movie not yet written: its bytes are `head`, then the `ranges` one after the other."""
+    """A movie that is not yet written: its bytes are `head`, then the `ranges` in order."""
 
     head: bytes
     ranges: tuple[Range, ...]
@@ -34,7 +34,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Movie:
-    """What was written: bytes of the file, their sha256 in hex, its duration in seconds, and ranges copied."""
+    """A written movie: bytes of the file, their sha256 in hex, its duration in seconds, and ranges copied."""
 
     path: Path
     bytes: int
@@ -53,10 +53,10 @@ def write_movie(
 ) -> Movie:
     """Write `out` with the samples of `tracks`, whose tables share one time line and may mix source files.
 
-    `window` is what is presented, [start, end) in seconds on that time line; without it all is, from the
-    earliest sample on. `tick` is called with the bytes written so far; what it raises ends the work. The file
-    appears whole under its name or not at all. Raises Mp4Error for tables that cannot be written or sources
-    that have shrunk, OSError (ENOSPC for instance) from the disk.
+    `window` is what is presented, [start, end) in seconds on that time line; by default all, from the earliest sample
+    on. `tick` is called with the bytes written so far; an exception from it ends the work. The file appears whole under
+    its name or not at all. Raises Mp4Error for tables that cannot be written or sources that have shrunk, OSError
+    (for instance ENOSPC) from the disk.
     """
     plan = plan_movie(tracks, window=window)
     temporary = out.with_name(f".{out.name}.{secrets.token_hex(4)}.part")
@@ -71,7 +71,7 @@ def write_movie(
 
 
 def plan_movie(tracks: Sequence[MovieTrack], *, window: tuple[Fraction, Fraction] | None = None) -> Plan:
-    """Lay out what `write_movie` would write, without touching a file; raises Mp4Error as it does."""
+    """Plan what `write_movie` would write, without touching a file; raises Mp4Error as it does."""
     if not tracks or not any(len(t.samples) for t in tracks):
         raise Mp4Error("a movie needs samples")
     tracks = [t for t in tracks if len(t.samples)]
@@ -101,7 +101,7 @@ def _head(
     media: int,
     span: tuple[Fraction, Fraction, int],
 ) -> bytes:
-    """Build everything before the media bytes; the size of moov is found with a first, unplaced try."""
+    """Build everything before the media bytes; the size of moov comes from a first try with offsets from 0."""
     mdat = struct.pack(">I4sQ", 1, b"mdat", media + 16) if media + 8 > 0xFFFFFFFF else struct.pack(
         ">I4s", media + 8, b"mdat")  # fmt: skip
     offsets = _offsets(chunks, order)
@@ -116,7 +116,7 @@ def _head(
 
 
 def _offsets(chunks: Sequence[Chunks], order: Sequence[tuple[int, int]]) -> list[np.typing.NDArray[np.int64]]:
-    """Place the chunks one after the other in their order, from 0; an array of offsets per track."""
+    """Return the chunks' offsets, one after the other from 0; an array per track."""
     offsets = [np.zeros(len(c.first), np.int64) for c in chunks]
     at = 0
     for track, index in order:
@@ -126,7 +126,7 @@ def _offsets(chunks: Sequence[Chunks], order: Sequence[tuple[int, int]]) -> list
 
 
 def _ranges(tracks: Sequence[MovieTrack], chunks: Sequence[Chunks], order: Sequence[tuple[int, int]]) -> list[Range]:
-    """List the source ranges in output order, joined where they touch."""
+    """Return the source ranges in output order, joined where they touch."""
     ranges: list[Range] = []
     runs = [c.runs(t.samples) for t, c in zip(tracks, chunks, strict=True)]
     for track, index in order:

@@ -1,4 +1,4 @@
-"""HLS delivery of recordings: live edge, whole DVR window, any range by wall clock, from the segments as they lie."""
+"""HLS delivery of recordings: live edge, whole DVR window, any range by wall clock, from the stored segments."""
 
 from services.gateway.delivery.parts import Delivery
 from services.gateway.delivery.routes import router

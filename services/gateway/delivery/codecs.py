@@ -1,4 +1,4 @@
-"""The CODECS attribute of an HLS rendition (RFC 6381), read off its init segment.
+"""The CODECS attribute of an HLS rendition (RFC 6381), read from its init segment.
 
 avc1: RFC 6381, 3.3. hvc1: ISO/IEC 14496-15, annex E.3. mp4a.40: the audio object type of ISO/IEC 14496-3, 1.6.2.1.
 """
@@ -14,7 +14,7 @@ from shared.media.tracks import TrackConfig
 
 
 def codecs_of(tracks: Iterable[TrackConfig]) -> str:
-    """Name the codecs of all tracks, with commas; empty when any cannot be told."""
+    """Return the codecs of all tracks, joined with commas; empty when any is unknown."""
     try:
         return ",".join(_name(track) for track in tracks)
     except (Mp4Error, IndexError):
@@ -33,7 +33,7 @@ def _name(track: TrackConfig) -> str:
 
 
 def hevc_name(record: bytes) -> str:
-    """Name an hvcC record: profile, compatibility in reversed bit order, tier and level, constraints without zeros."""
+    """Return an hvcC record's name: profile, reversed compatibility bits, tier, level, constraints without zeros."""
     if len(record) < 13:
         raise Mp4Error("hvcC is cut short")
     space = ("", "A", "B", "C")[record[1] >> 6]

@@ -1,4 +1,4 @@
-"""Downloads of clips: their addresses, the signatures that open them without an API key, and their bytes."""
+"""Downloads of clips: their URLs, the signatures that replace an API key, and their bytes."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class Downloads:
         self._public = public
 
     def url(self, clip: str) -> str:
-        """Return where a clip's file is, with an API key."""
+        """Return the URL of a clip's file, which needs an API key."""
         return f"{self._public.base}/v1/vods/{clip}/media.mp4"
 
     def signed_url(self, account: str, clip: str) -> str:
-        """Return where a clip's file is without an API key, for about 24 h.
+        """Return the URL of a clip's file that needs no API key, valid for about 24 h.
 
-        The end is rounded up to the hour, so that the link stays the same over repeated reads.
+        The expiry is rounded up to the hour, so that the link stays the same over repeated reads.
         """
         now_s = self._clock.now_ms() // 1000
         expires = -(-(now_s + LIFETIME // timedelta(seconds=1)) // _STEP_S) * _STEP_S
@@ -47,12 +47,12 @@ class Downloads:
         return f"{self.url(clip)}?{query}"
 
     def is_signed(self, account: str, clip: str, expires: int, signature: str) -> bool:
-        """Tell whether a link was made by us and has not expired."""
+        """Return whether a link was made by this installation and has not expired."""
         good = self._vault.verify(f"{account}/{clip}/{expires}", signature, PURPOSE)
         return good and self._clock.now_ms() < expires * 1000
 
     def content(self, known: Known, file: ClipFile) -> Content:
-        """Return a clip's file as it is sent."""
+        """Return a clip's file as content to send."""
         headers: tuple[tuple[str, str], ...] = ()
         if file.sha256:  # RFC 9530
             headers = (("Repr-Digest", f"sha-256=:{base64.b64encode(bytes.fromhex(file.sha256)).decode()}:"),)

@@ -1,4 +1,4 @@
-"""Segments and init segments as HTTP answers: ranges, entity tags, and caching for good."""
+"""Segments and init segments as HTTP answers: ranges, entity tags, and permanent caching."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _INIT: Final = re.compile(r"init-\d{1,6}\.mp4")
 
 
 async def find_object(delivery: Delivery, index: LiveIndex, session: str, track: str, name: str) -> ObjectInfo:
-    """Find a segment or init segment that has been announced; NotFound for anything else.
+    """Return an announced segment or init segment; NotFound for anything else.
 
-    What lies in the store but is not in the index is still being written, or is not for players.
+    An object of the store that is not in the index is still being written, or is not for players.
     """
     segment = _SEGMENT.fullmatch(name)
     if not is_id(session) or track not in TRACKS or not (segment or _INIT.fullmatch(name)):
@@ -52,7 +52,7 @@ async def _announced(index: LiveIndex, session: str, track: Track, sequence: int
 
 
 async def send_object(request: Request, delivery: Delivery, info: ObjectInfo, cache: str) -> Response:
-    """Answer GET and HEAD; an object is written once, so its key is its tag. NotFound when it is gone."""
+    """Answer GET and HEAD; an object is written once, so its key makes its tag. NotFound when it is gone."""
     tag = f'"{hashlib.sha256(f"{info.key}/{info.size}".encode()).hexdigest()[:32]}"'
     read = partial(delivery.store.read, info.key, chunk=PIECE)
     try:

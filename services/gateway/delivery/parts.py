@@ -1,4 +1,4 @@
-"""What delivery works with, and the view of one event that its routes answer from."""
+"""The parts that delivery works with."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ LARGEST_INIT: Final = 1 << 20
 class Delivery:
     """The parts of delivery.
 
-    `base_url` gives the gateway's public URL without a slash at its end.
+    `base_url` returns the gateway's public URL without a slash at its end.
     """
 
     js: Callable[[], JetStreamContext]
@@ -56,7 +56,7 @@ class Delivery:
         self._jobs = Bucket(self.js, buckets.JOBS, JobRecord)
 
     async def job(self, account: str, event: str) -> JobRecord:
-        """Read an event's job, at most a second old; NotFound when the account has none of that id."""
+        """Return an event's job, at most a second old; NotFound when the account has none of that id."""
         key = f"{account}.{event}"
         now = self.clock.monotonic_ns()
         known = self._known_jobs.get(key)
@@ -80,7 +80,7 @@ class Delivery:
         return await self.shelf.index(account, event)
 
     async def tracks_of(self, init_key: str) -> tuple[TrackConfig, ...]:
-        """Read what an init segment describes; nothing when it is gone or not readable."""
+        """Return the tracks of an init segment; none when it is gone or not readable."""
         known = self._inits.get(init_key)
         if known is None:
             try:

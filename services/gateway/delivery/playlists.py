@@ -1,7 +1,7 @@
-"""Writing HLS playlists (RFC 8216) from index entries: pure text.
+"""Writes HLS playlists (RFC 8216) from index entries: pure text.
 
-A media playlist's URIs are relative to `<tree>/<event>/`, where the playlists themselves lie. Segments are the objects
-of the store, whose keys begin `live/<event>/`.
+A media playlist's URIs are relative to `<tree>/<event>/`, the path of the playlists themselves. Segments are objects of
+the store, whose keys start with `live/<event>/`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ VERSION: Final = 6  # EXT-X-MAP without I-frames only (RFC 8216, 7)
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What stands above a media playlist's segments."""
+    """The values of a media playlist's header."""
 
     target_s: int
     number: int
@@ -30,7 +30,7 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A rendition as the multivariant playlist names it; rates in bit/s."""
+    """A rendition as the multivariant playlist lists it; rates in bit/s."""
 
     uri: str
     bandwidth: int
@@ -46,7 +46,7 @@ def target_duration(longest_ms: int) -> int:
 
 
 def head(header: Header) -> str:
-    """Write the lines above the segments."""
+    """Return the lines above the segments."""
     lines = ["#EXTM3U", f"#EXT-X-VERSION:{VERSION}", f"#EXT-X-TARGETDURATION:{header.target_s}"]
     lines.append(f"#EXT-X-MEDIA-SEQUENCE:{header.number}")
     if header.seams:
@@ -59,7 +59,7 @@ def head(header: Header) -> str:
 
 
 def body(entries: Iterable[Entry], before: Entry | None = None) -> str:
-    """Write segments that follow `before` (None: the first of their playlist)."""
+    """Return the lines of segments that follow `before` (None: the first of their playlist)."""
     lines: list[str] = []
     expected_ms = 0  # wall clock, ms times 1000
     for entry in entries:
@@ -68,7 +68,7 @@ def body(entries: Iterable[Entry], before: Entry | None = None) -> str:
             lines.append("#EXT-X-DISCONTINUITY")
         if before is None or before.init_key != entry.init_key:
             lines.append(f'#EXT-X-MAP:URI="{uri(entry.init_key)}"')
-        # A date once in a run is enough (4.3.2.6) while the segments' durations tell the rest.
+        # One date per run is enough (4.3.2.6) while the segments' durations add up to the others.
         if before is None or seam or not expected_ms or abs(entry.wall_start_ms * 1000 - expected_ms) > 1000:
             lines.append(f"#EXT-X-PROGRAM-DATE-TIME:{rfc3339(entry.wall_start_ms)}")
             expected_ms = entry.wall_start_ms * 1000
@@ -89,7 +89,7 @@ def uri(key: str) -> str:
 
 
 def multivariant(variants: Sequence[Variant]) -> str:
-    """Write the playlist of renditions, best first."""
+    """Return the multivariant playlist of renditions, which come best first."""
     lines = ["#EXTM3U", f"#EXT-X-VERSION:{VERSION}"]
     for variant in variants:
         fields = [f"BANDWIDTH={variant.bandwidth}", f"AVERAGE-BANDWIDTH={variant.average}"]
@@ -102,7 +102,7 @@ def multivariant(variants: Sequence[Variant]) -> str:
 
 
 def rates(entries: Sequence[Entry]) -> tuple[int, int]:
-    """Measure the peak and the average rate in bit/s of segments (4.3.4.2); a cut-off one does not count as a peak."""
+    """Return the peak and average rate of segments in bit/s (4.3.4.2); a cut-off one does not count as a peak."""
     total_ms = sum(entry.duration_ms for entry in entries)
     total = sum(entry.bytes for entry in entries)
     average = total * 8000 // total_ms if total_ms else 0

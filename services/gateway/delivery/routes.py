@@ -1,4 +1,4 @@
-"""Routes of delivery: the tree of an event under a signed path, the same tree for API keys, and minting of paths."""
+"""Routes of delivery: an event's tree under a signed path, the same tree for API keys, and minting of paths."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class _OpenRoute(APIRoute):
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """Whose event may be watched, and how long (s) others may keep the answers; `scope` is Cache-Control's word."""
+    """The account whose events may be watched, and how long (s) answers may be cached; `scope` as in Cache-Control."""
 
     account: str
     scope: str
@@ -57,7 +57,7 @@ class Viewer:
 
 
 async def by_token(request: Request, token: str, event: HexPath) -> None:
-    """Let in whoever has a signed path; 403 for others."""
+    """Accept a request with a valid signed path; 403 for others."""
     delivery = delivery_of(request)
     found = read_token(delivery.vault, delivery.clock, token, event)
     if found is None:
@@ -67,12 +67,12 @@ async def by_token(request: Request, token: str, event: HexPath) -> None:
 
 
 async def by_key(request: Request, caller: Annotated[Caller, Depends(require("playback", "jobs:read"))]) -> None:
-    """Let in whoever has an API key that may watch."""
+    """Accept a request with an API key that may watch."""
     request.state.viewer = Viewer(caller.account, "private", YEAR_S)
 
 
 def viewer_of(request: Request) -> Viewer:
-    """Return whom the router has let in."""
+    """Return the viewer that the router has accepted."""
     viewer: Viewer = request.state.viewer
     return viewer
 
@@ -89,7 +89,7 @@ def asked_range(
     start: Annotated[str | None, Query(max_length=24, description="Epoch seconds")] = None,
     end: Annotated[str | None, Query(max_length=24, description="Epoch seconds; none: the live edge")] = None,
 ) -> Window | None:
-    """Read `?start=&end=`; None without a start. Invalid names the field that is wrong."""
+    """Parse `?start=&end=`; None without a start. Invalid names the field that is wrong."""
     start_ms, end_ms = _epoch_ms("start", start), _epoch_ms("end", end)
     if start_ms is None:
         if end_ms is not None:
@@ -158,7 +158,7 @@ async def segment(request: Request, event: HexPath, session: str, track: str, fi
 
 
 async def preflight() -> Response:
-    """Answer a browser that asks whether it may ask."""
+    """Answer a CORS preflight request."""
     return Response(status_code=204)
 
 
@@ -171,7 +171,7 @@ ANSWERS: Final[tuple[tuple[str, str, Callable[..., Awaitable[Response]]], ...]] 
 
 
 def tree(prefix: str, let_in: Callable[..., Awaitable[None]], name: str) -> APIRouter:
-    """Make the routes of an event's tree below `prefix`, for those whom `let_in` lets in."""
+    """Make the routes of an event's tree below `prefix`, guarded by `let_in`."""
     made = APIRouter(prefix=prefix, tags=["playback"], route_class=_OpenRoute)
     for path, kind, answer in ANSWERS:
         made.add_api_route(
@@ -183,7 +183,7 @@ def tree(prefix: str, let_in: Callable[..., Awaitable[None]], name: str) -> APIR
 
 
 class PlaybackCreate(BaseModel):
-    """How long the playback URLs are to last."""
+    """How long the playback URLs are valid."""
 
     expires_in: int = Field(_DEFAULT_S, ge=SHORTEST_S, le=LONGEST_S, description="Seconds")
 
@@ -218,7 +218,7 @@ async def mint(
 
 
 def make_router() -> APIRouter:
-    """Join the routes."""
+    """Combine all routes."""
     made = APIRouter()
     made.add_api_route(
         "/v1/jobs/{event}/playback", mint, methods=["POST"], status_code=201, tags=["playback"],

@@ -1,6 +1,6 @@
-"""Playback URLs: `/play/<token>/<event>/...`, where the token names account and end, and is signed for one event.
+"""Playback URLs: `/play/<token>/<event>/...`; the token holds account and expiry, and is signed for one event.
 
-All URIs in playlists are relative, so that the token of the first one opens the whole tree and nothing beside it.
+All URIs in playlists are relative, so the token of the first one opens the event's whole tree and nothing else.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Kind = Literal["index", "dvr"]
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """What a good token says: whose event, and until when (s since the epoch)."""
+    """The content of a valid token: account and expiry (s since the epoch)."""
 
     account: str
     expires_s: int
@@ -37,7 +37,7 @@ def make_token(vault: Vault, account: str, event: str, expires_s: int) -> str:
 
 
 def read_token(vault: Vault, clock: Clock, token: str, event: str) -> Pass | None:
-    """Check a token for an event, in constant time; None when it is not ours, another event's or expired."""
+    """Return a token's content, checked in constant time; None when it is forged, another event's or expired."""
     match = _TOKEN.fullmatch(token)
     if match is None:
         return None
@@ -50,16 +50,16 @@ def read_token(vault: Vault, clock: Clock, token: str, event: str) -> Pass | Non
 def playback_url(
     vault: Vault, clock: Clock, base_url: str, account: str, event: str, *, kind: Kind = "index", expires_s: int = 0
 ) -> str:
-    """Return the URL at which a player finds an event: its live edge ("index") or its whole DVR window ("dvr").
+    """Return the URL at which a player plays an event: its live edge ("index") or its whole DVR window ("dvr").
 
-    Without `expires_s` it lasts about 24 h, rounded up to the hour, so that it stays the same over repeated reads.
+    Without `expires_s` it is valid for about 24 h, rounded up to the hour, so that repeated reads return the same.
     """
     end = expires_s or -(-(clock.now_ms() // 1000 + LIFETIME // timedelta(seconds=1)) // _STEP_S) * _STEP_S
     return f"{base_url}/play/{make_token(vault, account, event, end)}/{event}/{kind}.m3u8"
 
 
 def redact_path(path: str) -> str:
-    """Take the token out of a request's path, so that it can be logged."""
+    """Remove the token from a request's path, so that it can be logged."""
     return _PATH.sub("/play/***", path)
 
 

@@ -1,4 +1,4 @@
-"""Which segments each playlist of an event shows, and how it is written."""
+"""Chooses the segments of each playlist of an event, and writes it."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ Kind = Literal["live", "dvr", "range"]
 EDGE_MS: Final = 30_000
 EDGE_SEGMENTS: Final = 4
 TRIES: Final = 3
-# How long after its end a moment may still arrive: the longest segment, and the way through the broker.
+# How late the media of a moment may arrive: the longest segment, plus the broker's delay.
 PATIENCE_MS: Final = 15_000
 FROM_THE_START: Final = "#EXT-X-START:TIME-OFFSET=0\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What a playlist covers; `start_ms` and `end_ms` (wall clock; no end: the live edge) are those of a range."""
+    """What a playlist covers; `start_ms` and `end_ms` (wall clock; None: the live edge) are for ranges."""
 
     kind: Kind
     start_ms: int = 0
@@ -45,7 +45,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """Segments of a playlist; `complete`: no more will come."""
+    """Segments of a playlist; `complete`: no more will follow."""
 
     entries: Sequence[Entry]
     complete: bool
@@ -53,7 +53,7 @@ class Shown:
 
 
 class View:
-    """One event as it is now: its job and its index."""
+    """The current state of one event: its job and its index."""
 
     def __init__(self, delivery: Delivery, job: JobRecord, index: LiveIndex) -> None:
         self._delivery = delivery
@@ -62,7 +62,7 @@ class View:
 
     @property
     def ended(self) -> bool:
-        """Tell whether the job is over."""
+        """Whether the job has ended."""
         return self._job.ended
 
     async def media(self, track: Track, window: Window) -> Body:
@@ -89,7 +89,7 @@ class View:
         return make_body(multivariant(variants))
 
     async def _variant(self, track: Track, window: Window, entries: Sequence[Entry]) -> Variant:
-        # Where codecs change inside a playlist, the newest are named: those a player will need for longest.
+        # Where codecs change inside a playlist, the newest are listed: a player needs them for longest.
         tracks = await self._delivery.tracks_of(entries[-1].init_key)
         peak, average = rates(entries)
         video = next((t for t in tracks if t.kind == "video"), None)
@@ -103,7 +103,7 @@ class View:
         )
 
     async def _steady(self, track: Track, window: Window) -> Shown:
-        """Choose segments, again when the index was rewritten meanwhile; NotFound when there are none."""
+        """Choose segments, and retry when the index was rewritten meanwhile; NotFound when there are none."""
         for _ in range(TRIES):
             try:
                 shown = await self._choose(track, window)
@@ -123,7 +123,7 @@ class View:
         complete = self._over(window)
         end_ms = window.end_ms if window.end_ms is not None else self._delivery.clock.now_ms() + PATIENCE_MS
         entries = await self._index.between(track, window.start_ms, end_ms)
-        if not complete:  # it grows: nothing may come between what a player has seen
+        if not complete:  # it grows: nothing may be inserted between segments that a player has seen
             entries = sorted((e for e in entries if e.number is not None), key=lambda e: e.number or 0)
         return self._shown(entries, "VOD" if complete else "EVENT", complete=complete)
 
@@ -148,7 +148,7 @@ class View:
         return Shown(entries, complete, Header(target_duration(longest), number, seams, kind, independent))
 
     def _over(self, window: Window) -> bool:
-        """Tell whether nothing will be added to a range any more."""
+        """Return whether nothing will be added to a range any more."""
         if self._job.ended:
             return True
         if window.kind != "range" or window.end_ms is None:
@@ -164,7 +164,7 @@ def _render(shown: Shown, window: Window) -> Body:
 
 
 def nothing_yet(job: JobRecord) -> NotFound:
-    """Return the error while there is no segment to show; a player asks again."""
+    """Return the error while there is no segment to show; the player retries."""
     if job.ended:
         return NotFound("nothing was recorded here")
     return NotReady("nothing has been recorded here yet")

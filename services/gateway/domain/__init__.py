@@ -1,1 +1,1 @@
-"""What the gateway does, in neutral values: no HTTP, no settings, no vendor's names."""
+"""The gateway's domain logic in neutral values: no HTTP, no settings, no vendor's names."""

@@ -1,4 +1,4 @@
-"""Commands that lie in another service's work queue: nobody has done them yet."""
+"""Commands that wait in another service's work queue."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _FAULTS: Final = (NatsError, APIError, TimeoutError, OSError)
 
 
 class WaitingCommands:
-    """Reads a command's queue. Ask before the records: a command that is gone by then has been written into one."""
+    """Reads a command's queue. Read it before the records: a command that is gone by then is part of a record."""
 
     def __init__(self, jetstream: Callable[[], JetStreamContext], command: type[Message]) -> None:
         self._jetstream = jetstream
         self._queue = channel_of(command).stream
 
     async def last(self, command: type[M], account: str, ident: str) -> M | None:
-        """Read the last one about a thing; Unavailable."""
+        """Return the last command about a thing, None without one; Unavailable."""
         with _answering():
             try:
                 message = await self._jetstream().get_last_msg(self._queue, f"{command.channel}.{account}.{ident}")
@@ -35,7 +35,7 @@ class WaitingCommands:
         return command.model_validate_json(message.data or b"")
 
     async def all_about(self, command: type[M], account: str, ident: str, most: int) -> list[M]:
-        """Read up to `most` about a thing, in order; Unavailable."""
+        """Return up to `most` commands about a thing, in order; Unavailable."""
         subject, after = f"{command.channel}.{account}.{ident}", 1
         found: list[M] = []
         with _answering():
@@ -49,7 +49,7 @@ class WaitingCommands:
         return found
 
     async def counts(self, subjects: str) -> dict[str, int]:
-        """Count those of each subject that a pattern finds; Unavailable."""
+        """Return the number of commands by subject, for the subjects that match a pattern; Unavailable."""
         with _answering():
             info = await self._jetstream().stream_info(self._queue, subjects_filter=subjects)
         return dict(info.state.subjects or {})

@@ -1,16 +1,16 @@
-"""Why the domain refuses: a branch of the tree in shared/errors.py, without a word of HTTP.
+"""The domain's errors: a branch of the tree in shared/errors.py, independent of HTTP.
 
 ```
 Rejected
 ├── Invalid       fields are wrong: which, and why
 ├── NotFound      the account has no such thing
-│   └── NotReady  it is not there yet; another look in a moment may find it
-├── StateConflict the state of what is there does not allow it
-├── TooLarge      more than can be taken at once
-├── TooMany       a limit of the account; carries when to come again
+│   └── NotReady  it is not there yet; retry in a moment
+├── StateConflict the state of the thing does not allow it
+├── TooLarge      more than is accepted at once
+├── TooMany       a limit of the account; carries when to retry
 └── Denied        the caller may not do this
 ```
-The API that was called says it in its own dialect: http/problems.py for /v1, facades/<vendor>/errors.py for the others.
+Each API renders them in its own format: http/problems.py for /v1, facades/<vendor>/errors.py for the others.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from shared.errors import Rejected
 
 
 class Fault(NamedTuple):
-    """What is wrong with one field, by the name that the asker knows; an empty name is the request as a whole."""
+    """What is wrong with one field, by its name in the request; an empty name is the request as a whole."""
 
     field: str
     why: str
@@ -33,7 +33,7 @@ class Fault(NamedTuple):
 
 
 class Invalid(Rejected):
-    """Fields are wrong; the message tells the first. `code` is for programs."""
+    """Fields are wrong; the message names the first. `code` is for programs."""
 
     def __init__(self, *faults: Fault, code: str = "") -> None:
         super().__init__(str(faults[0]))
@@ -46,21 +46,21 @@ class NotFound(Rejected):
 
 
 class NotReady(NotFound):
-    """The thing is not there yet; look again after `wait`."""
+    """The thing is not there yet; retry after `wait`."""
 
     wait = timedelta(seconds=1)
 
 
 class StateConflict(Rejected):
-    """The state of what is there does not allow what is asked."""
+    """The state of the thing does not allow the request."""
 
 
 class TooLarge(Rejected):
-    """More than can be taken at once."""
+    """More than is accepted at once."""
 
 
 class TooMany(Rejected):
-    """A limit of the account or of its network is reached; come again after `wait`."""
+    """A limit of the account or of its network is reached; retry after `wait`."""
 
     def __init__(self, code: str, message: str, wait: timedelta) -> None:
         super().__init__(message)
@@ -78,5 +78,5 @@ def invalid(field: str, why: str, *, code: str = "") -> Invalid:
 
 
 def no_such(what: str) -> NotFound:
-    """Return the error for an id that the account has nothing of."""
+    """Return the error for an id that the account does not have."""
     return NotFound(f"there is no such {what}")

@@ -9,5 +9,5 @@ _ID: Final = re.compile(r"[0-9a-f]{32}")
 
 
 def is_id(text: str) -> bool:
-    """Tell whether a text has the form of an id."""
+    """Return whether a text has the form of an id."""
     return bool(_ID.fullmatch(text))

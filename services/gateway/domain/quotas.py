@@ -1,4 +1,4 @@
-"""What an account may ask for: requests in a time, and how much of a kind at once; so that none takes all there is."""
+"""The limits of an account: requests per time, and things of a kind at once, so that no account takes everything."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from shared.security.peers import Budget, network_of
 
 Kind = Literal["live jobs", "clips in work", "restreams", "webhooks"]
 BURST_S: Final = 10
-"""The requests of so many seconds may come at once."""
+"""How many seconds' worth of requests may come at once."""
 UNKNOWN_KEYS: Final = 30
 UNKNOWN_AGAIN: Final = timedelta(milliseconds=200)
 NUMBER_AGAIN_S: Final = 30
-"""When to look again whether something has ended."""
+"""When to retry after a full quota."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Of each account: requests a second, things of each kind at once, clips in one request. 0: no limit."""
+    """The limits of each account: requests per second, things of a kind at once, clips per request. 0: no limit."""
 
     rate: int
     outputs: int
@@ -43,7 +43,7 @@ class _State(Record):
 class Tally(Following[_State]):
     """Which of a bucket's records have not ended, by account (`<account>.<id>`).
 
-    Until all of the bucket was read for the first time, what was read so far counts.
+    Until the whole bucket was read for the first time, what was read so far counts.
     """
 
     def __init__(self, jetstream: Callable[[], JetStreamContext], bucket: str, ended: Collection[str]) -> None:
@@ -53,13 +53,13 @@ class Tally(Following[_State]):
         self._known: set[str] = set()
 
     async def of(self, account: str) -> frozenset[str]:
-        """Return the ids. Unavailable when the broker is."""
+        """Return the ids of an account's records that have not ended. Unavailable when the broker is."""
         if not self.is_first_reading:
             await self.refresh()
         return frozenset(self._going.get(account, ()))
 
     def knows(self, account: str, ident: str) -> bool:
-        """Tell whether there is such a record, be it one that has ended."""
+        """Return whether there is such a record, even one that has ended."""
         return f"{account}.{ident}" in self._known
 
     def _forget(self) -> None:
@@ -78,7 +78,7 @@ class Tally(Following[_State]):
 
 
 class Quotas:
-    """Counts requests and things; TooMany says when to come again. A limit of 0 is none."""
+    """Counts requests and things; TooMany says when to retry. A limit of 0 means no limit."""
 
     def __init__(self, limits: Limits, clock: Clock) -> None:
         rate = limits.rate
@@ -90,22 +90,22 @@ class Quotas:
         self._coming: Counter[tuple[str, Kind]] = Counter()
 
     def request(self, account: str) -> None:
-        """Count a request of an account."""
+        """Count a request of an account; TooMany."""
         if self._requests is not None and not self._requests.take(account):
             raise TooMany("RATE_LIMITED", "too many requests", self._requests.wait(account))
 
     def stranger(self, address: str) -> None:
-        """Count a question about a key that is not in memory."""
+        """Count a lookup of a key that is not in memory; TooMany."""
         network = network_of(address)
         if not self._strangers.take(network):
             raise TooMany("RATE_LIMITED", "too many unknown keys from this network", self._strangers.wait(network))
 
     def may_log(self, address: str) -> bool:
-        """Tell whether one more refusal of a network may be logged: who tries without end fills no log."""
+        """Return whether one more refusal of a network may be logged, so that endless tries do not fill the log."""
         return self._strangers.take(network_of(address))
 
     def outputs(self, count: int) -> None:
-        """Bound what one request may ask for; Invalid."""
+        """Check the number of outputs in one request; Invalid."""
         if self._outputs and count > self._outputs:
             raise invalid("outputs", f"must have at most {self._outputs} entries")
 
@@ -118,9 +118,9 @@ class Quotas:
         more: Collection[str],
         known: Callable[[str], bool] = lambda _: False,
     ) -> AsyncIterator[None]:
-        """Let `more` be made in the block beside what is `there`; what is there already, or `known`, takes no room.
+        """Reserve room for `more` beside what is `there` while the block runs; existing or `known` ids need none.
 
-        What others are just making counts too, so that requests at the same time pass no limit together.
+        Room that others have reserved counts too, so that concurrent requests cannot pass a limit together. TooMany.
         """
         most, counter = self._most[kind], (account, kind)
         if not most or not more:

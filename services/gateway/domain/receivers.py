@@ -1,4 +1,4 @@
-"""URLs that users name for us to call."""
+"""URLs that users name for Reelay to call."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Receivers:
         self._vault = vault
 
     def checked(self, field: str, url: str) -> str:
-        """Return a receiver's URL in its one spelling; Invalid when it may not be called."""
+        """Return a receiver's normalised URL; Invalid when it may not be called."""
         try:
             return check_url(url, schemes=SCHEMES, allowed=self._networks).url
         except Rejected as error:

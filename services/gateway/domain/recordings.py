@@ -1,4 +1,4 @@
-"""Deleting what was recorded: only what nothing needs any more."""
+"""Deletes recordings that nothing needs any more."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Recordings:
         await self._jobs.delete(account, job)
 
     async def delete(self, account: str, job: str, from_ms: int | None, to_ms: int | None) -> None:
-        """Have a range deleted, by wall clock; of a live job only what is past. NotFound or StateConflict."""
+        """Request the deletion of a range by wall clock; of a live job only in the past. NotFound or StateConflict."""
         found = await self._jobs.get(account, job)
         if not found.ended and (to_ms is None or to_ms > self._clock.now_ms()):
             raise StateConflict(f"the job is {found.state}: to must lie in the past")

@@ -1,4 +1,4 @@
-"""Waiting a little for what another service does, so that an answer can say that it is done."""
+"""Waits briefly for another service, so that an answer can say that its work is done."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LOOK_S: Final = 0.02
 
 
 async def soon(done: Callable[[], Awaitable[bool]]) -> bool:
-    """Look until something is done, for 2 s at most; whether it is."""
+    """Poll until `done` returns true, for 2 s at most; return whether it did."""
     loop = asyncio.get_running_loop()
     until = loop.time() + PATIENCE_S
     while True:

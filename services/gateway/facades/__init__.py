@@ -1,1 +1,1 @@
-"""Other vendors' APIs on the same domain: a folder a vendor."""
+"""Other vendors' APIs on the same domain: a folder per vendor."""

@@ -1,4 +1,4 @@
-"""What another vendor's API is to the gateway, and how its errors come out in its own dialect."""
+"""The interface of another vendor's API, and how its errors are rendered in its own format."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ Fault = ApiError | Rejected | Unavailable
 
 
 class Facade(Protocol):
-    """A vendor's API: its routes, who calls, and how it words errors."""
+    """A vendor's API: its routes, its authentication, and its error answers."""
 
     @property
     def routes(self) -> APIRouter:
-        """The routes, of the class that `dialect` makes of `render_error`."""
+        """The routes, of the class that `dialect` makes with `render_error`."""
 
     async def authenticate(self, request: Request) -> str:
         """Return the account that a request acts for; raise Denied."""
 
     def render_error(self, request: Request, error: Fault) -> Response:
-        """Return an error as the vendor's API words it."""
+        """Return the answer that reports an error."""
 
 
 def dialect(render: Callable[[Request, Fault], Response]) -> type[APIRoute]:
-    """Make the class of routes whose errors `render` words; faults of our own are answered as everywhere else."""
+    """Make the class of routes whose errors `render` renders; internal errors are answered as everywhere."""
 
     class DialectRoute(APIRoute):
         def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

@@ -1,4 +1,4 @@
-"""JSON bodies: numbers stay exact, malformed text is answered with its line and column, models name the bad field."""
+"""JSON bodies: numbers stay exact; errors name the line and column of malformed text, or the wrong field."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NO_NUMBER: Final = "must be a finite decimal number of seconds, with at most 15
 
 
 class Malformed(Rejected):
-    """The text is not JSON that we take."""
+    """The text is not JSON that the gateway accepts."""
 
 
 def parse_json(raw: bytes) -> Any:
@@ -66,7 +66,7 @@ def _number(text: str) -> Decimal:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuse a key that comes twice: readers differ in which of the two counts (RFC 8259, 4)."""
+    """Refuse a duplicate key: parsers differ in which of the two counts (RFC 8259, 4)."""
     value = dict(pairs)
     if len(value) != len(pairs):
         raise Malformed(f"malformed JSON: the key {json.dumps(_repeated(pairs))[:200]} comes twice in one object")
@@ -74,7 +74,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _repeated(pairs: list[tuple[str, Any]]) -> str:
-    """Return the first key that has come before; one pass, however many there are."""
+    """Return the first duplicate key, in one pass."""
     seen: set[str] = set()
     for key, _ in pairs:
         if key in seen:
@@ -88,7 +88,7 @@ def _refuse(name: str) -> NoReturn:
 
 
 def _check(value: Any) -> None:
-    """Bound depth and number of all values, and refuse text that is none; each value is looked at once."""
+    """Check depth and number of all values, and refuse half surrogate pairs; each value is visited once."""
     level, depth, count = [value], 0, 0
     while level:
         depth += 1
@@ -115,10 +115,10 @@ def _check_text(text: str) -> None:
 
 
 def exact(value: Any) -> Fraction:
-    """Read a number, or a string with one, exactly to 12 places; ValueError for what is no plain decimal number.
+    """Return a number, or a string with one, exactly to 12 decimals; ValueError for anything else.
 
-    At most 15 digits before the point. What is behind the 12th place is what a client's floats leave over
-    (0.1 + 0.2 is 0.30000000000000004), and would move a point past a frame: it is rounded off.
+    At most 15 digits before the point. Digits after the 12th decimal are rounding errors of a client's floats
+    (0.1 + 0.2 is 0.30000000000000004) and would move a point past a frame: they are rounded off.
     """
     if isinstance(value, bool) or not isinstance(value, int | Decimal | str):
         raise ValueError("must be a number of seconds, or a string with one")  # noqa: TRY004  pydantic takes ValueError
@@ -143,14 +143,14 @@ ExactSeconds = Annotated[
 
 
 def no_boolean(value: Any) -> Any:
-    """Refuse true and false as a number (ValueError), for a field's validator that runs before."""
+    """Refuse true and false as a number (ValueError); for a field's `before` validator."""
     if isinstance(value, bool):  # pydantic takes true as 1
         raise ValueError("must be a whole number")  # noqa: TRY004  pydantic takes ValueError
     return value
 
 
 def plain(value: Any) -> Any:
-    """Return parsed JSON with Decimal as float, for keeping what we do not compute with."""
+    """Return parsed JSON with Decimal as float, for fields that are only stored."""
     if isinstance(value, Decimal):
         return float(value)
     if isinstance(value, dict):
@@ -161,7 +161,7 @@ def plain(value: Any) -> Any:
 
 
 def json_body(model: type[M], *, optional: bool = False) -> Callable[[Request], Awaitable[M]]:
-    """Make the dependency that reads a request's body as `model`; no body at all is {} where it is `optional`."""
+    """Make the dependency that reads a request's body as `model`; if `optional`, a missing body counts as {}."""
 
     async def read(request: Request) -> M:
         try:
@@ -180,7 +180,7 @@ def json_body(model: type[M], *, optional: bool = False) -> Callable[[Request], 
 
 
 def documents(model: type[BaseModel], *, optional: bool = False) -> dict[str, Any]:
-    """Return the OpenAPI part that says a route takes `model` as its body."""
+    """Return the OpenAPI fragment of a route whose body is a `model`."""
     schema = {"$ref": f"#/components/schemas/{model.__name__}"}
     DOCUMENTED[model.__name__] = model
     return {"requestBody": {"required": not optional, "content": {"application/json": {"schema": schema}}}}

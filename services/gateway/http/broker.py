@@ -1,4 +1,4 @@
-"""Quick refusal while the broker is away: better than a request that waits for its time-out."""
+"""Refuses requests at once while the broker is away, instead of letting them time out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared.errors import Unavailable
 
 @dataclass(frozen=True, slots=True)
 class BrokerLink:
-    """The connection to the broker, as far as routes look at it."""
+    """The connection to the broker, as routes need it."""
 
     connected: Callable[[], bool]
 

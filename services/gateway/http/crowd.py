@@ -1,4 +1,4 @@
-"""All connections of the server: who may stay when there are too many."""
+"""All connections of the server, and which are closed when there are too many."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ class Member(Protocol):
     """A connection as the crowd sees it."""
 
     def __hash__(self) -> int:
-        """Be itself."""
+        """Return a hash by identity."""
         ...
 
     def abort(self) -> None:
-        """End it at once."""
+        """Close the connection at once."""
         ...
 
 
 class Crowd:
-    """Counts connections. Who is being answered stays; of those that owe us a request the oldest goes first.
+    """Counts connections. One being answered stays; of those that wait for a request the oldest is closed first.
 
-    Who does not take its answer stays too, unless there is no room at all: then the busiest network makes it, be it by
-    one that waits or by one that does not read.
+    One that does not read its answer stays too, unless there is no room at all: then the busiest network loses a
+    connection, either one that waits or one that does not read.
     """
 
     def __init__(self, limits: HttpLimits) -> None:
@@ -36,13 +36,13 @@ class Crowd:
         self._stalled: Waiting[Member] = Waiting(limits.connections, limits.connections)
         self._networks: dict[Member, str] = {}
         self.ended = 0
-        """How many had to go."""
+        """How many connections were closed to make room."""
 
     def __len__(self) -> int:
         return len(self._networks)
 
     def enter(self, member: Member, address: str) -> bool:
-        """Let a connection wait for its request; False when there is no room, and nobody who could make it."""
+        """Add a connection that waits for its request; return False when there is no room and none can be made."""
         if len(self._networks) >= self._most:
             busiest = max(self._waiting, self._stalled, key=lambda peers: peers.busiest)
             if not self._end(busiest.make_room()):
@@ -52,21 +52,21 @@ class Crowd:
         return True
 
     def wait(self, member: Member) -> None:
-        """Take note that the next step is the peer's."""
+        """Record that the next step is the peer's."""
         if member in self._networks:
             self._end(self._waiting.add(member, self._networks[member]))
 
     def busy(self, member: Member) -> None:
-        """Take note that the next step is ours."""
+        """Record that the next step is the server's."""
         self._waiting.remove(member)
 
     def stall(self, member: Member) -> None:
-        """Take note that the peer does not read what is written."""
+        """Record that the peer does not read its answer."""
         if member in self._networks and member not in self._waiting:
             self._stalled.add(member, self._networks[member])
 
     def flow(self, member: Member) -> None:
-        """Take note that it reads again."""
+        """Record that the peer reads again."""
         self._stalled.remove(member)
 
     def leave(self, member: Member) -> None:
@@ -79,7 +79,7 @@ class Crowd:
         if member is None:
             return False
         self.ended += 1
-        if self.ended & (self.ended - 1) == 0:  # a flood fills no log
+        if self.ended & (self.ended - 1) == 0:  # so that a flood does not fill the log
             log.warning("http.connections.ended", ended=self.ended, connections=len(self._networks))
         self.leave(member)
         member.abort()

@@ -1,4 +1,4 @@
-"""Sending objects and files: ETag, ranges, HEAD; bytes are read in threads, piece by piece."""
+"""Sends objects and files: ETag, ranges, HEAD; bytes are read in threads, piece by piece."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _SEPARATORS: Final = re.compile(r"[\x00-\x1f\x7f/\\:]+")
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """Bytes to send. `tag` names them (other bytes, another tag); `read(offset, length)` gives them, in a thread.
+    """Bytes to send. `tag` identifies them (other bytes, another tag); `read(offset, length)` yields them, in a thread.
 
-    Without a `name` nothing is said of how to save them. `what` names them in errors.
+    Without a `name` there is no Content-Disposition. `what` names them in errors.
     """
 
     size: int
@@ -41,7 +41,7 @@ class Content:
 
 
 def tag_of(*parts: object) -> str:
-    """Make an entity tag from what names the bytes."""
+    """Make an entity tag from what identifies the bytes."""
     return f'"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}"'
 
 
@@ -53,10 +53,10 @@ def disposition(name: str) -> str:
 
 
 async def send(request: Request, content: Content) -> Response:
-    """Answer a GET or HEAD: 200, 206, 304, or ApiError 412, 416. What the first read raises comes out of here.
+    """Answer a GET or HEAD: 200, 206, 304, or ApiError 412, 416. Errors of the first read are raised here.
 
-    The order of conditions is that of RFC 9110, 13.2.2. There are no dates of modification, so what asks by date is
-    passed over (13.1.4). Ranges are defined for GET alone (14.2).
+    The order of conditions is that of RFC 9110, 13.2.2. There are no dates of modification, so conditions by date are
+    ignored (13.1.4). Ranges are defined for GET alone (14.2).
     """
     if not meets(_joined(request, "if-match"), content.tag):
         raise ApiError(412, f"the {content.what} is another one by now", headers={"ETag": content.tag})
@@ -85,6 +85,6 @@ async def send(request: Request, content: Content) -> Response:
 
 
 def _joined(request: Request, name: str) -> str | None:
-    """Return a header that holds a list, be it in several lines."""
+    """Return a header that holds a list, with several lines joined; None without one."""
     lines = request.headers.getlist(name)
     return ", ".join(lines) if lines else None

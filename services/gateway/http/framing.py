@@ -1,8 +1,8 @@
-"""Where a request's parts end, so that a parser is given one part at a time and never more than its bound.
+"""Finds where a request's parts end, so that the parser gets one part at a time and never more than its limit.
 
-llhttp takes whatever it is fed: a quarter of a MiB of requests at once, or trailers without end. The framer goes before
-it and cuts what has come (RFC 9112, sections 2.1, 6.3 and 7.1). It judges no syntax: that is the parser's work, and the
-two must agree on where a request is whole.
+llhttp takes whatever it is fed: a quarter of a MiB of requests at once, or endless trailers. The framer runs before it
+and cuts the received data (RFC 9112, sections 2.1, 6.3 and 7.1). It checks no syntax: that is the parser's work, and
+the two must agree on where a request ends.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _END: Final = b"\r\n\r\n"
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
-    """Sizes in bytes, counts, and seconds of a connection and of all of them."""
+    """Limits of one connection and of all of them: bytes, counts and seconds."""
 
     head: int = 64 * KIB
     """Request line and headers."""
@@ -33,15 +33,15 @@ class HttpLimits:
     chunks: int = 8192
     """Chunks of a body."""
     trailers: int = 8 * KIB
-    """What follows the last chunk."""
+    """Trailers after the last chunk."""
     trailer_fields: int = 32
-    """Lines of it."""
+    """Trailer lines."""
     piece: int = 64 * KIB
     """Body bytes that are parsed at once."""
     drained: int = 256 * KIB
-    """Bytes taken and thrown away after an answer, before the connection is closed."""
+    """Bytes read and discarded after an answer, before the connection is closed."""
     kept: int = 64 * KIB
-    """A body that the answer did not wait for: with no more than this left, the connection stays."""
+    """The rest of a body that the answer did not wait for: up to this size, the connection stays open."""
     idle_s: float = 30.0
     """Between two requests."""
     head_s: float = 20.0
@@ -49,25 +49,25 @@ class HttpLimits:
     body_s: float = 35.0
     """From the end of the head to that of the body; the application itself gives up a little earlier."""
     rate_s: float = 10.0
-    """In each of these spans of a body ..."""
+    """The interval of `rate_bytes`."""
     rate_bytes: int = 2 * KIB
-    """... so many bytes come, unless it is whole or we do not read."""
+    """Bytes of a body that must arrive in each `rate_s`, unless it is complete or the server does not read."""
     drain_s: float = 3.0
-    """From an answer to the end of what is left of its request."""
+    """From an answer to the end of the rest of its request."""
     stall_s: float = 60.0
-    """In each of these spans of an answer that waits for its reader ..."""
+    """The interval of `stall_bytes`."""
     stall_bytes: int = 16 * KIB
-    """... so many bytes are taken, or all."""
+    """Bytes of a waiting answer that the peer must read in each `stall_s`, unless it reads all."""
     waiting: int = 2048
-    """Connections that owe us a request, or the rest of one; past it the oldest of the busiest network goes."""
+    """Connections that wait for a request or its rest; above this the oldest of the busiest network is closed."""
     waiting_each: int = 256
-    """Of these, in one network: an IPv4 address, a /64 of IPv6."""
+    """At most so many of these from one network: an IPv4 address, or a /64 of IPv6."""
     connections: int = 16_384
-    """All connections; no more than the system lets the process have."""
+    """All connections; at most as many as the process may have open files."""
 
 
 class Excess(ReelayError):  # noqa: N818  names what the request has
-    """A bound is passed; the connection ends with this answer."""
+    """A limit is exceeded; the connection ends with this answer."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -84,14 +84,14 @@ class _Part(Enum):
 
 
 class Framer:
-    """Follows one connection's requests; `cut` gives the next part, `body` says what a head has announced."""
+    """Follows one connection's requests; `cut` finds the end of the next part, `body` takes a parsed head's headers."""
 
     def __init__(self, limits: HttpLimits) -> None:
         self._limits = limits
         self.begin()
 
     def begin(self) -> None:
-        """Await the next request's head."""
+        """Start over with the next request's head."""
         self._part = _Part.HEAD
         self._bytes = self._lines = self._chunks = 0
         self._left = 0
@@ -100,31 +100,31 @@ class Framer:
 
     @property
     def whole(self) -> bool:
-        """Whether the request is."""
+        """Whether the request is complete."""
         return self._part is _Part.WHOLE
 
     @property
     def in_head(self) -> bool:
-        """Whether the head goes on, or has not begun."""
+        """Whether the head is incomplete or has not started."""
         return self._part is _Part.HEAD
 
     @property
     def fresh(self) -> bool:
-        """Whether no byte of the request has come."""
+        """Whether no byte of the request has arrived."""
         return self._part is _Part.HEAD and not self._bytes
 
     @property
     def left(self) -> int | None:
-        """Bytes of the body that are to come; None when its end is not known."""
+        """Bytes of the body that are still to come; None when its end is not known."""
         return self._left if self._part is _Part.LENGTH else 0 if self.whole else None
 
     def body(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
-        """Take in how the body of the request, whose head is parsed, is framed."""
+        """Set how the request's body is framed, from the headers of its parsed head."""
         length = 0
         self._part = _Part.LENGTH
         for name, value in headers:
             if name == b"transfer-encoding":
-                self._part = _Part.SIZE  # the parser has refused what does not end in `chunked`, or has a length too
+                self._part = _Part.SIZE  # the parser has refused any that does not end in `chunked` or has a length too
             elif name == b"content-length":
                 length = int(value)
         if self._part is _Part.LENGTH:
@@ -133,7 +133,7 @@ class Framer:
                 self._part = _Part.WHOLE
 
     def cut(self, data: bytes, at: int) -> int:
-        """Return where the part that begins at `at` ends, at the end of the data if not before; Excess past a bound."""
+        """Return where the part that starts at `at` ends, at most the end of the data; Excess above a limit."""
         if self._part is _Part.HEAD:
             limits = self._limits
             end, _ = self._block(data, at, limits.head, limits.fields + 1, "the request's head")
@@ -153,7 +153,7 @@ class Framer:
         return end
 
     def _block(self, data: bytes, at: int, most: int, most_lines: int, what: str) -> tuple[int, bool]:
-        """Find the empty line that ends a block of lines, be it split over two reads."""
+        """Find the empty line that ends a block of lines, even when it is split over two reads."""
         seam = self._tail + data[at : at + 3]
         found = seam.find(_END)
         if found >= 0:

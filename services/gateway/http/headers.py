@@ -1,4 +1,4 @@
-"""Headers that every answer has. A plain ASGI middleware, so that streamed answers are not touched."""
+"""Adds the headers that every answer has. A plain ASGI middleware, so that streamed answers are not touched."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class Headers:
-    """Types are not guessed; JSON, which may hold keys and addresses, is not cached unless its route says how long.
+    """Forbids guessing of types, and caching of JSON, which may hold keys and addresses, unless its route allows it.
 
-    What a route has in `always` goes with its answers, refusals included.
+    The headers in a route's `always` are added to its answers, errors included.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, and its answer with more headers."""
+        """Pass on a request, and add headers to its answer."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return

@@ -1,7 +1,7 @@
-"""Idempotency-Key: the ids that a request makes follow from its key and its body.
+"""Idempotency-Key: the ids that a request makes are derived from its key and its body.
 
-A repeated request so names the same resources as the first, whose records then answer; nothing more is stored, and
-no time limit applies. The same key with another body makes another resource.
+A repeated request thus names the same resources as the first, and is answered from their records; nothing more is
+stored, and no time limit applies. The same key with another body makes another resource.
 """
 
 from __future__ import annotations

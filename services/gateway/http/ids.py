@@ -1,4 +1,4 @@
-"""Ids in paths: anything but an id is one that nothing has."""
+"""Ids in paths: anything else is answered as an unknown id."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from services.gateway.domain.ids import is_id
 
 def _form(text: str) -> str:
     if not is_id(text):
-        raise no_such("resource")  # passes through pydantic, which takes ValueError alone
+        raise no_such("resource")  # passes through pydantic, which catches ValueError alone
     return text
 
 

@@ -1,4 +1,4 @@
-"""Bounds on request bodies: size and time. A plain ASGI middleware, so that streamed answers are not touched."""
+"""Limits of request bodies: size and time. A plain ASGI middleware, so that streamed answers are not touched."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _CLOSE: Final = {"Connection": "close"}  # the rest of the body is not read
 
 
 class BodyLimit:
-    """Answers 413 to bodies above `largest` bytes, and 408 to those not whole within `longest_s`.
+    """Answers 413 to bodies above `largest` bytes, and 408 to those not complete within `longest_s`.
 
-    Stands inside the middleware that turns ApiError into answers.
+    Runs inside the middleware that turns ApiError into answers.
     """
 
     def __init__(self, app: ASGIApp, largest: int = LARGEST_BODY, longest_s: float = LONGEST_BODY_S) -> None:
@@ -26,7 +26,7 @@ class BodyLimit:
         self.longest_s = longest_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on with its body bounded."""
+        """Pass on a request with its body limited."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -46,7 +46,7 @@ class BodyLimit:
 
         async def bounded() -> Message:
             nonlocal taken, whole
-            if whole:  # what follows is the wait for the client to go away, which may last
+            if whole:  # what follows is the wait for the client's disconnect, which may take long
                 return await receive()
             try:
                 async with asyncio.timeout_at(deadline):

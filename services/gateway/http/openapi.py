@@ -15,7 +15,7 @@ from services.gateway.http.problems import Problem
 PATH: Final = "/v1/openapi.json"
 _OPEN: Final = frozenset({"/healthz", "/readyz", PATH})
 _SIGNED: Final = ("/play/", "/api/cdn/")
-"""Below these, a signature in the path or the query stands for a key."""
+"""Below these, a signature in the path or the query replaces a key."""
 _FOREIGN: Final = "/api/"
 _FOREIGN_FAILURES: Final = ("400", "403", "404", "413", "429")
 FAILURES: Final = {
@@ -54,7 +54,7 @@ def document_of(app: FastAPI) -> dict[str, Any]:
     components["responses"] = {name: _problem(what) for name, what in FAILURES.values()}
     components["responses"]["Failed"] = _problem("What went wrong (RFC 9457)")
     for path, item in document["paths"].items():
-        item.pop("head", None)  # goes without saying beside GET
+        item.pop("head", None)  # implied by GET
         for method, operation in item.items():
             if method in _METHODS:
                 _complete(path, method, operation)
@@ -62,14 +62,14 @@ def document_of(app: FastAPI) -> dict[str, Any]:
 
 
 def _complete(path: str, method: str, operation: dict[str, Any]) -> None:
-    """Say how the operation fails, and that it needs a key."""
+    """Add to an operation how it fails, and that it needs a key."""
     answers = operation["responses"]
     answers.pop("422", None)  # bad parameters are a 400 here
     keyed = path not in _OPEN and not path.startswith(_SIGNED)
     operation["security"] = [{"key": []}, {"bearer": []}] if keyed else []
     if path in _OPEN:
         return
-    if path.startswith(_FOREIGN):  # says errors in a dialect of its own
+    if path.startswith(_FOREIGN):  # renders errors in its own format
         answers |= {status: answers["200"] | {"description": FAILURES[status][1]} for status in _FOREIGN_FAILURES}
         return
     for status in _failures(path, method, operation, keyed=keyed):

@@ -1,4 +1,4 @@
-"""The parameters of a list's page in a query."""
+"""The query parameters of a list's page."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ async def asked_page(
     sort: Annotated[Literal["created_at", "modified_at"], Query()] = "created_at",
     sort_dir: Annotated[Literal["asc", "desc"], Query()] = "desc",
 ) -> Paging:
-    """Read which page is asked for; Invalid when the token is none of ours."""
+    """Return the requested page; Invalid when the token does not come from a list."""
     return Paging(read_token(start_token) if start_token else None, page_size, sort, sort_dir == "desc")
 
 

@@ -1,4 +1,4 @@
-"""How routes are given what they work with: app.py joins the parts, and each route names those that it needs.
+"""Dependency injection for routes: app.py builds the parts, and each route names those that it needs.
 
 `TheJobs = Annotated[Jobs, Depends(part(Jobs))]` is the parameter type of a route that needs the jobs.
 """
@@ -14,12 +14,12 @@ T = TypeVar("T")
 
 
 def install(app: FastAPI, *parts: object) -> None:
-    """Return an application its parts, one of a type."""
+    """Store an application's parts, one per type."""
     app.state.parts = {type(part): part for part in parts}
 
 
 def part(kind: type[T]) -> Callable[[Request], Awaitable[T]]:
-    """Return the dependency that gives a route the part of a type."""
+    """Return the dependency that passes a route the part of a type."""
 
     async def find(request: Request) -> T:  # asynchronous: FastAPI runs others in a thread
         return part_of(request, kind)

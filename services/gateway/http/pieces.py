@@ -1,7 +1,7 @@
-"""Bytes that a generator reads, for an answer: each piece in a thread, and an end that waits for no thread.
+"""Streams a generator's bytes into an answer: each piece is read in a thread, and the end waits for no thread.
 
-A client may leave while the next piece is being read. Then the generator runs in its thread, where nobody else may
-close it (`ValueError: generator already executing`): whoever comes last closes it, the thread or the answer.
+A client may disconnect while the next piece is being read. Then the generator runs in its thread, and no other may
+close it (`ValueError: generator already executing`): the last of the two closes it, the thread or the answer.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Generator, Iterator
 
 
 class _Reader:
-    """Reads on in one thread at a time, and lets go of the generator once nobody reads."""
+    """Reads in one thread at a time, and closes the generator once nobody reads."""
 
     def __init__(self, pieces: Iterator[bytes]) -> None:
         self._pieces = pieces
@@ -20,15 +20,15 @@ class _Reader:
         self._left = False
 
     def next(self) -> bytes:
-        """Read a piece; blocks."""
+        """Return the next piece, empty at the end; blocks."""
         with self._reading:
             piece = b"" if self._left else next(self._pieces, b"")
-        if self._left:  # in the middle of this
+        if self._left:  # during this read
             self.leave()
         return piece
 
     def leave(self) -> None:
-        """Let go; waits for nothing."""
+        """Close the generator unless a thread reads it, which then does so; never blocks."""
         self._left = True
         if self._reading.acquire(blocking=False):
             try:
@@ -39,7 +39,7 @@ class _Reader:
 
 
 async def in_threads(first: bytes, pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield `first`, which has been read already, and the rest; whenever that ends, `pieces` is closed soon."""
+    """Yield `first`, which has been read already, and the rest; `pieces` is closed soon after that ends."""
     reader = _Reader(pieces)
     try:
         piece = first

@@ -59,7 +59,7 @@ class Problem(BaseModel):
 
 
 class ApiError(ReelayError):
-    """An answer other than success; `code` is for programs, `message` for people."""
+    """An error answer; `code` is for programs, `message` for people."""
 
     def __init__(
         self,
@@ -84,12 +84,12 @@ STATUS: Final[Mapping[type[Rejected], int]] = {
 
 
 def status_of(error: Rejected) -> int:
-    """Return the status that says what a refusal of the domain means."""
+    """Return the HTTP status of an error of the domain."""
     return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 400)
 
 
 def problem_of(error: Rejected) -> ApiError:
-    """Word a refusal of the domain as an answer."""
+    """Return the error answer for an error of the domain."""
     code, headers = "", dict[str, str]()
     fields: tuple[FieldError, ...] = ()
     if isinstance(error, NotReady | TooMany):
@@ -102,7 +102,7 @@ def problem_of(error: Rejected) -> ApiError:
 
 
 def answer(error: ApiError) -> JSONResponse:
-    """Write an error as a problem body."""
+    """Render an error as a problem body."""
     body = Problem(
         title=HTTPStatus(error.status).phrase,
         status=error.status,
@@ -118,7 +118,7 @@ def answer(error: ApiError) -> JSONResponse:
 
 
 def field_path(location: Sequence[int | str]) -> str:
-    """Name a field as its sender knows it: `outputs[0].start_time`."""
+    """Return a field's path as its sender knows it: `outputs[0].start_time`."""
     text = ""
     for part in location:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
@@ -126,7 +126,7 @@ def field_path(location: Sequence[int | str]) -> str:
 
 
 def faults_of(errors: Sequence[Mapping[str, Any]], *, skip: int = 0) -> Invalid:
-    """Word pydantic's errors, at most 20; the first `skip` parts of each location are not the sender's."""
+    """Return pydantic's errors in plain words, at most 20; drop the first `skip` parts of each location."""
     return Invalid(*(Fault(field_path(e["loc"][skip:])[:200], plain_words(e)) for e in errors[:20]))
 
 
@@ -164,7 +164,7 @@ async def _unexpected(request: Request, error: Exception) -> JSONResponse:
 
 
 def install(app: FastAPI) -> None:
-    """Make every error of an app a problem body."""
+    """Let an app answer every error with a problem body."""
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _parameters)

@@ -1,7 +1,7 @@
-"""One HTTP connection, bounded in every phase: what uvicorn leaves open is decided here.
+"""One HTTP connection, with the limits in every phase that uvicorn lacks.
 
-A request is parsed when the one before it is answered; until then what came ahead waits unparsed, and no more is read.
-Whatever we wait for has a deadline, and whoever we wait for may have to make room for others.
+A request is parsed when the one before it is answered; until then received data waits unparsed, and no more is read.
+Every wait for a peer has a deadline, and a connection that waits may be closed to make room for others.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Phase(Enum):
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, given one part of a request at a time by a Framer, and watched by a Crowd."""
+    """uvicorn's protocol, fed one part of a request at a time by a Framer, and counted by a Crowd."""
 
     def __init__(self, *args: Any, crowd: Crowd, limits: HttpLimits, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -48,7 +48,7 @@ class BoundedProtocol(HttpToolsProtocol):
             Phase.DRAIN: limits.drain_s,
         }
         self._framer = Framer(limits)
-        self._pending = b""  # what has come and may not be parsed yet, from `_at` on
+        self._pending = b""  # received data that may not be parsed yet, from `_at` on
         self._at = 0
         self._excess: Excess | None = None
         self._parsing = False
@@ -61,7 +61,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._wire: Wire
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """Begin to wait for a request, if there is room."""
+        """Start waiting for a request, if there is room."""
         self._wire = Wire(transport, self.finish, self.loop, self._limits)
         super().connection_made(self._wire)
         self.flow: FlowControl = HeldFlow(self._wire, self._regulate, self._later)
@@ -71,7 +71,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._arm(self._limits.head_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget everything."""
+        """Release all that the connection holds."""
         self._ending = True
         self._phase = Phase.GONE
         self._pending = b""
@@ -81,14 +81,14 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def abort(self) -> None:
-        """End the connection at once: its slot is needed."""
+        """Close the connection at once: its slot is needed."""
         self._ending = True
         self._wire.abort()
 
-    # What comes
+    # Input
 
     def data_received(self, data: bytes) -> None:
-        """Keep what has come, and parse what may be parsed now."""
+        """Store received data, and parse what may be parsed now."""
         self._received += len(data)
         if self._ending:
             if self._received > self._limits.drained:
@@ -102,7 +102,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self.loop.call_soon(self._advance)
 
     def _advance(self) -> None:
-        """Parse part by part as long as nothing forbids it; what is left waits."""
+        """Parse part by part while that is allowed; the rest waits."""
         if self._parsing or self._ending:
             return
         self._parsing = True
@@ -139,41 +139,41 @@ class BoundedProtocol(HttpToolsProtocol):
     def _parse(self, piece: bytes) -> None:
         try:
             self.parser.feed_data(piece)
-        except httptools.HttpParserUpgrade:  # another protocol is asked for: answered as if not, and closed
+        except httptools.HttpParserUpgrade:  # a request to upgrade: answered as a plain one, and closed
             self.cycle.keep_alive = False
             self._pending = self._pending[: self._at]
             return
         if self._excess is not None:
             raise self._excess
         if not self._framer.in_head and not self._answered and self._framer.whole is self.cycle.more_body:
-            raise Excess(400, _MALFORMED)  # the parser sees it otherwise: nothing that follows can be trusted
+            raise Excess(400, _MALFORMED)  # the parser disagrees: nothing that follows can be trusted
 
     def on_url(self, url: bytes) -> None:
-        """Take a part of the target."""
+        """Add a part of the target, up to its limit."""
         super().on_url(url)
         if len(self.url) > self._limits.target:
             self._excess = Excess(414, f"the request's target has more than {self._limits.target} bytes")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header; what comes as a trailer is not kept."""
+        """Add a header; trailers are dropped."""
         if self._framer.in_head:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Begin to answer."""
+        """Start the answer."""
         self._framer.body(self.headers)
         if self._excess is not None:
             return
         self._received, self._begun_s = 0, self.loop.time()
         super().on_headers_complete()
 
-    # What is answered
+    # Answers
 
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGIApp) -> None:  # type: ignore[override]  # Starlette's word for it
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGIApp) -> None:  # type: ignore[override]  # Starlette's type
         super()._start_asgi_task(cycle, self._telling(cycle, app))  # type: ignore[arg-type]  # as above
 
     def _telling(self, cycle: RequestResponseCycle, app: ASGIApp) -> ASGIApp:
-        """Let an answer say that the connection ends, when much of the request is to come yet."""
+        """Wrap the application: its answer ends the connection when much of the request is still to come."""
 
         async def told(scope: Scope, receive: Receive, send: Send) -> None:
             async def sending(message: Message) -> None:
@@ -188,14 +188,14 @@ class BoundedProtocol(HttpToolsProtocol):
         return told
 
     def on_response_complete(self) -> None:
-        """Go on to the next request."""
+        """Continue with the next request."""
         self.server_state.total_requests += 1
         if not self._ending:
             self.flow.resume_reading()
             self._settle()
 
     def _refuse(self, status: int, message: str) -> None:
-        """Answer what cannot be parsed or waited for, and end the connection."""
+        """Answer a malformed or late request with an error, and end the connection."""
         if not self._answered:
             started, self.cycle.disconnected = self.cycle.response_started, True
             self.cycle.message_event.set()
@@ -212,12 +212,12 @@ class BoundedProtocol(HttpToolsProtocol):
         self._wire.write(b"".join([*lines, b"\r\n", bytes(response.body)]))
         self.finish()
 
-    # How it ends
+    # End and timeouts
 
     def finish(self) -> None:
-        """Send what is written, and close; while the peer still sends, some of it is taken first.
+        """Send what is written, and close; while the peer still sends, some of that is read first.
 
-        A close with bytes unread would reset the connection, and the answer be lost (RFC 9112, 9.6).
+        Closing with unread bytes would reset the connection and lose the answer (RFC 9112, 9.6).
         """
         if self._ending:
             return
@@ -235,7 +235,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._wire.end()
 
     def shutdown(self) -> None:
-        """End at once unless a request is under way: the server stops."""
+        """Close at once unless a request is in progress: the server stops."""
         if self._ending or self._answered:
             self._ending = True
             self._wire.end()
@@ -243,7 +243,7 @@ class BoundedProtocol(HttpToolsProtocol):
             super().shutdown()
 
     def _settle(self) -> None:
-        """Find out what is waited for now, and begin to count its time."""
+        """Determine the phase, and start its timer when it has changed."""
         if self._answered:
             fresh = self._framer.whole or self._framer.fresh
             phase = Phase.IDLE if fresh else Phase.HEAD if self._framer.in_head else Phase.DRAIN
@@ -281,7 +281,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self.finish()
 
     def _comes(self) -> bool:
-        """Tell whether a body may go on: it comes fast enough, or we do not read, or have not asked for it."""
+        """Return whether a body may go on: it arrives fast enough, or the server does not read or want it yet."""
         if not self._reading or self.cycle.waiting_for_100_continue:
             self._begun_s += self._limits.rate_s
             return True
@@ -289,7 +289,7 @@ class BoundedProtocol(HttpToolsProtocol):
         return not slow and self.loop.time() - self._begun_s < self._limits.body_s
 
     def _regulate(self) -> None:
-        """Read on only while nothing lies here that may not be parsed yet."""
+        """Read only while no received data waits to be parsed."""
         if self._ending:
             return
         if self._holds() or self.flow.read_paused:
@@ -305,13 +305,13 @@ class BoundedProtocol(HttpToolsProtocol):
             self._wire.resume_reading()
 
     def pause_writing(self) -> None:
-        """Begin to watch whether the peer reads on."""
+        """Start watching whether the peer reads."""
         super().pause_writing()
         self._wire.watch()
         self._crowd.stall(self)
 
     def resume_writing(self) -> None:
-        """Stop watching."""
+        """Stop watching whether the peer reads."""
         self._wire.unwatch()
         self._crowd.flow(self)
         super().resume_writing()

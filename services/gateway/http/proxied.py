@@ -1,4 +1,4 @@
-"""HTTP connections from balancers: their header (PROXY protocol) tells who calls."""
+"""HTTP connections from balancers: their header (PROXY protocol) names the client."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = get_logger()
 
 
 class ProxiedProtocol(BoundedProtocol):
-    """A connection that, from a balancer, begins with a header; counted as the balancer's until that has come."""
+    """A connection that starts with a header if a balancer opens it; counted as the balancer's until that arrives."""
 
     def __init__(self, *args: Any, trusts: Callable[[str], bool], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -23,19 +23,19 @@ class ProxiedProtocol(BoundedProtocol):
         self._late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
-        """Wait for the header first, if there has to be one."""
+        """Wait for the header first, if the peer is a balancer."""
         super().connection_made(transport)
         if self.client is not None and self._trusts(self.client[0]):
             self._header = bytearray()
             self._late = self.loop.call_later(HEADER_S, self._spurn, "no PROXY header in time")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget everything."""
+        """Stop waiting for the header, and release all that the connection holds."""
         self._forget()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take the header off, and the rest as ever."""
+        """Parse the header first, then pass on the rest."""
         if self._header is None:
             return super().data_received(data)
         self._header += data

@@ -1,4 +1,4 @@
-"""Where clients reach the gateway."""
+"""The URL at which clients reach the gateway."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class Span:
 
 
 def wanted(header: str | None, if_range: str | None, etag: str, size: int) -> Span:
-    """Decide which bytes answer a request; a malformed or multiple range is answered with the whole file."""
+    """Return the bytes that answer a request; a malformed or multiple range is answered with the whole file."""
     whole = Span(0, size, part=False)
     if header is None or (if_range is not None and if_range.strip() != etag):
         return whole
@@ -48,7 +48,7 @@ def wanted(header: str | None, if_range: str | None, etag: str, size: int) -> Sp
 
 
 def meets(header: str | None, etag: str) -> bool:
-    """Tell whether the file is one that If-Match asks for (strong comparison), or nothing is asked for."""
+    """Return whether If-Match names the file (strong comparison); True without the header."""
     if header is None:
         return True
     tags = [tag.strip() for tag in header.split(",")]
@@ -56,7 +56,7 @@ def meets(header: str | None, etag: str) -> bool:
 
 
 def matches(header: str | None, etag: str) -> bool:
-    """Tell whether If-None-Match names the file that the client would get (weak comparison)."""
+    """Return whether If-None-Match names the file (weak comparison); False without the header."""
     if header is None:
         return False
     tags = [tag.strip().removeprefix("W/") for tag in header.split(",")]

@@ -44,7 +44,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def raise_file_limit() -> int:
-    """Let this process hold as many connections as the system allows it; distributions begin with 1024."""
+    """Raise the limit of open files to what the system allows, and return it; distributions start with 1024."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -55,9 +55,9 @@ def raise_file_limit() -> int:
 async def serving(
     app: ASGIApp, bound: socket.socket, limits: HttpLimits | None = None, balancers: Iterable[Network] = ()
 ) -> AsyncIterator[None]:
-    """Serve `app` on a bound socket while the block runs; requests under way get STOP_S to end.
+    """Serve `app` on a bound socket while the block runs; requests in progress get STOP_S to end.
 
-    Connections from `balancers` begin with a PROXY header.
+    Connections from `balancers` start with a PROXY header.
     """
     limits = limits or LIMITS
     most = max(1, raise_file_limit() - OWN_FILES)
@@ -79,7 +79,7 @@ async def serving(
     task = asyncio.create_task(server.serve(sockets=[bound]))
     try:
         async with asyncio.timeout(START_S):
-            while not server.started and not task.done():  # noqa: ASYNC110  uvicorn tells by this flag alone
+            while not server.started and not task.done():  # noqa: ASYNC110  uvicorn has this flag alone
                 await asyncio.sleep(0.005)
         yield
     finally:

@@ -1,4 +1,4 @@
-"""The transport as uvicorn's protocol sees it: it closes when all is said, and waits for no reader for ever."""
+"""The transport as uvicorn's protocol sees it: it closes when all is sent, and limits the wait for a reader."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from services.gateway.http.framing import HttpLimits
 
 
 class Wire(asyncio.Transport):
-    """A transport whose `close` asks the protocol, and whose peer has to read."""
+    """A transport whose `close` asks the protocol, and which aborts when the peer does not read."""
 
     def __init__(
         self,
@@ -32,15 +32,15 @@ class Wire(asyncio.Transport):
         self._timer: asyncio.TimerHandle | None = None
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Tell what the transport knows."""
+        """Return the inner transport's information."""
         return self._inner.get_extra_info(name, default)
 
     def is_closing(self) -> bool:
-        """Tell whether the connection ends."""
+        """Return whether the connection is ending."""
         return self._finished or self._inner.is_closing()
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Send bytes, unless the connection ends."""
+        """Send bytes, unless the connection is ending."""
         if not self.is_closing():
             self._inner.write(data)
 
@@ -49,12 +49,12 @@ class Wire(asyncio.Transport):
         return self._inner.get_write_buffer_size()
 
     def pause_reading(self) -> None:
-        """Read nothing for now."""
+        """Pause reading, unless the inner transport is closing."""
         if not self._inner.is_closing():
             self._inner.pause_reading()
 
     def resume_reading(self) -> None:
-        """Read on."""
+        """Resume reading, unless the inner transport is closing."""
         if not self._inner.is_closing():
             self._inner.resume_reading()
 
@@ -63,7 +63,7 @@ class Wire(asyncio.Transport):
         self._finish()
 
     def half_close(self) -> None:
-        """Send what is written and an end; reads go on."""
+        """Send what is written and the end of the stream; reading goes on."""
         self._finished = True
         with suppress(OSError, RuntimeError):  # the peer has gone, or the transport with it
             self._inner.write_eof()
@@ -81,12 +81,12 @@ class Wire(asyncio.Transport):
         self._inner.abort()
 
     def lost(self) -> None:
-        """Take note of the end."""
+        """Record that the connection is lost."""
         self._finished = True
         self.unwatch()
 
     def watch(self) -> None:
-        """Begin to watch whether the peer reads."""
+        """Start watching whether the peer reads."""
         self.unwatch()
         self._unsent = self._inner.get_write_buffer_size()
         self._timer = self._loop.call_later(self._limits.stall_s, self._look)
@@ -106,7 +106,7 @@ class Wire(asyncio.Transport):
 
 
 class HeldFlow(FlowControl):
-    """uvicorn's flow control: it says what it wants, and the protocol decides whether the transport reads."""
+    """uvicorn's flow control: it records what it wants, and the protocol decides whether the transport reads."""
 
     def __init__(self, transport: asyncio.Transport, pause: Callable[[], None], resume: Callable[[], None]) -> None:
         super().__init__(transport)
@@ -114,12 +114,12 @@ class HeldFlow(FlowControl):
         self._resume = resume
 
     def pause_reading(self) -> None:
-        """Ask for no more."""
+        """Ask the protocol to pause reading."""
         if not self.read_paused:
             self.read_paused = True
             self._pause()
 
     def resume_reading(self) -> None:
-        """Ask for more; what lies here already goes first."""
+        """Ask the protocol to resume; data received already is parsed first."""
         self.read_paused = False
         self._resume()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 _LONGEST: Final = 300
-# https://docs.pydantic.dev/latest/errors/validation_errors/ - names in braces are of the error's context.
+# https://docs.pydantic.dev/latest/errors/validation_errors/ - names in braces come from the error's context.
 _WORDS: Final = {
     "missing": "is missing",
     "string_type": "must be a string",
@@ -52,7 +52,7 @@ _MADE: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
 
 
 def plain_words(error: Mapping[str, Any]) -> str:
-    """Say what one of pydantic's errors means to the sender; pydantic's own words for a kind that we do not know."""
+    """Return what one of pydantic's errors means to the sender; pydantic's own words for an unknown kind."""
     kind, context = error["type"], error.get("ctx", {})
     if made := _MADE.get(kind):
         text = made(context)

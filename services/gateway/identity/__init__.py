@@ -1,1 +1,1 @@
-"""Who calls: API keys, their scopes and accounts, and stored credentials."""
+"""Callers: API keys, their scopes and accounts, and stored credentials."""

@@ -1,4 +1,4 @@
-"""The admin key: that of the settings, or one that the first start makes."""
+"""The admin key: that of the settings, or one made at the first start."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def read_or_make(folder: Path) -> tuple[str, bool]:
 
 
 async def ensure_admin_key(settings: Settings, keys: Keys) -> None:
-    """Take the settings' admin key, of which nothing is stored, so that a restart with another one ends it.
+    """Accept the settings' admin key, which is not stored, so that a restart with another one revokes it.
 
-    Otherwise make one on the first start and print it once; register it, unless it has been revoked.
+    Without one, make a key at the first start and print it once; register it, unless it has been revoked.
     """
     folder = settings.data_dir
     if given := settings.given_admin_key:

@@ -1,4 +1,4 @@
-"""Who calls: API keys, scopes, accounts."""
+"""Identifies callers: API keys, scopes, accounts."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class Caller:
     scopes: frozenset[Scope]
 
     def may(self, scope: Scope) -> bool:
-        """Tell whether the key has a scope: itself, by a scope that implies it, or as an admin key."""
+        """Return whether the key has a scope: itself, by a scope that implies it, or as an admin key."""
         return bool(self.scopes & ({scope, "admin"} | _IMPLIED.get(scope, frozenset())))
 
 
 def key_text(request: Request) -> str:
-    """Read the key from `X-API-KEY`, or from `Authorization: Bearer`; empty when there is none."""
+    """Return the key from `X-API-KEY`, or from `Authorization: Bearer`; empty when there is none."""
     if given := request.headers.get("x-api-key"):
         return given.strip()
     kind, _, given = request.headers.get("authorization", "").partition(" ")
@@ -48,7 +48,7 @@ def key_text(request: Request) -> str:
 
 
 async def identify(request: Request) -> Caller:
-    """Find the caller by its key; 401 without a good one, 403 for an account that is not the key's."""
+    """Return the caller by its key; 401 without a valid one, 403 for an account that is not the key's."""
     text = key_text(request)
     quotas = part_of(request, Quotas)
     address = request.client.host if request.client else ""
@@ -67,7 +67,7 @@ async def identify(request: Request) -> Caller:
 
 
 def require(*scopes: Scope) -> Callable[[Request], Awaitable[Caller]]:
-    """Make the dependency that lets in callers with any one of the scopes; 401 and 403 for others."""
+    """Make the dependency that accepts callers with any one of the scopes; 401 and 403 for others."""
 
     async def caller(request: Request) -> Caller:
         found = await identify(request)

@@ -1,4 +1,4 @@
-"""Accounts of the CDNetworks API: a name n and a key, by which requests are signed."""
+"""Accounts of the CDNetworks API: a name n and a key, with which requests are signed."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ class CdnAccount(Record):
 
 
 class UsedRandom(Record):
-    """An r that was used: bucket `nonces`, under `<sha256 of n>.<sha256 of r>`, as long as n is known."""
+    """An r that was used: bucket `nonces`, under `<sha256 of n>.<sha256 of r>`, as long as n exists."""
 
     at_ms: Millis
 
 
 class Refused(Denied):
-    """The request is not signed as it must be; the message is for people."""
+    """The request's signature is not valid; the message is for people."""
 
 
 def signature(random: str, key: str) -> str:
@@ -60,7 +60,7 @@ def _is_now(random: str, now_ms: int, window: timedelta) -> bool:
 
 
 class NameIndex(Following[CdnAccount]):
-    """The accounts of the API, by key in the bucket and by whose they are."""
+    """The accounts of the API, by key in the bucket and by the account that they belong to."""
 
     pattern = "cdn.*"
 
@@ -70,7 +70,7 @@ class NameIndex(Following[CdnAccount]):
         self._accounts: defaultdict[str, dict[str, CdnAccount]] = defaultdict(dict)
 
     def of(self, account: str) -> list[CdnAccount]:
-        """Return an account's, oldest first."""
+        """Return an account's names, oldest first."""
         return sorted(self._accounts.get(account, {}).values(), key=lambda a: (a.created_ms, a.name))
 
     def _forget(self) -> None:
@@ -89,7 +89,7 @@ class NameIndex(Following[CdnAccount]):
 
 
 class CdnAccounts:
-    """Makes accounts of the API and checks who calls; with a `window`, r must be a time no further from now."""
+    """Makes accounts of the API and verifies requests; with a `window`, r must be a time no further from now."""
 
     def __init__(
         self, jetstream: Callable[[], JetStreamContext], vault: Vault, clock: Clock, window: timedelta = timedelta(0)
@@ -102,9 +102,9 @@ class CdnAccounts:
         self._window = window
 
     async def create(self, account: str, name: str, key: str | None = None) -> str:
-        """Make an account and return its key, told here only; StateConflict when the name is taken, or there are 100.
+        """Make an account and return its key, only here; StateConflict when the name is taken or there are 100.
 
-        With a key that is given, a request repeated (its answer may have been lost) is answered as the first.
+        With a given `key`, a repeated request (the first answer may have been lost) is answered as the first.
         """
         given, stored_key = key, f"cdn.{_digest(name)}"
         there = await self.all_of(account)
@@ -127,12 +127,12 @@ class CdnAccounts:
         return key
 
     async def all_of(self, account: str) -> list[CdnAccount]:
-        """List an account's names, oldest first."""
+        """Return an account's names, oldest first. Unavailable."""
         await self.index.refresh()
         return self.index.of(account)
 
     async def delete(self, account: str, name: str) -> bool:
-        """Remove a name; false when the account has none such."""
+        """Remove a name; return False when the account does not have it."""
         key = f"cdn.{_digest(name)}"
         stored = await self._bucket.get(key)
         if stored is None or stored.value.account != account:
@@ -150,11 +150,11 @@ class CdnAccounts:
         stranger: Callable[[], None] = lambda: None,
         known: Callable[[str], None] = lambda _: None,
     ) -> str:
-        """Return whose request it is. Refused: unknown name, wrong k, an r that was used, or is not the present time.
+        """Return the account of a request. Refused: unknown name, wrong k, an r that was used or is not the time now.
 
-        `stranger` is called before the broker is asked about a request that is not signed as this instance knows the
-        name, and may forbid it by what it raises. A good signature is asked about, too: the name may have been removed.
-        `known` is called with the account of a signed one, and may forbid it before its r is used and kept.
+        `stranger` is called before the broker is asked about a request whose signature is not valid by what this
+        instance knows; it may raise. The broker is asked about valid ones, too: the name may have been removed.
+        `known` is called with the account of a signed request before its r is stored as used; it may raise.
         """
         if not 1 <= len(random) <= LONGEST_RANDOM:
             raise Refused(f"r must have 1 to {LONGEST_RANDOM} characters")
@@ -178,7 +178,7 @@ class CdnAccounts:
         return hmac.compare_digest(self._key(stored.value).encode(), given.encode())
 
     def _is_signed(self, record: CdnAccount | None, random: str, given: str) -> bool:
-        key = self._key(record) if record else secrets.token_hex(16)  # an unknown name takes as long
+        key = self._key(record) if record else secrets.token_hex(16)  # an unknown name takes the same time
         matches = hmac.compare_digest(signature(random, key).encode(), given.lower().encode())
         return matches and record is not None
 

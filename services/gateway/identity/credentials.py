@@ -19,7 +19,7 @@ MOST: Final = 100
 
 
 class Credentials:
-    """An account's credentials by name; secrets are stored encrypted and never given out."""
+    """An account's credentials by name; secrets are stored encrypted and never returned."""
 
     def __init__(
         self, jetstream: Callable[[], JetStreamContext], vault: Vault, receivers: Receivers, clock: Clock
@@ -29,7 +29,7 @@ class Credentials:
         self._receivers = receivers
         self._clock = clock
 
-    async def put(  # a field each
+    async def put(  # one parameter per field
         self, account: str, name: str, *, endpoint: str, region: str, access_key: str, secret: str
     ) -> CredentialRecord:
         """Make or replace credentials; Invalid, or StateConflict when the account has 100 others."""
@@ -47,11 +47,11 @@ class Credentials:
             )  # fmt: skip
 
         changed = await self._bucket.change(credential_key(account, name), change)
-        assert changed is not None  # noqa: S101  `change` never gives None
+        assert changed is not None  # noqa: S101  `change` never returns None
         return changed
 
     async def all_of(self, account: str) -> list[CredentialRecord]:
-        """List an account's credentials by name."""
+        """Return an account's credentials in the order of their names."""
         return sorted((s.value for s in await self._bucket.items(account)), key=lambda c: c.name)
 
     async def delete(self, account: str, name: str) -> None:

@@ -1,4 +1,4 @@
-"""API keys: making, finding, revoking. A key is kept as the SHA-256 of its text; its text is told once."""
+"""API keys: makes, finds and revokes them. A key is stored as the SHA-256 of its text, which is shown once."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ BUCKET: Final = buckets.KEYS
 PREFIX: Final = "rl_"
 _LONGEST_KEY: Final = 128
 KEPT: Final = timedelta(days=30)
-"""So long records stay of keys that were revoked or expired, to tell who they were."""
+"""How long the records of revoked or expired keys stay, so that they can be identified."""
 EXPIRE_EVERY_S: Final = 3600.0
 
 
@@ -45,12 +45,12 @@ def bucket_key(text: str) -> str:
 
 
 def new_key_text() -> str:
-    """Make a key: 256 random bits behind a prefix that secret scanners can look for."""
+    """Return a new key: 256 random bits after a prefix that secret scanners can look for."""
     return PREFIX + secrets.token_urlsafe(32)
 
 
 def active(record: ApiKeyRecord, now_ms: int) -> bool:
-    """Tell whether a key may be used now."""
+    """Return whether a key may be used now."""
     return not record.revoked and (record.expires_ms is None or now_ms < record.expires_ms)
 
 
@@ -60,7 +60,7 @@ def position(record: ApiKeyRecord) -> Position:
 
 
 class KeyIndex(Following[ApiKeyRecord]):
-    """All records of keys, by account and id, with their keys in the bucket."""
+    """All records of API keys, by account and id, with their keys in the bucket."""
 
     pattern = "api.*"
 
@@ -70,11 +70,11 @@ class KeyIndex(Following[ApiKeyRecord]):
         self._places: dict[str, ApiKeyRecord] = {}
 
     def of(self, account: str) -> Mapping[str, tuple[str, ApiKeyRecord]]:
-        """Return an account's, by id."""
+        """Return an account's records with their keys in the bucket, by id."""
         return self._accounts.get(account, {})
 
     def every(self) -> list[tuple[str, ApiKeyRecord]]:
-        """Return all."""
+        """Return all records with their keys in the bucket."""
         return list(self._places.items())
 
     def _forget(self) -> None:
@@ -93,7 +93,7 @@ class KeyIndex(Following[ApiKeyRecord]):
 
 
 class Keys:
-    """The API keys of all accounts; what the broker tells of them is kept in memory, current to some ms."""
+    """The API keys of all accounts; their records are mirrored in memory, current to a few ms."""
 
     def __init__(self, jetstream: Callable[[], JetStreamContext], clock: Clock) -> None:
         self._bucket = Bucket(jetstream, BUCKET, ApiKeyRecord)
@@ -101,18 +101,18 @@ class Keys:
         self._mirror = Mirror(jetstream, BUCKET, ApiKeyRecord, pattern="api.>")
         self._clock = clock
         self._appointed: tuple[str, ApiKeyRecord] | None = None
-        self._revoked: set[str] = set()  # by this instance, before its own mirror has heard of it
+        self._revoked: set[str] = set()  # by this instance, until its own mirror shows it
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Keep the records current, and remove those that have come to their end, while the block runs."""
+        """Keep the records current, and remove old ones, while the block runs."""
         async with self._mirror.running(), beside(self._expiring()):
             yield
 
     async def find(self, text: str, unknown: Callable[[], None] = lambda: None) -> ApiKeyRecord | None:
-        """Find the record of a usable key; Unavailable when it is not in memory and the broker is away.
+        """Return the record of a usable key; Unavailable when it is not in memory and the broker is away.
 
-        `unknown` is called before the broker is asked, and may forbid it by what it raises.
+        `unknown` is called before the broker is asked; it may raise to prevent that.
         """
         if not text or len(text) > _LONGEST_KEY:
             return None
@@ -129,8 +129,8 @@ class Keys:
         return record
 
     def appoint(self, text: str, account: str) -> None:
-        """Take an admin key that stands in the settings: good while this instance runs, stored nowhere."""
-        ident = hash_token(f"appointed {text}")[:32]  # the same in all gateways; the look-up's hash is another
+        """Accept the admin key of the settings: valid while this instance runs, stored nowhere."""
+        ident = hash_token(f"appointed {text}")[:32]  # the same in all gateways, but not the hash of the lookup
         record = ApiKeyRecord(
             account=account, key_id=ident, scopes=("admin",), label="REELAY_ADMIN_KEY", created_ms=self._clock.now_ms()
         )
@@ -139,7 +139,7 @@ class Keys:
     async def create(
         self, account: str, scopes: tuple[Scope, ...], label: str = "", expires_ms: int | None = None
     ) -> tuple[str, ApiKeyRecord]:
-        """Make a key, whose text is returned here and nowhere else; Invalid when its end is past."""
+        """Make a key and return its text, only here, and its record; Invalid when its expiry is past."""
         if expires_ms is not None and expires_ms <= self._clock.now_ms():
             raise invalid("expires_at", "lies in the past")
         text = new_key_text()
@@ -155,7 +155,7 @@ class Keys:
         return text, record
 
     async def ensure(self, text: str, account: str, scopes: tuple[Scope, ...], label: str) -> None:
-        """Register a key whose text is kept elsewhere; one that was revoked stays so."""
+        """Register a key whose text is kept elsewhere; a revoked one stays revoked."""
         record = ApiKeyRecord(
             account=account, key_id=uuid.uuid4().hex, scopes=scopes, label=label, created_ms=self._clock.now_ms(),
             kept=True,
@@ -164,14 +164,14 @@ class Keys:
             await self._bucket.create(bucket_key(text), record)
 
     async def page(self, account: str, after: Position | None, count: int) -> list[ApiKeyRecord]:
-        """List up to `count` of an account's keys that are not revoked, oldest first, behind a position."""
+        """Return up to `count` of an account's keys that are not revoked, oldest first, after a position."""
         await self._index.refresh()
         found = (record for _, record in self._index.of(account).values() if not record.revoked)
         behind = (record for record in found if after is None or position(record) > after)
         return heapq.nsmallest(count, behind, key=position)
 
     async def revoke(self, account: str, key_id: str) -> bool:
-        """Revoke a key, at once for this instance and within ms for the others; False when there is none."""
+        """Revoke a key, at once for this instance and within ms for the others; return False when there is none."""
         await self._index.refresh()
         stored_key, record = self._index.of(account).get(key_id, ("", None))
         if record is None or record.revoked:
@@ -182,9 +182,9 @@ class Keys:
         return True
 
     async def expire(self) -> int:
-        """Remove the records of keys that have been revoked, or expired, for KEPT; return how many.
+        """Remove the records of keys that were revoked or expired KEPT ago or earlier, and return their number.
 
-        Those whose text is kept elsewhere stay: their text would register them anew, and they would be good again.
+        Those whose text is kept elsewhere stay: their text would register them anew, and they would be valid again.
         """
         await self._index.refresh()
         before_ms = self._clock.now_ms() - KEPT // timedelta(milliseconds=1)
@@ -205,9 +205,9 @@ class Keys:
 
 
 def _ended_ms(record: ApiKeyRecord) -> float:
-    """Return when a key ended; never, for those that stay."""
+    """Return when a key ended, ms since the epoch; infinity for those that stay."""
     if record.kept or (record.revoked and record.revoked_ms is None and "admin" in record.scopes):
-        return math.inf  # of an older version, nobody knows whether its text is kept
+        return math.inf  # made by an older version: whether its text is kept is unknown
     if record.revoked:
         return record.revoked_ms or record.created_ms
     return math.inf if record.expires_ms is None else record.expires_ms

@@ -1,4 +1,4 @@
-"""`reelay keys`: API keys from the command line, by the broker of the settings."""
+"""`reelay keys`: API keys from the command line, through the broker of the settings."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def _shown(settings: Settings) -> str:
 
 
 async def _quiet(_: Exception) -> None:
-    """Say nothing of tries that fail; what matters is told at the end."""
+    """Ignore a failed try; the last error is reported at the end."""
 
 
 @contextlib.asynccontextmanager
@@ -142,7 +142,7 @@ async def _run(asked: argparse.Namespace, settings: Settings) -> int:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run `reelay keys ...`; the exit code. SystemExit for bad arguments."""
+    """Run `reelay keys ...` and return its exit code. SystemExit for bad arguments."""
     asked = _parser().parse_args(argv)
     settings = Settings()
     try:

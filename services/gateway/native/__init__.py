@@ -1,4 +1,4 @@
-"""Reelay's own API, /v1: a folder a domain."""
+"""Reelay's own API, /v1: a folder per domain."""
 
 from typing import Final
 

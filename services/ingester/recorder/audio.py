@@ -6,7 +6,7 @@ Sources: ISO/IEC 14496-3 (1.A.2.2, adts_frame), RFC 6716 (3.1, TOC byte), ETSI T
 
 from __future__ import annotations
 
-from services.ingester.recorder.model import VIDEO_SCALE, Frame
+from services.ingester.publication import VIDEO_SCALE, Frame
 from services.ingester.recorder.sbr import SbrWatch
 from shared.media.bitstream.opus import OpusHead
 from shared.media.model import TrackConfig

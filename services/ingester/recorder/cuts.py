@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from services.ingester.recorder.model import VIDEO_SCALE
+from services.ingester.publication import VIDEO_SCALE
 from shared.media.model import TrackConfig
 from shared.media.mp4.fragments import Sample
 

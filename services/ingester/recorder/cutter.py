@@ -9,13 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from services.ingester.publication import VIDEO_SCALE
 from services.ingester.recorder.cuts import NEAR, Cut, Tracks, split_at_gaps, ticks
-from services.ingester.recorder.model import (
-    VIDEO_SCALE,
-    Place,
-    RecorderLimits,
-    SegmentInfo,
-)
+from services.ingester.recorder.model import Place, RecorderLimits, SegmentInfo
 from services.ingester.recorder.writer import OpenSegment, write_init
 from shared.media.mp4.fragments import FragmentWriter, Sample
 from shared.media.segment_files import AUDIO_ID, VIDEO_ID, segment_end

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from typing import Final
 
-from services.ingester.recorder.model import MAX_OFFSET, Frame
+from services.ingester.publication import MAX_OFFSET, Frame
 from shared.media.bitstream.errors import BitstreamError
 from shared.media.mp4.boxes import Mp4Error
 

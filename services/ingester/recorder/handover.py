@@ -6,7 +6,8 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import Final, NamedTuple
 
-from services.ingester.recorder.model import VIDEO_SCALE, Arrival, SegmentInfo, Sink
+from services.ingester.publication import VIDEO_SCALE, Arrival
+from services.ingester.recorder.model import SegmentInfo, Sink
 from services.ingester.recorder.wall import WallClock
 
 SETTLE_NS: Final = 1_000_000_000

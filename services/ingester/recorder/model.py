@@ -2,44 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
-
-from shared.errors import MediaError
-from shared.media.model import TrackConfig
-
-VIDEO_SCALE = 90000
-"""Ticks a second of video, of both demuxers' times, and of the session's own time line."""
-MAX_OFFSET = 10 * VIDEO_SCALE
-"""No picture is shown longer after its decoding than this."""
+from typing import Protocol
 
 Place = Callable[[str], Path]
 """Gives the path to write `init-<n>.mp4` or `<sequence>.m4s` to; its folder exists."""
-EndReason = Literal["ended", "stopped"]
-
-
-class NotMedia(MediaError):  # noqa: N818  the tree of errors names what is wrong
-    """The bytes are not the container that the source claims, or hold nothing that can be recorded."""
-
-
-class Source(Protocol):
-    """An encoder's bytes; an FLV source may have `next_run() -> bool`, which goes on after an end with a new header.
-
-    It may count in `damaged` what came and could not be read.
-    """
-
-    @property
-    def format(self) -> str:
-        """Name the container: "flv" or "mpegts"."""
-        ...
-
-    def read(self, size: int = -1, /) -> bytes:
-        """Wait for 1 to `size` bytes; b"" is the end."""
-        ...
 
 
 class Sink(Protocol):
@@ -54,14 +24,6 @@ class Sink(Protocol):
 
     def segment(self, info: SegmentInfo) -> None:
         """Take a segment that lies whole on disk; its init segment does too."""
-        ...
-
-
-class Stop(Protocol):
-    """An event that ends a recording, as threading.Event does."""
-
-    def is_set(self) -> bool:
-        """Tell whether to stop."""
         ...
 
 
@@ -119,60 +81,15 @@ class RecorderLimits:
     jump: timedelta = timedelta(seconds=2)
     """Timestamps that run ahead of time by more than this have jumped."""
     undecided_bytes: int = 16 << 20
-    """So many bytes without a track that can be recorded end the session."""
-
-
-class Arrival(NamedTuple):
-    """When bytes have come: the monotonic clock in ns, the wall clock in ms."""
-
-    ns: int
-    ms: int
-
-
-class Frame(NamedTuple):
-    """A frame as a demuxer gives it: `dts` in 90 kHz ticks of the encoder's clock without wraps, `offset` to its pts.
-
-    `sync`: a decoder can begin here, at an IDR or IRAP picture (`clean`) or at a recovery point. `payload` is as MP4
-    stores it; `duration` is known of audio alone (ticks of the config's timescale).
-    """
-
-    config: TrackConfig
-    dts: int
-    offset: int
-    sync: bool
-    payload: bytes
-    duration: int = 0
-    clean: bool = True
-
-
-class Demuxer(Protocol):
-    """Turns a container's bytes into frames."""
-
-    def feed(self, data: bytes) -> list[Frame]:
-        """Take the next bytes; raises NotMedia when they are not the container's."""
-        ...
-
-    def flush(self) -> list[Frame]:
-        """Return what is whole at the end of the bytes."""
-        ...
-
-    def expects(self, kind: Literal["video", "audio"]) -> bool:
-        """Tell whether the container has announced a track of this kind that can be recorded."""
-        ...
+    """So many bytes of frames wait for what may come, and no longer."""
 
 
 @dataclass(slots=True)
 class Summary:
     """How a recording went."""
 
-    reason: EndReason = "ended"
     segments: int = 0
     bytes: int = 0
     damaged: int = 0
     jumps: int = 0
     unsupported: frozenset[str] = field(default_factory=frozenset)
-
-
-def never() -> threading.Event:
-    """Return a stop event that nobody sets."""
-    return threading.Event()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 import numpy as np
 
+from services.ingester.publication import MAX_OFFSET, VIDEO_SCALE, Contents, Frame, Kind, NotMedia
 from services.ingester.recorder.audio import AacSound, AdtsSplitter, opus_duration, opus_track, split_opus
 from services.ingester.recorder.damage import DAMAGE
-from services.ingester.recorder.model import MAX_OFFSET, VIDEO_SCALE, Frame, NotMedia
 from services.ingester.recorder.names import OURS, further
 from services.ingester.recorder.packets import run_ends, until_error
 from services.ingester.recorder.pes import PAYLOAD, START, Pes, payload_of
@@ -50,6 +49,7 @@ class TsDemuxer:
         self._streams: dict[int, tuple[Stream, _Track]] = {}
         self._map_pid: int | None = None
         self._clock = Unwrapper(33)
+        self._contents = Contents()
         self._dropped = self._failures = 0
 
     @property
@@ -62,10 +62,14 @@ class TsDemuxer:
         """Count the frames dropped."""
         return self._dropped + sum(track.damage for _, track in self._streams.values())
 
-    def expects(self, kind: Literal["video", "audio"]) -> bool:
-        """Tell whether the program's map names a track that can be recorded."""
-        codecs = VIDEO_CODECS if kind == "video" else AUDIO_CODECS
-        return any(stream.codec in codecs for stream, _ in self._streams.values())
+    @property
+    def contents(self) -> Contents:
+        """Tell what the program's map names; the same object while nothing changes."""
+        kinds: list[Kind] = ["video" if s.codec in VIDEO_CODECS else "audio" for s, _ in self._streams.values()]
+        contents = Contents(frozenset(kinds), frozenset(self.unsupported))
+        if contents != self._contents:
+            self._contents = contents
+        return self._contents
 
     def feed(self, data: bytes) -> list[Frame]:
         """Take bytes, give the frames that end in them; NotMedia when no packets are among them for long."""

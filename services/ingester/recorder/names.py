@@ -6,44 +6,38 @@ ETSI EN 300 468 (table 12), the SMPTE registry of format identifiers.
 
 from __future__ import annotations
 
-FLV_VIDEO = {
-    2: "Sorenson H.263",
-    3: "Flash Screen",
-    4: "VP6",
-    5: "VP6 with alpha",
-    6: "Flash Screen 2",
-    8: "H.263",
-    9: "MPEG-4 Visual",
-    13: "AV1",
-}
-FLV_AUDIO = {
-    0: "PCM",
-    1: "ADPCM",
-    2: "MP3",
-    3: "PCM",
-    4: "Nellymoser",
-    5: "Nellymoser",
-    6: "Nellymoser",
-    7: "G.711 A-law",
-    8: "G.711 mu-law",
-    11: "Speex",
-    14: "MP3",
-    15: "device-specific",
-}
-FOURCC = {
-    b"av01": "AV1",
-    b"vp08": "VP8",
-    b"vp09": "VP9",
-    b"vvc1": "VVC",
-    b"avc1": "H.264",
-    b"hvc1": "HEVC",
-    b"mp4v": "MPEG-4 Visual",
-    b"ac-3": "AC-3",
-    b"ec-3": "E-AC-3",
-    b".mp3": "MP3",
-    b"fLaC": "FLAC",
-    b"mp4a": "AAC",
-    b"Opus": "Opus",
+CODECS = {
+    "flv1": "Sorenson H.263",
+    "screen": "Flash Screen",
+    "vp6f": "VP6",
+    "vp6a": "VP6 with alpha",
+    "screen2": "Flash Screen 2",
+    "video-8": "H.263",
+    "video-9": "MPEG-4 Visual",
+    "video-13": "AV1",
+    "audio-0": "PCM",
+    "audio-1": "ADPCM",
+    "audio-3": "PCM",
+    "audio-4": "Nellymoser",
+    "audio-5": "Nellymoser",
+    "audio-6": "Nellymoser",
+    "audio-7": "G.711 A-law",
+    "audio-8": "G.711 mu-law",
+    "speex": "Speex",
+    "audio-15": "device-specific",
+    "av01": "AV1",
+    "vp08": "VP8",
+    "vp09": "VP9",
+    "vvc1": "VVC",
+    "avc1": "H.264",
+    "hvc1": "HEVC",
+    "mp4v": "MPEG-4 Visual",
+    "ac-3": "AC-3",
+    "ec-3": "E-AC-3",
+    ".mp3": "MP3",
+    "fLaC": "FLAC",
+    "mp4a": "AAC",
+    "Opus": "Opus",
 }
 STREAM_TYPES = {
     0x01: "MPEG-1 video",
@@ -124,14 +118,14 @@ EXTENSIONS = {0x0E: "DTS-HD audio", 0x15: "AC-4 audio", 0x20: "TTML subtitles"}
 OURS = {"h264": "H.264 video", "hevc": "HEVC video", "aac": "AAC audio", "opus": "Opus audio"}
 
 
-def video_name(number: int, fourcc: bytes) -> str:
-    """Name an FLV video codec by its number, or by its FOURCC if it has one."""
-    return f"{_fourcc(fourcc) if fourcc else FLV_VIDEO.get(number, f'codec {number}')} video"
+def video_name(codec: str) -> str:
+    """Name the codec of an RTMP video message: a FOURCC, or what stands for a number that has none (`video-9`)."""
+    return f"{_codec(codec, 'codec')} video"
 
 
-def audio_name(number: int, fourcc: bytes) -> str:
-    """Name an FLV sound format by its number, or by its FOURCC if it has one."""
-    return f"{_fourcc(fourcc) if fourcc else FLV_AUDIO.get(number, f'format {number}')} audio"
+def audio_name(codec: str) -> str:
+    """Name the codec of an RTMP audio message, likewise (`audio-7`)."""
+    return f"{_codec(codec, 'format')} audio"
 
 
 def stream_name(kind: int) -> str:
@@ -149,6 +143,9 @@ def is_media(name: str) -> bool:
     return name.endswith((" video", " audio"))
 
 
-def _fourcc(code: bytes) -> str:
-    text = code.decode("latin-1")
-    return FOURCC.get(code) or (text if text.isascii() and text.isprintable() else "unknown")
+def _codec(code: str, unnamed: str) -> str:
+    if code in CODECS:
+        return CODECS[code]
+    if len(code) > 4:
+        return f"{unnamed} {code.rpartition('-')[2]}"
+    return code if code.isascii() and code.isprintable() else "unknown"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from services.ingester.recorder.model import VIDEO_SCALE
+from services.ingester.publication import VIDEO_SCALE
 from shared.media.bitstream.bit_reader import unescape
 from shared.media.bitstream.params import build_avcc, build_hvcc, length_size, nal_type, record_sets, set_id, set_types
 from shared.media.model import TrackConfig, VideoCodec
@@ -83,7 +83,7 @@ class ParameterSets:
 
 
 class LengthPrefixed:
-    """Pictures that already have length prefixes, with a record that describes them (FLV)."""
+    """Pictures that already have length prefixes, with a record that describes them (RTMP)."""
 
     def __init__(self) -> None:
         self._sets: ParameterSets | None = None

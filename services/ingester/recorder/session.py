@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
+from services.ingester.publication import VIDEO_SCALE, Arrival, Frame
 from services.ingester.recorder.cuts import Cut, Tracks, ticks
 from services.ingester.recorder.cutter import Cutter
 from services.ingester.recorder.handover import HandOver
-from services.ingester.recorder.model import VIDEO_SCALE, Arrival, Frame, Place, RecorderLimits, SegmentInfo, Sink
+from services.ingester.recorder.model import Place, RecorderLimits, SegmentInfo, Sink
 from services.ingester.recorder.sound_grid import OnGrid, Packet, SoundGrid
 from services.ingester.recorder.timing import Placed, TimeLine
 from services.ingester.recorder.wall import WallClock

@@ -15,7 +15,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from services.ingester.recorder.model import VIDEO_SCALE
+from services.ingester.publication import VIDEO_SCALE
 
 BLOCK = 32
 BLOCKS = 8

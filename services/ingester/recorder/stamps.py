@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
 
-from services.ingester.recorder.model import MAX_OFFSET, VIDEO_SCALE
+from services.ingester.publication import MAX_OFFSET, VIDEO_SCALE
 from services.ingester.recorder.slices import Slice
 from services.ingester.recorder.units import Unit
 

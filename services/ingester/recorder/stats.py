@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from services.ingester.recorder.model import VIDEO_SCALE, Frame
+from services.ingester.publication import VIDEO_SCALE, Frame
 from services.ingester.recorder.names import is_media
 from shared.media.model import TrackConfig
 

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal, NamedTuple
 
-from services.ingester.recorder.model import VIDEO_SCALE, Arrival, Frame
+from services.ingester.publication import VIDEO_SCALE, Arrival, Frame
 
 Kind = Literal["video", "audio"]
 SLACK = VIDEO_SCALE // 10

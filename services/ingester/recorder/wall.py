@@ -14,7 +14,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
-from services.ingester.recorder.model import VIDEO_SCALE, Arrival
+from services.ingester.publication import VIDEO_SCALE, Arrival
 
 SLEW_PER_S: Final = 1  # ms
 NEAR: Final = 100

@@ -1,4 +1,4 @@
-"""RTMP ingest: a server whose publications are files of FLV bytes."""
+"""RTMP ingest: a server, and publications that give frames."""
 
 from __future__ import annotations
 

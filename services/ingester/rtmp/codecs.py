@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from services.ingester.rtmp.commands import AUDIO_FOURCCS, VIDEO_FOURCCS
+from services.ingester.recorder.names import audio_name, video_name
+from services.ingester.rtmp.reader import AUDIO_CODECS, VIDEO_CODECS
 from services.ingester.rtmp.tags import read_media
 from shared.rtmp.chunks import AUDIO, VIDEO, Payload
 from shared.rtmp.cursor import Value
+from shared.rtmp.flv import is_enhanced
 
-RECORDED: Final = frozenset({*VIDEO_FOURCCS, *AUDIO_FOURCCS})
+RECORDED: Final = frozenset({*VIDEO_CODECS, *AUDIO_CODECS})
 _TOLD_NS, _UNTOLD_NS, _MISSING_NS = 500_000_000, 3_000_000_000, 10_000_000_000
 """How long another track is waited for: one of which metadata says nothing, where there is none, one it has named."""
 _IDS: Final[Mapping[int, tuple[str, int]]] = {VIDEO: ("videocodecid", 0x0F), AUDIO: ("audiocodecid", 0xF0)}
@@ -28,10 +30,10 @@ class CodecWatch:
 
     @property
     def unfit(self) -> tuple[str, ...]:
-        """Name the tracks that cannot be recorded, video first: `video-av01`."""
-        names = ((VIDEO, "video"), (AUDIO, "audio"))
-        found = ((name, self._codecs.get(kind, "")) for kind, name in names)
-        return tuple(f"{name}-{codec}" for name, codec in found if codec and codec not in RECORDED)
+        """Name the tracks that cannot be recorded for people, video first: "AV1 video"."""
+        named = ((VIDEO, video_name), (AUDIO, audio_name))
+        found = ((name, self._codecs.get(kind, "")) for kind, name in named)
+        return tuple(name(codec) for name, codec in found if codec and codec not in RECORDED)
 
     def announce(self, metadata: Mapping[str, Value]) -> None:
         """Take what onMetaData says of tracks."""
@@ -55,7 +57,7 @@ class CodecWatch:
 
     def _mark(self, kind: int, payload: Payload, now_ns: int) -> None:
         """Read what a message holds when its codec is not the one before's."""
-        mark = bytes(payload[1:5]) if _is_enhanced(kind, payload[0]) else bytes((payload[0] & _IDS[kind][1],))
+        mark = bytes(payload[1:5]) if is_enhanced(kind, payload[0]) else bytes((payload[0] & _IDS[kind][1],))
         if self._marks.get(kind) == mark:
             return
         media = read_media(kind, payload)
@@ -67,7 +69,3 @@ class CodecWatch:
             self._fit = True
         elif self._unfit_since_ns is None:
             self._unfit_since_ns = now_ns
-
-
-def _is_enhanced(kind: int, first: int) -> bool:
-    return bool(first & 0x80) if kind == VIDEO else first >> 4 == 9

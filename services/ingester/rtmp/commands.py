@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from services.ingester.refusals import Why
+from services.ingester.rtmp.reader import AUDIO_CODECS, VIDEO_CODECS
 from shared.rtmp.cursor import Value
 
-VIDEO_FOURCCS = ("avc1", "hvc1")
-AUDIO_FOURCCS = ("mp4a", "Opus")
-"""What is recorded, and no more: a client that reads these lists sends what they hold."""
 _CAN_FORWARD = 4.0
 _CAPS_MOD_EX = 4.0
 
@@ -23,9 +21,12 @@ def connect_result(encoding: Value) -> tuple[Mapping[str, Value], Mapping[str, V
     info: dict[str, Value] = {
         **status("status", "NetConnection.Connect.Success", "Connection succeeded."),
         "objectEncoding": 3.0 if encoding == 3 else 0.0,
-        "fourCcList": [*VIDEO_FOURCCS, *AUDIO_FOURCCS],
-        "videoFourCcInfoMap": dict.fromkeys(VIDEO_FOURCCS, _CAN_FORWARD),
-        "audioFourCcInfoMap": dict.fromkeys(AUDIO_FOURCCS, _CAN_FORWARD),
+        "fourCcList": [
+            *VIDEO_CODECS,
+            *AUDIO_CODECS,
+        ],  # what is recorded, and no more: a client that reads this sends it
+        "videoFourCcInfoMap": dict.fromkeys(VIDEO_CODECS, _CAN_FORWARD),
+        "audioFourCcInfoMap": dict.fromkeys(AUDIO_CODECS, _CAN_FORWARD),
         "capsEx": _CAPS_MOD_EX,
     }
     return properties, info

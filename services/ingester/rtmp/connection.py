@@ -18,7 +18,6 @@ from services.ingester.rtmp.negotiation import Asked, Negotiation
 from services.ingester.rtmp.publication import Publication
 from services.ingester.rtmp.request import PublishRequest
 from services.ingester.rtmp.transport import TlsTransport, Transport
-from services.ingester.spoken import spoken
 from shared.errors import ReelayError, Rejected
 from shared.rtmp import handshake
 from shared.rtmp.errors import PeerGone, PeerTimeout, RtmpError
@@ -171,12 +170,9 @@ class Connection(Generic[Grant]):
 
     def _say_farewell(self, stream_id: int, publication: Publication[Grant]) -> None:
         """Tell the publisher of an end that it has brought about, or of why it may not go on."""
-        refusal: PublishRefused | None = getattr(publication.grant, "refusal", None)
+        refusal: PublishRefused | None = publication.refusal or getattr(publication.grant, "refusal", None)
         if publication.end_reason == "unpublished":
             self._negotiation.end(stream_id)
-        elif publication.end_reason == "unsupported":
-            tracks = ", ".join(map(spoken, publication.unfit)) or "this stream"
-            refusal = PublishRefused(f"{tracks} cannot be recorded", "unsupported")
         if refusal is not None:
             self._explains = True
             with suppress(PeerGone):

@@ -192,7 +192,7 @@ class SrtListener:
             peer=str(publication.peer),
             label=publication.grant.label,
             session=publication.session,
-            reason=publication.reason,
+            reason=publication.cause,
             bytes=publication.bytes_read,
             lost=stats.packets_lost,
             dropped=stats.packets_dropped,

@@ -1,4 +1,4 @@
-"""One caller's stream: MPEG-TS bytes, as they come, behind a blocking read.
+"""One caller's stream: MPEG-TS as it comes, behind a blocking read, and the frames in it.
 
 Reading is paced, not woken: libsrt keeps what has come, and every `drain_interval` the reader takes all of it.
 libsrt could wake the reader for each message; five hundred times a second for a stream of 5 Mbps, that alone
@@ -8,10 +8,15 @@ costs more than all the rest of the reading.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from datetime import timedelta
-from typing import ClassVar, Final
+from typing import Final
 
+from services.ingester.prospects import hopeful
+from services.ingester.publication import Arrival, Batch, Frame
+from services.ingester.recorder.mpegts import TsDemuxer
 from services.ingester.srt.model import SrtGrant, SrtLimits
+from shared.messages.live import EndReason
 from shared.runtime.clock import Clock
 from shared.srt.address import Address
 from shared.srt.caller import ms
@@ -29,17 +34,21 @@ _PROBE: Final = 5 * _PACKET
 
 
 class SrtPublication:
-    """A caller's stream. `read` belongs to one thread; `close` and `stats` to any.
+    """A caller's stream. `frames` and `read` belong to one thread; `close` and `stats` to any.
 
-    After the end, `reason` is one of: disconnected, silent, not_mpegts, closed.
+    `cause` says in the log's words what `end_reason` stands for: disconnected, silent, not_mpegts, closed.
     """
 
-    format: ClassVar[str] = "mpegts"
+    dropped_frames: Final = 0
+    """MPEG-TS says with each packet what it needs."""
 
     def __init__(self, socket: SrtSocket, grant: SrtGrant, peer: Address, limits: SrtLimits, clock: Clock) -> None:
         self.grant = grant
         self.peer = peer
-        self.reason = ""
+        self.end_reason: EndReason | None = None
+        self.cause = ""
+        self.heard_ns = clock.monotonic_ns()
+        """When bytes last came to be read."""
         self.bytes_read = 0
         self.session = ""  # what the consumer calls it, for the log
         self._socket = socket
@@ -57,6 +66,27 @@ class SrtPublication:
         self._broken_since: int | None = None
         self._totals = PerfMon()  # of the last drain
         self._proven = False
+
+    @property
+    def lost_packets(self) -> int:
+        """Packets that never came in time."""
+        return self.stats().packets_dropped
+
+    def frames(self) -> Iterator[Batch]:
+        """Wait for frames until the caller's stream ends; NotMedia, NothingRecordable."""
+        self.heard_ns = self._clock.monotonic_ns()
+        return hopeful(self._demuxed(), self._clock)
+
+    def _demuxed(self) -> Iterator[Batch]:
+        demuxer = TsDemuxer()
+        while data := self.read(_BUFFER):
+            self.heard_ns = self._clock.monotonic_ns()
+            yield self._batch(demuxer.feed(data), demuxer, len(data))
+        yield self._batch(demuxer.flush(), demuxer, 0)
+
+    def _batch(self, frames: list[Frame], demuxer: TsDemuxer, size: int) -> Batch:
+        arrival = Arrival(self._clock.monotonic_ns(), self._clock.now_ms())
+        return Batch(arrival, frames, demuxer.contents, size, demuxer.damaged)
 
     def read(self, size: int = -1) -> bytes:
         """Return from 1 to `size` bytes of MPEG-TS, waiting for them; b"" at the end, whatever ended it."""
@@ -76,7 +106,7 @@ class SrtPublication:
 
     def close(self) -> None:
         """Disconnect the caller at once; a read that waits gives b""."""
-        self._end_with("closed")
+        self._end_with("stopped", "closed")
 
     def _fill(self) -> bool:
         while not self._ending.is_set():
@@ -109,7 +139,7 @@ class SrtPublication:
             self._proven = looks_like_mpegts(bytes(self._buffer.view[:got]))
             if not self._proven:
                 self._start = self._end = 0
-                self._end_with("not_mpegts")
+                self._end_with("bad_media", "not_mpegts")
                 return False
         return True
 
@@ -117,12 +147,12 @@ class SrtPublication:
         now = self._clock.monotonic_ns()
         if code in (Errno.SUCCESS, Errno.EASYNCRCV):
             if now - self._last_data > self._silence_ns:
-                self._end_with("silent")
+                self._end_with("silent", "silent")
             return
         # The caller is gone. What it sent last waits in libsrt until its latency has passed.
         self._broken_since = self._broken_since or now
         if now - self._broken_since > self._tail_ns or not self._holds_data():
-            self._end_with("disconnected")
+            self._end_with("disconnected", "disconnected")
             return
         self._ending.wait(_TAIL_STEP_S)
 
@@ -141,12 +171,12 @@ class SrtPublication:
         except SrtError:  # the connection is gone: the last sample stays
             return
 
-    def _end_with(self, reason: str) -> None:
+    def _end_with(self, reason: EndReason, cause: str) -> None:
         with self._lock:
             if self._ending.is_set():
                 return
             self._sample()
-            self.reason = reason
+            self.end_reason, self.cause = reason, cause
             self._ending.set()
             self._socket.close()
 

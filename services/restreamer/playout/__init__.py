@@ -1,4 +1,4 @@
-"""From a list of files to units on one timeline, at the pace of the clock (ADR 14)."""
+"""Turns a list of files into units on one timeline and sends them in real time (ADR 14)."""
 
 from services.restreamer.playout.player import Playout
 from services.restreamer.playout.terms import Ended, FileStarted, Library, Report, Reporter, Snapshot, Started, Warned

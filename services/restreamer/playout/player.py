@@ -1,4 +1,4 @@
-"""Playout as its control sees it: one object a restream; a thread reads, and one sends for all (ADR 14)."""
+"""The playout of one restream, as its controller uses it. One thread reads; one sends for all restreams (ADR 14)."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Playout:
         moved: int = 0,
         paused: bool = False,
     ) -> None:
-        """Begin at `place`, or where the list begins. Moves up to number `moved` count as done."""
+        """Start at `place`, or at the list's beginning. Moves up to number `moved` count as done."""
         listing = Listing(Programme.of(spec), spec_number, spec.encoding)
         self._begin, self._spec_number, self._moved = listing.programme.known(place), spec_number, moved
         course = Course(self._library, self._report, self._opened, listing, moved, self._settings.first_pause)
@@ -86,7 +86,7 @@ class Playout:
         self._pacer.paused = False
 
     def move(self, move: Move) -> None:
-        """Skip or seek; a number that was done already changes nothing."""
+        """Skip or seek; a move whose number was done already changes nothing."""
         if self._reader is not None:
             self._reader.wish(Jump(move))
 
@@ -105,7 +105,7 @@ class Playout:
             self._reader.wish(Insert(source, back))
 
     def snapshot(self) -> Snapshot:
-        """Tell where it is and how its targets are."""
+        """Return the position and the targets' states."""
         view, sent = self._pacer.view, self._ring.sent
         part = sent.video.part if sent.video is not None else None
         played = max(view.sent, 0) * 1000 // FLICKS
@@ -120,7 +120,7 @@ class Playout:
         )  # fmt: skip
 
     def stop(self) -> None:
-        """End soon: say goodbye to targets, close files. Reports nothing more."""
+        """Ask both threads to end: they leave the targets and close files. Reports nothing more."""
         with self._telling:
             self._silent = True
         self._pacer.stop()
@@ -128,7 +128,7 @@ class Playout:
             self._reader.stop()
 
     def join(self, seconds: float) -> bool:
-        """Wait for both threads to end; tell whether they did. Blocks."""
+        """Wait for both threads to end; return whether they did. Blocks."""
         ended = self._pacer.join(seconds)
         return (self._reader is None or self._reader.join(seconds)) and ended
 
@@ -141,7 +141,7 @@ class Playout:
             self._reader.opened()
 
     def _report(self, report: Report) -> None:
-        """Pass a report on; nothing after the last."""
+        """Pass a report on, but nothing after Ended."""
         with self._telling:
             if self._silent:
                 return

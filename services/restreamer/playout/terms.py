@@ -1,4 +1,4 @@
-"""What playout asks of its surroundings, and what it tells them."""
+"""The interfaces that playout needs, and the reports that it makes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Library(Protocol):
     """Where files come from. Calls block, come from several threads, and end soon after `stop` is set."""
 
     def open(self, source: Source, stop: Event) -> Media:
-        """Open a file; `stop` also ends the waits of the media given. SourceError."""
+        """Open a file; `stop` also ends the waits of the returned media. SourceError."""
         ...
 
     def picture(self, source: Source, stop: Event) -> Picture:
@@ -37,27 +37,27 @@ class Library(Protocol):
 
 @runtime_checkable
 class Telling(Protocol):
-    """A library that says what is wrong with a file and does not end it."""
+    """A library that reports defects of a file that do not end it."""
 
     def telling(self, tell: Callable[[str], None]) -> Library:
-        """Return the library whose files say so to `tell`, when they are opened and later, from any thread."""
+        """Return a library whose files report to `tell`, at opening and later, from any thread."""
         ...
 
 
 @runtime_checkable
 class Closing(Protocol):
-    """A library that keeps something for the next file."""
+    """A library that holds resources for the next file."""
 
     def close(self) -> None:
-        """Let it go: no file follows."""
+        """Release the resources: no file follows."""
         ...
 
 
 class Notes(Protocol):
-    """Keeps where the output is. Called for every picture by the thread that sends for all: it must not wait."""
+    """Keeps the output's position. The sending thread, shared by all, calls it for every picture: it must not wait."""
 
     def note(self, spec_number: int, moved: int, place: tuple[int, int, int, int]) -> None:
-        """Take note of the item, range, loop and flicks of what follows the last picture."""
+        """Record the item, range, loop and flicks of what follows the last picture."""
         ...
 
 
@@ -82,9 +82,9 @@ class FileStarted:
 
 @dataclass(frozen=True, slots=True)
 class Warned:
-    """Something went wrong that does not end the playout; `shown` is the file, for people.
+    """Something went wrong that does not end the playout; `shown` names the file in messages.
 
-    `skipped`: it is not played, or not to its end.
+    `skipped`: the file is not played, or not to its end.
     """
 
     text: str
@@ -95,7 +95,7 @@ class Warned:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """All is played, the end's time has come, or nothing of the list can be played (`failed`). Comes once, last."""
+    """The list was played, its end time has come, or nothing of it can be played (`failed`). Reported once, last."""
 
     failed: bool = False
     reason: str = ""
@@ -107,7 +107,7 @@ Reporter = Callable[[Report], None]
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Where playout is. `place` is of list `spec_number`; `moved` is the number of the last move done."""
+    """The state of playout. `place` is in list `spec_number`; `moved` is the number of the last move done."""
 
     place: Place
     spec_number: int = 0

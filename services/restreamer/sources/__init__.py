@@ -1,6 +1,6 @@
-"""Sources of restreams: from what a list names to packets on a file's own time (docs/adr/0014-playout.md).
+"""Sources of restreams: from an entry of a list to packets on the file's own time (docs/adr/0014-playout.md).
 
-`open_media` opens any of them; `Access` is what that takes. FFmpeg demuxes and never opens anything itself.
+`open_media` opens any source, with an `Access`. FFmpeg demuxes and never opens anything itself.
 """
 
 from services.restreamer.sources.access import Access, Limits, Spool, Stopped

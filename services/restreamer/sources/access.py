@@ -1,4 +1,4 @@
-"""What opening a source needs, and waits that end when the reader is to stop."""
+"""Everything that opening a source needs, and waits that end when the reader is stopped."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ from shared.store.base import ObjectMissing
 from shared.store.reserve import Reserve
 
 T = TypeVar("T")
-LOOK_S: Final = 0.1  # how often a wait looks whether it is to end
+LOOK_S: Final = 0.1  # how often a wait checks for a stop
 
 
-class Stopped(SourceError):  # noqa: N818  it names what happened, and is no fault
-    """The reader is to stop; nobody need be told."""
+class Stopped(SourceError):  # noqa: N818  it names an event, and is not a fault
+    """The reader was stopped; this is not reported."""
 
     def __init__(self) -> None:
         super().__init__("stopped", lasting=False)
 
 
 class Gone(SourceError):  # noqa: N818  as above
-    """What was there is not any more, or is broken; something else may be there in its place."""
+    """The data is gone or broken; something else may have replaced it."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text, lasting=False)
@@ -49,11 +49,11 @@ class Gone(SourceError):  # noqa: N818  as above
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How long and how much: tries go on for `tries` times `patience` without progress, which is `least`; in bytes.
+    """Limits of time and size (bytes). Tries end after `tries` times `patience` without progress of `least` bytes.
 
-    `block` is read at a time where jumps go to and fro, and `blocks` are kept. `skip` is read through where a server
-    forgets ranges; `spool` is the largest file that is fetched whole because it cannot be read in any other way.
-    `outage` is how long broker and store may be away while a recording is read.
+    Random access reads a `block` at a time and keeps `blocks` of them. Up to `skip` bytes are read and dropped when a
+    server stops serving ranges; `spool` is the largest file that is fetched whole because it can be read in no other
+    way. `outage` is how long broker and store may be away while a recording is read.
     """
 
     patience: timedelta = timedelta(seconds=10)
@@ -77,9 +77,9 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Spool:
-    """Where files are put that must be fetched whole, and the room that stays free there; the system's own otherwise.
+    """The folder for files that must be fetched whole (None: the system's), and the disk space to keep free there.
 
-    They have no name from the start, so that the kernel forgets them with the process.
+    The files have no name from the start, so that the kernel removes them when the process ends.
     """
 
     folder: Path | None = None
@@ -88,9 +88,9 @@ class Spool:
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What an account's sources are opened with. `js` is used on `loop`, from the threads that read.
+    """The parts with which an account's sources are opened. Reading threads use `js` on `loop`.
 
-    `restream` names in log lines what they are opened for.
+    `restream` identifies the restream in log lines.
     """
 
     account: str
@@ -105,12 +105,12 @@ class Access:
     spool: Spool = Spool()
     restream: str = ""
     tls: ssl.SSLContext | None = None
-    """Whom to trust; None: the usual authorities."""
+    """The trusted authorities; None: the usual ones."""
     asking: Asking | None = None
-    """Tells the archiver what of a recording's index cannot be read."""
+    """Tells the archiver which hours of a recording's index cannot be read."""
 
     def ask(self, question: Callable[[JetStreamContext], Coroutine[object, object, T]], stop: Event) -> T:
-        """Run a coroutine on the loop and wait for its answer; SourceError when broker or store do not answer."""
+        """Run a coroutine on the loop and return its result; raise SourceError when broker or store do not answer."""
 
         async def put() -> T:
             return await question(self.js())
@@ -128,7 +128,7 @@ class Access:
             asked.cancel()
 
     def patiently(self, work: Callable[[], T], stop: Event) -> T:
-        """Do work that broker or store may be away for; SourceError when they stay away."""
+        """Repeat work while broker or store are away; raise SourceError when they stay away for `outage`."""
         began = self.clock.monotonic_ns()
         while True:
             try:
@@ -140,7 +140,7 @@ class Access:
             rest(stop, self.limits.pause.total_seconds())
 
     def credentials(self, name: str, stop: Event) -> CredentialRecord:
-        """Look credentials up by their owner's name for them; SourceError when there are none."""
+        """Return the credentials that the account has under a name; raise SourceError when there are none."""
         bucket = Bucket(self.js, buckets.CREDENTIALS, CredentialRecord)
         stored = self.ask(lambda _: bucket.get(credential_key(self.account, name)), stop)
         if stored is None:
@@ -149,13 +149,13 @@ class Access:
 
 
 def waited(answer: Future[T], stop: Event, within: timedelta) -> T:
-    """Wait for an answer; Stopped, or SourceError when none comes in time."""
+    """Return an answer; raise Stopped, or SourceError when none comes in time."""
     end = time.monotonic() + within.total_seconds()
     while True:
         try:
             return answer.result(LOOK_S)
         except TimeoutError:
-            if answer.done():  # the answer itself is that something took too long
+            if answer.done():  # the answer itself is a timeout
                 raise SourceError("it took too long to answer", lasting=False) from None
         if stop.is_set():
             raise Stopped
@@ -164,7 +164,7 @@ def waited(answer: Future[T], stop: Event, within: timedelta) -> T:
 
 
 def stored(read: Callable[[], T], stop: Event, within: timedelta) -> T:
-    """Read from the media store in a thread that is left behind when the wait ends. SourceError."""
+    """Read from the media store in a thread, which is abandoned when the wait ends. Raise SourceError."""
     answer: Future[T] = Future()
 
     def work() -> None:
@@ -173,7 +173,7 @@ def stored(read: Callable[[], T], stop: Event, within: timedelta) -> T:
         except (ReelayError, OSError) as error:
             answer.set_exception(error)
         finally:
-            answer.cancel()  # whatever else it was, nobody waits any longer
+            answer.cancel()  # no answer after any other error: end the wait
 
     Thread(target=work, name="source-store", daemon=True).start()
     try:
@@ -187,6 +187,6 @@ def stored(read: Callable[[], T], stop: Event, within: timedelta) -> T:
 
 
 def rest(stop: Event, pause: float) -> None:
-    """Wait a while; Stopped."""
+    """Wait `pause` seconds; raise Stopped."""
     if stop.wait(pause):
         raise Stopped

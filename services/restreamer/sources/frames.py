@@ -1,4 +1,4 @@
-"""What demuxers are to those who read by them, wherever they are: in this process, in a child, our own."""
+"""The interface of all demuxers: FFmpeg's in this process or in a child, and Reelay's own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from services.restreamer.sources.origins.files import Readable
 
 @value
 class Raw:
-    """A frame with its times in flicks as the file has them; a dts may be missing. `track`: its track is new."""
+    """A frame with the file's times in flicks; dts may be missing. `track` is set when the frame's track is new."""
 
     kind: Kind
     dts: int | None
@@ -24,61 +24,61 @@ class Raw:
 
 
 class Demuxing(Protocol):
-    """What a Demuxer is to those who read by it."""
+    """The interface of a Demuxer."""
 
     container: Container
 
     @property
     def broken(self) -> SourceError | None:
-        """Return what the file broke off with."""
+        """The error with which the file broke off."""
         ...
 
     @property
     def has_video(self) -> bool:
-        """Tell whether there is a video track."""
+        """Whether there is a video track."""
         ...
 
     @property
     def has_audio(self) -> bool:
-        """Tell whether there is a sound track."""
+        """Whether there is an audio track."""
         ...
 
     @property
     def end(self) -> int | None:
-        """Return when the file ends, flicks."""
+        """When the file ends, flicks."""
         ...
 
     @property
     def shown_from(self) -> int | None:
-        """Return when an mp4 begins to be shown."""
+        """When presentation of an mp4 starts, flicks."""
         ...
 
     @property
     def video_end(self) -> int | None:
-        """Return when an mp4's video ends by its index."""
+        """When an mp4's video ends by its index, flicks."""
         ...
 
     @property
     def created_ms(self) -> int | None:
-        """Return the wall clock of its creation."""
+        """The wall clock of the file's creation."""
         ...
 
     def cover(self) -> bytes | None:
-        """Read the picture that comes with sound alone."""
+        """Return the cover picture of an audio-only file."""
         ...
 
     def seek(self, at: int) -> bool:
-        """Go to about `at` (flicks) or before; False when that cannot be."""
+        """Seek to about `at` (flicks) or before; return False when that is not possible."""
         ...
 
     def frames(self) -> Iterator[Raw]:
-        """Return the frames from where the last `seek` went."""
+        """Return the frames from the position of the last `seek`."""
         ...
 
     def close(self) -> None:
-        """Close the container; the file is its maker's."""
+        """Close the container; the file stays open."""
         ...
 
 
 Demux = Callable[[Readable, Container], Demuxing]
-"""Opens a container: a Demuxer, or one that is elsewhere. SourceError."""
+"""Opens a container with a Demuxer, here or in a child. Raises SourceError."""

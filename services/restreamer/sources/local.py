@@ -1,4 +1,4 @@
-"""Files of the library and clips, which lie in our own store or on this machine."""
+"""Open files of the library and clips, from Reelay's own store or from this machine."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def local_file(source: Source, place: str, access: Access, stop: Event) -> Reada
 
 
 def _open(path: os.PathLike[str], otherwise: str) -> int:
-    """Open a plain file, whose name is no link."""
+    """Open a regular file, not following a symbolic link."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
@@ -58,7 +58,7 @@ def _open(path: os.PathLike[str], otherwise: str) -> int:
 
 
 def checked_id(text: str) -> str:
-    """Return an id back; SourceError for what cannot be one."""
+    """Return `text` if it is an id; raise SourceError otherwise."""
     if not ID.fullmatch(text):
         raise SourceError("an id has 32 hex digits")
     return text

@@ -1,4 +1,4 @@
-"""From a source of a restream to an opened Media."""
+"""Open a source of a restream as a Media."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from shared.security.webhooks import open_url
 def open_media(
     source: Source, access: Access, stop: Event, tell: Tell = lambda _: None, readers: Family | None = None
 ) -> Media:
-    """Open a source for the thread that calls; `stop` ends its waits. SourceError, which holds no secret.
+    """Open a source for the calling thread; `stop` ends its waits. Raise SourceError, whose text holds no secret.
 
-    `tell` hears in words of what is wrong with it and does not end it, until it is closed; `readers` read strangers'.
+    `tell` is called with texts about problems that do not end the source; `readers` read untrusted files.
     """
     place = _place(source, access)
     if source.kind == "recording":
@@ -53,7 +53,7 @@ def open_media(
 
 
 def open_picture(source: Source, access: Access, stop: Event, cache: PictureCache) -> Picture:
-    """Fetch a watermark, once a place. SourceError."""
+    """Return a watermark, fetched once per location. Raise SourceError."""
     place = _place(source, access)
     name = f"{access.account} {source.kind} {source.credentials} {place}"
     known = cache.known(name)
@@ -91,15 +91,15 @@ class Sources:
         self._tell = tell
 
     def telling(self, tell: Tell) -> Sources:
-        """Return the same sources, of which `tell` hears what is wrong and does not end them."""
+        """Return the same sources, but with another `tell`."""
         return Sources(self._access, self._pictures, tell, self._readers)
 
     def close(self) -> None:
-        """End the children that are kept for what comes next."""
+        """End the children that are kept for the next files."""
         self._readers.close()
 
     def open(self, source: Source, stop: Event) -> Media:
-        """Open a file."""
+        """Open a source."""
         return open_media(source, self._access, stop, self._tell, self._readers)
 
     def picture(self, source: Source, stop: Event) -> Picture:

@@ -1,4 +1,4 @@
-"""Pictures' files: what their headers say, checked before they are decoded, and decoding them, which a child does.
+"""Picture files: check their headers before decoding, and decode them, which a child does.
 
 Sources of the headers: PNG 11.2.2 (IHDR), JPEG ITU-T T.81 B.1.1, B.2.2 (SOF), GIF89a 18, RFC 9649 (WebP).
 """
@@ -24,12 +24,12 @@ MOST_MARKERS: Final = 4096
 _DEMUXERS: Final[dict[Kind, str]] = {"png": "png_pipe", "jpeg": "jpeg_pipe", "webp": "webp_pipe", "gif": "gif"}
 _SOF: Final = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
 _MARKER: Final = re.compile(rb"\xff[\x02-\xcf\xd9-\xfe]")
-"""A marker with a segment behind it, or the end; in coded data each FF is followed by 00, or by RST0 to RST7."""
+"""A marker that a segment follows, or the end; in coded data 00 or RST0 to RST7 follow each FF."""
 _END: Final = 0xD9
 
 
 def checked(data: bytes, side: int) -> Kind:
-    """Tell a picture's kind; SourceError where its header says that it is none, or larger than `side` a side."""
+    """Return a picture's kind; raise SourceError when its header is invalid, or a side is longer than `side`."""
     kind, width, height = measure(data)
     if not (0 < width <= side and 0 < height <= side):
         raise SourceError(f"the watermark has {width}x{height} pixels; at most {side} a side are taken")
@@ -37,7 +37,7 @@ def checked(data: bytes, side: int) -> Kind:
 
 
 def decode_pixels(kind: Kind, data: bytes, side: int) -> Pixels:
-    """Decode a checked picture to height x width x RGBA; SourceError. Strangers' pictures: in a child only."""
+    """Return a checked picture as height x width x RGBA; raise SourceError. Untrusted pictures: only in a child."""
     try:
         with av.open(io.BytesIO(data), "r", format=_DEMUXERS[kind], options={"protocol_whitelist": "none"}) as opened:
             opened.streams.video[0].codec_context.thread_count = 1
@@ -50,7 +50,7 @@ def decode_pixels(kind: Kind, data: bytes, side: int) -> Pixels:
 
 
 def measure(data: bytes) -> tuple[Kind, int, int]:
-    """Tell kind, width and height by a picture's header; SourceError (wrong type) for anything else."""
+    """Return kind, width and height by a picture's header; raise SourceError (wrong type) for anything else."""
     try:
         if data.startswith(b"\x89PNG\r\n\x1a\n"):
             return "png", *struct.unpack_from(">II", data, 16)
@@ -66,7 +66,7 @@ def measure(data: bytes) -> tuple[Kind, int, int]:
 
 
 def _jpeg(data: bytes) -> tuple[int, int]:
-    """Return the size that all frame headers say; a file that has several of them says one thing and is another."""
+    """Return the size in all frame headers; raise SourceError when they differ: the decoder may use another one."""
     sizes = {struct.unpack_from(">HH", data, at + 5)[::-1] for kind, at in _markers(data) if kind in _SOF}
     if len(sizes) > 1:
         raise SourceError("the watermark's header makes no sense: it has two sizes")
@@ -77,7 +77,7 @@ def _jpeg(data: bytes) -> tuple[int, int]:
 
 
 def _markers(data: bytes) -> Iterator[tuple[int, int]]:
-    """Find the markers of a JPEG up to its end: what each is, and where."""
+    """Yield the markers of a JPEG up to its end: code and offset of each."""
     at = 2
     for _ in range(MOST_MARKERS):
         found = _MARKER.search(data, at)

@@ -1,4 +1,4 @@
-"""Watermark pictures: fetched once, checked before a child decodes them, kept in memory by their content."""
+"""Watermark pictures: fetched once, checked before a child decodes them, cached in memory by their content."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from services.restreamer.sources.picture_files import Kind, Pixels, checked, mea
 __all__ = ["Picture", "PictureCache", "decode", "measure"]
 MOST: Final = 32
 LATER_S: Final = 60.0
-MOST_BYTES: Final = 160 << 20  # two of the largest
+MOST_BYTES: Final = 160 << 20  # two of the largest pictures
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A picture's file, and its pixels: height x width x RGBA."""
+    """A picture's file, and its pixels as height x width x RGBA."""
 
     kind: Kind
     data: bytes
@@ -30,42 +30,40 @@ class Picture:
 
     @property
     def size(self) -> int:
-        """Count the bytes that it takes."""
+        """The bytes of memory that it takes."""
         return len(self.data) + self.pixels.nbytes
 
 
 class PictureCache:
-    """The pictures that were used last, by content and by where they came from. Thread-safe."""
+    """The most recently used pictures, by content and by location. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         # of so many bytes, and so many pictures at the most
-        self._pictures: LRUCache[str, Picture] = LRUCache(
-            MOST_BYTES, lambda picture: max(picture.size, MOST_BYTES // MOST)
-        )
+        self._pictures: LRUCache[str, Picture] = LRUCache(MOST_BYTES, _weight)
         self._places: LRUCache[str, str] = LRUCache(MOST)
         self._slow: TTLCache[str, str] = TTLCache(MOST, LATER_S)
 
     def failed(self, place: str, error: SourceError) -> None:
-        """Note that a place gave no picture. One that took its time is not asked again for a while."""
+        """Record that a location failed. After a temporary failure it is not tried again for LATER_S."""
         if not (error.lasting or isinstance(error, Stopped)):
             with self._lock:
                 self._slow[_digest(place.encode())] = str(error)
 
     def check(self, place: str) -> None:
-        """Raise SourceError when a place took its time for nothing a short while ago."""
+        """Raise SourceError when a location failed less than LATER_S ago."""
         with self._lock:
             text = self._slow.get(_digest(place.encode()))
         if text is not None:
             raise SourceError(text, lasting=False)
 
     def known(self, place: str) -> Picture | None:
-        """Return the picture that came from a place."""
+        """Return the picture that came from a location; None when there is none."""
         with self._lock:
             return self._pictures.get(self._places.get(_digest(place.encode()), ""))
 
     def add(self, place: str, data: bytes, side: int) -> Picture:
-        """Decode a picture, or return the one that was; SourceError when it is not fit."""
+        """Return the decoded picture, from the cache if possible; raise SourceError when it cannot be used."""
         digest = _digest(data)
         with self._lock:
             picture = self._pictures.get(digest)
@@ -77,12 +75,12 @@ class PictureCache:
 
 
 def _weight(picture: Picture) -> int:
-    """Return the bytes that a picture counts for: so many that there are never more than MOST, at most all."""
+    """Return the bytes that a picture counts for: enough that at most MOST fit, and never more than MOST_BYTES."""
     return min(max(picture.size, MOST_BYTES // MOST), MOST_BYTES)
 
 
 def decode(data: bytes, side: int) -> Picture:
-    """Decode a PNG, JPEG, WebP or GIF (its first frame) of at most `side` pixels a side; SourceError."""
+    """Return a decoded PNG, JPEG, WebP or GIF (first frame) of at most `side` pixels a side; raise SourceError."""
     kind = checked(data, side)
     return Picture(kind, data, decoded(kind, data, side))
 

@@ -1,4 +1,4 @@
-"""Which part of a file a range is."""
+"""Resolve ranges to times in a file."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from shared.messages.restreams import Range
 
 @runtime_checkable
 class Dated(Protocol):
-    """A media whose wall clock does not run as its own does: it has gaps, or drifts."""
+    """A media whose wall clock does not run like its own clock: it has gaps, or drifts."""
 
     def from_wall(self, wall_ms: int, *, out: bool) -> int:
-        """Return the time of a wall-clock moment, as far as is known; behind a seam more may be known.
+        """Return the time of a wall-clock moment, as far as is known; after a seam more may be known.
 
-        Of a moment in a gap: any time in it, or the first one after it (with `out`, the last one before). Reads what
-        it takes when it is asked for a moment first. SourceError, then only.
+        For a moment in a gap: any time in it, or the first time after it (with `out`, the last before it). The first
+        call for a moment reads the data that it needs, and may raise SourceError.
         """
         ...
 
 
 def resolve_range(media: Media, wanted: Range) -> tuple[int, int | None]:
-    """Return a range as flicks from the file's zero, [start, end); end None: the file's. It may miss the file.
+    """Return a range as flicks from the file's zero, [start, end), possibly outside it; end None: to its end.
 
-    SourceError when the wall clock is asked for and not known.
+    Raise SourceError when the range is on the wall clock, which the file does not have.
     """
     if wanted.clock == "file":
         return wanted.start, wanted.end
@@ -36,7 +36,7 @@ def resolve_range(media: Media, wanted: Range) -> tuple[int, int | None]:
 
 
 def from_wall(media: Media, wall_ms: int, *, out: bool) -> int:
-    """Return the time of a wall-clock moment, as Dated says. SourceError."""
+    """Return the time of a wall-clock moment, as in Dated. Raise SourceError."""
     if media.wall_start_ms is None:
         raise SourceError("the file does not tell its wall clock, which its ranges need")
     if isinstance(media, Dated):

@@ -1,4 +1,4 @@
-"""A file by URL or in a bucket, opened as what its first bytes say."""
+"""Open a file by URL or in a bucket, as the type that its first bytes show."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Tell = Callable[[str], None]
 
 
 class Remote:
-    """A file by URL or in a bucket, and the client that reads it and what it refers to."""
+    """A file by URL or in a bucket, and the client that reads it and the files that it refers to."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Remote:
         self._url = place
 
     def media(self) -> Media:
-        """Open it as what its first bytes say."""
+        """Open the file as the type that its first bytes show."""
         try:
             return self._opened()
         except BaseException:
@@ -66,7 +66,7 @@ class Remote:
             raise
 
     def small(self, most: int) -> bytes:
-        """Read all of it, which is not worth a long wait, and close."""
+        """Return the whole file, without a long wait, and close the client."""
         try:
             return read_all(SequentialFile(self._origin(hurried=True)), most, self._access.limits.patience)
         finally:
@@ -100,7 +100,7 @@ class Remote:
         return media
 
     def _fetched(self, file: Readable, size: int | None) -> Readable:
-        """Fetch a file whole that has its index at its end, from a server that cannot be asked for it."""
+        """Fetch a whole file that has its index at the end, from a server without ranges."""
         shown = "" if size is None else f" ({max(size >> 20, 1)} MiB)"
         self._tell(f"the server sends no ranges, and the mp4's index (moov) is at its end: it is fetched whole{shown}")
         return fetched(file, size, self._access.spool, self._access.limits.spool)
@@ -116,14 +116,14 @@ class Remote:
         return self._sign(self._bucket, key) if self._sign else ""
 
     def _part(self, place: Bytes, hurried: bool) -> HttpOrigin:
-        """Open what a playlist in a bucket names, by its place relative to the playlist's."""
+        """Open a file of a playlist in a bucket, by its URI relative to the playlist's key."""
         path = urlsplit(resolved(f"http://bucket/{quote(self._key)}", place.uri))
         if path.netloc != "bucket":
             raise SourceError("a playlist in a bucket may name objects of this bucket only")
         return self._asked(partial(self._address, unquote(path.path).removeprefix("/")), place, hurried)
 
     def _playlist(self) -> tuple[str, tuple[Segment, ...]]:
-        """Read a playlist anew, and where it is now."""
+        """Read a playlist again; return its URL and its segments."""
         origin = self._origin()
         return origin.where, self._segments(SequentialFile(origin))
 
@@ -143,7 +143,7 @@ class Remote:
 
 
 def _bucket_of(source: Source, access: Access, place: str, stop: Event) -> tuple[str, str, Sign]:
-    """Return bucket, key, and what signs URLs for them."""
+    """Return bucket, key, and the function that signs URLs for them."""
     from services.restreamer.sources.origins.s3 import signer, split_place  # noqa: PLC0415  boto3 takes 0.3 s to import
 
     return *split_place(place), signer(access, source.credentials, stop)

@@ -1,4 +1,4 @@
-"""Targets: RTMP, RTMPS and SRT, fed from one reading (ADR 14)."""
+"""Targets: RTMP, RTMPS and SRT, all fed from one reader (ADR 14)."""
 
 from services.restreamer.targets.outputs import Targets
 from services.restreamer.targets.rules import TargetRules

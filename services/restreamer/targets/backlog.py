@@ -1,4 +1,4 @@
-"""What a target that comes late begins with: all since the last keyframe, bounded for each and for the process."""
+"""What a target that joins late starts with: all since the last keyframe, bounded per backlog and per process."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from threading import Lock
 from typing import Final, Generic, TypeVar
 
 OWN_BYTES: Final = 8 << 20
-"""What each backlog may keep, whatever others do."""
+"""The bytes that each backlog may keep, whatever others do."""
 BACKLOG_BYTES: Final = 60 << 20
-"""A minute at 8 Mbps: the most that one keeps."""
+"""The most bytes that one backlog keeps: a minute at 8 Mbps."""
 SHARED_BYTES: Final = 512 << 20
-"""What all backlogs of a process keep beyond their own."""
+"""The bytes that all backlogs of a process keep beyond OWN_BYTES each."""
 
 Kept = TypeVar("Kept")
 
 
 class Pool:
-    """Bytes that many share. Thread-safe: each restream has its pacer."""
+    """A shared budget of bytes. Thread-safe: each restream has its pacer."""
 
     def __init__(self, size: int) -> None:
         self._left = size
@@ -27,11 +27,11 @@ class Pool:
 
     @property
     def left(self) -> int:
-        """Tell how many bytes nobody has taken."""
+        """Return how many bytes are free."""
         return self._left
 
     def take(self, size: int) -> bool:
-        """Take bytes; tell whether there were as many."""
+        """Take bytes; return whether there were enough."""
         with self._lock:
             if size > self._left:
                 return False
@@ -39,7 +39,7 @@ class Pool:
             return True
 
     def give(self, size: int) -> None:
-        """Give back what was taken."""
+        """Return bytes that were taken."""
         with self._lock:
             self._left += size
 
@@ -49,7 +49,7 @@ SHARED: Final = Pool(SHARED_BYTES)
 
 @dataclass(slots=True)
 class _Loan:
-    """What a backlog has of the pool; given back when nobody has the backlog any more, too."""
+    """The bytes that a backlog has taken from the pool; returned also when the backlog is garbage-collected."""
 
     pool: Pool
     size: int = 0
@@ -68,7 +68,7 @@ class _Loan:
 
 @dataclass(slots=True, weakref_slot=True)
 class Backlog(Generic[Kept]):
-    """Things in order since `begin`, all of them or none: what grows too large is forgotten up to the next `begin`."""
+    """All things since `begin` in order, or none: a backlog that grows too large stays empty until the next `begin`."""
 
     pool: Pool = field(default_factory=lambda: SHARED)
     kept: list[Kept] = field(default_factory=list)
@@ -81,7 +81,7 @@ class Backlog(Generic[Kept]):
         weakref.finalize(self, self._loan.end)
 
     def begin(self) -> None:
-        """Forget what there is, and keep what comes."""
+        """Clear the backlog and start keeping what is added."""
         self.forget()
         self.whole = True
 
@@ -96,7 +96,7 @@ class Backlog(Generic[Kept]):
             self.kept.extend(things)
 
     def _takes(self, size: int) -> bool:
-        """Tell whether as many bytes more are kept; forget all where they are too many."""
+        """Return whether `size` more bytes are kept; clear the backlog where they are too many."""
         if not self.whole:
             return False
         size = self._bytes = self._bytes + size

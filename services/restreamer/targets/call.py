@@ -1,4 +1,4 @@
-"""A call to a target, in a thread of its own."""
+"""Connects to a target, in a thread of its own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Opener = Callable[[], Line]
 
 
 class Call:
-    """Opens a line; the pacer looks whether it is there. What comes after the call was given up is closed."""
+    """Opens a line; the pacer polls for it. A line that is opened after `give_up` is closed."""
 
     def __init__(self, opener: Opener) -> None:
         self._opener = opener
@@ -34,7 +34,7 @@ class Call:
         return self._line
 
     def give_up(self) -> None:
-        """Want the line no more."""
+        """Close the line, also one that is opened later."""
         with self._lock:
             self._given_up = True
             if self._line is not None:

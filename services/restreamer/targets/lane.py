@@ -1,4 +1,4 @@
-"""A format's way from units to blocks: packed once, with the current GOP kept for targets that come later."""
+"""Packs units into one format's blocks, once for all targets, and keeps the current GOP for targets that join later."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from services.restreamer.targets.terms import Block, Packer, Tracks
 
 __all__ = ["BACKLOG_BYTES", "Lane", "Recent", "is_entry"]
 _SOUND_WITHIN: Final = FLICKS // 2
-"""How much of the programme's beginning waits for its sound, so that targets hear of both tracks at once."""
+"""How much of the programme's beginning waits for its sound, so that targets learn of both tracks at once."""
 
 
 def is_entry(unit: Unit) -> bool:
-    """Tell whether a target can begin at a unit."""
+    """Return whether a target can start at a unit."""
     return unit.key and unit.kind == "video"
 
 
 class Recent:
-    """The units since the last keyframe, for a format that is not packed yet; none when they are too many."""
+    """The units since the last keyframe, for a format that is not packed yet; empty when they are too many."""
 
     def __init__(self) -> None:
         self.tracks = Tracks()
-        """As they were at that keyframe."""
+        """The tracks at that keyframe."""
         self._now = Tracks()
         self._backlog: Backlog[Unit] = Backlog()
 
     @property
     def units(self) -> list[Unit]:
-        """Return them, the keyframe first."""
+        """Return the units, the keyframe first."""
         return self._backlog.kept
 
     def add(self, units: Sequence[Unit], size: int = 0) -> None:
-        """Take more; `size` is how many bytes they are where none of them is an entry or brings a track."""
+        """Add units; `size` is their bytes where none of them is an entry or has a track."""
         for batch in [units] if size or _plain(units) else _batches(units):
             first = batch[0]
             if first.track is not None:
@@ -50,7 +50,7 @@ class Recent:
 
 
 class Lane:
-    """Packs for the targets of one format. `tracks` are those at the first unit that is fed."""
+    """Packs for the targets of one format. `tracks` are those at the first unit fed."""
 
     def __init__(self, packer: Packer, tracks: Tracks) -> None:
         self.unfit = ""
@@ -67,9 +67,9 @@ class Lane:
         self._judge()
 
     def feed(self, units: Sequence[Unit], ready: Packed | None = None) -> list[Block]:
-        """Pack units for targets that have begun; the first block may hold nothing but configuration.
+        """Pack units for targets that have started; the first block may hold only configuration.
 
-        What is `ready` was packed of them before, unless the programme has changed meanwhile.
+        `ready` is what was packed of them before; it is used unless the programme has changed since.
         """
         if ready is not None and self._open and not self._fresh and ready.fits(self.tracks):
             self._keep(ready.block)
@@ -86,7 +86,7 @@ class Lane:
         return [block for block in blocks if block.data]
 
     def start(self) -> list[Block]:
-        """Return what a target begins with: configuration and the current GOP; nothing when there is none whole."""
+        """Return what a target starts with: configuration and the current GOP; nothing where no whole GOP is kept."""
         blocks = self._backlog.kept
         if not blocks:
             return []
@@ -110,7 +110,7 @@ class Lane:
         self.unfit = next((why for track in tracks if (why := self._packer.unfit(track))), "")
 
     def _take(self, batch: Sequence[Unit], blocks: list[Block]) -> None:
-        """Pack units of which only the first can be an entry or bring a configuration."""
+        """Pack units of which only the first can be an entry or have a configuration."""
         first = batch[0]
         if first.track is not None:
             self.tracks.learn(first.track)
@@ -136,13 +136,13 @@ class Lane:
         self._keep(blocks[-1])
 
     def _keep(self, block: Block) -> None:
-        """Add to the backlog; while one that grew too large is forgotten, targets wait for the next keyframe."""
+        """Add to the backlog; after it grew too large, targets wait for the next keyframe."""
         if block.data:
             self._backlog.add(block, len(block.data))
 
 
 def _plain(units: Sequence[Unit]) -> bool:
-    """Tell whether none of them is an entry or brings a configuration."""
+    """Return whether none of the units is an entry or has a configuration."""
     for unit in units:
         if unit.track is not None or (unit.key and unit.kind == "video"):
             return False
@@ -150,7 +150,7 @@ def _plain(units: Sequence[Unit]) -> bool:
 
 
 def _batches(units: Iterable[Unit]) -> list[Sequence[Unit]]:
-    """Split before every unit that is an entry or brings a configuration."""
+    """Split before every unit that is an entry or has a configuration."""
     batch: list[Unit] = []
     found: list[Sequence[Unit]] = []
     for unit in units:

@@ -1,4 +1,4 @@
-"""All targets of a restream (ADR 14): `Targets` is what playout knows as `Outputs`."""
+"""All targets of a restream (ADR 14): `Targets` implements playout's `Outputs`."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from shared.runtime.clock import Clock
 _PACKERS: Final[dict[str, Callable[[], Packer]]] = {"rtmp": RtmpPacker, "srt": TsPacker}
 _STEP_S: Final = 0.01
 _LOOK_NS: Final = 200_000_000
-"""Targets that take what they are given are looked at so often."""
+"""How often a target for which nothing waits is checked."""
 
 
 class Targets:
-    """Sends to targets. One a restream, which `about` names in log lines; one thread calls, the pacer.
+    """Sends to all targets of a restream, which `about` names in log lines. One thread calls it, the pacer.
 
-    No call waits for a target, but for `close`, which takes up to `rules.farewell`. Calls to targets run in threads
-    of their own, at most one a target.
+    No call waits for a target except `close`, which takes up to `rules.farewell`. Connecting runs in threads of its
+    own, at most one per target.
     """
 
     def __init__(self, rules: TargetRules, clock: Clock, about: Mapping[str, object] | None = None) -> None:
@@ -48,11 +48,11 @@ class Targets:
         self._look_ns = 0
 
     def prepare(self, units: Sequence[Unit]) -> Packed | None:
-        """Pack units for RTMP, if that is wanted."""
+        """Pack units for RTMP, if a target needs it."""
         return self._ahead.pack(units, wanted="rtmp" in self._lanes)
 
     def feed(self, units: Sequence[Unit], ready: object | None = None) -> None:
-        """Pack units once a format and send them; a picture and what comes with it are best given at once."""
+        """Pack units once per format and send them; a picture and its sound are best passed together."""
         now_ns = self._clock.monotonic_ns()
         ready = ready if isinstance(ready, Packed) else None
         self._recent.add(units, 0 if ready is None else len(ready.block.data))
@@ -64,7 +64,7 @@ class Targets:
                         target.put(blocks, now_ns)
 
     def tick(self) -> None:
-        """Take answers, finish calls, call again, send what waits."""
+        """Read answers, finish connecting, reconnect, send what waits."""
         now_ns = self._clock.monotonic_ns()
         everyone = now_ns >= self._look_ns
         if everyone:
@@ -76,14 +76,14 @@ class Targets:
             self._part(now_ns)
 
     def _part(self, now_ns: int) -> None:
-        """Go on with goodbyes; forget who has been gone for long."""
+        """Continue the goodbyes; drop targets that were removed long ago."""
         self._leaving = [target for target in self._leaving if not target.left(now_ns)]
         shown_ns = ns(self._rules.shown_removed)
         for name in [name for name, (_, since_ns) in self._removed.items() if now_ns - since_ns > shown_ns]:
             del self._removed[name]
 
     def set_targets(self, targets: Sequence[TargetSpec]) -> None:
-        """Begin to call what is new, say goodbye to what is no longer named."""
+        """Start connecting to new targets, and leave those that are no longer named."""
         now_ns = self._clock.monotonic_ns()
         wanted = {spec.target: spec for spec in targets}
         for name in self._targets.keys() - wanted.keys():
@@ -99,12 +99,12 @@ class Targets:
         self._lanes = {form: lane for form, lane in self._lanes.items() if lane in used}
 
     def states(self) -> tuple[TargetStatus, ...]:
-        """Tell how each is, in the order given; then those that were removed within the last minute."""
+        """Return each target's state in the order given; then those that were removed within the last minute."""
         removed = (status for status, _ in self._removed.values())
         return (*(target.status() for target in self._targets.values()), *removed)
 
     def close(self) -> None:
-        """Say goodbye to all, and wait a little until they have heard it."""
+        """Leave all targets, and wait a little until they have received the goodbye."""
         self.set_targets(())
         for _ in range(int(self._rules.farewell.total_seconds() / _STEP_S)):
             self.tick()
@@ -125,7 +125,7 @@ class Targets:
         return Target(spec, self._lane(form), opener, self._rules, self._clock, refusal, self._about)
 
     def _lane(self, form: str) -> Lane:
-        """Return a format's lane; a new one begins with what the others have packed since the last keyframe."""
+        """Return a format's lane; a new one starts with the units since the last keyframe."""
         if form not in self._lanes:
             lane = self._lanes[form] = Lane(_PACKERS[form](), self._recent.tracks)
             lane.feed(self._recent.units)

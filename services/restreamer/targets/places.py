@@ -1,4 +1,4 @@
-"""Target URLs: where to connect, and what to ask for there."""
+"""Parses target URLs: where to connect, and what to ask for there."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class RtmpPlace:
     name: str = field(repr=False)
     tc_url: str = field(repr=False)
     secrets: tuple[str, ...] = field(repr=False)
-    """What no text for people may hold."""
+    """Strings that no text for people may contain."""
     user: str = field(default="", repr=False)
     password: str = field(default="", repr=False)
 
@@ -73,7 +73,7 @@ def _rtmp(url: str, allowed: Networks) -> RtmpPlace:
     host = f"[{checked.host}]" if ":" in checked.host else checked.host
     shown = host if port == _DEFAULT_PORTS[checked.scheme] else f"{host}:{port}"
     plain = name.partition("?")[0]
-    steps = app.partition("?")[0].split("/")[1:]  # a key may stand there, with something behind it
+    steps = app.partition("?")[0].split("/")[1:]  # a key may be there, with more path after it
     told = (
         name, plain, unquote(plain), *steps, *_values(app), *_values(name), found.login, found.password, found.user
     )  # fmt: skip
@@ -84,7 +84,7 @@ def _rtmp(url: str, allowed: Networks) -> RtmpPlace:
 
 
 def _values(text: str) -> list[str]:
-    """Return the values of the arguments behind a "?", as they are written and as they are meant."""
+    """Return the values of the arguments after a "?", as written and decoded."""
     written = [pair.partition("=")[2] for pair in text.partition("?")[2].split("&")]
     return [*written, *map(unquote, written)]
 
@@ -94,7 +94,7 @@ def _srt(url: str, allowed: Networks, ports: tuple[range, ...]) -> SrtPlace:
         parts = urlsplit(url)
         port = parts.port
         asked = dict(parse_qsl(parts.query, max_num_fields=_MOST_ARGUMENTS))
-    except ValueError:  # its words hold parts of the URL
+    except ValueError:  # its text contains parts of the URL
         raise ValueError("an SRT target is written srt://host:port?name=value&...") from None
     mode = asked.get("mode", "caller")
     if not port:
@@ -126,7 +126,7 @@ def _refused_port(port: int, ports: tuple[range, ...]) -> str:
 
 
 def _latency(text: str) -> timedelta:
-    """Read ms; FFmpeg counts microseconds, so that what would be longer than 8 s in ms is in those."""
+    """Read ms; FFmpeg's URLs have microseconds, so a value of more than 8 s in ms is taken as microseconds."""
     if not text:
         return _LATENCY
     if not re.fullmatch(r"[0-9]{1,9}", text):

@@ -1,4 +1,4 @@
-"""What targets may reach, and how patient we are with them."""
+"""What targets may reach, and their timeouts and limits."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ NS = 1_000_000_000
 
 
 def ns(duration: timedelta) -> int:
-    """Count a duration in nanoseconds."""
+    """Convert a duration to nanoseconds."""
     return duration // timedelta(microseconds=1) * 1000
 
 
 @dataclass(frozen=True, slots=True)
 class TargetRules:
-    """The defaults suit the open net."""
+    """Limits for targets; the defaults suit the public internet."""
 
     allowed: Networks = ()
     """Networks that may be reached besides public addresses."""
@@ -28,22 +28,22 @@ class TargetRules:
     tls: ssl.SSLContext | None = None
     """For RTMPS; None: the system's authorities."""
     lookup: BlockingLookup | None = None
-    """Asks for addresses of a name; None: the system."""
+    """Resolves names to addresses; None: the system."""
     call_within: timedelta = timedelta(seconds=10)
-    """From the call to the answer that publishing may begin."""
+    """The timeout from connecting to the answer that publishing may start."""
     stuck_after: timedelta = timedelta(seconds=10)
-    """Longer nothing waits: the connection is given up."""
+    """A connection whose data waits longer is closed."""
     queue_bytes: int = 16 << 20
-    """More does not wait: the connection is given up."""
+    """A connection for which more bytes wait is closed."""
     quick: timedelta = timedelta(seconds=1)
-    """Pause between a target's first calls."""
+    """Pause between a target's first attempts to connect."""
     shortest: timedelta = timedelta(seconds=2)
     """First of the pauses after these; each is twice the one before."""
     longest: timedelta = timedelta(seconds=60)
-    """The last of them, which stays."""
+    """The longest pause, which all later ones have."""
     steady: timedelta = timedelta(seconds=10)
-    """Who was live for so long is called quickly again."""
+    """A target that was live this long is reconnected quickly again."""
     farewell: timedelta = timedelta(seconds=1)
     """How long a goodbye may take."""
     shown_removed: timedelta = timedelta(seconds=60)
-    """How long a target that was removed is still told of."""
+    """How long a target that was removed is still listed."""

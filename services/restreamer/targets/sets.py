@@ -1,4 +1,4 @@
-"""Parameter sets in front of keyframes, so that a receiver that keeps the first configuration alone decodes all.
+"""Puts parameter sets before keyframes, so that a receiver that keeps only the first configuration decodes all.
 
 Sources: ITU-T H.264 (7.4.1.2.3, order of NAL units), ITU-T H.265 (7.4.2.4.4), AV1 (5.3, OBU syntax).
 """
@@ -20,11 +20,11 @@ _DELIMITERS: Final[dict[VideoCodec, int]] = {"h264": H264_AUD, "hevc": HEVC_AUD}
 _AV1_SEQUENCE, _AV1_RECORD = 1, 4
 
 Lead = Callable[[bytes], tuple[bytes, int]]
-"""Of a keyframe's data: what is to stand before them, and how many of their own bytes that replaces."""
+"""From a keyframe's data: the bytes to put before it, and how many of its first bytes they replace."""
 
 
 def lead_of(track: Track) -> Lead | None:
-    """Return what puts a track's parameter sets before its keyframes; None where they have none, or broken ones."""
+    """Return what puts a track's parameter sets before its keyframes; None where it has none, or broken ones."""
     if track.codec == "av1":
         return _av1(track.config[_AV1_RECORD:])
     if track.codec not in _DELIMITERS:
@@ -38,7 +38,7 @@ def lead_of(track: Track) -> Lead | None:
 
 
 def _nals(codec: VideoCodec, sets: list[bytes]) -> Lead:
-    """Put sets first, but behind a delimiter; nothing where the keyframe has all of them."""
+    """Put sets first, but after a delimiter; nothing where the keyframe has all of them."""
     every, wanted = b"".join(len(nal).to_bytes(LENGTH, "big") + nal for nal in sets), set(sets)
     kinds, pictures, delimiter = set_types(codec), _FIRST_PICTURE[codec], _DELIMITERS[codec]
 
@@ -61,7 +61,7 @@ def _nals(codec: VideoCodec, sets: list[bytes]) -> Lead:
 
 
 def _av1(sequence: bytes) -> Lead | None:
-    """Put the sequence header before a keyframe that comes without."""
+    """Put the sequence header before a keyframe that has none."""
     if not sequence:
         return None
 

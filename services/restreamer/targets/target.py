@@ -1,4 +1,4 @@
-"""One target: when it is called, when it is given up, and how it is."""
+"""One target: when it is connected and disconnected, and its state."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ log = get_logger()
 
 _LONGEST_ERROR = 512
 _BUFFERED = 32 << 20
-"""More than what both ends of a connection buffer: whoever took that has read some."""
+"""More than both ends of a connection buffer: a peer that took more has read some of it."""
 
 
 @dataclass(slots=True)
 class Start:
-    """What a target began with, given at once: a GOP of a minute takes its time, but some of it is always taken."""
+    """The GOP that a target starts with, queued at once: a long one takes time to send, but must make progress."""
 
     bytes: int
     blocks: int
@@ -32,7 +32,7 @@ class Start:
     moved_ns: int
 
     def over(self, queue: Queue, now_ns: int, soon_ns: int) -> bool:
-        """Tell whether all of it was sent, and what follows waits no longer than `soon_ns`."""
+        """Return whether all of it was sent, and nothing after it waits longer than `soon_ns`."""
         moved = queue.popped - self.popped
         if moved:
             self.popped, self.blocks, self.moved_ns = queue.popped, self.blocks - moved, now_ns
@@ -42,9 +42,9 @@ class Start:
 class Target:
     """A target's life, in the pacer's thread.
 
-    connecting (called for the first time, or again) -> live -> waiting (lost; called again soon) -> failed (it said no,
-    or has failed too often). A target that failed is called again after growing pauses, and stays failed until it is
-    live. `refusal` says that it never can be called.
+    connecting (for the first time, or again) -> live -> waiting (lost; reconnected soon) -> failed (refused, or failed
+    too often). A failed target is reconnected after growing pauses, and stays failed until it is live. `refusal` is
+    why it can never be connected.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Target:
         self._since_ms = clock.now_ms()
         self._connects = self._sent = self._dropped = 0
         self._call: Call | None = None
-        self._until_ns = 0  # of the call; 0: it was given up
+        self._until_ns = 0  # the deadline of the call; 0: it was given up
         self._line: Line | None = None
         self._begun = False
         self._start: Start | None = None
@@ -81,7 +81,7 @@ class Target:
             self._become("failed", refusal)
 
     def status(self) -> TargetStatus:
-        """Tell how it is."""
+        """Return the target's status."""
         return TargetStatus(
             target=self.spec.target,
             shown=self.spec.shown,
@@ -96,15 +96,15 @@ class Target:
 
     @property
     def content(self) -> bool:
-        """Tell whether it takes media and has taken all, so that it need not be looked at in each tick."""
+        """Return whether it takes media and nothing waits, so that it need not be checked in each tick."""
         return self._begun and self._line is not None and not self._line.queue.blocks
 
     def _sends(self) -> bool:
-        """Tell whether media has left over this connection."""
+        """Return whether media was sent over this connection."""
         return self._begun and self._line is not None and self._line.sent > self._before
 
     def tick(self, now_ns: int) -> None:
-        """Call, take answers, send what waits, give up."""
+        """Connect, read answers, send what waits, or give up."""
         if self._call is not None:
             self._await(self._call, now_ns)
         if self.lane.unfit:
@@ -131,7 +131,7 @@ class Target:
     def _await(self, call: Call, now_ns: int) -> None:
         if call.running:
             if self._until_ns and now_ns > self._until_ns:
-                # Its thread may hang in a name look-up: nothing is called anew before it has ended.
+                # Its thread may hang in a name look-up: no new call starts before it has ended.
                 self._until_ns = 0
                 call.give_up()
                 self._fail(TargetError("did not answer in time"), now_ns)
@@ -148,7 +148,7 @@ class Target:
         self._begun, self._start, self._live_ns = False, None, now_ns
 
     def _guard(self, line: Line, now_ns: int, blocks: Sequence[Block]) -> None:
-        """Work on the line; what goes wrong there is its end."""
+        """Work on the line; close it on an error."""
         try:
             if self._begun and blocks and self._configured == self.lane.number:  # as nearly always
                 for block in blocks:
@@ -170,7 +170,7 @@ class Target:
             self._fail(error, now_ns)
 
     def _look(self, line: Line, now_ns: int) -> None:
-        """See whether it takes media; begin when it does."""
+        """Start sending once the line takes media."""
         why = line.ready()
         if why:
             self._begun = False
@@ -188,7 +188,7 @@ class Target:
 
     def _send(self, line: Line, blocks: Sequence[Block], now_ns: int) -> None:
         if not self._begun:
-            self._look(line, now_ns)  # what it begins with holds these blocks
+            self._look(line, now_ns)  # what it starts with includes these blocks
             return
         if self._configured != self.lane.number:
             line.accept(self.lane.tracks)
@@ -236,7 +236,7 @@ class Target:
         self._state, self._error = state, error
 
     def leave(self, now_ns: int) -> None:
-        """Say goodbye; `left` looks after it."""
+        """Start the goodbye; `left` completes it."""
         self._become("removed", "")
         if self._call is not None:
             self._call.give_up()
@@ -249,7 +249,7 @@ class Target:
         self._due_ns = now_ns + ns(self._rules.farewell)
 
     def left(self, now_ns: int) -> bool:
-        """Send the rest of the goodbye; tell whether it is over."""
+        """Send the rest of the goodbye; return whether it is over."""
         line = self._line
         if line is None:
             return True

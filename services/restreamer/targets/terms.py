@@ -1,4 +1,4 @@
-"""What formats, connections and targets share."""
+"""The types that formats, connections and targets share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHORTEST_SECRET = 3
 class Block:
     """Packed units, made once and sent to all targets of a format; `at` is the first one's decode time in flicks.
 
-    `pieces` is `data` cut into datagrams (SRT); `heads` is where message headers keep their stream id (RTMP).
+    `pieces` is `data` cut into datagrams (SRT); `heads` are the stream ids' offsets in message headers (RTMP).
     """
 
     data: bytes
@@ -28,10 +28,9 @@ class Block:
 
 
 class TargetError(DestinationFailed):
-    """A target cannot be called, or was lost; the text is for people and holds no secret.
+    """A target cannot be connected, or was lost; the text is for people and contains no secret.
 
-    `final`: the other side said no, or what was asked is wrong; another call soon is vain. `stuck`: it takes too
-    little.
+    `final`: the other side refused, or the request is wrong; a quick retry is useless. `stuck`: it takes too little.
     """
 
     def __init__(self, text: str, *, final: bool = False, stuck: bool = False) -> None:
@@ -41,20 +40,20 @@ class TargetError(DestinationFailed):
 
 @dataclass(slots=True)
 class Tracks:
-    """What the programme consists of at a moment."""
+    """The programme's tracks at a moment."""
 
     video: Track | None = None
     audio: Track | None = None
 
     def learn(self, track: Track) -> None:
-        """Take a new configuration."""
+        """Store a track's new configuration."""
         if track.kind == "video":
             self.video = track
         else:
             self.audio = track
 
     def copy(self) -> Tracks:
-        """Return one that stays as this is now."""
+        """Return a copy that later changes do not affect."""
         return Tracks(self.video, self.audio)
 
 
@@ -62,15 +61,15 @@ class Packer(Protocol):
     """Writes units in a target's format. One packer serves all targets of the format."""
 
     def unfit(self, track: Track) -> str:
-        """Say why the format cannot carry a track; empty: it can."""
+        """Return why the format cannot carry a track; empty: it can."""
         ...
 
     def head(self, tracks: Tracks, at: int) -> Block:
-        """Write what a target needs before the first unit that it gets, whose decode time is `at`."""
+        """Write what a target needs before its first unit, whose decode time is `at`."""
         ...
 
     def configure(self, tracks: Tracks, fresh: Collection[str], at: int) -> Block:
-        """Write what targets need where the programme changes to `tracks`; `fresh` are the kinds that changed."""
+        """Write what targets need when the programme changes to `tracks`; `fresh` are the kinds that changed."""
         ...
 
     def pack(self, units: Sequence[Unit]) -> Block:
@@ -80,7 +79,7 @@ class Packer(Protocol):
 
 @dataclass(slots=True)
 class Queue:
-    """What a connection has not taken yet, with the monotonic times at which it was given."""
+    """What a connection has not taken yet, with the monotonic times at which it was queued."""
 
     blocks: deque[tuple[Block, int]] = field(default_factory=deque)
     bytes: int = 0
@@ -89,42 +88,42 @@ class Queue:
     """Counts the blocks that were sent."""
 
     def put(self, block: Block, now_ns: int) -> None:
-        """Add one at the end."""
+        """Append a block."""
         self.blocks.append((block, now_ns))
         self.bytes += len(block.data)
         self.units += block.units
 
     def pop(self) -> None:
-        """Take the first away: all of it was sent."""
+        """Remove the first block: all of it was sent."""
         block, _ = self.blocks.popleft()
         self.popped += 1
         self.bytes -= len(block.data)
         self.units -= block.units
 
     def waits_ns(self, now_ns: int) -> int:
-        """Tell how long the first has waited."""
+        """Return how long the first block has waited."""
         return now_ns - self.blocks[0][1] if self.blocks else 0
 
 
 class Line(Protocol):
-    """An open connection, the pacer's alone: no call waits. Every call may raise TargetError, its end."""
+    """An open connection, used by the pacer alone: no call waits. Any call may raise TargetError, which ends it."""
 
     @property
     def queue(self) -> Queue:
-        """What waits."""
+        """The blocks that wait."""
         ...
 
     @property
     def sent(self) -> int:
-        """Count the bytes since it was opened."""
+        """The bytes sent since it was opened."""
         ...
 
     def ready(self) -> str:
-        """Say why nothing can be sent yet; empty: it can."""
+        """Return why nothing can be sent yet; empty: it can."""
         ...
 
     def accept(self, tracks: Tracks) -> None:
-        """Raise TargetError when the other side has said that it does not take these."""
+        """Raise TargetError when the other side has said that it does not take these tracks."""
         ...
 
     def put(self, block: Block, now_ns: int) -> None:
@@ -132,28 +131,28 @@ class Line(Protocol):
         ...
 
     def flush(self, now_ns: int) -> None:
-        """Send what is taken at once."""
+        """Send what the peer takes without waiting."""
         ...
 
     def listen(self, now_ns: int) -> None:
-        """Read answers; notice the end of the connection."""
+        """Read answers; detect the end of the connection."""
         ...
 
     def farewell(self, now_ns: int) -> None:
-        """Put a goodbye behind what waits."""
+        """Queue a goodbye after what waits."""
         ...
 
     def drained(self) -> bool:
-        """Tell, after the farewell, whether nothing more needs to be waited for."""
+        """Return, after the farewell, whether there is nothing more to wait for."""
         ...
 
     def close(self) -> None:
-        """End it at once; never raises."""
+        """Close the connection at once; never raises."""
         ...
 
 
 def redact(text: str, secrets: tuple[str, ...]) -> str:
-    """Make a peer's words fit to be shown: one printable line of at most 200 characters, without secrets."""
+    """Return a peer's text as one printable line of at most 200 characters, without secrets."""
     for secret in sorted(secrets, key=len, reverse=True):
         if len(secret) >= SHORTEST_SECRET:
             text = text.replace(secret, "***")

@@ -6,7 +6,7 @@ from shared.media.mp4.boxes import Mp4Error
 
 
 class BitReader:
-    """Bits of `data` from the most significant one on; Mp4Error past the end."""
+    """Reads bits of `data`, the most significant first; Mp4Error past the end."""
 
     def __init__(self, data: bytes) -> None:
         self._value = int.from_bytes(data, "big")
@@ -39,12 +39,12 @@ class BitReader:
 
     @property
     def left(self) -> int:
-        """Bits not yet read."""
+        """Return the number of bits not yet read."""
         return self._left
 
 
 def unescape(nal: bytes) -> bytes:
-    """Drop the emulation prevention bytes of a NAL unit (H.264 7.4.1, HEVC 7.4.2)."""
+    """Return a NAL unit without its emulation prevention bytes (H.264 7.4.1, HEVC 7.4.2)."""
     if b"\0\0\3" not in nal:
         return nal
     out = bytearray()

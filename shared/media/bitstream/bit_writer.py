@@ -34,12 +34,12 @@ class BitWriter:
         self.bits(reader.bits(count), count)
 
     def aligned(self) -> bytes:
-        """End with ones up to a whole byte (cabac_alignment_one_bit)."""
+        """Return the bits, padded with ones to a whole byte (cabac_alignment_one_bit)."""
         padding = -self._count % 8
         return ((self._value + 1 << padding) - 1).to_bytes((self._count + padding) // 8, "big")
 
     def payload(self) -> bytes:
-        """End with the stop bit and zeros up to a whole byte (rbsp_trailing_bits)."""
+        """Return the bits, with a stop bit and padded with zeros to a whole byte (rbsp_trailing_bits)."""
         padding = -(self._count + 1) % 8
         value = ((self._value << 1) | 1) << padding
         return value.to_bytes((self._count + 1 + padding) // 8, "big")
@@ -51,12 +51,12 @@ def escape(payload: bytes) -> bytes:
 
 
 def stop_bit_left(payload: bytes) -> int:
-    """Count the bits from the stop bit of an unescaped NAL unit to its end, the stop bit included."""
+    """Return the number of bits from the stop bit of an unescaped NAL unit to its end, stop bit included."""
     value = int.from_bytes(payload, "big")
     return (value & -value).bit_length()
 
 
 def bits_between(payload: bytes, left_before: int, left_after: int) -> tuple[int, int]:
-    """Take the bits read while a reader of `payload` went from `left_before` to `left_after`: (value, count)."""
+    """Return the bits of `payload` read between `left_before` and `left_after` bits left: (value, count)."""
     count = left_before - left_after
     return (int.from_bytes(payload, "big") >> left_after) & ((1 << count) - 1), count

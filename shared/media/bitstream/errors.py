@@ -6,4 +6,4 @@ from shared.errors import MediaError
 
 
 class BitstreamError(MediaError):
-    """A video header is cut short, makes no sense, or uses what is not supported."""
+    """A video header is cut short, makes no sense, or uses an unsupported feature."""

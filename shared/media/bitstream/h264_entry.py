@@ -1,9 +1,9 @@
-"""Entering an H.264 stream at an I picture that is no IDR, so that any decoder can go on from it.
+"""Entering an H.264 stream at an I picture that is no IDR, so that any decoder can continue from it.
 
-Encoders with open GOPs send one IDR picture and then I pictures with a recovery point. Behind other pictures such a
-picture cannot stand: its frame number and its order count go on from what is not there. Here it becomes an IDR picture,
-and the pictures behind it count from it. Their coded content stays bit for bit; two fields of fixed size change in
-each slice header. Reference pictures that are left out, those shown before the entry, stay out of the count as a gap.
+Encoders with open GOPs send one IDR picture and then I pictures with a recovery point. Such a picture cannot follow
+other pictures: its frame number and order count continue from pictures that are missing. Here it becomes an IDR
+picture, and the pictures after it are numbered from it. Their coded content stays bit for bit; two fields of fixed size
+change in each slice header. Left-out reference pictures, those shown before the entry, become a gap in the numbers.
 
 Sources: ITU-T H.264, 7.3.3 (slice header), 7.4.3 (frame_num, idr_pic_id), 8.2.1 (order count), 8.2.5 (marking), D.2.8.
 """
@@ -23,12 +23,12 @@ SEI_RECOVERY_POINT = 6
 # Consecutive IDR pictures have different ids; encoders count theirs from 0.
 IDR_PIC_ID = 77
 _HEADER = 40  # bytes that hold a slice header up to pic_order_cnt_lsb, and more
-# So many pictures behind the entry may still speak of reference pictures from before it; decoders keep 16 at most.
+# How many pictures after the entry may still name reference pictures from before it; decoders keep at most 16.
 _EARLY = 64
 
 
 def recovery_count(nals: Iterable[bytes]) -> int | None:
-    """Read after how many frames decoding from this picture on is right; None where no recovery point is."""
+    """Return after how many frames decoding from this picture is right; None without a recovery point."""
     for nal in nals:
         if nal_type("h264", nal) != H264_SEI:
             continue
@@ -51,7 +51,7 @@ def _sei_number(payload: bytes, at: int) -> tuple[int, int]:
 
 
 def is_intra(nals: Iterable[bytes]) -> bool:
-    """Tell whether all slices of a picture are I slices."""
+    """Return whether all slices of a picture are I slices."""
     slices = [nal for nal in nals if is_slice("h264", nal)]
     return bool(slices) and all(_slice_type(nal) % 5 == 2 for nal in slices)
 
@@ -63,9 +63,9 @@ def _slice_type(nal: bytes) -> int:
 
 
 class EntryRenumber:
-    """Makes an I picture the IDR picture that the following ones count from.
+    """Turns an I picture into an IDR picture, from which the following ones are numbered.
 
-    BitstreamError for streams whose headers cannot be rewritten so.
+    BitstreamError for streams whose headers cannot be rewritten this way.
     """
 
     def __init__(self, sets: Sequence[bytes]) -> None:
@@ -73,7 +73,7 @@ class EntryRenumber:
         self._frame = self._order = self._pictures = self._reached = 0
 
     def entry(self, nals: Sequence[bytes]) -> list[bytes]:
-        """Rewrite the I picture; what follows is counted from it."""
+        """Rewrite the I picture; following pictures are numbered from it."""
         first = next(nal for nal in nals if is_slice("h264", nal))
         if nal_type("h264", first) != H264_SLICE or not first[0] & 0x60:
             raise BitstreamError("the picture cannot become an IDR picture")
@@ -83,7 +83,7 @@ class EntryRenumber:
         return [self._idr(nal) if is_slice("h264", nal) else nal for nal in nals]
 
     def following(self, nals: Iterable[bytes]) -> list[bytes]:
-        """Rewrite a picture behind the entry, before the next IDR picture."""
+        """Rewrite a picture after the entry and before the next IDR picture."""
         self._pictures += 1
         return [self._counted(nal) if nal_type("h264", nal) == H264_SLICE else nal for nal in nals]
 
@@ -98,7 +98,7 @@ class EntryRenumber:
         return reader, form, kind
 
     def _counted(self, nal: bytes) -> bytes:
-        """Count a slice from the entry; soon behind it also forget commands about pictures from before it."""
+        """Renumber a slice from the entry; in the first pictures after it, also drop commands about earlier ones."""
         early = self._pictures <= _EARLY
         end = len(nal) if early else min(_HEADER, len(nal))
         while end < len(nal) and not all(nal[end - 3 : end]):

@@ -1,4 +1,4 @@
-"""H.264 slice headers: read up to a field, and written anew with other marking of reference pictures.
+"""H.264 slice headers: reading them up to a field, and rewriting them with other reference picture marking.
 
 Sources: ITU-T H.264, 7.3.2.2 (PPS), 7.3.3 (slice header), 7.3.3.1 to 7.3.3.3 (reference lists, weights, marking).
 """
@@ -17,14 +17,14 @@ from shared.media.bitstream.params import H264_PPS, H264_SPS, nal_type
 P, B, INTRA = 0, 1, 2  # slice_type modulo 5 (table 7-6)
 NO_FILTER = 1  # disable_deblocking_filter_idc: no offsets follow
 LAST_COMMANDS = 64
-# Numbers behind a memory_management_control_operation (7.3.3.3).
+# How many numbers follow a memory_management_control_operation (7.3.3.3).
 _NUMBERS = {1: 1, 2: 1, 3: 2, 4: 1, 5: 0, 6: 1}
 Command = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class SliceFormat:
-    """What a slice header's form depends on: its SPS, and flags and counts of its PPS."""
+    """What a slice header's syntax depends on: its SPS, and flags and counts of its PPS."""
 
     sps: H264Sps
     cabac: bool
@@ -36,7 +36,7 @@ class SliceFormat:
 
 
 def slice_formats(sets: Sequence[bytes]) -> dict[int, SliceFormat]:
-    """Read the form of slice headers by PPS id; BitstreamError for fields, slice groups, order count type 1."""
+    """Return slice headers' formats by PPS id; BitstreamError for fields, slice groups, order count type 1."""
     seqs = [parse_h264_sps(nal) for nal in sets if nal_type("h264", nal) == H264_SPS]
     known = {sps.set_id: sps for sps in seqs}
     return dict(_read_pps(nal, known) for nal in sets if nal_type("h264", nal) == H264_PPS)
@@ -58,16 +58,16 @@ def _read_pps(nal: bytes, known: dict[int, H264Sps]) -> tuple[int, SliceFormat]:
 
 
 class SliceWalk:
-    """Reads a slice header field by field and writes it again; `reader` and `out` are just behind frame_num and order.
+    """Reads a slice header field by field and copies it; `reader` and `out` are just after frame_num and order count.
 
-    `out` None: it is only read.
+    With `out` None it is only read.
     """
 
     def __init__(self, form: SliceFormat, kind: int, reader: BitReader, out: BitWriter | None) -> None:
         self.form, self.kind, self.reader, self.out = form, kind, reader, out
 
     def to_marking(self) -> None:
-        """Go on to where the marking of reference pictures begins."""
+        """Copy all fields up to the marking of reference pictures."""
         form, counts = self.form, list(self.form.references)
         if form.bottom and not form.sps.counts[1]:
             self.number()
@@ -86,7 +86,7 @@ class SliceWalk:
             self._weights(counts[:lists])
 
     def marking(self, keep: Callable[[Command], bool] | None) -> list[Command]:
-        """Read the commands that mark reference pictures, and write those to `keep`; None writes an IDR picture's."""
+        """Return the commands that mark reference pictures; write those that `keep` accepts, or, if None, an IDR's."""
         commands: list[Command] = []
         adaptive = self.reader.flag()
         while adaptive and (operation := self.reader.ue()):
@@ -103,7 +103,7 @@ class SliceWalk:
         return commands
 
     def finish(self, payload: bytes) -> bytes:
-        """Copy the rest; `payload` is the unescaped NAL unit that is read. CABAC's data begins on a byte."""
+        """Copy the rest of `payload`, the unescaped NAL unit, and return the new unit. CABAC data is byte-aligned."""
         if self.out is None:
             raise BitstreamError("nothing to write to")
         if self.form.cabac and self.kind != INTRA:
@@ -119,14 +119,14 @@ class SliceWalk:
         return self.out.payload()
 
     def number(self) -> int:
-        """Copy an Exp-Golomb number; return its code."""
+        """Copy an Exp-Golomb number and return its code."""
         code = self.reader.ue()
         if self.out is not None:
             self.out.ue(code)
         return code
 
     def flag(self) -> bool:
-        """Copy a bit."""
+        """Copy a bit and return it."""
         bit = self.reader.flag()
         if self.out is not None:
             self.out.flag(value=bit)

@@ -1,4 +1,4 @@
-"""H.264 sequence parameter sets: reading one, and making an encoder's agree with the stream that it joins.
+"""H.264 sequence parameter sets: reading one, and adapting an encoder's to the stream that it joins.
 
 Source: ITU-T H.264, 7.3.2.1.1 (SPS), E.1.1 (VUI), table A-1 (levels).
 """
@@ -12,7 +12,7 @@ from shared.media.bitstream.bit_writer import BitWriter, bits_between, escape
 from shared.media.bitstream.errors import BitstreamError
 from shared.media.bitstream.params import HIGH_PROFILES
 
-# Table A-1: MaxDpbMbs by level_idc; a level that is not listed takes the next higher one.
+# Table A-1: MaxDpbMbs by level_idc; an unlisted level takes the next higher one.
 _MAX_DPB_MBS = (
     (10, 396), (11, 900), (13, 2376), (20, 2376), (21, 4752), (22, 8100), (30, 8100), (31, 18000), (32, 20480),
     (41, 32768), (42, 34816), (50, 110400), (51, 184320), (52, 184320), (255, 696320),
@@ -23,7 +23,7 @@ _FIXED_HEAD = 32
 
 @dataclass(frozen=True, slots=True)
 class H264Sps:
-    """What joining needs of an SPS. `vui_at` is the bit position of vui_parameters_present_flag.
+    """The fields of an SPS that joining needs. `vui_at` is the bit position of vui_parameters_present_flag.
 
     `look` holds the VUI's bits from aspect ratio to timing as (value, count); `dpb` and `reorder` are in frames,
     None where the SPS leaves them open. `counts`: bits of frame_num, pic_order_cnt_type, bits of pic_order_cnt_lsb;
@@ -48,7 +48,7 @@ class H264Sps:
 
     @property
     def effective_dpb(self) -> int:
-        """Frames that a decoder keeps: as told, or the most that the level allows (A.3.1, MaxDpbFrames)."""
+        """Return the frames that a decoder keeps: as signalled, or the level's maximum (A.3.1, MaxDpbFrames)."""
         if self.dpb is not None:
             return self.dpb
         limit = next(mbs for level, mbs in _MAX_DPB_MBS if self.level <= level)
@@ -87,11 +87,11 @@ def parse_h264_sps(nal: bytes) -> H264Sps:
 
 
 def join_h264_sps(ours: bytes, theirs: H264Sps, reorder: int) -> bytes:
-    """Rewrite an encoder's SPS `ours` so that a decoder sees no change where it meets the stream of `theirs`.
+    """Rewrite an encoder's SPS `ours` so that a decoder sees no change where it joins the stream of `theirs`.
 
     Level, colour, aspect, timing and the size of the decoder's picture buffer become those of `theirs` (a
-    changed buffer lets a decoder drop pictures not yet shown, C.4.5.3); `reorder` is the most pictures that
-    are shown later than decoded, in either.
+    changed buffer lets a decoder drop pictures not yet shown, C.4.5.3); `reorder` is the larger reorder depth of
+    the two.
     """
     own = parse_h264_sps(ours)
     payload = unescape(ours)
@@ -116,7 +116,7 @@ def join_h264_sps(ours: bytes, theirs: H264Sps, reorder: int) -> bytes:
 
 
 def allow_gaps(nal: bytes) -> bytes:
-    """Say in an SPS that reference pictures may be missing: a decoder then counts over them (8.2.5.2)."""
+    """Set the SPS flag that allows missing reference pictures: a decoder then skips their numbers (8.2.5.2)."""
     payload = unescape(nal)
     at = parse_h264_sps(nal).gaps_at
     flagged = bytes((payload[at // 8] | 0x80 >> at % 8,))
@@ -124,7 +124,7 @@ def allow_gaps(nal: bytes) -> bytes:
 
 
 def _read_chroma(reader: BitReader) -> tuple[int, bool]:
-    """Read what high profiles add: chroma_format_idc, and whether colour planes are coded apart."""
+    """Read high profiles' extra fields: chroma_format_idc, and whether colour planes are coded separately."""
     chroma = reader.ue()
     planes = reader.flag() if chroma == 3 else False
     reader.ue()
@@ -147,7 +147,7 @@ def _skip_scaling_list(reader: BitReader, size: int) -> None:
 
 
 def _read_picture_order(reader: BitReader) -> tuple[int, int]:
-    """Read pic_order_cnt_type, and the bits of pic_order_cnt_lsb where pictures have it."""
+    """Read pic_order_cnt_type, and the number of bits of pic_order_cnt_lsb if present."""
     kind = reader.ue()
     if kind == 0:
         return kind, reader.ue() + 4

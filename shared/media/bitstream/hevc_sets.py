@@ -1,8 +1,8 @@
-"""HEVC parameter sets and slices: new ids and the joined stream's limits for an encoder's output.
+"""HEVC parameter sets and slices: rewriting an encoder's output with new ids and the joined stream's limits.
 
 x265 always uses id 0. Here its SPS gets a free id and refers to the joined stream's VPS; its PPS gets an id of
-15 to 30, whose Exp-Golomb code is 9 bits where id 0 takes 1. A slice header that names it thus grows by exactly
-one byte: all that follows keeps its alignment, and no slice header need be parsed beyond its first bits.
+15 to 30, whose Exp-Golomb code has 9 bits, while id 0 has 1. So a slice header with the new id grows by exactly one
+byte: all that follows keeps its alignment, and only the first bits of a slice header need to be parsed.
 
 Source: ITU-T H.265, 7.3.2.2 (SPS), 7.3.2.3 (PPS), 7.3.6.1 (slice segment header), E.2.1 (VUI).
 """
@@ -24,7 +24,7 @@ _IRAP = range(16, 24)
 
 @dataclass(frozen=True, slots=True)
 class HevcSps:
-    """What joining needs of an SPS; `profile` is the 88 bits of the general profile.
+    """The fields of an SPS that joining needs; `profile` is the 88 bits of the general profile.
 
     `limits_at` and `limits_end` bound (in bits) the sub-layer ordering info; `vui_at` is the position of
     vui_parameters_present_flag; `look` and `window` are bits of the VUI as (value, count).
@@ -47,7 +47,7 @@ class HevcSps:
 
 
 def parse_hevc_sps(nal: bytes) -> HevcSps:
-    """Read an SPS unit; BitstreamError when it is cut short or has what no live encoder makes."""
+    """Read an SPS unit; BitstreamError when it is cut short or uses features that no live encoder uses."""
     payload = unescape(nal)
     reader = BitReader(payload)
     total = reader.left
@@ -75,8 +75,7 @@ def parse_hevc_sps(nal: bytes) -> HevcSps:
 def join_hevc_sps(ours: bytes, theirs: HevcSps, set_id: int, reorder: int) -> bytes:
     """Rewrite an encoder's SPS with `set_id`, the VPS, profile, level, buffer limits and colour of `theirs`.
 
-    `reorder` is the most pictures that are shown later than decoded, in either stream. BitstreamError when the
-    encoder used temporal layers.
+    `reorder` is the larger reorder depth of the two streams. BitstreamError when the encoder used temporal layers.
     """
     own = parse_hevc_sps(ours)
     reader = BitReader(unescape(ours))
@@ -123,7 +122,7 @@ def renumber_hevc_pps(ours: bytes, pps_id: int, sps_id: int) -> bytes:
 
 
 def renumber_hevc_slice(nal: bytes, pps_id: int) -> bytes:
-    """Make a slice that names PPS 0 name `pps_id` (one of NINE_BIT_IDS); BitstreamError for another PPS."""
+    """Change a slice's PPS id from 0 to `pps_id` (one of NINE_BIT_IDS); BitstreamError for another PPS."""
     payload = unescape(nal)
     lead = 2 if nal_type("hevc", nal) in _IRAP else 1  # first_slice_segment_in_pic_flag, no_output_of_prior_pics_flag
     if pps_id not in NINE_BIT_IDS or not payload[2] >> (7 - lead) & 1:

@@ -1,4 +1,4 @@
-"""How an SPS says that its pictures look: the shape of a pixel, and the meaning of the colours (VUI, E.2.1 in both)."""
+"""How pictures look according to their SPS: a pixel's aspect, and the meaning of colours (VUI, E.2.1 in both)."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class Colour(NamedTuple):
 
 
 class Look(NamedTuple):
-    """A pixel's width to its height, and the colours where the SPS tells them."""
+    """A pixel's aspect, width to height, and the colours if the SPS has them."""
 
     aspect: tuple[int, int] = (1, 1)
     colour: Colour | None = None
 
 
 def read_look(codec: VideoCodec, sps: bytes) -> Look:
-    """Read the look out of an SPS; one that makes no sense tells nothing."""
+    """Read the look from an SPS; a malformed one yields the defaults."""
     try:
         value, count = parse_h264_sps(sps).look if codec == "h264" else parse_hevc_sps(sps).look
         reader = BitReader((value << -count % 8).to_bytes(-(-count // 8), "big"))

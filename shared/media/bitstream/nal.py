@@ -1,4 +1,4 @@
-"""NAL units inside MP4 samples: splitting, joining, and telling how a picture can be entered.
+"""NAL units inside MP4 samples: splitting, joining, and finding how a decoder can enter at a picture.
 
 Sources: ITU-T H.264 (table 7-1, D.1), ITU-T H.265 (table 7-1, 7.4.2.2), ISO/IEC 14496-15 (4.3.3).
 """
@@ -21,11 +21,11 @@ SEI_CAPTIONS, SEI_MASTERING_DISPLAY, SEI_CONTENT_LIGHT = 4, 137, 144
 
 
 class Entry(Enum):
-    """What a decoder finds that starts at a picture."""
+    """What happens when a decoder starts at a picture."""
 
-    CLEAN = "idr"  # nothing after it needs anything before it
-    LEADING = "cra"  # pictures shown before it may need what came before
-    RECOVERY = "recovery"  # an H.264 I picture that is no IDR: the frame numbers go on from before it
+    CLEAN = "idr"  # no later picture refers to an earlier one
+    LEADING = "cra"  # pictures shown before it may refer to earlier ones
+    RECOVERY = "recovery"  # an H.264 I picture that is no IDR: frame numbers continue from before it
     NONE = "none"
 
 
@@ -53,13 +53,13 @@ def join_sample(nals: Iterable[bytes], length_size: int) -> bytes:
 
 
 def is_slice(codec: VideoCodec, nal: bytes) -> bool:
-    """Tell whether a NAL unit carries picture data."""
+    """Return whether a NAL unit carries picture data."""
     kind = nal_type(codec, nal)
     return H264_SLICE <= kind <= H264_IDR if codec == "h264" else kind < 32
 
 
 def entry_of(codec: VideoCodec, nals: Iterable[bytes]) -> Entry:
-    """Tell how a decoder can enter at the picture made of `nals`."""
+    """Return how a decoder can enter at the picture made of `nals`."""
     first = next((nal for nal in nals if is_slice(codec, nal)), None)
     if first is None:
         return Entry.NONE
@@ -72,10 +72,10 @@ def entry_of(codec: VideoCodec, nals: Iterable[bytes]) -> Entry:
 
 
 def break_link(nals: Iterable[bytes]) -> list[bytes]:
-    """Turn an HEVC CRA picture, its leading pictures gone, into a BLA picture (the standard's own splice mark).
+    """Turn an HEVC CRA picture without leading pictures into a BLA picture (the standard's own splice mark).
 
-    Only the type in the NAL header changes: a BLA resets the picture order count and forgets all references,
-    so that what stands before it no longer matters (H.265 8.1.3).
+    Only the type in the NAL header changes: a BLA resets the picture order count and drops all references, so that
+    earlier pictures no longer matter (H.265 8.1.3).
     """
     out = []
     for nal in nals:
@@ -107,5 +107,5 @@ def encoder_nals(codec: VideoCodec, nals: Iterable[bytes]) -> list[bytes]:
 
 
 def static_sei(codec: VideoCodec, nals: Iterable[bytes]) -> list[bytes]:
-    """Find the SEI units that describe the colour of a whole scene (HDR); what joins the stream repeats them."""
+    """Return the SEI units that describe the colour of a whole scene (HDR); joined pictures repeat them."""
     return [nal for nal in nals if sei_type(codec, nal) in (SEI_MASTERING_DISPLAY, SEI_CONTENT_LIGHT)]

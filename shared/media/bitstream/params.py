@@ -16,7 +16,7 @@ VideoCodec = Literal["h264", "hevc"]
 
 H264_SPS, H264_PPS = 7, 8
 HEVC_VPS, HEVC_SPS, HEVC_PPS = 32, 33, 34
-# Profiles whose SPS tells its chroma format, and whose avcC ends with it (H.264 7.3.2.1.1).
+# Profiles whose SPS has a chroma format, and whose avcC ends with it (H.264 7.3.2.1.1).
 HIGH_PROFILES = frozenset((44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 144, 244))
 # Table E-1, sample aspect ratios by aspect_ratio_idc.
 ASPECTS = ((0, 0), (1, 1), (12, 11), (10, 11), (16, 11), (40, 33), (24, 11), (20, 11), (32, 11), (80, 33),
@@ -24,14 +24,14 @@ ASPECTS = ((0, 0), (1, 1), (12, 11), (10, 11), (16, 11), (40, 33), (24, 11), (20
 
 
 MAX_DEPTH = 16  # H.264 7.4.2.1.1 (14), H.265 7.4.3.2.1
-MAX_SET = 0xFFFF  # bytes: a record has 16 bits for it
+MAX_SET = 0xFFFF  # bytes: a record stores it in 16 bits
 
 
 @dataclass(frozen=True, slots=True)
 class PictureOrder:
-    """The widths and kinds of the fields by which slices tell pictures apart (H.264 7.3.3, H.265 7.3.6.1).
+    """Widths and kinds of the slice fields that identify a picture (H.264 7.3.3, H.265 7.3.6.1).
 
-    `kind` is H.264's pic_order_cnt_type; `poc_bits` 0 where slices hold no picture order count.
+    `kind` is H.264's pic_order_cnt_type; `poc_bits` is 0 when slices have no picture order count.
     """
 
     frame_bits: int = 0
@@ -44,9 +44,9 @@ class PictureOrder:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """What an SPS says of the picture: cropped size in pixels, sample aspect, chroma and depth.
+    """An SPS's description of the picture: cropped size in pixels, sample aspect, chroma and depth.
 
-    `order`: how slices tell pictures apart.
+    `order`: how slices identify their picture.
     """
 
     width: int
@@ -74,12 +74,12 @@ def split_annexb(data: bytes) -> list[bytes]:
 
 
 def nal_type(codec: VideoCodec, nal: bytes) -> int:
-    """Tell a NAL unit's type."""
+    """Return a NAL unit's type."""
     return nal[0] & 0x1F if codec == "h264" else (nal[0] >> 1) & 0x3F
 
 
 def set_types(codec: VideoCodec) -> tuple[int, ...]:
-    """List the NAL unit types that are parameter sets, in the order that a record holds them."""
+    """Return the NAL unit types of parameter sets, in a record's order."""
     return (H264_SPS, H264_PPS) if codec == "h264" else (HEVC_VPS, HEVC_SPS, HEVC_PPS)
 
 
@@ -248,7 +248,7 @@ def _check_sizes(sets: list[bytes]) -> None:
 
 
 def record_sets(codec: VideoCodec, record: bytes) -> list[bytes]:
-    """List the parameter sets in an avcC or hvcC record, in its order; Mp4Error on garbage."""
+    """Return the parameter sets in an avcC or hvcC record, in its order; Mp4Error on garbage."""
     end = len(record)
     nals: list[bytes] = []
     if codec == "h264":
@@ -273,5 +273,5 @@ def _take(record: bytes, at: int, count: int, into: list[bytes]) -> int:
 
 
 def length_size(codec: VideoCodec, record: bytes) -> int:
-    """Tell how many bytes a sample's NAL unit lengths take: 1, 2 or 4."""
+    """Return how many bytes a sample's NAL unit lengths take: 1, 2 or 4."""
     return (unpack("B", record, 4 if codec == "h264" else 21, len(record))[0] & 3) + 1

@@ -16,26 +16,26 @@ from shared.media.mp4.entries import codec_record, with_record
 
 
 def video_codec(config: TrackConfig) -> VideoCodec:
-    """Tell a video track's codec; BitstreamError for another."""
+    """Return a video track's codec; BitstreamError for another codec."""
     if config.codec == "h264" or config.codec == "hevc":  # noqa: PLR1714  mypy narrows only this form
         return config.codec
     raise BitstreamError(f"{config.codec} is not a video codec of ours")
 
 
 def sets_of(config: TrackConfig) -> list[bytes]:
-    """List a video track's parameter sets."""
+    """Return a video track's parameter sets."""
     return record_sets(video_codec(config), codec_record(config))
 
 
 def length_size_of(config: TrackConfig) -> int:
-    """Tell how many bytes each NAL unit's length takes in a track's samples."""
+    """Return how many bytes each NAL unit's length takes in a track's samples."""
     return length_size(video_codec(config), codec_record(config))
 
 
 def with_sets(config: TrackConfig, sets: Sequence[bytes], *, keep: bool) -> bytes:
-    """Return the sample entry with `sets` behind its own parameter sets (`keep`) or in their place.
+    """Return the sample entry with `sets` after its own parameter sets (`keep`) or in place of them.
 
-    An HEVC track's VPS stays unless `sets` have one: what joins the track refers to it.
+    An HEVC track's VPS stays unless `sets` have one, because joined pictures refer to it.
     """
     codec = video_codec(config)
     record = codec_record(config)
@@ -48,7 +48,7 @@ def with_sets(config: TrackConfig, sets: Sequence[bytes], *, keep: bool) -> byte
 
 
 def with_gaps(config: TrackConfig) -> bytes:
-    """Return an H.264 sample entry whose parameter sets allow gaps in the count of reference pictures."""
+    """Return an H.264 sample entry whose parameter sets allow gaps in the numbers of reference pictures."""
     record = codec_record(config)
     sets = [allow_gaps(nal) if nal_type("h264", nal) == H264_SPS else nal for nal in record_sets("h264", record)]
     return with_record(config, _avcc(record, sets))
@@ -60,7 +60,7 @@ def _avcc(record: bytes, sets: Sequence[bytes]) -> bytes:
     if not seqs or not pics or len(seqs) > 31 or len(pics) > 255:
         raise BitstreamError(f"avcC cannot hold {len(seqs)} SPS and {len(pics)} PPS")
     out = [record[:1], seqs[0][1:4], record[4:5], bytes((0xE0 | len(seqs),)), *map(_sized, seqs)]
-    # What follows the sets, the chroma and depth fields of high profiles, stays as it is.
+    # The chroma and depth fields of high profiles, after the sets, stay unchanged.
     return b"".join((*out, bytes((len(pics),)), *map(_sized, pics), record[_avcc_sets_end(record) :]))
 
 

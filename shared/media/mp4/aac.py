@@ -1,4 +1,4 @@
-"""AAC's configuration: reading it, writing it for what a stream leaves implicit, and frames of silence.
+"""AAC's configuration: reading it, writing it with implicit SBR and PS made explicit, and frames of silence.
 
 Source: ISO/IEC 14496-3 (1.6.2.1 AudioSpecificConfig, 1.6.5 and 1.6.6 signalling of SBR and PS, 4.4.1 GASpecificConfig,
 table 4.2 program_config_element, 4.4.2.1 raw_data_block).
@@ -16,13 +16,13 @@ from shared.media.mp4.boxes import Mp4Error
 
 AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 RATES = range(1000, 192_001)
-"""What a rate written in full may be, Hz."""
+"""The sample rates that may be written in full, Hz."""
 LC, SBR, PS = 2, 5, 29
 # Audio object types whose configuration is a GASpecificConfig.
 GENERAL = frozenset((1, 2, 3, 4, 6, 7, 17, 19, 20, 21, 22, 23))
 LOW_DELAY = frozenset((23, 39))
 SINGLE, PAIR, LOW, PROGRAM, END = 0, 1, 3, 5, 7
-"""Syntactic elements of a frame: one channel, two, the low-frequency one, a program config, and its end."""
+"""Syntactic elements of a frame: one channel, two, the low-frequency channel, a program config, and the end."""
 # Elements of each channel configuration, in order (table 1.19).
 _ELEMENTS: dict[int, tuple[int, ...]] = {
     1: (SINGLE,), 2: (PAIR,), 3: (SINGLE, PAIR), 4: (SINGLE, PAIR, SINGLE), 5: (SINGLE, PAIR, PAIR),
@@ -47,15 +47,15 @@ class Program(NamedTuple):
 
     @property
     def channels(self) -> int:
-        """Count the channels."""
+        """Return the number of channels."""
         return _channels(element.kind for element in self.elements)
 
 
 @dataclass(frozen=True, slots=True)
 class AacConfig:
-    """An AudioSpecificConfig's meaning: output rate in Hz, channels, and output samples per frame.
+    """A parsed AudioSpecificConfig: output rate in Hz, channels, and output samples per frame.
 
-    `kind` is the object type to name to players; `told`: it says itself whether there is SBR. `elements` are those
+    `kind` is the object type to report to players; `told`: the config says whether there is SBR. `elements` are those
     of a frame.
     """
 
@@ -69,7 +69,7 @@ class AacConfig:
 
 @lru_cache(maxsize=64)
 def read_aac(config: bytes) -> AacConfig:
-    """Read an AudioSpecificConfig; SBR that it tells of doubles the output rate and the frame. Mp4Error on garbage."""
+    """Read an AudioSpecificConfig; signalled SBR doubles the output rate and the frame. Mp4Error on garbage."""
     reader = BitReader(config[:512])
     kind, rate = _object_type(reader), _rate(reader)
     named, core, channels = kind, rate, reader.bits(4)
@@ -95,7 +95,7 @@ def read_aac(config: bytes) -> AacConfig:
 
 
 def _general(reader: BitReader, kind: int, channels: int) -> tuple[bool, tuple[Element, ...]]:
-    """Read what depends on the object type: (short frames, the elements of a frame)."""
+    """Read the part that depends on the object type: (short frames, the elements of a frame)."""
     elements = _tagged(_ELEMENTS.get(channels, ()))
     if kind not in GENERAL:
         short = kind in LOW_DELAY and reader.left > 0 and reader.flag()
@@ -130,7 +130,7 @@ def _channels(kinds: Iterable[int]) -> int:
 
 
 def _tagged(kinds: Iterable[int]) -> tuple[Element, ...]:
-    """Return the elements of these kinds tags, from 0 for each kind."""
+    """Return elements of these kinds, with tags from 0 for each kind."""
     tags = dict.fromkeys((SINGLE, PAIR, LOW), -1)
     found = []
     for kind in kinds:
@@ -140,7 +140,7 @@ def _tagged(kinds: Iterable[int]) -> tuple[Element, ...]:
 
 
 def read_program(reader: BitReader) -> Program:
-    """Read a program config element, whose bytes are counted from where the reader began; Mp4Error on garbage."""
+    """Read a program config element, byte-aligned from the reader's start; Mp4Error on garbage."""
     value = count = 0
 
     def take(bits: int) -> int:
@@ -165,7 +165,7 @@ def read_program(reader: BitReader) -> Program:
 
 
 def frame_program(frame: bytes) -> tuple[Program, bytes] | None:
-    """Take the program config element off a frame that begins with one: what it says, and the frame without it."""
+    """Return a frame's leading program config element and the frame without it; None when it has none."""
     if not frame or frame[0] >> 5 != PROGRAM:
         return None
     reader = BitReader(frame[:384])
@@ -175,12 +175,12 @@ def frame_program(frame: bytes) -> tuple[Program, bytes] | None:
 
 
 def build_aac(kind: int, rate_index: int, channels: int, program: Program | None = None) -> bytes:
-    """Build the AudioSpecificConfig of what an ADTS header tells, and the program where channels are 0."""
+    """Build the AudioSpecificConfig of an ADTS header's fields, with the program when `channels` is 0."""
     return _packed(kind << 11 | rate_index << 7 | channels << 3, 16, None if channels else program)
 
 
 def _packed(value: int, count: int, program: Program | None) -> bytes:
-    """Write bits, and a program config element behind them, as whole bytes."""
+    """Return bits, followed by a program config element, as whole bytes."""
     if program is not None:
         value, count = value << program.bits[1] | program.bits[0], count + program.bits[1]
     pad = -count % 8
@@ -189,7 +189,7 @@ def _packed(value: int, count: int, program: Program | None) -> bytes:
 
 
 def with_sbr(config: bytes, *, ps: bool) -> bytes:
-    """Write a configuration of LC so that it says first that there is SBR, and perhaps PS (1.6.5.2, hierarchical)."""
+    """Return an LC configuration with explicit hierarchical signalling of SBR, and of PS if `ps` (1.6.5.2)."""
     reader = BitReader(config)
     kind, rate, channels, flags = _object_type(reader), _rate(reader), reader.bits(4), reader.bits(3)
     if kind != LC or rate not in AAC_RATES or rate * 2 not in AAC_RATES or flags & 2:
@@ -201,7 +201,7 @@ def with_sbr(config: bytes, *, ps: bool) -> bytes:
 
 @lru_cache(maxsize=16)
 def silence(config: bytes) -> bytes | None:
-    """Make a frame of silence for a configuration: no bands have a value (max_sfb 0). None when it cannot be made."""
+    """Return a frame of silence for a configuration: without band values (max_sfb 0). None when it cannot be made."""
     meaning = read_aac(config)
     if not meaning.elements:
         return None

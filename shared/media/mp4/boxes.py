@@ -10,16 +10,16 @@ from shared.errors import MediaError
 
 Buffer = bytes | memoryview
 
-# Sizes that a header may not exceed: a moov of two days' samples is some 200 MB, a moof of ours some KB.
+# Largest header box: a moov of two days' samples has about 200 MB, our moofs have a few KB.
 MAX_HEADER_BOX = 1 << 29
 
 
 class Mp4Error(MediaError):
-    """The bytes are not the MP4 that they should be."""
+    """The bytes are not valid MP4."""
 
 
 class Box(NamedTuple):
-    """Where a box lies in a buffer: its header is at `start`, its content from `body` to `end`."""
+    """A box's offsets in a buffer: its header is at `start`, its content from `body` to `end`."""
 
     kind: bytes
     start: int

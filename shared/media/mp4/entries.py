@@ -46,7 +46,7 @@ def video_config(codec: VideoCodec, extradata: bytes, timescale: int, track_id: 
 
 
 def _look_boxes(look: Look) -> bytes:
-    """Build pasp and colr (ISO/IEC 14496-12, 12.1.4 and 12.1.5) where they say more than nothing."""
+    """Build pasp and colr (ISO/IEC 14496-12, 12.1.4 and 12.1.5); empty where the look has default values."""
     pixel = b"" if look.aspect == (1, 1) else box(b"pasp", struct.pack(">II", *look.aspect))
     if look.colour is None:
         return pixel
@@ -86,14 +86,14 @@ def _descriptor(tag: int, content: bytes) -> bytes:
 
 
 def entry_child(entry: bytes, kind: bytes) -> Box | None:
-    """Find a child box (avcC, hvcC, esds, dOps, pasp) in a sample entry."""
+    """Return a child box (avcC, hvcC, esds, dOps, pasp) of a sample entry; None when it has none."""
     head = read_header(entry, 0, len(entry))
     skip = VISUAL_BODY if head.kind in (b"avc1", b"avc3", b"hvc1", b"hev1") else AUDIO_BODY
     return next((b for b in children(entry, head.body + skip, head.end) if b.kind == kind), None)
 
 
 def codec_record(config: TrackConfig) -> bytes:
-    """Return the codec's own data out of the sample entry: avcC, hvcC or dOps content, or AudioSpecificConfig."""
+    """Return the codec's own data from the sample entry: avcC, hvcC or dOps content, or AudioSpecificConfig."""
     kind = {"h264": b"avcC", "hevc": b"hvcC", "aac": b"esds", "opus": b"dOps"}[config.codec]
     child = entry_child(config.sample_entry, kind)
     if child is None:
@@ -129,7 +129,7 @@ def with_record(config: TrackConfig, record: bytes) -> bytes:
 
 
 def read_entry(entry: bytes, track_id: int, timescale: int) -> TrackConfig:
-    """Read a sample entry back into a track's description; Mp4Error for a codec that is not ours."""
+    """Return a track's description from its sample entry; Mp4Error for an unsupported codec."""
     head = read_header(entry, 0, len(entry))
     codec = KINDS.get(head.kind)
     if codec is None:

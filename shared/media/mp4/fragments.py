@@ -1,4 +1,4 @@
-"""Writing fragments: a part is `moof mdat` (ISO/IEC 14496-12, 8.8), its base at its own moof."""
+"""Writing fragments: a part is `moof mdat` (ISO/IEC 14496-12, 8.8), with offsets from its own moof."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ AUDIO_RUN = TRUN_OFFSET | TRUN_DURATION | TRUN_SIZE
 
 
 class Sample(NamedTuple):
-    """One coded frame; times are ticks of its track's timescale, the payload is as MP4 stores it."""
+    """One coded frame; times are ticks of its track's timescale, the payload is in MP4's form."""
 
     dts: int
     pts: int
@@ -29,7 +29,7 @@ class Sample(NamedTuple):
 
 
 class FragmentWriter:
-    """Makes parts of fixed tracks, numbered on from `sequence`."""
+    """Makes parts of fixed tracks, numbered from `sequence` on."""
 
     def __init__(self, tracks: Sequence[TrackConfig], sequence: int = 1) -> None:
         self._tracks = [(t.track_id, t.kind == "video") for t in tracks]
@@ -55,7 +55,7 @@ class FragmentWriter:
 
 
 def _traf(track: int, run: Sequence[Sample], offset: int, *, video: bool) -> bytes:
-    """Build a traf of one run: 64 bytes and 16 a sample for video, 68 and 8 for audio."""
+    """Build a traf of one run: 64 bytes and 16 per sample for video, 68 and 8 for audio."""
     count = len(run)
     if video:
         rows = [v for dts, pts, duration, sync, payload in run

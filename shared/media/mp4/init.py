@@ -34,7 +34,7 @@ def _empty_table(track: TrackConfig) -> bytes:
 
 
 def sample_descriptions(entries: Sequence[bytes]) -> bytes:
-    """Build stsd of whole sample entries."""
+    """Build stsd from whole sample entries."""
     return full_box(b"stsd", 0, 0, struct.pack(">I", len(entries)), *entries)
 
 

@@ -25,7 +25,7 @@ ROW_DURATION, ROW_SIZE, ROW_FLAGS, ROW_CTS = ROW_FIELDS = (0x100, 0x200, 0x400, 
 
 @dataclass(frozen=True, slots=True)
 class FragmentTables:
-    """Samples by track id, and of each file how many bytes of whole parts it has (less when cut short)."""
+    """Samples by track id, and for each file the bytes of its whole parts (less than its size when cut short)."""
 
     tables: dict[int, SampleTable]
     valid: tuple[int, ...]
@@ -33,7 +33,7 @@ class FragmentTables:
 
 
 class _Layout(NamedTuple):
-    """What the rows of a run hold, and what stands for the fields that they lack."""
+    """The fields in a run's rows, and default values for the fields that they lack."""
 
     flags: int
     duration: int
@@ -52,7 +52,7 @@ class _Run(NamedTuple):
 
 
 def read_fragments(paths: Path | Sequence[Path]) -> FragmentTables:
-    """Read the parts of one file, or of many as one recording; a last part cut short is left out.
+    """Read the parts of one file, or of many as one recording; an incomplete last part is left out.
 
     `heads` are each file's bytes before its first moof. OSError when a file cannot be read,
     Mp4Error when a whole moof makes no sense or a sample lies outside its file's whole parts.
@@ -73,7 +73,7 @@ def read_fragments(paths: Path | Sequence[Path]) -> FragmentTables:
 
 
 def _read_file(fd: int, source: int, runs: dict[int, list[_Run]]) -> tuple[int, bytes]:
-    """Collect the runs of one file's whole parts; return their end, and what comes before the first."""
+    """Add the runs of one file's whole parts to `runs`; return the parts' end, and the bytes before the first."""
     size = os.fstat(fd).st_size
     at = valid = 0
     head: bytes | None = None
@@ -131,7 +131,7 @@ def _track_fragment(moof: bytes, tfhd: Box, at: int) -> tuple[int, int, tuple[in
 
 
 def _sane(number: int) -> int:
-    """Let pass what leaves room to add to in 64 bits, as no real time or offset in a file fails to do."""
+    """Return the number; Mp4Error when it is so large that sums could overflow 64 bits, as no real offset is."""
     if number >= 1 << 61:
         raise Mp4Error("time or offset beyond all measure")
     return number
@@ -159,7 +159,7 @@ def _run(
 
 
 def _column(rows: npt.NDArray[np.uint32], flags: int, field: int, default: int) -> Int64s:
-    """Take a field's column out of rows, or fill in the default."""
+    """Return a field's column of the rows, or its default for each row."""
     if not flags & field:
         return np.full(rows.shape[0], default, np.int64)
     return rows[:, sum(1 for f in ROW_FIELDS if f < field and flags & f)].astype(np.int64)
@@ -178,7 +178,7 @@ def _total(run: _Run, field: int) -> int:
 
 
 def _restart(values: Int64s, counts: Int64s, firsts: Int64s) -> Int64s:
-    """Sum `values` up within each run of `counts` rows, from each run's own first value on (exclusive)."""
+    """Return running sums of `values` within each run of `counts` rows, starting at each run's first value."""
     before = np.cumsum(values) - values
     starts = np.cumsum(counts) - counts
     restarted: Int64s = before + np.repeat(firsts - before[starts], counts)
@@ -186,7 +186,7 @@ def _restart(values: Int64s, counts: Int64s, firsts: Int64s) -> Int64s:
 
 
 def _table(runs: list[_Run], files: tuple[Path, ...], limits: Int64s) -> SampleTable:
-    """Join runs of one track, in order, to one table."""
+    """Join runs of one track, in order, into one table."""
     runs = [r for r in runs if r.samples]
     groups = [_group(layout, list(same)) for layout, same in groupby(runs, key=lambda r: r.layout)]
     if not groups:

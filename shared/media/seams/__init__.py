@@ -1,1 +1,1 @@
-"""What cutting clips and playing files out have in common: the grid of a track, joining encoders, silence."""
+"""Code shared by cutting clips and playing out files: the grid of a track, joining encoders, silence."""

@@ -1,6 +1,6 @@
 """Encoding the few frames at a seam so that they continue the copied stream.
 
-They have its picture format, its decoder limits and its colour, and parameter set ids that it does not use.
+They have its picture format, decoder limits and colour, and parameter set ids that it does not use.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from shared.media.model import TrackConfig, VideoCodec
 from shared.media.seams.errors import CutError
 
 _ENCODERS = {"h264": "libx264", "hevc": "libx265"}
-# profile_idc to the name that x264 takes; of the others, x264 chooses by what the picture format needs.
+# profile_idc to x264's name; for other profiles x264 chooses by the picture format.
 _H264_PROFILES = {66: "baseline", 88: "baseline", 77: "main", 100: "high"}
 QUALITY = 16  # CRF: seams are short, so they may cost more than what they replace
-# In files nobody waits for a seam as long as it plays: noise gets as many bits as it takes (qcomp), up to a bound.
+# In files a seam need not play in real time: noise gets as many bits as it needs (qcomp), up to a bound.
 FILE_QUALITY, FILE_EVENNESS = 13, 1.0
 LIVE_HEADROOM, FILE_HEADROOM = 3, 12
 KEYFRAME_SECONDS = 2
@@ -41,7 +41,7 @@ KEYFRAME_SECONDS = 2
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """An encoded picture: its sample bytes, its frame's number within what was encoded, and if it is an IDR."""
+    """An encoded picture: its sample bytes, its frame's number within the seam, and whether it is an IDR picture."""
 
     payload: bytes
     frame: int
@@ -52,7 +52,7 @@ class Encoded:
 class Style:
     """What encoded frames must look like: the track that they join, its frame rate, reorder depth and bit/s.
 
-    `live`: what is encoded is sent as it plays, and may not flood anyone; otherwise `bitrate` is the track's highest.
+    `live`: the output is sent as it plays, so its bit rate is bounded; otherwise `bitrate` is the track's highest.
     """
 
     config: TrackConfig
@@ -65,8 +65,8 @@ class Style:
 class JoiningEncoder:
     """Encodes frames for a track that holds copied samples of `style`; all its parts share one parameter set.
 
-    `used_sets` are parameter sets that lie between the copied pictures. An encoder that stays `alone` in its
-    track needs nothing of the stream's headers. MediaError when the headers make no sense or all ids are used.
+    `used_sets` are parameter sets that lie between the copied pictures. An encoder that is `alone` in its track
+    ignores the stream's headers. MediaError when the headers make no sense or all ids are used.
     """
 
     def __init__(self, style: Style, used_sets: Iterable[bytes] = (), *, alone: bool = False) -> None:
@@ -75,7 +75,7 @@ class JoiningEncoder:
         self._length_size = length_size_of(style.config)
         self._theirs: H264Sps | HevcSps | None = None
         self._sps_id = self._pps_id = 0
-        self._fields: bool | None = None  # as the first part is, so that all share one SPS
+        self._fields: bool | None = None  # set by the first part, so that all share one SPS
         self.sets: list[bytes] = []
         if not alone:
             self._join([*sets_of(style.config), *used_sets])
@@ -91,11 +91,11 @@ class JoiningEncoder:
         yield from seam.finish()
 
     def seam(self, first_sei: Iterable[bytes] = ()) -> Seam:
-        """Begin frames that are encoded as `encode` does, one by one as they come."""
+        """Start a seam whose frames are encoded as in `encode`, one by one as they come."""
         return Seam(self._open, self._sample, 1 / self._style.rate, list(first_sei))
 
     def prepare(self, frame: av.VideoFrame) -> None:
-        """Know `sets` before anything is encoded; `frame` is like those to come. CutError, MediaError."""
+        """Set `sets` before anything is encoded; `frame` is like those to come. CutError, MediaError."""
         self._open(frame)
 
     def _join(self, known: Sequence[bytes]) -> None:
@@ -139,7 +139,7 @@ class JoiningEncoder:
         cap = max((LIVE_HEADROOM if live else FILE_HEADROOM) * self._style.bitrate, 1_500_000) // 1000
         keyframes = max(round(KEYFRAME_SECONDS * self._style.rate), 1)
         bounds: dict[str, float] = {"keyint": keyframes}
-        if live or self._codec == "h264":  # bounded, x265 spoils a first picture full of noise
+        if live or self._codec == "h264":  # with a bound, x265 spoils a first picture full of noise
             bounds |= {"vbv-maxrate": cap, "vbv-bufsize": cap if live else 2 * cap}
         return bounds if live else bounds | {"qcomp": FILE_EVENNESS}
 
@@ -172,7 +172,7 @@ class JoiningEncoder:
         return {"preset": "ultrafast", "crf": self._quality, "x265-params": _joined_options(settings)}
 
     def _joined(self, sets: Iterable[bytes]) -> list[bytes]:
-        """Make the encoder's parameter sets agree with the stream's."""
+        """Return the encoder's parameter sets, adapted to the stream's."""
         wanted = [nal for nal in sets if nal_type(self._codec, nal) in set_types(self._codec)]
         if self._theirs is None:
             return wanted
@@ -197,7 +197,7 @@ class JoiningEncoder:
 
 
 class Seam:
-    """Frames of one seam on their way through an encoder; made by JoiningEncoder.seam."""
+    """The encoding of one seam's frames; made by JoiningEncoder.seam."""
 
     def __init__(
         self,
@@ -211,7 +211,7 @@ class Seam:
         self._count = 0
 
     def push(self, frame: av.VideoFrame) -> Iterator[Encoded]:
-        """Encode the next frame in order of presentation; return what is ready."""
+        """Encode the next frame in order of presentation; yield finished pictures."""
         if self._context is None:
             self._context = self._open(frame)
         frame.pict_type = PictureType.NONE  # otherwise the encoder would repeat the source's own choice
@@ -221,7 +221,7 @@ class Seam:
         return self._samples(frame)
 
     def finish(self) -> Iterator[Encoded]:
-        """Return all that is left."""
+        """Yield all remaining pictures."""
         return self._samples(None)
 
     def _samples(self, frame: av.VideoFrame | None) -> Iterator[Encoded]:

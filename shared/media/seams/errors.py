@@ -1,4 +1,4 @@
-"""Why a clip cannot be cut. All are permanent: the same request fails again on the same recording."""
+"""Reasons why a clip cannot be cut. All are permanent: the same request fails again on the same recording."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from shared.errors import MediaError
 
 
 class CutError(MediaError):
-    """The range cannot be cut as asked."""
+    """The range cannot be cut as requested."""
 
 
 class EmptyCut(CutError):  # noqa: N818  names the result
@@ -24,7 +24,7 @@ class SegmentUnreadable(CutError):  # noqa: N818  names the finding
 
 
 class MixedConfigs(CutError):  # noqa: N818  names the finding
-    """The range joins streams that one track cannot hold without encoding; an exact cut can."""
+    """The range joins streams that one track cannot hold without encoding; an exact cut can join them."""
 
 
 class Stopped(CutError):  # noqa: N818  names the event
@@ -32,4 +32,4 @@ class Stopped(CutError):  # noqa: N818  names the event
 
 
 class ClipFaulty(CutError):  # noqa: N818  names the finding
-    """A written clip does not hold what it should."""
+    """A written clip's content is wrong."""

@@ -1,7 +1,7 @@
 """The frame rate behind recorded timestamps.
 
 RTMP rounds every timestamp to a millisecond, and 90 kHz cannot hold 59.94 or 23.976 frames per second exactly.
-When all timestamps lie within 1 ms of a steady rate, frames are counted on that rate's grid, so that clips have
+When all timestamps lie within 1 ms of a steady rate, frames are numbered on that rate's grid, so that clips have
 constant frame durations.
 """
 
@@ -21,8 +21,8 @@ RATES = (
     Fraction(15000, 1001), Fraction(15), Fraction(25, 2), Fraction(10), Fraction(5), Fraction(1),
 )  # fmt: skip
 _NEAR = Fraction(7, 100)  # a rate measured on millisecond steps is up to 6 % off at 60 fps
-# Stamps that differ from their grid by less than this many ticks were never rounded to milliseconds. Of those that
-# were, a part of a session need not show the worst: the first frame's may differ by so much more (s).
+# Stamps that differ from their grid by less than _FINE ticks were never rounded to milliseconds. For rounded ones, a
+# part of a session may not show the largest difference: the first frame's may be larger by _ROUNDED s.
 _FINE, _ROUNDED = 2, Fraction(1, 4000)
 
 
@@ -30,7 +30,7 @@ _FINE, _ROUNDED = 2, Fraction(1, 4000)
 class Grid:
     """Frames at `phase` ticks + n / `rate` seconds; `index` is n for each timestamp.
 
-    `late`: the session's first frame has a stamp that lies so many ticks behind its time (rounding, or truncation).
+    `late`: the stamp of the session's first frame is this many ticks after its time (rounding, or truncation).
     """
 
     rate: Fraction
@@ -40,11 +40,11 @@ class Grid:
 
 
 def find_grid(pts: Int64s, timescale: int, first: int = 0) -> Grid | None:
-    """Fit presentation times (ticks, any order, no two alike) to a steady rate; None when none fits all.
+    """Fit presentation times (ticks, any order, all different) to a steady rate; None when no rate fits all.
 
-    `first` is the stamp of the session's first frame. Where that lies on the grid, as nearly as the others do, frames
-    are counted from it, and it stays where it is: so all parts of a session give a frame the same time, n / `rate`
-    from the first one's, whatever each part's own rounding makes of it.
+    `first` is the stamp of the session's first frame. If it lies on the grid as closely as the others, frames are
+    numbered from it and it keeps its time: so a frame has the same time in all parts of a session, n / `rate` after
+    the first frame's, whatever each part's own rounding is.
     """
     if len(pts) < 3:
         return None
@@ -60,7 +60,7 @@ def find_grid(pts: Int64s, timescale: int, first: int = 0) -> Grid | None:
 
 @dataclass(frozen=True, slots=True)
 class _Fit:
-    """A rate that fits: frames at `phase` + n / `rate`; the stamps' distances from there are `low` to `high` ticks."""
+    """A rate that fits: frames at `phase` + n / `rate`; the stamps differ from these by `low` to `high` ticks."""
 
     rate: Fraction
     phase: Fraction
@@ -70,10 +70,10 @@ class _Fit:
 
 
 def _fit(pts: Int64s, timescale: int, rate: Fraction) -> _Fit | None:
-    """Count stamps on a rate's grid whose phase is the middle of their residuals; None when the rate does not fit.
+    """Fit stamps to a rate's grid whose phase is the middle of their residuals; None when the rate does not fit.
 
-    Each stamp, rounded to a step of r, allows true phases within r / 2 of its residual: the middle of the lowest and
-    the highest residual is the middle of what all allow. With truncation it is off by a constant, the same for all.
+    Each stamp, rounded to a step of r, allows true phases within r / 2 of its residual. So the middle of the lowest and
+    the highest residual is the middle of the phases that all allow. Truncation shifts it by the same constant for all.
     """
     scale, step = rate.numerator, rate.denominator * timescale
     index, residual = _nearest((pts - pts[0]) * scale, step)
@@ -85,7 +85,7 @@ def _fit(pts: Int64s, timescale: int, rate: Fraction) -> _Fit | None:
 
 
 def _from_first(fit: _Fit, timescale: int, first: int) -> Grid:
-    """Count from the session's first frame where its stamp belongs to the others'."""
+    """Return the grid, with frames numbered from the session's first one if its stamp fits the others."""
     frame = timescale / fit.rate
     number = round((first - fit.phase) / frame)
     late = first - fit.phase - number * frame

@@ -1,6 +1,6 @@
-"""Coded silence, for the moments of a clip that have pictures but no recorded sound.
+"""Coded silence, for parts of a clip that have pictures but no recorded sound.
 
-Times alone could tell of such a hole, but players that count samples would let sound run ahead of the pictures.
+Time stamps alone could show such a hole, but in players that count samples the sound would run ahead of the pictures.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ _OPUS_SILENCE = b"\xff\xfe"
 
 
 def layout_of(channels: int) -> str | None:
-    """Name the usual channel layout for a number of channels; None when there is no one usual."""
+    """Return the usual channel layout for a number of channels; None when there is none."""
     return _LAYOUTS.get(channels)
 
 
 def silent_packet(config: TrackConfig, length: int) -> bytes | None:
-    """Make a packet of `length` samples of silence for an audio track; None when that cannot be done."""
+    """Return a packet of `length` samples of silence for an audio track; None when that is impossible."""
     if config.codec == "opus":
         toc = _OPUS_TOC.get(length)
         return bytes((toc,)) + _OPUS_SILENCE if toc is not None and config.channels <= 2 else None

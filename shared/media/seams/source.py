@@ -1,4 +1,4 @@
-"""What a clip is cut from: runs of recorded segments, and their samples once loaded."""
+"""The source of a clip: runs of recorded segments, and their loaded samples."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 from shared.media.model import Int64s, SampleTable, TrackConfig
 from shared.media.mp4.entries import codec_record
 
-# A hole that is longer than this, in s, is missing content; a shorter one is jitter, or a frame that was dropped.
+# A hole longer than this, in s, is missing content; a shorter one is jitter or a dropped frame.
 HOLE = Fraction(1, 10)
 
 
@@ -28,7 +28,7 @@ class Stretch(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A recorded segment; `start` and `duration` are ticks of the video track (audio's where there is none)."""
+    """A recorded segment; `start` and `duration` are ticks of the video track (or audio's, without video)."""
 
     path: Path
     start: int
@@ -60,7 +60,7 @@ class CutSource:
 class Video:
     """Loaded video samples. Frame n (decode order) is shown at `base` + `at[n]` * `unit` seconds of stream time.
 
-    On a steady rate (`rate`) a unit is a frame, otherwise a tick.
+    With a steady rate (`rate`) a unit is a frame, otherwise a tick.
     """
 
     config: TrackConfig
@@ -71,12 +71,12 @@ class Video:
     rate: Fraction | None
 
     def time(self, at: int) -> Fraction:
-        """Turn a position into stream time."""
+        """Convert a position to stream time."""
         return self.base + at * self.unit
 
     @cached_property
     def typical(self) -> int:
-        """A frame's usual duration, in units."""
+        """Return a frame's usual duration, in units."""
         if self.rate is not None:
             return 1
         steps = np.diff(np.sort(self.at))
@@ -84,13 +84,13 @@ class Video:
 
     @cached_property
     def first_shown(self) -> int:
-        """The position of the first frame that can be decoded: the first sync sample."""
+        """Return the position of the first frame that can be decoded: the first sync sample."""
         syncs = np.flatnonzero(self.table.sync)
         return int(self.at[syncs[0]]) if len(syncs) else int(self.at.max()) + 1
 
     @cached_property
     def until(self) -> Int64s:
-        """Where each frame stops being on show: where the next one is shown or, before a hole, its duration ends."""
+        """Return the position at which each frame ends: at the next one or, before a hole, after its duration."""
         order = np.argsort(self.at, kind="stable")
         until = np.empty_like(self.at)
         until[order[:-1]] = self.at[order[1:]]
@@ -102,7 +102,7 @@ class Video:
 
     @cached_property
     def stretches(self) -> tuple[Stretch, ...]:
-        """The parts of stream time in which a frame of its own is on show, in order."""
+        """Return the parts of stream time that have frames, in order."""
         found: list[Stretch] = []
         for first, end in self._runs:
             rows = np.arange(first, end)
@@ -113,13 +113,13 @@ class Video:
 
     @cached_property
     def _runs(self) -> list[tuple[int, int]]:
-        """Rows, [first, end), between which samples last until the next one, as the recorder tells."""
+        """Return runs of rows, [first, end), without a hole between samples by their recorded durations."""
         table = self.table
         hole = table.dts[1:] - table.dts[:-1] - table.duration[:-1] > int(HOLE * self.config.timescale)
         return list(pairwise((0, *(np.flatnonzero(hole) + 1).tolist(), len(table))))
 
     def _lasting(self, first: int, end: int, last: int) -> int:
-        """How long the `last` shown frame of a run of rows is on show, by the durations of its samples."""
+        """Return how long the `last` shown frame of a run of rows is on show, by the durations of its samples."""
         table = self.table
         if not self.depth:
             count = round(int(table.duration[last]) / (self.unit * self.config.timescale))
@@ -133,12 +133,12 @@ class Video:
 
     @cached_property
     def depth(self) -> int:
-        """How many frames at most are decoded before a frame that is shown before them."""
+        """Return how many frames at most are decoded before a frame that is shown before them."""
         return reorder_depth(self.at)
 
     @property
     def nominal(self) -> Fraction:
-        """Frames per second, or the nearest thing to it where the rate varies."""
+        """Return frames per second; an estimate where the rate varies."""
         return self.rate or 1 / (self.typical * self.unit)
 
 
@@ -153,12 +153,12 @@ class Audio:
 
     @cached_property
     def usual(self) -> int:
-        """A packet's usual duration, in ticks."""
+        """Return a packet's usual duration, in ticks."""
         return int(np.median(self.table.duration))
 
     @cached_property
     def stretches(self) -> tuple[Stretch, ...]:
-        """The parts of stream time in which nothing longer than a packet is missing, in order."""
+        """Return the parts of stream time without holes longer than a packet, in order."""
         ends = self.at + self.table.duration
         holes = np.flatnonzero(self.at[1:] - ends[:-1] > self.usual + self.usual // 2) + 1
         rate = self.config.timescale
@@ -181,7 +181,7 @@ class Piece:
 
     @cached_property
     def stretches(self) -> tuple[Stretch, ...]:
-        """The parts of stream time in which there are pictures, sound, or both."""
+        """Return the parts of stream time that have pictures, sound, or both."""
         tracks = (self.video, self.audio)
         return joined(stretch for track in tracks if track is not None for stretch in track.stretches)
 
@@ -198,7 +198,7 @@ def joined(stretches: Iterable[Stretch]) -> tuple[Stretch, ...]:
 
 
 def reorder_depth(shown: Int64s) -> int:
-    """Tell the reorder depth of frames in decode order, given their presentation times."""
+    """Return the reorder depth of frames in decode order, given their presentation times."""
     if not len(shown):
         return 0
     rank = np.empty(len(shown), np.int64)
@@ -207,7 +207,7 @@ def reorder_depth(shown: Int64s) -> int:
 
 
 def same_stream(one: TrackConfig, other: TrackConfig) -> bool:
-    """Tell whether samples of two tracks can follow each other in one, decoded alike."""
+    """Return whether samples of two tracks can follow each other in one track with the same decoder configuration."""
     return one is other or _key(one) == _key(other)
 
 

@@ -1,1 +1,1 @@
-"""Decoding, filtering and encoding pictures and sound: what playout, proxies and clips need of it."""
+"""Decoding, filtering and encoding pictures and sound, for playout, proxies and clips."""

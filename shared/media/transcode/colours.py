@@ -1,4 +1,4 @@
-"""What a picture's numbers mean: range, matrix, primaries and transfer, kept or made alike on the way to an encoder.
+"""The colours of a picture: range, matrix, primaries and transfer, kept or converted on the way to an encoder.
 
 Source: ITU-T H.273 (the code points, which FFmpeg's numbers are).
 """
@@ -21,7 +21,7 @@ _MATRICES: Final = {1: "bt709", 4: "fcc", 5: "bt601", 6: "smpte170m", 7: "smpte2
 
 @dataclass(frozen=True, slots=True)
 class Colours:
-    """Code points of H.273; 2 is unknown. `full`: the numbers use all their range."""
+    """Code points of H.273; 2 is unknown. `full`: samples use their full range."""
 
     matrix: int = UNKNOWN
     primaries: int = UNKNOWN
@@ -30,17 +30,17 @@ class Colours:
 
     @classmethod
     def of(cls, frame: av.VideoFrame) -> Colours:
-        """Read a frame's."""
+        """Return a frame's colours."""
         full = frame.color_range == FULL or frame.format.name.startswith("yuvj")
         return cls(int(frame.colorspace), int(frame.color_primaries), int(frame.color_trc), full)
 
     def encoded(self, codec: str, own_height: int, height: int) -> Colours:
-        """Tell what a picture of these becomes where it is encoded at another height: limited, and no RGB.
+        """Return the colours of such a picture when encoded at another height: limited range, and no RGB.
 
-        Players guess what is unknown by the height: it is told where their guess would change.
+        Players guess an unknown matrix by the height: it is set where their guess would change.
         """
         if codec == "vp8":
-            return Colours(_SD)  # it has no other, RFC 6386, 9.2
+            return Colours(_SD)  # VP8 has no other, RFC 6386, 9.2
         matrix = self.matrix
         if matrix == _RGB:
             matrix = _guess(height)
@@ -49,7 +49,7 @@ class Colours:
         return Colours(matrix, self.primaries, self.transfer)
 
     def conversion(self, to: Colours, own_height: int) -> str:
-        """Return the scale filter's options that turn pictures of these into such."""
+        """Return the scale filter's options that convert pictures of these colours to others."""
         options = "out_range=limited"
         if self.matrix != _RGB:
             options += f":in_range={'full' if self.full else 'limited'}"

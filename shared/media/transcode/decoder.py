@@ -1,4 +1,4 @@
-"""Decoding pictures and sound: past what is damaged, and within bounds, since files may be strangers'."""
+"""Decoding pictures and sound: past damage, and within limits, since files may be untrusted."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from shared.media.transcode.streams import Packet, Track
 DECODE_THREADS = 2
 LARGEST_SIDE = 16_384
 MOST_PIXELS = 35_651_584
-"""Of a picture: what H.264's and VP9's highest levels have, 8K with room (H.264 table A-1, 6.2)."""
+"""Per picture: as in H.264's and VP9's highest levels, 8K with room (H.264 table A-1, 6.2)."""
 MOST_CHANNELS = 64
 FASTEST = 768_000
 MOST_SAMPLES = 1 << 20
-"""Of a frame of sound, in each channel."""
+"""Per frame of sound, in each channel."""
 LARGEST_PACKET = 64 << 20
 _BOUNDS = {"max_pixels": str(MOST_PIXELS), "max_samples": str(MOST_SAMPLES)}
-"""FFmpeg heeds them where the coded data say something else than their container (libavcodec/options_table.h)."""
+"""FFmpeg applies them when the coded data disagree with their container (libavcodec/options_table.h)."""
 _DECODERS = {"av1": "libdav1d"}  # FFmpeg's own decoder of that name needs hardware
 
 
 class PictureDecoder:
-    """Yields frames in order of presentation, their `pts` in flicks. Undecodable where there is no such decoder."""
+    """Yields frames in order of presentation, their `pts` in flicks. Undecodable without a decoder for the codec."""
 
     def __init__(self, track: Track) -> None:
         self._context = picture_decoder(track)
@@ -47,7 +47,7 @@ class PictureDecoder:
 
     @property
     def aspect(self) -> Fraction:
-        """The pixels' aspect: the container's where it tells another one, otherwise that of the pictures."""
+        """Return the pixels' aspect: the container's if it has another one, otherwise that of the pictures."""
         return self._told or self._context.sample_aspect_ratio or Fraction(1)
 
     def finish(self) -> Iterator[av.VideoFrame]:
@@ -60,13 +60,13 @@ class PictureDecoder:
         except MemoryError:
             raise
         except av.error.FFmpegError:
-            self.damaged += 1  # what follows may still be whole
+            self.damaged += 1  # later pictures may still be whole
             return
         yield from (frame for frame in frames if frame.pts is not None)
 
 
 class SoundDecoder:
-    """Decodes sound, past packets that cannot be decoded. Undecodable where there is no such decoder."""
+    """Decodes sound, past packets that cannot be decoded. Undecodable without a decoder for the codec."""
 
     def __init__(self, track: Track) -> None:
         self._context = sound_decoder(track)
@@ -88,7 +88,7 @@ class SoundDecoder:
 
 
 def check(track: Track) -> None:
-    """Raise Undecodable for what no decoder is opened for."""
+    """Raise Undecodable for a track beyond the limits."""
     if max(track.width, track.height) > LARGEST_SIDE or track.width * track.height > MOST_PIXELS:
         raise Undecodable(
             f"its pictures have {track.width}x{track.height} pixels; "
@@ -101,15 +101,15 @@ def check(track: Track) -> None:
 
 
 def picture_decoder(track: Track, *, strict: bool = False, threads: int = DECODE_THREADS) -> av.VideoCodecContext:
-    """Make a decoder for a track of pictures, which opens with the first of them. Undecodable.
+    """Make a decoder for a track of pictures, which opens with the first packet. Undecodable.
 
-    A `strict` one fails at the first error in a picture, instead of hiding it. `threads` 0: as many as there are CPUs.
+    A `strict` one fails at the first error in a picture, instead of concealing it. `threads` 0: one per CPU.
     """
     with _undecodable(track):
         context = _context(track)
         if not isinstance(context, av.VideoCodecContext):
             raise Undecodable(f"{track.codec} has no pictures")
-        # With frame threads FFmpeg's decoders can wait for ever on a damaged picture.
+        # With frame threads FFmpeg's decoders can wait forever on a damaged picture.
         context.thread_type = "SLICE"
         context.thread_count = threads
         context.width, context.height = track.width, track.height
@@ -149,7 +149,7 @@ def _context(track: Track) -> av.CodecContext:
 
 @contextlib.contextmanager
 def _undecodable(track: Track) -> Iterator[None]:
-    """Raise Undecodable where FFmpeg takes no such track."""
+    """Raise Undecodable when FFmpeg refuses the track."""
     try:
         yield
     except (ValueError, av.error.FFmpegError) as error:

@@ -1,4 +1,4 @@
-"""Interlaced frames become progressive ones before anything is done to them: one of each two fields."""
+"""Converts interlaced frames to progressive ones before any other step: one frame from each two fields."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _TICK = Fraction(1, FLICKS)
 
 
 class Deinterlacer:
-    """Yields frames in order, their `pts` in flicks; those before the first that is interlaced as they are.
+    """Yields frames in order, their `pts` in flicks; frames before the first interlaced one are unchanged.
 
-    From that one on it is a frame late, since fields of the next one tell what moves.
+    From that one on it is a frame late, since the next frame's fields show what moves.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class Deinterlacer:
         self._ends: tuple[FilterContext, FilterContext] | None = None
 
     def push(self, frame: av.VideoFrame) -> Iterator[av.VideoFrame]:
-        """Take the next frame."""
+        """Take the next frame, and yield finished ones."""
         form = (frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range)
         if self._ends is not None and form != self._form:
             yield from self.finish()
@@ -42,7 +42,7 @@ class Deinterlacer:
         yield from _timed(end)
 
     def finish(self) -> Iterator[av.VideoFrame]:
-        """Yield what is held back."""
+        """Yield the frames that are held back."""
         if self._ends is None:
             return
         begin, end = self._ends

@@ -1,4 +1,4 @@
-"""Why media cannot be decoded or encoded."""
+"""Reasons why media cannot be decoded or encoded."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from shared.errors import MediaError
 
 
 class TranscodeError(MediaError):
-    """A decoder or an encoder does not do what it is needed for."""
+    """A decoder or an encoder fails."""
 
 
 class Undecodable(TranscodeError):  # noqa: N818  names the finding
-    """There is no decoder for a track, or it is larger than what is decoded; the message is for people."""
+    """There is no decoder for a track, or the track exceeds the limits; the message is for people."""

@@ -1,4 +1,4 @@
-"""FFmpeg's filters, linked one by one; frames come with all that filters have to know of them."""
+"""FFmpeg's filters, linked one by one; sources declare the frames' size, format and colours."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ TICK = Fraction(1, 25)
 
 
 def source(graph: Graph, frame: av.VideoFrame, tick: Fraction = TICK) -> FilterContext:
-    """Return where frames like this one go in; their times are in `tick`."""
+    """Return a source for frames like this one; their times are in `tick`."""
     colours = f"colorspace={int(frame.colorspace)}:range={int(frame.color_range)}"
     form = f"video_size={frame.width}x{frame.height}:pix_fmt={frame.format.name}"
     return graph.add("buffer", f"{form}:time_base={tick.numerator}/{tick.denominator}:{colours}")
 
 
 def then(graph: Graph, last: FilterContext, name: str, arguments: str = "") -> FilterContext:
-    """Put a filter behind the last one."""
+    """Add a filter after the last one, and return it."""
     following = graph.add(name, arguments) if arguments else graph.add(name)
     last.link_to(following)
     return following
 
 
 def pulled(sink: FilterContext) -> Iterator[av.VideoFrame]:
-    """Yield what has come out."""
+    """Yield all frames that are ready."""
     while True:
         try:
             frame = sink.pull()

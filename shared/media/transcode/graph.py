@@ -1,4 +1,4 @@
-"""From a decoded frame of any size to the output's: upright, scaled with its aspect kept, bars, an overlay."""
+"""Fits a decoded frame of any size to the output: upright, scaled with its aspect kept, with bars and an overlay."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WITH_ALPHA = "yuva420p|yuva422p|yuva444p|yuva420p10le|yuva422p10le|yuva444p10le
 
 
 class PictureGraph:
-    """Fits frames to a shape. Built anew when the frames' size, format or colours change."""
+    """Fits frames to a shape. Its filters are rebuilt when the frames' size, format or colours change."""
 
     def __init__(self, shape: Shape, pixels: str, overlay: Overlay | None = None, turn: Turn = "") -> None:
         self._shape, self._pixels, self._overlay, self._turn = shape, pixels, overlay, turn
@@ -30,13 +30,13 @@ class PictureGraph:
         """Those of all pictures that come out, known with the first of them."""
 
     def fit(self, frame: av.VideoFrame, aspect: Fraction) -> av.VideoFrame:
-        """Return the frame, whose pixels have `aspect`, as the encoder takes it."""
+        """Return the frame, whose pixels have `aspect`, fitted to the encoder's input."""
         if self._last is not None and self._last[0] is frame:
             return self._last[1]
         form = (frame.width, frame.height, frame.format.name, aspect, Colours.of(frame))
         if self._ends is None or form != self._form:
             self._ends, self._form = self._build(frame, aspect), form
-        frame.pts, frame.time_base = 0, TICK  # so that the one picture of an overlay stays on
+        frame.pts, frame.time_base = 0, TICK  # so that the overlay's single picture stays on
         begin, end = self._ends
         begin.push(frame)
         fitted = end.pull()
@@ -45,7 +45,7 @@ class PictureGraph:
         return fitted
 
     def _build(self, frame: av.VideoFrame, aspect: Fraction) -> tuple[FilterContext, FilterContext]:
-        """Link the filters; return where frames go in and come out."""
+        """Link the filters; return their source and sink."""
         graph = Graph()
         graph.threads = 1
         begin = source(graph, frame)
@@ -93,7 +93,7 @@ class PictureGraph:
 
 
 def fitted_size(width: int, height: int, aspect: Fraction, shape: Shape) -> tuple[int, int]:
-    """Return the largest size within the shape that keeps a picture's aspect as it is shown, even on both sides."""
+    """Return the largest size within the shape that keeps a picture's shown aspect; width and height are even."""
     shown = Fraction(width, height) * aspect
     if alike(shown, shape.shown):
         return shape.width, shape.height

@@ -17,7 +17,7 @@ _ROWS = {"TOP": "{margin}", "CENTER": "(H-h)/2", "BOTTOM": "H-h-{margin}"}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Overlay:
-    """Height x width x RGBA; `corner` such as TOP_LEFT, TOP_CENTER or CENTER, `margin` pixels from its sides.
+    """An overlay of height x width x RGBA; `corner` such as TOP_LEFT, TOP_CENTER or CENTER, `margin` in pixels.
 
     `scale` in percent of the output's width (0: its own size), `opacity` in percent.
     """
@@ -29,7 +29,7 @@ class Overlay:
     opacity: int = 100
 
     def sized(self, shape: Shape) -> av.VideoFrame:
-        """Return the picture as large as it is asked for, and no larger than the output."""
+        """Return the picture in the requested size, but no larger than the output."""
         picture = av.VideoFrame.from_ndarray(self.pixels, format="rgba")
         width, height = Fraction(picture.width) / shape.aspect, picture.height
         factor = Fraction(shape.width * self.scale, 100 * width) if self.scale else Fraction(1)
@@ -38,7 +38,7 @@ class Overlay:
         return picture.reformat(width=wide, height=high, format="rgba")
 
     def where(self) -> str:
-        """Return its corner as the overlay filter's expressions."""
+        """Return its position as the overlay filter's expressions."""
         row, _, column = self.corner.partition("_")
         across, down = _COLUMNS[column or "CENTER"], _ROWS[row]
         return f"x={across}:y={down}".format(margin=self.margin)

@@ -24,7 +24,7 @@ ENCODE_THREADS = 2
 _LEAST, _MOST = 300_000, 12_000_000
 _BITS_PER_PIXEL = Fraction(1, 12)
 _REORDERED_FROM = Fraction(15)
-"""Frames per second from which on a B-frame delays pictures by no more than 160 ms."""
+"""Frames per second from which a B-frame delays pictures by at most 160 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Coded:
 
 
 class PictureEncoder:
-    """Encodes frames of a steady rate, beginning with a keyframe. TranscodeError, FFmpegError."""
+    """Encodes frames of a steady rate, starting with a keyframe. TranscodeError, FFmpegError."""
 
     def __init__(self, shape: Shape, colours: Colours) -> None:
         self._shape = shape
@@ -62,13 +62,13 @@ class PictureEncoder:
         self.track = self._track(bytes(context.extradata or b""))
 
     def push(self, slot: int, frame: av.VideoFrame) -> Iterator[Coded]:
-        """Encode the next frame in order of presentation; yield what is ready."""
+        """Encode the next frame in order of presentation; yield finished pictures."""
         frame.pict_type = PictureType.I if slot == 0 else PictureType.NONE
         frame.pts, frame.time_base = slot, 1 / self._shape.rate
         return map(self._coded, self._context.encode(frame))
 
     def finish(self) -> Iterator[Coded]:
-        """Return all that is left."""
+        """Yield all remaining pictures."""
         return map(self._coded, self._context.encode(None))
 
     def _coded(self, packet: av.Packet[av.VideoStream]) -> Coded:
@@ -92,18 +92,18 @@ class PictureEncoder:
 
 
 def usual_bitrate(shape: Shape) -> int:
-    """Choose bit/s where none are asked for."""
+    """Return the default bit rate, bit/s."""
     return min(max(int(shape.width * shape.height * shape.rate * _BITS_PER_PIXEL), _LEAST), _MOST)
 
 
 def pixels_of(shape: Shape) -> str:
-    """Name the pixel format that a shape is encoded in."""
+    """Return the pixel format that a shape is encoded in."""
     formats = av.codec.Codec(VIDEO_ENCODERS[shape.video], "w").video_formats or ()
     return shape.pixels if shape.pixels in {form.name for form in formats} else "yuv420p"
 
 
 def depth_of(shape: Shape) -> int:
-    """Tell how many pictures at most are out of order."""
+    """Return how many pictures at most are out of order."""
     return 1 if shape.video in ("h264", "hevc") and shape.rate >= _REORDERED_FROM else 0
 
 

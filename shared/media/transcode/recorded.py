@@ -1,4 +1,4 @@
-"""Tracks of recorded segments, as decoders take them."""
+"""Tracks of recorded segments, in the form that decoders take."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shared.media.transcode.streams import Track
 
 
 def recorded_track(config: TrackConfig) -> Track:
-    """Describe a recorded track that is decoded from any packet on: of Opus nothing is skipped at the beginning."""
+    """Return a recorded track for decoding from any packet on: with Opus, no samples are skipped at the start."""
     record = codec_record(config)
     if config.codec == "opus":
         record = replace(OpusHead.read_dops(record), preskip=0).write()

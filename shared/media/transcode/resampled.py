@@ -1,4 +1,4 @@
-"""Sound, decoded and in one layout and rate: samples by where the stretch without a hole began."""
+"""Sound, decoded and converted to one layout and rate: samples by the start of their stretch without a hole."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Resampled:
         return pieces
 
     def finish(self) -> list[Piece]:
-        """Return what the resampler holds; what follows is another stretch."""
+        """Return the samples that the resampler holds, and end the stretch."""
         if self._resampler is None:
             return []
         pieces = self._resample(None)

@@ -1,4 +1,4 @@
-"""What encoded pictures and sound are to be like."""
+"""The wanted format of encoded pictures and sound."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ AUDIO_ENCODERS = {"aac": "aac", "mp3": "libmp3lame", "opus": "libopus"}
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Codecs, size and rates of an encoded stream; bit/s only where they are asked for. `aspect` is the pixels'."""
+    """Codecs, size and rates of an encoded stream; `bitrate` (bit/s) only if requested. `aspect` is the pixels'."""
 
     video: str
     width: int
@@ -26,15 +26,15 @@ class Shape:
 
     @property
     def shown(self) -> Fraction:
-        """Tell the picture's width as it is shown, over its height."""
+        """Return the picture's aspect as shown, width over height."""
         return Fraction(self.width, self.height) * self.aspect
 
 
 def plain_pixels(name: str) -> str:
-    """Name a pixel format without its range, which the stream itself tells."""
+    """Return a pixel format's name without its range, which the stream itself signals."""
     return name.replace("yuvj", "yuv")
 
 
 def alike(one: Fraction, other: Fraction) -> bool:
-    """Tell whether nobody sees the difference of two aspects: scaling leaves such as 1281:1280."""
+    """Return whether two aspects differ invisibly: scaling leaves aspects such as 1281:1280."""
     return abs(one / other - 1) < Fraction(1, 100)

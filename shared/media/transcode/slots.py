@@ -1,4 +1,4 @@
-"""Frames of any rate onto the slots of a steady one: each slot shows the frame that is on at its time."""
+"""Maps frames of any rate to the slots of a steady one: each slot shows the frame that is on show at its time."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Frame = TypeVar("Frame")
 class Slots(Generic[Frame]):
     """Yields (slot, frame) in order; slot 0 is the first frame's time, `first`.
 
-    A frame belongs to the slot nearest to it, of two that are as near to the later one: every half is rounded the same
-    way, or 60 frames on 30 slots would judder. Of frames of one slot the nearest is shown, the last one stays on.
+    A frame belongs to the nearest slot, and halfway between two to the later one: halves are rounded the same way, or
+    60 frames on 30 slots would judder. Of the frames of one slot the nearest is shown, and the last one stays on.
     """
 
     rate: Fraction
@@ -44,7 +44,7 @@ class Slots(Generic[Frame]):
         self._held, self._at, self._own = frame, at, slot
 
     def finish(self, until: int | None = None) -> Iterator[tuple[int, Frame]]:
-        """Yield the last frame's slots, once at least: up to `until`, or as long as the one before it."""
+        """Yield the last frame's slots, at least one: up to `until`, or for as long as the frame before it."""
         if self._held is None:
             return
         if until is None:
@@ -53,11 +53,11 @@ class Slots(Generic[Frame]):
         self._held = self._shown = None
 
     def time(self, slot: int) -> int:
-        """Tell the time of a slot."""
+        """Return the time of a slot, flicks."""
         return (self.first or 0) + slot * FLICKS * self.rate.denominator // self.rate.numerator
 
     def _slot(self, at: int) -> int:
-        """Find the slot nearest to a time, which may be rounded to ms; a half goes up."""
+        """Return the slot nearest to a time, which may be rounded to ms; halves round up."""
         return int(((at + ROUNDING - (self.first or 0)) * self.rate / FLICKS + Fraction(1, 2)) // 1)
 
     def _until(self, slot: int) -> Iterator[tuple[int, Frame]]:

@@ -1,4 +1,4 @@
-"""Sound packets by their codec: how many samples one holds, and what a silent one looks like.
+"""Sound packets by codec: the number of samples in one, and silent packets.
 
 Sources: ISO/IEC 14496-3 (1.6.2.1), ISO/IEC 11172-3 (2.4.1.3), RFC 6716 (3.1), RFC 7845 (5.1).
 """
@@ -24,14 +24,14 @@ OPUS_DELAY = 312
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """A packet that sounds like nothing, `duration` flicks long."""
+    """A silent packet, `duration` flicks long."""
 
     data: bytes
     duration: int
 
 
 def samples_of(track: Track, data: bytes, duration: int) -> int:
-    """Count a packet's samples; by `duration` (flicks) where its codec does not tell."""
+    """Return a packet's number of samples; from `duration` (flicks) if its codec does not say."""
     try:
         if track.codec == "aac":
             return read_aac(track.config).frame
@@ -46,7 +46,7 @@ def samples_of(track: Track, data: bytes, duration: int) -> int:
 
 
 def silence_for(track: Track, samples: int) -> Silence | None:
-    """Make a silent packet that a decoder of `track` takes; None where there is none."""
+    """Return a silent packet for a decoder of `track`; None when there is none."""
     if not track.sample_rate or samples <= 0:
         return None
     duration = samples * FLICKS // track.sample_rate
@@ -64,13 +64,13 @@ def silence_for(track: Track, samples: int) -> Silence | None:
 
 
 def track_for(shape: Shape) -> Track:
-    """Describe sound of a shape that nothing was encoded of: silence alone."""
+    """Return a shape's sound track for silence alone, without an encoder."""
     config = _aac_config(shape) if shape.audio == "aac" else _opus_head(shape) if shape.audio == "opus" else b""
     return Track("audio", shape.audio, config, sample_rate=shape.sample_rate, channels=shape.channels)
 
 
 def usual_samples(track: Track) -> int:
-    """Count the samples of a packet as encoders make them."""
+    """Return an encoder's usual number of samples per packet."""
     if track.codec == "aac":
         return samples_of(track, b"", 0)
     if track.codec == "opus":

@@ -18,15 +18,15 @@ Samples = npt.NDArray[np.float32]
 """Planar: a row per channel."""
 
 LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
-# How many samples the decoder's output lags behind the encoder's input, at the encoder's sample rate.
+# Delay from the encoder's input to the decoder's output in samples, at the codec's own sample rate.
 _DELAYS = {"aac": 1024, "mp3": 1105, "opus": 312}
-# Bit/s of each channel. With 64 kbps FFmpeg's AAC encoder breaks up in pure tones, such as broadcasters line up with.
+# Per channel. At 64 kbps FFmpeg's AAC encoder breaks up in pure tones, such as broadcasters' line-up tones.
 _BITRATE = 128_000
 _FORMATS = {"aac": "fltp", "mp3": "fltp", "opus": "flt"}
 
 
 class SoundRun:
-    """Encodes sound that begins at `start` (flicks): hands each packet and its duration to `put`, in order.
+    """Encodes sound that begins at `start` (flicks); calls `put` with each packet and its duration, in order.
 
     TranscodeError, FFmpegError.
     """
@@ -40,7 +40,7 @@ class SoundRun:
         self._size = self._context.frame_size
         if not self._size:
             raise TranscodeError(f"the encoder for {shape.audio} has no frames")
-        # Samples of silence that bring the first sample to the beginning of a packet.
+        # Samples of silence that move the first sample to the beginning of a packet.
         self._lead = -_DELAYS[shape.audio] % self._size
         self._pushed = 0
         self._packets = 0
@@ -50,11 +50,11 @@ class SoundRun:
         self.track = Track("audio", shape.audio, config, sample_rate=self.rate, channels=shape.channels)
 
     def position(self, at: int) -> int:
-        """Turn a time into a sample's number."""
+        """Convert a time (flicks) to a sample's number."""
         return ((at - self._start) * self.rate + FLICKS // 2) // FLICKS
 
     def write(self, position: int, samples: Samples) -> None:
-        """Put samples at a position: silence before it where nothing was written, without what was."""
+        """Write samples at a position: fill a hole before it with silence, and drop samples that overlap."""
         self.pad(position)
         samples = samples[:, max(self._written - position, 0) :]
         if samples.shape[1]:
@@ -67,7 +67,7 @@ class SoundRun:
             self._feed(np.zeros((self.shape.channels, missing), np.float32))
 
     def finish(self) -> None:
-        """Encode all that was written, up to a whole packet."""
+        """Encode all remaining samples, padded to a whole packet."""
         wanted = -(-self._written // self._size)
         if self._rest.shape[1]:
             self._feed(np.zeros((self.shape.channels, self._size - self._rest.shape[1]), np.float32))
@@ -95,7 +95,7 @@ class SoundRun:
         self._take(self._context.encode(frame))
 
     def _take(self, packets: Iterable[av.Packet[av.AudioStream]], most: int | None = None) -> None:
-        """Pass packets on, without those that hold only what was before the first sample."""
+        """Pass on packets, except those from before the first sample."""
         for packet in packets:
             if (packet.pts or 0) < self._lead or (most is not None and self._packets >= most):
                 continue
@@ -104,9 +104,9 @@ class SoundRun:
 
 
 def open_sound_encoder(codec: str, rate: int, layout: str, bitrate: int) -> av.AudioCodecContext:
-    """Open an encoder of `shape.AUDIO_ENCODERS` that signs nothing into its packets. TranscodeError, FFmpegError.
+    """Open an encoder of `shape.AUDIO_ENCODERS` that writes no signature. TranscodeError, FFmpegError.
 
-    It takes floats, planar but for Opus.
+    It takes floats, planar except for Opus.
     """
     context = av.CodecContext.create(AUDIO_ENCODERS[codec], "w")
     if not isinstance(context, av.AudioCodecContext):

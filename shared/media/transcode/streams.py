@@ -13,15 +13,15 @@ __all__ = ["FLICKS", "ROUNDING", "Kind", "Packet", "Track", "value"]
 
 T = TypeVar("T")
 ROUNDING = FLICKS // 990
-"""By how much two times may differ that are rounded to ms."""
+"""How far two times may differ when both are rounded to ms, flicks."""
 Kind = Literal["video", "audio"]
 
 
 @dataclass_transform(frozen_default=True)
 def value(made: type[T]) -> type[T]:
-    """Make a frozen dataclass of what is made for every packet: mypy alone sees to it that nobody changes one.
+    """Make a dataclass for values created per packet; only mypy checks that it is frozen.
 
-    Python sets each field of a frozen one by a call, which takes five times as long.
+    In a frozen one Python sets each field by a call, which takes five times as long.
     """
     return dataclass(slots=True)(made)
 
@@ -31,7 +31,7 @@ class Track:
     """How a stream of packets is decoded. Equal tracks join without a new configuration.
 
     `config` is avcC, hvcC, vpcC or av1C without box header, an AudioSpecificConfig, an OpusHead, or nothing (mp3, vp8).
-    `codec` may be any that FFmpeg knows (vorbis, mpeg4 ...): what can be decoded can be encoded anew.
+    `codec` may be any that FFmpeg knows (vorbis, mpeg4 ...): a decodable track can be re-encoded.
     """
 
     kind: Kind
@@ -44,21 +44,21 @@ class Track:
     sample_rate: int = 0
     channels: int = 0
     aspect: Fraction = Fraction(1)
-    """The pixels' aspect as they are to be shown, before a turn."""
+    """The pixels' aspect for display, before a turn."""
     own_aspect: Fraction = Fraction(1)
-    """The aspect that the pictures themselves tell; what only the container says is lost where they are copied."""
+    """The aspect in the pictures themselves; one that only the container has is lost when they are copied."""
     turn: Turn = ""
     colours: tuple[int, int, int, int] = (0, 2, 2, 2)
-    """Range, matrix, primaries and transfer as the container tells them (H.273), where the pictures do not."""
+    """Range, matrix, primaries and transfer from the container (H.273), for pictures that do not have them."""
     tag: str = ""
-    """The codec's tag in the file, and its bits a pixel, which some decoders need."""
+    """The codec's tag in the file; `bits` is its bits per pixel. Some decoders need them."""
     bits: int = 0
     layout: str = ""
-    """Which speakers the channels are for, where the codec's own data do not tell."""
+    """The channels' speakers, where the codec's own data do not say."""
 
     @property
     def upright(self) -> tuple[int, int, Fraction]:
-        """Width, height and pixels' aspect as they are once the picture was turned."""
+        """Return width, height and pixels' aspect after the turn."""
         if self.turn and TURNS[self.turn].swaps:
             return self.height, self.width, 1 / self.aspect
         return self.width, self.height, self.aspect
@@ -79,5 +79,5 @@ class Packet:
     data: bytes
 
     def later(self, by: int) -> Packet:
-        """Return it with its times moved; made for every packet, so without dataclasses.replace."""
+        """Return the packet with its times moved; called per packet, so without dataclasses.replace."""
         return Packet(self.kind, self.dts + by, self.pts + by, self.duration, self.key, self.data) if by else self

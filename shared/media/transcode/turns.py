@@ -1,4 +1,4 @@
-"""How a picture is turned before it is shown: the display matrix of mp4 and Matroska.
+"""How a picture is turned for display: the display matrix of mp4 and Matroska.
 
 Source: ISO/IEC 14496-12 (6.2.2, 8.3.2): a point (x, y) of the coded picture, y downwards, is shown at
 (a x + c y, b x + d y), the matrix being a, b, u, c, d, v, x, y, w.
@@ -14,7 +14,7 @@ import av
 from av.sidedata.sidedata import SideData
 
 Turn = Literal["", "90", "180", "270", "mirrored", "upside down", "transposed", "transversed"]
-"""Clockwise by so many degrees, or mirrored: left and right, top and bottom, along one diagonal or the other."""
+"""Clockwise by that many degrees, or mirrored: left and right, top and bottom, along one diagonal or the other."""
 
 _MATRIX: Final = struct.Struct("=9i")
 
@@ -41,13 +41,13 @@ TURNS: Final[dict[Turn, How]] = {
 
 
 def told_by(frame: av.VideoFrame) -> Turn:
-    """Read what came with a decoded frame: its container's matrix, or that of its own data."""
+    """Return the turn of a decoded frame, from its container's matrix or the one in its own data."""
     found = frame.side_data.get("DISPLAYMATRIX")
     return turn_of(bytes(found)) if isinstance(found, SideData) else ""
 
 
 def turn_of(matrix: bytes) -> Turn:
-    """Read a display matrix as FFmpeg gives it; of an odd angle the nearest quarter."""
+    """Return the turn of a display matrix in FFmpeg's form, rounded to a quarter."""
     if len(matrix) < _MATRIX.size:
         return ""
     a, b, _, c, d, *_ = _MATRIX.unpack_from(matrix)

@@ -1,8 +1,8 @@
 """Which addresses a user's URL may reach.
 
-Two checks, both needed. `check_url` refuses at request time what can be seen in the URL itself. At connect time the
-name is resolved, every address is checked, and the connection goes to exactly the address that was checked, so that a
-name which points elsewhere a moment later (DNS rebinding) gains nothing: `resolve_checked` for any protocol
+Two checks, both needed. `check_url` refuses at request time what is visible in the URL itself. At connect time the
+name is resolved, every address is checked, and the connection goes to exactly the checked address, so that a
+name that points elsewhere a moment later (DNS rebinding) gains nothing: `resolve_checked` for any protocol
 (`shared.security.netguard.blocking` for threads), `shared.security.netguard.http.GuardedTransport` for HTTP.
 """
 

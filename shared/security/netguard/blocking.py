@@ -1,4 +1,4 @@
-"""The same checks for threads that may block: look-ups and connections to checked addresses only."""
+"""The checks for threads that may block: look-ups and connections to checked addresses only."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _UNDER_WAY: Final = frozenset({errno.EINPROGRESS, errno.EALREADY})
 def resolve_now(
     host: str, port: int, *, allowed: Networks, lookup: BlockingLookup | None = None
 ) -> tuple[Address, ...]:
-    """Return the addresses of a host that may be reached, as `resolve_checked` does; takes as long as the resolver."""
+    """Return a host's addresses that may be reached, as `resolve_checked` does, but without a timeout."""
     try:
         found = [host] if is_address(host) else (lookup or ask_system)(host, port)
     except (OSError, UnicodeError) as error:
@@ -33,7 +33,7 @@ def resolve_now(
 
 
 def ask_system(host: str, port: int) -> list[str]:
-    """Ask the system's resolver; OSError when the name is not found."""
+    """Return the addresses from the system's resolver; raise OSError when the name is not found."""
     return [str(row[4][0]) for row in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
 
 
@@ -42,7 +42,7 @@ def connect_now(
 ) -> socket.socket:
     """Open a TCP connection to a checked address. `within` does not bound the look-up.
 
-    AddressRefused, DestinationFailed.
+    Raise AddressRefused or DestinationFailed.
     """
     addresses = resolve_now(host, port, allowed=allowed, lookup=lookup)
     try:
@@ -56,9 +56,9 @@ def connect_now(
 def connect_checked(
     addresses: Sequence[Address], port: int, end: float, heed: Callable[[], None] = lambda: None
 ) -> socket.socket:
-    """Open a TCP connection to the first of addresses that answers, each in its share of the time up to `end` (s).
+    """Open a TCP connection to the first address that answers, each in its share of the time up to `end` (s).
 
-    `heed` is called ten times a second, and may raise to give it up. OSError of the last address, TimeoutError.
+    `heed` is called every SLICE_S, and may raise to cancel. Raise the last address's OSError or TimeoutError.
     """
     failure: OSError = TimeoutError("timed out")
     for address, share in shares(addresses, end, time.monotonic):
@@ -90,7 +90,7 @@ def _connect(address: Address, port: int, until: float, heed: Callable[[], None]
 
 
 def _settled(sock: socket.socket, within: float) -> int:
-    """Wait a while for a connection; return its error code, 0 when it stands."""
+    """Wait up to `within` s for a connection; return its error code, 0 when it is established."""
     poll = select.poll()
     poll.register(sock, select.POLLOUT)
     if not poll.poll(within * 1000):

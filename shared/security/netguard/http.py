@@ -1,4 +1,4 @@
-"""HTTP that reaches checked addresses only."""
+"""An HTTP client that connects only to checked addresses."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _Options = Iterable[httpcore.SOCKET_OPTION]
 
 
 class GuardedBackend(httpcore.AsyncNetworkBackend):
-    """Opens TCP connections to addresses that were checked at that moment; TLS and Host keep the name."""
+    """Opens TCP connections to addresses checked at connect time; TLS and the Host header keep the name."""
 
     def __init__(self, allowed: Networks, lookup: Lookup | None = None) -> None:
         self._allowed = tuple(allowed)
@@ -33,7 +33,7 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: _Options | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Resolve, check, connect; the addresses of a host share the time, so that a dead one hides no other."""
+        """Resolve, check and connect; a host's addresses share the time, so that each gets a try."""
         loop = asyncio.get_running_loop()
         end = loop.time() + (CONNECT_TIMEOUT if timeout is None else timeout)
         addresses = await resolve_checked(
@@ -48,14 +48,14 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
         raise failure
 
     async def sleep(self, seconds: float) -> None:
-        """Wait, for httpcore's retries."""
+        """Sleep, for httpcore's retries."""
         await self._tcp.sleep(seconds)
 
 
 class GuardedTransport(httpx.AsyncHTTPTransport):
-    """An httpx transport whose every connection is checked, those of redirects too. Takes no proxy.
+    """An httpx transport that checks every connection, those of redirects too. Supports no proxy.
 
-    AddressRefused or DestinationFailed come out of a request beside httpx's own errors. At most `most` connections;
+    A request may raise AddressRefused or DestinationFailed besides httpx's own errors. At most `most` connections;
     none is kept for another request, so that no two accounts share one.
     """
 
@@ -78,12 +78,12 @@ class GuardedTransport(httpx.AsyncHTTPTransport):
 
 
 def guarded_client(transport: GuardedTransport, *, timeout: httpx.Timeout) -> httpx.AsyncClient:
-    """Make a client that follows no redirects and heeds no proxy settings of the environment."""
+    """Return a client that follows no redirects and ignores the environment's proxy settings."""
     return httpx.AsyncClient(transport=transport, timeout=timeout, follow_redirects=False, trust_env=False)
 
 
 async def read_at_most(response: httpx.Response, limit: int) -> bytes:
-    """Read up to `limit` bytes of a body as they came on the wire (never unpacked), and leave the rest."""
+    """Return up to `limit` bytes of a body as sent (never decompressed), and leave the rest unread."""
     body = bytearray()
     async for chunk in response.aiter_raw():
         body += chunk

@@ -1,4 +1,4 @@
-"""Name look-ups that give only addresses that may be reached."""
+"""Name look-ups that return only addresses that may be reached."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ LOOKUP_TIMEOUT: Final = 5.0
 MOST_ADDRESSES: Final = 8
 LEAST_S: Final = 0.05
 Lookup = Callable[[str, int], Awaitable[list[str]]]
-# Look-ups block a thread for as long as the name's server pleases; they have threads of their own, so that nothing
-# else waits behind them, and daemon ones, so that the process can end.
+# A look-up blocks its thread for as long as the name server takes; look-ups have their own threads, so that nothing
+# else waits for them, and daemon threads, so that the process can end.
 _threads = threading.BoundedSemaphore(256)
 
 
 async def resolve_checked(
     host: str, port: int, *, allowed: Networks, lookup: Lookup | None = None, within: float = LOOKUP_TIMEOUT
 ) -> tuple[Address, ...]:
-    """Return the addresses of a host that may be reached, in the resolver's order; connect to these, never to the name.
+    """Return a host's addresses that may be reached, in the resolver's order; connect to these, never to the name.
 
-    `within` in seconds. AddressRefused when there are only others; DestinationFailed when the name is not found.
+    `within` in seconds. Raise AddressRefused when there are only others, DestinationFailed when the name is not found.
     """
     try:
         async with asyncio.timeout(within):
@@ -39,7 +39,7 @@ async def resolve_checked(
 
 
 def keep_reachable(host: str, found: Iterable[str], allowed: Networks) -> tuple[Address, ...]:
-    """Return those of a host's addresses that may be reached; AddressRefused when there are only others."""
+    """Return a host's addresses that may be reached; raise AddressRefused when there are only others."""
     networks = tuple(allowed)
     addresses = dict.fromkeys(ipaddress.ip_address(text) for text in found)
     reachable = tuple(address for address in addresses if is_reachable(address, networks))
@@ -49,13 +49,13 @@ def keep_reachable(host: str, found: Iterable[str], allowed: Networks) -> tuple[
 
 
 def shares(addresses: Sequence[Address], end: float, clock: Callable[[], float]) -> Iterator[tuple[Address, float]]:
-    """Yield addresses and how long each may take (s), so that a dead one hides no other before `end` (s of `clock`)."""
+    """Yield each address and the time that it may take (s): an equal share of what is left until `end` (`clock`, s)."""
     for number, address in enumerate(addresses):
         yield address, max(end - clock(), LEAST_S) / (len(addresses) - number)
 
 
 def is_address(host: str) -> bool:
-    """Tell whether a host is written as an address."""
+    """Return whether a host is written as an address."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
@@ -64,7 +64,7 @@ def is_address(host: str) -> bool:
 
 
 async def system_lookup(host: str, port: int) -> list[str]:
-    """Ask the system's resolver; OSError when the name is not found, Unavailable when too many look-ups hang."""
+    """Return the system resolver's addresses; raise OSError if not found, Unavailable if too many look-ups hang."""
     if not _threads.acquire(blocking=False):
         raise Unavailable("too many name look-ups hang")
     loop = asyncio.get_running_loop()

@@ -1,4 +1,4 @@
-"""Whom we trust when we connect by TLS: the usual authorities, and those of a file that the operator names."""
+"""Trusted authorities for TLS connections: the usual ones, and those of the operator's file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import httpx
 
 
 def trusting(ca_file: str) -> ssl.SSLContext:
-    """Make the context of a client; `ca_file` is a PEM file, or "". ValueError when it holds no certificate."""
+    """Return a client's TLS context; `ca_file` is a PEM file, or "". Raise ValueError when it holds no certificate."""
     context = httpx.create_ssl_context()
     if ca_file:
         try:

@@ -1,4 +1,4 @@
-"""What a user's URL may look like, and the one spelling in which it is kept."""
+"""Syntax of users' URLs, and the normal form in which they are kept."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _LONGEST_HOST: Final = 253
 # Control characters and blanks, and the backslash, which browsers read as a slash.
 _UNFIT: Final = re.compile(r"[\x00-\x20\x7f-\xa0\\\u2028\u2029]")
 _LABEL: Final = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
-# A host that ends in a number is an IPv4 address to inet_aton, in whatever spelling.
+# inet_aton takes a host that ends in a number for an IPv4 address, in any spelling.
 # https://url.spec.whatwg.org/#ends-in-a-number-checker
 _NUMBER: Final = re.compile(r"(?:[0-9]+|0x[0-9a-f]*)")
 _LOOPBACK: Final = (ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("::1"))
 
 
 class UrlRefused(Rejected):
-    """The URL is malformed, or not of a kind that is served; the message is written for the asker."""
+    """The URL is malformed or of an unsupported kind; the message is written for the requester."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckedUrl:
-    """A URL that may be tried. `url` is its one spelling: ASCII, lower-case scheme and host, no trailing dot."""
+    """A checked URL. `url` is its normal form: ASCII, lower-case scheme and host, no trailing dot."""
 
     url: str
     scheme: str
@@ -44,7 +44,7 @@ class CheckedUrl:
 def check_url(url: str, *, schemes: Collection[str], allowed: Networks, credentials: bool = False) -> CheckedUrl:
     """Check syntax and, when the host is written as an address, the address; names are checked on connecting.
 
-    `credentials` lets user:password@ stand. UrlRefused or AddressRefused otherwise; both are Rejected.
+    `credentials` allows user:password@. Raise UrlRefused or AddressRefused; both are Rejected.
     """
     parts = _split(url)
     if parts.scheme not in schemes:
@@ -69,11 +69,11 @@ def check_url(url: str, *, schemes: Collection[str], allowed: Networks, credenti
 def _split(url: str) -> SplitResult:
     if len(url) > LONGEST_URL:
         raise UrlRefused(f"the URL must have at most {LONGEST_URL} characters")
-    if _UNFIT.search(url):  # urlsplit would drop some of them in silence
+    if _UNFIT.search(url):  # urlsplit would drop some of them silently
         raise UrlRefused("the URL must not contain blanks, control characters or backslashes")
     try:
         parts = urlsplit(url)
-    except ValueError:  # its words hold parts of the URL
+    except ValueError:  # its text holds parts of the URL
         raise UrlRefused("not a URL: scheme://host... is expected") from None
     if not parts.netloc:
         raise UrlRefused("not a URL: scheme://host... is expected")
@@ -91,7 +91,7 @@ def _port(parts: SplitResult) -> int | None:
 
 
 def _host(parts: SplitResult) -> tuple[str, Address | None]:
-    """Return the host in its one spelling, with the address that it is when it is one."""
+    """Return the host in its normal form, and its address when it is written as one."""
     host = parts.hostname or ""
     if "[" in parts.netloc or ":" in host:
         if "%" in host:  # a zone names an interface of this machine
@@ -115,7 +115,7 @@ def _host(parts: SplitResult) -> tuple[str, Address | None]:
 
 
 def _ascii(host: str) -> str:
-    """Return an international name in ASCII, mapped as browsers do (UTS #46)."""
+    """Return an international name in ASCII, mapped as in browsers (UTS #46)."""
     if host.isascii():
         return host.lower()
     try:
@@ -132,5 +132,5 @@ def _check_literal(host: str, address: Address | None, allowed: Networks) -> Non
 
 
 def _escaped(text: str) -> str:
-    """Percent-encode what is not ASCII; what is encoded already stays."""
+    """Percent-encode characters outside ASCII; keep existing encodings."""
     return quote(text, safe="%/:=&?~+!$,;'@()*[]\"<>^`{|}")

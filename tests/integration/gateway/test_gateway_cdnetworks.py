@@ -13,6 +13,7 @@ from services.gateway.domain.restreams.parts import TARGET_PURPOSE, restream_id
 from services.gateway.identity.cdn_accounts import CdnAccounts, Refused, UsedRandom, signature
 from shared.broker.kv import Bucket
 from shared.errors import Unavailable
+from shared.messages.restream_commands import Resume
 from shared.messages.restreams import FLICKS, RestreamRecord
 from shared.security.webhooks import open_url
 from tests.support.archive import SetClock
@@ -91,10 +92,14 @@ async def test_a_start_says_all_that_its_sample_says(customer: Customer) -> None
     assert [(r.clock, r.start, r.end) for r in spec.items[2].ranges] == [("file", 300 * FLICKS, 500 * FLICKS)]
     assert [t.target for t in spec.targets] == [named(customer, url) for url in (PUSH1, PUSH2)]
     assert (spec.loops, spec.first, spec.encoding) == (1, 0, None)
-    assert spec.callback is not None
-    assert open_url(vault, spec.callback.url) == "http://www.callback.com/api"
-    assert json.loads(open_url(vault, spec.callback.srcurl)) == json.loads(sample("start"))["list"][0]["src"]
-    assert (spec.callback.id, spec.callback.cmd, spec.callback.files) == ("123", "1", False)
+    said = await customer.repeated(spec.subscription)
+    assert spec.subscription is not None
+    assert (spec.subscription.form, open_url(vault, spec.subscription.url)) == (
+        "cdnetworks",
+        "http://www.callback.com/api",
+    )
+    assert json.loads(open_url(vault, said.pop("srcurl"))) == json.loads(sample("start"))["list"][0]["src"]
+    assert said == {"id": "123", "cmd": "1", "files": False}
     text = command.model_dump_json()
     assert "live/test" not in text  # stream keys travel sealed
     assert "callback.com" not in text
@@ -104,7 +109,10 @@ async def test_resuming_and_transcoding_say_all_that_their_samples_say(customer:
     await customer.send(sample("resume"))
     command = await customer.command()
     assert command is not None
-    assert {old: new.target for old, new in command.reset.items()} == {named(customer, PUSH2): named(customer, PUSH3)}
+    assert isinstance(command.order, Resume)
+    assert {old: new.target for old, new in command.order.reset.items()} == {
+        named(customer, PUSH2): named(customer, PUSH3)
+    }
     await customer.send(sample("transcode"))
     command = await customer.command()
     assert command is not None
@@ -182,8 +190,10 @@ async def test_a_termination_says_whom_to_tell_and_takes_no_times(customer: Cust
     assert (await customer.send(a_start("over") | told)).status_code == 200
     command = await customer.command("over")
     assert command is not None
-    assert command.callback is not None
-    assert open_url(customer.api.parts.service.vault, command.callback.url) == "http://www.callback.com/over"
+    assert command.subscription is not None
+    vault = customer.api.parts.service.vault
+    assert open_url(vault, command.subscription.url) == "http://www.callback.com/over"
+    assert (await customer.repeated(command.subscription))["cmd"] == "2"
 
 
 async def test_updates_and_resumes_may_move_the_clock(customer: Customer) -> None:
@@ -196,8 +206,8 @@ async def test_updates_and_resumes_may_move_the_clock(customer: Customer) -> Non
         assert (await customer.send(late)).status_code == 200
         command = await customer.command("clock")
         assert command is not None
-        assert command.spec is not None
-        assert (command.spec.start_ms, command.spec.end_ms) == (now + 60_000, now + 400_000)
+        assert command.playlist is not None
+        assert (command.playlist.start_ms, command.playlist.end_ms) == (now + 60_000, now + 400_000)
 
 
 async def test_a_list_that_is_too_long_says_so(customer: Customer) -> None:

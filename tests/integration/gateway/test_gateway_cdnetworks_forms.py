@@ -111,8 +111,8 @@ async def test_a_switch_may_be_written_in_any_way(customer: Customer) -> None:
         command = await customer.command("switch")
         assert command is not None
         assert command.spec is not None
-        assert command.spec.callback is not None
-        assert (command.spec.callback.files, command.spec.loops) == (meant, 2)
+        said = await customer.repeated(command.spec.subscription)
+        assert (said["files"], command.spec.loops) == (meant, 2)
 
 
 async def test_any_text_or_number_may_be_an_id(customer: Customer) -> None:
@@ -122,8 +122,8 @@ async def test_any_text_or_number_may_be_an_id(customer: Customer) -> None:
         command = await customer.command(str(ident))
         assert command is not None
         assert command.spec is not None
-        assert command.spec.callback is not None
-        assert (command.spec.name, command.spec.callback.id) == (str(ident), str(ident))
+        said = await customer.repeated(command.spec.subscription)
+        assert (command.spec.name, said["id"]) == (str(ident), str(ident))
         assert (await customer.send(a_start(ident) | {"cmd": "2"})).status_code == 200
         command = await customer.command(str(ident))
         assert command is not None

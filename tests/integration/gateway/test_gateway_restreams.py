@@ -10,11 +10,11 @@ import pytest
 from shared.broker.kv import Bucket
 from shared.broker.streams import commands_of
 from shared.messages.credentials import CREDENTIAL_PURPOSE, CredentialRecord
+from shared.messages.restream_commands import RestreamCommand, Retarget, Seek, Update
 from shared.messages.restreams import (
     FLICKS,
     Place,
     PlaceRecord,
-    RestreamCommand,
     RestreamRecord,
     TargetStatus,
 )
@@ -122,11 +122,14 @@ async def test_every_wish_becomes_its_command(api: Gateway) -> None:
         command = await last_command(api, ident)
         assert command.verb == verb
         if verb == "seek":
-            assert (command.item, command.at) == (2, FLICKS * 29 // 4)
+            assert command.order == Seek(item=2, at=FLICKS * 29 // 4)
+        if verb == "targets":
+            assert isinstance(command.order, Retarget)
+            assert [target.shown for target in command.order.targets] == ["rtmp://example.com/live/***"]
         if verb == "update":
-            assert command.spec is not None
-            assert command.wait_current
-            assert len(command.spec.items) == 1
+            assert isinstance(command.order, Update)
+            assert command.order.wait_current
+            assert len(command.order.items) == 1
     await taken_up_again(api, ident)
     assert (await api.http.put(f"/v1/restreams/{ident}/pause")).status_code == 409
     assert (await api.http.put(f"/v1/restreams/{ident}/resume")).status_code == 202

@@ -89,7 +89,7 @@ async def test_the_last_publishers_are_kept_and_leave_nothing_else_behind(nats: 
     async with connected(nats.url) as js:
         kept = Statuses(Bucket(lambda: js, "sessions", PublisherStatus))
         event, clock, came = new_id(), SteppedClock(), []
-        line = SimpleNamespace(peer="[2001:db8::1]:5", dropped_frames=2)
+        line = SimpleNamespace(peer="[2001:db8::1]:5", dropped_frames=2, lost_packets=0)
         for _ in range(KEPT + 3):
             clock.pass_ms(1000)
             session = SessionRecord(account="main", event=event, session=new_id(), protocol="rtmp", instance="a",

@@ -8,14 +8,12 @@ from pathlib import Path
 import pytest
 
 from services.gateway.delivery.index.entries import Entry, entry_of
-from services.ingester.recorder.flv import FlvDemuxer
-from services.ingester.recorder.model import Frame
-from services.ingester.recorder.mpegts import TsDemuxer
+from services.ingester.publication import Frame
 from services.ingester.recorder.recover import recover
 from shared.messages.media import IndexedSegment
 from tests.support import media_flv as flv
 from tests.support import media_streams as media
-from tests.support.media_recording import Recorded, pieces, undated
+from tests.support.media_recording import Recorded, frames_of, pieces, undated
 from tests.support.recordings import Session, new_event
 from tests.support.ts_layouts import LAYOUTS
 from tests.support.ts_mux import coded, mux
@@ -127,14 +125,14 @@ def test_who_joins_late_is_recorded_from_the_next_recovery_point(
     assert [h for _, h in made][50:] == [h for _, h in wanted][len(wanted) - len(made) + 50 :], "right after a while"
 
 
-def video(demuxer: FlvDemuxer | TsDemuxer, data: bytes) -> list[Frame]:
-    return [f for f in (*demuxer.feed(data), *demuxer.flush()) if f.config.kind == "video"]
+def video(kind: str, data: bytes) -> list[Frame]:
+    return [f for batch in frames_of(kind, [data]) for f in batch.frames if f.config.kind == "video"]
 
 
 @pytest.mark.parametrize("coding", CODINGS)
 def test_the_container_s_own_key_flag_says_nothing(sources: Callable[[str, str], Path], coding: str) -> None:
     tags = flv.split(sources(coding, "flv").read_bytes())
-    wanted = [(f.sync, f.clean) for f in video(TsDemuxer(), sources(coding, "ts").read_bytes())]
+    wanted = [(f.sync, f.clean) for f in video("mpegts", sources(coding, "ts").read_bytes())]
     assert sum(sync for sync, _ in wanted) == SECONDS
     for flag in (1, 2):
         changed = [
@@ -142,4 +140,4 @@ def test_the_container_s_own_key_flag_says_nothing(sources: Callable[[str, str],
                 body=bytes((tag.body[0] & 0x8F | flag << 4,)) + tag.body[1:])
             for tag in tags
         ]  # fmt: skip
-        assert [(f.sync, f.clean) for f in video(FlvDemuxer(), flv.join(changed, 1))] == wanted
+        assert [(f.sync, f.clean) for f in video("flv", flv.join(changed, 1))] == wanted

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from services.ingester.recorder.model import NotMedia, RecorderLimits
+from services.ingester.publication import NotMedia
+from services.ingester.recorder.model import RecorderLimits
 from services.ingester.recorder.recover import recover
 from shared.media.mp4.fragments import read_fragments
 from shared.media.segment_head import SegmentHead, build_head
@@ -45,7 +46,10 @@ def whole(recorded: Recorded) -> None:
 
 @pytest.mark.parametrize("kind", ["flv", "mpegts"])
 def test_garbage_from_the_start_is_an_error(kind: str, tmp_path: Path) -> None:
-    noise = random.Random(7).randbytes(3 << 20)
+    dice = random.Random(7)
+    noise = dice.randbytes(3 << 20)
+    if kind == "flv":  # messages of noise
+        noise = flv.join(flv.Tag(dice.choice((flv.AUDIO, flv.VIDEO)), n, dice.randbytes(999)) for n in range(500))
     recorded = Recorded(tmp_path)
     with pytest.raises(NotMedia):
         recorded.run(kind, pieces(noise))
@@ -56,10 +60,15 @@ def test_garbage_from_the_start_is_an_error(kind: str, tmp_path: Path) -> None:
 def test_garbage_in_the_middle_keeps_what_came_before(sources: dict[str, bytes], tmp_path: Path) -> None:
     for kind, data in sources.items():
         recorded = Recorded(tmp_path / kind)
-        half = data[: len(data) * 3 // 4]
-        noise = random.Random(7).randbytes(2 << 20)
-        with pytest.raises(NotMedia):
-            recorded.run(kind, pieces(half + noise))
+        dice, cut = random.Random(7), len(data) * 3 // 4
+        if kind == "mpegts":
+            with pytest.raises(NotMedia):
+                recorded.run(kind, pieces(data[:cut] + dice.randbytes(2 << 20)))
+        else:  # messages go on to be messages, whatever is in them
+            tags = flv.split(data)
+            noise = [flv.Tag(flv.VIDEO, 3100 + n, b"\x27\1\0\0\0" + dice.randbytes(999)) for n in range(500)]
+            summary = recorded.run(kind, pieces(flv.join([*(tag for tag in tags if tag.time < 3100), *noise])))
+            assert summary.damaged > 400
         assert 3 < sum(s.duration for s in recorded.segments) / 90_000 < 4.5
         made = [h for _, h in media.frame_hashes(recorded.joined())]
         wanted = tmp_path / f"s.{'flv' if kind == 'flv' else 'ts'}"
@@ -131,15 +140,13 @@ def test_a_stream_without_a_usable_track_is_an_error(tmp_path: Path) -> None:
         Recorded(tmp_path / "mpeg2").run("mpegts", pieces(mpeg2.read_bytes()))
     endless = [flv.header(1), *(flv.encode(flv.Tag(flv.VIDEO, 40 * i, b"\x22" + bytes(60_000))) for i in range(20))]
     with pytest.raises(NotMedia, match=r"H\.263 video"):
-        Recorded(tmp_path / "endless").run("flv", endless, RecorderLimits(undecided_bytes=1 << 20))
+        Recorded(tmp_path / "endless").run("flv", endless, undecided=1 << 20)
 
 
-def test_a_stop_ends_the_recording_with_all_that_was_read(sources: dict[str, bytes], tmp_path: Path) -> None:
+def test_an_end_anywhere_leaves_all_that_was_read(sources: dict[str, bytes], tmp_path: Path) -> None:
     recorded = Recorded(tmp_path)
     fed = pieces(sources["flv"], 20_000)
-    half = len(fed) // 2
-    summary = recorded.run("flv", [*fed[:half], recorded.stop.set, *fed[half:]])
-    assert summary.reason == "stopped"
+    recorded.run("flv", fed[: len(fed) // 2])
     assert 1 < sum(s.duration for s in recorded.segments) / 90_000 < 4
     whole(recorded)
 
@@ -245,13 +252,8 @@ def test_what_lies_on_the_disk_can_be_salvaged_at_any_moment(sources: dict[str, 
 PROGRAM = """
 import sys
 from pathlib import Path
-from tests.support.media_recording import Recorded, undated
-from services.ingester.recorder.loop import record
-class Source:
-    format = "flv"
-    read = staticmethod(lambda size=-1: sys.stdin.buffer.raw.read(65536))
-r = Recorded(Path(sys.argv[1]))
-record(Source(), r, r.place, r.clock, r.stop)
+from tests.support.media_recording import Recorded
+Recorded(Path(sys.argv[1])).run("flv", iter(lambda: sys.stdin.buffer.raw.read(65536), b""))
 """
 
 

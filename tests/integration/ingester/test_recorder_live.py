@@ -24,7 +24,7 @@ def test_rtmp_is_recorded_to_the_last_frame(tmp_path: Path, video: str, audio: s
     recorded = Recorded(tmp_path / "out")
 
     def keep(stream: Stream) -> None:
-        record(stream.publication, recorded, recorded.place, SystemClock(), recorded.stop)
+        record(stream.publication.frames(), recorded, recorded.place)
 
     with rtmp_server(record=keep) as (server, ingest):
         assert publish(source, f"rtmp://127.0.0.1:{server.port}/live/key") == 0
@@ -42,7 +42,7 @@ def test_srt_is_recorded(tmp_path: Path) -> None:
     ended = threading.Event()
 
     def keep(publication: SrtPublication) -> None:
-        record(publication, recorded, recorded.place, SystemClock(), recorded.stop)
+        record(publication.frames(), recorded, recorded.place)
         ended.set()
 
     listener = SrtListener("127.0.0.1", 0, lambda _: SrtGrant(None), keep, SrtLimits(), SystemClock())

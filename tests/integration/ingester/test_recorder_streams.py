@@ -11,7 +11,6 @@ from pathlib import Path
 import av
 import pytest
 
-from services.ingester.recorder.loop import record
 from services.ingester.recorder.model import RecorderLimits
 from services.ingester.recorder.recover import recover
 from shared.media.mp4.boxes import children
@@ -60,7 +59,7 @@ def sounds(path: Path) -> list[bytes]:
 def test_every_frame_comes_out_as_it_went_in(source: Path, tmp_path: Path) -> None:
     recorded = Recorded(tmp_path)
     summary = recorded.run(CONTAINER[source.suffix[1:]], pieces(source.read_bytes()))
-    assert (summary.reason, summary.damaged, summary.jumps) == ("ended", 0, 0)
+    assert (summary.damaged, summary.jumps) == (0, 0)
     joined = recorded.joined()
     assert media.warnings(joined) == ""
     assert [h for _, h in media.frame_hashes(joined)] == [h for _, h in media.frame_hashes(source)]
@@ -212,31 +211,11 @@ def test_the_wall_clock_follows_an_encoder_that_drifts(tmp_path: Path) -> None:
     assert walls[-1] > 6000
 
 
-class Runs:
-    """A source that gives one FLV file after the other, as the RTMP server does."""
-
-    format = "flv"
-
-    def __init__(self, *files: bytes) -> None:
-        self._files = list(files)
-
-    def read(self, size: int = -1, /) -> bytes:
-        data, self._files[0] = self._files[0][:size], self._files[0][size:]
-        return data
-
-    def next_run(self) -> bool:
-        self._files.pop(0)
-        return bool(self._files)
-
-
-def test_a_source_may_go_on_with_a_new_header(tmp_path: Path) -> None:
-    first = media.encode(tmp_path / "a.flv", seconds=2, gop=30, size="64x64")
-    again = flv.join(flv.moved(flv.split(first.read_bytes()), 2020))
-    larger = media.encode(tmp_path / "b.flv", seconds=2, gop=30, size="96x64")
-    other = flv.join(flv.moved(flv.split(larger.read_bytes()), 4040))
+def test_a_stream_may_go_on_with_new_parameters(tmp_path: Path) -> None:
+    first = flv.split(media.encode(tmp_path / "a.flv", seconds=2, gop=30, size="64x64").read_bytes())
+    larger = flv.split(media.encode(tmp_path / "b.flv", seconds=2, gop=30, size="96x64").read_bytes())
     recorded = Recorded(tmp_path / "out")
-    source = Runs(first.read_bytes(), again, other)
-    summary = record(source, recorded, recorded.place, recorded.clock, recorded.stop)
+    summary = recorded.run("flv", pieces(flv.join([*first, *flv.moved(first, 2020), *flv.moved(larger, 4040)])))
     assert [(s.init_number, s.discontinuity) for s in recorded.segments] == [(0, False), (0, False), (1, True)]
     assert summary.jumps == 0
     assert sum(s.duration for s in recorded.segments) == pytest.approx(6 * 90_000, abs=9000)

@@ -23,7 +23,6 @@ from shared.rtmp.chunks import (
 from tests.support.rtmp_client import (
     RtmpClient,
     chunked,
-    frames_of,
     video_frame,
 )
 from tests.support.rtmp_server import HOUR, QUICK, SteppedClock, last_frame, rtmp_server
@@ -56,7 +55,7 @@ def test_a_publisher_that_stops_inside_a_chunk_ends() -> None:
         clock.step(HOUR + HOUR)
         stream.wait()
         assert client.is_closed()
-    assert [number for _, number in frames_of(bytes(stream.runs[0]))] == [0, 1]
+    assert [number for _, number in stream.numbered()] == [0, 1]
 
 
 def test_a_dripping_publisher_is_as_good_as_silent() -> None:
@@ -166,7 +165,7 @@ def test_hostile_peers_are_closed_and_others_go_on(attack: object) -> None:
             attack(bad)
         good.frames(range(5))
         good.socket.shutdown(socket.SHUT_WR)
-        assert len(frames_of(bytes(ingest.stream("good").wait().runs[0]))) == 5
+        assert len(ingest.stream("good").wait().numbered()) == 5
         assert psutil.Process().memory_info().rss - before < 64 << 20
 
 
@@ -179,7 +178,7 @@ def test_idle_connections_make_room_for_publishers() -> None:
             client.headers()
             client.frames(range(2))
             client.socket.shutdown(socket.SHUT_WR)
-            assert len(frames_of(bytes(ingest.stream().wait().runs[0]))) == 2
+            assert len(ingest.stream().wait().numbered()) == 2
         for connection in idle[:12]:
             assert connection.is_closed()
         for connection in idle:
@@ -217,7 +216,7 @@ def test_silent_connections_that_are_renewed_keep_no_publisher_out() -> None:
                     wait_until(lambda before=before: came[0] > before + 32)  # it goes on: the publisher stays
                     client.frames(range(2, 4))
                     client.socket.shutdown(socket.SHUT_WR)
-                    assert len(frames_of(bytes(ingest.stream(f"key{number}").wait().runs[0]))) == 4
+                    assert len(ingest.stream(f"key{number}").wait().numbered()) == 4
         finally:
             stop.set()
             flood.join()

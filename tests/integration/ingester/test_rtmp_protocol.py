@@ -13,7 +13,6 @@ from structlog.testing import capture_logs
 
 from services.ingester.refusals import Why
 from services.ingester.rtmp import Publication, PublishRefused, PublishRequest, RtmpServer
-from services.ingester.rtmp.flv import tag
 from shared.rtmp.amf import encode
 from shared.rtmp.chunks import (
     ACKNOWLEDGEMENT,
@@ -27,6 +26,7 @@ from shared.rtmp.chunks import (
     VIDEO,
     WINDOW_ACK_SIZE,
 )
+from tests.support import media_flv as flv
 from tests.support.rtmp_certificate import make_contexts
 from tests.support.rtmp_client import (
     AAC_HEADER,
@@ -34,7 +34,6 @@ from tests.support.rtmp_client import (
     METADATA,
     RtmpClient,
     chunked,
-    frames_of,
     set_chunk_size,
     video_frame,
 )
@@ -42,7 +41,7 @@ from tests.support.rtmp_server import LIMIT, QUICK, SteppedClock, Stream, last_f
 from tests.support.waiting import wait_until
 
 
-def test_a_publisher_is_read_as_flv() -> None:
+def test_a_publishers_frames_are_read() -> None:
     with rtmp_server() as (server, ingest), RtmpClient(server.port) as client:
         client.publish()
         client.headers()
@@ -52,7 +51,7 @@ def test_a_publisher_is_read_as_flv() -> None:
         stream = ingest.stream().wait()
         assert client.answer("onStatus")[3]["code"] == "NetStream.Unpublish.Success"
         assert client.is_closed()
-    assert frames_of(bytes(stream.runs[0])) == [(number * 40, number) for number in range(10)]
+    assert stream.numbered() == [(number * 40, number) for number in range(10)]
     assert stream.publication.end_reason == "unpublished"
     assert stream.publication.codecs == ("avc1",)
     assert stream.publication.grant == "key"
@@ -137,7 +136,7 @@ def test_every_grant_is_handed_over_even_when_the_peer_has_gone() -> None:
         return "grant"
 
     def on_publish(publication: Publication[str]) -> None:
-        assert publication.read() == b""
+        assert [frame for batch in publication.frames() for frame in batch.frames] == []
         handed.append(publication.grant)
 
     server = RtmpServer("127.0.0.1", 0, authorize, on_publish, QUICK)
@@ -162,7 +161,7 @@ def test_unreadable_data_ends_no_stream() -> None:
         client.frames(range(3))
         client.socket.shutdown(socket.SHUT_WR)
         stream = ingest.stream().wait()
-    assert [number for _, number in frames_of(bytes(stream.runs[0]))] == [0, 1, 2]
+    assert [number for _, number in stream.numbered()] == [0, 1, 2]
     assert stream.publication.end_reason == "disconnected"
 
 
@@ -176,7 +175,7 @@ def test_split_byte_by_byte() -> None:
             client.send(bytes((byte,)))
         client.socket.shutdown(socket.SHUT_WR)
         stream = ingest.stream().wait()
-    assert frames_of(bytes(stream.runs[0])) == [(n * 40, n) for n in range(4)]
+    assert stream.numbered() == [(n * 40, n) for n in range(4)]
     assert stream.publication.end_reason == "disconnected"
 
 
@@ -192,7 +191,7 @@ def test_media_sent_together_with_publish_is_kept() -> None:
         client.frames([1])
         client.socket.shutdown(socket.SHUT_WR)
         stream = ingest.stream().wait()
-    assert frames_of(bytes(stream.runs[0])) == [(0, 0), (40, 1)]
+    assert stream.numbered() == [(0, 0), (40, 1)]
 
 
 def test_pings_are_answered_and_bytes_acknowledged() -> None:
@@ -207,7 +206,7 @@ def test_pings_are_answered_and_bytes_acknowledged() -> None:
         assert int.from_bytes(client.wait_for(ACKNOWLEDGEMENT), "big") > 2000
         client.socket.shutdown(socket.SHUT_WR)
         stream = ingest.stream().wait()
-        assert len(frames_of(bytes(stream.runs[0]))) == 20
+        assert len(stream.numbered()) == 20
 
 
 def test_other_forms_of_messages() -> None:
@@ -216,12 +215,12 @@ def test_other_forms_of_messages() -> None:
         client.publish()
         client.send(set_chunk_size(4096))
         client.send(chunked(DATA_AMF3, 0, b"\0" + METADATA, size=4096) + chunked(VIDEO, 0, AVC_HEADER, size=4096))
-        parts = b"".join(tag(VIDEO, 500 + n, video_frame(n)) for n in range(3))
+        parts = b"".join(flv.encode(flv.Tag(VIDEO, 500 + n, video_frame(n))) for n in range(3))
         client.send(chunked(AGGREGATE, 0xFFFFFFFE, parts, size=4096))
         client.send(chunked(DATA_AMF0, 8, encode("onCuePoint", {"name": "ad"}), size=4096))
         client.send(chunked(COMMAND_AMF3, 0, b"\0" + encode("FCUnpublish", 0.0, None, "key"), size=4096))
         stream = ingest.stream().wait()
-    assert frames_of(bytes(stream.runs[0])) == [(0xFFFFFFFE, 0), (0xFFFFFFFF, 1), (0, 2)]
+    assert stream.numbered() == [(0xFFFFFFFE, 0), (0xFFFFFFFF, 1), (1 << 32, 2)]
     assert stream.publication.end_reason == "unpublished"
     event = stream.publication.events.popleft()
     assert (event.timestamp, event.name, event.values) == (8, "onCuePoint", ({"name": "ad"},))
@@ -232,17 +231,17 @@ def test_an_aggregate_that_is_cut_short_is_damage() -> None:
         client.publish()
         client.headers()
         client.frames(range(3))
-        parts = b"".join(tag(VIDEO, 500 + n, video_frame(n)) for n in range(3))
+        parts = b"".join(flv.encode(flv.Tag(VIDEO, 500 + n, video_frame(n))) for n in range(3))
         for cut in (5, len(parts) - 40):
             client.send(chunked(AGGREGATE, 120, parts[:cut]))
         client.frames(range(3, 6))
         client.socket.shutdown(socket.SHUT_WR)
         stream = ingest.stream().wait()
-    assert [number for _, number in frames_of(bytes(stream.runs[0]))] == list(range(6))
+    assert [number for _, number in stream.numbered()] == list(range(6))
     assert stream.publication.damaged == 2
 
 
-def test_new_codec_parameters_begin_a_run() -> None:
+def test_new_codec_parameters_hold_from_the_next_frame_on() -> None:
     with rtmp_server() as (server, ingest), RtmpClient(server.port) as client:
         client.publish()
         client.headers()
@@ -253,8 +252,12 @@ def test_new_codec_parameters_begin_a_run() -> None:
         client.frames(range(5, 7))
         client.socket.shutdown(socket.SHUT_WR)
         stream = ingest.stream().wait()
-    assert [[number for _, number in frames_of(bytes(run))] for run in stream.runs] == [[0, 1, 2], [3, 4], [5, 6]]
-    assert [run[4] for run in stream.runs] == [1, 1, 5]
+    configs = [frame.config for frame in stream.frames()]
+    assert [number for _, number in stream.numbered()] == list(range(7))
+    assert configs[0] is configs[2] is not configs[3]
+    assert configs[3] is configs[6]
+    expected = [batch.contents.expected for batch in stream.batches for _ in batch.frames]
+    assert expected == [{"video"}] * 5 + [{"video", "audio"}] * 2
 
 
 def test_large_reads_do_not_hold_a_slow_stream_back() -> None:
@@ -289,8 +292,7 @@ def test_close_from_another_thread_ends_at_once() -> None:
         threading.Thread(target=stream.publication.close).start()
         stream.wait()
         assert client.is_closed()
-    assert stream.publication.end_reason == "closed"
-    assert stream.publication.read(10) == b""
+    assert stream.publication.cause == "closed"
 
 
 def test_stop_ends_publications() -> None:
@@ -303,15 +305,15 @@ def test_stop_ends_publications() -> None:
 
 def test_a_consumer_that_returns_early_ends_the_connection() -> None:
     def read_a_little(stream: Stream) -> None:
-        stream.runs.append(bytearray(stream.publication.read(20)))
+        stream.batches.append(next(stream.publication.frames()))
 
     with rtmp_server(record=read_a_little) as (server, ingest), RtmpClient(server.port) as client:
         client.publish()
         client.headers()
         client.frames(range(3))
         assert client.is_closed()
-        assert ingest.stream().publication.end_reason == "consumer"
-        assert len(ingest.stream().runs[0]) <= 20
+        assert ingest.stream().publication.cause == "consumer"
+        assert len(ingest.stream().numbered()) <= 3
 
 
 def test_rtmps(tmp_path: Path) -> None:
@@ -331,4 +333,4 @@ def test_rtmps(tmp_path: Path) -> None:
         with RtmpClient(server.port) as plain:
             plain.send(b"\x03" + bytes(1536))
             assert plain.is_closed()
-    assert frames_of(bytes(stream.runs[0])) == [(number * 40, number) for number in range(50)]
+    assert stream.numbered() == [(number * 40, number) for number in range(50)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from services.ingester import leases as leases_module
 from services.ingester.access import Entry
 from services.ingester.feed import Feed
 from services.ingester.leases import Lease, Leases
+from services.ingester.publication import Batch
 from services.ingester.recorder.model import SegmentInfo
 from services.ingester.sessions import Sessions
 from shared.broker.kv import Bucket
@@ -160,8 +161,8 @@ class Line:
 
     closed = False
 
-    def read(self, size: int = -1) -> bytes:
-        return b""
+    def frames(self) -> Iterator[Batch]:
+        return iter(())
 
     def close(self) -> None:
         self.closed = True

@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,6 @@ from services.notifier.app import build
 from services.scheduler.app import build as build_scheduler
 from shared.messages.notifications import NotificationReplay
 from shared.messages.restreams import (
-    Callback,
     RestreamEvent,
     RestreamFileStarted,
     RestreamStateChanged,
@@ -25,10 +25,12 @@ from shared.messages.restreams import (
     Target,
     TargetStatus,
 )
+from shared.messages.subscriptions import Subscription
 from shared.security.secrets import Vault
 from shared.security.webhooks import seal_url
 from tests.support.nats import NatsServer
 from tests.support.restream_targets import free_port
+from tests.support.subscriptions import cdn_subscription, task
 from tests.support.webhook_receiver import Reply, webhook_receiver
 from tests.support.webhook_stack import KEY, QUICK, Desk, desk, eventually, running, settings_for
 
@@ -41,9 +43,14 @@ TARGETS = tuple(
 )
 
 
-def events_of(of: Desk, callback: Callback) -> list[RestreamEvent]:
+async def told_at(of: Desk, url: str, ident: str = "1", **more: Any) -> Subscription:
+    """Subscribe a receiver."""
+    return await cdn_subscription(of.js, of.account, VAULT, url, task(VAULT, ident, src=SRC, **more))
+
+
+def events_of(of: Desk, told: Subscription) -> list[RestreamEvent]:
     """Give a restream's life, an event of each kind, with what is not told among them."""
-    about = {"account": of.account, "restream": uuid.uuid4().hex, "run": 1, "at_ms": 1, "callback": callback}
+    about = {"account": of.account, "restream": uuid.uuid4().hex, "run": 1, "at_ms": 1, "subscription": told}
 
     def target(state: str, number: int, error: str = "", connects: int = 1) -> RestreamTargetChanged:
         status = TargetStatus(
@@ -51,7 +58,6 @@ def events_of(of: Desk, callback: Callback) -> list[RestreamEvent]:
         )  # type: ignore[arg-type]  # one of its states
         return RestreamTargetChanged(**about, number=number, status=status, target=TARGETS[0])
 
-    ended = callback.model_copy(update={"cmd": "2"})
     return [
         RestreamStateChanged(**about, number=1, state="starting", targets=TARGETS),
         target("connecting", 2),
@@ -63,7 +69,7 @@ def events_of(of: Desk, callback: Callback) -> list[RestreamEvent]:
         RestreamWarned(**about, number=5, text="it cannot be read: 404", shown="http://e.com/abc.mp4", targets=TARGETS),
         target("waiting", 6, "the connection was reset"),
         target("failed", 7, "refused"),
-        RestreamStateChanged(**{**about, "callback": ended}, number=8, state="stopped", targets=TARGETS),
+        RestreamStateChanged(**about, number=8, state="stopped", targets=TARGETS),
     ]  # fmt: skip
 
 
@@ -75,8 +81,7 @@ async def test_callbacks_have_the_page_s_form_and_keep_secrets_from_people(nats:
         running("notifier", partial(build, policy=QUICK), settings),
     ):
         url = receiver.url("/callback?secret=1")
-        callback = Callback(url=seal_url(VAULT, url), id="124", cmd="1", srcurl=seal_url(VAULT, SRC), files=True)
-        for event in events_of(of, callback):
+        for event in events_of(of, await told_at(of, url, "124", files=True)):
             await of.publish(event)
             await of.publish(event, again=True)
         await receiver.until(lambda: len(receiver.requests) >= 6)
@@ -105,8 +110,7 @@ async def test_files_are_told_only_to_those_who_asked(nats: NatsServer, tmp_path
         webhook_receiver() as receiver,
         running("notifier", partial(build, policy=QUICK), settings),
     ):
-        callback = Callback(url=seal_url(VAULT, receiver.url()), id="1", cmd="1", srcurl=seal_url(VAULT, SRC))
-        for event in events_of(of, callback):
+        for event in events_of(of, await told_at(of, receiver.url())):
             await of.publish(event)
         await of.settled(5)
         assert all("file" not in request.json for request in receiver.requests)
@@ -121,8 +125,8 @@ async def test_only_a_200_with_a_body_is_read_and_the_next_waits_for_it(nats: Na
         running("notifier", partial(build, policy=QUICK), settings),
     ):
         receiver.script = [Reply(body=b""), Reply(status=204, body=b""), Reply(status=201)]
-        callback = Callback(url=seal_url(VAULT, receiver.url()), id="1", cmd="1", srcurl=seal_url(VAULT, SRC))
-        warned, ended = (event for number, event in enumerate(events_of(of, callback)) if number in {4, 7})
+        told = events_of(of, await told_at(of, receiver.url()))
+        warned, ended = told[4], told[7]
         await of.publish(warned)
         await of.publish(ended)
         records = {record.type: record for record in await of.settled(2)}
@@ -166,10 +170,7 @@ async def test_a_receiver_that_never_says_it_has_read_gets_every_event_in_order(
         running("notifier", partial(build, policy=policy), settings),
     ):
         receiver.by_path = {"/deaf": reply}
-        deaf, other = (
-            Callback(url=seal_url(VAULT, receiver.url(path)), id="1", cmd="1", srcurl=seal_url(VAULT, SRC))
-            for path in ("/deaf", "/other")
-        )
+        deaf, other = [await told_at(of, receiver.url(path)) for path in ("/deaf", "/other")]
         told, elsewhere = (events_of(of, whom)[: 5 if spared else 8] for whom in (deaf, other))
         number = 2 if spared else 5
         for event in (*told, *elsewhere):
@@ -199,13 +200,12 @@ async def test_a_receiver_that_comes_back_is_told_what_happened_meanwhile(nats: 
         running("notifier", partial(build, policy=QUICK), settings),
     ):
         port = free_port()
-        url = seal_url(VAULT, f"http://127.0.0.1:{port}/back")
-        told = events_of(of, Callback(url=url, id="1", cmd="1", srcurl=seal_url(VAULT, SRC)))
+        told = events_of(of, await told_at(of, f"http://127.0.0.1:{port}/back"))
         for event in told:
             await of.publish(event)
 
         async def tried_often() -> bool:
-            return any(len(record.attempts) > QUICK.callback_tries for record in await of.all())
+            return any(len(record.attempts) > QUICK.brief_tries for record in await of.all())
 
         await eventually(tried_often, 60)
         async with webhook_receiver(port=port) as receiver:

@@ -15,8 +15,8 @@ import pytest
 
 from services.notifier.app import build
 from services.notifier.events import Happening
+from services.notifier.forms.standard import payload
 from services.notifier.lanes import Lanes
-from services.notifier.payload import payload
 from services.notifier.receivers import Receiver as Told
 from services.notifier.retries import Policy
 from services.notifier.traffic import PER_RECEIVER
@@ -101,7 +101,7 @@ async def test_a_fan_out_that_was_cut_off_is_completed(nats: NatsServer, tmp_pat
         record = DeliveryRecord(
             account=of.account, delivery=to.delivery(happening), lane=to.lane(happening), position=1, url=to.url,
             endpoint=endpoint.endpoint, type=event.channel, resource=event.clip, state="pending",
-            payload=payload(happening, to, ""), created_ms=event.at_ms, deadline_ms=event.at_ms + 60_000,
+            payload=payload(happening, to.notify, ""), created_ms=event.at_ms, deadline_ms=event.at_ms + 60_000,
         )  # fmt: skip
         if stopped_after != "nothing":
             await of.deliveries.create(f"{of.account}.{record.delivery}", record)

@@ -19,17 +19,18 @@ from shared.broker.subjects import schedule_subject
 from shared.messages.jobs import JobRecord
 from shared.messages.restreams import (
     FLICKS,
-    Callback,
     LiveInsert,
     Place,
     RestreamRecord,
     RestreamStateChanged,
     StateNews,
 )
+from shared.messages.subscriptions import Subscription
 from tests.support.nats import NatsServer, nats_server
 from tests.support.recordings import Session
 from tests.support.restream_desk import CLOCK, Desk, begun, called, desk, stage
 from tests.support.shared_bus import child, send, settings_for
+from tests.support.webhook_stack import eventually
 
 
 async def test_a_life(nats: NatsServer, tmp_path: Path) -> None:
@@ -54,6 +55,11 @@ async def test_a_life(nats: NatsServer, tmp_path: Path) -> None:
             expected += calls
             await called(playout, *expected)
         playout.report(Warned("a file was left out", item=0, shown="c.mp4"))
+
+        async def warned() -> bool:
+            return any(channel == "warned" for channel, _ in await at.events())
+
+        await eventually(warned)  # after a stop nothing is told
         await at.send("stop")
         await at.state("stopped")
         place = await at.held("")
@@ -110,8 +116,8 @@ async def test_commands_that_waited_are_applied_in_their_order(tmp_path: Path) -
             for each in (at, other):
                 await each.send("start", spec=each.spec("a.mp4"))
                 await each.send("stop")
-            told = Callback(url="sealed", id="1", cmd="2", srcurl="sealed")
-            late = await at.send("stop", callback=told)
+            told = Subscription(form="anyone_s", url="sealed", context=f"{at.restream}.{'a' * 16}")
+            late = await at.send("stop", subscription=told)
             await other.send("resume", spec=other.spec("a.mp4", "b.mp4"))
             await other.send("update", spec=other.spec("c.mp4", to=("rtmp://h/never",)))
             async with stage(server, tmp_path) as one:
@@ -122,7 +128,7 @@ async def test_commands_that_waited_are_applied_in_their_order(tmp_path: Path) -
                 await at.state("stopped")
                 (warned,) = [b for c, b in await at.events() if c == "warned"]
         assert (warned["text"], warned["at_ms"]) == ("The command stop changed nothing: it is stopped", late.at_ms)
-        assert warned["callback"] == told.model_dump()
+        assert (warned["subscription"], warned["refused"]) == (told.model_dump(), late.command)
 
 
 async def set_for(at: Desk, name: str) -> int | None:
@@ -273,7 +279,8 @@ async def test_a_live_event_is_switched_to_while_it_is_live(nats: NatsServer, tm
 @pytest.mark.parametrize("verb", ["stop", "update", "pause", "seek"])
 async def test_a_command_for_nobody_is_done_with(nats: NatsServer, tmp_path: Path, verb: Any) -> None:
     async with desk(nats) as at, stage(nats, tmp_path):
-        await at.send(verb)
+        needs = {"update": {"spec": at.spec()}, "seek": {"item": 0}}
+        await at.send(verb, **needs.get(verb, {}))
         await at.idle()
         assert await at.records.get(at.key) is None
         assert await at.events() == []

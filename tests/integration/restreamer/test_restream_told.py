@@ -14,13 +14,12 @@ from typing import Any
 
 import pytest
 
-from shared.messages.restreams import Callback
-from shared.security.webhooks import seal_url
 from tests.support import framecode_record
 from tests.support.nats import nats_server
 from tests.support.restream_desk import Desk, desk
 from tests.support.restream_receiver import Receiver, receiver
 from tests.support.shared_bus import child, settings_for
+from tests.support.subscriptions import cdn_subscription, task
 from tests.support.webhook_receiver import webhook_receiver
 from tests.support.webhook_stack import eventually
 
@@ -106,9 +105,9 @@ async def test_the_codes_say_what_came_of_a_task(programme: Path, peer: Receiver
                 at = desks[name]
                 put(programme, tmp_path, at)
                 urls = [peer.url(f"{key}{number}" if key == "x" else key) for key in case.keys]
-                whom = seal_url(at.vault, hook.url(f"/{number}"))
-                told = Callback(url=whom, id=name, cmd="1", srcurl=seal_url(at.vault, SRC))
-                await at.send("start", spec=at.spec(*case.files, to=urls, loops=1, callback=told))
+                words = task(at.vault, name, src=SRC)
+                told = await cdn_subscription(at.js, at.account, at.vault, hook.url(f"/{number}"), words)
+                await at.send("start", spec=at.spec(*case.files, to=urls, loops=1, subscription=told))
             for number, (name, case) in enumerate(CASES.items()):
                 assert await over(desks[name]) == case.state, name
                 await hook.count(len(case.told), f"/{number}")

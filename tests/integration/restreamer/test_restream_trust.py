@@ -17,7 +17,6 @@ from pydantic import ValidationError
 from services.restreamer.model import SourceError
 from services.restreamer.sources import Access
 from services.restreamer.sources.origins.remote import resolved
-from shared.messages.restreams import Callback
 from shared.runtime.settings import Settings
 from shared.security.netguard.tls import trusting
 from shared.security.secrets import redact_url
@@ -27,10 +26,11 @@ from tests.support.nats import nats_server
 from tests.support.restream_desk import desk
 from tests.support.restream_receiver import Receiver
 from tests.support.rtmp_certificate import make_certificate, make_contexts
-from tests.support.rtmp_server import PATIENT, rtmp_server
+from tests.support.rtmp_server import PATIENT, record_flv, rtmp_server
 from tests.support.shared_bus import child, settings_for
 from tests.support.source_server import source_server
 from tests.support.sources import access_to, numbers, opened
+from tests.support.subscriptions import cdn_subscription, task
 from tests.support.webhook_receiver import webhook_receiver
 
 USER, PASSWORD = "ann@league", "p:w d"
@@ -169,7 +169,7 @@ async def test_services_trust_the_operator_s_authority_in_sources_targets_and_ca
     with (
         nats_server(tmp_path / "nats") as server,
         source_server(serving) as files,
-        rtmp_server(PATIENT, tls=serving) as (rtmp, ingest),
+        rtmp_server(PATIENT, tls=serving, record=record_flv) as (rtmp, ingest),
         contextlib.ExitStack() as services,
     ):
         settings = settings_for(server, tmp_path)
@@ -178,9 +178,9 @@ async def test_services_trust_the_operator_s_authority_in_sources_targets_and_ca
         async with desk(server) as at, webhook_receiver(serving) as hook:
             url = files.put("/a.mp4", film["/a.mp4"])
             source = at.item("a.mp4").source.model_copy(update={"kind": "url", "place": seal_url(at.vault, url)})
-            whom = seal_url(at.vault, hook.url("/told", "localhost"))
-            told = Callback(url=whom, id="1", cmd="1", srcurl=seal_url(at.vault, "[]"))
-            spec = at.spec("a.mp4", to=(f"rtmps://localhost:{rtmp.port}/live/x",), loops=1, callback=told)
+            whom = hook.url("/told", "localhost")
+            told = await cdn_subscription(at.js, at.account, at.vault, whom, task(at.vault))
+            spec = at.spec("a.mp4", to=(f"rtmps://localhost:{rtmp.port}/live/x",), loops=1, subscription=told)
             item = spec.items[0].model_copy(update={"source": source})
             await at.send("start", spec=spec.model_copy(update={"items": (item,)}))
             await hook.count(2, within=60)

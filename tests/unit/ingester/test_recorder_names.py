@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from services.ingester.recorder.flv import FlvDemuxer
 from services.ingester.recorder.mpegts import TsDemuxer
 from services.ingester.recorder.names import is_media
+from services.ingester.rtmp.frames import MediaFrames
 from tests.support import media_flv as flv
 from tests.support.ts_mux import TsMux
 
@@ -77,13 +77,19 @@ TS = [
 
 
 @pytest.mark.parametrize(("video", "audio", "name"), FLV, ids=[row[2] + str(n) for n, row in enumerate(FLV)])
-def test_what_flv_holds_is_named(video: bytes, audio: str, name: str) -> None:
+def test_what_rtmp_brings_is_named(video: bytes, audio: str, name: str) -> None:
     kind, body = (flv.VIDEO, video) if video else (flv.AUDIO, bytes.fromhex(audio))
-    demuxer = FlvDemuxer()
-    assert demuxer.feed(flv.join([flv.Tag(kind, 0, body + bytes(20))])) == []
-    assert demuxer.unsupported == {name}
-    assert not demuxer.expects("video" if video else "audio")
-    assert demuxer.expects("audio" if video else "video"), "the header has announced both"
+    media = MediaFrames(track_wait_ns=0, hold=0, most=9)
+    media.metadata({"videocodecid": 7.0, "audiocodecid": 10.0})
+    for role in (b"\x90", body[:1]):  # a sequence header first, where the form has one
+        media.media(
+            kind,
+            0,
+            bytearray((role if body[0] & 15 == 1 and body[0] >> 4 == 9 else body[:1]) + body[1:] + bytes(20)),
+            0,
+        )
+    assert [given.frames for given in media.take()] == [[]]
+    assert media.contents == ({"audio" if video else "video"}, {name}), "the metadata has announced both"
     assert is_media(name)
 
 
@@ -94,8 +100,7 @@ def test_what_mpegts_holds_is_named(kind: int, descriptors: bytes, name: str) ->
     demuxer = TsDemuxer()
     demuxer.feed(bytes(out))
     assert demuxer.unsupported == {name}
-    assert not demuxer.expects("video")
-    assert not demuxer.expects("audio")
+    assert demuxer.contents.expected == set()
     assert is_media(name) == name.endswith(("video", "audio"))
 
 
@@ -117,8 +122,7 @@ def test_what_can_be_recorded_is_expected(kind: int, descriptors: bytes, expecte
     demuxer = TsDemuxer()
     demuxer.feed(bytes(out))
     assert demuxer.unsupported == set()
-    assert demuxer.expects("video") == (expected == "video")
-    assert demuxer.expects("audio") == (expected == "audio")
+    assert demuxer.contents.expected == {expected}
 
 
 def test_a_track_too_much_is_named() -> None:
@@ -130,6 +134,7 @@ def test_a_track_too_much_is_named() -> None:
 
 
 def test_garbage_does_not_make_up_names_without_end() -> None:
-    demuxer = FlvDemuxer()
-    demuxer.feed(flv.join(flv.Tag(flv.VIDEO, n, b"\x91%04d" % n + bytes(9)) for n in range(999)))
-    assert len(demuxer.unsupported) < 50
+    media = MediaFrames(track_wait_ns=0, hold=0, most=9999)
+    for number in range(999):
+        media.media(flv.VIDEO, number, bytearray(b"\x91%04d" % number + bytes(9)), 0)
+    assert 1 < len(media.contents.unsupported) < 50

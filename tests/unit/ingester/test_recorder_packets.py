@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from services.ingester.recorder.model import Frame
+from services.ingester.publication import Frame
 from services.ingester.recorder.mpegts import TsDemuxer
 from services.ingester.recorder.units import AccessUnits
 from tests.support.ts_mux import AUDIO, TYPES, VIDEO, Pes, TsMux

@@ -9,19 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.ingester.recorder.audio import AdtsSplitter, opus_duration, opus_head, opus_track, split_opus
-from services.ingester.recorder.flv import FlvDemuxer
-from services.ingester.recorder.model import NotMedia
 from services.ingester.recorder.mpegts import TsDemuxer
 from services.ingester.recorder.pictures import has_recovery_point
 from services.ingester.recorder.psi import Sections, read_pat, read_pmt
 from services.ingester.recorder.units import AccessUnits
 from services.ingester.recorder.unwrap import Unwrapper
+from services.ingester.rtmp.frames import MediaFrames
 from shared.media.crc import crc32
 from shared.media.model import VideoCodec
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.mp4.entries import aac_config
 from shared.media.segment_head import SegmentHead, build_head, read_head
-from tests.unit.shared.media.test_mp4_boxes import PPS, SPS, VIDEO
+from shared.rtmp.chunks import VIDEO as VIDEO_MESSAGE
+from tests.unit.shared.test_mp4_boxes import PPS, SPS, VIDEO
 
 AAC = aac_config(bytes.fromhex("1190"))
 TS_PAT = bytes.fromhex("00b00d0001c100000001f0002ab104b2")
@@ -159,17 +159,11 @@ def test_a_recovery_point_is_a_place_to_begin() -> None:
 @settings(max_examples=80, deadline=None)
 @given(st.lists(st.binary(max_size=400), max_size=8))
 def test_demuxers_survive_garbage(chunks: list[bytes]) -> None:
-    for prefix in (
-        b"",
-        b"FLV\1\5\0\0\0\x09\0\0\0\0",
-        b"FLV\1\5\0\0\0\x09\0\0\0\0\x09\0\0\5\0\0\0\0\0\0\0\x17\0\0\0\0\0\0\0\x10",
-    ):
-        demuxer = FlvDemuxer()
-        try:
-            for chunk in (prefix, *chunks):
-                demuxer.feed(chunk)
-        except NotMedia:
-            pass
+    for prefix in (b"", b"\x17\0\0\0\0", b"\x27\1\0\0\0", b"\xaf\0", b"\xaf\1", b"\x90Opus", b"\x91Opus", b"\x90hvc1"):
+        media = MediaFrames(track_wait_ns=0, hold=0, most=999)
+        for number, chunk in enumerate(chunks):
+            media.media(VIDEO_MESSAGE - number % 2, number, bytearray(prefix + chunk), 0)
+        media.finish()
     stream = TsDemuxer()
     for chunk in chunks:
         padded = chunk[:184].ljust(184, b"\0")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.ingester.recorder.model import Arrival, Frame
+from services.ingester.publication import Arrival, Frame
 from services.ingester.recorder.timing import Placed, TimeLine
 from shared.media.mp4.entries import aac_config
 from tests.unit.shared.media.test_mp4_boxes import VIDEO

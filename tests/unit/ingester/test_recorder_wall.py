@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from services.ingester.recorder.model import Arrival
+from services.ingester.publication import Arrival
 from services.ingester.recorder.wall import WallClock
 
 START_MS = 1_700_000_000_000

@@ -11,9 +11,8 @@ import pytest
 
 from scripts.contracts_gen import CONTRACTS
 from services.notifier.events import Happening, read_event
-from services.notifier.payload import MOST_GAPS, payload
+from services.notifier.forms.standard import MOST_GAPS, encode, payload
 from services.notifier.receivers import Receiver, chosen, receivers_of
-from services.notifier.sender import encode
 from shared.broker.subjects import CHANNELS, Channel, subject_of
 from shared.errors import Permanent
 from shared.messages.clips import ClipEvent, ClipFile, ClipStateChanged, Gap, Notification, SegmentAccurateReady
@@ -118,7 +117,7 @@ def test_an_export_belongs_to_its_clip_s_story() -> None:
 
 def test_an_endpoint_reads_type_timestamp_and_data_and_nothing_private() -> None:
     happening = ready(notifications=(Notification(url="https://secret.example/"),))
-    body = payload(happening, Receiver(URL, endpoint=FIRST), "http://reelay")
+    body = payload(happening, None, "http://reelay")
     assert list(body) == ["type", "timestamp", "data"]
     assert (body["type"], body["timestamp"]) == ("clips.segment_accurate.ready", "2023-11-14T22:13:20.123Z")
     assert (body["data"]["clip"], body["data"]["file"]["in_point"]) == (CLIP, "1/3")
@@ -127,7 +126,7 @@ def test_an_endpoint_reads_type_timestamp_and_data_and_nothing_private() -> None
 
 
 def test_a_one_off_receiver_reads_the_clip_as_the_api_names_it_too() -> None:
-    body = payload(ready(label="goal"), Receiver(URL, notify="first_segment_uploaded"), "http://reelay")
+    body = payload(ready(label="goal"), "first_segment_uploaded", "http://reelay")
     assert body["data"]["clip"] == CLIP
     assert {k: body[k] for k in ("event", "jvod_id", "job_id", "label", "jvod_state", "jvod_type", "accuracy")} == {
         "event": "first_segment_uploaded", "jvod_id": CLIP, "job_id": EVENT, "label": "goal",
@@ -135,12 +134,12 @@ def test_a_one_off_receiver_reads_the_clip_as_the_api_names_it_too() -> None:
     }  # fmt: skip
     assert body["jvod_url"] == f"http://reelay/v1/vods/{CLIP}/media.mp4"
     assert body["jvod_reported_duration_s"] == 10
-    assert payload(state("waiting"), Receiver(URL, notify="state_changed"), "")["jvod_url"] is None
+    assert payload(state("waiting"), "state_changed", "")["jvod_url"] is None
 
 
 def test_a_body_stays_small() -> None:
     gaps = tuple(Gap(start=Fraction(n), duration=Fraction(1)) for n in range(5000))
-    body = payload(state(gaps=gaps), Receiver(URL, endpoint=FIRST), "")
+    body = payload(state(gaps=gaps), None, "")
     assert len(body["data"]["gaps"]) == MOST_GAPS
     assert len(encode(body)) < 20_000
 
@@ -169,6 +168,6 @@ def test_a_subject_that_is_no_event_is_refused(subject: str) -> None:
 @pytest.mark.parametrize("channel", [c for c in CHANNELS if c.kind == "event"], ids=lambda c: c.name)
 def test_no_payload_holds_what_is_sealed(channel: Channel) -> None:
     event = channel.model.model_validate_json((CONTRACTS / f"examples/{channel.model.__name__}.json").read_text())
-    body = payload(Happening(event, 1, 2), Receiver(URL, endpoint=FIRST), "")
+    body = payload(Happening(event, 1, 2), None, "")
     assert "sealed:" not in json.dumps(body)
     assert body["data"]["account"] == event.account

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from services.notifier.forms import FORMS
 from services.notifier.retries import DEFAULT, KEPT_ATTEMPTS, Outcome, Policy, abandoned, replayed, settled
 from shared.messages.notifications import DeliveryRecord
 
@@ -46,12 +47,14 @@ def test_jitter_lengthens_a_delay_by_a_tenth_at_most() -> None:
 
 @pytest.mark.parametrize("status", [200, 201, 204, 299])
 def test_any_2xx_is_delivered(status: int) -> None:
-    one = settled(record(), Outcome(status, took_ms=7), T0, SHARP)
+    assert FORMS["standard"].accepted(status, b"")
+    one = settled(record(), Outcome(status, took_ms=7, delivered=True), T0, SHARP)
     assert (one.state, one.next_ms, one.finished_ms, one.attempts[0].duration_ms) == ("delivered", None, T0, 7)
 
 
 @pytest.mark.parametrize("status", [101, 301, 302, 400, 401, 404, 429, 500, 599, None])
 def test_anything_else_is_tried_again(status: int | None) -> None:
+    assert status is None or not FORMS["standard"].accepted(status, b"yes")
     assert settled(record(), Outcome(status, "x"), T0, SHARP).next_ms == T0 + 5000
 
 
@@ -91,7 +94,7 @@ def test_the_history_is_bounded() -> None:
 
 
 def callback() -> DeliveryRecord:
-    return record().model_copy(update={"form": "cdnetworks", "deadline_ms": SHARP.deadline_ms("cdnetworks", T0)})
+    return record().model_copy(update={"brief": True, "deadline_ms": SHARP.deadline_ms(T0, brief=True)})
 
 
 def tried(one: DeliveryRecord, outcome: Outcome, deaf: int = 0) -> tuple[DeliveryRecord, list[int]]:
@@ -106,9 +109,9 @@ def tried(one: DeliveryRecord, outcome: Outcome, deaf: int = 0) -> tuple[Deliver
 
 
 UNREAD = [
-    Outcome(204, "HTTP 204", accepted=False), Outcome(200, "HTTP 200 without a body", accepted=False),
-    Outcome(500, "HTTP 500", accepted=False), Outcome(410, "HTTP 410", accepted=False),
-    Outcome(error="no answer within 15 s"), Outcome(429, "HTTP 429", timedelta(hours=1), accepted=False),
+    Outcome(204, "HTTP 204"), Outcome(200, "HTTP 200 without a body"),
+    Outcome(500, "HTTP 500"), Outcome(410, "HTTP 410"),
+    Outcome(error="no answer within 15 s"), Outcome(429, "HTTP 429", timedelta(hours=1)),
 ]  # fmt: skip
 
 
@@ -138,6 +141,8 @@ def test_a_callback_that_is_sent_again_has_all_its_tries_again() -> None:
 
 
 def test_who_says_no_to_a_callback_is_not_spared_as_one_that_fails() -> None:
-    assert [outcome.failed for outcome in UNREAD] == [False, False, False, False, True, False]
-    assert [Outcome(status).failed for status in (200, 204, 500, None)] == [False, False, True, True]
+    assert [outcome.spares(brief=True) for outcome in UNREAD] == [False, False, False, False, True, False]
+    assert all(outcome.spares(brief=False) for outcome in UNREAD)
+    assert not Outcome(200, delivered=True).spares(brief=False)
+    assert not Outcome(200, delivered=True).spares(brief=True)
     assert not any(outcome.delivered for outcome in UNREAD)

@@ -1,4 +1,4 @@
-"""Closed hours as entries, the last used ones kept in memory."""
+"""A cache of the entries of closed hours: the most recently used are in memory."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ MOST_SEGMENTS: Final = 120_000
 
 
 class HourCache:
-    """Reads hours through memory; index objects never change under their keys."""
+    """Reads hours through the cache; an index object never changes under its key."""
 
     def __init__(self, store: MediaStore, *, most_segments: int = MOST_SEGMENTS) -> None:
         self._store = store
-        # an hour that is larger than all of it is kept, too, alone
+        # an hour that is larger than the limit is kept, too, as the only one
         self._hours: LRUCache[str, tuple[Entry, ...]] = LRUCache(
             most_segments, lambda entries: min(len(entries), most_segments)
         )

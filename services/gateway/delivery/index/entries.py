@@ -1,4 +1,4 @@
-"""Segments as an index in memory holds them: some 500 bytes each, where the message itself takes four times that."""
+"""Segments as an index in memory holds them: about 500 bytes each, a quarter of the message's size."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from shared.messages.media import IndexedSegment, SegmentWritten, Track
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A segment of the index: what playlists need. Ticks as in SegmentWritten; `seams` as IndexedSegment.discontinuity.
+    """A segment of the index for playlists. Ticks as in SegmentWritten; `seams` as IndexedSegment.discontinuity.
 
-    `number` is none for a segment that came too late for one: it is in ranges, and in no live playlist.
-    `independent`: it begins with a keyframe that needs nothing from before it.
+    `number` is None for a segment that arrived too late for one: it is in ranges, and in no live playlist.
+    `independent`: it starts with a keyframe that needs nothing before it.
     """
 
     log: int
@@ -45,7 +45,7 @@ class Entry:
 
 
 def entry_of(indexed: IndexedSegment) -> Entry:
-    """Make the entry of an indexed segment; strings that many share are kept once."""
+    """Make the entry of an indexed segment; shared strings are interned."""
     segment = indexed.segment
     return Entry(
         log=indexed.log,
@@ -68,7 +68,7 @@ def entry_of(indexed: IndexedSegment) -> Entry:
 
 
 def _is_independent(segment: SegmentWritten) -> bool:
-    """Tell whether it begins with an IDR or IRAP picture: shown no later than pictures are reordered, half a second."""
+    """Return whether it starts with an IDR or IRAP picture, shown within half a second, the most reordering delays."""
     return (
         segment.independent
         and bool(segment.keyframes)

@@ -1,7 +1,7 @@
-"""The index of one event in memory, for those who serve playlists: closed hours by their summaries, and the log's tail.
+"""The in-memory index of one event, for playlists: closed hours by their summaries, and the log's tail.
 
-Nothing is pushed to it: whoever asks brings it up to date first, by one batched read of what the log has gained. So it
-holds no subscription that could break, and a new one at any time equals an old one.
+Nothing is pushed to it: each request first updates it by one batched read of the new log messages. So it holds no
+subscription that could break, and a new index equals an old one at any time.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from shared.store.base import MediaStore
 log = get_logger()
 FRESH_NS: Final = 200_000_000
 RECORD_FRESH_NS: Final = 2_000_000_000
-# With the broker away, players are served what is known: they wait this long once in so many ns.
+# With the broker away, players are served what is known: one request per RETRY_NS waits this long for the broker.
 PATIENCE_S: Final = 1.0
 RETRY_NS: Final = 3_000_000_000
 UNREAD_NS: Final = 2_000_000_000
@@ -41,7 +41,7 @@ _VERSIONS: Final = itertools.count()
 
 
 class IndexChanged(Unavailable):
-    """What was being read has been rewritten: refresh and read again."""
+    """The index was rewritten during a read: refresh and read again."""
 
 
 class LiveIndex:
@@ -66,7 +66,7 @@ class LiveIndex:
         self._cache = cache
         self._clock = clock
         self._asking = asking
-        self._unread: dict[str, int] = {}  # hours that could not be read, and until when nobody tries again (ns)
+        self._unread: dict[str, int] = {}  # hours that could not be read, and when to retry (ns)
         self._records = Bucket(js, buckets.RECORDINGS, RecordingRecord)
         self._record: RecordingRecord | None = None
         self._numbering = Numbering()
@@ -78,7 +78,7 @@ class LiveIndex:
         self._lock = asyncio.Lock()
 
     async def refresh(self) -> None:
-        """Take in what has happened since; Unavailable when the broker does not answer and nothing is known yet."""
+        """Read what is new; Unavailable when the broker does not answer and nothing is known yet."""
         async with self._lock:
             now = self._clock.monotonic_ns()
             if self._refreshed_ns is not None and now - self._refreshed_ns < FRESH_NS:
@@ -104,7 +104,7 @@ class LiveIndex:
         record = stored.value if stored else None
         if record == self._record:
             return
-        if record is None:  # all of it has expired; should the event begin anew, so do its numbers
+        if record is None:  # all of it has expired; if the event starts anew, so do its numbers
             self._numbering, self._read_to = Numbering(), 0
             self._record, self.hours, self.tail = None, (), []
             self.version = next(_VERSIONS)
@@ -135,7 +135,7 @@ class LiveIndex:
                 self.version = next(_VERSIONS)
 
     def _put(self, entry: Entry) -> None:
-        """Add an entry, or put it in the place of the same one salvaged short: then its number is an old one."""
+        """Add an entry, or replace the same segment that was salvaged short: then its number is an old one."""
         if entry.number is not None and (newest := self.newest(entry.track)) and entry.number > (newest.number or 0):
             self.tail.append(entry)
             return
@@ -158,7 +158,7 @@ class LiveIndex:
         return tuple(sorted(found))
 
     def newest(self, track: Track) -> Entry | None:
-        """Return the track's newest numbered segment, also when it has expired."""
+        """Return the track's newest numbered segment, even when it has expired."""
         for entry in reversed(self.tail):
             if entry.track == track and entry.number is not None:
                 return entry
@@ -190,7 +190,7 @@ class LiveIndex:
     async def hour(self, summary: HourSummary) -> tuple[Entry, ...]:
         """Read a closed hour; IndexChanged when it has been rewritten or has expired meanwhile.
 
-        Empty, and told to the archiver, while its object is broken or lost: it will be rebuilt.
+        Empty while its object is broken or lost: the archiver is asked to rebuild it.
         """
         now_ns = self._clock.monotonic_ns()
         if now_ns < self._unread.get(summary.key, now_ns):
@@ -229,7 +229,7 @@ class LiveIndex:
         return sorted(inside, key=_stream_order)
 
     async def has(self, session: str, track: Track, sequence: int | None) -> bool:
-        """Tell whether a segment is in the index; with None for its sequence, whether any of the session's is."""
+        """Return whether a segment is in the index; with `sequence` None, whether any of the session's is."""
         for entry in self.tail:
             if entry.session == session and entry.track == track and sequence in {None, entry.sequence}:
                 return True
@@ -265,7 +265,7 @@ def _stream_order(entry: Entry) -> tuple[int, int]:
 
 
 class Shelf:
-    """The indexes of the events that were asked for last."""
+    """The indexes of the most recently requested events."""
 
     def __init__(
         self,

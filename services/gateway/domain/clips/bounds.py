@@ -1,4 +1,4 @@
-"""Where a job's recording begins and ends, by both clocks."""
+"""Start and end of a job's recording, by both clocks."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Bounds:
         return self._up_to(Recording(job.created_ms, first, end, Fraction(0), live, publishing), last)
 
     def _up_to(self, recording: Recording, last: SegmentWritten | None) -> Recording:
-        """Say in stream time where the recording ends; an encoder's clock and ours part within hours."""
+        """Add the recording's end in stream time; an encoder's clock and ours drift apart within hours."""
         if last is None:
             return replace(recording, stream_end=Fraction(recording.end_ms - recording.first_frame_ms, 1000))
         placed = locate(last)
@@ -56,7 +56,7 @@ class Bounds:
         return replace(recording, end_ms=end_ms, stream_end=placed.end + max(since, Fraction(0)))
 
     async def first_frame(self, account: str, event: str) -> int | None:
-        """Read when the event's first frame came; it never changes."""
+        """Return when the event's first frame arrived (ms since the epoch), None before that; it never changes."""
         if found := self._first_frames.get(event):
             return found
         stored = await self._clocks.get(clock_key(account, event))

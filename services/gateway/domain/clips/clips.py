@@ -30,9 +30,9 @@ from shared.messages.clips import ClipCancel, ClipCreate, ClipDelete, ClipRecord
 from shared.recording import last_segment
 from shared.runtime.clock import Clock
 
-# A cut begins at the keyframe before the in point, which the clipper looks for in the ten minutes before it.
+# A cut starts at the keyframe before the in point, which the clipper looks for in the ten minutes before it.
 BEFORE_MS: Final = 600_000
-# A segment of the longest kind, and what the clocks of encoder and machine may differ by.
+# The longest segment, plus the most by which the clocks of encoder and machine may differ.
 BEHIND_MS: Final = 60_000
 NOTIFICATIONS: Final = 16
 ENDED: Final[frozenset[VodState]] = frozenset({"finished", "cancelled", "failed", "error"})
@@ -40,7 +40,7 @@ _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 class Receiver(NamedTuple):
-    """Who is told of a clip: a URL, under the asker's name of its field, and of what."""
+    """A receiver of a clip's notifications: its field in the request, its URL, and what it is notified of."""
 
     field: str
     url: str
@@ -49,7 +49,7 @@ class Receiver(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class NewClip:
-    """A clip as it is asked for; `field` is the asker's name of it, for errors."""
+    """A requested clip; `field` is its name in the request, for errors."""
 
     field: str
     label: str
@@ -59,9 +59,9 @@ class NewClip:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is known of a clip: the clipper's record, or, until it has written one, the command.
+    """What is known of a clip: the clipper's record or, until there is one, the command.
 
-    `cancelling`: the clipper has not come to the cancellation yet.
+    `cancelling`: the clipper has not handled the cancellation yet.
     """
 
     request: ClipCreate
@@ -77,17 +77,17 @@ class Known:
 
     @property
     def created_ms(self) -> int:
-        """When it was asked for."""
+        """When it was requested, ms."""
         return self.record.created_ms if self.record else self.request.requested_ms
 
     @property
     def changed_ms(self) -> int:
-        """When it changed last."""
+        """When it last changed, ms."""
         return self.record.changed_ms if self.record else self.request.requested_ms
 
 
 def file_name(label: str, clip: str) -> str:
-    """Name a clip's file after its label, safely and uniquely."""
+    """Return a safe, unique file name from a clip's label."""
     slug = _UNSAFE.sub("-", label).strip("-._")[:80].rstrip("-._")
     return f"{slug}-{clip}.mp4" if slug else f"{clip}.mp4"
 
@@ -120,7 +120,7 @@ class Clips:
     async def create(
         self, account: str, job_id: str, asked: Sequence[NewClip], ids: Callable[[int], str]
     ) -> list[ClipCreate]:
-        """Check all clips, then order them; NotFound, Invalid or TooMany order none."""
+        """Check all clips, then send their commands; NotFound, Invalid or TooMany before any is sent."""
         self._quotas.outputs(len(asked))
         job = await self._jobs.get(account, job_id)
         last = await last_segment(self._jetstream(), account, job_id)
@@ -138,7 +138,7 @@ class Clips:
                 label=one.label,
                 selection=window.selection,
                 requested_ms=now,
-                live=not job.ended,  # of a static job between two streams too: nothing from after the request is its
+                live=not job.ended,  # a static job between two streams, too: nothing from after the request is in it
                 asked_duration=window.asked_duration,
                 recorded_to=locate(last).end if last else None,
                 wait=window.wait,
@@ -152,12 +152,12 @@ class Clips:
         return commands
 
     async def _going(self, account: str) -> frozenset[str]:
-        """Return the clips that are in work, or that no clipper has taken up."""
+        """Return the clips in work, and those that no clipper has taken up yet."""
         named = await self._pending.named(account)
         return await self.going.of(account) | {clip for channel, clip in named if channel == ClipCreate.channel}
 
     def _sealed(self, asked: NewClip) -> tuple[Notification, ...]:
-        """Check a clip's receivers, and return them with their URLs sealed; Invalid."""
+        """Check a clip's receivers and return them with sealed URLs; Invalid."""
         found = dict.fromkeys(
             Notification(url=self._receivers.checked(one.field, one.url), event=one.event) for one in asked.receivers
         )
@@ -166,7 +166,7 @@ class Clips:
         return tuple(one.model_copy(update={"url": self._receivers.sealed(one.url)}) for one in found)
 
     async def find(self, account: str, clip: str) -> Known:
-        """Find an account's clip; NotFound when it has none of this id."""
+        """Return an account's clip; NotFound when it has none of this id."""
         key = f"{account}.{clip}"
         stored = await self._records.get(key)
         if stored and stored.value.state in ENDED:
@@ -174,26 +174,26 @@ class Clips:
         pending, cancelling = await asyncio.gather(
             self._pending.of(ClipCreate, account, clip), self._pending.of(ClipCancel, account, clip)
         )
-        if stored := await self._records.get(key):  # a command that is gone now has been written into it
+        if stored := await self._records.get(key):  # a command that is gone by now is part of the record
             return Known(stored.value.request, stored.value, cancelling is not None)
         if pending is None:
             raise no_such("clip")
         return Known(pending, None, cancelling is not None)
 
     async def page(self, account: str, wanted: Wanted, takes: Callable[[Known], bool], paging: Paging) -> Page[Known]:
-        """Return a page of an account's clips: those in order, and among them the few that have commands waiting."""
+        """Return a page of an account's clips: those of the list, merged with the few whose commands wait."""
         loose = await self._loose(account)
         count = paging.page_size + 1
         entries = await self.list.find(account, wanted, paging, count + len(loose))
         settled = [entry.ident for entry in entries if entry.ident not in loose][:count]
         records = await self.list.read(account, settled)
-        if len(records) < len(settled):  # some are gone, and forgotten by now
+        if len(records) < len(settled):  # some are gone, and the list has dropped them
             return await self.page(account, wanted, takes, paging)
         found = [Known(record.request, record) for record in records.values()]
         return paging.apply([*found, *filter(takes, loose.values())], lambda k: _time(k, paging))
 
     async def in_work(self, account: str, event: str, start_ms: int, end_ms: int) -> bool:
-        """Tell whether a clip that has not ended needs anything of a job's recording between two times."""
+        """Return whether a clip that has not ended needs a job's recording between two times (ms)."""
         working = sorted(set(get_args(VodState)) - ENDED)
         found = [await self.list.idents(account, Wanted({CLIP_JOB: event, CLIP_STATE: state})) for state in working]
         records = await self.list.read(account, [ident for some in found for ident in some])
@@ -204,7 +204,7 @@ class Clips:
         return any(first < end_ms and last > start_ms for first, last in spans)
 
     async def delete(self, account: str, clip: str) -> bool:
-        """Have a clip removed; whether that is done already. NotFound, or StateConflict while it is in work."""
+        """Request a clip's removal; return whether it is done already. NotFound, or StateConflict while in work."""
         known = await self.find(account, clip)
         if known.state not in ENDED:
             raise StateConflict(f"the clip is {known.state}: cancel it first")
@@ -212,7 +212,7 @@ class Clips:
         return await soon(lambda: self._is_gone(f"{account}.{clip}"))
 
     async def cancel(self, account: str, clip: str) -> Known:
-        """Stop the work on a clip, and return how it is then; NotFound, or StateConflict when it has ended."""
+        """Request the end of the work on a clip, and return the clip; NotFound, or StateConflict when it has ended."""
         known = await self.find(account, clip)
         if known.state in ENDED - {"cancelled"}:
             raise StateConflict(f"the clip is {known.state}")
@@ -224,7 +224,7 @@ class Clips:
         return await self._records.get(key) is None
 
     async def _loose(self, account: str) -> dict[str, Known]:
-        """Find the clips that no clipper has taken up, and those whose cancellations wait."""
+        """Return the clips that no clipper has taken up, and those whose cancellations wait."""
         waiting, cancelling = await self._pending.all_of(account)
         known = await self.list.current(account)
         ids = [command.clip for command in waiting if command.clip in known] + sorted(cancelling)
@@ -238,14 +238,14 @@ def _time(known: Known, paging: Paging) -> Time:
 
 
 def needed(request: ClipCreate, zero_ms: int) -> Span:
-    """Return from when to when (ms) a clip may need the recording: from a keyframe before it, found by either clock."""
+    """Return the span (ms) of the recording that a clip may need, from the keyframe before it; by either clock."""
     zero_ms = 0 if request.selection.clock == "wall" else zero_ms
     start, end = (zero_ms + int(point * 1000) for point in (request.selection.start, request.selection.end))
     return start - BEFORE_MS, end + BEHIND_MS
 
 
 def _resolve_all(asked: Sequence[NewClip], recording: Recording) -> list[Window]:
-    """Resolve all ranges; Invalid names what is wrong with any of them."""
+    """Resolve all ranges; Invalid lists the faults of all of them."""
     windows: list[Window] = []
     faults: list[Fault] = []
     for one in asked:

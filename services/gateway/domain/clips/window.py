@@ -1,8 +1,9 @@
-"""Which part of a recording an output asks for: pure rules, exact fractions.
+"""Which part of a recording an output requests: pure rules, exact fractions.
 
 Brightcove's rules (Live API: Creating VOD Clips): two selectors of one family, or one with a duration, or a duration
 alone, which counts back from the request (live) or from the end. An epoch pair must lie within created_at and the
-request (live) or the end. Nothing is ever padded: what reaches beyond the recording is cut off, unless all of it does.
+request (live) or the end. Nothing is padded: a range that reaches beyond the recording is cut off, or refused if all of
+it does.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from services.gateway.domain.errors import invalid
 from shared.messages.clips import LONGEST_CLIP, Selection
 
 LONGEST_WAIT: Final = timedelta(days=7)
-# Less than a frame at 60 a second, which every range that is not a slip of the pen holds or touches.
+# Less than a frame at 60 a second; a shorter range is a mistake.
 SHORTEST_CLIP: Final = Fraction(1, 100)
 Clock = Literal["stream", "wall"]
 Held = Literal["both", "start", "end"]
 
 
 class Names(NamedTuple):
-    """What the asker calls the fields of a range, for errors."""
+    """The names of a range's fields in the request, for errors."""
 
     start: str = "start"
     end: str = "end"
@@ -35,9 +36,9 @@ DEFAULT_NAMES: Final = Names()
 
 @dataclass(frozen=True, slots=True)
 class ClipRange:
-    """A range as it is asked for, in s: two points of one clock, one of them and a duration, or a duration alone.
+    """A requested range, in s: two points of one clock, one of them and a duration, or a duration alone.
 
-    `wait`: an end in the future is waited for.
+    `wait`: wait for an end in the future.
     """
 
     clock: Clock | None = None
@@ -48,7 +49,7 @@ class ClipRange:
     names: Names = DEFAULT_NAMES
 
     def called(self, preferred: Literal["start", "end"]) -> str:
-        """Return the asker's name of one of the two points: the preferred one, if it was given."""
+        """Return the request's name of one of the two points: the preferred one, if it is set."""
         other: Literal["start", "end"] = "end" if preferred == "start" else "start"
         chosen = preferred if getattr(self, preferred) is not None else other
         return str(getattr(self.names, chosen))
@@ -56,7 +57,7 @@ class ClipRange:
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """The times of a recording, ms since the epoch: `end_ms` is the end of what there is; `live`: more may come.
+    """The times of a recording, ms since the epoch: `end_ms` is its end so far; `live`: more may follow.
 
     `stream_end` is that end in stream time (s). While an encoder `publishes`, both are the present.
     """
@@ -71,7 +72,7 @@ class Recording:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A resolved range; `wait`: its end is yet to come, and the asker waits for it."""
+    """A resolved range; `wait`: its end lies in the future and is waited for."""
 
     selection: Selection
     asked_duration: Fraction
@@ -79,7 +80,7 @@ class Window:
 
 
 def resolve(asked: ClipRange, recording: Recording) -> Window:
-    """Find the range that is asked for; Invalid says which field is wrong."""
+    """Resolve a requested range; Invalid says which field is wrong."""
     names = asked.names
     if asked.duration is not None and asked.duration <= 0:
         raise invalid(names.duration, "must be more than 0")
@@ -96,7 +97,7 @@ def resolve(asked: ClipRange, recording: Recording) -> Window:
 
 
 def _last(recording: Recording, duration: Fraction) -> Selection:
-    """Select the last seconds: before the present by the wall clock, or of what there is when nobody publishes."""
+    """Select the last seconds: before the present by the wall clock, or of the recording when nobody publishes."""
     if recording.publishes:
         end = Fraction(recording.end_ms, 1000)
         return Selection(clock="wall", start=end - duration, end=end, held="end")
@@ -105,7 +106,7 @@ def _last(recording: Recording, duration: Fraction) -> Selection:
 
 
 def _ends(asked: ClipRange) -> tuple[Fraction, Fraction, Fraction, str]:
-    """Return start, end, length, and the field that is to blame for the length."""
+    """Return start, end, length, and the field that determines the length, for errors."""
     start, end, names = asked.start, asked.end, asked.names
     for name, value in ((names.start, start), (names.end, end)):
         if value is not None and value < 0:
@@ -156,7 +157,7 @@ def _beyond(recording: Recording) -> str:
 
 
 def _check_epoch_pair(names: Names, recording: Recording, start: Fraction, end: Fraction, *, wait: bool) -> None:
-    """Both ends must lie within the job's life, to the whole second."""
+    """Check that both ends lie within the job's life, to the whole second."""
     if start < min(recording.created_ms, recording.first_frame_ms) // 1000:
         raise invalid(names.start, "is before the job's created_at")
     if end > -(-recording.end_ms // 1000) and not wait:

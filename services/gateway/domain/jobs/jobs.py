@@ -1,4 +1,4 @@
-"""Live jobs: making them, moving their state, announcing it."""
+"""Live jobs: creates them, changes their state, announces it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PASSPHRASE_PURPOSE: Final = "passphrase"  # noqa: S105  the name of a purpose
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """What a client decides about a job."""
+    """The fields of a job that a client sets."""
 
     name: str
     reconnect_time_s: int
@@ -49,7 +49,7 @@ class NewJob:
 
 
 class Jobs:
-    """The bucket `events`; each change of state is written first, then announced, and again if that is in doubt."""
+    """The bucket `events`; each change of state is written first, then announced, and again if that is uncertain."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class Jobs:
         self._clock = clock
 
     async def create(self, account: str, event: str, asked: NewJob) -> JobRecord:
-        """Make a job in standby; when one of this id is there already (a request repeated), return that one.
+        """Make a job in standby; when one of this id exists already (a repeated request), return that one.
 
         TooMany when the account has as many as it may.
         """
@@ -109,7 +109,7 @@ class Jobs:
         return job
 
     async def _register(self, job: JobRecord, stream_key: str) -> None:
-        """Let publishers find the job; doing it again changes nothing."""
+        """Register the stream key, so that publishers find the job; idempotent."""
         entry = IngestKey(account=job.account, event=job.event)
         with contextlib.suppress(Conflict):
             await self._keys.create(f"ingest.{hash_token(stream_key)}", entry)
@@ -123,7 +123,7 @@ class Jobs:
         return self._vault.decrypt(job.passphrase, PASSPHRASE_PURPOSE)
 
     async def get(self, account: str, event: str) -> JobRecord:
-        """Read an account's job; NotFound when it has none of this id."""
+        """Return an account's job; NotFound when it has none of this id."""
         stored = await self.bucket.get(_key(account, event))
         if stored is None:
             raise no_such("job")
@@ -148,7 +148,7 @@ class Jobs:
         await self.bucket.delete(_key(account, event))
 
     async def delete_recording(self, job: JobRecord, from_ms: int | None, to_ms: int | None) -> None:
-        """Have a job's recording deleted, or a range of it."""
+        """Request the deletion of a job's recording, or of a range of it."""
         now = self._clock.now_ms()
         wish = RecordingDelete(account=job.account, event=job.event, from_ms=from_ms, to_ms=to_ms, at_ms=now)
         await self._outbox.emit(wish)
@@ -158,24 +158,24 @@ class Jobs:
         return await self._apply(account, event, lambda job: how(job, self._clock.now_ms()))
 
     async def started(self, event: SessionStarted) -> None:
-        """Take in that a session began; Permanent when there is no such job."""
+        """Apply the start of a session; Permanent when there is no such job."""
         await self._apply(event.account, event.event, lambda job: job_state.started(job, event, self._goes_on))
 
     async def ended(self, event: SessionEnded) -> None:
-        """Take in that a session is over; Permanent when there is no such job."""
+        """Apply the end of a session; Permanent when there is no such job."""
         await self._apply(event.account, event.event, lambda job: job_state.ended(job, event, self._goes_on))
 
     async def finish(self, command: LiveFinish) -> None:
-        """Take in that a wait is over; Permanent when there is no such job."""
+        """Apply the end of a wait; Permanent when there is no such job."""
         stored = await self._sessions.items(_key(command.account, command.event))
         sessions = [s.value for s in stored if s.value.ended_ms is None]
         if any(s.session == command.session and s.resumed > command.resumed for s in sessions):
-            return  # it goes on after all, and says so any moment
+            return  # the session was resumed; its event will follow
         live = frozenset(session.session for session in sessions)
         await self._apply(command.account, command.event, lambda job: job_state.finish(job, command, live))
 
     async def announce_all(self) -> None:
-        """Send what a killed gateway has written but not announced."""
+        """Announce the changes that a killed gateway has written but not announced."""
         for account in await self.list.accounts():
             untold = await self.list.idents(account, Wanted({JOB_UNTOLD: UNTOLD}))
             for job in (await self.list.read(account, untold)).values():
@@ -197,7 +197,7 @@ class Jobs:
         return job
 
     async def _bound_the_wait(self, job: JobRecord) -> None:
-        """See to it that a job whose session never reports its end finishes all the same."""
+        """Schedule the finish of a job, in case its session never reports its end."""
         at_ms = job.changed_ms + STOP_WAIT // timedelta(milliseconds=1)
         command = LiveFinish(
             account=job.account, event=job.event, session=job.session, reason="reconnect_time", at_ms=at_ms
@@ -205,7 +205,7 @@ class Jobs:
         await self._outbox.schedule(f"stop-{job.event}", at_ms, command)
 
     async def _announce(self, job: JobRecord, revision: int | None = None) -> None:
-        """Send what is not known to be out, then note that it is; `revision` in the bucket spares a read."""
+        """Send the events not known to be sent, then record that they are; `revision` in the bucket saves a read."""
         events = job_state.unannounced(job)
         for event in events:
             await self._outbox.emit(event)

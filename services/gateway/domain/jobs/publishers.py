@@ -1,4 +1,4 @@
-"""A job's publishers, as the ingester last told of them."""
+"""A job's publishers, as the ingester last reported them."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ PublisherState = Literal["live", "ended", "lost"]
 
 
 class Publisher(NamedTuple):
-    """A publisher as it was told of last, and what has become of it."""
+    """A publisher as last reported, and its state now."""
 
     state: PublisherState
     status: PublisherStatus
 
 
 class Publishers:
-    """Reads the ingester's bucket."""
+    """Reads publishers from the ingester's bucket."""
 
     def __init__(self, jetstream: Callable[[], JetStreamContext], clock: Clock) -> None:
         self._bucket = Bucket(jetstream, buckets.SESSIONS, PublisherStatus)
         self._clock = clock
 
     async def of(self, account: str, event: str) -> list[Publisher]:
-        """List a job's publishers: who is connected, then who was, the latest first."""
+        """Return a job's publishers: the connected ones, then the former ones, the latest first."""
         keys = await self._bucket.keys(status_prefix(account, event))
         stored = await asyncio.gather(*map(self._bucket.get, keys))
         found = [publisher_at(s.value, self._clock.now_ms()) for s in stored if s is not None]
@@ -42,6 +42,6 @@ class Publishers:
 
 
 def publisher_at(status: PublisherStatus, now_ms: int) -> Publisher:
-    """Tell what has become of a publisher by a time."""
+    """Return a publisher with its state at a time."""
     silent = timedelta(milliseconds=now_ms - status.updated_ms)
     return Publisher("ended" if status.ended_ms is not None else "lost" if silent > STALE else "live", status)

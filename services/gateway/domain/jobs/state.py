@@ -8,9 +8,9 @@ finished ──started──> processing, by the setting TAKE_UP and within the 
 any before ──cancel──> cancelling (while a session is open) ──ended──> cancelled
 ```
 
-Sessions form two sets, begun and over, so that duplicates and any order of their events give the same record. One that
-was declared over and goes on after all (its ingester had been cut off) says so with a higher `resumed`, which voids all
-that was said with a lower one.
+Sessions form two sets, open and closed, so duplicates and any order of their events lead to the same record. A session
+that was declared closed but goes on (its ingester had been cut off) has a higher `resumed` in its next events, which
+voids all events with a lower one.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ def _never(_job: JobRecord, _at_ms: int) -> bool:
 
 
 def started(job: JobRecord, event: SessionStarted, goes_on: GoesOn = _never) -> JobRecord:
-    """Apply that a session began; nothing changes when it is known, over, or older than all that is remembered.
+    """Apply the start of a session; nothing changes when it is known, closed, or older than all remembered ones.
 
-    A finished job that `goes_on` at that time is taken up again.
+    A finished job is resumed when `goes_on` is true for it at that time.
     """
     again = goes_on(job, event.at_ms)
     if (job.ended and not again) or _is_void(job, event):
@@ -56,12 +56,12 @@ def _is_over(job: JobRecord, event: SessionStarted) -> bool:
 
 
 def _is_void(job: JobRecord, event: SessionStarted | SessionEnded | LiveFinish) -> bool:
-    """Tell whether a session went on after what is told of it, a wait after an end that was none, say."""
+    """Return whether the session was resumed after this event, such as the wait after an end that was not final."""
     return any(known.session == event.session and known.epoch > event.resumed for known in job.resumptions)
 
 
 def _resumed(job: JobRecord, event: SessionStarted | SessionEnded) -> JobRecord:
-    """Forget that a session was over when its news are of a later time than that."""
+    """Forget that a session was closed when an event has a higher `resumed` than is known."""
     known = next((known.epoch for known in job.resumptions if known.session == event.session), 0)
     if event.resumed <= known:
         return job
@@ -74,9 +74,9 @@ def _resumed(job: JobRecord, event: SessionStarted | SessionEnded) -> JobRecord:
 
 
 def ended(job: JobRecord, event: SessionEnded, goes_on: GoesOn = _never) -> JobRecord:
-    """Apply that a session is over, also when its beginning has not been heard of yet.
+    """Apply the end of a session, even when its start has not been reported yet.
 
-    Of a finished job that might be taken up it is only noted: a beginning that is heard of later takes nothing up.
+    For a finished job that may be resumed it is only recorded: a start that is reported later then resumes nothing.
     """
     if (job.ended and not goes_on(job, event.at_ms)) or _is_void(job, event):
         return job
@@ -86,7 +86,7 @@ def ended(job: JobRecord, event: SessionEnded, goes_on: GoesOn = _never) -> JobR
     if job.ended:
         return _close(job, event.session, event.at_ms)
     if event.at_ms < job.closed_before_ms and event.session not in job.open_sessions:
-        return job  # over since long
+        return job  # ended long ago
     if job.state in _PUBLISHABLE and event.session not in job.open_sessions and not job.open_sessions:
         job = enter(_with(job, session=event.session), "processing", event.at_ms)
     job = _close(job, event.session, event.at_ms)
@@ -106,7 +106,7 @@ def _close(job: JobRecord, session: str, at_ms: int) -> JobRecord:
 
 
 def _when_quiet(job: JobRecord, at_ms: int) -> JobRecord:
-    """Move on when no session is open any more."""
+    """Enter the next state when no session is open any more."""
     following: dict[str, JobState] = {
         "processing": "disconnected",
         "finishing": "finished",
@@ -118,9 +118,9 @@ def _when_quiet(job: JobRecord, at_ms: int) -> JobRecord:
 
 
 def finish(job: JobRecord, command: LiveFinish, live: frozenset[str] = frozenset()) -> JobRecord:
-    """Apply the end of a wait. `live` are the sessions that the ingester's records show as going on.
+    """Apply the end of a wait. `live`: the sessions that are open by the ingester's records.
 
-    reconnect_time ends the job unless another session than the command's goes on, or ended later; event_length stops
+    reconnect_time ends the job unless a session other than the command's is open, or ended later; event_length stops
     it; first_publish ends a job that never had a session.
     """
     if job.ended:
@@ -150,7 +150,7 @@ def _end(job: JobRecord, at_ms: int) -> JobRecord:
 
 
 def stop(job: JobRecord, at_ms: int, ending: Ending = "asked") -> JobRecord:
-    """Finish the job: at once without an open session, else when it has ended; StateConflict when it was cancelled."""
+    """Finish the job: at once without an open session, else when that ends; StateConflict when it was cancelled."""
     if job.state in {"finishing", "finished"}:
         return job
     if job.ended or job.state == "cancelling":
@@ -159,7 +159,7 @@ def stop(job: JobRecord, at_ms: int, ending: Ending = "asked") -> JobRecord:
 
 
 def cancel(job: JobRecord, at_ms: int) -> JobRecord:
-    """Cancel the job: at once without an open session, else when it has ended; StateConflict when it has finished."""
+    """Cancel the job: at once without an open session, else when that ends; StateConflict when it has finished."""
     if job.state in {"cancelling", "cancelled"}:
         return job
     if job.ended:
@@ -168,7 +168,7 @@ def cancel(job: JobRecord, at_ms: int) -> JobRecord:
 
 
 def enter(job: JobRecord, state: JobState, at_ms: int) -> JobRecord:
-    """Enter a state: the next revision, one more line of history; nothing changes when the job is in it."""
+    """Enter a state, with the next revision and a line of history; nothing changes when the job is in it already."""
     if job.state == state:
         return job
     at_ms = max(at_ms, job.changed_ms)
@@ -185,7 +185,7 @@ def enter(job: JobRecord, state: JobState, at_ms: int) -> JobRecord:
 
 
 def unannounced(job: JobRecord) -> tuple[JobStateChanged, ...]:
-    """Return the events, oldest first, of the revisions that are not known to be out; equal on every call."""
+    """Return the events, oldest first, of the revisions not known to be announced; equal on every call."""
     first = job.revision - len(job.history) + 1
     events = []
     for number in range(max(job.announced + 1, first), job.revision + 1):

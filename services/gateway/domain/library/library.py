@@ -15,7 +15,7 @@ from shared.store.library import Library, LibraryFile
 
 
 class LibraryFiles:
-    """Finds an account's files, reads them and has them deleted."""
+    """Finds an account's files, reads them and requests their deletion."""
 
     def __init__(self, library: Library, outbox: Outbox, clock: Clock) -> None:
         self._library = library
@@ -23,11 +23,11 @@ class LibraryFiles:
         self._clock = clock
 
     async def page(self, account: str, after: str, count: int) -> list[LibraryFile]:
-        """List up to `count` files by name, behind a name."""
+        """Return up to `count` files in the order of their names, after a name."""
         return await asyncio.to_thread(self._library.page, account, after, count)
 
     async def get(self, account: str, name: str) -> LibraryFile:
-        """Find a file; NotFound."""
+        """Return a file; NotFound."""
         file = await asyncio.to_thread(self._library.look, account, name)
         if file is None:
             raise no_such("file")
@@ -38,7 +38,7 @@ class LibraryFiles:
         return self._library.read(file, offset, length, chunk=chunk)
 
     async def delete(self, account: str, name: str) -> bool:
-        """Have a file removed, and tell whether that is done already; NotFound."""
+        """Request a file's removal and return whether it is done already; NotFound."""
         seen = await self.get(account, name)
         file = hashlib.sha256(name.encode()).hexdigest()[:32]
         now = self._clock.now_ms()

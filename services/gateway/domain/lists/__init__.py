@@ -1,1 +1,1 @@
-"""Lists of records in order."""
+"""Ordered lists of records."""

@@ -1,4 +1,4 @@
-"""Lists of a bucket's records: their order is kept in memory, and a page reads the records that it shows, no others."""
+"""Lists of a bucket's records: their order is kept in memory, and a page reads only the records that it shows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ AT_ONCE: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Facts(Generic[F]):
-    """What a list needs of a record: the model of no more than that, and the entry made of it."""
+    """What a list needs of a record: a model of just these fields, and the function that makes its entry."""
 
     model: type[F]
     entry: Callable[[F], Entry]
@@ -35,7 +35,7 @@ class Facts(Generic[F]):
 class Catalogue(Following[F], Generic[R, F]):
     """The order of a bucket's records under `<account>.<id>`, and pages of the records.
 
-    What was removed without a mark (by age) is forgotten when a page would show it.
+    A record that was removed without a delete marker (by age) is dropped when a page would show it.
     """
 
     def __init__(self, jetstream: Callable[[], JetStreamContext], bucket: str, model: type[R], facts: Facts[F]) -> None:
@@ -46,12 +46,12 @@ class Catalogue(Following[F], Generic[R, F]):
         self._filling: defaultdict[str, Orders] | None = None
 
     async def accounts(self) -> list[str]:
-        """Name the accounts that have any."""
+        """Return the accounts that have records."""
         await self.refresh()
         return sorted(self._accounts)
 
     async def idents(self, account: str, wanted: Wanted) -> list[str]:
-        """Return the ids of all that is wanted, the oldest first."""
+        """Return the ids of all matching records, the oldest first."""
         orders = await self.current(account)
         found: list[str] = []
         for some in orders.slices(wanted, None, descending=False, by_change=False):
@@ -60,7 +60,7 @@ class Catalogue(Following[F], Generic[R, F]):
         return found
 
     async def current(self, account: str) -> Orders:
-        """Return an account's order as it is now; Unavailable while all of it is read for the first time."""
+        """Return an account's current order; Unavailable while the bucket is read for the first time."""
         try:
             async with asyncio.timeout(PATIENCE_S):
                 await self.refresh()
@@ -69,7 +69,7 @@ class Catalogue(Following[F], Generic[R, F]):
         return self._accounts.get(account) or Orders()
 
     async def find(self, account: str, wanted: Wanted, paging: Paging, most: int) -> list[Entry]:
-        """Return up to `most` entries from where a page begins."""
+        """Return up to `most` entries from the start of a page."""
         orders = await self.current(account)
         found: list[Entry] = []
         by_change = paging.sort == "modified_at"
@@ -91,7 +91,7 @@ class Catalogue(Following[F], Generic[R, F]):
         return Page([records[e.ident] for e in shown if e.ident in records], paging.token(last if more else None))
 
     async def read(self, account: str, idents: list[str]) -> dict[str, R]:
-        """Read some records; one that is gone is forgotten."""
+        """Return some records by id; one that is gone is dropped from the order."""
         found: dict[str, R] = {}
         for start in range(0, len(idents), AT_ONCE):
             some = idents[start : start + AT_ONCE]
@@ -107,7 +107,7 @@ class Catalogue(Following[F], Generic[R, F]):
         self._accounts.clear()
 
     def _begin(self) -> None:
-        self._filling = defaultdict(Orders)  # an order of its own, which counts once it is whole
+        self._filling = defaultdict(Orders)  # separate orders, used once they are complete
 
     def _take(self, change: Change[F]) -> None:
         accounts = self._accounts if self._filling is None else self._filling
@@ -125,4 +125,4 @@ class Catalogue(Following[F], Generic[R, F]):
             for _ in orders.sort_some():
                 await asyncio.sleep(0)
         self._accounts, self._filling = filled, None
-        gc.freeze()  # there are many, and they stay: the collector need not look at them again and again
+        gc.freeze()  # they are many and stay: keep the collector from scanning them again and again

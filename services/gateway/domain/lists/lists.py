@@ -1,4 +1,4 @@
-"""What the lists of jobs, clips, deliveries and restreams are ordered and filtered by."""
+"""The fields by which the lists of jobs, clips, deliveries and restreams are ordered and filtered."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ UNTOLD: Final = "untold"
 
 
 class JobFacts(Record):
-    """Of a JobRecord."""
+    """The fields of a JobRecord that its list needs."""
 
     event: str
     state: JobState
@@ -42,7 +42,7 @@ class JobFacts(Record):
 
 
 class RequestFacts(Record):
-    """Of a ClipCreate."""
+    """The fields of a ClipCreate that the list of clips needs."""
 
     event: str
     label: str = ""
@@ -50,7 +50,7 @@ class RequestFacts(Record):
 
 
 class ClipFacts(Record):
-    """Of a ClipRecord."""
+    """The fields of a ClipRecord that its list needs."""
 
     clip: str
     request: RequestFacts
@@ -60,13 +60,13 @@ class ClipFacts(Record):
 
 
 class AttemptFacts(Record):
-    """Of an Attempt."""
+    """The fields of an Attempt that the list of deliveries needs."""
 
     at_ms: Millis
 
 
 class DeliveryFacts(Record):
-    """Of a DeliveryRecord."""
+    """The fields of a DeliveryRecord that its list needs."""
 
     delivery: str
     endpoint: str | None = None
@@ -77,7 +77,7 @@ class DeliveryFacts(Record):
 
 
 class RestreamFacts(Record):
-    """Of a RestreamRecord."""
+    """The fields of a RestreamRecord that its list needs."""
 
     restream: str
     state: State
@@ -98,7 +98,7 @@ def clip_entry(clip: ClipFacts) -> Entry:
 
 
 def delivery_entry(delivery: DeliveryFacts) -> Entry:
-    """Return a delivery's entry in lists; the last try is its last change."""
+    """Return a delivery's entry in lists; the last attempt is its last change."""
     changed = delivery.attempts[-1].at_ms if delivery.attempts else delivery.created_ms
     return Entry(
         delivery.delivery, delivery.created_ms, changed, (delivery.state, delivery.endpoint, delivery.resource)

@@ -1,4 +1,4 @@
-"""The order of an account's things, kept in memory, and found again by what lists are filtered by. Pure."""
+"""The order of an account's records in memory, indexed by what lists are filtered by. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SLICE: Final = 1000
 
 
 class Entry(NamedTuple):
-    """What lists need to know of a thing: its id, its times in ms, and the value of each facet."""
+    """What lists need of a record: its id, its times in ms, and the value of each facet."""
 
     ident: str
     created_ms: int
@@ -23,25 +23,25 @@ class Entry(NamedTuple):
 
     @property
     def by_creation(self) -> Time:
-        """Its rank among all by when they were made."""
+        """Its sort key by time of creation."""
         return self.created_ms, self.ident
 
     @property
     def by_change(self) -> Time:
-        """Its rank among all by when they changed."""
+        """Its sort key by time of change."""
         return self.changed_ms, self.ident
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A list's filters: a value a facet by its number, and spans of time in ms, ends included."""
+    """A list's filters: values by the number of their facet, and spans of time in ms, ends included."""
 
     facets: Mapping[int, str] = field(default_factory=dict)
     created: Span = ALL_TIME
     changed: Span = ALL_TIME
 
     def takes(self, entry: Entry) -> bool:
-        """Tell whether a thing passes all of them."""
+        """Return whether an entry passes all filters."""
         return (
             self.created[0] <= entry.created_ms <= self.created[1]
             and self.changed[0] <= entry.changed_ms <= self.changed[1]
@@ -50,7 +50,7 @@ class Wanted:
 
 
 class Order:
-    """Entries sorted by one of their times; out of order only while `sort` is still to come."""
+    """Entries sorted by one of their times; unsorted only between `append` and `sort`."""
 
     def __init__(self, time_of: Callable[[Entry], Time]) -> None:
         self._time_of = time_of
@@ -60,23 +60,23 @@ class Order:
         return len(self._entries)
 
     def append(self, entry: Entry) -> None:
-        """Put an entry at the end; `sort` must follow."""
+        """Append an entry; `sort` must follow."""
         self._entries.append(entry)
 
     def sort(self) -> None:
-        """Bring what was appended into its order."""
+        """Sort the appended entries."""
         self._entries.sort(key=self._time_of)
 
     def add(self, entry: Entry) -> None:
-        """Put an entry where it belongs."""
+        """Insert an entry at its sorted position."""
         insort(self._entries, entry, key=self._time_of)
 
     def remove(self, entry: Entry) -> None:
-        """Take an entry out."""
+        """Remove an entry."""
         del self._entries[bisect_left(self._entries, self._time_of(entry), key=self._time_of)]
 
     def behind(self, after: Time | None, *, descending: bool) -> list[Entry]:
-        """Return the next SLICE entries behind a time, or from the beginning (descending: from the end)."""
+        """Return the next SLICE entries after a time, or from the start (descending: before it, or from the end)."""
         if descending:
             end = bisect_left(self._entries, after, key=self._time_of) if after else len(self._entries)
             return self._entries[max(end - SLICE, 0) : end][::-1]
@@ -85,7 +85,7 @@ class Order:
 
 
 class Orders:
-    """All of one account: its entries by id, and their orders, for all and for each value of each facet."""
+    """All entries of one account by id, and their orders: of all, and of each value of each facet."""
 
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
@@ -99,7 +99,7 @@ class Orders:
         return len(self._entries)
 
     def put(self, entry: Entry) -> None:
-        """Take an entry in, in the place of what had its id."""
+        """Add an entry, replacing the one with its id."""
         if self._entries.get(entry.ident) == entry:
             return
         self.drop(entry.ident)
@@ -108,7 +108,7 @@ class Orders:
             order.add(entry)
 
     def drop(self, ident: str) -> None:
-        """Forget an entry."""
+        """Remove an entry, if there is one of this id."""
         entry = self._entries.pop(ident, None)
         if entry is None:
             return
@@ -119,11 +119,11 @@ class Orders:
                 del self._orders[number, value]
 
     def fill(self) -> None:
-        """Begin to take many in; `sort_some` must follow."""
+        """Start adding many entries; `sort_some` must follow."""
         self._sorted = False
 
     def sort_some(self) -> Iterator[None]:
-        """Bring all into order, a piece of the work a step."""
+        """Sort all entries, a piece of the work per step."""
         self._orders = {}
         for number, entry in enumerate(self._entries.values()):
             for order in self._of(entry):
@@ -143,7 +143,7 @@ class Orders:
             yield from self._orders[key]
 
     def slices(self, wanted: Wanted, after: Time | None, *, descending: bool, by_change: bool) -> Iterator[list[Entry]]:
-        """Yield what is wanted behind a time, slice by slice; entries may come and go between two slices."""
+        """Yield the matching entries after a time, slice by slice; entries may change between two slices."""
         keys: list[tuple[int, str] | None] = [*wanted.facets.items(), None]
         if any(key not in self._orders for key in keys):
             return
@@ -160,7 +160,7 @@ class Orders:
 
 
 def _bounds(span: Span, after: Time | None, *, descending: bool) -> tuple[Time | None, int]:
-    """Return where to begin, so that nothing before the span is looked at, and the time at which to end."""
+    """Return where to start, so that nothing before the span is read, and the time at which to end."""
     if descending:
         first = (span[1] + 1, "")
         return (min(after, first) if after else first), span[0]

@@ -1,4 +1,4 @@
-"""Pages of a list: sorted by a time and the id, continued behind the last one shown."""
+"""Pages of a list: sorted by a time and the id, continued after the last item shown."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Page(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Paging:
-    """Which page is asked for: what lies behind a position (time in ms, id), by one of two times, in one direction."""
+    """The requested page: what follows a position (time in ms, id), sorted by one of two times, in one direction."""
 
     after: Position | None = None
     page_size: int = 10
@@ -32,11 +32,11 @@ class Paging:
     descending: bool = True
 
     def token(self, position: Position | None) -> str | None:
-        """Return the token of the page behind a position."""
+        """Return the token of the page after a position; None without one."""
         return write_token(position) if position else None
 
     def apply(self, items: Iterable[T], position: Callable[[T], Position]) -> Page[T]:
-        """Sort items by their position and cut the page out."""
+        """Sort items by their position and return the page."""
         ordered = sorted(items, key=position, reverse=self.descending)
         if self.after is not None:
             after = self.after
@@ -47,12 +47,12 @@ class Paging:
 
 
 def write_token(position: Position) -> str:
-    """Return the token of the page behind a position."""
+    """Return the token of the page after a position."""
     return base64.urlsafe_b64encode(f"{position[0]}:{position[1]}".encode()).decode().rstrip("=")
 
 
 def read_token(token: str) -> Position:
-    """Return the position behind which a page begins; Invalid."""
+    """Return the position after which a page starts; Invalid."""
     try:
         text = base64.urlsafe_b64decode(token.encode() + b"=" * (-len(token) % 4)).decode()
         time, ident = text.split(":", 1)

@@ -9,7 +9,8 @@ from typing import Final
 from nats.js import JetStreamContext
 
 from services.gateway.domain.commands import WaitingCommands
-from shared.messages.restreams import RestreamCommand, RestreamRecord, State
+from shared.messages.restream_commands import RestreamCommand
+from shared.messages.restreams import RestreamRecord, State
 
 OVER: Final[frozenset[State]] = frozenset({"stopped", "ended", "failed"})
 MOST_OF_ONE: Final = 64

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from nats.js import JetStreamContext
 
@@ -20,17 +20,14 @@ from services.gateway.domain.lists.pages import Page, Paging
 from services.gateway.domain.quotas import Quotas, Tally
 from services.gateway.domain.restreams.parts import Parts
 from services.gateway.domain.restreams.pending import OVER, Pending, foreseen
+from services.gateway.domain.subscriptions.contexts import Contexts
 from shared.broker import buckets
 from shared.broker.bus import Outbox
 from shared.broker.kv import Bucket
 from shared.broker.sizes import LARGEST_COMMAND
-from shared.messages.restreams import (
-    PlaceRecord,
-    RestreamCommand,
-    RestreamRecord,
-    State,
-    Verb,
-)
+from shared.messages.restream_commands import Order, RestreamCommand, Verb
+from shared.messages.restreams import PlaceRecord, RestreamRecord, State
+from shared.messages.subscriptions import SubscriptionContext
 from shared.runtime.clock import Clock
 
 PLAYS: Final[frozenset[Verb]] = frozenset({"pause", "skip", "seek"})
@@ -53,6 +50,7 @@ class Restreams:
         outbox: Outbox,
         jobs: Jobs,
         parts: Parts,
+        contexts: Contexts,
         clock: Clock,
         quotas: Quotas,
     ) -> None:
@@ -63,6 +61,7 @@ class Restreams:
         self._jobs = jobs
         self._clock = clock
         self.parts = parts
+        self.contexts = contexts
         self._pending = Pending(jetstream)
         self._records = Bucket(jetstream, buckets.RESTREAMS, RestreamRecord)
         self._places = Bucket(jetstream, buckets.PLACES, PlaceRecord)
@@ -71,47 +70,55 @@ class Restreams:
         """Return the present, ms since the epoch, as commands are stamped with it."""
         return self._clock.now_ms()
 
-    def command(self, account: str, restream: str, verb: Verb, **fields: Any) -> RestreamCommand:
-        """Make a command; TooLarge when its list is too long to travel."""
+    def command(self, account: str, restream: str, order: Order, command: str = "") -> RestreamCommand:
+        """Make a command, of the id `command` or one of its own; TooLarge when its list is too long to travel."""
         made = RestreamCommand(
             account=account,
             restream=restream,
-            command=fields.pop("command", None) or uuid.uuid4().hex,
-            verb=verb,
+            command=command or uuid.uuid4().hex,
             at_ms=self._clock.now_ms(),
-            **fields,
+            order=order,
         )
-        if made.spec is not None and len(made.model_dump_json()) > LARGEST_COMMAND:
+        if len(made.model_dump_json()) > LARGEST_COMMAND:
             raise TooLarge("the list is too long; use fewer or shorter URLs")
         return made
 
-    async def order(self, *commands: RestreamCommand) -> None:
-        """Publish commands of one account, one after the other: their order counts.
+    async def order(self, *commands: RestreamCommand, contexts: Sequence[SubscriptionContext] = ()) -> None:
+        """Publish commands of one account, one after the other: their order counts. What they name is stored before.
 
         NotFound when one names a job that is not there, TooMany, Unavailable.
         """
         begun = [command.restream for command in commands if command.verb in {"start", "resume"}]
         account = commands[0].account
         for command in commands:
-            if command.spec and command.spec.live:
-                await self._jobs.get(account, command.spec.live.event)
+            if command.playlist and command.playlist.live:
+                await self._jobs.get(account, command.playlist.live.event)
         async with self._quotas.room(account, "restreams", partial(self._going, account), begun):
+            await self.contexts.keep(*contexts)
             for command in commands:
                 await self._outbox.emit(command)
 
-    async def obey(self, account: str, restream: str, verb: Verb, command: str, **fields: Any) -> Known:
+    async def obey(self, account: str, restream: str, order: Order, command: str) -> Known:
         """Order something of a restream that is there, and return it as it was before.
 
         What is over needs no stop. NotFound, or StateConflict when its state does not allow it.
         """
         known = await self.find(account, restream)
-        state = known.record.state
+        state, verb = known.record.state, order.verb
         if state in OVER and verb == "stop":
             return known
         if (state in OVER and verb != "resume") or (state == "scheduled" and verb in PLAYS):
             raise StateConflict(f"the restream is {state}")
-        await self.order(self.command(account, restream, verb, command=command, **fields))
+        await self.order(self.command(account, restream, order, command))
         return known
+
+    async def contexts_named(self, account: str, restreams: Collection[str]) -> frozenset[str]:
+        """Return the contexts that some restreams name, or commands about them that wait. Unavailable."""
+        waiting = await self._pending.all_of(account)  # before the records, into which commands go
+        records = await self.list.read(account, sorted(restreams))
+        found = [record.spec.subscription for record in records.values()]
+        found += [command.subscription for commands in waiting.values() for command in commands]
+        return frozenset(name for subscription in found if subscription for name in subscription.named)
 
     async def _going(self, account: str) -> frozenset[str]:
         """Return the restreams that are not over, or about which a command waits."""

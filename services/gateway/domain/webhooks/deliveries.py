@@ -16,7 +16,7 @@ from shared.runtime.clock import Clock
 
 
 class Deliveries:
-    """Finds deliveries, and has them sent again."""
+    """Finds deliveries, and requests that they are sent again."""
 
     def __init__(self, jetstream: Callable[[], JetStreamContext], outbox: Outbox, clock: Clock) -> None:
         self.list = deliveries_list(jetstream)
@@ -25,14 +25,14 @@ class Deliveries:
         self._clock = clock
 
     async def get(self, account: str, delivery: str) -> DeliveryRecord:
-        """Read a delivery; NotFound."""
+        """Return a delivery; NotFound."""
         stored = await self._bucket.get(f"{account}.{delivery}")
         if stored is None:
             raise no_such("delivery")
         return stored.value
 
     async def replay(self, account: str, delivery: str) -> DeliveryRecord:
-        """Have a delivery sent again, and return it as it was; NotFound."""
+        """Request that a delivery is sent again, and return it as it was; NotFound."""
         record = await self.get(account, delivery)
         now = self._clock.now_ms()
         await self._outbox.emit(

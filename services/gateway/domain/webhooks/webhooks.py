@@ -20,7 +20,7 @@ from shared.security.webhooks import VAULT_PURPOSE, account_secret, new_secret, 
 
 
 class Webhooks:
-    """An account's receivers; URLs and secrets are stored encrypted, secrets told when they are made."""
+    """An account's receivers; URLs and secrets are stored encrypted, and secrets shown only when they are made."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class Webhooks:
     async def create(
         self, account: str, url: str, events: tuple[str, ...], description: str, *, enabled: bool
     ) -> tuple[str, WebhookEndpoint]:
-        """Make a receiver, and return its secret too; Invalid, or TooMany when the account has as many as it may."""
+        """Make a receiver and return it with its secret; Invalid, or TooMany when the account has as many as it may."""
         secret = new_secret()
         endpoint = WebhookEndpoint(
             account=account,
@@ -60,19 +60,19 @@ class Webhooks:
         return secret, endpoint
 
     async def get(self, account: str, endpoint: str) -> WebhookEndpoint:
-        """Read a receiver; NotFound."""
+        """Return a receiver; NotFound."""
         stored = await self._bucket.get(f"{account}.{endpoint}")
         if stored is None:
             raise no_such("webhook")
         return stored.value
 
     async def all_of(self, account: str) -> list[WebhookEndpoint]:
-        """List an account's receivers, oldest first."""
+        """Return an account's receivers, oldest first."""
         found = [s.value for s in await self._bucket.items(account)]
         return sorted(found, key=lambda e: (e.created_ms, e.endpoint))
 
     async def update(self, account: str, endpoint: str, changes: dict[str, Any]) -> WebhookEndpoint:
-        """Change fields of a receiver; NotFound or Invalid."""
+        """Change fields of a receiver and return it; NotFound or Invalid."""
         if "url" in changes:
             changes = {**changes, "url": self._sealed(changes["url"])}
 
@@ -96,7 +96,7 @@ class Webhooks:
             return ""
 
     async def new_secret(self, account: str, endpoint: str) -> tuple[str, WebhookEndpoint]:
-        """Replace a receiver's secret; NotFound."""
+        """Replace a receiver's secret, and return both; NotFound."""
         secret = new_secret()
         encrypted = self._vault.encrypt(secret, VAULT_PURPOSE)
         return secret, await self.update(account, endpoint, {"secret": encrypted})

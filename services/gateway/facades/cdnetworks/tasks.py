@@ -10,19 +10,17 @@ from services.gateway.domain.errors import NotFound, invalid
 from services.gateway.domain.receivers import Receivers
 from services.gateway.domain.restreams.restreams import Restreams
 from services.gateway.facades.cdnetworks.models import ForwardRequest
-from services.gateway.facades.cdnetworks.translate import Translator
+from services.gateway.facades.cdnetworks.translate import Ordered, Translator
 from services.gateway.http.bodies import Malformed, parse_json, plain
 from services.gateway.http.problems import faults_of
-from shared.security.secrets import Vault
 
 
 class Tasks:
     """Orders restreams as the CDNetworks API asks for them."""
 
-    def __init__(self, restreams: Restreams, receivers: Receivers, vault: Vault) -> None:
+    def __init__(self, restreams: Restreams, receivers: Receivers) -> None:
         self._restreams = restreams
         self._receivers = receivers
-        self._vault = vault
 
     def now_ms(self) -> int:
         """Return the present, ms since the epoch."""
@@ -37,19 +35,22 @@ class Tasks:
         asked = _model(raw)
         restreams = self._restreams
         translator = Translator(
-            account, restreams.parts, self._vault, self._receivers, restreams.command, self.now_ms()
+            account, restreams.parts, restreams.contexts, self._receivers, restreams.command, self.now_ms()
         )
-        commands = translator.commands(asked, raw)
-        known, unknown = [], []
-        for position, (command, task) in enumerate(zip(commands, asked.list, strict=True)):
+        orders = translator.orders(asked, raw)
+        known: list[Ordered] = []
+        unknown: list[str] = []
+        for position, (order, task) in enumerate(zip(orders, asked.list, strict=True)):
+            command = order.command
             if command.verb in {"stop", "update"} and not await self._is_known(account, command.restream):
-                which = f": {task.id}" if len(commands) > 1 else ""
+                which = f": {task.id}" if len(orders) > 1 else ""
                 unknown.append(f"list[{position}].id: there is no such task{which}")
                 continue
-            known.append(command)
+            known.append(order)
         if not known:
             raise invalid("", "; ".join(unknown))
-        await restreams.order(*known)
+        contexts = [order.context for order in known if order.context]
+        await restreams.order(*(order.command for order in known), contexts=contexts)
         return unknown
 
     async def _is_known(self, account: str, restream: str) -> bool:

@@ -16,26 +16,27 @@ from services.gateway.domain.ids import is_id
 from services.gateway.domain.receivers import Receivers
 from services.gateway.domain.restreams.parts import Parts, file_range, restream_id, wall_range
 from services.gateway.domain.restreams.values import first_of, frame_rate
+from services.gateway.domain.subscriptions.contexts import Contexts
 from services.gateway.facades.cdnetworks.models import ExtendParam, Fops, ForwardRequest, Src, Task
+from shared.messages.restream_commands import Order, RestreamCommand, Resume, Start, Stop, Update
 from shared.messages.restreams import (
     HIGHEST,
     MOST_RANGES,
-    MOST_SRCURL,
     WIDEST,
-    Callback,
     Corner,
     Encoding,
     Item,
     LiveInsert,
+    Playlist,
     Range,
-    RestreamCommand,
     RestreamSpec,
     Target,
     Watermark,
 )
-from shared.security.secrets import Vault
-from shared.security.webhooks import seal_url
+from shared.messages.subscriptions import Subscription, SubscriptionContext
 
+FORM: Final = "cdnetworks"
+MOST_SRCURL: Final = 100_000  # sealed; each callback repeats it
 LEAST_LENGTH: Final = timedelta(minutes=5)
 _MS: Final = timedelta(milliseconds=1)
 _CORNERS: Final = frozenset(get_args(Corner))
@@ -47,7 +48,15 @@ _VIDEO: Final = {"libx264": "libx264", "libx265": "libx265", "libvpx": "libvpx",
 _AUDIO: Final = {
     "libfaac": "aac", "libfdk_aac": "aac", "aac": "aac", "libmp3lame": "libmp3lame", "libopus": "libopus",
 }  # fmt: skip
-MakeCommand = Callable[..., RestreamCommand]
+MakeCommand = Callable[[str, str, Order], RestreamCommand]
+
+
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """A task's command, and what its callbacks repeat, which is to be stored before."""
+
+    command: RestreamCommand
+    context: SubscriptionContext | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,34 +65,39 @@ class Translator:
 
     account: str
     parts: Parts
-    vault: Vault
+    contexts: Contexts
     receivers: Receivers
     make: MakeCommand
     now_ms: int
 
-    def commands(self, asked: ForwardRequest, raw: dict[str, Any]) -> list[RestreamCommand]:
+    def orders(self, asked: ForwardRequest, raw: dict[str, Any]) -> list[Ordered]:
         """Translate all tasks, or none. `raw` is the body as it came, whose src lists callbacks repeat."""
+        return [self._ordered(f"list[{n}]", asked, task, raw["list"][n]) for n, task in enumerate(asked.list)]
+
+    def _ordered(self, field: str, asked: ForwardRequest, task: Task, raw: dict[str, Any]) -> Ordered:
         verbs = {"1": self._start, "2": self._stop, "3": self._update, "5": self._resume}
-        return [
-            verbs[asked.cmd](f"list[{n}]", task, self._callback(asked, task, raw["list"][n]))
-            for n, task in enumerate(asked.list)
-        ]
+        url = self._told(asked)
+        context = self._context(asked, task, raw) if url else None
+        told = Subscription(form=FORM, url=url, context=context.context) if context else None
+        order = verbs[asked.cmd](field, task, told)
+        return Ordered(self.make(self.account, restream_id(self.account, task.id), order), context)
 
-    def _start(self, field: str, task: Task, callback: Callback | None) -> RestreamCommand:
-        return self._order(task, "start", spec=self._spec(field, task, callback))
+    def _start(self, field: str, task: Task, told: Subscription | None) -> Order:
+        return Start(spec=self._spec(field, task, told))
 
-    def _stop(self, field: str, task: Task, callback: Callback | None) -> RestreamCommand:
+    def _stop(self, field: str, task: Task, told: Subscription | None) -> Order:
         for name in ("start", "end"):
             if getattr(task, name) is not None:
                 raise invalid(f"{field}.{name}", "is not contained in a termination")
-        return self._order(task, "stop", only=tuple(t.target for t in self._targets(field, task)), callback=callback)
+        return Stop(only=tuple(t.target for t in self._targets(field, task)), subscription=told)
 
-    def _update(self, field: str, task: Task, callback: Callback | None) -> RestreamCommand:
+    def _update(self, field: str, task: Task, told: Subscription | None) -> Order:
         extra = task.extendParam or ExtendParam()
-        spec = self._spec(field, task, callback)
-        return self._order(task, "update", spec=spec, wait_current=extra.waitCrtUrlFinish == 1)
+        spec = self._spec(field, task, told)
+        playlist = {name: getattr(spec, name) for name in Playlist.model_fields}
+        return Update(**playlist, wait_current=extra.waitCrtUrlFinish == 1)
 
-    def _resume(self, field: str, task: Task, callback: Callback | None) -> RestreamCommand:
+    def _resume(self, field: str, task: Task, told: Subscription | None) -> Order:
         if task.fops is not None:
             raise invalid(f"{field}.fops", "playback resuming takes no fops")
         extra = task.extendParam or ExtendParam()
@@ -97,12 +111,9 @@ class Translator:
                 reset[old.target] = self.parts.target(f"{field}.forward[{number}].resetUrl", url)
         if extra.resetUrl and len(task.forward) > 1:
             raise invalid(f"{field}.extendParam.resetUrl", "belongs into forward when there are several")
-        return self._order(task, "resume", spec=self._spec(field, task, callback), reset=reset)
+        return Resume(spec=self._spec(field, task, told), reset=reset)
 
-    def _order(self, task: Task, verb: str, **fields: Any) -> RestreamCommand:
-        return self.make(self.account, restream_id(self.account, task.id), verb, **fields)
-
-    def _spec(self, field: str, task: Task, callback: Callback | None) -> RestreamSpec:
+    def _spec(self, field: str, task: Task, told: Subscription | None) -> RestreamSpec:
         if not task.src:
             raise invalid(f"{field}.src", "must name at least one file")
         extra = task.extendParam or ExtendParam()
@@ -117,7 +128,7 @@ class Translator:
             end_ms=end,
             encoding=_encoding(f"{field}.fops", task),
             live=_live(f"{field}.extendParam", extra),
-            callback=callback,
+            subscription=told,
         )
 
     def _item(self, field: str, src: Src) -> Item:
@@ -150,21 +161,24 @@ class Translator:
             raise invalid(f"{field}.end", "must be more than 5 minutes later than start and the current time")
         return task.start, task.end
 
-    def _callback(self, asked: ForwardRequest, task: Task, raw: dict[str, Any]) -> Callback | None:
-        if not asked.transcallbackurl:
-            return None
-        url = self.receivers.checked("transcallbackurl", asked.transcallbackurl)
+    def _told(self, asked: ForwardRequest) -> str:
+        """Return whom to tell, sealed; empty when it is nobody."""
+        url = asked.transcallbackurl
+        return self.receivers.sealed(self.receivers.checked("transcallbackurl", url)) if url else ""
+
+    def _context(self, asked: ForwardRequest, task: Task, raw: dict[str, Any]) -> SubscriptionContext:
+        """Return what the callbacks repeat. A resume cannot ask for files: it has that of the call before."""
+        words: dict[str, Any] = {"id": task.id, "cmd": asked.cmd}
+        if asked.cmd != "5":
+            extra = task.extendParam or ExtendParam()
+            words["files"] = extra.callBackFileInfo == 1
         srcurl = json.dumps(raw.get("src") or [], separators=(",", ":"), ensure_ascii=False)
-        extra = task.extendParam or ExtendParam()
-        sealed = seal_url(self.vault, srcurl)
+        sealed = self.contexts.sealed(srcurl)
         if len(sealed) > MOST_SRCURL:
             raise TooLarge("src is too long for callbacks; use fewer or shorter URLs, or no transcallbackurl")
-        return Callback(
-            url=seal_url(self.vault, url),
-            id=task.id,
-            cmd=asked.cmd,
-            srcurl=sealed,
-            files=extra.callBackFileInfo == 1,
+        known_by = json.dumps([FORM, words, srcurl])
+        return self.contexts.made(
+            self.account, restream_id(self.account, task.id), {**words, "srcurl": sealed}, known_by
         )
 
 

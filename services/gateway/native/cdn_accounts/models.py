@@ -1,4 +1,4 @@
-"""What clients send and get about accounts of the CDNetworks API."""
+"""Bodies of requests and answers about accounts of the CDNetworks API."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class CdnAccountCreate(BaseModel):
 
 
 class CdnAccountMade(BaseModel):
-    """What signs requests: k = md5(r + key). The key is told here only."""
+    """The name and the key that sign requests: k = md5(r + key). The key is shown only here."""
 
     n: str
     key: str

@@ -17,7 +17,7 @@ _TIME_HELP = "ms since the epoch: `from`, or `from-to`; either end may be empty"
 
 
 def _span(name: str, text: str | None) -> tuple[int, int] | None:
-    """Read `from`, `from-to`, `from-` or `-to`."""
+    """Parse `from`, `from-to`, `from-` or `-to`; None without a text. Invalid."""
     if text is None:
         return None
     first, dash, last = text.partition("-")
@@ -28,7 +28,7 @@ def _span(name: str, text: str | None) -> tuple[int, int] | None:
 
 
 class ClipFilter:
-    """The filter parameters of a list of clips; several must all hold."""
+    """The filter parameters of a list of clips; a clip must pass all that are set."""
 
     def __init__(
         self,
@@ -46,13 +46,13 @@ class ClipFilter:
 
     @property
     def wanted(self) -> Wanted:
-        """The same for the list that is kept in order."""
+        """The same filters, for the ordered list."""
         asked = {CLIP_STATE: self.state, CLIP_LABEL: self.label, CLIP_TYPE: self.type}
         facets = {number: value for number, value in asked.items() if value is not None}
         return Wanted(facets, self.created or ALL_TIME, self.modified or ALL_TIME)
 
     def takes(self, known: Known) -> bool:
-        """Tell whether a clip passes."""
+        """Return whether a clip passes all filters."""
         return (
             self.state in {None, known.state}
             and self.type in {None, known.request.destination}

@@ -31,7 +31,7 @@ async def _account(
     expires: int | None,
     signature: str | None,
 ) -> str:
-    """Find whose clip may be read: by a signed link, or by an API key."""
+    """Return the account whose clip may be read, by a signed link or an API key; Denied."""
     if signature is not None:
         if account is None or expires is None or not downloads.is_signed(account, clip, expires, signature):
             raise Denied("this link is not valid, or no longer")
@@ -53,9 +53,9 @@ async def download_vod(
     expires: Annotated[int | None, Query(ge=0, le=10**12, description="Of a signed link")] = None,
     signature: Annotated[str | None, Query(max_length=64, description="Of a signed link")] = None,
 ) -> Response:
-    """Download a clip: the fast file as soon as it exists, later the exact one. Range requests are served."""
+    """Download a clip: the fast file as soon as it exists, later the exact one. Range requests are supported."""
     owner = await _account(request, downloads, jvod_id, account, expires, signature)
-    for _ in range(TRIES):  # between the look at the record and the first read, another file may take its place
+    for _ in range(TRIES):  # between reading the record and the file, another file may replace it
         known = await clips.find(owner, jvod_id)
         file = known.record.file if known.record else None
         if file is None:

@@ -1,4 +1,4 @@
-"""What clients send and get about clips; names are Brightcove's."""
+"""Bodies of requests and answers about clips; names are Brightcove's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shared.messages.clips import Accuracy, NotifyEvent, VodState
 
 
 class NotificationAsk(BaseModel):
-    """Whom to tell; a plain string is its url."""
+    """A receiver of notifications; a plain string is its url."""
 
     url: str = Field(min_length=1, max_length=2048)
     event: NotifyEvent = "state_changed"
@@ -65,7 +65,7 @@ class Output(BaseModel):
 
 
 class ClipsAsk(BaseModel):
-    """Clips of a live job, an output each."""
+    """Clips of a live job, one per output."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -100,7 +100,7 @@ class VodsCreated(BaseModel):
 
 
 class AskedRange(BaseModel):
-    """The range as it was asked for, in s of its clock (stream: from the first frame; wall: since the epoch)."""
+    """The requested range, in s of its clock (stream: from the first frame; wall: since the epoch)."""
 
     clock: Literal["stream", "wall"]
     start: float

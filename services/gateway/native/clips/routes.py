@@ -52,7 +52,7 @@ async def _create(request: Request, caller: Caller, clips: Clips, job_id: str, a
 async def create_vods(
     request: Request, caller: Writer, clips: TheClips, asked: Annotated[VodCreate, Depends(json_body(VodCreate))]
 ) -> VodsCreated:
-    """Cut clips from a live job, an output each: first a fast file, then the exact one in its place."""
+    """Cut clips from a live job, one per output: first a fast file, then the exact one, which replaces it."""
     if not is_id(asked.live_job_id):
         raise no_such("job")
     return await _create(request, caller, clips, asked.live_job_id, asked)
@@ -111,12 +111,12 @@ async def get_vod(caller: Reader, clips: TheClips, downloads: TheDownloads, jvod
 
 @router.delete("/vods/{jvod_id}", status_code=204, responses={202: {"description": "It will be, soon"}})
 async def delete_vod(caller: Writer, clips: TheClips, jvod_id: HexPath) -> Response:
-    """Delete a clip that has ended, and its files; what was delivered into the library stays there."""
+    """Delete a clip that has ended, and its files; a file that was delivered into the library stays there."""
     done = await clips.delete(caller.account, jvod_id)
     return Response(status_code=204 if done else 202)
 
 
 @router.put("/vods/{jvod_id}/cancel", status_code=202)
 async def cancel_vod(caller: Writer, clips: TheClips, downloads: TheDownloads, jvod_id: HexPath) -> VodView:
-    """Stop the work on a clip; what it had is no longer replaced."""
+    """Stop the work on a clip; a file that it has already is no longer replaced."""
     return view(downloads, await clips.cancel(caller.account, jvod_id))

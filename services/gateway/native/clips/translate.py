@@ -1,4 +1,4 @@
-"""From Brightcove's body to what the domain knows of a clip."""
+"""Translates Brightcove's request bodies to clips of the domain."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FAMILIES: Final[tuple[tuple[Clock, str, str], ...]] = (
 
 
 def clips_of(asked: ClipsAsk) -> list[NewClip]:
-    """Return what is asked for, an output each; Invalid when one names points of two clocks."""
+    """Return the requested clips, one per output; Invalid when an output names points of two clocks."""
     shared = _receivers("", asked.notifications)
     clips: list[NewClip] = []
     for position, output in enumerate(asked.outputs):
@@ -27,7 +27,7 @@ def clips_of(asked: ClipsAsk) -> list[NewClip]:
 
 
 def range_of(output: Output, prefix: str = "") -> ClipRange:
-    """Return the range that an output asks for; Invalid when it names points of two clocks."""
+    """Return the range that an output requests; Invalid when it names points of two clocks."""
     used = [f for f in FAMILIES if getattr(output, f[1]) is not None or getattr(output, f[2]) is not None]
     if len(used) > 1:
         mixed = [name for family in used for name in family[1:] if getattr(output, name) is not None]

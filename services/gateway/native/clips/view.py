@@ -11,7 +11,7 @@ from shared.messages.clips import ClipFile
 
 
 def shown_seconds(value: Fraction) -> float:
-    """Round to the nanosecond for JSON; nothing computes with it."""
+    """Return seconds rounded to the nanosecond, for JSON only."""
     return float(round(value, 9))
 
 
@@ -27,7 +27,7 @@ def _made(file: ClipFile) -> MadeRange:
 
 
 def view(downloads: Downloads, known: Known) -> VodView:
-    """Show a clip, from its record or, before there is one, from the command."""
+    """Return a clip's view, from its record or, before there is one, from the command."""
     request, record = known.request, known.record
     file = record.file if record else None
     selection = request.selection

@@ -1,4 +1,4 @@
-"""What clients send and get about stored credentials."""
+"""Bodies of requests and answers about stored credentials."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 
 class CredentialPut(BaseModel):
-    """What opens a bucket of the user's own."""
+    """Credentials of a bucket of the user's own."""
 
     type: Literal["s3"] = "s3"
     access_key: str = Field(min_length=1, max_length=256)

@@ -27,7 +27,7 @@ async def put_credential(
     name: Name,
     asked: Annotated[CredentialPut, Depends(json_body(CredentialPut))],
 ) -> CredentialView:
-    """Store credentials under a name, or replace them; the secret is never given out again."""
+    """Store credentials under a name, or replace them; the secret is never returned."""
     return view(
         await credentials.put(
             caller.account,

@@ -7,7 +7,7 @@ from shared.messages.credentials import CredentialRecord
 
 
 def view(record: CredentialRecord) -> CredentialView:
-    """Show credentials without their secret."""
+    """Return the view of credentials, without their secret."""
     return CredentialView(
         name=record.name,
         type=record.type,

@@ -1,4 +1,4 @@
-"""What clients send and get about live jobs; names are Brightcove's."""
+"""Bodies of requests and answers about live jobs; names are Brightcove's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _OWN: Final = {"name", "reconnect_time", "event_length", "live_dvr_sliding_windo
 
 
 class JobCreate(BaseModel):
-    """A new live job. Fields that are not named here are kept and given back."""
+    """A new live job. Fields that are not named here are stored and returned."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -48,7 +48,7 @@ class JobCreate(BaseModel):
         return dict(plain(kept))
 
     def to_new_job(self) -> NewJob:
-        """Return the domain's view."""
+        """Return the job for the domain."""
         return NewJob(
             name=self.name,
             reconnect_time_s=self.reconnect_time,
@@ -67,7 +67,7 @@ class StateEntry(BaseModel):
 
 
 class PublisherView(BaseModel):
-    """A publisher of a job: how things stand, or stood last. Times are ms since the epoch."""
+    """A publisher of a job, with its current or last values. Times are ms since the epoch."""
 
     session: str
     state: PublisherState = Field(description="lost: nothing has been heard of its ingester for 30 s")

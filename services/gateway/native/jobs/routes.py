@@ -55,7 +55,7 @@ async def list_jobs(
 
 @router.get("/{job_id}")
 async def get_job(caller: Reader, jobs: TheJobs, views: Views, job_id: HexPath) -> JobView:
-    """Read a live job, and what its publishers do."""
+    """Read a live job and the values of its publishers."""
     return await views.whole(caller, await jobs.get(caller.account, job_id))
 
 
@@ -85,7 +85,7 @@ async def delete_recording(
     start: Annotated[int | None, Query(alias="from", ge=0, le=10**15, description="ms since the epoch")] = None,
     end: Annotated[int | None, Query(alias="to", ge=0, le=10**15, description="ms since the epoch")] = None,
 ) -> Response:
-    """Delete the segments that lie whole in a range of a recording; without `from` and `to`, all of an ended job's."""
+    """Delete the segments that lie wholly in a range of a recording; without `from` and `to`, all of an ended job's."""
     if start is not None and end is not None and start >= end:
         raise invalid("to", "must be after from")
     await recordings.delete(caller.account, job_id, start, end)

@@ -20,7 +20,7 @@ log = get_logger()
 
 
 class IngestServer(NamedTuple):
-    """Where encoders publish. Without a `host`, at that of the public URL, or else at the one that is bound."""
+    """Where encoders publish. Without a `host`, the host of the public URL is used, or else the bound one."""
 
     host: str
     bound: str
@@ -29,7 +29,7 @@ class IngestServer(NamedTuple):
 
 
 class JobViews:
-    """Shows jobs; secrets only to those who may write jobs."""
+    """Makes views of jobs; secrets are only for callers who may write jobs."""
 
     def __init__(self, jobs: Jobs, ingest: IngestServer, public: PublicUrl, vault: Vault, clock: Clock) -> None:
         self._jobs = jobs
@@ -44,7 +44,7 @@ class JobViews:
         return in_url(self._ingest.host or self._public.host or self._ingest.bound)
 
     def brief(self, caller: Caller, job: JobRecord) -> JobView:
-        """Show a job without its publishers, for a list."""
+        """Return a job's view without its publishers, for a list."""
         shown = JobView(
             **{k: v for k, v in job.fields.items() if k not in JobView.model_fields},
             id=job.event,
@@ -68,7 +68,7 @@ class JobViews:
         return shown
 
     async def whole(self, caller: Caller, job: JobRecord) -> JobView:
-        """Show a job with what its publishers do."""
+        """Return a job's view with its publishers."""
         shown = self.brief(caller, job)
         shown.publishers = [publisher_view(one) for one in await self._jobs.publishers.of(job.account, job.event)]
         return shown
@@ -77,7 +77,7 @@ class JobViews:
         return playback_url(self._vault, self._clock, self._public.base, job.account, job.event, kind=kind)
 
     def _show_secrets(self, job: JobRecord, shown: JobView) -> None:
-        """Add stream key and passphrase; without them when they were stored under another SECRET_KEY."""
+        """Add stream key and passphrase, unless they were stored under another SECRET_KEY."""
         try:
             shown.stream_name = self._jobs.stream_key(job)
             passphrase = self._jobs.passphrase(job)
@@ -89,7 +89,7 @@ class JobViews:
 
 
 def publisher_view(publisher: Publisher) -> PublisherView:
-    """Show a publisher."""
+    """Return a publisher's view."""
     status = publisher.status
     return PublisherView(
         session=status.session,

@@ -1,4 +1,4 @@
-"""What clients send and get about API keys."""
+"""Bodies of requests and answers about API keys."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class KeyView(BaseModel):
 
 
 class KeyMade(KeyView):
-    """A new API key, with its text, which is told here only."""
+    """A new API key, with its text, which is shown only here."""
 
     key: str
 

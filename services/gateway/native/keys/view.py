@@ -7,7 +7,7 @@ from shared.messages.keys import ApiKeyRecord
 
 
 def view(record: ApiKeyRecord) -> KeyView:
-    """Show a key without its text."""
+    """Return a key's view, without its text."""
     return KeyView(
         id=record.key_id,
         account=record.account,

@@ -1,4 +1,4 @@
-"""What clients get about the library."""
+"""Bodies of answers about the library."""
 
 from __future__ import annotations
 

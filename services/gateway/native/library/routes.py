@@ -50,8 +50,8 @@ async def list_library(
 @router.head("/{name}", response_class=Response, include_in_schema=False)
 @router.get("/{name}", response_class=Response)
 async def download_library_file(request: Request, caller: Reader, library: TheLibrary, name: str) -> Response:
-    """Download a file of the library. Range requests are served."""
-    for _ in range(TRIES):  # between look and read, an exacter file may take its place
+    """Download a file of the library. Range requests are supported."""
+    for _ in range(TRIES):  # between `get` and the read, a more exact file may replace it
         file = await library.get(caller.account, name)
         kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
         try:

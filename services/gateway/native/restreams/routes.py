@@ -27,7 +27,8 @@ from services.gateway.native.restreams.models import (
 )
 from services.gateway.native.restreams.translate import items_of, spec_of, targets_of
 from services.gateway.native.restreams.view import view
-from shared.messages.restreams import RestreamSpec, State
+from shared.messages.restream_commands import Pause, Resume, Retarget, Seek, Skip, Start, Stop, Update
+from shared.messages.restreams import State
 
 router: Final = APIRouter(prefix="/v1/restreams", tags=["restreams"], dependencies=[Depends(broker_here)])
 Reader = Annotated[Caller, Depends(require("restreams:read"))]
@@ -53,7 +54,7 @@ async def create_restream(
     """Play a list of files out as live, now or at its time."""
     ids = await id_maker(request, caller.account)
     spec = spec_of(asked, restreams.parts, restreams.now_ms())
-    command = restreams.command(caller.account, ids(0), "start", spec=spec, command=ids(1))
+    command = restreams.command(caller.account, ids(0), Start(spec=spec), ids(1))
     await restreams.order(command)
     return view(await restreams.find(caller.account, command.restream))  # a repeated request shows how it is by now
 
@@ -82,16 +83,14 @@ async def update_sources(
     asked: Annotated[ListUpdate, Depends(json_body(ListUpdate))],
 ) -> RestreamView:
     """Play another list, at once or after the file that plays."""
-    known = await restreams.find(caller.account, restream_id)
-    spec = RestreamSpec(
+    await restreams.find(caller.account, restream_id)  # what is not there is said before what is wrong with its list
+    order = Update(
         items=items_of(asked.sources, restreams.parts),
-        targets=known.record.spec.targets,
         loops=asked.loop,
         first=first_of(asked.index, len(asked.sources)),
+        wait_current=asked.wait_current,
     )
-    return view(
-        await restreams.obey(caller.account, restream_id, "update", command, spec=spec, wait_current=asked.wait_current)
-    )
+    return view(await restreams.obey(caller.account, restream_id, order, command))
 
 
 @router.put("/{restream_id}/targets", status_code=202, openapi_extra=documents(TargetsUpdate))
@@ -104,7 +103,7 @@ async def update_targets(
 ) -> RestreamView:
     """Send to these targets from now on; those that stay are not disturbed."""
     targets = targets_of(asked.targets, restreams.parts)
-    return view(await restreams.obey(caller.account, restream_id, "targets", command, targets=targets))
+    return view(await restreams.obey(caller.account, restream_id, Retarget(targets=targets), command))
 
 
 @router.put("/{restream_id}/pause", status_code=202)
@@ -112,7 +111,7 @@ async def pause_restream(
     caller: Writer, restreams: TheRestreams, restream_id: HexPath, command: CommandId
 ) -> RestreamView:
     """Send nothing until it is resumed."""
-    return view(await restreams.obey(caller.account, restream_id, "pause", command))
+    return view(await restreams.obey(caller.account, restream_id, Pause(), command))
 
 
 @router.put("/{restream_id}/resume", status_code=202)
@@ -120,7 +119,7 @@ async def resume_restream(
     caller: Writer, restreams: TheRestreams, restream_id: HexPath, command: CommandId
 ) -> RestreamView:
     """Go on after a pause, or, within 48 h, at the picture where it was stopped."""
-    return view(await restreams.obey(caller.account, restream_id, "resume", command))
+    return view(await restreams.obey(caller.account, restream_id, Resume(), command))
 
 
 @router.put("/{restream_id}/skip", status_code=202)
@@ -128,7 +127,7 @@ async def skip_source(
     caller: Writer, restreams: TheRestreams, restream_id: HexPath, command: CommandId
 ) -> RestreamView:
     """Go on with the next file."""
-    return view(await restreams.obey(caller.account, restream_id, "skip", command))
+    return view(await restreams.obey(caller.account, restream_id, Skip(), command))
 
 
 @router.put("/{restream_id}/seek", status_code=202, openapi_extra=documents(SeekAsk))
@@ -143,7 +142,7 @@ async def seek_restream(
     known = await restreams.find(caller.account, restream_id)
     item = first_of(asked.source, len(known.record.spec.items), "source")
     at = position("position", asked.position or Fraction(0))
-    return view(await restreams.obey(caller.account, restream_id, "seek", command, item=item, at=at))
+    return view(await restreams.obey(caller.account, restream_id, Seek(item=item, at=at), command))
 
 
 @router.put("/{restream_id}/stop", status_code=202)
@@ -151,4 +150,4 @@ async def stop_restream(
     caller: Writer, restreams: TheRestreams, restream_id: HexPath, command: CommandId
 ) -> RestreamView:
     """End a restream; where it was is kept for 48 h."""
-    return view(await restreams.obey(caller.account, restream_id, "stop", command))
+    return view(await restreams.obey(caller.account, restream_id, Stop(), command))

@@ -1,4 +1,4 @@
-"""What clients send and get about webhooks."""
+"""Bodies of requests and answers about webhooks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DeliveryState = Literal["pending", "delivered", "dead"]
 
 
 def _event_filter(text: str) -> str:
-    """Take the name of an event, or a prefix of some that ends in `*`."""
+    """Accept the name of an event, or a prefix of some that ends in `*`; ValueError."""
     stem = text.removesuffix("*")
     known = any(name.startswith(stem) for name in EVENT_NAMES) if text.endswith("*") else text in EVENT_NAMES
     if not known:
@@ -35,7 +35,7 @@ class WebhookCreate(BaseModel):
 
 
 class WebhookUpdate(BaseModel):
-    """What to change of a receiver; what is absent stays."""
+    """The fields of a receiver to change; absent ones stay."""
 
     url: str | None = Field(None, min_length=1, max_length=2048)
     events: list[EventFilter] | None = Field(None, min_length=1, max_length=64)
@@ -55,13 +55,13 @@ class WebhookView(BaseModel):
 
 
 class WebhookMade(WebhookView):
-    """A receiver with its signing secret (Standard Webhooks), which is told here only."""
+    """A receiver with its signing secret (Standard Webhooks), which is shown only here."""
 
     secret: str
 
 
 class NotificationSecret(BaseModel):
-    """What signs notifications to receivers that are named in requests (Standard Webhooks)."""
+    """The secret that signs notifications to receivers that are named in requests (Standard Webhooks)."""
 
     secret: str
 
@@ -73,7 +73,7 @@ class WebhookList(BaseModel):
 
 
 class AttemptView(BaseModel):
-    """One try to deliver."""
+    """One attempt to deliver."""
 
     at: int
     status: int | None

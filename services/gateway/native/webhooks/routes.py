@@ -39,7 +39,7 @@ TheDeliveries = Annotated[Deliveries, Depends(part(Deliveries))]
 async def create_webhook(
     caller: Allowed, webhooks: TheWebhooks, asked: Annotated[WebhookCreate, Depends(json_body(WebhookCreate))]
 ) -> WebhookMade:
-    """Make a receiver of webhooks; its signing secret is told once."""
+    """Make a receiver of webhooks; its signing secret is shown once."""
     events = tuple(asked.events)
     made = await webhooks.create(caller.account, asked.url, events, asked.description, enabled=asked.enabled)
     return made_view(webhooks, *made)
@@ -75,13 +75,13 @@ async def list_deliveries(
 
 @router.get("/deliveries/{delivery_id}")
 async def get_delivery(caller: Allowed, deliveries: TheDeliveries, delivery_id: HexPath) -> DeliveryView:
-    """Read a delivery with its tries."""
+    """Read a delivery with its attempts."""
     return delivery_view(await deliveries.get(caller.account, delivery_id))
 
 
 @router.post("/deliveries/{delivery_id}/replay", status_code=202)
 async def replay_delivery(caller: Allowed, deliveries: TheDeliveries, delivery_id: HexPath) -> DeliveryView:
-    """Send a delivery again, whatever became of it."""
+    """Send a delivery again, whatever its state."""
     return delivery_view(await deliveries.replay(caller.account, delivery_id))
 
 
@@ -98,7 +98,7 @@ async def update_webhook(
     webhook_id: HexPath,
     asked: Annotated[WebhookUpdate, Depends(json_body(WebhookUpdate))],
 ) -> WebhookView:
-    """Change a receiver; what is absent stays."""
+    """Change a receiver; absent fields stay."""
     changes = asked.model_dump(exclude_none=True)
     if asked.events is not None:
         changes["events"] = tuple(asked.events)
@@ -107,7 +107,7 @@ async def update_webhook(
 
 @router.post("/{webhook_id}/secret")
 async def replace_secret(caller: Allowed, webhooks: TheWebhooks, webhook_id: HexPath) -> WebhookMade:
-    """Replace a receiver's signing secret; the old one signs nothing any more."""
+    """Replace a receiver's signing secret; the old one is no longer used."""
     return made_view(webhooks, *await webhooks.new_secret(caller.account, webhook_id))
 
 

@@ -9,7 +9,7 @@ from shared.security.secrets import redact_url
 
 
 def view(webhooks: Webhooks, endpoint: WebhookEndpoint) -> WebhookView:
-    """Show a receiver."""
+    """Return a receiver's view."""
     return WebhookView(
         id=endpoint.endpoint,
         url=webhooks.url_of(endpoint),
@@ -21,12 +21,12 @@ def view(webhooks: Webhooks, endpoint: WebhookEndpoint) -> WebhookView:
 
 
 def made_view(webhooks: Webhooks, secret: str, endpoint: WebhookEndpoint) -> WebhookMade:
-    """Show a receiver with its new secret."""
+    """Return a receiver's view with its new secret."""
     return WebhookMade(**view(webhooks, endpoint).model_dump(), secret=secret)
 
 
 def delivery_view(record: DeliveryRecord) -> DeliveryView:
-    """Show a delivery; its URL without what it may hold of secrets."""
+    """Return a delivery's view; its URL without possible secrets."""
     return DeliveryView(
         id=record.delivery,
         webhook_id=record.endpoint,

@@ -1,1 +1,1 @@
-"""Decoding and encoding strangers' media in children (ADR 16)."""
+"""Decodes and encodes untrusted media in child processes (ADR 16)."""

@@ -1,4 +1,4 @@
-"""What is done with strangers' packets in a child: pictures encoded, sound decoded, seams (ADR 16)."""
+"""Work on untrusted packets in a child process: encoding pictures, decoding sound, seams (ADR 16)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NO_TRACK: Final = b""
 
 @dataclass(frozen=True, slots=True)
 class Recoding:
-    """Pictures to be decoded, fitted and encoded, as RecodedVideo is told."""
+    """An order to decode, fit and encode pictures: the arguments of RecodedVideo."""
 
     track: Track
     shape: Shape
@@ -33,12 +33,12 @@ class Recoding:
     mark: Overlay | None = None
 
     def work(self) -> Recoder:
-        """Begin it."""
+        """Return the worker that does it."""
         return Recoder(RecodedVideo(self.track, self.shape, self.start, self.limit, hole=self.hole, mark=self.mark))
 
 
 class Recoder:
-    """A RecodedVideo at work. A frame's times are the part's, and the file's as its decode time."""
+    """Runs a RecodedVideo. A frame's pts is the part's time, its dts the file's."""
 
     reached = 0
 
@@ -47,11 +47,11 @@ class Recoder:
 
     @property
     def over(self) -> bool:
-        """Tell whether the out point was reached."""
+        """Return whether the out point was reached."""
         return self._video.done
 
     def begin(self) -> Iterator[Raw]:
-        """Nothing is known before the first picture."""
+        """Yield nothing: nothing is known before the first picture."""
         return iter(())
 
     def push(self, given: Given) -> Iterator[Raw]:
@@ -60,26 +60,26 @@ class Recoder:
         return map(_raw, self._video.push(_packet(given)))
 
     def finish(self, given: Given) -> Iterator[Raw]:
-        """Take the file's end."""
+        """Handle the file's end."""
         self._video.shift, self._video.limit = given.shift, given.limit
         return map(_raw, self._video.finish())
 
 
 @dataclass(frozen=True, slots=True)
 class Hearing:
-    """Sound to be decoded and resampled."""
+    """An order to decode and resample sound."""
 
     track: Track
     layout: str
     rate: int
 
     def work(self) -> Listener:
-        """Begin it."""
+        """Return the worker that does it."""
         return Listener(Resampled(SoundDecoder(self.track), self.layout, self.rate))
 
 
 class Listener:
-    """A Resampled at work. A frame's decode time is where its run began, its time the samples since then."""
+    """Runs a Resampled. A frame's dts is where its run began, its pts the samples since then."""
 
     over = False
     reached = 0
@@ -88,7 +88,7 @@ class Listener:
         self._sound = sound
 
     def begin(self) -> Iterator[Raw]:
-        """Nothing is known before the first packet."""
+        """Yield nothing: nothing is known before the first packet."""
         return iter(())
 
     def push(self, given: Given) -> Iterator[Raw]:
@@ -96,26 +96,26 @@ class Listener:
         return map(_samples, self._sound.push(_packet(given)))
 
     def finish(self, given: Given) -> Iterator[Raw]:
-        """Take the end."""
+        """Handle the end of the sound."""
         del given
         return map(_samples, self._sound.finish())
 
 
 @dataclass(frozen=True, slots=True)
 class Joining:
-    """Pictures to be encoded so that they continue those that are copied; `sample` has its first keyframe alone."""
+    """An order to encode pictures that continue copied ones; `sample` has its first keyframe alone."""
 
     track: Track
     sample: Sample
     tail: bool
 
     def work(self) -> Joiner:
-        """Begin it."""
+        """Return the worker that does it."""
         return Joiner(Seams(self.track, self.sample, tail=self.tail), self.track)
 
 
 class Joiner:
-    """Seams at work. A frame has the track that it is decoded with, where that is another."""
+    """Runs Seams. A frame carries the track that it is decoded with where that changes."""
 
     over = False
 
@@ -124,11 +124,11 @@ class Joiner:
 
     @property
     def reached(self) -> int:
-        """Tell up to where pictures were decoded."""
+        """Return the time up to which pictures were decoded."""
         return self._seams.latest
 
     def begin(self) -> Iterator[Raw]:
-        """Tell of a track that is another from the start."""
+        """Yield the track if it differs from the start."""
         track = self._changed()
         if track is not None:
             yield Raw("video", None, 0, 0, key=False, data=NO_TRACK, track=track)

@@ -1,4 +1,4 @@
-"""All that children need, used once, which loads it before they are forked: they can open no file any more."""
+"""Uses once all that children need, which loads it before the fork: children cannot open files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TURNED: Final = "90"
 
 
 def warm() -> None:
-    """Decode and encode a little of each kind: pictures of ours, and silence."""
+    """Decode and encode a little of each kind: generated pictures, and silence."""
     frame = bytes(_SIDE * _SIDE * 3)
     plain = Track("video", "rawvideo", b"", _SIDE, _SIDE, "rgb24", _RATE, turn=_TURNED)
     mark = Overlay(np.zeros((2, 2, 4), np.uint8))

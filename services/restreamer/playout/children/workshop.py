@@ -1,4 +1,4 @@
-"""Decoding and encoding of one range, in children (ADR 16): what RecodedVideo, Resampled and Seams do, asked for."""
+"""Decodes and encodes one range in child processes (ADR 16): proxies of RecodedVideo, Resampled and Seams."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from shared.media.transcode.resampled import Piece
 from shared.media.transcode.shape import Shape
 
 A_PIXEL: Final = 160
-"""Bytes for each pixel of the larger picture: 16 pictures of 10 bits in the decoder, and twice as many behind it."""
+"""Bytes for each pixel of the larger picture: 16 pictures of 10 bits in the decoder, and twice as many after it."""
 _STEP: Final = 128 << 20
 _NONSENSE: Final = "the file makes its decoder talk nonsense"
 
@@ -47,7 +47,7 @@ class RecodedApart:
 
     @property
     def done(self) -> bool:
-        """Tell whether the out point was reached."""
+        """Return whether the out point was reached."""
         return self._working.over
 
     @property
@@ -62,7 +62,7 @@ class RecodedApart:
             yield from map(self._shot, self._working.push(Given(packet, self.shift, self.start, self.limit)))
 
     def finish(self) -> Iterator[Shot]:
-        """Take the file's end, or what `done` told. SourceError."""
+        """Handle the file's end, or the out point (`done`). SourceError."""
         yield from map(self._shot, self._working.finish(Given(None, self.shift, self.start, self.limit)))
 
     def _shot(self, raw: Raw) -> Shot:
@@ -78,7 +78,7 @@ class RecodedApart:
 
 
 class HeardApart:
-    """A Resampled in a child; `channels` x samples come of it."""
+    """A Resampled in a child; its pieces are `channels` x samples."""
 
     def __init__(self, working: Working, channels: int) -> None:
         self._working, self._channels = working, channels
@@ -88,7 +88,7 @@ class HeardApart:
         return map(self._piece, self._working.push(Given(packet)))
 
     def finish(self) -> Iterator[Piece]:
-        """Yield what is held back; less of it where the child does not give all."""
+        """Yield what is held back; less of it if the child fails."""
         try:
             yield from map(self._piece, self._working.finish(Given()))
         except SourceError:
@@ -98,7 +98,7 @@ class HeardApart:
         if raw.kind != "audio" or raw.dts is None or raw.pts < 0 or len(raw.data) % (4 * self._channels):
             raise SourceError(_NONSENSE)
         samples = np.frombuffer(raw.data, np.float32).reshape(self._channels, -1)
-        if not np.isfinite(samples).all():  # encoders take no such samples
+        if not np.isfinite(samples).all():  # encoders reject such samples
             samples = np.nan_to_num(samples, posinf=0, neginf=0)
         return Piece(raw.dts, raw.pts, samples)
 
@@ -114,7 +114,7 @@ class SeamsApart:
         self._taken(working.told)
 
     def past(self, limit: int) -> bool:
-        """Tell whether a picture at or after `limit` was decoded."""
+        """Return whether a picture at or after `limit` was decoded."""
         return self._working.reached >= limit - TOLERANCE
 
     def decode(self, packets: list[Packet], start: int, limit: int | None) -> list[Coded]:
@@ -126,7 +126,7 @@ class SeamsApart:
         return coded
 
     def close(self, limit: int | None) -> list[Coded]:
-        """End the seam; the last frames before `limit`. SourceError."""
+        """End the seam; return its last pictures, up to `limit`. SourceError."""
         return self._taken(self._working.finish(Given(None, 0, 0, limit)), limit)
 
     def _taken(self, raws: Iterable[Raw], limit: int | None = None) -> list[Coded]:
@@ -143,7 +143,7 @@ class SeamsApart:
 
 
 class Workshop:
-    """Has children work for one range of a file; `stop` ends waits for them. One thread uses it."""
+    """Starts children that work for one range of a file; `stop` ends waits for them. One thread uses it."""
 
     def __init__(self, keep: Keep, stop: Event) -> None:
         self._keep, self._stop = keep, stop
@@ -152,18 +152,18 @@ class Workshop:
     def pictures(
         self, track: Track, shape: Shape, start: int, limit: int | None, *, hole: int, mark: Overlay | None
     ) -> RecodedApart:
-        """Have pictures encoded. SourceError."""
+        """Start encoding pictures in a child. SourceError."""
         _check(track)
         commission = Recoding(track, shape, start, limit, hole, mark)
         return RecodedApart(self._begun(commission, _pixels(track, shape)), shape, start, limit)
 
     def sound(self, track: Track, layout: str, rate: int, channels: int) -> HeardApart:
-        """Have sound decoded. SourceError."""
+        """Start decoding sound in a child. SourceError."""
         _check(track)
         return HeardApart(self._begun(Hearing(track, layout, rate), 0), channels)
 
     def seams(self, track: Track, sample: Sample, *, tail: bool) -> tuple[SeamsApart | None, str]:
-        """Have what joins a track made, or say why there is nothing. `tail`: it may come after what is copied."""
+        """Start encoding what joins a track, or return why it cannot be. `tail`: it may come after what is copied."""
         if track.codec not in ("h264", "hevc"):
             return None, f"points within a GOP of {track.codec} cannot be joined"
         try:
@@ -175,7 +175,7 @@ class Workshop:
             return None, f"the stream cannot be joined: {error}"
 
     def can_decode(self, track: Track) -> bool:
-        """Tell whether there is a decoder that takes a track of sound."""
+        """Return whether there is a decoder that takes a track of sound."""
         try:
             self.sound(track, "stereo", 48_000, 2)
         except Stopped:
@@ -186,7 +186,7 @@ class Workshop:
         return True
 
     def close(self) -> None:
-        """Give all children back."""
+        """Release all children."""
         while self._open:
             self._open.pop().close()
 
@@ -199,7 +199,7 @@ class Workshop:
 
 
 def _check(track: Track) -> None:
-    """Raise SourceError for what no decoder is opened for."""
+    """Raise SourceError for a track that no decoder is opened for."""
     try:
         check(track)
     except Undecodable as error:
@@ -207,5 +207,5 @@ def _check(track: Track) -> None:
 
 
 def _pixels(track: Track, shape: Shape | None = None) -> int:
-    own = track.width * track.height or MOST_PIXELS // 16  # of which nothing is told
+    own = track.width * track.height or MOST_PIXELS // 16  # of an unknown size
     return max(own, shape.width * shape.height if shape is not None else 0)

@@ -1,1 +1,1 @@
-"""What plays, and what comes next."""
+"""Decides what plays, and what comes next."""

@@ -1,4 +1,4 @@
-"""Opening what comes next while something else plays: the first file from a place on that can be opened."""
+"""Opens what comes next while something else plays: the first file from a position on that can be opened."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Opened:
 
     @property
     def more(self) -> bool:
-        """Tell whether ranges of the file follow."""
+        """Return whether ranges of the file follow."""
         return self.place.range + 1 < len(self.spans)
 
     def following(self) -> Opened | None:
@@ -61,14 +61,14 @@ class Opened:
 
 
 MOST_ROUNDS = 10
-"""How often a list that ends some time, and of which nothing can be played any more, is tried."""
+"""How often a list of limited loops is tried when nothing of it can be played any more."""
 
 
 @dataclass(slots=True)
 class Failures:
-    """Files that failed since one was played: the first of them is at `first`. `rounds`: lists of which all failed.
+    """Files that failed since one was played, the first of them at `first`. `rounds`: passes in which all failed.
 
-    `waited`: a search has taken its time, and the next one may, too. `unmarked`: items that play without watermark.
+    `waited`: a search took long, and the next one may, too. `unmarked`: items that play without watermark.
     """
 
     count: int = 0
@@ -81,23 +81,23 @@ class Failures:
     unmarked: set[int] = field(default_factory=set)
 
     def add(self, text: str, place: Place, *, lasting: bool) -> None:
-        """Count one more. `lasting`: another try is vain."""
+        """Count one more failure. `lasting`: a retry is useless."""
         if not self.count:
             self.first, self.lasting = place, True
         self.count, self.text, self.lasting = self.count + 1, text, self.lasting and lasting
         self.waited = self.waited or not lasting
 
     def shown(self) -> None:
-        """Note that something is shown."""
+        """Record that something is shown."""
         self.count, self.played = 0, True
 
     def over(self) -> None:
-        """Note that all is well: a file plays for a while, or was played to its end."""
+        """Record a success: a file has played for a while, or to its end."""
         self.shown()
         self.rounds = 0
 
     def forget(self) -> None:
-        """Begin anew, as something else is to be played."""
+        """Reset the counts, as something else is to be played."""
         self.count = self.rounds = 0
         self.unmarked.clear()
 
@@ -127,12 +127,12 @@ class Ahead:
     _lock: Lock = field(default_factory=Lock)
 
     def start(self) -> Ahead:
-        """Begin to search."""
+        """Start the search."""
         Thread(target=self._run, name="restream-open", daemon=True).start()
         return self
 
     def cancel(self) -> None:
-        """Want it no more."""
+        """Cancel the search, and close what it opened."""
         with self._lock:
             self.stop.set()
             opened = self.opened
@@ -172,7 +172,7 @@ class Ahead:
         return None
 
     def _open(self, item: Item, place: Place) -> Opened | None:
-        """Open a file; None when nothing of it is left to play at the place. SourceError."""
+        """Open a file; None when nothing of it is left to play at the position. SourceError."""
         mark = self._mark(item, place)
         library = self.library
         if isinstance(library, Telling):
@@ -192,7 +192,7 @@ class Ahead:
         return Opened(media, at, spans, found[1], self.listing, self.stop, item, mark)
 
     def _mark(self, item: Item, place: Place) -> Overlay | None:
-        """Fetch a file's watermark; without one it plays, too, which is told once."""
+        """Fetch a file's watermark; if that fails, the file plays without, which is reported once."""
         if item.watermark is None:
             return None
         try:
@@ -227,7 +227,7 @@ class Ahead:
         self.report(Warned(str(error), self.place.item, item.source.shown, skipped=True))
 
     def _teller(self, item: Item, place: Place) -> Callable[[str], None]:
-        """Return what is told of a file until it is closed."""
+        """Return a function that reports warnings of a file until it is closed."""
 
         def tell(text: str) -> None:
             if not self.stop.is_set():
@@ -239,7 +239,7 @@ class Ahead:
         return self.failures.count >= len(self.listing.programme.items)
 
     def _gives_up(self) -> bool:
-        """After a whole list of failures: fail, or wait and try it from where they began; nothing of it is used up."""
+        """Return whether to give up after a whole list of failures; if not, wait and retry it, in the same loop."""
         failures = self.failures
         if not self._all_failed():
             return False
@@ -253,12 +253,12 @@ class Ahead:
         return False
 
     def _hopeless(self) -> bool:
-        """Tell whether a list that ends is to say so at once: it plays once only, or never played and never will."""
+        """Return whether a list of limited loops fails at once: it plays only once, or never played and never will."""
         return self.listing.programme.loops == 1 or (self.failures.lasting and not self.failures.played)
 
 
 def _found(item: Item, media: Media, place: Place) -> tuple[tuple[Span, ...], tuple[int, Span] | None]:
-    """Find an item's ranges and where to begin in them. SourceError where there is nothing to play."""
+    """Find an item's ranges and where to start in them. SourceError where there is nothing to play."""
     if media.video is None:
         raise SourceError("the file has neither pictures nor sound")
     spans = tuple(spans_of(item, media))

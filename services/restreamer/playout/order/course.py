@@ -1,4 +1,4 @@
-"""What is to be played next, and what wishes make of it."""
+"""Decides what is played next, also after requests to skip, seek or insert."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ class Course:
         self.failures = Failures()
         self.next: Ahead | None = None
         self.urgent = False
-        """What is next is not to wait for the end of what plays; the output is cut for it."""
+        """What is next does not wait for the end of what plays; the output is cut for it."""
         self.back: Place | None = None
         """Where the list goes on after a live event."""
         self._returns = True
 
     def ready(self) -> bool:
-        """Tell whether the search is done."""
+        """Return whether the search is done."""
         return self.next is not None and self.next.done
 
     def interrupts(self) -> bool:
-        """Tell whether what plays is to be left now. A live event that could not be opened is forgotten."""
+        """Return whether what plays is to be left now. A live event that could not be opened is dropped."""
         if not (self.urgent and self.next is not None and self.next.done):
             return False
         if self.next.live is not None and self.next.opened is None:
@@ -43,25 +43,25 @@ class Course:
         return True
 
     def seek(self, place: Place | None, *, urgent: bool) -> None:
-        """Look for what to play from a place on."""
+        """Search for what to play from a position on."""
         self.forget()
         self.urgent = urgent
         self._start(Ahead(self._library, self._report, self._wake, self.failures, self.listing, place))
 
     def forget(self) -> None:
-        """Want no more what is looked for."""
+        """Cancel the search for the next file."""
         if self.next is not None:
             self.next.cancel()
         self.next, self.urgent = None, False
 
     def close(self) -> None:
-        """Want nothing more of the library."""
+        """Cancel the search and close the library."""
         self.forget()
         if isinstance(self._library, Closing):
             self._library.close()
 
     def after(self, opened: Opened) -> Place | None:
-        """Return the place that follows a file."""
+        """Return the position that follows a file."""
         if opened.item is None:
             return self.back if self._returns else None
         if opened.listing is not self.listing:
@@ -69,7 +69,7 @@ class Course:
         return self.listing.programme.after_item(opened.place)
 
     def renew(self, listing: Listing, current: Opened | None) -> bool:
-        """Take another list; tell whether a live event keeps it waiting."""
+        """Take another list; return whether a live event delays it."""
         self.listing = listing
         self.failures.forget()
         if not self._inserted(current):
@@ -78,7 +78,7 @@ class Course:
         return True
 
     def jump(self, wish: Jump, playing: Part | None, current: Opened | None) -> None:
-        """Skip or seek from what plays, or what is about to."""
+        """Skip or seek from what plays, or is about to play."""
         if wish.move.number <= self.moved:
             return
         programme, base = self.listing.programme, self._base(playing, current)
@@ -98,7 +98,7 @@ class Course:
             self.seek(place, urgent=True)
 
     def insert(self, wish: Insert, current: Opened | None) -> None:
-        """Begin to open a live event, or leave it."""
+        """Start opening a live event, or leave it."""
         self._returns = wish.back
         if wish.source is not None:
             if current is None and (self.next is None or self.next.live is None):
@@ -118,7 +118,7 @@ class Course:
                 self.seek(self.back, urgent=False)
 
     def _base(self, playing: Part | None, current: Opened | None) -> Place | None:
-        """Find the place that a move counts from; None where it is of another list."""
+        """Return the position that a move counts from; None where it is in another list."""
         if self._inserted(current):
             return self.back
         if self.urgent and self.next is not None:
@@ -126,11 +126,11 @@ class Course:
         if playing is not None and (playing.spec_number, playing.moved) == (self.listing.number, self.moved):
             return playing.place
         if current is not None and current.listing is self.listing:
-            return current.place  # it was wished for last, and is still to be played
+            return current.place  # it was requested last, and is still to be played
         return self.next.place if playing is None and self.next is not None else None
 
     def _inserted(self, current: Opened | None) -> bool:
-        """Tell whether a live event plays, or is about to."""
+        """Return whether a live event plays, or is about to play."""
         return (current is not None and current.item is None) or (self.next is not None and self.next.live is not None)
 
     def _start(self, ahead: Ahead) -> None:

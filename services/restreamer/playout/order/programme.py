@@ -26,7 +26,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Programme:
-    """A list as an order of places; `loops` 0 never ends. The first loop begins with item `first`."""
+    """A list as an order of positions; `loops` 0 never ends. The first loop starts with item `first`."""
 
     items: tuple[Item, ...]
     loops: int = 0
@@ -34,11 +34,11 @@ class Programme:
 
     @classmethod
     def of(cls, spec: RestreamSpec) -> Self:
-        """Take what a restream's list says."""
+        """Return the programme of a restream's list."""
         return cls(spec.items, spec.loops, min(spec.first, len(spec.items) - 1))
 
     def begin(self) -> Place:
-        """Return the place that all begins with."""
+        """Return the first position."""
         return Place(item=self.first)
 
     def known(self, place: Place | None) -> Place:
@@ -48,13 +48,13 @@ class Programme:
         return place if place.range < self._ranges(place) else Place(item=place.item, loop=place.loop)
 
     def after(self, place: Place) -> Place | None:
-        """Return the place that follows a range's end; None after the last."""
+        """Return the position that follows a range's end; None after the last."""
         if place.range + 1 < self._ranges(place):
             return Place(item=place.item, range=place.range + 1, loop=place.loop)
         return self.after_item(place)
 
     def after_item(self, place: Place) -> Place | None:
-        """Return the place that follows an item's end; None after the last."""
+        """Return the position that follows an item's end; None after the last."""
         if place.item + 1 < len(self.items):
             return Place(item=place.item + 1, loop=place.loop)
         if self.loops and place.loop + 1 >= self.loops:
@@ -62,7 +62,7 @@ class Programme:
         return Place(loop=place.loop + 1)
 
     def moved(self, place: Place, move: Move) -> Place | None:
-        """Return the place that a move at `place` leads to; None past the end, ValueError for an unknown item."""
+        """Return the position that a move at `place` leads to; None past the end, ValueError for an unknown item."""
         if move.item < 0:
             return self.after_item(place)
         if move.item >= len(self.items):
@@ -74,20 +74,20 @@ class Programme:
 
 
 def spans_of(item: Item, media: Media) -> list[Span]:
-    """Find an item's ranges in its file. SourceError when they are on the wall clock and the file tells none."""
+    """Find an item's ranges in its file. SourceError when they are on the wall clock and the file has none."""
     if not item.ranges:
         return [Span(0, None)]
     return [Span(*resolve_range(media, part)) for part in item.ranges]
 
 
 def locate(spans: Sequence[Span], place: Place, duration: int | None) -> tuple[int, Span] | None:
-    """Find the range to play at `place`, begun where it says; None when nothing of the file is left to play."""
+    """Find the range to play at `place`, starting where it says; None when nothing of the file is left to play."""
     if not spans:
         return None
     limits = [_end(span, duration) for span in spans]
     first = min(place.range, len(spans) - 1)
     order = list(range(first, len(spans)))
-    if place.at and not place.range:  # a wish to seek names no range: the one that holds it, wherever in the list
+    if place.at and not place.range:  # a seek names no range: take the one that holds it
         inside = (number for number in order if spans[number].start <= place.at and _within(place.at, limits[number]))
         order = list(range(next(inside, first), len(spans)))
     for number in order:
@@ -99,7 +99,7 @@ def locate(spans: Sequence[Span], place: Place, duration: int | None) -> tuple[i
 
 
 def nothing_there(spans: Sequence[Span], media: Media) -> str:
-    """Say in which way all ranges miss a file; its times are told as wall clock where it knows that."""
+    """Return how all ranges miss a file, with its times as wall clock where it has that."""
     one = len(spans) == 1
     ranges = "the range lies" if one else "all ranges lie"
     thing = "file" if media.wall_start_ms is None else "recording"
@@ -113,7 +113,7 @@ def nothing_there(spans: Sequence[Span], media: Media) -> str:
 
 
 def _moment(media: Media, at: int) -> str:
-    """Write a moment of a file for people; what a file tells may be no date."""
+    """Format a moment of a file for people; the file's wall clock may be no valid date."""
     if media.wall_start_ms is not None:
         with contextlib.suppress(ValueError, OverflowError, OSError):
             seconds = media.wall_start_ms // 1000 + at // FLICKS

@@ -1,4 +1,4 @@
-"""What the control part asks of the reader."""
+"""What the controller asks of the reader."""
 
 from __future__ import annotations
 

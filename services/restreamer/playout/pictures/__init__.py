@@ -1,1 +1,1 @@
-"""Pictures on their way: copied, encoded, at seams."""
+"""The output's pictures: copied, encoded, or joined at seams."""

@@ -20,10 +20,10 @@ Reread = Callable[[int], Iterator[Packet]]
 
 @dataclass(slots=True)
 class CopiedVideo:
-    """Yields the pictures from `start` up to `limit` as shots in decode order; times are the part's.
+    """Returns the pictures from `start` up to `limit` as shots in decode order; times are the part's.
 
-    `seams` encodes what cannot be copied; None where the codec needs none. `reread` gives a file's packets anew from
-    the keyframe before a time. `shift` turns the part's times into the file's.
+    `seams` encodes what cannot be copied; None where the codec needs none. `reread` yields a file's packets again
+    from the keyframe before a time. `shift` converts the part's times to the file's.
     """
 
     track: Track
@@ -56,7 +56,7 @@ class CopiedVideo:
         return self._next()
 
     def finish(self) -> list[Shot]:
-        """Take the file's end, or what `done` told; encodes the pictures before the out point."""
+        """Handle the file's end or the out point (`done`); encode the pictures before the out point."""
         shots: list[Shot] = []
         while self._ahead and not self.done:
             shots += self._next()
@@ -99,7 +99,7 @@ class CopiedVideo:
         return self._shots(self.seams.close(min(limits) if limits else None))
 
     def _can_enter(self, packet: Packet) -> bool:
-        """Tell whether copying can begin: a clean entry, and nothing from before it is shown after it."""
+        """Return whether copying can begin: at a clean entry, when no earlier picture is shown after it."""
         if not packet.key or packet.pts < self.start - TOLERANCE or self._highest > packet.pts:
             return False
         return self._entry(packet) in (Entry.CLEAN, Entry.LEADING)
@@ -112,7 +112,7 @@ class CopiedVideo:
             return Entry.NONE
 
     def _enter(self, packet: Packet) -> list[Shot]:
-        """Begin to copy; an HEVC CRA picture whose leading pictures stay away is marked as a broken link."""
+        """Start copying; an HEVC CRA picture whose leading pictures are dropped is marked as a broken link."""
         self._floor, self._highest = packet.pts, -1
         if self.track.codec == "hevc" and self._entry(packet) is Entry.LEADING:
             data = join_sample(break_link(split_sample(packet.data, 4)), 4)
@@ -120,7 +120,7 @@ class CopiedVideo:
         return self._copy(packet)
 
     def _copy(self, packet: Packet) -> list[Shot]:
-        """Collect packets until none that comes later is shown before them; return them, up to the out point."""
+        """Collect packets until no later one is shown before them; return them, up to the out point."""
         if packet.pts < self._floor:
             return []
         if self.limit is None:

@@ -21,9 +21,9 @@ from shared.media.transcode.slots import Slots
 
 
 class RecodedVideo:
-    """Yields a file's pictures from `start` up to `limit`, encoded; `shift` turns the part's times into the file's.
+    """Yields a file's pictures from `start` up to `limit`, encoded; `shift` converts the part's times to the file's.
 
-    A picture that is on at `start` is shown when the next one comes later than `hole` after it. `done` tells that
+    A picture that is on screen at `start` is shown if the next one comes more than `hole` after `start`. `done`:
     `limit` was reached. SourceError, CutError, FFmpegError.
     """
 
@@ -54,7 +54,7 @@ class RecodedVideo:
             yield from self._frames(self._decoder.push(packet))
 
     def finish(self) -> Iterator[Shot]:
-        """Take the file's end, or what `done` told."""
+        """Handle the file's end, or the out point (`done`)."""
         if not self.done:
             yield from self._frames(self._decoder.finish())
             yield from self._shown(self._deinterlacer.finish())

@@ -43,7 +43,7 @@ class Seams:
 
     @property
     def track(self) -> Track:
-        """The track with the parameter sets of both; the plain one while nothing was encoded."""
+        """The track with the parameter sets of file and encoder; the plain one while nothing was encoded."""
         if not self._encoder.sets:
             return self._plain
         entry = with_sets(self._config, self._encoder.sets, keep=True)
@@ -51,7 +51,7 @@ class Seams:
 
     @property
     def latest(self) -> int:
-        """Tell when the last picture that was decoded is shown."""
+        """Return the latest presentation time of the decoded pictures."""
         return self._latest
 
     def decode(self, packets: Iterable[Packet], start: int, limit: int | None) -> list[Coded]:
@@ -66,7 +66,7 @@ class Seams:
         return coded
 
     def close(self, limit: int | None) -> list[Coded]:
-        """End the seam; the last frames before `limit`."""
+        """End the seam; return its last pictures, up to `limit`."""
         if self._decoder is None or self._seam is None:
             return []
         coded = self._encode(self._decoder.finish(), self._start, limit)
@@ -99,7 +99,7 @@ class Seams:
         return coded
 
     def _staying(self, at: int, start: int) -> list[Coded]:
-        """Encode the picture that is on at `start`, when the next one comes as late as `at`."""
+        """Encode the picture that is on screen at `start`, if the next one comes only at `at`."""
         before, self._before = self._before, None
         return self._push(start, before) if before is not None and at - start > self._hole else []
 

@@ -1,4 +1,4 @@
-"""Pictures for sound that comes without: its cover, or black (ADR 14)."""
+"""Pictures for a file of sound alone: its cover, or black (ADR 14)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Covered(Protocol):
 
 
 class StillMedia:
-    """A file of sound alone, with a picture that stays on as long as it sounds."""
+    """A file of sound alone, with a still picture for as long as the sound lasts."""
 
     def __init__(self, media: Media) -> None:
         self._media = media
@@ -39,7 +39,7 @@ class StillMedia:
         )
 
     def packets(self, start: int) -> Iterator[Packet]:
-        """Yield the picture now and then, each time before the sound that it goes with, and up to its end."""
+        """Yield the sound, and the picture every quarter of a second before the sound that it goes with."""
         self.resumes = None
         at = end = start
         for packet in self._media.packets(start):
@@ -57,7 +57,7 @@ class StillMedia:
             yield self._picture((last + end) // 2)  # it lasts as long as the one before it did
 
     def from_wall(self, wall_ms: int, *, out: bool) -> int:
-        """Return the time of a wall-clock moment, as its sound has it. SourceError."""
+        """Return the time of a wall-clock moment by the sound's clock. SourceError."""
         return from_wall(self._media, wall_ms, out=out)
 
     def close(self) -> None:

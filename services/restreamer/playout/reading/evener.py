@@ -1,4 +1,4 @@
-"""Jumps in a file's own times: encoders restart, sessions have holes. What follows a jump moves up."""
+"""Evens out jumps in a file's timestamps: encoders restart, sessions have gaps. What follows a jump is shifted."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from services.restreamer.model import FLICKS, Packet
 LONGEST_HOLE = 2 * FLICKS
 BACKWARD = FLICKS // 2
 LONGEST_DELAY = 10 * FLICKS
-"""Of a picture's presentation behind its decoding; what is told beyond it is an error of the file."""
+"""The longest time from a picture's decoding to its presentation; more is an error of the file."""
 LONGEST_STILL = 600 * FLICKS
 """How long a picture stays on at most."""
 
 
 @dataclass(slots=True)
 class Evener:
-    """Shifts packets after a jump, so that they follow what came before; `shift` is what was added last."""
+    """Shifts packets after a jump, so that they follow what came before; `shift` is the current shift."""
 
     shift: int = 0
     _reach: int | None = None
     _last: dict[str, int] = field(default_factory=dict)
 
     def even(self, packet: Packet) -> Packet:
-        """Return the packet with its times on the line without jumps."""
+        """Return the packet with its times on the timeline without jumps."""
         dts, shift, reach, kind, lasts = packet.dts, self.shift, self._reach, packet.kind, self._last
         if packet.pts - dts > LONGEST_DELAY:
             packet = replace(packet, pts=dts)

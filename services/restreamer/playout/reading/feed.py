@@ -1,4 +1,4 @@
-"""One range of a file on its way into the splicer: packets in, shots and sound out."""
+"""Feeds one range of a file into the splicer: packets in, shots and sound out."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from shared.messages.restreams import Place
 
 
 class NothingThereError(SourceError):
-    """A range has no picture: it is shorter than a frame, or behind the file's last one."""
+    """A range has no picture: it is shorter than a frame, or after the file's last one."""
 
 
 @dataclass(slots=True)
 class Feed:
-    """Plays one range. `open` reads its beginning and decides; then `begin`, `play` to its end, `end`. SourceError."""
+    """Plays one range. `open` reads its beginning and decides; then come `begin`, `play` and `end`. SourceError."""
 
     opened: Opened
     stream: Shape | None
@@ -58,16 +58,16 @@ class Feed:
 
     @property
     def reading(self) -> bool:
-        """Tell whether the file's source is being waited for; for other threads."""
+        """Return whether a read waits for the file's source; for other threads."""
         return self._packets.reading
 
     @property
     def live(self) -> bool:
-        """Tell whether it is a live event, which begins at a keyframe."""
+        """Return whether it is a live event, which begins at a keyframe."""
         return self.opened.item is None
 
     def open(self) -> None:
-        """Read the first packets, and decide what becomes of them. SourceError, CutError, FFmpegError."""
+        """Read the first packets, and decide how the file is played. SourceError, CutError, FFmpegError."""
         span, media, marked = self.opened.span, self.opened.media, self.opened.mark is not None
         self._packets = Metered(media.packets(span.start))
         begin = look_ahead(media, iter(self._packets))
@@ -100,7 +100,7 @@ class Feed:
             )
 
     def part(self, file: int, moved: int) -> Part:
-        """Describe what plays."""
+        """Return the part that describes what plays."""
         opened, media = self.opened, self.opened.media
         return Part(
             file, opened.place, self.verdict.how, self.verdict.reason, opened.item, self._track, self._audio,
@@ -108,7 +108,7 @@ class Feed:
         )  # fmt: skip
 
     def begin(self, splicer: Splicer, part: Part, run: SoundRun | None) -> SoundRun | None:
-        """Join what was played before; return the run of encoded sound that goes on. SourceError, CutError."""
+        """Join what was played before; return the run of encoded sound to go on with. SourceError, CutError."""
         self._splicer = splicer
         audio, shape = self._audio, self.verdict.shape
         if run is not None and (self.verdict.audio == "copy" or run.shape.audio != shape.audio):
@@ -132,7 +132,7 @@ class Feed:
         return run
 
     def play(self) -> Iterator[None]:
-        """Take packet after packet up to the out point or the file's end; yields after each, and between pictures."""
+        """Take packets up to the out point or the file's end; yield after each, and between pictures."""
         video, sound = self._video, self._sound
         for packet in chain(self._sample.packets, self._packets):
             self.reached = packet.dts
@@ -156,22 +156,22 @@ class Feed:
             raise NothingThereError("the file has nothing to show there")
 
     def flush(self) -> None:
-        """Play what is held back, because no packet follows."""
+        """Play what is held back, as no packet follows."""
         if self._flushed:
             return
         self._flushed = True
-        self._packets.close()  # what reads the file again may do so only when this is over
+        self._packets.close()  # the file may be read again only after this read has ended
         for shot in self._video.finish():
             self._shot(shot)
 
     def end(self, after: Place | None) -> None:
-        """End with what came; `after` is the place that follows."""
+        """End the range; `after` is the position that follows."""
         video = self._video
         self._splicer.end(after, video.limit if video.done else None)
         self._sound.finish()
 
     def close(self) -> None:
-        """Give the children back that worked for it."""
+        """Release the child processes that worked for it."""
         self._workshop.close()
 
     def _hear(self, packet: Packet) -> None:
@@ -181,7 +181,7 @@ class Feed:
             self._sound.push(packet)
 
     def _complete(self, packet: Packet) -> bool:
-        """Tell whether pictures and sound have reached the out point."""
+        """Return whether pictures and sound have reached the out point."""
         end = self.opened.span.end
         return self._video.done and (self._audio is None or end is None or packet.dts >= end)
 

@@ -1,4 +1,4 @@
-"""What a file's first packets tell: its pictures' rate, order and bitrate."""
+"""Measures a file's first packets: its pictures' rate, order and bitrate."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NEAR = Fraction(1, 20)
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """The first packets, to be played before the rest, and what they tell. `depth`: pictures out of order."""
+    """The first packets, to be played before the rest, and their measures. `depth`: pictures out of order."""
 
     packets: tuple[Packet, ...]
     rate: Fraction
@@ -32,7 +32,7 @@ class Sample:
 
     @property
     def hole(self) -> int:
-        """Flicks from one picture to the next from which on the first one counts as staying on."""
+        """The least distance of two pictures, in flicks, at which the first one counts as a still."""
         return 3 * FLICKS * self.rate.denominator // (2 * self.rate.numerator)
 
     @property
@@ -43,7 +43,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """First packets and their tracks; the media may know others already, those after a seam."""
+    """First packets and their tracks; the media may already have those after a seam."""
 
     packets: tuple[Packet, ...]
     video: Track | None
@@ -51,7 +51,7 @@ class Beginning:
 
 
 def look_ahead(media: Media, packets: Iterator[Packet]) -> Beginning:
-    """Read packets until enough pictures are there, from the first keyframe on. SourceError from the file."""
+    """Read packets from the first keyframe on until there are enough pictures. SourceError from the file."""
     taken: list[Packet] = []
     tracks = {"video": media.video, "audio": media.audio}
     told: set[str] = set()
@@ -72,7 +72,7 @@ def look_ahead(media: Media, packets: Iterator[Packet]) -> Beginning:
 
 
 def measure(packets: tuple[Packet, ...], track: Track) -> Sample:
-    """Read from packets what they tell."""
+    """Measure rate, reordering and bitrate of packets."""
     video = [packet for packet in packets if packet.kind == "video"]
     times = np.array([packet.pts for packet in video], np.int64)
     order = np.sort(times)
@@ -92,7 +92,7 @@ def _fits(rate: Fraction) -> bool:
 
 
 def _rate(order: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Fraction:
-    """Find the rate that times, in order of presentation, lie on; the nearest usual one where they vary."""
+    """Return the frame rate of times in presentation order; the nearest usual one where they vary."""
     steps = np.diff(order)
     steps = steps[steps > 0]
     if not len(steps):

@@ -1,4 +1,4 @@
-"""The reader's thread: file after file from a list into the ring, and whatever else is wished for (ADR 14)."""
+"""The reader's thread: reads the files of a list into the ring, and carries out requests (ADR 14)."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from shared.media.transcode.sound_run import SoundRun
 from shared.messages.restreams import Place
 
 MARGIN = FLICKS * 4 // 10
-"""How far ahead of what was sent a cut is made: the new file's first picture needs as long."""
+"""How far ahead of what was sent a cut is made: the new file's first picture takes that long."""
 TOGETHER = 64
-"""Packets that are handed over at once while the output has enough: it looks behind each."""
+"""Packets that are handed over at once while the ring has enough; otherwise each one is."""
 EARLY = 15 * FLICKS
 """How long before a file's end the next one is opened."""
 EARLIER = 45 * FLICKS
-"""The same where a file of the list kept its search waiting."""
+"""The same after the search for a file of the list took long."""
 SHORT = FLICKS
-"""A file that was left before it had played so long counts as not played."""
+"""A file that was left before it had played this long counts as not played."""
 
 
 class _Interrupted(Exception):  # noqa: N818  names what happened
@@ -60,18 +60,18 @@ class Reader:
         self._thread = Thread(target=self._work, name="restream-read", daemon=True)
 
     def start(self, place: Place) -> None:
-        """Begin to read at a place of the list."""
+        """Start reading at a position of the list."""
         self._course.seek(place, urgent=False)
         self._thread.start()
 
     def wish(self, wish: Wish) -> None:
-        """Ask for something; it is done soon."""
+        """Queue a request; it is carried out soon."""
         with self._ring.changed:
             self._wishes.append(wish)
             self._ring.changed.notify_all()
 
     def hurry(self, now: int) -> None:
-        """Leave a file whose source keeps the output waiting, when something else is wished for; tell that it does."""
+        """Leave a file whose source keeps the output waiting, if something else is requested; record the wait."""
         self._note_wait(now)
         with self._ring.changed:
             leave = any(not isinstance(wish, NewList) or not wish.wait_current for wish in self._wishes)
@@ -80,7 +80,7 @@ class Reader:
             current.stop.set()
 
     def _note_wait(self, now: int) -> None:
-        """Take notice that nothing is there to send at `now` (ns)."""
+        """Record that there is nothing to send at `now` (ns)."""
         current, feed, ahead = self._current, self._feed, self._course.next
         if current is not None:
             if feed is not None and feed.reading:
@@ -89,15 +89,15 @@ class Reader:
             self._waits.note(now, ahead.opening, ahead.opening, ahead.place, opening=True)
 
     def opened(self) -> None:
-        """Take notice that the search for the next file is done."""
+        """Handle the end of the search for the next file."""
         current, ahead = self._current, self._course.next
         if self._course.urgent and current is not None and ahead is not None and ahead.opened is not None:
-            current.stop.set()  # a read that waits for its source would hold up what is wished for
+            current.stop.set()  # a read that waits for its source would hold up the request
         with self._ring.changed:
             self._ring.changed.notify_all()
 
     def stop(self) -> None:
-        """End soon."""
+        """Ask the thread to end soon."""
         self._stop.set()
         for holder in (self._current, self._course.next):
             if holder is not None:
@@ -106,7 +106,7 @@ class Reader:
             self._ring.changed.notify_all()
 
     def join(self, seconds: float) -> bool:
-        """Wait for the thread's end; tell whether it came."""
+        """Wait for the thread's end; return whether it came."""
         if self._thread.ident is not None:
             self._thread.join(seconds)
         return not self._thread.is_alive()
@@ -139,7 +139,7 @@ class Reader:
         return ahead.opened
 
     def _over(self, ahead: Ahead) -> None:
-        """Find nothing more to play, unless something is wished for later."""
+        """Handle the end of the list, or a list of which nothing can be played; a later request may still come."""
         if ahead.live is not None:
             self._course.seek(self._course.back, urgent=False)
             return
@@ -181,7 +181,7 @@ class Reader:
         self._close(opened, left=left)
 
     def _close(self, opened: Opened, *, left: bool) -> None:
-        """Look for what follows a file, unless that was `left` for something else."""
+        """Close a file and search for what follows it, unless it was `left` for something else."""
         self._current = self._feed = None
         opened.stop.set()
         opened.media.close()
@@ -193,7 +193,7 @@ class Reader:
             self._course.back = opened.place if left else self._course.after(opened)
 
     def _leave(self, opened: Opened, text: str, *, lasting: bool = True) -> None:
-        """Tell why a file is not played further, unless that was wished for."""
+        """Report why a file is not played further, unless that was requested."""
         with contextlib.suppress(_Interrupted):
             self._heed()
         if self._stop.is_set() or self._course.urgent:
@@ -233,14 +233,14 @@ class Reader:
         self._hand_over()
 
     def _note_shown(self, feed: Feed, *, whole: bool) -> None:
-        """Take notice that a file plays. `whole`: to its end, which may be all of a short one."""
+        """Record that a file plays. `whole`: it was played to its end, which counts for a short one, too."""
         if feed.shown and (whole or self._splicer.picture_end - self._begun >= SHORT):
             self._course.failures.over()
         elif feed.shown:
             self._course.failures.shown()
 
     def _make_way(self, feed: Feed) -> None:
-        """Cut what was to be played otherwise. A live event comes back to where the list was cut."""
+        """Cut what was to be played instead. After a live event the list goes on where it was cut."""
         course = self._course
         if course.urgent:
             cut = self._cut()
@@ -265,7 +265,7 @@ class Reader:
                 return
 
     def _attention(self) -> bool:
-        """Tell whether waiting for room must end."""
+        """Return whether waiting for room must end."""
         return self._stop.is_set() or bool(self._wishes) or self._course.interrupts()
 
     def _look_ahead(self, feed: Feed) -> None:
@@ -279,7 +279,7 @@ class Reader:
 
     def _cut(self) -> Cut:
         """Cut the output near what is sent now."""
-        self._ring.put(self._splicer.take(rest=True))  # it ends clean, what was put may not
+        self._ring.put(self._splicer.take(rest=True))  # the rest ends clean, what was put before may not
         cut = self._ring.cut(MARGIN)
         self._go_on(cut)
         return cut
@@ -290,7 +290,7 @@ class Reader:
         self._run = None
 
     def _heed(self) -> None:
-        """Take up what is wished for."""
+        """Carry out the queued requests."""
         while self._wishes and not self._stop.is_set():
             wish = self._wishes.popleft()
             if isinstance(wish, NewList):
@@ -303,7 +303,7 @@ class Reader:
                 self._ring.reopen()
 
     def _new_list(self, wish: NewList) -> None:
-        """Play another list at once, or after the file that plays, which may be one before the file being read."""
+        """Play another list at once, or after the file that plays, which may be earlier than the one being read."""
         if self._course.renew(wish.listing, self._current):
             return
         begin, playing = wish.listing.programme.begin(), self._ring.playing

@@ -1,6 +1,6 @@
 """The splicer: pictures and sound of one file after another on the output's endless timeline (ADR 14).
 
-Decode times are made anew: the n-th picture decoded has the n-th presentation time, LEAD earlier. So they rise over
+Decode times are computed anew: the n-th picture decoded has the n-th presentation time, LEAD earlier. So they rise over
 every join at the pace of the pictures, whatever delay each file's encoder had.
 """
 
@@ -34,7 +34,7 @@ class Shot:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A range of a file in play, and what there is to tell of it. `file` counts the files played."""
+    """A range of a file in play, and what is reported of it. `file` counts the files played."""
 
     file: int
     place: Place
@@ -51,9 +51,9 @@ class Part:
 
 @value
 class Entry:
-    """A unit, the part that it is of, and where the pictures up to it end.
+    """A unit, its part, and where the pictures up to it end.
 
-    What follows a clean picture is told by the file's time of it, or by the place after the part.
+    After a clean picture, `next_at` is the next one's file time, or `after` is the position after the part.
     """
 
     unit: Unit
@@ -64,12 +64,12 @@ class Entry:
 
     @property
     def leads(self) -> bool:
-        """Tell whether it is known what follows it."""
+        """Return whether what follows is known."""
         return self.next_at is not None or self.after is not None
 
     @property
     def place(self) -> Place | None:
-        """Return what follows; within a live event it is where the list goes on. Made when asked for: it is dear."""
+        """Return the next position; within a live event, where the list goes on. Computed on demand: it is costly."""
         if self.next_at is None:
             return self.after
         return self.part.place if self.part.live else self.part.place.model_copy(update={"at": max(self.next_at, 0)})
@@ -79,7 +79,7 @@ class Entry:
 class Cut:
     """Where the output was cut: its pictures' end, last decode time, sound's end, sound not yet sent.
 
-    `part` is what played there, if anything did, and `place` what would have followed; None: nothing.
+    `part` is what played there, and `place` the position that would have followed; None: nothing.
     """
 
     picture_end: int
@@ -91,7 +91,7 @@ class Cut:
 
 
 class Splicer:
-    """Takes the shots of a part in decode order and gives entries in order of decode time."""
+    """Takes the shots of a part in decode order and returns entries in order of decode time."""
 
     def __init__(self) -> None:
         self.picture_end = LEAD
@@ -101,27 +101,27 @@ class Splicer:
         self._ready: deque[Entry] = deque()
         self._zero: int | None = None
         self._base = self._latest = LEAD
-        self._last = -1  # when the last of the pictures that came is shown
+        self._last = -1  # the latest time at which a picture taken so far is shown
         self._window, self._typical = DEEPEST, LEAD
         self._waiting: deque[tuple[int, int, Shot]] = deque()  # pictures with their output time, and how long they last
         self._order: list[tuple[int, int]] = []
 
     @property
     def zero(self) -> int | None:
-        """The part's time that its first picture has; None before it."""
+        """The part's time of its first picture; None before it."""
         return self._zero
 
     def out(self, at: int) -> int:
-        """Turn a part's time into the output's; only after its first picture."""
+        """Convert a part's time to output time; only after its first picture."""
         return self._base + at - (self._zero or 0)
 
     @property
     def shown(self) -> int:
-        """Where the pictures that came so far end, in output time; at least."""
+        """The earliest output time at which the pictures taken so far can end."""
         return max(self._base, self._latest)
 
     def begin(self, part: Part, *, reorder: int = DEEPEST, typical: int = LEAD) -> None:
-        """Join a part whose pictures lie `reorder` out of order at most, and usually last `typical`."""
+        """Start a part whose pictures are `reorder` out of order at most, and usually last `typical`."""
         self._clear()
         self._part, self._window, self._typical = part, reorder, typical
         self._base = self.picture_end
@@ -134,13 +134,13 @@ class Splicer:
         out, length = self._base + self._steadied(pts, self._zero) - self._zero, self._length(shot.duration)
         self._waiting.append((out, length, shot))
         heappush(self._order, (out, shot.at))
-        if out >= self._last:  # of all that are shown before it, none is shown for longer
+        if out >= self._last:  # no earlier picture is shown beyond its end
             self._last, self._latest = out, out + length
         if len(self._waiting) > self._window:
             self._place(None)
 
     def end(self, after: Place | None, until: int | None = None) -> None:
-        """End the part; `after` is the place that follows its last picture, which is shown up to `until`."""
+        """End the part; `after` is the position that follows its last picture, which is shown up to `until`."""
         if until is not None and self._waiting:
             self._last_until(self.out(until))
         while self._waiting:
@@ -149,7 +149,7 @@ class Splicer:
         self._floor = self.picture_end - LEAD
 
     def take(self, *, rest: bool = False) -> list[Entry]:
-        """Return what is in order; `rest`: all there is."""
+        """Return the entries whose order is final; `rest`: all entries."""
         out: list[Entry] = []
         ready, lane, part = self._ready, self.lane, self._part
         while True:
@@ -177,12 +177,12 @@ class Splicer:
         self._highest = self._last = -1
 
     def _steadied(self, pts: int, zero: int) -> int:
-        """Put a picture whose time was rounded, as FLV's are to ms, on its steady rate."""
+        """Return a time on the steady rate for one that was rounded, as FLV's are to ms."""
         steady = zero + (pts - zero + self._typical // 2) // self._typical * self._typical
         return steady if abs(steady - pts) <= ROUNDING else pts
 
     def _length(self, told: int) -> int:
-        """Tell how long a picture is shown: as usual where its own duration is rounded, or missing."""
+        """Return how long a picture is shown: as usual where its own duration is rounded or missing."""
         usual = self._typical
         return usual if told <= 0 or abs(told - usual) <= usual // 8 else min(told, 25 * LEAD)
 
@@ -196,7 +196,7 @@ class Splicer:
         self._latest = end
 
     def _place(self, after: Place | None) -> None:
-        """Return the longest waiting shot its times."""
+        """Assign output times to the shot that has waited longest."""
         pts, length, shot = self._waiting.popleft()
         assert self._part is not None  # noqa: S101  shots come after begin
         low, order = heappop(self._order)[0], self._order

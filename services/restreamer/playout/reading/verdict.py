@@ -1,4 +1,4 @@
-"""What becomes of a file: copied, or encoded, to what, and why (ADR 14)."""
+"""Decides how a file is played: copied or encoded, to what, and why (ADR 14)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LEAD = FLICKS * 160 // 1000
 """Distance of the output's first decode time to its first presentation time, and so of every join's."""
 
 _CODECS = {name: codec for codec, name in (*VIDEO_ENCODERS.items(), *AUDIO_ENCODERS.items())}
-# What is sent in each format: FLV with the FourCCs of enhanced RTMP, and MPEG-TS.
+# The codecs that each format carries: FLV with the FourCCs of enhanced RTMP, and MPEG-TS.
 _TAKES: dict[str, frozenset[str]] = {
     "rtmp": frozenset(("h264", "hevc", "vp8", "vp9", "av1", "aac", "mp3", "opus")),
     "srt": frozenset(("h264", "hevc", "aac", "mp3", "opus")),
@@ -24,7 +24,7 @@ _TAKES: dict[str, frozenset[str]] = {
 USUAL_RATE = Fraction(25)
 FASTEST = 120
 STILL_SIZE = (1280, 720)
-"""Of an output whose first file has no pictures."""
+"""Picture size of an output whose first file has no pictures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +38,15 @@ class Verdict:
     reason: str = ""
 
     def told(self, more: str) -> Verdict:
-        """Return it with one more thing to tell."""
+        """Return the verdict with one more reason."""
         return replace(self, reason="; ".join(text for text in (self.reason, more) if text)) if more else self
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What decides about a file: its tracks, its pictures' rate, and whether decode times leave room (LEAD).
+    """What decides about a file: tracks, frame rate, and whether pictures are reordered over more than LEAD (`deep`).
 
-    `still`: its pictures are no file's, but ours for sound that comes without.
+    `still`: the pictures are a still of ours, as the file has sound alone.
     """
 
     video: Track
@@ -57,7 +57,7 @@ class Found:
 
 
 def formats_of(urls: Iterable[str]) -> frozenset[str]:
-    """List the codecs that every one of the targets' formats takes."""
+    """Return the codecs that all of the targets' formats take."""
     kinds = {"srt" if url.startswith("srt:") else "rtmp" for url in urls} or {"rtmp"}
     return frozenset.intersection(*(_TAKES[kind] for kind in kinds))
 
@@ -87,7 +87,7 @@ def encoded_whole(verdict: Verdict, reason: str) -> Verdict:
 
 
 def _usable(stream: Shape, takes: frozenset[str]) -> bool:
-    """Tell whether targets still take the stream, and other files can be made like it."""
+    """Return whether targets still take the stream, and other files can be encoded to match it."""
     return stream.video in takes and stream.audio in takes and stream.video in VIDEO_ENCODERS
 
 
@@ -138,7 +138,7 @@ def _size(own_width: int, own_height: int, encoding: Encoding) -> tuple[int, int
 
 
 def _squared(width: int, height: int, aspect: Fraction) -> tuple[int, int]:
-    """Return a size of square pixels, even on both sides, that no side is made smaller for."""
+    """Return the size in square pixels, even on both sides; neither side shrinks."""
     if alike(aspect, Fraction(1)):
         return _even(width), _even(height)
     if aspect > 1:
@@ -165,7 +165,7 @@ def _why_video(found: Found, stream: Shape, takes: frozenset[str], encoding: Enc
 
 
 def _as_told(track: Track) -> str:
-    """Say what only a file's container tells of its pictures: it is lost where they are copied."""
+    """Return what only a file's container says of its pictures: copying loses it."""
     if track.turn:
         return TURNS[track.turn].text
     return "" if alike(track.aspect, track.own_aspect) else "only its container tells its pixels' aspect"

@@ -1,4 +1,4 @@
-"""What is told when the output waits for a source: a file that comes too slowly, or takes long to open."""
+"""Warnings while the output waits for a source: a file that is read too slowly, or takes long to open."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GAP_NS: Final = 1_000_000_000
 
 
 class Metered:
-    """Yields packets, and tells meanwhile whether the next one is being waited for."""
+    """Yields packets; `reading` is true while the next one is awaited."""
 
     def __init__(self, packets: Iterable[Packet] = ()) -> None:
         self.reading = False
@@ -25,7 +25,7 @@ class Metered:
         return self._flow
 
     def close(self) -> None:
-        """Return no more, and let go of where they come from."""
+        """Yield no more, and release the packets' source."""
         self._flow.close()
 
     def _read(self, packets: Iterable[Packet]) -> Generator[Packet, None, None]:
@@ -40,7 +40,7 @@ class Metered:
 
 
 class Waits:
-    """Adds up how long the output has waited for each file, and tells it once. Called by the sending thread."""
+    """Adds up how long the output has waited for each file, and reports it once. Called by the sending thread."""
 
     def __init__(self, report: Reporter) -> None:
         self._report = report
@@ -50,7 +50,7 @@ class Waits:
         self._told = False
 
     def note(self, now: int, about: object, item: Item | None, place: Place | None, *, opening: bool) -> None:
-        """Take notice that at `now` (ns) there is nothing to send, as `about`, a file of the list, is waited for."""
+        """Record that at `now` (ns) there is nothing to send, as `about`, a file of the list, is awaited."""
         if about is not self._about:
             self._about, self._waited, self._told = about, 0, False
         elif now - self._last < GAP_NS:

@@ -1,1 +1,1 @@
-"""What was read leaves at its time."""
+"""Sends what was read, each unit at its time."""

@@ -1,6 +1,6 @@
-"""What leaves at one moment: a picture and the sound up to the next one, put together by the reader.
+"""Batches of units that are sent together: a picture and the sound up to the next one. The reader builds them.
 
-The thread that sends for all is woken for each, cold: what it need not do for each unit is done here (ADR 20).
+The sending thread wakes for each batch with cold caches: work that can be done before is done here (ADR 20).
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from services.restreamer.playout.reading.verdict import LEAD
 from shared.messages.restreams import Place
 
 SOUND: Final = FLICKS * 40 // 1000
-"""Sound leaves with the picture before it, so much early at most: one sending a picture, not one a unit."""
+"""How early sound is sent at most, with the picture before it: one send per picture, not one per unit."""
 A_UNIT: Final = 1 << 10
-"""Bytes that a unit takes in memory beside its data, with all that is put together for it."""
+"""Memory that a unit and its objects take beside its data, bytes."""
 
 
 @value
 class Sent:
-    """What the pacer took: the last video entry, where sound ends, and the last entry that leads on."""
+    """What the pacer took: the last video entry, where sound ends, and the last entry whose successor is known."""
 
     video: Entry | None = None
     sound_end: int = LEAD
@@ -31,7 +31,7 @@ class Sent:
 
     @property
     def place(self) -> Place | None:
-        """Return the last place known to follow."""
+        """Return the last known next position."""
         return self.leads.place if self.leads is not None else None
 
 
@@ -39,16 +39,16 @@ _NS_MANY, _NS_FEW = Fraction(1_000_000_000, FLICKS).as_integer_ratio()
 
 
 def to_ns(flicks: int) -> int:
-    """Turn flicks into nanoseconds."""
+    """Convert flicks to nanoseconds."""
     return flicks * _NS_MANY // _NS_FEW
 
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """Entries that leave when the first of them is due, and what was `sent` once they have.
+    """Entries that are sent when the first of them is due, and what was `sent` after them.
 
-    Only the first may be a picture, or bring a track. `due_ns` and `end_ns`, where the first ends, are times of the
-    output, `size` is what they take in memory. `ready` is what the outputs have prepared of them.
+    Only the first may be a picture or have a track. `due_ns` and `end_ns` are the output times at which the first one
+    starts and ends, `size` is their memory in bytes. `ready` is what the outputs prepared from them.
     """
 
     entries: list[Entry]
@@ -61,7 +61,7 @@ class Batch:
 
 
 def batched(entries: Sequence[Entry], sent: Sent) -> Iterator[Batch]:
-    """Put entries together, which follow what was `sent`."""
+    """Group entries, which follow what was `sent`, into batches."""
     run: list[Entry] = []
     until = 0
     for entry in entries:

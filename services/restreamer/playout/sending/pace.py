@@ -1,7 +1,7 @@
 """The thread that sends for all restreams of a process (ADR 14).
 
-A thread a restream would be woken 30 times a second for some microseconds of work, with cold caches each time. One that
-goes from one to the next takes a fifth of that, as long as their pictures are due at the same moments: see `in_step`.
+One thread per restream would wake 30 times a second for some microseconds of work, with cold caches each time. One
+thread for all takes a fifth of that time, as long as their pictures are due at the same moments: see `in_step`.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ from typing import Final, Protocol
 from services.restreamer.model import FLICKS
 
 SLACK_NS: Final = 500_000
-"""What is due so soon is done at once."""
+"""Work that is due within this time is done at once."""
 LONGEST_BEAT: Final = FLICKS // 20
-"""How long sending is put off at most, to be in step with others."""
+"""The longest delay of a send to be in step with other restreams."""
 USUAL_BEAT: Final = FLICKS // 30
 _NS: Final = 1_000_000_000
 
 
 class Paced(Protocol):
-    """What is done again and again. All calls are of the one thread, and none may wait for anything."""
+    """Recurring work. The one sending thread makes all calls, and none may block."""
 
     def run(self) -> int | None:
-        """Do what is due; return in how many ns to come again, None when it is over."""
+        """Do what is due; return the ns until the next call, None when the work is over."""
         ...
 
 
 class Pace:
-    """Runs each of what it was told of when that asked to be run again."""
+    """Runs the work registered with `call`, each when it asked for it."""
 
     def __init__(self) -> None:
         self._called: SimpleQueue[Paced] = SimpleQueue()
@@ -43,7 +43,7 @@ class Pace:
         self._thread: Thread | None = None
 
     def call(self, paced: Paced) -> None:
-        """Run this one now, whether or not it was told of before. From any thread."""
+        """Run this one now, whether or not it is registered. Any thread may call."""
         self._called.put(paced)
         with self._lock:
             if self._thread is None:
@@ -54,7 +54,7 @@ class Pace:
         self._thread.start()
 
     def _work(self) -> None:
-        """Run all until one breaks, which is its own end and this thread's: the others go on in another one."""
+        """Run all until one raises, which ends that one and this thread: a new thread runs the others."""
         try:
             while True:
                 self._wait()
@@ -83,7 +83,7 @@ class Pace:
         while self._due and self._due[0][0] <= until_ns:
             _, number, paced = heappop(self._due)
             if self._turn.get(paced) != number:
-                continue  # it was called since
+                continue  # it was called in between
             del self._turn[paced]
             wait = paced.run()
             if wait is not None:
@@ -91,11 +91,11 @@ class Pace:
 
 
 PACE: Final = Pace()
-"""The one of this process."""
+"""The pace of this process."""
 
 
 def in_step(ns: int, beat: int) -> int:
-    """Return the first whole multiple of `beat` (flicks) from `ns` on: streams of one rate send in one wake."""
+    """Return the first moment from `ns` on that is due in every restream whose pictures last `beat` flicks."""
     beat = beat if 0 < beat <= LONGEST_BEAT else USUAL_BEAT
     late = -(ns * FLICKS // _NS) % beat
     return ns + late * _NS // FLICKS

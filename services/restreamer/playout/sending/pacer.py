@@ -1,4 +1,4 @@
-"""The pacer: gives each unit to the outputs when its decode time has come (ADR 14)."""
+"""The pacer: passes each unit to the outputs at its decode time (ADR 14)."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from shared.messages.restreams import TargetStatus
 from shared.runtime.clock import Clock
 
 EARLY_NS = 10_000_000
-"""Units are sent so much early, and with them those that would follow soon."""
+"""How early units are sent, so that one step sends all that are due soon."""
 LEAST_NS = 5_000_000
-"""A pause between two steps at least."""
+"""The shortest pause between two steps."""
 TICK_NS = 20_000_000
 """The pause while there is nothing to send."""
 IDLE_NS = 100_000_000
 LOOK_NS = 200_000_000
 BEHIND_NS = 1_000_000_000
-"""A delay of our own is caught up with up to this; beyond it, and after the reader's delays, time goes on from now."""
+"""A delay of our own is caught up if it is no longer; after others, and delays of the reader, time goes on from now."""
 MOST_BATCHES = 100
-"""Of a step, as the thread sends for others, too; more is sent in the steps that follow."""
+"""The most that one step sends, as the thread sends for others, too; later steps send the rest."""
 CONNECT_NS = 3_000_000_000
-"""How long the first unit waits for targets that are being called."""
+"""How long the first unit waits for targets that are connecting."""
 SETTLE_NS = 300_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What the pacer knows, for other threads."""
+    """The pacer's state, for other threads."""
 
     sent: int = -1
     targets: tuple[TargetStatus, ...] = ()
@@ -42,9 +42,9 @@ class View:
 
 
 class Pacer:
-    """Sends what is in the ring. `step` is the whole of it; `pace` comes back for the next one.
+    """Sends what is in the ring. `step` does all the work; `pace` calls it again and again.
 
-    `dry` is called, with the time, while there is nothing to send.
+    `dry` is called with the time while there is nothing to send.
     """
 
     def __init__(
@@ -76,33 +76,33 @@ class Pacer:
         self._left.set()
 
     def start(self) -> None:
-        """Begin to send."""
+        """Start sending."""
         self._left.clear()
         self._pace.call(self)
 
     def stop(self) -> None:
-        """End soon, without a report."""
+        """Ask to end soon, without a report."""
         self._stopped = True
         if not self._left.is_set():
             self._pace.call(self)
 
     def join(self, seconds: float) -> bool:
-        """Wait until the outputs are closed; tell whether they are."""
+        """Wait until the outputs are closed; return whether they are."""
         return self._left.wait(seconds)
 
     @property
     def view(self) -> View:
-        """Tell how things are."""
+        """Return the current state."""
         last = self._last
         return View(-1 if last is None else last.unit.dts + last.unit.duration, self._states, self._ended)
 
     def set_targets(self, targets: Sequence[TargetSpec]) -> None:
-        """Send to these from the next step on."""
+        """Send to these targets from the next step on."""
         with self._lock:
             self._targets = tuple(targets)
 
     def run(self) -> int | None:
-        """Make a step for the pace."""
+        """Do one step; the pace calls it."""
         if self._over:
             return None
         wake: int | None = None
@@ -119,14 +119,14 @@ class Pacer:
         return None if wake is None else max(wake - self._clock.monotonic_ns(), 0)
 
     def _leave(self) -> None:
-        """Say goodbye to targets, which may take a second."""
+        """Disconnect from the targets, which may take a second."""
         try:
             self._outputs.close()
         finally:
             self._left.set()
 
     def step(self, now: int) -> int | None:
-        """Send what is due at `now` (monotonic, ns); return when to come again, None when all is over."""
+        """Send what is due at `now` (monotonic, ns); return when to do the next step, None at the end."""
         if self._targets is not None:
             self._take_targets()
         head = self._ring.head()
@@ -152,7 +152,7 @@ class Pacer:
             self._outputs.set_targets(targets)
 
     def _ending(self, now: int) -> Ended | None:
-        """Tell whether and why it is over: by the wall clock, or because all was sent and shown."""
+        """Return why it is over, by the wall clock or because all was sent and shown; None while it is not."""
         if self.end_ms is not None and self._clock.now_ms() >= self.end_ms:
             return Ended(reason="its end's time has come")
         over = self._ring.over
@@ -164,7 +164,7 @@ class Pacer:
         self._report(end)
 
     def _resume(self, now: int, head: Batch | None) -> bool:
-        """Set the clock's anchor where sending begins or goes on; tell whether it may."""
+        """Set the clock's anchor where sending starts or goes on; return whether it may."""
         if self._paused_ns >= 0:
             if self._anchor_ns is not None:
                 self._anchor_ns = self._in_step(self._anchor_ns + now - self._paused_ns, self._last)
@@ -185,7 +185,7 @@ class Pacer:
         return True
 
     def _in_step(self, anchor: int, head: Entry | None) -> int:
-        """Return an anchor at or shortly after this one, so that pictures leave together with those of others."""
+        """Return an anchor at or shortly after this one, so that pictures are sent with those of other restreams."""
         known = head if head is not None and head.unit.kind == "video" else self._last or head
         if known is None:
             return anchor
@@ -193,7 +193,7 @@ class Pacer:
         return anchor + in_step(due, known.unit.duration) - due
 
     def _reached(self, now: int) -> bool:
-        """Tell whether the targets are ready for the first unit, or have had their time."""
+        """Return whether the targets are ready for the first unit, or their time to connect is over."""
         if self._called_ns < 0:
             self._called_ns = now
         states = [status.state for status in self._outputs.states()]
@@ -212,7 +212,7 @@ class Pacer:
             if head is None or head.due_ns > until_ns:
                 break
             batch = ring.due(until_ns)
-            if batch is None:  # it was cut off meanwhile
+            if batch is None:  # it was cut off in between
                 break
             self._outputs.feed(batch.units, batch.ready)
             sent = batch.sent
@@ -226,7 +226,7 @@ class Pacer:
             head = ring.head()
 
     def _note(self, notes: Notes, entry: Entry) -> None:
-        """Note what follows, as far as it is known; a live event has no place in the list."""
+        """Record the next position where it is known; a live event has no position in the list."""
         self._noted, part, after = entry, entry.part, entry.after
         if entry.next_at is not None:
             place = part.place
@@ -235,7 +235,7 @@ class Pacer:
             notes.note(part.spec_number, part.moved, (after.item, after.range, after.loop, after.at))
 
     def _tell(self, part: Part) -> None:
-        """Tell that a file begins."""
+        """Report that a file starts."""
         if part.video is None:
             return
         self._file = part.file
@@ -244,7 +244,7 @@ class Pacer:
         )
 
     def _see(self) -> None:
-        """Ask how the targets are; tell when the first of them is sent to."""
+        """Read the targets' states; report when the first of them gets media."""
         self._states = self._outputs.states()
         sent = any(status.state == "live" and not status.unsent for status in self._states)
         if not self._started and self._last is not None and sent:
@@ -252,7 +252,7 @@ class Pacer:
             self._report(Started())
 
     def _next(self, now: int) -> int:
-        """Choose when to look again: with the next unit."""
+        """Return when to do the next step: when the next unit is due."""
         head = self._ring.head()
         if self.paused or self._anchor_ns is None or head is None:
             return now + (IDLE_NS if self.paused else TICK_NS)

@@ -1,4 +1,4 @@
-"""What was read ahead: the reader waits when it is enough, the pacer never waits."""
+"""The buffer of what was read ahead: the reader waits while it is full, the pacer never waits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Prepare = Callable[[Sequence[Unit]], object | None]
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How far to read ahead, in flicks and bytes; when full, reading goes on below three tenths: a wake is dear."""
+    """How far to read ahead, in flicks and bytes; when full, reading goes on below three tenths: wakes are costly."""
 
     length: int = 10 * FLICKS
     size: int = 32 << 20
@@ -28,25 +28,25 @@ class Bounds:
 class Ring:
     """A bounded queue of batches that can be cut. `changed` guards it, and wakes the reader.
 
-    Its reader also has each batch prepared, in the output's order, once it is known that nothing more belongs to it.
+    The reader's thread also prepares each batch, in output order, once the batch is complete.
     """
 
     def __init__(self, bounds: Bounds | None = None, prepare: Prepare = lambda _: None) -> None:
         self._bounds = bounds or Bounds()
         self._prepare = prepare
-        self._guard = RLock()  # taken a hundred times a second, which a Condition's own methods make dear
+        self._guard = RLock()  # taken a hundred times a second, and cheaper than through a Condition
         self.changed = Condition(self._guard)
         self._batches: deque[Batch] = deque()
         self._open: Batch | None = None  # the last one, which is not prepared yet
         self._size = 0
-        self._copies = 1  # what is prepared is there once more
+        self._copies = 1  # 2: each batch holds its prepared form, too
         self._full = False
         self._over: Ended | None = None
         self.sent = Sent()
 
     @property
     def playing(self) -> Part | None:
-        """The part that plays: of the last picture sent, or of the first to come."""
+        """The part that plays: that of the last picture sent, or of the first one to come."""
         with self.changed:
             if self.sent.video is not None:
                 return self.sent.video.part
@@ -54,7 +54,7 @@ class Ring:
 
     @property
     def ample(self) -> bool:
-        """Tell, roughly, whether there is so much that what comes next need not be put at once."""
+        """Return, roughly, whether there is so much that the next entries can be put later."""
         batches = self._batches
         try:
             return batches[-1].due_ns - batches[0].due_ns > AMPLE_NS
@@ -73,14 +73,14 @@ class Ring:
             self._copies = 2 if batch.ready is not None else self._copies
 
     def _add(self, entries: Sequence[Entry]) -> list[Batch]:
-        """Add entries, sound to the last batch where it belongs there; return the batches that are whole now."""
+        """Add entries, sound to the last batch where it belongs there; return the batches that are complete now."""
         batches, last = self._batches, self._open
         whole = []
         if last is not None and batches and batches[-1] is last:
             self._size -= last.size
             before = batches[-2].sent if len(batches) > 1 else self.sent
             made = list(batched([*last.entries, *entries], before))
-            batches[-1] = made[0]  # never empty meanwhile, as the pacer may look
+            batches[-1] = made[0]  # the queue is never empty in between, as the pacer may look
             batches.extend(made[1:])
         else:
             whole += [last] if last is not None else []
@@ -91,7 +91,7 @@ class Ring:
         return whole + made
 
     def wait_for_room(self, until: Callable[[], bool]) -> None:
-        """Wait while there is enough, and `until` gives false; it is asked whenever something changes."""
+        """Wait while there is enough and `until` returns false; it is called at every change."""
         with self._guard:
             if not self._above(1, 1):
                 return
@@ -101,12 +101,12 @@ class Ring:
             self._full = False
 
     def head(self) -> Batch | None:
-        """Return the next batch. For the pacer alone: what it does not take stays, or is gone with the whole queue."""
+        """Return the next batch. For the pacer alone: the batch stays until `due` takes it or a cut removes it."""
         batches = self._batches
         return batches[0] if batches else None
 
     def due(self, until_ns: int) -> Batch | None:
-        """Take the next batch, if it is due at a time of the output."""
+        """Take the next batch if it is due at output time `until_ns`."""
         with self._guard:
             batches = self._batches
             if not batches or batches[0].due_ns > until_ns:
@@ -119,23 +119,23 @@ class Ring:
             return batch
 
     def finish(self, end: Ended) -> None:
-        """Tell that nothing follows what is there, and why."""
+        """Record that nothing follows what is queued, and why."""
         with self.changed:
             self._over = end
 
     def reopen(self) -> None:
-        """Take back what `finish` told: more is looked for."""
+        """Revoke `finish`: more is searched for."""
         with self.changed:
             self._over = None
 
     @property
     def over(self) -> Ended | None:
-        """Tell whether all was taken and nothing follows, and why."""
-        over = self._over  # looked at first: nothing follows it
+        """Return why nothing follows, once all was taken; None before."""
+        over = self._over  # read first: no batch is added after it
         return None if self._batches else over
 
     def cut(self, margin: int) -> Cut:
-        """Throw away what lies behind the first clean picture at least `margin` ahead."""
+        """Drop what follows the first clean picture at least `margin` ahead."""
         with self.changed:
             first = (self.sent.video.unit.dts if self.sent.video is not None else 0) + margin
             entries = self._entries()
@@ -144,7 +144,7 @@ class Ring:
             return self._cut_behind(entries, later[0] if later else clean[-1] if clean else None)
 
     def cut_file(self, file: int) -> Cut:
-        """Throw away what follows file number `file`."""
+        """Drop what follows file number `file`."""
         with self.changed:
             entries = self._entries()
             own = [
@@ -156,7 +156,7 @@ class Ring:
         return [entry for batch in self._batches for entry in batch.entries]
 
     def _cut_behind(self, entries: list[Entry], index: int | None) -> Cut:
-        """Cut behind entry `index`, or behind what was sent."""
+        """Cut after entry `index`, or after what was sent."""
         count = 0 if index is None else index + 1
         lead = self.sent.video if index is None else entries[index]
         kept: list[Entry] = []

@@ -1,1 +1,1 @@
-"""Sound on its way: copied, encoded, silence."""
+"""The output's sound: copied, encoded, or silence."""

@@ -1,4 +1,4 @@
-"""The output's sound: packet after packet without a hole, as near to its pictures as whole packets allow (ADR 14)."""
+"""The output's sound: packets without a gap, as close to the pictures as whole packets allow (ADR 14)."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ class Lane:
     _announce: bool = True
 
     def join(self, track: Track) -> None:
-        """Configure decoders anew at the next unit, for `track`."""
+        """Announce `track` with the next unit, so that decoders are configured anew."""
         self.track, self._announce = track, True
 
     def append(self, data: bytes, duration: int) -> None:
-        """Put a packet behind the last one."""
+        """Append a packet after the last one."""
         track = self.track if self._announce else None
         self._announce = False
         self.units.append(Unit("audio", self.end, self.end, duration, key=True, data=data, track=track))
         self.end += duration
 
     def lay(self, at: int, data: bytes, duration: int, silence: Silence | None) -> None:
-        """Put a packet that belongs at `at`: not where it overlaps by more than half, behind silence after a hole."""
+        """Add a packet for time `at`: drop it if it overlaps by more than half, fill a gap before it with silence."""
         if at < self.end - duration // 2:
             return
         if at > self.end + duration:
@@ -39,7 +39,7 @@ class Lane:
         self.append(data, duration)
 
     def fill(self, until: int, silence: Silence | None) -> None:
-        """Put as many silent packets as fit before `until`; a hole where there is no such packet."""
+        """Add as many silent packets as fit before `until`; leave a gap if there is no such packet."""
         if silence is None:
             self.end = max(self.end, until)
             return
@@ -47,7 +47,7 @@ class Lane:
             self.append(silence.data, silence.duration)
 
     def trim(self, until: int) -> None:
-        """Take back waiting packets that lie after `until` by more than half."""
+        """Remove waiting packets that lie after `until` by more than half."""
         while self.units and self.units[-1].pts + self.units[-1].duration // 2 > until:
             last = self.units.pop()
             self.end = last.pts

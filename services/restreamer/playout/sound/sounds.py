@@ -1,4 +1,4 @@
-"""A part's sound on its way to the lane: copied, encoded, or silence in its place."""
+"""Writes a part's sound to the lane: copied, encoded, or silence instead."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ LATE = FLICKS // 5
 """How much later than the pictures' packets sound may come before it counts as missing."""
 _MOST_HELD = 4096
 MOST_LAID = 2 * LONGEST_STILL
-"""How far ahead of its pictures sound is laid, behind silence; what is later is not heard."""
+"""How far ahead of its pictures sound is written, after silence; later sound is dropped."""
 MOST_DECODED = 60 * FLICKS
-"""How much sound is decoded ahead of its pictures; what is later is not heard."""
+"""How much sound is decoded ahead of its pictures; later sound is dropped."""
 MOST_WAITING_S = 120
-"""How much of it waits for its pictures, decoded; more of it is not heard."""
+"""How much decoded sound waits for its pictures; more is dropped."""
 
 
 class Sound(Protocol):
-    """Takes a part's packets of sound in order, and moves with its pictures."""
+    """Takes a part's packets of sound in order, and advances with its pictures."""
 
     def push(self, packet: Packet) -> None:
         """Take the next packet; times are the part's."""
         ...
 
     def advance(self, reached: int) -> None:
-        """Fill what is missing: packets up to the part's time `reached` have come."""
+        """Fill what is missing: all packets up to the part's time `reached` were pushed."""
         ...
 
     def finish(self) -> None:
-        """End with the part's pictures, whose end is known now."""
+        """End the sound where the part's pictures end, which is known now."""
         ...
 
 
 class CopiedSound:
-    """Lays packets as they are."""
+    """Writes packets as they are."""
 
     def __init__(self, track: Track, splicer: Splicer) -> None:
         self._track, self._splicer = track, splicer
@@ -51,7 +51,7 @@ class CopiedSound:
         splicer.lane.join(track)
 
     def push(self, packet: Packet) -> None:
-        """Lay a packet, or keep it until the first picture is known."""
+        """Write a packet, or keep it until the first picture is known."""
         if self._early or self._splicer.zero is None:
             self._early.append(packet)
             self._lay_early()
@@ -59,7 +59,7 @@ class CopiedSound:
             self._lay(packet)
 
     def advance(self, reached: int) -> None:
-        """Lay what was kept, fill holes with silent packets."""
+        """Write what was kept; fill gaps with silent packets."""
         if self._splicer.zero is None:
             return
         if self._early:
@@ -67,7 +67,7 @@ class CopiedSound:
         self._splicer.lane.fill(min(self._splicer.out(reached) - LATE, self._splicer.shown), self._quiet())
 
     def finish(self) -> None:
-        """Fill up to the pictures' end, or take back what is beyond it."""
+        """Fill up to the pictures' end, or remove what is beyond it."""
         self._lay_early()
         lane, end = self._splicer.lane, self._splicer.picture_end
         lane.trim(end)
@@ -94,7 +94,7 @@ class CopiedSound:
 
 
 class NoSound:
-    """Silence: packets of it, or what an encoder that runs already makes of it."""
+    """Silence: silent packets, or silence from an encoder that already runs."""
 
     def __init__(self, splicer: Splicer, track: Track, samples: int, run: SoundRun | None) -> None:
         self._splicer, self._run = splicer, run
@@ -102,15 +102,15 @@ class NoSound:
         splicer.lane.join(run.track if run is not None else track)
 
     def push(self, packet: Packet) -> None:
-        """Nothing comes."""
+        """Take nothing: the part has no sound."""
 
     def advance(self, reached: int) -> None:
-        """Be silent up to there."""
+        """Write silence up to the part's time `reached`."""
         if self._splicer.zero is not None:
             self._until(min(self._splicer.out(reached), self._splicer.shown))
 
     def finish(self) -> None:
-        """Be silent up to the pictures' end."""
+        """Write silence up to the pictures' end."""
         self._until(self._splicer.picture_end)
 
     def _until(self, out: int) -> None:
@@ -133,7 +133,7 @@ class Heard(Protocol):
 
 
 class EncodedSound:
-    """Writes what is `heard` of a part to a run, each sample where it belongs."""
+    """Writes a part's decoded sound to a run, each sample at its time."""
 
     def __init__(self, heard: Heard, splicer: Splicer, run: SoundRun) -> None:
         self._splicer, self._run, self._heard = splicer, run, heard
@@ -148,7 +148,7 @@ class EncodedSound:
         self._hold(self._heard.push(packet))
 
     def advance(self, reached: int) -> None:
-        """Write what the pictures that came so far need."""
+        """Write the sound of the pictures taken so far."""
         if self._splicer.zero is None:
             return
         self._write(self._splicer.shown)
@@ -157,7 +157,7 @@ class EncodedSound:
             self._run.pad(self._run.position(missing))
 
     def finish(self) -> None:
-        """End with the pictures to the sample."""
+        """End where the pictures end, to the sample."""
         self._hold(self._heard.finish())
         end = self._splicer.picture_end
         if self._splicer.zero is not None:
@@ -193,5 +193,5 @@ class EncodedSound:
 
 
 def before_end(packet: Packet, limit: int | None) -> bool:
-    """Tell whether a packet of sound begins before the out point."""
+    """Return whether a packet of sound begins before the out point."""
     return limit is None or packet.pts < limit - TOLERANCE

@@ -1,5 +1,5 @@
-"""Strangers' files are read in processes of their own, which they may break (docs/adr/0016-strangers-files.md).
+"""Untrusted files are read in child processes, so that they can break only those (docs/adr/0016-strangers-files.md).
 
-Ours: `children` starts them, `demuxing` and `pictures` ask them. Theirs: `zygote` forks them, `confined` bounds them,
-`inside` is what they do. `wire` is what is said in between.
+In this process: `children` starts children, `demuxing`, `decoding` and `working` use them. On the other side: `zygote`
+forks them, `confined` limits them, `inside` is their main loop. `wire` is the protocol in between.
 """

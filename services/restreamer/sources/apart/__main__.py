@@ -1,4 +1,4 @@
-"""The zygote's process; its socket's descriptor is its argument."""
+"""The zygote's process; its argument is the descriptor of its socket."""
 
 import socket
 import sys

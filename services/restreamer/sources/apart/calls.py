@@ -1,6 +1,6 @@
-"""Which of the kernel's calls a confined process has: it computes, and talks by the line it has; nothing else.
+"""The system calls of a confined process: it may compute and use its open socket, nothing else.
 
-A filter of the kernel's (seccomp), set by prctl: no library for it is kept up that comes without one of the system's.
+A seccomp filter, set by prctl: every maintained library for it needs a system library.
 Sources: Linux Documentation/userspace-api/seccomp_filter.rst, linux/filter.h, linux/audit.h, asm/unistd.h.
 """
 
@@ -19,13 +19,13 @@ _FILTER: Final = 2
 _LOAD, _IS, _ANDED, _RETURN = 0x20, 0x15, 0x54, 0x06
 _ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
 _NR, _ARCH, _FIRST = 0, 4, 16
-_NONE: Final = _ERRNO | errno.ENOSYS  # as if the kernel did not know it: libraries do without
+_NONE: Final = _ERRNO | errno.ENOSYS  # as if the kernel lacked the call: libraries have fallbacks
 _CLONE_THREAD: Final = 0x10000
 
 
 @dataclass(frozen=True, slots=True)
 class _Machine:
-    """Numbers of calls. `own` may be made for this process only."""
+    """Numbers of system calls. `tgkill` and `prlimit` are allowed for this process only."""
 
     arch: int
     plain: tuple[int, ...]
@@ -59,9 +59,9 @@ class _Program(ctypes.Structure):
 
 
 def confine_calls(*, threads: bool) -> bool:
-    """Leave this process the calls of those who compute; tell whether this kernel and machine let us.
+    """Restrict this process to the calls for computing; return False when kernel or machine do not support it.
 
-    It may have started `threads` where they are asked for, never a process.
+    With `threads` it may start threads; it may never start a process.
     """
     machine = _MACHINES.get(platform.machine())
     if machine is None:
@@ -86,5 +86,5 @@ def _code(machine: _Machine, *, threads: bool) -> bytes:
 
 
 def _step(code: int, value: int, so: int = 0, otherwise: int = 0) -> bytes:
-    """Return an instruction; `so` and `otherwise` are how many are passed over."""
+    """Return an instruction; `so` and `otherwise` are how many instructions a comparison skips if true or false."""
     return struct.pack("=HBBI", code, so, otherwise, value)

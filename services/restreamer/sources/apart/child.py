@@ -1,4 +1,4 @@
-"""Talking to a child that reads strangers' files; one that breaks is an error of its file alone."""
+"""Talk to a child that reads untrusted files; a child's failure is an error of its file only."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from services.restreamer.sources.apart.wire import FATE, NOT_FORKED, Message, Or
 from shared.runtime.logging import get_logger
 
 log = get_logger()
-LOOK_MS: Final = 100  # how often a wait looks whether it is to end
-SILENT_S: Final = 60.0  # longer than a child may compute, on a machine that is busy
+LOOK_MS: Final = 100  # how often a wait checks for a stop
+SILENT_S: Final = 60.0  # longer than a child may compute, even on a busy machine
 FATE_S: Final = 2.0
 RELEASED_S: Final = 1.0
 MOST_LEFT: Final = 64 << 20
-"""Bytes that a child may have more than at first, once its file is closed."""
+"""How many more bytes than at first a child may have allocated after its file is closed."""
 _ASKING: Final = frozenset({Said.READ, Said.JUMP, Said.GIVEN})
 _BUFFER: Final = wire.HEAD.size + wire.BATCH + (1 << 16)
 _WAIT: Final = struct.pack("ll", 0, LOOK_MS * 1000)
@@ -34,7 +34,7 @@ _CRASHES: Final = frozenset(
 
 
 class Child:
-    """A process that reads one stranger's file after the other. One thread uses it at a time; `stop` ends its waits."""
+    """A process that reads untrusted files one by one. One thread uses it at a time; `stop` ends its waits."""
 
     def __init__(self, line: socket.socket, fate: socket.socket, bounds: Bounds, stop: Event) -> None:
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
@@ -43,16 +43,16 @@ class Child:
         self._line, self._fate = line, fate
         self.bounds = bounds
         self.files = 1
-        """How many were opened with it."""
+        """How many files were opened with it."""
         self._stop = stop
         self._buffer = bytearray(_BUFFER)
-        self._owing = False  # it has not answered yet
+        self._owing = False  # an answer is outstanding
         self._said: Said | None = None
         self._failed = False
 
     @property
     def alive(self) -> bool:
-        """Tell whether it has said or done nothing while nothing was asked of it."""
+        """Whether the idle child is still connected and has sent nothing unasked."""
         try:
             self._line.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK)
         except BlockingIOError:
@@ -62,12 +62,12 @@ class Child:
         return False
 
     def take(self, stop: Event) -> None:
-        """Use it for another file; `stop` ends its waits from now on."""
+        """Use this child for another file; `stop` ends its waits from now on."""
         self._stop = stop
         self.files += 1
 
     def released(self) -> bool:
-        """Have it forget its file; tell whether it is fit for another one. It waits for a word of ours, or is not."""
+        """Close the child's file; return whether the child is fit for another one. Not while an answer is due."""
         if self._owing or self._failed or self._line.fileno() < 0:
             return False
         self._stop = Event()
@@ -80,19 +80,19 @@ class Child:
         return message.said is Said.DONE and 0 <= message.number <= MOST_LEFT
 
     def halt(self, flags: int = 0, within: float = SILENT_S) -> None:
-        """Have it leave what it is in the midst of. SourceError."""
+        """Interrupt the child's present order. Raise SourceError."""
         end = time.monotonic() + within
         while self._said in _ASKING:
             self.order(Order.MORE, flags=flags | wire.HALT)
             self.heard_out(self.answer(end - time.monotonic()))
 
     def heard_out(self, message: Message) -> None:
-        """Take what it says once it was told to halt: it may have to finish what it is at. SourceError for more."""
+        """Check a message after a halt: the child may finish a step; raise SourceError when it sends frames."""
         if message.frames or message.said is Said.GIVEN:
             raise self._nonsense(Nonsense("it gives frames that nobody wants"))
 
     def order(self, order: Order, *, flags: int = 0, number: int = 0, data: bytes = b"") -> None:
-        """Say something; SourceError when nobody takes it."""
+        """Send an order; raise SourceError when the child does not receive it."""
         pieces = [wire.ORDER.pack(order, flags, number, len(data)), data]
         self._owing = True
         left = memoryview(b"".join(pieces))
@@ -107,12 +107,12 @@ class Child:
                 raise self._dead() from error
 
     def answer(self, within: float | None = None) -> Message:
-        """Hear what it says; SourceError when that is nothing within some seconds, or nonsense."""
+        """Return the child's next message; raise SourceError on a timeout (SILENT_S) or an invalid message."""
         size, body = 0, 0
         end = time.monotonic() + (SILENT_S if within is None else within)
         while size < wire.HEAD.size or size < wire.HEAD.size + body:
             wanted = wire.HEAD.size + body if body else len(self._buffer)
-            self._look(end)  # also where a little comes each time
+            self._look(end)  # also when a few bytes come each time
             try:
                 count = self._line.recv_into(memoryview(self._buffer)[size:wanted])
             except BlockingIOError:
@@ -127,7 +127,7 @@ class Child:
         return self._read(size)
 
     def _body(self, size: int) -> int:
-        """Find how much follows a head, and make room for it."""
+        """Return how many bytes follow a head, and make room for them."""
         try:
             body = wire.body_size(self._buffer)
         except Nonsense as error:
@@ -150,12 +150,12 @@ class Child:
         return message
 
     def close(self) -> None:
-        """End it at once."""
+        """Close both sockets, which ends the child at once."""
         self._line.close()
         self._fate.close()
 
     def _look(self, end: float) -> None:
-        """Look whether a wait is to end."""
+        """Raise Stopped after a stop, or SourceError after the deadline `end`."""
         if self._stop.is_set():
             raise Stopped
         if time.monotonic() > end:
@@ -164,13 +164,13 @@ class Child:
             raise SourceError(f"{_doing(self.bounds)} it takes too long")
 
     def _nonsense(self, error: Nonsense) -> SourceError:
-        """Say that a child is not to be trusted any more."""
+        """Close a child that sent an invalid message, and return the error."""
         self.close()
         log.warning("source.child.nonsense", what=str(error))
         return SourceError(f"the file makes its {_role(self.bounds)} talk nonsense")
 
     def _dead(self) -> SourceError:
-        """Say how a child ended."""
+        """Close a child that has ended, and return the error."""
         try:
             data = self._fate.recv(FATE.size)
         except OSError:
@@ -193,7 +193,7 @@ def _doing(bounds: Bounds) -> str:
 
 
 def _told(status: int, bounds: Bounds) -> SourceError:
-    """Put the end of a child into words."""
+    """Return the error for a child's exit status."""
     role = _role(bounds)
     if status == NOT_FORKED:
         return SourceError(f"its {role} could not be started", lasting=False)

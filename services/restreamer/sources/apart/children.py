@@ -1,4 +1,4 @@
-"""Starting children for strangers' files."""
+"""Start children for untrusted files."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from services.restreamer.model import SourceError
 from services.restreamer.sources.apart.child import Child
 from services.restreamer.sources.apart.confined import Bounds
 
-_TUNED: Final = {  # no threads; and memory that is freed is kept, as what is read next takes it again
+_TUNED: Final = {  # no threads; and freed memory is kept, because the next file needs it again
     "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1", "MALLOC_TRIM_THRESHOLD_": str(16 << 20),
     "MALLOC_MMAP_THRESHOLD_": str(4 << 20), "MALLOC_TOP_PAD_": str(1 << 20),
 }  # fmt: skip
 
 
 class Family(Protocol):
-    """Where children come from, and go."""
+    """A supplier of children."""
 
     def child(self, stop: Event, bounds: Bounds | None = None) -> Child:
-        """Return a child for a file or for work; `stop` ends its waits. SourceError."""
+        """Return a child for a file or for work; `stop` ends its waits. Raise SourceError."""
         ...
 
     def give(self, child: Child) -> None:
-        """Take a child back."""
+        """Take back a child."""
         ...
 
 
 class Children:
-    """Starts children, by way of a zygote that is started once, and again when it has ended. Thread-safe."""
+    """Starts children through a zygote, which is started once, and again when it has ended. Thread-safe."""
 
-    def __init__(self, bounds: Bounds = Bounds()) -> None:  # noqa: B008  it is frozen, so that all may share it
+    def __init__(self, bounds: Bounds = Bounds()) -> None:  # noqa: B008  it is frozen, so all may share it
         self._bounds = bounds
         self._lock = Lock()
         self._zygote: subprocess.Popen[bytes] | None = None
@@ -43,26 +43,26 @@ class Children:
 
     @property
     def bounds(self) -> Bounds:
-        """Return what a child may take where nothing else is said."""
+        """The default bounds of a child."""
         return self._bounds
 
     @property
     def zygote(self) -> int | None:
-        """Return the zygote's process id."""
+        """The zygote's process id."""
         return self._zygote.pid if self._zygote is not None else None
 
     def start(self, bounds: Bounds | None = None) -> None:
-        """Start the zygote, which takes a second until it is of use; with other bounds from now on."""
+        """Start the zygote, which is ready after a second; `bounds` become the default from now on."""
         with self._lock:
             self._bounds = bounds or self._bounds
             self._started()
 
     def give(self, child: Child) -> None:
-        """End a child that is not needed any more."""
+        """End a child that is no longer needed."""
         child.close()
 
     def child(self, stop: Event, bounds: Bounds | None = None) -> Child:
-        """Start a child, with the usual bounds or others. SourceError when there is no room for one."""
+        """Start a child, with the default bounds or others. Raise SourceError when there is no room for one."""
         try:
             line, theirs = socket.socketpair()
             fate, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -90,9 +90,9 @@ class Children:
             return self._control
         self._forget()
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        # Nothing of our environment is handed on: there are secrets in it.
+        # The environment is not passed on: it holds secrets.
         known = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH") if name in os.environ}
-        roots = os.pathsep.join(os.path.abspath(path) for path in sys.path)  # noqa: PTH100  "" is a folder, too
+        roots = os.pathsep.join(os.path.abspath(path) for path in sys.path)  # noqa: PTH100  "" is the current folder
         with theirs:
             self._zygote = subprocess.Popen(  # noqa: S603  our own module, by our own interpreter
                 [sys.executable, "-m", "services.restreamer.sources.apart", str(theirs.fileno())],

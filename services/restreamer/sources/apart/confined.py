@@ -1,4 +1,4 @@
-"""What a process that reads strangers' files may take: bounded by the kernel, before it sees the first byte.
+"""Resource limits of a process that reads untrusted files, set in the kernel before it sees the first byte.
 
 Sources: Linux man pages setrlimit(2), prctl(2), proc_pid_oom_score_adj(5).
 """
@@ -19,7 +19,7 @@ from typing import Final
 from services.restreamer.sources.apart.calls import confine_calls
 
 OUT_OF_MEMORY: Final = 75
-"""How a child ends that cannot even say so."""
+"""The exit code of a child that has not even memory for an error message."""
 _PDEATHSIG: Final = 1
 _NO_NEW_PRIVS: Final = 38
 _NOBODY: Final = 65534
@@ -28,9 +28,9 @@ _FORM: Final = struct.Struct("<QI?")
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """How much of memory (bytes, beside what all such processes share) and of a core's time from word to word.
+    """The limits of a process: memory (bytes, besides the shared part), and CPU time between two messages (s).
 
-    `works`: it decodes and encodes, in threads; its computing is bounded by the length of what it was given.
+    `works`: it decodes and encodes, in threads; the length of its input limits its CPU time.
     """
 
     memory: int = 512 << 20
@@ -38,27 +38,27 @@ class Bounds:
     works: bool = False
 
     def pack(self) -> bytes:
-        """Put them into bytes."""
+        """Return the bounds as bytes."""
         return _FORM.pack(self.memory, self.cpu_s, self.works)
 
     @classmethod
     def unpack(cls, data: bytes) -> Bounds:
-        """Read them."""
+        """Return the bounds from bytes."""
         return cls(*_FORM.unpack(data))
 
 
 def confine(bounds: Bounds, parent: int) -> None:
-    """Bound this process, and let it end with its parent. It can open nothing from here on."""
-    with contextlib.suppress(OSError):  # so that the kernel, where memory ends, takes this process before any other
+    """Limit this process, and let it end with its parent. It can open nothing afterwards."""
+    with contextlib.suppress(OSError):  # so that the kernel, out of memory, kills this process before any other
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     kib = {name: int(value.split()[0]) for name, value in _status() if name in {"VmSize", "VmData"}}
-    if os.getuid() == 0:  # a process of root is not bound by all of this
+    if os.getuid() == 0:  # some of these limits do not apply to root
         with contextlib.suppress(OSError):
             os.setgroups([])
             os.setresgid(_NOBODY, _NOBODY, _NOBODY)
             os.setresuid(_NOBODY, _NOBODY, _NOBODY)
     control = ctypes.CDLL(None, use_errno=True).prctl
-    for option, value in ((_NO_NEW_PRIVS, 1), (_PDEATHSIG, int(signal.SIGKILL))):  # a change of user forgets the latter
+    for option, value in ((_NO_NEW_PRIVS, 1), (_PDEATHSIG, int(signal.SIGKILL))):  # a change of user resets the latter
         if control(option, value, 0, 0, 0):
             raise OSError(ctypes.get_errno(), "prctl")
     if os.getppid() != parent:
@@ -67,14 +67,14 @@ def confine(bounds: Bounds, parent: int) -> None:
     _bound(resource.RLIMIT_DATA, (kib["VmData"] << 10) + bounds.memory)
     for what in (resource.RLIMIT_CORE, resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE):
         _bound(what, 0)
-    if not bounds.works:  # threads count as processes, and so do those of others
+    if not bounds.works:  # threads count as processes, also those of other processes
         _bound(resource.RLIMIT_NPROC, 0)
     bound_computing(int(time.process_time()) + 1 + bounds.cpu_s)
     confine_calls(threads=bounds.works)
 
 
 def bound_computing(until_s: int) -> None:
-    """Let the process compute until it has taken so much of its cores' time; SIGXCPU ends it."""
+    """Set the process's total CPU time, s, after which SIGXCPU ends it."""
     resource.setrlimit(resource.RLIMIT_CPU, (until_s, resource.getrlimit(resource.RLIMIT_CPU)[1]))
 
 
@@ -88,7 +88,7 @@ def _status() -> list[tuple[str, str]]:
 
 
 def no_memory(bounds: Bounds) -> str:
-    """Say that a file takes too much."""
+    """Return the error text for a file that takes too much memory."""
     return (
         f"{'decoding' if bounds.works else 'reading'} it takes more memory than a file may ({bounds.memory >> 20} MiB)"
     )

@@ -1,4 +1,4 @@
-"""Decoding strangers' pictures in a child."""
+"""Decode untrusted pictures in a child."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CHANNELS = 4
 
 
 def decoded(kind: Kind, data: bytes, side: int, family: Children | None = None) -> Pixels:
-    """Decode a picture of at most `side` pixels a side; height x width x RGBA. SourceError."""
+    """Return a picture of at most `side` pixels a side, decoded to height x width x RGBA. Raise SourceError."""
     child = (family or children()).child(Event())
     try:
         child.order(Order.PICTURE, number=side << 8 | KINDS.index(kind), data=data)

@@ -1,4 +1,4 @@
-"""A stranger's file, demuxed in a child: a Demuxer to whoever asks it. All that is read is read here."""
+"""A Demuxer whose work runs in a child, for untrusted files. This process does all the reading."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from services.restreamer.sources.origins.guarded import Guarded
 
 LARGEST_READ: Final = 1 << 20
 MOST_IDLE: Final = 1 << 20
-"""How often a child may ask for more of the file before a frame comes of it."""
+"""How many messages a child may send without a frame."""
 _FILES: Final = frozenset({Said.READ, Said.JUMP})
 
 
 class Apart:
-    """A container opened in a child. SourceError from all it does; the child's death is one."""
+    """A container opened in a child. All methods raise SourceError, also when the child dies."""
 
     def __init__(self, file: Readable, container: Container, *, stop: Event, family: Family | None = None) -> None:
         self.container: Container = container
         self._file = Guarded(file)
         self._idle = 0
-        self._asked: Message | None = None  # what is to be answered before frames go on
+        self._asked: Message | None = None  # the question to answer before more frames come
         self._family: Family = family or children()
         self._child = self._family.child(stop)
         try:
@@ -45,40 +45,40 @@ class Apart:
 
     @property
     def broken(self) -> SourceError | None:
-        """Return what the file broke off with."""
+        """The error with which the file broke off."""
         return self._file.error
 
     @property
     def end(self) -> int | None:
-        """Return when the file ends, as the container tells or FFmpeg estimates."""
+        """When the file ends, as the container says or FFmpeg estimates."""
         return self._told.end
 
     @property
     def shown_from(self) -> int | None:
-        """Return when an mp4 begins to be shown, its edit list applied; others do not say."""
+        """When presentation of an mp4 starts by its edit list; None for other containers."""
         return self._told.shown_from
 
     @property
     def video_end(self) -> int | None:
-        """Return when an mp4's video ends by its index."""
+        """When an mp4's video ends by its index."""
         return self._told.video_end
 
     @property
     def created_ms(self) -> int | None:
-        """Return the wall clock of its creation, where the file tells one."""
+        """The wall clock of the file's creation, if the file has one."""
         return self._told.created_ms
 
     def cover(self) -> bytes | None:
-        """Read the picture that comes with sound alone; before all frames."""
+        """Return the cover picture of an audio-only file; call this before `frames`."""
         return (self._ordered(Order.COVER).data or None) if self._has_cover else None
 
     def seek(self, at: int) -> bool:
-        """Go to about `at` or before; False when the file does not let itself be sought in."""
+        """Seek to about `at` or before; return False when the file is not seekable."""
         self._halt()
         return bool(self._ordered(Order.SEEK, number=at).number)
 
     def frames(self) -> Iterator[Raw]:
-        """Yield the frames as they come, from where the last `seek` went."""
+        """Yield the frames in file order, from the position of the last `seek`."""
         self._halt()
         self._child.order(Order.FRAMES)
         while True:
@@ -95,11 +95,11 @@ class Apart:
             self._reply(message)
 
     def close(self) -> None:
-        """Return the child back; the file is its maker's."""
+        """Give the child back to its family; the file stays open."""
         self._family.give(self._child)
 
     def _halt(self) -> None:
-        """Have frames end of which not all were taken."""
+        """Stop an unfinished reading of frames."""
         message, self._asked = self._asked, None
         while message is not None and (message.said in _FILES or message.said is Said.GIVEN):
             self._reply(message, wire.HALT)
@@ -107,7 +107,7 @@ class Apart:
             self._child.heard_out(message)
 
     def _ordered(self, order: Order, *, flags: int = 0, number: int = 0) -> Message:
-        """Have an order carried out; the child reads what it needs for it."""
+        """Send an order, serve the child's reads, and return its final message."""
         self._idle = 0
         self._child.order(order, flags=flags, number=number)
         while (message := self._heard()).said in _FILES:
@@ -117,7 +117,7 @@ class Apart:
         return message
 
     def _heard(self) -> Message:
-        """Hear what the child says; SourceError when it goes on asking, and nothing comes of it."""
+        """Return the child's next message; raise SourceError after too many messages without a frame."""
         message = self._child.answer()
         self._idle = 0 if message.frames else self._idle + 1
         if self._idle > MOST_IDLE:
@@ -126,7 +126,7 @@ class Apart:
         return message
 
     def _reply(self, message: Message, flags: int = 0) -> None:
-        """Answer what a child asks; SourceError where no child of ours asks so."""
+        """Answer a child's question; raise SourceError for an invalid one."""
         file = self._file
         if message.said is Said.GIVEN:
             self._child.order(Order.MORE, flags=flags)
@@ -150,5 +150,5 @@ class Apart:
 
 
 def apart(stop: Event, family: Family | None = None) -> Demux:
-    """Return what opens strangers' files, in children of a family; `stop` ends its waits."""
+    """Return a Demux that opens untrusted files in children of a family; `stop` ends its waits."""
     return partial(Apart, stop=stop, family=family)

@@ -1,4 +1,4 @@
-"""What a child does: it opens and demuxes files of which it asks its parent for every byte, and decodes pictures."""
+"""The child's side: open and demux files, whose bytes all come from the parent, and decode pictures."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ from shared.media.transcode.errors import Undecodable
 _WORKING: Final = frozenset({Order.BEGIN, Order.PUSH, Order.FINISH})
 _RENEW_S: Final = 0.2
 MOST_COMPUTING: Final = 20
-"""Seconds of computing for each second of what is decoded and encoded: whatever takes longer is not for live."""
-_TOLD_AGAIN: Final = 64  # messages after which a container is taken to have told what it knows
+"""CPU seconds per second of decoded and encoded media: anything slower is not fit for live."""
+_TOLD_AGAIN: Final = 64  # messages after which a container's properties do not change any more
 
 
 class _YoursError(SourceError):
-    """The file broke off; whoever reads it knows why."""
+    """The file broke off; the parent, which reads it, knows why."""
 
     def __init__(self, *, torn: bool) -> None:
         super().__init__("the file breaks off")
         self.torn = torn
 
 
-class _Closed(Exception):  # noqa: N818  it names what happened
-    """The parent wants no more."""
+class _Closed(Exception):  # noqa: N818  it names an event
+    """The parent closed the connection."""
 
 
 class _File:
-    """The parent's file, byte by byte."""
+    """The parent's file, as a file object."""
 
     def __init__(self, ask: Callable[[Said, int, int], tuple[int, int, bytes]], *, seekable: bool) -> None:
         self._ask = ask
@@ -73,7 +73,7 @@ class _File:
         return self._at
 
     def head(self) -> Never:
-        raise NotImplementedError  # the parent has read it, to know the container: no demuxer asks
+        raise NotImplementedError  # the parent has read it to find the container: no demuxer calls this
 
     def close(self) -> None:
         pass
@@ -84,7 +84,7 @@ class _File:
 
 
 class Meter:
-    """Bounds computing by the length of what was given: a start, and so many times that (MOST_COMPUTING)."""
+    """Limits CPU time by the length of the input: `start_s`, plus MOST_COMPUTING times that length."""
 
     def __init__(self, start_s: int) -> None:
         self._from = time.process_time() + start_s
@@ -94,7 +94,7 @@ class Meter:
         self.note(None)
 
     def note(self, at: int | None) -> None:
-        """Take note of a packet's decode time, flicks."""
+        """Record a packet's decode time, flicks."""
         if at is not None:
             self._first = at if self._first is None else self._first
             self._length = max(self._length, at - self._first)
@@ -105,7 +105,7 @@ class Meter:
 
 
 class Inside:
-    """Carries out what the parent orders, one order after the other."""
+    """Carries out the parent's orders one after the other."""
 
     def __init__(self, line: socket.socket, bounds: Bounds) -> None:
         self._line = line
@@ -121,7 +121,7 @@ class Inside:
         self._renewed = 0.0
 
     def serve(self) -> None:
-        """Serve until the parent closes the line."""
+        """Serve until the parent closes the connection."""
         self._left = _in_use()
         try:
             while True:
@@ -151,7 +151,7 @@ class Inside:
         elif order == Order.CLOSE:
             self._close()
             gc.collect()
-            if self._bounds.works:  # pictures are large, and the next ones may not come for hours
+            if self._bounds.works:  # pictures are large, and the next may not come for hours
                 _give_back()
             self._say(Said.DONE, number=max(_in_use() - self._left, 0))
         elif order == Order.PICTURE:
@@ -167,7 +167,7 @@ class Inside:
             self._give(self._demuxer.frames())
 
     def _work_on(self, order: int, data: bytes) -> None:
-        """Begin work, or go on with it."""
+        """Start work, or continue it."""
         self._halted = False
         self._batch = Batch()
         if order == Order.BEGIN:
@@ -211,7 +211,7 @@ class Inside:
         self._say(Said.ENDED, flags=wire.OVER * over, number=work.reached if work is not None else 0)
 
     def _ask(self, said: Said, number: int, flags: int) -> tuple[int, int, bytes]:
-        """Ask the parent about its file; what was demuxed before goes with the question."""
+        """Ask the parent about its file, and send it the frames demuxed so far."""
         moved = self._batch.count
         self._say(said, flags=flags, number=number)
         _, flags, number, data = self._take()
@@ -221,7 +221,7 @@ class Inside:
         return flags, number, data
 
     def _renew(self) -> None:
-        """Take new time to compute, where more than a little was taken of the last."""
+        """Renew the limit of CPU time, if more than _RENEW_S of the last was used."""
         now = time.process_time()
         if now - self._renewed > _RENEW_S or not self._renewed:
             self._renewed = now
@@ -248,7 +248,7 @@ class Inside:
             self._line.sendall(memoryview(b"".join(pieces))[sent:])
 
     def _tell(self) -> Told:
-        """Tell what the container knows of itself by now."""
+        """Return what is known of the container by now."""
         demuxer = self._demuxer
         if demuxer is not None and self._messages < _TOLD_AGAIN:
             self._messages += 1
@@ -271,7 +271,7 @@ class Inside:
 
 
 class _Heap(ctypes.Structure):
-    """What mallinfo2(3) gives; glibc's alone has it."""
+    """The result of mallinfo2(3), which only glibc has."""
 
     _fields_ = (
         ("_before", ctypes.c_size_t * 4), ("mapped", ctypes.c_size_t), ("_freed", ctypes.c_size_t * 2),
@@ -280,7 +280,7 @@ class _Heap(ctypes.Structure):
 
 
 def _in_use() -> int:
-    """Count the bytes that are allocated; 0 where that cannot be told."""
+    """Return the allocated bytes; 0 when they cannot be counted."""
     tell = getattr(ctypes.CDLL(None), "mallinfo2", None)
     if tell is None:
         return 0
@@ -290,7 +290,7 @@ def _in_use() -> int:
 
 
 def _give_back() -> None:
-    """Return what is not allocated any more back to the system (malloc_trim(3), glibc's)."""
+    """Return free memory to the system (malloc_trim(3) of glibc)."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

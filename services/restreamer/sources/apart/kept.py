@@ -1,4 +1,4 @@
-"""Children that are kept for a restream's next file: forking one takes 20 ms, and more than many a segment does."""
+"""Children kept for a restream's next file: forking one takes 20 ms, longer than many a segment."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from services.restreamer.sources.apart.children import Children, children
 from services.restreamer.sources.apart.confined import Bounds
 
 MOST_FILES: Final = 100
-"""Of a child; what they leave behind goes with it."""
+"""Files per child; ending the child then frees everything that they left behind."""
 MOST_KEPT: Final = 2
 
 
@@ -25,7 +25,7 @@ class Keep:
         self._closed = False
 
     def child(self, stop: Event, bounds: Bounds | None = None) -> Child:
-        """Return one that waits, or start one. SourceError."""
+        """Return an idle child, or start one. Raise SourceError."""
         family = self._family or children()
         bounds = bounds or family.bounds
         while (kept := self._waiting(bounds)) is not None:
@@ -36,7 +36,7 @@ class Keep:
         return family.child(stop, bounds)
 
     def give(self, child: Child) -> None:
-        """Keep a child that its file has done no harm to, as far as can be told; otherwise end it."""
+        """Keep a child that its file has not visibly harmed; end it otherwise."""
         if self._closed or child.files >= MOST_FILES or not child.released():
             child.close()
             return
@@ -48,7 +48,7 @@ class Keep:
             other.close()
 
     def close(self) -> None:
-        """End those that wait; those at work end when they are given back."""
+        """End the idle children; busy ones end when they are given back."""
         with self._lock:
             self._closed, idle, self._idle = True, self._idle, []
         for child in idle:

@@ -1,4 +1,4 @@
-"""How a child shows that it does what a file wants, not what it was made for: it says what cannot be."""
+"""Invalid messages of a child: their error, and the check of times."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Final
 from shared.errors import ReelayError
 
 FARTHEST: Final = 3 << 59
-"""Flicks: 77 years, so that sums of a few times are within 64 bits."""
+"""The largest time in flicks: 77 years, so that sums of a few times fit into 64 bits."""
 
 
-class Nonsense(ReelayError):  # noqa: N818  it names what happened
-    """A child said what our own code never says: it is not to be trusted any more."""
+class Nonsense(ReelayError):  # noqa: N818  it names an event
+    """A child sent an invalid message."""
 
 
 def are_times(*times: int) -> bool:
-    """Tell whether times are within bounds."""
+    """Return whether times are within bounds."""
     return min(times) >= -FARTHEST and max(times) <= FARTHEST

@@ -1,4 +1,4 @@
-"""A track in bytes, between us and a child of strangers' files: what a child says of one is checked."""
+"""A track as bytes, between this process and a child; tracks from a child are checked."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from shared.media.mp4.boxes import Mp4Error
 from shared.media.transcode.turns import TURNS, Turn
 
 LONGEST_CONFIG: Final = 1 << 18
-LONGEST_NAME: Final = 1000  # a layout names each of its speakers
+LONGEST_NAME: Final = 1000  # a layout can name every speaker
 LARGEST_SIDE: Final = 1 << 16
 FASTEST_SAMPLES: Final = 1 << 22
 _FIXED_RATES: Final = {"aac": 96_000, "mp3": 48_000, "opus": 48_000}
-"""The most samples a second of codecs whose packets are laid as they are, between silent ones."""
+"""The highest sample rates of codecs whose packets are passed through, between packets of silence."""
 _TRACK: Final = struct.Struct("<BIIqqIIIIII4iiHI")
 _TEXTS: Final = ("codec", "pixels", "turn", "tag", "layout")
 
 
 def pack_track(track: Track) -> bytes:
-    """Put a track into bytes; Nonsense where it has what cannot be sent."""
+    """Return a track as bytes; raise Nonsense when it cannot be sent."""
     texts = "\0".join(str(getattr(track, name)) for name in _TEXTS).encode()
     rate = track.rate or Fraction(0)
     try:
@@ -42,7 +42,7 @@ def pack_track(track: Track) -> bytes:
 
 
 def unpack_track(data: bytes, at: int) -> tuple[Track, int]:
-    """Read a track that begins at a byte, and where it ends. Nonsense, ValueError, struct.error."""
+    """Return the track at offset `at`, and its end. Raise Nonsense, ValueError or struct.error."""
     is_video, width, height, over, under, rate, channels, *more = _TRACK.unpack_from(data, at)
     shown, own, colours = more[0:2], more[2:4], more[4:8]
     bits, texts_size, config_size = more[8:]
@@ -67,7 +67,7 @@ def unpack_track(data: bytes, at: int) -> tuple[Track, int]:
 
 
 def _is_heard(track: Track) -> bool:
-    """Tell whether a track's samples are as many a second as its codec may have, of which silence is made."""
+    """Return whether a track's sample rate is possible for its codec; silence is made at this rate."""
     if track.codec == "aac" and track.config:
         try:
             return read_aac(track.config).rate == track.sample_rate

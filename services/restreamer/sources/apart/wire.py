@@ -1,7 +1,7 @@
-"""What we and a child of strangers' files say to each other. What a child says is read as what a stranger says.
+"""The protocol between this process and a child. A child's messages are untrusted input.
 
-One message is a head and what it announces; each side answers the other's, so that never two are on their way. All
-sizes are bounded, times are flicks, texts are UTF-8.
+A message is a head and the data that it announces; each side waits for the other's answer, so that only one message is
+in transit. All sizes are bounded, times are flicks, texts are UTF-8.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from services.restreamer.sources.frames import Raw
 
 MOST_FRAMES: Final = 128
 BATCH: Final = 1 << 18
-"""How many bytes of frames are sent together; the last one may go beyond."""
+"""How many bytes of frames are sent together; the last frame may exceed this."""
 LARGEST: Final = 64 << 20
-"""A coded frame, or a picture's pixels."""
+"""The largest coded frame, or picture's pixels, in bytes."""
 MOST_BODY: Final = LARGEST + BATCH + (2 << 20)
 LONGEST_TEXT: Final = 200
 LONGEST: Final = 1 << 50
-"""Of a frame: 18 days."""
+"""The longest duration of a frame in flicks: 18 days."""
 CONTAINERS: Final[tuple[Container, ...]] = get_args(Container)
 
 ORDER: Final = struct.Struct("<BBqI")
-"""Ours: what, flags, a number, and how many bytes follow."""
+"""An order's head: order, flags, a number, and how many bytes follow."""
 HEAD: Final = struct.Struct("<BBqHIIB4q")
-"""Theirs: what, flags, a number; how many frames, bytes of tracks and other bytes follow; what is told of the file."""
+"""A child's head: kind, flags, a number; how many frames, track bytes and other bytes follow; what is known (Told)."""
 _ROW: Final = struct.Struct("<BqqqI")  # flags, decode time, time, duration, bytes
 _VIDEO, _KEY, _DTS, _TRACKED = 1, 2, 4, 8
 
 
 class Order(IntEnum):
-    """What we say."""
+    """The orders to a child."""
 
     OPEN = 1
     COVER = 2
@@ -55,48 +55,48 @@ class Order(IntEnum):
 
 
 BROKEN: Final = 1
-"""The file has broken off: with DATA and POSITION."""
+"""With DATA and POSITION: the file has broken off."""
 TORN: Final = 2
-"""It has done so in the middle of something."""
+"""With BROKEN: the break may have cut a frame."""
 HALT: Final = 4
-"""No more frames are wanted."""
+"""The child must send no more frames."""
 SEEKABLE: Final = 8
-"""With OPEN: it can be read anywhere."""
+"""With OPEN: the file is seekable."""
 
 
 class Said(IntEnum):
-    """What a child says."""
+    """The messages of a child. All but DONE may carry frames."""
 
     DONE = 1
-    """An order is carried out; with a number and bytes where it asked for some."""
+    """An order is finished; with a number and bytes if the order asked for them."""
     READ = 2
-    """So many bytes of the file are needed; the frames come first."""
+    """The child needs so many bytes of the file."""
     JUMP = 3
-    """Reading is to go on elsewhere."""
+    """The child seeks in the file."""
     GIVEN = 4
-    """Here are frames, and there are more."""
+    """Frames; more follow."""
     ENDED = 5
-    """Here are frames, and there are no more, or they are not wanted."""
+    """The last frames; or the parent asked for a halt."""
     FAILED = 6
-    """Here are frames, and what follows cannot be had, as the text says."""
+    """The last frames before an error, which the text describes."""
 
 
 LASTING: Final = 1
-"""With FAILED: another try is vain."""
+"""With FAILED: another try cannot succeed."""
 YOURS: Final = 2
-"""With FAILED: it is what the file broke off with."""
+"""With FAILED: the error is the one with which the parent's file broke off."""
 COVERED: Final = 4
-"""With DONE: there is a picture that comes with sound alone."""
+"""With DONE: the audio-only file has a cover picture."""
 OVER: Final = 8
-"""With ENDED: work needs no more."""
+"""With ENDED: the work needs no more packets."""
 FATE: Final = struct.Struct("<i")
-"""How a child ended, as waitpid tells it; or NOT_FORKED."""
+"""A child's exit status from waitpid, or NOT_FORKED."""
 NOT_FORKED: Final = -1
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What an opened container tells of itself, as a Demuxer has it."""
+    """The properties of an opened container, as those of a Demuxer."""
 
     has_video: bool = False
     has_audio: bool = False
@@ -108,7 +108,7 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What a child said."""
+    """A child's message."""
 
     said: Said
     flags: int
@@ -119,13 +119,13 @@ class Message:
 
     @property
     def text(self) -> str:
-        """Return what it said in words, as far as that can be shown."""
+        """The message's text, without unprintable characters."""
         words = self.data[: 4 * LONGEST_TEXT].decode("utf-8", "replace")
         return "".join(c for c in words if c.isprintable())[:LONGEST_TEXT]
 
 
 class Batch:
-    """Frames to be sent together."""
+    """Frames that are sent together."""
 
     def __init__(self) -> None:
         self.count = self.bytes = 0
@@ -135,11 +135,11 @@ class Batch:
 
     @property
     def full(self) -> bool:
-        """Tell whether it is to be sent."""
+        """Whether the batch is full and must be sent."""
         return self.bytes >= BATCH or self.count >= MOST_FRAMES
 
     def add(self, raw: Raw) -> None:
-        """Add a frame; Nonsense where its times or its size cannot be."""
+        """Add a frame; raise Nonsense when its times or its size are impossible."""
         flags = (raw.kind == "video") * _VIDEO | raw.key * _KEY
         flags |= (raw.dts is not None) * _DTS | (raw.track is not None) * _TRACKED
         if len(raw.data) > LARGEST:
@@ -160,7 +160,7 @@ class Batch:
 def pack(
     said: Said, told: Told, batch: Batch, *, flags: int = 0, number: int = 0, data: bytes = b""
 ) -> list[bytes | bytearray]:
-    """Put a child's message into pieces that follow each other."""
+    """Return a child's message as consecutive pieces."""
     given = (told.end, told.shown_from, told.video_end, told.created_ms)
     times = [time if time is not None and are_times(time) else None for time in given]
     known = told.has_video | told.has_audio << 1 | sum((time is not None) << 2 + n for n, time in enumerate(times))
@@ -172,7 +172,7 @@ def pack(
 
 
 def body_size(head: bytes | bytearray | memoryview) -> int:
-    """Tell how many bytes follow a child's head; Nonsense."""
+    """Return how many bytes follow a child's head; raise Nonsense."""
     _, _, _, count, tracks, data, *_ = HEAD.unpack_from(head)
     size = int(count * _ROW.size + tracks + data)
     if count > MOST_FRAMES or size > MOST_BODY:
@@ -181,7 +181,7 @@ def body_size(head: bytes | bytearray | memoryview) -> int:
 
 
 def unpack(message: memoryview) -> Message:
-    """Read a child's message; Nonsense."""
+    """Return a child's message from its bytes; raise Nonsense."""
     what, flags, number, count, tracks, size, known, *times = HEAD.unpack_from(message)
     rows_end = HEAD.size + count * _ROW.size
     begin = rows_end + tracks

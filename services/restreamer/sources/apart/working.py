@@ -1,4 +1,4 @@
-"""Work on a stranger's packets, done in a child: packets in, ours out."""
+"""Work on untrusted packets in a child: their packets in, trusted packets out."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from services.restreamer.sources.apart.works import Commission, Given, packed
 from services.restreamer.sources.frames import Raw
 
 MOST_FRAMES: Final = 1 << 17
-"""That come of one packet: a picture that stays on for ten minutes, at 120 a second, and more."""
+"""The most frames from one packet: a picture held for ten minutes, at 120 a second, and more."""
 MOST_BYTES: Final = 512 << 20
 
 
 class Working:
-    """One piece of work. SourceError from all it does; the child's death is one, and nothing comes after it."""
+    """One piece of work. All methods raise SourceError, also when the child dies, which ends the work."""
 
     def __init__(self, commission: Commission, family: Family, bounds: Bounds, stop: Event) -> None:
         self._family = family
-        self._asked = False  # it waits to hear whether it is to go on
+        self._asked = False  # the child waits for permission to go on
         self.dead = False
         self.over = False
         self.reached = 0
@@ -37,16 +37,16 @@ class Working:
             raise
 
     def push(self, given: Given) -> Iterator[Raw]:
-        """Have a packet worked on."""
+        """Send a packet and yield the frames made of it."""
         yield from self._ordered(Order.PUSH, _packed(given))
 
     def finish(self, given: Given) -> Iterator[Raw]:
-        """Have the rest; nothing where it is dead, as its error was told."""
+        """Yield the remaining frames; none after an error, which was already raised."""
         if not self.dead:
             yield from self._ordered(Order.FINISH, _packed(given))
 
     def close(self) -> None:
-        """Return the child back, or end it."""
+        """Give the child back to its family, or end it after an error."""
         if self.dead:
             self._child.close()
         else:

@@ -1,4 +1,4 @@
-"""Work that a child does on a stranger's packets: decoding, and what else leads to packets that are ours."""
+"""Work that a child does on untrusted packets: decoding, and further steps to trusted packets."""
 
 from __future__ import annotations
 
@@ -16,10 +16,7 @@ _VIDEO, _KEY, _LIMITED = 1, 2, 4
 
 @value
 class Given:
-    """A packet for work, none at the end; times in flicks.
-
-    `shift` is what was added to the file's times, `start` and `limit` are the in and out point of what is played.
-    """
+    """The input of work: a packet, and the times of its part (flicks); no packet at the end."""
 
     packet: Packet | None = None
     shift: int = 0
@@ -27,7 +24,7 @@ class Given:
     limit: int | None = None
 
     def pack(self) -> bytes:
-        """Put it into bytes; struct.error where times cannot be."""
+        """Return it as bytes; raise struct.error when times are impossible."""
         packet = self.packet or Packet("audio", 0, 0, 0, key=False, data=b"")
         flags = (packet.kind == "video") * _VIDEO | packet.key * _KEY | (self.limit is not None) * _LIMITED
         times = (packet.dts, packet.pts, packet.duration, self.shift, self.start, self.limit or 0)
@@ -35,7 +32,7 @@ class Given:
 
     @classmethod
     def unpack(cls, data: bytes) -> Given:
-        """Read it."""
+        """Return it from bytes."""
         flags, dts, pts, duration, shift, start, limit = _FORM.unpack_from(data)
         kind: Kind = "video" if flags & _VIDEO else "audio"
         packet = Packet(kind, dts, pts, duration, bool(flags & _KEY), data[_FORM.size :])
@@ -43,44 +40,44 @@ class Given:
 
 
 class Work(Protocol):
-    """Work in progress. SourceError, MediaError, FFmpegError from all it does."""
+    """Work in progress. All methods raise SourceError, MediaError or FFmpegError."""
 
     @property
     def over(self) -> bool:
-        """Tell whether it needs no more packets."""
+        """Whether it needs no more packets."""
         ...
 
     @property
     def reached(self) -> int:
-        """Tell how far it has come, flicks."""
+        """The time that it has reached, flicks."""
         ...
 
     def begin(self) -> Iterator[Raw]:
-        """Return what is known before the first packet."""
+        """Return the frames that are known before the first packet."""
         ...
 
     def push(self, given: Given) -> Iterator[Raw]:
-        """Take the next packet."""
+        """Handle the next packet."""
         ...
 
     def finish(self, given: Given) -> Iterator[Raw]:
-        """Take the end."""
+        """Handle the end of the packets."""
         ...
 
 
 class Commission(Protocol):
-    """What is asked for; it is pickled, by us, for a child of ours, which trusts its parent alone."""
+    """A description of work; this process pickles it for the child, which trusts its parent."""
 
     def work(self) -> Work:
-        """Begin it. SourceError, MediaError, FFmpegError."""
+        """Start the work. Raise SourceError, MediaError or FFmpegError."""
         ...
 
 
 def packed(commission: Commission) -> bytes:
-    """Put a commission into bytes."""
+    """Return a commission as bytes."""
     return pickle.dumps(commission)
 
 
 def unpacked(data: bytes) -> Commission:
-    """Read one: in a child only, whose parent is trusted."""
+    """Return a commission from bytes: only in a child, which trusts its parent."""
     return cast("Commission", pickle.loads(data))  # noqa: S301  as above

@@ -1,8 +1,8 @@
-"""The process that all children are forked from: it has loaded what they need, and has seen no stranger's byte.
+"""The process from which all children are forked: it has loaded what they need, and has seen no untrusted byte.
 
-It takes orders from its parent by a socket: bounds, and two sockets of a new child. One is what the child talks by. The
-other is its fate, and held here: where the parent closes it the child is killed, where the child ends we say how, and
-close it. When the parent is gone we end, and so does every child.
+It gets orders from its parent through a socket: bounds, and two sockets for a new child. The child talks through one.
+The zygote keeps the other, the child's fate: when the parent closes it, the child is killed; when the child ends, the
+zygote sends its exit status and closes it. When the parent is gone, the zygote ends, and so does every child.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _GIF: Final = bytes.fromhex("47494638396101000100800000000000ffffff2c00000000010
 
 
 class Zygote:
-    """Forks children, and buries them."""
+    """Forks children, and reaps them."""
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
@@ -50,7 +50,7 @@ class Zygote:
         self._poll = select.poll()
 
     def run(self) -> None:
-        """Work until the parent is gone."""
+        """Serve until the parent is gone."""
         signal.set_wakeup_fd(self._wake.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -72,11 +72,11 @@ class Zygote:
             self._kill(handle)
 
     def _order(self) -> bool:
-        """Take an order; tell whether there was one."""
+        """Carry out an order; return False when the parent is gone."""
         data, handles, _, _ = socket.recv_fds(self._control, LONGEST, 2)
         if not data:
             return False
-        if len(handles) != 2:  # we may have no more descriptors; whoever waits sees that both are closed
+        if len(handles) != 2:  # this process may be out of descriptors; the parent sees that both sockets are closed
             for handle in handles:
                 os.close(handle)
             return True
@@ -96,7 +96,7 @@ class Zygote:
         return True
 
     def _be_child(self, line: socket.socket, bounds: Bounds) -> None:
-        """Be a child, to its end."""
+        """Run as the child, and exit."""
         code = 1
         try:
             signal.set_wakeup_fd(-1)
@@ -110,7 +110,7 @@ class Zygote:
             os._exit(code)
 
     def _kill(self, handle: int) -> None:
-        """Kill a child that nobody wants any more; it is buried later."""
+        """Kill a child that is no longer needed; it is reaped later."""
         os.kill(self._pids[handle], signal.SIGKILL)
         self._poll.unregister(handle)
         self._fates.pop(handle).close()
@@ -136,9 +136,9 @@ class Zygote:
 
 
 def _warm() -> None:
-    """Use all that a child uses once, which loads it: a child can open no file any more, not even ours."""
+    """Load everything that a child uses by using it once: a child can open no file, not even a module's."""
     bound_allocations()
-    for module in pkgutil.walk_packages(av.__path__, "av."):  # PyAV imports what a kind of track needs when it sees one
+    for module in pkgutil.walk_packages(av.__path__, "av."):  # PyAV imports a track kind's modules when it sees one
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
     for container in CONTAINERS:
@@ -149,7 +149,7 @@ def _warm() -> None:
 
 
 class _Nothing:
-    """An origin of nothing."""
+    """An origin of zero bytes."""
 
     size: int | None = None
     ranged = False
@@ -163,7 +163,7 @@ class _Nothing:
 
 
 def main(control: socket.socket) -> None:
-    """Be the zygote of whoever holds the other end."""
+    """Run as the zygote of the process at the other end."""
     _warm()
     gc.collect()
     gc.freeze()

@@ -1,1 +1,1 @@
-"""What lies in a file: demuxing it, describing its tracks, its times."""
+"""Containers: demuxing a file, describing its tracks, correcting its times."""

@@ -1,4 +1,4 @@
-"""FFmpeg's demuxers over our own files: the demuxer is named, and it opens nothing itself."""
+"""FFmpeg's demuxers over file objects: the caller chooses the demuxer, and it opens nothing itself."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ from shared.media.transcode.turns import Turn
 
 BUFFER: Final = 1 << 16
 _TURNING: Final = frozenset(("mp4", "matroska"))
-"""Containers that say how pictures are turned, and what their colours are."""
+"""Containers that store the rotation and colours of pictures."""
 _DECODED: Final = ",".join(sorted(name for name in av.codecs_available if not name.startswith(("h264", "hevc"))))
-"""FFmpeg decodes a track's first pictures to describe it, 25 ms of a core for 1080p. These tell all in their parameter
-sets, unless their container leaves decode times away (Matroska), which FFmpeg makes up from what a decoder holds back.
+"""Decoders that FFmpeg may use to describe a track, which takes 25 ms of a core for 1080p. H.264 and HEVC are left out:
+their parameter sets suffice, except in Matroska, whose missing decode times FFmpeg derives from the decoder's delay.
 """
 _OPTIONS: Final[dict[str, dict[str, str]]] = {
     "mp4": {"enable_drefs": "0", "use_absolute_path": "0", "ignore_chapters": "1", "codec_whitelist": _DECODED},
@@ -47,14 +47,14 @@ _OPTIONS: Final[dict[str, dict[str, str]]] = {
 
 
 class Demuxer:
-    """An opened container: its first video and sound, and their frames. SourceError from all it does.
+    """An opened container: its first video and audio, and their frames. All methods raise SourceError.
 
-    Where the file breaks off, all whole frames before that are given, and `broken` says why none follow.
+    When the file breaks off, `frames` yields all whole frames before that, and `broken` is the reason.
     """
 
     def __init__(self, file: Readable, container: Container) -> None:
         self.container: Container = container
-        self._certain = False  # that pictures are not turned, without decoding one
+        self._certain = False  # pictures are not rotated, known without decoding one
         self._turn: Turn | None = None if container in _TURNING else ""  # known with the first keyframe
         self._file = Guarded(file)
         self._input = _opened(self._file, container)
@@ -71,22 +71,22 @@ class Demuxer:
 
     @property
     def broken(self) -> SourceError | None:
-        """Return what the file broke off with."""
+        """The error with which the file broke off."""
         return self._file.error
 
     @property
     def has_video(self) -> bool:
-        """Tell whether there is a video track."""
+        """Whether there is a video track."""
         return self._video_stream is not None
 
     @property
     def has_audio(self) -> bool:
-        """Tell whether there is a sound track."""
+        """Whether there is an audio track."""
         return self._audio_stream is not None
 
     @property
     def end(self) -> int | None:
-        """Return when the file ends, as the container tells or FFmpeg estimates."""
+        """When the file ends, as the container says or FFmpeg estimates."""
         length = self._input.duration
         if not length or length < 0:
             return None
@@ -94,7 +94,7 @@ class Demuxer:
 
     @property
     def shown_from(self) -> int | None:
-        """Return when an mp4 begins to be shown, its edit list applied; others do not say."""
+        """When presentation of an mp4 starts by its edit list; None for other containers."""
         stream = self._video_stream or self._audio_stream
         if self.container != "mp4" or stream is None or stream.start_time is None:
             return None
@@ -102,7 +102,7 @@ class Demuxer:
 
     @property
     def video_end(self) -> int | None:
-        """Return when an mp4's video ends by its index."""
+        """When an mp4's video ends by its index."""
         stream = self._video_stream
         if self.container != "mp4" or stream is None or not stream.duration:
             return None
@@ -110,7 +110,7 @@ class Demuxer:
 
     @property
     def created_ms(self) -> int | None:
-        """Return the wall clock of its creation, where the file tells one."""
+        """The wall clock of the file's creation, if the file has one."""
         text = self._input.metadata.get("creation_time", "")
         try:
             made = datetime.fromisoformat(text)
@@ -121,14 +121,14 @@ class Demuxer:
 
     @property
     def has_cover(self) -> bool:
-        """Tell whether there is a picture that comes with sound alone."""
+        """Whether the file is audio-only with a cover picture."""
         return self._video_stream is None and bool(self._covers())
 
     def _covers(self) -> list[VideoStream]:
         return [s for s in self._input.streams.video if s.disposition & Disposition.attached_pic]
 
     def cover(self) -> bytes | None:
-        """Read the picture that comes with sound alone; before all frames."""
+        """Return the cover picture of an audio-only file; call this before `frames`."""
         covers = self._covers()
         if self._video_stream is not None or not covers:
             return None
@@ -136,7 +136,7 @@ class Demuxer:
         return bytes(packet) if packet is not None else None
 
     def seek(self, at: int) -> bool:
-        """Go to about `at` or before; False when the file does not let itself be sought in."""
+        """Seek to about `at` or before; return False when the file is not seekable."""
         stream = self._video_stream or self._audio_stream
         if stream is None or stream.time_base is None:
             return False
@@ -148,7 +148,7 @@ class Demuxer:
         return True
 
     def frames(self) -> Iterator[Raw]:
-        """Yield the frames as they come, from where the last `seek` went."""
+        """Yield the frames in file order, from the position of the last `seek`."""
         streams = [s for s in (self._video_stream, self._audio_stream) if s is not None]
         flows = {stream.index: Flow.of(stream) for stream in streams}
         for packet in self._packets(streams):
@@ -177,13 +177,13 @@ class Demuxer:
         return _read(self._input, streams, self._file)
 
     def _renewed(self, flow: Flow, payload: Payload, news: bytes) -> Payload:
-        """Take a configuration that comes with a frame."""
+        """Return the payload for a configuration that comes with a frame."""
         if news != payload.config:
             payload = self._payloads[flow.stream.index] = payload_of(flow.stream.codec_context.name, news)
         return payload
 
     def _track(self, flow: Flow, payload: Payload, packet: AvPacket[Any] | None = None) -> Track | None:
-        """Describe a track by its configuration, which is new; not before it is known how its pictures are turned."""
+        """Return a track for a new configuration; None until the rotation of its pictures is known."""
         stream = flow.stream
         if isinstance(stream, VideoStream) and self._turn is None:
             if packet is None or not packet.is_keyframe:
@@ -200,7 +200,7 @@ class Demuxer:
         return track
 
     def close(self) -> None:
-        """Close the container; the file is its maker's."""
+        """Close the container; the file stays open."""
         self._input.close()
 
 
@@ -220,7 +220,7 @@ def _refuse(*_: Any) -> NoReturn:
 
 
 def _chosen(opened: InputContainer) -> tuple[VideoStream | None, AudioStream | None]:
-    """Choose the first video that is no cover picture, and the first sound, that there is a decoder for."""
+    """Return the first video (not a cover picture) and the first audio that have a decoder."""
     videos = [s for s in opened.streams.video if not s.disposition & Disposition.attached_pic and _known(s)]
     sounds = [s for s in opened.streams.audio if _known(s)]
     if not videos and not sounds:
@@ -235,7 +235,7 @@ def _known(stream: VideoStream | AudioStream) -> bool:
 def _read(
     opened: InputContainer, streams: Sequence[VideoStream | AudioStream], file: Guarded
 ) -> Iterator[AvPacket[Any]]:
-    """Yield whole packets to the end, or to where the file breaks off."""
+    """Yield whole packets up to the end, or up to the break in the file."""
     packets = opened.demux(streams)
     last: dict[int, AvPacket[Any]] = {}
     while True:
@@ -245,14 +245,14 @@ def _read(
             if file.error is not None:
                 return
             raise SourceError(f"the file cannot be read on: {_words(error)}") from error
-        except IndexError:  # at the end, PyAV stumbles over tracks that came up after the file was opened
+        except IndexError:  # at the end, PyAV fails on tracks that appeared after the file was opened
             return
         if packet is None:
             return
-        # Of MPEG-TS a frame counts as corrupt after any break in its counters, as where files were put together.
+        # In MPEG-TS a frame counts as corrupt after any break in the counters, as between concatenated files.
         if not packet.size or (packet.is_corrupt and opened.format.name != "mpegts"):
             continue
-        if file.torn:  # the last of each track is not whole, and FFmpeg does not say so
+        if file.torn:  # the last packet of each track is incomplete, and FFmpeg does not report it
             index = packet.stream.index
             last[index], packet = packet, last.get(index)
         if packet is not None:
@@ -267,5 +267,5 @@ def _described(stream: VideoStream | AudioStream, payload: Payload, turn: Turn) 
 
 
 def _words(error: Exception) -> str:
-    """Say what FFmpeg found without what it was called with."""
+    """Return FFmpeg's error text without the arguments of the call."""
     return str(getattr(error, "strerror", "") or type(error).__name__)

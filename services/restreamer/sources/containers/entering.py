@@ -1,4 +1,4 @@
-"""Where reading begins: the last keyframe before a time, and the sound that is heard with it."""
+"""Where reading starts: at the last keyframe before a time, with the audio that plays with it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ MOST_EARLY: Final = 1 << 12
 
 
 def entered(flow: Iterable[Timed], start: int, *, video: bool) -> Iterator[Timed]:
-    """Leave away what comes before the last keyframe at or before `start`, and sound that ends before that."""
+    """Yield packets from the last keyframe at or before `start`, without audio that ends before it."""
     if not video:
         yield from (pair for pair in flow if pair[0].pts + pair[0].duration > start)
         return
     flow = iter(flow)
-    early: deque[Timed] = deque()  # sound from before the keyframe that is heard with it
+    early: deque[Timed] = deque()  # audio before the keyframe that plays with it
     held: list[Timed] = []
     tracks: dict[Kind, Track] = {}
     size, has_key = 0, False
@@ -44,7 +44,7 @@ def entered(flow: Iterable[Timed], start: int, *, video: bool) -> Iterator[Timed
 
 
 def _with_tracks(pairs: Iterator[Timed], tracks: dict[Kind, Track]) -> Iterator[Timed]:
-    """Yield all; the first of a kind comes with the track that was told before it."""
+    """Yield all packets; the first of a kind gets the track that was announced before it."""
     while tracks and (pair := next(pairs, None)) is not None:
         packet, track = pair
         earlier = tracks.pop(packet.kind, None)
@@ -53,5 +53,5 @@ def _with_tracks(pairs: Iterator[Timed], tracks: dict[Kind, Track]) -> Iterator[
 
 
 def heard(packet: Packet, at: int) -> bool:
-    """Tell whether sound is needed from `at` on: the frame before the first one heard completes it (overlap)."""
+    """Return whether audio from `at` on needs this packet: the frame before the first one completes it (overlap)."""
     return packet.pts + 2 * packet.duration > at

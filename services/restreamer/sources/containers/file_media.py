@@ -1,4 +1,4 @@
-"""A file as a Media: its packets from any time on, from its own zero."""
+"""A file as a Media: packets from any time on, with times from the file's zero."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ from services.restreamer.sources.origins.files import Readable
 from services.restreamer.sources.pictures import Picture, decode
 
 BACKS: Final = (0, 3 * FLICKS, 15 * FLICKS, 60 * FLICKS)
-SHORT: Final = FLICKS  # an mp4 that ends so much before its index says is cut short
-SOUND_BEFORE: Final = 64  # frames of sound that may come before the picture that they are heard with
+SHORT: Final = FLICKS  # an mp4 that ends this much before the end in its index is cut short
+SOUND_BEFORE: Final = 64  # audio frames that may come before the picture that they play with
 _FINDERS: Final[dict[Container, Callable[[bytes], Finder]]] = {"flv": FlvFinder, "mpegts": TsFinder}
 LARGEST_COVER: Final = 4096  # pixels a side
-LOOK_AHEAD: Final = 2000  # packets until a track that is announced must have come
+LOOK_AHEAD: Final = 2000  # packets within which an announced track must come
 
 
 class FileMedia:
-    """One file. `again` opens it from its start once more, where it cannot be sought in.
+    """One file. `again` reopens a file that is not seekable from its start.
 
-    A `part` of a stream begins with its first picture wherever that is, is read once, and may end anywhere. `demux`
-    opens its container: a stranger's in another process.
+    A `part` of a stream starts with its first picture at any time, is read once, and may end anywhere. `demux` opens
+    the container: an untrusted one in another process.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class FileMedia:
         self._steady = Steady()
         self._jumped = False
         self._watch: Watch | None = None
-        self._ended = False  # the flow that is read has given all
+        self._ended = False  # the present flow is exhausted
         self._demuxer = self._demux(file, container)
         self.cover: Picture | None = None
         try:
@@ -102,7 +102,7 @@ class FileMedia:
         yield from self._played(self._reached(flow, start))
 
     def _reached(self, flow: Iterable[Timed], start: int) -> Iterator[Timed]:
-        """Return packets from the last keyframe at or before `start`, behind as many changes of codec as that lies."""
+        """Return packets from the last keyframe at or before `start`, after any changes of codec before it."""
         while True:
             self._ended, self._end = False, 0
             pulled = entered(self._moved(flow), start, video=self._demuxer.has_video)
@@ -124,8 +124,8 @@ class FileMedia:
         self._ended = True
 
     def _follow(self, end: int) -> None:
-        """Open what comes behind a change of codec: it plays on where what came before has ended."""
-        assert self._watch is not None  # noqa: S101  it has seen the change
+        """Open the part after a change of codec: it continues at the end of the part before."""
+        assert self._watch is not None  # noqa: S101  the watch has found the change
         container, rest = self._demuxer.container, self._watch.rest()
         self._demuxer.close()
         self.video = self.audio = self.duration = None
@@ -146,7 +146,7 @@ class FileMedia:
             self._release()
 
     def _demux(self, file: Readable, container: Container) -> Demuxing:
-        """Open a demuxer; what is too short to be opened, before a change of codec, is passed over."""
+        """Open a demuxer; skip parts before a change of codec that are too short to open."""
         finder = _FINDERS.get(container)
         if finder is None:
             self._watch = None
@@ -161,7 +161,7 @@ class FileMedia:
                 file = watch.rest()
 
     def _start(self) -> tuple[Iterator[Timed], list[Timed]]:
-        """Read up to the first picture that can be decoded, which may come behind a change of codec."""
+        """Read up to the first decodable picture, which may come after a change of codec."""
         while True:
             flow = self._flow()
             try:
@@ -175,7 +175,7 @@ class FileMedia:
                 self._demuxer = self._demux(rest, container)
 
     def _flow(self) -> Iterator[Timed]:
-        """Return all frames from where the demuxer stands, with good times on the file's own clock."""
+        """Return all frames from the demuxer's position, with corrected times on the file's own clock."""
         demuxer = self._demuxer
         raws = complete(demuxer.frames())
         if demuxer.container in {"flv", "mpegts"}:
@@ -185,7 +185,7 @@ class FileMedia:
         return merged(timed(raws, tracks), demuxer.has_video + demuxer.has_audio)
 
     def _look(self, flow: Iterator[Timed]) -> list[Timed]:
-        """Read until a picture can be decoded and all tracks are known, or are not to be expected any more."""
+        """Return the packets up to the first decodable picture, and on until all tracks are known or overdue."""
         ahead = self._to_key(flow)
         if not ahead:
             raise self._demuxer.broken or SourceError("the file has no picture that can be decoded")
@@ -201,7 +201,7 @@ class FileMedia:
         return ahead
 
     def _to_key(self, flow: Iterator[Timed]) -> list[Timed]:
-        """Read up to the first frame that can be decoded; return it, after the sound that is heard with it."""
+        """Return the first decodable frame, after the audio that plays with it."""
         before: deque[Timed] = deque()
         size = 0
         for packet, track in flow:
@@ -224,7 +224,7 @@ class FileMedia:
             self.audio = track
 
     def _played(self, flow: Iterator[Timed]) -> Iterator[Packet]:
-        """Yield packets until a track changes; note where that is. SourceError when the file is cut short."""
+        """Yield packets until a track changes, and record the time. Raise SourceError when the file is cut short."""
         given: set[Kind] = set()
         changed: Track | None = None
         for pair in flow:
@@ -243,11 +243,11 @@ class FileMedia:
                     if track is not None:
                         self._learn(track)
                     self.resumes = packet.pts
-                    self._jumped = self._jumped or self._demuxer.container == "flv"  # it tells of it but once
+                    self._jumped = self._jumped or self._demuxer.container == "flv"  # FLV announces it only once
                     self._held = ((p.later(self.zero), t) for p, t in chain([pair], flow))
                     return
                 if packet.kind == changed.kind:
-                    continue  # nobody could decode it as what came before it
+                    continue  # the old track's decoder cannot decode it
             given.add(packet.kind)
             yield packet
         self._jumped = self._jumped or self._steady.jumped
@@ -257,14 +257,14 @@ class FileMedia:
             self._check_end(self._end)
 
     def _check_end(self, end: int) -> None:
-        """Raise SourceError when the packets have ended before the file has."""
+        """Raise SourceError when the packets ended before the file's end."""
         if self._demuxer.broken is not None:
             raise self._demuxer.broken
         if self._told_end is not None and self._told_end - self.zero - end > SHORT:
             raise SourceError("the file is cut short: it ends before its time")
 
     def _sought(self, start: int) -> Iterator[Timed]:
-        """Return frames from a keyframe at or before `start`, as near as the file's index leads."""
+        """Return frames from a keyframe at or before `start`, as near as the file's index allows."""
         self._jumped = self._jumped or self._steady.jumped
         if self._seekable and not self._jumped:
             for back in BACKS:
@@ -281,7 +281,7 @@ class FileMedia:
         return self._rewound()
 
     def _seek(self, target: int) -> bool:
-        """Go to about a time on the file's own clock, or before; False where that cannot be."""
+        """Seek to about a time on the file's own clock, or before; return False when that is not possible."""
         if self._demuxer.container != "flv":
             found = self._demuxer.seek(target)
             if found and self._watch is not None:
@@ -297,7 +297,7 @@ class FileMedia:
         return True
 
     def _rewound(self) -> Iterator[Timed]:
-        """Open the file anew."""
+        """Read the file again from its start."""
         container = self._demuxer.container
         self._demuxer.close()
         if self._again is not None:
@@ -310,7 +310,7 @@ class FileMedia:
 
 
 def _cover(data: bytes | None) -> Picture | None:
-    """Decode a cover; none where it is not fit."""
+    """Return the decoded cover; None when it cannot be decoded."""
     if data is None:
         return None
     try:

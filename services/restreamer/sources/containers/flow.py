@@ -1,4 +1,4 @@
-"""A track's frames as FFmpeg has them: their ticks, and what the last one told."""
+"""The state of reading a track's frames from FFmpeg, and conversion of their ticks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from services.restreamer.model import FLICKS, Kind, SourceError
 
 @dataclass(slots=True)
 class Flow:
-    """A track's frames: how long a tick is in flicks, and what the last frame told."""
+    """A track's frames: the length of a tick in flicks, and what the last frame showed."""
 
     stream: VideoStream | AudioStream
     numerator: int
@@ -21,7 +21,7 @@ class Flow:
     kind: Kind = "audio"
     described: bytes | None = None
     length: int = 0
-    """Of each frame, where its codec fixes one."""
+    """The duration of each frame, if its codec fixes one."""
     following: int | None = None
 
     def __post_init__(self) -> None:
@@ -30,16 +30,16 @@ class Flow:
 
     @classmethod
     def of(cls, stream: VideoStream | AudioStream) -> Flow:
-        """Begin with a track."""
+        """Return the flow of a track."""
         return cls(stream, *scale_of(stream))
 
     def flicks(self, ticks: int) -> int:
-        """Turn the track's ticks into flicks."""
+        """Return the track's ticks in flicks."""
         return in_flicks(ticks, (self.numerator, self.denominator))
 
 
 def scale_of(stream: VideoStream | AudioStream) -> tuple[int, int]:
-    """Return a tick's length as flicks, as numerator and denominator; PyAV makes a Fraction whenever it is asked."""
+    """Return a tick's length in flicks as numerator and denominator; PyAV makes a new Fraction at each access."""
     base = stream.time_base
     if base is None:
         raise SourceError("the file has no time base")
@@ -47,6 +47,6 @@ def scale_of(stream: VideoStream | AudioStream) -> tuple[int, int]:
 
 
 def in_flicks(ticks: int, scale: tuple[int, int]) -> int:
-    """Turn ticks into flicks, to the nearest."""
+    """Return ticks in flicks, rounded to the nearest."""
     numerator, denominator = scale
     return (ticks * numerator + denominator // 2) // denominator

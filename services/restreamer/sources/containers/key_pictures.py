@@ -1,4 +1,4 @@
-"""Which H.264 pictures are keyframes to FFmpeg's parser, by their NAL units' types and messages.
+"""Which H.264 pictures FFmpeg's parser takes for keyframes, by their NAL units' types and SEI messages.
 
 Source: ITU-T H.264, table 7-1, D.1.8 (recovery point).
 """
@@ -13,15 +13,15 @@ from shared.errors import MediaError
 from shared.media.bitstream.h264_entry import recovery_count
 from shared.media.bitstream.nal import H264_IDR, H264_SEI, H264_SLICE
 
-_FIRST_NAL: Final = struct.Struct(">IB")  # its length and type
-_MOST_UNITS: Final = 32  # before a picture's first slice; more are left to FFmpeg
-_MOST_TOLD: Final = 1 << 12  # bytes of their messages, which are looked through one by one
+_FIRST_NAL: Final = struct.Struct(">IB")  # a NAL unit's length and type
+_MOST_UNITS: Final = 32  # before a picture's first slice; with more, FFmpeg decides
+_MOST_TOLD: Final = 1 << 12  # bytes of SEI messages, which are parsed one by one
 _SLICES: Final = frozenset((H264_SLICE, H264_IDR))
-_SETS: Final = frozenset((7, 8, 9, 12))  # NAL units before a slice that say nothing of it: sets, delimiter, filler
+_SETS: Final = frozenset((7, 8, 9, 12))  # NAL units that do not matter here: parameter sets, delimiter, filler
 
 
 def is_key(data: bytes | bytearray, at: int, end: int) -> bool | None:
-    """Tell it of the picture at `at`: IDR pictures are, and those with a recovery point. None: FFmpeg is to tell."""
+    """Return whether the picture at `at` is a keyframe: IDR, or with a recovery point. None: FFmpeg must decide."""
     recovers, told = False, 0
     for _ in range(_MOST_UNITS):
         if at + LENGTH >= end:
@@ -46,7 +46,7 @@ def is_key(data: bytes | bytearray, at: int, end: int) -> bool | None:
 
 
 def _recovers(message: bytes) -> bool | None:
-    """Tell whether a message has a recovery point; None where it makes no sense."""
+    """Return whether an SEI message has a recovery point; None when it is invalid."""
     try:
         return recovery_count([message]) is not None
     except (MediaError, IndexError):

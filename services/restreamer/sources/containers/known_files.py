@@ -1,4 +1,4 @@
-"""What FFmpeg found out about files of this machine, so that a list that loops need not have them opened each time."""
+"""A cache of what FFmpeg found in local files, so that a looping list need not open them each time."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from services.restreamer.sources.origins.files import Identity
 
 MOST_KNOWN: Final = 256
 SETTLED_NS: Final = 2_000_000_000
-"""A file that changed later than this before it is opened may change again at the same time of its clock."""
+"""A file that changed less than this before it is opened may change again with the same time stamp."""
 
 
 class Known(NamedTuple):
-    """An opened file, as a Demuxer tells of it, and the first frame of each track."""
+    """The properties of an opened file, as a Demuxer has them, and the first frame of each track."""
 
     end: int | None
     created_ms: int | None
@@ -30,12 +30,12 @@ class Known(NamedTuple):
 
     @property
     def has_video(self) -> bool:
-        """Tell whether there is a video track."""
+        """Whether there is a video track."""
         return "video" in self.first
 
     @property
     def has_audio(self) -> bool:
-        """Tell whether there is a sound track."""
+        """Whether there is an audio track."""
         return "audio" in self.first
 
 
@@ -44,25 +44,25 @@ _lock: Final = Lock()
 
 
 def recall(identity: Identity) -> Known | None:
-    """Return what is known of a file."""
+    """Return what is known of a file; None when nothing is."""
     with _lock:
         return _known.get(identity)
 
 
 def is_settled(identity: Identity) -> bool:
-    """Tell of a file that is being opened whether its identity will be another one when its content is."""
+    """Return whether a change of the file's content, from now on, will certainly change its identity."""
     return time.time_ns() - identity.changed_ns >= SETTLED_NS
 
 
 def remember(identity: Identity, known: Known) -> None:
-    """Keep what is known of a file that was settled when it was opened, and was read to its end."""
+    """Keep what is known of a file that was settled when opened, and was read to its end."""
     first = {kind: replace(raw, data=b"") for kind, raw in known.first.items()}
     with _lock:
         _known[identity] = known._replace(first=first)
 
 
 def described(frames: Iterator[Raw], first: Mapping[Kind, Raw]) -> Iterator[Raw]:
-    """Yield frames, the first of each track with its description."""
+    """Yield the frames, the first of each track with its description."""
     missing: dict[Kind, Track | None] = {kind: raw.track for kind, raw in first.items()}
     while missing and (raw := next(frames, None)) is not None:
         yield replace(raw, track=missing.pop(raw.kind, None))

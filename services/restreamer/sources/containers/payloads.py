@@ -1,4 +1,4 @@
-"""Coded frames as the model has them: H.264 and HEVC length-prefixed (4 bytes), AAC raw, and their configuration.
+"""Convert coded frames to the model's form: H.264 and HEVC length-prefixed (4 bytes), AAC raw, and a configuration.
 
 Sources: ISO/IEC 14496-15 (5.3.3.1, 8.3.3.1), ISO/IEC 14496-3 (1.A.2.2, adts_frame), ITU-T H.264 annex B.
 """
@@ -17,7 +17,7 @@ from shared.media.mp4.boxes import Mp4Error
 LENGTH: Final = 4
 _LENGTH_AT: Final[dict[VideoCodec, int]] = {"h264": 4, "hevc": 21}  # the record's byte that ends in lengthSizeMinusOne
 ADTS_HEAD: Final = 7
-# How a NAL unit begins that only a stream of the other codec has: HEVC's VPS, H.264's SPS.
+# The first bytes of NAL units that only a stream of the other codec has: HEVC's VPS, H.264's SPS.
 _OTHERS: Final[dict[VideoCodec, tuple[tuple[bytes, ...], VideoCodec]]] = {
     "h264": ((b"\x40\x01",), "hevc"),
     "hevc": ((b"\x67", b"\x47", b"\x27"), "h264"),
@@ -25,28 +25,28 @@ _OTHERS: Final[dict[VideoCodec, tuple[tuple[bytes, ...], VideoCodec]]] = {
 
 
 def with_nals(codec: str) -> VideoCodec | None:
-    """Return a codec whose pictures are made of NAL units."""
+    """Return the codec if its pictures are made of NAL units, else None."""
     return "h264" if codec == "h264" else "hevc" if codec == "hevc" else None
 
 
 class Payload(Protocol):
-    """One track's frames. `config` is what decodes the frame that was taken last."""
+    """A converter of one track's frames. `config` is the configuration for the last frame taken."""
 
     config: bytes
 
     def take(self, data: bytes, *, key: bool) -> bytes:
-        """Return a frame in the model's form; empty when nothing of it is left."""
+        """Return a frame in the model's form; empty when nothing is left of it."""
         ...
 
 
 class AsIs:
-    """Frames that need nothing done."""
+    """Frames that need no conversion."""
 
     def __init__(self, config: bytes) -> None:
         self.config = config
 
     def take(self, data: bytes, *, key: bool) -> bytes:  # noqa: ARG002
-        """Return the frame."""
+        """Return the frame unchanged."""
         return data
 
 
@@ -59,7 +59,7 @@ class Relengthed:
         self.config = record[:at] + bytes((record[at] | 3,)) + record[at + 1 :]
 
     def take(self, data: bytes, *, key: bool) -> bytes:  # noqa: ARG002
-        """Write the lengths anew; SourceError when they make no sense."""
+        """Return the picture with lengths of 4 bytes; raise SourceError when its lengths are invalid."""
         try:
             return join_sample(split_sample(data, self._size), LENGTH)
         except BitstreamError as error:
@@ -69,7 +69,7 @@ class Relengthed:
 class ByteStream:
     """Pictures with start codes. Parameter sets go into the configuration, which may change at a keyframe.
 
-    Even `codec` may: MPEG-TS changes it within a stream, and FFmpeg's demuxer does not say so.
+    Even `codec` may change: MPEG-TS allows it within a stream, and FFmpeg's demuxer does not report it.
     """
 
     def __init__(self, codec: VideoCodec, sets: bytes) -> None:
@@ -86,7 +86,7 @@ class ByteStream:
         self._fresh = False
 
     def take(self, data: bytes, *, key: bool) -> bytes:
-        """Return the picture; at a keyframe the configuration is brought up to date."""
+        """Return the picture; update the configuration at a keyframe."""
         kept: list[bytes] = []
         nals = split_annexb(data)
         marks, other = _OTHERS[self.codec]
@@ -112,7 +112,7 @@ class ByteStream:
             self._fresh = True
 
     def _settle(self, kept: list[bytes], *, key: bool) -> None:
-        """Make the configuration of all sets known; between keyframes, new ones stand before their picture."""
+        """Build the configuration from all known sets; between keyframes, put new sets before their picture."""
         sets = [nal for _, nal in sorted(self._sets.items())]
         if not key:
             kept[:0] = sets if self.config else []
@@ -120,18 +120,18 @@ class ByteStream:
         try:
             self.config = build_avcc(sets) if self.codec == "h264" else build_hvcc(sets)
         except Mp4Error:
-            return  # some are still to come
+            return  # some sets are still missing
         self._fresh = False
 
 
 class Adts:
-    """AAC frames behind ADTS headers, which tell their configuration."""
+    """AAC frames with ADTS headers, which hold their configuration."""
 
     def __init__(self) -> None:
         self.config = b""
 
     def take(self, data: bytes, *, key: bool) -> bytes:  # noqa: ARG002
-        """Return the raw frame; nothing for what is none."""
+        """Return the raw frame; empty for anything else."""
         if len(data) < ADTS_HEAD or data[0] != 0xFF or data[1] & 0xF6 != 0xF0:
             return b""
         kind, rate, channels = (data[2] >> 6) + 1, data[2] >> 2 & 15, (data[2] & 1) << 2 | data[3] >> 6
@@ -140,7 +140,7 @@ class Adts:
 
 
 def payload_of(codec: str, extradata: bytes) -> Payload:
-    """Choose what a track's frames need; SourceError when its configuration is broken."""
+    """Return the converter that a track's frames need; raise SourceError when its configuration is broken."""
     if codec == "aac" and not extradata:
         return Adts()
     video = with_nals(codec)

@@ -1,4 +1,4 @@
-"""What a file is by its first bytes. Names, URLs' endings and content types of servers are not asked."""
+"""Detect a file's type by its first bytes. File names, URL extensions and content types are not used."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _OTHERS: Final = (
 
 
 def sniff(head: bytes) -> Container:
-    """Tell the container; SourceError (wrong type) for what is not played."""
+    """Return the container; raise SourceError (wrong type) for an unsupported file."""
     if head[4:8] in _MP4:
         return "mp4"
     if head[:4] == b"FLV\x01":
@@ -48,17 +48,17 @@ def sniff(head: bytes) -> Container:
 
 
 def is_playlist(head: bytes) -> bool:
-    """Tell an m3u8."""
+    """Return whether the bytes start an m3u8."""
     return head.removeprefix(b"\xef\xbb\xbf")[:7] == b"#EXTM3U"
 
 
 def is_page(head: bytes) -> bool:
-    """Tell a web page, XML or JSON, which some servers send in place of a file."""
+    """Return whether the bytes start a web page, XML or JSON, which some servers send in place of a file."""
     return head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in {b"<", b"{"}
 
 
 def _is_ts(head: bytes) -> bool:
-    """Look for packets of 188 bytes, or of 192 with a time before each, that all begin with the sync byte."""
+    """Return whether packets of 188 bytes, or of 192 with a time before each, all start with the sync byte."""
     for stride in (TS_PACKET, TS_PACKET + 4):
         for start in range(min(stride, len(head))):
             places = range(start, len(head), stride)
@@ -68,7 +68,7 @@ def _is_ts(head: bytes) -> bool:
 
 
 def index_comes_late(head: bytes) -> bool:
-    """Tell whether an mp4's samples come before the moov that says where they are, as far as its first bytes show."""
+    """Return whether an mp4's samples come before its moov, as far as the first bytes show."""
     at, end = 0, 1 << 62
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Times that a player can rely on: each frame has both, none falls back, jumps are taken out, both kinds in order."""
+"""Correct times: each frame has dts and pts, no time goes back, jumps are removed, both kinds are in order."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from services.restreamer.sources.frames import Raw
 USUAL: Final = FLICKS // 30
 BACK: Final = FLICKS // 2
 FORWARD: Final = 10 * FLICKS
-APART: Final = 3 * FLICKS  # how far sound and picture may be apart after a jump
+APART: Final = 3 * FLICKS  # how far audio and video may be apart after a jump
 LONGEST_WAIT: Final = 10 * FLICKS
 MOST_BYTES: Final = 32 << 20
 A_PACKET: Final = 1 << 9
-"""Bytes that a packet counts for beside its data: empty ones take memory, too."""
+"""Bytes that a packet counts for besides its data: empty ones take memory, too."""
 MOST_A_SECOND: Final = 2000
-"""Frames of a kind within a second; all would be sent at once, and packets of sound are of 2.5 ms at the least."""
+"""The most frames of a kind within a second, all of which are sent at once; audio packets have at least 2.5 ms."""
 
 
 def complete(raws: Iterable[Raw]) -> Iterator[Raw]:
-    """Yield every frame a decode time that is after the one before it, and none after it is shown."""
+    """Yield every frame with a decode time that is after the previous one's and not after its pts."""
     waiting: dict[Kind, list[Raw]] = {"video": [], "audio": []}
     last: dict[Kind, int] = {}
-    size = 0  # of what waits
+    size = 0  # of the waiting frames
     for raw in raws:
         held, dts = waiting[raw.kind], raw.dts
-        if dts is not None and dts <= raw.pts and not held:  # as nearly always
+        if dts is not None and dts <= raw.pts and not held:  # the usual case
             last[raw.kind] = dts
             yield raw
             continue
         wait = raw.kind == "video" and raw.kind not in last and len(held) < 64 and size < MOST_BYTES
         if dts is None and wait:
-            held.append(raw)  # decode times are known some frames later: these lie before them
+            held.append(raw)  # decode times are known some frames later: these frames come before them
             size += len(raw.data)
             continue
         if dts is None:
@@ -51,13 +51,13 @@ def complete(raws: Iterable[Raw]) -> Iterator[Raw]:
 
 
 def _backwards(held: list[Raw], until: int) -> Iterator[Raw]:
-    """Count decode times of frames without one back from the next that has one."""
+    """Yield frames without decode times, with times counted back from the next known one."""
     for left, raw in zip(range(len(held), 0, -1), held, strict=True):
         yield replace(raw, dts=min(until - left * (raw.duration or USUAL), raw.pts))
 
 
 class Steady:
-    """Takes jumps out of times. Sound and picture jump at different places, and then go on together."""
+    """Removes jumps from times. Audio and video jump at different frames, and then continue together."""
 
     def __init__(self) -> None:
         self.jumped = False
@@ -66,7 +66,7 @@ class Steady:
         self._end: dict[Kind, int] = {}
 
     def run(self, raws: Iterable[Raw]) -> Iterator[Raw]:
-        """Yield the frames on one steady time line."""
+        """Yield the frames on one continuous time line."""
         shifts, ends = self._shift, self._end
         for raw in raws:
             kind, dts = raw.kind, raw.dts or 0
@@ -83,7 +83,7 @@ class Steady:
                 yield raw
 
     def _after_jump(self, dts: int, expected: int) -> int:
-        """Join what the other kind has done already, or begin a new time line where this kind's old one ended."""
+        """Return the shift that the other kind already has, or one that continues at the end of this kind's times."""
         self.jumped = True
         if abs(dts + self._newest - expected) >= APART:
             self._newest = expected - dts
@@ -91,10 +91,10 @@ class Steady:
 
 
 def timed(raws: Iterable[Raw], tracks: dict[Kind, Track | None]) -> Iterator[tuple[Packet, Track | None]]:
-    """Make packets: a picture lasts until the next one is decoded, sound as long as its codec says.
+    """Yield packets: a picture lasts until the next one is decoded, audio as long as its codec says.
 
-    Each comes with its track, where that is new. Decode times never fall within a kind, and go on: SourceError where
-    more than MOST_A_SECOND frames come within a second.
+    Each comes with its track, if that is new. Decode times rise within a kind; raise SourceError when more than
+    MOST_A_SECOND frames come within a second.
     """
     held: dict[Kind, tuple[int, Raw]] = {}
     until: dict[Kind, int] = {}  # when a second is over
@@ -131,7 +131,7 @@ Timed = tuple[Packet, Track | None]
 
 
 def merged(pairs: Iterable[Timed], kinds: int) -> Iterator[Timed]:
-    """Put both kinds in the order of their decode times, as far as a bounded look ahead can."""
+    """Yield both kinds in the order of decode times, as far as a bounded look-ahead allows."""
     video: deque[Timed] = deque()
     audio: deque[Timed] = deque()
     size = 0
@@ -145,7 +145,7 @@ def merged(pairs: Iterable[Timed], kinds: int) -> Iterator[Timed]:
             yield first
         queue = video or audio
         while queue and not (kinds > 1 and size < MOST_BYTES and queue[-1][0].dts - queue[0][0].dts < LONGEST_WAIT):
-            first = queue.popleft()  # the frame that is next for certain, or has waited for long
+            first = queue.popleft()  # the frame is certainly next, or has waited long
             size -= len(first[0].data) + A_PACKET
             yield first
     yield from sorted((*video, *audio), key=lambda pair: pair[0].dts)

@@ -1,4 +1,4 @@
-"""Describing tracks: from their configuration where that says it, from what FFmpeg found otherwise.
+"""Describe tracks: from their configuration if possible, otherwise from what FFmpeg found.
 
 Sources: VP Codec ISO Media File Format Binding 1.0 (vpcC, levels).
 """
@@ -28,7 +28,7 @@ _LEAST_ASPECT: Final = Fraction(1, 20)
 _EXTENDED_ASPECT: Final = 255
 _SQUARE: Final = frozenset(("vp8", "vp9", "av1"))
 _CHROMA: Final = {0: "gray", 1: "yuv420p", 2: "yuv422p", 3: "yuv444p"}
-# Level, luma samples a second, luma samples a picture: the most of each.
+# Level, most luma samples a second, most luma samples a picture.
 _VP9_LEVELS: Final = (
     (10, 829_440, 36_864), (11, 2_764_800, 73_728), (20, 4_608_000, 122_880), (21, 9_216_000, 245_760),
     (30, 20_736_000, 552_960), (31, 36_864_000, 983_040), (40, 83_558_400, 2_228_224), (41, 160_432_128, 2_228_224),
@@ -40,7 +40,7 @@ _VP9_LEVELS: Final = (
 def video_track(
     codec: str, config: bytes, rate: Fraction | None, stream: VideoStream | None = None, turn: Turn = ""
 ) -> Track:
-    """Describe a video track. SourceError when it has no size."""
+    """Return a video track. Raise SourceError when it has no size."""
     named = with_nals(codec)
     shown = _aspect(stream.sample_aspect_ratio) if stream is not None else None
     if config and named is not None:
@@ -61,7 +61,7 @@ def video_track(
     pixels = (context.pix_fmt or "yuv420p").replace("yuvj", "yuv")
     if codec == "vp9" and not config:
         config = _vpcc(context.width, context.height, rate or Fraction(30), pixels, context.profile or "")
-    # What VP8, VP9 and AV1 can say of their pixels' aspect, players do not heed.
+    # Players ignore the pixel aspect that VP8, VP9 and AV1 can store.
     own = Fraction(1) if codec in _SQUARE else _aspect(context.sample_aspect_ratio) or Fraction(1)
     track = Track("video", codec, config, context.width, context.height, pixels, rate, tag=_tag(context.codec_tag))
     bits = int(context.bits_per_coded_sample or 0)
@@ -69,7 +69,7 @@ def video_track(
 
 
 def told_colours(stream: VideoStream) -> tuple[int, int, int, int]:
-    """Read what a container says of the colours."""
+    """Return the colours that a container stores."""
     context = stream.codec_context
     return int(context.color_range), int(context.colorspace), int(context.color_primaries), int(context.color_trc)
 
@@ -79,7 +79,7 @@ def _aspect(told: Fraction | None) -> Fraction | None:
 
 
 def _hevc_aspect(sps: bytes) -> Fraction:
-    """Read the pixels' aspect from an HEVC SPS (E.2.1); square where it says nothing."""
+    """Return the pixel aspect in an HEVC SPS (E.2.1); square when it has none."""
     try:
         look, count = parse_hevc_sps(sps).look
     except (BitstreamError, Mp4Error, IndexError):
@@ -96,12 +96,12 @@ def _hevc_aspect(sps: bytes) -> Fraction:
 
 
 def _tag(text: str) -> str:
-    """Return a codec's tag where it is one of four printable characters."""
+    """Return a codec's tag if it has four printable characters, else ""."""
     return text if len(text) == 4 and text.isprintable() else ""
 
 
 def audio_track(codec: str, config: bytes, stream: AudioStream | None = None) -> Track:
-    """Describe an audio track. SourceError when its configuration is broken."""
+    """Return an audio track. Raise SourceError when its configuration is broken."""
     if codec == "aac" and config:
         try:
             meaning = read_aac(config)
@@ -118,7 +118,7 @@ def audio_track(codec: str, config: bytes, stream: AudioStream | None = None) ->
 
 
 def frame_duration(track: Track) -> int | None:
-    """Return an audio frame's exact duration, where its codec fixes one."""
+    """Return an audio frame's exact duration in flicks, if its codec fixes one."""
     if track.codec == "aac" and track.config:
         meaning = read_aac(track.config)
         return FLICKS * meaning.frame // meaning.rate
@@ -128,7 +128,7 @@ def frame_duration(track: Track) -> int | None:
 
 
 def rate_of(stream: VideoStream) -> Fraction | None:
-    """Return a stream's frames per second, on a common rate where it is about one."""
+    """Return a stream's frames per second, rounded to a common rate if it is near one."""
     for found in (stream.average_rate, stream.guessed_rate):
         if found is not None and 0 < found <= FASTEST:
             rate = Fraction(found)

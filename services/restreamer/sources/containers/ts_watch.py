@@ -1,4 +1,4 @@
-"""Where the codecs of an MPEG-TS change, or move to other PIDs, by its tables.
+"""Find where the codecs of an MPEG-TS change, or move to other PIDs, by its tables.
 
 Source: ISO/IEC 13818-1, 2.4.3.2 (packets), 2.4.4.3 (PAT), 2.4.4.8 (PMT), table 2-34 (stream types).
 """
@@ -20,7 +20,7 @@ Streams = dict[str, tuple[int, int, bytes]]
 
 
 class TsFinder:
-    """Looks at the tables of the first program; the tables found stand before what follows a change."""
+    """Checks the tables of the first program; the tables found go before the data after a change."""
 
     def __init__(self, head: bytes) -> None:
         self.doubt: int | None = None
@@ -33,11 +33,11 @@ class TsFinder:
         self._next = self._start
 
     def head(self) -> bytes:
-        """Return the packet of the table that names the program's."""
+        """Return the packet of the PAT, which names the program's PMT."""
         return self._tables
 
     def look(self, data: bytes | bytearray, base: int) -> int:
-        """Search the packets of tables, once each; all others are passed over."""
+        """Check the packets of tables, once each, and skip all others."""
         stride = self._stride
         if not stride:
             return base + len(data)
@@ -52,13 +52,13 @@ class TsFinder:
         self._next = max(base + begin + count * stride, self._next)
         return self._next if self.doubt is None else self.doubt
 
-    def skip(self, to: int, *, known: bool = False) -> None:  # noqa: ARG002  the form that all finders have
-        """Go on with the first packet from there on."""
+    def skip(self, to: int, *, known: bool = False) -> None:  # noqa: ARG002  the signature of all finders
+        """Continue with the first packet at or after an offset."""
         if self._stride:
             self._next = to + (self._start - to) % self._stride
 
     def _find(self, syncs: bytes, firsts: bytes, seconds: bytes, number: int) -> int:
-        """Find the next packet in which a table begins, by the first three bytes of all."""
+        """Return the next packet in which a table starts, by the first three bytes of all packets."""
         for found in self._begins.finditer(firsts, number):
             number = found.start()
             pid = (firsts[number] & 0x1F) << 8 | seconds[number]
@@ -81,17 +81,17 @@ class TsFinder:
             other = [name for name, stream in streams.items() if self._streams.get(name, stream) != stream]
             if other:
                 self.doubt, self.changed = at, "video" if "video" in other else "audio"
-            else:  # one more, which FFmpeg finds where it comes soon, or one that pauses
+            else:  # a new stream, which FFmpeg finds if it comes soon, or one that pauses
                 self._streams.update(streams)
 
 
 def _begins(*pids: int) -> re.Pattern[bytes]:
-    """Return what finds the second bytes of packets in which something of these PIDs may begin."""
+    """Return a pattern of the second byte of packets in which a section of these PIDs may start."""
     return re.compile(b"[" + b"".join(re.escape(bytes((0x40 | pid >> 8,))) for pid in pids) + b"]")
 
 
 def _packets(head: bytes) -> tuple[int, int]:
-    """Find the packets' distance, and where the first begins; 0, 0 where there are none."""
+    """Return the distance of packets, and the offset of the first; 0, 0 when there are none."""
     for stride in (TS_PACKET, TS_PACKET + 4):
         for start in range(min(stride, len(head))):
             places = range(start, len(head), stride)
@@ -101,7 +101,7 @@ def _packets(head: bytes) -> tuple[int, int]:
 
 
 def _section(packet: bytes) -> bytes | None:
-    """Return a table's section that one packet holds; None for a longer one, and a broken one."""
+    """Return a table's section that fits into one packet; None for a longer or broken one."""
     at = 4 + (1 + packet[4] if packet[3] & 0x20 else 0)
     if at >= TS_PACKET or not packet[3] & 0x10:
         return None
@@ -114,7 +114,7 @@ def _section(packet: bytes) -> bytes | None:
 
 
 def _streams(section: bytes) -> Streams:
-    """List a program's first video and first sound: PID, type, and descriptors where these tell the codec."""
+    """Return a program's first video and first audio: PID, type, and for private streams the codec."""
     at = 12 + (int.from_bytes(section[10:12], "big") & 0xFFF)
     found: Streams = {}
     while at + 5 <= len(section) - 4:
@@ -131,7 +131,7 @@ def _streams(section: bytes) -> Streams:
 
 
 def _private(descriptors: bytes) -> bytes:
-    """Name the sound in a private stream: Opus, AC-3, E-AC-3; nothing for what is none."""
+    """Return an identifier of the audio in a private stream (Opus, AC-3, E-AC-3); empty for anything else."""
     at = 0
     while at + 2 <= len(descriptors):
         tag, size = descriptors[at], descriptors[at + 1]

@@ -1,8 +1,8 @@
-"""How a file's pictures are turned before they are shown.
+"""How a file's pictures are rotated before they are shown.
 
-FFmpeg tells it with a decoded picture alone, which takes 35 ms of a core for 1080p: as much as to play six seconds of
-the file. So nothing is decoded of H.264 in an MP4 on this machine whose matrices turn nothing, and whose first picture
-has no message about it; the colours that a decoder would tell are read from the SPS.
+FFmpeg reports it only with a decoded picture, which takes 35 ms of a core for 1080p: as much as playing six seconds of
+the file. So nothing is decoded for H.264 in a local MP4 whose matrices do not rotate, and whose first picture has no
+message about it; the colours that a decoder would report are read from the SPS.
 
 Sources: ISO/IEC 14496-12 (4.2, 8.2.2, 8.3.2), ITU-T H.264 (7.3.2.3, D.1.29, E.2.1).
 """
@@ -27,10 +27,10 @@ from shared.media.bitstream.params import H264_SPS, nal_type, record_sets
 from shared.media.mp4.boxes import Mp4Error, read_header
 from shared.media.transcode.turns import Turn, told_by
 
-_LOOK: Final = 128  # bytes of a box: its header, and all of those that have a matrix
+_LOOK: Final = 128  # bytes of a box: enough for its header, or the whole of a box with a matrix
 _MOST_BOXES, _MOST_BYTES = 1000, 1 << 62
 _IDENTITY: Final = struct.pack(">9i", 1 << 16, 0, 0, 0, 1 << 16, 0, 0, 0, 1 << 30)
-# Where a box's version 0, and 1, have their matrix, and a track its number.
+# Offsets of the matrix, and of the track id, in versions 0 and 1 of a box.
 _MOVIE_MATRIX, _TRACK_MATRIX, _TRACK_ID = (36, 48), (40, 52), (12, 20)
 _ORIENTATION, _MORE = 47, 0xFF
 _EXTENDED_ASPECT: Final = 255
@@ -38,7 +38,7 @@ Colours = tuple[int, int, int, int]
 
 
 def is_upright(file: Readable, track: int, picture: bytes) -> bool:
-    """Tell whether an MP4's track of H.264, whose first picture is given, is certainly shown as it is coded."""
+    """Return whether an MP4's H.264 track, whose first picture is `picture`, is certainly shown without rotation."""
     try:
         return isinstance(file, LocalFile) and not _is_oriented(picture) and _turns_nothing(file, track)
     except (BitstreamError, Mp4Error, IndexError):
@@ -46,7 +46,7 @@ def is_upright(file: Readable, track: int, picture: bytes) -> bool:
 
 
 def decoded_colours(config: bytes, told: Colours) -> Colours:
-    """Return the colours that a decoder would tell: what its container has `told`, or the SPS (H.264, E.2.1)."""
+    """Return the colours that a decoder would report: the container's (`told`), or the SPS's (H.264, E.2.1)."""
     try:
         sps = next(nal for nal in record_sets("h264", config) if nal_type("h264", nal) == H264_SPS)
         look, count = parse_h264_sps(sps).look
@@ -68,7 +68,7 @@ def decoded_colours(config: bytes, told: Colours) -> Colours:
 
 
 def _is_oriented(picture: bytes) -> bool:
-    """Tell whether a picture, its NAL units with lengths of 4 bytes, brings a message of how it is to be turned."""
+    """Return whether a picture, with NAL lengths of 4 bytes, has a message about its rotation."""
     seis = (nal for nal in split_sample(picture, LENGTH) if nal_type("h264", nal) == H264_SEI)
     return any(_ORIENTATION in _messages(unescape(nal[1:])) for nal in seis)
 
@@ -89,7 +89,7 @@ def _messages(data: bytes) -> Iterator[int]:
 
 
 def _turns_nothing(file: LocalFile, track: int) -> bool:
-    """Tell whether the matrices of the movie and of a track are those that turn nothing."""
+    """Return whether the matrices of the movie and of a track are the identity."""
     at, movie = 0, False
     for _ in range(_MOST_BOXES):
         buffer = bytearray(_LOOK)
@@ -97,7 +97,7 @@ def _turns_nothing(file: LocalFile, track: int) -> bool:
         found = read_header(data, 0, _MOST_BYTES)
         body = data[found.body :]
         if found.kind in (b"moov", b"trak"):
-            at += found.body  # what it holds comes next
+            at += found.body  # its child boxes come next
             continue
         if found.kind == b"mvhd":
             movie = _is_identity(body, _MOVIE_MATRIX)
@@ -113,7 +113,7 @@ def _is_identity(body: bytes, places: tuple[int, int]) -> bool:
 
 
 def decoded_turn(stream: VideoStream, packet: AvPacket[Any]) -> Turn:
-    """Decode a keyframe for how it is turned."""
+    """Return the rotation of a keyframe by decoding it."""
     context = stream.codec_context
     try:
         context.thread_count = 1

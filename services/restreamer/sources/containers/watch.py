@@ -1,6 +1,6 @@
-"""Where a file's codecs change: FFmpeg's demuxers open another track there, of which nobody would hear.
+"""Find where a file's codecs change: FFmpeg's demuxers open another track there, without any notice.
 
-A watch reads a file up to there; what follows is a file of its own, `rest`, that another demuxer reads.
+A watch reads a file up to the change; the data after it is a separate file, `rest`, for another demuxer.
 """
 
 from __future__ import annotations
@@ -13,57 +13,57 @@ from services.restreamer.sources.origins.files import HEAD, Readable
 
 
 def cut_off(held: bytearray, size: int) -> bytes:
-    """Take bytes from the beginning of others, which are not moved for it."""
+    """Remove and return the first bytes of a buffer, without moving the others."""
     piece = bytes(memoryview(held)[:size])
     del held[:size]
     return piece
 
 
 class Rest:
-    """What follows a change: `head`, which was read already, and the rest of a file."""
+    """The data after a change: `head`, which was already read, and the rest of a file."""
 
     def __init__(self, head: bytes, file: Readable) -> None:
         self._head, self._file = bytearray(head), file
 
     def read(self, size: int) -> bytes:
-        """Read on."""
+        """Read the next bytes."""
         if self._head:
             return cut_off(self._head, size)
         return self._file.read(size)
 
     def head(self) -> bytes:
-        """Return the first bytes, before anything is read."""
+        """Return the first bytes; call this before `read`."""
         while len(self._head) < HEAD and (piece := self._file.read(HEAD)):
             self._head += piece
         return bytes(self._head[:HEAD])
 
     def close(self) -> None:
-        """Leave the file open: it is its maker's."""
+        """Leave the file open for its owner."""
 
 
 class Finder(Protocol):
-    """Looks through a file's bytes in order."""
+    """Searches a file's bytes in order for a change of codec."""
 
     def look(self, data: bytes | bytearray, base: int) -> int:
-        """Look at bytes, which begin at `base`; tell from where on they are wanted again, with those that follow."""
+        """Check bytes that start at offset `base`; return the offset from which the next call needs them again."""
         ...
 
     @property
     def doubt(self) -> int | None:
-        """Where a change may be, which what follows has to tell."""
+        """The offset of a possible change, which later bytes confirm or refute."""
         ...
 
     @property
     def changed(self) -> str:
-        """Name what changes at `doubt` for certain; empty: nothing so far."""
+        """The kind of track that certainly changes at `doubt`; empty: none so far."""
         ...
 
     def head(self) -> bytes:
-        """Return what has to stand before what follows a change."""
+        """Return the bytes that must go before the data after a change."""
         ...
 
     def skip(self, to: int, *, known: bool = False) -> None:
-        """Go on with looking at another byte; it is `known` that a unit of the container begins there, or it is not."""
+        """Continue at another offset; `known`: a unit of the container certainly starts there."""
         ...
 
 
@@ -75,24 +75,24 @@ class Watch:
 
     def __init__(self, file: Readable, finder: Finder) -> None:
         self._file, self._finder = file, finder
-        self._at = self._looked = self._safe = 0  # where reading goes on, and looking; up to where all is clear
-        # Grown and cut at their ends only: what is in doubt may be long, and come byte by byte.
-        self._held = bytearray()  # read, and not given yet; it ends at `_at`
-        self._tail = bytearray()  # as above, what is looked at again
+        self._at = self._looked = self._safe = 0  # offsets: next to read, next to check, end of the cleared bytes
+        # Both grow and shrink at their ends only: bytes in doubt may be many, and come one by one.
+        self._held = bytearray()  # read, but not returned yet; it ends at `_at`
+        self._tail = bytearray()  # to be checked again; it ends at `_looked`
         self._over = False
 
     @property
     def file(self) -> Readable:
-        """The file that is read."""
+        """The file being read."""
         return self._file
 
     @property
     def changed(self) -> str:
-        """Name what changed; empty: nothing."""
+        """The kind of track that changed; empty: none."""
         return self._finder.changed
 
     def read(self, size: int) -> bytes:
-        """Read on; nothing from a change on."""
+        """Read the next bytes; none from a change on."""
         while (room := self._room()) <= 0:
             if self._over or (self.changed and self.tell() == self._finder.doubt):
                 return b""
@@ -100,11 +100,11 @@ class Watch:
         return cut_off(self._held, min(size, room))
 
     def seekable(self) -> bool:
-        """Tell whether the file can be read anywhere."""
+        """Return whether the file is seekable."""
         return isinstance(self._file, Seekable)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a byte, where the file is seekable."""
+        """Seek to an offset of a seekable file."""
         assert isinstance(self._file, Seekable)  # noqa: S101  see `seekable`
         if whence == os.SEEK_CUR:
             offset, whence = self.tell() + offset, os.SEEK_SET
@@ -114,7 +114,7 @@ class Watch:
         return self._at
 
     def tell(self) -> int:
-        """Tell the byte that is read next."""
+        """Return the offset of the next byte to read."""
         return self._at - len(self._held)
 
     def head(self) -> bytes:
@@ -126,22 +126,22 @@ class Watch:
         self._file.close()
 
     def rest(self) -> Rest:
-        """Return what follows the change that was found."""
+        """Return the data after the change that was found."""
         doubt = self._finder.doubt
-        assert doubt is not None  # noqa: S101  there is a change
+        assert doubt is not None  # noqa: S101  a change was found
         begin = self._looked - len(self._tail)
-        if self._at != self._looked and isinstance(self._file, Seekable):  # a demuxer has looked elsewhere meanwhile
+        if self._at != self._looked and isinstance(self._file, Seekable):  # a demuxer has read elsewhere meanwhile
             self._file.seek(self._looked)
         return Rest(self._finder.head() + bytes(self._tail[doubt - begin :]), self._file)
 
     def look_on(self, *, known: bool = False) -> None:
-        """Look from here on: a demuxer has gone elsewhere. `known`: to where a tag or a packet begins."""
+        """Check from the present offset on, after a demuxer's seek. `known`: a tag or a packet starts there."""
         self._looked = self._safe = self._at
         self._tail.clear()
         self._finder.skip(self._at, known=known)
 
     def _room(self) -> int:
-        """Count the bytes that may be given: those before a change, what may be one, and what is not looked at yet."""
+        """Return how many bytes may be returned: up to a change, a possible change, or the end of the cleared bytes."""
         doubt, begin = self._finder.doubt, self.tell()
         if self._over and not self.changed:
             return len(self._held)
@@ -157,7 +157,7 @@ class Watch:
         self._over = not data
         begin = self._at - len(data)
         if not data or begin > self._looked or self._at <= self._looked:
-            return  # what is read elsewhere, now and then, is left alone
+            return  # bytes read elsewhere, now and then, are not checked
         base = self._looked - len(self._tail)
         self._tail += memoryview(data)[self._looked - begin :]
         self._looked = self._at

@@ -1,1 +1,1 @@
-"""FLV files of this machine, read without FFmpeg where they are usual (ADR 20)."""
+"""Local FLV files, read without FFmpeg when they have the usual form (ADR 20)."""

@@ -1,4 +1,4 @@
-"""An FLV file of this machine: FFmpeg opens and describes it, its usual tags are read without (ADR 20)."""
+"""A local FLV file: FFmpeg opens and describes it, usual tags are read without FFmpeg (ADR 20)."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from services.restreamer.sources.origins.files import LocalFile, Readable
 MOST_LOOKED: Final = 256
 """Frames within which each track must have begun."""
 MOST_BYTES: Final = 32 << 20
-"""Of these."""
+"""Bytes of these frames."""
 MOST_TRACKS: Final = 16
-"""Descriptions that are kept, as a track may come again."""
+"""How many descriptions are kept, because a track may come again."""
 
 
 def flv_or(demux: Demux) -> Demux:
-    """Return what opens FLV files of this machine so, and all others by `demux`. SourceError."""
+    """Return a Demux that opens local FLV files with FlvDemuxer, and all others with `demux`."""
 
     def opened(file: Readable, container: Container) -> Demuxing:
         if isinstance(file, Watch) and isinstance(file.file, LocalFile) and container == "flv":
@@ -39,9 +39,9 @@ def flv_or(demux: Demux) -> Demux:
 
 
 class FlvDemuxer:
-    """Yields the frames that `demux` would give: its first ones, then the file's own; from an odd tag on, its again.
+    """Yields the same frames as `demux`, which reads the first ones, and all from an unusual tag on.
 
-    While the file is read here, nothing is opened by `demux`: no child is kept for it.
+    The frames in between are read here. Meanwhile no demuxer of `demux` is open, and no child is kept for it.
     """
 
     container: Container = "flv"
@@ -67,20 +67,20 @@ class FlvDemuxer:
 
     @property
     def broken(self) -> SourceError | None:
-        """Return what the file broke off with."""
+        """The error with which the file broke off."""
         return self._error or (self._inner.broken if self._inner is not None else None)
 
     def cover(self) -> bytes | None:
-        """Read the picture that comes with sound alone, which an FLV does not have."""
+        """Return None: an FLV has no cover picture."""
         return None
 
     def seek(self, at: int) -> bool:
-        """Go nowhere: an FLV is entered in the middle as another file (flv_seek)."""
+        """Return False: an FLV is entered in the middle as another file (`flv_from`)."""
         del at
         return False
 
     def frames(self) -> Iterator[Raw]:
-        """Yield the frames from the first one on."""
+        """Yield all frames from the first on."""
         theirs, looked = iter(() if self._inner is None else self._inner.frames()), deque[Raw]()
         try:
             usual = self._inner is None or self._look(theirs, looked)
@@ -112,7 +112,7 @@ class FlvDemuxer:
         return self._first[kind].duration if kind in self._first else 0
 
     def _look(self, theirs: Iterator[Raw], looked: deque[Raw]) -> bool:
-        """Have the first frames read, each track's among them; False when the file's configurations are not theirs."""
+        """Read the first frames of all tracks with `demux`; return False when the configurations differ."""
         first, size = self._first, 0
         while len(first) < self.has_video + self.has_audio:
             if len(looked) == MOST_LOOKED or size > MOST_BYTES or (raw := next(theirs, None)) is None:
@@ -125,14 +125,14 @@ class FlvDemuxer:
         return known and not self._watch.changed and (audio is None) != bool(self._begin.aac)
 
     def _going_on(self, at: int) -> Iterator[Raw]:
-        """Have frames read from a tag on."""
+        """Return the frames from a tag on, read with `demux`."""
         file = FlvFrom(self._watch, self._begin.head, at)
         self._watch.look_on(known=True)
         self._inner = self._demux(file, "flv")
         return self._inner.frames()
 
     def _as_known(self, raw: Raw) -> Raw:
-        """Describe a track that has not changed as it was, whatever FFmpeg makes of its rate by now."""
+        """Return the frame with the known description of an unchanged track, even if FFmpeg now finds another rate."""
         if raw.track is None:
             return raw
         known = self._tracks.setdefault(raw.track.config, raw.track)
@@ -141,7 +141,7 @@ class FlvDemuxer:
         return raw if known == raw.track else replace(raw, track=known)
 
     def close(self) -> None:
-        """Close the container; the file is its maker's."""
+        """Close the demuxer of `demux`, if any; the file stays open."""
         self._leave()
 
     def _leave(self) -> None:

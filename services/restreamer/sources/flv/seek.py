@@ -1,32 +1,29 @@
-"""Finding a time in an FLV file, which has no index of its own: by halving it, for tags carry their times.
+"""Find a time in an FLV file, which has no index, by bisection: tags carry their times.
 
 Source: Adobe, "Video File Format 10.1", annex E.4.1 (tags); each tag's size is repeated after it.
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 from typing import Final, NamedTuple, Protocol, runtime_checkable
 
 from services.restreamer.model import FLICKS
+from shared.rtmp.flv import HEADER, KINDS, SCRIPT, STREAM, TRAILER, is_sequence_header, read_header, trailer
 
-TAG: Final = 11
 WINDOW: Final = 1 << 19
 STEP: Final = 1 << 15
-NEAR: Final = 1 << 20  # from so near on, reading is as quick as looking
-BEFORE_MS: Final = 3000  # a keyframe is likely to come in this time
+NEAR: Final = 1 << 20  # within this many bytes, reading is as fast as bisection
+BEFORE_MS: Final = 3000  # a keyframe is likely within this time
 LONGEST_HEAD: Final = 4 << 20
-MOST_TAGS: Final = 4096  # before the first frame's
+MOST_TAGS: Final = 4096  # before the first frame's tag
 MOST_CANDIDATES: Final = 1 << 13  # in a window
 MOST_FOLLOWED: Final = 64  # of these, by a look at where the next tag would be
-KINDS: Final = frozenset({8, 9, 18})
-_HEADER: Final = struct.Struct(">II3x")
 
 
 @runtime_checkable
 class Seekable(Protocol):
-    """A file that can be read anywhere."""
+    """A file that can seek."""
 
     def read(self, size: int) -> bytes: ...  # noqa: D102
     def seek(self, offset: int, whence: int = 0) -> int: ...  # noqa: D102
@@ -40,11 +37,11 @@ class _Tag(NamedTuple):
 
     @property
     def end(self) -> int:
-        return self.at + TAG + self.size + 4
+        return self.at + HEADER + self.size + TRAILER
 
 
 class FlvFrom:
-    """An FLV whose tags begin at `offset` of a file, after the header and what configures its decoders."""
+    """An FLV whose tags start at `offset` of a file, after the header and the decoders' configurations."""
 
     def __init__(self, file: Seekable, head: bytes, offset: int) -> None:
         self._file = file
@@ -52,7 +49,7 @@ class FlvFrom:
         file.seek(offset)
 
     def read(self, size: int) -> bytes:
-        """Read what comes next."""
+        """Read the next bytes."""
         if self._head:
             piece, self._head = self._head[:size], self._head[size:]
             return piece
@@ -63,11 +60,11 @@ class FlvFrom:
         return self._head
 
     def close(self) -> None:
-        """Leave the file open: it is its maker's."""
+        """Leave the file open for its owner."""
 
 
 def flv_from(file: Seekable, at: int) -> FlvFrom | None:
-    """Begin a file some seconds before `at` (flicks, its own clock); None when its tags make no sense."""
+    """Return a file that starts some seconds before `at` (flicks, its own clock); None when its tags are invalid."""
     size = file.seek(0, 2)
     found = configuration(file)
     if found is None:
@@ -85,36 +82,29 @@ def flv_from(file: Seekable, at: int) -> FlvFrom | None:
 
 
 def configuration(file: Seekable) -> tuple[bytes, int] | None:
-    """Return the file's header with its sequence headers' tags, and where the first frame's tag is."""
+    """Return the file's header with its sequence header tags, and the offset of the first frame's tag."""
     data = _read(file, 0, 13)
     if data[:3] != b"FLV" or len(data) < 13:
         return None
     at = int.from_bytes(data[5:9], "big") + 4
     kept = [data[:at]]
     for _ in range(MOST_TAGS):
-        data = _read(file, at, TAG + 16)
+        data = _read(file, at, HEADER + 16)
         tag = _tag(data, 0, at)
         if tag is None:
             return None
-        if tag.kind != 18 and not configures(data[TAG:], tag.kind):
+        if tag.kind != SCRIPT and not is_sequence_header(tag.kind, data[HEADER:]):
             return b"".join(kept), at
         if tag.end > LONGEST_HEAD:
             return None
-        if tag.kind != 18:
+        if tag.kind != SCRIPT:
             kept.append(_read(file, at, tag.end - at))
         at = tag.end
     return None
 
 
-def configures(body: bytes, kind: int) -> bool:
-    """Tell a sequence header: packet type 0 of AVC or AAC, and of the enhanced forms (Enhanced RTMP v2)."""
-    if kind == 9:
-        return body[0] & 0x0F == 0 if body[0] & 0x80 else body[0] & 0x0F in {7, 12} and body[1] == 0
-    return body[0] & 0x0F == 0 if body[0] >> 4 == 9 else body[0] >> 4 == 10 and body[1] == 0
-
-
 def _tag_after(file: Seekable, at: int, limit: int) -> _Tag | None:
-    """Find the first tag that begins at `at` or after it, within one window: one that another one follows."""
+    """Return the first tag at or after `at`, within one window, that is followed by another tag."""
     data, until, looked = b"", min(at + WINDOW, limit), 8
     candidates = followed = 0
     while at + len(data) < until:
@@ -126,31 +116,28 @@ def _tag_after(file: Seekable, at: int, limit: int) -> _Tag | None:
                 return tag
             if candidates > MOST_CANDIDATES or followed > MOST_FOLLOWED:
                 return None
-        looked = len(data) - TAG
+        looked = len(data) - HEADER
     return None
 
 
 def _is_followed(file: Seekable, tag: _Tag) -> bool:
-    after = _read(file, tag.end - 4, 4 + TAG)
-    return after[:4] == (tag.size + TAG).to_bytes(4, "big") and _tag(after, 4, 0) is not None
+    after = _read(file, tag.end - TRAILER, TRAILER + HEADER)
+    return after[:TRAILER] == trailer(tag.size) and _tag(after, TRAILER, 0) is not None
 
 
 def _candidates(data: bytes, start: int) -> Iterator[int]:
     """Yield where tags may begin: their stream id is three zeros."""
-    at = data.find(b"\0\0\0", start)
+    at = data.find(STREAM, start)
     while at >= 0:
         yield at - 8
-        at = data.find(b"\0\0\0", at + 1)
+        at = data.find(STREAM, at + 1)
 
 
 def _tag(data: bytes, place: int, base: int) -> _Tag | None:
-    if len(data) < place + TAG:
+    if len(data) < place + HEADER:
         return None
-    word, stamp = _HEADER.unpack_from(data, place)
-    kind, size = word >> 24, word & 0xFFFFFF
-    if kind not in KINDS or not size or data[place + 8 : place + TAG] != b"\0\0\0":
-        return None
-    return _Tag(base + place, kind, size, stamp >> 8 | (stamp & 0xFF) << 24)
+    kind, size, ms, stream = read_header(data, place)
+    return _Tag(base + place, kind, size, ms) if kind in KINDS and size and stream == STREAM else None
 
 
 def _read(file: Seekable, at: int, count: int) -> bytes:

@@ -1,4 +1,4 @@
-"""Where an FLV file's codecs change, by its tags.
+"""Find where an FLV file's codecs change, by its tags.
 
 Sources: Adobe, "Video File Format 10.1", annex E.4 (tags); Veovera, "Enhanced RTMP v2" (FOURCCs).
 """
@@ -9,54 +9,70 @@ import struct
 from typing import Final
 
 from services.restreamer.sources.containers.watch import MOST_DOUBTED
-from services.restreamer.sources.flv.seek import KINDS, TAG, configures
+from shared.rtmp.flv import (
+    AAC,
+    AUDIO,
+    AVC,
+    CODED_FRAMES,
+    CODED_FRAMES_X,
+    HEADER,
+    HEVC,
+    KEY_FRAME,
+    KINDS,
+    MP3,
+    STREAM,
+    TRAILER,
+    VIDEO,
+    is_enhanced,
+    is_sequence_header,
+)  # fmt: skip
 
-_LOOK: Final = TAG + 16  # a tag's header, and as much of its body as names the codec
-_NAMES: Final = {8: "audio", 9: "video"}
+_LOOK: Final = HEADER + 16  # a tag's header, and as much of its body as names the codec
+_NAMES: Final = {AUDIO: "audio", VIDEO: "video"}
 _BEGIN: Final = struct.Struct(">I4x3s2s")  # kind and size, stream id, the body's first bytes
-_FOURCCS: Final = {b"avc1": 7, b"mp4a": 10, b".mp3": 2}  # of what has a number, too
-_CODED: Final = frozenset((1, 3))  # enhanced packet types that are pictures
-_WITH_TYPE: Final = frozenset((7, 12))  # codecs whose next byte is 1 for pictures
+_FOURCCS: Final = {b"avc1": AVC, b"mp4a": AAC, b".mp3": MP3}  # of what has a number, too
+_CODED: Final = frozenset((CODED_FRAMES, CODED_FRAMES_X))  # enhanced packet types that are pictures
+_WITH_TYPE: Final = frozenset((AVC, HEVC))  # codecs whose next byte is 1 for pictures
 _MOST_TAGS: Final = 64
 _LARGEST_HEADER: Final = 1 << 16
 Codec = int | bytes
 
 
 class FlvFinder:
-    """Follows the tags. One tag alone of another codec is broken; at the second one, the codec has changed.
+    """Follows the tags. A single tag of another codec counts as broken; at the second one, the codec has changed.
 
-    An encoder that begins anew does so with metadata, a sequence header or a keyframe, before what tells its codecs:
-    from there on all is in doubt, until sound and pictures of what was before have come.
+    A restarted encoder sends metadata, a sequence header or a keyframe before any tag that shows its codecs: from
+    there on all tags are in doubt, until audio and video with the old codecs have come.
     """
 
     def __init__(self, head: bytes) -> None:
         self.doubt: int | None = None
         self.changed = ""
         self._file_head = head[: int.from_bytes(head[5:9], "big")] + bytes(4)
-        self._next = int.from_bytes(head[5:9], "big") + 4  # where the next tag begins
+        self._next = int.from_bytes(head[5:9], "big") + 4  # the next tag's offset
         self._codecs: dict[int, Codec] = {}
-        self._seen: set[int] = set()  # the kinds that are as they were, since the doubt began
-        self._usual: set[tuple[int, bytes]] = set()  # kinds and first bytes of tags that say nothing new
+        self._seen: set[int] = set()  # the kinds with their old codecs, since the doubt began
+        self._usual: set[tuple[int, bytes]] = set()  # kinds and first bytes of tags that bring no news
         self._tags = 0
         self._other: tuple[int, Codec] | None = None
         self._headers: dict[int, bytes] = {}
-        self._lost = False  # where tags make no sense FFmpeg looks for the next that does, and is not followed
+        self._lost = False  # FFmpeg skips invalid tags; this finder then stops following them
 
     def head(self) -> bytes:
-        """Return the file's header, and what configures the decoder of what has not changed."""
+        """Return the file's header, and the decoder configuration of the kind that has not changed."""
         kept = (tag for kind, tag in self._headers.items() if _NAMES[kind] != self.changed)
         return b"".join((self._file_head, *kept))
 
     def look(self, data: bytes | bytearray, base: int) -> int:
-        """Go from tag to tag."""
+        """Check the data tag by tag."""
         end = base + len(data)
         while self._goes_on(data, base):
             at = self._next - base
             first, stream, begin = _BEGIN.unpack_from(data, at)
             kind, size = first >> 24, first & 0xFFFFFF
-            self._lost = kind not in KINDS or stream != b"\0\0\0"
-            body, whole = bytes(data[at + TAG : at + _LOOK]), TAG + size + 4
-            header = kind in _NAMES and configures(body, kind) and size < _LARGEST_HEADER
+            self._lost = kind not in KINDS or stream != STREAM
+            body, whole = bytes(data[at + HEADER : at + _LOOK]), HEADER + size + TRAILER
+            header = kind in _NAMES and is_sequence_header(kind, body) and size < _LARGEST_HEADER
             if self._lost or (header and self._next + whole > end):
                 break
             begins = header or kind not in _NAMES or _is_key(kind, body)
@@ -65,7 +81,7 @@ class FlvFinder:
                 self._seen.clear()
             if kind in _NAMES and size:
                 self._judge(kind, body)
-                if self.doubt is None and not begins and not _is_enhanced(kind, body):
+                if self.doubt is None and not begins and not is_enhanced(kind, body[0]):
                     self._usual.add((kind, begin))
             if header and self._other is None:
                 self._headers[kind] = bytes(data[at : at + whole])
@@ -78,7 +94,7 @@ class FlvFinder:
         return end if self._lost or self._next < base else self._next
 
     def _goes_on(self, data: bytes | bytearray, base: int) -> bool:
-        """Pass over tags that say nothing new, which are nearly all; tell whether there is one to look at."""
+        """Skip tags that bring no news, which are nearly all; return whether there is another tag to check."""
         if self._lost or self.changed or self._next < base:
             return False
         at, last = self._next - base, len(data) - _LOOK
@@ -86,14 +102,14 @@ class FlvFinder:
             while at <= last:
                 first, stream, begin = _BEGIN.unpack_from(data, at)
                 size = first & 0xFFFFFF
-                if (first >> 24, begin) not in self._usual or size < len(begin) or stream != b"\0\0\0":
+                if (first >> 24, begin) not in self._usual or size < len(begin) or stream != STREAM:
                     break
-                at += TAG + size + 4
+                at += HEADER + size + TRAILER
             self._next = base + at
         return at <= last
 
     def _judge(self, kind: int, body: bytes) -> None:
-        """See whether a tag is of the codec that its kind has had."""
+        """Compare a tag's codec with the one that its kind had before."""
         codec = _codec(kind, body)
         self._tags += 1
         if self._codecs.setdefault(kind, codec) == codec:
@@ -109,7 +125,7 @@ class FlvFinder:
             self.changed = _NAMES[kind]
 
     def _give_up(self, size: int) -> None:
-        """Doubt no longer what cannot be told: a kind has ended, or nothing makes sense."""
+        """End a doubt that cannot be resolved: a kind has ended, or the tags are invalid."""
         if self._lost or size > MOST_DOUBTED:
             self.doubt = self._other = None
             self._lost = True
@@ -117,22 +133,19 @@ class FlvFinder:
             self.doubt = None
 
     def skip(self, to: int, *, known: bool = False) -> None:
-        """Go on with a tag; follow no more where it is not known that one begins there."""
+        """Continue with the tag at an offset; stop following when it is not known that one starts there."""
         self.doubt, self._other, self._next = None, None, to
         self._lost = not known
 
 
 def _is_key(kind: int, body: bytes) -> bool:
-    if kind != 9 or body[0] >> 4 & 7 != 1:
+    if kind != VIDEO or body[0] >> 4 & 7 != KEY_FRAME:
         return False
-    return body[0] & 15 in _CODED if body[0] & 0x80 else body[0] & 15 not in _WITH_TYPE or body[1] == 1
-
-
-def _is_enhanced(kind: int, body: bytes) -> bool:
-    return bool(body[0] & 0x80) if kind == 9 else body[0] >> 4 == 9
+    form = body[0] & 15
+    return form in _CODED if is_enhanced(kind, body[0]) else form not in _WITH_TYPE or body[1] == CODED_FRAMES
 
 
 def _codec(kind: int, body: bytes) -> Codec:
-    if _is_enhanced(kind, body):
+    if is_enhanced(kind, body[0]):
         return _FOURCCS.get(body[1:5], body[1:5])
-    return body[0] & 0x0F if kind == 9 else body[0] >> 4
+    return body[0] & 0x0F if kind == VIDEO else body[0] >> 4

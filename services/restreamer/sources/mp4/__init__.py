@@ -1,1 +1,1 @@
-"""mp4 files of this machine, read without FFmpeg where they are usual (ADR 20)."""
+"""Local mp4 files, read without FFmpeg when they have the usual form (ADR 20)."""

@@ -1,4 +1,4 @@
-"""An mp4 of this machine: FFmpeg opens and describes it, and its usual frames are read without (ADR 20)."""
+"""A local mp4: FFmpeg opens and describes it, usual frames are read without FFmpeg (ADR 20)."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from services.restreamer.sources.mp4.tables import read_samples
 from services.restreamer.sources.origins.files import LocalFile, Readable
 
 LOOKED: Final = 64
-"""Frames that must be what FFmpeg gives before others are read without it, the first of each track among them."""
+"""Frames, with the first of each track, that must equal FFmpeg's before others are read without it."""
 MOST_LOOKED: Final = 1024
 MOST_BYTES: Final = 32 << 20
 _CODECS: Final[dict[Kind, str]] = {"video": "h264", "audio": "aac"}
 
 
 def mp4_or(demux: Demux) -> Demux:
-    """Return what opens usual mp4 files of this machine so, and all others by `demux`. SourceError."""
+    """Return a Demux that opens usual local mp4 files with Mp4Demuxer, and all others with `demux`."""
 
     def opened(file: Readable, container: Container) -> Demuxing:
         if isinstance(file, LocalFile) and container == "mp4":
@@ -37,9 +37,9 @@ def mp4_or(demux: Demux) -> Demux:
 
 
 class Mp4Demuxer:
-    """Yields the frames that `demux` would give: its first ones, then the file's own; from an odd one on, its again.
+    """Yields the same frames as `demux`, which reads the first ones, and all from an unusual one on.
 
-    While the file is read here, nothing is opened by `demux`: no child is kept for it.
+    The frames in between are read here. Meanwhile no demuxer of `demux` is open, and no child is kept for it.
     """
 
     container: Container = "mp4"
@@ -52,14 +52,14 @@ class Mp4Demuxer:
         self._run: Mp4Run | None = None
         self._error: SourceError | None = None
         self._first: dict[Kind, Raw] = {}
-        self._untold: dict[Kind, Raw] = {}  # tracks of which no frame was given
+        self._untold: dict[Kind, Raw] = {}  # tracks of which no frame was returned yet
         if known := recall(self._identity):
             self._first, self._untold = dict(known.first), dict(known.first)
             self._run = Mp4Run(file, [Cursor(samples, known.first[samples.kind]) for samples in tables])
         else:
             self._inner = demux(file, "mp4")
         told = known or self._inner
-        assert told is not None  # noqa: S101  it is one of both
+        assert told is not None  # noqa: S101  one of them is set
         self.has_video, self.has_audio = told.has_video, told.has_audio
         self.end, self.created_ms = told.end, told.created_ms
         self.shown_from, self.video_end = told.shown_from, told.video_end
@@ -68,15 +68,15 @@ class Mp4Demuxer:
 
     @property
     def broken(self) -> SourceError | None:
-        """Return what the file broke off with."""
+        """The error with which the file broke off."""
         return self._error or (self._inner.broken if self._inner is not None else None)
 
     def cover(self) -> bytes | None:
-        """Read the picture that comes with sound alone."""
+        """Return the cover picture of an audio-only file."""
         return self._inner.cover() if self._inner is not None else None
 
     def seek(self, at: int) -> bool:
-        """Go to the keyframe at or before a time; False when the file does not let itself be sought in."""
+        """Seek to the keyframe at or before a time; return False when the file is not seekable."""
         if self._inner is None and self._run is not None:
             self._run.seek(at)
             return True
@@ -84,12 +84,12 @@ class Mp4Demuxer:
         return self._opened().seek(at)
 
     def frames(self) -> Iterator[Raw]:
-        """Yield the frames as they come, from where the last `seek` went."""
+        """Yield the frames in file order, from the position of the last `seek`."""
         if self._inner is not None and not self._usual:
             yield from self._inner.frames()
             return
         if self._inner is not None:
-            self._usual = False  # until it is known that it is
+            self._usual = False  # until `_look` has confirmed it
             theirs, looked = self._inner.frames(), list[Raw]()
             try:
                 run = self._look(theirs, looked)
@@ -106,9 +106,9 @@ class Mp4Demuxer:
         yield from self._own()
 
     def _own(self) -> Iterator[Raw]:
-        """Read on without FFmpeg, as far as that goes."""
+        """Yield frames without FFmpeg as long as they are usual, then with it."""
         run = self._run
-        assert run is not None  # noqa: S101  it reads whenever `_inner` is closed
+        assert run is not None  # noqa: S101  it is set whenever `_inner` is closed
         untold, self._untold = self._untold, {}
         try:
             yield from described(run.frames(), untold)
@@ -123,7 +123,7 @@ class Mp4Demuxer:
             remember(self._identity, known)
 
     def _look(self, theirs: Iterator[Raw], looked: list[Raw]) -> Mp4Run | None:
-        """Have the first frames read; None when they are not all what they would be here, or are all there are."""
+        """Read the first frames with `demux`; return None when they differ from a Mp4Run's, or the file has no more."""
         first = self._first
         size = 0
         while len(looked) < LOOKED or len(first) < len(self._tables):
@@ -143,12 +143,12 @@ class Mp4Demuxer:
         run = Mp4Run(self._file, list(cursors.values()))
         try:
             same = all(run.looked(raw, cursors[raw.kind]) for raw in looked)
-        except SourceError:  # so will the other find
+        except SourceError:  # `demux` will raise it, too
             return None
         return run if same else None
 
     def _going_on(self, cursors: Sequence[Cursor]) -> Iterator[Raw]:
-        """Have frames read from those on that come next."""
+        """Yield the frames from the cursors on, read with `demux`."""
         inner = self._opened()
         passed: dict[Kind, int] = {}
         upcoming: list[int] = []
@@ -169,7 +169,7 @@ class Mp4Demuxer:
         return self._inner
 
     def close(self) -> None:
-        """Close the container; the file is its maker's."""
+        """Close the demuxer of `demux`, if any; the file stays open."""
         self._leave()
 
     def _leave(self) -> None:
@@ -179,7 +179,7 @@ class Mp4Demuxer:
 
 
 def _is_known(samples: Samples, first: Raw) -> bool:
-    """Tell whether a track is described by the configuration that its tables have."""
+    """Return whether a track's description has the configuration of its tables."""
     track = first.track
     if track is None or first.dts is None or track.codec != _CODECS[samples.kind]:
         return False

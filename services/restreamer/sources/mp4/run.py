@@ -1,7 +1,6 @@
-"""Frames of an mp4 of this machine by its tables, without FFmpeg (ADR 20). What is not usual is left to it.
+"""Read frames of a local mp4 by its tables, without FFmpeg (ADR 20). Unusual frames are left to FFmpeg.
 
-A frame takes 14 us by way of PyAV, and 5 here. Where samples lie beside each other, as those of a turn do, whatever
-their tracks, they are read at once.
+A frame takes 14 us through PyAV, and 5 us here. Neighbouring samples of all tracks are read at once.
 """
 
 from __future__ import annotations
@@ -19,18 +18,18 @@ from services.restreamer.sources.origins.files import LocalFile
 from shared.media.model import Int64s
 
 BLOCK: Final = 1 << 18
-"""Bytes of samples that are read at once: they stay in the caches until they are taken apart."""
+"""Bytes of samples that are read at once: they stay in the CPU caches until they are parsed."""
 WINDOW: Final = 512
-"""Samples of each track that are put in order at once."""
+"""Samples of each track that are sorted at once."""
 _GAP: Final = 1 << 12
-"""Bytes between samples that are read with them."""
+"""The largest gap between samples, in bytes, that is read with them."""
 _Rows = tuple[list[int], list[int], list[int], list[int], list[int], list[bool]]
 
 
 class Cursor:
-    """A track: its samples, by how many ticks their times are later, and which one comes next.
+    """A track: its samples, the offset in ticks of their times, and the index of the next one.
 
-    `length` is how long each frame is in flicks, where its codec fixes that.
+    `length` is the duration of each frame in flicks, if its codec fixes one.
     """
 
     def __init__(self, samples: Samples, first: Raw) -> None:
@@ -44,22 +43,22 @@ class Cursor:
         return (2 * flicks * self.samples.timescale + FLICKS) // (2 * FLICKS)
 
     def dts(self, begin: int, end: int) -> Int64s:
-        """Return decode times of samples in flicks."""
+        """Return the samples' decode times in flicks."""
         return _flicks(self.samples.dts[begin:end] + self._dts_later, self.samples.timescale)
 
     def pts(self, begin: int, end: int) -> Int64s:
-        """Return presentation times of samples in flicks."""
+        """Return the samples' presentation times in flicks."""
         ticks = self.samples.dts[begin:end] + self.samples.shown[begin:end] + (self._dts_later + self._pts_later)
         return _flicks(ticks, self.samples.timescale)
 
     def durations(self, begin: int, end: int) -> Int64s:
-        """Return how long samples are in flicks."""
+        """Return the samples' durations in flicks."""
         if self.length:
             return np.full(min(end, len(self.samples)) - begin, self.length, np.int64)
         return _flicks(self.samples.duration[begin:end].astype(np.int64), self.samples.timescale)
 
     def is_shown_late(self) -> bool:
-        """Tell whether no sample is to be shown before it is decoded."""
+        """Return whether no sample is shown before it is decoded."""
         return int(self.samples.shown.min()) + self._pts_later >= 0
 
     def time(self, n: int) -> int:
@@ -67,13 +66,13 @@ class Cursor:
         return int(self.samples.dts[n]) + self._dts_later
 
     def find(self, ticks: int) -> int:
-        """Find the sample that FFmpeg goes to for a time, were each one a keyframe (mov_seek_stream)."""
+        """Return the sample that FFmpeg seeks for a time, if each were a keyframe (mov_seek_stream)."""
         earlier = self.samples.early + self._pts_later + self._dts_later
         return max(int(np.searchsorted(self.samples.dts, ticks - earlier, "right")) - 1, 0)
 
 
 class Mp4Run:
-    """Reads frames in the order of their decode times. `stopped`: what comes next is not usual, or not there."""
+    """Reads frames in the order of decode times. `stopped`: the next frame is unusual or missing."""
 
     def __init__(self, file: LocalFile, cursors: Sequence[Cursor]) -> None:
         self.stopped = False
@@ -82,7 +81,7 @@ class Mp4Run:
         self._buffer = bytearray(BLOCK)
 
     def frames(self) -> Iterator[Raw]:
-        """Yield frames from those on that come next. SourceError when the file cannot be read."""
+        """Yield frames from the cursors on. Raise SourceError when the file cannot be read."""
         while not self.stopped:
             rows = self._window()
             kinds = rows[-1]
@@ -99,7 +98,7 @@ class Mp4Run:
             yield from self._turn(rows, begin, len(kinds))
 
     def seek(self, at: int) -> None:
-        """Go to the keyframe at or before a time (flicks), and to the sound of its decode time, as FFmpeg does."""
+        """Seek to the keyframe at or before a time (flicks), and to the audio of its decode time, like FFmpeg."""
         video = self.cursors[0]
         samples = video.samples
         near = video.find(at * samples.timescale // FLICKS)
@@ -109,7 +108,7 @@ class Mp4Run:
         self.stopped = False
 
     def looked(self, raw: Raw, cursor: Cursor) -> bool:
-        """Tell whether a frame is what the cursor's next sample would be given as, and pass on."""
+        """Return whether a frame equals the cursor's next sample, and advance the cursor."""
         samples, n = cursor.samples, cursor.next
         if n >= len(samples):
             return False
@@ -122,7 +121,7 @@ class Mp4Run:
         return (raw.dts, raw.pts, raw.duration, raw.key, raw.data) == (*times, key, bytes(data))
 
     def _window(self) -> _Rows:
-        """Put the next samples of all tracks in order: offsets, sizes, dts, pts, durations, and whether it is video."""
+        """Return the next samples of all tracks in order: offsets, sizes, dts, pts, durations, whether it is video."""
         ends = [min(cursor.next + WINDOW, len(cursor.samples)) for cursor in self.cursors]
         parts = [cursor.dts(cursor.next, end) for cursor, end in zip(self.cursors, ends, strict=True)]
         dts = np.concatenate(parts)
@@ -131,7 +130,7 @@ class Mp4Run:
         cut = [
             int(p[-1]) for p, end, cursor in zip(parts, ends, self.cursors, strict=True) if end < len(cursor.samples)
         ]
-        if cut:  # behind this, one that comes before may not be in the window
+        if cut:  # after this time, earlier samples of the other track may be outside the window
             order = order[: int(np.searchsorted(dts, min(cut), "right"))]
         dts = dts[: len(order)]
         columns = (
@@ -144,7 +143,7 @@ class Mp4Run:
         return offsets, sizes, dts.tolist(), pts, durations, (order < len(parts[0])).tolist()
 
     def _turn(self, rows: _Rows, begin: int, end: int) -> Iterator[Raw]:
-        """Read and return samples of a window."""
+        """Read samples of a window and yield their frames."""
         offsets, sizes, dts, pts, durations = (column[begin:end] for column in rows[:5])
         pictures, places = rows[5], self._load(offsets, sizes)
         if places is None:
@@ -166,9 +165,9 @@ class Mp4Run:
             yield Raw("video", dts[n], pts[n], durations[n], key, data, None)
 
     def _load(self, offsets: list[int], sizes: list[int]) -> list[int] | None:
-        """Read samples into the buffer, those that lie beside each other at once; return where each is there.
+        """Read samples into the buffer, neighbouring ones at once; return the offset of each in the buffer.
 
-        None where the file does not have them any more.
+        None when the file does not have them any more.
         """
         places = [0] * len(offsets)
         runs: list[tuple[int, int]] = []
@@ -196,7 +195,7 @@ class Mp4Run:
 
 
 def _flicks(ticks: Int64s, timescale: int) -> Int64s:
-    """Turn ticks into flicks as a Demuxer does, whatever their size."""
+    """Return ticks in flicks, rounded as in Demuxer, without overflow."""
     if FLICKS % timescale == 0:
         return ticks * (FLICKS // timescale)
     seconds, rest = np.divmod(ticks, timescale)
@@ -205,6 +204,6 @@ def _flicks(ticks: Int64s, timescale: int) -> Int64s:
 
 
 def _rescaled(ticks: int, base: int, into: int) -> int:
-    """Turn ticks of one timescale into those of another, halves away from zero (av_rescale_q)."""
+    """Return ticks in another timescale, halves rounded away from zero (av_rescale_q)."""
     whole = (2 * abs(ticks) * into + base) // (2 * base)
     return whole if ticks >= 0 else -whole

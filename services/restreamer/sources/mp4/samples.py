@@ -1,4 +1,4 @@
-"""A track's samples as an mp4's tables have them."""
+"""A track's samples in the tables of an mp4."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Offsets = npt.NDArray[np.int32]
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """A track's samples in decode order, times in ticks of its own: `dts` from 0, `shown` by how much pts is later.
+    """A track's samples in decode order, times in the track's ticks: `dts` from 0, `shown` is pts minus dts.
 
     `sync` are the indices of a video's keyframes; `config` is its avcC. FFmpeg enters the track `early`
     ticks before a time that it seeks.
@@ -34,5 +34,5 @@ class Samples:
     early: int = 0
 
     def __len__(self) -> int:
-        """Count the samples."""
+        """Return the number of samples."""
         return len(self.dts)

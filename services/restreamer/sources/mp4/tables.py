@@ -1,6 +1,6 @@
-"""Sample tables of an mp4 of this machine, where they are usual: H.264, AAC, no fragments, one edit a track (ADR 20).
+"""Read the sample tables of a usual local mp4: H.264, AAC, no fragments, one edit per track (ADR 20).
 
-Files are strangers': what is read, and what is made of it, is bounded by the file's size and by the limits here.
+Files are untrusted: the data read, and the memory for it, are bounded by the file's size and by the limits here.
 
 Sources: ISO/IEC 14496-12 (8.3 to 8.7), ISO/IEC 14496-15 (5.3.3.1); of edits, libavformat/mov.c (mov_fix_index).
 """
@@ -24,22 +24,22 @@ from shared.media.mp4.boxes import Box, Mp4Error, children, read_header, unpack
 Number = TypeVar("Number", np.uint32, np.int32)
 
 MOST_SAMPLES: Final = 3 << 19
-"""Of both tracks: five hours at 30 pictures a second, with sound; 20 to 36 bytes of memory each."""
+"""Samples of both tracks: five hours at 30 pictures a second, with audio; 20 to 36 bytes of memory each."""
 MOST_MOOV: Final = 1 << 25
 MOST_SAMPLE: Final = 1 << 25
 _MOST_BOXES: Final = 256  # in a box
 _MOST_TOP: Final = 1024
-_LONGEST: Final = 1 << 28  # ticks of a sample, and of a composition offset: what FFmpeg believes
+_LONGEST: Final = 1 << 28  # ticks of a sample's duration or composition offset: FFmpeg's limit
 _MOST_SCALE: Final = 100_000_000  # ticks a second
 _VIDEO_ENTRY, _FULL = 78, 4  # bytes before the boxes of a sample entry, and of a full box's version and flags
 _NORMAL: Final = 0x10000  # an edit's rate
 _HANDLERS: Final[dict[bytes, Kind]] = {b"vide": "video", b"soun": "audio"}
-_ODD_GROUPS: Final = frozenset((b"rap ", b"sync"))  # of samples that are entered at as well
+_ODD_GROUPS: Final = frozenset((b"rap ", b"sync"))  # groups of further entry samples
 _FRAGMENTS: Final = frozenset((b"moof", b"mvex", b"mfra", b"sidx"))
 
 
 def read_samples(file: LocalFile, size: int) -> list[Samples] | None:
-    """Read a file's tables: of its first video, and of its first sound if there is any. None where it is not usual."""
+    """Return the tables of a file's first video, and of its first audio if any. None when the file is unusual."""
     try:
         moov = _moov(file, size)
         return None if moov is None else _tracks(moov, size)
@@ -48,7 +48,7 @@ def read_samples(file: LocalFile, size: int) -> list[Samples] | None:
 
 
 def _moov(file: LocalFile, size: int) -> bytes | None:
-    """Find the moov, and make sure that there is nothing unusual beside it."""
+    """Return the moov; None when it is missing, or the file has anything unusual besides."""
     at, found = 0, b""
     for _ in range(_MOST_TOP):
         head = bytearray(16)
@@ -68,7 +68,7 @@ def _moov(file: LocalFile, size: int) -> bytes | None:
 
 
 def _inside(data: bytes, within: Box | None) -> dict[bytes, Box]:
-    """Return the boxes of a box by their kinds; of a kind that comes twice, nobody knows which one is meant."""
+    """Return the boxes of a box by kind; raise Mp4Error when a kind of _ONCE comes twice, which is ambiguous."""
     found: dict[bytes, Box] = {}
     for box in _few(data, within):
         if box.kind in found and box.kind in _ONCE:
@@ -116,7 +116,7 @@ def _only(boxes: dict[bytes, Box], kind: bytes) -> Box:
 
 
 def _timescale(data: bytes, head: Box) -> int:
-    """Read the ticks a second from an mvhd or mdhd."""
+    """Return the ticks a second from an mvhd or mdhd."""
     (version,) = unpack("B", data, head.body, head.end)
     (scale,) = unpack("I", data, head.body + (20 if version == 1 else 12), head.end)
     if version > 1 or not 0 < scale <= _MOST_SCALE:
@@ -125,7 +125,7 @@ def _timescale(data: bytes, head: Box) -> int:
 
 
 def _edits(data: bytes, trak: dict[bytes, Box]) -> tuple[int, int] | None:
-    """Return the duration (the movie's ticks) and media time of a track's one edit; None: there is no edit list."""
+    """Return the duration (the movie's ticks) and media time of a track's single edit; None without an edit list."""
     elst = _inside(data, trak[b"edts"]).get(b"elst") if b"edts" in trak else None
     if elst is None:
         return None
@@ -145,7 +145,7 @@ def _edits(data: bytes, trak: dict[bytes, Box]) -> tuple[int, int] | None:
 def _track(
     data: bytes, kind: Kind, mdia: dict[bytes, Box], size: int, edit: tuple[tuple[int, int] | None, int]
 ) -> Samples:
-    """Read a track's tables. Mp4Error where they are not usual."""
+    """Return a track's tables. Raise Mp4Error when they are unusual."""
     timescale = _timescale(data, _only(mdia, b"mdhd"))
     found = _only(_inside(data, _only(mdia, b"minf")), b"stbl")
     stbl = _inside(data, found)
@@ -177,7 +177,7 @@ def _track(
 
 
 def _config(data: bytes, kind: Kind, stsd: Box) -> bytes:
-    """Make sure that there is one entry, of the codec that is usual; return a video's configuration."""
+    """Check that there is one entry, of the usual codec; return a video's configuration."""
     (count,) = unpack("I", data, stsd.body + _FULL, stsd.end)
     entry = read_header(data, stsd.body + 8, stsd.end)
     if count != 1 or entry.kind not in ((b"avc1", b"avc3") if kind == "video" else (b"mp4a",)):
@@ -193,7 +193,7 @@ def _config(data: bytes, kind: Kind, stsd: Box) -> bytes:
 
 
 def _rows(data: bytes, table: Box, columns: int) -> tuple[Numbers, ...]:
-    """Read a table's columns of 32 bits."""
+    """Return a table's columns of 32 bits."""
     _, count = unpack("II", data, table.body, table.end)
     if not 0 < count <= MOST_SAMPLES or table.body + 8 + count * columns * 4 > table.end:
         raise Mp4Error("a table that is not there")
@@ -202,7 +202,7 @@ def _rows(data: bytes, table: Box, columns: int) -> tuple[Numbers, ...]:
 
 
 def _spread(values: npt.NDArray[Number], lengths: Numbers, count: int) -> npt.NDArray[Number]:
-    """Return each sample the value of its row; the rows must be for all samples, and for no more."""
+    """Return each sample's value by its row; the rows must cover exactly all samples."""
     if int(lengths.sum(dtype=np.int64)) != count or not lengths.all():
         raise Mp4Error("a table for another number of samples")
     return np.broadcast_to(values, count) if len(values) == 1 else np.repeat(values, lengths)
@@ -219,7 +219,7 @@ def _sizes(data: bytes, stsz: Box) -> Numbers:
 
 
 def _offsets(data: bytes, stbl: dict[bytes, Box], sizes: Numbers) -> Int64s:
-    """Place each sample: behind the one before it in its chunk."""
+    """Return each sample's offset: after the previous one in its chunk."""
     if (b"stco" in stbl) == (b"co64" in stbl):
         raise Mp4Error("no places, or two")
     if b"stco" in stbl:
@@ -254,9 +254,10 @@ def _sync(data: bytes, kind: Kind, stbl: dict[bytes, Box], count: int) -> Int64s
 
 
 def _edited(found: Samples, edit: tuple[int, int], scale: int, *, composed: bool) -> Samples:
-    """Leave away what FFmpeg does behind an edit's end. Mp4Error where it does not begin with the first sample.
+    """Drop the samples after an edit's end, as FFmpeg does: keep all up to the first sample that reaches the end.
 
-    It keeps all up to the first keyframe (the second, where pictures are reordered) or sound that reaches to the end.
+    For video that is a keyframe (the second one, if pictures are reordered). Raise Mp4Error when the edit does not
+    start at the first sample.
     """
     time = edit[1]
     end = time + (edit[0] * found.timescale + scale // 2) // scale

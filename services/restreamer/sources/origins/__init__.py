@@ -1,1 +1,1 @@
-"""Where a file's bytes come from: HTTP, S3, this machine."""
+"""Origins of a file's bytes: HTTP, S3, this machine."""

@@ -1,4 +1,4 @@
-"""What an HTTP server's answer says of a file, and the bytes that its body holds.
+"""Parse an HTTP server's answer about a file, and its body.
 
 RFC 9110, 8.4 (Content-Encoding), 13.1.5 (If-Range), 14.2 (Range), 14.4 (Content-Range), 15.5.17 (416).
 """
@@ -29,8 +29,8 @@ _REASONS: Final = {
 _CODINGS: Final = frozenset({"gzip", "x-gzip", "deflate"})
 
 
-class Refused(SourceError):  # noqa: N818  it names what happened
-    """The server said no, with `status`."""
+class Refused(SourceError):  # noqa: N818  it names an event
+    """The server refused the request, with `status`."""
 
     def __init__(self, text: str, status: int) -> None:
         super().__init__(text)
@@ -39,14 +39,14 @@ class Refused(SourceError):  # noqa: N818  it names what happened
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """What tells one state of a file from the next: its size, and what the server calls it."""
+    """The identity of a file's state: its size, ETag and Last-Modified."""
 
     size: int | None
     tag: str
     changed: str
 
     def agrees(self, other: Version) -> bool:
-        """Tell whether nothing says that the two differ. Servers that share a name may have tags of their own."""
+        """Return whether nothing shows that the two differ. Servers behind one name may have different ETags."""
         if self.size is not None and other.size is not None and self.size != other.size:
             return False
         if self.changed and other.changed:
@@ -56,19 +56,19 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What an answer says: of which version it is, and whether it begins at the byte that was asked for."""
+    """The file's version in an answer, and whether the answer starts at the requested byte."""
 
     version: Version
     ranged: bool
 
 
 def is_ok(response: httpx.Response) -> bool:
-    """Tell whether an answer brings the file."""
+    """Return whether an answer holds the file."""
     return response.status_code in {200, 206}
 
 
 def better_without_range(response: httpx.Response) -> bool:
-    """Tell whether a server is to be asked for all of the file: parts are refused, compressed, or of unknown size."""
+    """Return whether to request the whole file: parts are refused, compressed, or of unknown size."""
     if response.status_code == 416:
         return True
     if response.status_code != 206:
@@ -77,12 +77,12 @@ def better_without_range(response: httpx.Response) -> bool:
 
 
 def coding_of(response: httpx.Response) -> str:
-    """Name how the body is compressed: identity where it is not."""
+    """Return the body's content coding: identity when it is not compressed."""
     return str(response.headers.get("content-encoding", "")).strip().lower() or "identity"
 
 
 def read_head(response: httpx.Response, start: int) -> Head:
-    """Read what an answer says of the file; Broken where another try may help, SourceError."""
+    """Return what an answer says about the file; raise Broken when another try may succeed, or SourceError."""
     status, headers = response.status_code, response.headers
     tag, changed = headers.get("etag", ""), headers.get("last-modified", "")
     if status in _AGAIN or (status >= 500 and status not in _NEVER):
@@ -105,7 +105,7 @@ def read_head(response: httpx.Response, start: int) -> Head:
 
 
 def body_of(response: httpx.Response, start: int, end: int | None) -> Iterator[bytes]:
-    """Yield what is wanted of an answer's body: from `start`, which a whole one holds later. Broken."""
+    """Yield an answer's bytes from `start` to before `end`; a whole file's earlier bytes are skipped. Raise Broken."""
     skip = 0 if response.status_code == 206 else start
     left = None if end is None else end - start
     exact = response.headers.get("content-length") == str(left)
@@ -115,13 +115,13 @@ def body_of(response: httpx.Response, start: int, end: int | None) -> Iterator[b
         wanted = wanted if left is None else wanted[:left]
         if wanted:
             left = None if left is None else left - len(wanted)
-        yield wanted  # also when it is nothing: who waits sees that something came
-        if left == 0 and not exact:  # a body that is read to its end leaves the connection for the next
+        yield wanted  # also when it is empty: the reader sees that data came
+        if left == 0 and not exact:  # reading an exact body to its end frees the connection for the next request
             return
 
 
 def _plain(response: httpx.Response) -> Iterator[bytes]:
-    """Yield the body's bytes, unpacked, in pieces of bounded size."""
+    """Yield the body's bytes, decompressed, in pieces of bounded size."""
     if coding_of(response) == "identity":
         yield from response.iter_raw()
         return

@@ -1,4 +1,4 @@
-"""File objects that demuxers read: bytes of an origin in blocks, or in sequence where nothing else can be."""
+"""File objects for demuxers: an origin's bytes in blocks, or in sequence when nothing else is possible."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from services.restreamer.sources.access import Limits, Stopped
 from services.restreamer.sources.origins.origin import Origin
 
 HEAD: Final = 1 << 12
-MOST_RUNS: Final = 3  # answers that are held of a file
+MOST_RUNS: Final = 3  # open answers per file
 
 
 class Readable(Protocol):
-    """What a demuxer reads from; one that can seek has `seek` and `tell`, too."""
+    """A file that a demuxer reads; a seekable one has `seek` and `tell`, too."""
 
     def read(self, size: int) -> bytes:
-        """Read up to `size` bytes; nothing at the end."""
+        """Read up to `size` bytes; return none at the end."""
         ...
 
     def head(self) -> bytes:
-        """Return the file's first bytes, at most HEAD of them, and leave them to be read."""
+        """Return the file's first bytes, at most HEAD, without consuming them."""
         ...
 
     def close(self) -> None:
-        """Give back what it holds."""
+        """Release its resources."""
         ...
 
 
 class _Run:
-    """An answer being read: `at` is the byte that comes next, `end` the first that it does not bring."""
+    """An answer being read: `at` is the offset of its next byte, `end` the offset after its last."""
 
     def __init__(self, origin: Origin, at: int, end: int) -> None:
         self.at, self.end = at, end
@@ -43,27 +43,27 @@ class _Run:
         self._rest = b""
 
     def take(self, most: int) -> bytes:
-        """Read what comes next, which may be nothing yet; SourceError when the origin ends before its size."""
+        """Return the next bytes, which may be none yet; raise SourceError when the origin ends before its size."""
         come = self._rest or next(self._pieces, None)
         if come is None:
             raise SourceError("the file ends before its size", lasting=False)
         piece, self._rest = come[:most], come[most:]
         self.at += len(piece)
         if self.at == self.end:
-            next(self._pieces, None)  # so that the connection is free for the next answer
+            next(self._pieces, None)  # frees the connection for the next answer
         return piece
 
     def close(self) -> None:
-        """Let the answer go."""
+        """Close the answer."""
         if isinstance(self._pieces, Generator):
             self._pieces.close()
 
 
 class BlockFile:
-    """Reads anywhere in an origin of known size, and gives what has come. Keeps the last blocks.
+    """Random access to an origin of known size; returns bytes as soon as they come. Keeps the last blocks.
 
-    A jump asks for a block. Reading on asks for all that follows, once: who holds that answer needs no leave to ask
-    again, as URLs expire. Few answers are held, more than one because sound and picture of an mp4 may lie far apart.
+    A jump requests one block. Sequential reading requests all that follows, once: an open answer continues even after
+    its URL has expired. A few answers stay open, because audio and video of an mp4 may be far apart.
     """
 
     def __init__(self, origin: Origin, limits: Limits) -> None:
@@ -72,13 +72,13 @@ class BlockFile:
         self._origin = origin
         self._limits = limits
         self._size = origin.size
-        self._blocks: OrderedDict[int, bytearray] = OrderedDict()  # the beginning of each, or all of it
-        self._runs: list[_Run] = []  # the one that was used last is the last
+        self._blocks: OrderedDict[int, bytearray] = OrderedDict()  # each block's first bytes, or all of it
+        self._runs: list[_Run] = []  # the most recently used last
         self._refused = False
         self._at = 0
 
     def read(self, size: int) -> bytes:
-        """Read what has come from here on, and is in one block; nothing at the end."""
+        """Read the bytes that have come from here on, within one block; return none at the end."""
         if self._at >= self._size:
             return b""
         number, offset = divmod(self._at, self._limits.block)
@@ -90,13 +90,13 @@ class BlockFile:
         return piece
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a byte; nothing is read."""
+        """Move to an offset, without reading."""
         base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
         self._at = max(base + offset, 0)
         return self._at
 
     def tell(self) -> int:
-        """Tell the byte that is read next."""
+        """Return the offset of the next byte to read."""
         return self._at
 
     def head(self) -> bytes:
@@ -107,13 +107,13 @@ class BlockFile:
         return bytes(self._blocks[0][:HEAD]) if least else b""
 
     def hold(self) -> None:
-        """Ask at once for what will be read on from here, because later the URL may have expired."""
+        """Request at once the bytes that will be read from here on, because later the URL may have expired."""
         number = self._at // self._limits.block
         while self._have(number) == (number + 1) * self._limits.block:
             number += 1
         at = self._have(number)
         if at < self._size and all(run.at != at or run.at == run.end for run in self._runs):
-            with contextlib.suppress(SourceError):  # who reads on finds it out
+            with contextlib.suppress(SourceError):  # the next read raises it
                 self._ask(at, self._size)
 
     def close(self) -> None:
@@ -123,11 +123,11 @@ class BlockFile:
         self._origin.close()
 
     def _have(self, number: int) -> int:
-        """Return the first byte of a block that is not there."""
+        """Return the offset of a block's first missing byte."""
         return number * self._limits.block + len(self._blocks.get(number, b""))
 
     def _extend(self, number: int) -> None:
-        """Read some more of a block, or of what lies shortly before it."""
+        """Read more of a block, or of the bytes shortly before it."""
         begin, at = number * self._limits.block, self._have(number)
         near = -1 if self._refused else begin - self._limits.ahead * self._limits.block
         run = next((run for run in reversed(self._runs) if run.at == at or near <= run.at < begin), None)
@@ -139,13 +139,13 @@ class BlockFile:
             self._ask(at, self._size if reads_on else min(begin + self._limits.block, self._size))
         except Stopped:
             raise
-        except SourceError:  # an answer that is held and leads there is read through
+        except SourceError:  # an open answer that leads there is read instead
             self._refused = True
             if not any(run.at < at < run.end for run in self._runs):
                 raise
 
     def _ask(self, at: int, end: int) -> None:
-        """Ask for bytes, and take the first of them."""
+        """Request bytes, and store the first of them."""
         run = _Run(self._origin, at, end)
         piece = run.take(self._left(at))
         self._runs = [other for other in self._runs if other.at < other.end and other.at != at]
@@ -155,19 +155,19 @@ class BlockFile:
         self._store(at, piece)
 
     def _take(self, run: _Run) -> None:
-        """Read what comes next of an answer."""
-        self._runs.remove(run)  # one that fails is of no more use
+        """Read and store the next bytes of an answer."""
+        self._runs.remove(run)  # a failed answer is useless
         at = run.at
         piece = run.take(self._left(at))
         self._runs.append(run)
         self._store(at, piece)
 
     def _left(self, at: int) -> int:
-        """Return how much there is from a byte to its block's end."""
+        """Return the number of bytes from an offset to its block's end."""
         return self._limits.block - at % self._limits.block
 
     def _store(self, at: int, piece: bytes) -> None:
-        """Keep bytes in their block; they are left away when its beginning is not there any more."""
+        """Keep bytes in their block; drop them when the bytes before them are missing."""
         number, offset = divmod(at, self._limits.block)
         block = self._blocks.get(number) if offset else self._blocks.setdefault(number, bytearray())
         if block is not None and len(block) >= offset:
@@ -178,7 +178,7 @@ class BlockFile:
 
 
 class SequentialFile:
-    """Reads an origin from its start to its end, once."""
+    """Reads an origin once from start to end."""
 
     def __init__(self, origin: Origin) -> None:
         self._origin = origin
@@ -186,14 +186,14 @@ class SequentialFile:
         self._rest = b""
 
     def read(self, size: int) -> bytes:
-        """Read what has come."""
+        """Read the bytes that have come."""
         if not self._rest:
             self._rest = next(self._pieces, b"")
         piece, self._rest = self._rest[:size], self._rest[size:]
         return piece
 
     def head(self) -> bytes:
-        """Return the first bytes, before anything is read."""
+        """Return the first bytes; call this before `read`."""
         while len(self._rest) < HEAD and (piece := next(self._pieces, b"")):
             self._rest += piece
         return self._rest[:HEAD]
@@ -204,7 +204,7 @@ class SequentialFile:
 
 
 class Identity(NamedTuple):
-    """A file as it is: whoever writes to it, or puts another in its place, changes this."""
+    """The identity of a file's content: writing to the file, or replacing it, changes this."""
 
     device: int
     number: int
@@ -213,39 +213,39 @@ class Identity(NamedTuple):
 
 
 class LocalFile:
-    """A file of this machine: the page cache does what blocks do elsewhere."""
+    """A local file: the page cache does the work of blocks."""
 
     def __init__(self, handle: int) -> None:
         self._file = os.fdopen(handle, "rb", buffering=0)
 
     def read(self, size: int) -> bytes:
-        """Read from here on."""
+        """Read the next bytes."""
         try:
             return self._file.read(size) or b""
         except OSError as error:
             raise SourceError(f"the file cannot be read: {os.strerror(error.errno or 0)}") from error
 
     def identity(self) -> Identity:
-        """Tell which file it is, and as of when."""
+        """Return the file's identity."""
         info = os.fstat(self._file.fileno())
         return Identity(info.st_dev, info.st_ino, info.st_size, max(info.st_mtime_ns, info.st_ctime_ns))
 
     def read_at(self, offset: int, buffer: memoryview) -> int:
-        """Fill a buffer from a byte on, wherever reading is; return how many bytes there were."""
+        """Fill a buffer from an offset on, without moving the position; return the number of bytes."""
         try:
             return os.preadv(self._file.fileno(), [buffer], offset)
         except OSError as error:
             raise SourceError(f"the file cannot be read: {os.strerror(error.errno or 0)}") from error
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a byte; SourceError when there is none, as where a broken index leads."""
+        """Seek to an offset; raise SourceError when it is invalid, as in a broken index."""
         try:
             return self._file.seek(offset, whence)
         except (OSError, OverflowError) as error:
             raise SourceError("the file refers to a place that it does not have") from error
 
     def tell(self) -> int:
-        """Tell the byte that is read next."""
+        """Return the offset of the next byte to read."""
         return self._file.tell()
 
     def head(self) -> bytes:
@@ -258,7 +258,7 @@ class LocalFile:
 
 
 def read_all(file: Readable, most: int, within: timedelta | None = None) -> bytes:
-    """Read a whole file of at most `most` bytes, in about the time given; it is closed."""
+    """Return a whole file of at most `most` bytes, read `within` about a time, and close it."""
     data = bytearray()
     began = time.monotonic()
     try:

@@ -1,4 +1,4 @@
-"""A file as FFmpeg reads it: one that breaks off ends there, and what broke it is kept for who asks."""
+"""A file object for FFmpeg: when reading fails, the file ends there, and the error is kept."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from services.restreamer.sources.origins.files import Readable
 
 
 class Guarded:
-    """Passes reads on. FFmpeg may read again after an error, of which PyAV keeps one and prints the others."""
+    """Forwards reads, and keeps the first error: after one FFmpeg may read again, and PyAV would print later errors."""
 
     def __init__(self, file: Readable) -> None:
         self.file = file
@@ -18,11 +18,11 @@ class Guarded:
 
     @property
     def torn(self) -> bool:
-        """Tell whether it has broken off in the middle of something."""
+        """Whether the break may have cut a frame."""
         return self.error is not None and getattr(self.error, "torn", True)
 
     def read(self, size: int) -> bytes:
-        """Read on; nothing at the end, or where the file breaks off."""
+        """Read the next bytes; return none at the end, or after the file broke off."""
         if self.error is None:
             try:
                 return self.file.read(size)
@@ -31,12 +31,12 @@ class Guarded:
         return b""
 
     def seekable(self) -> bool:
-        """Tell whether it can be read anywhere."""
+        """Return whether the file is seekable."""
         known = getattr(self.file, "seekable", None)
         return isinstance(self.file, Seekable) and (known is None or bool(known()))
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Go to a byte; -1 where that cannot be."""
+        """Seek to an offset; return -1 when that is not possible."""
         if self.error is None and isinstance(self.file, Seekable):
             try:
                 return self.file.seek(offset, whence)
@@ -45,6 +45,6 @@ class Guarded:
         return -1
 
     def tell(self) -> int:
-        """Tell the byte that is read next."""
+        """Return the offset of the next byte to read; -1 when it is unknown."""
         tell = getattr(self.file, "tell", None)
         return -1 if tell is None else int(tell())

@@ -1,4 +1,4 @@
-"""HTTP for threads: connections to checked addresses only, and waits that end a tenth of a second after a stop."""
+"""An HTTP client for threads: it connects only to checked addresses, and its waits end 0.1 s after a stop."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from shared.security.netguard import Address, Networks, resolve_checked
 from shared.security.netguard.blocking import SLICE_S, connect_checked
 
 DEFAULT_S: Final = 10.0
-CONNECTIONS: Final = 4  # of a playlist: the segment in play, the one that is sought, the first of that one's run, a key
+CONNECTIONS: Final = 4  # for a playlist: the playing segment, the sought one, the first of that one's run, a key
 _Options = Iterable[httpcore.SOCKET_OPTION]
 
 
 class _Stream(httpcore.NetworkStream):
-    """A connection whose reads and writes wait in slices.
+    """A connection whose reads and writes wait in slices of SLICE_S.
 
-    A read's time-out is that of `least` bytes since the request: who sends a byte now and then is silent, too.
+    A read's timeout applies to every `least` bytes: a server that sends a byte now and then times out, too.
     """
 
     def __init__(self, sock: socket.socket, stop: Event, least: int) -> None:
@@ -38,7 +38,7 @@ class _Stream(httpcore.NetworkStream):
         self._waited = 0.0
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Read what has come."""
+        """Read the bytes that have come."""
         began = time.monotonic()
         end = began + (DEFAULT_S if timeout is None else timeout) - self._waited
         while self._slice(end, httpcore.ReadTimeout):
@@ -56,7 +56,7 @@ class _Stream(httpcore.NetworkStream):
         return b""
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """Write all; a request is small, and in one piece for the most part."""
+        """Write everything; a request is small, and usually one piece."""
         self._got, self._waited = 0, 0.0
         end = time.monotonic() + (DEFAULT_S if timeout is None else timeout)
         while buffer and self._slice(end, httpcore.WriteTimeout):
@@ -74,7 +74,7 @@ class _Stream(httpcore.NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
-        """Begin TLS under the name that was asked for."""
+        """Start TLS with the requested server name."""
         end = time.monotonic() + (DEFAULT_S if timeout is None else timeout)
         try:
             wrapped = ssl_context.wrap_socket(
@@ -104,7 +104,7 @@ class _Stream(httpcore.NetworkStream):
             return
 
     def get_extra_info(self, info: str) -> Any:
-        """Tell what httpcore asks."""
+        """Return the information that httpcore asks for."""
         if info == "ssl_object":
             return self._sock if isinstance(self._sock, ssl.SSLSocket) else None
         if info == "is_readable":
@@ -115,11 +115,11 @@ class _Stream(httpcore.NetworkStream):
                 return False
             except OSError:
                 return True
-            return True  # bytes that nobody asked for, or the end: of no more use
+            return True  # unrequested bytes, or the end: the connection is useless
         return self._sock if info == "socket" else None
 
     def _slice(self, end: float, late: type[Exception]) -> bool:
-        """Let the socket wait for one more slice."""
+        """Set the socket's timeout to one more slice; raise Stopped, or `late` after the deadline `end`."""
         if self._stop.is_set():
             raise Stopped
         left = end - time.monotonic()
@@ -130,7 +130,7 @@ class _Stream(httpcore.NetworkStream):
 
 
 class _Backend(httpcore.NetworkBackend):
-    """Opens connections to addresses that were checked at that moment; TLS and Host keep the name."""
+    """Opens connections to addresses checked at connect time; TLS and the Host header keep the name."""
 
     def __init__(self, allowed: Networks, limits: Limits, stop: Event) -> None:
         self._allowed = tuple(allowed)
@@ -145,7 +145,7 @@ class _Backend(httpcore.NetworkBackend):
         local_address: str | None = None,  # noqa: ARG002  httpcore's own signature
         socket_options: _Options | None = None,  # noqa: ARG002
     ) -> httpcore.NetworkStream:
-        """Resolve, check, connect; the addresses share the time, so that a dead one hides no other."""
+        """Resolve, check and connect; a host's addresses share the time, so that each gets a try."""
         end = time.monotonic() + (DEFAULT_S if timeout is None else timeout)
         addresses = asyncio.run(self._resolve(host, port))
         try:
@@ -167,7 +167,7 @@ class _Backend(httpcore.NetworkBackend):
 
 
 def guarded_client(allowed: Networks, limits: Limits, stop: Event, tls: ssl.SSLContext | None = None) -> httpx.Client:
-    """Make a client that one thread reads one source with; follows no redirects, heeds no proxy settings."""
+    """Return a client for one source and one thread; it follows no redirects and ignores proxy settings."""
     tls = tls or _tls()
     transport = httpx.HTTPTransport(verify=tls)
     transport._pool = httpcore.ConnectionPool(  # noqa: SLF001  httpx takes no network backend

@@ -1,4 +1,4 @@
-"""Where a file's bytes come from, whatever it is: read from any byte on, in pieces."""
+"""The interface of all origins of a file's bytes, and media stores as one."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ PIECE: Final = 1 << 18
 
 
 class Origin(Protocol):
-    """Bytes of one unchanging file. `size` is None where it is not known, `ranged` whether reading may begin anywhere.
+    """Bytes of one unchanging file. `size` is None when unknown; `ranged`: reading may start at any offset.
 
-    Where it may not, `stream` begins at 0 only; SourceError from both.
+    Without `ranged`, `stream` starts only at 0. All methods raise SourceError.
     """
 
     size: int | None
@@ -27,12 +27,12 @@ class Origin(Protocol):
         ...
 
     def close(self) -> None:
-        """Give back what it holds."""
+        """Release its resources."""
         ...
 
 
 class StoreOrigin:
-    """An object of a media store that is not on this machine."""
+    """An object of a media store on another machine."""
 
     ranged = True
 
@@ -52,10 +52,10 @@ class StoreOrigin:
         if info is None:
             raise SourceError(missing)
         self.size: int | None = info.size
-        self._version = info.version  # of a file that is replaced meanwhile, no byte is taken
+        self._version = info.version  # no byte is read of a file that replaces this one meanwhile
 
     def stream(self, start: int = 0, end: int | None = None) -> Iterator[bytes]:
-        """Read piece by piece, a request each."""
+        """Yield the bytes piece by piece, one request each."""
         last = (self.size or 0) if end is None else min(end, self.size or 0)
         while start < last:
             piece = self._read(start, min(PIECE * 4, last - start))
@@ -71,4 +71,4 @@ class StoreOrigin:
         return stored(read, self._stop, self._limits.patience)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Close nothing: this origin holds no resource."""

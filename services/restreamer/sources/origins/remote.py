@@ -1,4 +1,4 @@
-"""A file behind HTTP(S): read by ranges where the server has them, gone on with at the byte where a transfer broke."""
+"""A file behind HTTP(S): read by ranges if the server has them, and resumed at the byte where a transfer broke."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 
 def resolved(base: str, reference: str) -> str:
-    """Return the URL that another one refers to, with its user and password on the same server. SourceError."""
+    """Return a reference as a URL; on the same server, keep the user and password of `base`. Raise SourceError."""
     try:
         joined = urljoin(base, reference)
         mine, theirs = urlsplit(base), urlsplit(joined)
         same = (mine.scheme, mine.hostname, mine.port) == (theirs.scheme, theirs.hostname, theirs.port)
-    except ValueError:  # its words hold parts of the URL
+    except ValueError:  # its text holds parts of the URL
         raise SourceError("it refers to something that is no URL") from None
     user, at, _ = mine.netloc.rpartition("@")
     return (
@@ -38,10 +38,10 @@ def resolved(base: str, reference: str) -> str:
 
 
 class HttpOrigin:
-    """A file by its URL. `url` is asked at each connection, as signed ones expire. `where` is its last place.
+    """A file by its URL. `url` is called for each request, because signed URLs expire. `where` is the last URL used.
 
     The first answer, to a request for `first` bytes, is kept until it is read: a small file takes one request.
-    `trouble` makes what counts faults.
+    `trouble` makes a counter of faults.
     """
 
     def __init__(
@@ -61,8 +61,8 @@ class HttpOrigin:
         self._limits = limits
         self._trouble = trouble
         self._version: Version | None = None
-        self._whole = False  # parts are not asked for
-        self._worked = ""  # the place that answered last, behind redirects
+        self._whole = False  # no ranges are requested
+        self._worked = ""  # the URL that answered last, after redirects
         self._waiting: tuple[int, int | None, httpx.Response] | None = None
         self.size: int | None = None
         self.ranged = False
@@ -74,9 +74,9 @@ class HttpOrigin:
         self._waiting = (start, end, response)
 
     def stream(self, start: int = 0, end: int | None = None) -> Iterator[bytes]:
-        """Yield the bytes from `start` to before `end` as they come, in one answer while the connection holds.
+        """Yield the bytes from `start` to before `end` as they come, in one answer while the connection lasts.
 
-        A server without ranges sends all before them, too; a piece may be empty.
+        A server without ranges sends the bytes before them, too, which are skipped; a piece may be empty.
         """
         if self.size is not None:
             end = self.size if end is None else min(end, self.size)
@@ -93,7 +93,7 @@ class HttpOrigin:
                         trouble.waits()
             except Broken as error:
                 fault = error
-            if end is None and fault is None:  # the server did not say how long it is
+            if end is None and fault is None:  # the server did not send the length
                 break
             if fault is None and end is not None and start < end and start - began < self._limits.least:
                 fault = Broken("it sends less than it says")
@@ -102,13 +102,13 @@ class HttpOrigin:
         trouble.over(self.where)
 
     def close(self) -> None:
-        """Let the answer go that nobody has read; the client is its maker's."""
+        """Close the unread first answer, if any; the client stays open."""
         if self._waiting is not None:
             self._waiting[2].close()
             self._waiting = None
 
     def _taken(self, start: int, end: int | None) -> httpx.Response:
-        """Take the answer that waits, when it is the one to this question, or ask."""
+        """Return the kept first answer if it fits this request; send a new request otherwise."""
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             if waiting[0] == start and (not self.ranged or waiting[1] in {None, end}):
@@ -128,7 +128,7 @@ class HttpOrigin:
                 return response
 
     def _asked(self, start: int, end: int | None) -> httpx.Response:
-        """Ask for a range. One who says no to what worked before is asked where that was, then believed for a while."""
+        """Request a range. When it is refused after earlier success, retry the last working URL, then raise Broken."""
         url = self._url()
         try:
             return self._found(url, start, end)
@@ -143,7 +143,7 @@ class HttpOrigin:
             raise Broken(str(error), brief=True) from error
 
     def _found(self, url: str, start: int, end: int | None) -> httpx.Response:
-        """Ask a place, following redirects; every place on the way is checked."""
+        """Request a URL, following redirects; every URL on the way is checked."""
         for _ in range(self._limits.redirects + 1):
             response = self._sent(self._checked(url), start, end)
             if response.status_code not in _REDIRECTS or "location" not in response.headers:
@@ -190,7 +190,7 @@ class HttpOrigin:
             raise SourceError(str(error)) from error
 
     def _accepted(self, response: httpx.Response, start: int) -> httpx.Response:
-        """Check an answer against what is known of the file; learn that from the first one."""
+        """Check an answer against what the first answer said about the file."""
         with contextlib.ExitStack() as stack:
             stack.callback(response.close)
             try:
@@ -216,7 +216,7 @@ class HttpOrigin:
 
 
 def _bytes_of(response: httpx.Response, start: int, end: int | None, limits: Limits) -> Iterator[bytes]:
-    """Yield what is wanted of a body; Broken when it breaks, or next to nothing comes."""
+    """Yield a body's bytes from `start` to before `end`; raise Broken when it breaks, or almost no data comes."""
     try:
         yield from body_of(response, start, end)
     except httpx.TimeoutException as error:

@@ -1,6 +1,6 @@
 """Objects in users' buckets: boto3 signs a URL for each request, and the guarded HTTP client reads it by ranges.
 
-So a bucket's endpoint is checked at each connection as every other host is.
+So a bucket's endpoint is checked at each connection, like every other host.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SCHEME: Final = "s3"
 
 
 def split_place(place: str) -> tuple[str, str]:
-    """Return bucket and key of s3://bucket/key; SourceError."""
+    """Return bucket and key of s3://bucket/key; raise SourceError."""
     try:
         parts = urlsplit(place)
     except ValueError:
@@ -41,7 +41,7 @@ def split_place(place: str) -> tuple[str, str]:
 
 
 def signer(access: Access, name: str, stop: Event) -> Callable[[str, str], str]:
-    """Return what makes URLs of buckets and keys, with the credentials of that name; without a name, of public ones."""
+    """Return a function that makes URLs of buckets and keys, signed with the named credentials; unsigned without."""
     client = _client(access, name, stop)
 
     def sign(bucket: str, key: str) -> str:
@@ -67,7 +67,7 @@ def _client(access: Access, name: str, stop: Event) -> S3Client:
 
 @functools.lru_cache(maxsize=32)
 def _make(endpoint: str, region: str, keys: tuple[str, str] | None) -> S3Client:
-    """Make a client, which only signs; that takes a tenth of a second, so the last ones are kept."""
+    """Return a client, which only signs; making one takes 0.1 s, so the last ones are cached."""
     config = Config(
         signature_version="s3v4" if keys else UNSIGNED,
         s3={"addressing_style": "path" if endpoint else "auto"},
@@ -75,7 +75,7 @@ def _make(endpoint: str, region: str, keys: tuple[str, str] | None) -> S3Client:
         response_checksum_validation="when_required",
     )
     try:
-        return boto3.Session().client(  # one of its own: threads cannot share one while it makes clients
+        return boto3.Session().client(  # a separate session: threads cannot share one while it makes clients
             "s3",
             endpoint_url=endpoint or None,
             region_name=region,

@@ -1,4 +1,4 @@
-"""Files that can only be played when all of them is there, in temporary files that have no name."""
+"""Fetch files that can be played only as a whole, into temporary files without a name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LATE: Final = "the server sends no ranges, and the mp4's index (moov) is at its 
 
 
 def fetched(file: Readable, size: int | None, spool: Spool, most: int) -> LocalFile:
-    """Read a file of at most `most` bytes to its end, and return it as one that can be read anywhere. SourceError."""
+    """Read a file of at most `most` bytes to its end, and return it as a seekable file. Raise SourceError."""
     if not most:
         raise SourceError(LATE)
     _check(size or 0, most)
@@ -56,7 +56,7 @@ def _check(size: int, most: int) -> None:
 
 
 def _make_room(size: int, spool: Spool) -> None:
-    """Raise SourceError when there is too little room for so many bytes more."""
+    """Raise SourceError when the disk has too little room for so many more bytes."""
     try:
         if spool.reserve is not None:
             spool.reserve.require(size)

@@ -1,4 +1,4 @@
-"""What goes wrong with an origin for a while: when to ask again, when to give up, and the one log line about it."""
+"""Temporary faults of an origin: when to retry, when to give up, and the single log line about it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from shared.security.secrets import redact_url
 log = get_logger()
 
 
-class Broken(ReelayError):  # noqa: N818  a state of the transfer, shown to nobody
-    """The transfer failed in a way that another try may mend; the text is for people.
+class Broken(ReelayError):  # noqa: N818  a state of the transfer, never shown
+    """The transfer failed, and another try may succeed; the text is for people.
 
-    `brief`: the server said no, so that fewer tries are worth it. `after`: seconds that it asked to be left alone for.
+    `brief`: the server refused, so retries end earlier. `after`: the server's Retry-After, s.
     """
 
     def __init__(self, text: str, *, brief: bool = False, after: float = 0) -> None:
@@ -27,11 +27,11 @@ class Broken(ReelayError):  # noqa: N818  a state of the transfer, shown to nobo
 
 
 class Trouble:
-    """Counts the faults of one origin since it last sent something.
+    """Counts the faults of one origin since it last sent data.
 
-    It is asked again at once, then again and again, with pauses that grow to a fifth of `patience`, for `tries` times
-    `patience` in which next to nothing came; for one `patience` from when it said no. Time in which nobody waits for
-    it does not count.
+    The first retry is immediate; later ones have pauses that grow to a fifth of `patience`. Retries end after `tries`
+    times `patience` with almost no data, or one `patience` after a refusal. Time in which no reader waits for the
+    origin does not count.
     """
 
     def __init__(self, limits: Limits, stop: Event, restream: str = "") -> None:
@@ -41,29 +41,29 @@ class Trouble:
         self._mark = time.monotonic()
         self._waited = 0.0
         self._tries = self._got = 0
-        self._refused: float | None = None  # how long it had been waited for when it said no
+        self._refused: float | None = None  # the waiting time so far when the server refused
         self._first = ""
 
     def waits(self) -> None:
-        """Note that the origin is waited for from now on."""
+        """Record that a reader waits for the origin from now on."""
         self._mark = time.monotonic()
 
     def got(self, count: int, url: str) -> None:
-        """Note bytes that came: with enough of them, what was wrong is over."""
+        """Record received bytes; with enough of them, the fault is over."""
         self._count()
         self._got += count
         if self._got >= self._limits.least:
             self.over(url)
 
     def over(self, url: str) -> None:
-        """Note that all is well."""
+        """Record that the fault is over."""
         if self._tries > 1:
             self._say("source.resumed", url)
         self._tries = self._got = 0
         self._waited, self._refused = 0.0, None
 
     def failed(self, fault: Broken, url: str, host: str) -> None:
-        """Count a fault, and wait; SourceError when that was the last try."""
+        """Count a fault, and pause; raise SourceError when that was the last try."""
         self._count()
         patience = self._limits.patience.total_seconds()
         self._first = self._first if self._tries else str(fault)
@@ -77,12 +77,12 @@ class Trouble:
             raise SourceError(f"{host}: {fault}", lasting=fault.brief) from fault
         pause = min(self._limits.pause.total_seconds() * 2 ** min(max(self._tries - 2, 0), 16), patience / 5)
         if self._tries == 1:
-            pause = 0  # as it may be but a connection that the server has closed between two requests
+            pause = 0  # the server may only have closed an idle connection
         rest(self._stop, min(max(pause, fault.after), left))
         self._count()
 
     def _count(self) -> None:
-        """Add the time since the last look to what was waited for next to nothing."""
+        """Add the time since the last call to the time waited."""
         now = time.monotonic()
         self._waited, self._mark = self._waited + now - self._mark, now
 

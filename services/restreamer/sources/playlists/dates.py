@@ -10,14 +10,14 @@ from services.restreamer.sources.playlists.runs import Runs
 
 MS: Final = FLICKS // 1000
 ROUNDED: Final = FLICKS // 2
-"""How much longer than it is told a segment may be: durations may be rounded to whole seconds."""
+"""How much longer than its stated duration a segment may be: durations may be rounded to whole seconds."""
 
 
 class Dates:
-    """What a playlist tells of the wall clock: a date is that of its segment's first picture.
+    """The wall clock of a playlist: a date is that of its segment's first picture.
 
-    From there it goes on at real speed, at the longest to the next date. `exact` returns when the first picture of
-    a segment is shown, which the durations of those before it do not tell exactly.
+    From there the wall clock runs at real speed, at most to the next date. `exact` returns when the first picture of
+    a segment is shown, which the durations of earlier segments do not tell exactly.
     """
 
     def __init__(self, runs: Runs, exact: Callable[[int], int]) -> None:
@@ -26,20 +26,20 @@ class Dates:
 
     @property
     def start_ms(self) -> int | None:
-        """The wall clock of the playlist's zero."""
+        """The wall clock of the playlist's zero, ms; None without dates."""
         if not self._dated:
             return None
         wall_ms, number = self._dated[0]
         return wall_ms - self._runs.segments[number].start // MS
 
     def time(self, wall_ms: int, *, out: bool) -> int:
-        """Return the time of a moment. In a hole it is the first one after it; with `out`, the last one before."""
+        """Return the time of a wall-clock moment; in a hole the first time after it or, with `out`, the last before."""
         before = max((n for n, (dated, _) in enumerate(self._dated) if dated <= wall_ms), default=0)
         dated, number = self._dated[before]
         at = self._exact(number) + (wall_ms - dated) * MS
         segment = self._runs.segments[number]
         if self._runs.index(at) > number:
-            self._exact(self._runs.index(at))  # which tells how long the file is, and where to enter it
+            self._exact(self._runs.index(at))  # learns how long the file is, and where to enter it
         if before + 1 == len(self._dated):
             return at
         following = self._dated[before + 1][1]

@@ -1,6 +1,6 @@
 """An m3u8 media playlist as a Media: the segments of a run are one stream of bytes, a discontinuity is a seam.
 
-A segment that cannot be had is left out: what follows it is a run of its own, at its own time.
+A missing segment is left out: the segments after it are a separate run, and keep their times.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from services.restreamer.sources.playlists.joined import Joined, Missing
 from services.restreamer.sources.playlists.playlist import Bytes, Segment
 from services.restreamer.sources.playlists.runs import Runs
 
-# FFmpeg remembers every sample of a fragmented mp4: after so much of it a new demuxer goes on.
+# FFmpeg remembers every sample of a fragmented mp4: after this time a new demuxer continues.
 LONGEST_MP4: Final = 900 * FLICKS
 STRAY: Final = 30 * FLICKS
 Opener = Callable[[Bytes, bool], Origin]
@@ -32,7 +32,7 @@ Opener = Callable[[Bytes, bool], Origin]
 
 @dataclass(slots=True)
 class _Part:
-    """Segments `first` to before `end`, opened; its first picture is at `offset`."""
+    """Opened segments from `first` to before `end`; the first picture is at `offset`."""
 
     media: FileMedia
     joined: Joined
@@ -45,7 +45,7 @@ class _Part:
 class PlaylistMedia:
     """A playlist's segments.
 
-    `opener` opens what a URI in it names, in a hurry or not; `tell` hears of what is missing.
+    `opener` opens a file that the playlist names, with few retries or not; `tell` is called about missing segments.
     """
 
     def __init__(
@@ -90,17 +90,17 @@ class PlaylistMedia:
                 return
 
     def from_wall(self, wall_ms: int, *, out: bool) -> int:
-        """Return the time of a wall-clock moment (ms), by the segment that it falls into, which is looked at once."""
+        """Return the time of a wall-clock moment (ms), by its segment, which is opened once to learn its times."""
         return self._dates.time(wall_ms, out=out)
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close the open part, and release the client."""
         self._part.media.close()
         if self._release is not None:
             self._release()
 
     def _packets(self, start: int) -> Iterator[Packet]:
-        """Yield a part's packets; where it has a seam itself, so have we. It ends where a segment is missing."""
+        """Yield a part's packets, up to its own seam or a missing segment."""
         part, media = self._part, self._part.media
         part.used = True
         try:
@@ -115,7 +115,7 @@ class PlaylistMedia:
             self.resumes = media.resumes + part.offset
 
     def _follow(self, end: int) -> bool:
-        """Open the part that comes next; tell whether it goes on without a seam."""
+        """Open the next part; return whether it continues without a seam."""
         before = max(self._part.end - 1, self._part.first)
         part = self._open(max(self._part.end, before + 1))
         if part is None:
@@ -133,7 +133,7 @@ class PlaylistMedia:
         return False
 
     def _begin(self, number: int) -> int:
-        """Return when a segment's first picture is shown; as it is told, where the segment cannot be had."""
+        """Return when a segment's first picture is shown, by the playlist if the segment is missing."""
         if not self._list.is_learned(number):
             end = self._list.end(number, self._longest(number))
             joined = Joined(self._list.segments[number:end], lambda place: self._opener(place, True), self._keys)
@@ -152,7 +152,7 @@ class PlaylistMedia:
         return self._list.begin(number)
 
     def _reach(self, number: int) -> None:
-        """Let the file be as long as it is known to be."""
+        """Extend the duration to a segment's end."""
         self.duration = max(self.duration or 0, self._list.begin(number) + self._list.segments[number].duration)
 
     def _take(self, part: _Part) -> None:
@@ -160,7 +160,7 @@ class PlaylistMedia:
         self._part = part
 
     def _enter(self, start: int) -> _Part:
-        """Open a part whose first picture is not after `start`; a run's first one where none is."""
+        """Return a part whose first picture is not after `start`; the run's first part if there is none."""
         index, back = self._list.index(start), 0
         while True:
             first = self._list.first(self._list.segments[index].run)
@@ -171,14 +171,14 @@ class PlaylistMedia:
             back = 2 * back or 1
 
     def _open_some(self, number: int) -> _Part:
-        """Open a part from a segment on; SourceError when there is none."""
+        """Return a part from a segment on; raise SourceError when there is none."""
         part = self._open(number)
         if part is None:
             raise self._holes.last or SourceError("the playlist has no segments")
         return part
 
     def _open(self, number: int) -> _Part | None:
-        """Open the segments from `number` on, without those that cannot be had; None when nothing is left."""
+        """Return a part of the segments from `number` on, without missing ones; None when nothing is left."""
         while (number := self._list.present(number)) < len(self._list.segments):
             end = self._list.end(number, self._longest(number))
             joined = Joined(self._list.segments[number:end], self._open_uri, self._keys)
@@ -189,7 +189,7 @@ class PlaylistMedia:
             except SourceError:
                 if joined.missing is not None:
                     self._leave_out(number, joined.missing)
-                elif self._list.is_out(end):  # too little came before what is missing
+                elif self._list.is_out(end):  # too little data came before the missing segment
                     self._list.leave_out(number, end)
                 else:
                     raise
@@ -199,7 +199,7 @@ class PlaylistMedia:
         return None
 
     def _leave_out(self, first: int, missing: Missing) -> int:
-        """Leave out what is missing of a part that begins with segment `first`; return its number. SourceError."""
+        """Leave out a missing segment of a part that starts at `first`; return its number. Raise SourceError."""
         segments, number = self._list.segments, first + missing.number
         end = self._list.end(number, len(segments) * LONGEST_MP4) if missing.init else number + 1
         if missing.number:
@@ -209,23 +209,23 @@ class PlaylistMedia:
         return number
 
     def _opened(self, number: int, end: int, joined: Joined) -> _Part:
-        """Open segments, and find when their first picture is shown."""
+        """Return the opened segments, with the time of their first picture."""
         media = _media(joined, self._demux)
         segment = self._list.segments[number]
         try:
             while segment.run not in self._list.zeros:
                 self._learn_zero(number, media)
-                segment = self._list.segments[number]  # its run may begin elsewhere now
+                segment = self._list.segments[number]  # its run may start at another segment now
         except BaseException:
             media.close()
             raise
         told = self._list.time(segment)
         offset = self._list.base(segment.run) + media.zero - self._list.zeros[segment.run]
-        strays = abs(offset - told) > max(STRAY, told // 10)  # the run's clock jumps without a word
+        strays = abs(offset - told) > max(STRAY, told // 10)  # the run's clock jumps without a discontinuity
         return _Part(media, joined, number, end, told if strays else offset)
 
     def _learn_zero(self, number: int, media: FileMedia) -> None:
-        """Find out what time the clock of a segment's run begins with."""
+        """Learn the first time on the clock of a segment's run."""
         run = self._list.segments[number].run
         first = self._list.first(run)
         if first == number:
@@ -246,7 +246,7 @@ class PlaylistMedia:
         return self._opener(place, self._holes.hurried)
 
     def _longest(self, number: int) -> int:
-        """Return how much is read as one from a segment on."""
+        """Return the longest time that one demuxer reads from a segment on."""
         return LONGEST_MP4 if self._list.segments[number].first is not None else self.duration or 0
 
 

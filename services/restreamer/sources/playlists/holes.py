@@ -1,4 +1,4 @@
-"""Segments of a playlist that cannot be had: how many are borne, and what is told of them."""
+"""Missing segments of a playlist: how many are tolerated, and how they are reported."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MOST_TOLD: Final = 20
 
 
 class Holes:
-    """Counts segments that are left out. Too many one after the other are as good as no playlist."""
+    """Counts segments that are left out. Too many in a row are an error of the playlist."""
 
     def __init__(self, tell: Callable[[str], None]) -> None:
         self._tell = tell
@@ -24,11 +24,11 @@ class Holes:
 
     @property
     def hurried(self) -> bool:
-        """Tell whether there was a wait for the segment before already, so that this one is not worth another."""
+        """Whether the previous segment already timed out, so that this one gets only a short wait."""
         return self._silent > 0
 
     def add(self, segments: Sequence[Segment], first: int, count: int, error: SourceError, *, init: bool) -> None:
-        """Tell of segments that are left out; SourceError when those before were, too."""
+        """Report segments that are left out; raise SourceError when too many in a row are."""
         begin = segments[first]
         names = name_of(begin.first.uri if init and begin.first is not None else begin.bytes.uri)
         which = f"segment {first + 1}" if count == 1 else f"segments {first + 1} to {first + count}"
@@ -43,5 +43,5 @@ class Holes:
             self._tell(f"{text}; it is left out" if count == 1 else f"{text}; they are left out")
 
     def none(self) -> None:
-        """Note that a segment could be had."""
+        """Record that a segment was read."""
         self._refused = self._silent = 0

@@ -1,4 +1,4 @@
-"""The bytes of a playlist's segments one after the other, up to the first that cannot be had."""
+"""The bytes of a playlist's segments one after the other, up to the first missing one."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ KEY: Final = 16
 Opener = Callable[[Bytes], Origin]
 
 
-class Missing(SourceError):  # noqa: N818  it names what happened
-    """Segment `number` of those joined cannot be had. `torn`: some of it was given. `init`: what begins it is not."""
+class Missing(SourceError):  # noqa: N818  it names an event
+    """Segment `number` of those joined is missing. `torn`: some of it was read. `init`: its init segment is missing."""
 
     def __init__(self, error: SourceError, number: int, *, torn: bool, init: bool) -> None:
         super().__init__(str(error), lasting=error.lasting)
@@ -33,7 +33,7 @@ class _NestedError(SourceError):
 
 
 class Joined:
-    """Segments one after the other, their init segment first. `missing` is what they ended with."""
+    """Segments one after the other, after their init segment. `missing` is the segment at which they ended."""
 
     ranged = False
 
@@ -45,8 +45,8 @@ class Joined:
         self._keys = keys
         self._open: Origin | None = None
 
-    def stream(self, start: int = 0, end: int | None = None) -> Iterator[bytes]:  # noqa: ARG002  all, from its start
-        """Yield everything; Missing."""
+    def stream(self, start: int = 0, end: int | None = None) -> Iterator[bytes]:  # noqa: ARG002  always everything
+        """Yield all bytes; raise Missing."""
         given, init = False, False
         for number, segment in enumerate(self._segments):
             try:
@@ -67,13 +67,13 @@ class Joined:
                 raise self.missing from error
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close the open segment, if any."""
         if self._open is not None:
             self._open.close()
             self._open = None
 
     def _init(self, place: Bytes, key: Key | None) -> bytes:
-        """Read an init segment. A key that stands before it seals it (RFC 8216, 4.3.2.4); some leave it open."""
+        """Return an init segment. A key before it encrypts it (RFC 8216, 4.3.2.4), but some servers do not."""
         data = bytearray()
         for piece in self._bytes(place, sealed=key is not None):
             data += piece
@@ -98,7 +98,7 @@ class Joined:
             raise SourceError("it is empty", lasting=False)
 
     def _deciphered(self, pieces: Iterator[bytes], key: Key, sequence: int) -> Iterator[bytes]:
-        """Decrypt a segment: AES-128 in CBC mode, padded as PKCS7 says (RFC 8216, 4.3.2.4)."""
+        """Yield a decrypted segment: AES-128 in CBC mode with PKCS7 padding (RFC 8216, 4.3.2.4)."""
         if key.uri not in self._keys:
             self._keys[key.uri] = self._key(key.uri)
         vector = key.iv or sequence.to_bytes(KEY, "big")
@@ -124,7 +124,7 @@ class Joined:
 
 
 def name_of(uri: str) -> str:
-    """Name a file as its URI ends, without what may be secret."""
+    """Return the file name at the end of a URI, without possibly secret parts."""
     try:
         name = unquote(urlsplit(uri).path).rstrip("/").rsplit("/", 1)[-1]
     except ValueError:

@@ -1,4 +1,4 @@
-"""The files that a playlist names, by URLs relative to its own; it is read again when signed URLs have expired."""
+"""The files of a playlist, by URIs relative to its URL; the playlist is read again when its URLs have expired."""
 
 from __future__ import annotations
 
@@ -18,20 +18,17 @@ _EXPIRED: Final = frozenset({401, 403, 404, 410})
 
 
 class Listed:
-    """The files of a playlist that was read at `where`.
-
-    `ask` opens a URL, `read` reads the playlist again and returns its URL and segments.
-    """
+    """The files of a playlist read from `where`. `ask` opens a URL, `read` returns the playlist's URL and segments."""
 
     def __init__(self, where: str, segments: Segments, ask: Ask, read: Callable[[], tuple[str, Segments]]) -> None:
         self._where, self._segments = where, segments
         self._ask, self._read = ask, read
-        self._renamed: dict[str, str] = {}  # a file's present URI by the one it had at first
-        self._with_query = False  # files are asked for with the playlist's query
-        self._settled = False  # reading the playlist again changed nothing
+        self._renamed: dict[str, str] = {}  # present URIs by the first ones
+        self._with_query = False  # all files are requested with the playlist's query
+        self._settled = False  # reading the playlist again would not help
 
     def open(self, place: Bytes, hurried: bool) -> HttpOrigin:
-        """Open a file; SourceError."""
+        """Open a file; raise SourceError."""
         try:
             return self._opened(place, hurried=hurried)
         except Refused as error:
@@ -72,9 +69,9 @@ class Listed:
 
 
 def with_query_of(playlist: str, address: str) -> str:
-    """Return the URL of what a playlist names with the playlist's query, where it has none and is on the same server.
+    """Return a file's URL with the playlist's query, if the URL has none and is on the same server.
 
-    Some servers ask for the token with which the playlist was asked for.
+    Some servers require the token of the playlist's URL.
     """
     own, other = urlsplit(playlist), urlsplit(address)
     if not own.query or other.query or (own.scheme, own.netloc) != (other.scheme, other.netloc):

@@ -1,4 +1,4 @@
-"""Reading m3u8 media playlists (RFC 8216, and 8216bis where encoders use it). What is not played is refused by name."""
+"""Parse m3u8 media playlists (RFC 8216, and parts of 8216bis). Unsupported features are refused by name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LONGEST: Final = 31 * 86_400
 NESTED: Final = "the playlist refers to other playlists; give the URL of one of these"
 LONGEST_LINE: Final = 16_384
 MOST_ATTRIBUTES: Final = 32
-LINES_A_SEGMENT: Final = 8  # that are not empty, where a playlist has as many segments as it may
+LINES_A_SEGMENT: Final = 8  # non-empty lines, on average, in the largest playlist
 _LINE: Final = re.compile(r"[^\r\n]+")
 _NUMBER: Final = re.compile(r"\d{1,6}(\.\d{1,12})?")
 _BYTES: Final = re.compile(r"(\d{1,15})(?:@(\d{1,15}))?")
@@ -28,7 +28,7 @@ _READ: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Bytes:
-    """A file, or `length` bytes of it from `start` on."""
+    """A file, or `length` bytes of it from offset `start` on."""
 
     uri: str
     start: int = 0
@@ -37,7 +37,7 @@ class Bytes:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """An AES-128 key; without an `iv` the segment's sequence number is it."""
+    """An AES-128 key; without an `iv` the segment's sequence number is the IV."""
 
     uri: str
     iv: bytes | None
@@ -47,8 +47,8 @@ class Key:
 class Segment:
     """A segment. `start` in flicks from the list's start; `run` counts the discontinuities before it.
 
-    `first` is its init segment (EXT-X-MAP), and `first_key` the key that stood before that. `wall_ms` is told where
-    the playlist has a date, and where a run begins behind one.
+    `first` is its init segment (EXT-X-MAP), and `first_key` the key before that tag. `wall_ms` is set when the segment
+    has a date, or starts a run after one.
     """
 
     bytes: Bytes
@@ -64,7 +64,7 @@ class Segment:
 
 @dataclass(slots=True)
 class _State:
-    """What holds for the segment that comes next."""
+    """The state of parsing, for the next segment."""
 
     number: int = 0
     at: Fraction = Fraction(0)
@@ -73,8 +73,8 @@ class _State:
     first: Bytes | None = None
     first_key: Key | None = None
     key: Key | None = None
-    date: tuple[int, Fraction] | None = None  # a moment (ms) that was told, and its time
-    dated: int | None = None  # the run that it is known in
+    date: tuple[int, Fraction] | None = None  # the last date (ms), and its time in the list
+    dated: int | None = None  # the run that already uses it
     bytes: tuple[int, int | None] | None = None
     gap: bool = False
     reached: dict[str, int] = field(default_factory=dict)
@@ -82,9 +82,9 @@ class _State:
 
 
 def parse_playlist(text: str, most: int) -> tuple[Segment, ...]:
-    """Read a media playlist of at most `most` segments. SourceError for a master playlist and for what is not played.
+    """Return the segments of a media playlist, at most `most`. Raise SourceError for a master or unsupported playlist.
 
-    One without EXT-X-ENDLIST is what it holds now.
+    A playlist without EXT-X-ENDLIST counts as complete.
     """
     state = _State()
     lines = _lines(text.removeprefix("\ufeff"), (most + 1) * LINES_A_SEGMENT)
@@ -103,9 +103,9 @@ def parse_playlist(text: str, most: int) -> tuple[Segment, ...]:
 
 
 def _lines(text: str, most: int) -> Iterator[str]:
-    """Yield the lines that are not empty, without blanks at their ends. What is done with one takes time by its length.
+    """Yield the non-empty lines, stripped. Lines are limited in length, which limits the time that parsing takes.
 
-    A comment, or a tag that nobody looks at, may be of any length, and is cut.
+    A comment or an ignored tag may have any length, and is cut.
     """
     for number, found in enumerate(_LINE.finditer(text)):
         if number > most:
@@ -171,7 +171,7 @@ def _segment(state: _State, uri: str) -> None:
 
 
 def _date(state: _State) -> int | None:
-    """Return the wall clock of a segment that has a date of its own, or begins a run; others follow from these."""
+    """Return the wall clock of a segment that has a date, or starts a run; that of others follows from these."""
     if state.date is None or state.dated == state.run:
         return None
     state.dated = state.run
@@ -207,7 +207,7 @@ def _key(found: dict[str, str]) -> Key | None:
 
 
 def _attributes(value: str) -> dict[str, str]:
-    """Read an attribute list (4.2), from its beginning to its end once; what is none ends it."""
+    """Return an attribute list (4.2), parsed in one pass; parsing ends at the first invalid part."""
     found: dict[str, str] = {}
     at = 0
     while len(found) < MOST_ATTRIBUTES and (equals := value.find("=", at)) >= 0:

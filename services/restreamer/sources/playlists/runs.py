@@ -1,4 +1,4 @@
-"""When a playlist's segments are shown: each run of them has a base on the list's time, and a zero on its own clock."""
+"""When a playlist's segments are shown: each run has a base on the list's time, and a zero on its own clock."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROUNDED: Final = FLICKS // 100
 
 
 class Runs:
-    """A playlist's segments by number, and their times. What is left out is a run of its own, and ends another."""
+    """A playlist's segments by number, and their times. Segments that are left out form a separate run."""
 
     def __init__(self, segments: Sequence[Segment]) -> None:
         self.segments = list(segments)
@@ -30,11 +30,11 @@ class Runs:
         return self._firsts[run]
 
     def base(self, run: int) -> int:
-        """Return when a run begins."""
+        """Return when a run starts."""
         return self._bases.get(run, self.segments[self._firsts[run]].start)
 
     def time(self, segment: Segment) -> int:
-        """Return when a segment begins, as far as is known."""
+        """Return when a segment starts, as far as is known."""
         return self.base(segment.run) + segment.start - self.segments[self._firsts[segment.run]].start
 
     def begin(self, number: int) -> int:
@@ -42,22 +42,22 @@ class Runs:
         return self.time(self.segments[number]) + self._late.get(number, 0)
 
     def learn(self, number: int, at: int) -> None:
-        """Take notice that a segment's first picture is shown at a time: durations are rounded, and add up."""
+        """Record when a segment's first picture is shown: rounded durations add up to errors."""
         segment = self.segments[number]
         self._late[number] = at - self.time(segment)
         run = [s for s in self.segments[number:] if s.run == segment.run]
         self.reach(number, at + run[-1].start + run[-1].duration - segment.start)
 
     def is_learned(self, number: int) -> bool:
-        """Tell whether it is certain when a segment's first picture is shown."""
+        """Return whether it is certain when a segment's first picture is shown."""
         return number in self._late or self._firsts[self.segments[number].run] == number
 
     def is_joined(self, number: int) -> bool:
-        """Tell whether what comes before a segment's run was read to its end."""
+        """Return whether the run before a segment's run was read to its end."""
         return self._firsts[self.segments[number].run] in self._joined
 
     def reach(self, number: int, end: int) -> None:
-        """Take notice that a segment's run was read up to `end`: the next one begins after that."""
+        """Record that a segment's run was read up to `end`: the next run starts after that."""
         following = self.segments[number].run + 1
         if following in self._firsts and self.base(following) < end:
             self._bases[following] = end
@@ -68,17 +68,17 @@ class Runs:
         return max([found, *(number for number in self._late if self.begin(number) <= at)])
 
     def present(self, number: int) -> int:
-        """Return the first segment from `number` on that is not left out; the list's length after the last."""
+        """Return the number of the first segment from `number` on that is not left out; the list's length if none."""
         while number in self._out:
             number += 1
         return number
 
     def is_out(self, number: int) -> bool:
-        """Tell whether a segment is left out."""
+        """Return whether a segment is left out."""
         return number in self._out
 
     def end(self, number: int, longest: int) -> int:
-        """Return the end of what goes on from a segment without a seam, for about as long as `longest`."""
+        """Return the end of the segments that continue without a seam, for about as long as `longest`."""
         segment, end = self.segments[number], number + 1
         while end < len(self.segments) and self.segments[end].run == segment.run:
             if self.segments[end].start - segment.start >= longest:
@@ -87,9 +87,9 @@ class Runs:
         return end
 
     def join(self, before: int, number: int, end: int) -> bool:
-        """Let a segment follow another, whose last picture ends at `end`; tell whether that is a seam.
+        """Let a segment follow another, whose last picture ends at `end`; return whether that is a seam.
 
-        Behind a hole it keeps its time.
+        After a hole it keeps its time.
         """
         last, segment = self.segments[before], self.segments[number]
         if last.run == segment.run:
@@ -101,7 +101,7 @@ class Runs:
         return True
 
     def leave_out(self, first: int, end: int) -> None:
-        """Leave out segments of one run; what follows them in it is another run, at the same time as before."""
+        """Leave out segments of one run; the run's later segments become another run, and keep their times."""
         run = self.segments[first].run
         times = {1: self.time(self.segments[first])}
         if end < len(self.segments) and self.segments[end].run == run:

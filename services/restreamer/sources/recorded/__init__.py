@@ -1,1 +1,1 @@
-"""Recordings and running events of ours as sources."""
+"""Reelay's own recordings and running live events as sources."""

@@ -1,4 +1,4 @@
-"""A running event as a Media: from a keyframe of the last seconds on, part by part as they are written."""
+"""A running live event as a Media: from a keyframe of the last seconds on, part by part as they are written."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from shared.messages.sessions import SessionRecord
 from shared.recording.log import Logged, newest, read_log
 from shared.store.local import LocalStore
 
-ASK_EVERY: Final = 3  # looks at the file that grows, for one at the broker
-LEAD: Final = FLICKS  # begin in the segment that grows when so much of it is there
+ASK_EVERY: Final = 3  # looks at the growing file per look at the broker
+LEAD: Final = FLICKS  # start in the growing segment when it is this long
 
 
 class LiveMedia:
-    """An event while it is live. It ends some seconds after its session has, unless another one comes.
+    """An event while it is live. It ends some seconds after its session ends, unless another session starts.
 
-    Parts are seen as they are written where the store is a folder, whole segments otherwise.
+    If the store is a folder, parts are read as they are written; otherwise whole segments.
     """
 
     def __init__(self, event: str, access: Access, stop: Event) -> None:
@@ -53,8 +53,8 @@ class LiveMedia:
         placed = locate(last.segment)
         self.wall_start_ms: int | None = round((placed.wall - placed.start) * 1000)
 
-    def packets(self, start: int) -> Iterator[Packet]:  # noqa: ARG002  there is but one place to begin
-        """Yield packets from the newest keyframe, or from the seam, as they come; waits for more until it is over."""
+    def packets(self, start: int) -> Iterator[Packet]:  # noqa: ARG002  there is only one position to start
+        """Yield packets from the newest keyframe or from the seam, as they come, until the event ends."""
         self.resumes = None
         self.video, self.audio = self._opened.video, self._opened.audio
         while True:
@@ -71,7 +71,7 @@ class LiveMedia:
             self._opened = following
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Close nothing: this source holds no resource."""
 
     def _goes_on(self, following: Opened) -> bool:
         before, after = self._opened, following
@@ -80,7 +80,7 @@ class LiveMedia:
         return same and (again or joins(before.segment, after.segment))
 
     def _new(self, opened: Opened) -> Iterator[Packet]:
-        """Yield what has not been given of a segment."""
+        """Yield the packets of a segment that were not returned yet."""
         fresh: list[Row] = []
         for kind in (0, 1):
             rows = [row for row in opened.rows if row.kind == kind]
@@ -90,7 +90,7 @@ class LiveMedia:
         yield from self._reader.packets(opened, fresh)
 
     def _wait(self) -> Opened | None:
-        """Wait for more of this segment, or the next one; None when the event is over."""
+        """Return this segment with more samples, or the next one; None when the event is over."""
         clock, limits = self._access.clock, self._access.limits
         began = clock.monotonic_ns()
         ended: int | None = None
@@ -135,7 +135,7 @@ class LiveMedia:
                 self._coming.append(logged.segment)
 
     def _growing(self) -> Opened | None:
-        """Look at the segment that is being written; None where it cannot be seen, or may not be what it seems."""
+        """Return the segment that is being written; None when it is not visible, or its init segment may be another."""
         store, now = self._access.store, self._opened.segment
         if not isinstance(store, LocalStore):
             return None
@@ -166,7 +166,7 @@ class LiveMedia:
 
     @contextlib.contextmanager
     def _broker_away(self) -> Iterator[None]:
-        """Let a question go unanswered: it is asked again."""
+        """Ignore that the broker does not answer: the question is asked again."""
         try:
             yield
         except Stopped:
@@ -176,11 +176,11 @@ class LiveMedia:
                 raise
 
 
-UNFINISHED: Final = "0" * 64  # stands for the hash of a segment that is still being written
+UNFINISHED: Final = "0" * 64  # in place of the hash while a segment is being written
 
 
 def _next(segment: SegmentWritten) -> SegmentWritten:
-    """Describe the segment after this one, as far as can be said before it is whole."""
+    """Return the segment after this one, as far as it is known before it is complete."""
     folder, name = segment.key.rsplit("/", 1)
     number = segment.sequence + 1
     return segment.model_copy(
@@ -196,7 +196,7 @@ def _next(segment: SegmentWritten) -> SegmentWritten:
 
 
 def _is_old(now: SegmentWritten, segment: SegmentWritten) -> bool:
-    """Tell whether a logged segment lies before the one that is read; the one itself is news when it is whole now."""
+    """Return whether a logged segment was already read; the present one counts as new when it has become complete."""
     if segment.session != now.session:
         return False
     return segment.sequence < now.sequence or (segment.sequence == now.sequence and now.sha256 != UNFINISHED)

@@ -32,13 +32,13 @@ TRACK: Final = "primary-1"
 WINDOW: Final = Fraction(600)
 LONGEST_WINDOW: Final = Fraction(86_400)
 REBUILT_NS: Final = 5_000_000_000
-"""So long the archiver may take to rebuild an hour of the index, before what it holds is a gap."""
-MARGIN: Final = Fraction(20)  # before a moment, the segment that holds its keyframe
+"""How long the archiver may take to rebuild an hour of the index before the hour counts as a gap."""
+MARGIN: Final = Fraction(20)  # a moment's keyframe is in a segment at most this long before it
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A segment's samples, and how they are decoded."""
+    """A segment's samples and its tracks."""
 
     segment: SegmentWritten
     rows: list[Row]
@@ -47,7 +47,7 @@ class Opened:
 
     @property
     def first(self) -> int:
-        """When its first picture is shown, or its first sound heard."""
+        """When its first picture, or without video its first audio, is presented."""
         entries = [row.pts for row in self.rows if row.key and (self.video is None or not row.kind)]
         return entries[0] if entries else self.rows[0].pts
 
@@ -63,7 +63,7 @@ class SegmentReader:
         self._rate: Fraction | None = None
 
     def open(self, segment: SegmentWritten) -> Opened:
-        """Read a segment's tables; Gone when it is gone or broken, SourceError when the store stays away."""
+        """Read a segment's tables; raise Gone when it is gone or broken, SourceError when the store stays away."""
         return self.access.patiently(lambda: self._open(segment), self.stop)
 
     def _open(self, segment: SegmentWritten) -> Opened:
@@ -78,11 +78,11 @@ class SegmentReader:
             raise Gone("a segment of the recording cannot be read") from error
         if not rows:
             raise Gone("a segment of the recording is empty")
-        self._rate = self._rate or rate  # one rate a run: a segment too many would change the track
+        self._rate = self._rate or rate  # keep one rate: another segment's rate would change the track
         return Opened(segment, rows, *self._init.tracks(self._rate))
 
     def packets(self, opened: Opened, rows: list[Row]) -> Iterator[Packet]:
-        """Read samples of a segment."""
+        """Yield samples of a segment as packets."""
         with local_file(self.access.store, opened.segment.key, self.access.limits, self.stop) as path:
             for packet in read_packets(path, rows):
                 if self.stop.is_set():
@@ -91,7 +91,7 @@ class SegmentReader:
 
 
 class RecordingMedia:
-    """What was recorded of an event, up to now."""
+    """The recording of an event, up to now."""
 
     def __init__(self, event: str, access: Access, stop: Event) -> None:
         self.resumes: int | None = None
@@ -107,7 +107,7 @@ class RecordingMedia:
         self._near: RecordingPart | None = None
         part = self._load(self._begin, WINDOW)
         opened = self._openable(iter([p.segment for p in part.timeline.placed]))
-        opened = opened or self._openable(self._from(self._begin))  # it may begin with an hour that cannot be read
+        opened = opened or self._openable(self._from(self._begin))  # its first hour may be unreadable
         if opened is None or part.newest is None:
             raise SourceError("nothing of this recording can be read")
         self.video: Track | None = opened.video
@@ -130,7 +130,7 @@ class RecordingMedia:
         for packet, _ in entered(flow, start, video=self.video is not None):
             yield packet
 
-    def from_wall(self, wall_ms: int, *, out: bool) -> int:  # noqa: ARG002  a gap takes its time in stream time, too
+    def from_wall(self, wall_ms: int, *, out: bool) -> int:  # noqa: ARG002  a gap also takes time in stream time
         """Return the stream time of a wall-clock moment (ms)."""
         if wall_ms not in self._walls:
             self._walls[wall_ms] = self._find_wall(Fraction(wall_ms, 1000))
@@ -150,16 +150,16 @@ class RecordingMedia:
         return round((wall - Fraction(self.wall_start_ms or 0, 1000)) * FLICKS)
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Drop the segments read ahead; this source holds no other resource."""
         self._segments = self._next = self._near = None
 
     def _run(self, opened: Opened) -> Iterator[Packet]:
-        """Yield the packets of segments that follow each other; note the seam after them."""
+        """Yield the packets of consecutive segments; record the seam after them."""
         while True:
             lost = False
             try:
                 yield from self._reader.packets(opened, opened.rows)
-            except Gone:  # retention was quicker
+            except Gone:  # deleted by retention meanwhile
                 lost = True
             following = self._openable(self._segments or iter(()))
             if following is None:
@@ -172,14 +172,14 @@ class RecordingMedia:
             opened = following
 
     def _openable(self, segments: Iterator[SegmentWritten]) -> Opened | None:
-        """Open the next segment that can be; what cannot is a gap."""
+        """Return the next segment that can be opened; those before it are a gap."""
         for segment in segments:
             with contextlib.suppress(Gone):
                 return self._reader.open(segment)
         return None
 
     def _from(self, start: Fraction) -> Iterator[SegmentWritten]:
-        """Yield segments from the one whose keyframe comes before `start`, as far as there are any by then."""
+        """Yield segments from the one with the last keyframe before `start`, up to the newest."""
         start = max(start, self._begin)
         window = WINDOW
         part = self._load(start, window)
@@ -225,12 +225,12 @@ class RecordingMedia:
             now_ns = access.clock.monotonic_ns()
             began_ns = now_ns if began_ns is None else began_ns
             if access.asking is None or not fresh or now_ns - began_ns >= REBUILT_NS:
-                self._missed |= fresh  # from here on a gap, which nobody waits for again
+                self._missed |= fresh  # from now on a gap, without another wait
                 return part
             rest(self._stop, access.limits.pause.total_seconds())
 
     async def _first(self, js: JetStreamContext) -> Fraction:
-        """Find where the recording begins that is left, in s of stream time."""
+        """Return where the remaining recording starts, in s of stream time."""
         access = self._access
         stored_record = await Bucket(access.js, buckets.RECORDINGS, RecordingRecord).get(
             f"{access.account}.{self._event}"
@@ -246,12 +246,12 @@ class RecordingMedia:
 
 
 def _reaches(timeline: Timeline, wall: Fraction) -> bool:
-    """Tell whether a moment lies between a timeline's first and last segment."""
+    """Return whether a moment is between a timeline's first and last segment."""
     return timeline.placed[0].wall <= wall <= timeline.placed[-1].wall_end
 
 
 def _enters(placed: Placed, start: Fraction) -> bool:
-    """Tell whether a segment has a keyframe that is shown at `start` or before."""
+    """Return whether a segment has a keyframe that is shown at `start` or before."""
     segment = placed.segment
     if not segment.keyframes:
         return False

@@ -1,4 +1,4 @@
-"""Recorded segments as packets on stream time, zero being the event's first frame (shared/media/timeline.py)."""
+"""Recorded segments as packets on stream time, whose zero is the event's first frame (shared/media/timeline.py)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from shared.store.local import LocalStore
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """Places a session's ticks: `zero` of timescale `scale` is shown at `origin_ms` of stream time."""
+    """Maps a session's ticks to stream time: tick `zero` of timescale `scale` is shown at `origin_ms`."""
 
     origin_ms: int
     zero: int
@@ -49,7 +49,7 @@ class Clock:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A sample's place in its segment's file, and its times in flicks of stream time."""
+    """A sample's offset in its segment's file, and its times in flicks of stream time."""
 
     kind: int
     dts: int
@@ -62,14 +62,14 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Init:
-    """What an init segment says: the first video and sound track."""
+    """The first video and audio track of an init segment."""
 
     video: TrackConfig | None
     audio: TrackConfig | None
 
     @classmethod
     def read(cls, data: bytes) -> Init:
-        """Read an init segment; Gone when it is broken."""
+        """Return the tracks of an init segment; raise Gone when it is broken."""
         try:
             tracks = parse_init(data)
         except MediaError as error:
@@ -79,7 +79,7 @@ class Init:
         )
 
     def tracks(self, rate: Fraction | None) -> tuple[Track | None, Track | None]:
-        """Describe both tracks."""
+        """Return the descriptions of both tracks."""
         try:
             video = video_track(self.video.codec, codec_record(self.video), rate) if self.video else None
             audio = _audio(self.audio) if self.audio else None
@@ -97,7 +97,7 @@ def _audio(config: TrackConfig) -> Track:
 
 
 def read_rows(path: Path, init: Init, shift: int) -> tuple[list[Row], Fraction | None]:
-    """List a segment's whole samples in the order of decode times, and its frame rate; MediaError, OSError."""
+    """Return a segment's complete samples by decode time, and its frame rate; raise MediaError, OSError."""
     tables = read_fragments(path).tables
     rows: list[Row] = []
     rate = None
@@ -129,7 +129,7 @@ def _rate(table: SampleTable, scale: int) -> Fraction | None:
 
 
 def read_packets(path: Path, rows: Sequence[Row]) -> Iterator[Packet]:
-    """Read the samples' bytes; SourceError when the file is gone or too short."""
+    """Yield the samples as packets; raise Gone when the file is gone or too short."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
@@ -148,7 +148,7 @@ def read_packets(path: Path, rows: Sequence[Row]) -> Iterator[Packet]:
 
 @contextlib.contextmanager
 def local_file(store: MediaStore, key: str, limits: Limits, stop: Event) -> Iterator[Path]:
-    """Yield a small object as a file of this machine; SourceError."""
+    """Yield a small object as a local file; raise SourceError."""
     if isinstance(store, LocalStore):
         yield store.path(key)
         return

@@ -1,6 +1,6 @@
-"""Packing units ahead of time, in the thread that reads: many in a row cost a third each.
+"""Packs units early, in the reading thread: it packs many in a row, which takes a third of the CPU time.
 
-The thread that sends is woken for each picture, and its caches are cold by then (ADR 20).
+The sending thread wakes for each picture with cold caches (ADR 20).
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from services.restreamer.targets.terms import Block, Tracks
 
 @value
 class Packed:
-    """A block, and the tracks that it was packed for: it is good for a programme that has these."""
+    """A block, and the tracks that it was packed for: it is valid for a programme that has these."""
 
     block: Block
     video: Track
     audio: Track
 
     def fits(self, tracks: Tracks) -> bool:
-        """Tell whether the programme has the very tracks: what was read ahead may have been thrown away."""
+        """Return whether the programme has these same tracks: what was read ahead may have been dropped."""
         return tracks.video is self.video and tracks.audio is self.audio
 
 
 class AheadPacker:
-    """Packs what is usual: units of known tracks that are no entry. The rest is packed when it is sent."""
+    """Packs the usual case: units of known tracks without an entry. The rest is packed when it is sent."""
 
     def __init__(self) -> None:
         self._tracks = Tracks()
         self._packer: RtmpPacker | None = None
 
     def pack(self, units: Sequence[Unit], *, wanted: bool) -> Packed | None:
-        """Pack units; only the first may be an entry or bring a track. None: they are packed when they are sent."""
+        """Pack units of which only the first may be an entry or have a track."""
         first = units[0]
         if first.track is not None:
             self._tracks.learn(first.track)
@@ -45,7 +45,7 @@ class AheadPacker:
             return None
         if self._packer is None:
             if tags.unfit(video) or tags.unfit(audio) or video.codec not in tags.REORDERED:
-                return None  # it cannot be sent, or its packer has to know what was packed before
+                return None  # it cannot be sent, or packing it depends on what was packed before
             self._packer = RtmpPacker()
             self._packer.configure(self._tracks, ("video", "audio"), first.dts)
         return Packed(self._packer.pack(units), video, audio)

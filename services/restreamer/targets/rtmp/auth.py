@@ -1,8 +1,8 @@
-"""How RTMP servers ask who publishes: Adobe's and Limelight's schemes, as Wowza, Akamai and others speak them.
+"""Authentication at RTMP servers: Adobe's and Limelight's schemes, as Wowza, Akamai and others use them.
 
 The server refuses `connect` with a description that names the scheme (`authmod=adobe`, `authmod=llnw`); the client
-calls again with its user, is refused with a challenge, and calls a third time with the answer, each time in the
-application's query. MD5 is what the schemes are made of.
+connects again with its user, is refused with a challenge, and connects a third time with the response, each time in
+the application's query. The schemes use MD5.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _REALM, _METHOD, _QUALITY, _COUNT = "live", "publish", "auth", "00000001"
 
 
 def answer(said: str, user: str, password: str, app: str, *, nonce: str = "") -> str:
-    """Return the query to call again with, after a refusal; empty when the server asks for no authentication.
+    """Return the query to reconnect with after a refusal; empty when the server asks for no authentication.
 
-    `app` is the application without a query, `nonce` (8 hex digits) our part of the answer. TargetError when
-    there is no user for a server that asks for one, or it does not accept ours.
+    `app` is the application without it, `nonce` (8 hex digits) our part of the response. TargetError when the server
+    asks for credentials that are missing, or rejects them.
     """
     scheme = next((name for name in _SCHEMES if f"authmod={name}" in said), "")
     if not scheme:

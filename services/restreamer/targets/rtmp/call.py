@@ -1,4 +1,4 @@
-"""Calling an RTMP server: connection, handshake and commands up to the answer that publishing may begin.
+"""Connects to an RTMP server: connection, handshake and commands up to the answer that publishing may start.
 
 RTMP 1.0, sections 5.2 and 7.2; releaseStream and FCPublish as FFmpeg and librtmp send them; fourCcList as in Enhanced
 RTMP. Runs in a thread of its own, and blocks.
@@ -30,7 +30,7 @@ from shared.security.netguard.blocking import connect_now
 _CONTROL, _COMMANDS, _PUBLISH = 2, 3, 8  # chunk streams, as FFmpeg numbers them
 _CONNECT, _RELEASE, _FC_PUBLISH, _CREATE, _PUBLISH_ID = 1.0, 2.0, 3.0, 4.0, 5.0
 _FIRST_CHUNKS = 128
-_CALLS = 3  # unknown, with the user, with the answer to the challenge
+_CALLS = 3  # anonymous, with the user, with the response to the challenge
 _VERSION = "FMLE/3.0 (compatible; Reelay)"
 _WINDOW = 2_500_000
 _ENHANCED = [fourcc for codec, fourcc in FOURCCS.items() if codec not in CLASSIC]
@@ -83,11 +83,11 @@ def _publish(talk: _Talk, place: RtmpPlace, rules: TargetRules, login: str) -> R
 
 
 class _RefusedError(Exception):
-    """The server said no, in words that may hold a key."""
+    """The server refused, with a text that may contain a key."""
 
 
 class _AskedError(Exception):
-    """The server wants to be called again, with this in the application's query."""
+    """The server wants a new connection with `login` in the application's query."""
 
     def __init__(self, login: str) -> None:
         super().__init__("authentication")
@@ -95,7 +95,7 @@ class _AskedError(Exception):
 
 
 class _Talk:
-    """A blocking conversation with a server, which ends at a deadline."""
+    """A blocking exchange with a server, with a deadline."""
 
     def __init__(self, sock: socket.socket, clock: Clock, until_ns: int) -> None:
         self.sock = sock
@@ -111,7 +111,7 @@ class _Talk:
         return left / NS
 
     def secure(self, context: ssl.SSLContext, name: str) -> None:
-        """Begin TLS; the certificate has to be the name's."""
+        """Start TLS; the certificate has to be for `name`."""
         self.sock.settimeout(self._patience())
         self.sock = context.wrap_socket(self.sock, server_hostname=name)
 
@@ -130,9 +130,9 @@ class _Talk:
         self._send(answer[1 : 1 + handshake.SIZE])
 
     def connect(self, place: RtmpPlace, login: str) -> frozenset[str]:
-        """Ask for the application; return the codecs (FOURCCs) that the server says it takes, if it says so.
+        """Connect to the application; return the codecs (FOURCCs) that the server lists, if it does.
 
-        Raises _AskedError when it wants to know who we are.
+        Raises _AskedError when the server asks for authentication.
         """
         wishes: dict[str, Value] = {
             "app": place.app + login, "type": "nonprivate", "flashVer": _VERSION, "tcUrl": place.tc_url + login,
@@ -151,7 +151,7 @@ class _Talk:
         return _codecs({**answer.mapping(0), **answer.mapping(1)})
 
     def create_stream(self, name: str) -> int:
-        """Announce the stream's name and get a message stream for it."""
+        """Announce the stream's name; return the number of a message stream for it."""
         self._command("releaseStream", _RELEASE, None, name)
         self._command("FCPublish", _FC_PUBLISH, None, name)
         self._command("createStream", _CREATE, None)
@@ -189,7 +189,7 @@ class _Talk:
         raise TargetError("closed the connection")
 
     def _commands(self) -> Iterator[Command]:
-        """Yield commands as they come; a status that is an error ends the talk."""
+        """Yield commands as they come; raise _RefusedError at a status that is an error."""
         for message in self._messages:
             if message.kind not in COMMANDS:
                 continue
@@ -201,7 +201,7 @@ class _Talk:
             yield command
 
     def _receive(self) -> Iterator[Message]:
-        """Yield messages, each while its payload is valid; raises at the end of the connection."""
+        """Yield messages, each valid until the next; raise TargetError at the end of the connection."""
         while True:
             self.sock.settimeout(self._patience())
             count = self.sock.recv_into(self.parser.room())
@@ -211,7 +211,7 @@ class _Talk:
 
 
 def _reason(what: str, command: Command) -> str:
-    """Tell what an error says: its code and description."""
+    """Return an error's code and description."""
     info: Mapping[str, Value] = {**command.mapping(0), **command.mapping(1)}
     said = [text for name in ("code", "description") if isinstance(text := info.get(name), str) and text]
     return f"refused {what}: {': '.join(said) or 'without a reason'}"

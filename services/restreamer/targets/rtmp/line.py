@@ -1,4 +1,4 @@
-"""A connection that publishes: bytes go out without waiting, answers are read in between."""
+"""A connection that publishes: it sends without waiting, and reads answers in between."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _MOST_PARTS = 64
 _TLS_RECORD = 16 * 1024
 _LISTEN_EVERY_NS = 100_000_000
 _MOST_READS = 4
-"""A server that says more at once has to wait: no target holds up another."""
+"""The most reads in a row, so that no target holds up another."""
 _UNACKNOWLEDGED_MS = 10_000
 _LOST = frozenset({"NetStream.Unpublish.Success", "NetConnection.Connect.Closed", "NetConnection.Connect.Rejected"})
 _WAIT = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
@@ -37,7 +37,7 @@ def new_parser() -> ChunkParser:
 
 
 class RtmpLine:
-    """Publishes to one server; the pacer's alone."""
+    """Publishes to one server; used by the pacer alone."""
 
     def __init__(
         self, sock: socket.socket, parser: ChunkParser, stream_id: int, place: RtmpPlace, known: frozenset[str]
@@ -53,20 +53,20 @@ class RtmpLine:
         self._received = self._acknowledged = self._window = 0
         self._listen_ns = 0
         self._leaving = self._shut = False
-        self._doubt = ""  # what may be why it ends
+        self._doubt = ""  # the likely reason if the connection ends
         self._secure = isinstance(sock, ssl.SSLSocket)
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED_MS)
 
     def ready(self) -> str:
-        """Say nothing: the server waits for media."""
+        """Return the empty string: the server waits for media."""
         return ""
 
     def accept(self, tracks: Tracks) -> None:
-        """Raise TargetError when the server names the codecs that it takes and these are others.
+        """Raise TargetError when the server lists its codecs and one of these is not among them.
 
-        Many that take them name none (Enhanced RTMP v1 has no such answer): those are tried.
+        Many servers list none (Enhanced RTMP v1 has no such answer): those are tried.
         """
         modern = [t.codec for t in (tracks.video, tracks.audio) if t is not None and t.codec not in CLASSIC]
         for codec in modern:
@@ -75,7 +75,7 @@ class RtmpLine:
         self._doubt = "" if self._known or not modern else f" (it has not said that it takes {' and '.join(modern)})"
 
     def put(self, block: Block, now_ns: int) -> None:
-        """Send a block, if the socket takes all of it, as nearly always; queue it otherwise."""
+        """Send a block; queue it where the socket does not take all of it, which is rare."""
         if self._stream_id != USUAL_STREAM:
             block = patched(block, self._stream_id)
         queue = self.queue
@@ -95,7 +95,7 @@ class RtmpLine:
             queue.put(block, now_ns)
             self._offset = sent
 
-    def flush(self, now_ns: int) -> None:  # noqa: ARG002  the form that all lines have
+    def flush(self, now_ns: int) -> None:  # noqa: ARG002  the signature that all lines have
         """Send what the socket takes."""
         blocks = self.queue.blocks
         try:
@@ -114,7 +114,7 @@ class RtmpLine:
         blocks = self.queue.blocks
         first = memoryview(blocks[0][0].data)[self._offset :]
         if self._secure:
-            part = first[:_TLS_RECORD]  # asked again with the same bytes when the socket is full (SSL_write)
+            part = first[:_TLS_RECORD]  # a retry after a full socket needs the same bytes (SSL_write)
             return len(part), self._sock.send(part)
         parts: list[bytes | memoryview] = [first]
         parts += [block.data for block, _ in islice(blocks, 1, _MOST_PARTS)]
@@ -130,7 +130,7 @@ class RtmpLine:
         self._offset = sent
 
     def listen(self, now_ns: int) -> None:
-        """Read answers, now and then; TargetError when one of them is the end, or the server has closed."""
+        """Read answers, now and then; TargetError when one of them ends the stream, or the server has closed."""
         if now_ns < self._listen_ns and not self._leaving:
             return
         self._listen_ns = now_ns + _LISTEN_EVERY_NS
@@ -147,7 +147,7 @@ class RtmpLine:
             self._control(chunks.ACKNOWLEDGEMENT, total, now_ns)
 
     def _lost(self, error: OSError) -> TargetError:
-        """Say that the connection is over; one that timed out took nothing for as long (TCP_USER_TIMEOUT)."""
+        """Return the error of a lost connection; one that timed out is stuck (TCP_USER_TIMEOUT)."""
         text = f"the connection was lost: {error.strerror or 'closed'}{self._doubt}"
         return TargetError(text, stuck=error.errno == errno.ETIMEDOUT)
 
@@ -182,11 +182,11 @@ class RtmpLine:
         self._enqueue(write_message(_CONTROL, kind, 0, payload, chunk_size=CHUNK_SIZE), now_ns)
 
     def _enqueue(self, data: bytes, now_ns: int) -> None:
-        """Put a message behind those that wait: they are whole, so that it comes between two."""
+        """Queue a message after those that wait: they are whole, so it lies between two messages."""
         self.queue.put(Block(data, 0, 0), now_ns)
 
     def farewell(self, now_ns: int) -> None:
-        """Say that the stream ends."""
+        """Queue the commands that end the stream."""
         self._leaving = True
         wishes = (("FCUnpublish", 6.0, None, self._place.name), ("deleteStream", 7.0, None, float(self._stream_id)))
         for wish in wishes:
@@ -194,7 +194,7 @@ class RtmpLine:
             self._enqueue(write_message(_COMMANDS, chunks.COMMAND_AMF0, 0, body, chunk_size=CHUNK_SIZE), now_ns)
 
     def drained(self) -> bool:
-        """Tell whether the server has everything and has closed; until then it may still be reading."""
+        """Shut down sending once all is sent; return False: the server may read until it closes, see `listen`."""
         if self._leaving and not self.queue.blocks and not self._shut:
             self._shut = True
             with suppress(OSError):
@@ -202,5 +202,5 @@ class RtmpLine:
         return False
 
     def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         self._sock.close()

@@ -1,7 +1,7 @@
-"""Units to RTMP chunks, the same bytes for all targets (RTMP 1.0, section 5.3).
+"""Packs units into RTMP chunks, the same bytes for all targets (RTMP 1.0, section 5.3).
 
-Every message has a header of format 0, so that any target can begin at any message; times are the programme's, in ms
-modulo 2**32; chunks have 65536 bytes; the message stream is 1, which all known servers give out first.
+Every message has a header of format 0, so that any target can start at any message; times are the programme's, in ms
+modulo 2**32; chunks have 65536 bytes; the message stream is 1, which all known servers assign first.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _STREAM_ID_AT = 8
 
 
 def to_ms(flicks: int) -> int:
-    """Round to ms; each time by itself, so that no error adds up."""
+    """Round to ms; each time on its own, so that errors do not add up."""
     return (flicks + _FLICKS_A_MS // 2) // _FLICKS_A_MS
 
 
 @dataclass(slots=True)
 class _Writer:
-    """Bytes of messages, and where their stream ids lie."""
+    """Bytes of messages, and the offsets of their stream ids."""
 
     parts: list[bytes | memoryview]
     heads: list[int]
@@ -55,7 +55,7 @@ class _Writer:
             return
         # 5.3.1.3: where the header has an extended timestamp, each further chunk repeats it.
         joint = bytes((0xC0 | chunk_stream,)) if stamp < EXTENDED else struct.pack(">BI", 0xC0 | chunk_stream, stamp)
-        if len(prefix) > CHUNK_SIZE:  # parameter sets, in a broken stream alone
+        if len(prefix) > CHUNK_SIZE:  # parameter sets that large occur only in a broken stream
             prefix, data = b"", prefix + data
         first = CHUNK_SIZE - len(prefix)
         self.parts += (header, prefix, data[:first])
@@ -74,11 +74,11 @@ class RtmpPacker:
     def __init__(self) -> None:
         self._framers: dict[str, tags.Framer] = {}
         self._metadata = b""
-        self._shown = False  # pictures are dated with when they are shown
+        self._shown = False  # pictures are sent with their presentation time
         self._newest = 0
 
     def unfit(self, track: Track) -> str:
-        """Say why RTMP cannot carry a track; empty: it can."""
+        """Return why RTMP cannot carry a track; empty: it can."""
         return tags.unfit(track)
 
     def head(self, tracks: Tracks, at: int) -> Block:
@@ -88,7 +88,7 @@ class RtmpPacker:
     def configure(self, tracks: Tracks, fresh: Collection[str], at: int) -> Block:
         """Use these tracks from now on; write metadata, and sequence headers of what is fresh.
 
-        A join's sound comes after its picture: metadata follow again only where it says something new.
+        A join's sound comes after its picture: metadata is repeated only where it has changed.
         """
         for track in (tracks.video, tracks.audio):
             if track is not None:

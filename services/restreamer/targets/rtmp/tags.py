@@ -1,4 +1,4 @@
-"""Bodies of audio, video and data messages.
+"""Writes the bodies of audio, video and data messages.
 
 Classic tags (Adobe, "Video File Format 10.1", E.4) for AVC, AAC and MP3, enhanced ones (Veovera, "Enhanced RTMP v2",
 ExVideoTagHeader, ExAudioTagHeader) for all else.
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from services.restreamer.model import Track, Unit
 from services.restreamer.targets.sets import lead_of
 from services.restreamer.targets.terms import Tracks
+from shared.rtmp import flv
 from shared.rtmp.amf import EcmaArray, encode
 
 FOURCCS = {
@@ -19,19 +20,17 @@ FOURCCS = {
 }  # fmt: skip
 REORDERED = frozenset(("h264", "hevc"))
 """Codecs whose messages tell, beside their time, how much later a picture is shown; of others their time is that."""
-CLASSIC = {"h264": 7, "aac": 10, "mp3": 2}
-_KEY, _INTER, _EX_HEADER, _EX_AUDIO = 1, 2, 0x80, 9
-_SEQUENCE_START, _CODED_FRAMES, _CODED_FRAMES_X = 0, 1, 3
+CLASSIC = {"h264": flv.AVC, "aac": flv.AAC, "mp3": flv.MP3}
 # VPCodecConfigurationRecord for what says nothing of itself: profile and level 0, 8 bit 4:2:0, colours unspecified.
 _PLAIN_VP = bytes((0, 0, 0x82, 2, 2, 2, 0, 0))
 _FULL_BOX = b"\x01\0\0\0"
 
 Framer = Callable[[Unit, int], tuple[bytes, bytes]]
-"""Of a unit and its composition time offset in ms: what stands before its data, and the data."""
+"""From a unit and its composition time offset in ms: the bytes before its data, and the data."""
 
 
 def unfit(track: Track) -> str:
-    """Say why RTMP cannot carry a track; empty: it can."""
+    """Return why RTMP cannot carry a track; empty: it can."""
     if track.codec not in FOURCCS:
         return f"RTMP does not carry {track.codec}"
     if not track.config and track.codec in ("h264", "hevc", "av1", "aac", "opus"):
@@ -40,7 +39,7 @@ def unfit(track: Track) -> str:
 
 
 def config_body(track: Track) -> bytes:
-    """Write a sequence header; nothing for what has none."""
+    """Write a sequence header; nothing for a codec that has none."""
     if track.codec == "h264":
         return b"\x17\0\0\0\0" + track.config
     if track.codec == "aac":
@@ -49,22 +48,22 @@ def config_body(track: Track) -> bytes:
         return b""
     fourcc = FOURCCS[track.codec].encode()
     if track.kind == "audio":
-        return bytes((_EX_AUDIO << 4 | _SEQUENCE_START,)) + fourcc + track.config
-    return bytes((_EX_HEADER | _KEY << 4 | _SEQUENCE_START,)) + fourcc + _video_config(track)
+        return bytes((flv.EX_AUDIO << 4 | flv.SEQUENCE_START,)) + fourcc + track.config
+    return bytes((flv.EX_HEADER | flv.KEY_FRAME << 4 | flv.SEQUENCE_START,)) + fourcc + _video_config(track)
 
 
 def _video_config(track: Track) -> bytes:
     if track.codec not in ("vp8", "vp9"):
         return track.config
-    # In a file the record is a full box: version and flags stand before it, which are not part of the record.
+    # In a file the record is a full box: version and flags precede it and are not part of the record.
     return track.config.removeprefix(_FULL_BOX) or _PLAIN_VP
 
 
 def framer(track: Track) -> Framer:
-    """Return the function that writes a unit.
+    """Return the function that frames a unit.
 
-    A keyframe comes with the parameter sets: many receivers, among them FFmpeg where it copies, keep what the first
-    sequence header says over all that follow.
+    Keyframes include the parameter sets: many receivers, among them FFmpeg when copying, ignore every sequence header
+    after the first.
     """
     if track.kind == "audio":
         fixed = _audio_prefix(track)
@@ -88,10 +87,10 @@ def _video_prefix(track: Track) -> Callable[[Unit, int], bytes]:
     with_offset = track.codec == "hevc"
 
     def enhanced(unit: Unit, offset: int) -> bytes:
-        kind = _EX_HEADER | (_KEY if unit.key else _INTER) << 4
+        kind = flv.EX_HEADER | (flv.KEY_FRAME if unit.key else flv.INTER_FRAME) << 4
         if with_offset and offset:
-            return bytes((kind | _CODED_FRAMES,)) + fourcc + _signed24(offset)
-        return bytes((kind | (_CODED_FRAMES_X if with_offset else _CODED_FRAMES),)) + fourcc
+            return bytes((kind | flv.CODED_FRAMES,)) + fourcc + _signed24(offset)
+        return bytes((kind | (flv.CODED_FRAMES_X if with_offset else flv.CODED_FRAMES),)) + fourcc
 
     return enhanced
 
@@ -101,11 +100,11 @@ def _audio_prefix(track: Track) -> bytes:
         return b"\xaf\x01"
     if track.codec == "mp3":
         return bytes((CLASSIC["mp3"] << 4 | _rate_code(track.sample_rate) << 2 | 2 | (track.channels > 1),))
-    return bytes((_EX_AUDIO << 4 | _CODED_FRAMES,)) + FOURCCS[track.codec].encode()
+    return bytes((flv.EX_AUDIO << 4 | flv.CODED_FRAMES,)) + FOURCCS[track.codec].encode()
 
 
 def _rate_code(rate: int) -> int:
-    """Name the nearest of 5.5, 11, 22 and 44.1 kHz; decoders read the true rate from the frames."""
+    """Return the code of the nearest of 5.5, 11, 22 and 44.1 kHz; decoders read the true rate from the frames."""
     return 3 if rate >= 32000 else 2 if rate >= 16000 else 1
 
 

@@ -1,4 +1,4 @@
-"""Coded frames as MPEG-TS carries them.
+"""Converts coded frames to the form that MPEG-TS carries.
 
 Sources: ISO/IEC 13818-1 (2.14.1, byte stream format with delimiters), ISO/IEC 14496-3 (1.6.2.1 AudioSpecificConfig,
 1.A.2.2 ADTS), "Opus in MPEG-2 TS" (opus_control_header), as FFmpeg writes them.
@@ -24,7 +24,7 @@ _ADTS_LONGEST = 0x1FFF - 7
 
 
 def unfit(track: Track) -> str:
-    """Say why SRT (MPEG-TS) cannot carry a track; empty: it can."""
+    """Return why SRT (MPEG-TS) cannot carry a track; empty: it can."""
     if track.codec not in ("h264", "hevc", "aac", "mp3", "opus"):
         return f"SRT (MPEG-TS) does not carry {track.codec}"
     try:
@@ -46,7 +46,7 @@ def framer(track: Track) -> Framer:
 
 
 def _annex_b(codec: VideoCodec, track: Track) -> Framer:
-    """Start codes for lengths, a delimiter first, parameter sets before each keyframe that comes without."""
+    """Replace lengths by start codes; put a delimiter first, and parameter sets before a keyframe that has none."""
     delimiter, sets = _DELIMITERS[codec], b"".join(_START + nal for nal in record_sets(codec, track.config))
     lead = lead_of(track)
     if lead is None:
@@ -60,7 +60,7 @@ def _annex_b(codec: VideoCodec, track: Track) -> Framer:
             size = int.from_bytes(data[at : at + 4], "big")
             data[at : at + 4] = _START
             if not at and data[4] == kind:
-                skip = 4 + size  # it has a delimiter of its own
+                skip = 4 + size  # it has its own delimiter
             at += 4 + size
         body = memoryview(data)[skip:]
         return b"".join((delimiter, sets, body) if unit.key and lead(unit.data)[0] else (delimiter, body))
@@ -69,7 +69,7 @@ def _annex_b(codec: VideoCodec, track: Track) -> Framer:
 
 
 def _adts(config: bytes) -> Framer:
-    """Raw frames with ADTS headers; of HE-AAC the header tells the core, and decoders find the rest."""
+    """Put ADTS headers before raw frames; for HE-AAC the header describes the core, and decoders find the rest."""
     reader = BitReader(config)
     kind, rate = _object_type(reader), reader.bits(4)
     if rate == 15:

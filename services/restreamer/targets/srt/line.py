@@ -1,4 +1,4 @@
-"""SRT connections that send: calls to listeners, and callers that came to us (libsrt's API, docs/API of libsrt 1.5)."""
+"""SRT connections that send: as caller to a listener, or as listener to a caller (docs/API of libsrt 1.5)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from shared.srt.library import ListenCallback, load
 from shared.srt.sockets import SrtSocket
 
 _CATCH_UP: Final = 4
-"""How much faster than it plays the beginning is sent: SRT drops what a burst delays beyond its latency."""
+"""The beginning is sent this many times faster than real time: SRT drops what a burst delays beyond its latency."""
 _FLICKS_IN_NS: Final = (441, 625)  # 705.6 in 1000
 _BURST: Final = 64  # datagrams
 _MARGIN_NS: Final = 50_000_000
@@ -33,7 +33,7 @@ _REASONS: Final = {
 
 
 def call_srt(place: SrtPlace, rules: TargetRules, clock: Clock) -> SrtLine:
-    """Call a listener and wait for its answer; TargetError when it does not take the call."""
+    """Connect to a listener and wait for its answer; TargetError when it does not accept."""
     try:
         address = resolve_now(place.host, place.port, allowed=rules.allowed, lookup=rules.lookup)[0]
         socket = SrtSocket.create(load())
@@ -53,17 +53,17 @@ def call_srt(place: SrtPlace, rules: TargetRules, clock: Clock) -> SrtLine:
 
 
 class _Ports:
-    """Lets all calls leave by one UDP port an IP version: libsrt runs two threads a port."""
+    """Binds all callers to one UDP port per IP version: libsrt runs two threads per port."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._ports: dict[int, int] = {}
 
     def bind(self, socket: SrtSocket, version: int) -> None:
-        """Bind a socket to the port that the others use; to a new one when that has been given back. SrtError."""
+        """Bind a socket to the port that the others use; to a new one when that was released. SrtError."""
         host = "0.0.0.0" if version == 4 else "::"  # noqa: S104  the port of a caller
         if version == 6:
-            socket.set(Option.IPV6ONLY, 1)  # libsrt wants it said for a wildcard
+            socket.set(Option.IPV6ONLY, 1)  # libsrt requires it for a wildcard
         with self._lock:
             port = self._ports.get(version, 0)
             try:
@@ -97,7 +97,7 @@ def _refused(error: SrtRefused) -> TargetError:
 
 
 class SrtLine:
-    """Sends to one peer; the pacer's alone."""
+    """Sends to one peer; used by the pacer alone."""
 
     def __init__(self, socket: SrtSocket, clock: Clock) -> None:
         self.queue = Queue()
@@ -106,19 +106,19 @@ class SrtLine:
         self._clock = clock
         self._piece = 0  # how many datagrams of the queue's first block are sent
         self._began: tuple[int, int] | None = None
-        self._through_ns = 0  # when the peer had acknowledged all
+        self._through_ns = 0  # when the peer has acknowledged all
         socket.set(Option.SNDSYN, 0)
         socket.set(Option.RCVSYN, 0)
 
     def ready(self) -> str:
-        """Say nothing: the peer takes media."""
+        """Return the empty string: the peer takes media."""
         return ""
 
     def accept(self, tracks: Tracks) -> None:
-        """Take all that MPEG-TS carries: SRT does not know."""
+        """Accept all that MPEG-TS carries: SRT does not know the codecs."""
 
     def put(self, block: Block, now_ns: int) -> None:
-        """Queue a block; the first one begins the programme for this peer."""
+        """Queue a block; the first one starts the programme for this peer."""
         if self._began is None:
             self._began = (block.at, now_ns)
         self.queue.put(block, now_ns)
@@ -131,7 +131,7 @@ class SrtLine:
         many, few = _FLICKS_IN_NS
         until = at + (now_ns - since) * _CATCH_UP * many // few
         blocks = self.queue.blocks
-        # A burst of all that a large keyframe needs would overflow small buffers on the way.
+        # A large keyframe sent in one burst would overflow small buffers on the way.
         burst = max(_BURST, self.queue.bytes // LIVE_PAYLOAD // 2)
         try:
             while blocks and blocks[0][0].at <= until:
@@ -148,16 +148,16 @@ class SrtLine:
         except SrtError as error:
             raise TargetError("the connection was lost") from error
 
-    def listen(self, now_ns: int) -> None:  # noqa: ARG002  the form that all lines have
-        """Notice the end of the connection."""
+    def listen(self, now_ns: int) -> None:  # noqa: ARG002  the signature that all lines have
+        """Raise TargetError when the connection has ended."""
         if self._socket.state() != SocketState.CONNECTED:
             raise TargetError("the connection was lost")
 
     def farewell(self, now_ns: int) -> None:
-        """Nothing to say: what waits is sent, then the connection is closed."""
+        """Queue nothing: SRT has no goodbye; what waits is sent, then the connection is closed."""
 
     def drained(self) -> bool:
-        """Tell whether the peer has everything, and had the time to show it: a close throws away what it holds back."""
+        """Return whether the peer has everything and had time to play it: at a close it drops what it still buffers."""
         try:
             if self.queue.blocks or self._socket.get(Option.SNDDATA):
                 return False
@@ -168,12 +168,12 @@ class SrtLine:
         return self._clock.monotonic_ns() - self._through_ns > held_ns + _MARGIN_NS
 
     def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         self._socket.close()
 
 
 def await_srt(place: SrtPlace, rules: TargetRules, clock: Clock) -> SrtDoor:
-    """Listen on a port of ours; TargetError when that cannot be."""
+    """Listen on a port of ours; TargetError when that is impossible."""
     try:
         socket = SrtSocket.create(load())
     except SrtUnavailable as error:
@@ -192,7 +192,7 @@ def await_srt(place: SrtPlace, rules: TargetRules, clock: Clock) -> SrtDoor:
 
 
 class SrtDoor:
-    """A port of ours that one caller at a time is served on."""
+    """A listening port that serves one caller at a time."""
 
     def __init__(self, socket: SrtSocket, place: SrtPlace, clock: Clock) -> None:
         self._socket = socket
@@ -200,8 +200,8 @@ class SrtDoor:
         self._clock = clock
         self._guest: SrtLine | None = None
         self._idle = Queue()
-        self._gone = 0  # bytes that earlier callers took
-        self._parted = False  # a caller has gone, and nobody has been told
+        self._gone = 0  # bytes sent to earlier callers
+        self._parted = False  # a caller has gone, and `ready` has not reported it yet
         self._callback = ListenCallback(self._judge)  # libsrt holds a bare pointer to it
         socket.listen(1, self._callback)
 
@@ -212,11 +212,11 @@ class SrtDoor:
 
     @property
     def sent(self) -> int:
-        """Bytes that all callers took."""
+        """The bytes sent to all callers."""
         return self._gone + (0 if self._guest is None else self._guest.sent)
 
     def _judge(self, _opaque: object, number: int, _version: int, _peer: int, streamid: bytes) -> int:
-        """Decide in libsrt's thread: one caller, and with a stream id in the URL just who gives it."""
+        """Accept or reject in libsrt's thread: one caller, who must know the stream id if the URL has one."""
         accepted = False
         with CallbackGuard("srt.target.handshake"):
             wanted = self._place.streamid.encode()
@@ -227,7 +227,7 @@ class SrtDoor:
         return 0 if accepted else ERROR
 
     def ready(self) -> str:
-        """Take a caller who has come; say so while there is none."""
+        """Accept a caller who waits; return why nothing can be sent while there is none."""
         if self._parted:
             self._parted = False
             return "the caller has gone"
@@ -241,11 +241,11 @@ class SrtDoor:
     def _welcome(self, socket: SrtSocket) -> None:
         try:
             self._guest = SrtLine(socket, self._clock)
-        except SrtError:  # gone again
+        except SrtError:  # the caller has gone again
             socket.close()
 
     def accept(self, tracks: Tracks) -> None:
-        """Take all that MPEG-TS carries."""
+        """Accept all that MPEG-TS carries."""
 
     def put(self, block: Block, now_ns: int) -> None:
         """Queue a block for the caller."""
@@ -253,11 +253,11 @@ class SrtDoor:
             self._guest.put(block, now_ns)
 
     def flush(self, now_ns: int) -> None:
-        """Send what is taken; a caller who has gone makes room for the next."""
+        """Send what the caller takes; a caller who has gone makes room for the next."""
         self._for_guest(now_ns, sending=True)
 
     def listen(self, now_ns: int) -> None:
-        """Notice that the caller has gone."""
+        """Detect that the caller has gone."""
         self._for_guest(now_ns, sending=False)
 
     def _for_guest(self, now_ns: int, *, sending: bool) -> None:
@@ -275,14 +275,14 @@ class SrtDoor:
             self._guest, self._parted = None, True
 
     def farewell(self, now_ns: int) -> None:
-        """Nothing to say."""
+        """Queue nothing: SRT has no goodbye."""
 
     def drained(self) -> bool:
-        """Tell whether the caller has everything."""
+        """Return whether the caller has everything."""
         return self._guest is None or self._guest.drained()
 
     def close(self) -> None:
-        """Send the caller away and give the port back."""
+        """Disconnect the caller and release the port."""
         if self._guest is not None:
             self._guest.close()
         self._socket.close()

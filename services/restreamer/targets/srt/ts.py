@@ -1,6 +1,6 @@
-"""Units to MPEG-TS, the same bytes for all targets (ISO/IEC 13818-1, 2.4).
+"""Packs units into MPEG-TS, the same bytes for all targets (ISO/IEC 13818-1, 2.4).
 
-One program of a video and an audio track. A keyframe is preceded by the tables, so that any target can begin there.
+One program of a video and an audio track. The tables precede each keyframe, so that any target can start there.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PACKET: Final = 188
 _BODY: Final = PACKET - 4
 _PAT_PID, _PMT_PID, _VIDEO_PID, _AUDIO_PID = 0, 0x1000, 0x100, 0x101
 _FLICKS_A_TICK: Final = FLICKS // 90_000
-_ZERO: Final = 90_000  # ticks: where time begins, so that no clock is below 0
+_ZERO: Final = 90_000  # ticks: the start of time, so that no clock is below 0
 _AHEAD: Final = 27_000  # ticks that a unit is sent before it is decoded
 _CLOCK_EVERY: Final = FLICKS * 60 // 1000  # at most 100 ms (2.7.2)
 _TABLES_EVERY: Final = FLICKS // 5
@@ -50,11 +50,11 @@ class TsPacker:
         self._parts: list[bytes] = []
 
     def unfit(self, track: Track) -> str:
-        """Say why MPEG-TS cannot carry a track; empty: it can."""
+        """Return why MPEG-TS cannot carry a track; empty: it can."""
         return frames.unfit(track)
 
-    def head(self, tracks: Tracks, at: int) -> Block:  # noqa: ARG002  the form that all packers have
-        """Write nothing: each keyframe comes with all that is needed."""
+    def head(self, tracks: Tracks, at: int) -> Block:  # noqa: ARG002  the signature that all packers have
+        """Write nothing: each keyframe comes with all that a target needs."""
         return Block(b"", 0, at)
 
     def configure(self, tracks: Tracks, fresh: Collection[str], at: int) -> Block:  # noqa: ARG002  as above
@@ -105,7 +105,7 @@ class TsPacker:
             self._parts += (head, b"\0", section, _STUFFING[: _BODY - 1 - len(section)])
 
     def _write_clock(self, at: int) -> None:
-        """Write a packet with a clock reference alone; it does not count (2.4.3.3)."""
+        """Write a packet with only a clock reference; the continuity counter stays (2.4.3.3)."""
         self._clocked = at
         count = self._counters[_VIDEO_PID] - 1 & 15
         field = b"\x10" + _clock(at)
@@ -117,7 +117,7 @@ class TsPacker:
         return (b"\x50" if unit.key else b"\x10") + _clock(unit.dts)
 
     def _write(self, pid: int, pes: bytes, field: bytes) -> None:
-        """Cut a PES packet into packets; the first carries the adaptation field, the last is filled up by one."""
+        """Cut a PES packet into TS packets; the first carries the adaptation field, and one fills up the last."""
         parts, size = self._parts, len(pes)
         room = _BODY - (len(field) + 1 if field else 0)
         at = min(room, size)

@@ -29,7 +29,7 @@ from tests.support.restream_targets import (
 )  # fmt: skip
 from tests.support.restream_units import play, units_of
 from tests.support.rtmp_certificate import make_contexts
-from tests.support.rtmp_server import StandingClock, Stream, rtmp_server
+from tests.support.rtmp_server import StandingClock, Stream, record_flv, rtmp_server
 from tests.support.waiting import wait_until
 
 needs_nginx = pytest.mark.skipif(bool(missing()), reason=missing())
@@ -88,7 +88,7 @@ def digests_or_none(path: Path) -> list[str] | None:
 
 def test_our_ingester_takes_modern_codecs_over_tls(modern: Path, tmp_path: Path) -> None:
     serving, trusting = make_contexts(tmp_path)
-    with rtmp_server(tls=serving) as (server, ingest):
+    with rtmp_server(tls=serving, record=record_flv) as (server, ingest):
         url = f"rtmps://localhost:{server.port}/live/key?token=hidden-token"
         with targets(spec(1, url), tls=trusting, lookup=lambda *_: ["127.0.0.1"]) as made:
             settle(made, 1, is_live)
@@ -184,7 +184,11 @@ def test_bad_receivers_hold_up_no_good_one(source: Path, tmp_path: Path) -> None
     def sleep(_stream: Stream) -> None:
         assert asleep.wait(120)
 
-    with silent_server() as mute, rtmp_server(record=sleep) as (sleeper, _), rtmp_server() as (server, ingest):
+    with (
+        silent_server() as mute,
+        rtmp_server(record=sleep) as (sleeper, _),
+        rtmp_server(record=record_flv) as (server, ingest),
+    ):
         bad = [
             spec(1, f"rtmp://127.0.0.1:{free_port()}/live/refuses"),
             spec(2, f"rtmp://127.0.0.1:{mute}/live/mute"),

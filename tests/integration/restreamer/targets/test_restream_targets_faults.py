@@ -29,7 +29,7 @@ from tests.support.restream_targets import (
     written,
 )  # fmt: skip
 from tests.support.restream_units import play, units_of
-from tests.support.rtmp_server import rtmp_server
+from tests.support.rtmp_server import record_flv, rtmp_server
 from tests.support.waiting import wait_until
 
 
@@ -110,7 +110,7 @@ def test_a_name_that_is_not_found_and_a_key_that_is_refused_are_told_without_sec
 def test_targets_come_and_go_while_others_play_on(source: Path, tmp_path: Path) -> None:
     units = list(units_of(source, loops=3))
     third = len(units) // 3
-    with rtmp_server() as (server, ingest):
+    with rtmp_server(record=record_flv) as (server, ingest):
         stays, goes, comes = (
             spec(n, f"rtmp://127.0.0.1:{server.port}/live/{key}") for n, key in enumerate(("key", "goes", "comes"))
         )

@@ -44,11 +44,11 @@ async def test_writes_are_compare_and_set(js: JetStreamContext) -> None:
     newer = await bucket.replace(stored, at(2))
     with pytest.raises(Conflict):
         await bucket.replace(stored, at(3))
-    with pytest.raises(Unavailable):
+    with pytest.raises(Conflict):
         await bucket.delete(key, revision)
-    assert await bucket.get(key) == newer
+    assert await bucket.get(key) == await bucket.get_settled(key) == newer
     await bucket.delete(key, newer.revision)
-    assert await bucket.get(key) is None
+    assert await bucket.get(key) is await bucket.get_settled(key) is None
     newer = Stored(key, at(3), await bucket.create(key, at(3)))
     await bucket.delete(key)
     assert await bucket.get(key) is None
@@ -164,6 +164,16 @@ async def answered(bucket: Bucket[EventClock], key: str) -> bool:
     return True
 
 
+async def test_the_mark_of_a_removed_key_has_an_end(js: JetStreamContext) -> None:
+    bucket, checked, unchecked = clocks(js), new_id(), new_id()
+    for key in (checked, unchecked):
+        revision = await bucket.create(key, at(1))
+        await bucket.delete(key, revision if key == checked else None)
+        mark = await js.get_last_msg("KV_sessions", f"$KV.sessions.{key}")
+        assert (mark.headers or {})["Nats-TTL"] == "86400"
+    assert await bucket.get_settled(new_id()) is None
+
+
 async def test_keys_under_a_prefix(js: JetStreamContext) -> None:
     bucket, first, second = clocks(js), new_id(), new_id()
     assert await bucket.keys(f"_status.main.{first}") == []
@@ -176,3 +186,4 @@ async def test_keys_under_a_prefix(js: JetStreamContext) -> None:
         [f"_status.main.{first}.{number}" for number in (0, 1, 10)]
         + [f"_status.main.{second}.0", f"_status.main.{first}"]
     )
+    assert set(await bucket.keys("_status.main")) <= set(await bucket.keys())

@@ -6,14 +6,16 @@ Its page, "Callback info of VOD streaming". Code 0 is success, 1 failure, 2 a wa
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any, Final, Literal
 
+from pydantic import BaseModel
+
+from services.notifier.events import Happening
+from services.notifier.forms.form import Context, Form, Opened, Words
 from shared.messages.base import Message
 from shared.messages.restreams import (
     FLICKS,
-    Callback,
-    RestreamEvent,
     RestreamFileStarted,
     RestreamStateChanged,
     RestreamTargetChanged,
@@ -21,42 +23,73 @@ from shared.messages.restreams import (
     Target,
 )
 
-Open = Callable[[str], str]
 SUCCESS, FAILURE, WARNING = "0", "1", "2"
+_START: Final = "1"
 _TERMINATE: Final = "2"
 
 
-def callback_of(event: Message) -> Callback | None:
-    """Return whom an event is told in the API's form; None when it is nobody, or not of the kind that is told."""
-    if not isinstance(event, RestreamEvent) or event.callback is None or _said(event) is None:
-        return None
-    return event.callback
+class Task(BaseModel):
+    """What the facade keeps of a call; `services/gateway/facades/cdnetworks/translate.py` writes it."""
+
+    id: str
+    """The customer's own."""
+    cmd: Literal["1", "2", "3", "5"]
+    srcurl: str
+    """The src list as it was sent, a JSON string, sealed."""
+    files: bool = False
+    """callBackFileInfo; a resume cannot say it, and has it of the call before."""
 
 
-def callback_body(event: RestreamEvent, callback: Callback, opened: Open) -> dict[str, Any]:
-    """Write a callback; `opened` gives sealed URLs."""
-    code, text, cmd = _said(event) or (SUCCESS, "", None)
-    body: dict[str, Any] = {
-        "msg": text,
-        "code": code,
-        "srcurl": opened(callback.srcurl),
-        "cmd": cmd or callback.cmd,
-        "id": callback.id,
-        "forwardurl": _forward([opened(target.url) for target in _targets(event)]),
-    }
-    if isinstance(event, RestreamFileStarted):
-        body["file"] = _file(event)
-    return body
+class CdnNetworks:
+    """Tells of restreams; few receivers answer with what counts, and the next call must not wait for it."""
+
+    brief: Final = True
+
+    def applies(self, happening: Happening, context: Context) -> bool:
+        """Tell what the page tells; files when callBackFileInfo asks for them."""
+        event = happening.event
+        if isinstance(event, RestreamFileStarted):
+            return context.get("files") is True
+        return _said(event) is not None
+
+    def body(self, happening: Happening, context: Context, opened: Opened) -> Words:
+        """Write a callback; people are shown no source list, and targets without their keys."""
+        event, task = happening.event, Task.model_validate(context)
+        code, text, ends = _said(event) or (SUCCESS, "", None)
+        cmd = ends or _cmd(event, task)
+        targets = _targets(event)
+        body: dict[str, Any] = {
+            "msg": text,
+            "code": code,
+            "srcurl": opened(task.srcurl),
+            "cmd": cmd,
+            "id": task.id,
+            "forwardurl": _forward([opened(target.url) for target in targets]),
+        }
+        if isinstance(event, RestreamFileStarted):
+            body["file"] = _file(event)
+        forward = _forward([target.shown for target in targets])
+        shown = {"msg": text, "code": code, "cmd": cmd, "id": task.id, "forwardurl": forward}
+        return Words(json.dumps(body, ensure_ascii=False), shown)
+
+    def accepted(self, status: int, said: bytes) -> bool:
+        """Count only a 200 with a body."""
+        return status == 200 and bool(said.strip())
 
 
-def shown_body(event: RestreamEvent, callback: Callback) -> dict[str, Any]:
-    """Write a callback for people: no source list, and targets without their keys."""
-    code, text, cmd = _said(event) or (SUCCESS, "", None)
-    forward = _forward([target.shown for target in _targets(event)])
-    return {"msg": text, "code": code, "cmd": cmd or callback.cmd, "id": callback.id, "forwardurl": forward}
+FORM: Final[Form] = CdnNetworks()
 
 
-def _said(event: RestreamEvent) -> tuple[str, str, str | None] | None:
+def _cmd(event: Message, task: Task) -> str:
+    """Return the cmd of the call that an event is the outcome of.
+
+    A termination that named the receiver of a task that had none told nobody of its start: what goes on is the start's.
+    """
+    refused = isinstance(event, RestreamWarned) and event.refused
+    return _START if task.cmd == _TERMINATE and not refused else task.cmd
+
+
+def _said(event: Message) -> tuple[str, str, str | None] | None:
     """Return code, text and command; None for what is not told."""
     if isinstance(event, RestreamTargetChanged):
         return _target_said(event)
@@ -68,8 +101,7 @@ def _said(event: RestreamEvent) -> tuple[str, str, str | None] | None:
             "failed": (FAILURE, f"Task failed: {event.reason}", None),
         }.get(event.state)
     if isinstance(event, RestreamFileStarted):
-        told = event.callback is not None and event.callback.files
-        return (SUCCESS, f"Start playing file: {event.shown}", None) if told else None
+        return (SUCCESS, f"Start playing file: {event.shown}", None)
     if isinstance(event, RestreamWarned):
         return (WARNING, f"{event.text} ({event.shown})" if event.shown else event.text, None)
     return None
@@ -100,7 +132,7 @@ def _target_said(event: RestreamTargetChanged) -> tuple[str, str, str | None] | 
     }.get(status.state)
 
 
-def _targets(event: RestreamEvent) -> Sequence[Target]:
+def _targets(event: Message) -> Sequence[Target]:
     if isinstance(event, RestreamTargetChanged):
         return (event.target,)
     targets: Sequence[Target] = getattr(event, "targets", ())

@@ -1,0 +1,1 @@
+"""Subscriptions: what their messages repeat is stored here once (ADR 25)."""

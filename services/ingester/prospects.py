@@ -1,0 +1,55 @@
+"""Whether a stream may still come to hold something that can be recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from datetime import timedelta
+from typing import Final
+
+from services.ingester.publication import Batch, Contents, NothingRecordable, NotMedia
+from services.ingester.recorder.names import is_media
+from shared.runtime.clock import Clock
+
+HOPELESS: Final = timedelta(seconds=3)
+"""For so long a container that names only what cannot be recorded may come to name more."""
+UNDECIDED: Final = 16 << 20
+"""So many bytes without a frame end a stream."""
+
+
+def hopeful(batches: Iterable[Batch], clock: Clock | None = None, undecided: int = UNDECIDED) -> Iterator[Batch]:
+    """Pass batches on; NothingRecordable or NotMedia when they hold no frame, and are not going to.
+
+    Without a `clock` a stream that names only what cannot be recorded is given up at its end alone.
+    """
+    given, since_ns, contents = 0, None, Contents()
+    rest = iter(batches)
+    for batch in rest:
+        is_framed = bool(batch.frames)
+        contents, given = batch.contents, given + batch.bytes
+        yield batch
+        if is_framed:
+            yield from rest
+            return
+        if given >= undecided:
+            raise _given_up(contents)
+        if clock is None or not _is_hopeless(contents):
+            since_ns = None
+            continue
+        now_ns = clock.monotonic_ns()
+        since_ns = since_ns or now_ns
+        if now_ns - since_ns >= HOPELESS.total_seconds() * 1e9:
+            raise _given_up(contents)
+    if _is_hopeless(contents):
+        raise _given_up(contents)
+
+
+def _is_hopeless(contents: Contents) -> bool:
+    """Tell whether tracks are named, and none of those that may come can be recorded."""
+    return not contents.expected and any(map(is_media, contents.unsupported))
+
+
+def _given_up(contents: Contents) -> NotMedia:
+    """Say why a stream is not waited for any longer."""
+    if contents.unsupported:
+        return NothingRecordable(contents.unsupported)
+    return NotMedia("no track that can be recorded")

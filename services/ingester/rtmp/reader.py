@@ -1,0 +1,141 @@
+"""Frames out of audio and video messages: H.264, HEVC, AAC and Opus.
+
+Sequence headers are the avcC, hvcC, AudioSpecificConfig and OpusHead of MP4, and frames are as MP4 stores them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from services.ingester.publication import MAX_OFFSET, Frame, Kind
+from services.ingester.recorder.audio import AacSound, opus_duration
+from services.ingester.recorder.damage import DAMAGE
+from services.ingester.recorder.names import audio_name, video_name
+from services.ingester.recorder.pictures import LengthPrefixed
+from services.ingester.recorder.unwrap import Unwrapper
+from shared.media.model import TrackConfig, VideoCodec
+from shared.media.mp4.boxes import Mp4Error
+from shared.media.mp4.entries import opus_config
+from shared.rtmp.chunks import VIDEO
+from shared.runtime.logging import get_logger
+
+log = get_logger()
+MS: Final = 90
+"""90 kHz ticks."""
+MAX_NAMES: Final = 32
+VIDEO_CODECS: Final[dict[str, VideoCodec]] = {"avc1": "h264", "hvc1": "hevc"}
+AUDIO_CODECS: Final = ("mp4a", "Opus")
+"""What is recorded, by FOURCC."""
+
+
+class FrameReader:
+    """Reads descriptions and frames of both tracks, as messages bring them, on one clock.
+
+    `unsupported` names what cannot be recorded; `damaged` counts what could not be read.
+    """
+
+    def __init__(self) -> None:
+        self.unsupported: set[str] = set()
+        self.damaged = 0
+        self._clock = Unwrapper(32)
+        self._pictures = LengthPrefixed()
+        self._aac = AacSound()
+        self._opus: TrackConfig | None = None
+        self._sounds = False
+        self._failures = 0
+        self._frames: list[Frame] = []
+
+    def describes(self, kind: Kind) -> bool:
+        """Tell whether a track has been described that can be recorded."""
+        return self._pictures.config is not None if kind == "video" else self._sounds
+
+    def describe(self, kind: int, codec: str, record: bytes) -> None:
+        """Take a sequence header's record."""
+        if kind == VIDEO and (video := VIDEO_CODECS.get(codec)) is not None:
+            if record:
+                self._guarded(kind, lambda: self._pictures.configure(video, record))
+        elif kind != VIDEO and codec in AUDIO_CODECS:
+            self._guarded(kind, lambda: self._describe_sound(codec, record))
+        else:
+            self._cannot(kind, codec)
+
+    def read(self, kind: int, codec: str, timestamp: int, offset: int, data: bytes) -> None:
+        """Take a frame: its time in ms, modulo 2**32, and the offset from there to when it is shown."""
+        if codec not in (VIDEO_CODECS if kind == VIDEO else AUDIO_CODECS):
+            self._cannot(kind, codec)
+            return
+        try:
+            if kind == VIDEO:
+                self._picture(timestamp, offset, data)
+            elif self._sounds:
+                self._sound(timestamp, data)
+        except Mp4Error:
+            self.damaged += 1
+        except DAMAGE as error:
+            self._failed(kind, error)
+
+    def finish(self) -> None:
+        """Give what has waited."""
+        try:
+            self._frames += self._aac.finish()
+        except DAMAGE:
+            self.damaged += 1
+
+    def take(self) -> list[Frame]:
+        """Return the frames read since the last call."""
+        frames, self._frames = self._frames, []
+        return frames
+
+    def _picture(self, timestamp: int, offset: int, data: bytes) -> None:
+        picture = self._pictures.take(data)
+        if picture is None:
+            return
+        if abs(offset * MS) > MAX_OFFSET:
+            self.damaged += 1
+            return
+        config, payload, sync, clean = picture
+        self._frames.append(Frame(config, self._clock.take(timestamp) * MS, offset * MS, sync, payload, clean=clean))
+
+    def _sound(self, timestamp: int, data: bytes) -> None:
+        time = self._clock.take(timestamp) * MS
+        if self._opus is None:
+            frame = self._aac.ready(time, data)
+            if frame is None:
+                self._frames += self._aac.wait(time, data)
+        else:
+            duration = opus_duration(data)
+            frame = Frame(self._opus, time, 0, True, data, duration) if duration else None
+            self.damaged += not duration
+        if frame is not None:
+            self._frames.append(frame)
+
+    def _describe_sound(self, codec: str, record: bytes) -> None:
+        if codec == "Opus":
+            config = opus_config(record)
+            self._opus = self._opus if config == self._opus else config
+        else:
+            self._frames += self._aac.configure(record)
+            self._opus = None
+        self._sounds = True
+
+    def _guarded(self, kind: int, action: Callable[[], None]) -> None:
+        """Do something that damage may make fail, which is counted then."""
+        try:
+            action()
+        except Mp4Error:
+            self.damaged += 1
+        except DAMAGE as error:
+            self._failed(kind, error)
+
+    def _failed(self, kind: int, error: Exception) -> None:
+        """Count a message that could not be read as damage."""
+        self.damaged += 1
+        if not self._failures:  # once: damage may come in every message
+            log.warning("recorder.damaged", tag=kind, error=f"{type(error).__name__}: {error}")
+        self._failures += 1
+
+    def _cannot(self, kind: int, codec: str) -> None:
+        """Remember what cannot be recorded; garbage may make up many names."""
+        if len(self.unsupported) < MAX_NAMES:
+            self.unsupported.add(video_name(codec) if kind == VIDEO else audio_name(codec))

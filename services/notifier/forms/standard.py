@@ -1,0 +1,81 @@
+"""The form of webhooks: `{"type", "timestamp", "data"}`, as Standard Webhooks recommends; any 2xx counts."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from services.notifier.events import Happening
+from services.notifier.forms.form import Context, Form, Opened, Words
+from shared.messages.clips import ClipEvent, NotifyEvent
+from shared.runtime.clock import rfc3339
+
+MOST_GAPS: Final = 100
+# Other receivers' addresses, and the names of things inside.
+_PRIVATE: Final[dict[str, Any]] = {
+    "notifications": True, "key": True, "file": {"key"},
+    "subscription": True, "refused": True, "target": {"url"}, "targets": {"__all__": {"url"}},
+}  # fmt: skip
+
+
+class Standard:
+    """What endpoints read, and what a subscription may ask for."""
+
+    brief: Final = False
+
+    def applies(self, happening: Happening, context: Context) -> bool:
+        """Whoever subscribes is told everything."""
+        del happening, context
+        return True
+
+    def body(self, happening: Happening, context: Context, opened: Opened) -> Words:
+        """Say what endpoints read."""
+        del context, opened
+        words = payload(happening, None, "")
+        return Words(encode(words).decode(), words)
+
+    def accepted(self, status: int, said: bytes) -> bool:
+        """Count any 2xx."""
+        del said
+        return 200 <= status < 300
+
+
+FORM: Final[Form] = Standard()
+
+
+def encode(payload: dict[str, Any]) -> bytes:
+    """Write the body; the same bytes on every try."""
+    return json.dumps(payload, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def payload(happening: Happening, notify: NotifyEvent | None, base_url: str) -> dict[str, Any]:
+    """Make the body of a delivery.
+
+    A receiver named in a clip's request, for `notify`, also reads the clip as GET /v1/vods/{jvod_id} names it.
+    """
+    data = happening.event.model_dump(mode="json", exclude=_PRIVATE)
+    if len(data.get("gaps", ())) > MOST_GAPS:
+        data["gaps"] = data["gaps"][:MOST_GAPS]
+    body: dict[str, Any] = {"type": happening.type, "timestamp": rfc3339(happening.at_ms), "data": data}
+    if notify and isinstance(happening.event, ClipEvent):
+        body |= {"event": notify} | _vod(happening.event, base_url)
+    return body
+
+
+def _vod(event: ClipEvent, base_url: str) -> dict[str, Any]:
+    file = event.file
+    return {
+        "jvod_id": event.clip,
+        "job_id": event.event,
+        "label": event.label,
+        "jvod_state": event.state,
+        "jvod_type": "library",
+        "jvod_url": f"{base_url}/v1/vods/{event.clip}/media.mp4" if file else None,
+        "jvod_last_state_change_at": event.at_ms,
+        "jvod_reported_duration_s": float(round(file.duration, 9)) if file else None,  # for JSON only
+        "accuracy": file.accuracy if file else None,
+        "bytes": file.bytes if file else None,
+        "sha256": file.sha256 if file else None,
+        "location": event.location,
+        "error": event.error,
+    }  # fmt: skip

@@ -1,0 +1,59 @@
+"""What each receiver is told of an event, in its form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from services.notifier.addresses import Addresses
+from services.notifier.contexts import Contexts
+from services.notifier.events import Happening
+from services.notifier.forms import FORMS
+from services.notifier.forms.standard import payload
+from services.notifier.receivers import Receiver
+from shared.messages.subscriptions import Subscription
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What is told: the payload that people see and, where another body is posted, that one, sealed.
+
+    `lost` says why neither can be made, now or later.
+    """
+
+    payload: dict[str, Any] = field(default_factory=dict)
+    sealed: str = ""
+    brief: bool = False
+    lost: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """Finds the words."""
+
+    addresses: Addresses
+    contexts: Contexts
+    base_url: str
+
+    async def of(self, happening: Happening, receiver: Receiver) -> Said | None:
+        """Return what a receiver is told; None when it is not told of this. Unavailable."""
+        if receiver.subscription is None:
+            return Said(payload(happening, receiver.notify, self.base_url))
+        return await self._subscribed(happening, receiver.subscription)
+
+    async def _subscribed(self, happening: Happening, subscription: Subscription) -> Said | None:
+        form = FORMS.get(subscription.form)
+        if form is None:
+            return Said(lost=f"there is no form {subscription.form} here")
+        context = await self.contexts.of(happening.event.account, subscription)
+        if not form.applies(happening, context or {}):
+            return None
+        if context is None:
+            return Said(brief=form.brief, lost="what its messages repeat is no longer stored")
+        try:
+            words = form.body(happening, context, self.addresses.opened)
+        except ValidationError:
+            return Said(brief=form.brief, lost=f"what its messages repeat is not of the form {subscription.form}")
+        return Said(words.shown, self.addresses.sealed(words.posted), form.brief)

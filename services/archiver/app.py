@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from services.archiver.compaction import Compactor
 from services.archiver.handlers import Handlers
-from services.archiver.records import Records
+from services.archiver.records import RecordingRecords
 from services.archiver.removal import Removal
 from services.archiver.retention import Retention
 from services.archiver.room import RoomMaker
@@ -19,7 +19,7 @@ from shared.store.reserve import store_reserve
 def build(service: Service) -> None:
     """Join store, records and handlers."""
     store = open_store(service.settings)
-    records = Records(service.js)
+    records = RecordingRecords(service.js)
     compactor = Compactor(service.js, store, records, service.outbox, service.clock)
     retention = Retention(service.js, store, records, service.outbox, service.clock, keep=service.settings.retention)
     sweeper = Sweeper(service.js, records, compactor, retention, service.clock)

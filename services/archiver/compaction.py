@@ -14,7 +14,7 @@ from typing import Final
 from nats.js import JetStreamContext
 
 from services.archiver.rebuilding import Rebuilder
-from services.archiver.records import Records
+from services.archiver.records import RecordingRecords
 from services.archiver.slots import slot_of
 from shared.broker.bus import Outbox
 from shared.broker.kv import Conflict, Stored
@@ -37,7 +37,12 @@ class Compactor:
     """Moves segments from the log into index objects; keeps nothing between calls."""
 
     def __init__(
-        self, js: Callable[[], JetStreamContext], store: MediaStore, records: Records, outbox: Outbox, clock: Clock
+        self,
+        js: Callable[[], JetStreamContext],
+        store: MediaStore,
+        records: RecordingRecords,
+        outbox: Outbox,
+        clock: Clock,
     ) -> None:
         self._js = js
         self._store = store

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Final
 
 from services.archiver.compaction import Compactor
-from services.archiver.records import Records
+from services.archiver.records import RecordingRecords
 from services.archiver.removal import Removal
 from services.archiver.slots import Slots
 from services.archiver.sweep import Sweeper
@@ -30,7 +30,7 @@ class Handlers:
 
     compactor: Compactor
     slots: Slots
-    records: Records
+    records: RecordingRecords
     removal: Removal
     sweeper: Sweeper
     clock: Clock

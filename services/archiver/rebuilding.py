@@ -16,7 +16,7 @@ from typing import Final
 from nats.js import JetStreamContext
 
 from services.archiver.finding import Finder, Found, names_of
-from services.archiver.records import Records
+from services.archiver.records import RecordingRecords
 from services.archiver.renumbering import Renumbering
 from shared.broker.kv import Conflict
 from shared.media.timeline import identity
@@ -47,7 +47,9 @@ BESIDE: Final = 2
 class Rebuilder:
     """Makes hours readable again; keeps nothing between calls."""
 
-    def __init__(self, js: Callable[[], JetStreamContext], store: MediaStore, records: Records, clock: Clock) -> None:
+    def __init__(
+        self, js: Callable[[], JetStreamContext], store: MediaStore, records: RecordingRecords, clock: Clock
+    ) -> None:
         self._js = js
         self._store = store
         self._records = records

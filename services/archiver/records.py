@@ -13,7 +13,7 @@ from shared.messages.recordings import RecordingRecord
 from shared.messages.sessions import EventClock, SessionRecord, clock_key, status_prefix
 
 
-class Records:
+class RecordingRecords:
     """Reads and writes recordings by compare-and-set; reads jobs and sessions, and deletes old sessions."""
 
     def __init__(self, js: Callable[[], JetStreamContext]) -> None:
@@ -67,4 +67,4 @@ class Records:
         return any(stored.value.ended_ms is None for stored in await self._sessions.items(f"{account}.{event}"))
 
 
-__all__ = ["Conflict", "Records"]
+__all__ = ["Conflict", "RecordingRecords"]

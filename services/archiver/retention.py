@@ -22,7 +22,7 @@ from nats.js import JetStreamContext
 from nats.js.errors import APIError
 
 from services.archiver.finding import files_of
-from services.archiver.records import Records
+from services.archiver.records import RecordingRecords
 from shared.broker.bus import Outbox
 from shared.broker.kv import Conflict, Stored
 from shared.broker.streams import SEGMENTS
@@ -54,7 +54,7 @@ class Retention:
         self,
         js: Callable[[], JetStreamContext],
         store: MediaStore,
-        records: Records,
+        records: RecordingRecords,
         outbox: Outbox,
         clock: Clock,
         *,

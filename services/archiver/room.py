@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Final
 
-from services.archiver.records import Records
+from services.archiver.records import RecordingRecords
 from services.archiver.retention import Retention, Split
 from shared.errors import ReelayError
 from shared.messages.recordings import HourSummary
@@ -31,7 +31,7 @@ class RoomMaker:
     """
 
     reserve: Reserve
-    records: Records
+    records: RecordingRecords
     retention: Retention
     clock: Clock
     told: bool = False

@@ -10,7 +10,7 @@ from nats.js import JetStreamContext
 from nats.js.errors import APIError
 
 from services.archiver.compaction import Compactor
-from services.archiver.records import Records
+from services.archiver.records import RecordingRecords
 from services.archiver.retention import Retention
 from services.archiver.slots import GRACE_MS, slot_of
 from shared.broker.streams import SEGMENTS
@@ -29,7 +29,7 @@ class Sweeper:
     def __init__(
         self,
         js: Callable[[], JetStreamContext],
-        records: Records,
+        records: RecordingRecords,
         compactor: Compactor,
         retention: Retention,
         clock: Clock,

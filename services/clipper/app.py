@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from services.clipper.cutter import Cutter
+from services.clipper.cutter import ClipCutter
 from services.clipper.handlers import Handlers
 from services.clipper.leftovers import sweeping
+from services.clipper.recording_reader import RecordingReader
 from services.clipper.records import Clips
 from services.clipper.removal import Removal
-from services.clipper.source import Source
 from services.clipper.work import ClipWork
 from shared.broker import buckets, durables
 from shared.broker.kv import Bucket
@@ -28,8 +28,8 @@ def build(service: Service) -> None:
     clips = Clips(Bucket(service.js, buckets.CLIPS, ClipRecord), service.outbox, service.clock)
     jobs, sessions = Bucket(service.js, buckets.JOBS, JobRecord), Bucket(service.js, buckets.SESSIONS, SessionRecord)
     asking = Asking(service.outbox, service.clock)
-    source = Source(service.js, store, jobs, sessions, service.clock, asking)
-    work = ClipWork(clips, source, Cutter(store), service.outbox, store_reserve(service.settings))
+    source = RecordingReader(service.js, store, jobs, sessions, service.clock, asking)
+    work = ClipWork(clips, source, ClipCutter(store), service.outbox, store_reserve(service.settings))
     removal = Removal(clips.bucket, store, service.clock, timedelta(days=service.settings.clip_retention_days))
     handlers = Handlers(work, removal)
     service.beside(lambda: sweeping(store, service.clock))

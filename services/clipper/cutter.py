@@ -42,7 +42,7 @@ class Made:
 
 
 @dataclass(frozen=True, slots=True)
-class Cutter:
+class ClipCutter:
     """Makes clip files in the store.
 
     A damaged segment becomes a gap. A segment that is not in the store becomes one too when `lost` says that it will

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
-from services.clipper.cutter import Cutter, Made
+from services.clipper.cutter import ClipCutter, Made
 from services.clipper.cutting import MixedConfigs
 from services.clipper.leftovers import sweep
+from services.clipper.recording_reader import OVER_STATES, Recorded, RecordingReader
 from services.clipper.records import Clips
-from services.clipper.source import OVER_STATES, Recorded, Source
 from services.clipper.state import ENDED, entering, ready_event, with_delivery, with_file
 from shared.broker.bus import Outbox
 from shared.errors import MediaError, NotYet, Permanent, Rejected, Unavailable
@@ -42,8 +42,8 @@ class ClipWork:
     """What the clipper does with each message."""
 
     clips: Clips
-    source: Source
-    cutter: Cutter
+    source: RecordingReader
+    cutter: ClipCutter
     outbox: Outbox
     reserve: Reserve
 

@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class AdmittedJob:
     """A job that a publisher may publish to."""
 
     account: str
@@ -88,7 +88,7 @@ class Access:
         """Tell whether a job's id can be answered from memory."""
         return event in self._by_event
 
-    def by_stream_key(self, stream_key: str, address: str) -> Entry:
+    def by_stream_key(self, stream_key: str, address: str) -> AdmittedJob:
         """Find the job of an RTMP stream key; PublishRefused when it has none, or takes no publisher now."""
         if not stream_key or len(stream_key) > LONGEST:
             raise unknown("")
@@ -102,7 +102,7 @@ class Access:
             raise unknown(stream_key)
         return self._entry(job)
 
-    def by_event(self, event: str, address: str) -> Entry:
+    def by_event(self, event: str, address: str) -> AdmittedJob:
         """Find a job by its id, for SRT, where the passphrase is the secret; PublishRefused as above."""
         if len(event) != DIGITS or not event.isalnum():
             raise PublishRefused("no job has this id")
@@ -114,7 +114,7 @@ class Access:
             raise PublishRefused("no job has this id")
         return self._entry(job)
 
-    def _entry(self, job: JobRecord) -> Entry:
+    def _entry(self, job: JobRecord) -> AdmittedJob:
         if not self._takes(job):
             stage = job.state if job.ended else "being stopped"
             raise PublishRefused(f"the job is {stage} and takes no publisher any more", "over").about(
@@ -125,7 +125,7 @@ class Access:
         except SecretUnreadable:
             log.error("access.secret.unreadable", job=job.event, account=job.account)
             raise PublishRefused("the job's secrets cannot be read by this server") from None
-        return Entry(job.account, job.event, passphrase)
+        return AdmittedJob(job.account, job.event, passphrase)
 
     def _ask(self, bucket: Bucket[R], key: str, address: str) -> R | None:
         """Ask the broker from a server's thread; None when it has nothing there that can be read."""

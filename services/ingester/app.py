@@ -11,7 +11,7 @@ from functools import partial
 from services.ingester.access import Access
 from services.ingester.disk import Disk
 from services.ingester.doors import Doors
-from services.ingester.feed import Records
+from services.ingester.feed import SessionRecords
 from services.ingester.holders import Holders
 from services.ingester.leases import Lease, Leases
 from services.ingester.recording import Recording
@@ -33,7 +33,7 @@ def build(service: Service) -> None:
     settings, clock, js = service.settings, service.clock, service.js
     store = open_store(settings)
     sessions_of = partial(Bucket, js, buckets.SESSIONS)
-    records = Records(sessions_of(SessionRecord), sessions_of(EventClock), sessions_of(PublisherStatus))
+    records = SessionRecords(sessions_of(SessionRecord), sessions_of(EventClock), sessions_of(PublisherStatus))
     holders = Holders(lambda: service.broker.config.connection_state.connection)
     leases = Leases(Bucket(js, buckets.LEASES, Lease), service.instance, socket.gethostname(), holders)
     recording = Recording(store)

@@ -28,7 +28,7 @@ LONGEST_PAUSE_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Records:
+class SessionRecords:
     """Where the ingester keeps what it knows of sessions."""
 
     sessions: Bucket[SessionRecord]
@@ -55,7 +55,7 @@ class Recheck:
     """The session's lease had run out and was taken again; it may have been declared over meanwhile."""
 
 
-class Feed:
+class SessionFeed:
     """The one way from a session's thread to the broker. A few hundred bytes wait per unpublished segment.
 
     `held` gives the epoch of the session's lease, None when that is another's. A record that was written at a higher
@@ -65,7 +65,7 @@ class Feed:
     def __init__(
         self,
         session: SessionRecord,
-        records: Records,
+        records: SessionRecords,
         outbox: Outbox,
         store: MediaStore,
         clock: Clock,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from services.ingester.feed import Feed
+from services.ingester.feed import SessionFeed
 from services.ingester.publication import NothingRecordable, NotMedia, Publication
 from services.ingester.recorder.loop import record
 from services.ingester.refusals import PublishRefused
@@ -21,7 +21,7 @@ class Recording:
     def __init__(self, store: MediaStore) -> None:
         self._store = store
 
-    def __call__(self, publication: Publication, feed: Feed, ticket: Ticket) -> EndReason:
+    def __call__(self, publication: Publication, feed: SessionFeed, ticket: Ticket) -> EndReason:
         """Record until the publication ends; whatever happens, what was recorded is kept."""
         frames = publication.frames()
         ticket.heard_ns = lambda: publication.heard_ns

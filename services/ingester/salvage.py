@@ -12,7 +12,7 @@ from typing import Final
 from nats.js import JetStreamContext
 
 from services.ingester.beside import is_copy, recover_beside
-from services.ingester.feed import Feed, Records
+from services.ingester.feed import SessionFeed, SessionRecords
 from services.ingester.leases import RENEW_S, Leases
 from services.ingester.recorder.recover import recover
 from services.ingester.status import Statuses
@@ -68,7 +68,7 @@ class Salvage:
     """
 
     js: Callable[[], JetStreamContext]
-    records: Records
+    records: SessionRecords
     leases: Leases
     outbox: Outbox
     store: MediaStore
@@ -154,7 +154,9 @@ class Salvage:
         return folder, not any(folder.iterdir())
 
     async def _end(self, session: SessionRecord, folder: Path, epoch: int, *, gone: bool) -> None:
-        feed = Feed(session, self.records, self.outbox, self.store, self.clock, recovered=True, held=lambda: epoch)
+        feed = SessionFeed(
+            session, self.records, self.outbox, self.store, self.clock, recovered=True, held=lambda: epoch
+        )
         known = await read_log(
             self.js(), session.account, session.event, since_ms=max(session.first_frame_ms - BEFORE_MS, 0)
         )

@@ -12,8 +12,8 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, Final
 
-from services.ingester.access import Entry
-from services.ingester.feed import Feed, Records
+from services.ingester.access import AdmittedJob
+from services.ingester.feed import SessionFeed, SessionRecords
 from services.ingester.holders import SILENCE_S
 from services.ingester.leases import Leases
 from services.ingester.publication import Publication
@@ -41,7 +41,7 @@ ELSEWHERE_S: Final = SILENCE_S + 1.0
 class Ticket:
     """Leave for one publisher to begin a session."""
 
-    entry: Entry
+    entry: AdmittedJob
     protocol: IngestProtocol
     heard_ns: Callable[[], int]
     session: str = field(default_factory=lambda: uuid.uuid4().hex)
@@ -57,7 +57,7 @@ class Ticket:
         return {"job": self.entry.event, "session": self.session, "account": self.entry.account}
 
 
-Record = Callable[[Publication, Feed, Ticket], EndReason]
+Record = Callable[[Publication, SessionFeed, Ticket], EndReason]
 
 
 class Sessions:
@@ -65,7 +65,7 @@ class Sessions:
 
     def __init__(
         self,
-        records: Records,
+        records: SessionRecords,
         leases: Leases,
         outbox: Outbox,
         store: MediaStore,
@@ -84,7 +84,7 @@ class Sessions:
         self._lock = threading.Lock()
         self._tickets: dict[str, Ticket] = {}  # by event
         self._feeds: set[asyncio.Task[None]] = set()
-        self._open_feeds: dict[str, Feed] = {}  # by session
+        self._open_feeds: dict[str, SessionFeed] = {}  # by session
         self._publishing: frozenset[str] = frozenset()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -100,7 +100,7 @@ class Sessions:
         with self._lock:
             return frozenset(ticket.session for ticket in self._tickets.values()) | self._publishing
 
-    def admit(self, entry: Entry, protocol: IngestProtocol) -> Ticket:
+    def admit(self, entry: AdmittedJob, protocol: IngestProtocol) -> Ticket:
         """Let a publisher in; PublishRefused while another one publishes to the event.
 
         A publisher that has been silent for 3 s is taken for a dead connection and makes room.
@@ -117,14 +117,14 @@ class Sessions:
             self._stop(other, "replaced")
         return ticket
 
-    def check(self, entry: Entry) -> None:
+    def check(self, entry: AdmittedJob) -> None:
         """Say what `admit` would, and change nothing: whether a caller has the passphrase is not known yet."""
         with self._lock:
             other = self._tickets.get(entry.event)
             if other and not self._is_half_open(other):
                 raise taken()
 
-    def check_elsewhere(self, entry: Entry) -> None:
+    def check_elsewhere(self, entry: AdmittedJob) -> None:
         """Refuse one whose event another instance holds, before it is told to send; unless the broker is away."""
         if self._loop is None:
             return
@@ -171,7 +171,7 @@ class Sessions:
             feed.ended(ticket.stop_reason or reason)
             self.withdraw(ticket)
 
-    async def _open(self, ticket: Ticket, publication: Publication) -> Feed:
+    async def _open(self, ticket: Ticket, publication: Publication) -> SessionFeed:
         """Take the event's lease and begin to publish; Rejected while another instance holds it."""
         entry = ticket.entry
         await self._leases.take(entry.account, entry.event, ticket.session)
@@ -180,7 +180,7 @@ class Sessions:
             instance=self._instance, holder=self._leases.me, first_frame_ms=0, origin_ms=0,
         )  # fmt: skip
         held = partial(self._leases.epoch, entry.account, entry.event, ticket.session)
-        feed = Feed(session, self._records, self._outbox, self._store, self._clock, held=held)
+        feed = SessionFeed(session, self._records, self._outbox, self._store, self._clock, held=held)
         monitor = Monitor(session, publication, ticket.stats, self._clock)
         task = asyncio.create_task(self._publish(feed, monitor), name=f"feed-{ticket.session}")
         self._feeds.add(task)
@@ -188,7 +188,7 @@ class Sessions:
         log.info("session.opened", **ticket.fields, protocol=ticket.protocol)
         return feed
 
-    async def _publish(self, feed: Feed, monitor: Monitor) -> None:
+    async def _publish(self, feed: SessionFeed, monitor: Monitor) -> None:
         """Publish until the end; the task has the log fields of the publication's thread."""
         self._publishing |= {feed.session.session}
         self._open_feeds[feed.session.session] = feed
@@ -245,7 +245,7 @@ class Sessions:
         _, waiting = await asyncio.wait(self._feeds, timeout=patience.total_seconds())
         return not waiting
 
-    def _call(self, work: Coroutine[Any, Any, Feed]) -> Feed:
+    def _call(self, work: Coroutine[Any, Any, SessionFeed]) -> SessionFeed:
         if self._loop is None:
             work.close()
             raise Rejected("the ingester is starting")

@@ -10,7 +10,7 @@ from nats.js import JetStreamContext
 from nats.js.errors import APIError
 
 from services.notifier.events import Happening
-from services.notifier.sender import Target
+from services.notifier.sender import Recipient
 from shared.broker import buckets
 from shared.broker.kv import Bucket
 from shared.errors import DestinationFailed, Unavailable
@@ -78,7 +78,7 @@ class Addresses:
         info = status.stream_info
         return info.created, info.state.first_seq, info.state.last_seq, info.state.messages
 
-    async def target(self, record: DeliveryRecord) -> Target:
+    async def target(self, record: DeliveryRecord) -> Recipient:
         """Return where a delivery goes now; DestinationFailed when its endpoint is no more, or is switched off.
 
         A one-off receiver's requests are signed with the secret of its account.
@@ -87,7 +87,7 @@ class Addresses:
             url = self.opened(record.target)
             if not url:
                 raise DestinationFailed("the receiver's URL can't be read", final=True)
-            return Target(url, account_secret(self._vault, record.account))
+            return Recipient(url, account_secret(self._vault, record.account))
         stored = await self._bucket.get(f"{record.account}.{record.endpoint}")
         if stored is None:
             raise DestinationFailed("the endpoint was deleted", final=True)
@@ -95,6 +95,6 @@ class Addresses:
             raise DestinationFailed("the endpoint is disabled", final=True)
         try:
             secret = self._vault.decrypt(stored.value.secret, VAULT_PURPOSE)
-            return Target(open_url(self._vault, stored.value.url), secret)
+            return Recipient(open_url(self._vault, stored.value.url), secret)
         except SecretUnreadable as error:
             raise DestinationFailed("the endpoint's secret can't be read", final=True) from error

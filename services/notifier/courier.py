@@ -14,7 +14,7 @@ from services.notifier.forms import FORMS
 from services.notifier.forms.standard import encode
 from services.notifier.lanes import BUSY_WAIT_MS, Lanes, wait_ms
 from services.notifier.retries import Outcome, Policy, abandoned, replayed, settled
-from services.notifier.sender import Sender, Target
+from services.notifier.sender import Recipient, Sender
 from services.notifier.traffic import Traffic
 from shared.broker.bus import Outbox
 from shared.broker.kv import Bucket
@@ -103,7 +103,7 @@ class Courier:
             return 0
         return await self._pass(lane, record, target)
 
-    async def _pass(self, lane: LaneRecord, record: DeliveryRecord, target: Target) -> int:
+    async def _pass(self, lane: LaneRecord, record: DeliveryRecord, target: Recipient) -> int:
         """Send as soon as the receiver's traffic lets it."""
         account, now = record.account, self.clock.now_ms()
         if wait := self.traffic.enter(account, target.url, now):

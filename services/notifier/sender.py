@@ -24,7 +24,7 @@ LONGEST_RETRY_AFTER: Final = timedelta(hours=4)
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class Recipient:
     """Where a delivery goes, and the secret that signs it."""
 
     url: str
@@ -45,14 +45,14 @@ class Sender:
         async with self._transport:
             yield
 
-    async def send(self, target: Target, delivery: str, body: bytes, form: Form) -> Outcome:
+    async def send(self, target: Recipient, delivery: str, body: bytes, form: Form) -> Outcome:
         """Try once; whatever the receiver does, an Outcome says it."""
         began = self._clock.monotonic_ns()
         outcome = await self._try(target, delivery, body, form)
         took = (self._clock.monotonic_ns() - began) // 1_000_000
         return replace(outcome, took_ms=took)
 
-    async def _try(self, target: Target, delivery: str, body: bytes, form: Form) -> Outcome:
+    async def _try(self, target: Recipient, delivery: str, body: bytes, form: Form) -> Outcome:
         seconds = self._policy.whole.total_seconds()
         try:
             async with asyncio.timeout(seconds):
@@ -67,7 +67,7 @@ class Sender:
         except ReelayError as error:  # refused by netguard, or the name is not found
             return Outcome(error=str(error)[:300], reached=False)
 
-    async def _post(self, target: Target, delivery: str, body: bytes, form: Form) -> Outcome:
+    async def _post(self, target: Recipient, delivery: str, body: bytes, form: Form) -> Outcome:
         fields = {
             "content-type": "application/json",
             "user-agent": AGENT,

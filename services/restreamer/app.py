@@ -12,7 +12,7 @@ from services.restreamer.inserts import Inserts
 from services.restreamer.leases import Me, Sights
 from services.restreamer.manager import Manager
 from services.restreamer.playout import Playout, Reporter
-from services.restreamer.records import Records, restream_key
+from services.restreamer.records import RestreamRecords, restream_key
 from services.restreamer.sources import Access, Limits, PictureCache, Sources, Spool
 from services.restreamer.sources.apart.children import children
 from services.restreamer.sources.apart.confined import Bounds
@@ -22,7 +22,7 @@ from shared.broker import buckets, durables
 from shared.broker.kv import Bucket
 from shared.broker.mirror import Mirror
 from shared.messages.jobs import JobRecord
-from shared.messages.restreams import PlaceRecord, RestreamRecord
+from shared.messages.restreams import PlayoutRecord, RestreamRecord
 from shared.recording.asking import Asking
 from shared.runtime.service import Service
 from shared.security.netguard.tls import trusting
@@ -37,14 +37,14 @@ def build(service: Service, make: MakePlayout | None = None) -> None:
     """Connect records, leases, playout and handlers."""
     js, clock = service.js, service.clock
     me = Me.here(service.instance)
-    kept = Records(Bucket(js, buckets.RESTREAMS, RestreamRecord), service.outbox, clock)
+    kept = RestreamRecords(Bucket(js, buckets.RESTREAMS, RestreamRecord), service.outbox, clock)
     watched = Inserts(js, Bucket(js, buckets.JOBS, JobRecord))
     trails = Trails(service.settings.data_dir / TRAILS, clock)
     made = make or _playouts(service, trails)
-    tools = Tools(kept, Bucket(js, buckets.PLACES, PlaceRecord), watched, service.vault, clock, me, made, trails)
+    tools = Tools(kept, Bucket(js, buckets.PLACES, PlayoutRecord), watched, service.vault, clock, me, made, trails)
     manager = Manager(tools, Sights(me, clock), service.settings.restreams)
     wanted = Mirror(js, buckets.RESTREAMS, RestreamRecord, changed=manager.record_changed)
-    places = Mirror(js, buckets.PLACES, PlaceRecord, changed=manager.place_changed)
+    places = Mirror(js, buckets.PLACES, PlayoutRecord, changed=manager.place_changed)
 
     @contextlib.asynccontextmanager
     async def running() -> AsyncIterator[None]:

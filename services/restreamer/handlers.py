@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from services.restreamer.records import Records
+from services.restreamer.records import RestreamRecords
 from shared.messages.restream_commands import RestreamCommand
 
 
@@ -12,7 +12,7 @@ from shared.messages.restream_commands import RestreamCommand
 class Handlers:
     """One method a durable consumer."""
 
-    records: Records
+    records: RestreamRecords
 
     async def command(self, command: RestreamCommand) -> None:
         """`restreams.command`."""

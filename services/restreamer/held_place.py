@@ -13,7 +13,7 @@ from services.restreamer.places import mark
 from services.restreamer.playout import Snapshot
 from shared.broker.kv import Bucket, Conflict, Stored
 from shared.errors import Unavailable
-from shared.messages.restreams import Item, PlaceRecord, TargetStatus
+from shared.messages.restreams import Item, PlayoutRecord, TargetStatus
 from shared.runtime.clock import Clock
 from shared.security.secrets import Vault
 
@@ -25,11 +25,11 @@ WRITE_S: Final = 1.0
 class HeldPlace:
     """Writes a run's place record. `lost`: another instance has taken the run."""
 
-    places: Bucket[PlaceRecord]
+    places: Bucket[PlayoutRecord]
     vault: Vault
     clock: Clock
     me: Me
-    lease: Stored[PlaceRecord]
+    lease: Stored[PlayoutRecord]
     log: BoundLogger
     lost: bool = False
     _played_before_ms: int = field(init=False)
@@ -66,13 +66,13 @@ class HeldPlace:
         except (Unavailable, TimeoutError) as error:
             self.log.info("restream.place.not_written", error=type(error).__name__)
 
-    async def _replace(self, value: PlaceRecord) -> None:
+    async def _replace(self, value: PlayoutRecord) -> None:
         try:
             self.lease = await self.places.replace(self.lease, value)
         except Conflict:
             await self._regain(value)
 
-    async def _regain(self, value: PlaceRecord) -> None:
+    async def _regain(self, value: PlayoutRecord) -> None:
         """After a conflict: an earlier write of ours may have arrived unnoticed; otherwise the run is lost."""
         key = self.lease.key
         stored = await self.places.get(key)

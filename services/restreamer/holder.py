@@ -18,11 +18,11 @@ from services.restreamer.inserts import Inserts
 from services.restreamer.leases import Me
 from services.restreamer.model import TargetSpec
 from services.restreamer.playout import Ended, FileStarted, Playout, Report, Reporter, Snapshot, Started, Warned
-from services.restreamer.records import Records, restream_key
+from services.restreamer.records import RestreamRecords, restream_key
 from services.restreamer.telling import Telling, at_the_end, shown
 from services.restreamer.trail import Trails
 from shared.broker.kv import Bucket, Stored
-from shared.messages.restreams import Place, PlaceRecord, RestreamRecord, State, TargetStatus
+from shared.messages.restreams import PlaylistCursor, PlayoutRecord, RestreamRecord, State, TargetStatus
 from shared.runtime.clock import Clock
 from shared.security.secrets import SecretUnreadable, Vault
 from shared.security.webhooks import open_url
@@ -39,8 +39,8 @@ MakePlayout = Callable[[RestreamRecord, Reporter], Playout]
 class Tools:
     """What every holder of an instance shares."""
 
-    records: Records
-    places: Bucket[PlaceRecord]
+    records: RestreamRecords
+    places: Bucket[PlayoutRecord]
     inserts: Inserts
     vault: Vault
     clock: Clock
@@ -55,7 +55,7 @@ class Holder:
 
     tools: Tools
     record: RestreamRecord
-    lease: Stored[PlaceRecord]
+    lease: Stored[PlayoutRecord]
     telling: Telling
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
     _wishes: list[RestreamRecord] = field(default_factory=list)
@@ -63,7 +63,7 @@ class Holder:
     _leaving: bool = False
     _handing_over: bool = False
     _over: tuple[State, str] | None = None
-    _goes_on: Place | None = None
+    _goes_on: PlaylistCursor | None = None
     _sending: bool = False
     _early: FileStarted | None = None
     _place: HeldPlace = field(init=False)

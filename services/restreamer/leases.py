@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
-from shared.messages.restreams import PlaceRecord
+from shared.messages.restreams import PlayoutRecord
 from shared.runtime import lease
 from shared.runtime.clock import Clock
 from shared.runtime.lease import Holder
@@ -33,7 +33,7 @@ class Me:
         found = Holder.here(instance, socket.gethostname())
         return cls(instance, f"{found.host} {found.machine}".rstrip(), found.pid, found.started, found.token)
 
-    def owns(self, place: PlaceRecord) -> bool:
+    def owns(self, place: PlayoutRecord) -> bool:
         """Return whether this very process wrote a place record as its holder."""
         return (place.holder, place.host, place.pid, place.token) == (self.instance, self.host, self.pid, self.token)
 
@@ -44,11 +44,11 @@ class Sights:
 
     me: Me
     clock: Clock
-    _seen: dict[str, tuple[PlaceRecord, int]] = field(default_factory=dict)
+    _seen: dict[str, tuple[PlayoutRecord, int]] = field(default_factory=dict)
     _away: bool = False
     _silence_counts_from_ns: int = 0
 
-    def seen(self, key: str, place: PlaceRecord | None) -> None:
+    def seen(self, key: str, place: PlayoutRecord | None) -> None:
         """Record the current place record."""
         if place is None:
             self._seen.pop(key, None)
@@ -75,7 +75,7 @@ class Sights:
         return silent_ns >= SILENT // timedelta(microseconds=1) * _NS
 
 
-def is_gone(place: PlaceRecord, me: Me) -> bool:
+def is_gone(place: PlayoutRecord, me: Me) -> bool:
     """Return whether a holder is surely gone. Valid only for a place record that this process does not hold."""
     holder = Holder(instance=place.holder, machine=place.host, pid=place.pid, started=place.started)
     return lease.is_gone(holder, Holder(instance=me.instance, machine=me.host, pid=me.pid, started=me.started))

@@ -18,7 +18,7 @@ from services.restreamer.records import is_forgotten, is_left_behind, restream_k
 from services.restreamer.telling import Telling
 from shared.broker.kv import Stored
 from shared.errors import Unavailable
-from shared.messages.restreams import PlaceRecord, RestreamRecord
+from shared.messages.restreams import PlayoutRecord, RestreamRecord
 from shared.runtime.logging import get_logger
 from shared.runtime.tasks import beside
 
@@ -59,7 +59,7 @@ class Manager:
             held[0].follow(record)
         self._woken.set()
 
-    def place_changed(self, key: str, place: PlaceRecord | None) -> None:
+    def place_changed(self, key: str, place: PlayoutRecord | None) -> None:
         """Handle a place record."""
         self.sights.seen(key, place)
         if place is not None and not place.holder:
@@ -119,13 +119,13 @@ class Manager:
         holder.follow(self._records.get(key))
         holder.log.info("restream.taken", place=mine.place.model_dump())
 
-    def _mine(self, record: RestreamRecord, last: PlaceRecord | None) -> PlaceRecord:
+    def _mine(self, record: RestreamRecord, last: PlayoutRecord | None) -> PlayoutRecord:
         me, same = self.tools.me, last if last and last.run == record.run else None
         step = self.tools.trails.last(restream_key(record.account, record.restream)) if same else None
         if same and step and step.continues(same):
             last = same.model_copy(update={"place": step.place})
         place = beginning(record, last, lambda: [mark(self.tools.vault, item.source) for item in record.spec.items])
-        return PlaceRecord(
+        return PlayoutRecord(
             account=record.account, restream=record.restream, run=record.run, holder=me.instance, host=me.host,
             pid=me.pid, started=me.started, token=me.token, place=place, spec_number=record.spec_number,
             moved=same.moved if same else 0,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from shared.messages.restreams import Item, Place, PlaceRecord, RestreamRecord, Source
+from shared.messages.restreams import Item, PlaylistCursor, PlayoutRecord, RestreamRecord, Source
 from shared.security.secrets import SecretUnreadable, Vault
 from shared.security.webhooks import open_url
 
@@ -19,9 +19,9 @@ def mark(vault: Vault, source: Source) -> str:
         return ""
 
 
-def beginning(record: RestreamRecord, last: PlaceRecord | None, marks: Callable[[], Sequence[str]]) -> Place:
+def beginning(record: RestreamRecord, last: PlayoutRecord | None, marks: Callable[[], Sequence[str]]) -> PlaylistCursor:
     """Return the position that a holder starts at; `marks` returns the marks of the record's items."""
-    first = Place(item=record.spec.first if record.spec.first < len(record.spec.items) else 0)
+    first = PlaylistCursor(item=record.spec.first if record.spec.first < len(record.spec.items) else 0)
     if last is None or last.run < record.chain:
         return first
     if last.run == record.run and last.spec_number == record.spec_number:
@@ -31,7 +31,7 @@ def beginning(record: RestreamRecord, last: PlaceRecord | None, marks: Callable[
     return _found(record, last, marks()) or first
 
 
-def _found(record: RestreamRecord, last: PlaceRecord, marks: Sequence[str]) -> Place | None:
+def _found(record: RestreamRecord, last: PlayoutRecord, marks: Sequence[str]) -> PlaylistCursor | None:
     """Find the file that played in a new list: at its index, or the first of the same source; None: it is gone."""
     old, spec = last.place, record.spec
     if not last.source or last.source not in marks:
@@ -39,10 +39,14 @@ def _found(record: RestreamRecord, last: PlaceRecord, marks: Sequence[str]) -> P
     item = old.item if old.item < len(marks) and marks[old.item] == last.source else marks.index(last.source)
     loop = min(old.loop, spec.loops - 1) if spec.loops else old.loop
     number = _range(spec.items[item], old)
-    return Place(item=item, loop=loop) if number is None else Place(item=item, range=number, loop=loop, at=old.at)
+    return (
+        PlaylistCursor(item=item, loop=loop)
+        if number is None
+        else PlaylistCursor(item=item, range=number, loop=loop, at=old.at)
+    )
 
 
-def _range(item: Item, old: Place) -> int | None:
+def _range(item: Item, old: PlaylistCursor) -> int | None:
     """Find the range that contains a position, its own range first; None when there is none."""
     if not item.ranges:
         return 0

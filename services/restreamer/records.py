@@ -47,7 +47,7 @@ def is_forgotten(record: RestreamRecord, now_ms: int) -> bool:
 
 
 @dataclass(slots=True)
-class Records:
+class RestreamRecords:
     """Applies commands and changes, and does what follows. Unavailable when the broker is."""
 
     bucket: Bucket[RestreamRecord]

@@ -15,7 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from shared.messages.restreams import Place, PlaceRecord
+from shared.messages.restreams import PlaylistCursor, PlayoutRecord
 from shared.runtime.clock import Clock
 from shared.runtime.logging import get_logger
 
@@ -37,11 +37,11 @@ class Step(NamedTuple):
     at_ms: int
 
     @property
-    def place(self) -> Place:
+    def place(self) -> PlaylistCursor:
         """Return the position."""
-        return Place(item=self.item, range=self.range, loop=self.loop, at=self.at)
+        return PlaylistCursor(item=self.item, range=self.range, loop=self.loop, at=self.at)
 
-    def continues(self, place: PlaceRecord) -> bool:
+    def continues(self, place: PlayoutRecord) -> bool:
         """Return whether the holder that wrote `place` wrote this step afterwards."""
         named = (place.run, place.spec_number, place.moved)
         return (self.run, self.spec_number, self.moved) == named and self.at_ms >= place.at_ms and not place.live

@@ -119,7 +119,7 @@ class RestreamSpec(Playlist):
     tries: int = Field(3, ge=0, le=100, description="Calls to a target before it is paused for longer")
 
 
-class Place(Record):
+class PlaylistCursor(Record):
     """Which picture is next: item, range in it, loop (0-based), and flicks from the file's start."""
 
     item: int = Field(0, ge=0)
@@ -165,7 +165,7 @@ class TargetStatus(Record):
     unsent: bool = Field(default=False, description="Nothing was sent over this connection yet")
 
 
-class PlaceRecord(Record):
+class PlayoutRecord(Record):
     """What a restream does: bucket `places`, under `<account>.<restream>`; its holder writes it, which is the lease."""
 
     account: AccountId
@@ -176,7 +176,7 @@ class PlaceRecord(Record):
     pid: int = 0
     started: int = Field(0, description="When that process began; 0: not known")
     token: str = Field("", description="Random, one a process")
-    place: Place
+    place: PlaylistCursor
     spec_number: int = 0
     moved: int = Field(0, description="The last move that was done")
     source: str = Field(

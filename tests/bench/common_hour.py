@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from services.ingester.feed import Feed, Records
+from services.ingester.feed import SessionFeed, SessionRecords
 from services.ingester.leases import Lease, Leases
 from services.ingester.recorder.loop import record
 from shared.broker.kv import Bucket
@@ -68,7 +68,7 @@ async def feed(folder: Path, nats_url: str, job: dict[str, Any], stream: Stream,
     await service.broker.connect()
     try:
         kept = partial(Bucket, service.js, "sessions")
-        records = Records(kept(SessionRecord), kept(EventClock), kept(PublisherStatus))
+        records = SessionRecords(kept(SessionRecord), kept(EventClock), kept(PublisherStatus))
         leases = Leases(Bucket(service.js, "leases", Lease), service.instance, socket.gethostname())
         session = SessionRecord(
             account=job["account_id"], event=job["id"], session=uuid.uuid4().hex, protocol="rtmp",
@@ -76,7 +76,7 @@ async def feed(folder: Path, nats_url: str, job: dict[str, Any], stream: Stream,
         )  # fmt: skip
         await leases.take(session.account, session.event, session.session)
         async with leases.renewing():
-            to = Feed(session, records, service.outbox, store, clock)
+            to = SessionFeed(session, records, service.outbox, store, clock)
             published = asyncio.create_task(to.run())
             source, prefix = Past(stream, seconds, clock), to.prefix
             await asyncio.to_thread(

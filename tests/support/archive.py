@@ -18,7 +18,7 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from services.archiver.app import build
 from services.archiver.compaction import Compactor
-from services.archiver.records import Records
+from services.archiver.records import RecordingRecords
 from services.archiver.retention import Retention
 from services.archiver.sweep import Sweeper
 from services.gateway.delivery.index.live import LiveIndex, Shelf
@@ -71,7 +71,7 @@ class MortalStore(LocalStore):
         super().delete(key)
 
 
-class MortalRecords(Records):
+class MortalRecords(RecordingRecords):
     """Records whose writes die, before or after the bucket has taken them."""
 
     def __init__(self, js: Any) -> None:

@@ -24,8 +24,8 @@ from shared.messages.restreams import (
     FLICKS,
     Item,
     Move,
-    Place,
-    PlaceRecord,
+    PlaylistCursor,
+    PlayoutRecord,
     RestreamRecord,
     RestreamSpec,
     Source,
@@ -54,9 +54,9 @@ class CountingPlayout(Playout):
         self.report_one = report
         self.calls: list[str] = []
         self.stopped = False
-        self.begun = Place()
+        self.begun = PlaylistCursor()
         self.targets: tuple[TargetSpec, ...] = ()
-        self.now = Snapshot(Place())
+        self.now = Snapshot(PlaylistCursor())
         self._since_ns = CLOCK.monotonic_ns()
 
     def report(self, what: Report) -> None:
@@ -67,13 +67,13 @@ class CountingPlayout(Playout):
         self,
         spec: RestreamSpec,
         targets: Sequence[TargetSpec],
-        place: Place | None = None,
+        place: PlaylistCursor | None = None,
         *,
         spec_number: int = 0,
         moved: int = 0,
         paused: bool = False,
     ) -> None:
-        self.begun = place or Place(item=spec.first)
+        self.begun = place or PlaylistCursor(item=spec.first)
         self.targets = tuple(targets)
         self.now = Snapshot(self.begun, spec_number, moved, how="copied", paused=paused)
         self.report_one(Started())
@@ -81,7 +81,7 @@ class CountingPlayout(Playout):
 
     def update(self, spec: RestreamSpec, spec_number: int, *, wait_current: bool) -> None:
         self.calls.append(f"update {spec_number} {wait_current}")
-        self._jump(Place(item=spec.first), spec_number=spec_number)
+        self._jump(PlaylistCursor(item=spec.first), spec_number=spec_number)
 
     def pause(self) -> None:
         self.calls.append("pause")
@@ -93,7 +93,7 @@ class CountingPlayout(Playout):
 
     def move(self, move: Move) -> None:
         self.calls.append(f"move {move.item} {move.at}")
-        self._jump(Place(item=max(move.item, 0), at=move.at), moved=move.number)
+        self._jump(PlaylistCursor(item=max(move.item, 0), at=move.at), moved=move.number)
 
     def set_targets(self, targets: Sequence[TargetSpec]) -> None:
         self.calls.append(f"targets {len(targets)}")
@@ -116,7 +116,7 @@ class CountingPlayout(Playout):
     def join(self, seconds: float) -> bool:
         return self.stopped
 
-    def _jump(self, place: Place, **changes: Any) -> None:
+    def _jump(self, place: PlaylistCursor, **changes: Any) -> None:
         self.now = self._with(place=place, **changes)
         self._since_ns = CLOCK.monotonic_ns()
 
@@ -167,8 +167,8 @@ class Desk:
         return Bucket(lambda: self.js, "restreams", RestreamRecord)
 
     @property
-    def places(self) -> Bucket[PlaceRecord]:
-        return Bucket(lambda: self.js, "places", PlaceRecord)
+    def places(self) -> Bucket[PlayoutRecord]:
+        return Bucket(lambda: self.js, "places", PlayoutRecord)
 
     @property
     def jobs(self) -> Bucket[JobRecord]:
@@ -210,7 +210,7 @@ class Desk:
         assert stored is not None
         return stored.value
 
-    async def place(self) -> PlaceRecord:
+    async def place(self) -> PlayoutRecord:
         stored = await self.places.get(self.key)
         assert stored is not None
         return stored.value
@@ -225,10 +225,10 @@ class Desk:
 
         return await eventually(is_so)
 
-    async def held(self, by: str, run: int = 1) -> PlaceRecord:
+    async def held(self, by: str, run: int = 1) -> PlayoutRecord:
         """Wait until an instance holds the run ("": nobody)."""
 
-        async def is_so() -> PlaceRecord | None:
+        async def is_so() -> PlayoutRecord | None:
             stored = await self.places.get(self.key)
             same = stored and (stored.value.holder, stored.value.run) == (by, run)
             return stored.value if stored and same else None

@@ -9,7 +9,7 @@ from typing import Any
 
 from nats.js import JetStreamContext
 
-from services.ingester.feed import Records
+from services.ingester.feed import SessionRecords
 from services.ingester.leases import Lease, Leases
 from shared.broker.kv import Bucket
 from shared.errors import Unavailable
@@ -40,9 +40,9 @@ def leases(js: JetStreamContext, instance: str, host: str = "") -> Leases:
     return Leases(Bucket(lambda: js, "leases", Lease), instance, host or f"host-{instance}")
 
 
-def records(js: JetStreamContext) -> Records:
+def records(js: JetStreamContext) -> SessionRecords:
     kept = partial(Bucket, lambda: js, "sessions")
-    return Records(kept(SessionRecord), kept(EventClock), kept(PublisherStatus))
+    return SessionRecords(kept(SessionRecord), kept(EventClock), kept(PublisherStatus))
 
 
 def begun(session: str, event: str) -> SessionRecord:

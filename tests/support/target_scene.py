@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from services.restreamer.model import FLICKS, TargetSpec, Track, Unit
-from services.restreamer.targets.lane import Lane
 from services.restreamer.targets.rtmp.pack import RtmpPacker
 from services.restreamer.targets.rules import TargetRules
-from services.restreamer.targets.target import Target
+from services.restreamer.targets.shared_muxer import SharedMuxer
+from services.restreamer.targets.target import TargetConnection
 from services.restreamer.targets.terms import Block, Line, Queue, TargetError, Tracks
 from shared.messages.restreams import TargetStatus
 from tests.support.waiting import wait_until
@@ -89,11 +89,11 @@ class Scene:
 
     def __init__(self, answer: Callable[[], Line], *, tries: int = 3, rules: TargetRules = RULES) -> None:
         self.clock = SetClock()
-        self.lane = Lane(RtmpPacker(), Tracks(AVC, AAC))
+        self.lane = SharedMuxer(RtmpPacker(), Tracks(AVC, AAC))
         self.calls = 0
         self.answer = answer
         spec = TargetSpec("0123456789abcdef", "rtmp://a/b/secret", "rtmp://a/b/***", tries)
-        self.target = Target(spec, self.lane, self._open, rules, self.clock)
+        self.target = TargetConnection(spec, self.lane, self._open, rules, self.clock)
 
     def _open(self) -> Line:
         self.calls += 1

@@ -5,12 +5,13 @@ only what it must, and `verify_clip` checks a clip before it is published.
 """
 
 from services.clipper.cutting.cut import CutPart, CutResult, cut_exact, cut_fast
-from services.clipper.cutting.plan import CutPlan, Selection, plan_cut
+from services.clipper.cutting.plan import Candidate, CutPlan, plan_cut
 from services.clipper.cutting.verify import verify_clip
 from shared.media.seams.errors import ClipFaulty, CutError, EmptyCut, MixedConfigs, SegmentUnreadable, Stopped
 from shared.media.seams.source import CutSource, Run, Segment
 
 __all__ = [
+    "Candidate",
     "ClipFaulty",
     "CutError",
     "CutPart",
@@ -22,7 +23,6 @@ __all__ = [
     "Run",
     "Segment",
     "SegmentUnreadable",
-    "Selection",
     "Stopped",
     "cut_exact",
     "cut_fast",

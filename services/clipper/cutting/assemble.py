@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from services.clipper.cutting.plan import Span
+from services.clipper.cutting.plan import ClipSpan
 from services.clipper.movie.movie import Edit, MovieTrack
 from shared.media.model import Bools, Int64s, SampleTable, TrackConfig
 from shared.media.seams.source import reorder_depth
@@ -25,7 +25,7 @@ class VideoPart:
     """Frames of one span in decode order; `at` counts units of the span's video, `source` indexes `files`."""
 
     kind: Literal["copy", "encode"]
-    span: Span
+    span: ClipSpan
     at: Int64s
     sync: Bools
     size: Int64s
@@ -35,7 +35,7 @@ class VideoPart:
     entry: int = 0
 
 
-def copied_part(span: Span, rows: Int64s, entry: int = 0) -> VideoPart:
+def copied_part(span: ClipSpan, rows: Int64s, entry: int = 0) -> VideoPart:
     """Return recorded frames as a part, unchanged."""
     table = span.video.table
     return VideoPart(
@@ -44,14 +44,14 @@ def copied_part(span: Span, rows: Int64s, entry: int = 0) -> VideoPart:
     )  # fmt: skip
 
 
-def steady_rate(spans: Sequence[Span]) -> Fraction | None:
+def steady_rate(spans: Sequence[ClipSpan]) -> Fraction | None:
     """Return the frame rate that all spans share; None when one of them varies or differs."""
     rates = {span.video.rate for span in spans if len(span.frames)}
     return rates.pop() if len(rates) == 1 else None
 
 
 def video_track(
-    parts: Sequence[VideoPart], spans: Sequence[Span], config: TrackConfig, extra_entries: tuple[bytes, ...] = ()
+    parts: Sequence[VideoPart], spans: Sequence[ClipSpan], config: TrackConfig, extra_entries: tuple[bytes, ...] = ()
 ) -> MovieTrack:
     """Lay out video parts from time 0 on.
 
@@ -83,7 +83,7 @@ def video_track(
     return MovieTrack(config, table, extra_entries, entry if extra_entries else None, edits)
 
 
-def _shown_times(parts: Sequence[VideoPart], spans: Sequence[Span]) -> tuple[int, Int64s, int]:
+def _shown_times(parts: Sequence[VideoPart], spans: Sequence[ClipSpan]) -> tuple[int, Int64s, int]:
     """Return the timescale, every frame's presentation time in it, and a frame's usual duration."""
     rate = steady_rate(spans)
     timescale = USUAL_TIMESCALE
@@ -101,7 +101,7 @@ def _shown_times(parts: Sequence[VideoPart], spans: Sequence[Span]) -> tuple[int
 
 
 def _placed(
-    span: Span, parts: Sequence[VideoPart], begin: Fraction, clip_time: Fraction, timescale: int
+    span: ClipSpan, parts: Sequence[VideoPart], begin: Fraction, clip_time: Fraction, timescale: int
 ) -> Iterator[Int64s]:
     """Yield the ticks at which a span's frames are shown: the first one at `begin`, the others by their own times."""
     first = int(span.video.at[span.frames].min())

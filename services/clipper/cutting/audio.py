@@ -14,7 +14,7 @@ from math import ceil, floor
 
 import numpy as np
 
-from services.clipper.cutting.plan import Span
+from services.clipper.cutting.plan import ClipSpan
 from shared.media.model import Int64s
 from shared.media.mp4.aac import read_aac
 from shared.media.mp4.entries import codec_record
@@ -36,7 +36,7 @@ class AudioPart:
     at: Int64s
 
 
-def lay_audio(spans: Sequence[Span]) -> list[AudioPart]:
+def lay_audio(spans: Sequence[ClipSpan]) -> list[AudioPart]:
     """Choose the packets that cover the spans, and their times; times before 0 are warm-up. Empty without sound."""
     parts: list[AudioPart] = []
     clip_time = Fraction(0)
@@ -56,7 +56,7 @@ def lay_audio(spans: Sequence[Span]) -> list[AudioPart]:
     return parts
 
 
-def _place(span: Span, clip_time: Fraction) -> AudioPart | None:
+def _place(span: ClipSpan, clip_time: Fraction) -> AudioPart | None:
     """Return all packets that are heard between the span's start and end."""
     audio = span.piece.audio
     if audio is None:

@@ -10,7 +10,7 @@ from threading import Event
 from typing import Literal
 
 from services.clipper.cutting.assemble import VideoPart, copied_part, steady_rate, video_track
-from services.clipper.cutting.plan import CutPlan, Missing, Selection
+from services.clipper.cutting.plan import Candidate, CutPlan, Missing
 from services.clipper.cutting.prints import Print
 from services.clipper.cutting.render import Rendered, render
 from services.clipper.cutting.samples import Spool
@@ -91,7 +91,7 @@ def cut_exact(plan: CutPlan, out: Path, stop: Event | None = None) -> CutResult:
         return replace(_write(plan.exact, rendered, out, spool, stop), exact=True)
 
 
-def _write(selection: Selection, rendered: Rendered | None, out: Path, spool: Spool, stop: Event) -> CutResult:
+def _write(selection: Candidate, rendered: Rendered | None, out: Path, spool: Spool, stop: Event) -> CutResult:
     tracks: list[MovieTrack] = []
     if rendered is not None:
         tracks.append(video_track(rendered.parts, selection.spans, rendered.config, rendered.extra_entries))
@@ -106,7 +106,7 @@ def _write(selection: Selection, rendered: Rendered | None, out: Path, spool: Sp
     return _result(selection, rendered, movie, 0 if sound is None else len(sound.samples))
 
 
-def _result(selection: Selection, rendered: Rendered | None, movie: Movie, packets: int) -> CutResult:
+def _result(selection: Candidate, rendered: Rendered | None, movie: Movie, packets: int) -> CutResult:
     parts = rendered.parts if rendered is not None else ()
     encoded = sum(len(part.at) for part in parts if part.kind == "encode")
     method: Method = "copy" if not encoded else "smart" if encoded < selection.frames else "reencode"

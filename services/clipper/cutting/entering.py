@@ -11,11 +11,11 @@ import numpy as np
 
 from services.clipper.cutting.decode import decode_rows
 from services.clipper.cutting.gops import entry_at, nals_at
-from services.clipper.cutting.plan import Span
+from services.clipper.cutting.plan import ClipSpan
 from services.clipper.cutting.samples import SampleReader
 from shared.media.bitstream.errors import BitstreamError
 from shared.media.bitstream.h264_entry import EntryRenumber
-from shared.media.bitstream.nal import Entry, join_sample
+from shared.media.bitstream.nal import RandomAccess, join_sample
 from shared.media.bitstream.records import length_size_of, sets_of, with_gaps
 from shared.media.model import Int64s
 from shared.media.mp4.boxes import Mp4Error
@@ -27,14 +27,14 @@ from shared.media.transcode.recorded import recorded_track
 COMPARED = 60
 
 
-def counted_rows(span: Span, rows: Int64s, reader: SampleReader) -> Int64s:
+def counted_rows(span: ClipSpan, rows: Int64s, reader: SampleReader) -> Int64s:
     """Return the rows that are numbered from the entry (the first of `rows`) on: those before the next IDR picture."""
     syncs = np.flatnonzero(span.video.table.sync[rows])
-    clean = (at for at in syncs.tolist() if at and entry_at(span.video, int(rows[at]), reader) is Entry.CLEAN)
+    clean = (at for at in syncs.tolist() if at and entry_at(span.video, int(rows[at]), reader) is RandomAccess.CLEAN)
     return rows[: next(clean, len(rows))]
 
 
-def counted_samples(span: Span, rows: Int64s, reader: SampleReader, stop: Event) -> Iterator[bytes]:
+def counted_samples(span: ClipSpan, rows: Int64s, reader: SampleReader, stop: Event) -> Iterator[bytes]:
     """Rewrite samples so that the first is an IDR picture; keep damaged ones as they are. BitstreamError, Stopped."""
     renumber = EntryRenumber(sets_of(span.video.config))
     size = length_size_of(span.video.config)
@@ -51,7 +51,7 @@ def counted_samples(span: Span, rows: Int64s, reader: SampleReader, stop: Event)
             yield reader.read(row)
 
 
-def check_entry(span: Span, rows: Int64s, reader: SampleReader, stop: Event) -> None:
+def check_entry(span: ClipSpan, rows: Int64s, reader: SampleReader, stop: Event) -> None:
     """Decode the first pictures as recorded and as rewritten; BitstreamError unless they are the same."""
     video, rows = span.video, rows[:COMPARED]
     config = replace(video.config, sample_entry=with_gaps(video.config))

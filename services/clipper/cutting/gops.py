@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from services.clipper.cutting.plan import Span
+from services.clipper.cutting.plan import ClipSpan
 from services.clipper.cutting.samples import SampleReader
 from shared.media.bitstream.errors import BitstreamError
 from shared.media.bitstream.h264_entry import is_intra, recovery_count
-from shared.media.bitstream.nal import Entry, entry_of, split_sample
+from shared.media.bitstream.nal import RandomAccess, entry_of, split_sample
 from shared.media.bitstream.records import length_size_of, video_codec
 from shared.media.model import Int64s
 from shared.media.mp4.boxes import Mp4Error
@@ -41,23 +41,23 @@ class Split:
     entered: bool = False
 
 
-def split_span(span: Span, reader: SampleReader, *, recovery: bool = True) -> Split:
+def split_span(span: ClipSpan, reader: SampleReader, *, recovery: bool = True) -> Split:
     """Find the longest stretch of a span that can be copied; with `recovery`, also from an I picture that is no IDR."""
     video, chosen = span.video, span.frames
     open_entries = 0
     for row, entry in _entries(video, chosen, reader):
-        entered = recovery and entry is Entry.RECOVERY and is_entry(video, row, reader)
-        if entered or entry in (Entry.CLEAN, Entry.LEADING):
+        entered = recovery and entry is RandomAccess.RECOVERY and is_entry(video, row, reader)
+        if entered or entry in (RandomAccess.CLEAN, RandomAccess.LEADING):
             split = _split_at(video, chosen, row)
             if split is not None:
                 reason = "open GOP at the in point" if entered or open_entries else ""
-                return replace(split, broken=entry is Entry.LEADING, reason=reason, entered=entered)
+                return replace(split, broken=entry is RandomAccess.LEADING, reason=reason, entered=entered)
         open_entries += 1
     reason = "no picture in the range can be entered at once" if open_entries else "the range lies within one GOP"
     return Split(chosen, NOTHING, NOTHING, reason=reason)
 
 
-def entry_at(video: Video, row: int, reader: SampleReader) -> Entry:
+def entry_at(video: Video, row: int, reader: SampleReader) -> RandomAccess:
     """Return how a decoder can enter at sample `row`; a damaged sample is no entry."""
     return entry_of(video_codec(video.config), nals_at(video, row, reader))
 
@@ -85,12 +85,12 @@ def decode_start(video: Video, first_shown: int, reader: SampleReader) -> int:
     usable = syncs[video.at[syncs] <= first_shown]
     if not len(usable):
         return int(syncs[0]) if len(syncs) else 0
-    if len(usable) > 1 and entry_at(video, int(usable[-1]), reader) is Entry.RECOVERY:
+    if len(usable) > 1 and entry_at(video, int(usable[-1]), reader) is RandomAccess.RECOVERY:
         return int(usable[-2])  # pictures may take some time to recover
     return int(usable[-1])
 
 
-def _entries(video: Video, chosen: Int64s, reader: SampleReader) -> Iterator[tuple[int, Entry]]:
+def _entries(video: Video, chosen: Int64s, reader: SampleReader) -> Iterator[tuple[int, RandomAccess]]:
     for row in chosen[video.table.sync[chosen]].tolist():
         yield row, entry_at(video, row, reader)
 

@@ -15,7 +15,7 @@ import numpy as np
 from services.clipper.cutting.cut import CutPart, CutResult
 from services.clipper.cutting.decode import LEARN, decode_rows, skip_unused
 from services.clipper.cutting.layout import TrackLayout
-from services.clipper.cutting.plan import Selection
+from services.clipper.cutting.plan import Candidate
 from services.clipper.cutting.prints import fingerprint
 from services.clipper.cutting.samples import SampleReader
 from shared.media.model import Int64s
@@ -30,7 +30,7 @@ MOST_SEAMS = 12  # in a clip with more (many gaps) only the first and last ones 
 MEAN_OFF, MOST_OFF = 4.0, 30.0
 
 
-def check_pictures(result: CutResult, selection: Selection, video: TrackLayout, stop: Event) -> None:
+def check_pictures(result: CutResult, selection: Candidate, video: TrackLayout, stop: Event) -> None:
     """Decode the pictures around every seam, at the start and at the end; ClipFaulty when one is wrong.
 
     A copied picture that does not decode is accepted when it does not decode in the recording either.
@@ -70,7 +70,7 @@ class _Look:
 
     container: av.container.InputContainer
     result: CutResult
-    selection: Selection
+    selection: Candidate
     video: TrackLayout
     stop: Event
 

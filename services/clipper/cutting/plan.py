@@ -16,12 +16,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from services.clipper.cutting.load import load_pieces
-from services.clipper.cutting.spans import POINT_TOLERANCE, Span, choose_spans, slack
+from services.clipper.cutting.spans import POINT_TOLERANCE, ClipSpan, choose_spans, slack
 from shared.media.model import Int64s
 from shared.media.seams.errors import CutError, EmptyCut
 from shared.media.seams.source import HOLE, CutSource, Stretch
 
-__all__ = ["POINT_TOLERANCE", "CutPlan", "Missing", "Selection", "Span", "plan_cut"]
+__all__ = ["POINT_TOLERANCE", "Candidate", "ClipSpan", "CutPlan", "Missing", "plan_cut"]
 
 
 class Missing(NamedTuple):
@@ -33,12 +33,12 @@ class Missing(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class Candidate:
     """One way to serve the range: the stream time that it shows, and the spans that hold it."""
 
     start: Fraction
     end: Fraction
-    spans: tuple[Span, ...] = field(repr=False)
+    spans: tuple[ClipSpan, ...] = field(repr=False)
 
     @property
     def duration(self) -> Fraction:
@@ -51,7 +51,7 @@ class Selection:
         return sum(len(span.frames) for span in self.spans)
 
     @property
-    def pictured(self) -> tuple[Span, ...]:
+    def pictured(self) -> tuple[ClipSpan, ...]:
         """Return the spans that have frames."""
         return tuple(span for span in self.spans if len(span.frames))
 
@@ -79,8 +79,8 @@ class CutPlan:
 
     in_point: Fraction
     out_point: Fraction
-    exact: Selection
-    fast: Selection
+    exact: Candidate
+    fast: Candidate
 
     @property
     def gaps(self) -> tuple[Missing, ...]:
@@ -99,26 +99,26 @@ def plan_cut(source: CutSource, in_point: Fraction, out_point: Fraction) -> CutP
     spans = choose_spans(load_pieces(source, in_point, out_point), in_point, out_point)
     if not spans:
         raise EmptyCut("nothing was recorded in the range")
-    exact = Selection(spans[0].start, spans[-1].end, tuple(spans))
+    exact = Candidate(spans[0].start, spans[-1].end, tuple(spans))
     whole = tuple(_whole_segments(spans))
-    return CutPlan(in_point, out_point, exact, Selection(whole[0].start, whole[-1].end, whole))
+    return CutPlan(in_point, out_point, exact, Candidate(whole[0].start, whole[-1].end, whole))
 
 
-def _pictures_missing(span: Span) -> Iterator[Missing]:
+def _pictures_missing(span: ClipSpan) -> Iterator[Missing]:
     """Yield the times in which sound goes on without pictures."""
     video = span.piece.video
     shown = video.stretches if video is not None else ()
     yield from (Missing(start, end - start, "video") for start, end in _between(span, shown))
 
 
-def _sound_missing(span: Span) -> Iterator[Missing]:
+def _sound_missing(span: ClipSpan) -> Iterator[Missing]:
     """Yield the times in which pictures go on without sound; short ones at its edges are ignored."""
     audio = span.piece.audio
     heard = audio.stretches if audio is not None else ()
     yield from (Missing(start, end - start, "audio") for start, end in _between(span, heard))
 
 
-def _between(span: Span, there: Sequence[Stretch]) -> Iterator[Stretch]:
+def _between(span: ClipSpan, there: Sequence[Stretch]) -> Iterator[Stretch]:
     """Yield the parts of a span that the stretches of a track do not cover."""
     whole = Stretch(min(span.start, span.piece.stretches[0].start), max(span.end, span.piece.stretches[-1].end))
     bounds = [Stretch(whole.start, whole.start), *there, Stretch(whole.end, whole.end)]
@@ -129,9 +129,9 @@ def _between(span: Span, there: Sequence[Stretch]) -> Iterator[Stretch]:
             yield hole
 
 
-def _whole_segments(spans: Sequence[Span]) -> list[Span]:
+def _whole_segments(spans: Sequence[ClipSpan]) -> list[ClipSpan]:
     """Widen the spans to the segments that hold their frames; pictures that need earlier ones are left out."""
-    wide: list[Span] = []
+    wide: list[ClipSpan] = []
     for number, span in enumerate(spans):
         if not len(span.frames):
             wide.append(span)
@@ -144,11 +144,11 @@ def _whole_segments(spans: Sequence[Span]) -> list[Span]:
         end = video.time(int(video.until[last]))
         if span.end > end or (number + 1 < len(spans) and end > spans[number + 1].start):
             end = span.end
-        wide.append(Span(span.piece, start, end, rows))
+        wide.append(ClipSpan(span.piece, start, end, rows))
     return wide
 
 
-def _widened(span: Span, before: Span | None, after: Span | None) -> Int64s:
+def _widened(span: ClipSpan, before: ClipSpan | None, after: ClipSpan | None) -> Int64s:
     """Return the rows of a span's whole segments, from an entry on, without those of the neighbouring spans."""
     video = span.video
     source = video.table.source

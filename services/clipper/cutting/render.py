@@ -14,7 +14,7 @@ from services.clipper.cutting.assemble import VideoPart, copied_part, steady_rat
 from services.clipper.cutting.decode import decode_rows
 from services.clipper.cutting.entering import check_entry, counted_rows, counted_samples
 from services.clipper.cutting.gops import NOTHING, Split, decode_start, nals_at, split_span
-from services.clipper.cutting.plan import Span
+from services.clipper.cutting.plan import ClipSpan
 from services.clipper.cutting.prints import Print, fingerprint
 from services.clipper.cutting.samples import SampleReader, Spool
 from shared.media.bitstream.errors import BitstreamError
@@ -40,7 +40,7 @@ class Rendered:
     prints: tuple[Print, ...] = ()
 
 
-def render(spans: Sequence[Span], spool: Spool, stop: Event) -> Rendered:
+def render(spans: Sequence[ClipSpan], spool: Spool, stop: Event) -> Rendered:
     """Copy what can be copied of the spans and encode the rest into `spool`, or everything when nothing can be joined.
 
     CutError when the encoder fails, Stopped when `stop` is set.
@@ -56,7 +56,7 @@ def render(spans: Sequence[Span], spool: Spool, stop: Event) -> Rendered:
 
 @dataclass(eq=False)
 class _Renderer:
-    spans: Sequence[Span]
+    spans: Sequence[ClipSpan]
     spool: Spool
     stop: Event
     alone: str = ""
@@ -100,7 +100,7 @@ class _Renderer:
         depth, busiest = max(video.depth for video in alike), max(map(_peak, alike))
         return Style(target, rate, depth, busiest, live=False)
 
-    def _span(self, span: Span, target: TrackConfig, encoder: JoiningEncoder, reader: SampleReader) -> None:
+    def _span(self, span: ClipSpan, target: TrackConfig, encoder: JoiningEncoder, reader: SampleReader) -> None:
         split = self._split(span, target, reader)
         if len(split.head) or len(split.tail):
             self.reasons.append(split.reason or "a point lies inside a GOP")
@@ -117,7 +117,7 @@ class _Renderer:
             self._add(copied_part(span, rows))
         self._encode(span, split.tail, target, encoder, reader)
 
-    def _split(self, span: Span, target: TrackConfig, reader: SampleReader) -> Split:
+    def _split(self, span: ClipSpan, target: TrackConfig, reader: SampleReader) -> Split:
         """Return what to copy and what to encode of a span."""
         if self.alone:
             return Split(span.frames, NOTHING, NOTHING, reason=self.alone)
@@ -131,7 +131,7 @@ class _Renderer:
                 return split_span(span, reader, recovery=False)
         return split
 
-    def _counted(self, span: Span, rows: Int64s, reader: SampleReader) -> None:
+    def _counted(self, span: ClipSpan, rows: Int64s, reader: SampleReader) -> None:
         """Copy pictures, renumbered from the first of them on."""
         at, sync = span.video.at[rows], span.video.table.sync[rows].tolist()
         self._add(self._spooled(span, "copy", at, counted_samples(span, rows, reader, self.stop), sync))
@@ -141,14 +141,14 @@ class _Renderer:
         self.parts.append(part)
         self.done += len(part.at)
 
-    def _broken(self, span: Span, rows: Int64s, reader: SampleReader) -> None:
+    def _broken(self, span: ClipSpan, rows: Int64s, reader: SampleReader) -> None:
         """Copy a CRA picture, marked as a broken link."""
         size = length_size_of(span.video.config)
         sample = join_sample(break_link(nals_at(span.video, int(rows[0]), reader)), size)
         self._add(self._spooled(span, "copy", span.video.at[rows], [sample], [True]))
 
     def _encode(
-        self, span: Span, rows: Int64s, target: TrackConfig, encoder: JoiningEncoder, reader: SampleReader
+        self, span: ClipSpan, rows: Int64s, target: TrackConfig, encoder: JoiningEncoder, reader: SampleReader
     ) -> None:
         if not len(rows):
             return
@@ -180,7 +180,9 @@ class _Renderer:
             )
         )
 
-    def _spooled(self, span: Span, kind: str, at: Int64s, samples: Iterable[bytes], sync: Sequence[bool]) -> VideoPart:
+    def _spooled(
+        self, span: ClipSpan, kind: str, at: Int64s, samples: Iterable[bytes], sync: Sequence[bool]
+    ) -> VideoPart:
         pieces = [(self.spool.append(sample), len(sample)) for sample in samples]
         return VideoPart(
             "copy" if kind == "copy" else "encode",
@@ -193,7 +195,9 @@ class _Renderer:
             (self.spool.path,),
         )
 
-    def _frames(self, span: Span, rows: Int64s, target: TrackConfig, reader: SampleReader) -> Iterator[av.VideoFrame]:
+    def _frames(
+        self, span: ClipSpan, rows: Int64s, target: TrackConfig, reader: SampleReader
+    ) -> Iterator[av.VideoFrame]:
         """Decode the frames `rows` in the target's picture size, and count damaged ones."""
         ends = (self.done, self.done + len(rows) - 1)
         for number, found in enumerate(decode_rows(span.video, rows, reader, self.stop), self.done):
@@ -220,7 +224,7 @@ def _ahead(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
             yield frame
 
 
-def main_config(spans: Sequence[Span]) -> TrackConfig:
+def main_config(spans: Sequence[ClipSpan]) -> TrackConfig:
     """Choose the stream whose parameters a clip takes: the one with the largest picture, then with most frames."""
 
     def weight(config: TrackConfig) -> tuple[int, int]:

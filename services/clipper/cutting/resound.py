@@ -10,7 +10,7 @@ import av
 import numpy as np
 
 from services.clipper.cutting.audio import AudioPart, lay_audio
-from services.clipper.cutting.plan import Span
+from services.clipper.cutting.plan import ClipSpan
 from services.clipper.cutting.samples import SampleReader, Spool
 from shared.media.model import SampleTable
 from shared.media.mp4.entries import aac_config
@@ -26,7 +26,7 @@ from shared.media.transcode.streams import FLICKS, Packet
 BITRATE = 96_000  # per channel
 
 
-def encode_sound(spans: Sequence[Span], spool: Spool, stop: Event) -> Audio:
+def encode_sound(spans: Sequence[ClipSpan], spool: Spool, stop: Event) -> Audio:
     """Decode the spans' sound, lay it on the clip's time line with silence in holes, and encode it as AAC.
 
     The packets go into `spool`; their times are clip time. Stopped when `stop` is set.
@@ -64,7 +64,7 @@ def _table(packets: Sequence[tuple[int, bytes]], spool: Spool) -> SampleTable:
     return SampleTable(at, at, usual, sizes, whole, offsets, np.zeros(len(at), np.int64), (spool.path,))
 
 
-def _timeline(spans: Sequence[Span], rate: int, layout: str, stop: Event) -> Iterator[av.AudioFrame]:
+def _timeline(spans: Sequence[ClipSpan], rate: int, layout: str, stop: Event) -> Iterator[av.AudioFrame]:
     """Yield the clip's sound without a hole, from 0 to its end, as frames with times in samples."""
     cursor = 0
     clip_time = Fraction(0)

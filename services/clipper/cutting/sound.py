@@ -10,7 +10,7 @@ import numpy as np
 
 from services.clipper.cutting.assemble import AUDIO_TRACK, merge_files
 from services.clipper.cutting.audio import AudioPart, lay_audio
-from services.clipper.cutting.plan import Span
+from services.clipper.cutting.plan import ClipSpan
 from services.clipper.cutting.resound import encode_sound
 from services.clipper.cutting.samples import Spool
 from services.clipper.movie.movie import MovieTrack
@@ -21,13 +21,13 @@ from shared.media.seams.source import same_stream
 REPEATS = 512  # copies of the silent packet in the spool, side by side, so that long holes are few ranges to copy
 
 
-def sound_differs(spans: Sequence[Span]) -> bool:
+def sound_differs(spans: Sequence[ClipSpan]) -> bool:
     """Return whether the spans' sound cannot share one track without encoding."""
     configs = [span.piece.audio.config for span in spans if span.piece.audio is not None]
     return any(not same_stream(configs[0], config) for config in configs)
 
 
-def make_sound(spans: Sequence[Span], spool: Spool, stop: Event) -> MovieTrack | None:
+def make_sound(spans: Sequence[ClipSpan], spool: Spool, stop: Event) -> MovieTrack | None:
     """Lay out the sound of the spans from time 0 on; None when there is none. New packets go into `spool`."""
     if sound_differs(spans):
         audio = encode_sound(spans, spool, stop)

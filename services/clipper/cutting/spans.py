@@ -28,7 +28,7 @@ LONGEST_USUAL = Fraction(1)
 
 
 @dataclass(frozen=True, eq=False)
-class Span:
+class ClipSpan:
     """A continuous stretch of a clip, shown from stream time `start` to `end`.
 
     `chosen` are rows of the piece's video table in decode order; empty where sound goes on without a new picture,
@@ -58,13 +58,13 @@ class Span:
         return self.video.time(int(self.video.until[self.chosen].max())) if len(self.frames) else self.start
 
 
-def slack(span: Span) -> Fraction:
+def slack(span: ClipSpan) -> Fraction:
     """Return how far apart two spans may lie and still join, s: half a frame, or 20 ms of sound."""
     video = span.piece.video
     return Fraction(1, 50) if video is None else video.typical * video.unit / 2
 
 
-def choose_spans(pieces: Sequence[Piece], in_point: Fraction, out_point: Fraction) -> list[Span]:
+def choose_spans(pieces: Sequence[Piece], in_point: Fraction, out_point: Fraction) -> list[ClipSpan]:
     """Choose what is shown and heard from `in_point` to `out_point`; empty when nothing was recorded."""
     if not any(piece.video is not None for piece in pieces):
         return _sound_spans(pieces, in_point, out_point)
@@ -74,8 +74,8 @@ def choose_spans(pieces: Sequence[Piece], in_point: Fraction, out_point: Fractio
     return [replace(span, chosen=None) for span in spans]
 
 
-def _chosen(pieces: Sequence[Piece], in_point: Fraction, out_point: Fraction, *, sole: bool) -> list[Span]:
-    spans: list[Span] = []
+def _chosen(pieces: Sequence[Piece], in_point: Fraction, out_point: Fraction, *, sole: bool) -> list[ClipSpan]:
+    spans: list[ClipSpan] = []
     for number, piece in enumerate(pieces):
         following = pieces[number + 1].start if number + 1 < len(pieces) else None
         for island in _islands(piece, following):
@@ -118,21 +118,21 @@ def _islands(piece: Piece, following: Fraction | None) -> Iterator[Stretch]:
         yield Stretch(start, end)
 
 
-def _span(piece: Piece, island: Stretch, wish: _Wish) -> Span | None:
+def _span(piece: Piece, island: Stretch, wish: _Wish) -> ClipSpan | None:
     """Choose the wanted part of an island; None when there is nothing."""
     start, end = max(wish.start, island.start), min(wish.end, island.end)
     video = piece.video
     if start >= end:
         return None
     if video is None:
-        return Span(piece, start, end, np.zeros(0, np.int64))
-    rows = _begun(video, island, wish)  # besides these, one that began earlier may be on show at `start`
+        return ClipSpan(piece, start, end, np.zeros(0, np.int64))
+    rows = _begun(video, island, wish)
     usual = max(HOLE, min(video.typical * video.unit, LONGEST_USUAL))
     first = video.time(int(video.at[rows].min())) if len(rows) else end
     if first - start > usual or (wish.sole and not len(rows)):
         before = _on_show(video, island, start)
         if before is None and not len(rows):
-            return Span(piece, start, end, rows)  # sound alone
+            return ClipSpan(piece, start, end, rows)
         rows = rows if before is None else np.append(before, rows)
         if before is not None and len(rows) == 1 and _is_usual(video, before, start, usual):
             start = video.time(int(video.at[before]))  # the clip is this one frame: it is shown whole
@@ -142,9 +142,9 @@ def _span(piece: Piece, island: Stretch, wish: _Wish) -> Span | None:
         return None
     last = int(rows[np.argmax(video.at[rows])])
     gone = video.time(int(video.until[last]))
-    if gone < end:  # its sound may go on without pictures
-        return Span(piece, start, end if end - gone > HOLE else gone, rows)
-    return Span(piece, start, gone if _is_usual(video, last, end, usual) else end, rows)
+    if gone < end:
+        return ClipSpan(piece, start, end if end - gone > HOLE else gone, rows)
+    return ClipSpan(piece, start, gone if _is_usual(video, last, end, usual) else end, rows)
 
 
 def _begun(video: Video, island: Stretch, wish: _Wish) -> Int64s:
@@ -168,12 +168,12 @@ def _is_usual(video: Video, row: int, moment: Fraction, usual: Fraction) -> bool
     return gone >= moment and gone - video.time(int(video.at[row])) <= usual
 
 
-def _sound_spans(pieces: Sequence[Piece], in_point: Fraction, out_point: Fraction) -> list[Span]:
-    spans: list[Span] = []
+def _sound_spans(pieces: Sequence[Piece], in_point: Fraction, out_point: Fraction) -> list[ClipSpan]:
+    spans: list[ClipSpan] = []
     for piece in pieces:
         for island in joined(piece.audio.stretches if piece.audio is not None else ()):
             start = max(in_point, island.start, spans[-1].end if spans else island.start)
             end = min(out_point, island.end)
             if start < end:
-                spans.append(Span(piece, start, end))
+                spans.append(ClipSpan(piece, start, end))
     return spans

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Final
 from urllib.parse import urlencode
 
-from services.gateway.domain.clips.clips import Known
+from services.gateway.domain.clips.clips import KnownClip
 from services.gateway.http.files import PIECE, Content, tag_of
 from services.gateway.http.public_url import PublicUrl
 from shared.messages.clips import ClipFile
@@ -51,7 +51,7 @@ class Downloads:
         good = self._vault.verify(f"{account}/{clip}/{expires}", signature, PURPOSE)
         return good and self._clock.now_ms() < expires * 1000
 
-    def content(self, known: Known, file: ClipFile) -> Content:
+    def content(self, known: KnownClip, file: ClipFile) -> Content:
         """Return a clip's file as content to send."""
         headers: tuple[tuple[str, str], ...] = ()
         if file.sha256:  # RFC 9530

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from services.gateway.delivery.index.entries import Entry
+from services.gateway.delivery.index.entries import IndexEntry
 from shared.media.timeline import joins
 from shared.runtime.clock import rfc3339
 
@@ -58,7 +58,7 @@ def head(header: Header) -> str:
     return "\n".join(lines) + "\n"
 
 
-def body(entries: Iterable[Entry], before: Entry | None = None) -> str:
+def body(entries: Iterable[IndexEntry], before: IndexEntry | None = None) -> str:
     """Return the lines of segments that follow `before` (None: the first of their playlist)."""
     lines: list[str] = []
     expected_ms = 0  # wall clock, ms times 1000
@@ -101,7 +101,7 @@ def multivariant(variants: Sequence[Variant]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def rates(entries: Sequence[Entry]) -> tuple[int, int]:
+def rates(entries: Sequence[IndexEntry]) -> tuple[int, int]:
     """Return the peak and average rate of segments in bit/s (4.3.4.2); a cut-off one does not count as a peak."""
     total_ms = sum(entry.duration_ms for entry in entries)
     total = sum(entry.bytes for entry in entries)

@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from services.gateway.delivery.bodies import Body, make_body
 from services.gateway.delivery.codecs import codecs_of
-from services.gateway.delivery.index.entries import Entry
+from services.gateway.delivery.index.entries import IndexEntry
 from services.gateway.delivery.index.live import IndexChanged, LiveIndex
 from services.gateway.delivery.parts import Delivery
 from services.gateway.delivery.playlists import END, Header, Variant, body, head, multivariant, rates, target_duration
@@ -47,7 +47,7 @@ class Window:
 class Shown:
     """Segments of a playlist; `complete`: no more will follow."""
 
-    entries: Sequence[Entry]
+    entries: Sequence[IndexEntry]
     complete: bool
     header: Header
 
@@ -88,7 +88,7 @@ class View:
         variants.sort(key=lambda variant: -variant.bandwidth)
         return make_body(multivariant(variants))
 
-    async def _variant(self, track: Track, window: Window, entries: Sequence[Entry]) -> Variant:
+    async def _variant(self, track: Track, window: Window, entries: Sequence[IndexEntry]) -> Variant:
         # Where codecs change inside a playlist, the newest are listed: a player needs them for longest.
         tracks = await self._delivery.tracks_of(entries[-1].init_key)
         peak, average = rates(entries)
@@ -138,7 +138,7 @@ class View:
         grows = not self._job.dvr_window_s and not self._index.expired_hours
         return self._shown(entries, "EVENT" if grows else None, complete=self._job.ended)
 
-    def _shown(self, entries: list[Entry], kind: Literal["EVENT", "VOD"] | None, *, complete: bool) -> Shown:
+    def _shown(self, entries: list[IndexEntry], kind: Literal["EVENT", "VOD"] | None, *, complete: bool) -> Shown:
         first = next((entry for entry in entries if entry.number is not None), None)
         longest = self._index.longest_ms
         if kind == "VOD":

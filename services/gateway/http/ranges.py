@@ -16,7 +16,7 @@ class Unsatisfiable(ReelayError):  # noqa: N818  RFC 9110's word
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class ByteRange:
     """Bytes to send: `length` from `offset` on; `part` when that is not the whole file."""
 
     offset: int
@@ -24,9 +24,9 @@ class Span:
     part: bool
 
 
-def wanted(header: str | None, if_range: str | None, etag: str, size: int) -> Span:
+def wanted(header: str | None, if_range: str | None, etag: str, size: int) -> ByteRange:
     """Return the bytes that answer a request; a malformed or multiple range is answered with the whole file."""
-    whole = Span(0, size, part=False)
+    whole = ByteRange(0, size, part=False)
     if header is None or (if_range is not None and if_range.strip() != etag):
         return whole
     match = _RANGE.fullmatch(header.strip().replace(" ", ""))
@@ -37,14 +37,14 @@ def wanted(header: str | None, if_range: str | None, etag: str, size: int) -> Sp
         length = min(int(last), size)
         if length == 0:
             raise Unsatisfiable
-        return Span(size - length, length, part=True)
+        return ByteRange(size - length, length, part=True)
     start = int(first)
     end = min(int(last), size - 1) if last else size - 1
     if last and int(last) < start:
         return whole  # 14.1.1: an invalid range is ignored
     if start >= size:
         raise Unsatisfiable
-    return Span(start, end - start + 1, part=True)
+    return ByteRange(start, end - start + 1, part=True)
 
 
 def meets(header: str | None, etag: str) -> bool:

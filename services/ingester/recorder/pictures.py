@@ -21,7 +21,7 @@ HEVC_SLICES = range(32)
 SEI_RECOVERY_POINT = 6
 
 
-class Picture(NamedTuple):
+class CodedPicture(NamedTuple):
     """One picture as MP4 stores it, and the description that it needs; `sync` and `clean` as in Frame."""
 
     config: TrackConfig
@@ -100,7 +100,7 @@ class LengthPrefixed:
         sets.adopt(record)
         self._sets, self._length = sets, length_size(codec, record)
 
-    def take(self, data: bytes) -> Picture | None:
+    def take(self, data: bytes) -> CodedPicture | None:
         """Check a picture; its parameter sets, if any, move into the description. Mp4Error when it is cut short."""
         sets = self._sets
         if sets is None or sets.config is None:
@@ -108,7 +108,7 @@ class LengthPrefixed:
         clean, recovers, bare = self._look(data, sets.codec)
         if clean or recovers or not bare:
             data = self._strip(data, sets)
-        return Picture(sets.config, data, clean or recovers, clean) if data else None
+        return CodedPicture(sets.config, data, clean or recovers, clean) if data else None
 
     def _look(self, data: bytes, codec: VideoCodec) -> tuple[bool, bool, bool]:
         """Look at what comes up to the first slice: (IDR or IRAP, recovery point, no parameter sets)."""

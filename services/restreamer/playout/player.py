@@ -17,7 +17,7 @@ from services.restreamer.playout.reading.verdict import formats_of
 from services.restreamer.playout.sending.pacer import Pacer
 from services.restreamer.playout.sending.ring import Bounds, Ring
 from services.restreamer.playout.terms import Ended, Library, Notes, Report, Reporter, Snapshot
-from shared.messages.restreams import Move, Place, RestreamSpec, Source
+from shared.messages.restreams import Move, PlaylistCursor, RestreamSpec, Source
 from shared.runtime.clock import Clock
 
 
@@ -44,7 +44,7 @@ class Playout:
         self._ring = Ring(self._settings.bounds, outputs.prepare)
         self._pacer = Pacer(self._ring, outputs, self._report, clock, self._dry, notes=notes)
         self._reader: Reader | None = None
-        self._begin = Place()
+        self._begin = PlaylistCursor()
         self._spec_number = self._moved = 0
         self._telling = RLock()
         self._silent = False
@@ -53,7 +53,7 @@ class Playout:
         self,
         spec: RestreamSpec,
         targets: Sequence[TargetSpec],
-        place: Place | None = None,
+        place: PlaylistCursor | None = None,
         *,
         spec_number: int = 0,
         moved: int = 0,

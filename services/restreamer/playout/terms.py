@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from services.restreamer.model import How, Media, Track
-from shared.messages.restreams import Item, Place, Source, TargetStatus
+from shared.messages.restreams import Item, PlaylistCursor, Source, TargetStatus
 
 
-class Picture(Protocol):
+class DecodedPicture(Protocol):
     """A decoded picture."""
 
     @property
@@ -30,7 +30,7 @@ class Library(Protocol):
         """Open a file; `stop` also ends the waits of the returned media. SourceError."""
         ...
 
-    def picture(self, source: Source, stop: Event) -> Picture:
+    def picture(self, source: Source, stop: Event) -> DecodedPicture:
         """Return a watermark picture, checked and cached. SourceError."""
         ...
 
@@ -70,7 +70,7 @@ class Started:
 class FileStarted:
     """A file's first picture was sent. `live`: it is the live event, and `item` is None."""
 
-    place: Place
+    place: PlaylistCursor
     item: Item | None
     how: How
     reason: str
@@ -109,7 +109,7 @@ Reporter = Callable[[Report], None]
 class Snapshot:
     """The state of playout. `place` is in list `spec_number`; `moved` is the number of the last move done."""
 
-    place: Place
+    place: PlaylistCursor
     spec_number: int = 0
     moved: int = 0
     played_ms: int = 0

@@ -5,16 +5,16 @@
 
 from services.restreamer.sources.access import Access, Limits, Spool, Stopped
 from services.restreamer.sources.opening import Sources, open_media, open_picture
-from services.restreamer.sources.pictures import Picture, PictureCache
+from services.restreamer.sources.pictures import PictureCache, StillImage
 from services.restreamer.sources.ranges import resolve_range
 
 __all__ = [
     "Access",
     "Limits",
-    "Picture",
     "PictureCache",
     "Sources",
     "Spool",
+    "StillImage",
     "Stopped",
     "open_media",
     "open_picture",

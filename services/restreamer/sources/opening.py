@@ -17,7 +17,7 @@ from services.restreamer.sources.flv.demux import flv_or
 from services.restreamer.sources.local import checked_id, local_file
 from services.restreamer.sources.mp4.demux import mp4_or
 from services.restreamer.sources.origins.files import read_all
-from services.restreamer.sources.pictures import Picture, PictureCache
+from services.restreamer.sources.pictures import PictureCache, StillImage
 from services.restreamer.sources.recorded.live import LiveMedia
 from services.restreamer.sources.recorded.recordings import RecordingMedia
 from services.restreamer.sources.remote import Remote, Tell
@@ -52,7 +52,7 @@ def open_media(
     return media
 
 
-def open_picture(source: Source, access: Access, stop: Event, cache: PictureCache) -> Picture:
+def open_picture(source: Source, access: Access, stop: Event, cache: PictureCache) -> StillImage:
     """Return a watermark, fetched once per location. Raise SourceError."""
     place = _place(source, access)
     name = f"{access.account} {source.kind} {source.credentials} {place}"
@@ -102,6 +102,6 @@ class Sources:
         """Open a source."""
         return open_media(source, self._access, stop, self._tell, self._readers)
 
-    def picture(self, source: Source, stop: Event) -> Picture:
+    def picture(self, source: Source, stop: Event) -> StillImage:
         """Return a watermark."""
         return open_picture(source, self._access, stop, self._pictures)

@@ -14,14 +14,14 @@ from services.restreamer.sources.access import Stopped
 from services.restreamer.sources.apart.decoding import decoded
 from services.restreamer.sources.picture_files import Kind, Pixels, checked, measure
 
-__all__ = ["Picture", "PictureCache", "decode", "measure"]
+__all__ = ["PictureCache", "StillImage", "decode", "measure"]
 MOST: Final = 32
 LATER_S: Final = 60.0
 MOST_BYTES: Final = 160 << 20  # two of the largest pictures
 
 
 @dataclass(frozen=True, eq=False)
-class Picture:
+class StillImage:
     """A picture's file, and its pixels as height x width x RGBA."""
 
     kind: Kind
@@ -40,7 +40,7 @@ class PictureCache:
     def __init__(self) -> None:
         self._lock = Lock()
         # of so many bytes, and so many pictures at the most
-        self._pictures: LRUCache[str, Picture] = LRUCache(MOST_BYTES, _weight)
+        self._pictures: LRUCache[str, StillImage] = LRUCache(MOST_BYTES, _weight)
         self._places: LRUCache[str, str] = LRUCache(MOST)
         self._slow: TTLCache[str, str] = TTLCache(MOST, LATER_S)
 
@@ -57,12 +57,12 @@ class PictureCache:
         if text is not None:
             raise SourceError(text, lasting=False)
 
-    def known(self, place: str) -> Picture | None:
+    def known(self, place: str) -> StillImage | None:
         """Return the picture that came from a location; None when there is none."""
         with self._lock:
             return self._pictures.get(self._places.get(_digest(place.encode()), ""))
 
-    def add(self, place: str, data: bytes, side: int) -> Picture:
+    def add(self, place: str, data: bytes, side: int) -> StillImage:
         """Return the decoded picture, from the cache if possible; raise SourceError when it cannot be used."""
         digest = _digest(data)
         with self._lock:
@@ -74,15 +74,15 @@ class PictureCache:
         return picture
 
 
-def _weight(picture: Picture) -> int:
+def _weight(picture: StillImage) -> int:
     """Return the bytes that a picture counts for: enough that at most MOST fit, and never more than MOST_BYTES."""
     return min(max(picture.size, MOST_BYTES // MOST), MOST_BYTES)
 
 
-def decode(data: bytes, side: int) -> Picture:
+def decode(data: bytes, side: int) -> StillImage:
     """Return a decoded PNG, JPEG, WebP or GIF (first frame) of at most `side` pixels a side; raise SourceError."""
     kind = checked(data, side)
-    return Picture(kind, data, decoded(kind, data, side))
+    return StillImage(kind, data, decoded(kind, data, side))
 
 
 def _digest(data: bytes) -> str:

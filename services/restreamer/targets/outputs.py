@@ -9,15 +9,15 @@ from typing import Final
 
 from services.restreamer.model import TargetSpec, Unit
 from services.restreamer.targets.call import Opener
-from services.restreamer.targets.lane import Lane, Recent
 from services.restreamer.targets.places import RtmpPlace, SrtPlace, read_place
 from services.restreamer.targets.rtmp.ahead import AheadPacker, Packed
 from services.restreamer.targets.rtmp.call import call_rtmp
 from services.restreamer.targets.rtmp.pack import RtmpPacker
 from services.restreamer.targets.rules import TargetRules, ns
+from services.restreamer.targets.shared_muxer import Recent, SharedMuxer
 from services.restreamer.targets.srt.line import await_srt, call_srt
 from services.restreamer.targets.srt.ts import TsPacker
-from services.restreamer.targets.target import Target
+from services.restreamer.targets.target import TargetConnection
 from services.restreamer.targets.terms import Packer, TargetError
 from shared.messages.restreams import TargetStatus
 from shared.runtime.clock import Clock
@@ -41,9 +41,9 @@ class Targets:
         self._clock = clock
         self._recent = Recent()
         self._ahead = AheadPacker()
-        self._lanes: dict[str, Lane] = {}
-        self._targets: dict[str, Target] = {}
-        self._leaving: list[Target] = []
+        self._lanes: dict[str, SharedMuxer] = {}
+        self._targets: dict[str, TargetConnection] = {}
+        self._leaving: list[TargetConnection] = []
         self._removed: dict[str, tuple[TargetStatus, int]] = {}
         self._look_ns = 0
 
@@ -114,7 +114,7 @@ class Targets:
         late_ns = self._clock.monotonic_ns() + ns(self._rules.farewell) * 2
         self._leaving = [target for target in self._leaving if not target.left(late_ns)]
 
-    def _add(self, spec: TargetSpec) -> Target:
+    def _add(self, spec: TargetSpec) -> TargetConnection:
         opener: Opener | None = None
         refusal, form = "", "srt" if spec.url[:4].lower() == "srt:" else "rtmp"
         try:
@@ -122,16 +122,16 @@ class Targets:
             opener = _opener(place, self._rules, self._clock)
         except TargetError as error:
             refusal = str(error)
-        return Target(spec, self._lane(form), opener, self._rules, self._clock, refusal, self._about)
+        return TargetConnection(spec, self._lane(form), opener, self._rules, self._clock, refusal, self._about)
 
-    def _lane(self, form: str) -> Lane:
+    def _lane(self, form: str) -> SharedMuxer:
         """Return a format's lane; a new one starts with the units since the last keyframe."""
         if form not in self._lanes:
-            lane = self._lanes[form] = Lane(_PACKERS[form](), self._recent.tracks)
+            lane = self._lanes[form] = SharedMuxer(_PACKERS[form](), self._recent.tracks)
             lane.feed(self._recent.units)
         return self._lanes[form]
 
-    def _remove(self, target: Target, now_ns: int) -> None:
+    def _remove(self, target: TargetConnection, now_ns: int) -> None:
         target.leave(now_ns)
         self._leaving.append(target)
         self._removed[target.spec.target] = (target.status(), now_ns)

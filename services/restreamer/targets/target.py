@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from services.restreamer.model import TargetSpec
 from services.restreamer.targets.backlog import OWN_BYTES
 from services.restreamer.targets.call import Call, Opener
-from services.restreamer.targets.lane import Lane
 from services.restreamer.targets.rules import TargetRules, ns
+from services.restreamer.targets.shared_muxer import SharedMuxer
 from services.restreamer.targets.terms import Block, Line, Queue, TargetError
 from shared.messages.restreams import TargetState, TargetStatus
 from shared.runtime.clock import Clock
@@ -39,7 +39,7 @@ class Start:
         return self.blocks <= 0 and queue.waits_ns(now_ns) <= soon_ns
 
 
-class Target:
+class TargetConnection:
     """A target's life, in the pacer's thread.
 
     connecting (for the first time, or again) -> live -> waiting (lost; reconnected soon) -> failed (refused, or failed
@@ -50,7 +50,7 @@ class Target:
     def __init__(
         self,
         spec: TargetSpec,
-        lane: Lane,
+        lane: SharedMuxer,
         opener: Opener | None,
         rules: TargetRules,
         clock: Clock,

@@ -20,7 +20,7 @@ HEVC_IDR = frozenset((19, 20))
 SEI_CAPTIONS, SEI_MASTERING_DISPLAY, SEI_CONTENT_LIGHT = 4, 137, 144
 
 
-class Entry(Enum):
+class RandomAccess(Enum):
     """What happens when a decoder starts at a picture."""
 
     CLEAN = "idr"  # no later picture refers to an earlier one
@@ -58,17 +58,17 @@ def is_slice(codec: VideoCodec, nal: bytes) -> bool:
     return H264_SLICE <= kind <= H264_IDR if codec == "h264" else kind < 32
 
 
-def entry_of(codec: VideoCodec, nals: Iterable[bytes]) -> Entry:
+def entry_of(codec: VideoCodec, nals: Iterable[bytes]) -> RandomAccess:
     """Return how a decoder can enter at the picture made of `nals`."""
     first = next((nal for nal in nals if is_slice(codec, nal)), None)
     if first is None:
-        return Entry.NONE
+        return RandomAccess.NONE
     kind = nal_type(codec, first)
     if codec == "h264":
-        return Entry.CLEAN if kind == H264_IDR else Entry.RECOVERY
+        return RandomAccess.CLEAN if kind == H264_IDR else RandomAccess.RECOVERY
     if kind in HEVC_IDR or kind in HEVC_BLA:
-        return Entry.CLEAN
-    return Entry.LEADING if kind == HEVC_CRA else Entry.NONE
+        return RandomAccess.CLEAN
+    return RandomAccess.LEADING if kind == HEVC_CRA else RandomAccess.NONE
 
 
 def break_link(nals: Iterable[bytes]) -> list[bytes]:

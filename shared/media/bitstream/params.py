@@ -43,7 +43,7 @@ class PictureOrder:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class PictureFormat:
     """An SPS's description of the picture: cropped size in pixels, sample aspect, chroma and depth.
 
     `order`: how slices identify their picture.
@@ -99,7 +99,7 @@ def set_id(codec: VideoCodec, nal: bytes) -> int:
     return BitReader(unescape(nal[1 if codec == "h264" else 2 :][:16])).ue()
 
 
-def read_sps(codec: VideoCodec, sps: bytes) -> Picture:
+def read_sps(codec: VideoCodec, sps: bytes) -> PictureFormat:
     """Read the picture's size and format from an SPS; Mp4Error when it makes no sense."""
     picture = _h264_sps(sps) if codec == "h264" else _hevc_sps(sps)
     if not (0 < picture.width <= 16384 and 0 < picture.height <= 16384):
@@ -120,7 +120,7 @@ def _skip_scaling_lists(reader: BitReader, chroma: int) -> None:
             last = following or last
 
 
-def _h264_sps(sps: bytes) -> Picture:
+def _h264_sps(sps: bytes) -> PictureFormat:
     if len(sps) < 4:
         raise Mp4Error("SPS is too short")
     reader = BitReader(unescape(sps[4:1024]))
@@ -150,7 +150,7 @@ def _h264_sps(sps: bytes) -> Picture:
         height -= (reader.ue() + reader.ue()) * step_y
     aspect = _aspect(reader) if reader.left and reader.flag() else (1, 1)
     order = PictureOrder(frame_bits, kind, poc_bits, fixed, frames_only, planes)
-    return Picture(width, height, aspect, chroma, luma_depth, chroma_depth, order=order)
+    return PictureFormat(width, height, aspect, chroma, luma_depth, chroma_depth, order=order)
 
 
 def _order_count(reader: BitReader) -> tuple[int, int, bool]:
@@ -190,7 +190,7 @@ def _hevc_profile(reader: BitReader) -> tuple[int, bool]:
     return layers + 1, nested
 
 
-def _hevc_sps(sps: bytes) -> Picture:
+def _hevc_sps(sps: bytes) -> PictureFormat:
     reader = BitReader(unescape(sps[2:1024]))
     layers, nested = _hevc_profile(reader)
     reader.ue()  # sps_seq_parameter_set_id
@@ -204,7 +204,7 @@ def _hevc_sps(sps: bytes) -> Picture:
         height -= (reader.ue() + reader.ue()) * step_y
     luma_depth, chroma_depth = 8 + reader.ue(), 8 + reader.ue()
     order = PictureOrder(poc_bits=4 + reader.ue(), planes=planes)
-    return Picture(width, height, (1, 1), chroma, luma_depth, chroma_depth, layers, nested, order)
+    return PictureFormat(width, height, (1, 1), chroma, luma_depth, chroma_depth, layers, nested, order)
 
 
 def build_avcc(sets: list[bytes]) -> bytes:

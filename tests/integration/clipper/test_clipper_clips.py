@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from services.clipper import work
-from services.clipper.cutter import Cutter
+from services.clipper.cutter import ClipCutter
 from shared.broker import middleware
 from shared.messages.clips import Accuracy, ClipCancel, ClipRecord, ClipRefine
 from shared.messages.exports import ExportDelivered, ExportFailed
@@ -294,9 +294,9 @@ async def test_cancelled_while_it_is_cut(
     nats: NatsServer, tmp_path: Path, first: Recording, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, over = threading.Event(), threading.Event()
-    real = Cutter.exact
+    real = ClipCutter.exact
 
-    def slow(self: Cutter, *args: Any) -> Any:
+    def slow(self: ClipCutter, *args: Any) -> Any:
         begun.set()
         args[-1].wait(60)
         try:
@@ -304,7 +304,7 @@ async def test_cancelled_while_it_is_cut(
         finally:
             over.set()
 
-    monkeypatch.setattr(Cutter, "exact", slow)
+    monkeypatch.setattr(ClipCutter, "exact", slow)
     async with desk(nats, tmp_path) as at, serving(at):
         await at.announce(at.session(first))
         order = at.order(1, 2)

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from services.clipper import cutter, leftovers, source, work
+from services.clipper import cutter, leftovers, work
+from services.clipper import recording_reader as source
 from shared.broker import middleware
 from shared.broker.kv import Bucket
 from shared.broker.streams import SEGMENTS

@@ -13,8 +13,8 @@ from shared.messages.credentials import CREDENTIAL_PURPOSE, CredentialRecord
 from shared.messages.restream_commands import RestreamCommand, Retarget, Seek, Update
 from shared.messages.restreams import (
     FLICKS,
-    Place,
-    PlaceRecord,
+    PlaylistCursor,
+    PlayoutRecord,
     RestreamRecord,
     TargetStatus,
 )
@@ -88,12 +88,12 @@ async def test_it_is_shown_with_its_place_and_its_targets(api: Gateway) -> None:
     ident = (await api.http.post("/v1/restreams", json=ASKED)).json()["id"]
     record = await taken_up(api, ident)
     first = record.spec.targets[0]
-    place = PlaceRecord(
-        account="main", restream=ident, run=1, holder="one", place=Place(item=2, loop=1, at=FLICKS * 5 // 2),
+    place = PlayoutRecord(
+        account="main", restream=ident, run=1, holder="one", place=PlaylistCursor(item=2, loop=1, at=FLICKS * 5 // 2),
         at_ms=record.created_ms, played_ms=12_500, file="s3://bucket/b.mp4", how="copied",
         targets=(TargetStatus(target=first.target, shown=first.shown, state="live", since_ms=1, connects=1),),
     )  # fmt: skip
-    await Bucket(api.js, "places", PlaceRecord).create(f"main.{ident}", place)
+    await Bucket(api.js, "places", PlayoutRecord).create(f"main.{ident}", place)
     shown = (await api.http.get(f"/v1/restreams/{ident}")).json()
     assert (shown["state"], [t["state"] for t in shown["targets"]]) == ("playing", ["live", "waiting"])
     expected = {"source": 3, "range": 1, "loop": 2, "position": 2.5, "played": 12.5, "how": "copied", "live": False}
@@ -289,14 +289,14 @@ async def test_every_target_of_a_task_that_is_over_is_over(api: Gateway) -> None
     assert {target["state"] for target in waiting} == {"waiting"}
     record = await taken_up(api, ident)
     first, second = record.spec.targets
-    place = PlaceRecord(
-        account="main", restream=ident, run=1, holder="killed", place=Place(), at_ms=record.created_ms,
+    place = PlayoutRecord(
+        account="main", restream=ident, run=1, holder="killed", place=PlaylistCursor(), at_ms=record.created_ms,
         targets=(
             TargetStatus(target=first.target, shown=first.shown, state="live", since_ms=1, sent_bytes=7),
             TargetStatus(target=second.target, shown=second.shown, state="failed", since_ms=1, error="refused"),
         ),
     )  # fmt: skip
-    await Bucket(api.js, "places", PlaceRecord).create(f"main.{ident}", place)
+    await Bucket(api.js, "places", PlayoutRecord).create(f"main.{ident}", place)
     for state in ("ended", "stopped", "failed"):
         await taken_up(api, ident, state=state, finished_ms=record.created_ms)
         told = (await api.http.get(f"/v1/restreams/{ident}")).json()["targets"]

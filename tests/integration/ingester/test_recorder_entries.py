@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from services.gateway.delivery.index.entries import Entry, entry_of
+from services.gateway.delivery.index.entries import IndexEntry, entry_of
 from services.ingester.publication import Frame
 from services.ingester.recorder.recover import recover
 from shared.messages.media import IndexedSegment
@@ -74,7 +74,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Pa
     return source
 
 
-def entries(recorded: Recorded) -> list[Entry]:
+def entries(recorded: Recorded) -> list[IndexEntry]:
     """What the index holds of the segments."""
     session = Session(new_event())
     made = []

@@ -12,8 +12,8 @@ import pytest
 from nats.js import JetStreamContext
 
 from services.ingester import leases as leases_module
-from services.ingester.access import Entry
-from services.ingester.feed import Feed
+from services.ingester.access import AdmittedJob
+from services.ingester.feed import SessionFeed
 from services.ingester.leases import Lease, Leases
 from services.ingester.publication import Batch
 from services.ingester.recorder.model import SegmentInfo
@@ -140,7 +140,7 @@ async def test_a_lost_lease_ends_the_publication(
         event, held = new_id(), leases(js, "a")
         made = sessions(js, SteppedClock(), LocalStore(tmp_path), held)
         made.attach(asyncio.get_running_loop())
-        ticket = made.admit(Entry(ACCOUNT, event, None), "rtmp")
+        ticket = made.admit(AdmittedJob(ACCOUNT, event, None), "rtmp")
         ticket.publication = line = Line()
         await held.take(ACCOUNT, event, ticket.session)
         await Bucket(lambda: js, "leases", Lease).delete(f"{ACCOUNT}.{event}")  # as its age does
@@ -173,12 +173,12 @@ async def test_one_publisher_an_event_and_a_dead_line_makes_room(nats: NatsServe
         clock = SteppedClock()
         made = sessions(js, clock, LocalStore(tmp_path))
         made.attach(asyncio.get_running_loop())
-        entry = Entry(ACCOUNT, new_id(), None)
+        entry = AdmittedJob(ACCOUNT, new_id(), None)
         first = made.admit(entry, "rtmp")
         first.publication = Line()
         with pytest.raises(Rejected):
             made.admit(entry, "srt")
-        made.admit(Entry(ACCOUNT, new_id(), None), "srt")
+        made.admit(AdmittedJob(ACCOUNT, new_id(), None), "srt")
         clock.pass_ms(3001)
         second = made.admit(entry, "srt")
         assert first.publication.closed
@@ -213,8 +213,8 @@ def info(store: MediaStore, prefix: str, sequence: int, data: bytes = b"bytes") 
 
 
 @asynccontextmanager
-async def feeding(js: JetStreamContext, store: MediaStore, spy: Spy) -> AsyncIterator[Feed]:
-    feed = Feed(begun(new_id(), new_id()), records(js), spy, store, SteppedClock())  # type: ignore[arg-type]
+async def feeding(js: JetStreamContext, store: MediaStore, spy: Spy) -> AsyncIterator[SessionFeed]:
+    feed = SessionFeed(begun(new_id(), new_id()), records(js), spy, store, SteppedClock())  # type: ignore[arg-type]
     feed.started(1000, 0)
     yield feed
     feed.ended("disconnected")
@@ -260,7 +260,7 @@ async def test_a_segment_of_a_session_that_went_on_is_told_at_its_epoch(nats: Na
         key = f"{ACCOUNT}.{session.event}.{session.session}"
         epochs: list[int | None] = [3]
         spy = Spy()
-        made = Feed(session, known, spy, store, SteppedClock(), held=lambda: epochs[-1])  # type: ignore[arg-type]  # a spy
+        made = SessionFeed(session, known, spy, store, SteppedClock(), held=lambda: epochs[-1])  # type: ignore[arg-type]  # a spy
         made.started(1000, 0)
         task = asyncio.create_task(made.run())
         await until(lambda: known.sessions.get(key))

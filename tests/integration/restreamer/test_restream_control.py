@@ -13,14 +13,14 @@ from nats.js.errors import NotFoundError
 
 from services.restreamer.decide import entered
 from services.restreamer.playout import Ended, Warned
-from services.restreamer.records import Records
+from services.restreamer.records import RestreamRecords
 from shared.broker.streams import SCHEDULES
 from shared.broker.subjects import schedule_subject
 from shared.messages.jobs import JobRecord
 from shared.messages.restreams import (
     FLICKS,
     LiveInsert,
-    Place,
+    PlaylistCursor,
     RestreamRecord,
     RestreamStateChanged,
     StateNews,
@@ -93,7 +93,7 @@ async def test_a_stop_and_a_resume_at_the_place(nats: NatsServer, tmp_path: Path
         await at.state("playing", run=3)
         anew = await begun(one, at, 3)
         assert resumed.stopped
-        assert anew.begun == Place()
+        assert anew.begun == PlaylistCursor()
         assert (await at.told())[-4:] == [(2, "playing"), (2, "stopped"), (3, "starting"), (3, "playing")]
 
 
@@ -243,7 +243,7 @@ async def test_what_comes_up_while_events_are_told_is_told_too(nats: NatsServer)
             return entered(old, "playing", now)
 
         outbox = Meanwhile(lambda: at.records.change(at.key, later))
-        await Records(at.records, outbox, CLOCK).keep(at.key)  # type: ignore[arg-type]  # an outbox that other work passes
+        await RestreamRecords(at.records, outbox, CLOCK).keep(at.key)  # type: ignore[arg-type]  # an outbox that other work passes
         assert outbox.told == ["starting", "playing"]
         assert (await at.record()).untold == ()
 

@@ -15,8 +15,8 @@ from services.scheduler.app import build as scheduler
 from shared.broker.kv import Stored
 from shared.messages.restreams import (
     FLICKS,
-    Place,
-    PlaceRecord,
+    PlaylistCursor,
+    PlayoutRecord,
     RestreamRecord,
     StateNews,
 )
@@ -66,10 +66,10 @@ async def test_a_holder_that_is_silent_or_dead_is_followed(nats: NatsServer, tmp
             await desks["paused"].send("pause")
             await desks["stopped"].send("stop")
             await alive.idle()
-        place = Place(item=1, loop=3, at=7 * FLICKS)
+        place = PlaylistCursor(item=1, loop=3, at=7 * FLICKS)
         for name, (host, pid) in holders.items():
             at = desks[name]
-            held = PlaceRecord(
+            held = PlayoutRecord(
                 account=at.account, restream=at.restream, run=1, holder=name, host=host, pid=pid, place=place, at_ms=1,
                 source=mark(at.vault, at.item("b.mp4").source),
             )  # fmt: skip
@@ -100,7 +100,7 @@ async def test_a_holder_that_lost_its_run_stops_and_writes_nothing_more(nats: Na
         await at.state("playing")
         playout = await begun(one, at)
 
-        def taken(old: PlaceRecord | None) -> PlaceRecord | None:
+        def taken(old: PlayoutRecord | None) -> PlayoutRecord | None:
             return old.model_copy(update={"holder": "thief", "host": "far"}) if old else None
 
         await at.places.change(at.key, taken)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from services.clipper.cutting import CutError, CutSource, EmptyCut, Run, Segment, SegmentUnreadable, plan_cut
 from services.clipper.cutting.audio import lay_audio
 from services.clipper.cutting.packets import place_packets
-from services.clipper.cutting.plan import Span
+from services.clipper.cutting.plan import ClipSpan
 from services.clipper.cutting.sound import _holes
 from shared.media.model import SampleTable
 from shared.media.mp4.entries import codec_record
@@ -161,8 +161,8 @@ def _sound(count: int, first: int = 0) -> Audio:
     return Audio(AUDIO, table, at, Fraction(0))
 
 
-def _span(audio: Audio, start: Fraction, end: Fraction) -> Span:
-    return Span(Piece("", start, end, None, audio, ()), start, end)
+def _span(audio: Audio, start: Fraction, end: Fraction) -> ClipSpan:
+    return ClipSpan(Piece("", start, end, None, audio, ()), start, end)
 
 
 @settings(deadline=None, max_examples=60)

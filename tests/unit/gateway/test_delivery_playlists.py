@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from services.gateway.delivery.bodies import Bodies, make_body
 from services.gateway.delivery.codecs import codecs_of, hevc_name
-from services.gateway.delivery.index.entries import Entry, entry_of
+from services.gateway.delivery.index.entries import IndexEntry, entry_of
 from services.gateway.delivery.playlists import END, Header, Variant, body, head, multivariant, rates, target_duration
 from shared.media.mp4.boxes import Mp4Error
 from shared.messages.media import SegmentWritten
@@ -20,13 +20,13 @@ from tests.support.hls_check import Playlist, read_media, read_multivariant
 from tests.support.recordings import HOUR_START_MS, Session, new_event
 
 
-def entries_of(segments: Iterable[SegmentWritten]) -> list[Entry]:
+def entries_of(segments: Iterable[SegmentWritten]) -> list[IndexEntry]:
     numbering = Numbering()
     found = (numbering.add(Logged(n, segment)) for n, segment in enumerate(segments, 1))
     return [entry_of(indexed) for indexed in found if indexed]
 
 
-def written(entries: list[Entry], kind: str | None = None, end: str = "") -> Playlist:
+def written(entries: list[IndexEntry], kind: str | None = None, end: str = "") -> Playlist:
     longest = max(entry.duration_ms for entry in entries)
     header = Header(target_duration(longest), entries[0].number or 0, entries[0].seams, kind)  # type: ignore[arg-type]
     return read_media(head(header) + body(entries) + end)

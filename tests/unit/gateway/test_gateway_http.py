@@ -18,7 +18,7 @@ from services.gateway.http import bodies
 from services.gateway.http.bodies import MOST_ITEMS, Malformed, exact, parse_json
 from services.gateway.http.files import disposition
 from services.gateway.http.problems import faults_of
-from services.gateway.http.ranges import Span, Unsatisfiable, matches, meets, wanted
+from services.gateway.http.ranges import ByteRange, Unsatisfiable, matches, meets, wanted
 from services.gateway.native.jobs.models import JobCreate
 
 
@@ -174,22 +174,22 @@ SIZE = 1000
 @pytest.mark.parametrize(
     ("header", "span"),
     [
-        (None, Span(0, SIZE, part=False)),
-        ("bytes=0-99", Span(0, 100, part=True)),
-        ("bytes=900-", Span(900, 100, part=True)),
-        ("bytes=-100", Span(900, 100, part=True)),
-        ("bytes=-5000", Span(0, SIZE, part=True)),
-        ("bytes=990-5000", Span(990, 10, part=True)),
-        ("bytes=5-4", Span(0, SIZE, part=False)),
-        ("bytes=0-1,5-6", Span(0, SIZE, part=False)),
-        ("lines=0-1", Span(0, SIZE, part=False)),
-        ("bytes=-", Span(0, SIZE, part=False)),
-        ("bytes=abc", Span(0, SIZE, part=False)),
-        ("Bytes=0-99", Span(0, 100, part=True)),
-        ("bytes=٣-5", Span(0, SIZE, part=False)),
+        (None, ByteRange(0, SIZE, part=False)),
+        ("bytes=0-99", ByteRange(0, 100, part=True)),
+        ("bytes=900-", ByteRange(900, 100, part=True)),
+        ("bytes=-100", ByteRange(900, 100, part=True)),
+        ("bytes=-5000", ByteRange(0, SIZE, part=True)),
+        ("bytes=990-5000", ByteRange(990, 10, part=True)),
+        ("bytes=5-4", ByteRange(0, SIZE, part=False)),
+        ("bytes=0-1,5-6", ByteRange(0, SIZE, part=False)),
+        ("lines=0-1", ByteRange(0, SIZE, part=False)),
+        ("bytes=-", ByteRange(0, SIZE, part=False)),
+        ("bytes=abc", ByteRange(0, SIZE, part=False)),
+        ("Bytes=0-99", ByteRange(0, 100, part=True)),
+        ("bytes=٣-5", ByteRange(0, SIZE, part=False)),
     ],
 )
-def test_a_range_is_served_or_ignored(header: str | None, span: Span) -> None:
+def test_a_range_is_served_or_ignored(header: str | None, span: ByteRange) -> None:
     assert wanted(header, None, '"a"', SIZE) == span
 
 

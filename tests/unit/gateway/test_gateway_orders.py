@@ -6,12 +6,12 @@ from typing import NamedTuple
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway.domain.lists.orders import SLICE, Entry, Orders, Wanted
+from services.gateway.domain.lists.orders import SLICE, ListRow, Orders, Wanted
 
 TIMES = st.integers(0, 20)
 ENTRIES = st.lists(
     st.builds(
-        Entry,
+        ListRow,
         ident=st.sampled_from("abcdefgh"),
         created_ms=TIMES,
         changed_ms=TIMES,
@@ -48,7 +48,7 @@ QUERIES = st.builds(
 
 @given(before=ENTRIES, changes=ENTRIES, gone=st.sets(st.sampled_from("abcdefgh")), query=QUERIES)
 def test_a_list_is_as_if_all_had_been_sorted_and_filtered(
-    before: list[Entry], changes: list[Entry], gone: set[str], query: Query
+    before: list[ListRow], changes: list[ListRow], gone: set[str], query: Query
 ) -> None:
     orders = Orders()
     orders.fill()
@@ -62,7 +62,7 @@ def test_a_list_is_as_if_all_had_been_sorted_and_filtered(
         orders.drop(ident)
     there = {e.ident: e for e in (*before, *changes) if e.ident not in gone}
 
-    def time(entry: Entry) -> tuple[int, str]:
+    def time(entry: ListRow) -> tuple[int, str]:
         return entry.by_change if query.by_change else entry.by_creation
 
     expected = sorted(filter(query.wanted.takes, there.values()), key=time, reverse=query.descending)
@@ -76,7 +76,7 @@ def test_a_page_looks_at_few_of_many_and_a_filter_s_own_order_spares_the_rest() 
     orders = Orders()
     for number in range(5 * SLICE):
         rare = "rare" if number % SLICE == 0 else None
-        orders.put(Entry(f"{number:06}", number, number, ("all", rare)))
+        orders.put(ListRow(f"{number:06}", number, number, ("all", rare)))
     pages = orders.slices(Wanted({0: "all"}), None, descending=True, by_change=False)
     assert [e.ident for e in next(pages)][:2] == ["004999", "004998"]
     steps = list(orders.slices(Wanted({0: "all", 1: "rare"}), None, descending=False, by_change=False))
@@ -88,9 +88,9 @@ def test_a_page_looks_at_few_of_many_and_a_filter_s_own_order_spares_the_rest() 
 def test_entries_may_come_and_go_between_two_slices() -> None:
     orders = Orders()
     for number in range(2 * SLICE):
-        orders.put(Entry(f"{number:06}", number, number, ()))
+        orders.put(ListRow(f"{number:06}", number, number, ()))
     slices = orders.slices(Wanted(), None, descending=False, by_change=False)
     first = next(slices)
     orders.drop(first[0].ident)
-    orders.put(Entry("between", first[-1].created_ms, 0, ()))
+    orders.put(ListRow("between", first[-1].created_ms, 0, ()))
     assert [e.ident for e in chain.from_iterable(slices)][:2] == ["between", f"{SLICE:06}"]

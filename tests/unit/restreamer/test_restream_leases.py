@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from services.restreamer.leases import SETTLING, SILENT, Me, Sights
-from shared.messages.restreams import Place, PlaceRecord
+from shared.messages.restreams import PlaylistCursor, PlayoutRecord
 
 ME = Me("one", "here", os.getpid())
 KEY = "main.r"
@@ -29,9 +29,9 @@ class HandClock:
         self.ns += int(seconds * 1e9)
 
 
-def place(holder: str, at: int, host: str = "far", pid: int = 1) -> PlaceRecord:
-    return PlaceRecord(
-        account="main", restream="4" * 32, run=1, holder=holder, host=host, pid=pid, place=Place(), at_ms=at
+def place(holder: str, at: int, host: str = "far", pid: int = 1) -> PlayoutRecord:
+    return PlayoutRecord(
+        account="main", restream="4" * 32, run=1, holder=holder, host=host, pid=pid, place=PlaylistCursor(), at_ms=at
     )
 
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from services.restreamer.places import beginning, mark
-from shared.messages.restreams import Item, Place, PlaceRecord, Range, RestreamRecord, RestreamSpec, Source, Target
+from shared.messages.restreams import (
+    Item,
+    PlaylistCursor,
+    PlayoutRecord,
+    Range,
+    RestreamRecord,
+    RestreamSpec,
+    Source,
+    Target,
+)
 from shared.security.secrets import Vault
 from shared.security.webhooks import seal_url
 
@@ -27,14 +36,14 @@ def record(names: str, *, run: int = 2, chain: int = 1, number: int = 0, **field
     )  # fmt: skip
 
 
-def last(name: str, place: Place, *, run: int = 1, number: int = 0) -> PlaceRecord:
-    return PlaceRecord(
+def last(name: str, place: PlaylistCursor, *, run: int = 1, number: int = 0) -> PlayoutRecord:
+    return PlayoutRecord(
         account="main", restream="4" * 32, run=run, holder="", place=place, spec_number=number, at_ms=1,
         source=mark(VAULT, source(name)),
     )  # fmt: skip
 
 
-def begins(wanted: RestreamRecord, was: PlaceRecord | None) -> Place:
+def begins(wanted: RestreamRecord, was: PlayoutRecord | None) -> PlaylistCursor:
     return beginning(wanted, was, lambda: [mark(VAULT, item.source) for item in wanted.spec.items])
 
 
@@ -46,39 +55,43 @@ def test_a_source_is_known_again_though_it_is_sealed_anew() -> None:
 def test_a_source_that_cannot_be_read_is_not_taken_for_another() -> None:
     elsewhere = Vault(b"before the key was changed")
     assert mark(elsewhere, source("a")) == ""
-    was = last("a", Place(item=1, at=5)).model_copy(update={"source": ""})
-    assert beginning(record("ab"), was, lambda: ["", ""]) == Place()
+    was = last("a", PlaylistCursor(item=1, at=5)).model_copy(update={"source": ""})
+    assert beginning(record("ab"), was, lambda: ["", ""]) == PlaylistCursor()
 
 
 def test_the_list_s_beginning() -> None:
-    assert begins(record("abc", first=2), None) == Place(item=2)
-    assert begins(record("abc", first=7), None) == Place()
-    assert begins(record("abc", run=3, chain=3), last("b", Place(item=1, at=5), run=2)) == Place()
+    assert begins(record("abc", first=2), None) == PlaylistCursor(item=2)
+    assert begins(record("abc", first=7), None) == PlaylistCursor()
+    assert begins(record("abc", run=3, chain=3), last("b", PlaylistCursor(item=1, at=5), run=2)) == PlaylistCursor()
 
 
 def test_a_takeover_goes_on_at_the_very_place() -> None:
-    at = Place(item=1, range=0, loop=4, at=99)
+    at = PlaylistCursor(item=1, range=0, loop=4, at=99)
     assert begins(record("abc", run=1), last("b", at)) == at
 
 
 def test_a_list_that_changed_while_nobody_played() -> None:
-    was = last("b", Place(item=1, at=5), number=0)
-    assert begins(record("xb", run=1, number=1), was) == Place()
-    assert begins(record("bx", run=1, number=1, wait_current=True), was) == Place(item=0, at=5)
+    was = last("b", PlaylistCursor(item=1, at=5), number=0)
+    assert begins(record("xb", run=1, number=1), was) == PlaylistCursor()
+    assert begins(record("bx", run=1, number=1, wait_current=True), was) == PlaylistCursor(item=0, at=5)
 
 
 def test_a_resume_finds_the_file_again() -> None:
-    at = Place(item=1, loop=2, at=99)
+    at = PlaylistCursor(item=1, loop=2, at=99)
     assert begins(record("abb"), last("b", at)) == at
-    assert begins(record("xxb"), last("b", at)) == Place(item=2, loop=2, at=99)
-    assert begins(record("xxx"), last("b", at)) == Place()
+    assert begins(record("xxb"), last("b", at)) == PlaylistCursor(item=2, loop=2, at=99)
+    assert begins(record("xxx"), last("b", at)) == PlaylistCursor()
     assert begins(record("ab", loops=2), last("b", at)).loop == 1
 
 
 def test_a_resume_finds_the_range_again() -> None:
     parts = (Range(start=10, end=20), Range(start=50, end=60))
-    assert begins(record("a", ranges=parts), last("a", Place(range=1, at=55))) == Place(range=1, at=55)
-    assert begins(record("a", ranges=parts), last("a", Place(range=1, at=0))) == Place(range=1, at=0)
-    assert begins(record("a", ranges=parts), last("a", Place(range=3, at=15))) == Place(range=0, at=15)
-    assert begins(record("a", ranges=parts), last("a", Place(range=3, at=30))) == Place()
-    assert begins(record("a"), last("a", Place(range=3, at=30))) == Place(at=30)
+    assert begins(record("a", ranges=parts), last("a", PlaylistCursor(range=1, at=55))) == PlaylistCursor(
+        range=1, at=55
+    )
+    assert begins(record("a", ranges=parts), last("a", PlaylistCursor(range=1, at=0))) == PlaylistCursor(range=1, at=0)
+    assert begins(record("a", ranges=parts), last("a", PlaylistCursor(range=3, at=15))) == PlaylistCursor(
+        range=0, at=15
+    )
+    assert begins(record("a", ranges=parts), last("a", PlaylistCursor(range=3, at=30))) == PlaylistCursor()
+    assert begins(record("a"), last("a", PlaylistCursor(range=3, at=30))) == PlaylistCursor(at=30)

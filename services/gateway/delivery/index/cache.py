@@ -7,7 +7,7 @@ from typing import Final
 
 from cachetools import LRUCache
 
-from services.gateway.delivery.index.entries import Entry, entry_of
+from services.gateway.delivery.index.entries import IndexEntry, entry_of
 from shared.messages.recordings import HourSummary
 from shared.recording.hours import load_hour
 from shared.store.base import MediaStore, ObjectMissing
@@ -21,12 +21,12 @@ class HourCache:
     def __init__(self, store: MediaStore, *, most_segments: int = MOST_SEGMENTS) -> None:
         self._store = store
         # an hour that is larger than the limit is kept, too, as the only one
-        self._hours: LRUCache[str, tuple[Entry, ...]] = LRUCache(
+        self._hours: LRUCache[str, tuple[IndexEntry, ...]] = LRUCache(
             most_segments, lambda entries: min(len(entries), most_segments)
         )
-        self._reading: dict[str, asyncio.Task[tuple[Entry, ...] | None]] = {}
+        self._reading: dict[str, asyncio.Task[tuple[IndexEntry, ...] | None]] = {}
 
-    async def get(self, summary: HourSummary) -> tuple[Entry, ...] | None:
+    async def get(self, summary: HourSummary) -> tuple[IndexEntry, ...] | None:
         """Return an hour's entries; None when its object is gone. Raise IndexDamaged when it is broken."""
         known = self._hours.get(summary.key)
         if known is not None:
@@ -37,7 +37,7 @@ class HourCache:
             task.add_done_callback(lambda _: self._reading.pop(summary.key, None))
         return await asyncio.shield(task)
 
-    async def _read(self, summary: HourSummary) -> tuple[Entry, ...] | None:
+    async def _read(self, summary: HourSummary) -> tuple[IndexEntry, ...] | None:
         try:
             entries = await asyncio.to_thread(self._entries, summary)
         except ObjectMissing:
@@ -45,5 +45,5 @@ class HourCache:
         self._hours[summary.key] = entries
         return entries
 
-    def _entries(self, summary: HourSummary) -> tuple[Entry, ...]:
+    def _entries(self, summary: HourSummary) -> tuple[IndexEntry, ...]:
         return tuple(entry_of(indexed) for indexed in load_hour(self._store, summary).segments)

@@ -9,7 +9,7 @@ from shared.messages.media import IndexedSegment, SegmentWritten, Track
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class IndexEntry:
     """A segment of the index for playlists. Ticks as in SegmentWritten; `seams` as IndexedSegment.discontinuity.
 
     `number` is None for a segment that arrived too late for one: it is in ranges, and in no live playlist.
@@ -44,10 +44,10 @@ class Entry:
         return self.wall_start_ms + self.duration_ms
 
 
-def entry_of(indexed: IndexedSegment) -> Entry:
+def entry_of(indexed: IndexedSegment) -> IndexEntry:
     """Make the entry of an indexed segment; shared strings are interned."""
     segment = indexed.segment
-    return Entry(
+    return IndexEntry(
         log=indexed.log,
         number=indexed.number,
         seams=indexed.discontinuity,

@@ -15,7 +15,7 @@ from cachetools import LRUCache
 from nats.js import JetStreamContext
 
 from services.gateway.delivery.index.cache import HourCache
-from services.gateway.delivery.index.entries import Entry, entry_of
+from services.gateway.delivery.index.entries import IndexEntry, entry_of
 from shared.broker import buckets
 from shared.broker.kv import Bucket
 from shared.errors import Unavailable
@@ -59,7 +59,7 @@ class LiveIndex:
         self.account = account
         self.event = event
         self.hours: tuple[HourSummary, ...] = ()
-        self.tail: list[Entry] = []
+        self.tail: list[IndexEntry] = []
         self.version = next(_VERSIONS)
         self.expired_hours = 0
         self._js = js
@@ -134,7 +134,7 @@ class LiveIndex:
                 self._put(entry)
                 self.version = next(_VERSIONS)
 
-    def _put(self, entry: Entry) -> None:
+    def _put(self, entry: IndexEntry) -> None:
         """Add an entry, or replace the same segment that was salvaged short: then its number is an old one."""
         if entry.number is not None and (newest := self.newest(entry.track)) and entry.number > (newest.number or 0):
             self.tail.append(entry)
@@ -157,7 +157,7 @@ class LiveIndex:
         found.update(last.segment.track for last in (self._record.last if self._record else ()))
         return tuple(sorted(found))
 
-    def newest(self, track: Track) -> Entry | None:
+    def newest(self, track: Track) -> IndexEntry | None:
         """Return the track's newest numbered segment, even when it has expired."""
         for entry in reversed(self.tail):
             if entry.track == track and entry.number is not None:
@@ -165,9 +165,9 @@ class LiveIndex:
         last = self._record.last if self._record else ()
         return next((entry_of(indexed) for indexed in last if indexed.segment.track == track), None)
 
-    async def latest(self, track: Track, window_ms: int, least: int) -> list[Entry]:
+    async def latest(self, track: Track, window_ms: int, least: int) -> list[IndexEntry]:
         """Return the newest numbered segments: `window_ms` of them and at least `least`, oldest first."""
-        found: list[Entry] = []
+        found: list[IndexEntry] = []
         total = 0
         for entry in reversed(await self.numbered(track, least=least, window_ms=window_ms)):
             if (total >= window_ms and len(found) >= least) or (found and entry.number != _before(found[-1])):
@@ -176,7 +176,7 @@ class LiveIndex:
             total += entry.duration_ms
         return found[::-1]
 
-    async def numbered(self, track: Track, *, least: int = 0, window_ms: int | None = None) -> list[Entry]:
+    async def numbered(self, track: Track, *, least: int = 0, window_ms: int | None = None) -> list[IndexEntry]:
         """Return the numbered segments in the order of their numbers: all, or enough for a window of the newest."""
         entries = [entry for entry in self.tail if entry.track == track]
         hours = self.hours
@@ -187,7 +187,7 @@ class LiveIndex:
             entries += [entry for entry in await self.hour(hour) if entry.track == track]
         return sorted((entry for entry in entries if entry.number is not None), key=_number)
 
-    async def hour(self, summary: HourSummary) -> tuple[Entry, ...]:
+    async def hour(self, summary: HourSummary) -> tuple[IndexEntry, ...]:
         """Read a closed hour; IndexChanged when it has been rewritten or has expired meanwhile.
 
         Empty while its object is broken or lost: the archiver is asked to rebuild it.
@@ -208,7 +208,7 @@ class LiveIndex:
             return await self._missed(summary, "its object is gone")
         raise IndexChanged("the recording's index has changed")
 
-    async def _missed(self, summary: HourSummary, error: str) -> tuple[Entry, ...]:
+    async def _missed(self, summary: HourSummary, error: str) -> tuple[IndexEntry, ...]:
         if summary.key not in self._unread:
             log.error("recording.hour.damaged", key=summary.key, error=error)
         self._unread[summary.key] = self._clock.monotonic_ns() + UNREAD_NS
@@ -216,9 +216,9 @@ class LiveIndex:
             await self._asking.ask(self.account, self.event, summary)
         return ()
 
-    async def between(self, track: Track, start_ms: int, end_ms: int) -> list[Entry]:
+    async def between(self, track: Track, start_ms: int, end_ms: int) -> list[IndexEntry]:
         """Return all segments of a range by wall clock (ms), late ones too, each once, in the order of stream time."""
-        found: dict[Identity, Entry] = {}
+        found: dict[Identity, IndexEntry] = {}
         for hour in self.hours:
             if hour.wall_start_ms < end_ms and hour.wall_end_ms > start_ms:
                 found.update((_identity(entry), entry) for entry in await self.hour(hour))
@@ -248,19 +248,19 @@ class LiveIndex:
         return False
 
 
-def _number(entry: Entry) -> int:
+def _number(entry: IndexEntry) -> int:
     return entry.number or 0
 
 
-def _before(entry: Entry) -> int:
+def _before(entry: IndexEntry) -> int:
     return _number(entry) - 1
 
 
-def _identity(entry: Entry) -> Identity:
+def _identity(entry: IndexEntry) -> Identity:
     return Identity(entry.session, entry.track, entry.sequence)
 
 
-def _stream_order(entry: Entry) -> tuple[int, int]:
+def _stream_order(entry: IndexEntry) -> tuple[int, int]:
     return entry.origin_ms + entry.start * 1000 // entry.timescale, entry.log
 
 

@@ -58,7 +58,7 @@ class NewClip:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownClip:
     """What is known of a clip: the clipper's record or, until there is one, the command.
 
     `cancelling`: the clipper has not handled the cancellation yet.
@@ -165,22 +165,24 @@ class Clips:
             raise invalid(f"{asked.field}.notifications", f"a clip has at most {NOTIFICATIONS}")
         return tuple(one.model_copy(update={"url": self._receivers.sealed(one.url)}) for one in found)
 
-    async def find(self, account: str, clip: str) -> Known:
+    async def find(self, account: str, clip: str) -> KnownClip:
         """Return an account's clip; NotFound when it has none of this id."""
         key = f"{account}.{clip}"
         stored = await self._records.get(key)
         if stored and stored.value.state in ENDED:
-            return Known(stored.value.request, stored.value)
+            return KnownClip(stored.value.request, stored.value)
         pending, cancelling = await asyncio.gather(
             self._pending.of(ClipCreate, account, clip), self._pending.of(ClipCancel, account, clip)
         )
         if stored := await self._records.get(key):  # a command that is gone by now is part of the record
-            return Known(stored.value.request, stored.value, cancelling is not None)
+            return KnownClip(stored.value.request, stored.value, cancelling is not None)
         if pending is None:
             raise no_such("clip")
-        return Known(pending, None, cancelling is not None)
+        return KnownClip(pending, None, cancelling is not None)
 
-    async def page(self, account: str, wanted: Wanted, takes: Callable[[Known], bool], paging: Paging) -> Page[Known]:
+    async def page(
+        self, account: str, wanted: Wanted, takes: Callable[[KnownClip], bool], paging: Paging
+    ) -> Page[KnownClip]:
         """Return a page of an account's clips: those of the list, merged with the few whose commands wait."""
         loose = await self._loose(account)
         count = paging.page_size + 1
@@ -189,7 +191,7 @@ class Clips:
         records = await self.list.read(account, settled)
         if len(records) < len(settled):  # some are gone, and the list has dropped them
             return await self.page(account, wanted, takes, paging)
-        found = [Known(record.request, record) for record in records.values()]
+        found = [KnownClip(record.request, record) for record in records.values()]
         return paging.apply([*found, *filter(takes, loose.values())], lambda k: _time(k, paging))
 
     async def in_work(self, account: str, event: str, start_ms: int, end_ms: int) -> bool:
@@ -197,7 +199,7 @@ class Clips:
         working = sorted(set(get_args(VodState)) - ENDED)
         found = [await self.list.idents(account, Wanted({CLIP_JOB: event, CLIP_STATE: state})) for state in working]
         records = await self.list.read(account, [ident for some in found for ident in some])
-        known = {clip: Known(record.request, record) for clip, record in records.items()}
+        known = {clip: KnownClip(record.request, record) for clip, record in records.items()}
         known |= {clip: one for clip, one in (await self._loose(account)).items() if one.request.event == event}
         zero_ms = await self._bounds.first_frame(account, event) or 0
         spans = [needed(one.request, zero_ms) for one in known.values() if one.state not in ENDED]
@@ -211,7 +213,7 @@ class Clips:
         await self._outbox.emit(ClipDelete(account=account, clip=clip, at_ms=self._clock.now_ms()))
         return await soon(lambda: self._is_gone(f"{account}.{clip}"))
 
-    async def cancel(self, account: str, clip: str) -> Known:
+    async def cancel(self, account: str, clip: str) -> KnownClip:
         """Request the end of the work on a clip, and return the clip; NotFound, or StateConflict when it has ended."""
         known = await self.find(account, clip)
         if known.state in ENDED - {"cancelled"}:
@@ -223,17 +225,17 @@ class Clips:
     async def _is_gone(self, key: str) -> bool:
         return await self._records.get(key) is None
 
-    async def _loose(self, account: str) -> dict[str, Known]:
+    async def _loose(self, account: str) -> dict[str, KnownClip]:
         """Return the clips that no clipper has taken up, and those whose cancellations wait."""
         waiting, cancelling = await self._pending.all_of(account)
         known = await self.list.current(account)
         ids = [command.clip for command in waiting if command.clip in known] + sorted(cancelling)
         records = await self.list.read(account, [clip for clip in dict.fromkeys(ids) if clip in known])
-        found = {c.clip: Known(c, None, c.clip in cancelling) for c in waiting if c.clip not in records}
-        return found | {clip: Known(r.request, r, clip in cancelling) for clip, r in records.items()}
+        found = {c.clip: KnownClip(c, None, c.clip in cancelling) for c in waiting if c.clip not in records}
+        return found | {clip: KnownClip(r.request, r, clip in cancelling) for clip, r in records.items()}
 
 
-def _time(known: Known, paging: Paging) -> Time:
+def _time(known: KnownClip, paging: Paging) -> Time:
     return (known.changed_ms if paging.sort == "modified_at" else known.created_ms), known.request.clip
 
 

@@ -11,7 +11,7 @@ from typing import Final, Generic, TypeVar
 
 from nats.js import JetStreamContext
 
-from services.gateway.domain.lists.orders import Entry, Orders, Wanted
+from services.gateway.domain.lists.orders import ListRow, Orders, Wanted
 from services.gateway.domain.lists.pages import Page, Paging
 from shared.broker.following import Following
 from shared.broker.kv import Bucket, Change
@@ -29,7 +29,7 @@ class Facts(Generic[F]):
     """What a list needs of a record: a model of just these fields, and the function that makes its entry."""
 
     model: type[F]
-    entry: Callable[[F], Entry]
+    entry: Callable[[F], ListRow]
 
 
 class Catalogue(Following[F], Generic[R, F]):
@@ -68,10 +68,10 @@ class Catalogue(Following[F], Generic[R, F]):
             raise Unavailable(f"bucket {self._name} is being read") from error
         return self._accounts.get(account) or Orders()
 
-    async def find(self, account: str, wanted: Wanted, paging: Paging, most: int) -> list[Entry]:
+    async def find(self, account: str, wanted: Wanted, paging: Paging, most: int) -> list[ListRow]:
         """Return up to `most` entries from the start of a page."""
         orders = await self.current(account)
-        found: list[Entry] = []
+        found: list[ListRow] = []
         by_change = paging.sort == "modified_at"
         for some in orders.slices(wanted, paging.after, descending=paging.descending, by_change=by_change):
             found += some

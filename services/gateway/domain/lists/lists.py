@@ -8,7 +8,7 @@ from typing import Final
 from nats.js import JetStreamContext
 
 from services.gateway.domain.lists.catalogue import Catalogue, Facts
-from services.gateway.domain.lists.orders import Entry
+from services.gateway.domain.lists.orders import ListRow
 from shared.broker import buckets
 from shared.messages.base import Millis, Record
 from shared.messages.clips import ClipRecord, VodState
@@ -85,30 +85,32 @@ class RestreamFacts(Record):
     changed_ms: Millis
 
 
-def job_entry(job: JobFacts) -> Entry:
+def job_entry(job: JobFacts) -> ListRow:
     """Return a job's entry in lists."""
     untold = UNTOLD if job.announced < job.revision else None
-    return Entry(job.event, job.created_ms, job.changed_ms, (job.state, untold))
+    return ListRow(job.event, job.created_ms, job.changed_ms, (job.state, untold))
 
 
-def clip_entry(clip: ClipFacts) -> Entry:
+def clip_entry(clip: ClipFacts) -> ListRow:
     """Return a clip's entry in lists."""
     asked = clip.request
-    return Entry(clip.clip, clip.created_ms, clip.changed_ms, (clip.state, asked.event, asked.label, asked.destination))
+    return ListRow(
+        clip.clip, clip.created_ms, clip.changed_ms, (clip.state, asked.event, asked.label, asked.destination)
+    )
 
 
-def delivery_entry(delivery: DeliveryFacts) -> Entry:
+def delivery_entry(delivery: DeliveryFacts) -> ListRow:
     """Return a delivery's entry in lists; the last attempt is its last change."""
     changed = delivery.attempts[-1].at_ms if delivery.attempts else delivery.created_ms
-    return Entry(
+    return ListRow(
         delivery.delivery, delivery.created_ms, changed, (delivery.state, delivery.endpoint, delivery.resource)
     )
 
 
-def restream_entry(restream: RestreamFacts) -> Entry:
+def restream_entry(restream: RestreamFacts) -> ListRow:
     """Return a restream's entry in lists."""
     changed = max(restream.changed_ms, restream.created_ms)
-    return Entry(restream.restream, restream.created_ms, changed, (restream.state,))
+    return ListRow(restream.restream, restream.created_ms, changed, (restream.state,))
 
 
 def jobs_list(jetstream: Callable[[], JetStreamContext]) -> Catalogue[JobRecord, JobFacts]:

@@ -13,7 +13,7 @@ ALL_TIME: Final[Span] = (0, 10**15)
 SLICE: Final = 1000
 
 
-class Entry(NamedTuple):
+class ListRow(NamedTuple):
     """What lists need of a record: its id, its times in ms, and the value of each facet."""
 
     ident: str
@@ -40,7 +40,7 @@ class Wanted:
     created: Span = ALL_TIME
     changed: Span = ALL_TIME
 
-    def takes(self, entry: Entry) -> bool:
+    def takes(self, entry: ListRow) -> bool:
         """Return whether an entry passes all filters."""
         return (
             self.created[0] <= entry.created_ms <= self.created[1]
@@ -52,14 +52,14 @@ class Wanted:
 class Order:
     """Entries sorted by one of their times; unsorted only between `append` and `sort`."""
 
-    def __init__(self, time_of: Callable[[Entry], Time]) -> None:
+    def __init__(self, time_of: Callable[[ListRow], Time]) -> None:
         self._time_of = time_of
-        self._entries: list[Entry] = []
+        self._entries: list[ListRow] = []
 
     def __len__(self) -> int:
         return len(self._entries)
 
-    def append(self, entry: Entry) -> None:
+    def append(self, entry: ListRow) -> None:
         """Append an entry; `sort` must follow."""
         self._entries.append(entry)
 
@@ -67,15 +67,15 @@ class Order:
         """Sort the appended entries."""
         self._entries.sort(key=self._time_of)
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: ListRow) -> None:
         """Insert an entry at its sorted position."""
         insort(self._entries, entry, key=self._time_of)
 
-    def remove(self, entry: Entry) -> None:
+    def remove(self, entry: ListRow) -> None:
         """Remove an entry."""
         del self._entries[bisect_left(self._entries, self._time_of(entry), key=self._time_of)]
 
-    def behind(self, after: Time | None, *, descending: bool) -> list[Entry]:
+    def behind(self, after: Time | None, *, descending: bool) -> list[ListRow]:
         """Return the next SLICE entries after a time, or from the start (descending: before it, or from the end)."""
         if descending:
             end = bisect_left(self._entries, after, key=self._time_of) if after else len(self._entries)
@@ -88,7 +88,7 @@ class Orders:
     """All entries of one account by id, and their orders: of all, and of each value of each facet."""
 
     def __init__(self) -> None:
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, ListRow] = {}
         self._orders: dict[tuple[int, str] | None, tuple[Order, Order]] = {}
         self._sorted = True
 
@@ -98,7 +98,7 @@ class Orders:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def put(self, entry: Entry) -> None:
+    def put(self, entry: ListRow) -> None:
         """Add an entry, replacing the one with its id."""
         if self._entries.get(entry.ident) == entry:
             return
@@ -136,13 +136,15 @@ class Orders:
                 yield
         self._sorted = True
 
-    def _of(self, entry: Entry) -> Iterator[Order]:
+    def _of(self, entry: ListRow) -> Iterator[Order]:
         for key in (None, *((n, value) for n, value in enumerate(entry.facets) if value is not None)):
             if key not in self._orders:
                 self._orders[key] = Order(lambda e: e.by_creation), Order(lambda e: e.by_change)
             yield from self._orders[key]
 
-    def slices(self, wanted: Wanted, after: Time | None, *, descending: bool, by_change: bool) -> Iterator[list[Entry]]:
+    def slices(
+        self, wanted: Wanted, after: Time | None, *, descending: bool, by_change: bool
+    ) -> Iterator[list[ListRow]]:
         """Yield the matching entries after a time, slice by slice; entries may change between two slices."""
         keys: list[tuple[int, str] | None] = [*wanted.facets.items(), None]
         if any(key not in self._orders for key in keys):

@@ -26,7 +26,7 @@ from shared.broker.bus import Outbox
 from shared.broker.kv import Bucket
 from shared.broker.sizes import LARGEST_COMMAND
 from shared.messages.restream_commands import Order, RestreamCommand, Verb
-from shared.messages.restreams import PlaceRecord, RestreamRecord, State
+from shared.messages.restreams import PlayoutRecord, RestreamRecord, State
 from shared.messages.subscriptions import SubscriptionContext
 from shared.runtime.clock import Clock
 
@@ -34,11 +34,11 @@ PLAYS: Final[frozenset[Verb]] = frozenset({"pause", "skip", "seek"})
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownRestream:
     """What is known of a restream; before a restreamer has taken it up, only its first command."""
 
     record: RestreamRecord
-    place: PlaceRecord | None
+    place: PlayoutRecord | None
 
 
 class Restreams:
@@ -64,7 +64,7 @@ class Restreams:
         self.contexts = contexts
         self._pending = Pending(jetstream)
         self._records = Bucket(jetstream, buckets.RESTREAMS, RestreamRecord)
-        self._places = Bucket(jetstream, buckets.PLACES, PlaceRecord)
+        self._places = Bucket(jetstream, buckets.PLACES, PlayoutRecord)
 
     def now_ms(self) -> int:
         """Return the present, ms since the epoch, as commands are stamped with it."""
@@ -98,7 +98,7 @@ class Restreams:
             for command in commands:
                 await self._outbox.emit(command)
 
-    async def obey(self, account: str, restream: str, order: Order, command: str) -> Known:
+    async def obey(self, account: str, restream: str, order: Order, command: str) -> KnownRestream:
         """Order something of a restream that is there, and return it as it was before.
 
         What is over needs no stop. NotFound, or StateConflict when its state does not allow it.
@@ -124,7 +124,7 @@ class Restreams:
         """Return the restreams that are not over, or about which a command waits."""
         return await self.going.of(account) | await self._pending.named(account)
 
-    async def find(self, account: str, restream: str) -> Known:
+    async def find(self, account: str, restream: str) -> KnownRestream:
         """Find an account's restream; NotFound."""
         key = f"{account}.{restream}"
         waiting = await self._pending.of(account, restream)
@@ -135,7 +135,7 @@ class Restreams:
         place = await self._places.get(key)
         return _known(record, place.value if place else None)
 
-    async def page(self, account: str, state: State | None, paging: Paging) -> Page[Known]:
+    async def page(self, account: str, state: State | None, paging: Paging) -> Page[KnownRestream]:
         """Return a page of an account's restreams: those in order, and among them the few that have commands waiting.
 
         Reads the records that it shows, and those about which commands wait.
@@ -153,8 +153,8 @@ class Restreams:
         page = paging.apply(found, lambda record: (_time(record, paging), record.restream))
         return Page(await self._with_places(account, page.items), page.next_token)
 
-    async def _with_places(self, account: str, records: list[RestreamRecord]) -> list[Known]:
-        known: list[Known] = []
+    async def _with_places(self, account: str, records: list[RestreamRecord]) -> list[KnownRestream]:
+        known: list[KnownRestream] = []
         for start in range(0, len(records), AT_ONCE):
             some = records[start : start + AT_ONCE]
             places = await asyncio.gather(*(self._places.get(f"{account}.{record.restream}") for record in some))
@@ -168,5 +168,5 @@ def _time(record: RestreamRecord, paging: Paging) -> int:
     return max(record.changed_ms, record.created_ms) if paging.sort == "modified_at" else record.created_ms
 
 
-def _known(record: RestreamRecord, place: PlaceRecord | None) -> Known:
-    return Known(record, place if place and place.run == record.run else None)
+def _known(record: RestreamRecord, place: PlayoutRecord | None) -> KnownRestream:
+    return KnownRestream(record, place if place and place.run == record.run else None)

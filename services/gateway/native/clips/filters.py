@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from fastapi import Query
 
-from services.gateway.domain.clips.clips import Known
+from services.gateway.domain.clips.clips import KnownClip
 from services.gateway.domain.errors import invalid
 from services.gateway.domain.lists.lists import CLIP_LABEL, CLIP_STATE, CLIP_TYPE
 from services.gateway.domain.lists.orders import ALL_TIME, Wanted
@@ -51,7 +51,7 @@ class ClipFilter:
         facets = {number: value for number, value in asked.items() if value is not None}
         return Wanted(facets, self.created or ALL_TIME, self.modified or ALL_TIME)
 
-    def takes(self, known: Known) -> bool:
+    def takes(self, known: KnownClip) -> bool:
         """Return whether a clip passes all filters."""
         return (
             self.state in {None, known.state}

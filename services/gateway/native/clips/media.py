@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from services.gateway.delivery.downloads import Downloads
-from services.gateway.domain.clips.clips import Clips, Known
+from services.gateway.domain.clips.clips import Clips, KnownClip
 from services.gateway.domain.errors import Denied, NotFound, NotReady, no_such
 from services.gateway.http.broker import broker_here
 from services.gateway.http.files import send
@@ -67,7 +67,7 @@ async def download_vod(
     raise no_such("file: it is no longer kept")
 
 
-def _no_file(known: Known) -> NotFound:
+def _no_file(known: KnownClip) -> NotFound:
     if known.state in {"failed", "cancelling", "cancelled", "error"}:
         return NotFound(f"the clip has no file: it is {known.state}")
     return NotReady("the clip has no file yet")

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
 from services.gateway.delivery.downloads import Downloads
-from services.gateway.domain.clips.clips import Clips, Known
+from services.gateway.domain.clips.clips import Clips, KnownClip
 from services.gateway.domain.errors import invalid, no_such
 from services.gateway.domain.ids import is_id
 from services.gateway.domain.jobs.jobs import Jobs
@@ -72,7 +72,7 @@ async def create_job_vods(
     return await _create(request, caller, clips, job_id, asked)
 
 
-def _shown(downloads: Downloads, page: Page[Known]) -> VodList:
+def _shown(downloads: Downloads, page: Page[KnownClip]) -> VodList:
     return VodList(vod_jobs=[view(downloads, known) for known in page.items], next_token=page.next_token)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from services.gateway.delivery.downloads import Downloads
-from services.gateway.domain.clips.clips import Known
+from services.gateway.domain.clips.clips import KnownClip
 from services.gateway.native.clips.models import AskedRange, MadeRange, MissingRange, VodView
 from shared.messages.clips import ClipFile
 
@@ -26,7 +26,7 @@ def _made(file: ClipFile) -> MadeRange:
     )
 
 
-def view(downloads: Downloads, known: Known) -> VodView:
+def view(downloads: Downloads, known: KnownClip) -> VodView:
     """Return a clip's view, from its record or, before there is one, from the command."""
     request, record = known.request, known.record
     file = record.file if record else None

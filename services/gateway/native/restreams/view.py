@@ -5,12 +5,12 @@ from __future__ import annotations
 from fractions import Fraction
 
 from services.gateway.domain.restreams.pending import OVER
-from services.gateway.domain.restreams.restreams import Known
+from services.gateway.domain.restreams.restreams import KnownRestream
 from services.gateway.native.restreams.models import EncodingAsk, LiveAsk, PositionView, RestreamView, TargetView
-from shared.messages.restreams import FLICKS, Encoding, PlaceRecord, RestreamRecord, Target, TargetStatus
+from shared.messages.restreams import FLICKS, Encoding, PlayoutRecord, RestreamRecord, Target, TargetStatus
 
 
-def view(known: Known) -> RestreamView:
+def view(known: KnownRestream) -> RestreamView:
     """Show a restream; URLs without keys and queries."""
     record, spec = known.record, known.record.spec
     told = {status.target: status for status in known.place.targets} if known.place else {}
@@ -71,7 +71,7 @@ def _encoding(encoding: Encoding) -> EncodingAsk:
     )
 
 
-def _position(place: PlaceRecord) -> PositionView:
+def _position(place: PlayoutRecord) -> PositionView:
     return PositionView(
         source=place.place.item + 1,
         range=place.place.range + 1,

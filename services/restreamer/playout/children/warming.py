@@ -11,7 +11,7 @@ import numpy as np
 from services.restreamer.model import FLICKS, Packet, Track
 from services.restreamer.playout.pictures.recoded import RecodedVideo
 from services.restreamer.playout.reading.splice import Shot
-from services.restreamer.playout.sound.lane import Lane
+from services.restreamer.playout.sound.queue import SoundQueue
 from shared.media.transcode.decoder import PictureDecoder, SoundDecoder
 from shared.media.transcode.errors import Undecodable
 from shared.media.transcode.overlay import Overlay
@@ -37,7 +37,7 @@ def warm() -> None:
         for shot in shots:
             list(decoder.push(Packet("video", shot.pts, shot.pts, 0, shot.key, shot.data)))
     for codec in AUDIO_ENCODERS:
-        lane = Lane(0)
+        lane = SoundQueue(0)
         run = SoundRun(Shape("h264", _SIDE, _SIDE, "yuv420p", _RATE, codec), 0, lane.append)
         run.pad(9600)
         run.finish()

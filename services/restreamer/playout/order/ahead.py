@@ -8,11 +8,11 @@ from datetime import timedelta
 from threading import Event, Lock, Thread
 
 from services.restreamer.model import Media, SourceError
-from services.restreamer.playout.order.programme import Programme, Span, locate, nothing_there, spans_of
+from services.restreamer.playout.order.programme import FileRange, Programme, locate, nothing_there, spans_of
 from services.restreamer.playout.pictures.still import StillMedia
 from services.restreamer.playout.terms import Library, Reporter, Telling, Warned
 from shared.media.transcode.overlay import Overlay
-from shared.messages.restreams import Encoding, Item, Place, Source
+from shared.messages.restreams import Encoding, Item, PlaylistCursor, Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +29,9 @@ class Opened:
     """A file ready to play at `place`; a live event has no item. `stop` ends its reads."""
 
     media: Media
-    place: Place
-    spans: tuple[Span, ...]
-    span: Span
+    place: PlaylistCursor
+    spans: tuple[FileRange, ...]
+    span: FileRange
     listing: Listing
     stop: Event
     item: Item | None = None
@@ -46,13 +46,13 @@ class Opened:
         """Return the rest of the range after a seam in the file, or the file's next range; None after the last."""
         seam, item = self.media.resumes, self.item
         if item is None:
-            return None if seam is None else replace(self, span=Span(max(seam, self.span.start), self.span.end))
+            return None if seam is None else replace(self, span=FileRange(max(seam, self.span.start), self.span.end))
         spans = tuple(spans_of(item, self.media)) if seam is not None else self.spans
         end = spans[self.place.range].end
         if seam is not None and (end is None or seam < end):
             place = self.place.model_copy(update={"at": max(seam, 0)})
-            return replace(self, place=place, spans=spans, span=Span(max(seam, self.span.start), end))
-        found = locate(spans[self.place.range + 1 :], Place(), self.media.duration)
+            return replace(self, place=place, spans=spans, span=FileRange(max(seam, self.span.start), end))
+        found = locate(spans[self.place.range + 1 :], PlaylistCursor(), self.media.duration)
         if found is None:
             return None
         number = self.place.range + 1 + found[0]
@@ -76,11 +76,11 @@ class Failures:
     rounds: int = 0
     played: bool = False
     lasting: bool = True
-    first: Place | None = None
+    first: PlaylistCursor | None = None
     waited: bool = False
     unmarked: set[int] = field(default_factory=set)
 
-    def add(self, text: str, place: Place, *, lasting: bool) -> None:
+    def add(self, text: str, place: PlaylistCursor, *, lasting: bool) -> None:
         """Count one more failure. `lasting`: a retry is useless."""
         if not self.count:
             self.first, self.lasting = place, True
@@ -114,7 +114,7 @@ class Ahead:
     ready: Callable[[], None]
     failures: Failures
     listing: Listing
-    place: Place | None
+    place: PlaylistCursor | None
     live: Source | None = None
     first_pause: timedelta = timedelta(seconds=1)
     longest_pause: timedelta = timedelta(minutes=1)
@@ -171,7 +171,7 @@ class Ahead:
         self.failed = self.failures.count > 0 and (self._all_failed() or not self.failures.played)
         return None
 
-    def _open(self, item: Item, place: Place) -> Opened | None:
+    def _open(self, item: Item, place: PlaylistCursor) -> Opened | None:
         """Open a file; None when nothing of it is left to play at the position. SourceError."""
         mark = self._mark(item, place)
         library = self.library
@@ -191,7 +191,7 @@ class Ahead:
         at = place.model_copy(update={"range": found[0], "at": found[1].start})
         return Opened(media, at, spans, found[1], self.listing, self.stop, item, mark)
 
-    def _mark(self, item: Item, place: Place) -> Overlay | None:
+    def _mark(self, item: Item, place: PlaylistCursor) -> Overlay | None:
         """Fetch a file's watermark; if that fails, the file plays without, which is reported once."""
         if item.watermark is None:
             return None
@@ -217,8 +217,8 @@ class Ahead:
             media.close()
             self.report(Warned("the live event has no pictures", shown=source.shown))
             return None
-        span = Span(media.duration or 0, None)
-        return Opened(media, self.place or Place(), (span,), span, self.listing, self.stop)
+        span = FileRange(media.duration or 0, None)
+        return Opened(media, self.place or PlaylistCursor(), (span,), span, self.listing, self.stop)
 
     def _failed(self, error: SourceError, item: Item) -> None:
         if self.stop.is_set() or self.place is None:
@@ -226,7 +226,7 @@ class Ahead:
         self.failures.add(str(error), self.place, lasting=error.lasting)
         self.report(Warned(str(error), self.place.item, item.source.shown, skipped=True))
 
-    def _teller(self, item: Item, place: Place) -> Callable[[str], None]:
+    def _teller(self, item: Item, place: PlaylistCursor) -> Callable[[str], None]:
         """Return a function that reports warnings of a file until it is closed."""
 
         def tell(text: str) -> None:
@@ -257,7 +257,9 @@ class Ahead:
         return self.listing.programme.loops == 1 or (self.failures.lasting and not self.failures.played)
 
 
-def _found(item: Item, media: Media, place: Place) -> tuple[tuple[Span, ...], tuple[int, Span] | None]:
+def _found(
+    item: Item, media: Media, place: PlaylistCursor
+) -> tuple[tuple[FileRange, ...], tuple[int, FileRange] | None]:
     """Find an item's ranges and where to start in them. SourceError where there is nothing to play."""
     if media.video is None:
         raise SourceError("the file has neither pictures nor sound")

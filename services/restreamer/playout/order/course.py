@@ -9,7 +9,7 @@ from services.restreamer.playout.order.ahead import Ahead, Failures, Listing, Op
 from services.restreamer.playout.order.wishes import Insert, Jump
 from services.restreamer.playout.reading.splice import Part
 from services.restreamer.playout.terms import Closing, Library, Reporter, Warned
-from shared.messages.restreams import Place
+from shared.messages.restreams import PlaylistCursor
 
 
 class Course:
@@ -25,7 +25,7 @@ class Course:
         self.next: Ahead | None = None
         self.urgent = False
         """What is next does not wait for the end of what plays; the output is cut for it."""
-        self.back: Place | None = None
+        self.back: PlaylistCursor | None = None
         """Where the list goes on after a live event."""
         self._returns = True
 
@@ -42,7 +42,7 @@ class Course:
             return False
         return True
 
-    def seek(self, place: Place | None, *, urgent: bool) -> None:
+    def seek(self, place: PlaylistCursor | None, *, urgent: bool) -> None:
         """Search for what to play from a position on."""
         self.forget()
         self.urgent = urgent
@@ -60,7 +60,7 @@ class Course:
         if isinstance(self._library, Closing):
             self._library.close()
 
-    def after(self, opened: Opened) -> Place | None:
+    def after(self, opened: Opened) -> PlaylistCursor | None:
         """Return the position that follows a file."""
         if opened.item is None:
             return self.back if self._returns else None
@@ -86,7 +86,7 @@ class Course:
         self.moved = wish.move.number
         try:
             if base is None and wish.move.item < 0:
-                place: Place | None = programme.begin()
+                place: PlaylistCursor | None = programme.begin()
             else:
                 place = programme.moved(base or programme.begin(), wish.move)
         except ValueError as error:
@@ -117,7 +117,7 @@ class Course:
             if current is None:
                 self.seek(self.back, urgent=False)
 
-    def _base(self, playing: Part | None, current: Opened | None) -> Place | None:
+    def _base(self, playing: Part | None, current: Opened | None) -> PlaylistCursor | None:
         """Return the position that a move counts from; None where it is in another list."""
         if self._inserted(current):
             return self.back

@@ -10,14 +10,14 @@ from typing import Self
 
 from services.restreamer.model import FLICKS, Media
 from services.restreamer.sources.ranges import resolve_range
-from shared.messages.restreams import Item, Move, Place, RestreamSpec
+from shared.messages.restreams import Item, Move, PlaylistCursor, RestreamSpec
 
 TOLERANCE = FLICKS // 2000
 """A picture counts as at or after a point when it is less than this before it: points are rounded, too."""
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class FileRange:
     """A part of a file, in flicks from its start; `end` is the first moment outside, None where the file ends."""
 
     start: int
@@ -37,50 +37,50 @@ class Programme:
         """Return the programme of a restream's list."""
         return cls(spec.items, spec.loops, min(spec.first, len(spec.items) - 1))
 
-    def begin(self) -> Place:
+    def begin(self) -> PlaylistCursor:
         """Return the first position."""
-        return Place(item=self.first)
+        return PlaylistCursor(item=self.first)
 
-    def known(self, place: Place | None) -> Place:
+    def known(self, place: PlaylistCursor | None) -> PlaylistCursor:
         """Return `place` where this list has it, otherwise the list's beginning."""
         if place is None or place.item >= len(self.items) or (self.loops and place.loop >= self.loops):
             return self.begin()
-        return place if place.range < self._ranges(place) else Place(item=place.item, loop=place.loop)
+        return place if place.range < self._ranges(place) else PlaylistCursor(item=place.item, loop=place.loop)
 
-    def after(self, place: Place) -> Place | None:
+    def after(self, place: PlaylistCursor) -> PlaylistCursor | None:
         """Return the position that follows a range's end; None after the last."""
         if place.range + 1 < self._ranges(place):
-            return Place(item=place.item, range=place.range + 1, loop=place.loop)
+            return PlaylistCursor(item=place.item, range=place.range + 1, loop=place.loop)
         return self.after_item(place)
 
-    def after_item(self, place: Place) -> Place | None:
+    def after_item(self, place: PlaylistCursor) -> PlaylistCursor | None:
         """Return the position that follows an item's end; None after the last."""
         if place.item + 1 < len(self.items):
-            return Place(item=place.item + 1, loop=place.loop)
+            return PlaylistCursor(item=place.item + 1, loop=place.loop)
         if self.loops and place.loop + 1 >= self.loops:
             return None
-        return Place(loop=place.loop + 1)
+        return PlaylistCursor(loop=place.loop + 1)
 
-    def moved(self, place: Place, move: Move) -> Place | None:
+    def moved(self, place: PlaylistCursor, move: Move) -> PlaylistCursor | None:
         """Return the position that a move at `place` leads to; None past the end, ValueError for an unknown item."""
         if move.item < 0:
             return self.after_item(place)
         if move.item >= len(self.items):
             raise ValueError(f"the list has no item {move.item}")
-        return Place(item=move.item, loop=place.loop, at=move.at)
+        return PlaylistCursor(item=move.item, loop=place.loop, at=move.at)
 
-    def _ranges(self, place: Place) -> int:
+    def _ranges(self, place: PlaylistCursor) -> int:
         return max(len(self.items[place.item].ranges), 1)
 
 
-def spans_of(item: Item, media: Media) -> list[Span]:
+def spans_of(item: Item, media: Media) -> list[FileRange]:
     """Find an item's ranges in its file. SourceError when they are on the wall clock and the file has none."""
     if not item.ranges:
-        return [Span(0, None)]
-    return [Span(*resolve_range(media, part)) for part in item.ranges]
+        return [FileRange(0, None)]
+    return [FileRange(*resolve_range(media, part)) for part in item.ranges]
 
 
-def locate(spans: Sequence[Span], place: Place, duration: int | None) -> tuple[int, Span] | None:
+def locate(spans: Sequence[FileRange], place: PlaylistCursor, duration: int | None) -> tuple[int, FileRange] | None:
     """Find the range to play at `place`, starting where it says; None when nothing of the file is left to play."""
     if not spans:
         return None
@@ -94,11 +94,11 @@ def locate(spans: Sequence[Span], place: Place, duration: int | None) -> tuple[i
         wanted = place.at if number == order[0] else 0
         start = max(spans[number].start, wanted)
         if _within(start, limits[number]):
-            return number, Span(start, spans[number].end)
+            return number, FileRange(start, spans[number].end)
     return None
 
 
-def nothing_there(spans: Sequence[Span], media: Media) -> str:
+def nothing_there(spans: Sequence[FileRange], media: Media) -> str:
     """Return how all ranges miss a file, with its times as wall clock where it has that."""
     one = len(spans) == 1
     ranges = "the range lies" if one else "all ranges lie"
@@ -121,7 +121,7 @@ def _moment(media: Media, at: int) -> str:
     return f"{at / FLICKS:.3f}".rstrip("0").rstrip(".") + " s"
 
 
-def _end(span: Span, duration: int | None) -> int | None:
+def _end(span: FileRange, duration: int | None) -> int | None:
     ends = [end for end in (span.end, duration) if end is not None]
     return min(ends) if ends else None
 

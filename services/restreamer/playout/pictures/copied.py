@@ -12,7 +12,7 @@ from services.restreamer.playout.children.workshop import SeamsApart
 from services.restreamer.playout.order.programme import TOLERANCE
 from services.restreamer.playout.reading.splice import DEEPEST, Shot
 from shared.media.bitstream.errors import BitstreamError
-from shared.media.bitstream.nal import Entry, break_link, entry_of, join_sample, split_sample
+from shared.media.bitstream.nal import RandomAccess, break_link, entry_of, join_sample, split_sample
 from shared.media.model import VideoCodec
 
 Reread = Callable[[int], Iterator[Packet]]
@@ -102,19 +102,19 @@ class CopiedVideo:
         """Return whether copying can begin: at a clean entry, when no earlier picture is shown after it."""
         if not packet.key or packet.pts < self.start - TOLERANCE or self._highest > packet.pts:
             return False
-        return self._entry(packet) in (Entry.CLEAN, Entry.LEADING)
+        return self._entry(packet) in (RandomAccess.CLEAN, RandomAccess.LEADING)
 
-    def _entry(self, packet: Packet) -> Entry:
+    def _entry(self, packet: Packet) -> RandomAccess:
         codec: VideoCodec = "hevc" if self.track.codec == "hevc" else "h264"
         try:
             return entry_of(codec, split_sample(packet.data, 4))
         except BitstreamError:
-            return Entry.NONE
+            return RandomAccess.NONE
 
     def _enter(self, packet: Packet) -> list[Shot]:
         """Start copying; an HEVC CRA picture whose leading pictures are dropped is marked as a broken link."""
         self._floor, self._highest = packet.pts, -1
-        if self.track.codec == "hevc" and self._entry(packet) is Entry.LEADING:
+        if self.track.codec == "hevc" and self._entry(packet) is RandomAccess.LEADING:
             data = join_sample(break_link(split_sample(packet.data, 4)), 4)
             packet = Packet("video", packet.dts, packet.pts, packet.duration, key=True, data=data)
         return self._copy(packet)

@@ -12,7 +12,7 @@ import numpy as np
 from services.restreamer.model import FLICKS, Media, Packet, Track
 from services.restreamer.playout.reading.evener import LONGEST_HOLE
 from services.restreamer.playout.reading.verdict import STILL_SIZE, USUAL_RATE
-from services.restreamer.playout.terms import Picture
+from services.restreamer.playout.terms import DecodedPicture
 from services.restreamer.sources.ranges import from_wall
 
 _EVERY = FLICKS // 4
@@ -22,7 +22,7 @@ _EVERY = FLICKS // 4
 class Covered(Protocol):
     """A file that may have a cover."""
 
-    cover: Picture | None
+    cover: DecodedPicture | None
 
 
 class StillMedia:

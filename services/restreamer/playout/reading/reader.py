@@ -13,7 +13,7 @@ from services.restreamer.model import FLICKS, SourceError
 from services.restreamer.playout.order.ahead import Ahead, Opened
 from services.restreamer.playout.order.course import Course
 from services.restreamer.playout.order.wishes import Insert, Jump, NewList, Wish
-from services.restreamer.playout.reading.feed import Feed, NothingThereError
+from services.restreamer.playout.reading.range_player import NothingThereError, RangePlayer
 from services.restreamer.playout.reading.splice import Cut, Splicer
 from services.restreamer.playout.reading.waits import Waits
 from services.restreamer.playout.sending.ring import Ring
@@ -22,7 +22,7 @@ from services.restreamer.sources.apart.kept import Keep
 from shared.errors import MediaError
 from shared.media.transcode.shape import Shape
 from shared.media.transcode.sound_run import SoundRun
-from shared.messages.restreams import Place
+from shared.messages.restreams import PlaylistCursor
 
 MARGIN = FLICKS * 4 // 10
 """How far ahead of what was sent a cut is made: the new file's first picture takes that long."""
@@ -51,7 +51,7 @@ class Reader:
         self._run: SoundRun | None = None
         self._shape: Shape | None = None
         self._current: Opened | None = None
-        self._feed: Feed | None = None
+        self._feed: RangePlayer | None = None
         self._waits = Waits(report)
         self._files = self._passed = 0
         self._begun = 0  # where the file's first picture is
@@ -59,7 +59,7 @@ class Reader:
         self._stop = Event()
         self._thread = Thread(target=self._work, name="restream-read", daemon=True)
 
-    def start(self, place: Place) -> None:
+    def start(self, place: PlaylistCursor) -> None:
         """Start reading at a position of the list."""
         self._course.seek(place, urgent=False)
         self._thread.start()
@@ -205,11 +205,11 @@ class Reader:
         self._report(Warned(text, opened.place.item if item else None, shown, skipped=item is not None))
 
     def _play_range(self, opened: Opened) -> None:
-        with contextlib.closing(Feed(opened, self._shape, self.takes, self._keep)) as feed:
+        with contextlib.closing(RangePlayer(opened, self._shape, self.takes, self._keep)) as feed:
             self._feed = feed
             self._play_feed(feed)
 
-    def _play_feed(self, feed: Feed) -> None:
+    def _play_feed(self, feed: RangePlayer) -> None:
         opened = feed.opened
         feed.open()
         self._make_way(feed)
@@ -232,14 +232,14 @@ class Reader:
             feed.end(following.place if following is not None else self._course.after(opened))
         self._hand_over()
 
-    def _note_shown(self, feed: Feed, *, whole: bool) -> None:
+    def _note_shown(self, feed: RangePlayer, *, whole: bool) -> None:
         """Record that a file plays. `whole`: it was played to its end, which counts for a short one, too."""
         if feed.shown and (whole or self._splicer.picture_end - self._begun >= SHORT):
             self._course.failures.over()
         elif feed.shown:
             self._course.failures.shown()
 
-    def _make_way(self, feed: Feed) -> None:
+    def _make_way(self, feed: RangePlayer) -> None:
         """Cut what was to be played instead. After a live event the list goes on where it was cut."""
         course = self._course
         if course.urgent:
@@ -268,7 +268,7 @@ class Reader:
         """Return whether waiting for room must end."""
         return self._stop.is_set() or bool(self._wishes) or self._course.interrupts()
 
-    def _look_ahead(self, feed: Feed) -> None:
+    def _look_ahead(self, feed: RangePlayer) -> None:
         """Open the next file in time."""
         opened = feed.opened
         if self._course.next is not None or feed.live or opened.more or not feed.shown:

@@ -12,9 +12,9 @@ from heapq import heappop, heappush
 
 from services.restreamer.model import How, Track, Unit, value
 from services.restreamer.playout.reading.verdict import LEAD
-from services.restreamer.playout.sound.lane import Lane
+from services.restreamer.playout.sound.queue import SoundQueue
 from shared.media.transcode.streams import ROUNDING
-from shared.messages.restreams import Item, Place
+from shared.messages.restreams import Item, PlaylistCursor
 
 DEEPEST = 17
 """More pictures than a decoder may hold back (H.264 A.3.1, H.265 A.4.2: 16)."""
@@ -37,7 +37,7 @@ class Part:
     """A range of a file in play, and what is reported of it. `file` counts the files played."""
 
     file: int
-    place: Place
+    place: PlaylistCursor
     how: How
     reason: str = ""
     item: Item | None = None
@@ -50,7 +50,7 @@ class Part:
 
 
 @value
-class Entry:
+class SplicedUnit:
     """A unit, its part, and where the pictures up to it end.
 
     After a clean picture, `next_at` is the next one's file time, or `after` is the position after the part.
@@ -60,7 +60,7 @@ class Entry:
     part: Part
     picture_end: int
     next_at: int | None = None
-    after: Place | None = None
+    after: PlaylistCursor | None = None
 
     @property
     def leads(self) -> bool:
@@ -68,7 +68,7 @@ class Entry:
         return self.next_at is not None or self.after is not None
 
     @property
-    def place(self) -> Place | None:
+    def place(self) -> PlaylistCursor | None:
         """Return the next position; within a live event, where the list goes on. Computed on demand: it is costly."""
         if self.next_at is None:
             return self.after
@@ -85,9 +85,9 @@ class Cut:
     picture_end: int
     last_dts: int
     sound_end: int
-    kept: tuple[Entry, ...] = ()
+    kept: tuple[SplicedUnit, ...] = ()
     part: Part | None = None
-    place: Place | None = None
+    place: PlaylistCursor | None = None
 
 
 class Splicer:
@@ -95,10 +95,10 @@ class Splicer:
 
     def __init__(self) -> None:
         self.picture_end = LEAD
-        self.lane = Lane(LEAD)
+        self.lane = SoundQueue(LEAD)
         self._last_dts = self._floor = self._highest = -1
         self._part: Part | None = None
-        self._ready: deque[Entry] = deque()
+        self._ready: deque[SplicedUnit] = deque()
         self._zero: int | None = None
         self._base = self._latest = LEAD
         self._last = -1  # the latest time at which a picture taken so far is shown
@@ -139,7 +139,7 @@ class Splicer:
         if len(self._waiting) > self._window:
             self._place(None)
 
-    def end(self, after: Place | None, until: int | None = None) -> None:
+    def end(self, after: PlaylistCursor | None, until: int | None = None) -> None:
         """End the part; `after` is the position that follows its last picture, which is shown up to `until`."""
         if until is not None and self._waiting:
             self._last_until(self.out(until))
@@ -148,14 +148,14 @@ class Splicer:
         self.picture_end = max(self.picture_end, self._latest)
         self._floor = self.picture_end - LEAD
 
-    def take(self, *, rest: bool = False) -> list[Entry]:
+    def take(self, *, rest: bool = False) -> list[SplicedUnit]:
         """Return the entries whose order is final; `rest`: all entries."""
-        out: list[Entry] = []
+        out: list[SplicedUnit] = []
         ready, lane, part = self._ready, self.lane, self._part
         while True:
             floor, sound = ready[0].unit.dts if ready else self._floor, lane.units
             if sound and part is not None and (sound[0].dts <= floor or (rest and not ready)):
-                out.append(Entry(sound.popleft(), part, self.picture_end))
+                out.append(SplicedUnit(sound.popleft(), part, self.picture_end))
             elif ready and (lane.end >= floor or rest):
                 out.append(ready.popleft())
             else:
@@ -195,7 +195,7 @@ class Splicer:
             self._waiting[number] = out, end - out if out == last else min(length, end - out), shot
         self._latest = end
 
-    def _place(self, after: Place | None) -> None:
+    def _place(self, after: PlaylistCursor | None) -> None:
         """Assign output times to the shot that has waited longest."""
         pts, length, shot = self._waiting.popleft()
         assert self._part is not None  # noqa: S101  shots come after begin
@@ -208,4 +208,4 @@ class Splicer:
         next_at = order[0][1] if clean and order else None
         unit = Unit("video", dts, max(pts, dts), length, shot.key, shot.data, shot.track, clean)
         last = after if clean and next_at is None else None
-        self._ready.append(Entry(unit, self._part, self.picture_end, next_at, last))
+        self._ready.append(SplicedUnit(unit, self._part, self.picture_end, next_at, last))

@@ -7,7 +7,7 @@ from typing import Final
 
 from services.restreamer.model import Packet
 from services.restreamer.playout.terms import Reporter, Warned
-from shared.messages.restreams import Item, Place
+from shared.messages.restreams import Item, PlaylistCursor
 
 SLOW_NS: Final = 2_000_000_000
 OPENING_NS: Final = 5_000_000_000
@@ -49,7 +49,7 @@ class Waits:
         self._last = 0
         self._told = False
 
-    def note(self, now: int, about: object, item: Item | None, place: Place | None, *, opening: bool) -> None:
+    def note(self, now: int, about: object, item: Item | None, place: PlaylistCursor | None, *, opening: bool) -> None:
         """Record that at `now` (ns) there is nothing to send, as `about`, a file of the list, is awaited."""
         if about is not self._about:
             self._about, self._waited, self._told = about, 0, False

@@ -11,9 +11,9 @@ from fractions import Fraction
 from typing import Final
 
 from services.restreamer.model import FLICKS, Unit, value
-from services.restreamer.playout.reading.splice import Entry
+from services.restreamer.playout.reading.splice import SplicedUnit
 from services.restreamer.playout.reading.verdict import LEAD
-from shared.messages.restreams import Place
+from shared.messages.restreams import PlaylistCursor
 
 SOUND: Final = FLICKS * 40 // 1000
 """How early sound is sent at most, with the picture before it: one send per picture, not one per unit."""
@@ -25,12 +25,12 @@ A_UNIT: Final = 1 << 10
 class Sent:
     """What the pacer took: the last video entry, where sound ends, and the last entry whose successor is known."""
 
-    video: Entry | None = None
+    video: SplicedUnit | None = None
     sound_end: int = LEAD
-    leads: Entry | None = None
+    leads: SplicedUnit | None = None
 
     @property
-    def place(self) -> Place | None:
+    def place(self) -> PlaylistCursor | None:
         """Return the last known next position."""
         return self.leads.place if self.leads is not None else None
 
@@ -51,7 +51,7 @@ class Batch:
     starts and ends, `size` is their memory in bytes. `ready` is what the outputs prepared from them.
     """
 
-    entries: list[Entry]
+    entries: list[SplicedUnit]
     units: list[Unit]
     due_ns: int
     end_ns: int
@@ -60,9 +60,9 @@ class Batch:
     ready: object | None = None
 
 
-def batched(entries: Sequence[Entry], sent: Sent) -> Iterator[Batch]:
+def batched(entries: Sequence[SplicedUnit], sent: Sent) -> Iterator[Batch]:
     """Group entries, which follow what was `sent`, into batches."""
-    run: list[Entry] = []
+    run: list[SplicedUnit] = []
     until = 0
     for entry in entries:
         unit = entry.unit
@@ -77,7 +77,7 @@ def batched(entries: Sequence[Entry], sent: Sent) -> Iterator[Batch]:
         yield _batch(run, sent)
 
 
-def _batch(run: list[Entry], sent: Sent) -> Batch:
+def _batch(run: list[SplicedUnit], sent: Sent) -> Batch:
     units = [entry.unit for entry in run]
     size = sum([len(unit.data) for unit in units]) + len(units) * A_UNIT
     first, last = units[0], units[-1]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from threading import Event, Lock, Thread
 
 from services.restreamer.model import Outputs, TargetSpec
-from services.restreamer.playout.reading.splice import Entry, Part
+from services.restreamer.playout.reading.splice import Part, SplicedUnit
 from services.restreamer.playout.sending.batch import Batch, to_ns
 from services.restreamer.playout.sending.pace import PACE, SLACK_NS, Pace, in_step
 from services.restreamer.playout.sending.ring import Ring
@@ -59,7 +59,7 @@ class Pacer:
     ) -> None:
         self._ring, self._outputs, self._report, self._clock, self._dry = ring, outputs, report, clock, dry
         self._pace, self._notes = pace, notes
-        self._noted: Entry | None = None
+        self._noted: SplicedUnit | None = None
         self.end_ms: int | None = None
         self.paused = False
         self._lock = Lock()
@@ -69,7 +69,7 @@ class Pacer:
         self._starved = self._started = False
         self._states: tuple[TargetStatus, ...] = ()
         self._file = 0
-        self._last: Entry | None = None
+        self._last: SplicedUnit | None = None
         self._end_ns = 0
         self._stopped = self._over = self._ended = False
         self._left = Event()
@@ -184,7 +184,7 @@ class Pacer:
         self._starved = False
         return True
 
-    def _in_step(self, anchor: int, head: Entry | None) -> int:
+    def _in_step(self, anchor: int, head: SplicedUnit | None) -> int:
         """Return an anchor at or shortly after this one, so that pictures are sent with those of other restreams."""
         known = head if head is not None and head.unit.kind == "video" else self._last or head
         if known is None:
@@ -225,7 +225,7 @@ class Pacer:
                 self._note(self._notes, leads)
             head = ring.head()
 
-    def _note(self, notes: Notes, entry: Entry) -> None:
+    def _note(self, notes: Notes, entry: SplicedUnit) -> None:
         """Record the next position where it is known; a live event has no position in the list."""
         self._noted, part, after = entry, entry.part, entry.after
         if entry.next_at is not None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from threading import Condition, RLock
 
 from services.restreamer.model import FLICKS, Unit
-from services.restreamer.playout.reading.splice import Cut, Entry, Part
+from services.restreamer.playout.reading.splice import Cut, Part, SplicedUnit
 from services.restreamer.playout.reading.verdict import LEAD
 from services.restreamer.playout.sending.batch import Batch, Sent, batched, to_ns
 from services.restreamer.playout.terms import Ended
@@ -61,7 +61,7 @@ class Ring:
         except IndexError:
             return False
 
-    def put(self, entries: Sequence[Entry]) -> None:
+    def put(self, entries: Sequence[SplicedUnit]) -> None:
         """Add entries; never waits."""
         if not entries:
             return
@@ -72,7 +72,7 @@ class Ring:
             batch.ready = self._prepare(batch.units)
             self._copies = 2 if batch.ready is not None else self._copies
 
-    def _add(self, entries: Sequence[Entry]) -> list[Batch]:
+    def _add(self, entries: Sequence[SplicedUnit]) -> list[Batch]:
         """Add entries, sound to the last batch where it belongs there; return the batches that are complete now."""
         batches, last = self._batches, self._open
         whole = []
@@ -152,14 +152,14 @@ class Ring:
             ]
             return self._cut_behind(entries, own[-1] if own else None)
 
-    def _entries(self) -> list[Entry]:
+    def _entries(self) -> list[SplicedUnit]:
         return [entry for batch in self._batches for entry in batch.entries]
 
-    def _cut_behind(self, entries: list[Entry], index: int | None) -> Cut:
+    def _cut_behind(self, entries: list[SplicedUnit], index: int | None) -> Cut:
         """Cut after entry `index`, or after what was sent."""
         count = 0 if index is None else index + 1
         lead = self.sent.video if index is None else entries[index]
-        kept: list[Entry] = []
+        kept: list[SplicedUnit] = []
         if lead is not None:
             sounds = (entry for entry in entries[count:] if entry.unit.kind == "audio")
             kept = [entry for entry in sounds if entry.unit.pts + entry.unit.duration // 2 <= lead.picture_end]

@@ -27,7 +27,7 @@ from services.restreamer.sources.flv.seek import Seekable, flv_from
 from services.restreamer.sources.flv.watch import FlvFinder
 from services.restreamer.sources.frames import Demux, Demuxing
 from services.restreamer.sources.origins.files import Readable
-from services.restreamer.sources.pictures import Picture, decode
+from services.restreamer.sources.pictures import StillImage, decode
 
 BACKS: Final = (0, 3 * FLICKS, 15 * FLICKS, 60 * FLICKS)
 SHORT: Final = FLICKS  # an mp4 that ends this much before the end in its index is cut short
@@ -67,7 +67,7 @@ class FileMedia:
         self._watch: Watch | None = None
         self._ended = False  # the present flow is exhausted
         self._demuxer = self._demux(file, container)
-        self.cover: Picture | None = None
+        self.cover: StillImage | None = None
         try:
             self.cover = _cover(self._demuxer.cover())
             flow, self._ahead = self._start()
@@ -309,7 +309,7 @@ class FileMedia:
         return self._flow()
 
 
-def _cover(data: bytes | None) -> Picture | None:
+def _cover(data: bytes | None) -> StillImage | None:
     """Return the decoded cover; None when it cannot be decoded."""
     if data is None:
         return None

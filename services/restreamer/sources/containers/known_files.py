@@ -19,7 +19,7 @@ SETTLED_NS: Final = 2_000_000_000
 """A file that changed less than this before it is opened may change again with the same time stamp."""
 
 
-class Known(NamedTuple):
+class KnownFile(NamedTuple):
     """The properties of an opened file, as a Demuxer has them, and the first frame of each track."""
 
     end: int | None
@@ -39,11 +39,11 @@ class Known(NamedTuple):
         return "audio" in self.first
 
 
-_known: Final[LRUCache[Identity, Known]] = LRUCache(MOST_KNOWN)
+_known: Final[LRUCache[Identity, KnownFile]] = LRUCache(MOST_KNOWN)
 _lock: Final = Lock()
 
 
-def recall(identity: Identity) -> Known | None:
+def recall(identity: Identity) -> KnownFile | None:
     """Return what is known of a file; None when nothing is."""
     with _lock:
         return _known.get(identity)
@@ -54,7 +54,7 @@ def is_settled(identity: Identity) -> bool:
     return time.time_ns() - identity.changed_ns >= SETTLED_NS
 
 
-def remember(identity: Identity, known: Known) -> None:
+def remember(identity: Identity, known: KnownFile) -> None:
     """Keep what is known of a file that was settled when opened, and was read to its end."""
     first = {kind: replace(raw, data=b"") for kind, raw in known.first.items()}
     with _lock:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Final
 
 from services.restreamer.model import Kind, SourceError, Track
-from services.restreamer.sources.containers.known_files import Known, described, is_settled, recall, remember
+from services.restreamer.sources.containers.known_files import KnownFile, described, is_settled, recall, remember
 from services.restreamer.sources.containers.sniff import Container
 from services.restreamer.sources.containers.watch import Watch
 from services.restreamer.sources.flv.run import Begin, Run, read_begin
@@ -102,7 +102,7 @@ class FlvDemuxer:
         if run is not None and not looked:
             if run.stopped is None:
                 if self._settled:
-                    remember(self._identity, Known(self.end, self.created_ms, None, None, self._first))
+                    remember(self._identity, KnownFile(self.end, self.created_ms, None, None, self._first))
                 return
             theirs = self._going_on(run.stopped)
         yield from looked

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from services.restreamer.model import Kind, SourceError
-from services.restreamer.sources.containers.known_files import Known, described, is_settled, recall, remember
+from services.restreamer.sources.containers.known_files import KnownFile, described, is_settled, recall, remember
 from services.restreamer.sources.containers.sniff import Container
 from services.restreamer.sources.frames import Demux, Demuxing, Raw
 from services.restreamer.sources.mp4.run import Cursor, Mp4Run
@@ -119,7 +119,7 @@ class Mp4Demuxer:
             yield from self._going_on(run.cursors)
             return
         if self._settled:
-            known = Known(self.end, self.created_ms, self.shown_from, self.video_end, self._first)
+            known = KnownFile(self.end, self.created_ms, self.shown_from, self.video_end, self._first)
             remember(self._identity, known)
 
     def _look(self, theirs: Iterator[Raw], looked: list[Raw]) -> Mp4Run | None:

@@ -16,7 +16,7 @@ from av.video.frame import PictureType
 
 from services.restreamer.model import FLICKS
 from services.restreamer.playout import Ended
-from services.restreamer.playout.sound.lane import Lane
+from services.restreamer.playout.sound.queue import SoundQueue
 from services.restreamer.playout.sound.sounds import EncodedSound
 from shared.messages.restreams import Encoding
 from tests.support.framecode import HEIGHT, WIDTH, ffmpeg, paint
@@ -158,9 +158,9 @@ def test_sound_that_goes_on_without_pictures_is_not_kept(
     sound = ("-f", "lavfi", "-i", "anullsrc=r=8000:cl=mono", "-t", "1800", "-c:v", "copy", "-c:a", "aac")
     subprocess.run([ffmpeg(), "-v", "error", "-i", str(pictures), *sound, str(path)], check=True, timeout=120)
     kept = [0]
-    trim, write = Lane.trim, EncodedSound._write
+    trim, write = SoundQueue.trim, EncodedSound._write
 
-    def trimmed(lane: Lane, until: int) -> None:
+    def trimmed(lane: SoundQueue, until: int) -> None:
         kept.append(lane.end - until)
         trim(lane, until)
 
@@ -168,7 +168,7 @@ def test_sound_that_goes_on_without_pictures_is_not_kept(
         kept.append(sum(samples.shape[1] for _, _, samples in sound._held) * FLICKS // 48_000)
         write(sound, until)
 
-    monkeypatch.setattr(Lane, "trim", trimmed)
+    monkeypatch.setattr(SoundQueue, "trim", trimmed)
     monkeypatch.setattr(EncodedSound, "_write", written)
     stage = Stage(speed=32)
     stage.play(spec(item(path), item(pictures), encoding=encoding))

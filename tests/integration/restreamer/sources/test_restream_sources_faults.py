@@ -153,8 +153,8 @@ def test_an_index_of_a_thousand_million_frames_takes_no_memory(film: bytes, tmp_
 
 
 def test_kept_watermarks_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    def decode(data: bytes, _side: int) -> pictures.Picture:
-        return pictures.Picture("png", data, np.zeros((10, 10, 4), np.uint8))
+    def decode(data: bytes, _side: int) -> pictures.StillImage:
+        return pictures.StillImage("png", data, np.zeros((10, 10, 4), np.uint8))
 
     monkeypatch.setattr(pictures, "decode", decode)
     monkeypatch.setattr(pictures, "MOST_BYTES", 1000)

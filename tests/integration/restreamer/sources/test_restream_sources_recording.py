@@ -14,7 +14,7 @@ from typing import cast
 import pytest
 
 from services.archiver.compaction import Compactor
-from services.archiver.records import Records
+from services.archiver.records import RecordingRecords
 from services.restreamer.model import FLICKS, Media, Packet, SourceError, Track
 from services.restreamer.sources import Access, Stopped, resolve_range
 from services.restreamer.sources.recorded import recordings as sources_recordings
@@ -280,7 +280,7 @@ class Archiver:
     """Compacts a desk's recording, and rebuilds hours for whoever asks."""
 
     def __init__(self, desk: Desk) -> None:
-        records = Records(lambda: desk.js)
+        records = RecordingRecords(lambda: desk.js)
         outbox = cast("Outbox", self)  # what it announces, nobody hears here
         self.compactor = Compactor(lambda: desk.js, desk.store, records, outbox, SystemClock())
         self.records, self.desk = records, desk

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from services.restreamer.model import Unit
-from services.restreamer.targets.lane import Lane
 from services.restreamer.targets.rtmp.pack import RtmpPacker
+from services.restreamer.targets.shared_muxer import SharedMuxer
 from services.restreamer.targets.srt.ts import PACKET, TsPacker
 from services.restreamer.targets.terms import Tracks
 from shared.media.bitstream.nal import join_sample, split_sample
@@ -97,7 +97,7 @@ def test_a_copying_ffmpeg_keeps_every_picture_of_another_encoder(
 
 def sets_sent(form: str, codec: VideoCodec, units: Sequence[Unit]) -> list[int]:
     """Count the parameter sets in each picture as it is sent that has any."""
-    lane = Lane(RtmpPacker() if form == "rtmp" else TsPacker(), Tracks())
+    lane = SharedMuxer(RtmpPacker() if form == "rtmp" else TsPacker(), Tracks())
     blocks = lane.feed(units)
     if form == "srt":
         nals = split_annexb(b"".join(unpacked(b"".join(block.data for block in blocks))))
@@ -153,7 +153,7 @@ def test_a_keyframe_that_has_its_parameter_sets_gets_no_more(form: str, tmp_path
 def test_metadata_come_once_a_join(played: dict[str, list[Unit]]) -> None:
     units = played["h264"]
     joins = sum(unit.track is not None for unit in units if unit.kind == "video")
-    lane = Lane(RtmpPacker(), Tracks())
+    lane = SharedMuxer(RtmpPacker(), Tracks())
     blocks = [block for unit in units for block in lane.feed([unit])]
     told = [message for message in messages_of(blocks) if message.kind == DATA]
     assert joins == 2

@@ -10,8 +10,8 @@ import av
 import numpy as np
 import pytest
 
-from services.restreamer.targets.lane import Lane
 from services.restreamer.targets.rtmp.pack import RtmpPacker
+from services.restreamer.targets.shared_muxer import SharedMuxer
 from services.restreamer.targets.srt.ts import TsPacker
 from services.restreamer.targets.terms import Tracks
 from shared.messages.restreams import Encoding
@@ -35,7 +35,7 @@ FILES = {
 
 
 def received(stage: Stage, form: str, path: Path) -> Path:
-    lane = Lane(RtmpPacker() if form == "rtmp" else TsPacker(), Tracks())
+    lane = SharedMuxer(RtmpPacker() if form == "rtmp" else TsPacker(), Tracks())
     blocks = [block for unit in stage.out.units for block in lane.feed([unit])]
     path = path.with_suffix(".flv" if form == "rtmp" else ".ts")
     path.write_bytes(flv_of(blocks) if form == "rtmp" else b"".join(block.data for block in blocks))

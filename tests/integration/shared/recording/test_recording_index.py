@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from services.gateway.delivery.index.entries import Entry
+from services.gateway.delivery.index.entries import IndexEntry
 from services.gateway.delivery.index.live import LiveIndex, Shelf
 from shared.broker.batches import BATCH
 from shared.broker.streams import SEGMENTS
@@ -39,7 +39,7 @@ async def part(archiver: Archive, event: str, start: float, end: float, clock: s
     return await load_range(archiver.js, archiver.store, ACCOUNT, event, selection=selection)
 
 
-def sequences(segments: list[SegmentWritten] | tuple[SegmentWritten, ...] | list[Entry]) -> list[int]:
+def sequences(segments: list[SegmentWritten] | tuple[SegmentWritten, ...] | list[IndexEntry]) -> list[int]:
     return [segment.sequence for segment in segments]
 
 
@@ -164,7 +164,7 @@ async def test_an_hour_that_cannot_be_read_is_named_and_missing(archiver: Archiv
     assert sequences(await index.numbered("primary-1")) == [2, 3]
 
 
-async def whole(index: LiveIndex) -> list[Entry]:
+async def whole(index: LiveIndex) -> list[IndexEntry]:
     return await index.between("primary-1", 0, 1 << 62)
 
 

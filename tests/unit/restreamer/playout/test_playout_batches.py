@@ -7,18 +7,18 @@ from collections.abc import Sequence
 import pytest
 
 from services.restreamer.model import FLICKS, Track, Unit
-from services.restreamer.playout.reading.splice import Entry, Part
+from services.restreamer.playout.reading.splice import Part, SplicedUnit
 from services.restreamer.playout.sending.batch import A_UNIT
 from services.restreamer.playout.sending.ring import Bounds, Ring
 from services.restreamer.playout.terms import Ended
-from shared.messages.restreams import Place
+from shared.messages.restreams import PlaylistCursor
 
 MS = FLICKS // 1000
-PART = Part(1, Place(), "copied")
+PART = Part(1, PlaylistCursor(), "copied")
 AAC = Track("audio", "aac", b"\x11\x90", sample_rate=48000, channels=2)
 
 
-def entries(text: str) -> list[Entry]:
+def entries(text: str) -> list[SplicedUnit]:
     """Read "v0 a5 a26 A40": kinds and ms of decode times; a capital letter brings a track."""
     found = []
     for word in text.split():
@@ -26,7 +26,7 @@ def entries(text: str) -> list[Entry]:
         length = (40 if kind == "video" else 21) * MS
         track = AAC if word[0] in "VA" else None
         unit = Unit(kind, at, at, length, key=not at or kind == "audio", data=word.encode(), track=track)
-        found.append(Entry(unit, PART, at + length, at + length if kind == "video" else None))
+        found.append(SplicedUnit(unit, PART, at + length, at + length if kind == "video" else None))
     return found
 
 

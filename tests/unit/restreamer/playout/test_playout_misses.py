@@ -10,9 +10,9 @@ import pytest
 
 from services.restreamer.model import FLICKS, Media, Packet, Track
 from services.restreamer.playout.order.ahead import Ahead, Failures, Listing
-from services.restreamer.playout.order.programme import Programme, Span, nothing_there
-from services.restreamer.playout.terms import Picture, Report, Warned
-from shared.messages.restreams import Item, Place, Range, Source
+from services.restreamer.playout.order.programme import FileRange, Programme, nothing_there
+from services.restreamer.playout.terms import DecodedPicture, Report, Warned
+from shared.messages.restreams import Item, PlaylistCursor, Range, Source
 
 BEGAN_MS = 1_540_222_200_000  # 2018-10-22 15:30:00 UTC
 MINUTE_MS = 60_000
@@ -43,7 +43,7 @@ class Shelf:
     def open(self, source: Source, stop: Event) -> Media:
         return self.film
 
-    def picture(self, source: Source, stop: Event) -> Picture:
+    def picture(self, source: Source, stop: Event) -> DecodedPicture:
         raise AssertionError
 
 
@@ -78,7 +78,7 @@ def test_it_is_said_on_which_side_the_ranges_miss_the_file(
     item = Item(source=Source(kind="library", place="a", shown="a"), ranges=tuple(ranges))
     told: list[Report] = []
     listing = Listing(Programme((item,), loops=1), 0, None)
-    found = Ahead(Shelf(Film(wall_start_ms)), told.append, lambda: None, Failures(), listing, Place())
+    found = Ahead(Shelf(Film(wall_start_ms)), told.append, lambda: None, Failures(), listing, PlaylistCursor())
     found._run()
     assert found.opened is None
     assert found.failed
@@ -89,4 +89,4 @@ def test_it_is_said_on_which_side_the_ranges_miss_the_file(
 def test_a_range_that_misses_a_file_of_no_date_is_told_in_seconds(wall_ms: int) -> None:
     """What a file says of when it was made may be anything."""
     media = Film(wall_ms, duration=5 * FLICKS)
-    assert nothing_there([Span(9 * FLICKS, None)], media).endswith("after the recording's end (5 s)")
+    assert nothing_there([FileRange(9 * FLICKS, None)], media).endswith("after the recording's end (5 s)")

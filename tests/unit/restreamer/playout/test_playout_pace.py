@@ -9,17 +9,17 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from services.restreamer.model import FLICKS, TargetSpec, Unit
-from services.restreamer.playout.reading.splice import Entry, Part
+from services.restreamer.playout.reading.splice import Part, SplicedUnit
 from services.restreamer.playout.sending.pace import Pace, in_step
 from services.restreamer.playout.sending.pacer import MOST_BATCHES, Pacer
 from services.restreamer.playout.sending.ring import Ring
 from services.restreamer.playout.terms import Ended, Report
-from shared.messages.restreams import Place, TargetStatus
+from shared.messages.restreams import PlaylistCursor, TargetStatus
 from shared.runtime.clock import SystemClock
 from tests.support.waiting import wait_until
 
 SECOND = 1_000_000_000
-PART = Part(1, Place(), "copied")
+PART = Part(1, PlaylistCursor(), "copied")
 
 
 class Turns:
@@ -126,7 +126,7 @@ class Taken:
 def filled(frames: int) -> Ring:
     ring, frame = Ring(), FLICKS // 50
     units = (Unit("video", n * frame, n * frame, frame, key=not n, data=b"x") for n in range(frames))
-    ring.put([Entry(unit, PART, unit.pts + frame) for unit in units])
+    ring.put([SplicedUnit(unit, PART, unit.pts + frame) for unit in units])
     ring.finish(Ended())
     return ring
 
@@ -169,7 +169,7 @@ def test_a_restream_whose_sending_breaks_says_so_and_leaves_the_others_alone() -
 
 def test_one_that_has_much_to_send_at_once_lets_the_others_have_their_turns() -> None:
     ring, outputs, count = Ring(), Taken(), 20 * MOST_BATCHES
-    ring.put([Entry(Unit("video", 0, 0, 1, key=not n, data=b"x"), PART, 1) for n in range(count)])
+    ring.put([SplicedUnit(Unit("video", 0, 0, 1, key=not n, data=b"x"), PART, 1) for n in range(count)])
     pacer, turns, now = Pacer(ring, outputs, lambda _: None, SystemClock()), list[int](), 0
     while ring.head() is not None:
         before = len(outputs.at_ns)

@@ -12,17 +12,17 @@ from services.restreamer.playout.order.programme import Programme
 from services.restreamer.playout.reading.evener import LONGEST_STILL, Evener
 from services.restreamer.playout.reading.splice import DEEPEST, Part, Shot, Splicer
 from services.restreamer.playout.reading.verdict import LEAD
-from services.restreamer.playout.sound.lane import Lane
+from services.restreamer.playout.sound.queue import SoundQueue
 from services.restreamer.playout.sound.sounds import CopiedSound
-from services.restreamer.playout.terms import Picture
-from shared.messages.restreams import Item, Place, Source
+from services.restreamer.playout.terms import DecodedPicture
+from shared.messages.restreams import Item, PlaylistCursor, Source
 from tests.support.waiting import wait_until
 
 FRAME = FLICKS // 25
 
 
 def test_sound_goes_on_in_time_where_its_codec_has_no_silence() -> None:
-    lane = Lane(0)
+    lane = SoundQueue(0)
     lane.fill(10 * FRAME, None)
     assert lane.end == 10 * FRAME  # pictures wait for sound up to here
     lane.lay(20 * FRAME, b"sound", FRAME, None)
@@ -73,7 +73,7 @@ def test_a_picture_stays_on_as_long_as_sound_goes_on() -> None:
 @pytest.mark.parametrize("early", [True, False])
 def test_no_silence_is_made_up_to_sound_that_lies_far_ahead(early: bool) -> None:
     splicer = Splicer()
-    splicer.begin(Part(1, Place(), "copied"), typical=FRAME)
+    splicer.begin(Part(1, PlaylistCursor(), "copied"), typical=FRAME)
     sound = CopiedSound(Track("audio", "aac", b"\x11\x90", sample_rate=48_000, channels=2), splicer)
     late = [Packet("audio", at, at, FRAME, key=True, data=b"x") for at in (FRAME, 10**6 * FLICKS, 3 * FRAME)]
     for packet in late if early else ():
@@ -92,7 +92,7 @@ def test_a_part_ends_with_the_picture_that_is_shown_last(window: int) -> None:
     hole = 100 * FRAME
     order = [(0, 1), (2, 1), (1, hole // FRAME), (hole // FRAME + 4, hole // FRAME), (hole // FRAME + 3, 1)]
     splicer = Splicer()
-    splicer.begin(Part(1, Place(), "copied"), reorder=window, typical=FRAME)
+    splicer.begin(Part(1, PlaylistCursor(), "copied"), reorder=window, typical=FRAME)
     for n, (at, length) in enumerate(order):
         splicer.shot(Shot(at * FRAME, at * FRAME, length * FRAME, n == 0, b"x"))
     splicer.shot(Shot(hole + 5 * FRAME, hole + 5 * FRAME, FRAME, False, b"x"))
@@ -123,14 +123,14 @@ class Late:
             raise self.error
         return self.media  # type: ignore[return-value]  it is only closed
 
-    def picture(self, source: Source, stop: Event) -> Picture:
+    def picture(self, source: Source, stop: Event) -> DecodedPicture:
         raise SourceError("there is none")
 
 
 def search(library: Late) -> Ahead:
     source = Source(kind="library", place="a", shown="a")
     listing = Listing(Programme((Item(source=source),), loops=1))
-    return Ahead(library, lambda _: None, lambda: None, Failures(), listing, Place(), live=source)
+    return Ahead(library, lambda _: None, lambda: None, Failures(), listing, PlaylistCursor(), live=source)
 
 
 def test_a_file_that_opens_too_late_is_closed() -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from services.restreamer.model import Track, Unit
-from services.restreamer.targets.lane import Lane
 from services.restreamer.targets.rtmp.ahead import AheadPacker
 from services.restreamer.targets.rtmp.pack import RtmpPacker
+from services.restreamer.targets.shared_muxer import SharedMuxer
 from services.restreamer.targets.srt.ts import TsPacker
 from services.restreamer.targets.terms import Tracks
 from tests.support.media_streams import encode
@@ -29,7 +29,7 @@ def test_what_was_packed_ahead_is_what_would_have_been_packed(
         if unit.kind == "video" or unit.track is not None:
             batches.append([])
         batches[-1].append(unit)
-    one, other, ahead, used = Lane(packer(), Tracks()), Lane(packer(), Tracks()), AheadPacker(), 0
+    one, other, ahead, used = SharedMuxer(packer(), Tracks()), SharedMuxer(packer(), Tracks()), AheadPacker(), 0
     for number, batch in enumerate(batches):
         if number == len(batches) // 2:
             thrown_away = replace(sound(0), track=replace(AAC, sample_rate=44100))

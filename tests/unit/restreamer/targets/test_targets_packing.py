@@ -14,8 +14,8 @@ import pytest
 from services.ingester.rtmp.tags import read_media
 from services.restreamer.model import FLICKS, Track, Unit
 from services.restreamer.targets.backlog import OWN_BYTES, Backlog, Pool
-from services.restreamer.targets.lane import BACKLOG_BYTES, Lane, Recent
 from services.restreamer.targets.rtmp.pack import CHUNK_SIZE, RtmpPacker, patched
+from services.restreamer.targets.shared_muxer import BACKLOG_BYTES, Recent, SharedMuxer
 from services.restreamer.targets.srt.ts import PACKET, TsPacker
 from services.restreamer.targets.terms import Packer, Tracks
 from shared.media.bitstream.params import record_sets
@@ -28,8 +28,8 @@ MS = FLICKS // 1000
 CODECS = [("h264-b", "aac"), ("hevc", "opus")]
 
 
-def made(packer: Packer) -> Lane:
-    return Lane(packer, Tracks())
+def made(packer: Packer) -> SharedMuxer:
+    return SharedMuxer(packer, Tracks())
 
 
 @pytest.fixture(scope="module", params=CODECS, ids="-".join)
@@ -149,7 +149,7 @@ def test_who_comes_in_the_middle_begins_with_the_current_gop(
     lane, recent, cut = made(packer()), Recent(), len(units) * 2 // 3
     lane.feed(units[:cut])
     recent.add(units[:cut])
-    late = Lane(packer(), recent.tracks)  # a format that nobody wanted until now
+    late = SharedMuxer(packer(), recent.tracks)  # a format that nobody wanted until now
     late.feed(recent.units)
     pictures = [unit for unit in units if unit.kind == "video"]
     entry = max(n for n, unit in enumerate(pictures) if unit.key and unit.dts <= units[cut - 1].dts)

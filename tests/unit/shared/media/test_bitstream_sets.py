@@ -22,7 +22,15 @@ from shared.media.bitstream.hevc_sets import (
     renumber_hevc_pps,
     renumber_hevc_slice,
 )
-from shared.media.bitstream.nal import Entry, break_link, encoder_nals, entry_of, is_slice, join_sample, split_sample
+from shared.media.bitstream.nal import (
+    RandomAccess,
+    break_link,
+    encoder_nals,
+    entry_of,
+    is_slice,
+    join_sample,
+    split_sample,
+)
 from shared.media.bitstream.params import nal_type, read_sps, set_id, split_annexb
 
 LOOK = "colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc"
@@ -170,12 +178,12 @@ def test_hevc_ids_that_are_used_are_not_chosen() -> None:
 
 
 def test_entries_are_told_apart() -> None:
-    assert entry_of("h264", [b"\x09\x10", b"\x65\x88"]) is Entry.CLEAN
-    assert entry_of("h264", [b"\x06\x06\x01\xc4\x80", b"\x41\x9a"]) is Entry.RECOVERY
-    assert entry_of("hevc", [b"\x46\x01\x50", bytes((19 << 1, 1, 0x80))]) is Entry.CLEAN
-    assert entry_of("hevc", [bytes((21 << 1, 1, 0x80))]) is Entry.LEADING
-    assert entry_of("hevc", [bytes((1 << 1, 1, 0x80))]) is Entry.NONE
-    assert entry_of("h264", []) is Entry.NONE
+    assert entry_of("h264", [b"\x09\x10", b"\x65\x88"]) is RandomAccess.CLEAN
+    assert entry_of("h264", [b"\x06\x06\x01\xc4\x80", b"\x41\x9a"]) is RandomAccess.RECOVERY
+    assert entry_of("hevc", [b"\x46\x01\x50", bytes((19 << 1, 1, 0x80))]) is RandomAccess.CLEAN
+    assert entry_of("hevc", [bytes((21 << 1, 1, 0x80))]) is RandomAccess.LEADING
+    assert entry_of("hevc", [bytes((1 << 1, 1, 0x80))]) is RandomAccess.NONE
+    assert entry_of("h264", []) is RandomAccess.NONE
     broken = break_link([bytes((21 << 1, 1, 0x80)), b"\x4e\x01\x05"])
-    assert entry_of("hevc", broken) is Entry.CLEAN
+    assert entry_of("hevc", broken) is RandomAccess.CLEAN
     assert broken[1] == b"\x4e\x01\x05"

@@ -29,7 +29,7 @@ class _Held:
 
 
 @dataclass(slots=True)
-class Cutter:
+class Segmenter:
     """Collects frames of a session whose times are settled, and writes them. Raises StoreFull and Unavailable."""
 
     place: Place

@@ -11,7 +11,7 @@ from shared.media.transcode.sound_packets import Silence
 
 
 @dataclass(slots=True)
-class Lane:
+class SoundQueue:
     """Sound units in order; `end` is where the next one begins. Each begins exactly where the one before ends."""
 
     end: int

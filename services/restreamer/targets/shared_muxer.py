@@ -11,7 +11,7 @@ from services.restreamer.targets.backlog import BACKLOG_BYTES, Backlog
 from services.restreamer.targets.rtmp.ahead import Packed
 from services.restreamer.targets.terms import Block, Packer, Tracks
 
-__all__ = ["BACKLOG_BYTES", "Lane", "Recent", "is_entry"]
+__all__ = ["BACKLOG_BYTES", "Recent", "SharedMuxer", "is_entry"]
 _SOUND_WITHIN: Final = FLICKS // 2
 """How much of the programme's beginning waits for its sound, so that targets learn of both tracks at once."""
 
@@ -49,7 +49,7 @@ class Recent:
                 self.tracks = self._now
 
 
-class Lane:
+class SharedMuxer:
     """Packs for the targets of one format. `tracks` are those at the first unit fed."""
 
     def __init__(self, packer: Packer, tracks: Tracks) -> None:

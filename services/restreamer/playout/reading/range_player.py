@@ -22,7 +22,7 @@ from services.restreamer.sources.apart.kept import Keep
 from shared.media.transcode.shape import Shape
 from shared.media.transcode.sound_packets import track_for, usual_samples
 from shared.media.transcode.sound_run import SoundRun
-from shared.messages.restreams import Place
+from shared.messages.restreams import PlaylistCursor
 
 
 class NothingThereError(SourceError):
@@ -30,7 +30,7 @@ class NothingThereError(SourceError):
 
 
 @dataclass(slots=True)
-class Feed:
+class RangePlayer:
     """Plays one range. `open` reads its beginning and decides; then come `begin`, `play` and `end`. SourceError."""
 
     opened: Opened
@@ -164,7 +164,7 @@ class Feed:
         for shot in self._video.finish():
             self._shot(shot)
 
-    def end(self, after: Place | None) -> None:
+    def end(self, after: PlaylistCursor | None) -> None:
         """End the range; `after` is the position that follows."""
         video = self._video
         self._splicer.end(after, video.limit if video.done else None)

@@ -82,7 +82,7 @@ class Recorded:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class RecordingReader:
     """Reads recordings for clips."""
 
     js: Callable[[], JetStreamContext]

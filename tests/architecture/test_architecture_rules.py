@@ -79,3 +79,13 @@ def test_no_download_address_or_path_of_a_machine_is_committed() -> None:
     for path in [*ROOT.glob("*.*"), *SOURCES, *(ROOT / "scripts").rglob("*"), *(ROOT / "compose").rglob("*")]:
         if path.is_file() and path.suffix in {".py", ".toml", ".lock", ".md", ".yaml", ".sh", ""}:
             assert not words.search(path.read_text()), path
+
+
+def test_tests_of_a_room_lie_in_a_folder_of_its_name() -> None:
+    found = []
+    for layer in ("unit", "integration"):
+        for folder in {path.parent for path in sources(f"tests/{layer}")}:
+            room = folder.relative_to(ROOT / "tests" / layer)
+            if not any((ROOT / top / room).is_dir() for top in ("services", "")):
+                found.append(name(folder))
+    assert not found

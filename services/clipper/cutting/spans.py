@@ -135,7 +135,7 @@ def _span(piece: Piece, island: Stretch, wish: _Wish) -> ClipSpan | None:
             return ClipSpan(piece, start, end, rows)
         rows = rows if before is None else np.append(before, rows)
         if before is not None and len(rows) == 1 and _is_usual(video, before, start, usual):
-            start = video.time(int(video.at[before]))
+            start = video.time(int(video.at[before]))  # the clip is this one frame: it is shown whole
     elif len(rows):
         start = first
     else:

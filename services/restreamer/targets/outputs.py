@@ -10,7 +10,7 @@ from typing import Final
 from services.restreamer.model import TargetSpec, Unit
 from services.restreamer.targets.addresses import RtmpAddress, SrtAddress, read_address
 from services.restreamer.targets.call import Opener
-from services.restreamer.targets.rtmp.ahead import Ahead, Packed
+from services.restreamer.targets.rtmp.ahead import AheadPacker, Packed
 from services.restreamer.targets.rtmp.call import call_rtmp
 from services.restreamer.targets.rtmp.pack import RtmpPacker
 from services.restreamer.targets.rules import TargetRules
@@ -40,7 +40,7 @@ class Targets:
         self._rules = rules
         self._clock = clock
         self._recent = Recent()
-        self._ahead = Ahead()
+        self._ahead = AheadPacker()
         self._lanes: dict[str, SharedMuxer] = {}
         self._targets: dict[str, TargetConnection] = {}
         self._leaving: list[TargetConnection] = []

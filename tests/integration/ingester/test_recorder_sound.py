@@ -17,7 +17,7 @@ from shared.media.mp4.init import build_init, parse_init
 from shared.media.seams.silence import silent_packet
 from tests.support import media_streams as media
 from tests.support.media_recording import Recorded, pieces
-from tests.unit.shared.test_mp4_aac import PROGRAMS
+from tests.unit.shared.media.test_mp4_aac import PROGRAMS
 
 CONTAINER = {"flv": "flv", "ts": "mpegts"}
 LAYOUTS = {

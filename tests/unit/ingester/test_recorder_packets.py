@@ -11,7 +11,7 @@ from services.ingester.publication import Frame
 from services.ingester.recorder.mpegts import TsDemuxer
 from services.ingester.recorder.units import AccessUnits
 from tests.support.ts_mux import AUDIO, TYPES, VIDEO, Pes, TsMux
-from tests.unit.shared.test_mp4_boxes import PPS, SPS
+from tests.unit.shared.media.test_mp4_boxes import PPS, SPS
 
 STEP = 3000
 AUD, IDR, INTER, SEI = b"\x09\xf0", b"\x65\x88", b"\x41\x9a", b"\x06\x06\x01\xc4\x80"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from services.ingester.publication import Arrival, Frame
 from services.ingester.recorder.timing import Placed, TimeLine
 from shared.media.mp4.entries import aac_config
-from tests.unit.shared.test_mp4_boxes import VIDEO
+from tests.unit.shared.media.test_mp4_boxes import VIDEO
 
 AAC = aac_config(bytes.fromhex("1190"))
 SECOND = 90_000

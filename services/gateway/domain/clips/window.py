@@ -91,7 +91,7 @@ def resolve(asked: ClipRange, recording: Recording) -> Window:
         return Window(_last(recording, asked.duration), asked.duration, wait=False)
     start, end, length, blamed = _ends(asked)
     _check_length(blamed, length)
-    wait = _check_place(asked, recording, asked.clock, start, end)
+    wait = _check_bounds(asked, recording, asked.clock, start, end)
     held: Held = "both" if asked.duration is None else "end" if asked.start is None else "start"
     return Window(Selection(clock=asked.clock, start=start, end=end, held=held), length, wait)
 
@@ -134,7 +134,7 @@ def _check_length(name: str, length: Fraction) -> None:
         raise invalid(name, "a clip is at most 48 hours long")
 
 
-def _check_place(asked: ClipRange, recording: Recording, clock: Clock, start: Fraction, end: Fraction) -> bool:
+def _check_bounds(asked: ClipRange, recording: Recording, clock: Clock, start: Fraction, end: Fraction) -> bool:
     """Check the range against the recording; return whether its end must be waited for."""
     first_ms = 0 if clock == "stream" else recording.first_frame_ms
     last_ms = int(recording.stream_end * 1000) if clock == "stream" else recording.end_ms

@@ -12,7 +12,7 @@ from shared.errors import Rejected, Unavailable
 
 
 def error_answer(error: Fault, now_ms: int) -> JSONResponse:
-    """Say an error."""
+    """Return an error as the API words it."""
     if isinstance(error, Refused):
         return answer(403, f"no request permission: {error}", now_ms)
     if isinstance(error, Unavailable):
@@ -24,6 +24,6 @@ def error_answer(error: Fault, now_ms: int) -> JSONResponse:
 
 
 def answer(status: int, message: str, now_ms: int) -> JSONResponse:
-    """Write an answer."""
+    """Return an answer of the API."""
     body = Answer(http_code=str(status), msg=message, call_time=now_ms)
     return JSONResponse(body.model_dump(), status_code=status)

@@ -23,9 +23,9 @@ class Listed:
     def __init__(self, where: str, segments: Segments, ask: Ask, read: Callable[[], tuple[str, Segments]]) -> None:
         self._where, self._segments = where, segments
         self._ask, self._read = ask, read
-        self._names: dict[str, str] = {}  # present URIs by the first ones
-        self._carries = False  # all files are requested with the playlist's query
-        self._vain = False  # reading the playlist again would not help
+        self._renamed: dict[str, str] = {}  # present URIs by the first ones
+        self._with_query = False  # all files are requested with the playlist's query
+        self._settled = False  # reading the playlist again would not help
 
     def open(self, byte_range: Bytes, hurried: bool) -> HttpOrigin:
         """Open a file; raise SourceError."""
@@ -37,23 +37,23 @@ class Listed:
         return self._opened(byte_range, hurried=hurried)
 
     def _opened(self, byte_range: Bytes, *, hurried: bool) -> HttpOrigin:
-        address = resolved(self._where, self._names.get(byte_range.uri, byte_range.uri))
+        address = resolved(self._where, self._renamed.get(byte_range.uri, byte_range.uri))
         signed = with_query_of(self._where, address)
-        first, other = (signed, address) if self._carries else (address, signed)
+        first, other = (signed, address) if self._with_query else (address, signed)
         try:
             return self._ask(first, byte_range, hurried)
         except Refused:
             if other == first:
                 raise
         found = self._ask(other, byte_range, hurried)
-        self._carries = not self._carries
+        self._with_query = not self._with_query
         return found
 
     def _renew(self) -> bool:
         """Read the playlist again; return whether its URLs have changed."""
-        if self._vain:
+        if self._settled:
             return False
-        self._vain = True
+        self._settled = True
         try:
             where, segments = self._read()
         except Stopped:
@@ -62,10 +62,10 @@ class Listed:
             return False
         if [(s.start, s.duration) for s in segments] != [(s.start, s.duration) for s in self._segments]:
             return False
-        names = dict(zip(_uris(self._segments), _uris(segments), strict=False))
-        self._vain = where == self._where and names == (self._names or {name: name for name in names})
-        self._where, self._names = where, names
-        return not self._vain
+        renamed = dict(zip(_uris(self._segments), _uris(segments), strict=False))
+        self._settled = where == self._where and renamed == (self._renamed or {uri: uri for uri in renamed})
+        self._where, self._renamed = where, renamed
+        return not self._settled
 
 
 def with_query_of(playlist: str, address: str) -> str:

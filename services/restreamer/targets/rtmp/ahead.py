@@ -26,7 +26,7 @@ class Packed:
         return tracks.video is self.video and tracks.audio is self.audio
 
 
-class Ahead:
+class AheadPacker:
     """Packs the usual case: units of known tracks without an entry. The rest is packed when it is sent."""
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from services.restreamer.model import Track, Unit
-from services.restreamer.targets.rtmp.ahead import Ahead
+from services.restreamer.targets.rtmp.ahead import AheadPacker
 from services.restreamer.targets.rtmp.pack import RtmpPacker
 from services.restreamer.targets.shared_muxer import SharedMuxer
 from services.restreamer.targets.srt.ts import TsPacker
@@ -29,7 +29,7 @@ def test_what_was_packed_ahead_is_what_would_have_been_packed(
         if unit.kind == "video" or unit.track is not None:
             batches.append([])
         batches[-1].append(unit)
-    one, other, ahead, used = SharedMuxer(packer(), Tracks()), SharedMuxer(packer(), Tracks()), Ahead(), 0
+    one, other, ahead, used = SharedMuxer(packer(), Tracks()), SharedMuxer(packer(), Tracks()), AheadPacker(), 0
     for number, batch in enumerate(batches):
         if number == len(batches) // 2:
             thrown_away = replace(sound(0), track=replace(AAC, sample_rate=44100))
@@ -53,7 +53,7 @@ def test_what_was_packed_ahead_is_what_would_have_been_packed(
 def test_what_rtmp_cannot_carry_or_dates_by_what_was_before_is_not_packed_ahead(
     video: Track | None, audio: Track | None
 ) -> None:
-    ahead = Ahead()
+    ahead = AheadPacker()
     for unit, track in ((picture(0, key=True), video), (sound(0), audio)):
         if track is not None:
             assert ahead.pack([replace(unit, track=track)], wanted=True) is None

@@ -148,7 +148,7 @@ def test_an_index_of_a_thousand_million_frames_takes_no_memory(film: bytes, tmp_
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
     )
     command = [sys.executable, "-c", script, str(tmp_path)]
-    done = subprocess.run(command, check=True, capture_output=True, timeout=120, cwd=Path(__file__).parents[3])
+    done = subprocess.run(command, check=True, capture_output=True, timeout=120, cwd=Path(__file__).parents[4])
     assert int(done.stdout) < 300 << 10  # KiB
 
 

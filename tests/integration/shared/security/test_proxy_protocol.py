@@ -23,7 +23,7 @@ from tests.support.rtmp_client import RtmpClient
 from tests.support.rtmp_server import LIMIT, QUICK, Ingest
 from tests.support.shared_bus import free_port
 from tests.support.waiting import wait_until
-from tests.unit.shared.test_proxied import SIGNATURE, v2
+from tests.unit.shared.security.test_proxied import SIGNATURE, v2
 
 HERE = [ipaddress.ip_network("127.0.0.0/8")]
 FIRST = b"PROXY TCP4 203.0.113.7 10.0.0.1 40000 1935\r\n"

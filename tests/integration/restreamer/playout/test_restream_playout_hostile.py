@@ -216,7 +216,7 @@ def test_no_decoder_outlives_its_parent(film: Path) -> None:
         "Event().wait()\n"
     )
     command = [sys.executable, "-c", script, str(film)]
-    root = Path(__file__).parents[3]
+    root = Path(__file__).parents[4]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as parent:
         assert parent.stdout is not None
         found = [int(pid) for pid in parent.stdout.readline().split()]

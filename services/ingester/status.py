@@ -52,7 +52,7 @@ class Monitor:
         self._rates = (0.0, 0)
         self.job = (session.account, session.event)
         self.key = ""
-        """Where the status is kept, once a place has been found."""
+        """Where the status is kept, once a key has been found."""
 
     def look(self, reason: EndReason | None = None) -> PublisherStatus:
         """Return the status; rates are of the time since the look before. With a reason it is the last one."""
@@ -138,12 +138,12 @@ class Statuses:
 
     async def _write(self, monitor: Monitor, status: PublisherStatus) -> None:
         try:
-            monitor.key = monitor.key or await self._place(monitor)
+            monitor.key = monitor.key or await self._key_of(monitor)
             await self._bucket.change(monitor.key, lambda _: status)
         except Unavailable as error:
             log.info("status.not_written", error=str(error))
 
-    async def _place(self, monitor: Monitor) -> str:
+    async def _key_of(self, monitor: Monitor) -> str:
         """Find a free key, or the one of the job's publisher that came longest ago."""
         kept = await self._kept(*monitor.job)
         if len(kept) >= KEPT:

@@ -24,7 +24,7 @@ ID: Final = "Nats-Msg-Id"
 
 @dataclass(frozen=True, slots=True)
 class Happening:
-    """An event, its place in the stream, and when it happened (ms since the epoch)."""
+    """An event, its sequence in the stream, and when it happened (ms since the epoch)."""
 
     event: Message
     position: int
@@ -42,7 +42,7 @@ class Happening:
 
 
 def tell_of(subject: str, position: int, headers: Mapping[str, str] | None) -> NotificationTell:
-    """Make the command to tell of the event at a place; a ValidationError when its subject is no event's."""
+    """Make the command to tell of the event at a sequence; a ValidationError when its subject is no event's."""
     account = subject.rsplit(".", 2)[-2] if subject.count(".") > 1 else ""
     return NotificationTell(account=account, subject=subject, position=position, id=(headers or {}).get(ID, ""))
 

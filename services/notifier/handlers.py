@@ -25,7 +25,7 @@ class Handlers:
     courier: Courier
 
     async def event(self, message: NatsMessage) -> None:
-        """Any event, by its subject and place."""
+        """Any event, by its subject and sequence."""
         await self.relay.pass_on(message.raw_message)
 
     async def tell(self, order: NotificationTell) -> None:

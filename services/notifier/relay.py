@@ -87,7 +87,7 @@ class _Way:
             del self._begun[first]  # another instance had it
         begun, task = self._begun.pop(tell.position, (None, None))
         if task is None or begun != tell:
-            if tell.position <= self._read_to:  # it comes again, or the broker lost what it had at that place
+            if tell.position <= self._read_to:  # it comes again, or the broker lost what it had at that sequence
                 await self._forget()
             task = self._begin(tell)
         if behind > len(self._begun) and (self._reading is None or self._reading.done()):

@@ -1,6 +1,6 @@
-"""How much is sent to whom at once, so that a slow or dead receiver takes no place from another.
+"""How much is sent to whom at once, so that a slow or dead receiver takes no slot from another.
 
-Kept in memory by each instance: it protects the instance's own places. Time is passed in, in ms.
+Kept in memory by each instance: it protects the instance's own slots. Time is passed in, in ms.
 """
 
 from __future__ import annotations

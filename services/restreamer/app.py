@@ -41,14 +41,14 @@ def build(service: Service, make: MakePlayout | None = None) -> None:
     watched = Inserts(js, Bucket(js, buckets.JOBS, JobRecord))
     trails = Trails(service.settings.data_dir / TRAILS, clock)
     made = make or _playouts(service, trails)
-    tools = Tools(kept, Bucket(js, buckets.PLACES, PlayoutRecord), watched, service.vault, clock, me, made, trails)
+    tools = Tools(kept, Bucket(js, buckets.PLAYOUTS, PlayoutRecord), watched, service.vault, clock, me, made, trails)
     manager = Manager(tools, Sights(me, clock), service.settings.restreams)
     wanted = Mirror(js, buckets.RESTREAMS, RestreamRecord, changed=manager.record_changed)
-    places = Mirror(js, buckets.PLACES, PlayoutRecord, changed=manager.place_changed)
+    playouts = Mirror(js, buckets.PLAYOUTS, PlayoutRecord, changed=manager.playout_changed)
 
     @contextlib.asynccontextmanager
     async def running() -> AsyncIterator[None]:
-        async with manager.running(), places.running(), wanted.running():
+        async with manager.running(), playouts.running(), wanted.running():
             yield
 
     service.beside(running)

@@ -5,7 +5,6 @@ An order's function gives the new record, or says in words why nothing changes.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final, assert_never
@@ -29,8 +28,6 @@ from shared.messages.restreams import (
     Move,
     RestreamRecord,
     RestreamSpec,
-    RestreamStateChanged,
-    RestreamWarned,
     State,
     StateNews,
     Target,
@@ -79,29 +76,6 @@ def entered(record: RestreamRecord, state: State, now_ms: int, reason: str = "")
     return record.model_copy(update=changes)
 
 
-def event_of(record: RestreamRecord, news: StateNews) -> RestreamStateChanged:
-    """Return the event that tells a state of the record's run."""
-    named = () if news.state in ACTIVE else tuple(target.target for target in record.spec.targets)
-    return RestreamStateChanged(
-        account=record.account, restream=record.restream, run=record.run, number=news.number, at_ms=news.at_ms,
-        subscription=record.spec.subscription, name=record.spec.name, state=news.state, reason=news.reason,
-        targets=record.spec.targets,
-        missed=tuple(name for name in named if name not in record.reached),
-        broken=tuple(name for name in named if name in record.broken),
-    )  # fmt: skip
-
-
-def refusal_of(record: RestreamRecord, command: RestreamCommand, why: str) -> RestreamWarned | None:
-    """Return the event that tells a client of a command that changed nothing; None when it need not be told."""
-    if why == BEFORE or isinstance(command.order, Begin | Finish):
-        return None
-    return RestreamWarned(
-        account=record.account, restream=record.restream, run=record.run, number=command.at_ms, at_ms=command.at_ms,
-        subscription=command.subscription, text=f"The command {command.verb} changed nothing: {why}",
-        refused=command.command, targets=record.spec.targets,
-    )  # fmt: skip
-
-
 def playing(record: RestreamRecord | None, run: int, now_ms: int) -> RestreamRecord | None:
     """Take in that the first picture of a run left; None when that is known, or the run is over."""
     if record is None or record.run != run:
@@ -139,20 +113,6 @@ def over(
     if state == "ended" and not reason and not record.reached and record.started_ms is None:
         state, reason = "failed", f"nothing was sent to any target{f': {why}' if why else ''}"
     return entered(record, state, now_ms, reason)
-
-
-def clock_commands(record: RestreamRecord) -> dict[str, RestreamCommand | None]:
-    """Return the restream's two schedules by name, with the command that each carries; None: not set."""
-    spec, scheduled = record.spec, record.state == "scheduled"
-    begin = _clocked(record, Begin(run=record.run), spec.start_ms) if scheduled and spec.start_ms else None
-    finish = _clocked(record, Finish(run=record.run), spec.end_ms) if record.state in ACTIVE and spec.end_ms else None
-    return {f"restream-begin-{record.restream}": begin, f"restream-finish-{record.restream}": finish}
-
-
-def _clocked(record: RestreamRecord, order: Begin | Finish, at_ms: int) -> RestreamCommand:
-    words = f"{record.account} {record.restream} {record.run} {order.verb} {at_ms}"
-    command = hashlib.sha256(words.encode()).hexdigest()[:32]
-    return RestreamCommand(account=record.account, restream=record.restream, command=command, at_ms=at_ms, order=order)
 
 
 def _made(record: RestreamRecord | None, command: RestreamCommand, now_ms: int) -> Outcome:

@@ -1,4 +1,4 @@
-"""One run that this instance plays: it follows the record, writes the place record and publishes events (ADR 13)."""
+"""One run that this instance plays: it follows the record, writes the playout record and publishes events (ADR 13)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from structlog.stdlib import BoundLogger
 
 from services.restreamer.beats import until_beat
 from services.restreamer.decide import WANTED, over, playing, told
-from services.restreamer.held_place import HeldPlace
+from services.restreamer.held_playout import HeldPlayout
 from services.restreamer.inserts import Inserts
 from services.restreamer.leases import Me
 from services.restreamer.model import TargetSpec
@@ -40,7 +40,7 @@ class Tools:
     """What every holder of an instance shares."""
 
     records: RestreamRecords
-    places: Bucket[PlayoutRecord]
+    playouts: Bucket[PlayoutRecord]
     inserts: Inserts
     vault: Vault
     clock: Clock
@@ -66,11 +66,11 @@ class Holder:
     _goes_on: PlaylistCursor | None = None
     _sending: bool = False
     _early: FileStarted | None = None
-    _place: HeldPlace = field(init=False)
+    _playout: HeldPlayout = field(init=False)
 
     def __post_init__(self) -> None:
         tools = self.tools
-        self._place = HeldPlace(tools.places, tools.vault, tools.clock, tools.me, self.lease, self.log)
+        self._playout = HeldPlayout(tools.playouts, tools.vault, tools.clock, tools.me, self.lease, self.log)
 
     @property
     def log(self) -> BoundLogger:
@@ -119,13 +119,13 @@ class Holder:
                 closed = await asyncio.to_thread(player.join, JOIN_S)
                 state, reason = self._why()
                 self.log.info("restream.left", state=state, reason=reason, closed=closed)
-                self.tools.trails.end(self.key, keep=self._place.lost)
-            if not self._place.lost:
+                self.tools.trails.end(self.key, keep=self._playout.lost)
+            if not self._playout.lost:
                 await self._let_go(player)
 
     def _why(self) -> tuple[str, str]:
         """Return the state that the run is left in, and why."""
-        if self._place.lost:
+        if self._playout.lost:
             return "lost", "another instance has taken it"
         if self._over:
             return self._over
@@ -136,26 +136,26 @@ class Holder:
         self._woken.set()
 
     async def _play(self, player: Playout, begun: RestreamRecord) -> None:
-        place, targets = self.lease.value, self._opened(begun)
-        self._goes_on = place.place if place.source else None
+        playout, targets = self.lease.value, self._opened(begun)
+        self._goes_on = playout.cursor if playout.source else None
         if not targets:
             self._finish("failed", "no target's URL can be read")
         else:
             player.start(
-                begun.spec, targets, place.place,
-                spec_number=begun.spec_number, moved=place.moved, paused=begun.paused,
+                begun.spec, targets, playout.cursor,
+                spec_number=begun.spec_number, moved=playout.moved, paused=begun.paused,
             )  # fmt: skip
-        self._place.list_known(begun.spec_number, begun.spec.items)
+        self._playout.list_known(begun.spec_number, begun.spec.items)
         self._wishes.insert(0, begun)
-        acted = begun.model_copy(update={"move": begun.move.model_copy(update={"number": place.moved})})
+        acted = begun.model_copy(update={"move": begun.move.model_copy(update={"number": playout.moved})})
         async with self.tools.inserts.watched(player.live, self.log) as watch:
-            while not (self._leaving or self._place.lost):
+            while not (self._leaving or self._playout.lost):
                 while self._wishes:
                     acted = self._act(player, acted, self._wishes.pop(0))
                 watch.follow(self.record.account, self.record.spec.live)
                 self._take_reports(player)
                 self._tell_targets(player)
-                if self._place.due:
+                if self._playout.due:
                     await self._write(player, holder=self.tools.me.instance)
                 self._woken.clear()
                 with contextlib.suppress(TimeoutError):
@@ -165,7 +165,7 @@ class Holder:
     def _act(self, player: Playout, acted: RestreamRecord, wanted: RestreamRecord) -> RestreamRecord:
         """Apply the differences between two records to the player; return the record that it now follows."""
         if wanted.spec_number != acted.spec_number:
-            self._place.list_known(wanted.spec_number, wanted.spec.items, player.snapshot().spec_number)
+            self._playout.list_known(wanted.spec_number, wanted.spec.items, player.snapshot().spec_number)
             player.update(wanted.spec, wanted.spec_number, wait_current=wanted.wait_current)
         if (wanted.spec.targets, wanted.spec.tries) != (acted.spec.targets, acted.spec.tries):
             player.set_targets(self._opened(wanted))
@@ -211,7 +211,7 @@ class Holder:
 
     def _file_started(self, report: FileStarted) -> None:
         """Publish that a file plays, unless the previous holder had started it."""
-        at, before = report.place, self._goes_on
+        at, before = report.cursor, self._goes_on
         if not report.live:
             self._goes_on = None
             if before and (at.item, at.loop, at.range) == (before.item, before.loop, before.range):
@@ -254,7 +254,7 @@ class Holder:
         return found
 
     async def _let_go(self, player: Playout) -> None:
-        """Write the last place record, without a holder, after the last events are published."""
+        """Write the last playout record, without a holder, after the last events are published."""
         self._take_reports(player)
         said = await self.telling.finished(LAST_WORDS_S)
         await self._write(player, holder="")
@@ -262,7 +262,7 @@ class Holder:
 
     async def _write(self, player: Playout, holder: str) -> None:
         snap = player.snapshot()
-        await self._place.write(snap, holder, self.telling.number, self._shown(snap))
+        await self._playout.write(snap, holder, self.telling.number, self._shown(snap))
 
     def _shown(self, snap: Snapshot) -> tuple[TargetStatus, ...]:
         """Return the targets' states; after the run, their final ones."""

@@ -62,7 +62,7 @@ class Watch:
         self._session = session
         if insert and session is not None:
             shown = f"live event {insert.event}"
-            self.tell(Source(kind="live", place=insert.event, shown=shown), back=insert.back)
+            self.tell(Source(kind="live", location=insert.event, shown=shown), back=insert.back)
         self.log.info("restream.live", job=insert.event if insert else "", session=session)
 
     async def _recorded(self, event: str, session: str) -> bool:

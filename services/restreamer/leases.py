@@ -1,4 +1,4 @@
-"""Tells who holds a run, from the place record that its holder writes each second (ADR 13, 17)."""
+"""Tells who holds a run, from the playout record that its holder writes each second (ADR 13, 17)."""
 
 from __future__ import annotations
 
@@ -32,14 +32,15 @@ class Me:
         found = Holder.here(instance, socket.gethostname())
         return cls(instance, f"{found.host} {found.machine}".rstrip(), found.pid, found.started, found.token)
 
-    def owns(self, place: PlayoutRecord) -> bool:
-        """Return whether this very process wrote a place record as its holder."""
-        return (place.holder, place.host, place.pid, place.token) == (self.instance, self.host, self.pid, self.token)
+    def owns(self, playout: PlayoutRecord) -> bool:
+        """Return whether this very process wrote a playout record as its holder."""
+        own = (self.instance, self.host, self.pid, self.token)
+        return (playout.holder, playout.host, playout.pid, playout.token) == own
 
 
 @dataclass(slots=True)
 class Sights:
-    """The place records seen, and when, by this machine's monotonic clock."""
+    """The playout records seen, and when, by this machine's monotonic clock."""
 
     me: Me
     clock: Clock
@@ -47,12 +48,12 @@ class Sights:
     _away: bool = False
     _silence_counts_from_ns: int = 0
 
-    def seen(self, key: str, place: PlayoutRecord | None) -> None:
-        """Record the current place record."""
-        if place is None:
+    def seen(self, key: str, playout: PlayoutRecord | None) -> None:
+        """Record the current playout record."""
+        if playout is None:
             self._seen.pop(key, None)
-        elif (known := self._seen.get(key)) is None or known[0] != place:
-            self._seen[key] = (place, self.clock.monotonic_ns())
+        elif (known := self._seen.get(key)) is None or known[0] != playout:
+            self._seen[key] = (playout, self.clock.monotonic_ns())
 
     def answering(self, *, well: bool) -> None:
         """Record whether the broker answers. After it was away, its other clients get some time to come back."""
@@ -65,16 +66,16 @@ class Sights:
         known = self._seen.get(key)
         if known is None or not known[0].holder:
             return True
-        place, since_ns = known
+        playout, since_ns = known
         if self._away:
             return False
-        if is_gone(place, self.me):
+        if is_gone(playout, self.me):
             return True
         silent_ns = self.clock.monotonic_ns() - max(since_ns, self._silence_counts_from_ns)
         return silent_ns >= to_ns(SILENT)
 
 
-def is_gone(place: PlayoutRecord, me: Me) -> bool:
-    """Return whether a holder is surely gone. Valid only for a place record that this process does not hold."""
-    holder = Holder(instance=place.holder, machine=place.host, pid=place.pid, started=place.started)
+def is_gone(playout: PlayoutRecord, me: Me) -> bool:
+    """Return whether a holder is surely gone. Valid only for a playout record that this process does not hold."""
+    holder = Holder(instance=playout.holder, machine=playout.host, pid=playout.pid, started=playout.started)
     return lease.is_gone(holder, Holder(instance=me.instance, machine=me.host, pid=me.pid, started=me.started))

@@ -13,8 +13,8 @@ from nats.errors import Error as NatsError
 from services.restreamer.decide import WANTED
 from services.restreamer.holder import Holder, Tools
 from services.restreamer.leases import Sights
-from services.restreamer.places import beginning, mark
 from services.restreamer.records import is_forgotten, is_left_behind, restream_key
+from services.restreamer.resuming import beginning, mark
 from services.restreamer.telling import Telling
 from shared.broker.kv import Stored
 from shared.errors import Unavailable
@@ -32,7 +32,7 @@ NUMBERS_LEFT_OUT: Final = 10_000
 
 @dataclass(slots=True)
 class Manager:
-    """Follows the mirrors of both buckets, which call `record_changed` and `place_changed`."""
+    """Follows the mirrors of both buckets, which call `record_changed` and `playout_changed`."""
 
     tools: Tools
     sights: Sights
@@ -59,10 +59,10 @@ class Manager:
             held[0].follow(record)
         self._woken.set()
 
-    def place_changed(self, key: str, place: PlayoutRecord | None) -> None:
-        """Handle a place record."""
-        self.sights.seen(key, place)
-        if place is not None and not place.holder:
+    def playout_changed(self, key: str, playout: PlayoutRecord | None) -> None:
+        """Handle a playout record."""
+        self.sights.seen(key, playout)
+        if playout is not None and not playout.holder:
             self._woken.set()
 
     @contextlib.asynccontextmanager
@@ -101,15 +101,15 @@ class Manager:
 
     async def _claim(self, key: str) -> None:
         """Claim a run by compare-and-set, unless it is no longer free or wanted."""
-        stored = await self.tools.places.get(key)
+        stored = await self.tools.playouts.get(key)
         self.sights.seen(key, stored.value if stored else None)
         if not self.sights.free(key) or (record := self._records.get(key)) is None or key not in self._wanted:
             return
         mine = self._mine(record, stored.value if stored else None)
         if stored is None:
-            lease = Stored(key, mine, await self.tools.places.create(key, mine))
+            lease = Stored(key, mine, await self.tools.playouts.create(key, mine))
         else:
-            lease = await self.tools.places.replace(stored, mine)
+            lease = await self.tools.playouts.replace(stored, mine)
         own = log.bind(account=record.account, restream=record.restream, run=record.run)
         telling = Telling(self.tools.records.outbox, self.tools.clock, mine.number, record.reached, own)
         holder = Holder(self.tools, record, lease, telling)
@@ -117,17 +117,17 @@ class Manager:
         task.add_done_callback(lambda _: self._woken.set())
         self._held[key] = (holder, task)
         holder.follow(self._records.get(key))
-        holder.log.info("restream.taken", place=mine.place.model_dump())
+        holder.log.info("restream.taken", cursor=mine.cursor.model_dump())
 
     def _mine(self, record: RestreamRecord, last: PlayoutRecord | None) -> PlayoutRecord:
         me, same = self.tools.me, last if last and last.run == record.run else None
         step = self.tools.trails.last(restream_key(record.account, record.restream)) if same else None
         if same and step and step.continues(same):
-            last = same.model_copy(update={"place": step.place})
-        place = beginning(record, last, lambda: [mark(self.tools.vault, item.source) for item in record.spec.items])
+            last = same.model_copy(update={"cursor": step.cursor})
+        cursor = beginning(record, last, lambda: [mark(self.tools.vault, item.source) for item in record.spec.items])
         return PlayoutRecord(
             account=record.account, restream=record.restream, run=record.run, holder=me.instance, host=me.host,
-            pid=me.pid, started=me.started, token=me.token, place=place, spec_number=record.spec_number,
+            pid=me.pid, started=me.started, token=me.token, cursor=cursor, spec_number=record.spec_number,
             moved=same.moved if same else 0,
             played_ms=same.played_ms if same else 0, at_ms=self.tools.clock.now_ms(),
             number=same.number + NUMBERS_LEFT_OUT if same else 0, source=same.source if same else "",
@@ -148,7 +148,7 @@ class Manager:
             await self._watching.wait()
             try:
                 async with asyncio.timeout(ANSWER_S):
-                    await self.tools.places.get("none.none")
+                    await self.tools.playouts.get("none.none")
             except (Unavailable, NatsError, TimeoutError):
                 self.sights.answering(well=False)
             else:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
-from services.restreamer.decide import ACTIVE, apply, clock_commands, event_of, refusal_of
+from services.restreamer.decide import ACTIVE, apply
+from services.restreamer.following import clock_commands, event_of, refusal_of
 from shared.broker.bus import Outbox
 from shared.broker.kv import Bucket, Conflict
 from shared.messages.restream_commands import RestreamCommand
@@ -27,7 +28,7 @@ Change = Callable[[RestreamRecord | None], RestreamRecord | None]
 
 
 def restream_key(account: str, restream: str) -> str:
-    """Return a restream's key in the buckets `restreams` and `places`."""
+    """Return a restream's key in the buckets `restreams` and `playouts`."""
     return f"{account}.{restream}"
 
 

@@ -125,7 +125,7 @@ class Telling:
 
     def file(self, record: RestreamRecord, report: FileStarted) -> None:
         """Publish that the next file plays."""
-        video, audio, at = report.video, report.audio, report.place
+        video, audio, at = report.video, report.audio, report.cursor
         job = job_of(record, None if report.live else at.item)
         file = report.item.source.shown if report.item else ""
         news = self._repeats.is_news((at.item, file, report.how, "started"), self._clock.monotonic_ns())
@@ -167,7 +167,7 @@ def job_of(record: RestreamRecord, item: int | None) -> str | None:
     if item is None:
         return record.spec.live.event if record.spec.live else None
     source = record.spec.items[item].source if item < len(record.spec.items) else None
-    return source.place if source and source.kind == "recording" else None
+    return source.location if source and source.kind == "recording" else None
 
 
 def shown(status: TargetStatus) -> TargetStatus:

@@ -1,4 +1,4 @@
-"""Keeps the output's position, to the picture, in a file that outlives the process: the place record is up to 1 s old.
+"""Keeps the output's position, to the picture, in a file that outlives the process: the record is up to 1 s old.
 
 A holder on the same machine continues from the file; one on another machine, from the record.
 """
@@ -37,14 +37,14 @@ class Step(NamedTuple):
     at_ms: int
 
     @property
-    def place(self) -> PlaylistCursor:
+    def cursor(self) -> PlaylistCursor:
         """Return the position."""
         return PlaylistCursor(item=self.item, range=self.range, loop=self.loop, at=self.at)
 
-    def continues(self, place: PlayoutRecord) -> bool:
-        """Return whether the holder that wrote `place` wrote this step afterwards."""
-        named = (place.run, place.spec_number, place.moved)
-        return (self.run, self.spec_number, self.moved) == named and self.at_ms >= place.at_ms and not place.live
+    def continues(self, playout: PlayoutRecord) -> bool:
+        """Return whether the holder that wrote `playout` wrote this step afterwards."""
+        named = (playout.run, playout.spec_number, playout.moved)
+        return (self.run, self.spec_number, self.moved) == named and self.at_ms >= playout.at_ms and not playout.live
 
 
 @dataclass(slots=True)
@@ -58,7 +58,7 @@ class Trail:
     _file: int = -1
     _dead: bool = False
 
-    def note(self, spec_number: int, moved: int, place: tuple[int, int, int, int]) -> None:
+    def note(self, spec_number: int, moved: int, cursor: tuple[int, int, int, int]) -> None:
         """Write what follows the picture just sent: item, range, loop, flicks. Never raises, hardly waits."""
         if self._dead:
             return
@@ -67,7 +67,7 @@ class Trail:
             if self._file < 0:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            step = _FORM.pack(number, self.run, spec_number, moved, *place, self.clock.now_ms(), number)  # see `Step`
+            step = _FORM.pack(number, self.run, spec_number, moved, *cursor, self.clock.now_ms(), number)  # see `Step`
             os.pwrite(self._file, step, 0)
         except (OSError, struct.error) as error:
             self._dead = True

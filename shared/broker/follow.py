@@ -41,7 +41,7 @@ class Follower:
         self._waiting: asyncio.Queue[Msg] = asyncio.Queue(WAITING)
         self._inbox = ""
         self._subscription: Subscription | None = None
-        self._place = 0
+        self._consumed = 0
         self._alive = 0.0
         self.name = ""
         self.pending = 0
@@ -92,18 +92,18 @@ class Follower:
                 raise LostTrack("the consumer is silent") from None
             return None
         if message.subject == self._inbox:
-            if int((message.headers or {})[LAST]) > self._place:
+            if int((message.headers or {})[LAST]) > self._consumed:
                 raise LostTrack("messages are missing")
             return None
-        self._place += 1
-        if message.metadata.sequence.consumer != self._place:
+        self._consumed += 1
+        if message.metadata.sequence.consumer != self._consumed:
             raise LostTrack("messages are missing")
         return message
 
     async def is_read(self) -> bool:
         """Return whether everything pending has been sent; pending messages may have been removed meanwhile."""
         info = await self._js.consumer_info(self._stream, self.name)
-        return not info.num_pending and (info.delivered.consumer_seq if info.delivered else 0) == self._place
+        return not info.num_pending and (info.delivered.consumer_seq if info.delivered else 0) == self._consumed
 
 
 @contextlib.asynccontextmanager

@@ -34,7 +34,8 @@ READER_LIFE: Final = timedelta(seconds=30)
 # A removed key's marker stays this long, for consumers that follow the bucket.
 MARKER_LIFE: Final = timedelta(days=1)
 REMOVED: Final = frozenset({KV_OP, KV_MARKER_REASON})
-WRONG_LAST: Final = 10071  # JSStreamWrongLastSequenceErrF, nats-server's server/errors.json
+# JSStreamWrongLastSequenceErrF, and a cluster's for what is on its way; nats-server's server/errors.json
+WRONG_LAST: Final = frozenset({10071, 10164})
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +159,7 @@ class Bucket(Generic[R]):
                 f"$KV.{self._name}.{key}", headers=headers, msg_ttl=MARKER_LIFE.total_seconds()
             )
         except APIError as error:
-            if error.err_code == WRONG_LAST:
+            if error.err_code in WRONG_LAST:
                 raise Conflict(f"{self._name}/{key} has changed") from error
             raise self._fault(error) from error
         except _FAULTS as error:

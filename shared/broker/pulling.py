@@ -1,4 +1,4 @@
-"""Taking many messages of a pull consumer at once."""
+"""Messages of a pull consumer, some at a time."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from typing import Final
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
+from nats.js.errors import APIError
 
 READ_TIMEOUT: Final = timedelta(seconds=5)
+FAULTS: Final = (NatsError, APIError, TimeoutError, OSError)
 
 
 @contextlib.asynccontextmanager
@@ -48,5 +50,5 @@ async def pulling(js: JetStreamContext, consumer: str) -> AsyncIterator[Callable
     try:
         yield pull
     finally:
-        with contextlib.suppress(NatsError, OSError):
+        with contextlib.suppress(*FAULTS):
             await subscription.unsubscribe()

@@ -224,7 +224,7 @@ BUCKETS: tuple[BucketSpec, ...] = (
     BucketSpec(buckets.CLIPS, "clipper", readers=("gateway", "restreamer")),
     BucketSpec(buckets.EXPORTS, "exporter", ttl=timedelta(days=30)),
     BucketSpec(buckets.RESTREAMS, "restreamer", readers=("gateway",)),
-    BucketSpec(buckets.PLACES, "restreamer", ttl=timedelta(hours=72), readers=("gateway",)),
+    BucketSpec(buckets.PLAYOUTS, "restreamer", ttl=timedelta(hours=72), readers=("gateway",)),
     BucketSpec(buckets.DELIVERIES, "notifier", ttl=timedelta(days=30), readers=("gateway",)),
     BucketSpec(buckets.SCHEDULES, "scheduler"),
 )

@@ -39,7 +39,7 @@ class Source(Record):
     """
 
     kind: Literal["url", "s3", "library", "clip", "recording", "live"]
-    place: Sealed
+    location: Sealed
     shown: Shown = Field(description="For people: without password, query or token")
     credentials: str = Field("", max_length=128, description="Name of stored credentials, for s3")
 
@@ -129,7 +129,7 @@ class PlaylistCursor(Record):
 
 
 class Move(Record):
-    """A wish to play from another place; numbered, so that each is done once. Item -1: the next one (skip)."""
+    """A wish to play from another position; numbered, so that each is done once. Item -1: the next one (skip)."""
 
     number: int = Field(ge=0)
     item: int = Field(-1, ge=-1)
@@ -166,7 +166,7 @@ class TargetStatus(Record):
 
 
 class PlayoutRecord(Record):
-    """What a restream does: bucket `places`, under `<account>.<restream>`; its holder writes it, which is the lease."""
+    """What a restream does: bucket `playouts`, under `<account>.<restream>`; its holder writes it. It is the lease."""
 
     account: AccountId
     restream: HexId
@@ -176,7 +176,7 @@ class PlayoutRecord(Record):
     pid: int = 0
     started: int = Field(0, description="When that process began; 0: not known")
     token: str = Field("", description="Random, one a process")
-    place: PlaylistCursor
+    cursor: PlaylistCursor
     spec_number: int = 0
     moved: int = Field(0, description="The last move that was done")
     source: str = Field(

@@ -16,7 +16,6 @@ LONG_FILES = {
     "services/ingester/recorder/mpegts.py": "one demuxer: packets, PES and tables of one standard",
     "services/ingester/recorder/timing.py": "one clock, and the cases in which encoders' times mislead it",
     "services/ingester/recorder/units.py": "one grouping of NAL units, codec by codec",
-    "services/restreamer/decide.py": "one state machine: what each order and event does to a record",
     "services/restreamer/playout/reading/reader.py": "one thread's states: each step asks for new wishes",
     "services/restreamer/sources/containers/file_media.py": "one file's states: opened, sought, gone on with",
 }

@@ -50,7 +50,7 @@ PAGES = (
     ("restreams, playing", "/v1/restreams?page_size=10&state=playing&sort=modified_at"),
 )
 SPEC = RestreamSpec(
-    items=(Item(source=Source(kind="url", place="u" * 80, shown="https://example.com/a.mp4")),),
+    items=(Item(source=Source(kind="url", location="u" * 80, shown="https://example.com/a.mp4")),),
     targets=(Target(target="a" * 16, url="u" * 80, shown="rtmp://example.com/live/***"),),
 )
 

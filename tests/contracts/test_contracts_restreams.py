@@ -14,7 +14,7 @@ from tests.support.restream_orders import VERBS, order_of
 
 SCHEMA = json.loads((CONTRACTS / "schemas/RestreamCommand.json").read_text())
 TARGET = {"target": "a" * 16, "url": "sealed:x", "shown": "x"}
-ITEMS = [{"source": {"kind": "library", "place": "a.mp4", "shown": "a.mp4"}}]
+ITEMS = [{"source": {"kind": "library", "location": "a.mp4", "shown": "a.mp4"}}]
 ORDERS: dict[Any, dict[str, Any]] = {
     "start": {"spec": {"items": ITEMS, "targets": [TARGET]}}, "resume": {"reset": {"b" * 16: TARGET}},
     "update": {"items": ITEMS, "wait_current": True}, "stop": {"only": ["a" * 16]}, "targets": {"targets": [TARGET]},

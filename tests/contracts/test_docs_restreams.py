@@ -51,7 +51,7 @@ def texts(path: str, *functions: str) -> list[str]:
     "text",
     [
         *texts("services/notifier/forms/cdnetworks.py", "_said", "_end_said", "_target_said"),
-        *texts("services/restreamer/decide.py", "refusal_of")[-2:],
+        *texts("services/restreamer/following.py", "refusal_of")[-2:],
     ],
 )
 def test_every_text_of_a_callback_is_in_its_table(text: str) -> None:

@@ -80,7 +80,7 @@ async def test_a_live_event_in_place_of_the_list(live: StackUnderTest, programme
             await asyncio.to_thread(peer.wait_pictures, "live", 2 * RATE)
 
             async def plays(*, insert: bool) -> bool:
-                return (await at.place()).live == insert
+                return (await at.playout()).live == insert
 
             with publisher(event, f"{job['stream_url']}/{job['stream_name']}", "flv") as encoder:
                 await eventually(partial(plays, insert=True))

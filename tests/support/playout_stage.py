@@ -45,18 +45,18 @@ class Shelf:
         self.lives: dict[str, Callable[[Event], Media]] = {}
 
     def open(self, source: Source, stop: Event) -> Media:
-        self.opened.append(source.place)
-        if source.place in self.lives:
-            return self.lives[source.place](stop)
-        if source.place in self.broken:
-            raise SourceError(self.broken[source.place])
+        self.opened.append(source.location)
+        if source.location in self.lives:
+            return self.lives[source.location](stop)
+        if source.location in self.broken:
+            raise SourceError(self.broken[source.location])
         try:
-            return FileMedia(*opened(source.place))
+            return FileMedia(*opened(source.location))
         except OSError as error:
             raise SourceError("there is no such file") from error
 
     def picture(self, source: Source, stop: Event) -> Still:
-        return Still(self.pictures[source.place])
+        return Still(self.pictures[source.location])
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +129,7 @@ class FastClock:
 def item(
     path: Path | str, *ranges: tuple[Fraction | float, Fraction | float | None], mark: Watermark | None = None
 ) -> Item:
-    source = Source(kind="library", place=str(path), shown=Path(path).name)
+    source = Source(kind="library", location=str(path), shown=Path(path).name)
     parts = tuple(Range(start=flicks(start), end=None if end is None else flicks(end)) for start, end in ranges)
     return Item(source=source, ranges=parts, watermark=mark)
 

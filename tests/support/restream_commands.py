@@ -40,7 +40,7 @@ def subscription(url: str = "sealed:there", context: str = "a", form: str = "any
 
 
 def item(name: str) -> Item:
-    return Item(source=Source(kind="url", place=f"http://127.0.0.1/{name}", shown=name))
+    return Item(source=Source(kind="url", location=f"http://127.0.0.1/{name}", shown=name))
 
 
 def spec(*names: str, **fields: Any) -> RestreamSpec:

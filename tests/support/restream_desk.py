@@ -16,6 +16,7 @@ from nats.js import JetStreamContext
 from services.restreamer.app import build
 from services.restreamer.model import TargetSpec, Track
 from services.restreamer.playout import FileStarted, Playout, Report, Reporter, Snapshot, Started
+from shared.broker import buckets
 from shared.broker.kv import Bucket
 from shared.broker.streams import EVENTS
 from shared.messages.jobs import JobRecord
@@ -67,13 +68,13 @@ class CountingPlayout(Playout):
         self,
         spec: RestreamSpec,
         targets: Sequence[TargetSpec],
-        place: PlaylistCursor | None = None,
+        cursor: PlaylistCursor | None = None,
         *,
         spec_number: int = 0,
         moved: int = 0,
         paused: bool = False,
     ) -> None:
-        self.begun = place or PlaylistCursor(item=spec.first)
+        self.begun = cursor or PlaylistCursor(item=spec.first)
         self.targets = tuple(targets)
         self.now = Snapshot(self.begun, spec_number, moved, how="copied", paused=paused)
         self.report_one(Started())
@@ -85,11 +86,11 @@ class CountingPlayout(Playout):
 
     def pause(self) -> None:
         self.calls.append("pause")
-        self._jump(self.snapshot().place, paused=True)
+        self._jump(self.snapshot().cursor, paused=True)
 
     def unpause(self) -> None:
         self.calls.append("unpause")
-        self._jump(self.snapshot().place, paused=False)
+        self._jump(self.snapshot().cursor, paused=False)
 
     def move(self, move: Move) -> None:
         self.calls.append(f"move {move.item} {move.at}")
@@ -100,24 +101,24 @@ class CountingPlayout(Playout):
         self.targets = tuple(targets)
 
     def live(self, source: Source | None, *, back: bool = True) -> None:
-        self.calls.append(f"live {source.place if source else None} {back}")
+        self.calls.append(f"live {source.location if source else None} {back}")
 
     def snapshot(self) -> Snapshot:
-        place, still = self.now.place, self.now.paused or self.stopped
+        cursor, still = self.now.cursor, self.now.paused or self.stopped
         gone_ns = 0 if still else CLOCK.monotonic_ns() - self._since_ns
-        at = place.model_copy(update={"at": place.at + gone_ns * FLICKS // 1_000_000_000})
+        at = cursor.model_copy(update={"at": cursor.at + gone_ns * FLICKS // 1_000_000_000})
         told = tuple(TargetStatus(target=t.target, shown=t.shown, state="live", since_ms=1) for t in self.targets)
-        return self._with(place=at, targets=told, played_ms=gone_ns // 1_000_000)
+        return self._with(cursor=at, targets=told, played_ms=gone_ns // 1_000_000)
 
     def stop(self) -> None:
-        self._jump(self.snapshot().place)
+        self._jump(self.snapshot().cursor)
         self.stopped = True
 
     def join(self, seconds: float) -> bool:
         return self.stopped
 
-    def _jump(self, place: PlaylistCursor, **changes: Any) -> None:
-        self.now = self._with(place=place, **changes)
+    def _jump(self, cursor: PlaylistCursor, **changes: Any) -> None:
+        self.now = self._with(cursor=cursor, **changes)
         self._since_ns = CLOCK.monotonic_ns()
 
     def _with(self, **changes: Any) -> Snapshot:
@@ -167,15 +168,15 @@ class Desk:
         return Bucket(lambda: self.js, "restreams", RestreamRecord)
 
     @property
-    def places(self) -> Bucket[PlayoutRecord]:
-        return Bucket(lambda: self.js, "places", PlayoutRecord)
+    def playouts(self) -> Bucket[PlayoutRecord]:
+        return Bucket(lambda: self.js, buckets.PLAYOUTS, PlayoutRecord)
 
     @property
     def jobs(self) -> Bucket[JobRecord]:
         return Bucket(lambda: self.js, "events", JobRecord)
 
     def item(self, path: str) -> Item:
-        return Item(source=Source(kind="library", place=path, shown=path))
+        return Item(source=Source(kind="library", location=path, shown=path))
 
     def target(self, url: str) -> Target:
         digest = uuid.uuid5(uuid.NAMESPACE_URL, url).hex[:16]
@@ -210,8 +211,8 @@ class Desk:
         assert stored is not None
         return stored.value
 
-    async def place(self) -> PlayoutRecord:
-        stored = await self.places.get(self.key)
+    async def playout(self) -> PlayoutRecord:
+        stored = await self.playouts.get(self.key)
         assert stored is not None
         return stored.value
 
@@ -229,7 +230,7 @@ class Desk:
         """Wait until an instance holds the run ("": nobody)."""
 
         async def is_so() -> PlayoutRecord | None:
-            stored = await self.places.get(self.key)
+            stored = await self.playouts.get(self.key)
             same = stored and (stored.value.holder, stored.value.run) == (by, run)
             return stored.value if stored and same else None
 

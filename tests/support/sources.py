@@ -55,7 +55,7 @@ def access_to(folder: Path, **changes: object) -> Access:
 
 def source(kind: str, place: str, credentials: str = "") -> Source:
     """Return a source, sealed as in a message."""
-    return Source(kind=kind, place=seal_url(VAULT, place), shown="it", credentials=credentials)  # type: ignore[arg-type]
+    return Source(kind=kind, location=seal_url(VAULT, place), shown="it", credentials=credentials)  # type: ignore[arg-type]
 
 
 def opened(kind: str, place: str, access: Access, stop: Event | None = None) -> Media:

@@ -42,7 +42,7 @@ def lay_audio(spans: Sequence[ClipSpan]) -> list[AudioPart]:
     clip_time = Fraction(0)
     carry = 0  # how far a count of the packets is ahead of their times after the joins so far, in samples
     for span in spans:
-        part = _place(span, clip_time)
+        part = _positioned(span, clip_time)
         clip_time += span.end - span.start
         if part is None:
             continue
@@ -56,7 +56,7 @@ def lay_audio(spans: Sequence[ClipSpan]) -> list[AudioPart]:
     return parts
 
 
-def _place(span: ClipSpan, clip_time: Fraction) -> AudioPart | None:
+def _positioned(span: ClipSpan, clip_time: Fraction) -> AudioPart | None:
     """Return all packets that are heard between the span's start and end."""
     audio = span.piece.audio
     if audio is None:

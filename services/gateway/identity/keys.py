@@ -67,7 +67,7 @@ class KeyIndex(Following[ApiKeyRecord]):
     def __init__(self, jetstream: Callable[[], JetStreamContext]) -> None:
         super().__init__(jetstream, BUCKET, ApiKeyRecord)
         self._accounts: defaultdict[str, dict[str, tuple[str, ApiKeyRecord]]] = defaultdict(dict)
-        self._places: dict[str, ApiKeyRecord] = {}
+        self._by_stored_key: dict[str, ApiKeyRecord] = {}
 
     def of(self, account: str) -> Mapping[str, tuple[str, ApiKeyRecord]]:
         """Return an account's records with their keys in the bucket, by id."""
@@ -75,20 +75,20 @@ class KeyIndex(Following[ApiKeyRecord]):
 
     def every(self) -> list[tuple[str, ApiKeyRecord]]:
         """Return all records with their keys in the bucket."""
-        return list(self._places.items())
+        return list(self._by_stored_key.items())
 
     def _forget(self) -> None:
         self._accounts.clear()
-        self._places.clear()
+        self._by_stored_key.clear()
 
     def _take(self, change: Change[ApiKeyRecord]) -> None:
-        before = self._places.pop(change.key, None)
+        before = self._by_stored_key.pop(change.key, None)
         if before is not None:
             self._accounts[before.account].pop(before.key_id, None)
             if not self._accounts[before.account]:
                 del self._accounts[before.account]
         if change.value is not None:
-            self._places[change.key] = change.value
+            self._by_stored_key[change.key] = change.value
             self._accounts[change.value.account][change.value.key_id] = change.key, change.value
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from services.ingester.publication import Batch, Contents
 from services.ingester.recorder.damage import is_sound
-from services.ingester.recorder.model import Place, RecorderLimits, Sink, Summary
+from services.ingester.recorder.model import PathOf, RecorderLimits, Sink, Summary
 from services.ingester.recorder.session import Session
 from services.ingester.recorder.stats import PublisherStats
 from shared.errors import ReelayError, Unavailable
@@ -18,18 +18,18 @@ log = get_logger()
 def record(
     batches: Iterable[Batch],
     sink: Sink,
-    place: Place,
+    path_of: PathOf,
     limits: RecorderLimits | None = None,
     *,
     stats: PublisherStats | None = None,
 ) -> Summary:
     """Record frames until they end, and tell how it went; blocks its thread.
 
-    `place` says where files go; `sink` hears of each segment once it lies there whole; `stats` is kept current.
+    `path_of` says where files go; `sink` hears of each segment once it lies there whole; `stats` is kept current.
     Whatever ends the recording, all that was whole before is handed over. Raises what `batches` raises, StoreFull when
     the disk is full, Unavailable when it fails otherwise, and what `sink` raises.
     """
-    session = Session(place, sink, limits or RecorderLimits())
+    session = Session(path_of, sink, limits or RecorderLimits())
     return _Recording(session, stats or PublisherStats()).run(batches)
 
 

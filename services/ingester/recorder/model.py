@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
-Place = Callable[[str], Path]
+PathOf = Callable[[str], Path]
 """Gives the path to write `init-<n>.mp4` or `<sequence>.m4s` to; its folder exists."""
 
 

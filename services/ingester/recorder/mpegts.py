@@ -90,7 +90,7 @@ class TsDemuxer:
         """
         end = at + count * PACKET
         # The packets' first four bytes in columns; numpy would need many functions, each of them slow to begin with.
-        syncs, highs, lows, controls = (data[at + place : end : PACKET] for place in range(4))
+        syncs, highs, lows, controls = (data[at + byte : end : PACKET] for byte in range(4))
         count = min(count - len(syncs.lstrip(SYNCS)), until_error(highs))
         if not count:
             return 0

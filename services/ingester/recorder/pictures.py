@@ -160,7 +160,7 @@ def has_recovery_point(codec: VideoCodec, sei: bytes) -> bool:
     """Tell whether an SEI unit marks a picture at which a decoder can begin (H.264 D.2.8, H.265 D.3.8).
 
     Where it counts frames or pictures until all is right, those are to come first: a stream of gradual refreshes has
-    no other place to begin.
+    no other picture to start at.
     """
     if SEI_RECOVERY_POINT not in sei:  # as in most
         return False

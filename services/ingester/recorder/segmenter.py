@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from services.ingester.publication import VIDEO_SCALE
 from services.ingester.recorder.cuts import NEAR, Cut, Tracks, split_at_gaps, ticks
-from services.ingester.recorder.model import Place, RecorderLimits, SegmentInfo
+from services.ingester.recorder.model import PathOf, RecorderLimits, SegmentInfo
 from services.ingester.recorder.writer import OpenSegment, write_init
 from shared.media.mp4.fragments import FragmentWriter, Sample
 from shared.media.segment_files import AUDIO_ID, VIDEO_ID, segment_end
@@ -32,7 +32,7 @@ class _Held:
 class Segmenter:
     """Collects frames of a session whose times are settled, and writes them. Raises StoreFull and Unavailable."""
 
-    place: Place
+    path_of: PathOf
     give: Callable[[SegmentInfo], None]
     limits: RecorderLimits
     _sequence: int = 0
@@ -91,7 +91,7 @@ class Segmenter:
         segment = self._segment
         if segment is None:
             return
-        write_init(self.place, tracks.number, tracks.all)
+        write_init(self.path_of, tracks.number, tracks.all)
         self._fragments = FragmentWriter(tracks.all, self._fragments.sequence if self._fragments else 1)
         self._tracks = tracks
         broken = segment.head.discontinuity or self._sequence > 0
@@ -217,14 +217,14 @@ class Segmenter:
     def _begin(self, cut: Cut) -> None:
         tracks = cut.tracks
         if tracks is not self._tracks:
-            write_init(self.place, tracks.number, tracks.all)
+            write_init(self.path_of, tracks.number, tracks.all)
             self._fragments = FragmentWriter(tracks.all, self._fragments.sequence if self._fragments else 1)
         fragments = self._fragments or FragmentWriter(tracks.all)
         start = tracks.ticks(cut.start)
         head = SegmentHead(
             self._sequence, tracks.number, start, tracks.scale, cut.wall_ms, cut.discontinuity,
             VIDEO_ID if tracks.video else AUDIO_ID, cut.clean)  # fmt: skip
-        self._segment = OpenSegment(self.place, fragments, head, tracks.scale, start, tracks.number != self._initial)
+        self._segment = OpenSegment(self.path_of, fragments, head, tracks.scale, start, tracks.number != self._initial)
         self._tracks = tracks
         self._start, self._video_end, self._audio_end = cut.start, None, None
 

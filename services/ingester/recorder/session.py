@@ -8,7 +8,7 @@ from typing import Final
 from services.ingester.publication import VIDEO_SCALE, Arrival, Frame
 from services.ingester.recorder.cuts import Cut, Tracks, ticks
 from services.ingester.recorder.handover import HandOver
-from services.ingester.recorder.model import Place, RecorderLimits, SegmentInfo, Sink
+from services.ingester.recorder.model import PathOf, RecorderLimits, SegmentInfo, Sink
 from services.ingester.recorder.segmenter import Segmenter
 from services.ingester.recorder.sound_grid import OnGrid, Packet, SoundGrid
 from services.ingester.recorder.timing import Placed, TimeLine
@@ -27,10 +27,10 @@ AAC_PREROLL: Final = 2
 class Session:
     """Takes frames as they are demuxed. Raises StoreFull and Unavailable from the disk."""
 
-    def __init__(self, place: Place, sink: Sink, limits: RecorderLimits) -> None:
+    def __init__(self, path_of: PathOf, sink: Sink, limits: RecorderLimits) -> None:
         self._sink = sink
         self._limits = limits
-        self._cutter = Segmenter(place, self._give, limits)
+        self._cutter = Segmenter(path_of, self._give, limits)
         self._line = TimeLine(ticks(limits.jump))
         self._target, self._longest, self._hole = map(ticks, (limits.target, limits.longest, limits.hole))
         self._still = ticks(limits.still)

@@ -21,7 +21,7 @@ BLOCK = 32
 BLOCKS = 8
 """The grid's error is found over so many blocks of packets: some five seconds of AAC."""
 SETTLED = 64
-"""So many packets tell the grid's place; after them it moves only for drift."""
+"""So many packets tell the grid's position; after them it moves only for drift."""
 DRIFT_PER_S = 4000
 """An error of a part in so many of a second (0.25 ms) is drift."""
 SNAP_PER_S = 500
@@ -37,7 +37,7 @@ class Packet(NamedTuple):
 
 
 class OnGrid(NamedTuple):
-    """A packet with its place, in samples."""
+    """A packet with its position, in samples."""
 
     at: int
     packet: Packet
@@ -65,7 +65,7 @@ class SoundGrid:
         self._overlaps = False
 
     def place(self, packet: Packet) -> tuple[OnGrid, ...]:
-        """Return the packets whose place is clear by now: mostly this one, none while it is odd."""
+        """Return the packets whose position is clear by now: mostly this one, none while it is odd."""
         if self._next is None:
             self._next = self._due(packet)
         elif self._is_usual(packet):

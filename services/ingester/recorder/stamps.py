@@ -29,10 +29,10 @@ class Placed(NamedTuple):
 
 
 class _Order(NamedTuple):
-    """A unit's place in order of presentation; `place` goes on within one sequence only."""
+    """A unit's position in order of presentation; `position` goes on within one sequence only."""
 
     sequence: int
-    place: int
+    position: int
 
 
 @dataclass(slots=True)
@@ -136,7 +136,7 @@ class Stamps:
                 known = _Anchor(unit, dts, self._first, order)
                 anchors.append(known)
             if known is not None and known.order and order and self._scale:
-                told = known.dts + known.offset + round((order.place - known.order.place) * self._scale) - dts
+                told = known.dts + known.offset + round((order.position - known.order.position) * self._scale) - dts
                 offset = told if abs(told) <= MAX_OFFSET else offset  # a damaged count
             placed.append(Placed(unit, dts, offset))
         return placed
@@ -145,13 +145,13 @@ class Stamps:
         """Learn how much time a picture order count stands for."""
         if before.order is None or after.order is None or before.order.sequence != after.order.sequence:
             return
-        counts = after.order.place - before.order.place
+        counts = after.order.position - before.order.position
         ticks = after.dts + after.offset - before.dts - before.offset
         if counts and 0 < Fraction(ticks, counts) <= LONGEST:
             self._scale = Fraction(ticks, counts)
 
     def _order(self, unit: Unit) -> _Order | None:
-        """Read a unit's place in order of presentation; None where the stream has no reordering, or hides it."""
+        """Read a unit's position in order of presentation; None where the stream has no reordering, or hides it."""
         head, bits = self._read(unit)
         if head is None or head.poc < 0 or not bits:
             return None

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from services.ingester.recorder.model import Place, SegmentInfo
+from services.ingester.recorder.model import PathOf, SegmentInfo
 from shared.errors import Unavailable
 from shared.media.model import TrackConfig
 from shared.media.mp4.fragments import FragmentWriter, Sample
@@ -29,9 +29,9 @@ def store_error(error: OSError) -> Unavailable:
     return Unavailable(f"recording cannot be written: {error.strerror}")
 
 
-def write_init(place: Place, number: int, tracks: Sequence[TrackConfig]) -> None:
+def write_init(path_of: PathOf, number: int, tracks: Sequence[TrackConfig]) -> None:
     """Write `init-<number>.mp4` whole; raises StoreFull or Unavailable."""
-    path = place(f"init-{number}.mp4")
+    path = path_of(f"init-{number}.mp4")
     temporary = path.with_name(f".{path.name}.part")
     try:
         temporary.write_bytes(build_init(tracks))
@@ -46,7 +46,7 @@ def write_init(place: Place, number: int, tracks: Sequence[TrackConfig]) -> None
 class OpenSegment:
     """The segment being written. It comes into being with its first part."""
 
-    place: Place
+    path_of: PathOf
     fragments: FragmentWriter
     head: SegmentHead
     timescale: int
@@ -63,7 +63,7 @@ class OpenSegment:
         data = self.fragments.part(samples)
         try:
             if self._fd < 0:
-                self._path = self.place(f"{self.head.sequence:08d}.m4s")
+                self._path = self.path_of(f"{self.head.sequence:08d}.m4s")
                 self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
                 data = build_head(self.head) + data
             self._write(data)

@@ -1,4 +1,4 @@
-"""What a publisher asks for, read from the three places where encoders put it."""
+"""What a publisher asks for, read from the three fields in which encoders put it."""
 
 from __future__ import annotations
 

@@ -53,15 +53,15 @@ class Playout:
         self,
         spec: RestreamSpec,
         targets: Sequence[TargetSpec],
-        place: PlaylistCursor | None = None,
+        cursor: PlaylistCursor | None = None,
         *,
         spec_number: int = 0,
         moved: int = 0,
         paused: bool = False,
     ) -> None:
-        """Start at `place`, or at the list's beginning. Moves up to number `moved` count as done."""
+        """Start at `cursor`, or at the list's beginning. Moves up to number `moved` count as done."""
         listing = Listing(Programme.of(spec), spec_number, spec.encoding)
-        self._begin, self._spec_number, self._moved = listing.programme.known(place), spec_number, moved
+        self._begin, self._spec_number, self._moved = listing.programme.known(cursor), spec_number, moved
         course = Course(self._library, self._report, self._opened, listing, moved, self._settings.first_pause)
         reader = Reader(course, self._ring, self._report, formats_of(target.url for target in targets))
         self._reader = reader
@@ -115,7 +115,8 @@ class Playout:
                 targets=view.targets,
             )  # fmt: skip
         return Snapshot(
-            sent.place or part.place, part.spec_number, part.moved, played, part.item.source.shown if part.item else "",
+            sent.cursor or part.cursor, part.spec_number, part.moved, played,
+            part.item.source.shown if part.item else "",
             part.how, part.live, self._pacer.paused, view.ended, view.targets,
         )  # fmt: skip
 

@@ -56,7 +56,7 @@ class Closing(Protocol):
 class Notes(Protocol):
     """Keeps the output's position. The sending thread, shared by all, calls it for every picture: it must not wait."""
 
-    def note(self, spec_number: int, moved: int, place: tuple[int, int, int, int]) -> None:
+    def note(self, spec_number: int, moved: int, cursor: tuple[int, int, int, int]) -> None:
         """Record the item, range, loop and flicks of what follows the last picture."""
         ...
 
@@ -70,7 +70,7 @@ class Started:
 class FileStarted:
     """A file's first picture was sent. `live`: it is the live event, and `item` is None."""
 
-    place: PlaylistCursor
+    cursor: PlaylistCursor
     item: Item | None
     how: How
     reason: str
@@ -107,9 +107,9 @@ Reporter = Callable[[Report], None]
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The state of playout. `place` is in list `spec_number`; `moved` is the number of the last move done."""
+    """The state of playout. `cursor` is in list `spec_number`; `moved` is the number of the last move done."""
 
-    place: PlaylistCursor
+    cursor: PlaylistCursor
     spec_number: int = 0
     moved: int = 0
     played_ms: int = 0

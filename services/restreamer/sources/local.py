@@ -23,17 +23,17 @@ from shared.store.local import LocalStore
 ID: Final = re.compile(r"[0-9a-f]{32}")
 
 
-def local_file(source: Source, place: str, access: Access, stop: Event) -> Readable:
+def local_file(source: Source, location: str, access: Access, stop: Event) -> Readable:
     """Open a file of the library, or a clip's current file."""
     if source.kind == "library":
-        if not NAME.fullmatch(place):
+        if not NAME.fullmatch(location):
             raise SourceError("there is no such file in the library")
         if not isinstance(access.store, LocalStore):
             missing = "there is no such file in the library"
-            origin = StoreOrigin(access.store, library_key(access.account, place), access.limits, stop, missing)
+            origin = StoreOrigin(access.store, library_key(access.account, location), access.limits, stop, missing)
             return BlockFile(origin, access.limits)
-        return LocalFile(_open(access.library / access.account / place, "there is no such file in the library"))
-    clips, key = Bucket(access.js, buckets.CLIPS, ClipRecord), f"{access.account}.{checked_id(place)}"
+        return LocalFile(_open(access.library / access.account / location, "there is no such file in the library"))
+    clips, key = Bucket(access.js, buckets.CLIPS, ClipRecord), f"{access.account}.{checked_id(location)}"
     found = access.ask(lambda _: clips.get(key), stop)
     if found is None:
         raise SourceError("there is no such clip")

@@ -33,14 +33,14 @@ def open_media(
 
     `tell` is called with texts about problems that do not end the source; `readers` read untrusted files.
     """
-    place = _place(source, access)
+    location = _location(source, access)
     if source.kind == "recording":
-        return RecordingMedia(checked_id(place), access, stop)
+        return RecordingMedia(checked_id(location), access, stop)
     if source.kind == "live":
-        return LiveMedia(checked_id(place), access, stop)
+        return LiveMedia(checked_id(location), access, stop)
     if source.kind in {"url", "s3"}:
-        return Remote(source, place, access, stop, tell, readers).media()
-    file = local_file(source, place, access, stop)
+        return Remote(source, location, access, stop, tell, readers).media()
+    file = local_file(source, location, access, stop)
     with contextlib.ExitStack() as stack:
         stack.callback(file.close)
         container = sniff(file.head())
@@ -54,29 +54,29 @@ def open_media(
 
 def open_picture(source: Source, access: Access, stop: Event, cache: PictureCache) -> StillImage:
     """Return a watermark, fetched once per location. Raise SourceError."""
-    place = _place(source, access)
-    name = f"{access.account} {source.kind} {source.credentials} {place}"
+    location = _location(source, access)
+    name = f"{access.account} {source.kind} {source.credentials} {location}"
     known = cache.known(name)
     if known is not None:
         return known
     if source.kind in {"url", "s3"}:
         cache.check(name)
         try:
-            data = Remote(source, place, access, stop).small(access.limits.picture)
+            data = Remote(source, location, access, stop).small(access.limits.picture)
         except SourceError as error:
             cache.failed(name, error)
             raise
     else:
-        file = local_file(source, place, access, stop)
+        file = local_file(source, location, access, stop)
         data = read_all(file, access.limits.picture)
     return cache.add(name, data, access.limits.side)
 
 
-def _place(source: Source, access: Access) -> str:
+def _location(source: Source, access: Access) -> str:
     try:
-        return open_url(access.vault, source.place)
+        return open_url(access.vault, source.location)
     except SecretUnreadable as error:
-        raise SourceError("the source's place does not open with this SECRET_KEY") from error
+        raise SourceError("the source's location does not open with this SECRET_KEY") from error
 
 
 class Sources:

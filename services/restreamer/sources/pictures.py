@@ -40,28 +40,28 @@ class PictureCache:
     def __init__(self) -> None:
         self._lock = Lock()
         self._pictures: LRUCache[str, StillImage] = LRUCache(MOST_BYTES, _weight)
-        self._places: LRUCache[str, str] = LRUCache(MOST)
+        self._locations: LRUCache[str, str] = LRUCache(MOST)
         self._slow: TTLCache[str, str] = TTLCache(MOST, LATER_S)
 
-    def failed(self, place: str, error: SourceError) -> None:
+    def failed(self, location: str, error: SourceError) -> None:
         """Record that a location failed. After a temporary failure it is not tried again for LATER_S."""
         if not (error.lasting or isinstance(error, Stopped)):
             with self._lock:
-                self._slow[_digest(place.encode())] = str(error)
+                self._slow[_digest(location.encode())] = str(error)
 
-    def check(self, place: str) -> None:
+    def check(self, location: str) -> None:
         """Raise SourceError when a location failed less than LATER_S ago."""
         with self._lock:
-            text = self._slow.get(_digest(place.encode()))
+            text = self._slow.get(_digest(location.encode()))
         if text is not None:
             raise SourceError(text, lasting=False)
 
-    def known(self, place: str) -> StillImage | None:
+    def known(self, location: str) -> StillImage | None:
         """Return the picture that came from a location; None when there is none."""
         with self._lock:
-            return self._pictures.get(self._places.get(_digest(place.encode()), ""))
+            return self._pictures.get(self._locations.get(_digest(location.encode()), ""))
 
-    def add(self, place: str, data: bytes, side: int) -> StillImage:
+    def add(self, location: str, data: bytes, side: int) -> StillImage:
         """Return the decoded picture, from the cache if possible; raise SourceError when it cannot be used."""
         digest = _digest(data)
         with self._lock:
@@ -69,7 +69,7 @@ class PictureCache:
         picture = picture or decode(data, side)
         with self._lock:
             self._pictures[digest] = picture
-            self._places[_digest(place.encode())] = digest
+            self._locations[_digest(location.encode())] = digest
         return picture
 
 

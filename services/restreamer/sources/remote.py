@@ -36,7 +36,7 @@ class Remote:
     def __init__(
         self,
         source: Source,
-        place: str,
+        location: str,
         access: Access,
         stop: Event,
         tell: Tell = lambda _: None,
@@ -51,11 +51,11 @@ class Remote:
             self._bucket, self._key = "", ""
             self._sign: Sign | None = None
             if source.kind == "s3":
-                self._bucket, self._key, self._sign = _bucket_of(source, access, place, stop)
+                self._bucket, self._key, self._sign = _bucket_of(source, access, location, stop)
         except BaseException:
             self._client.close()
             raise
-        self._url = place
+        self._url = location
 
     def media(self) -> Media:
         """Open the file as the type that its first bytes show."""
@@ -115,12 +115,12 @@ class Remote:
     def _address(self, key: str) -> str:
         return self._sign(self._bucket, key) if self._sign else ""
 
-    def _part(self, place: Bytes, hurried: bool) -> HttpOrigin:
+    def _part(self, byte_range: Bytes, hurried: bool) -> HttpOrigin:
         """Open a file of a playlist in a bucket, by its URI relative to the playlist's key."""
-        path = urlsplit(resolved(f"http://bucket/{quote(self._key)}", place.uri))
+        path = urlsplit(resolved(f"http://bucket/{quote(self._key)}", byte_range.uri))
         if path.netloc != "bucket":
             raise SourceError("a playlist in a bucket may name objects of this bucket only")
-        return self._asked(partial(self._address, unquote(path.path).removeprefix("/")), place, hurried)
+        return self._asked(partial(self._address, unquote(path.path).removeprefix("/")), byte_range, hurried)
 
     def _playlist(self) -> tuple[str, tuple[Segment, ...]]:
         """Read a playlist again; return its URL and its segments."""
@@ -131,19 +131,19 @@ class Remote:
         limits = self._access.limits
         return parse_playlist(read_all(file, limits.playlist).decode("utf-8", "replace"), limits.segments)
 
-    def _asked(self, url: Callable[[], str], place: Bytes, hurried: bool) -> HttpOrigin:
+    def _asked(self, url: Callable[[], str], byte_range: Bytes, hurried: bool) -> HttpOrigin:
         limits = replace(self._access.limits, tries=1) if hurried else self._access.limits
         return HttpOrigin(
             url, self._client, self._access.allowed, limits, self._trouble(limits),
-            start=place.start, first=place.length,
+            start=byte_range.start, first=byte_range.length,
         )  # fmt: skip
 
     def _trouble(self, limits: Limits) -> Callable[[], Trouble]:
         return partial(Trouble, limits, self._stop, self._access.restream)
 
 
-def _bucket_of(source: Source, access: Access, place: str, stop: Event) -> tuple[str, str, Sign]:
+def _bucket_of(source: Source, access: Access, location: str, stop: Event) -> tuple[str, str, Sign]:
     """Return bucket, key, and the function that signs URLs for them."""
-    from services.restreamer.sources.origins.s3 import signer, split_place  # noqa: PLC0415  boto3 takes 0.3 s to import
+    from services.restreamer.sources.origins.s3 import signer, split_location  # noqa: PLC0415  boto3 takes 0.3 s to import
 
-    return *split_place(place), signer(access, source.credentials, stop)
+    return *split_location(location), signer(access, source.credentials, stop)

@@ -8,8 +8,8 @@ from functools import partial
 from typing import Final
 
 from services.restreamer.model import TargetSpec, Unit
+from services.restreamer.targets.addresses import RtmpAddress, SrtAddress, read_address
 from services.restreamer.targets.call import Opener
-from services.restreamer.targets.places import RtmpPlace, SrtPlace, read_place
 from services.restreamer.targets.rtmp.ahead import Ahead, Packed
 from services.restreamer.targets.rtmp.call import call_rtmp
 from services.restreamer.targets.rtmp.pack import RtmpPacker
@@ -118,8 +118,8 @@ class Targets:
         opener: Opener | None = None
         refusal, form = "", "srt" if spec.url[:4].lower() == "srt:" else "rtmp"
         try:
-            place = read_place(spec.url, allowed=self._rules.allowed, srt_ports=self._rules.srt_ports)
-            opener = _opener(place, self._rules, self._clock)
+            address = read_address(spec.url, allowed=self._rules.allowed, srt_ports=self._rules.srt_ports)
+            opener = _opener(address, self._rules, self._clock)
         except TargetError as error:
             refusal = str(error)
         return TargetConnection(spec, self._lane(form), opener, self._rules, self._clock, refusal, self._about)
@@ -137,7 +137,7 @@ class Targets:
         self._removed[target.spec.target] = (target.status(), now_ns)
 
 
-def _opener(place: RtmpPlace | SrtPlace, rules: TargetRules, clock: Clock) -> Opener:
-    if isinstance(place, RtmpPlace):
-        return partial(call_rtmp, place, rules, clock)
-    return partial(await_srt if place.mode == "listener" else call_srt, place, rules, clock)
+def _opener(address: RtmpAddress | SrtAddress, rules: TargetRules, clock: Clock) -> Opener:
+    if isinstance(address, RtmpAddress):
+        return partial(call_rtmp, address, rules, clock)
+    return partial(await_srt if address.mode == "listener" else call_srt, address, rules, clock)

@@ -83,7 +83,7 @@ async def test_a_start_says_all_that_its_sample_says(customer: Customer) -> None
     spec = command.spec
     assert spec is not None
     vault = customer.api.parts.service.vault
-    assert [open_url(vault, item.source.place) for item in spec.items] == [
+    assert [open_url(vault, item.source.location) for item in spec.items] == [
         "http://www.video.com/live/abc.mp4",
         "http://www.video.com/live/1.flv",
         "http://www.video.com/live/2.mp4",

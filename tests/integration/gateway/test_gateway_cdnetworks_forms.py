@@ -60,9 +60,9 @@ async def test_a_picture_s_address_may_be_escaped(customer: Customer, written: s
     assert command is not None
     assert command.spec is not None
     item, vault = command.spec.items[0], customer.api.parts.service.vault
-    assert open_url(vault, item.source.place) == "http://e.com/a.mp4?a=1%26b=2"
+    assert open_url(vault, item.source.location) == "http://e.com/a.mp4?a=1%26b=2"
     assert item.watermark is not None
-    assert open_url(vault, item.watermark.source.place) == "http://e.com/p?a=1&b=2"
+    assert open_url(vault, item.watermark.source.location) == "http://e.com/p?a=1&b=2"
 
 
 # What is written for a frame rate, as a string or as a number of JSON, and the rate that it means.

@@ -89,11 +89,11 @@ async def test_it_is_shown_with_its_place_and_its_targets(api: Gateway) -> None:
     record = await taken_up(api, ident)
     first = record.spec.targets[0]
     place = PlayoutRecord(
-        account="main", restream=ident, run=1, holder="one", place=PlaylistCursor(item=2, loop=1, at=FLICKS * 5 // 2),
+        account="main", restream=ident, run=1, holder="one", cursor=PlaylistCursor(item=2, loop=1, at=FLICKS * 5 // 2),
         at_ms=record.created_ms, played_ms=12_500, file="s3://bucket/b.mp4", how="copied",
         targets=(TargetStatus(target=first.target, shown=first.shown, state="live", since_ms=1, connects=1),),
     )  # fmt: skip
-    await Bucket(api.js, "places", PlayoutRecord).create(f"main.{ident}", place)
+    await Bucket(api.js, "playouts", PlayoutRecord).create(f"main.{ident}", place)
     shown = (await api.http.get(f"/v1/restreams/{ident}")).json()
     assert (shown["state"], [t["state"] for t in shown["targets"]]) == ("playing", ["live", "waiting"])
     expected = {"source": 3, "range": 1, "loop": 2, "position": 2.5, "played": 12.5, "how": "copied", "live": False}
@@ -274,7 +274,7 @@ async def test_a_source_s_user_and_password_are_taken_and_shown_to_nobody(api: G
     assert answer.json()["sources"] == ["https://***@example.com/a.mp4?***"]
     command = await last_command(api, answer.json()["id"])
     assert command.spec is not None
-    assert open_url(api.parts.service.vault, command.spec.items[0].source.place) == url
+    assert open_url(api.parts.service.vault, command.spec.items[0].source.location) == url
     shown = answer.text + command.model_dump_json() + (await api.http.get("/v1/restreams")).text
     assert not any(secret in shown for secret in ("ann", "pass", "bob", "hush"))
     for ftp in ("ftp://ann:pass@example.com/a.mp4", "file://ann:pass@example.com/a.mp4"):
@@ -290,13 +290,13 @@ async def test_every_target_of_a_task_that_is_over_is_over(api: Gateway) -> None
     record = await taken_up(api, ident)
     first, second = record.spec.targets
     place = PlayoutRecord(
-        account="main", restream=ident, run=1, holder="killed", place=PlaylistCursor(), at_ms=record.created_ms,
+        account="main", restream=ident, run=1, holder="killed", cursor=PlaylistCursor(), at_ms=record.created_ms,
         targets=(
             TargetStatus(target=first.target, shown=first.shown, state="live", since_ms=1, sent_bytes=7),
             TargetStatus(target=second.target, shown=second.shown, state="failed", since_ms=1, error="refused"),
         ),
     )  # fmt: skip
-    await Bucket(api.js, "places", PlayoutRecord).create(f"main.{ident}", place)
+    await Bucket(api.js, "playouts", PlayoutRecord).create(f"main.{ident}", place)
     for state in ("ended", "stopped", "failed"):
         await taken_up(api, ident, state=state, finished_ms=record.created_ms)
         told = (await api.http.get(f"/v1/restreams/{ident}")).json()["targets"]

@@ -64,8 +64,8 @@ async def test_a_life(nats: NatsServer, tmp_path: Path) -> None:
         await at.state("stopped")
         place = await at.held("")
         assert playout.stopped
-        assert (place.place, place.spec_number, place.moved) == (playout.snapshot().place, 1, 2)
-        assert place.place.at > 0
+        assert (place.cursor, place.spec_number, place.moved) == (playout.snapshot().cursor, 1, 2)
+        assert place.cursor.at > 0
         states = ["starting", "playing", "paused", "playing", "stopped"]
         assert await at.told() == [(1, state) for state in states]
         told = await at.events()
@@ -88,7 +88,7 @@ async def test_a_stop_and_a_resume_at_the_place(nats: NatsServer, tmp_path: Path
         await at.send("resume", spec=at.spec("x.mp4", "a.mp4", "b.mp4"))  # before the holder can have let go
         await at.state("playing", run=2)
         resumed = await begun(one, at, 2)
-        assert resumed.begun == playout.snapshot().place.model_copy(update={"item": 2})
+        assert resumed.begun == playout.snapshot().cursor.model_copy(update={"item": 2})
         await at.send("start", spec=at.spec("c.mp4"))  # over the running one
         await at.state("playing", run=3)
         anew = await begun(one, at, 3)

@@ -108,7 +108,7 @@ async def test_a_killed_restreamer_is_followed_by_another(scene: Scene, peer: Re
             await arrived(peer, key, 1, 1)
             took = (CLOCK.monotonic_ns() - killed_ns) / 1e9
             await arrived(peer, key, RATE, 1)
-            assert (await at.place()).holder == "two"
+            assert (await at.playout()).holder == "two"
             await at.send("stop")
             await at.held("")
             assert await at.told() == [(1, "starting"), (1, "playing"), (1, "stopped")]
@@ -130,16 +130,16 @@ async def test_the_broker_s_restart_is_not_seen(scene: Scene, peer: Receiver) ->
             scene.server.kill()
             await arrived(peer, key, 4 * RATE)
             await asyncio.to_thread(scene.server.start)
-            since = (await at.place()).at_ms
+            since = (await at.playout()).at_ms
 
             async def written() -> bool:
-                return (await at.place()).at_ms > since
+                return (await at.playout()).at_ms > since
 
             await eventually(written)
             await at.send("seek", item=0, at=20 * FLICKS)
 
             async def sought() -> bool:
-                return (await at.place()).place.at >= 21 * FLICKS
+                return (await at.playout()).cursor.at >= 21 * FLICKS
 
             await eventually(sought)
             await at.send("stop")

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from services.restreamer.leases import Me
-from services.restreamer.places import mark
 from services.restreamer.playout import Ended, Warned
+from services.restreamer.resuming import mark
 from services.scheduler.app import build as scheduler
 from shared.broker.kv import Stored
 from shared.messages.restreams import (
@@ -42,7 +42,7 @@ async def test_a_clean_stop_hands_over_at_once(tmp_path: Path) -> None:
                 await at.held("two")
                 second = await begun(two, at)
                 assert first.stopped
-                assert second.begun == first.snapshot().place
+                assert second.begun == first.snapshot().cursor
                 assert [c for c, _ in await at.events()].count("file.started") == 1, "the same file goes on"
                 assert await at.told() == [(1, "starting"), (1, "playing")]
 
@@ -70,12 +70,12 @@ async def test_a_holder_that_is_silent_or_dead_is_followed(nats: NatsServer, tmp
         for name, (host, pid) in holders.items():
             at = desks[name]
             held = PlayoutRecord(
-                account=at.account, restream=at.restream, run=1, holder=name, host=host, pid=pid, place=place, at_ms=1,
+                account=at.account, restream=at.restream, run=1, holder=name, host=host, pid=pid, cursor=place, at_ms=1,
                 source=mark(at.vault, at.item("b.mp4").source),
             )  # fmt: skip
-            await at.places.create(at.key, held)
+            await at.playouts.create(at.key, held)
         lives = held.model_copy(update={"account": alive.account, "restream": alive.restream, "host": "far"})
-        revision = await alive.places.create(alive.key, lives)
+        revision = await alive.playouts.create(alive.key, lives)
         async with stage(nats, tmp_path, "one") as one:
             assert one.of(desks["stopped"].restream) == []
             await desks["stopped"].send("resume")
@@ -83,7 +83,7 @@ async def test_a_holder_that_is_silent_or_dead_is_followed(nats: NatsServer, tmp
                 began[name] = CLOCK.monotonic_ns()
                 while one.of(desks[name].restream) == []:
                     beat = lives.model_copy(update={"at_ms": CLOCK.now_ms()})
-                    revision = (await alive.places.replace(Stored(alive.key, lives, revision), beat)).revision
+                    revision = (await alive.playouts.replace(Stored(alive.key, lives, revision), beat)).revision
                     await asyncio.sleep(0.1)
                 took[name] = (CLOCK.monotonic_ns() - began[name]) // 1_000_000
                 assert one.of(desks[name].restream)[0].begun == place
@@ -103,13 +103,13 @@ async def test_a_holder_that_lost_its_run_stops_and_writes_nothing_more(nats: Na
         def taken(old: PlayoutRecord | None) -> PlayoutRecord | None:
             return old.model_copy(update={"holder": "thief", "host": "far"}) if old else None
 
-        await at.places.change(at.key, taken)
+        await at.playouts.change(at.key, taken)
 
         async def stopped() -> bool:
             return playout.stopped
 
         await eventually(stopped)
-        assert (await at.place()).holder == "thief"
+        assert (await at.playout()).holder == "thief"
 
 
 async def test_the_playout_goes_on_without_the_broker(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ async def test_the_playout_goes_on_without_the_broker(tmp_path: Path) -> None:
                 await each.state("playing")
             playout, ended = await begun(one, at), await begun(one, other)
             async with stage(server, tmp_path, "two") as two:
-                before = await at.place()
+                before = await at.playout()
                 server.kill()
                 ended.report(Warned("said while the broker was away"))
                 ended.report(Ended())
@@ -128,10 +128,10 @@ async def test_the_playout_goes_on_without_the_broker(tmp_path: Path) -> None:
                 await asyncio.to_thread(server.start)
 
                 async def written() -> bool:
-                    return (await at.place()).at_ms > before.at_ms + 2000
+                    return (await at.playout()).at_ms > before.at_ms + 2000
 
                 await eventually(written, 60)
-                assert (await at.place()).holder == "one"
+                assert (await at.playout()).holder == "one"
                 assert not playout.stopped
                 assert (await at.record()).state == "playing"
                 await other.state("ended")

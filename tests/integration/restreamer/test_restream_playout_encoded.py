@@ -118,7 +118,7 @@ def test_a_watermark_lies_where_it_is_asked_for(corner: str, tmp_path: Path) -> 
     picture[..., :3], picture[..., 3] = 255, 255
     stage.shelf.pictures["mark"] = picture
     mark = Watermark(
-        source=Source(kind="library", place="mark", shown="mark"), corner=corner, margin=8, scale=25, opacity=50
+        source=Source(kind="library", location="mark", shown="mark"), corner=corner, margin=8, scale=25, opacity=50
     )
     plain = make(Clip(6, 3), tmp_path / "file")
     stage.play(spec(item(plain, mark=mark)))

@@ -67,8 +67,8 @@ class Striking(Shelf):
         self.number = number
 
     def open(self, source: Source, stop: Event) -> Media:
-        media = FileMedia(*opened(source.place))
-        self.opened.append(source.place)
+        media = FileMedia(*opened(source.location))
+        self.opened.append(source.location)
         if len(self.opened) == 1:
             media.packets = self.struck(media.packets)  # type: ignore[method-assign]  # the child is struck in between
         return media

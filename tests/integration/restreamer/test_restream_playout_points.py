@@ -75,4 +75,4 @@ def test_a_list_begins_where_it_is_told_and_loops_from_its_first_item(tmp_path: 
     stage = Stage(speed=32)
     stage.play(spec(*map(item, paths), loops=2, first=2))
     assert [number // 100 for number in stage.numbers()[::20]] == [2, 0, 1, 2]
-    assert [(file.place.item, file.place.loop) for file in stage.files()] == [(2, 0), (0, 1), (1, 1), (2, 1)]
+    assert [(file.cursor.item, file.cursor.loop) for file in stage.files()] == [(2, 0), (0, 1), (1, 1), (2, 1)]

@@ -110,7 +110,7 @@ def expected(asked: Sequence[Range], walls: Sequence[Fraction]) -> list[int]:
 
 def play(kept: Source, access: Access, asked: tuple[Range, ...]) -> Stage:
     stage = Stage(speed=32)
-    stage.shelf.lives[kept.place] = lambda stop: open_media(kept, access, stop)
+    stage.shelf.lives[kept.location] = lambda stop: open_media(kept, access, stop)
     stage.play(spec(Item(source=kept, ranges=asked)))
     return stage
 

@@ -17,7 +17,7 @@ from tests.support.playout_files import Clip, make
 from tests.support.playout_stage import TARGET, Stage, item, opened, spec, until
 from tests.support.playout_watched import steps
 
-LIVE = Source(kind="live", place="live", shown="live")
+LIVE = Source(kind="live", location="live", shown="live")
 CLIPS = 150
 
 
@@ -58,7 +58,7 @@ def reading(stage: Stage) -> int | None:
     """Tell which item is read just now."""
     reader = stage.player._reader
     current = reader._current if reader is not None else None
-    return None if current is None else current.place.item
+    return None if current is None else current.cursor.item
 
 
 def test_each_skip_counts_before_the_last_one_is_seen(tmp_path: Path) -> None:
@@ -69,7 +69,7 @@ def test_each_skip_counts_before_the_last_one_is_seen(tmp_path: Path) -> None:
         for number in (1, 2):
             stage.player.move(Move(number=number))
             until(lambda number=number: reading(stage) == number, 10)
-    until(lambda: stage.player.snapshot().place.item == 2, 20)
+    until(lambda: stage.player.snapshot().cursor.item == 2, 20)
     assert stage.player.snapshot().moved == 2
     stage.stop()
     assert order(stage) == [0, 2]
@@ -163,9 +163,9 @@ def test_the_list_goes_on_where_live_events_cut_it(tmp_path: Path) -> None:
     stage.wait_for(60)
     stage.player.live(LIVE)
     until(lambda: stage.player.snapshot().live, 20)
-    place = stage.player.snapshot().place
+    place = stage.player.snapshot().cursor
     stage.wait_for(len(stage.pictures) + 15)
-    assert stage.player.snapshot().place == place  # that of the list, whatever the event's own time is
+    assert stage.player.snapshot().cursor == place  # that of the list, whatever the event's own time is
     with stage.clock.held():
         stage.player.live(None)
         stage.player.live(LIVE)

@@ -86,7 +86,7 @@ async def over(at: Desk) -> str:
     """Wait until a task is over and let go; gives its state."""
 
     async def is_so() -> str | None:
-        stored, place = await at.records.get(at.key), await at.places.get(at.key)
+        stored, place = await at.records.get(at.key), await at.playouts.get(at.key)
         let_go = stored is not None and place is not None and not place.value.holder
         return stored.value.state if stored and let_go and stored.value.finished_ms else None
 
@@ -111,7 +111,7 @@ async def test_the_codes_say_what_came_of_a_task(programme: Path, peer: Receiver
             for number, (name, case) in enumerate(CASES.items()):
                 assert await over(desks[name]) == case.state, name
                 await hook.count(len(case.told), f"/{number}")
-                place = await desks[name].place()
+                place = await desks[name].playout()
                 assert tuple(status.state for status in place.targets) == case.targets, name
             for number, (name, case) in enumerate(CASES.items()):
                 said = [(r.json["msg"], r.json["code"]) for r in hook.to(f"/{number}")]
@@ -170,4 +170,4 @@ async def test_after_a_termination_nothing_more_is_told(programme: Path, peer: R
             positions = {(c, b["at_ms"]) for c, b in await at.events()}
             stopped = next(b["at_ms"] for c, b in await at.events() if c == "state_changed" and b["state"] == "stopped")
             assert max(at_ms for _, at_ms in positions) == stopped
-            assert {status.state for status in (await at.place()).targets} == {"removed"}
+            assert {status.state for status in (await at.playout()).targets} == {"removed"}

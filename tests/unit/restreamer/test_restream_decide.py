@@ -8,17 +8,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from services.restreamer.decide import (
-    KEPT_COMMANDS,
-    MOST_KNOWN,
-    MOST_UNTOLD,
-    RESUMABLE,
-    apply,
-    event_of,
-    over,
-    playing,
-    told,
-)
+from services.restreamer.decide import KEPT_COMMANDS, MOST_KNOWN, MOST_UNTOLD, RESUMABLE, apply, over, playing, told
+from services.restreamer.following import event_of
 from shared.messages.restream_commands import Verb
 from shared.messages.restreams import (
     Encoding,

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from services.restreamer.decide import (
-    apply,
-    clock_commands,
-)
+from services.restreamer.decide import apply
+from services.restreamer.following import clock_commands
 from shared.messages.restream_commands import Begin, Verb
 from shared.messages.restreams import (
     RestreamRecord,

@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from services.restreamer.decide import (
-    BEFORE,
-    event_of,
-    over,
-    playing,
-    refusal_of,
-    told,
-)
+from services.restreamer.decide import BEFORE, over, playing, told
+from services.restreamer.following import event_of, refusal_of
 from shared.messages.restreams import (
     TargetState,
     TargetStatus,

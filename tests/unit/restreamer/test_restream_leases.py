@@ -31,7 +31,7 @@ class HandClock:
 
 def place(holder: str, at: int, host: str = "far", pid: int = 1) -> PlayoutRecord:
     return PlayoutRecord(
-        account="main", restream="4" * 32, run=1, holder=holder, host=host, pid=pid, place=PlaylistCursor(), at_ms=at
+        account="main", restream="4" * 32, run=1, holder=holder, host=host, pid=pid, cursor=PlaylistCursor(), at_ms=at
     )
 
 

@@ -25,7 +25,7 @@ from shared.runtime.clock import SystemClock
 RECORD = RestreamRecord(
     account="main", restream="4" * 32, state="playing", created_ms=1, changed_ms=1,
     spec=RestreamSpec(
-        items=(Item(source=Source(kind="library", place="a", shown="a")),),
+        items=(Item(source=Source(kind="library", location="a", shown="a")),),
         targets=(Target(target="a" * 16, url="rtmp://x/y", shown="rtmp://x/y"),),
     ),
 )  # fmt: skip
@@ -122,7 +122,7 @@ async def test_a_holder_that_takes_over_knows_who_was_sent_to_before() -> None:
 async def test_a_fault_that_comes_again_is_logged_each_time_and_told_now_and_then() -> None:
     outbox, clock = Keeping(), Clock()
     said = Telling(outbox, clock, 0)  # type: ignore[arg-type]  # as far as it is used
-    recording = Item(source=Source(kind="recording", place="e" * 32, shown="reelay:recording/" + "e" * 32))
+    recording = Item(source=Source(kind="recording", location="e" * 32, shown="reelay:recording/" + "e" * 32))
     record = RECORD.model_copy(update={"spec": RECORD.spec.model_copy(update={"items": (recording,)})})
     with capture_logs() as logs:
         async with said.running():

@@ -22,7 +22,7 @@ def trails(folder: Path) -> Trails:
 
 def record(clock: SetClock, **fields: object) -> PlayoutRecord:
     known = {
-        "account": "main", "restream": "a" * 32, "run": 7, "holder": "one", "place": PlaylistCursor(item=1, at=5),
+        "account": "main", "restream": "a" * 32, "run": 7, "holder": "one", "cursor": PlaylistCursor(item=1, at=5),
         "spec_number": 2, "moved": 1, "at_ms": clock.at_ms,
     }  # fmt: skip
     return PlayoutRecord.model_validate(known | fields)
@@ -35,7 +35,7 @@ def test_the_last_step_is_read_by_whoever_comes_after_a_kill(tmp_path: Path) -> 
         trail.note(2, 1, (1, 0, 3, at))
     found = trails(tmp_path).last(KEY)  # the first one was not ended
     assert found is not None
-    assert found.place == PlaylistCursor(item=1, range=0, loop=3, at=99)
+    assert found.cursor == PlaylistCursor(item=1, range=0, loop=3, at=99)
     assert found.continues(record(SetClock()))
 
 

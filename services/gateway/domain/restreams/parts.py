@@ -51,7 +51,7 @@ class Parts:
         if url.lower().startswith("s3://"):
             return _bucket_file(field, url, credentials)
         checked = self._checked(field, url, FILE_SCHEMES, self._networks, credentials=True)
-        return Source(kind="url", place=seal_url(self._vault, checked), shown=redact_url(checked))
+        return Source(kind="url", location=seal_url(self._vault, checked), shown=redact_url(checked))
 
     def target(self, field: str, url: str) -> Target:
         """Read where a stream goes: rtmp(s)://host/app/key, or srt:// (mode=listener waits for a caller)."""
@@ -118,14 +118,14 @@ def _mode(url: str) -> str:
         return ""
 
 
-def _own(field: str, kind: str, place: str) -> Source:
+def _own(field: str, kind: str, location: str) -> Source:
     if kind == "library":
-        if not _PATH.fullmatch(place) or any(step in {"", ".", ".."} for step in place.split("/")):
+        if not _PATH.fullmatch(location) or any(step in {"", ".", ".."} for step in location.split("/")):
             raise invalid(field, "is not a path in the library")
-        return Source(kind="library", place=place, shown=f"reelay:library/{place}")
-    if not is_id(place):
+        return Source(kind="library", location=location, shown=f"reelay:library/{location}")
+    if not is_id(location):
         raise invalid(field, f"reelay:{kind}/ is followed by an id of 32 hex digits")
-    return Source(kind="clip" if kind == "clip" else "recording", place=place, shown=f"reelay:{kind}/{place}")
+    return Source(kind="clip" if kind == "clip" else "recording", location=location, shown=f"reelay:{kind}/{location}")
 
 
 def _bucket_file(field: str, url: str, credentials: str) -> Source:
@@ -133,4 +133,4 @@ def _bucket_file(field: str, url: str, credentials: str) -> Source:
         raise invalid(field, "must be s3://bucket/key")
     if not credentials:
         raise invalid(field, "an s3:// file needs the name of stored credentials (PUT /v1/credentials/{name})")
-    return Source(kind="s3", place=url, shown=url, credentials=credentials)
+    return Source(kind="s3", location=url, shown=url, credentials=credentials)

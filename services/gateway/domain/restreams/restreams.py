@@ -38,7 +38,7 @@ class KnownRestream:
     """What is known of a restream; before a restreamer has taken it up, only its first command."""
 
     record: RestreamRecord
-    place: PlayoutRecord | None
+    playout: PlayoutRecord | None
 
 
 class Restreams:
@@ -64,7 +64,7 @@ class Restreams:
         self.contexts = contexts
         self._pending = Pending(jetstream)
         self._records = Bucket(jetstream, buckets.RESTREAMS, RestreamRecord)
-        self._places = Bucket(jetstream, buckets.PLACES, PlayoutRecord)
+        self._playouts = Bucket(jetstream, buckets.PLAYOUTS, PlayoutRecord)
 
     def now_ms(self) -> int:
         """Return the present, ms since the epoch, as commands are stamped with it."""
@@ -132,8 +132,8 @@ class Restreams:
         record = foreseen(stored.value if stored else None, waiting)
         if record is None:
             raise no_such("restream")
-        place = await self._places.get(key)
-        return _known(record, place.value if place else None)
+        playout = await self._playouts.get(key)
+        return _known(record, playout.value if playout else None)
 
     async def page(self, account: str, state: State | None, paging: Paging) -> Page[KnownRestream]:
         """Return a page of an account's restreams: those in order, and among them the few that have commands waiting.
@@ -157,9 +157,9 @@ class Restreams:
         known: list[KnownRestream] = []
         for start in range(0, len(records), AT_ONCE):
             some = records[start : start + AT_ONCE]
-            places = await asyncio.gather(*(self._places.get(f"{account}.{record.restream}") for record in some))
+            playouts = await asyncio.gather(*(self._playouts.get(f"{account}.{record.restream}") for record in some))
             known += [
-                _known(record, place.value if place else None) for record, place in zip(some, places, strict=True)
+                _known(record, stored.value if stored else None) for record, stored in zip(some, playouts, strict=True)
             ]
         return known
 
@@ -168,5 +168,5 @@ def _time(record: RestreamRecord, paging: Paging) -> int:
     return max(record.changed_ms, record.created_ms) if paging.sort == "modified_at" else record.created_ms
 
 
-def _known(record: RestreamRecord, place: PlayoutRecord | None) -> KnownRestream:
-    return KnownRestream(record, place if place and place.run == record.run else None)
+def _known(record: RestreamRecord, playout: PlayoutRecord | None) -> KnownRestream:
+    return KnownRestream(record, playout if playout and playout.run == record.run else None)

@@ -138,7 +138,7 @@ async def seek_restream(
     command: CommandId,
     asked: Annotated[SeekAsk, Depends(json_body(SeekAsk))],
 ) -> RestreamView:
-    """Go on at a place in a file of the list."""
+    """Go on at a position in a file of the list."""
     known = await restreams.find(caller.account, restream_id)
     item = first_of(asked.source, len(known.record.spec.items), "source")
     at = position("position", asked.position or Fraction(0))

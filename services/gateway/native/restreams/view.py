@@ -13,7 +13,7 @@ from shared.messages.restreams import FLICKS, Encoding, PlayoutRecord, RestreamR
 def view(known: KnownRestream) -> RestreamView:
     """Show a restream; URLs without keys and queries."""
     record, spec = known.record, known.record.spec
-    told = {status.target: status for status in known.place.targets} if known.place else {}
+    told = {status.target: status for status in known.playout.targets} if known.playout else {}
     return RestreamView(
         id=record.restream,
         name=spec.name,
@@ -23,7 +23,7 @@ def view(known: KnownRestream) -> RestreamView:
         run=record.run,
         sources=[item.source.shown for item in spec.items],
         targets=[_target(target, told.get(target.target), over=record.state in OVER) for target in spec.targets],
-        position=_position(known.place) if known.place else None,
+        position=_position(known.playout) if known.playout else None,
         loop=spec.loops,
         index=spec.first + 1,
         encoding=_encoding(spec.encoding) if spec.encoding else None,
@@ -71,15 +71,15 @@ def _encoding(encoding: Encoding) -> EncodingAsk:
     )
 
 
-def _position(place: PlayoutRecord) -> PositionView:
+def _position(playout: PlayoutRecord) -> PositionView:
     return PositionView(
-        source=place.place.item + 1,
-        range=place.place.range + 1,
-        loop=place.place.loop + 1,
-        position=round(place.place.at / FLICKS, 6),  # for JSON only
-        file=place.file,
-        how=place.how,
-        live=place.live,
-        played=place.played_ms / 1000,
-        at=place.at_ms,
+        source=playout.cursor.item + 1,
+        range=playout.cursor.range + 1,
+        loop=playout.cursor.loop + 1,
+        position=round(playout.cursor.at / FLICKS, 6),  # for JSON only
+        file=playout.file,
+        how=playout.how,
+        live=playout.live,
+        played=playout.played_ms / 1000,
+        at=playout.at_ms,
     )

@@ -26,10 +26,10 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A file ready to play at `place`; a live event has no item. `stop` ends its reads."""
+    """A file ready to play at `cursor`; a live event has no item. `stop` ends its reads."""
 
     media: Media
-    place: PlaylistCursor
+    cursor: PlaylistCursor
     spans: tuple[FileRange, ...]
     span: FileRange
     listing: Listing
@@ -40,7 +40,7 @@ class Opened:
     @property
     def more(self) -> bool:
         """Return whether ranges of the file follow."""
-        return self.place.range + 1 < len(self.spans)
+        return self.cursor.range + 1 < len(self.spans)
 
     def following(self) -> Opened | None:
         """Return the rest of the range after a seam in the file, or the file's next range; None after the last."""
@@ -48,16 +48,16 @@ class Opened:
         if item is None:
             return None if seam is None else replace(self, span=FileRange(max(seam, self.span.start), self.span.end))
         spans = tuple(spans_of(item, self.media)) if seam is not None else self.spans
-        end = spans[self.place.range].end
+        end = spans[self.cursor.range].end
         if seam is not None and (end is None or seam < end):
-            place = self.place.model_copy(update={"at": max(seam, 0)})
-            return replace(self, place=place, spans=spans, span=FileRange(max(seam, self.span.start), end))
-        found = locate(spans[self.place.range + 1 :], PlaylistCursor(), self.media.duration)
+            cursor = self.cursor.model_copy(update={"at": max(seam, 0)})
+            return replace(self, cursor=cursor, spans=spans, span=FileRange(max(seam, self.span.start), end))
+        found = locate(spans[self.cursor.range + 1 :], PlaylistCursor(), self.media.duration)
         if found is None:
             return None
-        number = self.place.range + 1 + found[0]
-        place = self.place.model_copy(update={"range": number, "at": found[1].start})
-        return replace(self, place=place, spans=spans, span=found[1])
+        number = self.cursor.range + 1 + found[0]
+        cursor = self.cursor.model_copy(update={"range": number, "at": found[1].start})
+        return replace(self, cursor=cursor, spans=spans, span=found[1])
 
 
 MOST_ROUNDS = 10
@@ -80,10 +80,10 @@ class Failures:
     waited: bool = False
     unmarked: set[int] = field(default_factory=set)
 
-    def add(self, text: str, place: PlaylistCursor, *, lasting: bool) -> None:
+    def add(self, text: str, cursor: PlaylistCursor, *, lasting: bool) -> None:
         """Count one more failure. `lasting`: a retry is useless."""
         if not self.count:
-            self.first, self.lasting = place, True
+            self.first, self.lasting = cursor, True
         self.count, self.text, self.lasting = self.count + 1, text, self.lasting and lasting
         self.waited = self.waited or not lasting
 
@@ -114,7 +114,7 @@ class Ahead:
     ready: Callable[[], None]
     failures: Failures
     listing: Listing
-    place: PlaylistCursor | None
+    cursor: PlaylistCursor | None
     live: Source | None = None
     first_pause: timedelta = timedelta(seconds=1)
     longest_pause: timedelta = timedelta(minutes=1)
@@ -155,11 +155,11 @@ class Ahead:
 
     def _search(self) -> Opened | None:
         """Try files in order of play."""
-        while not self.stop.is_set() and not self._gives_up() and self.place is not None:
-            item = self.listing.programme.items[self.place.item]
+        while not self.stop.is_set() and not self._gives_up() and self.cursor is not None:
+            item = self.listing.programme.items[self.cursor.item]
             self.opening = item
             try:
-                opened = self._open(item, self.place)
+                opened = self._open(item, self.cursor)
             except SourceError as error:
                 self._failed(error, item)
             else:
@@ -167,31 +167,31 @@ class Ahead:
                     return opened
             finally:
                 self.opening = None
-            self.place = self.listing.programme.after_item(self.place)
+            self.cursor = self.listing.programme.after_item(self.cursor)
         self.failed = self.failures.count > 0 and (self._all_failed() or not self.failures.played)
         return None
 
-    def _open(self, item: Item, place: PlaylistCursor) -> Opened | None:
+    def _open(self, item: Item, cursor: PlaylistCursor) -> Opened | None:
         """Open a file; None when nothing of it is left to play at the position. SourceError."""
-        mark = self._mark(item, place)
+        mark = self._mark(item, cursor)
         library = self.library
         if isinstance(library, Telling):
-            library = library.telling(self._teller(item, place))
+            library = library.telling(self._teller(item, cursor))
         media = library.open(item.source, self.stop)
         if media.video is None and media.audio is not None:
             media = StillMedia(media)
         try:
-            spans, found = _found(item, media, place)
+            spans, found = _found(item, media, cursor)
         except SourceError:
             media.close()
             raise
         if found is None:
             media.close()
             return None
-        at = place.model_copy(update={"range": found[0], "at": found[1].start})
+        at = cursor.model_copy(update={"range": found[0], "at": found[1].start})
         return Opened(media, at, spans, found[1], self.listing, self.stop, item, mark)
 
-    def _mark(self, item: Item, place: PlaylistCursor) -> Overlay | None:
+    def _mark(self, item: Item, cursor: PlaylistCursor) -> Overlay | None:
         """Fetch a file's watermark; if that fails, the file plays without, which is reported once."""
         if item.watermark is None:
             return None
@@ -199,11 +199,11 @@ class Ahead:
             picture = self.library.picture(item.watermark.source, self.stop)
         except SourceError as error:
             self.failures.waited = self.failures.waited or not error.lasting
-            if place.item not in self.failures.unmarked:
-                self.failures.unmarked.add(place.item)
-                self._teller(item, place)(f"its watermark is left out: {error}")
+            if cursor.item not in self.failures.unmarked:
+                self.failures.unmarked.add(cursor.item)
+                self._teller(item, cursor)(f"its watermark is left out: {error}")
             return None
-        self.failures.unmarked.discard(place.item)
+        self.failures.unmarked.discard(cursor.item)
         how = item.watermark
         return Overlay(picture.pixels, how.corner, how.margin, how.scale, how.opacity)
 
@@ -218,20 +218,20 @@ class Ahead:
             self.report(Warned("the live event has no pictures", shown=source.shown))
             return None
         span = FileRange(media.duration or 0, None)
-        return Opened(media, self.place or PlaylistCursor(), (span,), span, self.listing, self.stop)
+        return Opened(media, self.cursor or PlaylistCursor(), (span,), span, self.listing, self.stop)
 
     def _failed(self, error: SourceError, item: Item) -> None:
-        if self.stop.is_set() or self.place is None:
+        if self.stop.is_set() or self.cursor is None:
             return
-        self.failures.add(str(error), self.place, lasting=error.lasting)
-        self.report(Warned(str(error), self.place.item, item.source.shown, skipped=True))
+        self.failures.add(str(error), self.cursor, lasting=error.lasting)
+        self.report(Warned(str(error), self.cursor.item, item.source.shown, skipped=True))
 
-    def _teller(self, item: Item, place: PlaylistCursor) -> Callable[[str], None]:
+    def _teller(self, item: Item, cursor: PlaylistCursor) -> Callable[[str], None]:
         """Return a function that reports warnings of a file until it is closed."""
 
         def tell(text: str) -> None:
             if not self.stop.is_set():
-                self.report(Warned(text, place.item, item.source.shown))
+                self.report(Warned(text, cursor.item, item.source.shown))
 
         return tell
 
@@ -248,7 +248,7 @@ class Ahead:
             return True
         pause = min(self.first_pause * 2 ** min(failures.rounds, 16), self.longest_pause)
         failures.count, failures.rounds = 0, failures.rounds + 1
-        self.place = failures.first or self.place
+        self.cursor = failures.first or self.cursor
         self.stop.wait(pause.total_seconds())
         return False
 
@@ -258,13 +258,13 @@ class Ahead:
 
 
 def _found(
-    item: Item, media: Media, place: PlaylistCursor
+    item: Item, media: Media, cursor: PlaylistCursor
 ) -> tuple[tuple[FileRange, ...], tuple[int, FileRange] | None]:
     """Find an item's ranges and where to start in them. SourceError where there is nothing to play."""
     if media.video is None:
         raise SourceError("the file has neither pictures nor sound")
     spans = tuple(spans_of(item, media))
-    found = locate(spans, place, media.duration)
-    if found is None and not place.at:
+    found = locate(spans, cursor, media.duration)
+    if found is None and not cursor.at:
         raise SourceError(nothing_there(spans, media))
     return spans, found

@@ -42,11 +42,11 @@ class Course:
             return False
         return True
 
-    def seek(self, place: PlaylistCursor | None, *, urgent: bool) -> None:
+    def seek(self, cursor: PlaylistCursor | None, *, urgent: bool) -> None:
         """Search for what to play from a position on."""
         self.forget()
         self.urgent = urgent
-        self._start(Ahead(self._library, self._report, self._wake, self.failures, self.listing, place))
+        self._start(Ahead(self._library, self._report, self._wake, self.failures, self.listing, cursor))
 
     def forget(self) -> None:
         """Cancel the search for the next file."""
@@ -66,7 +66,7 @@ class Course:
             return self.back if self._returns else None
         if opened.listing is not self.listing:
             return self.listing.programme.begin()
-        return self.listing.programme.after_item(opened.place)
+        return self.listing.programme.after_item(opened.cursor)
 
     def renew(self, listing: Listing, current: Opened | None) -> bool:
         """Take another list; return whether a live event delays it."""
@@ -86,23 +86,23 @@ class Course:
         self.moved = wish.move.number
         try:
             if base is None and wish.move.item < 0:
-                place: PlaylistCursor | None = programme.begin()
+                cursor: PlaylistCursor | None = programme.begin()
             else:
-                place = programme.moved(base or programme.begin(), wish.move)
+                cursor = programme.moved(base or programme.begin(), wish.move)
         except ValueError as error:
             self._report(Warned(str(error)))
             return
         if self._inserted(current):
-            self.back = place
+            self.back = cursor
         else:
-            self.seek(place, urgent=True)
+            self.seek(cursor, urgent=True)
 
     def insert(self, wish: Insert, current: Opened | None) -> None:
         """Start opening a live event, or leave it."""
         self._returns = wish.back
         if wish.source is not None:
             if current is None and (self.next is None or self.next.live is None):
-                self.back = self.next.place if self.next is not None else None
+                self.back = self.next.cursor if self.next is not None else None
             self.forget()
             self.urgent = True
             self._start(
@@ -122,12 +122,12 @@ class Course:
         if self._inserted(current):
             return self.back
         if self.urgent and self.next is not None:
-            return self.next.place
+            return self.next.cursor
         if playing is not None and (playing.spec_number, playing.moved) == (self.listing.number, self.moved):
-            return playing.place
+            return playing.cursor
         if current is not None and current.listing is self.listing:
-            return current.place  # it was requested last, and is still to be played
-        return self.next.place if playing is None and self.next is not None else None
+            return current.cursor  # it was requested last, and is still to be played
+        return self.next.cursor if playing is None and self.next is not None else None
 
     def _inserted(self, current: Opened | None) -> bool:
         """Return whether a live event plays, or is about to play."""

@@ -41,36 +41,36 @@ class Programme:
         """Return the first position."""
         return PlaylistCursor(item=self.first)
 
-    def known(self, place: PlaylistCursor | None) -> PlaylistCursor:
-        """Return `place` where this list has it, otherwise the list's beginning."""
-        if place is None or place.item >= len(self.items) or (self.loops and place.loop >= self.loops):
+    def known(self, cursor: PlaylistCursor | None) -> PlaylistCursor:
+        """Return `cursor` where this list has it, otherwise the list's beginning."""
+        if cursor is None or cursor.item >= len(self.items) or (self.loops and cursor.loop >= self.loops):
             return self.begin()
-        return place if place.range < self._ranges(place) else PlaylistCursor(item=place.item, loop=place.loop)
+        return cursor if cursor.range < self._ranges(cursor) else PlaylistCursor(item=cursor.item, loop=cursor.loop)
 
-    def after(self, place: PlaylistCursor) -> PlaylistCursor | None:
+    def after(self, cursor: PlaylistCursor) -> PlaylistCursor | None:
         """Return the position that follows a range's end; None after the last."""
-        if place.range + 1 < self._ranges(place):
-            return PlaylistCursor(item=place.item, range=place.range + 1, loop=place.loop)
-        return self.after_item(place)
+        if cursor.range + 1 < self._ranges(cursor):
+            return PlaylistCursor(item=cursor.item, range=cursor.range + 1, loop=cursor.loop)
+        return self.after_item(cursor)
 
-    def after_item(self, place: PlaylistCursor) -> PlaylistCursor | None:
+    def after_item(self, cursor: PlaylistCursor) -> PlaylistCursor | None:
         """Return the position that follows an item's end; None after the last."""
-        if place.item + 1 < len(self.items):
-            return PlaylistCursor(item=place.item + 1, loop=place.loop)
-        if self.loops and place.loop + 1 >= self.loops:
+        if cursor.item + 1 < len(self.items):
+            return PlaylistCursor(item=cursor.item + 1, loop=cursor.loop)
+        if self.loops and cursor.loop + 1 >= self.loops:
             return None
-        return PlaylistCursor(loop=place.loop + 1)
+        return PlaylistCursor(loop=cursor.loop + 1)
 
-    def moved(self, place: PlaylistCursor, move: Move) -> PlaylistCursor | None:
-        """Return the position that a move at `place` leads to; None past the end, ValueError for an unknown item."""
+    def moved(self, cursor: PlaylistCursor, move: Move) -> PlaylistCursor | None:
+        """Return the position that a move at `cursor` leads to; None past the end, ValueError for an unknown item."""
         if move.item < 0:
-            return self.after_item(place)
+            return self.after_item(cursor)
         if move.item >= len(self.items):
             raise ValueError(f"the list has no item {move.item}")
-        return PlaylistCursor(item=move.item, loop=place.loop, at=move.at)
+        return PlaylistCursor(item=move.item, loop=cursor.loop, at=move.at)
 
-    def _ranges(self, place: PlaylistCursor) -> int:
-        return max(len(self.items[place.item].ranges), 1)
+    def _ranges(self, cursor: PlaylistCursor) -> int:
+        return max(len(self.items[cursor.item].ranges), 1)
 
 
 def spans_of(item: Item, media: Media) -> list[FileRange]:
@@ -80,18 +80,18 @@ def spans_of(item: Item, media: Media) -> list[FileRange]:
     return [FileRange(*resolve_range(media, part)) for part in item.ranges]
 
 
-def locate(spans: Sequence[FileRange], place: PlaylistCursor, duration: int | None) -> tuple[int, FileRange] | None:
-    """Find the range to play at `place`, starting where it says; None when nothing of the file is left to play."""
+def locate(spans: Sequence[FileRange], cursor: PlaylistCursor, duration: int | None) -> tuple[int, FileRange] | None:
+    """Find the range to play at `cursor`, starting where it says; None when nothing of the file is left to play."""
     if not spans:
         return None
     limits = [_end(span, duration) for span in spans]
-    first = min(place.range, len(spans) - 1)
+    first = min(cursor.range, len(spans) - 1)
     order = list(range(first, len(spans)))
-    if place.at and not place.range:  # a seek names no range: take the one that holds it
-        inside = (number for number in order if spans[number].start <= place.at and _within(place.at, limits[number]))
+    if cursor.at and not cursor.range:  # a seek names no range: take the one that holds it
+        inside = (number for number in order if spans[number].start <= cursor.at and _within(cursor.at, limits[number]))
         order = list(range(next(inside, first), len(spans)))
     for number in order:
-        wanted = place.at if number == order[0] else 0
+        wanted = cursor.at if number == order[0] else 0
         start = max(spans[number].start, wanted)
         if _within(start, limits[number]):
             return number, FileRange(start, spans[number].end)

@@ -103,7 +103,7 @@ class RangePlayer:
         """Return the part that describes what plays."""
         opened, media = self.opened, self.opened.media
         return Part(
-            file, opened.place, self.verdict.how, self.verdict.reason, opened.item, self._track, self._audio,
+            file, opened.cursor, self.verdict.how, self.verdict.reason, opened.item, self._track, self._audio,
             media.duration, opened.listing.number, moved, self.live,
         )  # fmt: skip
 

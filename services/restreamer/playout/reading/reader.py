@@ -59,9 +59,9 @@ class Reader:
         self._stop = Event()
         self._thread = Thread(target=self._work, name="restream-read", daemon=True)
 
-    def start(self, place: PlaylistCursor) -> None:
+    def start(self, cursor: PlaylistCursor) -> None:
         """Start reading at a position of the list."""
-        self._course.seek(place, urgent=False)
+        self._course.seek(cursor, urgent=False)
         self._thread.start()
 
     def wish(self, wish: Wish) -> None:
@@ -84,9 +84,9 @@ class Reader:
         current, feed, ahead = self._current, self._feed, self._course.next
         if current is not None:
             if feed is not None and feed.reading:
-                self._waits.note(now, current.media, current.item, current.place, opening=False)
+                self._waits.note(now, current.media, current.item, current.cursor, opening=False)
         elif ahead is not None and ahead.opening is not None:
-            self._waits.note(now, ahead.opening, ahead.opening, ahead.place, opening=True)
+            self._waits.note(now, ahead.opening, ahead.opening, ahead.cursor, opening=True)
 
     def opened(self) -> None:
         """Handle the end of the search for the next file."""
@@ -190,7 +190,7 @@ class Reader:
         if self._course.next is None:
             self._course.seek(self._course.after(opened), urgent=self._course.urgent)
         elif self._course.next.live is not None and opened.item is not None:
-            self._course.back = opened.place if left else self._course.after(opened)
+            self._course.back = opened.cursor if left else self._course.after(opened)
 
     def _leave(self, opened: Opened, text: str, *, lasting: bool = True) -> None:
         """Report why a file is not played further, unless that was requested."""
@@ -199,10 +199,10 @@ class Reader:
         if self._stop.is_set() or self._course.urgent:
             return
         if self._splicer.picture_end - self._begun < SHORT:
-            self._course.failures.add(text, opened.place, lasting=lasting)
+            self._course.failures.add(text, opened.cursor, lasting=lasting)
         item = opened.item
         shown = item.source.shown if item else ""
-        self._report(Warned(text, opened.place.item if item else None, shown, skipped=item is not None))
+        self._report(Warned(text, opened.cursor.item if item else None, shown, skipped=item is not None))
 
     def _play_range(self, opened: Opened) -> None:
         with contextlib.closing(RangePlayer(opened, self._shape, self.takes, self._keep)) as feed:
@@ -229,7 +229,7 @@ class Reader:
             raise
         finally:
             following = opened.following()
-            feed.end(following.place if following is not None else self._course.after(opened))
+            feed.end(following.cursor if following is not None else self._course.after(opened))
         self._hand_over()
 
     def _note_shown(self, feed: RangePlayer, *, whole: bool) -> None:
@@ -245,10 +245,10 @@ class Reader:
         if course.urgent:
             cut = self._cut()
             if feed.live and cut.part is not None and not cut.part.live:
-                course.back = cut.place
+                course.back = cut.cursor
         course.urgent = False
         if feed.live:
-            feed.opened = replace(feed.opened, place=course.back or feed.opened.place)
+            feed.opened = replace(feed.opened, cursor=course.back or feed.opened.cursor)
 
     def _hand_over(self) -> None:
         """Put what is ready into the ring, and wait while it is full."""

@@ -37,7 +37,7 @@ class Part:
     """A range of a file in play, and what is reported of it. `file` counts the files played."""
 
     file: int
-    place: PlaylistCursor
+    cursor: PlaylistCursor
     how: How
     reason: str = ""
     item: Item | None = None
@@ -68,18 +68,18 @@ class SplicedUnit:
         return self.next_at is not None or self.after is not None
 
     @property
-    def place(self) -> PlaylistCursor | None:
+    def cursor(self) -> PlaylistCursor | None:
         """Return the next position; within a live event, where the list goes on. Computed on demand: it is costly."""
         if self.next_at is None:
             return self.after
-        return self.part.place if self.part.live else self.part.place.model_copy(update={"at": max(self.next_at, 0)})
+        return self.part.cursor if self.part.live else self.part.cursor.model_copy(update={"at": max(self.next_at, 0)})
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
     """Where the output was cut: its pictures' end, last decode time, sound's end, sound not yet sent.
 
-    `part` is what played there, and `place` the position that would have followed; None: nothing.
+    `part` is what played there, and `cursor` the position that would have followed; None: nothing.
     """
 
     picture_end: int
@@ -87,7 +87,7 @@ class Cut:
     sound_end: int
     kept: tuple[SplicedUnit, ...] = ()
     part: Part | None = None
-    place: PlaylistCursor | None = None
+    cursor: PlaylistCursor | None = None
 
 
 class Splicer:

@@ -49,7 +49,7 @@ class Waits:
         self._last = 0
         self._told = False
 
-    def note(self, now: int, about: object, item: Item | None, place: PlaylistCursor | None, *, opening: bool) -> None:
+    def note(self, now: int, about: object, item: Item | None, cursor: PlaylistCursor | None, *, opening: bool) -> None:
         """Record that at `now` (ns) there is nothing to send, as `about`, a file of the list, is awaited."""
         if about is not self._about:
             self._about, self._waited, self._told = about, 0, False
@@ -60,4 +60,4 @@ class Waits:
             return
         self._told = True
         text = "the source answers slowly" if opening else "the source is slower than real time, or down"
-        self._report(Warned(f"{text}: the output waits for it", place.item if place else None, item.source.shown))
+        self._report(Warned(f"{text}: the output waits for it", cursor.item if cursor else None, item.source.shown))

@@ -30,9 +30,9 @@ class Sent:
     leads: SplicedUnit | None = None
 
     @property
-    def place(self) -> PlaylistCursor | None:
+    def cursor(self) -> PlaylistCursor | None:
         """Return the last known next position."""
-        return self.leads.place if self.leads is not None else None
+        return self.leads.cursor if self.leads is not None else None
 
 
 _NS_MANY, _NS_FEW = Fraction(1_000_000_000, FLICKS).as_integer_ratio()

@@ -229,8 +229,8 @@ class Pacer:
         """Record the next position where it is known; a live event has no position in the list."""
         self._noted, part, after = entry, entry.part, entry.after
         if entry.next_at is not None:
-            place = part.place
-            notes.note(part.spec_number, part.moved, (place.item, place.range, place.loop, max(entry.next_at, 0)))
+            cursor = part.cursor
+            notes.note(part.spec_number, part.moved, (cursor.item, cursor.range, cursor.loop, max(entry.next_at, 0)))
         elif after is not None:
             notes.note(part.spec_number, part.moved, (after.item, after.range, after.loop, after.at))
 
@@ -240,7 +240,7 @@ class Pacer:
             return
         self._file = part.file
         self._report(
-            FileStarted(part.place, part.item, part.how, part.reason, part.video, part.audio, part.duration, part.live)
+            FileStarted(part.cursor, part.item, part.how, part.reason, part.video, part.audio, part.duration, part.live)
         )
 
     def _see(self) -> None:

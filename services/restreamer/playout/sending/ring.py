@@ -170,8 +170,8 @@ class Ring:
         sound_end = ends[-1] if ends else self.sent.sound_end
         if lead is None:
             return Cut(LEAD, -1, sound_end)
-        place = self.sent.place if index is None else lead.place
-        return Cut(lead.picture_end, lead.unit.dts, sound_end, tuple(kept), lead.part, place)
+        cursor = self.sent.cursor if index is None else lead.cursor
+        return Cut(lead.picture_end, lead.unit.dts, sound_end, tuple(kept), lead.part, cursor)
 
     def _keep(self, count: int) -> None:
         """Keep the first `count` entries."""

@@ -61,8 +61,8 @@ def _is_ts(head: bytes) -> bool:
     """Return whether packets of 188 bytes, or of 192 with a time before each, all start with the sync byte."""
     for stride in (TS_PACKET, TS_PACKET + 4):
         for start in range(min(stride, len(head))):
-            places = range(start, len(head), stride)
-            if len(places) >= 3 and all(head[at] == _SYNC for at in places[:8]):
+            starts = range(start, len(head), stride)
+            if len(starts) >= 3 and all(head[at] == _SYNC for at in starts[:8]):
                 return True
     return len(head) >= TS_PACKET and len(head) % TS_PACKET == 0 and all(b == _SYNC for b in head[::TS_PACKET])
 

@@ -94,8 +94,8 @@ def _packets(head: bytes) -> tuple[int, int]:
     """Return the distance of packets, and the offset of the first; 0, 0 when there are none."""
     for stride in (TS_PACKET, TS_PACKET + 4):
         for start in range(min(stride, len(head))):
-            places = range(start, len(head), stride)
-            if len(places) >= 3 and all(head[at] == _SYNC for at in places[:8]):
+            starts = range(start, len(head), stride)
+            if len(starts) >= 3 and all(head[at] == _SYNC for at in starts[:8]):
                 return stride, start
     return 0, 0
 

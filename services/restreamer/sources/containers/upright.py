@@ -107,8 +107,8 @@ def _turns_nothing(file: LocalFile, track: int) -> bool:
     return False
 
 
-def _is_identity(body: bytes, places: tuple[int, int]) -> bool:
-    at = places[body[0] == 1]
+def _is_identity(body: bytes, offsets: tuple[int, int]) -> bool:
+    at = offsets[body[0] == 1]
     return body[at : at + len(_IDENTITY)] == _IDENTITY
 
 

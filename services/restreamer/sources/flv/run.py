@@ -59,14 +59,14 @@ def read_begin(file: LocalFile) -> Begin | None:
         return None
     head, at = found
     configs: dict[int, bytes] = {}
-    place = int.from_bytes(head[5:9], "big") + 4
-    while place < len(head):
-        tag = read_header(head, place)
-        kind, end = tag.kind, place + HEADER + tag.size
+    offset = int.from_bytes(head[5:9], "big") + 4
+    while offset < len(head):
+        tag = read_header(head, offset)
+        kind, end = tag.kind, offset + HEADER + tag.size
         if kind in configs:
             return None
-        configs[kind] = head[place + HEADER : end]
-        place += tag.whole
+        configs[kind] = head[offset + HEADER : end]
+        offset += tag.whole
     avc, aac = configs.get(VIDEO, b""), configs.get(AUDIO, b"")
     if avc[:2] != b"\x17\0" or (aac and aac[0] >> 4 != AAC):
         return None

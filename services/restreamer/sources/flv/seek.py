@@ -109,8 +109,8 @@ def _tag_after(file: Seekable, at: int, limit: int) -> _Tag | None:
     candidates = followed = 0
     while at + len(data) < until:
         data += _read(file, at + len(data), STEP)
-        for place in _candidates(data, looked):
-            tag = _tag(data, place, at)
+        for offset in _candidates(data, looked):
+            tag = _tag(data, offset, at)
             candidates, followed = candidates + 1, followed + (tag is not None)
             if tag is not None and _is_followed(file, tag):
                 return tag
@@ -133,11 +133,11 @@ def _candidates(data: bytes, start: int) -> Iterator[int]:
         at = data.find(STREAM, at + 1)
 
 
-def _tag(data: bytes, place: int, base: int) -> _Tag | None:
-    if len(data) < place + HEADER:
+def _tag(data: bytes, offset: int, base: int) -> _Tag | None:
+    if len(data) < offset + HEADER:
         return None
-    kind, size, ms, stream = read_header(data, place)
-    return _Tag(base + place, kind, size, ms) if kind in KINDS and size and stream == STREAM else None
+    kind, size, ms, stream = read_header(data, offset)
+    return _Tag(base + offset, kind, size, ms) if kind in KINDS and size and stream == STREAM else None
 
 
 def _read(file: Seekable, at: int, count: int) -> bytes:

@@ -145,13 +145,13 @@ class Mp4Run:
     def _turn(self, rows: _Rows, begin: int, end: int) -> Iterator[Raw]:
         """Read samples of a window and yield their frames."""
         offsets, sizes, dts, pts, durations = (column[begin:end] for column in rows[:5])
-        pictures, places = rows[5], self._load(offsets, sizes)
-        if places is None:
+        pictures, positions = rows[5], self._load(offsets, sizes)
+        if positions is None:
             self.stopped = True
             return
         video, audio = self.cursors[0], self.cursors[-1]
         whole = memoryview(self._buffer)
-        for n, at in enumerate(places):
+        for n, at in enumerate(positions):
             data = bytes(whole[at : at + sizes[n]])
             if not pictures[begin + n]:
                 audio.next += 1
@@ -169,7 +169,7 @@ class Mp4Run:
 
         None when the file does not have them any more.
         """
-        places = [0] * len(offsets)
+        positions = [0] * len(offsets)
         runs: list[tuple[int, int]] = []
         begin = end = -_GAP
         filled = 0
@@ -180,7 +180,7 @@ class Mp4Run:
                     runs.append((begin, end))
                     filled += end - begin
                 begin = end = at
-            places[n] = filled + at - begin
+            positions[n] = filled + at - begin
             end = max(end, at + sizes[n])
         runs.append((begin, end))
         filled += end - begin
@@ -191,7 +191,7 @@ class Mp4Run:
             if self._file.read_at(begin, room[at : at + end - begin]) < end - begin:
                 return None
             at += end - begin
-        return places
+        return positions
 
 
 def _flicks(ticks: Int64s, timescale: int) -> Int64s:

@@ -221,7 +221,7 @@ def _sizes(data: bytes, stsz: Box) -> Numbers:
 def _offsets(data: bytes, stbl: dict[bytes, Box], sizes: Numbers) -> Int64s:
     """Return each sample's offset: after the previous one in its chunk."""
     if (b"stco" in stbl) == (b"co64" in stbl):
-        raise Mp4Error("no places, or two")
+        raise Mp4Error("no chunk offsets, or two")
     if b"stco" in stbl:
         chunks = _rows(data, stbl[b"stco"], 1)[0].astype(np.int64)
     else:

@@ -242,7 +242,7 @@ class LocalFile:
         try:
             return self._file.seek(offset, whence)
         except (OSError, OverflowError) as error:
-            raise SourceError("the file refers to a place that it does not have") from error
+            raise SourceError("the file refers to an offset that it does not have") from error
 
     def tell(self) -> int:
         """Return the offset of the next byte to read."""

@@ -28,10 +28,10 @@ LASTS_S: Final = 3600
 SCHEME: Final = "s3"
 
 
-def split_place(place: str) -> tuple[str, str]:
+def split_location(location: str) -> tuple[str, str]:
     """Return bucket and key of s3://bucket/key; raise SourceError."""
     try:
-        parts = urlsplit(place)
+        parts = urlsplit(location)
     except ValueError:
         raise SourceError("an S3 source is written s3://bucket/key") from None
     key = parts.path.removeprefix("/") + (f"?{parts.query}" if parts.query else "")

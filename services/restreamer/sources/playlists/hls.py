@@ -136,7 +136,7 @@ class PlaylistMedia:
         """Return when a segment's first picture is shown, by the playlist if the segment is missing."""
         if not self._list.is_learned(number):
             end = self._list.end(number, self._longest(number))
-            joined = Joined(self._list.segments[number:end], lambda place: self._opener(place, True), self._keys)
+            joined = Joined(self._list.segments[number:end], lambda wanted: self._opener(wanted, True), self._keys)
             at = self._list.begin(number)
             try:
                 part = self._opened(number, end, joined)
@@ -242,8 +242,8 @@ class PlaylistMedia:
             self._list.zeros[run] = begin.zero
             begin.close()
 
-    def _open_uri(self, place: Bytes) -> Origin:
-        return self._opener(place, self._holes.hurried)
+    def _open_uri(self, byte_range: Bytes) -> Origin:
+        return self._opener(byte_range, self._holes.hurried)
 
     def _longest(self, number: int) -> int:
         """Return the longest time that one demuxer reads from a segment on."""

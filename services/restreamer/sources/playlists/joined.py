@@ -72,10 +72,10 @@ class Joined:
             self._open.close()
             self._open = None
 
-    def _init(self, place: Bytes, key: Key | None) -> bytes:
+    def _init(self, byte_range: Bytes, key: Key | None) -> bytes:
         """Return an init segment. A key before it encrypts it (RFC 8216, 4.3.2.4), but some servers do not."""
         data = bytearray()
-        for piece in self._bytes(place, sealed=key is not None):
+        for piece in self._bytes(byte_range, sealed=key is not None):
             data += piece
             if len(data) > LONGEST_INIT:
                 raise SourceError("the playlist's init segment (EXT-X-MAP) is too large")
@@ -83,11 +83,12 @@ class Joined:
             return bytes(data)
         return b"".join(self._deciphered(iter([bytes(data)]), key, 0))
 
-    def _bytes(self, place: Bytes, *, sealed: bool) -> Iterator[bytes]:
-        self._open = origin = self._opener(place)
+    def _bytes(self, byte_range: Bytes, *, sealed: bool) -> Iterator[bytes]:
+        self._open = origin = self._opener(byte_range)
         begun = False
         try:
-            for piece in origin.stream(place.start, None if place.length is None else place.start + place.length):
+            start, length = byte_range.start, byte_range.length
+            for piece in origin.stream(start, None if length is None else start + length):
                 if not begun and piece and not sealed:
                     _check(piece)
                 begun = begun or bool(piece)

@@ -27,25 +27,25 @@ class Listed:
         self._carries = False  # all files are requested with the playlist's query
         self._vain = False  # reading the playlist again would not help
 
-    def open(self, place: Bytes, hurried: bool) -> HttpOrigin:
+    def open(self, byte_range: Bytes, hurried: bool) -> HttpOrigin:
         """Open a file; raise SourceError."""
         try:
-            return self._opened(place, hurried=hurried)
+            return self._opened(byte_range, hurried=hurried)
         except Refused as error:
             if error.status not in _EXPIRED or not self._renew():
                 raise
-        return self._opened(place, hurried=hurried)
+        return self._opened(byte_range, hurried=hurried)
 
-    def _opened(self, place: Bytes, *, hurried: bool) -> HttpOrigin:
-        address = resolved(self._where, self._names.get(place.uri, place.uri))
+    def _opened(self, byte_range: Bytes, *, hurried: bool) -> HttpOrigin:
+        address = resolved(self._where, self._names.get(byte_range.uri, byte_range.uri))
         signed = with_query_of(self._where, address)
         first, other = (signed, address) if self._carries else (address, signed)
         try:
-            return self._ask(first, place, hurried)
+            return self._ask(first, byte_range, hurried)
         except Refused:
             if other == first:
                 raise
-        found = self._ask(other, place, hurried)
+        found = self._ask(other, byte_range, hurried)
         self._carries = not self._carries
         return found
 

@@ -151,15 +151,15 @@ def _segment(state: _State, uri: str) -> None:
         raise SourceError(NESTED)
     if state.duration is None:
         raise SourceError("the playlist has a segment without a duration (EXTINF)")
-    place = Bytes(uri)
+    byte_range = Bytes(uri)
     if state.bytes is not None:
         length, start = state.bytes
         start = state.reached.get(uri, 0) if start is None else start
-        place = Bytes(uri, start, length)
+        byte_range = Bytes(uri, start, length)
         state.reached[uri] = start + length
     if not state.gap:
         state.segments.append(Segment(
-            place, round(state.at * FLICKS), round(state.duration * FLICKS), state.number, state.run,
+            byte_range, round(state.at * FLICKS), round(state.duration * FLICKS), state.number, state.run,
             state.first, state.key, _date(state), state.first_key))  # fmt: skip
     else:
         state.run += 1
@@ -183,13 +183,13 @@ def _map(state: _State, value: str) -> None:
     found = _attributes(value)
     if "URI" not in found:
         raise SourceError("the playlist has an EXT-X-MAP without a URI")
-    place = Bytes(found["URI"])
+    byte_range = Bytes(found["URI"])
     if "BYTERANGE" in found:
         length, start = _range(found["BYTERANGE"])
-        place = Bytes(found["URI"], start or 0, length)
-    if state.first is not None and state.first != place and state.segments:
+        byte_range = Bytes(found["URI"], start or 0, length)
+    if state.first is not None and state.first != byte_range and state.segments:
         state.run += 1
-    state.first, state.first_key = place, state.key
+    state.first, state.first_key = byte_range, state.key
 
 
 def _key(found: dict[str, str]) -> Key | None:

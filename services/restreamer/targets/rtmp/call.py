@@ -10,7 +10,7 @@ import socket
 import ssl
 from collections.abc import Iterator, Mapping
 
-from services.restreamer.targets.places import RtmpPlace
+from services.restreamer.targets.addresses import RtmpAddress
 from services.restreamer.targets.rtmp import auth
 from services.restreamer.targets.rtmp.line import RtmpLine, new_parser
 from services.restreamer.targets.rtmp.pack import CHUNK_SIZE
@@ -36,20 +36,20 @@ _WINDOW = 2_500_000
 _ENHANCED = [fourcc for codec, fourcc in FOURCCS.items() if codec not in CLASSIC]
 
 
-def call_rtmp(place: RtmpPlace, rules: TargetRules, clock: Clock) -> RtmpLine:
+def call_rtmp(address: RtmpAddress, rules: TargetRules, clock: Clock) -> RtmpLine:
     """Connect and ask to publish; TargetError when that fails or takes too long."""
     until_ns = clock.monotonic_ns() + to_ns(rules.call_within)
     login = ""
     for _ in range(_CALLS):
         try:
             sock = connect_now(
-                place.host, place.port, allowed=rules.allowed, within=rules.call_within, lookup=rules.lookup
+                address.host, address.port, allowed=rules.allowed, within=rules.call_within, lookup=rules.lookup
             )
         except (Rejected, DestinationFailed) as error:
             raise TargetError(str(error), final=isinstance(error, Rejected)) from error
         talk = _Talk(sock, clock, until_ns)
         try:
-            return _publish(talk, place, rules, login)
+            return _publish(talk, address, rules, login)
         except _AskedError as asked:
             talk.sock.close()
             login = asked.login
@@ -59,14 +59,14 @@ def call_rtmp(place: RtmpPlace, rules: TargetRules, clock: Clock) -> RtmpLine:
     raise TargetError("the server does not take this user and password", final=True)
 
 
-def _publish(talk: _Talk, place: RtmpPlace, rules: TargetRules, login: str) -> RtmpLine:
+def _publish(talk: _Talk, address: RtmpAddress, rules: TargetRules, login: str) -> RtmpLine:
     try:
-        if place.secure:
-            talk.secure(rules.tls or ssl.create_default_context(), place.host)
+        if address.secure:
+            talk.secure(rules.tls or ssl.create_default_context(), address.host)
         talk.shake_hands()
-        known = talk.connect(place, login)
-        stream_id = talk.create_stream(place.name)
-        talk.publish(place.name, stream_id)
+        known = talk.connect(address, login)
+        stream_id = talk.create_stream(address.name)
+        talk.publish(address.name, stream_id)
     except ssl.SSLCertVerificationError as error:
         raise TargetError(f"the TLS certificate is not trusted: {error.verify_message}", final=True) from error
     except TimeoutError as error:
@@ -78,8 +78,8 @@ def _publish(talk: _Talk, place: RtmpPlace, rules: TargetRules, login: str) -> R
     except RtmpError as error:
         raise TargetError(f"does not speak RTMP: {error}") from error
     except _RefusedError as error:
-        raise TargetError(redact(str(error), place.secrets), final=True) from error
-    return RtmpLine(talk.sock, talk.parser, stream_id, place, known)
+        raise TargetError(redact(str(error), address.secrets), final=True) from error
+    return RtmpLine(talk.sock, talk.parser, stream_id, address, known)
 
 
 class _RefusedError(Exception):
@@ -129,20 +129,20 @@ class _Talk:
                 raise TargetError("does not speak RTMP")
         self._send(answer[1 : 1 + handshake.SIZE])
 
-    def connect(self, place: RtmpPlace, login: str) -> frozenset[str]:
+    def connect(self, address: RtmpAddress, login: str) -> frozenset[str]:
         """Connect to the application; return the codecs (FOURCCs) that the server lists, if it does.
 
         Raises _AskedError when the server asks for authentication.
         """
         wishes: dict[str, Value] = {
-            "app": place.app + login, "type": "nonprivate", "flashVer": _VERSION, "tcUrl": place.tc_url + login,
+            "app": address.app + login, "type": "nonprivate", "flashVer": _VERSION, "tcUrl": address.tc_url + login,
             "fourCcList": _ENHANCED,
         }  # fmt: skip
         self._command("connect", _CONNECT, wishes, size=_FIRST_CHUNKS)
         try:
             answer = self._result(_CONNECT, "connect")
         except _RefusedError as error:
-            if again := auth.answer(str(error), place.user, place.password, place.app):
+            if again := auth.answer(str(error), address.user, address.password, address.app):
                 raise _AskedError(again) from error
             raise
         sizes = ((chunks.SET_CHUNK_SIZE, CHUNK_SIZE), (chunks.WINDOW_ACK_SIZE, _WINDOW))

@@ -8,7 +8,7 @@ import ssl
 from contextlib import suppress
 from itertools import islice
 
-from services.restreamer.targets.places import RtmpPlace
+from services.restreamer.targets.addresses import RtmpAddress
 from services.restreamer.targets.rtmp.pack import CHUNK_SIZE, USUAL_STREAM, patched
 from services.restreamer.targets.rtmp.tags import CLASSIC, FOURCCS
 from services.restreamer.targets.terms import Block, Queue, TargetError, Tracks, redact
@@ -40,14 +40,14 @@ class RtmpLine:
     """Publishes to one server; used by the pacer alone."""
 
     def __init__(
-        self, sock: socket.socket, parser: ChunkParser, stream_id: int, place: RtmpPlace, known: frozenset[str]
+        self, sock: socket.socket, parser: ChunkParser, stream_id: int, address: RtmpAddress, known: frozenset[str]
     ) -> None:
         self.queue = Queue()
         self.sent = 0
         self._sock = sock
         self._parser = parser
         self._stream_id = stream_id
-        self._place = place
+        self._address = address
         self._known = known
         self._offset = 0  # how much of the queue's first block is sent
         self._received = self._acknowledged = self._window = 0
@@ -175,7 +175,7 @@ class RtmpLine:
         code, level = info.get("code"), info.get("level")
         if command.name == "close" or (command.name == "onStatus" and (level == "error" or code in _LOST)):
             said = [text for text in (code, info.get("description")) if isinstance(text, str) and text]
-            text = redact(": ".join(said), self._place.secrets) or "closed the connection"
+            text = redact(": ".join(said), self._address.secrets) or "closed the connection"
             raise TargetError(f"ended the stream: {text}{self._doubt}")
 
     def _control(self, kind: int, payload: bytes, now_ns: int) -> None:
@@ -188,7 +188,7 @@ class RtmpLine:
     def farewell(self, now_ns: int) -> None:
         """Queue the commands that end the stream."""
         self._leaving = True
-        wishes = (("FCUnpublish", 6.0, None, self._place.name), ("deleteStream", 7.0, None, float(self._stream_id)))
+        wishes = (("FCUnpublish", 6.0, None, self._address.name), ("deleteStream", 7.0, None, float(self._stream_id)))
         for wish in wishes:
             body = encode(*wish)
             self._enqueue(write_message(_COMMANDS, chunks.COMMAND_AMF0, 0, body, chunk_size=CHUNK_SIZE), now_ns)

@@ -6,7 +6,7 @@ import hmac
 import threading
 from typing import Final
 
-from services.restreamer.targets.places import SrtPlace
+from services.restreamer.targets.addresses import SrtAddress
 from services.restreamer.targets.rules import TargetRules
 from services.restreamer.targets.terms import Block, Queue, TargetError, Tracks
 from shared.errors import DestinationFailed, Rejected
@@ -32,17 +32,17 @@ _REASONS: Final = {
 }  # fmt: skip
 
 
-def call_srt(place: SrtPlace, rules: TargetRules, clock: Clock) -> SrtLine:
+def call_srt(address: SrtAddress, rules: TargetRules, clock: Clock) -> SrtLine:
     """Connect to a listener and wait for its answer; TargetError when it does not accept."""
     try:
-        address = resolve_now(place.host, place.port, allowed=rules.allowed, lookup=rules.lookup)[0]
+        peer = resolve_now(address.host, address.port, allowed=rules.allowed, lookup=rules.lookup)[0]
         socket = SrtSocket.create(load())
     except (Rejected, DestinationFailed, SrtUnavailable) as error:
         raise TargetError(str(error), final=isinstance(error, Rejected)) from error
     try:
-        prepare(socket, _options(place, rules))
-        _ports.bind(socket, address.version)
-        socket.connect(str(address), place.port)
+        prepare(socket, _options(address, rules))
+        _ports.bind(socket, peer.version)
+        socket.connect(str(peer), address.port)
         return SrtLine(socket, clock)
     except SrtRefused as error:
         socket.close()
@@ -78,12 +78,12 @@ class _Ports:
 _ports = _Ports()
 
 
-def _options(place: SrtPlace, rules: TargetRules) -> CallOptions:
+def _options(address: SrtAddress, rules: TargetRules) -> CallOptions:
     return CallOptions(
-        streamid=place.streamid if place.mode == "caller" else "",
-        passphrase=place.passphrase,
-        key_length=place.key_length,
-        latency=place.latency,
+        streamid=address.streamid if address.mode == "caller" else "",
+        passphrase=address.passphrase,
+        key_length=address.key_length,
+        latency=address.latency,
         connect_timeout=rules.call_within,
         paced=False,  # it costs twice the CPU; `flush` spreads large pictures
     )
@@ -172,31 +172,31 @@ class SrtLine:
         self._socket.close()
 
 
-def await_srt(place: SrtPlace, rules: TargetRules, clock: Clock) -> SrtDoor:
+def await_srt(address: SrtAddress, rules: TargetRules, clock: Clock) -> SrtDoor:
     """Listen on a port of ours; TargetError when that is impossible."""
     try:
         socket = SrtSocket.create(load())
     except SrtUnavailable as error:
         raise TargetError(str(error)) from error
     try:
-        prepare(socket, _options(place, rules))
+        prepare(socket, _options(address, rules))
         socket.set(Option.ENFORCEDENCRYPTION, 1)
         socket.set(Option.RCVSYN, 0)
-        if ":" in place.host:
+        if ":" in address.host:
             socket.set(Option.IPV6ONLY, 0)
-        socket.bind(place.host, place.port)
-        return SrtDoor(socket, place, clock)
+        socket.bind(address.host, address.port)
+        return SrtDoor(socket, address, clock)
     except SrtError as error:
         socket.close()
-        raise TargetError(f"port {place.port} cannot be listened on: {error}") from error
+        raise TargetError(f"port {address.port} cannot be listened on: {error}") from error
 
 
 class SrtDoor:
     """A listening port that serves one caller at a time."""
 
-    def __init__(self, socket: SrtSocket, place: SrtPlace, clock: Clock) -> None:
+    def __init__(self, socket: SrtSocket, address: SrtAddress, clock: Clock) -> None:
         self._socket = socket
-        self._place = place
+        self._address = address
         self._clock = clock
         self._guest: SrtLine | None = None
         self._idle = Queue()
@@ -219,7 +219,7 @@ class SrtDoor:
         """Accept or reject in libsrt's thread: one caller, who must know the stream id if the URL has one."""
         accepted = False
         with CallbackGuard("srt.target.handshake"):
-            wanted = self._place.streamid.encode()
+            wanted = self._address.streamid.encode()
             known = not wanted or hmac.compare_digest(streamid or b"", wanted)
             accepted = known and self._guest is None
             if not accepted:

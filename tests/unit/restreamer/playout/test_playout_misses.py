@@ -75,7 +75,7 @@ MISSES = [
 def test_it_is_said_on_which_side_the_ranges_miss_the_file(
     ranges: list[Range], wall_start_ms: int | None, text: str
 ) -> None:
-    item = Item(source=Source(kind="library", place="a", shown="a"), ranges=tuple(ranges))
+    item = Item(source=Source(kind="library", location="a", shown="a"), ranges=tuple(ranges))
     told: list[Report] = []
     listing = Listing(Programme((item,), loops=1), 0, None)
     found = Ahead(Shelf(Film(wall_start_ms)), told.append, lambda: None, Failures(), listing, PlaylistCursor())

@@ -128,7 +128,7 @@ class Late:
 
 
 def search(library: Late) -> Ahead:
-    source = Source(kind="library", place="a", shown="a")
+    source = Source(kind="library", location="a", shown="a")
     listing = Listing(Programme((Item(source=source),), loops=1))
     return Ahead(library, lambda _: None, lambda: None, Failures(), listing, PlaylistCursor(), live=source)
 

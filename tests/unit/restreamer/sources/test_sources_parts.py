@@ -199,10 +199,10 @@ def test_little_of_an_flv_is_read_to_find_a_time() -> None:
 
 
 @pytest.mark.parametrize("offset", [-1, 1 << 63, -(1 << 63)])
-def test_a_place_that_a_file_does_not_have_is_a_fault_of_the_file(tmp_path: Path, offset: int) -> None:
+def test_an_offset_that_a_file_does_not_have_is_a_fault_of_the_file(tmp_path: Path, offset: int) -> None:
     (tmp_path / "file").write_bytes(b"data")
     file = LocalFile(os.open(tmp_path / "file", os.O_RDONLY))
-    with pytest.raises(SourceError, match="place that it does not have"):
+    with pytest.raises(SourceError, match="an offset that it does not have"):
         file.seek(offset)
     file.close()
 

@@ -7,15 +7,15 @@ from datetime import timedelta
 
 import pytest
 
-from services.restreamer.targets.places import RtmpPlace, SrtPlace, read_place
+from services.restreamer.targets.addresses import RtmpAddress, SrtAddress, read_address
 from services.restreamer.targets.terms import TargetError, redact
 
 LOCAL = (ipaddress.ip_network("127.0.0.0/8"),)
 PORTS = (range(9000, 9011), range(9200, 9201))
 
 
-def read(url: str, ports: tuple[range, ...] = PORTS) -> RtmpPlace | SrtPlace:
-    return read_place(url, allowed=LOCAL, srt_ports=ports)
+def read(url: str, ports: tuple[range, ...] = PORTS) -> RtmpAddress | SrtAddress:
+    return read_address(url, allowed=LOCAL, srt_ports=ports)
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def read(url: str, ports: tuple[range, ...] = PORTS) -> RtmpPlace | SrtPlace:
 )  # fmt: skip
 def test_rtmp_urls_are_split_as_encoders_do(url: str, app: str, name: str, tc_url: str) -> None:
     place = read(url)
-    assert isinstance(place, RtmpPlace)
+    assert isinstance(place, RtmpAddress)
     assert (place.app, place.name, place.tc_url) == (app, name, tc_url)
     assert name not in repr(place)
 
@@ -43,15 +43,15 @@ def test_srt_urls_say_how_to_call() -> None:
     place = read(
         "srt://in.example.com:9999?streamid=%23!::r=a,m=publish&passphrase=a+secret+one&latency=300&pbkeylen=32"
     )
-    assert place == SrtPlace(
+    assert place == SrtAddress(
         "caller", "in.example.com", 9999, "#!::r=a,m=publish", "a secret one", 32, timedelta(milliseconds=300)
     )
     assert "secret" not in repr(place)
     micro = read("srt://in.example.com:9999?latency=200000")
-    assert isinstance(micro, SrtPlace)
+    assert isinstance(micro, SrtAddress)
     assert micro.latency == timedelta(milliseconds=200)
     door = read("srt://0.0.0.0:9200?mode=listener")
-    assert isinstance(door, SrtPlace)
+    assert isinstance(door, SrtAddress)
     assert (door.mode, door.host, door.port) == ("listener", "0.0.0.0", 9200)
 
 
@@ -89,7 +89,7 @@ def test_listeners_need_ports_of_the_operator() -> None:
 
 def test_what_a_peer_says_is_shown_without_secrets() -> None:
     place = read("rtmp://a.example.com/live/my%2Dkey?token=abc%2Fdef&n=1")
-    assert isinstance(place, RtmpPlace)
+    assert isinstance(place, RtmpAddress)
     said = "bad name my-key or my%2Dkey?token=abc%2Fdef&n=1\nwith abc/def" + "!" * 300
     shown = redact(said, place.secrets)
     assert all(secret not in shown for secret in ("my-key", "my%2Dkey", "abc"))
@@ -99,7 +99,7 @@ def test_what_a_peer_says_is_shown_without_secrets() -> None:
 
 def test_a_login_is_read_and_never_shown() -> None:
     place = read("rtmp://editor:p%3Aw-secret@a.example.com/live/key")
-    assert isinstance(place, RtmpPlace)
+    assert isinstance(place, RtmpAddress)
     assert (place.user, place.password, place.port) == ("editor", "p:w-secret", 1935)
     assert "secret" not in repr(place)
     shown = redact("no editor:p%3Aw-secret, p:w-secret is wrong for key", place.secrets)
@@ -108,6 +108,6 @@ def test_a_login_is_read_and_never_shown() -> None:
 
 def test_arguments_of_the_application_are_secrets_too() -> None:
     place = read("rtmp://a.example.com/kLive/?p=1&t=tok%2Den/0_x_1")
-    assert isinstance(place, RtmpPlace)
+    assert isinstance(place, RtmpAddress)
     shown = redact("no application kLive/?p=1&t=tok%2Den (tok-en)", place.secrets)
     assert "tok" not in shown

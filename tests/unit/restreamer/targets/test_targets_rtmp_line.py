@@ -12,7 +12,7 @@ from contextlib import suppress
 import pytest
 
 from services.restreamer.model import Track
-from services.restreamer.targets.places import RtmpPlace, read_place
+from services.restreamer.targets.addresses import RtmpAddress, read_address
 from services.restreamer.targets.rtmp.line import RtmpLine, new_parser
 from services.restreamer.targets.terms import TargetError, Tracks
 from shared.rtmp.amf import encode
@@ -29,9 +29,9 @@ def status(**info: str) -> bytes:
     return write_message(3, COMMAND_AMF0, 0, encode("onStatus", 0.0, None, dict(info)), chunk_size=128)
 
 
-def place() -> RtmpPlace:
-    found = read_place("rtmp://127.0.0.1/live/key", allowed=(ipaddress.ip_network("127.0.0.0/8"),), srt_ports=())
-    assert isinstance(found, RtmpPlace)
+def place() -> RtmpAddress:
+    found = read_address("rtmp://127.0.0.1/live/key", allowed=(ipaddress.ip_network("127.0.0.0/8"),), srt_ports=())
+    assert isinstance(found, RtmpAddress)
     return found
 
 

@@ -14,7 +14,7 @@ PURPOSE = "restream-source"
 def mark(vault: Vault, source: Source) -> str:
     """Return a keyed hash that identifies a source, however its URL is sealed; "": unreadable."""
     try:
-        return vault.sign(f"{source.kind} {open_url(vault, source.place)}", PURPOSE)
+        return vault.sign(f"{source.kind} {open_url(vault, source.location)}", PURPOSE)
     except SecretUnreadable:
         return ""
 
@@ -25,7 +25,7 @@ def beginning(record: RestreamRecord, last: PlayoutRecord | None, marks: Callabl
     if last is None or last.run < record.chain:
         return first
     if last.run == record.run and last.spec_number == record.spec_number:
-        return last.place
+        return last.cursor
     if last.run == record.run and not record.wait_current:
         return first  # the list was changed without waiting for the file's end while nobody played
     return _found(record, last, marks()) or first
@@ -33,7 +33,7 @@ def beginning(record: RestreamRecord, last: PlayoutRecord | None, marks: Callabl
 
 def _found(record: RestreamRecord, last: PlayoutRecord, marks: Sequence[str]) -> PlaylistCursor | None:
     """Find the file that played in a new list: at its index, or the first of the same source; None: it is gone."""
-    old, spec = last.place, record.spec
+    old, spec = last.cursor, record.spec
     if not last.source or last.source not in marks:
         return None
     item = old.item if old.item < len(marks) and marks[old.item] == last.source else marks.index(last.source)

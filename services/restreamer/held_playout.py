@@ -1,4 +1,4 @@
-"""The place record of a run that this instance holds: written each second, until another instance takes the run."""
+"""The playout record of a run that this instance holds: written each second, until another instance takes the run."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any, Final
 from structlog.stdlib import BoundLogger
 
 from services.restreamer.leases import Me
-from services.restreamer.places import mark
 from services.restreamer.playout import Snapshot
+from services.restreamer.resuming import mark
 from shared.broker.kv import Bucket, Conflict, Stored
 from shared.errors import Unavailable
 from shared.messages.restreams import Item, PlayoutRecord, TargetStatus
@@ -22,10 +22,10 @@ WRITE_S: Final = 1.0
 
 
 @dataclass(slots=True)
-class HeldPlace:
-    """Writes a run's place record. `lost`: another instance has taken the run."""
+class HeldPlayout:
+    """Writes a run's playout record. `lost`: another instance has taken the run."""
 
-    places: Bucket[PlayoutRecord]
+    playouts: Bucket[PlayoutRecord]
     vault: Vault
     clock: Clock
     me: Me
@@ -52,10 +52,10 @@ class HeldPlace:
         return not self._written_ns or self.clock.monotonic_ns() - self._written_ns >= WRITE_EVERY_NS
 
     async def write(self, snap: Snapshot, holder: str, number: int, targets: tuple[TargetStatus, ...]) -> None:
-        """Write the place record. A write that the broker does not take is left to the next one."""
+        """Write the playout record. A write that the broker does not take is left to the next one."""
         self._written_ns = self.clock.monotonic_ns()
         changes: dict[str, Any] = {
-            "holder": holder, "place": snap.place, "spec_number": snap.spec_number, "moved": snap.moved,
+            "holder": holder, "cursor": snap.cursor, "spec_number": snap.spec_number, "moved": snap.moved,
             "source": self._mark(snap), "played_ms": self._played_before_ms + snap.played_ms,
             "at_ms": self.clock.now_ms(),
             "number": number, "file": snap.file, "how": snap.how or "", "live": snap.live, "targets": targets,
@@ -64,30 +64,30 @@ class HeldPlace:
             async with asyncio.timeout(WRITE_S):
                 await self._replace(self.lease.value.model_copy(update=changes))
         except (Unavailable, TimeoutError) as error:
-            self.log.info("restream.place.not_written", error=type(error).__name__)
+            self.log.info("restream.playout.not_written", error=type(error).__name__)
 
     async def _replace(self, value: PlayoutRecord) -> None:
         try:
-            self.lease = await self.places.replace(self.lease, value)
+            self.lease = await self.playouts.replace(self.lease, value)
         except Conflict:
             await self._regain(value)
 
     async def _regain(self, value: PlayoutRecord) -> None:
         """After a conflict: an earlier write of ours may have arrived unnoticed; otherwise the run is lost."""
         key = self.lease.key
-        stored = await self.places.get(key)
+        stored = await self.playouts.get(key)
         if stored is None:
-            self.lease = Stored(key, value, await self.places.create(key, value))
+            self.lease = Stored(key, value, await self.playouts.create(key, value))
         elif self.me.owns(stored.value) and stored.value.run == self._run:
-            self.lease = await self.places.replace(stored, value)
+            self.lease = await self.playouts.replace(stored, value)
         else:
             self.log.warning("restream.lost", to=stored.value.holder)
             self.lost = True
 
     def _mark(self, snap: Snapshot) -> str:
         """Return the keyed hash of the source that plays."""
-        items, at = self._lists.get(snap.spec_number, ()), (snap.spec_number, snap.place.item)
+        items, at = self._lists.get(snap.spec_number, ()), (snap.spec_number, snap.cursor.item)
         if self._marked[0] != at:
-            known = snap.place.item < len(items)
-            self._marked = at, mark(self.vault, items[snap.place.item].source) if known else ""
+            known = snap.cursor.item < len(items)
+            self._marked = at, mark(self.vault, items[snap.cursor.item].source) if known else ""
         return self._marked[1]

@@ -24,7 +24,7 @@ _KEY_LENGTHS: Final = {"0": 16, "16": 16, "24": 24, "32": 32}  # libsrt's 0: its
 
 
 @dataclass(frozen=True, slots=True)
-class RtmpPlace:
+class RtmpAddress:
     """An RTMP server, its application, and the stream's name there, each with the query that belongs to it."""
 
     host: str
@@ -40,7 +40,7 @@ class RtmpPlace:
 
 
 @dataclass(frozen=True, slots=True)
-class SrtPlace:
+class SrtAddress:
     """An SRT listener to call, or a port of ours on which to wait for a caller."""
 
     mode: Literal["caller", "listener"]
@@ -52,7 +52,7 @@ class SrtPlace:
     latency: timedelta
 
 
-def read_place(url: str, *, allowed: Networks, srt_ports: tuple[range, ...]) -> RtmpPlace | SrtPlace:
+def read_address(url: str, *, allowed: Networks, srt_ports: tuple[range, ...]) -> RtmpAddress | SrtAddress:
     """Read a target's URL; TargetError when it cannot be one."""
     scheme = url.partition(":")[0].lower()
     try:
@@ -65,7 +65,7 @@ def read_place(url: str, *, allowed: Networks, srt_ports: tuple[range, ...]) -> 
     raise TargetError("a target is an rtmp://, rtmps:// or srt:// URL", final=True)
 
 
-def _rtmp(url: str, allowed: Networks) -> RtmpPlace:
+def _rtmp(url: str, allowed: Networks) -> RtmpAddress:
     checked = check_url(url, schemes=_DEFAULT_PORTS, allowed=allowed, credentials=True)
     found = split_rtmp(checked.url)
     app, name = found.app, found.name
@@ -80,7 +80,7 @@ def _rtmp(url: str, allowed: Networks) -> RtmpPlace:
     secrets = tuple(dict.fromkeys(filter(None, told)))
     tc_url = f"{checked.scheme}://{shown}/{app}"
     secure = checked.scheme == "rtmps"
-    return RtmpPlace(checked.host, port, secure, app, name, tc_url, secrets, found.user, found.password)
+    return RtmpAddress(checked.host, port, secure, app, name, tc_url, secrets, found.user, found.password)
 
 
 def _values(text: str) -> list[str]:
@@ -89,7 +89,7 @@ def _values(text: str) -> list[str]:
     return [*written, *map(unquote, written)]
 
 
-def _srt(url: str, allowed: Networks, ports: tuple[range, ...]) -> SrtPlace:
+def _srt(url: str, allowed: Networks, ports: tuple[range, ...]) -> SrtAddress:
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -111,11 +111,11 @@ def _srt(url: str, allowed: Networks, ports: tuple[range, ...]) -> SrtPlace:
     if mode == "listener":
         if not any(port in span for span in ports):
             raise ValueError(_refused_port(port, ports))
-        return SrtPlace("listener", parts.hostname or "", port, streamid, passphrase, key_length, latency)
+        return SrtAddress("listener", parts.hostname or "", port, streamid, passphrase, key_length, latency)
     if mode != "caller":
         raise ValueError("the mode of an SRT target is caller or listener")
     host = check_url(url, schemes=("srt",), allowed=allowed).host
-    return SrtPlace("caller", host, port, streamid, passphrase, key_length, latency)
+    return SrtAddress("caller", host, port, streamid, passphrase, key_length, latency)
 
 
 def _refused_port(port: int, ports: tuple[range, ...]) -> str:

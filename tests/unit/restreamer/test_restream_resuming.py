@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.restreamer.places import beginning, mark
+from services.restreamer.resuming import beginning, mark
 from shared.messages.restreams import (
     Item,
     PlaylistCursor,
@@ -18,12 +18,12 @@ from shared.messages.restreams import (
 from shared.security.secrets import Vault
 from shared.security.webhooks import seal_url
 
-VAULT = Vault(b"places")
+VAULT = Vault(b"resuming")
 ANYWHERE = Target(target="a" * 16, url="rtmp://x/y", shown="rtmp://x/y")
 
 
 def source(name: str) -> Source:
-    return Source(kind="url", place=seal_url(VAULT, f"https://example.com/{name}?token=1"), shown=name)
+    return Source(kind="url", location=seal_url(VAULT, f"https://example.com/{name}?token=1"), shown=name)
 
 
 def record(names: str, *, run: int = 2, chain: int = 1, number: int = 0, **fields: Any) -> RestreamRecord:
@@ -36,9 +36,9 @@ def record(names: str, *, run: int = 2, chain: int = 1, number: int = 0, **field
     )  # fmt: skip
 
 
-def last(name: str, place: PlaylistCursor, *, run: int = 1, number: int = 0) -> PlayoutRecord:
+def last(name: str, cursor: PlaylistCursor, *, run: int = 1, number: int = 0) -> PlayoutRecord:
     return PlayoutRecord(
-        account="main", restream="4" * 32, run=run, holder="", place=place, spec_number=number, at_ms=1,
+        account="main", restream="4" * 32, run=run, holder="", cursor=cursor, spec_number=number, at_ms=1,
         source=mark(VAULT, source(name)),
     )  # fmt: skip
 
@@ -48,7 +48,7 @@ def begins(wanted: RestreamRecord, was: PlayoutRecord | None) -> PlaylistCursor:
 
 
 def test_a_source_is_known_again_though_it_is_sealed_anew() -> None:
-    assert source("a").place != source("a").place
+    assert source("a").location != source("a").location
     assert mark(VAULT, source("a")) == mark(VAULT, source("a")) != mark(VAULT, source("b"))
 
 
@@ -65,7 +65,7 @@ def test_the_list_s_beginning() -> None:
     assert begins(record("abc", run=3, chain=3), last("b", PlaylistCursor(item=1, at=5), run=2)) == PlaylistCursor()
 
 
-def test_a_takeover_goes_on_at_the_very_place() -> None:
+def test_a_takeover_goes_on_at_the_very_position() -> None:
     at = PlaylistCursor(item=1, range=0, loop=4, at=99)
     assert begins(record("abc", run=1), last("b", at)) == at
 

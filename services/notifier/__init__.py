@@ -1,1 +1,1 @@
-"""The notifier: tells receivers of webhooks what happened, in order, until they say that they have it."""
+"""The notifier: sends events to receivers of webhooks, in order, until they accept them."""

@@ -26,7 +26,7 @@ BUCKET = buckets.WEBHOOKS
 
 
 class Addresses:
-    """Reads endpoints. A list is kept until the bucket changes, so an endpoint that was just made is never missed."""
+    """Reads endpoints. A list is cached until the bucket changes, so a new endpoint is never missed."""
 
     def __init__(self, jetstream: Callable[[], JetStreamContext], vault: Vault) -> None:
         self._jetstream = jetstream
@@ -46,7 +46,7 @@ class Addresses:
         return self._lists[account]
 
     def told_by(self, happening: Happening) -> Happening:
-        """Open the URLs of those whom the event itself names; an unreadable one is left out."""
+        """Decrypt the URLs of the receivers that the event itself names; leave out an unreadable one."""
         event = happening.event
         if isinstance(event, SubscribedEvent) and event.subscription:
             url = self.opened(event.subscription.url)
@@ -58,11 +58,11 @@ class Addresses:
         return replace(happening, event=event.model_copy(update={"notifications": wishes}))
 
     def sealed(self, url: str) -> str:
-        """Return a URL as it is stored."""
+        """Return a URL encrypted, as it is stored."""
         return seal_url(self._vault, url)
 
     def opened(self, sealed: str) -> str:
-        """Open what `sealed` made; empty when it was made under another SECRET_KEY."""
+        """Decrypt the result of `sealed`; return an empty string when it was made with another SECRET_KEY."""
         try:
             return open_url(self._vault, sealed)
         except SecretUnreadable:
@@ -70,7 +70,7 @@ class Addresses:
             return ""
 
     async def _revision_now(self) -> Hashable:
-        """Return what changes with any change of the bucket, also when it is made anew or restored."""
+        """Return a value that differs after any change of the bucket, also after it is recreated or restored."""
         try:
             status = await (await self._jetstream().key_value(BUCKET)).status()
         except (NatsError, APIError, TimeoutError, OSError) as error:
@@ -79,9 +79,9 @@ class Addresses:
         return info.created, info.state.first_seq, info.state.last_seq, info.state.messages
 
     async def target(self, record: DeliveryRecord) -> Recipient:
-        """Return where a delivery goes now; DestinationFailed when its endpoint is no more, or is switched off.
+        """Return where a delivery goes now. Raise DestinationFailed when its endpoint was deleted or is disabled.
 
-        A one-off receiver's requests are signed with the secret of its account.
+        Requests to a one-off receiver are signed with the secret of its account.
         """
         if record.endpoint is None:
             url = self.opened(record.target)

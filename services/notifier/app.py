@@ -34,7 +34,7 @@ BUCKET = buckets.DELIVERIES
 
 
 def build(service: Service, policy: Policy = DEFAULT) -> None:
-    """Join relay, addresses, lanes, sender and handlers."""
+    """Build relay, addresses, lanes and sender, and register the handlers."""
     deliveries = Bucket(service.js, BUCKET, DeliveryRecord)
     lanes = Lanes(Bucket(service.js, BUCKET, LaneRecord))
     addresses = Addresses(service.js, service.vault)

@@ -1,4 +1,4 @@
-"""What messages to subscribers repeat, as the gateway has stored it."""
+"""Contexts: the data that all messages to a subscriber repeat. The gateway stores them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ BUCKET: Final = buckets.CONTEXTS
 
 
 class Contexts:
-    """Reads contexts; none ever changes."""
+    """Reads contexts. A stored context never changes."""
 
     def __init__(self, jetstream: Callable[[], JetStreamContext]) -> None:
         self._bucket = Bucket(jetstream, BUCKET, SubscriptionContext)
 
     async def of(self, account: str, subscription: Subscription) -> dict[str, Any] | None:
-        """Return what a subscription's messages repeat; None when some of it is not stored. Unavailable."""
+        """Return what a subscription's messages repeat; None when part of it is not stored. Raise Unavailable."""
         found: dict[str, Any] = {}
         for name in (subscription.base, subscription.context):
             if name is None:

@@ -1,4 +1,4 @@
-"""Sends what waits in a lane: the first delivery until it is delivered or dead, then the next."""
+"""Sends the deliveries of a lane: the first until it is delivered or dead, then the next."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MS: Final = timedelta(milliseconds=1)
 
 @dataclass(slots=True)
 class Courier:
-    """Works lanes. A message is only taken off its stream when its lane is empty or its next try is scheduled."""
+    """Processes lanes. Acknowledges a message only when its lane is empty or the next try is scheduled."""
 
     deliveries: Bucket[DeliveryRecord]
     lanes: Lanes
@@ -42,7 +42,7 @@ class Courier:
     policy: Policy
 
     async def work(self, order: NotificationSend) -> None:
-        """Send from a lane until it is empty or has to wait; NotYet when the wait is short, a schedule when long."""
+        """Send from a lane until it is empty or has to wait. Raise NotYet for a short wait; schedule a long one."""
         for _ in range(IN_A_ROW):
             wait = await self._step(order.account, order.lane)
             if wait is None:
@@ -53,7 +53,7 @@ class Courier:
         raise NotYet("other lanes are next", timedelta(milliseconds=10))
 
     async def replay(self, wish: NotificationReplay) -> None:
-        """Send a delivery again, behind what waits in its lane; a wish that is known already changes nothing."""
+        """Send a delivery again, after the others in its lane; a request that was applied before changes nothing."""
         key = delivery_key(wish.account, wish.delivery)
         now = self.clock.now_ms()
 
@@ -81,7 +81,7 @@ class Courier:
         await self.outbox.schedule(f"lane-{order.lane}", at_ms, again)
 
     async def _step(self, account: str, name: str) -> int | None:
-        """Handle the first delivery: None when there is none, 0 when it is done, otherwise how many ms to wait."""
+        """Handle the first delivery. Return None when there is none, 0 when it is done, otherwise the wait in ms."""
         lane = await self.lanes.get(account, name)
         if lane is None or not lane.pending:
             return None
@@ -104,7 +104,7 @@ class Courier:
         return await self._pass(lane, record, target)
 
     async def _pass(self, lane: LaneRecord, record: DeliveryRecord, target: Recipient) -> int:
-        """Send as soon as the receiver's traffic lets it."""
+        """Send if the limits of the receiver allow it. Return the wait until the next step, ms."""
         account, now = record.account, self.clock.now_ms()
         if wait := self.traffic.enter(account, target.url, now):
             if now >= record.deadline_ms and self.traffic.failing(account, target.url):
@@ -130,7 +130,7 @@ class Courier:
     async def _settle(self, lane: LaneRecord, record: DeliveryRecord, outcome: Outcome, token: str, now: int) -> int:
         def how(old: DeliveryRecord | None) -> DeliveryRecord | None:
             if old and old.state != "pending" and not outcome.delivered:
-                return None  # the lane went to another meanwhile, who said more
+                return None  # another instance took the lane meanwhile and has a later result
             return settled(old or record, outcome, now, self.policy, lane.deaf)
 
         after = await self.deliveries.change(delivery_key(record.account, record.delivery), how) or record
@@ -151,7 +151,7 @@ class Courier:
         await self.lanes.drop(record.account, record.lane, record.delivery)
 
     def _say(self, record: DeliveryRecord, outcome: Outcome) -> None:
-        # the host alone: many receivers' paths are secrets
+        # only the host: the paths of many receivers are secrets
         about = {
             "delivery": record.delivery,
             "type": record.type,
@@ -167,14 +167,14 @@ class Courier:
 
 
 def _unsendable(record: DeliveryRecord) -> str:
-    """Tell why nobody can send a delivery, be it replayed; empty when it can be sent."""
+    """Return why a delivery can't be sent, not even by a replay; empty when it can."""
     if record.form not in FORMS:
         return f"there is no form {record.form} here"
     return "" if record.sealed or record.payload else "nothing of what it says is stored"
 
 
 def _deaf(lane: LaneRecord, after: DeliveryRecord, outcome: Outcome, policy: Policy) -> int:
-    """Count the brief deliveries in a row that a receiver was reached with and that were given up."""
+    """Return how many brief deliveries in a row reached the receiver and were given up."""
     if after.state == "pending" or not after.brief:
         return lane.deaf
     if outcome.delivered:

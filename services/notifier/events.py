@@ -1,4 +1,4 @@
-"""An event as it was read from its stream."""
+"""Events as they are read from their stream."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ class Happening:
 
     @property
     def type(self) -> str:
-        """The event's channel, by which receivers choose."""
+        """The event's channel; receivers choose events by it."""
         return self.event.channel
 
     @property
     def resource(self) -> str:
-        """The id of what it is about: the clip for exports too, so that a clip's story is one."""
+        """The id of the event's resource; for exports the clip, so that all events of a clip are in one lane."""
         return str(getattr(self.event, "clip", self.event.subject_id))
 
 
 def tell_of(subject: str, position: int, headers: Mapping[str, str] | None) -> NotificationTell:
-    """Make the command to tell of the event at a sequence; a ValidationError when its subject is no event's."""
+    """Return the command that sends the event at a sequence. Raise ValidationError if no event has this subject."""
     account = subject.rsplit(".", 2)[-2] if subject.count(".") > 1 else ""
     return NotificationTell(account=account, subject=subject, position=position, id=(headers or {}).get(ID, ""))
 
 
 async def stored_event(js: JetStreamContext, order: NotificationTell) -> Happening:
-    """Read the event that is to be told; Permanent when it is no longer stored, Unavailable."""
+    """Return the event that a command names. Raise Permanent when it is no longer stored, Unavailable."""
     try:
         stored = await js.get_msg(EVENTS, order.position)
     except NotFoundError as error:
@@ -65,7 +65,7 @@ async def stored_event(js: JetStreamContext, order: NotificationTell) -> Happeni
 
 
 def read_event(subject: str, body: dict[str, Any], position: int, stored: datetime) -> Happening:
-    """Read an event by its subject, `<channel>.<account>.<id>`; Permanent when the channel is not known."""
+    """Parse an event by its subject, `<channel>.<account>.<id>`. Raise Permanent when the channel is unknown."""
     channel = BY_NAME.get(subject.rsplit(".", 2)[0])
     if channel is None or channel.kind != "event":
         raise Permanent(f"no event has the subject {subject}")
@@ -75,5 +75,5 @@ def read_event(subject: str, body: dict[str, Any], position: int, stored: dateti
 
 
 def digest(*parts: str) -> str:
-    """Make an id of 32 hex digits that is the same for the same parts."""
+    """Return an id of 32 hex digits, the same for the same parts."""
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""From one event to the deliveries of everyone who is told of it."""
+"""Fan-out: from one event to one delivery for each of its receivers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def delivery_key(account: str, delivery: str) -> str:
 
 
 class Fanout:
-    """Writes deliveries and has them sent. The same event again changes nothing, wherever it stopped before."""
+    """Writes deliveries and publishes the commands that send them. Idempotent, also after a partial run."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Fanout:
         self._policy = policy
 
     async def spread(self, happening: Happening) -> None:
-        """Have everyone told. Unavailable."""
+        """Create the deliveries of an event for all its receivers. Raise Unavailable."""
         endpoints = await self._addresses.endpoints(happening.event.account)
         happening = self._addresses.told_by(happening)
         for receiver in receivers_of(happening, endpoints):
@@ -68,7 +68,7 @@ class Fanout:
         await self._outbox.emit(NotificationSend(account=record.account, lane=record.lane, delivery=record.delivery))
 
     async def _written(self, record: DeliveryRecord) -> DeliveryRecord:
-        """Write the record unless it is there; give what is there."""
+        """Write the record unless one exists. Return the stored record."""
         key = delivery_key(record.account, record.delivery)
         try:
             await self._deliveries.create(key, record)

@@ -17,7 +17,7 @@ from shared.messages.notifications import NotificationReplay, NotificationSend, 
 
 @dataclass(frozen=True, slots=True)
 class Handlers:
-    """One method a kind of message."""
+    """One method for each kind of message."""
 
     jetstream: Callable[[], JetStreamContext]
     relay: Relay
@@ -25,17 +25,17 @@ class Handlers:
     courier: Courier
 
     async def event(self, message: NatsMessage) -> None:
-        """Any event, by its subject and sequence."""
+        """Handle any event, by its subject and sequence."""
         await self.relay.pass_on(message.raw_message)
 
     async def tell(self, order: NotificationTell) -> None:
-        """`notifications.tell`."""
+        """Handle `notifications.tell`."""
         await self.fanout.spread(await stored_event(self.jetstream(), order))
 
     async def send(self, order: NotificationSend) -> None:
-        """`notifications.send`."""
+        """Handle `notifications.send`."""
         await self.courier.work(order)
 
     async def replay(self, wish: NotificationReplay) -> None:
-        """`notifications.replay`."""
+        """Handle `notifications.replay`."""
         await self.courier.replay(wish)

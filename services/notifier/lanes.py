@@ -1,7 +1,7 @@
-"""Lanes: what waits for one receiver about one resource, in the order of the events.
+"""Lanes: the pending deliveries of one receiver about one resource, in the order of the events.
 
-A lane is sent from by whoever has written a token into it, for as long as one try may take; if that one dies, the
-token runs out. Every change is compare-and-set, so two instances can't take the same lane.
+An instance writes a token into a lane before it sends from it. The token is valid for as long as one try may take,
+then it expires. Every change is compare-and-set, so two instances can't hold the same lane.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ BUSY_WAIT_MS: Final = 250
 
 
 class LaneFull(Permanent):
-    """Too much waits for this receiver already."""
+    """Too many deliveries wait for this receiver."""
 
 
 def lane_key(account: str, lane: str) -> str:
@@ -27,14 +27,14 @@ def lane_key(account: str, lane: str) -> str:
 
 
 def wait_ms(lane: LaneRecord, now_ms: int) -> int:
-    """Return how long to wait before the lane may be sent from; 0: now."""
+    """Return how long to wait before sending from the lane, ms; 0: now."""
     if lane.holder and lane.held_until_ms > now_ms:
         return BUSY_WAIT_MS
     return max(lane.next_ms - now_ms, 0)
 
 
 def appended(lane: LaneRecord, entry: LaneEntry) -> LaneRecord | None:
-    """Put an entry in its place; None when it is there already. LaneFull."""
+    """Return the lane with an entry added in order; None when it has the entry already. Raise LaneFull."""
     if any(entry.delivery == waiting.delivery for waiting in lane.pending):
         return None
     if len(lane.pending) >= LONGEST_LANE:
@@ -51,12 +51,12 @@ class Lanes:
         self._bucket = bucket
 
     async def get(self, account: str, lane: str) -> LaneRecord | None:
-        """Read a lane; None when nothing ever waited in it."""
+        """Return a lane; None when it does not exist."""
         stored = await self._bucket.get(lane_key(account, lane))
         return stored.value if stored else None
 
     async def add(self, account: str, lane: str, entry: LaneEntry, *, now: bool = False) -> None:
-        """Let a delivery wait; `now`: the lane does not wait for its next try. LaneFull."""
+        """Add a delivery; `now`: the lane does not wait for its next try. Raise LaneFull."""
 
         def how(old: LaneRecord | None) -> LaneRecord | None:
             base = old or LaneRecord(account=account, lane=lane)
@@ -66,7 +66,7 @@ class Lanes:
         await self._bucket.change(lane_key(account, lane), how)
 
     async def hold(self, lane: LaneRecord, token: str, now_ms: int, until_ms: int) -> bool:
-        """Take the lane for one try of its first delivery; False when it is taken, or another one is first by now."""
+        """Hold the lane for one try of its first delivery; False when it is held, or another delivery is first now."""
         first = lane.pending[0].delivery
 
         def how(old: LaneRecord | None) -> LaneRecord | None:
@@ -80,11 +80,11 @@ class Lanes:
     async def release(
         self, account: str, lane: str, token: str, *, done: str = "", next_ms: int = 0, deaf: int = 0
     ) -> None:
-        """Give the lane back: without the delivery `done`, or not to be sent from before `next_ms`."""
+        """Release the lane: without the delivery `done`, or with no try before `next_ms`."""
 
         def how(old: LaneRecord | None) -> LaneRecord | None:
             if old is None or old.holder != token:
-                return None  # it took too long, and the lane went to another
+                return None  # the try took too long, and another instance holds the lane
             pending = tuple(entry for entry in old.pending if entry.delivery != done)
             free = {"pending": pending, "holder": "", "held_until_ms": 0, "next_ms": next_ms, "deaf": deaf}
             return old.model_copy(update=free)
@@ -92,7 +92,7 @@ class Lanes:
         await self._bucket.change(lane_key(account, lane), how)
 
     async def drop(self, account: str, lane: str, delivery: str) -> None:
-        """Take out a delivery that need not be sent."""
+        """Remove a delivery that need not be sent."""
 
         def how(old: LaneRecord | None) -> LaneRecord | None:
             if old is None or all(entry.delivery != delivery for entry in old.pending):

@@ -1,4 +1,4 @@
-"""Who is told of an event: endpoints that chose it, receivers named in the clip's own request, a subscription."""
+"""The receivers of an event: endpoints that chose it, receivers named in the clip's request, a subscription."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ OUTPUT_FINISHED = frozenset({"finished", "cancelled", "failed", "error"})
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """A receiver of one event. `notify` is what a one-off receiver of clips asked for.
+    """A receiver of one event. `notify` is the event that a one-off receiver of clips asked for.
 
-    Who was named by a subscription is told in its form, everybody else by Standard Webhooks.
+    A subscription names the form of its receiver; all others get Standard Webhooks.
     """
 
     url: str
@@ -28,31 +28,31 @@ class Receiver:
 
     @property
     def form(self) -> str:
-        """How it is told."""
+        """The form of its messages."""
         return self.subscription.form if self.subscription else STANDARD
 
     @property
     def identity(self) -> str:
-        """What makes it the same receiver in the next event."""
+        """A string that is the same for the same receiver in each event."""
         return f"endpoint {self.endpoint}" if self.endpoint else f"url {self.url}"
 
     def lane(self, happening: Happening) -> str:
-        """Name the lane in which this resource's events go to this receiver, one after the other."""
+        """Return the id of the lane that sends this resource's events to this receiver in order."""
         return digest(happening.event.account, self.identity, happening.resource)
 
     def delivery(self, happening: Happening) -> str:
-        """Name the delivery: the same however often the event is read or published."""
+        """Return the delivery's id: the same however often the event is read or published."""
         event = happening.event
         return digest(event.account, self.identity, self.notify or "", event.channel, event.dedup_id)
 
 
 def chosen(patterns: Iterable[str], channel: str) -> bool:
-    """Tell whether a channel is named, or begins as a pattern that ends in `*` does."""
+    """Return whether a channel is one of the patterns, or has the prefix of a pattern that ends in `*`."""
     return any(channel == p or (p.endswith("*") and channel.startswith(p[:-1])) for p in patterns)
 
 
 def receivers_of(happening: Happening, endpoints: Iterable[WebhookEndpoint]) -> list[Receiver]:
-    """Return everyone who is told of an event, each once."""
+    """Return the receivers of an event, each once."""
     registered = (
         Receiver(endpoint.url, endpoint=endpoint.endpoint)
         for endpoint in endpoints
@@ -74,7 +74,7 @@ def _one_off(happening: Happening) -> Iterator[Receiver]:
 
 
 def _notify_events(event: ClipEvent) -> set[NotifyEvent]:
-    """Name an event as clip requests do."""
+    """Return an event's names in clip requests."""
     if isinstance(event, SegmentAccurateReady):
         return {"first_segment_uploaded"}
     if not isinstance(event, ClipStateChanged):

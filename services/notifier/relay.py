@@ -1,4 +1,4 @@
-"""Has each event told in its account's turn: one command an event, into the notifier's own work queue (ADR 24)."""
+"""Publishes one command for each event to the notifier's work queue, where accounts take turns (ADR 24)."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from shared.runtime.tasks import end_task
 
 log = get_logger()
 AT_ONCE: Final = 64
-"""How many commands are published at once: of an account always one."""
+"""How many commands are published at once; of one account at most one."""
 FARTHEST: Final = 10_000
-"""How many events are held that the broker has not handed out yet."""
+"""How many events are read ahead of the broker's delivery."""
 BATCH_BYTES: Final = 4 << 20
 
 
 class Relay:
-    """Passes events on, each account's in their order, and no account's behind another's."""
+    """Forwards events: in order within an account; no account waits for another."""
 
     def __init__(self, jetstream: Callable[[], JetStreamContext], outbox: Outbox) -> None:
         self._jetstream = jetstream
@@ -39,14 +39,14 @@ class Relay:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """End what is under way at the end; it is passed on when its event comes again."""
+        """Cancel unfinished publishing at the end; the broker redelivers these events."""
         try:
             yield
         finally:
             await asyncio.gather(*(way.end() for way in self._ways.values()))
 
     async def pass_on(self, raw: Msg) -> None:
-        """Have an event told that the broker has handed out. Unavailable; a ValidationError for a strange subject."""
+        """Forward an event that the broker delivered. Raise Unavailable; ValidationError for an unknown subject."""
         spec = consumer(raw.metadata.consumer)
         if spec.durable not in self._ways:
             self._ways[spec.durable] = _Way(self._jetstream, spec.filter, self._emit)
@@ -61,9 +61,9 @@ class Relay:
 class _Way:
     """One consumer's events.
 
-    The broker hands out one at a time, so that their order is kept whatever fails; thousands of one account would hold
-    up all others for seconds. So what lies behind it is read, too, and passed on at once: one after the other of an
-    account, and a failed one before those behind it. When the broker comes to it, it is done.
+    The broker delivers one at a time, so that their order is kept whatever fails; thousands of one account would delay
+    all others for seconds. So the events after it are read ahead and forwarded at once: in order within an account, and
+    a failed one before those after it. When the broker delivers such an event, it is already done.
     """
 
     def __init__(
@@ -82,12 +82,12 @@ class _Way:
         self._read_to = 0
 
     async def pass_on(self, tell: NotificationTell, behind: int) -> None:
-        """Pass an event on that has `behind` others behind it. Unavailable."""
+        """Forward an event that is followed by `behind` others. Raise Unavailable."""
         while self._begun and (first := next(iter(self._begun))) < tell.position:
-            del self._begun[first]  # another instance had it
+            del self._begun[first]  # delivered to another instance
         begun, task = self._begun.pop(tell.position, (None, None))
         if task is None or begun != tell:
-            if tell.position <= self._read_to:  # it comes again, or the broker lost what it had at that sequence
+            if tell.position <= self._read_to:  # a redelivery, or the broker lost its event at that sequence
                 await self._forget()
             task = self._begin(tell)
         if behind > len(self._begun) and (self._reading is None or self._reading.done()):
@@ -99,7 +99,7 @@ class _Way:
             raise
 
     def _begin(self, tell: NotificationTell) -> asyncio.Task[None]:
-        """Pass an event on behind those of its account."""
+        """Start to forward an event after the earlier ones of its account."""
         task = asyncio.create_task(self._after(self._last.get(tell.account), tell))
         self._last[tell.account] = task
         self._all.add(task)
@@ -116,12 +116,12 @@ class _Way:
     def _ended(self, account: str, task: asyncio.Task[None]) -> None:
         self._all.discard(task)
         if task.cancelled() or task.exception() is not None:
-            return  # those behind it are to fail, too
+            return  # the events after it must fail, too
         if self._last.get(account) is task:
             del self._last[account]
 
     async def _read(self, handed_out: int) -> None:
-        """Begin with what lies behind an event, and was not read before."""
+        """Start to forward the events after a sequence that were not read before."""
         self._read_to = max(self._read_to, handed_out)
         try:
             while len(self._begun) < FARTHEST:
@@ -141,12 +141,12 @@ class _Way:
 
     def _take(self, message: Msg) -> None:
         self._read_to = position = sequence_of(message)
-        with contextlib.suppress(ValidationError):  # it is buried when the broker comes to it
+        with contextlib.suppress(ValidationError):  # it becomes a dead letter when the broker delivers it
             tell = tell_of(header(message, "Nats-Subject"), position, message.headers)
             self._begun[position] = tell, self._begin(tell)
 
     async def _forget(self) -> None:
-        """Begin anew behind the next event that the broker hands out."""
+        """Forget what was read ahead; reading starts again after the next event that the broker delivers."""
         if self._reading is not None:
             await end_task(self._reading)
         self._begun.clear()
@@ -154,6 +154,6 @@ class _Way:
         self._read_to = 0
 
     async def end(self) -> None:
-        """End."""
+        """Cancel reading and all unfinished publishing."""
         await self._forget()
         await asyncio.gather(*map(end_task, list(self._all)))

@@ -17,14 +17,14 @@ LEAST_TRIES: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How patient the notifier is. The last delay repeats until `lifetime` is over; the last try is at its end.
+    """When and how long deliveries are tried. The last delay repeats until `lifetime` is over; then one last try.
 
-    Waits below `shortest_schedule` are redeliveries of the message in hand, longer ones are message schedules. A try
-    gets `connect` for its connection and `whole` for everything; `hold` is when its lane is free again at the latest.
+    Waits below `shortest_schedule` are redeliveries of the current message, longer ones are message schedules. A try
+    has the timeouts `connect` for its connection and `whole` in total; its lane is free again after at most `hold`.
 
     A brief delivery is given up after `brief_tries` that reached its receiver, at most `brief_pause` apart, so that the
-    next one gets its turn: many receivers answer with what their form does not count. One that cannot be reached at
-    all would get no other either, and is called for `brief_lifetime`.
+    next one gets its turn: many receivers send answers that their form does not accept. A receiver that cannot be
+    reached at all would not get the next one either, and is tried for `brief_lifetime`.
     """
 
     delays: tuple[timedelta, ...] = (
@@ -48,11 +48,11 @@ class Policy:
     hold: timedelta = timedelta(seconds=30)
 
     def deadline_ms(self, now_ms: int, *, brief: bool) -> int:
-        """Return when a delivery that begins now is given up at the latest."""
+        """Return when a delivery that starts now is given up at the latest."""
         return now_ms + (self.brief_lifetime if brief else self.lifetime) // _MS
 
     def tries_left(self, deaf: int) -> int:
-        """Return how often a brief delivery is tried whose receiver let `deaf` of them in a row be given up."""
+        """Return how often a brief delivery is tried after `deaf` given-up ones in a row to its receiver."""
         return max(self.brief_tries - deaf, min(LEAST_TRIES, self.brief_tries))
 
 
@@ -61,7 +61,7 @@ DEFAULT: Final = Policy()
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of one try. `delivered`: the receiver has it; `reached`: there was a connection."""
+    """The result of one try. `delivered`: the receiver has it; `reached`: there was a connection."""
 
     status: int | None = None
     error: str = ""
@@ -71,9 +71,9 @@ class Outcome:
     reached: bool = True
 
     def spares(self, *, brief: bool) -> bool:
-        """Tell whether the receiver is to be spared.
+        """Return whether the result counts as a failure of the receiver, which then gets fewer requests.
 
-        One that says no to brief deliveries is not: those are few, and each has its turn.
+        An answer that does not accept a brief delivery does not count: those are few, and each has its turn.
         """
         return not self.delivered and not (brief and self.status is not None)
 
@@ -81,7 +81,7 @@ class Outcome:
 def settled(record: DeliveryRecord, outcome: Outcome, now_ms: int, policy: Policy, deaf: int = 0) -> DeliveryRecord:
     """Return the record after a try: delivered, dead, or pending with the time of the next try.
 
-    `deaf` is how many brief ones in a row its lane has given up before.
+    `deaf` is how many brief deliveries in a row its lane gave up before.
     """
     attempt = Attempt(at_ms=now_ms, status=outcome.status, error=outcome.error[:512], duration_ms=outcome.took_ms)
     tried = record.model_copy(
@@ -107,12 +107,12 @@ def settled(record: DeliveryRecord, outcome: Outcome, now_ms: int, policy: Polic
 
 
 def abandoned(record: DeliveryRecord, reason: str, now_ms: int) -> DeliveryRecord:
-    """Return the record of a delivery that is given up."""
+    """Return the record of a delivery after it is given up."""
     return record.model_copy(update={"state": "dead", "finished_ms": now_ms, "next_ms": None, "error": reason[:512]})
 
 
 def replayed(record: DeliveryRecord, wish_ms: int, now_ms: int, policy: Policy) -> DeliveryRecord | None:
-    """Return the record of a delivery that shall be sent again; None when that wish, or a later one, is known."""
+    """Return the record of a delivery to send again; None when this request, or a later one, was applied before."""
     if record.replayed_ms is not None and record.replayed_ms >= wish_ms:
         return None
     fresh = {"state": "pending", "tries": 0, "heard": 0, "next_ms": None, "finished_ms": None, "error": ""}

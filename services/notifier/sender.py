@@ -25,14 +25,14 @@ LONGEST_RETRY_AFTER: Final = timedelta(hours=4)
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """Where a delivery goes, and the secret that signs it."""
+    """The URL of a receiver, and the secret that signs its requests."""
 
     url: str
     secret: str
 
 
 class Sender:
-    """Posts payloads. Follows no redirect, keeps no cookie and no connection, reads no long answer."""
+    """Posts payloads. Follows no redirect, keeps no cookie and no connection, reads at most `BODY_LIMIT` bytes."""
 
     def __init__(self, transport: GuardedTransport, clock: Clock, policy: Policy) -> None:
         self._transport = transport
@@ -41,12 +41,12 @@ class Sender:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Close what is open at the end."""
+        """Close open connections at the end."""
         async with self._transport:
             yield
 
     async def send(self, target: Recipient, delivery: str, body: bytes, form: Form) -> Outcome:
-        """Try once; whatever the receiver does, an Outcome says it."""
+        """Try once. Return an Outcome for whatever the receiver does; raise nothing for it."""
         began = self._clock.monotonic_ns()
         outcome = await self._try(target, delivery, body, form)
         took = (self._clock.monotonic_ns() - began) // 1_000_000
@@ -64,7 +64,7 @@ class Sender:
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             reached = not isinstance(error, httpx.ConnectError)
             return Outcome(error=f"{type(error).__name__}: {error}"[:300].rstrip(": "), reached=reached)
-        except ReelayError as error:  # refused by netguard, or the name is not found
+        except ReelayError as error:  # refused by netguard, or the host name is not found
             return Outcome(error=str(error)[:300], reached=False)
 
     async def _post(self, target: Recipient, delivery: str, body: bytes, form: Form) -> Outcome:
@@ -83,7 +83,7 @@ class Sender:
         response = await self._transport.handle_async_request(request)
         said = b""
         try:
-            with contextlib.suppress(httpx.HTTPError, TimeoutError):  # the status has been said
+            with contextlib.suppress(httpx.HTTPError, TimeoutError):  # the status is known already
                 async with asyncio.timeout(1):
                     said = await read_at_most(response, BODY_LIMIT)
         finally:

@@ -1,4 +1,4 @@
-"""The headers by which a receiver knows that a request is ours, whole and fresh: Standard Webhooks 1.0.
+"""The headers by which a receiver checks that a request is ours, complete and recent: Standard Webhooks 1.0.
 
 https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md#signature-scheme
 """
@@ -12,13 +12,13 @@ from shared.security.webhooks import secret_key
 
 
 def sign(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
-    """Sign `<id>.<timestamp>.<body>` with HMAC-SHA256; timestamp in seconds. Rejected when the secret is none."""
+    """Sign `<id>.<timestamp>.<body>` with HMAC-SHA256; timestamp in seconds. Raise Rejected for an invalid secret."""
     content = f"{message_id}.{timestamp}.".encode() + body
     return f"v1,{base64.b64encode(hmac.digest(secret_key(secret), content, 'sha256')).decode()}"
 
 
 def headers(secret: str, delivery: str, now_ms: int, body: bytes) -> dict[str, str]:
-    """Return the three headers of one try: the id stays through all tries, the time is that of this one."""
+    """Return the three headers of one try: the id is the same for all tries, the time is that of this one."""
     message_id, timestamp = f"msg_{delivery}", now_ms // 1000
     return {
         "webhook-id": message_id,

@@ -1,4 +1,4 @@
-"""How much is sent to whom at once, so that a slow or dead receiver takes no slot from another.
+"""Limits of simultaneous requests, so that a slow or dead receiver takes no slot from another.
 
 Kept in memory by each instance: it protects the instance's own slots. Time is passed in, in ms.
 """
@@ -28,15 +28,15 @@ class _State:
 
 @dataclass(slots=True)
 class Traffic:
-    """Lets sends begin. A receiver that fails gets one at a time, and pauses that double from 1 s to a minute."""
+    """Decides when sends start. A failing receiver gets one at a time, with pauses doubling from 1 s to a minute."""
 
     _receivers: dict[str, _State] = field(default_factory=dict)
     _accounts: dict[str, int] = field(default_factory=dict)
 
     def enter(self, account: str, receiver: str, now_ms: int) -> int:
-        """Begin a send and give 0 (then `leave` must follow), or give how many ms to wait before asking again.
+        """Start a send and return 0 (then `leave` must follow), or return how many ms to wait before asking again.
 
-        Those who wait are given turns one behind the other, so that most ask only once more.
+        Waiting callers get turns one after the other, so that most ask only once more.
         """
         state = self._state(account, receiver)
         cap = 1 if state.failures else PER_RECEIVER
@@ -51,14 +51,14 @@ class Traffic:
         return int(min(max(wait, SHORTEST_WAIT_MS), LONGEST_WAIT_MS) * (1 + random.random() / 5))
 
     def leave(self, account: str, receiver: str) -> None:
-        """End a send; `learn` says what came of it, unless nothing was sent."""
+        """End a send. The caller reports its result with `learn`, unless nothing was sent."""
         self._state(account, receiver).busy -= 1
         self._accounts[account] -= 1
         if not self._accounts[account]:
             del self._accounts[account]
 
     def learn(self, account: str, receiver: str, *, failed: bool, took_ms: int, now_ms: int) -> None:
-        """Take in how a send went."""
+        """Record the result of a send."""
         state = self._state(account, receiver)
         state.mean_ms += (took_ms - state.mean_ms) / 4
         if not failed:
@@ -70,13 +70,13 @@ class Traffic:
             state.paused_until_ms = now_ms + pause
 
     def failing(self, account: str, receiver: str) -> bool:
-        """Tell whether the receiver failed again and again, so that it is only tried now and then."""
+        """Return whether the receiver failed several times in a row, so that it is tried after pauses only."""
         return self._state(account, receiver).failures >= FAILURES_BEFORE_PAUSE
 
     def _state(self, account: str, receiver: str) -> _State:
         key = f"{account} {receiver}"
         state = self._receivers.pop(key, None) or _State()
-        self._receivers[key] = state  # the last used is at the end
+        self._receivers[key] = state  # the most recently used is last
         if len(self._receivers) > KNOWN_RECEIVERS:
             self._forget()
         return state

@@ -1,4 +1,4 @@
-"""What each receiver is told of an event, in its form."""
+"""The messages that each receiver gets about an event, in its form."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from shared.messages.subscriptions import Subscription
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What is told: the payload that people see and, where another body is posted, that one, sealed.
+    """A message: the payload shown to people and, where the posted body differs, that body, encrypted.
 
-    `lost` says why neither can be made, now or later.
+    `lost` is the reason why neither can ever be made.
     """
 
     payload: dict[str, Any] = field(default_factory=dict)
@@ -31,14 +31,14 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """Finds the words."""
+    """Makes the messages."""
 
     addresses: Addresses
     contexts: Contexts
     base_url: str
 
     async def of(self, happening: Happening, receiver: Receiver) -> Said | None:
-        """Return what a receiver is told; None when it is not told of this. Unavailable."""
+        """Return the message to a receiver; None when it is not told of this event. Raise Unavailable."""
         if receiver.subscription is None:
             return Said(payload(happening, receiver.notify, self.base_url))
         return await self._subscribed(happening, receiver.subscription)

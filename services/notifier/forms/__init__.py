@@ -1,4 +1,4 @@
-"""The forms in which receivers are told: each a file here, by whose name subscriptions ask for it (ADR 25)."""
+"""The forms of messages: one file each; subscriptions name a form by its file's name (ADR 25)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What the CDNetworks API's callbacks say: `{msg, code, srcurl, cmd, id, forwardurl}`, all strings.
+"""Callbacks of the CDNetworks API: `{msg, code, srcurl, cmd, id, forwardurl}`, all strings.
 
-Its page, "Callback info of VOD streaming". Code 0 is success, 1 failure, 2 a warning.
+Source: its page "Callback info of VOD streaming". Code 0 is success, 1 failure, 2 a warning.
 """
 
 from __future__ import annotations
@@ -29,31 +29,31 @@ _TERMINATE: Final = "2"
 
 
 class Task(BaseModel):
-    """What the facade keeps of a call; `services/gateway/facades/cdnetworks/translate.py` writes it."""
+    """What the facade stores of a call; `services/gateway/facades/cdnetworks/translate.py` writes it."""
 
     id: str
-    """The customer's own."""
+    """The customer's task id."""
     cmd: Literal["1", "2", "3", "5"]
     srcurl: str
     """The src list as it was sent, a JSON string, sealed."""
     files: bool = False
-    """callBackFileInfo; a resume cannot say it, and has it of the call before."""
+    """callBackFileInfo; a resume has no such field, and keeps the value of the call before."""
 
 
 class CdnNetworks:
-    """Tells of restreams; few receivers answer with what counts, and the next call must not wait for it."""
+    """Callbacks about restreams. Brief: few receivers send an answer that counts, and the next must not wait."""
 
     brief: Final = True
 
     def applies(self, happening: Happening, context: Context) -> bool:
-        """Tell what the page tells; files when callBackFileInfo asks for them."""
+        """Return whether the page has a callback for this event; for files, whether callBackFileInfo asks for them."""
         event = happening.event
         if isinstance(event, RestreamFileStarted):
             return context.get("files") is True
         return _said(event) is not None
 
     def body(self, happening: Happening, context: Context, opened: Opened) -> Words:
-        """Write a callback; people are shown no source list, and targets without their keys."""
+        """Return a callback; the shown form has no source list, and targets without their keys."""
         event, task = happening.event, Task.model_validate(context)
         code, text, ends = _said(event) or (SUCCESS, "", None)
         cmd = ends or _cmd(event, task)
@@ -73,7 +73,7 @@ class CdnNetworks:
         return Words(json.dumps(body, ensure_ascii=False), shown)
 
     def accepted(self, status: int, said: bytes) -> bool:
-        """Count only a 200 with a body."""
+        """Return whether the answer is a 200 with a body."""
         return status == 200 and bool(said.strip())
 
 
@@ -81,16 +81,16 @@ FORM: Final[Form] = CdnNetworks()
 
 
 def _cmd(event: Message, task: Task) -> str:
-    """Return the cmd of the call that an event is the outcome of.
+    """Return the cmd of the call that led to an event.
 
-    A termination that named the receiver of a task that had none told nobody of its start: what goes on is the start's.
+    A termination may name a receiver for a task that had none; later events of that task still belong to its start.
     """
     refused = isinstance(event, RestreamWarned) and event.refused
     return _START if task.cmd == _TERMINATE and not refused else task.cmd
 
 
 def _said(event: Message) -> tuple[str, str, str | None] | None:
-    """Return code, text and command; None for what is not told."""
+    """Return code, text and command; None for an event without a callback."""
     if isinstance(event, RestreamTargetChanged):
         return _target_said(event)
     if isinstance(event, RestreamStateChanged):
@@ -108,7 +108,7 @@ def _said(event: Message) -> tuple[str, str, str | None] | None:
 
 
 def _end_said(event: RestreamStateChanged) -> tuple[str, str, None]:
-    """Tell of an end: a failure when nothing was pushed to anybody, a warning when somebody missed some of it."""
+    """Return the callback of an end: failure when no target got anything, a warning when some missed a part."""
     how = f"Task ended: {event.reason}" if event.reason else "Task ended"
     names = {target.target: target.shown for target in event.targets}
     missed, broken = ([names[name] for name in some if name in names] for some in (event.missed, event.broken))
@@ -140,7 +140,7 @@ def _targets(event: Message) -> Sequence[Target]:
 
 
 def _forward(urls: Sequence[str]) -> str:
-    """One address as it is, several as a JSON list, both in a string."""
+    """Return one address as it is, several as a JSON list in a string."""
     return urls[0] if len(urls) == 1 else json.dumps(list(urls))
 
 

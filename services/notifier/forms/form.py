@@ -1,4 +1,4 @@
-"""How one kind of receiver is told: what each form says of itself."""
+"""The interface of a form: how messages to one kind of receiver are made, and which answers accept them."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from typing import Any, Protocol
 from services.notifier.events import Happening
 
 Context = Mapping[str, Any]
-"""What the facade had to say once: a JSON document that its form alone reads."""
+"""A JSON document that the facade stored once and only its form reads."""
 Opened = Callable[[str], str]
-"""Opens what is sealed; empty when that cannot be."""
+"""Decrypts a sealed text; empty when that fails."""
 
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """One message: as it is posted, which is kept sealed, and as people are shown it."""
+    """One message: as it is posted (stored sealed), and as it is shown to people."""
 
     posted: str
     shown: dict[str, Any]
 
 
 class Form(Protocol):
-    """A form. What a receiver is told is decided once, when the event comes; every try posts the same bytes.
+    """A form. A message is made once, when the event comes; every try posts the same bytes.
 
-    A context that is not as it must be is a ValidationError.
+    Methods raise ValidationError for a malformed context.
     """
 
     @property
     def brief(self) -> bool:
-        """Whether a delivery is given up after few tries that reached the receiver, for the next to have its turn."""
+        """Whether a delivery is given up after few tries that reached the receiver, so that the next has its turn."""
 
     def applies(self, happening: Happening, context: Context) -> bool:
-        """Tell whether this event is told."""
+        """Return whether this event is sent."""
 
     def body(self, happening: Happening, context: Context, opened: Opened) -> Words:
-        """Return what is said of an event that is told."""
+        """Return the message about an event."""
 
     def accepted(self, status: int, said: bytes) -> bool:
-        """Tell whether an answer, of which the first 16 KiB are read, means that the receiver has it."""
+        """Return whether an answer, of which `said` has the first 16 KiB, means that the receiver has the message."""

@@ -11,7 +11,7 @@ from shared.messages.clips import ClipEvent, NotifyEvent
 from shared.runtime.clock import rfc3339
 
 MOST_GAPS: Final = 100
-# Other receivers' addresses, and the names of things inside.
+# Addresses of other receivers, and internal names.
 _PRIVATE: Final[dict[str, Any]] = {
     "notifications": True, "key": True, "file": {"key"},
     "subscription": True, "refused": True, "target": {"url"}, "targets": {"__all__": {"url"}},
@@ -19,23 +19,23 @@ _PRIVATE: Final[dict[str, Any]] = {
 
 
 class Standard:
-    """What endpoints read, and what a subscription may ask for."""
+    """The form of all endpoints; a subscription may name it, too."""
 
     brief: Final = False
 
     def applies(self, happening: Happening, context: Context) -> bool:
-        """Whoever subscribes is told everything."""
+        """Return True: every event is sent."""
         del happening, context
         return True
 
     def body(self, happening: Happening, context: Context, opened: Opened) -> Words:
-        """Say what endpoints read."""
+        """Return the body for endpoints."""
         del context, opened
         words = payload(happening, None, "")
         return Words(encode(words).decode(), words)
 
     def accepted(self, status: int, said: bytes) -> bool:
-        """Count any 2xx."""
+        """Return whether the status is a 2xx."""
         del said
         return 200 <= status < 300
 
@@ -44,14 +44,14 @@ FORM: Final[Form] = Standard()
 
 
 def encode(payload: dict[str, Any]) -> bytes:
-    """Write the body; the same bytes on every try."""
+    """Return the body as JSON; the same bytes on every try."""
     return json.dumps(payload, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def payload(happening: Happening, notify: NotifyEvent | None, base_url: str) -> dict[str, Any]:
-    """Make the body of a delivery.
+    """Return the body of a delivery.
 
-    A receiver named in a clip's request, for `notify`, also reads the clip as GET /v1/vods/{jvod_id} names it.
+    A receiver named in a clip's request, for `notify`, also gets the clip with the names of GET /v1/vods/{jvod_id}.
     """
     data = happening.event.model_dump(mode="json", exclude=_PRIVATE)
     if len(data.get("gaps", ())) > MOST_GAPS:

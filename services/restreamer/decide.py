@@ -1,6 +1,6 @@
-"""What a command makes of a restream's record, and what the clock and its holder do. Pure; time is passed in (ADR 13).
+"""How commands, the clock and the holder change a restream's record. Pure; time is passed in (ADR 13).
 
-An order's function gives the new record, or says in words why nothing changes.
+The function of an order returns the new record, or the reason why nothing changes.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ WANTED: Final[frozenset[State]] = frozenset({"starting", "playing", "paused"})
 ACTIVE: Final[frozenset[State]] = WANTED | {"scheduled"}
 KEPT_COMMANDS: Final = 64
 MOST_UNTOLD: Final = 8
-MOST_KNOWN: Final = 256  # targets of a run, those that were ended or replaced among them
+MOST_KNOWN: Final = 256  # targets of a run, including ended and replaced ones
 BEFORE: Final = "the command was applied before"
 _MS: Final = timedelta(milliseconds=1)
 Outcome = RestreamRecord | str
@@ -50,7 +50,7 @@ Outcome = RestreamRecord | str
 def apply(record: RestreamRecord | None, command: RestreamCommand, now_ms: int) -> Outcome:
     """Return the record after a command, or why it changes nothing.
 
-    A start over a running restream first gives one that is stopped, on which the command is to be applied again.
+    A start of a running restream returns a stopped record first; the caller then applies the command again to that.
     """
     if record and command.command in record.commands:
         return BEFORE
@@ -65,7 +65,7 @@ def apply(record: RestreamRecord | None, command: RestreamCommand, now_ms: int) 
 
 
 def entered(record: RestreamRecord, state: State, now_ms: int, reason: str = "") -> RestreamRecord:
-    """Put a record into a state, and note that it is to be told."""
+    """Return the record in a new state, with the event about it added to `untold`."""
     number = max(now_ms, record.number + 1)
     news = StateNews(number=number, state=state, reason=reason[:512], at_ms=now_ms)
     changes: dict[str, Any] = {"state": state, "reason": news.reason, "changed_ms": now_ms, "number": number}
@@ -77,16 +77,16 @@ def entered(record: RestreamRecord, state: State, now_ms: int, reason: str = "")
 
 
 def playing(record: RestreamRecord | None, run: int, now_ms: int) -> RestreamRecord | None:
-    """Take in that the first picture of a run left; None when that is known, or the run is over."""
+    """Return the record after the first picture of a run was sent; None when that is known, or the run is over."""
     if record is None or record.run != run:
         return None
-    if record.state == "paused" and record.started_ms is None:  # it was paused while that was on its way
+    if record.state == "paused" and record.started_ms is None:  # it was paused while this report was under way
         return record.model_copy(update={"started_ms": now_ms})
     return entered(record, "playing", now_ms) if record.state == "starting" else None
 
 
 def told(record: RestreamRecord | None, run: int, statuses: Sequence[TargetStatus]) -> RestreamRecord | None:
-    """Take in how targets are; None when nothing follows from that, or the run is over."""
+    """Return the record after a report on its targets; None when it changes nothing, or the run is over."""
     if record is None or record.run != run or record.state not in ACTIVE:
         return None
     live = {status.target for status in statuses if status.state == "live"}
@@ -103,10 +103,10 @@ def told(record: RestreamRecord | None, run: int, statuses: Sequence[TargetStatu
 def over(
     record: RestreamRecord | None, run: int, state: State, reason: str, now_ms: int, why: str = ""
 ) -> RestreamRecord | None:
-    """Take in that a run has ended or failed; None when it was over before.
+    """Return the record after a run has ended or failed; None when it was over before.
 
-    One whose whole list was played to nobody has failed; `why` says what was wrong with the targets. One whose time is
-    over has ended, whatever came of it: its event says whom nothing was sent to.
+    A run whose whole list was sent to no target has failed; `why` says what was wrong with the targets. A run that
+    reached its end time has ended in any case; its event names the targets to which nothing was sent.
     """
     if record is None or record.run != run or record.state not in ACTIVE:
         return None
@@ -129,7 +129,7 @@ def _made(record: RestreamRecord | None, command: RestreamCommand, now_ms: int) 
 
 
 def _changed(record: RestreamRecord, order: Stop | Update | Retarget | Pause | Skip | Seek, now_ms: int) -> Outcome:
-    """Change what a run is to do; each order knows the states that it is for."""
+    """Apply an order to an existing run; each order checks the states that it applies to."""
     made: Outcome
     match order:
         case Stop():
@@ -152,7 +152,7 @@ def _changed(record: RestreamRecord, order: Stop | Update | Retarget | Pause | S
 def _run(
     record: RestreamRecord | None, command: RestreamCommand, spec: RestreamSpec, now_ms: int, chain: int | None
 ) -> RestreamRecord:
-    """Make the record of the next run; `chain` is the first of those that it goes on from."""
+    """Return the record of the next run; `chain` is the first of the runs that it continues."""
     run = record.run + 1 if record else 1
     fresh = RestreamRecord(
         account=command.account, restream=command.restream, run=run, chain=chain or run, spec=spec, state="starting",
@@ -163,7 +163,7 @@ def _run(
 
 
 def _resume(record: RestreamRecord | None, command: RestreamCommand, order: Resume, now_ms: int) -> Outcome:
-    """Go on where a stop was, within 48 h; after an end of its own, or later, from the list's beginning."""
+    """Continue where the run was stopped, within 48 h; later, or after the list ended, start from the beginning."""
     new = order.spec
     if record is None:
         return _run(None, command, _reset(new, order.reset), now_ms, chain=None) if new else "the command names no list"
@@ -175,13 +175,13 @@ def _resume(record: RestreamRecord | None, command: RestreamCommand, order: Resu
     changes["start_ms"] = new.start_ms if new else None
     changes["end_ms"] = (new.end_ms if new else None) or end
     changes["subscription"] = _renewed(old.subscription, new.subscription if new else None)
-    spec = (new or old).model_copy(update=changes)  # what a resume cannot say stays as it was
+    spec = (new or old).model_copy(update=changes)  # a resume has no fields for these: they stay as they were
     here = record.state == "stopped" and now_ms - (record.finished_ms or 0) <= RESUMABLE // _MS
     return _run(record, command, _reset(spec, order.reset), now_ms, chain=record.chain if here else None)
 
 
 def _go_on(record: RestreamRecord, order: Resume, now_ms: int) -> Outcome:
-    """End a pause; give targets that were ended back to what plays, and others instead of some."""
+    """End a pause; add ended targets again, and replace the URLs of targets that are reset."""
     wanted = _distinct((*record.spec.targets, *(order.spec.targets if order.spec else ())))
     made = _retarget(record, _reset(record.spec.model_copy(update={"targets": wanted}), order.reset).targets)
     if record.state != "paused" or isinstance(made, str):
@@ -191,16 +191,16 @@ def _go_on(record: RestreamRecord, order: Resume, now_ms: int) -> Outcome:
 
 
 def _renewed(old: Subscription | None, new: Subscription | None) -> Subscription | None:
-    """Return whom to tell after a resume, which cannot say all that a start says."""
+    """Return the subscription after a resume, which cannot carry all that a start carries."""
     return old.renewed(new) if old and new else new or old
 
 
 def _stop(record: RestreamRecord, order: Stop, now_ms: int) -> Outcome:
-    """End all of it, or some targets; without any it ends, too."""
+    """End the restream, or some targets; it also ends when no target is left."""
     if record.state not in ACTIVE:
         return f"it is {record.state}"
     old, new = record.spec.subscription, order.subscription
-    if new:  # what is repeated to it is the start's
+    if new:  # the new receiver gets the context of the start
         subscription = old.moved(new) if old else new
         record = record.model_copy(update={"spec": record.spec.model_copy(update={"subscription": subscription})})
     left = tuple(t for t in record.spec.targets if {t.target, t.instead_of}.isdisjoint(order.only))
@@ -212,7 +212,7 @@ def _stop(record: RestreamRecord, order: Stop, now_ms: int) -> Outcome:
 
 
 def _update(record: RestreamRecord, order: Update, now_ms: int) -> Outcome:
-    """Take another list; clock, encoding, live event and subscription stay unless they are named, targets always."""
+    """Replace the list; times, encoding, live event and subscription stay unless they are set, targets always stay."""
     if record.state not in ACTIVE:
         return f"it is {record.state}"
     changes: dict[str, Any] = {"items": order.items, "loops": order.loops, "first": order.first}
@@ -234,7 +234,7 @@ def _retarget(record: RestreamRecord, targets: tuple[Target, ...]) -> Outcome:
 
 
 def _reset(spec: RestreamSpec, reset: Mapping[TargetId, Target]) -> RestreamSpec:
-    """Return the list with the targets that get another URL."""
+    """Return the spec with another URL for each target that is reset."""
     other = {old: new.model_copy(update={"instead_of": old}) for old, new in reset.items()}
     return spec.model_copy(update={"targets": _distinct(tuple(other.get(t.target, t) for t in spec.targets))})
 
@@ -259,7 +259,7 @@ def _move(record: RestreamRecord, item: int, at: int) -> Outcome:
 
 
 def _due(record: RestreamRecord, order: Begin | Finish, due_ms: int, now_ms: int) -> Outcome:
-    """Begin or end a run by the clock, unless that was set for another run, or has been put off since."""
+    """Start or end a run by the clock, unless the command is for another run, or the time was moved since."""
     begins = isinstance(order, Begin)
     state, at_ms = ({"scheduled"}, record.spec.start_ms or 0) if begins else (ACTIVE, record.spec.end_ms)
     if order.run != record.run or record.state not in state or at_ms is None or due_ms < at_ms:

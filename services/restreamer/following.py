@@ -1,4 +1,4 @@
-"""What follows from a restream's record: its events and schedules. Pure."""
+"""The events and schedules that follow from a restream's record. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from shared.messages.restreams import RestreamRecord, RestreamStateChanged, Rest
 
 
 def event_of(record: RestreamRecord, news: StateNews) -> RestreamStateChanged:
-    """Return the event that tells a state of the record's run."""
+    """Return the event about a state of the record's run."""
     named = () if news.state in ACTIVE else tuple(target.target for target in record.spec.targets)
     return RestreamStateChanged(
         account=record.account, restream=record.restream, run=record.run, number=news.number, at_ms=news.at_ms,
@@ -22,7 +22,7 @@ def event_of(record: RestreamRecord, news: StateNews) -> RestreamStateChanged:
 
 
 def refusal_of(record: RestreamRecord, command: RestreamCommand, why: str) -> RestreamWarned | None:
-    """Return the event that tells a client of a command that changed nothing; None when it need not be told."""
+    """Return the event about a command that changed nothing; None when no client needs it."""
     if why == BEFORE or isinstance(command.order, Begin | Finish):
         return None
     return RestreamWarned(
@@ -33,7 +33,7 @@ def refusal_of(record: RestreamRecord, command: RestreamCommand, why: str) -> Re
 
 
 def clock_commands(record: RestreamRecord) -> dict[str, RestreamCommand | None]:
-    """Return the restream's two schedules by name, with the command that each carries; None: not set."""
+    """Return the restream's two schedules by name, with the command that each carries; None: no schedule."""
     spec, scheduled = record.spec, record.state == "scheduled"
     begin = _clocked(record, Begin(run=record.run), spec.start_ms) if scheduled and spec.start_ms else None
     finish = _clocked(record, Finish(run=record.run), spec.end_ms) if record.state in ACTIVE and spec.end_ms else None

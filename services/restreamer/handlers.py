@@ -10,10 +10,10 @@ from shared.messages.restream_commands import RestreamCommand
 
 @dataclass(frozen=True, slots=True)
 class Handlers:
-    """One method a durable consumer."""
+    """One method for each durable consumer."""
 
     records: RestreamRecords
 
     async def command(self, command: RestreamCommand) -> None:
-        """`restreams.command`."""
+        """Handle `restreams.command`."""
         await self.records.apply(command)

@@ -1,7 +1,7 @@
 """The record of each restream, and what must follow from it: schedules and events.
 
-None of that is one step with the record's write. So schedules are set by what the record says afterwards, again until
-it has not changed meanwhile (ADR 6), and events lie in the record until they are known to be published.
+These are not atomic with the write of the record. So schedules are set from the record after its write, and again if
+it has changed meanwhile (ADR 6), and events stay in the record until the broker has acknowledged them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def restream_key(account: str, restream: str) -> str:
 
 
 def is_left_behind(record: RestreamRecord, now_ms: int) -> bool:
-    """Tell whether somebody died between a write and what follows, or a schedule did not fire."""
+    """Return whether an instance died between a write and what follows from it, or a schedule did not fire."""
     before = now_ms - LATE // timedelta(milliseconds=1)
     spec = record.spec
     late_start = record.state == "scheduled" and (spec.start_ms or before) < before
@@ -42,34 +42,34 @@ def is_left_behind(record: RestreamRecord, now_ms: int) -> bool:
 
 
 def is_forgotten(record: RestreamRecord, now_ms: int) -> bool:
-    """Tell whether a restream has been over for so long that its record goes."""
+    """Return whether a restream has been over for longer than `KEPT`, so that its record can be deleted."""
     over_ms = None if record.state in ACTIVE or record.untold else record.finished_ms
     return over_ms is not None and over_ms < now_ms - KEPT // timedelta(milliseconds=1)
 
 
 @dataclass(slots=True)
 class RestreamRecords:
-    """Applies commands and changes, and does what follows. Unavailable when the broker is."""
+    """Applies commands and changes, sets schedules and publishes events. Raises Unavailable if the broker is away."""
 
     bucket: Bucket[RestreamRecord]
     outbox: Outbox
     clock: Clock
 
     async def apply(self, command: RestreamCommand) -> None:
-        """Apply a command; one that changes nothing is logged, and what follows is still seen to."""
+        """Apply a command. Log one that changes nothing; schedules and events are updated in any case."""
         key = restream_key(command.account, command.restream)
         while await self._applied(key, command):
             log.info("restream.ended.first", account=command.account, restream=command.restream)
 
     async def _applied(self, key: str, command: RestreamCommand) -> bool:
-        """Apply a command, and do what follows; tell whether it is to be applied again."""
+        """Apply a command, set schedules and publish events. Return whether to apply it again."""
         said, untold = "", False
 
         def how(old: RestreamRecord | None) -> RestreamRecord | None:
             nonlocal said, untold
             untold = bool(old and old.untold and command.verb in {"start", "resume"})
             if untold:
-                return None  # the next run's record would forget it
+                return None  # the next run's record would lose the unpublished events
             outcome = apply(old, command, self.clock.now_ms())
             said = outcome if isinstance(outcome, str) else ""
             return None if isinstance(outcome, str) else outcome
@@ -91,7 +91,7 @@ class RestreamRecords:
         return not said and record is not None and command.command not in record.commands
 
     async def change(self, key: str, how: Change) -> None:
-        """Change a record, and do what follows."""
+        """Change a record, set its schedules and publish its events."""
         before: list[RestreamRecord | None] = []
 
         def noted(old: RestreamRecord | None) -> RestreamRecord | None:
@@ -103,7 +103,7 @@ class RestreamRecords:
             await self.keep(key)
 
     async def keep(self, key: str) -> None:
-        """Set the schedules as the record wants them, and publish its events."""
+        """Set the schedules that the record asks for, and publish its events."""
         for _ in range(MOST_ROUNDS):
             stored = await self.bucket.get(key)
             if stored is None:
@@ -121,7 +121,7 @@ class RestreamRecords:
         raise Conflict(f"restream {key} keeps changing")
 
     async def forget(self, key: str) -> None:
-        """Remove a record unless it has come to life again."""
+        """Delete a record unless its restream was started again."""
         stored = await self.bucket.get(key)
         if stored and is_forgotten(stored.value, self.clock.now_ms()):
             await self.bucket.delete(key, stored.revision)

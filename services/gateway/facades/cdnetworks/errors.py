@@ -1,4 +1,4 @@
-"""Errors as the CDNetworks API says them: http_code, msg and call_time."""
+"""Errors in the form of the CDNetworks API: http_code, msg and call_time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shared.errors import Rejected, Unavailable
 
 
 def error_answer(error: Fault, now_ms: int) -> JSONResponse:
-    """Return an error as the API words it."""
+    """Return an error in the form and words of the API."""
     if isinstance(error, Refused):
         return answer(403, f"no request permission: {error}", now_ms)
     if isinstance(error, Unavailable):

@@ -1,6 +1,6 @@
 """Bodies of the CDNetworks API.
 
-Every number may be a string. What the page calls an Array is an object in its samples, so that both are taken.
+Every number may be a string. What the page calls an Array is an object in its samples, so both are accepted.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _COMMANDS: Final = {"1": "start", "2": "terminate", "3": "update", "5": "resume"
 
 
 def _text(value: Any) -> Any:
-    """Take a number where a string stands in the page, 25.0 as 25; null is nothing."""
+    """Accept a number where the page has a string, 25.0 as 25; null is an empty string."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -50,18 +50,18 @@ def _kind(value: Any) -> Any:
 
 
 def _one(value: Any) -> Any:
-    """Take a list of one object for the object, and an empty one, as PHP writes an empty object, for none."""
+    """Accept a list of one object as the object, and an empty list (PHP's empty object) as none."""
     value = value or None
     return value[0] if isinstance(value, list) and len(value) == 1 else value
 
 
 def _some(value: Any) -> Any:
-    """Take null for an empty list."""
+    """Accept null as an empty list."""
     return [] if value is None else value
 
 
 def _digits(value: Any) -> Any:
-    """Read a whole number from a string; an empty one is none."""
+    """Parse a whole number from a string; an empty one is none."""
     if isinstance(value, bool):
         raise ValueError("must be a whole number")  # noqa: TRY004  pydantic takes ValueError
     text = _trimmed(value)
@@ -71,7 +71,7 @@ def _digits(value: Any) -> Any:
 
 
 def _flag(value: Any) -> Any:
-    """Read 0 or 1, however it is written."""
+    """Parse 0 or 1 from a number, a bool or a string."""
     text = str(value).lower() if isinstance(value, bool) else _trimmed(value)
     if not isinstance(text, str) or text.lower() not in _YES:
         raise ValueError("must be 0 or 1")

@@ -30,7 +30,7 @@ class CdnNetworks:
         self.routes = APIRouter(tags=["cdnetworks"], route_class=dialect(self.render_error))
 
     async def authenticate(self, request: Request) -> str:
-        """Return whose request it is; Refused, TooMany, Unavailable."""
+        """Return the account of a request. Raise Refused, TooMany, Unavailable."""
         quotas, sent = part_of(request, Quotas), request.query_params
         address, counted = request.client.host if request.client else "", False
         n, r, k = (sent.get(name, "") for name in "nrk")
@@ -49,7 +49,7 @@ class CdnNetworks:
             raise
 
     def render_error(self, request: Request, error: Fault) -> JSONResponse:
-        """Say an error as the API does."""
+        """Return an error in the form of the API."""
         return error_answer(error, part_of(request, Tasks).now_ms())
 
 

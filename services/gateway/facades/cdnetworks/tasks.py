@@ -1,4 +1,4 @@
-"""What a call asks for, ordered: the tasks that are known, and a word about those that are not."""
+"""Orders the tasks of a call, and reports the ids of unknown ones."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Tasks:
         self._receivers = receivers
 
     def now_ms(self) -> int:
-        """Return the present, ms since the epoch."""
+        """Return the current time, ms since the epoch."""
         return self._restreams.now_ms()
 
     async def obey(self, account: str, body: bytes) -> list[str]:
-        """Order what is asked, and return what could not be, because there is no such task.
+        """Order the tasks of a call, and return a text for each that does not exist.
 
-        Invalid when nothing could, NotFound, TooMany, TooLarge.
+        Raise Invalid when none exists; NotFound, TooMany, TooLarge.
         """
         raw = _read(body)
         asked = _model(raw)

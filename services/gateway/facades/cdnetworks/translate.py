@@ -1,4 +1,4 @@
-"""From a call of the CDNetworks API to commands for restreams; pure but for the parts that check URLs."""
+"""From a call of the CDNetworks API to commands for restreams. Pure, except for the checks of URLs."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ MakeCommand = Callable[[str, str, Order], RestreamCommand]
 
 @dataclass(frozen=True, slots=True)
 class Ordered:
-    """A task's command, and what its callbacks repeat, which is to be stored before."""
+    """A task's command, and the context of its callbacks, which must be stored before it."""
 
     command: RestreamCommand
     context: SubscriptionContext | None
@@ -61,7 +61,7 @@ class Ordered:
 
 @dataclass(frozen=True, slots=True)
 class Translator:
-    """Makes the commands of a call; Invalid names the bad field."""
+    """Makes the commands of a call. Raises Invalid, which names the bad field."""
 
     account: str
     parts: Parts
@@ -71,7 +71,7 @@ class Translator:
     now_ms: int
 
     def orders(self, asked: ForwardRequest, raw: dict[str, Any]) -> list[Ordered]:
-        """Translate all tasks, or none. `raw` is the body as it came, whose src lists callbacks repeat."""
+        """Translate all tasks, or none. `raw` is the body as received: callbacks repeat its src lists."""
         return [self._ordered(f"list[{n}]", asked, task, raw["list"][n]) for n, task in enumerate(asked.list)]
 
     def _ordered(self, field: str, asked: ForwardRequest, task: Task, raw: dict[str, Any]) -> Ordered:
@@ -162,12 +162,12 @@ class Translator:
         return task.start, task.end
 
     def _told(self, asked: ForwardRequest) -> str:
-        """Return whom to tell, sealed; empty when it is nobody."""
+        """Return the callback URL, sealed; empty when there is none."""
         url = asked.transcallbackurl
         return self.receivers.sealed(self.receivers.checked("transcallbackurl", url)) if url else ""
 
     def _context(self, asked: ForwardRequest, task: Task, raw: dict[str, Any]) -> SubscriptionContext:
-        """Return what the callbacks repeat. A resume cannot ask for files: it has that of the call before."""
+        """Return what the callbacks repeat. A resume has no callBackFileInfo: it keeps that of the call before."""
         words: dict[str, Any] = {"id": task.id, "cmd": asked.cmd}
         if asked.cmd != "5":
             extra = task.extendParam or ExtendParam()
@@ -183,12 +183,12 @@ class Translator:
 
 
 def _unescaped(url: str) -> str:
-    """Undo what the page asks of a wmimage: "if there is & in url, then url character escaping is needed"."""
+    """Undo the escaping of a wmimage: "if there is & in url, then url character escaping is needed" (the page)."""
     return unquote(url) if "://" not in url else re.sub("%26|&amp;", "&", url)
 
 
 def _ranges(field: str, src: Src) -> tuple[Range, ...]:
-    """Read the parts to play; relofftime goes before absofftime."""
+    """Parse the parts to play; relofftime has precedence over absofftime."""
     name, text = ("relofftime", src.relofftime) if src.relofftime else ("absofftime", src.absofftime)
     parts = [part.strip() for part in text.split(";") if part.strip()]
     if len(parts) > MOST_RANGES:
@@ -227,7 +227,7 @@ def _live(field: str, extra: ExtendParam) -> LiveInsert | None:
 
 
 def _encoding(field: str, task: Task) -> Encoding | None:
-    """Read fops. The page's own sample has res and fps exchanged, so that each is known by its shape."""
+    """Parse fops. The page's own sample has res and fps swapped, so each is recognized by its form."""
     fops = task.fops
     if fops is None or not any((fops.bps, fops.res, fops.fps, fops.vcodec, fops.acodec)):
         return None

@@ -1,1 +1,1 @@
-"""Files played out as live."""
+"""Restreams: lists of files played out as live streams."""

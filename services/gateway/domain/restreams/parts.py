@@ -1,4 +1,4 @@
-"""From what users write of files and targets to the parts of a restream: checked, sealed, and redacted for people."""
+"""From users' URLs of files and targets to the parts of a restream: checked, sealed, and redacted for people."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def restream_id(account: str, name: str) -> str:
 
 
 class Parts:
-    """Makes sources and targets; Invalid names the field of a bad one."""
+    """Makes sources and targets. Raises Invalid, which names the bad field."""
 
     def __init__(self, vault: Vault, networks: Networks) -> None:
         self._vault = vault
         self._networks = networks
 
     def source(self, field: str, url: str, credentials: str = "") -> Source:
-        """Read where a file is: http(s), s3://bucket/key, or reelay: clip/<id>, recording/<id>, library/<path>.
+        """Parse a file's URL: http(s), s3://bucket/key, or reelay: clip/<id>, recording/<id>, library/<path>.
 
         The user and password of an http(s) URL become Basic authentication.
         """
@@ -54,7 +54,7 @@ class Parts:
         return Source(kind="url", location=seal_url(self._vault, checked), shown=redact_url(checked))
 
     def target(self, field: str, url: str) -> Target:
-        """Read where a stream goes: rtmp(s)://host/app/key, or srt:// (mode=listener waits for a caller)."""
+        """Parse a target's URL: rtmp(s)://host/app/key, or srt:// (mode=listener waits for a caller)."""
         url = url.strip()
         if url.lower().startswith("rtmp"):
             return self._rtmp_target(field, url)
@@ -74,7 +74,7 @@ class Parts:
         return Target(target=self._vault.fingerprint(url, TARGET_PURPOSE), url=seal_url(self._vault, url), shown=shown)
 
     def targets(self, named: Iterable[tuple[str, str]]) -> tuple[Target, ...]:
-        """Read (field, URL) of several targets; each counts once."""
+        """Parse several targets from (field, URL); each counts once."""
         found = {target.target: target for field, url in named for target in (self.target(field, url),)}
         if len(found) > MOST_TARGETS:
             raise invalid("targets", f"a restream has at most {MOST_TARGETS}")
@@ -90,7 +90,7 @@ class Parts:
 
 
 def file_range(field: str, start: Fraction, end: Fraction | None) -> Range:
-    """Make a part of a file from seconds; Invalid."""
+    """Return a range of a file from seconds. Raise Invalid."""
     first, last = position(field, start), None if end is None else position(field, end)
     if last is not None and last <= first:
         raise invalid(field, "must end after its beginning")
@@ -98,14 +98,14 @@ def file_range(field: str, start: Fraction, end: Fraction | None) -> Range:
 
 
 def position(field: str, seconds: Fraction) -> int:
-    """Return the flicks from a file's start; Invalid."""
+    """Return a position in a file in flicks from its start. Raise Invalid."""
     if not 0 <= seconds <= LONGEST:
         raise invalid(field, f"must be from 0 to {LONGEST} s")
     return round(seconds * FLICKS)
 
 
 def wall_range(field: str, start_ms: int, end_ms: int) -> Range:
-    """Make a part of a recording by wall clock; Invalid."""
+    """Return a range of a recording by wall clock. Raise Invalid."""
     if not 0 <= start_ms < end_ms:
         raise invalid(field, "must end after its beginning")
     return Range(clock="wall", start=start_ms, end=end_ms)

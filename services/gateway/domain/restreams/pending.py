@@ -1,4 +1,4 @@
-"""Commands about restreams that no restreamer has applied yet, and what they will make of a restream."""
+"""Commands about restreams that no restreamer has applied yet, and the state that they lead to."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ AT_ONCE: Final = 100
 
 
 class Pending:
-    """Reads them."""
+    """Reads the pending commands."""
 
     def __init__(self, jetstream: Callable[[], JetStreamContext]) -> None:
         self._queue = WaitingCommands(jetstream, RestreamCommand)
 
     async def of(self, account: str, restream: str, most: int = MOST_OF_ONE) -> list[RestreamCommand]:
-        """Return up to `most` that wait about one restream, in order. Unavailable."""
+        """Return up to `most` pending commands about one restream, in order. Raise Unavailable."""
         return await self._queue.all_about(RestreamCommand, account, restream, most)
 
     async def named(self, account: str) -> frozenset[str]:
-        """Return the restreams of an account about which any wait. Unavailable."""
+        """Return the restreams of an account that have pending commands. Raise Unavailable."""
         return frozenset(await self._counts(account))
 
     async def _counts(self, account: str) -> dict[str, int]:
@@ -36,7 +36,7 @@ class Pending:
         return {s.removeprefix(prefix): count for s, count in (await self._queue.counts(f"{prefix}*")).items()}
 
     async def all_of(self, account: str) -> dict[str, list[RestreamCommand]]:
-        """Return all that wait about an account's restreams, in order, by restream. Unavailable."""
+        """Return the pending commands about an account's restreams, in order, by restream. Raise Unavailable."""
         waiting = list((await self._counts(account)).items())
         found: dict[str, list[RestreamCommand]] = {}
         for first in range(0, len(waiting), AT_ONCE):
@@ -47,7 +47,7 @@ class Pending:
 
 
 def foreseen(record: RestreamRecord | None, pending: Iterable[RestreamCommand]) -> RestreamRecord | None:
-    """Return the record as a start, or a resume with a list, that waits will make it; None when nothing is known."""
+    """Return the record that a pending start, or resume with a list, will lead to; None for an unknown restream."""
     for command in pending:
         if record is not None and (command.command in record.commands or command.at_ms <= record.changed_ms):
             continue

@@ -35,7 +35,7 @@ PLAYS: Final[frozenset[Verb]] = frozenset({"pause", "skip", "seek"})
 
 @dataclass(frozen=True, slots=True)
 class KnownRestream:
-    """What is known of a restream; before a restreamer has taken it up, only its first command."""
+    """A restream's record and playout; before a restreamer has taken it up, the record its first command leads to."""
 
     record: RestreamRecord
     playout: PlayoutRecord | None
@@ -67,11 +67,11 @@ class Restreams:
         self._playouts = Bucket(jetstream, buckets.PLAYOUTS, PlayoutRecord)
 
     def now_ms(self) -> int:
-        """Return the present, ms since the epoch, as commands are stamped with it."""
+        """Return the current time, ms since the epoch; it is the time stamp of commands."""
         return self._clock.now_ms()
 
     def command(self, account: str, restream: str, order: Order, command: str = "") -> RestreamCommand:
-        """Make a command, of the id `command` or one of its own; TooLarge when its list is too long to travel."""
+        """Return a command with the id `command` or a new one. Raise TooLarge when its list is too long."""
         made = RestreamCommand(
             account=account,
             restream=restream,
@@ -84,9 +84,9 @@ class Restreams:
         return made
 
     async def order(self, *commands: RestreamCommand, contexts: Sequence[SubscriptionContext] = ()) -> None:
-        """Publish commands of one account, one after the other: their order counts. What they name is stored before.
+        """Publish commands of one account in order, after the contexts that they name are stored.
 
-        NotFound when one names a job that is not there, TooMany, Unavailable.
+        Raise NotFound when one names a job that does not exist, TooMany, Unavailable.
         """
         begun = [command.restream for command in commands if command.verb in {"start", "resume"}]
         account = commands[0].account
@@ -99,9 +99,9 @@ class Restreams:
                 await self._outbox.emit(command)
 
     async def obey(self, account: str, restream: str, order: Order, command: str) -> KnownRestream:
-        """Order something of a restream that is there, and return it as it was before.
+        """Publish an order for an existing restream, and return the restream as it was before.
 
-        What is over needs no stop. NotFound, or StateConflict when its state does not allow it.
+        A stop of one that is over does nothing. Raise NotFound; StateConflict when its state forbids the order.
         """
         known = await self.find(account, restream)
         state, verb = known.record.state, order.verb
@@ -113,19 +113,19 @@ class Restreams:
         return known
 
     async def contexts_named(self, account: str, restreams: Collection[str]) -> frozenset[str]:
-        """Return the contexts that some restreams name, or commands about them that wait. Unavailable."""
-        waiting = await self._pending.all_of(account)  # before the records, into which commands go
+        """Return the contexts that restreams, or pending commands about them, name. Raise Unavailable."""
+        waiting = await self._pending.all_of(account)  # read before the records, because commands end up there
         records = await self.list.read(account, sorted(restreams))
         found = [record.spec.subscription for record in records.values()]
         found += [command.subscription for commands in waiting.values() for command in commands]
         return frozenset(name for subscription in found if subscription for name in subscription.named)
 
     async def _going(self, account: str) -> frozenset[str]:
-        """Return the restreams that are not over, or about which a command waits."""
+        """Return the restreams that are not over, or have a pending command."""
         return await self.going.of(account) | await self._pending.named(account)
 
     async def find(self, account: str, restream: str) -> KnownRestream:
-        """Find an account's restream; NotFound."""
+        """Return an account's restream. Raise NotFound."""
         key = f"{account}.{restream}"
         waiting = await self._pending.of(account, restream)
         stored = await self._records.get(key)
@@ -136,16 +136,16 @@ class Restreams:
         return _known(record, playout.value if playout else None)
 
     async def page(self, account: str, state: State | None, paging: Paging) -> Page[KnownRestream]:
-        """Return a page of an account's restreams: those in order, and among them the few that have commands waiting.
+        """Return a page of an account's restreams, in order, including those that are known from pending commands only.
 
-        Reads the records that it shows, and those about which commands wait.
+        Reads the records on the page, and those with pending commands.
         """
         waiting = await self._pending.all_of(account)
         wanted = Wanted({RESTREAM_STATE: state} if state else {})
         entries = await self.list.find(account, wanted, paging, paging.page_size + 1 + len(waiting))
         settled = [entry.ident for entry in entries if entry.ident not in waiting][: paging.page_size + 1]
         records = await self.list.read(account, [*settled, *waiting])
-        if any(ident not in records for ident in settled):  # some are gone, and forgotten by now
+        if any(ident not in records for ident in settled):  # some were deleted meanwhile
             return await self.page(account, state, paging)
         loose = (foreseen(records.get(name), commands) for name, commands in waiting.items())
         found = [records[ident] for ident in settled]

@@ -1,4 +1,4 @@
-"""Values that several APIs write alike: the first file of a list, and a frame rate."""
+"""Values that several APIs have in common: the first file of a list, and a frame rate."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _RATE: Final = re.compile(RATE, re.ASCII)
 
 
 def first_of(index: int, count: int, field: str = "index") -> int:
-    """Return the 0-based item; Invalid when the list is shorter."""
+    """Return the 0-based index of an item. Raise Invalid when the list is shorter."""
     if index > count:
         raise invalid(field, f"the list has {count} file{'s' if count > 1 else ''}")
     return index - 1
 
 
 def frame_rate(field: str, text: str) -> Fraction:
-    """Read frames per second, 29.97 and its like as the exact rate they stand for; Invalid."""
+    """Parse frames per second; 29.97 and similar become the exact rate that they stand for. Raise Invalid."""
     text = text.replace(" ", "")
     try:
         rate = Fraction(text) if _RATE.fullmatch(text) else Fraction(0)

@@ -1,1 +1,1 @@
-"""Subscriptions: what their messages repeat is stored here once (ADR 25)."""
+"""Subscriptions: stores once the context that their messages repeat (ADR 25)."""

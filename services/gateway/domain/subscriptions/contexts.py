@@ -1,4 +1,4 @@
-"""What messages to subscribers repeat: stored before the command that names it is sent, and removed in the end."""
+"""Contexts of subscriptions: stored before the command that names them is published; `sweep.py` deletes them."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ PURPOSE: Final = "subscription-context"
 class Contexts:
     """Makes contexts and stores them.
 
-    A context is named by what it says, so that the same call again stores nothing new, and by its resource, with which
-    it goes.
+    A context is named by its content, so that the same call again stores nothing new, and by its resource, with which
+    it is deleted.
     """
 
     def __init__(self, jetstream: Callable[[], JetStreamContext], vault: Vault) -> None:
@@ -31,9 +31,9 @@ class Contexts:
         self._vault = vault
 
     def made(self, account: str, resource: str, document: Mapping[str, Any], known_by: str) -> SubscriptionContext:
-        """Make a context; TooLarge.
+        """Return a context. Raise TooLarge.
 
-        `known_by` is what it says in plain: what is sealed twice never is the same.
+        `known_by` is its content in plain text: sealing the same text twice gives different results.
         """
         if len(json.dumps(document)) > MOST_DOCUMENT:
             raise TooLarge("what every callback would repeat is too long")
@@ -41,11 +41,11 @@ class Contexts:
         return SubscriptionContext(account=account, context=name, document=dict(document))
 
     def sealed(self, secret: str) -> str:
-        """Return a secret as it is stored; its form opens it."""
+        """Return a secret sealed, as it is stored; the form opens it."""
         return seal_url(self._vault, secret)
 
     async def keep(self, *contexts: SubscriptionContext) -> None:
-        """Store contexts, for as long as anything names them. Unavailable."""
+        """Store contexts; they stay for as long as anything names them. Raise Unavailable."""
         await asyncio.gather(*(self._keep(context) for context in contexts))
 
     async def _keep(self, context: SubscriptionContext) -> None:

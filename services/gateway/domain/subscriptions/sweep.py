@@ -1,4 +1,4 @@
-"""Removes contexts that nothing names any more: their resource is forgotten, has another, or never came to be."""
+"""Deletes contexts that nothing names any more: their resource was deleted, has another, or was never created."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from shared.runtime.tasks import beside
 
 log = get_logger()
 KEPT: Final = timedelta(days=9)
-"""How long a context stays after that was found: events that name it may wait in EVENTS for eight days."""
+"""How long an unnamed context is kept: events that name it may stay in EVENTS for eight days."""
 PERIOD: Final = timedelta(hours=1)
 _MS: Final = timedelta(milliseconds=1)
 Named = Callable[[str, Collection[str]], Awaitable[Collection[str]]]
-"""From an account and ids of its resources to the contexts that they name, or that commands about them name."""
+"""Returns, for an account and ids of its resources, the contexts that they or commands about them name."""
 
 
 class Sweep:
-    """Looks every hour. Any number of gateways may: each step is compare-and-set."""
+    """Sweeps every hour. Any number of gateways may do so at once: each step is compare-and-set."""
 
     def __init__(self, jetstream: Callable[[], JetStreamContext], named: Named, clock: Clock) -> None:
         self._bucket = Bucket(jetstream, buckets.CONTEXTS, SubscriptionContext)
@@ -44,7 +44,7 @@ class Sweep:
             yield
 
     async def _again_and_again(self) -> None:
-        pause = PERIOD * random.random() / 10  # gateways that start together part
+        pause = PERIOD * random.random() / 10  # spreads gateways that start at the same time
         while True:
             await asyncio.sleep(pause.total_seconds())
             pause = PERIOD
@@ -54,10 +54,10 @@ class Sweep:
                 log.info("contexts.sweep.later", error=str(error))
 
     async def sweep(self) -> None:
-        """Look at all contexts: note those that nothing names, and remove those noted long ago. Unavailable.
+        """Mark the contexts that nothing names, and delete those marked longer than `KEPT` ago. Raise Unavailable.
 
-        What is named is asked for once their names are known, and each is read after that: one that a call stores
-        meanwhile is not among them, or has no note any more.
+        The order is: list the keys, ask which of them are named, then read each. So a context that a call stores
+        meanwhile is either not in the list or has no mark any more.
         """
         accounts: defaultdict[str, set[str]] = defaultdict(set)
         for key in await self._bucket.keys():
@@ -66,7 +66,7 @@ class Sweep:
         for account, found in accounts.items():
             named = await self._named(account, {context.partition(".")[0] for context in found})
             for context in found:
-                with contextlib.suppress(Conflict):  # another gateway has done it, or a call wants it again
+                with contextlib.suppress(Conflict):  # another gateway changed it, or a call stored it again
                     await self._look(f"{account}.{context}", named=context in named)
 
     async def _look(self, key: str, *, named: bool) -> None:

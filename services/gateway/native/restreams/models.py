@@ -1,4 +1,4 @@
-"""What clients send and get about restreams."""
+"""Request and response bodies of restreams."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Url = Annotated[str, StringConstraints(min_length=1, max_length=2048)]
 
 
 def _rate(value: Any) -> Any:
-    """Take a number for the text of one."""
+    """Accept a number in place of its text."""
     return str(value) if isinstance(value, int | Decimal) and not isinstance(value, bool) else value
 
 
@@ -68,7 +68,7 @@ class TargetAsk(BaseModel):
 
 
 class EncodingAsk(BaseModel):
-    """What everything is encoded to; what is absent is as in the first file."""
+    """The encoding of all output; an absent value is that of the first file."""
 
     video_codec: Literal["libx264", "libx265", "libvpx", "libvpx-vp9"] = "libx264"
     audio_codec: Literal["aac", "libmp3lame", "libopus"] = "aac"
@@ -114,13 +114,13 @@ class ListUpdate(BaseModel):
 
 
 class TargetsUpdate(BaseModel):
-    """All targets from now on."""
+    """The new targets of a restream; they replace all others."""
 
     targets: list[TargetAsk] = Field(min_length=1, max_length=MOST_TARGETS)
 
 
 class SeekAsk(BaseModel):
-    """Where to go on."""
+    """The position at which a restream continues."""
 
     source: int = Field(ge=1, le=MOST_ITEMS, description="From 1")
     position: ExactSeconds | None = Field(None, description="s from the file's start; absent: its beginning")
@@ -129,7 +129,7 @@ class SeekAsk(BaseModel):
 
 
 class TargetView(BaseModel):
-    """How a target is."""
+    """The state of a target."""
 
     id: str
     url: str = Field(description="Without its stream key")
@@ -142,7 +142,7 @@ class TargetView(BaseModel):
 
 
 class PositionView(BaseModel):
-    """What plays: source and range from 1, loop from 1, s from the file's start."""
+    """The current position: source and range from 1, loop from 1, s from the file's start."""
 
     source: int
     range: int

@@ -56,7 +56,7 @@ async def create_restream(
     spec = spec_of(asked, restreams.parts, restreams.now_ms())
     command = restreams.command(caller.account, ids(0), Start(spec=spec), ids(1))
     await restreams.order(command)
-    return view(await restreams.find(caller.account, command.restream))  # a repeated request shows how it is by now
+    return view(await restreams.find(caller.account, command.restream))  # a repeated request shows the current state
 
 
 @router.get("")
@@ -70,7 +70,7 @@ async def list_restreams(
 
 @router.get("/{restream_id}")
 async def get_restream(caller: Reader, restreams: TheRestreams, restream_id: HexPath) -> RestreamView:
-    """Read a restream: its state, where it is, and how its targets are."""
+    """Return a restream: its state, its position, and the states of its targets."""
     return view(await restreams.find(caller.account, restream_id))
 
 
@@ -82,8 +82,8 @@ async def update_sources(
     command: CommandId,
     asked: Annotated[ListUpdate, Depends(json_body(ListUpdate))],
 ) -> RestreamView:
-    """Play another list, at once or after the file that plays."""
-    await restreams.find(caller.account, restream_id)  # what is not there is said before what is wrong with its list
+    """Play another list, at once or after the current file."""
+    await restreams.find(caller.account, restream_id)  # a 404 for the restream comes before a 400 for its list
     order = Update(
         items=items_of(asked.sources, restreams.parts),
         loops=asked.loop,
@@ -118,7 +118,7 @@ async def pause_restream(
 async def resume_restream(
     caller: Writer, restreams: TheRestreams, restream_id: HexPath, command: CommandId
 ) -> RestreamView:
-    """Go on after a pause, or, within 48 h, at the picture where it was stopped."""
+    """Continue after a pause, or, within 48 h of a stop, at the picture where it was stopped."""
     return view(await restreams.obey(caller.account, restream_id, Resume(), command))
 
 
@@ -126,7 +126,7 @@ async def resume_restream(
 async def skip_source(
     caller: Writer, restreams: TheRestreams, restream_id: HexPath, command: CommandId
 ) -> RestreamView:
-    """Go on with the next file."""
+    """Continue with the next file."""
     return view(await restreams.obey(caller.account, restream_id, Skip(), command))
 
 
@@ -138,7 +138,7 @@ async def seek_restream(
     command: CommandId,
     asked: Annotated[SeekAsk, Depends(json_body(SeekAsk))],
 ) -> RestreamView:
-    """Go on at a position in a file of the list."""
+    """Continue at a position in a file of the list."""
     known = await restreams.find(caller.account, restream_id)
     item = first_of(asked.source, len(known.record.spec.items), "source")
     at = position("position", asked.position or Fraction(0))
@@ -149,5 +149,5 @@ async def seek_restream(
 async def stop_restream(
     caller: Writer, restreams: TheRestreams, restream_id: HexPath, command: CommandId
 ) -> RestreamView:
-    """End a restream; where it was is kept for 48 h."""
+    """End a restream; its position is kept for 48 h."""
     return view(await restreams.obey(caller.account, restream_id, Stop(), command))

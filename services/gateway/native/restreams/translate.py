@@ -13,7 +13,7 @@ from shared.messages.restreams import Encoding, Item, LiveInsert, Range, Restrea
 
 
 def spec_of(asked: RestreamCreate, parts: Parts, now_ms: int) -> RestreamSpec:
-    """Return what a new restream is; Invalid."""
+    """Return the spec of a new restream. Raise Invalid."""
     if asked.end_time is not None and asked.end_time <= max(now_ms, asked.start_time or 0):
         raise invalid("end_time", "must lie in the future, and after start_time")
     return RestreamSpec(
@@ -31,12 +31,12 @@ def spec_of(asked: RestreamCreate, parts: Parts, now_ms: int) -> RestreamSpec:
 
 
 def targets_of(asked: Sequence[TargetAsk], parts: Parts) -> tuple[Target, ...]:
-    """Return where a stream goes; Invalid."""
+    """Return the targets of a restream. Raise Invalid."""
     return parts.targets((f"targets[{number}].url", target.url) for number, target in enumerate(asked))
 
 
 def items_of(asked: Sequence[SourceAsk], parts: Parts) -> tuple[Item, ...]:
-    """Return the files of a list; Invalid."""
+    """Return the items of a list. Raise Invalid."""
     return tuple(_item(f"sources[{number}]", source, parts) for number, source in enumerate(asked))
 
 

@@ -1,4 +1,4 @@
-"""What a client sees of a restream."""
+"""Restreams as clients see them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from shared.messages.restreams import FLICKS, Encoding, PlayoutRecord, RestreamR
 
 
 def view(known: KnownRestream) -> RestreamView:
-    """Show a restream; URLs without keys and queries."""
+    """Return a restream as clients see it; URLs without keys and queries."""
     record, spec = known.record, known.record.spec
     told = {status.target: status for status in known.playout.targets} if known.playout else {}
     return RestreamView(
@@ -39,13 +39,13 @@ def view(known: KnownRestream) -> RestreamView:
 
 
 def changed_ms(record: RestreamRecord) -> int:
-    """When it changed last."""
+    """Return when a restream last changed, ms since the epoch."""
     return max(record.changed_ms, record.created_ms)
 
 
 def _target(target: Target, status: TargetStatus | None, *, over: bool) -> TargetView:
     state = status.state if status else "waiting"
-    if over and state != "failed":  # whatever its last holder could still write
+    if over and state != "failed":  # regardless of what its last holder wrote
         state = "removed"
     return TargetView(
         id=target.target,

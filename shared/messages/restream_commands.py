@@ -1,4 +1,4 @@
-"""Commands about restreams: one channel, so that their order is kept; one model a verb (ADR 13)."""
+"""Commands about restreams: one channel, so that their order is kept; one model for each verb (ADR 13)."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from shared.messages.subscriptions import Subscription
 
 
 class Start(Record):
-    """Play a list from its beginning, now or at its time; what plays under this id is stopped before."""
+    """Play a list from its beginning, now or at its start time; a running restream of this id is stopped first."""
 
     verb: Literal["start"] = "start"
     spec: RestreamSpec
 
 
 class Resume(Record):
-    """End a pause, give back targets that were ended, or go on where a stop was.
+    """End a pause, add ended targets again, or continue where the restream was stopped.
 
-    A list may have changed; how often it plays, its first item, the live event and `tries` stay.
+    The list may be another one; `loops`, `first`, `live` and `tries` stay.
     """
 
     verb: Literal["resume"] = "resume"
@@ -39,7 +39,7 @@ class Resume(Record):
 
 
 class Update(Playlist):
-    """Play another list. Of clock, encoding, live event and subscription that counts which is set."""
+    """Play another list. Times, encoding, live event and subscription change only if they are set."""
 
     verb: Literal["update"] = "update"
     wait_current: bool = Field(default=False, description="After the file that plays")
@@ -67,13 +67,13 @@ class Pause(Record):
 
 
 class Skip(Record):
-    """Go on with the next item."""
+    """Continue with the next item."""
 
     verb: Literal["skip"] = "skip"
 
 
 class Seek(Record):
-    """Go on at a moment of an item."""
+    """Continue at a position in an item."""
 
     verb: Literal["seek"] = "seek"
     item: int = Field(ge=0, lt=MOST_ITEMS)
@@ -81,14 +81,14 @@ class Seek(Record):
 
 
 class Begin(Record):
-    """Its start's time has come: the clock's."""
+    """Start a scheduled run; sent by the clock at its start time."""
 
     verb: Literal["begin"] = "begin"
     run: int = Field(description="The run that it is for")
 
 
 class Finish(Record):
-    """Its end's time has come: the clock's."""
+    """End a run; sent by the clock at its end time."""
 
     verb: Literal["finish"] = "finish"
     run: int = Field(description="The run that it is for")
@@ -101,7 +101,7 @@ Verb = Literal[
 
 
 class RestreamCommand(RestreamMessage):
-    """A wish of a client or of the clock."""
+    """A command of a client or of the clock."""
 
     channel: ClassVar[str] = "restreams.command"
 
@@ -111,26 +111,26 @@ class RestreamCommand(RestreamMessage):
 
     @property
     def dedup_id(self) -> str:
-        """One per wish."""
+        """An id that is the same for the same command."""
         return f"restream-{self.command}"
 
     @property
     def verb(self) -> Verb:
-        """What is to be done."""
+        """The verb of the order."""
         return self.order.verb
 
     @property
     def spec(self) -> RestreamSpec | None:
-        """What a new run is to be, where it says so."""
+        """The spec of a new run, if the order has one."""
         return self.order.spec if isinstance(self.order, Start | Resume) else None
 
     @property
     def playlist(self) -> Playlist | None:
-        """What is to play, where it says so."""
+        """The playlist, if the order has one."""
         return self.order if isinstance(self.order, Update) else self.spec
 
     @property
     def subscription(self) -> Subscription | None:
-        """Whom to tell, where it says so."""
+        """The subscription, if the order has one."""
         said = self.order if isinstance(self.order, Stop) else self.playlist
         return said.subscription if said else None

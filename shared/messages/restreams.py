@@ -1,7 +1,7 @@
 """Messages about restreams: recordings played out as live channels (ADR 13).
 
-URLs travel sealed (shared.security.webhooks.seal_url), beside a form for people. Positions in files are flicks:
-1/705,600,000 s, of which every common frame and sample duration is a whole number.
+URLs in messages are sealed (shared.security.webhooks.seal_url), with a redacted form for people beside them.
+Positions in files are flicks: 1/705,600,000 s; every common frame and sample duration is a whole number of them.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ TargetState = Literal["connecting", "ready", "live", "waiting", "failed", "remov
 
 
 class Source(Record):
-    """Where a file is: a sealed http(s) URL, s3://bucket/key, a library path, an id: of a clip, or of a live event.
+    """The location of a file: a sealed http(s) URL, s3://bucket/key, a library path, or the id of a clip or live event.
 
-    `recording` plays an event from its first frame, `live` a running one from its newest keyframe.
+    `recording` plays an event from its first frame, `live` plays a running one from its newest keyframe.
     """
 
     kind: Literal["url", "s3", "library", "clip", "recording", "live"]
@@ -45,7 +45,7 @@ class Source(Record):
 
 
 class Range(Record):
-    """A part of a file: either flicks from its start, or wall clock; the end None is the file's."""
+    """A part of a file, in flicks from its start or by wall clock; end None: the end of the file."""
 
     clock: Literal["file", "wall"] = "file"
     start: int = Field(0, ge=0, description="Flicks, or ms since the epoch on the wall clock")
@@ -63,7 +63,7 @@ class Watermark(Record):
 
 
 class Item(Record):
-    """A file of the list, and which parts of it play, in order; none: all of it."""
+    """A file of the list, and the parts of it to play, in order; none: all of it."""
 
     source: Source
     ranges: tuple[Range, ...] = Field((), max_length=MOST_RANGES)
@@ -71,7 +71,7 @@ class Item(Record):
 
 
 class Target(Record):
-    """Where to: rtmp(s)://, srt:// (mode=listener in the query waits for a caller)."""
+    """A destination of the stream: rtmp(s)://, srt:// (mode=listener in the query waits for a caller)."""
 
     target: TargetId = Field(description="Keyed hash of the URL")
     url: Sealed
@@ -80,7 +80,7 @@ class Target(Record):
 
 
 class Encoding(Record):
-    """What all output is encoded to; None of a value: as the first file."""
+    """The encoding of all output; a value of None: as in the first file."""
 
     video: Literal["libx264", "libx265", "libvpx", "libvpx-vp9"] = "libx264"
     audio: Literal["aac", "libmp3lame", "libopus"] = "aac"
@@ -92,14 +92,14 @@ class Encoding(Record):
 
 
 class LiveInsert(Record):
-    """While this event of ours is live, it plays in place of the list; `back`: the list goes on after it."""
+    """A live event that plays in place of the list while it is live; `back`: the list continues after it."""
 
     event: HexId
     back: bool = True
 
 
 class Playlist(Record):
-    """What plays, from when to when, and who is told of it."""
+    """The files to play, from when to when, and the subscription to events about them."""
 
     items: tuple[Item, ...] = Field(min_length=1, max_length=MOST_ITEMS)
     loops: int = Field(0, ge=0, le=1_000_000, description="How often the list plays; 0: until it is stopped")
@@ -112,7 +112,7 @@ class Playlist(Record):
 
 
 class RestreamSpec(Playlist):
-    """What a restream plays, and to whom."""
+    """A restream's playlist and targets."""
 
     name: str = Field("", max_length=256)
     targets: tuple[Target, ...] = Field(min_length=1, max_length=MOST_TARGETS)
@@ -120,7 +120,7 @@ class RestreamSpec(Playlist):
 
 
 class PlaylistCursor(Record):
-    """Which picture is next: item, range in it, loop (0-based), and flicks from the file's start."""
+    """The position of the next picture: item, range in it, loop (0-based), and flicks from the file's start."""
 
     item: int = Field(0, ge=0)
     range: int = Field(0, ge=0)
@@ -129,7 +129,7 @@ class PlaylistCursor(Record):
 
 
 class Move(Record):
-    """A wish to play from another position; numbered, so that each is done once. Item -1: the next one (skip)."""
+    """A request to play from another position; numbered, so that each is done once. Item -1: the next one (skip)."""
 
     number: int = Field(ge=0)
     item: int = Field(-1, ge=-1)
@@ -137,21 +137,21 @@ class Move(Record):
 
 
 class RestreamMessage(Message):
-    """About one restream."""
+    """A message about one restream."""
 
     restream: HexId
 
     @property
     def subject_id(self) -> str:
-        """The restream."""
+        """The restream's id."""
         return self.restream
 
 
 class TargetStatus(Record):
-    """How one target is.
+    """The status of one target.
 
-    `connecting`; `ready`: it takes media, and none was sent yet; `live`: media is sent to it; `waiting`: it was lost,
-    or not reached, and is called again soon; `failed`: called again after long pauses; `removed`.
+    `connecting`; `ready`: connected, nothing was sent yet; `live`: media is sent to it; `waiting`: the connection was
+    lost or failed, and is tried again soon; `failed`: tried again after long pauses; `removed`.
     """
 
     target: TargetId
@@ -166,7 +166,7 @@ class TargetStatus(Record):
 
 
 class PlayoutRecord(Record):
-    """What a restream does: bucket `playouts`, under `<account>.<restream>`; its holder writes it. It is the lease."""
+    """A restream's progress, and its lease: bucket `playouts`, key `<account>.<restream>`; its holder writes it."""
 
     account: AccountId
     restream: HexId
@@ -192,7 +192,7 @@ class PlayoutRecord(Record):
 
 
 class RestreamEvent(RestreamMessage, SubscribedEvent):
-    """Something happened to a restream; `number` grows with each event of one channel and run."""
+    """An event of a restream; `number` grows with each event of one channel and run."""
 
     run: int
     number: int = Field(ge=0)
@@ -200,7 +200,7 @@ class RestreamEvent(RestreamMessage, SubscribedEvent):
 
     @property
     def dedup_id(self) -> str:
-        """One per event of a run."""
+        """An id that is the same for the same event of a run."""
         return f"{self.channel}-{self.restream}-{self.run}-{self.number}"
 
 
@@ -222,7 +222,7 @@ class RestreamStateChanged(RestreamEvent):
 
 
 class RestreamTargetChanged(RestreamEvent):
-    """A target has another state. When it breaks again and again, it is told to be live once that lasts."""
+    """A target has another state. When it breaks repeatedly, `live` is published only after the connection lasts."""
 
     channel: ClassVar[str] = "restreams.target.state_changed"
 
@@ -275,7 +275,7 @@ class StateNews(Record):
 
 
 class RestreamRecord(Record):
-    """What is wanted of a restream: bucket `restreams`, under `<account>.<restream>`; the restreamer's."""
+    """The desired state of a restream: bucket `restreams`, key `<account>.<restream>`; the restreamer writes it."""
 
     account: AccountId
     restream: HexId

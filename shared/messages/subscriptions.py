@@ -1,7 +1,7 @@
-"""Who is told of a resource in a form of their own, and what every message to them repeats (ADR 25).
+"""Subscriptions: receivers of events of a resource in another form, and the context of their messages (ADR 25).
 
-Whoever makes, plays or delivers the resource carries a subscription without looking into it. Its form is a file of the
-notifier; its context is what the API that was called has to say in that form, which the gateway stores once.
+The services that make, play or deliver the resource pass its subscription on unread. Its form is a file of the
+notifier; its context is the data that the called API adds to every message, which the gateway stores once.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from pydantic import Field, StringConstraints
 
 from shared.messages.base import AccountId, Message, Millis, Record
 
-MOST_DOCUMENT: Final = 128_000  # characters of JSON; with all round it far below the broker's max_payload of 1 MiB
+MOST_DOCUMENT: Final = 128_000  # characters of JSON; the whole record stays far below the broker's max_payload of 1 MiB
 SealedUrl = Annotated[str, StringConstraints(max_length=3072)]
 ContextId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}\.[0-9a-f]{16}$")]
 
 
 class Subscription(Record):
-    """Whom to tell, how, and where that lies which every message repeats."""
+    """A receiver of events, the form of its messages, and the keys of the contexts that they repeat."""
 
     form: str = Field(pattern=r"^[a-z][a-z0-9_]{0,31}$", description="How the receiver is told")
     url: SealedUrl
@@ -26,29 +26,29 @@ class Subscription(Record):
     base: ContextId | None = Field(None, description="Another one, of which that counts which `context` does not say")
 
     def renewed(self, new: Subscription) -> Subscription:
-        """Return it told by `new` from now on; what that leaves unsaid stays as it was."""
+        """Return `new` based on this subscription: what its context does not say is taken from this one."""
         return new.model_copy(update={"base": self.base or self.context}) if new.form == self.form else new
 
     def moved(self, new: Subscription) -> Subscription:
-        """Return it with the receiver of `new`, told what it was told before."""
+        """Return this subscription with the receiver of `new`; the context stays."""
         return self.model_copy(update={"url": new.url}) if new.form == self.form else new
 
     @property
     def named(self) -> frozenset[str]:
-        """The contexts that it names."""
+        """The ids of the contexts that the subscription names."""
         return frozenset(name for name in (self.context, self.base) if name)
 
 
 class SubscribedEvent(Message):
-    """An event of a resource that may have been subscribed to."""
+    """An event of a resource that may have a subscription."""
 
     subscription: Subscription | None = None
 
 
 class SubscriptionContext(Record):
-    """What a form repeats: bucket `contexts`, under `<account>.<resource>.<fingerprint>`; the gateway's.
+    """The data that messages repeat: bucket `contexts`, `<account>.<resource>.<fingerprint>`; the gateway writes it.
 
-    It is never another: what an event names is what it was when the event happened.
+    A context never changes: an event names the one that was valid when it happened.
     """
 
     account: AccountId
@@ -58,7 +58,7 @@ class SubscriptionContext(Record):
 
     @property
     def key(self) -> str:
-        """Where it lies."""
+        """The context's key in the bucket."""
         return context_key(self.account, self.context)
 
 

@@ -108,7 +108,7 @@ class Leases:
         return key in self._held or bool(self._taking[key])
 
     async def claim(self, account: str, event: str, session: str) -> int | None:
-        """Claim the ending of a session without holder; return the epoch, or None when another has it. Unavailable."""
+        """Claim a session to end it, as its holder is gone; return the epoch, None when another has it. Unavailable."""
         key = f"{account}.{event}.{session}"
         stored = await self._bucket.get(key)
         if stored is not None and self._is_foreign(stored.value):

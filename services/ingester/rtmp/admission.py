@@ -65,7 +65,7 @@ class Admission:
                 self._end(self._waiting.add(guest, network_of(guest.address)))
 
     def leave(self, guest: Guest) -> None:
-        """Forget a connection."""
+        """Remove a connection."""
         with self._lock:
             self._waiting.remove(guest)
             self._staying.discard(guest)

@@ -35,7 +35,7 @@ _MAX_DRAINED = 4 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Service(Generic[Grant]):
-    """What all connections of a server share."""
+    """The settings and objects that all connections of a server share."""
 
     authorize: Callable[[PublishRequest], Grant | None]
     on_publish: Callable[[Publication[Grant]], None]

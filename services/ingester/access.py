@@ -1,4 +1,4 @@
-"""Who may publish: stream keys and passphrases, looked up in mirrors of the gateway's buckets."""
+"""Who may publish: looks up stream keys and passphrases in mirrors of the gateway's buckets."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from shared.security.secrets import SecretUnreadable, Vault, hash_token
 log = get_logger()
 LOOK_UP_S: Final = 1.5
 LOOK_UPS: Final = 16
-"""Questions to the broker at once."""
+"""Simultaneous requests to the broker."""
 UNKNOWN: Final = 30
 UNKNOWN_AGAIN: Final = timedelta(milliseconds=200)
 R = TypeVar("R", bound=Record)
@@ -45,10 +45,10 @@ class AdmittedJob:
 
 
 class Access:
-    """Answers the ingest servers' threads. A job made a moment ago is asked for at the broker itself.
+    """Answers the ingest servers' threads. A job that the mirrors do not have yet is requested from the broker.
 
-    While the broker is away, what the mirrors hold goes on being let in. What they do not hold costs its network one of
-    a budget of questions, so that wrong keys get slow; what they hold is answered whoever else is at that network.
+    While the broker is unavailable, publishers in the mirrors are still admitted. A key that is not there costs its
+    network one request of a budget, so that wrong keys get slow; known keys are answered whatever the network spent.
     """
 
     def __init__(
@@ -73,11 +73,11 @@ class Access:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Say which loop the buckets are asked in."""
+        """Set the event loop in which the buckets are requested."""
         self._loop = loop
 
     def job_changed(self, key: str, job: JobRecord | None) -> None:
-        """Take in what the mirror of the jobs has heard (`<account>.<event>`)."""
+        """Apply a change from the mirror of the jobs (key `<account>.<event>`)."""
         event = key.partition(".")[2]
         if job is not None:
             self._by_event[event] = key
@@ -85,11 +85,11 @@ class Access:
             del self._by_event[event]
 
     def knows(self, event: str) -> bool:
-        """Tell whether a job's id can be answered from memory."""
+        """Return whether a job's id can be answered from memory."""
         return event in self._by_event
 
     def by_stream_key(self, stream_key: str, address: str) -> AdmittedJob:
-        """Find the job of an RTMP stream key; PublishRefused when it has none, or takes no publisher now."""
+        """Return the job of an RTMP stream key; PublishRefused when there is none, or it takes no publisher now."""
         if not stream_key or len(stream_key) > LONGEST:
             raise unknown("")
         name = f"ingest.{hash_token(stream_key)}"
@@ -103,7 +103,7 @@ class Access:
         return self._entry(job)
 
     def by_event(self, event: str, address: str) -> AdmittedJob:
-        """Find a job by its id, for SRT, where the passphrase is the secret; PublishRefused as above."""
+        """Return a job by its id, for SRT, where the passphrase is the secret; PublishRefused as above."""
         if len(event) != DIGITS or not event.isalnum():
             raise PublishRefused("no job has this id")
         job = self._jobs.get(self._by_event.get(event, ""))
@@ -128,7 +128,7 @@ class Access:
         return AdmittedJob(job.account, job.event, passphrase)
 
     def _ask(self, bucket: Bucket[R], key: str, address: str) -> R | None:
-        """Ask the broker from a server's thread; None when it has nothing there that can be read."""
+        """Request a key from the broker in a server's thread; return None when it is missing or unreadable."""
         try:
             stored: Stored[R] | None = self._wait(bucket.get(key), address)
         except ValidationError:
@@ -137,7 +137,7 @@ class Access:
         return stored.value if stored else None
 
     def _wait(self, work: Coroutine[Any, Any, T], address: str) -> T:
-        """Wait for the broker's answer; PublishRefused "later" when there is none in time, or too much is asked."""
+        """Return the broker's answer; PublishRefused "later" when there is none in time, or too many are requested."""
         if self._loop is None or not self._strangers.take(network_of(address)):
             work.close()
             raise later()

@@ -29,7 +29,7 @@ from shared.store.reserve import store_reserve
 
 
 def build(service: Service) -> None:
-    """Join keys, sessions, recorder and servers."""
+    """Connect keys, sessions, recorder and servers."""
     settings, clock, js = service.settings, service.clock, service.js
     store = open_store(settings)
     sessions_of = partial(Bucket, js, buckets.SESSIONS)
@@ -65,7 +65,7 @@ def build(service: Service) -> None:
             jobs.running(),
             keys.running(),
             leases.renewing(),
-            salvage.running(),  # before anybody comes in: what was lost lies before what is new
+            salvage.running(),  # before publishers connect: earlier recordings are published first
             disk.watching(),
             doors.open(settings.host, settings.rtmp_port, settings.srt_port),
         ):

@@ -1,4 +1,4 @@
-"""Salvaging from under a writer that may live: nothing of its own is written, cut or deleted (ADR 17)."""
+"""Salvaging while the writer may still be alive: none of its files are written, truncated or deleted (ADR 17)."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from services.ingester.recorder.recover import recover
 from services.ingester.recorder.writer import store_error
 
 LONG_NAME: Final = 12
-"""Digits of a copy's name: players find it by its number like any other; `recover` does not take it for a segment."""
+"""Digits of a copy's name: players find it by its number like any segment; `recover` ignores it."""
 
 
 def is_copy(key: str) -> bool:
-    """Tell whether a segment's key is that of a copy, in whose place the whole may come."""
+    """Return whether a segment's key is that of a copy, which the complete segment may replace."""
     return len(key.rsplit("/", 1)[-1].removesuffix(".m4s")) == LONG_NAME
 
 
 def recover_beside(folder: Path, after: int = -1) -> list[SegmentInfo]:
-    """Return every segment in `folder` with a sequence above `after` as `recover` does, the newest as a copy beside it.
+    """Return every segment in `folder` with a sequence above `after` as `recover` does, but a copy of the newest one.
 
-    Whoever writes one has closed those before it. Raises StoreFull or Unavailable when the disk fails.
+    A writer has closed all segments but the newest. Raises StoreFull or Unavailable when the disk fails.
     """
-    scratch = folder / f"salvage-{uuid.uuid4().hex}"  # a key as others, so that retention finds what a kill leaves
+    scratch = folder / f"salvage-{uuid.uuid4().hex}"  # a key like others: retention finds what a kill leaves
     try:
         scratch.mkdir()
         try:

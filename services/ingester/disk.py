@@ -1,4 +1,4 @@
-"""Whether there is room to record: below the reserve everything ends, until there is clearly more again."""
+"""Whether there is room to record: recording stops below the reserve, until there is clearly more room again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOOK_S: Final = 1.0
 
 
 class Disk:
-    """Watches the store's file system; asked from any thread. `on_full` ends what is being recorded."""
+    """Watches the store's file system; usable from any thread. `on_full` ends the recordings."""
 
     def __init__(self, reserve: Reserve, on_full: Callable[[], None]) -> None:
         self._reserve = reserve
@@ -27,10 +27,10 @@ class Disk:
         self._fault = ""
 
     def look(self) -> str:
-        """Measure, and say why nothing can be recorded; "" when it can."""
+        """Measure, and return why nothing can be recorded; "" when there is room."""
         try:
             room = self._reserve.room()
-        except OSError as error:  # the store itself will say what that means for a recording
+        except OSError as error:  # a recording gets the store's own error
             log.warning("disk.not_measured", error=error.strerror)
             return self._fault
         free, kept, ample = room.free, self._reserve.kept(room), self._reserve.ample(room)
@@ -45,17 +45,17 @@ class Disk:
             return self._fault
 
     def require(self) -> None:
-        """Let a publisher in; StoreFull when there is no room for one."""
+        """Raise StoreFull when there is no room for a publisher."""
         if fault := self.look():
             raise StoreFull(f"the disk is {fault}")
 
     def faults(self) -> dict[str, str]:
-        """Say what readiness tells of the disk."""
+        """Return the disk's fault for the readiness probe, if any."""
         return {"disk": self._fault} if self._fault else {}
 
     @contextlib.asynccontextmanager
     async def watching(self) -> AsyncIterator[None]:
-        """Look every second while the block runs."""
+        """Measure every second while the block runs."""
         await asyncio.to_thread(self.look)
         async with beside(self._watch()):
             yield
@@ -64,4 +64,4 @@ class Disk:
         while True:
             await asyncio.sleep(LOOK_S)
             if await asyncio.to_thread(self.look):
-                self._on_full()  # each time: a publisher may have come in while the first one was told to go
+                self._on_full()  # each time: a publisher may have connected while the others were being ended

@@ -1,4 +1,4 @@
-"""The ingest servers: who is let in by RTMP and by SRT, and what becomes of them."""
+"""The ingest servers: authorize RTMP and SRT publishers, and start their sessions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ DRAIN: Final = timedelta(seconds=4)
 
 
 class Doors:
-    """Opens and closes both servers. Without libsrt, RTMP goes on alone."""
+    """Opens and closes both servers. Without libsrt, only RTMP runs."""
 
     def __init__(
         self, access: Access, sessions: Sessions, disk: Disk, clock: Clock, balancers: Iterable[Network] = ()
@@ -38,7 +38,7 @@ class Doors:
         self._balancers = tuple(balancers)
 
     def rtmp_request(self, request: PublishRequest) -> Ticket | None:
-        """Find the job of the stream key; any app will do. PublishRefused says why a publisher is not let in."""
+        """Return the ticket for the stream key's job, with any app; PublishRefused with the reason otherwise."""
         entry = self._access.by_stream_key(request.stream_key(), request.host)
         try:
             self._require_room()
@@ -48,7 +48,7 @@ class Doors:
             raise error.about(entry.account, entry.event) from error
 
     def srt_request(self, request: SrtRequest) -> SrtGrant | None:
-        """Find the job of a stream id; PublishRefused as above."""
+        """Return the grant for the stream id's job; PublishRefused as above."""
         entry = self._access.by_event(request.event, request.peer.host)
         try:
             self._require_room()
@@ -59,7 +59,7 @@ class Doors:
         return SrtGrant(passphrase=entry.passphrase, context=entry, label=entry.event, fields=fields)
 
     def srt_known(self, request: SrtRequest) -> bool:
-        """Tell whether `srt_request` answers without asking anybody."""
+        """Return whether `srt_request` can answer from memory."""
         return self._access.knows(request.event)
 
     def _require_room(self) -> None:
@@ -83,7 +83,7 @@ class Doors:
 
     @contextlib.asynccontextmanager
     async def open(self, host: str, rtmp_port: int, srt_port: int) -> AsyncIterator[None]:
-        """Take publishers while the block runs; then end all sessions and publish what they recorded."""
+        """Accept publishers while the block runs; then end all sessions and publish what they recorded."""
         rtmp = RtmpServer(host, rtmp_port, self.rtmp_request, self._rtmp_publish, clock=self._clock)
         srt = SrtListener(
             host, srt_port, self.srt_request, self._srt_publish, SrtLimits(), self._clock, known=self.srt_known

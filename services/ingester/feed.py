@@ -1,4 +1,4 @@
-"""Publishes what one session records: in order, until the broker has it, however long the broker is away."""
+"""Publishes what one session records, in order, with retries for as long as the broker is unavailable."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ LONGEST_PAUSE_S: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class SessionRecords:
-    """Where the ingester keeps what it knows of sessions."""
+    """The buckets with the ingester's session records."""
 
     sessions: Bucket[SessionRecord]
     clocks: Bucket[EventClock]
@@ -38,28 +38,29 @@ class SessionRecords:
 
 @dataclass(frozen=True, slots=True)
 class Unsupported:
-    """Tracks that a publisher sends and that cannot be recorded; `recorded`: others of it are."""
+    """A publisher's tracks that cannot be recorded; `recorded`: its other tracks are recorded."""
 
     tracks: tuple[str, ...]
     recorded: bool
 
 
 class Started(NamedTuple):
-    """When a session's first frame was made, and its tick."""
+    """The wall clock (ms) of a session's first frame, and its tick."""
 
     first_frame_ms: int
     lead: int
 
 
 class Recheck:
-    """The session's lease had run out and was taken again; it may have been declared over meanwhile."""
+    """The session's lease expired and was taken again; the session may have been declared over meanwhile."""
 
 
 class SessionFeed:
-    """The one way from a session's thread to the broker. A few hundred bytes wait per unpublished segment.
+    """The queue from a session's thread to the broker. It holds a few hundred bytes per unpublished segment.
 
-    `held` gives the epoch of the session's lease, None when that is another's. A record that was written at a higher
-    epoch is another's; while the lease is held again, the session says that it goes on, and writes on (ADR 17).
+    `held` returns the epoch of the session's lease, None when another instance has it. A record with a higher epoch
+    belongs to another instance; when the lease is held again, the session announces that it continues, and writes
+    its record again (ADR 17).
     """
 
     def __init__(
@@ -90,23 +91,23 @@ class SessionFeed:
         return f"live/{self.session.event}/{self.session.session}/{self.session.track}"
 
     def started(self, first_frame_ms: int, lead: int) -> None:
-        """Tell when the first frame was made, and its tick; from any thread, before the first segment."""
+        """Queue the first frame's wall clock (ms) and tick; from any thread, before the first segment."""
         self._loop.call_soon_threadsafe(self._waiting.put_nowait, Started(first_frame_ms, lead))
 
     def segment(self, info: SegmentInfo) -> None:
-        """Hand a whole segment over; from any thread."""
+        """Queue a complete segment; from any thread."""
         self._loop.call_soon_threadsafe(self._waiting.put_nowait, info)
 
     def warned(self, tracks: tuple[str, ...], *, recorded: bool) -> None:
-        """Tell of tracks that cannot be recorded; from any thread."""
+        """Queue a warning of tracks that cannot be recorded; from any thread."""
         self._loop.call_soon_threadsafe(self._waiting.put_nowait, Unsupported(tracks, recorded))
 
     def recheck(self) -> None:
-        """See whether the session has been declared over; in the loop's thread."""
+        """Queue a check whether the session was declared over; in the loop's thread."""
         self._waiting.put_nowait(Recheck())
 
     def ended(self, reason: EndReason) -> None:
-        """Tell that nothing more will come; from any thread."""
+        """Queue the session's end; from any thread."""
         self._loop.call_soon_threadsafe(self._waiting.put_nowait, reason)
 
     async def run(self) -> None:
@@ -131,7 +132,7 @@ class SessionFeed:
         while True:
             try:
                 await what()
-            except (Permanent, ValidationError) as error:  # this one is lost; what follows must not be
+            except (Permanent, ValidationError) as error:  # this item is lost; the next ones must not be
                 log.error("feed.lost", session=self.session.session, error=f"{type(error).__name__}: {error}")
                 return
             except Transient as error:
@@ -189,7 +190,7 @@ class SessionFeed:
             await self._save()
 
     async def _save(self) -> None:
-        """Write the session's record; EpochPassed when it is another's, Conflict to look again."""
+        """Write the session's record; EpochPassed when another instance owns it, Conflict when it has changed."""
         stored = await self._own()
         if stored is None:
             await self._records.sessions.create(self._key, self.session)
@@ -201,7 +202,7 @@ class SessionFeed:
         return f"{self.session.account}.{self.session.event}.{self.session.session}"
 
     async def _own(self) -> Stored[SessionRecord] | None:
-        """Read the record and see that it is this one's to write: by its epoch, or by taking the session up again."""
+        """Return the record once this instance may write it: by its epoch, or after resuming the session."""
         stored, epoch = await self._records.sessions.get(self._key), self._held()
         if stored is None or stored.value.epoch <= self.session.epoch:
             if epoch is not None and epoch > self.session.epoch:
@@ -214,9 +215,9 @@ class SessionFeed:
         return await self._go_on(stored, epoch)
 
     async def _go_on(self, stored: Stored[SessionRecord], epoch: int) -> Stored[SessionRecord]:
-        """Say that a session which was declared over is not, and write its record again.
+        """Announce that a session which was declared over continues, and write its record again.
 
-        First the event: whoever dies in between leaves a record that the next one ends under the number told here.
+        The event comes first: after a crash in between, the next instance ends the session under the epoch sent here.
         """
         session = self.session.model_copy(update={"epoch": epoch, "resumed": epoch})
         await self._outbox.emit(
@@ -232,7 +233,7 @@ class SessionFeed:
 
 
 async def event_zero(clocks: Bucket[EventClock], session: SessionRecord, first_frame_ms: int) -> int:
-    """Return the wall clock of the event's first frame; the first session to ask sets it."""
+    """Return the wall clock (ms) of the event's first frame; the first session to ask sets it."""
     key = clock_key(session.account, session.event)
     try:
         await clocks.create(key, EventClock(first_frame_ms=first_frame_ms))
@@ -245,7 +246,7 @@ async def event_zero(clocks: Bucket[EventClock], session: SessionRecord, first_f
 def segment_message(
     session: SessionRecord, info: SegmentInfo, key: str, init_key: str, *, recovered: bool = False
 ) -> SegmentWritten:
-    """Say of a segment what the DVR log keeps."""
+    """Return a segment's message for the DVR log."""
     return SegmentWritten(
         account=session.account, event=session.event, session=session.session, track=session.track,
         sequence=info.sequence, key=key, init_key=init_key, start=info.start, duration=info.duration,
@@ -257,7 +258,7 @@ def segment_message(
 
 
 def session_ended(session: SessionRecord, reason: EndReason, at_ms: int) -> SessionEnded:
-    """Say how a session ended."""
+    """Return the message that a session has ended."""
     return SessionEnded(
         account=session.account, event=session.event, session=session.session, at_ms=at_ms, reason=reason,
         segments=session.segments, bytes=session.bytes, resumed=session.resumed,

@@ -1,7 +1,7 @@
-"""The forms in which people and encoders write a stream key or an SRT id (docs/ingest.md has them as tables).
+"""The forms in which people and encoders write a stream key or an SRT id (tables in docs/ingest.md).
 
-Keys and ids of ours are 32 hexadecimal digits, so that one is found wherever it was written. At most one is ever looked
-up for a connection: two that differ are refused unread, or a guess would cost an attacker less than a connection.
+Reelay's keys and ids are 32 hexadecimal digits, so that one is found wherever it was written. At most one is looked up
+per connection: two different ones are refused, or an attacker could make several guesses with one connection.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from urllib.parse import unquote
 from services.ingester.refusals import PublishRefused
 
 ROUNDS: Final = 2
-"""So often are percent signs decoded: an address that was escaped twice is read, no more."""
+"""How often percent-encoding is decoded: a URL may be escaped twice, no more."""
 LONGEST: Final = 256
 LONGEST_TEXT: Final = 4096
-"""Made plain, a text is cut there: one letter can become eighteen."""
+"""The length to which a normalized text is cut: one letter can become eighteen."""
 DIGITS: Final = 32
 _SHAPE: Final = re.compile(r"(?<![0-9A-Za-z_-])[0-9A-Fa-f]{32}(?![0-9A-Za-z_-])")
 _SEGMENT: Final = re.compile(r"[/\\?&#;,\s]")
 _KEY_NAMES: Final = frozenset({"key", "streamkey", "streamname", "stream", "name", "k", "id", "streamid"})
 _PREFIX: Final = re.compile(r"^[A-Za-z0-9]{2,5}:(?!//)")
 _SUFFIX: Final = re.compile(r"\.(?:flv|f4v|mp4|m4v|mov|sdp|stream|m3u8|ts)$", re.IGNORECASE)
-# The scheme is bounded: a search tries it from every letter, and strangers send texts of nothing but letters.
+# The scheme's length is bounded: a search tries it from every letter, and a hostile text may be all letters.
 _HOST: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,15}://(?:([^/?#\s]*)@)?[^/?#\s]*")
 _HEX: Final = re.compile(r"[0-9A-Fa-f]{16,64}")
 _QUOTES: Final = "\"'`<>“”„‘’«»"
@@ -39,14 +39,14 @@ _MODES: Final[dict[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a caller of the SRT port wants: to do `mode` with the job of this id (empty: it names none)."""
+    """An SRT caller's request: `mode`, and the id of the job (empty when it names none)."""
 
     event: str = field(repr=False)
     mode: str
 
 
 def plain(text: str) -> str:
-    """Take off what nobody sees or means: blanks and quotes round it, invisible characters, percent-encoding."""
+    """Return the text without surrounding blanks and quotes, invisible characters and percent-encoding."""
     for _ in range(ROUNDS):
         if "%" not in text:
             break
@@ -57,9 +57,9 @@ def plain(text: str) -> str:
 
 
 def stream_key(app: str, name: str, tc_url: str = "", announced: Iterable[str] = ()) -> str:
-    """Read the stream key from connect's app and tcUrl, publish's name, and the names announced before.
+    """Return the stream key in connect's app and tcUrl, publish's name, or the names announced before.
 
-    Raises PublishRefused when there is none, or when two differ.
+    Raises PublishRefused when there is none, or when there are two different ones.
     """
     said = [plain(text) for text in (name, app, tc_url)]
     strong = [key for text in said for key, named in _shaped(text) if named != "other"]
@@ -74,21 +74,21 @@ def stream_key(app: str, name: str, tc_url: str = "", announced: Iterable[str] =
 
 
 def unknown(key: str) -> PublishRefused:
-    """Return the refusal of a key that no job has; it says what may be wrong with the key, and nothing of it."""
+    """Return the refusal of a key that no job has; it says what may be wrong with the key, but shows none of it."""
     if len(key) != DIGITS and _HEX.fullmatch(key):
         return PublishRefused(f"no job has this stream key: it has {len(key)} digits, a whole one has {DIGITS}")
     return PublishRefused("no job has this stream key")
 
 
 def looks_secret(text: str) -> bool:
-    """Tell whether a text may hold a key, or a part of one, so that no log shows it."""
+    """Return whether a text may contain a key, or a part of one, and must not be logged."""
     return bool(_HEX.search(plain(text))) or len(text) > 64 or "%" in text
 
 
 def _shaped(text: str) -> list[tuple[str, Literal["path", "key", "other"]]]:
-    """Return what has a key's shape, and whether it stands in a path, as an argument of a key's name, or of another."""
+    """Return what has a key's shape, and whether it is in a path, in a "key" argument, or in an "other" argument."""
     found: list[tuple[str, Literal["path", "key", "other"]]] = []
-    text = _HOST.sub(r"/?login=\1/", text)  # names of hosts have such labels, too
+    text = _HOST.sub(r"/?login=\1/", text)  # host names can have such labels too
     starts = [0, *(end.end() for end in _SEGMENT.finditer(text))]
     for match in _SHAPE.finditer(text):
         begin = starts[bisect_right(starts, match.start()) - 1]
@@ -99,7 +99,7 @@ def _shaped(text: str) -> list[tuple[str, Literal["path", "key", "other"]]]:
 
 
 def _unshaped(name: str, app: str) -> str:
-    """Return the one thing that may be a key of another shape: it is looked up as it was written."""
+    """Return the one value that may be a key of another shape; it is looked up as written."""
     key = _last(name) or _argument(name) or _argument(app) or (_last(app) if "/" in app.strip("/") else "")
     if not key:
         raise PublishRefused("no stream key was sent, write it into the encoder's field for it", "no_key")
@@ -123,9 +123,9 @@ def _argument(text: str) -> str:
 
 
 def wish(text: str) -> Wish:
-    """Read an SRT stream id that was made `plain`.
+    """Parse an SRT stream id after `plain`.
 
-    Raises PublishRefused when it names two jobs, ValueError when it misuses the syntax of `#!::`.
+    Raises PublishRefused when it names two jobs, ValueError when its `#!::` syntax is invalid.
     """
     if text.startswith("#!"):
         return _by_access_control(text)
@@ -136,7 +136,7 @@ def wish(text: str) -> Wish:
     path, *arguments = re.split(r"[?&;,]", rest if mode else text, maxsplit=1)
     asked = re.search(r"(?:^|[&;,])(?:mode|m)=([a-z]+)", "".join(arguments).lower())
     mode = mode or (_MODES.get(asked[1], asked[1]) if asked else "publish")
-    # What follows the path behind a colon is a user's name and password.
+    # A colon after the path starts a user name and password.
     end = path.find(":", path.rfind("/") + 1) if "://" not in path else -1
     return Wish(_one(path[:end] if end >= 0 else path) or _one(text), mode)
 

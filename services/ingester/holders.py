@@ -1,7 +1,7 @@
-"""Asking whoever holds a lease whether it lives: a question over the broker, answered at once, or not at all (ADR 17).
+"""Asks a lease's holder over the broker whether it is alive; a live one answers at once (ADR 17).
 
-A lease lasts 15 s beyond its holder. Its encoder does not wait for so long, and nobody on another machine can look at
-the process; but one that is killed, frozen or cut off does not answer.
+A lease outlives its holder by 15 s. An encoder does not wait that long, and another machine cannot inspect the
+process; but a holder that is killed, frozen or disconnected does not answer.
 """
 
 from __future__ import annotations
@@ -23,33 +23,33 @@ QUESTIONS: Final = 2
 SLICES: Final = 10
 SLICE_S: Final = 0.1
 SILENCE_S: Final = QUESTIONS * SLICES * SLICE_S
-"""Longer than a process under load was seen to stand still (1.5 s), and shorter than an encoder has patience."""
+"""Longer than the longest observed stall of a loaded process (1.5 s), and shorter than an encoder's timeout."""
 LIMIT_S: Final = 3 * SILENCE_S
 LATE_S: Final = 0.2
-"""A slice that ends later than by so much does not count."""
+"""A slice that ends later than this does not count."""
 REQUEST_S: Final = 60.0
 SETTLED_S: Final = 5.0
-"""So long after its own return to the broker, nobody is taken to be away: others come back when they do."""
+"""How long after its own reconnect this instance presumes no holder gone: others may still be reconnecting."""
 HOLDS, FREE = b"holds", b"free"
 UNHEARD: Final = b"unheard"
-"""In place of an answer: nobody was there to hear the question, for all of its second. Who stands still is there."""
+"""In place of an answer: the question had no subscriber for its whole second. A stalled process has one."""
 
 
 class Holders:
-    """Asks other instances, and answers for this one."""
+    """Asks other instances about their leases, and answers for this one."""
 
     def __init__(self, connection: Callable[[], Client]) -> None:
         self._connection = connection
         self._reconnects = 0
-        self._since = 0.0  # when this number was seen first
+        self._since = 0.0  # when `_reconnects` was first seen
 
     async def holds(self, token: str, key: str) -> bool | None:
-        """Ask a holder whether it has a lease; False when it says no, or nothing to two questions, a second each.
+        """Return whether a holder has a lease; False when it says no, or does not answer two questions, a second each.
 
-        One question is enough where nobody is there to hear it: a process that was killed has left the broker.
+        One question is enough when it has no subscriber: a process that was killed has left the broker.
 
-        None when it cannot be told: this process is hardly awake, or has just come back to the broker, to which the
-        holder may be just coming back, too. Unavailable without the broker.
+        None when it is unknown: this process is stalling, or has just reconnected to the broker, as the holder may
+        be doing too. Unavailable without the broker.
         """
         connection = self._connection()
         try:
@@ -67,10 +67,10 @@ class Holders:
         return False if self._is_settled() else None
 
     async def _ask(self, connection: Client, token: str, key: str) -> bytes | None:
-        """Ask, and again while nobody hears it; None, or UNHEARD, after a second in which this process was awake.
+        """Ask, repeatedly while there is no subscriber; return None or UNHEARD after a second without a stall.
 
-        The second is counted in slices. One that ends late does not count: this process stood still, and an answer
-        may have come meanwhile that it has not read.
+        The second is counted in slices. A slice that ends late does not count: this process stalled, and may not
+        have read an answer yet.
         """
         loop = asyncio.get_running_loop()
         silent, unheard, question = 0, True, _put(connection, token, key)
@@ -81,7 +81,7 @@ class Holders:
                 if question.done() and (answer := _answer(question)) is not None:
                     return answer
                 unheard = unheard and question.done()
-                if question.done():  # nobody has heard it
+                if question.done():  # it had no subscriber
                     await asyncio.sleep(SLICE_S - min(loop.time() - began, SLICE_S))
                     question = _put(connection, token, key)
                 if loop.time() - began < SLICE_S + LATE_S:
@@ -91,13 +91,13 @@ class Holders:
         return UNHEARD if unheard else None
 
     def note(self) -> None:
-        """See whether the connection is a new one; now and then."""
+        """Check whether the connection is a new one; called now and then."""
         reconnects = self._connection().stats["reconnects"]
         if reconnects != self._reconnects:
             self._reconnects, self._since = reconnects, asyncio.get_running_loop().time()
 
     def _is_settled(self) -> bool:
-        """Tell whether the connection has been there for a while: after an outage, others come back when they do."""
+        """Return whether the connection is not new: after an outage, others may still be reconnecting."""
         self.note()
         now = asyncio.get_running_loop().time()
         return not self._reconnects or now - self._since >= SETTLED_S
@@ -107,7 +107,7 @@ class Holders:
         """Answer for this instance while the block runs."""
 
         async def answer(question: Msg) -> None:
-            with contextlib.suppress(NatsError, OSError):  # who asked is gone, or asks again
+            with contextlib.suppress(NatsError, OSError):  # the asker is gone, or asks again
                 await question.respond(HOLDS if has(question.data.decode("utf-8", "replace")) else FREE)
 
         self.note()
@@ -124,7 +124,7 @@ def _put(connection: Client, token: str, key: str) -> asyncio.Task[Msg]:
 
 
 def _answer(question: asyncio.Task[Msg]) -> bytes | None:
-    """Return what was answered; None when nobody heard the question. Unavailable when it could not be put."""
+    """Return the answer; None when the question had no subscriber. Unavailable when it could not be sent."""
     try:
         return bytes(question.result().data)
     except (NoRespondersError, TimeoutError):

@@ -1,4 +1,4 @@
-"""Leases: one session per event in all instances. A lease that is not renewed ends by itself after 15 s (ADR 17)."""
+"""Leases: one session per event across all instances. A lease expires 15 s after its last renewal (ADR 17)."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ RENEW_S: Final = 5.0
 BEAT_S: Final = 0.5
 STOOD_S: Final = 1.0
 AGAIN_S: Final = 1.0
-"""After a failed renewal: the broker may be back any moment, and others wait for this one to show up."""
+"""The pause after a failed renewal: the broker may return soon, and others wait for this instance's renewal."""
 TRIES: Final = 3
 STEP_ASIDE_S: Final = 0.1
 SILENT_S: Final = 2.0
-"""So long a holder that did not answer, and does not renew, is not asked again: one publisher is looked at twice."""
+"""How long a holder that did not answer and does not renew is not asked again: each publisher is checked twice."""
 
 
 class Lease(Holder):
-    """Who holds an event for a session: bucket `leases` under `<account>.<event>`.
+    """The holder of an event for a session: bucket `leases`, key `<account>.<event>`.
 
-    Under `<account>.<event>.<session>`: who ends a session whose holder is away.
+    Under the key `<account>.<event>.<session>`: the instance that ends a session whose holder is gone.
     """
 
     session: str
@@ -40,14 +40,14 @@ class Lease(Holder):
 
 @dataclass(slots=True)
 class _Held:
-    """A lease of this instance, and its epoch: the revision of its last write; 0 before there was one."""
+    """A lease of this instance, and its epoch: the revision of its last write; 0 before the first write."""
 
     lease: Lease
     epoch: int
 
 
 class _Silence(NamedTuple):
-    """The write of a lease whose holder did not answer: it has given no sign of life since."""
+    """The revision of a lease whose holder did not answer; at this revision it has not renewed since."""
 
     token: str
     revision: int
@@ -55,7 +55,7 @@ class _Silence(NamedTuple):
 
 
 class Leases:
-    """Takes, renews and releases this instance's leases. While the broker is away, recording goes on without."""
+    """Takes, renews and releases this instance's leases. Without the broker, recording continues without leases."""
 
     def __init__(self, bucket: Bucket[Lease], instance: str, host: str, holders: Holders | None = None) -> None:
         self._bucket = bucket
@@ -68,15 +68,15 @@ class Leases:
         self._back: Callable[[str], None] = lambda _session: None
 
     def on_lost(self, lost: Callable[[str], None]) -> None:
-        """Call `lost` with a session whose event another instance has taken meanwhile."""
+        """Set the callback for a session whose event another instance has taken."""
         self._lost = lost
 
     def on_back(self, back: Callable[[str], None]) -> None:
-        """Call `back` with a session whose lease had run out and was taken again: it may have been declared over."""
+        """Set the callback for a session whose lease expired and was taken again: it may have been declared over."""
         self._back = back
 
     def epoch(self, account: str, event: str, session: str) -> int | None:
-        """Return the epoch of a session's lease, 0 while the broker has been away; None when it is not held."""
+        """Return the epoch of a session's lease, 0 when not written yet (no broker); None when it is not held."""
         held = self._held.get(f"{account}.{event}")
         return held.epoch if held is not None and held.lease.session == session else None
 
@@ -86,7 +86,7 @@ class Leases:
         held = _Held(self._lease(session), 0)
         self._taking[key] += 1
         try:
-            with contextlib.suppress(Unavailable):  # the broker is away: an encoder at the door counts for more
+            with contextlib.suppress(Unavailable):  # without the broker, admitting the encoder is more important
                 held.epoch = await self._take(key, held.lease)
             self._held[key] = held
         finally:
@@ -99,16 +99,16 @@ class Leases:
                 raise taken()
             try:
                 return await self._write(key, stored, lease)
-            except Conflict:  # somebody was first, or the read was old: a replica may lag behind
+            except Conflict:  # another instance was first, or the read was stale: a replica may lag
                 await asyncio.sleep(STEP_ASIDE_S)
         raise taken()
 
     def _has(self, key: str) -> bool:
-        """Answer who asks: a lease may be written before the answer to its write is here."""
+        """Return whether this instance has a lease, including one whose write is not acknowledged yet."""
         return key in self._held or bool(self._taking[key])
 
     async def claim(self, account: str, event: str, session: str) -> int | None:
-        """Begin to end a session whose holder is away, and give the epoch; None when another does it. Unavailable."""
+        """Claim a session to end it, as its holder is gone; return the epoch, None when another has it. Unavailable."""
         key = f"{account}.{event}.{session}"
         stored = await self._bucket.get(key)
         if stored is not None and self._is_foreign(stored.value):
@@ -119,20 +119,20 @@ class Leases:
             return None
 
     async def unclaim(self, account: str, event: str, session: str) -> None:
-        """Be done with a claim."""
+        """Drop a claim."""
         with contextlib.suppress(Unavailable):  # it ends by itself
             stored = await self._bucket.get(f"{account}.{event}.{session}")
             if stored is not None and stored.value.token == self.me.token:
                 await self._bucket.delete(stored.key, stored.revision)
 
     async def is_elsewhere(self, account: str, event: str) -> bool:
-        """Tell whether a live instance other than this one holds an event; Unavailable."""
+        """Return whether another live instance holds an event; Unavailable."""
         key = f"{account}.{event}"
         stored = await self._bucket.get(key)
         return stored is not None and await self._is_held(stored)
 
     async def release(self, account: str, event: str, session: str) -> None:
-        """Give an event up, when the session still holds it."""
+        """Release an event if the session still holds it."""
         key = f"{account}.{event}"
         held = self._held.get(key)
         if held is None or held.lease.session != session:
@@ -144,33 +144,33 @@ class Leases:
                 await self._bucket.delete(key, stored.revision)
 
     async def forget(self, account: str, event: str, session: str) -> None:
-        """Remove the lease of a dead session, if it is the last one's."""
+        """Delete the event's lease if it belongs to this session and its holder is dead."""
         stored = await self._bucket.get(f"{account}.{event}")
         if stored and stored.value.session == session and self.is_dead(stored.value):
             await self._bucket.delete(stored.key, stored.revision)
 
     async def holder(self, account: str, event: str, session: str) -> Literal["lives", "dead", "unknown"]:
-        """Tell of a session's holder; unknown: there is no lease of it, as after 15 s without the broker."""
+        """Return the state of a session's holder; unknown: it has no lease, as after 15 s without the broker."""
         stored = await self._bucket.get(f"{account}.{event}")
         if stored is None or stored.value.session != session:
             return "unknown"
         return "dead" if self.is_dead(stored.value) else "lives"
 
     def is_dead(self, holder: Holder) -> bool:
-        """Tell a holder that is gone for sure: a process of this machine that has ended."""
+        """Return whether a holder is surely gone: a process of this machine that has ended."""
         return is_gone(holder, self.me)
 
     def _is_foreign(self, lease: Lease) -> bool:
         return lease.token != self.me.token and not self.is_dead(lease)
 
     async def _is_held(self, stored: Stored[Lease]) -> bool:
-        """Tell whether another instance has a lease, and lives or may live."""
+        """Return whether another instance has a lease, and is or may be alive."""
         return await self._lives(stored) is not False
 
     async def _lives(self, stored: Stored[Lease]) -> bool | None:
-        """Tell whether another instance has a lease and lives: by looking, or by asking it; None: cannot be told now.
+        """Return whether another instance has a lease and is alive: by its process, or by asking it; None when unknown.
 
-        Whoever writes over the lease of one that does not answer does so by compare-and-set: if it has renewed it
+        The lease of a holder that does not answer is replaced by compare-and-set: if the holder has renewed it
         meanwhile, it is asked again.
         """
         key, lease = stored.key, stored.value
@@ -193,14 +193,14 @@ class Leases:
         return Lease(session=session, **self.me.model_dump())
 
     async def _write(self, key: str, stored: Stored[Lease] | None, lease: Lease) -> int:
-        """Write over what was read, and give the revision; Conflict when somebody else was first."""
+        """Replace the lease that was read, and return the revision; Conflict when it has changed since."""
         if stored is None:
             return await self._bucket.create(key, lease)
         return (await self._bucket.replace(stored, lease)).revision
 
     @contextlib.asynccontextmanager
     async def renewing(self) -> AsyncIterator[None]:
-        """Renew what is held every 5 s while the block runs."""
+        """Renew the held leases every 5 s while the block runs."""
         async with contextlib.AsyncExitStack() as stack:
             if self._holders is not None:
                 await stack.enter_async_context(self._holders.answering(self.me.token, self._has))
@@ -213,7 +213,7 @@ class Leases:
             await _pause(pause)
             if self._holders is not None:
                 self._holders.note()
-            # Together, as none may wait for another's time-out, or for the answer of another's holder.
+            # Concurrently: none may wait for another's timeout, or for the answer of another's holder.
             done = await asyncio.gather(*(self._try_to_keep(key, held) for key, held in self._held.items()))
             errors = [error for error in done if error]
             if errors:
@@ -224,21 +224,21 @@ class Leases:
         try:
             await self._keep(key, held)
         except Conflict:
-            return None  # somebody acts on it just now: the next round sees that
+            return None  # it has just changed: the next round reads it again
         except Unavailable as error:
             return error
         return None
 
     async def _keep(self, key: str, held: _Held) -> None:
-        """Write the lease again, unless another instance has the event: it came while this one was cut off.
+        """Renew the lease, unless another instance took the event while this one was disconnected.
 
-        One whose lease this one has never had may have been away since before: it is asked.
+        When this instance never had the lease, its holder may be long gone, and is asked.
         """
         stored = await self._bucket.get(key)
         if self._held.get(key) is not held:
             return
         if stored is not None and stored.revision < held.epoch:
-            return  # a replica that has not heard of the last write yet
+            return  # a replica without the last write
         if stored is not None and self._is_foreign(stored.value):
             lives = held.epoch > 0 or await self._lives(stored)
             if lives is None or self._held.get(key) is not held:
@@ -257,7 +257,7 @@ class Leases:
 
 
 async def _pause(seconds: float) -> None:
-    """Wait; no longer once this process is awake after it stood still: others may have asked it in vain."""
+    """Sleep, but return at once after this process stalled: others may have asked it meanwhile."""
     loop = asyncio.get_running_loop()
     until = loop.time() + seconds
     while (left := until - loop.time()) > 0:

@@ -1,4 +1,4 @@
-"""Whether a stream may still come to hold something that can be recorded."""
+"""Ending streams that contain nothing that can be recorded."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from services.ingester.recorder.names import is_media
 from shared.runtime.clock import Clock
 
 HOPELESS: Final = timedelta(seconds=3)
-"""For so long a container that names only what cannot be recorded may come to name more."""
+"""How long a container that names only unsupported tracks may take to name others."""
 UNDECIDED: Final = 16 << 20
-"""So many bytes without a frame end a stream."""
+"""A stream ends after so many bytes without a frame."""
 
 
 def hopeful(batches: Iterable[Batch], clock: Clock | None = None, undecided: int = UNDECIDED) -> Iterator[Batch]:
-    """Pass batches on; NothingRecordable or NotMedia when they hold no frame, and are not going to.
+    """Yield the batches; raise NothingRecordable or NotMedia when they contain no frame, and will not.
 
-    Without a `clock` a stream that names only what cannot be recorded is given up at its end alone.
+    Without a `clock`, a stream that names only unsupported tracks is given up only at its end.
     """
     given, since_ns, contents = 0, None, Contents()
     rest = iter(batches)
@@ -44,12 +44,12 @@ def hopeful(batches: Iterable[Batch], clock: Clock | None = None, undecided: int
 
 
 def _is_hopeless(contents: Contents) -> bool:
-    """Tell whether tracks are named, and none of those that may come can be recorded."""
+    """Return whether tracks are named, and none that is expected can be recorded."""
     return not contents.expected and any(map(is_media, contents.unsupported))
 
 
 def _given_up(contents: Contents) -> NotMedia:
-    """Say why a stream is not waited for any longer."""
+    """Return the error with which a stream is given up."""
     if contents.unsupported:
         return NothingRecordable(contents.unsupported)
     return NotMedia("no track that can be recorded")

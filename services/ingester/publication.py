@@ -1,4 +1,4 @@
-"""One publisher's stream, as both ingest servers hand it over: frames as they come, and how it ended."""
+"""One publisher's stream, as both ingest servers provide it: frames as they arrive, and how it ended."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from shared.media.model import TrackConfig
 from shared.messages.live import EndReason
 
 VIDEO_SCALE = 90000
-"""Ticks a second of video, of a publication's times, and of a session's own time line."""
+"""Ticks per second of video, of a publication's times, and of a session's time line."""
 MAX_OFFSET = 10 * VIDEO_SCALE
-"""No picture is shown longer after its decoding than this."""
+"""The largest offset from a picture's decoding to its presentation time, ticks."""
 Kind = Literal["video", "audio"]
 
 
 class NotMedia(MediaError):  # noqa: N818  the tree of errors names what is wrong
-    """What came is not what the protocol carries, or holds nothing that can be recorded."""
+    """The bytes are not the protocol's container format, or contain nothing that can be recorded."""
 
 
 class NothingRecordable(NotMedia):
-    """A stream holds `tracks`, and none that can be recorded."""
+    """A stream has only `tracks`, none of which can be recorded."""
 
     def __init__(self, tracks: frozenset[str]) -> None:
         super().__init__(f"no track that can be recorded among {', '.join(sorted(tracks))}")
@@ -29,17 +29,17 @@ class NothingRecordable(NotMedia):
 
 
 class Arrival(NamedTuple):
-    """When bytes have come: the monotonic clock in ns, the wall clock in ms."""
+    """When bytes arrived: the monotonic clock in ns, the wall clock in ms."""
 
     ns: int
     ms: int
 
 
 class Frame(NamedTuple):
-    """A frame: `dts` in 90 kHz ticks of the encoder's clock without wraps, `offset` to its presentation time.
+    """A frame: `dts` in unwrapped 90 kHz ticks of the encoder's clock, `offset` to its presentation time.
 
-    `config` is the same object until the track's codec parameters change. `sync`: a decoder can begin here, at an IDR
-    or IRAP picture (`clean`) or at a recovery point. `payload` is as MP4 stores it; `duration` is known of audio alone
+    `config` is the same object until the track's codec parameters change. `sync`: a decoder can start here, at an IDR
+    or IRAP picture (`clean`) or at a recovery point. `payload` is as MP4 stores it; `duration` is known only for audio
     (ticks of the config's timescale).
     """
 
@@ -53,16 +53,16 @@ class Frame(NamedTuple):
 
 
 class Contents(NamedTuple):
-    """What a stream is known to hold: kinds of track to be `expected`, and names of what cannot be recorded."""
+    """A stream's known contents: the kinds of tracks `expected`, and the names of tracks that cannot be recorded."""
 
     expected: frozenset[Kind] = frozenset()
     unsupported: frozenset[str] = frozenset()
 
 
 class Batch(NamedTuple):
-    """What has come at once: frames in the order sent, and what the stream is known to hold by then.
+    """What arrived at once: frames in sending order, and the contents known by then.
 
-    `bytes` of media they came in; `damaged` counts what could not be read since the beginning.
+    `bytes`: the media bytes received; `damaged`: the number of unreadable units since the start.
     """
 
     arrival: Arrival
@@ -73,40 +73,40 @@ class Batch(NamedTuple):
 
 
 class Publication(Protocol):
-    """A stream being published. All but `close` and the figures belong to one thread."""
+    """A stream being published. All members except `close` and the figures belong to one thread."""
 
     @property
     def end_reason(self) -> EndReason | None:
-        """Why it has ended; None while it goes on."""
+        """Why it ended; None while it continues."""
         ...
 
     @property
     def heard_ns(self) -> int:
-        """The clock's monotonic time when media last came; from any thread."""
+        """The clock's monotonic time of the last media; from any thread."""
         ...
 
     @property
     def peer(self) -> object:
-        """Where the publisher is, printed as `address:port`."""
+        """The publisher's address, printed as `address:port`."""
         ...
 
     @property
     def dropped_frames(self) -> int:
-        """Count frames that came before the description they need."""
+        """The number of frames that came before the sequence header they need."""
         ...
 
     @property
     def lost_packets(self) -> int:
-        """Count packets that never came; from any thread."""
+        """The number of lost packets; from any thread."""
         ...
 
     def frames(self) -> Iterator[Batch]:
-        """Wait for frames until the stream ends, whatever ends it; called once.
+        """Yield frames until the stream ends, whatever ends it; called once.
 
-        Raise NotMedia for what cannot be read at all, NothingRecordable for what holds no track that can be recorded.
+        Raise NotMedia when it cannot be read at all, NothingRecordable when it has no track that can be recorded.
         """
         ...
 
     def close(self) -> None:
-        """End it at once, from any thread."""
+        """End the publication at once, from any thread."""
         ...

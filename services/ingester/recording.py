@@ -1,4 +1,4 @@
-"""Records a publication, and tells why it ended."""
+"""Records a publication, and returns why it ended."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Recording:
         self._store = store
 
     def __call__(self, publication: Publication, feed: SessionFeed, ticket: Ticket) -> EndReason:
-        """Record until the publication ends; whatever happens, what was recorded is kept."""
+        """Record until the publication ends, and return why; the recording is kept in any case."""
         frames = publication.frames()
         ticket.heard_ns = lambda: publication.heard_ns
         prefix, stats = feed.prefix, ticket.stats

@@ -1,4 +1,4 @@
-"""Why a publisher is not let in: one word for the protocols' codes, and words for the person at the encoder."""
+"""Why a publisher is refused: a word for the protocols' codes, and a message for the person at the encoder."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ Why = Literal["no_key", "ambiguous", "unknown", "over", "taken", "disk_full", "l
 
 
 class PublishRefused(Rejected):
-    """A publisher may not publish. The message is told to it, and holds nothing of what it sent."""
+    """A publisher may not publish. The message is sent to it, and repeats nothing that it sent."""
 
     def __init__(self, message: str, why: Why = "unknown") -> None:
         super().__init__(message)
         self.why: Why = why
         self.fields: dict[str, str] = {}
-        """What a log line says of the job, when it is known."""
+        """The job's log fields, when it is known."""
 
     def about(self, account: str, event: str) -> PublishRefused:
-        """Name the job."""
+        """Add the job's log fields, and return the refusal."""
         self.fields = {"job": event, "account": account}
         return self
 
 
 def taken() -> PublishRefused:
-    """Return the refusal of one who comes while another publishes."""
+    """Return the refusal for a publisher that connects while another one publishes."""
     return PublishRefused("another publisher is at this job", "taken")
 
 
 def later() -> PublishRefused:
-    """Return the refusal of one about whom nothing can be found out now."""
+    """Return the refusal for a publisher whose key cannot be looked up now."""
     return PublishRefused("the key cannot be looked up now, try again in some seconds", "later")
 
 
 def disk_full() -> PublishRefused:
-    """Return the refusal of one whose stream could not be stored."""
+    """Return the refusal for a publisher whose stream could not be stored."""
     return PublishRefused("the server's disk is full, nothing can be recorded now", "disk_full")

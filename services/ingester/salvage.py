@@ -1,4 +1,4 @@
-"""Ends the sessions whose ingester was killed or is away, and publishes what it had written and not yet published."""
+"""Ends the sessions whose ingester was killed or is gone, and publishes its written but unpublished segments."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ from shared.store import MediaStore
 
 log = get_logger()
 LOOK_S: Final = 5.0
-# So long after the look before, this process is taken to have stood still.
+# When a round starts this long after the previous one, this process is assumed to have stalled.
 STOOD_S: Final = 6 * LOOK_S
-# A session whose files are on another machine is ended once that machine has been away for so long, and so is one whose
-# process lives here, but has not reached the broker.
+# How long another machine that has a session's files, or a live local process without the broker, may be away before
+# the session is ended.
 ELSEWHERE_S: Final = 60.0
-# Twice the time in which a holder writes its lease again.
+# Twice the interval at which a holder renews its lease.
 UNHELD_S: Final = 2 * RENEW_S
 BEFORE_MS: Final = 60_000
 
 
 class OpenSessions(Following[SessionRecord]):
-    """The sessions that have not ended, by key."""
+    """The open sessions, by key."""
 
     pattern = "*.*.*"
 
@@ -61,10 +61,10 @@ class OpenSessions(Following[SessionRecord]):
 
 @dataclass(slots=True)
 class Salvage:
-    """Looks for open sessions that nobody holds. Doing it twice publishes the same messages, which are dropped.
+    """Finds open sessions that no instance holds. A second run publishes the same messages, which are dropped.
 
-    Only a process that is gone for sure writes no more. Of another's files, whole ones are published as they are, and
-    of the newest a copy: it may be the one being written (ADR 17).
+    Only a process that is surely gone writes no more. Otherwise complete files are published as they are, and the
+    newest one as a copy: it may still be written (ADR 17).
     """
 
     js: Callable[[], JetStreamContext]
@@ -77,17 +77,17 @@ class Salvage:
     missing_since_ns: dict[str, int] = field(default_factory=dict)
     unheld_since_ns: dict[str, int] = field(default_factory=dict)
     now_ns: int = 0
-    """When the look began that is made, or was made last: what passes meanwhile counts with the next one."""
+    """When the current or last round started: time that passes during it counts in the next one."""
     sessions: OpenSessions = field(init=False)
 
     def __post_init__(self) -> None:
         self.sessions = OpenSessions(self.js)
 
     async def run_once(self) -> None:
-        """Salvage every dead session that can be; one that cannot hinders no other. Unavailable: nothing is known.
+        """Salvage every dead session; a failure does not affect the others. Unavailable without the broker.
 
-        A lease may be missing because the broker was away: then its holder gets the time to write it again. So it does
-        when this process stood still, perhaps with the whole machine: that was no silence of the holder's.
+        A lease may be missing because the broker was unavailable: its holder then gets time to write it again. The same
+        applies after this process, perhaps the whole machine, stalled: the holder was not silent then.
         """
         now_ns = self.clock.monotonic_ns()
         if now_ns - self.now_ns > STOOD_S * 1e9:
@@ -128,9 +128,10 @@ class Salvage:
         return self.now_ns - since_ns > (ELSEWHERE_S if lives_here else UNHELD_S) * 1e9
 
     async def _take_over(self, stored: Stored[SessionRecord], *, gone: bool) -> None:
-        """End a session at an epoch of this instance's own, which keeps its holder, should it live, from writing on.
+        """End a session at an epoch of this instance, which stops its holder, if alive, from writing further.
 
-        The record goes on naming the holder: whether its files may be cut is asked of it, also when this one dies here.
+        The record keeps naming the holder: its state decides whether the files may be truncated, even if this instance
+        dies here.
         """
         session = stored.value
         folder, empty = await asyncio.to_thread(self._folder, session)
@@ -143,13 +144,13 @@ class Salvage:
             claimed = session.model_copy(update={"epoch": epoch})
             await self.records.sessions.replace(stored, claimed)
             if not gone and await self.leases.holder(session.account, session.event, session.session) != "unknown":
-                return  # its holder is back: it finds the epoch passed, and says that it goes on
+                return  # its holder is back: it finds a higher epoch, and announces that it continues
             await self._end(claimed, folder, epoch, gone=gone)
         finally:
             await self.leases.unclaim(session.account, session.event, session.session)
 
     def _folder(self, session: SessionRecord) -> tuple[Path, bool]:
-        """Return where a session's files lie on this machine, and whether there are none."""
+        """Return the folder of a session's files on this machine, and whether it is empty."""
         folder = self.store.begin(f"live/{session.event}/{session.session}/{session.track}/x").parent
         return folder, not any(folder.iterdir())
 
@@ -175,7 +176,7 @@ class Salvage:
         await feed.run()
         self.missing_since_ns.pop(session.session, None)
         self.unheld_since_ns.pop(session.session, None)
-        if feed.session.ended_ms is None:  # it went on meanwhile
+        if feed.session.ended_ms is None:  # it has continued meanwhile
             return
         await Statuses(self.records.statuses).lost(session, "killed", feed.session.ended_ms)
         await self.leases.forget(session.account, session.event, session.session)

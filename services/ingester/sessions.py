@@ -1,4 +1,4 @@
-"""The sessions of this instance: who may begin one, what each records, and how it ends."""
+"""The sessions of this instance: admission, recording and end."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ ELSEWHERE_S: Final = SILENCE_S + 1.0
 
 @dataclass(eq=False, slots=True)
 class Ticket:
-    """Leave for one publisher to begin a session."""
+    """Permission for one publisher to start a session."""
 
     entry: AdmittedJob
     protocol: IngestProtocol
@@ -49,11 +49,11 @@ class Ticket:
     stop_reason: EndReason | None = None
     stats: PublisherStats = field(default_factory=PublisherStats)
     refusal: PublishRefused | None = None
-    """Why it was not let in after all."""
+    """Why the publisher was refused after admission."""
 
     @property
     def fields(self) -> dict[str, str]:
-        """What every log line of the publisher carries."""
+        """The fields of every log line of the publisher."""
         return {"job": self.entry.event, "session": self.session, "account": self.entry.account}
 
 
@@ -89,21 +89,21 @@ class Sessions:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def attach(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Say which loop publishes."""
+        """Set the event loop that publishes."""
         self._loop = loop
         self._leases.on_lost(self._lost)
         self._leases.on_back(self._back)
 
     @property
     def active(self) -> frozenset[str]:
-        """The sessions that this instance holds, those included whose last segments are still being published."""
+        """The sessions of this instance, including those whose last segments are still being published."""
         with self._lock:
             return frozenset(ticket.session for ticket in self._tickets.values()) | self._publishing
 
     def admit(self, entry: AdmittedJob, protocol: IngestProtocol) -> Ticket:
-        """Let a publisher in; PublishRefused while another one publishes to the event.
+        """Admit a publisher; PublishRefused while another one publishes to the event.
 
-        A publisher that has been silent for 3 s is taken for a dead connection and makes room.
+        A publisher that has been silent for 3 s counts as a dead connection and is replaced.
         """
         now_ns = self._clock.monotonic_ns()
         ticket = Ticket(entry, protocol, heard_ns=lambda: now_ns)
@@ -118,14 +118,14 @@ class Sessions:
         return ticket
 
     def check(self, entry: AdmittedJob) -> None:
-        """Say what `admit` would, and change nothing: whether a caller has the passphrase is not known yet."""
+        """Raise what `admit` would, but change nothing: it is not known yet whether the caller has the passphrase."""
         with self._lock:
             other = self._tickets.get(entry.event)
             if other and not self._is_half_open(other):
                 raise taken()
 
     def check_elsewhere(self, entry: AdmittedJob) -> None:
-        """Refuse one whose event another instance holds, before it is told to send; unless the broker is away."""
+        """Raise PublishRefused when another instance holds the event; pass when the broker is unavailable."""
         if self._loop is None:
             return
         future = asyncio.run_coroutine_threadsafe(self._leases.is_elsewhere(entry.account, entry.event), self._loop)
@@ -142,7 +142,7 @@ class Sessions:
         return silent_ns > HALF_OPEN.total_seconds() * 1e9
 
     def withdraw(self, ticket: Ticket) -> None:
-        """Free the event again for another publisher."""
+        """Release the event for another publisher."""
         with self._lock:
             if self._tickets.get(ticket.entry.event) is ticket:
                 del self._tickets[ticket.entry.event]
@@ -154,7 +154,7 @@ class Sessions:
 
     def _serve(self, publication: Publication, ticket: Ticket) -> None:
         ticket.publication = publication
-        if ticket.stop_reason:  # replaced or stopped before it began
+        if ticket.stop_reason:  # replaced or stopped before it started
             self.withdraw(ticket)
             return
         try:
@@ -172,7 +172,7 @@ class Sessions:
             self.withdraw(ticket)
 
     async def _open(self, ticket: Ticket, publication: Publication) -> SessionFeed:
-        """Take the event's lease and begin to publish; Rejected while another instance holds it."""
+        """Take the event's lease and start publishing; Rejected while another instance holds it."""
         entry = ticket.entry
         await self._leases.take(entry.account, entry.event, ticket.session)
         session = SessionRecord(
@@ -189,7 +189,7 @@ class Sessions:
         return feed
 
     async def _publish(self, feed: SessionFeed, monitor: Monitor) -> None:
-        """Publish until the end; the task has the log fields of the publication's thread."""
+        """Publish until the session ends; the task has the log fields of the publication's thread."""
         self._publishing |= {feed.session.session}
         self._open_feeds[feed.session.session] = feed
         try:
@@ -205,7 +205,7 @@ class Sessions:
         await self._statuses.close(monitor, reason)
 
     def job_changed(self, key: str, job: JobRecord | None) -> None:
-        """End the session of a job that takes no publisher any more, or is there no more (`<account>.<event>`)."""
+        """End the session of a job that is deleted or takes no publisher any more (key `<account>.<event>`)."""
         if job is not None and job.accepts_publisher:
             return
         account, _, event = key.partition(".")
@@ -215,7 +215,7 @@ class Sessions:
             self._stop(ticket, "stopped")
 
     def end_all(self, reason: EndReason) -> None:
-        """End all sessions; what they recorded is kept and published."""
+        """End all sessions; their recordings are kept and published."""
         with self._lock:
             tickets = [ticket for ticket in self._tickets.values() if ticket.stop_reason is None]
         for ticket in tickets:
@@ -238,7 +238,7 @@ class Sessions:
             ticket.publication.close()
 
     async def drain(self, patience: timedelta) -> bool:
-        """End all sessions and publish what they recorded; False when the broker did not take it in time."""
+        """End all sessions and publish their recordings; return False when the broker did not take them in time."""
         self.end_all("stopped")
         if not self._feeds:
             return True
@@ -253,5 +253,5 @@ class Sessions:
         try:
             return future.result(OPENING_S)
         except FutureTimeoutError:
-            future.cancel()  # or it would open a session that nobody ends
+            future.cancel()  # otherwise it would open a session that is never ended
             raise

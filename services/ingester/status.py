@@ -1,4 +1,4 @@
-"""What an operator sees of a publisher: its numbers, written to the broker a few seconds apart."""
+"""A publisher's status for operators, written to the broker every few seconds."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ log = get_logger()
 FIRST_S: Final = 1.0
 EVERY_S: Final = 5.0
 KEPT: Final = 16
-"""Publishers of a job that are shown; of earlier ones the session's record tells."""
+"""How many publishers of a job are shown; earlier ones are in the session records only."""
 OLD_KEYFRAME_MS: Final = 15_000
 SHOWN_UP_MS: Final = 8_000
-"""An announced track has shown up by then."""
+"""How long an announced track may take to appear."""
 _NS: Final = 1_000_000_000
 _VIDEO_SCALE: Final = 90_000
 
 
 @dataclass(slots=True)
 class _Counted:
-    """What had been counted at a monotonic time."""
+    """The counters at a monotonic time."""
 
     at_ns: int
     bytes: int
@@ -40,7 +40,7 @@ class _Counted:
 
 
 class Monitor:
-    """Makes a publisher's status of the counters that its thread keeps; used by the event loop alone."""
+    """Builds a publisher's status from the counters that its thread keeps; used only by the event loop."""
 
     def __init__(self, session: SessionRecord, publication: Publication, stats: PublisherStats, clock: Clock) -> None:
         self._session = session
@@ -52,10 +52,10 @@ class Monitor:
         self._rates = (0.0, 0)
         self.job = (session.account, session.event)
         self.key = ""
-        """Where the status is kept, once a key has been found."""
+        """The status' key, once one is chosen."""
 
     def look(self, reason: EndReason | None = None) -> PublisherStatus:
-        """Return the status; rates are of the time since the look before. With a reason it is the last one."""
+        """Return the status, with the rates since the previous call. With a reason it is the last status."""
         stats, now_ms = self._stats, self._clock.now_ms()
         frame_rate, bitrate = self._measure()
         status = PublisherStatus(
@@ -76,7 +76,7 @@ class Monitor:
         return _Counted(self._clock.monotonic_ns(), stats.bytes, stats.steps, stats.step_ticks)
 
     def _measure(self) -> tuple[float, int]:
-        """Return pictures and bits a second since the look before; at once after it, those of then."""
+        """Return pictures and bits a second since the last measurement; the last rates within half a second of it."""
         now, before = self._count(), self._before
         if now.at_ns - before.at_ns >= _NS // 2:
             ticks = now.ticks - before.ticks
@@ -87,7 +87,7 @@ class Monitor:
 
 
 def warnings_of(status: PublisherStatus, announced: Sequence[str] = ()) -> tuple[str, ...]:
-    """Say what is wrong with a stream, of which these kinds of track are `announced`, for people."""
+    """Return human-readable warnings about a stream; `announced`: the kinds of tracks that it announces."""
     found = [f"{track} cannot be recorded" for track in status.unsupported]
     if status.updated_ms - status.since_ms > SHOWN_UP_MS:
         if "video" in announced and not status.video_codec:
@@ -107,7 +107,7 @@ def warnings_of(status: PublisherStatus, announced: Sequence[str] = ()) -> tuple
 
 
 class Statuses:
-    """Writes them. While the broker is away nothing is written, and nothing waits."""
+    """Writes statuses to the bucket. While the broker is unavailable, writes are skipped without waiting."""
 
     def __init__(self, bucket: Bucket[PublisherStatus]) -> None:
         self._bucket = bucket
@@ -121,11 +121,11 @@ class Statuses:
             pause = EVERY_S
 
     async def close(self, monitor: Monitor, reason: EndReason) -> None:
-        """Write the last one."""
+        """Write the publisher's last status."""
         await self._write(monitor, monitor.look(reason))
 
     async def lost(self, session: SessionRecord, reason: EndReason, at_ms: int) -> None:
-        """Note the end of a session whose ingester was killed; Unavailable."""
+        """Record the end of a session whose ingester was killed; Unavailable."""
         for stored in await self._kept(session.account, session.event):
             if stored.value.session == session.session and stored.value.ended_ms is None:
                 ended = stored.value.model_copy(update={"ended_ms": at_ms, "reason": reason})
@@ -144,7 +144,7 @@ class Statuses:
             log.info("status.not_written", error=str(error))
 
     async def _key_of(self, monitor: Monitor) -> str:
-        """Find a free key, or the one of the job's publisher that came longest ago."""
+        """Return a free key, or the key of the job's oldest publisher."""
         kept = await self._kept(*monitor.job)
         if len(kept) >= KEPT:
             return min(kept, key=lambda stored: stored.value.since_ms).key
@@ -153,5 +153,5 @@ class Statuses:
 
 
 def _instead(status: PublisherStatus, _before: PublisherStatus | None) -> PublisherStatus:
-    """Write a status, whatever was there."""
+    """Return the new status, ignoring the previous one."""
     return status

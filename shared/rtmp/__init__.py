@@ -1,1 +1,1 @@
-"""RTMP as both of its sides need it: handshake, chunk streams, AMF, commands."""
+"""RTMP for server and client: handshake, chunk streams, AMF, commands."""

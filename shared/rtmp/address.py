@@ -1,12 +1,12 @@
-"""RTMP URLs of servers that we publish to: application, stream name, and who we are there.
+"""RTMP URLs of servers that we publish to: application, stream name, user and password.
 
-No standard says where the application ends. What encoders and platforms write is read so:
+No standard defines where the application ends. These rules cover what encoders and platforms write:
 
-- the stream's name is the last step of the path, with the query behind it: `/app/instance/name?token=1`;
-- where the path has one step, or ends in a slash, a query with a slash in it belongs to the application, and the name
-  follows that slash: `/live2?backup=1/name` (YouTube), `/kLive/?p=1&t=2/name` (Kaltura);
-- slashes at the end, and doubled ones, mean nothing;
-- what is percent-encoded is sent as it is written, but for blanks at the name's ends.
+- the stream's name is the last segment of the path, with the query after it: `/app/instance/name?token=1`;
+- when the path has one segment, or ends in a slash, a query with a slash in it belongs to the application, and the
+  name follows that slash: `/live2?backup=1/name` (YouTube), `/kLive/?p=1&t=2/name` (Kaltura);
+- trailing and doubled slashes are ignored;
+- percent-encoding is sent as written, except for blanks at the name's ends.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _BLANKS: Final = re.compile(r"^(?:%20|%09|%0[ad]|\+)+|(?:%20|%09|%0[ad]|\+)+$", 
 
 @dataclass(frozen=True, slots=True)
 class RtmpUrl:
-    """An RTMP URL taken apart; `app` and `name` with the query that belongs to each, user and password decoded."""
+    """The parts of an RTMP URL; `app` and `name` include their queries, user and password are decoded."""
 
     scheme: str
     authority: str
@@ -32,24 +32,24 @@ class RtmpUrl:
     user: str = field(default="", repr=False)
     password: str = field(default="", repr=False)
     login: str = field(default="", repr=False)
-    """Both, as written."""
+    """User and password, as written."""
 
     @property
     def url(self) -> str:
-        """The URL in the one spelling in which it is kept."""
+        """The URL in its normalized form."""
         login = f"{self.login}@" if self.login else ""
         return f"{self.scheme}://{login}{self.authority}/{self.app}/{self.name}"
 
     @property
     def shown(self) -> str:
-        """The URL for people: no more of the path than its first step, since what follows may be a stream key."""
+        """The URL for display: only the path's first segment is shown, since the rest may be a stream key."""
         login = "***@" if self.login else ""
         app = self.app.partition("?")[0].lstrip("/").partition("/")[0]
         return f"{self.scheme}://{login}{self.authority}/{app}/***"
 
 
 def split_rtmp(url: str) -> RtmpUrl:
-    """Take apart a URL that netguard has checked; ValueError, in words that hold nothing of it."""
+    """Split a URL that netguard has checked; ValueError with a text that repeats nothing of it."""
     parts = urlsplit(url)
     login, at, authority = parts.netloc.rpartition("@")
     user, _, password = login.partition(":")
@@ -69,7 +69,7 @@ def split_rtmp(url: str) -> RtmpUrl:
 
 
 def _behind_query(query: str) -> tuple[str, str, str]:
-    """Split a query of the application from the stream's name behind it, which may have a query of its own."""
+    """Split a query of the application from the stream's name after it, which may have a query of its own."""
     first, mark, rest = query.rstrip("/").partition("?")
     head, slash, name = first.rpartition("/")
     return head, slash, f"{_BLANKS.sub('', name)}{mark}{rest}"

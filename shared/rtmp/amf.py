@@ -21,13 +21,13 @@ _NUMBER = struct.Struct(">Bd")
 
 
 class EcmaArray(dict[str, Value]):
-    """A mapping that is written as an ECMA array, the form of onMetaData."""
+    """A mapping that is written as an ECMA array, as in onMetaData."""
 
 
 def decode(data: bytes, *, depth: int = 16, values: int = 1024, strict: bool = True) -> list[Value]:
     """Read all values of a message body; raises ProtocolError on a bad one, LimitExceeded past the limits.
 
-    When not `strict`, gives the values before the bad one instead.
+    When not `strict`, returns the values before the bad one instead.
     """
     cursor = Cursor(data, depth=depth, values=values)
     found: list[Value] = []
@@ -78,7 +78,7 @@ def _object(cursor: Cursor) -> dict[str, Value]:
 
 
 def _ecma_array(cursor: Cursor) -> Value:
-    cursor.take(4)  # a hint of the length, which encoders do not keep
+    cursor.take(4)  # a length hint, often wrong
     return _object(cursor)
 
 

@@ -11,16 +11,16 @@ from shared.rtmp.errors import LimitExceeded, ProtocolError
 
 @dataclass(frozen=True, slots=True)
 class _Traits:
-    """What members the objects of a class have."""
+    """The members of a class's objects."""
 
     names: tuple[str, ...]
     dynamic: bool
 
 
 class Amf3Reader:
-    """Reads one AMF3 value and the reference tables that belong to it.
+    """Reads one AMF3 value with its reference tables.
 
-    References to objects read as None (an object could hold itself); references to strings and traits are followed.
+    Object references are read as None (an object could contain itself); string and trait references are resolved.
     """
 
     def __init__(self, cursor: Cursor) -> None:

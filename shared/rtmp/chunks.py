@@ -1,4 +1,4 @@
-"""RTMP chunk streams: bytes to messages and back (Adobe, "RTMP 1.0", 2012, section 5.3)."""
+"""RTMP chunk streams: parsing and writing messages (Adobe, "RTMP 1.0", 2012, section 5.3)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Message(NamedTuple):
 
 @dataclass(slots=True)
 class _ChunkStream:
-    """What the next chunk of a chunk stream leaves out."""
+    """A chunk stream's last header, whose fields later chunks may omit, and its unfinished message."""
 
     timestamp: int = 0
     delta: int = 0
@@ -44,7 +44,7 @@ class _ChunkStream:
 
 @dataclass(slots=True)
 class ChunkLimits:
-    """What a peer may make the parser hold (bytes, counts)."""
+    """Limits on what a peer makes the parser store (bytes, counts)."""
 
     message: int
     unfinished: int
@@ -52,40 +52,40 @@ class ChunkLimits:
 
 
 class ChunkParser:
-    """Turns received bytes into messages without copying those that arrive whole in one chunk.
+    """Parses received bytes into messages, without copying those that arrive complete in one chunk.
 
-    Receive into `room()`, then call `parse` with the count received. Set Chunk Size and Abort take effect here and
-    are returned as well.
+    Receive into `room()`, then call `parse` with the received count. Set Chunk Size and Abort take effect here and
+    are returned too.
     """
 
     def __init__(self, limits: ChunkLimits, *, buffer: int = 4096) -> None:
         self.limits = limits
         self._chunk_size = 128
         self._streams: dict[int, _ChunkStream] = {}
-        self._current: _ChunkStream | None = None  # the stream of a chunk that is not read to its end
-        self._need = 0  # how much of that chunk is missing
+        self._current: _ChunkStream | None = None  # the stream of the chunk being read
+        self._need = 0  # the bytes missing of that chunk
         self._unfinished = 0
-        # Bytes are received behind room for a header: the rest of one that was cut is moved in front of them, where it
-        # overwrites no payload that was given out.
+        # The receive area follows room for a header: the start of a split header is moved there, where it overwrites no
+        # returned payload.
         self._rest = 0
         self._buffer = bytearray(_LARGEST_HEADER + buffer)
         self._view = memoryview(self._buffer)
 
     def resize(self, buffer: int) -> None:
-        """Receive up to `buffer` bytes at once from now on (larger than now)."""
+        """Enlarge the receive area to `buffer` bytes."""
         rest = self._buffer[:_LARGEST_HEADER]
         self._buffer = bytearray(_LARGEST_HEADER + buffer)
         self._buffer[:_LARGEST_HEADER] = rest
         self._view = memoryview(self._buffer)
 
     def room(self) -> memoryview:
-        """Where to receive."""
+        """Return the view to receive into."""
         return self._view[_LARGEST_HEADER:]
 
     def parse(self, count: int) -> list[Message]:
-        """Take the `count` bytes just received into `room()`; give the messages that end in them.
+        """Parse the `count` bytes just received into `room()`; return the messages that end in them.
 
-        Raises ProtocolError or LimitExceeded; the connection cannot go on then.
+        Raises ProtocolError or LimitExceeded, after which the connection cannot continue.
         """
         messages: list[Message] = []
         pos, end = _LARGEST_HEADER - self._rest, _LARGEST_HEADER + count
@@ -102,7 +102,7 @@ class ChunkParser:
         return messages
 
     def _header(self, pos: int, end: int) -> int:
-        """Read a chunk's header; give where its payload begins, or -1 when the header is not all there."""
+        """Read a chunk's header; return the offset of its payload, or -1 when the header is incomplete."""
         buffer = self._buffer
         form, stream_number = buffer[pos] >> 6, buffer[pos] & 0x3F
         pos += 1
@@ -133,7 +133,7 @@ class ChunkParser:
         return after
 
     def _open(self, stream_number: int, form: int) -> _ChunkStream:
-        # Old librtmp begins its control stream with format 1; only what says a length can begin one.
+        # Old librtmp starts its control stream with format 1; only a header with a length can start one.
         if form == 2:
             raise ProtocolError("chunk stream begins without a message length")
         if len(self._streams) >= self.limits.streams:
@@ -142,7 +142,7 @@ class ChunkParser:
         return stream
 
     def _describe(self, stream: _ChunkStream, form: int, pos: int, stamp: int, *, extended: bool) -> None:
-        """Note a message header of format 0, 1 or 2."""
+        """Record a message header of format 0, 1 or 2."""
         if stream.body:
             raise ProtocolError("message begins inside another one")
         buffer = self._buffer
@@ -157,7 +157,7 @@ class ChunkParser:
         self._begin_chunk(stream)
 
     def _next(self, stream: _ChunkStream, pos: int, end: int) -> int:
-        """Read a format 3 header: the message goes on, or one like the last begins."""
+        """Read a format 3 header: the message continues, or a new one starts with the last one's fields."""
         if stream.extended is not None:
             # The specification repeats the extended timestamp here; some encoders do not.
             if pos + 4 > end:
@@ -165,7 +165,7 @@ class ChunkParser:
             if int.from_bytes(self._buffer[pos : pos + 4], "big") == stream.extended:
                 pos += 4
         if not stream.body:
-            # After format 0 the delta is its timestamp (5.3.1.2.4); FFmpeg writes so.
+            # After format 0 the delta is its timestamp (5.3.1.2.4), as FFmpeg writes it.
             stream.timestamp = stream.timestamp + stream.delta & 0xFFFFFFFF
         self._begin_chunk(stream)
         return pos
@@ -177,7 +177,7 @@ class ChunkParser:
         self._need = min(self._chunk_size, stream.length - len(stream.body))
 
     def _body(self, pos: int, end: int, messages: list[Message]) -> int:
-        """Read what there is of the current chunk's payload; give where it ended."""
+        """Read the available part of the current chunk's payload; return the offset after it."""
         stream = self._current
         if stream is None:
             return pos

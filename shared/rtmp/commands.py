@@ -1,4 +1,4 @@
-"""RTMP commands and data messages: what they say (RTMP 1.0, section 7)."""
+"""Decoding RTMP commands and data messages (RTMP 1.0, section 7)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ COMMANDS = (COMMAND_AMF0, COMMAND_AMF3)
 
 
 class Command(NamedTuple):
-    """A command message: its name, transaction id, and all that follows."""
+    """A command message: its name, transaction id, and all further values."""
 
     name: str
     transaction: float
@@ -22,12 +22,12 @@ class Command(NamedTuple):
     stream_id: int
 
     def text(self, index: int) -> str:
-        """Return a value that has to be text; empty when it is missing or something else."""
+        """Return a text value; empty when it is missing or not text."""
         value = self.values[index] if index < len(self.values) else None
         return value if isinstance(value, str) else ""
 
     def mapping(self, index: int) -> Mapping[str, Value]:
-        """Return a value that has to be an object; empty when it is missing or something else."""
+        """Return an object value; empty when it is missing or not an object."""
         value = self.values[index] if index < len(self.values) else None
         return value if isinstance(value, Mapping) else {}
 

@@ -1,4 +1,4 @@
-"""Bytes being read, with the limits that the reading may spend."""
+"""A cursor over bytes that enforces the limits of AMF values."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from shared.rtmp.errors import LimitExceeded, ProtocolError
 
 Value = None | bool | float | str | bytes | Sequence["Value"] | Mapping[str, "Value"]
-"""What AMF can say."""
+"""Any AMF value."""
 
 _DOUBLE = struct.Struct(">d")
 
 
 class Cursor:
-    """A position in some bytes; reading past the end, too deep or too much raises."""
+    """A position in bytes; raises ProtocolError past the end, LimitExceeded for too deep or too many values."""
 
     __slots__ = ("data", "depth", "pos", "values")
 
@@ -26,7 +26,7 @@ class Cursor:
 
     @property
     def left(self) -> int:
-        """How many bytes remain."""
+        """The number of remaining bytes."""
         return len(self.data) - self.pos
 
     def take(self, count: int) -> bytes:
@@ -47,21 +47,21 @@ class Cursor:
         return float(_DOUBLE.unpack(self.take(8))[0])
 
     def text(self, size: int) -> str:
-        """Read `size` bytes of UTF-8; what is not UTF-8 is replaced."""
+        """Read `size` bytes of UTF-8; invalid bytes are replaced."""
         return self.take(size).decode("utf-8", "replace")
 
     def count(self) -> None:
-        """Note that one more value is read."""
+        """Count one more value; raises LimitExceeded past the limit."""
         self.values -= 1
         if self.values < 0:
             raise LimitExceeded("too many AMF values")
 
     def enter(self) -> None:
-        """Go into a value that holds values."""
+        """Enter a nested value; raises LimitExceeded past the depth limit."""
         self.depth -= 1
         if self.depth < 0:
             raise LimitExceeded("AMF values are nested too deep")
 
     def leave(self) -> None:
-        """Come out of it again."""
+        """Leave a nested value."""
         self.depth += 1

@@ -1,4 +1,4 @@
-"""Why an RTMP connection ends before its publisher wanted it to."""
+"""Errors that end an RTMP connection."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from shared.errors import ReelayError
 
 
 class RtmpError(ReelayError):
-    """A connection that has to end; the message never holds a key."""
+    """The connection has to end; the message never contains a key."""
 
 
 class ProtocolError(RtmpError):
-    """The peer sent what RTMP does not allow."""
+    """The peer violated the RTMP protocol."""
 
 
 class LimitExceeded(RtmpError):  # noqa: N818  named for what happened, as its siblings are
-    """The peer asked for more than the limits give."""
+    """The peer exceeded a limit."""
 
 
 class PeerTimeout(RtmpError):  # noqa: N818  as above
-    """The peer did not do in time what was waited for."""
+    """The peer did not do the expected in time."""
 
 
 class PeerGone(RtmpError):  # noqa: N818  as above

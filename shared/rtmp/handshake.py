@@ -1,8 +1,8 @@
-"""The RTMP handshake (RTMP 1.0, section 5.2), in its plain form and with Flash-era digests.
+"""The RTMP handshake (RTMP 1.0, section 5.2), plain and with Flash-era digests.
 
 A client whose C1 carries a valid HMAC-SHA256 digest (Flash, FMLE, FFmpeg, many hardware encoders) is answered with
 digests of our own; any other client gets the plain handshake. Encrypted handshakes (RTMPE) are refused. The digest
-form is not in Adobe's document; it is as the public clients librtmp and FFmpeg speak it.
+form is not in Adobe's document; it follows the public clients librtmp and FFmpeg.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _SERVER_KEY = _SERVER_NAME + _KEY_TAIL
 _CLIENT_NAME = b"Genuine Adobe Flash Player 001"
 _SERVER_VERSION = bytes((5, 0, 17, 1))
 _SCHEMES = (8, 772)
-"""Where the four bytes stand whose sum says where the digest is."""
+"""Offsets of the four bytes whose sum gives the digest's offset."""
 
 
 def hello(*, time_ms: int) -> bytes:
-    """Return C0 and C1 of a plain handshake (1537 bytes); C2 is then the S1 that came."""
+    """Return C0 and C1 of a plain handshake (1537 bytes); C2 then repeats the received S1."""
     return bytes((VERSION,)) + (time_ms & 0xFFFFFFFF).to_bytes(4, "big") + bytes(4) + os.urandom(SIZE - 8)
 
 

@@ -24,7 +24,7 @@ _OPUS_MAPS = {
 
 
 def opus_duration(packet: bytes) -> int:
-    """Tell an Opus packet's samples at 48 kHz; 0 when it is no Opus packet."""
+    """Return the number of 48 kHz samples in an Opus packet; 0 when it is not an Opus packet."""
     if not packet:
         return 0
     toc = packet[0]
@@ -36,7 +36,7 @@ def opus_duration(packet: bytes) -> int:
 
 
 def opus_head(channels: int) -> bytes:
-    """Build the OpusHead of a stream that has none: no pre-skip, the standard order of channels."""
+    """Build the OpusHead of a stream that has none: no pre-skip, the standard channel order."""
     if channels <= 2:
         return OpusHead(channels).write()
     streams, coupled, order = _OPUS_MAPS[channels]
@@ -44,7 +44,7 @@ def opus_head(channels: int) -> bytes:
 
 
 class AacSound:
-    """Frames of AAC whose configuration may leave it open how they decode; the first ones wait until that is known."""
+    """AAC frames. Where the configuration does not say how they decode (SBR), the first ones wait until it is known."""
 
     def __init__(self) -> None:
         self.step = 0.0  # 90 kHz ticks of a frame
@@ -55,7 +55,7 @@ class AacSound:
         self._duration = 0
 
     def configure(self, config: bytes) -> list[Frame]:
-        """Take an AudioSpecificConfig, or the same again; give what has waited under the last. Mp4Error on garbage."""
+        """Take a new or repeated AudioSpecificConfig; return the frames waiting under the last. Mp4Error on garbage."""
         if config == self._told:
             return []
         meaning = read_aac(config)
@@ -66,13 +66,13 @@ class AacSound:
         return given
 
     def ready(self, time: int, frame: bytes) -> Frame | None:
-        """Make a frame, given its time (90 kHz); None while it must `wait`, or there is no configuration."""
+        """Return a frame with its time (90 kHz); None while it must `wait`, or there is no configuration."""
         if self._watch is not None or self.config is None:
             return None
         return Frame(self.config, time, 0, True, frame, self._duration)
 
     def wait(self, time: int, frame: bytes) -> list[Frame]:
-        """Let a frame wait; give those that need not any more."""
+        """Queue a frame; return the queued frames that are ready."""
         if self._watch is None:
             return []
         self._waiting.append((time, frame))
@@ -80,13 +80,13 @@ class AacSound:
         return self._settle()
 
     def finish(self) -> list[Frame]:
-        """Return what waits."""
+        """Return the queued frames."""
         if self._watch is not None:
             self._watch.decide()
         return self._settle()
 
     def _settle(self) -> list[Frame]:
-        """Describe the track once all is known of it."""
+        """Describe the track once its configuration is known, and return the queued frames."""
         if self._watch is None or self._watch.config is None:
             return []
         config = aac_config(self._watch.config)
@@ -99,7 +99,7 @@ class AacSound:
 
 
 class AdtsSplitter:
-    """Cuts ADTS into raw AAC frames; frames may run over from one packet into the next."""
+    """Splits ADTS into raw AAC frames; a frame may continue in the next packet."""
 
     def __init__(self) -> None:
         self.config: bytes | None = None
@@ -111,17 +111,17 @@ class AdtsSplitter:
 
     @property
     def is_cut(self) -> bool:
-        """Whether a frame has begun that goes on in the next packet."""
+        """Whether a frame has started that continues in the next packet."""
         return bool(self._rest)
 
     def reset(self) -> None:
-        """Forget a frame cut short: bytes have been lost."""
+        """Drop a partial frame after lost bytes."""
         self._rest = b""
 
     def split(self, data: bytes) -> tuple[int, list[bytes]]:
-        """Return how many frames began before `data` (0 or 1), and all frames that end in it.
+        """Return how many frames started before `data` (0 or 1), and all frames that end in it.
 
-        Mp4Error when a header describes no AAC that can be stored.
+        Raise Mp4Error when a header describes AAC that cannot be stored.
         """
         before = 1 if self._rest else 0
         data = self._rest + data
@@ -137,12 +137,12 @@ class AdtsSplitter:
             head = 7 if header >> 32 & 1 else 9
             after = at + size
             if size <= head or (after + 1 < end and (data[after] != 0xFF or data[after + 1] & 0xF6 != 0xF0)):
-                at, before = self._resync(data, at), 0  # chance looked like a header
+                at, before = self._resync(data, at), 0  # not a header after all
                 continue
             if after > end:
                 break
             key = header >> 22 & 0x3F7  # kind, rate and channels, without the private bit
-            if key == self._key and key & 7:  # as the frame before, as nearly always
+            if key == self._key and key & 7:  # same as the last frame: the usual case
                 frames.append(data[at + head : after])
             elif frame := self._frame(key, data[at + head : after]):
                 frames.append(frame)
@@ -157,10 +157,10 @@ class AdtsSplitter:
         return found
 
     def _frame(self, key: int, frame: bytes) -> bytes:
-        """Take a frame's configuration; give what of it is sound: nothing of one whose channels nobody has told.
+        """Read a frame's configuration; return its audio data, or nothing while its channels are unknown.
 
-        Where the header leaves the channels open, the stream's first frames begin with a program config element; it
-        goes into the configuration. FFmpeg writes it once, at the very start.
+        Where the header does not name the channels, the stream's first frames start with a program config element; it
+        becomes part of the configuration. FFmpeg writes it once, at the start.
         """
         kind, rate, channels = (key >> 8) + 1, key >> 4 & 15, key & 7
         program = self._program
@@ -176,7 +176,7 @@ class AdtsSplitter:
 
 
 def split_opus(data: bytes) -> list[bytes]:
-    """Return the Opus packets of a PES packet, each behind its opus_control_header."""
+    """Return the Opus packets of a PES packet; each follows its opus_control_header."""
     packets: list[bytes] = []
     at, end = 0, len(data)
     while end - at >= 3 and data[at] == 0x7F and data[at + 1] & 0xE0 == 0xE0:
@@ -199,6 +199,6 @@ def split_opus(data: bytes) -> list[bytes]:
 
 
 def opus_track(code: int) -> TrackConfig | None:
-    """Describe an Opus track by its channel_config_code; None for the codes that are not used here."""
+    """Describe an Opus track by its channel_config_code; None for codes that are not supported."""
     channels = 2 if code == 0 else code
     return opus_config(opus_head(channels)) if 1 <= channels <= 8 else None

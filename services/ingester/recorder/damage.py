@@ -1,7 +1,7 @@
-"""What a publisher's bytes may raise when they are damaged.
+"""The errors that damaged bytes from a publisher may raise.
 
-Parsers have their own errors for what they check. Nobody foresees all that damaged bytes can say, so whatever a parser
-raises of these kinds costs the unit in hand, is counted in `damaged`, and the recording goes on with the next good one.
+Parsers have their own errors for what they check, but cannot check everything. When a parser raises one of these, the
+current unit is dropped and counted in `damaged`, and the recording continues with the next good unit.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from shared.media.bitstream.errors import BitstreamError
 from shared.media.mp4.boxes import Mp4Error
 
 DAMAGE: Final = (Mp4Error, BitstreamError, ArithmeticError, LookupError, ValueError, struct.error)
-"""Not NotMedia, which says that the bytes are not the container at all."""
+"""Excludes NotMedia, which means that the bytes are not in the container format at all."""
 _LARGEST: Final = 1 << 31
 _RATES: Final = range(1, 10_000_001)
 
 
 def is_sound(frame: Frame) -> bool:
-    """Tell whether a frame can be stored: what a segment's tables, and what is told of it, have room for."""
+    """Return whether a frame can be stored: its values fit into a segment's tables and its messages."""
     return (
         0 < len(frame.payload) < _LARGEST
         and abs(frame.offset) <= MAX_OFFSET

@@ -1,4 +1,4 @@
-"""Handing whole segments over once their dates are settled: a burst or a pause may still tell when they were made."""
+"""Handing over complete segments once their wall clock is settled: a burst or a pause may still correct it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from services.ingester.recorder.model import SegmentInfo, Sink
 from services.ingester.recorder.wall import WallClock
 
 SETTLE_NS: Final = 1_000_000_000
-"""A session's first segments are handed over when it is this old."""
+"""A session's first segments are handed over once the session is this old."""
 UNCLEAR_NS: Final = 2_000_000_000
-"""A pause that has been watched for so long is waited for no longer."""
+"""How long a segment waits for the outcome of a pause."""
 
 
 class _Whole(NamedTuple):
-    """A segment that lies whole on disk, and where it starts (90 kHz)."""
+    """A segment that is complete on disk, and its start (90 kHz)."""
 
     info: SegmentInfo
     start: int
@@ -25,7 +25,7 @@ class _Whole(NamedTuple):
 
 @dataclass(slots=True)
 class HandOver:
-    """Gives segments to the sink, dated by the session's wall clock; `lead` is the tick of its first frame."""
+    """Passes segments to the sink with wall-clock times; `lead` is the tick of the session's first frame."""
 
     sink: Sink
     wall: WallClock
@@ -40,7 +40,7 @@ class HandOver:
     _waiting: deque[_Whole] = field(default_factory=deque)
 
     def note(self, tick: int, arrival: Arrival) -> None:
-        """Hear that a frame has come: of those that come at once, the first and the last tell the time."""
+        """Record a frame's arrival: of frames that arrive together, the first and the last are used for the clock."""
         if arrival is self._latest:
             self._latest_tick = max(tick, self._latest_tick)
             return
@@ -50,20 +50,20 @@ class HandOver:
 
     @property
     def waits(self) -> bool:
-        """Whether there is something to hand over, as soon as its date is clear."""
+        """Whether something is to be handed over once its wall clock is settled."""
         return bool(self._waiting) or not self._settled
 
     def date(self, tick: int) -> int:
-        """Return the wall clock (ms) of a tick as far as it is known."""
+        """Return the wall clock (ms) of a tick, as far as known."""
         self._catch_up()
         return self.wall.at(tick)
 
     def take(self, info: SegmentInfo) -> None:
-        """Take a whole segment."""
+        """Take a complete segment."""
         self._waiting.append(_Whole(info, info.start * VIDEO_SCALE // info.timescale))
 
     def finish(self) -> None:
-        """Hand all over at the end."""
+        """Hand over all segments at the end."""
         self._catch_up()
         self.hand_over(None)
 
@@ -72,7 +72,7 @@ class HandOver:
             self.wall.note(self._latest_tick, self._latest)
 
     def hand_over(self, now: Arrival | None) -> None:
-        """Return the sink what is clear by `now`, or all of it."""
+        """Pass the sink the segments whose wall clock is settled at `now`, or all of them when `now` is None."""
         if not self._settled:
             if now is not None and now.ns - self.began_ns < SETTLE_NS:
                 return

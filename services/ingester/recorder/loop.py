@@ -1,4 +1,4 @@
-"""The recording loop: one thread, from a publication's frames to segments, until they end."""
+"""The recording loop: one thread turns a publication's frames into segments until the frames end."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def record(
     *,
     stats: PublisherStats | None = None,
 ) -> Summary:
-    """Record frames until they end, and tell how it went; blocks its thread.
+    """Record frames until they end, and return a summary; blocks its thread.
 
-    `path_of` says where files go; `sink` hears of each segment once it lies there whole; `stats` is kept current.
-    Whatever ends the recording, all that was whole before is handed over. Raises what `batches` raises, StoreFull when
+    `path_of` returns where files go; `sink` gets each segment once it is complete on disk; `stats` is kept current.
+    However the recording ends, all complete segments are handed over. Raises what `batches` raises, StoreFull when
     the disk is full, Unavailable when it fails otherwise, and what `sink` raises.
     """
     session = Session(path_of, sink, limits or RecorderLimits())
@@ -74,7 +74,7 @@ class _Recording:
         stats.jumps = session.jumps
 
     def _look(self, contents: Contents) -> None:
-        """Tell of what the stream is known to hold, once something of it is recorded."""
+        """Record the stream's known contents in the statistics, once its first frames have come."""
         self._contents = contents
         if self._framed:
             expected = contents.expected

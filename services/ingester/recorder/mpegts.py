@@ -1,4 +1,4 @@
-"""Reading MPEG-TS (ISO/IEC 13818-1): H.264 and HEVC video, AAC in ADTS and Opus sound, of the first program."""
+"""Reading MPEG-TS (ISO/IEC 13818-1): H.264 and HEVC video, ADTS AAC and Opus audio of the first program."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from shared.runtime.logging import get_logger
 log = get_logger()
 PACKET, SYNC = 188, 0x47
 PIDS = range(0x10, 0x1FFF)
-"""Where a program's map and tracks may be: others are for tables, or for nothing (table 2-3)."""
+"""The PIDs that a program's map and tracks may use; others are tables or reserved (table 2-3)."""
 MAX_SKIPPED = 1 << 20
 LOCKED = 5
-"""So many packets in a row are no chance."""
+"""This many sync bytes in a row are not chance."""
 LOOK = LOCKED * PACKET
 UNTOLD = "AAC of unknown channels audio"
 VIDEO_CODECS: dict[str, VideoCodec] = {"h264": "h264", "hevc": "hevc"}
@@ -34,7 +34,7 @@ AUDIO_CODECS = ("aac", "opus")
 SYNCS = bytes((SYNC,))
 
 Take = Callable[[int, int, bytes], None]
-"""Takes a run of packets: what marks the first and the last one (see pes.py), and their bodies one behind another."""
+"""Takes a run of packets: the header bits of the first and the last one (see pes.py), and their joined bodies."""
 
 
 class TsDemuxer:
@@ -54,17 +54,17 @@ class TsDemuxer:
 
     @property
     def unsupported(self) -> set[str]:
-        """Name what is there that cannot be recorded, such as "AV1 video"."""
+        """The tracks that cannot be recorded, by name, such as "AV1 video"."""
         return self._unsupported.union(*(track.unsupported for _, track in self._streams.values()))
 
     @property
     def damaged(self) -> int:
-        """Count the frames dropped."""
+        """The number of dropped frames."""
         return self._dropped + sum(track.damage for _, track in self._streams.values())
 
     @property
     def contents(self) -> Contents:
-        """Tell what the program's map names; the same object while nothing changes."""
+        """The contents that the program's map names; the same object while nothing changes."""
         kinds: list[Kind] = ["video" if s.codec in VIDEO_CODECS else "audio" for s, _ in self._streams.values()]
         contents = Contents(frozenset(kinds), frozenset(self.unsupported))
         if contents != self._contents:
@@ -72,7 +72,7 @@ class TsDemuxer:
         return self._contents
 
     def feed(self, data: bytes) -> list[Frame]:
-        """Take bytes, give the frames that end in them; NotMedia when no packets are among them for long."""
+        """Take bytes; return the frames that end in them. NotMedia when too many bytes contain no packets."""
         data = self._rest + data if self._rest else data
         at = 0
         while (count := (len(data) - at) // PACKET) > 0:
@@ -84,12 +84,12 @@ class TsDemuxer:
         return self._given()
 
     def _packets(self, data: bytes, at: int, count: int) -> int:
-        """Take the packets from `at` on up to the first that is none; give how many those are.
+        """Take the packets from `at` up to the first bad one; return how many were taken.
 
-        Those of one PES packet that come one behind another, which most do, go on in one piece.
+        Consecutive packets of one PES packet, the usual case, are handled in one run.
         """
         end = at + count * PACKET
-        # The packets' first four bytes in columns; numpy would need many functions, each of them slow to begin with.
+        # The packets' first four bytes as columns; numpy would need many calls, each with its overhead.
         syncs, highs, lows, controls = (data[at + byte : end : PACKET] for byte in range(4))
         count = min(count - len(syncs.lstrip(SYNCS)), until_error(highs))
         if not count:
@@ -111,7 +111,7 @@ class TsDemuxer:
         return count
 
     def _past_bad(self, data: bytes, at: int) -> int:
-        """Skip a packet that the link has marked as damaged, or bytes that are no packet."""
+        """Skip a packet that is marked as damaged (transport_error_indicator), or bytes that are not a packet."""
         return at + PACKET if data[at] == SYNC else self._resync(data, at)
 
     def flush(self) -> list[Frame]:
@@ -124,7 +124,7 @@ class TsDemuxer:
         return self._given()
 
     def _failed(self, pid: int, error: Exception) -> None:
-        """Count what could not be read as damage; a track begins anew with its next parameters."""
+        """Count unreadable data as damage; the track restarts at its next parameter sets."""
         self._dropped += 1
         if not self._failures:  # once: damage may come in every packet
             log.warning("recorder.damaged", pid=pid, error=f"{type(error).__name__}: {error}")
@@ -145,7 +145,7 @@ class TsDemuxer:
         return frames
 
     def _resync(self, data: bytes, at: int) -> int:
-        """Find where packets go on."""
+        """Return the offset at which packets continue."""
         found = data.find(SYNC, at + 1)
         while found >= 0 and any(data[ahead] != SYNC for ahead in range(found, min(found + LOOK, len(data)), PACKET)):
             found = data.find(SYNC, found + 1)
@@ -173,12 +173,12 @@ class TsDemuxer:
         if self._map_pid is not None:
             self._handlers.pop(self._map_pid, None)
         self._map_pid = pid
-        if pid in self._streams:  # it was a track's; what the new map says of tracks is still to come
+        if pid in self._streams:  # it was a track's PID; the new map's tracks are not known yet
             self._drop(pid)
         self._handlers[pid] = self._table(Sections(), self._map)
 
     def _map(self, section: bytes) -> None:
-        """Follow the first video and the first sound of the program; tracks that stay go on undisturbed."""
+        """Follow the program's first video and first audio track; tracks that stay are not interrupted."""
         streams = read_pmt(section)
         if streams is None:
             return
@@ -194,7 +194,7 @@ class TsDemuxer:
                 self._add(stream)
 
     def _drop(self, pid: int) -> None:
-        """End a track that the program has no more."""
+        """End a track that is no longer in the program."""
         _, track = self._streams.pop(pid)
         del self._handlers[pid]
         try:
@@ -213,7 +213,7 @@ def _track(stream: Stream, clock: Unwrapper, give: Callable[[Frame], None]) -> _
 
 
 class _Track(Pes):
-    """A track's PES packets on their way to frames."""
+    """Turns a track's PES packets into frames."""
 
     def __init__(self, clock: Unwrapper, give: Callable[[Frame], None]) -> None:
         super().__init__()
@@ -222,11 +222,11 @@ class _Track(Pes):
 
     @property
     def unsupported(self) -> frozenset[str]:
-        """Name what of the track cannot be recorded."""
+        """What of the track cannot be recorded, by name."""
         return frozenset()
 
     def end(self) -> None:
-        """Return what the end of the stream, or of the track, completes."""
+        """Process what the end of the stream, or of the track, completes."""
         self.finish(at_end=True)
 
 
@@ -238,7 +238,7 @@ class _VideoTrack(_Track):
 
     @property
     def damage(self) -> int:
-        """Count packets, units and times that were of no use."""
+        """The number of unusable packets, units and time stamps."""
         return self.damaged + self._units.damaged + self._stamps.damaged
 
     def begins(self, data: bytes, at: int) -> None:
@@ -284,7 +284,7 @@ class _AacTrack(_Track):
     def unsupported(self) -> frozenset[str]:
         return frozenset((UNTOLD,) if self._splitter.untold else ())
 
-    def lost(self, *, torn: bool, counted: bool) -> None:  # noqa: ARG002  what has ended is whole
+    def lost(self, *, torn: bool, counted: bool) -> None:  # noqa: ARG002  ended frames are complete
         self._splitter.reset()
         self._next = None
 
@@ -300,7 +300,7 @@ class _AacTrack(_Track):
             self.damaged += 1
             self._splitter.reset()
             return
-        # The stamp is that of the first frame that begins here.
+        # The time stamp belongs to the first frame that starts here.
         stamp = self._clock.take(pts) if pts is not None and (frames or not continues) else None
         config = self._splitter.config
         if config is None or not frames:
@@ -310,7 +310,7 @@ class _AacTrack(_Track):
         self._time(before, frames, stamp)
 
     def _time(self, before: int, frames: list[bytes], stamp: int | None) -> None:
-        """Time frames, the first of which began in the packet before (1) or not (0); without any time, drop them."""
+        """Assign times to frames, the first of which started in the last packet if `before`; drop untimed frames."""
         step = self._sound.step
         if stamp is None and self._next is not None:
             stamp = round(self._next + before * step)

@@ -1,4 +1,4 @@
-"""Names of what is not recorded, for people: "AV1 video", "MP3 audio", "DVB subtitles", "SCTE-35 data".
+"""Human-readable names of tracks that are not recorded: "AV1 video", "MP3 audio", "DVB subtitles", "SCTE-35 data".
 
 Sources: Adobe, "Video File Format 10.1" (E.4.2.1, E.4.3.1), Veovera, "Enhanced RTMP v2", ISO/IEC 13818-1 (table 2-34),
 ETSI EN 300 468 (table 12), the SMPTE registry of format identifiers.
@@ -119,27 +119,27 @@ OURS = {"h264": "H.264 video", "hevc": "HEVC video", "aac": "AAC audio", "opus":
 
 
 def video_name(codec: str) -> str:
-    """Name the codec of an RTMP video message: a FOURCC, or what stands for a number that has none (`video-9`)."""
+    """Return the name of an RTMP video message's codec: a FOURCC, or a number's stand-in (`video-9`)."""
     return f"{_codec(codec, 'codec')} video"
 
 
 def audio_name(codec: str) -> str:
-    """Name the codec of an RTMP audio message, likewise (`audio-7`)."""
+    """Return the name of an RTMP audio message's codec: a FOURCC, or a number's stand-in (`audio-7`)."""
     return f"{_codec(codec, 'format')} audio"
 
 
 def stream_name(kind: int) -> str:
-    """Name an MPEG-TS stream by its stream_type."""
+    """Return the name of an MPEG-TS stream by its stream_type."""
     return STREAM_TYPES.get(kind, f"type 0x{kind:02x} data")
 
 
 def further(codec: str) -> str:
-    """Name a track of a codec that is recorded, but not twice."""
+    """Return the name of a second track whose codec is supported, but of which only the first track is recorded."""
     return f"further {OURS[codec]}"
 
 
 def is_media(name: str) -> bool:
-    """Tell whether a name means pictures or sound."""
+    """Return whether a name means video or audio."""
     return name.endswith((" video", " audio"))
 
 

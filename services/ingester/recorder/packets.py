@@ -1,31 +1,31 @@
-"""Runs of MPEG-TS packets: those that one PES packet, or one section, has in a row (ISO/IEC 13818-1, 2.4.3.2).
+"""Runs of MPEG-TS packets: consecutive packets of one PES packet or one section (ISO/IEC 13818-1, 2.4.3.2).
 
-Packets are given as columns: their second, their third and their fourth bytes. All packets are looked at together, as
-digits of long numbers: a few calls, whatever their number.
+Packets are passed as columns: their second, third and fourth bytes. Each column is treated as one long number, so that
+a few calls compare any number of packets.
 """
 
 from __future__ import annotations
 
 import re
 
-# The second byte without the mark that something begins, and that mark alone.
+# The second byte without payload_unit_start_indicator, and that bit alone.
 _UNSTARTED, _STARTED = bytes(b & ~0x40 for b in range(256)), bytes((b & 0x40) >> 1 for b in range(256))
-# The fourth byte without the mark of an adaptation field, and that mark alone, where _STARTED has its own.
+# The fourth byte without the adaptation field bit, and that bit alone, at the position of the bit in _STARTED.
 _UNADAPTED, _ADAPTED = bytes(b & ~0x20 for b in range(256)), bytes(b & 0x20 for b in range(256))
-# The fourth byte of the packet that goes on; 0xFF, which none has then, behind one without payload or scrambled.
+# The fourth byte of the packet that follows in a run; 0xFF, which matches none, after a scrambled or empty packet.
 _FOLLOWING = bytes(0x10 | (b + 1 & 15) if b & 0xD0 == 0x10 else 0xFF for b in range(256))
 _marked = re.compile(rb"[^\0]").finditer
 
 
 def until_error(highs: bytes) -> int:
-    """Count the packets before the first one that the link has marked as damaged."""
+    """Return how many packets come before the first one that is marked as damaged (transport_error_indicator)."""
     return len(highs) if highs.isascii() else next(at for at, high in enumerate(highs) if high & 0x80)
 
 
 def run_ends(highs: bytes, lows: bytes, controls: bytes) -> list[int]:
-    """Tell where runs end: packets of one PID with payload, of which only the first begins something.
+    """Return where runs end: packets of one PID with payload, of which only the first may start a unit.
 
-    Only that one and the last may be adapted. What is scrambled or without payload is alone.
+    Only the first and the last may have an adaptation field. A scrambled or empty packet is a run of its own.
     """
     high = _number(highs[1:]) ^ _number(highs[:-1].translate(_UNSTARTED))
     low = _number(lows[1:]) ^ _number(lows[:-1])

@@ -1,4 +1,4 @@
-"""PES packets out of TS packets (ISO/IEC 13818-1, 2.4.3.6)."""
+"""Reassembling PES packets from TS packets (ISO/IEC 13818-1, 2.4.3.6)."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from abc import ABC, abstractmethod
 
 MAX_PES = 16 << 20
 PAYLOAD = 184
-# What marks a packet: its second byte (times 65536) and its fourth (2.4.3.2).
+# A packet's header bits: its second byte (times 65536) and its fourth (2.4.3.2).
 START, SCRAMBLED, ADAPTED, HAS_PAYLOAD = 0x400000, 0xC0, 0x20, 0x10
 
 
 def payload_of(first: int, last: int, bodies: bytes) -> bytes:
-    """Return a run's payload without the adaptation fields, of which none is in the middle.
+    """Return a run's payload without adaptation fields; only the first and last packet may have one.
 
-    Nothing of a scrambled one, and of one with an adaptation field that leaves no room for the payload that it says.
-    `first` and `last` mark its first and last packet; `bodies` is all but the first four bytes of each.
+    Empty for a scrambled run, and when an adaptation field leaves no room for the payload.
+    `first` and `last` are the header bits of its first and last packet; `bodies`: all but each packet's first 4 bytes.
     """
     if first & SCRAMBLED or not first & HAS_PAYLOAD:
         return b""
@@ -26,7 +26,7 @@ def payload_of(first: int, last: int, bodies: bytes) -> bytes:
 
 
 def is_stuffed(body: bytes) -> bool:
-    """Tell whether a packet's adaptation field, if any, fills it up, as it does where a PES packet ends."""
+    """Return whether a packet's adaptation field, if any, has stuffing, as it does at the end of a PES packet."""
     if not body:
         return False
     size = body[0]
@@ -38,7 +38,7 @@ def is_stuffed(body: bytes) -> bool:
 
 
 class Pes(ABC):
-    """Puts the PES packets of one PID together; `damaged` counts where bytes are missing or make no sense."""
+    """Reassembles the PES packets of one PID; `damaged` counts missing or invalid data."""
 
     def __init__(self) -> None:
         self.damaged = 0
@@ -52,27 +52,27 @@ class Pes(ABC):
 
     @abstractmethod
     def packet(self, pts: int | None, dts: int | None, data: bytes, at: int) -> None:
-        """Take a PES packet whose payload begins at `at`, with its time stamps (90 kHz, 33 bits).
+        """Take a PES packet whose payload starts at `at`, with its time stamps (90 kHz, 33 bits).
 
-        Where bytes are missing, `lost` comes between what is there of it before and behind the gap.
+        Where bytes are missing, `lost` is called between the data before and after the gap.
         """
 
     @property
     def damage(self) -> int:
-        """Count what was dropped."""
+        """The number of dropped packets."""
         return self.damaged
 
     def begins(self, data: bytes, at: int) -> None:  # noqa: B027  only video waits for it
-        """Hear how the payload begins, at `at`, of a PES packet whose end is still to come."""
+        """Handle the start of a payload, at `at`, of a PES packet that has not ended yet."""
 
     def lost(self, *, torn: bool, counted: bool) -> None:  # noqa: B027  some tracks have nothing to forget
-        """Hear that bytes have been lost: in the packet just taken (`torn`) or, for all one can tell, behind it.
+        """Handle lost bytes: in the packet just taken (`torn`) or, as far as known, after it.
 
         `counted`: the damage has been counted.
         """
 
     def take(self, first: int, last: int, bodies: bytes) -> None:
-        """Take a run of TS packets, as `payload_of` does; only in its first one a PES packet may begin."""
+        """Take a run of TS packets, as `payload_of` does; a PES packet may start only in its first one."""
         payload = payload_of(first, last, bodies)
         if not payload:
             return
@@ -102,7 +102,7 @@ class Pes(ABC):
             self._spoiled(torn=True)
 
     def _begin(self, payload: bytes) -> None:
-        """End the PES packet before, and read how long the new one is; 0 when it does not say."""
+        """End the previous PES packet, and read the length of the new one; 0 when it gives none."""
         self.finish()
         size = payload[4] << 8 | payload[5] if len(payload) > 6 else 0
         self._wanted = size + 6 if size else 0
@@ -110,9 +110,9 @@ class Pes(ABC):
             self.begins(payload, 9 + payload[8])
 
     def finish(self, *, at_end: bool = False) -> None:
-        """End the PES packet in hand.
+        """End the current PES packet.
 
-        At the end of the stream one of unknown length is whole only when its last TS packet was stuffed.
+        At the end of the stream, one of unknown length is complete only when its last TS packet has stuffing.
         """
         headless, self._headless = self._headless, False
         if not self._parts:
@@ -137,9 +137,9 @@ class Pes(ABC):
             self._spoiled(torn=True)
 
     def _gap(self, *, start: bool) -> None:
-        """Hear that bytes are missing before a TS packet (`start`: a PES packet begins in it).
+        """Handle missing bytes before a TS packet (`start`: a PES packet starts in it).
 
-        The PES packet in hand may be whole all the same; and where a new one begins, perhaps nothing was lost of any.
+        The current PES packet may still be complete; and when a new one starts, possibly neither lost any bytes.
         """
         before = self.damaged
         self.finish(at_end=True)
@@ -149,12 +149,12 @@ class Pes(ABC):
         self._headless, self._wanted = not start, 0
 
     def _spoiled(self, *, torn: bool) -> None:
-        """Hear that a PES packet lacks something, or makes no sense."""
+        """Handle a PES packet that is incomplete or invalid."""
         self.damaged += 1
         self.lost(torn=torn, counted=True)
 
 
 def _stamp(data: bytes, at: int) -> int:
-    """Read a time stamp of 33 bits in 5 bytes."""
+    """Read a 33-bit time stamp from 5 bytes."""
     bits = int.from_bytes(data[at : at + 5], "big")
     return bits >> 3 & 0x1C0000000 | bits >> 2 & 0x3FFF8000 | bits >> 1 & 0x7FFF

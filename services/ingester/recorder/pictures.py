@@ -1,4 +1,4 @@
-"""Coded pictures on their way into MP4: length prefixes, and parameter sets in the sample entry alone.
+"""Converting coded pictures to MP4: NAL units get length prefixes, parameter sets go into the sample entry only.
 
 Sources: ITU-T H.264 (7.3.1, 7.4.1.2, D.1.8 recovery point), ITU-T H.265 (7.3.1, table 7-1, D.2.8), ISO/IEC 14496-15.
 """
@@ -22,7 +22,7 @@ SEI_RECOVERY_POINT = 6
 
 
 class CodedPicture(NamedTuple):
-    """One picture as MP4 stores it, and the description that it needs; `sync` and `clean` as in Frame."""
+    """One picture as MP4 stores it, and the track description it needs; `sync` and `clean` as in Frame."""
 
     config: TrackConfig
     payload: bytes
@@ -31,7 +31,7 @@ class CodedPicture(NamedTuple):
 
 
 class ParameterSets:
-    """The parameter sets in force, and the track's description made of them."""
+    """The active parameter sets, and the track description built from them."""
 
     def __init__(self, codec: VideoCodec) -> None:
         self.codec = codec
@@ -42,13 +42,13 @@ class ParameterSets:
 
     @property
     def known(self) -> frozenset[bytes]:
-        """The parameter sets themselves."""
+        """The parameter sets' NAL units."""
         return self._known
 
     def adopt(self, record: bytes) -> None:
-        """Take an avcC or hvcC record as it is; Mp4Error when it makes no sense.
+        """Take an avcC or hvcC record as it is; Mp4Error when it is invalid.
 
-        A record that is merely repeated changes nothing, so that it does not undo what came among the pictures.
+        A repeated record changes nothing, so that it does not undo parameter sets that came between the pictures.
         """
         if record == self._record:
             return
@@ -59,7 +59,7 @@ class ParameterSets:
             self.config = config
 
     def update(self, sets: list[bytes]) -> None:
-        """Take parameter sets found among pictures; one that is new or other than before changes the description."""
+        """Take parameter sets found between pictures; a new or changed one changes the description."""
         if self._known.issuperset(sets):
             return
         current = {self._key(nal): nal for nal in self._sets}
@@ -70,7 +70,7 @@ class ParameterSets:
         except Mp4Error:
             if self.config is not None:
                 raise
-            self._remember(order)  # not all are there yet
+            self._remember(order)  # incomplete so far
             return
         self._remember(order)
         self.config = video_config(self.codec, record, VIDEO_SCALE)
@@ -83,7 +83,7 @@ class ParameterSets:
 
 
 class LengthPrefixed:
-    """Pictures that already have length prefixes, with a record that describes them (RTMP)."""
+    """Reads pictures that already have length prefixes and a record that describes them (RTMP)."""
 
     def __init__(self) -> None:
         self._sets: ParameterSets | None = None
@@ -91,17 +91,17 @@ class LengthPrefixed:
 
     @property
     def config(self) -> TrackConfig | None:
-        """Describe the track, once a record has come."""
+        """The track's description, once a record has come."""
         return self._sets.config if self._sets else None
 
     def configure(self, codec: VideoCodec, record: bytes) -> None:
-        """Take a record; Mp4Error when it makes no sense."""
+        """Take a record; Mp4Error when it is invalid."""
         sets = self._sets if self._sets and self._sets.codec == codec else ParameterSets(codec)
         sets.adopt(record)
         self._sets, self._length = sets, length_size(codec, record)
 
     def take(self, data: bytes) -> CodedPicture | None:
-        """Check a picture; its parameter sets, if any, move into the description. Mp4Error when it is cut short."""
+        """Check a picture; move its parameter sets, if any, into the description. Mp4Error when it is cut short."""
         sets = self._sets
         if sets is None or sets.config is None:
             return None
@@ -111,7 +111,7 @@ class LengthPrefixed:
         return CodedPicture(sets.config, data, clean or recovers, clean) if data else None
 
     def _look(self, data: bytes, codec: VideoCodec) -> tuple[bool, bool, bool]:
-        """Look at what comes up to the first slice: (IDR or IRAP, recovery point, no parameter sets)."""
+        """Scan the NAL units up to the first slice; return (IDR or IRAP, recovery point, no parameter sets)."""
         hevc = codec == "hevc"
         slices, sei, sets = (
             (HEVC_SLICES, HEVC_SEI, set_types(codec)) if hevc else (H264_SLICES, H264_SEI, set_types(codec))
@@ -157,12 +157,12 @@ class LengthPrefixed:
 
 
 def has_recovery_point(codec: VideoCodec, sei: bytes) -> bool:
-    """Tell whether an SEI unit marks a picture at which a decoder can begin (H.264 D.2.8, H.265 D.3.8).
+    """Return whether an SEI unit marks a picture at which a decoder can start (H.264 D.2.8, H.265 D.3.8).
 
-    Where it counts frames or pictures until all is right, those are to come first: a stream of gradual refreshes has
-    no other picture to start at.
+    The recovery count, until which pictures are not exact, is ignored: a stream of gradual refreshes has no other
+    picture to start at.
     """
-    if SEI_RECOVERY_POINT not in sei:  # as in most
+    if SEI_RECOVERY_POINT not in sei:  # the usual case
         return False
     data = unescape(sei)
     at, end = 1 if codec == "h264" else 2, len(data)

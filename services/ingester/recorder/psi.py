@@ -1,4 +1,4 @@
-"""Program tables of MPEG-TS: which packets carry the video and the sound (ISO/IEC 13818-1, 2.4.4)."""
+"""Program tables of MPEG-TS: which packets carry the video and the audio (ISO/IEC 13818-1, 2.4.4)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from shared.media.crc import crc32
 
 PAT_TABLE, PMT_TABLE = 0x00, 0x02
 MAX_SECTION = 1024
-# stream_type: table 2-34; private data (6) says by descriptors what it is.
+# stream_type: table 2-34; private data (6) is identified by its descriptors.
 KINDS: dict[int, Literal["h264", "hevc", "aac"]] = {0x1B: "h264", 0x24: "hevc", 0x0F: "aac"}
 PRIVATE, USER_PRIVATE = 0x06, 0x80
 REGISTRATION, EXTENSION, OPUS_EXTENSION = 0x05, 0x7F, 0x80
@@ -18,7 +18,7 @@ REGISTERED_OURS = {b"Opus": "opus", b"HEVC": "hevc", b"H264": "h264"}
 
 
 class Stream(NamedTuple):
-    """A program's track: `codec` is one of ours, or the name of another for people; `channels`: Opus's channel code."""
+    """A program's track: `codec` is a recorded codec, or another one's display name; `channels`: Opus channel code."""
 
     pid: int
     codec: str
@@ -26,16 +26,16 @@ class Stream(NamedTuple):
 
 
 class Sections:
-    """Collects the sections of one PID; each is given once, and again only when it has changed."""
+    """Collects the sections of one PID; returns a section only when it has changed."""
 
     def __init__(self) -> None:
         self._data = bytearray()
         self._last = b""
-        self._whole = b""  # a payload that holds a whole section and nothing else that counts
+        self._whole = b""  # a payload that holds one complete section and nothing else of use
 
     def take(self, payload: bytes, *, start: bool) -> bytes | None:
-        """Take a packet's payload; give a whole, sound section that differs from the last one."""
-        if start and payload == self._whole:  # as nearly always: the same again
+        """Take a packet's payload; return a complete, valid section that differs from the last one, or None."""
+        if start and payload == self._whole:  # repeated: the usual case
             self._data.clear()
             return None
         if start:
@@ -60,7 +60,7 @@ class Sections:
 
 
 def read_pat(section: bytes) -> int | None:
-    """Return the PID of the first program's map; None when there is none (or it is not in force yet)."""
+    """Return the PID of the first program's map; None when there is none (or the table does not apply yet)."""
     if section[0] != PAT_TABLE or not section[5] & 1:
         return None
     for at in range(8, len(section) - 7, 4):
@@ -70,7 +70,7 @@ def read_pat(section: bytes) -> int | None:
 
 
 def read_pmt(section: bytes) -> list[Stream] | None:
-    """List a program's tracks; None when the section is no map in force."""
+    """Return a program's tracks; None when the section is not a program map that applies now."""
     if section[0] != PMT_TABLE or not section[5] & 1:
         return None
     streams = []
@@ -85,7 +85,7 @@ def read_pmt(section: bytes) -> list[Stream] | None:
 
 
 def has_further_programs(section: bytes) -> bool:
-    """Tell whether a PAT has more than one program."""
+    """Return whether a PAT has more than one program."""
     return sum(1 for at in range(8, len(section) - 7, 4) if section[at] or section[at + 1]) > 1
 
 
@@ -114,7 +114,7 @@ def _stream(kind: int, pid: int, descriptors: bytes) -> Stream:
 
 
 def _plain(kind: int, name: str) -> str:
-    """Name a stream by its type; types that nobody has defined, by what its descriptors say, if anything."""
+    """Return a stream's name by its type; user-private types are named by their descriptors, if possible."""
     told = stream_name(kind)
     if kind == PRIVATE:
         return "private data"

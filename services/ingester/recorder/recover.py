@@ -18,11 +18,11 @@ log = get_logger()
 
 
 def recover(folder: Path, after: int = -1) -> list[SegmentInfo]:
-    """Return every segment in `folder` with a sequence above `after`, in order, as its recorder would have given it.
+    """Return every segment in `folder` with a sequence above `after`, in order, as its recorder would have returned it.
 
-    A part cut short at a file's end is cut off, and a file without a whole part is deleted; what is no segment of
-    ours is left alone. `first_of_init` is set only where the init segment lies in the folder. A second call gives
-    the same. Raises StoreFull or Unavailable when the disk fails.
+    Truncates an incomplete part at a file's end, and deletes a file without a complete part; leaves other files
+    alone. `first_of_init` is set only where the init segment is in the folder. A second call returns the same.
+    Raises StoreFull or Unavailable when the disk fails.
     """
     try:
         return _meet(list(_recover(folder, after)))
@@ -57,7 +57,7 @@ def _recover(folder: Path, after: int) -> Iterator[SegmentInfo]:
 
 
 def _meet(segments: list[SegmentInfo]) -> list[SegmentInfo]:
-    """Let a segment end where the next one begins when that is within a frame or so, as their recorder did."""
+    """End each segment where the next one starts when that is within about a frame, as the recorder does."""
     for index, (info, following) in enumerate(pairwise(segments)):
         if following.sequence == info.sequence + 1:
             duration = met(info.start, info.duration, info.timescale, following.start, following.timescale)
@@ -66,7 +66,7 @@ def _meet(segments: list[SegmentInfo]) -> list[SegmentInfo]:
 
 
 def _describe(path: Path, read: SegmentFile, *, first: bool) -> SegmentInfo:
-    """Make one file whole, and describe it."""
+    """Truncate one file to its complete parts, and describe it."""
     if path.stat().st_size > read.size:
         os.truncate(path, read.size)
     head = read.head

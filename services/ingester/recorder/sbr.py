@@ -1,8 +1,8 @@
-"""HE-AAC that does not say so: sound of a low rate whose frames carry the upper half of the spectrum (SBR) too.
+"""Detecting HE-AAC without signalling: low-rate AAC whose frames also carry the upper half of the spectrum (SBR).
 
-Decoders double the rate when they meet it, so it has to be known before the track is described. It lies in a fill
-element (ISO/IEC 14496-3, 4.4.2.7) at a frame's end; what is before it cannot be skipped without decoding, so it is
-looked for from the end. PS (8.6.4) is the last thing in it. What looks alike by chance does not do so often.
+Decoders double the rate when they find SBR, so it must be known before the track is described. SBR data is a fill
+element (ISO/IEC 14496-3, 4.4.2.7) at a frame's end; what precedes it cannot be skipped without decoding, so the search
+starts from the end. PS (8.6.4) is the last thing in it. A chance match does not repeat over many frames.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from shared.media.mp4.aac import LC, AacConfig, read_aac, with_sbr
 
 HIGHEST_CORE = 24000
 NEEDED, MISSES = 5, 1
-"""So many frames have it, but for so many, before it is believed."""
+"""How many frames are examined, and how many of them may lack SBR when it is accepted."""
 NEEDED_PS = 10
 _END, _FILL = 7, 6
 _FILL_HEAD, _LONG_HEAD, _LONG = 7, 15, 15
 _EXTENSIONS = (13, 14)  # EXT_SBR_DATA, EXT_SBR_DATA_CRC
-_OTHERS = (0, 1, 2, 11)  # stuffing, data, dynamic range: they may come behind
+_OTHERS = (0, 1, 2, 11)  # stuffing, data, dynamic range: they may follow the SBR data
 _PS = 2
 
 
 class SbrWatch:
-    """Looks at a track's first frames until it is known whether they have SBR."""
+    """Examines a track's first frames until it is known whether they have SBR."""
 
     def __init__(self, config: bytes) -> None:
         meaning = read_aac(config)
@@ -33,7 +33,7 @@ class SbrWatch:
         self.config: bytes | None = None if may_hide(meaning) else config
 
     def look(self, frame: bytes) -> None:
-        """Take a frame; `config` is set once it is known."""
+        """Take a frame; sets `config` once it is known."""
         payload = next(sbr_payloads(frame), None)
         self._seen += 1
         if payload is not None:
@@ -45,7 +45,7 @@ class SbrWatch:
             self.decide()
 
     def decide(self) -> None:
-        """Set `config` by what has been seen."""
+        """Set `config` from the frames seen so far."""
         if self.config is None:
             found = self._with >= self._seen - MISSES and self._with >= NEEDED - MISSES
             ps = self._with_ps >= self._seen - MISSES and self._seen >= NEEDED
@@ -53,12 +53,12 @@ class SbrWatch:
 
 
 def may_hide(meaning: AacConfig) -> bool:
-    """Tell whether a configuration leaves it open that there is SBR."""
+    """Return whether a configuration allows SBR without signalling it."""
     return not meaning.told and meaning.kind == LC and meaning.rate <= HIGHEST_CORE
 
 
 def sbr_payloads(frame: bytes) -> Iterator[tuple[int, int]]:
-    """Find what may be the SBR data at a frame's end: as a number, and its bytes."""
+    """Yield what may be the SBR data at a frame's end: as a number, and its size in bytes."""
     value = int.from_bytes(frame, "big")
     for after in range(8):  # bits that fill the last byte, not all of them zeros
         if value >> after & 7 == _END:
@@ -66,7 +66,7 @@ def sbr_payloads(frame: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _fills(value: int, bits: int, end: int, depth: int) -> Iterator[tuple[int, int]]:
-    """Find fill elements that end `end` bits before the frame's end; others may come behind the one in search."""
+    """Yield fill elements that end `end` bits before the frame's end; others may follow the one searched for."""
     for size in range(270):
         long = size >= _LONG - 1
         at = end + 8 * size
@@ -85,7 +85,7 @@ def _fills(value: int, bits: int, end: int, depth: int) -> Iterator[tuple[int, i
 
 
 def has_ps(content: int, size: int) -> bool:
-    """Tell whether SBR data ends with what may be parametric stereo: bs_extended_data with bs_extension_id 2."""
+    """Return whether SBR data may end with parametric stereo: bs_extended_data with bs_extension_id 2."""
     for pad in range(8):
         if content & (1 << pad) - 1:
             return False

@@ -1,7 +1,7 @@
-"""Frames, in order, to parts and segments on disk.
+"""Writing frames, in order, as parts and segments on disk.
 
-A part holds video and the sound that goes with it by time, whichever came first; a segment's last part waits a little
-for sound that comes late, so that sound and picture of a segment end together.
+A part holds video and the audio of the same time, whichever arrived first; a segment's last part waits a little for
+late audio, so that audio and video of a segment end together.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from shared.media.segment_head import SegmentHead
 
 @dataclass(slots=True)
 class _Held:
-    """The newest video frame, whose duration the next one tells."""
+    """The newest video frame, whose duration is known when the next one comes."""
 
     dts: int
     pts: int
@@ -30,7 +30,7 @@ class _Held:
 
 @dataclass(slots=True)
 class Segmenter:
-    """Collects frames of a session whose times are settled, and writes them. Raises StoreFull and Unavailable."""
+    """Collects a session's frames with final times, and writes them. Raises StoreFull and Unavailable."""
 
     path_of: PathOf
     give: Callable[[SegmentInfo], None]
@@ -61,7 +61,7 @@ class Segmenter:
 
     @property
     def start(self) -> int:
-        """Where the newest segment begins (90 kHz), be it still waiting for the last sound of the one before."""
+        """Where the newest segment starts (90 kHz), even while the previous one still waits for its last audio."""
         return self._cut.start if self._cut else self._start
 
     @property
@@ -76,7 +76,7 @@ class Segmenter:
         return self._last_video >= self.start
 
     def cut(self, cut: Cut) -> None:
-        """Begin a segment."""
+        """Start a segment."""
         if self._cut is not None:
             self._close()
         if self._held is not None:
@@ -87,7 +87,7 @@ class Segmenter:
             self._close()
 
     def add_sound(self, tracks: Tracks) -> None:
-        """Return the segment in hand, of pictures alone so far, sound from now on, under a new init segment."""
+        """Add an audio track to the current segment, so far video only, under a new init segment."""
         segment = self._segment
         if segment is None:
             return
@@ -110,7 +110,7 @@ class Segmenter:
         """Take an audio frame (ticks of the sample rate)."""
         if self._audio:
             last = self._audio[-1]
-            if 0 < abs(dts - last.dts - last.duration) <= 2:  # the grid was pulled
+            if 0 < abs(dts - last.dts - last.duration) <= 2:  # the grid was corrected
                 self._audio[-1] = last._replace(duration=dts - last.dts)
         self._audio.append(Sample(dts, dts, duration, True, payload))
         self._last_audio = self._video_ticks(dts)
@@ -118,7 +118,7 @@ class Segmenter:
         self._settle()
 
     def finish(self, typical: int) -> None:
-        """Write all that is there and close the last segment."""
+        """Write everything collected and close the last segment."""
         if self._cut is not None:
             self._close()
         if self._held is not None:
@@ -128,17 +128,17 @@ class Segmenter:
             self._hand_over(segment_end(self._start, self._video_end, self._audio_end))
 
     def abandon(self) -> None:
-        """After a failed write: hand over what the disk has taken of the segment in hand."""
+        """After a failed write, hand over what was written of the current segment."""
         if self._segment is not None:
             self._hand_over(segment_end(self._start, self._video_end, self._audio_end))
 
     def release(self) -> None:
-        """Close the file in hand, if any; what it holds is left to recovery."""
+        """Close the current file, if any; recovery handles its content."""
         if self._segment is not None:
             self._segment.release()
 
     def _release(self, duration: int) -> None:
-        """Let the held frame go on its way, now that its duration is known."""
+        """Queue the held frame for writing, now that its duration is known."""
         held = self._held
         if held is not None:
             samples = self._video if self._cut is None else self._after
@@ -162,28 +162,28 @@ class Segmenter:
             self._write(video, self._audio)
 
     def _is_complete(self, cut: Cut) -> bool:
-        """Tell whether all sound of the segment before the cut is there, or is not worth waiting for."""
+        """Return whether all audio of the segment before the cut has come, or is no longer waited for."""
         if self._tracks.audio is None or self._last_video - cut.start >= self._audio_wait:
             return True
         return self._last_audio >= cut.start or cut.start - self._last_audio > self._absent
 
     @property
     def is_without_video(self) -> bool:
-        """Whether there is no video, or none has come for long while sound went on."""
+        """Whether there is no video, or it stopped while audio continued."""
         return self._tracks.video is None or self._last_audio - self._last_video > self._absent
 
     def _video_ticks(self, at: int) -> int:
-        """Turn audio ticks into 90 kHz ticks."""
+        """Convert audio ticks to 90 kHz ticks."""
         return at * VIDEO_SCALE // self._tracks.audio.timescale if self._tracks.audio else 0
 
     def _write_until(self, end: int) -> None:
-        """Write the video in hand, and the sound before `end` (90 kHz)."""
+        """Write the collected video, and the audio before `end` (90 kHz)."""
         limit = self._tracks.audio_ticks(end)
         count = sum(1 for sample in self._audio if sample.dts < limit)
         self._write(self._video, self._audio[:count], kept=self._audio[count:])
 
     def _write(self, video: list[Sample], audio: list[Sample], kept: list[Sample] | None = None) -> None:
-        """Write parts: one, and one more after each gap in the sound."""
+        """Write one part, and one more after each gap in the audio."""
         self._video, self._audio = [], kept or []
         self._held_bytes = sum(len(s.payload) for s in self._audio) + (len(self._held.payload) if self._held else 0)
         segment = self._segment
@@ -199,7 +199,7 @@ class Segmenter:
                 segment.keyframes += [s.pts for s in video if s.sync]
 
     def _close(self) -> None:
-        """End the current segment at the pending cut, and begin the next one there."""
+        """End the current segment at the pending cut, and start the next one there."""
         cut = self._cut
         if cut is None:
             return
@@ -229,7 +229,7 @@ class Segmenter:
         self._start, self._video_end, self._audio_end = cut.start, None, None
 
     def _hand_over(self, end: int) -> None:
-        """Close the file, and give the segment away."""
+        """Close the file, and hand over the segment."""
         segment, self._segment = self._segment, None
         if segment is None:
             return

@@ -1,4 +1,4 @@
-"""One session's frames, from the demuxer to the cutter: where it begins, what it holds, where segments begin."""
+"""One session's frames, from the demuxer to the segmenter: where the session starts, its tracks, its segment cuts."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from shared.runtime.logging import get_logger
 
 log = get_logger()
 EARLY: Final = VIDEO_SCALE // 10
-"""A keyframe this much before the target ends a segment too: encoders' clocks are rounded."""
+"""A keyframe up to this much before the target also ends a segment: encoders' clocks are rounded."""
 OPUS_PREROLL: Final = VIDEO_SCALE * 80 // 1000
 AAC_PREROLL: Final = 2
-"""What decoders need before their output is right: 80 ms of Opus (RFC 7845, 4.6), packets of AAC (two with SBR)."""
+"""Preroll that decoders need for correct output: 80 ms of Opus (RFC 7845, 4.6), packets of AAC (two with SBR)."""
 
 
 class Session:
@@ -36,11 +36,11 @@ class Session:
         self._still = ticks(limits.still)
         self._waiting: deque[tuple[Frame, Arrival]] = deque()
         self._waiting_bytes = 0
-        self._no_entry = 0  # pictures before the first with which decoding can begin
+        self._no_entry = 0  # pictures before the first one at which decoding can start
         self._tracks = Tracks(-1, None, None)
         self._audio: TrackConfig | None = None
         self._grid: SoundGrid | None = None
-        self._over: HandOver | None = None  # from the session's beginning on
+        self._over: HandOver | None = None  # from the session's start on
         self._entry = 0
         self._shown: int | None = None  # when the segment's first picture is shown
         self._last_video: int | None = None
@@ -49,21 +49,21 @@ class Session:
 
     @property
     def segments(self) -> int:
-        """Count the segments handed over."""
+        """The number of segments handed over."""
         return self._over.segments if self._over else 0
 
     @property
     def bytes(self) -> int:
-        """Count their bytes."""
+        """The bytes of the segments handed over."""
         return self._over.bytes if self._over else 0
 
     @property
     def jumps(self) -> int:
-        """Count the jumps of the encoder's clock."""
+        """The number of jumps of the encoder's clock."""
         return self._line.jumps
 
     def take(self, frame: Frame, arrival: Arrival, *, expects_video: bool, expects_audio: bool) -> None:
-        """Take a frame; until the session has begun, frames wait for what the demuxer `expects`."""
+        """Take a frame; before the session starts, frames wait for the tracks that the demuxer expects."""
         if self._over is not None:
             self._route(frame, arrival)
             return
@@ -75,7 +75,7 @@ class Session:
             self._begin(*origin)
 
     def finish(self) -> None:
-        """Write and hand over everything."""
+        """Write and hand over everything collected."""
         if self._over is None:
             origin = self._origin(expects_video=False, expects_audio=False)
             if origin is None:
@@ -91,13 +91,13 @@ class Session:
             self._over.finish()
 
     def abandon(self) -> None:
-        """Hand over what is on the disk after a failed write."""
+        """Hand over what is on disk after a failed write."""
         self._cutter.abandon()
         if self._over is not None:
             self._over.finish()
 
     def release(self) -> None:
-        """Close what is still open, after any end."""
+        """Close the file that is still open, however the session ended."""
         self._cutter.release()
 
     def _give(self, info: SegmentInfo) -> None:
@@ -105,7 +105,7 @@ class Session:
             self._over.take(info)
 
     def _origin(self, *, expects_video: bool, expects_audio: bool) -> tuple[Frame, Arrival] | None:
-        """Choose the frame that the session begins with, once it need not wait any longer."""
+        """Return the frame that the session starts with; None while it still waits."""
         newest, arrival = self._waiting[-1] if self._waiting else (None, None)
         if newest is None or arrival is None:
             return None
@@ -127,7 +127,7 @@ class Session:
         return None
 
     def _begin(self, first: Frame, arrival: Arrival) -> None:
-        """Begin with `first`, and with as much sound before it as its decoder needs; go on with what has waited."""
+        """Start with `first` and the preroll that the audio decoder needs; then process the frames that waited."""
         audio = [f for f, _ in self._waiting if f.config.kind == "audio"]
         video = first.config if first.config.kind == "video" else None
         if video is None and self._no_entry:
@@ -146,7 +146,7 @@ class Session:
                 self._route(frame, came)
 
     def _sound_before(self, first: Frame) -> int:
-        """Return how long before the first picture (90 kHz) sound is kept, so that what is heard with it is right."""
+        """Return how much audio before the first picture (90 kHz) is kept as preroll for the audio decoder."""
         before = [f for f, _ in self._waiting if f.config is self._audio and f.dts < first.dts]
         if self._audio is None or first.config.kind == "audio" or not before:
             return 0
@@ -178,13 +178,13 @@ class Session:
             return
         hole = self._is_hole(dts)
         if self._last_video is None and not fresh:
-            self._entry = pts  # the session's first picture, whose segment has been begun
+            self._entry = pts  # the session's first picture; its segment is already started
         elif frame.sync and (fresh or self._broken or hole or self._is_due(dts, pts)):
             if fresh or hole or self._last_video is None:
                 self._entry = pts
             self._enter(frame, dts, hole=hole, fresh=fresh)
         elif pts < self._entry:
-            return  # shown before the keyframe that decoding began with: what it refers to is not there
+            return  # shown before the keyframe at which decoding started: its references are missing
         elif hole and self._tracks.audio is not None:
             self._broken = True
             self._cut(dts, end=(self._last_video or 0) + self._line.typical("video"), paused=True, clean=False)
@@ -196,7 +196,7 @@ class Session:
         self._cutter.video(dts, pts, sync=frame.sync, payload=frame.payload)
 
     def _is_hole(self, dts: int) -> bool:
-        """Tell whether content is missing before a video frame: while sound went on, the picture stood still."""
+        """Return whether content is missing before a video frame; if audio continued, the picture only stood still."""
         if self._last_video is None:
             return False
         step = dts - self._last_video
@@ -205,7 +205,7 @@ class Session:
         return self._sound_alone_for < step // 2
 
     def _is_due(self, dts: int, pts: int) -> bool:
-        """Tell whether a segment is long enough; x265 decodes its first pictures faster than it shows them."""
+        """Return whether a segment is long enough; x265 decodes its first pictures faster than it shows them."""
         long = max(dts - self._cutter.start, 0 if self._shown is None else pts - self._shown)
         return not self._cutter.has_video or long >= self._target - EARLY
 
@@ -214,7 +214,7 @@ class Session:
         return past >= self._longest or self._cutter.size >= self._limits.largest
 
     def _enter(self, frame: Frame, dts: int, *, hole: bool, fresh: bool) -> None:
-        """Begin a segment at a keyframe, with new tracks when they have changed."""
+        """Start a segment at a keyframe, with new tracks when they have changed."""
         if fresh or self._audio is not self._tracks.audio:
             self._change_tracks(frame.config)
             self._broken = True
@@ -253,14 +253,14 @@ class Session:
             self._cutter.audio(at, packet.duration, packet.payload)
 
     def _is_sound_alone(self) -> bool:
-        """Tell whether there is no video, or none comes any more: not a picture that stands still for some seconds."""
+        """Return whether there is no video, or it has stopped: a picture may stand still for some seconds."""
         if self._tracks.video is None or self._last_video is None:
             return True
         alone = self._sound_alone_for
         return alone > self._still and alone > 4 * self._line.typical("video")
 
     def _sound_alone(self, time: int) -> None:
-        """Cut by time while there is no video, and at once when the sound itself changes."""
+        """Cut by time while there is no video, and immediately when the audio track changes."""
         changed = self._audio is not self._tracks.audio
         if not changed and time - self._cutter.start < self._target:
             return
@@ -269,9 +269,9 @@ class Session:
         self._cut(time, end=time)
 
     def _cut(self, at: int, *, end: int, paused: bool = False, clean: bool = True) -> None:
-        """Begin a segment at `at`; the one before it ends at `end`, long before it where the encoder `paused`.
+        """Start a segment at `at`; the previous one ends at `end`, which is much earlier where the encoder `paused`.
 
-        `clean`: its first picture is no mere recovery point, nor none at all.
+        `clean`: it starts with an IDR or IRAP picture, not a recovery point or another picture.
         """
         if self._over is not None:
             self._cutter.cut(Cut(at, end, paused, self._over.date(at), self._tracks, self._broken, clean))
@@ -280,6 +280,6 @@ class Session:
 
 
 def _waited(since: tuple[Frame, Arrival], newest: Frame, arrival: Arrival) -> int:
-    """Tell how long ago a frame came, by its time stamp or by the clock (90 kHz)."""
+    """Return how long ago a frame came, by its time stamp or by the clock (90 kHz), whichever is longer."""
     frame, came = since
     return max(newest.dts - frame.dts, (arrival.ns - came.ns) * 9 // 100_000)

@@ -1,4 +1,4 @@
-"""The heads of slices: which of them belong to one picture, and in which order pictures are shown.
+"""Slice headers: which slices belong to one picture, and in which order pictures are shown.
 
 Sources: ITU-T H.264 (7.3.2.2, 7.3.3, 7.4.1.2.4), ITU-T H.265 (7.3.2.3.1, 7.3.6.1).
 """
@@ -26,14 +26,14 @@ from shared.media.mp4.boxes import Mp4Error
 
 T = TypeVar("T")
 HEAD = 64
-"""Bytes of a slice in which its head's first fields end."""
+"""Bytes of a slice that hold the first fields of its header."""
 FRAME, TOP, BOTTOM = 0, 1, 2
 _H264_IDR = 5
 _HEVC_IDR, _HEVC_IRAP = range(19, 21), range(16, 24)
 
 
 class Slice(NamedTuple):
-    """The fields of a slice's head that differ between pictures; `poc` is -1 where the slice holds none."""
+    """The slice header fields that differ between pictures; `poc` is -1 where the slice has none."""
 
     sets: int
     frame: int = 0
@@ -45,16 +45,16 @@ class Slice(NamedTuple):
     redundant: int = 0
 
     def shares_picture(self, other: Slice) -> bool:
-        """Tell whether both are of one coded picture (H.264 7.4.1.2.4)."""
+        """Return whether both belong to one coded picture (H.264 7.4.1.2.4)."""
         return self._replace(redundant=0) == other._replace(redundant=0)
 
     def shares_frame(self, other: Slice) -> bool:
-        """Tell whether the two are the fields of one frame."""
+        """Return whether the two are the fields of one frame."""
         return bool(self.parity and other.parity) and self.parity != other.parity and self.frame == other.frame
 
 
 class _Pictures(NamedTuple):
-    """What a PPS says of its slices' heads."""
+    """The values of a PPS that are needed to read its slices' headers."""
 
     sps: int
     bottom: bool = False
@@ -64,7 +64,7 @@ class _Pictures(NamedTuple):
 
 
 class SliceReader:
-    """Reads slices' heads by the parameter sets in force."""
+    """Reads slice headers with the active parameter sets."""
 
     def __init__(self, codec: VideoCodec) -> None:
         self._codec = codec
@@ -74,7 +74,7 @@ class SliceReader:
         self.has_fields = False
 
     def learn(self, sets: frozenset[bytes]) -> None:
-        """Take the parameter sets in force; those that make no sense count as unknown."""
+        """Take the active parameter sets; invalid ones count as unknown."""
         if sets is self._known:
             return
         self._known = sets
@@ -84,13 +84,13 @@ class SliceReader:
         self.has_fields = not all(order.frames_only for order in self._sps.values())
 
     def poc_bits(self, head: Slice) -> int:
-        """Tell the width of a slice's picture order count; 0 when it has none."""
+        """Return the width of a slice's picture order count in bits; 0 when it has none."""
         pps = self._pps.get(head.sets)
         order = self._sps.get(pps.sps) if pps else None
         return order.poc_bits if order else 0
 
     def read(self, nal: bytes) -> Slice | None:
-        """Read a slice's head, given its NAL unit's first HEAD bytes; None when that cannot be done."""
+        """Read a slice header from its NAL unit's first HEAD bytes; None when it cannot be read."""
         try:
             return self._h264(nal) if self._codec == "h264" else self._hevc(nal)
         except (Mp4Error, KeyError):
@@ -135,7 +135,7 @@ class SliceReader:
 
 
 def _read_each(codec: VideoCodec, nals: Iterable[bytes], read: Callable[[VideoCodec, bytes], T]) -> dict[int, T]:
-    """Read parameter sets, by their ids, without those that make no sense."""
+    """Return parameter sets by id, without the invalid ones."""
     found: dict[int, T] = {}
     for nal in nals:
         with suppress(Mp4Error):
@@ -158,7 +158,7 @@ def _pictures(codec: VideoCodec, nal: bytes) -> _Pictures:
         return _Pictures(sps, output=reader.flag(), extra=reader.bits(3))
     reader.flag()  # entropy_coding_mode_flag
     bottom = reader.flag()
-    if reader.ue():  # slice groups: nobody codes them any more
+    if reader.ue():  # slice groups: no longer used by encoders
         return _Pictures(sps, bottom)
     reader.ue()
     reader.ue()

@@ -1,12 +1,12 @@
-"""Sound on the sample grid: packets follow each other exactly, though their time stamps are rounded or shaky.
+"""Audio on the sample grid: packets follow each other exactly, although their time stamps are rounded or jitter.
 
-All packets' stamps say where the grid lies: the middle of their differences from it, over the last seconds, is its
-error, which is taken back sample by sample. So stamps rounded to milliseconds (RTMP) are undone to within a sample, and
-a sound card's drift is followed.
+The grid's position follows from all packets' stamps: the middle of their differences from it, over the last seconds, is
+its error, which is corrected sample by sample. This restores stamps rounded to milliseconds (RTMP) to within a sample,
+and follows a sound card's drift.
 
-A stamp that is off by more than half a packet, and by more than stamps have been shaking, waits for the next one. When
-that is off alike, something is missing, or has been sent twice: a hole stays a hole, what overlaps is left out. When it
-is not, the stamp was odd, and the packet follows the one before it.
+A packet whose stamp is off by more than half a packet, and by more than the recent jitter, waits for the next one. When
+that is off by the same amount, audio is missing or was sent twice: a hole stays a hole, overlapping audio is dropped.
+When it is not, the stamp was an outlier, and the packet follows the previous one.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from services.ingester.publication import VIDEO_SCALE
 
 BLOCK = 32
 BLOCKS = 8
-"""The grid's error is found over so many blocks of packets: some five seconds of AAC."""
+"""The grid's error is measured over so many blocks of packets: about five seconds of AAC."""
 SETTLED = 64
-"""So many packets tell the grid's position; after them it moves only for drift."""
+"""So many packets determine the grid's position; after them it moves only for drift."""
 DRIFT_PER_S = 4000
-"""An error of a part in so many of a second (0.25 ms) is drift."""
+"""An error of 1/DRIFT_PER_S of a second (0.25 ms) is drift."""
 SNAP_PER_S = 500
-"""A hole within a part in so many of a second (2 ms) of whole packets is so many lost packets."""
+"""A hole within 1/SNAP_PER_S of a second (2 ms) of a whole number of packets is that many lost packets."""
 
 
 class Packet(NamedTuple):
-    """A packet of sound: its time stamp (90 kHz), its length in samples, its bytes."""
+    """An audio packet: its time stamp (90 kHz), its length in samples, its bytes."""
 
     stamp: int
     duration: int
@@ -51,7 +51,7 @@ class _Block:
 
 
 class SoundGrid:
-    """Places packets of one track of `rate` samples a second."""
+    """Puts packets of one track of `rate` samples a second on the grid."""
 
     def __init__(self, rate: int) -> None:
         self.dropped = 0
@@ -65,7 +65,7 @@ class SoundGrid:
         self._overlaps = False
 
     def place(self, packet: Packet) -> tuple[OnGrid, ...]:
-        """Return the packets whose position is clear by now: mostly this one, none while it is odd."""
+        """Return the packets whose position is settled: usually this one, none while its stamp is an outlier."""
         if self._next is None:
             self._next = self._due(packet)
         elif self._is_usual(packet):
@@ -80,12 +80,12 @@ class SoundGrid:
         held, self._held = self._held, None
         off, after = self._due(held) - self._next, self._due(packet) - self._next - held.duration
         if not self._is_odd(packet, self._next + held.duration) or abs(after - off) > held.duration // 2:
-            first = self._follow(held)  # its stamp was odd, whatever this one's is
+            first = self._follow(held)  # its stamp was an outlier, whatever this one's is
             return (first, *self.place(packet))
         return (*self._move(held, off), *self.place(packet))
 
     def flush(self) -> tuple[OnGrid, ...]:
-        """Place what waits, at the end of the sound."""
+        """Return the waiting packet with its position, at the end of the audio."""
         held, self._held = self._held, None
         return () if held is None or self._next is None else (self._follow(held),)
 
@@ -93,7 +93,7 @@ class SoundGrid:
         return (packet.stamp * self._rate + VIDEO_SCALE // 2) // VIDEO_SCALE
 
     def _is_usual(self, packet: Packet) -> bool:
-        """Tell whether a packet's stamp says nothing new, as nearly always once the grid has settled."""
+        """Return whether a packet's stamp changes nothing, the usual case once the grid has settled."""
         if self._held is not None or self._overlaps or not self._blocks or self._seen < 4 * SETTLED:
             return False
         block = self._blocks[-1]
@@ -108,7 +108,7 @@ class SoundGrid:
         return abs(self._due(packet) - at - self._middle) > max(packet.duration // 2, self._spread)
 
     def _move(self, packet: Packet, off: int) -> tuple[OnGrid, ...]:
-        """Go on elsewhere: after a hole of `off` samples, or without what has been sent before."""
+        """Continue at another position: after a hole of `off` samples, or after dropping what was sent twice."""
         if off < 0:
             self._overlaps = True
             return self._after_overlap(packet)
@@ -118,7 +118,7 @@ class SoundGrid:
         return (self._anew(packet),)
 
     def _after_overlap(self, packet: Packet) -> tuple[OnGrid, ...]:
-        """Leave packets out until one begins where the sound has come to."""
+        """Drop packets until one starts at the current position."""
         if self._due(packet) < (self._next or 0) - self._rate // 1000:
             self.dropped += 1
             return ()
@@ -126,7 +126,7 @@ class SoundGrid:
         return (self._anew(packet),)
 
     def _anew(self, packet: Packet) -> OnGrid:
-        """Place a packet where its stamp says: the sender's sound has begun anew."""
+        """Put a packet at its stamp: the sender's audio has restarted."""
         self._blocks.clear()
         self._middle = self._spread = self._seen = 0
         return self._put(packet, max(self._due(packet), self._next or 0))
@@ -136,7 +136,7 @@ class SoundGrid:
         return OnGrid(at, packet)
 
     def _follow(self, packet: Packet) -> OnGrid:
-        """Place a packet behind the last one, and take back some of the grid's error."""
+        """Put a packet right after the last one, and correct some of the grid's error."""
         at = self._next or 0
         if not self._is_odd(packet, at):
             self._note(self._due(packet) - at)
@@ -151,7 +151,7 @@ class SoundGrid:
         return self._put(packet, at)
 
     def _note(self, error: int) -> None:
-        """Remember a stamp's difference from the grid."""
+        """Record a stamp's difference from the grid."""
         if not self._blocks or self._blocks[-1].count >= BLOCK:
             self._blocks.append(_Block(error, error))
         block = self._blocks[-1]

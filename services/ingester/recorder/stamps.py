@@ -1,7 +1,7 @@
-"""Times of access units, of which a packet stamps only the first that begins in it (ISO/IEC 13818-1, 2.4.3.7, 2.7.4).
+"""Times of access units; a packet stamps only the first that starts in it (ISO/IEC 13818-1, 2.4.3.7, 2.7.4).
 
-Those without a stamp wait for the next one. They are decoded at even steps between the two, and shown where their
-picture order counts (H.264 8.2.1, H.265 8.3.1) put them.
+Units without a stamp wait for the next stamp. Their decoding times are spread evenly between the two stamps, and their
+presentation times follow from their picture order counts (H.264 8.2.1, H.265 8.3.1).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ USUAL = VIDEO_SCALE // 30
 
 
 class Placed(NamedTuple):
-    """A unit with its decoding time, 90 kHz without wraps, and how much later it is shown."""
+    """A unit with its decoding time (90 kHz, unwrapped) and its presentation offset."""
 
     unit: Unit
     dts: int
@@ -29,7 +29,7 @@ class Placed(NamedTuple):
 
 
 class _Order(NamedTuple):
-    """A unit's position in order of presentation; `position` goes on within one sequence only."""
+    """A unit's position in presentation order; `position` is comparable within one sequence only."""
 
     sequence: int
     position: int
@@ -37,7 +37,7 @@ class _Order(NamedTuple):
 
 @dataclass(slots=True)
 class _Anchor:
-    """A unit whose times are known; its order is read when it is needed."""
+    """A unit whose times are known; its order is read when needed."""
 
     unit: Unit
     dts: int
@@ -46,7 +46,7 @@ class _Anchor:
 
 
 class Stamps:
-    """Gives each access unit its times. Units before the first stamp are dropped, and counted in `damaged`."""
+    """Assigns times to access units. Units before the first stamp are dropped, and counted in `damaged`."""
 
     def __init__(self, read: Callable[[Unit], tuple[Slice | None, int]]) -> None:
         self.damaged = 0
@@ -57,12 +57,12 @@ class Stamps:
         self._partial = False  # units without stamps have been seen
         self._step = 0
         self._scale: Fraction | None = None  # ticks of one picture order count
-        self._first: int | None = None  # how much later than decoded the last IDR picture was shown
+        self._first: int | None = None  # presentation offset of the last IDR picture
         self._sequence = 0
         self._count = 0
 
     def stamped(self, unit: Unit, dts: int, offset: int) -> list[Placed]:
-        """Take a unit whose times are known; give it behind those that have waited for it."""
+        """Take a unit whose times are known; return it after the units that waited for it."""
         following = _Anchor(unit, dts, offset, self._order(unit) if self._partial else None)
         before, torn = self._anchor, self._torn
         placed = self._settle(following) if self._waiting else []
@@ -75,7 +75,7 @@ class Stamps:
         return placed
 
     def unstamped(self, unit: Unit) -> list[Placed]:
-        """Take a unit without a stamp; give what has waited for as long as stamps may be apart."""
+        """Take a unit without a stamp; return the waiting units once no stamp came for the longest allowed time."""
         if not self._partial:
             self._partial = True
             if self._anchor is not None:
@@ -88,13 +88,13 @@ class Stamps:
         return self.finish() if count >= MAX_WAITING or count * (self._step or USUAL) >= LONGEST else []
 
     def lost(self) -> list[Placed]:
-        """Hear that units have been lost here: how many, only the next stamp tells."""
+        """Handle lost units; how many is known only at the next stamp."""
         placed = self.finish()
         self._torn = True
         return placed
 
     def finish(self) -> list[Placed]:
-        """Return what waits, by the steps seen so far."""
+        """Return the waiting units, timed by the steps seen so far."""
         if self._anchor is None or not self._waiting:
             return []
         step = self._step or USUAL
@@ -106,7 +106,7 @@ class Stamps:
         return placed
 
     def _settle(self, following: _Anchor) -> list[Placed]:
-        """Time what waits between the anchor and the stamp that has come, or before that where units were lost."""
+        """Time the waiting units between the anchor and the new stamp, or back from the latter after a loss."""
         count, anchor = len(self._waiting), self._anchor
         if anchor is None or self._torn:
             first, step = following.dts - count * (self._step or USUAL), Fraction(self._step or USUAL)
@@ -115,7 +115,7 @@ class Stamps:
             step = Fraction(following.dts - anchor.dts, count + 1)
             usual = self._step or step
             if step <= 0 or not usual / 2 <= step <= 2 * usual or step > LONGEST:
-                step = Fraction(self._step or USUAL)  # a jump or a pause, for one of which the last unit lasts
+                step = Fraction(self._step or USUAL)  # a jump or a pause, through which the last unit lasts
             else:
                 self._step = round(step)
             first = anchor.dts + round(step)
@@ -126,13 +126,13 @@ class Stamps:
         return placed
 
     def _place(self, times: Sequence[int], near: Sequence[_Anchor]) -> list[Placed]:
-        """Tell when the units that wait are shown, given when they are decoded and what is known near them."""
+        """Return the waiting units with presentation offsets, given their decoding times and the anchors near them."""
         placed = []
         anchors = list(near)
         for (unit, order), dts in zip(self._waiting, times, strict=True):
             known = next((a for a in anchors if a.order and order and a.order.sequence == order.sequence), None)
             offset = near[0].offset
-            if known is None and unit.clean and order and self._first is not None:  # as far behind as the last such
+            if known is None and unit.clean and order and self._first is not None:  # as the last IDR picture
                 known = _Anchor(unit, dts, self._first, order)
                 anchors.append(known)
             if known is not None and known.order and order and self._scale:
@@ -142,7 +142,7 @@ class Stamps:
         return placed
 
     def _measure(self, before: _Anchor, after: _Anchor) -> None:
-        """Learn how much time a picture order count stands for."""
+        """Update how many ticks one picture order count lasts."""
         if before.order is None or after.order is None or before.order.sequence != after.order.sequence:
             return
         counts = after.order.position - before.order.position
@@ -151,7 +151,7 @@ class Stamps:
             self._scale = Fraction(ticks, counts)
 
     def _order(self, unit: Unit) -> _Order | None:
-        """Read a unit's position in order of presentation; None where the stream has no reordering, or hides it."""
+        """Return a unit's position in presentation order; None where it cannot be read."""
         head, bits = self._read(unit)
         if head is None or head.poc < 0 or not bits:
             return None

@@ -1,4 +1,4 @@
-"""What a recording counts while it runs: plain numbers that its thread writes and others read."""
+"""A running recording's counters: plain numbers that its thread writes and others read."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from shared.media.model import TrackConfig
 
 MOST_TRACKS: Final = 8
 _LONGEST_STEP: Final = 2 * VIDEO_SCALE
-"""More between two frames is a pause or a jump, and says nothing of the frame rate."""
+"""A longer step between two frames is a pause or a jump, and is not counted for the frame rate."""
 
 
 @dataclass(slots=True)
 class PublisherStats:
-    """Counters of one session. `warn` is called in the recording's thread when there is a track it cannot record."""
+    """Counters of one session. The recording's thread calls `warn` when it finds a track that it cannot record."""
 
     bytes: int = 0
     video_codec: str = ""
@@ -30,13 +30,13 @@ class PublisherStats:
     keyframes: int = 0
     last_keyframe_ms: int | None = None
     steps: int = 0
-    """Steps from one picture to the next, and how long they took together (90 kHz)."""
+    """The number of steps from one picture to the next; `step_ticks` is their sum (90 kHz)."""
     step_ticks: int = 0
     jumps: int = 0
     damaged: int = 0
     unsupported: tuple[str, ...] = ()
     announced: tuple[str, ...] = ()
-    """The kinds of track that the container promises, and that can be recorded."""
+    """The kinds of tracks that the container announces, and that can be recorded."""
     warn: Callable[[tuple[str, ...]], None] | None = None
     _last_dts: int | None = None
     _audio: TrackConfig | None = None
@@ -44,7 +44,7 @@ class PublisherStats:
     _known: set[str] = field(default_factory=set)
 
     def take(self, frame: Frame, at_ms: int) -> None:
-        """Count a frame that came at a wall-clock time."""
+        """Count a frame that arrived at wall-clock time `at_ms`."""
         config = frame.config
         if config is self._audio:
             return
@@ -65,7 +65,7 @@ class PublisherStats:
         self._last_dts = frame.dts
 
     def meet(self, names: Iterable[str], *, warn: bool = True) -> None:
-        """Note tracks that cannot be recorded; those that are new are warned of."""
+        """Record tracks that cannot be recorded; call `warn` when there are new ones."""
         if len(self.unsupported) >= MOST_TRACKS:
             return
         self._known |= {name for name in names if is_media(name)}

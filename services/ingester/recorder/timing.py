@@ -1,15 +1,15 @@
-"""The encoder's clock on a session's one time line: wraps are gone already, jumps are taken out here.
+"""Maps the encoder's clock to a session's single time line: stamps are already unwrapped; jumps are removed here.
 
-All times are 90 kHz ticks. One offset maps the stamps of all tracks to the session's time. Being late in the multiplex
-changes nothing: a track that arrives 0.7 s behind the other is placed by its stamps. A frame that is out of line
-waits until the next ones say what it was:
+All times are 90 kHz ticks. One offset maps the stamps of all tracks to the session's time. Lateness in the multiplex
+does not matter: a track that arrives 0.7 s after the other is placed by its stamps. A frame that does not fit waits
+until the next ones show what happened:
 
-- the next one is where it would have been without it: an odd frame, placed between its neighbours;
-- the next ones go on from it, and as much time has passed, or the other track has come as far: a gap;
-- the next ones go on from it, and the other track jumps as well, or there is none: the clock has jumped, and both
-  tracks get a new offset (an epoch), each with its own first frame after the jump;
-- the other track goes on as before: this track alone was stamped anew. Up to `jump` its stamps are believed, since they
-  say what belongs together; beyond that it gets an offset of its own.
+- the next one is where it would be without this frame: an outlier, placed between its neighbours;
+- the next ones continue from it, and as much time has passed, or the other track has come as far: a gap;
+- the next ones continue from it, and the other track jumps too, or there is none: the clock has jumped, and both
+  tracks get a new offset (an epoch), each from its own first frame after the jump;
+- the other track continues as before: only this track's stamps changed. Up to `jump` its stamps are used, since they
+  keep audio and video together; beyond that it gets an offset of its own.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from services.ingester.publication import VIDEO_SCALE, Arrival, Frame
 
 Kind = Literal["video", "audio"]
 SLACK = VIDEO_SCALE // 10
-"""A step of this length or less is no reason to wait; one back by so much is disorder."""
+"""A step up to this length does not wait; a step back up to this length is disorder."""
 KEPT_EPOCHS = 4
 USUAL, LONGEST_USUAL = VIDEO_SCALE // 30, 10 * VIDEO_SCALE
 GRAIN = 8
-"""A step weighs so little among those before it."""
+"""The weight of one step in the running average is 1/GRAIN."""
 MOST_ODD = 8
-"""So many frames in a row that fit nothing are no odd ones any more."""
+"""This many frames in a row that do not fit are no longer outliers."""
 FIRST_APART = 3 * VIDEO_SCALE
-"""A track whose first frame is this far from the other track has a clock of its own."""
+"""A track whose first frame is further than this from the other track has a clock of its own."""
 LAG = 3 * VIDEO_SCALE // 2
-"""How far the other track goes on before it is clear that it does not jump."""
+"""How far the other track must continue until it is clear that it does not jump."""
 PATIENCE = 2 * VIDEO_SCALE
 LONE = VIDEO_SCALE // 2
-"""A single frame that fits the other track is not waited for longer."""
+"""How long a single frame that fits the other track waits."""
 BURST = VIDEO_SCALE
-"""Frames that arrive within this time of each other need not have been made so."""
+"""Frames that arrive within this time of each other may come from a burst."""
 MOST_HELD = 16 << 20
 _TICK_NS = 1_000_000_000 // VIDEO_SCALE
 
 
 class Placed(NamedTuple):
-    """A frame with its time on the session's line; `jumped` for the first one after the encoder's clock jumped."""
+    """A frame with its time on the session's time line; `jumped`: the first one after the encoder's clock jumped."""
 
     frame: Frame
     arrival: Arrival
@@ -52,7 +52,7 @@ class Placed(NamedTuple):
 
 
 class _Track:
-    """How far one track has come, and what of it waits."""
+    """One track's current position, and its waiting frames."""
 
     __slots__ = ("arrival_ns", "held", "kind", "last", "near", "offset", "other_at", "typical")
 
@@ -62,9 +62,9 @@ class _Track:
         self.last: int | None = None
         self.arrival_ns = 0
         self.typical = 0
-        self.near = SLACK  # the longest step that is taken without a second look
+        self.near = SLACK  # the longest step that is accepted without waiting
         self.held: list[tuple[Frame, Arrival]] = []
-        self.other_at: int | None = None  # where the other track was when this one began to wait
+        self.other_at: int | None = None  # the other track's time when this one started to wait
 
     @property
     def usual(self) -> int:
@@ -72,7 +72,7 @@ class _Track:
         return self.typical or USUAL
 
     def learn(self, step: int) -> None:
-        """Learn what steps are usual: the first one is, a single long one hardly is."""
+        """Update the usual step: the first step sets it, a single long step hardly changes it."""
         if not self.typical:
             self.typical = min(step, LONGEST_USUAL)
         else:
@@ -80,9 +80,9 @@ class _Track:
         self.near = max(3 * self.typical, SLACK)
 
     def chain(self, longest: int) -> int:
-        """Return the index in `held` from which on the frames follow each other, by steps of at most `longest`.
+        """Return the index in `held` from which the frames follow each other, by steps of at most `longest`.
 
-        Or by such as the first one came by: pictures may change every few seconds.
+        Steps up to twice the first one's are allowed too: pictures may change only every few seconds.
         """
         stamps = [frame.dts for frame, _ in self.held]
         first = stamps[0] + self.offset - (stamps[0] if self.last is None else self.last)
@@ -94,7 +94,7 @@ class _Track:
 
 
 class TimeLine:
-    """Places frames on the session's time line, where tick 0 is the `origin` given at the start."""
+    """Places frames on the session's time line, whose tick 0 is the `origin` given at the start."""
 
     def __init__(self, jump: int) -> None:
         self.jumps = 0
@@ -104,21 +104,21 @@ class TimeLine:
         self._tracks: dict[Kind, _Track] = {}
 
     def begin(self, origin: int) -> None:
-        """Let the session begin at time `origin` of the encoder's clock."""
+        """Start the session at time `origin` of the encoder's clock."""
         self._epochs = [-origin]
         self._tracks.clear()
         self._holding = False
 
     def place(self, frame: Frame, arrival: Arrival) -> Sequence[Placed]:
-        """Place a frame; return what is settled by it: mostly just that frame, none while it is unclear.
+        """Place a frame; return the frames that are settled: usually just this one, none while it is unclear.
 
-        A video track's times always rise. Those of sound may step back, where the encoder sent sound twice.
+        A video track's times always rise. Audio times may step back where the encoder sent audio twice.
         """
         kind: Kind = frame.config.kind
         track = self._tracks.get(kind)
         if track is None:
             track = self._tracks[kind] = _Track(kind, self._epochs[-1])
-        elif not self._holding and track.last is not None:  # as nearly always
+        elif not self._holding and track.last is not None:  # the usual case
             step = frame.dts + track.offset - track.last
             if 0 < step <= track.near:
                 if not 0 <= step - track.typical < GRAIN:
@@ -145,7 +145,7 @@ class TimeLine:
         return placed
 
     def flush(self) -> Sequence[Placed]:
-        """Place what still waits, at the end of the stream."""
+        """Place the waiting frames at the end of the stream."""
         placed: list[Placed] = []
         for track in self._tracks.values():
             if track.held:
@@ -168,7 +168,7 @@ class TimeLine:
         return expected is None or abs(time - expected) <= FIRST_APART
 
     def _expected(self, track: _Track, arrival: Arrival) -> int | None:
-        """Return where the other track is by now; None when there is none."""
+        """Return the other track's current time; None when there is no other track."""
         other = self._other(track)
         if other is None or other.last is None:
             return None
@@ -177,7 +177,7 @@ class TimeLine:
     def _put(
         self, track: _Track, frame: Frame, arrival: Arrival, *, time: int | None = None, jumped: bool = False
     ) -> Placed:
-        """Place a frame at `time`, or where its stamp says."""
+        """Place a frame at `time`, or by its stamp when None."""
         dts = frame.dts + track.offset if time is None else time
         if track.last is not None:
             step = dts - track.last
@@ -189,7 +189,7 @@ class TimeLine:
         return Placed(frame, arrival, dts, jumped)
 
     def _judge(self, track: _Track, now: Arrival, *, last: bool = False) -> list[Placed]:
-        """Settle what waits on a track, if it is clear by now; `last`: it has to be."""
+        """Settle a track's waiting frames if they are clear; `last`: settle them in any case."""
         if track.last is None:
             return self._judge_first(track, last=last)
         held = track.held
@@ -199,7 +199,7 @@ class TimeLine:
             return self._settle(track, len(held) - 1, track.offset)
         at = track.chain(self._jump)
         if len(held) - at < 2:
-            if last:  # an odd end
+            if last:  # outliers at the end
                 return [self._put(track, *held.pop(0), time=track.last + track.usual) for _ in range(len(held))]
             if len(held) < MOST_ODD and not self._is_enough(track, now):
                 return []
@@ -207,7 +207,7 @@ class TimeLine:
         return [] if offset is None else self._settle(track, at, offset)
 
     def _is_enough(self, track: _Track, now: Arrival) -> bool:
-        """Tell whether a single frame has waited for long enough: one that the other track agrees with, or in vain."""
+        """Return whether a single frame has waited long enough; less long when the other track agrees with it."""
         waited = (now.ns - track.held[0][1].ns) // _TICK_NS
         other = self._other(track)
         if other is not None and other.last is not None and track.other_at is not None:
@@ -219,10 +219,10 @@ class TimeLine:
         return abs(track.held[-1][0].dts + track.offset - other.last) <= self._jump
 
     def _judge_first(self, track: _Track, *, last: bool) -> list[Placed]:
-        """Settle a track's first frames, which are far from the other track."""
+        """Settle a track's first frames, which are far from the other track's time."""
         held = track.held
         frame, came = held[-1]
-        if self._is_in_line(track, frame, came):  # those before it were odd, and nothing tells where they belong
+        if self._is_in_line(track, frame, came):  # the earlier ones were outliers with no known time
             held.clear()
             return [self._put(track, frame, came)]
         at = track.chain(self._jump)
@@ -237,7 +237,7 @@ class TimeLine:
         return placed
 
     def _settle(self, track: _Track, at: int, offset: int) -> list[Placed]:
-        """Place all that waits: the frames that follow each other by `offset`, odd ones evenly before them."""
+        """Place the waiting frames: those from `at` on by `offset`, the outliers evenly before them."""
         held, start = track.held, track.last or 0
         jumped = offset != track.offset and self._is_news(track, offset)
         times = [frame.dts + track.offset for frame, _ in held[:at]]
@@ -253,7 +253,7 @@ class TimeLine:
         return placed
 
     def _is_news(self, track: _Track, offset: int) -> bool:
-        """Tell whether nobody has gone over to an offset yet, and count the jump; sound on its own makes none."""
+        """Return whether no track uses an offset yet, and count the jump; audio alone counts none."""
         alone = offset not in self._epochs
         if any(t.offset == offset for t in self._tracks.values()) or (alone and track.kind == "audio"):
             return False
@@ -261,7 +261,7 @@ class TimeLine:
         return True
 
     def _offset(self, track: _Track, at: int, now: Arrival, *, forced: bool) -> int | None:
-        """Return the offset by which a track goes on from `held[at]`; None while it is unclear."""
+        """Return the offset with which a track continues from `held[at]`; None while it is unclear."""
         frame, came = track.held[at]
         start = track.last or 0
         if (known := self._known_epoch(track, frame.dts - start)) is not None:
@@ -282,7 +282,7 @@ class TimeLine:
         return track.offset if small else self._epoch([(track, at)])
 
     def _known_epoch(self, track: _Track, stamp: int) -> int | None:
-        """Return the epoch into which the other track has gone before, if a stamp (from the last time on) fits it."""
+        """Return the epoch that the other track already uses, if a stamp (relative to the last time) fits it."""
         back = SLACK if track.kind == "video" else self._jump
         for epoch in reversed(self._epochs):
             if epoch != track.offset and -back < stamp + epoch <= 2 * self._jump:
@@ -290,7 +290,7 @@ class TimeLine:
         return None
 
     def _is_gap(self, track: _Track, step: int, came: Arrival) -> bool:
-        """Tell a pause from a jump: as much time has passed by arrival, or the other track has come as far."""
+        """Return whether a step is a pause, not a jump: arrivals took as long, or the other track has come as far."""
         if step <= 0:
             return False
         early = min(self._jump, step // 3)
@@ -302,14 +302,14 @@ class TimeLine:
         return abs((track.last or 0) + step - other.last) <= early
 
     def _after(self, track: _Track, at: int) -> int:
-        """Return the offset by which `held[at]` follows the track's last frame, after as much time as has passed."""
+        """Return the offset that puts `held[at]` after the track's last frame by the time that has passed."""
         frame, came = track.held[at]
         passed = (came.ns - track.arrival_ns) // _TICK_NS
         step = track.usual if passed < BURST else max(passed, track.usual)
         return (track.last or 0) + step - frame.dts
 
     def _epoch(self, jumping: Sequence[tuple[_Track, int]]) -> int:
-        """Begin an epoch in which no track that jumps overlaps what it had before."""
+        """Start an epoch in which no jumping track overlaps its earlier frames."""
         offset = max(self._after(track, at) for track, at in jumping)
         self._epochs = [*self._epochs[1 - KEPT_EPOCHS :], offset]
         return offset

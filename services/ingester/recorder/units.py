@@ -1,7 +1,7 @@
-"""Access units in a byte stream with start codes, wherever the packets that bring it begin and end.
+"""Splitting a byte stream with start codes into access units, independent of packet boundaries.
 
 Sources: ITU-T H.264 (7.4.1.2.3, 7.4.1.2.4, annex B), ITU-T H.265 (7.4.2.4.4, annex B), ISO/IEC 13818-1 (2.4.3.7: time
-stamps are those of the first access unit that begins in a PES packet).
+stamps belong to the first access unit that starts in a PES packet).
 """
 
 from __future__ import annotations
@@ -24,19 +24,18 @@ from shared.media.mp4.boxes import Mp4Error
 
 START = b"\0\0\1"
 _start = re.compile(START).search
-"""Goes through coded pictures twice as fast as bytes.find."""
+"""Searches coded pictures twice as fast as bytes.find."""
 MAX_UNITS = 4096
 MAX_BYTES = 16 << 20
-# What a NAL unit is to access units: it opens one where a picture has come before, or is a slice, or neither; and what
-# else it is.
+# A NAL unit's role: it starts an access unit after a picture, or it is a slice, or neither; the other bits: its kind.
 OTHER, OPENS, SLICE, CLEAN, SET, SEI = 0, 1, 2, 4, 8, 16
-# How a slice stands to the unit in hand: in it, of the next one, of the next one that lacks its first slice.
+# A slice's relation to the current unit: in it, of the next unit, of the next unit whose first slice is missing.
 SAME, NEXT, TORN = 0, 1, 2
 _H264_AUD = 9
 
 
 def _roles(codec: VideoCodec) -> bytes:
-    """List what NAL units are, by their first byte."""
+    """Return NAL units' roles, indexed by their first byte."""
     hevc = codec == "hevc"
     slices, clean, sei = (range(32), HEVC_IRAP, HEVC_SEI) if hevc else ((1, 2, 5), (H264_IDR,), H264_SEI)
     opens = (32, 33, 34, 35, 39, *range(41, 45), *range(48, 56)) if hevc else (6, 7, 8, 9, 15, 16, 17, 18)
@@ -53,7 +52,7 @@ Stamp = tuple[int, int]
 
 
 class Unit(NamedTuple):
-    """An access unit as MP4 stores it; `stamp` None where its packet has told none of its own; `head`: its slice's."""
+    """An access unit as MP4 stores it; `stamp` is None without one of its own; `head`: its first slice's header."""
 
     config: TrackConfig
     payload: bytes
@@ -64,7 +63,7 @@ class Unit(NamedTuple):
 
 
 class AccessUnits:
-    """Cuts a byte stream into access units; both fields of a frame make one. `damaged` counts those dropped."""
+    """Splits a byte stream into access units; a frame's two fields become one. `damaged` counts the dropped ones."""
 
     def __init__(self, codec: VideoCodec) -> None:
         self.damaged = 0
@@ -73,19 +72,19 @@ class AccessUnits:
         self._roles = _roles(codec)
         self._sets = ParameterSets(codec)
         self._ready: list[Unit] = []
-        self._open: list[bytes] = []  # the last NAL unit of the packet before, from `_open_at`: it may go on
+        self._open: list[bytes] = []  # the previous packet's last NAL unit, from `_open_at`: it may continue
         self._open_at = self._open_size = 0
-        self._stamp: Stamp | None = None  # of the packet before, or the one in which the open NAL unit began
-        self._tail: tuple[Stamp | None, ...] = ()  # of the packet before, where the open NAL unit began earlier
-        self._next: Stamp | None = None  # of the packet in hand, from `_edge` on
+        self._stamp: Stamp | None = None  # of the previous packet, or the one in which the open NAL unit started
+        self._tail: tuple[Stamp | None, ...] = ()  # of the previous packet, where the open NAL unit started earlier
+        self._next: Stamp | None = None  # of the current packet, from `_edge` on
         self._edge = 0
         self._leading = False
-        self._spread = False  # units have run over packets' ends
-        self._half: tuple[Unit, Slice] | None = None  # a field that waits for the frame's other one
+        self._spread = False  # units have continued across packets
+        self._half: tuple[Unit, Slice] | None = None  # a field that waits for the frame's second field
         self._reset()
 
     def _reset(self) -> None:
-        """Be outside of any unit."""
+        """Reset to the state outside any unit."""
         self._inside = self._clean = self._recovers = self._bad = False
         self._own: Stamp | None = None
         self._pieces: list[bytes | memoryview] = []
@@ -94,9 +93,9 @@ class AccessUnits:
         self._head = self._last = b""
 
     def take(self, data: bytes, at: int, stamp: Stamp | None) -> list[Unit]:
-        """Take a PES packet's payload, from `at` on; give the units that are seen to have ended.
+        """Take a PES packet's payload, from `at` on; return the units that have ended.
 
-        The last one in it ends when what comes next shows it.
+        The end of the last one in it is known only from what follows.
         """
         first = data.find(START, at)
         self._leading = not self._goes_on(data, at, first)
@@ -113,10 +112,10 @@ class AccessUnits:
             self._open.clear()
             self._nal(data, self._open_at, first)
         elif self._open:
-            # A unit whose start code begins in the packet before begins there too; elsewhere a zero only fills up.
+            # A unit whose start code begins in the previous packet belongs there; elsewhere a zero is only padding.
             edge += self._spread and first == at and self._open[-1].endswith(b"\0")
             self._close()
-        if self._tail:  # what begins at the very end of the packet before has its stamp
+        if self._tail:  # a unit that starts at the very end of the previous packet has that packet's stamp
             self._stamp, self._tail = self._tail[0], ()
         self._next, self._edge = stamp, edge
         if first >= 0:
@@ -125,7 +124,7 @@ class AccessUnits:
         return self._given()
 
     def announce(self, data: bytes, at: int) -> list[Unit]:
-        """Hear how a packet begins whose rest is still to come: the unit in hand may end with that."""
+        """Handle the start of a packet that has not ended yet: it may end the current unit."""
         first = data.find(START, at, at + 4)
         nal = first + 3
         if first < 0 or not self._open or nal + 3 > len(data) or (first == at and self._open[-1].endswith(b"\0")):
@@ -137,9 +136,9 @@ class AccessUnits:
         return self._given()
 
     def lost(self, *, torn: bool, counted: bool) -> list[Unit]:
-        """Hear that bytes are missing in (`torn`) or behind the packet just taken.
+        """Handle missing bytes in (`torn`) or after the packet just taken.
 
-        A unit that lacks some is dropped; it is counted as damaged unless the loss has been.
+        An incomplete unit is dropped; it is counted as damaged unless the loss is already `counted`.
         """
         if torn or (self._spread and (self._inside or self._open)):
             self.damaged += not counted
@@ -152,13 +151,13 @@ class AccessUnits:
         return self._unpair()
 
     def finish(self) -> list[Unit]:
-        """Return the last unit at the end of the stream."""
+        """Return the last units at the end of the stream."""
         self._close()
         self._end()
         return self._unpair()
 
     def order(self, unit: Unit) -> tuple[Slice | None, int]:
-        """Read a unit's slice head, and how many bits its picture order count has (0: it tells nothing)."""
+        """Return a unit's slice header, and the width of its picture order count in bits (0: it has none)."""
         head = self._slices.read(unit.head)
         return head, self._slices.poc_bits(head) if head else 0
 
@@ -167,11 +166,11 @@ class AccessUnits:
         return ready
 
     def _goes_on(self, data: bytes, at: int, first: int) -> bool:
-        """Tell whether a packet begins within the NAL unit that is open; `first`: its first start code."""
+        """Return whether a packet starts within the open NAL unit; `first`: its first start code."""
         return bool(self._open) and first != at and (first < 0 or any(data[at:first]))
 
     def _keep(self, data: bytes) -> None:
-        """Keep what belongs to the NAL unit that is open."""
+        """Append data to the open NAL unit."""
         self._open.append(data)
         self._open_size += len(data)
         if self._open_size + self._size > MAX_BYTES:
@@ -180,7 +179,7 @@ class AccessUnits:
             self._reset()
 
     def _close(self) -> None:
-        """Take the NAL unit that is open: it does not go on."""
+        """Take the open NAL unit: it does not continue."""
         if not self._open:
             return
         data = self._open[0] if len(self._open) == 1 else b"".join(self._open)
@@ -188,7 +187,7 @@ class AccessUnits:
         self._nal(data, self._open_at, len(data))
 
     def _scan(self, data: bytes, at: int) -> None:
-        """Take the NAL units that end in `data`; the last one, which begins at `at` or later, stays open."""
+        """Take the NAL units that end in `data`; the last one, which starts at `at` or later, stays open."""
         while (found := _start(data, at)) is not None:
             following = found.start()
             self._nal(data, at, following)
@@ -197,14 +196,14 @@ class AccessUnits:
         self._open_at, self._open_size = at, len(data) - at
 
     def _role(self, data: bytes, at: int, stop: int) -> int:
-        """Tell what a NAL unit is to access units; one cut short, or of a further layer, opens none."""
+        """Return a NAL unit's role; one that is cut short, or of another layer, starts no access unit."""
         role = self._roles[data[at]]
         if self._hevc and (stop - at < 2 or data[at] & 1 or data[at + 1] & 0xF8):
             return role & (SET | SEI)
         return role if stop - at > 2 or not role & SLICE else OTHER
 
     def _nal(self, data: bytes, at: int, stop: int) -> None:
-        """Take a NAL unit that ends before `stop`, but for zeros."""
+        """Take a NAL unit that ends at `stop`, without its trailing zeros."""
         while stop > at and not data[stop - 1]:
             stop -= 1
         if stop <= at:
@@ -225,7 +224,7 @@ class AccessUnits:
             self._add(role, data, at, stop)
 
     def _add(self, role: int, data: bytes, at: int, stop: int) -> None:
-        """Add a NAL unit to the unit in hand."""
+        """Add a NAL unit to the current access unit."""
         if role & SET:
             self._found.append(data[at:stop])
             return
@@ -241,7 +240,7 @@ class AccessUnits:
         self._pieces += (size.to_bytes(4, "big"), memoryview(data)[at:stop])
 
     def _begins(self, role: int, data: bytes, at: int) -> bool:
-        """Tell whether a unit begins with a NAL unit, outside of a unit or behind a picture."""
+        """Return whether a NAL unit, outside a unit or after a picture, starts an access unit."""
         if role & OPENS:
             return True
         if not self._inside:
@@ -253,7 +252,7 @@ class AccessUnits:
         return found == NEXT
 
     def _compare(self, data: bytes, at: int, *, packet: bool) -> int:
-        """Tell how a slice stands to the unit in hand; within a packet only a picture's first one is looked at."""
+        """Return a slice's relation to the current unit; within a packet only a picture's first slice is read."""
         if self._hevc:
             return NEXT if data[at + 2] & 0x80 else SAME
         first = bool(data[at + 1] & 0x80)
@@ -268,7 +267,7 @@ class AccessUnits:
         return SAME if this.shares_picture(last) else TORN
 
     def _adopt(self) -> None:
-        """Take the parameter sets found in the unit in hand."""
+        """Take the parameter sets found in the current unit."""
         if self._found:
             found, self._found = self._found, []
             try:
@@ -278,7 +277,7 @@ class AccessUnits:
             self._slices.learn(self._sets.known)
 
     def _end(self) -> None:
-        """End the unit in hand, if any; one without a picture only brings parameter sets."""
+        """End the current unit, if any; one without a picture only carries parameter sets."""
         self._adopt()
         config = self._sets.config
         if self._bad or len(self._pieces) > 2 * MAX_UNITS or self._size > MAX_BYTES:
@@ -293,7 +292,7 @@ class AccessUnits:
         self._reset()
 
     def _pair(self, unit: Unit) -> None:
-        """Put a frame's second field behind its first: two access units are one picture."""
+        """Append a frame's second field to its first: the two access units are one picture."""
         head = self._slices.read(unit.head)
         half, self._half = self._half, None
         if half is not None and head is not None and head.shares_frame(half[1]):
@@ -310,7 +309,7 @@ class AccessUnits:
             self._ready.append(unit)
 
     def _unpair(self) -> list[Unit]:
-        """Return what is ready, and a field that waits no longer."""
+        """Return the ready units, and the field that waited for a second one."""
         if self._half is not None:
             self._ready.append(self._half[0])
             self._half = None

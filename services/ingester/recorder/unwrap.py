@@ -1,10 +1,10 @@
-"""Timestamps of limited width as numbers that go on."""
+"""Unwrapping timestamps of limited width."""
 
 from __future__ import annotations
 
 
 class Unwrapper:
-    """Takes timestamps modulo 2**bits; each is the nearest to the one before it that it can stand for."""
+    """Unwraps timestamps modulo 2**bits; each becomes the possible value nearest to the previous one."""
 
     def __init__(self, bits: int) -> None:
         self._half = 1 << (bits - 1)
@@ -12,7 +12,7 @@ class Unwrapper:
         self._last: int | None = None
 
     def take(self, stamp: int) -> int:
-        """Return the timestamp without wraps; the first one as it is."""
+        """Return the unwrapped timestamp; the first one as it is."""
         if self._last is None:
             self._last = stamp
         else:

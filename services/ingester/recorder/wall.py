@@ -1,10 +1,10 @@
-"""The wall clock of media: when each moment was made, told by when its frames arrive.
+"""The wall clock of media: when each tick was captured, estimated from when its frames arrive.
 
-A frame cannot arrive before it was made, so the least late frames tell the time (the anchor: the wall clock of tick 0);
-the others were on their way for longer. Drift and slow encoders are followed by the least late frames of the last
-seconds. Bursts pull the anchor back at once: what a relay kept was made before it was sent. After a pause in arrivals
+A frame cannot arrive before it was captured, so the least late frames determine the anchor (the wall clock of tick 0);
+the others took longer. The least late frames of the last seconds are used to follow drift and slow encoders. Bursts
+move the anchor back immediately: media that a relay buffered was captured before it was sent. After a pause in arrivals
 the next second decides: when frames catch up, the network had stopped, and nothing changes; when they stay late, the
-encoder had, and the clock steps from the first frame after the pause on.
+encoder had stopped, and the clock steps at the first frame after the pause.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from services.ingester.publication import VIDEO_SCALE, Arrival
 
 SLEW_PER_S: Final = 1  # ms
 NEAR: Final = 100
-"""Errors of up to so many ms are taken back slowly: the network shakes."""
+"""Errors of up to so many ms are corrected slowly: they are network jitter."""
 STEP: Final = 1000
-"""From so many ms on a change is a step, which players must hear of."""
+"""A change of so many ms or more is a step, which is announced to players."""
 STALL_NS: Final = 1_500_000_000
 WATCH_NS: Final = 1_000_000_000
 LONGEST_WATCH_NS: Final = 20_000_000_000
@@ -28,7 +28,7 @@ FLAT: Final = 200
 CAUGHT_UP: Final = 300
 WINDOW: Final = 4
 LONGEST_BURST: Final = 10_000
-"""What was sent at once at the beginning is taken to be at most so many ms old."""
+"""An initial burst is assumed to be at most so many ms old."""
 PIECES: Final = 64
 
 
@@ -42,7 +42,7 @@ class _Piece:
 
 @dataclass(slots=True)
 class _Watch:
-    """What happens after a pause in arrivals: how late frames were at first, and have been since."""
+    """Observes arrivals after a pause: how late frames were at first, and how late they are since."""
 
     tick: int
     began_ns: int
@@ -53,7 +53,7 @@ class _Watch:
 
 
 class WallClock:
-    """Tells the wall clock of ticks (90 kHz) of which frames have arrived not long ago."""
+    """Maps ticks (90 kHz) of recently arrived frames to the wall clock."""
 
     def __init__(self, tick: int, arrival: Arrival) -> None:
         self._pieces = [_Piece(tick, arrival.ms - _ms(tick))]
@@ -69,16 +69,16 @@ class WallClock:
         return self._pieces[self._index(tick)].anchor + _ms(tick)
 
     def is_clear(self, tick: int, since_ns: int) -> bool:
-        """Tell whether a tick's wall clock is settled, or a pause that began before `since_ns` is watched too long."""
+        """Return whether a tick's wall clock is settled, or the pause before it began before `since_ns`."""
         watch = self._watch
         return watch is None or tick < watch.tick or watch.began_ns < since_ns
 
     def steps(self, before: int, tick: int) -> bool:
-        """Tell whether time is missing between two ticks, because the encoder stood still."""
+        """Return whether time is missing between two ticks because the encoder had stopped."""
         return self._pieces[self._index(tick)].anchor - self._pieces[self._index(before)].anchor >= STEP
 
     def note(self, tick: int, arrival: Arrival) -> None:
-        """Take in that the frame of a tick has arrived."""
+        """Record the arrival of a tick's frame."""
         late = arrival.ms - _ms(tick)
         paused = arrival.ns - self._last_ns - (tick - self._last_tick) * 100_000 // 9
         if paused >= STALL_NS and arrival.ns - self._last_ns >= STALL_NS and self._watch is None:
@@ -104,7 +104,7 @@ class WallClock:
             self._minima.append((second, late))
 
     def _earlier(self, late: int, tick: int) -> None:
-        """Correct the clock for frames that came early: all since the last step were made earlier than thought."""
+        """Correct the clock for early frames: all frames since the last step were captured earlier than assumed."""
         piece = self._pieces[-1]
         first = len(self._pieces) == 1
         if first:
@@ -116,13 +116,13 @@ class WallClock:
                 piece.anchor = late
 
     def _begin(self, tick: int, anchor: int) -> None:
-        """Let another anchor hold from a tick on."""
+        """Use another anchor from a tick on."""
         self._pieces = [p for p in self._pieces if p.start < tick][-PIECES:]
         self._pieces.append(_Piece(tick, anchor))
         self._minima.clear()
 
     def _follow(self, tick: int, now_ns: int) -> None:
-        """Follow what the least late frames of the last seconds say, once a second."""
+        """Adjust the anchor by the least late frames of the last seconds, once a second."""
         if now_ns - self._slewed_ns < 1_000_000_000 or not self._minima:
             return
         seconds = (now_ns - self._slewed_ns) // 1_000_000_000
@@ -139,7 +139,7 @@ class WallClock:
             piece.anchor += max(-most, min(most, error))
 
     def _look(self, watch: _Watch, now_ns: int, late: int) -> None:
-        """Decide what a pause was: frames that catch up were on their way, frames that stay late were made late."""
+        """Decide the cause of a pause: frames that catch up were delayed, frames that stay late were captured late."""
         if late <= watch.latest or now_ns - watch.latest_ns > WATCH_NS // 2:
             watch.latest, watch.latest_ns = late, now_ns
         anchor = self._pieces[-1].anchor

@@ -1,4 +1,4 @@
-"""Segments on disk: written part by part without a buffer, so that a killed process loses only the part in hand."""
+"""Segments on disk: written part by part without a buffer, so that a killed process loses only the current part."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 
 
 def store_error(error: OSError) -> Unavailable:
-    """Turn what the disk says into an error of ours: StoreFull when it is full."""
+    """Convert an OSError to StoreFull when the disk is full, otherwise to Unavailable."""
     if error.errno in FULL:
         return StoreFull("no room left for recording")
     return Unavailable(f"recording cannot be written: {error.strerror}")
 
 
 def write_init(path_of: PathOf, number: int, tracks: Sequence[TrackConfig]) -> None:
-    """Write `init-<number>.mp4` whole; raises StoreFull or Unavailable."""
+    """Write `init-<number>.mp4` atomically; raises StoreFull or Unavailable."""
     path = path_of(f"init-{number}.mp4")
     temporary = path.with_name(f".{path.name}.part")
     try:
@@ -44,7 +44,7 @@ def write_init(path_of: PathOf, number: int, tracks: Sequence[TrackConfig]) -> N
 
 @dataclass(slots=True)
 class OpenSegment:
-    """The segment being written. It comes into being with its first part."""
+    """The segment being written. Its file is created with its first part."""
 
     path_of: PathOf
     fragments: FragmentWriter
@@ -59,7 +59,7 @@ class OpenSegment:
     _digest: hashlib._Hash = field(default_factory=hashlib.sha256)
 
     def write(self, samples: Mapping[int, Sequence[Sample]]) -> None:
-        """Write one part; on StoreFull or Unavailable the file still holds its whole parts."""
+        """Write one part; on StoreFull or Unavailable the file still holds its complete parts."""
         data = self.fragments.part(samples)
         try:
             if self._fd < 0:
@@ -74,7 +74,7 @@ class OpenSegment:
         self.size += len(data)
 
     def amend(self, fragments: FragmentWriter, head: SegmentHead) -> None:
-        """Go on under another init segment, of which what has been written is a part; Unavailable from the disk."""
+        """Continue under another init segment that also covers what is written; raises StoreFull or Unavailable."""
         self.fragments, self.head, self.first_of_init = fragments, head, True
         if self._fd < 0:
             return
@@ -91,20 +91,20 @@ class OpenSegment:
 
     def _undo(self) -> None:
         if self._fd >= 0:
-            with suppress(OSError):  # recovery truncates it later all the same
+            with suppress(OSError):  # recovery truncates it later in any case
                 os.ftruncate(self._fd, self.size)
             if not self.size:
                 with suppress(OSError):
                     self._path.unlink()
 
     def release(self) -> None:
-        """Close the file, if it is open."""
+        """Close the file if it is open."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
     def close(self, duration: int) -> SegmentInfo | None:
-        """Close the file; None when nothing was written."""
+        """Close the file and return its segment; None when nothing was written."""
         self.release()
         if not self.size:
             return None

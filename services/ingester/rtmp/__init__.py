@@ -1,4 +1,4 @@
-"""RTMP ingest: a server, and publications that give frames."""
+"""RTMP ingest: a server, and publications that yield frames."""
 
 from __future__ import annotations
 

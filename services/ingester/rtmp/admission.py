@@ -1,4 +1,4 @@
-"""Which connections may stay: the counts of the limits, kept over all threads."""
+"""Which connections may stay: counts them across all threads, and enforces the limits."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ class Guest(Protocol):
     address: str
 
     def __hash__(self) -> int:
-        """Be itself."""
+        """Return a hash of the connection's identity."""
         ...
 
     def abort(self) -> None:
-        """End the connection at once; from any thread."""
+        """Close the connection at once; from any thread."""
         ...
 
 
 class Admission:
-    """Counts connections. Nobody who may publish is turned away for peers that do not publish.
+    """Counts connections. No publisher is turned away because of peers that do not publish.
 
-    A guest waits until `authorize` is asked about it, and again when it was refused. While too many wait, the oldest of
-    the network that has most of them is ended: that of a flood, or, when each has one, of all.
+    A guest waits until `authorize` is asked about it, and again after it was refused. While too many wait, the oldest
+    guest of the network with the most guests is closed; when each network has one, the oldest of all.
     """
 
     def __init__(self, *, connections: int, unpublished: int, unpublished_each: int) -> None:
         self._connections = connections
         self._lock = threading.Lock()
         self._waiting: Waiting[Guest] = Waiting(unpublished, unpublished_each)
-        self._staying: set[Guest] = set()  # being decided about, or publishing
-        self._leaving: set[Guest] = set()  # told to end
+        self._staying: set[Guest] = set()  # in authorization, or publishing
+        self._leaving: set[Guest] = set()  # aborted, not gone yet
 
     def enter(self, guest: Guest) -> bool:
-        """Let a connection in, or say that there is no room: all publish, or those that were ended are not gone yet."""
+        """Let a connection in; return False when there is no room: all publish, or aborted ones are not gone yet."""
         with self._lock:
             if len(self._leaving) >= self._connections:
                 return False
@@ -49,7 +49,7 @@ class Admission:
             return True
 
     def ask(self, guest: Guest) -> bool:
-        """Note that `authorize` decides about a connection, which is not ended from now on; False when it was."""
+        """Record that `authorize` decides about a connection, which then stays; False when it was already aborted."""
         with self._lock:
             if guest not in self._waiting:
                 return False
@@ -58,14 +58,14 @@ class Admission:
             return True
 
     def refuse(self, guest: Guest) -> None:
-        """Note that a connection may not publish; it is here to read why."""
+        """Record that a connection may not publish; it stays only to read the reason."""
         with self._lock:
             if guest in self._staying:
                 self._staying.discard(guest)
                 self._end(self._waiting.add(guest, network_of(guest.address)))
 
     def leave(self, guest: Guest) -> None:
-        """Forget a connection."""
+        """Remove a connection."""
         with self._lock:
             self._waiting.remove(guest)
             self._staying.discard(guest)

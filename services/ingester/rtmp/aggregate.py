@@ -1,4 +1,4 @@
-"""Aggregate messages (RTMP 1.0, section 7.1.6): several messages in one, in the form of FLV tags."""
+"""Aggregate messages (RTMP 1.0, section 7.1.6): several messages in one, as FLV tags."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from shared.rtmp.errors import ProtocolError
 def split_aggregate(message: Message) -> list[Message]:
     """Return the audio, video and data messages inside.
 
-    Their times are shifted so that the first one's is the aggregate's own. Raises ProtocolError when cut short.
+    Their timestamps are shifted so that the first one equals the aggregate's. Raises ProtocolError when cut short.
     """
     payload, found = message.payload, []
     at, shift = 0, None

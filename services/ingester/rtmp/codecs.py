@@ -1,4 +1,4 @@
-"""Which of a publisher's tracks can be recorded: looked at before media is kept, so that the publisher can be told."""
+"""Which of a publisher's tracks can be recorded: checked before media is kept, so that a refusal can be sent."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from shared.rtmp.flv import is_enhanced
 
 RECORDED: Final = frozenset({*VIDEO_CODECS, *AUDIO_CODECS})
 _TOLD_NS, _UNTOLD_NS, _MISSING_NS = 500_000_000, 3_000_000_000, 10_000_000_000
-"""How long another track is waited for: one of which metadata says nothing, where there is none, one it has named."""
+"""Waits for another track, ns: metadata announces none besides those seen; there is no metadata; it announces one."""
 _IDS: Final[Mapping[int, tuple[str, int]]] = {VIDEO: ("videocodecid", 0x0F), AUDIO: ("audiocodecid", 0xF0)}
 
 
 class CodecWatch:
-    """Sees every media message; `hopeless` once all that is sent, or was announced, cannot be recorded."""
+    """Checks every media message; `look` returns True once no sent or announced track can be recorded."""
 
     def __init__(self) -> None:
         self._announced: set[int] = set()
@@ -30,17 +30,17 @@ class CodecWatch:
 
     @property
     def unfit(self) -> tuple[str, ...]:
-        """Name the tracks that cannot be recorded for people, video first: "AV1 video"."""
+        """The display names of tracks that cannot be recorded, video first: "AV1 video"."""
         named = ((VIDEO, video_name), (AUDIO, audio_name))
         found = ((name, self._codecs.get(kind, "")) for kind, name in named)
         return tuple(name(codec) for name, codec in found if codec and codec not in RECORDED)
 
     def announce(self, metadata: Mapping[str, Value]) -> None:
-        """Take what onMetaData says of tracks."""
+        """Take the tracks that onMetaData announces."""
         self._announced = {kind for kind, (name, _) in _IDS.items() if metadata.get(name) not in (None, 0.0)}
 
     def look(self, kind: int, payload: Payload, now_ns: int) -> bool:
-        """Take a message; True when nothing of the stream can be recorded."""
+        """Take a message; return True when nothing of the stream can be recorded."""
         if self._fit:
             return False
         if len(payload) > 1:
@@ -56,7 +56,7 @@ class CodecWatch:
         return now_ns - self._unfit_since_ns >= patience
 
     def _mark(self, kind: int, payload: Payload, now_ns: int) -> None:
-        """Read what a message holds when its codec is not the one before's."""
+        """Read a message's codec when it differs from the previous one's."""
         mark = bytes(payload[1:5]) if is_enhanced(kind, payload[0]) else bytes((payload[0] & _IDS[kind][1],))
         if self._marks.get(kind) == mark:
             return

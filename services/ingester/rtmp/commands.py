@@ -13,9 +13,9 @@ _CAPS_MOD_EX = 4.0
 
 
 def connect_result(encoding: Value) -> tuple[Mapping[str, Value], Mapping[str, Value]]:
-    """Return properties and information of a successful connect, with the enhanced codecs that we take.
+    """Return properties and information of a successful connect, with the enhanced codecs that are supported.
 
-    `encoding` is the client's objectEncoding, echoed: 3.0 makes it wrap commands in AMF3 messages, which are read.
+    `encoding` is the client's objectEncoding, echoed: with 3.0 it wraps commands in AMF3 messages, which can be read.
     """
     properties: dict[str, Value] = {"fmsVer": "FMS/3,5,7,7009", "capabilities": 31.0, "mode": 1.0}
     info: dict[str, Value] = {
@@ -24,7 +24,7 @@ def connect_result(encoding: Value) -> tuple[Mapping[str, Value], Mapping[str, V
         "fourCcList": [
             *VIDEO_CODECS,
             *AUDIO_CODECS,
-        ],  # what is recorded, and no more: a client that reads this sends it
+        ],  # only recorded codecs: a client that reads the list may send any of them
         "videoFourCcInfoMap": dict.fromkeys(VIDEO_CODECS, _CAN_FORWARD),
         "audioFourCcInfoMap": dict.fromkeys(AUDIO_CODECS, _CAN_FORWARD),
         "capsEx": _CAPS_MOD_EX,
@@ -33,10 +33,10 @@ def connect_result(encoding: Value) -> tuple[Mapping[str, Value], Mapping[str, V
 
 
 def refusal_code(why: Why) -> str:
-    """Return the code under which encoders show a refusal as what it is.
+    """Return the status code with which encoders show a refusal correctly.
 
-    GStreamer reads Denied as "not authorized" and BadName as "stream already exists"; librtmp's descendants end at once
-    by these, Rejected and Failed; OBS and GStreamer show code and description, FFmpeg the description of any.
+    GStreamer reads Denied as "not authorized" and BadName as "stream already exists"; librtmp's descendants disconnect
+    on these, Rejected and Failed; OBS and GStreamer show code and description, FFmpeg only the description.
     """
     if why == "taken":
         return "NetStream.Publish.BadName"

@@ -1,4 +1,4 @@
-"""One connection, from accept to close, in its own thread."""
+"""One connection from accept to close, in its own thread."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _MAX_DRAINED = 4 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Service(Generic[Grant]):
-    """What all connections of a server share."""
+    """The settings and objects that all connections of a server share."""
 
     authorize: Callable[[PublishRequest], Grant | None]
     on_publish: Callable[[Publication[Grant]], None]
@@ -43,12 +43,12 @@ class Service(Generic[Grant]):
     clock: Clock
     admission: Admission
     told: Budget
-    """Refusals that are logged, by network: one who tries without end fills no log."""
+    """How many refusals are logged per network, so that endless retries do not fill the log."""
     tls: ssl.SSLContext | None
 
 
 class Connection(Generic[Grant]):
-    """Serves one peer; `run` is the whole life, `abort` ends it from any thread."""
+    """Serves one peer; `run` serves it from start to end, `abort` ends it from any thread."""
 
     def __init__(self, service: Service[Grant], sock: socket.socket, address: str, port: int) -> None:
         self.address = address
@@ -72,14 +72,14 @@ class Connection(Generic[Grant]):
         self._deadline_ns = self._begun_ns + int(self._limits.handshake.total_seconds() * _NS)
 
     def abort(self) -> None:
-        """End the connection at once; a publication reads as ended."""
+        """Close the connection at once, and its publication."""
         self._aborted = True
         if self._publication is not None:
             self._publication.close()
         self._transport.abort()
 
     def run(self) -> None:
-        """Serve the peer until it or we end it; nothing that it does raises."""
+        """Serve the peer until either side closes; nothing that the peer does raises."""
         try:
             self._serve()
             self._linger(self._limits.explain if self._explains else self._limits.linger)
@@ -99,7 +99,7 @@ class Connection(Generic[Grant]):
             messages = self._link.receive()
             asked = self._negotiation.take(messages or [])
             self._check_deadline()
-        if not self._service.admission.ask(self):  # from now on it stays: no one with a grant makes room
+        if not self._service.admission.ask(self):  # from now on it is not closed for others
             raise PeerGone("had to make room")
         grant = self._ask(asked)
         if grant is None:
@@ -111,10 +111,10 @@ class Connection(Generic[Grant]):
     def _shake_hands(self) -> None:
         client = self._read(1 + handshake.SIZE)
         self._transport.send(handshake.answer(client, time_ms=self._clock.monotonic_ns() // 1_000_000))
-        self._read(handshake.SIZE)  # C2, which says nothing that we need
+        self._read(handshake.SIZE)  # C2 is not needed
 
     def _read(self, count: int) -> bytes:
-        """Read just `count` bytes of the handshake."""
+        """Read exactly `count` bytes of the handshake."""
         data = bytearray(count)
         view, filled = memoryview(data), 0
         while filled < count:
@@ -132,7 +132,7 @@ class Connection(Generic[Grant]):
             raise PeerTimeout("no handshake or publish in time")
 
     def _ask(self, asked: Asked) -> Grant | None:
-        """Let `authorize` decide; a refused publisher is told so."""
+        """Return the grant of `authorize`; otherwise log the refusal, send it to the publisher, and return None."""
         reason, grant = "not authorized", None
         why: Why = "unknown"
         fields: Mapping[str, str] = {}
@@ -169,7 +169,7 @@ class Connection(Generic[Grant]):
             self._say_farewell(asked.stream_id, publication)
 
     def _say_farewell(self, stream_id: int, publication: Publication[Grant]) -> None:
-        """Tell the publisher of an end that it has brought about, or of why it may not go on."""
+        """Confirm an end to the publisher that asked for it, or send it the reason why it may not continue."""
         refusal: PublishRefused | None = publication.refusal or getattr(publication.grant, "refusal", None)
         if publication.end_reason == "unpublished":
             self._negotiation.end(stream_id)
@@ -179,7 +179,7 @@ class Connection(Generic[Grant]):
                 self._negotiation.refuse(stream_id, f"Publishing was refused: {refusal}.", refusal.why)
 
     def _linger(self, patience: timedelta) -> None:
-        """Let the peer read the last answer: a close with bytes unread would reset the connection."""
+        """Wait until the peer has read the last answer: closing with unread bytes would reset the connection."""
         self._transport.set_low_water(1)
         self._transport.finish_writing()
         until_ns = self._clock.monotonic_ns() + int(patience.total_seconds() * _NS)

@@ -1,4 +1,4 @@
-"""What the media messages of a publication say: which tracks there are, and their frames."""
+"""Reading a publication's media messages: its tracks and their frames."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _KINDS: Final[tuple[tuple[int, Kind], ...]] = ((VIDEO, "video"), (AUDIO, "audio"
 
 
 class Taker(Protocol):
-    """What a publication's messages go to; all in its thread."""
+    """Receives a publication's messages, in the publication's thread."""
 
     @property
     def dropped(self) -> int:
-        """Count the frames that came before the sequence header they need."""
+        """The number of frames that came before the sequence header they need."""
         ...
 
     @property
     def codecs(self) -> tuple[str, ...]:
-        """Codecs of the tracks known so far, video first, as FOURCCs (avc1, hvc1, mp4a, Opus ...)."""
+        """The codecs of the tracks known so far, video first, as FOURCCs (avc1, hvc1, mp4a, Opus ...)."""
         ...
 
     def media(self, kind: int, timestamp: int, payload: Payload, now_ns: int) -> bool:
@@ -39,13 +39,13 @@ class Taker(Protocol):
         ...
 
     def finish(self) -> None:
-        """Hear that no more comes."""
+        """Handle the end of the stream."""
         ...
 
 
 @dataclass(slots=True)
 class _Track:
-    """What must be known to read a track; `told`: the reader has been told."""
+    """A track's codec and sequence header; `told`: the reader has them."""
 
     codec: str
     config: bytes | None = None
@@ -53,7 +53,7 @@ class _Track:
 
 
 class Given(NamedTuple):
-    """Frames between two changes of tracks, what was known by then, and the bytes of their messages."""
+    """Frames between two track changes, the contents known by then, and the bytes of their messages."""
 
     frames: list[Frame]
     contents: Contents
@@ -61,11 +61,11 @@ class Given(NamedTuple):
 
 
 class MediaFrames:
-    """Takes media messages, gives frames.
+    """Turns media messages into frames.
 
-    The first frames wait until both tracks are known, or the metadata says that there is only one, or `track_wait_ns`
-    has passed, or `hold` bytes have come. A new codec, sequence header or track holds from the next frame on, of
-    whichever track; there may be `most` such changes.
+    The first frames wait until both tracks are known, or the metadata announces only one, or `track_wait_ns` has
+    passed, or more than `hold` bytes have come. A new codec, sequence header or track applies from the next frame of
+    any track on; at most `most` such changes are allowed.
     """
 
     def __init__(self, *, track_wait_ns: int, hold: int, most: int) -> None:
@@ -77,8 +77,8 @@ class MediaFrames:
         self._tracks: dict[int, _Track] = {}
         self._announced: frozenset[int] = frozenset()
         self._promised: frozenset[int] = frozenset()
-        self._flowing = False  # a frame has been read since the last change
-        self._first = True  # none has been read ever
+        self._flowing = False  # a frame was read since the last change
+        self._first = True  # no frame was read yet
         self._held: list[tuple[int, str, int, int, bytes]] = []
         self._held_bytes = self._held_since_ns = 0
         self._contents = Contents()
@@ -87,17 +87,17 @@ class MediaFrames:
 
     @property
     def codecs(self) -> tuple[str, ...]:
-        """Codecs of the latest tracks, video first."""
+        """The codecs of the latest tracks, video first."""
         return tuple(self._tracks[kind].codec for kind in (VIDEO, AUDIO) if kind in self._tracks)
 
     @property
     def damaged(self) -> int:
-        """Count what could not be read."""
+        """The number of unreadable messages."""
         return self._reader.damaged
 
     @property
     def contents(self) -> Contents:
-        """Tell what is announced or has been described; the same object while nothing changes."""
+        """The tracks that are announced or described; the same object while nothing changes."""
         unsupported = self._reader.unsupported
         expected = frozenset(
             name
@@ -128,17 +128,17 @@ class MediaFrames:
         return True
 
     def metadata(self, values: Mapping[str, Value]) -> None:
-        """Take sanitised metadata; what it announces holds from the next change of tracks on."""
+        """Take sanitised metadata; its announcement applies from the next track change on."""
         self._announced = announced_tracks(values)
 
     def finish(self) -> None:
-        """No more messages: frames that wait for a second track do so no longer."""
+        """End the stream: read the frames that waited for a second track."""
         if self._held:
             self._start()
         self._reader.finish()
 
     def take(self) -> list[Given]:
-        """Return what was read since the last call, parted where tracks change."""
+        """Return what was read since the last call, split at track changes."""
         self._part()
         given, self._given = self._given, []
         return given
@@ -158,7 +158,7 @@ class MediaFrames:
                 self._change(kind, _Track(media.codec, config))
 
     def _change(self, kind: int, track: _Track) -> None:
-        # Before the start a new track only completes the tracks; another codec is behind what has come under the last.
+        # Before the start a new track only completes the tracks; a new codec follows the frames of the previous one.
         if self._flowing or (self._held and kind in self._tracks):
             self._left -= 1
             if self._left < 0:
@@ -193,7 +193,7 @@ class MediaFrames:
         )
 
     def _start(self) -> None:
-        """Read on with the tracks as they are known now."""
+        """Describe the tracks known so far to the reader, then read the held frames."""
         self._flowing, self._first = True, False
         self._promised = self._announced | self._tracks.keys()
         for kind in (VIDEO, AUDIO):
@@ -210,7 +210,7 @@ class MediaFrames:
 
 
 def announced_tracks(metadata: Mapping[str, Value]) -> frozenset[int]:
-    """Tell which tracks (VIDEO, AUDIO) an onMetaData promises."""
+    """Return the tracks (VIDEO, AUDIO) that an onMetaData announces."""
     found = set()
     if metadata.get("videocodecid") is not None or metadata.get("width"):
         found.add(VIDEO)

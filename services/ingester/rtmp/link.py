@@ -1,4 +1,4 @@
-"""Messages of one connection: chunks parsed, control messages answered, acknowledgements sent."""
+"""Messages of one connection: parses chunks, answers control messages, sends acknowledgements."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared.rtmp.errors import LimitExceeded, PeerGone, ProtocolError
 from shared.runtime.clock import Clock
 
 CHUNK_SIZE = 65536
-"""What we send in, and by that ask for: FFmpeg mirrors it."""
+"""The chunk size of our messages; FFmpeg then uses the same."""
 WINDOW = 2_500_000
 _STREAM_BEGIN, _PING_REQUEST, _PING_RESPONSE = b"\x00\x00", b"\x00\x06", b"\x00\x07"
 _CONTROL_STREAM, _COMMAND_STREAM = 2, 3
@@ -23,7 +23,7 @@ _COST = 16
 
 
 class Link:
-    """Sends and receives messages; all in the thread of the connection, but for `abort`."""
+    """Sends and receives messages, in the connection's thread."""
 
     def __init__(self, transport: Transport, limits: RtmpLimits, clock: Clock) -> None:
         self.transport = transport
@@ -39,7 +39,7 @@ class Link:
         self._parser = ChunkParser(ChunkLimits(small, small, limits.chunk_streams))
 
     def receive(self) -> list[Message] | None:
-        """Return the messages that have come; None when nothing came within a tick.
+        """Return the received messages; None when nothing came within a tick.
 
         Raises PeerGone at the end of the connection, ProtocolError, LimitExceeded.
         """
@@ -62,7 +62,7 @@ class Link:
         return messages
 
     def publishing(self) -> None:
-        """Use a publisher's limits, and large reads that wait for the low-water mark, from now on."""
+        """Switch to a publisher's limits, and to large reads that wait for the low-water mark."""
         limits, now_ns = self._limits, self._clock.monotonic_ns()
         self._parser.limits = ChunkLimits(limits.message, limits.unfinished, limits.chunk_streams)
         self._parser.resize(_READ_SIZE)
@@ -74,7 +74,7 @@ class Link:
         self._allowance, self._allowed_at_ns = limits.other_burst, now_ns
 
     def greet(self) -> None:
-        """Say our window and chunk size, before anything else."""
+        """Send our window and chunk size, before anything else."""
         window = WINDOW.to_bytes(4, "big")
         self._send_control(chunks.WINDOW_ACK_SIZE, window)
         self._send_control(chunks.SET_PEER_BANDWIDTH, window + b"\x02")  # 2: dynamic
@@ -87,7 +87,7 @@ class Link:
         self.transport.send(data)
 
     def begin_stream(self, stream_id: int) -> None:
-        """Say that a message stream exists (User Control, Stream Begin)."""
+        """Announce a message stream (User Control, Stream Begin)."""
         self._send_control(chunks.USER_CONTROL, _STREAM_BEGIN + stream_id.to_bytes(4, "big"))
 
     def _send_control(self, kind: int, payload: bytes) -> None:
@@ -106,7 +106,7 @@ class Link:
             self._send_control(chunks.USER_CONTROL, _PING_RESPONSE + bytes(payload[2:6]))
 
     def _spend(self, cost: int) -> None:
-        """Charge what is not media: commands, data, control, empty messages."""
+        """Charge a message that is not media (command, data, control, empty); LimitExceeded past the allowance."""
         self._allowance -= cost
         if self._allowance >= 0:
             return

@@ -1,4 +1,4 @@
-"""How many bytes a read of a live stream waits for."""
+"""The number of bytes that a read of a live stream waits for."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ _SECOND_NS = 1_000_000_000
 
 
 class LowWater:
-    """Follows a stream's rate, so that one read takes much and yet nothing waits long.
+    """Adapts to a stream's rate, so that one read takes many bytes and yet none waits long.
 
-    The mark is half of what comes in `part_ns`, at most `most` and at most `window` / 4 (the peer may stop at its
+    The mark is half of the bytes that arrive in `part_ns`, at most `most` and `window` / 4 (the peer may stop at its
     window, and is acknowledged at half of it). `apply` is called with each new mark.
     """
 

@@ -1,4 +1,4 @@
-"""Data messages: onMetaData made safe, and timed events (onCuePoint, onFI, onTextData ...)."""
+"""Data messages: sanitised onMetaData, and timed events (onCuePoint, onFI, onTextData ...)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MAX_NUMBER = 2.0**40
 
 
 class DataEvent(NamedTuple):
-    """A timed data message: RTMP timestamp in ms (modulo 2**32), its name, its values as they came."""
+    """A timed data message: RTMP timestamp in ms (modulo 2**32), its name, its values as received."""
 
     timestamp: int
     name: str
@@ -26,7 +26,7 @@ class DataEvent(NamedTuple):
 
 
 def read_data(timestamp: int, values: list[Value]) -> DataEvent | None:
-    """Name a decoded data message; `@setDataFrame` is taken off. None when it has no name."""
+    """Return a decoded data message with its name, without `@setDataFrame`; None when it has no name."""
     if values and values[0] == "@setDataFrame":
         values = values[1:]
     if not values or not isinstance(values[0], str):
@@ -35,7 +35,7 @@ def read_data(timestamp: int, values: list[Value]) -> DataEvent | None:
 
 
 def sanitise(event: DataEvent) -> dict[str, Value]:
-    """Keep of an onMetaData what describes the stream: known names, finite numbers, short printable text."""
+    """Return the safe values of an onMetaData: known names, finite numbers, short printable text."""
     found = event.values[0] if event.values else None
     if not isinstance(found, Mapping):
         return {}

@@ -1,4 +1,4 @@
-"""From the first command to publish."""
+"""The commands from connect to publish."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MAX_ANNOUNCED = 4
 
 
 class Asked(NamedTuple):
-    """A publish command: what it asks, on which message stream, and what came behind it in the same read."""
+    """A publish command: its request, its message stream, and the messages after it in the same read."""
 
     request: PublishRequest
     stream_id: int
@@ -43,7 +43,7 @@ class Negotiation:
         self._announced: deque[str] = deque(maxlen=_MAX_ANNOUNCED)
 
     def take(self, messages: list[Message]) -> Asked | None:
-        """Answer messages; give the wish to publish when there is one. Raises ProtocolError."""
+        """Answer messages; return the publish command when there is one, else None. Raises ProtocolError."""
         for index, message in enumerate(messages):
             if message.kind not in COMMANDS:
                 continue
@@ -54,18 +54,18 @@ class Negotiation:
         return None
 
     def refuse(self, stream_id: int, description: str, why: Why) -> None:
-        """Tell the publisher that it may not publish."""
+        """Send a refusal to the publisher."""
         info = status("error", refusal_code(why), description)
         self._link.send_command("onStatus", 0.0, None, info, stream_id=stream_id)
 
     def accept(self, stream_id: int) -> None:
-        """Tell the publisher to begin."""
+        """Tell the publisher to start."""
         self._link.begin_stream(stream_id)
         info = status("status", "NetStream.Publish.Start", "Publishing.")
         self._link.send_command("onStatus", 0.0, None, info, stream_id=stream_id)
 
     def end(self, stream_id: int) -> None:
-        """Tell a publisher that it has unpublished; one that does not wait for it has gone already."""
+        """Confirm to a publisher that it has unpublished, unless it is already gone."""
         info = status("status", "NetStream.Unpublish.Success", "Unpublished.")
         with suppress(PeerGone):
             self._link.send_command("onStatus", 0.0, None, info, stream_id=stream_id)
@@ -103,7 +103,7 @@ class Negotiation:
     def _fc_publish(self, command: Command) -> None:
         if command.transaction:
             self._link.send_command("_result", command.transaction, None, None)
-        # Flash Media Live Encoder and its descendants wait for this one.
+        # Flash Media Live Encoder and its descendants wait for this message.
         info = status("status", "NetStream.Publish.Start", "Go on.")
         self._link.send_command("onFCPublish", 0.0, None, info)
 

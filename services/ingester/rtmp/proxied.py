@@ -1,4 +1,4 @@
-"""RTMP connections from balancers: their header (PROXY protocol) is read before anything else is."""
+"""RTMP connections from load balancers: their PROXY protocol header is read before anything else."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Welcome = Callable[[socket.socket, str, int], None]
 
 
 class Balancers:
-    """Hands connections on under the address that a balancer tells; those of others at once, as they are.
+    """Passes on balancers' connections with the client address from their header, and other connections unchanged.
 
-    A header is waited for in a thread of the connection's own, for 3 s at most, by so many at a time.
+    Each header is read in a thread of its own, for at most 3 s; at most `MOST` connections wait at a time.
     """
 
     def __init__(self, trusts: Callable[[str], bool], welcome: Welcome) -> None:
@@ -30,7 +30,7 @@ class Balancers:
         self._refused = 0
 
     def take(self, sock: socket.socket, host: str, port: int) -> None:
-        """Take a connection that was accepted."""
+        """Take an accepted connection."""
         if not self._trusts(host):
             return self._welcome(sock, host, port)
         if not self._room.acquire(blocking=False):
@@ -53,14 +53,14 @@ class Balancers:
 
     def _refuse(self, sock: socket.socket, host: str, reason: str) -> None:
         self._refused += 1
-        if self._refused & (self._refused - 1) == 0:  # a flood fills no log
+        if self._refused & (self._refused - 1) == 0:  # a flood must not fill the log
             log.warning("rtmp.proxy.refused", peer=host, reason=reason, refused=self._refused)
         with suppress(OSError):
             sock.close()
 
 
 def read_header(sock: socket.socket) -> ProxyHeader:
-    """Read a header and no byte behind it; ProxyError, OSError."""
+    """Read a header and no byte after it; raises ProxyError or OSError."""
     until = time.monotonic() + HEADER_S
     data = bytearray()
     while (header := parse_header(data)) is None:
@@ -74,7 +74,7 @@ def read_header(sock: socket.socket) -> ProxyHeader:
 
 
 def _wanted(data: bytearray) -> int:
-    """Return how many bytes belong to the header for certain: those of version 1 end with a line, of unknown length."""
+    """Return how many more bytes surely belong to the header; a version 1 header is a line of unknown length."""
     if data[:1] != b"\r":
         return 1
     return 16 - len(data) if len(data) < 16 else 16 + int.from_bytes(data[14:16], "big") - len(data)

@@ -1,4 +1,4 @@
-"""A stream being published: messages as they arrive, and how it ended."""
+"""A stream being published: its messages as they arrive, and how it ended."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ _NS = 1_000_000_000
 
 
 class Publication(Generic[Grant]):
-    """What `on_publish` gets: the stream of one publisher, read in the thread that takes it.
+    """The stream of one publisher that `on_publish` gets, read in the consumer's thread.
 
-    Frames' times are RTMP's without wraps (ms, modulo 2**32). All methods but `close` belong to one thread; none raises
-    for what the peer does, but for NotMedia of `frames`.
+    Frames' times are unwrapped RTMP timestamps (ms, modulo 2**32). All methods except `close` belong to one thread;
+    none raises for what the peer does, except for NotMedia from `frames`.
     """
 
     def __init__(self, link: Link, grant: Grant, request: PublishRequest, limits: RtmpLimits, clock: Clock) -> None:
@@ -45,27 +45,27 @@ class Publication(Generic[Grant]):
         self.request = request
         self.end_reason: EndReason | None = None
         self.cause = ""
-        """Why it has ended, in the protocol's words, for the log."""
+        """Why it ended, in the protocol's terms, for the log."""
         self.refusal: PublishRefused | None = None
-        """What the publisher is to be told, when nothing of its stream can be recorded."""
+        """The refusal sent to the publisher when nothing of its stream can be recorded."""
         self.events: deque[DataEvent] = deque(maxlen=limits.events)
         """Timed data messages (onCuePoint, onFI ...), oldest first; take them with popleft."""
         self.damaged = 0
-        """Messages that could not be read, of which nothing is in the stream."""
+        """The number of unreadable messages, which are dropped."""
         self._link = link
         self._codecs = CodecWatch()
         self._limits = limits
         self._clock = clock
         self._closed = False
         self._silence_ns = int(limits.silence.total_seconds() * _NS)
-        self._early: list[Message] = []  # came together with the wish to publish
+        self._early: list[Message] = []  # received together with the publish command
         self._taker: Taker | None = None
         self._heard_ns = clock.monotonic_ns()
-        self._quiet_ns = 0  # waited for media so long; the consumer's own time does not count
+        self._quiet_ns = 0  # how long it has waited for media; the consumer's own time does not count
 
     @property
     def peer(self) -> str:
-        """Where the publisher is, as `address:port`."""
+        """The publisher's address, as `address:port`."""
         return self.request.peer
 
     @property
@@ -75,31 +75,31 @@ class Publication(Generic[Grant]):
 
     @property
     def codecs(self) -> tuple[str, ...]:
-        """Codecs of the tracks known so far, video first, as FOURCCs (avc1, hvc1, mp4a, Opus ...)."""
+        """The codecs of the tracks known so far, video first, as FOURCCs (avc1, hvc1, mp4a, Opus ...)."""
         return self._taker.codecs if self._taker else ()
 
     @property
     def unfit(self) -> tuple[str, ...]:
-        """Tracks that cannot be recorded, for people: "AV1 video"."""
+        """The display names of tracks that cannot be recorded: "AV1 video"."""
         return self._codecs.unfit
 
     @property
     def dropped_frames(self) -> int:
-        """Frames that came before the sequence header they need."""
+        """The number of frames that came before the sequence header they need."""
         return self._taker.dropped if self._taker else 0
 
     @property
     def heard_ns(self) -> int:
-        """The clock's monotonic time when media last came."""
+        """The clock's monotonic time of the last media."""
         return self._heard_ns
 
     @property
     def lost_packets(self) -> int:
-        """TCP loses none."""
+        """Always 0: TCP loses no packets."""
         return 0
 
     def frames(self) -> Iterator[Batch]:
-        """Wait for frames until the publication ends; NothingRecordable when it cannot be recorded."""
+        """Yield frames until the publication ends; raises NothingRecordable when it cannot be recorded."""
         self._heard_ns = self._clock.monotonic_ns()
         return hopeful(self._frames())
 
@@ -118,10 +118,10 @@ class Publication(Generic[Grant]):
         return Arrival(self._clock.monotonic_ns(), self._clock.now_ms())
 
     def receive(self, taker: Taker) -> Iterator[None]:
-        """Let `taker` have the media messages until the publication ends; pause whenever some may have come.
+        """Pass the media messages to `taker` until the publication ends; yield before each read.
 
-        It ends by a change of mind of the publisher, disconnect, silence, a fault of the peer, or `close`: what came
-        last is left out then.
+        It ends when the publisher unpublishes, disconnects, falls silent or breaks the protocol, or by `close`, after
+        which the last messages are dropped.
         """
         self._taker = taker
         self._guard(self._route_early)
@@ -138,16 +138,16 @@ class Publication(Generic[Grant]):
         self._link.transport.abort()
 
     def finish(self) -> None:
-        """Note that the consumer has returned; the connection calls it."""
+        """Record that the consumer has returned; called by the connection."""
         self._end("stopped", "closed" if self._closed else "consumer")
 
     def begin(self, accept: Callable[[], None], messages: list[Message]) -> None:
-        """Accept the publisher, keep what it sent together with its wish; the connection calls it."""
+        """Accept the publisher, and keep the messages it sent with its publish command; called by the connection."""
         self._guard(accept)
         self._early = messages
 
     def _pump(self) -> None:
-        """Receive once; end the publication when there is reason to."""
+        """Receive once; end the publication when it is silent too long."""
         self._guard(self._receive)
         if self._quiet_ns > self._silence_ns:
             self._end("silent", "silent")
@@ -160,7 +160,7 @@ class Publication(Generic[Grant]):
             self._route(messages)
 
     def _guard(self, action: Callable[[], None]) -> None:
-        """Do something that the peer's doing may make fail; its failure is the publication's end."""
+        """Run an action that the peer may make fail; a failure ends the publication."""
         try:
             action()
         except PeerGone:
@@ -213,13 +213,13 @@ class Publication(Generic[Grant]):
                 return
 
     def _give_up(self) -> None:
-        """End it because nothing of it can be recorded."""
+        """End the publication because nothing of it can be recorded."""
         tracks = ", ".join(self.unfit) or "this stream"
         self.refusal = PublishRefused(f"{tracks} cannot be recorded", "unsupported")
         self._end("bad_media", "unsupported", ", ".join(self.unfit))
 
     def _parts(self, message: Message) -> list[Message]:
-        """Take an aggregate apart; one that is cut short is damage, and no reason to end a live stream."""
+        """Return an aggregate's messages; one that is cut short counts as damage, and does not end a live stream."""
         try:
             return split_aggregate(message)
         except ProtocolError:
@@ -227,7 +227,7 @@ class Publication(Generic[Grant]):
             return []
 
     def _other(self, message: Message) -> bool:
-        """Take a data message or command; False when it ends the publication. No bad one ends a live stream."""
+        """Take a data message or command; return False when it ends the publication. A bad one does not end it."""
         if message.kind in (chunks.DATA_AMF0, chunks.DATA_AMF3):
             if len(message.payload) <= self._limits.data:
                 self._data(read_data(message.timestamp, self._values(message)))

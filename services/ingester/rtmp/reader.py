@@ -1,4 +1,4 @@
-"""Frames out of audio and video messages: H.264, HEVC, AAC and Opus.
+"""Reading frames from audio and video messages: H.264, HEVC, AAC and Opus.
 
 Sequence headers are the avcC, hvcC, AudioSpecificConfig and OpusHead of MP4, and frames are as MP4 stores them.
 """
@@ -26,13 +26,13 @@ MS: Final = 90
 MAX_NAMES: Final = 32
 VIDEO_CODECS: Final[dict[str, VideoCodec]] = {"avc1": "h264", "hvc1": "hevc"}
 AUDIO_CODECS: Final = ("mp4a", "Opus")
-"""What is recorded, by FOURCC."""
+"""The FOURCCs of the recorded codecs."""
 
 
 class FrameReader:
-    """Reads descriptions and frames of both tracks, as messages bring them, on one clock.
+    """Reads sequence headers and frames of both tracks, in message order, on one clock.
 
-    `unsupported` names what cannot be recorded; `damaged` counts what could not be read.
+    `unsupported` names the tracks that cannot be recorded; `damaged` counts unreadable messages.
     """
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class FrameReader:
         self._frames: list[Frame] = []
 
     def describes(self, kind: Kind) -> bool:
-        """Tell whether a track has been described that can be recorded."""
+        """Return whether the track has a sequence header and can be recorded."""
         return self._pictures.config is not None if kind == "video" else self._sounds
 
     def describe(self, kind: int, codec: str, record: bytes) -> None:
@@ -61,7 +61,7 @@ class FrameReader:
             self._cannot(kind, codec)
 
     def read(self, kind: int, codec: str, timestamp: int, offset: int, data: bytes) -> None:
-        """Take a frame: its time in ms, modulo 2**32, and the offset from there to when it is shown."""
+        """Take a frame: its decoding time in ms, modulo 2**32, and the offset to its presentation time."""
         if codec not in (VIDEO_CODECS if kind == VIDEO else AUDIO_CODECS):
             self._cannot(kind, codec)
             return
@@ -76,7 +76,7 @@ class FrameReader:
             self._failed(kind, error)
 
     def finish(self) -> None:
-        """Give what has waited."""
+        """Release the frames that wait."""
         try:
             self._frames += self._aac.finish()
         except DAMAGE:
@@ -120,7 +120,7 @@ class FrameReader:
         self._sounds = True
 
     def _guarded(self, kind: int, action: Callable[[], None]) -> None:
-        """Do something that damage may make fail, which is counted then."""
+        """Run an action; count a failure as damage."""
         try:
             action()
         except Mp4Error:
@@ -129,13 +129,13 @@ class FrameReader:
             self._failed(kind, error)
 
     def _failed(self, kind: int, error: Exception) -> None:
-        """Count a message that could not be read as damage."""
+        """Count an unreadable message as damage."""
         self.damaged += 1
         if not self._failures:  # once: damage may come in every message
             log.warning("recorder.damaged", tag=kind, error=f"{type(error).__name__}: {error}")
         self._failures += 1
 
     def _cannot(self, kind: int, codec: str) -> None:
-        """Remember what cannot be recorded; garbage may make up many names."""
+        """Record a codec that cannot be recorded, up to MAX_NAMES: garbage may yield many names."""
         if len(self.unsupported) < MAX_NAMES:
             self.unsupported.add(video_name(codec) if kind == VIDEO else audio_name(codec))

@@ -1,4 +1,4 @@
-"""What a publisher asks for, read from the three fields in which encoders put it."""
+"""A publisher's request, read from the three fields that encoders use for it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _MAX_ARGS = 64
 
 @dataclass(frozen=True, slots=True, repr=False)
 class PublishRequest:
-    """A wish to publish; its repr holds no key.
+    """A request to publish; its repr contains no key.
 
-    `app` and `stream_name` come without query and outer slashes. `args` unites the query arguments of the tcUrl, the
-    app and the stream name; of one given twice the last of these wins. `tc_url` is as it came. `peer` is
-    `address:port`. `secure` says that the connection is RTMPS. `raw_app`, `raw_name` and `announced` (what
-    releaseStream and FCPublish named) are as they came.
+    `app` and `stream_name` are without query and outer slashes. `args` merges the query arguments of the tcUrl, the
+    app and the stream name; later ones of these override earlier ones. `tc_url` is as received. `peer` is
+    `address:port`. `secure`: the connection is RTMPS. `raw_app`, `raw_name` and `announced` (the names in
+    releaseStream and FCPublish) are as received.
     """
 
     app: str
@@ -36,16 +36,16 @@ class PublishRequest:
 
     @property
     def host(self) -> str:
-        """The peer's address alone."""
+        """The peer's address without port."""
         return self.peer.rpartition(":")[0].strip("[]")
 
     def stream_key(self) -> str:
-        """Return the stream key, in whatever form it was sent; raises PublishRefused when there is not just one."""
+        """Return the stream key, in any form it was sent in; raises PublishRefused when there is not exactly one."""
         return stream_key(self.raw_app, self.raw_name, self.tc_url, self.announced)
 
     @property
     def label(self) -> str:
-        """What a log may show: the first part of the app, unless that could be the key itself."""
+        """The name shown in logs: the first part of the app, unless it could be the key itself."""
         shown = self.app.partition("/")[0]
         return shown if self.stream_name and not looks_secret(shown) else ""
 
@@ -56,7 +56,7 @@ class PublishRequest:
 def make_request(
     app: str, stream_name: str, tc_url: str, *, peer: str, secure: bool, announced: Iterable[str] = ()
 ) -> PublishRequest:
-    """Unite what connect and publish said; raises ProtocolError when it is too long."""
+    """Return the request made of the connect and publish commands; raises ProtocolError when it is too long."""
     announced = tuple(announced)
     if max(map(len, (app, stream_name, tc_url, *announced))) > _MAX_TEXT:
         raise ProtocolError("publish URL is too long")

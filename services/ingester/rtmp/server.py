@@ -1,4 +1,4 @@
-"""The RTMP ingest server: one port, any number of publishers, a blocking thread for each."""
+"""The RTMP ingest server: one port, many publishers, one blocking thread for each."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _TOLD, _TOLD_AGAIN = 50, timedelta(seconds=1)
 
 
 class RtmpServer(Generic[Grant]):
-    """Takes publishers, RTMP or (with an SSL context) RTMPS.
+    """Accepts publishers, by RTMP or (with an SSL context) RTMPS.
 
     `authorize(request)` decides before any media flows, in the connection's thread; it may block. None, or any
-    ReelayError, refuses; the text of a `Rejected` is told to the peer. Whether a second publisher of a key may come
-    is its decision too. `on_publish(publication)` records the stream in the same thread. It is called just once for
-    every grant, even if the peer has gone meanwhile; the connection ends when it returns. `port` 0 takes a free
-    one; host `::` takes IPv4 and IPv6. What a grant has as `fields` (text by name), every log line of its publisher
-    carries; when it has a `refusal` after `on_publish`, the publisher is told that.
+    ReelayError, refuses; the text of a `Rejected` is sent to the peer. It also decides whether a key may have a
+    second publisher. `on_publish(publication)` records the stream in the same thread. It is called exactly once for
+    every grant, even if the peer is already gone; the connection ends when it returns. `port` 0 picks a free
+    one; host `::` accepts IPv4 and IPv6. A grant's `fields` (text by name) are added to every log line of its
+    publisher; a `refusal` that it has after `on_publish` is sent to the publisher.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class RtmpServer(Generic[Grant]):
 
     @property
     def port(self) -> int:
-        """The port that is listened on; only after `start`."""
+        """The listening port; available after `start`."""
         if self._listener is None:
             raise RuntimeError("the server is not started")
         return int(self._listener.getsockname()[1])
@@ -79,7 +79,7 @@ class RtmpServer(Generic[Grant]):
     def start(self, balancers: Iterable[Network] = ()) -> None:
         """Listen and accept; raises OSError when the address is taken.
 
-        Connections from `balancers` begin with a PROXY header, TLS or not.
+        Connections from `balancers` start with a PROXY header, with TLS or without.
         """
         self._balancers = Balancers(trusting(balancers), self._welcome)
         host = self._address[0]
@@ -91,9 +91,9 @@ class RtmpServer(Generic[Grant]):
         log.info("rtmp.server.started", port=self.port, tls=self._service.tls is not None)
 
     def stop(self, timeout: timedelta) -> bool:
-        """End all publications, wait for their consumers to return; False when some did not in time.
+        """End all publications and wait for their consumers to return; return False when some did not in time.
 
-        It may be called again. `timeout` is real time, whatever the clock says.
+        It may be called again. `timeout` is real time, not that of the injected clock.
         """
         self._stopping.set()
         until = time.monotonic() + timeout.total_seconds()
@@ -117,7 +117,7 @@ class RtmpServer(Generic[Grant]):
             try:
                 sock, address = listener.accept()
             except OSError as error:
-                # Too many open files, or a peer that went before it was taken: neither may end the loop.
+                # Too many open files, or a peer that left before accept: neither may end the loop.
                 if not self._stopping.is_set():
                     log.warning("rtmp.accept.failed", error=error.strerror)
                     self._stopping.wait(_PAUSE_S)
@@ -130,17 +130,17 @@ class RtmpServer(Generic[Grant]):
             return
         try:
             connection = Connection(self._service, sock, host, port)
-        except OSError:  # the peer is gone already
+        except OSError:  # the peer is already gone
             sock.close()
             return
         if not self._admission.enter(connection):
             self._refused += 1
-            if self._refused & (self._refused - 1) == 0:  # a flood fills no log
+            if self._refused & (self._refused - 1) == 0:  # a flood must not fill the log
                 reason = "too many connections"
                 log.warning("rtmp.connection.refused", peer=connection.peer, reason=reason, refused=self._refused)
             sock.close()
             return
-        # A consumer that never returns must not keep the process from ending: stop() says so instead.
+        # A consumer that never returns must not keep the process alive: stop() returns False instead.
         thread = threading.Thread(target=self._run, args=(connection,), name=f"rtmp-{connection.peer}", daemon=True)
         with self._lock:
             self._threads.add(thread)

@@ -1,4 +1,4 @@
-"""What an audio or video message holds, by the header that it has in common with an FLV tag, classic or enhanced.
+"""Reading the header of audio and video messages, which is that of an FLV tag, classic or enhanced.
 
 Formats: Adobe, "Video File Format 10.1", E.4; Veovera, "Enhanced RTMP v2" (ExVideoTagHeader, ExAudioTagHeader).
 """
@@ -18,14 +18,14 @@ NEEDS_CONFIG = frozenset({"avc1", "hvc1", "av01", "mp4a", "Opus", "fLaC"})
 _LEGACY_VIDEO = {2: "flv1", 3: "screen", 4: "vp6f", 5: "vp6a", 6: "screen2", 7: "avc1", 12: "hvc1"}
 _LEGACY_AUDIO = {2: ".mp3", 10: "mp4a", 11: "speex", 14: ".mp3"}
 _WITH_OFFSET = frozenset({"avc1", "hvc1"})
-"""Video codecs whose CodedFrames begin with a composition time offset of 3 bytes."""
+"""Video codecs whose CodedFrames start with a composition time offset of 3 bytes."""
 
 
 class Media(NamedTuple):
-    """One audio or video message: its role, its codec, and what the codec's decoder takes.
+    """One audio or video message: its role, its codec, and the codec's data.
 
-    "config" is a sequence header, "extra" says more about the stream (channel layout, HDR), "frame" is media, shown
-    `offset` ms after its decoding.
+    "config" is a sequence header, "extra" describes the stream further (channel layout, HDR), "frame" is media that is
+    presented `offset` ms after its decoding time.
     """
 
     role: Role
@@ -35,10 +35,10 @@ class Media(NamedTuple):
 
 
 def read_media(kind: int, payload: Payload) -> Media | None:
-    """Tell what a message of `kind` AUDIO or VIDEO holds.
+    """Return the content of a message of `kind` AUDIO or VIDEO.
 
-    None for what no recorder needs: empty messages, ends of sequences, seek marks, further tracks (multitrack),
-    and what is cut short. HEVC in the unofficial codec id 12 is hvc1; ModEx wrappers (nanoseconds) are skipped.
+    None for what no recorder needs: empty and truncated messages, ends of sequences, seek marks, further tracks
+    (multitrack). HEVC with the unofficial codec id 12 is hvc1; ModEx wrappers (nanoseconds) are skipped.
     """
     if len(payload) < 2:
         return None
@@ -95,7 +95,7 @@ def _enhanced(first: int, payload: memoryview, *, video: bool) -> Media | None:
 
 
 def _skip_mod_ex(payload: memoryview) -> tuple[int, int]:
-    """Return the packet type behind all ModEx wrappers and where what follows it begins."""
+    """Return the packet type after all ModEx wrappers, and the offset of what follows it."""
     packet, at = flv.MOD_EX, 1
     while packet == flv.MOD_EX:
         if at + 1 > len(payload):

@@ -1,4 +1,4 @@
-"""The socket of a connection: batched reads, writes that never block, an end from any thread."""
+"""The socket of a connection: batched reads, writes that never block, abort from any thread."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Transport:
     """A plain TCP connection.
 
     A read waits in the kernel for the low-water mark (SO_RCVLOWAT) or the tick (SO_RCVTIMEO), whichever comes first,
-    and gives what is there then: one system call and one wake-up for many packets.
+    and returns what has arrived by then: one system call and one wake-up for many packets.
     """
 
     secure = False
@@ -31,12 +31,12 @@ class Transport:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEVAL.pack(seconds, rest // 1000))
 
     def set_low_water(self, count: int) -> None:
-        """Wait for so many bytes in a read (or the tick)."""
-        with suppress(OSError):  # the peer may be gone already; the next read says so
+        """Let reads wait for `count` bytes (or the tick)."""
+        with suppress(OSError):  # the peer may be gone already; the next read returns that
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
 
     def receive(self, view: memoryview) -> int | None:
-        """Read into `view`; 0 is the end, None that nothing came within the tick."""
+        """Read into `view` and return the count; 0 at the end, None when nothing came within the tick."""
         if self._outbox:
             self.send(b"")
         return self._receive_raw(view)
@@ -50,7 +50,7 @@ class Transport:
             return 0
 
     def send(self, data: bytes) -> None:
-        """Write without waiting; what the peer does not read is kept, up to the limit of the outbox."""
+        """Write without blocking; unsent bytes are kept, up to the outbox limit."""
         self._outbox += data
         try:
             sent = self._sock.send(self._outbox, socket.MSG_DONTWAIT)
@@ -63,22 +63,22 @@ class Transport:
             raise LimitExceeded("peer does not read answers")
 
     def finish_writing(self) -> None:
-        """Tell the peer that nothing more comes."""
+        """Shut down the sending side."""
         with suppress(OSError):
             self._sock.shutdown(socket.SHUT_WR)
 
     def abort(self) -> None:
-        """End reads and writes at once; from any thread."""
+        """Shut down reads and writes at once; from any thread."""
         with suppress(OSError):
             self._sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Give the socket back; only in the thread that reads."""
+        """Close the socket; only in the reading thread."""
         self._sock.close()
 
 
 class TlsTransport(Transport):
-    """RTMPS: the same reads, with TLS between two memory buffers, so that ticks and low water work alike."""
+    """RTMPS: the same reads, with TLS between two memory buffers, so that tick and low-water mark work the same."""
 
     secure = True
 
@@ -91,7 +91,7 @@ class TlsTransport(Transport):
         self._open = False
 
     def receive(self, view: memoryview) -> int | None:
-        """Read into `view` what decrypts; the TLS handshake happens in here as well."""
+        """Read decrypted bytes into `view`; also does the TLS handshake."""
         count = self._decrypt(view)
         if count is not None:
             return count
@@ -108,7 +108,7 @@ class TlsTransport(Transport):
                 self._tls.do_handshake()
                 self._open = True
             while filled < len(view):
-                # Into a buffer it answers a count, which its type does not say.
+                # With a buffer, read returns a count, which its type does not say.
                 count: int = self._tls.read(len(view) - filled, view[filled:])  # type: ignore[assignment]  # see above
                 if not count:
                     break
@@ -129,7 +129,7 @@ class TlsTransport(Transport):
             super().send(self._outgoing.read())
 
     def send(self, data: bytes) -> None:
-        """Encrypt and write without waiting."""
+        """Encrypt and write without blocking."""
         if data:
             self._tls.write(data)
         super().send(self._outgoing.read())

@@ -1,4 +1,4 @@
-"""SRT ingest: one UDP port, a stream id and a passphrase per stream."""
+"""SRT ingest: one UDP port, with a stream id and a passphrase per stream."""
 
 from services.ingester.srt.listener import SrtListener
 from services.ingester.srt.model import SrtGrant, SrtLimits, SrtRequest

@@ -1,8 +1,8 @@
-"""Asks who may publish without holding up the port.
+"""Authorizes callers without blocking the port.
 
-libsrt's only receiving thread waits while a caller is asked for, and with it every stream of the port. An answer
-may need the broker, and the broker may be away. So the question goes to a thread of its own, libsrt waits for it
-a moment only, and an answer that comes later is kept for the caller's next try.
+libsrt's only receiving thread, and with it every stream of the port, waits while a caller is authorized. The answer
+may need the broker, which may be unavailable. So `authorize` runs in a thread of its own, libsrt waits only briefly,
+and a later answer is kept for the caller's next try.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _MOST_LATE: Final = 16
 
 
 class AnswerLate(ReelayError):  # noqa: N818  names what happened; never leaves this package
-    """Nobody knows yet whether the caller may come in."""
+    """It is not known yet whether the caller may publish."""
 
 
 class Answers:
-    """The questions under way; used by libsrt's receiving thread alone."""
+    """The pending questions; used only by libsrt's receiving thread."""
 
     def __init__(self, authorize: Authorize, patience: timedelta, clock: Clock) -> None:
         self._authorize = authorize
@@ -37,9 +37,9 @@ class Answers:
         self._late: dict[tuple[str, str], tuple[Future[SrtGrant | None], int]] = {}
 
     def ask(self, request: SrtRequest) -> SrtGrant | None:
-        """Return the answer; AnswerLate when it takes longer than the patience, what `authorize` raised otherwise.
+        """Return the answer; raises AnswerLate when it takes longer than `patience`, and what `authorize` raises.
 
-        While an answer is late nobody waits for the next one: a broker that is away costs the port one wait.
+        While an answer is late, further questions do not wait: an unavailable broker costs the port one wait.
         """
         now = self._clock.monotonic_ns()
         self._late = {who: entry for who, entry in self._late.items() if now - entry[1] < _KEPT_NS}
@@ -59,5 +59,5 @@ class Answers:
             raise AnswerLate from None
 
     def close(self) -> None:
-        """Ask no more; what is under way ends by itself."""
+        """Stop asking; a running question ends by itself."""
         self._pool.shutdown(wait=False, cancel_futures=True)

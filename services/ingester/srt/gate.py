@@ -1,7 +1,7 @@
-"""Who may come in: decided inside libsrt's handshake, on libsrt's own thread.
+"""Admission of callers, decided inside libsrt's handshake, on libsrt's own thread.
 
-libsrt asks before it answers a caller's handshake. An accepted caller still has to prove that it has the
-passphrase; when it cannot, libsrt refuses it without telling us: its entry here is simply never collected.
+libsrt calls before it answers a caller's handshake. An accepted caller still has to prove that it has the
+passphrase; when it cannot, libsrt refuses it without a callback, and its entry here is never collected.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ REASONS: Final[Mapping[Why, Reject]] = {
     "later": Reject.DOWN,
     "unsupported": Reject.UNSUPPORTED_MEDIA,
 }
-_COLLECT_WITHIN_NS: Final = 3_000_000_000  # the handshake ends in the call that asks us: this is plenty
+_COLLECT_WITHIN_NS: Final = 3_000_000_000  # ample: the handshake ends in the call that asks us
 _FAULTS: Final = frozenset({"stream_id", "mode", "no_key", "ambiguous", "unknown", "over"})
-"""Refusals that are the caller's doing; the others cost it nothing."""
+"""Refusals caused by the caller; others do not count against it."""
 Known = Callable[[SrtRequest], bool]
 Who = tuple[str, bytes]
-"""What is counted: a network and the stream id that it asks for, so that many behind one address (NAT) stay apart."""
+"""The key of the counts: a network and the requested stream id, so that callers behind one NAT are separate."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """A caller that was granted and is not connected yet."""
+    """A caller with a grant that is not connected yet."""
 
     socket: SrtSocket
     request: SrtRequest
@@ -67,17 +67,17 @@ def _read(raw: bytes) -> tuple[StreamId, Wish]:
     try:
         text = plain(raw.decode())
         return parse(text), wish(text)
-    except ValueError as error:  # not UTF-8 is one too
+    except ValueError as error:  # includes UnicodeDecodeError
         raise _Refused(Reject.BAD_REQUEST, "stream_id") from error
 
 
 class Gate:
-    """Judges callers, and remembers the granted ones until they are collected or have failed."""
+    """Admits or refuses callers, and keeps the granted ones until they are collected or have failed."""
 
     def __init__(
         self, authorize: Authorize, limits: SrtLimits, clock: Clock, room: Callable[[], bool], known: Known
     ) -> None:
-        # Who can be answered at once does not wait behind those whom somebody has to be asked about.
+        # Callers that can be answered from memory do not wait for those that need a broker request.
         self._answers = {at_once: Answers(authorize, limits.answer_within, clock) for at_once in (True, False)}
         self._known = known
         self._limits = limits
@@ -91,12 +91,12 @@ class Gate:
 
     @property
     def waiting(self) -> int:
-        """How many granted callers are not connected yet."""
+        """The number of granted callers that are not connected yet."""
         return len(self._pending)
 
     def judge(self, socket: SrtSocket, peer: Address, raw: bytes) -> bool:
-        """Say whether the handshake of `socket` may go on; sets its passphrase or its reject reason."""
-        socket.set_reject_reason(Reject.INTERNAL)  # what the caller is told if anything below raises
+        """Return whether the handshake of `socket` may continue; sets its passphrase or its reject reason."""
+        socket.set_reject_reason(Reject.INTERNAL)  # sent to the caller if anything below raises
         who = (network_of(peer.host), raw)
         if self._refusals.spent(who) or self._guesses.spent(who):
             socket.set_reject_reason(Reject.OVERLOAD)
@@ -121,7 +121,7 @@ class Gate:
         return False
 
     def _admit(self, socket: SrtSocket, request: SrtRequest, mode: str, who: Who) -> None:
-        """Let a caller in; raises what `judge` knows otherwise."""
+        """Grant a caller's request, or raise one of the refusals that `judge` handles."""
         if mode != "publish":
             raise _Refused(Reject.BAD_MODE, "mode")
         if not self._room() or self.waiting >= self._limits.max_pending:
@@ -140,17 +140,17 @@ class Gate:
             self._pending[socket.number] = Pending(socket, request, grant, self._clock.monotonic_ns(), who)
 
     def close(self) -> None:
-        """Ask nobody any more."""
+        """Stop authorizing callers."""
         for answers in self._answers.values():
             answers.close()
 
     def collect(self, number: int) -> Pending | None:
-        """Take the entry of a socket that is now connected."""
+        """Remove and return the entry of a socket that is now connected."""
         with self._lock:
             return self._pending.pop(number, None)
 
     def sweep(self) -> None:
-        """Drop granted callers that never connected: they did not have the passphrase, or have gone."""
+        """Drop granted callers that never connected: they lacked the passphrase, or have gone."""
         oldest = self._clock.monotonic_ns() - _COLLECT_WITHIN_NS
         with self._lock:
             gone = [

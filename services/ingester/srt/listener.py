@@ -1,4 +1,4 @@
-"""The SRT listener: one UDP port, any number of callers, a thread for each that was let in."""
+"""The SRT listener: one UDP port, many callers, one thread for each admitted caller."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ log = get_logger()
 
 OnPublish = Callable[[SrtPublication], None]
 
-_POLL: Final = timedelta(milliseconds=10)  # while a granted caller is on its way in
+_POLL: Final = timedelta(milliseconds=10)  # while a granted caller is connecting
 _IDLE: Final = timedelta(seconds=1)
 _EXIT_GRACE: Final = timedelta(seconds=2)
-_SRT_1_3: Final = 0x010300  # older callers cannot tell their stream id in the handshake
+_SRT_1_3: Final = 0x010300  # older callers cannot send their stream id in the handshake
 _FLIGHT_WINDOW: Final = 25600  # SRTO_FC's default, in packets
-_KERNEL_BUFFER: Final = 4 * 1024 * 1024  # all callers share it; the kernel gives what rmem_max allows
+_KERNEL_BUFFER: Final = 4 * 1024 * 1024  # shared by all callers; the kernel limits it to rmem_max
 _KERNEL_LIMIT: Final = Path("/proc/sys/net/core/rmem_max")
 
 
 class SrtListener:
-    """Takes SRT callers on one UDP port.
+    """Accepts SRT callers on one UDP port.
 
     `authorize(request)` runs in one thread of its own while the handshake, and with it every stream of the port,
-    waits (`answer_within` at most): it must only look things up. `on_publish(publication)` runs in a thread of
-    its own for each caller let in; when it returns or raises, the caller is disconnected. Port 0 takes a free one.
-    `known(request)` tells whether `authorize` can answer from memory: such callers never wait behind others.
+    waits (at most `answer_within`): it must only do lookups. `on_publish(publication)` runs in a thread of its own
+    for each admitted caller; when it returns or raises, the caller is disconnected. Port 0 picks a free one.
+    `known(request)` returns whether `authorize` can answer from memory: such callers never wait for others.
     """
 
     def __init__(
@@ -69,10 +69,10 @@ class SrtListener:
         self.port = port
 
     def start(self) -> None:
-        """Begin to listen; SrtUnavailable without libsrt, SrtError when the port is taken."""
+        """Start listening; raises SrtUnavailable without libsrt, SrtError when the port is taken."""
         library = load()
         _warn_of_small_kernel_buffers()
-        # Ahead of libsrt's own cleanup; it also keeps the callback alive, which libsrt holds a bare pointer to.
+        # Runs before libsrt's own cleanup; it also keeps the callback alive, to which libsrt holds a bare pointer.
         atexit.register(self.stop, _EXIT_GRACE)
         socket = SrtSocket.create(library)
         try:
@@ -88,7 +88,7 @@ class SrtListener:
         log.info("srt.listening", host=self._where[0], port=self.port, libsrt=library.version_text)
 
     def stop(self, timeout: timedelta) -> bool:
-        """End every publication and the listener; False when a thread still runs after `timeout`."""
+        """End every publication and the listener; return False when a thread still runs after `timeout`."""
         if self._thread is None:
             return True
         deadline = self._clock.monotonic_ns() + ms(timeout) * 1_000_000
@@ -108,7 +108,7 @@ class SrtListener:
         return not stuck
 
     def publications(self) -> list[SrtPublication]:
-        """List the publications that are open now."""
+        """Return the open publications."""
         with self._lock:
             return list(self._publications)
 
@@ -151,7 +151,7 @@ class SrtListener:
                     self._admit(socket)
                 self._gate.sweep()
         finally:
-            listening.close()  # from here on libsrt calls back no more
+            listening.close()  # libsrt makes no callbacks after this
             self._gate.close()
 
     def _admit(self, socket: SrtSocket) -> None:
@@ -162,7 +162,7 @@ class SrtListener:
         peer = entry.request.peer
         try:
             publication = SrtPublication(socket, entry.grant, peer, self._limits, self._clock)
-        except SrtError:  # gone between the handshake and here
+        except SrtError:  # the caller left after the handshake
             socket.close()
             return
         thread = threading.Thread(target=self._publish, args=(publication,), name="srt-read", daemon=True)
@@ -171,7 +171,7 @@ class SrtListener:
         log.info("srt.publish.accepted", peer=str(peer), label=entry.grant.label, **entry.grant.fields)
         try:
             thread.start()
-        except RuntimeError:  # the system gives no more threads
+        except RuntimeError:  # no more threads available
             log.error("srt.publish.no_thread", peer=str(peer))
             self._forget(publication)
 
@@ -202,7 +202,7 @@ class SrtListener:
 def _warn_of_small_kernel_buffers() -> None:
     try:
         allowed = int(_KERNEL_LIMIT.read_text())
-    except (OSError, ValueError):  # not Linux, or hidden from us
+    except (OSError, ValueError):  # not Linux, or not readable
         return
     if allowed < _KERNEL_BUFFER:
         log.warning("srt.kernel_buffer.small", bytes=allowed, fix=f"sysctl -w net.core.rmem_max={_KERNEL_BUFFER}")

@@ -1,4 +1,4 @@
-"""What SRT ingest is asked, what it grants, and its bounds."""
+"""SRT ingest's requests, grants and limits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shared.srt.constants import PACKET_UNIT
 
 @dataclass(frozen=True, slots=True)
 class SrtRequest:
-    """A caller at the door: its stream id, its address, and the job that it wants. No value shows in a repr."""
+    """A caller's request: its stream id, its address, and the job's id. The repr shows no key or id."""
 
     streamid: StreamId
     peer: Address
@@ -22,7 +22,7 @@ class SrtRequest:
 
     @property
     def raw(self) -> str:
-        """The stream id as it came."""
+        """The stream id as received."""
         return self.streamid.raw
 
     @property
@@ -38,9 +38,9 @@ class SrtRequest:
 
 @dataclass(frozen=True, slots=True)
 class SrtGrant:
-    """Leave to publish. `passphrase` None: the caller must not encrypt. `label` names the stream in logs (public).
+    """Permission to publish. `passphrase` None: the caller must not encrypt. `label` is the stream's public log name.
 
-    `fields` is what every log line of the publisher carries.
+    `fields` are added to every log line of the publisher.
     """
 
     passphrase: str | None = field(default=None, repr=False)
@@ -51,21 +51,21 @@ class SrtGrant:
 
 @dataclass(frozen=True, slots=True)
 class SrtLimits:
-    """Bounds of an SRT listener; the defaults suit live video up to 20 Mbps.
+    """Limits of an SRT listener; the defaults suit live video up to 20 Mbps.
 
-    A caller that sends no data for `silence`, or no packet at all for `vanished`, has ended its stream.
-    `answer_within`: what a handshake waits for `authorize`; later answers serve the caller's next try.
-    `latency`: the least receiver delay; the larger of it and the caller's own wish holds. In it lost packets are
-    asked for again; what still misses afterwards is skipped (SRTO_TLPKTDROP). `buffered`: how long a stream of
-    `bitrate` (bits/s) fits the receive buffer: latency, plus the time a reader may be late.
-    `drain_interval`: how often a reader takes what has come: every waking costs something, and delays less.
-    `in_order`: wait for lost packets for ever instead of skipping them, and deliver at once instead of after the
-    latency (SRTO_TSBPDMODE off): nothing is missing and a quarter of the CPU is saved, but callers that insist on timed
+    The stream of a caller that sends no data for `silence`, or no packet at all for `vanished`, ends.
+    `answer_within`: how long a handshake waits for `authorize`; later answers are kept for the caller's next try.
+    `latency`: the minimum receiver delay; the larger of it and the caller's value applies. Lost packets are
+    retransmitted within it; packets still missing afterwards are skipped (SRTO_TLPKTDROP). `buffered`: the duration of
+    a stream of `bitrate` (bits/s) that fits the receive buffer: latency, plus the time a reader may be late.
+    `drain_interval`: how often a reader takes the received data: shorter means less delay and more CPU.
+    `in_order`: wait for lost packets without limit instead of skipping them, and deliver at once instead of after the
+    latency (SRTO_TSBPDMODE off): nothing is missing and a quarter of the CPU is saved, but callers that require timed
     delivery (gosrt) refuse to connect.
-    `refusals`: how often a stream id may be refused that is asked for from one network (an IPv4 address, a /64 of
-    IPv6), and `guesses`: how often a wrong passphrase may be tried there for it, before it has to wait for
-    `..._regained` each time; other stream ids do not wait with it. `pending_each`: callers of one id and network on
-    their way in at once. `told`: refusals of a network that are logged, and one more each `told_again`.
+    `refusals`: how often one stream id may be refused to one network (an IPv4 address, an IPv6 /64), and `guesses`:
+    how often a wrong passphrase may be tried there for it, before each further try has to wait for `..._regained`;
+    other stream ids are not affected. `pending_each`: simultaneously connecting callers of one id and network.
+    `told`: how many refusals of a network are logged, and one more each `told_again`.
     """
 
     max_publications: int = 200
@@ -89,7 +89,7 @@ class SrtLimits:
 
     @property
     def buffer_packets(self) -> int:
-        """Packets of MPEG-TS (1316 bytes) that the receive buffer and the flight window hold."""
+        """The packets (1316 bytes of MPEG-TS) that the receive buffer and the flight window hold."""
         return max(8192, self.bitrate * (self.buffered // timedelta(milliseconds=1)) // (8 * 1000 * 1316))
 
     @property

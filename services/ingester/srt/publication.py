@@ -1,8 +1,8 @@
-"""One caller's stream: MPEG-TS as it comes, behind a blocking read, and the frames in it.
+"""One caller's stream: a blocking read of MPEG-TS, and the frames in it.
 
-Reading is paced, not woken: libsrt keeps what has come, and every `drain_interval` the reader takes all of it.
-libsrt could wake the reader for each message; five hundred times a second for a stream of 5 Mbps, that alone
-costs more than all the rest of the reading.
+Reads are paced, not woken: libsrt buffers the received data, and every `drain_interval` the reader takes all of it.
+libsrt could wake the reader for each message; at five hundred times a second for a 5 Mbps stream, that alone costs
+more than the rest of the reading.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from shared.srt.errors import SrtError
 from shared.srt.sockets import ReadBuffer, SrtSocket
 from shared.srt.stats import PerfMon, SrtStats, from_perfmon
 
-_BUFFER: Final = 512 * 1024  # what one drain takes at most: 400 ms of 10 Mbps; more is taken at once, in turns
+_BUFFER: Final = 512 * 1024  # the most one drain takes: 400 ms of 10 Mbps; a full buffer is drained again at once
 _NS: Final = 1_000_000
 _TAIL_STEP_S: Final = 0.01
 _PACKET: Final = 188  # ISO/IEC 13818-1, 2.4.3.2: a packet is 188 bytes and begins with 0x47
@@ -34,13 +34,13 @@ _PROBE: Final = 5 * _PACKET
 
 
 class SrtPublication:
-    """A caller's stream. `frames` and `read` belong to one thread; `close` and `stats` to any.
+    """A caller's stream. Use `frames` and `read` in one thread, `close` and `stats` in any.
 
-    `cause` says in the log's words what `end_reason` stands for: disconnected, silent, not_mpegts, closed.
+    `cause` is the logged cause of `end_reason`: disconnected, silent, not_mpegts, closed.
     """
 
     dropped_frames: Final = 0
-    """MPEG-TS says with each packet what it needs."""
+    """Always 0: no MPEG-TS frame is dropped for want of a sequence header."""
 
     def __init__(self, socket: SrtSocket, grant: SrtGrant, peer: Address, limits: SrtLimits, clock: Clock) -> None:
         self.grant = grant
@@ -48,17 +48,17 @@ class SrtPublication:
         self.end_reason: EndReason | None = None
         self.cause = ""
         self.heard_ns = clock.monotonic_ns()
-        """When bytes last came to be read."""
+        """The clock's monotonic time of the last received bytes."""
         self.bytes_read = 0
-        self.session = ""  # what the consumer calls it, for the log
+        self.session = ""  # the consumer's session id, for the log
         self._socket = socket
         self._clock = clock
         self._interval_ns = ms(limits.drain_interval) * _NS
         self._silence_ns = ms(limits.silence) * _NS
         self._tail_ns = (socket.get(Option.RCVLATENCY) + 1000) * _NS
         self._buffer = ReadBuffer(_BUFFER)
-        self._start = self._end = 0  # what of the buffer is not handed out yet
-        self._lock = threading.Lock()  # libsrt frees a closed socket a second later: never close amid a call
+        self._start = self._end = 0  # the part of the buffer that is not returned yet
+        self._lock = threading.Lock()  # libsrt frees a closed socket a second later: never close during a call
         self._ending = threading.Event()
         now = clock.monotonic_ns()
         self._next_drain = now
@@ -69,11 +69,11 @@ class SrtPublication:
 
     @property
     def lost_packets(self) -> int:
-        """Packets that never came in time."""
+        """The number of packets that did not arrive in time."""
         return self.stats().packets_dropped
 
     def frames(self) -> Iterator[Batch]:
-        """Wait for frames until the caller's stream ends; NotMedia, NothingRecordable."""
+        """Yield frames until the caller's stream ends; raises NotMedia or NothingRecordable."""
         self.heard_ns = self._clock.monotonic_ns()
         return hopeful(self._demuxed(), self._clock)
 
@@ -89,7 +89,7 @@ class SrtPublication:
         return Batch(arrival, frames, demuxer.contents, size, demuxer.damaged)
 
     def read(self, size: int = -1) -> bytes:
-        """Return from 1 to `size` bytes of MPEG-TS, waiting for them; b"" at the end, whatever ended it."""
+        """Wait for and return 1 to `size` bytes of MPEG-TS; b"" at the end, whatever ended the stream."""
         if self._start == self._end and not self._fill():
             return b""
         stop = self._end if size < 0 else min(self._end, self._start + size)
@@ -99,13 +99,13 @@ class SrtPublication:
         return data
 
     def stats(self) -> SrtStats:
-        """Totals so far; after the end, those of the last drain."""
+        """Return the totals so far; after the end, those of the last drain."""
         with self._lock:
             self._sample()
             return from_perfmon(self._totals)
 
     def close(self) -> None:
-        """Disconnect the caller at once; a read that waits gives b""."""
+        """Disconnect the caller at once; a waiting read returns b""."""
         self._end_with("stopped", "closed")
 
     def _fill(self) -> bool:
@@ -128,7 +128,7 @@ class SrtPublication:
             self._sample()
         if got:
             self._last_data = now
-        # A full buffer means there is more; a broken connection still holds what has not reached its time.
+        # A full buffer means there is more; a broken connection still holds packets whose delivery time is not reached.
         if code == Errno.EASYNCRCV:
             self._next_drain = now + self._interval_ns
         return got, code
@@ -149,7 +149,7 @@ class SrtPublication:
             if now - self._last_data > self._silence_ns:
                 self._end_with("silent", "silent")
             return
-        # The caller is gone. What it sent last waits in libsrt until its latency has passed.
+        # The caller is gone. Its last packets wait in libsrt until the latency has passed.
         self._broken_since = self._broken_since or now
         if now - self._broken_since > self._tail_ns or not self._holds_data():
             self._end_with("disconnected", "disconnected")
@@ -182,7 +182,7 @@ class SrtPublication:
 
 
 def looks_like_mpegts(data: bytes) -> bool:
-    """Tell whether five packets in a row begin somewhere in the data's first packet (any start will do)."""
+    """Return whether five consecutive packets start at any offset within the first 188 bytes."""
     return any(
         all(data[at] == _SYNC for at in range(offset, offset + _PROBE - _PACKET + 1, _PACKET))
         for offset in range(min(_PACKET, len(data) - _PROBE + 1))
@@ -190,5 +190,5 @@ def looks_like_mpegts(data: bytes) -> bool:
 
 
 def seconds(duration: timedelta) -> float:
-    """Seconds for the waiting functions of threading, which know no other unit."""
+    """Return a duration in seconds, for the waiting functions of threading."""
     return duration / timedelta(seconds=1)

@@ -1,7 +1,7 @@
 """Stream ids: the access control syntax of SRT, or a plain name.
 
 Source: docs/features/access-control.md of libsrt: `#!::key=value,key=value`, keys r (resource), m (mode: request,
-publish, bidirectional), u (user), s (session), h (host), t (type), and any of the application's own.
+publish, bidirectional), u (user), s (session), h (host), t (type), and application-defined keys.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ _MOST_KEYS: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class StreamId:
-    """A stream id as it came, and its keys (empty for a plain name); its values never show in a repr."""
+    """A stream id as received, and its keys (empty for a plain name); the repr shows neither."""
 
     raw: str = field(repr=False)
     keys: Mapping[str, str] = field(repr=False)
 
     @property
     def resource(self) -> str:
-        """What the caller wants to reach: the key r, or the whole plain name."""
+        """The requested resource: the key r, or the whole plain name."""
         return self.keys.get("r", "") if self.keys else self.raw
 
     @property
     def mode(self) -> str:
-        """What the caller wants to do: the key m, by default `publish`.
+        """The requested mode: the key m, by default `publish`.
 
-        The guidelines say `request` there; but many encoders leave m out, and no caller of ours gets media.
+        The guidelines' default is `request`; but many encoders omit m, and this server sends no media.
         """
         return self.keys.get("m", "publish")
 
     @property
     def fingerprint(self) -> str:
-        """Eight hex digits that tell one id from another in a log without showing it."""
+        """Eight hex digits that identify the id in a log without revealing it."""
         return hashlib.sha256(self.raw.encode()).hexdigest()[:8]
 
 
 def parse(raw: str) -> StreamId:
-    """Read a stream id; ValueError when it is too long, has control characters, or misuses the syntax."""
+    """Parse a stream id; ValueError when it is too long, has control characters, or has invalid syntax."""
     if len(raw.encode()) > STREAMID_MAX:
         raise ValueError(f"a stream id has at most {STREAMID_MAX} bytes")
     if not raw.isprintable():
@@ -66,7 +66,7 @@ def parse(raw: str) -> StreamId:
 
 
 def build(**keys: str) -> str:
-    """Write a stream id from its keys; ValueError when one holds a comma or the whole is too long."""
+    """Return a stream id made of its keys; ValueError when a value contains a comma or the whole is too long."""
     if any("," in value for value in keys.values()):
         raise ValueError("a value of a stream id holds no comma")
     raw = PREFIX + ",".join(f"{key}={value}" for key, value in keys.items())

@@ -177,7 +177,7 @@ async def test_services_trust_the_operator_s_authority_in_sources_targets_and_ca
             services.enter_context(child(settings, tmp_path / f"{name}.log", f"services.{name}", **local))
         async with desk(server) as at, webhook_receiver(serving) as hook:
             url = files.put("/a.mp4", film["/a.mp4"])
-            source = at.item("a.mp4").source.model_copy(update={"kind": "url", "place": seal_url(at.vault, url)})
+            source = at.item("a.mp4").source.model_copy(update={"kind": "url", "location": seal_url(at.vault, url)})
             whom = hook.url("/told", "localhost")
             told = await cdn_subscription(at.js, at.account, at.vault, whom, task(at.vault))
             spec = at.spec("a.mp4", to=(f"rtmps://localhost:{rtmp.port}/live/x",), loops=1, subscription=told)

@@ -21,7 +21,7 @@ from shared.media.mp4.boxes import Mp4Error
 from shared.media.mp4.entries import aac_config
 from shared.media.segment_head import SegmentHead, build_head, read_head
 from shared.rtmp.chunks import VIDEO as VIDEO_MESSAGE
-from tests.unit.shared.test_mp4_boxes import PPS, SPS, VIDEO
+from tests.unit.shared.media.test_mp4_boxes import PPS, SPS, VIDEO
 
 AAC = aac_config(bytes.fromhex("1190"))
 TS_PAT = bytes.fromhex("00b00d0001c100000001f0002ab104b2")

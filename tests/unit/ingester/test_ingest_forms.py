@@ -69,7 +69,7 @@ def test_the_documented_forms_of_an_srt_id(raw: str, tells: str) -> None:
 
 WHYS: dict[str, tuple[Why, ...]] = {
     "no job has": ("unknown",), "no key was sent": ("no_key", "ambiguous"), "the job is finished": ("over",),
-    "another publisher": ("taken",), "the disk is full": ("disk_full",), "nothing can be looked up": ("later",),
+    "another publisher": ("taken",), "the disk is full": ("disk_full",), "keys cannot be looked up": ("later",),
 }  # fmt: skip
 
 
@@ -79,7 +79,7 @@ def test_the_documented_refusals_are_those_that_are_sent() -> None:
         [(rtmp, srt)] = [cells for said, cells in rows.items() if said.startswith(begins)]
         for why in whys:
             assert (refusal_code(why), str(int(REASONS[why]))) == (rtmp, srt)
-    [unfit] = [cells for said, cells in rows.items() if said.startswith("nothing of the stream")]
+    [unfit] = [cells for said, cells in rows.items() if said.startswith("no track of the stream")]
     assert unfit[0].startswith(f"{refusal_code('unsupported')}`")
 
 

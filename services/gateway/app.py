@@ -28,17 +28,19 @@ from services.gateway.domain.subscriptions.sweep import Sweep
 from services.gateway.domain.webhooks.deliveries import Deliveries
 from services.gateway.domain.webhooks.webhooks import Webhooks
 from services.gateway.facades.cdnetworks.tasks import Tasks
+from services.gateway.facades.flussonic import parts as flussonic
 from services.gateway.handlers import Handlers
 from services.gateway.http.broker import BrokerLink
 from services.gateway.http.openapi import document_of
 from services.gateway.http.public_url import PublicUrl
+from services.gateway.http.readiness import Readiness
 from services.gateway.http.server import listen, serving
 from services.gateway.identity.admin_key import ensure_admin_key
 from services.gateway.identity.cdn_accounts import CdnAccounts
 from services.gateway.identity.credentials import Credentials
 from services.gateway.identity.keys import Keys
 from services.gateway.native.jobs.view import IngestServer, JobViews
-from services.gateway.web import Readiness, make_web
+from services.gateway.web import make_web
 from shared.broker import durables
 from shared.broker.following import Following
 from shared.errors import Unavailable
@@ -74,6 +76,7 @@ class Gateway:
     restreams: Restreams
     webhooks: Webhooks
     deliveries: Deliveries
+    streams: flussonic.Streams
 
 
 def make_gateway(service: Service) -> Gateway:
@@ -102,6 +105,7 @@ def make_gateway(service: Service) -> Gateway:
         restreams=Restreams(js, service.outbox, jobs, parts, Contexts(js, vault), clock, quotas),
         webhooks=Webhooks(js, vault, receivers, clock, quotas),
         deliveries=Deliveries(js, service.outbox, clock),
+        streams=flussonic.streams_of(js, jobs, vault, clock),
     )
 
 
@@ -125,14 +129,17 @@ def web_of(gateway: Gateway) -> FastAPI:
     clock, vault, public = service.clock, service.vault, gateway.public
     ingest = IngestServer(settings.public_host, settings.host, settings.rtmp_port, settings.srt_port)
     asking = Asking(service.outbox, clock)
+    views = JobViews(gateway.jobs, ingest, public, vault, clock)
+    published = flussonic.Ingest(lambda: views.ingest_host, settings.rtmp_port, settings.srt_port)
     return make_web(
         BrokerLink(lambda: bool(service.broker.config.connection_state.connection.is_connected)),
         Readiness(lambda: check_all(service), service.notes),
         Delivery(service.js, gateway.store, vault, clock, lambda: public.base, asking),
         Downloads(gateway.store, vault, clock, public),
-        JobViews(gateway.jobs, ingest, public, vault, clock),
+        views,
         Recordings(gateway.jobs, gateway.clips, clock),
         Tasks(gateway.restreams, gateway.receivers),
+        *flussonic.parts_of(gateway.streams, public, clock, published, settings.retention),
         public, gateway.library, gateway.quotas, gateway.keys, gateway.credentials, gateway.cdn_accounts,
         gateway.jobs, gateway.clips, gateway.restreams, gateway.webhooks, gateway.deliveries,
     )  # fmt: skip
@@ -169,6 +176,7 @@ async def _following(gateway: Gateway) -> AsyncIterator[None]:
     followed: tuple[Following[Any], ...] = (
         gateway.jobs.list, gateway.clips.list, gateway.deliveries.list, gateway.restreams.list,
         gateway.jobs.going, gateway.clips.going, gateway.restreams.going, gateway.cdn_accounts.index,
+        gateway.streams.aliases.index,
     )  # fmt: skip
     async with contextlib.AsyncExitStack() as stack:
         for one in followed:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
 from typing import Annotated, Final
 
 from fastapi import Depends, FastAPI, Request
@@ -14,30 +13,16 @@ from services.gateway import native
 from services.gateway.delivery import router as delivery_router
 from services.gateway.facades.cdnetworks.routes import FACADE as CDNETWORKS
 from services.gateway.facades.facade import Facade
+from services.gateway.facades.flussonic.routes import FACADE as FLUSSONIC
 from services.gateway.http import parts, problems
 from services.gateway.http.headers import Headers
 from services.gateway.http.limits import BodyLimit
 from services.gateway.http.openapi import PATH, document_of
+from services.gateway.http.readiness import Readiness
 from shared.runtime.health import standing
 
 HEALTH: Final = "application/health+json"
-FACADES: Final[tuple[Facade, ...]] = (CDNETWORKS,)
-
-
-class Readiness:
-    """Checks whether the gateway can do its work; concurrent requests share one check."""
-
-    def __init__(self, check: Callable[[], Awaitable[dict[str, str]]], notes: Callable[[], dict[str, str]]) -> None:
-        self._check = check
-        self._notes = notes
-        self._asked: asyncio.Future[dict[str, str]] | None = None
-
-    async def look(self) -> tuple[dict[str, str], dict[str, str]]:
-        """Return the faults, and the faults together with the notes."""
-        if self._asked is None or self._asked.done():
-            self._asked = asyncio.ensure_future(self._check())
-        faults = await asyncio.shield(self._asked)
-        return faults, {**self._notes(), **faults}
+FACADES: Final[tuple[Facade, ...]] = (CDNETWORKS, FLUSSONIC)
 
 
 class ApiDocument:

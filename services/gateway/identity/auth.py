@@ -47,9 +47,12 @@ def key_text(request: Request) -> str:
     return given.strip() if kind.lower() == "bearer" else ""
 
 
-async def identify(request: Request) -> Caller:
-    """Return the caller by its key; 401 without a valid one, 403 for an account that is not the key's."""
-    text = key_text(request)
+async def identify(request: Request, key: str | None = None) -> Caller:
+    """Return the caller by its key; 401 without a valid one, 403 for an account that is not the key's.
+
+    `key`: the key's text when the request carries it in another way.
+    """
+    text = key_text(request) if key is None else key
     quotas = part_of(request, Quotas)
     address = request.client.host if request.client else ""
     record = await part_of(request, Keys).find(text, lambda: quotas.stranger(address)) if text else None

@@ -1,0 +1,33 @@
+"""The parts that the facade needs, for the composition root."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from nats.js import JetStreamContext
+
+from services.gateway.domain.jobs.jobs import Jobs
+from services.gateway.facades.flussonic.listing import Listing
+from services.gateway.facades.flussonic.routes import Server
+from services.gateway.facades.flussonic.streams import VENDOR, Streams
+from services.gateway.facades.flussonic.views import Ingest, StreamViews
+from services.gateway.http.public_url import PublicUrl
+from services.gateway.identity.aliases import Aliases
+from shared.runtime.clock import Clock
+from shared.security.secrets import Vault
+
+__all__ = ["Ingest", "Streams", "parts_of", "streams_of"]
+
+
+def streams_of(js: Callable[[], JetStreamContext], jobs: Jobs, vault: Vault, clock: Clock) -> Streams:
+    """Make the streams."""
+    return Streams(jobs, Aliases(js, VENDOR), vault, clock)
+
+
+def parts_of(
+    streams: Streams, public: PublicUrl, clock: Clock, ingest: Ingest, retention: timedelta
+) -> tuple[object, ...]:
+    """Make what the routes need."""
+    views = StreamViews(streams, ingest, retention)
+    return streams, views, Listing(streams, views, public), Server(clock)

@@ -13,11 +13,13 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from services.gateway.delivery import Delivery
+from services.gateway.delivery.coverage import Coverage
 from services.gateway.delivery.downloads import Downloads
 from services.gateway.domain.clips.bounds import Bounds
 from services.gateway.domain.clips.clips import Clips
 from services.gateway.domain.jobs.jobs import Jobs
 from services.gateway.domain.library.library import LibraryFiles
+from services.gateway.domain.locks import Locks
 from services.gateway.domain.quotas import Limits, Quotas
 from services.gateway.domain.receivers import Receivers
 from services.gateway.domain.recordings import Recordings
@@ -77,6 +79,7 @@ class Gateway:
     webhooks: Webhooks
     deliveries: Deliveries
     streams: flussonic.Streams
+    locks: Locks
 
 
 def make_gateway(service: Service) -> Gateway:
@@ -106,6 +109,7 @@ def make_gateway(service: Service) -> Gateway:
         webhooks=Webhooks(js, vault, receivers, clock, quotas),
         deliveries=Deliveries(js, service.outbox, clock),
         streams=flussonic.streams_of(js, jobs, vault, clock),
+        locks=Locks(js),
     )
 
 
@@ -131,15 +135,18 @@ def web_of(gateway: Gateway) -> FastAPI:
     asking = Asking(service.outbox, clock)
     views = JobViews(gateway.jobs, ingest, public, vault, clock)
     published = flussonic.Ingest(lambda: views.ingest_host, settings.rtmp_port, settings.srt_port)
+    delivery = Delivery(service.js, gateway.store, vault, clock, lambda: public.base, asking)
+    recordings = Recordings(gateway.jobs, gateway.clips, gateway.locks, clock)
+    dvr = flussonic.Dvr(delivery, gateway.locks, recordings, Coverage())
     return make_web(
         BrokerLink(lambda: bool(service.broker.config.connection_state.connection.is_connected)),
         Readiness(lambda: check_all(service), service.notes),
-        Delivery(service.js, gateway.store, vault, clock, lambda: public.base, asking),
+        delivery,
         Downloads(gateway.store, vault, clock, public),
         views,
-        Recordings(gateway.jobs, gateway.clips, clock),
+        recordings,
         Tasks(gateway.restreams, gateway.receivers),
-        *flussonic.parts_of(gateway.streams, public, clock, published, settings.retention),
+        *flussonic.parts_of(gateway.streams, dvr, public, clock, published, settings.retention),
         public, gateway.library, gateway.quotas, gateway.keys, gateway.credentials, gateway.cdn_accounts,
         gateway.jobs, gateway.clips, gateway.restreams, gateway.webhooks, gateway.deliveries,
     )  # fmt: skip

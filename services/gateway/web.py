@@ -14,6 +14,7 @@ from services.gateway.delivery import router as delivery_router
 from services.gateway.facades.cdnetworks.routes import FACADE as CDNETWORKS
 from services.gateway.facades.facade import Facade
 from services.gateway.facades.flussonic.routes import FACADE as FLUSSONIC
+from services.gateway.facades.flussonic.routes import MOUNT
 from services.gateway.http import parts, problems
 from services.gateway.http.headers import Headers
 from services.gateway.http.limits import BodyLimit
@@ -81,4 +82,5 @@ def make_web(*given: object) -> FastAPI:
     for facade in FACADES:
         app.include_router(facade.routes)
     app.include_router(delivery_router)
+    app.include_router(MOUNT)  # the last: its addresses begin with names that clients choose
     return app

@@ -35,7 +35,6 @@ def given_key(request: Request) -> str:
 
 async def caller_of(request: Request, *scopes: Scope) -> Caller:
     """Return the caller; 401 without a valid key, Denied without one of the scopes, Unavailable."""
-    await broker_here(request)
     try:
         found = await identify(request, given_key(request))
     except ApiError as error:
@@ -49,9 +48,10 @@ async def caller_of(request: Request, *scopes: Scope) -> Caller:
 
 
 def may(*scopes: Scope) -> Callable[[Request], Awaitable[Caller]]:
-    """Make the dependency that accepts callers with any one of the scopes."""
+    """Make the dependency that accepts callers with any one of the scopes; Unavailable while the broker is away."""
 
     async def caller(request: Request) -> Caller:
+        await broker_here(request)
         return await caller_of(request, *scopes)
 
     return caller

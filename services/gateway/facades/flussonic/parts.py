@@ -8,8 +8,9 @@ from datetime import timedelta
 from nats.js import JetStreamContext
 
 from services.gateway.domain.jobs.jobs import Jobs
+from services.gateway.facades.flussonic.base import Server
+from services.gateway.facades.flussonic.dvr import Dvr
 from services.gateway.facades.flussonic.listing import Listing
-from services.gateway.facades.flussonic.routes import Server
 from services.gateway.facades.flussonic.streams import VENDOR, Streams
 from services.gateway.facades.flussonic.views import Ingest, StreamViews
 from services.gateway.http.public_url import PublicUrl
@@ -17,7 +18,7 @@ from services.gateway.identity.aliases import Aliases
 from shared.runtime.clock import Clock
 from shared.security.secrets import Vault
 
-__all__ = ["Ingest", "Streams", "parts_of", "streams_of"]
+__all__ = ["Dvr", "Ingest", "Streams", "parts_of", "streams_of"]
 
 
 def streams_of(js: Callable[[], JetStreamContext], jobs: Jobs, vault: Vault, clock: Clock) -> Streams:
@@ -26,8 +27,8 @@ def streams_of(js: Callable[[], JetStreamContext], jobs: Jobs, vault: Vault, clo
 
 
 def parts_of(
-    streams: Streams, public: PublicUrl, clock: Clock, ingest: Ingest, retention: timedelta
+    streams: Streams, dvr: Dvr, public: PublicUrl, clock: Clock, ingest: Ingest, retention: timedelta
 ) -> tuple[object, ...]:
     """Make what the routes need."""
     views = StreamViews(streams, ingest, retention)
-    return streams, views, Listing(streams, views, public), Server(clock)
+    return streams, dvr, views, Listing(streams, views, public), Server(clock)

@@ -55,7 +55,7 @@ def mounted(pattern: str, answer: Callable[..., Any], *, path: str = "/{name:pat
         return await preflight()
 
     for endpoint, methods in ((answer, ["GET", "HEAD"]), (options, ["OPTIONS"])):
-        endpoint.pattern = compiled  # type: ignore[attr-defined]
+        setattr(endpoint, "pattern", compiled)  # noqa: B010  a function has no such attribute by its type
         MOUNT.add_api_route(path, endpoint, methods=methods, include_in_schema=False, response_model=None)
 
 

@@ -76,6 +76,11 @@ class View:
         """Whether the job has ended."""
         return self._job.ended
 
+    @property
+    def event(self) -> str:
+        """The job's id."""
+        return self._job.event
+
     async def segments(self, track: Track, window: Window) -> tuple[Sequence[IndexEntry], bool]:
         """Return the segments that a playlist would show, and whether no more will follow."""
         shown = await self._steady(track, window)

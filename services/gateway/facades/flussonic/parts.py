@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from nats.js import JetStreamContext
 
+from services.gateway.delivery.mpegts import Remuxing
 from services.gateway.domain.jobs.jobs import Jobs
 from services.gateway.facades.flussonic.base import Server
 from services.gateway.facades.flussonic.dvr import Dvr
@@ -31,4 +32,4 @@ def parts_of(
 ) -> tuple[object, ...]:
     """Make what the routes need."""
     views = StreamViews(streams, ingest, retention)
-    return streams, dvr, views, Listing(streams, views, public), Server(clock)
+    return streams, dvr, views, Listing(streams, views, public), Server(clock), Remuxing()

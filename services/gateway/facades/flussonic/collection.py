@@ -15,7 +15,7 @@ from services.gateway.domain.errors import invalid
 Item = dict[str, Any]
 MOST: Final = 1000
 USUAL: Final = 100
-_OWN: Final = frozenset({"limit", "cursor", "sort", "select", "q", "token"})
+_OWN: Final = frozenset({"limit", "cursor", "sort", "select", "q", "token", "format"})
 _ORDERED: Final[dict[str, Callable[[Any, Any], bool]]] = {
     "_gte": lambda one, other: bool(one >= other),
     "_lte": lambda one, other: bool(one <= other),
@@ -92,7 +92,7 @@ class Query:
 def asked(pairs: Iterable[tuple[str, str]], key: str = "name") -> Query:
     """Read a query string's pairs; Invalid names the parameter that is wrong. `key` identifies items."""
     given = list(pairs)
-    known = {name: value for name, value in given if name in _OWN}
+    known = {name: ",".join(value for other, value in given if other == name) for name, _ in given if name in _OWN}
     filters = tuple(_filter(name, value) for name, value in given if name not in _OWN)
     limit = known.get("limit", str(USUAL))
     if not limit.isascii() or not limit.isdecimal() or not 1 <= int(limit[:6]) <= MOST:

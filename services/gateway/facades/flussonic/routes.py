@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from services.gateway.facades.flussonic import archive_routes, dvr_routes, file_routes, status_routes, stream_routes
+from services.gateway.facades.flussonic import (
+    archive_routes,
+    dvr_routes,
+    file_routes,
+    m3u_routes,
+    status_routes,
+    stream_routes,
+)
 from services.gateway.facades.flussonic.base import FACADE
 from services.gateway.facades.flussonic.mount import MOUNT
 
-__all__ = ["FACADE", "MOUNT", "archive_routes", "dvr_routes", "file_routes", "status_routes", "stream_routes"]
+ROUTES = (archive_routes, dvr_routes, file_routes, m3u_routes, status_routes, stream_routes)
+
+__all__ = ["FACADE", "MOUNT", "ROUTES"]

@@ -41,6 +41,11 @@ class StreamViews:
         self._ingest = ingest
         self._retention_s = retention // timedelta(seconds=1)
 
+    @property
+    def retention_days(self) -> int:
+        """How many whole days recordings are kept, at least one."""
+        return max(self._retention_s // 86_400, 1)
+
     async def whole(self, caller: Caller, stream: Stream, job: JobRecord | None) -> dict[str, Any]:
         """Return a stream's view with what its publisher sends."""
         shown = self.brief(caller, stream, job)

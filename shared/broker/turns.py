@@ -33,7 +33,6 @@ LOOK_PAGES: Final = 10
 ASK: Final = timedelta(seconds=5)
 PAUSE: Final = timedelta(milliseconds=500)
 POLL: Final = timedelta(milliseconds=10)
-AT_ONCE: Final = timedelta()
 UNUSED: Final = timedelta(minutes=2)
 NO_CONSUMER: Final = "503"  # no responders
 SIGN: Final = "="
@@ -262,7 +261,7 @@ class Turns:
         return await js._nc.request(f"{js._prefix}.{api}", body, timeout=ASK.total_seconds())  # noqa: SLF001  as above
 
     async def _hear(self, message: Msg) -> None:
-        self.again(message.subject, AT_ONCE)
+        self.again(message.subject, timedelta())
 
     async def _look(self) -> None:
         """Find, now and then, messages that were not announced or that another instance left."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 from typing import Annotated, Final
 
@@ -131,11 +132,11 @@ async def media(
     if kind == "range":
         if start is None or (end is not None and end <= start):
             raise invalid("end" if start is not None else "start", "is needed, and must be after start")
-        if end is not None and end - start > playlists.LONGEST_S:
+        if end is not None and end - start > playlists.LONGEST // timedelta(seconds=1):
             raise invalid("end", "a range is at most 48 hours long")
         window = Window("range", int(start * 1000), None if end is None else int(end * 1000))
     elif kind == "shift":
-        back_ms = EDGE_MS if back is None else min(int(back * 1000), playlists.LONGEST_S * 1000)
+        back_ms = EDGE_MS if back is None else min(int(back * 1000), playlists.LONGEST // timedelta(milliseconds=1))
         window = Window("shift", delay_ms=int((delay or 0) * 1000), back_ms=back_ms)
     else:
         window = Window("dvr" if kind == "dvr" else "live")

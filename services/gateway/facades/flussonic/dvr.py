@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final
 
 from pydantic import BaseModel, Field
@@ -17,7 +18,7 @@ from services.gateway.facades.flussonic.streams import Stream
 from shared.messages.jobs import JobRecord
 
 ALWAYS: Final[Span] = (0, 10**15)
-LONGEST_MS: Final = 48 * 3_600_000
+LONGEST: Final = timedelta(hours=48)
 _OLD_S: Final = 10**11  # times in s are below, times in ms above
 
 
@@ -77,7 +78,7 @@ class Dvr:
 
     async def lock(self, stream: Stream, span: Span) -> None:
         """Lock a range, which may lie in the future. Invalid, NotFound, TooLarge."""
-        if span[1] - span[0] > LONGEST_MS:
+        if timedelta(milliseconds=span[1] - span[0]) > LONGEST:
             raise invalid("/duration", "a lock is at most 48 hours long; locks that meet become one")
         for job in await self._at(stream, span):
             await self.locks.add(stream.account, job.event, *span)

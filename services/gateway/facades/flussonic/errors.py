@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from datetime import timedelta
 from typing import Any, Final
 
 from fastapi import Request
@@ -12,7 +13,7 @@ from fastapi.responses import JSONResponse
 from services.gateway.domain.errors import Fault as FieldFault
 from services.gateway.domain.errors import Invalid
 from services.gateway.facades.facade import Fault
-from services.gateway.http.problems import RETRY_AFTER_S, ApiError, problem_of
+from services.gateway.http.problems import UNAVAILABLE_AGAIN, ApiError, problem_of
 from shared.errors import Rejected, Unavailable
 
 TRACE: Final = "X-Trace-Id"
@@ -36,7 +37,9 @@ def trace_of(request: Request) -> str:
 def error_answer(request: Request, error: Fault) -> JSONResponse:
     """Render an error. A fault whose field begins with a slash is in the body, others are in the query."""
     if isinstance(error, Unavailable):
-        error = ApiError(503, "try again in a moment", headers={"Retry-After": str(RETRY_AFTER_S)})
+        error = ApiError(
+            503, "try again in a moment", headers={"Retry-After": str(UNAVAILABLE_AGAIN // timedelta(seconds=1))}
+        )
     problem = problem_of(error) if isinstance(error, Rejected) else error
     faults = error.faults if isinstance(error, Invalid) else (FieldFault("", problem.message),)
     trace = trace_of(request)

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from fastapi import Depends, Query
 from fastapi.responses import Response
 
-from services.gateway.delivery.tokens import LONGEST_S, SHORTEST_S, make_token
+from services.gateway.delivery.tokens import LONGEST, SHORTEST, make_token
 from services.gateway.facades.flussonic.base import add
 from services.gateway.facades.flussonic.dvr import Dvr
 from services.gateway.facades.flussonic.listing import Listing
@@ -19,7 +19,8 @@ from services.gateway.http.parts import part
 from services.gateway.identity.auth import Caller
 
 TYPE: Final = "audio/x-mpegurl"
-WEEK_S: Final = timedelta(days=7) // timedelta(seconds=1)
+WEEK: Final = timedelta(days=7)
+_SECOND: Final = timedelta(seconds=1)
 LEAVES: Final = {"hls": "index.m3u8", "mono": "mono.m3u8", "ts": "mpegts"}
 
 
@@ -29,7 +30,7 @@ async def channels(
     views: Annotated[StreamViews, Depends(part(StreamViews))],
     dvr: Annotated[Dvr, Depends(part(Dvr))],
     kind: Annotated[Literal["hls", "mono", "ts"], Query(alias="format")] = "hls",
-    expires_in: Annotated[int, Query(ge=SHORTEST_S, le=LONGEST_S)] = WEEK_S,
+    expires_in: Annotated[int, Query(ge=SHORTEST // _SECOND, le=LONGEST // _SECOND)] = WEEK // _SECOND,
 ) -> Response:
     """List all streams whose job is there, each with a token for its recordings."""
     delivery = dvr.delivery

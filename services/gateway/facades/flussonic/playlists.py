@@ -4,38 +4,41 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Final
 from urllib.parse import urlencode
 
 from services.gateway.delivery.views import Window
 from services.gateway.domain.errors import invalid
 
-LONGEST_S: Final = 48 * 3600
-LATEST_S: Final = 366 * 86_400
-AHEAD_MS: Final = 10_000
+LONGEST: Final = timedelta(hours=48)
+LATEST: Final = timedelta(days=366)
+AHEAD: Final = timedelta(seconds=10)
 """How much of what follows the moment is shown at once: players begin some segments before the edge."""
 OWN: Final = frozenset({"start", "end", "delay", "back", "utc", "lutc"})
 ARCHIVE: Final = re.compile(r"(archive|index|video|mono)-(\d{1,11})-(\d{1,11}|now)", re.ASCII)
 REWIND: Final = re.compile(r"rewind-(\d{1,8})", re.ASCII)
 SHIFT: Final = re.compile(r"(?:(mono|video)-)?timeshift_(abs|rel)-(\d{1,11})", re.ASCII)
 LIVE: Final = ("index", "mono", "video")
+_SECOND: Final = timedelta(seconds=1)
+_MS: Final = timedelta(milliseconds=1)
 _URI: Final = re.compile(r'URI="([^"]+)"')
 
 
 def archive_window(from_s: int, length: str, now_ms: int) -> Window:
     """Return the window of `archive-{from}-{duration}`, or `archive-{from}-now`; Invalid."""
     if length == "now":
-        if now_ms - from_s * 1000 > LONGEST_S * 1000:
+        if timedelta(milliseconds=now_ms - from_s * 1000) > LONGEST:
             raise invalid("from", "a range is at most 48 hours long")
         return Window("range", from_s * 1000)
-    if not 1 <= int(length) <= LONGEST_S:
+    if not 1 <= int(length) <= LONGEST // _SECOND:
         raise invalid("duration", "a range is 1 second to 48 hours long")
     return Window("range", from_s * 1000, (from_s + int(length)) * 1000)
 
 
 def late_window(delay_s: int) -> Window:
     """Return the window of a live playlist that is late; Invalid."""
-    if delay_s > LATEST_S:
+    if delay_s > LATEST // _SECOND:
         raise invalid("timeshift_rel", "goes back a year at most")
     return Window("shift", delay_ms=delay_s * 1000)
 
@@ -44,13 +47,13 @@ def window_from(at_s: int, now_ms: int) -> Window:
     """Return the window of a live playlist as it was at a moment, from now on; its delay stays in its addresses."""
     if at_s * 1000 >= now_ms:
         raise invalid("utc", "lies in the future")
-    delay_ms = max(now_ms - at_s * 1000 - AHEAD_MS, 0)
+    delay_ms = max(now_ms - at_s * 1000 - AHEAD // _MS, 0)
     return Window("shift", delay_ms=delay_ms) if delay_ms else Window("live")
 
 
 def rewind_window(back_s: int) -> Window:
     """Return the window of a live playlist that reaches far back; Invalid."""
-    if not 1 <= back_s <= LONGEST_S:
+    if not 1 <= back_s <= LONGEST // _SECOND:
         raise invalid("rewind", "is 1 second to 48 hours")
     return Window("shift", back_ms=back_s * 1000)
 

@@ -7,6 +7,7 @@ import json
 import random
 import uuid
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -29,7 +30,7 @@ log = get_logger()
 VENDOR: Final = "flussonic"
 PURPOSE: Final = "stream-settings"
 TRIES: Final = 40
-RECONNECT_S: Final = 1800
+RECONNECT: Final = timedelta(minutes=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,12 @@ class Streams:
             await self.jobs.rename(alias.account, alias.event, title)
         else:
             new = NewJob(
-                name=title, reconnect_time_s=RECONNECT_S, event_length_s=0, dvr_window_s=0, static=True, fields={}
+                name=title,
+                reconnect_time_s=RECONNECT // timedelta(seconds=1),
+                event_length_s=0,
+                dvr_window_s=0,
+                static=True,
+                fields={},
             )
             try:
                 await self.jobs.create(alias.account, alias.event, new)

@@ -17,7 +17,7 @@ from services.gateway.delivery.index.entries import IndexEntry
 from services.gateway.delivery.joined import Joined, joined_from
 from services.gateway.delivery.parts import Delivery
 from services.gateway.delivery.rebase import Laid, Layout
-from services.gateway.domain.errors import TooMany
+from services.gateway.domain.errors import NotFound, TooMany
 from shared.errors import MediaError
 from shared.runtime.clock import Clock
 from shared.store.base import ObjectMissing
@@ -126,9 +126,13 @@ async def stream(
         try:
             async for entry in entries:
                 if joined is None or entry.init_key != known:
-                    fresh = await joined_from(delivery, entry)
-                    if joined is not None:
-                        fresh.lead = joined.lead
+                    try:
+                        fresh = await joined_from(delivery, entry)
+                    except NotFound:
+                        if joined is None:
+                            raise
+                        continue  # it is gone meanwhile
+                    fresh.lead = joined.lead if joined else fresh.lead
                     joined, known = fresh, entry.init_key
                 laid = layout.lay(entry)
                 await pace(laid)

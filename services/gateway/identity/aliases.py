@@ -80,11 +80,15 @@ class Aliases:
         """Read a name."""
         return await self._bucket.get(self._key(account, name))
 
-    async def find(self, account: str, name: str) -> Alias | None:
-        """Return a name as it was at most a few seconds ago: from memory, if it is there."""
+    async def find(self, account: str, name: str, unknown: Callable[[], None] = lambda: None) -> Alias | None:
+        """Return a name as it was at most a few seconds ago: from memory, if it is there.
+
+        `unknown` is called before the broker is asked; it may raise to prevent that.
+        """
         known = self.index.known.get(self._key(account, name))
         if known is not None:
             return known
+        unknown()
         stored = await self.get(account, name)
         return stored.value if stored else None
 

@@ -209,6 +209,10 @@ async def test_logins(api: Gateway) -> None:
             if reads == 401:
                 assert got.headers["www-authenticate"].startswith("Basic realm=")
                 assert got.json()["errors"][0]["code"] == "unauthorized"
+        headers = {"Authorization": basic("admin", api.admin), "Sec-Fetch-Site": "cross-site"}
+        for method, path in (("POST", f"{API}/streams/x/stop"), ("POST", "/flussonic/api/dvr/lock")):
+            assert (await nobody.request(method, path, headers=headers)).status_code == 403
+        assert (await nobody.get(f"{API}/streams", headers=headers)).status_code == 200
         for probe in ("liveness", "readiness"):
             answer = await nobody.get(f"{API}/monitoring/{probe}")
             assert answer.status_code == 200

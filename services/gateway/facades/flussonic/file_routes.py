@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Annotated, Final
 
 from fastapi import Depends
@@ -18,7 +19,7 @@ from services.gateway.delivery.views import PATIENCE_MS, View, Window
 from services.gateway.domain.errors import invalid
 from services.gateway.facades.flussonic.archive_routes import Watched, Watching
 from services.gateway.facades.flussonic.mount import mounted
-from services.gateway.facades.flussonic.playlists import archive_window
+from services.gateway.facades.flussonic.playlists import EARLY, archive_window
 from services.gateway.http.files import disposition, send
 from services.gateway.http.parts import part
 from shared.messages.media import Track
@@ -76,7 +77,7 @@ async def late_ts(watched: Watched, room: Room, leaf: str) -> Response:
     found = SHIFT_TS.fullmatch(leaf)
     assert found is not None  # noqa: S101  what is mounted matches
     at_ms = watched.now_ms - int(found[2]) * 1000 if found[1] == "rel" else int(found[2]) * 1000
-    if not 0 <= at_ms <= watched.now_ms:
+    if at_ms < 0 or timedelta(milliseconds=at_ms - watched.now_ms) > EARLY:
         raise invalid("utc", "lies in the future, or before 1970")
     view = await watched.view(at_ms)
     track = await view.best(Window("range", at_ms))

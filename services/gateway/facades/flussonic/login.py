@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 from fastapi import Request
 
@@ -15,7 +16,8 @@ from services.gateway.identity.auth import Caller, identify, key_text
 from services.gateway.identity.keys import PREFIX
 from shared.messages.keys import Scope
 
-CHALLENGE = {"WWW-Authenticate": 'Basic realm="reelay", charset="UTF-8"'}
+_ELSEWHERE: Final = frozenset({"cross-site", "same-site"})
+CHALLENGE: Final = {"WWW-Authenticate": 'Basic realm="reelay", charset="UTF-8"'}
 
 
 def given_key(request: Request) -> str:
@@ -34,7 +36,12 @@ def given_key(request: Request) -> str:
 
 
 async def caller_of(request: Request, *scopes: Scope) -> Caller:
-    """Return the caller; 401 without a valid key, Denied without one of the scopes, Unavailable."""
+    """Return the caller; 401 without a valid key, Denied without one of the scopes, Unavailable.
+
+    Browsers add the logins that they know to what other sites send: that changes nothing here.
+    """
+    if request.method not in {"GET", "HEAD"} and request.headers.get("sec-fetch-site", "none") in _ELSEWHERE:
+        raise Denied("requests from other sites change nothing")
     try:
         found = await identify(request, given_key(request))
     except ApiError as error:

@@ -14,6 +14,8 @@ from starlette.types import Scope
 from services.gateway.delivery.parts import delivery_of
 from services.gateway.delivery.routes import CORS, YEAR_S, Viewer, preflight
 from services.gateway.delivery.tokens import read_token
+from services.gateway.domain.errors import NotFound
+from services.gateway.domain.quotas import Quotas
 from services.gateway.facades.facade import dialect
 from services.gateway.facades.flussonic.base import FACADE, traced
 from services.gateway.facades.flussonic.login import caller_of
@@ -60,7 +62,7 @@ def mounted(pattern: str, answer: Callable[..., Any], *, path: str = "/{name:pat
 
 
 async def watched(request: Request, name: str) -> tuple[Stream, Viewer]:
-    """Return the stream of a request by a token of ours (`token`), or by an API key; 401, 403, NotFound."""
+    """Return the stream of a request by a token of ours (`token`: 403), or by an API key (401, NotFound)."""
     streams, token = part_of(request, Streams), request.query_params.get("token")
     if token is None:
         caller = await caller_of(request, "playback", "jobs:read")
@@ -68,7 +70,12 @@ async def watched(request: Request, name: str) -> tuple[Stream, Viewer]:
     found = _TOKEN.fullmatch(token)
     if found is None:
         raise _invalid()
-    stream, delivery = await streams.find(found[1], name), delivery_of(request)
+    quotas, address = part_of(request, Quotas), request.client.host if request.client else ""
+    try:
+        stream = await streams.find(found[1], name, lambda: quotas.stranger(address))
+    except NotFound as error:  # as for a name that is there: strangers find none out
+        raise _invalid() from error
+    delivery = delivery_of(request)
     for event in stream.events:
         if passed := read_token(delivery.vault, delivery.clock, token, event):
             left = passed.expires_s - delivery.clock.now_ms() // 1000

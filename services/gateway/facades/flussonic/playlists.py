@@ -13,6 +13,7 @@ from services.gateway.domain.errors import invalid
 
 LONGEST: Final = timedelta(hours=48)
 LATEST: Final = timedelta(days=366)
+EARLY: Final = timedelta(minutes=1)
 AHEAD: Final = timedelta(seconds=10)
 """How much of what follows the moment is shown at once: players begin some segments before the edge."""
 OWN: Final = frozenset({"start", "end", "delay", "back", "utc", "lutc"})
@@ -44,8 +45,11 @@ def late_window(delay_s: int) -> Window:
 
 
 def window_from(at_s: int, now_ms: int) -> Window:
-    """Return the window of a live playlist as it was at a moment, from now on; its delay stays in its addresses."""
-    if at_s * 1000 >= now_ms:
+    """Return the window of a live playlist as it was at a moment, from now on; its delay stays in its addresses.
+
+    A moment that is just to come is now: the player's clock goes before ours. Invalid.
+    """
+    if timedelta(milliseconds=at_s * 1000 - now_ms) > EARLY:
         raise invalid("utc", "lies in the future")
     delay_ms = max(now_ms - at_s * 1000 - AHEAD // _MS, 0)
     return Window("shift", delay_ms=delay_ms) if delay_ms else Window("live")

@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -62,9 +63,12 @@ class Streams:
         self._vault = vault
         self._clock = clock
 
-    async def find(self, account: str, name: str) -> Stream:
-        """Return a stream, as it was at most a few seconds ago, without a look at its job; NotFound."""
-        alias = await self.aliases.find(account, known_name(name))
+    async def find(self, account: str, name: str, unknown: Callable[[], None] = lambda: None) -> Stream:
+        """Return a stream, as it was at most a few seconds ago, without a look at its job; NotFound.
+
+        `unknown` is called before the broker is asked about a name; it may raise.
+        """
+        alias = await self.aliases.find(account, known_name(name), unknown)
         if alias is not None and alias.made:
             return self.of(alias)
         if is_id(name):

@@ -23,6 +23,8 @@ from shared.runtime.clock import Clock
 from shared.store.base import ObjectMissing
 
 TYPE: Final = "video/mp2t"
+SCALE: Final = 90_000
+_TOLD: Final = {"probesize": "32", "analyzeduration": "0"}  # the init segment says all: decoding to find out is slow
 MOST_OPEN: Final = 32
 MOST_OF_ACCOUNT: Final = 16
 AHEAD: Final = timedelta(seconds=6)
@@ -55,25 +57,38 @@ class TsMuxer:
         self._sink = _Sink()
         self._out: Any = None
         self._streams: dict[int, Any] = {}
+        self._last: dict[int, int] = {}
 
     def segment(self, head: bytes, data: bytes, *, seam: bool) -> bytes:
         """Return the packets of a segment, whose times are final; MediaError. Blocks."""
         try:
-            with self._lock, av.open(io.BytesIO(head + data), "r", format="mp4") as given:
+            with self._lock, av.open(io.BytesIO(head + data), "r", format="mp4", options=_TOLD) as given:
                 if self._closed:
                     return b""
                 if seam or self._out is None:
                     self._begin(given, seam=seam)
                 for packet in given.demux():
-                    if packet.dts is not None and packet.stream.index in self._streams:
+                    if self._goes_on(packet):
                         packet.stream = self._streams[packet.stream.index]
                         self._out.mux(packet)
         except FFmpegError as error:
             raise MediaError(f"segment cannot be remuxed: {type(error).__name__}") from error
         return self._sink.take()
 
+    def _goes_on(self, packet: Any) -> bool:
+        """Return whether a packet is of a known track and after the one before it; the muxer refuses others."""
+        track = packet.stream.index
+        if packet.dts is None or track not in self._streams:
+            return False
+        ticks = round(packet.dts * packet.time_base * SCALE)
+        if ticks <= self._last.get(track, -1):
+            return False
+        self._last[track] = ticks
+        return True
+
     def _begin(self, given: Any, *, seam: bool) -> None:
         self._end()
+        self._last.clear()
         options = {"flush_packets": "1", "mpegts_flags": "+initial_discontinuity" if seam else "0"}
         self._out = av.open(self._sink, "w", format="mpegts", options=options)
         self._streams = {

@@ -18,6 +18,7 @@ from typing import Final
 from urllib.parse import quote, unquote, urlsplit
 
 from services.exporter.destinations.base import Destination, Order, SourceFile, Transfer
+from services.exporter.destinations.patience import patiently
 from shared.errors import DestinationFailed, NotYet
 from shared.store import StoreFull
 from shared.store.reserve import Reserve
@@ -26,7 +27,6 @@ DRAFT: Final = ".reelay-"
 DEEPEST: Final = 32
 LONGEST: Final = 255
 BLOCK: Final = 1 << 20
-LOOK: Final = timedelta(seconds=5)
 _FINAL: Final = frozenset({
     errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG,
 })  # fmt: skip
@@ -48,10 +48,8 @@ class FolderDestination:
             if transfer.resume != self.draft:
                 await transfer.keep(self.draft)
             await self._copy(file, transfer, draft)
-            ending = asyncio.create_task(asyncio.to_thread(draft.finish, self.parts[-1]))
-            while not (await asyncio.wait({ending}, timeout=LOOK.total_seconds()))[0]:
-                await transfer.sent(file.size)  # a slow disk takes its time to write what it has been given
-            ending.result()
+            # a slow disk takes its time to write what it has been given
+            await patiently(lambda: draft.finish(self.parts[-1]), transfer, file.size)
         return f"file:///{quote('/'.join(self.parts))}"
 
     async def _copy(self, file: SourceFile, transfer: Transfer, draft: _Draft) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,9 +20,9 @@ from services.exporter.deliver import Deliverer
 from services.exporter.records import Exports
 from services.exporter.transfer import Pace
 from services.exporter.workshop import Workshop
-from shared.broker import middleware
+from shared.broker import middleware, streams
 from shared.broker.kv import Bucket
-from shared.errors import NotYet
+from shared.errors import NotYet, Unavailable
 from shared.messages.base import Accuracy
 from shared.messages.credentials import CredentialRecord
 from shared.messages.destinations import DestinationSpec
@@ -30,9 +31,9 @@ from shared.runtime.clock import SystemClock
 from shared.runtime.service import Service, make_service
 from shared.store.local import LocalStore
 from tests.support.clipper_desk import read_all
-from tests.support.nats import NatsServer
+from tests.support.nats import NatsServer, nats_server
 from tests.support.recordings import connected, until
-from tests.support.shared_bus import idle, letter, new_id, send, served, settings_for
+from tests.support.shared_bus import apply, hasten, idle, letter, new_id, send, served, settings_for
 from tests.support.wild_destination import Died, Place
 
 ACCOUNT = "main"
@@ -339,6 +340,26 @@ async def test_an_exporter_that_stops_gives_its_transfer_back(nats: NatsServer, 
         assert at.there(export) == at.data(export, "frame")
 
 
+async def test_a_service_that_stops_hands_over_at_once(
+    nats: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More often than a delivery may be tried: stops do not count, and each goes on where the one before stood."""
+    monkeypatch.setattr(streams, "CONSUMERS", streams.CONSUMERS)
+    hasten(LANE, max_deliver=2)
+    async with desk(nats, tmp_path) as at:
+        export = new_id()
+        sequence = await send(at.js, at.order(export, "frame"))
+        for _ in range(3):
+            at.place.reached, at.place.gate = asyncio.Event(), asyncio.Event()
+            async with serving(at, monkeypatch):
+                await asyncio.wait_for(at.place.reached.wait(), 30)
+        at.place.gate = None
+        async with serving(at, monkeypatch):
+            await until(lambda: idle(at.js, LANE, sequence))
+        assert at.place.resumed == [0, 1000, 2000, 3000]
+        assert at.there(export) == at.data(export, "frame")
+
+
 async def test_progress_is_recorded_and_told(nats: NatsServer, tmp_path: Path) -> None:
     async with desk(nats, tmp_path) as at:
         export = new_id()
@@ -365,3 +386,36 @@ async def test_progress_is_recorded_and_told(nats: NatsServer, tmp_path: Path) -
 
 def _patient() -> dict[str, timedelta]:
     return {"look": FAST.look, "record": FAST.record, "tell": FAST.tell}
+
+
+async def test_the_transfer_goes_on_while_the_broker_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it sent meanwhile is not sent again, and it is recorded and told when the broker is back."""
+    monkeypatch.setattr(streams, "CONSUMERS", streams.CONSUMERS)
+    hasten(LANE, ack_wait=timedelta(seconds=2))
+    with nats_server(tmp_path / "nats") as nats:
+        async with desk(nats, tmp_path) as at, serving(at, monkeypatch):
+            export = new_id()
+            at.place.gate = asyncio.Event()
+            await apply(at.js, LANE, timedelta(seconds=2))
+            await send(at.js, at.order(export, "frame"))
+            await asyncio.wait_for(at.place.reached.wait(), 30)
+            nats.kill()
+            at.place.gate.set()
+
+            async def arrived() -> bool:
+                return at.there(export) is not None
+
+            await until(arrived)
+            nats.start()
+            at.place.gate = None
+
+            async def recorded() -> bool:
+                with contextlib.suppress(Unavailable):
+                    return (await at.record(export)).state == "delivered"
+                return False
+
+            await until(recorded)
+            await until(lambda: idle(at.js, LANE))
+            assert at.place.resumed == [0]
+            assert at.there(export) == at.data(export, "frame")
+            assert (await at.told(export))[-1] == ("delivered", "frame")

@@ -88,7 +88,6 @@ class TsMuxer:
 
     def _begin(self, given: Any, *, seam: bool) -> None:
         self._end()
-        self._last.clear()
         options = {"flush_packets": "1", "mpegts_flags": "+initial_discontinuity" if seam else "0"}
         self._out = av.open(self._sink, "w", format="mpegts", options=options)
         self._streams = {

@@ -13,8 +13,8 @@ from shared.media.mp4.boxes import Mp4Error, children, full_box, need, unpack
 from shared.media.timeline import joins
 from shared.media.tracks import TrackConfig
 
-SEAM: Final = Fraction(1, 20)
-"""Between two runs, so that the times of no track go back where one ended a little later than the other."""
+SEAM: Final = Fraction(1, 5)
+"""Between two runs: sound ends later than pictures by their reordering and a frame, and no time may go back."""
 MOST_REFERENCES: Final = 0xFFFF
 _LATEST: Final = (1 << 63) - 1
 

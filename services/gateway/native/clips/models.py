@@ -2,12 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from services.gateway.http.bodies import ExactSeconds
+from shared.media.timecode import Counting, TimecodeError, parse_label
 from shared.messages.clips import Accuracy, NotifyEvent, VodState
+
+
+def _timecode(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("must be a text HH:MM:SS:FF")  # noqa: TRY004  pydantic takes no other
+    try:
+        label = parse_label(value)
+    except TimecodeError as error:
+        raise ValueError(str(error)) from error
+    if label.drop and Counting(30, drop=True).lacks(label):
+        raise ValueError("is left out by drop frame: the minute begins at frame 2 or later")
+    return value
+
+
+TimecodeText = Annotated[
+    str,
+    BeforeValidator(_timecode),
+    WithJsonSchema({"type": "string", "maxLength": 16, "description": "HH:MM:SS:FF, or HH:MM:SS;FF for drop frame"}),
+]
 
 
 class NotificationAsk(BaseModel):
@@ -41,20 +69,13 @@ class Output(BaseModel):
     start_time: ExactSeconds | None = Field(None, description="Since the epoch")
     end_time: ExactSeconds | None = Field(None, description="Since the epoch")
     duration: ExactSeconds | None = Field(None, description="Alone: the last seconds; or with any one of the others")
-    stream_start_timecode: Any = Field(None, description="Not supported yet")
-    stream_end_timecode: Any = Field(None, description="Not supported yet")
+    stream_start_timecode: TimecodeText | None = Field(None, description="SMPTE timecode of the first frame")
+    stream_end_timecode: TimecodeText | None = Field(None, description="SMPTE timecode of the frame after the last one")
     wait: bool = Field(default=False, description="Take an end in the future, and complete the clip when it has come")
     url: Any = Field(None, description="Not supported yet: clips go to the library")
     videocloud: Any = Field(None, description="Not supported yet: clips go to the library")
     credentials: str | None = Field(None, max_length=128, description="Not used by the library")
     notifications: list[NotificationAsk] = Field([], max_length=16)
-
-    @field_validator("stream_start_timecode", "stream_end_timecode")
-    @classmethod
-    def _no_timecodes(cls, value: Any) -> Any:
-        if value is not None:
-            raise ValueError("timecodes are not supported yet; use stream_start_time or start_time")
-        return value
 
     @field_validator("url", "videocloud")
     @classmethod
@@ -117,6 +138,8 @@ class MadeRange(BaseModel):
     frames: int
     exact_in_point: str = Field(description="As a fraction n or n/d")
     exact_out_point: str = Field(description="As a fraction n or n/d")
+    in_timecode: str | None = Field(None, description="SMPTE timecode of the first frame, when the encoder sent one")
+    out_timecode: str | None = Field(None, description="SMPTE timecode of the frame after the last one")
 
 
 class MissingRange(BaseModel):

@@ -1,0 +1,112 @@
+"""Looking for timecodes in a recording: from the newest hour back, until what is asked for is found."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from cachetools import LRUCache
+from nats.js import JetStreamContext
+
+from shared.broker import buckets
+from shared.broker.kv import Bucket
+from shared.errors import Unavailable
+from shared.media.timecode import Label
+from shared.media.timecode_line import Found, NoSuchTimecode, Stretch, find, joined, runs_of, stretches_of
+from shared.media.timeline import Timeline
+from shared.messages.media import SegmentWritten, Track
+from shared.messages.recordings import HourSummary, RecordingRecord
+from shared.recording.hours import IndexDamaged, load_hour
+from shared.recording.log import read_log
+from shared.runtime.logging import get_logger
+from shared.store.base import MediaStore, ObjectMissing
+
+log = get_logger()
+TRACK: Final[Track] = "primary-1"
+REMEMBERED_HOURS: Final = 4096
+
+
+class NoTimecodes(NoSuchTimecode):
+    """Nothing in the recording has a timecode."""
+
+
+class TimecodeIndex:
+    """Reads the timecodes of recordings; those of closed hours are kept, because their objects never change."""
+
+    def __init__(self, js: Callable[[], JetStreamContext], store: MediaStore) -> None:
+        self._js = js
+        self._store = store
+        self._records = Bucket(js, buckets.RECORDINGS, RecordingRecord)
+        self._hours: LRUCache[str, tuple[Stretch, ...]] = LRUCache(REMEMBERED_HOURS)
+
+    async def open(self, account: str, event: str) -> TimecodeSearch:
+        """Read what is not in closed hours; Unavailable when the broker does not answer."""
+        stored = await self._records.get(f"{account}.{event}")
+        record = stored.value if stored else None
+        after = record.log_sequence if record else 0
+        tail = await read_log(self._js(), account, event, after=after)
+        newest = stretches_of_track(logged.segment for logged in tail)
+        hours = sorted(record.hours if record else (), key=lambda hour: hour.stream_start_ms)
+        return TimecodeSearch(self._hour, hours, [newest])
+
+    async def _hour(self, hour: HourSummary) -> tuple[Stretch, ...]:
+        """Return an hour's stretches; ObjectMissing or IndexDamaged."""
+        found = self._hours.get(hour.key)
+        if found is None:
+            found = self._hours[hour.key] = await asyncio.to_thread(self._read, hour)
+        return found
+
+    def _read(self, hour: HourSummary) -> tuple[Stretch, ...]:
+        return tuple(stretches_of_track(indexed.segment for indexed in load_hour(self._store, hour).segments))
+
+
+@dataclass(slots=True)
+class TimecodeSearch:
+    """One recording's timecodes, read as far back as was needed so far."""
+
+    read: Callable[[HourSummary], Awaitable[tuple[Stretch, ...]]]
+    hours: list[HourSummary]
+    parts: list[list[Stretch]] = field(default_factory=list)
+    unread: bool = False
+
+    async def find(self, start: Label | None, end: Label | None, *, wait: bool) -> Found:
+        """Find a range or one of its ends; NoTimecodes, NoSuchTimecode.
+
+        Unavailable when an hour that might have it cannot be read at the moment.
+        """
+        while True:
+            found, error = self._look(start, end, wait=wait)
+            if found is not None and (found.sure or not self.hours):
+                return found
+            if not self.hours:
+                break
+            await self._go_back()
+        if self.unread:
+            raise Unavailable("the recording's index is being rebuilt")
+        raise error or NoTimecodes("the stream has no timecodes", "end" if start is None else "start")
+
+    def _look(
+        self, start: Label | None, end: Label | None, *, wait: bool
+    ) -> tuple[Found | None, NoSuchTimecode | None]:
+        runs = runs_of(joined(self.parts))
+        if not runs:
+            return None, None
+        try:
+            return find(runs, start, end, wait=wait), None
+        except NoSuchTimecode as error:
+            return None, error
+
+    async def _go_back(self) -> None:
+        hour = self.hours.pop()
+        try:
+            self.parts.append(list(await self.read(hour)))
+        except (IndexDamaged, ObjectMissing) as error:  # rewritten, expired, or being rebuilt
+            log.warning("recording.timecodes.unread", key=hour.key, error=str(error))
+            self.unread = True
+
+
+def stretches_of_track(segments: Iterable[SegmentWritten]) -> list[Stretch]:
+    """Return the stretches of the primary track among segments."""
+    return stretches_of(Timeline(segment for segment in segments if segment.track == TRACK).placed)

@@ -18,7 +18,10 @@ from shared.media.timeline import TOLERANCE, Placed
 from shared.messages.media import SegmentWritten
 
 # How exactly labels must agree, in labels, for two stretches to be one.
-SAME: Final = Fraction(1, 16)
+SAME: Final = Fraction(1, 8)
+# So long (s), and in so many runs at most, labels may go astray.
+ASTRAY: Final = Fraction(2)
+RECENT: Final = 4
 
 
 class NoSuchTimecode(TimecodeError):  # noqa: N818  the tree of errors names what is wrong
@@ -153,19 +156,31 @@ class Run:
 
 
 def runs_of(stretches: Iterable[Stretch]) -> list[Run]:
-    """Return the runs of stretches, in order."""
+    """Return the runs of stretches, in the order of their ends.
+
+    Labels that go astray for a moment, as at a minute's end in some generators, do not end the run around them.
+    """
     runs: list[list[Stretch]] = []
     for stretch in stretches:
-        last = runs[-1][-1] if runs else None
-        if last is not None and last.counting == stretch.counting:
-            day = last.counting.a_day
-            counted = last.counted(stretch.start)
-            off = (stretch.number - counted + day // 2) % day - day // 2
-            if 2 * abs(off) <= last.counting.base:
-                runs[-1].append(stretch._replace(number=counted + off))
-                continue
-        runs.append([stretch])
+        for back, run in enumerate(reversed(runs[-RECENT:])):
+            number = _goes_on(run[-1], stretch)
+            if number is not None and (not back or stretch.start - run[-1].end <= ASTRAY):
+                run.append(stretch._replace(number=number))
+                runs.append(runs.pop(-1 - back))
+                break
+        else:
+            runs.append([stretch])
     return [Run(tuple(run)) for run in runs]
+
+
+def _goes_on(last: Stretch, stretch: Stretch) -> int | None:
+    """Return a stretch's number as the one before it counts, when it agrees within half a second."""
+    if last.counting != stretch.counting:
+        return None
+    day = last.counting.a_day
+    counted = last.counted(stretch.start)
+    off = (stretch.number - counted + day // 2) % day - day // 2
+    return counted + off if 2 * abs(off) <= last.counting.base else None
 
 
 class Found(NamedTuple):

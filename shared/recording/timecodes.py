@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Final
 
 from cachetools import LRUCache
@@ -14,7 +14,7 @@ from shared.broker import buckets
 from shared.broker.kv import Bucket
 from shared.errors import Unavailable
 from shared.media.timecode import Label
-from shared.media.timecode_line import Found, NoSuchTimecode, Stretch, find, joined, runs_of, stretches_of
+from shared.media.timecode_line import Found, NoSuchTimecode, Run, Stretch, find, joined, runs_of, stretches_of
 from shared.media.timeline import Timeline
 from shared.messages.media import SegmentWritten, Track
 from shared.messages.recordings import HourSummary, RecordingRecord
@@ -45,9 +45,8 @@ class TimecodeIndex:
         """Read what is not in closed hours; Unavailable when the broker does not answer."""
         stored = await self._records.get(f"{account}.{event}")
         record = stored.value if stored else None
-        after = record.log_sequence if record else 0
-        tail = await read_log(self._js(), account, event, after=after)
-        newest = stretches_of_track(logged.segment for logged in tail)
+        tail = await read_log(self._js(), account, event, after=record.log_sequence if record else 0)
+        newest = await asyncio.to_thread(_stretches, [logged.segment for logged in tail])
         hours = sorted(record.hours if record else (), key=lambda hour: hour.stream_start_ms)
         return TimecodeSearch(self._hour, hours, [newest])
 
@@ -59,7 +58,7 @@ class TimecodeIndex:
         return found
 
     def _read(self, hour: HourSummary) -> tuple[Stretch, ...]:
-        return tuple(stretches_of_track(indexed.segment for indexed in load_hour(self._store, hour).segments))
+        return tuple(_stretches([indexed.segment for indexed in load_hour(self._store, hour).segments]))
 
 
 @dataclass(slots=True)
@@ -68,8 +67,10 @@ class TimecodeSearch:
 
     read: Callable[[HourSummary], Awaitable[tuple[Stretch, ...]]]
     hours: list[HourSummary]
-    parts: list[list[Stretch]] = field(default_factory=list)
+    parts: list[list[Stretch]]
     unread: bool = False
+    _runs: list[Run] | None = None
+    _back: int = 1
 
     async def find(self, start: Label | None, end: Label | None, *, wait: bool) -> Found:
         """Find a range or one of its ends; NoTimecodes, NoSuchTimecode.
@@ -77,36 +78,35 @@ class TimecodeSearch:
         Unavailable when an hour that might have it cannot be read at the moment.
         """
         while True:
-            found, error = self._look(start, end, wait=wait)
-            if found is not None and (found.sure or not self.hours):
-                return found
+            if self._runs is None:
+                self._runs = await asyncio.to_thread(lambda: runs_of(joined(self.parts)))
+            try:
+                found = find(self._runs, start, end, wait=wait)
+            except NoSuchTimecode:
+                if not self.hours and not self.unread:
+                    if self._runs:
+                        raise
+                    break
+            else:
+                if found.sure or not self.hours:
+                    return found
             if not self.hours:
-                break
+                raise Unavailable("the recording's index is being rebuilt")
             await self._go_back()
-        if self.unread:
-            raise Unavailable("the recording's index is being rebuilt")
-        raise error or NoTimecodes("the stream has no timecodes", "end" if start is None else "start")
-
-    def _look(
-        self, start: Label | None, end: Label | None, *, wait: bool
-    ) -> tuple[Found | None, NoSuchTimecode | None]:
-        runs = runs_of(joined(self.parts))
-        if not runs:
-            return None, None
-        try:
-            return find(runs, start, end, wait=wait), None
-        except NoSuchTimecode as error:
-            return None, error
+        raise NoTimecodes("the stream has no timecodes", "end" if start is None else "start")
 
     async def _go_back(self) -> None:
-        hour = self.hours.pop()
-        try:
-            self.parts.append(list(await self.read(hour)))
-        except (IndexDamaged, ObjectMissing) as error:  # rewritten, expired, or being rebuilt
-            log.warning("recording.timecodes.unread", key=hour.key, error=str(error))
-            self.unread = True
+        """Read further hours, each time twice as many."""
+        for _ in range(min(self._back, len(self.hours))):
+            hour = self.hours.pop()
+            try:
+                self.parts.append(list(await self.read(hour)))
+            except (IndexDamaged, ObjectMissing) as error:  # rewritten, expired, or being rebuilt
+                log.warning("recording.timecodes.unread", key=hour.key, error=str(error))
+                self.unread = True
+        self._runs, self._back = None, 2 * self._back
 
 
-def stretches_of_track(segments: Iterable[SegmentWritten]) -> list[Stretch]:
+def _stretches(segments: list[SegmentWritten]) -> list[Stretch]:
     """Return the stretches of the primary track among segments."""
     return stretches_of(Timeline(segment for segment in segments if segment.track == TRACK).placed)

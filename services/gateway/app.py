@@ -16,6 +16,7 @@ from services.gateway.delivery import Delivery
 from services.gateway.delivery.downloads import Downloads
 from services.gateway.domain.clips.bounds import Bounds
 from services.gateway.domain.clips.clips import Clips
+from services.gateway.domain.clips.timecode_search import TimecodeIndex
 from services.gateway.domain.clips.timecodes import Timecodes
 from services.gateway.domain.jobs.jobs import Jobs
 from services.gateway.domain.library.library import LibraryFiles
@@ -45,7 +46,6 @@ from shared.broker.following import Following
 from shared.errors import Unavailable
 from shared.messages.jobs import JobRecord
 from shared.recording.asking import Asking
-from shared.recording.timecodes import TimecodeIndex
 from shared.runtime.logging import get_logger
 from shared.runtime.reachable import in_url, is_any, reachable_host
 from shared.runtime.service import Lifespan, Service, check_all, make_service

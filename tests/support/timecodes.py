@@ -11,11 +11,11 @@ from typing import Literal, NamedTuple
 
 import av
 
+from services.ingester.recorder.sei_clock import PICTURE_TIMING, TIME_CODE
 from shared.media.bitstream.bit_writer import BitWriter, escape
 from shared.media.bitstream.h264_sps import PictureTiming, parse_h264_sps
 from shared.media.bitstream.nal import join_sample, sei_type, split_sample
 from shared.media.bitstream.params import H264_SPS, nal_type, record_sets
-from shared.media.bitstream.sei_clock import PICTURE_TIMING, TIME_CODE
 from shared.media.timecode import Label
 from tests.support.framecode_record import Spec, encode
 

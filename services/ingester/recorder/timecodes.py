@@ -13,11 +13,11 @@ from typing import Final
 
 from services.ingester.publication import VIDEO_SCALE, Frame
 from services.ingester.recorder.label_rate import LabelRate
+from services.ingester.recorder.sei_clock import picture_clock
 from shared.media.bitstream.errors import BitstreamError
 from shared.media.bitstream.h264_sps import PictureTiming, parse_h264_sps
 from shared.media.bitstream.hevc_sets import parse_hevc_sps
 from shared.media.bitstream.params import H264_SPS, HEVC_SPS, VideoCodec, length_size, nal_type, record_sets
-from shared.media.bitstream.sei_clock import picture_clock
 from shared.media.model import TrackConfig
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.mp4.entries import codec_record

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
+from services.gateway.domain.clips.timecode_search import NoTimecodes, TimecodeIndex, TimecodeSearch
 from services.gateway.domain.clips.window import ClipRange, TimecodeRange
 from services.gateway.domain.errors import Invalid, invalid
 from shared.media.timecode_line import Found, NoSuchTimecode
-from shared.recording.timecodes import NoTimecodes, TimecodeIndex, TimecodeSearch
 
 
 class Timecodes:

@@ -8,7 +8,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
-from shared.messages.base import HexId, Message, Millis, Record, Sha256, StoreKey
+from shared.messages.base import Accuracy, HexId, Message, Millis, Record, Sha256, StoreKey
+from shared.messages.destinations import MOST_DESTINATIONS, DestinationSpec
 
 
 def _fraction(value: Any) -> Fraction:
@@ -24,7 +25,6 @@ Seconds = Annotated[
     PlainSerializer(str, return_type=str),
     WithJsonSchema({"type": "string", "pattern": r"^-?\d+(/\d+)?$", "description": "Exact seconds, n or n/d"}),
 ]
-Accuracy = Literal["segment", "frame"]
 VodState = Literal[
     "waiting_finish_live",
     "waiting",
@@ -83,8 +83,7 @@ class ClipCreate(ClipMessage):
     asked_duration: Seconds
     recorded_to: Seconds | None = Field(None, description="Stream time up to which there was a recording by then")
     wait: bool = False
-    destination: Literal["library"] = "library"
-    file_name: str = Field(max_length=255, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    destinations: tuple[DestinationSpec, ...] = Field(min_length=1, max_length=MOST_DESTINATIONS)
     notifications: tuple[Notification, ...] = Field((), max_length=16)
     due_ms: Millis = Field(0, description="When it was to be taken up again, its end being in the future; 0: never")
 
@@ -159,6 +158,17 @@ class ClipFile(Record):
     out_timecode: str | None = Field(None, max_length=12, description="Of the frame after the last one")
 
 
+class ClipDelivery(Record):
+    """How far the delivery to one destination is."""
+
+    export: HexId
+    state: Literal["waiting", "delivering", "delivered", "failed", "aborted"] = "waiting"
+    accuracy: Accuracy | None = Field(None, description="Of the file that is at the destination")
+    location: str = Field("", max_length=2048, description="Where the destination has the file")
+    error: str = Field("", max_length=1024)
+    changed_ms: Millis = 0
+
+
 class ClipRecord(Record):
     """The state of a clip, in the bucket `clips` under `<account>.<clip>`; written by the clipper alone."""
 
@@ -172,8 +182,7 @@ class ClipRecord(Record):
     finished_ms: Millis | None = None
     file: ClipFile | None = None
     gaps: tuple[Gap, ...] = ()
-    delivered: Accuracy | None = None
-    location: str = Field("", max_length=2048, description="Where the destination has the file")
+    deliveries: tuple[ClipDelivery, ...] = Field((), description="In the order of the request's destinations")
     error: str = Field("", max_length=1024)
 
 
@@ -187,7 +196,7 @@ class ClipEvent(ClipMessage):
     notifications: tuple[Notification, ...] = ()
     file: ClipFile | None = None
     gaps: tuple[Gap, ...] = ()
-    location: str = ""
+    deliveries: tuple[ClipDelivery, ...] = ()
     error: str = ""
 
 

@@ -28,9 +28,8 @@ class LabelRate:
     """Learns the rate from segment to segment. Times are 90 kHz ticks."""
 
     def __init__(self) -> None:
+        self._known = 0  # from earlier segments
         self._base = 0
-        self._most = 0  # the highest frame number so far
-        self._drop = False
         self._never_drops = False  # it has counted labels that drop frame leaves out
         self._slower: bool | None = None
         self._anchor: tuple[int, int, Counting] | None = None
@@ -43,11 +42,13 @@ class LabelRate:
         `labels` are in order of their time, `shown` the times of all pictures; `unit`: a picture's duration as the
         stream states it, as a numerator and a denominator of seconds.
         """
-        self._most = max(self._most, *(label.frames for _, label in labels))
-        base = _from_steps(labels) or self._base or _from_pictures(labels, shown, unit)
-        base = next((b for b in BASES if b >= base and b > self._most), 0) if base and base <= self._most else base
-        if not base:
+        base = _from_steps(labels)
+        self._known = base or self._known or _from_pictures(labels, shown, unit)
+        if not self._known:
             return None
+        most = max(label.frames for _, label in labels)
+        if not base:  # a label beyond what was guessed is damaged, or there are more a second
+            base = max(self._known, next(each for each in BASES if each > most))
         if base != self._base:
             self._base, self._anchor, self._slower = base, None, None
         counting = Counting(base, self._drops(labels))
@@ -57,8 +58,7 @@ class LabelRate:
         return counting, rate
 
     def _drops(self, labels: Labels) -> bool:
-        self._drop = self._drop or any(label.drop for _, label in labels)
-        if not self._drop or self._base % 30:
+        if 2 * sum(label.drop for _, label in labels) <= len(labels) or self._base % 30:
             return False
         counting = Counting(self._base, drop=True)
         self._never_drops = self._never_drops or any(counting.lacks(label) for _, label in labels)

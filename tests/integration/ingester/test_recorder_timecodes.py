@@ -140,7 +140,11 @@ SPARSE = [
     ([(0, "00:00:00:59")], range(0, 90000, 3000), None, (60, 60, False)),
     ([(0, "00:00:00:00"), (810810, "00:00:09:00")], range(0, 810811, 3003), None, (30, Fraction(30000, 1001), False)),
     ([(0, "00:00:00:00")], [0], None, None),
-]
+    ([(n * 3600, f"00:00:00:{n if n != 5 else 119:02}") for n in range(25)], range(0, 90000, 3600), None,
+     (25, 25, False)),
+    ([(n * 3003, f"00:00:00{':' if n != 5 else ';'}{n:02}") for n in range(25)], range(0, 75075, 3003),
+     (1001, 30000), (30, Fraction(30000, 1001), False)),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("labels", "shown", "unit", "expected"), SPARSE)

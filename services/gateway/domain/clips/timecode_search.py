@@ -25,7 +25,11 @@ from shared.store.base import MediaStore, ObjectMissing
 
 log = get_logger()
 TRACK: Final[Track] = "primary-1"
-REMEMBERED_HOURS: Final = 4096
+REMEMBERED: Final = 200_000
+"""So many stretches of closed hours are kept; usually an hour is one."""
+MOST_OF_AN_HOUR: Final = 20_000
+MOST: Final = 100_000
+"""Timecodes that jump all the time are looked for in so many stretches only, the newest."""
 
 
 class NoTimecodes(NoSuchTimecode):
@@ -39,7 +43,7 @@ class TimecodeIndex:
         self._js = js
         self._store = store
         self._records = Bucket(js, buckets.RECORDINGS, RecordingRecord)
-        self._hours: LRUCache[str, tuple[Stretch, ...]] = LRUCache(REMEMBERED_HOURS)
+        self._hours: LRUCache[str, tuple[Stretch, ...]] = LRUCache(REMEMBERED, _weight)
 
     async def open(self, account: str, event: str) -> TimecodeSearch:
         """Read what is not in closed hours; Unavailable when the broker does not answer."""
@@ -54,7 +58,8 @@ class TimecodeIndex:
         """Return an hour's stretches; ObjectMissing or IndexDamaged."""
         found = self._hours.get(hour.key)
         if found is None:
-            found = self._hours[hour.key] = await asyncio.to_thread(self._read, hour)
+            found = await asyncio.to_thread(self._read, hour)
+            self._hours[hour.key] = found
         return found
 
     def _read(self, hour: HourSummary) -> tuple[Stretch, ...]:
@@ -105,8 +110,15 @@ class TimecodeSearch:
                 log.warning("recording.timecodes.unread", key=hour.key, error=str(error))
                 self.unread = True
         self._runs, self._back = None, 2 * self._back
+        if sum(map(len, self.parts)) > MOST:
+            self.hours.clear()
 
 
 def _stretches(segments: list[SegmentWritten]) -> list[Stretch]:
     """Return the stretches of the primary track among segments."""
-    return stretches_of(Timeline(segment for segment in segments if segment.track == TRACK).placed)
+    found = stretches_of(Timeline(segment for segment in segments if segment.track == TRACK).placed)
+    return found[-MOST_OF_AN_HOUR:]
+
+
+def _weight(stretches: tuple[Stretch, ...]) -> int:
+    return len(stretches) + 1

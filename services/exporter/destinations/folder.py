@@ -1,4 +1,4 @@
-"""A folder of the installation's: REELAY_EXPORT_DIR, below which users' URLs `file:///sub/folder/name.mp4` lie."""
+"""A folder of the installation's: `REELAY_EXPORT_DIR/<account>`, below which users' URLs `file:///sub/name.mp4` lie."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ LONGEST: Final = 255
 
 @dataclass(frozen=True, slots=True)
 class FolderDestination:
-    """One name below the folder. No link is followed below it, so nothing outside is ever read or written."""
+    """One name below the folder; `parts` begin with the account, as none may touch another's files.
+
+    No link is followed below the folder, so nothing outside is ever read or written.
+    """
 
     root: Path
     reserve: Reserve
@@ -42,7 +45,7 @@ class FolderDestination:
             await self._copy(file, transfer, draft)
             # a slow disk takes its time to write what it has been given
             await patiently(lambda: draft.finish(self.parts[-1]), transfer, file.size)
-        return f"file:///{quote('/'.join(self.parts))}"
+        return f"file:///{quote('/'.join(self.parts[1:]))}"
 
     async def _copy(self, file: SourceFile, transfer: Transfer, draft: Draft) -> None:
         await asyncio.to_thread(draft.keep, file.size)
@@ -157,7 +160,7 @@ class FolderMaker:
         """Return the destination of a URL."""
         if self.root is None:
             raise DestinationFailed("exports to folders are not enabled here (REELAY_EXPORT_DIR)", final=True)
-        parts = _parts(order.url, order.file_name)
+        parts = (order.account, *_parts(order.url, order.file_name))
         name = hashlib.sha256(f"{order.export}/{order.accuracy}/{'/'.join(parts)}".encode()).hexdigest()[:32]
         return FolderDestination(self.root, self.reserve, parts, f"{DRAFT}{name}")
 

@@ -14,7 +14,8 @@ from nats.js import JetStreamContext
 from services.gateway.domain.clips.bounds import Bounds
 from services.gateway.domain.clips.pending import Pending
 from services.gateway.domain.clips.window import ClipRange, Recording, Window, resolve
-from services.gateway.domain.errors import Fault, Invalid, StateConflict, invalid, no_such
+from services.gateway.domain.destinations.destinations import Destinations, NewDestination, Stored
+from services.gateway.domain.errors import Fault, Invalid, StateConflict, gathered, invalid, no_such
 from services.gateway.domain.jobs.jobs import Jobs
 from services.gateway.domain.lists.lists import CLIP_JOB, CLIP_STATE, clips_list
 from services.gateway.domain.lists.orders import Span, Time, Wanted
@@ -27,6 +28,7 @@ from shared.broker.bus import Outbox
 from shared.broker.kv import Bucket
 from shared.media.timeline import locate
 from shared.messages.clips import ClipCancel, ClipCreate, ClipDelete, ClipRecord, Notification, NotifyEvent, VodState
+from shared.messages.destinations import DestinationSpec
 from shared.recording import last_segment
 from shared.runtime.clock import Clock
 
@@ -37,6 +39,13 @@ BEHIND_MS: Final = 60_000
 NOTIFICATIONS: Final = 16
 ENDED: Final[frozenset[VodState]] = frozenset({"finished", "cancelled", "failed", "error"})
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+class Outward(NamedTuple):
+    """What a clip may reach outside."""
+
+    receivers: Receivers
+    destinations: Destinations
 
 
 class Receiver(NamedTuple):
@@ -55,6 +64,7 @@ class NewClip:
     label: str
     range: ClipRange
     receivers: tuple[Receiver, ...] = ()
+    destinations: tuple[NewDestination, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +110,7 @@ class Clips:
         jetstream: Callable[[], JetStreamContext],
         outbox: Outbox,
         jobs: Jobs,
-        receivers: Receivers,
+        outward: Outward,
         bounds: Bounds,
         clock: Clock,
         quotas: Quotas,
@@ -111,7 +121,8 @@ class Clips:
         self._jetstream = jetstream
         self._outbox = outbox
         self._jobs = jobs
-        self._receivers = receivers
+        self._receivers = outward.receivers
+        self._destinations = outward.destinations
         self._bounds = bounds
         self._clock = clock
         self._pending = Pending(jetstream)
@@ -125,15 +136,16 @@ class Clips:
         job = await self._jobs.get(account, job_id)
         last = await last_segment(self._jetstream(), account, job_id)
         recording = await self._bounds.of(job, last)
-        windows = _resolve_all(asked, recording)
+        windows = gathered(partial(_window, one, recording) for one in asked)
         receivers = [self._sealed(one) for one in asked]
+        clips = [ids(position) for position in range(len(asked))]
+        destinations = await self._destinations_of(account, asked, clips)
         now = self._clock.now_ms()
         commands = []
         for position, (one, window) in enumerate(zip(asked, windows, strict=True)):
-            clip = ids(position)
             command = ClipCreate(
                 account=account,
-                clip=clip,
+                clip=clips[position],
                 event=job_id,
                 label=one.label,
                 selection=window.selection,
@@ -142,7 +154,7 @@ class Clips:
                 asked_duration=window.asked_duration,
                 recorded_to=locate(last).end if last else None,
                 wait=window.wait,
-                file_name=file_name(one.label, clip),
+                destinations=destinations[position],
                 notifications=receivers[position],
             )
             commands.append(command)
@@ -155,6 +167,16 @@ class Clips:
         """Return the clips in work, and those that no clipper has taken up yet."""
         named = await self._pending.named(account)
         return await self.going.of(account) | {clip for channel, clip in named if channel == ClipCreate.channel}
+
+    async def _destinations_of(
+        self, account: str, asked: Sequence[NewClip], clips: Sequence[str]
+    ) -> list[tuple[DestinationSpec, ...]]:
+        """Return the destinations of each clip; Invalid lists the faults of all of them."""
+        stored = await self._destinations.stored(account) if any(one.destinations for one in asked) else Stored()
+        return gathered(
+            partial(self._destinations.of, clip, file_name(one.label, clip), one.destinations, stored)
+            for one, clip in zip(asked, clips, strict=True)
+        )
 
     def _sealed(self, asked: NewClip) -> tuple[Notification, ...]:
         """Check a clip's receivers and return them with sealed URLs; Invalid."""
@@ -246,15 +268,9 @@ def needed(request: ClipCreate, zero_ms: int) -> Span:
     return start - BEFORE_MS, end + BEHIND_MS
 
 
-def _resolve_all(asked: Sequence[NewClip], recording: Recording) -> list[Window]:
-    """Resolve all ranges; Invalid lists the faults of all of them."""
-    windows: list[Window] = []
-    faults: list[Fault] = []
-    for one in asked:
-        try:
-            windows.append(resolve(one.range, recording))
-        except Invalid as error:
-            faults += [Fault(f"{one.field}.{fault.field}", fault.why) for fault in error.faults]
-    if faults:
-        raise Invalid(*faults)
-    return windows
+def _window(asked: NewClip, recording: Recording) -> Window:
+    """Resolve a clip's range; Invalid names fields as in the request."""
+    try:
+        return resolve(asked.range, recording)
+    except Invalid as error:
+        raise Invalid(*(Fault(f"{asked.field}.{fault.field}", fault.why) for fault in error.faults)) from error

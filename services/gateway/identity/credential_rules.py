@@ -12,6 +12,7 @@ from typing import Final
 from services.gateway.domain.errors import Fault, Invalid
 from shared.messages.credentials import CredentialType, Tls
 
+MASK: Final = "*" * 8
 LONGEST_PRIVATE: Final = 16_000
 LONGEST_TOKEN: Final = 4096
 _REGION: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
@@ -131,4 +132,4 @@ def masked(private: str) -> str:
     text = private.rstrip()
     if not text:
         return ""
-    return "*" * 8 + (text[-2:] if len(text) >= 6 else "")
+    return MASK + (text[-2:] if len(text) >= 6 else "")

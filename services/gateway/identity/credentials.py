@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -12,12 +13,12 @@ from services.gateway.domain.destinations.destinations import Stored as StoredCr
 from services.gateway.domain.errors import NotFound, StateConflict, no_such
 from services.gateway.domain.ids import is_id
 from services.gateway.domain.receivers import Receivers
-from services.gateway.identity.credential_rules import NEW, CredentialValues, checked, masked
+from services.gateway.identity.credential_rules import MASK, NEW, CredentialValues, checked, masked
 from shared.broker import buckets
 from shared.broker.kv import TRIES, Bucket, Conflict, Stored
 from shared.messages.credentials import CREDENTIAL_PURPOSE, CredentialRecord, credential_id
 from shared.runtime.clock import Clock
-from shared.security.secrets import SecretUnreadable, Vault
+from shared.security.secrets import SecretUnreadable, Vault, redact_url
 from shared.security.webhooks import open_url, seal_url
 
 MOST: Final = 100
@@ -59,7 +60,7 @@ class Credentials:
             if await self._bucket.get(_key(record)) is None:
                 raise
             raise StateConflict(_TAKEN) from None
-        await self._settle(Stored(_key(record), record, revision), before=None)
+        await self._settle(Stored(_key(record), record, revision), None, there)
         return record
 
     async def change(
@@ -72,8 +73,7 @@ class Credentials:
             if found is None:
                 raise no_such("credential")
             old = found.value
-            if old.masked and given.get("private") == old.masked:  # what was read is sent back
-                given = {key: value for key, value in given.items() if key != "private"}
+            given = self._meant(old, given)
             if name is not None and (other := _named(there, name)) and other.key != found.key:
                 raise StateConflict(_TAKEN)
             values = self._checked(dataclasses.replace(self._values(old), **given))
@@ -84,7 +84,7 @@ class Credentials:
                 changed = await self._bucket.replace(found, record)
             except Conflict:
                 continue
-            await self._settle(changed, before=old)
+            await self._settle(changed, old, there)
             return record
         raise Conflict("the credentials keep changing")
 
@@ -156,6 +156,11 @@ class Credentials:
             url=self.url_of(record),
         )
 
+    def _meant(self, old: CredentialRecord, given: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Drop what is no new value but a secret as it was shown: clients send back what they have read."""
+        shown = {"private": old.masked, "session_token": MASK, "url": redact_url(self.url_of(old))}
+        return {key: value for key, value in given.items() if not value or shown.get(key) != value}
+
     def _opened(self, token: str) -> str:
         try:
             return self._vault.decrypt(token, CREDENTIAL_PURPOSE) if token else ""
@@ -189,20 +194,26 @@ class Credentials:
             changed_ms=self._clock.now_ms(),
         )
 
-    async def _settle(self, written: Found, before: CredentialRecord | None) -> None:
+    async def _settle(self, written: Found, before: CredentialRecord | None, there: list[Found]) -> None:
         """Look at what others wrote meanwhile: a name belongs to the first, being a type's default to the last.
 
         Revisions decide, so that of two gateways at once exactly one goes back. StateConflict when it is this one.
+        `there` is what was there before.
         """
         record = written.value
-        for other in await self._all(record.account):
-            if other.key == written.key:
-                continue
-            if other.value.name == record.name and other.revision < written.revision:
-                await self._go_back(written, before)
-                raise StateConflict(_TAKEN)
-            if record.default_for_type and other.value.type == record.type and other.revision < written.revision:
+        others = [one for one in await self._all(record.account) if one.key != written.key]
+        if any(one.value.name == record.name and one.revision < written.revision for one in others):
+            await self._go_back(written, before)
+            raise StateConflict(_TAKEN)
+        if not record.default_for_type or (before and before.default_for_type):
+            return
+        once = {one.key for one in there if one.value.default_for_type}
+        for other in (one for one in others if one.value.default_for_type and one.value.type == record.type):
+            if other.key in once:
                 await self._bucket.change(other.key, _no_default)
+            elif other.revision < written.revision:
+                with contextlib.suppress(Conflict):  # it has just been changed again, after this one
+                    await self._bucket.replace(other, other.value.model_copy(update={"default_for_type": False}))
 
     async def _go_back(self, written: Found, before: CredentialRecord | None) -> None:
         if before is None:

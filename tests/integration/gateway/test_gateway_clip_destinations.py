@@ -22,7 +22,7 @@ EIGHT = [{"url": f"ftp://example.com/{n}.mp4"} for n in range(8)]
 
 @pytest.fixture
 async def api(nats: NatsServer, tmp_path: Path) -> AsyncIterator[Gateway]:
-    async with gateway(nats, tmp_path) as running:
+    async with gateway(nats, tmp_path, secret_key="the same for each test here") as running:
         for label, kind in (("bucket", "s3"), ("site", "ftp"), ("cloud", "videocloud")):
             fields = {
                 "credential_label": label, "credential_type": kind, "credential_public": "user",

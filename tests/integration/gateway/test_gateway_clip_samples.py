@@ -1,4 +1,4 @@
-"""The request samples of Brightcove's page "Creating VOD Clips", each sent as it stands with ids and hosts filled in."""
+"""The request samples of Brightcove's page "Creating VOD Clips", each sent as it stands with ids filled in."""
 
 import json
 from collections.abc import AsyncIterator
@@ -30,7 +30,7 @@ BUCKET: Final = {"type": "s3", "url": "s3://YOUR_BUCKET_NAME/file_name.mp4"}
 
 @pytest.fixture
 async def api(nats: NatsServer, tmp_path: Path) -> AsyncIterator[Gateway]:
-    async with gateway(nats, tmp_path) as running:
+    async with gateway(nats, tmp_path, secret_key="the same for each test here") as running:
         for one in CREDENTIALS:
             made = await running.http.post("/v1/credentials", json=one, headers={"Idempotency-Key": "samples"})
             assert made.status_code == 201, made.text
@@ -97,7 +97,7 @@ async def test_the_epoch_sample_is_of_its_own_day(api: Gateway) -> None:
 
 
 MALFORMED = [
-    ("5-timecodes", "line 21 column 20"),  # closes `outputs` after `notifications`
+    ("5-timecodes", "line 19 column 20"),  # closes `outputs` after `notifications`
     ("6-s3", "line 12 column 1"),  # a comma behind the last member, and an empty job id
 ]
 

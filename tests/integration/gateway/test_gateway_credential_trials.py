@@ -29,7 +29,7 @@ STORED: list[dict[str, Any]] = [
 
 @pytest.fixture
 async def api(nats: NatsServer, tmp_path: Path) -> AsyncIterator[Gateway]:
-    async with gateway(nats, tmp_path) as running:
+    async with gateway(nats, tmp_path, secret_key="the same for each test here") as running:
         for fields in STORED:
             body = fields | {"credential_public": "user", "credential_private": "secret-word"}
             made = await running.http.post("/v1/credentials", json=body, headers={"Idempotency-Key": "once"})

@@ -152,6 +152,7 @@ async def test_a_change_touches_what_is_given_and_a_new_name_keeps_the_id(api: G
     sent_back = (await client.call("PUT", path, changed)).json()  # as it was read, its secret masked
     assert sent_back == changed | {"modified_at": sent_back["modified_at"]}
     assert await client.secret("renamed") == SECRET
+    assert await client.secret("renamed", "session_token") == "token-of-today"
     assert (await client.call("PUT", path, {"credential_private": "another one"})).json()["credential_private"] == (
         "********ne"
     )

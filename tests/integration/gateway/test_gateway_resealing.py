@@ -67,7 +67,7 @@ async def tokens(api: Gateway) -> list[str]:
 
 
 def with_key(key: str, *older: str) -> dict[str, Any]:
-    return {"secret_key": key, "secret_keys_old": ",".join(older), "admin_key": "an admin key of 32 characters!!!"}
+    return {"secret_key": key, "secret_keys_old": ",".join(older), "admin_key": "an-admin-key-of-many-characters-0123"}
 
 
 async def test_all_that_the_gateway_stores_is_sealed_anew(nats: NatsServer, tmp_path: Path) -> None:

@@ -69,8 +69,9 @@ class CredentialFields(BaseModel):
     @model_validator(mode="after")
     def _one_name_for_each(self) -> Self:
         for theirs, ours in _SYNONYMS:
-            if getattr(self, theirs) is not None and getattr(self, ours) is not None:
-                raise ValueError(f"{theirs} and {ours} are the same: name one")
+            found = {getattr(self, theirs), getattr(self, ours)} - {None}
+            if len(found) > 1:
+                raise ValueError(f"{theirs} and {ours} are the same, and differ here: name one")
         return self
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from services.gateway.identity.credential_rules import MASK
 from services.gateway.native.credentials.models import CredentialView, OauthShown
 from shared.messages.credentials import CredentialRecord
 from shared.security.secrets import redact_url
@@ -20,7 +21,7 @@ def view(record: CredentialRecord, token_url: str = "") -> CredentialView:
         endpoint=record.endpoint,
         region=record.region,
         path_style=record.path_style,
-        session_token="*" * 8 if record.session_token else "",
+        session_token=MASK if record.session_token else "",
         host_key=record.host_key,
         tls=record.tls,
         account_id=record.account_id,

@@ -17,7 +17,7 @@ from shared.security.webhooks import SEALED, open_url, seal_url
 from tests.support.api_gateway import Gateway, gateway, until
 from tests.support.nats import NatsServer
 
-OLD, NEW = "the key of yesterday, long enough", "the key of today, as long as that"
+OLD, NEW = "the key of yesterday", "the key of today"
 
 
 async def filled(api: Gateway, account: str) -> dict[str, Any]:
@@ -50,8 +50,10 @@ async def filled(api: Gateway, account: str) -> dict[str, Any]:
 
 async def seen(http: httpx.AsyncClient, account: str) -> dict[str, Any]:
     headers = {"X-Reelay-Account": account}
-    paths = ("/v1/credentials", "/v1/webhooks", "/v1/jobs")
-    return {path: (await http.get(path, headers=headers)).json() for path in paths}
+    found = {
+        path: (await http.get(f"/v1/{path}", headers=headers)).json() for path in ("credentials", "webhooks", "jobs")
+    }
+    return found | {"jobs": [(job["stream_name"], job["srt_url"]) for job in found["jobs"]["jobs"]]}
 
 
 async def tokens(api: Gateway) -> list[str]:
@@ -123,7 +125,7 @@ async def test_two_at_once_and_a_change_meanwhile_lose_nothing(nats: NatsServer,
 
 
 async def test_what_no_key_opens_is_counted_and_stays(nats: NatsServer, tmp_path: Path) -> None:
-    async with gateway(nats, tmp_path, **with_key("a key that is lost, long enough")) as api:
+    async with gateway(nats, tmp_path, **with_key("a key that is lost")) as api:
         await filled(api, "lost")
     async with gateway(nats, tmp_path, **with_key(NEW)) as api:
         resealing = Resealing(api.js, Vault(NEW.encode(), [b"not that one"]))

@@ -28,7 +28,7 @@ ROUTES: Final = {
     ],
     "vods:write": [
         "POST /v1/vods", "POST /v1/jobs/{job_id}/vods", "PUT /v1/vods/{jvod_id}/cancel", "DELETE /v1/vods/{jvod_id}",
-        "DELETE /v1/library/{name}",
+        "DELETE /v1/vods/{jvod_id}/destinations/{export_id}", "DELETE /v1/library/{name}",
     ],
     "vods:read vods:write playback": ["GET /v1/vods/{jvod_id}/media.mp4"],
     "jobs:read jobs:write playback": [
@@ -42,7 +42,11 @@ ROUTES: Final = {
         "PUT /v1/restreams/{restream_id}/skip", "PUT /v1/restreams/{restream_id}/seek",
         "PUT /v1/restreams/{restream_id}/stop",
     ],
-    "credentials": ["GET /v1/credentials", "PUT /v1/credentials/{name}", "DELETE /v1/credentials/{name}"],
+    "credentials": [
+        "GET /v1/credentials", "POST /v1/credentials", "GET /v1/credentials/{credential_id}",
+        "PUT /v1/credentials/{credential_id}", "DELETE /v1/credentials/{credential_id}",
+        "POST /v1/credentials/{credential_id}/test",
+    ],
     "webhooks": [
         "GET /v1/webhooks", "POST /v1/webhooks", "GET /v1/webhooks/notification-secret", "GET /v1/webhooks/deliveries",
         "GET /v1/webhooks/deliveries/{delivery_id}", "POST /v1/webhooks/deliveries/{delivery_id}/replay",
@@ -66,10 +70,10 @@ def all_routes() -> set[str]:
 
 def filled(path: str) -> str:
     """Put a value that is nobody's into each place of a path."""
-    ids = {"job_id", "jvod_id", "event", "restream_id", "webhook_id", "delivery_id", "key_id", "session"}
+    ids = {"job_id", "jvod_id", "event", "restream_id", "webhook_id", "delivery_id", "key_id", "session", "export_id"}
     for name in ids:
         path = path.replace(f"{{{name}}}", "0" * 32)
-    return path.format(name="nobody", playlist="primary-1-live.m3u8", track="primary", file="1.m4s", token="x")
+    return path.format(name="nobody", credential_id="nobody", playlist="primary-1-live.m3u8", track="primary", file="1.m4s", token="x")
 
 
 @pytest.fixture

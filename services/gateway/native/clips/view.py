@@ -10,7 +10,7 @@ from typing import Final
 from services.gateway.delivery.downloads import Downloads
 from services.gateway.domain.clips.clips import KnownClip
 from services.gateway.native.clips.models import AskedRange, DestinationView, MadeRange, MissingRange, VodView
-from shared.messages.clips import ClipDelivery, ClipFile
+from shared.messages.clips import ClipCreate, ClipDelivery, ClipFile
 
 _OF_DELIVERIES: Final = {"state", "accuracy", "location", "error"}
 _NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
@@ -19,6 +19,15 @@ _NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
 def shown_seconds(value: Fraction) -> float:
     """Return seconds rounded to the nanosecond, for JSON only."""
     return float(round(value, 9))
+
+
+def _asked(request: ClipCreate) -> AskedRange:
+    return AskedRange(
+        clock=request.selection.clock,
+        start=shown_seconds(request.selection.start),
+        end=shown_seconds(request.selection.end),
+        duration=shown_seconds(request.asked_duration),
+    )
 
 
 def _made(file: ClipFile) -> MadeRange:
@@ -52,7 +61,7 @@ def view(downloads: Downloads, known: KnownClip, sent: Mapping[str, int] = _NOTH
     """Return a clip's view, from its record or, before there is one, from the command."""
     request, record = known.request, known.record
     file = record.file if record else None
-    selection, destinations = request.selection, destination_views(known, sent)
+    destinations = destination_views(known, sent)
     media_url = downloads.url(request.clip) if file else None
     return VodView(
         jvod_id=request.clip,
@@ -72,12 +81,7 @@ def view(downloads: Downloads, known: KnownClip, sent: Mapping[str, int] = _NOTH
         accuracy=file.accuracy if file else None,
         method=file.method if file else None,
         method_reason=file.reason if file else "",
-        asked=AskedRange(
-            clock=selection.clock,
-            start=shown_seconds(selection.start),
-            end=shown_seconds(selection.end),
-            duration=shown_seconds(request.asked_duration),
-        ),
+        asked=_asked(request),
         made=_made(file) if file else None,
         gaps=[
             MissingRange(start=shown_seconds(g.start), duration=shown_seconds(g.duration), track=g.track)

@@ -40,6 +40,7 @@ from services.gateway.identity.admin_key import ensure_admin_key
 from services.gateway.identity.cdn_accounts import CdnAccounts
 from services.gateway.identity.credentials import Credentials
 from services.gateway.identity.keys import Keys
+from services.gateway.identity.repeated import RepeatedSecrets
 from services.gateway.identity.resealing import Resealing
 from services.gateway.native.jobs.view import IngestServer, JobViews
 from services.gateway.web import Readiness, make_web
@@ -144,6 +145,7 @@ def web_of(gateway: Gateway) -> FastAPI:
         JobViews(gateway.jobs, ingest, public, vault, clock),
         Recordings(gateway.jobs, gateway.clips, clock),
         Tasks(gateway.restreams, gateway.receivers),
+        RepeatedSecrets(vault),
         public, gateway.library, gateway.quotas, gateway.keys, gateway.credentials, gateway.cdn_accounts,
         gateway.jobs, gateway.clips, gateway.exports, gateway.trials,
         gateway.restreams, gateway.webhooks, gateway.deliveries,

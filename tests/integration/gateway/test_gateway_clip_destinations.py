@@ -13,6 +13,7 @@ from shared.broker.streams import commands_of
 from shared.messages.clips import ClipCreate, ClipDelivery
 from shared.messages.destinations import DESTINATION_PURPOSE, export_id
 from shared.messages.exports import ExportAbort, ExportRecord
+from shared.security.webhooks import open_url
 from tests.support.api_gateway import Gateway, connected, gateway
 from tests.support.nats import NatsServer
 
@@ -23,7 +24,7 @@ EIGHT = [{"url": f"ftp://example.com/{n}.mp4"} for n in range(8)]
 @pytest.fixture
 async def api(nats: NatsServer, tmp_path: Path) -> AsyncIterator[Gateway]:
     async with gateway(nats, tmp_path, secret_key="the same for each test here") as running:
-        for label, kind in (("bucket", "s3"), ("site", "ftp"), ("cloud", "videocloud")):
+        for label, kind in (("bucket", "s3"), ("site", "ftp"), ("cloud", "videocloud"), ("web", "http")):
             fields = {
                 "credential_label": label, "credential_type": kind, "credential_public": "user",
                 "credential_private": SECRET,
@@ -199,6 +200,30 @@ async def test_one_destination_is_aborted(api: Gateway) -> None:
     assert (await api.http.delete(f"{path}/{'0' * 32}")).status_code == 404
     elsewhere = await api.http.delete(f"{path}/{third}", headers={"X-Reelay-Account": "other"})
     assert elsewhere.status_code == 404
+
+
+HOOK = "https://example.com/hook?x=1"
+BAD_NOTIFICATIONS: list[tuple[dict[str, Any], str]] = [
+    ({"url": HOOK, "credentials": "nobody"}, "credentials"),
+    ({"url": HOOK, "credentials": "site"}, "credentials"),
+    ({"url": HOOK, "credentials": 5}, "credentials"),
+    ({"url": "https://a:b@example.com", "credentials": "web"}, "credentials"),
+    ({"url": "https://example.com/" + "x" * 2020, "credentials": "web"}, "credentials"),
+    ({"url": "https://a:b@169.254.169.254/x"}, "url"),
+]
+
+
+async def test_notifications_carry_user_and_password(api: Gateway) -> None:
+    job = await live_job(api)
+    asked = [{"url": HOOK, "credentials": "web"}, f"https://u:{SECRET}@example.com/hook"]
+    command = await clip_of(api, job, notifications=asked)
+    urls = [open_url(api.parts.service.vault, one.url) for one in command.notifications]
+    assert urls == [f"https://user:{SECRET}@example.com/hook?x=1", f"https://u:{SECRET}@example.com/hook"]
+    assert SECRET not in command.model_dump_json()
+    for one, field in BAD_NOTIFICATIONS:
+        answer = await ask(api, job, {"notifications": [HOOK, one]})
+        assert answer.status_code == 400, one
+        assert answer.json()["errors"][0]["field"] == f"outputs[0].notifications[1].{field}"
 
 
 async def test_a_repeated_request_with_its_key_names_the_same_exports(api: Gateway) -> None:

@@ -28,7 +28,6 @@ from shared.broker.bus import Outbox
 from shared.broker.kv import Bucket
 from shared.media.timeline import locate
 from shared.messages.clips import ClipCancel, ClipCreate, ClipDelete, ClipRecord, Notification, NotifyEvent, VodState
-from shared.messages.destinations import DestinationSpec
 from shared.recording import last_segment
 from shared.runtime.clock import Clock
 
@@ -49,11 +48,12 @@ class Outward(NamedTuple):
 
 
 class Receiver(NamedTuple):
-    """A receiver of a clip's notifications: its field in the request, its URL, and what it is notified of."""
+    """A receiver of a clip's notifications: its field in the request, its URL, what it is notified of, its login."""
 
     field: str
     url: str
     event: NotifyEvent
+    credentials: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +137,13 @@ class Clips:
         last = await last_segment(self._jetstream(), account, job_id)
         recording = await self._bounds.of(job, last)
         windows = gathered(partial(_window, one, recording) for one in asked)
-        receivers = [self._sealed(one) for one in asked]
+        stored = await self._destinations.stored(account) if any(map(_needs_credentials, asked)) else Stored()
+        receivers = [self._sealed(one, stored) for one in asked]
         clips = [ids(position) for position in range(len(asked))]
-        destinations = await self._destinations_of(account, asked, clips)
+        destinations = gathered(
+            partial(self._destinations.of, clip, file_name(one.label, clip), one.destinations, stored)
+            for one, clip in zip(asked, clips, strict=True)
+        )
         now = self._clock.now_ms()
         commands = []
         for position, (one, window) in enumerate(zip(asked, windows, strict=True)):
@@ -168,24 +172,22 @@ class Clips:
         named = await self._pending.named(account)
         return await self.going.of(account) | {clip for channel, clip in named if channel == ClipCreate.channel}
 
-    async def _destinations_of(
-        self, account: str, asked: Sequence[NewClip], clips: Sequence[str]
-    ) -> list[tuple[DestinationSpec, ...]]:
-        """Return the destinations of each clip; Invalid lists the faults of all of them."""
-        stored = await self._destinations.stored(account) if any(one.destinations for one in asked) else Stored()
-        return gathered(
-            partial(self._destinations.of, clip, file_name(one.label, clip), one.destinations, stored)
-            for one, clip in zip(asked, clips, strict=True)
-        )
-
-    def _sealed(self, asked: NewClip) -> tuple[Notification, ...]:
+    def _sealed(self, asked: NewClip, stored: Stored) -> tuple[Notification, ...]:
         """Check a clip's receivers and return them with sealed URLs; Invalid."""
-        found = dict.fromkeys(
-            Notification(url=self._receivers.checked(one.field, one.url), event=one.event) for one in asked.receivers
-        )
+        found = dict.fromkeys(Notification(url=self._url_of(one, stored), event=one.event) for one in asked.receivers)
         if len(found) > NOTIFICATIONS:
             raise invalid(f"{asked.field}.notifications", f"a clip has at most {NOTIFICATIONS}")
         return tuple(one.model_copy(update={"url": self._receivers.sealed(one.url)}) for one in found)
+
+    def _url_of(self, asked: Receiver, stored: Stored) -> str:
+        """Return a receiver's checked URL, with the user and password that its credentials give; Invalid."""
+        url = self._receivers.checked(f"{asked.field}.url", asked.url, login=True)
+        if asked.credentials is None:
+            return url
+        record = stored.named(asked.credentials)
+        if record is None:
+            raise invalid(f"{asked.field}.credentials", "there are no credentials of this name (POST /v1/credentials)")
+        return self._receivers.with_login(f"{asked.field}.credentials", url, record)
 
     async def find(self, account: str, clip: str) -> KnownClip:
         """Return an account's clip; NotFound when it has none of this id."""
@@ -266,6 +268,10 @@ def needed(request: ClipCreate, zero_ms: int) -> Span:
     zero_ms = 0 if request.selection.clock == "wall" else zero_ms
     start, end = (zero_ms + int(point * 1000) for point in (request.selection.start, request.selection.end))
     return start - BEFORE_MS, end + BEHIND_MS
+
+
+def _needs_credentials(asked: NewClip) -> bool:
+    return bool(asked.destinations) or any(one.credentials is not None for one in asked.receivers)
 
 
 def _window(asked: NewClip, recording: Recording) -> Window:

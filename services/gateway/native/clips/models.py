@@ -19,19 +19,14 @@ class NotificationAsk(BaseModel):
 
     url: str = Field(min_length=1, max_length=2048)
     event: NotifyEvent = "state_changed"
-    credentials: None = Field(None, description="Not supported yet")
+    credentials: str | None = Field(
+        None, max_length=128, description="Stored credentials of type http: user and password (Basic)"
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _from_text(cls, value: Any) -> Any:
         return {"url": value} if isinstance(value, str) else value
-
-    @field_validator("credentials", mode="before")
-    @classmethod
-    def _no_credentials(cls, value: Any) -> Any:
-        if value is not None:
-            raise ValueError("credentials of notifications are not supported yet")
-        return value
 
 
 _URL_HELP: Final = (

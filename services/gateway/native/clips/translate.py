@@ -64,4 +64,4 @@ def range_of(output: Output, prefix: str = "") -> ClipRange:
 
 
 def _receivers(prefix: str, asked: list[NotificationAsk]) -> list[Receiver]:
-    return [Receiver(f"{prefix}notifications[{n}].url", one.url, one.event) for n, one in enumerate(asked)]
+    return [Receiver(f"{prefix}notifications[{n}]", one.url, one.event, one.credentials) for n, one in enumerate(asked)]

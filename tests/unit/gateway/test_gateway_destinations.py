@@ -30,6 +30,7 @@ def record(name: str, kind: CredentialType, **fields: Any) -> CredentialRecord:
 STORED = Stored([
     record("bucket", "s3"), record("site", "ftp"), record("ssh", "sftp"), record("web", "http"),
     record("cloud", "videocloud", account_id="123"), record("cloud without", "videocloud"), record("push", "rtmp"),
+    record("tokens", "oauth"),
 ])  # fmt: skip
 
 
@@ -53,8 +54,10 @@ GOOD = [
     ("s3://YOUR_BUCKET_NAME/file_name.mp4", "bucket", "s3", "s3://YOUR_BUCKET_NAME/file_name.mp4", None),
     ("s3://bucket", "bucket", "s3", f"s3://bucket/{NAME}", None),
     ("s3://bucket/", "bucket", "s3", f"s3://bucket/{NAME}", None),
-    ("S3://bucket/a b/\u00fc/", "bucket", "s3", f"s3://bucket/a b/\u00fc/{NAME}", None),
-    ("s3://bucket/what?#%20.mp4", "bucket", "s3", "s3://bucket/what?#%20.mp4", None),
+    ("S3://bucket/a b/\u00fc/", "bucket", "s3", f"s3://bucket/a%20b/\u00fc/{NAME}",
+     f"s3://bucket/a b/\u00fc/{NAME}"),
+    ("s3://bucket/" + "\u00fc" * 512, "bucket", "s3", "s3://bucket/" + "\u00fc" * 512, None),
+    ("s3://bucket/what?#%20.mp4", "bucket", "s3", "s3://bucket/what%3F%23%2520.mp4", "s3://bucket/what?#%20.mp4"),
     ("ftp://example.com", None, "ftp", f"ftp://example.com/{NAME}", None),
     ("ftp://u:p%40ss@Example.COM:2121/in/", None, "ftp", f"ftp://u:p%40ss@example.com:2121/in/{NAME}",
      f"ftp://example.com:2121/in/{NAME}"),
@@ -65,6 +68,7 @@ GOOD = [
     ("https://u:p@example.com/up/?token=secret", "web", "http", f"https://u:p@example.com/up/{NAME}?token=secret",
      f"https://example.com/up/{NAME}"),
     ("http://127.0.0.1:80/x.mp4", None, "http", "http://127.0.0.1:80/x.mp4", None),
+    ("https://example.com/x.mp4", "tokens", "http", "https://example.com/x.mp4", None),
     ("webdavs://example.com/dav/x.mp4", "web", "http", "webdavs://example.com/dav/x.mp4", None),
     ("ftp://[2001:4860:4860::8888]/x.mp4", None, "ftp", "ftp://[2001:4860:4860::8888]/x.mp4", None),
     ("file:///sub/dir/", None, "folder", f"file:///sub/dir/{NAME}", None),
@@ -72,7 +76,7 @@ GOOD = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("url", "credentials", "kind", "whole", "shown"), GOOD, ids=[g[0] for g in GOOD])
+@pytest.mark.parametrize(("url", "credentials", "kind", "whole", "shown"), GOOD, ids=[g[0][:40] for g in GOOD])
 def test_a_url_is_taken(url: str, credentials: str | None, kind: str, whole: str, shown: str | None) -> None:
     (spec,) = made(NewDestination("outputs[0]", url, None, credentials))
     assert (spec.type, opened(spec.url), spec.shown) == (kind, whole, shown or whole)
@@ -85,7 +89,7 @@ def test_a_url_is_taken(url: str, credentials: str | None, kind: str, whole: str
 BAD_URLS = [
     "", "example.com/x.mp4", "gopher://example.com/x", "rtmp://example.com/live/key", "javascript:alert(1)",
     "s3:bucket/key", "s3://ab/x.mp4", "s3://-bucket/x.mp4", "s3://key:secret@bucket/x.mp4", "s3://bu cket/x.mp4", "s3:///x.mp4",
-    "s3://bucket/../x.mp4", "s3://bucket/a\nb.mp4", "s3://bucket/" + "x" * 1025, "s3://bucket/" + "\u00fc" * 600,
+    "s3://bucket/../x.mp4", "s3://bucket//x.mp4", "s3://bucket/" + "%" * 1024, "s3://bucket/a\nb.mp4", "s3://bucket/" + "x" * 1025, "s3://bucket/" + "\u00fc" * 600,
     "ftp://", "ftp:///x.mp4", "ftp://exa mple.com/x", "ftp://example.com/a b.mp4", "ftp://example.com:0/x",
     "ftp://example.com:70000/x", "ftp://example.com/x#y", "ftp://example.com/a%0d%0aDELE%20b",
     "ftp://u%0aQUIT@example.com/x",
@@ -93,7 +97,7 @@ BAD_URLS = [
     "https://localhost.example:x/", "http://2130706433/x", "https://example.com/" + "x" * 2048,
     "ftp://example.com/" + "x" * 2000 + "/", "http://example.com/a\\b",
     "file://host/x.mp4", "file://", "file:///a/../b.mp4", "file:///a/%2e%2e/b.mp4", "file:///a//b.mp4",
-    "file:///a\\b.mp4", "file:///a\x00b", "file:///x.mp4?y", "file:///" + "x" * 1025,
+    "file:///a\\b.mp4", "file:///a\x00b", "file:///x.mp4?y", "file:///" + "x" * 256, "file:///" + "x" * 1025,
 ]  # fmt: skip
 
 
@@ -153,9 +157,11 @@ def test_options_of_buckets_reach_the_exporter_encrypted_and_fit_no_other_type()
     (spec,) = made(NewDestination("", "s3://bucket/x", None, "bucket", options))
     assert json.loads(opened(spec.options)) == given
     assert "match" not in spec.model_dump_json()
-    with pytest.raises(Invalid, match="option of s3") as caught:
+    with pytest.raises(Invalid, match="no option of ftp") as caught:
         made(NewDestination("outputs[0]", "ftp://example.com/x", None, None, BucketOptions(acl="private")))
     assert caught.value.faults[0].field == "outputs[0].acl"
+    (spec,) = made(NewDestination("", "https://example.com/x", None, None, BucketOptions(content_type="video/mp4")))
+    assert json.loads(opened(spec.options)) == {"content_type": "video/mp4"}
 
 
 BAD_OPTIONS: list[dict[str, Any]] = [

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from services.gateway.domain.destinations.locations import Location, location
-from services.gateway.domain.destinations.options import BucketOptions
+from services.gateway.domain.destinations.options import OPTIONS, BucketOptions
 from services.gateway.domain.destinations.videocloud import VideoCloud
 from services.gateway.domain.errors import Fault, Invalid, invalid
 from shared.messages.credentials import CredentialRecord, CredentialType
@@ -24,10 +24,12 @@ from shared.messages.destinations import (
 from shared.security.netguard.addresses import Networks
 from shared.security.secrets import Vault
 
-OPENED_BY: Final[Mapping[DestinationType, CredentialType]] = {
-    "s3": "s3", "ftp": "ftp", "sftp": "sftp", "http": "http", "videocloud": "videocloud",
+OPENED_BY: Final[Mapping[DestinationType, tuple[CredentialType, ...]]] = {
+    "s3": ("s3",), "ftp": ("ftp",), "sftp": ("sftp",), "http": ("http", "oauth"), "videocloud": ("videocloud",),
 }  # fmt: skip
-"""The type of the credentials that a destination of a type takes; folder and library take none."""
+"""The types of credentials that a destination of a type takes, default ones of the first; folder and library: none."""
+TAKEN: Final[Mapping[DestinationType, frozenset[str]]] = {"s3": OPTIONS, "http": frozenset({"content_type"})}
+"""The options that a destination of a type takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +110,8 @@ class Destinations:
         to = self._location(asked, file_name)
         record = _credentials(asked, to, stored)
         options = asked.options.model_dump(exclude_none=True)
-        if options and to.type != "s3":
-            raise invalid(asked.name(next(iter(options))), "is an option of s3:// destinations")
+        if foreign := options.keys() - TAKEN.get(to.type, frozenset()):
+            raise invalid(asked.name(min(foreign)), f"is no option of {to.type} destinations")
         shown = to.shown
         if asked.videocloud is not None:
             account = asked.videocloud.account_id or (record.account_id if record else "")
@@ -145,18 +147,18 @@ class Destinations:
 
 def _credentials(asked: NewDestination, to: Location, stored: Stored) -> CredentialRecord | None:
     """Return the credentials that are named or, without a name, the default ones; Invalid."""
-    field_name, kind = asked.name("credentials"), OPENED_BY.get(to.type)
+    field_name, kinds = asked.name("credentials"), OPENED_BY.get(to.type, ())
     if asked.credentials:
-        if kind is None:
+        if not kinds:
             raise invalid(field_name, f"must be absent: a {to.type} destination takes none")
         record = stored.named(asked.credentials)
         if record is None:
             raise invalid(field_name, "there are no credentials of this name (POST /v1/credentials)")
-        if record.type != kind:
-            raise invalid(field_name, f"are of type {record.type}; this destination takes {kind}")
+        if record.type not in kinds:
+            raise invalid(field_name, f"are of type {record.type}; this destination takes {' or '.join(kinds)}")
         return record
-    default = stored.default(kind) if kind else None
+    default = stored.default(kinds[0]) if kinds else None
     needed = to.type in {"s3", "videocloud"} or (to.type == "sftp" and not to.has_user)
     if needed and default is None:
-        raise invalid(field_name, f"are missing: name some of type {kind}, or store default ones for it")
+        raise invalid(field_name, f"are missing: name some of type {kinds[0]}, or store default ones for it")
     return default

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
-from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit, urlunsplit
 
 from services.gateway.domain.errors import invalid
 from shared.errors import Rejected
@@ -16,12 +16,16 @@ from shared.security.netguard.addresses import Networks
 
 LONGEST_PATH: Final = 1024
 """Of a key of a bucket in bytes, and of a path below the folder of exports."""
+LONGEST_NAME: Final = 255
+LONGEST_SEALED: Final = 3000
+"""Bytes of a URL whose sealed form fits into DestinationSpec.url."""
 SCHEMES: Final[Mapping[str, DestinationType]] = {
     "s3": "s3", "file": "folder", "ftp": "ftp", "ftps": "ftp", "sftp": "sftp",
     "http": "http", "https": "http", "webdav": "http", "webdavs": "http",
 }  # fmt: skip
 _NETWORK: Final = frozenset(SCHEMES) - {"s3", "file"}
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_PARSED: Final = re.compile(r"[%?# ]")  # what parsers of URLs take for something else
 # What boto takes for a bucket: older ones, and those of other servers, may have capitals and underscores.
 _BUCKET: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 _FORM: Final = "is scheme://..., where the scheme is one of: " + ", ".join(sorted(SCHEMES))
@@ -29,7 +33,10 @@ _FORM: Final = "is scheme://..., where the scheme is one of: " + ", ".join(sorte
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """Where a URL points to; `url` may hold a password, `shown` holds no user, password or query."""
+    """Where a URL points to; `url` may hold a password, `shown` holds no user, password or query.
+
+    The key of a bucket is taken as it is written, so `url` has it encoded where needed: who decodes it gets it back.
+    """
 
     type: DestinationType
     url: str = field(repr=False)
@@ -83,10 +90,12 @@ def _in_a_bucket(name: str, rest: str, file_name: str) -> Location:
     key = _named(key, file_name) if key else file_name
     if len(key.encode()) > LONGEST_PATH:
         raise invalid(name, f"has a key of more than {LONGEST_PATH} bytes")
-    if any(step in {".", ".."} for step in key.split("/")):
-        raise invalid(name, "must not have . or .. in its key")
-    url = f"s3://{bucket}/{key}"
-    return Location("s3", url, url)
+    if key.startswith("/") or any(step in {".", ".."} for step in key.split("/")):
+        raise invalid(name, "must not have . or .. in its key, nor a slash at its beginning")
+    url = f"s3://{bucket}/{_PARSED.sub(lambda found: quote(found[0]), key)}"
+    if len(url.encode()) > LONGEST_SEALED:
+        raise invalid(name, "has a key that is too long for what it consists of")
+    return Location("s3", url, f"s3://{bucket}/{key}")
 
 
 def _in_a_folder(name: str, rest: str, file_name: str) -> Location:
@@ -98,6 +107,8 @@ def _in_a_folder(name: str, rest: str, file_name: str) -> Location:
     plain = unquote(path)
     if _CONTROL.search(plain) or "\\" in plain or any(step in {"", ".", ".."} for step in plain.split("/")[1:]):
         raise invalid(name, "must be a plain path: no . or .., no double slash, no backslash")
+    if any(len(step.encode()) > LONGEST_NAME for step in plain.split("/")):
+        raise invalid(name, f"has a name of more than {LONGEST_NAME} bytes")
     if "?" in path or "#" in path:
         raise invalid(name, "must not have a query or a fragment")
     return Location("folder", f"file://{path}", f"file://{path}")

@@ -26,7 +26,9 @@ class BucketOptions(BaseModel):
     acl: Acl | None = Field(None, description="s3: a canned ACL")
     sse: Literal["AES256", "aws:kms"] | None = Field(None, description="s3: encryption by the server")
     kms_key_id: str | None = Field(None, pattern=r"^[!-~]{1,2048}$", description="s3: the key of sse aws:kms")
-    content_type: str | None = Field(None, pattern=r"^[A-Za-z0-9][!-~]{0,62}/[!-~][ -~]{0,126}$", description="s3")
+    content_type: str | None = Field(
+        None, pattern=r"^[A-Za-z0-9][!-~]{0,62}/[!-~][ -~]{0,126}$", description="s3, http"
+    )
     cache_control: str | None = Field(None, pattern=r"^[!-~][ -~]{0,255}$", description="s3: the header's value")
     metadata: dict[str, str] | None = Field(
         None, max_length=32, description="s3: names of letters, digits, . - and _, values of ASCII; 2 KiB together"

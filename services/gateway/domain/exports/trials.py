@@ -47,7 +47,7 @@ class Trials:
 
     async def run(self, record: CredentialRecord, asked: NewDestination) -> CredentialTestRecord:
         """Try credentials at a destination. Invalid, TooMany, or NoAnswer when no exporter answers."""
-        if record.type not in OPENED_BY.values():
+        if not any(record.type in kinds for kinds in OPENED_BY.values()):
             raise invalid("", f"credentials of type {record.type} are for no destination: there is nothing to try")
         if asked.url is None and asked.videocloud is None:
             raise invalid("url", "is missing: where the credentials are to be tried")

@@ -1,7 +1,7 @@
 """Clips' destinations over HTTP: requests, views and filters; clipper and exporter are played by hand."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,13 @@ async def api(nats: NatsServer, tmp_path: Path) -> AsyncIterator[Gateway]:
             made = await running.http.post("/v1/credentials", json=fields, headers={"Idempotency-Key": "once"})
             assert made.status_code == 201, made.text
         yield running
+
+
+@pytest.fixture(autouse=True)
+def nothing_secret_is_logged(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
+    yield
+    logged = capfd.readouterr()
+    assert SECRET not in logged.out + logged.err
 
 
 async def live_job(api: Gateway) -> str:

@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,13 @@ PATH = "/v1/credentials"
 async def api(nats: NatsServer, tmp_path: Path) -> AsyncIterator[Gateway]:
     async with gateway(nats, tmp_path, account_rate=0) as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def nothing_secret_is_logged(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
+    yield
+    logged = capfd.readouterr()
+    assert SECRET not in logged.out + logged.err
 
 
 class Client:
@@ -239,3 +246,23 @@ async def test_our_own_words_make_and_replace_keys_of_buckets(api: Gateway) -> N
     both = await asyncio.gather(*(client.call("PUT", "/at-once", body) for _ in range(4)))
     assert [answer.status_code for answer in both] == [200] * 4
     assert json.dumps(await client.listed()).count("at-once") == 2
+
+
+ODD: list[Any] = [None, True, 5, 1.5, "", "\u0000", "\u00fc" * 300, "x" * 20_000, [], {"url": 5}, [SECRET]]
+
+
+async def test_whatever_is_sent_is_answered_and_never_with_an_error_of_ours(api: Gateway) -> None:
+    client = Client(api, "odd")
+    fields = [*fields_of("x"), "name", "type", "access_key", "secret_key", "credential_default_for_type", "endpoint",
+              "region", "path_style", "session_token", "host_key", "tls", "account_id", "oauth_settings"]  # fmt: skip
+    await client.store("there")
+    for number, (field, value) in enumerate((f, v) for f in fields for v in ODD):
+        kind = TYPES[number % len(TYPES)][0]
+        answer = await client.call("POST", body={**fields_of(f"n{number}", kind), field: value})
+        assert answer.status_code in {201, 400, 409}, (field, value, answer.text)
+        if answer.status_code == 201:
+            await client.call("DELETE", f"/{answer.json()['credential_id']}")
+        answer = await client.call("PUT", "/there", {field: value} if field != "credential_label" else {"name": value})
+        assert answer.status_code in {200, 400, 404, 409}, (field, value, answer.text)
+        if answer.status_code == 200 and answer.json()["name"] != "there":
+            await client.call("PUT", f"/{answer.json()['credential_id']}", {"name": "there"})

@@ -88,8 +88,10 @@ def test_a_url_is_taken(url: str, credentials: str | None, kind: str, whole: str
 
 BAD_URLS = [
     "", "example.com/x.mp4", "gopher://example.com/x", "rtmp://example.com/live/key", "javascript:alert(1)",
-    "s3:bucket/key", "s3://ab/x.mp4", "s3://-bucket/x.mp4", "s3://key:secret@bucket/x.mp4", "s3://bu cket/x.mp4", "s3:///x.mp4",
-    "s3://bucket/../x.mp4", "s3://bucket//x.mp4", "s3://bucket/" + "%" * 1024, "s3://bucket/a\nb.mp4", "s3://bucket/" + "x" * 1025, "s3://bucket/" + "\u00fc" * 600,
+    "s3:bucket/key", "s3://ab/x.mp4", "s3://-bucket/x.mp4", "s3://key:secret@bucket/x.mp4", "s3://bu cket/x.mp4",
+    "s3:///x.mp4",
+    "s3://bucket/../x.mp4", "s3://bucket//x.mp4", "s3://bucket/" + "%" * 1024, "s3://bucket/a\nb.mp4",
+    "s3://bucket/" + "x" * 1025, "s3://bucket/" + "\u00fc" * 600,
     "ftp://", "ftp:///x.mp4", "ftp://exa mple.com/x", "ftp://example.com/a b.mp4", "ftp://example.com:0/x",
     "ftp://example.com:70000/x", "ftp://example.com/x#y", "ftp://example.com/a%0d%0aDELE%20b",
     "ftp://u%0aQUIT@example.com/x",

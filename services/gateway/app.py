@@ -16,6 +16,8 @@ from services.gateway.delivery import Delivery
 from services.gateway.delivery.downloads import Downloads
 from services.gateway.domain.clips.bounds import Bounds
 from services.gateway.domain.clips.clips import Clips, Outward
+from services.gateway.domain.clips.timecode_search import TimecodeIndex
+from services.gateway.domain.clips.timecodes import Timecodes
 from services.gateway.domain.destinations.destinations import Destinations
 from services.gateway.domain.exports.exports import Exports
 from services.gateway.domain.exports.trials import Trials
@@ -96,7 +98,8 @@ def make_gateway(service: Service) -> Gateway:
     parts = Parts(vault, settings.allowed_networks)
     credentials = Credentials(js, vault, receivers, clock)
     destinations = Destinations(vault, settings.allowed_networks, credentials.stored)
-    bounds, outward = Bounds(js, settings.retention, clock), Outward(receivers, destinations)
+    bounds = Bounds(js, settings.retention, clock, Timecodes(TimecodeIndex(js, store)))
+    outward = Outward(receivers, destinations)
     return Gateway(
         service=service,
         public=PublicUrl(settings.base_url),

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 
 HOST = "127.0.0.2"
-_PIECE = 16 << 10
+_PIECE = 8 << 10
+_LAST_WORDS_S = 1.0
 
 
 class Relay:
@@ -32,7 +33,11 @@ class Relay:
         with suppress(OSError):
             there, back = await asyncio.open_connection("127.0.0.1", port, limit=_PIECE)
             self._open |= {writer, back}
-            await asyncio.gather(self._pump(reader, back, up=True), self._pump(there, writer, up=False))
+            down = asyncio.ensure_future(self._pump(there, writer, up=False))
+            await self._pump(reader, back, up=True)
+            await asyncio.wait({down}, timeout=_LAST_WORDS_S)
+            for one in (writer, back):  # a client that is gone answers nothing, and resets what still comes
+                one.transport.abort()
 
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, up: bool) -> None:
         with suppress(OSError):
@@ -52,18 +57,24 @@ class Relay:
 @asynccontextmanager
 async def relay(ports: Iterable[int]) -> AsyncIterator[Relay]:
     """Relay some ports of HOST."""
-    here = Relay()
+    here, tasks = Relay(), set[asyncio.Task[None]]()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.add(asyncio.ensure_future(here.carry(reader, writer)))
+
     servers = []
     for port in ports:
         sock = socket.socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 << 10)  # or the kernel takes MBs that nobody read
         sock.bind((HOST, port))
-        servers.append(await asyncio.start_server(here.carry, sock=sock, limit=_PIECE))
+        servers.append(await asyncio.start_server(accept, sock=sock, limit=_PIECE))
     try:
         yield here
     finally:
         for server in servers:
             server.close()
         here.cut()
-        await asyncio.sleep(0)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

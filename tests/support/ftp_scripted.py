@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
-Answer = str | Callable[["ScriptedFtp", str], str]
+Answer = str | Callable[["ScriptedFtp", str], str | None]
 
 
 @dataclass
@@ -58,6 +58,8 @@ class ScriptedFtp:
             "OPTS": "200 on", "TYPE": "200 ok", "CWD": "250 ok", "CDUP": "250 ok", "NOOP": "200 ok", "MKD": "257 made",
             "QUIT": "", "EPSV": f"229 here (|||{self.passive}|)",
         }  # fmt: skip
+        while word == "EPSV" and not self._data.empty():  # of a transfer that was refused
+            self._data.get_nowait()[1].close()
         if word in simple:
             return simple[word]
         method = getattr(self, f"_{word.lower()}", None)
@@ -89,6 +91,10 @@ class ScriptedFtp:
         data.close()
         return "226 stored"
 
+    async def _appe(self, name: str, writer: asyncio.StreamWriter) -> str:
+        self._offset = len(self.files[name])
+        return await self._stor(name, writer)
+
     async def _retr(self, name: str, writer: asyncio.StreamWriter) -> str:
         writer.write(b"150 go\r\n")
         _, data = await self._data.get()
@@ -109,7 +115,12 @@ class ScriptedFtp:
 @asynccontextmanager
 async def scripted_ftp(server: ScriptedFtp) -> AsyncIterator[ScriptedFtp]:
     """Serve on a free port."""
-    control = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+    tasks = set[asyncio.Task[None]]()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.add(asyncio.ensure_future(server.serve(reader, writer)))
+
+    control = await asyncio.start_server(accept, "127.0.0.1", 0)
     data = await asyncio.start_server(server.arrived, "127.0.0.1", 0)
     server.port, server.passive = (each.sockets[0].getsockname()[1] for each in (control, data))
     try:
@@ -117,3 +128,6 @@ async def scripted_ftp(server: ScriptedFtp) -> AsyncIterator[ScriptedFtp]:
     finally:
         control.close()
         data.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final, TypeVar, cast
 
 import asyncssh
-from asyncssh import FXF_CREAT, FXF_TRUNC, FXF_WRITE
+from asyncssh import FXF_CREAT, FXF_READ, FXF_TRUNC, FXF_WRITE
 
 from services.exporter.destinations.base import Order, SourceFile, Transfer
 from services.exporter.destinations.remote import SAMPLE, Remote, read_url, temporary_name
@@ -94,7 +94,7 @@ class SftpDestination:
             try:
                 await self._make_folders(sftp, made)
                 with _step("writing a file"):
-                    async with sftp.open(name, FXF_WRITE | FXF_CREAT, encoding=None) as target:
+                    async with _opened(sftp, name, FXF_WRITE | FXF_CREAT) as target:
                         await target.write(_PROBE, 0)
                 with _step("deleting a file (which replacing needs)"):
                     await sftp.remove(name)
@@ -136,7 +136,7 @@ class SftpDestination:
             await _remove(sftp, self._temporary)
         flags = FXF_WRITE if offset else FXF_WRITE | FXF_CREAT | FXF_TRUNC
         with _step("upload"):
-            async with sftp.open(self._temporary, flags, encoding=None) as target:
+            async with _opened(sftp, self._temporary, flags) as target:
                 await transfer.sent(offset)
                 await _write(target, file.chunks(offset), offset, transfer)
                 with contextlib.suppress(asyncssh.SFTPOpUnsupported):
@@ -158,11 +158,19 @@ class SftpDestination:
                 await sftp.rename(self._temporary, self._final)
 
 
+@contextlib.asynccontextmanager
+async def _opened(sftp: asyncssh.SFTPClient, path: str, flags: int) -> AsyncIterator[asyncssh.SFTPClientFile]:
+    """Open a file, and close it unless something went wrong: then the connection ends, and nothing is waited for."""
+    found = await sftp.open(path, flags, encoding=None)
+    yield found
+    await found.close()
+
+
 async def _write(
     target: asyncssh.SFTPClientFile, chunks: AsyncIterator[bytes], offset: int, transfer: Transfer
 ) -> None:
     """Write chunks from an offset, many requests under way at once; tell what was acknowledged without a gap."""
-    block = target.write_len
+    block, target.write_len = target.write_len, 0  # a write is one request: what it would begin besides, nobody ends
     if block > 2 * _PACKET:
         block = block // _PACKET * _PACKET - _HEAD
     under_way: deque[tuple[int, asyncio.Task[int]]] = deque()
@@ -228,7 +236,7 @@ async def _difference(sftp: asyncssh.SFTPClient, path: str, file: SourceFile) ->
     if size != file.size:
         return "is not there" if size is None else f"has {size} bytes, and not {file.size}"
     try:
-        async with sftp.open(path, "rb") as found:
+        async with _opened(sftp, path, FXF_READ) as found:
             for start in {0, max(size - SAMPLE, 0)}:
                 if cast("bytes", await found.read(SAMPLE, start)) != await file.read(start, SAMPLE):
                     return "has other bytes than were sent"

@@ -41,7 +41,7 @@ class Relay:
 
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, up: bool) -> None:
         with suppress(OSError):
-            while data := await source.read(_PIECE):
+            while data := await source.read(_PIECE if self.bytes_per_s else 8 * _PIECE):
                 if up:
                     self.up += len(data)
                     if self.bytes_per_s:

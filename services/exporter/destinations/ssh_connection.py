@@ -13,6 +13,7 @@ from typing import Final
 import asyncssh
 
 from services.exporter.destinations.remote import Remote, connect, saying
+from services.exporter.destinations.ssh_wire import Wire
 from shared.errors import DestinationFailed
 from shared.security.netguard import Networks
 from shared.security.netguard.resolve import Lookup
@@ -113,7 +114,7 @@ async def ssh_connection(
         except asyncssh.HostKeyNotVerifiable:
             if client.shown is not None:
                 shown[f"{client.shown.get_algorithm()} {client.shown.get_fingerprint()}"] = None
-        except asyncssh.DisconnectError:
+        except (asyncssh.DisconnectError, OSError):
             if not shown:
                 raise  # else: it has no key of this kind
         else:
@@ -141,7 +142,7 @@ async def _log_in(
     """Log in over a connected socket; without files, agents or settings of this machine."""
     async with asyncio.timeout(LOGIN_S):
         return await asyncssh.connect(
-            remote.host, sock=sock, config=None, known_hosts=([], [], []), client_factory=lambda: client,
+            remote.host, tunnel=Wire(sock), config=None, known_hosts=([], [], []), client_factory=lambda: client,
             server_host_key_algs=list(algorithms), encryption_algs=list(_CIPHERS), compression_algs=["none"],
             username=remote.user, agent_path=None, gss_host=None, gss_kex=False, gss_auth=False,
             host_based_auth=False, x509_trusted_certs=None, x509_trusted_cert_paths=[], login_timeout=LOGIN_S,

@@ -27,7 +27,7 @@ from tests.support.waiting import comes
 KINDS = ["sshd", "rclone"]
 NAMES = [("a%20b/[1]/%C3%BC%20x.mp4", "a b/[1]/ü x.mp4", 3_000_001), ("deep/er/", "deep/er/clip.mp4", 65_537),
          ("-100%25.mp4", "-100%.mp4", 0)]  # fmt: skip
-SIZE = 8 * MIB
+SIZE = 4 * MIB
 WINDOW = 4 * MIB
 """What may have been under way, and is sent again."""
 

@@ -14,7 +14,7 @@ from shared.store import MediaStore
 from shared.store.base import ObjectMissing
 
 PIECE: Final = 1 << 18
-AHEAD: Final = 4
+AHEAD: Final = 8
 """Pieces that are read in one go while those before them are sent."""
 
 
@@ -44,6 +44,7 @@ class StoredFile:
                 for piece in pieces:
                     yield piece
         finally:
+            ahead.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody waits for it now
             ahead.cancel()
             asyncio.get_running_loop().run_in_executor(None, reader.close)
 

@@ -196,15 +196,20 @@ async def _acknowledged(under_way: deque[tuple[int, asyncio.Task[int]]], transfe
 
 
 async def _blocks(chunks: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes]:
-    """Yield the same bytes in pieces of one size."""
-    kept = bytearray()
+    """Yield the same bytes in pieces of one size; each is copied once."""
+    kept: list[memoryview] = []
+    length = 0
     async for chunk in chunks:
-        kept += chunk
-        while len(kept) >= size:
-            yield bytes(kept[:size])
-            del kept[:size]
+        left = memoryview(chunk)
+        while length + len(left) >= size:
+            cut = size - length
+            yield b"".join([*kept, left[:cut]])
+            kept, length, left = [], 0, left[cut:]
+        if left:
+            kept.append(left)
+            length += len(left)
     if kept:
-        yield bytes(kept)
+        yield b"".join(kept)
 
 
 async def _patiently(work: Awaitable[T], transfer: Transfer, total: int) -> T:

@@ -82,8 +82,8 @@ class DataLine:
         """Return how many bytes were acknowledged: what was written without what the kernel still holds."""
         try:
             held: int = struct.unpack("i", fcntl.ioctl(self._sock.fileno(), termios.TIOCOUTQ, bytes(4)))[0]
-        except OSError:
-            return 0
+        except (OSError, ValueError):  # closed meanwhile
+            return self._told
         return max(self._written - held, 0)
 
     def finish(self) -> None:

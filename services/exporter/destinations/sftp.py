@@ -78,19 +78,19 @@ class SftpDestination:
 
     async def holds(self, file: SourceFile) -> bool:
         """Return whether the final name holds this file: by its size and the bytes at both ends."""
-        async with asyncio.timeout(_STEP_S), self._session() as sftp:
+        async with self._session(_STEP_S) as sftp:
             return not await _difference(sftp, self._final, file)
 
     async def discard(self, transfer: Transfer) -> None:  # noqa: ARG002  the name is known without a note
         """Remove the temporary file."""
-        async with asyncio.timeout(_STEP_S), self._session() as sftp:
+        async with self._session(_STEP_S) as sftp:
             await _remove(sftp, self._temporary)
 
     async def test(self) -> None:
         """Log in, write a few bytes where the file is to go, and remove them."""
         name = f"{self._folder}.reelay-test-{secrets.token_hex(8)}"
         made: list[str] = []
-        async with asyncio.timeout(_STEP_S), self._session() as sftp:
+        async with self._session(_STEP_S) as sftp:
             try:
                 await self._make_folders(sftp, made)
                 with _step("writing a file"):
@@ -104,10 +104,14 @@ class SftpDestination:
                         await sftp.rmdir(folder)
 
     @contextlib.asynccontextmanager
-    async def _session(self) -> AsyncIterator[asyncssh.SFTPClient]:
+    async def _session(self, within: float | None = None) -> AsyncIterator[asyncssh.SFTPClient]:
+        """Connect and log in; whatever breaks inside, or takes longer than `within` s, becomes DestinationFailed."""
         remote, maker = self._remote, self._maker
         with told(f"sftp://{remote.host}:{self._port}"):
-            async with ssh_connection(remote, self._port, self._pins, maker.allowed, maker.lookup) as connection:
+            async with (
+                asyncio.timeout(within),
+                ssh_connection(remote, self._port, self._pins, maker.allowed, maker.lookup) as connection,
+            ):
                 async with asyncio.timeout(_STEP_S):
                     sftp = await connection.start_sftp_client()
                 yield sftp

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import re
 import socket
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -18,6 +19,7 @@ from shared.errors import DestinationFailed
 from shared.security.netguard import Networks
 from shared.security.netguard.resolve import Lookup
 
+logging.getLogger("asyncssh").setLevel(logging.WARNING)  # at less it tells users and hosts in its own form
 LOGIN_S: Final = 30.0
 _FINGERPRINT: Final = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 _KEY: Final = re.compile(r"(?:ssh-|ecdsa-|sk-)[a-z0-9@.-]+ [A-Za-z0-9+/=]+")

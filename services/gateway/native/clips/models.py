@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from services.gateway.http.bodies import ExactSeconds
+from services.gateway.native.clips.labels import TimecodeText
 from shared.messages.base import Accuracy
 from shared.messages.clips import NotifyEvent, VodState
 
@@ -42,20 +43,13 @@ class Output(BaseModel):
     start_time: ExactSeconds | None = Field(None, description="Since the epoch")
     end_time: ExactSeconds | None = Field(None, description="Since the epoch")
     duration: ExactSeconds | None = Field(None, description="Alone: the last seconds; or with any one of the others")
-    stream_start_timecode: Any = Field(None, description="Not supported yet")
-    stream_end_timecode: Any = Field(None, description="Not supported yet")
+    stream_start_timecode: TimecodeText | None = Field(None, description="SMPTE timecode of the first frame")
+    stream_end_timecode: TimecodeText | None = Field(None, description="SMPTE timecode of the frame after the last one")
     wait: bool = Field(default=False, description="Take an end in the future, and complete the clip when it has come")
     url: Any = Field(None, description="Not supported yet: clips go to the library")
     videocloud: Any = Field(None, description="Not supported yet: clips go to the library")
     credentials: str | None = Field(None, max_length=128, description="Not used by the library")
     notifications: list[NotificationAsk] = Field([], max_length=16)
-
-    @field_validator("stream_start_timecode", "stream_end_timecode")
-    @classmethod
-    def _no_timecodes(cls, value: Any) -> Any:
-        if value is not None:
-            raise ValueError("timecodes are not supported yet; use stream_start_time or start_time")
-        return value
 
     @field_validator("url", "videocloud")
     @classmethod
@@ -118,6 +112,8 @@ class MadeRange(BaseModel):
     frames: int
     exact_in_point: str = Field(description="As a fraction n or n/d")
     exact_out_point: str = Field(description="As a fraction n or n/d")
+    in_timecode: str | None = Field(None, description="SMPTE timecode of the first frame, when the encoder sent one")
+    out_timecode: str | None = Field(None, description="SMPTE timecode of the frame after the last one")
 
 
 class MissingRange(BaseModel):

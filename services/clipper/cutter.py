@@ -24,7 +24,8 @@ from services.clipper.cutting import (
 )
 from shared.errors import Rejected
 from shared.media.timeline import Span, locate
-from shared.messages.clips import Accuracy, ClipFile, Gap
+from shared.messages.base import Accuracy
+from shared.messages.clips import ClipFile, Gap
 from shared.messages.media import SegmentWritten
 from shared.runtime.logging import get_logger
 from shared.store import MediaStore

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Final
 
-from services.exporter.destination import Shelf
+from services.exporter.destinations.library import Shelf
 from shared.errors import ReelayError
 from shared.runtime.clock import Clock
 from shared.runtime.logging import get_logger

@@ -16,11 +16,20 @@ from shared.messages.credentials import CredentialRecord
 class SourceFile(Protocol):
     """The file that is delivered, read from the store as it is sent: never copied to this machine first."""
 
-    size: int
-    """Bytes."""
-    sha256: str
-    """Lower-case hex; empty when it is not known before all was read."""
-    content_type: str
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """Lower-case hex; empty when it is not known before all was read."""
+        ...
+
+    @property
+    def content_type(self) -> str:
+        """The MIME type."""
+        ...
 
     async def read(self, offset: int, length: int) -> bytes:
         """Return `length` bytes from `offset`, fewer at the end; raise ObjectMissing, Unavailable."""
@@ -100,7 +109,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """Stored credentials with their secret in clear, for one delivery."""
+    """Stored credentials in clear, for one delivery: `private` is the secret; `session_token` and `url` are opened."""
 
     record: CredentialRecord
     private: str

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from services.exporter import library
-from services.exporter.destination import Seen
+from services.exporter.destinations import library_folder as library
+from services.exporter.destinations.library import Seen
 from shared.errors import NotYet
 from shared.store.library_folder import FolderLibrary
 from shared.store.reserve import Reserve

@@ -14,14 +14,18 @@ from pydantic import SecretStr
 
 from services.exporter.app import build
 from services.exporter.deliver import Deliverer
-from services.exporter.destination import Seen
-from services.exporter.stored import StoreShelf
+from services.exporter.destinations.library import LibraryMaker, Seen
+from services.exporter.destinations.library_store import StoreShelf
+from services.exporter.records import Exports
+from services.exporter.workshop import Workshop
 from services.gateway.native.library import routes as library_api
 from services.restreamer.model import SourceError
 from services.restreamer.sources.access import Gone, Limits
 from shared.broker import middleware
 from shared.broker.kv import Bucket
 from shared.messages.clips import Accuracy
+from shared.messages.credentials import CredentialRecord
+from shared.messages.destinations import DestinationSpec
 from shared.messages.exports import ExportDeliver, ExportRecord, LibraryDelete
 from shared.runtime.clock import SystemClock
 from shared.runtime.service import make_service
@@ -73,7 +77,7 @@ def order(store: MediaStore, export: str, accuracy: Accuracy, data: bytes = b"")
     store.put(key, content)
     return ExportDeliver(
         account=ACCOUNT, export=export, clip=export, accuracy=accuracy, source_key=key, bytes=len(content),
-        file_name=f"{export}.mp4",
+        destination=DestinationSpec(export=export, file_name=f"{export}.mp4"),
     )  # fmt: skip
 
 
@@ -146,12 +150,14 @@ async def test_whatever_two_exporters_do_the_exact_file_is_left(
     export, service = new_id(), make_service("exporter", settings(endpoint, tmp_path, "one", nats.url))
     await service.broker.connect()
     records = Bucket(service.js, "exports", ExportRecord)
+    credentials = Bucket(service.js, "credentials", CredentialRecord)
     loop = asyncio.get_running_loop()
     overtaken: list[str] = []
     fast, exact = order(store, export, "segment"), order(store, export, "frame")
 
     def exporter(shelf: StoreShelf) -> Deliverer:
-        return Deliverer(store, records, {"library": shelf}, service.outbox, SystemClock())
+        workshop = Workshop({"library": LibraryMaker(shelf)}, credentials, service.vault)
+        return Deliverer(store, Exports(records, SystemClock()), workshop, service.outbox, SystemClock())
 
     class Late(StoreShelf):
         """Copies the fast file when the exact one has been delivered."""

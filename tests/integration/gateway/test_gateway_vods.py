@@ -66,7 +66,7 @@ async def test_a_request_fans_out_to_commands_that_are_exact(api: Gateway) -> No
         ("http://example.com/y", "output_finished"),
     ]
     assert len(first.notifications) == 1
-    assert first.file_name == f"a-{first.clip}.mp4"
+    assert first.destinations[0].file_name == f"a-{first.clip}.mp4"
 
 
 async def test_a_clip_of_a_static_job_between_two_streams_waits_for_no_later_one(api: Gateway) -> None:

@@ -27,6 +27,7 @@ from shared.broker.bus import Outbox
 from shared.broker.kv import Bucket
 from shared.media.timeline import locate
 from shared.messages.clips import ClipCancel, ClipCreate, ClipDelete, ClipRecord, Notification, NotifyEvent, VodState
+from shared.messages.destinations import DestinationSpec, export_id
 from shared.recording import last_segment
 from shared.runtime.clock import Clock
 
@@ -142,7 +143,7 @@ class Clips:
                 asked_duration=window.asked_duration,
                 recorded_to=locate(last).end if last else None,
                 wait=window.wait,
-                file_name=file_name(one.label, clip),
+                destinations=(DestinationSpec(export=export_id(clip, 0), file_name=file_name(one.label, clip)),),
                 notifications=receivers[position],
             )
             commands.append(command)

@@ -7,7 +7,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from services.gateway.http.bodies import ExactSeconds
-from shared.messages.clips import Accuracy, NotifyEvent, VodState
+from shared.messages.base import Accuracy
+from shared.messages.clips import NotifyEvent, VodState
 
 
 class NotificationAsk(BaseModel):

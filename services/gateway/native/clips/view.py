@@ -31,6 +31,7 @@ def view(downloads: Downloads, known: KnownClip) -> VodView:
     request, record = known.request, known.record
     file = record.file if record else None
     selection = request.selection
+    first = record.deliveries[0] if record and record.deliveries else None
     return VodView(
         jvod_id=request.clip,
         job_id=request.event,
@@ -60,8 +61,8 @@ def view(downloads: Downloads, known: KnownClip) -> VodView:
         ],
         bytes=file.bytes if file else None,
         sha256=file.sha256 if file else None,
-        delivered=record.delivered if record else None,
-        location=record.location if record else "",
+        delivered=first.accuracy if first else None,
+        location=first.location if first else "",
         wait=request.wait,
         error=record.error if record else "",
     )

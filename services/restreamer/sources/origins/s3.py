@@ -62,7 +62,7 @@ def _client(access: Access, name: str, stop: Event) -> S3Client:
         secret = access.vault.decrypt(record.secret, CREDENTIAL_PURPOSE)
     except SecretUnreadable as error:
         raise SourceError("the credentials named for this source cannot be opened with this SECRET_KEY") from error
-    return _make(record.endpoint, record.region, (record.access_key, secret))
+    return _make(record.endpoint, record.region, (record.public, secret))
 
 
 @functools.lru_cache(maxsize=32)

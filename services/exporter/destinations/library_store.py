@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 
-from services.exporter.destination import Seen
+from services.exporter.destinations.library import Seen
 from shared.store import MediaStore
 from shared.store.base import ObjectInfo, ObjectMissing
 from shared.store.library import FOLDER, NAME, library_key
@@ -16,8 +16,6 @@ class StoreShelf:
 
     No lock protects a name: an object is replaced atomically, and the copy that finishes last wins.
     """
-
-    locks = False
 
     def __init__(self, store: MediaStore) -> None:
         self._store = store

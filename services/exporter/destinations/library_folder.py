@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-from services.exporter.destination import Seen
+from services.exporter.destinations.library import Seen
 from shared.errors import DestinationFailed, NotYet
 from shared.store import MediaStore
 from shared.store.library_folder import folder_version
@@ -24,8 +24,6 @@ LOCKS: Final = ".locks"
 
 class FolderShelf:
     """Writes files to `<root>/<account>/<name>`, and removes them."""
-
-    locks = True
 
     def __init__(self, root: Path, reserve: Reserve) -> None:
         self._root = root

@@ -37,6 +37,10 @@ events {{ worker_connections 64; }}
 http {{
     access_log off;
     client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
     client_max_body_size 8m;
     dav_ext_lock_zone zone=locks:1m;
     server {{

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 import h11
 import httpcore
 
-from services.exporter.destinations.base import SourceFile
+from services.exporter.destinations.base import SourceFile, Transfer
+from services.exporter.destinations.telling import waiting
 from shared.security.netguard.addresses import Networks
 from shared.security.netguard.http import GuardedBackend
 
@@ -49,9 +50,7 @@ class BodySender:
         self._backend = GuardedBackend(allowed)
         self._tls = tls
 
-    async def send(
-        self, method: str, url: str, fields: Fields, file: SourceFile, sent: Callable[[int], Awaitable[None]]
-    ) -> Reply:
+    async def send(self, method: str, url: str, fields: Fields, file: SourceFile, transfer: Transfer) -> Reply:
         """Send a request with the file, and return the answer, which may come before all is sent.
 
         Raise httpcore's errors, AddressRefused, DestinationFailed. `url` is http or https, in its normal form.
@@ -67,7 +66,7 @@ class BodySender:
             head = [("host", parts.netloc), ("content-length", str(file.size)), ("connection", "close"), *fields]
             if file.size >= EXPECT_FROM:
                 head.append(("expect", "100-continue"))
-            return await _Exchange(stream).run(h11.Request(method=method, target=target, headers=head), file, sent)
+            return await _Exchange(stream).run(h11.Request(method=method, target=target, headers=head), file, transfer)
         finally:
             with contextlib.suppress(httpcore.NetworkError, OSError):
                 await stream.aclose()
@@ -79,20 +78,21 @@ class _Exchange:
         self._http = h11.Connection(h11.CLIENT)
         self._go = asyncio.Event()
 
-    async def run(self, request: h11.Request, file: SourceFile, sent: Callable[[int], Awaitable[None]]) -> Reply:
+    async def run(self, request: h11.Request, file: SourceFile, transfer: Transfer) -> Reply:
         reading = asyncio.create_task(self._answer())
         try:
             await self._write(self._http.send(request), reading)
             if any(name == b"expect" for name, _ in request.headers):
                 await self._await_go(reading)
             try:
-                await self._send_body(file, sent, reading)
+                await self._send_body(file, transfer, reading)
             except (httpcore.NetworkError, httpcore.TimeoutException):
                 async with asyncio.timeout(LATE_S):  # what it said before it closed
                     await asyncio.wait({reading})
                 if not reading.done() or reading.exception():
                     raise
-            return await asyncio.wait_for(reading, ANSWER_S)
+            async with waiting(transfer, file.size):
+                return await asyncio.wait_for(reading, ANSWER_S)
         except TimeoutError as error:
             raise httpcore.ReadTimeout("no answer") from error
         finally:
@@ -108,9 +108,7 @@ class _Exchange:
         finally:
             go.cancel()
 
-    async def _send_body(
-        self, file: SourceFile, sent: Callable[[int], Awaitable[None]], reading: asyncio.Task[Reply]
-    ) -> None:
+    async def _send_body(self, file: SourceFile, transfer: Transfer, reading: asyncio.Task[Reply]) -> None:
         total = 0
         async with contextlib.aclosing(file.chunks()) as pieces:  # type: ignore[type-var]
             async for piece in pieces:
@@ -118,7 +116,7 @@ class _Exchange:
                     return
                 await self._write(self._http.send(h11.Data(data=piece)), reading)
                 total += len(piece)
-                await sent(total)
+                await transfer.sent(total)
         if not reading.done():
             await self._write(self._http.send(h11.EndOfMessage()), reading)
 

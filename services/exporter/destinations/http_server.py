@@ -149,7 +149,7 @@ class WebServer:
         with translated(at.shown):
             login = await self._login.field()
             fields = [("user-agent", AGENT), ("content-type", content_type), *login.items()]
-            return await self._sender.send("PUT", at.url, fields, file, transfer.sent)
+            return await self._sender.send("PUT", at.url, fields, file, transfer)
 
 
 def with_user(login: Login, order: Order) -> Login:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from secrets import token_hex
 from typing import Final
@@ -24,6 +26,9 @@ _ASK_LENGTH: Final = (
     b'<?xml version="1.0" encoding="utf-8"?><propfind xmlns="DAV:"><prop><getcontentlength/></prop></propfind>'
 )
 _LONGEST_NAME: Final = 200
+LOCKED: Final = 423
+_LOCK_TRIES: Final = 6
+LOCK_S: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +54,12 @@ class DavDestination:
             if await self.holds(file):
                 return self.at.shown
         await transfer.keep(json.dumps({"whole": False}))
+        folder = self.at.path.rpartition("/")[0]
+        if await self._lacks(folder):  # nginx takes the whole file, and then says 500
+            await self._make(folder)
         reply = await self._sent(file, transfer)
         if reply.status in _NO_COLLECTION:
-            await self._make(self.at.path.rpartition("/")[0])
+            await self._make(folder)
             reply = await self._sent(file, transfer)
         if reply.status not in TAKEN:
             raise self.server.fault(self.at, "PUT", reply)
@@ -61,7 +69,8 @@ class DavDestination:
         return await self._move(file, transfer)
 
     async def _sent(self, file: SourceFile, transfer: Transfer) -> Reply:
-        return await self.server.put(self._temporary, file, transfer, self.content_type or file.content_type)
+        content_type = self.content_type or file.content_type
+        return await _unlocked(lambda: self.server.put(self._temporary, file, transfer, content_type))
 
     async def _move(self, file: SourceFile, transfer: Transfer) -> str:
         async with waiting(transfer, file.size):
@@ -74,7 +83,7 @@ class DavDestination:
         return self.at.shown
 
     async def _moved(self, to: str) -> Reply:
-        return await self.server.ask("MOVE", self._temporary, destination=to, overwrite="T")
+        return await _unlocked(lambda: self.server.ask("MOVE", self._temporary, destination=to, overwrite="T"))
 
     async def _make(self, path: str) -> None:
         """Make a collection, with those above it."""
@@ -84,6 +93,12 @@ class DavDestination:
             reply = await self.server.ask("MKCOL", self.at.at(f"{path}/"))
         if reply.status not in _IS_THERE and path:
             raise self.server.fault(self.at.at(f"{path}/"), "MKCOL", reply)
+
+    async def _lacks(self, path: str) -> bool:
+        reply = await self.server.ask(
+            "PROPFIND", self.at.at(f"{path}/"), _ASK_LENGTH, depth="0", content_type="application/xml"
+        )
+        return reply.status == 404
 
     async def _check(self, at: WebFile, file: SourceFile) -> None:
         length = await self._length(at)
@@ -113,21 +128,29 @@ class DavDestination:
     async def discard(self, transfer: Transfer) -> None:
         """Remove the temporary file."""
         if transfer.resume:
-            reply = await self.server.ask("DELETE", self._temporary)
-            if reply.status >= 500:
+            reply = await _unlocked(lambda: self.server.ask("DELETE", self._temporary))
+            if reply.status >= 500 or reply.status == LOCKED:
                 raise self.server.fault(self.at, "DELETE", reply)
 
     async def test(self) -> None:
         """Write a small file into the folder, or the nearest one above it that is there, and remove it."""
         folder = self.at.path.rpartition("/")[0]
-        while True:
-            test = self.at.at(f"{folder}/reelay-test-{token_hex(4)}.txt")
-            reply = await self.server.ask("PUT", test, b"test", content_type="text/plain")
-            if reply.status not in _NO_COLLECTION or not folder:
-                break
+        while folder and await self._lacks(folder):
             folder = folder.rpartition("/")[0]
+        test = self.at.at(f"{folder}/reelay-test-{token_hex(4)}.txt")
+        reply = await self.server.ask("PUT", test, b"test", content_type="text/plain")
         if reply.status not in TAKEN:
             raise self.server.fault(self.at, "PUT", reply)
         reply = await self.server.ask("DELETE", test)
         if reply.status >= 400:
             raise self.server.fault(self.at, "DELETE", reply)
+
+
+async def _unlocked(ask: Callable[[], Awaitable[Reply]]) -> Reply:
+    """Ask again for some seconds while the file is locked: by a PUT that broke off and that the server still holds."""
+    for tries in range(_LOCK_TRIES):
+        reply = await ask()
+        if reply.status != LOCKED:
+            break
+        await asyncio.sleep(LOCK_S * 2**tries)
+    return reply

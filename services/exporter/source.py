@@ -44,6 +44,7 @@ class StoredFile:
                 for piece in pieces:
                     yield piece
         finally:
+            ahead.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody waits for it now
             ahead.cancel()
             asyncio.get_running_loop().run_in_executor(None, reader.close)
 

@@ -109,7 +109,7 @@ class Progress(Sending):
 
     async def _report(self) -> None:
         record = await self._exports.of(self._order)
-        if record is None or refused(self._order, record):
+        if record is not None and refused(self._order, record):
             self.dropped = True
             return
         total, now = self.total, self._clock.monotonic_ns()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
@@ -23,7 +23,7 @@ class Trial:
     workshop: Workshop
     results: Bucket[CredentialTestRecord]
     clock: Clock
-    longest: timedelta = LONGEST
+    longest: timedelta = field(default_factory=lambda: LONGEST)
 
     async def run(self, order: CredentialTest) -> None:
         """Test the destination, and write the result. Raise Unavailable."""

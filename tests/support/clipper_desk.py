@@ -156,9 +156,9 @@ class Desk:
 
 
 @asynccontextmanager
-async def desk(nats: NatsServer, folder: Path) -> AsyncIterator[Desk]:
+async def desk(nats: NatsServer, folder: Path, **settings: Any) -> AsyncIterator[Desk]:
     async with connected(nats.url) as js:
-        yield Desk(js, settings_for(nats, folder))
+        yield Desk(js, settings_for(nats, folder, **settings))
 
 
 @asynccontextmanager

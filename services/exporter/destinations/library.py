@@ -5,15 +5,13 @@ from __future__ import annotations
 import asyncio
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import Final, Protocol
+from typing import Protocol
 
 from services.exporter.destinations.base import Destination, Order, SourceFile, Transfer
+from services.exporter.destinations.patience import patiently
 from services.exporter.source import StoredFile
 from shared.errors import DestinationFailed
 from shared.store import MediaStore
-
-LOOK: Final = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +64,7 @@ class LibraryDestination:
         """Copy the file within the store, or link it."""
         if not isinstance(file, StoredFile):
             raise DestinationFailed("the library takes files of the store only", final=True)
-        copying = asyncio.create_task(asyncio.to_thread(self._put, file))
-        while not (await asyncio.wait({copying}, timeout=LOOK.total_seconds()))[0]:
-            await transfer.sent(0)  # the store copies by itself, and tells nothing before its end
-        location = copying.result()
+        location = await patiently(lambda: self._put(file), transfer, 0)
         await transfer.sent(file.size)
         return location
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from services.exporter.destinations.base import Maker
+from services.exporter.destinations.folder import FolderMaker
 from services.exporter.destinations.library import LibraryMaker, Shelf
 from services.exporter.destinations.library_folder import FolderShelf
 from services.exporter.destinations.library_store import StoreShelf
@@ -26,7 +28,8 @@ def open_shelf(settings: Settings, store: MediaStore) -> Shelf:
 
 def makers(settings: Settings, shelf: Shelf) -> Makers:
     """Return what makes the destinations of each type; a type that is missing is refused for good."""
-    del settings
+    folder = Path(settings.export_dir) if settings.export_dir else None
     return {
+        "folder": FolderMaker(folder, Reserve(folder or Path(), settings.disk_reserve_bytes)),
         "library": LibraryMaker(shelf),
     }

@@ -12,7 +12,8 @@ from urllib.parse import unquote, urlsplit
 from services.exporter.destinations.base import Order, SourceFile, Transfer
 from services.exporter.destinations.s3_client import Access, S3Clients, S3Link
 from services.exporter.destinations.s3_errors import S3Fault
-from services.exporter.destinations.s3_upload import SHA, Note, S3Object, S3Upload, abort
+from services.exporter.destinations.s3_object import Note, S3Object
+from services.exporter.destinations.s3_upload import SHA, S3Upload, abort
 from shared.errors import DestinationFailed, Rejected
 from shared.security.netguard.addresses import Networks
 from shared.security.netguard.urls import check_url

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from services.exporter.destinations.base import SourceFile, Transfer
 from services.exporter.destinations.s3_client import PARALLEL, Body, S3Link, listed
 from services.exporter.destinations.s3_errors import S3Fault
+from services.exporter.destinations.s3_object import Note, S3Object
 from services.exporter.destinations.telling import telling, together, waiting
 from shared.errors import DestinationFailed
 
@@ -25,48 +25,9 @@ TRIES: Final = 4
 SHA: Final = "reelay-sha256"
 _MD5: Final = re.compile(r"[0-9a-f]{32}")
 LATER_S: Final = 1.0
+_MISSING: Final = frozenset({"NoSuchKey", "NoSuchBucket"})
+_HIDDEN: Final = frozenset({"403", "AccessDenied"})
 _KMS: Final = frozenset({"aws:kms", "aws:kms:dsse", "aws:fsx"})
-
-
-@dataclass(frozen=True, slots=True)
-class S3Object:
-    """A key of a bucket, and what an object there is written with (arguments of boto3's put_object)."""
-
-    bucket: str
-    key: str
-    written_with: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def named(self) -> dict[str, str]:
-        """Bucket and key, as boto3's operations take them."""
-        return {"Bucket": self.bucket, "Key": self.key}
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """What is kept of an unfinished upload: enough to go on with the same file, and with no other."""
-
-    upload: str
-    part: int
-    size: int
-    sha256: str
-    key: str
-
-    @property
-    def text(self) -> str:
-        """The note as it is kept."""
-        return json.dumps(
-            {"upload": self.upload, "part": self.part, "size": self.size, "sha256": self.sha256, "key": self.key}
-        )
-
-    @classmethod
-    def read(cls, text: str) -> Note | None:
-        """Return a kept note; None when there is none."""
-        try:
-            found = json.loads(text) if text else None
-            return cls(**{name: found[name] for name in cls.__slots__}) if isinstance(found, dict) else None
-        except (ValueError, KeyError):
-            return None
 
 
 @dataclass(slots=True)
@@ -114,18 +75,24 @@ class S3Upload:
 
     async def is_there(self) -> bool:
         """Return whether the key holds this very file: by size, and by what tells its content where anything does."""
-        try:
-            head = await self._link.call("head_object", **self._at.named)
-        except S3Fault as fault:
-            if fault.code in {"NoSuchKey", "NoSuchBucket"}:
-                return False
-            raise
-        if int(head.get("ContentLength", -1)) != self._file.size:
+        head = await self._head()
+        if not head or int(head.get("ContentLength", -1)) != self._file.size:
             return False
         sha = {key.lower(): value for key, value in head.get("Metadata", {}).items()}.get(SHA, "")
         if sha and self._file.sha256:
             return bool(sha == self._file.sha256)
         return await self._same_tag(head)
+
+    async def _head(self) -> Mapping[str, Any] | None:
+        """Return what is told of the object: nothing when there is none; None when these keys may not look."""
+        try:
+            return await self._link.call("head_object", **self._at.named)
+        except S3Fault as fault:
+            if fault.code in _MISSING:
+                return {}
+            if fault.code in _HIDDEN:
+                return None
+            raise
 
     async def _same_tag(self, head: Mapping[str, Any]) -> bool:
         """Compare the object's ETag with the one that our parts, or the whole file, would have."""
@@ -163,7 +130,7 @@ class S3Upload:
             if note is not None:
                 self._done = await self._proven(await self._uploaded(note, spans), spans)
         except S3Fault as fault:
-            if fault.code != "NoSuchUpload":
+            if not fault.final and fault.code != "NoSuchUpload":
                 raise
             if await self.is_there():  # joined by an earlier try, or by another exporter
                 return
@@ -264,11 +231,14 @@ class S3Upload:
         )
 
     async def _check(self) -> None:
-        head = await self._link.call("head_object", **self._at.named)
+        head = await self._head()
+        if head is None:  # keys that may only write: the server has checked each part's MD5
+            return
         size = int(head.get("ContentLength", -1))
         if size != self._file.size:
+            has = "none" if size < 0 else size
             raise DestinationFailed(
-                f"{self._where}: the server took the file, but has {size} of its {self._file.size} bytes"
+                f"{self._where}: the server took the file, but has {has} of its {self._file.size} bytes"
             )
 
     def _total(self) -> int:

@@ -201,3 +201,19 @@ def test_parts_are_at_most_ten_thousand(size: int) -> None:
     assert part >= PART
     assert part % (1 << 20) == 0
     assert -(-size // part) <= MOST_PARTS
+
+
+@pytest.mark.parametrize("file", [SMALL, FILE], ids=["small", "big"])
+async def test_keys_that_may_only_write_are_enough(server: Meddled, file: MemoryFile) -> None:
+    server.always |= {"head": (403, {}, b""), "parts": fault(403, "AccessDenied")}
+    kept = Kept()
+    await destination(server).put(file, kept)
+    assert not await destination(server).holds(file)
+    await destination(server).put(file, kept)
+    assert server.client.get_object(Bucket="films", Key="x.mp4")["Body"].read() == file.data
+
+
+async def test_an_object_that_is_not_there_after_all_is_told(server: Meddled) -> None:
+    server.always["head"] = (404, {}, b"")
+    with pytest.raises(DestinationFailed, match="the server took the file, but has none"):
+        await destination(server).put(SMALL, Kept())

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import httpx
 import pytest
 
+from services.exporter.destinations import http_webdav
 from services.exporter.destinations.base import Destination
 from services.exporter.destinations.http import HttpMaker
 from shared.errors import DestinationFailed
@@ -183,7 +184,11 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("case", FAULTS.values(), ids=FAULTS)
-async def test_a_fault_is_told_and_says_whether_another_try_can_help(case: Fault) -> None:
+async def test_a_fault_is_told_and_says_whether_another_try_can_help(
+    case: Fault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_webdav, "LOCK_S", 0.001)
+
     def handle(call: Call) -> Said:
         if call.method == case.at:
             return case.said

@@ -33,8 +33,8 @@ COPY_DIGITS: Final = 12
 """Digits in the name of a copy that was salvaged short; the whole segment, if present, is used instead (ADR 17)."""
 LONGER_MS: Final = 1000
 """How much longer than the hour's longest a segment may be by its own samples, ms."""
-BURST_S: Final = 20
-"""How long after a session's first frame the dates of segments are derived from that frame, not from arrival, s."""
+BURST_MS: Final = 20_000
+"""How long after a session's first frame the dates of segments are derived from that frame, not from arrival, ms."""
 
 
 @dataclass(slots=True)
@@ -65,8 +65,8 @@ class _Clock(NamedTuple):
         A burst at a session's start is dated at its arrival; the frames after it show that it is older.
         """
         usual = self.first_frame_ms + (head.start - self.lead) * 1000 // head.timescale
-        young = head.start - self.lead < BURST_S * head.timescale
-        return usual if young and 0 <= head.wall_start_ms - usual <= BURST_S * 1000 else head.wall_start_ms
+        young = (head.start - self.lead) * 1000 < BURST_MS * head.timescale
+        return usual if young and 0 <= head.wall_start_ms - usual <= BURST_MS else head.wall_start_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +172,7 @@ class Finder:
 
     def _date(self, head: SegmentHead, clock: _Clock) -> int | None:
         """Return the wall clock of a segment's start; None when every estimate of it lies outside the hour."""
-        start, slack = self.hour.hour * HOUR_MS, BURST_S * 1000
+        start, slack = self.hour.hour * HOUR_MS, BURST_MS
         usual = clock.first_frame_ms + (head.start - clock.lead) * 1000 // head.timescale
         told = (clock.date(head), usual)
         return next((ms for ms in told if start - slack <= ms < start + HOUR_MS + slack), None)

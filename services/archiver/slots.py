@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import zlib
+from datetime import timedelta
 from typing import Final
 
 from cachetools import LRUCache
 
 from shared.messages.media import SegmentWritten
-from shared.runtime.clock import Clock
+from shared.runtime.clock import Clock, to_ns
 
 SLOT_MS: Final = 600_000
 # Segments of other sessions and tracks arrive a little later; events are spread, so that a hundred do not come at once.
 GRACE_MS: Final = 10_000
 SPREAD_MS: Final = 60_000
 MOST_EVENTS: Final = 20_000
-RETRY_NS: Final = 30_000_000_000
+RETRY: Final = timedelta(seconds=30)
 
 
 def slot_of(wall_ms: int) -> int:
@@ -48,7 +49,7 @@ class Slots:
     def failed(self, segment: SegmentWritten) -> None:
         """Start a pause before the event's next try."""
         self._seen.setdefault(segment.event, self._slot(segment) - 1)
-        self._retry_ns[segment.event] = self._clock.monotonic_ns() + RETRY_NS
+        self._retry_ns[segment.event] = self._clock.monotonic_ns() + to_ns(RETRY)
 
     @staticmethod
     def _slot(segment: SegmentWritten) -> int:

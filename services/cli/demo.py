@@ -20,9 +20,11 @@ from services.cli.errors import StackError
 from shared.messages.clips import ClipStateChanged, FrameAccurateReady
 from shared.runtime.settings import Settings
 
-RECORD_S: Final = 14
-CLIP_S: Final = 10
+RECORD: Final = timedelta(seconds=14)
+CLIP: Final = timedelta(seconds=10)
 LIMIT: Final = timedelta(minutes=1)
+HOOK: Final = timedelta(seconds=20)
+LOOK: Final = timedelta(milliseconds=100)
 
 
 class DemoFailed(StackError):  # noqa: N818  names what happened
@@ -108,46 +110,56 @@ class Demo:
         """Wait until both streams are live, then until enough of the first is recorded."""
         columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
         with Progress(*columns, console=self.console, transient=True) as progress:
-            task = progress.add_task("Recording", total=RECORD_S)
+            task = progress.add_task("Recording", total=RECORD.total_seconds())
             self._until(lambda: self._get(f"/v1/jobs/{job['id']}")["state"] == "processing", "the stream to be live")
-            for _ in range(RECORD_S * 10):
-                time.sleep(0.1)
-                progress.advance(task, 0.1)
+            for _ in range(RECORD // LOOK):
+                time.sleep(LOOK.total_seconds())
+                progress.advance(task, LOOK.total_seconds())
         live = [j["name"] for j in self._get("/v1/jobs?page_size=50")["jobs"] if j["state"] == "processing"]
         if len(live) < 2:
             raise DemoFailed(f"only {live} is live; see {self.settings.data_dir}/demo.log")
         urls = self._post(f"/v1/jobs/{job['id']}/playback", {"expires_in": 86_400})
         hls = next(value for value in urls.values() if isinstance(value, str) and ".m3u8" in value)
         self.console.print(
-            f"[green]Recorded[/] {RECORD_S} s and going on. Watch and rewind: [bold]{hls}[/]", soft_wrap=True
+            f"[green]Recorded[/] {RECORD.seconds} s and going on. Watch and rewind: [bold]{hls}[/]", soft_wrap=True
         )
 
     def _clip(self, job: dict[str, Any], hooks: Receiver) -> None:
         began = time.monotonic()
-        label = f"last {CLIP_S} s"
-        made = self._post("/v1/vods", {"live_job_id": job["id"], "outputs": [{"label": label, "duration": CLIP_S}]})
+        label = f"last {CLIP.seconds} s"
+        made = self._post(
+            "/v1/vods", {"live_job_id": job["id"], "outputs": [{"label": label, "duration": CLIP.seconds}]}
+        )
         clip = made["vod_jobs"][0]["jvod_id"]
         media = f"/v1/vods/{clip}/media.mp4"
-        self._until(lambda: self.api.head(media).status_code == 200, "the segment-accurate file", pause=0.01)
-        fast = time.monotonic() - began
-        self._until(lambda: self._clip_is(clip, "accuracy", "frame"), "the frame-accurate file", pause=0.02)
-        exact = time.monotonic() - began
+        self._until(
+            lambda: self.api.head(media).status_code == 200,
+            "the segment-accurate file",
+            pause=timedelta(milliseconds=10),
+        )
+        fast = timedelta(seconds=time.monotonic() - began)
+        self._until(
+            lambda: self._clip_is(clip, "accuracy", "frame"),
+            "the frame-accurate file",
+            pause=timedelta(milliseconds=20),
+        )
+        exact = timedelta(seconds=time.monotonic() - began)
         self._until(lambda: self._clip_is(clip, "jvod_state", "finished"), "the delivery")
         for kind, state in ((FrameAccurateReady.channel, None), (ClipStateChanged.channel, "finished")):
-            hook = hooks.wait(kind, 20, state)
+            hook = hooks.wait(kind, HOOK, state)
             if hook is None or not hook.signed:
                 raise DemoFailed(f"the webhook {kind} did not come, or its signature does not hold")
         self._show(self._get(f"/v1/vods/{clip}"), fast, exact, hooks)
 
-    def _show(self, vod: dict[str, Any], fast: float, exact: float, hooks: Receiver) -> None:
+    def _show(self, vod: dict[str, Any], fast: timedelta, exact: timedelta, hooks: Receiver) -> None:
         file = self.settings.data_dir / str(vod["location"])
         if not file.is_file():
             raise DemoFailed(f"{file} is not there")
-        table = Table(title=f"Clip of the last {CLIP_S} s", show_header=False)
+        table = Table(title=f"Clip of the last {CLIP.seconds} s", show_header=False)
         table.add_column(no_wrap=True)
         table.add_column(overflow="fold")
-        table.add_row("segment-accurate file after", f"{fast * 1000:.0f} ms")
-        table.add_row("frame-accurate file after", f"{exact * 1000:.0f} ms ({vod['method']})")
+        table.add_row("segment-accurate file after", f"{fast / timedelta(milliseconds=1):.0f} ms")
+        table.add_row("frame-accurate file after", f"{exact / timedelta(milliseconds=1):.0f} ms ({vod['method']})")
         table.add_row("frames", f"{vod['made']['frames']}, {vod['jvod_reported_duration_s']} s, {vod['bytes']:,} bytes")
         table.add_row("sha256", str(vod["sha256"]))
         table.add_row("webhooks received", "\n".join(map(_told, hooks.received)))
@@ -162,14 +174,14 @@ class Demo:
             raise DemoFailed(f"the clip failed: {vod['error']}")
         return bool(vod[field] == value)
 
-    def _until(self, done: Callable[[], bool], what: str, pause: float = 0.1) -> None:
+    def _until(self, done: Callable[[], bool], what: str, pause: timedelta = LOOK) -> None:
         until = time.monotonic() + LIMIT.total_seconds()
         while not done():
             if time.monotonic() > until:
                 raise DemoFailed(
                     f"waited {LIMIT.total_seconds():.0f} s for {what}; see {self.settings.data_dir}/demo.log"
                 )
-            time.sleep(pause)
+            time.sleep(pause.total_seconds())
 
     def _get(self, path: str) -> Any:
         return self.api.get(path).raise_for_status().json()

@@ -124,10 +124,10 @@ class Receiver:
             self.received.append(Received(json.loads(raw), signed, time.time()))
             self.came.notify_all()
 
-    def wait(self, kind: str, limit_s: float, state: str | None = None) -> Received | None:
+    def wait(self, kind: str, limit: timedelta, state: str | None = None) -> Received | None:
         """Wait for a webhook of a type (and of a state) and return it; None when none arrives in time."""
         with self.came:
-            self.came.wait_for(lambda: self._find(kind, state) is not None, limit_s)
+            self.came.wait_for(lambda: self._find(kind, state) is not None, limit.total_seconds())
             return self._find(kind, state)
 
     def _find(self, kind: str, state: str | None) -> Received | None:

@@ -8,12 +8,14 @@ import os
 import queue
 import threading
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from typing import Final
 
 from services.cli.rotation import Rotation
 
 LONGEST_LINE: Final = 16 * 1024
 LONGEST_BACKLOG: Final = 4_000
+CLOSING: Final = timedelta(seconds=1)
 PALETTE: Final = (36, 33, 32, 35, 34, 96, 93, 92, 95, 94)
 # A peer's bytes in a log line must not control the terminal, so these are removed: all of C0 but tab, and DEL.
 CONTROLS: Final = bytes(c for c in range(32) if c != 9) + b"\x7f"
@@ -92,13 +94,13 @@ class LineWriter:
         except queue.Full:
             self._dropped += 1
 
-    def close(self, timeout_s: float = 1.0) -> None:
-        """Write the waiting lines, for at most `timeout_s`."""
+    def close(self, timeout: timedelta = CLOSING) -> None:
+        """Write the waiting lines, for at most `timeout`."""
         try:
-            self._queue.put(None, timeout=timeout_s)
+            self._queue.put(None, timeout=timeout.total_seconds())
         except queue.Full:
             return
-        self._thread.join(timeout_s)
+        self._thread.join(timeout.total_seconds())
 
     def _write_all(self) -> None:
         """Write lines until closed; on an error (closed pipe, full disk) drop the line and go on."""

@@ -14,7 +14,7 @@ from shared.store import MediaStore
 from shared.store.base import ObjectMissing
 
 PIECE: Final = 1 << 18
-AHEAD: Final = 4
+AHEAD: Final = 8
 """Pieces that are read in one go while those before them are sent."""
 
 

@@ -26,7 +26,7 @@ from shared.security.peers import Budget, network_of
 from shared.security.secrets import SecretUnreadable, Vault, hash_token
 
 log = get_logger()
-LOOK_UP_S: Final = 1.5
+LOOK_UP: Final = timedelta(milliseconds=1500)
 LOOK_UPS: Final = 16
 """Simultaneous requests to the broker."""
 UNKNOWN: Final = 30
@@ -146,7 +146,7 @@ class Access:
             raise later()
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
-            return future.result(LOOK_UP_S)
+            return future.result(LOOK_UP.total_seconds())
         except (Unavailable, FutureTimeoutError):
             future.cancel()
             raise later() from None

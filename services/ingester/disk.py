@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 from typing import Final
 
 from shared.runtime.logging import get_logger
@@ -14,7 +15,7 @@ from shared.store import StoreFull
 from shared.store.reserve import MIB, Reserve
 
 log = get_logger()
-LOOK_S: Final = 1.0
+LOOK: Final = timedelta(seconds=1)
 
 
 class Disk:
@@ -62,6 +63,6 @@ class Disk:
 
     async def _watch(self) -> None:
         while True:
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(LOOK.total_seconds())
             if await asyncio.to_thread(self.look):
                 self._on_full()  # each time: a publisher may have connected while the others were being ended

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import Final, NamedTuple
 
@@ -23,8 +24,8 @@ from shared.runtime.logging import get_logger
 from shared.store import MediaStore
 
 log = get_logger()
-FIRST_PAUSE_S: Final = 0.2
-LONGEST_PAUSE_S: Final = 5.0
+FIRST_PAUSE: Final = timedelta(milliseconds=200)
+LONGEST_PAUSE: Final = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,7 @@ class SessionFeed:
                 return
 
     async def _insist(self, what: Callable[[], Awaitable[object]]) -> None:
-        pause = FIRST_PAUSE_S
+        pause = FIRST_PAUSE
         while True:
             try:
                 await what()
@@ -139,8 +140,8 @@ class SessionFeed:
                 log.warning(
                     "feed.waiting", session=self.session.session, error=str(error), waiting=self._waiting.qsize()
                 )
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, LONGEST_PAUSE_S)
+                await asyncio.sleep(pause.total_seconds())
+                pause = min(pause * 2, LONGEST_PAUSE)
             else:
                 return
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
 from typing import Final
 
 from nats.aio.client import Client
@@ -21,14 +22,14 @@ from shared.errors import Unavailable
 
 QUESTIONS: Final = 2
 SLICES: Final = 10
-SLICE_S: Final = 0.1
-SILENCE_S: Final = QUESTIONS * SLICES * SLICE_S
+SLICE: Final = timedelta(milliseconds=100)
+SILENCE: Final = QUESTIONS * SLICES * SLICE
 """Longer than the longest observed stall of a loaded process (1.5 s), and shorter than an encoder's timeout."""
-LIMIT_S: Final = 3 * SILENCE_S
-LATE_S: Final = 0.2
+LIMIT: Final = 3 * SILENCE
+LATE: Final = timedelta(milliseconds=200)
 """A slice that ends later than this does not count."""
-REQUEST_S: Final = 60.0
-SETTLED_S: Final = 5.0
+REQUEST: Final = timedelta(minutes=1)
+SETTLED: Final = timedelta(seconds=5)
 """How long after its own reconnect this instance presumes no holder gone: others may still be reconnecting."""
 HOLDS, FREE = b"holds", b"free"
 UNHEARD: Final = b"unheard"
@@ -53,7 +54,7 @@ class Holders:
         """
         connection = self._connection()
         try:
-            async with asyncio.timeout(LIMIT_S):
+            async with asyncio.timeout(LIMIT.total_seconds()):
                 for _ in range(QUESTIONS):
                     answer = await self._ask(connection, token, key)
                     if answer == UNHEARD:
@@ -72,19 +73,19 @@ class Holders:
         The second is counted in slices. A slice that ends late does not count: this process stalled, and may not
         have read an answer yet.
         """
-        loop = asyncio.get_running_loop()
+        loop, slice_s = asyncio.get_running_loop(), SLICE.total_seconds()
         silent, unheard, question = 0, True, _put(connection, token, key)
         try:
             while silent < SLICES:
                 began = loop.time()
-                await asyncio.wait({question}, timeout=SLICE_S)
+                await asyncio.wait({question}, timeout=slice_s)
                 if question.done() and (answer := _answer(question)) is not None:
                     return answer
                 unheard = unheard and question.done()
                 if question.done():  # it had no subscriber
-                    await asyncio.sleep(SLICE_S - min(loop.time() - began, SLICE_S))
+                    await asyncio.sleep(slice_s - min(loop.time() - began, slice_s))
                     question = _put(connection, token, key)
-                if loop.time() - began < SLICE_S + LATE_S:
+                if loop.time() - began < slice_s + LATE.total_seconds():
                     silent += 1
         finally:
             question.cancel()
@@ -100,7 +101,7 @@ class Holders:
         """Return whether the connection is not new: after an outage, others may still be reconnecting."""
         self.note()
         now = asyncio.get_running_loop().time()
-        return not self._reconnects or now - self._since >= SETTLED_S
+        return not self._reconnects or now - self._since >= SETTLED.total_seconds()
 
     @contextlib.asynccontextmanager
     async def answering(self, token: str, has: Callable[[str], bool]) -> AsyncIterator[None]:
@@ -120,7 +121,7 @@ class Holders:
 
 
 def _put(connection: Client, token: str, key: str) -> asyncio.Task[Msg]:
-    return asyncio.create_task(connection.request(holder_subject(token), key.encode(), timeout=REQUEST_S))
+    return asyncio.create_task(connection.request(holder_subject(token), key.encode(), timeout=REQUEST.total_seconds()))
 
 
 def _answer(question: asyncio.Task[Msg]) -> bytes | None:

@@ -7,6 +7,7 @@ import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final, Literal, NamedTuple
 
 from services.ingester.holders import Holders
@@ -18,14 +19,14 @@ from shared.runtime.logging import get_logger
 from shared.runtime.tasks import beside
 
 log = get_logger()
-RENEW_S: Final = 5.0
-BEAT_S: Final = 0.5
-STOOD_S: Final = 1.0
-AGAIN_S: Final = 1.0
+RENEW: Final = timedelta(seconds=5)
+BEAT: Final = timedelta(milliseconds=500)
+STOOD: Final = timedelta(seconds=1)
+AGAIN: Final = timedelta(seconds=1)
 """The pause after a failed renewal: the broker may return soon, and others wait for this instance's renewal."""
 TRIES: Final = 3
-STEP_ASIDE_S: Final = 0.1
-SILENT_S: Final = 2.0
+STEP_ASIDE: Final = timedelta(milliseconds=100)
+SILENT: Final = timedelta(seconds=2)
 """How long a holder that did not answer and does not renew is not asked again: each publisher is checked twice."""
 
 
@@ -100,7 +101,7 @@ class Leases:
             try:
                 return await self._write(key, stored, lease)
             except Conflict:  # another instance was first, or the read was stale: a replica may lag
-                await asyncio.sleep(STEP_ASIDE_S)
+                await asyncio.sleep(STEP_ASIDE.total_seconds())
         raise taken()
 
     def _has(self, key: str) -> bool:
@@ -186,7 +187,7 @@ class Leases:
         log.warning("lease.holder.silent", lease=key, instance=lease.instance, session=lease.session)
         now = asyncio.get_running_loop().time()
         self._silent = {k: v for k, v in self._silent.items() if v.until > now}
-        self._silent[key] = _Silence(lease.token, stored.revision, now + SILENT_S)
+        self._silent[key] = _Silence(lease.token, stored.revision, now + SILENT.total_seconds())
         return False
 
     def _lease(self, session: str) -> Lease:
@@ -208,7 +209,7 @@ class Leases:
             yield
 
     async def _renew(self) -> None:
-        pause = RENEW_S
+        pause = RENEW
         while True:
             await _pause(pause)
             if self._holders is not None:
@@ -218,7 +219,7 @@ class Leases:
             errors = [error for error in done if error]
             if errors:
                 log.info("lease.not_renewed", error=str(errors[0]), leases=len(errors))
-            pause = min(AGAIN_S, RENEW_S) if errors else RENEW_S
+            pause = min(AGAIN, RENEW) if errors else RENEW
 
     async def _try_to_keep(self, key: str, held: _Held) -> Unavailable | None:
         try:
@@ -256,12 +257,12 @@ class Leases:
             self._back(held.lease.session)
 
 
-async def _pause(seconds: float) -> None:
+async def _pause(duration: timedelta) -> None:
     """Sleep, but return at once after this process stalled: others may have asked it meanwhile."""
     loop = asyncio.get_running_loop()
-    until = loop.time() + seconds
+    until = loop.time() + duration.total_seconds()
     while (left := until - loop.time()) > 0:
-        due = loop.time() + min(left, BEAT_S)
+        due = loop.time() + min(left, BEAT.total_seconds())
         await asyncio.sleep(due - loop.time())
-        if loop.time() - due > STOOD_S:
+        if loop.time() - due > STOOD.total_seconds():
             return

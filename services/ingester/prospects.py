@@ -8,7 +8,7 @@ from typing import Final
 
 from services.ingester.publication import Batch, Contents, NothingRecordable, NotMedia
 from services.ingester.recorder.names import is_media
-from shared.runtime.clock import Clock
+from shared.runtime.clock import Clock, to_ns
 
 HOPELESS: Final = timedelta(seconds=3)
 """How long a container that names only unsupported tracks may take to name others."""
@@ -22,7 +22,7 @@ def hopeful(batches: Iterable[Batch], clock: Clock | None = None, undecided: int
     Without a `clock`, a stream that names only unsupported tracks is given up only at its end.
     """
     given, since_ns, contents = 0, None, Contents()
-    rest = iter(batches)
+    rest, hopeless_ns = iter(batches), to_ns(HOPELESS)
     for batch in rest:
         is_framed = bool(batch.frames)
         contents, given = batch.contents, given + batch.bytes
@@ -37,7 +37,7 @@ def hopeful(batches: Iterable[Batch], clock: Clock | None = None, undecided: int
             continue
         now_ns = clock.monotonic_ns()
         since_ns = since_ns or now_ns
-        if now_ns - since_ns >= HOPELESS.total_seconds() * 1e9:
+        if now_ns - since_ns >= hopeless_ns:
             raise _given_up(contents)
     if _is_hopeless(contents):
         raise _given_up(contents)

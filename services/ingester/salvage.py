@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +14,7 @@ from nats.js import JetStreamContext
 
 from services.ingester.beside import is_copy, recover_beside
 from services.ingester.feed import SessionFeed, SessionRecords
-from services.ingester.leases import RENEW_S, Leases
+from services.ingester.leases import RENEW, Leases
 from services.ingester.recorder.recover import recover
 from services.ingester.status import Statuses
 from shared.broker import buckets
@@ -23,21 +24,21 @@ from shared.broker.kv import Change, Stored
 from shared.errors import ReelayError, Unavailable
 from shared.messages.sessions import SessionRecord
 from shared.recording.log import read_log
-from shared.runtime.clock import Clock
+from shared.runtime.clock import Clock, to_ns
 from shared.runtime.lease import is_local
 from shared.runtime.logging import get_logger
 from shared.runtime.tasks import beside
 from shared.store import MediaStore
 
 log = get_logger()
-LOOK_S: Final = 5.0
+LOOK: Final = timedelta(seconds=5)
 # When a round starts this long after the previous one, this process is assumed to have stalled.
-STOOD_S: Final = 6 * LOOK_S
+STOOD: Final = 6 * LOOK
 # How long another machine that has a session's files, or a live local process without the broker, may be away before
 # the session is ended.
-ELSEWHERE_S: Final = 60.0
+ELSEWHERE: Final = timedelta(minutes=1)
 # Twice the interval at which a holder renews its lease.
-UNHELD_S: Final = 2 * RENEW_S
+UNHELD: Final = 2 * RENEW
 BEFORE_MS: Final = 60_000
 
 
@@ -90,7 +91,7 @@ class Salvage:
         applies after this process, perhaps the whole machine, stalled: the holder was not silent then.
         """
         now_ns = self.clock.monotonic_ns()
-        if now_ns - self.now_ns > STOOD_S * 1e9:
+        if now_ns - self.now_ns > to_ns(STOOD):
             self._wait_anew()
         self.now_ns = now_ns
         try:
@@ -125,7 +126,7 @@ class Salvage:
     def _unheld_for_long(self, session: SessionRecord) -> bool:
         since_ns = self.unheld_since_ns.setdefault(session.session, self.now_ns)
         lives_here = session.holder is not None and is_local(session.holder)
-        return self.now_ns - since_ns > (ELSEWHERE_S if lives_here else UNHELD_S) * 1e9
+        return self.now_ns - since_ns > to_ns(ELSEWHERE if lives_here else UNHELD)
 
     async def _take_over(self, stored: Stored[SessionRecord], *, gone: bool) -> None:
         """End a session at an epoch of this instance, which stops its holder, if alive, from writing further.
@@ -187,7 +188,7 @@ class Salvage:
 
     def _away_for_long(self, session: SessionRecord) -> bool:
         since_ns = self.missing_since_ns.setdefault(session.session, self.now_ns)
-        return self.now_ns - since_ns > ELSEWHERE_S * 1e9
+        return self.now_ns - since_ns > to_ns(ELSEWHERE)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -198,7 +199,7 @@ class Salvage:
 
     async def _repeat(self) -> None:
         while True:
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(LOOK.total_seconds())
             await self._try()
 
     async def _try(self) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from services.ingester.access import AdmittedJob
 from services.ingester.feed import SessionFeed, SessionRecords
-from services.ingester.holders import SILENCE_S
+from services.ingester.holders import SILENCE
 from services.ingester.leases import Leases
 from services.ingester.publication import Publication
 from services.ingester.recorder.stats import PublisherStats
@@ -26,15 +26,15 @@ from shared.messages.jobs import JobRecord
 from shared.messages.live import EndReason
 from shared.messages.live import Protocol as IngestProtocol
 from shared.messages.sessions import SessionRecord
-from shared.runtime.clock import Clock
+from shared.runtime.clock import Clock, to_ns
 from shared.runtime.logging import bound, get_logger
 from shared.runtime.tasks import beside
 from shared.store import MediaStore
 
 log = get_logger()
 HALF_OPEN: Final = timedelta(seconds=3)
-OPENING_S: Final = 10.0
-ELSEWHERE_S: Final = SILENCE_S + 1.0
+OPENING: Final = timedelta(seconds=10)
+ELSEWHERE: Final = SILENCE + timedelta(seconds=1)
 
 
 @dataclass(eq=False, slots=True)
@@ -130,7 +130,7 @@ class Sessions:
             return
         future = asyncio.run_coroutine_threadsafe(self._leases.is_elsewhere(entry.account, entry.event), self._loop)
         try:
-            elsewhere = future.result(ELSEWHERE_S)
+            elsewhere = future.result(ELSEWHERE.total_seconds())
         except (Unavailable, FutureTimeoutError):
             future.cancel()
             return
@@ -139,7 +139,7 @@ class Sessions:
 
     def _is_half_open(self, ticket: Ticket) -> bool:
         silent_ns = self._clock.monotonic_ns() - ticket.heard_ns()
-        return silent_ns > HALF_OPEN.total_seconds() * 1e9
+        return silent_ns > to_ns(HALF_OPEN)
 
     def withdraw(self, ticket: Ticket) -> None:
         """Release the event for another publisher."""
@@ -251,7 +251,7 @@ class Sessions:
             raise Rejected("the ingester is starting")
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
-            return future.result(OPENING_S)
+            return future.result(OPENING.total_seconds())
         except FutureTimeoutError:
             future.cancel()  # otherwise it would open a session that is never ended
             raise

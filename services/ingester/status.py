@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from typing import Final
 
@@ -18,8 +19,8 @@ from shared.runtime.clock import Clock
 from shared.runtime.logging import get_logger
 
 log = get_logger()
-FIRST_S: Final = 1.0
-EVERY_S: Final = 5.0
+FIRST: Final = timedelta(seconds=1)
+EVERY: Final = timedelta(seconds=5)
 KEPT: Final = 16
 """How many publishers of a job are shown; earlier ones are in the session records only."""
 OLD_KEYFRAME_MS: Final = 15_000
@@ -114,11 +115,11 @@ class Statuses:
 
     async def follow(self, monitor: Monitor) -> None:
         """Write a publisher's status until the task is cancelled."""
-        pause = FIRST_S
+        pause = FIRST
         while True:
-            await asyncio.sleep(pause)
+            await asyncio.sleep(pause.total_seconds())
             await self._write(monitor, monitor.look())
-            pause = EVERY_S
+            pause = EVERY
 
     async def close(self, monitor: Monitor, reason: EndReason) -> None:
         """Write the publisher's last status."""

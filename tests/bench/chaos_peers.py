@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from tests.support import media_flv as flv
 from tests.support.rtmp_client import RtmpClient, chunked
@@ -96,7 +97,7 @@ class Peers:
     def damaged(self, dice: random.Random) -> None:
         """Publish with a valid key, but with damaged bytes, in real time."""
         data = dice.choice((in_heads, in_sets))(self.stream, dice)
-        with RtmpClient(dice.choice(self.rtmp), timeout_s=5) as client:
+        with RtmpClient(dice.choice(self.rtmp), timeout=timedelta(seconds=5)) as client:
             client.publish(self.key)
             began = time.monotonic()
             for tag in flv.split(data):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Self
 
 from shared.rtmp.amf import EcmaArray, decode, encode
@@ -22,6 +23,7 @@ from shared.rtmp.chunks import (
 AVC_HEADER = b"\x17\x00\x00\x00\x00" + bytes.fromhex(
     "0164000affe100196764000aacd9430b2d808800000300080000030190789225700100056ebe27ec7020"
 )
+WAIT = timedelta(seconds=20)
 AAC_HEADER = bytes.fromhex("af001190")
 METADATA = encode("@setDataFrame", "onMetaData", EcmaArray(width=160.0, height=90.0, videocodecid=7.0))
 
@@ -53,8 +55,8 @@ def audio_frame(number: int, size: int = 80) -> bytes:
 class RtmpClient:
     """A connection to an RTMP server, in the test's thread."""
 
-    def __init__(self, port: int, *, timeout_s: float = 20, wrap: object = None) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout_s)
+    def __init__(self, port: int, *, timeout: timedelta = WAIT, wrap: object = None) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=timeout.total_seconds())
         if wrap is not None:
             self.socket = wrap.wrap_socket(self.socket, server_hostname="localhost")  # type: ignore[attr-defined]
         self._parser = ChunkParser(ChunkLimits(1 << 20, 1 << 20, 64))

@@ -47,8 +47,8 @@ class Shelf(Protocol):
         """
         ...
 
-    def expire(self, before_s: float) -> int:
-        """Remove the files that are older than a time (s since the epoch; 0: none) and return their number."""
+    def expire(self, before_ms: int) -> int:
+        """Remove the files that are older than a time (ms since the epoch; 0: none) and return their number."""
         ...
 
 

@@ -48,14 +48,14 @@ class FolderShelf:
             path.unlink(missing_ok=True)
             return True
 
-    def expire(self, before_s: float) -> int:
-        """Remove the files that are older than a time (s since the epoch; 0: none) and return their number.
+    def expire(self, before_ms: int) -> int:
+        """Remove the files that are older than a time (ms since the epoch; 0: none) and return their number.
 
         Locks and drafts that nobody holds are removed, too.
         """
 
         def is_old(info: os.stat_result) -> bool:
-            return info.st_mtime < before_s
+            return info.st_mtime_ns < before_ms * 1_000_000
 
         removed = 0
         for folder in self._root.glob("*/"):

@@ -15,9 +15,10 @@ from shared.security.secrets import Vault
 
 PURPOSE: Final = "playback"
 LIFETIME: Final = timedelta(hours=24)
-SHORTEST_S: Final = 60
-LONGEST_S: Final = 30 * 86_400
-_STEP_S: Final = 3600
+SHORTEST: Final = timedelta(minutes=1)
+LONGEST: Final = timedelta(days=30)
+_STEP: Final = timedelta(hours=1)
+_SECOND: Final = timedelta(seconds=1)
 _TOKEN: Final = re.compile(r"([0-9a-f]{1,10})\.([a-z0-9][a-z0-9-]{0,31})\.([A-Za-z0-9_-]{43})")
 Kind = Literal["index", "dvr"]
 
@@ -51,10 +52,19 @@ def playback_url(
 ) -> str:
     """Return the URL at which a player plays an event: its live edge ("index") or its whole DVR window ("dvr").
 
-    Without `expires_s` it is valid for about 24 h, rounded up to the hour, so that repeated reads return the same.
+    Without `expires_s` it is valid for about 24 h.
     """
-    end = expires_s or -(-(clock.now_ms() // 1000 + LIFETIME // timedelta(seconds=1)) // _STEP_S) * _STEP_S
+    end = expires_s or usual_expiry(clock)
     return f"{base_url}/play/{make_token(vault, account, event, end)}/{event}/{kind}.m3u8"
+
+
+def usual_expiry(clock: Clock) -> int:
+    """Return when a link made now expires (s since the epoch): after LIFETIME, rounded up to the hour.
+
+    So a link stays the same over repeated reads.
+    """
+    step = _STEP // _SECOND
+    return -(-(clock.now_ms() // 1000 + LIFETIME // _SECOND) // step) * step
 
 
 def _signed(account: str, event: str, expires_s: int) -> str:

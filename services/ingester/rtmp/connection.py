@@ -21,14 +21,13 @@ from services.ingester.rtmp.transport import TlsTransport, Transport
 from shared.errors import ReelayError, Rejected
 from shared.rtmp import handshake
 from shared.rtmp.errors import PeerGone, PeerTimeout, RtmpError
-from shared.runtime.clock import Clock
+from shared.runtime.clock import Clock, to_ns
 from shared.runtime.logging import bound, get_logger
 from shared.security.peers import Budget, network_of
 
 log = get_logger()
 
 Grant = TypeVar("Grant")
-_NS = 1_000_000_000
 _DRAIN = 64 * 1024
 _MAX_DRAINED = 4 * 1024 * 1024
 
@@ -60,7 +59,7 @@ class Connection(Generic[Grant]):
         self._aborted = False
         self._explains = False
         tick = min(self._limits.part, self._limits.handshake, self._limits.setup, self._limits.silence)
-        tick_ns = int(tick.total_seconds() * _NS)
+        tick_ns = to_ns(tick)
         self._transport: Transport
         if service.tls is None:
             self._transport = Transport(sock, tick_ns=tick_ns, outbox=self._limits.outbox)
@@ -69,7 +68,7 @@ class Connection(Generic[Grant]):
         self._link = Link(self._transport, self._limits, self._clock)
         self._negotiation = Negotiation(self._link, self._limits, peer=self.peer)
         self._begun_ns = self._clock.monotonic_ns()
-        self._deadline_ns = self._begun_ns + int(self._limits.handshake.total_seconds() * _NS)
+        self._deadline_ns = self._begun_ns + to_ns(self._limits.handshake)
 
     def abort(self) -> None:
         """Close the connection at once, and its publication."""
@@ -93,7 +92,7 @@ class Connection(Generic[Grant]):
 
     def _serve(self) -> None:
         self._shake_hands()
-        self._deadline_ns = self._begun_ns + int(self._limits.setup.total_seconds() * _NS)
+        self._deadline_ns = self._begun_ns + to_ns(self._limits.setup)
         asked = None
         while asked is None:
             messages = self._link.receive()
@@ -182,7 +181,7 @@ class Connection(Generic[Grant]):
         """Wait until the peer has read the last answer: closing with unread bytes would reset the connection."""
         self._transport.set_low_water(1)
         self._transport.finish_writing()
-        until_ns = self._clock.monotonic_ns() + int(patience.total_seconds() * _NS)
+        until_ns = self._clock.monotonic_ns() + to_ns(patience)
         scrap, drained = memoryview(bytearray(_DRAIN)), 0
         while drained < _MAX_DRAINED and self._clock.monotonic_ns() < until_ns:
             received = self._transport.receive(scrap)

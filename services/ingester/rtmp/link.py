@@ -10,7 +10,7 @@ from shared.rtmp.amf import encode
 from shared.rtmp.chunks import ChunkLimits, ChunkParser, Message, write_message
 from shared.rtmp.cursor import Value
 from shared.rtmp.errors import LimitExceeded, PeerGone, ProtocolError
-from shared.runtime.clock import Clock
+from shared.runtime.clock import Clock, to_ns
 
 CHUNK_SIZE = 65536
 """The chunk size of our messages; FFmpeg then uses the same."""
@@ -66,7 +66,7 @@ class Link:
         limits, now_ns = self._limits, self._clock.monotonic_ns()
         self._parser.limits = ChunkLimits(limits.message, limits.unfinished, limits.chunk_streams)
         self._parser.resize(_READ_SIZE)
-        part_ns = int(limits.part.total_seconds() * 1e9)
+        part_ns = to_ns(limits.part)
         self._low_water = LowWater(
             self.transport.set_low_water, part_ns=part_ns, most=limits.low_water, start_ns=now_ns
         )

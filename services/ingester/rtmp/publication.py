@@ -22,7 +22,7 @@ from shared.rtmp.chunks import Message
 from shared.rtmp.commands import COMMANDS, read_values
 from shared.rtmp.cursor import Value
 from shared.rtmp.errors import LimitExceeded, PeerGone, ProtocolError
-from shared.runtime.clock import Clock
+from shared.runtime.clock import Clock, to_ns
 from shared.runtime.logging import get_logger
 
 log = get_logger()
@@ -30,7 +30,6 @@ log = get_logger()
 Grant = TypeVar("Grant")
 
 _ENDING = ("FCUnpublish", "deleteStream", "closeStream")
-_NS = 1_000_000_000
 
 
 class Publication(Generic[Grant]):
@@ -57,7 +56,7 @@ class Publication(Generic[Grant]):
         self._limits = limits
         self._clock = clock
         self._closed = False
-        self._silence_ns = int(limits.silence.total_seconds() * _NS)
+        self._silence_ns = to_ns(limits.silence)
         self._early: list[Message] = []  # received together with the publish command
         self._taker: Taker | None = None
         self._heard_ns = clock.monotonic_ns()
@@ -105,7 +104,7 @@ class Publication(Generic[Grant]):
 
     def _frames(self) -> Iterator[Batch]:
         limits = self._limits
-        wait_ns = int(limits.track_wait.total_seconds() * _NS)
+        wait_ns = to_ns(limits.track_wait)
         media = MediaFrames(track_wait_ns=wait_ns, hold=limits.track_wait_bytes, most=limits.runs)
         for _ in self.receive(media):
             for frames, contents, size in media.take():

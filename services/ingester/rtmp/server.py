@@ -27,7 +27,7 @@ log = get_logger()
 
 Grant = TypeVar("Grant")
 _BACKLOG = 128
-_PAUSE_S = 0.2
+_PAUSE = timedelta(milliseconds=200)
 _TOLD, _TOLD_AGAIN = 50, timedelta(seconds=1)
 
 
@@ -120,7 +120,7 @@ class RtmpServer(Generic[Grant]):
                 # Too many open files, or a peer that left before accept: neither may end the loop.
                 if not self._stopping.is_set():
                     log.warning("rtmp.accept.failed", error=error.strerror)
-                    self._stopping.wait(_PAUSE_S)
+                    self._stopping.wait(_PAUSE.total_seconds())
                 continue
             self._balancers.take(sock, address[0], address[1])
 

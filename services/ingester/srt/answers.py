@@ -14,11 +14,11 @@ from typing import Final
 
 from services.ingester.srt.model import SrtGrant, SrtRequest
 from shared.errors import ReelayError
-from shared.runtime.clock import Clock
+from shared.runtime.clock import Clock, to_ns
 
 Authorize = Callable[[SrtRequest], SrtGrant | None]
 
-_KEPT_NS: Final = 10_000_000_000
+_KEPT: Final = timedelta(seconds=10)
 _MOST_LATE: Final = 16
 
 
@@ -31,7 +31,7 @@ class Answers:
 
     def __init__(self, authorize: Authorize, patience: timedelta, clock: Clock) -> None:
         self._authorize = authorize
-        self._patience_s = patience / timedelta(seconds=1)
+        self._patience = patience
         self._clock = clock
         self._pool = ThreadPoolExecutor(1, "srt-authorize")
         self._late: dict[tuple[str, str], tuple[Future[SrtGrant | None], int]] = {}
@@ -41,8 +41,8 @@ class Answers:
 
         While an answer is late, further questions do not wait: an unavailable broker costs the port one wait.
         """
-        now = self._clock.monotonic_ns()
-        self._late = {who: entry for who, entry in self._late.items() if now - entry[1] < _KEPT_NS}
+        now, kept_ns = self._clock.monotonic_ns(), to_ns(_KEPT)
+        self._late = {who: entry for who, entry in self._late.items() if now - entry[1] < kept_ns}
         behind = any(not future.done() for future, _ in self._late.values())
         who = (request.raw, request.peer.host)
         future, since = self._late.pop(who, (None, now))
@@ -51,7 +51,7 @@ class Answers:
                 raise AnswerLate
             future = self._pool.submit(self._authorize, request)
         try:
-            return future.result(0 if behind else self._patience_s)
+            return future.result(0 if behind else self._patience.total_seconds())
         except TimeoutError:
             if future.done():  # its own error, not ours
                 raise

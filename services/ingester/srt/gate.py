@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 from services.ingester.forms import Wish, plain, wish
@@ -16,7 +17,7 @@ from services.ingester.refusals import PublishRefused, Why
 from services.ingester.srt.answers import AnswerLate, Answers, Authorize
 from services.ingester.srt.model import SrtGrant, SrtLimits, SrtRequest
 from services.ingester.srt.streamid import StreamId, parse
-from shared.runtime.clock import Clock
+from shared.runtime.clock import Clock, to_ns
 from shared.runtime.logging import get_logger
 from shared.security.peers import Budget, network_of
 from shared.srt.address import Address
@@ -37,7 +38,7 @@ REASONS: Final[Mapping[Why, Reject]] = {
     "later": Reject.DOWN,
     "unsupported": Reject.UNSUPPORTED_MEDIA,
 }
-_COLLECT_WITHIN_NS: Final = 3_000_000_000  # ample: the handshake ends in the call that asks us
+_COLLECT_WITHIN: Final = timedelta(seconds=3)  # ample: the handshake ends in the call that asks us
 _FAULTS: Final = frozenset({"stream_id", "mode", "no_key", "ambiguous", "unknown", "over"})
 """Refusals caused by the caller; others do not count against it."""
 Known = Callable[[SrtRequest], bool]
@@ -151,7 +152,7 @@ class Gate:
 
     def sweep(self) -> None:
         """Drop granted callers that never connected: they lacked the passphrase, or have gone."""
-        oldest = self._clock.monotonic_ns() - _COLLECT_WITHIN_NS
+        oldest = self._clock.monotonic_ns() - to_ns(_COLLECT_WITHIN)
         with self._lock:
             gone = [
                 number

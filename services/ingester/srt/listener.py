@@ -12,7 +12,7 @@ from typing import Final
 from services.ingester.srt.answers import Authorize
 from services.ingester.srt.gate import Gate, Known
 from services.ingester.srt.model import SrtLimits
-from services.ingester.srt.publication import SrtPublication, seconds
+from services.ingester.srt.publication import SrtPublication
 from shared.runtime.clock import Clock
 from shared.runtime.logging import bound, get_logger
 from shared.srt import address
@@ -145,7 +145,7 @@ class SrtListener:
     def _serve(self, listening: SrtSocket) -> None:
         try:
             while not self._stopping.is_set():
-                self._knock.wait(seconds(_POLL if self._gate.waiting else _IDLE))
+                self._knock.wait((_POLL if self._gate.waiting else _IDLE).total_seconds())
                 self._knock.clear()
                 while self._gate.waiting and (socket := listening.accept()) is not None:
                     self._admit(socket)

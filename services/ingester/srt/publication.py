@@ -27,7 +27,7 @@ from shared.srt.stats import PerfMon, SrtStats, from_perfmon
 
 _BUFFER: Final = 512 * 1024  # the most one drain takes: 400 ms of 10 Mbps; a full buffer is drained again at once
 _NS: Final = 1_000_000
-_TAIL_STEP_S: Final = 0.01
+_TAIL_STEP: Final = timedelta(milliseconds=10)
 _PACKET: Final = 188  # ISO/IEC 13818-1, 2.4.3.2: a packet is 188 bytes and begins with 0x47
 _SYNC: Final = 0x47
 _PROBE: Final = 5 * _PACKET
@@ -154,7 +154,7 @@ class SrtPublication:
         if now - self._broken_since > self._tail_ns or not self._holds_data():
             self._end_with("disconnected", "disconnected")
             return
-        self._ending.wait(_TAIL_STEP_S)
+        self._ending.wait(_TAIL_STEP.total_seconds())
 
     def _holds_data(self) -> bool:
         with self._lock:
@@ -187,8 +187,3 @@ def looks_like_mpegts(data: bytes) -> bool:
         all(data[at] == _SYNC for at in range(offset, offset + _PROBE - _PACKET + 1, _PACKET))
         for offset in range(min(_PACKET, len(data) - _PROBE + 1))
     )
-
-
-def seconds(duration: timedelta) -> float:
-    """Return a duration in seconds, for the waiting functions of threading."""
-    return duration / timedelta(seconds=1)

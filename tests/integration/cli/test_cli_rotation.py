@@ -1,6 +1,7 @@
 """The log of `reelay up`: as large as the setting, a few files, every line in one of them."""
 
 import os
+from datetime import timedelta
 from pathlib import Path
 
 from services.cli.lines import LineStyle, LineWriter
@@ -13,7 +14,7 @@ def write(target: int, count: int, rotation: Rotation) -> None:
     writer = LineWriter(target, LineStyle(["x"], colour=False, json_lines=False), rotation)
     for number in range(count):
         writer.line("x", f"{number:06}".encode().ljust(LINE, b"."))
-    writer.close(10)
+    writer.close(timedelta(seconds=10))
 
 
 def numbers(*paths: Path) -> list[int]:

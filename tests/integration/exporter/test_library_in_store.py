@@ -210,8 +210,8 @@ def test_old_files_go(store: MediaStore) -> None:
         store.put(f"library/{ACCOUNT}/{name}", b"x")
     shelf = StoreShelf(store)
     assert shelf.expire(0) == 0
-    assert shelf.expire(time.time() - 60) == 0
-    assert shelf.expire(time.time() + 60) == 2
+    assert shelf.expire(int(time.time() * 1000) - 60_000) == 0
+    assert shelf.expire(int(time.time() * 1000) + 60_000) == 2
     assert list(store.list("library")) == []
 
 
@@ -224,8 +224,8 @@ def test_a_file_that_is_delivered_while_old_ones_go_stays(
     store.put(key, b"as before")
     old = store.info(key)
     assert old is not None
-    before_s = old.modified_ms // 1000 + 1
-    wait_until(lambda: time.time() > before_s + 1)  # S3 tells seconds
+    before_ms = (old.modified_ms // 1000 + 1) * 1000
+    wait_until(lambda: time.time() * 1000 > before_ms + 1000)  # S3 tells seconds
 
     def overtaken(key_or_folder: str) -> Any:
         found = ask(key_or_folder)
@@ -234,10 +234,10 @@ def test_a_file_that_is_delivered_while_old_ones_go_stays(
         return found
 
     monkeypatch.setattr(store, when, overtaken)
-    assert StoreShelf(store).expire(before_s) == 0
+    assert StoreShelf(store).expire(before_ms) == 0
     assert store.get(key) == data
     monkeypatch.undo()
-    assert StoreShelf(store).expire(time.time() + 60) == 1
+    assert StoreShelf(store).expire(int(time.time() * 1000) + 60_000) == 1
 
 
 def test_the_file_that_was_to_be_deleted_is_and_not_one_delivered_since(store: MediaStore) -> None:

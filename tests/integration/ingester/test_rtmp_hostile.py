@@ -87,7 +87,10 @@ def test_a_dripping_publisher_is_as_good_as_silent() -> None:
 )
 def test_what_is_no_publisher_is_closed(opening: bytes) -> None:
     clock = SteppedClock()
-    with rtmp_server(clock=clock) as (server, ingest), RtmpClient(server.port, timeout_s=0.1) as client:
+    with (
+        rtmp_server(clock=clock) as (server, ingest),
+        RtmpClient(server.port, timeout=timedelta(milliseconds=100)) as client,
+    ):
         client.send(opening)
 
         def is_closed() -> bool:
@@ -227,7 +230,7 @@ def test_a_handshake_has_a_deadline_of_its_own() -> None:
     limits = dataclasses.replace(QUICK, handshake=timedelta(minutes=1))
     with rtmp_server(limits, clock=clock) as (server, _), RtmpClient(server.port) as shaken:
         shaken.connect()
-        with RtmpClient(server.port, timeout_s=0.1) as client:
+        with RtmpClient(server.port, timeout=timedelta(milliseconds=100)) as client:
             client.send(b"\x03" + bytes(1000))
 
             def is_closed() -> bool:

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 import pytest
 from nats.js import JetStreamContext
@@ -25,7 +26,7 @@ from tests.support.recordings import connected, until
 from tests.support.shared_bus import new_id
 
 ACCOUNT = "main"
-STALL_S = 1.5
+STALL = timedelta(milliseconds=1500)
 """Seen with a loaded machine. Whoever stands still for so long lives."""
 
 
@@ -41,7 +42,7 @@ def leases(
 async def test_a_holder_that_did_not_answer_and_has_renewed_since_is_asked_again(
     nats: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leases_module, "RENEW_S", 0.05)
+    monkeypatch.setattr(leases_module, "RENEW", timedelta(milliseconds=50))
     async with connected(nats.url) as js:
         event, session = new_id(), new_id()
         a, b = leases(js, "a"), leases(js, "b")
@@ -106,9 +107,9 @@ class Apart:
             self._loop.call_soon_threadsafe(self._over.set)
             thread.join(30)
 
-    def freeze(self, seconds: float | None = None) -> None:
+    def freeze(self, duration: timedelta | None = None) -> None:
         """Let its loop stand still for so long, or until it is thawed; returns when it does."""
-        still(self._loop, lambda: self.thawed.wait(seconds))
+        still(self._loop, lambda: self.thawed.wait(None if duration is None else duration.total_seconds()))
 
 
 def still(loop: asyncio.AbstractEventLoop, block: Callable[[], object]) -> None:
@@ -122,7 +123,7 @@ async def test_a_holder_that_stands_still_for_a_while_is_not_replaced(nats: Nats
     with Apart().running(nats.url) as holder:
         async with connected(nats.url) as js:
             b = leases(js, "b")
-            holder.freeze(STALL_S)
+            holder.freeze(STALL)
             with pytest.raises(Rejected):
                 await b.take(ACCOUNT, holder.event, new_id())
             assert await b.holder(ACCOUNT, holder.event, holder.session) == "lives"
@@ -134,7 +135,7 @@ async def test_one_that_stood_still_while_it_asked_replaces_nobody_who_answered(
 ) -> None:
     """The answer lies there when the asker is awake again, and its time is up."""
     asker = asyncio.get_running_loop()
-    monkeypatch.setattr(Noisy, "before", staticmethod(lambda: still(asker, lambda: time.sleep(STALL_S))))
+    monkeypatch.setattr(Noisy, "before", staticmethod(lambda: still(asker, lambda: time.sleep(STALL.total_seconds()))))
     with Apart().running(nats.url, Noisy) as holder:
         async with connected(nats.url) as js:
             b = leases(js, "b")
@@ -144,18 +145,18 @@ async def test_one_that_stood_still_while_it_asked_replaces_nobody_who_answered(
     assert not holder.lost
 
 
-@pytest.mark.parametrize("stall_s", [0, STALL_S], ids=["awake", "stalled"])
+@pytest.mark.parametrize("stall", [timedelta(), STALL], ids=["awake", "stalled"])
 async def test_a_holder_that_is_frozen_is_replaced_and_finds_that_out_when_it_is_awake(
-    nats: NatsServer, stall_s: float, monkeypatch: pytest.MonkeyPatch
+    nats: NatsServer, stall: timedelta, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also by one that stands still for a part of the time in which it asks."""
-    monkeypatch.setattr(leases_module, "RENEW_S", 3600.0)
+    monkeypatch.setattr(leases_module, "RENEW", timedelta(hours=1))
     with Apart().running(nats.url) as holder:
         async with connected(nats.url) as js:
             b, session = leases(js, "b"), new_id()
             async with b.renewing():
                 holder.freeze()
-                asyncio.get_running_loop().call_later(0.2, time.sleep, stall_s)
+                asyncio.get_running_loop().call_later(0.2, time.sleep, stall.total_seconds())
                 await b.take(ACCOUNT, holder.event, session)
                 holder.thawed.set()
                 await until(lambda: asyncio.sleep(0, holder.lost))
@@ -262,7 +263,7 @@ class Lagging(Bucket[Lease]):
 async def test_a_read_older_than_the_own_write_ends_no_session(
     nats: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leases_module, "RENEW_S", 0.05)
+    monkeypatch.setattr(leases_module, "RENEW", timedelta(milliseconds=50))
     async with connected(nats.url) as js:
         event, session, lost = new_id(), new_id(), list[str]()
         bucket = Lagging(lambda: js, "leases", Lease)
@@ -286,7 +287,7 @@ async def test_who_has_just_come_back_to_the_broker_takes_nobody_for_dead(
         event = new_id()
         b, c = leases(js, "b"), leases(js, "c")
         await c.take(ACCOUNT, event, new_id())
-        monkeypatch.setattr(leases_module, "RENEW_S", 0.05)
+        monkeypatch.setattr(leases_module, "RENEW", timedelta(milliseconds=50))
         async with b.renewing():
             js._nc.stats["reconnects"] += 1
             await b.take(ACCOUNT, other := new_id(), session := new_id())
@@ -294,7 +295,7 @@ async def test_who_has_just_come_back_to_the_broker_takes_nobody_for_dead(
             await until(lambda: asyncio.sleep(0, (b.epoch(ACCOUNT, other, session) or 0) > taken))
             with pytest.raises(Rejected):
                 await b.take(ACCOUNT, event, new_id())
-            monkeypatch.setattr(holders_module, "SETTLED_S", 0.0)
+            monkeypatch.setattr(holders_module, "SETTLED", timedelta())
             await b.take(ACCOUNT, event, new_id())
 
 
@@ -315,8 +316,8 @@ async def test_one_that_was_let_in_without_the_broker_asks_whose_lease_it_finds(
     nats: NatsServer, monkeypatch: pytest.MonkeyPatch, other: str
 ) -> None:
     """A machine with an ingester and a broker dies. Its encoder comes to another, and its lease is there yet."""
-    monkeypatch.setattr(leases_module, "RENEW_S", 0.05)
-    monkeypatch.setattr(holders_module, "SETTLED_S", 3.0)
+    monkeypatch.setattr(leases_module, "RENEW", timedelta(milliseconds=50))
+    monkeypatch.setattr(holders_module, "SETTLED", timedelta(seconds=3))
     async with connected(nats.url) as js, contextlib.AsyncExitStack() as living:
         event, session, lost = new_id(), new_id(), list[str]()
         b, c = leases(js, "b", bucket=Away(lambda: js, "leases", Lease)), leases(js, "c")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +114,7 @@ async def test_a_release_after_a_takeover_leaves_the_lease_to_its_holder(nats: N
 async def test_a_lease_that_ran_out_is_not_taken_back_from_the_next_one(
     nats: NatsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leases_module, "RENEW_S", 0.05)
+    monkeypatch.setattr(leases_module, "RENEW", timedelta(milliseconds=50))
     async with connected(nats.url) as js:
         event, mine, theirs, other = new_id(), new_id(), new_id(), new_id()
         a, b = leases(js, "a"), leases(js, "b")
@@ -135,7 +136,7 @@ async def test_a_lease_that_ran_out_is_not_taken_back_from_the_next_one(
 async def test_a_lost_lease_ends_the_publication(
     nats: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(leases_module, "RENEW_S", 0.05)
+    monkeypatch.setattr(leases_module, "RENEW", timedelta(milliseconds=50))
     async with connected(nats.url) as js:
         event, held = new_id(), leases(js, "a")
         made = sessions(js, SteppedClock(), LocalStore(tmp_path), held)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from services.ingester.beside import is_copy, recover_beside
-from services.ingester.leases import RENEW_S, Leases
+from services.ingester.leases import RENEW, Leases
 from services.ingester.salvage import Salvage
 from shared.messages.base import Message
 from shared.store.local import LocalStore
@@ -39,7 +40,7 @@ async def test_a_session_without_a_lease_gets_the_time_to_write_it_again(nats: N
         await a.release(ACCOUNT, event, session)
         await salvage.run_once()
         assert not spy.sent
-        clock.pass_ms(int(RENEW_S * 2000) + 1)
+        clock.pass_ms(2 * RENEW // timedelta(milliseconds=1) + 1)
         await salvage.run_once()
         assert [message.channel for message in spy.sent] == ["live.session.started", "live.session.ended"]
 
@@ -117,7 +118,7 @@ async def test_a_salvager_that_is_killed_leaves_a_writer_that_may_live_its_files
         first.look = die
         before, after = salvage(killed, first), salvage(leases(js, "c"), second)
         await before.run_once()
-        clock.pass_ms(int(RENEW_S * 2000) + 1)
+        clock.pass_ms(2 * RENEW // timedelta(milliseconds=1) + 1)
         with pytest.raises(KeyError):
             await before.run_once()
         await after.run_once()
@@ -128,7 +129,7 @@ async def test_a_salvager_that_is_killed_leaves_a_writer_that_may_live_its_files
         assert not second.sent, "its lease says that it lives"
         await writer.release(ACCOUNT, event, session)
         await after.run_once()
-        clock.pass_ms(int(RENEW_S * 2000) + 1)
+        clock.pass_ms(2 * RENEW // timedelta(milliseconds=1) + 1)
         await after.run_once()
         assert [m.channel for m in second.sent][-1] == "live.session.ended"
         assert {name: (folder / name).read_bytes() for name in files} == files

@@ -89,7 +89,7 @@ def test_a_stuck_output_never_holds_up_the_writer_and_the_loss_is_told() -> None
     reader.start()
     while b"lines were dropped" not in received:
         writer.line("a", b"after")
-    writer.close(timeout_s=10)
+    writer.close(timedelta(seconds=10))
     os.close(writing)
     reader.join(10)
     os.close(reading)
@@ -102,7 +102,7 @@ def test_a_closed_pipe_is_no_error() -> None:
     writer = LineWriter(writing, LineStyle([], colour=False, json_lines=False))
     for _ in range(10):
         writer.line("a", b"nobody reads this")
-    writer.close(timeout_s=10)
+    writer.close(timedelta(seconds=10))
     os.close(writing)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import httpx
+from moto.s3 import models
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
@@ -37,6 +38,14 @@ class Meddled:
     always: dict[str, Answer] = field(default_factory=dict)
     spoiled: dict[str, Spoil] = field(default_factory=dict)
     client: Any = None
+
+    def clear(self) -> None:
+        """Forget everything but an empty bucket `films`."""
+        for each in (self.instead, self.always, self.spoiled):
+            each.clear()
+        httpx.post(f"{self.endpoint}/moto-api/reset")
+        self.client.create_bucket(Bucket="films")
+        self.counts.clear()
 
     def __call__(self, environ: dict[str, Any], start: Any) -> Iterable[bytes]:
         name = _operation(environ["REQUEST_METHOD"], environ.get("QUERY_STRING", ""))
@@ -82,12 +91,12 @@ def meddled() -> Iterator[Meddled]:
     thread.start()
     made.endpoint = f"http://127.0.0.1:{server.server_port}"
     made.client = plain_client(made.endpoint)
-    httpx.post(f"{made.endpoint}/moto-api/reset")  # its objects are this process's
-    made.client.create_bucket(Bucket="films")
-    made.counts.clear()
+    made.clear()
+    least, models.S3_UPLOAD_PART_MIN_SIZE = models.S3_UPLOAD_PART_MIN_SIZE, 1
     try:
         yield made
     finally:
+        models.S3_UPLOAD_PART_MIN_SIZE = least
         server.shutdown()
         server.server_close()
         thread.join()

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from services.exporter.destinations import s3_upload
-from services.exporter.destinations.s3_upload import PART
+from services.exporter.destinations.s3_client import S3Clients
 from services.exporter.destinations.videocloud import VideoCloudDestination, VideoCloudMaker, Waits
 from services.exporter.destinations.videocloud_api import Bases
 from shared.errors import DestinationFailed
@@ -21,6 +21,8 @@ from tests.support.web_moto import Meddled, fault, meddled
 from tests.support.web_peer import Peer, Said, peer
 from tests.support.web_videocloud import ACCOUNT, CLIENT, SECRET, Cloud
 
+PART = 1 << 20
+CLIENTS = S3Clients(LOOPBACK, httpx.create_ssl_context())
 SOON = timedelta(milliseconds=5)
 WAITS = Waits(SOON, SOON * 4, timedelta(minutes=1))
 SMALL, BIG = MemoryFile(b"the fast film"), MemoryFile(noise(2 * PART + 9))
@@ -43,7 +45,7 @@ class Scene:
     ) -> VideoCloudDestination:
         bases = Bases(*(f"{self.server.url}/{api}" for api in ("oauth", "cms", "ingest")))
         maker = VideoCloudMaker.of(LOOPBACK, httpx.create_ssl_context(), SystemClock(), bases, waits)
-        maker = replace(maker, bucket_endpoint=self.cloud.bucket.endpoint)
+        maker = replace(maker, clients=CLIENTS, bucket_endpoint=self.cloud.bucket.endpoint)
         options = {"video": {"name": "Goal", "tags": ["live"]}, "ingest": {"capture-images": True}} | options
         return maker(
             order("", credential("videocloud", CLIENT, secret, account_id=ACCOUNT), accuracy=accuracy, **options)
@@ -53,9 +55,10 @@ class Scene:
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(s3_upload, "LATER_S", 0.01)
+    monkeypatch.setattr(s3_upload, "PART", PART)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def bucket() -> Iterator[Meddled]:
     with meddled() as found:
         yield found
@@ -63,6 +66,7 @@ def bucket() -> Iterator[Meddled]:
 
 @pytest.fixture
 async def scene(bucket: Meddled) -> AsyncIterator[Scene]:
+    bucket.clear()
     cloud = Cloud(bucket)
     async with peer(cloud.handle) as server:
         yield Scene(cloud, server)

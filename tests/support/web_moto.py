@@ -43,7 +43,7 @@ class Meddled:
         """Forget everything but an empty bucket `films`."""
         for each in (self.instead, self.always, self.spoiled):
             each.clear()
-        httpx.post(f"{self.endpoint}/moto-api/reset")
+        httpx.post(f"{self.endpoint}/moto-api/reset", trust_env=False)
         self.client.create_bucket(Bucket="films")
         self.counts.clear()
 

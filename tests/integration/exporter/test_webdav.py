@@ -223,3 +223,28 @@ async def test_a_server_without_propfind_is_asked_by_head() -> None:
 
     async with peer(handle) as server:
         await MAKER(order(f"webdav://127.0.0.1:{server.port}/a/x.mp4")).put(FILE, Kept())
+
+
+@pytest.mark.parametrize("status", [504, 423])
+async def test_a_move_that_happens_although_it_is_said_to_have_failed_is_found_done(
+    status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Nextcloud behind a proxy of less patience, or with its own locks."""
+    monkeypatch.setattr(http_webdav, "LOCK_S", 0.001)
+    moved: list[Call] = []
+
+    def handle(call: Call) -> Said:
+        if call.method == "MOVE":
+            moved.append(call)
+            return Said(status)
+        if call.method == "PROPFIND":
+            return Said(404) if moved and "tmp" in call.path else Said(207, LENGTH % FILE.size)
+        return Said(201)
+
+    async with peer(handle) as server:
+        to, kept = MAKER(order(f"webdav://127.0.0.1:{server.port}/a/x.mp4")), Kept()
+        with pytest.raises(DestinationFailed) as caught:
+            await to.put(FILE, kept)
+        assert not caught.value.final
+        await to.put(FILE, kept)
+        assert server.methods().count("PUT") == 1

@@ -154,7 +154,8 @@ class S3Clients:
         config = Config(
             **rules,
             retries={"total_max_attempts": 1},  # parts are sent again by us
-            s3={"addressing_style": _style(access)},
+            # each body's MD5 is sent and signed: its SHA-256 would be a second pass, here and there
+            s3={"addressing_style": _style(access), "payload_signing_enabled": False},
             # servers other than AWS do not support the checksums that boto3 sends by default since 1.36
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",

@@ -1,7 +1,7 @@
 """Uploads of one file to S3 servers beside boto3's own `upload_file`: `python -m tests.bench.upload_s3 [--mb 1000]`.
 
-Both run in this process, take turns, send the same 8 MiB parts, four at once, and sign them. Ours has every part also
-checked by MD5, asks for the object's length afterwards, and reads the file as the exporter reads its store. Bound: 95 %.
+Both run in this process, take turns, and send the same 8 MiB parts, four at once. Each of ours is checked by MD5, and
+the object's length is asked for afterwards; the file is read as the exporter reads its store. Bound: 95 %.
 `measured_rows` is for bench_upload.py.
 """
 

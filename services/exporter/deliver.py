@@ -36,7 +36,7 @@ log = get_logger()
 AWAY: Final = timedelta(seconds=5)
 """After a failure of the store or the broker, which is never the destination's."""
 SOON: Final = timedelta(milliseconds=100)
-DISCARD: Final = timedelta(seconds=30)
+DISCARD: Final = timedelta(seconds=10)  # well within ack_wait: a delivery that was given up sends no heartbeats
 # What the middleware writes before the text of an error.
 _KIND: Final = re.compile(r"^(DestinationFailed|ObjectMissing|Permanent|Rejected|SecretUnreadable|StoreFull): ")
 

@@ -182,6 +182,9 @@ class Settings(BaseSettings):
         description="Which finished jobs their encoder takes up again within RETENTION: never, away, any",
     )
     clip_retention_days: int = Field(0, ge=0, le=36_500, description="Days that clips are kept; 0: until deleted")
+    export_dir: str = Field(
+        "", description="Folder with a folder per account, below which folder destinations lie; empty: none are taken"
+    )
     videocloud_oauth_url: str = Field("https://oauth.brightcove.com", description="Video Cloud's OAuth API")
     videocloud_cms_url: str = Field("https://cms.api.brightcove.com", description="Video Cloud's CMS API")
     videocloud_ingest_url: str = Field(
@@ -190,7 +193,6 @@ class Settings(BaseSettings):
     videocloud_wait: Annotated[timedelta, BeforeValidator(_duration)] = Field(
         timedelta(hours=6), description="The longest time that Video Cloud may take to ingest a file"
     )
-    export_dir: str = Field("", description="Folder below which folder destinations lie; empty: none are taken")
     library_retention_days: int = Field(
         0, ge=0, le=36_500, description="Days that files of the library are kept; 0: until deleted"
     )

@@ -1,41 +1,36 @@
-"""A folder of the installation's: REELAY_EXPORT_DIR, below which users' URLs `file:///sub/folder/name.mp4` lie."""
+"""A folder of the installation's: `REELAY_EXPORT_DIR/<account>`, below which users' URLs `file:///sub/name.mp4` lie."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
-import fcntl
 import hashlib
 import os
 import stat
-import threading
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote, unquote, urlsplit
 
 from services.exporter.destinations.base import Destination, Order, SourceFile, Transfer
+from services.exporter.destinations.drafts import BLOCK, INSIDE, Draft, failing, unlink_unlocked
 from services.exporter.destinations.patience import patiently
-from shared.errors import DestinationFailed, NotYet
+from shared.errors import DestinationFailed
 from shared.store import StoreFull
 from shared.store.reserve import Reserve
 
 DRAFT: Final = ".reelay-"
 DEEPEST: Final = 32
 LONGEST: Final = 255
-BLOCK: Final = 1 << 20
-_FINAL: Final = frozenset({
-    errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG,
-})  # fmt: skip
-_INSIDE: Final = os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
 class FolderDestination:
-    """One name below the folder. No link is followed below it, so nothing outside is ever read or written."""
+    """One name below the folder; `parts` begin with the account, as none may touch another's files.
+
+    No link is followed below the folder, so nothing outside is ever read or written.
+    """
 
     root: Path
     reserve: Reserve
@@ -50,9 +45,9 @@ class FolderDestination:
             await self._copy(file, transfer, draft)
             # a slow disk takes its time to write what it has been given
             await patiently(lambda: draft.finish(self.parts[-1]), transfer, file.size)
-        return f"file:///{quote('/'.join(self.parts))}"
+        return f"file:///{quote('/'.join(self.parts[1:]))}"
 
-    async def _copy(self, file: SourceFile, transfer: Transfer, draft: _Draft) -> None:
+    async def _copy(self, file: SourceFile, transfer: Transfer, draft: Draft) -> None:
         await asyncio.to_thread(draft.keep, file.size)
         await asyncio.to_thread(self._require, file.size - draft.size)
         while await asyncio.to_thread(draft.check_more):
@@ -102,7 +97,7 @@ class FolderDestination:
             os.close(folder)
 
     @contextlib.asynccontextmanager
-    async def _drafted(self, *, resumes: bool) -> AsyncIterator[_Draft]:
+    async def _drafted(self, *, resumes: bool) -> AsyncIterator[Draft]:
         """Have the draft; what a cancelled delivery's thread still does with it comes to its end first."""
         loop = asyncio.get_running_loop()
         opening = loop.run_in_executor(None, self._opened, resumes)
@@ -116,14 +111,14 @@ class FolderDestination:
         finally:
             loop.run_in_executor(None, draft.close)
 
-    def _opened(self, resumes: bool) -> _Draft:
+    def _opened(self, resumes: bool) -> Draft:
         """Open and lock the draft, an empty one unless it `resumes`; NotYet while another delivery has it."""
-        with _failing(), self._folder(make=True) as folder:
+        with failing(), self._folder(make=True) as folder:
             if not resumes:
                 with contextlib.suppress(FileNotFoundError):
-                    _unlink_unlocked(folder, self.draft)
-            handle = os.open(self.draft, os.O_RDWR | os.O_CREAT | _INSIDE, 0o644, dir_fd=folder)
-            draft = _Draft(os.dup(folder), handle, self.draft)
+                    unlink_unlocked(folder, self.draft)
+            handle = os.open(self.draft, os.O_RDWR | os.O_CREAT | INSIDE, 0o644, dir_fd=folder)
+            draft = Draft(os.dup(folder), handle, self.draft)
             try:
                 draft.lock()
             except BaseException:
@@ -140,96 +135,18 @@ class FolderDestination:
         return stat.S_ISREG(info.st_mode) and info.st_size == size
 
     def _discard(self) -> None:
-        with _failing(), contextlib.suppress(FileNotFoundError), self._folder(make=False) as folder:
-            _unlink_unlocked(folder, self.draft)
+        with failing(), contextlib.suppress(FileNotFoundError), self._folder(make=False) as folder:
+            unlink_unlocked(folder, self.draft)
 
     def _test(self) -> None:
-        with _failing(), self._folder(make=False, nearest=True) as folder:
+        with failing(), self._folder(make=False, nearest=True) as folder:
             name = f"{DRAFT}test-{os.urandom(8).hex()}"
-            handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _INSIDE, 0o600, dir_fd=folder)
+            handle = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | INSIDE, 0o600, dir_fd=folder)
             try:
                 os.write(handle, b"reelay")
             finally:
                 os.close(handle)
                 os.unlink(name, dir_fd=folder)
-
-
-class _Draft:
-    """An open and locked draft; one delivery at a time has it. Its calls block; each ends before `close` closes it."""
-
-    def __init__(self, folder: int, handle: int, name: str) -> None:
-        self._folder = folder
-        self._handle = handle
-        self._name = name
-        self._busy = threading.Lock()
-        self._closed = False
-        self._hash = hashlib.sha256()
-        self._checked = 0
-        self.size = os.fstat(handle).st_size
-
-    @property
-    def sha256(self) -> str:
-        """The hash of what was checked and written."""
-        return self._hash.hexdigest()
-
-    def close(self) -> None:
-        """Close and unlock it."""
-        with self._busy:
-            if not self._closed:
-                self._closed = True
-                os.close(self._handle)
-                os.close(self._folder)
-
-    def lock(self) -> None:
-        """Lock it; NotYet when another delivery has it, or has just ended with it."""
-        _lock(self._handle)
-        try:
-            there = os.stat(self._name, dir_fd=self._folder, follow_symlinks=False)
-            same = os.path.samestat(there, os.fstat(self._handle))
-        except FileNotFoundError:
-            same = False
-        if not same:
-            raise NotYet("the file was being delivered elsewhere", timedelta(milliseconds=10))
-        self.size = os.fstat(self._handle).st_size
-
-    def keep(self, most: int) -> None:
-        """Keep what an earlier try wrote, unless it is more than `most` bytes: then it is no part of the file."""
-        with self._using():
-            if self.size > most:
-                os.ftruncate(self._handle, 0)
-                self.size = self._checked = 0
-                self._hash = hashlib.sha256()
-
-    def check_more(self) -> bool:
-        """Read some of what an earlier try wrote, for the hash; return whether there was any."""
-        with self._using():
-            block = os.pread(self._handle, min(BLOCK, self.size - self._checked), self._checked)
-        self._hash.update(block)
-        self._checked += len(block)
-        return bool(block)
-
-    def write(self, block: bytes) -> None:
-        """Write the next bytes."""
-        with self._using():
-            done = 0
-            while done < len(block):
-                done += os.pwrite(self._handle, block[done:], self.size + done)
-            self.size += len(block)
-        self._hash.update(block)
-
-    def finish(self, name: str) -> None:
-        """Give the draft its final name, once it has reached the disk."""
-        with self._using():
-            os.fsync(self._handle)
-            os.rename(self._name, name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
-            os.fsync(self._folder)
-
-    @contextlib.contextmanager
-    def _using(self) -> Iterator[None]:
-        with self._busy, _failing():
-            if self._closed:
-                raise NotYet("the delivery was stopped", timedelta(seconds=1))
-            yield
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +160,7 @@ class FolderMaker:
         """Return the destination of a URL."""
         if self.root is None:
             raise DestinationFailed("exports to folders are not enabled here (REELAY_EXPORT_DIR)", final=True)
-        parts = _parts(order.url, order.file_name)
+        parts = (order.account, *_parts(order.url, order.file_name))
         name = hashlib.sha256(f"{order.export}/{order.accuracy}/{'/'.join(parts)}".encode()).hexdigest()[:32]
         return FolderDestination(self.root, self.reserve, parts, f"{DRAFT}{name}")
 
@@ -275,25 +192,7 @@ def _enter(folder: int, part: str, *, make: bool) -> int:
     if make:
         with contextlib.suppress(FileExistsError):
             os.mkdir(part, 0o755, dir_fd=folder)
-    return os.open(part, os.O_DIRECTORY | _INSIDE, dir_fd=folder)
-
-
-def _lock(handle: int) -> None:
-    """Lock an open file for as long as it is open; NotYet when another delivery has it."""
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise NotYet("the file is being delivered elsewhere", timedelta(seconds=1)) from error
-
-
-def _unlink_unlocked(folder: int, name: str) -> None:
-    """Remove a draft that nobody writes; NotYet when somebody does, FileNotFoundError."""
-    handle = os.open(name, os.O_RDWR | _INSIDE, dir_fd=folder)
-    try:
-        _lock(handle)
-        os.unlink(name, dir_fd=folder)
-    finally:
-        os.close(handle)
+    return os.open(part, os.O_DIRECTORY | INSIDE, dir_fd=folder)
 
 
 async def _blocks(file: SourceFile, offset: int) -> AsyncIterator[bytes]:
@@ -306,14 +205,3 @@ async def _blocks(file: SourceFile, offset: int) -> AsyncIterator[bytes]:
             block.clear()
     if block:
         yield bytes(block)
-
-
-@contextlib.contextmanager
-def _failing() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        reason = os.strerror(error.errno or 0)
-        raise DestinationFailed(
-            f"the export folder could not take the file: {reason}", final=error.errno in _FINAL
-        ) from error

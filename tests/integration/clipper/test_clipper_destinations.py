@@ -62,15 +62,21 @@ async def exports(at: Desk, order: ClipCreate) -> list[str]:
     return [stored.value.state if stored else "" for stored in found]
 
 
+def _folders(tmp_path: Path) -> tuple[Path, Path]:
+    """Return the folder of exports, and that of the account in it."""
+    folder = tmp_path / "out"
+    (folder / ACCOUNT).mkdir(parents=True)
+    return folder, folder / ACCOUNT
+
+
 async def settled(at: Desk) -> None:
     for lane in LANES:
         await until(lambda lane=lane: idle(at.js, lane))
 
 
 async def test_all_get_the_exact_file(nats: NatsServer, tmp_path: Path, first: Recording) -> None:
-    out = tmp_path / "out"
-    out.mkdir()
-    async with desk(nats, tmp_path, export_dir=str(out)) as at, serving(at):
+    folder, out = _folders(tmp_path)
+    async with desk(nats, tmp_path, export_dir=str(folder)) as at, serving(at):
         await at.announce(at.session(first))
         order = order_to(at, "file:///games/", "file:///goal.mp4")
         await send(at.js, order, times=2)
@@ -85,11 +91,10 @@ async def test_all_get_the_exact_file(nats: NatsServer, tmp_path: Path, first: R
 
 
 async def test_one_that_fails_takes_nothing_from_the_other(nats: NatsServer, tmp_path: Path, first: Recording) -> None:
-    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
-    out.mkdir()
+    (folder, out), elsewhere = _folders(tmp_path), tmp_path / "elsewhere"
     elsewhere.mkdir()
     (out / "linked").symlink_to(elsewhere)
-    async with desk(nats, tmp_path, export_dir=str(out)) as at, serving(at):
+    async with desk(nats, tmp_path, export_dir=str(folder)) as at, serving(at):
         await at.announce(at.session(first))
         order = order_to(at, "file:///linked/goal.mp4", "file:///goal.mp4")
         await send(at.js, order)
@@ -108,9 +113,8 @@ async def test_a_cancelled_clip_aborts_its_exports(
     nats: NatsServer, tmp_path: Path, first: Recording, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reached = _standing_still(monkeypatch)
-    out = tmp_path / "out"
-    out.mkdir()
-    async with desk(nats, tmp_path, export_dir=str(out)) as at, serving(at):
+    folder, out = _folders(tmp_path)
+    async with desk(nats, tmp_path, export_dir=str(folder)) as at, serving(at):
         await at.announce(at.session(first))
         order = order_to(at, "file:///goal.mp4")
         await send(at.js, order)
@@ -127,9 +131,8 @@ async def test_an_aborted_export_leaves_the_others(
     nats: NatsServer, tmp_path: Path, first: Recording, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reached = _standing_still(monkeypatch)
-    out = tmp_path / "out"
-    out.mkdir()
-    async with desk(nats, tmp_path, export_dir=str(out)) as at, serving(at):
+    folder, out = _folders(tmp_path)
+    async with desk(nats, tmp_path, export_dir=str(folder)) as at, serving(at):
         await at.announce(at.session(first))
         order = order_to(at, "file:///goal.mp4")
         await send(at.js, order)

@@ -50,14 +50,15 @@ def file(tmp_path: Path) -> StoredFile:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    folder = tmp_path / "exports"
-    folder.mkdir()
+    folder = tmp_path / "exports/main"
+    folder.mkdir(parents=True)
     return folder
 
 
 def made(root: Path | None, url: str, reserve: int = 0, accuracy: str = "frame") -> Destination:
+    """Return the destination below an account's folder `root`."""
     order = Order("main", "e" * 32, accuracy, NAME, url, None, {})
-    return FolderMaker(root, Reserve(root or Path(), reserve))(order)
+    return FolderMaker(root.parent if root else None, Reserve(root or Path(), reserve))(order)
 
 
 def left(root: Path) -> list[str]:
@@ -199,19 +200,21 @@ async def test_cancelled_in_the_middle_leaves_the_draft_to_the_next(root: Path, 
 @pytest.mark.parametrize("reserve", [0, 1 << 20])
 async def test_a_full_disk(tmp_path: Path, file: StoredFile, reserve: int) -> None:
     with small_disk(tmp_path, "2m") as disk:
-        to = made(disk.root, "file:///a.mp4", reserve)
-        (disk.root / "a.mp4").write_bytes(b"old")
+        account = disk.root / "main"
+        account.mkdir()
+        to = made(account, "file:///a.mp4", reserve)
+        (account / "a.mp4").write_bytes(b"old")
         with pytest.raises(DestinationFailed, match=r"No space left|is full") as full:
             await to.put(file, Told())
         assert not full.value.final
-        assert (disk.root / "a.mp4").read_bytes() == b"old"
+        assert (account / "a.mp4").read_bytes() == b"old"
 
 
 async def test_a_test_leaves_nothing(root: Path) -> None:
     await made(root, "file:///not/yet/there/a.mp4").test()
     assert is_empty(root)
     with pytest.raises(DestinationFailed):
-        await made(root / "gone", "file:///a.mp4").test()
+        await made(root / "gone/main", "file:///a.mp4").test()
 
 
 def is_empty(folder: Path) -> bool:
@@ -229,3 +232,11 @@ async def _free(call: Callable[[], Awaitable[object]]) -> None:
         return True
 
     await until(called)
+
+
+async def test_an_account_has_a_folder_of_its_own(root: Path, file: StoredFile) -> None:
+    (root / "a.mp4").write_bytes(b"another account's")
+    order = Order("other", "e" * 32, "frame", NAME, "file:///a.mp4", None, {})
+    await FolderMaker(root.parent, Reserve(root, 0))(order).put(file, Told())
+    assert (root / "a.mp4").read_bytes() == b"another account's"
+    assert (root.parent / "other/a.mp4").read_bytes() == DATA

@@ -13,8 +13,9 @@ from nats.js import JetStreamContext
 
 from services.gateway.domain.clips.bounds import Bounds
 from services.gateway.domain.clips.pending import Pending
-from services.gateway.domain.clips.window import ClipRange, Recording, Window, resolve
-from services.gateway.domain.errors import Fault, Invalid, StateConflict, invalid, no_such
+from services.gateway.domain.clips.window import ClipRange, Recording, TimecodeRange, Window, resolve
+from services.gateway.domain.destinations.destinations import Destinations, NewDestination, Stored
+from services.gateway.domain.errors import Fault, Invalid, StateConflict, gathered, invalid, no_such
 from services.gateway.domain.jobs.jobs import Jobs
 from services.gateway.domain.lists.lists import CLIP_JOB, CLIP_STATE, clips_list
 from services.gateway.domain.lists.orders import Span, Time, Wanted
@@ -27,7 +28,6 @@ from shared.broker.bus import Outbox
 from shared.broker.kv import Bucket
 from shared.media.timeline import locate
 from shared.messages.clips import ClipCancel, ClipCreate, ClipDelete, ClipRecord, Notification, NotifyEvent, VodState
-from shared.messages.destinations import DestinationSpec, export_id
 from shared.recording import last_segment
 from shared.runtime.clock import Clock
 
@@ -40,12 +40,20 @@ ENDED: Final[frozenset[VodState]] = frozenset({"finished", "cancelled", "failed"
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
 
 
+class Outward(NamedTuple):
+    """What a clip may reach outside."""
+
+    receivers: Receivers
+    destinations: Destinations
+
+
 class Receiver(NamedTuple):
-    """A receiver of a clip's notifications: its field in the request, its URL, and what it is notified of."""
+    """A receiver of a clip's notifications: its field in the request, its URL, what it is notified of, its login."""
 
     field: str
     url: str
     event: NotifyEvent
+    credentials: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +62,9 @@ class NewClip:
 
     field: str
     label: str
-    range: ClipRange
+    range: ClipRange | TimecodeRange
     receivers: tuple[Receiver, ...] = ()
+    destinations: tuple[NewDestination, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +110,7 @@ class Clips:
         jetstream: Callable[[], JetStreamContext],
         outbox: Outbox,
         jobs: Jobs,
-        receivers: Receivers,
+        outward: Outward,
         bounds: Bounds,
         clock: Clock,
         quotas: Quotas,
@@ -112,7 +121,8 @@ class Clips:
         self._jetstream = jetstream
         self._outbox = outbox
         self._jobs = jobs
-        self._receivers = receivers
+        self._receivers = outward.receivers
+        self._destinations = outward.destinations
         self._bounds = bounds
         self._clock = clock
         self._pending = Pending(jetstream)
@@ -126,15 +136,21 @@ class Clips:
         job = await self._jobs.get(account, job_id)
         last = await last_segment(self._jetstream(), account, job_id)
         recording = await self._bounds.of(job, last)
-        windows = _resolve_all(asked, recording)
-        receivers = [self._sealed(one) for one in asked]
+        ranges = await self._bounds.timecodes.settle(account, job_id, [one.range for one in asked])
+        windows = gathered(partial(_window, *pair, recording) for pair in zip(asked, ranges, strict=True))
+        stored = await self._destinations.stored(account) if any(map(_needs_credentials, asked)) else Stored()
+        receivers = [self._sealed(one, stored) for one in asked]
+        clips = [ids(position) for position in range(len(asked))]
+        destinations = gathered(
+            partial(self._destinations.of, clip, file_name(one.label, clip), one.destinations, stored)
+            for one, clip in zip(asked, clips, strict=True)
+        )
         now = self._clock.now_ms()
         commands = []
         for position, (one, window) in enumerate(zip(asked, windows, strict=True)):
-            clip = ids(position)
             command = ClipCreate(
                 account=account,
-                clip=clip,
+                clip=clips[position],
                 event=job_id,
                 label=one.label,
                 selection=window.selection,
@@ -143,7 +159,7 @@ class Clips:
                 asked_duration=window.asked_duration,
                 recorded_to=locate(last).end if last else None,
                 wait=window.wait,
-                destinations=(DestinationSpec(export=export_id(clip, 0), file_name=file_name(one.label, clip)),),
+                destinations=destinations[position],
                 notifications=receivers[position],
             )
             commands.append(command)
@@ -157,14 +173,22 @@ class Clips:
         named = await self._pending.named(account)
         return await self.going.of(account) | {clip for channel, clip in named if channel == ClipCreate.channel}
 
-    def _sealed(self, asked: NewClip) -> tuple[Notification, ...]:
+    def _sealed(self, asked: NewClip, stored: Stored) -> tuple[Notification, ...]:
         """Check a clip's receivers and return them with sealed URLs; Invalid."""
-        found = dict.fromkeys(
-            Notification(url=self._receivers.checked(one.field, one.url), event=one.event) for one in asked.receivers
-        )
+        found = dict.fromkeys(Notification(url=self._url_of(one, stored), event=one.event) for one in asked.receivers)
         if len(found) > NOTIFICATIONS:
             raise invalid(f"{asked.field}.notifications", f"a clip has at most {NOTIFICATIONS}")
         return tuple(one.model_copy(update={"url": self._receivers.sealed(one.url)}) for one in found)
+
+    def _url_of(self, asked: Receiver, stored: Stored) -> str:
+        """Return a receiver's checked URL, with the user and password that its credentials give; Invalid."""
+        url = self._receivers.checked(f"{asked.field}.url", asked.url, login=True)
+        if asked.credentials is None:
+            return url
+        record = stored.named(asked.credentials)
+        if record is None:
+            raise invalid(f"{asked.field}.credentials", "there are no credentials of this name (POST /v1/credentials)")
+        return self._receivers.with_login(f"{asked.field}.credentials", url, record)
 
     async def find(self, account: str, clip: str) -> KnownClip:
         """Return an account's clip; NotFound when it has none of this id."""
@@ -247,15 +271,16 @@ def needed(request: ClipCreate, zero_ms: int) -> Span:
     return start - BEFORE_MS, end + BEHIND_MS
 
 
-def _resolve_all(asked: Sequence[NewClip], recording: Recording) -> list[Window]:
-    """Resolve all ranges; Invalid lists the faults of all of them."""
-    windows: list[Window] = []
-    faults: list[Fault] = []
-    for one in asked:
-        try:
-            windows.append(resolve(one.range, recording))
-        except Invalid as error:
-            faults += [Fault(f"{one.field}.{fault.field}", fault.why) for fault in error.faults]
-    if faults:
-        raise Invalid(*faults)
-    return windows
+def _needs_credentials(asked: NewClip) -> bool:
+    return bool(asked.destinations) or any(one.credentials is not None for one in asked.receivers)
+
+
+def _window(asked: NewClip, span: ClipRange | Invalid, recording: Recording) -> Window:
+    """Resolve a clip's range; Invalid names fields as in the request."""
+    try:
+        if isinstance(span, Invalid):
+            raise span
+        return resolve(span, recording)
+    except Invalid as error:
+        faults = (Fault(f"{asked.field}.{fault.field}", fault.why) for fault in error.faults)
+        raise Invalid(*faults, code=error.code) from error

@@ -52,7 +52,7 @@ class RequestFacts(Record):
 
     event: str
     label: str = ""
-    destinations: tuple[DestinationFacts, ...]
+    destinations: tuple[DestinationFacts, ...] = (DestinationFacts(),)
 
 
 class ClipFacts(Record):
@@ -101,8 +101,9 @@ def clip_entry(clip: ClipFacts) -> ListRow:
     """Return a clip's entry in lists."""
     asked = clip.request
     return ListRow(
-        clip.clip, clip.created_ms, clip.changed_ms, (clip.state, asked.event, asked.label, asked.destinations[0].type)
-    )
+        clip.clip, clip.created_ms, clip.changed_ms,
+        (clip.state, asked.event, asked.label, asked.destinations[0].type),
+    )  # fmt: skip
 
 
 def delivery_entry(delivery: DeliveryFacts) -> ListRow:

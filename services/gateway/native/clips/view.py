@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fractions import Fraction
+from types import MappingProxyType
+from typing import Final
 
 from services.gateway.delivery.downloads import Downloads
 from services.gateway.domain.clips.clips import KnownClip
-from services.gateway.native.clips.models import AskedRange, MadeRange, MissingRange, VodView
-from shared.messages.clips import ClipFile
+from services.gateway.native.clips.models import AskedRange, DestinationView, MadeRange, MissingRange, VodView
+from shared.messages.clips import ClipCreate, ClipDelivery, ClipFile
+
+_OF_DELIVERIES: Final = {"state", "accuracy", "location", "error"}
+_NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
 
 
 def shown_seconds(value: Fraction) -> float:
     """Return seconds rounded to the nanosecond, for JSON only."""
     return float(round(value, 9))
+
+
+def _asked(request: ClipCreate) -> AskedRange:
+    return AskedRange(
+        clock=request.selection.clock,
+        start=shown_seconds(request.selection.start),
+        end=shown_seconds(request.selection.end),
+        duration=shown_seconds(request.asked_duration),
+    )
 
 
 def _made(file: ClipFile) -> MadeRange:
@@ -23,22 +38,42 @@ def _made(file: ClipFile) -> MadeRange:
         frames=file.frames,
         exact_in_point=str(file.in_point),
         exact_out_point=str(file.out_point),
+        in_timecode=file.in_timecode,
+        out_timecode=file.out_timecode,
     )
 
 
-def view(downloads: Downloads, known: KnownClip) -> VodView:
+def destination_views(known: KnownClip, sent: Mapping[str, int]) -> list[DestinationView]:
+    """Return the views of a clip's destinations; `sent` has the bytes that some of them have taken, by export."""
+    deliveries = {one.export: one for one in known.record.deliveries} if known.record else {}
+    return [
+        DestinationView(
+            id=spec.export,
+            type=spec.type,
+            url=spec.shown or None,
+            credentials=spec.credential or None,
+            sent_bytes=sent.get(spec.export),
+            **deliveries.get(spec.export, ClipDelivery(export=spec.export)).model_dump(include=_OF_DELIVERIES),
+        )
+        for spec in known.request.destinations
+    ]
+
+
+def view(downloads: Downloads, known: KnownClip, sent: Mapping[str, int] = _NOTHING) -> VodView:
     """Return a clip's view, from its record or, before there is one, from the command."""
     request, record = known.request, known.record
     file = record.file if record else None
-    selection = request.selection
-    first = record.deliveries[0] if record and record.deliveries else None
+    destinations = destination_views(known, sent)
+    media_url = downloads.url(request.clip) if file else None
     return VodView(
         jvod_id=request.clip,
         job_id=request.event,
         label=request.label,
         user_id=request.account,
         jvod_state=known.state,
-        jvod_url=downloads.url(request.clip) if file else None,
+        jvod_type=destinations[0].type,
+        jvod_url=media_url if destinations[0].type == "library" else destinations[0].url,
+        media_url=media_url,
         signed_url=downloads.signed_url(request.account, request.clip) if file else None,
         jvod_created_at=known.created_ms,
         jvod_last_state_change_at=known.changed_ms,
@@ -48,12 +83,7 @@ def view(downloads: Downloads, known: KnownClip) -> VodView:
         accuracy=file.accuracy if file else None,
         method=file.method if file else None,
         method_reason=file.reason if file else "",
-        asked=AskedRange(
-            clock=selection.clock,
-            start=shown_seconds(selection.start),
-            end=shown_seconds(selection.end),
-            duration=shown_seconds(request.asked_duration),
-        ),
+        asked=_asked(request),
         made=_made(file) if file else None,
         gaps=[
             MissingRange(start=shown_seconds(g.start), duration=shown_seconds(g.duration), track=g.track)
@@ -61,8 +91,9 @@ def view(downloads: Downloads, known: KnownClip) -> VodView:
         ],
         bytes=file.bytes if file else None,
         sha256=file.sha256 if file else None,
-        delivered=first.accuracy if first else None,
-        location=first.location if first else "",
+        delivered=destinations[0].accuracy,
+        location=destinations[0].location,
+        destinations=destinations,
         wait=request.wait,
         error=record.error if record else "",
     )

@@ -24,7 +24,7 @@ _OPTIONS: Final = {
     "storage_class": "StorageClass",
     "acl": "ACL",
     "sse": "ServerSideEncryption",
-    "sse_kms_key_id": "SSEKMSKeyId",
+    "kms_key_id": "SSEKMSKeyId",
     "cache_control": "CacheControl",
     "content_disposition": "ContentDisposition",
 }

@@ -157,7 +157,7 @@ async def test_a_server_that_says_yes_without_having_it_all_is_caught(server: Me
 
 
 async def test_encryption_class_and_rights_are_asked_for(server: Meddled) -> None:
-    options = {"sse": "aws:kms", "sse_kms_key_id": "alias/ours", "storage_class": "STANDARD_IA", "acl": "private"}
+    options = {"sse": "aws:kms", "kms_key_id": "alias/ours", "storage_class": "STANDARD_IA", "acl": "private"}
     for file in (SMALL, FILE):
         await destination(server, **options).put(file, Kept())
         head = server.client.head_object(Bucket="films", Key="x.mp4")

@@ -226,6 +226,8 @@ def test_the_tests_server_is_fetched_but_never_installed(tmp_path: Path, capsys:
     assert host.did("download nginx")
     assert not host.did(" install ")
     assert capsys.readouterr().err.strip().endswith("apt-get install -y nginx libnginx-mod-rtmp")
+    assert not setup_peers.fetch_dav(host, setup_host.Apt(host), tmp_path)
+    assert capsys.readouterr().err.strip().endswith("apt-get install -y libnginx-mod-http-dav-ext")
     assert not list(tmp_path.iterdir())
 
 

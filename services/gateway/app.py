@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from services.gateway.delivery import Delivery
+from services.gateway.delivery.clips.playback import ClipPlayback
 from services.gateway.delivery.downloads import Downloads
 from services.gateway.domain.clips.bounds import Bounds
 from services.gateway.domain.clips.clips import Clips
@@ -124,11 +125,12 @@ def web_of(gateway: Gateway) -> FastAPI:
     service, settings = gateway.service, gateway.service.settings
     clock, vault, public = service.clock, service.vault, gateway.public
     ingest = IngestServer(settings.public_host, settings.host, settings.rtmp_port, settings.srt_port)
-    asking = Asking(service.outbox, clock)
+    delivery = Delivery(service.js, gateway.store, vault, clock, lambda: public.base, Asking(service.outbox, clock))
     return make_web(
         BrokerLink(lambda: bool(service.broker.config.connection_state.connection.is_connected)),
         Readiness(lambda: check_all(service), service.notes),
-        Delivery(service.js, gateway.store, vault, clock, lambda: public.base, asking),
+        delivery,
+        ClipPlayback(delivery, gateway.clips),
         Downloads(gateway.store, vault, clock, public),
         JobViews(gateway.jobs, ingest, public, vault, clock),
         Recordings(gateway.jobs, gateway.clips, clock),

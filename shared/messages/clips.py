@@ -83,6 +83,7 @@ class ClipCreate(ClipMessage):
     asked_duration: Seconds
     recorded_to: Seconds | None = Field(None, description="Stream time up to which there was a recording by then")
     wait: bool = False
+    instant: bool = Field(default=False, description="A playlist of the recording's segments alone: no file is made")
     destination: Literal["library"] = "library"
     file_name: str = Field(max_length=255, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     notifications: tuple[Notification, ...] = Field((), max_length=16)

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Final
 from urllib.parse import urlencode
 
+from services.gateway.delivery.tokens import clip_playlist_url
 from services.gateway.domain.clips.clips import KnownClip
 from services.gateway.http.files import PIECE, Content, tag_of
 from services.gateway.http.public_url import PublicUrl
@@ -45,6 +46,10 @@ class Downloads:
         signature = self._vault.sign(f"{account}/{clip}/{expires}", PURPOSE)
         query = urlencode({"account": account, "expires": expires, "signature": signature})
         return f"{self.url(clip)}?{query}"
+
+    def playlist_url(self, account: str, clip: str) -> str:
+        """Return the URL that plays a clip from the recording's segments without an API key, for about 24 h."""
+        return clip_playlist_url(self._vault, self._clock, self._public.base, account, clip)
 
     def is_signed(self, account: str, clip: str, expires: int, signature: str) -> bool:
         """Return whether a link was made by this installation and has not expired."""

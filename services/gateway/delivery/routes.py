@@ -16,7 +16,7 @@ from starlette.responses import Response
 from services.gateway.delivery.bodies import Body
 from services.gateway.delivery.objects import TRACKS, find_object, send_object
 from services.gateway.delivery.parts import delivery_of
-from services.gateway.delivery.tokens import LIFETIME, LONGEST_S, SHORTEST_S, playback_url, read_token
+from services.gateway.delivery.tokens import LIFETIME, LONGEST_S, SHORTEST_S, Pass, playback_url, read_token
 from services.gateway.delivery.views import View, Window
 from services.gateway.domain.errors import invalid, no_such
 from services.gateway.http.bodies import documents, json_body, no_boolean
@@ -25,6 +25,7 @@ from services.gateway.http.problems import ApiError
 from services.gateway.http.ranges import matches
 from services.gateway.identity.auth import Caller, require
 from shared.messages.clips import LONGEST_CLIP
+from shared.runtime.clock import Clock
 
 PLAYLIST_TYPE: Final = "application/vnd.apple.mpegurl"
 LONGEST_RANGE_MS: Final = LONGEST_CLIP.days * 86_400_000
@@ -41,7 +42,7 @@ _EPOCH: Final = re.compile(r"\d{1,11}(\.\d{1,9})?")
 _DEFAULT_S: Final = LIFETIME.days * 86_400
 
 
-class _OpenRoute(APIRoute):
+class OpenRoute(APIRoute):
     """Lets players on other sites read the answers, errors too (Fetch, CORS protocol)."""
 
     always = CORS
@@ -56,14 +57,18 @@ class Viewer:
     keep_s: int
 
 
+def viewer_by(found: Pass | None, clock: Clock) -> Viewer:
+    """Return the viewer that a token admits; 403 without a valid one."""
+    if found is None:
+        raise ApiError(403, "this playback URL is not valid, or no longer", headers={"Cache-Control": "no-store"})
+    left = found.expires_s - clock.now_ms() // 1000
+    return Viewer(found.account, "public", max(min(left, YEAR_S), 0))
+
+
 async def by_token(request: Request, token: str, event: HexPath) -> None:
     """Accept a request with a valid signed path; 403 for others."""
     delivery = delivery_of(request)
-    found = read_token(delivery.vault, delivery.clock, token, event)
-    if found is None:
-        raise ApiError(403, "this playback URL is not valid, or no longer", headers={"Cache-Control": "no-store"})
-    left = found.expires_s - delivery.clock.now_ms() // 1000
-    request.state.viewer = Viewer(found.account, "public", max(min(left, YEAR_S), 0))
+    request.state.viewer = viewer_by(read_token(delivery.vault, delivery.clock, token, event), delivery.clock)
 
 
 async def by_key(request: Request, caller: Annotated[Caller, Depends(require("playback", "jobs:read"))]) -> None:
@@ -111,7 +116,8 @@ async def _view(request: Request, event: str) -> View:
     return View(delivery, job, await delivery.index(account, event))
 
 
-def _send_playlist(request: Request, body: Body) -> Response:
+def send_playlist(request: Request, body: Body) -> Response:
+    """Answer GET and HEAD with a playlist, packed when the player takes that."""
     viewer = viewer_of(request)
     headers = {
         "ETag": body.tag,
@@ -132,12 +138,12 @@ def _send_playlist(request: Request, body: Body) -> Response:
 async def variants(request: Request, event: HexPath, window: Range) -> Response:
     """Play the live edge (once the job has ended: all of it), or with start and end a range by wall clock."""
     view = await _view(request, event)
-    return _send_playlist(request, await view.variants(window or Window("dvr" if view.ended else "live")))
+    return send_playlist(request, await view.variants(window or Window("dvr" if view.ended else "live")))
 
 
 async def dvr(request: Request, event: HexPath) -> Response:
     """Play the whole DVR window."""
-    return _send_playlist(request, await (await _view(request, event)).variants(Window("dvr")))
+    return send_playlist(request, await (await _view(request, event)).variants(Window("dvr")))
 
 
 async def media(request: Request, event: HexPath, playlist: str, window: Range) -> Response:
@@ -146,7 +152,7 @@ async def media(request: Request, event: HexPath, playlist: str, window: Range) 
     if match is None or (match[2] == "range") != (window is not None):
         raise no_such("playlist")
     chosen = window or Window("dvr" if match[2] == "dvr" else "live")
-    return _send_playlist(request, await (await _view(request, event)).media(TRACKS[match[1]], chosen))
+    return send_playlist(request, await (await _view(request, event)).media(TRACKS[match[1]], chosen))
 
 
 async def segment(request: Request, event: HexPath, session: str, track: str, file: str) -> Response:
@@ -172,7 +178,7 @@ ANSWERS: Final[tuple[tuple[str, str, Callable[..., Awaitable[Response]]], ...]] 
 
 def tree(prefix: str, let_in: Callable[..., Awaitable[None]], name: str) -> APIRouter:
     """Make the routes of an event's tree below `prefix`, guarded by `let_in`."""
-    made = APIRouter(prefix=prefix, tags=["playback"], route_class=_OpenRoute)
+    made = APIRouter(prefix=prefix, tags=["playback"], route_class=OpenRoute)
     for path, kind, answer in ANSWERS:
         made.add_api_route(
             path, answer, methods=["GET", "HEAD"], response_class=Response, operation_id=f"{name}_{kind}",

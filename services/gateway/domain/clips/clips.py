@@ -49,12 +49,13 @@ class Receiver(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class NewClip:
-    """A requested clip; `field` is its name in the request, for errors."""
+    """A requested clip; `field` is its name in the request, for errors. `instant`: a playlist, and no file."""
 
     field: str
     label: str
     range: ClipRange
     receivers: tuple[Receiver, ...] = ()
+    instant: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +143,7 @@ class Clips:
                 asked_duration=window.asked_duration,
                 recorded_to=locate(last).end if last else None,
                 wait=window.wait,
+                instant=one.instant,
                 file_name=file_name(one.label, clip),
                 notifications=receivers[position],
             )

@@ -47,6 +47,7 @@ class RequestFacts(Record):
     event: str
     label: str = ""
     destination: str = "library"
+    instant: bool = False
 
 
 class ClipFacts(Record):
@@ -94,9 +95,8 @@ def job_entry(job: JobFacts) -> ListRow:
 def clip_entry(clip: ClipFacts) -> ListRow:
     """Return a clip's entry in lists."""
     asked = clip.request
-    return ListRow(
-        clip.clip, clip.created_ms, clip.changed_ms, (clip.state, asked.event, asked.label, asked.destination)
-    )
+    kind = "instant" if asked.instant else asked.destination
+    return ListRow(clip.clip, clip.created_ms, clip.changed_ms, (clip.state, asked.event, asked.label, kind))
 
 
 def delivery_entry(delivery: DeliveryFacts) -> ListRow:

@@ -12,7 +12,7 @@ from services.gateway.domain.lists.lists import CLIP_LABEL, CLIP_STATE, CLIP_TYP
 from services.gateway.domain.lists.orders import ALL_TIME, Wanted
 from shared.messages.clips import VodState
 
-VodType = Literal["s3", "ftp", "videocloud", "library"]
+VodType = Literal["s3", "ftp", "videocloud", "library", "instant"]
 _TIME_HELP = "ms since the epoch: `from`, or `from-to`; either end may be empty"
 
 
@@ -55,7 +55,7 @@ class ClipFilter:
         """Return whether a clip passes all filters."""
         return (
             self.state in {None, known.state}
-            and self.type in {None, known.request.destination}
+            and self.type in {None, "instant" if known.request.instant else known.request.destination}
             and self.label in {None, known.request.label}
             and _within(self.created, known.created_ms)
             and _within(self.modified, known.changed_ms)

@@ -48,6 +48,7 @@ class Output(BaseModel):
     videocloud: Any = Field(None, description="Not supported yet: clips go to the library")
     credentials: str | None = Field(None, max_length=128, description="Not used by the library")
     notifications: list[NotificationAsk] = Field([], max_length=16)
+    mode: Literal["instant"] | None = Field(None, description="instant: a playlist of the recording; no file is made")
 
     @field_validator("stream_start_timecode", "stream_end_timecode")
     @classmethod
@@ -135,8 +136,9 @@ class VodView(BaseModel):
     label: str
     user_id: str = Field(description="The account")
     jvod_state: VodState
-    jvod_type: Literal["library"] = "library"
+    jvod_type: Literal["library", "instant"] = "library"
     jvod_url: str | None = Field(None, description="The MP4, once the fast file exists; the exact one replaces it here")
+    playlist_url: str = Field(description="HLS from the recording's segments, at once and without an API key, for 24 h")
     signed_url: str | None = Field(None, description="The same without an API key, for 24 hours")
     jvod_created_at: int
     jvod_last_state_change_at: int

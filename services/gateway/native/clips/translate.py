@@ -15,15 +15,29 @@ FAMILIES: Final[tuple[tuple[Clock, str, str], ...]] = (
 )
 
 
+NOT_WITH_INSTANT: Final = ("duration", "url", "videocloud", "credentials", "destinations", "notifications")
+NOT_INSTANT: Final = "does not go with mode instant, which makes a playlist of the recording and no file"
+
+
 def clips_of(asked: ClipsAsk) -> list[NewClip]:
     """Return the requested clips, one per output; Invalid when an output names points of two clocks."""
     shared = _receivers("", asked.notifications)
     clips: list[NewClip] = []
     for position, output in enumerate(asked.outputs):
         field = f"outputs[{position}]"
-        own = _receivers(f"{field}.", output.notifications)
-        clips.append(NewClip(field, output.label, range_of(output, f"{field}."), (*own, *shared)))
+        if instant := output.mode == "instant":
+            _check_instant(output, field)
+        told = () if instant else (*_receivers(f"{field}.", output.notifications), *shared)
+        clips.append(NewClip(field, output.label, range_of(output, f"{field}."), told, instant))
+    if shared and all(clip.instant for clip in clips):
+        raise invalid("notifications", NOT_INSTANT)
     return clips
+
+
+def _check_instant(output: Output, field: str) -> None:
+    for name in NOT_WITH_INSTANT:
+        if getattr(output, name, None):
+            raise invalid(f"{field}.{name}", NOT_INSTANT)
 
 
 def range_of(output: Output, prefix: str = "") -> ClipRange:

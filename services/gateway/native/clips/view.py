@@ -7,7 +7,7 @@ from fractions import Fraction
 from services.gateway.delivery.downloads import Downloads
 from services.gateway.domain.clips.clips import KnownClip
 from services.gateway.native.clips.models import AskedRange, MadeRange, MissingRange, VodView
-from shared.messages.clips import ClipFile
+from shared.messages.clips import ClipFile, ClipRecord
 
 
 def shown_seconds(value: Fraction) -> float:
@@ -26,18 +26,29 @@ def _made(file: ClipFile) -> MadeRange:
     )
 
 
+def _missing(record: ClipRecord | None) -> list[MissingRange]:
+    return [
+        MissingRange(start=shown_seconds(gap.start), duration=shown_seconds(gap.duration), track=gap.track)
+        for gap in (record.gaps if record else ())
+    ]
+
+
 def view(downloads: Downloads, known: KnownClip) -> VodView:
     """Return a clip's view, from its record or, before there is one, from the command."""
     request, record = known.request, known.record
     file = record.file if record else None
     selection = request.selection
+    playlist = downloads.playlist_url(request.account, request.clip)
+    media = downloads.url(request.clip) if file else None
     return VodView(
         jvod_id=request.clip,
         job_id=request.event,
         label=request.label,
         user_id=request.account,
         jvod_state=known.state,
-        jvod_url=downloads.url(request.clip) if file else None,
+        jvod_type="instant" if request.instant else "library",
+        jvod_url=playlist if request.instant else media,
+        playlist_url=playlist,
         signed_url=downloads.signed_url(request.account, request.clip) if file else None,
         jvod_created_at=known.created_ms,
         jvod_last_state_change_at=known.changed_ms,
@@ -54,10 +65,7 @@ def view(downloads: Downloads, known: KnownClip) -> VodView:
             duration=shown_seconds(request.asked_duration),
         ),
         made=_made(file) if file else None,
-        gaps=[
-            MissingRange(start=shown_seconds(g.start), duration=shown_seconds(g.duration), track=g.track)
-            for g in (record.gaps if record else ())
-        ],
+        gaps=_missing(record),
         bytes=file.bytes if file else None,
         sha256=file.sha256 if file else None,
         delivered=record.delivered if record else None,

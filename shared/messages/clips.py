@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 from shared.messages.base import HexId, Message, Millis, Record, Sha256, StoreKey
+from shared.messages.images import ClipImage, ImageWish
 
 
 def _fraction(value: Any) -> Fraction:
@@ -87,6 +88,7 @@ class ClipCreate(ClipMessage):
     destination: Literal["library"] = "library"
     file_name: str = Field(max_length=255, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     notifications: tuple[Notification, ...] = Field((), max_length=16)
+    images: tuple[ImageWish, ...] = Field((), max_length=2, description="At most one of each kind")
     due_ms: Millis = Field(0, description="When it was to be taken up again, its end being in the future; 0: never")
 
     @property
@@ -171,6 +173,7 @@ class ClipRecord(Record):
     finished_ms: Millis | None = None
     file: ClipFile | None = None
     gaps: tuple[Gap, ...] = ()
+    images: tuple[ClipImage, ...] = Field((), description="Those that have been begun")
     delivered: Accuracy | None = None
     location: str = Field("", max_length=2048, description="Where the destination has the file")
     error: str = Field("", max_length=1024)

@@ -14,6 +14,7 @@ from services.gateway.domain.clips.clips import KnownClip
 from services.gateway.http.files import PIECE, Content, tag_of
 from services.gateway.http.public_url import PublicUrl
 from shared.messages.clips import ClipFile
+from shared.messages.images import ClipImage
 from shared.runtime.clock import Clock
 from shared.security.secrets import Vault
 from shared.store import MediaStore
@@ -32,12 +33,12 @@ class Downloads:
         self._clock = clock
         self._public = public
 
-    def url(self, clip: str) -> str:
-        """Return the URL of a clip's file, which needs an API key."""
-        return f"{self._public.base}/v1/vods/{clip}/media.mp4"
+    def url(self, clip: str, name: str = "media.mp4") -> str:
+        """Return the URL of a clip's file or image, which needs an API key."""
+        return f"{self._public.base}/v1/vods/{clip}/{name}"
 
-    def signed_url(self, account: str, clip: str) -> str:
-        """Return the URL of a clip's file that needs no API key, valid for about 24 h.
+    def signed_url(self, account: str, clip: str, name: str = "media.mp4") -> str:
+        """Return the URL of a clip's file or image that needs no API key, valid for about 24 h.
 
         The expiry is rounded up to the hour, so that the link stays the same over repeated reads.
         """
@@ -45,7 +46,7 @@ class Downloads:
         expires = -(-(now_s + LIFETIME // timedelta(seconds=1)) // _STEP_S) * _STEP_S
         signature = self._vault.sign(f"{account}/{clip}/{expires}", PURPOSE)
         query = urlencode({"account": account, "expires": expires, "signature": signature})
-        return f"{self.url(clip)}?{query}"
+        return f"{self.url(clip, name)}?{query}"
 
     def playlist_url(self, account: str, clip: str) -> str:
         """Return the URL that plays a clip from the recording's segments without an API key, for about 24 h."""
@@ -67,6 +68,16 @@ class Downloads:
             name=f"{known.request.label or known.request.clip}.mp4",
             read=partial(self._read, file.key),
             headers=headers,
+        )
+
+    def image(self, image: ClipImage, key: str) -> Content:
+        """Return a clip's image as content to send."""
+        return Content(
+            size=image.bytes,
+            tag=tag_of(key, image.bytes, image.at_us),
+            read=partial(self._read, key),
+            media_type=f"image/{image.format}",
+            what="image",
         )
 
     def _read(self, key: str, offset: int, length: int) -> Iterator[bytes]:

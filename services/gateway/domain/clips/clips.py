@@ -27,6 +27,7 @@ from shared.broker.bus import Outbox
 from shared.broker.kv import Bucket
 from shared.media.timeline import locate
 from shared.messages.clips import ClipCancel, ClipCreate, ClipDelete, ClipRecord, Notification, NotifyEvent, VodState
+from shared.messages.images import ImageWish
 from shared.recording import last_segment
 from shared.runtime.clock import Clock
 
@@ -56,6 +57,7 @@ class NewClip:
     range: ClipRange
     receivers: tuple[Receiver, ...] = ()
     instant: bool = False
+    images: tuple[ImageWish, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,7 @@ class Clips:
                 recorded_to=locate(last).end if last else None,
                 wait=window.wait,
                 instant=one.instant,
+                images=one.images,
                 file_name=file_name(one.label, clip),
                 notifications=receivers[position],
             )

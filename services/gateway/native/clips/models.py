@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from services.gateway.http.bodies import ExactSeconds
+from services.gateway.native.clips.image_models import ImagesAsk, ImageView
 from shared.messages.clips import Accuracy, NotifyEvent, VodState
 
 
@@ -48,6 +49,8 @@ class Output(BaseModel):
     videocloud: Any = Field(None, description="Not supported yet: clips go to the library")
     credentials: str | None = Field(None, max_length=128, description="Not used by the library")
     notifications: list[NotificationAsk] = Field([], max_length=16)
+    images: ImagesAsk | None = Field(None, description="Images to make of the clip")
+    capture_images: bool = Field(default=False, alias="capture-images", description="Make both images, as by default")
     mode: Literal["instant"] | None = Field(None, description="instant: a playlist of the recording; no file is made")
 
     @field_validator("stream_start_timecode", "stream_end_timecode")
@@ -151,6 +154,7 @@ class VodView(BaseModel):
     asked: AskedRange
     made: MadeRange | None = None
     gaps: list[MissingRange] = []
+    images: list[ImageView] = Field([], description="Made after the exact file, before it is delivered")
     bytes: int | None = None
     sha256: str | None = None
     delivered: Accuracy | None = Field(None, description="The file that is at the destination")

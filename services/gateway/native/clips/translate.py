@@ -7,6 +7,7 @@ from typing import Final
 from services.gateway.domain.clips.clips import NewClip, Receiver
 from services.gateway.domain.clips.window import ClipRange, Clock, Names
 from services.gateway.domain.errors import invalid
+from services.gateway.native.clips.images import wishes_of
 from services.gateway.native.clips.models import ClipsAsk, NotificationAsk, Output
 
 FAMILIES: Final[tuple[tuple[Clock, str, str], ...]] = (
@@ -15,7 +16,9 @@ FAMILIES: Final[tuple[tuple[Clock, str, str], ...]] = (
 )
 
 
-NOT_WITH_INSTANT: Final = ("duration", "url", "videocloud", "credentials", "destinations", "notifications")
+NOT_WITH_INSTANT: Final = (
+    "duration", "url", "videocloud", "credentials", "destinations", "notifications", "images", "capture_images",
+)  # fmt: skip
 NOT_INSTANT: Final = "does not go with mode instant, which makes a playlist of the recording and no file"
 
 
@@ -28,7 +31,8 @@ def clips_of(asked: ClipsAsk) -> list[NewClip]:
         if instant := output.mode == "instant":
             _check_instant(output, field)
         told = () if instant else (*_receivers(f"{field}.", output.notifications), *shared)
-        clips.append(NewClip(field, output.label, range_of(output, f"{field}."), told, instant))
+        images = wishes_of(output.images, both=output.capture_images)
+        clips.append(NewClip(field, output.label, range_of(output, f"{field}."), told, instant, images))
     if shared and all(clip.instant for clip in clips):
         raise invalid("notifications", NOT_INSTANT)
     return clips
@@ -37,7 +41,7 @@ def clips_of(asked: ClipsAsk) -> list[NewClip]:
 def _check_instant(output: Output, field: str) -> None:
     for name in NOT_WITH_INSTANT:
         if getattr(output, name, None):
-            raise invalid(f"{field}.{name}", NOT_INSTANT)
+            raise invalid(f"{field}.{name.replace('capture_', 'capture-')}", NOT_INSTANT)
 
 
 def range_of(output: Output, prefix: str = "") -> ClipRange:

@@ -6,8 +6,9 @@ from fractions import Fraction
 
 from services.gateway.delivery.downloads import Downloads
 from services.gateway.domain.clips.clips import KnownClip
+from services.gateway.native.clips.images import image_views
 from services.gateway.native.clips.models import AskedRange, MadeRange, MissingRange, VodView
-from shared.messages.clips import ClipFile, ClipRecord
+from shared.messages.clips import ClipCreate, ClipFile, ClipRecord
 
 
 def shown_seconds(value: Fraction) -> float:
@@ -26,6 +27,15 @@ def _made(file: ClipFile) -> MadeRange:
     )
 
 
+def _asked(request: ClipCreate) -> AskedRange:
+    return AskedRange(
+        clock=request.selection.clock,
+        start=shown_seconds(request.selection.start),
+        end=shown_seconds(request.selection.end),
+        duration=shown_seconds(request.asked_duration),
+    )
+
+
 def _missing(record: ClipRecord | None) -> list[MissingRange]:
     return [
         MissingRange(start=shown_seconds(gap.start), duration=shown_seconds(gap.duration), track=gap.track)
@@ -37,7 +47,6 @@ def view(downloads: Downloads, known: KnownClip) -> VodView:
     """Return a clip's view, from its record or, before there is one, from the command."""
     request, record = known.request, known.record
     file = record.file if record else None
-    selection = request.selection
     playlist = downloads.playlist_url(request.account, request.clip)
     media = downloads.url(request.clip) if file else None
     return VodView(
@@ -58,14 +67,10 @@ def view(downloads: Downloads, known: KnownClip) -> VodView:
         accuracy=file.accuracy if file else None,
         method=file.method if file else None,
         method_reason=file.reason if file else "",
-        asked=AskedRange(
-            clock=selection.clock,
-            start=shown_seconds(selection.start),
-            end=shown_seconds(selection.end),
-            duration=shown_seconds(request.asked_duration),
-        ),
+        asked=_asked(request),
         made=_made(file) if file else None,
         gaps=_missing(record),
+        images=image_views(downloads, known),
         bytes=file.bytes if file else None,
         sha256=file.sha256 if file else None,
         delivered=record.delivered if record else None,

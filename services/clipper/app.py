@@ -41,5 +41,7 @@ def build(service: Service) -> None:
     service.handle(durables.CLIPPER_CANCEL, handlers.cancel)
     service.handle(durables.CLIPPER_DELETE, handlers.delete)
     service.handle(durables.CLIPPER_JOBS, handlers.job)
+    service.handle(durables.CLIPPER_SENDING, handlers.sending)
     service.handle(durables.CLIPPER_DELIVERED, handlers.delivered)
     service.handle(durables.CLIPPER_UNDELIVERED, handlers.undelivered)
+    service.handle(durables.CLIPPER_ABORTED, handlers.aborted)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from services.clipper.removal import Removal
 from services.clipper.work import ClipWork
 from shared.messages.clips import ClipCancel, ClipCreate, ClipDelete, ClipRefine
-from shared.messages.exports import ExportDelivered, ExportFailed
+from shared.messages.exports import ExportAborted, ExportDelivered, ExportFailed, ExportStarted
 from shared.messages.live import JobStateChanged
 
 
@@ -38,13 +38,21 @@ class Handlers:
         """`live.job.state_changed`."""
         await self.work.job_changed(event)
 
+    async def sending(self, message: ExportStarted) -> None:
+        """`exports.started`."""
+        await self.work.sending(message)
+
     async def delivered(self, message: ExportDelivered) -> None:
         """`exports.delivered`."""
-        await self.work.delivered(message)
+        await self.work.export_ended(message)
 
     async def undelivered(self, message: ExportFailed) -> None:
         """`exports.failed`."""
-        await self.work.undelivered(message)
+        await self.work.export_ended(message)
+
+    async def aborted(self, message: ExportAborted) -> None:
+        """`exports.aborted`."""
+        await self.work.export_ended(message)
 
     async def create_died(self, body: bytes, reason: str) -> None:
         """Fail a clip after the last attempt to create it."""

@@ -24,10 +24,10 @@ EVERY: Final = timedelta(hours=1)
 def sweep(store: MediaStore, folder: str, now_ms: int, *, older: timedelta = OLD) -> int:
     """Remove the drafts below a folder that have not changed for `older`, and return their number. Blocks."""
     removed = 0
-    before_s = now_ms / 1000 - older.total_seconds()
+    before_ms = now_ms - older // timedelta(milliseconds=1)
     for draft in store.begin(f"{folder}/x").parent.rglob(PATTERN):
         with contextlib.suppress(FileNotFoundError):  # renamed to its final name, or removed by another instance
-            if draft.stat().st_mtime < before_s:
+            if draft.stat().st_mtime_ns < before_ms * 1_000_000:
                 draft.unlink()
                 removed += 1
     return removed

@@ -1,12 +1,14 @@
-"""A clip's states: which may follow which, and which event each publishes. Pure."""
+"""A clip's states and its deliveries: which may follow which, and which event each publishes. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from shared.messages.base import Accuracy
 from shared.messages.clips import (
     ClipCreate,
+    ClipDelivery,
     ClipEvent,
     ClipFile,
     ClipRecord,
@@ -16,9 +18,11 @@ from shared.messages.clips import (
     SegmentAccurateReady,
     VodState,
 )
-from shared.messages.exports import ExportDelivered
+from shared.messages.exports import ExportAborted, ExportDelivered, ExportFailed, ExportMessage, ExportStarted
 
 ENDED: Final[frozenset[VodState]] = frozenset({"finished", "cancelled", "failed", "error"})
+_RANK: Final[Mapping[Accuracy, int]] = {"segment": 0, "frame": 1}
+ExportEnd = ExportAborted | ExportDelivered | ExportFailed
 Change = Callable[[ClipRecord], ClipRecord | None]
 
 
@@ -31,6 +35,7 @@ def begun(order: ClipCreate, state: VodState, at_ms: int) -> ClipRecord:
         state=state,
         created_ms=order.requested_ms,
         changed_ms=at_ms,
+        deliveries=tuple(ClipDelivery(export=one.export) for one in order.destinations),
     )
 
 
@@ -42,7 +47,7 @@ def entering(state: VodState, at_ms: int, error: str = "") -> Change:
             return None
         if record.state == "cancelling" and state not in ENDED:
             return None
-        if record.state == "cancelling" and state == "finished" and record.delivered != "frame":
+        if record.state == "cancelling" and state == "finished" and not all_delivered(record):
             return None
         return record.model_copy(
             update={
@@ -68,15 +73,69 @@ def with_file(file: ClipFile, gaps: tuple[Gap, ...], at_ms: int) -> Change:
     return change
 
 
-def with_delivery(event: ExportDelivered) -> Change:
-    """Record where the destination has the file; a late event about a less exact file changes nothing."""
+def with_delivery(event: ExportStarted | ExportEnd) -> Change:
+    """Record what an event says about one destination. Late events, and those of other exports, change nothing."""
 
     def change(record: ClipRecord) -> ClipRecord | None:
-        if record.delivered == "frame" and event.accuracy == "segment":
-            return None
-        return record.model_copy(update={"delivered": event.accuracy, "location": event.location})
+        lines = tuple(_after(line, event) if line.export == event.export else line for line in record.deliveries)
+        return None if lines == record.deliveries else record.model_copy(update={"deliveries": lines})
 
     return change
+
+
+def _after(line: ClipDelivery, event: ExportMessage) -> ClipDelivery:
+    """Return a destination's line after an event; events come in any order, and twice."""
+    change = _what_changes(line, event)
+    return line.model_copy(update=change | {"changed_ms": getattr(event, "at_ms", 0)}) if change else line
+
+
+def _what_changes(line: ClipDelivery, event: ExportMessage) -> dict[str, Any]:
+    over = has_ended(line)
+    if isinstance(event, ExportAborted):
+        return {} if over else {"state": "aborted", "error": ""}
+    if line.accuracy and _RANK[line.accuracy] >= _RANK[event.accuracy]:
+        return {}  # a late event about the file that is there, or about a less exact one
+    if isinstance(event, ExportDelivered):
+        there = {"accuracy": event.accuracy, "location": event.location}
+        return there if over and event.accuracy == "segment" else there | {"state": "delivered", "error": ""}
+    if over:
+        return {}
+    if isinstance(event, ExportFailed):  # that of the fast file alone is no end: the exact one may still arrive
+        return {"state": "failed" if event.accuracy == "frame" else "waiting", "error": event.error}
+    is_new = isinstance(event, ExportStarted) and event.at_ms >= line.changed_ms
+    return {"state": "delivering"} if is_new else {}
+
+
+def has_ended(line: ClipDelivery) -> bool:
+    """Return whether a destination has the exact file, or will never get it."""
+    return line.state in {"failed", "aborted"} or (line.state == "delivered" and line.accuracy == "frame")
+
+
+def all_ended(record: ClipRecord) -> bool:
+    """Return whether no destination waits for a file any more."""
+    return all(has_ended(line) for line in record.deliveries)
+
+
+def all_delivered(record: ClipRecord) -> bool:
+    """Return whether every destination has the exact file."""
+    return all(line.state == "delivered" and line.accuracy == "frame" for line in record.deliveries)
+
+
+def outcome(record: ClipRecord) -> tuple[VodState, str] | None:
+    """Return the state, and why, in which a clip ends by its deliveries; None while one of them may still arrive.
+
+    A destination that its client aborted is as if it had not been asked for; without any other, the clip is cancelled.
+    """
+    if not all_ended(record):
+        return None
+    reasons = [
+        f"not delivered to {asked.shown or asked.type}: {line.error}"
+        for asked, line in zip(record.request.destinations, record.deliveries, strict=True)
+        if line.state == "failed"
+    ]
+    if reasons:
+        return "failed", "; ".join(reasons)
+    return ("finished" if any(line.state == "delivered" for line in record.deliveries) else "cancelled"), ""
 
 
 def _common(record: ClipRecord) -> dict[str, Any]:
@@ -84,7 +143,7 @@ def _common(record: ClipRecord) -> dict[str, Any]:
     return {
         "account": record.account, "clip": record.clip, "event": request.event, "label": request.label,
         "state": record.state, "at_ms": record.changed_ms, "notifications": request.notifications,
-        "file": record.file, "gaps": record.gaps, "location": record.location, "error": record.error,
+        "file": record.file, "gaps": record.gaps, "deliveries": record.deliveries, "error": record.error,
     }  # fmt: skip
 
 

@@ -16,11 +16,21 @@ from services.clipper.images.work import ImageWork
 from services.clipper.leftovers import sweep
 from services.clipper.recording_reader import OVER_STATES, Recorded, RecordingReader
 from services.clipper.records import Clips
-from services.clipper.state import ENDED, entering, ready_event, with_delivery, with_file
+from services.clipper.state import (
+    ENDED,
+    ExportEnd,
+    all_ended,
+    entering,
+    outcome,
+    ready_event,
+    with_delivery,
+    with_file,
+)
 from shared.broker.bus import Outbox
 from shared.errors import MediaError, NotYet, Permanent, Rejected, Unavailable
-from shared.messages.clips import Accuracy, ClipCancel, ClipCreate, ClipRecord, ClipRefine
-from shared.messages.exports import ExportDeliver, ExportDelivered, ExportFailed
+from shared.messages.base import Accuracy
+from shared.messages.clips import ClipCancel, ClipCreate, ClipRecord, ClipRefine
+from shared.messages.exports import ExportAbort, ExportDeliver, ExportStarted
 from shared.messages.live import JobStateChanged
 from shared.runtime.logging import get_logger
 from shared.store.base import ObjectMissing
@@ -107,19 +117,23 @@ class ClipWork:
             raise NotYet("the clip has not been begun", max(SOON, waited / 4))
         await self.outbox.unschedule(order.account, f"clip-{order.clip}")
         await self._change(stored.value, entering("cancelled", self.clips.clock.now_ms()))
+        for one in stored.value.request.destinations:
+            await self.outbox.emit(
+                ExportAbort(account=order.account, export=one.export, clip=order.clip, at_ms=order.at_ms)
+            )
 
-    async def delivered(self, event: ExportDelivered) -> None:
-        """Record where the file is; delivery of the exact file finishes the clip."""
+    async def sending(self, event: ExportStarted) -> None:
+        """Record that a destination is taking a file."""
+        await self.clips.change(event.account, event.clip, with_delivery(event))
+
+    async def export_ended(self, event: ExportEnd) -> None:
+        """Record what became of one delivery; the last one ends the clip, and its fast file goes."""
         record = await self.clips.change(event.account, event.clip, with_delivery(event))
-        if event.accuracy == "frame":
-            await self._change(record, entering("finished", self.clips.clock.now_ms()))
+        if end := outcome(record):
+            state, reason = end
+            record = await self._change(record, entering(state, self.clips.clock.now_ms(), reason))
+        if all_ended(record) and record.state in ENDED:
             await asyncio.to_thread(self.cutter.store.delete, file_key(record, "segment"))
-
-    async def undelivered(self, event: ExportFailed) -> None:
-        """Fail the clip, unless only its less exact file could not be delivered."""
-        record = await self.clips.get(event.account, event.clip)
-        if record.file and record.file.accuracy == event.accuracy:
-            await self.fail(event.account, event.clip, f"not delivered: {event.error}")
 
     async def fail(self, account: str, clip: str, reason: str) -> None:
         """Mark the clip as failed for a reason, and log it."""
@@ -195,13 +209,13 @@ class ClipWork:
         if file is None:
             raise Permanent("a clip without a file cannot be announced")
         await self.outbox.emit(ready_event(record))
-        await self.outbox.emit(
-            ExportDeliver(
-                account=record.account, export=record.clip, clip=record.clip, accuracy=file.accuracy,
-                source_key=file.key, bytes=file.bytes, destination=record.request.destination,
-                file_name=record.request.file_name,
-            )
-        )  # fmt: skip
+        for destination in record.request.destinations:
+            await self.outbox.emit(
+                ExportDeliver(
+                    account=record.account, export=destination.export, clip=record.clip, accuracy=file.accuracy,
+                    source_key=file.key, bytes=file.bytes, sha256=file.sha256, destination=destination,
+                )
+            )  # fmt: skip
 
 
 def file_key(record: ClipRecord, accuracy: Accuracy) -> str:

@@ -5,37 +5,40 @@ from __future__ import annotations
 from datetime import timedelta
 
 from services.exporter.deliver import Deliverer
-from services.exporter.destination import Shelf
+from services.exporter.destinations.registry import makers, open_shelf
 from services.exporter.handlers import Handlers
-from services.exporter.library import FolderShelf
+from services.exporter.records import Exports
 from services.exporter.retention import expiring
-from services.exporter.stored import StoreShelf
+from services.exporter.trial import Trial
+from services.exporter.workshop import Workshop
 from shared.broker import buckets, durables
 from shared.broker.kv import Bucket
-from shared.messages.exports import ExportRecord
+from shared.messages.credentials import CredentialRecord
+from shared.messages.exports import CredentialTestRecord, ExportRecord
 from shared.runtime.service import Service
-from shared.store.local import LocalStore
 from shared.store.opening import open_store
-from shared.store.reserve import Reserve
 
 
 def build(service: Service) -> None:
     """Connect store, records, destinations and handlers."""
     settings, store = service.settings, open_store(service.settings)
-    library: Shelf
-    if isinstance(store, LocalStore):
-        library = FolderShelf(settings.library_dir, Reserve(settings.library_dir, settings.disk_reserve_bytes))
-    else:
-        library = StoreShelf(store)
+    library = open_shelf(settings, store)
+    workshop = Workshop(
+        makers(settings, library), Bucket(service.js, buckets.CREDENTIALS, CredentialRecord), service.vault
+    )
     deliverer = Deliverer(
         store=store,
-        exports=Bucket(service.js, buckets.EXPORTS, ExportRecord),
-        destinations={"library": library},
+        exports=Exports(Bucket(service.js, buckets.EXPORTS, ExportRecord), service.clock),
+        workshop=workshop,
         outbox=service.outbox,
         clock=service.clock,
+        stopping=lambda: not service.started,
     )
-    handlers = Handlers(deliverer, library)
+    results = Bucket(service.js, buckets.CREDENTIAL_TESTS, CredentialTestRecord)
+    handlers = Handlers(deliverer, Trial(workshop, results, service.clock), library)
     service.handle(durables.EXPORTER_DELIVER, handlers.deliver, handlers.deliver_died)
+    service.handle(durables.EXPORTER_ABORT, handlers.abort)
+    service.handle(durables.EXPORTER_TEST, handlers.test)
     service.handle(durables.EXPORTER_DELETE, handlers.delete)
     keep = timedelta(days=settings.library_retention_days)
     service.beside(lambda: expiring(library, service.clock, keep))

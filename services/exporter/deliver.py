@@ -4,115 +4,201 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
-from typing import Final, Literal
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final
 
-from services.exporter.destination import Destination
+from services.exporter.destinations.base import Destination
+from services.exporter.records import Exports, is_done, note_of, refused, yields
+from services.exporter.source import StoredFile, stored_file
+from services.exporter.transfer import Pace, Progress, Sending
+from services.exporter.workshop import Workshop
 from shared.broker.bus import Outbox
-from shared.broker.kv import Bucket
-from shared.messages.clips import Accuracy
-from shared.messages.exports import ExportDeliver, ExportDelivered, ExportFailed, ExportRecord
+from shared.errors import DestinationFailed, NotYet, ReelayError, Unavailable
+from shared.messages.destinations import DestinationSpec
+from shared.messages.exports import (
+    ExportAbort,
+    ExportAborted,
+    ExportDeliver,
+    ExportDelivered,
+    ExportFailed,
+    ExportRecord,
+)
 from shared.runtime.clock import Clock
-from shared.store import MediaStore
+from shared.runtime.logging import get_logger
+from shared.runtime.tasks import beside, end_task
+from shared.store import MediaStore, StoreFull
 from shared.store.base import ObjectMissing
 
-_RANK: Final[Mapping[Accuracy, int]] = {"segment": 0, "frame": 1}
+log = get_logger()
+AWAY: Final = timedelta(seconds=5)
+"""After a failure of the store or the broker, which is never the destination's."""
+SOON: Final = timedelta(milliseconds=100)
+DISCARD: Final = timedelta(seconds=10)  # well within ack_wait: a delivery that was given up sends no heartbeats
+# What the middleware writes before the text of an error.
+_KIND: Final = re.compile(r"^(DestinationFailed|ObjectMissing|Permanent|Rejected|SecretUnreadable|StoreFull): ")
 
 
 @dataclass(frozen=True, slots=True)
 class Deliverer:
-    """Delivers files through the adapters of their destinations."""
+    """Delivers files through the adapters of their destinations. May be killed at any await, and run twice at once."""
 
     store: MediaStore
-    exports: Bucket[ExportRecord]
-    destinations: Mapping[str, Destination]
+    exports: Exports
+    workshop: Workshop
     outbox: Outbox
     clock: Clock
+    stopping: Callable[[], bool] = field(default=lambda: False)
+    pace: Pace = field(default_factory=Pace)
 
     async def deliver(self, order: ExportDeliver) -> ExportDelivered | None:
-        """Deliver the file to its destination; None when a more exact one is there already.
+        """Deliver the file to its destination; None when a more exact one is there already, or it is not wanted.
 
-        DestinationFailed when the destination fails, Permanent when the source is gone.
+        DestinationFailed when the destination fails, Permanent when the source is gone, NotYet when our own store or
+        broker fails or this exporter stops: then this try does not count.
         """
-        destination = self.destinations[order.destination]
-        async with AsyncExitStack() as stack:
-            lock = destination.exclusive(order.account, order.file_name)
-            await asyncio.to_thread(lock.__enter__)
-            stack.push_async_exit(lambda *exc: asyncio.to_thread(lock.__exit__, *exc))
-            return await self._deliver_alone(destination, order)
+        try:
+            return await self._deliver(order)
+        except StoreFull:
+            raise
+        except Unavailable as error:
+            raise NotYet(str(error), AWAY) from error
 
-    async def _deliver_alone(self, destination: Destination, order: ExportDeliver) -> ExportDelivered | None:
-        key = f"{order.account}.{order.export}"
-        stored = await self.exports.get(key)
-        before = stored.value if stored else None
-        if before and _yields(order, before):
-            await self._put_right(destination, order, before)
+    async def _deliver(self, order: ExportDeliver) -> ExportDelivered | None:
+        before = await self.exports.of(order)
+        if before and refused(order, before):
+            await self._give_way(order, before, note_of(order, before))
             return None
-        done = before is not None and before.state == "delivered" and before.accuracy == order.accuracy
-        if before and done and await self._is_there(destination, order):
-            return self._delivered(order, before.location)
-        await self._record(order, "delivering")
-        location = await asyncio.to_thread(self._put, destination, order, order.source_key)
-        now = None if destination.locks else await self.exports.get(key)
-        if now and _yields(order, now.value):
-            await self._put_right(destination, order, now.value)
+        if before and is_done(order, before) and not await self._has_source(order):
+            return self._told(order, before.location)
+        destination = await self._make(order)
+        file = await self._file(order)
+        known = before is not None and before.accuracy == order.accuracy and before.state != "failed"
+        if before and known and await destination.holds(file):
+            return await self._end(order, before.location or _expected(order))
+        record = await self.exports.begin(order)
+        if refused(order, record):
+            await self._give_way(order, record, "")
             return None
-        await self._record(order, "delivered", location=location)
-        return self._delivered(order, location)
+        return await self._transfer(order, destination, file, record)
 
-    async def _is_there(self, destination: Destination, order: ExportDeliver) -> bool:
-        return await asyncio.to_thread(destination.holds, order.account, order.file_name, order.bytes)
+    async def _transfer(
+        self, order: ExportDeliver, destination: Destination, file: StoredFile, record: ExportRecord
+    ) -> ExportDelivered | None:
+        progress = Progress(self.exports, self.outbox, order, record, self.pace)
+        try:
+            location = await self._send(destination, file, progress)
+        except ObjectMissing:  # of a fast file: deleted since the exact one was delivered
+            now = await self.exports.of(order)
+            if now is None or not refused(order, now):
+                raise
+            location = None
+        if location is None:
+            await self._give_way(order, await self.exports.of(order) or record, progress.resume)
+            return None
+        await progress.start()
+        return await self._end(order, location)
 
-    def _put(self, destination: Destination, order: ExportDeliver, key: str) -> str:
-        return destination.put(self.store, key, order.account, order.file_name)
+    async def _send(self, destination: Destination, file: StoredFile, transfer: Sending) -> str | None:
+        """Put the file, and return its location; None when it is no longer wanted."""
+        task = asyncio.create_task(destination.put(file, transfer))
+        try:
+            async with beside(transfer.reporting()):
+                while not (await asyncio.wait({task}, timeout=self.pace.look.total_seconds()))[0]:
+                    if transfer.dropped:
+                        return None
+                    if self.stopping():
+                        raise NotYet("the exporter is stopping", SOON)
+                    if transfer.stands(self.pace.patience):
+                        waited = int(self.pace.patience.total_seconds())
+                        raise DestinationFailed(f"the destination has taken nothing for {waited} s")
+            return task.result()
+        finally:
+            await end_task(task)
+            if not task.cancelled():
+                task.exception()  # of one that was stopped: nobody asks for it
 
-    async def _put_right(self, destination: Destination, order: ExportDeliver, better: ExportRecord) -> None:
-        """Put the more exact file back where no lock kept a less exact one from replacing it.
+    async def _end(self, order: ExportDeliver, location: str) -> ExportDelivered | None:
+        record = await self.exports.delivered(order, location)
+        if yields(order, record):
+            await self._give_way(order, record, "")
+            return None
+        return self._told(order, location)
+
+    async def _give_way(self, order: ExportDeliver, now: ExportRecord, note: str) -> None:
+        """Remove what this delivery left, and put a more exact file back that it may have replaced.
 
         The delivery of the exact file writes its record first, so one of the two deliveries sees the other. A file
         that is no longer there was deleted, and stays deleted.
         """
-        if destination.locks or not better.source_key:
+        if note:
+            await self._discard(order, note)
+        if not yields(order, now) or now.state == "aborted" or not now.source_key:
             return
-        if await asyncio.to_thread(destination.holds, order.account, order.file_name, order.bytes):
+        better = order.model_copy(
+            update={"accuracy": now.accuracy, "source_key": now.source_key, "bytes": now.bytes, "sha256": None}
+        )
+        destination = await self._make(better)
+        mine = StoredFile(self.store, order.source_key, order.bytes, order.sha256 or "", order.content_type)
+        if await destination.holds(mine):
             with contextlib.suppress(ObjectMissing):
-                await asyncio.to_thread(self._put, destination, order, better.source_key)
+                await self._send(destination, await self._file(better), Sending(self.clock))
 
-    async def fail(self, order: ExportDeliver, reason: str) -> ExportFailed:
-        """Record that the delivery was given up, and return the event."""
-        await self._record(order, "failed", error=reason[:1024])
-        return ExportFailed(
-            account=order.account, export=order.export, clip=order.clip, accuracy=order.accuracy,
-            error=reason[:1024], at_ms=self.clock.now_ms(),
+    async def _discard(self, order: ExportDeliver, note: str) -> None:
+        """Remove what an unfinished put has left at its destination, if that can be done now."""
+        try:
+            async with asyncio.timeout(DISCARD.total_seconds()):
+                await (await self._make(order)).discard(Sending(self.clock, note))
+        except (ReelayError, TimeoutError, OSError) as error:
+            log.warning("export.left", export=order.export, error=str(error))
+        await self.exports.forget(order)
+
+    async def abort(self, order: ExportAbort) -> ExportAborted | None:
+        """Stop an export that has not ended; its delivery notices. None when it has ended."""
+        record = await self.exports.abort(order)
+        if record is None or record.state != "aborted":
+            return None
+        return ExportAborted(
+            account=order.account, export=order.export, clip=order.clip, accuracy=record.accuracy,
+            at_ms=self.clock.now_ms(),
         )  # fmt: skip
 
-    async def _record(
-        self,
-        order: ExportDeliver,
-        state: Literal["delivering", "delivered", "failed"],
-        *,
-        location: str = "",
-        error: str = "",
-    ) -> None:
-        def write(before: ExportRecord | None) -> ExportRecord | None:
-            if _yields(order, before):
-                return None
-            return ExportRecord(
-                account=order.account, export=order.export, clip=order.clip, state=state, accuracy=order.accuracy,
-                location=location, error=error, changed_ms=self.clock.now_ms(), source_key=order.source_key,
-            )  # fmt: skip
+    async def fail(self, order: ExportDeliver, reason: str) -> ExportFailed | None:
+        """Record that the delivery was given up, and return the event; None when it was aborted or is done."""
+        reason = _KIND.sub("", reason)[:1024]
+        record = await self.exports.failed(order, reason)
+        if record and (note := note_of(order, record)):
+            await self._discard(order, note)
+        if record and (record.state == "aborted" or is_done(order, record)):
+            return None
+        return ExportFailed(
+            account=order.account, export=order.export, clip=order.clip, accuracy=order.accuracy,
+            error=reason, at_ms=self.clock.now_ms(),
+        )  # fmt: skip
 
-        await self.exports.change(f"{order.account}.{order.export}", write)
+    async def _make(self, order: ExportDeliver) -> Destination:
+        return await self.workshop.make(order.account, order.destination, order.accuracy)
 
-    def _delivered(self, order: ExportDeliver, location: str) -> ExportDelivered:
+    async def _file(self, order: ExportDeliver) -> StoredFile:
+        return await stored_file(
+            self.store, order.source_key, sha256=order.sha256 or "", size=order.bytes, content_type=order.content_type
+        )
+
+    async def _has_source(self, order: ExportDeliver) -> bool:
+        return await asyncio.to_thread(self.store.info, order.source_key) is not None
+
+    def _told(self, order: ExportDeliver, location: str) -> ExportDelivered:
         return ExportDelivered(
             account=order.account, export=order.export, clip=order.clip, accuracy=order.accuracy,
             location=location, bytes=order.bytes, at_ms=self.clock.now_ms(),
         )  # fmt: skip
 
 
-def _yields(order: ExportDeliver, before: ExportRecord | None) -> bool:
-    """Return whether a more exact file is there or may be: its delivery has started and has not failed."""
-    return before is not None and before.state != "failed" and _RANK[before.accuracy] > _RANK[order.accuracy]
+def _expected(order: ExportDeliver) -> str:
+    """Return the location of a file whose exporter was killed before it could record it."""
+    spec: DestinationSpec = order.destination
+    if spec.type == "library":
+        return f"library/{order.account}/{spec.file_name}"
+    return f"{spec.shown}{spec.file_name}" if spec.shown.endswith("/") else spec.shown

@@ -6,9 +6,10 @@ import asyncio
 from dataclasses import dataclass
 
 from services.exporter.deliver import Deliverer
-from services.exporter.destination import Seen, Shelf
+from services.exporter.destinations.library import Seen, Shelf
+from services.exporter.trial import Trial
 from shared.errors import DestinationFailed, Permanent
-from shared.messages.exports import ExportDeliver, LibraryDelete
+from shared.messages.exports import CredentialTest, ExportAbort, ExportDeliver, LibraryDelete
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +17,7 @@ class Handlers:
     """One method per durable consumer."""
 
     deliverer: Deliverer
+    trial: Trial
     library: Shelf
 
     async def deliver(self, message: ExportDeliver) -> None:
@@ -32,7 +34,17 @@ class Handlers:
     async def deliver_died(self, body: bytes, reason: str) -> None:
         """Fail the export whose delivery was given up."""
         order = ExportDeliver.model_validate_json(body)
-        await self.deliverer.outbox.emit(await self.deliverer.fail(order, reason))
+        if event := await self.deliverer.fail(order, reason):
+            await self.deliverer.outbox.emit(event)
+
+    async def abort(self, message: ExportAbort) -> None:
+        """Handle `exports.abort`."""
+        if event := await self.deliverer.abort(message):
+            await self.deliverer.outbox.emit(event)
+
+    async def test(self, message: CredentialTest) -> None:
+        """Handle `exports.test`."""
+        await self.trial.run(message)
 
     async def delete(self, message: LibraryDelete) -> None:
         """Handle `library.delete`."""

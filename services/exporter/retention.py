@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Final
 
-from services.exporter.destination import Shelf
+from services.exporter.destinations.library import Shelf
 from shared.errors import ReelayError
 from shared.runtime.clock import Clock
 from shared.runtime.logging import get_logger
@@ -24,9 +24,9 @@ async def expiring(library: Shelf, clock: Clock, keep: timedelta) -> AsyncIterat
 
     async def work() -> None:
         while True:
-            before_s = clock.now_ms() / 1000 - keep.total_seconds() if keep else 0
+            before_ms = clock.now_ms() - keep // timedelta(milliseconds=1) if keep else 0
             try:
-                if removed := await asyncio.to_thread(library.expire, before_s):
+                if removed := await asyncio.to_thread(library.expire, before_ms):
                     log.info("library.expired", files=removed)
             except (ReelayError, OSError) as error:
                 log.warning("library.retention.later", error=str(error))

@@ -17,6 +17,8 @@ from services.gateway.delivery.clips.playback import ClipPlayback
 from services.gateway.delivery.downloads import Downloads
 from services.gateway.domain.clips.bounds import Bounds
 from services.gateway.domain.clips.clips import Clips
+from services.gateway.domain.clips.timecode_search import TimecodeIndex
+from services.gateway.domain.clips.timecodes import Timecodes
 from services.gateway.domain.jobs.jobs import Jobs
 from services.gateway.domain.library.library import LibraryFiles
 from services.gateway.domain.quotas import Limits, Quotas
@@ -88,6 +90,7 @@ def make_gateway(service: Service) -> Gateway:
 
     jobs = Jobs(js, service.outbox, vault, clock, quotas, goes_on)
     parts = Parts(vault, settings.allowed_networks)
+    bounds = Bounds(js, settings.retention, clock, Timecodes(TimecodeIndex(js, store)))
     return Gateway(
         service=service,
         public=PublicUrl(settings.base_url),
@@ -99,7 +102,7 @@ def make_gateway(service: Service) -> Gateway:
         credentials=Credentials(js, vault, receivers, clock),
         cdn_accounts=CdnAccounts(js, vault, clock, settings.cdn_window),
         jobs=jobs,
-        clips=Clips(js, service.outbox, jobs, receivers, Bounds(js, settings.retention, clock), clock, quotas),
+        clips=Clips(js, service.outbox, jobs, receivers, bounds, clock, quotas),
         restreams=Restreams(js, service.outbox, jobs, parts, Contexts(js, vault), clock, quotas),
         webhooks=Webhooks(js, vault, receivers, clock, quotas),
         deliveries=Deliveries(js, service.outbox, clock),

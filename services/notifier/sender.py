@@ -20,6 +20,7 @@ from shared.security.netguard.http import GuardedTransport, read_at_most
 
 AGENT: Final = "Reelay-Webhooks/1"
 BODY_LIMIT: Final = 16 * 1024
+BODY_WITHIN: Final = timedelta(seconds=1)
 LONGEST_RETRY_AFTER: Final = timedelta(hours=4)
 
 
@@ -84,7 +85,7 @@ class Sender:
         said = b""
         try:
             with contextlib.suppress(httpx.HTTPError, TimeoutError):  # the status is known already
-                async with asyncio.timeout(1):
+                async with asyncio.timeout(BODY_WITHIN.total_seconds()):
                     said = await read_at_most(response, BODY_LIMIT)
         finally:
             await response.aclose()

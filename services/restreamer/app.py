@@ -61,7 +61,7 @@ def _playouts(service: Service, trails: Trails) -> MakePlayout:
     folder, limits = settings.data_dir / SPOOL, Limits(spool=settings.source_spool_bytes)
     spool = Spool(folder, Reserve(folder, settings.disk_reserve_bytes))
     tls = trusting(settings.ca_file)
-    children().start(Bounds(settings.source_memory_bytes, int(settings.source_cpu.total_seconds())))
+    children().start(Bounds(settings.source_memory_bytes, settings.source_cpu))
     asking = Asking(service.outbox, clock)
     rules = TargetRules(allowed=allowed, srt_ports=settings.srt_out_spans, tls=tls, longest=settings.target_pause)
 

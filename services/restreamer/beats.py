@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 
-def until_beat(seconds: float) -> float:
-    """Return the seconds until the next whole multiple of `seconds` on the loop's clock."""
-    return seconds - asyncio.get_running_loop().time() % seconds
+def next_beat(every: timedelta) -> float:
+    """Return when the next whole multiple of `every` comes, on the loop's clock."""
+    now, step = asyncio.get_running_loop().time(), every.total_seconds()
+    return now - now % step + step

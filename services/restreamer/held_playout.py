@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, Final
 
 from structlog.stdlib import BoundLogger
@@ -18,7 +19,7 @@ from shared.runtime.clock import Clock
 from shared.security.secrets import Vault
 
 WRITE_EVERY_NS: Final = 900_000_000  # with every second look
-WRITE_S: Final = 1.0
+WRITE: Final = timedelta(seconds=1)
 
 
 @dataclass(slots=True)
@@ -61,7 +62,7 @@ class HeldPlayout:
             "number": number, "file": snap.file, "how": snap.how or "", "live": snap.live, "targets": targets,
         }  # fmt: skip
         try:
-            async with asyncio.timeout(WRITE_S):
+            async with asyncio.timeout(WRITE.total_seconds()):
                 await self._replace(self.lease.value.model_copy(update=changes))
         except (Unavailable, TimeoutError) as error:
             self.log.info("restream.playout.not_written", error=type(error).__name__)

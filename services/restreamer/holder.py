@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from functools import partial
 from typing import Final
 
 from structlog.stdlib import BoundLogger
 
-from services.restreamer.beats import until_beat
+from services.restreamer.beats import next_beat
 from services.restreamer.decide import WANTED, over, playing, told
 from services.restreamer.held_playout import HeldPlayout
 from services.restreamer.inserts import Inserts
@@ -27,9 +28,9 @@ from shared.runtime.clock import Clock
 from shared.security.secrets import SecretUnreadable, Vault
 from shared.security.webhooks import open_url
 
-LOOK_S: Final = 0.5
-JOIN_S: Final = 3.0
-LAST_WORDS_S: Final = 3.0
+LOOK: Final = timedelta(milliseconds=500)
+JOIN: Final = timedelta(seconds=3)
+LAST_WORDS: Final = timedelta(seconds=3)
 
 
 MakePlayout = Callable[[RestreamRecord, Reporter], Playout]
@@ -116,7 +117,7 @@ class Holder:
                 await self._play(player, begun)
             finally:
                 player.stop()
-                closed = await asyncio.to_thread(player.join, JOIN_S)
+                closed = await asyncio.to_thread(player.join, JOIN)
                 state, reason = self._why()
                 self.log.info("restream.left", state=state, reason=reason, closed=closed)
                 self.tools.trails.end(self.key, keep=self._playout.lost)
@@ -159,7 +160,7 @@ class Holder:
                     await self._write(player, holder=self.tools.me.instance)
                 self._woken.clear()
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(until_beat(LOOK_S)):
+                    async with asyncio.timeout_at(next_beat(LOOK)):
                         await self._woken.wait()
 
     def _act(self, player: Playout, acted: RestreamRecord, wanted: RestreamRecord) -> RestreamRecord:
@@ -256,7 +257,7 @@ class Holder:
     async def _let_go(self, player: Playout) -> None:
         """Write the last playout record, without a holder, after the last events are published."""
         self._take_reports(player)
-        said = await self.telling.finished(LAST_WORDS_S)
+        said = await self.telling.finished(LAST_WORDS)
         await self._write(player, holder="")
         self.log.info("restream.let_go", told=said)
 

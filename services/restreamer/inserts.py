@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final, Protocol
 
 from nats.js import JetStreamContext
 from structlog.stdlib import BoundLogger
 
-from services.restreamer.beats import until_beat
+from services.restreamer.beats import next_beat
 from shared.broker.kv import Bucket
 from shared.errors import Unavailable
 from shared.messages.jobs import JobRecord
@@ -19,7 +20,7 @@ from shared.messages.restreams import LiveInsert, Source
 from shared.recording.log import newest
 from shared.runtime.tasks import beside
 
-LOOK_S: Final = 1.0
+LOOK: Final = timedelta(seconds=1)
 
 
 class Tell(Protocol):
@@ -46,10 +47,11 @@ class Watch:
 
     async def run(self) -> None:
         """Look once a second."""
+        clock = asyncio.get_running_loop().time
         while True:
             with contextlib.suppress(Unavailable):
                 await self._look()
-            await asyncio.sleep(until_beat(LOOK_S))
+            await asyncio.sleep(next_beat(LOOK) - clock())
 
     async def _look(self) -> None:
         insert = self.insert

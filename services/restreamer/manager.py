@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Final
 
 from nats.errors import Error as NatsError
@@ -23,10 +24,10 @@ from shared.runtime.logging import get_logger
 from shared.runtime.tasks import beside
 
 log = get_logger()
-LOOK_S: Final = 0.25
-ASK_S: Final = 0.5
-ANSWER_S: Final = 1.0
-SWEEP_S: Final = 5.0
+LOOK: Final = timedelta(milliseconds=250)
+ASK: Final = timedelta(milliseconds=500)
+ANSWER: Final = timedelta(seconds=1)
+SWEEP: Final = timedelta(seconds=5)
 NUMBERS_LEFT_OUT: Final = 10_000
 
 
@@ -90,7 +91,7 @@ class Manager:
             else:
                 self._watching.clear()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_S if watching else None):
+                async with asyncio.timeout(LOOK.total_seconds() if watching else None):
                     await self._woken.wait()
 
     def _note_room(self, waiting: int) -> None:
@@ -147,18 +148,18 @@ class Manager:
         while True:
             await self._watching.wait()
             try:
-                async with asyncio.timeout(ANSWER_S):
+                async with asyncio.timeout(ANSWER.total_seconds()):
                     await self.tools.playouts.get("none.none")
             except (Unavailable, NatsError, TimeoutError):
                 self.sights.answering(well=False)
             else:
                 self.sights.answering(well=True)
-            await asyncio.sleep(ASK_S)
+            await asyncio.sleep(ASK.total_seconds())
 
     async def _sweep(self) -> None:
         """Complete records whose writer died before the steps that follow, and delete those past their retention."""
         while True:
-            await asyncio.sleep(SWEEP_S)
+            await asyncio.sleep(SWEEP.total_seconds())
             now_ms = self.tools.clock.now_ms()
             for key, record in list(self._records.items()):
                 with contextlib.suppress(Unavailable):

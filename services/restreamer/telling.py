@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
+from datetime import timedelta
 from typing import Any, Final
 
 from structlog.stdlib import BoundLogger
@@ -30,7 +31,7 @@ from shared.runtime.logging import get_logger
 from shared.runtime.tasks import beside
 
 log = get_logger()
-AGAIN_S: Final = 0.5
+AGAIN: Final = timedelta(milliseconds=500)
 MOST_WAITING: Final = 1000
 Job = Callable[[], Awaitable[object]]
 
@@ -66,10 +67,10 @@ class Telling:
         """Queue `job` after the jobs added before."""
         self._jobs.put_nowait(job)
 
-    async def finished(self, seconds: float) -> bool:
+    async def finished(self, within: timedelta) -> bool:
         """Wait until all jobs are done; return False when that takes too long."""
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(within.total_seconds()):
                 await self._jobs.join()
         except TimeoutError:
             return False
@@ -89,7 +90,7 @@ class Telling:
                 await job()
             except Unavailable as error:
                 self.log.info("restream.event.later", reason=str(error))
-                await asyncio.sleep(AGAIN_S)
+                await asyncio.sleep(AGAIN.total_seconds())
             else:
                 return
 

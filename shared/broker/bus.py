@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any, Final
 
 from faststream.middlewares import AckPolicy
@@ -15,7 +16,7 @@ from nats.js.errors import APIError
 
 from shared.broker.connection import SteadyBroker
 from shared.broker.middleware import Guard
-from shared.broker.nodes import CONNECT_S, PING_S, Nodes
+from shared.broker.nodes import CONNECT, PING, Nodes
 from shared.broker.streams import SCHEDULES, ConsumerSpec, consumer
 from shared.broker.subjects import CHANNELS, channel_of, inbox_prefix, pull_inbox, schedule_subject, subject_of
 from shared.broker.turns import Turns
@@ -25,8 +26,11 @@ from shared.messages.schedules import Due
 from shared.runtime.clock import Clock, rfc3339
 from shared.runtime.readiness import Writes
 
-ACK_TIMEOUT: Final = 5.0
-FETCH_TIMEOUT: Final = 5.0
+ACK_TIMEOUT: Final = timedelta(seconds=5)
+FETCH_TIMEOUT: Final = timedelta(seconds=5)
+DRAIN_TIMEOUT: Final = timedelta(seconds=20)
+RECONNECT_PAUSE: Final = timedelta(seconds=1)
+_SECOND: Final = timedelta(seconds=1)
 Handler = Callable[..., Awaitable[Any]]
 
 
@@ -38,10 +42,10 @@ def make_broker(nodes: Nodes, service: str, clock: Clock) -> tuple[NatsBroker, G
         name=service,
         inbox_prefix=inbox_prefix(service),
         max_reconnect_attempts=-1,
-        reconnect_time_wait=1,
-        connect_timeout=CONNECT_S[nodes.several],
-        ping_interval=PING_S[nodes.several],
-        graceful_timeout=20.0,
+        reconnect_time_wait=RECONNECT_PAUSE // _SECOND,
+        connect_timeout=CONNECT[nodes.several] // _SECOND,
+        ping_interval=PING[nodes.several] // _SECOND,
+        graceful_timeout=DRAIN_TIMEOUT.total_seconds(),
         logger=None,
     )
     guard = Guard(lambda: jetstream(broker), clock)
@@ -57,7 +61,7 @@ def _security(nodes: Nodes) -> NatsSecurity | None:
 
 def jetstream(broker: NatsBroker) -> JetStreamContext:
     """Return a connected broker's JetStream context, with a timeout of ACK_TIMEOUT."""
-    return broker.config.connection_state.connection.jetstream(timeout=ACK_TIMEOUT)  # type: ignore[no-any-return, unused-ignore]
+    return broker.config.connection_state.connection.jetstream(timeout=ACK_TIMEOUT.total_seconds())  # type: ignore[no-any-return, unused-ignore]
 
 
 def subscribe(broker: NatsBroker, durable: str, handler: Handler) -> Turns | None:
@@ -81,7 +85,7 @@ def _pull(broker: NatsBroker, spec: ConsumerSpec, number: int) -> PullStreamSubs
         spec.filter,
         durable=spec.durable,
         stream=JStream(spec.stream, declare=False),
-        pull_sub=PullSub(batch_size=1, timeout=FETCH_TIMEOUT),
+        pull_sub=PullSub(batch_size=1, timeout=FETCH_TIMEOUT.total_seconds()),
         inbox_prefix=pull_inbox(spec.service),
         ack_policy=AckPolicy.NACK_ON_ERROR,
         title=spec.durable if number == 0 else f"{spec.durable}-{number}",
@@ -117,7 +121,7 @@ class Outbox:
                 subject=subject_of(message),
                 headers=headers_of(message, self._service, self._clock),
                 stream=channel_of(message).stream,
-                timeout=ACK_TIMEOUT,
+                timeout=ACK_TIMEOUT.total_seconds(),
             )
         except (NatsError, APIError, TimeoutError, OSError) as error:
             self._writes.note(subject_of(message), error)

@@ -77,7 +77,7 @@ class PatientPull(JetStreamContext.PullSubscription):
     """A pull subscription for a loop that fetches again at once, whatever happens."""
 
     async def fetch(self, *args: Any, **kwargs: Any) -> list[Msg]:
-        """Fetch; when it fails before its timeout (a missing consumer, say), sleep PAUSE_S before raising the error."""
+        """Fetch; when it fails before its timeout (a missing consumer, say), sleep PAUSE before raising the error."""
         try:
             return await super().fetch(*args, **kwargs)
         except NatsTimeoutError:  # the fetch has already waited

@@ -23,7 +23,7 @@ REFRESH: Final = timedelta(seconds=2)
 
 
 class Following(ABC, Generic[R]):
-    """A view that callers update (`refresh`), and that updates itself every REFRESH_S (`running`).
+    """A view that callers update (`refresh`), and that updates itself every REFRESH (`running`).
 
     A change may be applied twice, and a removal without a marker (by age) is not seen. The view is cleared when the
     bucket was emptied, and cleared and read again when the bucket was recreated or restored to an older state.
@@ -82,7 +82,7 @@ class Following(ABC, Generic[R]):
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Refresh every REFRESH_S while the block runs."""
+        """Refresh every REFRESH while the block runs."""
         async with beside(self._keep()):
             yield
 

@@ -43,6 +43,8 @@ from shared.runtime.logging import get_logger
 log = get_logger()
 FIRST_DELAY: Final = timedelta(seconds=1)
 LONGEST_DELAY: Final = timedelta(minutes=5)
+REMEMBER: Final = timedelta(seconds=2)
+BURY: Final = timedelta(seconds=5)
 HISTORY: Final = 20
 FAULTS: Final = (NatsError, TimeoutError, OSError)
 UNPARSEABLE: Final = (ValidationError, json.JSONDecodeError, UnicodeDecodeError)
@@ -62,7 +64,7 @@ class Noted(NamedTuple):
 
 
 Mourner = Callable[[bytes, str], Awaitable[None]]
-PauseListener = Callable[[str, float], None]
+PauseListener = Callable[[str, timedelta], None]
 
 
 class Guard:
@@ -79,15 +81,14 @@ class Guard:
         self._mourners[durable] = mourner
 
     def on_pause(self, durable: str, listener: PauseListener) -> None:
-        """Call `listener` with subject and seconds when a message of that consumer is delayed."""
+        """Call `listener` with subject and delay when a message of that consumer is delayed."""
         self._listeners[durable] = listener
 
     def pause(self, raw: Msg, spec: ConsumerSpec, delay: timedelta) -> NackMessage:
         """Return the exception that, when raised, redelivers a message after a pause."""
-        seconds = delay.total_seconds()
         if listener := self._listeners.get(spec.durable):
-            listener(raw.subject, seconds)
-        return NackMessage(delay=seconds)
+            listener(raw.subject, delay)
+        return NackMessage(delay=delay.total_seconds())
 
     async def mourn(self, durable: str, body: bytes, reason: str) -> None:
         """Let the service update its records after the loss; raise Transient errors, log others."""
@@ -132,7 +133,7 @@ class Guard:
             await self.jetstream().publish(
                 failure_subject(spec.durable, sequence),
                 json.dumps({"failures": failures, "waits": before.waits + waited}).encode(),
-                timeout=2, stream=DEADLETTERS, headers={"Nats-TTL": "48h"},
+                timeout=REMEMBER.total_seconds(), stream=DEADLETTERS, headers={"Nats-TTL": "48h"},
             )  # fmt: skip
 
     async def give_back(self, raw: Msg) -> None:
@@ -214,10 +215,11 @@ class _GuardMiddleware(BaseMiddleware):
             "bytes": len(raw.data),
             "body": base64.b64encode(raw.data[:LARGEST_LETTER]).decode(),
         }
+        name = f"dead-{spec.durable}-{sequence}-{raw.metadata.num_delivered}"
         try:
             await self.guard.jetstream().publish(
-                dead_letter_subject(spec.durable, sequence), json.dumps(letter).encode(), timeout=5, stream=DEADLETTERS,
-                headers={"Nats-Msg-Id": f"dead-{spec.durable}-{sequence}-{raw.metadata.num_delivered}"},
+                dead_letter_subject(spec.durable, sequence), json.dumps(letter).encode(), timeout=BURY.total_seconds(),
+                stream=DEADLETTERS, headers={"Nats-Msg-Id": name},
             )  # fmt: skip
             log.error("message.dead", consumer=spec.durable, error=reason)
             await self.guard.mourn(spec.durable, raw.data, reason)

@@ -17,9 +17,9 @@ SCHEMES: Final = {"nats": 4222, "tls": 4222, "ws": 80, "wss": 443}
 MOST: Final = 16
 LOOK: Final = timedelta(seconds=5)
 PATIENCE: Final = timedelta(seconds=2)
-CONNECT_S: Final = {False: 5, True: 2}
-"""How long a client waits for a node, s, alone or with others. It leaves a hanging node after two or three pings."""
-PING_S: Final = {False: 10, True: 2}
+CONNECT: Final = {False: timedelta(seconds=5), True: timedelta(seconds=2)}
+"""How long a client waits for a node, alone or with others. It leaves a hanging node after two or three pings."""
+PING: Final = {False: timedelta(seconds=10), True: timedelta(seconds=2)}
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ class Nodes:
         login = {"user": self.user, "password": self.password} if self.password else {"token": self.user or None}
         return {
             "servers": list(self.urls),
-            "connect_timeout": CONNECT_S[self.several],
-            "ping_interval": PING_S[self.several],
+            "connect_timeout": CONNECT[self.several].total_seconds(),
+            "ping_interval": PING[self.several].total_seconds(),
             **login,
         }
 
@@ -112,7 +112,7 @@ class NodeWatch:
         self._silent = silent
 
     async def watching(self) -> None:
-        """Check the nodes every LOOK_S until the task is cancelled."""
+        """Check the nodes every LOOK until the task is cancelled."""
         while self._nodes.several:
             await self.look()
             await asyncio.sleep(LOOK.total_seconds())

@@ -43,6 +43,7 @@ USER: Final = "provision"
 BUCKET_WINDOW: Final = timedelta(minutes=2)
 CLUSTER: Final = timedelta(seconds=30)
 PAUSE: Final = timedelta(milliseconds=500)
+ANSWER: Final = timedelta(seconds=10)
 NO_CLUSTER: Final = 10074  # JSStreamReplicasNotSupportedErr, nats-server's server/errors.json
 NAME_IN_USE: Final = 10058  # JSStreamNameExistErr: the stream exists with another configuration
 
@@ -142,7 +143,7 @@ async def provision_url(url: str, replicas: int) -> None:
     try:
         while True:
             try:
-                return await provision(connection.jetstream(timeout=10), replicas)
+                return await provision(connection.jetstream(timeout=ANSWER.total_seconds()), replicas)
             except (NatsError, TimeoutError) as error:
                 alone = isinstance(error, APIError) and error.err_code == NO_CLUSTER
                 if alone or time.monotonic() > until:

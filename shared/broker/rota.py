@@ -6,14 +6,17 @@ import heapq
 import math
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Final
 
-AGAIN_S: Final = (0.0, 0.002, 0.01, 0.05, 0.5)
-"""When to ask for work that was announced, s after the announcement: the broker may store it a little later."""
+AGAIN: Final = tuple(timedelta(milliseconds=ms) for ms in (0, 2, 10, 50, 500))
+"""When to ask for work that was announced, after the announcement: the broker may store it a little later."""
 TICKS: Final = 1000
 """Times are kept in ms, so that many at nearly the same time become one."""
 REMEMBERED: Final = 10_000
 SPARE: Final = 64
+_LATER: Final = tuple(pause.total_seconds() for pause in AGAIN)
+_AT_ONCE: Final = _LATER[:1]
 
 
 Rank = tuple[int, int, str]
@@ -67,7 +70,7 @@ class Rota:
     def expect(self, account: str, at: float, *, once: bool = False) -> None:
         """Record that an account may have work from a time on; `once`: the broker has already stored the work."""
         line = self._lines.setdefault(account, _Line())
-        for later in AGAIN_S[:1] if once else AGAIN_S:
+        for later in _AT_ONCE if once else _LATER:
             line.add(_floor(at + later))
         self._file(account)
 

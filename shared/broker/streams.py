@@ -122,7 +122,7 @@ STREAMS: tuple[StreamSpec, ...] = (
     _work_queue(
         "clipper", clips.ClipCreate, clips.ClipRefine, clips.ClipCancel, clips.ClipDelete, readers=("gateway",)
     ),
-    _work_queue("exporter", exports.ExportDeliver, exports.LibraryDelete),
+    _work_queue("exporter", exports.ExportDeliver, exports.ExportAbort, exports.CredentialTest, exports.LibraryDelete),
     _work_queue("restreamer", restream_commands.RestreamCommand, readers=("gateway",)),
     _work_queue(
         "notifier", notifications.NotificationTell, notifications.NotificationSend, notifications.NotificationReplay
@@ -132,8 +132,9 @@ STREAMS: tuple[StreamSpec, ...] = (
         tuple(every(model) for model in (
             live.SessionStarted, live.SessionEnded, live.SessionWarned, live.JobStateChanged, media.HourClosed,
             media.RecordingExpired, clips.ClipStateChanged, clips.SegmentAccurateReady, clips.FrameAccurateReady,
-            exports.ExportDelivered, exports.ExportFailed, restreams.RestreamStateChanged,
-            restreams.RestreamTargetChanged, restreams.RestreamFileStarted, restreams.RestreamWarned,
+            exports.ExportStarted, exports.ExportProgressed, exports.ExportDelivered, exports.ExportFailed,
+            exports.ExportAborted, restreams.RestreamStateChanged, restreams.RestreamTargetChanged,
+            restreams.RestreamFileStarted, restreams.RestreamWarned,
         )),
         "limits", timedelta(days=8), 2 << 30, readers=("notifier",),
     ),
@@ -174,9 +175,13 @@ CONSUMERS: tuple[ConsumerSpec, ...] = (
     _work(durables.CLIPPER_CANCEL, "clipper", clips.ClipCancel),
     _work(durables.CLIPPER_DELETE, "clipper", clips.ClipDelete),
     _event(durables.CLIPPER_JOBS, "clipper", live.JobStateChanged),
+    _event(durables.CLIPPER_SENDING, "clipper", exports.ExportStarted),
     _event(durables.CLIPPER_DELIVERED, "clipper", exports.ExportDelivered),
     _event(durables.CLIPPER_UNDELIVERED, "clipper", exports.ExportFailed),
-    _work(durables.EXPORTER_DELIVER, "exporter", exports.ExportDeliver, 4),
+    _event(durables.CLIPPER_ABORTED, "clipper", exports.ExportAborted),
+    _work(durables.EXPORTER_DELIVER, "exporter", exports.ExportDeliver, 16, max_deliver=10),
+    _work(durables.EXPORTER_ABORT, "exporter", exports.ExportAbort),
+    _work(durables.EXPORTER_TEST, "exporter", exports.CredentialTest, 4, max_deliver=3),
     _work(durables.EXPORTER_DELETE, "exporter", exports.LibraryDelete),
     _work(durables.GATEWAY_FINISH, "gateway", live.LiveFinish),
     _event(durables.GATEWAY_STARTED, "gateway", live.SessionStarted),
@@ -212,7 +217,7 @@ CONSUMERS: tuple[ConsumerSpec, ...] = (
 BUCKETS: tuple[BucketSpec, ...] = (
     BucketSpec(buckets.JOBS, "gateway", readers=("ingester", "archiver", "clipper", "scheduler", "restreamer")),
     BucketSpec(buckets.KEYS, "gateway", readers=("ingester",)),
-    BucketSpec(buckets.CREDENTIALS, "gateway", readers=("restreamer",)),
+    BucketSpec(buckets.CREDENTIALS, "gateway", readers=("exporter", "restreamer")),
     BucketSpec(buckets.WEBHOOKS, "gateway", readers=("notifier",)),
     BucketSpec(buckets.NONCES, "gateway"),
     BucketSpec(buckets.CONTEXTS, "gateway", readers=("notifier",)),
@@ -222,7 +227,8 @@ BUCKETS: tuple[BucketSpec, ...] = (
     BucketSpec(buckets.LEASES, "ingester", ttl=timedelta(seconds=15)),
     BucketSpec(buckets.RECORDINGS, "archiver", readers=("gateway", "clipper", "restreamer")),
     BucketSpec(buckets.CLIPS, "clipper", readers=("gateway", "restreamer")),
-    BucketSpec(buckets.EXPORTS, "exporter", ttl=timedelta(days=30)),
+    BucketSpec(buckets.EXPORTS, "exporter", ttl=timedelta(days=30), readers=("gateway",)),
+    BucketSpec(buckets.CREDENTIAL_TESTS, "exporter", ttl=timedelta(hours=1), readers=("gateway",)),
     BucketSpec(buckets.RESTREAMS, "restreamer", readers=("gateway",)),
     BucketSpec(buckets.PLAYOUTS, "restreamer", ttl=timedelta(hours=72), readers=("gateway",)),
     BucketSpec(buckets.DELIVERIES, "notifier", ttl=timedelta(days=30), readers=("gateway",)),

@@ -161,10 +161,10 @@ class Turns:
             await end_task(self._feeding)
         await asyncio.gather(*map(end_task, list(self._works)))
 
-    def again(self, subject: str, delay_s: float) -> None:
+    def again(self, subject: str, delay: timedelta) -> None:
         """Record that a message was sent back and comes again after a delay."""
         if account := self._account(subject):
-            self._rota.expect(account, self._now() + delay_s)
+            self._rota.expect(account, self._now() + delay.total_seconds())
             self._heard.set()
 
     def faults(self) -> dict[str, str]:
@@ -261,7 +261,7 @@ class Turns:
         return await js._nc.request(f"{js._prefix}.{api}", body, timeout=ASK.total_seconds())  # noqa: SLF001  as above
 
     async def _hear(self, message: Msg) -> None:
-        self.again(message.subject, 0.0)
+        self.again(message.subject, timedelta())
 
     async def _look(self) -> None:
         """Find, now and then, messages that were not announced or that another instance left."""

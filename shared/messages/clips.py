@@ -8,7 +8,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
-from shared.messages.base import HexId, Message, Millis, Record, Sha256, StoreKey
+from shared.messages.base import Accuracy, HexId, Message, Millis, Record, Sha256, StoreKey
+from shared.messages.destinations import MOST_DESTINATIONS, DestinationSpec
 from shared.messages.images import ClipImage, ImageWish
 
 
@@ -25,7 +26,6 @@ Seconds = Annotated[
     PlainSerializer(str, return_type=str),
     WithJsonSchema({"type": "string", "pattern": r"^-?\d+(/\d+)?$", "description": "Exact seconds, n or n/d"}),
 ]
-Accuracy = Literal["segment", "frame"]
 VodState = Literal[
     "waiting_finish_live",
     "waiting",
@@ -85,8 +85,7 @@ class ClipCreate(ClipMessage):
     recorded_to: Seconds | None = Field(None, description="Stream time up to which there was a recording by then")
     wait: bool = False
     instant: bool = Field(default=False, description="A playlist of the recording's segments alone: no file is made")
-    destination: Literal["library"] = "library"
-    file_name: str = Field(max_length=255, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    destinations: tuple[DestinationSpec, ...] = Field(min_length=1, max_length=MOST_DESTINATIONS)
     notifications: tuple[Notification, ...] = Field((), max_length=16)
     images: tuple[ImageWish, ...] = Field((), max_length=2, description="At most one of each kind")
     due_ms: Millis = Field(0, description="When it was to be taken up again, its end being in the future; 0: never")
@@ -158,6 +157,19 @@ class ClipFile(Record):
     duration: Seconds
     frames: int = Field(ge=0)
     reason: str = Field("", max_length=512, description="Why a re-encode was needed")
+    in_timecode: str | None = Field(None, max_length=12, description="Of the first frame, where it has one")
+    out_timecode: str | None = Field(None, max_length=12, description="Of the frame after the last one")
+
+
+class ClipDelivery(Record):
+    """How far the delivery to one destination is."""
+
+    export: HexId
+    state: Literal["waiting", "delivering", "delivered", "failed", "aborted"] = "waiting"
+    accuracy: Accuracy | None = Field(None, description="Of the file that is at the destination")
+    location: str = Field("", max_length=2048, description="Where the destination has the file")
+    error: str = Field("", max_length=1024)
+    changed_ms: Millis = 0
 
 
 class ClipRecord(Record):
@@ -174,8 +186,7 @@ class ClipRecord(Record):
     file: ClipFile | None = None
     gaps: tuple[Gap, ...] = ()
     images: tuple[ClipImage, ...] = Field((), description="Those that have been begun")
-    delivered: Accuracy | None = None
-    location: str = Field("", max_length=2048, description="Where the destination has the file")
+    deliveries: tuple[ClipDelivery, ...] = Field((), description="In the order of the request's destinations")
     error: str = Field("", max_length=1024)
 
 
@@ -189,7 +200,7 @@ class ClipEvent(ClipMessage):
     notifications: tuple[Notification, ...] = ()
     file: ClipFile | None = None
     gaps: tuple[Gap, ...] = ()
-    location: str = ""
+    deliveries: tuple[ClipDelivery, ...] = ()
     error: str = ""
 
 

@@ -15,6 +15,11 @@ def to_ns(duration: timedelta) -> int:
     return duration // timedelta(microseconds=1) * 1000
 
 
+def from_ns(duration: int) -> timedelta:
+    """Return a duration from nanoseconds, rounded down to microseconds."""
+    return timedelta(microseconds=duration // 1000)
+
+
 class Clock(Protocol):
     """A wall clock and a monotonic clock."""
 

@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from datetime import timedelta
 from typing import Final
 
 Probe = Callable[[], Awaitable[dict[str, str]]]
 Notes = Callable[[], dict[str, str]]
+PATIENCE: Final = timedelta(seconds=5)
 _LONGEST_REQUEST: Final = 8192
 
 
@@ -20,7 +22,7 @@ def standing(said: Mapping[str, str], *, failed: bool) -> str:
 
 async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, ready: Probe, notes: Notes) -> None:
     try:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE.total_seconds()):
             request = await reader.readuntil(b"\r\n\r\n")
             path = request.split(b" ", 2)[1] if request.count(b" ") >= 2 else b""
             faults = await ready() if path == b"/readyz" else {}

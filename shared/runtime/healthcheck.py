@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import http.client
 import sys
+from datetime import timedelta
+from typing import Final
 
 from shared.runtime.settings import Settings
+
+PATIENCE: Final = timedelta(seconds=2)
 
 
 def main() -> int:
     """Return 0 when /readyz on REELAY_HEALTH_PORT answers 200, else 1."""
-    connection = http.client.HTTPConnection("127.0.0.1", Settings().health_port, timeout=2)
+    connection = http.client.HTTPConnection("127.0.0.1", Settings().health_port, timeout=PATIENCE.total_seconds())
     try:
         connection.request("GET", "/readyz")
         return 0 if connection.getresponse().status == http.client.OK else 1

@@ -36,6 +36,7 @@ from shared.store.watch import StoreWatch
 
 log = get_logger()
 PROVISION_WAIT: Final = timedelta(minutes=1)
+PROVISION_LOOK: Final = timedelta(milliseconds=500)
 ANSWER: Final = timedelta(seconds=2)
 STOP_LOOK: Final = timedelta(milliseconds=500)
 """How often FastStream checks whether to stop, s: each check wakes an idle process."""
@@ -88,7 +89,7 @@ class Service:
 
     def js(self) -> JetStreamContext:
         """Return the connected broker's JetStream context, with a timeout of ACK_TIMEOUT."""
-        context = NotingJetStream(self.broker.config.connection_state.connection, timeout=ACK_TIMEOUT)
+        context = NotingJetStream(self.broker.config.connection_state.connection, timeout=ACK_TIMEOUT.total_seconds())
         context.writes = self.writes
         return context
 
@@ -112,7 +113,7 @@ async def wait_until_provisioned(service: Service) -> None:
     async with asyncio.timeout(PROVISION_WAIT.total_seconds()):
         while faults := await check(service):
             log.info("service.waiting", **faults)
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(PROVISION_LOOK.total_seconds())
 
 
 async def readiness(service: Service) -> dict[str, str]:

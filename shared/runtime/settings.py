@@ -182,6 +182,9 @@ class Settings(BaseSettings):
         description="Which finished jobs their encoder takes up again within RETENTION: never, away, any",
     )
     clip_retention_days: int = Field(0, ge=0, le=36_500, description="Days that clips are kept; 0: until deleted")
+    export_dir: str = Field(
+        "", description="Folder with a folder per account, below which folder destinations lie; empty: none are taken"
+    )
     library_retention_days: int = Field(
         0, ge=0, le=36_500, description="Days that files of the library are kept; 0: until deleted"
     )

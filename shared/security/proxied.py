@@ -10,13 +10,14 @@ import re
 import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 from shared.errors import ReelayError
 from shared.runtime.settings import Network
 
 Kind = type[ipaddress.IPv4Address] | type[ipaddress.IPv6Address]
-HEADER_S: Final = 3.0
+HEADER_WITHIN: Final = timedelta(seconds=3)
 """A balancer sends its header with the first packet."""
 MOST_V1: Final = 107
 MOST_V2: Final = 1024  # the protocol allows 65,551: addresses take 36, a balancer's additions some hundred

@@ -8,14 +8,18 @@ import threading
 import time
 from bisect import bisect_right
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
 from cachetools import LRUCache
 
+from shared.runtime.clock import to_ns
+
 MOST_NAMES: Final = 1_000_000
-SETTLED_S: Final = 2.0
+SETTLED: Final = timedelta(seconds=2)
 """A folder that changed later than this before it was read may have changed again at the same time of its clock."""
+_SETTLED_NS: Final = to_ns(SETTLED)
 
 
 class Names:
@@ -45,7 +49,7 @@ class Names:
             names = sorted(entry.name for entry in os.scandir(folder) if self._pattern.fullmatch(entry.name))
         except FileNotFoundError:
             return []
-        if time.time_ns() - changed_ns > SETTLED_S * 1e9:
+        if time.time_ns() - changed_ns > _SETTLED_NS:
             self._keep(folder, changed_ns, names)
         return names
 

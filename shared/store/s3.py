@@ -7,7 +7,7 @@ import errno
 import os
 import tempfile
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -33,6 +33,9 @@ DENIED: Final = frozenset({"403", "AccessDenied"})
 NO_BUCKET: Final = frozenset({"404", "NoSuchBucket"})
 AT_HOME: Final = frozenset({None, "", "us-east-1", "aws-global"})  # these take no LocationConstraint
 READY: Final = "ready"
+CONNECT: Final = {False: timedelta(seconds=5), True: timedelta(seconds=2)}
+"""How long to wait for a connection, and when hurried."""
+READ: Final = {False: timedelta(seconds=30), True: timedelta(seconds=3)}
 WORDS: Final = {
     "NoSuchBucket": "there is no such bucket",
     "AccessDenied": "it denies access",
@@ -63,8 +66,8 @@ class S3Store(MediaStore):
         if not parts.netloc:
             raise Permanent("REELAY_STORE names no bucket: s3://bucket/prefix")
         config = Config(
-            connect_timeout=2 if hurried else 5,
-            read_timeout=3 if hurried else 30,
+            connect_timeout=CONNECT[hurried].total_seconds(),
+            read_timeout=READ[hurried].total_seconds(),
             max_pool_connections=2 if hurried else 32,
             retries={"mode": "standard", "max_attempts": 1 if hurried else 4},
             s3={"addressing_style": "path" if endpoint else "auto"},

@@ -22,6 +22,7 @@ from nats.js import JetStreamContext
 
 from shared.messages.base import Record
 from shared.messages.clips import ClipCreate, ClipRecord, Selection
+from shared.messages.destinations import DestinationSpec
 from shared.messages.jobs import JobRecord, StateChange
 from shared.messages.notifications import Attempt, DeliveryRecord
 from shared.messages.restreams import Item, RestreamRecord, RestreamSpec, Source, Target
@@ -85,7 +86,8 @@ def records(count: int) -> Iterator[tuple[str, Record]]:
         )  # fmt: skip
         asked = ClipCreate(
             account="main", event=ident(number % 1000), clip=name, label=str(number), requested_ms=at, live=False,
-            selection=Selection(clock="stream", start=0, end=10), asked_duration=10, file_name="x.mp4",
+            selection=Selection(clock="stream", start=0, end=10), asked_duration=10,
+            destinations=(DestinationSpec(export="e" * 32, file_name="x.mp4"),),
         )  # fmt: skip
         yield (
             f"clips.main.{name}",

@@ -21,6 +21,7 @@ from services.scheduler import app as scheduler
 from shared.broker.kv import Bucket
 from shared.media.mp4.fragments import read_fragments
 from shared.messages.clips import ClipCreate, ClipFile, ClipRecord, Selection
+from shared.messages.destinations import DestinationSpec
 from shared.messages.jobs import JobRecord
 from shared.messages.live import JobState
 from shared.messages.media import SegmentWritten
@@ -37,7 +38,8 @@ from tests.support.shared_bus import idle, new_id, send, served, settings_for
 ACCOUNT = "main"
 RATE = 30
 LANES = (
-    "clipper-create", "clipper-refine", "clipper-cancel", "clipper-jobs", "clipper-delivered", "clipper-undelivered",
+    "clipper-create", "clipper-refine", "clipper-cancel", "clipper-jobs", "clipper-sending", "clipper-delivered",
+    "clipper-undelivered", "clipper-aborted",
 )  # fmt: skip
 ENDED = {"finished", "cancelled", "failed", "error"}
 
@@ -122,7 +124,8 @@ class Desk:
         fields = {
             "account": ACCOUNT, "clip": clip, "event": self.event, "requested_ms": SystemClock().now_ms(),
             "selection": Selection(clock=clock, start=start + moved, end=end + moved),  # type: ignore[arg-type]
-            "live": False, "asked_duration": Fraction(end) - start, "file_name": f"{clip}.mp4",
+            "live": False, "asked_duration": Fraction(end) - start,
+            "destinations": (DestinationSpec(export=clip, file_name=f"{clip}.mp4"),),
         }  # fmt: skip
         return ClipCreate.model_validate(fields | more)
 
@@ -153,9 +156,9 @@ class Desk:
 
 
 @asynccontextmanager
-async def desk(nats: NatsServer, folder: Path) -> AsyncIterator[Desk]:
+async def desk(nats: NatsServer, folder: Path, **settings: Any) -> AsyncIterator[Desk]:
     async with connected(nats.url) as js:
-        yield Desk(js, settings_for(nats, folder))
+        yield Desk(js, settings_for(nats, folder, **settings))
 
 
 @asynccontextmanager
@@ -172,7 +175,8 @@ def check(at: Desk, record: ClipRecord, numbers: list[int]) -> ClipFile:
     assert (record.state, record.error) == ("finished", "")
     file = record.file
     assert file is not None
-    assert (file.accuracy, file.frames, record.delivered) == ("frame", len(numbers), "frame")
+    assert (file.accuracy, file.frames) == ("frame", len(numbers))
+    assert {(line.state, line.accuracy) for line in record.deliveries} == {("delivered", "frame")}
     made = at.file(record.clip)
     assert file.sha256 == hashlib.sha256(made.read_bytes()).hexdigest()
     assert made.read_bytes() == (at.store.path(file.key)).read_bytes()

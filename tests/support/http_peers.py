@@ -6,13 +6,16 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from services.gateway.http.framing import HttpLimits
 from services.gateway.http.protocol import BoundedProtocol
 
-HOUR = 3600.0
-PATIENT = HttpLimits(idle_s=HOUR, head_s=HOUR, body_s=HOUR, rate_s=HOUR, drain_s=HOUR, stall_s=HOUR)
+HOUR = timedelta(hours=1)
+PATIENT = HttpLimits(
+    idle=HOUR, head_within=HOUR, body_within=HOUR, rate_interval=HOUR, drain_within=HOUR, stall_interval=HOUR
+)
 """No timeout on a slow machine ends a connection; a test sets the timeouts that it is about."""
 POST = b"POST /%s HTTP/1.1\r\nHost: x\r\n"
 CHUNKED = POST % b"nothing" + b"Transfer-Encoding: chunked\r\n\r\n"

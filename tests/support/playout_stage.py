@@ -6,6 +6,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from fractions import Fraction
 from pathlib import Path
 from threading import Event
@@ -165,7 +166,7 @@ class Stage:
 
     def wait_for_end(self, seconds: float = 60) -> None:
         until(lambda: any(isinstance(report, Ended) for report in self.reports), seconds)
-        assert self.player.join(10)
+        assert self.player.join(timedelta(seconds=10))
 
     def wait_for(self, number: int, seconds: float = 30) -> None:
         """Wait until `number` pictures were sent."""
@@ -173,7 +174,7 @@ class Stage:
 
     def stop(self) -> None:
         self.player.stop()
-        assert self.player.join(10)
+        assert self.player.join(timedelta(seconds=10))
 
     @property
     def pictures(self) -> list[Unit]:

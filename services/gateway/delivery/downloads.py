@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
-from datetime import timedelta
 from functools import partial
 from typing import Final
 from urllib.parse import urlencode
 
-from services.gateway.delivery.tokens import clip_playlist_url
+from services.gateway.delivery.tokens import clip_playlist_url, usual_expiry
 from services.gateway.domain.clips.clips import KnownClip
 from services.gateway.http.files import PIECE, Content, tag_of
 from services.gateway.http.public_url import PublicUrl
@@ -19,9 +18,7 @@ from shared.runtime.clock import Clock
 from shared.security.secrets import Vault
 from shared.store import MediaStore
 
-LIFETIME: Final = timedelta(hours=24)
 PURPOSE: Final = "clip-download"
-_STEP_S: Final = 3600
 
 
 class Downloads:
@@ -38,12 +35,8 @@ class Downloads:
         return f"{self._public.base}/v1/vods/{clip}/{name}"
 
     def signed_url(self, account: str, clip: str, name: str = "media.mp4") -> str:
-        """Return the URL of a clip's file or image that needs no API key, valid for about 24 h.
-
-        The expiry is rounded up to the hour, so that the link stays the same over repeated reads.
-        """
-        now_s = self._clock.now_ms() // 1000
-        expires = -(-(now_s + LIFETIME // timedelta(seconds=1)) // _STEP_S) * _STEP_S
+        """Return the URL of a clip's file or image that needs no API key, valid for about 24 h."""
+        expires = usual_expiry(self._clock)
         signature = self._vault.sign(f"{account}/{clip}/{expires}", PURPOSE)
         query = urlencode({"account": account, "expires": expires, "signature": signature})
         return f"{self.url(clip, name)}?{query}"

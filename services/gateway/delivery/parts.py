@@ -12,7 +12,7 @@ from fastapi import Request
 from nats.js import JetStreamContext
 
 from services.gateway.delivery.bodies import Bodies
-from services.gateway.delivery.index.live import PATIENCE_S, RETRY_NS, LiveIndex, Shelf
+from services.gateway.delivery.index.live import PATIENCE, RETRY_NS, LiveIndex, Shelf
 from services.gateway.domain.errors import no_such
 from services.gateway.http.parts import part_of
 from shared.broker import buckets
@@ -63,7 +63,7 @@ class Delivery:
         if known is not None and now - known[0] <= JOB_FRESH_NS:
             return known[1]
         try:
-            async with asyncio.timeout(None if known is None else PATIENCE_S):
+            async with asyncio.timeout(None if known is None else PATIENCE.total_seconds()):
                 stored = await self._jobs.get(key)
         except (Unavailable, TimeoutError):
             if known is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 from typing import Annotated, Final
 
@@ -16,7 +17,7 @@ from starlette.responses import Response
 from services.gateway.delivery.bodies import Body
 from services.gateway.delivery.objects import TRACKS, find_object, send_object
 from services.gateway.delivery.parts import delivery_of
-from services.gateway.delivery.tokens import LIFETIME, LONGEST_S, SHORTEST_S, Pass, playback_url, read_token
+from services.gateway.delivery.tokens import LIFETIME, LONGEST, SHORTEST, Pass, playback_url, read_token
 from services.gateway.delivery.views import View, Window
 from services.gateway.domain.errors import invalid, no_such
 from services.gateway.http.bodies import documents, json_body, no_boolean
@@ -39,7 +40,7 @@ CORS: Final = {
 }
 _NAME: Final = re.compile(r"((?:primary|backup)-[1-3])-(live|dvr|range)\.m3u8")
 _EPOCH: Final = re.compile(r"\d{1,11}(\.\d{1,9})?")
-_DEFAULT_S: Final = LIFETIME.days * 86_400
+_SECOND: Final = timedelta(seconds=1)
 
 
 class OpenRoute(APIRoute):
@@ -191,7 +192,7 @@ def tree(prefix: str, let_in: Callable[..., Awaitable[None]], name: str) -> APIR
 class PlaybackCreate(BaseModel):
     """How long the playback URLs are valid."""
 
-    expires_in: int = Field(_DEFAULT_S, ge=SHORTEST_S, le=LONGEST_S, description="Seconds")
+    expires_in: int = Field(LIFETIME // _SECOND, ge=SHORTEST // _SECOND, le=LONGEST // _SECOND, description="Seconds")
 
     _whole = field_validator("expires_in", mode="before")(no_boolean)
 

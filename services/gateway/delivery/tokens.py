@@ -18,9 +18,10 @@ from shared.security.secrets import Vault
 PURPOSE: Final = "playback"
 CLIP_PURPOSE: Final = "clip-playback"
 LIFETIME: Final = timedelta(hours=24)
-SHORTEST_S: Final = 60
-LONGEST_S: Final = 30 * 86_400
-_STEP_S: Final = 3600
+SHORTEST: Final = timedelta(minutes=1)
+LONGEST: Final = timedelta(days=30)
+_STEP: Final = timedelta(hours=1)
+_SECOND: Final = timedelta(seconds=1)
 _TOKEN: Final = re.compile(r"([0-9a-f]{1,10})\.([a-z0-9][a-z0-9-]{0,31})\.([A-Za-z0-9_-]{43})")
 Kind = Literal["index", "dvr"]
 
@@ -50,7 +51,7 @@ def read_clip_token(vault: Vault, clock: Clock, token: str, clip: str) -> Pass |
 
 def clip_playlist_url(vault: Vault, clock: Clock, base_url: str, account: str, clip: str) -> str:
     """Return the URL at which a player plays a clip from the recording's segments; valid for about 24 h."""
-    end = _usual_end(clock)
+    end = usual_expiry(clock)
     token = f"{end:x}.{account}.{vault.sign(_signed(account, clip, end), CLIP_PURPOSE)}"
     return f"{base_url}/play/clips/{token}/{clip}/playlist.m3u8"
 
@@ -60,14 +61,19 @@ def playback_url(
 ) -> str:
     """Return the URL at which a player plays an event: its live edge ("index") or its whole DVR window ("dvr").
 
-    Without `expires_s` it is valid for about 24 h, rounded up to the hour, so that repeated reads return the same.
+    Without `expires_s` it is valid for about 24 h.
     """
-    end = expires_s or _usual_end(clock)
+    end = expires_s or usual_expiry(clock)
     return f"{base_url}/play/{make_token(vault, account, event, end)}/{event}/{kind}.m3u8"
 
 
-def _usual_end(clock: Clock) -> int:
-    return -(-(clock.now_ms() // 1000 + LIFETIME // timedelta(seconds=1)) // _STEP_S) * _STEP_S
+def usual_expiry(clock: Clock) -> int:
+    """Return when a link made now expires (s since the epoch): after LIFETIME, rounded up to the hour.
+
+    So a link stays the same over repeated reads.
+    """
+    step = _STEP // _SECOND
+    return -(-(clock.now_ms() // 1000 + LIFETIME // _SECOND) // step) * step
 
 
 def _read(vault: Vault, clock: Clock, token: str, ident: str, purpose: str) -> Pass | None:

@@ -19,11 +19,11 @@ from shared.runtime.clock import Clock
 from shared.security.peers import Budget, network_of
 
 Kind = Literal["live jobs", "clips in work", "restreams", "webhooks"]
-BURST_S: Final = 10
-"""How many seconds' worth of requests may come at once."""
+BURST: Final = timedelta(seconds=10)
+"""The requests of so long a time may come at once."""
 UNKNOWN_KEYS: Final = 30
 UNKNOWN_AGAIN: Final = timedelta(milliseconds=200)
-NUMBER_AGAIN_S: Final = 30
+NUMBER_AGAIN: Final = timedelta(seconds=30)
 """When to retry after a full quota."""
 
 
@@ -83,7 +83,7 @@ class Quotas:
     def __init__(self, limits: Limits, clock: Clock) -> None:
         rate = limits.rate
         again = timedelta(seconds=1) / max(rate, 1)
-        self._requests = Budget(rate * BURST_S, again, clock) if rate else None
+        self._requests = Budget(rate * BURST // timedelta(seconds=1), again, clock) if rate else None
         self._strangers = Budget(UNKNOWN_KEYS, UNKNOWN_AGAIN, clock)
         self._most = limits.most
         self._outputs = limits.outputs
@@ -133,7 +133,7 @@ class Quotas:
             others = self._coming[counter] - len(more)
             if new and len(going) + others + new > most:
                 message = f"the account has at most {most} {kind}"
-                raise TooMany("QUOTA_EXCEEDED", message, timedelta(seconds=NUMBER_AGAIN_S))
+                raise TooMany("QUOTA_EXCEEDED", message, NUMBER_AGAIN)
             yield
         finally:
             self._coming[counter] -= len(more)

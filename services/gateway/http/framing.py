@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import Enum, auto
 from typing import Final
 
@@ -20,7 +21,7 @@ _END: Final = b"\r\n\r\n"
 
 @dataclass(frozen=True, slots=True)
 class HttpLimits:
-    """Limits of one connection and of all of them: bytes, counts and seconds."""
+    """Limits of one connection and of all of them: bytes, counts and times."""
 
     head: int = 64 * KIB
     """Request line and headers."""
@@ -42,22 +43,22 @@ class HttpLimits:
     """Bytes read and discarded after an answer, before the connection is closed."""
     kept: int = 64 * KIB
     """The rest of a body that the answer did not wait for: up to this size, the connection stays open."""
-    idle_s: float = 30.0
+    idle: timedelta = timedelta(seconds=30)
     """Between two requests."""
-    head_s: float = 20.0
+    head_within: timedelta = timedelta(seconds=20)
     """From a connection, or the first byte of a later request, to the end of the head."""
-    body_s: float = 35.0
+    body_within: timedelta = timedelta(seconds=35)
     """From the end of the head to that of the body; the application itself gives up a little earlier."""
-    rate_s: float = 10.0
+    rate_interval: timedelta = timedelta(seconds=10)
     """The interval of `rate_bytes`."""
     rate_bytes: int = 2 * KIB
-    """Bytes of a body that must arrive in each `rate_s`, unless it is complete or the server does not read."""
-    drain_s: float = 3.0
+    """Bytes of a body that must arrive in each `rate_interval`, unless it is complete or the server does not read."""
+    drain_within: timedelta = timedelta(seconds=3)
     """From an answer to the end of the rest of its request."""
-    stall_s: float = 60.0
+    stall_interval: timedelta = timedelta(seconds=60)
     """The interval of `stall_bytes`."""
     stall_bytes: int = 16 * KIB
-    """Bytes of a waiting answer that the peer must read in each `stall_s`, unless it reads all."""
+    """Bytes of a waiting answer that the peer must read in each `stall_interval`, unless it reads all."""
     waiting: int = 2048
     """Connections that wait for a request or its rest; above this the oldest of the busiest network is closed."""
     waiting_each: int = 256

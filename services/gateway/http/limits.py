@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -10,20 +11,20 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from services.gateway.http.problems import ApiError, answer
 
 LARGEST_BODY: Final = 1 << 20
-LONGEST_BODY_S: Final = 30.0
+BODY_WITHIN: Final = timedelta(seconds=30)
 _CLOSE: Final = {"Connection": "close"}  # the rest of the body is not read
 
 
 class BodyLimit:
-    """Answers 413 to bodies above `largest` bytes, and 408 to those not complete within `longest_s`.
+    """Answers 413 to bodies above `largest` bytes, and 408 to those not complete within `within`.
 
     Runs inside the middleware that turns ApiError into answers.
     """
 
-    def __init__(self, app: ASGIApp, largest: int = LARGEST_BODY, longest_s: float = LONGEST_BODY_S) -> None:
+    def __init__(self, app: ASGIApp, largest: int = LARGEST_BODY, within: timedelta = BODY_WITHIN) -> None:
         self.app = app
         self.largest = largest
-        self.longest_s = longest_s
+        self.within = within
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on a request with its body limited."""
@@ -42,7 +43,7 @@ class BodyLimit:
     def _bounded(self, receive: Receive) -> Receive:
         taken = 0
         whole = False
-        deadline = asyncio.get_running_loop().time() + self.longest_s
+        deadline = asyncio.get_running_loop().time() + self.within.total_seconds()
 
         async def bounded() -> Message:
             nonlocal taken, whole

@@ -19,7 +19,7 @@ from shared.errors import ReelayError, Rejected, Unavailable
 from shared.runtime.logging import get_logger
 
 log = get_logger()
-RETRY_AFTER_S: Final = 2
+UNAVAILABLE_AGAIN: Final = timedelta(seconds=2)
 CODES: Final = {
     401: "UNAUTHORIZED",
     403: "FORBIDDEN",
@@ -88,12 +88,17 @@ def status_of(error: Rejected) -> int:
     return next((STATUS[kind] for kind in type(error).__mro__ if kind in STATUS), 400)
 
 
+def _retry_after(wait: timedelta) -> dict[str, str]:
+    """Return the header (RFC 9110, 10.2.3): whole seconds, at least one."""
+    return {"Retry-After": str(max(1, -(-wait // timedelta(seconds=1))))}
+
+
 def problem_of(error: Rejected) -> ApiError:
     """Return the error answer for an error of the domain."""
     code, headers = "", dict[str, str]()
     fields: tuple[FieldError, ...] = ()
     if isinstance(error, NotReady | TooMany):
-        headers = {"Retry-After": str(max(1, -(-error.wait // timedelta(seconds=1))))}
+        headers = _retry_after(error.wait)
         code = error.code if isinstance(error, TooMany) else "NOT_READY"
     if isinstance(error, Invalid):
         code = error.code
@@ -149,7 +154,7 @@ async def _parameters(_: Request, error: Exception) -> JSONResponse:
 
 async def _unavailable(_: Request, error: Exception) -> JSONResponse:
     log.warning("request.unavailable", error=str(error))
-    return answer(ApiError(503, "try again in a moment", headers={"Retry-After": str(RETRY_AFTER_S)}))
+    return answer(ApiError(503, "try again in a moment", headers=_retry_after(UNAVAILABLE_AGAIN)))
 
 
 async def _rejected(_: Request, error: Exception) -> JSONResponse:

@@ -42,10 +42,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self._crowd = crowd
         self._limits = limits
         self._spans = {
-            Phase.IDLE: limits.idle_s,
-            Phase.HEAD: limits.head_s,
-            Phase.BODY: limits.rate_s,
-            Phase.DRAIN: limits.drain_s,
+            Phase.IDLE: limits.idle.total_seconds(),
+            Phase.HEAD: limits.head_within.total_seconds(),
+            Phase.BODY: limits.rate_interval.total_seconds(),
+            Phase.DRAIN: limits.drain_within.total_seconds(),
         }
         self._framer = Framer(limits)
         self._pending = b""  # received data that may not be parsed yet, from `_at` on
@@ -55,7 +55,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._reading = True
         self._phase = Phase.IDLE
         self._received = self._marked = 0
-        self._begun_s = 0.0
+        self._begun = 0.0  # on the loop's clock
         self._timer: asyncio.TimerHandle | None = None
         self._ending = False
         self._wire: Wire
@@ -68,7 +68,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if not self._crowd.enter(self, self.client[0] if self.client else ""):
             self.abort()
             return
-        self._arm(self._limits.head_s)
+        self._arm(Phase.HEAD)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Release all that the connection holds."""
@@ -164,7 +164,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._framer.body(self.headers)
         if self._excess is not None:
             return
-        self._received, self._begun_s = 0, self.loop.time()
+        self._received, self._begun = 0, self.loop.time()
         super().on_headers_complete()
 
     # Answers
@@ -229,7 +229,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if rest:
             self._wire.half_close()
             self._start_reading()
-            self._arm(self._limits.drain_s)
+            self._arm(Phase.DRAIN)
         else:
             self._disarm()
             self._wire.end()
@@ -255,13 +255,14 @@ class BoundedProtocol(HttpToolsProtocol):
             (self._crowd.busy if phase is Phase.ANSWER else self._crowd.wait)(self)
         self._phase, self._marked = phase, 0
         if phase in self._spans:
-            self._arm(self._spans[phase])
+            self._arm(phase)
         else:
             self._disarm()
 
-    def _arm(self, span_s: float) -> None:
+    def _arm(self, phase: Phase) -> None:
+        """Start the timer of a phase."""
         self._disarm()
-        self._timer = self.loop.call_later(span_s, self._overdue)
+        self._timer = self.loop.call_later(self._spans[phase], self._overdue)
 
     def _disarm(self) -> None:
         if self._timer is not None:
@@ -274,7 +275,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._wire.end()
         elif self._phase is Phase.BODY and self._comes():
             self._marked = self._received
-            self._arm(self._limits.rate_s)
+            self._arm(Phase.BODY)
         elif self._phase in {Phase.HEAD, Phase.BODY}:
             self._refuse(408, "the request did not arrive in time")
         else:
@@ -283,10 +284,10 @@ class BoundedProtocol(HttpToolsProtocol):
     def _comes(self) -> bool:
         """Return whether a body may go on: it arrives fast enough, or the server does not read or want it yet."""
         if not self._reading or self.cycle.waiting_for_100_continue:
-            self._begun_s += self._limits.rate_s
+            self._begun += self._spans[Phase.BODY]
             return True
         slow = self._received - self._marked < self._limits.rate_bytes
-        return not slow and self.loop.time() - self._begun_s < self._limits.body_s
+        return not slow and self.loop.time() - self._begun < self._limits.body_within.total_seconds()
 
     def _regulate(self) -> None:
         """Read only while no received data waits to be parsed."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from services.gateway.http.protocol import BoundedProtocol
 from shared.runtime.logging import get_logger
-from shared.security.proxied import HEADER_S, ProxyError, parse_header
+from shared.security.proxied import HEADER_WITHIN, ProxyError, parse_header
 
 log = get_logger()
 
@@ -27,7 +27,7 @@ class ProxiedProtocol(BoundedProtocol):
         super().connection_made(transport)
         if self.client is not None and self._trusts(self.client[0]):
             self._header = bytearray()
-            self._late = self.loop.call_later(HEADER_S, self._spurn, "no PROXY header in time")
+            self._late = self.loop.call_later(HEADER_WITHIN.total_seconds(), self._spurn, "no PROXY header in time")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting for the header, and release all that the connection holds."""

@@ -8,6 +8,7 @@ import dataclasses
 import resource
 import socket
 from collections.abc import AsyncIterator, Iterable, Iterator
+from datetime import timedelta
 from functools import partial
 from typing import Final
 
@@ -20,8 +21,9 @@ from services.gateway.http.proxied import ProxiedProtocol
 from shared.runtime.settings import Network
 from shared.security.proxied import trusting
 
-STOP_S: Final = 5
-START_S: Final = 10.0
+STOP: Final = timedelta(seconds=5)
+START: Final = timedelta(seconds=10)
+START_LOOK: Final = timedelta(milliseconds=5)
 OWN_FILES: Final = 256
 """Open files that are not clients' connections."""
 LIMITS: Final = HttpLimits()
@@ -55,7 +57,7 @@ def raise_file_limit() -> int:
 async def serving(
     app: ASGIApp, bound: socket.socket, limits: HttpLimits | None = None, balancers: Iterable[Network] = ()
 ) -> AsyncIterator[None]:
-    """Serve `app` on a bound socket while the block runs; requests in progress get STOP_S to end.
+    """Serve `app` on a bound socket while the block runs; requests in progress get STOP to end.
 
     Connections from `balancers` start with a PROXY header.
     """
@@ -73,14 +75,14 @@ async def serving(
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        timeout_graceful_shutdown=STOP_S,
+        timeout_graceful_shutdown=STOP // timedelta(seconds=1),
     )
     server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[bound]))
     try:
-        async with asyncio.timeout(START_S):
+        async with asyncio.timeout(START.total_seconds()):
             while not server.started and not task.done():  # noqa: ASYNC110  uvicorn has this flag alone
-                await asyncio.sleep(0.005)
+                await asyncio.sleep(START_LOOK.total_seconds())
         yield
     finally:
         server.should_exit = True

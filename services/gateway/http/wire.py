@@ -89,7 +89,7 @@ class Wire(asyncio.Transport):
         """Start watching whether the peer reads."""
         self.unwatch()
         self._unsent = self._inner.get_write_buffer_size()
-        self._timer = self._loop.call_later(self._limits.stall_s, self._look)
+        self._timer = self._loop.call_later(self._limits.stall_interval.total_seconds(), self._look)
 
     def unwatch(self) -> None:
         """Stop watching."""

@@ -38,12 +38,14 @@ class Credentials:
         stored = await self.all_of(account)
         if len(stored) >= MOST and all(one.name != name for one in stored):
             raise StateConflict(f"an account has at most {MOST} credentials")
+        masked = f"******{secret[-2:]}"
         encrypted = self._vault.encrypt(secret, CREDENTIAL_PURPOSE)
 
         def change(old: CredentialRecord | None) -> CredentialRecord:
             return CredentialRecord(
                 account=account, credential=credential_id(name), name=name, endpoint=endpoint, region=region,
-                access_key=access_key, secret=encrypted, created_ms=old.created_ms if old else now, changed_ms=now,
+                public=access_key, secret=encrypted, masked=masked, created_ms=old.created_ms if old else now,
+                changed_ms=now,
             )  # fmt: skip
 
         changed = await self._bucket.change(credential_key(account, name), change)

@@ -26,6 +26,7 @@ from shared.runtime.settings import Settings
 DAY_MS: Final = 86_400_000
 PAGE: Final = 1000
 CONNECT: Final = timedelta(seconds=5)
+ANSWER: Final = timedelta(seconds=5)
 _SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
 
 
@@ -117,7 +118,7 @@ async def _keys(settings: Settings) -> AsyncIterator[Keys]:
             **nodes.options(), allow_reconnect=nodes.several, error_cb=_quiet, inbox_prefix=inbox_prefix("gateway")
         )
     try:
-        yield Keys(lambda: connection.jetstream(timeout=5), SystemClock())
+        yield Keys(lambda: connection.jetstream(timeout=ANSWER.total_seconds()), SystemClock())
     finally:
         await connection.close()
 

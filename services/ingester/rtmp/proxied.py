@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Final
 
 from shared.runtime.logging import get_logger
-from shared.security.proxied import HEADER_S, ProxyError, ProxyHeader, parse_header
+from shared.security.proxied import HEADER_WITHIN, ProxyError, ProxyHeader, parse_header
 
 log = get_logger()
 MOST: Final = 256
@@ -61,7 +61,7 @@ class Balancers:
 
 def read_header(sock: socket.socket) -> ProxyHeader:
     """Read a header and no byte after it; raises ProxyError or OSError."""
-    until = time.monotonic() + HEADER_S
+    until = time.monotonic() + HEADER_WITHIN.total_seconds()
     data = bytearray()
     while (header := parse_header(data)) is None:
         sock.settimeout(max(until - time.monotonic(), 0.001))

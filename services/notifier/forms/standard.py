@@ -76,6 +76,6 @@ def _vod(event: ClipEvent, base_url: str) -> dict[str, Any]:
         "accuracy": file.accuracy if file else None,
         "bytes": file.bytes if file else None,
         "sha256": file.sha256 if file else None,
-        "location": event.location,
+        "location": next((line.location for line in event.deliveries if line.location), ""),
         "error": event.error,
     }  # fmt: skip

@@ -128,10 +128,10 @@ class Playout:
         if self._reader is not None:
             self._reader.stop()
 
-    def join(self, seconds: float) -> bool:
+    def join(self, within: timedelta) -> bool:
         """Wait for both threads to end; return whether they did. Blocks."""
-        ended = self._pacer.join(seconds)
-        return (self._reader is None or self._reader.join(seconds)) and ended
+        ended = self._pacer.join(within)
+        return (self._reader is None or self._reader.join(within)) and ended
 
     def _dry(self, now: int) -> None:
         if self._reader is not None:

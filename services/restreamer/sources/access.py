@@ -22,7 +22,7 @@ from shared.broker.kv import Bucket
 from shared.errors import ReelayError, Transient
 from shared.messages.credentials import CredentialRecord, credential_key
 from shared.recording.asking import Asking
-from shared.runtime.clock import Clock
+from shared.runtime.clock import Clock, from_ns
 from shared.security.netguard import Networks
 from shared.security.secrets import Vault
 from shared.store import MediaStore
@@ -30,7 +30,7 @@ from shared.store.base import ObjectMissing
 from shared.store.reserve import Reserve
 
 T = TypeVar("T")
-LOOK_S: Final = 0.1  # how often a wait checks for a stop
+LOOK: Final = timedelta(milliseconds=100)  # how often a wait checks for a stop
 
 
 class Stopped(SourceError):  # noqa: N818  it names an event, and is not a fault
@@ -134,10 +134,10 @@ class Access:
             try:
                 return work()
             except SourceError as error:
-                waited = timedelta(microseconds=(self.clock.monotonic_ns() - began) // 1000)
+                waited = from_ns(self.clock.monotonic_ns() - began)
                 if error.lasting or isinstance(error, (Stopped, Gone)) or waited > self.limits.outage:
                     raise
-            rest(stop, self.limits.pause.total_seconds())
+            rest(stop, self.limits.pause)
 
     def credentials(self, name: str, stop: Event) -> CredentialRecord:
         """Return the credentials that the account has under a name; raise SourceError when there are none."""
@@ -153,7 +153,7 @@ def waited(answer: Future[T], stop: Event, within: timedelta) -> T:
     end = time.monotonic() + within.total_seconds()
     while True:
         try:
-            return answer.result(LOOK_S)
+            return answer.result(LOOK.total_seconds())
         except TimeoutError:
             if answer.done():  # the answer itself is a timeout
                 raise SourceError("it took too long to answer", lasting=False) from None
@@ -186,7 +186,7 @@ def stored(read: Callable[[], T], stop: Event, within: timedelta) -> T:
         raise SourceError("the media store does not answer", lasting=False) from error
 
 
-def rest(stop: Event, pause: float) -> None:
-    """Wait `pause` seconds; raise Stopped."""
-    if stop.wait(pause):
+def rest(stop: Event, pause: timedelta) -> None:
+    """Wait; raise Stopped."""
+    if stop.wait(pause.total_seconds()):
         raise Stopped

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from datetime import timedelta
 from threading import Lock
 from typing import Final
 
@@ -16,7 +17,7 @@ from services.restreamer.sources.picture_files import Kind, Pixels, checked, mea
 
 __all__ = ["PictureCache", "StillImage", "decode", "measure"]
 MOST: Final = 32
-LATER_S: Final = 60.0
+LATER: Final = timedelta(minutes=1)
 MOST_BYTES: Final = 160 << 20  # two of the largest pictures
 
 
@@ -41,16 +42,16 @@ class PictureCache:
         self._lock = Lock()
         self._pictures: LRUCache[str, StillImage] = LRUCache(MOST_BYTES, _weight)
         self._locations: LRUCache[str, str] = LRUCache(MOST)
-        self._slow: TTLCache[str, str] = TTLCache(MOST, LATER_S)
+        self._slow: TTLCache[str, str] = TTLCache(MOST, LATER.total_seconds())
 
     def failed(self, location: str, error: SourceError) -> None:
-        """Record that a location failed. After a temporary failure it is not tried again for LATER_S."""
+        """Record that a location failed. After a temporary failure it is not tried again for LATER."""
         if not (error.lasting or isinstance(error, Stopped)):
             with self._lock:
                 self._slow[_digest(location.encode())] = str(error)
 
     def check(self, location: str) -> None:
-        """Raise SourceError when a location failed less than LATER_S ago."""
+        """Raise SourceError when a location failed less than LATER ago."""
         with self._lock:
             text = self._slow.get(_digest(location.encode()))
         if text is not None:

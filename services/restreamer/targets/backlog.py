@@ -39,7 +39,7 @@ class Pool:
             return True
 
     def give(self, size: int) -> None:
-        """Return bytes that were taken."""
+        """Free bytes that were taken."""
         with self._lock:
             self._left += size
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from functools import partial
 from typing import Final
 
@@ -23,7 +24,7 @@ from shared.messages.restreams import TargetStatus
 from shared.runtime.clock import Clock, to_ns
 
 _PACKERS: Final[dict[str, Callable[[], Packer]]] = {"rtmp": RtmpPacker, "srt": TsPacker}
-_STEP_S: Final = 0.01
+_STEP: Final = timedelta(milliseconds=10)
 _LOOK_NS: Final = 200_000_000
 """How often a target for which nothing waits is checked."""
 
@@ -106,11 +107,11 @@ class Targets:
     def close(self) -> None:
         """Leave all targets, and wait a little until they have received the goodbye."""
         self.set_targets(())
-        for _ in range(int(self._rules.farewell.total_seconds() / _STEP_S)):
+        for _ in range(self._rules.farewell // _STEP):
             self.tick()
             if not self._leaving:
                 return
-            time.sleep(_STEP_S)
+            time.sleep(_STEP.total_seconds())
         late_ns = self._clock.monotonic_ns() + to_ns(self._rules.farewell) * 2
         self._leaving = [target for target in self._leaving if not target.left(late_ns)]
 

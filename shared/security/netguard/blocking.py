@@ -17,7 +17,7 @@ from shared.security.netguard.addresses import Address, Networks
 from shared.security.netguard.resolve import is_address, keep_reachable, shares
 
 BlockingLookup = Callable[[str, int], list[str]]
-SLICE_S: Final = 0.1
+SLICE: Final = timedelta(milliseconds=100)
 _UNDER_WAY: Final = frozenset({errno.EINPROGRESS, errno.EALREADY})
 
 
@@ -58,7 +58,7 @@ def connect_checked(
 ) -> socket.socket:
     """Open a TCP connection to the first address that answers, each in its share of the time up to `end` (s).
 
-    `heed` is called every SLICE_S, and may raise to cancel. Raise the last address's OSError or TimeoutError.
+    `heed` is called every SLICE, and may raise to cancel. Raise the last address's OSError or TimeoutError.
     """
     failure: OSError = TimeoutError("timed out")
     for address, share in shares(addresses, end, time.monotonic):
@@ -81,7 +81,7 @@ def _connect(address: Address, port: int, until: float, heed: Callable[[], None]
             left = until - time.monotonic()
             if left <= 0:
                 raise TimeoutError("timed out")
-            code = _settled(sock, min(left, SLICE_S))
+            code = _settled(sock, min(left, SLICE.total_seconds()))
         if code:
             raise OSError(code, os.strerror(code))
         sock.setblocking(True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Final
 
 import httpcore
@@ -13,7 +14,7 @@ import httpx
 from shared.security.netguard.addresses import Networks
 from shared.security.netguard.resolve import LOOKUP_TIMEOUT, Lookup, resolve_checked, shares
 
-CONNECT_TIMEOUT: Final = 5.0
+CONNECT_TIMEOUT: Final = timedelta(seconds=5)
 _Options = Iterable[httpcore.SOCKET_OPTION]
 
 
@@ -35,10 +36,9 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
     ) -> httpcore.AsyncNetworkStream:
         """Resolve, check and connect; a host's addresses share the time, so that each gets a try."""
         loop = asyncio.get_running_loop()
-        end = loop.time() + (CONNECT_TIMEOUT if timeout is None else timeout)
-        addresses = await resolve_checked(
-            host, port, allowed=self._allowed, lookup=self._lookup, within=min(LOOKUP_TIMEOUT, end - loop.time())
-        )
+        end = loop.time() + (CONNECT_TIMEOUT.total_seconds() if timeout is None else timeout)
+        within = min(LOOKUP_TIMEOUT, timedelta(seconds=end - loop.time()))
+        addresses = await resolve_checked(host, port, allowed=self._allowed, lookup=self._lookup, within=within)
         failure: Exception = httpcore.ConnectTimeout()
         for address, share in shares(addresses, end, loop.time):
             try:

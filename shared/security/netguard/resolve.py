@@ -7,14 +7,15 @@ import ipaddress
 import socket
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from datetime import timedelta
 from typing import Final
 
 from shared.errors import DestinationFailed, Unavailable
 from shared.security.netguard.addresses import HOW_TO_ALLOW, Address, AddressRefused, Networks, is_reachable
 
-LOOKUP_TIMEOUT: Final = 5.0
+LOOKUP_TIMEOUT: Final = timedelta(seconds=5)
 MOST_ADDRESSES: Final = 8
-LEAST_S: Final = 0.05
+LEAST: Final = timedelta(milliseconds=50)
 Lookup = Callable[[str, int], Awaitable[list[str]]]
 # A look-up blocks its thread for as long as the name server takes; look-ups have their own threads, so that nothing
 # else waits for them, and daemon threads, so that the process can end.
@@ -22,14 +23,14 @@ _threads = threading.BoundedSemaphore(256)
 
 
 async def resolve_checked(
-    host: str, port: int, *, allowed: Networks, lookup: Lookup | None = None, within: float = LOOKUP_TIMEOUT
+    host: str, port: int, *, allowed: Networks, lookup: Lookup | None = None, within: timedelta = LOOKUP_TIMEOUT
 ) -> tuple[Address, ...]:
     """Return a host's addresses that may be reached, in the resolver's order; connect to these, never to the name.
 
-    `within` in seconds. Raise AddressRefused when there are only others, DestinationFailed when the name is not found.
+    Raise AddressRefused when there are only others, DestinationFailed when the name is not found.
     """
     try:
-        async with asyncio.timeout(within):
+        async with asyncio.timeout(within.total_seconds()):
             found = [host] if is_address(host) else await (lookup or system_lookup)(host, port)
     except TimeoutError as error:
         raise DestinationFailed(f"{host}: the name look-up took too long") from error
@@ -51,7 +52,7 @@ def keep_reachable(host: str, found: Iterable[str], allowed: Networks) -> tuple[
 def shares(addresses: Sequence[Address], end: float, clock: Callable[[], float]) -> Iterator[tuple[Address, float]]:
     """Yield each address and the time that it may take (s): an equal share of what is left until `end` (`clock`, s)."""
     for number, address in enumerate(addresses):
-        yield address, max(end - clock(), LEAST_S) / (len(addresses) - number)
+        yield address, max(end - clock(), LEAST.total_seconds()) / (len(addresses) - number)
 
 
 def is_address(host: str) -> bool:

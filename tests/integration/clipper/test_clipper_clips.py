@@ -83,7 +83,7 @@ async def test_a_fast_file_that_is_nowhere_fails_no_clip_whose_exact_one_is_ther
 
         async def told(accuracy: Accuracy) -> ClipRecord:
             said = ExportFailed(
-                account=ACCOUNT, export=new_id(), clip=order.clip, accuracy=accuracy, error="no such host", at_ms=1
+                account=ACCOUNT, export=order.clip, clip=order.clip, accuracy=accuracy, error="no such host", at_ms=1
             )
             sequence = await send(at.js, said)
             await until(lambda: idle(at.js, "clipper-undelivered", sequence))
@@ -111,7 +111,8 @@ async def test_every_message_twice(nats: NatsServer, tmp_path: Path, first: Reco
         sequences["clipper-refine"] = await send(at.js, ClipRefine(account=ACCOUNT, clip=order.clip), times=2)
         for accuracy in ("frame", "segment"):
             told = ExportDelivered(
-                account=ACCOUNT, export=order.clip, clip=order.clip, accuracy=accuracy, location=ended.location,
+                account=ACCOUNT, export=order.clip, clip=order.clip, accuracy=accuracy,
+                location=ended.deliveries[0].location,
                 bytes=1, at_ms=0,
             )  # fmt: skip
             sequences["clipper-delivered"] = await send(at.js, told, times=2)

@@ -15,6 +15,7 @@ from services.clipper.app import build
 from services.clipper.removal import Removal
 from shared.broker.kv import Bucket
 from shared.messages.clips import ClipCreate, ClipDelete, ClipRecord, Selection, VodState
+from shared.messages.destinations import DestinationSpec
 from shared.runtime.clock import SystemClock
 from shared.store.local import LocalStore
 from tests.support.nats import NatsServer
@@ -39,7 +40,8 @@ class Shelf:
         clip = new_id()
         asked = ClipCreate(
             account=ACCOUNT, event=new_id(), clip=clip, requested_ms=0, live=False, asked_duration=Fraction(1),
-            selection=Selection(clock="stream", start=Fraction(0), end=Fraction(1)), file_name="x.mp4",
+            selection=Selection(clock="stream", start=Fraction(0), end=Fraction(1)),
+            destinations=(DestinationSpec(export=clip, file_name="x.mp4"),),
         )  # fmt: skip
         record = ClipRecord(
             account=ACCOUNT, clip=clip, request=asked, state=state, created_ms=0, changed_ms=0, finished_ms=finished_ms

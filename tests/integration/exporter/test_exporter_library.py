@@ -18,11 +18,12 @@ from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from pydantic import TypeAdapter
 
-from services.exporter import library
 from services.exporter.app import build
+from services.exporter.destinations import library_folder as library
 from shared.broker import middleware
 from shared.broker.kv import Bucket
 from shared.messages.clips import Accuracy
+from shared.messages.destinations import DestinationSpec
 from shared.messages.exports import ExportDeliver, ExportDelivered, ExportFailed, ExportRecord, LibraryDelete
 from shared.runtime.settings import Settings
 from shared.store.opening import open_store
@@ -57,7 +58,7 @@ class Desk:
         open_store(self.settings).put(key, content)
         return ExportDeliver(
             account=ACCOUNT, export=export, clip=export, accuracy=accuracy, source_key=key, bytes=len(content),
-            file_name=name or f"{export}.mp4",
+            destination=DestinationSpec(export=export, file_name=name or f"{export}.mp4"),
         )  # fmt: skip
 
     async def events(self, export: str) -> list[tuple[str, str]]:
@@ -86,7 +87,8 @@ class Desk:
 
     def names(self) -> list[str]:
         """List the library without its locks; drafts are in it."""
-        return sorted(p.name for p in self.folder.iterdir() if p.name != library.LOCKS)
+        found = self.folder.iterdir() if self.folder.exists() else ()
+        return sorted(p.name for p in found if p.name != library.LOCKS)
 
 
 @asynccontextmanager
@@ -187,7 +189,7 @@ async def test_a_library_that_cannot_be_written_is_tried_again_then_told(nats: N
         assert await at.events(export) == [("failed", "frame")]
         found = await letter(at.js, LANE, sequence)
         assert found is not None
-        assert found["deliveries"] == 8
+        assert found["deliveries"] == 10
         assert "the library could not take the file" in found["error"]
         at.settings.library_dir.unlink()
         await at.done(await send(at.js, at.order(other, "frame")))

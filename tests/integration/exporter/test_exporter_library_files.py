@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from services.exporter import library
-from services.exporter.destination import Seen
+from services.exporter.destinations import library_folder as library
+from services.exporter.destinations.library import Seen
 from shared.errors import NotYet
 from shared.store.library_folder import FolderLibrary
 from shared.store.reserve import Reserve
@@ -31,11 +31,11 @@ def test_old_files_go_and_locks_that_nobody_holds(tmp_path: Path) -> None:
     assert kept.expire(0) == 0
     assert sorted(path.name for path in folder.iterdir()) == ["busy.mp4", "new.mp4", "old.mp4"]
     with kept.exclusive(ACCOUNT, "busy.mp4"):
-        assert kept.expire(950) == 1
+        assert kept.expire(950_000) == 1
         assert [path.name for path in sorted(folder.glob("*.mp4"))] == ["busy.mp4", "new.mp4"]
         with pytest.raises(NotYet), kept.exclusive(ACCOUNT, "busy.mp4"):
             pass
-    assert kept.expire(950) == 1
+    assert kept.expire(950_000) == 1
     assert [path.name for path in folder.iterdir()] == ["new.mp4"]
 
 
@@ -54,7 +54,7 @@ def test_a_file_that_is_delivered_while_old_ones_go_stays(tmp_path: Path) -> Non
     path.parent.mkdir()
     path.write_bytes(b"old")
     os.utime(path, (900, 900))
-    assert Overtaken(tmp_path, Reserve(tmp_path, 0)).expire(950) == 0
+    assert Overtaken(tmp_path, Reserve(tmp_path, 0)).expire(950_000) == 0
     assert path.read_bytes() == b"new"
 
 

@@ -14,14 +14,18 @@ from pydantic import SecretStr
 
 from services.exporter.app import build
 from services.exporter.deliver import Deliverer
-from services.exporter.destination import Seen
-from services.exporter.stored import StoreShelf
+from services.exporter.destinations.library import LibraryMaker, Seen
+from services.exporter.destinations.library_store import StoreShelf
+from services.exporter.records import Exports
+from services.exporter.workshop import Workshop
 from services.gateway.native.library import routes as library_api
 from services.restreamer.model import SourceError
 from services.restreamer.sources.access import Gone, Limits
 from shared.broker import middleware
 from shared.broker.kv import Bucket
 from shared.messages.clips import Accuracy
+from shared.messages.credentials import CredentialRecord
+from shared.messages.destinations import DestinationSpec
 from shared.messages.exports import ExportDeliver, ExportRecord, LibraryDelete
 from shared.runtime.clock import SystemClock
 from shared.runtime.service import make_service
@@ -73,7 +77,7 @@ def order(store: MediaStore, export: str, accuracy: Accuracy, data: bytes = b"")
     store.put(key, content)
     return ExportDeliver(
         account=ACCOUNT, export=export, clip=export, accuracy=accuracy, source_key=key, bytes=len(content),
-        file_name=f"{export}.mp4",
+        destination=DestinationSpec(export=export, file_name=f"{export}.mp4"),
     )  # fmt: skip
 
 
@@ -146,12 +150,14 @@ async def test_whatever_two_exporters_do_the_exact_file_is_left(
     export, service = new_id(), make_service("exporter", settings(endpoint, tmp_path, "one", nats.url))
     await service.broker.connect()
     records = Bucket(service.js, "exports", ExportRecord)
+    credentials = Bucket(service.js, "credentials", CredentialRecord)
     loop = asyncio.get_running_loop()
     overtaken: list[str] = []
     fast, exact = order(store, export, "segment"), order(store, export, "frame")
 
     def exporter(shelf: StoreShelf) -> Deliverer:
-        return Deliverer(store, records, {"library": shelf}, service.outbox, SystemClock())
+        workshop = Workshop({"library": LibraryMaker(shelf)}, credentials, service.vault)
+        return Deliverer(store, Exports(records, SystemClock()), workshop, service.outbox, SystemClock())
 
     class Late(StoreShelf):
         """Copies the fast file when the exact one has been delivered."""
@@ -204,8 +210,8 @@ def test_old_files_go(store: MediaStore) -> None:
         store.put(f"library/{ACCOUNT}/{name}", b"x")
     shelf = StoreShelf(store)
     assert shelf.expire(0) == 0
-    assert shelf.expire(time.time() - 60) == 0
-    assert shelf.expire(time.time() + 60) == 2
+    assert shelf.expire(int(time.time() * 1000) - 60_000) == 0
+    assert shelf.expire(int(time.time() * 1000) + 60_000) == 2
     assert list(store.list("library")) == []
 
 
@@ -218,8 +224,8 @@ def test_a_file_that_is_delivered_while_old_ones_go_stays(
     store.put(key, b"as before")
     old = store.info(key)
     assert old is not None
-    before_s = old.modified_ms // 1000 + 1
-    wait_until(lambda: time.time() > before_s + 1)  # S3 tells seconds
+    before_ms = (old.modified_ms // 1000 + 1) * 1000
+    wait_until(lambda: time.time() * 1000 > before_ms + 1000)  # S3 tells seconds
 
     def overtaken(key_or_folder: str) -> Any:
         found = ask(key_or_folder)
@@ -228,10 +234,10 @@ def test_a_file_that_is_delivered_while_old_ones_go_stays(
         return found
 
     monkeypatch.setattr(store, when, overtaken)
-    assert StoreShelf(store).expire(before_s) == 0
+    assert StoreShelf(store).expire(before_ms) == 0
     assert store.get(key) == data
     monkeypatch.undo()
-    assert StoreShelf(store).expire(time.time() + 60) == 1
+    assert StoreShelf(store).expire(int(time.time() * 1000) + 60_000) == 1
 
 
 def test_the_file_that_was_to_be_deleted_is_and_not_one_delivered_since(store: MediaStore) -> None:

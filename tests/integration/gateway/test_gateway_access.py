@@ -6,6 +6,7 @@ import dataclasses
 import json
 import socket
 from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from shared.runtime.service import check_all
 from tests.support.api_gateway import Gateway, gateway, make_key, until, with_key
 from tests.support.nats import NatsServer, nats_server
 
+TENTH = timedelta(milliseconds=100)
 CONTRACTS = Path(__file__).resolve().parents[3] / "contracts"
 
 
@@ -199,7 +201,7 @@ async def test_a_body_that_does_not_come_is_given_up() -> None:
         raise AssertionError(message)
 
     with pytest.raises(ApiError) as caught:
-        await BodyLimit(app, longest_s=0.05)({"type": "http", "headers": []}, silent, nothing)
+        await BodyLimit(app, within=TENTH / 2)({"type": "http", "headers": []}, silent, nothing)
     assert caught.value.status == 408
 
 
@@ -228,7 +230,9 @@ def test_a_taken_port_is_an_error_that_says_so() -> None:
 async def test_peers_that_send_no_request_or_read_no_answer_are_let_go(
     nats: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "LIMITS", dataclasses.replace(server.LIMITS, head_s=0.2, stall_s=0.2))
+    monkeypatch.setattr(
+        server, "LIMITS", dataclasses.replace(server.LIMITS, head_within=2 * TENTH, stall_interval=2 * TENTH)
+    )
     async with gateway(nats, tmp_path) as api:
         await _let_go(api)
 

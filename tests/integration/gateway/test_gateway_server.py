@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -15,6 +16,8 @@ from services.gateway.http.protocol import BoundedProtocol, Phase
 from services.gateway.http.server import listen, serving
 from tests.support.api_gateway import until
 from tests.support.http_peers import CHUNKED, PATIENT, POST, READ, Serve, Server
+
+TENTH = timedelta(milliseconds=100)
 
 
 @pytest.fixture
@@ -172,16 +175,16 @@ async def test_bodies_are_read_as_they_are_asked_for(serve: Serve) -> None:
 @pytest.mark.parametrize(
     ("sent", "changed", "answer"),
     [
-        (b"", {"head_s": 0.2}, b""),
-        (b"GET /held", {"head_s": 0.2}, b"408"),
-        (b"\r\n", {"head_s": 0.2}, b"408"),
-        (POST % b"read" + b"Content-Length: 9\r\n\r\n", {"rate_s": 0.2}, b"408"),
-        (POST % b"held" + b"Content-Length: 9\r\n\r\n", {"rate_s": 0.2}, b"408"),
-        (POST % b"nothing" + b"Content-Length: 9\r\n\r\n", {"drain_s": 0.2}, b"404"),
-        (POST % b"nothing" + b"Content-Length: 999999\r\n\r\n", {"drain_s": 0.2}, b"404"),
-        (CHUNKED, {"drain_s": 0.2}, b"404"),
-        (b"GET /nothing HTTP/1.1\r\n\r\n", {"idle_s": 0.2}, b"404"),
-        (b"GET /nothing HTTP/1.1\r\n\r\n\r", {"idle_s": 0.2, "head_s": 0.2}, b"404"),
+        (b"", {"head_within": 2 * TENTH}, b""),
+        (b"GET /held", {"head_within": 2 * TENTH}, b"408"),
+        (b"\r\n", {"head_within": 2 * TENTH}, b"408"),
+        (POST % b"read" + b"Content-Length: 9\r\n\r\n", {"rate_interval": 2 * TENTH}, b"408"),
+        (POST % b"held" + b"Content-Length: 9\r\n\r\n", {"rate_interval": 2 * TENTH}, b"408"),
+        (POST % b"nothing" + b"Content-Length: 9\r\n\r\n", {"drain_within": 2 * TENTH}, b"404"),
+        (POST % b"nothing" + b"Content-Length: 999999\r\n\r\n", {"drain_within": 2 * TENTH}, b"404"),
+        (CHUNKED, {"drain_within": 2 * TENTH}, b"404"),
+        (b"GET /nothing HTTP/1.1\r\n\r\n", {"idle": 2 * TENTH}, b"404"),
+        (b"GET /nothing HTTP/1.1\r\n\r\n\r", {"idle": 2 * TENTH, "head_within": 2 * TENTH}, b"404"),
     ],
     ids=[
         "nothing", "half a head", "an empty line", "a body that is read", "a body that is not", "after an answer",
@@ -189,7 +192,7 @@ async def test_bodies_are_read_as_they_are_asked_for(serve: Serve) -> None:
     ],
 )  # fmt: skip
 async def test_every_phase_ends_though_the_peer_says_nothing_more(
-    serve: Serve, sent: bytes, changed: dict[str, float], answer: bytes
+    serve: Serve, sent: bytes, changed: dict[str, Any], answer: bytes
 ) -> None:
     server = await serve(limits(**changed))
     call = await server.call(sent)
@@ -202,16 +205,19 @@ async def test_every_phase_ends_though_the_peer_says_nothing_more(
 @pytest.mark.parametrize(
     ("opening", "changed"),
     [
-        (b"GET /held HTTP/1.1\r\nA: ", {"head_s": 0.3}),
-        (POST % b"read" + b"Content-Length: 1000000\r\n\r\n", {"rate_s": 0.1}),
-        (POST % b"read" + b"Content-Length: 1000000\r\n\r\n", {"rate_s": 0.1, "rate_bytes": 1, "body_s": 0.3}),
-        (POST % b"nothing" + b"Content-Length: 1000000\r\n\r\n", {"drain_s": 0.3}),
-        (POST % b"nothing" + b"Content-Length: 1000\r\n\r\n", {"drain_s": 0.3}),
-        (CHUNKED, {"drain_s": 0.3}),
+        (b"GET /held HTTP/1.1\r\nA: ", {"head_within": 3 * TENTH}),
+        (POST % b"read" + b"Content-Length: 1000000\r\n\r\n", {"rate_interval": TENTH}),
+        (
+            POST % b"read" + b"Content-Length: 1000000\r\n\r\n",
+            {"rate_interval": TENTH, "rate_bytes": 1, "body_within": 3 * TENTH},
+        ),
+        (POST % b"nothing" + b"Content-Length: 1000000\r\n\r\n", {"drain_within": 3 * TENTH}),
+        (POST % b"nothing" + b"Content-Length: 1000\r\n\r\n", {"drain_within": 3 * TENTH}),
+        (CHUNKED, {"drain_within": 3 * TENTH}),
     ],
     ids=["head", "body, rate", "body, whole", "after an answer", "little after an answer", "chunks after an answer"],
 )
-async def test_dripping_puts_no_deadline_off(serve: Serve, opening: bytes, changed: dict[str, float]) -> None:
+async def test_dripping_puts_no_deadline_off(serve: Serve, opening: bytes, changed: dict[str, Any]) -> None:
     server = await serve(limits(**changed))
     call = await server.call(opening)
     await call.flood(b"1", 0.01)  # the drip itself
@@ -258,7 +264,7 @@ async def test_connections_are_bounded_in_all(serve: Serve) -> None:
 
 async def test_who_waits_to_be_asked_for_its_body_is_not_overdue(serve: Serve) -> None:
     """Expect: 100-continue (RFC 9110, 10.1.1): as long as the application has not asked, the next step is ours."""
-    server = await serve(limits(rate_s=0.05, body_s=0.2))
+    server = await serve(limits(rate_interval=TENTH / 2, body_within=2 * TENTH))
     call = await server.call(POST % b"held" + b"Content-Length: 9\r\nExpect: 100-continue\r\n\r\n")
     overdue = await server.call(POST % b"held" + b"Content-Length: 9\r\n\r\n")
     assert await overdue.status() == 408  # of the same age, but nothing keeps it from sending
@@ -269,7 +275,7 @@ async def test_who_waits_to_be_asked_for_its_body_is_not_overdue(serve: Serve) -
 
 
 async def test_who_takes_an_answer_byte_by_byte_is_let_go(serve: Serve) -> None:
-    server = await serve(limits(stall_s=0.2, stall_bytes=64 * KIB))
+    server = await serve(limits(stall_interval=2 * TENTH, stall_bytes=64 * KIB))
     with socket.create_connection(("127.0.0.1", server.port)) as slow:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         slow.sendall(b"GET /large HTTP/1.1\r\n\r\n")

@@ -66,7 +66,7 @@ async def test_a_request_fans_out_to_commands_that_are_exact(api: Gateway) -> No
         ("http://example.com/y", "output_finished"),
     ]
     assert len(first.notifications) == 1
-    assert first.file_name == f"a-{first.clip}.mp4"
+    assert first.destinations[0].file_name == f"a-{first.clip}.mp4"
 
 
 async def test_a_clip_of_a_static_job_between_two_streams_waits_for_no_later_one(api: Gateway) -> None:
@@ -116,6 +116,8 @@ BAD_OUTPUTS: list[tuple[dict[str, Any], str]] = [
     ({"duration": None}, "outputs[0].duration"),
     ({"duration": 172_801}, "outputs[0].duration"),
     ({"stream_start_timecode": "01:10:18:15", "duration": 5}, "outputs[0].stream_start_timecode"),
+    ({"stream_start_timecode": 1101815, "duration": 5}, "outputs[0].stream_start_timecode"),
+    ({"stream_start_time": 5, "stream_end_timecode": "01:10:18:15"}, "outputs[0].stream_end_timecode"),
     ({"duration": 5, "url": "s3://bucket/file.mp4"}, "outputs[0].url"),
     ({"duration": 5, "videocloud": {"video": {"name": "x"}}}, "outputs[0].videocloud"),
     ({"duration": 5, "label": 5}, "outputs[0].label"),

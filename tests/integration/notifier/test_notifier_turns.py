@@ -121,7 +121,7 @@ async def test_killed_between_the_event_and_its_deliveries_all_is_told_in_order(
 async def test_while_the_broker_is_away_nothing_is_lost_nor_overtaken(
     nats: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bus, "ACK_TIMEOUT", 0.5)
+    monkeypatch.setattr(bus, "ACK_TIMEOUT", timedelta(milliseconds=500))
     refused = asyncio.Event()
 
     def noting(service: Service) -> None:

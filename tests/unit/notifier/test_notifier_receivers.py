@@ -16,7 +16,14 @@ from services.notifier.receivers import Receiver, chosen, receivers_of
 from shared.broker.subjects import CHANNELS, Channel, subject_of
 from shared.errors import Permanent
 from shared.messages.clips import ClipEvent, ClipFile, ClipStateChanged, Gap, Notification, SegmentAccurateReady
-from shared.messages.exports import ExportDelivered
+from shared.messages.exports import (
+    ExportAborted,
+    ExportDelivered,
+    ExportFailed,
+    ExportMessage,
+    ExportProgressed,
+    ExportStarted,
+)
 from shared.messages.live import SessionStarted
 from shared.messages.media import HourClosed
 from shared.messages.notifications import WebhookEndpoint
@@ -107,10 +114,20 @@ def test_lanes_part_receivers_and_clips_and_deliveries_part_events() -> None:
     assert one.delivery(a) == one.delivery(Happening(a.event, 99, 5))  # published again
 
 
-def test_an_export_belongs_to_its_clip_s_story() -> None:
-    event = ExportDelivered(
-        account="main", export="f" * 32, clip=CLIP, accuracy="frame", location="x", bytes=1, at_ms=1
-    )
+@pytest.mark.parametrize(
+    ("model", "more"),
+    [
+        (ExportStarted, {"bytes": 1}),
+        (ExportProgressed, {"sent": 1, "bytes": 2}),
+        (ExportDelivered, {"location": "x", "bytes": 1}),
+        (ExportFailed, {"error": "530"}),
+        (ExportAborted, {}),
+    ],
+)
+def test_an_export_belongs_to_its_clip_s_story(model: type[ExportMessage], more: dict[str, Any]) -> None:
+    asked = {"account": "main", "export": "f" * 32, "clip": CLIP, "accuracy": "frame", "at_ms": 1}
+    event = model.model_validate(asked | more)
+    assert payload(Happening(event, 1, 1), None, "")["data"] == asked | more
     receiver = Receiver(URL, endpoint=FIRST)
     assert receiver.lane(Happening(event, 1, 1)) == receiver.lane(state())
 

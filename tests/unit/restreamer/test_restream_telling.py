@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -47,7 +48,7 @@ class Outbox:
 
 
 async def test_what_must_be_done_is_done_after_as_many_events_as_there_is_room_for(monkeypatch: Any) -> None:
-    monkeypatch.setattr(telling, "AGAIN_S", 0.01)
+    monkeypatch.setattr(telling, "AGAIN", timedelta(milliseconds=10))
     outbox, done = Outbox(), []
     said = Telling(outbox, SystemClock(), 0)  # type: ignore[arg-type]  # as far as it is used
 
@@ -58,9 +59,9 @@ async def test_what_must_be_done_is_done_after_as_many_events_as_there_is_room_f
         for number in range(MOST_WAITING + 100):
             said.warned(RECORD, Warned(str(number)))
         said.add(end)
-        assert not await said.finished(0.05)
+        assert not await said.finished(timedelta(milliseconds=50))
         outbox.away = False
-        assert await said.finished(20)
+        assert await said.finished(timedelta(seconds=20))
     assert outbox.sent == [str(number) for number in range(MOST_WAITING)]
     assert done == [MOST_WAITING]
 
@@ -103,7 +104,7 @@ async def test_a_target_is_live_once_media_was_sent_and_again_when_it_was_before
     async with said.running():
         for one in lives:
             said.targets(RECORD, [shown(one)])
-        assert await said.finished(20)
+        assert await said.finished(timedelta(seconds=20))
     told = [(event.status.state, event.again) for event in outbox.events]
     assert told == [
         ("connecting", False), ("live", False), ("waiting", True), ("live", True), ("removed", True), ("live", False),
@@ -115,7 +116,7 @@ async def test_a_holder_that_takes_over_knows_who_was_sent_to_before() -> None:
     said = Telling(outbox, Clock(), 0, [TARGET.target])  # type: ignore[arg-type]  # as far as it is used
     async with said.running():
         said.targets(RECORD, [status("live")])
-        assert await said.finished(20)
+        assert await said.finished(timedelta(seconds=20))
     assert [event.again for event in outbox.events] == [True]
 
 
@@ -129,7 +130,7 @@ async def test_a_fault_that_comes_again_is_logged_each_time_and_told_now_and_the
             for second in range(20):
                 clock.ns = second * 1_000_000_000
                 said.warned(record, Warned("it is gone", 0, recording.source.shown, skipped=True))
-            assert await said.finished(20)
+            assert await said.finished(timedelta(seconds=20))
     assert [(event.text, event.job) for event in outbox.events] == [("it is gone", "e" * 32)]
     assert {(line["event"], line["reason"], line["job"]) for line in logs} == {
         ("restream.file.skipped", "it is gone", "e" * 32)

@@ -12,7 +12,7 @@ from cachetools import LRUCache
 from services.gateway.delivery.bodies import Body, make_body
 from services.gateway.delivery.clips.cuts import Cut, cut_of
 from services.gateway.delivery.codecs import codecs_of
-from services.gateway.delivery.index.live import PATIENCE_S, RETRY_NS, IndexChanged
+from services.gateway.delivery.index.live import PATIENCE, RETRY_NS, IndexChanged
 from services.gateway.delivery.parts import JOB_FRESH_NS, Delivery
 from services.gateway.delivery.playlists import (
     END,
@@ -116,7 +116,7 @@ class ClipPlayback:
         if known is not None and now_ns - known[0] <= JOB_FRESH_NS:
             return known[1]
         try:
-            async with asyncio.timeout(None if known is None else PATIENCE_S):
+            async with asyncio.timeout(None if known is None else PATIENCE.total_seconds()):
                 found = await self.clips.find(account, clip)
         except NotFound:
             self._known.pop(key, None)

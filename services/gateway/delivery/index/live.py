@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import Final
 
 from cachetools import LRUCache
@@ -34,7 +35,7 @@ log = get_logger()
 FRESH_NS: Final = 200_000_000
 RECORD_FRESH_NS: Final = 2_000_000_000
 # With the broker away, players are served what is known: one request per RETRY_NS waits this long for the broker.
-PATIENCE_S: Final = 1.0
+PATIENCE: Final = timedelta(seconds=1)
 RETRY_NS: Final = 3_000_000_000
 UNREAD_NS: Final = 2_000_000_000
 _VERSIONS: Final = itertools.count()
@@ -86,7 +87,7 @@ class LiveIndex:
             if self._failed_ns is not None and now - self._failed_ns < RETRY_NS:
                 return
             try:
-                async with asyncio.timeout(None if self._refreshed_ns is None else PATIENCE_S):
+                async with asyncio.timeout(None if self._refreshed_ns is None else PATIENCE.total_seconds()):
                     if self._record_ns is None or now - self._record_ns >= RECORD_FRESH_NS:
                         await self._read_record()
                         self._record_ns = now

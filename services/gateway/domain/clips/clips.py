@@ -13,7 +13,7 @@ from nats.js import JetStreamContext
 
 from services.gateway.domain.clips.bounds import Bounds
 from services.gateway.domain.clips.pending import Pending
-from services.gateway.domain.clips.window import ClipRange, Recording, Window, resolve
+from services.gateway.domain.clips.window import ClipRange, Recording, TimecodeRange, Window, resolve
 from services.gateway.domain.errors import Fault, Invalid, StateConflict, invalid, no_such
 from services.gateway.domain.jobs.jobs import Jobs
 from services.gateway.domain.lists.lists import CLIP_JOB, CLIP_STATE, clips_list
@@ -27,6 +27,7 @@ from shared.broker.bus import Outbox
 from shared.broker.kv import Bucket
 from shared.media.timeline import locate
 from shared.messages.clips import ClipCancel, ClipCreate, ClipDelete, ClipRecord, Notification, NotifyEvent, VodState
+from shared.messages.destinations import DestinationSpec, export_id
 from shared.messages.images import ImageWish
 from shared.recording import last_segment
 from shared.runtime.clock import Clock
@@ -54,7 +55,7 @@ class NewClip:
 
     field: str
     label: str
-    range: ClipRange
+    range: ClipRange | TimecodeRange
     receivers: tuple[Receiver, ...] = ()
     instant: bool = False
     images: tuple[ImageWish, ...] = ()
@@ -128,7 +129,8 @@ class Clips:
         job = await self._jobs.get(account, job_id)
         last = await last_segment(self._jetstream(), account, job_id)
         recording = await self._bounds.of(job, last)
-        windows = _resolve_all(asked, recording)
+        ranges = await self._bounds.timecodes.settle(account, job_id, [one.range for one in asked])
+        windows = _resolve_all(asked, ranges, recording)
         receivers = [self._sealed(one) for one in asked]
         now = self._clock.now_ms()
         commands = []
@@ -147,7 +149,7 @@ class Clips:
                 wait=window.wait,
                 instant=one.instant,
                 images=one.images,
-                file_name=file_name(one.label, clip),
+                destinations=(DestinationSpec(export=export_id(clip, 0), file_name=file_name(one.label, clip)),),
                 notifications=receivers[position],
             )
             commands.append(command)
@@ -251,15 +253,19 @@ def needed(request: ClipCreate, zero_ms: int) -> Span:
     return start - BEFORE_MS, end + BEHIND_MS
 
 
-def _resolve_all(asked: Sequence[NewClip], recording: Recording) -> list[Window]:
+def _resolve_all(asked: Sequence[NewClip], ranges: Sequence[ClipRange | Invalid], recording: Recording) -> list[Window]:
     """Resolve all ranges; Invalid lists the faults of all of them."""
     windows: list[Window] = []
     faults: list[Fault] = []
-    for one in asked:
+    codes: set[str] = set()
+    for one, found in zip(asked, ranges, strict=True):
         try:
-            windows.append(resolve(one.range, recording))
+            if isinstance(found, Invalid):
+                raise found
+            windows.append(resolve(found, recording))
         except Invalid as error:
+            codes.add(error.code)
             faults += [Fault(f"{one.field}.{fault.field}", fault.why) for fault in error.faults]
     if faults:
-        raise Invalid(*faults)
+        raise Invalid(*faults, code=codes.pop() if len(codes) == 1 else "")
     return windows

@@ -41,12 +41,18 @@ class JobFacts(Record):
     announced: int = -1
 
 
+class DestinationFacts(Record):
+    """The fields of a DestinationSpec that the list of clips needs."""
+
+    type: str = "library"
+
+
 class RequestFacts(Record):
     """The fields of a ClipCreate that the list of clips needs."""
 
     event: str
     label: str = ""
-    destination: str = "library"
+    destinations: tuple[DestinationFacts, ...]
     instant: bool = False
 
 
@@ -95,7 +101,7 @@ def job_entry(job: JobFacts) -> ListRow:
 def clip_entry(clip: ClipFacts) -> ListRow:
     """Return a clip's entry in lists."""
     asked = clip.request
-    kind = "instant" if asked.instant else asked.destination
+    kind = "instant" if asked.instant else asked.destinations[0].type
     return ListRow(clip.clip, clip.created_ms, clip.changed_ms, (clip.state, asked.event, asked.label, kind))
 
 

@@ -55,7 +55,7 @@ class ClipFilter:
         """Return whether a clip passes all filters."""
         return (
             self.state in {None, known.state}
-            and self.type in {None, "instant" if known.request.instant else known.request.destination}
+            and self.type in {None, "instant" if known.request.instant else known.request.destinations[0].type}
             and self.label in {None, known.request.label}
             and _within(self.created, known.created_ms)
             and _within(self.modified, known.changed_ms)

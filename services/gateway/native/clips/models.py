@@ -8,7 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from services.gateway.http.bodies import ExactSeconds
 from services.gateway.native.clips.image_models import ImagesAsk, ImageView
-from shared.messages.clips import Accuracy, NotifyEvent, VodState
+from services.gateway.native.clips.labels import TimecodeText
+from shared.messages.base import Accuracy
+from shared.messages.clips import NotifyEvent, VodState
 
 
 class NotificationAsk(BaseModel):
@@ -42,8 +44,8 @@ class Output(BaseModel):
     start_time: ExactSeconds | None = Field(None, description="Since the epoch")
     end_time: ExactSeconds | None = Field(None, description="Since the epoch")
     duration: ExactSeconds | None = Field(None, description="Alone: the last seconds; or with any one of the others")
-    stream_start_timecode: Any = Field(None, description="Not supported yet")
-    stream_end_timecode: Any = Field(None, description="Not supported yet")
+    stream_start_timecode: TimecodeText | None = Field(None, description="SMPTE timecode of the first frame")
+    stream_end_timecode: TimecodeText | None = Field(None, description="SMPTE timecode of the frame after the last one")
     wait: bool = Field(default=False, description="Take an end in the future, and complete the clip when it has come")
     url: Any = Field(None, description="Not supported yet: clips go to the library")
     videocloud: Any = Field(None, description="Not supported yet: clips go to the library")
@@ -52,13 +54,6 @@ class Output(BaseModel):
     images: ImagesAsk | None = Field(None, description="Images to make of the clip")
     capture_images: bool = Field(default=False, alias="capture-images", description="Make both images, as by default")
     mode: Literal["instant"] | None = Field(None, description="instant: a playlist of the recording; no file is made")
-
-    @field_validator("stream_start_timecode", "stream_end_timecode")
-    @classmethod
-    def _no_timecodes(cls, value: Any) -> Any:
-        if value is not None:
-            raise ValueError("timecodes are not supported yet; use stream_start_time or start_time")
-        return value
 
     @field_validator("url", "videocloud")
     @classmethod
@@ -121,6 +116,8 @@ class MadeRange(BaseModel):
     frames: int
     exact_in_point: str = Field(description="As a fraction n or n/d")
     exact_out_point: str = Field(description="As a fraction n or n/d")
+    in_timecode: str | None = Field(None, description="SMPTE timecode of the first frame, when the encoder sent one")
+    out_timecode: str | None = Field(None, description="SMPTE timecode of the frame after the last one")
 
 
 class MissingRange(BaseModel):

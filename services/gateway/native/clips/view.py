@@ -24,6 +24,8 @@ def _made(file: ClipFile) -> MadeRange:
         frames=file.frames,
         exact_in_point=str(file.in_point),
         exact_out_point=str(file.out_point),
+        in_timecode=file.in_timecode,
+        out_timecode=file.out_timecode,
     )
 
 
@@ -49,6 +51,7 @@ def view(downloads: Downloads, known: KnownClip) -> VodView:
     file = record.file if record else None
     playlist = downloads.playlist_url(request.account, request.clip)
     media = downloads.url(request.clip) if file else None
+    first = record.deliveries[0] if record and record.deliveries else None
     return VodView(
         jvod_id=request.clip,
         job_id=request.event,
@@ -73,8 +76,8 @@ def view(downloads: Downloads, known: KnownClip) -> VodView:
         images=image_views(downloads, known),
         bytes=file.bytes if file else None,
         sha256=file.sha256 if file else None,
-        delivered=record.delivered if record else None,
-        location=record.location if record else "",
+        delivered=first.accuracy if first else None,
+        location=first.location if first else "",
         wait=request.wait,
         error=record.error if record else "",
     )

@@ -11,7 +11,7 @@ def view(record: CredentialRecord) -> CredentialView:
     return CredentialView(
         name=record.name,
         type=record.type,
-        access_key=record.access_key,
+        access_key=record.public,
         region=record.region,
         endpoint=record.endpoint,
         created_at=record.created_ms,

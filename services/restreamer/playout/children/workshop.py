@@ -193,7 +193,7 @@ class Workshop:
     def _begun(self, commission: Commission, pixels: int) -> Working:
         usual = children().bounds
         memory = usual.memory + -(-pixels * A_PIXEL // _STEP) * _STEP
-        working = Working(commission, self._keep, Bounds(memory, usual.cpu_s, works=True), self._stop)
+        working = Working(commission, self._keep, Bounds(memory, usual.cpu, works=True), self._stop)
         self._open.append(working)
         return working
 

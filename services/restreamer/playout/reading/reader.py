@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from dataclasses import replace
+from datetime import timedelta
 from threading import Event, Thread
 
 import av
@@ -105,10 +106,10 @@ class Reader:
         with self._ring.changed:
             self._ring.changed.notify_all()
 
-    def join(self, seconds: float) -> bool:
+    def join(self, within: timedelta) -> bool:
         """Wait for the thread's end; return whether it came."""
         if self._thread.ident is not None:
-            self._thread.join(seconds)
+            self._thread.join(within.total_seconds())
         return not self._thread.is_alive()
 
     def _work(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from threading import Event, Lock, Thread
 
 from services.restreamer.model import Outputs, TargetSpec
@@ -86,9 +87,9 @@ class Pacer:
         if not self._left.is_set():
             self._pace.call(self)
 
-    def join(self, seconds: float) -> bool:
+    def join(self, within: timedelta) -> bool:
         """Wait until the outputs are closed; return whether they are."""
-        return self._left.wait(seconds)
+        return self._left.wait(within.total_seconds())
 
     @property
     def view(self) -> View:

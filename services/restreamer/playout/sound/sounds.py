@@ -20,7 +20,7 @@ MOST_LAID = 2 * LONGEST_STILL
 """How far ahead of its pictures sound is written, after silence; later sound is dropped."""
 MOST_DECODED = 60 * FLICKS
 """How much sound is decoded ahead of its pictures; later sound is dropped."""
-MOST_WAITING_S = 120
+MOST_WAITING = 120 * FLICKS
 """How much decoded sound waits for its pictures; more is dropped."""
 
 
@@ -166,7 +166,7 @@ class EncodedSound:
 
     def _hold(self, pieces: Iterable[Piece]) -> None:
         for piece in pieces:
-            if self._waiting < MOST_WAITING_S * self._run.rate:
+            if self._waiting < MOST_WAITING * self._run.rate // FLICKS:
                 self._waiting += piece.samples.shape[1]
                 self._held.append((piece.stretch, piece.count, piece.samples))
 

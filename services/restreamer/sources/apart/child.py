@@ -7,6 +7,7 @@ import signal
 import socket
 import struct
 import time
+from datetime import timedelta
 from threading import Event
 from typing import Final
 
@@ -19,15 +20,15 @@ from services.restreamer.sources.apart.wire import FATE, NOT_FORKED, Message, Or
 from shared.runtime.logging import get_logger
 
 log = get_logger()
-LOOK_MS: Final = 100  # how often a wait checks for a stop
-SILENT_S: Final = 60.0  # longer than a child may compute, even on a busy machine
-FATE_S: Final = 2.0
-RELEASED_S: Final = 1.0
+LOOK: Final = timedelta(milliseconds=100)  # how often a wait checks for a stop
+SILENT: Final = timedelta(seconds=60)  # longer than a child may compute, even on a busy machine
+FATE_WITHIN: Final = timedelta(seconds=2)
+RELEASED_WITHIN: Final = timedelta(seconds=1)
 MOST_LEFT: Final = 64 << 20
 """How many more bytes than at first a child may have allocated after its file is closed."""
 _ASKING: Final = frozenset({Said.READ, Said.JUMP, Said.GIVEN})
 _BUFFER: Final = wire.HEAD.size + wire.BATCH + (1 << 16)
-_WAIT: Final = struct.pack("ll", 0, LOOK_MS * 1000)
+_WAIT: Final = struct.pack("ll", 0, LOOK // timedelta(microseconds=1))
 _CRASHES: Final = frozenset(
     {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGILL, signal.SIGFPE, signal.SIGSYS}
 )
@@ -39,7 +40,7 @@ class Child:
     def __init__(self, line: socket.socket, fate: socket.socket, bounds: Bounds, stop: Event) -> None:
         for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
             line.setsockopt(socket.SOL_SOCKET, option, _WAIT)
-        fate.settimeout(FATE_S)
+        fate.settimeout(FATE_WITHIN.total_seconds())
         self._line, self._fate = line, fate
         self.bounds = bounds
         self.files = 1
@@ -72,19 +73,19 @@ class Child:
             return False
         self._stop = Event()
         try:
-            self.halt(wire.BROKEN, RELEASED_S)
+            self.halt(wire.BROKEN, RELEASED_WITHIN)
             self.order(Order.CLOSE)
-            message = self.answer(RELEASED_S)
+            message = self.answer(RELEASED_WITHIN)
         except SourceError:
             return False
         return message.said is Said.DONE and 0 <= message.number <= MOST_LEFT
 
-    def halt(self, flags: int = 0, within: float = SILENT_S) -> None:
+    def halt(self, flags: int = 0, within: timedelta = SILENT) -> None:
         """Interrupt the child's present order. Raise SourceError."""
-        end = time.monotonic() + within
+        end = time.monotonic() + within.total_seconds()
         while self._said in _ASKING:
             self.order(Order.MORE, flags=flags | wire.HALT)
-            self.heard_out(self.answer(end - time.monotonic()))
+            self.heard_out(self.answer(timedelta(seconds=end - time.monotonic())))
 
     def heard_out(self, message: Message) -> None:
         """Check a message after a halt: the child may finish a step; raise SourceError when it sends frames."""
@@ -96,7 +97,7 @@ class Child:
         pieces = [wire.ORDER.pack(order, flags, number, len(data)), data]
         self._owing = True
         left = memoryview(b"".join(pieces))
-        end = time.monotonic() + SILENT_S
+        end = time.monotonic() + SILENT.total_seconds()
         while left:
             self._look(end)
             try:
@@ -106,10 +107,10 @@ class Child:
             except OSError as error:
                 raise self._dead() from error
 
-    def answer(self, within: float | None = None) -> Message:
-        """Return the child's next message; raise SourceError on a timeout (SILENT_S) or an invalid message."""
+    def answer(self, within: timedelta | None = None) -> Message:
+        """Return the child's next message; raise SourceError on a timeout (SILENT) or an invalid message."""
         size, body = 0, 0
-        end = time.monotonic() + (SILENT_S if within is None else within)
+        end = time.monotonic() + (SILENT if within is None else within).total_seconds()
         while size < wire.HEAD.size or size < wire.HEAD.size + body:
             wanted = wire.HEAD.size + body if body else len(self._buffer)
             self._look(end)  # also when a few bytes come each time
@@ -203,7 +204,7 @@ def _told(status: int, bounds: Bounds) -> SourceError:
         return SourceError(f"the file makes its {role} fail")
     ended = os.WTERMSIG(status)
     if ended == signal.SIGXCPU:
-        most = "its length lets it" if bounds.works else f"the {bounds.cpu_s} s of computing that a file may"
+        most = "its length lets it" if bounds.works else f"the {bounds.cpu_seconds} s of computing that a file may"
         return SourceError(f"{_doing(bounds)} it takes more{' computing' if bounds.works else ''} than {most}")
     if ended in _CRASHES:
         return SourceError(f"the file makes its {role} crash")

@@ -13,6 +13,7 @@ import signal
 import struct
 import time
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
@@ -28,23 +29,29 @@ _FORM: Final = struct.Struct("<QI?")
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The limits of a process: memory (bytes, besides the shared part), and CPU time between two messages (s).
+    """The limits of a process: memory (bytes, besides the shared part), and CPU time between two messages.
 
     `works`: it decodes and encodes, in threads; the length of its input limits its CPU time.
     """
 
     memory: int = 512 << 20
-    cpu_s: int = 10
+    cpu: timedelta = timedelta(seconds=10)
     works: bool = False
+
+    @property
+    def cpu_seconds(self) -> int:
+        """The CPU time in whole seconds, as the kernel counts it."""
+        return self.cpu // timedelta(seconds=1)
 
     def pack(self) -> bytes:
         """Return the bounds as bytes."""
-        return _FORM.pack(self.memory, self.cpu_s, self.works)
+        return _FORM.pack(self.memory, self.cpu_seconds, self.works)
 
     @classmethod
     def unpack(cls, data: bytes) -> Bounds:
         """Return the bounds from bytes."""
-        return cls(*_FORM.unpack(data))
+        memory, seconds, works = _FORM.unpack(data)
+        return cls(memory, timedelta(seconds=seconds), works)
 
 
 def confine(bounds: Bounds, parent: int) -> None:
@@ -69,7 +76,7 @@ def confine(bounds: Bounds, parent: int) -> None:
         _bound(what, 0)
     if not bounds.works:  # threads count as processes, also those of other processes
         _bound(resource.RLIMIT_NPROC, 0)
-    bound_computing(int(time.process_time()) + 1 + bounds.cpu_s)
+    bound_computing(int(time.process_time()) + 1 + bounds.cpu_seconds)
     confine_calls(threads=bounds.works)
 
 

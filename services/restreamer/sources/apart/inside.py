@@ -8,6 +8,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from typing import Final, Never
 
 import av
@@ -25,7 +26,8 @@ from shared.errors import MediaError
 from shared.media.transcode.errors import Undecodable
 
 _WORKING: Final = frozenset({Order.BEGIN, Order.PUSH, Order.FINISH})
-_RENEW_S: Final = 0.2
+_NS: Final = 1_000_000_000
+_RENEW_NS: Final = _NS // 5
 MOST_COMPUTING: Final = 20
 """CPU seconds per second of decoded and encoded media: anything slower is not fit for live."""
 _TOLD_AGAIN: Final = 64  # messages after which a container's properties do not change any more
@@ -84,10 +86,10 @@ class _File:
 
 
 class Meter:
-    """Limits CPU time by the length of the input: `start_s`, plus MOST_COMPUTING times that length."""
+    """Limits CPU time by the length of the input: `start`, plus MOST_COMPUTING times that length."""
 
-    def __init__(self, start_s: int) -> None:
-        self._from = time.process_time() + start_s
+    def __init__(self, start: timedelta) -> None:
+        self._from = time.process_time() + start.total_seconds()
         self._first: int | None = None
         self._length = 0
         self._until = 0
@@ -110,15 +112,16 @@ class Inside:
     def __init__(self, line: socket.socket, bounds: Bounds) -> None:
         self._line = line
         self._bounds = bounds
+        self._allowance = bounds.cpu_seconds
         self._demuxer: Demuxer | None = None
         self._work: Work | None = None
-        self._meter = Meter(bounds.cpu_s)
+        self._meter = Meter(bounds.cpu)
         self._left = 0
         self._batch = Batch()
         self._told = Told()
         self._messages = 0
         self._halted = False
-        self._renewed = 0.0
+        self._renewed = 0
 
     def serve(self) -> None:
         """Serve until the parent closes the connection."""
@@ -172,7 +175,7 @@ class Inside:
         self._batch = Batch()
         if order == Order.BEGIN:
             self._close()
-            self._meter = Meter(self._bounds.cpu_s)
+            self._meter = Meter(self._bounds.cpu)
             self._work = work = unpacked(data).work()
             self._give(work.begin(), work)
         elif self._work is None:
@@ -221,11 +224,11 @@ class Inside:
         return flags, number, data
 
     def _renew(self) -> None:
-        """Renew the limit of CPU time, if more than _RENEW_S of the last was used."""
-        now = time.process_time()
-        if now - self._renewed > _RENEW_S or not self._renewed:
+        """Renew the limit of CPU time, if more than _RENEW_NS of the last was used."""
+        now = time.process_time_ns()
+        if now - self._renewed > _RENEW_NS or not self._renewed:
             self._renewed = now
-            bound_computing(int(now) + 1 + self._bounds.cpu_s)
+            bound_computing(now // _NS + 1 + self._allowance)
 
     def _fail(self, error: SourceError | Nonsense | MemoryError) -> None:
         text, flags = str(error), wire.LASTING
@@ -290,7 +293,7 @@ def _in_use() -> int:
 
 
 def _give_back() -> None:
-    """Return free memory to the system (malloc_trim(3) of glibc)."""
+    """Hand free memory back to the system (malloc_trim(3) of glibc)."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

@@ -9,6 +9,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Final
 
 import httpx
@@ -81,13 +82,17 @@ def coding_of(response: httpx.Response) -> str:
     return str(response.headers.get("content-encoding", "")).strip().lower() or "identity"
 
 
+def _pause(after: str) -> timedelta:
+    """Return the pause of a Retry-After header in seconds; none for any other."""
+    return timedelta(seconds=int(after)) if after.isdecimal() and len(after) < 6 else timedelta()
+
+
 def read_head(response: httpx.Response, start: int) -> Head:
     """Return what an answer says about the file; raise Broken when another try may succeed, or SourceError."""
     status, headers = response.status_code, response.headers
     tag, changed = headers.get("etag", ""), headers.get("last-modified", "")
     if status in _AGAIN or (status >= 500 and status not in _NEVER):
-        after = headers.get("retry-after", "")
-        raise Broken(f"it answered {status}", after=float(after) if after.isdecimal() and len(after) < 6 else 0)
+        raise Broken(f"it answered {status}", after=_pause(headers.get("retry-after", "")))
     coding = coding_of(response)
     if is_ok(response) and coding != "identity" and (coding not in _CODINGS or status == 206):
         raise Refused(f"it sends the file compressed ({coding[:32]})", status)

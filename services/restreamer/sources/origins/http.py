@@ -8,6 +8,7 @@ import socket
 import ssl
 import time
 from collections.abc import Iterable
+from datetime import timedelta
 from threading import Event
 from typing import Any, Final
 
@@ -17,15 +18,16 @@ import httpx
 from services.restreamer.model import SourceError
 from services.restreamer.sources.access import Limits, Stopped
 from shared.security.netguard import Address, Networks, resolve_checked
-from shared.security.netguard.blocking import SLICE_S, connect_checked
+from shared.security.netguard.blocking import SLICE, connect_checked
 
-DEFAULT_S: Final = 10.0
+DEFAULT: Final = timedelta(seconds=10)
 CONNECTIONS: Final = 4  # for a playlist: the playing segment, the sought one, the first of that one's run, a key
+_SLICE: Final = SLICE.total_seconds()
 _Options = Iterable[httpcore.SOCKET_OPTION]
 
 
 class _Stream(httpcore.NetworkStream):
-    """A connection whose reads and writes wait in slices of SLICE_S.
+    """A connection whose reads and writes wait in slices of SLICE.
 
     A read's timeout applies to every `least` bytes: a server that sends a byte now and then times out, too.
     """
@@ -40,7 +42,7 @@ class _Stream(httpcore.NetworkStream):
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         """Read the bytes that have come."""
         began = time.monotonic()
-        end = began + (DEFAULT_S if timeout is None else timeout) - self._waited
+        end = _deadline(timeout) - self._waited
         while self._slice(end, httpcore.ReadTimeout):
             try:
                 data = self._sock.recv(max_bytes)
@@ -58,7 +60,7 @@ class _Stream(httpcore.NetworkStream):
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         """Write everything; a request is small, and usually one piece."""
         self._got, self._waited = 0, 0.0
-        end = time.monotonic() + (DEFAULT_S if timeout is None else timeout)
+        end = _deadline(timeout)
         while buffer and self._slice(end, httpcore.WriteTimeout):
             try:
                 buffer = buffer[self._sock.send(buffer) :]
@@ -75,7 +77,7 @@ class _Stream(httpcore.NetworkStream):
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
         """Start TLS with the requested server name."""
-        end = time.monotonic() + (DEFAULT_S if timeout is None else timeout)
+        end = _deadline(timeout)
         try:
             wrapped = ssl_context.wrap_socket(
                 self._sock, server_hostname=server_hostname, do_handshake_on_connect=False
@@ -125,8 +127,13 @@ class _Stream(httpcore.NetworkStream):
         left = end - time.monotonic()
         if left <= 0:
             raise late()
-        self._sock.settimeout(min(left, SLICE_S))
+        self._sock.settimeout(min(left, _SLICE))
         return True
+
+
+def _deadline(timeout: float | None) -> float:
+    """Return when a call ends, on the monotonic clock; httpcore gives seconds, or None."""
+    return time.monotonic() + (DEFAULT.total_seconds() if timeout is None else timeout)
 
 
 class _Backend(httpcore.NetworkBackend):
@@ -146,7 +153,7 @@ class _Backend(httpcore.NetworkBackend):
         socket_options: _Options | None = None,  # noqa: ARG002
     ) -> httpcore.NetworkStream:
         """Resolve, check and connect; a host's addresses share the time, so that each gets a try."""
-        end = time.monotonic() + (DEFAULT_S if timeout is None else timeout)
+        end = _deadline(timeout)
         addresses = asyncio.run(self._resolve(host, port))
         try:
             return _Stream(connect_checked(addresses, port, end, self._heed), self._stop, self._least)
@@ -159,7 +166,7 @@ class _Backend(httpcore.NetworkBackend):
 
     async def _resolve(self, host: str, port: int) -> tuple[Address, ...]:
         task = asyncio.create_task(resolve_checked(host, port, allowed=self._allowed))
-        while not (await asyncio.wait({task}, timeout=SLICE_S))[0]:
+        while not (await asyncio.wait({task}, timeout=_SLICE))[0]:
             if self._stop.is_set():
                 task.cancel()
                 raise Stopped

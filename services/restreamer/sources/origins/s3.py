@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from datetime import timedelta
 from threading import Event
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -24,7 +25,7 @@ from shared.security.secrets import SecretUnreadable
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-LASTS_S: Final = 3600
+LASTS: Final = timedelta(hours=1)
 SCHEME: Final = "s3"
 
 
@@ -46,8 +47,8 @@ def signer(access: Access, name: str, stop: Event) -> Callable[[str, str], str]:
 
     def sign(bucket: str, key: str) -> str:
         try:
-            params = {"Bucket": bucket, "Key": key}
-            return str(client.generate_presigned_url("get_object", Params=params, ExpiresIn=LASTS_S))
+            params, lasts = {"Bucket": bucket, "Key": key}, LASTS // timedelta(seconds=1)
+            return str(client.generate_presigned_url("get_object", Params=params, ExpiresIn=lasts))
         except (BotoCoreError, ValueError) as error:
             raise SourceError("the bucket or its key cannot be used") from error
 
@@ -62,7 +63,7 @@ def _client(access: Access, name: str, stop: Event) -> S3Client:
         secret = access.vault.decrypt(record.secret, CREDENTIAL_PURPOSE)
     except SecretUnreadable as error:
         raise SourceError("the credentials named for this source cannot be opened with this SECRET_KEY") from error
-    return _make(record.endpoint, record.region, (record.access_key, secret))
+    return _make(record.endpoint, record.region, (record.public, secret))
 
 
 @functools.lru_cache(maxsize=32)

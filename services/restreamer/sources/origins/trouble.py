@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 from threading import Event
 
 from services.restreamer.model import SourceError
 from services.restreamer.sources.access import Limits, rest
 from shared.errors import ReelayError
+from shared.runtime.clock import from_ns, to_ns
 from shared.runtime.logging import get_logger
 from shared.security.secrets import redact_url
 
@@ -17,10 +19,10 @@ log = get_logger()
 class Broken(ReelayError):  # noqa: N818  a state of the transfer, never shown
     """The transfer failed, and another try may succeed; the text is for people.
 
-    `brief`: the server refused, so retries end earlier. `after`: the server's Retry-After, s.
+    `brief`: the server refused, so retries end earlier. `after`: the server's Retry-After.
     """
 
-    def __init__(self, text: str, *, brief: bool = False, after: float = 0) -> None:
+    def __init__(self, text: str, *, brief: bool = False, after: timedelta = timedelta()) -> None:
         super().__init__(text)
         self.brief = brief
         self.after = after
@@ -38,15 +40,15 @@ class Trouble:
         self._restream = restream
         self._limits = limits
         self._stop = stop
-        self._mark = time.monotonic()
-        self._waited = 0.0
+        self._mark_ns = time.monotonic_ns()
+        self._waited_ns = 0
         self._tries = self._got = 0
-        self._refused: float | None = None  # the waiting time so far when the server refused
+        self._refused_ns: int | None = None  # the waiting time so far when the server refused
         self._first = ""
 
     def waits(self) -> None:
         """Record that a reader waits for the origin from now on."""
-        self._mark = time.monotonic()
+        self._mark_ns = time.monotonic_ns()
 
     def got(self, count: int, url: str) -> None:
         """Record received bytes; with enough of them, the fault is over."""
@@ -60,34 +62,34 @@ class Trouble:
         if self._tries > 1:
             self._say("source.resumed", url)
         self._tries = self._got = 0
-        self._waited, self._refused = 0.0, None
+        self._waited_ns, self._refused_ns = 0, None
 
     def failed(self, fault: Broken, url: str, host: str) -> None:
         """Count a fault, and pause; raise SourceError when that was the last try."""
         self._count()
-        patience = self._limits.patience.total_seconds()
+        patience = to_ns(self._limits.patience)
         self._first = self._first if self._tries else str(fault)
         self._tries += 1
-        if fault.brief and self._refused is None:
-            self._refused = 0.0 if self._tries == 1 else self._waited
-        end = patience * self._limits.tries if self._refused is None else self._refused + patience
-        left = end - self._waited
+        if fault.brief and self._refused_ns is None:
+            self._refused_ns = 0 if self._tries == 1 else self._waited_ns
+        end = patience * self._limits.tries if self._refused_ns is None else self._refused_ns + patience
+        left = end - self._waited_ns
         if left <= 0:
             self._say("source.given_up", url, last=str(fault))
             raise SourceError(f"{host}: {fault}", lasting=fault.brief) from fault
-        pause = min(self._limits.pause.total_seconds() * 2 ** min(max(self._tries - 2, 0), 16), patience / 5)
+        pause = min(to_ns(self._limits.pause) * 2 ** min(max(self._tries - 2, 0), 16), patience // 5)
         if self._tries == 1:
             pause = 0  # the server may only have closed an idle connection
-        rest(self._stop, min(max(pause, fault.after), left))
+        rest(self._stop, from_ns(min(max(pause, to_ns(fault.after)), left)))
         self._count()
 
     def _count(self) -> None:
         """Add the time since the last call to the time waited."""
-        now = time.monotonic()
-        self._waited, self._mark = self._waited + now - self._mark, now
+        now = time.monotonic_ns()
+        self._waited_ns, self._mark_ns = self._waited_ns + now - self._mark_ns, now
 
     def _say(self, event: str, url: str, **more: str) -> None:
-        waited = round(self._waited, 1)
+        waited = round(from_ns(self._waited_ns).total_seconds(), 1)
         log.warning(
             event, restream=self._restream, source=redact_url(url), fault=self._first, **more,
             tries=self._tries, waited_s=waited,

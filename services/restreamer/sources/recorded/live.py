@@ -9,7 +9,7 @@ from threading import Event
 from typing import Final
 
 from services.restreamer.model import FLICKS, Packet, SourceError, Track
-from services.restreamer.sources.access import LOOK_S, Access, Gone, Stopped
+from services.restreamer.sources.access import LOOK, Access, Gone, Stopped
 from services.restreamer.sources.recorded.recordings import TRACK, Opened, SegmentReader
 from services.restreamer.sources.recorded.segments import Row
 from shared.broker import buckets
@@ -107,7 +107,7 @@ class LiveMedia:
             if ended is not None and now - ended > to_ns(limits.live_return):
                 return None
             looks += 1
-            if self._stop.wait(LOOK_S):
+            if self._stop.wait(LOOK.total_seconds()):
                 raise Stopped
 
     def _look(self, *, ask: bool) -> Opened | None:

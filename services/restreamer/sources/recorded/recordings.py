@@ -227,7 +227,7 @@ class RecordingMedia:
             if access.asking is None or not fresh or now_ns - began_ns >= REBUILT_NS:
                 self._missed |= fresh  # from now on a gap, without another wait
                 return part
-            rest(self._stop, access.limits.pause.total_seconds())
+            rest(self._stop, access.limits.pause)
 
     async def _first(self, js: JetStreamContext) -> Fraction:
         """Return where the remaining recording starts, in s of stream time."""

@@ -104,15 +104,16 @@ class _Talk:
         self._until_ns = until_ns
         self._messages = self._receive()
 
-    def _patience(self) -> float:
+    def _bound_wait(self) -> None:
+        """Let the socket's next call wait until the deadline; raise TimeoutError after it."""
         left = self._until_ns - self._clock.monotonic_ns()
         if left <= 0:
             raise TimeoutError
-        return left / NS
+        self.sock.settimeout(left / NS)
 
     def secure(self, context: ssl.SSLContext, name: str) -> None:
         """Start TLS; the certificate has to be for `name`."""
-        self.sock.settimeout(self._patience())
+        self._bound_wait()
         self.sock = context.wrap_socket(self.sock, server_hostname=name)
 
     def shake_hands(self) -> None:
@@ -120,7 +121,7 @@ class _Talk:
         self._send(handshake.hello(time_ms=self._clock.monotonic_ns() // 1_000_000))
         answer = b""
         while len(answer) < 1 + 2 * handshake.SIZE:
-            self.sock.settimeout(self._patience())
+            self._bound_wait()
             part = self.sock.recv(1 + 2 * handshake.SIZE - len(answer))
             if not part:
                 raise TargetError("closed the connection in the handshake")
@@ -175,7 +176,7 @@ class _Talk:
         self._send(write_message(_COMMANDS, chunks.COMMAND_AMF0, 0, encode(*values), chunk_size=size))
 
     def _send(self, data: bytes) -> None:
-        self.sock.settimeout(self._patience())
+        self._bound_wait()
         self.sock.sendall(data)
 
     def _result(self, transaction: float, what: str) -> Command:
@@ -203,7 +204,7 @@ class _Talk:
     def _receive(self) -> Iterator[Message]:
         """Yield messages, each valid until the next; raise TargetError at the end of the connection."""
         while True:
-            self.sock.settimeout(self._patience())
+            self._bound_wait()
             count = self.sock.recv_into(self.parser.room())
             if not count:
                 raise TargetError("closed the connection before publishing could begin")

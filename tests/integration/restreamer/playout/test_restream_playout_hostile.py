@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -114,7 +115,7 @@ def check_goes_on(stage: Stage, words: str) -> None:
 def test_a_decoder_that_is_struck_in_its_midst_ends_its_file_alone(
     film: Path, short: Path, monkeypatch: pytest.MonkeyPatch, number: int, words: str
 ) -> None:
-    monkeypatch.setattr(talking, "SILENT_S", 2.0)
+    monkeypatch.setattr(talking, "SILENT", timedelta(seconds=2))
     stage = Stage(shelf=Striking(number))
     play(stage, item(film), item(short), encoding=Encoding())
     numbers = stage.numbers()
@@ -150,7 +151,7 @@ class Hook:
 def test_what_takes_a_decoder_over_gets_nowhere(
     film: Path, short: Path, monkeypatch: pytest.MonkeyPatch, hook: Hook, words: str
 ) -> None:
-    children().start(Bounds(cpu_s=1))
+    children().start(Bounds(cpu=timedelta(seconds=1)))
     honest, turns = workshop.Recoding, itertools.count()
 
     def made(*arguments: Any) -> object:

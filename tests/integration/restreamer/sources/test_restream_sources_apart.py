@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from threading import Event
 
@@ -306,7 +307,7 @@ def test_a_child_that_computes_for_too_long_is_ended(films: dict[Container, Path
     endless = tmp_path / "endless.mkv"  # whose clusters are looked for, byte by byte, where there are none
     endless.write_bytes(films["matroska"].read_bytes()[: 1 << 16])
     os.truncate(endless, 1 << 42)
-    family = Children(Bounds(cpu_s=1))
+    family = Children(Bounds(cpu=timedelta(seconds=1)))
     try:
         demuxer = Apart(local(endless), "matroska", stop=Event(), family=family)
         with pytest.raises(SourceError, match="computing"):

@@ -120,7 +120,8 @@ def clip_record(film: Path) -> ClipRecord:
     clip, event = new_id(), new_id()
     order = ClipCreate.model_validate({
         "account": ACCOUNT, "clip": clip, "event": event, "requested_ms": 0, "live": False, "asked_duration": "6",
-        "selection": Selection.model_validate({"clock": "stream", "start": 0, "end": 6}), "file_name": "a.mp4",
+        "selection": Selection.model_validate({"clock": "stream", "start": 0, "end": 6}),
+        "destinations": ({"export": "c" * 32, "file_name": "a.mp4"},),
     })  # fmt: skip
     file = ClipFile.model_validate({
         "accuracy": "frame", "method": "smart", "key": f"clips/{clip}/frame.mp4", "bytes": film.stat().st_size,
@@ -138,7 +139,7 @@ async def test_an_object_of_a_user_s_bucket_is_read_with_stored_credentials(
         access = access_to(tmp_path, js=lambda: js, loop=asyncio.get_running_loop())
         record = CredentialRecord(
             account=ACCOUNT, credential=credential_id("My films"), name="My films", endpoint=bucket,
-            access_key="testing", secret=VAULT.encrypt("testing", CREDENTIAL_PURPOSE), created_ms=0, changed_ms=0,
+            public="testing", secret=VAULT.encrypt("testing", CREDENTIAL_PURPOSE), created_ms=0, changed_ms=0,
         )  # fmt: skip
         await Bucket(lambda: js, "credentials", CredentialRecord).create(credential_key(ACCOUNT, "My films"), record)
 
@@ -166,7 +167,7 @@ async def test_a_bucket_that_refuses_our_keys_is_named_without_them(
         access = access_to(tmp_path, js=lambda: js, loop=asyncio.get_running_loop())
         record = CredentialRecord(
             account=ACCOUNT, credential=credential_id("Wrong"), name="Wrong", endpoint=server.url(""),
-            access_key="hidden-id", secret=VAULT.encrypt("hidden-key", CREDENTIAL_PURPOSE), created_ms=0, changed_ms=0,
+            public="hidden-id", secret=VAULT.encrypt("hidden-key", CREDENTIAL_PURPOSE), created_ms=0, changed_ms=0,
         )  # fmt: skip
         await Bucket(lambda: js, "credentials", CredentialRecord).create(credential_key(ACCOUNT, "Wrong"), record)
         server.put(f"/{BUCKET}/a.mp4", b"", "forbidden")

@@ -228,7 +228,7 @@ class Hand(turns.Turns):
         super().__init__(*args)
         self.made.append(self)
 
-    def again(self, subject: str, delay_s: float) -> None:
+    def again(self, subject: str, delay: timedelta) -> None:
         """Hear nothing."""
 
     async def _look(self) -> None:

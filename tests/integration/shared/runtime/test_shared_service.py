@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -57,7 +58,7 @@ async def test_a_repeated_publish_is_dropped_by_its_id(nats: NatsServer, tmp_pat
 async def test_emit_while_the_broker_is_away_ends_and_goes_on_afterwards(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bus, "ACK_TIMEOUT", 0.5)
+    monkeypatch.setattr(bus, "ACK_TIMEOUT", timedelta(milliseconds=500))
     with nats_server(tmp_path / "nats") as server:
         async with clipper(server, tmp_path) as service:
             server.kill()

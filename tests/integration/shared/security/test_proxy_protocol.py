@@ -10,6 +10,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -71,7 +72,7 @@ def test_a_balancer_without_a_good_header_is_refused(header: bytes) -> None:
 
 
 def test_headers_that_do_not_come_end_and_let_nobody_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(proxied, "HEADER_S", 0.5)
+    monkeypatch.setattr(proxied, "HEADER_WITHIN", timedelta(milliseconds=500))
     monkeypatch.setattr(proxied, "MOST", 8)
     with behind(HERE) as (server, ingest), ExitStack() as stack:
         silent = [stack.enter_context(socket.create_connection(("127.0.0.1", server.port))) for _ in range(12)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 
 import pytest
 
@@ -142,15 +143,15 @@ def test_a_goodbye_that_takes_long_keeps_nobody_waiting() -> None:
     pace, first, second = Pace(), Taken(), Taken()
     leaving, reports = playing(first, 3, pace)
     wait_until(lambda: reports == [Ended()])
-    assert not leaving.join(0)
+    assert not leaving.join(timedelta())
     other, others = playing(second, 30, pace)
     second.gone.set()
     wait_until(lambda: others == [Ended()])
     assert len(second.at_ns) == 30
-    assert other.join(20)
+    assert other.join(timedelta(seconds=20))
     assert not first.closed
     first.gone.set()
-    assert leaving.join(20)
+    assert leaving.join(timedelta(seconds=20))
     assert first.closed
 
 
@@ -161,7 +162,7 @@ def test_a_restream_whose_sending_breaks_says_so_and_leaves_the_others_alone() -
         outputs.gone.set()
     (broken, told), (_, others) = playing(bad, 30, pace), playing(well, 60, pace)
     wait_until(lambda: told == [Ended(failed=True, reason="the sender broke")])
-    assert broken.join(20)
+    assert broken.join(timedelta(seconds=20))
     assert bad.closed
     wait_until(lambda: others == [Ended()])
     assert len(well.at_ns) == 60
@@ -185,11 +186,11 @@ def test_one_that_is_stopped_ends_at_once_without_a_word() -> None:
     pacer, reports = playing(outputs, 60, Pace())
     pacer.paused = True
     pacer.stop()
-    assert pacer.join(20)
+    assert pacer.join(timedelta(seconds=20))
     assert outputs.closed
     assert not reports
     pacer.stop()  # once more changes nothing
-    assert pacer.join(0)
+    assert pacer.join(timedelta())
 
 
 def test_two_restreams_send_in_the_same_steps() -> None:

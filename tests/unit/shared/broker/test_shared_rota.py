@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from shared.broker import rota as rotas
-from shared.broker.rota import AGAIN_S, REMEMBERED, SPARE, TICKS, Rota
+from shared.broker.rota import AGAIN, REMEMBERED, SPARE, TICKS, Rota
 
 
 def serve(rota: Rota, now: float = 0.0) -> str | None:
@@ -104,7 +104,7 @@ def test_who_has_nothing_is_asked_again_a_few_times_and_then_forgotten() -> None
         rota.asked("a", now, begins=False)
         assert rota.next(now) is None
         asked.append(now)
-    assert asked == pytest.approx(AGAIN_S)
+    assert asked == pytest.approx([later.total_seconds() for later in AGAIN])
     assert len(rota) == 0
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 
-from services.exporter.destination import Seen
+from services.exporter.destinations.library import Seen
 from shared.store import MediaStore
 from shared.store.base import ObjectInfo, ObjectMissing
 from shared.store.library import FOLDER, NAME, library_key
@@ -16,8 +16,6 @@ class StoreShelf:
 
     No lock protects a name: an object is replaced atomically, and the copy that finishes last wins.
     """
-
-    locks = False
 
     def __init__(self, store: MediaStore) -> None:
         self._store = store
@@ -42,13 +40,13 @@ class StoreShelf:
         """Remove a file if there is one; with `seen`, only that version of it."""
         self._remove(library_key(account, name), lambda info: seen in {None, Seen(info.version, info.modified_ms)})
 
-    def expire(self, before_s: float) -> int:
-        """Remove the files that are older than a time (s since the epoch; 0: none) and return their number."""
+    def expire(self, before_ms: int) -> int:
+        """Remove the files that are older than a time (ms since the epoch; 0: none) and return their number."""
 
         def is_old(info: ObjectInfo) -> bool:
-            return info.modified_ms < before_s * 1000
+            return info.modified_ms < before_ms
 
-        listed = self._store.list(FOLDER) if before_s else ()
+        listed = self._store.list(FOLDER) if before_ms else ()
         keys = (info.key for info in listed if NAME.fullmatch(info.key.rpartition("/")[2]) and is_old(info))
         return sum(self._remove(key, is_old) for key in keys)
 

@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-from services.exporter.destination import Seen
+from services.exporter.destinations.library import Seen
 from shared.errors import DestinationFailed, NotYet
 from shared.store import MediaStore
 from shared.store.library_folder import folder_version
@@ -24,8 +24,6 @@ LOCKS: Final = ".locks"
 
 class FolderShelf:
     """Writes files to `<root>/<account>/<name>`, and removes them."""
-
-    locks = True
 
     def __init__(self, root: Path, reserve: Reserve) -> None:
         self._root = root
@@ -50,14 +48,14 @@ class FolderShelf:
             path.unlink(missing_ok=True)
             return True
 
-    def expire(self, before_s: float) -> int:
-        """Remove the files that are older than a time (s since the epoch; 0: none) and return their number.
+    def expire(self, before_ms: int) -> int:
+        """Remove the files that are older than a time (ms since the epoch; 0: none) and return their number.
 
         Locks and drafts that nobody holds are removed, too.
         """
 
         def is_old(info: os.stat_result) -> bool:
-            return info.st_mtime < before_s
+            return info.st_mtime_ns < before_ms * 1_000_000
 
         removed = 0
         for folder in self._root.glob("*/"):

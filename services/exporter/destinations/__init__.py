@@ -1,0 +1,1 @@
+"""Where files are delivered: a file for each kind of destination."""

@@ -1,0 +1,35 @@
+"""The makers of all types of destinations. An adapter adds its line here, and nothing else outside its own file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from services.exporter.destinations.base import Maker
+from services.exporter.destinations.folder import FolderMaker
+from services.exporter.destinations.library import LibraryMaker, Shelf
+from services.exporter.destinations.library_folder import FolderShelf
+from services.exporter.destinations.library_store import StoreShelf
+from shared.messages.destinations import DestinationType
+from shared.runtime.settings import Settings
+from shared.store import MediaStore
+from shared.store.local import LocalStore
+from shared.store.reserve import Reserve
+
+Makers = Mapping[DestinationType, Maker]
+
+
+def open_shelf(settings: Settings, store: MediaStore) -> Shelf:
+    """Return the library: a folder beside a local store, else a part of the store."""
+    if isinstance(store, LocalStore):
+        return FolderShelf(settings.library_dir, Reserve(settings.library_dir, settings.disk_reserve_bytes))
+    return StoreShelf(store)
+
+
+def makers(settings: Settings, shelf: Shelf) -> Makers:
+    """Return what makes the destinations of each type; a type that is missing is refused for good."""
+    folder = Path(settings.export_dir) if settings.export_dir else None
+    return {
+        "folder": FolderMaker(folder, Reserve(folder or Path(), settings.disk_reserve_bytes)),
+        "library": LibraryMaker(shelf),
+    }

@@ -30,7 +30,10 @@ ROUTES: Final = {
         "POST /v1/vods", "POST /v1/jobs/{job_id}/vods", "PUT /v1/vods/{jvod_id}/cancel", "DELETE /v1/vods/{jvod_id}",
         "DELETE /v1/library/{name}",
     ],
-    "vods:read vods:write playback": ["GET /v1/vods/{jvod_id}/media.mp4"],
+    "vods:read vods:write playback": [
+        "GET /v1/vods/{jvod_id}/media.mp4", "GET /v1/vods/{jvod_id}/images/{name}", "GET /v1/vods/{clip}/playlist.m3u8",
+        "GET /v1/vods/{clip}/hls/{track}", "GET /v1/vods/{clip}/hls/{session}/{track}/{file}",
+    ],
     "jobs:read jobs:write playback": [
         "POST /v1/jobs/{event}/playback", "GET /v1/jobs/{event}/hls/index.m3u8", "GET /v1/jobs/{event}/hls/dvr.m3u8",
         "GET /v1/jobs/{event}/hls/{playlist}", "GET /v1/jobs/{event}/hls/{session}/{track}/{file}",
@@ -66,7 +69,7 @@ def all_routes() -> set[str]:
 
 def filled(path: str) -> str:
     """Put a value that is nobody's into each place of a path."""
-    ids = {"job_id", "jvod_id", "event", "restream_id", "webhook_id", "delivery_id", "key_id", "session"}
+    ids = {"job_id", "jvod_id", "event", "restream_id", "webhook_id", "delivery_id", "key_id", "session", "clip"}
     for name in ids:
         path = path.replace(f"{{{name}}}", "0" * 32)
     return path.format(name="nobody", playlist="primary-1-live.m3u8", track="primary", file="1.m4s", token="x")

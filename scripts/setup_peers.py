@@ -1,4 +1,4 @@
-"""Fetches the servers that tests need and no Python package contains: nginx with its RTMP module.
+"""Fetches the servers that tests need and no Python package contains: nginx with its RTMP module, FTP and SFTP servers.
 
 It is unpacked below .venv, not installed: no rights are needed and no service starts. Where it cannot be fetched, the
 tests that need it say so and are skipped. REELAY_SETUP_APT=0 forbids it.
@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 from setup_host import Apt, Host, say
+from setup_servers import fetch_servers
 
 PEERS = Path(__file__).resolve().parent.parent / ".venv" / "peers"
 NGINX = ("nginx", "libnginx-mod-rtmp")
@@ -42,7 +43,9 @@ def main() -> int:
     """Fetch the missing servers; tests run without them, too."""
     host = Host()
     if os.environ.get("REELAY_SETUP_APT", "1") != "0":
-        fetch_nginx(host, Apt(host), PEERS)
+        apt = Apt(host)
+        fetch_nginx(host, apt, PEERS)
+        fetch_servers(host, apt, PEERS)
     return 0
 
 

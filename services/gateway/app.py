@@ -16,9 +16,12 @@ from services.gateway.delivery import Delivery
 from services.gateway.delivery.clips.playback import ClipPlayback
 from services.gateway.delivery.downloads import Downloads
 from services.gateway.domain.clips.bounds import Bounds
-from services.gateway.domain.clips.clips import Clips
+from services.gateway.domain.clips.clips import Clips, Outward
 from services.gateway.domain.clips.timecode_search import TimecodeIndex
 from services.gateway.domain.clips.timecodes import Timecodes
+from services.gateway.domain.destinations.destinations import Destinations
+from services.gateway.domain.exports.exports import Exports
+from services.gateway.domain.exports.trials import Trials
 from services.gateway.domain.jobs.jobs import Jobs
 from services.gateway.domain.library.library import LibraryFiles
 from services.gateway.domain.quotas import Limits, Quotas
@@ -40,6 +43,8 @@ from services.gateway.identity.admin_key import ensure_admin_key
 from services.gateway.identity.cdn_accounts import CdnAccounts
 from services.gateway.identity.credentials import Credentials
 from services.gateway.identity.keys import Keys
+from services.gateway.identity.repeated import RepeatedSecrets
+from services.gateway.identity.resealing import Resealing
 from services.gateway.native.jobs.view import IngestServer, JobViews
 from services.gateway.web import Readiness, make_web
 from shared.broker import durables
@@ -74,6 +79,8 @@ class Gateway:
     cdn_accounts: CdnAccounts
     jobs: Jobs
     clips: Clips
+    exports: Exports
+    trials: Trials
     restreams: Restreams
     webhooks: Webhooks
     deliveries: Deliveries
@@ -90,7 +97,10 @@ def make_gateway(service: Service) -> Gateway:
 
     jobs = Jobs(js, service.outbox, vault, clock, quotas, goes_on)
     parts = Parts(vault, settings.allowed_networks)
+    credentials = Credentials(js, vault, receivers, clock)
+    destinations = Destinations(vault, settings.allowed_networks, credentials.stored)
     bounds = Bounds(js, settings.retention, clock, Timecodes(TimecodeIndex(js, store)))
+    outward = Outward(receivers, destinations)
     return Gateway(
         service=service,
         public=PublicUrl(settings.base_url),
@@ -99,10 +109,12 @@ def make_gateway(service: Service) -> Gateway:
         quotas=quotas,
         receivers=receivers,
         keys=Keys(js, clock),
-        credentials=Credentials(js, vault, receivers, clock),
+        credentials=credentials,
         cdn_accounts=CdnAccounts(js, vault, clock, settings.cdn_window),
         jobs=jobs,
-        clips=Clips(js, service.outbox, jobs, receivers, bounds, clock, quotas),
+        clips=Clips(js, service.outbox, jobs, outward, bounds, clock, quotas),
+        exports=Exports(js, service.outbox, clock),
+        trials=Trials(js, service.outbox, destinations, clock),
         restreams=Restreams(js, service.outbox, jobs, parts, Contexts(js, vault), clock, quotas),
         webhooks=Webhooks(js, vault, receivers, clock, quotas),
         deliveries=Deliveries(js, service.outbox, clock),
@@ -138,8 +150,10 @@ def web_of(gateway: Gateway) -> FastAPI:
         JobViews(gateway.jobs, ingest, public, vault, clock),
         Recordings(gateway.jobs, gateway.clips, clock),
         Tasks(gateway.restreams, gateway.receivers),
+        RepeatedSecrets(vault),
         public, gateway.library, gateway.quotas, gateway.keys, gateway.credentials, gateway.cdn_accounts,
-        gateway.jobs, gateway.clips, gateway.restreams, gateway.webhooks, gateway.deliveries,
+        gateway.jobs, gateway.clips, gateway.exports, gateway.trials,
+        gateway.restreams, gateway.webhooks, gateway.deliveries,
     )  # fmt: skip
 
 
@@ -179,6 +193,7 @@ async def _following(gateway: Gateway) -> AsyncIterator[None]:
         for one in followed:
             await stack.enter_async_context(one.running())
         await stack.enter_async_context(beside(_announcing(gateway.jobs)))
+        await stack.enter_async_context(beside(Resealing(gateway.service.js, gateway.service.vault).run()))
         sweep = Sweep(gateway.service.js, gateway.restreams.contexts_named, gateway.service.clock)
         await stack.enter_async_context(sweep.running())
         yield

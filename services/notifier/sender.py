@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import httpx
 
@@ -26,7 +28,7 @@ LONGEST_RETRY_AFTER: Final = timedelta(hours=4)
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """The URL of a receiver, and the secret that signs its requests."""
+    """The URL of a receiver, which may hold user and password, and the secret that signs its requests."""
 
     url: str
     secret: str
@@ -76,10 +78,11 @@ class Sender:
             "accept-encoding": "identity",
             "connection": "close",
         }
-        signed = headers(target.secret, delivery, self._clock.now_ms(), body)
+        url, basic = _split_login(target.url)
+        signed = basic | headers(target.secret, delivery, self._clock.now_ms(), body)
         times = httpx.Timeout(self._policy.whole.total_seconds(), connect=self._policy.connect.total_seconds())
         request = httpx.Request(
-            "POST", target.url, headers=fields | signed, content=body, extensions={"timeout": times.as_dict()}
+            "POST", url, headers=fields | signed, content=body, extensions={"timeout": times.as_dict()}
         )
         response = await self._transport.handle_async_request(request)
         said = b""
@@ -90,6 +93,19 @@ class Sender:
         finally:
             await response.aclose()
         return _outcome(response, said, form)
+
+
+def _split_login(url: str) -> tuple[str, dict[str, str]]:
+    """Return a URL without its user and password, and the header that carries them (Basic, RFC 7617)."""
+    parts = urlsplit(url)
+    login, at, host = parts.netloc.rpartition("@")
+    if not at:
+        return url, {}
+    user, _, password = login.partition(":")
+    text = f"{unquote(user)}:{unquote(password)}"
+    return urlunsplit(parts._replace(netloc=host)), {
+        "authorization": f"Basic {base64.b64encode(text.encode()).decode()}"
+    }
 
 
 def _outcome(response: httpx.Response, said: bytes, form: Form) -> Outcome:

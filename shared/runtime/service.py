@@ -31,7 +31,7 @@ from shared.runtime.logging import configure_logging, get_logger
 from shared.runtime.readiness import NotingJetStream, WriteProbe, Writes, notes_on
 from shared.runtime.settings import Settings, setting_of
 from shared.runtime.tasks import beside
-from shared.security.secrets import Vault, installation_key
+from shared.security.secrets import Vault, installation_key, older_keys
 from shared.store.watch import StoreWatch
 
 log = get_logger()
@@ -100,7 +100,7 @@ def make_service(name: str, settings: Settings, clock: Clock | None = None) -> S
     nodes = parse_nodes(settings.broker_url)
     broker, guard = make_broker(nodes, name, clock)
     instance = settings.instance or f"{socket.gethostname()}-{os.getpid()}"
-    vault = Vault(installation_key(settings))
+    vault = Vault(installation_key(settings), older_keys(settings))
     writes = Writes(clock)
     outbox = Outbox(broker, name, clock, writes)
     probe = WriteProbe(guard.jetstream, name, clock)

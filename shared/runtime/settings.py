@@ -136,6 +136,9 @@ class Settings(BaseSettings):
         "", description="Room that recordings leave free on the local store's file system: bytes, or as 2GiB; 0: none"
     )
     secret_key: SecretStr = Field(SecretStr(""), description="Encrypts stored secrets; made in DATA_DIR if unset")
+    secret_keys_old: SecretStr = Field(
+        SecretStr(""), description="Earlier SECRET_KEYs, with commas: what they sealed is read, and sealed anew"
+    )
     admin_key: Annotated[SecretStr, AfterValidator(_admin_key)] = Field(
         SecretStr(""), description="The admin API key of all gateways; unset: made in DATA_DIR and kept in the broker"
     )

@@ -7,14 +7,14 @@ import hashlib
 import hmac
 import os
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
-from cryptography.fernet import Fernet, InvalidToken
-
 from shared.errors import Permanent
 from shared.runtime.settings import Settings
+from shared.security.sealing import VERSION, SealingKey
 
 KEY_FILE: Final = "secret.key"
 REDACTED: Final = "***"
@@ -59,50 +59,57 @@ def installation_key(settings: Settings) -> bytes:
     return read_private(path).encode()
 
 
+def older_keys(settings: Settings) -> list[bytes]:
+    """Return the keys of SECRET_KEYS_OLD: what they sealed still opens, and nothing new is sealed with them."""
+    given = settings.secret_keys_old.get_secret_value().split(",")
+    return [key.strip().encode() for key in given if key.strip()]
+
+
 class Vault:
     """Encrypts and signs with keys derived from the installation's key, a separate one for each purpose.
 
-    There are few purposes, named in the code: their derived keys are cached.
+    What older keys have sealed and signed is still taken, so that the installation's key can be changed.
     """
 
-    def __init__(self, key: bytes) -> None:
-        self._key = key
-        self._derived: dict[str, bytes] = {}
-        self._ciphers: dict[str, Fernet] = {}
-
-    def _derive(self, purpose: str) -> bytes:
-        if purpose not in self._derived:
-            self._derived[purpose] = hmac.digest(self._key, f"reelay/{purpose}".encode(), "sha256")
-        return self._derived[purpose]
-
-    def _cipher(self, purpose: str) -> Fernet:
-        if purpose not in self._ciphers:
-            self._ciphers[purpose] = Fernet(base64.urlsafe_b64encode(self._derive(purpose)))
-        return self._ciphers[purpose]
+    def __init__(self, key: bytes, older: Iterable[bytes] = ()) -> None:
+        self._key = SealingKey(key)
+        older = tuple(older)
+        self._keys = (self._key, *(SealingKey(old) for old in older if old != key))
+        self.changes_key: Final = bool(older)
+        """Whether older keys are named, so that what they sealed is to be sealed anew."""
 
     def encrypt(self, text: str, purpose: str) -> str:
         """Return the text encrypted for storage."""
-        return self._cipher(purpose).encrypt(text.encode()).decode()
+        return self._key.seal(text, purpose)
 
     def decrypt(self, token: str, purpose: str) -> str:
         """Decrypt a result of `encrypt`; raise SecretUnreadable when key or purpose differ."""
-        try:
-            return self._cipher(purpose).decrypt(token.encode()).decode()
-        except InvalidToken as error:
-            raise SecretUnreadable(f"a stored {purpose} does not open with this SECRET_KEY") from error
+        for key in self._keys:
+            if (text := key.opened(token, purpose)) is not None:
+                return text
+        raise SecretUnreadable(f"a stored {purpose} does not open with this SECRET_KEY")
+
+    def is_current(self, token: str) -> bool:
+        """Return whether a result of `encrypt` was made with the present key and in the present form."""
+        return token.startswith(f"{VERSION}.{self._key.ident}.")
 
     def sign(self, text: str, purpose: str) -> str:
         """Return the HMAC-SHA256 of the text: 43 URL-safe characters."""
-        digest = hmac.digest(self._derive(purpose), text.encode(), "sha256")
-        return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+        return _signature(self._key, text, purpose)
 
     def fingerprint(self, text: str, purpose: str) -> str:
         """Return 16 hex digits that identify a secret; without the key, nobody can test guesses against them."""
-        return hmac.digest(self._derive(purpose), text.encode(), "sha256").hex()[:16]
+        return hmac.digest(self._key.derived(purpose), text.encode(), "sha256").hex()[:16]
 
     def verify(self, text: str, signature: str, purpose: str) -> bool:
-        """Return whether a signature is right, compared in constant time."""
-        return hmac.compare_digest(self.sign(text, purpose).encode(), signature.encode())
+        """Return whether a signature is right, by the present key or an older one; compared in constant time."""
+        given = signature.encode()
+        return sum(hmac.compare_digest(_signature(key, text, purpose).encode(), given) for key in self._keys) > 0
+
+
+def _signature(key: SealingKey, text: str, purpose: str) -> str:
+    digest = hmac.digest(key.derived(purpose), text.encode(), "sha256")
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
 def hash_token(token: str) -> str:

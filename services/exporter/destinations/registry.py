@@ -7,9 +7,11 @@ from pathlib import Path
 
 from services.exporter.destinations.base import Maker
 from services.exporter.destinations.folder import FolderMaker
+from services.exporter.destinations.ftp import FtpMaker
 from services.exporter.destinations.library import LibraryMaker, Shelf
 from services.exporter.destinations.library_folder import FolderShelf
 from services.exporter.destinations.library_store import StoreShelf
+from services.exporter.destinations.sftp import SftpMaker
 from shared.messages.destinations import DestinationType
 from shared.runtime.settings import Settings
 from shared.store import MediaStore
@@ -32,4 +34,6 @@ def makers(settings: Settings, shelf: Shelf) -> Makers:
     return {
         "folder": FolderMaker(folder, Reserve(folder or Path(), settings.disk_reserve_bytes)),
         "library": LibraryMaker(shelf),
+        "ftp": FtpMaker(settings.allowed_networks, settings.ca_file),
+        "sftp": SftpMaker(settings.allowed_networks),
     }

@@ -8,6 +8,7 @@ Rejected
 ├── StateConflict the state of the thing does not allow it
 ├── TooLarge      more than is accepted at once
 ├── TooMany       a limit of the account; carries when to retry
+├── NoAnswer      another service did not answer in time
 └── Denied        the caller may not do this
 ```
 Each API renders them in its own format: http/problems.py for /v1, facades/<vendor>/errors.py for the others.
@@ -15,11 +16,13 @@ Each API renders them in its own format: http/problems.py for /v1, facades/<vend
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from shared.errors import Rejected
+
+T = TypeVar("T")
 
 
 class Fault(NamedTuple):
@@ -68,6 +71,10 @@ class TooMany(Rejected):
         self.wait = wait
 
 
+class NoAnswer(Rejected):
+    """Another service did not answer in time."""
+
+
 class Denied(Rejected):
     """The caller may not do this."""
 
@@ -80,3 +87,19 @@ def invalid(field: str, why: str, *, code: str = "") -> Invalid:
 def no_such(what: str) -> NotFound:
     """Return the error for an id that the account does not have."""
     return NotFound(f"there is no such {what}")
+
+
+def gathered(works: Iterable[Callable[[], T]]) -> list[T]:
+    """Return what each of several works makes; Invalid lists the faults of all of them."""
+    made: list[T] = []
+    faults: list[Fault] = []
+    codes: set[str] = set()
+    for work in works:
+        try:
+            made.append(work())
+        except Invalid as error:
+            faults += error.faults
+            codes.add(error.code)
+    if faults:
+        raise Invalid(*faults, code=codes.pop() if len(codes) == 1 else "")
+    return made

@@ -11,13 +11,13 @@ PATIENCE: Final = timedelta(seconds=2)
 LOOK: Final = timedelta(milliseconds=20)
 
 
-async def soon(done: Callable[[], Awaitable[bool]]) -> bool:
-    """Poll until `done` returns true, for 2 s at most; return whether it did."""
+async def soon(done: Callable[[], Awaitable[bool]], patience: timedelta = PATIENCE, look: timedelta = LOOK) -> bool:
+    """Poll until `done` returns true, for `patience` at most; return whether it did."""
     loop = asyncio.get_running_loop()
-    until = loop.time() + PATIENCE.total_seconds()
+    until = loop.time() + patience.total_seconds()
     while True:
         if await done():
             return True
         if loop.time() > until:
             return False
-        await asyncio.sleep(LOOK.total_seconds())
+        await asyncio.sleep(look.total_seconds())

@@ -31,3 +31,9 @@ async def id_maker(request: Request, account: str) -> Callable[[int], str]:
         b"\0".join([account.encode(), request.url.path.encode(), key.encode(), await request.body()])
     ).digest()
     return lambda position: hashlib.sha256(base + position.to_bytes(4)).hexdigest()[:32]
+
+
+async def repeatable_id(request: Request, account: str) -> str | None:
+    """Return the id that the request's key names; None without a key, when nothing can be repeated."""
+    ids = await id_maker(request, account)
+    return ids(0) if HEADER in request.headers else None

@@ -13,7 +13,17 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from services.gateway.domain.errors import Denied, Fault, Invalid, NotFound, NotReady, StateConflict, TooLarge, TooMany
+from services.gateway.domain.errors import (
+    Denied,
+    Fault,
+    Invalid,
+    NoAnswer,
+    NotFound,
+    NotReady,
+    StateConflict,
+    TooLarge,
+    TooMany,
+)
 from services.gateway.http.wording import plain_words
 from shared.errors import ReelayError, Rejected, Unavailable
 from shared.runtime.logging import get_logger
@@ -35,6 +45,7 @@ CODES: Final = {
     431: "HEAD_TOO_LARGE",
     500: "INTERNAL_ERROR",
     503: "SERVICE_UNAVAILABLE",
+    504: "NO_ANSWER",
 }
 
 
@@ -80,6 +91,7 @@ class ApiError(ReelayError):
 
 STATUS: Final[Mapping[type[Rejected], int]] = {
     Invalid: 400, NotFound: 404, StateConflict: 409, TooLarge: 413, TooMany: 429, Denied: 403,
+    NoAnswer: 504,
 }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from typing import Final
 
 from nats.js import JetStreamContext
 
-from services.gateway.domain.errors import invalid
+from services.gateway.domain.errors import StateConflict, invalid
 from shared.broker import buckets
 from shared.broker.following import Following
 from shared.broker.kv import Bucket, Change, Conflict
@@ -137,12 +137,20 @@ class Keys:
         self._appointed = bucket_key(text), record
 
     async def create(
-        self, account: str, scopes: tuple[Scope, ...], label: str = "", expires_ms: int | None = None
+        self,
+        account: str,
+        scopes: tuple[Scope, ...],
+        label: str = "",
+        expires_ms: int | None = None,
+        text: str | None = None,
     ) -> tuple[str, ApiKeyRecord]:
-        """Make a key and return its text, only here, and its record; Invalid when its expiry is past."""
+        """Make a key and return its text, only here, and its record; Invalid when its expiry is past.
+
+        With a given `text`, a repeated request (the first answer may have been lost) is answered as the first.
+        """
         if expires_ms is not None and expires_ms <= self._clock.now_ms():
             raise invalid("expires_at", "lies in the past")
-        text = new_key_text()
+        text = text or new_key_text()
         record = ApiKeyRecord(
             account=account,
             key_id=uuid.uuid4().hex,
@@ -151,8 +159,11 @@ class Keys:
             created_ms=self._clock.now_ms(),
             expires_ms=expires_ms,
         )
-        await self._bucket.create(bucket_key(text), record)
-        return text, record
+        made = await self._bucket.change(bucket_key(text), lambda there: record if there is None else None)
+        assert made is not None  # noqa: S101  the function above returns one when there is none
+        if made.revoked:
+            raise StateConflict("the key that this request made was revoked")
+        return text, made
 
     async def ensure(self, text: str, account: str, scopes: tuple[Scope, ...], label: str) -> None:
         """Register a key whose text is kept elsewhere; a revoked one stays revoked."""

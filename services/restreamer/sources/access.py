@@ -143,9 +143,13 @@ class Access:
         """Return the credentials that the account has under a name; raise SourceError when there are none."""
         bucket = Bucket(self.js, buckets.CREDENTIALS, CredentialRecord)
         stored = self.ask(lambda _: bucket.get(credential_key(self.account, name)), stop)
-        if stored is None:
+        if stored is not None and stored.value.name == name:
+            return stored.value
+        there = self.ask(lambda _: bucket.items(self.account), stop)  # renamed ones keep their key
+        found = next((one.value for one in there if one.value.name == name), None)
+        if found is None:
             raise SourceError("the credentials named for this source do not exist")
-        return stored.value
+        return found
 
 
 def waited(answer: Future[T], stop: Event, within: timedelta) -> T:

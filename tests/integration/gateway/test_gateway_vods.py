@@ -118,8 +118,8 @@ BAD_OUTPUTS: list[tuple[dict[str, Any], str]] = [
     ({"stream_start_timecode": "01:10:18:15", "duration": 5}, "outputs[0].stream_start_timecode"),
     ({"stream_start_timecode": 1101815, "duration": 5}, "outputs[0].stream_start_timecode"),
     ({"stream_start_time": 5, "stream_end_timecode": "01:10:18:15"}, "outputs[0].stream_end_timecode"),
-    ({"duration": 5, "url": "s3://bucket/file.mp4"}, "outputs[0].url"),
-    ({"duration": 5, "videocloud": {"video": {"name": "x"}}}, "outputs[0].videocloud"),
+    ({"duration": 5, "url": "s3://bucket/file.mp4"}, "outputs[0].credentials"),
+    ({"duration": 5, "videocloud": {"video": {"name": "x"}}}, "outputs[0].credentials"),
     ({"duration": 5, "label": 5}, "outputs[0].label"),
     ({"duration": 5, "notifications": ["http://169.254.169.254/x"]}, "outputs[0].notifications[0].url"),
     ({"duration": 5, "notifications": ["ftp://example.com/x"]}, "outputs[0].notifications[0].url"),
@@ -276,7 +276,7 @@ anything = st.recursive(
 )
 names = st.sampled_from(
     ["label", "stream_start_time", "stream_end_time", "start_time", "end_time", "duration", "wait", "notifications",
-     "stream_start_timecode", "url", "videocloud", "credentials"]
+     "stream_start_timecode", "url", "videocloud", "credentials", "destinations"]
 )  # fmt: skip
 likely = st.integers(-5, 70) | st.sampled_from(["1", "5.5", 1e3, True, None, "x", [], {}]) | anything
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import uuid
 from collections.abc import AsyncIterator
@@ -122,11 +123,19 @@ async def test_receivers_named_in_a_request_are_told_what_they_asked_for(nats: N
             Notification(url=seal_url(Vault(KEY.encode()), receiver.url("/every?type=jvod"))),
             Notification(url=seal_url(Vault(KEY.encode()), receiver.url("/last")), event="output_finished"),
             Notification(url=seal_url(Vault(b"another installation"), receiver.url("/lost"))),
+            Notification(
+                url=seal_url(Vault(KEY.encode()), receiver.url("/in").replace("://", "://me:p%40ss%3Aword@")),
+                event="output_finished",
+            ),
         )
         for revision, state in enumerate(("waiting", "processing", "finished")):
             await of.publish(of.state(name, revision, state, label="goal", notifications=wishes))
-        records = await of.settled(4)
+        records = await of.settled(5)
         assert not any("jvod" in r.model_dump_json(exclude={"payload"}) for r in records)
+        assert not any("p%40ss" in r.model_dump_json() for r in records)
+        (login,) = receiver.to("/in")
+        assert login.headers["authorization"] == "Basic " + base64.b64encode(b"me:p@ss:word").decode()
+        assert "authorization" not in receiver.to("/last")[0].headers
         every = receiver.to("/every?type=jvod")
         assert [(r.json["jvod_id"], r.json["jvod_state"], r.json["label"]) for r in every] == [
             (name, "waiting", "goal"), (name, "processing", "goal"), (name, "finished", "goal"),

@@ -14,7 +14,8 @@ from nats.js import JetStreamContext
 from services.gateway.domain.clips.bounds import Bounds
 from services.gateway.domain.clips.pending import Pending
 from services.gateway.domain.clips.window import ClipRange, Recording, TimecodeRange, Window, resolve
-from services.gateway.domain.errors import Fault, Invalid, StateConflict, invalid, no_such
+from services.gateway.domain.destinations.destinations import Destinations, NewDestination, Stored
+from services.gateway.domain.errors import Fault, Invalid, StateConflict, gathered, invalid, no_such
 from services.gateway.domain.jobs.jobs import Jobs
 from services.gateway.domain.lists.lists import CLIP_JOB, CLIP_STATE, clips_list
 from services.gateway.domain.lists.orders import Span, Time, Wanted
@@ -27,7 +28,6 @@ from shared.broker.bus import Outbox
 from shared.broker.kv import Bucket
 from shared.media.timeline import locate
 from shared.messages.clips import ClipCancel, ClipCreate, ClipDelete, ClipRecord, Notification, NotifyEvent, VodState
-from shared.messages.destinations import DestinationSpec, export_id
 from shared.messages.images import ImageWish
 from shared.recording import last_segment
 from shared.runtime.clock import Clock
@@ -41,12 +41,20 @@ ENDED: Final[frozenset[VodState]] = frozenset({"finished", "cancelled", "failed"
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
 
 
+class Outward(NamedTuple):
+    """What a clip may reach outside."""
+
+    receivers: Receivers
+    destinations: Destinations
+
+
 class Receiver(NamedTuple):
-    """A receiver of a clip's notifications: its field in the request, its URL, and what it is notified of."""
+    """A receiver of a clip's notifications: its field in the request, its URL, what it is notified of, its login."""
 
     field: str
     url: str
     event: NotifyEvent
+    credentials: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +65,7 @@ class NewClip:
     label: str
     range: ClipRange | TimecodeRange
     receivers: tuple[Receiver, ...] = ()
+    destinations: tuple[NewDestination, ...] = ()
     instant: bool = False
     images: tuple[ImageWish, ...] = ()
 
@@ -104,7 +113,7 @@ class Clips:
         jetstream: Callable[[], JetStreamContext],
         outbox: Outbox,
         jobs: Jobs,
-        receivers: Receivers,
+        outward: Outward,
         bounds: Bounds,
         clock: Clock,
         quotas: Quotas,
@@ -115,7 +124,8 @@ class Clips:
         self._jetstream = jetstream
         self._outbox = outbox
         self._jobs = jobs
-        self._receivers = receivers
+        self._receivers = outward.receivers
+        self._destinations = outward.destinations
         self._bounds = bounds
         self._clock = clock
         self._pending = Pending(jetstream)
@@ -130,15 +140,19 @@ class Clips:
         last = await last_segment(self._jetstream(), account, job_id)
         recording = await self._bounds.of(job, last)
         ranges = await self._bounds.timecodes.settle(account, job_id, [one.range for one in asked])
-        windows = _resolve_all(asked, ranges, recording)
-        receivers = [self._sealed(one) for one in asked]
-        now = self._clock.now_ms()
-        commands = []
+        windows = gathered(partial(_window, *pair, recording) for pair in zip(asked, ranges, strict=True))
+        stored = await self._destinations.stored(account) if any(map(_needs_credentials, asked)) else Stored()
+        receivers = [self._sealed(one, stored) for one in asked]
+        clips = [ids(position) for position in range(len(asked))]
+        destinations = gathered(
+            partial(self._destinations.of, clip, file_name(one.label, clip), one.destinations, stored)
+            for one, clip in zip(asked, clips, strict=True)
+        )
+        now, commands = self._clock.now_ms(), list[ClipCreate]()
         for position, (one, window) in enumerate(zip(asked, windows, strict=True)):
-            clip = ids(position)
             command = ClipCreate(
                 account=account,
-                clip=clip,
+                clip=clips[position],
                 event=job_id,
                 label=one.label,
                 selection=window.selection,
@@ -149,12 +163,12 @@ class Clips:
                 wait=window.wait,
                 instant=one.instant,
                 images=one.images,
-                destinations=(DestinationSpec(export=export_id(clip, 0), file_name=file_name(one.label, clip)),),
+                destinations=destinations[position],
                 notifications=receivers[position],
             )
             commands.append(command)
-        ids_made, known = [command.clip for command in commands], partial(self.going.knows, account)
-        async with self._quotas.room(account, "clips in work", partial(self._going, account), ids_made, known):
+        known = partial(self.going.knows, account)
+        async with self._quotas.room(account, "clips in work", partial(self._going, account), clips, known):
             await asyncio.gather(*(self._outbox.emit(command) for command in commands))
         return commands
 
@@ -163,14 +177,22 @@ class Clips:
         named = await self._pending.named(account)
         return await self.going.of(account) | {clip for channel, clip in named if channel == ClipCreate.channel}
 
-    def _sealed(self, asked: NewClip) -> tuple[Notification, ...]:
+    def _sealed(self, asked: NewClip, stored: Stored) -> tuple[Notification, ...]:
         """Check a clip's receivers and return them with sealed URLs; Invalid."""
-        found = dict.fromkeys(
-            Notification(url=self._receivers.checked(one.field, one.url), event=one.event) for one in asked.receivers
-        )
+        found = dict.fromkeys(Notification(url=self._url_of(one, stored), event=one.event) for one in asked.receivers)
         if len(found) > NOTIFICATIONS:
             raise invalid(f"{asked.field}.notifications", f"a clip has at most {NOTIFICATIONS}")
         return tuple(one.model_copy(update={"url": self._receivers.sealed(one.url)}) for one in found)
+
+    def _url_of(self, asked: Receiver, stored: Stored) -> str:
+        """Return a receiver's checked URL, with the user and password that its credentials give; Invalid."""
+        url = self._receivers.checked(f"{asked.field}.url", asked.url, login=True)
+        if asked.credentials is None:
+            return url
+        record = stored.named(asked.credentials)
+        if record is None:
+            raise invalid(f"{asked.field}.credentials", "there are no credentials of this name (POST /v1/credentials)")
+        return self._receivers.with_login(f"{asked.field}.credentials", url, record)
 
     async def find(self, account: str, clip: str) -> KnownClip:
         """Return an account's clip; NotFound when it has none of this id."""
@@ -253,19 +275,16 @@ def needed(request: ClipCreate, zero_ms: int) -> Span:
     return start - BEFORE_MS, end + BEHIND_MS
 
 
-def _resolve_all(asked: Sequence[NewClip], ranges: Sequence[ClipRange | Invalid], recording: Recording) -> list[Window]:
-    """Resolve all ranges; Invalid lists the faults of all of them."""
-    windows: list[Window] = []
-    faults: list[Fault] = []
-    codes: set[str] = set()
-    for one, found in zip(asked, ranges, strict=True):
-        try:
-            if isinstance(found, Invalid):
-                raise found
-            windows.append(resolve(found, recording))
-        except Invalid as error:
-            codes.add(error.code)
-            faults += [Fault(f"{one.field}.{fault.field}", fault.why) for fault in error.faults]
-    if faults:
-        raise Invalid(*faults, code=codes.pop() if len(codes) == 1 else "")
-    return windows
+def _needs_credentials(asked: NewClip) -> bool:
+    return bool(asked.destinations) or any(one.credentials is not None for one in asked.receivers)
+
+
+def _window(asked: NewClip, span: ClipRange | Invalid, recording: Recording) -> Window:
+    """Resolve a clip's range; Invalid names fields as in the request."""
+    try:
+        if isinstance(span, Invalid):
+            raise span
+        return resolve(span, recording)
+    except Invalid as error:
+        faults = (Fault(f"{asked.field}.{fault.field}", fault.why) for fault in error.faults)
+        raise Invalid(*faults, code=error.code) from error

@@ -52,7 +52,7 @@ class RequestFacts(Record):
 
     event: str
     label: str = ""
-    destinations: tuple[DestinationFacts, ...]
+    destinations: tuple[DestinationFacts, ...] = (DestinationFacts(),)
     instant: bool = False
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
 from typing import Any
 
 from nats.js import JetStreamContext
 
-from services.gateway.domain.errors import no_such
+from services.gateway.domain.errors import StateConflict, no_such
 from services.gateway.domain.quotas import Quotas
 from services.gateway.domain.receivers import Receivers
 from shared.broker import buckets
@@ -37,13 +36,18 @@ class Webhooks:
         self._clock = clock
 
     async def create(
-        self, account: str, url: str, events: tuple[str, ...], description: str, *, enabled: bool
+        self, account: str, url: str, events: tuple[str, ...], description: str, *, enabled: bool, ident: str
     ) -> tuple[str, WebhookEndpoint]:
-        """Make a receiver and return it with its secret; Invalid, or TooMany when the account has as many as it may."""
+        """Make a receiver and return it with its secret; Invalid, or TooMany when the account has as many as it may.
+
+        A request that comes again with the same `ident` is answered as the first.
+        """
+        if stored := await self._bucket.get(f"{account}.{ident}"):
+            return self._secret_of(stored.value), stored.value
         secret = new_secret()
         endpoint = WebhookEndpoint(
             account=account,
-            endpoint=uuid.uuid4().hex,
+            endpoint=ident,
             url=self._sealed(url),
             events=events,
             secret=self._vault.encrypt(secret, VAULT_PURPOSE),
@@ -56,8 +60,15 @@ class Webhooks:
             return [stored.value.endpoint for stored in await self._bucket.items(account)]
 
         async with self._quotas.room(account, "webhooks", there, [endpoint.endpoint]):
-            await self._bucket.create(f"{account}.{endpoint.endpoint}", endpoint)
-        return secret, endpoint
+            made = await self._bucket.change(f"{account}.{ident}", lambda there: endpoint if there is None else None)
+        assert made is not None  # noqa: S101  the function above returns one when there is none
+        return self._secret_of(made), made
+
+    def _secret_of(self, endpoint: WebhookEndpoint) -> str:
+        try:
+            return self._vault.decrypt(endpoint.secret, VAULT_PURPOSE)
+        except SecretUnreadable as error:
+            raise StateConflict("the receiver is there, but its secret was stored under another key") from error
 
     async def get(self, account: str, endpoint: str) -> WebhookEndpoint:
         """Return a receiver; NotFound."""

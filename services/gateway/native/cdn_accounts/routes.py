@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 
 from services.gateway.domain.errors import no_such
 from services.gateway.http.bodies import documents, json_body
 from services.gateway.http.broker import broker_here
+from services.gateway.http.idempotency import repeatable_id
 from services.gateway.http.parts import part
 from services.gateway.identity.auth import Caller, require
 from services.gateway.identity.cdn_accounts import CdnAccounts
+from services.gateway.identity.repeated import RepeatedSecrets
 from services.gateway.native.cdn_accounts.models import (
     CdnAccountCreate,
     CdnAccountList,
@@ -26,10 +28,15 @@ TheAccounts = Annotated[CdnAccounts, Depends(part(CdnAccounts))]
 
 @router.post("", status_code=201, openapi_extra=documents(CdnAccountCreate))
 async def create_cdn_account(
-    caller: Admin, accounts: TheAccounts, asked: Annotated[CdnAccountCreate, Depends(json_body(CdnAccountCreate))]
+    request: Request,
+    caller: Admin,
+    accounts: TheAccounts,
+    repeated: Annotated[RepeatedSecrets, Depends(part(RepeatedSecrets))],
+    asked: Annotated[CdnAccountCreate, Depends(json_body(CdnAccountCreate))],
 ) -> CdnAccountMade:
     """Make an account of the CDNetworks API; its restreams belong to the caller's account."""
-    key = await accounts.create(caller.account, asked.account, asked.key)
+    given = asked.key or repeated.cdn_key(await repeatable_id(request, caller.account))
+    key = await accounts.create(caller.account, asked.account, given)
     return CdnAccountMade(n=asked.account, key=key)
 
 

@@ -11,8 +11,8 @@ from services.gateway.domain.errors import invalid
 from services.gateway.domain.lists.lists import CLIP_LABEL, CLIP_STATE, CLIP_TYPE
 from services.gateway.domain.lists.orders import ALL_TIME, Wanted
 from shared.messages.clips import VodState
+from shared.messages.destinations import DestinationType
 
-VodType = Literal["s3", "ftp", "videocloud", "library", "instant"]
 _TIME_HELP = "ms since the epoch: `from`, or `from-to`; either end may be empty"
 
 
@@ -33,7 +33,7 @@ class ClipFilter:
     def __init__(
         self,
         jvod_state: Annotated[VodState | None, Query()] = None,
-        jvod_type: Annotated[VodType | None, Query()] = None,
+        jvod_type: Annotated[DestinationType | Literal["instant"] | None, Query()] = None,
         label: Annotated[str | None, Query(max_length=512)] = None,
         created_at: Annotated[str | None, Query(description=_TIME_HELP)] = None,
         modified_at: Annotated[str | None, Query(description=_TIME_HELP)] = None,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from services.gateway.domain.destinations.options import BucketOptions
+from services.gateway.domain.destinations.videocloud import VideoCloud
 from services.gateway.http.bodies import ExactSeconds
 from services.gateway.native.clips.image_models import ImagesAsk, ImageView
 from services.gateway.native.clips.labels import TimecodeText
 from shared.messages.base import Accuracy
 from shared.messages.clips import NotifyEvent, VodState
+from shared.messages.destinations import DestinationType
 
 
 class NotificationAsk(BaseModel):
@@ -18,19 +21,36 @@ class NotificationAsk(BaseModel):
 
     url: str = Field(min_length=1, max_length=2048)
     event: NotifyEvent = "state_changed"
-    credentials: None = Field(None, description="Not supported yet")
+    credentials: str | None = Field(
+        None, max_length=128, description="Stored credentials of type http: user and password (Basic)"
+    )
 
     @model_validator(mode="before")
     @classmethod
     def _from_text(cls, value: Any) -> Any:
         return {"url": value} if isinstance(value, str) else value
 
-    @field_validator("credentials", mode="before")
-    @classmethod
-    def _no_credentials(cls, value: Any) -> Any:
-        if value is not None:
-            raise ValueError("credentials of notifications are not supported yet")
-        return value
+
+_URL_HELP: Final = (
+    "s3://bucket/key, ftp://, ftps://, sftp://, http(s):// (PUT), webdav(s):// or file:///; a path that is empty or "
+    "ends with a slash gets the clip's file name; without a destination the clip goes to the library"
+)
+_CREDENTIALS_HELP: Final = "Label or id of stored credentials; absent: the default ones of the destination's type"
+
+
+class DestinationAsk(BucketOptions):
+    """One of several destinations: url, videocloud or library."""
+
+    url: str | None = Field(None, min_length=1, max_length=2048, description=_URL_HELP)
+    videocloud: VideoCloud | None = Field(None, description="Makes a video in Video Cloud")
+    library: Literal[True] | None = Field(None, description="The library of this installation")
+    credentials: str | None = Field(None, max_length=128, description=_CREDENTIALS_HELP)
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if sum(given is not None for given in (self.url, self.videocloud, self.library)) != 1:
+            raise ValueError("names one of url, videocloud and library")
+        return self
 
 
 class Output(BaseModel):
@@ -47,20 +67,16 @@ class Output(BaseModel):
     stream_start_timecode: TimecodeText | None = Field(None, description="SMPTE timecode of the first frame")
     stream_end_timecode: TimecodeText | None = Field(None, description="SMPTE timecode of the frame after the last one")
     wait: bool = Field(default=False, description="Take an end in the future, and complete the clip when it has come")
-    url: Any = Field(None, description="Not supported yet: clips go to the library")
-    videocloud: Any = Field(None, description="Not supported yet: clips go to the library")
-    credentials: str | None = Field(None, max_length=128, description="Not used by the library")
+    url: str | None = Field(None, min_length=1, max_length=2048, description=_URL_HELP)
+    videocloud: VideoCloud | None = Field(None, description="Makes a video in Video Cloud; excludes url")
+    credentials: str | None = Field(None, max_length=128, description=_CREDENTIALS_HELP)
+    destinations: list[DestinationAsk] | None = Field(
+        None, min_length=1, max_length=8, description="Several destinations, in place of url or videocloud"
+    )
     notifications: list[NotificationAsk] = Field([], max_length=16)
     images: ImagesAsk | None = Field(None, description="Images to make of the clip")
     capture_images: bool = Field(default=False, alias="capture-images", description="Make both images, as by default")
     mode: Literal["instant"] | None = Field(None, description="instant: a playlist of the recording; no file is made")
-
-    @field_validator("url", "videocloud")
-    @classmethod
-    def _library_only(cls, value: Any) -> Any:
-        if value is not None:
-            raise ValueError("this destination is not supported yet; without one the clip goes to the library")
-        return value
 
 
 class ClipsAsk(BaseModel):
@@ -128,6 +144,20 @@ class MissingRange(BaseModel):
     track: Literal["all", "video", "audio"] = "all"
 
 
+class DestinationView(BaseModel):
+    """A destination of a clip, and how far the delivery to it is."""
+
+    id: str = Field(description="Of the export that delivers to it")
+    type: DestinationType
+    url: str | None = Field(None, description="Without user, password and query; null: the library")
+    credentials: str | None = Field(None, description="Label of the stored credentials; null: none or the default ones")
+    state: Literal["waiting", "delivering", "delivered", "failed", "aborted"] = "waiting"
+    accuracy: Accuracy | None = Field(None, description="Of the file that is there")
+    location: str = Field("", description="Where the destination has the file")
+    error: str = ""
+    sent_bytes: int | None = Field(None, description="Bytes that it has taken of the file; only of a single clip")
+
+
 class VodView(BaseModel):
     """A clip. Times are ms since the epoch unless the name says s."""
 
@@ -136,8 +166,13 @@ class VodView(BaseModel):
     label: str
     user_id: str = Field(description="The account")
     jvod_state: VodState
-    jvod_type: Literal["library", "instant"] = "library"
-    jvod_url: str | None = Field(None, description="The MP4, once the fast file exists; the exact one replaces it here")
+    jvod_type: DestinationType | Literal["instant"] = Field(description="Of the first destination")
+    jvod_url: str | None = Field(
+        None, description="Library: the MP4, once the fast file exists; otherwise the first destination's URL"
+    )
+    media_url: str | None = Field(
+        None, description="The MP4 here, once the fast file exists; the exact one replaces it at the same URL"
+    )
     playlist_url: str = Field(description="HLS from the recording's segments, at once and without an API key, for 24 h")
     signed_url: str | None = Field(None, description="The same without an API key, for 24 hours")
     jvod_created_at: int
@@ -145,7 +180,7 @@ class VodView(BaseModel):
     jvod_finished_at: int | None = None
     jvod_duration_s: float = Field(description="Asked")
     jvod_reported_duration_s: float | None = Field(None, description="Made")
-    accuracy: Accuracy | None = Field(None, description="Of the file that jvod_url gives now")
+    accuracy: Accuracy | None = Field(None, description="Of the file that media_url gives now")
     method: Literal["copy", "smart", "reencode"] | None = Field(None, description="How that file was made")
     method_reason: str = Field("", description="Why it had to be encoded again as a whole")
     asked: AskedRange
@@ -154,8 +189,9 @@ class VodView(BaseModel):
     images: list[ImageView] = Field([], description="Made after the exact file, before it is delivered")
     bytes: int | None = None
     sha256: str | None = None
-    delivered: Accuracy | None = Field(None, description="The file that is at the destination")
-    location: str = Field("", description="Where the destination has the file")
+    delivered: Accuracy | None = Field(None, description="The file that is at the first destination")
+    location: str = Field("", description="Where the first destination has the file")
+    destinations: list[DestinationView] = Field([], description="In the order of the request")
     wait: bool = False
     error: str = ""
 

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from services.gateway.delivery.downloads import Downloads
 from services.gateway.domain.clips.clips import Clips, KnownClip
 from services.gateway.domain.errors import invalid, no_such
+from services.gateway.domain.exports.exports import Exports
 from services.gateway.domain.ids import is_id
 from services.gateway.domain.jobs.jobs import Jobs
 from services.gateway.domain.lists.lists import CLIP_JOB
@@ -40,6 +41,7 @@ Reader = Annotated[Caller, Depends(require("vods:read"))]
 Writer = Annotated[Caller, Depends(require("vods:write"))]
 TheClips = Annotated[Clips, Depends(part(Clips))]
 TheDownloads = Annotated[Downloads, Depends(part(Downloads))]
+TheExports = Annotated[Exports, Depends(part(Exports))]
 
 
 async def _create(request: Request, caller: Caller, clips: Clips, job_id: str, asked: ClipsAsk) -> VodsCreated:
@@ -52,7 +54,10 @@ async def _create(request: Request, caller: Caller, clips: Clips, job_id: str, a
 async def create_vods(
     request: Request, caller: Writer, clips: TheClips, asked: Annotated[VodCreate, Depends(json_body(VodCreate))]
 ) -> VodsCreated:
-    """Cut clips from a live job, one per output: first a fast file, then the exact one, which replaces it."""
+    """Cut clips from a live job, one per output: first a fast file, then the exact one, which replaces it.
+
+    Each goes to a bucket, a server, Video Cloud, a folder or, without a destination, to the library; or to several.
+    """
     if not is_id(asked.live_job_id):
         raise no_such("job")
     return await _create(request, caller, clips, asked.live_job_id, asked)
@@ -104,15 +109,29 @@ async def list_job_vods(
 
 
 @router.get("/vods/{jvod_id}")
-async def get_vod(caller: Reader, clips: TheClips, downloads: TheDownloads, jvod_id: HexPath) -> VodView:
+async def get_vod(
+    caller: Reader, clips: TheClips, downloads: TheDownloads, exports: TheExports, jvod_id: HexPath
+) -> VodView:
     """Read a clip."""
-    return view(downloads, await clips.find(caller.account, jvod_id))
+    known = await clips.find(caller.account, jvod_id)
+    return view(downloads, known, await exports.sent(known))
 
 
 @router.delete("/vods/{jvod_id}", status_code=204, responses={202: {"description": "It will be, soon"}})
 async def delete_vod(caller: Writer, clips: TheClips, jvod_id: HexPath) -> Response:
     """Delete a clip that has ended, and its files; a file that was delivered into the library stays there."""
     done = await clips.delete(caller.account, jvod_id)
+    return Response(status_code=204 if done else 202)
+
+
+@router.delete(
+    "/vods/{jvod_id}/destinations/{export_id}", status_code=204, responses={202: {"description": "It will be, soon"}}
+)
+async def abort_destination(
+    caller: Writer, clips: TheClips, exports: TheExports, jvod_id: HexPath, export_id: HexPath
+) -> Response:
+    """Stop delivering a clip to one of its destinations; what was delivered stays there."""
+    done = await exports.abort(await clips.find(caller.account, jvod_id), export_id)
     return Response(status_code=204 if done else 202)
 
 

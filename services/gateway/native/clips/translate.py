@@ -6,9 +6,11 @@ from typing import Final
 
 from services.gateway.domain.clips.clips import NewClip, Receiver
 from services.gateway.domain.clips.window import ClipRange, Clock, Names, TimecodeRange
+from services.gateway.domain.destinations.destinations import NewDestination
+from services.gateway.domain.destinations.options import OPTIONS, BucketOptions
 from services.gateway.domain.errors import invalid
 from services.gateway.native.clips.images import wishes_of
-from services.gateway.native.clips.models import ClipsAsk, NotificationAsk, Output
+from services.gateway.native.clips.models import ClipsAsk, DestinationAsk, NotificationAsk, Output
 from shared.media.timecode import parse_label
 
 FAMILIES: Final[tuple[tuple[Clock | None, str, str], ...]] = (
@@ -34,7 +36,8 @@ def clips_of(asked: ClipsAsk) -> list[NewClip]:
             _check_instant(output, field)
         told = () if instant else (*_receivers(f"{field}.", output.notifications), *shared)
         images = wishes_of(output.images, both=output.capture_images)
-        clips.append(NewClip(field, output.label, range_of(output, f"{field}."), told, instant, images))
+        span, destinations = range_of(output, f"{field}."), destinations_of(output, field)
+        clips.append(NewClip(field, output.label, span, told, destinations, instant, images))
     if shared and all(clip.instant for clip in clips):
         raise invalid("notifications", NOT_INSTANT)
     return clips
@@ -44,6 +47,26 @@ def _check_instant(output: Output, field: str) -> None:
     for name in NOT_WITH_INSTANT:
         if getattr(output, name, None):
             raise invalid(f"{field}.{name.replace('capture_', 'capture-')}", NOT_INSTANT)
+
+
+def destinations_of(output: Output, field: str) -> tuple[NewDestination, ...]:
+    """Return an output's destinations, none for the library; Invalid when it names them in two ways."""
+    alone = {"url": output.url, "videocloud": output.videocloud, "credentials": output.credentials}
+    given = [name for name, value in alone.items() if value is not None]
+    if output.destinations is not None:
+        if given:
+            raise invalid(f"{field}.{given[0]}", "excludes destinations: name all of them there")
+        return tuple(_one_of(one, f"{field}.destinations[{n}]") for n, one in enumerate(output.destinations))
+    if given == ["credentials"]:
+        raise invalid(f"{field}.credentials", "goes with url or videocloud: the library takes none")
+    if not given:
+        return ()
+    return (NewDestination(field, output.url, output.videocloud, output.credentials),)
+
+
+def _one_of(asked: DestinationAsk, field: str) -> NewDestination:
+    options = BucketOptions.model_validate(asked.model_dump(include=set(OPTIONS)))
+    return NewDestination(field, asked.url, asked.videocloud, asked.credentials, options)
 
 
 def range_of(output: Output, prefix: str = "") -> ClipRange | TimecodeRange:
@@ -65,4 +88,4 @@ def range_of(output: Output, prefix: str = "") -> ClipRange | TimecodeRange:
 
 
 def _receivers(prefix: str, asked: list[NotificationAsk]) -> list[Receiver]:
-    return [Receiver(f"{prefix}notifications[{n}].url", one.url, one.event) for n, one in enumerate(asked)]
+    return [Receiver(f"{prefix}notifications[{n}]", one.url, one.event, one.credentials) for n, one in enumerate(asked)]

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fractions import Fraction
+from types import MappingProxyType
+from typing import Final, Literal
 
 from services.gateway.delivery.downloads import Downloads
 from services.gateway.domain.clips.clips import KnownClip
 from services.gateway.native.clips.images import image_views
-from services.gateway.native.clips.models import AskedRange, MadeRange, MissingRange, VodView
-from shared.messages.clips import ClipCreate, ClipFile, ClipRecord
+from services.gateway.native.clips.models import AskedRange, DestinationView, MadeRange, MissingRange, VodView
+from shared.messages.clips import ClipCreate, ClipDelivery, ClipFile, ClipRecord
+from shared.messages.destinations import DestinationType
+
+_OF_DELIVERIES: Final = {"state", "accuracy", "location", "error"}
+_NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
 
 
 def shown_seconds(value: Fraction) -> float:
     """Return seconds rounded to the nanosecond, for JSON only."""
     return float(round(value, 9))
+
+
+def _asked(request: ClipCreate) -> AskedRange:
+    return AskedRange(
+        clock=request.selection.clock,
+        start=shown_seconds(request.selection.start),
+        end=shown_seconds(request.selection.end),
+        duration=shown_seconds(request.asked_duration),
+    )
 
 
 def _made(file: ClipFile) -> MadeRange:
@@ -29,15 +45,6 @@ def _made(file: ClipFile) -> MadeRange:
     )
 
 
-def _asked(request: ClipCreate) -> AskedRange:
-    return AskedRange(
-        clock=request.selection.clock,
-        start=shown_seconds(request.selection.start),
-        end=shown_seconds(request.selection.end),
-        duration=shown_seconds(request.asked_duration),
-    )
-
-
 def _missing(record: ClipRecord | None) -> list[MissingRange]:
     return [
         MissingRange(start=shown_seconds(gap.start), duration=shown_seconds(gap.duration), track=gap.track)
@@ -45,22 +52,48 @@ def _missing(record: ClipRecord | None) -> list[MissingRange]:
     ]
 
 
-def view(downloads: Downloads, known: KnownClip) -> VodView:
+def destination_views(known: KnownClip, sent: Mapping[str, int]) -> list[DestinationView]:
+    """Return the views of a clip's destinations; `sent` has the bytes that some of them have taken, by export."""
+    deliveries = {one.export: one for one in known.record.deliveries} if known.record else {}
+    return [
+        DestinationView(
+            id=spec.export,
+            type=spec.type,
+            url=spec.shown or None,
+            credentials=spec.credential or None,
+            sent_bytes=sent.get(spec.export),
+            **deliveries.get(spec.export, ClipDelivery(export=spec.export)).model_dump(include=_OF_DELIVERIES),
+        )
+        for spec in known.request.destinations
+    ]
+
+
+def _kind_and_url(
+    request: ClipCreate, first: DestinationView, media_url: str | None, playlist_url: str
+) -> tuple[DestinationType | Literal["instant"], str | None]:
+    if request.instant:
+        return "instant", playlist_url
+    return first.type, media_url if first.type == "library" else first.url
+
+
+def view(downloads: Downloads, known: KnownClip, sent: Mapping[str, int] = _NOTHING) -> VodView:
     """Return a clip's view, from its record or, before there is one, from the command."""
     request, record = known.request, known.record
     file = record.file if record else None
-    playlist = downloads.playlist_url(request.account, request.clip)
-    media = downloads.url(request.clip) if file else None
-    first = record.deliveries[0] if record and record.deliveries else None
+    destinations = destination_views(known, sent)
+    media_url = downloads.url(request.clip) if file else None
+    playlist_url = downloads.playlist_url(request.account, request.clip)
+    kind, where = _kind_and_url(request, destinations[0], media_url, playlist_url)
     return VodView(
         jvod_id=request.clip,
         job_id=request.event,
         label=request.label,
         user_id=request.account,
         jvod_state=known.state,
-        jvod_type="instant" if request.instant else "library",
-        jvod_url=playlist if request.instant else media,
-        playlist_url=playlist,
+        jvod_type=kind,
+        jvod_url=where,
+        media_url=media_url,
+        playlist_url=playlist_url,
         signed_url=downloads.signed_url(request.account, request.clip) if file else None,
         jvod_created_at=known.created_ms,
         jvod_last_state_change_at=known.changed_ms,
@@ -76,8 +109,9 @@ def view(downloads: Downloads, known: KnownClip) -> VodView:
         images=image_views(downloads, known),
         bytes=file.bytes if file else None,
         sha256=file.sha256 if file else None,
-        delivered=first.accuracy if first else None,
-        location=first.location if first else "",
+        delivered=destinations[0].accuracy,
+        location=destinations[0].location,
+        destinations=[] if request.instant else destinations,
         wait=request.wait,
         error=record.error if record else "",
     )

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 
 from services.gateway.domain.errors import no_such
 from services.gateway.domain.lists.pages import read_token, write_token
 from services.gateway.http.bodies import documents, json_body
 from services.gateway.http.broker import broker_here
+from services.gateway.http.idempotency import repeatable_id
 from services.gateway.http.ids import HexPath
 from services.gateway.http.paging import PageSize, StartToken
 from services.gateway.http.parts import part
 from services.gateway.identity.auth import Caller, require
 from services.gateway.identity.keys import Keys, position
+from services.gateway.identity.repeated import RepeatedSecrets
 from services.gateway.native.keys.models import KeyCreate, KeyList, KeyMade
 from services.gateway.native.keys.view import view
 
@@ -25,11 +27,16 @@ TheKeys = Annotated[Keys, Depends(part(Keys))]
 
 @router.post("", status_code=201, openapi_extra=documents(KeyCreate))
 async def create_key(
-    caller: Admin, keys: TheKeys, asked: Annotated[KeyCreate, Depends(json_body(KeyCreate))]
+    request: Request,
+    caller: Admin,
+    keys: TheKeys,
+    repeated: Annotated[RepeatedSecrets, Depends(part(RepeatedSecrets))],
+    asked: Annotated[KeyCreate, Depends(json_body(KeyCreate))],
 ) -> KeyMade:
     """Make an API key."""
-    scopes = tuple(dict.fromkeys(asked.scopes))
-    text, record = await keys.create(asked.account or caller.account, scopes, asked.label, asked.expires_at)
+    scopes, text = tuple(dict.fromkeys(asked.scopes)), repeated.api_key(await repeatable_id(request, caller.account))
+    account = asked.account or caller.account
+    text, record = await keys.create(account, scopes, asked.label, asked.expires_at, text)
     return KeyMade(**view(record).model_dump(), key=text)
 
 

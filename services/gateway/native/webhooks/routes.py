@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Request
 
 from services.gateway.domain.lists.lists import DELIVERY_RESOURCE, DELIVERY_STATE, DELIVERY_WEBHOOK
 from services.gateway.domain.lists.orders import Wanted
@@ -12,6 +12,7 @@ from services.gateway.domain.webhooks.deliveries import Deliveries
 from services.gateway.domain.webhooks.webhooks import Webhooks
 from services.gateway.http.bodies import documents, json_body
 from services.gateway.http.broker import broker_here
+from services.gateway.http.idempotency import id_maker
 from services.gateway.http.ids import HexPath
 from services.gateway.http.paging import AskedPage
 from services.gateway.http.parts import part
@@ -37,11 +38,16 @@ TheDeliveries = Annotated[Deliveries, Depends(part(Deliveries))]
 
 @router.post("", status_code=201, openapi_extra=documents(WebhookCreate))
 async def create_webhook(
-    caller: Allowed, webhooks: TheWebhooks, asked: Annotated[WebhookCreate, Depends(json_body(WebhookCreate))]
+    request: Request,
+    caller: Allowed,
+    webhooks: TheWebhooks,
+    asked: Annotated[WebhookCreate, Depends(json_body(WebhookCreate))],
 ) -> WebhookMade:
     """Make a receiver of webhooks; its signing secret is shown once."""
-    events = tuple(asked.events)
-    made = await webhooks.create(caller.account, asked.url, events, asked.description, enabled=asked.enabled)
+    events, ident = tuple(asked.events), (await id_maker(request, caller.account))(0)
+    made = await webhooks.create(
+        caller.account, asked.url, events, asked.description, enabled=asked.enabled, ident=ident
+    )
     return made_view(webhooks, *made)
 
 

@@ -57,21 +57,27 @@ def signer(access: Access, name: str, stop: Event) -> Callable[[str, str], str]:
 
 def _client(access: Access, name: str, stop: Event) -> S3Client:
     if not name:
-        return _make("", "us-east-1", None)
+        return _make("", "us-east-1", None, path_style=None)
     record = access.credentials(name, stop)
     try:
-        secret = access.vault.decrypt(record.secret, CREDENTIAL_PURPOSE)
+        secret, token = (
+            access.vault.decrypt(sealed, CREDENTIAL_PURPOSE) if sealed else ""
+            for sealed in (record.secret, record.session_token)
+        )
     except SecretUnreadable as error:
         raise SourceError("the credentials named for this source cannot be opened with this SECRET_KEY") from error
-    return _make(record.endpoint, record.region, (record.public, secret))
+    if record.type != SCHEME:
+        raise SourceError(f"the credentials named for this source are of type {record.type}, not s3")
+    return _make(record.endpoint, record.region, (record.public, secret, token), path_style=record.path_style)
 
 
 @functools.lru_cache(maxsize=32)
-def _make(endpoint: str, region: str, keys: tuple[str, str] | None) -> S3Client:
+def _make(endpoint: str, region: str, keys: tuple[str, str, str] | None, *, path_style: bool | None) -> S3Client:
     """Return a client, which only signs; making one takes 0.1 s, so the last ones are cached."""
+    by_path = bool(endpoint) if path_style is None else path_style
     config = Config(
         signature_version="s3v4" if keys else UNSIGNED,
-        s3={"addressing_style": "path" if endpoint else "auto"},
+        s3={"addressing_style": "path" if by_path else "auto" if path_style is None else "virtual"},
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
@@ -82,6 +88,7 @@ def _make(endpoint: str, region: str, keys: tuple[str, str] | None) -> S3Client:
             region_name=region,
             aws_access_key_id=keys[0] if keys else None,
             aws_secret_access_key=keys[1] if keys else None,
+            aws_session_token=(keys[2] or None) if keys else None,
             config=config,
         )
     except (BotoCoreError, ValueError) as error:

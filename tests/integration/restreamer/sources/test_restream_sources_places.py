@@ -147,11 +147,18 @@ async def test_an_object_of_a_user_s_bucket_is_read_with_stored_credentials(
             return seen(open_media(source("s3", place, name), through, Event()))
 
         assert await asyncio.to_thread(look, f"s3://{BUCKET}/folder/a film.mp4") == ALL
+        others = Bucket(lambda: js, "credentials", CredentialRecord)
+        for made_under, name, kind in (("Once", "Renamed", "s3"), ("Site", "Site", "ftp")):
+            fields = {"name": name, "type": kind, "path_style": True, "credential": credential_id(made_under)}
+            await others.create(credential_key(ACCOUNT, made_under), record.model_copy(update=fields))
+        assert await asyncio.to_thread(look, f"s3://{BUCKET}/folder/a film.mp4", "Renamed") == ALL
         for place, name, text in (
             (f"s3://{BUCKET}/none.mp4", "My films", "not found"),
             (f"s3://{BUCKET}", "My films", "s3://bucket/key"),
             ("s3://[films/a", "My films", "s3://bucket/key"),
             (f"s3://{BUCKET}/folder/a film.mp4", "Others", "do not exist"),
+            (f"s3://{BUCKET}/folder/a film.mp4", "Once", "do not exist"),
+            (f"s3://{BUCKET}/folder/a film.mp4", "Site", "type ftp"),
         ):
             with pytest.raises(SourceError, match=text):
                 await asyncio.to_thread(look, place, name)

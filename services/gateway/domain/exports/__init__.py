@@ -1,0 +1,1 @@
+"""Exports: the deliveries of files to their destinations."""

@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from services.gateway.delivery import Delivery
+from services.gateway.delivery.clips.playback import ClipPlayback
 from services.gateway.delivery.coverage import Coverage
 from services.gateway.delivery.downloads import Downloads
 from services.gateway.domain.clips.bounds import Bounds
@@ -157,6 +158,7 @@ def web_of(gateway: Gateway) -> FastAPI:
         BrokerLink(lambda: bool(service.broker.config.connection_state.connection.is_connected)),
         Readiness(lambda: check_all(service), service.notes),
         delivery,
+        ClipPlayback(delivery, gateway.clips),
         Downloads(gateway.store, vault, clock, public),
         views,
         recordings,

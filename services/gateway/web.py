@@ -11,6 +11,7 @@ from fastapi.responses import JSONResponse, Response
 
 from services.gateway import native
 from services.gateway.delivery import router as delivery_router
+from services.gateway.delivery.clips.routes import router as clip_playback_router
 from services.gateway.facades.cdnetworks.routes import FACADE as CDNETWORKS
 from services.gateway.facades.facade import Facade
 from services.gateway.facades.flussonic.routes import FACADE as FLUSSONIC
@@ -81,6 +82,7 @@ def make_web(*given: object) -> FastAPI:
         app.include_router(router)
     for facade in FACADES:
         app.include_router(facade.routes)
+    app.include_router(clip_playback_router)
     app.include_router(delivery_router)
     app.include_router(MOUNT)  # the last: its addresses begin with names that clients choose
     return app

@@ -56,8 +56,9 @@ def refused(where: str, doing: str, reply: Reply, *, secrets: tuple[str, ...] = 
     else:
         text = _FINAL.get(status) or _TRANSIENT.get(status) or "the server refused"
         final = status in _FINAL or (400 <= status < 500 and status not in _TRANSIENT)
-    if status == 401 and "basic" not in (asked := reply.fields.get("www-authenticate", "basic").lower()):
-        kind = hidden(asked.partition(" ")[0], secrets)[:_LONGEST]
+    asked = hidden(reply.fields.get("www-authenticate", "basic"), secrets).lower()
+    if status == 401 and "basic" not in asked:
+        kind = asked.partition(" ")[0][:_LONGEST]
         text = f"the server wants another kind of login than user and password ({kind})"
     after = reply.fields.get("retry-after", "")
     said = hidden(_words(reply.body, secrets), secrets)

@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from services.gateway.delivery import Delivery
+from services.gateway.delivery.addresses import IngestServer, JobAddresses
 from services.gateway.delivery.downloads import Downloads
 from services.gateway.domain.clips.bounds import Bounds
 from services.gateway.domain.clips.clips import Clips, Outward
@@ -30,6 +31,7 @@ from services.gateway.domain.subscriptions.contexts import Contexts
 from services.gateway.domain.subscriptions.sweep import Sweep
 from services.gateway.domain.webhooks.deliveries import Deliveries
 from services.gateway.domain.webhooks.webhooks import Webhooks
+from services.gateway.facades.brightcove.view import Views as BrightcoveViews
 from services.gateway.facades.cdnetworks.tasks import Tasks
 from services.gateway.handlers import Handlers
 from services.gateway.http.broker import BrokerLink
@@ -42,7 +44,7 @@ from services.gateway.identity.credentials import Credentials
 from services.gateway.identity.keys import Keys
 from services.gateway.identity.repeated import RepeatedSecrets
 from services.gateway.identity.resealing import Resealing
-from services.gateway.native.jobs.view import IngestServer, JobViews
+from services.gateway.native.jobs.view import JobViews
 from services.gateway.web import Readiness, make_web
 from shared.broker import durables
 from shared.broker.following import Following
@@ -136,13 +138,16 @@ def web_of(gateway: Gateway) -> FastAPI:
     service, settings = gateway.service, gateway.service.settings
     clock, vault, public = service.clock, service.vault, gateway.public
     ingest = IngestServer(settings.public_host, settings.host, settings.rtmp_port, settings.srt_port)
+    downloads = Downloads(gateway.store, vault, clock, public)
+    addresses = JobAddresses(gateway.jobs, ingest, public, vault, clock)
     asking = Asking(service.outbox, clock)
     return make_web(
         BrokerLink(lambda: bool(service.broker.config.connection_state.connection.is_connected)),
         Readiness(lambda: check_all(service), service.notes),
         Delivery(service.js, gateway.store, vault, clock, lambda: public.base, asking),
-        Downloads(gateway.store, vault, clock, public),
-        JobViews(gateway.jobs, ingest, public, vault, clock),
+        downloads,
+        BrightcoveViews(addresses, downloads, vault),
+        JobViews(gateway.jobs, addresses),
         Recordings(gateway.jobs, gateway.clips, clock),
         Tasks(gateway.restreams, gateway.receivers),
         RepeatedSecrets(vault),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Final
 
 from fastapi import Depends, FastAPI, Request
@@ -12,16 +12,21 @@ from fastapi.responses import JSONResponse, Response
 
 from services.gateway import native
 from services.gateway.delivery import router as delivery_router
+from services.gateway.facades.brightcove.routes import FACADE as BRIGHTCOVE
 from services.gateway.facades.cdnetworks.routes import FACADE as CDNETWORKS
+from services.gateway.facades.dialects import DialectRoutes
 from services.gateway.facades.facade import Facade
 from services.gateway.http import parts, problems
 from services.gateway.http.headers import Headers
 from services.gateway.http.limits import BodyLimit
 from services.gateway.http.openapi import PATH, document_of
+from shared.messages.keys import Dialect
 from shared.runtime.health import standing
 
 HEALTH: Final = "application/health+json"
 FACADES: Final[tuple[Facade, ...]] = (CDNETWORKS,)
+DIALECTS: Final[Mapping[Dialect, Facade]] = {"brightcove": BRIGHTCOVE}
+"""The APIs on the paths of the native one: which of them answers, a key says."""
 
 
 class Readiness:
@@ -96,4 +101,5 @@ def make_web(*given: object) -> FastAPI:
     for facade in FACADES:
         app.include_router(facade.routes)
     app.include_router(delivery_router)
+    app.router.routes.insert(0, DialectRoutes(DIALECTS, app.router))
     return app

@@ -1,0 +1,147 @@
+"""Bodies of requests to Brightcove's Live API. Fields that are not named are ignored, those of jobs kept."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from services.gateway.domain.destinations.videocloud import VideoCloud
+from services.gateway.http.bodies import ExactSeconds, no_boolean, plain
+from services.gateway.identity.credential_rules import fit_label
+from shared.messages.clips import NotifyEvent
+from shared.messages.credentials import CredentialType, Tls
+
+LARGEST_EXTRA: Final = 64 * 1024
+
+
+class JobAsk(BaseModel):
+    """A new live job."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str = Field("", max_length=512)
+    label: str = Field("", max_length=512)
+    live_stream: Literal[True] = True
+    region: str | None = Field(None, max_length=64)
+    protocol: Literal["rtmp", "srt"] = "rtmp"
+    reconnect_time: int = Field(1800, ge=1, le=7200)
+    event_length: int = Field(0, ge=0, le=93_600)
+    live_dvr_sliding_window_duration: int = Field(0, ge=0, le=86_400)
+    static: bool = False
+    outputs: list[dict[str, Any]] = Field([], max_length=64)
+
+    _whole = field_validator("reconnect_time", "event_length", "live_dvr_sliding_window_duration", mode="before")(
+        no_boolean
+    )
+
+    @field_validator("outputs")
+    @classmethod
+    def _live(cls, value: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        if any(output.get("live_stream") is False for output in value):
+            raise ValueError("a clip cannot be ordered with its job (live_stream false): POST /v1/vods")
+        return value
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        if len(json.dumps(self.kept())) > LARGEST_EXTRA:
+            raise ValueError(f"the fields that are only kept take more than {LARGEST_EXTRA} bytes")
+        return self
+
+    def kept(self) -> dict[str, Any]:
+        """Return the fields that are only kept, those of one kind that were given among them."""
+        given = {name: getattr(self, name) for name in ("label", "region", "protocol", "outputs")}
+        kept = {name: value for name, value in given.items() if name in self.model_fields_set}
+        return dict(plain({**(self.model_extra or {}), **kept}))
+
+
+class NotificationAsk(BaseModel):
+    """A receiver of notifications; a plain string is its url."""
+
+    url: str = Field(min_length=1, max_length=2048)
+    event: NotifyEvent = "state_changed"
+    credentials: str | None = Field(None, max_length=128)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        return {"url": value} if isinstance(value, str) else value
+
+
+class OutputAsk(BaseModel):
+    """One clip: which part of the stream, and where it goes. All times in s."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    label: str = Field("", max_length=512)
+    stream_start_time: ExactSeconds | None = None
+    stream_end_time: ExactSeconds | None = None
+    start_time: ExactSeconds | None = None
+    end_time: ExactSeconds | None = None
+    stream_start_timecode: Any = None
+    stream_end_timecode: Any = None
+    duration: ExactSeconds | None = None
+    wait: bool = False
+    url: str | None = Field(None, min_length=1, max_length=2048)
+    videocloud: VideoCloud | None = None
+    credentials: str | None = Field(None, max_length=128)
+    notifications: list[NotificationAsk] = Field([], max_length=16)
+    mode: None = None
+
+    @field_validator("mode", mode="before")
+    @classmethod
+    def _no_instant(cls, value: Any) -> Any:
+        if value is not None:
+            raise ValueError("must be absent: there are no instant clips here")
+        return value
+
+    @field_validator("stream_start_timecode", "stream_end_timecode")
+    @classmethod
+    def _no_timecodes(cls, value: Any) -> Any:
+        if value is not None:
+            raise ValueError("timecodes are not supported yet; use stream_start_time or start_time")
+        return value
+
+
+class ClipsAsk(BaseModel):
+    """Clips of a live job, one per output."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    live_job_id: str | None = Field(None, max_length=64)
+    outputs: list[OutputAsk] = Field(min_length=1, max_length=100)
+    notifications: list[NotificationAsk] = Field([], max_length=16)
+
+
+class OauthSettings(BaseModel):
+    """Where tokens are had."""
+
+    url: str = Field(min_length=1, max_length=2048)
+
+
+class CredentialAsk(BaseModel):
+    """Credentials, new or changed."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    credential_label: Annotated[str, AfterValidator(fit_label)] | None = None
+    credential_type: CredentialType | None = None
+    credential_public: str | None = Field(None, max_length=1024)
+    credential_private: str | None = Field(None, max_length=16_000)
+    credential_default_for_type: bool | None = None
+    oauth_settings: OauthSettings | None = None
+    endpoint: str | None = Field(None, max_length=2048)
+    region: str | None = Field(None, max_length=64)
+    path_style: bool | None = None
+    session_token: str | None = Field(None, max_length=4096)
+    host_key: str | None = Field(None, max_length=8192)
+    tls: Tls | None = None
+    account_id: str | None = Field(None, max_length=32)
+
+
+class NewCredentialAsk(CredentialAsk):
+    """New credentials."""
+
+    credential_label: Annotated[str, AfterValidator(fit_label)]
+    credential_type: CredentialType

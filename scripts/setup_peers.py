@@ -1,4 +1,4 @@
-"""Fetches the servers that tests need and no Python package contains: nginx with its RTMP module.
+"""Fetches servers that tests need and no Python package contains: nginx with RTMP and WebDAV, FTP and SFTP servers.
 
 It is unpacked below .venv, not installed: no rights are needed and no service starts. Where it cannot be fetched, the
 tests that need it say so and are skipped. REELAY_SETUP_APT=0 forbids it.
@@ -13,11 +13,13 @@ import tempfile
 from pathlib import Path
 
 from setup_host import Apt, Host, say
+from setup_servers import fetch_servers
 
 PEERS = Path(__file__).resolve().parent.parent / ".venv" / "peers"
 NGINX = ("nginx", "libnginx-mod-rtmp")
 PROGRAM, PROGRAM_PACKAGE = "usr/sbin/nginx", "nginx-core"  # for releases whose package nginx is empty
 MODULE = "usr/lib/nginx/modules/ngx_rtmp_module.so"
+DAV, DAV_MODULE = "libnginx-mod-http-dav-ext", "usr/lib/nginx/modules/ngx_http_dav_ext_module.so"
 
 
 def fetch_nginx(host: Host, apt: Apt, peers: Path) -> bool:
@@ -38,11 +40,28 @@ def fetch_nginx(host: Host, apt: Apt, peers: Path) -> bool:
     return True
 
 
+def fetch_dav(host: Host, apt: Apt, peers: Path) -> bool:
+    """Fetch nginx's WebDAV module beside the nginx in `peers`, or the system's; return whether it is there now."""
+    if host.exists(peers / "nginx" / DAV_MODULE) or (host.has("nginx") and host.exists(Path("/") / DAV_MODULE)):
+        return True
+    peers.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="fetch-", dir=peers) as name:
+        folder = Path(name)
+        if not host.exists(peers / "nginx" / PROGRAM) or not apt.fetch(DAV, folder):
+            say(f"nginx's WebDAV module could not be had: its tests are skipped. To have it: {apt.advice(DAV)}")
+            return False
+        shutil.copytree(folder / "usr", peers / "nginx" / "usr", dirs_exist_ok=True)
+    return True
+
+
 def main() -> int:
     """Fetch the missing servers; tests run without them, too."""
     host = Host()
     if os.environ.get("REELAY_SETUP_APT", "1") != "0":
-        fetch_nginx(host, Apt(host), PEERS)
+        apt = Apt(host)
+        fetch_nginx(host, apt, PEERS)
+        fetch_dav(host, apt, PEERS)
+        fetch_servers(host, apt, PEERS)
     return 0
 
 

@@ -9,22 +9,29 @@ from nats.js import JetStreamContext
 from shared.broker import buckets
 from shared.broker.kv import Bucket, Conflict, Stored
 from shared.messages.jobs import JobRecord
+from shared.messages.locks import Lock, RecordingLocks
 from shared.messages.recordings import RecordingRecord
 from shared.messages.sessions import EventClock, SessionRecord, clock_key, status_prefix
 
 
 class RecordingRecords:
-    """Reads and writes recordings by compare-and-set; reads jobs and sessions, and deletes old sessions."""
+    """Reads and writes recordings by compare-and-set; reads jobs, locks and sessions, and deletes old sessions."""
 
     def __init__(self, js: Callable[[], JetStreamContext]) -> None:
         self._recordings = Bucket(js, buckets.RECORDINGS, RecordingRecord)
         self._jobs = Bucket(js, buckets.JOBS, JobRecord)
         self._sessions = Bucket(js, buckets.SESSIONS, SessionRecord)
         self._clocks = Bucket(js, buckets.SESSIONS, EventClock)
+        self._locks = Bucket(js, buckets.LOCKS, RecordingLocks)
 
     async def recording(self, account: str, event: str) -> Stored[RecordingRecord] | None:
         """Read a recording's record."""
         return await self._recordings.get(f"{account}.{event}")
+
+    async def locks(self, account: str, event: str) -> tuple[Lock, ...]:
+        """Return a recording's locks."""
+        stored = await self._locks.get_settled(f"{account}.{event}")
+        return stored.value.locks if stored else ()
 
     async def recordings(self) -> list[RecordingRecord]:
         """Read all records."""

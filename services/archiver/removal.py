@@ -36,7 +36,7 @@ class Removal:
         await self.compactor.compact(wish.account, wish.event, everything=True)
         await self.compactor.rebuilder.rebuild(wish.account, wish.event, await self._parted(wish))
         unread: list[HourSummary] = []
-        await self.retention.expire(wish.account, wish.event, split_by(self.store, wish, unread))
+        await self.retention.expire(wish.account, wish.event, split_by(self.store, wish, unread), spare=False)
         await self.retention.tidy(wish.account, wish.event)
         if unread:
             raise Unavailable(f"nobody can tell for now what lies in {unread[0].key}")

@@ -28,6 +28,7 @@ from shared.broker.kv import Conflict, Stored
 from shared.broker.streams import SEGMENTS
 from shared.broker.subjects import segments_subject
 from shared.errors import Unavailable
+from shared.messages.locks import Lock
 from shared.messages.media import RecordingExpired, SegmentWritten
 from shared.messages.recordings import HourSummary, RecordingRecord, SegmentRun
 from shared.recording.hours import HOUR_MS, IndexDamaged, index_folder, keys_of, load_hour, log_sequence_of
@@ -67,12 +68,15 @@ class Retention:
         self._clock = clock
         self._keep_ms = keep // timedelta(milliseconds=1)
 
-    async def expire(self, account: str, event: str, split: Split | None = None) -> None:
+    async def expire(self, account: str, event: str, split: Split | None = None, *, spare: bool = True) -> None:
         """Delete the recording's hours that have passed retention, and finish earlier deletions.
 
-        With `split`, delete what it separates from each hour instead.
+        With `split`, delete what it separates from each hour instead. `spare`: but no hour that a lock touches.
         """
-        stored = await self._hide(account, event, split or self._when_old)
+        split = split or self._when_old
+        if spare and (locks := await self._records.locks(account, event)):
+            split = sparing(locks, split)
+        stored = await self._hide(account, event, split)
         if stored is None:
             return
         record = stored.value
@@ -97,6 +101,10 @@ class Retention:
             return any(self._store.info(k) for k in keys_of(hour)) or bool(files_of(self._store, event, hour))
 
         return await asyncio.to_thread(look)
+
+    async def is_locked(self, account: str, event: str, hour: HourSummary) -> bool:
+        """Return whether a lock touches an hour."""
+        return touched(await self._records.locks(account, event), hour)
 
     async def has_media(self, event: str, hour: HourSummary) -> bool:
         """Return whether any of an hour's segments is in the store."""
@@ -261,6 +269,16 @@ class Retention:
                 continue
             return
         raise Conflict(f"the recording of {event} keeps changing")
+
+
+def touched(locks: Iterable[Lock], hour: HourSummary) -> bool:
+    """Return whether any of the locks touches an hour."""
+    return any(lock.touches(hour.wall_start_ms, hour.wall_end_ms) for lock in locks)
+
+
+def sparing(locks: Sequence[Lock], split: Split) -> Split:
+    """Return a split that keeps the hours that a lock touches whole, and else does as `split`."""
+    return lambda hour: (hour, None) if touched(locks, hour) else split(hour)
 
 
 def _listed(record: RecordingRecord) -> set[str]:

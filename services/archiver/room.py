@@ -27,8 +27,9 @@ LOOK: Final = timedelta(seconds=5)
 class RoomMaker:
     """Checks the disk now and then.
 
-    Hours that are being written stay, however short it is. So do hours without media in the store: when the folder is
-    not mounted and the disk below it is short, all hours would be deleted one by one without freeing space.
+    Hours that are being written stay, however short it is, and locked ones. So do hours without media in the store:
+    when the folder is not mounted and the disk below it is short, all hours would be deleted one by one without freeing
+    space.
     """
 
     reserve: Reserve
@@ -55,6 +56,8 @@ class RoomMaker:
         found = sorted((one for one in found if one[0].hour < now), key=lambda one: (one[0].wall_start_ms, one[0].key))
         number = 0
         for hour, record in found:
+            if await self.retention.is_locked(record.account, record.event, hour):
+                continue
             if not await self.retention.has_media(record.event, hour):
                 continue
             number += 1

@@ -23,6 +23,7 @@ from services.clipper.cutting import (
     verify_clip,
 )
 from shared.errors import Rejected
+from shared.media.timecode_line import label_after, label_at, stretches_of
 from shared.media.timeline import Span, locate
 from shared.messages.base import Accuracy
 from shared.messages.clips import ClipFile, Gap
@@ -61,7 +62,7 @@ class ClipCutter:
         def cut(source: CutSource) -> CutResult:
             return cut_fast(plan_cut(source, start, end), self.store.begin(key), stop)
 
-        return self._made(self._cut(segments, Span(start, end), cut, lost=lost), "segment", key)
+        return self._made(self._cut(segments, Span(start, end), cut, lost=lost), "segment", key, segments)
 
     def exact(
         self, segments: Sequence[SegmentWritten], start: Fraction, end: Fraction, key: str, stop: threading.Event,
@@ -75,7 +76,7 @@ class ClipCutter:
             verify_clip(result, plan, stop)
             return result
 
-        return self._made(self._cut(segments, Span(start, end), cut, lost=lost), "frame", key)
+        return self._made(self._cut(segments, Span(start, end), cut, lost=lost), "frame", key, segments)
 
     def _cut(
         self, segments: Sequence[SegmentWritten], span: Span, cut: Callable[[CutSource], CutResult], *, lost: bool
@@ -101,12 +102,15 @@ class ClipCutter:
                     raise
         raise Rejected("the recording vanishes while it is read")
 
-    def _made(self, result: CutResult, accuracy: Accuracy, key: str) -> Made:
+    def _made(self, result: CutResult, accuracy: Accuracy, key: str, segments: Sequence[SegmentWritten]) -> Made:
         self.store.commit(key)
+        stretches = stretches_of([locate(segment) for segment in segments])
+        first, after = label_at(stretches, result.start), label_after(stretches, result.end)
         file = ClipFile(
             accuracy=accuracy, method=result.method, key=key, bytes=result.bytes, sha256=result.sha256,
             in_point=result.start, out_point=result.end, duration=result.duration, frames=result.frames,
             reason=result.reason[:512],
+            in_timecode=None if first is None else str(first), out_timecode=None if after is None else str(after),
         )  # fmt: skip
         return Made(file, tuple(Gap(start=gap.start, duration=gap.duration, track=gap.track) for gap in result.gaps))
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from services.exporter.destinations.base import Credential, Destination, Order
 from services.exporter.destinations.registry import Makers
@@ -37,7 +38,7 @@ class Workshop:
         url = self.vault.decrypt(spec.url, DESTINATION_PURPOSE) if spec.url else ""
         order = Order(
             account=account, export=spec.export, accuracy=accuracy, file_name=spec.file_name, url=url,
-            credential=await self._credential(account, spec), options=self._options(spec),
+            credential=await self._credential(account, spec, url), options=self._options(spec),
         )  # fmt: skip
         return maker(order)
 
@@ -49,8 +50,9 @@ class Workshop:
             raise DestinationFailed("the destination's options are not an object", final=True)
         return found
 
-    async def _credential(self, account: str, spec: DestinationSpec) -> Credential | None:
-        if spec.type in WITHOUT:
+    async def _credential(self, account: str, spec: DestinationSpec, url: str) -> Credential | None:
+        """Return those that the destination names, or the default of its type where its URL names no user either."""
+        if spec.type in WITHOUT or (not spec.credential and names_user(url)):
             return None
         record = await self._named(account, spec.credential) if spec.credential else await self._default(account, spec)
         if record is None:
@@ -72,7 +74,9 @@ class Workshop:
         raise DestinationFailed(f"there are no stored credentials of the name {name}", final=True)
 
     async def _default(self, account: str, spec: DestinationSpec) -> CredentialRecord | None:
-        return next((r for r in await self._all(account) if r.type == spec.type and r.default_for_type), None)
+        """Return the default of a type: the later one, where a gateway was killed between taking one and the other."""
+        found = (r for r in await self._all(account) if r.type == spec.type and r.default_for_type)
+        return max(found, key=lambda record: record.changed_ms, default=None)
 
     async def _all(self, account: str) -> Iterable[CredentialRecord]:
         return [stored.value for stored in await self.credentials.items(account)]
@@ -84,3 +88,11 @@ class Workshop:
 
     def _clear(self, secret: str) -> str:
         return self.vault.decrypt(secret, CREDENTIAL_PURPOSE) if secret else ""
+
+
+def names_user(url: str) -> bool:
+    """Return whether a URL holds a user."""
+    try:
+        return bool(urlsplit(url).username)
+    except ValueError:
+        return False

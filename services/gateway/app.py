@@ -14,14 +14,18 @@ from pydantic import SecretStr
 
 from services.gateway.delivery import Delivery
 from services.gateway.delivery.addresses import IngestServer, JobAddresses
+from services.gateway.delivery.coverage import Coverage
 from services.gateway.delivery.downloads import Downloads
 from services.gateway.domain.clips.bounds import Bounds
 from services.gateway.domain.clips.clips import Clips, Outward
+from services.gateway.domain.clips.timecode_search import TimecodeIndex
+from services.gateway.domain.clips.timecodes import Timecodes
 from services.gateway.domain.destinations.destinations import Destinations
 from services.gateway.domain.exports.exports import Exports
 from services.gateway.domain.exports.trials import Trials
 from services.gateway.domain.jobs.jobs import Jobs
 from services.gateway.domain.library.library import LibraryFiles
+from services.gateway.domain.locks import Locks
 from services.gateway.domain.quotas import Limits, Quotas
 from services.gateway.domain.receivers import Receivers
 from services.gateway.domain.recordings import Recordings
@@ -33,10 +37,12 @@ from services.gateway.domain.webhooks.deliveries import Deliveries
 from services.gateway.domain.webhooks.webhooks import Webhooks
 from services.gateway.facades.brightcove.view import Views as BrightcoveViews
 from services.gateway.facades.cdnetworks.tasks import Tasks
+from services.gateway.facades.flussonic import parts as flussonic
 from services.gateway.handlers import Handlers
 from services.gateway.http.broker import BrokerLink
 from services.gateway.http.openapi import document_of
 from services.gateway.http.public_url import PublicUrl
+from services.gateway.http.readiness import Readiness
 from services.gateway.http.server import listen, serving
 from services.gateway.identity.admin_key import ensure_admin_key
 from services.gateway.identity.cdn_accounts import CdnAccounts
@@ -45,7 +51,7 @@ from services.gateway.identity.keys import Keys
 from services.gateway.identity.repeated import RepeatedSecrets
 from services.gateway.identity.resealing import Resealing
 from services.gateway.native.jobs.view import JobViews
-from services.gateway.web import Readiness, make_web
+from services.gateway.web import make_web
 from shared.broker import durables
 from shared.broker.following import Following
 from shared.errors import Unavailable
@@ -83,6 +89,8 @@ class Gateway:
     restreams: Restreams
     webhooks: Webhooks
     deliveries: Deliveries
+    streams: flussonic.Streams
+    locks: Locks
 
 
 def make_gateway(service: Service) -> Gateway:
@@ -98,7 +106,8 @@ def make_gateway(service: Service) -> Gateway:
     parts = Parts(vault, settings.allowed_networks)
     credentials = Credentials(js, vault, receivers, clock)
     destinations = Destinations(vault, settings.allowed_networks, credentials.stored)
-    bounds, outward = Bounds(js, settings.retention, clock), Outward(receivers, destinations)
+    bounds = Bounds(js, settings.retention, clock, Timecodes(TimecodeIndex(js, store)))
+    outward = Outward(receivers, destinations)
     return Gateway(
         service=service,
         public=PublicUrl(settings.base_url),
@@ -116,6 +125,8 @@ def make_gateway(service: Service) -> Gateway:
         restreams=Restreams(js, service.outbox, jobs, parts, Contexts(js, vault), clock, quotas),
         webhooks=Webhooks(js, vault, receivers, clock, quotas),
         deliveries=Deliveries(js, service.outbox, clock),
+        streams=flussonic.streams_of(js, jobs, vault, clock),
+        locks=Locks(js),
     )
 
 
@@ -141,15 +152,20 @@ def web_of(gateway: Gateway) -> FastAPI:
     downloads = Downloads(gateway.store, vault, clock, public)
     addresses = JobAddresses(gateway.jobs, ingest, public, vault, clock)
     asking = Asking(service.outbox, clock)
+    published = flussonic.Ingest(lambda: addresses.ingest_host, settings.rtmp_port, settings.srt_port)
+    delivery = Delivery(service.js, gateway.store, vault, clock, lambda: public.base, asking)
+    recordings = Recordings(gateway.jobs, gateway.clips, gateway.locks, clock)
+    dvr = flussonic.Dvr(delivery, gateway.locks, recordings, Coverage())
     return make_web(
         BrokerLink(lambda: bool(service.broker.config.connection_state.connection.is_connected)),
         Readiness(lambda: check_all(service), service.notes),
-        Delivery(service.js, gateway.store, vault, clock, lambda: public.base, asking),
+        delivery,
         downloads,
         BrightcoveViews(addresses, downloads, vault),
         JobViews(gateway.jobs, addresses),
-        Recordings(gateway.jobs, gateway.clips, clock),
+        recordings,
         Tasks(gateway.restreams, gateway.receivers),
+        *flussonic.parts_of(gateway.streams, dvr, public, clock, published, settings.retention),
         RepeatedSecrets(vault),
         public, gateway.library, gateway.quotas, gateway.keys, gateway.credentials, gateway.cdn_accounts,
         gateway.jobs, gateway.clips, gateway.exports, gateway.trials,
@@ -188,6 +204,7 @@ async def _following(gateway: Gateway) -> AsyncIterator[None]:
     followed: tuple[Following[Any], ...] = (
         gateway.jobs.list, gateway.clips.list, gateway.deliveries.list, gateway.restreams.list,
         gateway.jobs.going, gateway.clips.going, gateway.restreams.going, gateway.cdn_accounts.index,
+        gateway.streams.aliases.index,
     )  # fmt: skip
     async with contextlib.AsyncExitStack() as stack:
         for one in followed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Final
 
 from fastapi import Depends, FastAPI, Request
@@ -16,33 +16,20 @@ from services.gateway.facades.brightcove.routes import FACADE as BRIGHTCOVE
 from services.gateway.facades.cdnetworks.routes import FACADE as CDNETWORKS
 from services.gateway.facades.dialects import DialectRoutes
 from services.gateway.facades.facade import Facade
+from services.gateway.facades.flussonic.routes import FACADE as FLUSSONIC
+from services.gateway.facades.flussonic.routes import MOUNT
 from services.gateway.http import parts, problems
 from services.gateway.http.headers import Headers
 from services.gateway.http.limits import BodyLimit
 from services.gateway.http.openapi import PATH, document_of
+from services.gateway.http.readiness import Readiness
 from shared.messages.keys import Dialect
 from shared.runtime.health import standing
 
 HEALTH: Final = "application/health+json"
-FACADES: Final[tuple[Facade, ...]] = (CDNETWORKS,)
+FACADES: Final[tuple[Facade, ...]] = (CDNETWORKS, FLUSSONIC)
 DIALECTS: Final[Mapping[Dialect, Facade]] = {"brightcove": BRIGHTCOVE}
 """The APIs on the paths of the native one: which of them answers, a key says."""
-
-
-class Readiness:
-    """Checks whether the gateway can do its work; concurrent requests share one check."""
-
-    def __init__(self, check: Callable[[], Awaitable[dict[str, str]]], notes: Callable[[], dict[str, str]]) -> None:
-        self._check = check
-        self._notes = notes
-        self._asked: asyncio.Future[dict[str, str]] | None = None
-
-    async def look(self) -> tuple[dict[str, str], dict[str, str]]:
-        """Return the faults, and the faults together with the notes."""
-        if self._asked is None or self._asked.done():
-            self._asked = asyncio.ensure_future(self._check())
-        faults = await asyncio.shield(self._asked)
-        return faults, {**self._notes(), **faults}
 
 
 class ApiDocument:
@@ -101,5 +88,6 @@ def make_web(*given: object) -> FastAPI:
     for facade in FACADES:
         app.include_router(facade.routes)
     app.include_router(delivery_router)
+    app.include_router(MOUNT)  # the last: its addresses begin with names that clients choose
     app.router.routes.insert(0, DialectRoutes(DIALECTS, app.router))
     return app

@@ -252,8 +252,8 @@ def segment_message(
         account=session.account, event=session.event, session=session.session, track=session.track,
         sequence=info.sequence, key=key, init_key=init_key, start=info.start, duration=info.duration,
         timescale=info.timescale, origin_ms=session.origin_ms, zero=session.zero, lead=session.lead,
-        wall_start_ms=info.wall_start_ms, timecode=info.timecode, bytes=info.bytes,
-        sha256=info.sha256, keyframes=tuple(info.keyframes),
+        wall_start_ms=info.wall_start_ms, timecode=info.timecode, timecodes=info.timecodes,
+        bytes=info.bytes, sha256=info.sha256, keyframes=tuple(info.keyframes),
         discontinuity=info.discontinuity, recovered=recovered, independent=info.independent,
     )  # fmt: skip
 

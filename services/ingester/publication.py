@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from shared.errors import MediaError
 from shared.media.model import TrackConfig
+from shared.media.timecode import Label
 from shared.messages.live import EndReason
 
 VIDEO_SCALE = 90000
@@ -40,7 +41,8 @@ class Frame(NamedTuple):
 
     `config` is the same object until the track's codec parameters change. `sync`: a decoder can start here, at an IDR
     or IRAP picture (`clean`) or at a recovery point. `payload` is as MP4 stores it; `duration` is known only for audio
-    (ticks of the config's timescale).
+    (ticks of the config's timescale). `labels`: timecodes that came beside the pictures, and when they are shown, from
+    `dts` on.
     """
 
     config: TrackConfig
@@ -50,6 +52,7 @@ class Frame(NamedTuple):
     payload: bytes
     duration: int = 0
     clean: bool = True
+    labels: tuple[tuple[int, Label], ...] = ()
 
 
 class Contents(NamedTuple):

@@ -221,6 +221,8 @@ BUCKETS: tuple[BucketSpec, ...] = (
     BucketSpec(buckets.WEBHOOKS, "gateway", readers=("notifier",)),
     BucketSpec(buckets.NONCES, "gateway"),
     BucketSpec(buckets.CONTEXTS, "gateway", readers=("notifier",)),
+    BucketSpec(buckets.ALIASES, "gateway"),
+    BucketSpec(buckets.LOCKS, "gateway", readers=("archiver",)),
     BucketSpec(
         buckets.SESSIONS, "ingester", readers=("gateway", "archiver", "clipper", "restreamer"), removers=("archiver",)
     ),

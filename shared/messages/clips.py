@@ -154,6 +154,8 @@ class ClipFile(Record):
     duration: Seconds
     frames: int = Field(ge=0)
     reason: str = Field("", max_length=512, description="Why a re-encode was needed")
+    in_timecode: str | None = Field(None, max_length=12, description="Of the first frame, where it has one")
+    out_timecode: str | None = Field(None, max_length=12, description="Of the frame after the last one")
 
 
 class ClipDelivery(Record):

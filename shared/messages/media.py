@@ -11,6 +11,24 @@ from shared.messages.base import HexId, Message, Millis, Record, Sha256, StoreKe
 Track = Literal["primary-1", "primary-2", "primary-3", "backup-1", "backup-2", "backup-3"]
 
 
+MOST_MARKS = 64
+
+
+class TimecodeMark(Record):
+    """From the picture shown at tick `at` on, timecodes count on from `label`, or stand still at it."""
+
+    at: Ticks
+    label: str = Field(max_length=12, pattern=r"^\d\d:\d\d:\d\d[:;]\d{2,3}$", description="With ; for drop frame")
+    still: bool = False
+
+
+class Timecodes(Record):
+    """The timecodes of a segment's pictures, as they run: usually from the first picture on."""
+
+    rate: str = Field(pattern=r"^\d+(/\d+)?$", max_length=32, description="Labels a second, n or n/d")
+    marks: tuple[TimecodeMark, ...] = Field(min_length=1, max_length=MOST_MARKS)
+
+
 class SegmentWritten(Message):
     """A segment is complete in the store. Published once per segment to SEGMENTS, the hot DVR log."""
 
@@ -32,6 +50,7 @@ class SegmentWritten(Message):
     )
     wall_start_ms: Millis
     timecode: str | None = Field(None, description="SMPTE timecode of the first frame, when the encoder sends one")
+    timecodes: Timecodes | None = Field(None, description="Where its timecodes run from, and how fast")
     bytes: int = Field(ge=0)
     sha256: Sha256
     keyframes: tuple[int, ...] = Field((), description="Ticks of the keyframes, absolute", max_length=4096)

@@ -188,6 +188,14 @@ class Settings(BaseSettings):
     export_dir: str = Field(
         "", description="Folder with a folder per account, below which folder destinations lie; empty: none are taken"
     )
+    videocloud_oauth_url: str = Field("https://oauth.brightcove.com", description="Video Cloud's OAuth API")
+    videocloud_cms_url: str = Field("https://cms.api.brightcove.com", description="Video Cloud's CMS API")
+    videocloud_ingest_url: str = Field(
+        "https://ingest.api.brightcove.com", description="Video Cloud's Dynamic Ingest API"
+    )
+    videocloud_wait: Annotated[timedelta, BeforeValidator(_duration)] = Field(
+        timedelta(hours=6), description="The longest time that Video Cloud may take to ingest a file"
+    )
     library_retention_days: int = Field(
         0, ge=0, le=36_500, description="Days that files of the library are kept; 0: until deleted"
     )

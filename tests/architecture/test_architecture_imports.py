@@ -76,8 +76,6 @@ def test_store_adapters_import_the_interface_and_never_the_other_way() -> None:
 # What lies in shared though one service alone uses it, and why.
 KEPT = {
     "shared.media.transcode": "playout's today; proxies and renditions are next",
-    "shared.security.netguard.blocking": "all that connects to users' addresses is in one room, to be reviewed at once",
-    "shared.security.netguard.http": "as above",
 }
 # Programs of their own, and what only they use.
 PROGRAMS = {

@@ -118,6 +118,9 @@ class _Runs:
     def metadata(self, values: Mapping[str, Value]) -> None:
         self._metadata = values
 
+    def timecode(self, timestamp: int, label: object) -> None:
+        pass
+
     def finish(self) -> None:
         self._start()
 

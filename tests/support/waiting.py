@@ -1,5 +1,6 @@
 """Waits for conditions of other processes."""
 
+import asyncio
 import os
 import signal
 import time
@@ -13,6 +14,13 @@ def wait_until(condition: Callable[[], object], limit_s: float = 30) -> None:
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come true"
         time.sleep(0.02)
+
+
+async def comes(condition: Callable[[], object], limit_s: float = 30) -> None:
+    """Return once `condition()` is true, while tasks of the same loop go on; TimeoutError when it is not in time."""
+    async with asyncio.timeout(limit_s):
+        while not condition():  # noqa: ASYNC110  what it looks at belongs to others
+            await asyncio.sleep(0.02)
 
 
 def is_running(pid: int) -> bool:

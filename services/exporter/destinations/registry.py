@@ -7,11 +7,19 @@ from pathlib import Path
 
 from services.exporter.destinations.base import Maker
 from services.exporter.destinations.folder import FolderMaker
+from services.exporter.destinations.ftp import FtpMaker
+from services.exporter.destinations.http import HttpMaker
 from services.exporter.destinations.library import LibraryMaker, Shelf
 from services.exporter.destinations.library_folder import FolderShelf
 from services.exporter.destinations.library_store import StoreShelf
+from services.exporter.destinations.s3 import S3Maker
+from services.exporter.destinations.sftp import SftpMaker
+from services.exporter.destinations.videocloud import VideoCloudMaker, Waits
+from services.exporter.destinations.videocloud_api import Bases
 from shared.messages.destinations import DestinationType
+from shared.runtime.clock import SystemClock
 from shared.runtime.settings import Settings
+from shared.security.netguard.tls import trusting
 from shared.store import MediaStore
 from shared.store.local import LocalStore
 from shared.store.reserve import Reserve
@@ -29,7 +37,15 @@ def open_shelf(settings: Settings, store: MediaStore) -> Shelf:
 def makers(settings: Settings, shelf: Shelf) -> Makers:
     """Return what makes the destinations of each type; a type that is missing is refused for good."""
     folder = Path(settings.export_dir) if settings.export_dir else None
+    allowed, tls, clock = settings.allowed_networks, trusting(settings.ca_file), SystemClock()
+    bases = Bases(settings.videocloud_oauth_url, settings.videocloud_cms_url, settings.videocloud_ingest_url)
+    waits = Waits(whole=settings.videocloud_wait)
     return {
         "folder": FolderMaker(folder, Reserve(folder or Path(), settings.disk_reserve_bytes)),
+        "ftp": FtpMaker(allowed, settings.ca_file),
+        "http": HttpMaker.of(allowed, tls, clock),
         "library": LibraryMaker(shelf),
+        "s3": S3Maker.of(allowed, tls),
+        "sftp": SftpMaker(allowed),
+        "videocloud": VideoCloudMaker.of(allowed, tls, clock, bases, waits),
     }

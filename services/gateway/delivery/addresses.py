@@ -45,15 +45,15 @@ class JobAddresses:
     @property
     def rtmp_url(self) -> str:
         """The address at which encoders publish by RTMP."""
-        return f"rtmp://{self._host}:{self._ingest.rtmp_port}/live"
+        return f"rtmp://{self.ingest_host}:{self._ingest.rtmp_port}/live"
 
     @property
     def srt_server(self) -> str:
         """The address at which encoders publish by SRT, without stream id and passphrase."""
-        return f"srt://{self._host}:{self._ingest.srt_port}"
+        return f"srt://{self.ingest_host}:{self._ingest.srt_port}"
 
     @property
-    def _host(self) -> str:
+    def ingest_host(self) -> str:
         """The host that encoders connect to, with brackets round an IPv6 address."""
         return in_url(self._ingest.host or self._public.host or self._ingest.bound)
 

@@ -112,8 +112,8 @@ async def _view(request: Request, event: str) -> View:
     return View(delivery, job, await delivery.index(account, event))
 
 
-def _send_playlist(request: Request, body: Body) -> Response:
-    viewer = viewer_of(request)
+def send_playlist(request: Request, body: Body, viewer: Viewer) -> Response:
+    """Answer with a playlist, compressed when that is worth it."""
     headers = {
         "ETag": body.tag,
         "Cache-Control": f"{viewer.scope}, max-age={min(1, viewer.keep_s)}",
@@ -133,12 +133,13 @@ def _send_playlist(request: Request, body: Body) -> Response:
 async def variants(request: Request, event: HexPath, window: Range) -> Response:
     """Play the live edge (once the job has ended: all of it), or with start and end a range by wall clock."""
     view = await _view(request, event)
-    return _send_playlist(request, await view.variants(window or Window("dvr" if view.ended else "live")))
+    body = await view.variants(window or Window("dvr" if view.ended else "live"))
+    return send_playlist(request, body, viewer_of(request))
 
 
 async def dvr(request: Request, event: HexPath) -> Response:
     """Play the whole DVR window."""
-    return _send_playlist(request, await (await _view(request, event)).variants(Window("dvr")))
+    return send_playlist(request, await (await _view(request, event)).variants(Window("dvr")), viewer_of(request))
 
 
 async def media(request: Request, event: HexPath, playlist: str, window: Range) -> Response:
@@ -147,7 +148,8 @@ async def media(request: Request, event: HexPath, playlist: str, window: Range) 
     if match is None or (match[2] == "range") != (window is not None):
         raise no_such("playlist")
     chosen = window or Window("dvr" if match[2] == "dvr" else "live")
-    return _send_playlist(request, await (await _view(request, event)).media(TRACKS[match[1]], chosen))
+    body = await (await _view(request, event)).media(TRACKS[match[1]], chosen)
+    return send_playlist(request, body, viewer_of(request))
 
 
 async def segment(request: Request, event: HexPath, session: str, track: str, file: str) -> Response:

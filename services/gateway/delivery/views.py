@@ -11,16 +11,20 @@ from services.gateway.delivery.bodies import Body, make_body
 from services.gateway.delivery.codecs import codecs_of
 from services.gateway.delivery.index.entries import IndexEntry
 from services.gateway.delivery.index.live import IndexChanged, LiveIndex
+from services.gateway.delivery.index.shifted import shifted
 from services.gateway.delivery.parts import Delivery
 from services.gateway.delivery.playlists import END, Header, Variant, body, head, multivariant, rates, target_duration
 from services.gateway.domain.errors import NotFound, NotReady
 from shared.messages.jobs import JobRecord
 from shared.messages.media import Track
 
-Kind = Literal["live", "dvr", "range"]
+Kind = Literal["live", "dvr", "range", "shift"]
 EDGE_MS: Final = 30_000
 EDGE_SEGMENTS: Final = 4
 TRIES: Final = 3
+MOST_VARIANTS: Final = 16
+SLIDE_MS: Final = 500
+FOREVER_MS: Final = 10**15
 # How late the media of a moment may arrive: the longest segment, plus the broker's delay.
 PATIENCE_MS: Final = 15_000
 FROM_THE_START: Final = "#EXT-X-START:TIME-OFFSET=0\n"
@@ -28,15 +32,22 @@ FROM_THE_START: Final = "#EXT-X-START:TIME-OFFSET=0\n"
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What a playlist covers; `start_ms` and `end_ms` (wall clock; None: the live edge) are for ranges."""
+    """What a playlist covers; `start_ms` and `end_ms` (wall clock; None: the live edge) are for ranges.
+
+    A "shift" slides as a live playlist does, `delay_ms` late, with `back_ms` behind its edge.
+    """
 
     kind: Kind
     start_ms: int = 0
     end_ms: int | None = None
+    delay_ms: int = 0
+    back_ms: int = EDGE_MS
 
     @property
     def query(self) -> str:
-        """The range as a query, with its question mark."""
+        """The range, or the delay, as a query with its question mark."""
+        if self.kind == "shift":
+            return f"?delay={_seconds(self.delay_ms)}&back={_seconds(self.back_ms)}"
         if self.kind != "range":
             return ""
         end = "" if self.end_ms is None else f"&end={_seconds(self.end_ms)}"
@@ -65,10 +76,21 @@ class View:
         """Whether the job has ended."""
         return self._job.ended
 
+    @property
+    def event(self) -> str:
+        """The job's id."""
+        return self._job.event
+
+    async def segments(self, track: Track, window: Window) -> tuple[Sequence[IndexEntry], bool]:
+        """Return the segments that a playlist would show, and whether no more will follow."""
+        shown = await self._steady(track, window)
+        return shown.entries, shown.complete
+
     async def media(self, track: Track, window: Window) -> Body:
         """Write the media playlist of a track; NotFound while it would be empty."""
         key = (self._job.account, self._job.event, track, window)
-        stamp = (self._index.version, self._job.ended, self._over(window))
+        slid = self._delivery.clock.now_ms() // SLIDE_MS if window.kind == "shift" else 0
+        stamp = (self._index.version, self._job.ended, self._over(window), slid)
 
         async def make() -> Body:
             shown = await self._steady(track, window)
@@ -76,17 +98,24 @@ class View:
 
         return await self._delivery.bodies.get(key, stamp, make)
 
-    async def variants(self, window: Window) -> Body:
-        """Write the multivariant playlist; NotFound while there is no segment."""
+    async def variants(self, window: Window, *, most: int = MOST_VARIANTS) -> Body:
+        """Write the multivariant playlist, of the best renditions; NotFound while there is no segment."""
+        ranked = await self._ranked(window)
+        return make_body(multivariant([variant for _, variant in ranked[:most]]))
+
+    async def best(self, window: Window) -> Track:
+        """Return the track of the best rendition; NotFound while there is no segment."""
+        return (await self._ranked(window))[0][0]
+
+    async def _ranked(self, window: Window) -> list[tuple[Track, Variant]]:
         tracks = [track for track in self._index.tracks if track.startswith("primary")] or self._index.tracks
-        variants: list[Variant] = []
+        found: list[tuple[Track, Variant]] = []
         for track in tracks:
             shown = await self._steady(track, window)
-            variants.append(await self._variant(track, window, shown.entries))
-        if not variants:
+            found.append((track, await self._variant(track, window, shown.entries)))
+        if not found:
             raise nothing_yet(self._job)
-        variants.sort(key=lambda variant: -variant.bandwidth)
-        return make_body(multivariant(variants))
+        return sorted(found, key=lambda one: -one[1].bandwidth)
 
     async def _variant(self, track: Track, window: Window, entries: Sequence[IndexEntry]) -> Variant:
         # Where codecs change inside a playlist, the newest are listed: a player needs them for longest.
@@ -120,12 +149,21 @@ class View:
             return self._shown(entries, None, complete=self._job.ended)
         if window.kind == "dvr":
             return await self._dvr(track)
+        if window.kind == "shift":
+            return await self._shifted(track, window)
         complete = self._over(window)
         end_ms = window.end_ms if window.end_ms is not None else self._delivery.clock.now_ms() + PATIENCE_MS
         entries = await self._index.between(track, window.start_ms, end_ms)
         if not complete:  # it grows: nothing may be inserted between segments that a player has seen
             entries = sorted((e for e in entries if e.number is not None), key=lambda e: e.number or 0)
         return self._shown(entries, "VOD" if complete else "EVENT", complete=complete)
+
+    async def _shifted(self, track: Track, window: Window) -> Shown:
+        edge_ms = self._delivery.clock.now_ms() - window.delay_ms if window.delay_ms else FOREVER_MS
+        entries = await shifted(self._index, track, edge_ms, window.back_ms, EDGE_SEGMENTS)
+        newest = self._index.newest(track)
+        complete = self._job.ended and newest is not None and newest.wall_end_ms <= edge_ms
+        return self._shown(entries, None, complete=complete)
 
     async def _dvr(self, track: Track) -> Shown:
         entries = await self._index.numbered(track)

@@ -93,13 +93,13 @@ def gathered(works: Iterable[Callable[[], T]]) -> list[T]:
     """Return what each of several works makes; Invalid lists the faults of all of them."""
     made: list[T] = []
     faults: list[Fault] = []
-    code = ""
+    codes: set[str] = set()
     for work in works:
         try:
             made.append(work())
         except Invalid as error:
             faults += error.faults
-            code = code or error.code
+            codes.add(error.code)
     if faults:
-        raise Invalid(*faults, code=code)
+        raise Invalid(*faults, code=codes.pop() if len(codes) == 1 else "")
     return made

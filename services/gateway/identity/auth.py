@@ -47,25 +47,34 @@ def key_text(request: Request) -> str:
     return given.strip() if kind.lower() == "bearer" else ""
 
 
-async def key_of(request: Request) -> ApiKeyRecord | None:
-    """Return the record of a request's key, looked up once for each request; None without a usable key."""
+async def key_of(request: Request, key: str | None = None) -> ApiKeyRecord | None:
+    """Return the record of a request's key, looked up once for each request; None without a usable key.
+
+    `key`: the key's text when the request carries it in another way.
+    """
+    if key is not None:
+        return await _found(request, key)
     if not hasattr(request.state, "api_key"):
-        text, quotas = key_text(request), part_of(request, Quotas)
-        address = request.client.host if request.client else ""
-        request.state.api_key = (
-            await part_of(request, Keys).find(text, lambda: quotas.stranger(address)) if text else None
-        )
+        request.state.api_key = await _found(request, key_text(request))
     found: ApiKeyRecord | None = request.state.api_key
     return found
 
 
-async def identify(request: Request) -> Caller:
-    """Return the caller by its key; 401 without a valid one, 403 for an account that is not the key's."""
-    record = await key_of(request)
+async def _found(request: Request, text: str) -> ApiKeyRecord | None:
+    address, quotas = request.client.host if request.client else "", part_of(request, Quotas)
+    return await part_of(request, Keys).find(text, lambda: quotas.stranger(address)) if text else None
+
+
+async def identify(request: Request, key: str | None = None) -> Caller:
+    """Return the caller by its key; 401 without a valid one, 403 for an account that is not the key's.
+
+    `key`: as of `key_of`.
+    """
+    record = await key_of(request, key)
     quotas = part_of(request, Quotas)
     if record is None:
         message = "an API key is needed (X-API-KEY or Bearer)"
-        if key_text(request):
+        if key or (key is None and key_text(request)):
             message = "the API key is unknown, expired or revoked"
         raise ApiError(401, message, headers={"WWW-Authenticate": 'Bearer realm="reelay"'})
     quotas.request(record.account)  # before anything is refused: refusals count, too

@@ -8,6 +8,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
+from shared.messages.media import Timecodes
+
 PathOf = Callable[[str], Path]
 """Returns the path to write `init-<n>.mp4` or `<sequence>.m4s` to; its folder exists."""
 
@@ -49,6 +51,7 @@ class SegmentInfo:
     keyframes: tuple[int, ...] = ()
     discontinuity: bool = False
     timecode: str | None = None
+    timecodes: Timecodes | None = None
     independent: bool = True
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 from typing import Final
 
 from services.ingester.publication import VIDEO_SCALE, Arrival, Frame
@@ -11,6 +12,7 @@ from services.ingester.recorder.handover import HandOver
 from services.ingester.recorder.model import PathOf, RecorderLimits, SegmentInfo, Sink
 from services.ingester.recorder.segmenter import Segmenter
 from services.ingester.recorder.sound_grid import OnGrid, Packet, SoundGrid
+from services.ingester.recorder.timecodes import SessionTimecodes
 from services.ingester.recorder.timing import Placed, TimeLine
 from services.ingester.recorder.wall import WallClock
 from shared.media.model import TrackConfig
@@ -32,6 +34,7 @@ class Session:
         self._limits = limits
         self._cutter = Segmenter(path_of, self._give, limits)
         self._line = TimeLine(ticks(limits.jump))
+        self._timecodes = SessionTimecodes()
         self._target, self._longest, self._hole = map(ticks, (limits.target, limits.longest, limits.hole))
         self._still = ticks(limits.still)
         self._waiting: deque[tuple[Frame, Arrival]] = deque()
@@ -101,8 +104,10 @@ class Session:
         self._cutter.release()
 
     def _give(self, info: SegmentInfo) -> None:
-        if self._over is not None:
-            self._over.take(info)
+        if self._over is None:
+            return
+        timecode, timecodes = self._timecodes.of(info.start * VIDEO_SCALE // info.timescale)
+        self._over.take(replace(info, timecode=timecode, timecodes=timecodes) if timecodes else info)
 
     def _origin(self, *, expects_video: bool, expects_audio: bool) -> tuple[Frame, Arrival] | None:
         """Return the frame that the session starts with; None while it still waits."""
@@ -193,6 +198,7 @@ class Session:
         self._last_video = dts
         self._shown = pts if self._shown is None else self._shown
         self._sound_alone_for = 0
+        self._timecodes.picture(frame, dts)
         self._cutter.video(dts, pts, sync=frame.sync, payload=frame.payload)
 
     def _is_hole(self, dts: int) -> bool:
@@ -274,6 +280,7 @@ class Session:
         `clean`: it starts with an IDR or IRAP picture, not a recovery point or another picture.
         """
         if self._over is not None:
+            self._timecodes.cut(at)
             self._cutter.cut(Cut(at, end, paused, self._over.date(at), self._tracks, self._broken, clean))
             self._broken = False
             self._shown = None

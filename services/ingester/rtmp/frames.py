@@ -9,6 +9,7 @@ from typing import Final, NamedTuple, Protocol
 from services.ingester.publication import Contents, Frame, Kind
 from services.ingester.rtmp.reader import FrameReader
 from services.ingester.rtmp.tags import NEEDS_CONFIG, Media, read_media
+from shared.media.timecode import Label
 from shared.rtmp.chunks import AUDIO, VIDEO, Payload
 from shared.rtmp.cursor import Value
 from shared.rtmp.errors import LimitExceeded
@@ -36,6 +37,10 @@ class Taker(Protocol):
 
     def metadata(self, values: Mapping[str, Value]) -> None:
         """Take sanitised metadata."""
+        ...
+
+    def timecode(self, timestamp: int, label: Label) -> None:
+        """Take the timecode of the picture that is shown at a timestamp."""
         ...
 
     def finish(self) -> None:
@@ -130,6 +135,10 @@ class MediaFrames:
     def metadata(self, values: Mapping[str, Value]) -> None:
         """Take sanitised metadata; its announcement applies from the next track change on."""
         self._announced = announced_tracks(values)
+
+    def timecode(self, timestamp: int, label: Label) -> None:
+        """Take a timecode; it goes with the next picture."""
+        self._reader.timecode(timestamp, label)
 
     def finish(self) -> None:
         """End the stream: read the frames that waited for a second track."""

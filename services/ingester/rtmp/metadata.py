@@ -6,8 +6,12 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from shared.media.timecode import Label, TimecodeError, parse_label
 from shared.rtmp.cursor import Value
 
+# The events that carry timecodes, and the names they have there. `sd` and `st` beside them are date and time of day.
+_TIMED = frozenset({"onFI", "onTextData"})
+_TIMECODES = ("tc", "timecode", "timeCode")
 _NUMBERS = frozenset({
     "width", "height", "framerate", "fps", "videodatarate", "audiodatarate", "videocodecid", "audiocodecid",
     "audiosamplerate", "audiosamplesize", "audiochannels", "stereo",
@@ -32,6 +36,21 @@ def read_data(timestamp: int, values: list[Value]) -> DataEvent | None:
     if not values or not isinstance(values[0], str):
         return None
     return DataEvent(timestamp, values[0], tuple(values[1:]))
+
+
+def timecode_of(event: DataEvent) -> Label | None:
+    """Return the timecode in an onFI or onTextData, as FMLE, Wirecast and Elemental send them; None without one."""
+    found = event.values[0] if event.name in _TIMED and event.values else None
+    if not isinstance(found, Mapping):
+        return None
+    for name in _TIMECODES:
+        value = found.get(name)
+        if isinstance(value, str) and len(value) <= _MAX_TEXT:
+            try:
+                return parse_label(value)
+            except TimecodeError:
+                continue
+    return None
 
 
 def sanitise(event: DataEvent) -> dict[str, Value]:

@@ -14,7 +14,7 @@ from services.ingester.rtmp.codecs import CodecWatch
 from services.ingester.rtmp.frames import MediaFrames, Taker
 from services.ingester.rtmp.limits import RtmpLimits
 from services.ingester.rtmp.link import Link
-from services.ingester.rtmp.metadata import DataEvent, read_data, sanitise
+from services.ingester.rtmp.metadata import DataEvent, read_data, sanitise, timecode_of
 from services.ingester.rtmp.request import PublishRequest
 from shared.messages.live import EndReason
 from shared.rtmp import chunks
@@ -247,5 +247,8 @@ class Publication(Generic[Grant]):
             self._codecs.announce(described)
             if self._taker is not None:
                 self._taker.metadata(described)
-        else:
-            self.events.append(event)
+            return
+        label = timecode_of(event)
+        if label is not None and self._taker is not None:
+            self._taker.timecode(event.timestamp, label)
+        self.events.append(event)

@@ -17,6 +17,7 @@ from services.ingester.recorder.unwrap import Unwrapper
 from shared.media.model import TrackConfig, VideoCodec
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.mp4.entries import opus_config
+from shared.media.timecode import Label
 from shared.rtmp.chunks import VIDEO
 from shared.runtime.logging import get_logger
 
@@ -24,6 +25,8 @@ log = get_logger()
 MS: Final = 90
 """90 kHz ticks."""
 MAX_NAMES: Final = 32
+MAX_LABELS: Final = 64
+"""Timecodes that wait for a picture; older ones are dropped."""
 VIDEO_CODECS: Final[dict[str, VideoCodec]] = {"avc1": "h264", "hvc1": "hevc"}
 AUDIO_CODECS: Final = ("mp4a", "Opus")
 """The FOURCCs of the recorded codecs."""
@@ -45,6 +48,7 @@ class FrameReader:
         self._sounds = False
         self._failures = 0
         self._frames: list[Frame] = []
+        self._labels: list[tuple[int, Label]] = []
 
     def describes(self, kind: Kind) -> bool:
         """Return whether the track has a sequence header and can be recorded."""
@@ -75,6 +79,10 @@ class FrameReader:
         except DAMAGE as error:
             self._failed(kind, error)
 
+    def timecode(self, timestamp: int, label: Label) -> None:
+        """Take the timecode of the picture shown at a time in ms, modulo 2**32; it comes before or after that one."""
+        self._labels = [*self._labels[1 - MAX_LABELS :], (timestamp, label)]
+
     def finish(self) -> None:
         """Release the frames that wait."""
         try:
@@ -95,7 +103,16 @@ class FrameReader:
             self.damaged += 1
             return
         config, payload, sync, clean = picture
-        self._frames.append(Frame(config, self._clock.take(timestamp) * MS, offset * MS, sync, payload, clean=clean))
+        labels = self._labels_near(timestamp) if self._labels else ()
+        time = self._clock.take(timestamp) * MS
+        self._frames.append(Frame(config, time, offset * MS, sync, payload, clean=clean, labels=labels))
+
+    def _labels_near(self, timestamp: int) -> tuple[tuple[int, Label], ...]:
+        """Take the waiting timecodes, as ticks from a picture's timestamp; those that are far from it are dropped."""
+        labels, self._labels = self._labels, []
+        half = 1 << 31
+        near = [((((at - timestamp + half) & (2 * half - 1)) - half) * MS, label) for at, label in labels]
+        return tuple((ticks, label) for ticks, label in near if abs(ticks) <= MAX_OFFSET)
 
     def _sound(self, timestamp: int, data: bytes) -> None:
         time = self._clock.take(timestamp) * MS

@@ -6,6 +6,7 @@ Source: ITU-T H.264, 7.3.2.1.1 (SPS), E.1.1 (VUI), table A-1 (levels).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from shared.media.bitstream.bit_reader import BitReader, unescape
 from shared.media.bitstream.bit_writer import BitWriter, bits_between, escape
@@ -19,6 +20,22 @@ _MAX_DPB_MBS = (
 )  # fmt: skip
 # Bits before seq_parameter_set_id: NAL header, profile_idc, constraint flags, level_idc.
 _FIXED_HEAD = 32
+
+
+class PictureTiming(NamedTuple):
+    """What an SPS says of picture timing SEI messages, widths in bits (E.1.1, E.1.2, D.1.3).
+
+    `delays`: of the two delays that come first. `structure`: whether pic_struct and clock timestamps follow. `offset`:
+    of time_offset, which is 24 where there are no HRD parameters (E.2.2). `unit`: num_units_in_tick and time_scale.
+    """
+
+    delays: int = 0
+    structure: bool = False
+    offset: int = 24
+    unit: tuple[int, int] | None = None
+
+
+UNTOLD = PictureTiming()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +62,7 @@ class H264Sps:
     gaps_at: int = 0
     chroma: int = 1
     planes: bool = False
+    timing: PictureTiming = UNTOLD
 
     @property
     def effective_dpb(self) -> int:
@@ -160,33 +178,38 @@ def _read_picture_order(reader: BitReader) -> tuple[int, int]:
     return kind, 0
 
 
-def _skip_hrd(reader: BitReader) -> bool:
+def _read_hrd(reader: BitReader) -> tuple[int, int] | None:
+    """Read HRD parameters, if any: the bits of both delays together, and of time_offset (E.1.2)."""
     if not reader.flag():
-        return False
+        return None
     count = reader.ue() + 1
     reader.bits(8)
     for _ in range(min(count, 32)):
         reader.ue()
         reader.ue()
         reader.flag()
-    reader.bits(20)
-    return True
+    reader.bits(5)  # initial_cpb_removal_delay_length_minus1
+    return reader.bits(5) + reader.bits(5) + 2, reader.bits(5)
 
 
 def _with_vui(base: H264Sps, reader: BitReader, payload: bytes) -> H264Sps:
     start = reader.left
     skip_look(reader)
+    unit = None
     if reader.flag():
-        reader.bits(65)  # num_units_in_tick, time_scale, fixed_frame_rate_flag
+        unit = (reader.bits(32), reader.bits(32))
+        reader.flag()  # fixed_frame_rate_flag
     look = bits_between(payload, start, reader.left)
-    if sum(_skip_hrd(reader) for _ in range(2)):
+    hrd = [found for found in (_read_hrd(reader), _read_hrd(reader)) if found]
+    if hrd:
         reader.flag()  # low_delay_hrd_flag
-    reader.flag()  # pic_struct_present_flag
+    delays, offset = hrd[0] if hrd else (0, 24)
+    timing = PictureTiming(delays, reader.flag(), offset, unit)
     motion, reorder, dpb = base.motion, None, None
     if reader.flag():
         motion = (int(reader.flag()), reader.ue(), reader.ue(), reader.ue(), reader.ue())
         reorder, dpb = reader.ue(), reader.ue()
-    return replace(base, look=look, motion=motion, reorder=reorder, dpb=dpb)
+    return replace(base, look=look, motion=motion, reorder=reorder, dpb=dpb, timing=timing)
 
 
 def skip_look(reader: BitReader) -> None:

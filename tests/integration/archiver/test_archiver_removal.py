@@ -10,6 +10,7 @@ import pytest
 
 from services.archiver.removal import Removal
 from services.archiver.room import RoomMaker
+from services.gateway.domain.locks import Locks
 from shared.broker.kv import Bucket
 from shared.messages.media import RecordingDelete, SegmentWritten
 from shared.messages.recordings import RecordingRecord
@@ -177,3 +178,19 @@ async def test_a_short_disk_takes_the_oldest_hours_of_all(archiver: Archive, tmp
     assert (
         RoomMaker(Reserve(tmp_path, 0, measure), archiver.records, archiver.retention, archiver.clock).is_short is False
     )
+
+
+async def test_a_short_disk_spares_what_is_locked(archiver: Archive, tmp_path: Path) -> None:
+    for other in await archiver.records.recordings():  # of the tests before, on other disks
+        await Bucket(archiver.service.js, "recordings", RecordingRecord).delete(f"{other.account}.{other.event}")
+    event = new_event()
+    segments = await recorded(archiver, event, 130)
+    await archiver.compactor.compact(ACCOUNT, event, everything=True)
+    await Locks(archiver.service.js).add(ACCOUNT, event, HOUR_START_MS, HOUR_START_MS + 1000)
+
+    def measure(_folder: Path) -> tuple[int, int, int]:
+        return 10_000, 0, 300 - len(files(archiver, event, segments))
+
+    maker = RoomMaker(Reserve(tmp_path, 50, measure), archiver.records, archiver.retention, archiver.clock)
+    assert await maker.run_once() == 1
+    assert files(archiver, event, segments) == [*range(60), *range(120, 130)]

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from services.gateway.domain.locks import Locks
 from shared.errors import Unavailable
 from shared.messages.media import SegmentWritten
 from shared.messages.recordings import RecordingRecord
@@ -59,6 +60,26 @@ async def test_an_hour_goes_with_its_bytes_and_its_session_with_the_last_hour(ar
     assert [segment.key in left for segment in segments] == [False] * 20 + [True] * 10
     expired = await archiver.announced("recordings.range.expired", event)
     assert [(e["hour"] - FIRST_HOUR, e["segments"]) for e in expired] == [(0, 10), (1, 10)]
+
+
+async def test_a_locked_range_keeps_its_hours_until_it_is_unlocked(archiver: Archive) -> None:
+    event = new_event()
+    await recorded(archiver, event)
+    locks = Locks(archiver.service.js)
+    middle_ms = HOUR_START_MS + HOUR_MS + HOUR_MS // 2
+    await locks.add(ACCOUNT, event, middle_ms, middle_ms + 1000)
+    archiver.clock.at_ms += 10 * HOUR_MS
+    for _ in range(2):
+        await archiver.sweeper.sweep()
+        record = await archiver.record(event)
+        assert record is not None
+        assert [hour.hour - FIRST_HOUR for hour in record.hours] == [1]
+        assert await archiver.retention.is_locked(ACCOUNT, event, record.hours[0])
+    await locks.remove(ACCOUNT, event, 0, 1 << 60)
+    await archiver.sweeper.sweep()
+    record = await archiver.record(event)
+    assert record is not None
+    assert record.hours == ()
 
 
 async def test_numbers_go_on_after_everything_has_expired(archiver: Archive) -> None:

@@ -85,6 +85,10 @@ async def test_which_are_used(nats: NatsServer) -> None:
         ):  # fmt: skip
             assert await at.given(kind, name) == f"secret of {secret}", (kind, name)  # type: ignore[arg-type]
         assert await at.given("ftp") is None, "no default of this type; another account's is not ours"
+        user, nobody = (VAULT.encrypt(f"s3://{name}bucket/a", DESTINATION_PURPOSE) for name in ("me:mine@", ""))
+        assert await at.given("s3", url=user) is None, "the URL's own user comes before the default"
+        assert await at.given("s3", url=nobody) == "secret of usual"
+        assert await at.given("s3", "bucket", url=user) == "secret of bucket"
         assert await at.given("library", "bucket") is None
         for kind, name, why in (
             ("s3", "nobody", "no stored credentials of the name nobody"), ("ftp", "theirs", "no stored credentials"),

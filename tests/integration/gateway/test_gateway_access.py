@@ -18,8 +18,8 @@ import pytest
 from services.gateway.http import server
 from services.gateway.http.limits import BodyLimit
 from services.gateway.http.problems import ApiError
+from services.gateway.http.readiness import Readiness
 from services.gateway.http.server import listen
-from services.gateway.web import Readiness
 from shared.runtime.service import check_all
 from tests.support.api_gateway import Gateway, gateway, make_key, until, with_key
 from tests.support.nats import NatsServer, nats_server

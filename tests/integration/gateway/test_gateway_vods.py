@@ -116,6 +116,8 @@ BAD_OUTPUTS: list[tuple[dict[str, Any], str]] = [
     ({"duration": None}, "outputs[0].duration"),
     ({"duration": 172_801}, "outputs[0].duration"),
     ({"stream_start_timecode": "01:10:18:15", "duration": 5}, "outputs[0].stream_start_timecode"),
+    ({"stream_start_timecode": 1101815, "duration": 5}, "outputs[0].stream_start_timecode"),
+    ({"stream_start_time": 5, "stream_end_timecode": "01:10:18:15"}, "outputs[0].stream_end_timecode"),
     ({"duration": 5, "url": "s3://bucket/file.mp4"}, "outputs[0].credentials"),
     ({"duration": 5, "videocloud": {"video": {"name": "x"}}}, "outputs[0].credentials"),
     ({"duration": 5, "label": 5}, "outputs[0].label"),

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from shared.srt.library import SONAMES
-from tests.support.setup_scripts import FakeHost, setup_env, setup_host, setup_peers
+from tests.support.setup_scripts import FakeHost, setup_env, setup_host, setup_peers, setup_servers
 
 APT = ("apt-get", "apt-cache", "dpkg-deb")
 VENV = setup_env.venv_package()
@@ -226,4 +226,20 @@ def test_the_tests_server_is_fetched_but_never_installed(tmp_path: Path, capsys:
     assert host.did("download nginx")
     assert not host.did(" install ")
     assert capsys.readouterr().err.strip().endswith("apt-get install -y nginx libnginx-mod-rtmp")
+    assert not setup_peers.fetch_dav(host, setup_host.Apt(host), tmp_path)
+    assert capsys.readouterr().err.strip().endswith("apt-get install -y libnginx-mod-http-dav-ext")
+    assert not list(tmp_path.iterdir())
+
+
+def test_ftp_and_sftp_servers_are_fetched_but_never_installed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    host = FakeHost({"apt-get": ""}, programs=APT, root=True)
+    assert setup_servers.fetch_servers(host, setup_host.Apt(host), tmp_path)
+    assert not host.commands  # they are there
+    host.exists = lambda path: False  # type: ignore[method-assign]
+    assert not setup_servers.fetch_servers(host, setup_host.Apt(host), tmp_path)
+    assert all(host.did(f"download {packages[0]}") for _, packages, _ in setup_servers.SERVERS)
+    assert not host.did(" install ")
+    assert "apt-get install -y vsftpd\n" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

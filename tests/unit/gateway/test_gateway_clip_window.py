@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from services.gateway.domain.clips.window import Recording, Window, resolve
+from services.gateway.domain.clips.window import ClipRange, Recording, TimecodeRange, Window, resolve
 from services.gateway.domain.errors import Invalid
 from services.gateway.native.clips.models import Output
 from services.gateway.native.clips.translate import range_of
@@ -22,7 +22,13 @@ EPOCH = FIRST // 1000
 
 
 def window(recording: Recording = LIVE, **fields: Any) -> Window:
-    return resolve(range_of(Output.model_validate(fields)), recording)
+    return resolve(clock_range(Output.model_validate(fields)), recording)
+
+
+def clock_range(output: Output) -> ClipRange:
+    found = range_of(output)
+    assert isinstance(found, ClipRange)
+    return found
 
 
 def refused(recording: Recording = LIVE, **fields: Any) -> str:
@@ -157,10 +163,37 @@ def test_only_plain_decimal_numbers_are_numbers(field: str, value: Any) -> None:
         Output.model_validate({field: value})
 
 
-@pytest.mark.parametrize("field", ["stream_start_timecode", "stream_end_timecode", "url", "videocloud"])
+@pytest.mark.parametrize("field", ["url", "videocloud"])
 def test_what_is_not_supported_yet_is_said(field: str) -> None:
     with pytest.raises(ValidationError, match="not supported yet"):
         Output.model_validate({field: "01:00:00:00", "duration": 5})
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        (1101815, "must be a text HH:MM:SS:FF"),
+        (True, "must be a text HH:MM:SS:FF"),
+        ("", "is not a timecode"),
+        ("01:10:18", "is not a timecode"),
+        ("24:00:00:00", "hours run from 0 to 23"),
+        ("01:60:00:00", "minutes run from 0 to 59"),
+        ("01:10:00:200", "frames run from 0 to 119"),
+        ("00:01:00;00", "left out by drop frame"),
+    ],
+)
+def test_what_is_no_timecode_is_said(value: Any, why: str) -> None:
+    with pytest.raises(ValidationError, match=why):
+        Output.model_validate({"stream_start_timecode": value, "duration": 5})
+
+
+def test_timecodes_are_a_range_of_their_own() -> None:
+    asked = {"stream_start_timecode": "00:10:00;00", "stream_end_timecode": "00:10:05.02", "wait": True}
+    found = range_of(Output.model_validate(asked))
+    assert isinstance(found, TimecodeRange)
+    assert (str(found.start), str(found.end), found.duration, found.wait) == ("00:10:00;00", "00:10:05:02", None, True)
+    with pytest.raises(Invalid, match="cannot be mixed"):
+        range_of(Output.model_validate({"stream_start_timecode": "00:10:00:00", "stream_end_time": 5}))
 
 
 numbers = st.none() | st.decimals(-10, 10**12, places=6, allow_nan=False) | st.integers(-5, 2_000_000_000).map(str)
@@ -180,7 +213,7 @@ def test_whatever_is_asked_gives_a_sound_range_or_names_a_field(
     output = Output.model_validate({**fields, "wait": wait})
     field, found = None, None
     try:
-        found = resolve(range_of(output), recording)
+        found = resolve(clock_range(output), recording)
     except Invalid as error:
         field = error.faults[0].field
     assert (found is None) == (field in fields)

@@ -11,6 +11,7 @@ from typing import Final
 from cachetools import LRUCache
 from nats.js import JetStreamContext
 
+from services.gateway.domain.clips.timecodes import Timecodes
 from services.gateway.domain.clips.window import Recording
 from services.gateway.domain.errors import invalid
 from shared.broker import buckets
@@ -27,7 +28,10 @@ REMEMBERED_CLOCKS: Final = 10_000
 class Bounds:
     """Reads the times of recordings, which are kept for `retention` after their end."""
 
-    def __init__(self, jetstream: Callable[[], JetStreamContext], retention: timedelta, clock: Clock) -> None:
+    def __init__(
+        self, jetstream: Callable[[], JetStreamContext], retention: timedelta, clock: Clock, timecodes: Timecodes
+    ) -> None:
+        self.timecodes = timecodes
         self._clocks = Bucket(jetstream, buckets.SESSIONS, EventClock)
         self._retention = retention
         self._clock = clock

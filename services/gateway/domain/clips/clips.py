@@ -13,7 +13,7 @@ from nats.js import JetStreamContext
 
 from services.gateway.domain.clips.bounds import Bounds
 from services.gateway.domain.clips.pending import Pending
-from services.gateway.domain.clips.window import ClipRange, Recording, Window, resolve
+from services.gateway.domain.clips.window import ClipRange, Recording, TimecodeRange, Window, resolve
 from services.gateway.domain.destinations.destinations import Destinations, NewDestination, Stored
 from services.gateway.domain.errors import Fault, Invalid, StateConflict, gathered, invalid, no_such
 from services.gateway.domain.jobs.jobs import Jobs
@@ -62,7 +62,7 @@ class NewClip:
 
     field: str
     label: str
-    range: ClipRange
+    range: ClipRange | TimecodeRange
     receivers: tuple[Receiver, ...] = ()
     destinations: tuple[NewDestination, ...] = ()
 
@@ -136,7 +136,8 @@ class Clips:
         job = await self._jobs.get(account, job_id)
         last = await last_segment(self._jetstream(), account, job_id)
         recording = await self._bounds.of(job, last)
-        windows = gathered(partial(_window, one, recording) for one in asked)
+        ranges = await self._bounds.timecodes.settle(account, job_id, [one.range for one in asked])
+        windows = gathered(partial(_window, *pair, recording) for pair in zip(asked, ranges, strict=True))
         stored = await self._destinations.stored(account) if any(map(_needs_credentials, asked)) else Stored()
         receivers = [self._sealed(one, stored) for one in asked]
         clips = [ids(position) for position in range(len(asked))]
@@ -274,9 +275,12 @@ def _needs_credentials(asked: NewClip) -> bool:
     return bool(asked.destinations) or any(one.credentials is not None for one in asked.receivers)
 
 
-def _window(asked: NewClip, recording: Recording) -> Window:
+def _window(asked: NewClip, span: ClipRange | Invalid, recording: Recording) -> Window:
     """Resolve a clip's range; Invalid names fields as in the request."""
     try:
-        return resolve(asked.range, recording)
+        if isinstance(span, Invalid):
+            raise span
+        return resolve(span, recording)
     except Invalid as error:
-        raise Invalid(*(Fault(f"{asked.field}.{fault.field}", fault.why) for fault in error.faults)) from error
+        faults = (Fault(f"{asked.field}.{fault.field}", fault.why) for fault in error.faults)
+        raise Invalid(*faults, code=error.code) from error

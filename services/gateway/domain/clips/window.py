@@ -14,6 +14,7 @@ from fractions import Fraction
 from typing import Final, Literal, NamedTuple
 
 from services.gateway.domain.errors import invalid
+from shared.media.timecode import Label
 from shared.messages.clips import LONGEST_CLIP, Selection
 
 LONGEST_WAIT: Final = timedelta(days=7)
@@ -53,6 +54,17 @@ class ClipRange:
         other: Literal["start", "end"] = "end" if preferred == "start" else "start"
         chosen = preferred if getattr(self, preferred) is not None else other
         return str(getattr(self.names, chosen))
+
+
+@dataclass(frozen=True, slots=True)
+class TimecodeRange:
+    """A requested range by timecode: two labels, or one of them and a duration in s."""
+
+    start: Label | None
+    end: Label | None
+    duration: Fraction | None
+    wait: bool
+    names: Names
 
 
 @dataclass(frozen=True, slots=True)

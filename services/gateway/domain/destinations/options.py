@@ -30,6 +30,7 @@ class BucketOptions(BaseModel):
         None, pattern=r"^[A-Za-z0-9][!-~]{0,62}/[!-~][ -~]{0,126}$", description="s3, http"
     )
     cache_control: str | None = Field(None, pattern=r"^[!-~][ -~]{0,255}$", description="s3: the header's value")
+    content_disposition: str | None = Field(None, pattern=r"^[!-~][ -~]{0,255}$", description="s3: the header's value")
     metadata: dict[str, str] | None = Field(
         None, max_length=32, description="s3: names of letters, digits, . - and _, values of ASCII; 2 KiB together"
     )

@@ -129,6 +129,14 @@ class Jobs:
             raise no_such("job")
         return stored.value
 
+    async def rename(self, account: str, event: str, name: str) -> None:
+        """Give a job another name for people; nothing happens when there is no such job."""
+
+        def renamed(job: JobRecord | None) -> JobRecord | None:
+            return job.model_copy(update={"name": name}) if job and job.name != name else None
+
+        await self.bucket.change(_key(account, event), renamed)
+
     async def stop(self, account: str, event: str) -> JobRecord:
         """Finish a job; NotFound, or StateConflict when it was cancelled."""
         return await self._asked(account, event, job_state.stop)

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validat
 
 from services.gateway.domain.destinations.videocloud import VideoCloud
 from services.gateway.http.bodies import ExactSeconds, no_boolean, plain
+from services.gateway.http.timecodes import TimecodeText
 from services.gateway.identity.credential_rules import fit_label
 from shared.messages.clips import NotifyEvent
 from shared.messages.credentials import CredentialType, Tls
@@ -79,8 +80,8 @@ class OutputAsk(BaseModel):
     stream_end_time: ExactSeconds | None = None
     start_time: ExactSeconds | None = None
     end_time: ExactSeconds | None = None
-    stream_start_timecode: Any = None
-    stream_end_timecode: Any = None
+    stream_start_timecode: TimecodeText | None = None
+    stream_end_timecode: TimecodeText | None = None
     duration: ExactSeconds | None = None
     wait: bool = False
     url: str | None = Field(None, min_length=1, max_length=2048)
@@ -94,13 +95,6 @@ class OutputAsk(BaseModel):
     def _no_instant(cls, value: Any) -> Any:
         if value is not None:
             raise ValueError("must be absent: there are no instant clips here")
-        return value
-
-    @field_validator("stream_start_timecode", "stream_end_timecode")
-    @classmethod
-    def _no_timecodes(cls, value: Any) -> Any:
-        if value is not None:
-            raise ValueError("timecodes are not supported yet; use stream_start_time or start_time")
         return value
 
 

@@ -6,15 +6,17 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from services.gateway.domain.clips.clips import NewClip, Receiver
-from services.gateway.domain.clips.window import ClipRange, Clock, Names
+from services.gateway.domain.clips.window import ClipRange, Clock, Names, TimecodeRange
 from services.gateway.domain.destinations.destinations import NewDestination
 from services.gateway.domain.errors import invalid
 from services.gateway.domain.jobs.jobs import NewJob
 from services.gateway.facades.brightcove.models import ClipsAsk, CredentialAsk, JobAsk, NotificationAsk, OutputAsk
+from shared.media.timecode import parse_label
 
-FAMILIES: Final[tuple[tuple[Clock, str, str], ...]] = (
+FAMILIES: Final[tuple[tuple[Clock | None, str, str], ...]] = (
     ("stream", "stream_start_time", "stream_end_time"),
     ("wall", "start_time", "end_time"),
+    (None, "stream_start_timecode", "stream_end_timecode"),
 )
 _OWN_WORDS: Final = ("endpoint", "region", "path_style", "session_token", "host_key", "tls", "account_id")
 
@@ -51,7 +53,7 @@ def _destinations(output: OutputAsk, field: str) -> tuple[NewDestination, ...]:
     return (NewDestination(field, output.url, output.videocloud, output.credentials),)
 
 
-def _range(output: OutputAsk, field: str) -> ClipRange:
+def _range(output: OutputAsk, field: str) -> ClipRange | TimecodeRange:
     used = [f for f in FAMILIES if getattr(output, f[1]) is not None or getattr(output, f[2]) is not None]
     if len(used) > 1:
         mixed = [name for family in used for name in family[1:] if getattr(output, name) is not None]
@@ -60,6 +62,9 @@ def _range(output: OutputAsk, field: str) -> ClipRange:
         return ClipRange(duration=output.duration, wait=output.wait)
     clock, start, end = used[0]
     points = getattr(output, start), getattr(output, end)
+    if clock is None:
+        first, after = (None if text is None else parse_label(text) for text in points)
+        return TimecodeRange(first, after, output.duration, output.wait, Names(start, end))
     return ClipRange(clock, *points, output.duration, output.wait, Names(start, end))
 
 

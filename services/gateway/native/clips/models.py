@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from services.gateway.domain.destinations.options import BucketOptions
 from services.gateway.domain.destinations.videocloud import VideoCloud
 from services.gateway.http.bodies import ExactSeconds
+from services.gateway.http.timecodes import TimecodeText
 from shared.messages.base import Accuracy
 from shared.messages.clips import NotifyEvent, VodState
 from shared.messages.destinations import DestinationType
@@ -62,8 +63,8 @@ class Output(BaseModel):
     start_time: ExactSeconds | None = Field(None, description="Since the epoch")
     end_time: ExactSeconds | None = Field(None, description="Since the epoch")
     duration: ExactSeconds | None = Field(None, description="Alone: the last seconds; or with any one of the others")
-    stream_start_timecode: Any = Field(None, description="Not supported yet")
-    stream_end_timecode: Any = Field(None, description="Not supported yet")
+    stream_start_timecode: TimecodeText | None = Field(None, description="SMPTE timecode of the first frame")
+    stream_end_timecode: TimecodeText | None = Field(None, description="SMPTE timecode of the frame after the last one")
     wait: bool = Field(default=False, description="Take an end in the future, and complete the clip when it has come")
     url: str | None = Field(None, min_length=1, max_length=2048, description=_URL_HELP)
     videocloud: VideoCloud | None = Field(None, description="Makes a video in Video Cloud; excludes url")
@@ -72,13 +73,6 @@ class Output(BaseModel):
         None, min_length=1, max_length=8, description="Several destinations, in place of url or videocloud"
     )
     notifications: list[NotificationAsk] = Field([], max_length=16)
-
-    @field_validator("stream_start_timecode", "stream_end_timecode")
-    @classmethod
-    def _no_timecodes(cls, value: Any) -> Any:
-        if value is not None:
-            raise ValueError("timecodes are not supported yet; use stream_start_time or start_time")
-        return value
 
 
 class ClipsAsk(BaseModel):
@@ -134,6 +128,8 @@ class MadeRange(BaseModel):
     frames: int
     exact_in_point: str = Field(description="As a fraction n or n/d")
     exact_out_point: str = Field(description="As a fraction n or n/d")
+    in_timecode: str | None = Field(None, description="SMPTE timecode of the first frame, when the encoder sent one")
+    out_timecode: str | None = Field(None, description="SMPTE timecode of the frame after the last one")
 
 
 class MissingRange(BaseModel):

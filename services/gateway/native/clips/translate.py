@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import Final
 
 from services.gateway.domain.clips.clips import NewClip, Receiver
-from services.gateway.domain.clips.window import ClipRange, Clock, Names
+from services.gateway.domain.clips.window import ClipRange, Clock, Names, TimecodeRange
 from services.gateway.domain.destinations.destinations import NewDestination
 from services.gateway.domain.destinations.options import OPTIONS, BucketOptions
 from services.gateway.domain.errors import invalid
 from services.gateway.native.clips.models import ClipsAsk, DestinationAsk, NotificationAsk, Output
+from shared.media.timecode import parse_label
 
-FAMILIES: Final[tuple[tuple[Clock, str, str], ...]] = (
+FAMILIES: Final[tuple[tuple[Clock | None, str, str], ...]] = (
     ("stream", "stream_start_time", "stream_end_time"),
     ("wall", "start_time", "end_time"),
+    (None, "stream_start_timecode", "stream_end_timecode"),
 )
 
 
@@ -49,7 +51,7 @@ def _one_of(asked: DestinationAsk, field: str) -> NewDestination:
     return NewDestination(field, asked.url, asked.videocloud, asked.credentials, options)
 
 
-def range_of(output: Output, prefix: str = "") -> ClipRange:
+def range_of(output: Output, prefix: str = "") -> ClipRange | TimecodeRange:
     """Return the range that an output requests; Invalid when it names points of two clocks."""
     used = [f for f in FAMILIES if getattr(output, f[1]) is not None or getattr(output, f[2]) is not None]
     if len(used) > 1:
@@ -58,6 +60,10 @@ def range_of(output: Output, prefix: str = "") -> ClipRange:
     if not used:
         return ClipRange(duration=output.duration, wait=output.wait)
     clock, start, end = used[0]
+    if clock is None:
+        labels = (getattr(output, name) for name in (start, end))
+        first, after = (None if text is None else parse_label(text) for text in labels)
+        return TimecodeRange(first, after, output.duration, output.wait, Names(start, end))
     return ClipRange(
         clock, getattr(output, start), getattr(output, end), output.duration, output.wait, Names(start, end)
     )

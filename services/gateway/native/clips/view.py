@@ -38,6 +38,8 @@ def _made(file: ClipFile) -> MadeRange:
         frames=file.frames,
         exact_in_point=str(file.in_point),
         exact_out_point=str(file.out_point),
+        in_timecode=file.in_timecode,
+        out_timecode=file.out_timecode,
     )
 
 

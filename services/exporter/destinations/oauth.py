@@ -1,0 +1,65 @@
+"""Access tokens by client credentials (RFC 6749, 4.4)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from services.exporter.destinations.http_server import Login, Web, WebFile, WebServer
+from shared.errors import DestinationFailed
+from shared.runtime.clock import Clock
+
+_EARLY_S: Final = 30
+_USUAL_S: Final = 300
+_NS: Final = 10**9
+_WRONG: Final = frozenset({"invalid_client", "unauthorized_client", "invalid_grant"})
+
+
+class Tokens:
+    """Fetches a token when there is none, and another before it ends."""
+
+    def __init__(self, web: Web, clock: Clock, url: str, client: str, secret: str) -> None:
+        self._at = WebFile(url, urlsplit(url)._replace(query="").geturl())
+        self._server = WebServer(web, Login(client, secret))
+        self._clock = clock
+        self._token = ""
+        self._ends_ns = 0
+        self._lock = asyncio.Lock()
+
+    async def get(self) -> str:
+        """Return a token; DestinationFailed when the server gives none."""
+        async with self._lock:
+            if not self._token or self._clock.monotonic_ns() >= self._ends_ns:
+                await self._fetch()
+            return self._token
+
+    def drop(self) -> None:
+        """Forget the token: it was refused."""
+        self._token = ""
+
+    async def _fetch(self) -> None:
+        reply = await self._server.ask(
+            "POST", self._at, b"grant_type=client_credentials", content_type="application/x-www-form-urlencoded",
+            accept="application/json",
+        )  # fmt: skip
+        said = _read(reply.body)
+        if reply.status != 200 or not isinstance(said.get("access_token"), str):
+            code, why = str(said.get("error", "")), str(said.get("error_description", ""))[:200]
+            if code in _WRONG or reply.status == 401:
+                text = f"{self._at.shown}: the client id or the client secret is not accepted ({code}: {why})"
+                raise DestinationFailed(text, final=True)
+            raise self._server.fault(self._at, "POST", reply)
+        lasts = said.get("expires_in")
+        lasts_s = lasts if isinstance(lasts, int) and lasts > 0 else _USUAL_S
+        self._token = said["access_token"]
+        self._ends_ns = self._clock.monotonic_ns() + max(1, lasts_s - _EARLY_S) * _NS
+
+
+def _read(body: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(body)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

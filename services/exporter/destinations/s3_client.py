@@ -1,0 +1,293 @@
+"""A boto3 client that connects only to checked addresses and takes nothing from this machine's settings."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import os
+import socket
+import ssl
+import threading
+import weakref
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from types import TracebackType
+from typing import Any, Final, Self
+from urllib.parse import urlsplit
+
+import boto3
+import urllib3
+from botocore.awsrequest import (
+    AWSHTTPConnection,
+    AWSHTTPConnectionPool,
+    AWSHTTPSConnection,
+    AWSHTTPSConnectionPool,
+    AWSPreparedRequest,
+    AWSResponse,
+)
+from botocore.config import Config
+from botocore.configprovider import (
+    BOTOCORE_DEFAUT_SESSION_VARIABLES,
+    ConfigValueStore,
+    ConstantProvider,
+)
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionClosedError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    HTTPClientError,
+    ReadTimeoutError,
+    SSLError,
+)
+from botocore.session import Session as BotocoreSession
+from urllib3.exceptions import ConnectTimeoutError as PoolConnectTimeout
+from urllib3.exceptions import HTTPError, NewConnectionError
+from urllib3.exceptions import ReadTimeoutError as PoolReadTimeout
+from urllib3.exceptions import SSLError as PoolSslError
+
+from services.exporter.destinations.s3_errors import broken, refused
+from shared.errors import ReelayError
+from shared.security.netguard.addresses import Networks
+from shared.security.netguard.blocking import connect_now
+
+PARALLEL: Final = 4
+CONNECT: Final = timedelta(seconds=10)
+READ_S: Final = 60.0
+JOIN_S: Final = 600.0  # a server may say nothing for minutes while it joins parts
+_BLOCK: Final = 64 << 10
+_FILES: Final = {"config_file": os.devnull, "credentials_file": os.devnull}
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How a bucket's server is reached, and as whom."""
+
+    key: str
+    secret: str
+    token: str = ""
+    region: str = "us-east-1"
+    endpoint: str = ""
+    path_style: bool | None = None
+
+    def __repr__(self) -> str:
+        """Return a text without secrets."""
+        return f"Access({self.endpoint or self.region})"
+
+
+class Body(io.BytesIO):
+    """Bytes of a request; `taken` is how many of them have been written to the connection."""
+
+    sending = False  # botocore reads them all before, to sign them
+
+    @property
+    def taken(self) -> int:
+        """The bytes written to the connection."""
+        return self.tell() if self.sending else 0
+
+
+class S3Link:
+    """A client for one bucket's server, used in an `async with` block; its calls run in threads of their own.
+
+    Leaving the block ends what is under way: the sockets are shut down.
+    """
+
+    def __init__(self, maker: S3Clients, access: Access, where: str) -> None:
+        self._maker = maker
+        self._access = access
+        self._where = where
+        self._threads = ThreadPoolExecutor(PARALLEL + 1, "s3-put")
+        self._sender = _Sender(maker.allowed, maker.tls)
+        self._client: Any = None
+
+    async def __aenter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        self._client = await loop.run_in_executor(
+            self._threads, self._maker.client, self._access, self._sender, self._where
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._sender.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def call(self, operation: str, **arguments: Any) -> dict[str, Any]:
+        """Call an operation of boto3's client, as `upload_part`; raise S3Fault."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, partial(self._call, operation, arguments))
+
+    def _call(self, operation: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            answer: dict[str, Any] = getattr(self._client, operation)(**arguments)
+        except ClientError as error:
+            raise refused(self._where, operation, error) from None
+        except HTTPClientError as error:  # also the base of what goes wrong on the way
+            raise broken(self._where, error) from None
+        except (BotoCoreError, ValueError) as error:
+            raise broken(self._where, error, final=True) from None
+        return answer
+
+
+class S3Clients:
+    """Makes clients. One session serves all: the models of the API are read once."""
+
+    def __init__(self, allowed: Networks, tls: ssl.SSLContext) -> None:
+        self.allowed = tuple(allowed)
+        self.tls = tls
+        self._lock = threading.Lock()
+        self._session: boto3.session.Session | None = None
+
+    def link(self, access: Access, where: str) -> S3Link:
+        """Return a link to a server; `where` names it in errors."""
+        return S3Link(self, access, where)
+
+    def client(self, access: Access, sender: _Sender, where: str) -> Any:
+        """Return a client whose requests `sender` sends; blocks. Raise S3Fault (final) when the access is malformed."""
+        rules: dict[str, Any] = {"ignore_configured_endpoint_urls": True}  # not known to botocore-stubs
+        config = Config(
+            **rules,
+            retries={"total_max_attempts": 1},  # parts are sent again by us
+            # each body's MD5 is sent and signed: its SHA-256 would be a second pass, here and there
+            s3={"addressing_style": _style(access), "payload_signing_enabled": False},
+            # servers other than AWS do not support the checksums that boto3 sends by default since 1.36
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            proxies={},
+            user_agent_extra="reelay",
+        )
+        try:
+            with self._lock:  # making clients is not safe in threads
+                self._session = self._session or _isolated()
+                client = self._session.client(
+                    "s3", region_name=access.region or "us-east-1", endpoint_url=access.endpoint or None, config=config,
+                    aws_access_key_id=access.key, aws_secret_access_key=access.secret,
+                    aws_session_token=access.token or None,
+                )  # fmt: skip
+        except (BotoCoreError, ValueError) as error:
+            raise broken(where, error, final=True) from None
+        events: Any = client.meta.events
+        events.register("before-send.s3", sender.send)
+        events.register_last("before-parameter-build.s3", _stay)
+        return client
+
+
+def _style(access: Access) -> Any:
+    if access.path_style is None:
+        return "path" if access.endpoint else "auto"
+    return "path" if access.path_style else "virtual"
+
+
+def _stay(context: dict[str, Any], **_: Any) -> None:
+    """Mark a request as redirected: botocore would ask the bucket's region and call there with the same keys."""
+    context.setdefault("s3_redirect", {})["redirected"] = True
+
+
+def _isolated() -> boto3.session.Session:
+    """Return a session without this machine's environment, files in ~/.aws, and instance metadata."""
+    session = BotocoreSession()
+    defaults = {name: row[2] for name, row in BOTOCORE_DEFAUT_SESSION_VARIABLES.items()}
+    values: dict[str, Any] = {name: ConstantProvider(value) for name, value in (defaults | _FILES).items()}
+    session.register_component("config_store", ConfigValueStore(mapping=values))
+    return boto3.session.Session(botocore_session=session)
+
+
+class _Sender:
+    """Sends botocore's prepared requests over connections to checked addresses; follows no redirect, uses no proxy."""
+
+    def __init__(self, allowed: Networks, tls: ssl.SSLContext) -> None:
+        self._allowed = tuple(allowed)
+        self._open: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+        self._closed = False
+        self._pools = urllib3.PoolManager(
+            num_pools=4, maxsize=PARALLEL + 1, ssl_context=tls, blocksize=_BLOCK, retries=False
+        )
+        self._pools.pool_classes_by_scheme = _pool_classes(self._connect)
+
+    def _connect(self, host: str, port: int) -> socket.socket:
+        sock = connect_now(host, port, allowed=self._allowed, within=CONNECT)
+        if self._closed:
+            sock.close()
+            raise OSError("closed")
+        self._open.add(sock)
+        return sock
+
+    def close(self) -> None:
+        """End all connections, those in use too."""
+        self._closed = True
+        for sock in list(self._open):
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+        self._pools.clear()
+
+    def send(self, request: AWSPreparedRequest, **_: Any) -> AWSResponse:
+        """Send a request; raise what botocore's own session would, with netguard's errors as they are."""
+        url = str(request.url)
+        if isinstance(request.body, Body):
+            request.body.sending = True
+        try:
+            return self._send(request, url)
+        except ReelayError as error:
+            raise HTTPClientError(error=error) from error
+        except PoolSslError as error:
+            raise SSLError(endpoint_url=url, error=error) from error
+        except NewConnectionError as error:
+            raise EndpointConnectionError(endpoint_url=url, error=error) from error
+        except PoolConnectTimeout as error:
+            raise ConnectTimeoutError(endpoint_url=url, error=error) from error
+        except (PoolReadTimeout, TimeoutError) as error:
+            raise ReadTimeoutError(endpoint_url=url, error=error) from error
+        except (HTTPError, OSError) as error:
+            raise ConnectionClosedError(endpoint_url=url, error=error, request=request) from error
+
+    def _send(self, request: AWSPreparedRequest, url: str) -> AWSResponse:
+        parts = urlsplit(url)
+        body: Any = request.body
+        headers: Any = request.headers
+        read = JOIN_S if request.method == "POST" else READ_S
+        answer = self._pools.connection_from_url(url).urlopen(
+            request.method, (parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
+            body=body, headers=headers, retries=False, redirect=False, preload_content=False,
+            decode_content=False, assert_same_host=False,
+            timeout=urllib3.Timeout(connect=CONNECT.total_seconds(), read=read),
+        )  # fmt: skip
+        fields: Any = answer.headers
+        response = AWSResponse(url, answer.status, fields, answer)
+        if not request.stream_output:
+            _ = response.content
+        return response
+
+
+def _pool_classes(connect: Any) -> dict[str, Any]:
+    class Plain(AWSHTTPConnection):
+        def _new_conn(self) -> socket.socket:
+            return _opened(self, connect)
+
+    class Secure(AWSHTTPSConnection):
+        def _new_conn(self) -> socket.socket:
+            return _opened(self, connect)
+
+    class PlainPool(AWSHTTPConnectionPool):
+        ConnectionCls = Plain
+
+    class SecurePool(AWSHTTPSConnectionPool):
+        ConnectionCls = Secure
+
+    return {"http": PlainPool, "https": SecurePool}
+
+
+def _opened(connection: Any, connect: Any) -> socket.socket:
+    sock: socket.socket = connect(connection.host, connection.port)
+    sock.settimeout(READ_S)
+    return sock
+
+
+def listed(rows: Iterable[Mapping[str, Any]] | None) -> tuple[Mapping[str, Any], ...]:
+    """Return the rows of an answer; a server leaves the list out where it is empty."""
+    return tuple(rows or ())

@@ -1,0 +1,282 @@
+"""Video Cloud: a video is created, its file uploaded to its bucket, ingested, and waited for.
+
+Nothing is made twice, wherever the exporter dies. A video has a reference id that no other of its account has: the
+user's, or `reelay-<export>`; a second creation is refused, and the first is found by it. A user's own reference id may
+be another video's: ours has the tag `reelay-<export>`. An upload is resumed where the bucket's key is the same again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import timedelta
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from services.exporter.destinations.base import Order, SourceFile, Transfer
+from services.exporter.destinations.http_server import Web
+from services.exporter.destinations.s3_client import Access, S3Clients
+from services.exporter.destinations.s3_object import S3Object
+from services.exporter.destinations.s3_upload import S3Upload
+from services.exporter.destinations.telling import waiting
+from services.exporter.destinations.videocloud_api import Bases, CloudFault, VideoCloud
+from shared.errors import DestinationFailed
+from shared.runtime.clock import Clock
+from shared.security.netguard.addresses import Networks
+
+_IN_USE: Final = "REFERENCE_ID_IN_USE"
+_FINISHED: Final = "finished"
+_ENDED: Final = frozenset({_FINISHED, "failed", "error", "cancelled", "canceled"})
+_FAILURES: Final = 6
+_MOST_JOBS: Final = 20
+_LONGEST_URL: Final = 2048
+_REGION: Final = "us-east-1"
+_TEXT: Final = "Video Cloud"
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """How often an ingest job is looked at, and how long at most."""
+
+    first: timedelta = timedelta(seconds=2)
+    longest: timedelta = timedelta(seconds=60)
+    whole: timedelta = timedelta(hours=6)
+
+
+@dataclass(frozen=True, slots=True)
+class VideoCloudMaker:
+    """Makes the destinations of Video Cloud; `bucket_endpoint` is that of its buckets, empty for AWS."""
+
+    web: Web
+    clients: S3Clients
+    clock: Clock
+    bases: Bases
+    waits: Waits = Waits()
+    bucket_endpoint: str = ""
+
+    @classmethod
+    def of(cls, allowed: Networks, tls: ssl.SSLContext, clock: Clock, bases: Bases, waits: Waits) -> VideoCloudMaker:
+        """Return a maker whose connections go to checked addresses and trust what `tls` trusts."""
+        return cls(Web(tuple(allowed), tls), S3Clients(allowed, tls), clock, bases, waits)
+
+    def __call__(self, order: Order) -> VideoCloudDestination:
+        """Return the destination; DestinationFailed (final) when the order cannot be read."""
+        if order.credential is None:
+            text = f"{_TEXT}: there are no credentials: name stored ones, or store a default"
+            raise DestinationFailed(text, final=True)
+        record = order.credential.record
+        account = str(order.options.get("account_id") or urlsplit(order.url).netloc or record.account_id)
+        if not account:
+            raise DestinationFailed(f"{_TEXT}: neither the clip nor the credentials name an account", final=True)
+        video, ingest = (order.options.get(name) or {} for name in ("video", "ingest"))
+        if not isinstance(video, dict) or not isinstance(ingest, dict) or "master" in ingest:
+            text = f"{_TEXT}: video and ingest are objects, and ingest.master is not for the client to set"
+            raise DestinationFailed(text, final=True)
+        cloud = VideoCloud(self.web, self.clock, self.bases, account, (record.public, order.credential.private))
+        return VideoCloudDestination(self, cloud, account, order, video, ingest)
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """How far a delivery is: the video, its upload, the URL that ingest reads, when it was asked, and its job."""
+
+    video: str = ""
+    made: bool = False
+    upload: str = ""
+    master: str = ""
+    size: int = 0
+    sha256: str = ""
+    asked_ms: int = 0
+    before: list[str] = field(default_factory=list)
+    job: str = ""
+
+    @classmethod
+    def read(cls, text: str, file: SourceFile | None = None) -> Note:
+        """Return a kept note; of another file, only the video counts."""
+        try:
+            found = json.loads(text) if text else {}
+            note = cls(**{name: found[name] for name in cls.__slots__ if name in found})
+        except (ValueError, TypeError):
+            return cls()
+        same = file is None or (note.size, note.sha256) == (file.size, file.sha256)
+        return note if same else cls(video=note.video, made=note.made)
+
+
+@dataclass(frozen=True, slots=True)
+class VideoCloudDestination:
+    """One video of one account; the exact file takes the fast one's place in the same video."""
+
+    maker: VideoCloudMaker
+    cloud: VideoCloud
+    account: str
+    order: Order
+    video: Mapping[str, Any]
+    ingest: Mapping[str, Any]
+
+    @property
+    def _mark(self) -> str:
+        return f"reelay-{self.order.export}"
+
+    @property
+    def _reference(self) -> str:
+        return str(self.video.get("reference_id") or self._mark)
+
+    async def put(self, file: SourceFile, transfer: Transfer) -> str:
+        """Deliver the file; done when its ingest job is."""
+        try:
+            return await self._put(file, transfer)
+        except CloudFault as fault:
+            if fault.status != 404:
+                raise
+            await transfer.keep("")  # the video was deleted: the next try makes another
+            raise DestinationFailed(str(fault)) from None
+
+    async def _put(self, file: SourceFile, transfer: Transfer) -> str:
+        note = Note.read(transfer.resume, file)
+        if not note.video:
+            note = await self._make(note)
+            await _keep(transfer, note)
+        job = note.job or (await self._asked(note) if note.asked_ms else "")
+        if not job:
+            if not note.master:
+                note = await self._upload(note, file, transfer)
+            async with waiting(transfer, file.size):
+                before = await self._settled(note.video)
+            note = replace(note, asked_ms=self.maker.clock.now_ms(), before=before)
+            await _keep(transfer, note)
+            job = await self.cloud.ingest(note.video, {**self.ingest, "master": {"url": note.master}})
+        note = replace(note, job=job)
+        await _keep(transfer, note)
+        async with waiting(transfer, file.size):
+            await self._wait(note)
+        return f"videocloud://{self.account}/{note.video}"
+
+    async def _make(self, note: Note) -> Note:
+        """Create the video, or find the one that an earlier try created."""
+        own = {key: value for key, value in self.video.items() if value is not None}
+        own.setdefault("name", self.order.file_name)
+        own["reference_id"] = self._reference
+        if self._reference != self._mark:
+            own["tags"] = [*own.get("tags", []), self._mark]
+        found = await self.cloud.find(self._reference)
+        if found is None:
+            try:
+                return replace(note, video=await self.cloud.create(own), made=True)
+            except CloudFault as fault:
+                if fault.status != 409 and _IN_USE not in fault.codes:
+                    raise
+                found = await self.cloud.find(self._reference)  # by another exporter, just now
+        if found is None:
+            raise DestinationFailed(f"{_TEXT}: the reference id {self._reference} is in use, but by no video")
+        if self._reference != self._mark and self._mark not in found.get("tags", []):
+            text = f"{_TEXT}: another video has the reference id {self._reference} already"
+            raise DestinationFailed(text, final=True)
+        return replace(note, video=str(found["id"]))
+
+    async def _upload(self, note: Note, file: SourceFile, transfer: Transfer) -> Note:
+        """Put the file into the bucket that Video Cloud names, with the keys that it lends for a day."""
+        told = await self.cloud.upload_urls(note.video, f"{self.order.accuracy}-{self.order.file_name}")
+        try:
+            named = [str(told[key]) for key in ("bucket", "object_key", "access_key_id", "secret_access_key")]
+            token, master = str(told["session_token"]), str(told["api_request_url"])
+        except KeyError as error:
+            raise DestinationFailed(f"{_TEXT} names no {error.args[0]} to upload to") from None
+        access = Access(named[2], named[3], token, _REGION, self.maker.bucket_endpoint)
+        note = replace(note, size=file.size, sha256=file.sha256)
+        async with self.maker.clients.link(access, f"{_TEXT}'s bucket") as link:
+            at = S3Object(named[0], named[1], {"ContentType": file.content_type})
+            await S3Upload(link, at, file, f"{_TEXT}'s bucket").put(_Part(transfer, note))
+        if not 0 < len(master) <= _LONGEST_URL:
+            raise DestinationFailed(f"{_TEXT} names no usable URL to ingest from", final=True)
+        return replace(note, master=master, upload="")
+
+    async def _asked(self, note: Note) -> str:
+        """Return the job that was begun by a try that died before it could note it; empty when there is none."""
+        rows = await self.cloud.jobs(note.video)
+        return next((str(row.get("id", "")) for row in rows if row.get("id") not in note.before), "")
+
+    async def _settled(self, video: str) -> list[str]:
+        """Wait until no other job of the video runs: a fast file's would overtake; return the ids of all."""
+        for pause in self._pauses(self.maker.clock.now_ms()):
+            rows = await self.cloud.jobs(video)
+            if all(row.get("state") in _ENDED for row in rows):
+                break
+            await asyncio.sleep(pause)
+        return [str(row.get("id", "")) for row in rows][-_MOST_JOBS:]
+
+    async def _wait(self, note: Note) -> None:
+        state, failures = "unknown", 0
+        for pause in self._pauses(note.asked_ms):
+            try:
+                row = await self.cloud.job(note.video, note.job)
+            except DestinationFailed as fault:  # told of too early, or overloaded: the job runs all the same
+                failures += 1
+                if failures > _FAILURES or (fault.final and not _is_missing(fault)):
+                    raise
+            else:
+                state, failures = str(row.get("state", "")), 0
+                if state == _FINISHED:
+                    return
+                if state in _ENDED:
+                    said = ": ".join(str(row[key]) for key in ("error_code", "error_message") if row.get(key))
+                    text = f"{_TEXT} could not ingest the file: {said or state} (job {note.job})"
+                    raise DestinationFailed(text, final=True)
+            await asyncio.sleep(pause)
+        hours = self.maker.waits.whole / timedelta(hours=1)
+        text = f"{_TEXT} has not ingested the file within {hours:g} h (job {note.job} is {state})"
+        raise DestinationFailed(text, final=True)
+
+    def _pauses(self, since_ms: int) -> Iterator[float]:
+        """Yield growing pauses (s), until the longest wait is over."""
+        waits = self.maker.waits
+        pause = waits.first
+        while self.maker.clock.now_ms() <= since_ms + waits.whole // timedelta(milliseconds=1):
+            yield pause.total_seconds()
+            pause = min(pause * 3 / 2, waits.longest)
+
+    async def holds(self, file: SourceFile) -> bool:
+        """Return whether the video's source file has this size; no checksum is told."""
+        found = await self.cloud.find(self._reference)
+        master = await self.cloud.master(str(found["id"])) if found else None
+        return master is not None and master.get("size") == file.size
+
+    async def discard(self, transfer: Transfer) -> None:
+        """Delete the video that this put created, when no file was ever ingested. An upload goes after a day."""
+        note = Note.read(transfer.resume)
+        if note.made and not note.asked_ms:
+            await self.cloud.delete(note.video)
+
+    async def test(self) -> None:
+        """Fetch a token, and ask the account for something. A test that writes would be a video on a site."""
+        await self.cloud.count()
+
+
+class _Part:
+    """The upload's view of a delivery: its note is a part of ours."""
+
+    def __init__(self, transfer: Transfer, note: Note) -> None:
+        self.resume = note.upload
+        self._transfer = transfer
+        self._note = note
+
+    async def sent(self, total: int) -> None:
+        """Tell the delivery."""
+        await self._transfer.sent(total)
+
+    async def keep(self, resume: str) -> None:
+        """Keep the upload's note in the delivery's."""
+        self.resume = resume
+        await _keep(self._transfer, replace(self._note, upload=resume))
+
+
+async def _keep(transfer: Transfer, note: Note) -> None:
+    """Keep a note; a URL with a query may be signed, and is not kept."""
+    kept = replace(note, master="") if "?" in note.master else note
+    await transfer.keep(json.dumps({name: value for name, value in asdict(kept).items() if value}))
+
+
+def _is_missing(fault: DestinationFailed) -> bool:
+    return isinstance(fault, CloudFault) and fault.status == 404

@@ -1,0 +1,87 @@
+"""Where the archive URLs lie: below the names of streams, at the root, and only in the forms that are known."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+from fastapi import APIRouter, Request
+from fastapi.routing import APIRoute
+from starlette.routing import Match
+from starlette.types import Scope
+
+from services.gateway.delivery.parts import delivery_of
+from services.gateway.delivery.routes import CORS, YEAR_S, Viewer, preflight
+from services.gateway.delivery.tokens import read_token
+from services.gateway.domain.errors import NotFound
+from services.gateway.domain.quotas import Quotas
+from services.gateway.facades.facade import dialect
+from services.gateway.facades.flussonic.base import FACADE, traced
+from services.gateway.facades.flussonic.login import caller_of
+from services.gateway.facades.flussonic.names import is_name
+from services.gateway.facades.flussonic.streams import Stream, Streams
+from services.gateway.http.parts import part_of
+from services.gateway.http.problems import ApiError
+
+_TOKEN: Final = re.compile(r"[0-9a-f]{1,10}\.([a-z0-9][a-z0-9-]{0,31})\.[A-Za-z0-9_-]{43}")
+_Traced: Final[type[APIRoute]] = traced(dialect(FACADE.render_error))
+
+
+class MountedRoute(_Traced):  # type: ignore[misc,valid-type]  # a class that is made
+    """Matches a name that a stream may have, and below it what the endpoint's pattern matches, and nothing else."""
+
+    always = CORS
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Return whether a request is for this route."""
+        match, child = super().matches(scope)
+        if match is Match.NONE:
+            return match, child
+        params = child["path_params"]
+        below = "/".join(str(value) for name, value in params.items() if name != "name")
+        pattern: re.Pattern[str] = self.endpoint.pattern
+        if not is_name(params["name"]) or not pattern.fullmatch(below):
+            return Match.NONE, {}
+        return match, child
+
+
+MOUNT: Final = APIRouter(route_class=MountedRoute)
+
+
+def mounted(pattern: str, answer: Callable[..., Any], *, path: str = "/{name:path}/{leaf}") -> None:
+    """Add a route below the names of streams, for what follows a name in full."""
+    compiled = re.compile(pattern, re.ASCII)
+
+    async def options() -> Any:
+        return await preflight()
+
+    for endpoint, methods in ((answer, ["GET", "HEAD"]), (options, ["OPTIONS"])):
+        setattr(endpoint, "pattern", compiled)  # noqa: B010  a function has no such attribute by its type
+        MOUNT.add_api_route(path, endpoint, methods=methods, include_in_schema=False, response_model=None)
+
+
+async def watched(request: Request, name: str) -> tuple[Stream, Viewer]:
+    """Return the stream of a request by a token of ours (`token`: 403), or by an API key (401, NotFound)."""
+    streams, token = part_of(request, Streams), request.query_params.get("token")
+    if token is None:
+        caller = await caller_of(request, "playback", "jobs:read")
+        return await streams.find(caller.account, name), Viewer(caller.account, "private", YEAR_S)
+    found = _TOKEN.fullmatch(token)
+    if found is None:
+        raise _invalid()
+    quotas, address = part_of(request, Quotas), request.client.host if request.client else ""
+    try:
+        stream = await streams.find(found[1], name, lambda: quotas.stranger(address))
+    except NotFound as error:  # as for a name that is there: strangers find none out
+        raise _invalid() from error
+    delivery = delivery_of(request)
+    for event in stream.events:
+        if passed := read_token(delivery.vault, delivery.clock, token, event):
+            left = passed.expires_s - delivery.clock.now_ms() // 1000
+            return stream, Viewer(passed.account, "public", max(min(left, YEAR_S), 0))
+    raise _invalid()
+
+
+def _invalid() -> ApiError:
+    return ApiError(403, "this token is not valid, or no longer", headers={"Cache-Control": "no-store"})

@@ -1,0 +1,18 @@
+"""All routes of the facade, in the order in which they are matched: a name may hold slashes."""
+
+from __future__ import annotations
+
+from services.gateway.facades.flussonic import (
+    archive_routes,
+    dvr_routes,
+    file_routes,
+    m3u_routes,
+    status_routes,
+    stream_routes,
+)
+from services.gateway.facades.flussonic.base import FACADE
+from services.gateway.facades.flussonic.mount import MOUNT
+
+ROUTES = (archive_routes, dvr_routes, file_routes, m3u_routes, status_routes, stream_routes)
+
+__all__ = ["FACADE", "MOUNT", "ROUTES"]

@@ -17,6 +17,7 @@ from services.gateway.identity.auth import key_of
 from shared.messages.keys import Dialect
 
 _SETTLED: Final = "reelay.dialect"
+_SHARED: Final = "/v1/"
 
 
 class DialectRoutes(BaseRoute):
@@ -32,7 +33,7 @@ class DialectRoutes(BaseRoute):
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         """Return whether a dialect has a route for a request that has not been here."""
-        if scope["type"] != "http" or _SETTLED in scope:
+        if scope["type"] != "http" or _SETTLED in scope or not scope["path"].startswith(_SHARED):
             return Match.NONE, {}
         if any(_route_of(facade, scope) for facade in self._facades.values()):
             return Match.FULL, {}

@@ -28,7 +28,7 @@ from shared.messages.live import JobState
 Given = Annotated[list[str] | None, Query(max_length=20)]
 _LONGEST: Final = 8192
 _BOUND: Final = re.compile(r"(?:(gt|ge|lt|le):)?([0-9]{1,15})")
-_ITEM: Final = re.compile(r"""\s*(?:'([^']*)'|"([^"]*)"|([^,'"\[\]]*[^,'"\[\]\s]))\s*(,|$)""")
+_ITEM: Final = re.compile(r"""\s*+(?:'([^']*)'|"([^"]*)"|([^,'"\[\]]*[^,'"\[\]\s]))\s*+(,|$)""")
 _NOT_A_TIME: Final = "must be ms since the epoch, after gt:, ge:, lt: or le: for a range"
 _NOT_VALUES: Final = "must be a value, or [a,b,...]; strings may stand in quotes"
 

@@ -1,9 +1,9 @@
-"""Bodies of requests to Brightcove's Live API. Fields that are not named are ignored, those of jobs kept."""
+"""Bodies of requests to Brightcove's Live API. Fields that are not named are ignored."""
 
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -14,24 +14,27 @@ from services.gateway.identity.credential_rules import fit_label
 from shared.messages.clips import NotifyEvent
 from shared.messages.credentials import CredentialType, Tls
 
-LARGEST_EXTRA: Final = 64 * 1024
+LARGEST_KEPT: Final = 64 * 1024
 
 
 class JobAsk(BaseModel):
     """A new live job."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="ignore")
 
     name: str = Field("", max_length=512)
     label: str = Field("", max_length=512)
     live_stream: Literal[True] = True
     region: str | None = Field(None, max_length=64)
     protocol: Literal["rtmp", "srt"] = "rtmp"
+    channel_type: Literal["24x7", "event"] = "event"
     reconnect_time: int = Field(1800, ge=1, le=7200)
     event_length: int = Field(0, ge=0, le=93_600)
     live_dvr_sliding_window_duration: int = Field(0, ge=0, le=86_400)
     static: bool = False
     outputs: list[dict[str, Any]] = Field([], max_length=64)
+    videocloud: dict[str, Any] | None = None
+    encryption: dict[str, Any] | None = None
 
     _whole = field_validator("reconnect_time", "event_length", "live_dvr_sliding_window_duration", mode="before")(
         no_boolean
@@ -44,17 +47,25 @@ class JobAsk(BaseModel):
             raise ValueError("a clip cannot be ordered with its job (live_stream false): POST /v1/vods")
         return value
 
-    @model_validator(mode="after")
-    def _bounded(self) -> Self:
-        if len(json.dumps(self.kept())) > LARGEST_EXTRA:
-            raise ValueError(f"the fields that are only kept take more than {LARGEST_EXTRA} bytes")
-        return self
+    @field_validator("videocloud")
+    @classmethod
+    def _bounded(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        if len(json.dumps(plain(value))) > LARGEST_KEPT:
+            raise ValueError(f"takes more than {LARGEST_KEPT} bytes")
+        return value
+
+    @field_validator("encryption")
+    @classmethod
+    def _clear(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        if value:
+            raise ValueError("there are no encrypted streams here")
+        return value
 
     def kept(self) -> dict[str, Any]:
-        """Return the fields that are only kept, those of one kind that were given among them."""
-        given = {name: getattr(self, name) for name in ("label", "region", "protocol", "outputs")}
-        kept = {name: value for name, value in given.items() if name in self.model_fields_set}
-        return dict(plain({**(self.model_extra or {}), **kept}))
+        """Return the given fields that are only shown again; none of them may hold a secret."""
+        shown = {"label", "region", "protocol", "channel_type", "videocloud"}
+        given = self.model_dump(include=shown, exclude_unset=True)
+        return dict(plain(given))
 
 
 class NotificationAsk(BaseModel):

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from services.clipper.cutter import ClipCutter
 from services.clipper.handlers import Handlers
+from services.clipper.images.work import ImageWork
 from services.clipper.leftovers import sweeping
 from services.clipper.recording_reader import RecordingReader
 from services.clipper.records import Clips
@@ -29,7 +30,8 @@ def build(service: Service) -> None:
     jobs, sessions = Bucket(service.js, buckets.JOBS, JobRecord), Bucket(service.js, buckets.SESSIONS, SessionRecord)
     asking = Asking(service.outbox, service.clock)
     source = RecordingReader(service.js, store, jobs, sessions, service.clock, asking)
-    work = ClipWork(clips, source, ClipCutter(store), service.outbox, store_reserve(service.settings))
+    reserve, images = store_reserve(service.settings), ImageWork(clips, store)
+    work = ClipWork(clips, source, ClipCutter(store), service.outbox, reserve, images)
     removal = Removal(clips.bucket, store, service.clock, timedelta(days=service.settings.clip_retention_days))
     handlers = Handlers(work, removal)
     service.beside(lambda: sweeping(store, service.clock))

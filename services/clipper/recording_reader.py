@@ -26,6 +26,7 @@ from shared.messages.media import SegmentWritten
 from shared.messages.sessions import SessionRecord
 from shared.recording import RecordingPart, load_range
 from shared.recording.asking import Asking
+from shared.recording.clip_span import clip_span
 from shared.runtime.clock import Clock
 from shared.store import MediaStore
 
@@ -37,10 +38,6 @@ PATIENCE_MS: Final = 12_000
 LATEST: Final = timedelta(minutes=10)
 # How long to wait for an hour whose index is being rebuilt; after that it is missing in the clip.
 REBUILT_WITHIN: Final = timedelta(seconds=60)
-# How far the wall clock may be corrected against the encoder's clock between two segments, s.
-CLOCK_DRIFT: Final = Fraction(1, 4)
-# How far the recording may be ahead of the wall clock, s: encoders send a burst when they start.
-AHEAD: Final = Fraction(1)
 # Frames up to this long (s) are shown whole; longer ones are held, and points within them are kept.
 LONGEST_FRAME: Final = Fraction(1)
 FIRST_LOOK: Final = timedelta(milliseconds=300)
@@ -146,20 +143,10 @@ class RecordingReader:
             margin = min(margin * 10, FURTHEST)
 
     def _bounds(self, order: ClipCreate, job: JobRecord | None, part: RecordingPart) -> tuple[Fraction, Fraction]:
-        """Return in and out points; without `wait`, the clip ends at the time of the request.
-
-        It still holds what was recorded by then, even where the wall clock says that this lies in the future.
-        """
-        start, end = part.span
-        asked = order.selection.end - order.selection.start
-        if abs(end - start - asked) < CLOCK_DRIFT:  # no clock step between: keep the requested duration, to the frame
-            newest = locate(part.newest).end if part.newest else end
-            start, end = (start, start + asked) if start + asked <= max(newest, end) else (end - asked, end)
-        was_over = job is not None and job.ended and job.changed_ms <= order.requested_ms
-        if part.timeline and not (order.wait or was_over):
-            present = part.timeline.to_stream(Fraction(order.requested_ms, 1000)) + AHEAD
-            end = min(end, max(present, order.recorded_to or present))
-        return max(start, Fraction(0)), end
+        """Return in and out points."""
+        newest = locate(part.newest).end if part.newest else None
+        over = job is not None and job.ended and job.changed_ms <= order.requested_ms
+        return clip_span(order, part.span, part.timeline.clocks if part.timeline else None, newest, over=over)
 
     async def _is_coming(self, order: ClipCreate, job: JobRecord | None, part: RecordingPart, span: Span) -> bool:
         """Return whether more of the range is to come, from open sessions whose segments do not reach beyond it yet."""

@@ -8,10 +8,11 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Final
+from typing import Final, TypeVar
 
 from services.clipper.cutter import ClipCutter, Made
 from services.clipper.cutting import MixedConfigs
+from services.clipper.images.work import ImageWork
 from services.clipper.leftovers import sweep
 from services.clipper.recording_reader import OVER_STATES, Recorded, RecordingReader
 from services.clipper.records import Clips
@@ -36,6 +37,7 @@ from shared.store.base import ObjectMissing
 from shared.store.reserve import Reserve
 
 log = get_logger()
+T = TypeVar("T")
 LOOK: Final = timedelta(seconds=1)
 # A clip's message is delivered again about 20 s after its clipper was killed; a file that another clipper still writes
 # changed more recently than this.
@@ -56,9 +58,14 @@ class ClipWork:
     cutter: ClipCutter
     outbox: Outbox
     reserve: Reserve
+    images: ImageWork
 
     async def create(self, order: ClipCreate) -> None:
         """Make the fast file and order the exact one; schedule the clip for later when its end lies in the future."""
+        if order.instant:  # the gateway plays it from the segments
+            record = await self.clips.begin(order, "processing")
+            await self._change(record, entering("finished", self.clips.clock.now_ms()))
+            return
         delay = await self.source.until_over(order)
         record = await self.clips.begin(order, "waiting" if delay else "processing")
         if record.state in ENDED:
@@ -87,6 +94,8 @@ class ClipWork:
             return
         if record.file is None or record.file.accuracy != "frame":
             record = await self._take(record, "frame")
+        if record.state not in ENDED:
+            record = await self.images.make(record, self._watched)
         if record.state not in ENDED:
             await self._announce(record)
 
@@ -178,7 +187,7 @@ class ClipWork:
             made = await self._watched(record, lambda stop: cut(*recorded.range, key, stop, lost=True))
         return replace(made, gaps=recorded.missing(made.file, made.gaps)) if made else None
 
-    async def _watched(self, record: ClipRecord, work: Callable[[threading.Event], Made]) -> Made | None:
+    async def _watched(self, record: ClipRecord, work: Callable[[threading.Event], T]) -> T | None:
         """Run `work` in a thread, and stop it when the clip has ended or this service stops."""
         stop = threading.Event()
         task = asyncio.create_task(asyncio.to_thread(work, stop))

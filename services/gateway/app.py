@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from services.gateway.delivery import Delivery
 from services.gateway.delivery.addresses import IngestServer, JobAddresses
+from services.gateway.delivery.clips.playback import ClipPlayback
 from services.gateway.delivery.coverage import Coverage
 from services.gateway.delivery.downloads import Downloads
 from services.gateway.domain.clips.bounds import Bounds
@@ -160,6 +161,7 @@ def web_of(gateway: Gateway) -> FastAPI:
         BrokerLink(lambda: bool(service.broker.config.connection_state.connection.is_connected)),
         Readiness(lambda: check_all(service), service.notes),
         delivery,
+        ClipPlayback(delivery, gateway.clips),
         downloads,
         BrightcoveViews(addresses, downloads, vault),
         JobViews(gateway.jobs, addresses),

@@ -12,6 +12,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import accumulate
 from typing import Final, NamedTuple, Protocol
 
 from shared.errors import MediaError
@@ -99,6 +100,45 @@ def joins(before: Joinable, after: Joinable) -> bool:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """Starts of segments in stream time (s, ascending) and by the wall clock (s since the epoch, never falling)."""
+
+    starts: Sequence[Fraction]
+    walls: Sequence[Fraction]
+
+    @classmethod
+    def of(cls, moments: Iterable[tuple[Fraction, Fraction]]) -> Clocks:
+        """Make the clocks of segments, in order of stream time, from the start of each by both."""
+        pairs = list(moments)
+        return cls([start for start, _ in pairs], list(accumulate((wall for _, wall in pairs), max)))
+
+    def to_wall(self, stream: Fraction) -> Fraction:
+        """Convert stream time (s) to wall clock (s since the epoch); beyond the ends, at real speed."""
+        at = max(bisect_right(self.starts, stream) - 1, 0)
+        wall = self.walls[at] + stream - self.starts[at]
+        return min(wall, self.walls[at + 1]) if at + 1 < len(self.walls) else wall
+
+    def to_stream(self, wall: Fraction) -> Fraction:
+        """Convert wall clock (s since the epoch) to stream time (s); beyond the ends, at real speed."""
+        at = max(bisect_right(self.walls, wall) - 1, 0)
+        stream = self.starts[at] + wall - self.walls[at]
+        return min(stream, self.starts[at + 1]) if at + 1 < len(self.starts) else stream
+
+    def resolve(self, selection: Selection) -> Span:
+        """Return a selection by either clock as stream time.
+
+        A duration from one wall-clock point is that much stream time, even if the wall clock steps within it.
+        """
+        if selection.clock == "stream":
+            return Span(selection.start, selection.end)
+        length = selection.end - selection.start
+        start, end = self.to_stream(selection.start), self.to_stream(selection.end)
+        if selection.held == "end":
+            return Span(end - length, end)
+        return Span(start, start + length if selection.held == "start" else end)
+
+
 class Timeline:
     """Segments of one track in order of stream time, each once."""
 
@@ -116,13 +156,10 @@ class Timeline:
 
     def _take(self, placed: Sequence[Placed]) -> None:
         self.placed: tuple[Placed, ...] = tuple(placed)
-        self._starts = [p.start for p in placed]
         self._reach: list[Fraction] = []
         for p in placed:
             self._reach.append(max(self._reach[-1], p.end) if self._reach else p.end)
-        self._walls: list[Fraction] = []
-        for p in placed:
-            self._walls.append(max(self._walls[-1], p.wall) if self._walls else p.wall)
+        self.clocks = Clocks.of((p.start, p.wall) for p in placed)
 
     def __bool__(self) -> bool:
         """Return whether there is any segment."""
@@ -132,34 +169,23 @@ class Timeline:
     def span(self) -> Span:
         """Return the span from the first frame's stream time to the last frame's end; MediaError without segments."""
         self._need()
-        return Span(self._starts[0], self._reach[-1])
+        return Span(self.placed[0].start, self._reach[-1])
 
     def to_wall(self, stream: Fraction) -> Fraction:
         """Convert stream time (s) to wall clock (s since the epoch); beyond the ends, at real speed."""
         self._need()
-        at = max(bisect_right(self._starts, stream) - 1, 0)
-        wall = self._walls[at] + stream - self._starts[at]
-        return min(wall, self._walls[at + 1]) if at + 1 < len(self._walls) else wall
+        return self.clocks.to_wall(stream)
 
     def to_stream(self, wall: Fraction) -> Fraction:
         """Convert wall clock (s since the epoch) to stream time (s); beyond the ends, at real speed."""
         self._need()
-        at = max(bisect_right(self._walls, wall) - 1, 0)
-        stream = self._starts[at] + wall - self._walls[at]
-        return min(stream, self._starts[at + 1]) if at + 1 < len(self._starts) else stream
+        return self.clocks.to_stream(wall)
 
     def resolve(self, selection: Selection) -> Span:
-        """Return a selection by either clock as stream time; MediaError when a wall-clock one has no segments.
-
-        A duration from one wall-clock point is that much stream time, even if the wall clock steps within it.
-        """
-        if selection.clock == "stream":
-            return Span(selection.start, selection.end)
-        length = selection.end - selection.start
-        start, end = self.to_stream(selection.start), self.to_stream(selection.end)
-        if selection.held == "end":
-            return Span(end - length, end)
-        return Span(start, start + length if selection.held == "start" else end)
+        """Return a selection by either clock as stream time; MediaError when a wall-clock one has no segments."""
+        if selection.clock == "wall":
+            self._need()
+        return self.clocks.resolve(selection)
 
     def overlapping(self, span: Span) -> tuple[Placed, ...]:
         """Return the segments that overlap `span`."""

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
 from shared.messages.base import Accuracy, HexId, Message, Millis, Record, Sha256, StoreKey
 from shared.messages.destinations import MOST_DESTINATIONS, DestinationSpec
+from shared.messages.images import ClipImage, ImageWish
 
 
 def _fraction(value: Any) -> Fraction:
@@ -83,8 +84,10 @@ class ClipCreate(ClipMessage):
     asked_duration: Seconds
     recorded_to: Seconds | None = Field(None, description="Stream time up to which there was a recording by then")
     wait: bool = False
+    instant: bool = Field(default=False, description="A playlist of the recording's segments alone: no file is made")
     destinations: tuple[DestinationSpec, ...] = Field(min_length=1, max_length=MOST_DESTINATIONS)
     notifications: tuple[Notification, ...] = Field((), max_length=16)
+    images: tuple[ImageWish, ...] = Field((), max_length=2, description="At most one of each kind")
     due_ms: Millis = Field(0, description="When it was to be taken up again, its end being in the future; 0: never")
 
     @property
@@ -182,6 +185,7 @@ class ClipRecord(Record):
     finished_ms: Millis | None = None
     file: ClipFile | None = None
     gaps: tuple[Gap, ...] = ()
+    images: tuple[ClipImage, ...] = Field((), description="Those that have been begun")
     deliveries: tuple[ClipDelivery, ...] = Field((), description="In the order of the request's destinations")
     error: str = Field("", max_length=1024)
 

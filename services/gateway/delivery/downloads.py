@@ -8,11 +8,12 @@ from functools import partial
 from typing import Final
 from urllib.parse import urlencode
 
-from services.gateway.delivery.tokens import usual_expiry
+from services.gateway.delivery.tokens import clip_playlist_url, usual_expiry
 from services.gateway.domain.clips.clips import KnownClip
 from services.gateway.http.files import PIECE, Content, tag_of
 from services.gateway.http.public_url import PublicUrl
 from shared.messages.clips import ClipFile
+from shared.messages.images import ClipImage
 from shared.runtime.clock import Clock
 from shared.security.secrets import Vault
 from shared.store import MediaStore
@@ -29,16 +30,20 @@ class Downloads:
         self._clock = clock
         self._public = public
 
-    def url(self, clip: str) -> str:
-        """Return the URL of a clip's file, which needs an API key."""
-        return f"{self._public.base}/v1/vods/{clip}/media.mp4"
+    def url(self, clip: str, name: str = "media.mp4") -> str:
+        """Return the URL of a clip's file or image, which needs an API key."""
+        return f"{self._public.base}/v1/vods/{clip}/{name}"
 
-    def signed_url(self, account: str, clip: str) -> str:
-        """Return the URL of a clip's file that needs no API key, valid for about 24 h."""
+    def signed_url(self, account: str, clip: str, name: str = "media.mp4") -> str:
+        """Return the URL of a clip's file or image that needs no API key, valid for about 24 h."""
         expires = usual_expiry(self._clock)
         signature = self._vault.sign(f"{account}/{clip}/{expires}", PURPOSE)
         query = urlencode({"account": account, "expires": expires, "signature": signature})
-        return f"{self.url(clip)}?{query}"
+        return f"{self.url(clip, name)}?{query}"
+
+    def playlist_url(self, account: str, clip: str) -> str:
+        """Return the URL that plays a clip from the recording's segments without an API key, for about 24 h."""
+        return clip_playlist_url(self._vault, self._clock, self._public.base, account, clip)
 
     def is_signed(self, account: str, clip: str, expires: int, signature: str) -> bool:
         """Return whether a link was made by this installation and has not expired."""
@@ -56,6 +61,16 @@ class Downloads:
             name=f"{known.request.label or known.request.clip}.mp4",
             read=partial(self._read, file.key),
             headers=headers,
+        )
+
+    def image(self, image: ClipImage, key: str) -> Content:
+        """Return a clip's image as content to send."""
+        return Content(
+            size=image.bytes,
+            tag=tag_of(key, image.bytes, image.at_us),
+            read=partial(self._read, key),
+            media_type=f"image/{image.format}",
+            what="image",
         )
 
     def _read(self, key: str, offset: int, length: int) -> Iterator[bytes]:

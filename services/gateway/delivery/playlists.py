@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Final, Literal
 
 from services.gateway.delivery.index.entries import IndexEntry
@@ -56,6 +57,11 @@ def head(header: Header) -> str:
     if header.independent:
         lines.append("#EXT-X-INDEPENDENT-SEGMENTS")
     return "\n".join(lines) + "\n"
+
+
+def start_at(offset: Fraction) -> str:
+    """Return the line that starts players at an offset from the first segment's start, in s, and not at the end."""
+    return f"#EXT-X-START:TIME-OFFSET={float(round(offset, 6))},PRECISE=YES\n"
 
 
 def body(entries: Iterable[IndexEntry], before: IndexEntry | None = None) -> str:

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from services.gateway.delivery.bodies import Body
 from services.gateway.delivery.objects import TRACKS, find_object, send_object
 from services.gateway.delivery.parts import delivery_of
-from services.gateway.delivery.tokens import LIFETIME, LONGEST, SHORTEST, playback_url, read_token
+from services.gateway.delivery.tokens import LIFETIME, LONGEST, SHORTEST, Pass, playback_url, read_token
 from services.gateway.delivery.views import View, Window
 from services.gateway.domain.errors import invalid, no_such
 from services.gateway.http.bodies import documents, json_body, no_boolean
@@ -26,6 +26,7 @@ from services.gateway.http.problems import ApiError
 from services.gateway.http.ranges import matches
 from services.gateway.identity.auth import Caller, require
 from shared.messages.clips import LONGEST_CLIP
+from shared.runtime.clock import Clock
 
 PLAYLIST_TYPE: Final = "application/vnd.apple.mpegurl"
 LONGEST_RANGE_MS: Final = LONGEST_CLIP.days * 86_400_000
@@ -42,7 +43,7 @@ _EPOCH: Final = re.compile(r"\d{1,11}(\.\d{1,9})?")
 _SECOND: Final = timedelta(seconds=1)
 
 
-class _OpenRoute(APIRoute):
+class OpenRoute(APIRoute):
     """Lets players on other sites read the answers, errors too (Fetch, CORS protocol)."""
 
     always = CORS
@@ -57,14 +58,18 @@ class Viewer:
     keep_s: int
 
 
+def viewer_by(found: Pass | None, clock: Clock) -> Viewer:
+    """Return the viewer that a token admits; 403 without a valid one."""
+    if found is None:
+        raise ApiError(403, "this playback URL is not valid, or no longer", headers={"Cache-Control": "no-store"})
+    left = found.expires_s - clock.now_ms() // 1000
+    return Viewer(found.account, "public", max(min(left, YEAR_S), 0))
+
+
 async def by_token(request: Request, token: str, event: HexPath) -> None:
     """Accept a request with a valid signed path; 403 for others."""
     delivery = delivery_of(request)
-    found = read_token(delivery.vault, delivery.clock, token, event)
-    if found is None:
-        raise ApiError(403, "this playback URL is not valid, or no longer", headers={"Cache-Control": "no-store"})
-    left = found.expires_s - delivery.clock.now_ms() // 1000
-    request.state.viewer = Viewer(found.account, "public", max(min(left, YEAR_S), 0))
+    request.state.viewer = viewer_by(read_token(delivery.vault, delivery.clock, token, event), delivery.clock)
 
 
 async def by_key(request: Request, caller: Annotated[Caller, Depends(require("playback", "jobs:read"))]) -> None:
@@ -175,7 +180,7 @@ ANSWERS: Final[tuple[tuple[str, str, Callable[..., Awaitable[Response]]], ...]] 
 
 def tree(prefix: str, let_in: Callable[..., Awaitable[None]], name: str) -> APIRouter:
     """Make the routes of an event's tree below `prefix`, guarded by `let_in`."""
-    made = APIRouter(prefix=prefix, tags=["playback"], route_class=_OpenRoute)
+    made = APIRouter(prefix=prefix, tags=["playback"], route_class=OpenRoute)
     for path, kind, answer in ANSWERS:
         made.add_api_route(
             path, answer, methods=["GET", "HEAD"], response_class=Response, operation_id=f"{name}_{kind}",

@@ -1,6 +1,8 @@
 """Playback URLs: `/play/<token>/<event>/...`; the token holds account and expiry, and is signed for one event.
 
 All URIs in playlists are relative, so the token of the first one opens the event's whole tree and nothing else.
+A clip's token, in `/play/clips/<token>/<clip>/...`, is signed for that clip and another purpose: it opens the segments
+of the clip's own playlist, and no event.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from shared.runtime.clock import Clock
 from shared.security.secrets import Vault
 
 PURPOSE: Final = "playback"
+CLIP_PURPOSE: Final = "clip-playback"
 LIFETIME: Final = timedelta(hours=24)
 SHORTEST: Final = timedelta(minutes=1)
 LONGEST: Final = timedelta(days=30)
@@ -38,13 +41,19 @@ def make_token(vault: Vault, account: str, event: str, expires_s: int) -> str:
 
 def read_token(vault: Vault, clock: Clock, token: str, event: str) -> Pass | None:
     """Return a token's content, checked in constant time; None when it is forged, another event's or expired."""
-    match = _TOKEN.fullmatch(token)
-    if match is None:
-        return None
-    expires_s, account, signature = int(match[1], 16), match[2], match[3]
-    if not vault.verify(_signed(account, event, expires_s), signature, PURPOSE):
-        return None
-    return Pass(account, expires_s) if clock.now_ms() < expires_s * 1000 else None
+    return _read(vault, clock, token, event, PURPOSE)
+
+
+def read_clip_token(vault: Vault, clock: Clock, token: str, clip: str) -> Pass | None:
+    """Return the content of a clip's token, as `read_token` does; None for an event's, even if the ids were equal."""
+    return _read(vault, clock, token, clip, CLIP_PURPOSE)
+
+
+def clip_playlist_url(vault: Vault, clock: Clock, base_url: str, account: str, clip: str) -> str:
+    """Return the URL at which a player plays a clip from the recording's segments; valid for about 24 h."""
+    end = usual_expiry(clock)
+    token = f"{end:x}.{account}.{vault.sign(_signed(account, clip, end), CLIP_PURPOSE)}"
+    return f"{base_url}/play/clips/{token}/{clip}/playlist.m3u8"
 
 
 def playback_url(
@@ -67,5 +76,15 @@ def usual_expiry(clock: Clock) -> int:
     return -(-(clock.now_ms() // 1000 + LIFETIME // _SECOND) // step) * step
 
 
-def _signed(account: str, event: str, expires_s: int) -> str:
-    return f"{account}/{event}/{expires_s}"
+def _read(vault: Vault, clock: Clock, token: str, ident: str, purpose: str) -> Pass | None:
+    match = _TOKEN.fullmatch(token)
+    if match is None:
+        return None
+    expires_s, account, signature = int(match[1], 16), match[2], match[3]
+    if not vault.verify(_signed(account, ident, expires_s), signature, purpose):
+        return None
+    return Pass(account, expires_s) if clock.now_ms() < expires_s * 1000 else None
+
+
+def _signed(account: str, ident: str, expires_s: int) -> str:
+    return f"{account}/{ident}/{expires_s}"

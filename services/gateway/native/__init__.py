@@ -3,6 +3,7 @@
 from typing import Final
 
 from services.gateway.native.cdn_accounts.routes import router as cdn_accounts
+from services.gateway.native.clips.images import router as images
 from services.gateway.native.clips.media import router as media
 from services.gateway.native.clips.routes import router as clips
 from services.gateway.native.credentials.routes import router as credentials
@@ -12,4 +13,4 @@ from services.gateway.native.library.routes import router as library
 from services.gateway.native.restreams.routes import router as restreams
 from services.gateway.native.webhooks.routes import router as webhooks
 
-ROUTERS: Final = (jobs, clips, media, library, restreams, credentials, webhooks, keys, cdn_accounts)
+ROUTERS: Final = (jobs, clips, media, images, library, restreams, credentials, webhooks, keys, cdn_accounts)

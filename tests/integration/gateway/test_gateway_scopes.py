@@ -30,7 +30,10 @@ ROUTES: Final = {
         "POST /v1/vods", "POST /v1/jobs/{job_id}/vods", "PUT /v1/vods/{jvod_id}/cancel", "DELETE /v1/vods/{jvod_id}",
         "DELETE /v1/vods/{jvod_id}/destinations/{export_id}", "DELETE /v1/library/{name}",
     ],
-    "vods:read vods:write playback": ["GET /v1/vods/{jvod_id}/media.mp4"],
+    "vods:read vods:write playback": [
+        "GET /v1/vods/{jvod_id}/media.mp4", "GET /v1/vods/{jvod_id}/images/{name}", "GET /v1/vods/{clip}/playlist.m3u8",
+        "GET /v1/vods/{clip}/hls/{track}", "GET /v1/vods/{clip}/hls/{session}/{track}/{file}",
+    ],
     "jobs:read jobs:write playback": [
         "POST /v1/jobs/{event}/playback", "GET /v1/jobs/{event}/hls/index.m3u8", "GET /v1/jobs/{event}/hls/dvr.m3u8",
         "GET /v1/jobs/{event}/hls/{playlist}", "GET /v1/jobs/{event}/hls/{session}/{track}/{file}",
@@ -70,7 +73,10 @@ def all_routes() -> set[str]:
 
 def filled(path: str) -> str:
     """Put a value that is nobody's into each place of a path."""
-    ids = {"job_id", "jvod_id", "event", "restream_id", "webhook_id", "delivery_id", "key_id", "session", "export_id"}
+    ids = {
+        "job_id", "jvod_id", "event", "restream_id", "webhook_id", "delivery_id", "key_id", "session", "export_id",
+        "clip",
+    }  # fmt: skip
     for name in ids:
         path = path.replace(f"{{{name}}}", "0" * 32)
     return path.format(
@@ -115,7 +121,7 @@ async def test_what_is_open_is_open_and_what_is_signed_needs_its_signature(api: 
             assert (await client.get(route.split()[1])).status_code == 200, route
         admin = {"X-API-KEY": api.admin}
         signed = sorted(SIGNED | {route for route in all_routes() if " /play/" in route})
-        assert len(signed) == 5
+        assert len(signed) == 8
         for route in signed:
             method, path = route.split()
             answer = await client.request(method, filled(path), headers=admin)

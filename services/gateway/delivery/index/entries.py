@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from fractions import Fraction
 
+from shared.media.timeline import Span
 from shared.messages.media import IndexedSegment, SegmentWritten, Track
 
 
@@ -25,6 +27,7 @@ class IndexEntry:
     key: str
     init_key: str
     start: int
+    lead: int
     duration: int
     timescale: int
     origin_ms: int
@@ -37,6 +40,19 @@ class IndexEntry:
     def duration_ms(self) -> int:
         """Duration in ms, rounded up."""
         return -(-self.duration * 1000 // self.timescale)
+
+    @property
+    def stream(self) -> Span:
+        """Its part of stream time, s, as `locate` returns it."""
+        start = Fraction(self.origin_ms, 1000) + Fraction(self.start - self.lead, self.timescale)
+        return Span(start, start + Fraction(self.duration, self.timescale))
+
+    def overlaps(self, span: Span) -> bool:
+        """Return whether it holds some of a part of stream time; in integers, as thousands are asked."""
+        start = self.origin_ms * self.timescale + (self.start - self.lead) * 1000
+        end, scale = start + self.duration * 1000, 1000 * self.timescale
+        (first, per), (last, per_last) = span.start.as_integer_ratio(), span.end.as_integer_ratio()
+        return start * per_last < last * scale and end * per > first * scale
 
     @property
     def wall_end_ms(self) -> int:
@@ -57,6 +73,7 @@ def entry_of(indexed: IndexedSegment) -> IndexEntry:
         key=segment.key,
         init_key=sys.intern(segment.init_key),
         start=segment.start,
+        lead=segment.lead,
         duration=segment.duration,
         timescale=segment.timescale,
         origin_ms=segment.origin_ms,

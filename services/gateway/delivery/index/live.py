@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -20,7 +20,7 @@ from services.gateway.delivery.index.entries import IndexEntry, entry_of
 from shared.broker import buckets
 from shared.broker.kv import Bucket
 from shared.errors import Unavailable
-from shared.media.timeline import Identity
+from shared.media.timeline import Identity, Span
 from shared.messages.media import Track
 from shared.messages.recordings import HourSummary, RecordingRecord
 from shared.recording.asking import Asking
@@ -219,15 +219,20 @@ class LiveIndex:
 
     async def between(self, track: Track, start_ms: int, end_ms: int) -> list[IndexEntry]:
         """Return all segments of a range by wall clock (ms), late ones too, each once, in the order of stream time."""
+        hours = [hour for hour in self.hours if hour.wall_start_ms < end_ms and hour.wall_end_ms > start_ms]
+        return [e for e in await self._of(track, hours) if e.wall_start_ms < end_ms and e.wall_end_ms > start_ms]
+
+    async def within(self, track: Track, span: Span) -> list[IndexEntry]:
+        """Return all segments of a part of stream time, late ones too, each once, in its order."""
+        hours = [h for h in self.hours if h.stream_start_ms <= span.end * 1000 and h.stream_end_ms >= span.start * 1000]
+        return [e for e in await self._of(track, hours) if e.overlaps(span)]
+
+    async def _of(self, track: Track, hours: Sequence[HourSummary]) -> list[IndexEntry]:
         found: dict[Identity, IndexEntry] = {}
-        for hour in self.hours:
-            if hour.wall_start_ms < end_ms and hour.wall_end_ms > start_ms:
-                found.update((_identity(entry), entry) for entry in await self.hour(hour))
+        for hour in hours:
+            found.update((_identity(entry), entry) for entry in await self.hour(hour))
         found.update((_identity(entry), entry) for entry in self.tail)
-        inside = [
-            e for e in found.values() if e.track == track and e.wall_start_ms < end_ms and e.wall_end_ms > start_ms
-        ]
-        return sorted(inside, key=_stream_order)
+        return sorted((entry for entry in found.values() if entry.track == track), key=_stream_order)
 
     async def has(self, session: str, track: Track, sequence: int | None) -> bool:
         """Return whether a segment is in the index; with `sequence` None, whether any of the session's is."""

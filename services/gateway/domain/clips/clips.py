@@ -28,6 +28,7 @@ from shared.broker.bus import Outbox
 from shared.broker.kv import Bucket
 from shared.media.timeline import locate
 from shared.messages.clips import ClipCancel, ClipCreate, ClipDelete, ClipRecord, Notification, NotifyEvent, VodState
+from shared.messages.images import ImageWish
 from shared.recording import last_segment
 from shared.runtime.clock import Clock
 
@@ -58,13 +59,15 @@ class Receiver(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class NewClip:
-    """A requested clip; `field` is its name in the request, for errors."""
+    """A requested clip; `field` is its name in the request, for errors. `instant`: a playlist, and no file."""
 
     field: str
     label: str
     range: ClipRange | TimecodeRange
     receivers: tuple[Receiver, ...] = ()
     destinations: tuple[NewDestination, ...] = ()
+    instant: bool = False
+    images: tuple[ImageWish, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +148,7 @@ class Clips:
             partial(self._destinations.of, clip, file_name(one.label, clip), one.destinations, stored)
             for one, clip in zip(asked, clips, strict=True)
         )
-        now = self._clock.now_ms()
-        commands = []
+        now, commands = self._clock.now_ms(), list[ClipCreate]()
         for position, (one, window) in enumerate(zip(asked, windows, strict=True)):
             command = ClipCreate(
                 account=account,
@@ -159,12 +161,14 @@ class Clips:
                 asked_duration=window.asked_duration,
                 recorded_to=locate(last).end if last else None,
                 wait=window.wait,
+                instant=one.instant,
+                images=one.images,
                 destinations=destinations[position],
                 notifications=receivers[position],
             )
             commands.append(command)
-        ids_made, known = [command.clip for command in commands], partial(self.going.knows, account)
-        async with self._quotas.room(account, "clips in work", partial(self._going, account), ids_made, known):
+        known = partial(self.going.knows, account)
+        async with self._quotas.room(account, "clips in work", partial(self._going, account), clips, known):
             await asyncio.gather(*(self._outbox.emit(command) for command in commands))
         return commands
 

@@ -56,6 +56,7 @@ class RequestFacts(Record):
     event: str
     label: str = ""
     destinations: tuple[DestinationFacts, ...] = (DestinationFacts(),)
+    instant: bool = False
 
 
 class ClipFacts(Record):
@@ -103,10 +104,8 @@ def job_entry(job: JobFacts) -> ListRow:
 def clip_entry(clip: ClipFacts) -> ListRow:
     """Return a clip's entry in lists."""
     asked = clip.request
-    return ListRow(
-        clip.clip, clip.created_ms, clip.changed_ms,
-        (clip.state, asked.event, asked.label, asked.destinations[0].type),
-    )  # fmt: skip
+    kind = "instant" if asked.instant else asked.destinations[0].type
+    return ListRow(clip.clip, clip.created_ms, clip.changed_ms, (clip.state, asked.event, asked.label, kind))
 
 
 def delivery_entry(delivery: DeliveryFacts) -> ListRow:

@@ -176,7 +176,8 @@ class ClipFilter(AskedOwner):
 def takes(wanted: Wanted, known: KnownClip) -> bool:
     """Return whether a clip that is in no list yet passes its filters."""
     request = known.request
-    facets = (known.state, request.event, request.label, request.destinations[0].type)
+    kind = "instant" if request.instant else request.destinations[0].type
+    facets = (known.state, request.event, request.label, kind)
     return wanted.takes(ListRow(request.clip, known.created_ms, known.changed_ms, facets))
 
 

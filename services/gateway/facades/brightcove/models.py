@@ -99,14 +99,7 @@ class OutputAsk(BaseModel):
     videocloud: VideoCloud | None = None
     credentials: str | None = Field(None, max_length=128)
     notifications: list[NotificationAsk] = Field([], max_length=16)
-    mode: None = None
-
-    @field_validator("mode", mode="before")
-    @classmethod
-    def _no_instant(cls, value: Any) -> Any:
-        if value is not None:
-            raise ValueError("must be absent: there are no instant clips here")
-        return value
+    mode: Literal["instant"] | None = None
 
 
 class ClipsAsk(BaseModel):

@@ -18,6 +18,8 @@ FAMILIES: Final[tuple[tuple[Clock | None, str, str], ...]] = (
     ("wall", "start_time", "end_time"),
     (None, "stream_start_timecode", "stream_end_timecode"),
 )
+NOT_WITH_INSTANT: Final = ("duration", "url", "videocloud", "credentials", "notifications")
+NOT_INSTANT: Final = "does not go with mode instant, which makes a playlist of the stream and no file"
 _OWN_WORDS: Final = ("endpoint", "region", "path_style", "session_token", "host_key", "tls", "account_id")
 
 
@@ -39,9 +41,20 @@ def clips_of(asked: ClipsAsk) -> list[NewClip]:
     clips: list[NewClip] = []
     for position, output in enumerate(asked.outputs):
         field = f"outputs[{position}]"
-        own = _receivers(f"{field}.", output.notifications)
-        clips.append(NewClip(field, output.label, _range(output, field), (*own, *shared), _destinations(output, field)))
+        if instant := output.mode == "instant":
+            _check_instant(output, field)
+        told = () if instant else (*_receivers(f"{field}.", output.notifications), *shared)
+        span, destinations = _range(output, field), _destinations(output, field)
+        clips.append(NewClip(field, output.label, span, told, destinations, instant))
+    if shared and all(clip.instant for clip in clips):
+        raise invalid("notifications", NOT_INSTANT)
     return clips
+
+
+def _check_instant(output: OutputAsk, field: str) -> None:
+    for name in NOT_WITH_INSTANT:
+        if getattr(output, name):
+            raise invalid(f"{field}.{name}", NOT_INSTANT)
 
 
 def _destinations(output: OutputAsk, field: str) -> tuple[NewDestination, ...]:

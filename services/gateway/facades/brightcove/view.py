@@ -123,15 +123,15 @@ class Views:
         start, end = (file.in_point, file.out_point) if file else (None, None)
         if request.selection.clock == "stream":
             start, end = request.selection.start, request.selection.end
-        library = self._downloads.url(request.clip) if file and spec.type == "library" else None
+        kind, url = self._kind_and_url(known)
         return {
             "jvod_id": request.clip,
             "job_id": request.event,
             "label": request.label,
             "jvod_state": known.state,
             "jvod_progress": None,
-            "jvod_type": spec.type,
-            "jvod_url": library if spec.type == "library" else spec.shown,
+            "jvod_type": kind,
+            "jvod_url": url,
             "jvod_created_at": known.created_ms,
             "jvod_last_state_change_at": known.changed_ms,
             "jvod_finished_at": (record.finished_ms if record else None) or _UNTIL_FINISHED,
@@ -146,6 +146,15 @@ class Views:
             "account_id": request.account,
             "user_id": request.account,
         }
+
+    def _kind_and_url(self, known: KnownClip) -> tuple[str, str | None]:
+        """Return what a clip is, and where it is or will be; in the library it is once there is a file."""
+        request, spec = known.request, known.request.destinations[0]
+        if request.instant:
+            return "instant", self._downloads.playlist_url(request.account, request.clip)
+        if spec.type != "library":
+            return spec.type, spec.shown
+        return spec.type, self._downloads.url(request.clip) if known.record and known.record.file else None
 
     def _video(self, spec: DestinationSpec) -> Body | None:
         """Return what was asked of Video Cloud; None for other destinations, and under another SECRET_KEY."""

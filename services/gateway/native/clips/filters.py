@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import Query
 
@@ -33,7 +33,7 @@ class ClipFilter:
     def __init__(
         self,
         jvod_state: Annotated[VodState | None, Query()] = None,
-        jvod_type: Annotated[DestinationType | None, Query()] = None,
+        jvod_type: Annotated[DestinationType | Literal["instant"] | None, Query()] = None,
         label: Annotated[str | None, Query(max_length=512)] = None,
         created_at: Annotated[str | None, Query(description=_TIME_HELP)] = None,
         modified_at: Annotated[str | None, Query(description=_TIME_HELP)] = None,
@@ -55,7 +55,7 @@ class ClipFilter:
         """Return whether a clip passes all filters."""
         return (
             self.state in {None, known.state}
-            and self.type in {None, known.request.destinations[0].type}
+            and self.type in {None, "instant" if known.request.instant else known.request.destinations[0].type}
             and self.label in {None, known.request.label}
             and _within(self.created, known.created_ms)
             and _within(self.modified, known.changed_ms)

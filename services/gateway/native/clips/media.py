@@ -23,15 +23,26 @@ router: Final = APIRouter(prefix="/v1", tags=["media"], dependencies=[Depends(br
 TRIES: Final = 3
 
 
-async def _account(
-    request: Request,
-    downloads: Downloads,
-    clip: str,
-    account: str | None,
-    expires: int | None,
-    signature: str | None,
-) -> str:
+class Link:
+    """The parameters of a signed link, if the request is one."""
+
+    def __init__(
+        self,
+        account: Annotated[str | None, Query(max_length=32, description="Of a signed link")] = None,
+        expires: Annotated[int | None, Query(ge=0, le=10**12, description="Of a signed link")] = None,
+        signature: Annotated[str | None, Query(max_length=64, description="Of a signed link")] = None,
+    ) -> None:
+        self.account = account
+        self.expires = expires
+        self.signature = signature
+
+
+TheLink = Annotated[Link, Depends()]
+
+
+async def reader_of(request: Request, downloads: Downloads, clip: str, link: Link) -> str:
     """Return the account whose clip may be read, by a signed link or an API key; Denied."""
+    account, expires, signature = link.account, link.expires, link.signature
     if signature is not None:
         if account is None or expires is None or not downloads.is_signed(account, clip, expires, signature):
             raise Denied("this link is not valid, or no longer")
@@ -49,12 +60,10 @@ async def download_vod(
     clips: TheClips,
     downloads: TheDownloads,
     jvod_id: HexPath,
-    account: Annotated[str | None, Query(max_length=32, description="Of a signed link")] = None,
-    expires: Annotated[int | None, Query(ge=0, le=10**12, description="Of a signed link")] = None,
-    signature: Annotated[str | None, Query(max_length=64, description="Of a signed link")] = None,
+    link: TheLink,
 ) -> Response:
     """Download a clip: the fast file as soon as it exists, later the exact one. Range requests are supported."""
-    owner = await _account(request, downloads, jvod_id, account, expires, signature)
+    owner = await reader_of(request, downloads, jvod_id, link)
     for _ in range(TRIES):  # between reading the record and the file, another file may replace it
         known = await clips.find(owner, jvod_id)
         file = known.record.file if known.record else None

@@ -10,6 +10,7 @@ from services.gateway.domain.destinations.options import BucketOptions
 from services.gateway.domain.destinations.videocloud import VideoCloud
 from services.gateway.http.bodies import ExactSeconds
 from services.gateway.http.timecodes import TimecodeText
+from services.gateway.native.clips.image_models import ImagesAsk, ImageView
 from shared.messages.base import Accuracy
 from shared.messages.clips import NotifyEvent, VodState
 from shared.messages.destinations import DestinationType
@@ -73,6 +74,9 @@ class Output(BaseModel):
         None, min_length=1, max_length=8, description="Several destinations, in place of url or videocloud"
     )
     notifications: list[NotificationAsk] = Field([], max_length=16)
+    images: ImagesAsk | None = Field(None, description="Images to make of the clip")
+    capture_images: bool = Field(default=False, alias="capture-images", description="Make both images, as by default")
+    mode: Literal["instant"] | None = Field(None, description="instant: a playlist of the recording; no file is made")
 
 
 class ClipsAsk(BaseModel):
@@ -162,13 +166,14 @@ class VodView(BaseModel):
     label: str
     user_id: str = Field(description="The account")
     jvod_state: VodState
-    jvod_type: DestinationType = Field(description="Of the first destination")
+    jvod_type: DestinationType | Literal["instant"] = Field(description="Of the first destination")
     jvod_url: str | None = Field(
         None, description="Library: the MP4, once the fast file exists; otherwise the first destination's URL"
     )
     media_url: str | None = Field(
         None, description="The MP4 here, once the fast file exists; the exact one replaces it at the same URL"
     )
+    playlist_url: str = Field(description="HLS from the recording's segments, at once and without an API key, for 24 h")
     signed_url: str | None = Field(None, description="The same without an API key, for 24 hours")
     jvod_created_at: int
     jvod_last_state_change_at: int
@@ -181,6 +186,7 @@ class VodView(BaseModel):
     asked: AskedRange
     made: MadeRange | None = None
     gaps: list[MissingRange] = []
+    images: list[ImageView] = Field([], description="Made after the exact file, before it is delivered")
     bytes: int | None = None
     sha256: str | None = None
     delivered: Accuracy | None = Field(None, description="The file that is at the first destination")

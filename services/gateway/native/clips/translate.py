@@ -9,6 +9,7 @@ from services.gateway.domain.clips.window import ClipRange, Clock, Names, Timeco
 from services.gateway.domain.destinations.destinations import NewDestination
 from services.gateway.domain.destinations.options import OPTIONS, BucketOptions
 from services.gateway.domain.errors import invalid
+from services.gateway.native.clips.images import wishes_of
 from services.gateway.native.clips.models import ClipsAsk, DestinationAsk, NotificationAsk, Output
 from shared.media.timecode import parse_label
 
@@ -19,16 +20,33 @@ FAMILIES: Final[tuple[tuple[Clock | None, str, str], ...]] = (
 )
 
 
+NOT_WITH_INSTANT: Final = (
+    "duration", "url", "videocloud", "credentials", "destinations", "notifications", "images", "capture_images",
+)  # fmt: skip
+NOT_INSTANT: Final = "does not go with mode instant, which makes a playlist of the recording and no file"
+
+
 def clips_of(asked: ClipsAsk) -> list[NewClip]:
     """Return the requested clips, one per output; Invalid when an output names points of two clocks."""
     shared = _receivers("", asked.notifications)
     clips: list[NewClip] = []
     for position, output in enumerate(asked.outputs):
         field = f"outputs[{position}]"
-        own = _receivers(f"{field}.", output.notifications)
+        if instant := output.mode == "instant":
+            _check_instant(output, field)
+        told = () if instant else (*_receivers(f"{field}.", output.notifications), *shared)
+        images = wishes_of(output.images, both=output.capture_images)
         span, destinations = range_of(output, f"{field}."), destinations_of(output, field)
-        clips.append(NewClip(field, output.label, span, (*own, *shared), destinations))
+        clips.append(NewClip(field, output.label, span, told, destinations, instant, images))
+    if shared and all(clip.instant for clip in clips):
+        raise invalid("notifications", NOT_INSTANT)
     return clips
+
+
+def _check_instant(output: Output, field: str) -> None:
+    for name in NOT_WITH_INSTANT:
+        if getattr(output, name, None):
+            raise invalid(f"{field}.{name.replace('capture_', 'capture-')}", NOT_INSTANT)
 
 
 def destinations_of(output: Output, field: str) -> tuple[NewDestination, ...]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from fractions import Fraction
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Literal
 
 from services.gateway.delivery.downloads import Downloads
 from services.gateway.domain.clips.clips import KnownClip
+from services.gateway.native.clips.images import image_views
 from services.gateway.native.clips.models import AskedRange, DestinationView, MadeRange, MissingRange, VodView
-from shared.messages.clips import ClipCreate, ClipDelivery, ClipFile
+from shared.messages.clips import ClipCreate, ClipDelivery, ClipFile, ClipRecord
+from shared.messages.destinations import DestinationType
 
 _OF_DELIVERIES: Final = {"state", "accuracy", "location", "error"}
 _NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
@@ -43,6 +45,13 @@ def _made(file: ClipFile) -> MadeRange:
     )
 
 
+def _missing(record: ClipRecord | None) -> list[MissingRange]:
+    return [
+        MissingRange(start=shown_seconds(gap.start), duration=shown_seconds(gap.duration), track=gap.track)
+        for gap in (record.gaps if record else ())
+    ]
+
+
 def destination_views(known: KnownClip, sent: Mapping[str, int]) -> list[DestinationView]:
     """Return the views of a clip's destinations; `sent` has the bytes that some of them have taken, by export."""
     deliveries = {one.export: one for one in known.record.deliveries} if known.record else {}
@@ -59,21 +68,32 @@ def destination_views(known: KnownClip, sent: Mapping[str, int]) -> list[Destina
     ]
 
 
+def _kind_and_url(
+    request: ClipCreate, first: DestinationView, media_url: str | None, playlist_url: str
+) -> tuple[DestinationType | Literal["instant"], str | None]:
+    if request.instant:
+        return "instant", playlist_url
+    return first.type, media_url if first.type == "library" else first.url
+
+
 def view(downloads: Downloads, known: KnownClip, sent: Mapping[str, int] = _NOTHING) -> VodView:
     """Return a clip's view, from its record or, before there is one, from the command."""
     request, record = known.request, known.record
     file = record.file if record else None
     destinations = destination_views(known, sent)
     media_url = downloads.url(request.clip) if file else None
+    playlist_url = downloads.playlist_url(request.account, request.clip)
+    kind, where = _kind_and_url(request, destinations[0], media_url, playlist_url)
     return VodView(
         jvod_id=request.clip,
         job_id=request.event,
         label=request.label,
         user_id=request.account,
         jvod_state=known.state,
-        jvod_type=destinations[0].type,
-        jvod_url=media_url if destinations[0].type == "library" else destinations[0].url,
+        jvod_type=kind,
+        jvod_url=where,
         media_url=media_url,
+        playlist_url=playlist_url,
         signed_url=downloads.signed_url(request.account, request.clip) if file else None,
         jvod_created_at=known.created_ms,
         jvod_last_state_change_at=known.changed_ms,
@@ -85,15 +105,13 @@ def view(downloads: Downloads, known: KnownClip, sent: Mapping[str, int] = _NOTH
         method_reason=file.reason if file else "",
         asked=_asked(request),
         made=_made(file) if file else None,
-        gaps=[
-            MissingRange(start=shown_seconds(g.start), duration=shown_seconds(g.duration), track=g.track)
-            for g in (record.gaps if record else ())
-        ],
+        gaps=_missing(record),
+        images=image_views(downloads, known),
         bytes=file.bytes if file else None,
         sha256=file.sha256 if file else None,
         delivered=destinations[0].accuracy,
         location=destinations[0].location,
-        destinations=destinations,
+        destinations=[] if request.instant else destinations,
         wait=request.wait,
         error=record.error if record else "",
     )

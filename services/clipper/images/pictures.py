@@ -1,0 +1,95 @@
+"""Turns a decoded frame into a still image: upright, with square pixels, progressive, SDR, in the wanted size."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Final
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.filter import Graph
+
+from services.clipper.images.frames import Found
+from services.clipper.images.tone import HDR, to_sdr
+from shared.media.transcode.colours import Colours
+from shared.media.transcode.deinterlace import Deinterlacer
+from shared.media.transcode.filters import TICK, source, then
+from shared.media.transcode.streams import FLICKS
+from shared.media.transcode.turns import TURNS, told_by
+from shared.messages.images import LARGEST_IMAGE, SMALLEST_IMAGE
+
+Rgb = npt.NDArray[np.uint8]
+_BT2020, _RGB = 9, 0
+_NAMES: Final = {1: "bt709", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020"}
+_SD_HEIGHT: Final = 576
+
+
+def picture(found: Found, width: int | None, height: int | None) -> Rgb:
+    """Return the picture as height x width x RGB (sRGB).
+
+    With one side given the aspect is kept, with both it is cropped; without any it has its own size, up to the limit.
+    """
+    frame, aspect = _progressive(found), found.aspect
+    turn = TURNS.get(told_by(frame))
+    shown = Fraction(frame.width) * aspect, Fraction(frame.height)
+    if turn is not None and turn.swaps:
+        shown = shown[1], shown[0]
+    scaled, size = _sizes(shown, width, height)
+    own = Colours.of(frame)
+    graph = Graph()
+    graph.threads = 1
+    begin = last = source(graph, frame)
+    for name, arguments in turn.filters if turn is not None else ():
+        last = then(graph, last, name, arguments)
+    last = then(graph, last, "scale", f"{scaled[0]}:{scaled[1]}:flags=bicubic+accurate_rnd{_input(own, frame.height)}")
+    last = then(graph, last, "format", "rgb48le" if own.transfer in HDR else "rgb24")
+    last = then(graph, last, "crop", f"{size[0]}:{size[1]}")
+    end = then(graph, last, "buffersink")
+    graph.configure()
+    frame.pts, frame.time_base = 0, TICK
+    begin.push(frame)
+    fitted = end.pull()
+    assert isinstance(fitted, av.VideoFrame)  # noqa: S101  the graph has pictures only
+    if own.transfer in HDR:
+        return to_sdr(fitted.to_ndarray().astype(np.uint16), own)
+    return fitted.to_ndarray().astype(np.uint8)
+
+
+def _progressive(found: Found) -> av.VideoFrame:
+    """Return the frame; of an interlaced one, what its neighbours show to be one moment."""
+    if not found.frame.interlaced_frame:
+        return found.frame
+    fields = Deinterlacer()
+    made: list[av.VideoFrame] = []
+    around = [frame for frame in (found.before, found.frame, found.after) if frame is not None]
+    for number, frame in enumerate(around):
+        frame.pts, frame.time_base = number * FLICKS // 25, Fraction(1, FLICKS)
+        made += fields.push(frame)
+    made += fields.finish()
+    return made[1 if found.before is not None else 0]
+
+
+def _input(own: Colours, height: int) -> str:
+    if own.matrix == _RGB:
+        return ""
+    name = _NAMES.get(own.matrix, "bt601" if height <= _SD_HEIGHT else "bt709")
+    return f":in_color_matrix={name}:in_range={'full' if own.full else 'limited'}"
+
+
+def _sizes(
+    shown: tuple[Fraction, Fraction], width: int | None, height: int | None
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return the size to scale to, and the size to crop out of that."""
+    if width is not None and height is not None:
+        factor = max(width / shown[0], height / shown[1])
+        scaled = max(round(shown[0] * factor), width), max(round(shown[1] * factor), height)
+        return scaled, (width, height)
+    factor = Fraction(1)
+    if width is not None:
+        factor = width / shown[0]
+    elif height is not None:
+        factor = height / shown[1]
+    factor = min(factor, LARGEST_IMAGE / max(shown))
+    size = max(round(shown[0] * factor), SMALLEST_IMAGE), max(round(shown[1] * factor), SMALLEST_IMAGE)
+    return size, size

@@ -83,13 +83,18 @@ def test_an_event_from_its_job_to_its_clips(
     assert (made["jvod_duration_s"], made["jvod_reported_duration_s"]) == (4, 4)
     assert (made["jvod_start_time_relative_s"], made["jvod_end_time_relative_s"]) == (2, 6)
     assert numbers(endpoint, "3-start-and-duration", tmp_path) == list(range(60, 180))
+    ask = {"mode": "instant", "stream_start_time": 2, "stream_end_time": 6}
+    (instant,) = theirs.create_clips({"live_job_id": job, "outputs": [ask]})
+    assert httpx.get(theirs.clip(instant)["jvod_url"]).text.startswith("#EXTM3U")
+    assert finished(theirs, instant)["jvod_type"] == "instant"
     theirs.stop(job)
     ended = until(lambda: (found := theirs.job(job))["state"] == "finished" and found, "the job to finish")
     assert ended["state_history"][0]["state"] == "standby"
     assert ended["finished_at"].endswith("Z")
-    assert [one["jvod_id"] for one in theirs.clips(job, page_size=1)] == [recent, clip]
-    since = f"ge:{made['jvod_created_at']}"
-    assert [one["jvod_id"] for one in theirs.clips(created_at=since, jvod_state="[finished,failed]")] == [clip]
+    assert [one["jvod_id"] for one in theirs.clips(job, page_size=1)] == [recent, clip, instant]
+    since, states = f"ge:{made['jvod_created_at']}", "[finished,failed]"
+    found = list(theirs.clips(created_at=since, jvod_state=states, jvod_type="s3"))
+    assert [one["jvod_id"] for one in found] == [clip]
     assert job in [one["id"] for one in theirs.jobs(state="'finished'", sort_dir="desc")]
     theirs.delete_credentials(bucket)
     assert bucket not in theirs.credentials()

@@ -62,6 +62,15 @@ def numbers(endpoint: str, name: str, folder: Path) -> list[int]:
     return list(seen.numbers)
 
 
+def check_lists(theirs: LiveApi, job: str, clips: list[str]) -> None:
+    """The clips, of which the second is the last one in the bucket, are found page by page and by filters."""
+    assert [one["jvod_id"] for one in theirs.clips(job, page_size=1)] == clips
+    since, states = f"ge:{theirs.clip(clips[1])['jvod_created_at']}", "[finished,failed]"
+    found = list(theirs.clips(created_at=since, jvod_state=states, jvod_type="s3"))
+    assert [one["jvod_id"] for one in found] == clips[1:2]
+    assert job in [one["id"] for one in theirs.jobs(state="'finished'", sort_dir="desc")]
+
+
 def test_an_event_from_its_job_to_its_clips(
     live: StackUnderTest, theirs: LiveApi, endpoint: str, programme: Path, tmp_path: Path
 ) -> None:
@@ -91,11 +100,7 @@ def test_an_event_from_its_job_to_its_clips(
     ended = until(lambda: (found := theirs.job(job))["state"] == "finished" and found, "the job to finish")
     assert ended["state_history"][0]["state"] == "standby"
     assert ended["finished_at"].endswith("Z")
-    assert [one["jvod_id"] for one in theirs.clips(job, page_size=1)] == [recent, clip, instant]
-    since, states = f"ge:{made['jvod_created_at']}", "[finished,failed]"
-    found = list(theirs.clips(created_at=since, jvod_state=states, jvod_type="s3"))
-    assert [one["jvod_id"] for one in found] == [clip]
-    assert job in [one["id"] for one in theirs.jobs(state="'finished'", sort_dir="desc")]
+    check_lists(theirs, job, [recent, clip, instant])
     theirs.delete_credentials(bucket)
     assert bucket not in theirs.credentials()
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import httpx
 import pytest
@@ -16,6 +18,7 @@ from services.exporter.destinations.http import HttpMaker
 from services.exporter.destinations.s3 import S3Maker
 from shared.errors import DestinationFailed
 from shared.runtime.clock import SystemClock
+from tests.support.uploads import make_certificate
 from tests.support.web_delivery import LOOPBACK, Kept, MemoryFile, credential, order
 from tests.support.web_peer import Call, Said, peer
 
@@ -26,8 +29,18 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\n"
 
 
 @contextlib.asynccontextmanager
-async def sending(begin: bytes, piece: bytes, pause: float = 0.0) -> AsyncIterator[tuple[int, list[int]]]:
-    """Serve: each connection gets `begin`, and then `piece` for ever; yield the port and the bytes that went out."""
+async def sending(
+    begin: bytes,
+    piece: bytes,
+    pause: float = 0.0,
+    *,
+    tls: ssl.SSLContext | None = None,
+    left: asyncio.Event | None = None,
+) -> AsyncIterator[tuple[int, list[int]]]:
+    """Serve: each connection gets `begin`, and then `piece` for ever; yield the port and the bytes that went out.
+
+    `left` is set when a peer has gone.
+    """
     sent: list[int] = []
     tasks: set[asyncio.Task[None]] = set()
 
@@ -44,9 +57,11 @@ async def sending(begin: bytes, piece: bytes, pause: float = 0.0) -> AsyncIterat
                 await writer.drain()
                 sent.append(len(piece))
                 await asyncio.sleep(pause)
+        if left:
+            left.set()
         writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
     try:
         yield server.sockets[0].getsockname()[1], sent
     finally:
@@ -112,6 +127,22 @@ async def test_an_answer_that_comes_byte_by_byte_has_a_time_in_all(
             with pytest.raises(DestinationFailed, match=r"not answer in time|sends no greeting") as caught:
                 await made(port).holds(FILE)
     assert not caught.value.final
+
+
+async def test_a_call_of_s3_that_is_given_up_ends_its_tls_connection_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_client, "ANSWER_S", 0.4)
+    key, certificate = make_certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    trusted = ssl.create_default_context(cafile=certificate)
+    left = asyncio.Event()
+    async with sending(b"HTTP/1.1 200 OK\r\nX: ", b"a", 0.02, tls=context, left=left) as (port, _):
+        given = credential("s3", "AKID", "secret", endpoint=f"https://localhost:{port}")
+        with pytest.raises(DestinationFailed, match="not answer in time"):
+            await S3Maker.of(LOOPBACK, trusted)(order("s3://films/x.mp4", given)).holds(FILE)
+        await asyncio.wait_for(left.wait(), 10)
 
 
 async def test_preliminary_replies_have_a_number() -> None:

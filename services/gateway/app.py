@@ -154,16 +154,19 @@ def web_of(gateway: Gateway) -> FastAPI:
     delivery = Delivery(service.js, gateway.store, vault, clock, lambda: public.base, asking)
     recordings = Recordings(gateway.jobs, gateway.clips, gateway.locks, clock)
     dvr = flussonic.Dvr(delivery, gateway.locks, recordings, Coverage())
+    downloads = Downloads(gateway.store, vault, clock, public)
+    made_of = flussonic.ExportParts(gateway.clips, gateway.exports, downloads, bool(settings.export_dir))
     return make_web(
         BrokerLink(lambda: bool(service.broker.config.connection_state.connection.is_connected)),
         Readiness(lambda: check_all(service), service.notes),
         delivery,
         ClipPlayback(delivery, gateway.clips),
-        Downloads(gateway.store, vault, clock, public),
+        downloads,
         views,
         recordings,
         Tasks(gateway.restreams, gateway.receivers),
         *flussonic.parts_of(gateway.streams, dvr, public, clock, published, settings.retention),
+        flussonic.DvrExports(gateway.streams, dvr, made_of),
         RepeatedSecrets(vault),
         public, gateway.library, gateway.quotas, gateway.keys, gateway.credentials, gateway.cdn_accounts,
         gateway.jobs, gateway.clips, gateway.exports, gateway.trials,

@@ -167,6 +167,7 @@ def web_of(gateway: Gateway) -> FastAPI:
         Tasks(gateway.restreams, gateway.receivers),
         *flussonic.parts_of(gateway.streams, dvr, public, clock, published, settings.retention),
         flussonic.DvrExports(gateway.streams, dvr, made_of),
+        flussonic.Sinks(gateway.webhooks),
         RepeatedSecrets(vault),
         public, gateway.library, gateway.quotas, gateway.keys, gateway.credentials, gateway.cdn_accounts,
         gateway.jobs, gateway.clips, gateway.exports, gateway.trials,

@@ -22,6 +22,7 @@ class Standard:
     """The form of all endpoints; a subscription may name it, too."""
 
     brief: Final = False
+    one_lane: Final = False
 
     def applies(self, happening: Happening, context: Context) -> bool:
         """Return True: every event is sent."""

@@ -51,7 +51,7 @@ class DvrExports:
 
     async def put(self, account: str, clip: str, asked: ExportAsk, trace: str) -> dict[str, Any]:
         """Start an export and return it; StateConflict when its id is that of another. Invalid, NotFound, TooMany."""
-        note = _note(clip, asked, trace)
+        note = note_of(clip, asked, trace)
         known = await self._known(account, clip)
         if known is None:
             await self._start(account, clip, asked, note)
@@ -152,7 +152,8 @@ class DvrExports:
         return made
 
 
-def _note(clip: str, asked: ExportAsk, trace: str) -> FacadeNote:
+def note_of(clip: str, asked: ExportAsk, trace: str) -> FacadeNote:
+    """Return what is kept of a request with its clip, and passed on in events."""
     document = {"id": str(uuid.UUID(clip)), **asked.kept(), "trace_id": trace}
     return FacadeNote(facade=VENDOR, document=document)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from services.notifier.app import build
-from shared.messages.clips import FacadeNote
+from shared.messages.clips import ClipStateChanged, FacadeNote
 from shared.messages.notifications import WebhookEndpoint
 from tests.support.nats import NatsServer
 from tests.support.webhook_receiver import Reply, webhook_receiver
@@ -33,6 +33,21 @@ async def sink(of: Desk, url: str, **options: Any) -> WebhookEndpoint:
     return endpoint
 
 
+def exported(of: Desk, one: tuple[str, FacadeNote], two: tuple[str, FacadeNote]) -> list[ClipStateChanged]:
+    """Return the events of two exports, a cancelled one, and a clip that no facade ordered."""
+    file = {"accuracy": "frame", "method": "copy", "key": "clips/a/b.mp4", "bytes": 77, "in_point": "0",
+            "out_point": "4", "duration": "4", "frames": 100}  # fmt: skip
+    return [
+        of.state(one[0], 0, "waiting", note=one[1]),  # told by no event
+        of.state(one[0], 1, note=one[1]),
+        of.state(two[0], 0, note=two[1]),
+        of.state(one[0], 2, "finished", note=one[1], file=file),
+        of.state(two[0], 1, "failed", note=two[1], error="disk full"),
+        of.state(uuid.uuid4().hex, 0, "cancelled", note=one[1]),
+        of.state(uuid.uuid4().hex, 0),  # a clip that no facade ordered
+    ]
+
+
 async def test_events_of_all_exports_go_one_after_the_other_until_a_200(nats: NatsServer, tmp_path: Path) -> None:
     async with (
         desk(nats) as of,
@@ -42,17 +57,7 @@ async def test_events_of_all_exports_go_one_after_the_other_until_a_200(nats: Na
         await sink(of, receiver.url(), extra={"site": "north"})
         receiver.script = [Reply(204), Reply(410)]
         clips = [(uuid.uuid4().hex, note(name)) for name in ("cam/1", "cam/2")]
-        file = {"accuracy": "frame", "method": "copy", "key": "clips/a/b.mp4", "bytes": 77, "in_point": "0",
-                "out_point": "4", "duration": "4", "frames": 100}  # fmt: skip
-        published = [
-            of.state(clips[0][0], 0, "waiting", note=clips[0][1]),  # told by no event
-            of.state(clips[0][0], 1, note=clips[0][1]),
-            of.state(clips[1][0], 0, note=clips[1][1]),
-            of.state(clips[0][0], 2, "finished", note=clips[0][1], file=file),
-            of.state(clips[1][0], 1, "failed", note=clips[1][1], error="disk full"),
-            of.state(uuid.uuid4().hex, 0, "cancelled", note=clips[0][1]),
-            of.state(uuid.uuid4().hex, 0),  # a clip that no facade ordered
-        ]
+        published = exported(of, *clips)
         for event in published:
             await of.publish(event)
             await of.publish(event, again=True)

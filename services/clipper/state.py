@@ -149,7 +149,8 @@ def _common(record: ClipRecord) -> dict[str, Any]:
     return {
         "account": record.account, "clip": record.clip, "event": request.event, "label": request.label,
         "state": record.state, "at_ms": record.changed_ms, "notifications": request.notifications,
-        "file": record.file, "gaps": record.gaps, "deliveries": record.deliveries, "error": record.error,
+        "note": request.note, "file": record.file,
+        "gaps": record.gaps, "deliveries": record.deliveries, "error": record.error,
     }  # fmt: skip
 
 

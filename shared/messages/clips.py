@@ -53,6 +53,13 @@ class Notification(Record):
     credentials: str | None = Field(None, max_length=128)
 
 
+class FacadeNote(Record):
+    """What a facade says of a clip that it ordered: kept and passed on unread; its form in the notifier reads it."""
+
+    facade: str = Field(pattern=r"^[a-z][a-z0-9_]{0,31}$", description="The facade's name, and its form's")
+    document: dict[str, Any] = Field(description="A few hundred bytes of the facade's making, without secrets")
+
+
 class Selection(Record):
     """A part of a recording by either clock, in point included, out point excluded."""
 
@@ -92,6 +99,7 @@ class ClipCreate(ClipMessage):
     destinations: tuple[DestinationSpec, ...] = Field(min_length=1, max_length=MOST_DESTINATIONS)
     notifications: tuple[Notification, ...] = Field((), max_length=16)
     images: tuple[ImageWish, ...] = Field((), max_length=2, description="At most one of each kind")
+    note: FacadeNote | None = Field(None, description="Of a facade that ordered it")
     due_ms: Millis = Field(0, description="When it was to be taken up again, its end being in the future; 0: never")
 
     @property
@@ -215,6 +223,7 @@ class ClipEvent(ClipMessage):
     state: VodState
     at_ms: Millis
     notifications: tuple[Notification, ...] = ()
+    note: FacadeNote | None = None
     file: ClipFile | None = None
     gaps: tuple[Gap, ...] = ()
     deliveries: tuple[ClipDelivery, ...] = ()

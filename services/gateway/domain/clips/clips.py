@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +11,7 @@ from typing import Final, NamedTuple, get_args
 from nats.js import JetStreamContext
 
 from services.gateway.domain.clips.bounds import Bounds
+from services.gateway.domain.clips.file_names import file_name
 from services.gateway.domain.clips.pending import Pending
 from services.gateway.domain.clips.window import ClipRange, Recording, TimecodeRange, Window, resolve
 from services.gateway.domain.destinations.destinations import Destinations, NewDestination, Stored
@@ -27,7 +27,16 @@ from shared.broker import buckets
 from shared.broker.bus import Outbox
 from shared.broker.kv import Bucket
 from shared.media.timeline import locate
-from shared.messages.clips import ClipCancel, ClipCreate, ClipDelete, ClipRecord, Notification, NotifyEvent, VodState
+from shared.messages.clips import (
+    ClipCancel,
+    ClipCreate,
+    ClipDelete,
+    ClipRecord,
+    FacadeNote,
+    Notification,
+    NotifyEvent,
+    VodState,
+)
 from shared.messages.images import ImageWish
 from shared.recording import last_segment
 from shared.recording.needed import needed
@@ -35,7 +44,6 @@ from shared.runtime.clock import Clock
 
 NOTIFICATIONS: Final = 16
 ENDED: Final[frozenset[VodState]] = frozenset({"finished", "cancelled", "failed", "error"})
-_UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 class Outward(NamedTuple):
@@ -65,6 +73,7 @@ class NewClip:
     destinations: tuple[NewDestination, ...] = ()
     instant: bool = False
     images: tuple[ImageWish, ...] = ()
+    note: FacadeNote | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +103,6 @@ class KnownClip:
     def changed_ms(self) -> int:
         """When it last changed, ms."""
         return self.record.changed_ms if self.record else self.request.requested_ms
-
-
-def file_name(label: str, clip: str) -> str:
-    """Return a safe, unique file name from a clip's label."""
-    slug = _UNSAFE.sub("-", label).strip("-._")[:80].rstrip("-._")
-    return f"{slug}-{clip}.mp4" if slug else f"{clip}.mp4"
 
 
 class Clips:
@@ -139,8 +142,7 @@ class Clips:
         ranges = await self._bounds.timecodes.settle(account, job_id, [one.range for one in asked])
         windows = gathered(partial(_window, *pair, recording) for pair in zip(asked, ranges, strict=True))
         stored = await self._destinations.stored(account) if any(map(_needs_credentials, asked)) else Stored()
-        receivers = [self._sealed(one, stored) for one in asked]
-        clips = [ids(position) for position in range(len(asked))]
+        clips, receivers = list(map(ids, range(len(asked)))), [self._sealed(one, stored) for one in asked]
         destinations = gathered(
             partial(self._destinations.of, clip, file_name(one.label, clip), one.destinations, stored)
             for one, clip in zip(asked, clips, strict=True)
@@ -162,6 +164,7 @@ class Clips:
                 images=one.images,
                 destinations=destinations[position],
                 notifications=receivers[position],
+                note=one.note,
             )
             commands.append(command)
         known = partial(self.going.knows, account)

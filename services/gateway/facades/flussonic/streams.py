@@ -13,13 +13,13 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from services.gateway.domain.errors import Fault, Invalid, NotFound, invalid, no_such
+from services.gateway.domain.errors import Fault, Invalid, NotFound, StateConflict, invalid, no_such
 from services.gateway.domain.ids import is_id
 from services.gateway.domain.jobs.jobs import Jobs, NewJob
 from services.gateway.facades.flussonic.models import LARGEST_CONFIG, SHOWN_ONLY, StreamConfig, merged
 from services.gateway.facades.flussonic.names import known_name, new_name
 from services.gateway.http.problems import faults_of
-from services.gateway.identity.aliases import MOST_PAST, Alias, Aliases, Conflict
+from services.gateway.identity.aliases import MOST_PAST, SETTINGS_PURPOSE, Alias, Aliases, Conflict
 from shared.broker.kv import STEP_ASIDE, Stored
 from shared.errors import Rejected
 from shared.messages.jobs import JobRecord
@@ -29,7 +29,6 @@ from shared.security.secrets import SecretUnreadable, Vault
 
 log = get_logger()
 VENDOR: Final = "flussonic"
-PURPOSE: Final = "stream-settings"
 TRIES: Final = 40
 RECONNECT: Final = timedelta(minutes=30)
 
@@ -89,11 +88,14 @@ class Streams:
         return Stream(account, name, (name,), self._of_job(job)), job
 
     async def put(self, account: str, name: str, patch: dict[str, Any]) -> tuple[Stream, JobRecord | None]:
-        """Make a stream, or merge a patch into it; Invalid, TooMany, Conflict."""
+        """Make a stream, or merge a patch into it; Invalid, TooMany, Conflict.
+
+        StateConflict when what was set before cannot be read, unless the patch replaces it all (`$reset`).
+        """
         new_name(name)
         for conflicts in range(TRIES):
             stored = await self.aliases.get(account, name)
-            before = self.settings(stored.value) if stored else {}
+            before = self._before(stored.value, patch) if stored else {}
             config = _checked(merged(before, {k: v for k, v in patch.items() if k == "$reset" or k not in SHOWN_ONLY}))
             alias = await self._next(account, name, stored.value if stored else None, config)
             try:
@@ -108,7 +110,7 @@ class Streams:
     async def _next(self, account: str, name: str, before: Alias | None, config: dict[str, Any]) -> Alias:
         """Return what a name is to mean: its job while that goes on, or else a new one."""
         now = self._clock.now_ms()
-        settings = self._vault.encrypt(json.dumps(config), PURPOSE)
+        settings = self._vault.encrypt(json.dumps(config), SETTINGS_PURPOSE)
         if before is None:
             found = await self.job(account, name) if is_id(name) else None
             if is_id(name) and (found is None or found.ended):
@@ -199,10 +201,24 @@ class Streams:
     def settings(self, alias: Alias) -> dict[str, Any]:
         """Return what was set of a stream; nothing when it was encrypted under another SECRET_KEY."""
         try:
-            return dict(json.loads(self._vault.decrypt(alias.settings, PURPOSE))) if alias.settings else {}
+            return self._opened(alias)
         except SecretUnreadable:
             log.warning("stream.settings.unreadable", event_id=alias.event)
             return {}
+
+    def _before(self, alias: Alias, patch: dict[str, Any]) -> dict[str, Any]:
+        """Return what a patch is merged into; StateConflict, so that no patch wipes out what a lost key has sealed."""
+        try:
+            return self._opened(alias)
+        except SecretUnreadable as error:
+            if patch.get("$reset") is True:
+                return {}
+            why = "the stream's settings were encrypted under another SECRET_KEY; send $reset: true to replace them"
+            raise StateConflict(why) from error
+
+    def _opened(self, alias: Alias) -> dict[str, Any]:
+        text = self._vault.decrypt(alias.settings, SETTINGS_PURPOSE) if alias.settings else "{}"
+        return dict(json.loads(text))
 
 
 def _checked(config: dict[str, Any]) -> dict[str, Any]:

@@ -13,9 +13,10 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from services.gateway.domain.errors import Fault, Invalid, NotFound, StateConflict, invalid, no_such
+from services.gateway.domain.errors import Fault, Invalid, NotFound, StateConflict, TooMany, invalid, no_such
 from services.gateway.domain.ids import is_id
 from services.gateway.domain.jobs.jobs import Jobs, NewJob
+from services.gateway.domain.quotas import NUMBER_AGAIN
 from services.gateway.facades.flussonic.models import LARGEST_CONFIG, SHOWN_ONLY, StreamConfig, merged
 from services.gateway.facades.flussonic.names import known_name, new_name
 from services.gateway.http.problems import faults_of
@@ -30,6 +31,8 @@ from shared.security.secrets import SecretUnreadable, Vault
 log = get_logger()
 VENDOR: Final = "flussonic"
 TRIES: Final = 40
+MOST_NAMES: Final = 2000
+"""Each gateway holds all names in memory, with what was set: so many for an account, those of ended jobs, too."""
 RECONNECT: Final = timedelta(minutes=30)
 
 
@@ -115,6 +118,7 @@ class Streams:
             found = await self.job(account, name) if is_id(name) else None
             if is_id(name) and (found is None or found.ended):
                 raise invalid("name", "has the form of a job's id, and there is no such live job")
+            await self._room(account)
             event = name if found else uuid.uuid4().hex
             return Alias(account=account, name=name, event=event, settings=settings, created_ms=now, changed_ms=now)
         changes: dict[str, Any] = {"settings": settings, "changed_ms": max(now, before.changed_ms)}
@@ -123,6 +127,12 @@ class Streams:
             past = before.events[:MOST_PAST] if job else before.past
             changes |= {"event": uuid.uuid4().hex, "past": past, "made": False}
         return before.model_copy(update=changes)
+
+    async def _room(self, account: str) -> None:
+        """Raise TooMany when an account has all the names that it may have."""
+        if len(await self.aliases.all_of(account)) >= MOST_NAMES:
+            message = f"the account has at most {MOST_NAMES} names of streams; delete some that are not needed"
+            raise TooMany("QUOTA_EXCEEDED", message, NUMBER_AGAIN)
 
     async def _made(self, stored: Stored[Alias], config: dict[str, Any]) -> None:
         """Make the job of a name, or rename it; the same again when another instance is at it, too. Conflict."""

@@ -11,8 +11,12 @@ FACADES = ROOT / "services/gateway/facades"
 FORMS = ROOT / "services/notifier/forms"
 VENDORS = {p.name for p in FACADES.iterdir() if p.is_dir() and p.name != "__pycache__"}
 VENDORS |= {p.stem for p in FORMS.glob("*.py")} - {"__init__", "form", "standard"}
-# The type of a destination, as data names it.
-TYPES = {"shared/messages/credentials.py": {"videocloud"}, "shared/messages/destinations.py": {"videocloud"}}
+# The type of a destination and the dialect of a key, as data names them.
+TYPES = {
+    "shared/messages/keys.py": {"brightcove"},
+    "shared/messages/credentials.py": {"videocloud"},
+    "shared/messages/destinations.py": {"videocloud"},
+}
 VENDORS |= {"cdnetworks", "brightcove", "kaltura", "imagen", "flussonic", "videocloud"}
 
 

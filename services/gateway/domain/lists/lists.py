@@ -19,6 +19,7 @@ from shared.messages.restreams import RestreamRecord, State
 
 JOB_STATE: Final = 0
 JOB_UNTOLD: Final = 1
+JOB_STATIC: Final = 2
 CLIP_STATE: Final = 0
 CLIP_JOB: Final = 1
 CLIP_LABEL: Final = 2
@@ -28,6 +29,7 @@ DELIVERY_WEBHOOK: Final = 1
 DELIVERY_RESOURCE: Final = 2
 RESTREAM_STATE: Final = 0
 UNTOLD: Final = "untold"
+STATIC: Final = "static"
 
 
 class JobFacts(Record):
@@ -39,6 +41,7 @@ class JobFacts(Record):
     changed_ms: Millis
     revision: int = 0
     announced: int = -1
+    static: bool = False
 
 
 class DestinationFacts(Record):
@@ -95,7 +98,7 @@ class RestreamFacts(Record):
 def job_entry(job: JobFacts) -> ListRow:
     """Return a job's entry in lists."""
     untold = UNTOLD if job.announced < job.revision else None
-    return ListRow(job.event, job.created_ms, job.changed_ms, (job.state, untold))
+    return ListRow(job.event, job.created_ms, job.changed_ms, (job.state, untold, STATIC if job.static else None))
 
 
 def clip_entry(clip: ClipFacts) -> ListRow:

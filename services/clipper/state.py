@@ -106,6 +106,12 @@ def _what_changes(line: ClipDelivery, event: ExportMessage) -> dict[str, Any]:
     return {"state": "delivering"} if is_new else {}
 
 
+def needs_recording(record: ClipRecord) -> bool:
+    """Return whether a file of the clip is still to be cut from the recording."""
+    exact = record.file is not None and record.file.accuracy == "frame"
+    return not (record.request.instant or exact or record.state in ENDED)
+
+
 def has_ended(line: ClipDelivery) -> bool:
     """Return whether a destination has the exact file, or will never get it."""
     return line.state in {"failed", "aborted"} or (line.state == "delivered" and line.accuracy == "frame")

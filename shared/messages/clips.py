@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
-from shared.messages.base import Accuracy, HexId, Message, Millis, Record, Sha256, StoreKey
+from shared.messages.base import AccountId, Accuracy, HexId, Message, Millis, Record, Sha256, StoreKey
 from shared.messages.destinations import MOST_DESTINATIONS, DestinationSpec
 from shared.messages.images import ClipImage, ImageWish
 
@@ -39,6 +39,10 @@ VodState = Literal[
 ]
 NotifyEvent = Literal["first_segment_uploaded", "output_finished", "state_changed"]
 LONGEST_CLIP = timedelta(hours=48)
+LONGEST_WAIT = timedelta(days=7)
+"""How far ahead a clip's end may lie."""
+RANGE_LIFE = LONGEST_WAIT + timedelta(days=3)
+"""How long a clip holds its source range at most, whatever becomes of it."""
 
 
 class Notification(Record):
@@ -196,6 +200,19 @@ class ClipRecord(Record):
     images: tuple[ClipImage, ...] = Field((), description="Those that have been begun")
     deliveries: tuple[ClipDelivery, ...] = Field((), description="In the order of the request's destinations")
     error: str = Field("", max_length=1024)
+
+
+class SourceRange(Record):
+    """What a clip in work is cut from, in the bucket `clip_ranges` under `<account>.<event>.<clip>`; the clipper's.
+
+    Wall clock, start included, end excluded. Retention spares the hours that it touches.
+    """
+
+    account: AccountId
+    event: HexId
+    clip: HexId
+    from_ms: Millis
+    to_ms: Millis
 
 
 class ClipEvent(ClipMessage):

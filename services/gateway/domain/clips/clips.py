@@ -18,7 +18,7 @@ from services.gateway.domain.destinations.destinations import Destinations, NewD
 from services.gateway.domain.errors import Fault, Invalid, StateConflict, gathered, invalid, no_such
 from services.gateway.domain.jobs.jobs import Jobs
 from services.gateway.domain.lists.lists import CLIP_JOB, CLIP_STATE, clips_list
-from services.gateway.domain.lists.orders import Span, Time, Wanted
+from services.gateway.domain.lists.orders import Time, Wanted
 from services.gateway.domain.lists.pages import Page, Paging
 from services.gateway.domain.quotas import Quotas, Tally
 from services.gateway.domain.receivers import Receivers
@@ -39,12 +39,9 @@ from shared.messages.clips import (
 )
 from shared.messages.images import ImageWish
 from shared.recording import last_segment
+from shared.recording.needed import needed
 from shared.runtime.clock import Clock
 
-# A cut starts at the keyframe before the in point, which the clipper looks for in the ten minutes before it.
-BEFORE_MS: Final = 600_000
-# The longest segment, plus the most by which the clocks of encoder and machine may differ.
-BEHIND_MS: Final = 60_000
 NOTIFICATIONS: Final = 16
 ENDED: Final[frozenset[VodState]] = frozenset({"finished", "cancelled", "failed", "error"})
 
@@ -269,13 +266,6 @@ class Clips:
 
 def _time(known: KnownClip, paging: Paging) -> Time:
     return (known.changed_ms if paging.sort == "modified_at" else known.created_ms), known.request.clip
-
-
-def needed(request: ClipCreate, zero_ms: int) -> Span:
-    """Return the span (ms) of the recording that a clip may need, from the keyframe before it; by either clock."""
-    zero_ms = 0 if request.selection.clock == "wall" else zero_ms
-    start, end = (zero_ms + int(point * 1000) for point in (request.selection.start, request.selection.end))
-    return start - BEFORE_MS, end + BEHIND_MS
 
 
 def _needs_credentials(asked: NewClip) -> bool:

@@ -13,7 +13,7 @@ from services.exporter.destinations.http import HttpMaker
 from services.exporter.destinations.s3 import S3Maker
 from shared.errors import DestinationFailed
 from shared.runtime.clock import SystemClock
-from tests.support.web_delivery import LOOPBACK, Kept, MemoryFile, credential, order
+from tests.support.uploads import LOOPBACK, Kept, MemoryFile, credential, order
 from tests.support.web_peer import Call, Said, peer
 
 TLS = httpx.create_ssl_context()

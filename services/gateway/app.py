@@ -157,6 +157,7 @@ def web_of(gateway: Gateway) -> FastAPI:
     delivery = Delivery(service.js, gateway.store, vault, clock, lambda: public.base, asking)
     recordings = Recordings(gateway.jobs, gateway.clips, gateway.locks, clock)
     dvr = flussonic.Dvr(delivery, gateway.locks, recordings, Coverage())
+    made_of = flussonic.ExportParts(gateway.clips, gateway.exports, downloads, bool(settings.export_dir))
     return make_web(
         BrokerLink(lambda: bool(service.broker.config.connection_state.connection.is_connected)),
         Readiness(lambda: check_all(service), service.notes),
@@ -168,6 +169,8 @@ def web_of(gateway: Gateway) -> FastAPI:
         recordings,
         Tasks(gateway.restreams, gateway.receivers),
         *flussonic.parts_of(gateway.streams, dvr, public, clock, published, settings.retention),
+        flussonic.DvrExports(gateway.streams, dvr, made_of),
+        flussonic.Sinks(gateway.webhooks),
         RepeatedSecrets(vault),
         public, gateway.library, gateway.quotas, gateway.keys, gateway.credentials, gateway.cdn_accounts,
         gateway.jobs, gateway.clips, gateway.exports, gateway.trials,

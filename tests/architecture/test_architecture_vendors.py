@@ -35,6 +35,7 @@ def test_a_form_is_one_file_that_is_found_by_its_name() -> None:
     for form_name, form in REGISTERED.items():
         assert type(form).__module__ == f"services.notifier.forms.{form_name}"
         assert isinstance(form.brief, bool)
+        assert isinstance(form.one_lane, bool)
         assert all(callable(getattr(form, verb)) for verb in ("applies", "body", "accepted"))
         imported = imports(FORMS / f"{form_name}.py")
         others = {m.split(".")[3] for m in imported if m.startswith("services.notifier.forms.")}

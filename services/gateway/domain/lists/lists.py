@@ -24,6 +24,7 @@ CLIP_STATE: Final = 0
 CLIP_JOB: Final = 1
 CLIP_LABEL: Final = 2
 CLIP_TYPE: Final = 3
+CLIP_FACADE: Final = 4
 DELIVERY_STATE: Final = 0
 DELIVERY_WEBHOOK: Final = 1
 DELIVERY_RESOURCE: Final = 2
@@ -50,6 +51,12 @@ class DestinationFacts(Record):
     type: str = "library"
 
 
+class NoteFacts(Record):
+    """The field of a FacadeNote that the list of clips needs."""
+
+    facade: str
+
+
 class RequestFacts(Record):
     """The fields of a ClipCreate that the list of clips needs."""
 
@@ -57,6 +64,7 @@ class RequestFacts(Record):
     label: str = ""
     destinations: tuple[DestinationFacts, ...] = (DestinationFacts(),)
     instant: bool = False
+    note: NoteFacts | None = None
 
 
 class ClipFacts(Record):
@@ -105,7 +113,8 @@ def clip_entry(clip: ClipFacts) -> ListRow:
     """Return a clip's entry in lists."""
     asked = clip.request
     kind = "instant" if asked.instant else asked.destinations[0].type
-    return ListRow(clip.clip, clip.created_ms, clip.changed_ms, (clip.state, asked.event, asked.label, kind))
+    facade = asked.note.facade if asked.note else None
+    return ListRow(clip.clip, clip.created_ms, clip.changed_ms, (clip.state, asked.event, asked.label, kind, facade))
 
 
 def delivery_entry(delivery: DeliveryFacts) -> ListRow:

@@ -11,6 +11,7 @@ import pytest
 from fastapi.routing import APIRoute
 from starlette.routing import Match
 
+from services.gateway.facades.dialects import DialectRoutes
 from services.gateway.facades.flussonic.mount import MountedRoute
 from services.gateway.facades.flussonic.names import HEADS
 from tests.support.api_gateway import Gateway, gateway, until
@@ -242,6 +243,9 @@ def flat(routes: Iterable[Any]) -> Iterator[APIRoute]:
     for route in routes:
         if isinstance(route, APIRoute):
             yield route
+        elif isinstance(route, DialectRoutes):
+            for facade in route._facades.values():
+                yield from flat(facade.routes.routes)
         else:
             yield from flat(route.original_router.routes)
 

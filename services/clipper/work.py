@@ -127,12 +127,15 @@ class ClipWork:
         await self.clips.change(event.account, event.clip, with_delivery(event))
 
     async def export_ended(self, event: ExportEnd) -> None:
-        """Record what became of one delivery; the last one ends the clip, and its fast file goes."""
+        """Record what became of one delivery; the last one ends the clip, and its fast file goes.
+
+        It stays where there is no exact one, of a clip that was cancelled before: it can be downloaded still.
+        """
         record = await self.clips.change(event.account, event.clip, with_delivery(event))
         if end := outcome(record):
             state, reason = end
             record = await self._change(record, entering(state, self.clips.clock.now_ms(), reason))
-        if all_ended(record) and record.state in ENDED:
+        if all_ended(record) and record.state in ENDED and record.file and record.file.accuracy == "frame":
             await asyncio.to_thread(self.cutter.store.delete, file_key(record, "segment"))
 
     async def fail(self, account: str, clip: str, reason: str) -> None:

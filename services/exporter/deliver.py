@@ -130,13 +130,16 @@ class Deliverer:
     async def _give_way(self, order: ExportDeliver, now: ExportRecord, note: str) -> None:
         """Remove what this delivery left, and put a more exact file back that it may have replaced.
 
-        The delivery of the exact file writes its record first, so one of the two deliveries sees the other. A file
-        that is no longer there was deleted, and stays deleted.
+        The delivery of the exact file writes its record first, so one of the two deliveries sees the other. While it
+        goes on it is left alone, NotYet: two puts of one file would share a temporary name. A file that is no longer
+        there was deleted, and stays deleted.
         """
         if note:
             await self._discard(order, note)
         if not yields(order, now) or now.state == "aborted" or not now.source_key:
             return
+        if now.state == "delivering":
+            raise NotYet("a more exact file is being delivered", self._until_better(now))
         better = order.model_copy(
             update={"accuracy": now.accuracy, "source_key": now.source_key, "bytes": now.bytes, "sha256": None}
         )
@@ -145,6 +148,11 @@ class Deliverer:
         if await destination.holds(mine):
             with contextlib.suppress(ObjectMissing):
                 await self._send(destination, await self._file(better), Sending(self.clock))
+
+    def _until_better(self, now: ExportRecord) -> timedelta:
+        """Return when to look again at another delivery: the later, the longer it has told nothing."""
+        silent = timedelta(milliseconds=self.clock.now_ms() - now.changed_ms)
+        return min(max(self.pace.look, silent / 4), self.pace.rarely)
 
     async def _discard(self, order: ExportDeliver, note: str) -> None:
         """Remove what an unfinished put has left at its destination, if that can be done now."""

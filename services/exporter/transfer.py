@@ -27,6 +27,8 @@ class Pace:
     patience: timedelta = timedelta(seconds=60)
     outage: timedelta = timedelta(seconds=60)
     """How long a note waits for a broker that is away."""
+    rarely: timedelta = timedelta(seconds=60)
+    """How often at least one delivery looks whether another has ended that it waits for."""
 
 
 class Sending:

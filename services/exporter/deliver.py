@@ -76,8 +76,9 @@ class Deliverer:
         destination = await self._make(order)
         file = await self._file(order)
         known = before is not None and before.accuracy == order.accuracy and before.state != "failed"
-        if before and known and await destination.holds(file):
-            return await self._end(order, before.location or _expected(order))
+        location = before.location or _expected(order) if before and known else ""
+        if location and await destination.holds(file):
+            return await self._end(order, location)
         record = await self.exports.begin(order)
         if refused(order, record):
             await self._give_way(order, record, "")
@@ -205,8 +206,13 @@ class Deliverer:
 
 
 def _expected(order: ExportDeliver) -> str:
-    """Return the location of a file whose exporter was killed before it could record it."""
+    """Return the location of a file whose exporter was killed before it could record it.
+
+    Empty where the order does not tell it: then the put goes on from its note, and tells it.
+    """
     spec: DestinationSpec = order.destination
     if spec.type == "library":
         return f"library/{order.account}/{spec.file_name}"
+    if "://" not in spec.shown:  # an account, in which the destination chooses the name
+        return ""
     return f"{spec.shown}{spec.file_name}" if spec.shown.endswith("/") else spec.shown

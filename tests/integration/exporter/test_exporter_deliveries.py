@@ -7,6 +7,7 @@ import contextlib
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
@@ -37,6 +38,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"refuses": 10}, 10, "failed"),
         ({"refuses": 1, "final": True}, 1, "failed"),
         ({"lies": True}, 10, "failed"),
+        ({"works": 15}, 16, "delivered"),  # a server that works is no failed try
+        ({"works": 15, "refuses": 9}, 25, "delivered"),
     ],
 )
 async def test_tries_and_ends(
@@ -105,6 +108,21 @@ async def test_killed(nats: NatsServer, tmp_path: Path, where: str, puts: int) -
         assert at.there(export) == at.data(export, "frame")
         assert (await at.record(export)).state == "delivered"
         assert at.place.parts == {}
+
+
+async def test_killed_where_only_the_destination_knows_the_location(nats: NatsServer, tmp_path: Path) -> None:
+    async with desk(nats, tmp_path) as at:
+        order = at.order(new_id(), "frame")
+        account = order.destination.model_copy(update={"shown": "videocloud:57838016001"})
+        order = order.model_copy(update={"destination": account})
+        at.place.dies_before = "record"
+        with pytest.raises(Died):
+            await at.exporter().deliver(order)
+        event = await at.exporter().deliver(order)
+        assert event is not None
+        assert event.location == f"wild://{order.export}.mp4"
+        assert await at.exporter().deliver(order) == event.model_copy(update={"at_ms": ANY})
+        assert len(at.place.resumed) == 2, "what was recorded is only looked at"
 
 
 async def test_delivered_twice_and_by_two_at_once(nats: NatsServer, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from nats.js import JetStreamContext
 
 from shared.broker import buckets
 from shared.broker.kv import Bucket, Conflict, Stored
+from shared.messages.clips import SourceRange
 from shared.messages.jobs import JobRecord
 from shared.messages.locks import Lock, RecordingLocks
 from shared.messages.recordings import RecordingRecord
@@ -15,7 +16,7 @@ from shared.messages.sessions import EventClock, SessionRecord, clock_key, statu
 
 
 class RecordingRecords:
-    """Reads and writes recordings by compare-and-set; reads jobs, locks and sessions, and deletes old sessions."""
+    """Reads and writes recordings by compare-and-set; reads jobs, sessions and what to spare; deletes old sessions."""
 
     def __init__(self, js: Callable[[], JetStreamContext]) -> None:
         self._recordings = Bucket(js, buckets.RECORDINGS, RecordingRecord)
@@ -23,15 +24,18 @@ class RecordingRecords:
         self._sessions = Bucket(js, buckets.SESSIONS, SessionRecord)
         self._clocks = Bucket(js, buckets.SESSIONS, EventClock)
         self._locks = Bucket(js, buckets.LOCKS, RecordingLocks)
+        self._ranges = Bucket(js, buckets.CLIP_RANGES, SourceRange)
 
     async def recording(self, account: str, event: str) -> Stored[RecordingRecord] | None:
         """Read a recording's record."""
         return await self._recordings.get(f"{account}.{event}")
 
-    async def locks(self, account: str, event: str) -> tuple[Lock, ...]:
-        """Return a recording's locks."""
+    async def spared(self, account: str, event: str) -> tuple[Lock, ...]:
+        """Return the ranges of a recording that retention spares: users' locks, and what clips in work need."""
         stored = await self._locks.get_settled(f"{account}.{event}")
-        return stored.value.locks if stored else ()
+        held = [stored.value for stored in await self._ranges.items(f"{account}.{event}")]
+        clips = tuple(Lock(from_ms=one.from_ms, to_ms=one.to_ms) for one in held)
+        return (*stored.value.locks, *clips) if stored else clips
 
     async def recordings(self) -> list[RecordingRecord]:
         """Read all records."""

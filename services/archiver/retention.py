@@ -71,11 +71,12 @@ class Retention:
     async def expire(self, account: str, event: str, split: Split | None = None, *, spare: bool = True) -> None:
         """Delete the recording's hours that have passed retention, and finish earlier deletions.
 
-        With `split`, delete what it separates from each hour instead. `spare`: but no hour that a lock touches.
+        With `split`, delete what it separates from each hour instead. `spare`: but no hour that a lock, or what a clip
+        in work needs, touches.
         """
         split = split or self._when_old
-        if spare and (locks := await self._records.locks(account, event)):
-            split = sparing(locks, split)
+        if spare and (spared := await self._records.spared(account, event)):
+            split = sparing(spared, split)
         stored = await self._hide(account, event, split)
         if stored is None:
             return
@@ -101,10 +102,6 @@ class Retention:
             return any(self._store.info(k) for k in keys_of(hour)) or bool(files_of(self._store, event, hour))
 
         return await asyncio.to_thread(look)
-
-    async def is_locked(self, account: str, event: str, hour: HourSummary) -> bool:
-        """Return whether a lock touches an hour."""
-        return touched(await self._records.locks(account, event), hour)
 
     async def has_media(self, event: str, hour: HourSummary) -> bool:
         """Return whether any of an hour's segments is in the store."""
@@ -271,14 +268,14 @@ class Retention:
         raise Conflict(f"the recording of {event} keeps changing")
 
 
-def touched(locks: Iterable[Lock], hour: HourSummary) -> bool:
-    """Return whether any of the locks touches an hour."""
-    return any(lock.touches(hour.wall_start_ms, hour.wall_end_ms) for lock in locks)
+def touched(spared: Iterable[Lock], hour: HourSummary) -> bool:
+    """Return whether any of the ranges to spare touches an hour."""
+    return any(lock.touches(hour.wall_start_ms, hour.wall_end_ms) for lock in spared)
 
 
-def sparing(locks: Sequence[Lock], split: Split) -> Split:
-    """Return a split that keeps the hours that a lock touches whole, and else does as `split`."""
-    return lambda hour: (hour, None) if touched(locks, hour) else split(hour)
+def sparing(spared: Sequence[Lock], split: Split) -> Split:
+    """Return a split that keeps the hours that a range to spare touches whole, and else does as `split`."""
+    return lambda hour: (hour, None) if touched(spared, hour) else split(hour)
 
 
 def _listed(record: RecordingRecord) -> set[str]:

@@ -10,8 +10,9 @@ from datetime import timedelta
 from typing import Final
 
 from services.archiver.records import RecordingRecords
-from services.archiver.retention import Retention, Split
+from services.archiver.retention import Retention, Split, touched
 from shared.errors import ReelayError
+from shared.messages.locks import Lock
 from shared.messages.recordings import HourSummary
 from shared.recording.hours import hour_of
 from shared.runtime.clock import Clock
@@ -27,9 +28,9 @@ LOOK: Final = timedelta(seconds=5)
 class RoomMaker:
     """Checks the disk now and then.
 
-    Hours that are being written stay, however short it is, and locked ones. So do hours without media in the store:
-    when the folder is not mounted and the disk below it is short, all hours would be deleted one by one without freeing
-    space.
+    Hours that are being written stay, however short it is, and those that are locked or that a clip in work needs. So
+    do hours without media in the store: when the folder is not mounted and the disk below it is short, all hours would
+    be deleted one by one without freeing space.
     """
 
     reserve: Reserve
@@ -54,9 +55,11 @@ class RoomMaker:
         now = hour_of(self.clock.now_ms())
         found = [(hour, record) for record in await self.records.recordings() for hour in record.hours]
         found = sorted((one for one in found if one[0].hour < now), key=lambda one: (one[0].wall_start_ms, one[0].key))
-        number = 0
+        number, spared = 0, dict[str, tuple[Lock, ...]]()
         for hour, record in found:
-            if await self.retention.is_locked(record.account, record.event, hour):
+            if record.event not in spared:
+                spared[record.event] = await self.records.spared(record.account, record.event)
+            if touched(spared[record.event], hour):
                 continue
             if not await self.retention.has_media(record.event, hour):
                 continue

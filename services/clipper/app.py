@@ -8,6 +8,7 @@ from services.clipper.cutter import ClipCutter
 from services.clipper.handlers import Handlers
 from services.clipper.images.work import ImageWork
 from services.clipper.leftovers import sweeping
+from services.clipper.ranges import SourceRanges
 from services.clipper.recording_reader import RecordingReader
 from services.clipper.records import Clips
 from services.clipper.removal import Removal
@@ -27,13 +28,15 @@ from shared.store.reserve import Reserve, store_reserve
 def build(service: Service) -> None:
     """Join store, records, cutter and handlers."""
     store = open_store(service.settings)
-    clips = Clips(Bucket(service.js, buckets.CLIPS, ClipRecord), service.outbox, service.clock)
+    ranges = SourceRanges(service.js, service.clock)
+    clips = Clips(Bucket(service.js, buckets.CLIPS, ClipRecord), ranges, service.outbox, service.clock)
     jobs, sessions = Bucket(service.js, buckets.JOBS, JobRecord), Bucket(service.js, buckets.SESSIONS, SessionRecord)
     asking = Asking(service.outbox, service.clock)
     source = RecordingReader(service.js, store, jobs, sessions, service.clock, asking)
     images = ImageWork(clips, store, _spool_reserve(service.settings), lambda: not service.started)
     work = ClipWork(clips, source, ClipCutter(store), service.outbox, store_reserve(service.settings), images)
-    removal = Removal(clips.bucket, store, service.clock, timedelta(days=service.settings.clip_retention_days))
+    keep = timedelta(days=service.settings.clip_retention_days)
+    removal = Removal(clips.bucket, ranges, store, service.clock, keep)
     handlers = Handlers(work, removal)
     service.beside(lambda: sweeping(store, service.clock))
     service.beside(removal.running)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from services.clipper.state import Change, begun, state_event
+from services.clipper.ranges import SourceRanges
+from services.clipper.state import Change, begun, needs_recording, state_event
 from shared.broker.bus import Outbox
 from shared.broker.kv import Bucket, Conflict
 from shared.errors import Permanent
@@ -17,17 +18,19 @@ class Clips:
     """Changes records by compare-and-set and publishes each state; the broker drops a repeated event by its id."""
 
     bucket: Bucket[ClipRecord]
+    ranges: SourceRanges
     outbox: Outbox
     clock: Clock
 
     async def begin(self, order: ClipCreate, state: VodState) -> ClipRecord:
-        """Write the record of a new clip, or return the existing one."""
+        """Write the record of a new clip, or return the existing one; hold what it is cut from."""
         key = f"{order.account}.{order.clip}"
         record = begun(order, state, self.clock.now_ms())
         try:
             await self.bucket.create(key, record)
         except Conflict:
             record = await self.get(order.account, order.clip)
+        await self.ranges.hold(record)
         await self.outbox.emit(state_event(record))
         return record
 
@@ -39,7 +42,7 @@ class Clips:
         return stored.value
 
     async def change(self, account: str, clip: str, change: Change) -> ClipRecord:
-        """Apply a change and publish the clip's state after it."""
+        """Apply a change and publish the clip's state after it; release what a clip no longer needs."""
 
         def apply(record: ClipRecord | None) -> ClipRecord | None:
             if record is None:
@@ -50,4 +53,6 @@ class Clips:
         if record is None:
             raise Permanent("there is no such clip")
         await self.outbox.emit(state_event(record))
+        if not needs_recording(record):
+            await self.ranges.release(record)
         return record

@@ -1,4 +1,4 @@
-"""Removes clips: those that a client deletes, and those that have passed their retention."""
+"""Removes clips: those that a client deletes, and those that have passed their retention; and ranges left behind."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+from services.clipper.ranges import SourceRanges
 from services.clipper.state import ENDED
 from shared.broker.kv import Bucket
 from shared.errors import ReelayError
@@ -24,9 +25,10 @@ EVERY: Final = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """Removes clips that have ended: files first, then the record. Each step may be repeated."""
+    """Removes clips that have ended: files and range first, then the record. Each step may be repeated."""
 
     bucket: Bucket[ClipRecord]
+    ranges: SourceRanges
     store: MediaStore
     clock: Clock
     keep: timedelta
@@ -53,18 +55,21 @@ class Removal:
     async def _remove(self, record: ClipRecord) -> None:
         folder = f"clips/{record.account}/{record.clip}"
         await asyncio.to_thread(lambda: [self.store.delete(one.key) for one in list(self.store.list(folder))])
+        await self.ranges.release(record)
         await self.bucket.delete(f"{record.account}.{record.clip}")
         log.info("clip.removed", clip=record.clip)
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Remove expired clips at the start of the block and every hour in it."""
+        """Remove expired clips and ranges left behind at the start of the block and every hour in it."""
 
         async def work() -> None:
             while True:
                 try:
                     if removed := await self.expire():
                         log.info("clip.retention.done", clips=removed)
+                    if released := await self.ranges.sweep():
+                        log.info("clip.ranges.released", ranges=released)
                 except ReelayError as error:
                     log.warning("clip.retention.later", error=str(error))
                 await asyncio.sleep(EVERY.total_seconds())

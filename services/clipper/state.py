@@ -106,6 +106,12 @@ def _what_changes(line: ClipDelivery, event: ExportMessage) -> dict[str, Any]:
     return {"state": "delivering"} if is_new else {}
 
 
+def needs_recording(record: ClipRecord) -> bool:
+    """Return whether a file of the clip is still to be cut from the recording."""
+    exact = record.file is not None and record.file.accuracy == "frame"
+    return not (record.request.instant or exact or record.state in ENDED)
+
+
 def has_ended(line: ClipDelivery) -> bool:
     """Return whether a destination has the exact file, or will never get it."""
     return line.state in {"failed", "aborted"} or (line.state == "delivered" and line.accuracy == "frame")
@@ -143,7 +149,8 @@ def _common(record: ClipRecord) -> dict[str, Any]:
     return {
         "account": record.account, "clip": record.clip, "event": request.event, "label": request.label,
         "state": record.state, "at_ms": record.changed_ms, "notifications": request.notifications,
-        "file": record.file, "gaps": record.gaps, "deliveries": record.deliveries, "error": record.error,
+        "note": request.note, "file": record.file,
+        "gaps": record.gaps, "deliveries": record.deliveries, "error": record.error,
     }  # fmt: skip
 
 

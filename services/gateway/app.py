@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from pydantic import SecretStr
 
 from services.gateway.delivery import Delivery
+from services.gateway.delivery.addresses import IngestServer, JobAddresses
 from services.gateway.delivery.clips.playback import ClipPlayback
 from services.gateway.delivery.coverage import Coverage
 from services.gateway.delivery.downloads import Downloads
@@ -35,6 +36,7 @@ from services.gateway.domain.subscriptions.contexts import Contexts
 from services.gateway.domain.subscriptions.sweep import Sweep
 from services.gateway.domain.webhooks.deliveries import Deliveries
 from services.gateway.domain.webhooks.webhooks import Webhooks
+from services.gateway.facades.brightcove.view import Views as BrightcoveViews
 from services.gateway.facades.cdnetworks.tasks import Tasks
 from services.gateway.facades.flussonic import parts as flussonic
 from services.gateway.handlers import Handlers
@@ -49,7 +51,7 @@ from services.gateway.identity.credentials import Credentials
 from services.gateway.identity.keys import Keys
 from services.gateway.identity.repeated import RepeatedSecrets
 from services.gateway.identity.resealing import Resealing
-from services.gateway.native.jobs.view import IngestServer, JobViews
+from services.gateway.native.jobs.view import JobViews
 from services.gateway.web import make_web
 from shared.broker import durables
 from shared.broker.following import Following
@@ -148,22 +150,27 @@ def web_of(gateway: Gateway) -> FastAPI:
     service, settings = gateway.service, gateway.service.settings
     clock, vault, public = service.clock, service.vault, gateway.public
     ingest = IngestServer(settings.public_host, settings.host, settings.rtmp_port, settings.srt_port)
+    downloads = Downloads(gateway.store, vault, clock, public)
+    addresses = JobAddresses(gateway.jobs, ingest, public, vault, clock)
     asking = Asking(service.outbox, clock)
-    views = JobViews(gateway.jobs, ingest, public, vault, clock)
-    published = flussonic.Ingest(lambda: views.ingest_host, settings.rtmp_port, settings.srt_port)
+    published = flussonic.Ingest(lambda: addresses.ingest_host, settings.rtmp_port, settings.srt_port)
     delivery = Delivery(service.js, gateway.store, vault, clock, lambda: public.base, asking)
     recordings = Recordings(gateway.jobs, gateway.clips, gateway.locks, clock)
     dvr = flussonic.Dvr(delivery, gateway.locks, recordings, Coverage())
+    made_of = flussonic.ExportParts(gateway.clips, gateway.exports, downloads, bool(settings.export_dir))
     return make_web(
         BrokerLink(lambda: bool(service.broker.config.connection_state.connection.is_connected)),
         Readiness(lambda: check_all(service), service.notes),
         delivery,
         ClipPlayback(delivery, gateway.clips),
-        Downloads(gateway.store, vault, clock, public),
-        views,
+        downloads,
+        BrightcoveViews(addresses, downloads, vault),
+        JobViews(gateway.jobs, addresses),
         recordings,
         Tasks(gateway.restreams, gateway.receivers),
         *flussonic.parts_of(gateway.streams, dvr, public, clock, published, settings.retention),
+        flussonic.DvrExports(gateway.streams, dvr, made_of),
+        flussonic.Sinks(gateway.webhooks),
         RepeatedSecrets(vault),
         public, gateway.library, gateway.quotas, gateway.keys, gateway.credentials, gateway.cdn_accounts,
         gateway.jobs, gateway.clips, gateway.exports, gateway.trials,

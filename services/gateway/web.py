@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping
 from typing import Annotated, Final
 
 from fastapi import Depends, FastAPI, Request
@@ -12,7 +13,9 @@ from fastapi.responses import JSONResponse, Response
 from services.gateway import native
 from services.gateway.delivery import router as delivery_router
 from services.gateway.delivery.clips.routes import router as clip_playback_router
+from services.gateway.facades.brightcove.routes import FACADE as BRIGHTCOVE
 from services.gateway.facades.cdnetworks.routes import FACADE as CDNETWORKS
+from services.gateway.facades.dialects import DialectRoutes
 from services.gateway.facades.facade import Facade
 from services.gateway.facades.flussonic.routes import FACADE as FLUSSONIC
 from services.gateway.facades.flussonic.routes import MOUNT
@@ -21,10 +24,13 @@ from services.gateway.http.headers import Headers
 from services.gateway.http.limits import BodyLimit
 from services.gateway.http.openapi import PATH, document_of
 from services.gateway.http.readiness import Readiness
+from shared.messages.keys import Dialect
 from shared.runtime.health import standing
 
 HEALTH: Final = "application/health+json"
 FACADES: Final[tuple[Facade, ...]] = (CDNETWORKS, FLUSSONIC)
+DIALECTS: Final[Mapping[Dialect, Facade]] = {"brightcove": BRIGHTCOVE}
+"""The APIs on the paths of the native one: which of them answers, a key says."""
 
 
 class ApiDocument:
@@ -85,4 +91,5 @@ def make_web(*given: object) -> FastAPI:
     app.include_router(clip_playback_router)
     app.include_router(delivery_router)
     app.include_router(MOUNT)  # the last: its addresses begin with names that clients choose
+    app.router.routes.insert(0, DialectRoutes(DIALECTS, app.router))
     return app

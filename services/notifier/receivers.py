@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from services.notifier.events import Happening, digest
-from services.notifier.forms import STANDARD
+from services.notifier.forms import FORMS, STANDARD
 from shared.messages.clips import ClipEvent, ClipStateChanged, NotifyEvent, SegmentAccurateReady
 from shared.messages.notifications import WebhookEndpoint
 from shared.messages.subscriptions import SubscribedEvent, Subscription
@@ -18,18 +19,21 @@ OUTPUT_FINISHED = frozenset({"finished", "cancelled", "failed", "error"})
 class Receiver:
     """A receiver of one event. `notify` is the event that a one-off receiver of clips asked for.
 
-    A subscription names the form of its receiver; all others get Standard Webhooks.
+    A subscription or an endpoint names the form of its receiver, an endpoint with `options` for it; all others get
+    Standard Webhooks.
     """
 
     url: str
     endpoint: str | None = None
     notify: NotifyEvent | None = None
     subscription: Subscription | None = None
+    endpoint_form: str = STANDARD
+    options: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @property
     def form(self) -> str:
         """The form of its messages."""
-        return self.subscription.form if self.subscription else STANDARD
+        return self.subscription.form if self.subscription else self.endpoint_form
 
     @property
     def identity(self) -> str:
@@ -37,8 +41,10 @@ class Receiver:
         return f"endpoint {self.endpoint}" if self.endpoint else f"url {self.url}"
 
     def lane(self, happening: Happening) -> str:
-        """Return the id of the lane that sends this resource's events to this receiver in order."""
-        return digest(happening.event.account, self.identity, happening.resource)
+        """Return the id of the lane that sends this resource's events, or all, to this receiver in order."""
+        form = FORMS.get(self.form)
+        resource = "" if form and form.one_lane else happening.resource
+        return digest(happening.event.account, self.identity, resource)
 
     def delivery(self, happening: Happening) -> str:
         """Return the delivery's id: the same however often the event is read or published."""
@@ -54,7 +60,7 @@ def chosen(patterns: Iterable[str], channel: str) -> bool:
 def receivers_of(happening: Happening, endpoints: Iterable[WebhookEndpoint]) -> list[Receiver]:
     """Return the receivers of an event, each once."""
     registered = (
-        Receiver(endpoint.url, endpoint=endpoint.endpoint)
+        Receiver(endpoint.url, endpoint.endpoint, endpoint_form=endpoint.form, options=endpoint.options)
         for endpoint in endpoints
         if endpoint.enabled and chosen(endpoint.events, happening.type)
     )

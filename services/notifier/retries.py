@@ -10,6 +10,8 @@ from typing import Final
 from shared.messages.notifications import Attempt, DeliveryRecord
 
 GONE: Final = 410
+STANDARD: Final = "standard"
+"""The form in which 410 means that a delivery is not wanted."""
 _MS: Final = timedelta(milliseconds=1)
 KEPT_ATTEMPTS: Final = 32
 LEAST_TRIES: Final = 2
@@ -96,7 +98,7 @@ def settled(record: DeliveryRecord, outcome: Outcome, now_ms: int, policy: Polic
         return tried.model_copy(update={"state": "delivered", "finished_ms": now_ms, "error": ""})
     if record.brief and tried.heard >= policy.tries_left(deaf):
         return abandoned(tried, f"not accepted in {tried.heard} tries; at last: {outcome.error}", now_ms)
-    if outcome.status == GONE and not record.brief:
+    if outcome.status == GONE and record.form == STANDARD:
         return abandoned(tried, "410 Gone: the receiver wants no more of these", now_ms)
     if now_ms >= record.deadline_ms:
         return abandoned(tried, f"not delivered in time; at last: {outcome.error}", now_ms)

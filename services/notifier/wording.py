@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from services.notifier.addresses import Addresses
 from services.notifier.contexts import Contexts
 from services.notifier.events import Happening
-from services.notifier.forms import FORMS
+from services.notifier.forms import FORMS, STANDARD, Context
 from services.notifier.forms.standard import payload
 from services.notifier.receivers import Receiver
 from shared.messages.subscriptions import Subscription
@@ -39,15 +39,20 @@ class Wording:
 
     async def of(self, happening: Happening, receiver: Receiver) -> Said | None:
         """Return the message to a receiver; None when it is not told of this event. Raise Unavailable."""
-        if receiver.subscription is None:
+        if receiver.subscription is not None:
+            return await self._subscribed(happening, receiver.subscription)
+        if receiver.form == STANDARD:
             return Said(payload(happening, receiver.notify, self.base_url))
-        return await self._subscribed(happening, receiver.subscription)
+        return self._said(receiver.form, happening, {"server": self.base_url, **receiver.options})
 
     async def _subscribed(self, happening: Happening, subscription: Subscription) -> Said | None:
-        form = FORMS.get(subscription.form)
-        if form is None:
-            return Said(lost=f"there is no form {subscription.form} here")
         context = await self.contexts.of(happening.event.account, subscription)
+        return self._said(subscription.form, happening, context)
+
+    def _said(self, name: str, happening: Happening, context: Context | None) -> Said | None:
+        form = FORMS.get(name)
+        if form is None:
+            return Said(lost=f"there is no form {name} here")
         if not form.applies(happening, context or {}):
             return None
         if context is None:
@@ -55,5 +60,5 @@ class Wording:
         try:
             words = form.body(happening, context, self.addresses.opened)
         except ValidationError:
-            return Said(brief=form.brief, lost=f"what its messages repeat is not of the form {subscription.form}")
+            return Said(brief=form.brief, lost=f"what its messages repeat is not of the form {name}")
         return Said(words.shown, self.addresses.sealed(words.posted), form.brief)

@@ -231,6 +231,7 @@ BUCKETS: tuple[BucketSpec, ...] = (
     BucketSpec(buckets.LEASES, "ingester", ttl=timedelta(seconds=15)),
     BucketSpec(buckets.RECORDINGS, "archiver", readers=("gateway", "clipper", "restreamer")),
     BucketSpec(buckets.CLIPS, "clipper", readers=("gateway", "restreamer")),
+    BucketSpec(buckets.CLIP_RANGES, "clipper", ttl=clips.RANGE_LIFE, readers=("archiver", "gateway")),
     BucketSpec(buckets.EXPORTS, "exporter", ttl=timedelta(days=30), readers=("gateway",)),
     BucketSpec(buckets.CREDENTIAL_TESTS, "exporter", ttl=timedelta(hours=1), readers=("gateway",)),
     BucketSpec(buckets.RESTREAMS, "restreamer", readers=("gateway",)),

@@ -7,9 +7,11 @@ is the latest, and of a range the latest run that has both ends. Times are secon
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import accumulate
 from typing import Final, Literal, NamedTuple
 
 from shared.media.timecode import Counting, Label, TimecodeError, parse_label
@@ -107,9 +109,20 @@ def _add(found: list[Stretch], stretch: Stretch) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Stretches that go on from each other; their numbers go on beyond midnight."""
+    """Stretches that go on from each other; their numbers go on beyond midnight.
+
+    What asks for all stretches is worked out once: a source whose labels jitter makes thousands of them.
+    """
 
     stretches: tuple[Stretch, ...]
+    first: int = field(init=False)
+    """The lowest number."""
+    reached: tuple[int, ...] = field(init=False, repr=False, compare=False)
+    """The highest number up to each stretch's end."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "first", min(stretch.number for stretch in self.stretches))
+        object.__setattr__(self, "reached", tuple(accumulate((s.last for s in self.stretches), max)))
 
     @property
     def counting(self) -> Counting:
@@ -117,28 +130,21 @@ class Run:
         return self.stretches[0].counting
 
     @property
-    def first(self) -> int:
-        """The lowest number."""
-        return min(stretch.number for stretch in self.stretches)
-
-    @property
     def last(self) -> int:
         """The highest number."""
-        return max(stretch.last for stretch in self.stretches)
+        return self.reached[-1]
 
     def at(self, number: int) -> Fraction:
         """Return when a label is first shown: a quarter of a label before, so that rounding of stamps does not matter.
 
         One that was skipped is at the next one that was not; one beyond the end is where it would come.
         """
-        before = self.stretches[0]
-        for stretch in self.stretches:
-            if stretch.number > number:
-                return min(before.at(number), stretch.start) - EARLY / stretch.rate
-            before = stretch
-            if number <= stretch.last:
-                break
-        return before.at(number) - EARLY / before.rate
+        index = bisect_left(self.reached, number)
+        stretch = self.stretches[min(index, len(self.stretches) - 1)]
+        at = stretch.at(number)
+        if stretch.number > number:
+            at = min(self.stretches[max(index - 1, 0)].at(number), stretch.start)
+        return at - EARLY / stretch.rate
 
     def days_of(self, number: int) -> Iterator[int]:
         """Yield where a label of the day lies within the run, or right behind it: the latest first."""

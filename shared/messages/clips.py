@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
-from shared.messages.base import Accuracy, HexId, Message, Millis, Record, Sha256, StoreKey
+from shared.messages.base import AccountId, Accuracy, HexId, Message, Millis, Record, Sha256, StoreKey
 from shared.messages.destinations import MOST_DESTINATIONS, DestinationSpec
 from shared.messages.images import ClipImage, ImageWish
 
@@ -39,6 +39,10 @@ VodState = Literal[
 ]
 NotifyEvent = Literal["first_segment_uploaded", "output_finished", "state_changed"]
 LONGEST_CLIP = timedelta(hours=48)
+LONGEST_WAIT = timedelta(days=7)
+"""How far ahead a clip's end may lie."""
+RANGE_LIFE = LONGEST_WAIT + timedelta(days=3)
+"""How long a clip holds its source range at most, whatever becomes of it."""
 
 
 class Notification(Record):
@@ -47,6 +51,13 @@ class Notification(Record):
     url: str = Field(max_length=3072, description="Sealed: many receivers' URLs hold a token")
     event: NotifyEvent = "state_changed"
     credentials: str | None = Field(None, max_length=128)
+
+
+class FacadeNote(Record):
+    """What a facade says of a clip that it ordered: kept and passed on unread; its form in the notifier reads it."""
+
+    facade: str = Field(pattern=r"^[a-z][a-z0-9_]{0,31}$", description="The facade's name, and its form's")
+    document: dict[str, Any] = Field(description="A few hundred bytes of the facade's making, without secrets")
 
 
 class Selection(Record):
@@ -88,6 +99,7 @@ class ClipCreate(ClipMessage):
     destinations: tuple[DestinationSpec, ...] = Field(min_length=1, max_length=MOST_DESTINATIONS)
     notifications: tuple[Notification, ...] = Field((), max_length=16)
     images: tuple[ImageWish, ...] = Field((), max_length=2, description="At most one of each kind")
+    note: FacadeNote | None = Field(None, description="Of a facade that ordered it")
     due_ms: Millis = Field(0, description="When it was to be taken up again, its end being in the future; 0: never")
 
     @property
@@ -203,6 +215,19 @@ class ClipRecord(Record):
     error: str = Field("", max_length=1024)
 
 
+class SourceRange(Record):
+    """What a clip in work is cut from, in the bucket `clip_ranges` under `<account>.<event>.<clip>`; the clipper's.
+
+    Wall clock, start included, end excluded. Retention spares the hours that it touches.
+    """
+
+    account: AccountId
+    event: HexId
+    clip: HexId
+    from_ms: Millis
+    to_ms: Millis
+
+
 class ClipEvent(ClipMessage):
     """The fields that events about a clip share."""
 
@@ -211,6 +236,7 @@ class ClipEvent(ClipMessage):
     state: VodState
     at_ms: Millis
     notifications: tuple[Notification, ...] = ()
+    note: FacadeNote | None = None
     file: ClipFile | None = None
     gaps: tuple[Gap, ...] = ()
     deliveries: tuple[ClipDelivery, ...] = ()

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from shared.messages.base import AccountId, HexId, Millis, Record
 
+Dialect = Literal["native", "brightcove"]
 Scope = Literal[
     "admin", "jobs:read", "jobs:write", "vods:read", "vods:write", "restreams:read", "restreams:write", "credentials",
     "webhooks", "playback",
@@ -32,4 +33,5 @@ class ApiKeyRecord(Record):
     expires_ms: Millis | None = None
     revoked: bool = False
     revoked_ms: Millis | None = None
+    dialect: Dialect = Field("native", description="The API whose shapes its calls are answered in")
     kept: bool = Field(False, description="Its text is kept elsewhere: the record stays, so that it is not made anew")

@@ -80,6 +80,8 @@ class WebhookEndpoint(Record):
     secret: str = Field(description="Encrypted signing secret")
     enabled: bool = True
     description: str = Field("", max_length=512)
+    form: str = Field("standard", pattern=r"^[a-z][a-z0-9_]{0,31}$", description="How it is told")
+    options: dict[str, Any] = Field({}, description="What its form reads besides the event; its facade writes it")
     created_ms: Millis
 
 

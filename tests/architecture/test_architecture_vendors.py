@@ -11,8 +11,12 @@ FACADES = ROOT / "services/gateway/facades"
 FORMS = ROOT / "services/notifier/forms"
 VENDORS = {p.name for p in FACADES.iterdir() if p.is_dir() and p.name != "__pycache__"}
 VENDORS |= {p.stem for p in FORMS.glob("*.py")} - {"__init__", "form", "standard"}
-# The type of a destination, as data names it.
-TYPES = {"shared/messages/credentials.py": {"videocloud"}, "shared/messages/destinations.py": {"videocloud"}}
+# The type of a destination and the dialect of a key, as data names them.
+TYPES = {
+    "shared/messages/keys.py": {"brightcove"},
+    "shared/messages/credentials.py": {"videocloud"},
+    "shared/messages/destinations.py": {"videocloud"},
+}
 VENDORS |= {"cdnetworks", "brightcove", "kaltura", "imagen", "flussonic", "videocloud"}
 
 
@@ -31,6 +35,7 @@ def test_a_form_is_one_file_that_is_found_by_its_name() -> None:
     for form_name, form in REGISTERED.items():
         assert type(form).__module__ == f"services.notifier.forms.{form_name}"
         assert isinstance(form.brief, bool)
+        assert isinstance(form.one_lane, bool)
         assert all(callable(getattr(form, verb)) for verb in ("applies", "body", "accepted"))
         imported = imports(FORMS / f"{form_name}.py")
         others = {m.split(".")[3] for m in imported if m.startswith("services.notifier.forms.")}

@@ -25,7 +25,7 @@ from tests.bench.common import MIB, machine, median, table
 from tests.support.ftp_servers import PASSWORD, ftp_server
 from tests.support.peers import environment, missing, program
 from tests.support.sftp_servers import sftp_server
-from tests.support.uploads import ALLOWED, Told, make_certificate, order
+from tests.support.uploads import ALLOWED, Kept, login_order, make_certificate
 
 PIECE = 256 << 10
 
@@ -69,7 +69,7 @@ class Rivals:
 @contextmanager
 def ftps(folder: Path, film: Path, kind: str) -> Iterator[Rivals]:
     with ftp_server(kind, folder, make_certificate(folder / "certificate")) as server:
-        given = order(server.url("ours.mp4"), server.user, PASSWORD, tls="explicit")
+        given = login_order(server.url("ours.mp4"), server.user, PASSWORD, tls="explicit")
         script = (
             f"set ssl:ca-file {server.cert}; set ftp:ssl-force true; set ftp:ssl-protect-data true; "
             f"open -u {server.user},{PASSWORD} ftp://localhost:{server.port}; put {film} -o theirs.mp4"
@@ -81,7 +81,7 @@ def ftps(folder: Path, film: Path, kind: str) -> Iterator[Rivals]:
 @contextmanager
 def sftp(folder: Path, film: Path) -> Iterator[Rivals]:
     with sftp_server("sshd", folder) as server:
-        given = order(server.url("ours.mp4"), server.user, server.secret, kind="sftp", host_key=server.host_key)
+        given = login_order(server.url("ours.mp4"), server.user, server.secret, kind="sftp", host_key=server.host_key)
         (folder / "known").write_text(f"[localhost]:{server.port} {server.host_key}\n")
         (folder / "batch").write_text(f"put {film} {server.root}/theirs.mp4\n")
         command = ["sftp", "-q", "-F", "none", "-i", str(server.folder / "client"), "-P", str(server.port)]
@@ -114,7 +114,7 @@ def compare(rivals: Rivals, film: Path, rounds: int) -> tuple[float, float]:
     ours, theirs, known = [], [], hashlib.sha256(film.read_bytes()).hexdigest()
 
     def put() -> None:
-        asyncio.run(rivals.ours().put(DiskFile(film, known), Told()))
+        asyncio.run(rivals.ours().put(DiskFile(film, known), Kept()))
 
     def call() -> None:
         subprocess.run(rivals.theirs, env=rivals.environment, check=True, stdout=subprocess.DEVNULL)

@@ -24,7 +24,7 @@ from services.exporter.destinations.s3 import S3Maker
 from services.exporter.destinations.s3_client import PARALLEL
 from services.exporter.destinations.s3_upload import PART
 from tests.bench.common import machine, table
-from tests.support.web_delivery import LOOPBACK, MIB, Kept, noise, order
+from tests.support.uploads import LOOPBACK, MIB, Kept, noise, order
 from tests.support.web_servers import Bucket, rclone_s3, weed_s3
 
 HEAD = ("server", "MB", "ours MB/s", "boto3 MB/s", "ours in % of boto3's")

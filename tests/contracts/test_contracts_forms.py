@@ -12,8 +12,11 @@ from services.gateway.domain.restreams.parts import Parts
 from services.gateway.domain.subscriptions.contexts import Contexts
 from services.gateway.facades.cdnetworks import translate
 from services.gateway.facades.cdnetworks.models import ForwardRequest
+from services.gateway.facades.flussonic import exports, sinks
+from services.gateway.facades.flussonic.export_models import ExportAsk
 from services.notifier.events import Happening
 from services.notifier.forms import FORMS
+from shared.messages.clips import ClipStateChanged
 from shared.messages.restream_commands import Order, RestreamCommand
 from shared.messages.restreams import RestreamFileStarted, RestreamStateChanged
 from shared.security.secrets import Vault
@@ -64,3 +67,21 @@ def test_the_form_tells_files_as_the_call_before_a_resume_asked_for(flag: int) -
     asked = document_of("1", extendParam={"callBackFileInfo": flag})
     assert form.applies(happening, asked) == bool(flag)
     assert form.applies(happening, asked | document_of("5")) == bool(flag)
+
+
+def test_an_event_sink_is_told_what_the_facade_says_of_an_export() -> None:
+    form, job = FORMS[sinks.VENDOR], {"name": "cam", "from": 1_730_205_876_000, "duration": 4000, "path": "a.mp4"}
+    note = exports.note_of("3c44825225164950a1f6fa2c7e8f4cb1", ExportAsk.model_validate(job), "trace")
+    for state, event in zip(("cancelled", "failed", "finished", "processing"), sinks.EVENTS, strict=True):
+        told = ClipStateChanged(
+            account="main", clip="4" * 32, event="5" * 32, state=state, at_ms=1, revision=1, note=note
+        )  # fmt: skip
+        happening = Happening(told, 7, 1)
+        given = sinks.SinkConfig.model_validate({"url": "http://x", "only": [{"event": [event], "media": ["c*"]}]})
+        assert form.applies(happening, sinks.options_of(given, {}))
+        given = sinks.SinkConfig.model_validate({"url": "http://x", "except": [{"event": [event]}]})
+        assert not form.applies(happening, sinks.options_of(given, {}))
+        (said,) = json.loads(form.body(happening, {"server": "http://tv.example.com:80"}, str).posted)
+        assert said["export_id"] == "3c448252-2516-4950-a1f6-fa2c7e8f4cb1"
+        assert (said["event"], said["media"], said["server"]) == (event, "cam", "tv.example.com")
+        assert {key: said[key] for key in ("from", "duration", "path")}.items() <= job.items()

@@ -66,6 +66,16 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Places]:
         )
 
 
+def _clip(live: StackUnderTest, programme: Path, destinations: list[dict[str, Any]], start: int, end: int) -> str:
+    """Publish, and order a clip that waits for its end; return its id when the stream has come so far."""
+    job = live.job()
+    with publisher(programme, f"{job['stream_url']}/{job['stream_name']}", "flv"):
+        until(lambda: live.state(job["id"]) == "processing", "the stream to be live")
+        clip = live.clip(job["id"], stream_start_time=start, stream_end_time=end, wait=True, destinations=destinations)
+        until(lambda: live.get(f"/v1/vods/{clip}")["accuracy"] == "frame", "the exact file", 90)
+    return clip
+
+
 def test_one_clip_to_all_of_them(places: Places, programme: Path, tmp_path: Path) -> None:
     live = places.live
     bucket = places.store("bucket", "s3", WEB_USER, WEB_PASSWORD, endpoint=places.bucket.endpoint)
@@ -79,13 +89,9 @@ def test_one_clip_to_all_of_them(places: Places, programme: Path, tmp_path: Path
     for credential, name in ((bucket, "bucket"), (ftp, "site"), (sftp, "vault"), (web, "web")):
         told = places.tested(credential, urls[name])
         assert told["worked"], told
-    job = live.job()
-    with publisher(programme, f"{job['stream_url']}/{job['stream_name']}", "flv"):
-        until(lambda: live.state(job["id"]) == "processing", "the stream to be live")
-        asked: list[dict[str, Any]] = [{"url": url, "credentials": name} for name, url in urls.items()]
-        asked += [{"url": "file:///cup/goal.mp4"}, {"library": True}]
-        clip = live.clip(job["id"], stream_start_time=2, stream_end_time=6, wait=True, destinations=asked)
-        made = live.finished(clip, 90)
+    asked: list[dict[str, Any]] = [{"url": url, "credentials": name} for name, url in urls.items()]
+    clip = _clip(live, programme, [*asked, {"url": "file:///cup/goal.mp4"}, {"library": True}], 2, 6)
+    made = live.finished(clip, 90)
     file = live.download(clip, tmp_path / "clip.mp4")
     assert framecode.play(file).numbers == list(range(60, 180))
     told = made["destinations"]
@@ -120,17 +126,14 @@ def test_what_is_wrong_is_told_apart(places: Places, programme: Path) -> None:
     told = places.tested(wrong, places.ftp.url("in/x.mp4"))
     assert not told["worked"]
     assert "530" in told["error"], told
-    job = live.job()
-    with publisher(programme, f"{job['stream_url']}/{job['stream_name']}", "flv"):
-        until(lambda: live.state(job["id"]) == "processing", "the stream to be live")
-        asked = [{"url": places.ftp.url("in/x.mp4"), "credentials": "wrong"}, {"library": True}]
-        clip = live.clip(job["id"], stream_start_time=1, stream_end_time=3, wait=True, destinations=asked)
+    asked = [{"url": places.ftp.url("in/x.mp4"), "credentials": "wrong"}, {"library": True}]
+    clip = _clip(live, programme, asked, 1, 3)
 
-        def ended() -> dict[str, Any] | None:
-            vod = live.get(f"/v1/vods/{clip}")
-            return vod if vod["jvod_state"] in {"failed", "finished"} else None
+    def ended() -> dict[str, Any] | None:
+        vod = live.get(f"/v1/vods/{clip}")
+        return vod if vod["jvod_state"] in {"failed", "finished"} else None
 
-        made = until(ended, "the clip to end", 90)
+    made = until(ended, "the clip to end", 90)
     assert made["jvod_state"] == "failed"
     assert "530" in made["error"]
     assert [(one["state"], one["accuracy"]) for one in made["destinations"]] == [

@@ -9,6 +9,7 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,12 +22,16 @@ from services.archiver.compaction import Compactor
 from services.archiver.records import RecordingRecords
 from services.archiver.retention import Retention
 from services.archiver.sweep import Sweeper
+from services.clipper.ranges import SourceRanges
+from services.clipper.state import begun
 from services.gateway.delivery.index.live import LiveIndex, Shelf
 from shared.broker.kv import Bucket
 from shared.broker.streams import SEGMENTS
 from shared.broker.subjects import segments_subject
 from shared.media.mp4.fragments import FragmentWriter, Sample
 from shared.media.segment_head import SegmentHead, build_head
+from shared.messages.clips import ClipCreate, ClipRecord, Selection
+from shared.messages.destinations import DestinationSpec
 from shared.messages.jobs import JobRecord
 from shared.messages.live import JobState
 from shared.messages.media import IndexedSegment, SegmentWritten
@@ -38,7 +43,7 @@ from shared.runtime.service import Service, make_service
 from shared.runtime.settings import Settings
 from shared.store import MediaStore, ObjectInfo
 from shared.store.local import LocalStore
-from tests.support.recordings import ACCOUNT, HOUR_START_MS, Session, publish
+from tests.support.recordings import ACCOUNT, HOUR_START_MS, Session, new_event, publish
 from tests.support.webhook_stack import running
 
 EACH = 6
@@ -246,6 +251,20 @@ async def there(archiver: Archive, event: str) -> RecordingRecord:
 
 def held(archiver: Archive, record: RecordingRecord) -> list[tuple[IndexedSegment, ...]]:
     return [load_hour(archiver.store, hour).segments for hour in record.hours]
+
+
+async def clip_in_work(archiver: Archive, event: str, start_ms: int, end_ms: int) -> ClipRecord:
+    """Hold the range of a clip by wall clock, as a clipper that has begun it."""
+    clip = new_event()
+    order = ClipCreate(
+        account=ACCOUNT, clip=clip, event=event, requested_ms=archiver.clock.at_ms, live=True,
+        selection=Selection(clock="wall", start=Fraction(start_ms, 1000), end=Fraction(end_ms, 1000)),
+        asked_duration=Fraction(end_ms - start_ms, 1000),
+        destinations=(DestinationSpec(export=clip, file_name="x.mp4"),),
+    )  # fmt: skip
+    record = begun(order, "processing", archiver.clock.at_ms)
+    await SourceRanges(archiver.service.js, archiver.clock).hold(record)
+    return record
 
 
 def listed(objects: Iterator[ObjectInfo]) -> list[str]:

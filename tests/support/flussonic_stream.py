@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import httpx
 
-from services.gateway.delivery.tokens import make_token
+from services.gateway.delivery.tokens import make_name_token
 from tests.support.api_gateway import Gateway
 from tests.support.hls_media import record
 from tests.support.recordings import Session, publish
@@ -50,5 +50,5 @@ async def recorded(api: Gateway, player: httpx.AsyncClient, back_s: int, name: s
     name = name or f"tv/{uuid4().hex[:8]}"
     made = (await api.http.put(f"/streamer/api/v3/streams/{name}", json={"title": "Channel"})).json()
     job, now_s = made["reelay"]["job"], api.clock.now_ms() // 1000
-    token = make_token(api.parts.service.vault, "main", job, now_s + 3600)
+    token = make_name_token(api.parts.service.vault, "main", name, now_s + 3600)
     return Recorded(api, name, job, now_s - back_s, token, player)

@@ -9,10 +9,10 @@ import sys
 from services.exporter.destinations.base import Maker
 from services.exporter.destinations.ftp import FtpMaker
 from services.exporter.destinations.sftp import SftpMaker
-from tests.support.uploads import ALLOWED, MemoryFile, Told, order
+from tests.support.uploads import ALLOWED, Kept, MemoryFile, login_order
 
 
-class Loud(Told):
+class Loud(Kept):
     """Tells its parent."""
 
     async def sent(self, total: int) -> None:
@@ -30,7 +30,7 @@ def film(size: int) -> bytes:
 def main() -> None:
     given = json.loads(sys.stdin.readline())
     maker: Maker = FtpMaker(ALLOWED, given["ca_file"]) if given["order"]["kind"] == "ftp" else SftpMaker(ALLOWED)
-    put = maker(order(**given["order"])).put(MemoryFile.known(film(given["size"])), Loud())
+    put = maker(login_order(**given["order"])).put(MemoryFile(film(given["size"])), Loud())
     print("done", asyncio.run(put), flush=True)
 
 

@@ -1,4 +1,4 @@
-"""What a destination is given for one delivery: a file of the store, a transfer that remembers, an order."""
+"""What a destination is given for one delivery: a file, a transfer that remembers, an order with credentials."""
 
 from __future__ import annotations
 
@@ -16,21 +16,30 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from services.exporter.destinations.base import Credential, Order
-from shared.messages.credentials import CredentialRecord, credential_id
+from shared.messages.credentials import CredentialRecord, CredentialType, credential_id
 from shared.messages.destinations import export_id
 
 ALLOWED = (ip_network("127.0.0.0/8"),)
+LOOPBACK = (*ALLOWED, ip_network("::1/128"))
 CLIP = "0123456789abcdef0123456789abcdef"
-PIECE = 256 << 10
+PIECE = 1 << 18
+MIB = 1 << 20
+
+
+def noise(size: int, seed: int = 0) -> bytes:
+    """Return bytes that no two files share."""
+    block = hashlib.shake_256(seed.to_bytes(8, "big")).digest(MIB)
+    return b"".join(number.to_bytes(8, "big") + block[8:] for number in range(-(-size // MIB)))[-size:] if size else b""
 
 
 @dataclass
 class MemoryFile:
-    """A file of the store; `read_from` tells where reading began each time, `each` is called before each piece."""
+    """A SourceFile that tells what was read of it; `known`: its sha256 is; `each` is called before each piece."""
 
     data: bytes
-    sha256: str = ""
     content_type: str = "video/mp4"
+    known: bool = True
+    read_bytes: int = 0
     read_from: list[int] = field(default_factory=list)
     each: Callable[[int], Awaitable[None]] | None = None
 
@@ -38,56 +47,76 @@ class MemoryFile:
     def size(self) -> int:
         return len(self.data)
 
-    @classmethod
-    def known(cls, data: bytes, **more: Any) -> MemoryFile:
-        return cls(data, hashlib.sha256(data).hexdigest(), **more)
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.data).hexdigest() if self.known else ""
 
     async def read(self, offset: int, length: int) -> bytes:
-        return self.data[offset : offset + length]
+        found = self.data[offset : offset + length]
+        self.read_bytes += len(found)
+        return found
 
     async def chunks(self, offset: int = 0) -> AsyncIterator[bytes]:
         self.read_from.append(offset)
         for at in range(offset, len(self.data), PIECE):
             if self.each is not None:
                 await self.each(at)
-            yield self.data[at : at + PIECE]
+            yield await self.read(at, PIECE)
 
 
 @dataclass
-class Told:
-    """A transfer: what was told, and the note for the next try."""
+class Kept:
+    """A Transfer that remembers everything."""
 
     resume: str = ""
     totals: list[int] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    on_sent: Callable[[int], None] = lambda _total: None
+    on_keep: Callable[[str], None] = lambda _note: None
 
     async def sent(self, total: int) -> None:
         self.totals.append(total)
+        self.on_sent(total)
 
     async def keep(self, resume: str) -> None:
-        assert len(resume) <= 4096
+        assert len(resume.encode()) <= 4096
         self.resume = resume
+        self.notes.append(resume)
+        self.on_keep(resume)
+
+
+def credential(kind: CredentialType, public: str = "", private: str = "", **more: Any) -> Credential:
+    """Return stored credentials, opened."""
+    record = CredentialRecord(
+        account="main", credential=credential_id("mine"), name="mine", type=kind, public=public, created_ms=0,
+        changed_ms=0, **more,
+    )  # fmt: skip
+    return Credential(record, private)
 
 
 def order(
+    url: str, given: Credential | None = None, *, accuracy: str = "segment", export: str = "e" * 32, **options: Any
+) -> Order:
+    """Return an order to deliver to a URL."""
+    return Order(
+        account="main", export=export, accuracy=accuracy, file_name="clip.mp4", url=url, credential=given,
+        options=options,
+    )  # fmt: skip
+
+
+def login_order(
     url: str,
     user: str = "",
     password: str = "",
     *,
-    kind: str = "ftp",
+    kind: CredentialType = "ftp",
     accuracy: str = "exact",
     position: int = 0,
     **record: Any,
 ) -> Order:
-    """Return an order to put a file at a URL."""
-    now = int(datetime.now(UTC).timestamp() * 1000)
-    stored = CredentialRecord.model_validate({
-        "account": "main", "credential": credential_id("site"), "name": "site", "type": kind, "public": user,
-        "created_ms": now, "changed_ms": now, **record,
-    })  # fmt: skip
-    return Order(
-        account="main", export=export_id(CLIP, position), accuracy=accuracy, file_name="clip.mp4", url=url,
-        credential=Credential(stored, password) if user or record else None, options={},
-    )  # fmt: skip
+    """Return an order to deliver to one of a clip's URLs with a user and password, if any."""
+    given = credential(kind, user, password, **record) if user or record else None
+    return order(url, given, accuracy=accuracy, export=export_id(CLIP, position))
 
 
 def make_certificate(folder: Path, name: str = "localhost") -> tuple[Path, Path]:

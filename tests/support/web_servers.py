@@ -19,8 +19,8 @@ from botocore.config import Config
 
 from services.exporter.destinations.base import Credential
 from tests.support.shared_bus import free_port
+from tests.support.uploads import credential
 from tests.support.waiting import wait_until
-from tests.support.web_delivery import credential
 
 USER, PASSWORD = "AKIDREELAY", "a secret/of+ours"
 BIN = Path(sys.executable).parent

@@ -2,7 +2,8 @@
 
 All URIs in playlists are relative, so the token of the first one opens the event's whole tree and nothing else.
 A clip's token, in `/play/clips/<token>/<clip>/...`, is signed for that clip and another purpose: it opens the segments
-of the clip's own playlist, and no event.
+of the clip's own playlist, and no event. A name's token is signed for a name that other vendors' clients give, and
+opens whatever jobs the name means at the time.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from shared.security.secrets import Vault
 
 PURPOSE: Final = "playback"
 CLIP_PURPOSE: Final = "clip-playback"
+NAME_PURPOSE: Final = "name-playback"
 LIFETIME: Final = timedelta(hours=24)
 SHORTEST: Final = timedelta(minutes=1)
 LONGEST: Final = timedelta(days=30)
@@ -36,7 +38,12 @@ class Pass:
 
 def make_token(vault: Vault, account: str, event: str, expires_s: int) -> str:
     """Make the token that opens an event's tree until `expires_s`."""
-    return f"{expires_s:x}.{account}.{vault.sign(_signed(account, event, expires_s), PURPOSE)}"
+    return _made(vault, account, event, expires_s, PURPOSE)
+
+
+def make_name_token(vault: Vault, account: str, name: str, expires_s: int) -> str:
+    """Make the token that opens what a stream's name means until `expires_s`."""
+    return _made(vault, account, name, expires_s, NAME_PURPOSE)
 
 
 def read_token(vault: Vault, clock: Clock, token: str, event: str) -> Pass | None:
@@ -49,11 +56,15 @@ def read_clip_token(vault: Vault, clock: Clock, token: str, clip: str) -> Pass |
     return _read(vault, clock, token, clip, CLIP_PURPOSE)
 
 
+def read_name_token(vault: Vault, clock: Clock, token: str, name: str) -> Pass | None:
+    """Return the content of a name's token, as `read_token` does; None for an event's, even if the name is its id."""
+    return _read(vault, clock, token, name, NAME_PURPOSE)
+
+
 def clip_playlist_url(vault: Vault, clock: Clock, base_url: str, account: str, clip: str) -> str:
     """Return the URL at which a player plays a clip from the recording's segments; valid for about 24 h."""
     end = usual_expiry(clock)
-    token = f"{end:x}.{account}.{vault.sign(_signed(account, clip, end), CLIP_PURPOSE)}"
-    return f"{base_url}/play/clips/{token}/{clip}/playlist.m3u8"
+    return f"{base_url}/play/clips/{_made(vault, account, clip, end, CLIP_PURPOSE)}/{clip}/playlist.m3u8"
 
 
 def playback_url(
@@ -74,6 +85,10 @@ def usual_expiry(clock: Clock) -> int:
     """
     step = _STEP // _SECOND
     return -(-(clock.now_ms() // 1000 + LIFETIME // _SECOND) // step) * step
+
+
+def _made(vault: Vault, account: str, ident: str, expires_s: int, purpose: str) -> str:
+    return f"{expires_s:x}.{account}.{vault.sign(_signed(account, ident, expires_s), purpose)}"
 
 
 def _read(vault: Vault, clock: Clock, token: str, ident: str, purpose: str) -> Pass | None:

@@ -16,6 +16,7 @@ from shared.broker.kv import Bucket, Change, Conflict, Stored
 from shared.messages.base import AccountId, HexId, Millis, Record
 
 MOST_PAST: Final = 16
+SETTINGS_PURPOSE: Final = "stream-settings"
 
 
 class Alias(Record):
@@ -118,4 +119,4 @@ class Aliases:
         await self._bucket.delete(stored.key, stored.revision)
 
 
-__all__ = ["Alias", "Aliases", "Conflict"]
+__all__ = ["SETTINGS_PURPOSE", "Alias", "Aliases", "Conflict"]

@@ -15,7 +15,7 @@ from services.gateway.domain.quotas import Quotas
 from services.gateway.http.parts import part_of
 from services.gateway.http.problems import ApiError
 from services.gateway.identity.keys import Keys
-from shared.messages.keys import Scope
+from shared.messages.keys import ApiKeyRecord, Scope
 
 ACCOUNT_HEADER: Final = "X-Reelay-Account"
 _ACCOUNT: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
@@ -47,17 +47,35 @@ def key_text(request: Request) -> str:
     return given.strip() if kind.lower() == "bearer" else ""
 
 
-async def identify(request: Request, key: str | None = None) -> Caller:
-    """Return the caller by its key; 401 without a valid one, 403 for an account that is not the key's.
+async def key_of(request: Request, key: str | None = None) -> ApiKeyRecord | None:
+    """Return the record of a request's key, looked up once for each request; None without a usable key.
 
     `key`: the key's text when the request carries it in another way.
     """
-    text = key_text(request) if key is None else key
+    if key is not None:
+        return await _found(request, key)
+    if not hasattr(request.state, "api_key"):
+        request.state.api_key = await _found(request, key_text(request))
+    found: ApiKeyRecord | None = request.state.api_key
+    return found
+
+
+async def _found(request: Request, text: str) -> ApiKeyRecord | None:
+    address, quotas = request.client.host if request.client else "", part_of(request, Quotas)
+    return await part_of(request, Keys).find(text, lambda: quotas.stranger(address)) if text else None
+
+
+async def identify(request: Request, key: str | None = None) -> Caller:
+    """Return the caller by its key; 401 without a valid one, 403 for an account that is not the key's.
+
+    `key`: as of `key_of`.
+    """
+    record = await key_of(request, key)
     quotas = part_of(request, Quotas)
-    address = request.client.host if request.client else ""
-    record = await part_of(request, Keys).find(text, lambda: quotas.stranger(address)) if text else None
     if record is None:
-        message = "the API key is unknown, expired or revoked" if text else "an API key is needed (X-API-KEY or Bearer)"
+        message = "an API key is needed (X-API-KEY or Bearer)"
+        if key or (key is None and key_text(request)):
+            message = "the API key is unknown, expired or revoked"
         raise ApiError(401, message, headers={"WWW-Authenticate": 'Bearer realm="reelay"'})
     quotas.request(record.account)  # before anything is refused: refusals count, too
     account = request.headers.get(ACCOUNT_HEADER, record.account)

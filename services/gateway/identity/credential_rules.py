@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from services.gateway.domain.errors import Fault, Invalid
+from services.gateway.domain.ids import is_id
 from shared.messages.credentials import CredentialType, Tls
 
 MASK: Final = "*" * 8
@@ -20,6 +21,15 @@ _ACCOUNT: Final = re.compile(r"[0-9]{1,32}")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _FINGERPRINT: Final = re.compile(r"SHA256:[A-Za-z0-9+/]{43}=?")
 _PUBLIC_KEY: Final = re.compile(r"((?:ssh|ecdsa|sk)-[A-Za-z0-9@.-]{1,64}) ([A-Za-z0-9+/]{16,7000}={0,2})(?: [^\r\n]*)?")
+
+
+def fit_label(text: str) -> str:
+    """Return a label; ValueError when it could be taken for something else."""
+    if not 1 <= len(text) <= 128 or text != text.strip() or _CONTROL.search(text):
+        raise ValueError("has 1 to 128 characters, no control characters, and no blanks at its ends")
+    if is_id(text):
+        raise ValueError("must not look like an id (32 hex digits)")
+    return text
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from shared.broker.following import Following
 from shared.broker.kv import Bucket, Change, Conflict
 from shared.broker.mirror import Mirror
 from shared.errors import Unavailable
-from shared.messages.keys import ApiKeyRecord, Scope
+from shared.messages.keys import ApiKeyRecord, Dialect, Scope
 from shared.runtime.clock import Clock
 from shared.runtime.logging import get_logger
 from shared.runtime.tasks import beside
@@ -143,6 +143,8 @@ class Keys:
         label: str = "",
         expires_ms: int | None = None,
         text: str | None = None,
+        *,
+        dialect: Dialect = "native",
     ) -> tuple[str, ApiKeyRecord]:
         """Make a key and return its text, only here, and its record; Invalid when its expiry is past.
 
@@ -158,6 +160,7 @@ class Keys:
             label=label,
             created_ms=self._clock.now_ms(),
             expires_ms=expires_ms,
+            dialect=dialect,
         )
         made = await self._bucket.change(bucket_key(text), lambda there: record if there is None else None)
         assert made is not None  # noqa: S101  the function above returns one when there is none

@@ -19,7 +19,7 @@ from shared.broker.nodes import parse_nodes
 from shared.broker.subjects import inbox_prefix
 from shared.errors import ReelayError
 from shared.messages.base import AccountId
-from shared.messages.keys import ApiKeyRecord, Scope
+from shared.messages.keys import ApiKeyRecord, Dialect, Scope
 from shared.runtime.clock import SystemClock
 from shared.runtime.settings import Settings
 
@@ -28,6 +28,7 @@ PAGE: Final = 1000
 CONNECT: Final = timedelta(seconds=5)
 ANSWER: Final = timedelta(seconds=5)
 _SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
+_DIALECTS: Final[tuple[Dialect, ...]] = get_args(Dialect)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -38,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     create.add_argument("--account", default="main", type=_account)
     create.add_argument("--label", default="", type=_label)
     create.add_argument("--days", type=_days, default=None, help="valid for so many days; default: for ever")
+    create.add_argument("--dialect", default="native", choices=_DIALECTS, help="whose shapes its answers have")
     listing = actions.add_parser("list", help="list the keys of an account")
     listing.add_argument("--account", default="main", type=_account)
     revoke = actions.add_parser("revoke", help="revoke a key, at once")
@@ -67,13 +69,15 @@ def _days(text: str) -> int:
 
 def _row(record: ApiKeyRecord) -> str:
     expires = f"expires {record.expires_ms}" if record.expires_ms else "never expires"
-    return f"{record.key_id}  {record.account}  {','.join(record.scopes)}  {expires}  {record.label}".rstrip()
+    scopes = ",".join(record.scopes)
+    return f"{record.key_id}  {record.account}  {scopes}  {expires}  {record.dialect}  {record.label}".rstrip()
 
 
 async def _create(keys: Keys, asked: argparse.Namespace) -> int:
     now = SystemClock().now_ms()
     expires = now + asked.days * DAY_MS if asked.days else None
-    text, record = await keys.create(asked.account, tuple(dict.fromkeys(asked.scope)), asked.label, expires)
+    scopes = tuple(dict.fromkeys(asked.scope))
+    text, record = await keys.create(asked.account, scopes, asked.label, expires, dialect=asked.dialect)
     sys.stdout.write(text + "\n")
     sys.stderr.write(f"key {record.key_id} of account {record.account}: {', '.join(record.scopes)}\n")
     return 0

@@ -16,6 +16,7 @@ from nats.js import JetStreamContext
 
 from services.gateway.domain.jobs.jobs import KEY_PURPOSE as STREAM_KEY_PURPOSE
 from services.gateway.domain.jobs.jobs import PASSPHRASE_PURPOSE
+from services.gateway.identity.aliases import SETTINGS_PURPOSE, Alias, AliasIndex
 from services.gateway.identity.cdn_accounts import KEY_PURPOSE as CDN_KEY_PURPOSE
 from services.gateway.identity.cdn_accounts import CdnAccount, NameIndex
 from shared.broker import buckets
@@ -53,6 +54,7 @@ KEPT: Final[tuple[Kept, ...]] = (
     Kept(buckets.WEBHOOKS, WebhookEndpoint, {"secret": VAULT_PURPOSE}, ("url",)),
     Kept(buckets.JOBS, JobRecord, {"stream_key": STREAM_KEY_PURPOSE, "passphrase": PASSPHRASE_PURPOSE}),
     Kept(buckets.KEYS, CdnAccount, {"key": CDN_KEY_PURPOSE}, pattern=NameIndex.pattern),
+    Kept(buckets.ALIASES, Alias, {"settings": SETTINGS_PURPOSE}, pattern=AliasIndex.pattern),
     Kept(buckets.CONTEXTS, SubscriptionContext, {}, ("document",)),
 )  # fmt: skip
 

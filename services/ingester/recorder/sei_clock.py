@@ -21,6 +21,11 @@ _CLOCKS: Final = (1, 1, 1, 2, 2, 3, 3, 2, 3)
 # Table D-2: dropping of the two lowest counts in most minutes, which is SMPTE's drop frame.
 _DROPS_TWO: Final = 4
 _SLICES: Final = {"h264": range(1, 6), "hevc": range(32)}
+MOST_UNITS: Final = 32
+MOST_MESSAGES: Final = 64
+MOST_BYTES: Final = 4096
+"""So much of a picture is looked through: units before its slices, an SEI unit's messages and bytes. Encoders send a
+few messages; whoever sends more, or empty ones by the million, only loses the timecodes."""
 _SEI: Final = {"h264": H264_SEI, "hevc": HEVC_SEI_PREFIX}
 
 
@@ -50,14 +55,16 @@ def picture_clock(codec: VideoCodec, sample: bytes, length_size: int, timing: Pi
     """Return the first timestamp of a picture (of a frame's first field); None without a readable one."""
     slices, sei = _SLICES[codec], _SEI[codec]
     at, end = 0, len(sample)
-    while at + length_size < end:
+    for _ in range(MOST_UNITS):
+        if at + length_size >= end:
+            return None
         start = at + length_size
         at = start + int.from_bytes(sample[at:start], "big")
         if at > end:
             return None
         kind = sample[start] & 0x1F if codec == "h264" else sample[start] >> 1 & 0x3F
         if kind == sei:
-            found = read_clock(codec, sample[start:at], timing)
+            found = read_clock(codec, sample[start : min(at, start + MOST_BYTES)], timing)
             if found is not None:
                 return found
         elif kind in slices and at > start:
@@ -79,13 +86,15 @@ def read_clock(codec: VideoCodec, nal: bytes, timing: PictureTiming) -> ClockTim
 
 
 def sei_messages(codec: VideoCodec, nal: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield type and payload of an SEI unit's messages.
+    """Yield type and payload of an SEI unit's first messages.
 
     A payload that claims more than there is gets what there is: Moblin counts emulation prevention bytes.
     """
-    data = unescape(nal)
+    data = unescape(nal[:MOST_BYTES])
     at, end = 1 if codec == "h264" else 2, len(data)
-    while end - at > 2:
+    for _ in range(MOST_MESSAGES):
+        if end - at <= 2:
+            return
         sizes = []
         for _ in range(2):
             total = 0

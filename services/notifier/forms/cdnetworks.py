@@ -44,6 +44,7 @@ class CdnNetworks:
     """Callbacks about restreams. Brief: few receivers send an answer that counts, and the next must not wait."""
 
     brief: Final = True
+    one_lane: Final = False
 
     def applies(self, happening: Happening, context: Context) -> bool:
         """Return whether the page has a callback for this event; for files, whether callBackFileInfo asks for them."""

@@ -32,6 +32,10 @@ class Form(Protocol):
     def brief(self) -> bool:
         """Whether a delivery is given up after few tries that reached the receiver, so that the next has its turn."""
 
+    @property
+    def one_lane(self) -> bool:
+        """Whether a receiver gets one message at a time, whatever it is about."""
+
     def applies(self, happening: Happening, context: Context) -> bool:
         """Return whether this event is sent."""
 

@@ -13,7 +13,7 @@ from shared.runtime.clock import rfc3339
 MOST_GAPS: Final = 100
 # Addresses of other receivers, and internal names.
 _PRIVATE: Final[dict[str, Any]] = {
-    "notifications": True, "key": True, "file": {"key"},
+    "notifications": True, "note": True, "key": True, "file": {"key"},
     "subscription": True, "refused": True, "target": {"url"}, "targets": {"__all__": {"url"}},
 }  # fmt: skip
 
@@ -22,6 +22,7 @@ class Standard:
     """The form of all endpoints; a subscription may name it, too."""
 
     brief: Final = False
+    one_lane: Final = False
 
     def applies(self, happening: Happening, context: Context) -> bool:
         """Return True: every event is sent."""

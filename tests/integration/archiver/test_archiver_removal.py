@@ -17,7 +17,7 @@ from shared.messages.recordings import RecordingRecord
 from shared.messages.sessions import EventClock, SessionRecord, clock_key
 from shared.recording.hours import HOUR_MS, hour_of
 from shared.store.reserve import Reserve
-from tests.support.archive import Archive, Killed, archive, parts, put_media
+from tests.support.archive import Archive, Killed, archive, clip_in_work, parts, put_media
 from tests.support.nats import NatsServer
 from tests.support.recordings import ACCOUNT, HOUR_START_MS, Session, new_event, publish
 
@@ -180,13 +180,17 @@ async def test_a_short_disk_takes_the_oldest_hours_of_all(archiver: Archive, tmp
     )
 
 
-async def test_a_short_disk_spares_what_is_locked(archiver: Archive, tmp_path: Path) -> None:
+@pytest.mark.parametrize("by", ["a lock", "a clip in work"])
+async def test_a_short_disk_spares_what_is_held(archiver: Archive, tmp_path: Path, by: str) -> None:
     for other in await archiver.records.recordings():  # of the tests before, on other disks
         await Bucket(archiver.service.js, "recordings", RecordingRecord).delete(f"{other.account}.{other.event}")
     event = new_event()
     segments = await recorded(archiver, event, 130)
     await archiver.compactor.compact(ACCOUNT, event, everything=True)
-    await Locks(archiver.service.js).add(ACCOUNT, event, HOUR_START_MS, HOUR_START_MS + 1000)
+    if by == "a lock":
+        await Locks(archiver.service.js).add(ACCOUNT, event, HOUR_START_MS, HOUR_START_MS + 1000)
+    else:
+        await clip_in_work(archiver, event, HOUR_START_MS, HOUR_START_MS + 1000)
 
     def measure(_folder: Path) -> tuple[int, int, int]:
         return 10_000, 0, 300 - len(files(archiver, event, segments))

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
+from services.archiver.retention import touched
+from services.clipper.ranges import SourceRanges
 from services.gateway.domain.locks import Locks
 from shared.errors import Unavailable
 from shared.messages.media import SegmentWritten
 from shared.messages.recordings import RecordingRecord
 from shared.recording.hours import HOUR_MS, hour_of
-from tests.support.archive import Archive, Killed, archive, parts, put_media
+from tests.support.archive import Archive, Killed, archive, clip_in_work, parts, put_media
 from tests.support.nats import NatsServer
 from tests.support.recordings import ACCOUNT, HOUR_START_MS, Session, new_event, publish
 
@@ -74,12 +76,42 @@ async def test_a_locked_range_keeps_its_hours_until_it_is_unlocked(archiver: Arc
         record = await archiver.record(event)
         assert record is not None
         assert [hour.hour - FIRST_HOUR for hour in record.hours] == [1]
-        assert await archiver.retention.is_locked(ACCOUNT, event, record.hours[0])
+        assert touched(await archiver.records.spared(ACCOUNT, event), record.hours[0])
     await locks.remove(ACCOUNT, event, 0, 1 << 60)
     await archiver.sweeper.sweep()
     record = await archiver.record(event)
     assert record is not None
     assert record.hours == ()
+
+
+async def test_what_a_clip_in_work_needs_stays_until_it_is_cut_or_over(archiver: Archive) -> None:
+    event, other = new_event(), new_event()
+    for one in (event, other):
+        await recorded(archiver, one)
+    ranges = SourceRanges(archiver.service.js, archiver.clock)
+    middle_ms = HOUR_START_MS + HOUR_MS + HOUR_MS // 2
+    clips = [await clip_in_work(archiver, event, middle_ms, middle_ms + 1000) for _ in range(2)]
+    # the keyframe before its in point may lie in the hour before
+    clips.append(await clip_in_work(archiver, event, HOUR_START_MS + HOUR_MS + 60_000, middle_ms))
+    archiver.clock.at_ms += 10 * HOUR_MS
+
+    async def left(event: str) -> list[int]:
+        await archiver.sweeper.sweep()
+        record = await archiver.record(event)
+        assert record is not None
+        return [hour.hour - FIRST_HOUR for hour in record.hours]
+
+    assert await left(event) == [0, 1]
+    assert await left(other) == [], "of another event"
+    await ranges.release(clips[2])
+    assert await left(event) == [1]
+    await ranges.hold(clips[0].model_copy(update={"state": "cancelled"}))
+    assert await left(event) == [1], "the other clip is still in work"
+    await Locks(archiver.service.js).add(ACCOUNT, event, middle_ms, middle_ms + 1000)
+    await ranges.release(clips[1])
+    assert await left(event) == [1], "and it is locked"
+    await Locks(archiver.service.js).remove(ACCOUNT, event, 0, 1 << 60)
+    assert await left(event) == []
 
 
 async def test_numbers_go_on_after_everything_has_expired(archiver: Archive) -> None:

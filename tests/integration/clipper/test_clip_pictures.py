@@ -100,6 +100,33 @@ def test_wide_pixels_are_made_square_and_turned_pictures_upright(tmp_path: Path)
     assert made(turned, Fraction(0)).shape == (1024, 576, 3)
 
 
+def test_what_does_not_fit_is_cut_off_all_round(clip: Path) -> None:
+    whole = made(clip, Fraction(1)).astype(int)
+    for width, height, left, top in ((180, 180, 70, 0), (320, 90, 0, 45)):
+        part = made(clip, Fraction(1), width, height).astype(int)
+        assert np.abs(part - whole[top : top + height, left : left + width]).mean() < 2
+
+
+# The size of a file's pictures and the shape of its pixels, and whether there are images of it.
+SHAPES = [
+    ("4096x16", "1/1", True), ("16x4096", "1/1", True), ("320x180", "8/1", True), ("320x180", "1/8", True),
+    ("320x180", "9/1", False), ("320x180", "1/9", False), ("320x180", "100/1", False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("size", "pixels", "shown"), SHAPES)
+def test_no_file_decides_how_much_memory_an_image_takes(tmp_path: Path, size: str, pixels: str, shown: bool) -> None:
+    source = f"testsrc2=s={size}:d=0.2,setsar={pixels}:max=65535"
+    path = ran(tmp_path, "-f", "lavfi", "-i", source, "-c:v", "libx264", "-pix_fmt", "yuv420p")
+    if not shown:
+        with pytest.raises(Rejected, match="times as wide"):
+            made(path, Fraction(0), 1920, 1080)
+        return
+    for width, height in ((1920, 1080), (64, 3840), (3840, 64)):
+        assert made(path, Fraction(0), width, height).shape == (height, width, 3)
+    assert max(made(path, Fraction(0)).shape) <= 3840
+
+
 def test_interlaced_pictures_are_woven_without_combs(tmp_path: Path) -> None:
     """A white bar that moves from field to field has no comb at its edge."""
     path = ran(

@@ -12,6 +12,7 @@ import pytest
 from nats.js import JetStreamContext
 
 from services.clipper.app import build
+from services.clipper.ranges import SourceRanges
 from services.clipper.removal import Removal
 from shared.broker.kv import Bucket
 from shared.messages.clips import ClipCreate, ClipDelete, ClipRecord, Selection, VodState
@@ -78,9 +79,10 @@ async def test_what_is_older_than_the_setting_goes(shelf: Shelf) -> None:
     now, day = clock.now_ms(), 86_400_000
     old, young = await shelf.put("finished", now - 8 * day), await shelf.put("finished", now - 6 * day)
     failed, working = await shelf.put("failed", now - 8 * day), await shelf.put("waiting")
-    kept = Removal(shelf.bucket, shelf.store, clock, timedelta(0))
+    ranges = SourceRanges(lambda: shelf.js, clock)
+    kept = Removal(shelf.bucket, ranges, shelf.store, clock, timedelta(0))
     assert await kept.expire() == 0
-    week = Removal(shelf.bucket, shelf.store, clock, timedelta(days=7))
+    week = Removal(shelf.bucket, ranges, shelf.store, clock, timedelta(days=7))
     assert await week.expire() == 2
     assert await week.expire() == 0
     assert [await shelf.there(clip) for clip in (old, failed)] == [(False, 0)] * 2

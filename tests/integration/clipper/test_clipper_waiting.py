@@ -22,6 +22,7 @@ from shared.broker.subjects import segments_subject
 from shared.messages.clips import ClipCancel, ClipRecord
 from shared.messages.live import JobState, JobStateChanged
 from shared.messages.recordings import RecordingRecord
+from shared.recording.clip_span import AHEAD
 from shared.runtime.clock import SystemClock
 from shared.runtime.service import make_service
 from tests.support.archive import SetClock, parts, running_archiver
@@ -201,7 +202,7 @@ async def test_a_clip_that_does_not_wait_holds_nothing_from_after_its_request(
             order = at.order(1, 6, live=live, requested_ms=at.begun_ms + 3000)
             await send(at.js, order)
             ended = await at.ended(order.clip)
-            check(at, ended, frames(1, 3 + source.AHEAD))
+            check(at, ended, frames(1, 3 + AHEAD))
             assert gaps(ended) == []
 
 

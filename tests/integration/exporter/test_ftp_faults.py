@@ -20,7 +20,7 @@ from tests.support.ftp_servers import PASSWORD, FtpServer, ftp_server
 from tests.support.peers import missing
 from tests.support.relay import HOST, Relay, relay
 from tests.support.upload_child import film
-from tests.support.uploads import ALLOWED, MemoryFile, Told, make_certificate, order
+from tests.support.uploads import ALLOWED, Kept, MemoryFile, login_order, make_certificate
 from tests.support.waiting import comes, wait_until
 
 KINDS = [("vsftpd", ""), ("vsftpd", "explicit"), ("proftpd", "explicit")]
@@ -41,7 +41,7 @@ def relayed(server: FtpServer) -> list[int]:
 
 
 def target(server: FtpServer, host: str = HOST) -> FtpDestination:
-    given = order(server.url(NAME, host), server.user, PASSWORD, tls=server.tls)
+    given = login_order(server.url(NAME, host), server.user, PASSWORD, tls=server.tls)
     return FtpMaker(ALLOWED, str(server.cert))(given)
 
 
@@ -51,7 +51,7 @@ def parts(server: FtpServer) -> list[Path]:
 
 @pytest.mark.parametrize(("kind", "tls"), KINDS)
 async def test_a_connection_that_is_cut_at_half_goes_on_from_there(kind: str, tls: str, tmp_path: Path) -> None:
-    file, told = MemoryFile.known(film(SIZE)), Told()
+    file, told = MemoryFile(film(SIZE)), Kept()
     with running(kind, tls, tmp_path) as server:
         async with relay(relayed(server)) as line:
             line.cut_at = SIZE // 2
@@ -73,14 +73,14 @@ async def test_a_killed_exporter_leaves_what_its_successor_goes_on_with(kind: st
             line.bytes_per_s = SIZE
             told = await killed_at_half(server, line)
             line.bytes_per_s, line.up = None, 0
-            file = MemoryFile.known(film(SIZE))
+            file = MemoryFile(film(SIZE))
             await target(server).put(file, told)
             assert line.up < SIZE * 0.75
         assert (server.root / NAME).read_bytes() == file.data
         assert not parts(server)
 
 
-async def killed_at_half(server: FtpServer, line: Relay) -> Told:
+async def killed_at_half(server: FtpServer, line: Relay) -> Kept:
     """Let a process put the film, and kill it when half has passed; return what its note leaves to the next one."""
     asked = {"url": server.url(NAME, HOST), "user": server.user, "password": PASSWORD, "kind": "ftp", "tls": server.tls}
     given = {"order": asked, "size": SIZE, "ca_file": str(server.cert)}
@@ -90,7 +90,7 @@ async def killed_at_half(server: FtpServer, line: Relay) -> Told:
     assert child.stdin is not None
     assert child.stdout is not None
     child.stdin.write(json.dumps(given).encode() + b"\n")
-    told = Told()
+    told = Kept()
     while line.up < SIZE // 2:
         word, _, rest = (await child.stdout.readline()).decode().strip().partition(" ")
         assert word in {"keep", "sent"}, word
@@ -104,7 +104,7 @@ async def killed_at_half(server: FtpServer, line: Relay) -> Told:
 
 @pytest.mark.parametrize(("kind", "tls"), [("vsftpd", "explicit"), ("proftpd", "explicit")])
 async def test_a_full_disk_is_a_reason_to_try_again(kind: str, tls: str, tmp_path: Path) -> None:
-    file, told = MemoryFile.known(film(4 * MIB)), Told()
+    file, told = MemoryFile(film(4 * MIB)), Kept()
     with ExitStack() as stack:
         disk = stack.enter_context(small_disk(tmp_path, "16m"))
         (disk.root / "files").mkdir()
@@ -121,7 +121,7 @@ async def test_a_full_disk_is_a_reason_to_try_again(kind: str, tls: str, tmp_pat
 
 @pytest.mark.parametrize(("kind", "tls"), [("vsftpd", ""), ("proftpd", "explicit")])
 async def test_a_slow_server_is_seen_to_take_bytes(kind: str, tls: str, tmp_path: Path) -> None:
-    file, told = MemoryFile.known(film(4 * MIB)), Told()
+    file, told = MemoryFile(film(4 * MIB)), Kept()
     with running(kind, tls, tmp_path) as server:
         async with relay(relayed(server)) as line:
             line.bytes_per_s = 10_000
@@ -138,7 +138,7 @@ async def test_a_slow_server_is_seen_to_take_bytes(kind: str, tls: str, tmp_path
 
 @pytest.mark.skipif(bool(missing("vsftpd")), reason=missing("vsftpd"))
 async def test_a_delivery_whose_end_was_not_recorded_sends_nothing_again(tmp_path: Path) -> None:
-    file, told = MemoryFile.known(os.urandom(2 * MIB)), Told()
+    file, told = MemoryFile(os.urandom(2 * MIB)), Kept()
     with running("vsftpd", "explicit", tmp_path) as server:
         await target(server, "localhost").put(file, told)
         async with relay(relayed(server)) as line:
@@ -149,7 +149,7 @@ async def test_a_delivery_whose_end_was_not_recorded_sends_nothing_again(tmp_pat
 
 @pytest.mark.skipif(bool(missing("vsftpd")), reason=missing("vsftpd"))
 async def test_two_exporters_at_once_deliver_one_whole_file(tmp_path: Path) -> None:
-    file, first, second = MemoryFile.known(film(SIZE)), Told(), Told()
+    file, first, second = MemoryFile(film(SIZE)), Kept(), Kept()
     with running("vsftpd", "", tmp_path) as server:
         async with relay(relayed(server)) as line:
             line.bytes_per_s = 4 * SIZE

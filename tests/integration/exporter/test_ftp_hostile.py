@@ -12,10 +12,10 @@ from services.exporter.destinations import ftp_control
 from services.exporter.destinations.ftp import FtpDestination, FtpMaker
 from shared.errors import DestinationFailed
 from tests.support.ftp_scripted import ScriptedFtp, scripted_ftp
-from tests.support.uploads import ALLOWED, MemoryFile, Told, make_certificate, order
+from tests.support.uploads import ALLOWED, Kept, MemoryFile, login_order, make_certificate
 
-FILM = MemoryFile(bytes(range(256)) * 1000)
-PART = f".reelay-{order('ftp://a/b').export}-exact.part"
+FILM = MemoryFile(bytes(range(256)) * 1000, known=False)
+PART = f".reelay-{login_order('ftp://a/b').export}-exact.part"
 
 
 @pytest.fixture(autouse=True)
@@ -25,13 +25,13 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def target(server: ScriptedFtp, tls: str = "", ca_file: str = "", name: str = "clip.mp4") -> FtpDestination:
     url = f"ftp://localhost:{server.port}/{name}"
-    return FtpMaker(ALLOWED, ca_file)(order(url, "editor", "right-word", tls=tls))
+    return FtpMaker(ALLOWED, ca_file)(login_order(url, "editor", "right-word", tls=tls))
 
 
 async def failure(server: ScriptedFtp, **more: Any) -> DestinationFailed:
     async with scripted_ftp(server):
         with pytest.raises(DestinationFailed) as failed:
-            await target(server, **more).put(FILM, Told())
+            await target(server, **more).put(FILM, Kept())
     return failed.value
 
 
@@ -95,7 +95,7 @@ async def test_data_goes_to_the_server_whatever_address_it_tells() -> None:
 
     server = ScriptedFtp(answers={"EPSV": "500 unknown", "PASV": pasv})
     async with scripted_ftp(server):
-        await target(server).put(FILM, Told())
+        await target(server).put(FILM, Kept())
     assert told
     assert server.files == {"clip.mp4": FILM.data}
     assert not {"LIST", "NLST", "MLSD", "PORT", "EPRT"} & set(server.words())  # no listing, however long, is asked for
@@ -122,7 +122,7 @@ async def test_a_server_that_waits_for_tls_is_recognised() -> None:
 
 async def test_a_server_may_take_its_time_after_the_last_byte(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ftp_control, "_SIGN_OF_LIFE_S", 0.1)
-    file, told, enough = MemoryFile(b"film"), Told(), asyncio.Event()
+    file, told, enough = MemoryFile(b"film", known=False), Kept(), asyncio.Event()
 
     class Slow(ScriptedFtp):
         async def _stor(self, name: str, writer: asyncio.StreamWriter) -> str:
@@ -152,8 +152,8 @@ async def test_a_server_may_take_its_time_after_the_last_byte(monkeypatch: pytes
 async def test_a_server_without_rest_gets_the_file_anew(_name: str, answers: dict[str, Any], kept: bool) -> None:
     server = ScriptedFtp(answers=answers, files={PART: FILM.data[:100_000]})
     async with scripted_ftp(server):
-        file = MemoryFile(FILM.data)
-        await target(server).put(file, Told(resume=PART))
+        file = MemoryFile(FILM.data, known=False)
+        await target(server).put(file, Kept(resume=PART))
     assert server.files == {"clip.mp4": FILM.data}
     assert (file.read_from[-1] == 100_000) is kept
 
@@ -161,7 +161,7 @@ async def test_a_server_without_rest_gets_the_file_anew(_name: str, answers: dic
 async def test_a_server_that_starts_anew_although_it_took_rest_is_found_out() -> None:
     server = ScriptedFtp(answers={"REST": "350 yes"}, files={PART: FILM.data[:100_000]})
     async with scripted_ftp(server):
-        told = Told(resume=PART)
+        told = Kept(resume=PART)
         with pytest.raises(DestinationFailed, match="has 156000 bytes, and not 256000") as failed:
             await target(server).put(FILM, told)
         assert not failed.value.final
@@ -178,21 +178,21 @@ async def test_a_server_that_changes_bytes_is_found_out() -> None:
     server.files["clip.mp4"] = b"fast"
     async with scripted_ftp(server):
         with pytest.raises(DestinationFailed, match="has other bytes than were sent"):
-            await target(server).put(FILM, Told())
+            await target(server).put(FILM, Kept())
     assert server.files == {"clip.mp4": b"fast"}
 
 
 async def test_a_server_without_size_tells_it_by_what_can_be_read() -> None:
     server = ScriptedFtp(answers={"SIZE": "502 unknown"})
     async with scripted_ftp(server):
-        await target(server).put(FILM, Told())
+        await target(server).put(FILM, Kept())
         assert await target(server).holds(FILM)
-        assert not await target(server).holds(MemoryFile(FILM.data[:-1]))
+        assert not await target(server).holds(MemoryFile(FILM.data[:-1], known=False))
     assert server.files == {"clip.mp4": FILM.data}
 
 
 async def test_a_folder_that_may_only_be_written_to_is_enough() -> None:
     server = ScriptedFtp(answers={"RETR": "550 denied"})
     async with scripted_ftp(server):
-        await target(server).put(FILM, Told())
+        await target(server).put(FILM, Kept())
     assert server.files == {"clip.mp4": FILM.data}

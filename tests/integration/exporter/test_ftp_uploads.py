@@ -14,7 +14,7 @@ from services.exporter.destinations.ftp import FtpDestination, FtpMaker
 from shared.errors import DestinationFailed
 from tests.support.ftp_servers import PASSWORD, FtpServer, ftp_server
 from tests.support.peers import missing
-from tests.support.uploads import ALLOWED, MemoryFile, Told, make_certificate, order
+from tests.support.uploads import ALLOWED, Kept, MemoryFile, login_order, make_certificate
 
 CASES = [
     ("vsftpd", ""), ("vsftpd", "explicit"), ("vsftpd", "implicit"), ("proftpd", ""), ("proftpd", "explicit"),
@@ -53,7 +53,7 @@ def at(
     server: FtpServer, path: str, *, password: str = PASSWORD, accuracy: str = "exact", **record: str
 ) -> FtpDestination:
     tls = record.pop("tls", server.tls)
-    given = order(server.url(path), server.user, password, tls=tls, accuracy=accuracy, **record)
+    given = login_order(server.url(path), server.user, password, tls=tls, accuracy=accuracy, **record)
     return FtpMaker(ALLOWED, str(server.cert))(given)
 
 
@@ -61,7 +61,7 @@ def at(
 async def test_a_file_arrives_under_its_name_and_nothing_else_does(servers: Servers, kind: str, tls: str) -> None:
     server = servers.get(kind, tls)
     for path, name, size in NAMES:
-        file, told = MemoryFile(os.urandom(size)), Told()
+        file, told = MemoryFile(os.urandom(size), known=False), Kept()
         target = at(server, path)
         assert not await target.holds(file)
         location = await target.put(file, told)
@@ -69,29 +69,33 @@ async def test_a_file_arrives_under_its_name_and_nothing_else_does(servers: Serv
         assert (location.startswith(server.url("")), PASSWORD in location) == (True, False)
         assert told.totals[-1] == file.size
         assert await target.holds(file)
-        assert not await target.holds(MemoryFile(b"x" + file.data[1:] + b"y"))
+        assert not await target.holds(MemoryFile(b"x" + file.data[1:] + b"y", known=False))
     assert not [path for path in server.root.rglob("*") if path.name.startswith(".reelay")]
 
 
 @pytest.mark.parametrize(("kind", "tls"), CASES)
 async def test_the_exact_file_replaces_the_fast_one(servers: Servers, kind: str, tls: str) -> None:
     server = servers.get(kind, tls)
-    fast, exact = MemoryFile.known(os.urandom(300_000)), MemoryFile.known(os.urandom(200_000))
-    await at(server, "both/clip.mp4", accuracy="fast").put(fast, Told())
+    fast, exact = MemoryFile(os.urandom(300_000)), MemoryFile(os.urandom(200_000))
+    await at(server, "both/clip.mp4", accuracy="fast").put(fast, Kept())
     assert await at(server, "both/clip.mp4", accuracy="fast").holds(fast)
-    await at(server, "both/clip.mp4").put(exact, Told())
-    await at(server, "both/clip.mp4").put(exact, Told())  # delivered twice
+    await at(server, "both/clip.mp4").put(exact, Kept())
+    await at(server, "both/clip.mp4").put(exact, Kept())  # delivered twice
     assert [path.name for path in (server.root / "both").iterdir()] == ["clip.mp4"]
     assert (server.root / "both/clip.mp4").read_bytes() == exact.data
 
 
 @pytest.mark.parametrize(("kind", "tls"), [("vsftpd", "explicit"), ("proftpd", "explicit")])
 async def test_the_target_may_vanish_between_the_fast_and_the_exact_file(servers: Servers, kind: str, tls: str) -> None:
-    server, fast, exact = servers.get(kind, tls), MemoryFile(b"fast"), MemoryFile(b"exact one")
-    await at(server, "gone/clip.mp4", accuracy="fast").put(fast, Told())
+    server, fast, exact = (
+        servers.get(kind, tls),
+        MemoryFile(b"fast", known=False),
+        MemoryFile(b"exact one", known=False),
+    )
+    await at(server, "gone/clip.mp4", accuracy="fast").put(fast, Kept())
     (server.root / "gone/clip.mp4").unlink()
     (server.root / "gone").rmdir()
-    await at(server, "gone/clip.mp4").put(exact, Told())
+    await at(server, "gone/clip.mp4").put(exact, Kept())
     assert (server.root / "gone/clip.mp4").read_bytes() == b"exact one"
 
 
@@ -116,7 +120,11 @@ async def test_what_the_server_refuses_is_told(
     servers: Servers, kind: str, _name: str, given: dict[str, str], final: bool, said: str
 ) -> None:
     target = at(servers.get(kind, "explicit"), "clip.mp4", **given)
-    for attempt in (target.test(), target.put(MemoryFile(b"film"), Told()), target.holds(MemoryFile(b"film"))):
+    for attempt in (
+        target.test(),
+        target.put(MemoryFile(b"film", known=False), Kept()),
+        target.holds(MemoryFile(b"film", known=False)),
+    ):
         with pytest.raises(DestinationFailed, match=said) as failed:
             await attempt
         assert failed.value.final is final
@@ -127,18 +135,18 @@ async def test_what_the_server_refuses_is_told(
 async def test_only_a_certificate_that_is_trusted_and_names_the_host_is_taken(
     servers: Servers, kind: str, tmp_path: Path
 ) -> None:
-    server, file = servers.get(kind, "explicit"), MemoryFile(b"film")
-    given = order(server.url("tls.mp4"), server.user, PASSWORD, tls="explicit")
+    server, file = servers.get(kind, "explicit"), MemoryFile(b"film", known=False)
+    given = login_order(server.url("tls.mp4"), server.user, PASSWORD, tls="explicit")
     with pytest.raises(DestinationFailed, match="certificate is not accepted") as failed:
-        await FtpMaker(ALLOWED)(given).put(file, Told())
+        await FtpMaker(ALLOWED)(given).put(file, Kept())
     assert failed.value.final
     other = make_certificate(tmp_path, "elsewhere.example")
     with ftp_server(kind, tmp_path, other) as wrong:
-        given = order(wrong.url("tls.mp4"), wrong.user, PASSWORD, tls="explicit")
+        given = login_order(wrong.url("tls.mp4"), wrong.user, PASSWORD, tls="explicit")
         with pytest.raises(DestinationFailed, match="certificate is not accepted"):
-            await FtpMaker(ALLOWED, str(other[1]))(given).put(file, Told())
-        unverified = order(wrong.url("tls.mp4"), wrong.user, PASSWORD, tls="unverified")
-        await FtpMaker(ALLOWED)(unverified).put(file, Told())
+            await FtpMaker(ALLOWED, str(other[1]))(given).put(file, Kept())
+        unverified = login_order(wrong.url("tls.mp4"), wrong.user, PASSWORD, tls="unverified")
+        await FtpMaker(ALLOWED)(unverified).put(file, Kept())
         assert (wrong.root / "tls.mp4").read_bytes() == b"film"
 
 
@@ -148,14 +156,14 @@ async def test_where_nothing_may_be_written_over_the_old_file_is_deleted_first(
 ) -> None:
     certificate = make_certificate(tmp_path / "certificate")
     with ftp_server("proftpd", tmp_path, certificate, more="#no-overwrite") as server:
-        fast, exact = MemoryFile(os.urandom(100_000)), MemoryFile(os.urandom(150_000))
-        await at(server, "clip.mp4", accuracy="fast").put(fast, Told())
-        await at(server, "clip.mp4").put(exact, Told())
+        fast, exact = MemoryFile(os.urandom(100_000), known=False), MemoryFile(os.urandom(150_000), known=False)
+        await at(server, "clip.mp4", accuracy="fast").put(fast, Kept())
+        await at(server, "clip.mp4").put(exact, Kept())
         assert (server.root / "clip.mp4").read_bytes() == exact.data
         (server.root / "clip.mp4").unlink()
-        half = server.root / f".reelay-{order('ftp://a/b').export}-exact.part"
+        half = server.root / f".reelay-{login_order('ftp://a/b').export}-exact.part"
         half.write_bytes(exact.data[:70_000])  # and no resuming either: it begins anew
-        await at(server, "clip.mp4").put(exact, Told(resume=half.name))
+        await at(server, "clip.mp4").put(exact, Kept(resume=half.name))
         assert (server.root / "clip.mp4").read_bytes() == exact.data
 
 
@@ -163,11 +171,11 @@ async def test_where_nothing_may_be_written_over_the_old_file_is_deleted_first(
 @pytest.mark.skipif(bool(missing("proftpd")), reason=missing("proftpd"))
 async def test_the_servers_checksum_is_compared(servers: Servers, known: bool) -> None:
     server, data, name = servers.get("proftpd", "explicit"), os.urandom(400_000), f"sum-{known}.mp4"
-    file = MemoryFile.known(data) if known else MemoryFile(data)
-    half = server.root / f".reelay-{order('ftp://a/b').export}-exact.part"
+    file = MemoryFile(data, known=known)
+    half = server.root / f".reelay-{login_order('ftp://a/b').export}-exact.part"
     half.write_bytes(data[:100_000] + b"damage" + data[100_006:200_000])
     with pytest.raises(DestinationFailed, match="has another sha256") as failed:
-        await at(server, name).put(file, told := Told(resume=half.name))
+        await at(server, name).put(file, told := Kept(resume=half.name))
     assert (failed.value.final, (server.root / name).exists()) == (False, False)
     await at(server, name).put(file, told)
     assert (server.root / name).read_bytes() == data

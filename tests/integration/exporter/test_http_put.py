@@ -12,7 +12,7 @@ from services.exporter.destinations import telling
 from services.exporter.destinations.http import HttpMaker
 from shared.errors import DestinationFailed
 from shared.runtime.clock import SystemClock
-from tests.support.web_delivery import LOOPBACK, MIB, Kept, MemoryFile, credential, noise, order
+from tests.support.uploads import LOOPBACK, MIB, Kept, MemoryFile, credential, noise, order
 from tests.support.web_line import line
 from tests.support.web_peer import Call, Peer, Said, peer
 

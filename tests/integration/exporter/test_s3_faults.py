@@ -12,7 +12,7 @@ from services.exporter.destinations import s3_upload
 from services.exporter.destinations.s3 import S3Destination, S3Maker
 from services.exporter.destinations.s3_upload import MOST_PARTS, part_size
 from shared.errors import DestinationFailed
-from tests.support.web_delivery import LOOPBACK, Kept, MemoryFile, credential, noise, order
+from tests.support.uploads import LOOPBACK, Kept, MemoryFile, credential, noise, order
 from tests.support.web_moto import Answer, Meddled, fault, meddled
 
 CLEAN = ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "HTTP_PROXY", "HTTPS_PROXY", "AWS_CONFIG_FILE")

@@ -14,7 +14,7 @@ import pytest
 from services.exporter.destinations import s3_upload, telling
 from services.exporter.destinations.s3 import S3Destination, S3Maker
 from shared.errors import DestinationFailed
-from tests.support.web_delivery import LOOPBACK, MIB, Kept, MemoryFile, credential, noise, order
+from tests.support.uploads import LOOPBACK, MIB, Kept, MemoryFile, credential, noise, order
 from tests.support.web_line import Line, line
 from tests.support.web_servers import PASSWORD, USER, Bucket, rclone_s3, weed_s3
 

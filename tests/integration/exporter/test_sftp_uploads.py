@@ -21,7 +21,7 @@ from tests.support.peers import missing
 from tests.support.relay import HOST, relay
 from tests.support.sftp_servers import SftpServer, make_key, sftp_server
 from tests.support.upload_child import film
-from tests.support.uploads import ALLOWED, MemoryFile, Told, order
+from tests.support.uploads import ALLOWED, Kept, MemoryFile, login_order
 from tests.support.waiting import comes
 
 KINDS = ["sshd", "rclone"]
@@ -58,7 +58,7 @@ def at(
     server: SftpServer, path: str, *, host: str = "localhost", secret: str | None = None, host_key: str | None = None,
     accuracy: str = "exact", user: str | None = None,
 ) -> SftpDestination:  # fmt: skip
-    given = order(
+    given = login_order(
         server.url(path, host), server.user if user is None else user, server.secret if secret is None else secret,
         kind="sftp", accuracy=accuracy, host_key=server.host_key if host_key is None else host_key,
     )  # fmt: skip
@@ -73,7 +73,7 @@ def parts(server: SftpServer) -> list[Path]:
 async def test_a_file_arrives_under_its_name_and_nothing_else_does(servers: Servers, kind: str) -> None:
     server = servers.get(kind)
     for path, name, size in NAMES:
-        file, told = MemoryFile(os.urandom(size)), Told()
+        file, told = MemoryFile(os.urandom(size), known=False), Kept()
         target = at(server, path)
         assert not await target.holds(file)
         location = await target.put(file, told)
@@ -82,27 +82,27 @@ async def test_a_file_arrives_under_its_name_and_nothing_else_does(servers: Serv
         assert told.totals[-1] == file.size
         assert told.totals == sorted(told.totals)
         assert await target.holds(file)
-        assert not await target.holds(MemoryFile(b"x" + file.data[1:] + b"y"))
+        assert not await target.holds(MemoryFile(b"x" + file.data[1:] + b"y", known=False))
     assert not parts(server)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_the_exact_file_replaces_the_fast_one(servers: Servers, kind: str) -> None:
     server = servers.get(kind)
-    fast, exact = MemoryFile(os.urandom(300_000)), MemoryFile(os.urandom(200_000))
-    await at(server, "both/clip.mp4", accuracy="fast").put(fast, Told())
-    await at(server, "both/clip.mp4").put(exact, Told())
-    await at(server, "both/clip.mp4").put(exact, Told())  # delivered twice
+    fast, exact = MemoryFile(os.urandom(300_000), known=False), MemoryFile(os.urandom(200_000), known=False)
+    await at(server, "both/clip.mp4", accuracy="fast").put(fast, Kept())
+    await at(server, "both/clip.mp4").put(exact, Kept())
+    await at(server, "both/clip.mp4").put(exact, Kept())  # delivered twice
     assert [path.name for path in (server.root / "both").iterdir()] == ["clip.mp4"]
     assert (server.root / "both/clip.mp4").read_bytes() == exact.data
 
 
 async def test_the_target_may_vanish_between_the_fast_and_the_exact_file(servers: Servers) -> None:
     server = servers.get("sshd")
-    await at(server, "gone/clip.mp4", accuracy="fast").put(MemoryFile(b"fast"), Told())
+    await at(server, "gone/clip.mp4", accuracy="fast").put(MemoryFile(b"fast", known=False), Kept())
     (server.root / "gone/clip.mp4").unlink()
     (server.root / "gone").rmdir()
-    await at(server, "gone/clip.mp4").put(MemoryFile(b"exact one"), Told())
+    await at(server, "gone/clip.mp4").put(MemoryFile(b"exact one", known=False), Kept())
     assert (server.root / "gone/clip.mp4").read_bytes() == b"exact one"
 
 
@@ -131,7 +131,7 @@ async def test_a_server_that_is_not_known_gets_no_secret(servers: Servers, kind:
     rows = [("", "no host_key"), (other, "another server"), (fingerprint, "another server")]
     for host_key, said in rows:
         target = at(server, "x.mp4", host_key=host_key)
-        for attempt in (target.test(), target.put(MemoryFile(b"x"), Told())):
+        for attempt in (target.test(), target.put(MemoryFile(b"x", known=False), Kept())):
             with pytest.raises(DestinationFailed, match=said) as failed:
                 await attempt
             assert failed.value.final
@@ -152,7 +152,7 @@ async def test_a_refused_login_is_final(
     servers: Servers, kind: str, user: str | None, secret: str | None, said: str
 ) -> None:
     with pytest.raises(DestinationFailed, match=said) as failed:
-        await at(servers.get(kind), "x.mp4", user=user, secret=secret).put(MemoryFile(b"x"), Told())
+        await at(servers.get(kind), "x.mp4", user=user, secret=secret).put(MemoryFile(b"x", known=False), Kept())
     assert failed.value.final
     assert "wrong-word" not in str(failed.value)
 
@@ -175,7 +175,7 @@ async def test_neither_keys_nor_settings_of_this_machine_are_used(
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_connection_that_is_cut_at_half_goes_on_from_there(kind: str, servers: Servers) -> None:
-    server, file, told = servers.get(kind), MemoryFile(film(3 * SIZE)), Told()
+    server, file, told = servers.get(kind), MemoryFile(film(3 * SIZE), known=False), Kept()
     async with relay([server.port]) as line:
         line.cut_at = file.size * 3 // 4
         with pytest.raises(DestinationFailed) as failed:
@@ -191,7 +191,7 @@ async def test_a_connection_that_is_cut_at_half_goes_on_from_there(kind: str, se
 
 
 async def test_a_killed_exporter_leaves_what_its_successor_goes_on_with(servers: Servers) -> None:
-    server, file, told = servers.get("sshd"), MemoryFile(film(3 * SIZE)), Told()
+    server, file, told = servers.get("sshd"), MemoryFile(film(3 * SIZE), known=False), Kept()
     asked = {"url": server.url("killed/clip.mp4", HOST), "user": server.user, "password": server.secret, "kind": "sftp",
              "host_key": server.host_key}  # fmt: skip
     async with relay([server.port]) as line:
@@ -217,7 +217,7 @@ async def test_a_killed_exporter_leaves_what_its_successor_goes_on_with(servers:
 
 @pytest.mark.skipif(bool(missing("sshd")), reason=missing("sshd"))
 async def test_a_full_disk_is_a_reason_to_try_again(tmp_path: Path) -> None:
-    file, told = MemoryFile(film(4 * MIB)), Told()
+    file, told = MemoryFile(film(4 * MIB), known=False), Kept()
     with ExitStack() as stack:
         disk = stack.enter_context(small_disk(tmp_path, "16m"))
         server = stack.enter_context(sftp_server("sshd", tmp_path, root=disk.root / "files"))
@@ -231,7 +231,7 @@ async def test_a_full_disk_is_a_reason_to_try_again(tmp_path: Path) -> None:
 
 
 async def test_a_slow_server_is_seen_to_take_bytes(servers: Servers) -> None:
-    server, file, told = servers.get("sshd"), MemoryFile(film(4 * MIB)), Told()
+    server, file, told = servers.get("sshd"), MemoryFile(film(4 * MIB), known=False), Kept()
     async with relay([server.port]) as line:
         putting = asyncio.create_task(at(server, "slow/clip.mp4", host=HOST).put(file, told))
         await comes(lambda: told.totals)
@@ -249,10 +249,10 @@ async def test_what_may_not_be_written_is_final(servers: Servers) -> None:
     server = servers.get("sshd")
     (server.root / "file").write_bytes(b"no folder")
     with pytest.raises(DestinationFailed, match="upload: the server said: No such file"):
-        await at(server, "file/clip.mp4").put(MemoryFile(b"x"), Told())
+        await at(server, "file/clip.mp4").put(MemoryFile(b"x", known=False), Kept())
     (server.root / "taken.mp4").mkdir()
     with pytest.raises(DestinationFailed, match="rename"):
-        await at(server, "taken.mp4").put(MemoryFile(b"x"), Told())
+        await at(server, "taken.mp4").put(MemoryFile(b"x", known=False), Kept())
 
 
 async def test_a_server_that_talks_for_ever_is_left() -> None:
@@ -265,7 +265,7 @@ async def test_a_server_that_talks_for_ever_is_left() -> None:
             writer.close()
 
     chatty = await asyncio.start_server(talk, "127.0.0.1", 0)
-    given = order(
+    given = login_order(
         f"sftp://localhost:{chatty.sockets[0].getsockname()[1]}/x.mp4",
         "editor",
         "word",
@@ -274,5 +274,5 @@ async def test_a_server_that_talks_for_ever_is_left() -> None:
     )
     async with asyncio.timeout(20):
         with pytest.raises(DestinationFailed):
-            await SftpMaker(ALLOWED)(given).put(MemoryFile(b"x"), Told())
+            await SftpMaker(ALLOWED)(given).put(MemoryFile(b"x", known=False), Kept())
     chatty.close()

@@ -17,7 +17,7 @@ from services.exporter.destinations.videocloud import VideoCloudDestination, Vid
 from services.exporter.destinations.videocloud_api import Bases
 from shared.errors import DestinationFailed, NotYet
 from shared.runtime.clock import SystemClock
-from tests.support.web_delivery import LOOPBACK, Kept, MemoryFile, credential, noise, order
+from tests.support.uploads import LOOPBACK, Kept, MemoryFile, credential, noise, order
 from tests.support.web_moto import Meddled, fault, meddled
 from tests.support.web_peer import Peer, Said, peer
 from tests.support.web_videocloud import ACCOUNT, CLIENT, SECRET, Cloud

@@ -15,7 +15,7 @@ from services.exporter.destinations.base import Destination
 from services.exporter.destinations.http import HttpMaker
 from shared.errors import DestinationFailed
 from shared.runtime.clock import SystemClock
-from tests.support.web_delivery import LOOPBACK, MIB, Kept, MemoryFile, credential, noise, order
+from tests.support.uploads import LOOPBACK, MIB, Kept, MemoryFile, credential, noise, order
 from tests.support.web_line import line
 from tests.support.web_peer import Call, Said, peer
 from tests.support.web_servers import USER, DavServer, nginx_missing, nginx_webdav, rclone_webdav

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from services.gateway.facades.flussonic import streams
 from services.gateway.facades.flussonic.streams import VENDOR
 from services.gateway.identity.aliases import Alias, Aliases
 from shared.broker.kv import Bucket
@@ -88,7 +90,9 @@ async def test_a_stream_is_running_while_an_encoder_publishes(api: Gateway) -> N
 
 async def test_addresses_to_pull_from_are_kept_and_said_not_to_be_pulled(api: Gateway) -> None:
     name = new_name()
-    made = await put(api, name, {"inputs": [{"url": "publish://"}, {"url": PULL, "priority": 2}]})
+    dvr = {"expiration": 60, "root": "s3://key:secret@storage.example.com/bucket", "replicate": {"secret": "y"}}
+    made = await put(api, name, {"inputs": [{"url": "publish://"}, {"url": PULL, "priority": 2}], "dvr": dvr})
+    assert made["dvr"] == dvr
     assert made["inputs"][1] == {"url": PULL, "priority": 2}
     assert [note for note in made["reelay"]["notes"] if "inputs[1]" in note and "not pulled yet" in note]
     stored = await Bucket(api.js, "aliases", Alias).items()
@@ -96,7 +100,11 @@ async def test_addresses_to_pull_from_are_kept_and_said_not_to_be_pulled(api: Ga
     key = await make_key(api, "jobs:read")
     seen = await api.http.get(f"{API}/streams/{name}", headers={"X-API-KEY": key["key"]})
     assert seen.json()["inputs"][1] == {"url": "rtsp://camera.example.com/1"}
+    assert seen.json()["dvr"] == {"expiration": 60}
     assert "secret" not in seen.text
+    page = await api.http.get(f"{API}/streams", params={"name": name}, headers={"X-API-KEY": key["key"]})
+    assert page.json()["streams"][0]["dvr"] == {"expiration": 60}
+    assert "secret" not in page.text
     assert "stream_name" not in seen.json()["reelay"]
 
 
@@ -186,6 +194,47 @@ async def test_a_list_is_paged_filtered_and_told_apart_by_account(api: Gateway) 
     assert answer.status_code == 404
 
 
+async def test_an_account_has_so_many_names_and_no_more(api: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streams, "MOST_NAMES", 2)
+    headers = {"X-Reelay-Account": f"few-{uuid4().hex[:8]}"}
+
+    async def status(method: str, name: str) -> int:
+        answer = await api.http.request(method, f"{API}/streams/{name}", json={}, headers=headers)
+        if answer.status_code == 429:
+            assert "at most 2 names" in answer.text
+            assert int(answer.headers["retry-after"]) > 0
+        return answer.status_code
+
+    assert [await status("PUT", name) for name in ("a", "b", "c", "a")] == [200, 200, 429, 200]
+    assert (await api.http.post(f"{API}/streams/a/stop", headers=headers)).status_code == 204
+    assert [await status("PUT", "c"), await status("PUT", "a")] == [429, 200]  # a stopped one counts, and goes on
+    assert [await status("DELETE", "b"), await status("PUT", "c")] == [204, 200]
+    headers = {"X-Reelay-Account": f"other-{uuid4().hex[:8]}"}
+    assert await status("PUT", "a") == 200  # others have their own
+
+
+async def test_settings_are_not_opened_in_the_event_loop(api: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    names, headers = [new_name("many") for _ in range(3)], {"X-Reelay-Account": f"many-{uuid4().hex[:8]}"}
+    for name in names:
+        answer = await api.http.put(f"{API}/streams/{name}", json={"title": f"Title of {name}"}, headers=headers)
+        assert answer.status_code == 200
+    opened: list[int] = []
+    brief = streams.Streams.of
+
+    def watched(self: streams.Streams, alias: Alias) -> streams.Stream:
+        opened.append(threading.get_ident())
+        return brief(self, alias)
+
+    monkeypatch.setattr(streams.Streams, "of", watched)
+    found = (await api.http.get(f"{API}/streams?sort=title&limit=2", headers=headers)).json()["streams"]
+    assert [one["title"] for one in found] == sorted(f"Title of {name}" for name in names)[:2]
+    assert len(opened) == 3
+    assert threading.get_ident() not in opened
+    text = (await api.http.get("/flussonic/streams.m3u", headers=headers)).text
+    assert all(f",Title of {name}\n" in text for name in names)
+    assert len(opened) == 3  # the titles are those of the jobs
+
+
 def basic(user: str, password: str) -> str:
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
@@ -233,7 +282,7 @@ FAULTS: list[tuple[str, str, bytes | None, int, str, dict[str, str]]] = [
     ("PUT", "/streams/a", b'{"dvr": {"expiration": -1}}', 400, "bad_request", {"pointer": "/dvr/expiration"}),
     ("PUT", "/streams/a", b'{"inputs": [{"url": 5}]}', 400, "bad_request", {"pointer": "/inputs/0/url"}),
     ("PUT", "/streams/a", b'{"inputs": [{}]}', 400, "bad_request", {"pointer": "/inputs/0/url"}),
-    ("PUT", "/streams/a", b'{"x": "' + b"y" * 70_000 + b'"}', 400, "bad_request", {}),
+    ("PUT", "/streams/a", b'{"x": "' + b"y" * 8_200 + b'"}', 400, "bad_request", {}),
     ("GET", "/streams?limit=0", None, 400, "bad_request", {"parameter": "limit"}),
     ("GET", "/streams?cursor=x", None, 400, "bad_request", {"parameter": "cursor"}),
 ]

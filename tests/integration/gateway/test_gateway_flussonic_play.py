@@ -189,6 +189,38 @@ async def test_who_may_watch(api: Gateway, player: httpx.AsyncClient, media: Pat
     api.clock.ahead_ms = 0
 
 
+async def test_a_token_of_last_week_s_match_does_not_open_today_s(
+    api: Gateway, player: httpx.AsyncClient, media: Path
+) -> None:
+    stream = await recorded(api, player, 100)
+    old = await stream.add(media, 0, 5)
+    given = (await api.http.post(f"/v1/jobs/{stream.job}/playback", json={})).json()
+    tokens = [next(part for part in text.split("/") if part.count(".") == 2) for text in _texts(given, "/play/")]
+    assert tokens
+    assert (await api.http.post(f"/streamer/api/v3/streams/{stream.name}/stop")).status_code == 204
+    stream.job = (await api.http.put(f"/streamer/api/v3/streams/{stream.name}", json={})).json()["reelay"]["job"]
+    stream.start_s += 50
+    new = await stream.add(media, 0, 5)
+    listed = (await api.http.get("/flussonic/streams.m3u")).text
+    (line,) = [line for line in listed.splitlines() if f"/{stream.name}/" in line]
+    of_name = line.partition("?token=")[2]
+    for token, seen, hidden, status in ((tokens[0], old, new, 404), (of_name, new, old, 200)):
+        stream.token = token
+        text = await media_of(stream, "index.m3u8")
+        assert seen.session in text
+        assert hidden.session not in text
+        leaves = [uri.partition("?")[0] for uri in uris(text)]
+        assert (await player.get(stream.url(leaves[0]))).status_code == 200
+        other = await player.get(stream.url(leaves[0].replace(seen.session, hidden.session)))
+        assert other.status_code == status
+
+
+def _texts(value: Any, word: str) -> list[str]:
+    """List the texts in an answer that contain a word."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [value] * (isinstance(value, str) and word in value) + [text for one in inner for text in _texts(one, word)]
+
+
 NOT_THERE = {
     f"archive-{EPOCH}-0.m3u8": 400, f"archive-{EPOCH}-172801.m3u8": 400, "archive-5-now.m3u8": 400,
     "rewind-0.m3u8": 400, "rewind-999999.m3u8": 400, "timeshift_rel-99999999.m3u8": 400,

@@ -41,6 +41,9 @@ async def filled(api: Gateway, account: str) -> dict[str, Any]:
     await post("/v1/webhooks", {"url": "https://example.com/hook?token=x"})
     await post("/v1/jobs", {"name": "match"})
     await post("/v1/cdn-accounts", {"account": account})
+    stream = {"title": "News", "inputs": [{"url": "rtsp://user:secret@camera.example.com/1"}]}
+    answer = await api.http.put("/streamer/api/v3/streams/news/1", json=stream, headers=headers)
+    assert answer.status_code == 200, answer.text
     vault = api.parts.service.vault
     document = {"srcurl": seal_url(vault, "https://example.com/a"), "list": [seal_url(vault, "b"), 1], "id": "x"}
     context = SubscriptionContext(account=account, context=f"{uuid.uuid4().hex}.{'0' * 16}", document=document)
@@ -53,6 +56,8 @@ async def seen(http: httpx.AsyncClient, account: str) -> dict[str, Any]:
     found = {
         path: (await http.get(f"/v1/{path}", headers=headers)).json() for path in ("credentials", "webhooks", "jobs")
     }
+    streams = (await http.get("/streamer/api/v3/streams", headers=headers)).json()["streams"]
+    found["streams"] = [one["config_on_disk"] for one in streams if one["name"] == "news/1"]
     return found | {"jobs": [(job["stream_name"], job["srt_url"]) for job in found["jobs"]["jobs"]]}
 
 
@@ -83,7 +88,7 @@ async def test_all_that_the_gateway_stores_is_sealed_anew(nats: NatsServer, tmp_
             return all(new.is_current(token) for token in await tokens(api))
 
         await until(all_new)
-        assert len(await tokens(api)) >= 9
+        assert len(await tokens(api)) >= 10
         assert await seen(api.http, "reseal") == before
         revisions = await marks(api)
         again = [Resealing(api.js, api.parts.service.vault) for _ in range(2)]
@@ -130,6 +135,11 @@ async def test_what_no_key_opens_is_counted_and_stays(nats: NatsServer, tmp_path
     async with gateway(nats, tmp_path, **with_key(NEW)) as api:
         resealing = Resealing(api.js, Vault(NEW.encode(), [b"not that one"]))
         before = await tokens(api)
+        path, headers = "/streamer/api/v3/streams/news/1", {"X-Reelay-Account": "lost"}
+        refused = await api.http.put(path, json={"comment": "c"}, headers=headers)  # would wipe out the rest
+        assert (refused.status_code, "$reset" in refused.text) == (409, True)
         await resealing.once()
         assert resealing.unreadable >= 6
         assert sorted(await tokens(api)) == sorted(before)
+        replaced = await api.http.put(path, json={"$reset": True, "title": "New"}, headers=headers)
+        assert replaced.json()["config_on_disk"] == {"name": "news/1", "title": "New"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from fractions import Fraction
@@ -12,8 +13,10 @@ from typing import Any
 import httpx
 import pytest
 
+from services.gateway.domain.clips import timecode_search
 from shared.broker.kv import Bucket
 from shared.media.timecode import Counting, parse_label
+from shared.media.timecode_line import Found, find
 from shared.messages.clips import ClipCreate
 from shared.messages.media import IndexedSegment, SegmentWritten, TimecodeMark, Timecodes
 from shared.messages.recordings import RecordingRecord
@@ -33,12 +36,17 @@ async def api(nats: NatsServer, tmp_path: Path) -> AsyncIterator[Gateway]:
         yield running
 
 
-def segments(job: str, first_frame_ms: int, start: int, end: int, first: str | None) -> Iterator[SegmentWritten]:
+def segments(
+    job: str, first_frame_ms: int, start: int, end: int, first: str | None, *, jitter: bool = False
+) -> Iterator[SegmentWritten]:
     """Give segments of two seconds from stream time `start` to `end`, whose first label is `first`."""
     session = uuid.uuid4().hex
     for number, at in enumerate(range(start, end, 2)):
         count = PAL.number(parse_label(first)) + 50 * number if first else 0
-        marks = (TimecodeMark(at=180000 * number, label=str(PAL.label(count))),)
+        marks = tuple(
+            TimecodeMark(at=180000 * number + 3600 * n, label=str(PAL.label(count + n + n % 2)))
+            for n in range(50 if jitter else 1)
+        )
         yield SegmentWritten(
             account="main", event=job, session=session, sequence=number, key=f"live/{job}/{session}/{number}",
             init_key=f"live/{job}/{session}/init", start=180000 * number, duration=180000, timescale=90000,
@@ -47,13 +55,13 @@ def segments(job: str, first_frame_ms: int, start: int, end: int, first: str | N
         )  # fmt: skip
 
 
-async def publish(api: Gateway, *parts: tuple[int, int, str | None], closed: int = 0) -> str:
+async def publish(api: Gateway, *parts: tuple[int, int, str | None], closed: int = 0, jitter: bool = False) -> str:
     """Publish a job of sessions: when each begins and ends, and its first label; `closed` are in closed hours."""
     job = str((await api.job())["id"])
     await api.publish(job, ago_ms=NOW * 1000)
     first_ms = await api.parts.clips._bounds.first_frame("main", job)
     assert first_ms is not None
-    made = [list(segments(job, first_ms, *part)) for part in parts]
+    made = [list(segments(job, first_ms, *part, jitter=jitter)) for part in parts]
     if closed:
         async with connected("archiver", api.parts.service.settings) as archiver:
             hours = []
@@ -155,6 +163,29 @@ async def test_an_hour_that_cannot_be_read_is_asked_for_again(api: Gateway) -> N
     assert (await ask(api, job, timecodes("08:00:10:00", duration=5))).status_code == 503
     api.parts.store.put(stored.value.hours[0].key, body)
     assert (await ask(api, job, timecodes("08:00:10:00", duration=5))).status_code == 201
+
+
+async def test_labels_that_jump_at_each_picture_are_looked_for_among_the_newest(api: Gateway) -> None:
+    for closed in (0, 1):
+        job = await publish(api, *PLAIN, closed=closed, jitter=True)
+        made = await command(api, job, **timecodes("10:09:20:02", duration=5))
+        assert made.selection.start == 560 + Fraction(1, 25) - EARLY
+        answer = await ask(api, job, timecodes("10:00:10:00", duration=5))
+        assert (answer.status_code, answer.json()["error_code"]) == (400, "NO_SUCH_TIMECODE")
+
+
+async def test_a_look_up_is_not_done_in_the_event_loop(api: Gateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = await publish(api, *PLAIN)
+    seen: set[int] = set()
+
+    def watched(*given: Any, wait: bool) -> Found:
+        seen.add(threading.get_ident())
+        return find(*given, wait=wait)
+
+    monkeypatch.setattr(timecode_search, "find", watched)
+    await command(api, job, **timecodes("10:00:10:00", duration=5))
+    assert seen
+    assert threading.get_ident() not in seen
 
 
 async def test_the_clips_answer_names_its_timecodes(api: Gateway) -> None:

@@ -11,7 +11,7 @@ from services.exporter.destinations.ftp_control import Reply, refusal
 from services.exporter.destinations.remote import read_url, saying, temporary_name
 from services.exporter.destinations.ssh_connection import Pins
 from shared.errors import DestinationFailed
-from tests.support.uploads import ALLOWED, order
+from tests.support.uploads import ALLOWED, login_order
 
 SCHEMES = frozenset({"ftp", "ftps", "sftp"})
 URLS = [
@@ -33,7 +33,7 @@ REFUSED = ["http://host/x", "ftp:///x", "ftp://host/../x", "ftp://host/a/./x", "
 @pytest.mark.parametrize(("url", "absolute", "folders", "name", "location"), URLS)
 def test_a_url_is_read(url: str, absolute: bool, folders: tuple[str, ...], name: str, location: str) -> None:
     allowed = [ip_network("2001:db8::/32")]
-    remote = read_url(order(url), SCHEMES, allowed)
+    remote = read_url(login_order(url), SCHEMES, allowed)
     assert (remote.absolute, remote.folders, remote.name, remote.location) == (absolute, folders, name, location)
     assert "word" not in repr(remote)
 
@@ -41,19 +41,19 @@ def test_a_url_is_read(url: str, absolute: bool, folders: tuple[str, ...], name:
 @pytest.mark.parametrize("url", REFUSED)
 def test_a_url_that_leaves_its_folder_or_ends_a_command_is_refused(url: str) -> None:
     with pytest.raises(DestinationFailed) as failed:
-        FtpMaker(())(order(url))
+        FtpMaker(())(login_order(url))
     assert failed.value.final
 
 
 def test_credentials_come_before_those_of_the_url() -> None:
-    remote = read_url(order("ftp://a:b@localhost/x", "editor", "right-word"), SCHEMES, ALLOWED)
+    remote = read_url(login_order("ftp://a:b@localhost/x", "editor", "right-word"), SCHEMES, ALLOWED)
     assert (remote.user, remote.password) == ("editor", "right-word")
-    remote = read_url(order("ftp://a%40b:c%2Fd@localhost/x"), SCHEMES, ALLOWED)
+    remote = read_url(login_order("ftp://a%40b:c%2Fd@localhost/x"), SCHEMES, ALLOWED)
     assert (remote.user, remote.password) == ("a@b", "c/d")
 
 
 def test_each_export_and_accuracy_has_its_own_temporary_name() -> None:
-    orders = [order("ftp://h/x", accuracy=a, position=p) for a in ("fast", "exact") for p in (0, 1)]
+    orders = [login_order("ftp://h/x", accuracy=a, position=p) for a in ("fast", "exact") for p in (0, 1)]
     assert len({temporary_name(one) for one in orders}) == 4
 
 

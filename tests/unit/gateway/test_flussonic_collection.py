@@ -55,6 +55,8 @@ def test_filters_and_orders(query: str, found: list[str]) -> None:
         ([("limit", "0")], "limit"),
         ([("limit", "x")], "limit"),
         ([("limit", "1001")], "limit"),
+        ([("limit", "0010009999999")], "limit"),
+        ([("limit", "9" * 5000)], "limit"),
         ([("cursor", "?")], "cursor"),
         ([("cursor", "WzFd")], "cursor"),
         ([("cursor", "bnVsbA")], "cursor"),

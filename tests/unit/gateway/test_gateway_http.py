@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field, ValidationError
 
-from services.gateway.domain.clips.clips import file_name
+from services.gateway.domain.clips.file_names import file_name
 from services.gateway.domain.errors import Invalid
 from services.gateway.domain.lists.pages import Paging, read_token
 from services.gateway.http import bodies

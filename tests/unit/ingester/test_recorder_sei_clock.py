@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.ingester.recorder.sei_clock import TIME_CODE, picture_clock, read_clock
+from services.ingester.recorder.sei_clock import TIME_CODE, picture_clock, read_clock, sei_messages
 from shared.media.bitstream.bit_writer import BitWriter
 from shared.media.bitstream.h264_sps import UNTOLD, PictureTiming
 from shared.media.timecode import Label, parse_label
@@ -87,3 +87,33 @@ def test_the_first_timestamp_before_the_slices_is_the_pictures() -> None:
     behind = b"".join(len(unit).to_bytes(4, "big") + unit for unit in reversed(units))
     assert picture_clock("h264", behind, 4, PLAIN) is None
     assert picture_clock("h264", b"\0\0\xff\xff\x06", 4, PLAIN) is None
+
+
+def sample(*units: bytes) -> bytes:
+    return b"".join(len(unit).to_bytes(4, "big") + unit for unit in units)
+
+
+EMPTY = b"\x05\x00"
+TIMED = pic_timing([Clock(LABEL)])
+# The units of a picture, and whether its label is found: what encoders send, and what is only there to cost time.
+CRAFTED = [
+    ([b"\x06" + 9 * EMPTY + TIMED[1:]], True),
+    ([b"\x06" + 500_000 * EMPTY + TIMED[1:]], False),
+    ([b"\x06" + 500_000 * EMPTY, TIMED], True),
+    ([b"\x06" + 1_000_000 * b"\xff", TIMED], True),
+    ([b"\x06" + 300_000 * b"\0\0\3\1", TIMED], True),
+    ([sei("h264", 5, bytes(60_000)), TIMED], True),
+    ([b"\x06\x05\x00\x80"] * 9 + [TIMED], True),
+    ([b"\x06\x05\x00\x80"] * 100_000 + [TIMED], False),
+]
+
+
+@pytest.mark.parametrize(("units", "found"), CRAFTED)
+def test_no_picture_is_looked_through_without_end(units: list[bytes], found: bool) -> None:
+    clock = picture_clock("h264", sample(*units, b"\x65" + bytes(9)), 4, PLAIN)
+    assert (clock is not None and str(clock.after(None)) == "21:43:05:17") == found
+
+
+@pytest.mark.parametrize("codec", ["h264", "hevc"])
+def test_of_endless_empty_messages_a_few_are_read(codec: VideoCodec) -> None:
+    assert len(list(sei_messages(codec, b"\x06" + 500_000 * EMPTY))) <= 64

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,13 +11,14 @@ from typing import Final, NamedTuple, get_args
 from nats.js import JetStreamContext
 
 from services.gateway.domain.clips.bounds import Bounds
+from services.gateway.domain.clips.file_names import file_name
 from services.gateway.domain.clips.pending import Pending
 from services.gateway.domain.clips.window import ClipRange, Recording, TimecodeRange, Window, resolve
 from services.gateway.domain.destinations.destinations import Destinations, NewDestination, Stored
 from services.gateway.domain.errors import Fault, Invalid, StateConflict, gathered, invalid, no_such
 from services.gateway.domain.jobs.jobs import Jobs
 from services.gateway.domain.lists.lists import CLIP_JOB, CLIP_STATE, clips_list
-from services.gateway.domain.lists.orders import Span, Time, Wanted
+from services.gateway.domain.lists.orders import Time, Wanted
 from services.gateway.domain.lists.pages import Page, Paging
 from services.gateway.domain.quotas import Quotas, Tally
 from services.gateway.domain.receivers import Receivers
@@ -27,18 +27,23 @@ from shared.broker import buckets
 from shared.broker.bus import Outbox
 from shared.broker.kv import Bucket
 from shared.media.timeline import locate
-from shared.messages.clips import ClipCancel, ClipCreate, ClipDelete, ClipRecord, Notification, NotifyEvent, VodState
+from shared.messages.clips import (
+    ClipCancel,
+    ClipCreate,
+    ClipDelete,
+    ClipRecord,
+    FacadeNote,
+    Notification,
+    NotifyEvent,
+    VodState,
+)
 from shared.messages.images import ImageWish
 from shared.recording import last_segment
+from shared.recording.needed import needed
 from shared.runtime.clock import Clock
 
-# A cut starts at the keyframe before the in point, which the clipper looks for in the ten minutes before it.
-BEFORE_MS: Final = 600_000
-# The longest segment, plus the most by which the clocks of encoder and machine may differ.
-BEHIND_MS: Final = 60_000
 NOTIFICATIONS: Final = 16
 ENDED: Final[frozenset[VodState]] = frozenset({"finished", "cancelled", "failed", "error"})
-_UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
 
 
 class Outward(NamedTuple):
@@ -68,6 +73,7 @@ class NewClip:
     destinations: tuple[NewDestination, ...] = ()
     instant: bool = False
     images: tuple[ImageWish, ...] = ()
+    note: FacadeNote | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +103,6 @@ class KnownClip:
     def changed_ms(self) -> int:
         """When it last changed, ms."""
         return self.record.changed_ms if self.record else self.request.requested_ms
-
-
-def file_name(label: str, clip: str) -> str:
-    """Return a safe, unique file name from a clip's label."""
-    slug = _UNSAFE.sub("-", label).strip("-._")[:80].rstrip("-._")
-    return f"{slug}-{clip}.mp4" if slug else f"{clip}.mp4"
 
 
 class Clips:
@@ -142,8 +142,7 @@ class Clips:
         ranges = await self._bounds.timecodes.settle(account, job_id, [one.range for one in asked])
         windows = gathered(partial(_window, *pair, recording) for pair in zip(asked, ranges, strict=True))
         stored = await self._destinations.stored(account) if any(map(_needs_credentials, asked)) else Stored()
-        receivers = [self._sealed(one, stored) for one in asked]
-        clips = [ids(position) for position in range(len(asked))]
+        clips, receivers = list(map(ids, range(len(asked)))), [self._sealed(one, stored) for one in asked]
         destinations = gathered(
             partial(self._destinations.of, clip, file_name(one.label, clip), one.destinations, stored)
             for one, clip in zip(asked, clips, strict=True)
@@ -165,6 +164,7 @@ class Clips:
                 images=one.images,
                 destinations=destinations[position],
                 notifications=receivers[position],
+                note=one.note,
             )
             commands.append(command)
         known = partial(self.going.knows, account)
@@ -266,13 +266,6 @@ class Clips:
 
 def _time(known: KnownClip, paging: Paging) -> Time:
     return (known.changed_ms if paging.sort == "modified_at" else known.created_ms), known.request.clip
-
-
-def needed(request: ClipCreate, zero_ms: int) -> Span:
-    """Return the span (ms) of the recording that a clip may need, from the keyframe before it; by either clock."""
-    zero_ms = 0 if request.selection.clock == "wall" else zero_ms
-    start, end = (zero_ms + int(point * 1000) for point in (request.selection.start, request.selection.end))
-    return start - BEFORE_MS, end + BEHIND_MS
 
 
 def _needs_credentials(asked: NewClip) -> bool:

@@ -27,9 +27,9 @@ log = get_logger()
 TRACK: Final[Track] = "primary-1"
 REMEMBERED: Final = 200_000
 """So many stretches of closed hours are kept; usually an hour is one."""
-MOST_OF_AN_HOUR: Final = 20_000
-MOST: Final = 100_000
-"""Timecodes that jump all the time are looked for in so many stretches only, the newest."""
+MOST_OF_AN_HOUR: Final = 5_000
+MOST: Final = 10_000
+"""Timecodes that jump all the time are looked for in about so many stretches only, the newest."""
 
 
 class NoTimecodes(NoSuchTimecode):
@@ -86,7 +86,7 @@ class TimecodeSearch:
             if self._runs is None:
                 self._runs = await asyncio.to_thread(lambda: runs_of(joined(self.parts)))
             try:
-                found = find(self._runs, start, end, wait=wait)
+                found = await asyncio.to_thread(find, self._runs, start, end, wait=wait)
             except NoSuchTimecode:
                 if not self.hours and not self.unread:
                     if self._runs:
@@ -109,15 +109,21 @@ class TimecodeSearch:
             except (IndexDamaged, ObjectMissing) as error:  # rewritten, expired, or being rebuilt
                 log.warning("recording.timecodes.unread", key=hour.key, error=str(error))
                 self.unread = True
+            if sum(map(len, self.parts)) > MOST:
+                self.hours.clear()
+                break
         self._runs, self._back = None, 2 * self._back
-        if sum(map(len, self.parts)) > MOST:
-            self.hours.clear()
 
 
 def _stretches(segments: list[SegmentWritten]) -> list[Stretch]:
-    """Return the stretches of the primary track among segments."""
-    found = stretches_of(Timeline(segment for segment in segments if segment.track == TRACK).placed)
-    return found[-MOST_OF_AN_HOUR:]
+    """Return the stretches of the primary track among segments; of labels that jump all the time, the newest."""
+    placed = Timeline(segment for segment in segments if segment.track == TRACK).placed
+    jumps, first = 0, len(placed)
+    while first and jumps < MOST_OF_AN_HOUR:
+        first -= 1
+        told = placed[first].segment.timecodes
+        jumps += len(told.marks) - 1 if told is not None else 0
+    return stretches_of(placed[first:])[-MOST_OF_AN_HOUR:]
 
 
 def _weight(stretches: tuple[Stretch, ...]) -> int:

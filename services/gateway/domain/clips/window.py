@@ -15,9 +15,8 @@ from typing import Final, Literal, NamedTuple
 
 from services.gateway.domain.errors import invalid
 from shared.media.timecode import Label
-from shared.messages.clips import LONGEST_CLIP, Selection
+from shared.messages.clips import LONGEST_CLIP, LONGEST_WAIT, Selection
 
-LONGEST_WAIT: Final = timedelta(days=7)
 # Less than a frame at 60 a second; a shorter range is a mistake.
 SHORTEST_CLIP: Final = Fraction(1, 100)
 Clock = Literal["stream", "wall"]

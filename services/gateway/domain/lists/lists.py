@@ -19,15 +19,18 @@ from shared.messages.restreams import RestreamRecord, State
 
 JOB_STATE: Final = 0
 JOB_UNTOLD: Final = 1
+JOB_STATIC: Final = 2
 CLIP_STATE: Final = 0
 CLIP_JOB: Final = 1
 CLIP_LABEL: Final = 2
 CLIP_TYPE: Final = 3
+CLIP_FACADE: Final = 4
 DELIVERY_STATE: Final = 0
 DELIVERY_WEBHOOK: Final = 1
 DELIVERY_RESOURCE: Final = 2
 RESTREAM_STATE: Final = 0
 UNTOLD: Final = "untold"
+STATIC: Final = "static"
 
 
 class JobFacts(Record):
@@ -39,12 +42,19 @@ class JobFacts(Record):
     changed_ms: Millis
     revision: int = 0
     announced: int = -1
+    static: bool = False
 
 
 class DestinationFacts(Record):
     """The fields of a DestinationSpec that the list of clips needs."""
 
     type: str = "library"
+
+
+class NoteFacts(Record):
+    """The field of a FacadeNote that the list of clips needs."""
+
+    facade: str
 
 
 class RequestFacts(Record):
@@ -54,6 +64,7 @@ class RequestFacts(Record):
     label: str = ""
     destinations: tuple[DestinationFacts, ...] = (DestinationFacts(),)
     instant: bool = False
+    note: NoteFacts | None = None
 
 
 class ClipFacts(Record):
@@ -95,14 +106,15 @@ class RestreamFacts(Record):
 def job_entry(job: JobFacts) -> ListRow:
     """Return a job's entry in lists."""
     untold = UNTOLD if job.announced < job.revision else None
-    return ListRow(job.event, job.created_ms, job.changed_ms, (job.state, untold))
+    return ListRow(job.event, job.created_ms, job.changed_ms, (job.state, untold, STATIC if job.static else None))
 
 
 def clip_entry(clip: ClipFacts) -> ListRow:
     """Return a clip's entry in lists."""
     asked = clip.request
     kind = "instant" if asked.instant else asked.destinations[0].type
-    return ListRow(clip.clip, clip.created_ms, clip.changed_ms, (clip.state, asked.event, asked.label, kind))
+    facade = asked.note.facade if asked.note else None
+    return ListRow(clip.clip, clip.created_ms, clip.changed_ms, (clip.state, asked.event, asked.label, kind, facade))
 
 
 def delivery_entry(delivery: DeliveryFacts) -> ListRow:

@@ -34,9 +34,13 @@ class ListRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A list's filters: values by the number of their facet, and spans of time in ms, ends included."""
+    """A list's filters: values by the number of their facet, and spans of time in ms, ends included.
+
+    `any_of` holds several values of a facet, of which an entry has one.
+    """
 
     facets: Mapping[int, str] = field(default_factory=dict)
+    any_of: Mapping[int, frozenset[str | None]] = field(default_factory=dict, kw_only=True)
     created: Span = ALL_TIME
     changed: Span = ALL_TIME
 
@@ -46,6 +50,7 @@ class Wanted:
             self.created[0] <= entry.created_ms <= self.created[1]
             and self.changed[0] <= entry.changed_ms <= self.changed[1]
             and all(entry.facets[number] == value for number, value in self.facets.items())
+            and all(entry.facets[number] in values for number, values in self.any_of.items())
         )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 from nats.js import JetStreamContext
 
@@ -16,6 +17,16 @@ from shared.messages.notifications import WebhookEndpoint
 from shared.runtime.clock import Clock
 from shared.security.secrets import SecretUnreadable, Vault
 from shared.security.webhooks import VAULT_PURPOSE, account_secret, new_secret, open_url
+
+
+class Telling(NamedTuple):
+    """How a receiver is told: the notifier's form, and what that form reads besides events."""
+
+    form: str
+    options: Mapping[str, Any]
+
+
+STANDARD: Final = Telling("standard", MappingProxyType({}))
 
 
 class Webhooks:
@@ -36,7 +47,15 @@ class Webhooks:
         self._clock = clock
 
     async def create(
-        self, account: str, url: str, events: tuple[str, ...], description: str, *, enabled: bool, ident: str
+        self,
+        account: str,
+        url: str,
+        events: tuple[str, ...],
+        description: str,
+        *,
+        enabled: bool,
+        ident: str,
+        how: Telling = STANDARD,
     ) -> tuple[str, WebhookEndpoint]:
         """Make a receiver and return it with its secret; Invalid, or TooMany when the account has as many as it may.
 
@@ -53,6 +72,8 @@ class Webhooks:
             secret=self._vault.encrypt(secret, VAULT_PURPOSE),
             enabled=enabled,
             description=description,
+            form=how.form,
+            options=dict(how.options),
             created_ms=self._clock.now_ms(),
         )
 
@@ -95,6 +116,10 @@ class Webhooks:
         changed = await self._bucket.change(f"{account}.{endpoint}", change)
         assert changed is not None  # noqa: S101  `change` raises otherwise
         return changed
+
+    def normal(self, field: str, url: str) -> str:
+        """Return a receiver's URL as it is stored; Invalid names the field."""
+        return self._receivers.checked(field, url)
 
     def _sealed(self, url: str) -> str:
         return self._receivers.sealed(self._receivers.checked("url", url))

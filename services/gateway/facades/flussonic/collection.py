@@ -95,7 +95,7 @@ def asked(pairs: Iterable[tuple[str, str]], key: str = "name") -> Query:
     known = {name: ",".join(value for other, value in given if other == name) for name, _ in given if name in _OWN}
     filters = tuple(_filter(name, value) for name, value in given if name not in _OWN)
     limit = known.get("limit", str(USUAL))
-    if not limit.isascii() or not limit.isdecimal() or not 1 <= int(limit[:6]) <= MOST:
+    if not limit.isascii() or not limit.isdecimal() or len(limit) > len(str(MOST)) or not 1 <= int(limit) <= MOST:
         raise invalid("limit", f"must be a whole number from 1 to {MOST}")
     sort = tuple(
         (part.lstrip("-+ "), part.startswith("-")) for part in known.get("sort", "").split(",") if part.strip()

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from fastapi import Depends, Query
 from fastapi.responses import Response
 
-from services.gateway.delivery.tokens import LONGEST, SHORTEST, make_token
+from services.gateway.delivery.tokens import LONGEST, SHORTEST, make_name_token
 from services.gateway.facades.flussonic.base import add
 from services.gateway.facades.flussonic.dvr import Dvr
 from services.gateway.facades.flussonic.listing import Listing
@@ -36,14 +36,12 @@ async def channels(
     delivery = dvr.delivery
     expires_s = delivery.clock.now_ms() // 1000 + expires_in
     lines = ["#EXTM3U"]
-    for stream, job in await listing.every(caller.account):
-        if job is None:
-            continue
-        title = one_line(str(stream.config.get("title") or stream.name))
+    for name, job in await listing.every(caller.account):
+        title = one_line(job.name or name)
         days = f'catchup-days="{views.retention_days}"'
-        token = make_token(delivery.vault, stream.account, stream.event, expires_s)
-        lines.append(f'#EXTINF:-1 tvg-id="{stream.name}" catchup="flussonic" {days},{title}')
-        lines.append(f"{delivery.base_url()}/{quote(stream.name)}/{LEAVES[kind]}?token={token}")
+        token = make_name_token(delivery.vault, caller.account, name, expires_s)
+        lines.append(f'#EXTINF:-1 tvg-id="{name}" catchup="flussonic" {days},{title}')
+        lines.append(f"{delivery.base_url()}/{quote(name)}/{LEAVES[kind]}?token={token}")
     return Response("\n".join(lines) + "\n", media_type=TYPE, headers={"Cache-Control": "no-store"})
 
 

@@ -8,7 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 
 from services.gateway.http.bodies import no_boolean
 
-LARGEST_CONFIG: Final = 64 * 1024
+LARGEST_CONFIG: Final = 8 * 1024
 MOST_INPUTS: Final = 16
 PUBLISH: Final = "publish://"
 RESET: Final = "$reset"

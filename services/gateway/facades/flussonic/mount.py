@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
@@ -13,7 +14,7 @@ from starlette.types import Scope
 
 from services.gateway.delivery.parts import delivery_of
 from services.gateway.delivery.routes import CORS, YEAR_S, Viewer, preflight
-from services.gateway.delivery.tokens import read_token
+from services.gateway.delivery.tokens import read_name_token, read_token
 from services.gateway.domain.errors import NotFound
 from services.gateway.domain.quotas import Quotas
 from services.gateway.facades.facade import dialect
@@ -62,7 +63,10 @@ def mounted(pattern: str, answer: Callable[..., Any], *, path: str = "/{name:pat
 
 
 async def watched(request: Request, name: str) -> tuple[Stream, Viewer]:
-    """Return the stream of a request by a token of ours (`token`: 403), or by an API key (401, NotFound)."""
+    """Return the stream of a request by a token of ours (`token`: 403), or by an API key (401, NotFound).
+
+    A name's token opens all that the name means; the token of one of its jobs opens that job alone.
+    """
     streams, token = part_of(request, Streams), request.query_params.get("token")
     if token is None:
         caller = await caller_of(request, "playback", "jobs:read")
@@ -76,11 +80,14 @@ async def watched(request: Request, name: str) -> tuple[Stream, Viewer]:
     except NotFound as error:  # as for a name that is there: strangers find none out
         raise _invalid() from error
     delivery = delivery_of(request)
+    passed = read_name_token(delivery.vault, delivery.clock, token, stream.name)
     for event in stream.events:
-        if passed := read_token(delivery.vault, delivery.clock, token, event):
-            left = passed.expires_s - delivery.clock.now_ms() // 1000
-            return stream, Viewer(passed.account, "public", max(min(left, YEAR_S), 0))
-    raise _invalid()
+        if passed is None and (passed := read_token(delivery.vault, delivery.clock, token, event)):
+            stream = replace(stream, events=(event,))
+    if passed is None:
+        raise _invalid()
+    left = passed.expires_s - delivery.clock.now_ms() // 1000
+    return stream, Viewer(passed.account, "public", max(min(left, YEAR_S), 0))
 
 
 def _invalid() -> ApiError:

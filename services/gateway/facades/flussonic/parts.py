@@ -11,7 +11,10 @@ from services.gateway.delivery.mpegts import Remuxing
 from services.gateway.domain.jobs.jobs import Jobs
 from services.gateway.facades.flussonic.base import Server
 from services.gateway.facades.flussonic.dvr import Dvr
+from services.gateway.facades.flussonic.exports import DvrExports
+from services.gateway.facades.flussonic.exports import Parts as ExportParts
 from services.gateway.facades.flussonic.listing import Listing
+from services.gateway.facades.flussonic.sinks import Sinks
 from services.gateway.facades.flussonic.streams import VENDOR, Streams
 from services.gateway.facades.flussonic.views import Ingest, StreamViews
 from services.gateway.http.public_url import PublicUrl
@@ -19,7 +22,7 @@ from services.gateway.identity.aliases import Aliases
 from shared.runtime.clock import Clock
 from shared.security.secrets import Vault
 
-__all__ = ["Dvr", "Ingest", "Streams", "parts_of", "streams_of"]
+__all__ = ["Dvr", "DvrExports", "ExportParts", "Ingest", "Sinks", "Streams", "parts_of", "streams_of"]
 
 
 def streams_of(js: Callable[[], JetStreamContext], jobs: Jobs, vault: Vault, clock: Clock) -> Streams:

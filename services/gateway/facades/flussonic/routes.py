@@ -5,14 +5,16 @@ from __future__ import annotations
 from services.gateway.facades.flussonic import (
     archive_routes,
     dvr_routes,
+    export_routes,
     file_routes,
     m3u_routes,
+    sink_routes,
     status_routes,
     stream_routes,
 )
 from services.gateway.facades.flussonic.base import FACADE
 from services.gateway.facades.flussonic.mount import MOUNT
 
-ROUTES = (archive_routes, dvr_routes, file_routes, m3u_routes, status_routes, stream_routes)
+ROUTES = (archive_routes, dvr_routes, export_routes, file_routes, m3u_routes, sink_routes, status_routes, stream_routes)
 
 __all__ = ["FACADE", "MOUNT", "ROUTES"]

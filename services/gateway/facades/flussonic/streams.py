@@ -13,13 +13,14 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from services.gateway.domain.errors import Fault, Invalid, NotFound, invalid, no_such
+from services.gateway.domain.errors import Fault, Invalid, NotFound, StateConflict, TooMany, invalid, no_such
 from services.gateway.domain.ids import is_id
 from services.gateway.domain.jobs.jobs import Jobs, NewJob
+from services.gateway.domain.quotas import NUMBER_AGAIN
 from services.gateway.facades.flussonic.models import LARGEST_CONFIG, SHOWN_ONLY, StreamConfig, merged
 from services.gateway.facades.flussonic.names import known_name, new_name
 from services.gateway.http.problems import faults_of
-from services.gateway.identity.aliases import MOST_PAST, Alias, Aliases, Conflict
+from services.gateway.identity.aliases import MOST_PAST, SETTINGS_PURPOSE, Alias, Aliases, Conflict
 from shared.broker.kv import STEP_ASIDE, Stored
 from shared.errors import Rejected
 from shared.messages.jobs import JobRecord
@@ -29,8 +30,9 @@ from shared.security.secrets import SecretUnreadable, Vault
 
 log = get_logger()
 VENDOR: Final = "flussonic"
-PURPOSE: Final = "stream-settings"
 TRIES: Final = 40
+MOST_NAMES: Final = 2000
+"""Each gateway holds all names in memory, with what was set: so many for an account, those of ended jobs, too."""
 RECONNECT: Final = timedelta(minutes=30)
 
 
@@ -89,11 +91,14 @@ class Streams:
         return Stream(account, name, (name,), self._of_job(job)), job
 
     async def put(self, account: str, name: str, patch: dict[str, Any]) -> tuple[Stream, JobRecord | None]:
-        """Make a stream, or merge a patch into it; Invalid, TooMany, Conflict."""
+        """Make a stream, or merge a patch into it; Invalid, TooMany, Conflict.
+
+        StateConflict when what was set before cannot be read, unless the patch replaces it all (`$reset`).
+        """
         new_name(name)
         for conflicts in range(TRIES):
             stored = await self.aliases.get(account, name)
-            before = self.settings(stored.value) if stored else {}
+            before = self._before(stored.value, patch) if stored else {}
             config = _checked(merged(before, {k: v for k, v in patch.items() if k == "$reset" or k not in SHOWN_ONLY}))
             alias = await self._next(account, name, stored.value if stored else None, config)
             try:
@@ -108,11 +113,12 @@ class Streams:
     async def _next(self, account: str, name: str, before: Alias | None, config: dict[str, Any]) -> Alias:
         """Return what a name is to mean: its job while that goes on, or else a new one."""
         now = self._clock.now_ms()
-        settings = self._vault.encrypt(json.dumps(config), PURPOSE)
+        settings = self._vault.encrypt(json.dumps(config), SETTINGS_PURPOSE)
         if before is None:
             found = await self.job(account, name) if is_id(name) else None
             if is_id(name) and (found is None or found.ended):
                 raise invalid("name", "has the form of a job's id, and there is no such live job")
+            await self._room(account)
             event = name if found else uuid.uuid4().hex
             return Alias(account=account, name=name, event=event, settings=settings, created_ms=now, changed_ms=now)
         changes: dict[str, Any] = {"settings": settings, "changed_ms": max(now, before.changed_ms)}
@@ -121,6 +127,12 @@ class Streams:
             past = before.events[:MOST_PAST] if job else before.past
             changes |= {"event": uuid.uuid4().hex, "past": past, "made": False}
         return before.model_copy(update=changes)
+
+    async def _room(self, account: str) -> None:
+        """Raise TooMany when an account has all the names that it may have."""
+        if len(await self.aliases.all_of(account)) >= MOST_NAMES:
+            message = f"the account has at most {MOST_NAMES} names of streams; delete some that are not needed"
+            raise TooMany("QUOTA_EXCEEDED", message, NUMBER_AGAIN)
 
     async def _made(self, stored: Stored[Alias], config: dict[str, Any]) -> None:
         """Make the job of a name, or rename it; the same again when another instance is at it, too. Conflict."""
@@ -199,10 +211,24 @@ class Streams:
     def settings(self, alias: Alias) -> dict[str, Any]:
         """Return what was set of a stream; nothing when it was encrypted under another SECRET_KEY."""
         try:
-            return dict(json.loads(self._vault.decrypt(alias.settings, PURPOSE))) if alias.settings else {}
+            return self._opened(alias)
         except SecretUnreadable:
             log.warning("stream.settings.unreadable", event_id=alias.event)
             return {}
+
+    def _before(self, alias: Alias, patch: dict[str, Any]) -> dict[str, Any]:
+        """Return what a patch is merged into; StateConflict, so that no patch wipes out what a lost key has sealed."""
+        try:
+            return self._opened(alias)
+        except SecretUnreadable as error:
+            if patch.get("$reset") is True:
+                return {}
+            why = "the stream's settings were encrypted under another SECRET_KEY; send $reset: true to replace them"
+            raise StateConflict(why) from error
+
+    def _opened(self, alias: Alias) -> dict[str, Any]:
+        text = self._vault.decrypt(alias.settings, SETTINGS_PURPOSE) if alias.settings else "{}"
+        return dict(json.loads(text))
 
 
 def _checked(config: dict[str, Any]) -> dict[str, Any]:

@@ -137,8 +137,15 @@ def _tracks(status: PublisherStatus) -> list[dict[str, Any]]:
 
 
 def _masked(config: dict[str, Any]) -> dict[str, Any]:
-    """Return what was set without anything that may be a secret: names, passwords, and queries of addresses."""
-    shown = {name: value for name, value in config.items() if name in {"title", "dvr", "inputs", "comment", "labels"}}
+    """Return what was set without anything that may be a secret.
+
+    That is: names, passwords and queries of addresses, and of `dvr` all but how long it is kept, for its `root` may be
+    a bucket's address with its keys.
+    """
+    shown = {name: value for name, value in config.items() if name in {"title", "inputs", "comment", "labels"}}
+    kept = config.get("dvr") or {}
+    if "expiration" in kept:
+        shown["dvr"] = {"expiration": kept["expiration"]}
     if config.get("inputs"):
         shown["inputs"] = [{"url": _bare(str(one.get("url", "")))} for one in config["inputs"]]
     return shown

@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from services.gateway.domain.destinations.options import BucketOptions
 from services.gateway.domain.destinations.videocloud import VideoCloud
 from services.gateway.http.bodies import ExactSeconds
+from services.gateway.http.timecodes import TimecodeText
 from services.gateway.native.clips.image_models import ImagesAsk, ImageView
-from services.gateway.native.clips.labels import TimecodeText
 from shared.messages.base import Accuracy
 from shared.messages.clips import NotifyEvent, VodState
 from shared.messages.destinations import DestinationType

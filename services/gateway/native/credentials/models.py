@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from services.gateway.domain.destinations.videocloud import VideoCloud
-from services.gateway.domain.ids import is_id
+from services.gateway.identity.credential_rules import fit_label
 from shared.messages.credentials import CredentialType, Tls
 
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _SYNONYMS: Final = (
     ("credential_label", "name"), ("credential_type", "type"), ("credential_public", "access_key"),
     ("credential_private", "secret_key"),
 )  # fmt: skip
-
-
-def fit_label(text: str) -> str:
-    """Return a label; ValueError when it could be taken for something else."""
-    if not 1 <= len(text) <= 128 or text != text.strip() or _CONTROL.search(text):
-        raise ValueError("has 1 to 128 characters, no control characters, and no blanks at its ends")
-    if is_id(text):
-        raise ValueError("must not look like an id (32 hex digits)")
-    return text
 
 
 Label = Annotated[str, AfterValidator(fit_label)]

@@ -15,6 +15,7 @@ from services.gateway.http.broker import broker_here
 from services.gateway.http.idempotency import HEADER, id_maker
 from services.gateway.http.parts import part
 from services.gateway.identity.auth import Caller, require
+from services.gateway.identity.credential_rules import fit_label
 from services.gateway.identity.credentials import Credentials
 from services.gateway.native.credentials.models import (
     CredentialCreate,
@@ -23,7 +24,6 @@ from services.gateway.native.credentials.models import (
     CredentialTrial,
     CredentialTrialResult,
     CredentialView,
-    fit_label,
 )
 from services.gateway.native.credentials.view import view
 from shared.messages.credentials import CredentialRecord

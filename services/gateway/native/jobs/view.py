@@ -2,46 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
-
-from services.gateway.delivery.tokens import playback_url
+from services.gateway.delivery.addresses import JobAddresses
 from services.gateway.domain.jobs.jobs import Jobs
 from services.gateway.domain.jobs.publishers import Publisher
-from services.gateway.http.public_url import PublicUrl
 from services.gateway.identity.auth import Caller
 from services.gateway.native.jobs.models import JobView, PublisherView, StateEntry
 from shared.messages.jobs import JobRecord
-from shared.runtime.clock import Clock
-from shared.runtime.logging import get_logger
-from shared.runtime.reachable import in_url
-from shared.security.secrets import SecretUnreadable, Vault
-
-log = get_logger()
-
-
-class IngestServer(NamedTuple):
-    """Where encoders publish. Without a `host`, the host of the public URL is used, or else the bound one."""
-
-    host: str
-    bound: str
-    rtmp_port: int
-    srt_port: int
 
 
 class JobViews:
     """Makes views of jobs; secrets are only for callers who may write jobs."""
 
-    def __init__(self, jobs: Jobs, ingest: IngestServer, public: PublicUrl, vault: Vault, clock: Clock) -> None:
+    def __init__(self, jobs: Jobs, addresses: JobAddresses) -> None:
         self._jobs = jobs
-        self._ingest = ingest
-        self._public = public
-        self._vault = vault
-        self._clock = clock
-
-    @property
-    def ingest_host(self) -> str:
-        """The host that encoders connect to, with brackets round an IPv6 address."""
-        return in_url(self._ingest.host or self._public.host or self._ingest.bound)
+        self._addresses = addresses
 
     def brief(self, caller: Caller, job: JobRecord) -> JobView:
         """Return a job's view without its publishers, for a list."""
@@ -53,9 +27,9 @@ class JobViews:
             state_history=[StateEntry(state=c.state, timestamp=c.at_ms) for c in job.history],
             account_id=job.account,
             static=job.static,
-            stream_url=f"rtmp://{self.ingest_host}:{self._ingest.rtmp_port}/live",
-            playback_url=self._playback(job, "index"),
-            playback_url_dvr=self._playback(job, "dvr"),
+            stream_url=self._addresses.rtmp_url,
+            playback_url=self._addresses.playback(job, "index"),
+            playback_url_dvr=self._addresses.playback(job, "dvr"),
             created_at=job.created_ms,
             modified_at=job.changed_ms,
             finished_at=job.finished_ms,
@@ -63,8 +37,8 @@ class JobViews:
             event_length=job.event_length_s,
             live_dvr_sliding_window_duration=job.dvr_window_s or None,
         )
-        if caller.may("jobs:write"):
-            self._show_secrets(job, shown)
+        if caller.may("jobs:write") and (secrets := self._addresses.secrets(job)):
+            shown.stream_name, shown.srt_url = secrets
         return shown
 
     async def whole(self, caller: Caller, job: JobRecord) -> JobView:
@@ -72,20 +46,6 @@ class JobViews:
         shown = self.brief(caller, job)
         shown.publishers = [publisher_view(one) for one in await self._jobs.publishers.of(job.account, job.event)]
         return shown
-
-    def _playback(self, job: JobRecord, kind: Literal["index", "dvr"]) -> str:
-        return playback_url(self._vault, self._clock, self._public.base, job.account, job.event, kind=kind)
-
-    def _show_secrets(self, job: JobRecord, shown: JobView) -> None:
-        """Add stream key and passphrase, unless they were stored under another SECRET_KEY."""
-        try:
-            shown.stream_name = self._jobs.stream_key(job)
-            passphrase = self._jobs.passphrase(job)
-        except SecretUnreadable:
-            log.warning("job.secrets.unreadable", event_id=job.event)
-            return
-        query = f"streamid={job.event}&passphrase={passphrase}&pbkeylen=16"
-        shown.srt_url = f"srt://{self.ingest_host}:{self._ingest.srt_port}?{query}"
 
 
 def publisher_view(publisher: Publisher) -> PublisherView:

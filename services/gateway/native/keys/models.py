@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field, field_validator
 
 from services.gateway.http.bodies import no_boolean
 from shared.messages.base import AccountId
-from shared.messages.keys import Scope
+from shared.messages.keys import Dialect, Scope
 
 
 class KeyCreate(BaseModel):
@@ -16,6 +16,7 @@ class KeyCreate(BaseModel):
     account: AccountId | None = Field(None, description="Default: the caller's")
     label: str = Field("", max_length=128)
     expires_at: int | None = Field(None, ge=0, le=10**14, description="ms since the epoch; absent: never")
+    dialect: Dialect = Field("native", description="The API whose shapes its calls are answered in")
 
     _whole = field_validator("expires_at", mode="before")(no_boolean)
 
@@ -29,6 +30,7 @@ class KeyView(BaseModel):
     label: str
     created_at: int
     expires_at: int | None
+    dialect: Dialect
 
 
 class KeyMade(KeyView):

@@ -36,7 +36,7 @@ async def create_key(
     """Make an API key."""
     scopes, text = tuple(dict.fromkeys(asked.scopes)), repeated.api_key(await repeatable_id(request, caller.account))
     account = asked.account or caller.account
-    text, record = await keys.create(account, scopes, asked.label, asked.expires_at, text)
+    text, record = await keys.create(account, scopes, asked.label, asked.expires_at, text, dialect=asked.dialect)
     return KeyMade(**view(record).model_dump(), key=text)
 
 

@@ -15,4 +15,5 @@ def view(record: ApiKeyRecord) -> KeyView:
         label=record.label,
         created_at=record.created_ms,
         expires_at=record.expires_ms,
+        dialect=record.dialect,
     )

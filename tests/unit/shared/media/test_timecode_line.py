@@ -128,6 +128,29 @@ def test_labels_that_are_not_there(
     assert caught.value.end == which
 
 
+def jittering(count: int) -> list[Stretch]:
+    """Return stretches of a picture each, each second one a label ahead."""
+    first = PAL.number(parse_label("10:00:00:00"))
+    return [Stretch(Fraction(n, 25), Fraction(n + 1, 25), first + n + n % 2, PAL, Fraction(25)) for n in range(count)]
+
+
+def test_a_look_up_does_not_go_over_all_stretches_of_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    (run,) = runs_of(jittering(2000))
+    asked = 0
+
+    def counted(self: Stretch) -> int:
+        nonlocal asked
+        asked += 1
+        return self.number
+
+    monkeypatch.setattr(Stretch, "last", property(counted))
+    found = find([run], label("10:00:40:02"), label("10:00:50:02"))
+    assert found == (Fraction(1001, 25) - QUARTER, Fraction(1251, 25) - QUARTER, True)
+    with pytest.raises(NoSuchTimecode):
+        find([run], label("09:00:00:00"), None)
+    assert asked == 0
+
+
 LABELS = [
     (HOUR, Fraction(0), "10:00:00:00", None),
     (HOUR, Fraction(1, 25), "10:00:00:01", "10:00:00:01"),

@@ -1,0 +1,1 @@
+"""Brightcove's Live API, for keys with the dialect `brightcove`: the paths of /v1, its own bodies."""

@@ -1,0 +1,145 @@
+"""Bodies of requests to Brightcove's Live API. Fields that are not named are ignored."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from services.gateway.domain.destinations.videocloud import VideoCloud
+from services.gateway.http.bodies import ExactSeconds, no_boolean, plain
+from services.gateway.http.timecodes import TimecodeText
+from services.gateway.identity.credential_rules import fit_label
+from shared.messages.clips import NotifyEvent
+from shared.messages.credentials import CredentialType, Tls
+
+LARGEST_KEPT: Final = 64 * 1024
+
+
+class JobAsk(BaseModel):
+    """A new live job."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: str = Field("", max_length=512)
+    label: str = Field("", max_length=512)
+    live_stream: Literal[True] = True
+    region: str | None = Field(None, max_length=64)
+    protocol: Literal["rtmp", "srt"] = "rtmp"
+    channel_type: Literal["24x7", "event"] = "event"
+    reconnect_time: int = Field(1800, ge=1, le=7200)
+    event_length: int = Field(0, ge=0, le=93_600)
+    live_dvr_sliding_window_duration: int = Field(0, ge=0, le=86_400)
+    static: bool = False
+    outputs: list[dict[str, Any]] = Field([], max_length=64)
+    videocloud: dict[str, Any] | None = None
+    encryption: dict[str, Any] | None = None
+
+    _whole = field_validator("reconnect_time", "event_length", "live_dvr_sliding_window_duration", mode="before")(
+        no_boolean
+    )
+
+    @field_validator("outputs")
+    @classmethod
+    def _live(cls, value: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        if any(output.get("live_stream") is False for output in value):
+            raise ValueError("a clip cannot be ordered with its job (live_stream false): POST /v1/vods")
+        return value
+
+    @field_validator("videocloud")
+    @classmethod
+    def _bounded(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        if len(json.dumps(plain(value))) > LARGEST_KEPT:
+            raise ValueError(f"takes more than {LARGEST_KEPT} bytes")
+        return value
+
+    @field_validator("encryption")
+    @classmethod
+    def _clear(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        if value:
+            raise ValueError("there are no encrypted streams here")
+        return value
+
+    def kept(self) -> dict[str, Any]:
+        """Return the given fields that are only shown again; none of them may hold a secret."""
+        shown = {"label", "region", "protocol", "channel_type", "videocloud"}
+        given = self.model_dump(include=shown, exclude_unset=True)
+        return dict(plain(given))
+
+
+class NotificationAsk(BaseModel):
+    """A receiver of notifications; a plain string is its url."""
+
+    url: str = Field(min_length=1, max_length=2048)
+    event: NotifyEvent = "state_changed"
+    credentials: str | None = Field(None, max_length=128)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        return {"url": value} if isinstance(value, str) else value
+
+
+class OutputAsk(BaseModel):
+    """One clip: which part of the stream, and where it goes. All times in s."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    label: str = Field("", max_length=512)
+    stream_start_time: ExactSeconds | None = None
+    stream_end_time: ExactSeconds | None = None
+    start_time: ExactSeconds | None = None
+    end_time: ExactSeconds | None = None
+    stream_start_timecode: TimecodeText | None = None
+    stream_end_timecode: TimecodeText | None = None
+    duration: ExactSeconds | None = None
+    wait: bool = False
+    url: str | None = Field(None, min_length=1, max_length=2048)
+    videocloud: VideoCloud | None = None
+    credentials: str | None = Field(None, max_length=128)
+    notifications: list[NotificationAsk] = Field([], max_length=16)
+    mode: Literal["instant"] | None = None
+
+
+class ClipsAsk(BaseModel):
+    """Clips of a live job, one per output."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    live_job_id: str | None = Field(None, max_length=64)
+    outputs: list[OutputAsk] = Field(min_length=1, max_length=100)
+    notifications: list[NotificationAsk] = Field([], max_length=16)
+
+
+class OauthSettings(BaseModel):
+    """Where tokens are had."""
+
+    url: str = Field(min_length=1, max_length=2048)
+
+
+class CredentialAsk(BaseModel):
+    """Credentials, new or changed."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    credential_label: Annotated[str, AfterValidator(fit_label)] | None = None
+    credential_type: CredentialType | None = None
+    credential_public: str | None = Field(None, max_length=1024)
+    credential_private: str | None = Field(None, max_length=16_000)
+    credential_default_for_type: bool | None = None
+    oauth_settings: OauthSettings | None = None
+    endpoint: str | None = Field(None, max_length=2048)
+    region: str | None = Field(None, max_length=64)
+    path_style: bool | None = None
+    session_token: str | None = Field(None, max_length=4096)
+    host_key: str | None = Field(None, max_length=8192)
+    tls: Tls | None = None
+    account_id: str | None = Field(None, max_length=32)
+
+
+class NewCredentialAsk(CredentialAsk):
+    """New credentials."""
+
+    credential_label: Annotated[str, AfterValidator(fit_label)]
+    credential_type: CredentialType

@@ -1,0 +1,98 @@
+"""Translates bodies of Brightcove's Live API to values of the domain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from services.gateway.domain.clips.clips import NewClip, Receiver
+from services.gateway.domain.clips.window import ClipRange, Clock, Names, TimecodeRange
+from services.gateway.domain.destinations.destinations import NewDestination
+from services.gateway.domain.errors import invalid
+from services.gateway.domain.jobs.jobs import NewJob
+from services.gateway.facades.brightcove.models import ClipsAsk, CredentialAsk, JobAsk, NotificationAsk, OutputAsk
+from shared.media.timecode import parse_label
+
+FAMILIES: Final[tuple[tuple[Clock | None, str, str], ...]] = (
+    ("stream", "stream_start_time", "stream_end_time"),
+    ("wall", "start_time", "end_time"),
+    (None, "stream_start_timecode", "stream_end_timecode"),
+)
+NOT_WITH_INSTANT: Final = ("duration", "url", "videocloud", "credentials", "notifications")
+NOT_INSTANT: Final = "does not go with mode instant, which makes a playlist of the stream and no file"
+_OWN_WORDS: Final = ("endpoint", "region", "path_style", "session_token", "host_key", "tls", "account_id")
+
+
+def job_of(asked: JobAsk) -> NewJob:
+    """Return the job."""
+    return NewJob(
+        name=asked.name or asked.label,
+        reconnect_time_s=asked.reconnect_time,
+        event_length_s=asked.event_length,
+        dvr_window_s=asked.live_dvr_sliding_window_duration,
+        static=asked.static,
+        fields=asked.kept(),
+    )
+
+
+def clips_of(asked: ClipsAsk) -> list[NewClip]:
+    """Return the clips, one per output; Invalid when an output names points of two clocks."""
+    shared = _receivers("", asked.notifications)
+    clips: list[NewClip] = []
+    for position, output in enumerate(asked.outputs):
+        field = f"outputs[{position}]"
+        if instant := output.mode == "instant":
+            _check_instant(output, field)
+        told = () if instant else (*_receivers(f"{field}.", output.notifications), *shared)
+        span, destinations = _range(output, field), _destinations(output, field)
+        clips.append(NewClip(field, output.label, span, told, destinations, instant))
+    if shared and all(clip.instant for clip in clips):
+        raise invalid("notifications", NOT_INSTANT)
+    return clips
+
+
+def _check_instant(output: OutputAsk, field: str) -> None:
+    for name in NOT_WITH_INSTANT:
+        if getattr(output, name):
+            raise invalid(f"{field}.{name}", NOT_INSTANT)
+
+
+def _destinations(output: OutputAsk, field: str) -> tuple[NewDestination, ...]:
+    """Return an output's destination, none for the library."""
+    if output.url is None and output.videocloud is None:
+        if output.credentials is not None:
+            raise invalid(f"{field}.credentials", "goes with url or videocloud")
+        return ()
+    return (NewDestination(field, output.url, output.videocloud, output.credentials),)
+
+
+def _range(output: OutputAsk, field: str) -> ClipRange | TimecodeRange:
+    used = [f for f in FAMILIES if getattr(output, f[1]) is not None or getattr(output, f[2]) is not None]
+    if len(used) > 1:
+        mixed = [name for family in used for name in family[1:] if getattr(output, name) is not None]
+        raise invalid(f"{field}.{mixed[-1]}", f"{' and '.join(mixed)} cannot be mixed")
+    if not used:
+        return ClipRange(duration=output.duration, wait=output.wait)
+    clock, start, end = used[0]
+    points = getattr(output, start), getattr(output, end)
+    if clock is None:
+        first, after = (None if text is None else parse_label(text) for text in points)
+        return TimecodeRange(first, after, output.duration, output.wait, Names(start, end))
+    return ClipRange(clock, *points, output.duration, output.wait, Names(start, end))
+
+
+def _receivers(prefix: str, asked: list[NotificationAsk]) -> list[Receiver]:
+    return [Receiver(f"{prefix}notifications[{n}]", one.url, one.event, one.credentials) for n, one in enumerate(asked)]
+
+
+def credential_of(asked: CredentialAsk) -> Mapping[str, Any]:
+    """Return the values that were given, by the names of CredentialValues."""
+    found = {
+        "type": asked.credential_type,
+        "public": asked.credential_public,
+        "private": asked.credential_private,
+        "default_for_type": asked.credential_default_for_type,
+        "url": asked.oauth_settings.url if asked.oauth_settings else None,
+        **{name: getattr(asked, name) for name in _OWN_WORDS},
+    }
+    return {name: value for name, value in found.items() if value is not None}

@@ -77,7 +77,7 @@ class Deliverer:
         file = await self._file(order)
         known = before is not None and before.accuracy == order.accuracy and before.state != "failed"
         location = before.location or _expected(order) if before and known else ""
-        if location and await destination.holds(file):
+        if location and await self._holds(order, destination, file):
             return await self._end(order, location)
         record = await self.exports.begin(order)
         if refused(order, record):
@@ -121,6 +121,26 @@ class Deliverer:
             if not task.cancelled():
                 task.exception()  # of one that was stopped: nobody asks for it
 
+    async def _holds(self, order: ExportDeliver, destination: Destination, file: StoredFile) -> bool | None:
+        """Return whether the destination has a file that is still wanted there; None when it does not say."""
+        task = asyncio.create_task(destination.holds(file))
+        looks = int(self.pace.answer / self.pace.look)
+        try:
+            for _ in range(looks):
+                if (await asyncio.wait({task}, timeout=self.pace.look.total_seconds()))[0]:
+                    return task.result()
+                if self.stopping():
+                    raise NotYet("the exporter is stopping", SOON)
+                with contextlib.suppress(Unavailable):
+                    now = await self.exports.of(order)
+                    if now and refused(order, now):
+                        return False
+        finally:
+            await end_task(task)
+            if not task.cancelled():
+                task.exception()
+        return None
+
     async def _end(self, order: ExportDeliver, location: str) -> ExportDelivered | None:
         record = await self.exports.delivered(order, location)
         if yields(order, record):
@@ -146,7 +166,10 @@ class Deliverer:
         )
         destination = await self._make(better)
         mine = StoredFile(self.store, order.source_key, order.bytes, order.sha256 or "", order.content_type)
-        if await destination.holds(mine):
+        held = await self._holds(better, destination, mine)
+        if held is None:
+            raise DestinationFailed("the destination does not tell what it has")
+        if held:
             with contextlib.suppress(ObjectMissing):
                 await self._send(destination, await self._file(better), Sending(self.clock))
 

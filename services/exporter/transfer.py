@@ -25,6 +25,8 @@ class Pace:
     record: timedelta = timedelta(seconds=2)
     tell: timedelta = timedelta(seconds=5)
     patience: timedelta = timedelta(seconds=60)
+    answer: timedelta = timedelta(seconds=120)
+    """How long a destination may take to say what it has."""
     outage: timedelta = timedelta(seconds=60)
     """How long a note waits for a broker that is away."""
     rarely: timedelta = timedelta(seconds=60)

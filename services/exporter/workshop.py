@@ -13,13 +13,21 @@ from services.exporter.destinations.registry import Makers
 from shared.broker.kv import Bucket
 from shared.errors import DestinationFailed
 from shared.messages.base import Accuracy
-from shared.messages.credentials import CREDENTIAL_PURPOSE, CredentialRecord, credential_key
+from shared.messages.credentials import (
+    CREDENTIAL_PURPOSE,
+    CredentialRecord,
+    credential_key,
+    is_default_for,
+    is_for,
+)
 from shared.messages.destinations import DESTINATION_PURPOSE, DestinationSpec
 from shared.security.secrets import Vault
 from shared.security.webhooks import open_url
 
 WITHOUT: Final = frozenset({"library", "folder"})
 """Types that need no credentials."""
+OF_SERVERS: Final = frozenset({"ftp", "sftp"})
+"""Types whose credentials tell, besides a login, how the server is known: its key, its TLS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +59,26 @@ class Workshop:
         return found
 
     async def _credential(self, account: str, spec: DestinationSpec, url: str) -> Credential | None:
-        """Return those that the destination names, or the default of its type where its URL names no user either."""
-        if spec.type in WITHOUT or (not spec.credential and names_user(url)):
+        """Return those that the destination names, or the default of its type.
+
+        Of the default, where the URL names a user, only what tells how the server is known: the login is the URL's.
+        """
+        own = not spec.credential and names_user(url)
+        if spec.type in WITHOUT or (own and spec.type not in OF_SERVERS):
             return None
-        record = await self._named(account, spec.credential) if spec.credential else await self._default(account, spec)
+        if spec.credential:
+            record: CredentialRecord | None = await self._named(account, spec.credential)
+        else:
+            record = await self._default(account, spec, url)
         if record is None:
             return None
         if record.type not in {spec.type, "oauth" if spec.type == "http" else spec.type}:
             raise DestinationFailed(
                 f"the credentials {record.name} are of the type {record.type}, not {spec.type}", final=True
             )
-        return self._opened(record)
+        if not is_for(record, url):
+            raise DestinationFailed(f"the credentials {record.name} are for the host {record.host} alone", final=True)
+        return self._opened(record.model_copy(update={"public": "", "secret": ""}) if own else record)
 
     async def _named(self, account: str, name: str) -> CredentialRecord:
         """Return the credentials that have this name now: those made under it, or renamed to it since."""
@@ -73,9 +90,9 @@ class Workshop:
                 return record
         raise DestinationFailed(f"there are no stored credentials of the name {name}", final=True)
 
-    async def _default(self, account: str, spec: DestinationSpec) -> CredentialRecord | None:
+    async def _default(self, account: str, spec: DestinationSpec, url: str) -> CredentialRecord | None:
         """Return the default of a type: the later one, where a gateway was killed between taking one and the other."""
-        found = (r for r in await self._all(account) if r.type == spec.type and r.default_for_type)
+        found = (r for r in await self._all(account) if r.type == spec.type and is_default_for(r, url))
         return max(found, key=lambda record: record.changed_ms, default=None)
 
     async def _all(self, account: str) -> Iterable[CredentialRecord]:

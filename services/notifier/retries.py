@@ -98,7 +98,7 @@ def settled(record: DeliveryRecord, outcome: Outcome, now_ms: int, policy: Polic
         return tried.model_copy(update={"state": "delivered", "finished_ms": now_ms, "error": ""})
     if record.brief and tried.heard >= policy.tries_left(deaf):
         return abandoned(tried, f"not accepted in {tried.heard} tries; at last: {outcome.error}", now_ms)
-    if outcome.status == GONE and record.form == STANDARD:
+    if outcome.status == GONE and record.form == STANDARD and not record.brief:
         return abandoned(tried, "410 Gone: the receiver wants no more of these", now_ms)
     if now_ms >= record.deadline_ms:
         return abandoned(tried, f"not delivered in time; at last: {outcome.error}", now_ms)

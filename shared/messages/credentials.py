@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from typing import Final, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field
 
@@ -40,10 +41,28 @@ class CredentialRecord(Record):
         "",
         description="ftp: how the connection is encrypted (empty: as the URL says), and that any certificate is taken",
     )
+    host: str = Field(
+        "", max_length=253, description="ftp, http, oauth, sftp: the only host that they are sent to; empty: any"
+    )
     account_id: str = Field("", max_length=64, description="videocloud: the account that clips go to by default")
     url: str = Field("", max_length=4096, repr=False, description="oauth: the token URL, sealed; else empty")
     created_ms: Millis
     changed_ms: Millis
+
+
+def is_for(record: CredentialRecord, url: str) -> bool:
+    """Return whether credentials may be sent to a URL's host."""
+    return not record.host or urlsplit(url).hostname == record.host
+
+
+def is_default_for(record: CredentialRecord, url: str) -> bool:
+    """Return whether credentials are used for a URL of their type that names none.
+
+    Those of http only at the host that they name, and never beside a query: such a URL is signed, or holds its token.
+    """
+    if record.type == "http" and (not record.host or urlsplit(url).query):
+        return False
+    return record.default_for_type and is_for(record, url)
 
 
 def credential_id(name: str) -> str:

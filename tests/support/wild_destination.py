@@ -37,6 +37,9 @@ class Place:
     gate: asyncio.Event | None = None
     """What a put waits for after its first piece; `reached` says that it does."""
     reached: asyncio.Event = field(default_factory=asyncio.Event)
+    mute: bool = False
+    """Whether it never says what it has; `asked` says that it was asked."""
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
     tested: str = ""
 
     def make(self, order: Order) -> Destination:
@@ -102,6 +105,9 @@ class Wild:
             await place.gate.wait()
 
     async def holds(self, file: SourceFile) -> bool:
+        self.place.asked.set()
+        if self.place.mute:
+            await asyncio.Event().wait()
         there = self.place.files.get(self.name)
         if there is None or len(there) != file.size:
             return False

@@ -145,7 +145,7 @@ class FtpDestination:
         offset = there if there is not None and 0 < there <= file.size else 0
         await transfer.keep(self._temporary)
         if offset == file.size and offset:
-            async for _ in digest.chunks(file, offset):
+            async for _ in digest.chunks(file, offset, self._checking(transfer, offset).alive):
                 pass
             return True
         ways: list[tuple[Begin, int]] = [("rest", offset), ("append", offset)] if offset else []
@@ -168,7 +168,8 @@ class FtpDestination:
         async def tell(taken: int) -> None:
             await transfer.sent(min(start + taken, file.size))
 
-        return await session.store(self._temporary, begin, digest.chunks(file, start), tell)
+        chunks = digest.chunks(file, start, self._checking(transfer, start).alive)
+        return await session.store(self._temporary, begin, chunks, tell)
 
     async def _check(self, session: FtpSession, file: SourceFile, transfer: Transfer, digest: Digest) -> None:
         """Compare what arrived with what was sent; what differs is removed, so that the next try begins anew."""

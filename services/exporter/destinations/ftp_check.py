@@ -43,8 +43,11 @@ class Digest:
         known = cls.known(file, session)
         return known if known.hex else cls(session.algorithm())
 
-    async def chunks(self, file: SourceFile, start: int) -> AsyncIterator[bytes]:
-        """Yield the file's bytes from `start` on; where a checksum is to be computed, the others are read, too."""
+    async def chunks(self, file: SourceFile, start: int, alive: Alive) -> AsyncIterator[bytes]:
+        """Yield the file's bytes from `start` on; where a checksum is to be computed, the others are read, too.
+
+        `alive` is called meanwhile: nothing is sent.
+        """
         if not self.algorithm or self.hex:
             async for chunk in file.chunks(start):
                 yield chunk
@@ -55,6 +58,8 @@ class Digest:
             at += len(chunk)
             if at > start:
                 yield chunk[max(len(chunk) - (at - start), 0) :]
+            else:
+                await alive()
         self.hex = running.hexdigest()
 
 

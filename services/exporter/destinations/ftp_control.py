@@ -12,6 +12,7 @@ from typing import Final
 
 import aioftp
 
+from services.exporter.destinations.hidden import hidden
 from services.exporter.destinations.remote import saying
 from shared.errors import DestinationFailed
 
@@ -21,6 +22,9 @@ PATIENT_S: Final = 900.0
 _SIGN_OF_LIFE_S: Final = 10.0
 _LONGEST_LINE: Final = 8192
 _MOST_LINES: Final = 500
+_MOST_PRELIMINARY: Final = 100
+GREETING_S: Final = 120.0
+"""How long a server may take to be ready, with whatever it says meanwhile."""
 _TRANSIENT: Final = frozenset({552})  # "exceeded storage allocation": how ProFTPD says that its disk is full
 _BUSY: Final = ("maximum", "too many", "try again", "limit")
 Alive = Callable[[], Awaitable[None]]
@@ -74,6 +78,7 @@ class Control(aioftp.Client):
         self._secret = secret
         self._reader = _Reader(limit=_LONGEST_LINE)
         self._lines = 0
+        self._preliminary = 0
 
     async def greeted(self, implicit: ssl.SSLContext | None) -> Reply:
         """Begin, and return the greeting; a server that says nothing may wait for TLS."""
@@ -91,9 +96,10 @@ class Control(aioftp.Client):
         )
         writer = asyncio.StreamWriter(transport, protocol, self._reader, loop)
         self._stream = aioftp.ThrottleStreamIO(self._reader, writer, throttles={"_": self.throttle})
-        reply = await self.reply()
-        while reply.code < 200:  # 120: ready in some minutes
+        async with asyncio.timeout(GREETING_S):
             reply = await self.reply()
+            while reply.code < 200:  # 120: ready in some minutes
+                reply = await self.reply()
         return reply
 
     async def quit_soon(self) -> None:
@@ -152,8 +158,10 @@ class Control(aioftp.Client):
     async def _next(self) -> Reply:
         self._lines = 0
         code, info = await self.parse_response()
-        text = (line.replace(self._secret, "***") if len(self._secret) > 3 else line for line in info)
-        return Reply(int(code), tuple(text))
+        self._preliminary = self._preliminary + 1 if int(code) < 200 else 0
+        if self._preliminary > _MOST_PRELIMINARY:
+            raise ValueError("nothing but preliminary replies")
+        return Reply(int(code), tuple(hidden(line, (self._secret,)) for line in info))
 
     async def parse_line(self) -> tuple[aioftp.Code, str]:
         """Return the code and the rest of a line; aioftp's own sets no limit to them, and trips over Latin-1."""

@@ -101,7 +101,7 @@ class HttpDestination:
         reply = await server.ask("HEAD", at)
         told = reply.fields.get("content-length", "")
         about_a_file = any(name in reply.fields for name in _OF_FILES)
-        return int(told) if reply.status == 200 and about_a_file and told.isdecimal() else None
+        return int(told) if reply.status == 200 and about_a_file and told.isdecimal() and len(told) < 19 else None
 
     async def discard(self, transfer: Transfer) -> None:
         """Do nothing: a plain PUT leaves nothing that has a name of its own."""

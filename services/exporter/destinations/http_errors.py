@@ -11,6 +11,7 @@ import h11
 import httpcore
 import httpx
 
+from services.exporter.destinations.hidden import hidden
 from services.exporter.destinations.http_body import Reply
 from shared.errors import DestinationFailed, Rejected
 
@@ -39,7 +40,9 @@ _TRANSIENT: Final = {
     504: "the server behind it did not answer in time",
     507: "no room is left there",
 }
-_TAGS: Final = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
+# Backtracking is quadratic in the text's length, and holds up everything: only a page's beginning is looked at.
+_TAGS: Final = re.compile(r"<(script|style)\b.*?</\1>|<[^<>]*>", re.DOTALL | re.IGNORECASE)
+_LOOKED_AT: Final = 2048
 _LONGEST: Final = 200
 
 
@@ -47,15 +50,18 @@ def refused(where: str, doing: str, reply: Reply, *, secrets: tuple[str, ...] = 
     """Return the fault for an answer; `doing` is the method that was answered."""
     status = reply.status
     if 300 <= status < 400:
-        to = reply.fields.get("location", "elsewhere").partition("?")[0][:_LONGEST]
-        text, final = f"the server redirects to {_hidden(to, secrets)}: name that URL if it is right", True
+        to = reply.fields.get("location", "elsewhere").partition("?")[0]
+        to = hidden(to, secrets)[:_LONGEST]
+        text, final = f"the server redirects to {to}: name that URL if it is right", True
     else:
         text = _FINAL.get(status) or _TRANSIENT.get(status) or "the server refused"
         final = status in _FINAL or (400 <= status < 500 and status not in _TRANSIENT)
-    if status == 401 and "basic" not in (asked := reply.fields.get("www-authenticate", "basic").lower()):
-        text = f"the server wants another kind of login than user and password ({asked.split(' ')[0]})"
+    asked = hidden(reply.fields.get("www-authenticate", "basic"), secrets).lower()
+    if status == 401 and "basic" not in asked:
+        kind = asked.partition(" ")[0][:_LONGEST]
+        text = f"the server wants another kind of login than user and password ({kind})"
     after = reply.fields.get("retry-after", "")
-    said = _hidden(_words(reply.body), secrets)
+    said = hidden(_words(reply.body, secrets), secrets)
     more = f", which says: {said}" if said else ""
     later = f"; it asks to come again in {after} s" if after.isdecimal() and len(after) < 8 else ""
     return DestinationFailed(f"{where}: {text} (HTTP {status} to {doing}{more}){later}", final=final)
@@ -85,12 +91,7 @@ def translated(where: str) -> Iterator[None]:
         raise DestinationFailed(f"{where}: the connection was closed ({type(error).__name__})") from None
 
 
-def _words(body: bytes) -> str:
-    text = " ".join(_TAGS.sub(" ", body.decode("utf-8", "replace")).split())
+def _words(body: bytes, secrets: tuple[str, ...]) -> str:
+    text = hidden(body.decode("utf-8", "replace"), secrets)[:_LOOKED_AT]  # not the other way: half a secret is one
+    text = " ".join(_TAGS.sub(" ", text).split())
     return "".join(char for char in text if char.isprintable())[:_LONGEST]
-
-
-def _hidden(text: str, secrets: tuple[str, ...]) -> str:
-    for secret in filter(None, secrets):
-        text = text.replace(secret, "***")
-    return text

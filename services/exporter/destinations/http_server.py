@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 import httpx
 
 from services.exporter.destinations.base import Order, SourceFile, Transfer
+from services.exporter.destinations.hidden import of_login, of_query
 from services.exporter.destinations.http_body import ANSWER_S, CONNECT_S, BodySender, Reply
 from services.exporter.destinations.http_errors import refused, translated
 from shared.errors import DestinationFailed, Rejected
@@ -24,6 +25,9 @@ AGENT: Final = "Reelay/1"
 PATIENCE_S: Final = 30
 """The longest pause that a server may ask for within one try."""
 READ_LIMIT: Final = 64 << 10
+ASK_S: Final = 60.0
+"""How long a question may take in all, its answer read."""
+_WORKING: Final = frozenset({"MOVE"})  # some servers copy
 _WEB: Final = {"http": "http", "https": "https", "webdav": "http", "webdavs": "https"}
 Lookup = Callable[[], Awaitable[str]]
 
@@ -104,11 +108,18 @@ class WebServer:
         self._web = web
         self._login = login
         self._sender = BodySender(web.allowed, web.tls)
+        self._token = ""
+
+    async def _login_field(self) -> dict[str, str]:
+        field = await self._login.field()
+        if self._login.bearer is not None:
+            self._token = field["authorization"].removeprefix("Bearer ")
+        return field
 
     @property
     def secrets(self) -> tuple[str, ...]:
         """What must not be shown."""
-        return (self._login.password,)
+        return (*of_login(self._login.user, self._login.password), self._token)
 
     @property
     def allowed(self) -> Networks:
@@ -121,16 +132,18 @@ class WebServer:
 
     def fault(self, at: WebFile, doing: str, reply: Reply) -> DestinationFailed:
         """Return the fault for an answer."""
-        return refused(at.shown, doing, reply, secrets=self.secrets)
+        return refused(at.shown, doing, reply, secrets=(*self.secrets, *of_query(at.url)))
 
     async def ask(self, method: str, at: WebFile, content: bytes = b"", **fields: str) -> Reply:
         """Make a small request, and return the answer; fields' names with _ for -. Follow no redirect."""
-        times = httpx.Timeout(ANSWER_S, connect=CONNECT_S, write=CONNECT_S)
+        whole = ANSWER_S if method in _WORKING else ASK_S
+        times = httpx.Timeout(whole, connect=CONNECT_S, write=CONNECT_S)
         named = {name.replace("_", "-"): value for name, value in fields.items()}
         with translated(at.shown):
-            login = await self._login.field()
+            login = await self._login_field()
             transport = GuardedTransport(self._web.allowed, verify=self._web.tls)
-            async with guarded_client(transport, timeout=times) as client:
+            # The client's times are those of one read each: a byte now and then would hold it for ever.
+            async with asyncio.timeout(whole), guarded_client(transport, timeout=times) as client:
                 head = {"user-agent": AGENT, "accept-encoding": "identity", **login, **named}
                 async with client.stream(method, at.url, headers=head, content=content) as answer:
                     body = await read_at_most(answer, READ_LIMIT)
@@ -147,7 +160,7 @@ class WebServer:
 
     async def _put(self, at: WebFile, file: SourceFile, transfer: Transfer, content_type: str) -> Reply:
         with translated(at.shown):
-            login = await self._login.field()
+            login = await self._login_field()
             fields = [("user-agent", AGENT), ("content-type", content_type), *login.items()]
             return await self._sender.send("PUT", at.url, fields, file, transfer)
 

@@ -21,7 +21,7 @@ _NO_COLLECTION: Final = frozenset({404, 409})
 _IS_THERE: Final = frozenset({200, 201, 301, 302, 405})
 # Servers behind a proxy that ends TLS, or that know themselves by another name, refuse the absolute form.
 _ABSOLUTE_REFUSED: Final = frozenset({400, 502})
-_LENGTH: Final = re.compile(rb"<(?:[\w.-]+:)?getcontentlength\b[^>]*>\s*([0-9]+)\s*</")
+_LENGTH: Final = re.compile(rb"<(?:[\w.-]+:)?getcontentlength\b[^<>]*>\s*([0-9]{1,18})\s*</")
 _ASK_LENGTH: Final = (
     b'<?xml version="1.0" encoding="utf-8"?><propfind xmlns="DAV:"><prop><getcontentlength/></prop></propfind>'
 )
@@ -119,7 +119,7 @@ class DavDestination:
         if reply.status != 200:
             raise self.server.fault(self.at, "HEAD", reply)
         told = reply.fields.get("content-length", "")
-        return int(told) if told.isdecimal() else None
+        return int(told) if told.isdecimal() and len(told) < 19 else None
 
     async def holds(self, file: SourceFile) -> bool:
         """Return whether the final name holds a file of this size; WebDAV tells no checksum."""

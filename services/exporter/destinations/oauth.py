@@ -7,6 +7,7 @@ import json
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from services.exporter.destinations.hidden import hidden, of_query
 from services.exporter.destinations.http_server import Login, Web, WebFile, WebServer
 from shared.errors import DestinationFailed
 from shared.runtime.clock import Clock
@@ -14,6 +15,7 @@ from shared.runtime.clock import Clock
 _EARLY_S: Final = 30
 _USUAL_S: Final = 300
 _NS: Final = 10**9
+_LONGEST: Final = 200
 _WRONG: Final = frozenset({"invalid_client", "unauthorized_client", "invalid_grant"})
 
 
@@ -46,9 +48,10 @@ class Tokens:
         )  # fmt: skip
         said = _read(reply.body)
         if reply.status != 200 or not isinstance(said.get("access_token"), str):
-            code, why = str(said.get("error", "")), str(said.get("error_description", ""))[:200]
+            code, why = str(said.get("error", "")), str(said.get("error_description", ""))
             if code in _WRONG or reply.status == 401:
-                text = f"{self._at.shown}: the client id or the client secret is not accepted ({code}: {why})"
+                more = hidden(f"{code}: {why}", (*self._server.secrets, *of_query(self._at.url)))[:_LONGEST]
+                text = f"{self._at.shown}: the client id or the client secret is not accepted ({more})"
                 raise DestinationFailed(text, final=True)
             raise self._server.fault(self._at, "POST", reply)
         lasts = said.get("expires_in")
@@ -60,6 +63,6 @@ class Tokens:
 def _read(body: bytes) -> dict[str, Any]:
     try:
         found = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}

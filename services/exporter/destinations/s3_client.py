@@ -51,8 +51,9 @@ from urllib3.exceptions import HTTPError, NewConnectionError
 from urllib3.exceptions import ReadTimeoutError as PoolReadTimeout
 from urllib3.exceptions import SSLError as PoolSslError
 
-from services.exporter.destinations.s3_errors import broken, refused
-from shared.errors import ReelayError
+from services.exporter.destinations.hidden import hidden
+from services.exporter.destinations.s3_errors import S3Fault, broken, refused
+from shared.errors import DestinationFailed, ReelayError
 from shared.security.netguard.addresses import Networks
 from shared.security.netguard.blocking import connect_now
 
@@ -60,6 +61,11 @@ PARALLEL: Final = 4
 CONNECT: Final = timedelta(seconds=10)
 READ_S: Final = 60.0
 JOIN_S: Final = 600.0  # a server may say nothing for minutes while it joins parts
+ANSWER_S: Final = 120.0
+"""How long a call may take in all that sends no bytes of the file; the others are watched by what is taken."""
+MOST_ANSWER: Final = 1 << 20
+"""Bytes of an answer: a page of 1,000 parts has some 300 KB."""
+_SLOW: Final = frozenset({"complete_multipart_upload"})
 _BLOCK: Final = 64 << 10
 _FILES: Final = {"config_file": os.devnull, "credentials_file": os.devnull}
 
@@ -121,13 +127,20 @@ class S3Link:
     async def call(self, operation: str, **arguments: Any) -> dict[str, Any]:
         """Call an operation of boto3's client, as `upload_part`; raise S3Fault."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, partial(self._call, operation, arguments))
+        whole = JOIN_S if operation in _SLOW else None if "Body" in arguments else ANSWER_S
+        try:
+            async with asyncio.timeout(whole):
+                return await loop.run_in_executor(self._threads, partial(self._call, operation, arguments))
+        except TimeoutError:  # the thread ends with the link, which ends its connection
+            raise S3Fault(f"{self._where}: the server does not answer in time") from None
 
     def _call(self, operation: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         try:
             answer: dict[str, Any] = getattr(self._client, operation)(**arguments)
         except ClientError as error:
-            raise refused(self._where, operation, error) from None
+            fault = refused(self._where, operation, error)
+            secrets = (self._access.secret, self._access.token)
+            raise S3Fault(hidden(str(fault), secrets), code=fault.code, final=fault.final) from None
         except HTTPClientError as error:  # also the base of what goes wrong on the way
             raise broken(self._where, error) from None
         except (BotoCoreError, ValueError) as error:
@@ -208,7 +221,7 @@ class _Sender:
         self._pools = urllib3.PoolManager(
             num_pools=4, maxsize=PARALLEL + 1, ssl_context=tls, blocksize=_BLOCK, retries=False
         )
-        self._pools.pool_classes_by_scheme = _pool_classes(self._connect)
+        self._pools.pool_classes_by_scheme = _pool_classes(self._connect, self._connected)
 
     def _connect(self, host: str, port: int) -> socket.socket:
         sock = connect_now(host, port, allowed=self._allowed, within=CONNECT)
@@ -218,12 +231,17 @@ class _Sender:
         self._open.add(sock)
         return sock
 
+    def _connected(self, sock: socket.socket) -> None:
+        self._open.add(sock)
+        if self._closed:
+            self.close()
+
     def close(self) -> None:
         """End all connections, those in use too."""
         self._closed = True
         for sock in list(self._open):
             with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)  # TLS's own drops what another thread uses
         self._pools.clear()
 
     def send(self, request: AWSPreparedRequest, **_: Any) -> AWSResponse:
@@ -260,11 +278,23 @@ class _Sender:
         fields: Any = answer.headers
         response = AWSResponse(url, answer.status, fields, answer)
         if not request.stream_output:
-            _ = response.content
+            made: Any = response
+            made._content = _read(answer)  # noqa: SLF001  AWSResponse.content reads without a limit
         return response
 
 
-def _pool_classes(connect: Any) -> dict[str, Any]:
+def _read(answer: Any) -> bytes:
+    """Return a whole answer; DestinationFailed when it is longer than any of S3's."""
+    body = bytearray()
+    while piece := answer.read(_BLOCK):
+        body += piece
+        if len(body) > MOST_ANSWER:
+            answer.close()
+            raise DestinationFailed(f"the server's answer is longer than {MOST_ANSWER >> 20} MiB")
+    return bytes(body)
+
+
+def _pool_classes(connect: Any, connected: Any) -> dict[str, Any]:
     class Plain(AWSHTTPConnection):
         def _new_conn(self) -> socket.socket:
             return _opened(self, connect)
@@ -272,6 +302,10 @@ def _pool_classes(connect: Any) -> dict[str, Any]:
     class Secure(AWSHTTPSConnection):
         def _new_conn(self) -> socket.socket:
             return _opened(self, connect)
+
+        def connect(self) -> None:
+            super().connect()
+            connected(self.sock)  # TLS took the first socket's descriptor into another
 
     class PlainPool(AWSHTTPConnectionPool):
         ConnectionCls = Plain

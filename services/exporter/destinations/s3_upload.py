@@ -73,15 +73,18 @@ class S3Upload:
             await self._in_parts(transfer, note)
         await self._check()
 
-    async def is_there(self) -> bool:
-        """Return whether the key holds this very file: by size, and by what tells its content where anything does."""
+    async def is_there(self, transfer: Transfer | None = None) -> bool:
+        """Return whether the key holds this very file: by size, and by what tells its content where anything does.
+
+        A transfer is told while the file is read for that.
+        """
         head = await self._head()
         if not head or int(head.get("ContentLength", -1)) != self._file.size:
             return False
         sha = {key.lower(): value for key, value in head.get("Metadata", {}).items()}.get(SHA, "")
         if sha and self._file.sha256:
             return bool(sha == self._file.sha256)
-        return await self._same_tag(head)
+        return await self._same_tag(head, transfer)
 
     async def _head(self) -> Mapping[str, Any] | None:
         """Return what is told of the object: nothing when there is none; None when these keys may not look."""
@@ -94,7 +97,7 @@ class S3Upload:
                 return None
             raise
 
-    async def _same_tag(self, head: Mapping[str, Any]) -> bool:
+    async def _same_tag(self, head: Mapping[str, Any], transfer: Transfer | None) -> bool:
         """Compare the object's ETag with the one that our parts, or the whole file, would have."""
         tag, _, number = _tag(head).partition("-")
         spans = list(_spans(self._file.size, part_size(self._file.size)))
@@ -102,16 +105,23 @@ class S3Upload:
             return True  # the server tells nothing
         if number and number != str(len(spans)):
             return False
-        sums = [await self._md5(*span) for span in spans] if number else []
+        sums = [await self._md5(span, transfer) for span in spans] if number else []
         own = hashlib.md5(b"".join(sums), usedforsecurity=False)
         if not number:
             async for piece in self._file.chunks():
                 own.update(piece)
+                await self._tell(transfer)
         return own.hexdigest() == tag
 
-    async def _md5(self, offset: int, length: int) -> bytes:
-        data = await self._file.read(offset, length)
-        return hashlib.md5(data, usedforsecurity=False).digest()
+    async def _md5(self, span: tuple[int, int], transfer: Transfer | None) -> bytes:
+        data = await self._file.read(*span)
+        await self._tell(transfer)
+        return (await asyncio.to_thread(hashlib.md5, data, usedforsecurity=False)).digest()
+
+    async def _tell(self, transfer: Transfer | None) -> None:
+        """Tell, as nothing is sent while our own file is read, that the delivery is not stuck."""
+        if transfer is not None:
+            await transfer.sent(self._total())
 
     def _fits(self, note: Note) -> bool:
         return (note.size, note.sha256, note.key, note.part) == (
@@ -128,11 +138,11 @@ class S3Upload:
         spans = dict(enumerate(_spans(self._file.size, part_size(self._file.size)), 1))
         try:
             if note is not None:
-                self._done = await self._proven(await self._uploaded(note, spans), spans)
+                self._done = await self._proven(await self._uploaded(note, spans), spans, transfer)
         except S3Fault as fault:
             if not fault.final and fault.code != "NoSuchUpload":
                 raise
-            if await self.is_there():  # joined by an earlier try, or by another exporter
+            if await self.is_there(transfer):  # joined by an earlier try, or by another exporter
                 return
             note = None
         if note is None:
@@ -144,7 +154,7 @@ class S3Upload:
                 await self._join(note)
         except S3Fault as fault:
             if fault.code == "NoSuchUpload":
-                if await self.is_there():
+                if await self.is_there(transfer):
                     return
                 await transfer.keep("")
             raise
@@ -179,12 +189,12 @@ class S3Upload:
             marker = following
 
     async def _proven(
-        self, found: dict[int, tuple[int, str]], spans: Mapping[int, tuple[int, int]]
+        self, found: dict[int, tuple[int, str]], spans: Mapping[int, tuple[int, int]], transfer: Transfer
     ) -> dict[int, tuple[int, str]]:
         """Return the parts that are surely of this file: all when its checksum is the kept one, else by their MD5."""
         if self._file.sha256:
             return found
-        return {n: part for n, part in found.items() if (await self._md5(*spans[n])).hex() == part[1]}
+        return {n: part for n, part in found.items() if (await self._md5(spans[n], transfer)).hex() == part[1]}
 
     async def _rest(self, note: Note, spans: Mapping[int, tuple[int, int]], transfer: Transfer) -> None:
         left = iter([number for number in spans if number not in self._done])

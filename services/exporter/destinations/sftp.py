@@ -107,7 +107,7 @@ class SftpDestination:
     async def _session(self, within: float | None = None) -> AsyncIterator[asyncssh.SFTPClient]:
         """Connect and log in; whatever breaks inside, or takes longer than `within` s, becomes DestinationFailed."""
         remote, maker = self._remote, self._maker
-        with told(f"sftp://{remote.host}:{self._port}"):
+        with told(f"sftp://{remote.host}:{self._port}", remote.password):
             async with (
                 asyncio.timeout(within),
                 ssh_connection(remote, self._port, self._pins, maker.allowed, maker.lookup) as connection,

@@ -13,6 +13,7 @@ from typing import Final
 
 import asyncssh
 
+from services.exporter.destinations.hidden import hidden
 from services.exporter.destinations.remote import Remote, connect, saying
 from services.exporter.destinations.ssh_wire import Wire
 from shared.errors import DestinationFailed
@@ -159,8 +160,17 @@ def refusal(step: str, error: asyncssh.SFTPError) -> DestinationFailed:
 
 
 @contextlib.contextmanager
-def told(where: str) -> Iterator[None]:
-    """Turn what can happen to SSH and SFTP into DestinationFailed."""
+def told(where: str, secret: str = "") -> Iterator[None]:
+    """Turn what can happen to SSH and SFTP into DestinationFailed, in which a secret is hidden."""
+    try:
+        with _translated(where):
+            yield
+    except DestinationFailed as error:
+        raise DestinationFailed(hidden(str(error), (secret,)), final=error.final) from error
+
+
+@contextlib.contextmanager
+def _translated(where: str) -> Iterator[None]:
     try:
         yield
     except asyncssh.PermissionDenied as error:

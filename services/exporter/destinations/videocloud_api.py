@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
 
+from services.exporter.destinations.hidden import hidden, of_login
 from services.exporter.destinations.http_body import Reply
 from services.exporter.destinations.http_server import Login, Web, WebFile, WebServer
 from services.exporter.destinations.oauth import Tokens
@@ -41,7 +42,7 @@ class VideoCloud:
     def __init__(self, web: Web, clock: Clock, bases: Bases, account: str, client: tuple[str, str]) -> None:
         self._bases = bases
         self._account = quote(account, safe="")
-        self._secret = client[1]
+        self._secrets = of_login(*client)
         self._tokens = Tokens(web, clock, f"{bases.oauth.rstrip('/')}/v4/access_token", *client)
         self._server = WebServer(web, Login(bearer=self._tokens.get))
 
@@ -126,16 +127,17 @@ class VideoCloud:
         rows = [row for row in (rows if isinstance(rows, list) else [rows]) if isinstance(row, dict)]
         codes = [str(row.get("error_code") or row.get("error") or "") for row in rows]
         texts = [str(row.get("message") or row.get("error_description") or "") for row in rows]
-        said = "; ".join(": ".join(filter(None, pair)) for pair in zip(codes, texts, strict=True))[:_LONGEST]
+        said = "; ".join(": ".join(filter(None, pair)) for pair in zip(codes, texts, strict=True))
+        said = hidden(said, (*self._secrets, *self._server.secrets))[:_LONGEST]
         final = reply.status < 500 and reply.status not in _BUSY
         text = f"Video Cloud refused ({method}, HTTP {reply.status}): {said or 'it does not say why'}"
-        return CloudFault(text.replace(self._secret, "***"), reply.status, frozenset(codes), final=final)
+        return CloudFault(text, reply.status, frozenset(codes), final=final)
 
 
 def _read(body: bytes) -> Any:
     try:
         return json.loads(body) if body else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
 
 

@@ -18,6 +18,7 @@ LONGEST_PRIVATE: Final = 16_000
 LONGEST_TOKEN: Final = 4096
 _REGION: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
 _ACCOUNT: Final = re.compile(r"[0-9]{1,32}")
+_HOST: Final = re.compile(r"[A-Za-z0-9._:-]{1,253}")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _FINGERPRINT: Final = re.compile(r"SHA256:[A-Za-z0-9+/]{43}=?")
 _PUBLIC_KEY: Final = re.compile(r"((?:ssh|ecdsa|sk)-[A-Za-z0-9@.-]{1,64}) ([A-Za-z0-9+/]{16,7000}={0,2})(?: [^\r\n]*)?")
@@ -46,6 +47,7 @@ class CredentialValues:
     session_token: str = field(default="", repr=False)
     host_key: str = ""
     tls: Tls = ""
+    host: str = ""
     account_id: str = ""
     url: str = field(default="", repr=False)
 
@@ -53,11 +55,11 @@ class CredentialValues:
 NEW: Final = CredentialValues()
 EXTRA: Final[Mapping[CredentialType, frozenset[str]]] = {
     "s3": frozenset({"endpoint", "region", "path_style", "session_token"}),
-    "ftp": frozenset({"tls"}),
-    "sftp": frozenset({"host_key"}),
-    "http": frozenset(),
+    "ftp": frozenset({"host", "tls"}),
+    "sftp": frozenset({"host", "host_key"}),
+    "http": frozenset({"host"}),
     "rtmp": frozenset(),
-    "oauth": frozenset({"url"}),
+    "oauth": frozenset({"host", "url"}),
     "videocloud": frozenset({"account_id"}),
 }
 """The values that only some types have."""
@@ -84,6 +86,7 @@ def checked(values: CredentialValues, address: Callable[[str, str], str]) -> Cre
         session_token=values.session_token,
         host_key=values.host_key.strip(),
         tls=values.tls,
+        host=values.host.lower(),
         account_id=values.account_id,
         url=address("oauth_settings.url", values.url) if values.url else "",
     )
@@ -118,6 +121,10 @@ def _faults_of_extras(values: CredentialValues) -> list[tuple[str, str]]:
         faults.append(("session_token", f"has at most {LONGEST_TOKEN} bytes and no control characters"))
     if values.account_id and not _ACCOUNT.fullmatch(values.account_id):
         faults.append(("account_id", "is a number of up to 32 digits"))
+    if values.host and not _HOST.fullmatch(values.host):
+        faults.append(("host", "is a host as URLs have it, without port: ftp.example.com"))
+    if values.type == "http" and values.default_for_type and not values.host:
+        faults.append(("host", "is missing: default credentials of type http are for one host, and sent to no other"))
     if values.host_key and not _is_host_key(values.host_key.strip()):
         faults.append(("host_key", "is a public key as in known_hosts (ssh-ed25519 AAAA...) or SHA256:..."))
     return faults

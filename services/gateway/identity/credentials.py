@@ -152,6 +152,7 @@ class Credentials:
             session_token=self._opened(record.session_token),
             host_key=record.host_key,
             tls=record.tls,
+            host=record.host,
             account_id=record.account_id,
             url=self.url_of(record),
         )
@@ -188,6 +189,7 @@ class Credentials:
             session_token=self._sealed(values.session_token),
             host_key=values.host_key,
             tls=values.tls,
+            host=values.host,
             account_id=values.account_id,
             url=seal_url(self._vault, values.url) if values.url else "",
             created_ms=created_ms,

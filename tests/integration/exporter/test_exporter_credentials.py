@@ -99,6 +99,46 @@ async def test_which_are_used(nats: NatsServer) -> None:
             assert refused.value.final
 
 
+async def test_a_login_goes_to_its_own_host_alone(nats: NatsServer) -> None:
+    async with safe(nats) as at:
+        await at.store("web", "http", default_for_type=True, host="home.example.com")
+        await at.store("site", "ftp", default_for_type=True, host="home.example.com", tls="explicit")
+        await at.store("token", "oauth", url=seal_url(VAULT, "https://id.example.com/"), host="home.example.com")
+        await at.store("hostless", "http")
+        for kind, name, url, secret in (
+            ("http", "", "https://home.example.com/a", "web"), ("http", "", "https://mine.example/a", None),
+            ("http", "", "https://home.example.com/a?X-Amz-Signature=1", None), ("http", "", "", None),
+            ("http", "web", "webdavs://home.example.com/a?x=1", "web"), ("ftp", "", "ftp://mine.example/a", None),
+            ("ftp", "", "ftps://home.example.com:990/a", "site"),
+            ("http", "hostless", "http://any.example/", "hostless"),
+            ("http", "token", "https://home.example.com/a", "token"),
+        ):  # fmt: skip
+            sealed = VAULT.encrypt(url, DESTINATION_PURPOSE) if url else ""
+            expected = f"secret of {secret}" if secret else None
+            assert await at.given(kind, name, url=sealed) == expected, (kind, name, url)  # type: ignore[arg-type]
+        for kind, name in (("http", "web"), ("http", "token"), ("ftp", "site")):
+            sealed = VAULT.encrypt(f"{kind}://mine.example/a", DESTINATION_PURPOSE)
+            with pytest.raises(DestinationFailed, match=r"for the host home\.example\.com alone") as refused:
+                await at.given(kind, name, url=sealed)  # type: ignore[arg-type]
+            assert refused.value.final
+
+
+async def test_where_the_url_has_the_login_a_default_tells_how_the_server_is_known(nats: NatsServer) -> None:
+    async with safe(nats) as at:
+        await at.store("site", "ftp", default_for_type=True, tls="explicit")
+        await at.store("vault", "sftp", default_for_type=True, host_key="SHA256:x")
+        await at.store("web", "http", default_for_type=True, host="home.example.com")
+        for kind, known in (("ftp", ("explicit", "")), ("sftp", ("", "SHA256:x"))):
+            url = VAULT.encrypt(f"{kind}://me:mine@home.example.com/a", DESTINATION_PURPOSE)
+            assert await at.given(kind, url=url) == ""  # type: ignore[arg-type]
+            found = at.place.orders[-1].credential
+            assert found
+            assert (found.record.tls, found.record.host_key) == known
+            assert (found.record.public, found.record.secret) == ("", "")
+        url = VAULT.encrypt("https://me:mine@home.example.com/a", DESTINATION_PURPOSE)
+        assert await at.given("http", url=url) is None
+
+
 async def test_what_a_destination_is_made_from(nats: NatsServer) -> None:
     async with safe(nats) as at:
         token = VAULT.encrypt("token", CREDENTIAL_PURPOSE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from services.exporter.destinations import ftp_control
 from services.exporter.destinations.ftp import FtpDestination, FtpMaker
 from shared.errors import DestinationFailed
 from tests.support.ftp_scripted import ScriptedFtp, scripted_ftp
-from tests.support.uploads import ALLOWED, Kept, MemoryFile, login_order, make_certificate
+from tests.support.uploads import ALLOWED, PIECE, Kept, MemoryFile, login_order, make_certificate
 
 FILM = MemoryFile(bytes(range(256)) * 1000, known=False)
 PART = f".reelay-{login_order('ftp://a/b').export}-exact.part"
@@ -196,3 +197,23 @@ async def test_a_folder_that_may_only_be_written_to_is_enough() -> None:
     async with scripted_ftp(server):
         await target(server).put(FILM, Kept())
     assert server.files == {"clip.mp4": FILM.data}
+
+
+async def test_hashing_what_is_there_already_is_told_as_life() -> None:
+    """From a slow store, what is hashed again for a server that tells only SHA-1 takes longer than any pause may."""
+    film = MemoryFile(bytes(4 * PIECE), known=False)
+    half = len(film.data) // 2
+    told, before = Kept(resume=PART), [0]
+
+    async def each(_at: int) -> None:
+        before.append(len(told.totals))
+
+    film.each = each
+    features = "211-has\r\n UTF8\r\n SIZE\r\n REST STREAM\r\n XSHA1\r\n211 end"
+    digest = hashlib.sha1(film.data, usedforsecurity=False).hexdigest()
+    server = ScriptedFtp(answers={"FEAT": features, "XSHA1": f"250 {digest}"}, files={PART: film.data[:half]})
+    async with scripted_ftp(server):
+        await target(server).put(film, told)
+    assert server.files == {"clip.mp4": film.data}
+    assert before[3] == 2, "told at each piece before the first that is sent"
+    assert told.totals[:2] == [half, half]

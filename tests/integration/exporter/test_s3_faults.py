@@ -226,3 +226,19 @@ async def test_an_object_that_is_not_there_after_all_is_told(server: Meddled) ->
     server.always["head"] = (404, {}, b"")
     with pytest.raises(DestinationFailed, match="the server took the file, but has none"):
         await destination(server).put(SMALL, Kept())
+
+
+async def test_reading_a_file_again_to_prove_its_parts_is_told_as_life(server: Meddled) -> None:
+    """From a slow store, the parts that are there are read for longer than any pause may take."""
+    file, kept = MemoryFile(FILE.data, known=False), Kept()
+    server.always["join"] = fault(503, "SlowDown")
+    with pytest.raises(DestinationFailed):
+        await destination(server).put(file, kept)
+    server.always.clear()
+    server.counts.clear()
+    read: list[int] = []
+    file.read_bytes = 0
+    kept.on_sent = lambda _total: read.append(file.read_bytes)
+    await destination(server).put(file, kept)
+    assert server.counts["part"] == 0
+    assert read[:2] == [PART, 2 * PART]

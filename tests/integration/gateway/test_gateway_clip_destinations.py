@@ -24,10 +24,16 @@ EIGHT = [{"url": f"ftp://example.com/{n}.mp4"} for n in range(8)]
 @pytest.fixture
 async def api(nats: NatsServer, tmp_path: Path) -> AsyncIterator[Gateway]:
     async with gateway(nats, tmp_path, secret_key="the same for each test here") as running:
-        for label, kind in (("bucket", "s3"), ("site", "ftp"), ("cloud", "videocloud"), ("web", "http")):
+        for label, kind in (
+            ("bucket", "s3"),
+            ("site", "ftp"),
+            ("cloud", "videocloud"),
+            ("web", "http"),
+            ("vault", "sftp"),
+        ):
             fields = {
                 "credential_label": label, "credential_type": kind, "credential_public": "user",
-                "credential_private": SECRET,
+                "credential_private": SECRET, **({"host_key": f"SHA256:{'a' * 43}"} if kind == "sftp" else {}),
             }  # fmt: skip
             made = await running.http.post("/v1/credentials", json=fields, headers={"Idempotency-Key": "once"})
             assert made.status_code == 201, made.text
@@ -166,7 +172,8 @@ async def test_lists_are_filtered_by_the_type_of_the_first_destination(api: Gate
     cloud = {"videocloud": {"account_id": "7", "video": {"name": "x"}}, "credentials": "cloud"}
     asked: dict[str, dict[str, Any]] = {
         "s3": {"url": "s3://bucket/x", "credentials": "bucket"}, "ftp": {"url": "ftps://example.com"},
-        "sftp": {"url": "sftp://u:p@example.com"}, "http": {"url": "webdav://example.com/x"}, "videocloud": cloud,
+        "sftp": {"url": "sftp://u:p@example.com", "credentials": "vault"},
+        "http": {"url": "webdav://example.com/x"}, "videocloud": cloud,
         "folder": {"url": "file:///x.mp4"}, "library": {"destinations": [{"library": True}, EIGHT[0]]},
     }  # fmt: skip
     for kind, output in asked.items():

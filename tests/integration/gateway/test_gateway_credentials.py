@@ -76,7 +76,8 @@ TYPES: list[tuple[str, dict[str, Any]]] = [
     ("ftp", {"tls": "explicit"}), ("ftp", {"tls": "implicit-unverified", "credential_private": ""}),
     ("sftp", {"host_key": f"ssh-ed25519 {KEY_BLOB} somebody@host"}),
     ("sftp", {"host_key": f"SHA256:{'a' * 43}", "credential_private": PEM}),
-    ("http", {}), ("rtmp", {}), ("oauth", {"oauth_settings": {"url": f"https://example.com/token?key={SECRET}"}}),
+    ("http", {}), ("http", {"host": "example.com", "credential_default_for_type": True}),
+    ("rtmp", {}), ("oauth", {"oauth_settings": {"url": f"https://example.com/token?key={SECRET}"}}),
     ("videocloud", {"account_id": "4590388311111"}),
 ]  # fmt: skip
 
@@ -131,6 +132,9 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"credential_type": "oauth", "oauth_settings": {"url": "x"}}, "oauth_settings.url"),
     ({"credential_type": "videocloud", "account_id": "../1"}, "account_id"),
     ({"credential_type": "http", "account_id": "1"}, "account_id"),
+    ({"credential_type": "http", "credential_default_for_type": True}, "host"),
+    ({"credential_type": "ftp", "host": "https://example.com"}, "host"),
+    ({"host": "example.com"}, "host"),
 ]
 
 
@@ -254,7 +258,8 @@ ODD: list[Any] = [None, True, 5, 1.5, "", "\u0000", "\u00fc" * 300, "x" * 20_000
 async def test_whatever_is_sent_is_answered_and_never_with_an_error_of_ours(api: Gateway) -> None:
     client = Client(api, "odd")
     fields = [*fields_of("x"), "name", "type", "access_key", "secret_key", "credential_default_for_type", "endpoint",
-              "region", "path_style", "session_token", "host_key", "tls", "account_id", "oauth_settings"]  # fmt: skip
+              "region", "path_style", "session_token", "host_key", "tls", "host", "account_id",
+              "oauth_settings"]  # fmt: skip
     await client.store("there")
     for number, (field, value) in enumerate((f, v) for f in fields for v in ODD):
         kind = TYPES[number % len(TYPES)][0]

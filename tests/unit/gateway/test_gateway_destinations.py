@@ -27,10 +27,11 @@ def record(name: str, kind: CredentialType, **fields: Any) -> CredentialRecord:
     )  # fmt: skip
 
 
+PIN = f"SHA256:{'a' * 43}"
 STORED = Stored([
-    record("bucket", "s3"), record("site", "ftp"), record("ssh", "sftp"), record("web", "http"),
+    record("bucket", "s3"), record("site", "ftp"), record("ssh", "sftp", host_key=PIN), record("web", "http"),
     record("cloud", "videocloud", account_id="123"), record("cloud without", "videocloud"), record("push", "rtmp"),
-    record("tokens", "oauth"),
+    record("tokens", "oauth"), record("unpinned", "sftp"), record("at home", "http", host="home.example.com"),
 ])  # fmt: skip
 
 
@@ -62,7 +63,7 @@ GOOD = [
     ("ftp://u:p%40ss@Example.COM:2121/in/", None, "ftp", f"ftp://u:p%40ss@example.com:2121/in/{NAME}",
      f"ftp://example.com:2121/in/{NAME}"),
     ("ftps://example.com/a%20b.mp4", "site", "ftp", "ftps://example.com/a%20b.mp4", None),
-    ("sftp://u@example.com//abs/x.mp4", None, "sftp", "sftp://u@example.com//abs/x.mp4",
+    ("sftp://u@example.com//abs/x.mp4", "ssh", "sftp", "sftp://u@example.com//abs/x.mp4",
      "sftp://example.com//abs/x.mp4"),
     ("sftp://example.com/x.mp4", "ssh", "sftp", "sftp://example.com/x.mp4", None),
     ("https://u:p@example.com/up/?token=secret", "web", "http", f"https://u:p@example.com/up/{NAME}?token=secret",
@@ -116,7 +117,9 @@ CREDENTIALS = [
     ("ftp://example.com/x", "bucket", "takes ftp"), ("sftp://example.com/x", "site", "takes sftp"),
     ("https://example.com/x", "cloud", "takes http"), ("webdav://example.com/x", "push", "takes http"),
     ("file:///x.mp4", "site", "takes none"), ("s3://bucket/x", None, "are missing"),
-    ("sftp://example.com/x", None, "are missing"),
+    ("sftp://example.com/x", None, "are missing"), ("sftp://u:p@example.com/x", None, "are missing"),
+    ("sftp://example.com/x", "unpinned", "no host_key"), ("sftp://u:p@example.com/x", "unpinned", "no host_key"),
+    ("https://example.com/x", "at home", "for the host home.example.com alone"),
 ]  # fmt: skip
 
 
@@ -132,6 +135,15 @@ def test_credentials_are_known_by_id_too_and_default_ones_are_left_to_the_export
     assert spec.credential == "bucket"
     (spec,) = made(NewDestination("", "s3://bucket/x"), stored=Stored([record("b", "s3", default_for_type=True)]))
     assert spec.credential == ""
+
+
+def test_a_default_tells_an_sftp_servers_key_where_the_url_has_the_login() -> None:
+    asked = NewDestination("", "sftp://u:p@example.com/x")
+    (spec,) = made(asked, stored=Stored([record("b", "sftp", default_for_type=True, host_key=PIN)]))
+    assert spec.credential == ""
+    for fields, why in (({}, "no host_key"), ({"host": "other.example.com", "host_key": PIN}, "are missing")):
+        with pytest.raises(Invalid, match=why):
+            made(asked, stored=Stored([record("b", "sftp", default_for_type=True, **fields)]))
 
 
 def test_several_destinations_have_their_own_exports_and_all_faults_are_told() -> None:

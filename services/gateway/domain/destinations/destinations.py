@@ -12,7 +12,7 @@ from services.gateway.domain.destinations.locations import Location, location
 from services.gateway.domain.destinations.options import OPTIONS, BucketOptions
 from services.gateway.domain.destinations.videocloud import VideoCloud
 from services.gateway.domain.errors import Fault, Invalid, invalid
-from shared.messages.credentials import CredentialRecord, CredentialType
+from shared.messages.credentials import CredentialRecord, CredentialType, is_default_for, is_for
 from shared.messages.destinations import (
     DESTINATION_PURPOSE,
     LONGEST_OPTIONS,
@@ -64,9 +64,9 @@ class Stored:
         found = [r for r in self._records if r.name == name] or [r for r in self._records if r.credential == name]
         return found[0] if found else None
 
-    def default(self, kind: CredentialType) -> CredentialRecord | None:
-        """Return the credentials that are used where none are named."""
-        return next((r for r in self._records if r.type == kind and r.default_for_type), None)
+    def default(self, kind: CredentialType, url: str) -> CredentialRecord | None:
+        """Return the credentials that are used for a URL where none are named."""
+        return next((r for r in self._records if r.type == kind and is_default_for(r, url)), None)
 
 
 class Destinations:
@@ -105,10 +105,15 @@ class Destinations:
             raise Invalid(*faults)
         return tuple(specs)
 
-    def spec(self, export: str, file_name: str, asked: NewDestination, stored: Stored) -> DestinationSpec:
-        """Return one destination; Invalid."""
+    def spec(
+        self, export: str, file_name: str, asked: NewDestination, stored: Stored, *, unpinned: bool = False
+    ) -> DestinationSpec:
+        """Return one destination; Invalid. With `unpinned`, an SFTP server's key may be unknown: a trial tells it."""
         to = self._location(asked, file_name)
         record = _credentials(asked, to, stored)
+        if to.type == "sftp" and not unpinned and not (record and record.host_key):
+            why = "have no host_key, without which the server cannot be told from another: store it"
+            raise invalid(asked.name("credentials"), why)
         options = asked.options.model_dump(exclude_none=True)
         if foreign := options.keys() - TAKEN.get(to.type, frozenset()):
             raise invalid(asked.name(min(foreign)), f"is no option of {to.type} destinations")
@@ -156,9 +161,10 @@ def _credentials(asked: NewDestination, to: Location, stored: Stored) -> Credent
             raise invalid(field_name, "there are no credentials of this name (POST /v1/credentials)")
         if record.type not in kinds:
             raise invalid(field_name, f"are of type {record.type}; this destination takes {' or '.join(kinds)}")
+        if not is_for(record, to.url):
+            raise invalid(field_name, f"are for the host {record.host} alone")
         return record
-    default = stored.default(kinds[0]) if kinds else None
-    needed = to.type in {"s3", "videocloud"} or (to.type == "sftp" and not to.has_user)
-    if needed and default is None:
+    default = stored.default(kinds[0], to.url) if kinds else None
+    if to.type in {"s3", "sftp", "videocloud"} and default is None:
         raise invalid(field_name, f"are missing: name some of type {kinds[0]}, or store default ones for it")
     return default

@@ -41,7 +41,6 @@ class Location:
     type: DestinationType
     url: str = field(repr=False)
     shown: str
-    has_user: bool = False
 
 
 def location(name: str, url: str, file_name: str, networks: Networks) -> Location:
@@ -70,7 +69,7 @@ def _on_a_server(name: str, url: str, file_name: str, networks: Networks) -> Loc
     whole = parts._replace(path=_named(parts.path or "/", file_name))
     if len(urlunsplit(whole)) > 2048:
         raise invalid(name, "must have at most 2048 characters, with the file's name")
-    return Location(SCHEMES[parts.scheme], urlunsplit(whole), _shown(whole), "@" in parts.netloc)
+    return Location(SCHEMES[parts.scheme], urlunsplit(whole), _shown(whole))
 
 
 def _named(path: str, file_name: str) -> str:

@@ -52,7 +52,7 @@ class Trials:
         if asked.url is None and asked.videocloud is None:
             raise invalid("url", "is missing: where the credentials are to be tried")
         test, account = uuid.uuid4().hex, record.account
-        spec = self._destinations.spec(test, FILE_NAME, asked, Stored([record]))
+        spec = self._destinations.spec(test, FILE_NAME, asked, Stored([record]), unpinned=True)
         if self._running[account] >= AT_ONCE:
             raise TooMany("QUOTA_EXCEEDED", f"the account has {AT_ONCE} trials running", timedelta(seconds=5))
         self._running[account] += 1

@@ -135,6 +135,7 @@ class CredentialAsk(BaseModel):
     session_token: str | None = Field(None, max_length=4096)
     host_key: str | None = Field(None, max_length=8192)
     tls: Tls | None = None
+    host: str | None = Field(None, max_length=253)
     account_id: str | None = Field(None, max_length=32)
 
 

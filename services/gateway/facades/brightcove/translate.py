@@ -20,7 +20,7 @@ FAMILIES: Final[tuple[tuple[Clock | None, str, str], ...]] = (
 )
 NOT_WITH_INSTANT: Final = ("duration", "url", "videocloud", "credentials", "notifications")
 NOT_INSTANT: Final = "does not go with mode instant, which makes a playlist of the stream and no file"
-_OWN_WORDS: Final = ("endpoint", "region", "path_style", "session_token", "host_key", "tls", "account_id")
+_OWN_WORDS: Final = ("endpoint", "region", "path_style", "session_token", "host_key", "tls", "host", "account_id")
 
 
 def job_of(asked: JobAsk) -> NewJob:

@@ -52,6 +52,9 @@ class CredentialFields(BaseModel):
     session_token: str | None = Field(None, max_length=4096, description="s3: of temporary keys; never returned")
     host_key: str | None = Field(None, max_length=8192, description="sftp: the server's public key, or SHA256:...")
     tls: Tls | None = Field(None, description="ftp: explicit, implicit, unverified or implicit-unverified")
+    host: str | None = Field(
+        None, max_length=253, description="ftp, http, oauth, sftp: the only host that they are sent to"
+    )
     account_id: str | None = Field(None, max_length=32, description="videocloud: the account that clips go to")
     oauth_settings: OauthSettings | None = Field(None, description="oauth: where tokens are had")
 
@@ -82,7 +85,7 @@ class CredentialFields(BaseModel):
             "default_for_type": self.credential_default_for_type,
             "url": self.oauth_settings.url if self.oauth_settings else None,
         }
-        same = ("endpoint", "region", "path_style", "session_token", "host_key", "tls", "account_id")
+        same = ("endpoint", "region", "path_style", "session_token", "host_key", "tls", "host", "account_id")
         found |= {name: getattr(self, name) for name in same}
         return {name: value for name, value in found.items() if value is not None}
 
@@ -125,6 +128,7 @@ class CredentialView(BaseModel):
     session_token: str = Field(description="Masked")
     host_key: str
     tls: Tls
+    host: str
     account_id: str
     oauth_settings: OauthShown | None
     name: str = Field(description="As credential_label")

@@ -24,6 +24,7 @@ def view(record: CredentialRecord, token_url: str = "") -> CredentialView:
         session_token=MASK if record.session_token else "",
         host_key=record.host_key,
         tls=record.tls,
+        host=record.host,
         account_id=record.account_id,
         oauth_settings=OauthShown(url=redact_url(token_url)) if record.url else None,
         name=record.name,

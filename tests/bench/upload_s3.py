@@ -21,7 +21,7 @@ import httpx
 from boto3.s3.transfer import TransferConfig
 
 from services.exporter.destinations.s3 import S3Maker
-from services.exporter.destinations.s3_client import PARALLEL
+from services.exporter.destinations.s3_sender import PARALLEL
 from services.exporter.destinations.s3_upload import PART
 from tests.bench.common import machine, table
 from tests.support.uploads import LOOPBACK, MIB, Kept, noise, order

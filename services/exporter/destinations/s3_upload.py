@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from services.exporter.destinations.base import SourceFile, Transfer
-from services.exporter.destinations.s3_client import PARALLEL, Body, S3Link, listed
+from services.exporter.destinations.s3_client import S3Link, listed
 from services.exporter.destinations.s3_errors import S3Fault
 from services.exporter.destinations.s3_object import Note, S3Object
+from services.exporter.destinations.s3_sender import PARALLEL, Body
 from services.exporter.destinations.telling import telling, together, waiting
 from shared.errors import DestinationFailed
 

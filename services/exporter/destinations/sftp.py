@@ -25,6 +25,8 @@ SCHEMES: Final = frozenset({"sftp"})
 _PROBE: Final = b"A test of credentials; it may be deleted.\n"
 _STEP_S: Final = 120.0
 _SIGN_OF_LIFE_S: Final = 10.0
+PATIENT_S: Final = 900.0
+"""How long a server may take to write down what it has."""
 _UNDER_WAY: Final = 4 << 20
 """Bytes that are sent before the first of them is acknowledged."""
 _PACKET: Final = 32 << 10  # of an SSH channel; a request of n packets that is a little shorter needs no packet more
@@ -217,8 +219,8 @@ async def _blocks(chunks: AsyncIterator[bytes], size: int) -> AsyncIterator[byte
 
 
 async def _patiently(work: Awaitable[T], transfer: Transfer, total: int) -> T:
-    """Wait for a server that has all bytes and takes its time; tell that it is not stuck."""
-    doing = asyncio.ensure_future(work)
+    """Wait for a server that has all bytes and takes its time; tell that it is not stuck. TimeoutError: it is."""
+    doing = asyncio.ensure_future(asyncio.wait_for(work, PATIENT_S))
     try:
         while not (await asyncio.wait({doing}, timeout=_SIGN_OF_LIFE_S))[0]:
             await transfer.sent(total)

@@ -117,9 +117,9 @@ TRICKLES: dict[str, tuple[bytes, bytes, Callable[[int], Destination]]] = {
 async def test_an_answer_that_comes_byte_by_byte_has_a_time_in_all(
     case: tuple[bytes, bytes, Callable[[int], Destination]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_server, "ASK_S", 0.4, raising=False)
-    monkeypatch.setattr(s3_client, "ANSWER_S", 0.4, raising=False)
-    monkeypatch.setattr(ftp_control, "GREETING_S", 0.4, raising=False)
+    monkeypatch.setattr(http_server, "ASK_S", 0.4)
+    monkeypatch.setattr(s3_client, "ANSWER_S", 0.4)
+    monkeypatch.setattr(ftp_control, "GREETING_S", 0.4)
     begin, piece, made = case
     async with sending(begin, piece, 0.02) as (port, _):
         async with asyncio.timeout(10):

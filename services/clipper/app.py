@@ -20,8 +20,9 @@ from shared.messages.jobs import JobRecord
 from shared.messages.sessions import SessionRecord
 from shared.recording.asking import Asking
 from shared.runtime.service import Service
+from shared.runtime.settings import Settings
 from shared.store.opening import open_store
-from shared.store.reserve import store_reserve
+from shared.store.reserve import Reserve, store_reserve
 
 
 def build(service: Service) -> None:
@@ -32,8 +33,8 @@ def build(service: Service) -> None:
     jobs, sessions = Bucket(service.js, buckets.JOBS, JobRecord), Bucket(service.js, buckets.SESSIONS, SessionRecord)
     asking = Asking(service.outbox, service.clock)
     source = RecordingReader(service.js, store, jobs, sessions, service.clock, asking)
-    reserve, images = store_reserve(service.settings), ImageWork(clips, store)
-    work = ClipWork(clips, source, ClipCutter(store), service.outbox, reserve, images)
+    images = ImageWork(clips, store, _spool_reserve(service.settings), lambda: not service.started)
+    work = ClipWork(clips, source, ClipCutter(store), service.outbox, store_reserve(service.settings), images)
     keep = timedelta(days=service.settings.clip_retention_days)
     removal = Removal(clips.bucket, ranges, store, service.clock, keep)
     handlers = Handlers(work, removal)
@@ -41,6 +42,7 @@ def build(service: Service) -> None:
     service.beside(removal.running)
     service.handle(durables.CLIPPER_CREATE, handlers.create, handlers.create_died)
     service.handle(durables.CLIPPER_REFINE, handlers.refine, handlers.refine_died)
+    service.handle(durables.CLIPPER_PICTURE, handlers.picture, handlers.picture_died)
     service.handle(durables.CLIPPER_CANCEL, handlers.cancel)
     service.handle(durables.CLIPPER_DELETE, handlers.delete)
     service.handle(durables.CLIPPER_JOBS, handlers.job)
@@ -48,3 +50,8 @@ def build(service: Service) -> None:
     service.handle(durables.CLIPPER_DELIVERED, handlers.delivered)
     service.handle(durables.CLIPPER_UNDELIVERED, handlers.undelivered)
     service.handle(durables.CLIPPER_ABORTED, handlers.aborted)
+
+
+def _spool_reserve(settings: Settings) -> Reserve:
+    """Return what is kept free where files of a store in S3 are copied to; nothing of a local store is copied."""
+    return Reserve(settings.data_dir, settings.disk_reserve_bytes if settings.store.startswith("s3://") else 0)

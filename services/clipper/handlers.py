@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from services.clipper.removal import Removal
 from services.clipper.work import ClipWork
-from shared.messages.clips import ClipCancel, ClipCreate, ClipDelete, ClipRefine
+from shared.messages.clips import ClipCancel, ClipCreate, ClipDelete, ClipPicture, ClipRefine
 from shared.messages.exports import ExportAborted, ExportDelivered, ExportFailed, ExportStarted
 from shared.messages.live import JobStateChanged
 
@@ -25,6 +25,10 @@ class Handlers:
     async def refine(self, message: ClipRefine) -> None:
         """`clips.refine`."""
         await self.work.refine(message)
+
+    async def picture(self, message: ClipPicture) -> None:
+        """`clips.picture`."""
+        await self.work.picture(message)
 
     async def cancel(self, message: ClipCancel) -> None:
         """`clips.cancel`."""
@@ -64,3 +68,8 @@ class Handlers:
         """Fail a clip after the last attempt to cut it exactly."""
         order = ClipRefine.model_validate_json(body)
         await self.work.fail(order.account, order.clip, reason)
+
+    async def picture_died(self, body: bytes, reason: str) -> None:
+        """Give the images of a clip up after the last attempt to make them."""
+        order = ClipPicture.model_validate_json(body)
+        await self.work.images.give_up(order.account, order.clip, reason)

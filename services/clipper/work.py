@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 from services.clipper.cutter import ClipCutter, Made
 from services.clipper.cutting import MixedConfigs
-from services.clipper.images.work import ImageWork
+from services.clipper.images.work import GIVEN_UP, ImageWork
 from services.clipper.leftovers import sweep
 from services.clipper.recording_reader import OVER_STATES, Recorded, RecordingReader
 from services.clipper.records import Clips
@@ -29,8 +29,9 @@ from services.clipper.state import (
 from shared.broker.bus import Outbox
 from shared.errors import MediaError, NotYet, Permanent, Rejected, Unavailable
 from shared.messages.base import Accuracy
-from shared.messages.clips import ClipCancel, ClipCreate, ClipRecord, ClipRefine
+from shared.messages.clips import ClipCancel, ClipCreate, ClipPicture, ClipRecord, ClipRefine, VodState
 from shared.messages.exports import ExportAbort, ExportDeliver, ExportStarted
+from shared.messages.images import ClipImage
 from shared.messages.live import JobStateChanged
 from shared.runtime.logging import get_logger
 from shared.store.base import ObjectMissing
@@ -94,10 +95,15 @@ class ClipWork:
             return
         if record.file is None or record.file.accuracy != "frame":
             record = await self._take(record, "frame")
-        if record.state not in ENDED:
-            record = await self.images.make(record, self._watched)
-        if record.state not in ENDED:
-            await self._announce(record)
+        if record.state in ENDED:
+            return
+        if record.request.images:  # before the announcement, by which the clip may end: then nobody comes here again
+            await self.outbox.emit(ClipPicture(account=record.account, clip=record.clip))
+        await self._announce(record)
+
+    async def picture(self, order: ClipPicture) -> None:
+        """Make the images, from the exact file, which is delivered meanwhile."""
+        await self.images.make(await self.clips.get(order.account, order.clip), self._watched_image)
 
     async def job_changed(self, event: JobStateChanged) -> None:
         """Resume the clips that wait for an end that will not come, because their job or its broadcast has ended."""
@@ -127,12 +133,15 @@ class ClipWork:
         await self.clips.change(event.account, event.clip, with_delivery(event))
 
     async def export_ended(self, event: ExportEnd) -> None:
-        """Record what became of one delivery; the last one ends the clip, and its fast file goes."""
+        """Record what became of one delivery; the last one ends the clip, and its fast file goes.
+
+        It stays where there is no exact one, of a clip that was cancelled before: it can be downloaded still.
+        """
         record = await self.clips.change(event.account, event.clip, with_delivery(event))
         if end := outcome(record):
             state, reason = end
             record = await self._change(record, entering(state, self.clips.clock.now_ms(), reason))
-        if all_ended(record) and record.state in ENDED:
+        if all_ended(record) and record.state in ENDED and record.file and record.file.accuracy == "frame":
             await asyncio.to_thread(self.cutter.store.delete, file_key(record, "segment"))
 
     async def fail(self, account: str, clip: str, reason: str) -> None:
@@ -187,15 +196,31 @@ class ClipWork:
             made = await self._watched(record, lambda stop: cut(*recorded.range, key, stop, lost=True))
         return replace(made, gaps=recorded.missing(made.file, made.gaps)) if made else None
 
-    async def _watched(self, record: ClipRecord, work: Callable[[threading.Event], T]) -> T | None:
-        """Run `work` in a thread, and stop it when the clip has ended or this service stops."""
+    async def _watched_image(
+        self, record: ClipRecord, work: Callable[[threading.Event], ClipImage]
+    ) -> ClipImage | None:
+        return await self._watched(record, work, GIVEN_UP, self.images.stopping)
+
+    async def _watched(
+        self,
+        record: ClipRecord,
+        work: Callable[[threading.Event], T],
+        ends: frozenset[VodState] = ENDED,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> T | None:
+        """Run `work` in a thread; stop it when the clip is gone or in one of the states `ends`, or nobody waits for it.
+
+        NotYet when `stopping`, which is for work that is soon done again.
+        """
         stop = threading.Event()
         task = asyncio.create_task(asyncio.to_thread(work, stop))
         try:
             while not (await asyncio.wait({task}, timeout=LOOK.total_seconds()))[0]:
+                if stopping():
+                    raise NotYet("the clipper is stopping", SOON)
                 with contextlib.suppress(Unavailable):  # the cut goes on while the broker is away
                     stored = await self.clips.bucket.get(f"{record.account}.{record.clip}")
-                    if stored is None or stored.value.state in ENDED:
+                    if stored is None or stored.value.state in ends:
                         stop.set()
             if stop.is_set():
                 task.exception()  # only that it was stopped, which is known

@@ -76,8 +76,9 @@ class Deliverer:
         destination = await self._make(order)
         file = await self._file(order)
         known = before is not None and before.accuracy == order.accuracy and before.state != "failed"
-        if before and known and await self._holds(order, destination, file):
-            return await self._end(order, before.location or _expected(order))
+        location = before.location or _expected(order) if before and known else ""
+        if location and await self._holds(order, destination, file):
+            return await self._end(order, location)
         record = await self.exports.begin(order)
         if refused(order, record):
             await self._give_way(order, record, "")
@@ -150,13 +151,16 @@ class Deliverer:
     async def _give_way(self, order: ExportDeliver, now: ExportRecord, note: str) -> None:
         """Remove what this delivery left, and put a more exact file back that it may have replaced.
 
-        The delivery of the exact file writes its record first, so one of the two deliveries sees the other. A file
-        that is no longer there was deleted, and stays deleted.
+        The delivery of the exact file writes its record first, so one of the two deliveries sees the other. While it
+        goes on it is left alone, NotYet: two puts of one file would share a temporary name. A file that is no longer
+        there was deleted, and stays deleted.
         """
         if note:
             await self._discard(order, note)
         if not yields(order, now) or now.state == "aborted" or not now.source_key:
             return
+        if now.state == "delivering":
+            raise NotYet("a more exact file is being delivered", self._until_better(now))
         better = order.model_copy(
             update={"accuracy": now.accuracy, "source_key": now.source_key, "bytes": now.bytes, "sha256": None}
         )
@@ -168,6 +172,11 @@ class Deliverer:
         if held:
             with contextlib.suppress(ObjectMissing):
                 await self._send(destination, await self._file(better), Sending(self.clock))
+
+    def _until_better(self, now: ExportRecord) -> timedelta:
+        """Return when to look again at another delivery: the later, the longer it has told nothing."""
+        silent = timedelta(milliseconds=self.clock.now_ms() - now.changed_ms)
+        return min(max(self.pace.look, silent / 4), self.pace.rarely)
 
     async def _discard(self, order: ExportDeliver, note: str) -> None:
         """Remove what an unfinished put has left at its destination, if that can be done now."""
@@ -220,8 +229,13 @@ class Deliverer:
 
 
 def _expected(order: ExportDeliver) -> str:
-    """Return the location of a file whose exporter was killed before it could record it."""
+    """Return the location of a file whose exporter was killed before it could record it.
+
+    Empty where the order does not tell it: then the put goes on from its note, and tells it.
+    """
     spec: DestinationSpec = order.destination
     if spec.type == "library":
         return f"library/{order.account}/{spec.file_name}"
+    if "://" not in spec.shown:  # an account, in which the destination chooses the name
+        return ""
     return f"{spec.shown}{spec.file_name}" if spec.shown.endswith("/") else spec.shown

@@ -16,7 +16,12 @@ _RANK: Final[Mapping[Accuracy, int]] = {"segment": 0, "frame": 1}
 
 def yields(order: ExportDeliver, before: ExportRecord | None) -> bool:
     """Return whether a more exact file is there or may be: its delivery has started and has not failed."""
-    return before is not None and before.state != "failed" and _RANK[before.accuracy] > _RANK[order.accuracy]
+    return before is not None and before.state != "failed" and _has_more(order, before)
+
+
+def _has_more(order: ExportDeliver, before: ExportRecord) -> bool:
+    """Return whether a record is that of a more exact file."""
+    return _RANK[before.accuracy] > _RANK[order.accuracy]
 
 
 def refused(order: ExportDeliver, before: ExportRecord) -> bool:
@@ -103,7 +108,7 @@ class Exports:
         """Record that a delivery was given up, unless it was aborted or another one counts; return the record."""
 
         def write(before: ExportRecord | None) -> ExportRecord | None:
-            if before and (refused(order, before) or is_done(order, before)):
+            if before and (refused(order, before) or is_done(order, before) or _has_more(order, before)):
                 return None
             kept = before or self._record(order)
             update = {"state": "failed", "error": reason, "accuracy": order.accuracy, "source_key": order.source_key}
@@ -112,7 +117,10 @@ class Exports:
         return await self.bucket.change(_key(order), write)
 
     async def abort(self, order: ExportAbort) -> ExportRecord | None:
-        """Record that an export is to stop, unless it has ended; return the record as it is then."""
+        """Record that an export is to stop, unless it has ended; return the record as it is then.
+
+        The failure of a fast file is no end: the exact one still comes.
+        """
 
         def write(before: ExportRecord | None) -> ExportRecord | None:
             if before is None:
@@ -120,8 +128,7 @@ class Exports:
                     account=order.account, export=order.export, clip=order.clip, state="aborted", accuracy="frame",
                     changed_ms=self.clock.now_ms(),
                 )  # fmt: skip
-            done = before.state == "delivered" and before.accuracy == "frame"
-            if done or before.state in {"aborted", "failed"}:
+            if before.state == "aborted" or (before.accuracy == "frame" and before.state in {"delivered", "failed"}):
                 return None
             return before.model_copy(update={"state": "aborted", "changed_ms": self.clock.now_ms()})
 

@@ -29,6 +29,8 @@ class Pace:
     """How long a destination may take to say what it has."""
     outage: timedelta = timedelta(seconds=60)
     """How long a note waits for a broker that is away."""
+    rarely: timedelta = timedelta(seconds=60)
+    """How often at least one delivery looks whether another has ended that it waits for."""
 
 
 class Sending:

@@ -120,7 +120,8 @@ STREAMS: tuple[StreamSpec, ...] = (
     _work_queue("gateway", live.LiveFinish),
     _work_queue("archiver", media.RecordingsSweep, media.RecordingDelete, media.RecordingRebuild),
     _work_queue(
-        "clipper", clips.ClipCreate, clips.ClipRefine, clips.ClipCancel, clips.ClipDelete, readers=("gateway",)
+        "clipper", clips.ClipCreate, clips.ClipRefine, clips.ClipPicture, clips.ClipCancel, clips.ClipDelete,
+        readers=("gateway",),
     ),
     _work_queue("exporter", exports.ExportDeliver, exports.ExportAbort, exports.CredentialTest, exports.LibraryDelete),
     _work_queue("restreamer", restream_commands.RestreamCommand, readers=("gateway",)),
@@ -172,6 +173,7 @@ def _told(durable: str, domain: str) -> ConsumerSpec:
 CONSUMERS: tuple[ConsumerSpec, ...] = (
     _work(durables.CLIPPER_CREATE, "clipper", clips.ClipCreate, 3),
     _work(durables.CLIPPER_REFINE, "clipper", clips.ClipRefine, max_deliver=5),
+    _work(durables.CLIPPER_PICTURE, "clipper", clips.ClipPicture),
     _work(durables.CLIPPER_CANCEL, "clipper", clips.ClipCancel),
     _work(durables.CLIPPER_DELETE, "clipper", clips.ClipDelete),
     _event(durables.CLIPPER_JOBS, "clipper", live.JobStateChanged),

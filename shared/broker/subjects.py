@@ -37,6 +37,7 @@ class Channel:
 CHANNELS: tuple[Channel, ...] = (
     Channel(clips.ClipCreate, "command", commands_of("clipper"), ("gateway", "scheduler")),
     Channel(clips.ClipRefine, "command", commands_of("clipper"), ("clipper",)),
+    Channel(clips.ClipPicture, "command", commands_of("clipper"), ("clipper",)),
     Channel(clips.ClipCancel, "command", commands_of("clipper"), ("gateway",)),
     Channel(clips.ClipDelete, "command", commands_of("clipper"), ("gateway",)),
     Channel(exports.ExportDeliver, "command", commands_of("exporter"), ("clipper",)),

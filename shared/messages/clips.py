@@ -119,6 +119,17 @@ class ClipRefine(ClipMessage):
         return f"clip-refine-{self.clip}"
 
 
+class ClipPicture(ClipMessage):
+    """Make the images of a clip from its exact file."""
+
+    channel: ClassVar[str] = "clips.picture"
+
+    @property
+    def dedup_id(self) -> str:
+        """Return one id per clip."""
+        return f"clip-picture-{self.clip}"
+
+
 class ClipCancel(ClipMessage):
     """Stop the work on a clip."""
 
@@ -197,7 +208,9 @@ class ClipRecord(Record):
     finished_ms: Millis | None = None
     file: ClipFile | None = None
     gaps: tuple[Gap, ...] = ()
-    images: tuple[ClipImage, ...] = Field((), description="Those that have been begun")
+    images: tuple[ClipImage, ...] = Field(
+        (), description="Those that have been begun; some may be made after the clip's end"
+    )
     deliveries: tuple[ClipDelivery, ...] = Field((), description="In the order of the request's destinations")
     error: str = Field("", max_length=1024)
 

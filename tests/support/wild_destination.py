@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from services.exporter.destinations.base import Destination, Order, SourceFile, Transfer
-from shared.errors import DestinationFailed
+from shared.errors import DestinationFailed, NotYet
 
 PIECE = 1000
 
@@ -29,6 +30,8 @@ class Place:
     final: bool = False
     dies_before: str = ""
     """Where the exporter is killed, once: "piece", "rename" or "record"."""
+    works: int = 0
+    """How often the server has not yet done with the file when its bytes are there."""
     lies: bool = False
     stuck: bool = False
     gate: asyncio.Event | None = None
@@ -80,6 +83,9 @@ class Wild:
             await self._misbehave()
         if place.lies:
             raise DestinationFailed(f"the server has {at // 2} bytes of {file.size}")
+        if place.works:
+            place.works -= 1
+            raise NotYet("the server works on the file", timedelta(milliseconds=10))
         place.die("rename")
         place.parts.pop(self.part, None)
         place.files[self.name] = bytes(done)

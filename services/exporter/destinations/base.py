@@ -70,7 +70,8 @@ class Destination(Protocol):
 
         Its bytes go to a temporary name or an unfinished upload first, and take the final name at once where the
         protocol can; the final name never holds a part of a file. What arrived is checked: by size always, by checksum
-        where the server tells one. Delivering the same file again is right and changes nothing.
+        where the server tells one. Delivering the same file again is right and changes nothing. NotYet, with a note
+        kept, while the server works on the file for long: it is put again then, and this is no failed try.
         """
         ...
 

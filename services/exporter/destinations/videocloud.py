@@ -1,5 +1,8 @@
 """Video Cloud: a video is created, its file uploaded to its bucket, ingested, and waited for.
 
+Nobody waits here: a job that runs is looked at once a try, and `NotYet` says when to look again. So 6 h of ingest hold
+no worker, and an abort need not find one.
+
 Nothing is made twice, wherever the exporter dies. A video has a reference id that no other of its account has: the
 user's, or `reelay-<export>`; a second creation is refused, and the first is found by it. A user's own reference id may
 be another video's: ours has the tag `reelay-<export>`. An upload is resumed where the bucket's key is the same again.
@@ -7,10 +10,9 @@ be another video's: ours has the tag `reelay-<export>`. An upload is resumed whe
 
 from __future__ import annotations
 
-import asyncio
 import json
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Final
@@ -21,9 +23,8 @@ from services.exporter.destinations.http_server import Web
 from services.exporter.destinations.s3_client import Access, S3Clients
 from services.exporter.destinations.s3_object import S3Object
 from services.exporter.destinations.s3_upload import S3Upload
-from services.exporter.destinations.telling import waiting
 from services.exporter.destinations.videocloud_api import Bases, CloudFault, VideoCloud
-from shared.errors import DestinationFailed
+from shared.errors import DestinationFailed, NotYet
 from shared.runtime.clock import Clock
 from shared.security.netguard.addresses import Networks
 
@@ -81,7 +82,10 @@ class VideoCloudMaker:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """How far a delivery is: the video, its upload, the URL that ingest reads, when it was asked, and its job."""
+    """How far a delivery is: the video, its upload, the URL that ingest reads, when it was asked, and its job.
+
+    `since_ms`: since when it waits for other jobs of the video; `failures`: looks at its job that failed in a row.
+    """
 
     video: str = ""
     made: bool = False
@@ -92,6 +96,8 @@ class Note:
     asked_ms: int = 0
     before: list[str] = field(default_factory=list)
     job: str = ""
+    since_ms: int = 0
+    failures: int = 0
 
     @classmethod
     def read(cls, text: str, file: SourceFile | None = None) -> Note:
@@ -125,7 +131,7 @@ class VideoCloudDestination:
         return str(self.video.get("reference_id") or self._mark)
 
     async def put(self, file: SourceFile, transfer: Transfer) -> str:
-        """Deliver the file; done when its ingest job is."""
+        """Deliver the file; done when its ingest job is, NotYet while that runs."""
         try:
             return await self._put(file, transfer)
         except CloudFault as fault:
@@ -141,17 +147,18 @@ class VideoCloudDestination:
             await _keep(transfer, note)
         job = note.job or (await self._asked(note) if note.asked_ms else "")
         if not job:
+            if note.since_ms and not note.master:  # a URL that is not kept: wait first, so as to upload once more only
+                await self._settled(note, transfer)
             if not note.master:
                 note = await self._upload(note, file, transfer)
-            async with waiting(transfer, file.size):
-                before = await self._settled(note.video)
+            before = await self._settled(note, transfer)
             note = replace(note, asked_ms=self.maker.clock.now_ms(), before=before)
             await _keep(transfer, note)
             job = await self.cloud.ingest(note.video, {**self.ingest, "master": {"url": note.master}})
-        note = replace(note, job=job)
-        await _keep(transfer, note)
-        async with waiting(transfer, file.size):
-            await self._wait(note)
+        if job != note.job:
+            note = replace(note, job=job)
+            await _keep(transfer, note)
+        await self._look(note, transfer)
         return f"videocloud://{self.account}/{note.video}"
 
     async def _make(self, note: Note) -> Note:
@@ -198,50 +205,61 @@ class VideoCloudDestination:
         rows = await self.cloud.jobs(note.video)
         return next((str(row.get("id", "")) for row in rows if row.get("id") not in note.before), "")
 
-    async def _settled(self, video: str) -> list[str]:
-        """Wait until no other job of the video runs: a fast file's would overtake; return the ids of all."""
-        for pause in self._pauses(self.maker.clock.now_ms()):
-            rows = await self.cloud.jobs(video)
-            if all(row.get("state") in _ENDED for row in rows):
-                break
-            await asyncio.sleep(pause)
+    async def _settled(self, note: Note, transfer: Transfer) -> list[str]:
+        """Return the ids of all jobs of the video; NotYet while one of them runs: a fast file's would overtake.
+
+        After the longest wait it is ingested nevertheless.
+        """
+        rows = await self.cloud.jobs(note.video)
+        if not all(row.get("state") in _ENDED for row in rows):
+            note = replace(note, since_ms=note.since_ms or self.maker.clock.now_ms())
+            if (pause := self._pause(note.since_ms)) is not None:
+                await _keep(transfer, note)
+                raise NotYet(f"another file is being ingested into the video {note.video}", pause)
         return [str(row.get("id", "")) for row in rows][-_MOST_JOBS:]
 
-    async def _wait(self, note: Note) -> None:
-        state, failures = "unknown", 0
-        for pause in self._pauses(note.asked_ms):
-            try:
-                row = await self.cloud.job(note.video, note.job)
-            except DestinationFailed as fault:  # told of too early, or overloaded: the job runs all the same
-                failures += 1
-                if failures > _FAILURES or (fault.final and not _is_missing(fault)):
-                    raise
-            else:
-                state, failures = str(row.get("state", "")), 0
-                if state == _FINISHED:
-                    return
-                if state in _ENDED:
-                    said = ": ".join(str(row[key]) for key in ("error_code", "error_message") if row.get(key))
-                    text = f"{_TEXT} could not ingest the file: {said or state} (job {note.job})"
-                    raise DestinationFailed(text, final=True)
-            await asyncio.sleep(pause)
-        hours = self.maker.waits.whole / timedelta(hours=1)
-        text = f"{_TEXT} has not ingested the file within {hours:g} h (job {note.job} is {state})"
-        raise DestinationFailed(text, final=True)
+    async def _look(self, note: Note, transfer: Transfer) -> None:
+        """Return when the job is finished; NotYet while it runs, or cannot be asked for now and then."""
+        state, pause = "unknown", self._pause(note.asked_ms)
+        try:
+            row = await self.cloud.job(note.video, note.job)
+        except DestinationFailed as fault:  # told of too early, or overloaded: the job runs all the same
+            if note.failures >= _FAILURES or (fault.final and not _is_missing(fault)):
+                raise
+            await _keep(transfer, replace(note, failures=note.failures + 1))
+        else:
+            state = str(row.get("state", ""))
+            if state == _FINISHED:
+                return
+            if state in _ENDED:
+                said = ": ".join(str(row[key]) for key in ("error_code", "error_message") if row.get(key))
+                text = f"{_TEXT} could not ingest the file: {said or state} (job {note.job})"
+                raise DestinationFailed(text, final=True)
+            if note.failures:
+                await _keep(transfer, replace(note, failures=0))
+        if pause is None:
+            hours = self.maker.waits.whole / timedelta(hours=1)
+            text = f"{_TEXT} has not ingested the file within {hours:g} h (job {note.job} is {state})"
+            raise DestinationFailed(text, final=True)
+        raise NotYet(f"{_TEXT} ingests the file (job {note.job} is {state})", pause)
 
-    def _pauses(self, since_ms: int) -> Iterator[float]:
-        """Yield growing pauses (s), until the longest wait is over."""
-        waits = self.maker.waits
-        pause = waits.first
-        while self.maker.clock.now_ms() <= since_ms + waits.whole // timedelta(milliseconds=1):
-            yield pause.total_seconds()
-            pause = min(pause * 3 / 2, waits.longest)
+    def _pause(self, since_ms: int) -> timedelta | None:
+        """Return a pause, the longer the longer it waits already; None after the longest wait."""
+        waits, waited = self.maker.waits, timedelta(milliseconds=self.maker.clock.now_ms() - since_ms)
+        return None if waited > waits.whole else min(max(waits.first, waited / 2), waits.longest)
 
     async def holds(self, file: SourceFile) -> bool:
-        """Return whether the video's source file has this size; no checksum is told."""
+        """Return whether the video's source file has this size and is ingested; no checksum is told.
+
+        While a job runs, or when the last one failed, that is not so. Jobs are known for 7 days.
+        """
         found = await self.cloud.find(self._reference)
         master = await self.cloud.master(str(found["id"])) if found else None
-        return master is not None and master.get("size") == file.size
+        if found is None or master is None or master.get("size") != file.size:
+            return False
+        rows = await self.cloud.jobs(str(found["id"]))
+        newest = max(rows, key=lambda row: str(row.get("submitted_at", "")), default={"state": _FINISHED})
+        return newest.get("state") == _FINISHED and all(row.get("state") in _ENDED for row in rows)
 
     async def discard(self, transfer: Transfer) -> None:
         """Delete the video that this put created, when no file was ever ingested. An upload goes after a day."""

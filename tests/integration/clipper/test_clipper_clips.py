@@ -318,6 +318,9 @@ async def test_cancelled_while_it_is_cut(
         await until(lambda: idle(at.js, "clipper-refine"))
         assert await at.told(order.clip) == ["processing", "clips.segment_accurate.ready", "cancelled"]
         assert not at.store.path(f"clips/{ACCOUNT}/{order.clip}/frame.mp4").exists()
+        await until(lambda: idle(at.js, "clipper-aborted"))
+        assert ended.file is not None
+        assert play(at.store.path(ended.file.key)).numbers == frames(0, 2), "the file that it has stays"
         monkeypatch.undo()
         other = at.order(2, 3)  # the lane is free again
         await send(at.js, other)

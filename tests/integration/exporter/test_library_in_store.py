@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -35,6 +36,7 @@ from shared.store.library import LibraryFile
 from shared.store.library_store import StoreLibrary
 from shared.store.opening import open_store
 from tests.support.api_gateway import gateway
+from tests.support.export_desk import FAST
 from tests.support.framecode_record import Spec, encode
 from tests.support.nats import NatsServer
 from tests.support.recordings import connected, until
@@ -184,6 +186,45 @@ async def test_whatever_two_exporters_do_the_exact_file_is_left(
     stored = await records.get(f"{ACCOUNT}.{export}")
     assert stored is not None
     assert (stored.value.state, stored.value.accuracy) == ("delivered", "frame")
+    await service.broker.stop()
+
+
+async def test_a_dropped_copy_that_ends_last_does_not_win(
+    nats: NatsServer, endpoint: str, store: MediaStore, tmp_path: Path
+) -> None:
+    """Nobody can stop the copy of the fast file; it is made when its delivery has looked, or has been given up."""
+    export, service = new_id(), make_service("exporter", settings(endpoint, tmp_path, "one", nats.url))
+    await service.broker.connect()
+    begun, looked, made = threading.Event(), threading.Event(), threading.Event()
+    fast, exact = order(store, export, "segment"), order(store, export, "frame", b"longer than the fast one" * 9)
+
+    class Slow(StoreShelf):
+        def put(self, store: MediaStore, key: str, account: str, name: str) -> str:
+            begun.set()
+            looked.wait(1)
+            try:
+                return super().put(store, key, account, name)
+            finally:
+                made.set()
+
+        def holds(self, account: str, name: str, size: int) -> bool:
+            found = super().holds(account, name, size)
+            looked.set()
+            made.wait(30)
+            return found
+
+    def exporter(shelf: StoreShelf) -> Deliverer:
+        workshop = Workshop(
+            {"library": LibraryMaker(shelf)}, Bucket(service.js, "credentials", CredentialRecord), service.vault
+        )
+        records = Exports(Bucket(service.js, "exports", ExportRecord), SystemClock())
+        return Deliverer(store, records, workshop, service.outbox, SystemClock(), pace=FAST)
+
+    slow = asyncio.create_task(exporter(Slow(store)).deliver(fast))
+    assert await asyncio.to_thread(begun.wait, 30)
+    assert await exporter(StoreShelf(store)).deliver(exact)
+    assert await slow is None
+    assert store.get(f"library/{ACCOUNT}/{export}.mp4") == store.get(exact.source_key)
     await service.broker.stop()
 
 

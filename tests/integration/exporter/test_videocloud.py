@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -14,7 +15,7 @@ from services.exporter.destinations import s3_upload
 from services.exporter.destinations.s3_client import S3Clients
 from services.exporter.destinations.videocloud import VideoCloudDestination, VideoCloudMaker, Waits
 from services.exporter.destinations.videocloud_api import Bases
-from shared.errors import DestinationFailed
+from shared.errors import DestinationFailed, NotYet
 from shared.runtime.clock import SystemClock
 from tests.support.uploads import LOOPBACK, Kept, MemoryFile, credential, noise, order
 from tests.support.web_moto import Meddled, fault, meddled
@@ -73,10 +74,19 @@ async def scene(bucket: Meddled) -> AsyncIterator[Scene]:
     assert not cloud.wrong
 
 
+async def put(destination: VideoCloudDestination, file: MemoryFile, kept: Kept) -> str:
+    """Put a file as the exporter does: again, with what was kept, as long as it is not yet there."""
+    while True:
+        try:
+            return await destination.put(file, kept)
+        except NotYet as error:
+            await asyncio.sleep(min(error.delay, destination.maker.waits.longest).total_seconds())
+
+
 @pytest.mark.parametrize("file", [SMALL, BIG], ids=["small", "big"])
 async def test_a_clip_becomes_a_video_that_is_done_when_its_job_is(scene: Scene, file: MemoryFile) -> None:
     kept = Kept()
-    location = await scene.to(ingest={"capture-images": True, "profile": "hd"}).put(file, kept)
+    location = await put(scene.to(ingest={"capture-images": True, "profile": "hd"}), file, kept)
     [(video, request, data)] = scene.cloud.ingested
     assert location == f"videocloud://{ACCOUNT}/{video}"
     assert data == file.data
@@ -91,19 +101,35 @@ async def test_a_clip_becomes_a_video_that_is_done_when_its_job_is(scene: Scene,
 
 
 async def test_the_exact_file_replaces_the_fast_one_in_the_same_video(scene: Scene) -> None:
-    await scene.to().put(SMALL, Kept())
-    await scene.to("frame").put(BIG, Kept())
+    await put(scene.to(), SMALL, Kept())
+    await put(scene.to("frame"), BIG, Kept())
     assert len(scene.cloud.videos) == 1
     assert [(video, data) for video, _, data in scene.cloud.ingested] == [
         (next(iter(scene.cloud.videos)), file.data) for file in (SMALL, BIG)
     ]
 
 
+async def test_nobody_is_held_while_it_ingests(scene: Scene) -> None:
+    """One look a put; a file is held when its job is finished, not when its bytes are there."""
+    scene.cloud.states = ["processing"] * 3 + ["finished"]
+    kept = Kept()
+    for looks in range(1, 4):
+        with pytest.raises(NotYet):
+            await scene.to().put(BIG, kept)
+        assert scene.cloud.counts["job"] == looks
+        assert not await scene.to().holds(BIG)
+    assert await scene.to().put(BIG, kept) == f"videocloud://{ACCOUNT}/{next(iter(scene.cloud.videos))}"
+    assert await scene.to().holds(BIG)
+    assert (len(scene.cloud.jobs), scene.cloud.counts["urls"]) == (1, 1)
+    scene.cloud.jobs["job-0"]["state"] = "failed"
+    assert not await scene.to().holds(BIG)
+
+
 async def test_the_exact_file_waits_for_the_fast_ones_job(scene: Scene) -> None:
     scene.cloud.states = ["processing"] * 3 + ["finished"]
     fast = Kept(on_keep=killer('"job"'))
     with pytest.raises(KilledError):
-        await scene.to().put(SMALL, fast)
+        await put(scene.to(), SMALL, fast)
     job, looks = scene.cloud.jobs["job-0"], scene.cloud._jobs
 
     def jobs(call: Any, video: str) -> Said:
@@ -113,7 +139,7 @@ async def test_the_exact_file_waits_for_the_fast_ones_job(scene: Scene) -> None:
         return said
 
     scene.cloud._jobs = jobs  # type: ignore[method-assign]
-    await scene.to("frame").put(BIG, Kept())
+    await put(scene.to("frame"), BIG, Kept())
     assert [data for _, _, data in scene.cloud.ingested] == [SMALL.data, BIG.data]
 
 
@@ -150,9 +176,9 @@ async def test_wherever_it_dies_there_is_one_video_and_one_job(
         kept.on_keep = killer(note)
     options = {"video": {"name": "Goal", **own}}
     with pytest.raises((KilledError, DestinationFailed)):
-        await scene.to(**options).put(BIG, kept)
+        await put(scene.to(**options), BIG, kept)
     kept.on_keep = lambda _note: None
-    await scene.to(**options).put(BIG, kept)
+    await put(scene.to(**options), BIG, kept)
     assert len(scene.cloud.videos) == 1
     assert len(scene.cloud.jobs) == 1
     assert [data for _, _, data in scene.cloud.ingested] == [BIG.data]
@@ -162,30 +188,30 @@ async def test_an_upload_goes_on_where_the_bucket_has_the_same_key(scene: Scene)
     scene.cloud.bucket.instead["join"] = [fault(500, "InternalError")]
     kept = Kept()
     with pytest.raises(DestinationFailed):
-        await scene.to().put(BIG, kept)
+        await put(scene.to(), BIG, kept)
     scene.cloud.bucket.counts.clear()
-    await scene.to().put(BIG, kept)
+    await put(scene.to(), BIG, kept)
     assert scene.cloud.bucket.counts["part"] == 0
     scene.cloud.same_key = False
     scene.cloud.bucket.instead["join"] = [fault(500, "InternalError")]
     kept = Kept()
     with pytest.raises(DestinationFailed):
-        await scene.to("frame").put(BIG, kept)
-    await scene.to("frame").put(BIG, kept)
+        await put(scene.to("frame"), BIG, kept)
+    await put(scene.to("frame"), BIG, kept)
     assert scene.cloud.ingested[-1][2] == BIG.data
 
 
 async def test_anothers_reference_id_is_left_alone(scene: Scene) -> None:
     scene.cloud.videos["1"] = {"id": "1", "reference_id": "theirs", "tags": []}
     with pytest.raises(DestinationFailed, match="another video has the reference id theirs") as caught:
-        await scene.to(video={"name": "Goal", "reference_id": "theirs"}).put(SMALL, Kept())
+        await put(scene.to(video={"name": "Goal", "reference_id": "theirs"}), SMALL, Kept())
     assert caught.value.final
     assert not scene.cloud.ingested
 
 
 async def test_a_token_that_has_ended_is_renewed_once(scene: Scene) -> None:
     scene.cloud.faults["urls"] = [Said(401, b'[{"error_code":"UNAUTHORIZED"}]')]
-    await scene.to().put(SMALL, Kept())
+    await put(scene.to(), SMALL, Kept())
     assert scene.cloud.counts["token"] == 2
     scene.cloud.faults["count"] = [Said(401), Said(401)]
     with pytest.raises(DestinationFailed, match="HTTP 401") as caught:
@@ -218,15 +244,15 @@ async def test_refusals_are_told_in_their_own_words(scene: Scene, case: Refusal)
     scene.cloud.faults[case.step] = [case.said]
     kept = Kept()
     with pytest.raises(DestinationFailed, match=case.words) as caught:
-        await scene.to().put(SMALL, kept)
+        await put(scene.to(), SMALL, kept)
     assert caught.value.final == case.final
     if not case.final:
-        await scene.to().put(SMALL, kept)
+        await put(scene.to(), SMALL, kept)
         assert len(scene.cloud.videos) == 1
 
 
 async def test_a_wrong_secret_is_final_and_never_shown(scene: Scene) -> None:
-    for work in (scene.to(secret="not-the-one").put(SMALL, Kept()), scene.to(secret="not-the-one").test()):
+    for work in (put(scene.to(secret="not-the-one"), SMALL, Kept()), scene.to(secret="not-the-one").test()):
         with pytest.raises(DestinationFailed, match="client secret is not accepted") as caught:
             await work
         assert caught.value.final
@@ -238,49 +264,49 @@ async def test_a_wrong_secret_is_final_and_never_shown(scene: Scene) -> None:
 async def test_a_failed_ingest_is_told_and_final(scene: Scene) -> None:
     scene.cloud.states, scene.cloud.failure = ["processing", "failed"], ("BAD_SOURCE", "cannot be decoded")
     with pytest.raises(DestinationFailed, match="BAD_SOURCE: cannot be decoded") as caught:
-        await scene.to().put(SMALL, Kept())
+        await put(scene.to(), SMALL, Kept())
     assert caught.value.final
 
 
 async def test_an_ingest_that_never_ends_is_given_up(scene: Scene) -> None:
     scene.cloud.states = ["processing"]
     with pytest.raises(DestinationFailed, match="has not ingested the file within") as caught:
-        await scene.to(waits=Waits(SOON, SOON, SOON * 20)).put(SMALL, Kept())
+        await put(scene.to(waits=Waits(SOON, SOON, SOON * 20)), SMALL, Kept())
     assert caught.value.final
 
 
 async def test_a_poll_that_fails_now_and_then_is_no_end(scene: Scene) -> None:
     scene.cloud.states = ["processing"] * 4 + ["finished"]
     scene.cloud.faults["job"] = [Said(404, b"[]"), Said(502), None]
-    await scene.to().put(SMALL, Kept())
+    await put(scene.to(), SMALL, Kept())
 
 
 async def test_a_video_that_was_deleted_in_between_is_made_again(scene: Scene) -> None:
-    await scene.to().put(SMALL, Kept())
+    await put(scene.to(), SMALL, Kept())
     scene.cloud.videos.clear()
-    await scene.to("frame").put(BIG, Kept())
+    await put(scene.to("frame"), BIG, Kept())
     kept = Kept(on_keep=killer('"upload"'))
     with pytest.raises(KilledError):
-        await scene.to("frame").put(BIG, kept)
+        await put(scene.to("frame"), BIG, kept)
     scene.cloud.videos.clear()
     kept.on_keep = lambda _note: None
     with pytest.raises(DestinationFailed) as caught:
-        await scene.to("frame").put(BIG, kept)
+        await put(scene.to("frame"), BIG, kept)
     assert not caught.value.final
-    await scene.to("frame").put(BIG, kept)
+    await put(scene.to("frame"), BIG, kept)
     assert len(scene.cloud.videos) == 1
 
 
 async def test_what_was_never_ingested_is_removed(scene: Scene) -> None:
     kept = Kept(on_keep=killer('"upload"'))
     with pytest.raises(KilledError):
-        await scene.to().put(BIG, kept)
+        await put(scene.to(), BIG, kept)
     assert scene.cloud.videos
     await scene.to().discard(kept)
     await scene.to().discard(kept)
     assert not scene.cloud.videos
     done = Kept()
-    await scene.to().put(BIG, done)
+    await put(scene.to(), BIG, done)
     await scene.to().discard(done)
     assert scene.cloud.videos
 

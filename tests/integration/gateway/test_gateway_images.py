@@ -128,3 +128,11 @@ async def test_images_of_a_clip_that_ended_without_them_have_failed(api: Gateway
     assert (image["state"], image["error"]) == ("failed", "the clip is cancelled")
     answer = await api.http.get(f"/v1/vods/{command.clip}/images/poster.jpg")
     assert (answer.status_code, answer.json()["error_code"]) == (404, "RESOURCE_NOT_FOUND")
+
+
+@pytest.mark.parametrize(("accuracy", "state"), [("segment", "failed"), ("frame", "waiting")])
+async def test_images_may_come_after_a_clip_is_finished(api: Gateway, accuracy: str, state: str) -> None:
+    command = await clip(api, images={"poster": {}})
+    await api.write_clip(command, state="finished", file=api.put_file(command, DATA, accuracy))
+    (image,) = (await api.http.get(f"/v1/vods/{command.clip}")).json()["images"]
+    assert image["state"] == state

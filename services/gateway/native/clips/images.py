@@ -54,10 +54,11 @@ def image_views(downloads: Downloads, known: KnownClip) -> list[ImageView]:
 
 
 def _image(known: KnownClip, wish: ImageWish) -> ClipImage:
-    """Return how far an image is; one that a clip's end left unmade has failed."""
+    """Return how far an image is; it has failed when the clip was cancelled or will have no exact file."""
     made = next((one for one in known.record.images if one.kind == wish.kind), None) if known.record else None
     image = made or ClipImage(kind=wish.kind, format=wish.format)
-    if image.state == "waiting" and known.state in ENDED:
+    exact = known.record is not None and known.record.file is not None and known.record.file.accuracy == "frame"
+    if image.state == "waiting" and known.state in ENDED and (known.state == "cancelled" or not exact):
         return image.model_copy(update={"state": "failed", "error": f"the clip is {known.state}"})
     return image
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,7 @@ def test_live_in_clip_out(live: StackUnderTest, programme: Path, tmp_path: Path,
         check_content(file, 135, 150)
         library = live.folder / made["location"]
         assert library.read_bytes() == file.read_bytes()
-        ready = hooks.wait("clips.frame_accurate.ready", 20)
+        ready = hooks.wait("clips.frame_accurate.ready", timedelta(seconds=20))
         assert ready is not None
         assert ready.signed
         order = [r.body["type"] for r in hooks.received if r.body["data"]["clip"] == clip]

@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -184,8 +185,8 @@ def a_restream(live: StackUnderTest, hooks: Receiver, empty: Server, clip: str, 
     until(lambda: "recording" in live.get(path)["position"]["file"], "the recording to be played out")
     call("2")
     until(lambda: live.get(path)["state"] == "stopped", "the restream to be stopped")
-    assert hooks.wait("restreams.state_changed", 20, "stopped")
-    assert hooks.wait("restreams.warned", 20)
+    assert hooks.wait("restreams.state_changed", timedelta(seconds=20), "stopped")
+    assert hooks.wait("restreams.warned", timedelta(seconds=20))
     assert live.api.put(f"/v1/jobs/{to['id']}/stop").status_code == 200
 
 
@@ -200,7 +201,7 @@ def test_every_service_works_as_its_own_user_and_does_nothing_else(programme: Pa
             live.finished(clip)
             assert live.api.put(f"/v1/vods/{late}/cancel").status_code == 202
             assert live.api.get(job["playback_url"]).status_code == 200
-            assert hooks.wait("clips.frame_accurate.ready", 20)
+            assert hooks.wait("clips.frame_accurate.ready", timedelta(seconds=20))
             assert live.get("/v1/webhooks/deliveries")["deliveries"]
             with source_server() as empty:
                 a_restream(live, hooks, empty, clip, job["id"])

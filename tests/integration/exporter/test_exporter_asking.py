@@ -69,7 +69,10 @@ async def test_an_exporter_stops_while_it_says_nothing(nats: NatsServer, tmp_pat
 
 async def test_a_late_fast_delivery_fails_where_it_says_nothing(nats: NatsServer, tmp_path: Path) -> None:
     async with desk(nats, tmp_path) as at:
-        order = await sent(at)
+        order = at.order(new_id(), "frame")
+        assert await at.exporter().deliver(order)
+        at.place.mute = True
+        at.place.asked.clear()
         task = await asked(at, at.exporter(pace=SHORT), at.order(order.export, "segment"))
         (outcome,) = await asyncio.wait_for(asyncio.gather(task, return_exceptions=True), 20)
         assert isinstance(outcome, DestinationFailed)

@@ -38,7 +38,7 @@ def entry_of(info: SegmentInfo, session: str) -> IndexEntry:
     return IndexEntry(
         log=info.sequence, number=info.sequence, seams=0, session=session, track="primary-1", sequence=info.sequence,
         key=str(info.path), init_key=f"{session}/init-{info.init_number}.mp4", start=info.start,
-        duration=info.duration, timescale=info.timescale, origin_ms=0, wall_start_ms=info.wall_start_ms,
+        duration=info.duration, timescale=info.timescale, origin_ms=0, lead=0, wall_start_ms=info.wall_start_ms,
         bytes=info.bytes, discontinuity=info.discontinuity, independent=info.independent,
     )  # fmt: skip
 

@@ -163,12 +163,6 @@ def test_only_plain_decimal_numbers_are_numbers(field: str, value: Any) -> None:
         Output.model_validate({field: value})
 
 
-@pytest.mark.parametrize("field", ["url", "videocloud"])
-def test_what_is_not_supported_yet_is_said(field: str) -> None:
-    with pytest.raises(ValidationError, match="not supported yet"):
-        Output.model_validate({field: "01:00:00:00", "duration": 5})
-
-
 @pytest.mark.parametrize(
     ("value", "why"),
     [

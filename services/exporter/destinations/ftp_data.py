@@ -57,7 +57,7 @@ class DataLine:
         async for batch in _batches(chunks):
             if sending is not None:
                 await self._settled(sending, tell)
-            sending = self._start(lambda batch=batch: self._write(batch))  # type: ignore[misc]
+            sending = self._start(lambda batch=batch: self._write(batch))  # type: ignore[misc]  # a default in a lambda
         if sending is not None:
             await self._settled(sending, tell)
 

@@ -82,7 +82,13 @@ class _Client(asyncssh.SSHClient):
         self.pins = pins
         self.shown: asyncssh.SSHKey | None = None
 
-    def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:  # noqa: ARG002
+    def validate_host_public_key(
+        self,
+        host: str,
+        addr: str,
+        port: int,
+        key: asyncssh.SSHKey,  # noqa: ARG002  asyncssh's signature
+    ) -> bool:
         self.shown = key
         return self.pins.accept(key)
 

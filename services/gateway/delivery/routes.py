@@ -170,7 +170,8 @@ async def preflight() -> Response:
     return Response(status_code=204)
 
 
-ANSWERS: Final[tuple[tuple[str, str, Callable[..., Awaitable[Response]]], ...]] = (
+Answers = tuple[tuple[str, str, Callable[..., Awaitable[Response]]], ...]
+ANSWERS: Final[Answers] = (
     ("/index.m3u8", "index", variants),
     ("/dvr.m3u8", "dvr", dvr),
     ("/{playlist}", "playlist", media),
@@ -178,10 +179,10 @@ ANSWERS: Final[tuple[tuple[str, str, Callable[..., Awaitable[Response]]], ...]] 
 )
 
 
-def tree(prefix: str, let_in: Callable[..., Awaitable[None]], name: str) -> APIRouter:
-    """Make the routes of an event's tree below `prefix`, guarded by `let_in`."""
+def tree(prefix: str, let_in: Callable[..., Awaitable[None]], name: str, answers: Answers = ANSWERS) -> APIRouter:
+    """Make the routes of a tree, an event's by default, below `prefix`, guarded by `let_in`."""
     made = APIRouter(prefix=prefix, tags=["playback"], route_class=OpenRoute)
-    for path, kind, answer in ANSWERS:
+    for path, kind, answer in answers:
         made.add_api_route(
             path, answer, methods=["GET", "HEAD"], response_class=Response, operation_id=f"{name}_{kind}",
             dependencies=[Depends(let_in)],

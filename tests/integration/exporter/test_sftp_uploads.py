@@ -183,9 +183,10 @@ async def test_a_connection_that_is_cut_at_half_goes_on_from_there(kind: str, se
         assert not failed.value.final
         assert not (server.root / "cut/clip.mp4").exists()
         line.cut_at, line.up = None, 0
+        written = sum(path.stat().st_size for path in parts(server))  # a busy server has not written all that passed
         await at(server, "cut/clip.mp4", host=HOST).put(file, told)
         if kind == "sshd":
-            assert file.read_from[-1] > 0  # from what the server had written when it was cut off
+            assert file.read_from[-1] >= written - WINDOW > 0
             assert line.up < file.size - file.read_from[-1] + MIB
     assert (server.root / "cut/clip.mp4").read_bytes() == file.data
     assert not parts(server)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Request
@@ -11,7 +10,7 @@ from starlette.responses import Response
 from services.gateway.delivery.clips.playback import ClipPlayback
 from services.gateway.delivery.objects import send_object
 from services.gateway.delivery.parts import delivery_of
-from services.gateway.delivery.routes import YEAR_S, OpenRoute, Viewer, preflight, send_playlist, viewer_by, viewer_of
+from services.gateway.delivery.routes import YEAR_S, Answers, Viewer, send_playlist, tree, viewer_by, viewer_of
 from services.gateway.delivery.tokens import read_clip_token
 from services.gateway.http.ids import HexPath
 from services.gateway.http.parts import part
@@ -52,25 +51,13 @@ async def segment(
     return await send_object(request, delivery_of(request), info, f"{viewer.scope}, max-age={viewer.keep_s}, immutable")
 
 
-ANSWERS: Final[tuple[tuple[str, str, Callable[..., Awaitable[Response]]], ...]] = (
+ANSWERS: Final[Answers] = (
     ("/playlist.m3u8", "playlist", playlist),
     ("/hls/{track}", "media", media),
     ("/hls/{session}/{track}/{file}", "segment", segment),
 )
 
 
-def tree(prefix: str, let_in: Callable[..., Awaitable[None]], name: str) -> APIRouter:
-    """Make the routes of a clip's tree below `prefix`, guarded by `let_in`."""
-    made = APIRouter(prefix=prefix, tags=["playback"], route_class=OpenRoute)
-    for path, kind, answer in ANSWERS:
-        made.add_api_route(
-            path, answer, methods=["GET", "HEAD"], response_class=Response, operation_id=f"{name}_{kind}",
-            dependencies=[Depends(let_in)],
-        )  # fmt: skip
-        made.add_api_route(path, preflight, methods=["OPTIONS"], include_in_schema=False)
-    return made
-
-
 router: Final = APIRouter()
-router.include_router(tree("/play/clips/{token}/{clip}", by_token, "play_clip"))
-router.include_router(tree("/v1/vods/{clip}", by_key, "vod"))
+router.include_router(tree("/play/clips/{token}/{clip}", by_token, "play_clip", ANSWERS))
+router.include_router(tree("/v1/vods/{clip}", by_key, "vod", ANSWERS))

@@ -209,7 +209,7 @@ async def test_over_a_recording_the_frames_of_that_time_play(
         drifting(desk.session(recording, at)) for recording, at in zip(sessions, (0, HOUR_MS), strict=True)
     )
     await desk.announce([*first, *second])
-    limits = replace(QUICK, patience=timedelta(seconds=30))
+    limits = replace(QUICK, patience=timedelta(seconds=10))
     loop = asyncio.get_running_loop()
     access = access_to(desk.settings.data_dir, js=lambda: desk.js, loop=loop, store=desk.store, limits=limits)
     wanted = ranges(asked, desk.begun_ms)

@@ -59,9 +59,11 @@ async def test_a_connection_that_is_cut_at_half_goes_on_from_there(kind: str, tl
                 await target(server).put(file, told)
             assert not failed.value.final
             assert not (server.root / NAME).exists()
-            first, line.cut_at, line.up = line.up, None, 0
+            line.cut_at, line.up = None, 0
+            written = sum(path.stat().st_size for path in parts(server))  # a busy server has not read all that passed
             await target(server).put(file, told)
-            assert first + line.up < SIZE * 1.3
+            assert 0 < written
+            assert line.up < SIZE - written + MIB
         assert (server.root / NAME).read_bytes() == file.data
         assert not parts(server)
 

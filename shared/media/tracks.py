@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 VideoCodec = Literal["h264", "hevc"]
+"""Codecs whose pictures are NAL units."""
+PictureCodec = Literal["h264", "hevc", "av1", "vp9"]
+FRAME_CODECS = frozenset(("av1", "vp9"))
+"""Codecs without NAL units: samples are shown in decode order, and headers are repeated in key frames."""
 AudioCodec = Literal["aac", "opus"]
 
 
@@ -13,12 +17,12 @@ AudioCodec = Literal["aac", "opus"]
 class TrackConfig:
     """How one track is decoded; two equal configs can be joined without a seam.
 
-    `sample_entry` is the whole child box of stsd (avc1, hvc1, mp4a or Opus), verbatim.
+    `sample_entry` is the whole child box of stsd (avc1, hvc1, av01, vp09, mp4a or Opus), verbatim.
     """
 
     track_id: int
     kind: Literal["video", "audio"]
-    codec: Literal["h264", "hevc", "aac", "opus"]
+    codec: Literal["h264", "hevc", "av1", "vp9", "aac", "opus"]
     timescale: int
     sample_entry: bytes
     width: int = 0

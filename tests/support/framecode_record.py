@@ -16,10 +16,19 @@ from pathlib import Path
 import av
 
 from services.clipper.cutting import CutSource, Run, Segment
+from shared.media.bitstream.picture_form import PictureForm
+from shared.media.bitstream.vp9 import build_vpcc
 from shared.media.model import TrackConfig
+from shared.media.mp4.entries import av1_config, vp9_config
 from shared.media.mp4.fragments import FragmentWriter, Sample
 from shared.media.mp4.init import aac_config, build_init, opus_config, video_config
 from tests.support.framecode import AUDIO_RATE, HEIGHT, WIDTH, Seen, beeps, ffmpeg, paint, play
+
+FRAME_OPTIONS = {
+    "av1": ["-c:v", "libsvtav1", "-preset", "10", "-crf", "30", "-svtav1-params", "scd=0:lp=2"],
+    "aom": ["-c:v", "libaom-av1", "-crf", "30"],
+    "vp9": ["-c:v", "libvpx-vp9", "-deadline", "good", "-cpu-used", "5", "-b:v", "600k", "-lag-in-frames", "16"],
+}
 
 
 @dataclass(frozen=True)
@@ -108,6 +117,8 @@ def _encode(spec: Spec, out: Path) -> None:
 
 
 def _video_options(spec: Spec) -> list[str]:
+    if spec.codec in FRAME_OPTIONS:
+        return [*FRAME_OPTIONS[spec.codec], "-g", str(spec.gop), "-keyint_min", str(spec.gop), *spec.encoder.split()]
     common = f"keyint={spec.gop}:min-keyint={spec.gop}:scenecut=0:bframes={spec.bframes}:{spec.encoder}".rstrip(":")
     if spec.codec == "h264":
         return ["-c:v", "libx264", "-preset", "superfast", "-crf", "26", "-x264-params", common]
@@ -149,7 +160,7 @@ def _samples(
     for stream in container.streams:
         extradata = bytes(stream.codec_context.extradata or b"")
         if stream.type == "video":
-            configs[1] = video_config("h264" if spec.codec == "h264" else "hevc", extradata, 90000)
+            configs[1] = _video(spec.codec, extradata, stream.codec_context)
             raw[1] = []
         else:
             configs[2] = aac_config(extradata) if spec.audio == "aac" else opus_config(extradata)
@@ -167,6 +178,16 @@ def _samples(
     if 1 in samples:
         samples[1] = _received(spec, samples[1])
     return configs, samples, delay
+
+
+def _video(codec: str, extradata: bytes, context: av.VideoCodecContext) -> TrackConfig:
+    if codec in ("av1", "aom"):
+        return av1_config(extradata, 90000)
+    if codec == "vp9":
+        deep = 2 if context.pix_fmt == "yuv420p10le" else 0
+        form = PictureForm(context.width, context.height, deep, 20, depth=10 if deep else 8)
+        return vp9_config(build_vpcc(form), (context.width, context.height), 90000)
+    return video_config("h264" if codec == "h264" else "hevc", extradata, 90000)
 
 
 def _stamped(

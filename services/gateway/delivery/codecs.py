@@ -1,6 +1,7 @@
 """The CODECS attribute of an HLS rendition (RFC 6381), read from its init segment.
 
-avc1: RFC 6381, 3.3. hvc1: ISO/IEC 14496-15, annex E.3. mp4a.40: the audio object type of ISO/IEC 14496-3, 1.6.2.1.
+avc1: RFC 6381, 3.3. hvc1: ISO/IEC 14496-15, annex E.3. av01: AV1 Codec ISO Media File Format Binding, 5. vp09: VP Codec
+ISO Media File Format Binding, "Codecs Parameter String". mp4a.40: the audio object type of ISO/IEC 14496-3, 1.6.2.1.
 """
 
 from __future__ import annotations
@@ -29,6 +30,11 @@ def _name(track: TrackConfig) -> str:
         return f"avc1.{record[1:4].hex()}"
     if track.codec == "hevc":
         return hevc_name(record)
+    if track.codec == "av1":
+        tier, depth = "H" if record[2] & 0x80 else "M", (8, 8, 10, 12)[record[2] >> 5 & 3]
+        return f"av01.{record[1] >> 5}.{record[1] & 31:02d}{tier}.{depth:02d}"
+    if track.codec == "vp9":
+        return f"vp09.{record[4]:02d}.{record[5]:02d}.{record[6] >> 4:02d}"
     return f"mp4a.40.{read_aac(record).kind}"
 
 

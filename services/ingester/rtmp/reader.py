@@ -1,6 +1,6 @@
-"""Reading frames from audio and video messages: H.264, HEVC, AAC and Opus.
+"""Reading frames from audio and video messages: H.264, HEVC, AV1, VP9, AAC and Opus.
 
-Sequence headers are the avcC, hvcC, AudioSpecificConfig and OpusHead of MP4, and frames are as MP4 stores them.
+Sequence headers are the avcC, hvcC, av1C, vpcC, AudioSpecificConfig and OpusHead of MP4; frames are as MP4 stores them.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from typing import Final
 
 from services.ingester.publication import MAX_OFFSET, Frame, Kind
 from services.ingester.recorder.audio import AacSound, opus_duration
+from services.ingester.recorder.coded import CodedPictures
 from services.ingester.recorder.damage import DAMAGE
 from services.ingester.recorder.names import audio_name, video_name
-from services.ingester.recorder.pictures import LengthPrefixed
 from services.ingester.recorder.unwrap import Unwrapper
-from shared.media.model import TrackConfig, VideoCodec
+from shared.media.model import PictureCodec, TrackConfig
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.mp4.entries import opus_config
 from shared.media.timecode import Label
@@ -27,7 +27,7 @@ MS: Final = 90
 MAX_NAMES: Final = 32
 MAX_LABELS: Final = 64
 """Timecodes that wait for a picture; older ones are dropped."""
-VIDEO_CODECS: Final[dict[str, VideoCodec]] = {"avc1": "h264", "hvc1": "hevc"}
+VIDEO_CODECS: Final[dict[str, PictureCodec]] = {"avc1": "h264", "hvc1": "hevc", "av01": "av1", "vp09": "vp9"}
 AUDIO_CODECS: Final = ("mp4a", "Opus")
 """The FOURCCs of the recorded codecs."""
 
@@ -42,7 +42,7 @@ class FrameReader:
         self.unsupported: set[str] = set()
         self.damaged = 0
         self._clock = Unwrapper(32)
-        self._pictures = LengthPrefixed()
+        self._pictures = CodedPictures()
         self._aac = AacSound()
         self._opus: TrackConfig | None = None
         self._sounds = False
@@ -71,6 +71,7 @@ class FrameReader:
             return
         try:
             if kind == VIDEO:
+                self._pictures.begin(VIDEO_CODECS[codec])
                 self._picture(timestamp, offset, data)
             elif self._sounds:
                 self._sound(timestamp, data)

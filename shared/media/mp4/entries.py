@@ -1,24 +1,33 @@
-"""Sample entries: how stsd describes H.264, HEVC, AAC and Opus, built from codec data and read back.
+"""Sample entries: how stsd describes H.264, HEVC, AV1, VP9, AAC and Opus, built from codec data and read back.
 
 Sources: ISO/IEC 14496-12 (8.5.2, 12.1.4), 14496-14 (esds), 14496-15 (avc1, hvc1), 14496-3 (1.6.2.1),
+AV1 Codec ISO Media File Format Binding (av01), VP Codec ISO Media File Format Binding (vp09),
 "Encapsulation of Opus in ISO Base Media File Format" 0.8.1 (dOps), RFC 7845 (OpusHead).
 """
 
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from typing import Literal
 
+from shared.media.bitstream.av1 import read_sequence, sequence_of
 from shared.media.bitstream.errors import BitstreamError
 from shared.media.bitstream.look import Look, read_look
 from shared.media.bitstream.opus import OPUS_RATE, OpusHead
 from shared.media.bitstream.params import VideoCodec, build_avcc, build_hvcc, read_sps, record_sets, split_annexb
+from shared.media.bitstream.vp9 import read_vpcc
 from shared.media.mp4.aac import read_aac
 from shared.media.mp4.boxes import Box, Mp4Error, box, children, full_box, read_header, unpack
-from shared.media.tracks import TrackConfig
+from shared.media.tracks import PictureCodec, TrackConfig
 
-KINDS: dict[bytes, Literal["h264", "hevc", "aac", "opus"]] = {
-    b"avc1": "h264", b"avc3": "h264", b"hvc1": "hevc", b"hev1": "hevc", b"mp4a": "aac", b"Opus": "opus"}  # fmt: skip
+KINDS: dict[bytes, Literal["h264", "hevc", "av1", "vp9", "aac", "opus"]] = {
+    b"avc1": "h264", b"avc3": "h264", b"hvc1": "hevc", b"hev1": "hevc", b"av01": "av1", b"vp09": "vp9",
+    b"mp4a": "aac", b"Opus": "opus"}  # fmt: skip
+RECORDS = {"h264": b"avcC", "hevc": b"hvcC", "av1": b"av1C", "vp9": b"vpcC", "aac": b"esds", "opus": b"dOps"}
+"""The box of a sample entry that holds the codec's own data."""
+VISUAL = frozenset((b"avc1", b"avc3", b"hvc1", b"hev1", b"av01", b"vp09"))
+AV1C = 0x81  # marker and version of an av1C record
 VISUAL_BODY, AUDIO_BODY = 78, 28  # bytes of a visual and an audio sample entry before its child boxes
 
 
@@ -36,13 +45,33 @@ def video_config(codec: VideoCodec, extradata: bytes, timescale: int, track_id: 
     if sps is None:
         raise Mp4Error(f"{codec} record without an SPS")
     picture = read_sps(codec, sps)
-    extra = _look_boxes(read_look(codec, sps))
-    kind, child = (b"avc1", b"avcC") if codec == "h264" else (b"hvc1", b"hvcC")
-    fixed = struct.pack(
-        ">6xH16xHHIIIH32xHh", 1, picture.width, picture.height, 0x480000, 0x480000, 0, 1, 24, -1)  # fmt: skip
-    entry = box(kind, fixed, box(child, record), extra)
-    return TrackConfig(
-        track_id, "video", codec, timescale, entry, width=picture.width, height=picture.height)  # fmt: skip
+    size = picture.width, picture.height
+    return _visual(codec, record, size, read_look(codec, sps), TrackConfig(track_id, "video", codec, timescale, b""))
+
+
+def av1_config(record: bytes, timescale: int, track_id: int = 1) -> TrackConfig:
+    """Describe an AV1 track from an av1C record with a sequence header; Mp4Error, BitstreamError on garbage."""
+    sequence = sequence_of(record[4:])
+    if sequence is None or record[0] != AV1C:
+        raise Mp4Error("av1C without a sequence header")
+    form = read_sequence(sequence.body)
+    track = TrackConfig(track_id, "video", "av1", timescale, b"")
+    return _visual("av1", record, (form.width, form.height), Look(colour=form.colour), track)
+
+
+def vp9_config(record: bytes, size: tuple[int, int], timescale: int, track_id: int = 1) -> TrackConfig:
+    """Describe a VP9 track from a vpcC record and the pictures' size; BitstreamError on garbage."""
+    form = read_vpcc(record, *size)
+    track = TrackConfig(track_id, "video", "vp9", timescale, b"")
+    return _visual("vp9", record, size, Look(colour=form.colour), track)
+
+
+def _visual(codec: PictureCodec, record: bytes, size: tuple[int, int], look: Look, track: TrackConfig) -> TrackConfig:
+    """Complete a track of pictures with its sample entry."""
+    kind = {"h264": b"avc1", "hevc": b"hvc1", "av1": b"av01", "vp9": b"vp09"}[codec]
+    fixed = struct.pack(">6xH16xHHIIIH32xHh", 1, *size, 0x480000, 0x480000, 0, 1, 24, -1)
+    entry = box(kind, fixed, box(RECORDS[codec], record), _look_boxes(look))
+    return replace(track, sample_entry=entry, width=size[0], height=size[1])
 
 
 def _look_boxes(look: Look) -> bytes:
@@ -88,13 +117,13 @@ def _descriptor(tag: int, content: bytes) -> bytes:
 def entry_child(entry: bytes, kind: bytes) -> Box | None:
     """Return a child box (avcC, hvcC, esds, dOps, pasp) of a sample entry; None when it has none."""
     head = read_header(entry, 0, len(entry))
-    skip = VISUAL_BODY if head.kind in (b"avc1", b"avc3", b"hvc1", b"hev1") else AUDIO_BODY
+    skip = VISUAL_BODY if head.kind in VISUAL else AUDIO_BODY
     return next((b for b in children(entry, head.body + skip, head.end) if b.kind == kind), None)
 
 
 def codec_record(config: TrackConfig) -> bytes:
-    """Return the codec's own data from the sample entry: avcC, hvcC or dOps content, or AudioSpecificConfig."""
-    kind = {"h264": b"avcC", "hevc": b"hvcC", "aac": b"esds", "opus": b"dOps"}[config.codec]
+    """Return the codec's own data from the sample entry: a record of pictures, dOps, or AudioSpecificConfig."""
+    kind = RECORDS[config.codec]
     child = entry_child(config.sample_entry, kind)
     if child is None:
         raise Mp4Error(f"sample entry without {kind.decode()}")
@@ -120,8 +149,8 @@ def _decoder_info(esds: bytes) -> bytes:
 
 
 def with_record(config: TrackConfig, record: bytes) -> bytes:
-    """Return the sample entry with its avcC or hvcC content replaced, all else kept."""
-    child = entry_child(config.sample_entry, b"avcC" if config.codec == "h264" else b"hvcC")
+    """Return the sample entry of pictures with the content of its record replaced, all else kept."""
+    child = entry_child(config.sample_entry, RECORDS[config.codec])
     if child is None:
         raise Mp4Error("sample entry without a video record")
     entry = config.sample_entry
@@ -134,7 +163,7 @@ def read_entry(entry: bytes, track_id: int, timescale: int) -> TrackConfig:
     codec = KINDS.get(head.kind)
     if codec is None:
         raise Mp4Error(f"sample entry {head.kind!r} is not supported")
-    if codec in ("h264", "hevc"):
+    if head.kind in VISUAL:
         width, height = unpack("HH", entry, head.body + 24, head.end)
         return TrackConfig(track_id, "video", codec, timescale, bytes(entry), width=width, height=height)
     channels, rate = unpack("HxxxxxxI", entry, head.body + 16, head.end)

@@ -6,7 +6,7 @@ They have its picture format, decoder limits and colour, and parameter set ids t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import av
@@ -25,9 +25,10 @@ from shared.media.bitstream.hevc_sets import (
 )
 from shared.media.bitstream.nal import encoder_nals, is_slice, join_sample
 from shared.media.bitstream.params import H264_SPS, HEVC_PPS, HEVC_SPS, nal_type, set_id, set_types, split_annexb
-from shared.media.bitstream.records import length_size_of, sets_of, video_codec
+from shared.media.bitstream.records import length_size_of, sets_of, video_codec, with_sets
 from shared.media.model import TrackConfig, VideoCodec
 from shared.media.seams.errors import CutError
+from shared.media.seams.forms import pixel_format
 
 _ENCODERS = {"h264": "libx264", "hevc": "libx265"}
 # profile_idc to x264's name; for other profiles x264 chooses by the picture format.
@@ -93,6 +94,15 @@ class JoiningEncoder:
     def seam(self, first_sei: Iterable[bytes] = ()) -> Seam:
         """Start a seam whose frames are encoded as in `encode`, one by one as they come."""
         return Seam(self._open, self._sample, 1 / self._style.rate, list(first_sei))
+
+    @property
+    def pixels(self) -> str:
+        """FFmpeg's name of the pixel format that it takes."""
+        return pixel_format(self._style.config)
+
+    def track(self, config: TrackConfig, *, copied: bool) -> TrackConfig:
+        """Return the track of the result, whose entry has our sets, and the stream's where pictures are `copied`."""
+        return replace(config, sample_entry=with_sets(config, self.sets, keep=copied)) if self.sets else config
 
     def prepare(self, frame: av.VideoFrame) -> None:
         """Set `sets` before anything is encoded; `frame` is like those to come. CutError, MediaError."""

@@ -13,6 +13,8 @@ from services.gateway.delivery.codecs import codecs_of, hevc_name
 from services.gateway.delivery.index.entries import IndexEntry, entry_of
 from services.gateway.delivery.playlists import END, Header, Variant, body, head, multivariant, rates, target_duration
 from shared.media.mp4.boxes import Mp4Error
+from shared.media.mp4.entries import av1_config, vp9_config
+from shared.media.tracks import TrackConfig
 from shared.messages.media import SegmentWritten
 from shared.recording.log import Logged
 from shared.recording.numbering import Numbering
@@ -158,6 +160,20 @@ def test_variants_are_written_with_what_is_known() -> None:
 )
 def test_hevc_names_follow_the_standard(record: str, name: str) -> None:
     assert hevc_name(bytes.fromhex(record)) == name
+
+
+@pytest.mark.parametrize(
+    ("track", "name"),
+    [
+        # examples of the AV1 binding (5) and of the VP one; records as their containers hold them
+        (av1_config(bytes.fromhex("81004c000a0e000000043cfecc02f85091009040"), 90000), "av01.0.00M.10"),
+        (av1_config(bytes.fromhex("81048c000a0b000000043cfeccdaf90040"), 90000), "av01.0.04H.08"),
+        (vp9_config(bytes.fromhex("01000000001f82020202" + "0000"), (1280, 720), 90000), "vp09.00.31.08"),
+        (vp9_config(bytes.fromhex("010000000233a2090910" + "0000"), (3840, 2160), 90000), "vp09.02.51.10"),
+    ],
+)
+def test_av1_and_vp9_names_follow_the_standards(track: TrackConfig, name: str) -> None:
+    assert codecs_of([track]) == name
 
 
 def test_codecs_that_cannot_be_told_are_left_out() -> None:

@@ -112,6 +112,8 @@ def _encode(spec: Spec, out: Path) -> None:
         command += ["-an"]
     if spec.video:
         command += ["-pix_fmt", spec.pixels, "-r", str(spec.rate), *_video_options(spec)]
+    if out.suffix == ".flv":  # which has no such tag
+        command = [word for word in command if word not in ("-tag:v", "hvc1")]
     frames = b"".join(paint(spec.first_number + n).tobytes() for n in range(spec.frames)) if spec.video else b""
     subprocess.run([*command, *spec.options, str(out)], input=frames, check=True, timeout=120)
 

@@ -20,6 +20,7 @@ from shared.media.bitstream.picture_form import PictureForm, pixel_name
 from shared.media.bitstream.vp9 import build_vpcc, level_of, read_key
 from shared.media.model import PictureCodec, TrackConfig
 from shared.media.mp4.entries import av1_config, with_record
+from shared.media.mp4.hdr import colour_of
 from shared.media.seams.encode import KEYFRAME_SECONDS, Encoded, Style
 from shared.media.seams.errors import CutError
 from shared.media.seams.forms import form_of
@@ -105,7 +106,8 @@ class FrameEncoder:
             raise CutError(f"no encoder for {self.codec}")
         context.width, context.height, context.pix_fmt = frame.width, frame.height, frame.format.name
         context.framerate, context.time_base = self.style.rate, 1 / self.style.rate
-        span, *told = colours_of(form_of(self.style.config))
+        form = form_of(self.style.config)
+        span, *told = colours_of(form._replace(colour=form.colour or colour_of(self.style.config)))
         own = (frame.colorspace, frame.color_primaries, frame.color_trc)
         context.color_range = span or frame.color_range
         context.colorspace, context.color_primaries, context.color_trc = (

@@ -18,9 +18,10 @@ from shared.media.bitstream import av1, vp9
 from shared.media.bitstream.av1 import scene_obus, split_obus
 from shared.media.bitstream.errors import BitstreamError
 from shared.media.bitstream.h264_entry import is_intra, recovery_count
-from shared.media.bitstream.nal import RandomAccess, entry_of, split_sample, static_sei
+from shared.media.bitstream.nal import RandomAccess, entry_of, join_sample, split_sample
 from shared.media.bitstream.records import length_size_of, video_codec
-from shared.media.model import FRAME_CODECS, Int64s
+from shared.media.bitstream.sei import picture_sei, static_sei, with_picture_sei
+from shared.media.model import FRAME_CODECS, Int64s, TrackConfig
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.seams.source import Video
 
@@ -90,6 +91,23 @@ def scene_at(video: Video, row: int, reader: SampleReader) -> list[bytes]:
     if video.config.codec == "av1":
         return [obu.whole for obu in scene_obus(split_obus(reader.read(row)))]
     return static_sei(video_codec(video.config), nals_at(video, row, reader))
+
+
+def beside_at(video: Video, row: int, reader: SampleReader) -> list[bytes]:
+    """Return the units of sample `row` that belong to its picture: captions, dynamic HDR, orientation."""
+    if video.config.codec == "vp9":
+        return []
+    if video.config.codec == "av1":
+        return [obu.whole for obu in split_obus(reader.read(row)) if obu.metadata == av1.ITU_T35]
+    return picture_sei(video_codec(video.config), nals_at(video, row, reader))
+
+
+def with_beside(config: TrackConfig, sample: bytes, units: list[bytes]) -> bytes:
+    """Return an encoded sample with the units of its picture in the recording."""
+    if config.codec in FRAME_CODECS:
+        return av1.with_scene(sample, units) if units else sample
+    codec, size = video_codec(config), length_size_of(config)
+    return join_sample(with_picture_sei(codec, split_sample(sample, size), units), size)
 
 
 def _is_key(video: Video, row: int, reader: SampleReader) -> bool:

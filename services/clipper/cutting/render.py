@@ -14,7 +14,16 @@ from services.clipper.cutting.assemble import VideoPart, copied_part, steady_rat
 from services.clipper.cutting.decode import decode_rows
 from services.clipper.cutting.entering import check_entry, counted_rows, counted_samples
 from services.clipper.cutting.frame_encoder import FrameEncoder
-from services.clipper.cutting.gops import NOTHING, Split, decode_start, nals_at, scene_at, split_span
+from services.clipper.cutting.gops import (
+    NOTHING,
+    Split,
+    beside_at,
+    decode_start,
+    nals_at,
+    scene_at,
+    split_span,
+    with_beside,
+)
 from services.clipper.cutting.plan import ClipSpan
 from services.clipper.cutting.prints import Print, fingerprint
 from services.clipper.cutting.samples import SampleReader, Spool
@@ -167,9 +176,14 @@ class _Renderer:
         frames = _ahead(self._frames(span, rows, encoder.pixels, reader, target))
         pictures = encoder.encode(frames, scene)
         order, sizes, offsets, sync = [], [], [], []
+        kept = video.config.codec == target.codec == encoder.codec
+        by_time = rows[np.argsort(video.at[rows])].tolist()
         for picture in pictures:
-            offsets.append(self.spool.append(picture.payload))
-            sizes.append(len(picture.payload))
+            payload = picture.payload
+            if kept:
+                payload = with_beside(target, payload, beside_at(video, by_time[picture.frame], reader))
+            offsets.append(self.spool.append(payload))
+            sizes.append(len(payload))
             order.append(picture.frame)
             sync.append(picture.sync)
         if sorted(order) != list(range(len(rows))):

@@ -1,4 +1,4 @@
-"""The CODECS attribute of an HLS rendition (RFC 6381), read from its init segment.
+"""The attributes CODECS (RFC 6381) and VIDEO-RANGE of an HLS rendition, read from its init segment.
 
 avc1: RFC 6381, 3.3. hvc1: ISO/IEC 14496-15, annex E.3. av01: AV1 Codec ISO Media File Format Binding, 5. vp09: VP Codec
 ISO Media File Format Binding, "Codecs Parameter String". mp4a.40: the audio object type of ISO/IEC 14496-3, 1.6.2.1.
@@ -11,7 +11,10 @@ from collections.abc import Iterable
 from shared.media.mp4.aac import read_aac
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.mp4.entries import codec_record
+from shared.media.mp4.hdr import colour_of
 from shared.media.tracks import TrackConfig
+
+_RANGES = {16: "PQ", 18: "HLG"}
 
 
 def codecs_of(tracks: Iterable[TrackConfig]) -> str:
@@ -20,6 +23,15 @@ def codecs_of(tracks: Iterable[TrackConfig]) -> str:
         return ",".join(_name(track) for track in tracks)
     except (Mp4Error, IndexError):
         return ""
+
+
+def range_of(tracks: Iterable[TrackConfig]) -> str:
+    """Return VIDEO-RANGE (RFC 8216bis, 4.4.6.2), PQ or HLG by the transfer; empty for SDR."""
+    try:
+        found = [colour_of(track) for track in tracks if track.kind == "video"]
+    except Mp4Error:
+        return ""
+    return next((_RANGES[colour.transfer] for colour in found if colour and colour.transfer in _RANGES), "")
 
 
 def _name(track: TrackConfig) -> str:

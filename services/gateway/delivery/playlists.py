@@ -39,6 +39,7 @@ class Variant:
     codecs: str
     width: int = 0
     height: int = 0
+    range: str = ""
 
 
 def target_duration(longest_ms: int) -> int:
@@ -103,6 +104,8 @@ def multivariant(variants: Sequence[Variant]) -> str:
             fields.append(f'CODECS="{variant.codecs}"')
         if variant.width and variant.height:
             fields.append(f"RESOLUTION={variant.width}x{variant.height}")
+        if variant.range:
+            fields.append(f"VIDEO-RANGE={variant.range}")
         lines += [f"#EXT-X-STREAM-INF:{','.join(fields)}", variant.uri]
     return "\n".join(lines) + "\n"
 

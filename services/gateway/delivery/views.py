@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from services.gateway.delivery.bodies import Body, make_body
-from services.gateway.delivery.codecs import codecs_of
+from services.gateway.delivery.codecs import codecs_of, range_of
 from services.gateway.delivery.index.entries import IndexEntry
 from services.gateway.delivery.index.live import IndexChanged, LiveIndex
 from services.gateway.delivery.index.shifted import shifted
@@ -129,6 +129,7 @@ class View:
             codecs=codecs_of(tracks),
             width=video.width if video else 0,
             height=video.height if video else 0,
+            range=range_of(tracks),
         )
 
     async def _steady(self, track: Track, window: Window) -> Shown:

@@ -13,7 +13,9 @@ from services.ingester.recorder.audio import AacSound, opus_duration
 from services.ingester.recorder.coded import CodedPictures
 from services.ingester.recorder.damage import DAMAGE
 from services.ingester.recorder.names import audio_name, video_name
+from services.ingester.recorder.scenes import Toned
 from services.ingester.recorder.unwrap import Unwrapper
+from services.ingester.rtmp.colour_info import read_colour_info
 from shared.media.model import PictureCodec, TrackConfig
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.mp4.entries import opus_config
@@ -49,6 +51,8 @@ class FrameReader:
         self._failures = 0
         self._frames: list[Frame] = []
         self._labels: list[tuple[int, Label]] = []
+        self._colours: dict[bytes, bytes] = {}
+        self._toned = Toned()
 
     def describes(self, kind: Kind) -> bool:
         """Return whether the track has a sequence header and can be recorded."""
@@ -84,6 +88,10 @@ class FrameReader:
         """Take the timecode of the picture shown at a time in ms, modulo 2**32; it comes before or after that one."""
         self._labels = [*self._labels[1 - MAX_LABELS :], (timestamp, label)]
 
+    def colours(self, data: bytes) -> None:
+        """Take a metadata message about the pictures: it applies from the next key frame on."""
+        self._colours = read_colour_info(data) or self._colours
+
     def finish(self) -> None:
         """Release the frames that wait."""
         try:
@@ -104,6 +112,8 @@ class FrameReader:
             self.damaged += 1
             return
         config, payload, sync, clean = picture
+        if self._colours:
+            config = self._toned.of(config, self._colours, key=sync)
         labels = self._labels_near(timestamp) if self._labels else ()
         time = self._clock.take(timestamp) * MS
         self._frames.append(Frame(config, time, offset * MS, sync, payload, clean=clean, labels=labels))

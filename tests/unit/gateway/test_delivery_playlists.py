@@ -9,11 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.gateway.delivery.bodies import Bodies, make_body
-from services.gateway.delivery.codecs import codecs_of, hevc_name
+from services.gateway.delivery.codecs import codecs_of, hevc_name, range_of
 from services.gateway.delivery.index.entries import IndexEntry, entry_of
 from services.gateway.delivery.playlists import END, Header, Variant, body, head, multivariant, rates, target_duration
+from shared.media.bitstream.look import Colour
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.mp4.entries import av1_config, vp9_config
+from shared.media.mp4.hdr import colour_box, with_boxes
 from shared.media.tracks import TrackConfig
 from shared.messages.media import SegmentWritten
 from shared.recording.log import Logged
@@ -174,6 +176,16 @@ def test_hevc_names_follow_the_standard(record: str, name: str) -> None:
 )
 def test_av1_and_vp9_names_follow_the_standards(track: TrackConfig, name: str) -> None:
     assert codecs_of([track]) == name
+
+
+def test_the_range_is_that_of_the_colours() -> None:
+    record = "81004c000a0e000000043cfecc02f85091009040"
+    pq = av1_config(bytes.fromhex(record), 90000)
+    hlg, sdr = (with_boxes(pq, {b"colr": colour_box(Colour(9, code, 9, full=False))}) for code in (18, 14))
+    assert [range_of([track]) for track in (pq, hlg, sdr)] == ["PQ", "HLG", ""]
+    assert range_of([vp9_config(bytes.fromhex("01000000001f820202020000"), (64, 64), 90000)]) == ""
+    [(fields, _)] = read_multivariant(multivariant([Variant("a.m3u8", 5, 4, "", 64, 64, range_of([pq]))]))
+    assert fields["VIDEO-RANGE"] == "PQ"
 
 
 def test_codecs_that_cannot_be_told_are_left_out() -> None:

@@ -22,6 +22,7 @@ from shared.media.model import TrackConfig
 from shared.media.mp4.entries import av1_config, vp9_config
 from shared.media.mp4.fragments import FragmentWriter, Sample
 from shared.media.mp4.init import aac_config, build_init, opus_config, video_config
+from tests.support.captions import captioned
 from tests.support.framecode import AUDIO_RATE, HEIGHT, WIDTH, Seen, beeps, ffmpeg, paint, play
 
 FRAME_OPTIONS = {
@@ -51,6 +52,7 @@ class Spec:
     longest: Fraction | None = None  # a segment ends after so many seconds, keyframe or not
     lost: tuple[Fraction, Fraction] | None = None  # no pictures are received, and none to the next keyframe
     held: tuple[Fraction, Fraction] | None = None  # no pictures are sent: the one before lasts as long (no B-frames)
+    captions: str = ""  # "own": each frame has captions in a unit of their own; "shared": beside another message
 
     @property
     def frames(self) -> int:
@@ -177,6 +179,8 @@ def _samples(
     zero = lead[0][0]
     delay = lead[0][1] - zero
     samples = {track: _stamped(spec, rows, configs[track], zero) for track, rows in raw.items()}
+    if 1 in samples and spec.captions:
+        samples[1] = _captioned(spec, samples[1])
     if 1 in samples:
         samples[1] = _received(spec, samples[1])
     return configs, samples, delay
@@ -212,6 +216,14 @@ def _stamped(
         for time, step, (_, pts, sync, payload) in zip(times, [*steps, last], rows, strict=True)
         if time >= 0 and not (config.kind == "audio" and _lost(spec, time))
     ]
+
+
+def _captioned(spec: Spec, samples: list[Sample]) -> list[Sample]:
+    order = {pts: number for number, pts in enumerate(sorted(sample.pts for sample in samples))}
+    shared = spec.captions == "shared"
+    return [
+        s._replace(payload=captioned(spec.codec, s.payload, order[s.pts], shared=shared)) for s in samples
+    ]  # fmt: skip
 
 
 def _received(spec: Spec, samples: list[Sample]) -> list[Sample]:

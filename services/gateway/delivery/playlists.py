@@ -40,6 +40,7 @@ class Variant:
     width: int = 0
     height: int = 0
     range: str = ""
+    captions: bool = False
 
 
 def target_duration(longest_ms: int) -> int:
@@ -95,9 +96,16 @@ def uri(key: str) -> str:
     return key.split("/", 2)[2]
 
 
+CAPTIONS: Final = "captions"
+"""The group of the captions inside the pictures."""
+
+
 def multivariant(variants: Sequence[Variant]) -> str:
     """Return the multivariant playlist of renditions, which come best first."""
     lines = ["#EXTM3U", f"#EXT-X-VERSION:{VERSION}"]
+    if any(variant.captions for variant in variants):
+        group = f'TYPE=CLOSED-CAPTIONS,GROUP-ID="{CAPTIONS}",NAME="CC1",INSTREAM-ID="CC1"'
+        lines.append(f"#EXT-X-MEDIA:{group},DEFAULT=YES,AUTOSELECT=YES")
     for variant in variants:
         fields = [f"BANDWIDTH={variant.bandwidth}", f"AVERAGE-BANDWIDTH={variant.average}"]
         if variant.codecs:
@@ -106,6 +114,8 @@ def multivariant(variants: Sequence[Variant]) -> str:
             fields.append(f"RESOLUTION={variant.width}x{variant.height}")
         if variant.range:
             fields.append(f"VIDEO-RANGE={variant.range}")
+        if variant.captions:
+            fields.append(f'CLOSED-CAPTIONS="{CAPTIONS}"')
         lines += [f"#EXT-X-STREAM-INF:{','.join(fields)}", variant.uri]
     return "\n".join(lines) + "\n"
 

@@ -130,6 +130,7 @@ class View:
             width=video.width if video else 0,
             height=video.height if video else 0,
             range=range_of(tracks),
+            captions=video is not None and await self._delivery.captioned(entries[-1].key, entries[-1].bytes),
         )
 
     async def _steady(self, track: Track, window: Window) -> Shown:

@@ -57,7 +57,9 @@ class ClipPlayback:
         video = next((t for t in tracks if t.kind == "video"), None)
         width, height = (video.width, video.height) if video else (0, 0)
         uri = f"hls/{cut.track}.m3u8"
-        variant = Variant(uri, peak, average, codecs_of(tracks), width, height, range_of(tracks))
+        newest = cut.entries[-1]
+        captions = video is not None and await self.delivery.captioned(newest.key, newest.bytes)
+        variant = Variant(uri, peak, average, codecs_of(tracks), width, height, range_of(tracks), captions)
         return make_body(multivariant([variant]))
 
     async def media(self, account: str, clip: str, name: str) -> Body:

@@ -89,7 +89,7 @@ def scene_at(video: Video, row: int, reader: SampleReader) -> list[bytes]:
     if video.config.codec == "vp9":
         return []  # its container tells
     if video.config.codec == "av1":
-        return [obu.whole for obu in scene_obus(split_obus(reader.read(row)))]
+        return [obu.whole for obu in scene_obus(_obus_at(row, reader))]
     return static_sei(video_codec(video.config), nals_at(video, row, reader))
 
 
@@ -98,7 +98,7 @@ def beside_at(video: Video, row: int, reader: SampleReader) -> list[bytes]:
     if video.config.codec == "vp9":
         return []
     if video.config.codec == "av1":
-        return [obu.whole for obu in split_obus(reader.read(row)) if obu.metadata == av1.ITU_T35]
+        return [obu.whole for obu in _obus_at(row, reader) if obu.metadata == av1.ITU_T35]
     return picture_sei(video_codec(video.config), nals_at(video, row, reader))
 
 
@@ -108,6 +108,14 @@ def with_beside(config: TrackConfig, sample: bytes, units: list[bytes]) -> bytes
         return av1.with_scene(sample, units) if units else sample
     codec, size = video_codec(config), length_size_of(config)
     return join_sample(with_picture_sei(codec, split_sample(sample, size), units), size)
+
+
+def _obus_at(row: int, reader: SampleReader) -> list[av1.Obu]:
+    """Read the OBUs of an AV1 sample; none when it is damaged."""
+    try:
+        return list(split_obus(reader.read(row)))
+    except BitstreamError:
+        return []
 
 
 def _is_key(video: Video, row: int, reader: SampleReader) -> bool:

@@ -10,6 +10,7 @@ import pytest
 
 from services.clipper.cutting import CutSource, Run, cut_exact, cut_fast, plan_cut, verify_clip
 from services.gateway.delivery.codecs import codecs_of
+from shared.media.mp4.fragments import read_fragments
 from shared.media.mp4.init import parse_init
 from tests.support.framecode import payloads, play
 from tests.support.framecode_record import Recording, Spec, play_recording, record
@@ -96,3 +97,19 @@ def test_a_format_that_no_encoder_here_makes(tmp_path: Path) -> None:
     assert (seen.numbers, seen.warnings, result.reason) == (list(range(13, 40)), "", NO_ENCODER)
     whole = cut_exact(plan_cut(recording.source(), recording.time(25), recording.time(40)), tmp_path / "whole-gop.mp4")
     assert (whole.method, play(whole.path).numbers) == ("copy", list(range(25, 40)))
+
+
+@pytest.mark.parametrize("name", ["av1", "vp9"])
+def test_damage_in_the_recording_stays_damage_in_the_clip(name: str, tmp_path: Path) -> None:
+    codec, pixels, options, *_ = STREAMS[name]
+    recording = recorded(codec, pixels, options, tmp_path / "recording")
+    for spoilt in (20, 40):  # one that is encoded again, and one that is copied
+        table = read_fragments(recording.segments[0].path).tables[1]
+        with recording.segments[0].path.open("r+b") as file:
+            file.seek(int(table.offset[spoilt]))
+            file.write(b"\xff" * int(table.size[spoilt]))
+    plan = plan_cut(recording.source(), recording.time(13), recording.time(90))
+    result = cut_exact(plan, tmp_path / "clip.mp4")
+    assert (result.frames, result.method, result.encoded) == (77, "smart", 12)
+    assert 1 <= result.damaged <= 5  # up to the next key frame, where others refer to it
+    verify_clip(result, plan)

@@ -54,7 +54,9 @@ def test_what_is_told_is_read_and_the_rest_left(data: bytes, boxes: dict[bytes, 
     assert read_colour_info(data) == boxes
 
 
-def test_it_applies_from_a_key_frame_on_where_pictures_tell_nothing() -> None:
+@pytest.mark.parametrize("first", [False, True], ids=["after the header", "before the header"])
+def test_it_applies_from_a_key_frame_on_where_pictures_tell_nothing(first: bool) -> None:
+    """OBS tells colours before the sequence header, FFmpeg after it."""
     media = MediaFrames(track_wait_ns=0, hold=0, most=100)
     record = build_vpcc(PictureForm(0, 0, 2, 31, depth=10))
     messages = (
@@ -62,6 +64,8 @@ def test_it_applies_from_a_key_frame_on_where_pictures_tell_nothing() -> None:
         b"\x91vp09" + KEY, b"\xa1vp09" + INTER,
         b"\x94vp09" + info(colorConfig=PQ | {"transferCharacteristics": 18.0}), b"\xa1vp09" + INTER, b"\x91vp09" + KEY,
     )  # fmt: skip
+    if first:
+        messages = messages[1], messages[0], *messages[2:]
     for number, message in enumerate(messages):
         media.media(VIDEO, number * 33, message, 0)
     media.finish()

@@ -9,6 +9,7 @@ import pytest
 from services.ingester.recorder.coded import Av1Pictures, CodedPictures, Vp9Pictures
 from services.ingester.recorder.damage import DAMAGE
 from shared.media.bitstream import av1, vp9
+from shared.media.bitstream.bit_writer import BitWriter
 from shared.media.bitstream.errors import BitstreamError
 from shared.media.bitstream.look import Colour
 from shared.media.bitstream.picture_form import PictureForm
@@ -38,6 +39,58 @@ def test_a_sequence_header_tells_the_picture(sequence: bytes, form: PictureForm)
     assert av1.read_sequence(found.body) == form
 
 
+def _written(*, timed: bool, points: int, profile: int, colour: tuple[tuple[int, int], ...]) -> bytes:
+    """Write a sequence header as the AV1 specification, 5.5, says it."""
+    out = BitWriter()
+    out.bits(profile, 3)
+    out.bits(0b00, 2)  # no still picture, no reduced header
+    out.flag(value=timed)
+    if timed:  # as AMD's encoders do
+        for value, count in ((1, 32), (60, 32), (1, 1), (1, 1), (1, 1), (9, 5), (1, 32), (9, 5), (9, 5)):
+            out.bits(value, count)  # a tick a picture (uvlc of 0 is one bit), then the decoder model
+    out.flag(value=True)  # initial_display_delay_present_flag
+    out.bits(points - 1, 5)
+    for number in range(points):
+        out.bits(0x101 if points > 1 else 0, 12)
+        out.bits(13 - number, 5)
+        out.flag(value=not number)  # tier, as the level is above 7
+        if timed:
+            for value, count in ((1, 1), (5, 10), (6, 10), (0, 1)):
+                out.bits(value, count)
+        out.bits(0b10110, 5)
+    for value, count in ((10, 4), (10, 4), (1919, 11), (1081, 11), (1, 1), (0, 7), (0b111, 3)):
+        out.bits(value, count)  # sizes, frame ids, superblocks and intra tools
+    for value, count in ((0b1111, 4), (1, 1), (0b11, 2), (0, 1), (1, 1), (1, 1), (6, 3), (0b011, 3)):
+        out.bits(value, count)  # tools, order hints, screen content forced
+    for value, count in colour:
+        out.bits(value, count)
+    out.flag(value=False)
+    return out.payload()
+
+
+@pytest.mark.parametrize("timed", [False, True])
+@pytest.mark.parametrize("points", [1, 2])
+@pytest.mark.parametrize(
+    ("profile", "colour", "depth", "chroma", "told"),
+    [
+        (0, ((0, 1), (0, 1), (0, 1), (0, 1), (1, 2), (0, 1)), 8, 1, None),
+        (0, ((1, 1), (0, 1), (1, 1), (9, 8), (16, 8), (9, 8), (0, 1), (2, 2), (0, 1)), 10, 1, (9, 16, 9, False)),
+        (0, ((0, 1), (1, 1), (0, 1), (1, 1)), 8, 0, (2, 2, 2, True)),
+        (1, ((1, 1), (1, 1), (1, 8), (13, 8), (0, 8), (0, 1)), 10, 3, (1, 13, 0, True)),
+        (1, ((0, 1), (0, 1), (1, 1), (0, 1)), 8, 3, (2, 2, 2, True)),
+        (2, ((1, 1), (1, 1), (0, 1), (0, 1), (0, 1), (1, 1), (0, 1), (0, 1)), 12, 2, None),
+        (2, ((1, 1), (0, 1), (0, 1), (0, 1), (0, 1), (0, 1)), 10, 2, None),
+    ],
+)
+def test_sequence_headers_of_every_form(
+    timed: bool, points: int, profile: int, colour: tuple[tuple[int, int], ...], depth: int, chroma: int,
+    told: tuple[int, int, int, bool] | None,
+) -> None:  # fmt: skip
+    form = av1.read_sequence(_written(timed=timed, points=points, profile=profile, colour=colour))
+    assert (form.width, form.height, form.profile, form.level, form.tier) == (1920, 1082, profile, 13, 1)
+    assert (form.depth, form.chroma, form.colour and tuple(form.colour)) == (depth, chroma, told)
+
+
 def test_an_av1_record_is_made_as_muxers_make_it() -> None:
     sequence = av1.sequence_of(SVT)
     assert sequence is not None
@@ -50,6 +103,8 @@ def test_an_av1_record_is_made_as_muxers_make_it() -> None:
         (DELIMITER + SVT + KEY, SVT + KEY, True),
         (DELIMITER + KEY, SVT + KEY, True),  # the sequence header comes from the record
         (DELIMITER + INTER + PADDING, INTER, False),
+        (DELIMITER + b"\x1a\x01\x10" + b"\x22\x02ab", SVT + b"\x1a\x01\x10" + b"\x22\x02ab", True),  # header apart
+        (SVT + KEY + b"\x7a\xff\x01" + bytes(255), SVT + KEY, True),  # much padding, no delimiter
         (DELIMITER + AGAIN, AGAIN, False),
         (DELIMITER + HIDDEN + INTER, HIDDEN + INTER, False),
         (DELIMITER + FORWARD_KEY + INTER, FORWARD_KEY + INTER, False),

@@ -14,8 +14,8 @@ from shared.media.bitstream.nal import H264_SEI, HEVC_SEI_PREFIX, is_slice
 from shared.media.bitstream.params import VideoCodec, nal_type
 
 ITU_T35, ORIENTATION, MASTERING_DISPLAY, CONTENT_LIGHT, TRANSFER, AMBIENCE = 4, 47, 137, 144, 147, 148
-SCENE: Final = frozenset((MASTERING_DISPLAY, CONTENT_LIGHT, TRANSFER, AMBIENCE))
-"""Messages that describe the colour of a whole scene: HDR10's, the transfer that HLG prefers, the light around."""
+SCENE: Final = frozenset((MASTERING_DISPLAY, CONTENT_LIGHT, TRANSFER, AMBIENCE, ORIENTATION))
+"""Messages about a whole scene: HDR10's light, the transfer that HLG prefers, the light around, how it is turned."""
 PICTURE: Final = frozenset((ITU_T35, ORIENTATION))
 """Messages of one picture: captions and dynamic HDR (T.35), and how it is turned."""
 MOST_MESSAGES: Final = 64
@@ -78,14 +78,16 @@ def picture_sei(codec: VideoCodec, nals: Iterable[bytes]) -> list[bytes]:
 
 def with_picture_sei(codec: VideoCodec, nals: Iterable[bytes], units: Iterable[bytes]) -> list[bytes]:
     """Return a picture's units with these messages of its own in place of the encoder's."""
-    kept = [nal for nal in nals if is_slice(codec, nal) or not _has(codec, nal)]
+    units = list(units)
+    told = {ITU_T35, *(kind for unit in units for kind, _ in sei_messages(codec, unit))}
+    kept = [nal for nal in nals if is_slice(codec, nal) or not _has(codec, nal, told)]
     first = next((number for number, nal in enumerate(kept) if is_slice(codec, nal)), 0)
     return [*kept[:first], *units, *kept[first:]]
 
 
-def _has(codec: VideoCodec, nal: bytes) -> bool:
+def _has(codec: VideoCodec, nal: bytes, kinds: Collection[int]) -> bool:
     wanted = H264_SEI if codec == "h264" else HEVC_SEI_PREFIX
-    return nal_type(codec, nal) == wanted and any(kind in PICTURE for kind, _ in sei_messages(codec, nal))
+    return nal_type(codec, nal) == wanted and any(kind in kinds for kind, _ in sei_messages(codec, nal))
 
 
 def _number(value: int) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import pytest
 
 from services.clipper.cutting import cut_exact, cut_fast, plan_cut, verify_clip
@@ -44,3 +45,15 @@ def test_every_frame_has_its_own_captions(name: str, tmp_path: Path) -> None:
             if cut is cut_exact:
                 assert seen.numbers == list(range(first, end))
                 assert result.method == ("reencode" if (first, end) == (31, 45) else method if first else result.method)
+
+
+def test_turned_pictures_stay_turned(tmp_path: Path) -> None:
+    """A display orientation message comes with the stream's first picture alone: a clip repeats it."""
+    turned = ("-bsf:v", "h264_metadata=display_orientation=insert:rotate=90")
+    recording = record(Spec(gop=120, seconds=LENGTH, options=turned), tmp_path / "recording")
+    plan = plan_cut(recording.source(), recording.time(17), recording.time(80))
+    result = cut_exact(plan, tmp_path / "clip.mp4")
+    verify_clip(result, plan)
+    with av.open(str(result.path)) as clip:
+        first = next(clip.decode(video=0))
+    assert first.rotation == 90

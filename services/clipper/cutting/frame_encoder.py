@@ -123,8 +123,9 @@ class FrameEncoder:
     def _options(self) -> dict[str, str]:
         if self.codec == "av1":
             return {"preset": "9", "crf": str(AV1_QUALITY), "svtav1-params": f"lp={THREADS}:scd=0"}
-        rates = {"crf": str(VP9_QUALITY), "b": "0", "auto-alt-ref": "1", "lag-in-frames": "16"}
-        return {"deadline": "good", "cpu-used": "5", "row-mt": "1", **rates}
+        # A ninth of the time of its best quality, for 1.5 dB.
+        rates = {"crf": str(VP9_QUALITY), "b": "0", "auto-alt-ref": "0", "lag-in-frames": "0"}
+        return {"deadline": "realtime", "cpu-used": "7", "row-mt": "1", "tile-columns": "1", **rates}
 
     def _sample(self, packet: av.Packet[av.VideoStream], lead: list[bytes]) -> Encoded:
         if packet.pts is None:

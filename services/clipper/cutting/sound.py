@@ -11,7 +11,7 @@ import numpy as np
 from services.clipper.cutting.assemble import AUDIO_TRACK, merge_files
 from services.clipper.cutting.audio import AudioPart, lay_audio
 from services.clipper.cutting.plan import ClipSpan
-from services.clipper.cutting.resound import encode_sound
+from services.clipper.cutting.resound import can_encode, encode_sound
 from services.clipper.cutting.samples import Spool
 from services.clipper.movie.movie import MovieTrack
 from shared.media.model import Int64s, SampleTable
@@ -27,9 +27,13 @@ def sound_differs(spans: Sequence[ClipSpan]) -> bool:
     return any(not same_stream(configs[0], config) for config in configs)
 
 
-def make_sound(spans: Sequence[ClipSpan], spool: Spool, stop: Event) -> MovieTrack | None:
-    """Lay out the sound of the spans from time 0 on; None when there is none. New packets go into `spool`."""
-    if sound_differs(spans):
+def make_sound(spans: Sequence[ClipSpan], spool: Spool, stop: Event, *, joined: bool = False) -> MovieTrack | None:
+    """Lay out the sound of the spans from time 0 on; None when there is none. New packets go into `spool`.
+
+    Where ranges are `joined`, whole packets do not fit the points of each to the sample, and a decoder would overlap
+    what never was side by side: there it is encoded again, where that can be done.
+    """
+    if sound_differs(spans) or (joined and can_encode(spans)):
         audio = encode_sound(spans, spool, stop)
         parts = [AudioPart(audio, np.arange(len(audio.at)), audio.at)]
     else:

@@ -21,9 +21,9 @@ from services.clipper.reach import FURTHEST, MARGIN, entry, near
 from shared.broker.kv import Bucket
 from shared.errors import NotYet, Rejected
 from shared.media.timeline import Placed, Span, locate
-from shared.messages.clips import ClipCreate
+from shared.messages.clips import ClipCreate, Selection
 from shared.messages.jobs import ENDED_STATES, JobRecord
-from shared.messages.media import SegmentWritten
+from shared.messages.media import SegmentWritten, Track
 from shared.messages.sessions import SessionRecord
 from shared.recording import RecordingPart, load_range
 from shared.recording.asking import Asking
@@ -105,15 +105,18 @@ class RecordingReader:
         return Recorded(near(part.timeline, Span(start, end)), start, end, min(end, until))
 
     async def _part(self, order: ClipCreate) -> RecordingPart:
-        """Read the range, starting at a keyframe before its in point."""
+        return await self.part(order.account, order.event, order.selection)
+
+    async def part(self, account: str, event: str, selection: Selection, track: Track = "primary-1") -> RecordingPart:
+        """Read a range of a track, starting at a keyframe before its in point."""
         margin = MARGIN
         while True:
             part = await load_range(
-                self.js(), self.store, order.account, order.event, selection=order.selection, margin=margin
+                self.js(), self.store, account, event, selection=selection, margin=margin, track=track
             )
             if self.asking is not None:
                 for hour in part.unread:
-                    await self.asking.ask(order.account, order.event, hour)
+                    await self.asking.ask(account, event, hour)
             if margin >= FURTHEST or entry(part.timeline, part.span.start) is not None:
                 return part
             margin = min(margin * 10, FURTHEST)

@@ -16,14 +16,14 @@ from services.ingester.recorder.timecodes import SessionTimecodes
 from services.ingester.recorder.timing import Placed, TimeLine
 from services.ingester.recorder.wall import WallClock
 from shared.media.model import TrackConfig
+from shared.media.preroll import preroll
 from shared.runtime.logging import get_logger
 
 log = get_logger()
 EARLY: Final = VIDEO_SCALE // 10
 """A keyframe up to this much before the target also ends a segment: encoders' clocks are rounded."""
-OPUS_PREROLL: Final = VIDEO_SCALE * 80 // 1000
-AAC_PREROLL: Final = 2
-"""Preroll that decoders need for correct output: 80 ms of Opus (RFC 7845, 4.6), packets of AAC (two with SBR)."""
+LEAST_PREROLL: Final = 2
+"""This many packets before the first picture are kept in any case."""
 
 
 class Session:
@@ -156,7 +156,8 @@ class Session:
         if self._audio is None or first.config.kind == "audio" or not before:
             return 0
         packet = before[-1].duration * VIDEO_SCALE // self._audio.timescale
-        most = OPUS_PREROLL if self._audio.codec == "opus" else AAC_PREROLL * packet
+        smallest = min(len(f.payload) for f in before)
+        most = packet * max(preroll(self._audio, max(before[-1].duration, 1), smallest), LEAST_PREROLL)
         kept = [first.dts - f.dts for f in before if first.dts - f.dts <= most + packet]
         return max(kept, default=0)
 

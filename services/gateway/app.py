@@ -17,6 +17,7 @@ from services.gateway.delivery.addresses import IngestServer, JobAddresses
 from services.gateway.delivery.clips.playback import ClipPlayback
 from services.gateway.delivery.coverage import Coverage
 from services.gateway.delivery.downloads import Downloads
+from services.gateway.delivery.moments.pictures import MomentPictures
 from services.gateway.domain.clips.bounds import Bounds
 from services.gateway.domain.clips.clips import Clips, Outward
 from services.gateway.domain.clips.timecode_search import TimecodeIndex
@@ -92,6 +93,8 @@ class Gateway:
     deliveries: Deliveries
     streams: flussonic.Streams
     locks: Locks
+    timecodes: Timecodes
+    pictures: MomentPictures
 
 
 def make_gateway(service: Service) -> Gateway:
@@ -107,7 +110,8 @@ def make_gateway(service: Service) -> Gateway:
     parts = Parts(vault, settings.allowed_networks)
     credentials = Credentials(js, vault, receivers, clock)
     destinations = Destinations(vault, settings.allowed_networks, credentials.stored)
-    bounds = Bounds(js, settings.retention, clock, Timecodes(TimecodeIndex(js, store)))
+    timecodes = Timecodes(TimecodeIndex(js, store))
+    bounds = Bounds(js, settings.retention, clock, timecodes)
     outward = Outward(receivers, destinations)
     return Gateway(
         service=service,
@@ -128,6 +132,8 @@ def make_gateway(service: Service) -> Gateway:
         deliveries=Deliveries(js, service.outbox, clock),
         streams=flussonic.streams_of(js, jobs, vault, clock),
         locks=Locks(js),
+        timecodes=timecodes,
+        pictures=MomentPictures(js, service.outbox, store, clock),
     )
 
 
@@ -175,6 +181,7 @@ def web_of(gateway: Gateway) -> FastAPI:
         public, gateway.library, gateway.quotas, gateway.keys, gateway.credentials, gateway.cdn_accounts,
         gateway.jobs, gateway.clips, gateway.exports, gateway.trials,
         gateway.restreams, gateway.webhooks, gateway.deliveries,
+        gateway.timecodes, gateway.pictures,
     )  # fmt: skip
 
 

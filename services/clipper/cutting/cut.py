@@ -10,6 +10,7 @@ from threading import Event
 from typing import Literal
 
 from services.clipper.cutting.assemble import VideoPart, copied_part, steady_rate, video_track
+from services.clipper.cutting.joined import joins
 from services.clipper.cutting.plan import Candidate, CutPlan, Missing
 from services.clipper.cutting.prints import Print
 from services.clipper.cutting.render import Rendered, render
@@ -95,7 +96,7 @@ def _write(selection: Candidate, rendered: Rendered | None, out: Path, spool: Sp
     tracks: list[MovieTrack] = []
     if rendered is not None:
         tracks.append(video_track(rendered.parts, selection.spans, rendered.config, rendered.extra_entries))
-    sounds = make_sounds(selection.spans, spool, stop)
+    sounds = make_sounds(selection.spans, spool, stop, joined=joins(selection) > 0)
     tracks += sounds
     spool.flush()
     try:

@@ -11,7 +11,7 @@ import numpy as np
 from services.clipper.cutting.assemble import AUDIO_TRACK, merge_files
 from services.clipper.cutting.audio import AudioPart, lay_audio
 from services.clipper.cutting.plan import ClipSpan
-from services.clipper.cutting.resound import encode_sound
+from services.clipper.cutting.resound import can_encode, encode_sound
 from services.clipper.cutting.samples import Spool
 from services.clipper.movie.movie import MovieTrack
 from shared.media.model import Int64s, SampleTable
@@ -26,11 +26,17 @@ def sound_differs(spans: Sequence[ClipSpan]) -> bool:
     return any(map(_differs, _each_sound(spans)))
 
 
-def make_sounds(spans: Sequence[ClipSpan], spool: Spool, stop: Event) -> list[MovieTrack]:
-    """Lay out all sound tracks of the spans from time 0 on, the first one first. New packets go into `spool`."""
+def make_sounds(spans: Sequence[ClipSpan], spool: Spool, stop: Event, *, joined: bool = False) -> list[MovieTrack]:
+    """Lay out all sound tracks of the spans from time 0 on, the first one first. New packets go into `spool`.
+
+    Where ranges are `joined`, whole packets do not fit the points of each to the sample, and a decoder would overlap
+    what never was side by side: there it is encoded again, where that can be done.
+    """
     made: list[MovieTrack] = []
-    for own in _each_sound(spans):
-        if (track := _make_sound(own, spool, stop)) is not None:
+    for number, own in enumerate(_each_sound(spans)):
+        if number and _differs(own) and not can_encode(own):
+            continue  # a further track that cannot be joined is left out
+        if (track := _make_sound(own, spool, stop, joined=joined)) is not None:
             made.append(replace(track, config=replace(track.config, track_id=AUDIO_TRACK + len(made))))
     return made
 
@@ -63,9 +69,9 @@ def _differs(spans: Sequence[ClipSpan]) -> bool:
     return any(not same_stream(configs[0], config) for config in configs)
 
 
-def _make_sound(spans: Sequence[ClipSpan], spool: Spool, stop: Event) -> MovieTrack | None:
+def _make_sound(spans: Sequence[ClipSpan], spool: Spool, stop: Event, *, joined: bool) -> MovieTrack | None:
     """Lay out one sound track of the spans; None when there is none."""
-    if _differs(spans):
+    if _differs(spans) or (joined and can_encode(spans)):
         audio = encode_sound(spans, spool, stop)
         parts = [AudioPart(audio, np.arange(len(audio.at)), audio.at)]
     else:

@@ -21,9 +21,10 @@ from services.clipper.reach import FURTHEST, MARGIN, entry, near
 from shared.broker.kv import Bucket
 from shared.errors import NotYet, Rejected
 from shared.media.timeline import Placed, Span, locate
-from shared.messages.clips import ClipCreate, Selection
+from shared.messages.clips import ClipCreate
 from shared.messages.jobs import ENDED_STATES, JobRecord
 from shared.messages.media import SegmentWritten, Track
+from shared.messages.ranges import Selection
 from shared.messages.sessions import SessionRecord
 from shared.recording import RecordingPart, load_range
 from shared.recording.asking import Asking

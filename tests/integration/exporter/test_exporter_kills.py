@@ -54,7 +54,8 @@ def bucket(folder: Path) -> Iterator[Site]:
     with weed_s3(folder) as server:
         yield Site(
             "s3", "s3", int(server.endpoint.rpartition(":")[2]), lambda _: f"s3://{server.name}/clip.mp4",
-            lambda: server.body("clip.mp4") if "clip.mp4" in server.names() else None, server.unfinished, SIZE - 2 * PART,
+            lambda: server.body("clip.mp4") if "clip.mp4" in server.names() else None, server.unfinished,
+            SIZE - 2 * PART,
         )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from shared.media.bitstream.opus import OpusHead
 from shared.media.bitstream.picture_form import PictureForm
 from shared.media.bitstream.vp9 import read_vpcc
 from shared.media.mp4.entries import codec_record
-from shared.media.tracks import TrackConfig
+from shared.media.tracks import SELF_DESCRIBED, TrackConfig
 from shared.media.transcode.colours import FULL, LIMITED, UNKNOWN
 from shared.media.transcode.streams import Track
 
@@ -17,7 +17,7 @@ UNTOLD = (0, UNKNOWN, UNKNOWN, UNKNOWN)
 
 def recorded_track(config: TrackConfig) -> Track:
     """Return a recorded track for decoding from any packet on: with Opus, no samples are skipped at the start."""
-    record, colours = codec_record(config), UNTOLD
+    record, colours = b"" if config.codec in SELF_DESCRIBED else codec_record(config), UNTOLD
     if config.codec == "opus":
         record = replace(OpusHead.read_dops(record), preskip=0).write()
     elif config.codec == "vp9":

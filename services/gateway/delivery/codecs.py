@@ -43,16 +43,18 @@ def _name(track: TrackConfig) -> str:
     if track.codec in ("mp2", "mp3"):
         return "mp4a.6B" if track.sample_rate >= LOWEST_MPEG1 else "mp4a.69"
     record = codec_record(track)
+    return f"mp4a.40.{read_aac(record).kind}" if track.kind == "audio" else _picture_name(track, record)
+
+
+def _picture_name(track: TrackConfig, record: bytes) -> str:
     if track.codec == "h264":
         return f"avc1.{record[1:4].hex()}"
     if track.codec == "hevc":
         return hevc_name(record)
-    if track.codec == "av1":
-        tier, depth = "H" if record[2] & 0x80 else "M", (8, 8, 10, 12)[record[2] >> 5 & 3]
-        return f"av01.{record[1] >> 5}.{record[1] & 31:02d}{tier}.{depth:02d}"
     if track.codec == "vp9":
         return f"vp09.{record[4]:02d}.{record[5]:02d}.{record[6] >> 4:02d}"
-    return f"mp4a.40.{read_aac(record).kind}"
+    tier, depth = "H" if record[2] & 0x80 else "M", (8, 8, 10, 12)[record[2] >> 5 & 3]
+    return f"av01.{record[1] >> 5}.{record[1] & 31:02d}{tier}.{depth:02d}"
 
 
 def hevc_name(record: bytes) -> str:

@@ -86,6 +86,22 @@ def test_ranges_over_streams_of_two_codecs(tmp_path: Path) -> None:
     assert (result.method, "the streams of the range differ" in result.reason) == ("smart", True)
 
 
+def test_an_encoder_that_comes_back_with_other_settings_is_copied(tmp_path: Path) -> None:
+    """Its sequence header differs; its key frames have it, and forget what was before."""
+    first = recorded("av1", "yuv420p", "", tmp_path / "first")
+    spec = Spec(
+        "aom", gop=GOP, seconds=Fraction(2), bframes=0, first_number=FRAMES, encoder="-usage realtime -cpu-used 8"
+    )
+    second = record(spec, tmp_path / "second")
+    runs = first.run(), Run(second.init, second.segments, Fraction(FRAMES, 30), "b" * 32)
+    plan = plan_cut(CutSource(runs), first.time(40), Fraction(FRAMES + 30, 30))
+    result = cut_exact(plan, tmp_path / "clip.mp4")
+    verify_clip(result, plan)
+    seen = play(result.path)
+    assert (seen.numbers, seen.warnings) == (list(range(40, FRAMES + 30)), "")
+    assert (result.method, result.encoded) == ("smart", 10)
+
+
 def test_a_format_that_no_encoder_here_makes(tmp_path: Path) -> None:
     options = "-usage realtime -cpu-used 8"
     spec = Spec("aom", Fraction(30), 0, GOP, Fraction(2), pixels="yuv444p", encoder=options)

@@ -8,9 +8,9 @@ from typing import ClassVar, Final, Literal
 from pydantic import Field
 
 from shared.messages.base import HexId, Message, Millis, Record, StoreKey
-from shared.messages.clips import Seconds
 from shared.messages.images import LARGEST_IMAGE, SMALLEST_IMAGE
 from shared.messages.media import Track
+from shared.messages.ranges import Seconds
 
 PictureForm = Literal["jpeg", "png", "webp", "mp4"]
 PICTURE_ENDINGS: Final[dict[PictureForm, str]] = {

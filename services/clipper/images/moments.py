@@ -21,8 +21,8 @@ from services.clipper.recording_reader import RecordingReader
 from shared.broker.kv import Bucket
 from shared.errors import MediaError, Rejected, Unavailable
 from shared.media.timeline import Placed, Timeline
-from shared.messages.clips import Selection
 from shared.messages.pictures import PICTURE_ENDINGS, PICTURE_LIFE, PictureRecord, RecordingPicture
+from shared.messages.ranges import Selection
 from shared.runtime.clock import Clock
 from shared.runtime.logging import get_logger
 from shared.runtime.tasks import beside

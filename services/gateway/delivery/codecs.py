@@ -1,16 +1,20 @@
 """The CODECS attribute of an HLS rendition (RFC 6381), read from its init segment.
 
 avc1: RFC 6381, 3.3. hvc1: ISO/IEC 14496-15, annex E.3. mp4a.40: the audio object type of ISO/IEC 14496-3, 1.6.2.1.
+mp4a.6B and mp4a.69: MPEG audio, by its objectTypeIndication (RFC 6381, 3.3); browsers do not know mp4a.40.34.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+from shared.media.bitstream.mpeg_audio import LOWEST_MPEG1
 from shared.media.mp4.aac import read_aac
 from shared.media.mp4.boxes import Mp4Error
 from shared.media.mp4.entries import codec_record
 from shared.media.tracks import TrackConfig
+
+_NAMES = {"opus": "opus", "ac3": "ac-3", "eac3": "ec-3"}
 
 
 def codecs_of(tracks: Iterable[TrackConfig]) -> str:
@@ -22,8 +26,10 @@ def codecs_of(tracks: Iterable[TrackConfig]) -> str:
 
 
 def _name(track: TrackConfig) -> str:
-    if track.codec == "opus":
-        return "opus"
+    if (name := _NAMES.get(track.codec)) is not None:
+        return name
+    if track.codec in ("mp2", "mp3"):
+        return "mp4a.6B" if track.sample_rate >= LOWEST_MPEG1 else "mp4a.69"
     record = codec_record(track)
     if track.codec == "h264":
         return f"avc1.{record[1:4].hex()}"

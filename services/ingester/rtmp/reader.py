@@ -1,6 +1,7 @@
-"""Reading frames from audio and video messages: H.264, HEVC, AAC and Opus.
+"""Reading frames from audio and video messages.
 
-Sequence headers are the avcC, hvcC, AudioSpecificConfig and OpusHead of MP4, and frames are as MP4 stores them.
+Sequence headers are the avcC, hvcC, AudioSpecificConfig and OpusHead of MP4, and frames are as MP4 stores them. MPEG
+audio and AC-3 have no sequence headers: their frames say how they decode.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Final
 from services.ingester.publication import MAX_OFFSET, Frame, Kind
 from services.ingester.recorder.audio import AacSound, opus_duration
 from services.ingester.recorder.damage import DAMAGE
+from services.ingester.recorder.framed import Family, FramedSound
 from services.ingester.recorder.names import audio_name, video_name
 from services.ingester.recorder.pictures import LengthPrefixed
 from services.ingester.recorder.unwrap import Unwrapper
@@ -28,7 +30,8 @@ MAX_NAMES: Final = 32
 MAX_LABELS: Final = 64
 """Timecodes that wait for a picture; older ones are dropped."""
 VIDEO_CODECS: Final[dict[str, VideoCodec]] = {"avc1": "h264", "hvc1": "hevc"}
-AUDIO_CODECS: Final = ("mp4a", "Opus")
+FAMILIES: Final[dict[str, Family]] = {".mp3": "mpeg", "ac-3": "ac3", "ec-3": "ac3"}
+AUDIO_CODECS: Final = ("mp4a", "Opus", *FAMILIES)
 """The FOURCCs of the recorded codecs."""
 
 
@@ -45,6 +48,7 @@ class FrameReader:
         self._pictures = LengthPrefixed()
         self._aac = AacSound()
         self._opus: TrackConfig | None = None
+        self._framed: dict[str, FramedSound] = {}
         self._sounds = False
         self._failures = 0
         self._frames: list[Frame] = []
@@ -59,6 +63,8 @@ class FrameReader:
         if kind == VIDEO and (video := VIDEO_CODECS.get(codec)) is not None:
             if record:
                 self._guarded(kind, lambda: self._pictures.configure(video, record))
+        elif kind != VIDEO and codec in FAMILIES:
+            self._sounds = True  # frames say the rest
         elif kind != VIDEO and codec in AUDIO_CODECS:
             self._guarded(kind, lambda: self._describe_sound(codec, record))
         else:
@@ -72,6 +78,8 @@ class FrameReader:
         try:
             if kind == VIDEO:
                 self._picture(timestamp, offset, data)
+            elif codec in FAMILIES:
+                self._framed_sound(codec, timestamp, data)
             elif self._sounds:
                 self._sound(timestamp, data)
         except Mp4Error:
@@ -126,6 +134,16 @@ class FrameReader:
             self.damaged += not duration
         if frame is not None:
             self._frames.append(frame)
+
+    def _framed_sound(self, codec: str, timestamp: int, data: bytes) -> None:
+        sound = self._framed.get(codec)
+        if sound is None:
+            sound = self._framed[codec] = FramedSound(FAMILIES[codec])
+        before = sound.damaged
+        frames = sound.feed(data, self._clock.take(timestamp) * MS, whole=True)
+        self.damaged += sound.damaged - before
+        self._sounds = self._sounds or bool(frames)
+        self._frames += frames
 
     def _describe_sound(self, codec: str, record: bytes) -> None:
         if codec == "Opus":

@@ -1,24 +1,31 @@
-"""Sample entries: how stsd describes H.264, HEVC, AAC and Opus, built from codec data and read back.
+"""Sample entries: how stsd describes H.264, HEVC, AAC, Opus, MPEG audio and AC-3, built from codec data and read back.
 
 Sources: ISO/IEC 14496-12 (8.5.2, 12.1.4), 14496-14 (esds), 14496-15 (avc1, hvc1), 14496-3 (1.6.2.1),
-"Encapsulation of Opus in ISO Base Media File Format" 0.8.1 (dOps), RFC 7845 (OpusHead).
+"Encapsulation of Opus in ISO Base Media File Format" 0.8.1 (dOps), RFC 7845 (OpusHead), ETSI TS 102 366 annex F.
 """
 
 from __future__ import annotations
 
 import struct
-from typing import Literal
+from collections.abc import Sequence
 
+from shared.media.bitstream.ac3 import Ac3Frame, all_channels, dac3, dec3
 from shared.media.bitstream.errors import BitstreamError
 from shared.media.bitstream.look import Look, read_look
+from shared.media.bitstream.mpeg_audio import LOWEST_MPEG1, MpegAudio
 from shared.media.bitstream.opus import OPUS_RATE, OpusHead
 from shared.media.bitstream.params import VideoCodec, build_avcc, build_hvcc, read_sps, record_sets, split_annexb
 from shared.media.mp4.aac import read_aac
 from shared.media.mp4.boxes import Box, Mp4Error, box, children, full_box, read_header, unpack
-from shared.media.tracks import TrackConfig
+from shared.media.tracks import AudioCodec, TrackConfig
 
-KINDS: dict[bytes, Literal["h264", "hevc", "aac", "opus"]] = {
-    b"avc1": "h264", b"avc3": "h264", b"hvc1": "hevc", b"hev1": "hevc", b"mp4a": "aac", b"Opus": "opus"}  # fmt: skip
+KINDS: dict[bytes, VideoCodec | AudioCodec] = {
+    b"avc1": "h264", b"avc3": "h264", b"hvc1": "hevc", b"hev1": "hevc", b"mp4a": "aac", b"Opus": "opus",
+    b"ac-3": "ac3", b"ec-3": "eac3"}  # fmt: skip
+_RECORDS = {"h264": b"avcC", "hevc": b"hvcC", "aac": b"esds", "opus": b"dOps", "ac3": b"dac3", "eac3": b"dec3"}
+"""The boxes in sample entries that hold the codecs' own data; MPEG audio has none."""
+_MPEG4, _MPEG2, _MPEG1 = 0x40, 0x69, 0x6B
+"""objectTypeIndication (14496-1, table 5): MPEG-4 audio, and MPEG audio of the lower and the usual sample rates."""
 VISUAL_BODY, AUDIO_BODY = 78, 28  # bytes of a visual and an audio sample entry before its child boxes
 
 
@@ -57,10 +64,7 @@ def _look_boxes(look: Look) -> bytes:
 def aac_config(config: bytes, track_id: int = 2) -> TrackConfig:
     """Describe an AAC track from its AudioSpecificConfig; the timescale is the output sample rate."""
     meaning = read_aac(config)
-    decoder = _descriptor(5, config)
-    stream = _descriptor(4, struct.pack(">BB3xII", 0x40, 0x15, 0, 0) + decoder)
-    esds = full_box(b"esds", 0, 0, _descriptor(3, struct.pack(">HB", 0, 0) + stream + _descriptor(6, b"\2")))
-    entry = box(b"mp4a", _audio_fixed(meaning.channels, meaning.rate), esds)
+    entry = box(b"mp4a", _audio_fixed(meaning.channels, meaning.rate), _esds(_MPEG4, _descriptor(5, config)))
     return TrackConfig(
         track_id, "audio", "aac", meaning.rate, entry, sample_rate=meaning.rate, channels=meaning.channels)  # fmt: skip
 
@@ -73,6 +77,31 @@ def opus_config(head: bytes, track_id: int = 2) -> TrackConfig:
         raise Mp4Error(str(error)) from error
     entry = box(b"Opus", _audio_fixed(opus.channels, OPUS_RATE), box(b"dOps", opus.write_dops()))
     return TrackConfig(track_id, "audio", "opus", OPUS_RATE, entry, sample_rate=OPUS_RATE, channels=opus.channels)
+
+
+def mpeg_config(frame: MpegAudio, track_id: int = 2) -> TrackConfig:
+    """Describe a track of MPEG audio from one of its frames; decoders find all else in the frames (14496-1, 8.6.7)."""
+    kind = _MPEG1 if frame.rate >= LOWEST_MPEG1 else _MPEG2
+    entry = box(b"mp4a", _audio_fixed(frame.channels, frame.rate), _esds(kind))
+    return TrackConfig(
+        track_id, "audio", frame.codec, frame.rate, entry, sample_rate=frame.rate, channels=frame.channels)  # fmt: skip
+
+
+def ac3_config(frames: Sequence[Ac3Frame], track_id: int = 2) -> TrackConfig:
+    """Describe a track of AC-3 or E-AC-3 from the frames of one access unit."""
+    first = frames[0]
+    if first.codec == "ac3":
+        channels, entry_kind, child = first.channels, b"ac-3", box(b"dac3", dac3(first))
+    else:
+        channels, entry_kind, child = all_channels(frames), b"ec-3", box(b"dec3", dec3(frames))
+    entry = box(entry_kind, _audio_fixed(channels, first.rate), child)
+    return TrackConfig(track_id, "audio", first.codec, first.rate, entry, sample_rate=first.rate, channels=channels)
+
+
+def _esds(kind: int, decoder: bytes = b"") -> bytes:
+    """Build esds of an objectTypeIndication, with DecoderSpecificInfo where the codec has any."""
+    stream = _descriptor(4, struct.pack(">BB3xII", kind, 0x15, 0, 0) + decoder)
+    return full_box(b"esds", 0, 0, _descriptor(3, struct.pack(">HB", 0, 0) + stream + _descriptor(6, b"\2")))
 
 
 def _audio_fixed(channels: int, rate: int) -> bytes:
@@ -93,8 +122,10 @@ def entry_child(entry: bytes, kind: bytes) -> Box | None:
 
 
 def codec_record(config: TrackConfig) -> bytes:
-    """Return the codec's own data from the sample entry: avcC, hvcC or dOps content, or AudioSpecificConfig."""
-    kind = {"h264": b"avcC", "hevc": b"hvcC", "aac": b"esds", "opus": b"dOps"}[config.codec]
+    """Return the codec's own data from the sample entry: a box's content, AudioSpecificConfig, none of MPEG audio."""
+    kind = _RECORDS.get(config.codec)
+    if kind is None:
+        return b""
     child = entry_child(config.sample_entry, kind)
     if child is None:
         raise Mp4Error(f"sample entry without {kind.decode()}")
@@ -102,8 +133,19 @@ def codec_record(config: TrackConfig) -> bytes:
     return _decoder_info(content) if config.codec == "aac" else content
 
 
+def has_mpeg_audio(entry: bytes) -> bool:
+    """Return whether an mp4a sample entry is of MPEG-1 or MPEG-2 audio, by its objectTypeIndication."""
+    child = entry_child(entry, b"esds")
+    return child is not None and _decoder_config(entry[child.body : child.end], 4)[0] in (_MPEG1, _MPEG2)
+
+
 def _decoder_info(esds: bytes) -> bytes:
-    """Find DecoderSpecificInfo (tag 5) in an esds box's content."""
+    """Return DecoderSpecificInfo (tag 5) from an esds box's content."""
+    return _decoder_config(esds, 5)
+
+
+def _decoder_config(esds: bytes, wanted: int) -> bytes:
+    """Find the descriptor of a tag: 4 is DecoderConfig, 5 DecoderSpecificInfo."""
     at, end = 4, len(esds)
     while at < end:
         tag = esds[at]
@@ -113,7 +155,7 @@ def _decoder_info(esds: bytes) -> bytes:
             at, size = at + 1, size << 7 | byte & 0x7F
             if not byte & 0x80:
                 break
-        if tag == 5 and at + size <= end:
+        if tag == wanted and size and at + size <= end:
             return esds[at : at + size]
         at += {3: 3, 4: 13}.get(tag, size)
     raise Mp4Error("esds without decoder info")
@@ -139,4 +181,6 @@ def read_entry(entry: bytes, track_id: int, timescale: int) -> TrackConfig:
         return TrackConfig(track_id, "video", codec, timescale, bytes(entry), width=width, height=height)
     channels, rate = unpack("HxxxxxxI", entry, head.body + 16, head.end)
     hertz = rate >> 16 or timescale
+    if codec == "aac" and has_mpeg_audio(entry):
+        codec = "mp3"
     return TrackConfig(track_id, "audio", codec, timescale, bytes(entry), sample_rate=hertz, channels=channels)

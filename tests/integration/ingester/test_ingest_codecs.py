@@ -21,7 +21,8 @@ VP9 = ("-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8")
 H264 = ("-c:v", "libx264", "-preset", "ultrafast", "-g", "15")
 MPEG2, SORENSON = ("-c:v", "mpeg2video", "-g", "15"), ("-c:v", "flv1", "-g", "15")
 NO_VIDEO, NO_SOUND = ("-vn",), ("-an",)
-AAC, MP3, MP2, AC3 = ("-c:a", "aac"), ("-c:a", "libmp3lame"), ("-c:a", "mp2"), ("-c:a", "ac3")
+AAC, MP2, AC3 = ("-c:a", "aac"), ("-c:a", "mp2"), ("-c:a", "ac3")
+NELLY, DTS = ("-c:a", "nellymoser", "-ar", "22050", "-ac", "1"), ("-c:a", "dca", "-strict", "-2")
 
 
 @contextmanager
@@ -62,9 +63,9 @@ async def test_rtmp_without_anything_to_record_is_refused_in_words(nats: NatsSer
     cases: list[tuple[tuple[str, ...], tuple[str, ...]]] = [
         ((*AV1, *NO_SOUND), ("AV1 video",)),
         ((*VP9, *NO_SOUND), ("VP9 video",)),
-        ((*AV1, *MP3), ("AV1 video", "MP3 audio")),
+        ((*AV1, *NELLY), ("AV1 video", "Nellymoser audio")),
         ((*SORENSON, *NO_SOUND), ("Sorenson H.263 video",)),
-        ((*NO_VIDEO, *MP3), ("MP3 audio",)),
+        ((*NO_VIDEO, *NELLY), ("Nellymoser audio",)),
     ]
 
     async def check(at: Desk, codecs: tuple[str, ...], tracks: tuple[str, ...]) -> None:
@@ -84,7 +85,7 @@ async def test_rtmp_without_anything_to_record_is_refused_in_words(nats: NatsSer
 
 
 async def test_rtmp_is_recorded_as_far_as_it_can_be(nats: NatsServer, tmp_path: Path) -> None:
-    cases = [((*AV1, *AAC), "AV1 video", "aac"), ((*H264, *MP3), "MP3 audio", "h264")]
+    cases = [((*AV1, *AAC), "AV1 video", "aac"), ((*H264, *NELLY), "Nellymoser audio", "h264")]
 
     async def check(at: Desk, codecs: tuple[str, ...], track: str, kept: str) -> None:
         await at.job()
@@ -106,11 +107,11 @@ async def test_rtmp_is_recorded_as_far_as_it_can_be(nats: NatsServer, tmp_path: 
 
 async def test_srt_is_recorded_as_far_as_it_can_be(nats: NatsServer, tmp_path: Path) -> None:
     cases: list[tuple[tuple[str, ...], tuple[str, ...], str]] = [
-        ((*MPEG2, *MP2), ("MP2 or MP3 audio", "MPEG-2 video"), ""),
-        ((*NO_VIDEO, *AC3), ("AC-3 audio",), ""),
-        ((*H264, *MP2), ("MP2 or MP3 audio",), "h264"),
-        ((*H264, *AC3), ("AC-3 audio",), "h264"),
-        ((*MPEG2, *AAC), ("MPEG-2 video",), "aac"),
+        ((*MPEG2, *DTS), ("DTS audio", "MPEG-2 video"), ""),
+        ((*NO_VIDEO, *DTS), ("DTS audio",), ""),
+        ((*H264, *DTS), ("DTS audio",), "h264"),
+        ((*MPEG2, *AC3), ("MPEG-2 video",), "ac3"),
+        ((*MPEG2, *MP2), ("MPEG-2 video",), "mp2"),
     ]
 
     async def check(at: Desk, srt: int, codecs: tuple[str, ...], tracks: tuple[str, ...], kept: str) -> None:

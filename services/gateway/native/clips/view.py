@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from types import MappingProxyType
 from typing import Final, Literal
@@ -10,9 +10,18 @@ from typing import Final, Literal
 from services.gateway.delivery.downloads import Downloads
 from services.gateway.domain.clips.clips import KnownClip
 from services.gateway.native.clips.images import image_views
-from services.gateway.native.clips.models import AskedRange, DestinationView, MadeRange, MissingRange, VodView
+from services.gateway.native.clips.models import (
+    AskedRange,
+    DestinationView,
+    MadeRange,
+    MissingRange,
+    RangeView,
+    VodView,
+)
 from shared.messages.clips import ClipCreate, ClipDelivery, ClipFile, ClipRecord
 from shared.messages.destinations import DestinationType
+from shared.messages.ranges import MadeRange as Made
+from shared.messages.ranges import ReelRange
 
 _OF_DELIVERIES: Final = {"state", "accuracy", "location", "error"}
 _NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
@@ -23,7 +32,7 @@ def shown_seconds(value: Fraction) -> float:
     return float(round(value, 9))
 
 
-def _asked(request: ClipCreate) -> AskedRange:
+def _asked(request: ClipCreate | ReelRange) -> AskedRange:
     return AskedRange(
         clock=request.selection.clock,
         start=shown_seconds(request.selection.start),
@@ -32,7 +41,7 @@ def _asked(request: ClipCreate) -> AskedRange:
     )
 
 
-def _made(file: ClipFile) -> MadeRange:
+def _made(file: ClipFile | Made) -> MadeRange:
     return MadeRange(
         in_point=shown_seconds(file.in_point),
         out_point=shown_seconds(file.out_point),
@@ -45,10 +54,26 @@ def _made(file: ClipFile) -> MadeRange:
     )
 
 
-def _missing(record: ClipRecord | None) -> list[MissingRange]:
+def _missing(record: ClipRecord | None, position: int | None = None) -> list[MissingRange]:
     return [
         MissingRange(start=shown_seconds(gap.start), duration=shown_seconds(gap.duration), track=gap.track)
         for gap in (record.gaps if record else ())
+        if position in {None, gap.range}
+    ]
+
+
+def _ranges(request: ClipCreate, record: ClipRecord | None) -> list[RangeView]:
+    """Return the ranges of a reel."""
+    file = record.file if record else None
+    made: Sequence[Made | ClipFile] = file.ranges or (file,) if file else ()
+    return [
+        RangeView(
+            job_id=asked.event,
+            asked=_asked(asked),
+            made=_made(made[position]) if made and made[position].duration else None,
+            gaps=_missing(record, position),
+        )
+        for position, asked in enumerate(request.ranges)
     ]
 
 
@@ -106,6 +131,7 @@ def view(downloads: Downloads, known: KnownClip, sent: Mapping[str, int] = _NOTH
         asked=_asked(request),
         made=_made(file) if file else None,
         gaps=_missing(record),
+        ranges=_ranges(request, record),
         images=image_views(downloads, known),
         bytes=file.bytes if file else None,
         sha256=file.sha256 if file else None,

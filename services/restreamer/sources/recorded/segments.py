@@ -23,6 +23,7 @@ from shared.media.mp4.entries import codec_record
 from shared.media.mp4.fragments import read_fragments
 from shared.media.mp4.init import parse_init
 from shared.media.seams.grid import find_grid
+from shared.media.tracks import SELF_DESCRIBED
 from shared.messages.media import SegmentWritten
 from shared.store import MediaStore
 from shared.store.local import LocalStore
@@ -89,11 +90,13 @@ class Init:
 
 
 def _audio(config: TrackConfig) -> Track:
-    record = codec_record(config)
+    record = b"" if config.codec in SELF_DESCRIBED else codec_record(config)
     if config.codec == "opus":
         record = OpusHead.read_dops(record).write()
     track = audio_track(config.codec, record)
-    return Track("audio", config.codec, record, sample_rate=track.sample_rate, channels=config.channels)
+    return Track(
+        "audio", config.codec, record, sample_rate=track.sample_rate or config.sample_rate, channels=config.channels
+    )
 
 
 def read_rows(path: Path, init: Init, shift: int) -> tuple[list[Row], Fraction | None]:

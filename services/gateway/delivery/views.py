@@ -137,6 +137,10 @@ class View:
         """Return the track of the best rendition; NotFound while there is no segment."""
         return (await self._ranked(window))[0][0]
 
+    async def best_variant(self, window: Window) -> tuple[Track, Variant]:
+        """Return the track of the best rendition, and what there is to say of it; NotFound as above."""
+        return (await self._ranked(window))[0]
+
     async def _ranked(self, window: Window) -> list[tuple[Track, Variant]]:
         tracks = [track for track in self._index.tracks if track.startswith("primary")] or self._index.tracks
         found: list[tuple[Track, Variant]] = []

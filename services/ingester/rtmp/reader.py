@@ -41,10 +41,10 @@ class FrameReader:
     `unsupported` names the tracks that cannot be recorded; `damaged` counts unreadable messages.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Unwrapper | None = None) -> None:
         self.unsupported: set[str] = set()
         self.damaged = 0
-        self._clock = Unwrapper(32)
+        self._clock = clock or Unwrapper(32)
         self._pictures = LengthPrefixed()
         self._aac = AacSound()
         self._opus: TrackConfig | None = None
@@ -97,6 +97,10 @@ class FrameReader:
             self._frames += self._aac.finish()
         except DAMAGE:
             self.damaged += 1
+
+    def add(self, frames: list[Frame]) -> None:
+        """Add frames that were read elsewhere, of further tracks."""
+        self._frames += frames
 
     def take(self) -> list[Frame]:
         """Return the frames read since the last call."""

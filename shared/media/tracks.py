@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 VideoCodec = Literal["h264", "hevc"]
-AudioCodec = Literal["aac", "opus", "mp2", "mp3", "ac3", "eac3"]
+AudioCodec = Literal["aac", "opus", "mp2", "mp3", "ac3", "eac3", "flac"]
 
 SELF_DESCRIBED = frozenset({"mp2", "mp3", "ac3", "eac3"})
 """Codecs whose packets say all that a decoder needs."""
@@ -16,8 +16,8 @@ SELF_DESCRIBED = frozenset({"mp2", "mp3", "ac3", "eac3"})
 class TrackConfig:
     """How one track is decoded; two equal configs can be joined without a seam.
 
-    `sample_entry` is the whole child box of stsd (avc1, hvc1, mp4a, Opus, ac-3 or ec-3), verbatim. That of MPEG audio
-    does not tell the layer: read from a file, it is "mp3".
+    `sample_entry` is the whole child box of stsd (avc1, hvc1, mp4a, Opus, ac-3 ...), verbatim. That of MPEG audio does
+    not tell the layer: read from a file, it is "mp3". `language` is three letters (ISO 639-2), or empty.
     """
 
     track_id: int

@@ -49,6 +49,7 @@ CODINGS = {
     "eac3-flv": Coding(("-c:a", "eac3", "-ac", "6"), "flv", "eac3", "ec-3", 48_000, 1536),
     "opus-ts": Coding(("-c:a", "libopus"), "mpegts", "opus", "opus", 48_000, 960),
     "opus-flv": Coding(("-c:a", "libopus"), "flv", "opus", "opus", 48_000, 960),
+    "flac-flv": Coding(("-c:a", "flac"), "flv", "flac", "fLaC", 48_000, 4096),
     "aac-ts": Coding(("-c:a", "aac"), "mpegts", "aac", "mp4a.40.2", 48_000, 1024),
 }
 

@@ -14,7 +14,7 @@ from shared.media.mp4.boxes import Mp4Error
 from shared.media.mp4.entries import codec_record
 from shared.media.tracks import TrackConfig
 
-_NAMES = {"opus": "opus", "ac3": "ac-3", "eac3": "ec-3"}
+_NAMES = {"opus": "opus", "ac3": "ac-3", "eac3": "ec-3", "flac": "fLaC"}
 
 
 def codecs_of(tracks: Iterable[TrackConfig]) -> str:

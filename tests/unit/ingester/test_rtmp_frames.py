@@ -329,11 +329,11 @@ def test_further_tracks_are_limited_and_named() -> None:
     made.media(AUDIO, 0, bytearray(AAC_HEADER), 0)
     for number in range(1, 7):
         made.media(AUDIO, 0, bytearray(MULTI + bytes((ONE,)) + b"mp4a" + bytes((number,)) + AAC_HEADER[2:]), 0)
-    made.media(AUDIO, 0, bytearray(MULTI + bytes((ONE | 1,)) + b"fLaC\x01data"), 0)
+    made.media(AUDIO, 0, bytearray(MULTI + bytes((ONE | 1,)) + b"spex\x01data"), 0)
     made.media(VIDEO, 0, bytearray(video_frame(0, key=True)), 0)
     made.media(AUDIO, 0, bytearray(audio_frame(0)), 0)
     for number in range(1, 7):
         made.media(AUDIO, 5, bytearray(MULTI + bytes((ONE | 1,)) + b"mp4a" + bytes((number,)) + b"sound"), 0)
     (given,) = ended(made)
-    assert given.contents == ({"video", "audio"}, {"further AAC audio", "further FLAC audio"}, 3)
+    assert given.contents == ({"video", "audio"}, {"further AAC audio", "further spex audio"}, 3)
     assert sorted({frame.config.track_id for frame in given.frames if frame.config.kind == "audio"}) == [2, 3, 4, 5]

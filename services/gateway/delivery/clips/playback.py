@@ -13,7 +13,7 @@ from cachetools import LRUCache
 
 from services.gateway.delivery.bodies import Body, make_body
 from services.gateway.delivery.clips.cuts import Cut, cut_of, joined
-from services.gateway.delivery.codecs import codecs_of
+from services.gateway.delivery.codecs import codecs_of, range_of
 from services.gateway.delivery.index.live import PATIENCE, RETRY_NS, IndexChanged
 from services.gateway.delivery.parts import JOB_FRESH_NS, Delivery
 from services.gateway.delivery.playlists import (
@@ -66,8 +66,12 @@ class ClipPlayback:
         video = next((t for t in tracks if t.kind == "video"), None)
         width, height = (video.width, video.height) if video else (0, 0)
         uri = f"hls/{cut.track}.m3u8"
-        variants = [Variant(uri, peak, average, codecs_of(tracks), width, height, tracks=tracks)]
-        return make_body(with_sounds(variants) or multivariant(variants))
+        newest = cut.entries[-1]
+        captions = video is not None and await self.delivery.captioned(newest.key, newest.bytes)
+        variant = Variant(
+            uri, peak, average, codecs_of(tracks), width, height, range_of(tracks), captions, tracks=tracks
+        )
+        return make_body(with_sounds([variant]) or multivariant([variant]))
 
     async def media(self, account: str, clip: str, name: str) -> Body:
         """Write the media playlist of a clip, or of a part of it; NotFound for other tracks than that of `variants`."""

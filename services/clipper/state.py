@@ -21,6 +21,7 @@ from shared.messages.clips import (
 from shared.messages.exports import ExportAborted, ExportDelivered, ExportFailed, ExportMessage, ExportStarted
 
 ENDED: Final[frozenset[VodState]] = frozenset({"finished", "cancelled", "failed", "error"})
+WAITING: Final[frozenset[VodState]] = frozenset({"waiting", "waiting_finish_live"})
 _RANK: Final[Mapping[Accuracy, int]] = {"segment": 0, "frame": 1}
 ExportEnd = ExportAborted | ExportDelivered | ExportFailed
 Change = Callable[[ClipRecord], ClipRecord | None]
@@ -58,6 +59,28 @@ def entering(state: VodState, at_ms: int, error: str = "") -> Change:
                 "error": error[:1024],
             }
         )
+
+    return change
+
+
+def settling(order: ClipCreate) -> Change:
+    """Take the range of a clip that was ordered with its job, unless it has ended or has its range."""
+
+    def change(record: ClipRecord) -> ClipRecord | None:
+        if record.state in ENDED or record.request.after_live is None:
+            return None
+        return record.model_copy(update={"request": order})
+
+    return change
+
+
+def dropped(at_ms: int) -> Change:
+    """Cancel a clip that waits for what its job, which was cancelled, will not bring."""
+
+    def change(record: ClipRecord) -> ClipRecord | None:
+        if record.state not in WAITING:
+            return None
+        return entering("cancelled", at_ms, "its live job was cancelled before the clip was begun")(record)
 
     return change
 

@@ -14,7 +14,7 @@ from services.clipper.cutter import ClipCutter, Made
 from services.clipper.cutting import MixedConfigs
 from services.clipper.images.work import GIVEN_UP, ImageWork
 from services.clipper.leftovers import sweep
-from services.clipper.recording_reader import OVER_STATES, Recorded, RecordingReader
+from services.clipper.recording_reader import Recorded, RecordingReader
 from services.clipper.records import Clips
 from services.clipper.state import (
     ENDED,
@@ -26,13 +26,13 @@ from services.clipper.state import (
     with_delivery,
     with_file,
 )
+from services.clipper.waiting import Waiting
 from shared.broker.bus import Outbox
 from shared.errors import MediaError, NotYet, Permanent, Rejected, Unavailable
 from shared.messages.base import Accuracy
 from shared.messages.clips import ClipCancel, ClipCreate, ClipPicture, ClipRecord, ClipRefine, VodState
 from shared.messages.exports import ExportAbort, ExportDeliver, ExportStarted
 from shared.messages.images import ClipImage
-from shared.messages.live import JobStateChanged
 from shared.runtime.logging import get_logger
 from shared.store.base import ObjectMissing
 from shared.store.reserve import Reserve
@@ -61,22 +61,31 @@ class ClipWork:
     reserve: Reserve
     images: ImageWork
 
+    @property
+    def waiting(self) -> Waiting:
+        """What becomes of clips that wait for their job."""
+        return Waiting(self.clips, self.source, self.outbox)
+
     async def create(self, order: ClipCreate) -> None:
         """Make the fast file and order the exact one; schedule the clip for later when its end lies in the future."""
         if order.instant:  # the gateway plays it from the segments
             record = await self.clips.begin(order, "processing")
             await self._change(record, entering("finished", self.clips.clock.now_ms()))
             return
+        if await self.waiting.is_held(order):
+            return
         delay = await self.source.until_over(order)
+        if not delay and await self.waiting.is_dropped(order):
+            return
         record = await self.clips.begin(order, "waiting" if delay else "processing")
         if record.state in ENDED:
             return
         if delay > AWAY:
             at_ms = self.clips.clock.now_ms() + int(delay.total_seconds() * 1000)
-            await self._put_off(order, at_ms)
+            await self.waiting.put_off(order, at_ms)
             delay = await self.source.until_over(order)
-            if delay:  # otherwise its job ended before the record could say that this clip waits for it
-                return
+            if delay or await self.waiting.is_dropped(order):
+                return  # otherwise its job ended before the record could say that this clip waits for it
         if delay:
             raise NotYet("the end of the clip lies in the future", delay)
         record = await self._change(record, entering("processing", self.clips.clock.now_ms()))
@@ -104,14 +113,6 @@ class ClipWork:
     async def picture(self, order: ClipPicture) -> None:
         """Make the images, from the exact file, which is delivered meanwhile."""
         await self.images.make(await self.clips.get(order.account, order.clip), self._watched_image)
-
-    async def job_changed(self, event: JobStateChanged) -> None:
-        """Resume the clips that wait for an end that will not come, because their job or its broadcast has ended."""
-        if event.state not in OVER_STATES:
-            return
-        for stored in await self.clips.bucket.items(event.account):
-            if stored.value.state == "waiting" and stored.value.request.event == event.event:
-                await self._put_off(stored.value.request, self.clips.clock.now_ms())
 
     async def cancel(self, order: ClipCancel) -> None:
         """Cancel a clip at any stage; a running cut notices within a second."""
@@ -148,10 +149,6 @@ class ClipWork:
         """Mark the clip as failed for a reason, and log it."""
         log.warning("clip.failed", clip=clip, reason=reason)
         await self.clips.change(account, clip, entering("failed", self.clips.clock.now_ms(), reason))
-
-    async def _put_off(self, order: ClipCreate, at_ms: int) -> None:
-        """Schedule a clip's command for a time, in place of the time set before."""
-        await self.outbox.schedule(f"clip-{order.clip}", at_ms, order.model_copy(update={"due_ms": at_ms}))
 
     async def _change(self, record: ClipRecord, change: Callable[[ClipRecord], ClipRecord | None]) -> ClipRecord:
         return await self.clips.change(record.account, record.clip, change)

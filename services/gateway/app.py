@@ -19,6 +19,7 @@ from services.gateway.delivery.coverage import Coverage
 from services.gateway.delivery.downloads import Downloads
 from services.gateway.domain.clips.bounds import Bounds
 from services.gateway.domain.clips.clips import Clips, Outward
+from services.gateway.domain.clips.ordered import OrderedClips
 from services.gateway.domain.clips.timecode_search import TimecodeIndex
 from services.gateway.domain.clips.timecodes import Timecodes
 from services.gateway.domain.destinations.destinations import Destinations
@@ -85,6 +86,7 @@ class Gateway:
     cdn_accounts: CdnAccounts
     jobs: Jobs
     clips: Clips
+    ordered: OrderedClips
     exports: Exports
     trials: Trials
     restreams: Restreams
@@ -108,7 +110,7 @@ def make_gateway(service: Service) -> Gateway:
     credentials = Credentials(js, vault, receivers, clock)
     destinations = Destinations(vault, settings.allowed_networks, credentials.stored)
     bounds = Bounds(js, settings.retention, clock, Timecodes(TimecodeIndex(js, store)))
-    outward = Outward(receivers, destinations)
+    clips = Clips(js, service.outbox, jobs, Outward(receivers, destinations), bounds, clock, quotas)
     return Gateway(
         service=service,
         public=PublicUrl(settings.base_url),
@@ -120,7 +122,8 @@ def make_gateway(service: Service) -> Gateway:
         credentials=credentials,
         cdn_accounts=CdnAccounts(js, vault, clock, settings.cdn_window),
         jobs=jobs,
-        clips=Clips(js, service.outbox, jobs, outward, bounds, clock, quotas),
+        clips=clips,
+        ordered=OrderedClips(jobs, clips, bounds, js, service.outbox, clock),
         exports=Exports(js, service.outbox, clock),
         trials=Trials(js, service.outbox, destinations, clock),
         restreams=Restreams(js, service.outbox, jobs, parts, Contexts(js, vault), clock, quotas),
@@ -173,7 +176,7 @@ def web_of(gateway: Gateway) -> FastAPI:
         flussonic.Sinks(gateway.webhooks),
         RepeatedSecrets(vault),
         public, gateway.library, gateway.quotas, gateway.keys, gateway.credentials, gateway.cdn_accounts,
-        gateway.jobs, gateway.clips, gateway.exports, gateway.trials,
+        gateway.jobs, gateway.clips, gateway.ordered, gateway.exports, gateway.trials,
         gateway.restreams, gateway.webhooks, gateway.deliveries,
     )  # fmt: skip
 
@@ -181,9 +184,10 @@ def web_of(gateway: Gateway) -> FastAPI:
 def serve(gateway: Gateway) -> Lifespan:
     """Register the handlers of live jobs, and return the lifespan of the HTTP server."""
     service, public = gateway.service, gateway.public
-    handlers = Handlers(gateway.jobs)
+    handlers = Handlers(gateway.jobs, gateway.ordered)
     service.handle(durables.GATEWAY_STARTED, handlers.started)
     service.handle(durables.GATEWAY_ENDED, handlers.ended)
+    service.handle(durables.GATEWAY_JOBS, handlers.job)
     service.handle(durables.GATEWAY_FINISH, handlers.finish)
 
     @contextlib.asynccontextmanager

@@ -188,6 +188,7 @@ CONSUMERS: tuple[ConsumerSpec, ...] = (
     _work(durables.GATEWAY_FINISH, "gateway", live.LiveFinish),
     _event(durables.GATEWAY_STARTED, "gateway", live.SessionStarted),
     _event(durables.GATEWAY_ENDED, "gateway", live.SessionEnded),
+    _event(durables.GATEWAY_JOBS, "gateway", live.JobStateChanged),
     _event(durables.SCHEDULER_STARTED, "scheduler", live.SessionStarted),
     _event(durables.SCHEDULER_ENDED, "scheduler", live.SessionEnded),
     _event(durables.SCHEDULER_JOBS, "scheduler", live.JobStateChanged),

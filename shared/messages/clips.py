@@ -71,6 +71,16 @@ class Selection(Record):
     )
 
 
+class AfterLive(Record):
+    """The range of a clip that was ordered with its job, as it was asked for: it is resolved when the job has ended."""
+
+    clock: Literal["stream", "wall", "timecode"] | None = Field(None, description="None: the last seconds")
+    start: str | None = Field(None, max_length=64, description="s as n or n/d, or a timecode")
+    end: str | None = Field(None, max_length=64, description="s as n or n/d, or a timecode")
+    duration: Seconds | None = None
+    names: tuple[str, str, str] = Field(description="Of start, end and duration in the request, for errors")
+
+
 class ClipMessage(Message):
     """About one clip."""
 
@@ -101,11 +111,15 @@ class ClipCreate(ClipMessage):
     images: tuple[ImageWish, ...] = Field((), max_length=2, description="At most one of each kind")
     note: FacadeNote | None = Field(None, description="Of a facade that ordered it")
     due_ms: Millis = Field(0, description="When it was to be taken up again, its end being in the future; 0: never")
+    after_live: AfterLive | None = Field(None, description="Ordered with its job, which goes on: no range is known yet")
+    settled: bool = Field(default=False, description="Ordered with its job, which has ended: its range is known by now")
+    refused: str = Field("", max_length=1024, description="Why a settled clip has no range: it fails")
 
     @property
     def dedup_id(self) -> str:
-        """Return one id per clip, and one per time that it was put off to."""
-        return f"clip-create-{self.clip}-{self.due_ms}" if self.due_ms else f"clip-create-{self.clip}"
+        """Return one id per clip, one when its range is settled, and one per time that it was put off to."""
+        again = f"-{self.due_ms}" if self.due_ms else "-settled" if self.settled else ""
+        return f"clip-create-{self.clip}{again}"
 
 
 class ClipRefine(ClipMessage):

@@ -77,6 +77,11 @@ class JobRecord(Record):
         return self.state in ENDED_STATES
 
     @property
+    def broadcast_over(self) -> bool:
+        """Return whether nothing more is recorded, or, of a static job, nothing of the broadcast that was last."""
+        return self.ended or (self.state == "waiting" and self.session is not None)
+
+    @property
     def accepts_publisher(self) -> bool:
         """Return whether a publisher may connect or continue."""
         return self.state in {"standby", "waiting", "processing", "disconnected"}

@@ -91,6 +91,8 @@ class ClipPlayback:
         """Return a clip's event and what it plays, chosen anew when the recording has changed, or a second later."""
         known_clip = await self._clip(account, clip)
         order, until = known_clip.request, _until(known_clip)
+        if order.after_live is not None:
+            raise NotReady("the clip is made when its live job has ended")
         try:
             job = await self.delivery.job(account, order.event)
         except NotFound as error:

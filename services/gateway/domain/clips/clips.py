@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, NamedTuple, get_args
+from typing import Any, Final, NamedTuple, get_args
 
 from nats.js import JetStreamContext
 
 from services.gateway.domain.clips.bounds import Bounds
 from services.gateway.domain.clips.file_names import file_name
 from services.gateway.domain.clips.pending import Pending
-from services.gateway.domain.clips.window import ClipRange, Recording, TimecodeRange, Window, resolve
+from services.gateway.domain.clips.window import ClipRange, TimecodeRange, Window, resolved
 from services.gateway.domain.destinations.destinations import Destinations, NewDestination, Stored
-from services.gateway.domain.errors import Fault, Invalid, StateConflict, gathered, invalid, no_such
+from services.gateway.domain.errors import StateConflict, gathered, invalid, no_such
 from services.gateway.domain.jobs.jobs import Jobs
 from services.gateway.domain.lists.lists import CLIP_JOB, CLIP_STATE, clips_list
 from services.gateway.domain.lists.orders import Time, Wanted
@@ -92,7 +93,8 @@ class KnownClip:
         """The state that clients see."""
         if self.record and self.record.state in ENDED:
             return self.record.state
-        return "cancelling" if self.cancelling else self.record.state if self.record else "waiting"
+        waiting: VodState = "waiting_finish_live" if self.request.after_live else "waiting"
+        return "cancelling" if self.cancelling else self.record.state if self.record else waiting
 
     @property
     def created_ms(self) -> int:
@@ -135,12 +137,25 @@ class Clips:
         self, account: str, job_id: str, asked: Sequence[NewClip], ids: Callable[[int], str]
     ) -> list[ClipCreate]:
         """Check all clips, then send their commands; NotFound, Invalid or TooMany before any is sent."""
-        self._quotas.outputs(len(asked))
         job = await self._jobs.get(account, job_id)
         last = await last_segment(self._jetstream(), account, job_id)
         recording = await self._bounds.of(job, last)
         ranges = await self._bounds.timecodes.settle(account, job_id, [one.range for one in asked])
-        windows = gathered(partial(_window, *pair, recording) for pair in zip(asked, ranges, strict=True))
+        pairs = zip(asked, ranges, strict=True)
+        windows = gathered(partial(resolved, one.field, span, recording) for one, span in pairs)
+        # A static job between two streams is live, too: nothing from after the request is in its clips.
+        facts = {"live": not job.ended, "recorded_to": locate(last).end if last else None}
+        commands = await self.prepared(account, job_id, asked, windows, ids, facts)
+        async with self.room(account, commands):
+            await asyncio.gather(*(self._outbox.emit(command) for command in commands))
+        return commands
+
+    async def prepared(
+        self, account: str, job_id: str, asked: Sequence[NewClip], windows: Sequence[Window], ids: Callable[[int], str],
+        facts: Mapping[str, Any],
+    ) -> list[ClipCreate]:  # fmt: skip
+        """Check receivers and destinations, and return the commands; `facts` are further fields of all. Invalid."""
+        self._quotas.outputs(len(asked))
         stored = await self._destinations.stored(account) if any(map(_needs_credentials, asked)) else Stored()
         clips, receivers = list(map(ids, range(len(asked)))), [self._sealed(one, stored) for one in asked]
         destinations = gathered(
@@ -156,21 +171,22 @@ class Clips:
                 label=one.label,
                 selection=window.selection,
                 requested_ms=now,
-                live=not job.ended,  # a static job between two streams, too: nothing from after the request is in it
                 asked_duration=window.asked_duration,
-                recorded_to=locate(last).end if last else None,
                 wait=window.wait,
                 instant=one.instant,
                 images=one.images,
                 destinations=destinations[position],
                 notifications=receivers[position],
                 note=one.note,
+                **facts,
             )
             commands.append(command)
-        known = partial(self.going.knows, account)
-        async with self._quotas.room(account, "clips in work", partial(self._going, account), clips, known):
-            await asyncio.gather(*(self._outbox.emit(command) for command in commands))
         return commands
+
+    def room(self, account: str, commands: Sequence[ClipCreate]) -> AbstractAsyncContextManager[None]:
+        """Return the block in which commands may be sent; TooMany when the account has too many clips in work."""
+        clips, known = [command.clip for command in commands], partial(self.going.knows, account)
+        return self._quotas.room(account, "clips in work", partial(self._going, account), clips, known)
 
     async def _going(self, account: str) -> frozenset[str]:
         """Return the clips in work, and those that no clipper has taken up yet."""
@@ -226,13 +242,19 @@ class Clips:
     async def in_work(self, account: str, event: str, start_ms: int, end_ms: int) -> bool:
         """Return whether a clip that has not ended needs a job's recording between two times (ms)."""
         working = sorted(set(get_args(VodState)) - ENDED)
-        found = [await self.list.idents(account, Wanted({CLIP_JOB: event, CLIP_STATE: state})) for state in working]
+        known = await self.of_job(account, event, working)
+        zero_ms = await self._bounds.first_frame(account, event) or 0
+        spans = [needed(one.request, zero_ms) for one in known if one.state not in ENDED]
+        return any(first < end_ms and last > start_ms for first, last in spans)
+
+    async def of_job(self, account: str, event: str, states: Sequence[str]) -> list[KnownClip]:
+        """Return a job's clips in some states, and all of its clips that no clipper has taken up."""
+        loose = await self._loose(account)
+        found = [await self.list.idents(account, Wanted({CLIP_JOB: event, CLIP_STATE: state})) for state in states]
         records = await self.list.read(account, [ident for some in found for ident in some])
         known = {clip: KnownClip(record.request, record) for clip, record in records.items()}
-        known |= {clip: one for clip, one in (await self._loose(account)).items() if one.request.event == event}
-        zero_ms = await self._bounds.first_frame(account, event) or 0
-        spans = [needed(one.request, zero_ms) for one in known.values() if one.state not in ENDED]
-        return any(first < end_ms and last > start_ms for first, last in spans)
+        known |= {clip: one for clip, one in loose.items() if one.request.event == event}
+        return list(known.values())
 
     async def delete(self, account: str, clip: str) -> bool:
         """Request a clip's removal; return whether it is done already. NotFound, or StateConflict while in work."""
@@ -270,14 +292,3 @@ def _time(known: KnownClip, paging: Paging) -> Time:
 
 def _needs_credentials(asked: NewClip) -> bool:
     return bool(asked.destinations) or any(one.credentials is not None for one in asked.receivers)
-
-
-def _window(asked: NewClip, span: ClipRange | Invalid, recording: Recording) -> Window:
-    """Resolve a clip's range; Invalid names fields as in the request."""
-    try:
-        if isinstance(span, Invalid):
-            raise span
-        return resolve(span, recording)
-    except Invalid as error:
-        faults = (Fault(f"{asked.field}.{fault.field}", fault.why) for fault in error.faults)
-        raise Invalid(*faults, code=error.code) from error

@@ -13,7 +13,7 @@ from datetime import timedelta
 from fractions import Fraction
 from typing import Final, Literal, NamedTuple
 
-from services.gateway.domain.errors import invalid
+from services.gateway.domain.errors import Fault, Invalid, invalid
 from shared.media.timecode import Label
 from shared.messages.clips import LONGEST_CLIP, LONGEST_WAIT, Selection
 
@@ -90,6 +90,17 @@ class Window:
     wait: bool
 
 
+def resolved(field: str, asked: ClipRange | Invalid, recording: Recording) -> Window:
+    """Resolve the range of the output `field`, or raise what is wrong with it; Invalid names fields as requested."""
+    try:
+        if isinstance(asked, Invalid):
+            raise asked
+        return resolve(asked, recording)
+    except Invalid as error:
+        faults = (Fault(f"{field}.{fault.field}", fault.why) for fault in error.faults)
+        raise Invalid(*faults, code=error.code) from error
+
+
 def resolve(asked: ClipRange, recording: Recording) -> Window:
     """Resolve a requested range; Invalid says which field is wrong."""
     names = asked.names
@@ -100,8 +111,7 @@ def resolve(asked: ClipRange, recording: Recording) -> Window:
             raise invalid(names.duration, "is needed, alone or with one of the start and end fields")
         _check_length(names.duration, asked.duration)
         return Window(_last(recording, asked.duration), asked.duration, wait=False)
-    start, end, length, blamed = _ends(asked)
-    _check_length(blamed, length)
+    start, end, length = points(asked)
     wait = _check_bounds(asked, recording, asked.clock, start, end)
     held: Held = "both" if asked.duration is None else "end" if asked.start is None else "start"
     return Window(Selection(clock=asked.clock, start=start, end=end, held=held), length, wait)
@@ -114,6 +124,15 @@ def _last(recording: Recording, duration: Fraction) -> Selection:
         return Selection(clock="wall", start=end - duration, end=end, held="end")
     end = max(recording.stream_end, SHORTEST_CLIP)
     return Selection(clock="stream", start=max(end - duration, Fraction(0)), end=end, held="end")
+
+
+def points(asked: ClipRange) -> tuple[Fraction, Fraction, Fraction]:
+    """Return start, end and length of a range by a clock, as far as they do not depend on a recording; Invalid."""
+    if asked.duration is not None and asked.duration <= 0:
+        raise invalid(asked.names.duration, "must be more than 0")
+    start, end, length, blamed = _ends(asked)
+    _check_length(blamed, length)
+    return start, end, length
 
 
 def _ends(asked: ClipRange) -> tuple[Fraction, Fraction, Fraction, str]:

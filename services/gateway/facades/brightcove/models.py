@@ -40,13 +40,6 @@ class JobAsk(BaseModel):
         no_boolean
     )
 
-    @field_validator("outputs")
-    @classmethod
-    def _live(cls, value: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        if any(output.get("live_stream") is False for output in value):
-            raise ValueError("a clip cannot be ordered with its job (live_stream false): POST /v1/vods")
-        return value
-
     @field_validator("videocloud")
     @classmethod
     def _bounded(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -60,6 +53,10 @@ class JobAsk(BaseModel):
         if value:
             raise ValueError("there are no encrypted streams here")
         return value
+
+    def clips(self) -> dict[int, dict[str, Any]]:
+        """Return the outputs that are clips, by their positions."""
+        return {n: output for n, output in enumerate(self.outputs) if output.get("live_stream") is False}
 
     def kept(self) -> dict[str, Any]:
         """Return the given fields that are only shown again; none of them may hold a secret."""

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
+
+from pydantic import ValidationError
 
 from services.gateway.domain.clips.clips import NewClip, Receiver
 from services.gateway.domain.clips.window import ClipRange, Clock, Names, TimecodeRange
 from services.gateway.domain.destinations.destinations import NewDestination
-from services.gateway.domain.errors import invalid
+from services.gateway.domain.errors import gathered, invalid
 from services.gateway.domain.jobs.jobs import NewJob
 from services.gateway.facades.brightcove.models import ClipsAsk, CredentialAsk, JobAsk, NotificationAsk, OutputAsk
+from services.gateway.http.problems import faults_of
 from shared.media.timecode import parse_label
 
 FAMILIES: Final[tuple[tuple[Clock | None, str, str], ...]] = (
@@ -40,15 +44,32 @@ def clips_of(asked: ClipsAsk) -> list[NewClip]:
     shared = _receivers("", asked.notifications)
     clips: list[NewClip] = []
     for position, output in enumerate(asked.outputs):
-        field = f"outputs[{position}]"
-        if instant := output.mode == "instant":
-            _check_instant(output, field)
-        told = () if instant else (*_receivers(f"{field}.", output.notifications), *shared)
-        span, destinations = _range(output, field), _destinations(output, field)
-        clips.append(NewClip(field, output.label, span, told, destinations, instant))
+        clips.append(_clip_of(output, f"outputs[{position}]", shared))
     if shared and all(clip.instant for clip in clips):
         raise invalid("notifications", NOT_INSTANT)
     return clips
+
+
+def _clip_of(output: OutputAsk, field: str, shared: Sequence[Receiver] = ()) -> NewClip:
+    if instant := output.mode == "instant":
+        _check_instant(output, field)
+    told = () if instant else (*_receivers(f"{field}.", output.notifications), *shared)
+    span, destinations = _range(output, field), _destinations(output, field)
+    return NewClip(field, output.label, span, told, destinations, instant)
+
+
+def ordered_clips(outputs: Mapping[int, dict[str, Any]], shared: Sequence[Receiver] = ()) -> list[NewClip]:
+    """Return the clips among the outputs of a job, by their positions; Invalid."""
+
+    def one(position: int, output: dict[str, Any]) -> NewClip:
+        try:
+            asked = OutputAsk.model_validate(output)
+        except ValidationError as error:
+            faults = [{**e, "loc": ("outputs", position, *e["loc"])} for e in error.errors(include_url=False)]
+            raise faults_of(faults) from error
+        return _clip_of(asked, f"outputs[{position}]", shared)
+
+    return gathered(partial(one, position, output) for position, output in outputs.items())
 
 
 def _check_instant(output: OutputAsk, field: str) -> None:

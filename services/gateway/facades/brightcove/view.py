@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from fractions import Fraction
 from typing import Any, Final
@@ -13,6 +14,7 @@ from services.gateway.domain.clips.clips import KnownClip
 from services.gateway.domain.jobs.publishers import Publisher
 from services.gateway.domain.jobs.state import HISTORY
 from services.gateway.identity.auth import Caller
+from shared.messages.clips import ClipCreate
 from shared.messages.credentials import CredentialRecord
 from shared.messages.destinations import DESTINATION_PURPOSE, DestinationSpec
 from shared.messages.jobs import JobRecord
@@ -53,14 +55,14 @@ class Views:
         self._downloads = downloads
         self._vault = vault
 
-    def created(self, job: JobRecord) -> Body:
-        """Return the answer to a new job; its caller may write jobs."""
+    def created(self, job: JobRecord, clips: Sequence[ClipCreate] = ()) -> Body:
+        """Return the answer to a new job and to the clips that were ordered with it; its caller may write jobs."""
         url, name = self._ingest(job, secret=True)
         return {
             "id": job.event,
             "stream_url": url,
             "stream_name": name,
-            "outputs": [],
+            "outputs": [{"id": clip.clip, "label": clip.label} for clip in clips],
             "static": job.static,
             "region": job.fields.get("region"),
             "reconnect_time": job.reconnect_time_s,
@@ -121,7 +123,8 @@ class Views:
         request, record, spec = known.request, known.record, known.request.destinations[0]
         file = record.file if record else None
         start, end = (file.in_point, file.out_point) if file else (None, None)
-        if request.selection.clock == "stream":
+        known_yet = request.after_live is None or request.after_live.clock == "stream"
+        if request.selection.clock == "stream" and known_yet:
             start, end = request.selection.start, request.selection.end
         kind, url = self._kind_and_url(known)
         return {

@@ -183,7 +183,7 @@ class VodView(BaseModel):
     accuracy: Accuracy | None = Field(None, description="Of the file that media_url gives now")
     method: Literal["copy", "smart", "reencode"] | None = Field(None, description="How that file was made")
     method_reason: str = Field("", description="Why it had to be encoded again as a whole")
-    asked: AskedRange
+    asked: AskedRange | None = Field(None, description="Null until it is known: of a clip ordered with its job")
     made: MadeRange | None = None
     gaps: list[MissingRange] = []
     images: list[ImageView] = Field([], description="Made after the exact file, before it is delivered")

@@ -23,7 +23,9 @@ def shown_seconds(value: Fraction) -> float:
     return float(round(value, 9))
 
 
-def _asked(request: ClipCreate) -> AskedRange:
+def _asked(request: ClipCreate) -> AskedRange | None:
+    if request.after_live is not None and request.after_live.clock not in {"stream", "wall"}:
+        return None
     return AskedRange(
         clock=request.selection.clock,
         start=shown_seconds(request.selection.start),

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from services.gateway.domain.jobs.jobs import NewJob
 from services.gateway.domain.jobs.publishers import PublisherState
 from services.gateway.http.bodies import no_boolean, plain
+from services.gateway.native.clips.models import VodRef
 from shared.messages.live import EndReason, JobState, Protocol
 
 LARGEST_EXTRA: Final = 64 * 1024
@@ -31,6 +32,12 @@ class JobCreate(BaseModel):
     )
     static: bool = Field(default=False, description="A static entry point: waits again after its encoder left")
 
+    outputs: list[dict[str, Any]] = Field(
+        [],
+        max_length=100,
+        description="Those with live_stream: false are clips (see VodCreate), made when the job has ended",
+    )
+
     _whole = field_validator("reconnect_time", "event_length", "live_dvr_sliding_window_duration", mode="before")(
         no_boolean
     )
@@ -45,7 +52,13 @@ class JobCreate(BaseModel):
         kept = {k: v for k, v in (self.model_extra or {}).items() if k not in _OWN}
         if "region" in self.model_fields_set:
             kept["region"] = self.region
+        if self.outputs:
+            kept["outputs"] = [one for one in self.outputs if not _is_clip(one)]
         return dict(plain(kept))
+
+    def clips(self) -> dict[int, dict[str, Any]]:
+        """Return the outputs that are clips, by their positions."""
+        return {position: one for position, one in enumerate(self.outputs) if _is_clip(one)}
 
     def to_new_job(self) -> NewJob:
         """Return the job for the domain."""
@@ -57,6 +70,10 @@ class JobCreate(BaseModel):
             static=self.static,
             fields=self._kept(),
         )
+
+
+def _is_clip(output: dict[str, Any]) -> bool:
+    return output.get("live_stream") is False
 
 
 class StateEntry(BaseModel):
@@ -123,6 +140,12 @@ class JobView(BaseModel):
     publishers: list[PublisherView] | None = Field(
         None, description="Who publishes, then who did, 16 at most; null in lists"
     )
+
+
+class JobCreated(JobView):
+    """A new live job, and the clips that were ordered with it."""
+
+    vod_jobs: list[VodRef] = Field(description="An entry per output that is a clip, in their order")
 
 
 class JobList(BaseModel):

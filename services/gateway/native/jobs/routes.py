@@ -7,6 +7,7 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
+from services.gateway.domain.clips.ordered import OrderedClips
 from services.gateway.domain.errors import invalid
 from services.gateway.domain.jobs.jobs import Jobs
 from services.gateway.domain.lists.lists import JOB_STATE
@@ -19,7 +20,8 @@ from services.gateway.http.ids import HexPath
 from services.gateway.http.paging import AskedPage
 from services.gateway.http.parts import part
 from services.gateway.identity.auth import Caller, require
-from services.gateway.native.jobs.models import JobCreate, JobList, JobView
+from services.gateway.native.clips.translate import ordered_clips
+from services.gateway.native.jobs.models import JobCreate, JobCreated, JobList, JobView
 from services.gateway.native.jobs.view import JobViews
 from shared.messages.live import JobState
 
@@ -35,13 +37,17 @@ Views = Annotated[JobViews, Depends(part(JobViews))]
 async def create_job(
     request: Request,
     caller: Writer,
-    jobs: TheJobs,
+    orders: Annotated[OrderedClips, Depends(part(OrderedClips))],
     views: Views,
     asked: Annotated[JobCreate, Depends(json_body(JobCreate))],
-) -> JobView:
-    """Make a live job: an encoder can publish to it at once."""
-    ident = (await id_maker(request, caller.account))(0)
-    return await views.whole(caller, await jobs.create(caller.account, ident, asked.to_new_job()))
+) -> JobCreated | JobView:
+    """Make a live job, with clips that are made when it has ended: an encoder can publish to it at once."""
+    ordered = ordered_clips(asked.clips())
+    if ordered:
+        caller.needs("vods:write")
+    ids = await id_maker(request, caller.account)
+    job, clips = await orders.create(caller.account, asked.to_new_job(), ordered, ids)
+    return await views.created(caller, job, clips)
 
 
 @router.get("")

@@ -31,7 +31,7 @@ from shared.runtime.clock import Clock
 from shared.store import MediaStore
 
 # Job states in which a broadcast is over; a static job in `waiting` is between two broadcasts.
-OVER_STATES: Final = ENDED_STATES | {"waiting"}
+OVER_STATES: Final = ENDED_STATES | {"waiting", "standby"}
 # A job that was cancelled makes no clips that had not been begun.
 DROPPED_STATES: Final = frozenset({"cancelling", "cancelled"})
 # How long a session and its first segments may take to show up when the job says that it is live.

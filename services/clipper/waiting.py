@@ -56,7 +56,8 @@ class Waiting:
     async def job_changed(self, event: JobStateChanged) -> None:
         """Cancel the clips that wait for a cancelled job; resume those whose end will not come any more."""
         cancelled = event.state in DROPPED_STATES
-        if not cancelled and event.state not in OVER_STATES:
+        is_new = event.previous is None and event.state == "standby"
+        if is_new or not (cancelled or event.state in OVER_STATES):
             return
         for stored in await self.clips.bucket.items(event.account):
             record = stored.value

@@ -72,23 +72,10 @@ class ClipWork:
             record = await self.clips.begin(order, "processing")
             await self._change(record, entering("finished", self.clips.clock.now_ms()))
             return
-        if await self.waiting.is_held(order):
+        due = await self._due(order)
+        if due is None:
             return
-        delay = await self.source.until_over(order)
-        if not delay and await self.waiting.is_dropped(order):
-            return
-        record = await self.clips.begin(order, "waiting" if delay else "processing")
-        if record.state in ENDED:
-            return
-        if delay > AWAY:
-            at_ms = self.clips.clock.now_ms() + int(delay.total_seconds() * 1000)
-            await self.waiting.put_off(order, at_ms)
-            delay = await self.source.until_over(order)
-            if delay or await self.waiting.is_dropped(order):
-                return  # otherwise its job ended before the record could say that this clip waits for it
-        if delay:
-            raise NotYet("the end of the clip lies in the future", delay)
-        record = await self._change(record, entering("processing", self.clips.clock.now_ms()))
+        record = await self._change(due, entering("processing", self.clips.clock.now_ms()))
         if record.file is None:
             record = await self._take(record, "segment")
         if record.state in ENDED:
@@ -96,6 +83,26 @@ class ClipWork:
         if record.file is not None:
             await self._announce(record)
         await self.outbox.emit(ClipRefine(account=record.account, clip=record.clip))
+
+    async def _due(self, order: ClipCreate) -> ClipRecord | None:
+        """Return the record of a clip that is to be cut now; None when it waits, or has ended. NotYet."""
+        if await self.waiting.is_held(order):
+            return None
+        delay = await self.source.until_over(order)
+        if not delay and await self.waiting.is_dropped(order):
+            return None
+        record = await self.clips.begin(order, "waiting" if delay else "processing")
+        if record.state in ENDED:
+            return None
+        if delay > AWAY:
+            at_ms = self.clips.clock.now_ms() + int(delay.total_seconds() * 1000)
+            await self.waiting.put_off(order, at_ms)
+            delay = await self.source.until_over(order)
+            if delay or await self.waiting.is_dropped(order):
+                return None  # otherwise its job ended before the record could say that this clip waits for it
+        if delay:
+            raise NotYet("the end of the clip lies in the future", delay)
+        return record
 
     async def refine(self, order: ClipRefine) -> None:
         """Make the exact file, which replaces the fast one."""

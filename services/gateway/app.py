@@ -110,7 +110,8 @@ def make_gateway(service: Service) -> Gateway:
     credentials = Credentials(js, vault, receivers, clock)
     destinations = Destinations(vault, settings.allowed_networks, credentials.stored)
     bounds = Bounds(js, settings.retention, clock, Timecodes(TimecodeIndex(js, store)))
-    clips = Clips(js, service.outbox, jobs, Outward(receivers, destinations), bounds, clock, quotas)
+    outward = Outward(receivers, destinations)
+    clips = Clips(js, service.outbox, jobs, outward, bounds, clock, quotas)
     return Gateway(
         service=service,
         public=PublicUrl(settings.base_url),
@@ -123,7 +124,7 @@ def make_gateway(service: Service) -> Gateway:
         cdn_accounts=CdnAccounts(js, vault, clock, settings.cdn_window),
         jobs=jobs,
         clips=clips,
-        ordered=OrderedClips(jobs, clips, bounds, js, service.outbox, clock),
+        ordered=OrderedClips(jobs, clips, outward, bounds, js, service.outbox, clock),
         exports=Exports(js, service.outbox, clock),
         trials=Trials(js, service.outbox, destinations, clock),
         restreams=Restreams(js, service.outbox, jobs, parts, Contexts(js, vault), clock, quotas),

@@ -14,7 +14,7 @@ from services.notifier.sender import Recipient
 from shared.broker import buckets
 from shared.broker.kv import Bucket
 from shared.errors import DestinationFailed, Unavailable
-from shared.messages.clips import ClipEvent
+from shared.messages.base import Notification
 from shared.messages.notifications import DeliveryRecord, WebhookEndpoint
 from shared.messages.subscriptions import SubscribedEvent
 from shared.runtime.logging import get_logger
@@ -52,9 +52,10 @@ class Addresses:
             url = self.opened(event.subscription.url)
             subscription = event.subscription.model_copy(update={"url": url}) if url else None
             return replace(happening, event=event.model_copy(update={"subscription": subscription}))
-        if not isinstance(event, ClipEvent) or not event.notifications:
+        named: tuple[Notification, ...] = getattr(event, "notifications", ())
+        if not named:
             return happening
-        wishes = tuple(n.model_copy(update={"url": url}) for n in event.notifications if (url := self.opened(n.url)))
+        wishes = tuple(n.model_copy(update={"url": url}) for n in named if (url := self.opened(n.url)))
         return replace(happening, event=event.model_copy(update={"notifications": wishes}))
 
     def sealed(self, url: str) -> str:

@@ -8,7 +8,9 @@ from typing import Any
 
 from services.notifier.events import Happening, digest
 from services.notifier.forms import FORMS, STANDARD
-from shared.messages.clips import ClipEvent, ClipStateChanged, NotifyEvent, SegmentAccurateReady
+from shared.messages.base import Message, Notification, NotifyEvent
+from shared.messages.clips import ClipStateChanged, SegmentAccurateReady
+from shared.messages.live import JobStateChanged
 from shared.messages.notifications import WebhookEndpoint
 from shared.messages.subscriptions import SubscribedEvent, Subscription
 
@@ -17,10 +19,10 @@ OUTPUT_FINISHED = frozenset({"finished", "cancelled", "failed", "error"})
 
 @dataclass(frozen=True, slots=True)
 class Receiver:
-    """A receiver of one event. `notify` is the event that a one-off receiver of clips asked for.
+    """A receiver of one event. `notify` is the event that a receiver asked for which a request names.
 
-    A subscription or an endpoint names the form of its receiver, an endpoint with `options` for it; all others get
-    Standard Webhooks.
+    Each names the form in which it is told, an endpoint with `options` for it. `credentials` is the id of those that
+    give the token for its requests.
     """
 
     url: str
@@ -29,6 +31,7 @@ class Receiver:
     subscription: Subscription | None = None
     endpoint_form: str = STANDARD
     options: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    credentials: str = ""
 
     @property
     def form(self) -> str:
@@ -71,16 +74,18 @@ def _one_off(happening: Happening) -> Iterator[Receiver]:
     event = happening.event
     if isinstance(event, SubscribedEvent) and event.subscription:
         yield Receiver(event.subscription.url, subscription=event.subscription)
-    if not isinstance(event, ClipEvent):
-        return
-    happened = _notify_events(event)
-    for wish in event.notifications:
+    wishes: tuple[Notification, ...] = getattr(event, "notifications", ())
+    happened = _notify_events(event) if wishes else set()
+    for wish in wishes:
         if wish.event in happened:
-            yield Receiver(wish.url, notify=wish.event)
+            yield Receiver(wish.url, notify=wish.event, endpoint_form=wish.form, credentials=wish.credentials or "")
 
 
-def _notify_events(event: ClipEvent) -> set[NotifyEvent]:
-    """Return an event's names in clip requests."""
+def _notify_events(event: Message) -> set[NotifyEvent]:
+    """Return an event's names in requests."""
+    if isinstance(event, JobStateChanged):
+        first = event.state == "processing" and event.previous in {"standby", "waiting"}
+        return {"state_changed", "first_segment_uploaded"} if first else {"state_changed"}
     if isinstance(event, SegmentAccurateReady):
         return {"first_segment_uploaded"}
     if not isinstance(event, ClipStateChanged):

@@ -8,7 +8,17 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
 
-from shared.messages.base import AccountId, Accuracy, HexId, Message, Millis, Record, Sha256, StoreKey
+from shared.messages.base import (
+    AccountId,
+    Accuracy,
+    HexId,
+    Message,
+    Millis,
+    Notification,
+    Record,
+    Sha256,
+    StoreKey,
+)
 from shared.messages.destinations import MOST_DESTINATIONS, DestinationSpec
 from shared.messages.images import ClipImage, ImageWish
 
@@ -37,20 +47,11 @@ VodState = Literal[
     "failed",
     "error",
 ]
-NotifyEvent = Literal["first_segment_uploaded", "output_finished", "state_changed"]
 LONGEST_CLIP = timedelta(hours=48)
 LONGEST_WAIT = timedelta(days=7)
 """How far ahead a clip's end may lie."""
 RANGE_LIFE = LONGEST_WAIT + timedelta(days=3)
 """How long a clip holds its source range at most, whatever becomes of it."""
-
-
-class Notification(Record):
-    """A receiver that is notified of this one clip."""
-
-    url: str = Field(max_length=3072, description="Sealed: many receivers' URLs hold a token")
-    event: NotifyEvent = "state_changed"
-    credentials: str | None = Field(None, max_length=128)
 
 
 class FacadeNote(Record):
@@ -110,6 +111,7 @@ class ClipCreate(ClipMessage):
     notifications: tuple[Notification, ...] = Field((), max_length=16)
     images: tuple[ImageWish, ...] = Field((), max_length=2, description="At most one of each kind")
     note: FacadeNote | None = Field(None, description="Of a facade that ordered it")
+    zero: Seconds = Field(Fraction(0), description="Stream time at which the activation began that it is of")
     due_ms: Millis = Field(0, description="When it was to be taken up again, its end being in the future; 0: never")
     after_live: AfterLive | None = Field(None, description="Ordered with its job, which goes on: no range is known yet")
     settled: bool = Field(default=False, description="Ordered with its job, which has ended: its range is known by now")

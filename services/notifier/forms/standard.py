@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from services.notifier.events import Happening
 from services.notifier.forms.form import Context, Form, Opened, Words
-from shared.messages.clips import ClipEvent, NotifyEvent
+from shared.messages.base import NotifyEvent
+from shared.messages.clips import ClipEvent
 from shared.runtime.clock import rfc3339
 
 MOST_GAPS: Final = 100
@@ -52,7 +53,7 @@ def encode(payload: dict[str, Any]) -> bytes:
 def payload(happening: Happening, notify: NotifyEvent | None, base_url: str) -> dict[str, Any]:
     """Return the body of a delivery.
 
-    A receiver named in a clip's request, for `notify`, also gets the clip with the names of GET /v1/vods/{jvod_id}.
+    A receiver that a request names, for `notify`, also gets the clip as GET /v1/vods/{jvod_id} names it, or the job.
     """
     data = happening.event.model_dump(mode="json", exclude=_PRIVATE)
     if len(data.get("gaps", ())) > MOST_GAPS:
@@ -60,6 +61,9 @@ def payload(happening: Happening, notify: NotifyEvent | None, base_url: str) -> 
     body: dict[str, Any] = {"type": happening.type, "timestamp": rfc3339(happening.at_ms), "data": data}
     if notify and isinstance(happening.event, ClipEvent):
         body |= {"event": notify} | _vod(happening.event, base_url)
+    elif notify:
+        told = {name: data[name] for name in ("state", "sep_state") if name in data}
+        body |= {"event": notify, "job_id": data.get("job") or data.get("event")} | told
     return body
 
 

@@ -16,7 +16,7 @@ from services.gateway.domain.clips.file_names import file_name
 from services.gateway.domain.clips.pending import Pending
 from services.gateway.domain.clips.window import ClipRange, TimecodeRange, Window, resolved
 from services.gateway.domain.destinations.destinations import Destinations, NewDestination, Stored
-from services.gateway.domain.errors import StateConflict, gathered, invalid, no_such
+from services.gateway.domain.errors import StateConflict, gathered, no_such
 from services.gateway.domain.jobs.jobs import Jobs
 from services.gateway.domain.lists.lists import CLIP_JOB, CLIP_STATE, clips_list
 from services.gateway.domain.lists.orders import Time, Wanted
@@ -24,26 +24,17 @@ from services.gateway.domain.lists.pages import Page, Paging
 from services.gateway.domain.quotas import Quotas, Tally
 from services.gateway.domain.receivers import Receivers
 from services.gateway.domain.soon import soon
+from services.gateway.domain.told import Receiver, Told
 from shared.broker import buckets
 from shared.broker.bus import Outbox
 from shared.broker.kv import Bucket
 from shared.media.timeline import locate
-from shared.messages.clips import (
-    ClipCancel,
-    ClipCreate,
-    ClipDelete,
-    ClipRecord,
-    FacadeNote,
-    Notification,
-    NotifyEvent,
-    VodState,
-)
+from shared.messages.clips import ClipCancel, ClipCreate, ClipDelete, ClipRecord, FacadeNote, VodState
 from shared.messages.images import ImageWish
 from shared.recording import last_segment
 from shared.recording.needed import needed
 from shared.runtime.clock import Clock
 
-NOTIFICATIONS: Final = 16
 ENDED: Final[frozenset[VodState]] = frozenset({"finished", "cancelled", "failed", "error"})
 
 
@@ -52,15 +43,6 @@ class Outward(NamedTuple):
 
     receivers: Receivers
     destinations: Destinations
-
-
-class Receiver(NamedTuple):
-    """A receiver of a clip's notifications: its field in the request, its URL, what it is notified of, its login."""
-
-    field: str
-    url: str
-    event: NotifyEvent
-    credentials: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +108,7 @@ class Clips:
         self._jetstream = jetstream
         self._outbox = outbox
         self._jobs = jobs
-        self._receivers = outward.receivers
+        self._told = Told(outward.receivers)
         self._destinations = outward.destinations
         self._bounds = bounds
         self._clock = clock
@@ -140,11 +122,11 @@ class Clips:
         job = await self._jobs.get(account, job_id)
         last = await last_segment(self._jetstream(), account, job_id)
         recording = await self._bounds.of(job, last)
-        ranges = await self._bounds.timecodes.settle(account, job_id, [one.range for one in asked])
+        ranges = await self._bounds.timecodes.settle(account, job_id, [one.range for one in asked], recording.zero)
         pairs = zip(asked, ranges, strict=True)
         windows = gathered(partial(resolved, one.field, span, recording) for one, span in pairs)
         # A static job between two streams is live, too: nothing from after the request is in its clips.
-        facts = {"live": not job.ended, "recorded_to": locate(last).end if last else None}
+        facts = {"live": not job.ended, "recorded_to": locate(last).end if last else None, "zero": recording.zero}
         commands = await self.prepared(account, job_id, asked, windows, ids, facts)
         async with self.room(account, commands):
             await asyncio.gather(*(self._outbox.emit(command) for command in commands))
@@ -157,7 +139,8 @@ class Clips:
         """Check receivers and destinations, and return the commands; `facts` are further fields of all. Invalid."""
         self._quotas.outputs(len(asked))
         stored = await self._destinations.stored(account) if any(map(_needs_credentials, asked)) else Stored()
-        clips, receivers = list(map(ids, range(len(asked)))), [self._sealed(one, stored) for one in asked]
+        clips = list(map(ids, range(len(asked))))
+        receivers = [self._told.sealed(f"{one.field}.", one.receivers, stored) for one in asked]
         destinations = gathered(
             partial(self._destinations.of, clip, file_name(one.label, clip), one.destinations, stored)
             for one, clip in zip(asked, clips, strict=True)
@@ -192,23 +175,6 @@ class Clips:
         """Return the clips in work, and those that no clipper has taken up yet."""
         named = await self._pending.named(account)
         return await self.going.of(account) | {clip for channel, clip in named if channel == ClipCreate.channel}
-
-    def _sealed(self, asked: NewClip, stored: Stored) -> tuple[Notification, ...]:
-        """Check a clip's receivers and return them with sealed URLs; Invalid."""
-        found = dict.fromkeys(Notification(url=self._url_of(one, stored), event=one.event) for one in asked.receivers)
-        if len(found) > NOTIFICATIONS:
-            raise invalid(f"{asked.field}.notifications", f"a clip has at most {NOTIFICATIONS}")
-        return tuple(one.model_copy(update={"url": self._receivers.sealed(one.url)}) for one in found)
-
-    def _url_of(self, asked: Receiver, stored: Stored) -> str:
-        """Return a receiver's checked URL, with the user and password that its credentials give; Invalid."""
-        url = self._receivers.checked(f"{asked.field}.url", asked.url, login=True)
-        if asked.credentials is None:
-            return url
-        record = stored.named(asked.credentials)
-        if record is None:
-            raise invalid(f"{asked.field}.credentials", "there are no credentials of this name (POST /v1/credentials)")
-        return self._receivers.with_login(f"{asked.field}.credentials", url, record)
 
     async def find(self, account: str, clip: str) -> KnownClip:
         """Return an account's clip; NotFound when it has none of this id."""

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from nats.js import JetStreamContext
 
 from services.gateway.domain.clips.ahead import after_live, asked_range, looked_ahead
 from services.gateway.domain.clips.bounds import Bounds
-from services.gateway.domain.clips.clips import Clips, NewClip
+from services.gateway.domain.clips.clips import Clips, NewClip, Outward
 from services.gateway.domain.clips.window import ClipRange, resolve
+from services.gateway.domain.destinations.destinations import Stored
 from services.gateway.domain.errors import Invalid, NotFound, gathered, invalid
 from services.gateway.domain.jobs.jobs import Jobs, NewJob
+from services.gateway.domain.told import Receiver, Told
 from shared.broker.bus import Outbox
 from shared.media.timeline import locate
 from shared.messages.clips import ClipCreate
@@ -34,16 +36,26 @@ class OrderedClips:
 
     jobs: Jobs
     clips: Clips
+    outward: Outward
     bounds: Bounds
     jetstream: Callable[[], JetStreamContext]
     outbox: Outbox
     clock: Clock
 
     async def create(
-        self, account: str, job: NewJob, asked: Sequence[NewClip], ids: Callable[[int], str]
+        self, account: str, job: NewJob, asked: Sequence[NewClip], told: Sequence[Receiver], ids: Callable[[int], str]
     ) -> tuple[JobRecord, list[ClipCreate]]:
-        """Make a job and order its clips; Invalid or TooMany before any of them is there. `ids(0)` is the job's."""
+        """Make a job and order its clips; Invalid or TooMany before any of them is there. `ids(0)` is the job's.
+
+        `told` are notified of the job; of its clips, those that want to know which outputs have finished.
+        """
         event = ids(0)
+        if told:
+            named = any(one.credentials is not None for one in told)
+            stored = await self.outward.destinations.stored(account) if named else Stored()
+            job = replace(job, notifications=Told(self.outward.receivers).sealed("", told, stored))
+        of_outputs = tuple(one for one in told if one.event == "output_finished")
+        asked = [replace(one, receivers=(*one.receivers, *of_outputs)) for one in asked]
         if not asked:
             return await self.jobs.create(account, event, job), []
         commands = await self._commands(account, event, asked, lambda position: ids(position + 1))
@@ -84,7 +96,7 @@ class OrderedClips:
     async def _settled(self, job: JobRecord, waiting: Sequence[ClipCreate]) -> list[ClipCreate]:
         last = await last_segment(self.jetstream(), job.account, job.event)
         asked = [asked_range(order.after_live) for order in waiting if order.after_live]
-        now = {
+        now: dict[str, Any] = {
             "after_live": None, "settled": True, "live": False, "requested_ms": self.clock.now_ms(),
             "recorded_to": locate(last).end if last else None,
         }  # fmt: skip
@@ -92,7 +104,8 @@ class OrderedClips:
             recording = await self.bounds.of(job, last)
         except Invalid as error:
             return [order.model_copy(update=now | {"refused": str(error)[:1024]}) for order in waiting]
-        ranges = await self.bounds.timecodes.settle(job.account, job.event, asked)
+        now["zero"] = recording.zero
+        ranges = await self.bounds.timecodes.settle(job.account, job.event, asked, recording.zero)
         settled: list[ClipCreate] = []
         for order, span in zip(waiting, ranges, strict=True):
             try:

@@ -70,7 +70,8 @@ class TimecodeRange:
 class Recording:
     """The times of a recording, ms since the epoch: `end_ms` is its end so far; `live`: more may follow.
 
-    `stream_end` is that end in stream time (s). While an encoder `publishes`, both are the present.
+    `stream_end` is that end in stream time (s). While an encoder `publishes`, both are the present. `zero` is where the
+    stream's time begins in that of the whole recording: not 0 in an activation of a static entry point.
     """
 
     created_ms: int
@@ -79,6 +80,7 @@ class Recording:
     stream_end: Fraction
     live: bool
     publishes: bool = True
+    zero: Fraction = Fraction(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +112,19 @@ def resolve(asked: ClipRange, recording: Recording) -> Window:
         if asked.duration is None:
             raise invalid(names.duration, "is needed, alone or with one of the start and end fields")
         _check_length(names.duration, asked.duration)
-        return Window(_last(recording, asked.duration), asked.duration, wait=False)
+        return Window(_moved(_last(recording, asked.duration), recording), asked.duration, wait=False)
     start, end, length = points(asked)
     wait = _check_bounds(asked, recording, asked.clock, start, end)
     held: Held = "both" if asked.duration is None else "end" if asked.start is None else "start"
-    return Window(Selection(clock=asked.clock, start=start, end=end, held=held), length, wait)
+    return Window(_moved(Selection(clock=asked.clock, start=start, end=end, held=held), recording), length, wait)
+
+
+def _moved(selection: Selection, recording: Recording) -> Selection:
+    """Return a selection in the stream time of the whole recording."""
+    if selection.clock == "wall" or not recording.zero:
+        return selection
+    moved = {"start": selection.start + recording.zero, "end": selection.end + recording.zero}
+    return selection.model_copy(update=moved)
 
 
 def _last(recording: Recording, duration: Fraction) -> Selection:

@@ -11,7 +11,7 @@ from services.gateway.domain.jobs.jobs import Jobs
 from services.gateway.facades.brightcove.errors import render
 from services.gateway.facades.brightcove.filters import AskedListing, JobFilter
 from services.gateway.facades.brightcove.models import JobAsk
-from services.gateway.facades.brightcove.translate import job_of, ordered_clips
+from services.gateway.facades.brightcove.translate import job_of, ordered_clips, receivers_of
 from services.gateway.facades.brightcove.view import Body, Views
 from services.gateway.facades.facade import dialect
 from services.gateway.http.bodies import json_body
@@ -41,7 +41,8 @@ async def create_job(
     if ordered:
         caller.needs("vods:write")
     ids = await id_maker(request, caller.account)
-    return views.created(*await orders.create(caller.account, job_of(asked), ordered, ids))
+    told = receivers_of("", asked.notifications)
+    return views.created(*await orders.create(caller.account, job_of(asked), ordered, told, ids))
 
 
 @router.get("")
@@ -78,3 +79,15 @@ async def stop_job(caller: Writer, jobs: TheJobs, job_id: HexPath) -> Body:
 async def cancel_job(caller: Writer, jobs: TheJobs, job_id: HexPath) -> Body:
     """Cancel a live job."""
     return {"id": (await jobs.cancel(caller.account, job_id)).event}
+
+
+@router.put("/{job_id}/activate")
+async def activate_job(caller: Writer, jobs: TheJobs, job_id: HexPath) -> Body:
+    """Activate a static entry point."""
+    return {"id": (await jobs.activate(caller.account, job_id)).event}
+
+
+@router.put("/{job_id}/deactivate")
+async def deactivate_job(caller: Writer, jobs: TheJobs, job_id: HexPath) -> Body:
+    """Deactivate a static entry point."""
+    return {"id": (await jobs.deactivate(caller.account, job_id)).event}

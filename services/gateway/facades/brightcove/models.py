@@ -11,10 +11,24 @@ from services.gateway.domain.destinations.videocloud import VideoCloud
 from services.gateway.http.bodies import ExactSeconds, no_boolean, plain
 from services.gateway.http.timecodes import TimecodeText
 from services.gateway.identity.credential_rules import fit_label
-from shared.messages.clips import NotifyEvent
+from shared.messages.base import NotifyEvent
 from shared.messages.credentials import CredentialType, Tls
+from shared.security.secrets import redact_url
 
 LARGEST_KEPT: Final = 64 * 1024
+
+
+class NotificationAsk(BaseModel):
+    """A receiver of notifications; a plain string is its url."""
+
+    url: str = Field(min_length=1, max_length=2048)
+    event: NotifyEvent = "state_changed"
+    credentials: str | None = Field(None, max_length=128)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_text(cls, value: Any) -> Any:
+        return {"url": value} if isinstance(value, str) else value
 
 
 class JobAsk(BaseModel):
@@ -33,6 +47,7 @@ class JobAsk(BaseModel):
     live_dvr_sliding_window_duration: int = Field(0, ge=0, le=86_400)
     static: bool = False
     outputs: list[dict[str, Any]] = Field([], max_length=64)
+    notifications: list[NotificationAsk] = Field([], max_length=16)
     videocloud: dict[str, Any] | None = None
     encryption: dict[str, Any] | None = None
 
@@ -62,20 +77,10 @@ class JobAsk(BaseModel):
         """Return the given fields that are only shown again; none of them may hold a secret."""
         shown = {"label", "region", "protocol", "channel_type", "videocloud"}
         given = self.model_dump(include=shown, exclude_unset=True)
+        if self.notifications:
+            told = [{"url": redact_url(one.url), "event": one.event} for one in self.notifications]
+            given["notifications"] = told
         return dict(plain(given))
-
-
-class NotificationAsk(BaseModel):
-    """A receiver of notifications; a plain string is its url."""
-
-    url: str = Field(min_length=1, max_length=2048)
-    event: NotifyEvent = "state_changed"
-    credentials: str | None = Field(None, max_length=128)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_text(cls, value: Any) -> Any:
-        return {"url": value} if isinstance(value, str) else value
 
 
 class OutputAsk(BaseModel):

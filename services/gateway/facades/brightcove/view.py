@@ -11,8 +11,8 @@ from typing import Any, Final
 from services.gateway.delivery.addresses import JobAddresses
 from services.gateway.delivery.downloads import Downloads
 from services.gateway.domain.clips.clips import KnownClip
+from services.gateway.domain.jobs.entering import HISTORY
 from services.gateway.domain.jobs.publishers import Publisher
-from services.gateway.domain.jobs.state import HISTORY
 from services.gateway.identity.auth import Caller
 from shared.messages.clips import ClipCreate
 from shared.messages.credentials import CredentialRecord
@@ -38,15 +38,6 @@ def shown_seconds(value: Fraction | None) -> float | int | None:
     return int(value) if value.denominator == 1 else float(round(value, 9))
 
 
-def sep_state(job: JobRecord) -> str:
-    """Return the state of a static entry point; it needs no activation, so it is ready until its job has ended."""
-    if not job.static:
-        return "none"
-    return {"cancelled": "cancelled", "finished": "finished", "failed": "finished", "error": "finished"}.get(
-        job.state, "ready"
-    )
-
-
 class Views:
     """Makes the bodies of answers."""
 
@@ -69,7 +60,7 @@ class Views:
             "event_length": job.event_length_s,
             "live_dvr_sliding_window_duration": job.dvr_window_s,
             "live_stream": True,
-            "sep_state": sep_state(job),
+            "sep_state": job.sep_state,
             "playback_url": self._addresses.playback(job, "index"),
             "playback_url_dvr": self._addresses.playback(job, "dvr"),
         }
@@ -86,7 +77,7 @@ class Views:
             "state_history": [{"state": c.state, "transition_timestamp": c.at_ms} for c in job.history],
             "state_history_is_truncated": len(job.history) == HISTORY,
             "ssai_state": "none",
-            "sep_state": sep_state(job),
+            "sep_state": job.sep_state,
             "region": kept.get("region"),
             "label": kept.get("label"),
             "channel_type": kept.get("channel_type") or "event",
@@ -100,7 +91,7 @@ class Views:
             "submitted_at": created,
             "updated_at": iso(job.changed_ms),
             "finished_at": iso(job.finished_ms),
-            "notifications": [],
+            "notifications": kept.get("notifications") or [],
             "outputs": [],
             "output_media_files": [],
             "encryption": {},
@@ -126,6 +117,7 @@ class Views:
         known_yet = request.after_live is None or request.after_live.clock == "stream"
         if request.selection.clock == "stream" and known_yet:
             start, end = request.selection.start, request.selection.end
+        start, end = (None if point is None else point - request.zero for point in (start, end))
         kind, url = self._kind_and_url(known)
         return {
             "jvod_id": request.clip,

@@ -147,6 +147,7 @@ class Streams:
                 dvr_window_s=0,
                 static=True,
                 fields={},
+                always_active=True,
             )
             try:
                 await self.jobs.create(alias.account, alias.event, new)

@@ -11,8 +11,8 @@ from services.gateway.domain.destinations.videocloud import VideoCloud
 from services.gateway.http.bodies import ExactSeconds
 from services.gateway.http.timecodes import TimecodeText
 from services.gateway.native.clips.image_models import ImagesAsk, ImageView
-from shared.messages.base import Accuracy
-from shared.messages.clips import NotifyEvent, VodState
+from shared.messages.base import Accuracy, NotifyEvent
+from shared.messages.clips import VodState
 from shared.messages.destinations import DestinationType
 
 

@@ -8,11 +8,12 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from services.gateway.domain.clips.clips import NewClip, Receiver
+from services.gateway.domain.clips.clips import NewClip
 from services.gateway.domain.clips.window import ClipRange, Clock, Names, TimecodeRange
 from services.gateway.domain.destinations.destinations import NewDestination
 from services.gateway.domain.destinations.options import OPTIONS, BucketOptions
 from services.gateway.domain.errors import gathered, invalid
+from services.gateway.domain.told import Receiver
 from services.gateway.http.problems import faults_of
 from services.gateway.native.clips.images import wishes_of
 from services.gateway.native.clips.models import ClipsAsk, DestinationAsk, NotificationAsk, Output
@@ -33,7 +34,7 @@ NOT_INSTANT: Final = "does not go with mode instant, which makes a playlist of t
 
 def clips_of(asked: ClipsAsk) -> list[NewClip]:
     """Return the requested clips, one per output; Invalid when an output names points of two clocks."""
-    shared = _receivers("", asked.notifications)
+    shared = receivers_of("", asked.notifications)
     clips: list[NewClip] = []
     for position, output in enumerate(asked.outputs):
         clips.append(clip_of(output, f"outputs[{position}]", shared))
@@ -46,7 +47,7 @@ def clip_of(output: Output, field: str, shared: Sequence[Receiver] = ()) -> NewC
     """Return the requested clip of an output; `shared` are told, too. Invalid."""
     if instant := output.mode == "instant":
         _check_instant(output, field)
-    told = () if instant else (*_receivers(f"{field}.", output.notifications), *shared)
+    told = () if instant else (*receivers_of(f"{field}.", output.notifications), *shared)
     images = wishes_of(output.images, both=output.capture_images)
     span, destinations = range_of(output, f"{field}."), destinations_of(output, field)
     return NewClip(field, output.label, span, told, destinations, instant, images)
@@ -110,5 +111,6 @@ def range_of(output: Output, prefix: str = "") -> ClipRange | TimecodeRange:
     )
 
 
-def _receivers(prefix: str, asked: list[NotificationAsk]) -> list[Receiver]:
+def receivers_of(prefix: str, asked: list[NotificationAsk]) -> list[Receiver]:
+    """Return the receivers that a request, or an output of it, names."""
     return [Receiver(f"{prefix}notifications[{n}]", one.url, one.event, one.credentials) for n, one in enumerate(asked)]

@@ -26,31 +26,35 @@ def shown_seconds(value: Fraction) -> float:
 def _asked(request: ClipCreate) -> AskedRange | None:
     if request.after_live is not None and request.after_live.clock not in {"stream", "wall"}:
         return None
+    zero = request.zero if request.selection.clock == "stream" else 0
     return AskedRange(
         clock=request.selection.clock,
-        start=shown_seconds(request.selection.start),
-        end=shown_seconds(request.selection.end),
+        start=shown_seconds(request.selection.start - zero),
+        end=shown_seconds(request.selection.end - zero),
         duration=shown_seconds(request.asked_duration),
     )
 
 
-def _made(file: ClipFile) -> MadeRange:
+def _made(file: ClipFile, zero: Fraction) -> MadeRange:
     return MadeRange(
-        in_point=shown_seconds(file.in_point),
-        out_point=shown_seconds(file.out_point),
+        in_point=shown_seconds(file.in_point - zero),
+        out_point=shown_seconds(file.out_point - zero),
         duration=shown_seconds(file.duration),
         frames=file.frames,
-        exact_in_point=str(file.in_point),
-        exact_out_point=str(file.out_point),
+        exact_in_point=str(file.in_point - zero),
+        exact_out_point=str(file.out_point - zero),
         in_timecode=file.in_timecode,
         out_timecode=file.out_timecode,
     )
 
 
 def _missing(record: ClipRecord | None) -> list[MissingRange]:
+    if record is None:
+        return []
+    zero = record.request.zero
     return [
-        MissingRange(start=shown_seconds(gap.start), duration=shown_seconds(gap.duration), track=gap.track)
-        for gap in (record.gaps if record else ())
+        MissingRange(start=shown_seconds(gap.start - zero), duration=shown_seconds(gap.duration), track=gap.track)
+        for gap in record.gaps
     ]
 
 
@@ -106,7 +110,7 @@ def view(downloads: Downloads, known: KnownClip, sent: Mapping[str, int] = _NOTH
         method=file.method if file else None,
         method_reason=file.reason if file else "",
         asked=_asked(request),
-        made=_made(file) if file else None,
+        made=_made(file, request.zero) if file else None,
         gaps=_missing(record),
         images=image_views(downloads, known),
         bytes=file.bytes if file else None,

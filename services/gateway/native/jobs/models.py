@@ -10,8 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from services.gateway.domain.jobs.jobs import NewJob
 from services.gateway.domain.jobs.publishers import PublisherState
 from services.gateway.http.bodies import no_boolean, plain
-from services.gateway.native.clips.models import VodRef
-from shared.messages.live import EndReason, JobState, Protocol
+from services.gateway.native.clips.models import NotificationAsk, VodRef
+from shared.messages.live import EndReason, JobState, Protocol, SepState
+from shared.security.secrets import redact_url
 
 LARGEST_EXTRA: Final = 64 * 1024
 _OWN: Final = {"name", "reconnect_time", "event_length", "live_dvr_sliding_window_duration", "static"}
@@ -30,8 +31,13 @@ class JobCreate(BaseModel):
     live_dvr_sliding_window_duration: int | None = Field(
         None, ge=1, le=86_400, description="s that viewers can go back; absent: the whole recording"
     )
-    static: bool = Field(default=False, description="A static entry point: waits again after its encoder left")
+    static: bool = Field(
+        default=False, description="A static entry point: activated and deactivated as often as it is needed"
+    )
 
+    notifications: list[NotificationAsk] = Field(
+        [], max_length=16, description="Told of the job's states, of its outputs, and when its clips have finished"
+    )
     outputs: list[dict[str, Any]] = Field(
         [],
         max_length=100,
@@ -52,6 +58,8 @@ class JobCreate(BaseModel):
         kept = {k: v for k, v in (self.model_extra or {}).items() if k not in _OWN}
         if "region" in self.model_fields_set:
             kept["region"] = self.region
+        if self.notifications:
+            kept["notifications"] = [_shown(one) for one in self.notifications]
         if self.outputs:
             kept["outputs"] = [one for one in self.outputs if not _is_clip(one)]
         return dict(plain(kept))
@@ -70,6 +78,13 @@ class JobCreate(BaseModel):
             static=self.static,
             fields=self._kept(),
         )
+
+
+def _shown(asked: NotificationAsk) -> str | dict[str, Any]:
+    """Return a receiver as it came, without password and query."""
+    url = redact_url(asked.url)
+    given = asked.model_dump(exclude_unset=True, exclude={"url"})
+    return {"url": url, **given} if given else url
 
 
 def _is_clip(output: dict[str, Any]) -> bool:
@@ -126,6 +141,8 @@ class JobView(BaseModel):
     account_id: str
     live_stream: bool = True
     static: bool
+    sep_state: SepState = Field("none", description="Of a static entry point; ready: nothing is in progress")
+    active: bool | None = Field(None, description="Whether a static entry point lets its encoder in; null: it is none")
     stream_url: str = Field(description="Where an encoder publishes by RTMP")
     stream_name: str | None = Field(None, description="The stream key; only for keys with the scope jobs:write")
     srt_url: str | None = Field(None, description="Where an encoder publishes by SRT, with the passphrase; as above")

@@ -20,7 +20,7 @@ from services.gateway.http.ids import HexPath
 from services.gateway.http.paging import AskedPage
 from services.gateway.http.parts import part
 from services.gateway.identity.auth import Caller, require
-from services.gateway.native.clips.translate import ordered_clips
+from services.gateway.native.clips.translate import ordered_clips, receivers_of
 from services.gateway.native.jobs.models import JobCreate, JobCreated, JobList, JobView
 from services.gateway.native.jobs.view import JobViews
 from shared.messages.live import JobState
@@ -46,7 +46,8 @@ async def create_job(
     if ordered:
         caller.needs("vods:write")
     ids = await id_maker(request, caller.account)
-    job, clips = await orders.create(caller.account, asked.to_new_job(), ordered, ids)
+    told = receivers_of("", asked.notifications)
+    job, clips = await orders.create(caller.account, asked.to_new_job(), ordered, told, ids)
     return await views.created(caller, job, clips)
 
 
@@ -75,6 +76,18 @@ async def stop_job(caller: Writer, jobs: TheJobs, views: Views, job_id: HexPath)
 async def cancel_job(caller: Writer, jobs: TheJobs, views: Views, job_id: HexPath) -> JobView:
     """Cancel a live job."""
     return await views.whole(caller, await jobs.cancel(caller.account, job_id))
+
+
+@router.put("/{job_id}/activate")
+async def activate_job(caller: Writer, jobs: TheJobs, views: Views, job_id: HexPath) -> JobView:
+    """Let the encoder of a static entry point in, for a new stream; clips of the one before can be made no more."""
+    return await views.whole(caller, await jobs.activate(caller.account, job_id))
+
+
+@router.put("/{job_id}/deactivate")
+async def deactivate_job(caller: Writer, jobs: TheJobs, views: Views, job_id: HexPath) -> JobView:
+    """Let no encoder into a static entry point until it is activated again; the one that is there is disconnected."""
+    return await views.whole(caller, await jobs.deactivate(caller.account, job_id))
 
 
 @router.delete("/{job_id}", status_code=204)

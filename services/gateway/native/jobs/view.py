@@ -31,6 +31,8 @@ class JobViews:
             state_history=[StateEntry(state=c.state, timestamp=c.at_ms) for c in job.history],
             account_id=job.account,
             static=job.static,
+            sep_state=job.sep_state,
+            active=not job.is_inactive and not job.ended if job.static else None,
             stream_url=self._addresses.rtmp_url,
             playback_url=self._addresses.playback(job, "index"),
             playback_url_dvr=self._addresses.playback(job, "dvr"),

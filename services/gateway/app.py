@@ -31,12 +31,14 @@ from services.gateway.domain.locks import Locks
 from services.gateway.domain.quotas import Limits, Quotas
 from services.gateway.domain.receivers import Receivers
 from services.gateway.domain.recordings import Recordings
+from services.gateway.domain.restreams.outputs import Outputs
 from services.gateway.domain.restreams.parts import Parts
 from services.gateway.domain.restreams.restreams import Restreams
 from services.gateway.domain.subscriptions.contexts import Contexts
 from services.gateway.domain.subscriptions.sweep import Sweep
 from services.gateway.domain.webhooks.deliveries import Deliveries
 from services.gateway.domain.webhooks.webhooks import Webhooks
+from services.gateway.facades.brightcove.output_view import OutputViews
 from services.gateway.facades.brightcove.view import Views as BrightcoveViews
 from services.gateway.facades.cdnetworks.tasks import Tasks
 from services.gateway.facades.flussonic import parts as flussonic
@@ -90,6 +92,7 @@ class Gateway:
     exports: Exports
     trials: Trials
     restreams: Restreams
+    outputs: Outputs
     webhooks: Webhooks
     deliveries: Deliveries
     streams: flussonic.Streams
@@ -107,6 +110,7 @@ def make_gateway(service: Service) -> Gateway:
 
     jobs = Jobs(js, service.outbox, vault, clock, quotas, goes_on)
     parts = Parts(vault, settings.allowed_networks)
+    restreams = Restreams(js, service.outbox, jobs, parts, Contexts(js, vault), clock, quotas)
     credentials = Credentials(js, vault, receivers, clock)
     destinations = Destinations(vault, settings.allowed_networks, credentials.stored)
     bounds = Bounds(js, settings.retention, clock, Timecodes(TimecodeIndex(js, store)))
@@ -127,7 +131,8 @@ def make_gateway(service: Service) -> Gateway:
         ordered=OrderedClips(jobs, clips, outward, bounds, js, service.outbox, clock),
         exports=Exports(js, service.outbox, clock),
         trials=Trials(js, service.outbox, destinations, clock),
-        restreams=Restreams(js, service.outbox, jobs, parts, Contexts(js, vault), clock, quotas),
+        restreams=restreams,
+        outputs=Outputs(restreams, jobs),
         webhooks=Webhooks(js, vault, receivers, clock, quotas),
         deliveries=Deliveries(js, service.outbox, clock),
         streams=flussonic.streams_of(js, jobs, vault, clock),
@@ -169,6 +174,7 @@ def web_of(gateway: Gateway) -> FastAPI:
         ClipPlayback(delivery, gateway.clips),
         downloads,
         BrightcoveViews(addresses, downloads, vault),
+        OutputViews(vault),
         JobViews(gateway.jobs, addresses),
         recordings,
         Tasks(gateway.restreams, gateway.receivers),
@@ -178,7 +184,7 @@ def web_of(gateway: Gateway) -> FastAPI:
         RepeatedSecrets(vault),
         public, gateway.library, gateway.quotas, gateway.keys, gateway.credentials, gateway.cdn_accounts,
         gateway.jobs, gateway.clips, gateway.ordered, gateway.exports, gateway.trials,
-        gateway.restreams, gateway.webhooks, gateway.deliveries,
+        gateway.restreams, gateway.outputs, gateway.webhooks, gateway.deliveries,
     )  # fmt: skip
 
 

@@ -8,13 +8,10 @@ from typing import Any
 
 from services.notifier.events import Happening, digest
 from services.notifier.forms import FORMS, STANDARD
-from shared.messages.base import Message, Notification, NotifyEvent
-from shared.messages.clips import ClipStateChanged, SegmentAccurateReady
-from shared.messages.live import JobStateChanged
+from services.notifier.named import happened, named_in
+from shared.messages.base import NotifyEvent
 from shared.messages.notifications import WebhookEndpoint
 from shared.messages.subscriptions import SubscribedEvent, Subscription
-
-OUTPUT_FINISHED = frozenset({"finished", "cancelled", "failed", "error"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,20 +71,7 @@ def _one_off(happening: Happening) -> Iterator[Receiver]:
     event = happening.event
     if isinstance(event, SubscribedEvent) and event.subscription:
         yield Receiver(event.subscription.url, subscription=event.subscription)
-    wishes: tuple[Notification, ...] = getattr(event, "notifications", ())
-    happened = _notify_events(event) if wishes else set()
-    for wish in wishes:
-        if wish.event in happened:
+    names = happened(event)
+    for wish in named_in(event):
+        if wish.event in names:
             yield Receiver(wish.url, notify=wish.event, endpoint_form=wish.form, credentials=wish.credentials or "")
-
-
-def _notify_events(event: Message) -> set[NotifyEvent]:
-    """Return an event's names in requests."""
-    if isinstance(event, JobStateChanged):
-        first = event.state == "processing" and event.previous in {"standby", "waiting"}
-        return {"state_changed", "first_segment_uploaded"} if first else {"state_changed"}
-    if isinstance(event, SegmentAccurateReady):
-        return {"first_segment_uploaded"}
-    if not isinstance(event, ClipStateChanged):
-        return set()
-    return {"state_changed", "output_finished"} if event.state in OUTPUT_FINISHED else {"state_changed"}

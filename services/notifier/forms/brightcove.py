@@ -13,9 +13,11 @@ from pydantic import BaseModel
 
 from services.notifier.events import Happening
 from services.notifier.forms.form import Context, Form, Opened, Words
+from services.notifier.named import state_of
 from shared.messages.base import NotifyEvent
 from shared.messages.clips import ClipEvent
 from shared.messages.live import JobStateChanged
+from shared.messages.restreams import RestreamEvent
 
 
 class Asked(BaseModel):
@@ -33,7 +35,9 @@ class Notifications:
 
     def applies(self, happening: Happening, context: Context) -> bool:
         """Return whether the event is one of a request's."""
-        return isinstance(happening.event, ClipEvent | JobStateChanged) and bool(context.get("notify"))
+        event = happening.event
+        known = isinstance(event, ClipEvent | JobStateChanged) or state_of(event) is not None
+        return known and bool(context.get("notify"))
 
     def body(self, happening: Happening, context: Context, opened: Opened) -> Words:
         """Return the object."""
@@ -44,6 +48,8 @@ class Notifications:
             told |= _clip(event, asked.server)
         elif isinstance(event, JobStateChanged):
             told |= {"job_id": event.event, "state": event.state, "sep_state": event.sep_state}
+        elif isinstance(event, RestreamEvent) and event.output:
+            told |= {"job_id": event.output.job, "rtmp_out_id": event.restream, "state": state_of(event)}
         told["timestamp"] = happening.at_ms
         return Words(json.dumps(told, ensure_ascii=False, separators=(",", ":")), told)
 

@@ -7,8 +7,10 @@ from typing import Any, Final
 
 from services.notifier.events import Happening
 from services.notifier.forms.form import Context, Form, Opened, Words
+from services.notifier.named import state_of
 from shared.messages.base import NotifyEvent
 from shared.messages.clips import ClipEvent
+from shared.messages.restreams import RestreamEvent
 from shared.runtime.clock import rfc3339
 
 MOST_GAPS: Final = 100
@@ -16,6 +18,7 @@ MOST_GAPS: Final = 100
 _PRIVATE: Final[dict[str, Any]] = {
     "notifications": True, "note": True, "key": True, "file": {"key"},
     "subscription": True, "refused": True, "target": {"url"}, "targets": {"__all__": {"url"}},
+    "output": {"notifications"},
 }  # fmt: skip
 
 
@@ -61,9 +64,13 @@ def payload(happening: Happening, notify: NotifyEvent | None, base_url: str) -> 
     body: dict[str, Any] = {"type": happening.type, "timestamp": rfc3339(happening.at_ms), "data": data}
     if notify and isinstance(happening.event, ClipEvent):
         body |= {"event": notify} | _vod(happening.event, base_url)
+    elif notify and isinstance(happening.event, RestreamEvent):
+        output = happening.event.output
+        told = {"job_id": output.job if output else None, "rtmp_out_id": happening.event.restream}
+        body |= {"event": notify, "state": state_of(happening.event)} | told
     elif notify:
         told = {name: data[name] for name in ("state", "sep_state") if name in data}
-        body |= {"event": notify, "job_id": data.get("job") or data.get("event")} | told
+        body |= {"event": notify, "job_id": data.get("event")} | told
     return body
 
 

@@ -114,6 +114,16 @@ class ClipsAsk(BaseModel):
     notifications: list[NotificationAsk] = Field([], max_length=16)
 
 
+class RtmpOutAsk(BaseModel):
+    """A target to send a live job to; there is one rendition, so the label of an output chooses nothing."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    url: str = Field(min_length=1, max_length=2048)
+    label: str | None = Field(None, max_length=256)
+    output_label: str | None = Field(None, max_length=256)
+
+
 class OauthSettings(BaseModel):
     """Where tokens are had."""
 

@@ -88,7 +88,8 @@ class Addresses:
             url = self.opened(record.target)
             if not url:
                 raise DestinationFailed("the receiver's URL can't be read", final=True)
-            return Recipient(url, account_secret(self._vault, record.account))
+            secret = account_secret(self._vault, record.account)
+            return Recipient(url, secret, record.account, record.credentials)
         stored = await self._bucket.get(f"{record.account}.{record.endpoint}")
         if stored is None:
             raise DestinationFailed("the endpoint was deleted", final=True)

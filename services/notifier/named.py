@@ -33,7 +33,8 @@ def state_of(event: Message) -> OutputState | None:
     if isinstance(event, RestreamStateChanged) and event.output and event.state != "playing":
         return output_state(event.state, None, reached=False)
     if isinstance(event, RestreamTargetChanged) and event.output and event.status.state != "removed":
-        return output_state("playing", event.status, reached=event.again)
+        state = output_state("playing", event.status, reached=event.again)
+        return None if state == "starting" else state  # its run has told that
     return None
 
 

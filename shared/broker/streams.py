@@ -220,7 +220,7 @@ CONSUMERS: tuple[ConsumerSpec, ...] = (
 BUCKETS: tuple[BucketSpec, ...] = (
     BucketSpec(buckets.JOBS, "gateway", readers=("ingester", "archiver", "clipper", "scheduler", "restreamer")),
     BucketSpec(buckets.KEYS, "gateway", readers=("ingester",)),
-    BucketSpec(buckets.CREDENTIALS, "gateway", readers=("exporter", "restreamer")),
+    BucketSpec(buckets.CREDENTIALS, "gateway", readers=("exporter", "restreamer", "notifier")),
     BucketSpec(buckets.WEBHOOKS, "gateway", readers=("notifier",)),
     BucketSpec(buckets.NONCES, "gateway"),
     BucketSpec(buckets.CONTEXTS, "gateway", readers=("notifier",)),

@@ -184,3 +184,24 @@ async def test_each_change_is_an_event_that_names_the_job_s_receivers(api: Gatew
     ]
     bad = await api.http.post("/v1/jobs", json={"notifications": ["ftp://127.0.0.1/"]})
     assert (bad.status_code, bad.json()["error"].split(":")[0]) == (400, "notifications[0].url")
+
+
+async def test_receivers_may_want_a_token(api: Gateway) -> None:
+    asked = {
+        "credential_label": "tokens", "credential_type": "oauth", "credential_public": "client",
+        "credential_private": "secret", "oauth_settings": {"url": "http://127.0.0.1:9/token"}, "host": "127.0.0.1",
+    }  # fmt: skip
+    stored = await api.http.post("/v1/credentials", json=asked)
+    assert stored.status_code == 201, stored.text
+    told = {"url": "http://127.0.0.1:9/x", "credentials": "tokens"}
+    job = (await api.job(notifications=[told]))["id"]
+    (named,) = (await record(api, job)).notifications
+    assert named.credentials == stored.json()["credential_id"]
+    wrong = {
+        "are for 127.0.0.1 alone": {**told, "url": "http://127.0.0.2:9/x"},
+        "without user and password": {**told, "url": "http://a:b@127.0.0.1:9/x"},
+        "there are no credentials": {**told, "credentials": "others"},
+    }
+    for why, one in wrong.items():
+        answer = await api.http.post("/v1/jobs", json={"notifications": [one]})
+        assert (answer.status_code, why in answer.json()["error"]) == (400, True), answer.text

@@ -22,7 +22,7 @@ class NotificationAsk(BaseModel):
     url: str = Field(min_length=1, max_length=2048)
     event: NotifyEvent = "state_changed"
     credentials: str | None = Field(
-        None, max_length=128, description="Stored credentials of type http: user and password (Basic)"
+        None, max_length=128, description="Stored credentials: http (user and password), or oauth (a bearer token)"
     )
 
     @model_validator(mode="before")

@@ -96,6 +96,17 @@ def with_file(file: ClipFile, gaps: tuple[Gap, ...], at_ms: int) -> Change:
     return change
 
 
+def progressed(percent: int) -> Change:
+    """Record how far a clip is; it never goes back."""
+
+    def change(record: ClipRecord) -> ClipRecord | None:
+        if record.state in ENDED or record.progress >= percent:
+            return None
+        return record.model_copy(update={"progress": percent})
+
+    return change
+
+
 def with_delivery(event: ExportStarted | ExportEnd) -> Change:
     """Record what an event says about one destination. Late events, and those of other exports, change nothing."""
 

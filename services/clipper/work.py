@@ -8,12 +8,15 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import Final, TypeVar
 
 from services.clipper.cutter import ClipCutter, Made
 from services.clipper.cutting import MixedConfigs
+from services.clipper.cutting.progress import Progress
 from services.clipper.images.work import GIVEN_UP, ImageWork
 from services.clipper.leftovers import sweep
+from services.clipper.progressing import Progressing
 from services.clipper.recording_reader import Recorded, RecordingReader
 from services.clipper.records import Clips
 from services.clipper.state import (
@@ -162,10 +165,14 @@ class ClipWork:
 
     async def _take(self, record: ClipRecord, accuracy: Accuracy) -> ClipRecord:
         """Cut a file and add it to the record. Without one, the clip has ended, or only an exact cut is possible."""
-        made = await self._make(record, accuracy)
+        made, key = await self._make(record, accuracy), file_key(record, accuracy)
         if made is None:
-            return await self.clips.get(record.account, record.clip)
-        return await self._change(record, with_file(made.file, made.gaps, self.clips.clock.now_ms()))
+            record = await self.clips.get(record.account, record.clip)
+        else:
+            record = await self._change(record, with_file(made.file, made.gaps, self.clips.clock.now_ms()))
+        if record.state in ENDED and (record.file is None or record.file.key != key):  # it ended just before
+            await asyncio.to_thread(self.cutter.store.delete, key)
+        return record
 
     async def _make(self, record: ClipRecord, accuracy: Accuracy) -> Made | None:
         try:
@@ -193,11 +200,12 @@ class ClipWork:
         now_ms = self.clips.clock.now_ms()
         await asyncio.to_thread(sweep, self.cutter.store, key.rpartition("/")[0], now_ms, older=UNTOUCHED)
         try:
-            made = await self._watched(record, lambda stop: cut(*recorded.range, key, stop))
+            made = await self._watched(record, lambda stop: cut(*recorded.range, key, stop), accuracy=accuracy)
         except ObjectMissing as error:
             if not recorded.keys <= (await self._load(record, accuracy)).keys:
                 raise NotYet("a part of the recording has expired", SOON) from error
-            made = await self._watched(record, lambda stop: cut(*recorded.range, key, stop, lost=True))
+            again = partial(cut, *recorded.range, key, lost=True)
+            made = await self._watched(record, lambda stop: again(stop=stop), accuracy=accuracy)
         return replace(made, gaps=recorded.missing(made.file, made.gaps)) if made else None
 
     async def _watched_image(
@@ -211,12 +219,15 @@ class ClipWork:
         work: Callable[[threading.Event], T],
         ends: frozenset[VodState] = ENDED,
         stopping: Callable[[], bool] = lambda: False,
+        accuracy: Accuracy | None = None,
     ) -> T | None:
         """Run `work` in a thread; stop it when the clip is gone or in one of the states `ends`, or nobody waits for it.
 
-        NotYet when `stopping`, which is for work that is soon done again.
+        `accuracy`: the file that it makes, of whose progress is told. NotYet when `stopping`, which is for work that is
+        soon done again.
         """
-        stop = threading.Event()
+        stop = Progress()
+        told = Progressing(self.clips, record, accuracy) if accuracy else None
         task = asyncio.create_task(asyncio.to_thread(work, stop))
         try:
             while not (await asyncio.wait({task}, timeout=LOOK.total_seconds()))[0]:
@@ -226,6 +237,8 @@ class ClipWork:
                     stored = await self.clips.bucket.get(f"{record.account}.{record.clip}")
                     if stored is None or stored.value.state in ends:
                         stop.set()
+                    elif told is not None:
+                        await told.look(stop.done)
             if stop.is_set():
                 task.exception()  # only that it was stopped, which is known
                 return None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 from fractions import Fraction
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, PlainSerializer, WithJsonSchema
+from pydantic import Field
 
 from shared.messages.base import (
     AccountId,
@@ -16,26 +16,13 @@ from shared.messages.base import (
     Millis,
     Notification,
     Record,
+    Seconds,
     Sha256,
     StoreKey,
 )
 from shared.messages.destinations import MOST_DESTINATIONS, DestinationSpec
 from shared.messages.images import ClipImage, ImageWish
 
-
-def _fraction(value: Any) -> Fraction:
-    if isinstance(value, (str, int, Fraction)) and not isinstance(value, bool):
-        return Fraction(value)
-    msg = "a fraction is a string n/d"
-    raise ValueError(msg)
-
-
-Seconds = Annotated[
-    Fraction,
-    BeforeValidator(_fraction),
-    PlainSerializer(str, return_type=str),
-    WithJsonSchema({"type": "string", "pattern": r"^-?\d+(/\d+)?$", "description": "Exact seconds, n or n/d"}),
-]
 VodState = Literal[
     "waiting_finish_live",
     "waiting",
@@ -228,6 +215,7 @@ class ClipRecord(Record):
         (), description="Those that have been begun; some may be made after the clip's end"
     )
     deliveries: tuple[ClipDelivery, ...] = Field((), description="In the order of the request's destinations")
+    progress: int = Field(0, ge=0, le=100, description="Percent, as of the last time that it was told")
     error: str = Field("", max_length=1024)
 
 
@@ -257,6 +245,23 @@ class ClipEvent(ClipMessage):
     gaps: tuple[Gap, ...] = ()
     deliveries: tuple[ClipDelivery, ...] = ()
     error: str = ""
+
+
+class ClipProgressed(ClipMessage):
+    """More of a clip is made; told every few seconds at most, of clips that take longer."""
+
+    channel: ClassVar[str] = "clips.progressed"
+
+    event: HexId
+    label: str = ""
+    accuracy: Accuracy
+    percent: int = Field(ge=0, le=100)
+    at_ms: Millis
+
+    @property
+    def dedup_id(self) -> str:
+        """Return one id per percent."""
+        return f"clip-progress-{self.clip}-{self.percent}"
 
 
 class ClipStateChanged(ClipEvent):

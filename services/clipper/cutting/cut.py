@@ -12,6 +12,7 @@ from typing import Literal
 from services.clipper.cutting.assemble import VideoPart, copied_part, steady_rate, video_track
 from services.clipper.cutting.plan import Candidate, CutPlan, Missing
 from services.clipper.cutting.prints import Print
+from services.clipper.cutting.progress import ALL, WRITING, Share, note
 from services.clipper.cutting.render import Rendered, render
 from services.clipper.cutting.samples import Spool
 from services.clipper.cutting.sound import make_sound, sound_differs
@@ -71,12 +72,12 @@ def cut_fast(plan: CutPlan, out: Path, stop: Event | None = None) -> CutResult:
         raise MixedConfigs("the range joins streams of different codecs")
     with Spool(out.parent) as spool:
         if not spans:
-            return _write(plan.fast, None, out, spool, stop or Event())
+            return _write(plan.fast, None, out, spool, stop or Event(), ALL)
         configs = [span.video.config for span in spans]
         entries = list(dict.fromkeys(config.sample_entry for config in configs))
         parts = [copied_part(span, span.frames, entries.index(span.video.config.sample_entry)) for span in spans]
         rendered = Rendered(tuple(parts), configs[0], tuple(entries[1:]))
-        return _write(plan.fast, rendered, out, spool, stop or Event())
+        return _write(plan.fast, rendered, out, spool, stop or Event(), ALL)
 
 
 def cut_exact(plan: CutPlan, out: Path, stop: Event | None = None) -> CutResult:
@@ -91,7 +92,9 @@ def cut_exact(plan: CutPlan, out: Path, stop: Event | None = None) -> CutResult:
         return replace(_write(plan.exact, rendered, out, spool, stop), exact=True)
 
 
-def _write(selection: Candidate, rendered: Rendered | None, out: Path, spool: Spool, stop: Event) -> CutResult:
+def _write(
+    selection: Candidate, rendered: Rendered | None, out: Path, spool: Spool, stop: Event, share: Share = WRITING
+) -> CutResult:
     tracks: list[MovieTrack] = []
     if rendered is not None:
         tracks.append(video_track(rendered.parts, selection.spans, rendered.config, rendered.extra_entries))
@@ -99,8 +102,9 @@ def _write(selection: Candidate, rendered: Rendered | None, out: Path, spool: Sp
     if sound is not None:
         tracks.append(sound)
     spool.flush()
+    whole = sum(int(track.samples.size.sum()) for track in tracks)
     try:
-        movie = write_movie(out, tracks, window=(Fraction(0), selection.duration), tick=_halt(stop))
+        movie = write_movie(out, tracks, window=(Fraction(0), selection.duration), tick=_halt(stop, share, whole))
     except Mp4Error as error:
         raise CutError(f"clip cannot be written: {error}") from error
     return _result(selection, rendered, movie, 0 if sound is None else len(sound.samples))
@@ -141,8 +145,9 @@ def _summary(parts: Sequence[VideoPart]) -> list[CutPart]:
     return found
 
 
-def _halt(stop: Event) -> Callable[[int], None]:
-    def check(_: int) -> None:
+def _halt(stop: Event, share: Share, whole: int) -> Callable[[int], None]:
+    def check(written: int) -> None:
+        note(stop, share, written, whole)
         if stop.is_set():
             raise Stopped("stopped while writing")
 

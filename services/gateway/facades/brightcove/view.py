@@ -11,6 +11,7 @@ from typing import Any, Final
 from services.gateway.delivery.addresses import JobAddresses
 from services.gateway.delivery.downloads import Downloads
 from services.gateway.domain.clips.clips import KnownClip
+from services.gateway.domain.clips.progress import percent_of
 from services.gateway.domain.jobs.entering import HISTORY
 from services.gateway.domain.jobs.publishers import Publisher
 from services.gateway.identity.auth import Caller
@@ -124,7 +125,7 @@ class Views:
             "job_id": request.event,
             "label": request.label,
             "jvod_state": known.state,
-            "jvod_progress": None,
+            "jvod_progress": percent_of(known),
             "jvod_type": kind,
             "jvod_url": url,
             "jvod_created_at": known.created_ms,

@@ -175,6 +175,7 @@ class VodView(BaseModel):
     )
     playlist_url: str = Field(description="HLS from the recording's segments, at once and without an API key, for 24 h")
     signed_url: str | None = Field(None, description="The same without an API key, for 24 hours")
+    progress: int | None = Field(None, description="Percent, as of a few seconds ago; null: not begun")
     jvod_created_at: int
     jvod_last_state_change_at: int
     jvod_finished_at: int | None = None

@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 from services.gateway.delivery.downloads import Downloads
 from services.gateway.domain.clips.clips import KnownClip
+from services.gateway.domain.clips.progress import percent_of
 from services.gateway.native.clips.images import image_views
 from services.gateway.native.clips.models import AskedRange, DestinationView, MadeRange, MissingRange, VodView
 from shared.messages.clips import ClipCreate, ClipDelivery, ClipFile, ClipRecord
@@ -101,6 +102,7 @@ def view(downloads: Downloads, known: KnownClip, sent: Mapping[str, int] = _NOTH
         media_url=media_url,
         playlist_url=playlist_url,
         signed_url=downloads.signed_url(request.account, request.clip) if file else None,
+        progress=percent_of(known, sent),
         jvod_created_at=known.created_ms,
         jvod_last_state_change_at=known.changed_ms,
         jvod_finished_at=record.finished_ms if record else None,

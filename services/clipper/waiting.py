@@ -61,7 +61,7 @@ class Waiting:
             return
         for stored in await self.clips.bucket.items(event.account):
             record = stored.value
-            if record.request.event != event.event or record.state not in WAITING:
+            if record.state not in WAITING or all(part.event != event.event for part in record.request.parts):
                 continue
             if cancelled:
                 await self._cancel(record)

@@ -14,10 +14,11 @@ from typing import Final, TypeVar
 from services.clipper.cutter import ClipCutter, Made
 from services.clipper.cutting import MixedConfigs
 from services.clipper.cutting.progress import Progress
+from services.clipper.footage import Footage
 from services.clipper.images.work import GIVEN_UP, ImageWork
 from services.clipper.leftovers import sweep
 from services.clipper.progressing import Progressing
-from services.clipper.recording_reader import Recorded, RecordingReader
+from services.clipper.recording_reader import RecordingReader
 from services.clipper.records import Clips
 from services.clipper.state import (
     ENDED,
@@ -79,7 +80,7 @@ class ClipWork:
         if due is None:
             return
         record = await self._change(due, entering("processing", self.clips.clock.now_ms()))
-        if record.file is None:
+        if record.file is None and not order.ranges:  # a reel of whole segments would show too much at each join
             record = await self._take(record, "segment")
         if record.state in ENDED:
             return
@@ -166,19 +167,23 @@ class ClipWork:
     async def _take(self, record: ClipRecord, accuracy: Accuracy) -> ClipRecord:
         """Cut a file and add it to the record. Without one, the clip has ended, or only an exact cut is possible."""
         made, key = await self._make(record, accuracy), file_key(record, accuracy)
-        if made is None:
-            record = await self.clips.get(record.account, record.clip)
-        else:
-            record = await self._change(record, with_file(made.file, made.gaps, self.clips.clock.now_ms()))
-        if record.state in ENDED and (record.file is None or record.file.key != key):  # it ended just before
+        try:
+            if made is None:
+                record = await self.clips.get(record.account, record.clip)
+            else:
+                record = await self._change(record, with_file(made.file, made.gaps, self.clips.clock.now_ms()))
+        except Permanent:  # it ended while its file was made, and was deleted
+            await asyncio.to_thread(self.cutter.store.delete, key)
+            raise
+        if record.state in ENDED and (record.file is None or record.file.key != key):
             await asyncio.to_thread(self.cutter.store.delete, key)
         return record
 
     async def _make(self, record: ClipRecord, accuracy: Accuracy) -> Made | None:
         try:
-            recorded = await self._load(record, accuracy)
-            self.reserve.require(sum(segment.bytes for segment in recorded.segments))
-            return await self._cut(record, accuracy, recorded)
+            footage = await self._load(record, accuracy)
+            self.reserve.require(footage.bytes)
+            return await self._cut(record, accuracy, footage)
         except MixedConfigs:
             if accuracy == "frame":
                 raise
@@ -190,23 +195,23 @@ class ClipWork:
             await self.fail(record.account, record.clip, f"a part of the recording has been lost: {error}")
             return None
 
-    async def _load(self, record: ClipRecord, accuracy: Accuracy) -> Recorded:
+    async def _load(self, record: ClipRecord, accuracy: Accuracy) -> Footage:
         return await self.source.load(record.request, complete=accuracy == "frame", since_ms=record.changed_ms)
 
-    async def _cut(self, record: ClipRecord, accuracy: Accuracy, recorded: Recorded) -> Made | None:
+    async def _cut(self, record: ClipRecord, accuracy: Accuracy, footage: Footage) -> Made | None:
         """Cut a file; NotYet when a part of the recording expired meanwhile. A part that is lost for good is a gap."""
         cut = self.cutter.fast if accuracy == "segment" else self.cutter.exact
         key = file_key(record, accuracy)
         now_ms = self.clips.clock.now_ms()
         await asyncio.to_thread(sweep, self.cutter.store, key.rpartition("/")[0], now_ms, older=UNTOUCHED)
         try:
-            made = await self._watched(record, lambda stop: cut(*recorded.range, key, stop), accuracy=accuracy)
+            made = await self._watched(record, lambda stop: cut(footage, key, stop), accuracy=accuracy)
         except ObjectMissing as error:
-            if not recorded.keys <= (await self._load(record, accuracy)).keys:
+            if not footage.keys <= (await self._load(record, accuracy)).keys:
                 raise NotYet("a part of the recording has expired", SOON) from error
-            again = partial(cut, *recorded.range, key, lost=True)
+            again = partial(cut, footage, key, lost=True)
             made = await self._watched(record, lambda stop: again(stop=stop), accuracy=accuracy)
-        return replace(made, gaps=recorded.missing(made.file, made.gaps)) if made else None
+        return replace(made, gaps=footage.missing(made.ranges, made.gaps)) if made else None
 
     async def _watched_image(
         self, record: ClipRecord, work: Callable[[threading.Event], ClipImage]

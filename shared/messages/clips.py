@@ -1,4 +1,4 @@
-"""Messages about clips. Times are exact: a Fraction travels as the string "n/d"."""
+"""Messages about clips."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from shared.messages.base import (
     Millis,
     Notification,
     Record,
-    Seconds,
     Sha256,
     StoreKey,
 )
 from shared.messages.destinations import MOST_DESTINATIONS, DestinationSpec
 from shared.messages.images import ClipImage, ImageWish
+from shared.messages.ranges import AfterLive, Gap, MadeRange, ReelRange, Seconds, Selection
 
 VodState = Literal[
     "waiting_finish_live",
@@ -37,6 +37,8 @@ VodState = Literal[
 LONGEST_CLIP = timedelta(hours=48)
 LONGEST_WAIT = timedelta(days=7)
 """How far ahead a clip's end may lie."""
+MOST_RANGES = 100
+"""How many ranges a reel joins at most."""
 RANGE_LIFE = LONGEST_WAIT + timedelta(days=3)
 """How long a clip holds its source range at most, whatever becomes of it."""
 
@@ -48,27 +50,6 @@ class FacadeNote(Record):
     document: dict[str, Any] = Field(description="A few hundred bytes of the facade's making, without secrets")
 
 
-class Selection(Record):
-    """A part of a recording by either clock, in point included, out point excluded."""
-
-    clock: Literal["stream", "wall"]
-    start: Seconds
-    end: Seconds
-    held: Literal["both", "start", "end"] = Field(
-        "both", description="The point that counts where the wall clock steps in between: a duration goes with it"
-    )
-
-
-class AfterLive(Record):
-    """The range of a clip that was ordered with its job, as it was asked for: it is resolved when the job has ended."""
-
-    clock: Literal["stream", "wall", "timecode"] | None = Field(None, description="None: the last seconds")
-    start: str | None = Field(None, max_length=64, description="s as n or n/d, or a timecode")
-    end: str | None = Field(None, max_length=64, description="s as n or n/d, or a timecode")
-    duration: Seconds | None = None
-    names: tuple[str, str, str] = Field(description="Of start, end and duration in the request, for errors")
-
-
 class ClipMessage(Message):
     """About one clip."""
 
@@ -78,6 +59,9 @@ class ClipMessage(Message):
     def subject_id(self) -> str:
         """Return the clip's id."""
         return self.clip
+
+
+_OF_RANGE = tuple(ReelRange.model_fields)
 
 
 class ClipCreate(ClipMessage):
@@ -103,6 +87,17 @@ class ClipCreate(ClipMessage):
     after_live: AfterLive | None = Field(None, description="Ordered with its job, which goes on: no range is known yet")
     settled: bool = Field(default=False, description="Ordered with its job, which has ended: its range is known by now")
     refused: str = Field("", max_length=1024, description="Why a settled clip has no range: it fails")
+    ranges: tuple[ReelRange, ...] = Field(
+        (), max_length=MOST_RANGES, description="Of a reel, in the order in which they play; `selection` is the first's"
+    )
+
+    @property
+    def parts(self) -> tuple[ClipCreate, ...]:
+        """Return an order for each range: a clip is a reel of one range."""
+        if not self.ranges:
+            return (self,)
+        one = self.model_copy(update={"ranges": ()})
+        return tuple(one.model_copy(update={name: getattr(part, name) for name in _OF_RANGE}) for part in self.ranges)
 
     @property
     def dedup_id(self) -> str:
@@ -159,17 +154,6 @@ class ClipDelete(ClipMessage):
         return f"clip-delete-{self.clip}"
 
 
-class Gap(Record):
-    """A part of the selection that the file lacks: all tracks (what follows moves up), or one track alone.
-
-    Where only video is missing the last picture stays on show, where only audio is missing there is silence.
-    """
-
-    start: Seconds
-    duration: Seconds
-    track: Literal["all", "video", "audio"] = "all"
-
-
 class ClipFile(Record):
     """A made file of a clip."""
 
@@ -178,13 +162,14 @@ class ClipFile(Record):
     key: StoreKey
     bytes: int = Field(ge=0)
     sha256: Sha256 | None = None
-    in_point: Seconds = Field(description="Stream time of the first frame")
-    out_point: Seconds = Field(description="Stream time of the end of the last frame")
+    in_point: Seconds = Field(description="Stream time of the first frame; of a reel, in the job of its first range")
+    out_point: Seconds = Field(description="Stream time of the end of the last frame; of a reel, in its last one's job")
     duration: Seconds
     frames: int = Field(ge=0)
     reason: str = Field("", max_length=512, description="Why a re-encode was needed")
     in_timecode: str | None = Field(None, max_length=12, description="Of the first frame, where it has one")
     out_timecode: str | None = Field(None, max_length=12, description="Of the frame after the last one")
+    ranges: tuple[MadeRange, ...] = Field((), description="Of a reel, in the order of its ranges")
 
 
 class ClipDelivery(Record):
@@ -222,7 +207,8 @@ class ClipRecord(Record):
 class SourceRange(Record):
     """What a clip in work is cut from, in the bucket `clip_ranges` under `<account>.<event>.<clip>`; the clipper's.
 
-    Wall clock, start included, end excluded. Retention spares the hours that it touches.
+    A reel has one for each range, from the second on under `<account>.<event>.<clip>-<position>`. Wall clock, start
+    included, end excluded. Retention spares the hours that it touches.
     """
 
     account: AccountId

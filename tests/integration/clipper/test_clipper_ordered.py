@@ -11,8 +11,9 @@ import pytest
 
 from services.clipper import work
 from shared.broker import middleware
-from shared.messages.clips import AfterLive, ClipCancel, ClipCreate, ClipRecord, Selection
+from shared.messages.clips import ClipCancel, ClipCreate, ClipRecord
 from shared.messages.live import JobState, JobStateChanged
+from shared.messages.ranges import AfterLive, Selection
 from shared.runtime.clock import SystemClock
 from tests.support.clipper_desk import ACCOUNT, Desk, check, desk, frames, serving
 from tests.support.framecode_record import Recording, Spec, record

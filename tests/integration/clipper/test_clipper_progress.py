@@ -21,7 +21,7 @@ from shared.broker import middleware
 from shared.broker.kv import Bucket
 from shared.broker.streams import SCHEDULES
 from shared.broker.subjects import schedule_subject
-from shared.messages.clips import ClipCancel, ClipCreate, ClipRecord, SourceRange
+from shared.messages.clips import ClipCancel, ClipCreate, ClipDelete, ClipRecord, SourceRange
 from shared.messages.destinations import DESTINATION_PURPOSE, DestinationSpec, export_id
 from shared.messages.exports import ExportRecord
 from shared.runtime.clock import SystemClock
@@ -189,6 +189,30 @@ async def test_a_cancelled_cut_leaves_nothing_behind(
         await cancel(at, order)
         gate.opened.set()
         await nothing_is_left(at, order)
+
+
+async def test_a_clip_that_is_deleted_while_its_file_is_made_leaves_nothing_behind(
+    nats: NatsServer, tmp_path: Path, first: Recording, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its removal comes before the cut has seen that it was cancelled."""
+    gate = Gate()
+    at_writing(monkeypatch, gate)
+    monkeypatch.setattr(work, "LOOK", timedelta(minutes=1))
+    async with desk(nats, tmp_path) as at, serving(at):
+        await at.announce(at.session(first))
+        order = at.order(Fraction(3, 2), Fraction(9, 2))
+        await send(at.js, order)
+        await gate.wait()
+        await cancel(at, order)
+        await send(at.js, ClipDelete(account=ACCOUNT, clip=order.clip, at_ms=SystemClock().now_ms()))
+
+        async def gone() -> bool:
+            return await at.record(order.clip) is None
+
+        await until(gone)
+        gate.opened.set()
+        await until(lambda: idle(at.js, "clipper-refine"))
+        assert list(at.store.path(f"clips/{ACCOUNT}/{order.clip}").rglob("*")) == []
 
 
 async def test_a_cancelled_clip_that_waits_leaves_nothing_behind(

@@ -184,7 +184,7 @@ async def test_clips_of_a_job_that_has_ended_meanwhile_are_settled_at_once(api: 
     await stop(api, idents[0])
     await api.until_state(idents[0], "finished", account=account(api))
     asked = NewClip("outputs[0]", "last", ClipRange(duration=Fraction(5)))
-    job, clips = await api.parts.ordered.create(account(api), new, [asked], idents.__getitem__)
+    job, clips = await api.parts.ordered.create(account(api), new, [asked], (), idents.__getitem__)
     assert (job.state, [one.clip for one in clips]) == ("finished", idents[1:])
     assert (await settled(api, idents[1])).selection.end == 20
 
@@ -218,6 +218,12 @@ async def test_what_is_wrong_is_named_and_no_job_is_made(api: Gateway) -> None:
             found.append((answer.status_code, answer.json()["error"].split(":")[0]))
         assert (await api.http.get("/v1/jobs", headers=headers)).json()["jobs"] == []
     assert found == [(400, field) for _, field in BAD] * 2
+
+
+async def test_a_reel_is_of_what_there_is(api: Gateway) -> None:
+    reel = {"live_stream": False, "ranges": [{"stream_start_time": 1, "duration": 2}]}
+    answer = await api.http.post("/v1/jobs", json={"outputs": [reel]})
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (400, "outputs[0].ranges")
 
 
 async def test_clips_need_the_scope_of_clips(api: Gateway) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 from services.gateway.domain.clips.window import ClipRange, Names, TimecodeRange, Window, points
 from services.gateway.domain.errors import Fault, Invalid, invalid
 from shared.media.timecode import parse_label
-from shared.messages.clips import AfterLive, Selection
+from shared.messages.ranges import AfterLive, Selection
 
 ALONE: Final = "is needed, alone or with one of the start and end fields"
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, NamedTuple, get_args
+from typing import Final, NamedTuple, get_args
 
 from nats.js import JetStreamContext
 
 from services.gateway.domain.clips.bounds import Bounds
 from services.gateway.domain.clips.file_names import file_name
 from services.gateway.domain.clips.pending import Pending
-from services.gateway.domain.clips.window import ClipRange, TimecodeRange, Window, resolved
+from services.gateway.domain.clips.ranges import NewRange, Ranges, check_together, total
+from services.gateway.domain.clips.window import ClipRange, TimecodeRange
 from services.gateway.domain.destinations.destinations import Destinations, NewDestination, Stored
 from services.gateway.domain.errors import StateConflict, gathered, no_such
 from services.gateway.domain.jobs.jobs import Jobs
@@ -28,10 +29,9 @@ from services.gateway.domain.told import Receiver, Told
 from shared.broker import buckets
 from shared.broker.bus import Outbox
 from shared.broker.kv import Bucket
-from shared.media.timeline import locate
 from shared.messages.clips import ClipCancel, ClipCreate, ClipDelete, ClipRecord, FacadeNote, VodState
 from shared.messages.images import ImageWish
-from shared.recording import last_segment
+from shared.messages.ranges import ReelRange
 from shared.recording.needed import needed
 from shared.runtime.clock import Clock
 
@@ -47,7 +47,10 @@ class Outward(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class NewClip:
-    """A requested clip; `field` is its name in the request, for errors. `instant`: a playlist, and no file."""
+    """A requested clip; `field` is its name in the request, for errors. `instant`: a playlist, and no file.
+
+    A reel has `ranges`, in place of its `range`.
+    """
 
     field: str
     label: str
@@ -57,6 +60,7 @@ class NewClip:
     instant: bool = False
     images: tuple[ImageWish, ...] = ()
     note: FacadeNote | None = None
+    ranges: tuple[NewRange, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,7 @@ class Clips:
         self._told = Told(outward.receivers)
         self._destinations = outward.destinations
         self._bounds = bounds
+        self._ranges = Ranges(jetstream, jobs, bounds)
         self._clock = clock
         self._pending = Pending(jetstream)
         self._records = Bucket(jetstream, buckets.CLIPS, ClipRecord)
@@ -119,24 +124,20 @@ class Clips:
         self, account: str, job_id: str, asked: Sequence[NewClip], ids: Callable[[int], str]
     ) -> list[ClipCreate]:
         """Check all clips, then send their commands; NotFound, Invalid or TooMany before any is sent."""
-        job = await self._jobs.get(account, job_id)
-        last = await last_segment(self._jetstream(), account, job_id)
-        recording = await self._bounds.of(job, last)
-        ranges = await self._bounds.timecodes.settle(account, job_id, [one.range for one in asked], recording.zero)
-        pairs = zip(asked, ranges, strict=True)
-        windows = gathered(partial(resolved, one.field, span, recording) for one, span in pairs)
-        # A static job between two streams is live, too: nothing from after the request is in its clips.
-        facts = {"live": not job.ended, "recorded_to": locate(last).end if last else None, "zero": recording.zero}
-        commands = await self.prepared(account, job_id, asked, windows, ids, facts)
+        await self._jobs.get(account, job_id)
+        ranges = await self._ranges.resolve(account, [_ranges_of(one, job_id) for one in asked])
+        for one, parts in zip(asked, ranges, strict=True):
+            check_together(one.field, parts)
+        commands = await self.prepared(account, job_id, asked, ranges, ids)
         async with self.room(account, commands):
             await asyncio.gather(*(self._outbox.emit(command) for command in commands))
         return commands
 
     async def prepared(
-        self, account: str, job_id: str, asked: Sequence[NewClip], windows: Sequence[Window], ids: Callable[[int], str],
-        facts: Mapping[str, Any],
+        self, account: str, job_id: str, asked: Sequence[NewClip], ranges: Sequence[Sequence[ReelRange]],
+        ids: Callable[[int], str],
     ) -> list[ClipCreate]:  # fmt: skip
-        """Check receivers and destinations, and return the commands; `facts` are further fields of all. Invalid."""
+        """Check receivers and destinations, and return the commands; Invalid."""
         self._quotas.outputs(len(asked))
         stored = await self._destinations.stored(account) if any(map(_needs_credentials, asked)) else Stored()
         clips = list(map(ids, range(len(asked))))
@@ -146,22 +147,25 @@ class Clips:
             for one, clip in zip(asked, clips, strict=True)
         )
         now, commands = self._clock.now_ms(), list[ClipCreate]()
-        for position, (one, window) in enumerate(zip(asked, windows, strict=True)):
+        for position, (one, parts) in enumerate(zip(asked, ranges, strict=True)):
             command = ClipCreate(
                 account=account,
                 clip=clips[position],
                 event=job_id,
                 label=one.label,
-                selection=window.selection,
+                selection=parts[0].selection,
                 requested_ms=now,
-                asked_duration=window.asked_duration,
-                wait=window.wait,
+                live=any(part.live for part in parts),
+                asked_duration=total(parts),
+                recorded_to=parts[0].recorded_to,
+                wait=any(part.wait for part in parts),
+                zero=parts[0].zero,
                 instant=one.instant,
                 images=one.images,
                 destinations=destinations[position],
                 notifications=receivers[position],
                 note=one.note,
-                **facts,
+                ranges=tuple(parts) if one.ranges else (),
             )
             commands.append(command)
         return commands
@@ -208,19 +212,24 @@ class Clips:
     async def in_work(self, account: str, event: str, start_ms: int, end_ms: int) -> bool:
         """Return whether a clip that has not ended needs a job's recording between two times (ms)."""
         working = sorted(set(get_args(VodState)) - ENDED)
-        known = await self.of_job(account, event, working)
+        found = [await self.list.idents(account, Wanted({CLIP_STATE: state})) for state in working]
+        records = await self.list.read(account, [ident for some in found for ident in some])
+        known = {clip: KnownClip(record.request, record) for clip, record in records.items()} | await self._loose(
+            account
+        )
+        parts = [part for one in known.values() if one.state not in ENDED for part in one.request.parts]
         zero_ms = await self._bounds.first_frame(account, event) or 0
-        spans = [needed(one.request, zero_ms) for one in known if one.state not in ENDED]
+        spans = [needed(part, zero_ms) for part in parts if part.event == event]
         return any(first < end_ms and last > start_ms for first, last in spans)
 
-    async def of_job(self, account: str, event: str, states: Sequence[str]) -> list[KnownClip]:
-        """Return a job's clips in some states, and all of its clips that no clipper has taken up."""
+    async def ordered_with(self, account: str, event: str) -> list[ClipCreate]:
+        """Return the clips that were ordered with a job, and wait for its end."""
         loose = await self._loose(account)
-        found = [await self.list.idents(account, Wanted({CLIP_JOB: event, CLIP_STATE: state})) for state in states]
-        records = await self.list.read(account, [ident for some in found for ident in some])
-        known = {clip: KnownClip(record.request, record) for clip, record in records.items()}
-        known |= {clip: one for clip, one in loose.items() if one.request.event == event}
-        return list(known.values())
+        idents = await self.list.idents(account, Wanted({CLIP_JOB: event, CLIP_STATE: "waiting_finish_live"}))
+        records = await self.list.read(account, idents)
+        known = {clip: KnownClip(record.request, record) for clip, record in records.items()} | loose
+        waiting = [one for one in known.values() if one.request.event == event and one.request.after_live]
+        return [one.request for one in waiting if one.state == "waiting_finish_live"]
 
     async def delete(self, account: str, clip: str) -> bool:
         """Request a clip's removal; return whether it is done already. NotFound, or StateConflict while in work."""
@@ -258,3 +267,7 @@ def _time(known: KnownClip, paging: Paging) -> Time:
 
 def _needs_credentials(asked: NewClip) -> bool:
     return bool(asked.destinations) or any(one.credentials is not None for one in asked.receivers)
+
+
+def _ranges_of(asked: NewClip, job: str) -> tuple[NewRange, ...]:
+    return asked.ranges or (NewRange(asked.field, job, asked.range),)

@@ -22,6 +22,7 @@ from shared.broker.bus import Outbox
 from shared.media.timeline import locate
 from shared.messages.clips import ClipCreate
 from shared.messages.jobs import JobRecord
+from shared.messages.ranges import ReelRange
 from shared.recording import last_segment
 from shared.runtime.clock import Clock
 from shared.runtime.logging import get_logger
@@ -72,8 +73,14 @@ class OrderedClips:
         for one in asked:
             if one.instant:
                 raise invalid(f"{one.field}.mode", NOT_AHEAD)
+            if one.ranges:
+                raise invalid(f"{one.field}.ranges", NOT_AHEAD)
         windows = gathered(partial(looked_ahead, one.field, one.range, self.clock.now_ms()) for one in asked)
-        commands = await self.clips.prepared(account, event, asked, windows, ids, {"live": True})
+        ranges = [
+            (ReelRange(event=event, selection=one.selection, asked_duration=one.asked_duration, live=True),)
+            for one in windows
+        ]
+        commands = await self.clips.prepared(account, event, asked, ranges, ids)
         return [
             command.model_copy(update={"after_live": after_live(one.range)})
             for command, one in zip(commands, asked, strict=True)
@@ -87,9 +94,7 @@ class OrderedClips:
             return
         if not job.broadcast_over or job.state == "cancelled":
             return
-        known = await self.clips.of_job(account, event, ["waiting_finish_live"])
-        waiting = [one.request for one in known if one.request.after_live and one.state == "waiting_finish_live"]
-        if waiting:
+        if waiting := await self.clips.ordered_with(account, event):
             await asyncio.gather(*(self.outbox.emit(order) for order in await self._settled(job, waiting)))
             log.info("clips.settled", live=event, clips=len(waiting))
 

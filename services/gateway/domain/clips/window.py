@@ -13,9 +13,10 @@ from datetime import timedelta
 from fractions import Fraction
 from typing import Final, Literal, NamedTuple
 
-from services.gateway.domain.errors import Fault, Invalid, invalid
+from services.gateway.domain.errors import invalid
 from shared.media.timecode import Label
-from shared.messages.clips import LONGEST_CLIP, LONGEST_WAIT, Selection
+from shared.messages.clips import LONGEST_CLIP, LONGEST_WAIT
+from shared.messages.ranges import Selection
 
 # Less than a frame at 60 a second; a shorter range is a mistake.
 SHORTEST_CLIP: Final = Fraction(1, 100)
@@ -90,17 +91,6 @@ class Window:
     selection: Selection
     asked_duration: Fraction
     wait: bool
-
-
-def resolved(field: str, asked: ClipRange | Invalid, recording: Recording) -> Window:
-    """Resolve the range of the output `field`, or raise what is wrong with it; Invalid names fields as requested."""
-    try:
-        if isinstance(asked, Invalid):
-            raise asked
-        return resolve(asked, recording)
-    except Invalid as error:
-        faults = (Fault(f"{field}.{fault.field}", fault.why) for fault in error.faults)
-        raise Invalid(*faults, code=error.code) from error
 
 
 def resolve(asked: ClipRange, recording: Recording) -> Window:

@@ -9,14 +9,16 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from services.gateway.domain.clips.clips import NewClip
+from services.gateway.domain.clips.ranges import NewRange
 from services.gateway.domain.clips.window import ClipRange, Clock, Names, TimecodeRange
 from services.gateway.domain.destinations.destinations import NewDestination
 from services.gateway.domain.destinations.options import OPTIONS, BucketOptions
 from services.gateway.domain.errors import gathered, invalid
+from services.gateway.domain.ids import is_id
 from services.gateway.domain.told import Receiver
 from services.gateway.http.problems import faults_of
 from services.gateway.native.clips.images import wishes_of
-from services.gateway.native.clips.models import ClipsAsk, DestinationAsk, NotificationAsk, Output
+from services.gateway.native.clips.models import ClipsAsk, DestinationAsk, NotificationAsk, Output, Selectors
 from shared.media.timecode import parse_label
 
 FAMILIES: Final[tuple[tuple[Clock | None, str, str], ...]] = (
@@ -26,31 +28,34 @@ FAMILIES: Final[tuple[tuple[Clock | None, str, str], ...]] = (
 )
 
 
+SELECTORS: Final = tuple(Selectors.model_fields)
 NOT_WITH_INSTANT: Final = (
-    "duration", "url", "videocloud", "credentials", "destinations", "notifications", "images", "capture_images",
+    "ranges", "duration", "url", "videocloud", "credentials", "destinations", "notifications", "images",
+    "capture_images",
 )  # fmt: skip
 NOT_INSTANT: Final = "does not go with mode instant, which makes a playlist of the recording and no file"
 
 
-def clips_of(asked: ClipsAsk) -> list[NewClip]:
-    """Return the requested clips, one per output; Invalid when an output names points of two clocks."""
+def clips_of(asked: ClipsAsk, job: str) -> list[NewClip]:
+    """Return the requested clips of a job, one per output; Invalid when a range names points of two clocks."""
     shared = receivers_of("", asked.notifications)
     clips: list[NewClip] = []
     for position, output in enumerate(asked.outputs):
-        clips.append(clip_of(output, f"outputs[{position}]", shared))
+        clips.append(clip_of(output, f"outputs[{position}]", job, shared))
     if shared and all(clip.instant for clip in clips):
         raise invalid("notifications", NOT_INSTANT)
     return clips
 
 
-def clip_of(output: Output, field: str, shared: Sequence[Receiver] = ()) -> NewClip:
-    """Return the requested clip of an output; `shared` are told, too. Invalid."""
+def clip_of(output: Output, field: str, job: str, shared: Sequence[Receiver] = ()) -> NewClip:
+    """Return the requested clip of an output of a job; `shared` are told, too. Invalid."""
     if instant := output.mode == "instant":
         _check_instant(output, field)
     told = () if instant else (*receivers_of(f"{field}.", output.notifications), *shared)
     images = wishes_of(output.images, both=output.capture_images)
     span, destinations = range_of(output, f"{field}."), destinations_of(output, field)
-    return NewClip(field, output.label, span, told, destinations, instant, images)
+    ranges = ranges_of(output, field, job)
+    return NewClip(field, output.label, span, told, destinations, instant, images, ranges=ranges)
 
 
 def ordered_clips(outputs: Mapping[int, dict[str, Any]], shared: Sequence[Receiver] = ()) -> list[NewClip]:
@@ -62,7 +67,7 @@ def ordered_clips(outputs: Mapping[int, dict[str, Any]], shared: Sequence[Receiv
         except ValidationError as error:
             faults = [{**e, "loc": ("outputs", position, *e["loc"])} for e in error.errors(include_url=False)]
             raise faults_of(faults) from error
-        return clip_of(asked, f"outputs[{position}]", shared)
+        return clip_of(asked, f"outputs[{position}]", "", shared)
 
     return gathered(partial(one, position, output) for position, output in outputs.items())
 
@@ -93,7 +98,23 @@ def _one_of(asked: DestinationAsk, field: str) -> NewDestination:
     return NewDestination(field, asked.url, asked.videocloud, asked.credentials, options)
 
 
-def range_of(output: Output, prefix: str = "") -> ClipRange | TimecodeRange:
+def ranges_of(output: Output, field: str, job: str) -> tuple[NewRange, ...]:
+    """Return the ranges of a reel, none for a clip of one range; Invalid when an output has both."""
+    if output.ranges is None:
+        return ()
+    for name in SELECTORS:
+        if getattr(output, name) is not Selectors.model_fields[name].default:
+            raise invalid(f"{field}.{name}", "excludes ranges: name it in each of them")
+    found: list[NewRange] = []
+    for position, one in enumerate(output.ranges):
+        name, own = f"{field}.ranges[{position}]", one.live_job_id is not None
+        if own and not is_id(one.live_job_id or ""):
+            raise invalid(f"{name}.live_job_id", "there is no such job")
+        found.append(NewRange(name, one.live_job_id or job, range_of(one, f"{name}."), own))
+    return tuple(found)
+
+
+def range_of(output: Selectors, prefix: str = "") -> ClipRange | TimecodeRange:
     """Return the range that an output requests; Invalid when it names points of two clocks."""
     used = [f for f in FAMILIES if getattr(output, f[1]) is not None or getattr(output, f[2]) is not None]
     if len(used) > 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from types import MappingProxyType
 from typing import Final, Literal
@@ -11,9 +11,18 @@ from services.gateway.delivery.downloads import Downloads
 from services.gateway.domain.clips.clips import KnownClip
 from services.gateway.domain.clips.progress import percent_of
 from services.gateway.native.clips.images import image_views
-from services.gateway.native.clips.models import AskedRange, DestinationView, MadeRange, MissingRange, VodView
+from services.gateway.native.clips.models import (
+    AskedRange,
+    DestinationView,
+    MadeRange,
+    MissingRange,
+    RangeView,
+    VodView,
+)
 from shared.messages.clips import ClipCreate, ClipDelivery, ClipFile, ClipRecord
 from shared.messages.destinations import DestinationType
+from shared.messages.ranges import MadeRange as Made
+from shared.messages.ranges import ReelRange
 
 _OF_DELIVERIES: Final = {"state", "accuracy", "location", "error"}
 _NOTHING: Final[Mapping[str, int]] = MappingProxyType({})
@@ -24,8 +33,9 @@ def shown_seconds(value: Fraction) -> float:
     return float(round(value, 9))
 
 
-def _asked(request: ClipCreate) -> AskedRange | None:
-    if request.after_live is not None and request.after_live.clock not in {"stream", "wall"}:
+def _asked(request: ClipCreate | ReelRange) -> AskedRange | None:
+    later = request.after_live if isinstance(request, ClipCreate) else None
+    if later is not None and later.clock not in {"stream", "wall"}:
         return None
     zero = request.zero if request.selection.clock == "stream" else 0
     return AskedRange(
@@ -36,7 +46,7 @@ def _asked(request: ClipCreate) -> AskedRange | None:
     )
 
 
-def _made(file: ClipFile, zero: Fraction) -> MadeRange:
+def _made(file: ClipFile | Made, zero: Fraction) -> MadeRange:
     return MadeRange(
         in_point=shown_seconds(file.in_point - zero),
         out_point=shown_seconds(file.out_point - zero),
@@ -49,13 +59,31 @@ def _made(file: ClipFile, zero: Fraction) -> MadeRange:
     )
 
 
-def _missing(record: ClipRecord | None) -> list[MissingRange]:
+def _missing(
+    record: ClipRecord | None, position: int | None = None, zero: Fraction | None = None
+) -> list[MissingRange]:
     if record is None:
         return []
-    zero = record.request.zero
+    zero = record.request.zero if zero is None else zero
     return [
         MissingRange(start=shown_seconds(gap.start - zero), duration=shown_seconds(gap.duration), track=gap.track)
         for gap in record.gaps
+        if position in {None, gap.range}
+    ]
+
+
+def _ranges(request: ClipCreate, record: ClipRecord | None) -> list[RangeView]:
+    """Return the ranges of a reel."""
+    file = record.file if record else None
+    made: Sequence[Made | ClipFile] = file.ranges or (file,) if file else ()
+    return [
+        RangeView(
+            job_id=asked.event,
+            asked=_asked(asked),
+            made=_made(made[position], asked.zero) if made and made[position].duration else None,
+            gaps=_missing(record, position, asked.zero),
+        )
+        for position, asked in enumerate(request.ranges)
     ]
 
 
@@ -114,6 +142,7 @@ def view(downloads: Downloads, known: KnownClip, sent: Mapping[str, int] = _NOTH
         asked=_asked(request),
         made=_made(file, request.zero) if file else None,
         gaps=_missing(record),
+        ranges=_ranges(request, record),
         images=image_views(downloads, known),
         bytes=file.bytes if file else None,
         sha256=file.sha256 if file else None,

@@ -9,7 +9,7 @@ from services.gateway.domain.jobs.jobs import Jobs
 from services.gateway.domain.jobs.publishers import Publisher
 from services.gateway.identity.auth import Caller
 from services.gateway.native.clips.models import VodRef
-from services.gateway.native.jobs.models import JobCreated, JobView, PublisherView, StateEntry
+from services.gateway.native.jobs.models import JobCreated, JobView, PublisherView, SoundTrackView, StateEntry
 from shared.messages.clips import ClipCreate
 from shared.messages.jobs import JobRecord
 
@@ -81,6 +81,12 @@ def publisher_view(publisher: Publisher) -> PublisherView:
         frame_rate=status.frame_rate or None,
         sample_rate=status.sample_rate or None,
         channels=status.channels or None,
+        audio_tracks=[
+            SoundTrackView(
+                codec=one.codec, language=one.language or None, sample_rate=one.sample_rate, channels=one.channels
+            )
+            for one in status.sounds
+        ],
         bitrate=status.bitrate,
         bytes=status.bytes,
         frames=status.frames,

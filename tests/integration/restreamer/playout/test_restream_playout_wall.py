@@ -217,4 +217,5 @@ async def test_over_a_recording_the_frames_of_that_time_play(
     walls = [s.wall_start_ms + n * 1000 / RATE for s in [*first, *second] for n in range(60)]
     assert stage.numbers() == expected(wanted, walls)
     missed = any(not expected([part], walls) for part in wanted)
-    assert stage.warnings() == ["the file has nothing to show there"] * missed
+    warnings = [warning for warning in stage.warnings() if SLOW_IN_TEST not in warning]
+    assert warnings == ["the file has nothing to show there"] * missed

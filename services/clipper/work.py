@@ -93,7 +93,7 @@ class ClipWork:
         if await self.waiting.is_held(order):
             return None
         delay = await self.source.until_over(order)
-        if not delay and await self.waiting.is_dropped(order):
+        if await self.waiting.is_dropped(order):
             return None
         record = await self.clips.begin(order, "waiting" if delay else "processing")
         if record.state in ENDED:

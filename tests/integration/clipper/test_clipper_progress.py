@@ -16,6 +16,7 @@ from services.clipper import cutter, progressing, work
 from services.clipper.cutter import ClipCutter
 from services.clipper.cutting import render
 from services.clipper.cutting.progress import RENDERING, Progress, note
+from services.clipper.footage import Footage, Recorded
 from services.clipper.movie import movie
 from shared.broker import middleware
 from shared.broker.kv import Bucket
@@ -122,7 +123,8 @@ async def test_a_cut_knows_how_much_of_it_is_done(nats: NatsServer, tmp_path: Pa
                     return super().is_set()
 
             stop = Watched()
-            await asyncio.to_thread(cut, segments, Fraction(1, 2), Fraction(11, 2), f"clips/x/y/{name}.mp4", stop)
+            span = Recorded(segments, Fraction(1, 2), Fraction(11, 2), Fraction(11, 2))
+            await asyncio.to_thread(cut, Footage((span,)), f"clips/x/y/{name}.mp4", stop)
             assert stop.done == 1
             assert seen == sorted(seen)
         assert any(0 < done < 1 for done in seen), "the ends of an exact clip are encoded one after the other"

@@ -16,8 +16,6 @@ FLV = [
     (b"\x14", "", "VP6 video"),
     (b"\x1d", "", "AV1 video"),
     (b"\x1f", "", "codec 15 video"),
-    (b"\x91av01", "", "AV1 video"),
-    (b"\x91vp09", "", "VP9 video"),
     (b"\x91vp08", "", "VP8 video"),
     (b"\x91vvc1", "", "VVC video"),
     (b"\x91zzzz", "", "zzzz video"),
@@ -28,7 +26,6 @@ FLV = [
     (b"", "7f", "G.711 A-law audio"),
     (b"", "8f", "G.711 mu-law audio"),
     (b"", "b2", "Speex audio"),
-    (b"", "91" + b"fLaC".hex(), "FLAC audio"),
 ]
 REGISTERED = b"\x05\x04"
 TS = [

@@ -114,8 +114,7 @@ def _kind_and_url(
 def view(downloads: Downloads, known: KnownClip, sent: Mapping[str, int] = _NOTHING) -> VodView:
     """Return a clip's view, from its record or, before there is one, from the command."""
     request, record = known.request, known.record
-    file = record.file if record else None
-    destinations = destination_views(known, sent)
+    file, destinations = (record.file if record else None), destination_views(known, sent)
     media_url = downloads.url(request.clip) if file else None
     playlist_url = downloads.playlist_url(request.account, request.clip)
     kind, where = _kind_and_url(request, destinations[0], media_url, playlist_url)

@@ -8,10 +8,12 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import Final, TypeVar
 
 from services.clipper.cutter import ClipCutter, Made
 from services.clipper.cutting import MixedConfigs
+from services.clipper.edits.logos import Logos
 from services.clipper.footage import Footage
 from services.clipper.images.work import GIVEN_UP, ImageWork
 from services.clipper.leftovers import sweep
@@ -61,6 +63,7 @@ class ClipWork:
     outbox: Outbox
     reserve: Reserve
     images: ImageWork
+    logos: Logos
 
     async def create(self, order: ClipCreate) -> None:
         """Make the fast file and order the exact one; schedule the clip for later when its end lies in the future."""
@@ -81,7 +84,7 @@ class ClipWork:
         if delay:
             raise NotYet("the end of the clip lies in the future", delay)
         record = await self._change(record, entering("processing", self.clips.clock.now_ms()))
-        if record.file is None and not order.ranges:  # a reel of whole segments would show too much at each join
+        if record.file is None and not (order.ranges or order.edit):  # whole segments would show what nobody wants
             record = await self._take(record, "segment")
         if record.state in ENDED:
             return
@@ -187,6 +190,8 @@ class ClipWork:
     async def _cut(self, record: ClipRecord, accuracy: Accuracy, footage: Footage) -> Made | None:
         """Cut a file; NotYet when a part of the recording expired meanwhile. A part that is lost for good is a gap."""
         cut = self.cutter.fast if accuracy == "segment" else self.cutter.exact
+        if accuracy == "frame" and (edit := await self.logos.edit(record)) is not None:
+            cut = partial(self.cutter.exact, edit=edit)
         key = file_key(record, accuracy)
         now_ms = self.clips.clock.now_ms()
         await asyncio.to_thread(sweep, self.cutter.store, key.rpartition("/")[0], now_ms, older=UNTOUCHED)

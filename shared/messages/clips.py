@@ -9,6 +9,7 @@ from pydantic import Field
 
 from shared.messages.base import AccountId, Accuracy, HexId, Message, Millis, Record, Sha256, StoreKey
 from shared.messages.destinations import MOST_DESTINATIONS, DestinationSpec
+from shared.messages.edits import PictureEdit
 from shared.messages.images import ClipImage, ImageWish
 from shared.messages.ranges import Gap, MadeRange, ReelRange, Seconds, Selection
 
@@ -80,6 +81,7 @@ class ClipCreate(ClipMessage):
     notifications: tuple[Notification, ...] = Field((), max_length=16)
     images: tuple[ImageWish, ...] = Field((), max_length=2, description="At most one of each kind")
     note: FacadeNote | None = Field(None, description="Of a facade that ordered it")
+    edit: PictureEdit | None = Field(None, description="What is done to its pictures; then there is no fast file")
     due_ms: Millis = Field(0, description="When it was to be taken up again, its end being in the future; 0: never")
     ranges: tuple[ReelRange, ...] = Field(
         (), max_length=MOST_RANGES, description="Of a reel, in the order in which they play; `selection` is the first's"

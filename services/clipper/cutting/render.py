@@ -97,7 +97,7 @@ class _Renderer:
     def _style(self, target: TrackConfig) -> Style:
         alike = [span.video for span in self.spans if same_stream(span.video.config, target)]
         rate = steady_rate(self.spans) or max(video.nominal for video in alike).limit_denominator(1001)
-        depth, busiest = max(video.depth for video in alike), max(map(_peak, alike))
+        depth, busiest = max(video.depth for video in alike), max(map(peak, alike))
         return Style(target, rate, depth, busiest, live=False)
 
     def _span(self, span: ClipSpan, target: TrackConfig, encoder: JoiningEncoder, reader: SampleReader) -> None:
@@ -157,7 +157,7 @@ class _Renderer:
         codec = video_codec(video.config)
         first = decode_start(video, int(shown[0]), reader)
         scene = static_sei(codec, nals_at(video, first, reader))
-        frames = _ahead(self._frames(span, rows, target, reader))
+        frames = ahead(self._frames(span, rows, target, reader))
         pictures = encoder.encode(frames, scene if codec == target.codec else ())
         order, sizes, offsets, sync = [], [], [], []
         for picture in pictures:
@@ -202,20 +202,20 @@ class _Renderer:
         ends = (self.done, self.done + len(rows) - 1)
         for number, found in enumerate(decode_rows(span.video, rows, reader, self.stop), self.done):
             self.damaged += not found.whole
-            frame = _fitted(found.frame or _black(span.video.config), target)
+            frame = _fitted(found.frame or black(span.video.config), target)
             if number in ends:
                 self.prints.append(Print(number, fingerprint(frame)))
             yield frame
 
 
-def _peak(video: Video) -> int:
+def peak(video: Video) -> int:
     """Return a video's highest bit rate over one second."""
     count = max(min(round(video.nominal), len(video.at)), 1)
     reached = np.cumsum(np.append(0, video.table.size))
     return int(8 * (reached[count:] - reached[:-count]).max() * video.nominal / count)
 
 
-def _ahead(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
+def ahead(frames: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
     """Decode each frame in a thread while the one before it is encoded."""
     with ThreadPoolExecutor(1, "cut-decode") as pool:
         upcoming = pool.submit(next, frames, None)
@@ -251,7 +251,7 @@ def pixel_format(config: TrackConfig) -> str:
     return f"{name}{picture.depth_luma}le" if picture.depth_luma > 8 else name
 
 
-def _black(config: TrackConfig) -> av.VideoFrame:
+def black(config: TrackConfig) -> av.VideoFrame:
     """Return a black picture, used when nothing can be decoded."""
     empty = av.VideoFrame(config.width, config.height, "rgb24")
     empty.planes[0].update(bytes(empty.planes[0].buffer_size))

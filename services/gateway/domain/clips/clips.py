@@ -10,12 +10,12 @@ from typing import Final, NamedTuple, get_args
 
 from nats.js import JetStreamContext
 
+from services.gateway.domain.clips.asked import NewClip, Receiver, Settled, command_of, ranges_of
 from services.gateway.domain.clips.bounds import Bounds
 from services.gateway.domain.clips.file_names import file_name
 from services.gateway.domain.clips.pending import Pending
-from services.gateway.domain.clips.ranges import NewRange, Ranges, check_together, total
-from services.gateway.domain.clips.window import ClipRange, TimecodeRange
-from services.gateway.domain.destinations.destinations import Destinations, NewDestination, Stored
+from services.gateway.domain.clips.ranges import Ranges, check_together
+from services.gateway.domain.destinations.destinations import Destinations, Stored
 from services.gateway.domain.errors import StateConflict, gathered, invalid, no_such
 from services.gateway.domain.jobs.jobs import Jobs
 from services.gateway.domain.lists.lists import CLIP_STATE, clips_list
@@ -32,12 +32,9 @@ from shared.messages.clips import (
     ClipCreate,
     ClipDelete,
     ClipRecord,
-    FacadeNote,
     Notification,
-    NotifyEvent,
     VodState,
 )
-from shared.messages.images import ImageWish
 from shared.recording.needed import needed
 from shared.runtime.clock import Clock
 
@@ -50,33 +47,6 @@ class Outward(NamedTuple):
 
     receivers: Receivers
     destinations: Destinations
-
-
-class Receiver(NamedTuple):
-    """A receiver of a clip's notifications: its field in the request, its URL, what it is notified of, its login."""
-
-    field: str
-    url: str
-    event: NotifyEvent
-    credentials: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class NewClip:
-    """A requested clip; `field` is its name in the request, for errors. `instant`: a playlist, and no file.
-
-    A reel has `ranges`, in place of its `range`.
-    """
-
-    field: str
-    label: str
-    range: ClipRange | TimecodeRange
-    receivers: tuple[Receiver, ...] = ()
-    destinations: tuple[NewDestination, ...] = ()
-    instant: bool = False
-    images: tuple[ImageWish, ...] = ()
-    note: FacadeNote | None = None
-    ranges: tuple[NewRange, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,36 +111,19 @@ class Clips:
         """Check all clips, then send their commands; NotFound, Invalid or TooMany before any is sent."""
         self._quotas.outputs(len(asked))
         await self._jobs.get(account, job_id)
-        ranges = await self._ranges.resolve(account, [_ranges_of(one, job_id) for one in asked])
+        ranges = await self._ranges.resolve(account, [ranges_of(one, job_id) for one in asked])
         for one, parts in zip(asked, ranges, strict=True):
             check_together(one.field, parts)
         stored = await self._destinations.stored(account) if any(map(_needs_credentials, asked)) else Stored()
         clips, receivers = list(map(ids, range(len(asked)))), [self._sealed(one, stored) for one in asked]
+        edits = gathered(partial(one.edit.sealed, self._receivers) for one in asked)
         destinations = gathered(
             partial(self._destinations.of, clip, file_name(one.label, clip), one.destinations, stored)
             for one, clip in zip(asked, clips, strict=True)
         )
-        now, commands = self._clock.now_ms(), list[ClipCreate]()
-        for position, (one, parts) in enumerate(zip(asked, ranges, strict=True)):
-            command = ClipCreate(
-                account=account,
-                clip=clips[position],
-                event=job_id,
-                label=one.label,
-                selection=parts[0].selection,
-                requested_ms=now,
-                live=any(part.live for part in parts),
-                asked_duration=total(parts),
-                recorded_to=parts[0].recorded_to,
-                wait=any(part.wait for part in parts),
-                instant=one.instant,
-                images=one.images,
-                destinations=destinations[position],
-                notifications=receivers[position],
-                note=one.note,
-                ranges=parts if one.ranges else (),
-            )
-            commands.append(command)
+        settled = zip(asked, clips, ranges, destinations, receivers, edits, strict=True)
+        now = self._clock.now_ms()
+        commands = [command_of(account, job_id, now, Settled(*one)) for one in settled]
         known = partial(self.going.knows, account)
         async with self._quotas.room(account, "clips in work", partial(self._going, account), clips, known):
             await asyncio.gather(*(self._outbox.emit(command) for command in commands))
@@ -276,7 +229,3 @@ def _time(known: KnownClip, paging: Paging) -> Time:
 
 def _needs_credentials(asked: NewClip) -> bool:
     return bool(asked.destinations) or any(one.credentials is not None for one in asked.receivers)
-
-
-def _ranges_of(asked: NewClip, job: str) -> tuple[NewRange, ...]:
-    return asked.ranges or (NewRange(asked.field, job, asked.range),)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from services.gateway.domain.clips.clips import NewClip, Receiver
+from services.gateway.domain.clips.asked import NewClip, Receiver
 from services.gateway.domain.clips.window import ClipRange, Clock, Names, TimecodeRange
 from services.gateway.domain.destinations.destinations import NewDestination
 from services.gateway.domain.errors import invalid

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from services.gateway.domain.clips.clips import NewClip, Receiver
+from services.gateway.domain.clips.asked import NewClip, Receiver
 from services.gateway.domain.clips.ranges import NewRange
 from services.gateway.domain.clips.window import ClipRange, Clock, Names, TimecodeRange
 from services.gateway.domain.destinations.destinations import NewDestination
 from services.gateway.domain.destinations.options import OPTIONS, BucketOptions
 from services.gateway.domain.errors import invalid
 from services.gateway.domain.ids import is_id
+from services.gateway.native.clips.edits import edit_of
 from services.gateway.native.clips.images import wishes_of
 from services.gateway.native.clips.models import ClipsAsk, DestinationAsk, NotificationAsk, Output, Selectors
 from shared.media.timecode import parse_label
@@ -25,7 +26,7 @@ FAMILIES: Final[tuple[tuple[Clock | None, str, str], ...]] = (
 SELECTORS: Final = tuple(Selectors.model_fields)
 NOT_WITH_INSTANT: Final = (
     "ranges", "duration", "url", "videocloud", "credentials", "destinations", "notifications", "images",
-    "capture_images",
+    "capture_images", "crop", "overlay",
 )  # fmt: skip
 NOT_INSTANT: Final = "does not go with mode instant, which makes a playlist of the recording and no file"
 
@@ -42,7 +43,8 @@ def clips_of(asked: ClipsAsk, job: str) -> list[NewClip]:
         images = wishes_of(output.images, both=output.capture_images)
         span, destinations = range_of(output, f"{field}."), destinations_of(output, field)
         ranges = ranges_of(output, field, job)
-        clips.append(NewClip(field, output.label, span, told, destinations, instant, images, ranges=ranges))
+        edit = edit_of(output, field)
+        clips.append(NewClip(field, output.label, span, told, destinations, instant, images, None, ranges, edit))
     if shared and all(clip.instant for clip in clips):
         raise invalid("notifications", NOT_INSTANT)
     return clips

@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 from services.gateway.delivery.downloads import Downloads
 from services.gateway.domain.clips.clips import KnownClip
+from services.gateway.native.clips.edits import edit_view
 from services.gateway.native.clips.images import image_views
 from services.gateway.native.clips.models import (
     AskedRange,
@@ -132,6 +133,7 @@ def view(downloads: Downloads, known: KnownClip, sent: Mapping[str, int] = _NOTH
         made=_made(file) if file else None,
         gaps=_missing(record),
         ranges=_ranges(request, record),
+        **edit_view(request.edit),
         images=image_views(downloads, known),
         bytes=file.bytes if file else None,
         sha256=file.sha256 if file else None,

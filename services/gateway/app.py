@@ -59,11 +59,14 @@ from shared.broker.following import Following
 from shared.errors import Unavailable
 from shared.messages.jobs import JobRecord
 from shared.recording.asking import Asking
+from shared.runtime.clock import Clock
 from shared.runtime.logging import get_logger
 from shared.runtime.reachable import in_url, is_any, reachable_host
 from shared.runtime.service import Lifespan, Service, check_all, make_service
 from shared.runtime.settings import Settings
 from shared.runtime.tasks import beside
+from shared.security.backends import Backends
+from shared.security.netguard.tls import trusting
 from shared.store import MediaStore
 from shared.store.opening import open_library, open_store
 
@@ -95,6 +98,7 @@ class Gateway:
     locks: Locks
     timecodes: Timecodes
     pictures: MomentPictures
+    admission: flussonic.Admission
 
 
 def make_gateway(service: Service) -> Gateway:
@@ -130,11 +134,17 @@ def make_gateway(service: Service) -> Gateway:
         restreams=Restreams(js, service.outbox, jobs, parts, Contexts(js, vault), clock, quotas),
         webhooks=Webhooks(js, vault, receivers, clock, quotas),
         deliveries=Deliveries(js, service.outbox, clock),
-        streams=flussonic.streams_of(js, jobs, vault, clock),
+        streams=flussonic.streams_of(js, jobs, vault, clock, receivers),
         locks=Locks(js),
         timecodes=timecodes,
+        admission=flussonic.admission_of(backends_of(settings, clock), vault, clock, settings.on_play),
         pictures=MomentPictures(js, service.outbox, store, clock),
     )
+
+
+def backends_of(settings: Settings, clock: Clock) -> Backends:
+    """Return what asks users' servers."""
+    return Backends(settings.allowed_networks, clock, settings.on_play, tls=trusting(settings.ca_file))
 
 
 def limits_of(settings: Settings) -> Limits:
@@ -181,7 +191,7 @@ def web_of(gateway: Gateway) -> FastAPI:
         public, gateway.library, gateway.quotas, gateway.keys, gateway.credentials, gateway.cdn_accounts,
         gateway.jobs, gateway.clips, gateway.exports, gateway.trials,
         gateway.restreams, gateway.webhooks, gateway.deliveries,
-        gateway.timecodes, gateway.pictures,
+        gateway.timecodes, gateway.pictures, gateway.admission,
     )  # fmt: skip
 
 
@@ -201,7 +211,7 @@ def serve(gateway: Gateway) -> Lifespan:
                 public.base = f"http://{in_url(reachable_host(settings.host))}:{bound.getsockname()[1]}"
             if not settings.public_url and is_any(settings.host):
                 log.warning("gateway.public_url.guessed", url=public.base, better="set REELAY_PUBLIC_URL")
-            async with gateway.keys.running(), _following(gateway):
+            async with gateway.keys.running(), _following(gateway), gateway.admission.running():
                 await ensure_admin_key(settings, gateway.keys)
                 async with serving(web_of(gateway), bound, balancers=settings.proxy_networks):
                     log.info("gateway.listening", url=public.base)

@@ -29,3 +29,4 @@ class TrackConfig:
     height: int = 0
     sample_rate: int = 0
     channels: int = 0
+    language: str = ""

@@ -69,6 +69,8 @@ class JobRecord(Record):
     announced: int = Field(-1, ge=-1, description="The last revision whose JobStateChanged is known to be out")
     stream_key: str = Field(description="Encrypted")
     passphrase: str = Field(description="Encrypted")
+    on_publish: str = Field("", max_length=4096, description="URL that is asked about publishers, sealed; empty: none")
+    stream: str = Field("", max_length=256, description="The name of the job that the URL is told")
     fields: dict[str, Any] = Field(default_factory=dict, description="Other fields, kept as they came")
 
     @property

@@ -86,3 +86,28 @@ def clear_starts(sound: Sound) -> list[int]:
     """Return the samples at which beeps start; a channel of 5.1 is quieter than one alone."""
     peak = int(np.abs(sound.astype(np.int32)).max(initial=0))
     return beep_starts((sound.astype(np.int32) * 22_000 // max(peak, 1)).astype(np.int16))
+
+
+@functools.lru_cache(maxsize=4)
+def several(*languages: str) -> bytes:
+    """Encode a program of one video and several sound tracks; those of track n beep n * 200 ms after whole seconds."""
+    codecs = ("aac", "ac3", "mp2", "libmp3lame")
+    with tempfile.TemporaryDirectory() as folder:
+        video, out = Path(folder) / "one.ts", Path(folder) / "all.ts"
+        video.write_bytes(coded(("-c:a", "aac"), "mpegts"))
+        command: list[str | Path] = ["-v", "error", "-i", video]
+        for number in range(len(languages)):
+            sound = Path(folder) / f"{number}.wav"
+            with wave.open(str(sound), "wb") as file:
+                file.setparams((1, 2, AUDIO_RATE, 0, "NONE", ""))
+                file.writeframes(bytes(2 * number * BEEP_STEP) + beeps(Fraction(SECONDS)).tobytes())
+            command += ["-t", str(SECONDS), "-i", sound]
+        command += ["-map", "0:v", "-c:v", "copy"]
+        for number, language in enumerate(languages):
+            command += ["-map", f"{number + 1}:a", f"-c:a:{number}", codecs[number]]
+            command += [f"-metadata:s:a:{number}", f"language={language}"] if language else []
+        media.run(*command, "-f", "mpegts", out)
+        return out.read_bytes()
+
+
+BEEP_STEP = AUDIO_RATE // 5

@@ -129,26 +129,26 @@ def _load(run: Run, tracks: Sequence[TrackConfig], lead: TrackConfig, group: Seq
     _check_whole(tables, tracks, group, lead.timescale)
     if lead.kind == "video" and lead.track_id in tables:
         _check_filled(tables[lead.track_id])
-    video = audio = None
-    late = Fraction(0)
+    video, sounds = None, dict[int, Audio]()
+    late = Fraction(0)  # pictures are counted from a late first stamp, and sound is moved by as much
     for track in tracks:
         table = tables.get(track.track_id)
         if table is None or not len(table):
             continue
         if track.kind == "video" and video is None:
             video, late = _video(track, table, run)
-        elif track.kind == "audio" and audio is None:
-            audio = _audio(track, table, run.origin)
-    if audio is not None and late:  # pictures are counted from a late first stamp: move sound by as much
-        audio = replace(audio, base=audio.base + late)
+        elif track.kind == "audio":
+            sounds[track.track_id] = _audio(track, table, run.origin + late)
+    main = next((track.track_id for track in tracks if track.kind == "audio"), 0)
     first, last = group[0], group[-1]
     return Piece(
         run.session,
         run.origin + Fraction(first.start, lead.timescale),
         run.origin + Fraction(last.start + last.duration, lead.timescale),
         video,
-        audio,
+        sounds.pop(main, None),
         paths,
+        tuple(sounds.values()),
     )
 
 

@@ -51,18 +51,25 @@ def check_pictures(result: CutResult, selection: Candidate, video: TrackLayout, 
 
 
 def check_sound(result: CutResult) -> None:
-    """Check that at least one of the first packets decodes to sound: damage in the recording may spoil others."""
-    try:
-        with av.open(str(result.path)) as container:
-            for number, packet in enumerate(container.demux(audio=0)):
-                with suppress(av.error.FFmpegError):
-                    if packet.decode():
-                        return
-                if number > FIRST_PACKETS:
-                    break
-    except av.error.FFmpegError as error:
-        raise ClipFaulty(f"cannot be read: {error.strerror}") from error
-    raise ClipFaulty("the sound cannot be decoded")
+    """Check that of each sound track one of the first packets decodes: damage in the recording may spoil others."""
+    for track in range(len(result.packets)):
+        try:
+            with av.open(str(result.path)) as container:
+                heard = _is_heard(container, track)
+        except av.error.FFmpegError as error:
+            raise ClipFaulty(f"cannot be read: {error.strerror}") from error
+        if not heard:
+            raise ClipFaulty("the sound cannot be decoded")
+
+
+def _is_heard(container: av.container.InputContainer, track: int) -> bool:
+    for number, packet in enumerate(container.demux(audio=track)):
+        with suppress(av.error.FFmpegError):
+            if packet.decode():
+                return True
+        if number > FIRST_PACKETS:
+            break
+    return False
 
 
 @dataclass(eq=False)

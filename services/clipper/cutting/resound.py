@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from threading import Event
 
@@ -58,7 +59,8 @@ def encode_sound(spans: Sequence[ClipSpan], spool: Spool, stop: Event) -> Audio:
     if (rest := fifo.read(0, partial=True)) is not None:
         packets += _packets(context, rest)
     packets += _packets(context, None)
-    config = aac_config(bytes(context.extradata or b""))
+    language = next((span.piece.audio.config.language for span in spans if span.piece.audio is not None), "")
+    config = replace(aac_config(bytes(context.extradata or b"")), language=language)
     return Audio(config, _table(packets, spool), np.array([at for at, _ in packets], np.int64), Fraction(0))
 
 

@@ -12,12 +12,14 @@ from services.ingester.recorder.names import OURS, further
 from services.ingester.recorder.packets import run_ends, until_error
 from services.ingester.recorder.pes import PAYLOAD, START, payload_of
 from services.ingester.recorder.psi import Sections, Stream, has_further_programs, read_pat, read_pmt
+from services.ingester.recorder.sound_ids import Named, SoundIds
 from services.ingester.recorder.stamps import Placed, Stamps
 from services.ingester.recorder.ts_sound import AUDIO_CODECS, sound_track
 from services.ingester.recorder.ts_track import Track
 from services.ingester.recorder.units import AccessUnits, Unit
 from services.ingester.recorder.unwrap import Unwrapper
 from shared.media.model import VideoCodec
+from shared.media.segment_files import MOST_SOUNDS
 from shared.runtime.logging import get_logger
 
 log = get_logger()
@@ -48,6 +50,7 @@ class TsDemuxer:
         self._map_pid: int | None = None
         self._clock = Unwrapper(33)
         self._contents = Contents()
+        self._sounds = SoundIds()
         self._dropped = self._failures = 0
 
     @property
@@ -64,7 +67,7 @@ class TsDemuxer:
     def contents(self) -> Contents:
         """The contents that the program's map names; the same object while nothing changes."""
         kinds: list[Kind] = ["video" if s.codec in VIDEO_CODECS else "audio" for s, _ in self._streams.values()]
-        contents = Contents(frozenset(kinds), frozenset(self.unsupported))
+        contents = Contents(frozenset(kinds), frozenset(self.unsupported), max(kinds.count("audio") - 1, 0))
         if contents != self._contents:
             self._contents = contents
         return self._contents
@@ -133,7 +136,10 @@ class TsDemuxer:
             self._add(stream)
 
     def _add(self, stream: Stream) -> None:
-        track = _track(stream, self._clock, self._frames.append)
+        give = self._frames.append
+        if stream.codec in AUDIO_CODECS:
+            give = Named(give, self._sounds.number(stream.pid), stream.language)
+        track = _track(stream, self._clock, give)
         self._streams[stream.pid] = (stream, track)
         self._handlers[stream.pid] = track.take
 
@@ -176,14 +182,16 @@ class TsDemuxer:
         self._handlers[pid] = self._table(Sections(), self._map)
 
     def _map(self, section: bytes) -> None:
-        """Follow the program's first video and first audio track; tracks that stay are not interrupted."""
+        """Follow the program's first video track and its sound tracks; tracks that stay are not interrupted."""
         streams = read_pmt(section)
         if streams is None:
             return
         self._unsupported.update(s.codec for s in streams if s.codec not in (*VIDEO_CODECS, *AUDIO_CODECS))
-        chosen = [next((s for s in streams if s.codec in codecs), None) for codecs in (VIDEO_CODECS, AUDIO_CODECS)]
-        self._unsupported.update(further(s.codec) for s in streams if s.codec in OURS and s not in chosen)
-        wanted = {s.pid: s for s in chosen if s is not None and s.pid in PIDS and s.pid != self._map_pid}
+        usable = [s for s in streams if s.pid in PIDS and s.pid != self._map_pid]
+        video = [s for s in usable if s.codec in VIDEO_CODECS][:1]
+        sounds = [s for s in usable if s.codec in AUDIO_CODECS][:MOST_SOUNDS]
+        wanted = {s.pid: s for s in (*video, *sounds)}
+        self._unsupported.update(further(s.codec) for s in streams if s.codec in OURS and wanted.get(s.pid) != s)
         for pid, (stream, _) in list(self._streams.items()):
             if wanted.get(pid) != stream:
                 self._drop(pid)
@@ -194,6 +202,7 @@ class TsDemuxer:
     def _drop(self, pid: int) -> None:
         """End a track that is no longer in the program."""
         _, track = self._streams.pop(pid)
+        self._sounds.free(pid)
         del self._handlers[pid]
         try:
             track.end()

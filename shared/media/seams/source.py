@@ -170,7 +170,10 @@ class Audio:
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """Adjacent segments of one run, loaded; times are stream time in seconds."""
+    """Adjacent segments of one run, loaded; times are stream time in seconds.
+
+    `audio` is the first sound track, which counts for holes and gaps; `further` are the others.
+    """
 
     session: str
     start: Fraction
@@ -178,6 +181,7 @@ class Piece:
     video: Video | None
     audio: Audio | None
     files: tuple[Path, ...] = field(repr=False)
+    further: tuple[Audio, ...] = field(default=(), repr=False)
 
     @cached_property
     def stretches(self) -> tuple[Stretch, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import Annotated, Final
 
@@ -18,7 +19,7 @@ from services.gateway.delivery.mpegts import Pace, Remuxing, unpaced
 from services.gateway.delivery.views import PATIENCE_MS, View, Window
 from services.gateway.domain.errors import invalid
 from services.gateway.facades.flussonic.archive_routes import Watched, Watching
-from services.gateway.facades.flussonic.mount import mounted
+from services.gateway.facades.flussonic.mount import admitted_of, mounted
 from services.gateway.facades.flussonic.playlists import EARLY, archive_window
 from services.gateway.http.files import disposition, send
 from services.gateway.http.parts import part
@@ -109,12 +110,16 @@ async def _streamed(
         del answer.headers["content-length"]  # it is not known
         return answer
     first = await anext(pieces, b"")
+    admitted = admitted_of(watched.request)
 
     async def all_of() -> AsyncIterator[bytes]:
         try:
-            yield first
-            async for piece in pieces:
-                yield piece
+            with admitted.held() if admitted else nullcontext():
+                yield first
+                async for piece in pieces:
+                    if admitted and not admitted.goes_on():
+                        return
+                    yield piece
         finally:
             await pieces.aclose()  # type: ignore[attr-defined]  # a generator
 

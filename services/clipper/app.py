@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from services.clipper.cutter import ClipCutter
-from services.clipper.edits.logos import Logos
+from services.clipper.edits.materials import Materials
 from services.clipper.handlers import Handlers
 from services.clipper.images.moments import Moments
 from services.clipper.images.work import ImageWork
@@ -40,8 +40,10 @@ def build(service: Service) -> None:
     asking = Asking(service.outbox, service.clock)
     source = RecordingReader(service.js, store, jobs, sessions, service.clock, asking)
     images = ImageWork(clips, store, _spool_reserve(service.settings), lambda: not service.started)
-    logos = _logos(service, open_library(service.settings, store))
-    work = ClipWork(clips, source, ClipCutter(store), service.outbox, store_reserve(service.settings), images, logos)
+    materials = _materials(service, open_library(service.settings, store))
+    work = ClipWork(
+        clips, source, ClipCutter(store), service.outbox, store_reserve(service.settings), images, materials
+    )
     keep = timedelta(days=service.settings.clip_retention_days)
     removal = Removal(clips.bucket, ranges, store, service.clock, keep)
     moments = Moments(source, store, Bucket(service.js, buckets.PICTURES, PictureRecord), service.clock)
@@ -62,9 +64,9 @@ def build(service: Service) -> None:
     service.handle(durables.CLIPPER_ABORTED, handlers.aborted)
 
 
-def _logos(service: Service, library: Library) -> Logos:
+def _materials(service: Service, library: Library) -> Materials:
     transport = GuardedTransport(service.settings.allowed_networks, verify=trusting(service.settings.ca_file))
-    return Logos(transport, library, service.vault, service.clock)
+    return Materials(transport, library, service.vault, service.clock, service.settings.caption_font)
 
 
 def _spool_reserve(settings: Settings) -> Reserve:

@@ -80,9 +80,9 @@ class ClipCutter:
         self, footage: Footage, key: str, stop: threading.Event, *, lost: bool = False, edit: Edit | None = None
     ) -> Made:
         """Cut the ranges to the frame, their pictures edited if asked, and check the file before it is published."""
-        renderer = render if edit is None else partial(render_edited, edit=edit)
 
         def cut(plan: CutPlan) -> CutResult:
+            renderer = render if edit is None else partial(render_edited, edit=edit, every=plan.exact.spans)
             result = cut_exact(plan, self.store.begin(key), stop, renderer)
             verify_clip(result, plan, stop)
             return result

@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 
 from services.clipper.cutter import ClipCutter, Made
 from services.clipper.cutting import MixedConfigs
-from services.clipper.edits.logos import Logos
+from services.clipper.edits.materials import Materials
 from services.clipper.footage import Footage
 from services.clipper.images.work import GIVEN_UP, ImageWork
 from services.clipper.leftovers import sweep
@@ -63,7 +63,7 @@ class ClipWork:
     outbox: Outbox
     reserve: Reserve
     images: ImageWork
-    logos: Logos
+    materials: Materials
 
     async def create(self, order: ClipCreate) -> None:
         """Make the fast file and order the exact one; schedule the clip for later when its end lies in the future."""
@@ -190,7 +190,7 @@ class ClipWork:
     async def _cut(self, record: ClipRecord, accuracy: Accuracy, footage: Footage) -> Made | None:
         """Cut a file; NotYet when a part of the recording expired meanwhile. A part that is lost for good is a gap."""
         cut = self.cutter.fast if accuracy == "segment" else self.cutter.exact
-        if accuracy == "frame" and (edit := await self.logos.edit(record)) is not None:
+        if accuracy == "frame" and (edit := await self.materials.edit(record)) is not None:
             cut = partial(self.cutter.exact, edit=edit)
         key = file_key(record, accuracy)
         now_ms = self.clips.clock.now_ms()

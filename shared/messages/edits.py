@@ -12,6 +12,7 @@ CropAspect = Literal["9:16", "1:1", "4:5", "16:9"]
 Corner = Literal["TOP_LEFT", "TOP_RIGHT", "BOTTOM_LEFT", "BOTTOM_RIGHT", "CENTER"]
 LARGEST_LOGO: Final = 4 << 20  # bytes of its file
 LONGEST_LOGO_SIDE: Final = 4096
+LARGEST_CAPTIONS: Final = 2 << 20
 
 
 class Crop(Record):
@@ -37,8 +38,18 @@ class LaidOver(Record):
     opacity: int = Field(100, ge=1, le=100, description="Percent")
 
 
+class BurntIn(Record):
+    """A caption file, WebVTT or SRT, drawn into the pictures; its times count from the clip's first frame."""
+
+    kind: Literal["url", "library"]
+    location: str = Field(max_length=3072, repr=False, description="A sealed http(s) URL, or a name in the library")
+    shown: str = Field(max_length=2048, description="For people: without password and query")
+    size: float = Field(5, ge=2, le=20, description="Of the letters, percent of the clip's height")
+
+
 class PictureEdit(Record):
-    """What is done to each picture of a clip: first cut out, then laid over."""
+    """What is done to each picture of a clip: first cut out, then laid over, then written on."""
 
     crop: Crop | None = None
     overlay: LaidOver | None = None
+    captions: BurntIn | None = None

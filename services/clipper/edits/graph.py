@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
@@ -10,6 +11,8 @@ import av
 from av.filter import Graph
 from av.filter.context import FilterContext
 
+from services.clipper.edits.captions import Captions
+from services.clipper.edits.lettering import draw
 from services.clipper.edits.window import Window, window
 from shared.media.transcode.colours import Colours
 from shared.media.transcode.filters import TICK, source, then
@@ -17,6 +20,19 @@ from shared.media.transcode.overlay import Overlay
 from shared.media.transcode.shape import Shape
 from shared.media.transcode.turns import TURNS, Turn
 from shared.messages.edits import Crop
+
+FOOT = Fraction(1, 16)
+"""Of the picture's height, below its captions."""
+
+
+class Letters(NamedTuple):
+    """How captions are drawn: their height in percent of the picture's, and the font's file ("": the usual one)."""
+
+    size: float = 5
+    font: str = ""
+
+
+USUAL_LETTERS = Letters()
 
 
 class Looks(NamedTuple):
@@ -32,12 +48,18 @@ class Edit:
 
     crop: Crop | None = None
     overlay: Overlay | None = None
+    captions: Captions | None = None
+    letters: Letters = USUAL_LETTERS
 
     @property
     def reason(self) -> str:
         """Return why all pictures are encoded, for people."""
-        named = {"a crop": self.crop, "an overlay": self.overlay}
-        return " and ".join(name for name, wish in named.items() if wish is not None) + " is asked for"
+        named = {"crop": self.crop, "overlay": self.overlay, "captions": self.captions}
+        return "asked for: " + ", ".join(name for name, wish in named.items() if wish is not None)
+
+    def said(self, moment: Fraction) -> str:
+        """Return the caption at a time of the clip, s."""
+        return "" if self.captions is None else self.captions.at(moment)
 
     def of(self, frame: av.VideoFrame, looks: Looks) -> Window:
         """Return the part of a decoded frame that is shown."""
@@ -56,11 +78,11 @@ class EditGraph:
         self._graph: Graph | None = None  # its filters live as long as it does
         self._ends: tuple[FilterContext, FilterContext] | None = None
 
-    def fit(self, frame: av.VideoFrame, looks: Looks) -> av.VideoFrame:
-        """Return the frame as it is encoded."""
-        form = (frame.width, frame.height, frame.format.name, looks, Colours.of(frame))
+    def fit(self, frame: av.VideoFrame, looks: Looks, said: str = "") -> av.VideoFrame:
+        """Return the frame as it is encoded, with the caption that is on show."""
+        form = (frame.width, frame.height, frame.format.name, looks, Colours.of(frame), said)
         if self._ends is None or form != self._form:
-            self._ends, self._form = self._build(frame, looks), form
+            self._ends, self._form = self._build(frame, looks, said), form
         frame.pts, frame.time_base = 0, TICK  # so that the overlay's single picture stays on
         begin, end = self._ends
         begin.push(frame)
@@ -68,7 +90,7 @@ class EditGraph:
         assert isinstance(fitted, av.VideoFrame)  # noqa: S101  the graph has pictures only
         return fitted
 
-    def _build(self, frame: av.VideoFrame, looks: Looks) -> tuple[FilterContext, FilterContext]:
+    def _build(self, frame: av.VideoFrame, looks: Looks, said: str) -> tuple[FilterContext, FilterContext]:
         graph = Graph()
         graph.threads = 1
         begin = last = source(graph, frame)
@@ -80,19 +102,28 @@ class EditGraph:
         size = f"{self._shape.width}:{self._shape.height}:flags=bicubic"
         last = then(graph, last, "scale", f"{size}:{own.conversion(self._colours, frame.height)}")
         last = then(graph, last, "format", self._pixels)
-        picture, over = None, None
-        if self._edit.overlay is not None:
-            picture = self._edit.overlay.sized(self._shape)
-            over = source(graph, picture)
-            faded = then(graph, over, "colorchannelmixer", f"aa={float(Fraction(self._edit.overlay.opacity, 100))}")
-            last = then(graph, last, "overlay", f"{self._edit.overlay.where()}:eof_action=repeat:format=auto")
+        still: list[tuple[FilterContext, av.VideoFrame]] = []
+        for overlay in self._overlays(said):
+            picture = overlay.sized(self._shape)
+            still.append((source(graph, picture), picture))
+            faded = then(graph, still[-1][0], "colorchannelmixer", f"aa={float(Fraction(overlay.opacity, 100))}")
+            last = then(graph, last, "overlay", f"{overlay.where()}:eof_action=repeat:format=auto")
             faded.link_to(last, 0, 1)
         last = then(graph, last, "setsar", "1")
         end = then(graph, then(graph, last, "format", self._pixels), "buffersink")
         graph.configure()
-        if picture is not None and over is not None:
+        for over, picture in still:
             picture.pts, picture.time_base = 0, TICK
             over.push(picture)
             over.push(None)
         self._graph = graph
         return begin, end
+
+    def _overlays(self, said: str) -> Iterator[Overlay]:
+        if self._edit.overlay is not None:
+            yield self._edit.overlay
+        if said:
+            wide, high = self._shape.width, self._shape.height
+            letters = self._edit.letters
+            pixels = draw(said, wide, int(high * letters.size / 100), letters.font)
+            yield Overlay(pixels, "BOTTOM_CENTER", int(high * FOOT))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from threading import Event
@@ -32,17 +32,22 @@ from shared.media.transcode.shape import Shape, plain_pixels
 from shared.media.transcode.streams import FLICKS
 from shared.media.transcode.turns import told_by
 
+HALF_MS = Fraction(1, 2000)
+"""Captions are timed in ms, and one that begins with a frame may be up to half of one late."""
 RICHER = 2
 """How many times the recording's highest bit rate, by area, an edited picture may have: it is its second encoding."""
 
 
-def render_edited(spans: Sequence[ClipSpan], spool: Spool, stop: Event, edit: Edit) -> Rendered:
+def render_edited(
+    spans: Sequence[ClipSpan], spool: Spool, stop: Event, edit: Edit, every: Sequence[ClipSpan] = ()
+) -> Rendered:
     """Decode, edit and encode all frames of the spans into `spool`; each span begins with a keyframe.
 
+    `every` are all spans of the clip, those without pictures too: captions count its time.
     CutError when the encoder fails, Stopped when `stop` is set.
     """
     try:
-        return _Editing(spans, spool, stop, edit).run()
+        return _Editing(spans, spool, stop, edit, _begins(every or spans)).run()
     except av.error.FFmpegError as error:
         raise CutError(f"encoder: {error.strerror}") from error
     except TranscodeError as error:
@@ -55,6 +60,7 @@ class _Editing:
     spool: Spool
     stop: Event
     edit: Edit
+    begins: Mapping[int, Fraction]
     parts: list[VideoPart] = field(default_factory=list)
     prints: list[Print] = field(default_factory=list)
     damaged: int = 0
@@ -113,8 +119,11 @@ class _Editing:
         """Yield the span's frames as they are encoded, and note what the first and the last one look like."""
         graph, (_, looks) = EditGraph(self.edit, shape, pixels_of(shape), colours), _keyframe(span, reader, self.stop)
         ends = (self.done, self.done + len(span.frames) - 1)
-        for number, frame in enumerate(self._progressive(span, shape.rate, reader), self.done):
-            fitted = graph.fit(frame, looks)
+        times = np.sort(span.video.at[span.frames]).tolist()
+        offset = self.begins[id(span)] - span.start
+        frames = self._progressive(span, shape.rate, reader)
+        for number, (at, frame) in enumerate(zip(times, frames, strict=True), self.done):
+            fitted = graph.fit(frame, looks, self.edit.said(span.video.time(at) + offset + HALF_MS))
             if number in ends:
                 self.prints.append(Print(number, fingerprint(fitted)))
             yield fitted
@@ -128,6 +137,16 @@ class _Editing:
             frame.pts = int(number * FLICKS / rate)
             yield from progressive.push(frame)
         yield from progressive.finish()
+
+
+def _begins(spans: Sequence[ClipSpan]) -> dict[int, Fraction]:
+    """Return when each span, by its id, begins in the clip, s."""
+    found: dict[int, Fraction] = {}
+    at = Fraction(0)
+    for span in spans:
+        found[id(span)] = at
+        at += span.end - span.start
+    return found
 
 
 def _coded(encoder: PictureEncoder, frames: Iterator[av.VideoFrame]) -> Iterator[Coded]:

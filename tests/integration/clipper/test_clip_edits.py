@@ -16,13 +16,14 @@ import pytest
 
 from services.clipper import work
 from services.clipper.cutting import CutResult, cut_exact, join_plans, plan_cut, verify_clip
+from services.clipper.edits.captions import read_captions
 from services.clipper.edits.graph import Edit
 from services.clipper.edits.render import render_edited
 from shared.broker import middleware
 from shared.media.transcode.overlay import Overlay
 from shared.media.transcode.turns import told_by
 from shared.messages.clips import ClipFile
-from shared.messages.edits import Crop, LaidOver, PictureEdit
+from shared.messages.edits import BurntIn, Crop, LaidOver, PictureEdit
 from tests.support.clipper_desk import ACCOUNT, Desk, desk, serving
 from tests.support.framecode import BITS, BLOCK, HEIGHT, WIDTH, payloads, play, read_number
 from tests.support.framecode_record import Recording, Spec, record
@@ -79,7 +80,7 @@ def test_a_crop_shows_its_part_of_each_frame(
 ) -> None:
     out, plain = tmp_path / "crop.mp4", tmp_path / "plain.mp4"
     result = cut(first, 37, 101, Edit(Crop(aspect=aspect, x=centre)), out)
-    assert (result.method, result.reason, result.frames, result.encoded) == ("reencode", "a crop is asked for", 64, 64)
+    assert (result.method, result.reason, result.frames, result.encoded) == ("reencode", "asked for: crop", 64, 64)
     pictures = greys(out)
     assert {picture.shape for picture in pictures} == {(HEIGHT, width)}
     bit = -(-left // BLOCK)  # the first whole one
@@ -152,7 +153,7 @@ def test_an_overlay_lies_in_its_corner_and_nowhere_else(first: Recording, tmp_pa
     for corner, (x, y) in places.items():
         out = tmp_path / f"{corner}.mp4"
         result = cut(first, 30, 60, Edit(None, Overlay(logo, corner, 8)), out)
-        assert result.reason == "an overlay is asked for"
+        assert result.reason == "asked for: overlay"
         for picture in greys(out):
             assert float(picture[y + 2 : y + 18, x + 2 : x + 18].mean()) > 225
             assert float(picture[y + 2 : y + 18, x + 22 : x + 38].mean()) < 225
@@ -162,6 +163,33 @@ def test_an_overlay_lies_in_its_corner_and_nowhere_else(first: Recording, tmp_pa
     cut(first, 30, 60, Edit(None, Overlay(logo, "BOTTOM_RIGHT", 8, scale=50, opacity=25)), faint)
     part = greys(faint)[0][HEIGHT - 88 + 4 : HEIGHT - 8 - 4, WIDTH - 168 + 4 : WIDTH - 88 - 4]
     assert 128 < float(part.mean()) < 200, "half as wide as the picture, and a quarter as white"
+
+
+def _written(pictures: list[Grey]) -> list[bool]:
+    """Return of each picture whether there are letters at its bottom: white ones with black edges."""
+    return [int(picture[130:].max()) > 230 and int(picture[130:].min()) < 25 for picture in pictures]
+
+
+def test_captions_are_on_show_from_their_frame_to_their_last(first: Recording, tmp_path: Path) -> None:
+    """Times count from the clip's first frame, whatever was recorded before it."""
+    text = b"WEBVTT\n\n00:00.500 --> 00:01.000\nHello\n\n00:01.033 --> 00:01.100\nAgain, a little longer\n"
+    out = tmp_path / "said.mp4"
+    result = cut(first, 31, 91, Edit(captions=read_captions(text)), out)
+    assert result.reason == "asked for: captions"
+    pictures = greys(out)
+    assert [number for number, shown in enumerate(_written(pictures)) if shown] == [*range(15, 30), 31, 32]
+    assert [read_number(picture) for picture in pictures] == list(range(31, 91))
+    cropped = tmp_path / "cropped.mp4"
+    cut(first, 31, 91, Edit(Crop(aspect="9:16"), captions=read_captions(text)), cropped)
+    assert [number for number, shown in enumerate(_written(greys(cropped))) if shown] == [*range(15, 30), 31, 32]
+
+
+def test_captions_of_a_reel_count_its_own_time(first: Recording, tmp_path: Path) -> None:
+    text = b"1\n00:00:00,900 --> 00:00:01,100\nover the join\n"
+    plan = join_plans([plan_cut(first.source(), first.time(n), first.time(n + 30)) for n in (60, 7)])
+    out, edit = tmp_path / "reel.mp4", Edit(captions=read_captions(text))
+    verify_clip(cut_exact(plan, out, None, partial(render_edited, edit=edit, every=plan.exact.spans)), plan)
+    assert [number for number, shown in enumerate(_written(greys(out))) if shown] == list(range(27, 33))
 
 
 @pytest.fixture(autouse=True)
@@ -215,7 +243,7 @@ async def test_from_order_to_delivery_with_a_logo_of_the_library_and_of_a_server
             assert (ended.state, ended.error) == ("finished", "")
             file = ended.file
             assert isinstance(file, ClipFile)
-            assert (file.method, file.reason) == ("reencode", "a crop and an overlay is asked for")
+            assert (file.method, file.reason) == ("reencode", "asked for: crop, overlay")
             assert await at.told(order.clip) == ["processing", "clips.frame_accurate.ready", "finished"]
             pictures = greys(at.file(order.clip))
             assert {picture.shape for picture in pictures} == {(180, 144)}
@@ -229,6 +257,10 @@ BAD = {
     "no picture": (laid("library", "text.png"), "not a PNG"),
     "a broken picture": (laid("library", "broken.png"), "cannot be decoded"),
     "a bomb": (laid("library", "bomb.png"), "at most 4096 a side"),
+    "no captions": (
+        PictureEdit(captions=BurntIn(kind="library", location="text.png", shown="x")),
+        "neither WebVTT nor",
+    ),
     "a forbidden address": (laid("url", "http://169.254.169.254/logo.png"), "no address that may be reached"),
     "not found": (laid("url", "MISSING"), "HTTP 404"),
     "too large": (laid("url", "LARGE"), "larger than 4 MiB"),
@@ -246,12 +278,13 @@ async def test_a_logo_that_cannot_be_used_fails_the_clip_and_says_why(at: Desk, 
     web.put("/large.png", whole + bytes(5 << 20))
     addresses = {"MISSING": web.url("/none.png"), "LARGE": web.url("/large.png")}
     async with serving(at):
-        for edit, reason in BAD.values():
-            assert edit.overlay is not None
-            overlay = edit.overlay.model_copy(
-                update={"location": addresses.get(edit.overlay.location, edit.overlay.location)}
-            )
-            order = at.order(1, 2, edit=edit.model_copy(update={"overlay": overlay}))
+        for asked, reason in BAD.values():
+            edit = asked
+            laid_over = edit.overlay
+            if laid_over is not None and laid_over.location in addresses:
+                overlay = laid_over.model_copy(update={"location": addresses[laid_over.location]})
+                edit = edit.model_copy(update={"overlay": overlay})
+            order = at.order(1, 2, edit=edit)
             await send(at.js, order)
             ended = await at.ended(order.clip)
             assert (ended.state, reason in ended.error) == ("failed", True), ended.error

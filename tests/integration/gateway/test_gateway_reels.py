@@ -13,7 +13,7 @@ import pytest
 
 from shared.broker.streams import commands_of
 from shared.messages.clips import ClipCreate
-from shared.messages.edits import Crop, PictureEdit
+from shared.messages.edits import BurntIn, Crop, PictureEdit
 from shared.messages.ranges import Gap
 from shared.security.webhooks import open_url
 from tests.support.api_gateway import Gateway, gateway
@@ -36,7 +36,8 @@ async def live_job(api: Gateway) -> str:
 
 async def ask(api: Gateway, job: str, *ranges: dict[str, Any], **output: Any) -> httpx.Response:
     asked = {"live_job_id": job, "outputs": [{"ranges": list(ranges), **output}]}
-    return await api.http.post("/v1/vods", json=asked, headers={"Idempotency-Key": "x"} if output else {})
+    headers = {"Idempotency-Key": output["label"].replace(" ", "-")} if "label" in output else {}
+    return await api.http.post("/v1/vods", json=asked, headers=headers)
 
 
 async def made(api: Gateway, answer: httpx.Response) -> ClipCreate:
@@ -152,6 +153,8 @@ async def test_edits_are_part_of_the_order_and_no_secret_of_theirs_is_shown(api:
     view = (await api.http.get(f"/v1/vods/{order.clip}")).json()
     assert view["crop"] == {"aspect": "9:16", "center": {"x": 0.25, "y": 0.25}}
     assert view["overlay"] == laid.shown
+    said = await made(api, await ask(api, job, GOOD, captions={"library": "goal.vtt", "size": 6}))
+    assert said.edit == PictureEdit(captions=BurntIn(kind="library", location="goal.vtt", shown="goal.vtt", size=6))
     plain = await made(api, await ask(api, job, GOOD, crop={"aspect": "1:1", "center": {"y": 1}}))
     assert plain.edit == PictureEdit(crop=Crop(aspect="1:1", x=0.5, y=1))
 
@@ -165,7 +168,11 @@ BAD_EDITS: list[tuple[dict[str, Any], str]] = [
     ({"overlay": {"url": "file:///etc/passwd"}}, "overlay.url"),
     ({"overlay": {"library": "../a.png"}}, "overlay.library"),
     ({"overlay": {"library": "a.png", "opacity": 0}}, "overlay.opacity"),
+    ({"captions": {"library": "a.vtt", "size": 50}}, "captions.size"),
+    ({"captions": {"url": "gopher://example.com/a.vtt"}}, "captions.url"),
+    ({"captions": {}}, "captions"),
     ({"crop": {"aspect": "1:1"}, "mode": "instant"}, "crop"),
+    ({"captions": {"library": "a.vtt"}, "mode": "instant"}, "captions"),
 ]
 
 

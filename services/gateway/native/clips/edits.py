@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.gateway.domain.clips.edits import NewEdit, NewOverlay
+from services.gateway.domain.clips.edits import NewCaptions, NewEdit, NewOverlay
 from services.gateway.native.clips.edit_models import CropAsk, OverlayAsk, Point
 from services.gateway.native.clips.models import Output
 from shared.messages.edits import Crop, PictureEdit
@@ -13,7 +13,10 @@ from shared.messages.edits import Crop, PictureEdit
 def edit_of(output: Output, field: str) -> NewEdit:
     """Return what an output asks to be done to its pictures."""
     crop = None if output.crop is None else _crop(output.crop)
-    return NewEdit(crop, None if output.overlay is None else _overlay(output.overlay, f"{field}.overlay"))
+    overlay = None if output.overlay is None else _overlay(output.overlay, f"{field}.overlay")
+    said = output.captions
+    captions = None if said is None else NewCaptions(f"{field}.captions", said.url, said.library, said.size)
+    return NewEdit(crop, overlay, captions)
 
 
 def _overlay(asked: OverlayAsk, field: str) -> NewOverlay:
@@ -27,8 +30,9 @@ def _crop(asked: CropAsk) -> Crop:
 
 def edit_view(edit: PictureEdit | None) -> dict[str, Any]:
     """Return the fields of a clip's view that tell its edit."""
-    crop, laid = (edit.crop, edit.overlay) if edit else (None, None)
+    crop, laid, said = (edit.crop, edit.overlay, edit.captions) if edit else (None, None, None)
     return {
         "crop": crop and CropAsk(aspect=crop.aspect, center=Point(x=crop.x, y=crop.y)),
         "overlay": laid and laid.shown,
+        "captions": said and said.shown,
     }

@@ -26,7 +26,7 @@ FAMILIES: Final[tuple[tuple[Clock | None, str, str], ...]] = (
 SELECTORS: Final = tuple(Selectors.model_fields)
 NOT_WITH_INSTANT: Final = (
     "ranges", "duration", "url", "videocloud", "credentials", "destinations", "notifications", "images",
-    "capture_images", "crop", "overlay",
+    "capture_images", "crop", "overlay", "captions",
 )  # fmt: skip
 NOT_INSTANT: Final = "does not go with mode instant, which makes a playlist of the recording and no file"
 

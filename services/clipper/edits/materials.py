@@ -1,4 +1,4 @@
-"""Fetches the pictures that are laid over clips, from the library or from a web server, and decodes them in a child."""
+"""Fetches what edits need, from the library or from a web server: overlays, which a child decodes, and captions."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ import struct
 import sys
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final
+from typing import Final, NamedTuple
 
 import httpx
 import numpy as np
 
-from services.clipper.edits.graph import Edit
+from services.clipper.edits.captions import Captions, read_captions
+from services.clipper.edits.graph import Edit, Letters
 from shared.errors import DestinationFailed, NotYet, Rejected
 from shared.media.transcode.overlay import Overlay
 from shared.messages.clips import ClipRecord
-from shared.messages.edits import LARGEST_LOGO, LONGEST_LOGO_SIDE, LaidOver
+from shared.messages.edits import LARGEST_CAPTIONS, LARGEST_LOGO, LONGEST_LOGO_SIDE, BurntIn, LaidOver
 from shared.runtime.clock import Clock
 from shared.security.netguard import AddressRefused
 from shared.security.netguard.http import GuardedTransport, guarded_client, read_at_most
@@ -36,39 +37,58 @@ _PASSING: Final = frozenset({408, 425, 429})
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 
 
+class _Named(NamedTuple):
+    """A file that a client names."""
+
+    what: str
+    kind: str
+    location: str
+    shown: str
+    most: int = LARGEST_LOGO
+
+
 @dataclass(frozen=True, slots=True)
-class Logos:
-    """Makes the edits of clips. Rejected, whose text holds no secret, when a picture cannot be used; NotYet, later."""
+class Materials:
+    """Makes the edits of clips. Rejected, whose text holds no secret, when a file cannot be used; NotYet, later."""
 
     transport: GuardedTransport
     library: Library
     vault: Vault
     clock: Clock
+    font: str = ""
 
     async def edit(self, record: ClipRecord) -> Edit | None:
         """Return what is done to a clip's pictures; None when that is nothing."""
         wish = record.request.edit
         if wish is None:
             return None
-        laid = wish.overlay
-        if laid is None:
-            return Edit(wish.crop)
+        overlay = None if wish.overlay is None else await self._overlay(record, wish.overlay)
+        said = None if wish.captions is None else await self._captions(record, wish.captions)
+        return Edit(wish.crop, overlay, said, Letters(wish.captions.size if wish.captions else 0, self.font))
+
+    async def _overlay(self, record: ClipRecord, laid: LaidOver) -> Overlay:
+        pixels = await decoded(await self._file(record, _Named("overlay", laid.kind, laid.location, laid.shown)))
+        return Overlay(pixels, laid.corner, laid.margin, laid.scale, laid.opacity)
+
+    async def _captions(self, record: ClipRecord, asked: BurntIn) -> Captions:
+        named = _Named("captions", asked.kind, asked.location, asked.shown, LARGEST_CAPTIONS)
+        return await asyncio.to_thread(read_captions, await self._file(record, named))
+
+    async def _file(self, record: ClipRecord, named: _Named) -> bytes:
         try:
-            data = await self._library(record.account, laid) if laid.kind == "library" else await self._web(laid)
+            return await self._library(record.account, named) if named.kind == "library" else await self._web(named)
         except DestinationFailed as error:
             if self.clock.now_ms() - record.changed_ms < PATIENCE / timedelta(milliseconds=1):
-                raise NotYet(f"the overlay: {error}", AGAIN) from error
-            raise Rejected(f"the overlay {laid.shown} could not be fetched: {error}") from error
-        pixels = await decoded(data)
-        return Edit(wish.crop, Overlay(pixels, laid.corner, laid.margin, laid.scale, laid.opacity))
+                raise NotYet(f"the {named.what}: {error}", AGAIN) from error
+            raise Rejected(f"the {named.what} {named.shown} could not be fetched: {error}") from error
 
-    async def _library(self, account: str, laid: LaidOver) -> bytes:
+    async def _library(self, account: str, named: _Named) -> bytes:
         def read() -> bytes:
-            file = self.library.look(account, laid.location)
+            file = self.library.look(account, named.location)
             if file is None:
-                raise Rejected(f"the overlay {laid.shown} is not in the library")
-            if file.size > LARGEST_LOGO:
-                raise Rejected(_too_large(laid))
+                raise Rejected(f"the {named.what} {named.shown} is not in the library")
+            if file.size > named.most:
+                raise Rejected(_too_large(named))
             try:
                 return b"".join(self.library.read(file, 0, file.size))
             except ObjectMissing as error:
@@ -76,29 +96,29 @@ class Logos:
 
         return await asyncio.to_thread(read)
 
-    async def _web(self, laid: LaidOver) -> bytes:
+    async def _web(self, named: _Named) -> bytes:
         try:
-            url = open_url(self.vault, laid.location)
+            url = open_url(self.vault, named.location)
         except SecretUnreadable as error:
-            raise Rejected("the overlay's URL does not open with this SECRET_KEY") from error
+            raise Rejected(f"the URL of the {named.what} does not open with this SECRET_KEY") from error
         try:
             async with asyncio.timeout(ALL_OF_IT.total_seconds()):
-                return await self._get(url, laid)
+                return await self._get(url, named)
         except AddressRefused as error:
-            raise Rejected(f"the overlay {laid.shown}: {error}") from error
+            raise Rejected(f"the {named.what} {named.shown}: {error}") from error
         except (httpx.HTTPError, TimeoutError) as error:
             raise DestinationFailed(f"no answer: {type(error).__name__}") from error
 
-    async def _get(self, url: str, laid: LaidOver) -> bytes:
+    async def _get(self, url: str, named: _Named) -> bytes:
         client = guarded_client(self.transport, timeout=_TIMES)  # not closed: the transport is for all
         async with client.stream("GET", url, headers={"Accept-Encoding": "identity"}) as answer:
             if answer.status_code in _SERVERS or answer.status_code in _PASSING:
                 raise DestinationFailed(f"HTTP {answer.status_code}")
             if answer.status_code != httpx.codes.OK:
-                raise Rejected(f"the overlay {laid.shown} could not be fetched: HTTP {answer.status_code}")
-            data = await read_at_most(answer, LARGEST_LOGO + 1)
-        if len(data) > LARGEST_LOGO:
-            raise Rejected(_too_large(laid))
+                raise Rejected(f"the {named.what} {named.shown} could not be fetched: HTTP {answer.status_code}")
+            data = await read_at_most(answer, named.most + 1)
+        if len(data) > named.most:
+            raise Rejected(_too_large(named))
         return data
 
 
@@ -133,5 +153,5 @@ def _measured(data: bytes) -> tuple[int, int]:
     return width, height
 
 
-def _too_large(laid: LaidOver) -> str:
-    return f"the overlay {laid.shown} is larger than {LARGEST_LOGO >> 20} MiB"
+def _too_large(named: _Named) -> str:
+    return f"the {named.what} {named.shown} is larger than {named.most >> 20} MiB"

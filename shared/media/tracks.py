@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 VideoCodec = Literal["h264", "hevc"]
+"""Codecs whose pictures are NAL units."""
+PictureCodec = Literal["h264", "hevc", "av1", "vp9"]
+FRAME_CODECS = frozenset(("av1", "vp9"))
+"""Codecs without NAL units: samples are shown in decode order, and headers are repeated in key frames."""
 AudioCodec = Literal["aac", "opus", "mp2", "mp3", "ac3", "eac3"]
 
 SELF_DESCRIBED = frozenset({"mp2", "mp3", "ac3", "eac3"})
@@ -16,13 +20,13 @@ SELF_DESCRIBED = frozenset({"mp2", "mp3", "ac3", "eac3"})
 class TrackConfig:
     """How one track is decoded; two equal configs can be joined without a seam.
 
-    `sample_entry` is the whole child box of stsd (avc1, hvc1, mp4a, Opus, ac-3 or ec-3), verbatim. That of MPEG audio
-    does not tell the layer: read from a file, it is "mp3".
+    `sample_entry` is the whole child box of stsd (avc1, hvc1, av01, vp09, mp4a, Opus, ac-3 or ec-3), verbatim. That of
+    MPEG audio does not tell the layer: read from a file, it is "mp3".
     """
 
     track_id: int
     kind: Literal["video", "audio"]
-    codec: VideoCodec | AudioCodec
+    codec: PictureCodec | AudioCodec
     timescale: int
     sample_entry: bytes
     width: int = 0

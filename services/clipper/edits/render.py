@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -18,11 +19,8 @@ from services.clipper.cutting.prints import Print, fingerprint
 from services.clipper.cutting.render import Rendered, ahead, black, main_config, peak
 from services.clipper.cutting.samples import SampleReader, Spool
 from services.clipper.edits.graph import Edit, EditGraph, Looks
-from shared.media.bitstream.look import read_look
-from shared.media.bitstream.params import H264_SPS, HEVC_SPS, nal_type
-from shared.media.bitstream.records import sets_of, video_codec
-from shared.media.model import TrackConfig
-from shared.media.mp4.entries import video_config
+from shared.media.model import TrackConfig, VideoCodec
+from shared.media.mp4.entries import entry_child, video_config
 from shared.media.seams.errors import CutError
 from shared.media.transcode.colours import Colours
 from shared.media.transcode.deinterlace import Deinterlacer
@@ -84,7 +82,8 @@ class _Editing:
             frame, looks = _keyframe(span, reader, self.stop)
         part = self.edit.of(frame, looks)
         rate = steady_rate(self.spans) or max(span.video.nominal for span in self.spans).limit_denominator(1001)
-        plain = Shape(video_codec(target), part.wide, part.high, plain_pixels(frame.format.name), rate)
+        pixels = plain_pixels(frame.format.name)
+        plain = Shape(_codec(target, pixels), part.wide, part.high, pixels, rate)
         area = Fraction(part.width * part.height, max(frame.width * frame.height, 1))
         own = int(RICHER * area * max(peak(span.video) for span in self.spans))
         shape = Shape(
@@ -94,7 +93,8 @@ class _Editing:
 
     def _span(self, span: ClipSpan, shape: Shape, colours: Colours, reader: SampleReader) -> None:
         encoder = PictureEncoder(shape, colours)
-        config = video_config(video_codec(main_config(self.spans)), encoder.track.config, USUAL_TIMESCALE)
+        codec: VideoCodec = "hevc" if shape.video == "hevc" else "h264"
+        config = video_config(codec, encoder.track.config, USUAL_TIMESCALE)
         if self.config is not None and config.sample_entry != self.config.sample_entry:
             raise CutError("encoder changed its parameter sets between two ranges")
         self.config = config
@@ -164,8 +164,15 @@ def _keyframe(span: ClipSpan, reader: SampleReader, stop: Event) -> tuple[av.Vid
 
 
 def _pixel(config: TrackConfig) -> Fraction:
-    """Return how many times as wide as high a track's pixels are."""
-    codec = video_codec(config)
-    sps = next(nal for nal in sets_of(config) if nal_type(codec, nal) in (H264_SPS, HEVC_SPS))
-    wide, high = read_look(codec, sps).aspect
+    """Return how many times as wide as high a track's pixels are, by its sample entry (ISO/IEC 14496-12, 12.1.4)."""
+    entry = config.sample_entry
+    told = entry_child(entry, b"pasp")
+    wide, high = (1, 1) if told is None else struct.unpack_from(">II", entry, told.body)
     return Fraction(wide, high) if wide and high else Fraction(1)
+
+
+def _codec(config: TrackConfig, pixels: str) -> VideoCodec:
+    """Return the codec of edited pictures: their own, or for AV1 and VP9 one that plays anywhere, by their depth."""
+    if config.codec == "h264" or config.codec == "hevc":  # noqa: PLR1714  mypy narrows only this form
+        return config.codec
+    return "hevc" if pixels.endswith("le") else "h264"

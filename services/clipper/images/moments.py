@@ -28,6 +28,7 @@ from shared.runtime.logging import get_logger
 from shared.runtime.tasks import beside
 from shared.store import MediaStore
 from shared.store.base import ObjectMissing
+from shared.store.reserve import Reserve
 
 log = get_logger()
 FOLDER: Final = "pictures"
@@ -48,6 +49,7 @@ class Moments:
     store: MediaStore
     records: Bucket[PictureRecord]
     clock: Clock
+    reserve: Reserve
 
     async def make(self, order: RecordingPicture) -> None:
         """Make a picture, and record it, or why there is none. An order that a record answers changes nothing.
@@ -105,6 +107,7 @@ class Moments:
             made, at = encode_image(pixels, order.form, order.quality), found.at
             size = pixels.shape[1], pixels.shape[0]
         key = f"{FOLDER}/{order.account}/{order.picture}.{PICTURE_ENDINGS[order.form]}"
+        self.reserve.require(len(made))
         self.store.put(key, made)
         return PictureRecord(
             account=order.account, picture=order.picture, asked_ms=order.at_ms, key=key, bytes=len(made),

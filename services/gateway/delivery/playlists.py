@@ -40,6 +40,8 @@ class Variant:
     codecs: str
     width: int = 0
     height: int = 0
+    range: str = ""
+    captions: bool = False
     group: str = ""
     tracks: tuple[TrackConfig, ...] = ()
 
@@ -102,6 +104,10 @@ def uri(key: str) -> str:
     return key.split("/", 2)[2]
 
 
+CAPTIONS: Final = "captions"
+"""The group of the captions inside the pictures."""
+
+
 def multivariant(variants: Sequence[Variant]) -> str:
     """Return the multivariant playlist of renditions, which come best first."""
     return variant_lines(variants, ())
@@ -110,12 +116,19 @@ def multivariant(variants: Sequence[Variant]) -> str:
 def variant_lines(variants: Sequence[Variant], media: Iterable[str]) -> str:
     """Return the multivariant playlist of variants, and of the lines of their sounds."""
     lines = ["#EXTM3U", f"#EXT-X-VERSION:{VERSION}", *media]
+    if any(variant.captions for variant in variants):
+        group = f'TYPE=CLOSED-CAPTIONS,GROUP-ID="{CAPTIONS}",NAME="CC1",INSTREAM-ID="CC1"'
+        lines.append(f"#EXT-X-MEDIA:{group},DEFAULT=YES,AUTOSELECT=YES")
     for variant in variants:
         fields = [f"BANDWIDTH={variant.bandwidth}", f"AVERAGE-BANDWIDTH={variant.average}"]
         if variant.codecs:
             fields.append(f'CODECS="{variant.codecs}"')
         if variant.width and variant.height:
             fields.append(f"RESOLUTION={variant.width}x{variant.height}")
+        if variant.range:
+            fields.append(f"VIDEO-RANGE={variant.range}")
+        if variant.captions:
+            fields.append(f'CLOSED-CAPTIONS="{CAPTIONS}"')
         if variant.group:
             fields.append(f'AUDIO="{variant.group}"')
         lines += [f"#EXT-X-STREAM-INF:{','.join(fields)}", variant.uri]

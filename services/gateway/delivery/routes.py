@@ -35,7 +35,9 @@ CORS: Final = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Allow-Headers": "Range, If-None-Match, If-Range, X-API-KEY, Authorization",
     "Access-Control-Allow-Methods": "GET, HEAD, OPTIONS",
-    "Access-Control-Expose-Headers": "Content-Length, Content-Range, ETag, Date",
+    "Access-Control-Expose-Headers": (
+        "Content-Length, Content-Range, ETag, Date, X-Reelay-Time, X-Reelay-Stream-Time, X-Reelay-Skipped"
+    ),
     "Access-Control-Max-Age": "86400",
 }
 _NAME: Final = re.compile(r"((?:primary|backup)-[1-3])-(live|dvr|range)(?:-(v|a[2-5]))?\.m3u8")

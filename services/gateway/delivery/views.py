@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from services.gateway.delivery.bodies import Body, make_body
-from services.gateway.delivery.codecs import codecs_of
+from services.gateway.delivery.codecs import codecs_of, range_of
 from services.gateway.delivery.index.entries import IndexEntry
 from services.gateway.delivery.index.live import IndexChanged, LiveIndex
 from services.gateway.delivery.index.shifted import shifted
@@ -137,6 +137,10 @@ class View:
         """Return the track of the best rendition; NotFound while there is no segment."""
         return (await self._ranked(window))[0][0]
 
+    async def best_variant(self, window: Window) -> tuple[Track, Variant]:
+        """Return the track of the best rendition, and what there is to say of it; NotFound as above."""
+        return (await self._ranked(window))[0]
+
     async def _ranked(self, window: Window) -> list[tuple[Track, Variant]]:
         tracks = [track for track in self._index.tracks if track.startswith("primary")] or self._index.tracks
         found: list[tuple[Track, Variant]] = []
@@ -159,6 +163,8 @@ class View:
             codecs=codecs_of(tracks),
             width=video.width if video else 0,
             height=video.height if video else 0,
+            range=range_of(tracks),
+            captions=video is not None and await self._delivery.captioned(entries[-1].key, entries[-1].bytes),
             tracks=tracks,
         )
 

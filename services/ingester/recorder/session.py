@@ -11,6 +11,7 @@ from services.ingester.recorder.cuts import Cut, Tracks, ticks
 from services.ingester.recorder.further import FurtherSounds
 from services.ingester.recorder.handover import HandOver
 from services.ingester.recorder.model import PathOf, RecorderLimits, SegmentInfo, Sink
+from services.ingester.recorder.scenes import Scenes
 from services.ingester.recorder.segmenter import Segmenter
 from services.ingester.recorder.sound_grid import OnGrid, Packet, SoundGrid
 from services.ingester.recorder.timecodes import SessionTimecodes
@@ -34,6 +35,7 @@ class Session:
         self._cutter = Segmenter(path_of, self._give, limits)
         self._line = TimeLine(ticks(limits.jump))
         self._timecodes = SessionTimecodes()
+        self._scenes = Scenes()
         self._target, self._longest, self._hole = map(ticks, (limits.target, limits.longest, limits.hole))
         self._still = ticks(limits.still)
         self._beginning = Beginning(limits)
@@ -72,6 +74,9 @@ class Session:
             if self._over is not None:
                 self._take_further()
             return
+        if frame.config.kind == "video":
+            config = self._scenes.described(frame.config, frame.payload, key=frame.sync)
+            frame = frame if config is frame.config else frame._replace(config=config)
         if self._over is not None:
             self._route(frame, arrival)
             return

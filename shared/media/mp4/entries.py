@@ -1,6 +1,7 @@
-"""Sample entries: how stsd describes H.264, HEVC, AAC, Opus, MPEG audio and AC-3, built from codec data and read back.
+"""Sample entries: how stsd describes the codecs of pictures and of sound, built from their data and read back.
 
 Sources: ISO/IEC 14496-12 (8.5.2, 12.1.4), 14496-14 (esds), 14496-15 (avc1, hvc1), 14496-3 (1.6.2.1),
+AV1 Codec ISO Media File Format Binding (av01), VP Codec ISO Media File Format Binding (vp09),
 "Encapsulation of Opus in ISO Base Media File Format" 0.8.1 (dOps), RFC 7845 (OpusHead), ETSI TS 102 366 annex F.
 """
 
@@ -8,22 +9,30 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from dataclasses import replace
 
 from shared.media.bitstream.ac3 import Ac3Frame, all_channels, dac3, dec3
+from shared.media.bitstream.av1 import read_sequence, sequence_of
 from shared.media.bitstream.errors import BitstreamError
 from shared.media.bitstream.look import Look, read_look
 from shared.media.bitstream.mpeg_audio import LOWEST_MPEG1, MpegAudio
 from shared.media.bitstream.opus import OPUS_RATE, OpusHead
 from shared.media.bitstream.params import VideoCodec, build_avcc, build_hvcc, read_sps, record_sets, split_annexb
+from shared.media.bitstream.vp9 import read_vpcc
 from shared.media.mp4.aac import read_aac
 from shared.media.mp4.boxes import Box, Mp4Error, box, children, full_box, read_header, unpack
-from shared.media.tracks import AudioCodec, TrackConfig
+from shared.media.tracks import AudioCodec, PictureCodec, TrackConfig
 
-KINDS: dict[bytes, VideoCodec | AudioCodec] = {
-    b"avc1": "h264", b"avc3": "h264", b"hvc1": "hevc", b"hev1": "hevc", b"mp4a": "aac", b"Opus": "opus",
-    b"ac-3": "ac3", b"ec-3": "eac3"}  # fmt: skip
-_RECORDS = {"h264": b"avcC", "hevc": b"hvcC", "aac": b"esds", "opus": b"dOps", "ac3": b"dac3", "eac3": b"dec3"}
+KINDS: dict[bytes, PictureCodec | AudioCodec] = {
+    b"avc1": "h264", b"avc3": "h264", b"hvc1": "hevc", b"hev1": "hevc", b"av01": "av1", b"vp09": "vp9",
+    b"mp4a": "aac", b"Opus": "opus", b"ac-3": "ac3", b"ec-3": "eac3"}  # fmt: skip
+RECORDS = {
+    "h264": b"avcC", "hevc": b"hvcC", "av1": b"av1C", "vp9": b"vpcC",
+    "aac": b"esds", "opus": b"dOps", "ac3": b"dac3", "eac3": b"dec3",
+}  # fmt: skip
 """The boxes in sample entries that hold the codecs' own data; MPEG audio has none."""
+VISUAL = frozenset((b"avc1", b"avc3", b"hvc1", b"hev1", b"av01", b"vp09"))
+AV1C = 0x81  # marker and version of an av1C record
 _MPEG4, _MPEG2, _MPEG1 = 0x40, 0x69, 0x6B
 """objectTypeIndication (14496-1, table 5): MPEG-4 audio, and MPEG audio of the lower and the usual sample rates."""
 VISUAL_BODY, AUDIO_BODY = 78, 28  # bytes of a visual and an audio sample entry before its child boxes
@@ -43,13 +52,33 @@ def video_config(codec: VideoCodec, extradata: bytes, timescale: int, track_id: 
     if sps is None:
         raise Mp4Error(f"{codec} record without an SPS")
     picture = read_sps(codec, sps)
-    extra = _look_boxes(read_look(codec, sps))
-    kind, child = (b"avc1", b"avcC") if codec == "h264" else (b"hvc1", b"hvcC")
-    fixed = struct.pack(
-        ">6xH16xHHIIIH32xHh", 1, picture.width, picture.height, 0x480000, 0x480000, 0, 1, 24, -1)  # fmt: skip
-    entry = box(kind, fixed, box(child, record), extra)
-    return TrackConfig(
-        track_id, "video", codec, timescale, entry, width=picture.width, height=picture.height)  # fmt: skip
+    size = picture.width, picture.height
+    return _visual(codec, record, size, read_look(codec, sps), TrackConfig(track_id, "video", codec, timescale, b""))
+
+
+def av1_config(record: bytes, timescale: int, track_id: int = 1) -> TrackConfig:
+    """Describe an AV1 track from an av1C record with a sequence header; Mp4Error, BitstreamError on garbage."""
+    sequence = sequence_of(record[4:])
+    if sequence is None or record[0] != AV1C:
+        raise Mp4Error("av1C without a sequence header")
+    form = read_sequence(sequence.body)
+    track = TrackConfig(track_id, "video", "av1", timescale, b"")
+    return _visual("av1", record, (form.width, form.height), Look(colour=form.colour), track)
+
+
+def vp9_config(record: bytes, size: tuple[int, int], timescale: int, track_id: int = 1) -> TrackConfig:
+    """Describe a VP9 track from a vpcC record and the pictures' size; BitstreamError on garbage."""
+    form = read_vpcc(record, *size)
+    track = TrackConfig(track_id, "video", "vp9", timescale, b"")
+    return _visual("vp9", record, size, Look(colour=form.colour), track)
+
+
+def _visual(codec: PictureCodec, record: bytes, size: tuple[int, int], look: Look, track: TrackConfig) -> TrackConfig:
+    """Complete a track of pictures with its sample entry."""
+    kind = {"h264": b"avc1", "hevc": b"hvc1", "av1": b"av01", "vp9": b"vp09"}[codec]
+    fixed = struct.pack(">6xH16xHHIIIH32xHh", 1, *size, 0x480000, 0x480000, 0, 1, 24, -1)
+    entry = box(kind, fixed, box(RECORDS[codec], record), _look_boxes(look))
+    return replace(track, sample_entry=entry, width=size[0], height=size[1])
 
 
 def _look_boxes(look: Look) -> bytes:
@@ -117,13 +146,13 @@ def _descriptor(tag: int, content: bytes) -> bytes:
 def entry_child(entry: bytes, kind: bytes) -> Box | None:
     """Return a child box (avcC, hvcC, esds, dOps, pasp) of a sample entry; None when it has none."""
     head = read_header(entry, 0, len(entry))
-    skip = VISUAL_BODY if head.kind in (b"avc1", b"avc3", b"hvc1", b"hev1") else AUDIO_BODY
+    skip = VISUAL_BODY if head.kind in VISUAL else AUDIO_BODY
     return next((b for b in children(entry, head.body + skip, head.end) if b.kind == kind), None)
 
 
 def codec_record(config: TrackConfig) -> bytes:
     """Return the codec's own data from the sample entry: a box's content, AudioSpecificConfig, none of MPEG audio."""
-    kind = _RECORDS.get(config.codec)
+    kind = RECORDS.get(config.codec)
     if kind is None:
         return b""
     child = entry_child(config.sample_entry, kind)
@@ -162,8 +191,8 @@ def _decoder_config(esds: bytes, wanted: int) -> bytes:
 
 
 def with_record(config: TrackConfig, record: bytes) -> bytes:
-    """Return the sample entry with its avcC or hvcC content replaced, all else kept."""
-    child = entry_child(config.sample_entry, b"avcC" if config.codec == "h264" else b"hvcC")
+    """Return the sample entry of pictures with the content of its record replaced, all else kept."""
+    child = entry_child(config.sample_entry, RECORDS[config.codec])
     if child is None:
         raise Mp4Error("sample entry without a video record")
     entry = config.sample_entry
@@ -176,7 +205,7 @@ def read_entry(entry: bytes, track_id: int, timescale: int) -> TrackConfig:
     codec = KINDS.get(head.kind)
     if codec is None:
         raise Mp4Error(f"sample entry {head.kind!r} is not supported")
-    if codec in ("h264", "hevc"):
+    if head.kind in VISUAL:
         width, height = unpack("HH", entry, head.body + 24, head.end)
         return TrackConfig(track_id, "video", codec, timescale, bytes(entry), width=width, height=height)
     channels, rate = unpack("HxxxxxxI", entry, head.body + 16, head.end)

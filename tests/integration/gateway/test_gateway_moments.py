@@ -23,6 +23,7 @@ from services.gateway.delivery.tokens import make_name_token
 from shared.broker.kv import Bucket
 from shared.messages.pictures import PictureRecord, RecordingPicture
 from shared.runtime.settings import Settings
+from shared.store.reserve import Reserve
 from tests.support.api_gateway import Gateway, gateway, make_key, until, with_key
 from tests.support.clipper_desk import Desk
 from tests.support.framecode import read_number
@@ -31,6 +32,7 @@ from tests.support.nats import NatsServer
 from tests.support.shared_bus import idle, send, served
 
 RATE = 30
+NONE = Reserve(Path("/"), 0)
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +177,7 @@ async def test_a_picture_is_made_once_for_all_who_ask(nats: NatsServer, tmp_path
         await until(lambda: idle(at.api.clipper.js(), "clipper-moment", sequence))
         assert file.stat().st_mtime_ns == made
         records = Bucket(at.api.clipper.js, "pictures", PictureRecord)
-        moments = Moments(None, at.desk.store, records, at.api.clock)  # type: ignore[arg-type]
+        moments = Moments(None, at.desk.store, records, at.api.clock, NONE)  # type: ignore[arg-type]
         assert moments.sweep() == 0
         at.api.clock.ahead_ms = 3 * 3600 * 1000
         assert moments.sweep() == 1
@@ -193,12 +195,15 @@ async def test_who_waits_for_many_pictures_is_told_to_come_again(
             return await at.orders() == pictures.AT_ONCE
 
         await until(ordered)
+        asked += [asyncio.create_task(at.image(stream_time="0")) for _ in range(20)]  # the same for all: one order
         refused = await at.image(429, stream_time="4.5")
         assert refused.json()["error_code"] == "TOO_MANY_PICTURES"
         assert refused.headers["retry-after"] == "1"
         async with served("clipper", clipper.build, at.settings):  # it comes later: nothing is lost
             answers = await asyncio.gather(*asked)
-        assert [numbers(answer.content) for answer in answers] == [[RATE * n] for n in range(pictures.AT_ONCE)]
+            assert await at.orders() == 0
+        expected = [*range(pictures.AT_ONCE), *[0] * 20]
+        assert [numbers(answer.content) for answer in answers] == [[RATE * n] for n in expected]
         at.api.parts.pictures.patience = timedelta(0)
         assert (await at.image(504, stream_time="5.5")).json()["error_code"] == "NO_ANSWER"
 

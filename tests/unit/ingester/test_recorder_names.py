@@ -16,8 +16,6 @@ FLV = [
     (b"\x14", "", "VP6 video"),
     (b"\x1d", "", "AV1 video"),
     (b"\x1f", "", "codec 15 video"),
-    (b"\x91av01", "", "AV1 video"),
-    (b"\x91vp09", "", "VP9 video"),
     (b"\x91vp08", "", "VP8 video"),
     (b"\x91vvc1", "", "VVC video"),
     (b"\x91zzzz", "", "zzzz video"),

@@ -11,7 +11,7 @@ from cachetools import LRUCache
 
 from services.gateway.delivery.bodies import Body, make_body
 from services.gateway.delivery.clips.cuts import Cut, cut_of, joined
-from services.gateway.delivery.codecs import codecs_of
+from services.gateway.delivery.codecs import codecs_of, range_of
 from services.gateway.delivery.index.live import PATIENCE, RETRY_NS, IndexChanged
 from services.gateway.delivery.parts import JOB_FRESH_NS, Delivery
 from services.gateway.delivery.playlists import (
@@ -62,7 +62,10 @@ class ClipPlayback:
         video = next((t for t in tracks if t.kind == "video"), None)
         width, height = (video.width, video.height) if video else (0, 0)
         uri = f"hls/{cut.track}.m3u8"
-        return make_body(multivariant([Variant(uri, peak, average, codecs_of(tracks), width, height)]))
+        newest = cut.entries[-1]
+        captions = video is not None and await self.delivery.captioned(newest.key, newest.bytes)
+        variant = Variant(uri, peak, average, codecs_of(tracks), width, height, range_of(tracks), captions)
+        return make_body(multivariant([variant]))
 
     async def media(self, account: str, clip: str, name: str) -> Body:
         """Write the media playlist of a clip; NotFound for other tracks than that of `variants`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -63,6 +64,7 @@ class MomentPictures:
         self._store = store
         self._clock = clock
         self._waiting: Counter[str] = Counter()
+        self._making: dict[str, asyncio.Task[PictureRecord]] = {}
         self.patience = patience
 
     async def picture(self, account: str, event: str, moment: Moment, look: Look, cache: str) -> Content:
@@ -96,21 +98,33 @@ class MomentPictures:
         return stored.value if age < (TRUSTED if stored.value.key else FAILED_FOR) else None
 
     async def _made(self, account: str, event: str, ident: str, moment: Moment, look: Look) -> PictureRecord:
-        if self._waiting[account] >= AT_ONCE:
-            raise TooMany("TOO_MANY_PICTURES", f"the account waits for {AT_ONCE} pictures already", WAIT)
-        self._waiting[account] += 1
-        try:
-            now_ms = self._clock.now_ms()
-            order = RecordingPicture(
-                account=account, event=event, picture=ident, track=moment.track, at=moment.stream, form=look.form,
-                width=look.width, height=look.height, quality=look.quality, at_ms=now_ms - now_ms % (FAILED_FOR // _MS),
-            )  # fmt: skip
-            await self._outbox.emit(order)
-            return await self._result(f"{account}.{ident}", order.at_ms)
-        finally:
-            self._waiting[account] -= 1
-            if not self._waiting[account]:
-                del self._waiting[account]
+        """Return a picture that is made for all who ask for it meanwhile; TooMany, NoAnswer, Unavailable."""
+        key = f"{account}.{ident}"
+        making = self._making.get(key)
+        if making is None:
+            if self._waiting[account] >= AT_ONCE:
+                raise TooMany("TOO_MANY_PICTURES", f"the account waits for {AT_ONCE} pictures already", WAIT)
+            self._waiting[account] += 1
+            making = self._making[key] = asyncio.create_task(self._ordered(account, event, ident, moment, look))
+            making.add_done_callback(lambda task: self._done(account, key, task))
+        return await asyncio.shield(making)
+
+    def _done(self, account: str, key: str, task: asyncio.Task[PictureRecord]) -> None:
+        del self._making[key]
+        self._waiting[account] -= 1
+        if not self._waiting[account]:
+            del self._waiting[account]
+        if not task.cancelled():
+            task.exception()  # whoever still waits has it
+
+    async def _ordered(self, account: str, event: str, ident: str, moment: Moment, look: Look) -> PictureRecord:
+        now_ms = self._clock.now_ms()
+        order = RecordingPicture(
+            account=account, event=event, picture=ident, track=moment.track, at=moment.stream, form=look.form,
+            width=look.width, height=look.height, quality=look.quality, at_ms=now_ms - now_ms % (FAILED_FOR // _MS),
+        )  # fmt: skip
+        await self._outbox.emit(order)
+        return await self._result(f"{account}.{ident}", order.at_ms)
 
     async def _result(self, key: str, since_ms: int) -> PictureRecord:
         found: list[PictureRecord] = []

@@ -103,6 +103,8 @@ async def _of_timecode(timecodes: Timecodes, account: str, event: str, text: str
     names = Names("timecode", "timecode", "timecode")
     (settled,) = await timecodes.settle(account, event, [TimecodeRange(parse_label(text), None, None, False, names)])
     if isinstance(settled, Invalid):
+        if settled.code == "NO_TIMECODES":
+            raise invalid("timecode", "the encoder sends no timecodes; use at or stream_time", code=settled.code)
         raise settled
     assert isinstance(settled, ClipRange) and settled.start is not None  # noqa: S101, PT018  a start was asked for
     return settled.start

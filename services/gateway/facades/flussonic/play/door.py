@@ -14,7 +14,7 @@ from services.gateway.facades.flussonic.streams import Stream, Streams
 
 LONGEST_TEXT: Final = 512
 _PROTOS: Final[dict[str, Proto]] = {
-    "m3u8": "hls", "m4s": "hls", "ts": "mpegts", "mpegts": "mpegts", "jpg": "jpeg", "json": "json",
+    "m3u8": "hls", "mpd": "hls", "m4s": "hls", "ts": "mpegts", "mpegts": "mpegts", "jpg": "jpeg", "json": "json",
 }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from services.gateway.domain.clips.clips import NewClip
+from services.gateway.domain.clips.asked import NewClip
 from services.gateway.domain.clips.ranges import NewRange
 from services.gateway.domain.clips.window import ClipRange, Clock, Names, TimecodeRange
 from services.gateway.domain.destinations.destinations import NewDestination
@@ -17,6 +17,7 @@ from services.gateway.domain.errors import gathered, invalid
 from services.gateway.domain.ids import is_id
 from services.gateway.domain.told import Receiver
 from services.gateway.http.problems import faults_of
+from services.gateway.native.clips.edits import edit_of
 from services.gateway.native.clips.images import wishes_of
 from services.gateway.native.clips.models import ClipsAsk, DestinationAsk, NotificationAsk, Output, Selectors
 from shared.media.timecode import parse_label
@@ -31,7 +32,7 @@ FAMILIES: Final[tuple[tuple[Clock | None, str, str], ...]] = (
 SELECTORS: Final = tuple(Selectors.model_fields)
 NOT_WITH_INSTANT: Final = (
     "ranges", "duration", "url", "videocloud", "credentials", "destinations", "notifications", "images",
-    "capture_images",
+    "capture_images", "crop", "overlay", "captions",
 )  # fmt: skip
 NOT_INSTANT: Final = "does not go with mode instant, which makes a playlist of the recording and no file"
 
@@ -55,7 +56,8 @@ def clip_of(output: Output, field: str, job: str, shared: Sequence[Receiver] = (
     images = wishes_of(output.images, both=output.capture_images)
     span, destinations = range_of(output, f"{field}."), destinations_of(output, field)
     ranges = ranges_of(output, field, job)
-    return NewClip(field, output.label, span, told, destinations, instant, images, ranges=ranges)
+    edit = edit_of(output, field)
+    return NewClip(field, output.label, span, told, destinations, instant, images, None, ranges, edit)
 
 
 def ordered_clips(outputs: Mapping[int, dict[str, Any]], shared: Sequence[Receiver] = ()) -> list[NewClip]:

@@ -21,6 +21,7 @@ from shared.messages.sessions import SessionRecord
 from shared.recording.asking import Asking
 from shared.runtime.service import Service
 from shared.runtime.settings import Settings
+from shared.security.content_keys import ContentKeys
 from shared.store.opening import open_store
 from shared.store.reserve import Reserve, store_reserve
 
@@ -34,7 +35,14 @@ def build(service: Service) -> None:
     asking = Asking(service.outbox, service.clock)
     source = RecordingReader(service.js, store, jobs, sessions, service.clock, asking)
     images = ImageWork(clips, store, _spool_reserve(service.settings), lambda: not service.started)
-    work = ClipWork(clips, source, ClipCutter(store), service.outbox, store_reserve(service.settings), images)
+    work = ClipWork(
+        clips,
+        source,
+        ClipCutter(store, ContentKeys(service.vault).find),
+        service.outbox,
+        store_reserve(service.settings),
+        images,
+    )
     keep = timedelta(days=service.settings.clip_retention_days)
     removal = Removal(clips.bucket, ranges, store, service.clock, keep)
     handlers = Handlers(work, removal)

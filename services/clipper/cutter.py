@@ -22,6 +22,7 @@ from services.clipper.cutting import (
     plan_cut,
     verify_clip,
 )
+from services.clipper.sealed_path import unsealed
 from shared.errors import Rejected
 from shared.media.timecode_line import label_after, label_at, stretches_of
 from shared.media.timeline import Span, locate
@@ -29,6 +30,7 @@ from shared.messages.base import Accuracy
 from shared.messages.clips import ClipFile, Gap
 from shared.messages.media import SegmentWritten
 from shared.runtime.logging import get_logger
+from shared.security.content_keys import KeyFor
 from shared.store import MediaStore
 from shared.store.base import ObjectMissing
 
@@ -52,6 +54,7 @@ class ClipCutter:
     """
 
     store: MediaStore
+    keys: KeyFor | None = None
 
     def fast(
         self, segments: Sequence[SegmentWritten], start: Fraction, end: Fraction, key: str, stop: threading.Event,
@@ -85,7 +88,7 @@ class ClipCutter:
         sound = list(segments)
         for _ in range(len(segments) + 1):
             try:
-                with local_source(self.store, sound, span, lost=lost) as (source, owners):
+                with local_source(self.store, sound, span, lost=lost, keys=self.keys) as (source, owners):
                     return cut(source)
             except SegmentUnreadable as error:
                 owned = owners.get(error.path, frozenset())
@@ -121,12 +124,12 @@ Owners = Mapping[Path, frozenset[str]]
 
 @contextlib.contextmanager
 def local_source(
-    store: MediaStore, segments: Sequence[SegmentWritten], span: Span, *, lost: bool = False
+    store: MediaStore, segments: Sequence[SegmentWritten], span: Span, *, lost: bool = False, keys: KeyFor | None = None
 ) -> Iterator[tuple[CutSource, Owners]]:
     """Yield the segments as local files, in runs of one session and init segment, and which segments need which file.
 
     ObjectMissing when a segment of the span is not in the store, or is deleted within the block. Missing segments
-    outside the span, or any when `lost` is set, are left out.
+    outside the span, or any when `lost` is set, are left out. Rejected for encrypted ones whose key is not known.
     """
     with ExitStack() as stack:
         inits: dict[str, Path] = {}
@@ -139,7 +142,7 @@ def local_source(
                 try:
                     if segment.init_key not in inits:
                         inits[segment.init_key] = stack.enter_context(store.local(segment.init_key))
-                    path = stack.enter_context(store.local(segment.key))
+                    path = unsealed(stack.enter_context(store.local(segment.key)), segment.key, keys)
                 except ObjectMissing:
                     if not lost and placed.start < span.end and placed.end > span.start:
                         raise

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 
 from services.gateway.delivery import Delivery
 from services.gateway.delivery.addresses import IngestServer, JobAddresses
+from services.gateway.delivery.clear_store import ClearStore
 from services.gateway.delivery.clips.playback import ClipPlayback
 from services.gateway.delivery.coverage import Coverage
 from services.gateway.delivery.downloads import Downloads
@@ -63,6 +64,7 @@ from shared.runtime.reachable import in_url, is_any, reachable_host
 from shared.runtime.service import Lifespan, Service, check_all, make_service
 from shared.runtime.settings import Settings
 from shared.runtime.tasks import beside
+from shared.security.content_keys import ContentKeys
 from shared.store import MediaStore
 from shared.store.opening import open_library, open_store
 
@@ -97,7 +99,9 @@ class Gateway:
 def make_gateway(service: Service) -> Gateway:
     """Build the gateway's parts."""
     settings, clock, vault, js = service.settings, service.clock, service.vault, service.js
-    quotas, store = Quotas(limits_of(settings), clock), open_store(settings)
+    quotas = Quotas(limits_of(settings), clock)
+    stored = open_store(settings)
+    store = ClearStore(stored, ContentKeys(vault))
     receivers = Receivers(settings.allowed_networks, vault)
 
     def goes_on(job: JobRecord, at_ms: int) -> bool:
@@ -113,7 +117,7 @@ def make_gateway(service: Service) -> Gateway:
         service=service,
         public=PublicUrl(settings.base_url),
         store=store,
-        library=LibraryFiles(open_library(settings, store), service.outbox, clock),
+        library=LibraryFiles(open_library(settings, stored), service.outbox, clock),
         quotas=quotas,
         receivers=receivers,
         keys=Keys(js, clock),

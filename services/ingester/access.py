@@ -42,6 +42,8 @@ class AdmittedJob:
     account: str
     event: str
     passphrase: str | None
+    encrypted: bool | None = None
+    """Whether its recording is encrypted; None: as the setting says."""
 
 
 class Access:
@@ -125,7 +127,7 @@ class Access:
         except SecretUnreadable:
             log.error("access.secret.unreadable", job=job.event, account=job.account)
             raise PublishRefused("the job's secrets cannot be read by this server") from None
-        return AdmittedJob(job.account, job.event, passphrase)
+        return AdmittedJob(job.account, job.event, passphrase, job.encrypted)
 
     def _ask(self, bucket: Bucket[R], key: str, address: str) -> R | None:
         """Request a key from the broker in a server's thread; return None when it is missing or unreadable."""

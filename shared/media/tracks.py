@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 VideoCodec = Literal["h264", "hevc"]
@@ -13,7 +13,8 @@ AudioCodec = Literal["aac", "opus"]
 class TrackConfig:
     """How one track is decoded; two equal configs can be joined without a seam.
 
-    `sample_entry` is the whole child box of stsd (avc1, hvc1, mp4a or Opus), verbatim.
+    `sample_entry` is the whole child box of stsd (avc1, hvc1, mp4a or Opus), verbatim, but that of a clear track.
+    `kid` is the id of the key that its samples are encrypted with; empty when they are clear.
     """
 
     track_id: int
@@ -25,3 +26,4 @@ class TrackConfig:
     height: int = 0
     sample_rate: int = 0
     channels: int = 0
+    kid: bytes = field(default=b"", compare=False)

@@ -13,6 +13,7 @@ from nats.js import JetStreamContext
 
 from services.gateway.app import limits_of
 from services.gateway.delivery import Delivery, playback_url, router
+from services.gateway.delivery.clear_store import ClearStore
 from services.gateway.domain.quotas import Quotas
 from services.gateway.http import problems
 from services.gateway.http.headers import Headers
@@ -24,6 +25,7 @@ from shared.messages.keys import ApiKeyRecord
 from shared.messages.live import JobState
 from shared.runtime.clock import SystemClock
 from shared.runtime.settings import Settings
+from shared.security.content_keys import ContentKeys
 from shared.security.secrets import Vault
 from shared.store import MediaStore
 from shared.store.local import LocalStore
@@ -103,7 +105,9 @@ async def hls_server(nats_url: str, folder: Path) -> AsyncIterator[HlsServer]:
         app.include_router(router)
         with listen("127.0.0.1", 0) as bound:
             base_url = f"http://127.0.0.1:{bound.getsockname()[1]}"
-            delivery = Delivery(lambda: js, store, Vault(b"test"), clock, lambda: base_url)
+            vault = Vault(b"test")
+            clear = ClearStore(store, ContentKeys(vault))
+            delivery = Delivery(lambda: js, clear, vault, clock, lambda: base_url)
             app.state.parts = {Delivery: delivery, ApiKeys: keys, Quotas: Quotas(limits_of(Settings()), clock)}
             async with serving(app, bound):
                 yield HlsServer(js, store, clock, keys, delivery, base_url, client)

@@ -46,6 +46,7 @@ class NewJob:
     dvr_window_s: int
     static: bool
     fields: dict[str, Any]
+    encrypted: bool | None = None
 
 
 class Jobs:
@@ -95,6 +96,7 @@ class Jobs:
             event_length_s=asked.event_length_s,
             dvr_window_s=asked.dvr_window_s,
             static=asked.static,
+            encrypted=asked.encrypted,
             stream_key=self._vault.encrypt(stream_key, KEY_PURPOSE),
             passphrase=self._vault.encrypt(secrets.token_hex(16), PASSPHRASE_PURPOSE),
             fields=asked.fields,

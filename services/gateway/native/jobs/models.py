@@ -13,7 +13,7 @@ from services.gateway.http.bodies import no_boolean, plain
 from shared.messages.live import EndReason, JobState, Protocol
 
 LARGEST_EXTRA: Final = 64 * 1024
-_OWN: Final = {"name", "reconnect_time", "event_length", "live_dvr_sliding_window_duration", "static"}
+_OWN: Final = {"name", "reconnect_time", "event_length", "live_dvr_sliding_window_duration", "static", "encrypted"}
 
 
 class JobCreate(BaseModel):
@@ -30,6 +30,9 @@ class JobCreate(BaseModel):
         None, ge=1, le=86_400, description="s that viewers can go back; absent: the whole recording"
     )
     static: bool = Field(default=False, description="A static entry point: waits again after its encoder left")
+    encrypted: bool | None = Field(
+        None, description="Whether its recording is encrypted in the store; absent: as the installation's setting says"
+    )
 
     _whole = field_validator("reconnect_time", "event_length", "live_dvr_sliding_window_duration", mode="before")(
         no_boolean
@@ -55,6 +58,7 @@ class JobCreate(BaseModel):
             event_length_s=self.event_length,
             dvr_window_s=self.live_dvr_sliding_window_duration or 0,
             static=self.static,
+            encrypted=self.encrypted,
             fields=self._kept(),
         )
 
@@ -120,6 +124,7 @@ class JobView(BaseModel):
     reconnect_time: int
     event_length: int
     live_dvr_sliding_window_duration: int | None = None
+    encrypted: bool | None = Field(None, description="As asked for; null: as the installation's setting says")
     publishers: list[PublisherView] | None = Field(
         None, description="Who publishes, then who did, 16 at most; null in lists"
     )

@@ -34,11 +34,11 @@ def build(service: Service) -> None:
     jobs, sessions = Bucket(service.js, buckets.JOBS, JobRecord), Bucket(service.js, buckets.SESSIONS, SessionRecord)
     asking = Asking(service.outbox, service.clock)
     source = RecordingReader(service.js, store, jobs, sessions, service.clock, asking)
-    images = ImageWork(clips, store, _spool_reserve(service.settings), lambda: not service.started)
+    images = ImageWork(clips, store, _spool_reserve(service.settings), lambda: not service.started, service.vault)
     work = ClipWork(
         clips,
         source,
-        ClipCutter(store, ContentKeys(service.vault).find),
+        ClipCutter(store, ContentKeys(service.vault).find, service.vault),
         service.outbox,
         store_reserve(service.settings),
         images,

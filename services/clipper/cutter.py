@@ -6,7 +6,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -23,14 +23,17 @@ from services.clipper.cutting import (
     verify_clip,
 )
 from services.clipper.sealed_path import unsealed
+from services.clipper.writing import content_key, written
 from shared.errors import Rejected
+from shared.media.cenc.key import ContentKey
 from shared.media.timecode_line import label_after, label_at, stretches_of
 from shared.media.timeline import Span, locate
 from shared.messages.base import Accuracy
-from shared.messages.clips import ClipFile, Gap
+from shared.messages.clips import ClipEncryption, ClipFile, Gap
 from shared.messages.media import SegmentWritten
 from shared.runtime.logging import get_logger
 from shared.security.content_keys import KeyFor
+from shared.security.secrets import Vault
 from shared.store import MediaStore
 from shared.store.base import ObjectMissing
 
@@ -55,6 +58,12 @@ class ClipCutter:
 
     store: MediaStore
     keys: KeyFor | None = None
+    vault: Vault | None = None
+    content: ContentKey | None = None
+
+    def encrypting(self, asked: ClipEncryption | None) -> ClipCutter:
+        """Return a cutter whose files are encrypted as asked for; Rejected when their key cannot be opened."""
+        return replace(self, content=content_key(self.vault, asked)) if asked else self
 
     def fast(
         self, segments: Sequence[SegmentWritten], start: Fraction, end: Fraction, key: str, stop: threading.Event,
@@ -63,7 +72,8 @@ class ClipCutter:
         """Copy the whole segments that hold [start, end) of stream time to one MP4."""
 
         def cut(source: CutSource) -> CutResult:
-            return cut_fast(plan_cut(source, start, end), self.store.begin(key), stop)
+            plan = plan_cut(source, start, end)
+            return written(self.store.begin(key), self.content, stop, lambda out: cut_fast(plan, out, stop))
 
         return self._made(self._cut(segments, Span(start, end), cut, lost=lost), "segment", key, segments)
 
@@ -75,9 +85,13 @@ class ClipCutter:
 
         def cut(source: CutSource) -> CutResult:
             plan = plan_cut(source, start, end)
-            result = cut_exact(plan, self.store.begin(key), stop)
-            verify_clip(result, plan, stop)
-            return result
+
+            def checked(out: Path) -> CutResult:
+                result = cut_exact(plan, out, stop)
+                verify_clip(result, plan, stop)
+                return result
+
+            return written(self.store.begin(key), self.content, stop, checked)
 
         return self._made(self._cut(segments, Span(start, end), cut, lost=lost), "frame", key, segments)
 

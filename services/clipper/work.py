@@ -166,7 +166,8 @@ class ClipWork:
     async def _make(self, record: ClipRecord, accuracy: Accuracy) -> Made | None:
         try:
             recorded = await self._load(record, accuracy)
-            self.reserve.require(sum(segment.bytes for segment in recorded.segments))
+            copies = 2 if record.request.encryption else 1  # the clear draft, too
+            self.reserve.require(copies * sum(segment.bytes for segment in recorded.segments))
             return await self._cut(record, accuracy, recorded)
         except MixedConfigs:
             if accuracy == "frame":
@@ -184,7 +185,8 @@ class ClipWork:
 
     async def _cut(self, record: ClipRecord, accuracy: Accuracy, recorded: Recorded) -> Made | None:
         """Cut a file; NotYet when a part of the recording expired meanwhile. A part that is lost for good is a gap."""
-        cut = self.cutter.fast if accuracy == "segment" else self.cutter.exact
+        cutter = self.cutter.encrypting(record.request.encryption)
+        cut = cutter.fast if accuracy == "segment" else cutter.exact
         key = file_key(record, accuracy)
         now_ms = self.clips.clock.now_ms()
         await asyncio.to_thread(sweep, self.cutter.store, key.rpartition("/")[0], now_ms, older=UNTOUCHED)

@@ -112,7 +112,7 @@ def make_gateway(service: Service) -> Gateway:
     credentials = Credentials(js, vault, receivers, clock)
     destinations = Destinations(vault, settings.allowed_networks, credentials.stored)
     bounds = Bounds(js, settings.retention, clock, Timecodes(TimecodeIndex(js, store)))
-    outward = Outward(receivers, destinations)
+    outward = Outward(receivers, destinations, vault)
     return Gateway(
         service=service,
         public=PublicUrl(settings.base_url),

@@ -144,6 +144,14 @@ def read_infos(data: bytes, senc: Box) -> Iterator[tuple[bytes, list[Subsample] 
         yield iv, [Subsample(*pair) for pair in zip(values[::2], values[1::2], strict=True)]
 
 
+def read_info(info: bytes, *, subsampled: bool) -> tuple[bytes, list[Subsample] | None]:
+    """Return the IV and the subsamples of one sample's auxiliary information; None when it is encrypted whole."""
+    if not subsampled:
+        return info, None
+    values = struct.unpack_from(">" + "HI" * ((len(info) - IV_SIZE - 2) // 6), info, IV_SIZE + 2)
+    return info[:IV_SIZE], [Subsample(*pair) for pair in zip(values[::2], values[1::2], strict=True)]
+
+
 def _samples(data: bytes, fragment: _Fragment) -> Iterator[tuple[int, int]]:
     """Yield offset and size of each sample of a traf: of the kind that our recorder writes."""
     tfhd = need(data, fragment.traf, b"tfhd")

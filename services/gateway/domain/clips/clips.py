@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, NamedTuple, get_args
+from typing import Any, Final, NamedTuple, get_args
 
 from nats.js import JetStreamContext
 
 from services.gateway.domain.clips.bounds import Bounds
+from services.gateway.domain.clips.encryption import NewEncryption
 from services.gateway.domain.clips.file_names import file_name
 from services.gateway.domain.clips.pending import Pending
 from services.gateway.domain.clips.window import ClipRange, Recording, TimecodeRange, Window, resolve
@@ -41,6 +42,7 @@ from shared.messages.images import ImageWish
 from shared.recording import last_segment
 from shared.recording.needed import needed
 from shared.runtime.clock import Clock
+from shared.security.secrets import Vault
 
 NOTIFICATIONS: Final = 16
 ENDED: Final[frozenset[VodState]] = frozenset({"finished", "cancelled", "failed", "error"})
@@ -51,6 +53,7 @@ class Outward(NamedTuple):
 
     receivers: Receivers
     destinations: Destinations
+    vault: Vault
 
 
 class Receiver(NamedTuple):
@@ -74,6 +77,7 @@ class NewClip:
     instant: bool = False
     images: tuple[ImageWish, ...] = ()
     note: FacadeNote | None = None
+    encryption: NewEncryption | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +129,7 @@ class Clips:
         self._outbox = outbox
         self._jobs = jobs
         self._receivers = outward.receivers
+        self._vault = outward.vault
         self._destinations = outward.destinations
         self._bounds = bounds
         self._clock = clock
@@ -160,8 +165,7 @@ class Clips:
                 asked_duration=window.asked_duration,
                 recorded_to=locate(last).end if last else None,
                 wait=window.wait,
-                instant=one.instant,
-                images=one.images,
+                **self._files(one),
                 destinations=destinations[position],
                 notifications=receivers[position],
                 note=one.note,
@@ -171,6 +175,11 @@ class Clips:
         async with self._quotas.room(account, "clips in work", partial(self._going, account), clips, known):
             await asyncio.gather(*(self._outbox.emit(command) for command in commands))
         return commands
+
+    def _files(self, asked: NewClip) -> dict[str, Any]:
+        """Return what a clip's command says of its files; a key is sealed."""
+        encryption = asked.encryption.sealed(self._vault) if asked.encryption else None
+        return {"instant": asked.instant, "images": asked.images, "encryption": encryption}
 
     async def _going(self, account: str) -> frozenset[str]:
         """Return the clips in work, and those that no clipper has taken up yet."""

@@ -10,6 +10,7 @@ from services.gateway.domain.destinations.options import BucketOptions
 from services.gateway.domain.destinations.videocloud import VideoCloud
 from services.gateway.http.bodies import ExactSeconds
 from services.gateway.http.timecodes import TimecodeText
+from services.gateway.native.clips.encryption_models import EncryptionAsk, EncryptionView
 from services.gateway.native.clips.image_models import ImagesAsk, ImageView
 from shared.messages.base import Accuracy
 from shared.messages.clips import NotifyEvent, VodState
@@ -76,6 +77,7 @@ class Output(BaseModel):
     notifications: list[NotificationAsk] = Field([], max_length=16)
     images: ImagesAsk | None = Field(None, description="Images to make of the clip")
     capture_images: bool = Field(default=False, alias="capture-images", description="Make both images, as by default")
+    encryption: EncryptionAsk | None = Field(None, description="Encrypt the files; absent: they are clear")
     mode: Literal["instant"] | None = Field(None, description="instant: a playlist of the recording; no file is made")
 
 
@@ -186,6 +188,7 @@ class VodView(BaseModel):
     asked: AskedRange
     made: MadeRange | None = None
     gaps: list[MissingRange] = []
+    encryption: EncryptionView | None = Field(None, description="Of the files; null: they are clear")
     images: list[ImageView] = Field([], description="Made after the exact file, before it is delivered")
     bytes: int | None = None
     sha256: str | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from services.gateway.domain.clips.clips import NewClip, Receiver
+from services.gateway.domain.clips.encryption import NewEncryption
 from services.gateway.domain.clips.window import ClipRange, Clock, Names, TimecodeRange
 from services.gateway.domain.destinations.destinations import NewDestination
 from services.gateway.domain.destinations.options import OPTIONS, BucketOptions
@@ -22,6 +23,7 @@ FAMILIES: Final[tuple[tuple[Clock | None, str, str], ...]] = (
 
 NOT_WITH_INSTANT: Final = (
     "duration", "url", "videocloud", "credentials", "destinations", "notifications", "images", "capture_images",
+    "encryption",
 )  # fmt: skip
 NOT_INSTANT: Final = "does not go with mode instant, which makes a playlist of the recording and no file"
 
@@ -37,10 +39,21 @@ def clips_of(asked: ClipsAsk) -> list[NewClip]:
         told = () if instant else (*_receivers(f"{field}.", output.notifications), *shared)
         images = wishes_of(output.images, both=output.capture_images)
         span, destinations = range_of(output, f"{field}."), destinations_of(output, field)
-        clips.append(NewClip(field, output.label, span, told, destinations, instant, images))
+        encryption = encryption_of(output, field)
+        clips.append(NewClip(field, output.label, span, told, destinations, instant, images, encryption=encryption))
     if shared and all(clip.instant for clip in clips):
         raise invalid("notifications", NOT_INSTANT)
     return clips
+
+
+def encryption_of(output: Output, field: str) -> NewEncryption | None:
+    """Return how an output is to be encrypted; Invalid for Video Cloud, which cannot play it."""
+    asked = output.encryption
+    if asked is None:
+        return None
+    if output.videocloud or any(one.videocloud for one in output.destinations or ()):
+        raise invalid(f"{field}.encryption", "Video Cloud takes no encrypted files")
+    return NewEncryption(asked.kid.lower(), asked.key.get_secret_value().lower())
 
 
 def _check_instant(output: Output, field: str) -> None:

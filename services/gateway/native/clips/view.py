@@ -9,6 +9,7 @@ from typing import Final, Literal
 
 from services.gateway.delivery.downloads import Downloads
 from services.gateway.domain.clips.clips import KnownClip
+from services.gateway.native.clips.encryption_models import EncryptionView
 from services.gateway.native.clips.images import image_views
 from services.gateway.native.clips.models import AskedRange, DestinationView, MadeRange, MissingRange, VodView
 from shared.messages.clips import ClipCreate, ClipDelivery, ClipFile, ClipRecord
@@ -43,6 +44,11 @@ def _made(file: ClipFile) -> MadeRange:
         in_timecode=file.in_timecode,
         out_timecode=file.out_timecode,
     )
+
+
+def _encryption(request: ClipCreate) -> EncryptionView | None:
+    asked = request.encryption
+    return None if asked is None else EncryptionView(scheme=asked.scheme, kid=asked.kid)
 
 
 def _missing(record: ClipRecord | None) -> list[MissingRange]:
@@ -106,6 +112,7 @@ def view(downloads: Downloads, known: KnownClip, sent: Mapping[str, int] = _NOTH
         asked=_asked(request),
         made=_made(file) if file else None,
         gaps=_missing(record),
+        encryption=_encryption(request),
         images=image_views(downloads, known),
         bytes=file.bytes if file else None,
         sha256=file.sha256 if file else None,
